@@ -1,0 +1,187 @@
+//! Moments and spans of time as people write them: RFC 3339 with a zone, and `45m`.
+
+use super::value;
+use jiff::{SignedDuration, SpanRelativeTo, Timestamp, fmt::temporal::DateTimeParser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::fmt;
+
+/// An instant. Written as RFC 3339 in UTC; never naive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub Timestamp);
+
+/// A length of time, written `1h 30m`, `45s`, `250ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Span(pub SignedDuration);
+
+/// Why a text is not a moment or a span.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A date and time without a zone: it means another instant on every machine.
+    #[error("`{0}` has no time zone")]
+    Naive(String),
+    /// Not RFC 3339.
+    #[error("`{0}` is not a moment")]
+    NotAMoment(String),
+    /// Not a length of time.
+    #[error("`{0}` is not a duration")]
+    NotASpan(String),
+}
+
+impl Error {
+    /// Returns what to write instead.
+    pub fn hint(&self) -> String {
+        match self {
+            Error::Naive(text) => {
+                format!(
+                    "write the zone: `{}Z` for UTC, or an offset such as `+02:00`",
+                    text.replacen(' ', "T", 1)
+                )
+            }
+            Error::NotAMoment(_) => "write RFC 3339 with a zone, such as `2026-11-20T03:00:00Z`".into(),
+            Error::NotASpan(_) => "write a number and a unit, such as `45s`, `30m`, `1h 30m`".into(),
+        }
+    }
+}
+
+impl Moment {
+    /// Reads RFC 3339 with a zone.
+    ///
+    /// # Errors
+    /// [`Error::Naive`] where the zone is missing, [`Error::NotAMoment`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        text.parse::<Timestamp>().map(Moment).map_err(|_| match DateTimeParser::new().parse_datetime(text) {
+            Ok(_) => Error::Naive(text.into()),
+            Err(_) => Error::NotAMoment(text.into()),
+        })
+    }
+
+    /// Returns the time from `earlier` to this moment; negative when it lies before.
+    pub fn since(self, earlier: Moment) -> Span {
+        Span(self.0.duration_since(earlier.0))
+    }
+
+    /// Returns the moment `span` later (earlier for a negative one), held at the ends of the calendar.
+    #[must_use]
+    pub fn plus(self, span: Span) -> Moment {
+        let end = if span.0.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        Moment(self.0.checked_add(span.0).unwrap_or(end))
+    }
+}
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Span = Span(SignedDuration::ZERO);
+
+    /// Returns a span of whole seconds.
+    pub const fn seconds(n: i64) -> Span {
+        Span(SignedDuration::from_secs(n))
+    }
+
+    /// Returns a span of milliseconds.
+    pub const fn millis(n: i64) -> Span {
+        Span(SignedDuration::from_millis(n))
+    }
+
+    /// Reads `45m`, `1h 30m`, `2d`, `250ms`; a day is 24 hours.
+    ///
+    /// # Errors
+    /// [`Error::NotASpan`].
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::NotASpan(text.into());
+        let span: jiff::Span = text.trim().parse().map_err(|_| wrong())?;
+        span.to_duration(SpanRelativeTo::days_are_24_hours()).map(Span).map_err(|_| wrong())
+    }
+
+    /// Returns this span for the standard library; a negative one is no time at all.
+    pub fn to_std(self) -> std::time::Duration {
+        self.0.try_into().unwrap_or_default()
+    }
+
+    /// Returns this span in seconds.
+    pub fn as_seconds(self) -> f64 {
+        self.0.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        value::tagged(value::MOMENT, self.to_string()).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text =
+            value::text(&serde_json::Value::deserialize(from)?, value::MOMENT).map_err(D::Error::custom)?;
+        Moment::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        value::tagged(value::DURATION, self.to_string()).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text =
+            value::text(&serde_json::Value::deserialize(from)?, value::DURATION).map_err(D::Error::custom)?;
+        Span::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_needs_a_zone() {
+        for naive in ["2026-11-20T03:00:00", "2026-11-20 03:00:00", "2026-11-20T03:00"] {
+            assert_eq!(Moment::parse(naive), Err(Error::Naive(naive.into())), "{naive}");
+        }
+        assert_eq!(Moment::parse("yesterday"), Err(Error::NotAMoment("yesterday".into())));
+        let zoned = Moment::parse("2026-11-20T03:00:00+02:00").expect("has a zone");
+        assert_eq!(zoned.to_string(), "2026-11-20T01:00:00Z");
+    }
+
+    #[test]
+    fn a_span_reads_and_prints() {
+        for (text, printed) in
+            [("45m", "45m"), ("90s", "90s"), ("1h30m", "1h 30m"), ("2d", "48h"), ("250ms", "250ms")]
+        {
+            let span = Span::parse(text).expect(text);
+            assert_eq!(Span::parse(&span.to_string()), Ok(span));
+            if text != "90s" {
+                assert_eq!(span.to_string(), printed);
+            }
+        }
+        assert!(Span::parse("45").is_err());
+        assert!(Span::parse("soon").is_err());
+    }
+
+    #[test]
+    fn both_survive_json() {
+        let moment = Moment::parse("2026-11-20T01:00:00.123456Z").expect("a moment");
+        let json = serde_json::to_value(moment).expect("serializes");
+        assert_eq!(json, serde_json::json!({"$moment": "2026-11-20T01:00:00.123456Z"}));
+        assert_eq!(serde_json::from_value::<Moment>(json).expect("reads"), moment);
+        assert_eq!(
+            serde_json::from_str::<Moment>("\"2026-11-20T01:00:00.123456Z\"").expect("plain text reads too"),
+            moment
+        );
+    }
+}

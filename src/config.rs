@@ -1,0 +1,177 @@
+//! `firedrill.toml` and the environment, as plain data. What a provider's own settings mean, the provider knows.
+//!
+//! `sandbox` is always a target; `lab` is one while a lab is up (its file in the state folder says so).
+
+use crate::base::suggest;
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The name of the configuration file.
+pub const FILE: &str = "firedrill.toml";
+/// The name of the built-in simulated target.
+pub const SANDBOX: &str = "sandbox";
+/// The name of the throw-away PostgreSQL target.
+pub const LAB: &str = "lab";
+
+/// Everything that was configured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that relative paths are relative to: where the file is, else the current folder.
+    pub base: PathBuf,
+    /// The state folder.
+    pub state: PathBuf,
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// Targets by name, `sandbox` and `lab` included.
+    pub targets: BTreeMap<String, Target>,
+}
+
+/// One target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// The kind of provider.
+    pub provider: String,
+    /// Whether change and destroy need its name typed.
+    pub protect: bool,
+    /// Labels for people.
+    pub tags: Vec<String>,
+    /// The provider's own settings.
+    pub settings: toml::Table,
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that was named, or found, cannot be read.
+    #[error("{path} cannot be read: {why}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: io::Error,
+    },
+    /// The file is no TOML, or has a key that nobody knows.
+    #[error("{path}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The TOML reader's own words, with line and caret.
+        message: String,
+        /// What was meant.
+        hint: Option<String>,
+    },
+}
+
+impl Error {
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Unreadable { .. } => Some(format!("name another with `--config`, or make a `{FILE}`")),
+            Error::Invalid { hint, .. } => hint.clone(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    targets: BTreeMap<String, WrittenTarget>,
+}
+
+#[derive(Deserialize)]
+struct WrittenTarget {
+    provider: String,
+    #[serde(default)]
+    protect: bool,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(flatten)]
+    settings: toml::Table,
+}
+
+/// What the command line says about where things are.
+#[derive(Debug, Clone, Default)]
+pub struct Locations {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--state`.
+    pub state: Option<PathBuf>,
+}
+
+/// Reads the configuration: the named file, or the first `firedrill.toml` from the current folder upward.
+///
+/// # Errors
+/// [`Error`]. Nothing is made, not even the state folder.
+pub fn load(at: &Locations) -> Result<Config, Error> {
+    let here = env::current_dir().map_err(|why| Error::Unreadable { path: ".".into(), why })?;
+    let named = at.config.clone().or_else(|| env::var_os("FIREDRILL_CONFIG").map(PathBuf::from));
+    let file = named.map(|f| here.join(f)).or_else(|| find_upward(&here));
+    let base = file.as_deref().and_then(Path::parent).unwrap_or(&here).to_path_buf();
+    let state = at.state.clone().or_else(|| env::var_os("FIREDRILL_STATE").map(PathBuf::from));
+    let state = state.map_or_else(|| base.join(".firedrill"), |s| here.join(s));
+    let mut targets = BTreeMap::from([(SANDBOX.to_owned(), sandbox())]);
+    if let Some(lab) = lab(&state)? {
+        targets.insert(LAB.to_owned(), lab);
+    }
+    if let Some(file) = &file {
+        targets.extend(read(file)?);
+    }
+    Ok(Config { base, state, file, targets })
+}
+
+fn find_upward(from: &Path) -> Option<PathBuf> {
+    from.ancestors().map(|folder| folder.join(FILE)).find(|file| file.is_file())
+}
+
+fn read(file: &Path) -> Result<BTreeMap<String, Target>, Error> {
+    let text = fs::read_to_string(file).map_err(|why| Error::Unreadable { path: file.into(), why })?;
+    let written: Written = toml::from_str(&text).map_err(|e| Error::Invalid {
+        path: file.into(),
+        message: e.to_string(),
+        hint: suggest::hint_for_unknown_field(e.message()),
+    })?;
+    Ok(written.targets.into_iter().map(|(name, t)| (name.clone(), target(name, t))).collect())
+}
+
+fn target(name: String, written: WrittenTarget) -> Target {
+    let WrittenTarget { provider, protect, tags, settings } = written;
+    Target { name, provider, protect, tags, settings }
+}
+
+fn sandbox() -> Target {
+    Target {
+        name: SANDBOX.into(),
+        provider: "sim".into(),
+        protect: false,
+        tags: Vec::new(),
+        settings: toml::Table::from_iter([("world".to_owned(), "sandbox".into())]),
+    }
+}
+
+/// Returns the file in the state folder in which a lab that is up has left its target entry.
+pub fn lab_file(state: &Path) -> PathBuf {
+    state.join("lab.toml")
+}
+
+/// Reads the target entry that a lab which is up has left; the same shape as one under `[targets]`.
+fn lab(state: &Path) -> Result<Option<Target>, Error> {
+    let path = lab_file(state);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(Error::Unreadable { path, why }),
+    };
+    let written: WrittenTarget = toml::from_str(&text).map_err(|e| Error::Invalid {
+        message: e.to_string(),
+        hint: Some("run `firedrill lab down` to clear it away".into()),
+        path,
+    })?;
+    Ok(Some(target(LAB.into(), written)))
+}

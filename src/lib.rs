@@ -1,0 +1,5 @@
+//! firedrill: a runtime for disaster-recovery runbooks.
+
+pub mod base;
+pub mod config;
+pub mod provider;

@@ -1,0 +1,199 @@
+//! What went wrong in the world, and the first question about it: may I try again?
+
+use std::fmt;
+
+/// The result of asking a provider.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong. The text of a code is part of the interface: scripts compare it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The arguments make no sense, whatever the world is like.
+    Invalid,
+    /// What was named does not exist.
+    NotFound,
+    /// Somebody else is at it, or the name is taken.
+    Conflict,
+    /// The world is not in a state in which this could be done; the message says which.
+    Refused,
+    /// This provider cannot do it; the hint says what comes nearest.
+    Unsupported,
+    /// Not allowed to.
+    Denied,
+    /// Too many requests.
+    Throttled,
+    /// Not reachable, or not answering yet.
+    Unavailable,
+    /// It took longer than it was given.
+    Timeout,
+    /// The recovery target lies before the earliest restorable moment.
+    TargetBeforeWindow,
+    /// The recovery target lies after the latest restorable moment.
+    TargetAfterWindow,
+    /// WAL that is needed is missing from the archive.
+    WalGap,
+    /// Two timelines hold the recovery target.
+    AmbiguousTimeline,
+    /// The disk is too small for what was asked.
+    NoDiskSpace,
+    /// The backup is damaged.
+    CorruptBackup,
+    /// The source is damaged.
+    CorruptSource,
+    /// Recovery ended before the target.
+    TargetNotReached,
+    /// The database refused the statement.
+    Sql,
+    /// Sent, and no answer: nobody knows whether it took effect. Never reaches a script.
+    Unknown,
+    /// A tool failed in a way that nothing above names.
+    Tool,
+    /// A bug in firedrill.
+    Internal,
+}
+
+impl Code {
+    /// Every code, for the page that lists them.
+    pub const ALL: &[Code] = &[
+        Code::Invalid,
+        Code::NotFound,
+        Code::Conflict,
+        Code::Refused,
+        Code::Unsupported,
+        Code::Denied,
+        Code::Throttled,
+        Code::Unavailable,
+        Code::Timeout,
+        Code::TargetBeforeWindow,
+        Code::TargetAfterWindow,
+        Code::WalGap,
+        Code::AmbiguousTimeline,
+        Code::NoDiskSpace,
+        Code::CorruptBackup,
+        Code::CorruptSource,
+        Code::TargetNotReached,
+        Code::Sql,
+        Code::Unknown,
+        Code::Tool,
+        Code::Internal,
+    ];
+
+    /// Returns the code as scripts see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Code::Invalid => "INVALID",
+            Code::NotFound => "NOT_FOUND",
+            Code::Conflict => "CONFLICT",
+            Code::Refused => "REFUSED",
+            Code::Unsupported => "UNSUPPORTED",
+            Code::Denied => "DENIED",
+            Code::Throttled => "THROTTLED",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::Timeout => "TIMEOUT",
+            Code::TargetBeforeWindow => "TARGET_BEFORE_WINDOW",
+            Code::TargetAfterWindow => "TARGET_AFTER_WINDOW",
+            Code::WalGap => "WAL_GAP",
+            Code::AmbiguousTimeline => "AMBIGUOUS_TIMELINE",
+            Code::NoDiskSpace => "NO_DISK_SPACE",
+            Code::CorruptBackup => "CORRUPT_BACKUP",
+            Code::CorruptSource => "CORRUPT_SOURCE",
+            Code::TargetNotReached => "TARGET_NOT_REACHED",
+            Code::Sql => "SQL",
+            Code::Unknown => "UNKNOWN",
+            Code::Tool => "TOOL",
+            Code::Internal => "INTERNAL",
+        }
+    }
+
+    /// Returns whether the same request may succeed later without anybody changing it.
+    const fn is_passing(self) -> bool {
+        matches!(self, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Conflict)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether anything changed in the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SideEffects {
+    /// Nothing did.
+    #[default]
+    None,
+    /// Something did, and the error says what.
+    Some,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The kind.
+    pub code: Code,
+    /// What happened, to what: one sentence without a full stop.
+    pub message: String,
+    /// What to do now.
+    pub hint: Option<String>,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// Whether anything changed.
+    pub side_effects: SideEffects,
+    /// What was made and could not be removed again, by name.
+    pub left_behind: Vec<String>,
+}
+
+impl Error {
+    /// Returns an error of `code` that changed nothing.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            retryable: code.is_passing(),
+            side_effects: SideEffects::None,
+            left_behind: Vec::new(),
+        }
+    }
+
+    /// Adds what to do now.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says that something changed before it went wrong.
+    #[must_use]
+    pub fn with_side_effects(mut self) -> Self {
+        self.side_effects = SideEffects::Some;
+        self
+    }
+
+    /// Names something that was made and is still there.
+    #[must_use]
+    pub fn leaving(mut self, what: impl Into<String>) -> Self {
+        self.left_behind.push(what.into());
+        self.with_side_effects()
+    }
+
+    /// Returns the error of a capability that a provider does not have.
+    pub fn unsupported(reason: impl Into<String>, nearest: impl Into<String>) -> Self {
+        Self::new(Code::Unsupported, reason).hint(nearest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct() {
+        let mut seen: Vec<_> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), Code::ALL.len());
+    }
+}

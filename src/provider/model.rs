@@ -1,0 +1,470 @@
+//! The plain data that crosses the waist between operations and providers.
+//!
+//! Field names here are the field names that scripts and `-o json` see; the catalogue lists them again as result
+//! fields, and a test compares the two.
+
+use crate::base::{
+    moment::{Moment, Span},
+    value,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// The identity of one call in the world: ten base32 characters, the same at every resume.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(pub String);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who a target really is. Two targets are the same thing exactly when `id` is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Unique over all platforms: `postgres:<system identifier>:<data folder>`, `sim:<world id>`.
+    pub id: String,
+    /// The same for people.
+    pub description: String,
+}
+
+/// Something that was accepted and goes on by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// What it is, in the provider's words: `backup`, `branch`, `restore`.
+    pub kind: String,
+    /// How the provider finds it again.
+    pub id: String,
+    /// Whatever else the provider needs to go on with it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub detail: Value,
+}
+
+/// One look at a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observed {
+    /// Still going on.
+    Running(Progress),
+    /// Over, and well; with its value, handles tagged.
+    Done(Value),
+}
+
+/// How far something is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Progress {
+    /// What it is doing now: `copying`, `replaying WAL`.
+    pub phase: String,
+    /// How much is done, in `unit`.
+    pub done: Option<u64>,
+    /// How much there is, in `unit`.
+    pub total: Option<u64>,
+    /// What is counted: `bytes`, `segments`.
+    pub unit: &'static str,
+}
+
+impl Progress {
+    /// Returns a phase whose length is not known.
+    pub fn phase(phase: impl Into<String>) -> Self {
+        Self { phase: phase.into(), ..Self::default() }
+    }
+
+    /// Returns `done` of `total` bytes.
+    pub fn bytes(phase: impl Into<String>, done: u64, total: Option<u64>) -> Self {
+        Self { phase: phase.into(), done: Some(done), total, unit: "bytes" }
+    }
+}
+
+/// A target as an item of `project list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Project {
+    /// The target's name.
+    pub name: String,
+    /// The kind of provider.
+    pub provider: String,
+    /// `healthy`, or what is the matter in a word.
+    pub status: String,
+    /// The server's version, where it is known.
+    pub version: Option<String>,
+    /// Who it really is, for people.
+    pub identity: String,
+    /// Whether it asks for its name before a change.
+    pub protect: bool,
+}
+
+/// What a backup can be restored to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restorable {
+    /// A new, isolated copy.
+    Branch,
+    /// The target itself.
+    InPlace,
+}
+
+/// A backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// What names it in every call.
+    pub id: String,
+    /// The target it is of.
+    pub target: String,
+    /// What the maker called it.
+    pub label: Option<String>,
+    /// How it was made: `base_backup`, `simulated`.
+    pub method: String,
+    /// `completed`, `running`, `failed`.
+    pub status: String,
+    /// When it was begun.
+    pub started_at: Moment,
+    /// When it was complete, which is the earliest moment it can be restored to.
+    pub finished_at: Option<Moment>,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What it can be restored to.
+    pub restorable: Vec<Restorable>,
+    /// The key of the call that made it.
+    pub key: Option<Key>,
+}
+
+impl Backup {
+    /// Returns the backup as a handle.
+    pub fn handle(&self) -> Value {
+        value::tagged(value::BACKUP, serde_json::to_value(self).unwrap_or_default())
+    }
+}
+
+/// What is asked of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BackupRequest {
+    /// What to call it.
+    pub label: Option<String>,
+}
+
+/// What deleting a backup takes with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// The backup.
+    pub id: String,
+    /// Other backups that need it and go too.
+    pub also: Vec<String>,
+    /// How many bytes become free, archived WAL that nothing needs any more included.
+    pub bytes: u64,
+    /// The earliest restorable moment before.
+    pub earliest_before: Option<Moment>,
+    /// The earliest restorable moment after; `None` when nothing will be restorable.
+    pub earliest_after: Option<Moment>,
+}
+
+/// What reading a backup through found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// The backup.
+    pub id: String,
+    /// Whether it can be trusted: no problem was found and everything was looked at.
+    pub ok: bool,
+    /// What was looked at: `checksums`, `wal`.
+    pub checked: Vec<String>,
+    /// What is wrong, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Where to recover to. Timelines are part of the target: without one, the provider takes the only one that holds it
+/// and refuses when two do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryPoint {
+    /// What to stop at.
+    pub at: At,
+    /// Whether what happened exactly there is still in.
+    pub inclusive: bool,
+    /// The timeline, where the caller says which.
+    pub timeline: Option<u32>,
+}
+
+/// What to stop recovery at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// The end of the backup itself.
+    BackupEnd,
+    /// The end of everything that was archived.
+    Latest,
+    /// A moment.
+    Time(Moment),
+    /// A transaction, by its id.
+    Xid(String),
+    /// A place in the WAL.
+    Lsn(String),
+    /// A restore point, by its name.
+    Name(String),
+}
+
+/// What is asked of a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreRequest {
+    /// The backup to start from; without one the newest that is old enough.
+    pub backup: Option<String>,
+    /// Where to stop.
+    pub to: RecoveryPoint,
+    /// The branch to make; `None` is in place.
+    pub into: Option<String>,
+    /// Whether the run that asked owns the branch and removes it at its end.
+    pub temporary: bool,
+    /// The run that asked.
+    pub run: Option<String>,
+}
+
+/// What a restore in place came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The target.
+    pub target: String,
+    /// The backup it started from.
+    pub backup: String,
+    /// The last transaction that is in, where the log says.
+    pub reached: Option<Moment>,
+    /// The timeline the target is on now.
+    pub timeline: Option<u32>,
+    /// Where the data from before is kept, if it is.
+    pub kept: Option<String>,
+}
+
+/// A branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// What names it under its target.
+    pub name: String,
+    /// Unique for ever: a later branch of the same name has another.
+    pub id: String,
+    /// The target it is of.
+    pub target: String,
+    /// `ready`, `preparing`, `failed`, `stopped`.
+    pub status: String,
+    /// When it was asked for.
+    pub created_at: Moment,
+    /// The backup it was made from.
+    pub backup: Option<String>,
+    /// The last transaction that is in, where that is known.
+    pub reached: Option<Moment>,
+    /// Its timeline.
+    pub timeline: Option<u32>,
+    /// How to connect: a socket folder or an address.
+    pub host: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// Whether the run that made it removes it.
+    pub temporary: bool,
+    /// The run that made it.
+    pub run: Option<String>,
+    /// The key of the call that made it.
+    pub key: Option<Key>,
+}
+
+impl Branch {
+    /// Returns the branch as a handle.
+    pub fn handle(&self) -> Value {
+        value::tagged(value::BRANCH, serde_json::to_value(self).unwrap_or_default())
+    }
+}
+
+/// What can really be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// The earliest restorable moment.
+    pub earliest: Option<Moment>,
+    /// The latest restorable moment: the last commit that is archived.
+    pub latest: Option<Moment>,
+    /// The place in the WAL of the latest.
+    pub latest_lsn: Option<String>,
+    /// Stretches in between that cannot be restored, one sentence each.
+    pub gaps: Vec<String>,
+    /// Every backup, and whether it can be used.
+    pub backups: Vec<Usable>,
+    /// Timelines in the archive.
+    pub timelines: Vec<u32>,
+    /// What stands in the way of the window growing, one sentence each: an archiver that fails.
+    pub warnings: Vec<String>,
+}
+
+/// Whether a backup can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usable {
+    /// The backup.
+    pub id: String,
+    /// Whether it can be restored.
+    pub usable: bool,
+    /// Why not.
+    pub why: Option<String>,
+}
+
+/// What `pitr find` looks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventQuery {
+    /// The table, `name` or `schema.name`; `None` is every table.
+    pub table: Option<String>,
+    /// `drop`, `truncate`; `None` is both.
+    pub event: Option<String>,
+    /// Nothing before this.
+    pub since: Option<Moment>,
+    /// Nothing after this.
+    pub until: Option<Moment>,
+}
+
+/// A drop or a truncate that the archive shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// `drop` or `truncate`.
+    pub event: String,
+    /// The table, `schema.name` where the name is known.
+    pub table: Option<String>,
+    /// When the transaction committed.
+    pub time: Moment,
+    /// The transaction's id.
+    pub xid: String,
+    /// The place of the commit in the WAL.
+    pub lsn: String,
+    /// The timeline it is on.
+    pub timeline: Option<u32>,
+}
+
+/// A restore point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its name.
+    pub name: String,
+    /// Its place in the WAL.
+    pub lsn: String,
+    /// When it was made.
+    pub time: Moment,
+}
+
+/// The rows of a query.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rows {
+    /// The columns in their order.
+    pub columns: Vec<String>,
+    /// One object a row.
+    pub rows: Vec<Map<String, Value>>,
+}
+
+/// What an execute came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqlOutcome {
+    /// How many rows it touched.
+    pub rows_affected: u64,
+}
+
+/// How a database is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether it answers and takes writes.
+    pub ok: bool,
+    /// `healthy`, or what is the matter in a word.
+    pub status: String,
+    /// The server's version.
+    pub version: Option<String>,
+    /// Whether it is still in recovery.
+    pub in_recovery: bool,
+    /// How long the answer took.
+    pub latency: Span,
+    /// The size of the database in bytes.
+    pub bytes: Option<u64>,
+    /// How many connections are open.
+    pub connections: Option<u64>,
+}
+
+/// A row-level security policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The schema of its table.
+    pub schema: String,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// `ALL`, `SELECT`, `INSERT`, `UPDATE`, `DELETE`.
+    pub command: String,
+    /// Whether it grants (`permissive`) or narrows.
+    pub permissive: bool,
+    /// Whom it is for.
+    pub roles: Vec<String>,
+    /// Its `USING` expression.
+    pub using_expression: Option<String>,
+    /// Its `WITH CHECK` expression.
+    pub check_expression: Option<String>,
+    /// Whether row-level security is switched on for the table; without it the policy does nothing.
+    pub enabled: bool,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Mend it now.
+    Error,
+    /// Mend it.
+    Warn,
+    /// Know it.
+    Info,
+}
+
+/// Something the audit found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The check that found it.
+    pub check: String,
+    /// How bad it is.
+    pub level: Level,
+    /// What it is about: `NETWORK`, `ROLES`, `RECOVERY`.
+    pub category: String,
+    /// The thing it is about.
+    pub object: String,
+    /// What is the matter.
+    pub detail: String,
+    /// How to mend it.
+    pub fix: String,
+}
+
+impl Finding {
+    /// Returns what makes two findings the same finding.
+    pub fn fingerprint(&self) -> (&str, &str) {
+        (&self.check, &self.object)
+    }
+}
+
+/// What became of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    /// It ran and found nothing.
+    Passed,
+    /// It ran and found something.
+    Failed,
+    /// It could not run.
+    Skipped,
+    /// What it looks at is decided by where this is, not by the database.
+    NotApplicable,
+}
+
+/// A check, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its id.
+    pub check: String,
+    /// The worst level it can find.
+    pub level: Level,
+    /// What became of it.
+    pub status: CheckStatus,
+    /// Why it did not run, or does not apply.
+    pub reason: Option<String>,
+}
+
+/// What an audit found, and what it looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReport {
+    /// What it found, worst first.
+    pub findings: Vec<Finding>,
+    /// Every check there is.
+    pub checks: Vec<Check>,
+}

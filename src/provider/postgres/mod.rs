@@ -1,0 +1,12 @@
+//! PostgreSQL clusters on this machine.
+
+use super::{Error, Provider, Result, fleet::Opening};
+use std::sync::Arc;
+
+/// Opens a PostgreSQL target.
+///
+/// # Errors
+/// What its settings lack.
+pub fn open(_: &Opening<'_>) -> Result<Arc<dyn Provider>> {
+    Err(Error::unsupported("", ""))
+}
