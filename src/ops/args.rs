@@ -1,0 +1,318 @@
+//! Arguments of a call: decoded strictly, once, into one canonical form.
+
+use super::spec::{Effect, Kind, Op, Param, Slot, place_of};
+use crate::{
+    base::{
+        moment::{Moment, Span},
+        suggest, value,
+    },
+    provider::{
+        Code, Error, Result,
+        model::{At, RecoveryPoint},
+    },
+};
+use serde_json::{Map, Value, json};
+
+/// The arguments of one call, checked and in canonical form: what was not given is not in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Args {
+    given: Map<String, Value>,
+    timeout: Span,
+}
+
+impl Args {
+    /// Checks positional arguments and options against an operation's parameters.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] naming the parameter, with a hint.
+    pub fn decode(op: &Op, positional: Vec<Value>, mut options: Map<String, Value>) -> Result<Self> {
+        let wanted = op.positional().count();
+        if positional.len() != wanted {
+            return Err(Error::new(
+                Code::Invalid,
+                format!(
+                    "`{}` takes {wanted} arguments and an options map, and {} were given",
+                    op.path(),
+                    positional.len()
+                ),
+            )
+            .hint(format!("write `{}`", op.signature())));
+        }
+        let mut given = Map::new();
+        for (param, argument) in op.positional().zip(positional) {
+            given.insert(param.name.into(), accept(op, param, argument)?);
+        }
+        for param in op.options() {
+            match (options.remove(param.name), param.slot) {
+                (Some(Value::Null), _) => {
+                    return Err(Error::new(Code::Invalid, format!("`{}` of `{}` was given and is `()`", param.name, op.path()))
+                        .hint("leave it out, or give it a value: an empty option could mean something else than you do"));
+                }
+                (None, Slot::Named) => {
+                    return Err(Error::new(Code::Invalid, format!("`{}` needs `{}`", op.path(), param.name))
+                        .hint(format!("{}: {}", param.name, param.help)));
+                }
+                (None, _) => {}
+                (Some(argument), _) => drop(given.insert(param.name.into(), accept(op, param, argument)?)),
+            }
+        }
+        if let Some(unknown) = options.keys().next() {
+            return Err(Error::new(Code::Invalid, format!("`{}` has no option `{unknown}`", op.path()))
+                .hint(suggest::hint(unknown, op.options().map(|p| p.name).collect::<Vec<_>>())));
+        }
+        let preset = if op.effect == Effect::Read { Span::seconds(30) } else { Span::seconds(3600) };
+        let timeout = match given.get("timeout") {
+            Some(text) => serde_json::from_value(text.clone()).unwrap_or(preset),
+            None => preset,
+        };
+        Ok(Self { given, timeout })
+    }
+
+    /// Reads back what [`Args::to_value`] gave, which was checked when it was recorded.
+    ///
+    /// # Errors
+    /// As [`Args::decode`].
+    pub fn from_recorded(op: &Op, recorded: &Value) -> Result<Self> {
+        let mut options = recorded.as_object().cloned().unwrap_or_default();
+        let positional = op.positional().filter_map(|p| options.remove(p.name)).collect();
+        Self::decode(op, positional, options)
+    }
+
+    /// Returns the canonical form: what identifies the call, and what is recorded.
+    pub fn to_value(&self) -> Value {
+        Value::Object(self.given.clone())
+    }
+
+    /// Returns an argument as it was given.
+    pub fn get(&self, name: &str) -> &Value {
+        self.given.get(name).unwrap_or(&Value::Null)
+    }
+
+    /// Returns a text; empty when it was left out.
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).as_str().unwrap_or_default()
+    }
+
+    /// Returns a text, if it was given.
+    pub fn maybe_text(&self, name: &str) -> Option<String> {
+        self.get(name).as_str().map(str::to_owned)
+    }
+
+    /// Returns a flag; false when it was left out.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).as_bool().unwrap_or_default()
+    }
+
+    /// Returns a moment, if it was given.
+    pub fn moment(&self, name: &str) -> Option<Moment> {
+        serde_json::from_value(self.get(name).clone()).ok()
+    }
+
+    /// Returns how long the call may take.
+    pub fn timeout(&self) -> Span {
+        self.timeout
+    }
+
+    /// Returns where to recover to, if it was given.
+    pub fn point(&self, name: &str) -> Option<RecoveryPoint> {
+        point(self.get(name)).ok()
+    }
+}
+
+fn accept(op: &Op, param: &Param, argument: Value) -> Result<Value> {
+    param.kind.accept(argument).map_err(|e| {
+        let mut error =
+            Error::new(Code::Invalid, format!("`{}` of `{}`: {}", param.name, op.path(), e.message));
+        error.hint = e.hint.or_else(|| Some(format!("{}: {}", param.name, param.help)));
+        error
+    })
+}
+
+impl Kind {
+    /// Returns the word for it in help and messages.
+    pub fn name(self) -> String {
+        match self {
+            Kind::Target => "target".into(),
+            Kind::Backup => "backup".into(),
+            Kind::Branch => "branch".into(),
+            Kind::Text => "text".into(),
+            Kind::Int => "int".into(),
+            Kind::Bool => "bool".into(),
+            Kind::Duration => "duration".into(),
+            Kind::Moment => "moment".into(),
+            Kind::Choice(words) => words.join("|"),
+            Kind::Point => "recovery point".into(),
+        }
+    }
+
+    /// Returns the canonical form of a script's value.
+    ///
+    /// # Errors
+    /// What it takes instead.
+    pub fn accept(self, given: Value) -> Result<Value> {
+        let wrong = |given: &Value| {
+            Error::new(Code::Invalid, format!("expected {}, found {}", self.name(), describe(given)))
+        };
+        match self {
+            Kind::Target => place(&given).map_err(|_| wrong(&given)),
+            Kind::Backup => named(&given, value::BACKUP, "id").ok_or_else(|| wrong(&given)),
+            Kind::Branch => match value::inside(&given, value::BRANCH) {
+                Some(_) => place(&given),
+                None => given.as_str().map(Value::from).ok_or_else(|| wrong(&given)),
+            },
+            Kind::Text => given.as_str().map(Value::from).ok_or_else(|| wrong(&given)),
+            Kind::Int => given.as_i64().map(Value::from).ok_or_else(|| wrong(&given)),
+            Kind::Bool => given.as_bool().map(Value::from).ok_or_else(|| wrong(&given)),
+            Kind::Duration => {
+                let text = value::text(&given, value::DURATION).map_err(|_| wrong(&given))?;
+                let span = Span::parse(&text)
+                    .map_err(|e| Error::new(Code::Invalid, e.to_string()).hint(e.hint()))?;
+                Ok(json!(span))
+            }
+            Kind::Moment => {
+                let text = value::text(&given, value::MOMENT).map_err(|_| wrong(&given))?;
+                let moment = Moment::parse(&text)
+                    .map_err(|e| Error::new(Code::Invalid, e.to_string()).hint(e.hint()))?;
+                Ok(json!(moment))
+            }
+            Kind::Choice(words) => match given.as_str() {
+                Some(word) if words.contains(&word) => Ok(given),
+                Some(word) => Err(wrong(&given).hint(suggest::hint(word, words.iter().copied()))),
+                None => Err(wrong(&given)),
+            },
+            Kind::Point => point(&given).map(|p| canonical(&p)),
+        }
+    }
+
+    /// Returns the canonical form of a word from the command line.
+    ///
+    /// # Errors
+    /// What it takes instead.
+    pub fn read(self, text: &str) -> Result<Value> {
+        let wrong = || Error::new(Code::Invalid, format!("expected {}, found `{text}`", self.name()));
+        match self {
+            Kind::Int => self.accept(text.parse::<i64>().map_err(|_| wrong())?.into()),
+            Kind::Bool => {
+                self.accept(text.parse::<bool>().map_err(|_| wrong().hint("write `true` or `false`"))?.into())
+            }
+            Kind::Point => {
+                let pairs = text.split(',').map(|pair| pair.split_once('='));
+                let fields =
+                    pairs.map(|p| p.map(|(k, v)| (k.trim().to_owned(), from_word(k.trim(), v.trim()))));
+                let map: Option<Map<String, Value>> = fields.collect();
+                self.accept(map.ok_or_else(|| wrong().hint("write `time=2026-11-20T03:00:00Z`, `xid=771`, `lsn=0/3000148` or `name=before-deploy`"))?.into())
+            }
+            _ => self.accept(text.into()),
+        }
+    }
+}
+
+/// Reads the word of a recovery point on the command line: two of its fields are not text.
+fn from_word(key: &str, word: &str) -> Value {
+    match key {
+        "inclusive" => word.parse::<bool>().map_or_else(|_| word.into(), Value::from),
+        "timeline" => word.parse::<i64>().map_or_else(|_| word.into(), Value::from),
+        _ => word.into(),
+    }
+}
+
+/// Returns a target or branch by what identifies it, without the rest of a handle.
+fn place(given: &Value) -> Result<Value> {
+    let at = place_of(given)?;
+    let id = value::inside(given, value::BRANCH).map(|b| b["id"].clone());
+    Ok(match (at.branch, id) {
+        (Some(branch), Some(id)) => {
+            value::tagged(value::BRANCH, json!({"target": at.target, "name": branch, "id": id}))
+        }
+        (Some(branch), None) => format!("{}/{branch}", at.target).into(),
+        (None, _) => value::tagged(value::TARGET, at.target),
+    })
+}
+
+fn named(given: &Value, tag: &str, field: &str) -> Option<Value> {
+    let text = value::inside(given, tag).map_or(given.as_str(), |handle| handle[field].as_str());
+    text.map(Value::from)
+}
+
+/// Returns a value in the words of a message, short.
+fn describe(given: &Value) -> String {
+    match (value::untag(given), given) {
+        (Some((tag, _)), _) => format!("a {}", tag.trim_start_matches('$')),
+        (_, Value::Null) => "nothing".into(),
+        (_, Value::Bool(b)) => format!("`{b}`"),
+        (_, Value::Number(n)) => format!("`{n}`"),
+        (_, Value::String(s)) => format!("text `{s}`"),
+        (_, Value::Array(_)) => "an array".into(),
+        (_, Value::Object(_)) => "a map".into(),
+    }
+}
+
+const POINTS: &[&str] = &["time", "xid", "lsn", "name", "inclusive", "timeline"];
+
+fn point(given: &Value) -> Result<RecoveryPoint> {
+    let invalid = |message: String| Error::new(Code::Invalid, message);
+    let fields = given.as_object().filter(|_| value::untag(given).is_none()).ok_or_else(|| {
+        invalid(format!("expected a recovery point, found {}", describe(given)))
+            .hint("write `#{time: …}`, `#{xid: …}`, `#{lsn: …}` or `#{name: …}`")
+    })?;
+    if let Some(unknown) = fields.keys().find(|k| !POINTS.contains(&k.as_str())) {
+        return Err(invalid(format!("a recovery point has no `{unknown}`"))
+            .hint(suggest::hint(unknown, POINTS.iter().copied())));
+    }
+    let text = |name: &str| match fields.get(name) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(Value::Number(n)) => Ok(n.to_string()),
+        other => Err(invalid(format!(
+            "`{name}` of a recovery point is text, found {}",
+            describe(other.unwrap_or(&Value::Null))
+        ))),
+    };
+    let asked: Vec<&str> = POINTS[..4].iter().copied().filter(|name| fields.contains_key(*name)).collect();
+    let at = match asked[..] {
+        ["time"] => {
+            let moment = Kind::Moment.accept(fields["time"].clone())?;
+            At::Time(serde_json::from_value(moment).map_err(|e| invalid(e.to_string()))?)
+        }
+        ["xid"] => At::Xid(text("xid")?),
+        ["lsn"] => At::Lsn(text("lsn")?),
+        ["name"] => At::Name(text("name")?),
+        _ => {
+            let message = "a recovery point has exactly one of `time`, `xid`, `lsn`, `name`";
+            return Err(invalid(format!("{message}, and {} were given", asked.len())));
+        }
+    };
+    let inclusive = match fields.get("inclusive") {
+        None => true,
+        Some(Value::Bool(b)) => *b,
+        Some(other) => {
+            return Err(invalid(format!("`inclusive` is true or false, found {}", describe(other))));
+        }
+    };
+    let timeline = match fields.get("timeline") {
+        None => None,
+        Some(n) => Some(
+            n.as_u64()
+                .and_then(|n| u32::try_from(n).ok())
+                .ok_or_else(|| invalid(format!("`timeline` is a whole number, found {}", describe(n))))?,
+        ),
+    };
+    Ok(RecoveryPoint { at, inclusive, timeline })
+}
+
+fn canonical(point: &RecoveryPoint) -> Value {
+    let mut fields = Map::new();
+    match &point.at {
+        At::Time(moment) => drop(fields.insert("time".into(), json!(moment))),
+        At::Xid(xid) => drop(fields.insert("xid".into(), xid.as_str().into())),
+        At::Lsn(lsn) => drop(fields.insert("lsn".into(), lsn.as_str().into())),
+        At::Name(name) => drop(fields.insert("name".into(), name.as_str().into())),
+        At::BackupEnd | At::Latest => {}
+    }
+    if !point.inclusive {
+        fields.insert("inclusive".into(), false.into());
+    }
+    if let Some(timeline) = point.timeline {
+        fields.insert("timeline".into(), timeline.into());
+    }
+    fields.into()
+}
