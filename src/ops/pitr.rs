@@ -86,7 +86,7 @@ pub const OPS: &[Op] = &[
                 help: "what happened to it",
             },
             Param {
-                name: "since",
+                name: "after",
                 kind: Kind::Moment,
                 slot: Slot::Optional("the oldest"),
                 help: "nothing before this",
