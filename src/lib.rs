@@ -2,5 +2,7 @@
 
 pub mod base;
 pub mod config;
+pub mod journal;
 pub mod ops;
 pub mod provider;
+pub mod runtime;

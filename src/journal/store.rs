@@ -1,0 +1,324 @@
+//! The journal of a state folder: making runs, finding them, looking at them.
+
+use super::{
+    Entry, Error, NewRun, Record, Run, Source, Status, Summary, Verified,
+    chain::{self, Chain, Row},
+    lock, schema,
+};
+use crate::base::{clock::Clock, suggest};
+use rusqlite::{Connection, OptionalExtension as _};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What a summary says of a run whose process is gone.
+const GONE: &str = "the process that ran it is gone";
+
+/// The journal of one state folder.
+pub struct Journal {
+    pub(super) state: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    db: Mutex<Connection>,
+}
+
+impl Journal {
+    /// Opens the journal of a state folder, making both where they are missing.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
+    pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Journal, Error> {
+        Ok(Journal { state: state.into(), clock, db: Mutex::new(schema::make(state)?) })
+    }
+
+    /// Opens the journal of a state folder for those who only look; nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn peek(state: &Path, clock: Arc<dyn Clock>) -> Result<Option<Journal>, Error> {
+        if !schema::file(state).exists() {
+            return Ok(None);
+        }
+        match schema::open(state)? {
+            Some(db) => Ok(Some(Journal { state: state.into(), clock, db: Mutex::new(db) })),
+            None => Journal::open(state, clock).map(Some),
+        }
+    }
+
+    /// Makes a new run and holds it. Its first record is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Failed`].
+    pub fn create(&self, new: &NewRun) -> Result<Run, Error> {
+        let id = new_id(&self.state)?;
+        let lock = lock::take(&self.state, &id, self.clock.now())?;
+        Run::start(self.connect()?, id, new, self.clock.clone(), lock)
+    }
+
+    /// Returns the full id for `last` or the beginning of an id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Ambiguous`].
+    pub fn resolve(&self, given: &str) -> Result<String, Error> {
+        let ids: Vec<String> = self.read(|db| {
+            let mut all = db.prepare_cached("select id from runs order by ord desc")?;
+            all.query_map([], |row| row.get(0))?.collect()
+        })?;
+        let wanted = given.trim().to_ascii_lowercase();
+        let mut found: Vec<String> = match wanted.as_str() {
+            "last" => ids.iter().take(1).cloned().collect(),
+            "" => Vec::new(),
+            prefix => ids.iter().filter(|id| id.starts_with(prefix)).cloned().collect(),
+        };
+        match found.len() {
+            0 => Err(no_such_run(given, &ids)),
+            1 => Ok(found.remove(0)),
+            _ => Err(Error::Ambiguous { given: given.into(), candidates: found }),
+        }
+    }
+
+    /// Takes a run, so that no other process can move it, and checks every record of it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::Taken`], [`Error::Broken`].
+    pub fn take(&self, id: &str) -> Result<Run, Error> {
+        let id = self.known(id)?;
+        let lock = lock::take(&self.state, &id, self.clock.now())?;
+        let db = self.connect()?;
+        let (ord, chain) = self.examine(&db, &id, |_| {})?;
+        Ok(Run::resume(db, ord, id, chain, self.clock.clone(), lock))
+    }
+
+    /// Returns every run, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`], [`Error::Broken`].
+    pub fn runs(&self) -> Result<Vec<Summary>, Error> {
+        self.glances(None)?.into_iter().map(|glance| self.settled(glance)).collect()
+    }
+
+    /// Returns a run at a glance.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Unreadable`], [`Error::Broken`].
+    pub fn summary(&self, id: &str) -> Result<Summary, Error> {
+        self.glances(Some(id))?.pop().map_or_else(|| Err(no_such_run(id, &[])), |glance| self.settled(glance))
+    }
+
+    /// Returns every record of a run that is on disk, in order.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Unreadable`], [`Error::Broken`].
+    pub fn records(&self, id: &str) -> Result<Vec<Entry>, Error> {
+        let id = self.known(id)?;
+        let rows = self.read(|db| {
+            let ord = ord(db, &id)?;
+            let mut rows = Vec::new();
+            each_row(db, ord, |row| rows.push(row)).map(|()| rows)
+        })?;
+        rows.iter().map(|row| chain::entry(&id, row)).collect()
+    }
+
+    /// Returns the texts that a run is made of, in the order in which they were given.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Unreadable`].
+    pub fn sources(&self, id: &str) -> Result<Vec<Source>, Error> {
+        let id = self.known(id)?;
+        self.read(|db| sources(db, ord(db, &id)?))
+    }
+
+    /// Checks that a run is what was written: no record changed, missing or moved, and where a head is known that
+    /// it is still there. A run may have gone on since that head was printed.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] with the first record that is not right, [`Error::NoSuchRun`], [`Error::NotAHead`].
+    pub fn verify(&self, id: &str, head: Option<&str>) -> Result<Verified, Error> {
+        let id = self.known(id)?;
+        let mut seen = head.map(|head| chain::is_head("", head)).transpose()?.is_none();
+        let db = self.db();
+        let (_, chain) = self.examine(&db, &id, |hash| {
+            seen = seen || head.is_some_and(|head| chain::is_head(hash, head) == Ok(true));
+        })?;
+        if !seen {
+            let what = "the records that led to the known head are missing";
+            return Err(chain.tail.broken(chain.tail.seq + 1, what));
+        }
+        Ok(Verified { records: chain.tail.seq, head: chain.tail.hash })
+    }
+
+    /// Follows a run's chain and checks what is kept beside it, in one view of the store.
+    fn examine(&self, db: &Connection, id: &str, mut seen: impl FnMut(&str)) -> Result<(i64, Chain), Error> {
+        let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
+        let view = db.unchecked_transaction().map_err(at)?;
+        let ord = ord(&view, id).map_err(at)?;
+        let mut chain = Chain::of(id);
+        let mut wrong = Ok(());
+        each_row(&view, ord, |row| {
+            if wrong.is_ok() {
+                wrong = chain.follow(&row);
+                seen(&row.hash);
+            }
+        })
+        .map_err(at)?;
+        wrong?;
+        let status: String =
+            view.query_row("select status from runs where ord = ?1", [ord], |row| row.get(0)).map_err(at)?;
+        chain.agree(&sources(&view, ord).map_err(at)?, &status)?;
+        Ok((ord, chain))
+    }
+
+    /// Returns the id, if there is such a run.
+    fn known(&self, id: &str) -> Result<String, Error> {
+        let found = self.read(|db| ord(db, id).optional())?;
+        found.map(|_| id.to_owned()).ok_or_else(|| no_such_run(id, &[]))
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        schema::make(&self.state)
+    }
+
+    pub(super) fn db(&self) -> MutexGuard<'_, Connection> {
+        // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        read(&self.db()).map_err(|e| schema::trouble(&self.state, &e))
+    }
+
+    fn glances(&self, id: Option<&str>) -> Result<Vec<Glance>, Error> {
+        self.read(|db| {
+            let mut all = db.prepare_cached(GLANCE)?;
+            all.query_map([id], Glance::read)?.collect()
+        })
+    }
+
+    /// Returns a summary that does not say `running` of a run which nobody moves.
+    fn settled(&self, glance: Glance) -> Result<Summary, Error> {
+        let dead = |g: &Glance| g.status == Status::Running.as_str() && !lock::is_taken(&self.state, &g.id);
+        if !dead(&glance) {
+            return glance.summary();
+        }
+        // It may have ended between the look at the store and the look at the lock: look again.
+        let mut again = self.glances(Some(&glance.id))?.pop().unwrap_or(glance);
+        if dead(&again) {
+            again.status = Status::Interrupted.as_str().into();
+            again.reason = Some(GONE.into());
+        }
+        again.summary()
+    }
+}
+
+/// The first and the last record of each run (or of one), newest first.
+const GLANCE: &str = "
+    select runs.id, runs.status, runs.reason,
+           first.at, first.body, first.hash, last.seq, last.at, last.calls, last.body, last.hash
+    from runs
+    join records as first on first.run = runs.ord and first.seq = 1
+    join records as last on last.run = runs.ord
+         and last.seq = (select max(seq) from records where run = runs.ord)
+    where ?1 is null or runs.id = ?1
+    order by runs.ord desc";
+
+/// A run as one row of the store.
+struct Glance {
+    id: String,
+    status: String,
+    reason: Option<String>,
+    first: Row,
+    last: Row,
+}
+
+impl Glance {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Glance> {
+        Ok(Glance {
+            id: row.get(0)?,
+            status: row.get(1)?,
+            reason: row.get(2)?,
+            first: Row { seq: 1, at: row.get(3)?, calls: 0, body: row.get(4)?, hash: row.get(5)? },
+            last: Row {
+                seq: unsigned(row, 6)?,
+                at: row.get(7)?,
+                calls: unsigned(row, 8)?,
+                body: row.get(9)?,
+                hash: row.get(10)?,
+            },
+        })
+    }
+
+    fn summary(self) -> Result<Summary, Error> {
+        let (first, last) = (chain::entry(&self.id, &self.first)?, chain::entry(&self.id, &self.last)?);
+        let broken = |what: &str| Error::Broken { run: self.id.clone(), seq: 1, what: what.into() };
+        let Record::Started { runbook, title, params, version, .. } = first.record else {
+            return Err(broken("it does not start the run"));
+        };
+        let status = serde_json::from_value(self.status.as_str().into())
+            .map_err(|_| broken("the status that is kept beside it is none"))?;
+        let (finished_at, error, left_behind) = match last.record {
+            Record::Finished { error, left_behind, .. } => (Some(last.at), error, left_behind),
+            _ => (None, None, Vec::new()),
+        };
+        Ok(Summary {
+            id: self.id,
+            runbook,
+            title,
+            status,
+            reason: self.reason,
+            error,
+            started_at: first.at,
+            finished_at,
+            last_at: last.at,
+            calls: self.last.calls,
+            left_behind,
+            params,
+            version,
+        })
+    }
+}
+
+fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+fn ord(db: &Connection, id: &str) -> rusqlite::Result<i64> {
+    db.prepare_cached("select ord from runs where id = ?1")?.query_row([id], |row| row.get(0))
+}
+
+fn sources(db: &Connection, run: i64) -> rusqlite::Result<Vec<Source>> {
+    let mut all = db.prepare_cached("select path, text from sources where run = ?1 order by ord")?;
+    all.query_map([run], |row| Ok(Source { path: row.get(0)?, text: row.get(1)? }))?.collect()
+}
+
+fn each_row(db: &Connection, run: i64, mut each: impl FnMut(Row)) -> rusqlite::Result<()> {
+    let mut all =
+        db.prepare_cached("select seq, at, calls, body, hash from records where run = ?1 order by seq")?;
+    let mut rows = all.query([run])?;
+    while let Some(row) = rows.next()? {
+        let (seq, calls) = (unsigned(row, 0)?, unsigned(row, 2)?);
+        each(Row { seq, at: row.get(1)?, calls, body: row.get(3)?, hash: row.get(4)? });
+    }
+    Ok(())
+}
+
+/// Returns a fresh id: 8 lower-case base32 characters for which there is no lock file.
+fn new_id(state: &Path) -> Result<String, Error> {
+    loop {
+        let mut bytes = [0; 5];
+        getrandom::fill(&mut bytes)
+            .map_err(|e| Error::NotWritable { path: state.into(), why: format!("no random numbers: {e}") })?;
+        let id = data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase();
+        if !schema::runs(state).join(format!("{id}.lock")).exists() {
+            return Ok(id);
+        }
+    }
+}
+
+fn no_such_run(given: &str, ids: &[String]) -> Error {
+    let hint = suggest::nearest(given, ids.iter().map(String::as_str)).map_or_else(
+        || "`firedrill runs list` shows what there is".into(),
+        |id| format!("did you mean `{id}`?"),
+    );
+    Error::NoSuchRun { given: given.into(), hint }
+}
