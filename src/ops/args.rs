@@ -78,6 +78,11 @@ impl Args {
         Self::decode(op, positional, options)
     }
 
+    /// Returns arguments for asking an operation what it would need; they were not checked and are never performed.
+    pub fn sample(options: Map<String, Value>) -> Self {
+        Self { given: options, timeout: Span::ZERO }
+    }
+
     /// Returns the canonical form: what identifies the call, and what is recorded.
     pub fn to_value(&self) -> Value {
         Value::Object(self.given.clone())

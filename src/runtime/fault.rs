@@ -2,7 +2,7 @@
 
 use super::values::{to_dynamic, to_value};
 use crate::provider;
-use rhai::{AST, Dynamic, EvalAltResult, Position};
+use rhai::{Dynamic, EvalAltResult, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -96,34 +96,38 @@ pub struct Place {
     pub text: String,
 }
 
-/// Returns what ended a script, and where. `text_of` finds the source of a file.
-pub(super) fn of_script(error: &EvalAltResult, main: &AST, text_of: &dyn Fn(&str) -> Option<String>) -> Failure {
-    let (mut inner, mut file) = (error, main.source().unwrap_or_default().to_owned());
-    loop {
-        inner = match inner {
-            EvalAltResult::ErrorInFunctionCall(_, source, next, _) => {
-                if !source.is_empty() {
-                    source.clone_into(&mut file);
-                }
-                next
-            }
-            EvalAltResult::ErrorInModule(source, next, _) => {
-                source.clone_into(&mut file);
-                next
-            }
-            _ => break,
-        };
-    }
-    let at = Some(inner.position()).filter(|p| !p.is_none()).unwrap_or_else(|| error.position());
-    let fault = match inner {
+/// Returns the fault of whatever a script raised.
+pub(super) fn of_error(error: &EvalAltResult) -> Fault {
+    match innermost(error, "").0 {
         EvalAltResult::ErrorRuntime(thrown, _) => normalise(thrown),
         other => {
-            let mut bare = other.clone_without_position();
-            bare.clear_position();
-            of_runtime(codes::SCRIPT, &bare.to_string(), None, None)
+            let message = other.to_string();
+            let bare = message.strip_suffix(&format!(" ({})", other.position())).unwrap_or(&message);
+            of_runtime(codes::SCRIPT, bare, None, None)
         }
-    };
-    Failure { fault, place: place(&file, at, text_of) }
+    }
+}
+
+/// Returns what ended a script, and where. `text_of` finds the source of a file.
+pub(super) fn of_script(
+    error: &EvalAltResult,
+    main: &str,
+    text_of: &dyn Fn(&str) -> Option<String>,
+) -> Failure {
+    let (inner, file) = innermost(error, main);
+    let at = Some(inner.position()).filter(|p| !p.is_none()).unwrap_or_else(|| error.position());
+    Failure { fault: of_error(error), place: place(file, at, text_of) }
+}
+
+/// Returns the error that was raised first, and the file that it was raised in.
+fn innermost<'a>(error: &'a EvalAltResult, main: &'a str) -> (&'a EvalAltResult, &'a str) {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, file, inner, _)
+        | EvalAltResult::ErrorInModule(file, inner, _) => {
+            innermost(inner, if file.is_empty() { main } else { file })
+        }
+        _ => (error, main),
+    }
 }
 
 /// Returns a place with its line of text.

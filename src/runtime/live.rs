@@ -1,6 +1,11 @@
 //! A run while it moves: what its natives share, how it is stopped, and where in the script a call is.
 
-use super::{Event, Watch};
+#![expect(
+    deprecated,
+    reason = "keeping the context of a call is volatile in Rhai, and there is no other way"
+)]
+
+use super::{Event, Watch, World};
 use crate::{
     journal,
     ops::spec::Need,
@@ -9,7 +14,7 @@ use crate::{
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, NativeCallContextStore, Position};
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -125,7 +130,9 @@ pub(super) struct Live {
     pub(super) watch: Arc<dyn Watch>,
     pub(super) stopper: Stopper,
     /// Whether the run is being abandoned: what was begun is settled, and nothing new is begun.
-    pub(super) abandoning: bool,
+    abandoning: AtomicBool,
+    /// Protected targets whose name was typed.
+    pub(super) confirmed: BTreeSet<String>,
     pub(super) deferred: Mutex<Vec<Deferred>>,
     /// Who each target was when this process first looked.
     pub(super) recognised: Mutex<BTreeMap<String, Identity>>,
@@ -133,6 +140,40 @@ pub(super) struct Live {
 }
 
 impl Live {
+    pub(super) fn new(
+        world: &World,
+        journal: Arc<journal::Journal>,
+        run: journal::Run,
+        rights: Option<Vec<Need>>,
+        watch: Arc<dyn Watch>,
+        confirmed: BTreeSet<String>,
+        abandoning: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            fleet: Arc::clone(&world.fleet),
+            tokio: world.tokio.handle().clone(),
+            journal,
+            run,
+            rights,
+            watch,
+            stopper: Stopper::new(),
+            abandoning: abandoning.into(),
+            confirmed,
+            deferred: Mutex::default(),
+            recognised: Mutex::default(),
+            left_behind: Mutex::default(),
+        })
+    }
+
+    pub(super) fn abandoning(&self) -> bool {
+        self.abandoning.load(Ordering::SeqCst)
+    }
+
+    /// Switches abandoning off for the clean-up, which must begin things.
+    pub(super) fn set_abandoning(&self, abandoning: bool) {
+        self.abandoning.store(abandoning, Ordering::SeqCst);
+    }
+
     /// Waits for the world, or for the run to be stopped.
     pub(super) fn wait<T>(&self, what: impl Future<Output = T>) -> Result<T, Halt> {
         let mut stopped = self.stopper.signal.subscribe();
@@ -217,7 +258,11 @@ impl Frame {
     }
 
     /// Calls a closure of the script in this frame.
-    pub(super) fn call(&self, cx: &NativeCallContext<'_>, closure: &FnPtr) -> Result<Dynamic, Box<EvalAltResult>> {
+    pub(super) fn call(
+        &self,
+        cx: &NativeCallContext<'_>,
+        closure: &FnPtr,
+    ) -> Result<Dynamic, Box<EvalAltResult>> {
         self.call_stored(cx.engine(), &keep(cx), closure)
     }
 
@@ -230,7 +275,10 @@ impl Frame {
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut made_in = made_in.clone();
         made_in.global.tag = Dynamic::from(self.clone());
-        #[expect(deprecated, reason = "the way back from a stored context is volatile in Rhai, and there is no other")]
+        #[expect(
+            deprecated,
+            reason = "the way back from a stored context is volatile in Rhai, and there is no other"
+        )]
         let cx = made_in.create_context(engine);
         closure.call_within_context(&cx, ())
     }
@@ -238,7 +286,6 @@ impl Frame {
 
 /// Keeps the context of a call beyond the call: a closure from a library finds its library's functions through it.
 pub(super) fn keep(cx: &NativeCallContext<'_>) -> NativeCallContextStore {
-    #[expect(deprecated, reason = "storing a context is volatile in Rhai, and there is no other way")]
     cx.store_data()
 }
 

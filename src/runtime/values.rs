@@ -31,7 +31,9 @@ impl Handle {
     /// Returns what the handle has instead, for a message.
     fn has(&self) -> String {
         match &self.inner {
-            Value::Object(fields) => format!("; it has {}", fields.keys().cloned().collect::<Vec<_>>().join(", ")),
+            Value::Object(fields) => {
+                format!("; it has {}", fields.keys().cloned().collect::<Vec<_>>().join(", "))
+            }
             _ if self.tag == value::TARGET => "; it has name".into(),
             _ => String::new(),
         }
@@ -46,7 +48,9 @@ impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match &self.inner {
             _ if self.tag == value::SECRET => "•••",
-            Value::Object(fields) => ["name", "id"].iter().find_map(|k| fields.get(*k)?.as_str()).unwrap_or_default(),
+            Value::Object(fields) => {
+                ["name", "id"].iter().find_map(|k| fields.get(*k)?.as_str()).unwrap_or_default()
+            }
             inner => inner.as_str().unwrap_or_default(),
         };
         write!(f, "{} {name}", self.kind())
