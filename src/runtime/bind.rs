@@ -14,6 +14,9 @@ use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Module, NativeCallC
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+type Cx<'a> = NativeCallContext<'a>;
+type D = Dynamic;
+
 /// Registers every operation under its namespace.
 pub(super) fn register(engine: &mut Engine) {
     let mut modules: BTreeMap<&str, Module> = BTreeMap::new();
@@ -29,24 +32,22 @@ pub(super) fn register(engine: &mut Engine) {
 /// Binds an operation for every number of arguments, so that a wrong number is answered by the operation itself.
 fn bind(module: &mut Module, op: &'static Op) {
     let new = || FuncRegistration::new(op.name).with_volatility(true);
-    type Cx<'a> = NativeCallContext<'a>;
-    type D = Dynamic;
-    new().set_into_module(module, move |cx: Cx<'_>| called(&cx, op, vec![]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D| called(&cx, op, vec![a]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D| called(&cx, op, vec![a, b]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D| called(&cx, op, vec![a, b, c]));
+    new().set_into_module(module, move |cx: Cx<'_>| called(&cx, op, &[]));
+    new().set_into_module(module, move |cx: Cx<'_>, a: D| called(&cx, op, &[a]));
+    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D| called(&cx, op, &[a, b]));
+    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D| called(&cx, op, &[a, b, c]));
     new()
-        .set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D, d: D| called(&cx, op, vec![a, b, c, d]));
+        .set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D, d: D| called(&cx, op, &[a, b, c, d]));
 }
 
 fn called(
-    cx: &NativeCallContext<'_>,
+    cx: &Cx<'_>,
     op: &'static Op,
-    given: Vec<Dynamic>,
+    given: &[Dynamic],
 ) -> Result<Dynamic, Box<EvalAltResult>> {
     let frame = Frame::of(cx)?;
     let at = position(cx);
-    let args = decode(op, &given)
+    let args = decode(op, given)
         .map_err(|e| fault::raise(&fault::of_operation(&e, &op.path(), None), cx.call_position()))?;
     take(&frame, Asked { op, args, at: &at })
         .map(|value| to_dynamic(&value))

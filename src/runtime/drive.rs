@@ -33,12 +33,12 @@ pub(super) fn targets_of(params: &Value) -> Vec<String> {
 /// Runs a script on a thread of its own until it ends or stops. Ctrl-C and a request to terminate interrupt it.
 pub(super) fn drive(
     tokio: &tokio::runtime::Runtime,
-    live: Arc<Live>,
+    live: &Arc<Live>,
     runbook: Runbook,
     params: Value,
 ) -> io::Result<Ended> {
     let (done, ended) = tokio::sync::oneshot::channel();
-    let running = Arc::clone(&live);
+    let running = Arc::clone(live);
     let script = std::thread::Builder::new().name("runbook".into()).stack_size(engine::STACK_BYTES).spawn(
         move || {
             // The receiver is gone only when the whole process is going.
@@ -64,10 +64,8 @@ pub(super) fn drive(
 /// Returns when a person or the system asks the process to stop.
 pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut int, mut term) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(int), Ok(term)) => (int, term),
-        _ => return std::future::pending().await,
-    };
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut int), Ok(mut term)) = signals else { return std::future::pending().await };
     tokio::select! {
         _ = int.recv() => {}
         _ = term.recv() => {}

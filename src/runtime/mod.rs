@@ -357,7 +357,7 @@ impl World {
         watch.event(&Event::Started { run: run.id(), runbook: &runbook.path, title: &runbook.header.title });
         let rights = Some(runbook.header.needs.clone());
         let live = live::Live::new(self, journal, run, rights, watch, confirmed, false);
-        Ok(drive::drive(&self.tokio, live, runbook, params)?)
+        Ok(drive::drive(&self.tokio, &live, runbook, params)?)
     }
 
     /// Returns what is needed to take a run up again: holds the run from here on.
@@ -395,7 +395,7 @@ impl World {
         });
         let rights = Some(runbook.header.needs.clone());
         let live = live::Live::new(self, journal, run, rights, watch, confirmed, abandon);
-        Ok(drive::drive(&self.tokio, live, runbook, params)?)
+        Ok(drive::drive(&self.tokio, &live, runbook, params)?)
     }
 
     /// Performs an operation that only looks, without a run.

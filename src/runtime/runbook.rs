@@ -200,7 +200,7 @@ impl Runbook {
             e.place = super::fault::place(&path, header_position(&ast), &texts);
             e
         })?;
-        Ok(Self { header, modules, ast, path, text })
+        Ok(Self { path, text, header, modules, ast })
     }
 
     /// Returns every text of the runbook, for the journal.

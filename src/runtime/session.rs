@@ -161,7 +161,6 @@ fn open_comment(input: &str) -> bool {
         match (quote, c, chars.peek()) {
             (Some(_), '\\', _) => drop(chars.next()),
             (Some(q), _, _) if c == q => quote = None,
-            (Some(_), ..) => {}
             (None, '"' | '`', _) if depth == 0 => quote = Some(c),
             (None, '/', Some('/')) if depth == 0 => while chars.next().is_some_and(|c| c != '\n') {},
             (None, '/', Some('*')) => {

@@ -32,10 +32,14 @@ static COMPARISONS: LazyLock<Shared<Module>> = LazyLock::new(|| {
     for (a, b) in
         types.iter().flat_map(|a| types.iter().map(move |b| (*a, *b))).filter(|(a, b)| !alike(*a, *b))
     {
-        ORDER.iter().for_each(|operator| forbid(&mut module, operator, a, b));
+        for operator in ORDER {
+            forbid(&mut module, operator, a, b);
+        }
         let numbers = [int, float];
         if (a == text && numbers.contains(&b)) || (b == text && numbers.contains(&a)) {
-            EQUALITY.iter().for_each(|operator| forbid(&mut module, operator, a, b));
+            for operator in EQUALITY {
+                forbid(&mut module, operator, a, b);
+            }
         }
     }
     module.build_index();
