@@ -1,6 +1,6 @@
 //! The fold: from a run's records to where it stands. The only place that knows which record may follow which.
 
-use super::{Outcome, Record, Status};
+use super::{Outcome, Record, Status, rows::Standing};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -31,6 +31,11 @@ pub enum Illegal {
     /// The call is over.
     #[error("`{0}` for the call `{1}`, which is over")]
     Over(&'static str, String),
+    /// Written down, it would not read back as what it is: a value is nested too deep.
+    #[error(
+        "`{0}` holds a value that would not read back as it is (nested more than a hundred levels deep?)"
+    )]
+    Unreadable(&'static str),
     /// The call that ends is not the one that was begun.
     #[error("the call `{0}` was begun with another operation or other arguments")]
     Another(String),
@@ -216,6 +221,11 @@ impl Fold {
             Some(outcome) => Past::Ended { op, args, outcome },
             None => Past::Begun { op, args, key, accepted, decision },
         }
+    }
+
+    /// Returns where the run stands and why it stopped.
+    pub(super) fn standing(&self) -> Standing {
+        (self.status, self.reason.clone())
     }
 
     /// Returns how often a call was begun.

@@ -16,6 +16,7 @@ mod fold;
 mod lease;
 mod lock;
 mod record;
+mod rows;
 mod run;
 mod schema;
 mod store;

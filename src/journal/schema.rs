@@ -5,6 +5,7 @@ use crate::base::file::sync_folder;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -63,11 +64,13 @@ pub(super) fn runs(state: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
 pub(super) fn make(state: &Path) -> Result<Connection, Error> {
-    let refused = |why: std::io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
+    let refused = |why: io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
     let folder = runs(state);
+    let is_new = !folder.exists();
     fs::create_dir_all(&folder).map_err(refused)?;
-    for made in [state, state.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))] {
-        sync_folder(made).map_err(refused)?;
+    if is_new {
+        let parent = state.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_folder(parent).and_then(|()| sync_folder(state)).map_err(refused)?;
     }
     // Two processes that both turn the write-ahead log on meet an SQLITE_BUSY that no timeout waits for.
     let turn = File::open(&folder).map_err(refused)?;
@@ -77,14 +80,16 @@ pub(super) fn make(state: &Path) -> Result<Connection, Error> {
     Ok(db)
 }
 
-/// Opens a journal that is there and has the newest schema; nothing when it has an older one.
+/// Opens a journal that is there. Nothing is made or written, unless its schema is an older one.
 ///
 /// # Errors
 /// As [`make`].
-pub(super) fn open(state: &Path) -> Result<Option<Connection>, Error> {
+pub(super) fn open(state: &Path) -> Result<Connection, Error> {
     let db = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let version = version(&db).map_err(|e| trouble(state, &e))?;
-    Ok((version == newest(MIGRATIONS)).then_some(db))
+    match version(&db).map_err(|e| trouble(state, &e))? {
+        found if found == newest(MIGRATIONS) => Ok(db),
+        _ => make(state),
+    }
 }
 
 fn connect(state: &Path, flags: OpenFlags) -> Result<Connection, Error> {
