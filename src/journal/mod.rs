@@ -20,6 +20,8 @@ mod rows;
 mod run;
 mod schema;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use chain::{Verified, digest};
 pub use error::{Error, Holder};

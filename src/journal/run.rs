@@ -209,3 +209,58 @@ impl Batch {
         all.commit()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Stage, begin, end, ok};
+    use super::*;
+
+    /// Breaks a run's connection, adds to it, mends the connection, and adds again.
+    fn break_and_mend(breaks: &str, mends: &str, says: &str) {
+        let stage = Stage::new();
+        let run = stage.run();
+        run.append(begin("a"), Durability::Now).expect("written");
+        run.append(end("r", ok(1)), Durability::Rides).expect("kept in memory");
+        let sql = |sql: &str| run.writer.lock().expect("not poisoned").execute_batch(sql).expect("runs");
+        sql(breaks);
+        let big = ok("x".repeat(1 << 20));
+        let first = run.append(end("a", big), Durability::Now).expect_err("cannot be written");
+        assert!(matches!(&first, Error::Failed { why, .. } if why.contains(says)), "{first}");
+        assert!(first.hint().is_some_and(|hint| hint.contains(run.id())));
+        sql(mends);
+        assert_eq!(run.append(begin("b"), Durability::Rides), Err(first.clone()));
+        assert_eq!(run.append(begin("b"), Durability::Now), Err(first.clone()));
+        assert_eq!(run.flush(), Err(first));
+        let id = run.id().to_owned();
+        drop(run);
+        assert_eq!(stage.kinds(&id), ["started", "begin"], "nothing of the failed commit is there");
+        let again = stage.journal.take(&id).expect("taken anew");
+        assert!(matches!(again.past("a"), Past::Begun { .. }));
+        again.append(end("a", ok(1)), Durability::Now).expect("writes again");
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_ends_all_writing() {
+        // SQLite does not go below the size that the file has: the next page is one too many.
+        break_and_mend("pragma max_page_count = 1", "pragma max_page_count = 100000", "SQLITE_FULL");
+    }
+
+    #[test]
+    fn a_read_only_journal_is_said_and_ends_all_writing() {
+        break_and_mend("pragma query_only = on", "pragma query_only = off", "SQLITE_READONLY");
+    }
+
+    #[test]
+    fn a_writer_that_panicked_ends_all_writing() {
+        let stage = Stage::new();
+        let run = stage.run();
+        std::thread::scope(|threads| {
+            let died = threads.spawn(|| {
+                let _held = run.writer.lock();
+                panic!("in the middle of a write");
+            });
+            assert!(died.join().is_err());
+        });
+        assert!(matches!(run.append(begin("a"), Durability::Now), Err(Error::Failed { .. })));
+    }
+}

@@ -121,6 +121,11 @@ fn settle(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "foreign_keys", true)
 }
 
+/// Leaves syncing to the system: for a journal that nobody needs after a power cut.
+pub(super) fn never_sync(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "synchronous", "off")
+}
+
 /// Brings the schema up to the last of `steps`, each in a transaction of its own.
 fn migrate(db: &mut Connection, state: &Path, steps: &[&str]) -> Result<(), Error> {
     let at = |e: rusqlite::Error| trouble(state, &e);
@@ -162,5 +167,84 @@ pub(super) fn describe(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(_, Some(detail)) => format!("{said}: {detail}"),
         _ => said.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_syncs_every_commit() {
+        let state = tempfile::tempdir().expect("a folder");
+        let db = make(state.path()).expect("made");
+        let ask = |pragma: &str| -> String {
+            db.query_row(&format!("select cast((select * from pragma_{pragma}) as text)"), [], |row| {
+                row.get(0)
+            })
+            .expect(pragma)
+        };
+        assert_eq!((ask("journal_mode"), ask("synchronous")), ("wal".into(), "2".into()));
+    }
+
+    #[test]
+    fn a_newer_journal_is_refused_and_left_alone() {
+        let state = tempfile::tempdir().expect("a folder");
+        drop(make(state.path()).expect("made"));
+        let known = newest(MIGRATIONS);
+        let db = Connection::open(file(state.path())).expect("opens");
+        db.pragma_update(None, "user_version", known + 1).expect("set");
+        drop(db);
+        let before = fs::read(file(state.path())).expect("reads");
+        for refused in [make(state.path()), open(state.path())] {
+            let path = file(state.path());
+            assert_eq!(refused.err(), Some(Error::Newer { path, found: known + 1, known }));
+        }
+        assert_eq!(fs::read(file(state.path())).expect("reads"), before);
+    }
+
+    #[test]
+    fn an_older_journal_is_brought_up_step_by_step_and_keeps_what_is_in_it() {
+        let steps = &["create table a (x)", "alter table a add column y default 7", "create table c (z)"];
+        let state = tempfile::tempdir().expect("a folder");
+        let mut db = Connection::open(file(state.path())).expect("opens");
+        migrate(&mut db, state.path(), &steps[..1]).expect("version 1");
+        db.execute("insert into a values (1)", []).expect("a row");
+        for _ in 0..2 {
+            migrate(&mut db, state.path(), steps).expect("version 3");
+            let row: (i64, i64) =
+                db.query_row("select x, y from a", [], |r| Ok((r.get(0)?, r.get(1)?))).expect("is there");
+            assert_eq!((row, version(&db)), ((1, 7), Ok(3)));
+        }
+        let older = migrate(&mut db, state.path(), &steps[..2]);
+        assert_eq!(older, Err(Error::Newer { path: file(state.path()), found: 3, known: 2 }));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before_it() {
+        let state = tempfile::tempdir().expect("a folder");
+        let mut db = Connection::open(file(state.path())).expect("opens");
+        let steps = &["create table a (x)", "create table b (x); create table a (x)"];
+        assert!(matches!(migrate(&mut db, state.path(), steps), Err(Error::Unreadable { .. })));
+        assert_eq!(version(&db), Ok(1));
+        assert!(db.prepare("select * from b").is_err(), "half of a step was kept");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let state = tempfile::tempdir().expect("a folder");
+        fs::write(file(state.path()), "notes about the journal, ".repeat(400)).expect("written");
+        let error = open(state.path()).expect_err("refused");
+        assert!(matches!(&error, Error::Unreadable { why, .. } if why.contains("SQLITE_NOTADB")), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_is_named() {
+        let place = tempfile::tempdir().expect("a folder");
+        let state = place.path().join("file").join("state");
+        fs::write(place.path().join("file"), "").expect("written");
+        let error = make(&state).expect_err("refused");
+        assert!(matches!(&error, Error::NotWritable { path, .. } if *path == state), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--state")));
     }
 }

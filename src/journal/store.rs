@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tempfile::TempDir;
 
 /// What a summary says of a run whose process is gone.
 const GONE: &str = "the process that ran it is gone";
@@ -22,6 +23,7 @@ pub struct Journal {
     pub(super) state: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
     db: Mutex<Connection>,
+    scratch: Option<TempDir>,
 }
 
 impl Journal {
@@ -30,7 +32,7 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Journal, Error> {
-        Ok(Journal { state: state.into(), clock, db: Mutex::new(schema::make(state)?) })
+        Ok(Journal { state: state.into(), clock, db: Mutex::new(schema::make(state)?), scratch: None })
     }
 
     /// Opens the journal of a state folder for those who only look; nothing where there is none.
@@ -41,7 +43,21 @@ impl Journal {
         if !schema::file(state).exists() {
             return Ok(None);
         }
-        Ok(Some(Journal { state: state.into(), clock, db: Mutex::new(schema::open(state)?) }))
+        let db = Mutex::new(schema::open(state)?);
+        Ok(Some(Journal { state: state.into(), clock, db, scratch: None }))
+    }
+
+    /// Makes a journal in a folder of its own that goes with it. It keeps what another does, and syncs nothing:
+    /// for rehearsals, where thousands of runs are killed in thought only.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn scratch(clock: Arc<dyn Clock>) -> Result<Journal, Error> {
+        let folder = tempfile::tempdir()
+            .map_err(|e| Error::NotWritable { path: std::env::temp_dir(), why: e.to_string() })?;
+        let state = folder.path().to_owned();
+        let db = schema::make(&state)?;
+        Ok(Journal { state, clock, db: Mutex::new(db), scratch: Some(folder) })
     }
 
     /// Makes a new run and holds it. Its first record is on disk when this returns.
@@ -184,7 +200,11 @@ impl Journal {
     }
 
     fn connect(&self) -> Result<Connection, Error> {
-        schema::open(&self.state)
+        let db = schema::open(&self.state)?;
+        if self.scratch.is_some() {
+            schema::never_sync(&db).map_err(|e| schema::trouble(&self.state, &e))?;
+        }
+        Ok(db)
     }
 
     pub(super) fn db(&self) -> MutexGuard<'_, Connection> {
