@@ -1,6 +1,7 @@
 //! Runs, sources and records as rows: every statement about them.
 
-use super::{NewRun, Source, Status, chain::Row};
+use super::{NewRun, Source, Status, Tombstone, chain::Row};
+use crate::base::moment::Moment;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 /// The number under which the store keeps a run.
@@ -111,6 +112,52 @@ pub(super) fn keep(all: &Transaction<'_>, run: Ord, (status, reason): &Standing)
     all.prepare_cached("update runs set status = ?2, reason = ?3 where ord = ?1")?
         .execute(params![run.0, status.map(Status::as_str), reason])
         .map(drop)
+}
+
+/// Returns the number and the hash of a run's last record.
+pub(super) fn last(db: &Connection, run: Ord) -> rusqlite::Result<(u64, String)> {
+    db.prepare_cached("select seq, hash from records where run = ?1 order by seq desc limit 1")?
+        .query_row([run.0], |row| Ok((unsigned(row, 0)?, row.get(1)?)))
+}
+
+/// Removes a run with all that belongs to it, and puts up its tombstone.
+pub(super) fn bury(all: &Transaction<'_>, run: Ord, stone: &Tombstone) -> rusqlite::Result<()> {
+    all.execute("delete from leases where run = ?1", [&stone.run])?;
+    all.execute("delete from records where run = ?1", [run.0])?;
+    all.execute("delete from sources where run = ?1", [run.0])?;
+    all.execute("delete from runs where ord = ?1", [run.0])?;
+    let Tombstone { run, runbook, status, records, head, pruned_at } = stone;
+    all.execute(
+        "insert into tombstones (run, runbook, status, records, head, pruned_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![run, runbook, status.as_str(), records.cast_signed(), head, pruned_at.to_string()],
+    )
+    .map(drop)
+}
+
+/// Returns the tombstone of a run; `QueryReturnedNoRows` where there is none.
+pub(super) fn tombstone(db: &Connection, run: &str) -> rusqlite::Result<Tombstone> {
+    let sql = "select run, runbook, status, records, head, pruned_at from tombstones where run = ?1";
+    db.prepare_cached(sql)?.query_row([run], |row| {
+        Ok(Tombstone {
+            run: row.get(0)?,
+            runbook: row.get(1)?,
+            status: parsed(row, 2, |text| serde_json::from_value(text.into()))?,
+            records: unsigned(row, 3)?,
+            head: row.get(4)?,
+            pruned_at: parsed(row, 5, |text| Moment::parse(&text))?,
+        })
+    })
+}
+
+fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+    row: &rusqlite::Row<'_>,
+    column: usize,
+    parse: impl FnOnce(String) -> Result<T, E>,
+) -> rusqlite::Result<T> {
+    parse(row.get(column)?).map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e))
+    })
 }
 
 fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {

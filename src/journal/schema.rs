@@ -1,4 +1,7 @@
 //! The file: how it is opened, what is in it, and how an older one becomes a newer one.
+//!
+//! Nothing but SQLite may open `journal.db` in a process that has it open: closing any other handle drops SQLite's
+//! own locks on it (POSIX locks belong to the process, not to the handle).
 
 use super::Error;
 use crate::base::file::sync_folder;
@@ -36,6 +39,14 @@ const MIGRATIONS: &[&str] = &["
         body  text not null,
         hash  text not null,
         primary key (run, seq)
+    ) strict, without rowid;
+    create table tombstones (             -- runs that were removed
+        run       text primary key,
+        runbook   text not null,
+        status    text not null,
+        records   integer not null,
+        head      text not null,
+        pruned_at text not null
     ) strict, without rowid;
     create table leases (
         target text not null,

@@ -1,7 +1,7 @@
 //! The journal of a state folder: making runs, finding them, looking at them.
 
 use super::{
-    Entry, Error, NewRun, Record, Run, Source, Status, Summary, Verified,
+    Entry, Error, NewRun, Record, Run, Source, Status, Summary, Tombstone, Verified,
     chain::{self, Chain},
     lock,
     rows::{self, Glance, Ord},
@@ -97,7 +97,7 @@ impl Journal {
             prefix => ids.iter().filter(|id| id.starts_with(prefix)).cloned().collect(),
         };
         match found.len() {
-            0 => Err(no_such_run(given, &ids)),
+            0 => Err(self.tombstone(&wanted)?.map_or_else(|| no_such_run(given, &ids), |s| pruned(&s))),
             1 => Ok(found.remove(0)),
             _ => Err(Error::Ambiguous { given: given.into(), candidates: found }),
         }
@@ -176,7 +176,7 @@ impl Journal {
     fn examine(&self, db: &Connection, id: &str, mut seen: impl FnMut(&str)) -> Result<(Ord, Chain), Error> {
         let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
         let view = db.unchecked_transaction().map_err(at)?;
-        let ord = rows::ord(&view, id).map_err(at)?;
+        let ord = rows::ord(&view, id).optional().map_err(at)?.ok_or_else(|| no_such_run(id, &[]))?;
         let mut chain = Chain::of(id);
         let mut wrong = Ok(());
         rows::each(&view, ord, |row| {
@@ -279,6 +279,14 @@ fn new_id(state: &Path) -> Result<String, Error> {
         if !schema::runs(state).join(format!("{id}.lock")).exists() {
             return Ok(id);
         }
+    }
+}
+
+fn pruned(stone: &Tombstone) -> Error {
+    let Tombstone { run, status, pruned_at, .. } = stone;
+    Error::NoSuchRun {
+        given: run.clone(),
+        hint: format!("it ended as {status} and was pruned at {pruned_at}"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The store: making it, finding runs, looking at them.
 
 use super::{Stage, at, begin, clock, end, new_run, ok};
-use crate::journal::{Durability, Error, Journal, Record, Status};
+use crate::journal::{Durability, Error, Holder, Journal, Lease, Mode, Record, Status};
 use serde_json::json;
 use std::thread;
 
@@ -147,6 +147,41 @@ fn a_run_that_is_not_there_is_not_made_by_asking_for_it() {
         assert!(matches!(error, Some(Error::NoSuchRun { .. })), "{error:?}");
     }
     assert!(!stage.folder.path().join("runs/nothere2.lock").exists());
+}
+
+#[test]
+fn a_pruned_run_leaves_a_tombstone_and_nothing_else() {
+    let stage = Stage::new();
+    let (run, other) = (stage.run(), stage.run());
+    let (id, wish) =
+        (run.id().to_owned(), Lease { target: "t".into(), name: "t".into(), mode: Mode::Exclusive });
+    stage.journal.lease(&[wish], &id, &Holder::this_process()).expect("free");
+    let not_ended = |status| Err(Error::NotEnded { run: id.clone(), status });
+    assert_eq!(stage.journal.prune(&id), not_ended(Status::Running));
+    drop(run);
+    assert_eq!(stage.journal.prune(&id), not_ended(Status::Interrupted));
+    let run = stage.journal.take(&id).expect("taken");
+    let end = Record::Finished { status: Status::Abandoned, error: None, left_behind: Vec::new() };
+    run.append(end, Durability::Now).expect("written");
+    let head = run.head();
+    assert!(matches!(stage.journal.prune(&id), Err(Error::Held { .. })), "its process is not done with it");
+    drop(run);
+    let stone = stage.journal.prune(&id).expect("pruned");
+    assert_eq!((stone.records, &stone.head, stone.status), (2, &head, Status::Abandoned));
+    assert_eq!(stage.journal.tombstone(&id), Ok(Some(stone)));
+    assert_eq!(stage.journal.tombstone(other.id()), Ok(None));
+    let gone = stage.journal.resolve(&id).expect_err("gone");
+    assert!(
+        gone.hint().is_some_and(|hint| hint.contains("abandoned and was pruned at 2026-11-20T")),
+        "{gone:?}"
+    );
+    assert!(matches!(stage.journal.take(&id), Err(Error::NoSuchRun { .. })));
+    let left: Vec<_> = std::fs::read_dir(stage.folder.path().join("runs")).expect("reads").collect();
+    assert_eq!(left.len(), 1, "the lock of the other run");
+    for (table, rows) in [("runs", 1), ("sources", 2), ("records", 1), ("leases", 0), ("tombstones", 1)] {
+        let count = format!("select count(*) from {table}");
+        assert_eq!(stage.other().query_row(&count, [], |row| row.get(0)), Ok(rows), "{table}");
+    }
 }
 
 #[test]
