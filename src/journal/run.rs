@@ -251,6 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_wait_for_a_write_share_the_next_commit() {
+        let stage = Stage::new();
+        let run = stage.run();
+        let other = stage.other();
+        let frames = || -> i64 {
+            other.query_row("pragma wal_checkpoint(passive)", [], |row| row.get(1)).expect("asks")
+        };
+        let before = frames();
+        other.execute_batch("begin immediate").expect("no other can write now");
+        std::thread::scope(|threads| {
+            for n in 0..8 {
+                let run = &run;
+                threads.spawn(move || run.append(begin(&n.to_string()), Durability::Now).expect("written"));
+            }
+            while run.state().chain.tail.seq < 9 {
+                std::thread::yield_now();
+            }
+            other.execute_batch("rollback").expect("free again");
+        });
+        assert_eq!(stage.kinds(run.id()).len(), 9);
+        // A commit writes one page at least; the first took what was there when its turn came.
+        assert!(frames() - before < 8, "{} pages for 8 records", frames() - before);
+    }
+
+    #[test]
     fn a_writer_that_panicked_ends_all_writing() {
         let stage = Stage::new();
         let run = stage.run();

@@ -3,7 +3,7 @@
 use super::{Stage, at, begin, clock, end, new_run, ok};
 use crate::journal::{Durability, Error, Holder, Journal, Lease, Mode, Record, Status};
 use serde_json::json;
-use std::thread;
+use std::{sync::Barrier, thread};
 
 #[test]
 fn looking_where_there_is_no_journal_makes_nothing() {
@@ -16,17 +16,21 @@ fn looking_where_there_is_no_journal_makes_nothing() {
 #[test]
 fn opened_by_many_at_once_it_is_made_once() {
     let place = tempfile::tempdir().expect("a folder");
-    let state = place.path().join("a/b");
-    thread::scope(|threads| {
-        for _ in 0..8 {
-            threads.spawn(|| {
-                let journal = Journal::open(&state, clock()).expect("opens");
-                drop(journal.create(&new_run()).expect("made"));
-            });
-        }
-    });
-    let journal = Journal::peek(&state, clock()).expect("opens").expect("is there");
-    assert_eq!(journal.runs().expect("reads").len(), 8);
+    for round in 0..20 {
+        let state = place.path().join(format!("{round}/state"));
+        let together = Barrier::new(6);
+        thread::scope(|threads| {
+            for _ in 0..6 {
+                threads.spawn(|| {
+                    together.wait();
+                    let journal = Journal::open(&state, clock()).expect("opens");
+                    drop(journal.create(&new_run()).expect("made"));
+                });
+            }
+        });
+        let journal = Journal::peek(&state, clock()).expect("opens").expect("is there");
+        assert_eq!(journal.runs().expect("reads").len(), 6);
+    }
 }
 
 #[test]
