@@ -1,6 +1,6 @@
 //! Why the journal could not do what was asked.
 
-use super::{Illegal, Mode};
+use super::{Illegal, Mode, Status};
 use crate::base::moment::Moment;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
@@ -89,7 +89,7 @@ pub enum Error {
         /// The run.
         run: String,
     },
-    /// Another run needs this target for itself.
+    /// Another run uses this target, and one of the two needs it for itself.
     #[error("`{name}` is in use by the run `{run}` ({mode}, {holder}, since {since})")]
     Leased {
         /// The identity that is leased.
@@ -120,6 +120,14 @@ pub enum Error {
     NotAHead {
         /// As it was given.
         given: String,
+    },
+    /// Only a run that has ended can be removed.
+    #[error("the run `{run}` has not ended: it is {status}")]
+    NotEnded {
+        /// The run.
+        run: String,
+        /// Where it stands.
+        status: Status,
     },
     /// A record that makes no sense where the run stands.
     #[error("the record cannot be added to the run `{run}`: {why}")]
@@ -163,6 +171,9 @@ impl Error {
             ),
             Error::NotAHead { .. } => {
                 "give at least 16 hex digits, as printed at the end of a run and in its report".into()
+            }
+            Error::NotEnded { run, .. } => {
+                format!("`firedrill resume {run}` brings it to its end, `firedrill runs abandon {run}` gives it up")
             }
             Error::Illegal { .. } => return None,
             Error::Failed { run, .. } => {

@@ -57,7 +57,7 @@ impl Journal {
     /// asks again for a target keeps the stronger of the two.
     ///
     /// # Errors
-    /// [`Error::Leased`] with the first target that another run needs for itself, or that this run does.
+    /// [`Error::Leased`] with the first target of which either run needs to be the only one to use it.
     pub fn lease(&self, wanted: &[Lease], run: &str, holder: &Holder) -> Result<(), Error> {
         let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
         let mut db = self.db();

@@ -32,7 +32,8 @@ struct Note {
     since: Moment,
 }
 
-fn path(state: &Path, run: &str) -> PathBuf {
+/// Returns where the lock of a run lies.
+pub(super) fn path(state: &Path, run: &str) -> PathBuf {
     schema::runs(state).join(format!("{run}.lock"))
 }
 

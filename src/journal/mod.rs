@@ -15,15 +15,20 @@ mod error;
 mod fold;
 mod lease;
 mod lock;
+mod prune;
 mod record;
+mod rows;
 mod run;
 mod schema;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use chain::{Verified, digest};
 pub use error::{Error, Holder};
 pub use fold::{Illegal, Past};
 pub use lease::{Lease, Mode};
+pub use prune::Tombstone;
 pub use record::{Durability, Entry, Git, NewRun, Outcome, Record, Source, Status, Summary};
 pub use run::Run;
 pub use store::Journal;

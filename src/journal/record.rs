@@ -292,3 +292,48 @@ pub struct Summary {
     /// The version of the program that made it.
     pub version: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_kept_text_has_sorted_keys_all_the_way_down() {
+        let record = Record::Accepted { call: "a".into(), what: json!({"z": 1, "a": {"y": 2, "b": 3}}) };
+        assert_eq!(
+            record.canonical().expect("text"),
+            r#"{"call":"a","kind":"accepted","what":{"a":{"b":3,"y":2},"z":1}}"#
+        );
+    }
+
+    #[test]
+    fn a_field_that_came_later_is_skipped() {
+        let text = r#"{"kind":"resumed","version":"2","edited":true,"from":"elsewhere"}"#;
+        let read: Record = serde_json::from_str(text).expect("reads");
+        assert_eq!(read, Record::Resumed { version: "2".into(), edited: true });
+    }
+
+    #[test]
+    fn a_record_without_its_optional_fields_reads() {
+        let text = r#"{"kind":"finished","status":"failed","left_behind":[]}"#;
+        let read: Record = serde_json::from_str(text).expect("reads");
+        assert_eq!(read, Record::Finished { status: Status::Failed, error: None, left_behind: Vec::new() });
+    }
+
+    #[test]
+    fn the_word_for_a_status_is_the_one_that_is_stored() {
+        for status in [Status::Running, Status::Undecided, Status::Abandoned] {
+            assert_eq!(serde_json::to_value(status).expect("serializes"), json!(status.as_str()));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_float_reads_back_as_itself(x in proptest::num::f64::NORMAL) {
+            let record = Record::Accepted { call: "a".into(), what: json!(x) };
+            let text = record.canonical().expect("text");
+            proptest::prop_assert_eq!(serde_json::from_str::<Record>(&text).expect("reads"), record);
+        }
+    }
+}

@@ -5,21 +5,21 @@
 //! same time share one commit.
 
 use super::{
-    Durability, Error, NewRun, Outcome, Past, Record, Status,
-    chain::{Chain, Row, Tail, digest},
-    fold::Fold,
+    Durability, Error, Outcome, Past, Record, Status,
+    chain::{Chain, Row},
     lock::Lock,
+    rows::{self, Ord, Standing},
     schema,
 };
 use crate::base::{clock::Clock, moment::Moment};
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One run, held by this process until this is dropped.
 pub struct Run {
     id: String,
-    ord: i64,
+    ord: Ord,
     clock: Arc<dyn Clock>,
     last_at: Moment,
     state: Mutex<State>,
@@ -29,14 +29,13 @@ pub struct Run {
 }
 
 struct State {
-    fold: Fold,
-    tail: Tail,
+    chain: Chain,
     /// Added and not yet on disk.
     pending: Vec<Row>,
     /// The last record that is on disk.
     durable: u64,
-    /// The status and reason that the store keeps for lists.
-    kept: (Option<Status>, Option<String>),
+    /// What the store keeps for lists.
+    kept: Standing,
     /// Why nothing can be written any more.
     failed: Option<String>,
 }
@@ -44,51 +43,31 @@ struct State {
 /// What one commit writes.
 struct Batch {
     rows: Vec<Row>,
-    /// The status and reason, when the store keeps others.
-    standing: Option<(Option<Status>, Option<String>)>,
+    /// Where the run stands, when the store keeps something else.
+    standing: Option<Standing>,
+    /// The last record there is then.
+    last: u64,
 }
 
 impl Run {
-    /// Makes a run in the store: its sources and its first record, in one commit.
-    pub(super) fn start(
-        mut db: Connection,
-        id: String,
-        new: &NewRun,
-        clock: Arc<dyn Clock>,
-        lock: Lock,
-    ) -> Result<Run, Error> {
-        let failed = |why: &dyn ToString| Error::Failed { run: id.clone(), why: why.to_string() };
-        let record = Record::Started {
-            runbook: new.runbook.clone(),
-            title: new.title.clone(),
-            digest: digest(&new.sources),
-            params: new.params.clone(),
-            version: new.version.clone(),
-            git: new.git.clone(),
-        };
-        let body = record.canonical().map_err(|e| failed(&e))?;
-        let now = clock.now();
-        let mut chain = Chain::of(&id);
-        chain.fold.add(record).map_err(|why| Error::Illegal { run: id.clone(), why })?;
-        let row = chain.tail.add(now, chain.fold.calls(), body);
-        let ord = insert_run(&mut db, &id, new, &row).map_err(|e| failed(&schema::describe(&e)))?;
-        chain.last_at = now;
-        Ok(Run::resume(db, ord, id, chain, clock, lock))
-    }
-
     /// Returns the run whose chain was followed to its end.
-    pub(super) fn resume(
-        db: Connection,
-        ord: i64,
-        id: String,
-        chain: Chain,
-        clock: Arc<dyn Clock>,
-        lock: Lock,
-    ) -> Run {
-        let Chain { tail, fold, last_at, .. } = chain;
-        let kept = (fold.status, fold.reason.clone());
-        let state = State { pending: Vec::new(), durable: tail.seq, kept, failed: None, fold, tail };
-        Run { id, ord, clock, last_at, state: Mutex::new(state), writer: Mutex::new(db), _lock: lock }
+    pub(super) fn hold(db: Connection, ord: Ord, chain: Chain, clock: Arc<dyn Clock>, lock: Lock) -> Run {
+        let state = State {
+            pending: Vec::new(),
+            durable: chain.tail.seq,
+            kept: chain.fold.standing(),
+            failed: None,
+            chain,
+        };
+        Run {
+            id: state.chain.tail.run.clone(),
+            ord,
+            clock,
+            last_at: state.chain.last_at,
+            state: Mutex::new(state),
+            writer: Mutex::new(db),
+            _lock: lock,
+        }
     }
 
     /// Returns the run's id.
@@ -98,33 +77,33 @@ impl Run {
 
     /// Returns what is known of a call, records of this process included.
     pub fn past(&self, call: &str) -> Past {
-        self.state().fold.past(call)
+        self.state().chain.fold.past(call)
     }
 
     /// Returns how often a call was begun.
     pub fn attempts(&self, call: &str) -> u32 {
-        self.state().fold.attempts(call)
+        self.state().chain.fold.attempts(call)
     }
 
     /// Returns who a name turned out to be at its first use in this run.
     pub fn target(&self, name: &str) -> Option<Value> {
-        self.state().fold.targets.get(name).cloned()
+        self.state().chain.fold.targets.get(name).cloned()
     }
 
     /// Returns what the run ends with, once that has been recorded.
     pub fn ending(&self) -> Option<Outcome> {
-        self.state().fold.ending.clone()
+        self.state().chain.fold.ending.clone()
     }
 
     /// Returns where the run stands. A run whose process died reads `Running` until it is resumed.
     pub fn status(&self) -> Status {
         // A held run has its first record, and with it a status.
-        self.state().fold.status.unwrap_or(Status::Running)
+        self.state().chain.fold.status.unwrap_or(Status::Running)
     }
 
     /// Returns the hash of the last record that was added: 64 hex digits, of which 16 are enough to show.
     pub fn head(&self) -> String {
-        self.state().tail.hash.clone()
+        self.state().chain.tail.hash.clone()
     }
 
     /// Returns the time of the last record that was on disk when the run was taken.
@@ -141,12 +120,9 @@ impl Run {
         let seq = {
             let mut state = self.state();
             self.sound(&state)?;
-            let body = record.canonical().map_err(|e| self.failed(e.to_string()))?;
-            state.fold.add(record).map_err(|why| Error::Illegal { run: self.id.clone(), why })?;
-            let calls = state.fold.calls();
-            let row = state.tail.add(self.clock.now(), calls, body);
+            let row = state.chain.add(record, self.clock.now())?;
             state.pending.push(row);
-            state.tail.seq
+            state.chain.tail.seq
         };
         match durability {
             Durability::Rides => Ok(()),
@@ -159,7 +135,7 @@ impl Run {
     /// # Errors
     /// [`Error::Failed`].
     pub fn flush(&self) -> Result<(), Error> {
-        let last = self.state().tail.seq;
+        let last = self.state().chain.tail.seq;
         self.write_up_to(last)
     }
 
@@ -173,12 +149,12 @@ impl Run {
         if self.is_durable(seq)? {
             return Ok(());
         }
-        let (batch, last) = self.batch();
+        let batch = self.batch();
         let written = batch.write(&mut db, self.ord);
         let mut state = self.state();
         match written {
             Ok(()) => {
-                state.durable = last;
+                state.durable = batch.last;
                 Ok(())
             }
             Err(why) => {
@@ -190,16 +166,16 @@ impl Run {
         }
     }
 
-    /// Returns everything that is pending, and the number of its last record.
-    fn batch(&self) -> (Batch, u64) {
+    /// Returns everything that is pending.
+    fn batch(&self) -> Batch {
         let mut state = self.state();
-        let standing = (state.fold.status, state.fold.reason.clone());
+        let standing = state.chain.fold.standing();
         let changed = standing != state.kept;
         if changed {
             state.kept.clone_from(&standing);
         }
-        let rows = std::mem::take(&mut state.pending);
-        (Batch { rows, standing: changed.then_some(standing) }, state.tail.seq)
+        let last = state.chain.tail.seq;
+        Batch { rows: std::mem::take(&mut state.pending), standing: changed.then_some(standing), last }
     }
 
     fn is_durable(&self, seq: u64) -> Result<bool, Error> {
@@ -222,36 +198,94 @@ impl Run {
 }
 
 impl Batch {
-    fn write(&self, db: &mut Connection, run: i64) -> rusqlite::Result<()> {
+    fn write(&self, db: &mut Connection, run: Ord) -> rusqlite::Result<()> {
         let all = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for row in &self.rows {
-            insert(&all, run, row)?;
+            rows::insert(&all, run, row)?;
         }
-        if let Some((status, reason)) = &self.standing {
-            all.prepare_cached("update runs set status = ?2, reason = ?3 where ord = ?1")?
-                .execute(params![run, status.map(Status::as_str), reason])?;
+        if let Some(standing) = &self.standing {
+            rows::keep(&all, run, standing)?;
         }
         all.commit()
     }
 }
 
-fn insert_run(db: &mut Connection, id: &str, new: &NewRun, first: &Row) -> rusqlite::Result<i64> {
-    let all = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    all.execute("insert into runs (id, status) values (?1, ?2)", params![id, Status::Running.as_str()])?;
-    let run = all.last_insert_rowid();
-    for (ord, source) in (0_i64..).zip(&new.sources) {
-        all.prepare_cached("insert into sources (run, ord, path, text) values (?1, ?2, ?3, ?4)")?
-            .execute(params![run, ord, source.path, source.text])?;
-    }
-    insert(&all, run, first)?;
-    all.commit()?;
-    Ok(run)
-}
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Stage, begin, end, ok};
+    use super::*;
 
-fn insert(all: &Transaction<'_>, run: i64, row: &Row) -> rusqlite::Result<()> {
-    all.prepare_cached(
-        "insert into records (run, seq, at, calls, body, hash) values (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![run, row.seq.cast_signed(), row.at, row.calls.cast_signed(), row.body, row.hash])
-    .map(drop)
+    /// Breaks a run's connection, adds to it, mends the connection, and adds again.
+    fn break_and_mend(breaks: &str, mends: &str, says: &str) {
+        let stage = Stage::new();
+        let run = stage.run();
+        run.append(begin("a"), Durability::Now).expect("written");
+        run.append(end("r", ok(1)), Durability::Rides).expect("kept in memory");
+        let sql = |sql: &str| run.writer.lock().expect("not poisoned").execute_batch(sql).expect("runs");
+        sql(breaks);
+        let big = ok("x".repeat(1 << 20));
+        let first = run.append(end("a", big), Durability::Now).expect_err("cannot be written");
+        assert!(matches!(&first, Error::Failed { why, .. } if why.contains(says)), "{first}");
+        assert!(first.hint().is_some_and(|hint| hint.contains(run.id())));
+        sql(mends);
+        assert_eq!(run.append(begin("b"), Durability::Rides), Err(first.clone()));
+        assert_eq!(run.append(begin("b"), Durability::Now), Err(first.clone()));
+        assert_eq!(run.flush(), Err(first));
+        let id = run.id().to_owned();
+        drop(run);
+        assert_eq!(stage.kinds(&id), ["started", "begin"], "nothing of the failed commit is there");
+        let again = stage.journal.take(&id).expect("taken anew");
+        assert!(matches!(again.past("a"), Past::Begun { .. }));
+        again.append(end("a", ok(1)), Durability::Now).expect("writes again");
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_ends_all_writing() {
+        // SQLite does not go below the size that the file has: the next page is one too many.
+        break_and_mend("pragma max_page_count = 1", "pragma max_page_count = 100000", "SQLITE_FULL");
+    }
+
+    #[test]
+    fn a_read_only_journal_is_said_and_ends_all_writing() {
+        break_and_mend("pragma query_only = on", "pragma query_only = off", "SQLITE_READONLY");
+    }
+
+    #[test]
+    fn threads_that_wait_for_a_write_share_the_next_commit() {
+        let stage = Stage::new();
+        let run = stage.run();
+        let other = stage.other();
+        let frames = || -> i64 {
+            other.query_row("pragma wal_checkpoint(passive)", [], |row| row.get(1)).expect("asks")
+        };
+        let before = frames();
+        other.execute_batch("begin immediate").expect("no other can write now");
+        std::thread::scope(|threads| {
+            for n in 0..8 {
+                let run = &run;
+                threads.spawn(move || run.append(begin(&n.to_string()), Durability::Now).expect("written"));
+            }
+            while run.state().chain.tail.seq < 9 {
+                std::thread::yield_now();
+            }
+            other.execute_batch("rollback").expect("free again");
+        });
+        assert_eq!(stage.kinds(run.id()).len(), 9);
+        // A commit writes one page at least; the first took what was there when its turn came.
+        assert!(frames() - before < 8, "{} pages for 8 records", frames() - before);
+    }
+
+    #[test]
+    fn a_writer_that_panicked_ends_all_writing() {
+        let stage = Stage::new();
+        let run = stage.run();
+        std::thread::scope(|threads| {
+            let died = threads.spawn(|| {
+                let _held = run.writer.lock();
+                panic!("in the middle of a write");
+            });
+            assert!(died.join().is_err());
+        });
+        assert!(matches!(run.append(begin("a"), Durability::Now), Err(Error::Failed { .. })));
+    }
 }

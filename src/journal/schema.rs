@@ -1,10 +1,14 @@
 //! The file: how it is opened, what is in it, and how an older one becomes a newer one.
+//!
+//! Nothing but SQLite may open `journal.db` in a process that has it open: closing any other handle drops SQLite's
+//! own locks on it (POSIX locks belong to the process, not to the handle).
 
 use super::Error;
 use crate::base::file::sync_folder;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,6 +40,14 @@ const MIGRATIONS: &[&str] = &["
         hash  text not null,
         primary key (run, seq)
     ) strict, without rowid;
+    create table tombstones (             -- runs that were removed
+        run       text primary key,
+        runbook   text not null,
+        status    text not null,
+        records   integer not null,
+        head      text not null,
+        pruned_at text not null
+    ) strict, without rowid;
     create table leases (
         target text not null,
         run    text not null,
@@ -63,11 +75,13 @@ pub(super) fn runs(state: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
 pub(super) fn make(state: &Path) -> Result<Connection, Error> {
-    let refused = |why: std::io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
+    let refused = |why: io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
     let folder = runs(state);
+    let is_new = !folder.exists();
     fs::create_dir_all(&folder).map_err(refused)?;
-    for made in [state, state.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))] {
-        sync_folder(made).map_err(refused)?;
+    if is_new {
+        let parent = state.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_folder(parent).and_then(|()| sync_folder(state)).map_err(refused)?;
     }
     // Two processes that both turn the write-ahead log on meet an SQLITE_BUSY that no timeout waits for.
     let turn = File::open(&folder).map_err(refused)?;
@@ -77,14 +91,16 @@ pub(super) fn make(state: &Path) -> Result<Connection, Error> {
     Ok(db)
 }
 
-/// Opens a journal that is there and has the newest schema; nothing when it has an older one.
+/// Opens a journal that is there. Nothing is made or written, unless its schema is an older one.
 ///
 /// # Errors
 /// As [`make`].
-pub(super) fn open(state: &Path) -> Result<Option<Connection>, Error> {
+pub(super) fn open(state: &Path) -> Result<Connection, Error> {
     let db = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let version = version(&db).map_err(|e| trouble(state, &e))?;
-    Ok((version == newest(MIGRATIONS)).then_some(db))
+    match version(&db).map_err(|e| trouble(state, &e))? {
+        found if found == newest(MIGRATIONS) => Ok(db),
+        _ => make(state),
+    }
 }
 
 fn connect(state: &Path, flags: OpenFlags) -> Result<Connection, Error> {
@@ -114,6 +130,11 @@ fn settle(db: &Connection) -> rusqlite::Result<()> {
     // On macOS a plain fsync leaves the data in the drive's cache; elsewhere this changes nothing.
     db.pragma_update(None, "fullfsync", true)?;
     db.pragma_update(None, "foreign_keys", true)
+}
+
+/// Leaves syncing to the system: for a journal that nobody needs after a power cut.
+pub(super) fn never_sync(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "synchronous", "off")
 }
 
 /// Brings the schema up to the last of `steps`, each in a transaction of its own.
@@ -157,5 +178,84 @@ pub(super) fn describe(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(_, Some(detail)) => format!("{said}: {detail}"),
         _ => said.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_syncs_every_commit() {
+        let state = tempfile::tempdir().expect("a folder");
+        let db = make(state.path()).expect("made");
+        let ask = |pragma: &str| -> String {
+            db.query_row(&format!("select cast((select * from pragma_{pragma}) as text)"), [], |row| {
+                row.get(0)
+            })
+            .expect(pragma)
+        };
+        assert_eq!((ask("journal_mode"), ask("synchronous")), ("wal".into(), "2".into()));
+    }
+
+    #[test]
+    fn a_newer_journal_is_refused_and_left_alone() {
+        let state = tempfile::tempdir().expect("a folder");
+        drop(make(state.path()).expect("made"));
+        let known = newest(MIGRATIONS);
+        let db = Connection::open(file(state.path())).expect("opens");
+        db.pragma_update(None, "user_version", known + 1).expect("set");
+        drop(db);
+        let before = fs::read(file(state.path())).expect("reads");
+        for refused in [make(state.path()), open(state.path())] {
+            let path = file(state.path());
+            assert_eq!(refused.err(), Some(Error::Newer { path, found: known + 1, known }));
+        }
+        assert_eq!(fs::read(file(state.path())).expect("reads"), before);
+    }
+
+    #[test]
+    fn an_older_journal_is_brought_up_step_by_step_and_keeps_what_is_in_it() {
+        let steps = &["create table a (x)", "alter table a add column y default 7", "create table c (z)"];
+        let state = tempfile::tempdir().expect("a folder");
+        let mut db = Connection::open(file(state.path())).expect("opens");
+        migrate(&mut db, state.path(), &steps[..1]).expect("version 1");
+        db.execute("insert into a values (1)", []).expect("a row");
+        for _ in 0..2 {
+            migrate(&mut db, state.path(), steps).expect("version 3");
+            let row: (i64, i64) =
+                db.query_row("select x, y from a", [], |r| Ok((r.get(0)?, r.get(1)?))).expect("is there");
+            assert_eq!((row, version(&db)), ((1, 7), Ok(3)));
+        }
+        let older = migrate(&mut db, state.path(), &steps[..2]);
+        assert_eq!(older, Err(Error::Newer { path: file(state.path()), found: 3, known: 2 }));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before_it() {
+        let state = tempfile::tempdir().expect("a folder");
+        let mut db = Connection::open(file(state.path())).expect("opens");
+        let steps = &["create table a (x)", "create table b (x); create table a (x)"];
+        assert!(matches!(migrate(&mut db, state.path(), steps), Err(Error::Unreadable { .. })));
+        assert_eq!(version(&db), Ok(1));
+        assert!(db.prepare("select * from b").is_err(), "half of a step was kept");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let state = tempfile::tempdir().expect("a folder");
+        fs::write(file(state.path()), "notes about the journal, ".repeat(400)).expect("written");
+        let error = open(state.path()).expect_err("refused");
+        assert!(matches!(&error, Error::Unreadable { why, .. } if why.contains("SQLITE_NOTADB")), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_is_named() {
+        let place = tempfile::tempdir().expect("a folder");
+        let state = place.path().join("file").join("state");
+        fs::write(place.path().join("file"), "").expect("written");
+        let error = make(&state).expect_err("refused");
+        assert!(matches!(&error, Error::NotWritable { path, .. } if *path == state), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--state")));
     }
 }
