@@ -1,0 +1,95 @@
+//! Processes that may outlive us, known by their number and the moment they started.
+//!
+//! A number alone is no identity: the machine gives it out again. A zombie is dead.
+
+use crate::provider::{Code, Error, Result};
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+use std::{fs, thread};
+
+/// A process, told from a later one with the same number by its start time (in clock ticks since boot) and the boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Child {
+    /// Its number.
+    pub pid: i32,
+    /// When it started, in ticks since the machine did.
+    pub started: u64,
+    /// Which start of the machine that was.
+    pub boot: String,
+}
+
+impl Child {
+    /// Returns a child of ours, and sees to it that it leaves no zombie while we live.
+    ///
+    /// # Errors
+    /// [`Code::Tool`] when it is gone already and nothing is known of it.
+    pub(super) fn reaped(mut child: std::process::Child) -> Result<Self> {
+        let pid = i32::try_from(child.id())
+            .map_err(|_| Error::new(Code::Internal, "a process has a number out of range"))?;
+        // A child that ended at once is a zombie until it is waited for, so its start time can still be read.
+        let started = stat(pid).map_or(0, |(_, started)| started);
+        thread::spawn(move || drop(child.wait()));
+        Ok(Self { pid, started, boot: boot() })
+    }
+
+    /// Returns the process with this number, if there is one.
+    pub(super) fn running(pid: i32) -> Option<Self> {
+        let (state, started) = stat(pid)?;
+        (state != 'Z' && state != 'X').then(|| Self { pid, started, boot: boot() })
+    }
+
+    /// Returns whether it is still this process that has the number.
+    pub(super) fn is_alive(&self) -> bool {
+        Self::running(self.pid).is_some_and(|now| now == *self)
+    }
+
+    /// Sends a signal to this process, if it is still there.
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// Sends a signal to this process and all that it started, if it is still there.
+    pub(super) fn signal_group(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
+            let _ = rustix::process::kill_process_group(pid, signal);
+        }
+    }
+}
+
+/// Returns the state letter and the start time of a process.
+fn stat(pid: i32) -> Option<(char, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may itself hold spaces and parentheses.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{process::Command, time::Duration};
+
+    #[test]
+    fn a_process_is_known_by_number_and_start() {
+        let child = Command::new("sleep").arg("30").spawn().expect("starts");
+        let child = Child::reaped(child).expect("is known");
+        assert!(child.is_alive());
+        assert!(!Child { started: child.started + 1, ..child.clone() }.is_alive());
+        child.signal(Signal::KILL);
+        for _ in 0..100 {
+            if !child.is_alive() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("a killed process is still alive");
+    }
+}
