@@ -5,7 +5,13 @@
 use crate::provider::{Code, Error, Result};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
-use std::{fs, thread};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    thread,
+};
 
 /// A process, told from a later one with the same number by its start time (in clock ticks since boot) and the boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +62,32 @@ impl Child {
             let _ = rustix::process::kill_process_group(pid, signal);
         }
     }
+}
+
+/// Returns the folder a process works in, when we may know.
+pub(super) fn working_folder(pid: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
+/// Returns every living process that works in `folder`.
+pub(super) fn working_in(folder: &Path) -> Vec<Child> {
+    let Ok(folder) = fs::canonicalize(folder) else { return Vec::new() };
+    all().filter(|pid| working_folder(*pid).as_ref() == Some(&folder)).filter_map(Child::running).collect()
+}
+
+/// Returns the living process that was started with `argument`: how a child is found whose number was not yet
+/// written down when we died.
+pub(super) fn started_with(argument: &OsStr) -> Option<Child> {
+    let has = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|part| part == argument.as_bytes())
+    };
+    all().filter(has).find_map(Child::running)
+}
+
+fn all() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Returns the state letter and the start time of a process.
