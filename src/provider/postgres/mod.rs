@@ -3,6 +3,9 @@
 #![expect(dead_code, reason = "the rooms below are being built")]
 
 mod process;
+#[cfg(test)]
+mod scratch;
+mod sql;
 mod tools;
 
 use super::{Error, Provider, Result, fleet::Opening};
