@@ -169,7 +169,8 @@ impl<'a> Builtin<'a> {
     pub(super) fn get(&self, id: &str) -> Result<Stored> {
         let all = self.list()?;
         all.iter().find(|stored| stored.id == id).cloned().ok_or_else(|| {
-            let newest = all.last().map_or_else(|| "there is none".into(), |s| format!("the newest is `{}`", s.id));
+            let newest =
+                all.last().map_or_else(|| "there is none".into(), |s| format!("the newest is `{}`", s.id));
             Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.cluster.name)).hint(newest)
         })
     }
@@ -264,14 +265,17 @@ impl<'a> Builtin<'a> {
         // `stream` carries the WAL that makes the copy whole along, so that it can be restored even when the archive
         // is lost.
         args.extend(
-            ["-w", "-Fp", "-Xstream", "-cfast", "--manifest-checksums=SHA256", "--no-slot"].map(OsString::from),
+            ["-w", "-Fp", "-Xstream", "-cfast", "--manifest-checksums=SHA256", "--no-slot"]
+                .map(OsString::from),
         );
         for (oid, location) in self.tablespaces().await? {
             let to = files.join("tablespaces").join(oid);
             args.push(format!("-T{}={}", escaped(&location), escaped(&to.display().to_string())).into());
         }
         let password = match &address.password {
-            Some(reference) => Some(reference.resolve().map_err(|e| Error::new(Code::Invalid, e.to_string()))?),
+            Some(reference) => {
+                Some(reference.resolve().map_err(|e| Error::new(Code::Invalid, e.to_string()))?)
+            }
             None => None,
         };
         let environment: Vec<(&str, &OsStr)> =
@@ -321,7 +325,11 @@ impl<'a> Builtin<'a> {
         let at_work = stored.child.as_ref().is_some_and(Child::is_alive);
         if at_work || process::started_with(data.as_os_str()).is_some() {
             let done = disk::bytes_in(&files);
-            return Ok(Look::Running(Progress::bytes("copying", done, Some(stored.expected_bytes.max(done)))));
+            return Ok(Look::Running(Progress::bytes(
+                "copying",
+                done,
+                Some(stored.expected_bytes.max(done)),
+            )));
         }
         let said = fs::read(self.folder.join(&stored.id).join("output")).unwrap_or_default();
         if let Some(error) = failure(&said) {
@@ -399,7 +407,8 @@ impl<'a> Builtin<'a> {
     pub(super) fn discard(&self, id: &str) -> Result<()> {
         if let Ok(stored) = self.get(id) {
             let data = self.files(id).join("data");
-            let child = stored.child.filter(Child::is_alive).or_else(|| process::started_with(data.as_os_str()));
+            let child =
+                stored.child.filter(Child::is_alive).or_else(|| process::started_with(data.as_os_str()));
             if let Some(child) = child {
                 child.signal_group(Signal::KILL);
             }
@@ -432,7 +441,9 @@ impl<'a> Builtin<'a> {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let mut problems: Vec<String> = said
             .lines()
-            .map(|line| line.trim().trim_start_matches("pg_verifybackup: ").trim_start_matches("error: ").to_owned())
+            .map(|line| {
+                line.trim().trim_start_matches("pg_verifybackup: ").trim_start_matches("error: ").to_owned()
+            })
             .filter(|line| !line.is_empty())
             .collect();
         if problems.is_empty() && !output.status.success() {
@@ -441,10 +452,15 @@ impl<'a> Builtin<'a> {
         Ok(problems)
     }
 
+    /// Returns the folder in which a copy grows until it is complete.
+    pub(super) fn partial(to: &Path) -> PathBuf {
+        to.with_extension("partial")
+    }
+
     /// Returns the program and arguments that copy a backup's files to `to`, which appears only when it is complete.
     pub(super) fn copy(&self, id: &str, to: &Path) -> (&'static str, Vec<OsString>) {
         const SCRIPT: &str = r#"rm -rf -- "$2" && cp -a --reflink=auto -- "$1" "$2" && mv -T -- "$2" "$3""#;
-        let partial = to.with_extension("partial");
+        let partial = Self::partial(to);
         let script = ["-c", SCRIPT, "firedrill"].map(OsString::from);
         let folders = [self.files(id), partial, to.to_path_buf()].map(PathBuf::into_os_string);
         ("sh", script.into_iter().chain(folders).collect())

@@ -86,9 +86,7 @@ pub(super) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => {
-            Err(Error::new(Code::Tool, format!("`{}` cannot be removed: {e}", folder.display()))
-                .leaving(folder.display().to_string()))
-        }
+        Err(e) => Err(Error::new(Code::Tool, format!("`{}` cannot be removed: {e}", folder.display()))
+            .leaving(folder.display().to_string())),
     }
 }

@@ -75,14 +75,29 @@ pub(super) fn working_in(folder: &Path) -> Vec<Child> {
     all().filter(|pid| working_folder(*pid).as_ref() == Some(&folder)).filter_map(Child::running).collect()
 }
 
-/// Returns the living process that was started with `argument`: how a child is found whose number was not yet
-/// written down when we died.
+/// The programs that we leave to themselves. Anybody may name one of our folders to a program of his own; it is not
+/// ours because of that.
+const OURS: [&str; 5] = ["postgres", "pg_basebackup", "pg_verifybackup", "sh", "cp"];
+
+/// Returns the living child of ours, of whatever life of firedrill, that was started with `argument`: how a child is
+/// found whose number was not yet written down when we died.
 pub(super) fn started_with(argument: &OsStr) -> Option<Child> {
-    let has = |pid: &i32| {
+    started(|part| part == argument)
+}
+
+/// Returns a living child of ours that was started with a path below `folder`.
+pub(super) fn started_below(folder: &Path) -> Option<Child> {
+    started(|part| Path::new(part).starts_with(folder))
+}
+
+fn started(fits: impl Fn(&OsStr) -> bool) -> Option<Child> {
+    let is_ours = |pid: &i32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|part| part == argument.as_bytes())
+        OURS.contains(&name.trim_end())
+            && line.split(|byte| *byte == 0).any(|part| fits(OsStr::from_bytes(part)))
     };
-    all().filter(has).find_map(Child::running)
+    all().filter(is_ours).find_map(Child::running)
 }
 
 fn all() -> impl Iterator<Item = i32> {
@@ -100,7 +115,8 @@ fn stat(pid: i32) -> Option<(char, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
-fn boot() -> String {
+/// Returns which start of the machine this is.
+pub(super) fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 

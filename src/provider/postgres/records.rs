@@ -243,7 +243,6 @@ fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
 }
 
 fn unwritable(path: &Path, why: &io::Error) -> Error {
-    let code =
-        if why.kind() == io::ErrorKind::StorageFull { Code::NoDiskSpace } else { Code::Internal };
+    let code = if why.kind() == io::ErrorKind::StorageFull { Code::NoDiskSpace } else { Code::Internal };
     Error::new(code, format!("`{}` cannot be written: {why}", path.display()))
 }

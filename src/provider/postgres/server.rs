@@ -89,6 +89,8 @@ pub(super) struct Log {
     pub last_transaction: Option<String>,
     /// Whether recovery waits for somebody: a setting that is too small.
     pub paused: Option<String>,
+    /// Why it does.
+    pub reason: Option<String>,
     /// The first fatal words of the server itself (not of a session that came too early).
     pub fatal: Option<String>,
 }
@@ -110,6 +112,8 @@ impl Log {
                 log.last_transaction = Some(rest);
             } else if line.contains("recovery has paused") {
                 log.paused = said("LOG:  ");
+            } else if let Some(rest) = said(" startup WARNING:  hot standby is not possible ") {
+                log.reason = Some(format!("hot standby is not possible {rest}"));
             } else if log.fatal.is_none()
                 && !line.contains(" client backend ")
                 && let Some(rest) = said("FATAL:  ").or_else(|| said("PANIC:  "))

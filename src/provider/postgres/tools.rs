@@ -117,6 +117,16 @@ impl Tools {
         self.bin.join(program).is_file()
     }
 
+    /// Returns whether the server package has this library for the server to load.
+    pub(super) fn has_library(&self, library: &str) -> bool {
+        let said = Command::new(self.bin.join("pg_config")).arg("--pkglibdir").output();
+        let folder = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        // Without `pg_config`, which distributions package apart, libraries lie beside the programs.
+        [folder.unwrap_or_default(), self.bin.join("../lib").display().to_string()]
+            .iter()
+            .any(|folder| Path::new(folder).join(format!("{library}.so")).is_file())
+    }
+
     /// Returns a program ready to be given arguments: as the right user, with a clean environment, reading nothing.
     pub(super) fn command(&self, program: &str) -> Command {
         let own = self.bin.join(program);
