@@ -2,6 +2,7 @@
 
 #![expect(dead_code, reason = "the rooms below are being built")]
 
+mod audit;
 mod process;
 #[cfg(test)]
 mod scratch;
