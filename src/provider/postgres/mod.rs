@@ -6,6 +6,7 @@
 
 #![expect(dead_code, reason = "the rooms below are being built")]
 
+mod audit;
 mod backup;
 mod branch;
 mod builtin;
@@ -21,6 +22,7 @@ mod records;
 mod recovery;
 #[cfg(test)]
 mod scratch;
+mod security;
 mod server;
 mod settings;
 mod sql;
@@ -37,6 +39,7 @@ use super::{
 use async_trait::async_trait;
 use builtin::Builtin;
 use cluster::Cluster;
+use security::Inspection;
 use settings::Settings;
 use sql::Database;
 use std::sync::Arc;
@@ -46,6 +49,7 @@ struct Postgres {
     name: String,
     protect: bool,
     database: Database,
+    security: Inspection,
     /// The cluster itself, when its data is on this machine.
     cluster: Option<Cluster>,
 }
@@ -58,8 +62,13 @@ pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
     let settings = Settings::read(opening)?;
     let cluster = Cluster::new(opening, &settings);
     let target = opening.target;
-    let database = Database { address: settings.address };
-    Ok(Arc::new(Postgres { name: target.name.clone(), protect: target.protect, database, cluster }))
+    Ok(Arc::new(Postgres {
+        name: target.name.clone(),
+        protect: target.protect,
+        security: Inspection { address: settings.address.clone(), place: audit::Place::Source },
+        database: Database { address: settings.address },
+        cluster,
+    }))
 }
 
 impl Postgres {
@@ -142,7 +151,7 @@ impl Provider for Postgres {
     }
 
     fn security(&self) -> Result<&dyn Security> {
-        Err(Error::unsupported("the audit", "is being built"))
+        Ok(&self.security)
     }
 }
 

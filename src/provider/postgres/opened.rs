@@ -1,6 +1,6 @@
 //! A branch as something that answers a target's questions.
 
-use super::{branch, cluster::Cluster, records::BranchRecord, sql::Database};
+use super::{audit, branch, cluster::Cluster, records::BranchRecord, security::Inspection, sql::Database};
 use crate::provider::{
     Backups, Branches, Code, Error, Provider, Result, Security, Sql,
     model::{Identity, Job, Key, Observed, Project},
@@ -11,12 +11,18 @@ use async_trait::async_trait;
 pub(super) struct OpenBranch {
     record: BranchRecord,
     database: Database,
+    security: Inspection,
 }
 
 impl OpenBranch {
     /// Returns a branch of `cluster`.
     pub(super) fn new(cluster: &Cluster, record: &BranchRecord) -> Self {
-        Self { record: record.clone(), database: Database { address: branch::address(cluster, record) } }
+        let address = branch::address(cluster, record);
+        Self {
+            record: record.clone(),
+            security: Inspection { address: address.clone(), place: audit::Place::Branch },
+            database: Database { address },
+        }
     }
 
     fn full_name(&self) -> String {
@@ -80,6 +86,6 @@ impl Provider for OpenBranch {
     }
 
     fn security(&self) -> Result<&dyn Security> {
-        Err(Error::unsupported("the audit", "is being built"))
+        Ok(&self.security)
     }
 }
