@@ -107,7 +107,8 @@ pub(super) async fn audit(client: &Client, place: Place) -> Result<AuditReport> 
 async fn checks(client: &Client, place: Place) -> Result<AuditReport> {
     let viewer = Viewer::of(client).await?;
     let mut report = AuditReport { findings: Vec::new(), checks: Vec::new() };
-    for spec in ROOMS.iter().copied().flatten() {
+    let specs: Vec<&CheckSpec> = ROOMS.iter().copied().flatten().collect();
+    for spec in specs {
         let (status, reason) = match viewer.objection(spec, place) {
             Some((status, reason)) => (status, Some(reason)),
             None => match look(client, spec).await? {

@@ -18,10 +18,12 @@ pub(super) struct Inspection {
 #[async_trait]
 impl Security for Inspection {
     async fn policies(&self) -> Result<Vec<Policy>> {
-        audit::policies(&*self.address.connect().await?).await
+        let client = self.address.connect().await?;
+        audit::policies(&client).await
     }
 
     async fn audit(&self) -> Result<AuditReport> {
-        audit::audit(&*self.address.connect().await?, self.place).await
+        let client = self.address.connect().await?;
+        audit::audit(&client, self.place).await
     }
 }
