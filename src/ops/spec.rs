@@ -271,12 +271,13 @@ impl Context<'_> {
     pub async fn follow(&self, provider: &dyn Provider, job: &Job, timeout: Span) -> Result<Value> {
         let clock = self.fleet.clock();
         let deadline = clock.now().plus(timeout);
-        let mut pause = Span::millis(20);
+        let mut backoff = Span::millis(20);
         loop {
-            match provider.observe(job).await? {
+            let progress = match provider.observe(job).await? {
                 Observed::Done(value) => return Ok(value),
-                Observed::Running(progress) => self.host.progress(&progress),
-            }
+                Observed::Running(progress) => progress,
+            };
+            self.host.progress(&progress);
             if clock.now() >= deadline {
                 provider.cancel(job).await?;
                 return Err(Error::new(
@@ -285,8 +286,8 @@ impl Context<'_> {
                 )
                 .hint("give it more with `timeout:`; what it had made has been removed"));
             }
-            provider.pause(clock.as_ref(), pause).await;
-            pause = Span::millis((pause.to_std().as_millis() * 3 / 2).min(500).try_into().unwrap_or(500));
+            provider.pause(clock.as_ref(), progress.again_in.unwrap_or(backoff)).await;
+            backoff = Span::millis(500).min(Span(backoff.0.saturating_mul(2)));
         }
     }
 

@@ -36,20 +36,15 @@ fn bind(module: &mut Module, op: &'static Op) {
     new().set_into_module(module, move |cx: Cx<'_>, a: D| called(&cx, op, &[a]));
     new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D| called(&cx, op, &[a, b]));
     new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D| called(&cx, op, &[a, b, c]));
-    new()
-        .set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D, d: D| called(&cx, op, &[a, b, c, d]));
+    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D, d: D| called(&cx, op, &[a, b, c, d]));
 }
 
-fn called(
-    cx: &Cx<'_>,
-    op: &'static Op,
-    given: &[Dynamic],
-) -> Result<Dynamic, Box<EvalAltResult>> {
+fn called(cx: &Cx<'_>, op: &'static Op, given: &[Dynamic]) -> Result<Dynamic, Box<EvalAltResult>> {
     let frame = Frame::of(cx)?;
     let at = position(cx);
     let args = decode(op, given)
         .map_err(|e| fault::raise(&fault::of_operation(&e, &op.path(), None), cx.call_position()))?;
-    take(&frame, Asked { op, args, at: &at })
+    take(&frame, Asked { op, args, at: &at, implied: false })
         .map(|value| to_dynamic(&value))
         .map_err(|halt| halt.at(cx.call_position()))
 }

@@ -37,6 +37,8 @@ pub(super) struct Asked<'a> {
     pub(super) args: Args,
     /// Where in the script.
     pub(super) at: &'a str,
+    /// Whether an earlier call of the run was allowed this one too: what it made is its to remove.
+    pub(super) implied: bool,
 }
 
 /// Takes a call.
@@ -60,7 +62,9 @@ pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
         }
         Past::Nothing if live.abandoning() => Err(live.stopper.stop(Stop::Abandoned)),
         Past::Nothing => {
-            permit::allow(live, call.asked.op, &call.asked.args)?;
+            if !call.asked.implied {
+                permit::allow(live, call.asked.op, &call.asked.args)?;
+            }
             call.recognise()?;
             match call.asked.op.recovery {
                 Recovery::Read => call.read(),

@@ -181,7 +181,7 @@ fn remove(frame: &Frame, branch: &Value) -> Result<(), Value> {
         |e: &crate::provider::Error| fault::of_operation(e, "branch::delete", inside["target"].as_str());
     let args = Args::decode(op, vec![target, branch.clone()], Map::new()).map_err(|e| internal(&e))?;
     let name = place_of(branch).map(|p| p.to_string()).unwrap_or_default();
-    match take(frame, Asked { op, args, at: "the end of the run" }) {
+    match take(frame, Asked { op, args, at: "the end of the run", implied: true }) {
         Ok(_) | Err(Halt::Stop) => Ok(()),
         Err(Halt::Raise(fault)) if fault["code"] == "NOT_FOUND" => Ok(()),
         Err(Halt::Raise(mut fault)) => {

@@ -46,7 +46,7 @@ fn follow(
         hint: hint.map(Into::into),
     };
     // A text that does not compile is reported by whoever compiles it next, with all there is to say.
-    let Ok(ast) = engine.compile(text) else { return Ok(()) };
+    let Ok(ast) = super::runbook::compile_main(engine, text) else { return Ok(()) };
     for (path, at) in imports(&ast) {
         let path = path.ok_or_else(|| {
             bad(at, "the path of an import is a literal".into(), Some("write it as \"./lib/name\""))

@@ -244,7 +244,7 @@ impl Runbook {
 }
 
 /// Compiles with `params` in scope: it is the one variable that a runbook has without declaring it.
-fn compile_main(engine: &Engine, text: &str) -> Result<AST, rhai::ParseError> {
+pub(super) fn compile_main(engine: &Engine, text: &str) -> Result<AST, rhai::ParseError> {
     let mut scope = rhai::Scope::new();
     scope.push_constant("params", rhai::Map::new());
     engine.compile_with_scope(&scope, text)

@@ -241,7 +241,9 @@ impl Work {
         let (passed, whole) = (now - self.started_at, (self.ends_at - self.started_at).max(1));
         let done =
             u128::from(total) * u128::from(passed.max(0).unsigned_abs()) / u128::from(whole.unsigned_abs());
-        Progress::bytes(phase, u64::try_from(done).unwrap_or(total), Some(total))
+        // Time here is moved on by whoever waits, so eight looks serve as well as thousands.
+        let again_in = Some(Span::millis(whole / 8_000 + 1));
+        Progress { again_in, ..Progress::bytes(phase, u64::try_from(done).unwrap_or(total), Some(total)) }
     }
 }
 

@@ -1,0 +1,54 @@
+//! Settings under which data is lost or damage stays unseen, and configurations that will not survive a restart.
+
+use super::{CHECK, CheckSpec, OWN_CONFIGURATION};
+use crate::provider::model::Level::{Error, Warn};
+
+const DURABILITY: CheckSpec = CheckSpec { category: "DURABILITY", ..CHECK };
+
+pub(super) const CHECKS: &[CheckSpec] = &[
+    CheckSpec {
+        id: "unsafe_setting",
+        level: Error,
+        on_branch: Some(OWN_CONFIGURATION),
+        sql: "select name as object, 'is ' || setting || ': data can be lost or damaged' as detail,
+                     'alter system reset ' || name as fix
+              from pg_settings
+              where name in ('fsync', 'full_page_writes') and setting = 'off'
+                 or name in ('zero_damaged_pages', 'ignore_checksum_failure', 'allow_system_table_mods')
+                    and setting = 'on'",
+        ..DURABILITY
+    },
+    CheckSpec {
+        id: "data_checksums_off",
+        level: Warn,
+        sql: "select name as object, 'is off: neither reads nor backups notice a damaged page' as detail
+              from pg_settings where name = 'data_checksums' and setting = 'off'",
+        fix: "`pg_checksums --enable` while the server is stopped",
+        ..DURABILITY
+    },
+    CheckSpec {
+        id: "pending_restart",
+        level: Warn,
+        on_branch: Some(OWN_CONFIGURATION),
+        needs: Some("pg_read_all_settings"),
+        sql: "select name as object, 'was changed and is not in force before a restart' as detail
+              from pg_settings where pending_restart",
+        fix: "restart the server at a time of your own choosing",
+        ..DURABILITY
+    },
+    CheckSpec {
+        id: "config_file_error",
+        level: Error,
+        on_branch: Some(OWN_CONFIGURATION),
+        needs: Some("pg_read_all_settings"),
+        // To this view a good value that waits for a restart is as wrong as a bad one. Reading it marks the good ones,
+        // which is why the mark is looked up row by row, after the view.
+        sql: "select format('%s:%s', f.sourcefile, f.sourceline) as object,
+                     concat_ws(': ', f.name, f.error) as detail
+              from pg_file_settings as f
+              where f.error is not null
+                and (select s.pending_restart from pg_settings as s where s.name = f.name) is not true",
+        fix: "correct it: the server will not start again",
+        ..DURABILITY
+    },
+];

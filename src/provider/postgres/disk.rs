@@ -1,0 +1,92 @@
+//! Folders: how big they are, how much room there is, who can reach them, and getting rid of them.
+
+use super::tools::Tools;
+use crate::provider::{Code, Error, Result};
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::Path,
+};
+
+/// Room that is left free on every disk, in bytes.
+const RESERVE_BYTES: u64 = 64 << 20;
+
+/// Returns the size of everything in `folder`, links not followed; what vanishes meanwhile counts as nothing.
+pub(super) fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+            Ok(found) => found.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// Refuses when there is no room for `bytes` where `folder` is, or will be.
+///
+/// # Errors
+/// [`Code::NoDiskSpace`] with both numbers.
+pub(super) fn room_for(bytes: u64, folder: &Path) -> Result<()> {
+    let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let disk = rustix::fs::statvfs(there).map_err(|e| {
+        Error::new(Code::Tool, format!("the disk of `{}` cannot be looked at: {e}", there.display()))
+    })?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let need = bytes.saturating_add(RESERVE_BYTES);
+    if need <= free {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    Err(Error::new(
+        Code::NoDiskSpace,
+        format!("`{}` needs {} MiB and has {} MiB", folder.display(), mib(need), mib(free)),
+    )
+    .hint("make room, or put the folder on another disk"))
+}
+
+/// Returns whether the OS user of `tools` can get to what is inside `folder`.
+pub(super) async fn is_reachable(tools: &Tools, folder: &Path) -> bool {
+    let asked = tools.try_run("test", &[OsStr::new("-x"), folder.as_os_str()]).await;
+    asked.is_ok_and(|output| output.status.success())
+}
+
+/// Makes a folder that only the OS user of `tools` can look into; one that is already his is no error.
+///
+/// # Errors
+/// [`Code::Conflict`] when somebody else has it.
+pub(super) fn make_private(tools: &Tools, folder: &Path) -> Result<()> {
+    let failed = |e: &io::Error| {
+        Error::new(Code::Tool, format!("the folder `{}` cannot be made: {e}", folder.display()))
+    };
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            // In a folder such as /var/tmp anybody may have been here before us.
+            let found = fs::symlink_metadata(folder).map_err(|e| failed(&e))?;
+            let ours = [rustix::process::geteuid().as_raw(), tools.user()?.uid].contains(&found.uid());
+            if !found.is_dir() || !ours {
+                return Err(Error::new(
+                    Code::Conflict,
+                    format!("`{}` belongs to somebody else", folder.display()),
+                ));
+            }
+        }
+        Err(e) => return Err(failed(&e)),
+    }
+    tools.hand_over(folder)
+}
+
+/// Removes a folder and everything in it, links not followed; one that is gone is no error.
+///
+/// # Errors
+/// [`Code::Tool`].
+pub(super) fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::new(Code::Tool, format!("`{}` cannot be removed: {e}", folder.display()))
+            .leaving(folder.display().to_string())),
+    }
+}

@@ -1,0 +1,154 @@
+//! What keeps a copy from reaching anything outside its folder.
+//!
+//! A copy of a cluster that is started carelessly archives into its source's archive, writes into its source's
+//! tablespaces, and, when the source subscribes to somebody, takes rows from the publisher that the source will never
+//! get. So a copy keeps nothing of its source's configuration: every file of it is written here.
+
+use super::{builtin, control::Control, disk, records, recovery, server, tools::Tools};
+use crate::provider::{Code, Error, Result};
+use std::{
+    fmt::Write as _,
+    fs, io,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+};
+
+/// What an isolated copy is given.
+pub(super) struct Isolation<'a> {
+    /// Its name in the process list.
+    pub cluster_name: String,
+    /// The folder of its socket.
+    pub socket: &'a Path,
+    /// The port, which only names the socket.
+    pub port: u16,
+    /// Where recovery stops.
+    pub recovery: &'a records::Recovery,
+    /// What its source's control file says.
+    pub control: &'a Control,
+}
+
+/// Rewrites the configuration of the copy in `files`, so that a server started on it recovers, and reaches nothing
+/// but its own folder. Doing it twice is doing it once.
+///
+/// # Errors
+/// [`Code::Refused`] for a tablespace that leads out of the copy; [`Code::Tool`].
+pub(super) fn write(tools: &Tools, files: &Path, isolation: &Isolation<'_>) -> Result<()> {
+    let data = files.join("data");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(|e| failed(&data, &e))?;
+    link_tablespaces(files)?;
+    for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
+        records::remove(&data.join(stale))?;
+    }
+    let put = |name: &str, text: &str| {
+        let path = data.join(name);
+        crate::base::file::replace(&path, text.as_bytes()).map_err(|e| failed(&path, &e))?;
+        tools.hand_over(&path)
+    };
+    put(
+        "postgresql.auto.conf",
+        "# Emptied by firedrill: an isolated copy keeps no setting of its source.\n",
+    )?;
+    // Whoever gets to the socket's folder, which is private, is let in; nobody else can knock.
+    put("pg_hba.conf", "local all all trust\n")?;
+    put("pg_ident.conf", "")?;
+    put("postgresql.conf", &settings(isolation))?;
+    put("recovery.signal", "")?;
+    disk::make_private(tools, isolation.socket)
+}
+
+fn settings(isolation: &Isolation<'_>) -> String {
+    let socket = isolation.socket.display().to_string();
+    let port = isolation.port.to_string();
+    let mut settings: Vec<(&str, String)> = vec![
+        ("cluster_name", isolation.cluster_name.chars().take(60).collect()),
+        ("listen_addresses", String::new()),
+        ("port", port),
+        ("unix_socket_directories", socket),
+        ("unix_socket_permissions", "0700".into()),
+        ("external_pid_file", String::new()),
+        ("ssl", "off".into()),
+        // Nothing of it gets into the source's archive or replication.
+        ("archive_mode", "off".into()),
+        ("primary_conninfo", String::new()),
+        ("primary_slot_name", String::new()),
+        ("max_logical_replication_workers", "0".into()),
+        // Nothing starts by itself: job runners live in preloaded libraries.
+        ("shared_preload_libraries", String::new()),
+        ("session_preload_libraries", String::new()),
+        ("local_preload_libraries", String::new()),
+        ("cron.launch_active_jobs", "off".into()),
+        ("hot_standby", "on".into()),
+        ("wal_level", "replica".into()),
+        ("shared_buffers", "128MB".into()),
+        ("logging_collector", "off".into()),
+        ("log_destination", "stderr".into()),
+        ("log_line_prefix", server::LOG_PREFIX.into()),
+        ("log_timezone", "UTC".into()),
+        ("timezone", "UTC".into()),
+        ("lc_messages", "C".into()),
+        ("restore_command", builtin::restore_command(&isolation.recovery.archive)),
+    ];
+    settings.extend(recovery::targets(isolation.recovery));
+    settings.extend(isolation.control.minima.iter().map(|(name, value)| (name.as_str(), value.to_string())));
+    let mut text = String::from("# Written by firedrill for an isolated copy.\n");
+    for (name, value) in settings {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
+    }
+    text
+}
+
+/// Points every tablespace of a copy at the copy's own folder.
+///
+/// # Errors
+/// [`Code::Refused`] where the copy has no folder of its own for one.
+fn link_tablespaces(files: &Path) -> Result<()> {
+    let links = files.join("data/pg_tblspc");
+    let own = |oid: &Path| files.join("tablespaces").join(oid);
+    for (oid, _) in tablespaces(&files.join("data"))? {
+        let to = own(&oid);
+        if !to.is_dir() {
+            return Err(not_mapped(&oid));
+        }
+        let beside = links.join("firedrill.link");
+        records::remove(&beside)?;
+        symlink(&to, &beside)
+            .and_then(|()| fs::rename(&beside, links.join(&oid)))
+            .map_err(|e| failed(&links, &e))?;
+    }
+    let map = files.join("data/tablespace_map");
+    let Ok(text) = fs::read_to_string(&map) else { return Ok(()) };
+    let rewritten = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(oid, _)| format!("{oid} {}\n", own(Path::new(oid)).display()));
+    crate::base::file::replace(&map, rewritten.collect::<String>().as_bytes()).map_err(|e| failed(&map, &e))
+}
+
+/// Returns the number and the folder of every tablespace of `data` that is a link.
+///
+/// # Errors
+/// [`Code::Tool`].
+pub(super) fn tablespaces(data: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let links = data.join("pg_tblspc");
+    let entries = fs::read_dir(&links).map_err(|e| failed(&links, &e))?.flatten();
+    Ok(entries
+        .filter_map(|entry| Some((PathBuf::from(entry.file_name()), fs::read_link(entry.path()).ok()?)))
+        .collect())
+}
+
+/// Returns the error of a tablespace for which a copy has no folder of its own.
+pub(super) fn not_mapped(oid: &Path) -> Error {
+    Error::new(
+        Code::Refused,
+        format!(
+            "tablespace {} lies outside the backup, and a copy would write into the source's",
+            oid.display()
+        ),
+    )
+    .hint("make a new backup: it takes every tablespace into its own folder")
+}
+
+fn failed(path: &Path, why: &io::Error) -> Error {
+    Error::new(Code::Tool, format!("`{}` cannot be written: {why}", path.display()))
+}

@@ -1,0 +1,248 @@
+//! What we write down about a target in the state folder: its branches and its restores in place.
+//!
+//! - A record is written before anything it names is made, so that nothing is ever made that no record names.
+//! - A record is replaced as a whole, and removed last.
+
+use super::process::Child;
+use crate::{
+    base::{file, moment::Moment},
+    provider::{Code, Error, Result, model::Key},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Where the records of one target are.
+#[derive(Debug, Clone)]
+pub(super) struct Records {
+    home: PathBuf,
+}
+
+/// Where recovery of a copy stops, with everything that was decided before it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Recovery {
+    /// The backup that it starts from.
+    pub backup: String,
+    /// What it stops at.
+    pub stop: Stop,
+    /// Whether what happened exactly there is still in.
+    pub inclusive: bool,
+    /// The timeline it follows.
+    pub timeline: u32,
+    /// The folder of archived WAL.
+    pub archive: PathBuf,
+}
+
+/// What recovery stops at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Stop {
+    /// The end of the backup.
+    BackupEnd,
+    /// A moment.
+    Time(Moment),
+    /// A transaction.
+    Xid(String),
+    /// A place in the WAL.
+    Lsn(String),
+    /// A restore point.
+    Name(String),
+}
+
+/// How far a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// The backup is being copied.
+    Copying,
+    /// The server replays WAL.
+    Replaying,
+    /// Recovery is over, and well.
+    Ready,
+    /// It is being removed.
+    Removing,
+}
+
+/// A branch, as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BranchRecord {
+    /// Its id, which no other branch ever has.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The target it is of.
+    pub target: String,
+    /// The key of the call that made it.
+    pub key: Key,
+    /// The run that made it.
+    pub run: Option<String>,
+    /// Whether that run removes it.
+    pub temporary: bool,
+    /// When it was asked for.
+    pub created_at: Moment,
+    /// The cluster that it is a copy of.
+    pub system_identifier: String,
+    /// Where it starts and stops.
+    pub recovery: Recovery,
+    /// Everything of it is in this folder, which it does not share.
+    pub folder: PathBuf,
+    /// The folder of its socket.
+    pub socket: PathBuf,
+    /// The port, which only names the socket.
+    pub port: u16,
+    /// How far it is.
+    pub phase: Phase,
+    /// The child that works on it.
+    pub child: Option<Child>,
+    /// How often its server was started to recover.
+    pub starts: u32,
+    /// The last transaction that is in.
+    pub reached: Option<Moment>,
+    /// The timeline it is on.
+    pub timeline: Option<u32>,
+}
+
+impl BranchRecord {
+    /// Returns the data folder.
+    pub(super) fn data(&self) -> PathBuf {
+        self.folder.join("files/data")
+    }
+
+    /// Returns the log of the server's latest start for recovery.
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join(format!("server-{}.log", self.starts))
+    }
+}
+
+impl Records {
+    /// Returns the records of a target.
+    pub(super) fn of_target(state: &Path, target: &str) -> Self {
+        Self { home: state.join("postgres").join(target) }
+    }
+
+    /// Returns the folder of everything of this target in the state folder.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Returns the record of a branch.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when it cannot be read.
+    pub(super) fn branch(&self, name: &str) -> Result<Option<BranchRecord>> {
+        read(&self.branch_path(name))
+    }
+
+    /// Returns every branch, oldest first.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when one cannot be read.
+    pub(super) fn branches(&self) -> Result<Vec<BranchRecord>> {
+        let mut branches: Vec<BranchRecord> = read_all(&self.home.join("branches"))?;
+        branches.sort_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
+        Ok(branches)
+    }
+
+    /// Writes down a branch that is about to be made.
+    ///
+    /// # Errors
+    /// [`Code::Conflict`] when the name is taken, also by somebody who was a moment faster.
+    pub(super) fn claim_branch(&self, record: &BranchRecord) -> Result<()> {
+        let path = self.branch_path(&record.name);
+        write_new(&path, record).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Error::new(Code::Conflict, format!("there is already a branch `{}`", record.name))
+                    .hint("delete it first, or choose another name")
+            }
+            _ => unwritable(&path, &e),
+        })
+    }
+
+    /// Replaces the record of a branch.
+    ///
+    /// # Errors
+    /// [`Code::Internal`].
+    pub(super) fn keep_branch(&self, record: &BranchRecord) -> Result<()> {
+        write(&self.branch_path(&record.name), record)
+    }
+
+    /// Removes the record of a branch; one that is gone is no error.
+    ///
+    /// # Errors
+    /// [`Code::Internal`].
+    pub(super) fn forget_branch(&self, name: &str) -> Result<()> {
+        remove(&self.branch_path(name))
+    }
+
+    fn branch_path(&self, name: &str) -> PathBuf {
+        self.home.join("branches").join(format!("{name}.json"))
+    }
+}
+
+/// Reads a record; `None` where there is none.
+///
+/// # Errors
+/// [`Code::Internal`] when it cannot be read.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unreadable(path, &e)),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| unreadable(path, &e))
+}
+
+/// Replaces a record.
+///
+/// # Errors
+/// [`Code::Internal`].
+pub(super) fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(record).map_err(|e| unreadable(path, &e))?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder).and_then(|()| file::replace(path, &bytes)).map_err(|e| unwritable(path, &e))
+}
+
+/// Removes a record; one that is gone is no error.
+///
+/// # Errors
+/// [`Code::Internal`].
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(unwritable(path, &e)),
+    }
+}
+
+/// Writes a record where there is none, at once and completely.
+fn write_new<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    let beside = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer_pretty(beside.as_file(), record)?;
+    beside.as_file().sync_all()?;
+    beside.persist_noclobber(path).map_err(|e| e.error)?;
+    file::sync_folder(folder)
+}
+
+fn read_all<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(unreadable(folder, &e)),
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let records = paths.filter(|path| path.extension().is_some_and(|e| e == "json")).map(|path| read(&path));
+    records.filter_map(Result::transpose).collect()
+}
+
+fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error::new(Code::Internal, format!("`{}` cannot be read: {why}", path.display()))
+}
+
+fn unwritable(path: &Path, why: &io::Error) -> Error {
+    let code = if why.kind() == io::ErrorKind::StorageFull { Code::NoDiskSpace } else { Code::Internal };
+    Error::new(code, format!("`{}` cannot be written: {why}", path.display()))
+}

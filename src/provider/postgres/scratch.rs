@@ -1,0 +1,121 @@
+//! A cluster that lives as long as a test: private folder, private socket, no network.
+//!
+//! It is a child of the test's thread and dies with it, also when the test is killed.
+
+use super::{
+    sql::{Address, Client, Database},
+    tools::Tools,
+};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// The port, which without a network is but a part of the socket's name.
+pub(super) const PORT: u16 = 5432;
+
+/// A running cluster.
+pub(super) struct Scratch {
+    /// The tools it was made with.
+    pub tools: Tools,
+    server: Child,
+    folder: TempDir,
+}
+
+impl Scratch {
+    /// Makes and starts a cluster with these settings, `name=value`.
+    pub(super) async fn start(settings: &[&str]) -> Self {
+        let tools = Tools::for_new_cluster(None).expect("PostgreSQL is installed");
+        let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
+        tools.hand_over(folder.path()).expect("the folder is given away");
+        let at = |name: &str| folder.path().join(name);
+        let args = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"];
+        let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+        let (data, archive, socket) = (at("data"), at("archive"), at("socket"));
+        args.extend([OsStr::new("--pgdata"), data.as_os_str()]);
+        tools.run("initdb", &args).await.expect("initdb");
+        for made in [&archive, &socket] {
+            fs::create_dir(made).expect("a folder");
+            tools.hand_over(made).expect("the folder is given away");
+        }
+        let server = Self::serve(&tools, folder.path(), settings);
+        let scratch = Self { tools, server, folder };
+        scratch.wait_until_up().await;
+        scratch
+    }
+
+    fn serve(tools: &Tools, folder: &Path, settings: &[&str]) -> Child {
+        let log = fs::File::create(folder.join("log")).expect("a log");
+        let mut command = tools.command("setpriv");
+        command.args(["--pdeathsig", "QUIT"]).arg(tools.bin.join("postgres"));
+        command.arg("-D").arg(folder.join("data")).args(["-c", "listen_addresses=", "-c", "fsync=off"]);
+        command.arg("-c").arg(format!("unix_socket_directories={}", folder.join("socket").display()));
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
+        command.stdout(Stdio::null()).stderr(log).spawn().expect("postgres starts")
+    }
+
+    async fn wait_until_up(&self) {
+        let begun = Instant::now();
+        while let Err(error) = self.database().address.connect().await {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert!(begun.elapsed() < Duration::from_secs(30), "not up: {error}\n{log}");
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// Returns the folder that `basic_archive` or `cp` may write to.
+    pub(super) fn archive(&self) -> PathBuf {
+        self.folder.path().join("archive")
+    }
+
+    /// Returns the folder of the cluster.
+    pub(super) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Returns the folder of the socket.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// Returns the database `postgres`, as the bootstrap superuser.
+    pub(super) fn database(&self) -> Database {
+        self.database_as("postgres")
+    }
+
+    /// Returns the database `postgres`, as `user`.
+    pub(super) fn database_as(&self, user: &str) -> Database {
+        let host = self.socket().display().to_string();
+        let address =
+            Address { host, port: PORT, user: user.into(), database: "postgres".into(), password: None };
+        Database { address }
+    }
+
+    /// Connects to the database `postgres` as the bootstrap superuser.
+    pub(super) async fn connect(&self) -> Client {
+        self.database().address.connect().await.expect("connects")
+    }
+
+    /// Runs statements, each in a transaction of its own where they are several lines.
+    pub(super) async fn run(&self, statements: &[&str]) {
+        let client = self.connect().await;
+        for sql in statements {
+            client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.server);
+        // The server's own immediate shutdown takes its children along, which a kill would not.
+        rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
+        drop(self.server.wait());
+    }
+}

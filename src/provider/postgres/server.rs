@@ -1,0 +1,158 @@
+//! One server on one data folder: starting it so that it outlives us, seeing whether it runs, stopping it.
+//!
+//! Whether a server runs is read from the world: the process that `postmaster.pid` names, never an exit code.
+
+use super::{
+    process::{self, Child},
+    tools::Tools,
+};
+use crate::{
+    base::{clock::Clock, moment::Span},
+    provider::{Code, Error, Result},
+};
+use rustix::process::Signal;
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::Path,
+};
+
+/// How long a server may take to stop, in steps of [`STEP`].
+const STOP_STEPS: u32 = 600;
+/// The time between two looks at something that is about to happen.
+const STEP: Span = Span::millis(50);
+
+/// How a server is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Sessions are ended, a checkpoint is written, WAL is archived.
+    Fast,
+    /// At once, as in a crash: for what is thrown away.
+    Immediate,
+}
+
+/// Returns the server process of `data`, if it runs.
+pub(super) fn running(data: &Path) -> Option<Child> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid = text.lines().next()?.trim().parse().ok()?;
+    let child = Child::running(pid)?;
+    // A stale file may name a number that somebody else has by now: a server works in its data folder. Only a
+    // process that we may not look at gets the benefit of the doubt.
+    match process::working_folder(pid) {
+        Some(folder) => (fs::canonicalize(data).ok()? == folder).then_some(child),
+        None => Some(child),
+    }
+}
+
+/// Starts a server on `data`, detached, writing to `log`.
+///
+/// # Errors
+/// [`Code::Tool`] when the program cannot be started. Whether the server comes up must be observed.
+pub(super) fn start(tools: &Tools, data: &Path, options: &[OsString], log: &Path) -> Result<Child> {
+    let mut args = vec![OsStr::new("-D"), data.as_os_str()];
+    args.extend(options.iter().map(OsString::as_os_str));
+    tools.spawn_detached("postgres", &args, &[], log)
+}
+
+/// Stops the server of `data` and returns when no process of it is left; stopping what does not run is no error.
+///
+/// # Errors
+/// [`Code::Timeout`] when it does not stop.
+pub(super) async fn stop(clock: &dyn Clock, data: &Path, how: Stop) -> Result<()> {
+    if let Some(server) = running(data) {
+        server.signal(match how {
+            Stop::Fast => Signal::INT,
+            Stop::Immediate => Signal::QUIT,
+        });
+    }
+    for step in 0..STOP_STEPS {
+        let left = process::working_in(data);
+        if left.is_empty() && running(data).is_none() {
+            return Ok(());
+        }
+        // What does not go within ten seconds, though it was told to go at once, is not going to.
+        if how == Stop::Immediate && step >= 200 {
+            left.iter().for_each(|child| child.signal(Signal::KILL));
+        }
+        clock.sleep(STEP).await;
+    }
+    Err(Error::new(Code::Timeout, format!("the server in `{}` does not stop", data.display()))
+        .hint("look at its log, and end the sessions that hold it"))
+}
+
+/// What a server wrote to its log that tells how its recovery went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Log {
+    /// The line that says why recovery stopped where it did.
+    pub stopping: Option<String>,
+    /// The moment of the last transaction that was replayed.
+    pub last_transaction: Option<String>,
+    /// Whether recovery waits for somebody: a setting that is too small.
+    pub paused: Option<String>,
+    /// Why it does.
+    pub reason: Option<String>,
+    /// The first fatal words of the server itself (not of a session that came too early).
+    pub fatal: Option<String>,
+}
+
+impl Log {
+    /// Reads a log whose lines begin with [`LOG_PREFIX`].
+    pub(super) fn read(path: &Path) -> Self {
+        let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Self::parse(&text.unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut log = Self::default();
+        for line in text.lines() {
+            let said = |mark: &str| line.split_once(mark).map(|(_, rest)| rest.trim().to_owned());
+            if let Some(rest) = said(" startup LOG:  recovery stopping ") {
+                log.stopping = Some(format!("recovery stopping {rest}"));
+            } else if let Some(rest) = said("last completed transaction was at log time ") {
+                log.last_transaction = Some(rest);
+            } else if line.contains("recovery has paused") {
+                log.paused = said("LOG:  ");
+            } else if let Some(rest) = said(" startup WARNING:  hot standby is not possible ") {
+                log.reason = Some(format!("hot standby is not possible {rest}"));
+            } else if log.fatal.is_none()
+                && !line.contains(" client backend ")
+                && let Some(rest) = said("FATAL:  ").or_else(|| said("PANIC:  "))
+            {
+                log.fatal = Some(rest);
+            }
+        }
+        log
+    }
+}
+
+/// The `log_line_prefix` that [`Log::read`] reads: it says which kind of process speaks.
+pub(super) const LOG_PREFIX: &str = "%m [%p] %b ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_came_too_early_is_no_fatal_end() {
+        let log = Log::parse(
+            "2026-11-20 10:00:00 UTC [7] client backend FATAL:  the database system is starting up\n\
+             2026-11-20 10:00:00 UTC [6] startup LOG:  recovery stopping before commit of transaction 739, time 2026-11-20 09:59:00+00\n\
+             2026-11-20 10:00:00 UTC [6] startup LOG:  last completed transaction was at log time 2026-11-20 09:58:00.5+00\n",
+        );
+        assert_eq!(log.fatal, None);
+        assert!(log.stopping.expect("stopped").contains("739"));
+        assert_eq!(log.last_transaction.as_deref(), Some("2026-11-20 09:58:00.5+00"));
+    }
+
+    #[test]
+    fn the_first_fatal_words_are_kept() {
+        let log = Log::parse(
+            "x [6] startup FATAL:  recovery ended before configured recovery target was reached\n\
+             x [5] postmaster LOG:  startup process (PID 6) exited with exit code 1\n",
+        );
+        assert_eq!(
+            log.fatal.as_deref(),
+            Some("recovery ended before configured recovery target was reached")
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! How a database is reached: over its socket folder or an address, always with the same session settings.
+//!
+//! - No TLS yet: an address is connected to in the clear, and a server that insists on TLS refuses us.
+//! - As root, a socket is connected to as the OS user who owns it, so that `peer` sees the cluster's own user.
+//! - A [`Client`] that is dropped closes its connection at once; a transaction that is open then is rolled back.
+
+use super::refusal;
+use crate::{
+    base::secret,
+    provider::{Code, Error, Result},
+};
+use std::{
+    io,
+    ops::Deref,
+    os::unix::{fs::MetadataExt as _, net::UnixStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinHandle,
+};
+use tokio_postgres::{NoTls, config::Config};
+
+/// How long a server may take to let us in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What every session of ours is set to: it decides how values look as text.
+const SESSION: &str = "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex \
+                       -c extra_float_digits=1";
+
+/// Where a database is and who we are to it.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Address {
+    /// The folder of the socket, or a host name or address.
+    pub host: String,
+    /// The port, which is in the socket's name too.
+    pub port: u16,
+    /// The role.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// The password, by reference.
+    pub password: Option<secret::Reference>,
+}
+
+/// An open connection.
+pub(in super::super) struct Client {
+    client: tokio_postgres::Client,
+    connection: JoinHandle<()>,
+}
+
+impl Deref for Client {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Address {
+    /// Connects, and gives up after five seconds.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] when nothing answers or the server is starting up, [`Code::Denied`] when it does not
+    /// let us in, [`Code::NotFound`] when it has no such database.
+    pub(in super::super) async fn connect(&self) -> Result<Client> {
+        let config = self.config()?;
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.open(&config)).await {
+            Ok(client) => client,
+            Err(_) => Err(self.unreachable(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
+        }
+    }
+
+    fn config(&self) -> Result<Config> {
+        let mut config = Config::new();
+        config.user(&self.user).dbname(&self.database).application_name("firedrill").options(SESSION);
+        if let Some(reference) = &self.password {
+            let secret = reference.resolve().map_err(|e| {
+                Error::new(Code::Invalid, e.to_string())
+                    .hint("set it, or change `password` of the target to where it is")
+            })?;
+            config.password(secret.reveal());
+        }
+        Ok(config)
+    }
+
+    async fn open(&self, config: &Config) -> Result<Client> {
+        match self.socket() {
+            Some(socket) => {
+                let stream = as_its_owner(socket).await.and_then(tokio::net::UnixStream::from_std);
+                self.greet(config, stream).await
+            }
+            None => self.greet(config, TcpStream::connect((self.host.as_str(), self.port)).await).await,
+        }
+    }
+
+    async fn greet<S>(&self, config: &Config, stream: io::Result<S>) -> Result<Client>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = stream.map_err(|why| self.unreachable(&why.to_string()))?;
+        let (client, connection) =
+            config.connect_raw(stream, NoTls).await.map_err(|e| self.not_let_in(&e))?;
+        // The connection's own errors reach whoever waits for an answer on it.
+        let connection = tokio::spawn(async move { drop(connection.await) });
+        Ok(Client { client, connection })
+    }
+
+    /// Returns the socket's file, when `host` is a folder.
+    fn socket(&self) -> Option<PathBuf> {
+        self.host.starts_with('/').then(|| Path::new(&self.host).join(format!(".s.PGSQL.{}", self.port)))
+    }
+
+    fn unreachable(&self, why: &str) -> Error {
+        Error::new(Code::Unavailable, format!("the database at {self} cannot be reached: {why}"))
+            .hint(format!("see that a server runs there: host `{}`, port {}", self.host, self.port))
+    }
+
+    fn not_let_in(&self, error: &tokio_postgres::Error) -> Error {
+        let Some(said) = error.as_db_error() else {
+            // Such as a password that the server wants and we do not have.
+            let code = if error.is_closed() { Code::Unavailable } else { Code::Denied };
+            return Error::new(
+                code,
+                format!("the server at {self} did not let us in: {}", refusal::innermost(error)),
+            )
+            .hint("see `user` and `password` of the target, and whether the server asks for TLS");
+        };
+        let code = match said.code().code() {
+            "3D000" => Code::NotFound,
+            other => refusal::code(other),
+        };
+        let hint = match code {
+            Code::NotFound => "see `database` of the target".into(),
+            Code::Denied => {
+                format!("see `user` and `password` of the target and the rules for `{}`", self.user)
+            }
+            _ => format!("host `{}`, port {}", self.host, self.port),
+        };
+        Error::new(code, format!("the server at {self} did not let us in: {}", refusal::sentence(said)))
+            .hint(hint)
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` port {}", self.host, self.port)
+    }
+}
+
+/// Connects on a thread of its own, because the effective user is a property of the thread.
+async fn as_its_owner(socket: PathBuf) -> io::Result<UnixStream> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("firedrill-connect".into()).spawn(move || {
+        let stream = become_owner_of(&socket).and_then(|()| UnixStream::connect(&socket)).and_then(|s| {
+            s.set_nonblocking(true)?;
+            Ok(s)
+        });
+        drop(answer.send(stream));
+    })?;
+    answered.await.unwrap_or_else(|_| Err(io::Error::other("the connecting thread went away")))
+}
+
+/// Makes this thread the owner of `path` when we are root; the server asks the kernel who connects (`peer`).
+#[cfg(target_os = "linux")]
+fn become_owner_of(path: &Path) -> io::Result<()> {
+    let owner = path.metadata()?.uid();
+    if rustix::process::geteuid().is_root() && owner != 0 {
+        rustix::thread::set_thread_res_uid(None, rustix::process::Uid::from_raw(owner), None)?;
+    }
+    Ok(())
+}
+
+/// Elsewhere the effective user belongs to the whole process, and we stay who we are.
+#[cfg(not(target_os = "linux"))]
+fn become_owner_of(path: &Path) -> io::Result<()> {
+    path.metadata().map(drop)
+}
