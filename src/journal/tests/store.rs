@@ -16,7 +16,7 @@ fn looking_where_there_is_no_journal_makes_nothing() {
 #[test]
 fn opened_by_many_at_once_it_is_made_once() {
     let place = tempfile::tempdir().expect("a folder");
-    for round in 0..100 {
+    for round in 0..40 {
         let state = place.path().join(format!("{round}/state"));
         let together = Barrier::new(6);
         thread::scope(|threads| {
