@@ -31,10 +31,10 @@ impl fmt::Display for Holder {
 /// What went wrong. Except after [`Error::Failed`] nothing was written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// The state folder takes no files.
-    #[error("the state folder `{}` cannot be written: {why}", .path.display())]
+    /// The state folder takes no files, or no more of them.
+    #[error("`{}` cannot be written: {why}", .path.display())]
     NotWritable {
-        /// The folder.
+        /// The folder, or the file in it.
         path: PathBuf,
         /// What the system says.
         why: String,

@@ -86,7 +86,8 @@ pub(super) fn make(state: &Path) -> Result<Connection, Error> {
     // Two processes that both turn the write-ahead log on meet an SQLITE_BUSY that no timeout waits for.
     let turn = File::open(&folder).map_err(refused)?;
     turn.lock().map_err(refused)?;
-    let mut db = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let (mut db, _) = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    settle(&db).map_err(|e| trouble(state, &e))?;
     migrate(&mut db, state, MIGRATIONS)?;
     Ok(db)
 }
@@ -96,14 +97,17 @@ pub(super) fn make(state: &Path) -> Result<Connection, Error> {
 /// # Errors
 /// As [`make`].
 pub(super) fn open(state: &Path) -> Result<Connection, Error> {
-    let db = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    match version(&db).map_err(|e| trouble(state, &e))? {
-        found if found == newest(MIGRATIONS) => Ok(db),
-        _ => make(state),
+    let (db, version) = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if version < newest(MIGRATIONS) {
+        // Or one that another process is making at this moment.
+        return make(state);
     }
+    settle(&db).map_err(|e| trouble(state, &e))?;
+    Ok(db)
 }
 
-fn connect(state: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+/// Opens the file and says which schema version it has, which is none that this program does not know.
+fn connect(state: &Path, flags: OpenFlags) -> Result<(Connection, u32), Error> {
     let at = |e: rusqlite::Error| trouble(state, &e);
     let db = Connection::open_with_flags(file(state), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(at)?;
     db.busy_timeout(PATIENCE).map_err(at)?;
@@ -111,8 +115,7 @@ fn connect(state: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     if found > known {
         return Err(Error::Newer { path: file(state), found, known });
     }
-    settle(&db).map_err(at)?;
-    Ok(db)
+    Ok((db, found))
 }
 
 fn version(db: &Connection) -> rusqlite::Result<u32> {

@@ -16,13 +16,14 @@ fn looking_where_there_is_no_journal_makes_nothing() {
 #[test]
 fn opened_by_many_at_once_it_is_made_once() {
     let place = tempfile::tempdir().expect("a folder");
-    for round in 0..20 {
+    for round in 0..40 {
         let state = place.path().join(format!("{round}/state"));
         let together = Barrier::new(6);
         thread::scope(|threads| {
             for _ in 0..6 {
                 threads.spawn(|| {
                     together.wait();
+                    drop(Journal::peek(&state, clock()).expect("looks"));
                     let journal = Journal::open(&state, clock()).expect("opens");
                     drop(journal.create(&new_run()).expect("made"));
                 });
