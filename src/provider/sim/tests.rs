@@ -423,6 +423,8 @@ async fn a_job_can_be_given_up() {
     let early = preparing.sql().expect("sql").query("select 1", Span::seconds(5)).await;
     assert_eq!(early.expect_err("it is not ready").code, Code::Unavailable);
     sim.cancel(&job).await.expect("it is given up");
+    sim.cancel(&job).await.expect("it stays given up");
+    assert_eq!(sim.log().expect("the log").len(), 2);
     assert_eq!(sim.branches().expect("branches").list().await, Ok(Vec::new()));
     assert_eq!(sim.observe(&job).await.expect_err("it is over").code, Code::Refused);
     sim.pause(&*still(), Span::seconds(86_400)).await;
@@ -445,6 +447,7 @@ async fn backups_are_verified_expire_and_go() {
     backups.delete(&plan, &key("k1")).await.expect("it goes");
     backups.delete(&plan, &key("k1")).await.expect("the same key does nothing");
     backups.delete(&plan, &key("k2")).await.expect("what is gone is gone");
+    assert_eq!(sim.log().expect("the log").len(), 1);
     assert_eq!(backups.window().await.expect("a window").earliest, Some(ago(15)));
     assert_eq!(backups.get("first").await.expect_err("it is gone").code, Code::NotFound);
 
@@ -490,6 +493,8 @@ async fn a_query_only_reads_one_statement_in_time() {
         ("pragma journal_mode", Code::Unsupported),
         ("attach 'x.db' as x", Code::Unsupported),
         ("begin", Code::Unsupported),
+        ("vacuum into 'x.db'", Code::Sql),
+        ("select * from pragma_table_info('entries')", Code::Unsupported),
         ("select last_insert_rowid()", Code::Sql),
         (
             "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n",
@@ -506,6 +511,64 @@ async fn a_query_only_reads_one_statement_in_time() {
     assert_eq!(rows.columns, ["i", "r", "t", "n", "b", "at", "d"]);
     let expected = json!({"i": 1, "r": 1.5, "t": "x", "n": null, "b": "\\x00ff", "at": "2026-11-20T12:00:00Z", "d": "2026-11-20 11:00:00"});
     assert_eq!(Value::Object(rows.rows[0].clone()), expected);
+}
+
+#[tokio::test]
+async fn a_statement_cannot_leave_its_database() {
+    let sim = memory(LEDGER);
+    let cases = [
+        ("vacuum into 'x.db'", Code::Sql),
+        ("attach 'x.db' as x", Code::Unsupported),
+        ("pragma foreign_keys = off", Code::Unsupported),
+        ("commit", Code::Unsupported),
+        ("create temp table x (id int)", Code::Unsupported),
+        ("insert into entries values (8, changes())", Code::Sql),
+        ("insert into entries values (8, 1); delete from entries", Code::Invalid),
+        ("alter table nowhere enable row level security", Code::Sql),
+        ("drop table nowhere", Code::Sql),
+    ];
+    for (text, code) in cases {
+        let error = execute(&sim, text, "k").await.expect_err(text);
+        assert_eq!(error.code, code, "{text}: {error:?}");
+    }
+    assert_eq!(sim.log().expect("the log"), []);
+    execute(&sim, "drop table if exists nowhere", "k1").await.expect("it does nothing");
+    let query = EventQuery { table: None, event: None, since: None, until: None };
+    assert_eq!(sim.backups().expect("backups").events(&query).await, Ok(Vec::new()));
+    assert_eq!(ids(&sim).await, [1, 2, 3]);
+}
+
+#[test]
+fn a_world_that_many_make_at_once_is_one_world() {
+    let state = tempfile::tempdir().expect("a folder");
+    let log = |n: i64| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let sim = on_disk(state.path(), "").expect("it opens");
+            let sql =
+                format!("insert into orders (id, customer_id, total_cents) values ({}, 1, 1)", 1000 + n);
+            execute(&sim, &sql, &format!("k{n}")).await.expect("it runs");
+            execute(&sim, "delete from orders where id = 1000", "once").await.expect("it runs");
+            sim.identity().await.expect("it has one").id
+        })
+    };
+    let mut found: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|n| {
+                scope.spawn({
+                    let log = &log;
+                    move || log(n)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().expect("it ends well")).collect()
+    });
+    found.dedup();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let log = on_disk(state.path(), "").expect("it opens").log().expect("the log");
+    assert_eq!(log.len(), 7);
+    let files = std::fs::read_dir(state.path().join("worlds")).expect("a folder").count();
+    assert!(files <= 3, "nothing is left beside the world and its log: {files}");
 }
 
 #[tokio::test]

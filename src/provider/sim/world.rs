@@ -172,12 +172,20 @@ impl World {
     /// [`Code::Invalid`] with the file, the line and the hint.
     pub(super) fn read(text: &str, origin: &str) -> Result<Self> {
         let fault = Fault { text, origin };
-        let world: World = toml::from_str(text).map_err(|e| fault.toml(&e))?;
+        let world = Self::parse(text, origin)?;
         world.check_names(&fault)?;
         world.check_findings(&fault)?;
         let tables = world.check_history(&fault)?;
         world.check_policies(&fault, &tables)?;
         Ok(world)
+    }
+
+    /// Reads a world that was tried before.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] where it is no world at all.
+    pub(super) fn parse(text: &str, origin: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|e| Fault { text, origin }.toml(&e))
     }
 
     /// Returns how long backups are kept.
