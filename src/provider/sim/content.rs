@@ -19,7 +19,7 @@ use rusqlite::{
 use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -60,6 +60,7 @@ pub(super) struct Content {
     scene: Arc<Scene>,
     seen: Arc<Mutex<Seen>>,
     row_security: BTreeMap<String, bool>,
+    dropped: BTreeSet<String>,
     head: i64,
 }
 
@@ -69,7 +70,7 @@ impl Content {
         let scene = Arc::new(Scene::default());
         let seen = Arc::<Mutex<Seen>>::default();
         let conn = open(&scene, &seen).map_err(|e| refusal(&e, None))?;
-        Ok(Self { conn, scene, seen, row_security: BTreeMap::new(), head: 0 })
+        Ok(Self { conn, scene, seen, row_security: BTreeMap::new(), dropped: BTreeSet::new(), head: 0 })
     }
 
     /// Returns the place up to which history is in.
@@ -106,6 +107,7 @@ impl Content {
                 let dropped = self.seen().dropped.take();
                 if let (Some(table), true) = (&dropped, keep) {
                     self.row_security.remove(&table.to_lowercase());
+                    self.dropped.insert(table.to_lowercase());
                 }
                 let event = dropped.map(|t| ("drop", t)).or(empties.clone().map(|t| ("truncate", t)));
                 Ok(Applied { rows, event })
@@ -211,6 +213,11 @@ impl Content {
     /// Returns whether row-level security of `table` was switched on or off by a statement, and which.
     pub(super) fn row_security(&self, table: &str) -> Option<bool> {
         self.row_security.get(&table.to_lowercase()).copied()
+    }
+
+    /// Returns whether a table of this name was dropped, and its policies with it.
+    pub(super) fn was_dropped(&self, table: &str) -> bool {
+        self.dropped.contains(&table.to_lowercase())
     }
 
     /// Returns the size in bytes.

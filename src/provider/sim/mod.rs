@@ -19,6 +19,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod world;
+mod written;
 
 pub use store::Effect;
 pub use world::SANDBOX;
