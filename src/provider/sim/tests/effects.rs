@@ -186,3 +186,46 @@ fn a_world_that_many_make_at_once_is_one_world() {
     let files = std::fs::read_dir(state.path().join("worlds")).expect("a folder").count();
     assert!(files <= 3, "nothing is left beside the world and its log: {files}");
 }
+
+/// The state folder of the process that is to be killed.
+const VICTIM: &str = "FIREDRILL_TEST_SIM_VICTIM";
+
+#[test]
+fn a_killed_process_leaves_whole_effects() {
+    let insert =
+        |n: usize| format!("insert into orders (id, customer_id, total_cents) values ({}, 1, 1)", 1000 + n);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    if let Some(state) = std::env::var_os(VICTIM) {
+        let sim = on_disk(Path::new(&state), "").expect("it opens");
+        for n in 0.. {
+            runtime.block_on(execute(&sim, &insert(n), &format!("k{n}"))).expect("it runs");
+        }
+    }
+    let state = tempfile::tempdir().expect("a folder");
+    let (mut before, mut kills) = (0, 0);
+    while kills < 5 || before == 0 {
+        let myself = std::env::current_exe().expect("a test binary");
+        let mut child = std::process::Command::new(myself)
+            .args(["--exact", "provider::sim::tests::effects::a_killed_process_leaves_whole_effects"])
+            .env(VICTIM, state.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("it starts");
+        std::thread::sleep(std::time::Duration::from_millis(60 + 17 * kills));
+        child.kill().expect("it is killed");
+        assert!(!child.wait().expect("it is gone").success());
+        kills += 1;
+        assert!(kills < 60, "the process never gets to work");
+        if !world_file(state.path(), "shop").exists() {
+            continue;
+        }
+        let sim = on_disk(state.path(), "").expect("it opens");
+        let done = sim.log().expect("the log").len();
+        let count = "select count(*) as n from orders where id >= 1000";
+        let rows = runtime.block_on(sim.sql().expect("sql").query(count, Span::seconds(5))).expect("it runs");
+        assert_eq!(rows.rows[0]["n"], json!(done), "as many rows as effects");
+        assert!(done >= before, "nothing that was done is undone");
+        before = done;
+    }
+}
