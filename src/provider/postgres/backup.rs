@@ -4,7 +4,7 @@ use super::{
     branch,
     builtin::{Builtin, Look},
     cluster::Cluster,
-    plan,
+    inplace, plan,
     records::{BranchRecord, Phase},
 };
 use crate::provider::{
@@ -70,7 +70,7 @@ impl Backups for Cluster {
         }
         match &request.into {
             Some(name) => restore_into(self, request, name, key).await,
-            None => Err(Error::unsupported("", "")),
+            None => inplace::accept(self, request, key).await,
         }
     }
 

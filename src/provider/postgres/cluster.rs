@@ -66,6 +66,15 @@ impl Cluster {
         Tools::of_cluster(&self.data, self.bin_dir.as_deref())
     }
 
+    /// Returns the programs while the data may be in any of these folders.
+    ///
+    /// # Errors
+    /// As for [`Cluster::tools`].
+    pub(super) fn tools_for(&self, folders: &[&Path]) -> Result<Tools> {
+        let there = folders.iter().find(|folder| folder.is_dir()).copied().unwrap_or(&self.data);
+        Tools::of_cluster(there, self.bin_dir.as_deref())
+    }
+
     /// Returns what the control file says; works when the server does not run.
     ///
     /// # Errors

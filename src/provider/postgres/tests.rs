@@ -79,6 +79,20 @@ fn into(name: &str, at: At) -> RestoreRequest {
     }
 }
 
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl crate::provider::Accept for Nowhere {
+    async fn accepted(&self, _: Value) -> Result<()> {
+        Ok(())
+    }
+}
+
+async fn change(provider: &dyn Provider, sql: &str) {
+    let database = provider.sql().expect("SQL");
+    database.execute(sql, Span::seconds(10), &key("SQL"), &Nowhere).await.expect(sql);
+}
+
 async fn number(provider: &dyn Provider, sql: &str) -> i64 {
     let rows = provider.sql().expect("SQL").query(sql, Span::seconds(10)).await.expect(sql);
     rows.rows[0].values().next().and_then(Value::as_i64).expect("a number")
@@ -103,4 +117,30 @@ async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
     assert_eq!(number(opened.as_ref(), "select count(*) from orders").await, 400);
     branches.delete("drill", &made.id).await.expect("goes");
     assert!(branches.list().await.expect("lists").is_empty());
+}
+
+#[tokio::test]
+async fn postgres_a_restore_in_place_gives_the_backup_back() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let backups = lab.backups().expect("backups");
+    let job = backups.create(&BackupRequest::default(), &key("BACKUP0001")).await.expect("accepted");
+    finish(lab.as_ref(), &job).await.expect("a backup");
+    change(lab.as_ref(), "delete from order_items").await;
+    let request = RestoreRequest { into: None, ..into("", At::BackupEnd) };
+    let job = backups.restore(&request, &key("RESTORE001")).await.expect("accepted");
+    let restored = finish(lab.as_ref(), &job).await.expect("restored");
+    assert_eq!(restored["timeline"], 2);
+    assert_eq!(number(lab.as_ref(), "select count(*) from order_items").await, 800);
+    assert_eq!(
+        number(
+            lab.as_ref(),
+            "select count(*) from pg_settings where name like 'recovery_target%' and source = 'command line'"
+        )
+        .await,
+        0
+    );
+    let kept = restored["kept"].as_str().expect("the old data is kept");
+    assert!(Path::new(kept).join("PG_VERSION").is_file());
+    change(lab.as_ref(), "delete from order_items").await;
 }
