@@ -21,6 +21,9 @@ pub mod stdlib;
 mod strict;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use fault::{Failure, Place};
 pub use live::Stop;
 pub use runbook::Runbook;

@@ -233,10 +233,11 @@ impl Runbook {
                 Error::new(format!("the parameter `{name}` is missing"))
                     .hint(format!("give it with `-p {name}=…`: {}", param.help))
             })?;
-            let value = param
-                .kind
-                .accept(&chosen, config)
-                .map_err(|e| Error { message: format!("the parameter `{name}`: {}", e.message), ..e })?;
+            let value = param.kind.accept(&chosen, config).map_err(|e| Error {
+                message: format!("the parameter `{name}`: {}", e.message),
+                hint: e.hint.or_else(|| Some(format!("`{name}` is {}: {}", param.kind.name(), param.help))),
+                place: e.place,
+            })?;
             values.insert(name.clone(), value);
         }
         Ok(Value::Object(values))

@@ -4,7 +4,7 @@ use super::{
     branch,
     builtin::{Builtin, Look},
     cluster::Cluster,
-    plan,
+    inplace, plan,
     records::{BranchRecord, Phase},
 };
 use crate::provider::{
@@ -61,7 +61,13 @@ impl Backups for Cluster {
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        Err(Error::unsupported("", ""))
+        let problems = Builtin::of(self)?.verify(id).await?;
+        Ok(Verification {
+            id: id.into(),
+            ok: problems.is_empty(),
+            checked: vec!["checksums".into()],
+            problems,
+        })
     }
 
     async fn restore(&self, request: &RestoreRequest, key: &Key) -> Result<Job> {
@@ -70,7 +76,7 @@ impl Backups for Cluster {
         }
         match &request.into {
             Some(name) => restore_into(self, request, name, key).await,
-            None => Err(Error::unsupported("", "")),
+            None => inplace::accept(self, request, key).await,
         }
     }
 

@@ -6,9 +6,9 @@
 //! - Nothing is removed whose marker does not say that it is this very branch.
 
 use super::{
-    builtin::Builtin,
     cluster::Cluster,
     control::Control,
+    copying::{self, Copying, STARTS_MAX},
     disk,
     isolation::{self, Isolation},
     opened::OpenBranch,
@@ -17,19 +17,15 @@ use super::{
     recovery::{self, Copy, Recovering},
     server,
     sql::Address,
-    tools::{self, Tools},
+    tools::Tools,
 };
-use crate::{
-    base::moment::Span,
-    provider::{
-        Branches, Code, Error, Provider, Result,
-        model::{Branch, Job, Key, Observed, Progress},
-    },
+use crate::provider::{
+    Branches, Code, Error, Provider, Result,
+    model::{Branch, Job, Key, Observed, Progress},
 };
 use async_trait::async_trait;
 use rustix::process::Signal;
 use std::{
-    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -39,8 +35,6 @@ use std::{
 pub(super) const KIND: &str = "branch";
 /// The file in a branch's folder that says whose it is.
 const MARKER: &str = ".firedrill-branch.json";
-/// How often a part that was killed without a word is begun again.
-const STARTS_MAX: u32 = 3;
 /// The longest path that a socket can have.
 const SOCKET_BYTES_MAX: usize = 107;
 
@@ -132,45 +126,24 @@ fn start_copy(cluster: &Cluster, tools: &Tools, mut record: BranchRecord) -> Res
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", record.folder.display())))?;
     disk::make_private(tools, &record.folder)?;
     records::write(&record.folder.join(MARKER), &record)?;
-    let (program, args) = Builtin::of(cluster)?.copy(&record.recovery.backup, &record.folder.join("files"));
-    let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
     record.starts += 1;
-    let output = copy_output(&record);
-    records::remove(&output)?;
-    record.child = Some(tools.spawn_detached(program, &args, &[], &output)?);
+    let backup = &record.recovery.backup;
+    record.child = Some(copying::begin(cluster, tools, &record.folder, backup, record.starts)?);
     cluster.records.keep_branch(&record)?;
     Ok(Observed::Running(Progress::phase("copying")))
 }
 
-fn copy_output(record: &BranchRecord) -> PathBuf {
-    record.folder.join(format!("copy-{}.log", record.starts))
-}
-
 async fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: BranchRecord) -> Result<Observed> {
-    let files = record.folder.join("files");
-    if files.is_dir() {
-        configure(cluster, tools, &record).await?;
-        record.phase = Phase::Replaying;
-        record.starts = 0;
-        return start_server(cluster, tools, record);
+    match copying::look(cluster, &record.folder, &record.recovery.backup, record.starts)? {
+        Copying::Missing => start_copy(cluster, tools, record),
+        Copying::Running(progress) => Ok(Observed::Running(progress)),
+        Copying::Complete => {
+            configure(cluster, tools, &record).await?;
+            record.phase = Phase::Replaying;
+            record.starts = 0;
+            start_server(cluster, tools, record)
+        }
     }
-    let partial = Builtin::partial(&files);
-    if process::started_with(partial.as_os_str()).is_some() {
-        let total = Builtin::of(cluster)?.get(&record.recovery.backup).ok().map(|backup| backup.bytes);
-        let done = disk::bytes_in(&partial);
-        return Ok(Observed::Running(Progress::bytes("copying", done, total)));
-    }
-    if files.is_dir() {
-        return Ok(Observed::Running(Progress::phase("copying")));
-    }
-    let said = fs::read(copy_output(&record)).unwrap_or_default();
-    if record.starts >= STARTS_MAX || !said.is_empty() {
-        return Err(Error::new(
-            Code::Tool,
-            format!("the backup could not be copied: {}", tools::tail(&said)),
-        ));
-    }
-    start_copy(cluster, tools, record)
 }
 
 async fn configure(cluster: &Cluster, tools: &Tools, record: &BranchRecord) -> Result<()> {
@@ -263,11 +236,7 @@ pub(super) async fn remove(cluster: &Cluster, mut record: BranchRecord) -> Resul
     check_is_its_own(cluster, &record)?;
     record.phase = Phase::Removing;
     cluster.records.keep_branch(&record)?;
-    let partial = Builtin::partial(&record.folder.join("files"));
-    while let Some(copying) = process::started_with(partial.as_os_str()) {
-        copying.signal_group(Signal::KILL);
-        cluster.clock.sleep(Span::millis(20)).await;
-    }
+    copying::end(cluster, &record.folder).await;
     if let Some(starting) = process::started_with(record.data().as_os_str()) {
         starting.signal(Signal::QUIT);
     }

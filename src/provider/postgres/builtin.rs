@@ -411,6 +411,7 @@ impl<'a> Builtin<'a> {
                 stored.child.filter(Child::is_alive).or_else(|| process::started_with(data.as_os_str()));
             if let Some(child) = child {
                 child.signal_group(Signal::KILL);
+                child.signal(Signal::KILL);
             }
         }
         self.delete(id)

@@ -66,6 +66,15 @@ impl Cluster {
         Tools::of_cluster(&self.data, self.bin_dir.as_deref())
     }
 
+    /// Returns the programs while the data may be in any of these folders.
+    ///
+    /// # Errors
+    /// As for [`Cluster::tools`].
+    pub(super) fn tools_for(&self, folders: &[&Path]) -> Result<Tools> {
+        let there = folders.iter().find(|folder| folder.is_dir()).copied().unwrap_or(&self.data);
+        Tools::of_cluster(there, self.bin_dir.as_deref())
+    }
+
     /// Returns what the control file says; works when the server does not run.
     ///
     /// # Errors
@@ -146,20 +155,21 @@ impl Cluster {
         .await
     }
 
-    /// Commits a marker, switches to a new WAL segment and returns when the old one is archived: afterwards
-    /// everything up to now can be restored.
+    /// Commits a marker, switches to a new WAL segment and returns the marker's place when the old one is archived:
+    /// afterwards everything up to there can be restored.
     ///
     /// # Errors
     /// [`Code::Refused`] when the archiver fails, before anything is done; [`Code::Timeout`].
-    pub(super) async fn fence(&self) -> Result<()> {
+    pub(super) async fn fence(&self) -> Result<String> {
         if let Some(why) = self.archiver_failing().await? {
             return Err(archiver_error(&why));
         }
         let client = self.address.connect().await?;
         // An idle database has no commit after the moment that was asked for, and recovery would run off the end.
-        sql::text(&client, "select pg_logical_emit_message(true, 'firedrill', 'fence')").await?;
+        let marker = sql::text(&client, "select pg_logical_emit_message(true, 'firedrill', 'fence')").await?;
         let segment = sql::text(&client, "select pg_walfile_name(pg_switch_wal())").await?;
-        self.wait_archived(&segment.unwrap_or_default()).await
+        self.wait_archived(&segment.unwrap_or_default()).await?;
+        Ok(marker.unwrap_or_default())
     }
 
     async fn wait_archived(&self, segment: &str) -> Result<()> {

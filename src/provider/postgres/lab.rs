@@ -317,6 +317,7 @@ async fn remove_branch(branch: &BranchRecord) -> Result<()> {
 async fn end_children(folder: &Path) {
     while let Some(child) = process::started_below(folder) {
         child.signal_group(rustix::process::Signal::KILL);
+        child.signal(rustix::process::Signal::KILL);
         Machine.sleep(STEP).await;
     }
 }

@@ -12,7 +12,9 @@ mod branch;
 mod builtin;
 mod cluster;
 mod control;
+mod copying;
 mod disk;
+mod inplace;
 mod isolation;
 pub mod lab;
 mod opened;
@@ -122,6 +124,7 @@ impl Provider for Postgres {
         match job.kind.as_str() {
             backup::KIND => backup::observe(cluster, job).await,
             branch::KIND => branch::observe(cluster, job).await,
+            inplace::KIND => inplace::observe(cluster, job).await,
             _ => Err(no_such_job(job)),
         }
     }
@@ -134,6 +137,7 @@ impl Provider for Postgres {
                 Some(record) => branch::remove(cluster, record).await,
                 None => Ok(()),
             },
+            inplace::KIND => inplace::cancel(cluster, job).await,
             _ => Err(no_such_job(job)),
         }
     }
@@ -159,6 +163,9 @@ impl Provider for Postgres {
 fn find(cluster: &Cluster, key: &Key) -> Result<Option<Job>> {
     if let Some(record) = branch::by_key(cluster, key)? {
         return Ok(Some(branch::job(&record)));
+    }
+    if let Some(job) = inplace::find(cluster, key)? {
+        return Ok(Some(job));
     }
     if cluster.backup_dir().is_err() {
         return Ok(None);

@@ -227,7 +227,11 @@ fn write_new<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
     file::sync_folder(folder)
 }
 
-fn read_all<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
+/// Reads every record in a folder.
+///
+/// # Errors
+/// [`Code::Internal`] when one cannot be read.
+pub(super) fn read_all<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// How long a server may take to stop, in steps of [`STEP`].
@@ -42,6 +42,18 @@ pub(super) fn running(data: &Path) -> Option<Child> {
         Some(folder) => (fs::canonicalize(data).ok()? == folder).then_some(child),
         None => Some(child),
     }
+}
+
+/// Returns whether the server of `data` runs and lets sessions in, as it says itself.
+pub(super) fn is_ready(data: &Path) -> bool {
+    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    text.lines().nth(7).is_some_and(|status| status.trim() == "ready") && running(data).is_some()
+}
+
+/// Returns the file that the server of `data` writes what it does not log elsewhere to.
+pub(super) fn output(data: &Path) -> Option<PathBuf> {
+    let file = fs::read_link(format!("/proc/{}/fd/2", running(data)?.pid)).ok()?;
+    file.is_file().then_some(file)
 }
 
 /// Starts a server on `data`, detached, writing to `log`.

@@ -47,14 +47,14 @@ impl Backups for Sim {
     }
 
     async fn delete(&self, plan: &Deleted, key: &Key) -> Result<()> {
-        self.store()?
-            .effect(Some(key), "backup.delete", &plan.id, |p| {
-                for id in std::iter::once(&plan.id).chain(&plan.also) {
-                    p.delete_backup(id)?;
-                }
-                json(plan)
-            })
-            .map(drop)
+        let delete = |p: &Present<'_>| {
+            let mut deleted = false;
+            for id in std::iter::once(&plan.id).chain(&plan.also) {
+                deleted |= p.delete_backup(id)?;
+            }
+            if deleted { json(plan).map(Some) } else { Ok(None) }
+        };
+        self.store()?.effect_if(Some(key), "backup.delete", &plan.id, delete).map(drop)
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
@@ -141,14 +141,15 @@ impl Present<'_> {
         })
     }
 
-    fn delete_backup(&self, id: &str) -> Result<()> {
-        let Ok(backup) = self.one_saved(id) else { return Ok(()) };
+    /// Deletes a backup and returns whether there was one.
+    fn delete_backup(&self, id: &str) -> Result<bool> {
+        let Some(backup) = self.saved()?.into_iter().find(|b| b.id == id) else { return Ok(false) };
         if backup.finished_at.is_none() {
             return Err(
                 Error::new(Code::Conflict, format!("the backup `{id}` is being made")).hint("wait for it")
             );
         }
-        self.remove("backups", id)
+        self.remove("backups", id).map(|()| true)
     }
 
     fn accept_branch(&self, name: &str, request: &RestoreRequest, key: &Key) -> Result<Job> {

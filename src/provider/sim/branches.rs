@@ -53,14 +53,15 @@ impl Branches for Sim {
 
     async fn delete(&self, name: &str, id: &str) -> Result<()> {
         let store = self.store()?;
-        let line = store.look(|p| Ok(p.grown()?.into_iter().find(|g| g.branch.id == id).map(|g| g.line)))?;
-        let Some(line) = line else { return Ok(()) };
-        store.effect(None, "branch.delete", name, |p| {
+        let line = store.effect_if(None, "branch.delete", name, |p| {
+            let Some(grown) = p.grown()?.into_iter().find(|g| g.branch.id == id) else { return Ok(None) };
             p.give_up_making(id)?;
             p.remove("branches", id)?;
-            Ok(id.into())
+            Ok(Some(grown.line.into()))
         })?;
-        store.forget_content(line);
+        if let Some(line) = line.and_then(|line| line.as_i64()) {
+            store.forget_content(line);
+        }
         Ok(())
     }
 }

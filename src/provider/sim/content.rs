@@ -19,7 +19,7 @@ use rusqlite::{
 use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -46,7 +46,7 @@ pub(super) struct Applied {
     pub(super) event: Option<(&'static str, String)>,
 }
 
-/// What the authorizer saw of the statement being prepared; `on` only then.
+/// What the authorizer saw of a user's statement; `on` while one is prepared and runs.
 #[derive(Debug, Default)]
 struct Seen {
     on: bool,
@@ -60,6 +60,7 @@ pub(super) struct Content {
     scene: Arc<Scene>,
     seen: Arc<Mutex<Seen>>,
     row_security: BTreeMap<String, bool>,
+    dropped: BTreeSet<String>,
     head: i64,
 }
 
@@ -69,7 +70,7 @@ impl Content {
         let scene = Arc::new(Scene::default());
         let seen = Arc::<Mutex<Seen>>::default();
         let conn = open(&scene, &seen).map_err(|e| refusal(&e, None))?;
-        Ok(Self { conn, scene, seen, row_security: BTreeMap::new(), head: 0 })
+        Ok(Self { conn, scene, seen, row_security: BTreeMap::new(), dropped: BTreeSet::new(), head: 0 })
     }
 
     /// Returns the place up to which history is in.
@@ -106,6 +107,7 @@ impl Content {
                 let dropped = self.seen().dropped.take();
                 if let (Some(table), true) = (&dropped, keep) {
                     self.row_security.remove(&table.to_lowercase());
+                    self.dropped.insert(table.to_lowercase());
                 }
                 let event = dropped.map(|t| ("drop", t)).or(empties.clone().map(|t| ("truncate", t)));
                 Ok(Applied { rows, event })
@@ -114,16 +116,29 @@ impl Content {
     }
 
     fn write(&self, sql: &str, keep: bool) -> Result<u64> {
-        let said = |e: rusqlite::Error| refusal(&e, self.seen().denied.take());
-        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Deferred).map_err(said)?;
-        {
-            let mut statement = self.prepare(sql)?;
-            let mut rows = statement.query([]).map_err(said)?;
-            while rows.next().map_err(said)?.is_some() {}
-        }
+        let broken = |e: rusqlite::Error| refusal(&e, None);
+        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Deferred).map_err(broken)?;
+        self.watched(|| {
+            let mut statement = self.conn.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        })?;
         let count = self.conn.changes();
-        if keep { tx.commit() } else { tx.rollback() }.map_err(said)?;
+        if keep { tx.commit() } else { tx.rollback() }.map_err(broken)?;
         Ok(count)
+    }
+
+    /// Does something for a user, under the eyes of the authorizer.
+    fn watched<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T> {
+        *self.seen() = Seen { on: true, ..Seen::default() };
+        let result = work();
+        let denied = {
+            let mut seen = self.seen();
+            seen.on = false;
+            seen.denied.take()
+        };
+        result.map_err(|e| refusal(&e, denied))
     }
 
     /// Runs one statement that reads, as it would be at `at` (microseconds since 1970).
@@ -134,34 +149,24 @@ impl Content {
     }
 
     fn read(&self, sql: &str) -> Result<Rows> {
-        let said = |e: rusqlite::Error| refusal(&e, self.seen().denied.take());
-        let mut statement = self.prepare(sql)?;
-        if !statement.readonly() {
-            return Err(writes());
-        }
-        let columns: Vec<String> = statement.column_names().map(Into::into).collect();
-        let mut found = Vec::new();
-        let mut rows = statement.query([]).map_err(said)?;
-        while let Some(row) = rows.next().map_err(said)? {
-            let mut object = Map::new();
-            for (i, column) in columns.iter().enumerate() {
-                object.insert(column.clone(), value(row.get_ref(i).map_err(said)?));
+        let rows = self.watched(|| {
+            let mut statement = self.conn.prepare(sql)?;
+            if !statement.readonly() {
+                return Ok(None);
             }
-            found.push(object);
-        }
-        Ok(Rows { columns, rows: found })
-    }
-
-    /// Prepares one statement of a user under the eyes of the authorizer.
-    fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'_>> {
-        *self.seen() = Seen { on: true, ..Seen::default() };
-        let prepared = self.conn.prepare(sql);
-        let denied = {
-            let mut seen = self.seen();
-            seen.on = false;
-            seen.denied.take()
-        };
-        prepared.map_err(|e| refusal(&e, denied))
+            let columns: Vec<String> = statement.column_names().map(Into::into).collect();
+            let mut found = Vec::new();
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let mut object = Map::new();
+                for (i, column) in columns.iter().enumerate() {
+                    object.insert(column.clone(), value(row.get_ref(i)?));
+                }
+                found.push(object);
+            }
+            Ok(Some(Rows { columns, rows: found }))
+        })?;
+        rows.ok_or_else(writes)
     }
 
     fn timed<T>(&mut self, timeout: Option<Span>, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
@@ -208,6 +213,11 @@ impl Content {
     /// Returns whether row-level security of `table` was switched on or off by a statement, and which.
     pub(super) fn row_security(&self, table: &str) -> Option<bool> {
         self.row_security.get(&table.to_lowercase()).copied()
+    }
+
+    /// Returns whether a table of this name was dropped, and its policies with it.
+    pub(super) fn was_dropped(&self, table: &str) -> bool {
+        self.dropped.contains(&table.to_lowercase())
     }
 
     /// Returns the size in bytes.

@@ -46,6 +46,10 @@ fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
     })
 }
 
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry { lsn: row.get(0)?, xid: row.get(1)?, at: row.get(2)?, sql: row.get(3)? })
+}
+
 impl Present<'_> {
     /// Returns the line the target is on.
     pub(super) fn main_line(&self) -> Result<Line> {
@@ -95,26 +99,34 @@ impl Present<'_> {
     pub(super) fn entries(&self, line: i64, after: i64, cut: i64) -> Result<Vec<Entry>> {
         let sql =
             "select lsn, xid, at, sql from history where line = ?1 and lsn > ?2 and lsn <= ?3 order by lsn";
-        let read = |row: &Row<'_>| {
-            Ok(Entry { lsn: row.get(0)?, xid: row.get(1)?, at: row.get(2)?, sql: row.get(3)? })
-        };
         let mut entries = Vec::new();
         for (line, upto) in self.chain(line, cut)? {
-            entries.extend(self.rows(sql, params![line, after, upto], read)?);
+            entries.extend(self.rows(sql, params![line, after, upto], read_entry)?);
         }
         Ok(entries)
     }
 
     /// Returns the place of the last statement of a line that was committed at or before `at`, or 0.
     pub(super) fn place_at(&self, line: i64, at: i64, inclusive: bool) -> Result<i64> {
-        let entries = self.entries(line, 0, i64::MAX)?;
-        let last = entries.iter().rev().find(|e| if inclusive { e.at <= at } else { e.at < at });
-        Ok(last.map_or(0, |e| e.lsn))
+        let before = if inclusive { at.saturating_add(1) } else { at };
+        Ok(self.newest(line, i64::MAX, before)?.map_or(0, |e| e.lsn))
     }
 
     /// Returns the last statement of a line up to `cut`.
     pub(super) fn last_entry(&self, line: i64, cut: i64) -> Result<Option<Entry>> {
-        Ok(self.entries(line, 0, cut)?.pop())
+        self.newest(line, cut, i64::MAX)
+    }
+
+    /// Returns the newest statement of a line up to `cut` that was committed before a time.
+    fn newest(&self, line: i64, cut: i64, before: i64) -> Result<Option<Entry>> {
+        let sql = "select lsn, xid, at, sql from history where line = ?1 and lsn <= ?2 and at < ?3
+                   order by lsn desc limit 1";
+        for (line, upto) in self.chain(line, cut)?.into_iter().rev() {
+            if let Some(entry) = self.rows(sql, params![line, upto, before], read_entry)?.pop() {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the rows of a line at a place.

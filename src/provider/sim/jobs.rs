@@ -161,8 +161,8 @@ impl Present<'_> {
         }
     }
 
-    /// Gives a job up; what was given up already stays so.
-    pub(super) fn give_up(&self, job: &Job) -> Result<()> {
+    /// Gives a job up and returns whether it went on until now.
+    pub(super) fn give_up(&self, job: &Job) -> Result<bool> {
         let missing = || Error::new(Code::NotFound, format!("`{}` has no job `{}`", self.target, job.id));
         let work = self.work(&job.id)?.ok_or_else(missing)?;
         match (work.state.as_str(), work.kind.as_str()) {
@@ -170,13 +170,13 @@ impl Present<'_> {
             ("running", BRANCH) => self.remove("branches", &work.subject)?,
             // A restore in place has touched nothing before its end.
             ("running", _) => {}
-            ("cancelled", _) => return Ok(()),
+            ("cancelled", _) => return Ok(false),
             _ => {
                 let message = format!("the job `{}` is over and cannot be given up", job.id);
                 return Err(Error::new(Code::Refused, message).hint("delete what it made"));
             }
         }
-        self.set_state(&work.id, "cancelled", None)
+        self.set_state(&work.id, "cancelled", None).map(|()| true)
     }
 
     /// Gives up the job that makes `subject`, if one does.

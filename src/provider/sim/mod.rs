@@ -19,6 +19,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod world;
+mod written;
 
 pub use store::Effect;
 pub use world::SANDBOX;
@@ -82,6 +83,7 @@ impl Sim {
     /// What its settings or its world file lack.
     pub fn open(opening: &Opening<'_>) -> Result<Self> {
         let target = opening.target;
+        demand_file_name(&target.name)?;
         let settings: Settings = target.settings.clone().try_into().map_err(|e: toml::de::Error| {
             let error = Error::new(
                 Code::Invalid,
@@ -140,6 +142,18 @@ impl Sim {
     }
 }
 
+/// Refuses a target whose name cannot be a file's: its world is kept under it.
+fn demand_file_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+        return Err(Error::new(
+            Code::Invalid,
+            format!("the target name `{name}` cannot be the name of a world's file"),
+        )
+        .hint("use letters, digits, `-` and `_`"));
+    }
+    Ok(())
+}
+
 /// Returns the text of the world that the settings name, tried.
 fn text(settings: &Settings, base: &Path) -> Result<String> {
     let Some(path) = settings.world.as_deref().filter(|w| *w != "sandbox") else { return Ok(SANDBOX.into()) };
@@ -189,8 +203,8 @@ impl Provider for Sim {
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        let act = |p: &store::Present<'_>| p.give_up(job).map(|()| job.id.clone().into());
-        self.store()?.effect(None, "job.cancel", &job.id, act).map(drop)
+        let act = |p: &store::Present<'_>| Ok(p.give_up(job)?.then(|| job.id.clone().into()));
+        self.store()?.effect_if(None, "job.cancel", &job.id, act).map(drop)
     }
 
     async fn pause(&self, clock: &dyn Clock, span: Span) {

@@ -67,7 +67,7 @@ impl Present<'_> {
         Ok(Window {
             earliest,
             latest: earliest.map(|_| self.now()),
-            latest_lsn: Some(lsn_text(self.log_end()?)),
+            latest_lsn: earliest.map(|_| self.log_end()).transpose()?.map(lsn_text),
             gaps: Vec::new(),
             backups: backups
                 .iter()

@@ -2,7 +2,7 @@
 //!
 //! What can be worked out from the database is worked out; what the world file says of the rest is taken as it is said.
 
-use super::{Sim, content::Content, store::Present, world::WrittenCheck};
+use super::{Sim, content::Content, store::Present, written::WrittenCheck};
 use crate::provider::{
     Result, Security,
     model::{AuditReport, Check, CheckStatus, Finding, Level, Policy},
@@ -90,11 +90,11 @@ impl Security for Sim {
     }
 }
 
-/// Returns the policies of the tables that there are, with row-level security as it is switched now.
+/// Returns the policies of the tables that there are and always were, with row-level security as it is switched now.
 fn policies(present: &Present<'_>, content: &Content) -> Result<Vec<Policy>> {
     let tables = content.tables()?;
     let mut policies = present.world.policies();
-    policies.retain(|p| tables.contains(&p.table));
+    policies.retain(|p| tables.contains(&p.table) && !content.was_dropped(&p.table));
     for policy in &mut policies {
         policy.enabled = content.row_security(&policy.table).unwrap_or(policy.enabled);
     }

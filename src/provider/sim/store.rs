@@ -100,7 +100,7 @@ impl Store {
         let (id, text): (String, String) = conn
             .query_row("select id, text from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| broken(&e))?;
-        let world = World::read(&text, &format!("the world of `{target}`"))?;
+        let world = World::parse(&text, &format!("the world of `{target}`"))?;
         let (conn, contents) = (Mutex::new(conn), Mutex::default());
         Ok(Self { conn, contents, clock, target: target.into(), id, world })
     }
@@ -131,25 +131,46 @@ impl Store {
         what: &str,
         act: impl FnOnce(&Present<'_>) -> Result<Value>,
     ) -> Result<Value> {
+        let answer = self.effect_if(key, kind, what, |p| act(p).map(Some))?;
+        answer.ok_or_else(|| Error::new(Code::Internal, format!("`{kind}` of `{what}` gave no answer")))
+    }
+
+    /// The same for what may find nothing to do: `None` is no effect and leaves no row.
+    pub(super) fn effect_if(
+        &self,
+        key: Option<&Key>,
+        kind: &str,
+        what: &str,
+        act: impl FnOnce(&Present<'_>) -> Result<Option<Value>>,
+    ) -> Result<Option<Value>> {
         let conn = self.settled()?;
         let tx = begin(&conn, TransactionBehavior::Immediate)?;
         let present = self.present(&tx)?;
         if let Some(key) = key
             && let Some(before) = present.effect(key)?
         {
-            return if before.kind == kind { Ok(before.answer) } else { Err(other_use(key, &before)) };
+            return if before.kind == kind { Ok(Some(before.answer)) } else { Err(other_use(key, &before)) };
         }
-        let answer = act(&present)?;
+        let Some(answer) = act(&present)? else { return Ok(None) };
         present.record(key, kind, what, &answer)?;
-        tx.commit().map_err(|e| broken(&e))?;
-        Ok(answer)
+        tx.commit().map_err(|e| uncertain(&e))?;
+        Ok(Some(answer))
     }
 
     /// Adds `span` to the world's clock.
+    ///
+    /// Waiting does this often, so it does not wait for the disk: a power cut may take back time in which nothing else
+    /// was written, and nothing more.
     pub(super) fn pass(&self, span: Span) -> Result<()> {
         let micros = i64::try_from(span.0.as_micros()).unwrap_or(i64::MAX).max(0);
-        let sql = "update world set clock_offset = clock_offset + ?1";
-        self.conn().execute(sql, [micros]).map(drop).map_err(|e| broken(&e))
+        let conn = self.conn();
+        let add = || {
+            conn.execute_batch("pragma synchronous = normal")?;
+            let added = conn.execute("update world set clock_offset = clock_offset + ?1", [micros]);
+            conn.execute_batch("pragma synchronous = full")?;
+            added.map(drop)
+        };
+        add().map_err(|e| broken(&e))
     }
 
     /// Returns the effect log, oldest first.
@@ -337,6 +358,16 @@ pub(super) fn micros(moment: Moment) -> i64 {
 /// Returns the moment that many microseconds after 1970.
 pub(super) fn moment(micros: i64) -> Moment {
     Moment(jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX))
+}
+
+/// Returns what a commit that failed means: unless somebody else was busy, the disk may have it or not.
+fn uncertain(e: &rusqlite::Error) -> Error {
+    let known = broken(e);
+    if known.code == Code::Unavailable {
+        return known;
+    }
+    Error::new(Code::Unknown, format!("the world's file does not say whether the effect was kept: {e}"))
+        .hint("the effect log has its key if it was")
 }
 
 /// Returns what SQLite said about a world's file, as this room says it.

@@ -3,7 +3,13 @@
 //! Times are relative (`-15m`) and become moments when a world is made. What is read here has been tried: its
 //! statements run in order, its names are unique, its findings belong to checks.
 
-use super::content::{Content, Entry};
+use super::{
+    content::{Content, Entry},
+    written::{
+        Length, Statements, WrittenBackup, WrittenCheck, WrittenFinding, WrittenHistory, WrittenMark,
+        WrittenPolicy, two_minutes, week,
+    },
+};
 use crate::{
     base::{
         moment::{Moment, Span},
@@ -11,10 +17,10 @@ use crate::{
     },
     provider::{
         Code, Error, Result,
-        model::{Finding, Level, Policy},
+        model::{Finding, Policy},
     },
 };
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 use std::collections::BTreeSet;
 use toml::Spanned;
 
@@ -29,12 +35,12 @@ pub(super) struct World {
     pub(super) title: String,
     #[serde(default = "week")]
     retention: Length,
-    #[serde(default = "minutes")]
+    #[serde(default = "two_minutes")]
     backup_duration: Length,
-    #[serde(default = "minutes")]
+    #[serde(default = "two_minutes")]
     restore_duration: Length,
     #[serde(default)]
-    history: Vec<Written>,
+    history: Vec<WrittenHistory>,
     #[serde(default)]
     marks: Vec<WrittenMark>,
     #[serde(default)]
@@ -46,97 +52,6 @@ pub(super) struct World {
     pub(super) checks: Vec<WrittenCheck>,
     #[serde(default)]
     findings: Vec<WrittenFinding>,
-}
-
-/// A span that is not in the future: zero or negative.
-#[derive(Debug, Clone, Copy)]
-struct Ago(Span);
-
-/// A span that is not negative.
-#[derive(Debug, Clone, Copy)]
-struct Length(Span);
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    at: Ago,
-    // Spans do not reach inside an untagged value, so a list has one for all of it.
-    sql: Spanned<Statements>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Statements {
-    One(String),
-    Many(Vec<String>),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenMark {
-    at: Ago,
-    name: Spanned<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenBackup {
-    at: Ago,
-    id: Spanned<String>,
-    label: Option<String>,
-    #[serde(default)]
-    damaged: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenPolicy {
-    #[serde(default = "public")]
-    schema: String,
-    table: Spanned<String>,
-    name: Spanned<String>,
-    command: Command,
-    #[serde(default = "yes")]
-    permissive: bool,
-    #[serde(default = "everybody")]
-    roles: Vec<String>,
-    #[serde(rename = "using")]
-    using_expression: Option<String>,
-    #[serde(rename = "check")]
-    check_expression: Option<String>,
-    #[serde(default = "yes")]
-    enabled: bool,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum Command {
-    All,
-    Select,
-    Insert,
-    Update,
-    Delete,
-}
-
-/// A check that the world itself answers.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WrittenCheck {
-    /// Its id.
-    pub(super) check: Spanned<String>,
-    /// The worst level it can find.
-    pub(super) level: Level,
-    /// What it is about.
-    pub(super) category: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenFinding {
-    check: Spanned<String>,
-    object: String,
-    detail: String,
-    fix: String,
 }
 
 /// Something that had happened before the world was made.
@@ -172,12 +87,20 @@ impl World {
     /// [`Code::Invalid`] with the file, the line and the hint.
     pub(super) fn read(text: &str, origin: &str) -> Result<Self> {
         let fault = Fault { text, origin };
-        let world: World = toml::from_str(text).map_err(|e| fault.toml(&e))?;
+        let world = Self::parse(text, origin)?;
         world.check_names(&fault)?;
         world.check_findings(&fault)?;
         let tables = world.check_history(&fault)?;
         world.check_policies(&fault, &tables)?;
         Ok(world)
+    }
+
+    /// Reads a world that was tried before.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] where it is no world at all.
+    pub(super) fn parse(text: &str, origin: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|e| Fault { text, origin }.toml(&e))
     }
 
     /// Returns how long backups are kept.
@@ -336,29 +259,6 @@ impl World {
     }
 }
 
-impl WrittenPolicy {
-    fn policy(&self) -> Policy {
-        let command = match self.command {
-            Command::All => "ALL",
-            Command::Select => "SELECT",
-            Command::Insert => "INSERT",
-            Command::Update => "UPDATE",
-            Command::Delete => "DELETE",
-        };
-        Policy {
-            schema: self.schema.clone(),
-            table: self.table.get_ref().clone(),
-            name: self.name.get_ref().clone(),
-            command: command.into(),
-            permissive: self.permissive,
-            roles: self.roles.clone(),
-            using_expression: self.using_expression.clone(),
-            check_expression: self.check_expression.clone(),
-            enabled: self.enabled,
-        }
-    }
-}
-
 /// Where errors come from: the text and what it is called.
 struct Fault<'a> {
     text: &'a str,
@@ -390,36 +290,11 @@ impl Fault<'_> {
                 return Err(self.at(name.span().start, format!("a {what} has no name"), "give it one"));
             }
             if !seen.insert(name.get_ref()) {
-                let message = format!("two things of the kind {what} are called `{}`", name.get_ref());
+                let message = format!("two {what}s are called `{}`", name.get_ref());
                 return Err(self.at(name.span().start, message, "call one of them something else"));
             }
         }
         Ok(())
-    }
-}
-
-impl<'de> Deserialize<'de> for Ago {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let hint = "write how long before the world is made, such as `-15m`, `-2d 3h`, or `0s`";
-        let span = Span::parse(&text).map_err(|e| D::Error::custom(format!("{e}\n{hint}")))?;
-        if span > Span::ZERO {
-            return Err(D::Error::custom(format!("`{text}` lies in the future\n{hint}")));
-        }
-        Ok(Ago(span))
-    }
-}
-
-impl<'de> Deserialize<'de> for Length {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let span = Span::parse(&text).map_err(|e| D::Error::custom(format!("{e}\n{}", e.hint())))?;
-        if span < Span::ZERO {
-            return Err(D::Error::custom(format!(
-                "`{text}` is negative\nwrite how long it takes, such as `4m`"
-            )));
-        }
-        Ok(Length(span))
     }
 }
 
@@ -430,24 +305,4 @@ pub(super) fn shortened(sql: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-fn week() -> Length {
-    Length(Span::seconds(7 * 86_400))
-}
-
-fn minutes() -> Length {
-    Length(Span::seconds(120))
-}
-
-fn public() -> String {
-    "public".into()
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn everybody() -> Vec<String> {
-    vec!["public".into()]
 }

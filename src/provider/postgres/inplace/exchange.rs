@@ -1,0 +1,150 @@
+//! The two folders of a restore in place, and what the new one is started with while nobody may see it.
+//!
+//! Where the data is can be seen at any time: `aside` exists exactly while the data folder is not the old one.
+
+use crate::provider::{
+    Code, Error, Result,
+    postgres::{builtin, control::Control, disk, records, recovery, server, tools::Tools},
+};
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// The port of the private recovery, which only names its socket.
+pub(super) const PORT: u16 = 5432;
+/// Files of a data folder that are configuration and not data, by the end of their names.
+const CONFIGURATION: [&str; 6] = [".conf", ".crt", ".key", ".pem", ".crl", ".csr"];
+
+/// Gives the copy the configuration that lies in the data folder now, and makes it recover when it is started.
+///
+/// # Errors
+/// [`Code::Tool`].
+pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path) -> Result<()> {
+    let failed = |path: &Path, e: &io::Error| {
+        Error::new(Code::Tool, format!("`{}` cannot be copied: {e}", path.display()))
+    };
+    fs::set_permissions(new, fs::Permissions::from_mode(0o700)).map_err(|e| failed(new, &e))?;
+    for entry in fs::read_dir(data).map_err(|e| failed(data, &e))?.flatten() {
+        let name = entry.file_name();
+        let is_configuration = CONFIGURATION.iter().any(|end| name.to_string_lossy().ends_with(end));
+        if is_configuration && entry.path().is_file() {
+            let to = new.join(&name);
+            fs::copy(entry.path(), &to).map_err(|e| failed(&to, &e))?;
+            tools.hand_over(&to)?;
+        }
+    }
+    for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
+        records::remove(&new.join(stale))?;
+    }
+    let signal = new.join("recovery.signal");
+    fs::write(&signal, "").map_err(|e| failed(&signal, &e))?;
+    tools.hand_over(&signal)
+}
+
+/// Moves the old data aside and the new data to its place.
+///
+/// # Errors
+/// [`Code::Tool`].
+pub(super) fn forward(data: &Path, aside: &Path, new: &Path) -> Result<()> {
+    if !aside.exists() {
+        rename(data, aside)?;
+    }
+    if !data.exists() {
+        rename(new, data)?;
+    }
+    Ok(())
+}
+
+/// Moves the new data out of the way and the old data back.
+///
+/// # Errors
+/// [`Code::Tool`].
+pub(super) fn back(data: &Path, aside: &Path, new: &Path) -> Result<()> {
+    if aside.exists() {
+        if data.exists() {
+            disk::remove(new)?;
+            rename(data, new)?;
+        }
+        rename(aside, data)?;
+    }
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|e| {
+        Error::new(Code::Tool, format!("`{}` cannot be moved to `{}`: {e}", from.display(), to.display()))
+    })?;
+    let folder = to.parent().unwrap_or(Path::new("/"));
+    crate::base::file::sync_folder(folder)
+        .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be synced: {e}", folder.display())))
+}
+
+/// Returns the folder of the private socket, with the rules for who is let in.
+///
+/// # Errors
+/// [`Code::Tool`].
+pub(super) fn private_folder(tools: &Tools, folder: &Path) -> Result<PathBuf> {
+    disk::make_private(tools, folder)?;
+    let own = folder.join("socket");
+    let longest = own.join(format!(".s.PGSQL.{PORT}.lock"));
+    let private = if longest.as_os_str().len() < 107 {
+        own
+    } else {
+        let key = folder.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
+        Path::new("/tmp").join(format!("fd-{key}"))
+    };
+    disk::make_private(tools, &private)?;
+    let rules = private.join("pg_hba.conf");
+    fs::write(&rules, "local all all trust\n")
+        .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", rules.display())))?;
+    tools.hand_over(&rules)?;
+    Ok(private)
+}
+
+/// Returns whether the server on `data` is the private one.
+pub(super) fn is_private(data: &Path, folder: &Path) -> bool {
+    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let key = folder.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
+    let socket = text.lines().nth(4).unwrap_or_default();
+    !socket.is_empty() && (Path::new(socket).starts_with(folder) || socket == format!("/tmp/fd-{key}"))
+}
+
+/// Returns the options of the private recovery. They go on the command line, so that nothing of them stays.
+pub(super) fn recovery_options(
+    recovery: &records::Recovery,
+    control: &Control,
+    private: &Path,
+) -> Vec<OsString> {
+    let mut settings: Vec<(&str, String)> = vec![
+        ("listen_addresses", String::new()),
+        ("port", PORT.to_string()),
+        ("unix_socket_directories", private.display().to_string()),
+        ("unix_socket_permissions", "0700".into()),
+        ("hba_file", private.join("pg_hba.conf").display().to_string()),
+        ("hot_standby", "on".into()),
+        ("primary_conninfo", String::new()),
+        ("max_logical_replication_workers", "0".into()),
+        ("cron.launch_active_jobs", "off".into()),
+        ("logging_collector", "off".into()),
+        ("log_destination", "stderr".into()),
+        ("log_line_prefix", server::LOG_PREFIX.into()),
+        ("log_min_messages", "warning".into()),
+        ("log_timezone", "UTC".into()),
+        ("lc_messages", "C".into()),
+        ("restore_command", builtin::restore_command(&recovery.archive)),
+        // One of an earlier restore that is still configured would make two.
+        ("recovery_target", String::new()),
+        ("recovery_target_lsn", String::new()),
+        ("recovery_target_name", String::new()),
+        ("recovery_target_time", String::new()),
+        ("recovery_target_xid", String::new()),
+    ];
+    let targets = recovery::targets(recovery);
+    settings.retain(|(name, _)| targets.iter().all(|(target, _)| target != name));
+    settings.extend(targets);
+    settings.extend(control.minima.iter().map(|(name, value)| (name.as_str(), value.to_string())));
+    settings.iter().flat_map(|(name, value)| ["-c".into(), format!("{name}={value}").into()]).collect()
+}
