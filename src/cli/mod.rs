@@ -1,18 +1,17 @@
 //! The command line: words in, exit codes out, and what is said on the way.
 //!
 //! Data goes to stdout and everything else to stderr. Nothing is asked where no person can answer. Every command comes
-//! to an exit code or to a [`exit::Trouble`], which knows its own; only this room maps one to the other.
+//! to an exit code or to a [`Trouble`], which knows its own.
 
 mod activity;
 mod check;
+mod ending;
 mod exit;
+mod lab;
 mod ops;
-mod output;
-mod records;
 mod run;
 mod runs;
 mod script;
-mod table;
 mod targets;
 mod watch;
 
@@ -21,9 +20,9 @@ use crate::{
     config::{self, Locations},
     ops::reference,
     runtime::{VERSION, World},
+    show::{Trouble, trouble},
 };
 use clap::{ArgAction, Args as _, Command, FromArgMatches as _, Subcommand};
-use exit::Trouble;
 use std::{
     ffi::OsString,
     panic::{self, AssertUnwindSafe},
@@ -47,6 +46,9 @@ enum Fixed {
     /// Look at targets
     #[command(subcommand, arg_required_else_help = true)]
     Targets(targets::Targets),
+    /// A throw-away PostgreSQL cluster to practise on
+    #[command(subcommand, arg_required_else_help = true)]
+    Lab(lab::Lab),
     /// Write out the reference of every operation
     Reference,
 }
@@ -74,7 +76,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         terminal::say(&format!("error: this is a bug in firedrill, please report it: {what}{at}"));
     }));
     let args: Vec<OsString> = args.into_iter().collect();
-    let code = panic::catch_unwind(AssertUnwindSafe(|| perform(args))).unwrap_or(exit::BUG);
+    let code = panic::catch_unwind(AssertUnwindSafe(|| perform(args))).unwrap_or(trouble::BUG);
     ExitCode::from(code)
 }
 
@@ -83,10 +85,7 @@ fn perform(args: Vec<OsString>) -> u8 {
         Ok(matches) => matches,
         Err(e) => return of_clap(&e),
     };
-    dispatch(&matches).unwrap_or_else(|trouble| {
-        trouble.say();
-        trouble.exit
-    })
+    dispatch(&matches).unwrap_or_else(|trouble| exit::say(&trouble))
 }
 
 /// Returns the whole tree of commands.
@@ -106,7 +105,7 @@ fn of_clap(error: &clap::Error) -> u8 {
     if error.use_stderr() {
         let text = if terminal::colour() { text.ansi().to_string() } else { text.to_string() };
         terminal::say(text.trim_end());
-        return exit::USAGE;
+        return trouble::USAGE;
     }
     terminal::out(text.to_string().trim_end());
     0
@@ -124,6 +123,7 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
         Fixed::Check(check) => Ok(check.perform()),
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
         Fixed::Targets(targets) => targets.perform(&world(&global)?),
+        Fixed::Lab(lab) => lab.perform(&world(&global)?),
         Fixed::Reference => {
             terminal::out(reference::markdown().trim_end());
             Ok(0)

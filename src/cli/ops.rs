@@ -2,9 +2,9 @@
 
 use super::{
     activity::Activity,
-    exit::{self, Trouble},
-    output::{self, Format},
-    run::{Shown, begin, conclude},
+    ending::{Shown, conclude},
+    exit,
+    run::begin,
     script,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         spec::{Effect, Kind, Op, Param, Slot},
     },
     runtime::{self, Event, Runbook, Watch, World},
+    show::{Format, Trouble},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
@@ -141,13 +142,12 @@ pub(super) fn perform(world: &World, area: &str, matches: &ArgMatches) -> Result
 }
 
 fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Args, Trouble> {
-    let names = || world.config.targets.keys().map(String::as_str);
     let mut positional = Vec::new();
     let mut options = Map::new();
     for param in op.positional().chain(op.options()) {
         let Some(word) = matches.get_one::<String>(param.name) else {
             if param.slot == Slot::Positional {
-                return Err(exit::no_target(names().collect::<Vec<_>>(), None));
+                return Err(exit::no_target(&world.config, None));
             }
             continue;
         };
@@ -161,8 +161,10 @@ fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Arg
         }
     }
     if options.get("temporary") == Some(&Value::Bool(true)) {
-        return Err(Trouble::usage("`--temporary` makes no sense here: the run ends with this command, and the branch with it")
-            .hint("leave it out, and remove the branch with `firedrill branch delete` when you are done"));
+        return Err(Trouble::usage(
+            "`--temporary` makes no sense here: the run ends with this command, and the branch with it",
+        )
+        .hint("leave it out, and remove the branch with `firedrill branch delete` when you are done"));
     }
     options.remove("temporary");
     Args::decode(op, positional, options).map_err(Trouble::of_look)
@@ -179,9 +181,7 @@ fn known_target(world: &World, word: &str) -> Result<(), Trouble> {
     if world.config.targets.contains_key(name) {
         return Ok(());
     }
-    let names: Vec<&str> = world.config.targets.keys().map(String::as_str).collect();
-    let trouble = exit::no_target(names, Some(name));
-    Err(if name == crate::config::LAB { trouble.hint("bring the lab up with `firedrill lab up`") } else { trouble })
+    Err(exit::no_target(&world.config, Some(name)))
 }
 
 /// What is heard of an operation that only looks.
@@ -222,16 +222,17 @@ fn fields(op: &Op) -> Vec<String> {
 
 fn write(op: &Op, value: &Value, columns: &[String], format: Format) -> Result<(), Trouble> {
     if format == Format::Table && op.path() == "security::audit" {
-        return output::write(&readable_audit(value), columns, format);
+        return exit::write(&readable_audit(value), columns, format);
     }
-    output::write(value, columns, format)
+    exit::write(value, columns, format)
 }
 
 /// Leaves of an audit's checks what a person must know: which of them did not look, and why.
 fn readable_audit(audit: &Value) -> Value {
     let mut audit = audit.clone();
     let unseen = |check: &&Value| !matches!(check["status"].as_str(), Some("passed" | "failed"));
-    let checks: Vec<Value> = audit["checks"].as_array().into_iter().flatten().filter(unseen).cloned().collect();
+    let checks: Vec<Value> =
+        audit["checks"].as_array().into_iter().flatten().filter(unseen).cloned().collect();
     audit["checks"] = checks.into();
     audit
 }

@@ -1,16 +1,19 @@
 //! `runs`: what there is of runs, and what a person can decide about one.
 
 use super::{
-    exit::{self, Trouble},
-    output::{self, Format},
-    records,
-    run::{Shown, conclude, find, journal},
+    ending::{Shown, conclude},
+    exit,
+    run::{find, journal},
 };
 use crate::{
     base::{terminal, value},
     journal::{Durability, Past, Record, Summary},
-    ops::{self, spec::{Op, Returns}},
+    ops::{
+        self,
+        spec::{Op, Returns},
+    },
     runtime::{Resume, World},
+    show::{Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -97,7 +100,7 @@ impl Runs {
 fn list(world: &World, output: Format) -> Result<u8, Trouble> {
     let runs = world.peek()?.map(|journal| journal.runs()).transpose()?.unwrap_or_default();
     let columns: Vec<String> = COLUMNS.iter().map(|&c| c.to_owned()).collect();
-    output::write(&runs.iter().map(summary).collect(), &columns, output)?;
+    exit::write(&runs.iter().map(summary).collect(), &columns, output)?;
     Ok(0)
 }
 
@@ -112,32 +115,42 @@ fn show(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     let summary_of = find(world, given)?;
     let entries = journal(world)?.records(&summary_of.id)?;
     match output {
-        Shown::Text => terminal::out(&records::timeline(&summary_of, &entries)),
+        Shown::Text => terminal::out(&timeline::timeline(&summary_of, &entries)),
         Shown::Json => {
             let mut shown = summary(&summary_of);
             shown["title"] = summary_of.title.as_str().into();
             shown["reason"] = json!(summary_of.reason);
             shown["error"] = json!(summary_of.error.as_ref().map(value::plain));
             shown["params"] = value::plain(&summary_of.params);
-            shown["records"] = entries.iter().map(records::plain).collect();
+            shown["records"] = entries.iter().map(timeline::plain).collect();
             terminal::out(&shown.to_string());
         }
     }
     Ok(0)
 }
 
-fn decide(world: &World, given: &str, call: &str, decision: Decision, result: Option<&str>) -> Result<u8, Trouble> {
+fn decide(
+    world: &World,
+    given: &str,
+    call: &str,
+    decision: Decision,
+    result: Option<&str>,
+) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let open = records::decidable(&journal.records(&id)?);
-    let named: Vec<&records::Call> = match open.iter().find(|c| c.name == call) {
+    let open = timeline::decidable(&journal.records(&id)?);
+    let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
         None => open.iter().filter(|c| c.name.contains(call)).collect(),
     };
     let [one] = named[..] else {
         let known: Vec<String> = open.iter().map(|c| exit::quoted(&c.name)).collect();
         let what = if named.is_empty() { "no open call" } else { "more than one open call" };
-        let hint = if known.is_empty() { "nothing in it is open".into() } else { format!("open are {}", known.join(", ")) };
+        let hint = if known.is_empty() {
+            "nothing in it is open".into()
+        } else {
+            format!("open are {}", known.join(", "))
+        };
         return Err(Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint));
     };
     let decision = decided(one, decision, result)?;
@@ -152,7 +165,7 @@ fn decide(world: &World, given: &str, call: &str, decision: Decision, result: Op
 }
 
 /// Returns the decision as it is recorded, its result checked against what the operation gives back.
-fn decided(call: &records::Call, decision: Decision, result: Option<&str>) -> Result<Value, Trouble> {
+fn decided(call: &timeline::Call, decision: Decision, result: Option<&str>) -> Result<Value, Trouble> {
     Ok(match decision {
         Decision::Redo => json!({"kind": "redo"}),
         Decision::Fail => json!({"kind": "fail"}),
@@ -186,7 +199,10 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
         let fields = fields.ok_or_else(|| wrong("`--result` is not an object".into()))?;
         let unknown = fields.keys().find(|key| !known.is_empty() && !known.iter().any(|f| f.name == *key));
         if let Some(unknown) = unknown {
-            return Err(wrong(format!("`--result` has `{unknown}`, which `{}` does not give back", op.path())));
+            return Err(wrong(format!(
+                "`--result` has `{unknown}`, which `{}` does not give back",
+                op.path()
+            )));
         }
     }
     Ok(())
@@ -215,8 +231,8 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
 fn verify(world: &World, given: &str, head: Option<&str>, output: Format) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let verified = journal.verify(&id, head).map_err(|e| Trouble::from(e).exit(exit::FAILED))?;
+    let verified = journal.verify(&id, head).map_err(|e| Trouble::from(e).exit(trouble::FAILED))?;
     let value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
-    output::write(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
+    exit::write(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
     Ok(0)
 }

@@ -1,6 +1,6 @@
 //! What the records of a run come to: which calls are open, and the run as a timeline.
 
-use super::activity::took;
+use super::took;
 use crate::{
     base::{moment::Moment, value},
     journal::{Entry, Outcome, Record, Summary},
@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 /// A call that was begun and is not over, or that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Call {
+pub struct Call {
     /// Its name within the run.
-    pub(super) name: String,
+    pub name: String,
     /// What is done.
-    pub(super) op: String,
+    pub op: String,
 }
 
 /// Returns the calls that were begun and are not over.
-pub(super) fn open(entries: &[Entry]) -> Vec<Call> {
+pub fn open(entries: &[Entry]) -> Vec<Call> {
     let mut open: Vec<Call> = Vec::new();
     for entry in entries {
         match &entry.record {
@@ -33,7 +33,7 @@ pub(super) fn open(entries: &[Entry]) -> Vec<Call> {
 }
 
 /// Returns the calls that somebody can decide about: those that are open, and those that failed.
-pub(super) fn decidable(entries: &[Entry]) -> Vec<Call> {
+pub fn decidable(entries: &[Entry]) -> Vec<Call> {
     let mut calls = open(entries);
     for entry in entries {
         if let Record::End { call, op, outcome: Outcome::Err(_), .. } = &entry.record {
@@ -44,7 +44,7 @@ pub(super) fn decidable(entries: &[Entry]) -> Vec<Call> {
 }
 
 /// Returns a record for programs: tags taken off.
-pub(super) fn plain(entry: &Entry) -> Value {
+pub fn plain(entry: &Entry) -> Value {
     let mut record = value::plain(&json!(entry.record));
     record["seq"] = entry.seq.into();
     record["at"] = entry.at.to_string().into();
@@ -53,7 +53,7 @@ pub(super) fn plain(entry: &Entry) -> Value {
 }
 
 /// Returns a run as lines of text, a line for everything that happened.
-pub(super) fn timeline(run: &Summary, entries: &[Entry]) -> String {
+pub fn timeline(run: &Summary, entries: &[Entry]) -> String {
     let mut lines = head(run, entries);
     let mut timeline = Timeline { start: run.started_at, steps: vec![], begun: vec![], lines: vec![] };
     entries.iter().for_each(|entry| timeline.add(entry));
@@ -83,10 +83,13 @@ fn head(run: &Summary, entries: &[Entry]) -> Vec<String> {
     };
     line("run", &run.id);
     line("runbook", &run.runbook);
-    line("status", &match &run.reason {
-        Some(reason) => format!("{}: {}", run.status, reason.replace('\n', "\n              ")),
-        None => run.status.to_string(),
-    });
+    line(
+        "status",
+        &match &run.reason {
+            Some(reason) => format!("{}: {}", run.status, reason.replace('\n', "\n              ")),
+            None => run.status.to_string(),
+        },
+    );
     line("error", &run.error.as_ref().map(message).unwrap_or_default());
     line("left behind", &run.left_behind.join(", "));
     line("params", &params.join(", "));
@@ -157,7 +160,11 @@ impl Timeline {
             }
             Record::Finished { status, left_behind, .. } => {
                 self.steps.clear();
-                let left = if left_behind.is_empty() { String::new() } else { format!(", left behind: {}", left_behind.join(", ")) };
+                let left = if left_behind.is_empty() {
+                    String::new()
+                } else {
+                    format!(", left behind: {}", left_behind.join(", "))
+                };
                 self.line(at, &format!("{status}{left}"));
             }
             Record::Stopped { status, reason } => {
@@ -239,10 +246,9 @@ fn arguments(args: &Value) -> String {
     let args = value::plain(args);
     let args = args.as_object().into_iter().flatten();
     let shown = |v: &Value| match v {
-        Value::Object(fields) => fields
-            .get("name")
-            .and_then(Value::as_str)
-            .map_or_else(|| v.to_string(), str::to_owned),
+        Value::Object(fields) => {
+            fields.get("name").and_then(Value::as_str).map_or_else(|| v.to_string(), str::to_owned)
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
