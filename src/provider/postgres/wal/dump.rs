@@ -1,6 +1,6 @@
 //! What `pg_waldump` says, record by record.
 
-use super::{Archive, Lsn};
+use super::{Archive, Lsn, Timeline};
 use crate::{
     base::moment::Moment,
     provider::{
@@ -34,7 +34,7 @@ pub(in super::super) struct RestorePoint {
 }
 
 /// What `pg_waldump` says where the archive ends.
-const ENDS: &[&str] = &["could not find a valid record", "could not find file"];
+const ENDS: &[&str] = &["could not find a valid record"];
 
 /// One record.
 pub(super) struct Record<'a> {
@@ -52,8 +52,9 @@ pub(super) struct Record<'a> {
 pub(super) enum Stretch {
     /// Whole segments of one timeline, without a hole.
     Segments(RangeInclusive<u64>),
-    /// From one place up to another, or to the end of what can be read.
-    Places(Lsn, Option<Lsn>),
+    /// From one place up to another. `pg_waldump` waits five seconds for a segment that is not there: the end is never
+    /// left open.
+    Places(Lsn, Lsn),
 }
 
 impl Archive {
@@ -80,8 +81,8 @@ impl Archive {
                 command.args([self.name(timeline, *run.start()), self.name(timeline, *run.end())]);
             }
             Stretch::Places(from, to) => {
-                command.args(["--timeline", &timeline.to_string(), "--start", &from.to_string()]);
-                command.args(to.iter().flat_map(|to| ["--end".to_owned(), to.to_string()]));
+                command.args(["--timeline", &timeline.to_string()]);
+                command.args(["--start", &from.to_string(), "--end", &to.to_string()]);
             }
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -150,7 +151,7 @@ impl Archive {
         Ok(None)
     }
 
-    /// Returns the first commit on a timeline at or after `from`.
+    /// Returns the first commit on a timeline at or after `from` and before the next hole.
     ///
     /// # Errors
     /// [`Code::Tool`].
@@ -160,13 +161,12 @@ impl Archive {
         timeline: u32,
         from: Lsn,
     ) -> Result<Option<Commit>> {
-        let there =
-            self.timelines.get(&timeline).is_some_and(|t| t.segments.contains(&self.segment_of(from)));
-        let mut found = None;
-        if !there {
+        let runs = self.timelines.get(&timeline).map(Timeline::runs).unwrap_or_default();
+        let Some(run) = runs.into_iter().find(|run| run.contains(&self.segment_of(from))) else {
             return Ok(None);
-        }
-        let stretch = Stretch::Places(from, None);
+        };
+        let stretch = Stretch::Places(from, self.start_of(run.end() + 1));
+        let mut found = None;
         let read = self.read(tools, timeline, &stretch, &["Transaction"], |record| {
             found = record.commit();
             found.is_none()
