@@ -54,6 +54,9 @@ impl Scratch {
         command.args(["--pdeathsig", "QUIT"]).arg(tools.bin.join("postgres"));
         command.arg("-D").arg(folder.join("data")).args(["-c", "listen_addresses=", "-c", "fsync=off"]);
         command.arg("-c").arg(format!("unix_socket_directories={}", folder.join("socket").display()));
+        command
+            .arg("-c")
+            .arg(format!("basic_archive.archive_directory={}", folder.join("archive").display()));
         for setting in settings {
             command.args(["-c", setting]);
         }
