@@ -61,7 +61,13 @@ impl Backups for Cluster {
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        Err(Error::unsupported("", ""))
+        let problems = Builtin::of(self)?.verify(id).await?;
+        Ok(Verification {
+            id: id.into(),
+            ok: problems.is_empty(),
+            checked: vec!["checksums".into()],
+            problems,
+        })
     }
 
     async fn restore(&self, request: &RestoreRequest, key: &Key) -> Result<Job> {

@@ -155,20 +155,21 @@ impl Cluster {
         .await
     }
 
-    /// Commits a marker, switches to a new WAL segment and returns when the old one is archived: afterwards
-    /// everything up to now can be restored.
+    /// Commits a marker, switches to a new WAL segment and returns the marker's place when the old one is archived:
+    /// afterwards everything up to there can be restored.
     ///
     /// # Errors
     /// [`Code::Refused`] when the archiver fails, before anything is done; [`Code::Timeout`].
-    pub(super) async fn fence(&self) -> Result<()> {
+    pub(super) async fn fence(&self) -> Result<String> {
         if let Some(why) = self.archiver_failing().await? {
             return Err(archiver_error(&why));
         }
         let client = self.address.connect().await?;
         // An idle database has no commit after the moment that was asked for, and recovery would run off the end.
-        sql::text(&client, "select pg_logical_emit_message(true, 'firedrill', 'fence')").await?;
+        let marker = sql::text(&client, "select pg_logical_emit_message(true, 'firedrill', 'fence')").await?;
         let segment = sql::text(&client, "select pg_walfile_name(pg_switch_wal())").await?;
-        self.wait_archived(&segment.unwrap_or_default()).await
+        self.wait_archived(&segment.unwrap_or_default()).await?;
+        Ok(marker.unwrap_or_default())
     }
 
     async fn wait_archived(&self, segment: &str) -> Result<()> {

@@ -38,7 +38,7 @@ pub(super) async fn restore(cluster: &Cluster, request: &RestoreRequest, folder:
     disk::room_for(stored.bytes, folder)?;
     let stop = match &request.to.at {
         At::BackupEnd => Stop::BackupEnd,
-        At::Latest => Stop::Lsn("0/0".into()),
+        At::Latest => Stop::Lsn(cluster.fence().await?),
         At::Time(t) => Stop::Time(*t),
         At::Xid(x) => Stop::Xid(x.clone()),
         At::Lsn(l) => Stop::Lsn(l.clone()),

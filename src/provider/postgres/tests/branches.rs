@@ -1,0 +1,87 @@
+//! From a backup to a branch, and to nothing.
+
+use super::stage::{Stage, back_up, branch_of, finish, into, key, number, opened};
+use crate::provider::{
+    Code,
+    model::{At, BackupRequest, Observed},
+};
+use std::{fs, path::Path};
+
+#[tokio::test]
+async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let backups = lab.backups().expect("backups");
+    let request = BackupRequest { label: Some("first".into()) };
+    let job = backups.create(&request, &key("BACKUP0001")).await.expect("accepted");
+    assert_eq!(backups.create(&request, &key("BACKUP0001")).await.expect("again"), job);
+    let backup = finish(lab.as_ref(), &job).await.expect("a backup");
+    assert_eq!(backup["$backup"]["status"], "completed");
+    assert_eq!(backup["$backup"]["label"], "first");
+
+    let made = branch_of(lab.as_ref(), &into("drill", At::BackupEnd), "BRANCH0001").await;
+    assert_eq!((made.status.as_str(), made.timeline), ("ready", Some(2)));
+    let drill = opened(lab.as_ref(), "drill").await;
+    assert_eq!(number(drill.as_ref(), "select count(*) from orders").await, 400);
+    assert_eq!(drill.backups().map(drop).expect_err("a branch has no backups").code, Code::Unsupported);
+    let error = backups.restore(&into("drill", At::BackupEnd), &key("BRANCH0002")).await.expect_err("taken");
+    assert_eq!(error.code, Code::Conflict);
+
+    let branches = lab.branches().expect("branches");
+    branches.delete("drill", "another id").await.expect("leaves it alone");
+    assert_eq!(branches.list().await.expect("lists").len(), 1);
+    branches.delete("drill", &made.id).await.expect("goes");
+    branches.delete("drill", &made.id).await.expect("is gone already");
+    assert!(branches.list().await.expect("lists").is_empty());
+    assert!(!Path::new(made.host.as_deref().expect("a socket")).exists());
+    let left: Vec<_> = fs::read_dir(stage.path().join("postgres/lab/data")).expect("a folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Every look is taken by another life of firedrill, which knows nothing but the key.
+#[tokio::test]
+async fn postgres_a_killed_run_is_followed_by_the_next() {
+    let stage = Stage::up().await;
+    let request = BackupRequest::default();
+    stage.open().backups().expect("backups").create(&request, &key("BACKUP0001")).await.expect("accepted");
+    follow(&stage, "BACKUP0001").await;
+    stage
+        .open()
+        .backups()
+        .expect("backups")
+        .restore(&into("drill", At::BackupEnd), &key("BRANCH0001"))
+        .await
+        .expect("accepted");
+    follow(&stage, "BRANCH0001").await;
+    let lab = stage.open();
+    assert_eq!(lab.backups().expect("backups").list().await.expect("lists").len(), 1);
+    assert_eq!(lab.branches().expect("branches").list().await.expect("lists").len(), 1);
+    assert!(lab.find(&key("OTHERKEY00")).await.expect("looks").is_none());
+}
+
+async fn follow(stage: &Stage, with: &str) {
+    for _ in 0..600 {
+        let lab = stage.open();
+        let job = lab.find(&key(with)).await.expect("looks").expect("is found");
+        if let Observed::Done(_) = lab.observe(&job).await.expect("looks") {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
+    panic!("{with} is not done");
+}
+
+#[tokio::test]
+async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let request = into("drill", At::BackupEnd);
+    let job = lab.backups().expect("backups").restore(&request, &key("BRANCH0001")).await.expect("accepted");
+    lab.observe(&job).await.expect("begins to copy");
+    lab.cancel(&job).await.expect("is given up");
+    assert!(lab.find(&key("BRANCH0001")).await.expect("looks").is_none());
+    assert_eq!(lab.observe(&job).await.expect_err("is gone").code, Code::NotFound);
+    let left: Vec<_> = fs::read_dir(stage.path().join("postgres/lab/data")).expect("a folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -1,0 +1,29 @@
+//! The lab itself.
+
+use super::stage::{Stage, number};
+use crate::provider::postgres::lab;
+
+#[tokio::test]
+async fn lab_up_twice_is_up_once_and_down_leaves_nothing() {
+    let stage = Stage::up().await;
+    let first = lab::status(stage.path()).expect("a status");
+    assert_eq!(lab::up(stage.path()).await.expect("is up already"), first);
+    assert_eq!(number(stage.open().as_ref(), "select count(*) from customers").await, 60);
+    assert_eq!(lab::down(stage.path()).await.expect("goes down").status, "down");
+    let left: Vec<_> =
+        std::fs::read_dir(stage.path()).expect("a folder").flatten().map(|e| e.path()).collect();
+    assert!(left.iter().all(|path| path.ends_with("postgres")), "{left:?}");
+    assert_eq!(lab::down(stage.path()).await.expect("is down already").status, "down");
+}
+
+#[tokio::test]
+async fn lab_up_that_was_killed_is_finished_by_the_next() {
+    let stage = Stage::up().await;
+    // As if killed after the cluster was made, before it was filled and found.
+    stage.run(&["drop table order_items, orders, customers, notes"]).await;
+    stage.stop().await;
+    std::fs::remove_file(crate::config::lab_file(stage.path())).expect("was there");
+    assert_eq!(lab::status(stage.path()).expect("a status").status, "stopped");
+    assert_eq!(lab::up(stage.path()).await.expect("is finished").status, "up");
+    assert_eq!(number(stage.open().as_ref(), "select count(*) from orders").await, 400);
+}
