@@ -127,19 +127,32 @@ impl Archive {
         }
     }
 
-    /// Returns the last commit on a timeline, from the newest segment backward; after a hole, from what is behind it.
+    /// Returns the last commit that a replay on `timeline` comes to, from its newest segment backward and on to its
+    /// ancestors. After a hole, what is behind it counts too: see [`Archive::first_missing`].
     ///
     /// # Errors
     /// [`Code::Tool`].
     pub(in super::super) async fn last_commit(&self, tools: &Tools, timeline: u32) -> Result<Option<Commit>> {
-        let Some(there) = self.timelines.get(&timeline) else { return Ok(None) };
-        for run in there.runs().into_iter().rev() {
+        let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
+        let mut found = self.last_commit_before(tools, timeline, Lsn(u64::MAX)).await?;
+        for &(ancestor, left) in ancestors.iter().rev() {
+            if found.is_none() {
+                found = self.last_commit_before(tools, ancestor, left).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the last commit in the files of one timeline before `end`.
+    async fn last_commit_before(&self, tools: &Tools, timeline: u32, end: Lsn) -> Result<Option<Commit>> {
+        let runs = self.timelines.get(&timeline).map(Timeline::runs).unwrap_or_default();
+        for run in runs.into_iter().rev() {
             for first in run.clone().rev() {
                 // The record may start in one segment and end in the next, which is why we read on to the end.
                 let stretch = Stretch::Segments(first..=*run.end());
                 let mut found = None;
                 let read = self.read(tools, timeline, &stretch, &["Transaction"], |record| {
-                    found = record.commit().filter(|c| c.lsn >= there.begin()).or(found.take());
+                    found = record.commit().filter(|c| c.lsn < end).or(found.take());
                     true
                 });
                 read.await?;
@@ -190,7 +203,8 @@ impl Archive {
             for run in there.runs() {
                 let stretch = Stretch::Segments(run);
                 let read = self.read(tools, timeline, &stretch, &["XLOG"], |record| {
-                    if record.desc.strip_prefix("RESTORE_POINT ") == Some(name) && record.lsn >= there.begin()
+                    if record.desc.strip_prefix("RESTORE_POINT ") == Some(name)
+                        && self.counts(timeline, record.lsn)
                     {
                         places.push(record.lsn);
                     }

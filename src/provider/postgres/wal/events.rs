@@ -117,9 +117,10 @@ impl Reading<'_> {
                 let mut open = Open::default();
                 let stretch = Stretch::Segments(run);
                 let births = &mut self.births;
-                let names = self.names;
+                let (archive, names) = (self.archive, self.names);
                 let read = self.archive.read(self.tools, timeline, &stretch, RMGRS, |record| {
-                    let Some(done) = open.take(record).filter(|d| d.commit.lsn >= there.begin()) else {
+                    let Some(done) = open.take(record).filter(|d| archive.counts(timeline, d.commit.lsn))
+                    else {
                         return true;
                     };
                     for oid in &done.locked {
