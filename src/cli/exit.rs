@@ -60,12 +60,10 @@ impl ValueEnum for Format {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Format::Table => PossibleValue::new("table").help("for people"),
-            Format::Json => PossibleValue::new("json").help("one JSON value"),
-            Format::Yaml => PossibleValue::new("yaml").help("YAML"),
-            Format::Csv => {
-                PossibleValue::new("csv").help("a header and a line a row; what is nested is JSON")
-            }
+            Format::Table => PossibleValue::new("table"),
+            Format::Json => PossibleValue::new("json"),
+            Format::Yaml => PossibleValue::new("yaml"),
+            Format::Csv => PossibleValue::new("csv"),
         })
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     base::terminal,
     config::{self, Locations},
     ops::reference,
+    repl,
     runtime::{VERSION, World},
     show::{Trouble, trouble},
 };
@@ -28,6 +29,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 use tracing::level_filters::LevelFilter;
 
@@ -49,12 +51,19 @@ enum Fixed {
     /// A throw-away PostgreSQL cluster to practise on
     #[command(subcommand, arg_required_else_help = true)]
     Lab(lab::Lab),
+    /// Work at a prompt: the same operations, journaled as a run
+    Repl {
+        /// The target that the variable `db` names
+        #[arg(short, long)]
+        target: Option<String>,
+    },
     /// Write out the reference of every operation
     Reference,
 }
 
 /// The options of every command.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Global {
     /// The configuration; else `FIREDRILL_CONFIG`, else `firedrill.toml` from here upward
     #[arg(long, global = true, value_name = "FILE")]
@@ -72,7 +81,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     panic::set_hook(Box::new(|panic| {
         terminal::clear();
         let at = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-        let what = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let what =
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         terminal::say(&format!("error: this is a bug in firedrill, please report it: {what}{at}"));
     }));
     let args: Vec<OsString> = args.into_iter().collect();
@@ -90,13 +102,14 @@ fn perform(args: Vec<OsString>) -> u8 {
 
 /// Returns the whole tree of commands.
 fn command() -> Command {
-    let root = Command::new("firedrill")
-        .version(VERSION)
-        .about("Runs disaster-recovery runbooks: kill it anywhere, resume, nothing happens twice")
+    let root = Command::new("firedrill").version(VERSION).disable_help_subcommand(true);
+    // What derives a group of commands or options takes its own description for that of the whole.
+    Fixed::augment_subcommands(Global::augment_args(root))
+        .subcommands(ops::commands())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(true);
-    Fixed::augment_subcommands(Global::augment_args(root)).subcommands(ops::commands())
+        .about("Runs disaster-recovery runbooks: kill it anywhere, resume, nothing happens twice")
+        .long_about(None)
 }
 
 /// Says what clap has to say: help is data, everything else is an error of usage.
@@ -124,6 +137,9 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
         Fixed::Targets(targets) => targets.perform(&world(&global)?),
         Fixed::Lab(lab) => lab.perform(&world(&global)?),
+        Fixed::Repl { target } => {
+            repl::run(&world(&global)?, target.as_deref(), Arc::new(watch::Tree::new()))
+        }
         Fixed::Reference => {
             terminal::out(reference::markdown().trim_end());
             Ok(0)

@@ -205,7 +205,8 @@ fn ended_before(summary: &Summary, shown: Shown) -> u8 {
     match shown {
         Shown::Text => {
             let when = summary.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
-            terminal::say(&format!("the run {id} {status}{when}: there is nothing to resume"));
+            let ended = if *status == Status::Abandoned { "was abandoned" } else { status.as_str() };
+            terminal::say(&format!("the run {id} {ended}{when}: there is nothing to resume"));
             if *status != Status::Succeeded {
                 terminal::say(&format!("firedrill runs show {id}"));
             }

@@ -13,7 +13,7 @@ use crate::{
         spec::{Op, Returns},
     },
     runtime::{Resume, World},
-    show::{Format, Trouble, timeline, trouble},
+    show::{self, Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -100,7 +100,14 @@ impl Runs {
 fn list(world: &World, output: Format) -> Result<u8, Trouble> {
     let runs = world.peek()?.map(|journal| journal.runs()).transpose()?.unwrap_or_default();
     let columns: Vec<String> = COLUMNS.iter().map(|&c| c.to_owned()).collect();
-    exit::write(&runs.iter().map(summary).collect(), &columns, output)?;
+    let mut rows: Vec<Value> = runs.iter().map(summary).collect();
+    if output == Format::Table {
+        for (row, run) in rows.iter_mut().zip(&runs) {
+            row["started_at"] = show::to_the_second(run.started_at).into();
+            row["finished_at"] = run.finished_at.map(show::to_the_second).into();
+        }
+    }
+    exit::write(&rows.into(), &columns, output)?;
     Ok(0)
 }
 
@@ -217,7 +224,7 @@ fn person() -> String {
 fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     let summary = find(world, given)?;
     if summary.status.is_final() {
-        return Err(Trouble::usage(format!("the run `{}` has ended: it {}", summary.id, summary.status))
+        return Err(Trouble::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
             .next(format!("firedrill runs show {}", summary.id)));
     }
     Ok(conclude(world, output, &|_| Ok(()), |watch| {

@@ -4,7 +4,7 @@ use super::activity::Activity;
 use crate::{
     base::{moment::Moment, terminal, value},
     runtime::{Event, Watch},
-    show::took,
+    show::{figure, took},
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -107,10 +107,11 @@ impl Watch for Tree {
             }
             Event::Note { text } => self.say(None, &format!("• {text}")),
             Event::Metric { name, value, unit } => {
-                self.say(None, &format!("• {name}: {} {unit}", value::plain(value)));
+                self.say(None, &format!("• {name}: {}", figure(value, unit)));
             }
             Event::Attached { name, value } => {
                 let what = match value {
+                    serde_json::Value::Array(items) if items.len() == 1 => " (1 item)".into(),
                     serde_json::Value::Array(items) => format!(" ({} items)", items.len()),
                     _ => String::new(),
                 };
@@ -146,11 +147,9 @@ impl Tree {
             at.map(|at| state.targets.remove(at).1).unwrap_or_default()
         };
         let what = format!("{op} {target}");
-        let mut line = format!("{} {}  {}", mark(ok), what.trim_end(), terminal::ink().dim(&took(seconds)));
-        if let Some(error) = error {
-            line.push_str(&format!("  {error}"));
-        }
-        self.say(Some(call), &line);
+        let time = terminal::ink().dim(&took(seconds));
+        let error = error.map(|error| format!("  {error}")).unwrap_or_default();
+        self.say(Some(call), &format!("{} {}  {time}{error}", mark(ok), what.trim_end()));
     }
 }
 

@@ -62,12 +62,14 @@ fn object(fields: &Map<String, Value>, order: &[String], width: Option<u16>) -> 
     if !flat.is_empty() {
         let mut table = blank(width);
         for name in flat {
-            table.add_row([Cell::new(name), Cell::new(cell(name, &fields[name.as_str()]))]);
+            let value = &fields[name.as_str()];
+            let none = value.as_array().is_some_and(Vec::is_empty);
+            table.add_row([Cell::new(name), Cell::new(if none { "none".into() } else { cell(name, value) })]);
         }
         parts.push(table.trim_fmt());
     }
     for name in nested {
-        let inner = render(&fields[name.as_str()], &[], width);
+        let inner = render(&fields[name.as_str()], order, width.map(|w| w.saturating_sub(2)));
         parts.push(format!("{name}:\n{}", indented(&inner)));
     }
     parts.join("\n\n")

@@ -3,10 +3,11 @@
 //! Every room's errors come together here and nowhere else.
 
 use crate::{
-    base::ink::Ink,
+    base::{ink::Ink, suggest},
     journal::{self, Status},
+    ops::{self, spec::Op},
     provider,
-    runtime::{Ended, Failure, Place, Refusal, Stop, Unfinished, check, runbook},
+    runtime::{Ended, Failure, Place, Refusal, Stop, Unfinished, check, flow::NATIVES, runbook},
 };
 use serde_json::Value;
 use std::io;
@@ -102,13 +103,20 @@ impl Trouble {
     pub fn of_failure(failure: &Failure) -> Self {
         let fault = &failure.fault;
         let text = |name: &str| fault[name].as_str();
-        Self {
-            message: text("message").unwrap_or("the runbook failed").to_owned(),
-            place: failure.place.clone(),
-            hint: text("hint").map(str::to_owned),
-            facts: facts(fault),
-            exit: FAILED,
-            next: None,
+        let message = text("message").unwrap_or("the runbook failed");
+        let (message, hint) = match no_function(message) {
+            Some((message, hint)) => (message, hint),
+            None => (message.to_owned(), text("hint").map(str::to_owned)),
+        };
+        Self { message, place: failure.place.clone(), hint, facts: facts(fault), exit: FAILED, next: None }
+    }
+
+    /// Returns why an input at the prompt gave no value; `run` is the session's.
+    pub fn of_unfinished(unfinished: &Unfinished, run: &str) -> Self {
+        match unfinished {
+            Unfinished::Parse(error) => error.clone().into(),
+            Unfinished::Failed(failure) => Self::of_failure(failure),
+            Unfinished::Stopped(stop) => of_stop(stop, run),
         }
     }
 
@@ -138,6 +146,21 @@ pub fn pointed(place: &Place) -> String {
         "{margin}--> {}:{}:{}\n{margin} |\n{number} | {}\n{margin} | {before}^",
         place.file, place.line, place.column, place.text
     )
+}
+
+/// Says in other words that a function does not exist: the script language names neither what is meant nor that only
+/// the arguments are wrong.
+fn no_function(message: &str) -> Option<(String, Option<String>)> {
+    let (name, arguments) = message.strip_prefix("Function not found: ")?.split_once(" (")?;
+    let arguments = arguments.strip_suffix(')')?.replace("&str | ImmutableString | String", "string");
+    let known: Vec<String> = ops::all().map(Op::path).chain(NATIVES.iter().map(|&n| n.to_owned())).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    if known.contains(&name) {
+        return Some((format!("`{name}` does not take ({})", arguments.replace("i64", "int")), None));
+    }
+    let hint = suggest::nearest(name, known).map(|nearest| format!("did you mean `{nearest}`?"));
+    // An operator or a function of the language: the arguments are what is wrong with it.
+    hint.map(|hint| (format!("there is no function `{name}`"), Some(hint)))
 }
 
 /// Returns what a fault says beside its message: its code, whether anything changed, what is left behind.
@@ -252,16 +275,6 @@ impl From<Refusal> for Trouble {
             Refusal::Target(error) => Self::from(error).next("firedrill targets check"),
             Refusal::Journal(error) => error.into(),
             Refusal::Machine(error) => error.into(),
-        }
-    }
-}
-
-impl From<&Unfinished> for Trouble {
-    fn from(unfinished: &Unfinished) -> Self {
-        match unfinished {
-            Unfinished::Parse(error) => error.clone().into(),
-            Unfinished::Failed(failure) => Self::of_failure(failure),
-            Unfinished::Stopped(stop) => Self { next: None, ..of_stop(stop, "") },
         }
     }
 }
