@@ -48,7 +48,9 @@ fn files() -> BTreeMap<String, String> {
     sources(&src, &mut paths);
     paths
         .into_iter()
-        .map(|p| (p.strip_prefix(&src).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&p).unwrap()))
+        .map(|p| {
+            (p.strip_prefix(&src).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&p).unwrap())
+        })
         .collect()
 }
 
@@ -116,5 +118,8 @@ fn tenants_stay_at_home() {
 
 #[test]
 fn groups_are_read_word_by_word() {
-    assert_eq!(named("use crate::{base::{value, clock}, ops};\ncrate::journal::x"), ["base", "ops", "journal"]);
+    assert_eq!(
+        named("use crate::{base::{value, clock}, ops};\ncrate::journal::x"),
+        ["base", "ops", "journal"]
+    );
 }

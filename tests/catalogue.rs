@@ -24,7 +24,8 @@ fn every_example_runs() {
     let stage = Stage::new();
     for op in ops::all() {
         for example in op.examples {
-            let text = format!("const RUNBOOK = #{{ title: \"t\", needs: [{}] }};\n{example}\n", needs.join(", "));
+            let text =
+                format!("const RUNBOOK = #{{ title: \"t\", needs: [{}] }};\n{example}\n", needs.join(", "));
             stage.write("example.rhai", &text);
             let done = stage.firedrill(&["run", "example.rhai"]);
             assert_eq!(done.code, 0, "{}: {example}\n{done}", op.path());

@@ -36,7 +36,10 @@ fn every_command_in_the_documents_runs_lab_and_all() {
         for command in commands(&text) {
             match words(&command) {
                 // What passes the tests is running this one; what measures takes minutes.
-                None => assert!(["cargo test", "cargo bench"].contains(&command.as_str()), "{document}: `{command}`"),
+                None => assert!(
+                    ["cargo test", "cargo bench"].contains(&command.as_str()),
+                    "{document}: `{command}`"
+                ),
                 Some(words) => {
                     skipped |= words.iter().any(|w| w.contains("lab")) && !postgres_or_skip();
                     if !skipped {

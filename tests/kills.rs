@@ -78,7 +78,11 @@ fn killed_anywhere_on_the_sandbox_nothing_happens_twice() {
         kills += run_through_kills(&stage, "sandbox", &mut chance, Duration::from_millis(400));
         let after = count(&stage, &["backup", "list", "-t", "sandbox", "-o", "json"]);
         assert_eq!(after, before + 1, "round {round}: backups");
-        assert_eq!(count(&stage, &["branch", "list", "-t", "sandbox", "-o", "json"]), 0, "round {round}: branches");
+        assert_eq!(
+            count(&stage, &["branch", "list", "-t", "sandbox", "-o", "json"]),
+            0,
+            "round {round}: branches"
+        );
         assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
     }
     eprintln!("{kills} kills");
@@ -97,7 +101,11 @@ fn killed_anywhere_on_the_lab_nothing_happens_twice() {
         kills += run_through_kills(&stage, "lab", &mut chance, Duration::from_millis(2500));
         let backups = count(&stage, &["backup", "list", "-t", "lab", "-o", "json"]);
         assert_eq!(u64::try_from(backups).unwrap(), round, "round {round}: backups");
-        assert_eq!(count(&stage, &["branch", "list", "-t", "lab", "-o", "json"]), 0, "round {round}: branches");
+        assert_eq!(
+            count(&stage, &["branch", "list", "-t", "lab", "-o", "json"]),
+            0,
+            "round {round}: branches"
+        );
     }
     eprintln!("{kills} kills");
     lab.down();

@@ -1,10 +1,7 @@
 //! What goes on at this moment: a line at the bottom for a person, a plain line every few seconds for a log.
 
 use super::table::size;
-use crate::{
-    base::terminal,
-    provider::model::Progress,
-};
+use crate::{base::terminal, provider::model::Progress};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread,
@@ -41,7 +38,13 @@ impl Activity {
 
     /// Begins something; `text` is what is shown of it.
     pub(super) fn begin(&self, name: &str, text: String) {
-        self.going().push(Going { name: name.into(), text, progress: None, began: Instant::now(), told: None });
+        self.going().push(Going {
+            name: name.into(),
+            text,
+            progress: None,
+            began: Instant::now(),
+            told: None,
+        });
     }
 
     /// Says how far something is.
@@ -113,7 +116,11 @@ fn far(progress: &Progress) -> String {
 
 /// Returns a length of time as people read it: `0.2s`, `42s`, `2m 05s`.
 pub(super) fn took(seconds: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that passed, in whole seconds")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time that passed, in whole seconds"
+    )]
     let whole = seconds.round().max(0.0) as u64;
     match whole {
         _ if seconds.fract() == 0.0 && whole < 60 => format!("{whole}s"),
@@ -130,13 +137,18 @@ mod tests {
     #[test]
     fn how_far_it_is_says_what_is_known() {
         assert_eq!(far(&Progress::phase("replaying WAL")), "replaying WAL");
-        assert_eq!(far(&Progress::bytes("copying", 1 << 20, Some(4 << 20))), "copying 1.0 MiB of 4.0 MiB (25 %)");
+        assert_eq!(
+            far(&Progress::bytes("copying", 1 << 20, Some(4 << 20))),
+            "copying 1.0 MiB of 4.0 MiB (25 %)"
+        );
         assert_eq!(far(&Progress::bytes("copying", 512, None)), "copying 512 B");
     }
 
     #[test]
     fn times_are_short() {
-        for (seconds, text) in [(0.0, "0s"), (0.04, "0.0s"), (12.34, "12.3s"), (125.0, "2m 05s"), (7260.0, "2h 01m")] {
+        for (seconds, text) in
+            [(0.0, "0s"), (0.04, "0.0s"), (12.34, "12.3s"), (125.0, "2m 05s"), (7260.0, "2h 01m")]
+        {
             assert_eq!(took(seconds), text);
         }
     }

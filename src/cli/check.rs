@@ -44,7 +44,12 @@ impl Check {
         }
         let count = |word| all.iter().filter(|(severity, ..)| *severity == word).count();
         let (errors, warnings) = (count("error"), count("warning"));
-        terminal::say(&format!("{} checked: {}, {}", plural(self.runbooks.len(), "runbook"), plural(errors, "error"), plural(warnings, "warning")));
+        terminal::say(&format!(
+            "{} checked: {}, {}",
+            plural(self.runbooks.len(), "runbook"),
+            plural(errors, "error"),
+            plural(warnings, "warning")
+        ));
         exit
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Every room's errors come together here and nowhere else.
 
+use crate::journal::Status;
 use crate::{
     base::{
         suggest,
@@ -10,7 +11,6 @@ use crate::{
     config, journal, provider,
     runtime::{Ended, Failure, Place, Refusal, Stop, check, runbook},
 };
-use crate::journal::Status;
 use serde_json::Value;
 use std::io;
 
@@ -160,7 +160,8 @@ fn facts(fault: &Value) -> Vec<String> {
     if let Some(code) = fault["code"].as_str() {
         facts.push(format!("{code}{at}{changed}"));
     }
-    let left: Vec<&str> = fault["left_behind"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let left: Vec<&str> =
+        fault["left_behind"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !left.is_empty() {
         facts.push(format!("left behind: {}", left.join(", ")));
     }
@@ -267,12 +268,19 @@ impl From<Refusal> for Trouble {
 
 impl From<&check::Finding> for Trouble {
     fn from(finding: &check::Finding) -> Self {
-        Self { place: finding.place.clone(), hint: finding.hint.clone(), ..Self::usage(finding.message.clone()) }
+        Self {
+            place: finding.place.clone(),
+            hint: finding.hint.clone(),
+            ..Self::usage(finding.message.clone())
+        }
     }
 }
 
 /// Returns the error of a target that is not configured.
-pub(super) fn no_target<'a>(names: impl IntoIterator<Item = &'a str> + Clone, given: Option<&str>) -> Trouble {
+pub(super) fn no_target<'a>(
+    names: impl IntoIterator<Item = &'a str> + Clone,
+    given: Option<&str>,
+) -> Trouble {
     let listed = || names.clone().into_iter().map(|n| format!("`-t {n}`")).collect::<Vec<_>>().join(", ");
     match given {
         None => Trouble::usage("no target was given").hint(format!("name one: {}", listed())),

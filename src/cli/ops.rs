@@ -161,8 +161,10 @@ fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Arg
         }
     }
     if options.get("temporary") == Some(&Value::Bool(true)) {
-        return Err(Trouble::usage("`--temporary` makes no sense here: the run ends with this command, and the branch with it")
-            .hint("leave it out, and remove the branch with `firedrill branch delete` when you are done"));
+        return Err(Trouble::usage(
+            "`--temporary` makes no sense here: the run ends with this command, and the branch with it",
+        )
+        .hint("leave it out, and remove the branch with `firedrill branch delete` when you are done"));
     }
     options.remove("temporary");
     Args::decode(op, positional, options).map_err(Trouble::of_look)
@@ -181,7 +183,11 @@ fn known_target(world: &World, word: &str) -> Result<(), Trouble> {
     }
     let names: Vec<&str> = world.config.targets.keys().map(String::as_str).collect();
     let trouble = exit::no_target(names, Some(name));
-    Err(if name == crate::config::LAB { trouble.hint("bring the lab up with `firedrill lab up`") } else { trouble })
+    Err(if name == crate::config::LAB {
+        trouble.hint("bring the lab up with `firedrill lab up`")
+    } else {
+        trouble
+    })
 }
 
 /// What is heard of an operation that only looks.
@@ -231,7 +237,8 @@ fn write(op: &Op, value: &Value, columns: &[String], format: Format) -> Result<(
 fn readable_audit(audit: &Value) -> Value {
     let mut audit = audit.clone();
     let unseen = |check: &&Value| !matches!(check["status"].as_str(), Some("passed" | "failed"));
-    let checks: Vec<Value> = audit["checks"].as_array().into_iter().flatten().filter(unseen).cloned().collect();
+    let checks: Vec<Value> =
+        audit["checks"].as_array().into_iter().flatten().filter(unseen).cloned().collect();
     audit["checks"] = checks.into();
     audit
 }

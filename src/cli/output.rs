@@ -43,7 +43,8 @@ fn is_empty(value: &Value) -> bool {
 }
 
 fn yaml(value: &Value) -> Result<String, Trouble> {
-    serde_yaml_ng::to_string(value).map_err(|e| Trouble::usage(format!("this cannot be written as YAML: {e}")))
+    serde_yaml_ng::to_string(value)
+        .map_err(|e| Trouble::usage(format!("this cannot be written as YAML: {e}")))
 }
 
 /// Returns one line a row, and before them the names of the columns; nothing for an empty list without known columns.

@@ -83,10 +83,13 @@ fn head(run: &Summary, entries: &[Entry]) -> Vec<String> {
     };
     line("run", &run.id);
     line("runbook", &run.runbook);
-    line("status", &match &run.reason {
-        Some(reason) => format!("{}: {}", run.status, reason.replace('\n', "\n              ")),
-        None => run.status.to_string(),
-    });
+    line(
+        "status",
+        &match &run.reason {
+            Some(reason) => format!("{}: {}", run.status, reason.replace('\n', "\n              ")),
+            None => run.status.to_string(),
+        },
+    );
     line("error", &run.error.as_ref().map(message).unwrap_or_default());
     line("left behind", &run.left_behind.join(", "));
     line("params", &params.join(", "));
@@ -157,7 +160,11 @@ impl Timeline {
             }
             Record::Finished { status, left_behind, .. } => {
                 self.steps.clear();
-                let left = if left_behind.is_empty() { String::new() } else { format!(", left behind: {}", left_behind.join(", ")) };
+                let left = if left_behind.is_empty() {
+                    String::new()
+                } else {
+                    format!(", left behind: {}", left_behind.join(", "))
+                };
                 self.line(at, &format!("{status}{left}"));
             }
             Record::Stopped { status, reason } => {
@@ -239,10 +246,9 @@ fn arguments(args: &Value) -> String {
     let args = value::plain(args);
     let args = args.as_object().into_iter().flatten();
     let shown = |v: &Value| match v {
-        Value::Object(fields) => fields
-            .get("name")
-            .and_then(Value::as_str)
-            .map_or_else(|| v.to_string(), str::to_owned),
+        Value::Object(fields) => {
+            fields.get("name").and_then(Value::as_str).map_or_else(|| v.to_string(), str::to_owned)
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };

@@ -172,7 +172,11 @@ impl ResumeRun {
         conclude(world, shown, &|value| output::write(value, &[], Format::Table), |watch| {
             let journal = Arc::new(world.journal()?);
             let (run, runbook, params) = world.take(&journal, &summary.id)?;
-            self.ask_when_stale(world.clock().now().since(run.last_at()), &runbook.header.needs, &summary.id)?;
+            self.ask_when_stale(
+                world.clock().now().since(run.last_at()),
+                &runbook.header.needs,
+                &summary.id,
+            )?;
             let confirmed = confirmed(world, &params, &runbook.header.needs, &self.how.confirm)?;
             Ok(world.resume(journal, Resume { run, runbook, params, confirmed, abandon: false }, watch)?)
         })
@@ -185,7 +189,8 @@ impl ResumeRun {
         let since = took(age.as_seconds().floor());
         let message = format!("the last record of the run is {since} old, and the run may `{right}`");
         let yes = terminal::can_ask()
-            && ["y", "yes"].contains(&terminal::ask(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str());
+            && ["y", "yes"]
+                .contains(&terminal::ask(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str());
         if yes {
             return Ok(());
         }
@@ -256,7 +261,10 @@ pub(super) fn conclude(
                 terminal::say(&trouble.body());
             }
             say_end(world, &ended);
-            if trouble.is_none() && !ended.value.is_null() && let Err(wrong) = write(&ended.value) {
+            if trouble.is_none()
+                && !ended.value.is_null()
+                && let Err(wrong) = write(&ended.value)
+            {
                 wrong.say();
                 return wrong.exit;
             }
@@ -264,7 +272,9 @@ pub(super) fn conclude(
         Shown::Json => terminal::out(&last_line(&ended, trouble.as_ref()).to_string()),
     }
     if let Some(next) = trouble.as_ref().and_then(|t| t.next.as_ref()) {
-        if shown == Shown::Json && let Some(trouble) = &trouble {
+        if shown == Shown::Json
+            && let Some(trouble) = &trouble
+        {
             terminal::say(&trouble.body());
         }
         terminal::say(next);
@@ -275,7 +285,8 @@ pub(super) fn conclude(
 /// Says why there is no run.
 fn refused(shown: Shown, trouble: &Trouble) -> u8 {
     if shown == Shown::Json {
-        let place = trouble.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
+        let place =
+            trouble.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
         let error = json!({"message": trouble.message, "hint": trouble.hint, "place": place});
         terminal::out(&json!({"event": "run.refused", "error": error, "exit": trouble.exit}).to_string());
     }
@@ -301,7 +312,8 @@ fn say_end(world: &World, ended: &Ended) {
 
 /// Returns what was begun and is not over, in words.
 fn open_calls(world: &World, run: &str) -> Vec<String> {
-    let entries = world.peek().ok().flatten().and_then(|journal| journal.records(run).ok()).unwrap_or_default();
+    let entries =
+        world.peek().ok().flatten().and_then(|journal| journal.records(run).ok()).unwrap_or_default();
     records::open(&entries).into_iter().map(|call| format!("{} ({})", call.op, call.name)).collect()
 }
 

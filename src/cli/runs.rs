@@ -9,7 +9,10 @@ use super::{
 use crate::{
     base::{terminal, value},
     journal::{Durability, Past, Record, Summary},
-    ops::{self, spec::{Op, Returns}},
+    ops::{
+        self,
+        spec::{Op, Returns},
+    },
     runtime::{Resume, World},
 };
 use clap::{Subcommand, ValueEnum};
@@ -126,7 +129,13 @@ fn show(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     Ok(0)
 }
 
-fn decide(world: &World, given: &str, call: &str, decision: Decision, result: Option<&str>) -> Result<u8, Trouble> {
+fn decide(
+    world: &World,
+    given: &str,
+    call: &str,
+    decision: Decision,
+    result: Option<&str>,
+) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
     let open = records::decidable(&journal.records(&id)?);
@@ -137,7 +146,11 @@ fn decide(world: &World, given: &str, call: &str, decision: Decision, result: Op
     let [one] = named[..] else {
         let known: Vec<String> = open.iter().map(|c| exit::quoted(&c.name)).collect();
         let what = if named.is_empty() { "no open call" } else { "more than one open call" };
-        let hint = if known.is_empty() { "nothing in it is open".into() } else { format!("open are {}", known.join(", ")) };
+        let hint = if known.is_empty() {
+            "nothing in it is open".into()
+        } else {
+            format!("open are {}", known.join(", "))
+        };
         return Err(Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint));
     };
     let decision = decided(one, decision, result)?;
@@ -186,7 +199,10 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
         let fields = fields.ok_or_else(|| wrong("`--result` is not an object".into()))?;
         let unknown = fields.keys().find(|key| !known.is_empty() && !known.iter().any(|f| f.name == *key));
         if let Some(unknown) = unknown {
-            return Err(wrong(format!("`--result` has `{unknown}`, which `{}` does not give back", op.path())));
+            return Err(wrong(format!(
+                "`--result` has `{unknown}`, which `{}` does not give back",
+                op.path()
+            )));
         }
     }
     Ok(())

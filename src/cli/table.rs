@@ -25,7 +25,8 @@ pub(super) fn render(value: &Value, order: &[String], width: Option<u16>) -> Str
 pub(super) fn columns(rows: &[&Value], order: &[String]) -> Vec<String> {
     let has = |name: &String| rows.is_empty() || rows.iter().any(|row| row.get(name).is_some());
     let mut columns: Vec<String> = order.iter().filter(|name| has(name)).cloned().collect();
-    let mut others: Vec<&String> = rows.iter().filter_map(|row| row.as_object()).flat_map(Map::keys).collect();
+    let mut others: Vec<&String> =
+        rows.iter().filter_map(|row| row.as_object()).flat_map(Map::keys).collect();
     others.sort_unstable();
     for name in others {
         if !columns.contains(name) {
@@ -82,7 +83,10 @@ fn is_nested(value: &Value) -> bool {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| if line.is_empty() { String::new() } else { format!("  {line}") }).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| if line.is_empty() { String::new() } else { format!("  {line}") })
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn blank(width: Option<u16>) -> Table {
@@ -182,9 +186,13 @@ mod tests {
 
     #[test]
     fn sizes_are_short() {
-        for (bytes, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_048_575, "1.0 MiB"), (u64::MAX, "16384.0 PiB")]
-        {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

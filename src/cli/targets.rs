@@ -46,7 +46,11 @@ impl Targets {
 
 fn list(world: &World, output: Format) -> Result<u8, Trouble> {
     let targets: Value = world.fleet.targets().map(|t| listed(&world.config, t)).collect();
-    output::write(&targets, &["name", "provider", "protect", "tags", "configured"].map(String::from), output)?;
+    output::write(
+        &targets,
+        &["name", "provider", "protect", "tags", "configured"].map(String::from),
+        output,
+    )?;
     Ok(0)
 }
 
@@ -77,9 +81,9 @@ fn check(world: &World, output: Format) -> Result<u8, Trouble> {
             })
         });
         activity.end(&target.name);
-        answers.push(answer.unwrap_or_else(|e| {
-            json!({"name": target.name, "ok": false, "status": e.message, "hint": e.hint})
-        }));
+        answers.push(answer.unwrap_or_else(
+            |e| json!({"name": target.name, "ok": false, "status": e.message, "hint": e.hint}),
+        ));
     }
     drop(activity);
     let well = answers.iter().all(|answer| answer["ok"] == json!(true));

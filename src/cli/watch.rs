@@ -66,9 +66,8 @@ impl Tree {
 impl State {
     /// Returns how many of the open steps `path` lies in.
     fn depth(&self, path: Option<&str>) -> usize {
-        let within = |step: &str| {
-            path.is_none_or(|p| p.strip_prefix(step).is_some_and(|rest| rest.starts_with('/')))
-        };
+        let within =
+            |step: &str| path.is_none_or(|p| p.strip_prefix(step).is_some_and(|rest| rest.starts_with('/')));
         self.steps.iter().filter(|(step, _)| within(step)).count()
     }
 }
@@ -77,7 +76,11 @@ impl Watch for Tree {
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Started { run, title, .. } => {
-                terminal::say(&format!("{}  {}", paint(Paint::Bold, title), paint(Paint::Dim, &format!("run {run}"))));
+                terminal::say(&format!(
+                    "{}  {}",
+                    paint(Paint::Bold, title),
+                    paint(Paint::Dim, &format!("run {run}"))
+                ));
             }
             Event::Resumed { run, title, age, .. } => {
                 let age = took(age.as_seconds().floor());
@@ -104,7 +107,13 @@ impl Watch for Tree {
             }
             Event::Waiting { until, every, .. } => {
                 if self.state().waiting.replace(*until) != Some(*until) {
-                    self.say(None, &paint(Paint::Dim, &format!("… waits, until {until} at most, and asks every {every}")));
+                    self.say(
+                        None,
+                        &paint(
+                            Paint::Dim,
+                            &format!("… waits, until {until} at most, and asks every {every}"),
+                        ),
+                    );
                 }
             }
             Event::Note { text } => self.say(None, &format!("• {text}")),
