@@ -140,6 +140,16 @@ fn job(record: &RestoreRecord) -> Job {
     Job { kind: KIND.into(), id: record.key.0.clone(), detail: Value::Null }
 }
 
+/// Returns who copies from a backup at the moment.
+///
+/// # Errors
+/// [`Code::Internal`] when what was written down cannot be read.
+pub(super) fn copying(cluster: &Cluster, backup: &str) -> Result<Option<String>> {
+    let all: Vec<RestoreRecord> = records::read_all(&cluster.records.home().join("restores"))?;
+    let copies = |record: &RestoreRecord| record.phase == Phase::Copying && record.recovery.backup == backup;
+    Ok(all.iter().find(|record| copies(record)).map(|record| format!("`{}`", record.data.display())))
+}
+
 /// Plans a restore in place and writes it down.
 ///
 /// # Errors

@@ -112,11 +112,6 @@ impl Tools {
         self.owner.clone().map_or_else(Owner::ourselves, Ok)
     }
 
-    /// Returns whether the server package has this program.
-    pub(super) fn has(&self, program: &str) -> bool {
-        self.bin.join(program).is_file()
-    }
-
     /// Returns whether the server package has this library for the server to load.
     pub(super) fn has_library(&self, library: &str) -> bool {
         let said = Command::new(self.bin.join("pg_config")).arg("--pkglibdir").output();

@@ -152,6 +152,11 @@ impl crate::provider::Accept for Nowhere {
     }
 }
 
+/// Returns the request for a restore in place.
+pub(super) fn in_place(at: At) -> RestoreRequest {
+    RestoreRequest { into: None, ..into("", at) }
+}
+
 /// Changes something.
 pub(super) async fn change(provider: &dyn Provider, sql: &str) {
     let database = provider.sql().expect("SQL");
