@@ -4,7 +4,7 @@ use super::{
     branch,
     builtin::{Builtin, Look},
     cluster::Cluster,
-    deletion, inplace, mark, plan,
+    deletion, disk, inplace, mark, plan,
     records::{BranchRecord, Phase},
     window,
 };
@@ -111,7 +111,7 @@ async fn restore_into(cluster: &Cluster, request: &RestoreRequest, name: &str, k
         created_at: cluster.clock.now(),
         system_identifier: plan.system_identifier,
         recovery: plan.recovery,
-        socket: branch::socket(&folder, &id, BRANCH_PORT),
+        socket: disk::socket_folder(&folder, &cluster.records.unique(&id)),
         folder,
         id,
         port: BRANCH_PORT,

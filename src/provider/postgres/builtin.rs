@@ -20,7 +20,7 @@ use super::{
     wal::{self, Names},
 };
 use crate::{
-    base::moment::Moment,
+    base::moment::{Moment, Span},
     provider::{
         Code, Error, Result,
         model::{Backup, BackupRequest, Key, Progress, Restorable},
@@ -38,6 +38,8 @@ use std::{
 const SIDECAR: &str = "firedrill.json";
 /// How often a copy that was killed is begun again.
 const STARTS_MAX: u32 = 3;
+/// More than the longest tick of a kernel's clock.
+const TICK: Span = Span::millis(20);
 
 /// How far a backup is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -392,7 +394,9 @@ impl<'a> Builtin<'a> {
             return Ok(Look::Running(Progress::phase("waiting for its WAL to be archived")));
         }
         let manifest = fs::metadata(files.join("data/backup_manifest")).and_then(|found| found.modified());
-        stored.finished_at = manifest.ok().and_then(|time| jiff::Timestamp::try_from(time).ok()).map(Moment);
+        // A file's time lags behind the clock by up to a tick; the end of the backup must not come out too early.
+        let written = manifest.ok().and_then(|time| jiff::Timestamp::try_from(time).ok()).map(Moment);
+        stored.finished_at = written.map(|time| time.plus(TICK));
         stored.bytes = disk::bytes_in(&files);
         // What the tables are called is a comfort for later; a source that is gone by now does not spoil the backup.
         if let Ok(client) = self.cluster.address.connect().await {

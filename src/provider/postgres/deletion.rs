@@ -51,6 +51,10 @@ pub(super) async fn delete(cluster: &Cluster, plan: &Deleted) -> Result<()> {
             )
             .hint("plan it again"));
         }
+        if !engine.get(&plan.id)?.is_completed() {
+            return Err(Error::new(Code::Conflict, format!("backup `{}` is still being made", plan.id))
+                .hint("wait until it is complete"));
+        }
         let copied = cluster
             .records
             .branches()?

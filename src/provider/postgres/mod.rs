@@ -91,12 +91,20 @@ impl Postgres {
 impl Provider for Postgres {
     async fn identity(&self) -> Result<Identity> {
         let address = &self.database.address;
-        let (system_identifier, place) = match &self.cluster {
-            Some(cluster) => (cluster.control().await?.system_identifier, cluster.data.display().to_string()),
+        let place = match &self.cluster {
+            Some(cluster) => cluster.data.display().to_string(),
+            None => format!("port {}", address.port),
+        };
+        let control = match &self.cluster {
+            Some(cluster) => cluster.control().await.ok(),
+            None => None,
+        };
+        let system_identifier = match control {
+            Some(control) => control.system_identifier,
             None => {
                 let client = address.connect().await?;
                 let ask = "select system_identifier from pg_control_system()";
-                (sql::text(&client, ask).await?.unwrap_or_default(), format!("port {}", address.port))
+                sql::text(&client, ask).await?.unwrap_or_default()
             }
         };
         Ok(Identity {

@@ -11,7 +11,7 @@ use super::{
     control::Control,
     disk,
     horizon::{self, Horizon},
-    isolation,
+    isolation, manifest,
     records::{Recovery, Stop},
     wal::{Commit, Lsn},
 };
@@ -53,14 +53,19 @@ pub(super) async fn restore(cluster: &Cluster, request: &RestoreRequest, folder:
     if let Some(asked) = &asked {
         horizon::needed(asked)?;
     }
+    // A damaged backup is only in the way of those who ask for it.
+    let is_sound = |stored: &Stored| {
+        stored.is_completed() && manifest::compare(&engine.files(&stored.id).join("data")).is_ok()
+    };
     let candidates: Vec<Stored> = match asked {
         Some(asked) => vec![asked],
-        None => all.iter().filter(|stored| stored.is_completed()).cloned().collect(),
+        None => all.iter().filter(|stored| is_sound(stored)).cloned().collect(),
     };
     let (Some(oldest), Some(newest)) = (candidates.first(), candidates.last()) else {
-        return Err(Error::new(Code::Refused, format!("`{}` has no complete backup", cluster.name))
+        return Err(Error::new(Code::Refused, format!("`{}` has no usable backup", cluster.name))
             .hint("make one with `backup create`"));
     };
+    let system_identifier = check(cluster, newest, folder).await?;
     let (backup, timeline, stop) = if request.to.at == At::BackupEnd {
         let own = horizon::needed(newest)?.timeline;
         if request.to.timeline.is_some_and(|asked| asked != own) {
@@ -76,7 +81,9 @@ pub(super) async fn restore(cluster: &Cluster, request: &RestoreRequest, folder:
         let backup = choose(&horizon, &candidates, &target).await?;
         (backup, target.timeline, target.stop)
     };
-    let system_identifier = check(cluster, &backup, folder).await?;
+    if backup.id != newest.id {
+        check(cluster, &backup, folder).await?;
+    }
     let archive = horizon::folder(cluster, &all).await?;
     let recovery = Recovery { backup: backup.id, stop, inclusive: request.to.inclusive, timeline, archive };
     Ok(Plan { recovery, system_identifier })
@@ -290,7 +297,7 @@ async fn stands_against(horizon: &Horizon, stored: &Stored, target: &Target) -> 
 async fn check(cluster: &Cluster, backup: &Stored, folder: &Path) -> Result<String> {
     let files = Builtin::of(cluster)?.files(&backup.id);
     let data = files.join("data");
-    super::manifest::compare(&data)?;
+    manifest::compare(&data)?;
     for (oid, to) in isolation::tablespaces(&data)? {
         if !to.starts_with(&files) {
             return Err(isolation::not_mapped(&oid));
