@@ -2,8 +2,8 @@
 //!
 //! - The archive alone is read; the server may be dead.
 //! - What the records say is asked of `pg_waldump`. Its exit code says nothing: it also fails at the end of good WAL.
-//! - The same record can be in two segments: a new timeline starts with a copy of the segment it forked in. What lies
-//!   before the fork counts for the parent alone.
+//! - The same record can be in two segments: a new timeline starts with a copy of the segment it forked in. It counts
+//!   once, for the parent where the parent's own file is there.
 
 mod archive;
 mod dump;

@@ -42,11 +42,6 @@ impl Timeline {
         self.ancestors.last().copied()
     }
 
-    /// Returns where it begins: the start of time, or its fork.
-    pub(super) fn begin(&self) -> Lsn {
-        self.parent().map_or(Lsn(0), |(_, fork)| fork)
-    }
-
     /// Returns the stretches of segments without a hole, oldest first.
     pub(super) fn runs(&self) -> Vec<RangeInclusive<u64>> {
         let mut runs: Vec<RangeInclusive<u64>> = Vec::new();
@@ -147,6 +142,17 @@ impl Archive {
             let there = self.timelines.get(&on).is_some_and(|t| t.segments.contains(&segment));
             (!there).then(|| self.name(on, segment))
         })
+    }
+
+    /// Returns whether a record in a file of `timeline` is to be counted there. When it was written before the
+    /// fork, and the parent's own file of that segment is in the archive, it counts for the parent. Often that file is not, because
+    /// the parent ended before it was full.
+    pub(super) fn counts(&self, timeline: u32, lsn: Lsn) -> bool {
+        let Some((parent, fork)) = self.timelines.get(&timeline).and_then(Timeline::parent) else {
+            return true;
+        };
+        let parent = self.timelines.get(&parent);
+        lsn >= fork || !parent.is_some_and(|p| p.segments.contains(&self.segment_of(lsn)))
     }
 
     /// Returns the timeline whose file of a segment a replay on `timeline` needs: the newest that had begun by then.

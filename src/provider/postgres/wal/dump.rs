@@ -1,6 +1,6 @@
 //! What `pg_waldump` says, record by record.
 
-use super::{Archive, Lsn};
+use super::{Archive, Lsn, Timeline};
 use crate::{
     base::moment::Moment,
     provider::{
@@ -34,7 +34,7 @@ pub(in super::super) struct RestorePoint {
 }
 
 /// What `pg_waldump` says where the archive ends.
-const ENDS: &[&str] = &["could not find a valid record", "could not find file"];
+const ENDS: &[&str] = &["could not find a valid record"];
 
 /// One record.
 pub(super) struct Record<'a> {
@@ -52,8 +52,9 @@ pub(super) struct Record<'a> {
 pub(super) enum Stretch {
     /// Whole segments of one timeline, without a hole.
     Segments(RangeInclusive<u64>),
-    /// From one place up to another, or to the end of what can be read.
-    Places(Lsn, Option<Lsn>),
+    /// From one place up to another. `pg_waldump` waits five seconds for a segment that is not there: the end is never
+    /// left open.
+    Places(Lsn, Lsn),
 }
 
 impl Archive {
@@ -80,8 +81,8 @@ impl Archive {
                 command.args([self.name(timeline, *run.start()), self.name(timeline, *run.end())]);
             }
             Stretch::Places(from, to) => {
-                command.args(["--timeline", &timeline.to_string(), "--start", &from.to_string()]);
-                command.args(to.iter().flat_map(|to| ["--end".to_owned(), to.to_string()]));
+                command.args(["--timeline", &timeline.to_string()]);
+                command.args(["--start", &from.to_string(), "--end", &to.to_string()]);
             }
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -126,19 +127,32 @@ impl Archive {
         }
     }
 
-    /// Returns the last commit on a timeline, from the newest segment backward; after a hole, from what is behind it.
+    /// Returns the last commit that a replay on `timeline` comes to, from its newest segment backward and on to its
+    /// ancestors. After a hole, what is behind it counts too: see [`Archive::first_missing`].
     ///
     /// # Errors
     /// [`Code::Tool`].
     pub(in super::super) async fn last_commit(&self, tools: &Tools, timeline: u32) -> Result<Option<Commit>> {
-        let Some(there) = self.timelines.get(&timeline) else { return Ok(None) };
-        for run in there.runs().into_iter().rev() {
+        let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
+        let mut found = self.last_commit_before(tools, timeline, Lsn(u64::MAX)).await?;
+        for &(ancestor, left) in ancestors.iter().rev() {
+            if found.is_none() {
+                found = self.last_commit_before(tools, ancestor, left).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the last commit in the files of one timeline before `end`.
+    async fn last_commit_before(&self, tools: &Tools, timeline: u32, end: Lsn) -> Result<Option<Commit>> {
+        let runs = self.timelines.get(&timeline).map(Timeline::runs).unwrap_or_default();
+        for run in runs.into_iter().rev() {
             for first in run.clone().rev() {
                 // The record may start in one segment and end in the next, which is why we read on to the end.
                 let stretch = Stretch::Segments(first..=*run.end());
                 let mut found = None;
                 let read = self.read(tools, timeline, &stretch, &["Transaction"], |record| {
-                    found = record.commit().filter(|c| c.lsn >= there.begin()).or(found.take());
+                    found = record.commit().filter(|c| c.lsn < end).or(found.take());
                     true
                 });
                 read.await?;
@@ -150,7 +164,7 @@ impl Archive {
         Ok(None)
     }
 
-    /// Returns the first commit on a timeline at or after `from`.
+    /// Returns the first commit on a timeline at or after `from` and before the next hole.
     ///
     /// # Errors
     /// [`Code::Tool`].
@@ -160,13 +174,12 @@ impl Archive {
         timeline: u32,
         from: Lsn,
     ) -> Result<Option<Commit>> {
-        let there =
-            self.timelines.get(&timeline).is_some_and(|t| t.segments.contains(&self.segment_of(from)));
-        let mut found = None;
-        if !there {
+        let runs = self.timelines.get(&timeline).map(Timeline::runs).unwrap_or_default();
+        let Some(run) = runs.into_iter().find(|run| run.contains(&self.segment_of(from))) else {
             return Ok(None);
-        }
-        let stretch = Stretch::Places(from, None);
+        };
+        let stretch = Stretch::Places(from, self.start_of(run.end() + 1));
+        let mut found = None;
         let read = self.read(tools, timeline, &stretch, &["Transaction"], |record| {
             found = record.commit();
             found.is_none()
@@ -190,7 +203,8 @@ impl Archive {
             for run in there.runs() {
                 let stretch = Stretch::Segments(run);
                 let read = self.read(tools, timeline, &stretch, &["XLOG"], |record| {
-                    if record.desc.strip_prefix("RESTORE_POINT ") == Some(name) && record.lsn >= there.begin()
+                    if record.desc.strip_prefix("RESTORE_POINT ") == Some(name)
+                        && self.counts(timeline, record.lsn)
                     {
                         places.push(record.lsn);
                     }

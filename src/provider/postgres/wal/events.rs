@@ -24,6 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The first version whose commits list what was dropped.
 const VERSION_MIN: u32 = 15;
 
+/// How many bytes before a table was made its schema is looked for.
+const BEFORE: u64 = 1 << 20;
+
 /// A transaction that dropped or may have truncated something.
 struct Suspect {
     timeline: u32,
@@ -37,6 +40,8 @@ struct Reading<'a> {
     names: &'a Names,
     /// Where each relation was locked for the first time: for one made in this archive, where it was made.
     births: BTreeMap<(u32, Oid), (Lsn, Lsn)>,
+    /// What was looked up already.
+    known: BTreeMap<(u32, Oid), Option<Relation>>,
 }
 
 impl Archive {
@@ -53,7 +58,8 @@ impl Archive {
         names: &Names,
     ) -> Result<Vec<Event>> {
         refuse_old(tools).await?;
-        let mut reading = Reading { archive: self, tools, names, births: BTreeMap::new() };
+        let mut reading =
+            Reading { archive: self, tools, names, births: BTreeMap::new(), known: BTreeMap::new() };
         let suspects = reading.suspects().await?;
         let mut events = Vec::new();
         for suspect in suspects.iter().filter(|s| query.holds(s)) {
@@ -111,9 +117,10 @@ impl Reading<'_> {
                 let mut open = Open::default();
                 let stretch = Stretch::Segments(run);
                 let births = &mut self.births;
-                let names = self.names;
+                let (archive, names) = (self.archive, self.names);
                 let read = self.archive.read(self.tools, timeline, &stretch, RMGRS, |record| {
-                    let Some(done) = open.take(record).filter(|d| d.commit.lsn >= there.begin()) else {
+                    let Some(done) = open.take(record).filter(|d| archive.counts(timeline, d.commit.lsn))
+                    else {
                         return true;
                     };
                     for oid in &done.locked {
@@ -132,16 +139,16 @@ impl Reading<'_> {
     }
 
     /// Returns the tables that a transaction dropped.
-    fn dropped(&self, suspect: &Suspect) -> Result<Vec<Option<Relation>>> {
+    fn dropped(&mut self, suspect: &Suspect) -> Result<Vec<Option<Relation>>> {
         let done = &suspect.done;
         let gone = done.locked.iter().filter(|oid| done.dropped.contains(oid) && !done.made(**oid));
         self.tables(suspect, gone.copied())
     }
 
     /// Returns the tables that a transaction truncated.
-    async fn truncated(&self, suspect: &Suspect) -> Result<Vec<Option<Relation>>> {
+    async fn truncated(&mut self, suspect: &Suspect) -> Result<Vec<Option<Relation>>> {
         let done = &suspect.done;
-        let stretch = Stretch::Places(done.first, Some(done.commit.lsn));
+        let stretch = Stretch::Places(done.first, done.commit.lsn);
         let mut records = Vec::new();
         let read = self.archive.read(self.tools, suspect.timeline, &stretch, &[], |record| {
             if done.xids.contains(&record.xid) {
@@ -156,10 +163,21 @@ impl Reading<'_> {
     }
 
     /// Returns those that are tables, by name; of those without a name one, when files went with the transaction.
-    fn tables(&self, suspect: &Suspect, oids: impl Iterator<Item = Oid>) -> Result<Vec<Option<Relation>>> {
+    fn tables(
+        &mut self,
+        suspect: &Suspect,
+        oids: impl Iterator<Item = Oid>,
+    ) -> Result<Vec<Option<Relation>>> {
         let mut tables = Vec::new();
-        for oid in oids.filter(|(database, _)| self.names.covers(*database)) {
-            match self.relation(suspect.timeline, oid)? {
+        for oid in oids {
+            if !self.names.covers(oid.0) {
+                continue;
+            }
+            let who = (suspect.timeline, oid);
+            if !self.known.contains_key(&who) {
+                self.known.insert(who, self.relation(suspect.timeline, oid)?);
+            }
+            match self.known.get(&who).cloned().flatten() {
                 Some(relation) if relation.is_table() => tables.push(Some(relation)),
                 None if suspect.done.removed_files && !tables.contains(&None) => tables.push(None),
                 _ => {}
@@ -184,8 +202,9 @@ impl Reading<'_> {
         let Some((mut relation, schema)) = payload::relation(&bytes, number) else { return Ok(None) };
         relation.schema = self.names.schema(database, schema);
         if relation.schema.is_none() {
-            // The schema is often made just before the table.
-            let start = self.archive.start_of(self.archive.segment_of(first));
+            // The schema is often made just before its first table.
+            let segment = self.archive.start_of(self.archive.segment_of(first));
+            let start = segment.max(Lsn(first.0.saturating_sub(BEFORE)));
             relation.schema = payload::schema(&self.archive.payload(timeline, start, end)?, schema);
         }
         Ok(Some(relation))

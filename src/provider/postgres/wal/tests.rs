@@ -238,3 +238,50 @@ async fn postgres_wal_damage_and_holes_are_said() {
     assert!(read.last_commit(&scratch.tools, 1).await.expect("read").is_some());
     assert!(read.events(&scratch.tools, &ALL, &names).await.is_ok(), "each side of the hole can be read");
 }
+
+#[tokio::test]
+async fn postgres_wal_before_a_fork_belongs_to_the_parent() {
+    let mut scratch = Scratch::start(ARCHIVING).await;
+    scratch.run(&["create table early (n int); create table late (n int)"]).await;
+    let known = names(&scratch).await;
+    archive(&scratch).await;
+    // A restore point alone is not flushed; the commit after it is.
+    scratch.run(&["select pg_create_restore_point('here')", "drop table early"]).await;
+    let client = scratch.connect().await;
+    let lsn = text(&client, "select pg_current_wal_lsn()").await.expect("asked").expect("a place");
+    // The segment that is forked in is archived twice: cut short on the parent, and as the child's first.
+    scratch.begin_a_timeline(ARCHIVING).await;
+    archive(&scratch).await;
+    let read = archive(&scratch).await;
+    let fork = read.timelines[&2].parent().expect("a history");
+    assert!(fork.0 == 1 && fork.1 >= Lsn::parse(&lsn).expect("a place"), "{fork:?}");
+    assert_eq!(read.bounds(2).expect("bounds").0, read.name(2, read.segment_of(fork.1)));
+    let last = read.last_commit(&scratch.tools, 2).await.expect("read").expect("a commit");
+    assert!(last.lsn < fork.1, "nothing happened on it yet: {last:?}");
+    let points = read.restore_points(&scratch.tools, "here").await.expect("read");
+    assert_eq!(points.len(), 1);
+    assert_eq!(points[0].timeline, 2, "the parent's last segment never was full, and never in the archive");
+
+    scratch.run(&["drop table late"]).await;
+    let mut read = archive(&scratch).await;
+    let last = read.last_commit(&scratch.tools, 2).await.expect("read").expect("a commit");
+    assert!(last.lsn > fork.1);
+    let dropped = read.events(&scratch.tools, &ALL, &known).await.expect("events");
+    assert_eq!(words(&dropped), ["drop public.early", "drop public.late"]);
+    let first = read.start_of(*read.timelines[&1].segments.first().expect("a segment"));
+    assert_eq!(read.first_missing(2, first, Some(last.lsn)), None);
+    assert!(
+        read.first_missing(1, first, Some(fork.1)).is_some(),
+        "alone, the parent does not reach the fork"
+    );
+
+    // With the parent's own file in the archive, the same record is in two files, and is one event.
+    let parents = read.name(1, read.segment_of(fork.1));
+    fs::rename(scratch.archive().join(format!("{parents}.partial")), scratch.archive().join(&parents))
+        .expect("renamed");
+    read = Archive::scan(&scratch.archive()).expect("an archive");
+    let dropped = read.events(&scratch.tools, &ALL, &known).await.expect("events");
+    let shown: Vec<_> = dropped.iter().map(|e| (e.table.as_deref(), e.timeline)).collect();
+    assert_eq!(shown, [(Some("public.late"), Some(2)), (Some("public.early"), Some(1))]);
+    assert_eq!(read.restore_points(&scratch.tools, "here").await.expect("read")[0].timeline, 1);
+}
