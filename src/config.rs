@@ -30,6 +30,13 @@ pub struct Config {
     pub targets: BTreeMap<String, Target>,
 }
 
+impl Config {
+    /// Returns a configuration without any target.
+    pub fn empty() -> Self {
+        Self { base: PathBuf::new(), state: PathBuf::new(), file: None, targets: BTreeMap::new() }
+    }
+}
+
 /// One target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {

@@ -63,6 +63,9 @@ pub struct Progress {
     pub total: Option<u64>,
     /// What is counted: `bytes`, `segments`.
     pub unit: &'static str,
+    /// When another look is worth it, where the provider knows.
+    #[serde(skip)]
+    pub again_in: Option<Span>,
 }
 
 impl Progress {
@@ -73,7 +76,7 @@ impl Progress {
 
     /// Returns `done` of `total` bytes.
     pub fn bytes(phase: impl Into<String>, done: u64, total: Option<u64>) -> Self {
-        Self { phase: phase.into(), done: Some(done), total, unit: "bytes" }
+        Self { phase: phase.into(), done: Some(done), total, unit: "bytes", again_in: None }
     }
 }
 

@@ -1,12 +1,244 @@
 //! An embedded, simulated platform.
+//!
+//! A target is a world: a database whose content is a history of statements, with backups, branches and a clock of its
+//! own that runs with the wall clock and is set forward instead of waited for. A world lives in one file under the state
+//! folder and is made, from a world file or the built-in one, when first used.
 
-use super::{Error, Provider, Result, fleet::Opening};
-use std::sync::Arc;
+mod archive;
+mod backups;
+mod branches;
+mod content;
+mod functions;
+mod history;
+mod jobs;
+mod recovery;
+mod security;
+mod sql;
+mod statement;
+mod store;
+#[cfg(test)]
+mod tests;
+mod world;
+mod written;
+
+pub use store::Effect;
+pub use world::SANDBOX;
+
+use super::{
+    Backups, Branches, Code, Error, Provider, Result, Security, Sql,
+    fleet::Opening,
+    model::{Branch, Identity, Job, Key, Observed, Project},
+};
+use crate::base::{clock::Clock, moment::Span, suggest};
+use async_trait::async_trait;
+use serde::Deserialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+use store::Store;
+use world::World;
+
+/// A simulated target, or a branch of one.
+#[derive(Clone)]
+pub struct Sim {
+    target: String,
+    protect: bool,
+    door: Arc<Door>,
+    branch: Option<Branch>,
+}
+
+/// The way to a world, which is made when it is first gone through.
+struct Door {
+    path: PathBuf,
+    text: String,
+    clock: Arc<dyn Clock>,
+    store: Mutex<Option<Arc<Store>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    world: Option<String>,
+}
 
 /// Opens a simulated target.
 ///
 /// # Errors
 /// What its settings or its world file lack.
-pub fn open(_: &Opening<'_>) -> Result<Arc<dyn Provider>> {
-    Err(Error::unsupported("", ""))
+pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
+    Ok(Arc::new(Sim::open(opening)?))
+}
+
+/// Returns the file in which the world of a target lives.
+pub fn world_file(state: &Path, target: &str) -> PathBuf {
+    state.join("worlds").join(format!("{target}.db"))
+}
+
+impl Sim {
+    /// Opens a simulated target; its world is made when first used.
+    ///
+    /// # Errors
+    /// What its settings or its world file lack.
+    pub fn open(opening: &Opening<'_>) -> Result<Self> {
+        let target = opening.target;
+        demand_file_name(&target.name)?;
+        let settings: Settings = target.settings.clone().try_into().map_err(|e: toml::de::Error| {
+            let error = Error::new(
+                Code::Invalid,
+                format!("the settings of target `{}`: {}", target.name, e.message()),
+            );
+            match suggest::hint_for_unknown_field(e.message()) {
+                Some(hint) => error.hint(hint),
+                None => error.hint("`world` is `sandbox` or the path of a world file"),
+            }
+        })?;
+        let text = text(&settings, opening.base)?;
+        let path = world_file(opening.state, &target.name);
+        let door = Door { path, text, clock: Arc::clone(opening.clock), store: Mutex::default() };
+        Ok(Self { target: target.name.clone(), protect: target.protect, door: Arc::new(door), branch: None })
+    }
+
+    /// Returns a target whose world lives in memory only, made now from `world` under the identity `id`.
+    ///
+    /// # Errors
+    /// What the world lacks.
+    pub fn in_memory(target: &str, world: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Store::in_memory(target, world, id, Arc::clone(&clock))?;
+        let store = Mutex::new(Some(Arc::new(store)));
+        let door = Door { path: PathBuf::new(), text: String::new(), clock, store };
+        Ok(Self { target: target.into(), protect: false, door: Arc::new(door), branch: None })
+    }
+
+    /// Returns everything that took effect in the world, oldest first.
+    ///
+    /// # Errors
+    /// Whatever the world's file says.
+    pub fn log(&self) -> Result<Vec<Effect>> {
+        self.store()?.log()
+    }
+
+    fn store(&self) -> Result<Arc<Store>> {
+        let mut open = self.door.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = open.as_ref() {
+            return Ok(Arc::clone(store));
+        }
+        let clock = Arc::clone(&self.door.clock);
+        let store = Arc::new(Store::open(&self.door.path, &self.target, &self.door.text, clock)?);
+        *open = Some(Arc::clone(&store));
+        Ok(store)
+    }
+
+    fn branch(&self, branch: Branch) -> Self {
+        Self { branch: Some(branch), ..self.clone() }
+    }
+
+    fn name(&self) -> String {
+        match &self.branch {
+            Some(branch) => format!("{}/{}", self.target, branch.name),
+            None => self.target.clone(),
+        }
+    }
+}
+
+/// Refuses a target whose name cannot be a file's: its world is kept under it.
+fn demand_file_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+        return Err(Error::new(
+            Code::Invalid,
+            format!("the target name `{name}` cannot be the name of a world's file"),
+        )
+        .hint("use letters, digits, `-` and `_`"));
+    }
+    Ok(())
+}
+
+/// Returns the text of the world that the settings name, tried.
+fn text(settings: &Settings, base: &Path) -> Result<String> {
+    let Some(path) = settings.world.as_deref().filter(|w| *w != "sandbox") else { return Ok(SANDBOX.into()) };
+    let text = fs::read_to_string(base.join(path)).map_err(|why| {
+        Error::new(Code::Invalid, format!("the world file `{path}` cannot be read: {why}"))
+            .hint("`world` is `sandbox` or the path of a world file, relative to `firedrill.toml`")
+    })?;
+    World::read(&text, path)?;
+    Ok(text)
+}
+
+#[async_trait]
+impl Provider for Sim {
+    async fn identity(&self) -> Result<Identity> {
+        let store = self.store()?;
+        let id = match &self.branch {
+            Some(branch) => format!("sim:{}:{}", store.id(), branch.id),
+            None => format!("sim:{}", store.id()),
+        };
+        Ok(Identity { description: format!("{}, simulated, as `{}`", store.title(), self.name()), id })
+    }
+
+    async fn project(&self) -> Result<Project> {
+        let identity = self.identity().await?;
+        Ok(Project {
+            name: self.name(),
+            provider: "sim".into(),
+            status: self.health().await?.status,
+            version: Some(sql::version()),
+            identity: identity.id,
+            protect: self.protect,
+        })
+    }
+
+    async fn find(&self, key: &Key) -> Result<Option<Job>> {
+        let effect = self.store()?.look(|p| p.effect(key))?;
+        effect
+            .map(|e| match e.kind.as_str() {
+                "backup.create" | "restore.branch" | "restore.in_place" => backups::decode(e.answer),
+                _ => Ok(Job { kind: e.kind, id: key.0.clone(), detail: serde_json::Value::Null }),
+            })
+            .transpose()
+    }
+
+    async fn observe(&self, job: &Job) -> Result<Observed> {
+        self.store()?.look(|p| p.observe(job))
+    }
+
+    async fn cancel(&self, job: &Job) -> Result<()> {
+        let act = |p: &store::Present<'_>| Ok(p.give_up(job)?.then(|| job.id.clone().into()));
+        self.store()?.effect_if(None, "job.cancel", &job.id, act).map(drop)
+    }
+
+    async fn pause(&self, clock: &dyn Clock, span: Span) {
+        // A world whose clock cannot be set forward is waited for.
+        let passed = self.store().and_then(|store| store.pass(span));
+        if passed.is_err() {
+            clock.sleep(span).await;
+        }
+    }
+
+    fn backups(&self) -> Result<&dyn Backups> {
+        self.demand_target("a branch has no backups of its own", "delete it and restore into a new branch")?;
+        Ok(self)
+    }
+
+    fn branches(&self) -> Result<&dyn Branches> {
+        self.demand_target("a branch has no branches", "make another branch of the target")?;
+        Ok(self)
+    }
+
+    fn sql(&self) -> Result<&dyn Sql> {
+        Ok(self)
+    }
+
+    fn security(&self) -> Result<&dyn Security> {
+        Ok(self)
+    }
+}
+
+impl Sim {
+    fn demand_target(&self, reason: &str, nearest: &str) -> Result<()> {
+        match &self.branch {
+            None => Ok(()),
+            Some(branch) => Err(Error::unsupported(format!("{reason}: `{}`", branch.name), nearest)),
+        }
+    }
 }

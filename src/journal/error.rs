@@ -1,0 +1,189 @@
+//! Why the journal could not do what was asked.
+
+use super::{Illegal, Mode, Status};
+use crate::base::moment::Moment;
+use serde::{Deserialize, Serialize};
+use std::{fmt, path::PathBuf};
+
+/// A process that holds something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its number on its machine.
+    pub pid: u32,
+    /// Its machine.
+    pub host: String,
+}
+
+impl Holder {
+    /// Returns the process that asks.
+    pub fn this_process() -> Holder {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Holder { pid: std::process::id(), host }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} on {}", self.pid, self.host)
+    }
+}
+
+/// What went wrong. Except after [`Error::Failed`] nothing was written.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The state folder takes no files, or no more of them.
+    #[error("`{}` cannot be written: {why}", .path.display())]
+    NotWritable {
+        /// The folder, or the file in it.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The journal was written by a later version of this program.
+    #[error("`{}` has schema version {found}, and this firedrill knows versions up to {known}", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest known one.
+        known: u32,
+    },
+    /// The journal cannot be read.
+    #[error("`{}` cannot be read: {why}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite or the system says.
+        why: String,
+    },
+    /// There is no such run.
+    #[error("there is no run `{given}`")]
+    NoSuchRun {
+        /// As it was asked for.
+        given: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// More than one run begins so.
+    #[error("`{given}` is the beginning of {} runs", .candidates.len())]
+    Ambiguous {
+        /// As it was asked for.
+        given: String,
+        /// The runs it could be, newest first.
+        candidates: Vec<String>,
+    },
+    /// Another process moves this run.
+    #[error("the run `{run}` is held by {holder} since {since}")]
+    Held {
+        /// The run.
+        run: String,
+        /// Who holds it.
+        holder: Holder,
+        /// Since when.
+        since: Moment,
+    },
+    /// Another process moves this run and has not yet said who it is.
+    #[error("the run `{run}` is being taken by another process at this moment")]
+    Taken {
+        /// The run.
+        run: String,
+    },
+    /// Another run uses this target, and one of the two needs it for itself.
+    #[error("`{name}` is in use by the run `{run}` ({mode}, {holder}, since {since})")]
+    Leased {
+        /// The identity that is leased.
+        target: String,
+        /// The name by which the other run knows it.
+        name: String,
+        /// The other run.
+        run: String,
+        /// How it uses the target.
+        mode: Mode,
+        /// The process that moves it.
+        holder: Holder,
+        /// Since when.
+        since: Moment,
+    },
+    /// What is kept of a run is not what was written.
+    #[error("the run `{run}` is broken at record {seq}: {what}")]
+    Broken {
+        /// The run.
+        run: String,
+        /// The first record that is not right, from 1.
+        seq: u64,
+        /// In what way.
+        what: String,
+    },
+    /// Too short to tell records apart, or no hash at all.
+    #[error("`{given}` is not the head of a run")]
+    NotAHead {
+        /// As it was given.
+        given: String,
+    },
+    /// Only a run that has ended can be removed.
+    #[error("the run `{run}` has not ended: it is {status}")]
+    NotEnded {
+        /// The run.
+        run: String,
+        /// Where it stands.
+        status: Status,
+    },
+    /// A record that makes no sense where the run stands.
+    #[error("the record cannot be added to the run `{run}`: {why}")]
+    Illegal {
+        /// The run.
+        run: String,
+        /// Why.
+        why: Illegal,
+    },
+    /// A write failed. What is on disk is known again once the run has been taken anew.
+    #[error("the journal of the run `{run}` could not be written: {why}")]
+    Failed {
+        /// The run.
+        run: String,
+        /// What SQLite says.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Returns what to do now.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NotWritable { .. } => {
+                "choose another folder with `--state` or `FIREDRILL_STATE`; nothing was done".into()
+            }
+            Error::Newer { .. } => {
+                "use the newer firedrill, or another folder with `--state`; nothing was changed".into()
+            }
+            Error::Unreadable { .. } => {
+                "look at the file and the disk under it; a copy of the folder made while no run was moving can be put back".into()
+            }
+            Error::NoSuchRun { hint, .. } => hint.clone(),
+            Error::Ambiguous { candidates, .. } => format!("write more of it: {}", quoted(candidates)),
+            Error::Held { run, .. } | Error::Taken { run } => {
+                format!("wait for that process, or stop it and then `firedrill resume {run}`")
+            }
+            Error::Leased { run, .. } => format!("wait for it, or look with `firedrill runs show {run}`"),
+            Error::Broken { run, .. } => format!(
+                "do not resume it; `firedrill runs show {run}` shows what is there, and a new run does not need it"
+            ),
+            Error::NotAHead { .. } => {
+                "give at least 16 hex digits, as printed at the end of a run and in its report".into()
+            }
+            Error::NotEnded { run, .. } => {
+                format!("`firedrill resume {run}` brings it to its end, `firedrill runs abandon {run}` gives it up")
+            }
+            Error::Illegal { .. } => return None,
+            Error::Failed { run, .. } => {
+                format!("make room or mend the disk, then `firedrill resume {run}`: it finds out what took effect")
+            }
+        })
+    }
+}
+
+/// Returns names in back-quotes with commas between them.
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,264 @@
+//! The file: how it is opened, what is in it, and how an older one becomes a newer one.
+//!
+//! Nothing but SQLite may open `journal.db` in a process that has it open: closing any other handle drops SQLite's
+//! own locks on it (POSIX locks belong to the process, not to the handle).
+
+use super::Error;
+use crate::base::file::sync_folder;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long a write waits for the writes of other processes; each of theirs takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Each step from one schema version to the next. Steps are added, never changed.
+const MIGRATIONS: &[&str] = &["
+    create table runs (
+        ord    integer primary key,       -- in the order in which they were made
+        id     text not null unique,
+        status text not null,             -- folded from the records, kept for lists
+        reason text
+    ) strict;
+    create table sources (
+        run  integer not null references runs (ord),
+        ord  integer not null,
+        path text not null,
+        text text not null,
+        primary key (run, ord)
+    ) strict, without rowid;
+    create table records (
+        run   integer not null references runs (ord),
+        seq   integer not null,
+        at    text not null,
+        calls integer not null,           -- calls made up to here: a list need not count them
+        body  text not null,
+        hash  text not null,
+        primary key (run, seq)
+    ) strict, without rowid;
+    create table tombstones (             -- runs that were removed
+        run       text primary key,
+        runbook   text not null,
+        status    text not null,
+        records   integer not null,
+        head      text not null,
+        pruned_at text not null
+    ) strict, without rowid;
+    create table leases (
+        target text not null,
+        run    text not null,
+        name   text not null,
+        mode   text not null,
+        pid    integer not null,
+        host   text not null,
+        since  text not null,
+        primary key (target, run)
+    ) strict, without rowid;
+"];
+
+/// Returns where the journal of a state folder lies.
+pub(super) fn file(state: &Path) -> PathBuf {
+    state.join("journal.db")
+}
+
+/// Returns the folder of the locks.
+pub(super) fn runs(state: &Path) -> PathBuf {
+    state.join("runs")
+}
+
+/// Opens the journal of a state folder, making whatever is missing.
+///
+/// # Errors
+/// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
+pub(super) fn make(state: &Path) -> Result<Connection, Error> {
+    let refused = |why: io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
+    let folder = runs(state);
+    let is_new = !folder.exists();
+    fs::create_dir_all(&folder).map_err(refused)?;
+    if is_new {
+        let parent = state.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_folder(parent).and_then(|()| sync_folder(state)).map_err(refused)?;
+    }
+    // Two processes that both turn the write-ahead log on meet an SQLITE_BUSY that no timeout waits for.
+    let turn = File::open(&folder).map_err(refused)?;
+    turn.lock().map_err(refused)?;
+    let (mut db, _) = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    settle(&db).map_err(|e| trouble(state, &e))?;
+    migrate(&mut db, state, MIGRATIONS)?;
+    Ok(db)
+}
+
+/// Opens a journal that is there. Nothing is made or written, unless its schema is an older one.
+///
+/// # Errors
+/// As [`make`].
+pub(super) fn open(state: &Path) -> Result<Connection, Error> {
+    let (db, version) = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if version < newest(MIGRATIONS) {
+        // Or one that another process is making at this moment.
+        return make(state);
+    }
+    settle(&db).map_err(|e| trouble(state, &e))?;
+    Ok(db)
+}
+
+/// Opens the file and says which schema version it has, which is none that this program does not know.
+fn connect(state: &Path, flags: OpenFlags) -> Result<(Connection, u32), Error> {
+    let at = |e: rusqlite::Error| trouble(state, &e);
+    let db = Connection::open_with_flags(file(state), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(at)?;
+    db.busy_timeout(PATIENCE).map_err(at)?;
+    let (found, known) = (version(&db).map_err(at)?, newest(MIGRATIONS));
+    if found > known {
+        return Err(Error::Newer { path: file(state), found, known });
+    }
+    Ok((db, found))
+}
+
+fn version(db: &Connection) -> rusqlite::Result<u32> {
+    db.query_row("pragma user_version", [], |row| row.get(0))
+}
+
+fn newest(steps: &[&str]) -> u32 {
+    u32::try_from(steps.len()).unwrap_or(u32::MAX)
+}
+
+/// Sets what makes a commit durable.
+fn settle(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", "full")?;
+    // On macOS a plain fsync leaves the data in the drive's cache; elsewhere this changes nothing.
+    db.pragma_update(None, "fullfsync", true)?;
+    db.pragma_update(None, "foreign_keys", true)
+}
+
+/// Leaves syncing to the system: for a journal that nobody needs after a power cut.
+pub(super) fn never_sync(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "synchronous", "off")
+}
+
+/// Brings the schema up to the last of `steps`, each in a transaction of its own.
+fn migrate(db: &mut Connection, state: &Path, steps: &[&str]) -> Result<(), Error> {
+    let at = |e: rusqlite::Error| trouble(state, &e);
+    loop {
+        let step = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
+        let found = version(&step).map_err(at)?;
+        if found > newest(steps) {
+            return Err(Error::Newer { path: file(state), found, known: newest(steps) });
+        }
+        let Some(sql) = steps.get(found as usize) else { return Ok(()) };
+        step.execute_batch(sql).map_err(at)?;
+        step.pragma_update(None, "user_version", found + 1).map_err(at)?;
+        step.commit().map_err(at)?;
+    }
+}
+
+/// Returns the error for what SQLite says about a state folder.
+pub(super) fn trouble(state: &Path, error: &rusqlite::Error) -> Error {
+    let why = describe(error);
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::DiskFull | ErrorCode::PermissionDenied,
+        ) => Error::NotWritable { path: state.into(), why },
+        _ => Error::Unreadable { path: file(state), why },
+    }
+}
+
+/// Returns what SQLite says, with the words of the trade for what matters.
+pub(super) fn describe(error: &rusqlite::Error) -> String {
+    let said = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full (SQLITE_FULL)",
+        Some(ErrorCode::ReadOnly) => "it is read-only (SQLITE_READONLY)",
+        Some(ErrorCode::SystemIoFailure) => "the disk does not do what it is told (SQLITE_IOERR)",
+        Some(ErrorCode::DatabaseBusy) => "another process kept it busy for too long (SQLITE_BUSY)",
+        Some(ErrorCode::NotADatabase) => "it is not a database (SQLITE_NOTADB)",
+        Some(ErrorCode::DatabaseCorrupt) => "it is damaged (SQLITE_CORRUPT)",
+        _ => return error.to_string(),
+    };
+    match error {
+        rusqlite::Error::SqliteFailure(_, Some(detail)) => format!("{said}: {detail}"),
+        _ => said.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_syncs_every_commit() {
+        let state = tempfile::tempdir().expect("a folder");
+        let db = make(state.path()).expect("made");
+        let ask = |pragma: &str| -> String {
+            db.query_row(&format!("select cast((select * from pragma_{pragma}) as text)"), [], |row| {
+                row.get(0)
+            })
+            .expect(pragma)
+        };
+        assert_eq!((ask("journal_mode"), ask("synchronous")), ("wal".into(), "2".into()));
+    }
+
+    #[test]
+    fn a_newer_journal_is_refused_and_left_alone() {
+        let state = tempfile::tempdir().expect("a folder");
+        drop(make(state.path()).expect("made"));
+        let known = newest(MIGRATIONS);
+        let db = Connection::open(file(state.path())).expect("opens");
+        db.pragma_update(None, "user_version", known + 1).expect("set");
+        drop(db);
+        let before = fs::read(file(state.path())).expect("reads");
+        for refused in [make(state.path()), open(state.path())] {
+            let path = file(state.path());
+            assert_eq!(refused.err(), Some(Error::Newer { path, found: known + 1, known }));
+        }
+        assert_eq!(fs::read(file(state.path())).expect("reads"), before);
+    }
+
+    #[test]
+    fn an_older_journal_is_brought_up_step_by_step_and_keeps_what_is_in_it() {
+        let steps = &["create table a (x)", "alter table a add column y default 7", "create table c (z)"];
+        let state = tempfile::tempdir().expect("a folder");
+        let mut db = Connection::open(file(state.path())).expect("opens");
+        migrate(&mut db, state.path(), &steps[..1]).expect("version 1");
+        db.execute("insert into a values (1)", []).expect("a row");
+        for _ in 0..2 {
+            migrate(&mut db, state.path(), steps).expect("version 3");
+            let row: (i64, i64) =
+                db.query_row("select x, y from a", [], |r| Ok((r.get(0)?, r.get(1)?))).expect("is there");
+            assert_eq!((row, version(&db)), ((1, 7), Ok(3)));
+        }
+        let older = migrate(&mut db, state.path(), &steps[..2]);
+        assert_eq!(older, Err(Error::Newer { path: file(state.path()), found: 3, known: 2 }));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before_it() {
+        let state = tempfile::tempdir().expect("a folder");
+        let mut db = Connection::open(file(state.path())).expect("opens");
+        let steps = &["create table a (x)", "create table b (x); create table a (x)"];
+        assert!(matches!(migrate(&mut db, state.path(), steps), Err(Error::Unreadable { .. })));
+        assert_eq!(version(&db), Ok(1));
+        assert!(db.prepare("select * from b").is_err(), "half of a step was kept");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let state = tempfile::tempdir().expect("a folder");
+        fs::write(file(state.path()), "notes about the journal, ".repeat(400)).expect("written");
+        let error = open(state.path()).expect_err("refused");
+        assert!(matches!(&error, Error::Unreadable { why, .. } if why.contains("SQLITE_NOTADB")), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_is_named() {
+        let place = tempfile::tempdir().expect("a folder");
+        let state = place.path().join("file").join("state");
+        fs::write(place.path().join("file"), "").expect("written");
+        let error = make(&state).expect_err("refused");
+        assert!(matches!(&error, Error::NotWritable { path, .. } if *path == state), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--state")));
+    }
+}

@@ -1,0 +1,301 @@
+//! The journal of a state folder: making runs, finding them, looking at them.
+
+use super::{
+    Entry, Error, Holder, NewRun, Record, Run, Source, Status, Summary, Tombstone, Verified,
+    chain::{self, Chain},
+    lock,
+    rows::{self, Glance, Ord},
+    schema,
+};
+use crate::base::{clock::Clock, suggest};
+use rusqlite::{Connection, OptionalExtension as _};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tempfile::TempDir;
+
+/// What a summary says of a run whose process is gone.
+const GONE: &str = "the process that ran it is gone";
+
+/// The journal of one state folder.
+pub struct Journal {
+    pub(super) state: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    db: Mutex<Connection>,
+    scratch: Option<TempDir>,
+}
+
+impl Journal {
+    /// Opens the journal of a state folder, making both where they are missing.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
+    pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Journal, Error> {
+        Ok(Journal { state: state.into(), clock, db: Mutex::new(schema::make(state)?), scratch: None })
+    }
+
+    /// Opens the journal of a state folder for those who only look; nothing where there is none.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn peek(state: &Path, clock: Arc<dyn Clock>) -> Result<Option<Journal>, Error> {
+        if !schema::file(state).exists() {
+            return Ok(None);
+        }
+        let db = Mutex::new(schema::open(state)?);
+        Ok(Some(Journal { state: state.into(), clock, db, scratch: None }))
+    }
+
+    /// Makes a journal in a folder of its own that goes with it. It keeps what another does, and syncs nothing:
+    /// for rehearsals, where thousands of runs are killed in thought only.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn scratch(clock: Arc<dyn Clock>) -> Result<Journal, Error> {
+        let folder = tempfile::tempdir()
+            .map_err(|e| Error::NotWritable { path: std::env::temp_dir(), why: e.to_string() })?;
+        let state = folder.path().to_owned();
+        let db = schema::make(&state)?;
+        Ok(Journal { state, clock, db: Mutex::new(db), scratch: Some(folder) })
+    }
+
+    /// Makes a new run and holds it. Its first record is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Leased`], [`Error::NotWritable`], [`Error::Unreadable`], [`Error::Illegal`]. There is no such run then.
+    pub fn create(&self, new: &NewRun) -> Result<Run, Error> {
+        let id = new_id(&self.state)?;
+        let now = self.clock.now();
+        let lock = lock::take(&self.state, &id, now)?;
+        // A lease of a run that does not come to be gives way like that of any other that nobody holds.
+        self.lease(&new.leases, &id, &Holder::this_process())?;
+        let started = Record::Started {
+            runbook: new.runbook.clone(),
+            title: new.title.clone(),
+            digest: chain::digest(&new.sources),
+            params: new.params.clone(),
+            version: new.version.clone(),
+            git: new.git.clone(),
+        };
+        let mut chain = Chain::of(&id);
+        let first = chain.add(started, now)?;
+        let mut db = self.connect()?;
+        let ord =
+            rows::insert_run(&mut db, new, &id, &first).map_err(|e| schema::trouble(&self.state, &e))?;
+        Ok(Run::hold(db, ord, chain, self.clock.clone(), lock))
+    }
+
+    /// Returns the full id for `last` or the beginning of an id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Ambiguous`].
+    pub fn resolve(&self, given: &str) -> Result<String, Error> {
+        let ids = self.read(rows::ids)?;
+        let wanted = given.trim().to_ascii_lowercase();
+        let mut found: Vec<String> = match wanted.as_str() {
+            "last" => ids.iter().take(1).cloned().collect(),
+            "" => Vec::new(),
+            prefix => ids.iter().filter(|id| id.starts_with(prefix)).cloned().collect(),
+        };
+        match found.len() {
+            0 => Err(self.tombstone(&wanted)?.map_or_else(|| no_such_run(given, &ids), |s| pruned(&s))),
+            1 => Ok(found.remove(0)),
+            _ => Err(Error::Ambiguous { given: given.into(), candidates: found }),
+        }
+    }
+
+    /// Takes a run, so that no other process can move it, and checks every record of it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::Taken`], [`Error::Broken`].
+    pub fn take(&self, id: &str) -> Result<Run, Error> {
+        let id = self.known(id)?;
+        let lock = lock::take(&self.state, &id, self.clock.now())?;
+        let db = self.connect()?;
+        let (ord, chain) = self.examine(&db, &id, |_| {})?;
+        Ok(Run::hold(db, ord, chain, self.clock.clone(), lock))
+    }
+
+    /// Returns every run, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`], [`Error::Broken`].
+    pub fn runs(&self) -> Result<Vec<Summary>, Error> {
+        self.glances(None)?.into_iter().map(|glance| self.settled(glance)).collect()
+    }
+
+    /// Returns a run at a glance.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Unreadable`], [`Error::Broken`].
+    pub fn summary(&self, id: &str) -> Result<Summary, Error> {
+        self.glances(Some(id))?.pop().map_or_else(|| Err(no_such_run(id, &[])), |glance| self.settled(glance))
+    }
+
+    /// Returns every record of a run that is on disk, in order.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Unreadable`], [`Error::Broken`].
+    pub fn records(&self, id: &str) -> Result<Vec<Entry>, Error> {
+        let id = self.known(id)?;
+        let rows = self.read(|db| {
+            let mut all = Vec::new();
+            rows::each(db, rows::ord(db, &id)?, |row| all.push(row)).map(|()| all)
+        })?;
+        rows.iter().map(|row| chain::entry(&id, row)).collect()
+    }
+
+    /// Returns the texts that a run is made of, in the order in which they were given.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Unreadable`].
+    pub fn sources(&self, id: &str) -> Result<Vec<Source>, Error> {
+        let id = self.known(id)?;
+        self.read(|db| rows::sources(db, rows::ord(db, &id)?))
+    }
+
+    /// Checks that a run is what was written: no record changed, missing or moved, and where a head is known that
+    /// it is still there. A run may have gone on since that head was printed.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] with the first record that is not right, [`Error::NoSuchRun`], [`Error::NotAHead`].
+    pub fn verify(&self, id: &str, head: Option<&str>) -> Result<Verified, Error> {
+        let id = self.known(id)?;
+        let mut seen = head.map(|head| chain::is_head("", head)).transpose()?.is_none();
+        let db = self.db();
+        let (_, chain) = self.examine(&db, &id, |hash| {
+            seen = seen || head.is_some_and(|head| chain::is_head(hash, head) == Ok(true));
+        })?;
+        if !seen {
+            let what = "the records that led to the known head are missing";
+            return Err(chain.tail.broken(chain.tail.seq + 1, what));
+        }
+        Ok(Verified { records: chain.tail.seq, head: chain.tail.hash })
+    }
+
+    /// Follows a run's chain and checks what is kept beside it, in one view of the store.
+    fn examine(&self, db: &Connection, id: &str, mut seen: impl FnMut(&str)) -> Result<(Ord, Chain), Error> {
+        let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
+        let view = db.unchecked_transaction().map_err(at)?;
+        let ord = rows::ord(&view, id).optional().map_err(at)?.ok_or_else(|| no_such_run(id, &[]))?;
+        let mut chain = Chain::of(id);
+        let mut wrong = Ok(());
+        rows::each(&view, ord, |row| {
+            if wrong.is_ok() {
+                wrong = chain.follow(&row);
+                seen(&row.hash);
+            }
+        })
+        .map_err(at)?;
+        wrong?;
+        let (status, sources) =
+            (rows::status(&view, ord).map_err(at)?, rows::sources(&view, ord).map_err(at)?);
+        chain.agree(&sources, &status)?;
+        Ok((ord, chain))
+    }
+
+    /// Returns the id, if there is such a run.
+    fn known(&self, id: &str) -> Result<String, Error> {
+        let found = self.read(|db| rows::ord(db, id).optional())?;
+        found.map(|_| id.to_owned()).ok_or_else(|| no_such_run(id, &[]))
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        let db = schema::open(&self.state)?;
+        if self.scratch.is_some() {
+            schema::never_sync(&db).map_err(|e| schema::trouble(&self.state, &e))?;
+        }
+        Ok(db)
+    }
+
+    pub(super) fn db(&self) -> MutexGuard<'_, Connection> {
+        // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        read(&self.db()).map_err(|e| schema::trouble(&self.state, &e))
+    }
+
+    fn glances(&self, id: Option<&str>) -> Result<Vec<Glance>, Error> {
+        self.read(|db| rows::glances(db, id))
+    }
+
+    /// Returns a summary that does not say `running` of a run which nobody moves.
+    fn settled(&self, glance: Glance) -> Result<Summary, Error> {
+        let dead = |g: &Glance| g.status == Status::Running.as_str() && !lock::is_taken(&self.state, &g.id);
+        if !dead(&glance) {
+            return summary(glance);
+        }
+        // It may have ended between the look at the store and the look at the lock: look again.
+        let mut again = self.glances(Some(&glance.id))?.pop().unwrap_or(glance);
+        if dead(&again) {
+            again.status = Status::Interrupted.as_str().into();
+            again.reason = Some(GONE.into());
+        }
+        summary(again)
+    }
+}
+
+/// Returns the summary of what was read.
+fn summary(glance: Glance) -> Result<Summary, Error> {
+    let Glance { id, status, reason, first, last } = glance;
+    let calls = last.calls;
+    let (first, last) = (chain::entry(&id, &first)?, chain::entry(&id, &last)?);
+    let broken = |what: &str| Error::Broken { run: id.clone(), seq: 1, what: what.into() };
+    let Record::Started { runbook, title, params, version, .. } = first.record else {
+        return Err(broken("it does not start the run"));
+    };
+    let status =
+        serde_json::from_value(status.into()).map_err(|_| broken("the status kept beside it is none"))?;
+    let (finished_at, error, left_behind) = match last.record {
+        Record::Finished { error, left_behind, .. } => (Some(last.at), error, left_behind),
+        _ => (None, None, Vec::new()),
+    };
+    let (started_at, last_at) = (first.at, last.at);
+    Ok(Summary {
+        id,
+        runbook,
+        title,
+        status,
+        reason,
+        error,
+        started_at,
+        finished_at,
+        last_at,
+        calls,
+        left_behind,
+        params,
+        version,
+    })
+}
+
+/// Returns a fresh id: 8 lower-case base32 characters for which there is no lock file.
+fn new_id(state: &Path) -> Result<String, Error> {
+    loop {
+        let mut bytes = [0; 5];
+        getrandom::fill(&mut bytes)
+            .map_err(|e| Error::NotWritable { path: state.into(), why: format!("no random numbers: {e}") })?;
+        let id = data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase();
+        if !schema::runs(state).join(format!("{id}.lock")).exists() {
+            return Ok(id);
+        }
+    }
+}
+
+fn pruned(stone: &Tombstone) -> Error {
+    let Tombstone { run, status, pruned_at, .. } = stone;
+    Error::NoSuchRun {
+        given: run.clone(),
+        hint: format!("it ended as {status} and was pruned at {pruned_at}"),
+    }
+}
+
+fn no_such_run(given: &str, ids: &[String]) -> Error {
+    let hint = suggest::nearest(given, ids.iter().map(String::as_str)).map_or_else(
+        || "`firedrill runs list` shows what there is".into(),
+        |id| format!("did you mean `{id}`?"),
+    );
+    Error::NoSuchRun { given: given.into(), hint }
+}

@@ -1,0 +1,135 @@
+//! `branch`: list, get, create, delete.
+
+use super::{
+    BRANCH_FIELDS, TARGET, TEMPORARY,
+    args::Args,
+    backup::{made_under_key, restore_to},
+    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
+};
+use crate::{
+    base::value,
+    provider::{
+        Code, Error, Result,
+        model::{At, Branch, RecoveryPoint},
+    },
+};
+use serde_json::{Value, json};
+
+const NAME: Param =
+    Param { name: "branch", kind: Kind::Branch, slot: Slot::Positional, help: "the branch, or its name" };
+
+/// The operations of `branch`.
+pub const OPS: &[Op] = &[
+    Op {
+        namespace: "branch",
+        name: "list",
+        summary: "List the branches of a target, oldest first",
+        params: &[TARGET],
+        returns: Returns::List(BRANCH_FIELDS),
+        effect: Effect::Read,
+        needs: None,
+        recovery: Recovery::Read,
+        examples: &[r#"branch::list("sandbox")"#],
+        perform: |cx, args| Box::pin(list(cx, args)),
+    },
+    Op {
+        namespace: "branch",
+        name: "get",
+        summary: "Show one branch",
+        params: &[TARGET, NAME],
+        returns: Returns::One(BRANCH_FIELDS),
+        effect: Effect::Read,
+        needs: None,
+        recovery: Recovery::Read,
+        examples: &[
+            r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::get("sandbox", made)"#,
+        ],
+        perform: |cx, args| Box::pin(get(cx, args)),
+    },
+    Op {
+        namespace: "branch",
+        name: "create",
+        summary: "Make an isolated copy of a target as it is now, or was at a given point",
+        params: &[
+            TARGET,
+            Param { name: "into", kind: Kind::Text, slot: Slot::Named, help: "the name of the new branch" },
+            Param {
+                name: "to",
+                kind: Kind::Point,
+                slot: Slot::Optional("the latest that can be restored"),
+                help: "the point to copy: one of `time`, `xid`, `lsn`, `name`",
+            },
+            TEMPORARY,
+        ],
+        returns: Returns::One(BRANCH_FIELDS),
+        effect: Effect::Create,
+        needs: None,
+        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        examples: &[r#"branch::create("sandbox", #{ into: "look", temporary: true })"#],
+        perform: |cx, args| Box::pin(create(cx, args)),
+    },
+    Op {
+        namespace: "branch",
+        name: "delete",
+        summary: "Stop a branch and remove everything of it",
+        params: &[TARGET, NAME],
+        returns: Returns::One(&[
+            field("name", "text", "the branch"),
+            field("id", "text", "its id"),
+            field("target", "text", "the target it was of"),
+        ]),
+        effect: Effect::Destroy,
+        needs: None,
+        recovery: Recovery::Probe(|_, _| Box::pin(async { Ok(Probed::NotDone) })),
+        examples: &[
+            r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::delete("sandbox", made)"#,
+        ],
+        perform: |cx, args| Box::pin(delete(cx, args)),
+    },
+];
+
+async fn list(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let target = cx.place(args.get("target")).await?;
+    Ok(target.branches()?.list().await?.iter().map(Branch::handle).collect())
+}
+
+async fn get(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    Ok(existing(cx, args).await?.handle())
+}
+
+async fn create(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let latest = RecoveryPoint { at: At::Latest, inclusive: true, timeline: None };
+    restore_to(cx, args, None, args.point("to").unwrap_or(latest)).await
+}
+
+/// Finds out which branch it is, writes that down, and only then removes it: a resume removes that one and no later
+/// one of its name.
+async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let gone = if let Some(recorded) = cx.accepted.clone() {
+        recorded
+    } else {
+        let branch = existing(cx, args).await?;
+        let gone = json!({ "name": branch.name, "id": branch.id, "target": branch.target });
+        cx.accept(&gone).await?;
+        gone
+    };
+    let target = cx.place(args.get("target")).await?;
+    target
+        .branches()?
+        .delete(gone["name"].as_str().unwrap_or_default(), gone["id"].as_str().unwrap_or_default())
+        .await?;
+    Ok(gone)
+}
+
+/// Returns the branch that the arguments name, which a handle names for ever and a name only for now.
+async fn existing(cx: &Context<'_>, args: &Args) -> Result<Branch> {
+    let target = cx.place(args.get("target")).await?;
+    let handle = value::inside(args.get("branch"), value::BRANCH);
+    let name = handle.map_or(args.text("branch"), |h| h["name"].as_str().unwrap_or_default());
+    let branch = target.branches()?.get(name).await?;
+    match handle.and_then(|h| h["id"].as_str()) {
+        Some(id) if id != branch.id => Err(Error::new(Code::NotFound, format!("branch `{name}` is gone"))
+            .hint(format!("a later branch has its name: it was made {}", branch.created_at))),
+        _ => Ok(branch),
+    }
+}

@@ -1,0 +1,193 @@
+//! What can be asked: every operation there is, as one list of plain values.
+//!
+//! From this list come the script binding, the commands, completion, the reference, the check of rights and what
+//! happens at resume. A namespace is a file; an operation is one value and one function in it.
+
+pub mod args;
+pub mod backup;
+pub mod branch;
+pub mod db;
+pub mod pitr;
+pub mod project;
+pub mod reference;
+pub mod security;
+pub mod spec;
+
+use spec::{Field, Kind, Op, Param, Slot, field};
+
+/// Every operation, by namespace, in the order of the reference.
+pub const ALL: &[&[Op]] =
+    &[backup::OPS, pitr::OPS, branch::OPS, db::OPS, security::OPS, security::policies::OPS, project::OPS];
+
+/// Returns every operation.
+pub fn all() -> impl Iterator<Item = &'static Op> + Clone {
+    ALL.iter().flat_map(|namespace| namespace.iter())
+}
+
+/// Returns the operation that scripts call `path`.
+pub fn find(path: &str) -> Option<&'static Op> {
+    all().find(|op| op.path() == path)
+}
+
+const TARGET: Param = Param {
+    name: "target",
+    kind: Kind::Target,
+    slot: Slot::Positional,
+    help: "the target, or a branch of one",
+};
+
+const BACKUP: Param =
+    Param { name: "backup", kind: Kind::Backup, slot: Slot::Positional, help: "the backup, or its id" };
+
+const INTO: Param = Param {
+    name: "into",
+    kind: Kind::Text,
+    slot: Slot::Optional("in place: the target itself is overwritten"),
+    help: "the name of a new, isolated branch to restore into",
+};
+
+const TEMPORARY: Param = Param {
+    name: "temporary",
+    kind: Kind::Bool,
+    slot: Slot::Optional("false"),
+    help: "the run owns the branch and removes it at its end",
+};
+
+const BACKUP_FIELDS: &[Field] = &[
+    field("id", "text", "what names it in every call"),
+    field("label", "text", "what its maker called it"),
+    field("status", "text", "`completed`, `running` or `failed`"),
+    field("started_at", "moment", "when it was begun"),
+    field("finished_at", "moment", "when it was complete: the earliest moment it restores to"),
+    field("bytes", "int", "its size in bytes"),
+    field("method", "text", "how it was made"),
+    field("restorable", "list", "what it restores to: `branch`, `in_place`"),
+    field("target", "text", "the target it is of"),
+    field("key", "text", "the key of the call that made it"),
+];
+
+const BRANCH_FIELDS: &[Field] = &[
+    field("name", "text", "what names it under its target"),
+    field("status", "text", "`ready`, `preparing`, `failed` or `stopped`"),
+    field("target", "text", "the target it is of"),
+    field("created_at", "moment", "when it was asked for"),
+    field("reached", "moment", "the last transaction that is in it, where that is known"),
+    field("backup", "text", "the backup it was made from"),
+    field("timeline", "int", "its timeline"),
+    field("host", "text", "how to connect: a socket folder or an address"),
+    field("port", "int", "the port"),
+    field("temporary", "bool", "whether the run that made it removes it"),
+    field("run", "text", "the run that made it"),
+    field("id", "text", "unique for ever, unlike the name"),
+    field("key", "text", "the key of the call that made it"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::spec::{Effect, Recovery};
+    use std::collections::BTreeSet;
+
+    /// The words that Rhai keeps for itself; `rhai.md` calls them traps: a field of that name does not parse.
+    const RESERVED: &[&str] = &[
+        "spawn",
+        "with",
+        "match",
+        "sync",
+        "go",
+        "async",
+        "await",
+        "goto",
+        "use",
+        "is",
+        "new",
+        "var",
+        "static",
+        "shared",
+        "case",
+        "default",
+        "public",
+        "protected",
+        "package",
+        "module",
+        "super",
+        "thread",
+        "yield",
+        "void",
+        "null",
+        "nil",
+        "let",
+        "const",
+        "if",
+        "else",
+        "for",
+        "while",
+        "loop",
+        "do",
+        "until",
+        "in",
+        "fn",
+        "private",
+        "import",
+        "export",
+        "as",
+        "return",
+        "throw",
+        "try",
+        "catch",
+        "break",
+        "continue",
+        "switch",
+        "global",
+        "this",
+        "true",
+        "false",
+        "eval",
+        "print",
+        "debug",
+        "type_of",
+        "call",
+        "curry",
+        "is_shared",
+        "is_def_fn",
+        "is_def_var",
+        "Fn",
+    ];
+
+    #[test]
+    fn names_are_unique() {
+        let paths: BTreeSet<_> = all().map(Op::path).collect();
+        assert_eq!(paths.len(), all().count());
+    }
+
+    #[test]
+    fn no_name_is_reserved_in_the_script_language() {
+        for op in all() {
+            let params = op.params.iter().map(|p| p.name);
+            let names = op.words().chain(params).chain(op.returns.fields().iter().map(|f| f.name));
+            for name in names {
+                assert!(!RESERVED.contains(&name), "{}: `{name}` is reserved", op.path());
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_reads_may_be_done_again_unasked() {
+        for op in all() {
+            let reads = matches!(op.recovery, Recovery::Read);
+            assert_eq!(reads, op.effect == Effect::Read, "{}", op.path());
+        }
+    }
+
+    #[test]
+    fn every_operation_is_described() {
+        for op in all() {
+            assert!(!op.summary.is_empty() && !op.summary.ends_with('.'), "{}", op.path());
+            assert!(!op.examples.is_empty(), "{} has no example", op.path());
+            assert!(op.params.iter().all(|p| !p.help.is_empty() && !p.help.ends_with('.')), "{}", op.path());
+            let first_option =
+                op.params.iter().position(|p| p.slot != Slot::Positional).unwrap_or(op.params.len());
+            assert!(op.params[first_option..].iter().all(|p| p.slot != Slot::Positional), "{}", op.path());
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `backup::pitr`: restore, window, find, mark.
+
+use super::{
+    BRANCH_FIELDS, INTO, TARGET, TEMPORARY,
+    args::Args,
+    backup::{made_under_key, restore_need, restore_to},
+    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
+};
+use crate::provider::{
+    Code, Error, Result,
+    model::{Event, EventQuery},
+};
+use serde_json::{Value, json};
+
+const MARK_NAME: Param =
+    Param { name: "name", kind: Kind::Text, slot: Slot::Positional, help: "what to call the restore point" };
+
+/// The operations of `backup::pitr`.
+pub const OPS: &[Op] = &[
+    Op {
+        namespace: "backup::pitr",
+        name: "restore",
+        summary: "Restore to a moment, a transaction, a place in the WAL or a restore point, in place or into a new branch",
+        params: &[
+            TARGET,
+            Param {
+                name: "to",
+                kind: Kind::Point,
+                slot: Slot::Named,
+                help: "where to stop: one of `time`, `xid`, `lsn`, `name`; `inclusive: false` stops just before it",
+            },
+            Param {
+                name: "backup",
+                kind: Kind::Backup,
+                slot: Slot::Optional("the newest that is old enough"),
+                help: "the backup to start from",
+            },
+            INTO,
+            TEMPORARY,
+        ],
+        returns: Returns::One(BRANCH_FIELDS),
+        effect: Effect::Destroy,
+        needs: Some(restore_need),
+        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        examples: &[
+            r#"backup::pitr::restore("sandbox", #{ to: #{ time: now() - "10m" }, into: "then", temporary: true })"#,
+        ],
+        perform: |cx, args| Box::pin(restore(cx, args)),
+    },
+    Op {
+        namespace: "backup::pitr",
+        name: "window",
+        summary: "Show which moments can really be restored",
+        params: &[TARGET],
+        returns: Returns::One(&[
+            field("earliest", "moment", "the earliest restorable moment"),
+            field("latest", "moment", "the latest restorable moment: the last commit that is archived"),
+            field("latest_lsn", "text", "its place in the WAL"),
+            field("gaps", "list", "stretches in between that cannot be restored, one sentence each"),
+            field("backups", "list", "every backup, whether it is usable, and why not"),
+            field("timelines", "list", "the timelines in the archive"),
+            field("warnings", "list", "what keeps the window from growing, one sentence each"),
+        ]),
+        effect: Effect::Read,
+        needs: None,
+        recovery: Recovery::Read,
+        examples: &[r#"backup::pitr::window("sandbox")"#],
+        perform: |cx, args| Box::pin(window(cx, args)),
+    },
+    Op {
+        namespace: "backup::pitr",
+        name: "find",
+        summary: "Find when a table was dropped or truncated, newest first",
+        params: &[
+            TARGET,
+            Param {
+                name: "table",
+                kind: Kind::Text,
+                slot: Slot::Optional("every table"),
+                help: "the table, as `name` or `schema.name`",
+            },
+            Param {
+                name: "event",
+                kind: Kind::Choice(&["drop", "truncate"]),
+                slot: Slot::Optional("both"),
+                help: "what happened to it",
+            },
+            Param {
+                name: "after",
+                kind: Kind::Moment,
+                slot: Slot::Optional("the oldest"),
+                help: "nothing before this",
+            },
+            Param {
+                name: "before",
+                kind: Kind::Moment,
+                slot: Slot::Optional("the newest"),
+                help: "nothing later than this",
+            },
+        ],
+        returns: Returns::List(&[
+            field("event", "text", "`drop` or `truncate`"),
+            field("table", "text", "the table, as `schema.name` where the name is known"),
+            field("time", "moment", "when the transaction committed"),
+            field("xid", "text", "the transaction"),
+            field("lsn", "text", "the place of its commit in the WAL"),
+            field("timeline", "int", "the timeline it is on"),
+            field("restore_to", "map", "the recovery point just before it, for `backup::pitr::restore`"),
+        ]),
+        effect: Effect::Read,
+        needs: None,
+        recovery: Recovery::Read,
+        examples: &[r#"backup::pitr::find("sandbox", #{ event: "drop" })"#],
+        perform: |cx, args| Box::pin(find(cx, args)),
+    },
+    Op {
+        namespace: "backup::pitr",
+        name: "mark",
+        summary: "Make a named restore point",
+        params: &[TARGET, MARK_NAME],
+        returns: Returns::One(&[
+            field("name", "text", "its name"),
+            field("lsn", "text", "its place in the WAL"),
+            field("time", "moment", "when it was made"),
+        ]),
+        effect: Effect::Create,
+        needs: None,
+        recovery: Recovery::Probe(|cx, args| Box::pin(find_mark(cx, args))),
+        examples: &[r#"backup::pitr::mark("sandbox", "before-deploy")"#],
+        perform: |cx, args| Box::pin(mark(cx, args)),
+    },
+];
+
+async fn restore(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let to = args.point("to").ok_or_else(|| Error::new(Code::Invalid, "no recovery point was given"))?;
+    restore_to(cx, args, args.maybe_text("backup"), to).await
+}
+
+async fn window(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let target = cx.place(args.get("target")).await?;
+    Ok(json!(target.backups()?.window().await?))
+}
+
+async fn find(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let target = cx.place(args.get("target")).await?;
+    let query = EventQuery {
+        table: args.maybe_text("table"),
+        event: args.maybe_text("event"),
+        since: args.moment("after"),
+        until: args.moment("before"),
+    };
+    Ok(target.backups()?.events(&query).await?.iter().map(with_restore_point).collect())
+}
+
+/// Adds the recovery point that undoes an event, so that no script has to know what makes it exact: the transaction,
+/// not its time, which others may share.
+fn with_restore_point(event: &Event) -> Value {
+    let mut fields = json!(event);
+    let mut point = json!({ "xid": event.xid, "inclusive": false });
+    if let Some(timeline) = event.timeline {
+        point["timeline"] = timeline.into();
+    }
+    fields["restore_to"] = point;
+    fields
+}
+
+async fn mark(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let target = cx.place(args.get("target")).await?;
+    Ok(json!(target.backups()?.mark(args.text("name"), cx.key).await?))
+}
+
+async fn find_mark(cx: &Context<'_>, args: &Args) -> Result<Probed> {
+    let target = cx.place(args.get("target")).await?;
+    let found = target.backups()?.find_mark(args.text("name"), cx.key).await?;
+    Ok(found.map_or(Probed::NotDone, |mark| Probed::Done(json!(mark))))
+}

@@ -1,0 +1,372 @@
+//! What an operation is: its words, its arguments, its effect, and what to do with it after a crash.
+
+use super::args::Args;
+use crate::{
+    base::{moment::Span, value},
+    provider::{
+        Accept, Code, Error, Fleet, Provider, Result,
+        fleet::Place,
+        model::{Job, Key, Observed, Progress},
+    },
+};
+use serde_json::Value;
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+/// One operation: everything that anybody needs to know about it.
+pub struct Op {
+    /// Where it lives: `backup`, `backup::pitr`.
+    pub namespace: &'static str,
+    /// Its own name: `restore`.
+    pub name: &'static str,
+    /// What it does, imperative, without a full stop.
+    pub summary: &'static str,
+    /// Its parameters: the positional ones first, in order, then the options.
+    pub params: &'static [Param],
+    /// What it gives back.
+    pub returns: Returns,
+    /// The worst it can do.
+    pub effect: Effect,
+    /// What it needs to be allowed, where that depends on the arguments; otherwise its namespace and effect.
+    pub needs: Option<fn(&Args) -> Need>,
+    /// What to do with a call that was begun and not ended.
+    pub recovery: Recovery,
+    /// Script lines that run on the sandbox.
+    pub examples: &'static [&'static str],
+    /// Does it.
+    pub perform: Perform,
+}
+
+/// A future that an operation's function returns.
+pub type Performing<'a> = Pin<Box<dyn Future<Output = Result<Value>> + Send + 'a>>;
+/// The function of an operation.
+pub type Perform = for<'a> fn(&'a Context<'a>, &'a Args) -> Performing<'a>;
+/// A future that a probe returns.
+pub type Probing<'a> = Pin<Box<dyn Future<Output = Result<Probed>> + Send + 'a>>;
+/// Looks in the world for what a call's key would have made.
+pub type Probe = for<'a> fn(&'a Context<'a>, &'a Args) -> Probing<'a>;
+
+/// What an operation does to the world, from harmless to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Looks.
+    Read,
+    /// Makes something new.
+    Create,
+    /// Changes something that is there.
+    Change,
+    /// Removes or overwrites something.
+    Destroy,
+}
+
+impl Effect {
+    /// Returns the word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Effect::Read => "read",
+            Effect::Create => "create",
+            Effect::Change => "change",
+            Effect::Destroy => "destroy",
+        }
+    }
+}
+
+/// A right: `backup.create`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Need {
+    /// The first segment of a namespace.
+    pub area: String,
+    /// The effect.
+    pub effect: Effect,
+}
+
+impl Need {
+    /// Returns the right to `effect` in the namespace whose first segment is `area`.
+    pub fn new(area: &str, effect: Effect) -> Self {
+        Self { area: area.into(), effect }
+    }
+
+    /// Reads `backup.create`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (area, effect) = text.split_once('.')?;
+        let effect = [Effect::Read, Effect::Create, Effect::Change, Effect::Destroy]
+            .into_iter()
+            .find(|e| e.as_str() == effect)?;
+        Some(Self::new(area, effect))
+    }
+
+    /// Returns whether holding this right allows `other`: the same, or a read in the same area.
+    pub fn covers(&self, other: &Need) -> bool {
+        self.area == other.area && (self.effect == other.effect || other.effect == Effect::Read)
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.area, self.effect.as_str())
+    }
+}
+
+/// One parameter.
+pub struct Param {
+    /// Its name; never a reserved word of the script language.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Whether it is given by its place, and must be.
+    pub slot: Slot,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// How a parameter is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// By its place in the call; must be given.
+    Positional,
+    /// In the options; must be given.
+    Named,
+    /// In the options; may be left out. The text says what then.
+    Optional(&'static str),
+}
+
+/// What a parameter takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A target or a branch, by handle or as `target` or `target/branch`.
+    Target,
+    /// A backup, by handle or id.
+    Backup,
+    /// A branch, by handle or name.
+    Branch,
+    /// Text.
+    Text,
+    /// A whole number.
+    Int,
+    /// True or false.
+    Bool,
+    /// A length of time: `"45m"`.
+    Duration,
+    /// An instant, RFC 3339 with a zone.
+    Moment,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// Where to recover to: `#{time: …}`, `#{xid: …}`, `#{lsn: …}` or `#{name: …}`.
+    Point,
+}
+
+/// What an operation gives back.
+pub enum Returns {
+    /// One object.
+    One(&'static [Field]),
+    /// A list of objects.
+    List(&'static [Field]),
+    /// The rows of a query: a list of objects whose fields the query decides.
+    Rows,
+}
+
+impl Returns {
+    /// Returns the fields, in the order in which people read them.
+    pub fn fields(&self) -> &'static [Field] {
+        match self {
+            Returns::One(fields) | Returns::List(fields) => fields,
+            Returns::Rows => &[],
+        }
+    }
+}
+
+/// One field of a result.
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type, for people: `text`, `int`, `moment`.
+    pub kind: &'static str,
+    /// One line for people; units where there are any.
+    pub help: &'static str,
+}
+
+/// Returns a field. A short name keeps lists of fields readable.
+pub const fn field(name: &'static str, kind: &'static str, help: &'static str) -> Field {
+    Field { name, kind, help }
+}
+
+/// What to do with a call that was begun and whose end was never recorded.
+pub enum Recovery {
+    /// It only looks: do it again.
+    Read,
+    /// Ask the world for what its key would have made.
+    Probe(Probe),
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Probed {
+    /// It was done, and this is its value.
+    Done(Value),
+    /// It was accepted and goes on; this is what to wait for.
+    Accepted(Value),
+    /// Nothing happened.
+    NotDone,
+}
+
+/// Whoever runs an operation, as the operation sees it.
+pub trait Host: Accept {
+    /// Hears how far the operation is.
+    fn progress(&self, progress: &Progress);
+    /// Hears in which order the columns of a query's rows came.
+    fn columns(&self, _columns: &[String]) {}
+}
+
+/// What an operation works with.
+pub struct Context<'a> {
+    /// The targets.
+    pub fleet: &'a Fleet,
+    /// The call's identity in the world.
+    pub key: &'a Key,
+    /// The run, when there is one.
+    pub run: Option<&'a str>,
+    /// What the world accepted before a crash, as it was recorded.
+    pub accepted: Option<Value>,
+    /// Whoever runs this.
+    pub host: &'a dyn Host,
+}
+
+impl Context<'_> {
+    /// Returns the target or branch that a parameter names, opened.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`], also when a branch of that name is there and is another one.
+    pub async fn place(&self, given: &Value) -> Result<Arc<dyn Provider>> {
+        let place = place_of(given)?;
+        if let Some(id) = value::inside(given, value::BRANCH).and_then(|b| b["id"].as_str()) {
+            let name = place.branch.as_deref().unwrap_or_default();
+            let there = self.fleet.target(&place.target)?.branches()?.get(name).await?;
+            if there.id != id {
+                return Err(Error::new(Code::NotFound, format!("branch `{place}` is gone"))
+                    .hint(format!("a later branch has its name: it was made {}", there.created_at)));
+            }
+        }
+        self.fleet.place(&place).await
+    }
+
+    /// Returns the job of this call: the one that was recorded before a crash, else the one that `ask` now gets
+    /// accepted, recorded before anything waits for it.
+    ///
+    /// # Errors
+    /// What `ask` says, or [`Code::Internal`] when the record holds something else.
+    pub async fn job(&self, ask: impl Future<Output = Result<Job>>) -> Result<Job> {
+        if let Some(recorded) = self.accepted.clone() {
+            return serde_json::from_value(recorded).map_err(|e| {
+                Error::new(Code::Internal, format!("the journal holds no job where one belongs: {e}"))
+            });
+        }
+        let job = ask.await?;
+        self.accept(&job).await?;
+        Ok(job)
+    }
+
+    /// Waits for a job. When the time is up the job is given up and what it made is removed.
+    ///
+    /// # Errors
+    /// What the job failed with, or [`Code::Timeout`].
+    pub async fn follow(&self, provider: &dyn Provider, job: &Job, timeout: Span) -> Result<Value> {
+        let clock = self.fleet.clock();
+        let deadline = clock.now().plus(timeout);
+        let mut backoff = Span::millis(20);
+        loop {
+            let progress = match provider.observe(job).await? {
+                Observed::Done(value) => return Ok(value),
+                Observed::Running(progress) => progress,
+            };
+            self.host.progress(&progress);
+            if clock.now() >= deadline {
+                provider.cancel(job).await?;
+                return Err(Error::new(
+                    Code::Timeout,
+                    format!("the {} was not done within {timeout}", job.kind),
+                )
+                .hint("give it more with `timeout:`; what it had made has been removed"));
+            }
+            provider.pause(clock.as_ref(), progress.again_in.unwrap_or(backoff)).await;
+            backoff = Span::millis(500).min(Span(backoff.0.saturating_mul(2)));
+        }
+    }
+
+    /// Writes down what the world accepted.
+    ///
+    /// # Errors
+    /// Whatever writing it down says.
+    pub async fn accept(&self, what: &impl serde::Serialize) -> Result<()> {
+        let what = serde_json::to_value(what).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+        self.host.accepted(what).await
+    }
+}
+
+/// Returns the place that a value of [`Kind::Target`] names.
+///
+/// # Errors
+/// [`Code::Invalid`].
+pub fn place_of(given: &Value) -> Result<Place> {
+    match (value::untag(given), given) {
+        (Some((value::TARGET, Value::String(name))), _) => Ok(Place { target: name.clone(), branch: None }),
+        (Some((value::BRANCH, branch)), _) => match (branch["target"].as_str(), branch["name"].as_str()) {
+            (Some(target), Some(name)) => Ok(Place { target: target.into(), branch: Some(name.into()) }),
+            _ => Err(Error::new(Code::Invalid, "a branch handle without its target or name")),
+        },
+        (None, Value::String(text)) => Ok(Place::parse(text)),
+        _ => Err(Error::new(Code::Invalid, "neither a target nor a branch")),
+    }
+}
+
+impl Op {
+    /// Returns the name that scripts use: `backup::pitr::restore`.
+    pub fn path(&self) -> String {
+        format!("{}::{}", self.namespace, self.name)
+    }
+
+    /// Returns the words of the command line: `backup`, `pitr`, `restore`.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        self.namespace.split("::").chain([self.name])
+    }
+
+    /// Returns the first segment of the namespace, which is what rights are named after.
+    pub fn area(&self) -> &'static str {
+        self.namespace.split("::").next().unwrap_or(self.namespace)
+    }
+
+    /// Returns the right that a call with these arguments needs.
+    pub fn need(&self, args: &Args) -> Need {
+        self.needs.map_or_else(|| Need::new(self.area(), self.effect), |needs| needs(args))
+    }
+
+    /// Returns the worst right that any call could need.
+    pub fn worst_need(&self) -> Need {
+        Need::new(self.area(), self.effect)
+    }
+
+    /// Returns the positional parameters.
+    pub fn positional(&self) -> impl Iterator<Item = &'static Param> {
+        self.params.iter().filter(|p| p.slot == Slot::Positional)
+    }
+
+    /// Returns the options, `timeout` included.
+    pub fn options(&self) -> impl Iterator<Item = &'static Param> {
+        self.params.iter().filter(|p| p.slot != Slot::Positional).chain([&TIMEOUT])
+    }
+
+    /// Returns the call as a person would write it: `backup::get(target, backup)`.
+    pub fn signature(&self) -> String {
+        let mut args: Vec<_> = self.positional().map(|p| p.name.to_owned()).collect();
+        if self.options().count() > 0 {
+            args.push("#{…}".into());
+        }
+        format!("{}({})", self.path(), args.join(", "))
+    }
+}
+
+/// The option that every operation takes.
+pub static TIMEOUT: Param = Param {
+    name: "timeout",
+    kind: Kind::Duration,
+    slot: Slot::Optional("1h, and 30s for what only looks"),
+    help: "how long it may take",
+};

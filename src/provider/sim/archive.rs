@@ -1,0 +1,193 @@
+//! What is kept for restores: backups and restore points, as rows of the world's file.
+
+use super::{
+    history::lsn_text,
+    store::{Present, broken, micros, moment},
+    world::PastBackup,
+};
+use crate::{
+    base::suggest,
+    provider::{
+        Code, Error, Result,
+        model::{Backup, Key, Mark, Restorable},
+    },
+};
+use rusqlite::{OptionalExtension as _, Row, params};
+
+/// A backup: a place on a line, and what it must look like there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Saved {
+    /// What names it.
+    pub(super) id: String,
+    /// What its maker called it.
+    pub(super) label: Option<String>,
+    /// The line it is of.
+    pub(super) line: i64,
+    /// The place up to which it goes.
+    pub(super) stop: i64,
+    /// The digest of its rows; of nothing while it is being made.
+    pub(super) digest: String,
+    /// Its size.
+    pub(super) bytes: i64,
+    /// `completed` or `running`.
+    pub(super) status: String,
+    /// When it was begun, in microseconds since 1970.
+    pub(super) started_at: i64,
+    /// When it was complete.
+    pub(super) finished_at: Option<i64>,
+    /// The key of the call that made it.
+    pub(super) key: Option<String>,
+}
+
+/// A restore point.
+pub(super) struct Marked {
+    /// The line it is on.
+    pub(super) line: i64,
+    /// Its place.
+    pub(super) lsn: i64,
+    /// The key of the call that made it.
+    pub(super) key: Option<String>,
+    /// The same for others.
+    pub(super) mark: Mark,
+}
+
+impl Saved {
+    /// Returns the backup as others see it.
+    pub(super) fn shown(&self, target: &str) -> Backup {
+        Backup {
+            id: self.id.clone(),
+            target: target.into(),
+            label: self.label.clone(),
+            method: "simulated".into(),
+            status: self.status.clone(),
+            started_at: moment(self.started_at),
+            finished_at: self.finished_at.map(moment),
+            bytes: self.bytes.unsigned_abs(),
+            restorable: vec![Restorable::Branch, Restorable::InPlace],
+            key: self.key.clone().map(Key),
+        }
+    }
+}
+
+const SAVED: &str =
+    "select id, label, line, stop, digest, bytes, status, started_at, finished_at, key from backups";
+
+fn read_saved(row: &Row<'_>) -> rusqlite::Result<Saved> {
+    Ok(Saved {
+        id: row.get(0)?,
+        label: row.get(1)?,
+        line: row.get(2)?,
+        stop: row.get(3)?,
+        digest: row.get(4)?,
+        bytes: row.get(5)?,
+        status: row.get(6)?,
+        started_at: row.get(7)?,
+        finished_at: row.get(8)?,
+        key: row.get(9)?,
+    })
+}
+
+impl Present<'_> {
+    /// Returns every backup, oldest first.
+    pub(super) fn saved(&self) -> Result<Vec<Saved>> {
+        self.rows(&format!("{SAVED} order by started_at, id"), [], read_saved)
+    }
+
+    /// Returns one backup.
+    pub(super) fn one_saved(&self, id: &str) -> Result<Saved> {
+        let all = self.saved()?;
+        let names: Vec<&str> = all.iter().map(|b| b.id.as_str()).collect();
+        all.iter().find(|b| b.id == id).cloned().ok_or_else(|| {
+            Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.target))
+                .hint(suggest::hint(id, names))
+        })
+    }
+
+    /// Writes a backup down, new or changed.
+    pub(super) fn save(&self, b: &Saved) -> Result<()> {
+        let sql = "insert or replace into backups values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let values = params![
+            b.id,
+            b.label,
+            b.line,
+            b.stop,
+            b.digest,
+            b.bytes,
+            b.status,
+            b.started_at,
+            b.finished_at,
+            b.key
+        ];
+        self.conn.execute(sql, values).map(drop).map_err(|e| broken(&e))
+    }
+
+    /// Completes a backup that is being made, as of `at`.
+    pub(super) fn complete(&self, mut backup: Saved, at: i64) -> Result<Saved> {
+        backup.stop = self.place_at(backup.line, at, true)?;
+        let content = self.content_at(backup.line, backup.stop)?;
+        backup.digest = content.digest()?;
+        backup.bytes = i64::try_from(content.bytes()?).unwrap_or(i64::MAX);
+        backup.status = "completed".into();
+        backup.finished_at = Some(at);
+        self.save(&backup)?;
+        Ok(backup)
+    }
+
+    /// Adds a backup that was there before the world was made.
+    pub(super) fn add_past_backup(&self, line: i64, past: &PastBackup<'_>) -> Result<()> {
+        let finished = micros(past.finished);
+        let backup = Saved {
+            id: past.id.into(),
+            label: past.label.map(Into::into),
+            line,
+            stop: 0,
+            digest: String::new(),
+            bytes: 0,
+            status: "running".into(),
+            started_at: finished - span_micros(self.world.backup_duration()),
+            finished_at: None,
+            key: None,
+        };
+        let mut backup = self.complete(backup, finished)?;
+        if past.damaged {
+            backup.digest = "damaged".into();
+            self.save(&backup)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a backup through and returns what is wrong with it.
+    pub(super) fn damage(&self, backup: &Saved) -> Result<Option<String>> {
+        let found = self.content_at(backup.line, backup.stop)?.digest()?;
+        Ok((found != backup.digest).then(|| "its rows do not have the checksum that was written down".into()))
+    }
+
+    /// Makes a restore point.
+    pub(super) fn add_mark(&self, name: &str, line: i64, at: i64, key: Option<&Key>) -> Result<Mark> {
+        let (lsn, _) = self.advance(name.len())?;
+        let sql = "insert into marks values (?1, ?2, ?3, ?4, ?5)";
+        self.conn.execute(sql, params![name, line, lsn, at, key.map(|k| &k.0)]).map_err(|e| broken(&e))?;
+        Ok(Mark { name: name.into(), lsn: lsn_text(lsn), time: moment(at) })
+    }
+
+    /// Returns a restore point.
+    pub(super) fn mark(&self, name: &str) -> Result<Option<Marked>> {
+        let sql = "select line, lsn, at, key from marks where name = ?1";
+        let read = |row: &Row<'_>| {
+            let lsn = row.get(1)?;
+            let mark = Mark { name: name.into(), lsn: lsn_text(lsn), time: moment(row.get(2)?) };
+            Ok(Marked { line: row.get(0)?, lsn, key: row.get(3)?, mark })
+        };
+        self.conn.query_row(sql, [name], read).optional().map_err(|e| broken(&e))
+    }
+
+    /// Returns the names of the restore points.
+    pub(super) fn mark_names(&self) -> Result<Vec<String>> {
+        self.rows("select name from marks order by lsn", [], |row| row.get(0))
+    }
+}
+
+/// Returns a span in microseconds.
+pub(super) fn span_micros(span: crate::base::moment::Span) -> i64 {
+    i64::try_from(span.0.as_micros()).unwrap_or(i64::MAX)
+}

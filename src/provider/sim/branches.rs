@@ -1,0 +1,165 @@
+//! Branches of a simulated target.
+
+use super::{
+    Sim,
+    recovery::Plan,
+    store::{Present, broken, micros, moment},
+};
+use crate::{
+    base::suggest,
+    provider::{
+        Branches, Code, Error, Provider, Result,
+        model::{Branch, Key},
+    },
+};
+use async_trait::async_trait;
+use rusqlite::{Row, params};
+use std::sync::Arc;
+
+/// What is asked of a new branch.
+pub(super) struct Asked<'a> {
+    /// Its name.
+    pub(super) name: &'a str,
+    /// The key of the call.
+    pub(super) key: &'a Key,
+    /// Whether the run removes it.
+    pub(super) temporary: bool,
+    /// The run.
+    pub(super) run: Option<&'a str>,
+}
+
+/// A branch and the line it is on.
+pub(super) struct Grown {
+    /// The line.
+    pub(super) line: i64,
+    /// The branch as others see it.
+    pub(super) branch: Branch,
+}
+
+#[async_trait]
+impl Branches for Sim {
+    async fn list(&self) -> Result<Vec<Branch>> {
+        self.store()?.look(|p| Ok(p.grown()?.into_iter().map(|g| g.branch).collect()))
+    }
+
+    async fn get(&self, name: &str) -> Result<Branch> {
+        self.store()?.look(|p| p.branch_named(name))
+    }
+
+    async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
+        let branch = self.store()?.look(|p| p.branch_named(name))?;
+        Ok(Arc::new(self.branch(branch)))
+    }
+
+    async fn delete(&self, name: &str, id: &str) -> Result<()> {
+        let store = self.store()?;
+        let line = store.effect_if(None, "branch.delete", name, |p| {
+            let Some(grown) = p.grown()?.into_iter().find(|g| g.branch.id == id) else { return Ok(None) };
+            p.give_up_making(id)?;
+            p.remove("branches", id)?;
+            Ok(Some(grown.line.into()))
+        })?;
+        if let Some(line) = line.and_then(|line| line.as_i64()) {
+            store.forget_content(line);
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what cannot name a branch.
+pub(super) fn demand_name(name: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let fits = (1..=40).contains(&name.len()) && name.chars().all(allowed);
+    if fits && name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Invalid, format!("`{name}` cannot name a branch"))
+        .hint("use 1 to 40 of `a-z`, `0-9`, `-` and `_`, beginning with a letter or digit"))
+}
+
+impl Present<'_> {
+    /// Returns every branch, oldest first.
+    pub(super) fn grown(&self) -> Result<Vec<Grown>> {
+        let sql = "select b.id, b.name, b.line, b.status, b.created_at, b.backup, b.reached, b.temporary, b.run, b.key,
+                   l.number from branches b join lines l on l.id = b.line order by b.created_at, b.id";
+        let read = |row: &Row<'_>| {
+            Ok(Grown {
+                line: row.get(2)?,
+                branch: Branch {
+                    id: row.get(0)?,
+                    name: row.get(1)?,
+                    target: self.target.into(),
+                    status: row.get(3)?,
+                    created_at: moment(row.get(4)?),
+                    backup: row.get(5)?,
+                    reached: row.get::<_, Option<i64>>(6)?.map(moment),
+                    temporary: row.get(7)?,
+                    run: row.get(8)?,
+                    key: row.get::<_, Option<String>>(9)?.map(Key),
+                    timeline: row.get(10)?,
+                    host: None,
+                    port: None,
+                },
+            })
+        };
+        self.rows(sql, [], read)
+    }
+
+    fn branch_named(&self, name: &str) -> Result<Branch> {
+        let all = self.grown()?;
+        let names: Vec<String> = all.iter().map(|g| g.branch.name.clone()).collect();
+        all.into_iter().map(|g| g.branch).find(|b| b.name == name).ok_or_else(|| {
+            Error::new(Code::NotFound, format!("`{}` has no branch `{name}`", self.target))
+                .hint(suggest::hint(name, names.iter().map(String::as_str)))
+        })
+    }
+
+    /// Refuses a name that a branch has.
+    pub(super) fn demand_free(&self, name: &str) -> Result<()> {
+        match self.grown()?.into_iter().find(|g| g.branch.name == name) {
+            None => Ok(()),
+            Some(g) => Err(Error::new(
+                Code::Conflict,
+                format!("`{}` has a branch `{name}` since `{}`", self.target, g.branch.created_at),
+            )
+            .hint("choose another name, or delete that branch")),
+        }
+    }
+
+    /// Adds a branch that is being prepared and returns its id.
+    pub(super) fn add_branch(&self, asked: &Asked<'_>, plan: &Plan) -> Result<String> {
+        let id = format!("branch-{}", asked.key);
+        let line =
+            self.begin_line(Some(&id), plan.line.number + 1, Some((plan.line.id, plan.cut)), self.now)?;
+        let sql = "insert into branches values (?1, ?2, ?3, 'preparing', ?4, ?5, ?6, ?7, ?8, ?9)";
+        let reached = plan.reached.map(micros);
+        let values = params![
+            id,
+            asked.name,
+            line,
+            self.now,
+            plan.backup.id,
+            reached,
+            asked.temporary,
+            asked.run,
+            asked.key.0
+        ];
+        self.conn.execute(sql, values).map_err(|e| broken(&e))?;
+        Ok(id)
+    }
+
+    /// Makes a branch ready and returns it.
+    pub(super) fn ready_branch(&self, id: &str) -> Result<Branch> {
+        self.conn
+            .execute("update branches set status = 'ready' where id = ?1", [id])
+            .map_err(|e| broken(&e))?;
+        Ok(self.demand_branch(id)?.branch)
+    }
+
+    /// Returns a branch by its id.
+    pub(super) fn demand_branch(&self, id: &str) -> Result<Grown> {
+        self.grown()?.into_iter().find(|g| g.branch.id == id).ok_or_else(|| {
+            Error::new(Code::NotFound, format!("the branch `{id}` of `{}` is gone", self.target))
+        })
+    }
+}

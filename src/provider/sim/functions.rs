@@ -1,0 +1,145 @@
+//! The functions whose answer SQLite takes from the machine, taken from the history instead.
+//!
+//! A statement is run again whenever its database is materialised, in another process, years later. So time is the
+//! statement's own, chance is drawn from its transaction id, and what depends on the connection is refused.
+
+use jiff::Timestamp;
+use rusqlite::{
+    Connection, Error, Result,
+    functions::{Context, FunctionFlags},
+    params_from_iter,
+    types::Value,
+};
+use sha2::{Digest as _, Sha256};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+};
+
+/// When a statement runs and under which number: all it may know of the world outside its database.
+#[derive(Debug, Default)]
+pub(super) struct Scene {
+    /// Microseconds since 1970.
+    at: AtomicI64,
+    xid: AtomicI64,
+    draws: AtomicU64,
+}
+
+impl Scene {
+    /// Says when the next statement runs (microseconds since 1970), and its number.
+    pub(super) fn set(&self, at: i64, xid: i64) {
+        self.at.store(at, Relaxed);
+        self.xid.store(xid, Relaxed);
+        self.draws.store(0, Relaxed);
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_microsecond(self.at.load(Relaxed)).unwrap_or_default()
+    }
+
+    /// Returns the next 32 bytes of this statement's own chance.
+    fn draw(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.xid.load(Relaxed).to_be_bytes());
+        hash.update(self.draws.fetch_add(1, Relaxed).to_be_bytes());
+        hash.finalize().into()
+    }
+}
+
+/// SQLite's functions of time, and how many arguments they take; -1 is any number.
+const TIMES: &[(&str, i32)] = &[
+    ("date", -1),
+    ("time", -1),
+    ("datetime", -1),
+    ("julianday", -1),
+    ("unixepoch", -1),
+    ("strftime", -1),
+    ("timediff", 2),
+];
+
+/// What depends on the connection, which a replay does not share.
+const REFUSED: &[(&str, i32)] = &[
+    ("changes", 0),
+    ("total_changes", 0),
+    ("last_insert_rowid", 0),
+    ("load_extension", 1),
+    ("load_extension", 2),
+];
+
+/// Puts the functions into `conn`.
+pub(super) fn install(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
+    install_present(conn, scene)?;
+    install_chance(conn, scene)?;
+    for (name, arity) in TIMES {
+        install_time(conn, scene, name, *arity)?;
+    }
+    for (name, arity) in REFUSED {
+        let why = format!("{name}() depends on the connection and would not replay alike");
+        conn.create_scalar_function(*name, *arity, FunctionFlags::SQLITE_UTF8, move |_| {
+            Err::<Value, _>(Error::UserFunctionError(why.clone().into()))
+        })?;
+    }
+    Ok(())
+}
+
+fn install_present(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
+    let formats = [
+        ("now", "%Y-%m-%dT%H:%M:%S%.fZ"),
+        ("current_timestamp", "%Y-%m-%d %H:%M:%S"),
+        ("current_date", "%Y-%m-%d"),
+        ("current_time", "%H:%M:%S"),
+    ];
+    for (name, format) in formats {
+        let scene = Arc::clone(scene);
+        conn.create_scalar_function(name, 0, FunctionFlags::SQLITE_UTF8, move |_| {
+            Ok(scene.now().strftime(format).to_string())
+        })?;
+    }
+    Ok(())
+}
+
+fn install_chance(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
+    let whole = Arc::clone(scene);
+    conn.create_scalar_function("random", 0, FunctionFlags::SQLITE_UTF8, move |_| {
+        Ok(whole.draw().iter().take(8).fold(0_i64, |n, byte| (n << 8) | i64::from(*byte)))
+    })?;
+    let bytes = Arc::clone(scene);
+    conn.create_scalar_function("randomblob", 1, FunctionFlags::SQLITE_UTF8, move |call| {
+        let length = usize::try_from(call.get::<i64>(0)?.clamp(1, 1 << 20)).unwrap_or(1);
+        let mut drawn = Vec::new();
+        while drawn.len() < length {
+            drawn.extend(bytes.draw());
+        }
+        drawn.truncate(length);
+        Ok(drawn)
+    })
+}
+
+/// Replaces a function of time by itself with `now` spelled out, asked of a connection that has the original.
+fn install_time(conn: &Connection, scene: &Arc<Scene>, name: &'static str, arity: i32) -> Result<()> {
+    let original = Connection::open_in_memory()?;
+    let scene = Arc::clone(scene);
+    conn.create_scalar_function(name, arity, FunctionFlags::SQLITE_UTF8, move |call| {
+        let arguments = spelled_out(call, name, &scene)?;
+        let holes = vec!["?"; arguments.len()].join(", ");
+        original.query_row(&format!("select {name}({holes})"), params_from_iter(arguments), |row| {
+            row.get::<_, Value>(0)
+        })
+    })
+}
+
+/// Returns the arguments of a call with the present moment where it is meant: left out, or `now`.
+fn spelled_out(call: &Context<'_>, name: &str, scene: &Scene) -> Result<Vec<Value>> {
+    let present = || Value::Text(scene.now().strftime("%Y-%m-%d %H:%M:%S%.f").to_string());
+    let mut arguments = (0..call.len()).map(|i| call.get::<Value>(i)).collect::<Result<Vec<_>>>()?;
+    let first = usize::from(name == "strftime");
+    if arguments.len() == first {
+        arguments.push(present());
+    }
+    for argument in &mut arguments[first..] {
+        if matches!(argument, Value::Text(text) if text.trim().eq_ignore_ascii_case("now")) {
+            *argument = present();
+        }
+    }
+    Ok(arguments)
+}

@@ -1,0 +1,382 @@
+//! A world's file: one SQLite database, and what makes an effect happen once.
+//!
+//! Every effect is one transaction together with its row in the effect log. A key that is in the log already is not
+//! acted on again: it is answered what it was answered then. Several processes may have one world open.
+
+use super::{
+    content::{Content, Entry},
+    world::{Past, World},
+};
+use crate::{
+    base::{
+        clock::Clock,
+        file,
+        moment::{Moment, Span},
+    },
+    provider::{Code, Error, Result, model::Key},
+};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// The version of the file's format.
+const VERSION: i64 = 1;
+/// Where a new world's log begins, and with which transaction: as a young PostgreSQL cluster would.
+const FIRST_LSN: i64 = 0x0300_0000;
+const FIRST_XID: i64 = 731;
+
+/// One row of the effect log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// Its place in the order of effects, from 1.
+    pub seq: i64,
+    /// The key of the call that asked, where there was one.
+    pub key: Option<Key>,
+    /// What kind: `backup.create`, `sql.execute`.
+    pub kind: String,
+    /// What it was done to.
+    pub what: String,
+    /// When, by the world's clock.
+    pub at: Moment,
+    /// What was answered.
+    pub answer: Value,
+}
+
+/// A world that exists.
+pub(super) struct Store {
+    conn: Mutex<Connection>,
+    contents: Mutex<BTreeMap<i64, Content>>,
+    clock: Arc<dyn Clock>,
+    target: String,
+    id: String,
+    world: World,
+}
+
+/// A world at one moment, inside a transaction.
+pub(super) struct Present<'a> {
+    /// The transaction.
+    pub(super) conn: &'a Connection,
+    /// What was written of the world.
+    pub(super) world: &'a World,
+    /// The target's name.
+    pub(super) target: &'a str,
+    /// The world's time, in microseconds since 1970.
+    pub(super) now: i64,
+}
+
+impl Store {
+    /// Opens the world in `path`, which is made from `text` first where there is none.
+    pub(super) fn open(path: &Path, target: &str, text: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        if !path.exists() {
+            make_file(path, target, text, clock.now())?;
+        }
+        let conn = Connection::open(path).map_err(|e| broken(&e))?;
+        configure(&conn).map_err(|e| broken(&e))?;
+        Self::over(conn, target, clock)
+    }
+
+    /// Returns a world in memory.
+    pub(super) fn in_memory(target: &str, text: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        let conn = Connection::open_in_memory().map_err(|e| broken(&e))?;
+        make(&conn, target, text, id, clock.now())?;
+        Self::over(conn, target, clock)
+    }
+
+    fn over(conn: Connection, target: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        let version: i64 =
+            conn.query_row("pragma user_version", [], |row| row.get(0)).map_err(|e| broken(&e))?;
+        if version != VERSION {
+            let message =
+                format!("the world of `{target}` has the format {version}, this firedrill reads {VERSION}");
+            return Err(Error::new(Code::Refused, message)
+                .hint("remove its file in `worlds/` of the state folder to begin a new one"));
+        }
+        let (id, text): (String, String) = conn
+            .query_row("select id, text from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(|e| broken(&e))?;
+        let world = World::parse(&text, &format!("the world of `{target}`"))?;
+        let (conn, contents) = (Mutex::new(conn), Mutex::default());
+        Ok(Self { conn, contents, clock, target: target.into(), id, world })
+    }
+
+    /// Returns the world's own id.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns what the world is, for people.
+    pub(super) fn title(&self) -> &str {
+        &self.world.title
+    }
+
+    /// Looks at the world, in which everything that was due by now has happened.
+    pub(super) fn look<T>(&self, see: impl FnOnce(&Present<'_>) -> Result<T>) -> Result<T> {
+        let conn = self.settled()?;
+        let tx = begin(&conn, TransactionBehavior::Deferred)?;
+        see(&self.present(&tx)?)
+    }
+
+    /// Does something once: `act` and its row in the log are one transaction. What `key` was answered before is
+    /// answered again.
+    pub(super) fn effect(
+        &self,
+        key: Option<&Key>,
+        kind: &str,
+        what: &str,
+        act: impl FnOnce(&Present<'_>) -> Result<Value>,
+    ) -> Result<Value> {
+        let answer = self.effect_if(key, kind, what, |p| act(p).map(Some))?;
+        answer.ok_or_else(|| Error::new(Code::Internal, format!("`{kind}` of `{what}` gave no answer")))
+    }
+
+    /// The same for what may find nothing to do: `None` is no effect and leaves no row.
+    pub(super) fn effect_if(
+        &self,
+        key: Option<&Key>,
+        kind: &str,
+        what: &str,
+        act: impl FnOnce(&Present<'_>) -> Result<Option<Value>>,
+    ) -> Result<Option<Value>> {
+        let conn = self.settled()?;
+        let tx = begin(&conn, TransactionBehavior::Immediate)?;
+        let present = self.present(&tx)?;
+        if let Some(key) = key
+            && let Some(before) = present.effect(key)?
+        {
+            return if before.kind == kind { Ok(Some(before.answer)) } else { Err(other_use(key, &before)) };
+        }
+        let Some(answer) = act(&present)? else { return Ok(None) };
+        present.record(key, kind, what, &answer)?;
+        tx.commit().map_err(|e| uncertain(&e))?;
+        Ok(Some(answer))
+    }
+
+    /// Adds `span` to the world's clock.
+    ///
+    /// Waiting does this often, so it does not wait for the disk: a power cut may take back time in which nothing else
+    /// was written, and nothing more.
+    pub(super) fn pass(&self, span: Span) -> Result<()> {
+        let micros = i64::try_from(span.0.as_micros()).unwrap_or(i64::MAX).max(0);
+        let conn = self.conn();
+        let add = || {
+            conn.execute_batch("pragma synchronous = normal")?;
+            let added = conn.execute("update world set clock_offset = clock_offset + ?1", [micros]);
+            conn.execute_batch("pragma synchronous = full")?;
+            added.map(drop)
+        };
+        add().map_err(|e| broken(&e))
+    }
+
+    /// Returns the effect log, oldest first.
+    pub(super) fn log(&self) -> Result<Vec<Effect>> {
+        let conn = self.conn();
+        let mut statement = conn
+            .prepare("select seq, key, kind, what, at, answer from effects order by seq")
+            .map_err(|e| broken(&e))?;
+        let rows = statement.query_map([], effect).map_err(|e| broken(&e))?;
+        rows.collect::<rusqlite::Result<_>>().map_err(|e| broken(&e))
+    }
+
+    /// Gives `work` the rows of a line as they are in `present`.
+    pub(super) fn with_content<T>(
+        &self,
+        present: &Present<'_>,
+        line: i64,
+        work: impl FnOnce(&mut Content) -> Result<T>,
+    ) -> Result<T> {
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = match contents.remove(&line) {
+            Some(content) => content,
+            None => Content::empty()?,
+        };
+        let content = contents.entry(line).or_insert(content);
+        for entry in present.entries(line, content.head(), i64::MAX)? {
+            content.apply(&entry, None)?;
+        }
+        work(content)
+    }
+
+    /// Drops what is materialised of a line: its transaction did not come to pass.
+    pub(super) fn forget_content(&self, line: i64) {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner).remove(&line);
+    }
+
+    /// Returns the connection after everything that is due has been done, in a transaction of its own.
+    fn settled(&self) -> Result<MutexGuard<'_, Connection>> {
+        let conn = self.conn();
+        if self.present(&conn)?.is_due()? {
+            let tx = begin(&conn, TransactionBehavior::Immediate)?;
+            self.present(&tx)?.settle()?;
+            tx.commit().map_err(|e| broken(&e))?;
+        }
+        Ok(conn)
+    }
+
+    fn conn(&self) -> MutexGuard<'_, Connection> {
+        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn present<'a>(&'a self, conn: &'a Connection) -> Result<Present<'a>> {
+        let (made, offset): (i64, i64) = conn
+            .query_row("select made_at, clock_offset from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(|e| broken(&e))?;
+        let now = micros(self.clock.now()).saturating_add(offset).max(made);
+        Ok(Present { conn, world: &self.world, target: &self.target, now })
+    }
+}
+
+impl Present<'_> {
+    /// Returns what was done under `key`.
+    pub(super) fn effect(&self, key: &Key) -> Result<Option<Effect>> {
+        let sql = "select seq, key, kind, what, at, answer from effects where key = ?1";
+        self.conn.query_row(sql, [&key.0], effect).optional().map_err(|e| broken(&e))
+    }
+
+    /// Returns what `sql` finds, read row by row.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let all = || self.conn.prepare(sql)?.query_map(values, read)?.collect::<rusqlite::Result<Vec<_>>>();
+        all().map_err(|e| broken(&e))
+    }
+
+    fn record(&self, key: Option<&Key>, kind: &str, what: &str, answer: &Value) -> Result<()> {
+        let sql = "insert into effects (key, kind, what, at, answer) values (?1, ?2, ?3, ?4, ?5)";
+        let values = params![key.map(|k| &k.0), kind, what, self.now, answer.to_string()];
+        self.conn.execute(sql, values).map(drop).map_err(|e| broken(&e))
+    }
+}
+
+fn effect(row: &rusqlite::Row<'_>) -> rusqlite::Result<Effect> {
+    let answer: String = row.get(5)?;
+    Ok(Effect {
+        seq: row.get(0)?,
+        key: row.get::<_, Option<String>>(1)?.map(Key),
+        kind: row.get(2)?,
+        what: row.get(3)?,
+        at: moment(row.get(4)?),
+        answer: serde_json::from_str(&answer).unwrap_or_default(),
+    })
+}
+
+fn other_use(key: &Key, before: &Effect) -> Error {
+    let message = format!("the key `{key}` was used for `{}` of `{}` before", before.kind, before.what);
+    Error::new(Code::Internal, message)
+}
+
+/// Makes a world's file whole beside `path` and then gives it its name, so that nobody ever sees half a world.
+fn make_file(path: &Path, target: &str, text: &str, now: Moment) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let failed = |why: std::io::Error| {
+        Error::new(
+            Code::Unavailable,
+            format!("the world of `{target}` cannot be made in {}: {why}", folder.display()),
+        )
+        .hint("choose another state folder with `--state`")
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let beside = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let conn = Connection::open(beside.path()).map_err(|e| broken(&e))?;
+    configure(&conn).map_err(|e| broken(&e))?;
+    make(&conn, target, text, &new_id()?, now)?;
+    conn.close().map_err(|(_, e)| broken(&e))?;
+    match beside.persist_noclobber(path) {
+        Ok(_) => file::sync_folder(folder).map_err(failed),
+        // Another process was faster: its world is the world.
+        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(failed(e.error)),
+    }
+}
+
+fn new_id() -> Result<String> {
+    let mut bytes = [0; 10];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Error::new(Code::Internal, format!("the machine gives no random numbers: {e}")))?;
+    Ok(data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase())
+}
+
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(Duration::from_secs(30))?;
+    conn.execute_batch("pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on")
+}
+
+/// Fills an empty file with a world, anchored at `now`.
+fn make(conn: &Connection, target: &str, text: &str, id: &str, now: Moment) -> Result<()> {
+    let world = World::read(text, &format!("the world of `{target}`"))?;
+    let anchor = moment(micros(now));
+    let tx = begin(conn, TransactionBehavior::Immediate)?;
+    let said = |e: rusqlite::Error| broken(&e);
+    tx.execute_batch(include_str!("schema.sql")).map_err(said)?;
+    tx.pragma_update(None, "user_version", VERSION).map_err(said)?;
+    let sql = "insert into world (id, text, made_at, lsn, xid) values (?1, ?2, ?3, ?4, ?5)";
+    tx.execute(sql, params![id, text, micros(anchor), FIRST_LSN, FIRST_XID]).map_err(said)?;
+    let present = Present { conn: &tx, world: &world, target, now: micros(anchor) };
+    fill(&present, &world, anchor)?;
+    tx.commit().map_err(said)
+}
+
+fn fill(present: &Present<'_>, world: &World, anchor: Moment) -> Result<()> {
+    let past = world.past(anchor);
+    let begun = past.first().map_or(anchor, |(at, _)| *at);
+    let line = present.begin_line(None, 1, None, micros(begun))?;
+    let mut content = Content::empty()?;
+    for (at, what) in past {
+        match what {
+            Past::Statement(sql) => {
+                let (lsn, xid) = present.advance(sql.len())?;
+                let entry = Entry { lsn, xid, at: micros(at), sql };
+                let applied = content.apply(&entry, None)?;
+                present.append(line, &entry, &applied)?;
+            }
+            Past::Mark(name) => drop(present.add_mark(&name, line, micros(at), None)?),
+        }
+    }
+    for backup in world.backups(anchor) {
+        present.add_past_backup(line, &backup)?;
+    }
+    Ok(())
+}
+
+fn begin(conn: &Connection, behavior: TransactionBehavior) -> Result<Transaction<'_>> {
+    Transaction::new_unchecked(conn, behavior).map_err(|e| broken(&e))
+}
+
+/// Returns a moment in microseconds since 1970.
+pub(super) fn micros(moment: Moment) -> i64 {
+    moment.0.as_microsecond()
+}
+
+/// Returns the moment that many microseconds after 1970.
+pub(super) fn moment(micros: i64) -> Moment {
+    Moment(jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX))
+}
+
+/// Returns what a commit that failed means: unless somebody else was busy, the disk may have it or not.
+fn uncertain(e: &rusqlite::Error) -> Error {
+    let known = broken(e);
+    if known.code == Code::Unavailable {
+        return known;
+    }
+    Error::new(Code::Unknown, format!("the world's file does not say whether the effect was kept: {e}"))
+        .hint("the effect log has its key if it was")
+}
+
+/// Returns what SQLite said about a world's file, as this room says it.
+pub(super) fn broken(e: &rusqlite::Error) -> Error {
+    match e.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+            Error::new(Code::Unavailable, "another process is busy with the world").hint("try again")
+        }
+        _ => Error::new(Code::Tool, format!("the world's file cannot be used: {e}"))
+            .hint("look at `worlds/` in the state folder"),
+    }
+}

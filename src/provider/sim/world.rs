@@ -1,0 +1,308 @@
+//! A world as it is written: TOML in, checked data out.
+//!
+//! Times are relative (`-15m`) and become moments when a world is made. What is read here has been tried: its
+//! statements run in order, its names are unique, its findings belong to checks.
+
+use super::{
+    content::{Content, Entry},
+    written::{
+        Length, Statements, WrittenBackup, WrittenCheck, WrittenFinding, WrittenHistory, WrittenMark,
+        WrittenPolicy, two_minutes, week,
+    },
+};
+use crate::{
+    base::{
+        moment::{Moment, Span},
+        suggest,
+    },
+    provider::{
+        Code, Error, Result,
+        model::{Finding, Policy},
+    },
+};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use toml::Spanned;
+
+/// The built-in world: a small shop.
+pub const SANDBOX: &str = include_str!("sandbox.toml");
+
+/// A world, read and checked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct World {
+    /// What it is, for people.
+    pub(super) title: String,
+    #[serde(default = "week")]
+    retention: Length,
+    #[serde(default = "two_minutes")]
+    backup_duration: Length,
+    #[serde(default = "two_minutes")]
+    restore_duration: Length,
+    #[serde(default)]
+    history: Vec<WrittenHistory>,
+    #[serde(default)]
+    marks: Vec<WrittenMark>,
+    #[serde(default)]
+    backups: Vec<WrittenBackup>,
+    #[serde(default)]
+    policies: Vec<WrittenPolicy>,
+    /// Checks whose outcome the world itself says.
+    #[serde(default)]
+    pub(super) checks: Vec<WrittenCheck>,
+    #[serde(default)]
+    findings: Vec<WrittenFinding>,
+}
+
+/// Something that had happened before the world was made.
+pub(super) enum Past {
+    /// A statement was committed.
+    Statement(String),
+    /// A restore point was made.
+    Mark(String),
+}
+
+struct PastStatement<'a> {
+    at: Span,
+    text: &'a str,
+    offset: usize,
+}
+
+/// A backup that is there when the world is made.
+pub(super) struct PastBackup<'a> {
+    /// When it was complete.
+    pub(super) finished: Moment,
+    /// Its id.
+    pub(super) id: &'a str,
+    /// What it is called.
+    pub(super) label: Option<&'a str>,
+    /// Whether it does not hold what its checksum says.
+    pub(super) damaged: bool,
+}
+
+impl World {
+    /// Reads a world; `origin` names the text in messages.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] with the file, the line and the hint.
+    pub(super) fn read(text: &str, origin: &str) -> Result<Self> {
+        let fault = Fault { text, origin };
+        let world = Self::parse(text, origin)?;
+        world.check_names(&fault)?;
+        world.check_findings(&fault)?;
+        let tables = world.check_history(&fault)?;
+        world.check_policies(&fault, &tables)?;
+        Ok(world)
+    }
+
+    /// Reads a world that was tried before.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] where it is no world at all.
+    pub(super) fn parse(text: &str, origin: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|e| Fault { text, origin }.toml(&e))
+    }
+
+    /// Returns how long backups are kept.
+    pub(super) fn retention(&self) -> Span {
+        self.retention.0
+    }
+
+    /// Returns how long a backup takes.
+    pub(super) fn backup_duration(&self) -> Span {
+        self.backup_duration.0
+    }
+
+    /// Returns how long a restore takes.
+    pub(super) fn restore_duration(&self) -> Span {
+        self.restore_duration.0
+    }
+
+    /// Returns what had happened when the world is made at `anchor`, oldest first.
+    pub(super) fn past(&self, anchor: Moment) -> Vec<(Moment, Past)> {
+        let marks = self.marks.iter().map(|m| (anchor.plus(m.at.0), Past::Mark(m.name.get_ref().clone())));
+        let statements = self
+            .statements()
+            .into_iter()
+            .map(|sql| (anchor.plus(sql.at), Past::Statement(sql.text.to_owned())));
+        let mut past: Vec<_> = statements.chain(marks).collect();
+        past.sort_by_key(|(at, _)| *at);
+        past
+    }
+
+    /// Returns the backups that are there when the world is made at `anchor`, oldest first.
+    pub(super) fn backups(&self, anchor: Moment) -> Vec<PastBackup<'_>> {
+        let mut backups: Vec<_> = self
+            .backups
+            .iter()
+            .map(|b| PastBackup {
+                finished: anchor.plus(b.at.0),
+                id: b.id.get_ref(),
+                label: b.label.as_deref(),
+                damaged: b.damaged,
+            })
+            .collect();
+        backups.sort_by_key(|b| b.finished);
+        backups
+    }
+
+    /// Returns the policies, by table and name, as they were when the world was made.
+    pub(super) fn policies(&self) -> Vec<Policy> {
+        let mut policies: Vec<_> = self.policies.iter().map(WrittenPolicy::policy).collect();
+        policies.sort_by(|a, b| (&a.table, &a.name).cmp(&(&b.table, &b.name)));
+        policies
+    }
+
+    /// Returns the faults that the world says it has.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let check =
+            |f: &WrittenFinding| self.checks.iter().find(|c| c.check.get_ref() == f.check.get_ref()).cloned();
+        self.findings
+            .iter()
+            .filter_map(|f| {
+                check(f).map(|c| Finding {
+                    check: c.check.into_inner(),
+                    level: c.level,
+                    category: c.category,
+                    object: f.object.clone(),
+                    detail: f.detail.clone(),
+                    fix: f.fix.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// Returns every statement, oldest first, in the order of the file where times are equal.
+    fn statements(&self) -> Vec<PastStatement<'_>> {
+        let mut all = Vec::new();
+        for written in &self.history {
+            let (at, offset) = (written.at.0, written.sql.span().start);
+            let texts = match written.sql.get_ref() {
+                Statements::One(sql) => std::slice::from_ref(sql),
+                Statements::Many(list) => list.as_slice(),
+            };
+            all.extend(texts.iter().map(|text| PastStatement { at, text, offset }));
+        }
+        all.sort_by_key(|statement| statement.at);
+        all
+    }
+
+    fn check_names(&self, fault: &Fault<'_>) -> Result<()> {
+        fault.unique("backup", self.backups.iter().map(|b| &b.id))?;
+        fault.unique("restore point", self.marks.iter().map(|m| &m.name))?;
+        fault.unique("check", self.checks.iter().map(|c| &c.check))?;
+        let mut seen = BTreeSet::new();
+        for p in &self.policies {
+            if !seen.insert((p.table.get_ref(), p.name.get_ref())) {
+                let message = format!(
+                    "the table `{}` has two policies called `{}`",
+                    p.table.get_ref(),
+                    p.name.get_ref()
+                );
+                return Err(fault.at(p.name.span().start, message, "call one of them something else"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_findings(&self, fault: &Fault<'_>) -> Result<()> {
+        let known: Vec<&str> = self.checks.iter().map(|c| c.check.get_ref().as_str()).collect();
+        for check in &self.checks {
+            if super::security::derives(check.check.get_ref()) {
+                let message =
+                    format!("the check `{}` is worked out from the database", check.check.get_ref());
+                return Err(fault.at(
+                    check.check.span().start,
+                    message,
+                    "give the database the fault instead",
+                ));
+            }
+        }
+        match self.findings.iter().find(|f| !known.contains(&f.check.get_ref().as_str())) {
+            None => Ok(()),
+            Some(f) => {
+                let message =
+                    format!("a finding belongs to the check `{}`, which is not listed", f.check.get_ref());
+                Err(fault.at(f.check.span().start, message, suggest::hint(f.check.get_ref(), known)))
+            }
+        }
+    }
+
+    /// Runs the statements and returns every table that ever was.
+    fn check_history(&self, fault: &Fault<'_>) -> Result<BTreeSet<String>> {
+        let mut content = Content::empty()?;
+        let mut tables = BTreeSet::new();
+        for (n, sql) in (1..).zip(self.statements()) {
+            let entry = Entry { lsn: n, xid: n, at: 0, sql: sql.text.to_owned() };
+            content.apply(&entry, None).map_err(|e| {
+                let hint = e.hint.unwrap_or_else(|| "statements run by their times, oldest first".into());
+                fault.at(sql.offset, format!("`{}`: {}", shortened(sql.text), e.message), hint)
+            })?;
+            tables.extend(content.tables()?);
+        }
+        Ok(tables)
+    }
+
+    fn check_policies(&self, fault: &Fault<'_>, tables: &BTreeSet<String>) -> Result<()> {
+        match self.policies.iter().find(|p| !tables.contains(p.table.get_ref())) {
+            None => Ok(()),
+            Some(p) => {
+                let message = format!(
+                    "the policy `{}` is on `{}`, which never was a table",
+                    p.name.get_ref(),
+                    p.table.get_ref()
+                );
+                let hint = suggest::hint(p.table.get_ref(), tables.iter().map(String::as_str));
+                Err(fault.at(p.table.span().start, message, hint))
+            }
+        }
+    }
+}
+
+/// Where errors come from: the text and what it is called.
+struct Fault<'a> {
+    text: &'a str,
+    origin: &'a str,
+}
+
+impl Fault<'_> {
+    fn at(&self, offset: usize, message: impl std::fmt::Display, hint: impl Into<String>) -> Error {
+        let line = self.text[..offset.min(self.text.len())].lines().count().max(1);
+        // An offset at the start of a line is not counted by `lines`.
+        let line = if offset > 0 && self.text[..offset].ends_with('\n') { line + 1 } else { line };
+        Error::new(Code::Invalid, format!("{}, line {line}: {message}", self.origin)).hint(hint)
+    }
+
+    /// Turns what the TOML reader says into an error; our own readers put a hint behind a line end.
+    fn toml(&self, e: &toml::de::Error) -> Error {
+        let (message, ours) = e.message().split_once('\n').map_or((e.message(), None), |(m, h)| (m, Some(h)));
+        let hint = suggest::hint_for_unknown_field(message).or(ours.map(Into::into));
+        let hint = hint.unwrap_or_else(|| {
+            "a world has a `title` and `[[history]]`; the built-in `sandbox` is an example".into()
+        });
+        self.at(e.span().map_or(0, |s| s.start), message.lines().next().unwrap_or_default(), hint)
+    }
+
+    fn unique<'a>(&self, what: &str, names: impl Iterator<Item = &'a Spanned<String>>) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if name.get_ref().is_empty() {
+                return Err(self.at(name.span().start, format!("a {what} has no name"), "give it one"));
+            }
+            if !seen.insert(name.get_ref()) {
+                let message = format!("two {what}s are called `{}`", name.get_ref());
+                return Err(self.at(name.span().start, message, "call one of them something else"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the beginning of a statement on one line.
+pub(super) fn shortened(sql: &str) -> String {
+    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

@@ -1,0 +1,372 @@
+//! One call, from asked to known: replay, permit, record, perform, record. The whole policy of a run is here.
+//!
+//! What holds after a kill at any point:
+//! - before `begin`: nothing happened, and the call is made;
+//! - after `begin`: the operation's recovery rule asks the world, and the call is taken up where it is;
+//! - after `accepted`: the call goes on waiting for what was accepted;
+//! - after `end`: the recorded outcome is given back, and nothing is done.
+
+use super::{
+    Event,
+    fault::{self, Fault, codes},
+    live::{Deferred, Frame, Halt, Live, Stop, lock},
+    permit,
+};
+use crate::{
+    base::value,
+    journal::{Durability, Outcome, Past, Record},
+    ops::{
+        args::Args,
+        spec::{Context, Effect, Host, Op, Probed, Recovery, place_of},
+    },
+    provider::{
+        Accept, Code, Error,
+        model::{Key, Progress},
+    },
+};
+use async_trait::async_trait;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::time::Instant;
+
+/// One call, as it is asked.
+pub(super) struct Asked<'a> {
+    /// The operation.
+    pub(super) op: &'static Op,
+    /// Its arguments.
+    pub(super) args: Args,
+    /// Where in the script.
+    pub(super) at: &'a str,
+    /// Whether an earlier call of the run was allowed this one too: what it made is its to remove.
+    pub(super) implied: bool,
+}
+
+/// Takes a call.
+pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
+    let live = frame.live();
+    if live.stopper.is_thrown() {
+        return Err(Halt::Stop);
+    }
+    let name = frame.next(&asked.op.path());
+    let call = Call { live, name: &name, target: target_name(asked.op, &asked.args), asked };
+    match live.run.past(&name) {
+        Past::Ended { op, args, outcome } => {
+            call.must_match(&op, &args)?;
+            call.tell_replayed();
+            call.conclude(outcome)
+        }
+        Past::Begun { op, args, key, accepted, decision } => {
+            call.must_match(&op, &args)?;
+            call.recognise()?;
+            call.recover(&Key(key), accepted, decision)
+        }
+        Past::Nothing if live.abandoning() => Err(live.stopper.stop(Stop::Abandoned)),
+        Past::Nothing => {
+            if !call.asked.implied {
+                permit::allow(live, call.asked.op, &call.asked.args)?;
+            }
+            call.recognise()?;
+            match call.asked.op.recovery {
+                Recovery::Read => call.read(),
+                Recovery::Probe(_) => call.begin(),
+            }
+        }
+    }
+}
+
+struct Call<'a> {
+    live: &'a Live,
+    name: &'a str,
+    target: Option<String>,
+    asked: Asked<'a>,
+}
+
+impl Call<'_> {
+    /// Performs a call that only looks. Its record may ride with the next one: losing it loses nothing.
+    fn read(&self) -> Result<Value, Halt> {
+        self.live.journaled(self.live.run.flush())?;
+        let started = Instant::now();
+        self.tell_started();
+        let timeout = self.asked.args.timeout();
+        let key = self.key(0);
+        let cx = self.context(&key, None);
+        let performed = self.live.wait(async {
+            let slow = || {
+                Error::new(Code::Timeout, format!("no answer within {timeout}"))
+                    .hint("give it more with `timeout:`")
+            };
+            tokio::time::timeout(timeout.to_std(), (self.asked.op.perform)(&cx, &self.asked.args))
+                .await
+                .unwrap_or_else(|_| Err(slow()))
+        })?;
+        self.end(performed, Durability::Rides, started)
+    }
+
+    /// Records that the call is about to take effect, and performs it.
+    fn begin(&self) -> Result<Value, Halt> {
+        let key = self.key(self.live.run.attempts(self.name));
+        let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
+        let begin = Record::Begin { call, op, args, key: key.0.clone(), at: self.asked.at.to_owned() };
+        self.live.journaled(self.live.run.append(begin, Durability::Now))?;
+        self.perform(&key, None)
+    }
+
+    /// Performs a call that is begun, or goes on with it.
+    fn perform(&self, key: &Key, accepted: Option<Value>) -> Result<Value, Halt> {
+        let started = Instant::now();
+        self.tell_started();
+        let cx = self.context(key, accepted);
+        match self.live.wait((self.asked.op.perform)(&cx, &self.asked.args))? {
+            Err(e) if e.code == Code::Unknown => self.settle(key, &e, started),
+            performed => self.end(performed, Durability::Now, started),
+        }
+    }
+
+    /// Settles an outcome that the provider could not tell, by the call's own key. What stays unknown stops the run.
+    fn settle(&self, key: &Key, unknown: &Error, started: Instant) -> Result<Value, Halt> {
+        match self.probe(key) {
+            Ok(Probed::Done(value)) => self.end(Ok(value), Durability::Now, started),
+            Ok(Probed::Accepted(job)) => self.go_on(key, job),
+            Ok(Probed::NotDone) => {
+                let mut certain = unknown.clone();
+                (certain.code, certain.retryable) = (Code::Unavailable, true);
+                self.end(Err(certain), Durability::Now, started)
+            }
+            Err(Halt::Raise(why)) => {
+                Err(self.undecided(&format!("{unknown}; asked again: {}", why["message"])))
+            }
+            Err(stop @ Halt::Stop) => Err(stop),
+        }
+    }
+
+    /// Takes up a call that was begun and has no end.
+    fn recover(&self, key: &Key, accepted: Option<Value>, decision: Option<Value>) -> Result<Value, Halt> {
+        if let Some(decision) = decision {
+            return self.decided(&decision);
+        }
+        if let Some(accepted) = accepted {
+            return self.perform(key, Some(accepted));
+        }
+        match self.probe(key) {
+            Ok(Probed::Done(value)) => self.end(Ok(value), Durability::Now, Instant::now()),
+            Ok(Probed::Accepted(job)) => self.go_on(key, job),
+            Ok(Probed::NotDone) if self.live.abandoning() => Err(self.live.stopper.stop(Stop::Abandoned)),
+            Ok(Probed::NotDone) => self.perform(key, None),
+            Err(Halt::Raise(why)) => {
+                Err(self.undecided(why["message"].as_str().unwrap_or("the world could not be asked")))
+            }
+            Err(stop @ Halt::Stop) => Err(stop),
+        }
+    }
+
+    /// Writes down what a probe found, and waits for it.
+    fn go_on(&self, key: &Key, job: Value) -> Result<Value, Halt> {
+        let accepted = Record::Accepted { call: self.name.to_owned(), what: job.clone() };
+        self.live.journaled(self.live.run.append(accepted, Durability::Now))?;
+        self.perform(key, Some(job))
+    }
+
+    fn probe(&self, key: &Key) -> Result<Probed, Halt> {
+        let Recovery::Probe(probe) = self.asked.op.recovery else { return Ok(Probed::NotDone) };
+        let cx = self.context(key, None);
+        let found = self.live.wait(probe(&cx, &self.asked.args))?;
+        found.map_err(|e| Halt::Raise(self.fault(&e)))
+    }
+
+    /// Does what a person decided about a call of which nobody could know.
+    fn decided(&self, decision: &Value) -> Result<Value, Halt> {
+        match decision["kind"].as_str() {
+            Some("redo") => self.begin(),
+            Some("done") => self.record(Outcome::Ok(decision["result"].clone()), Durability::Now),
+            _ => {
+                let message = format!("`{}` was decided to have failed", self.asked.op.path());
+                let op = self.asked.op.path();
+                self.record(
+                    Outcome::Err(fault::of_runtime(codes::DECIDED, &message, None, Some(&op))),
+                    Durability::Now,
+                )
+            }
+        }
+    }
+
+    fn end(
+        &self,
+        performed: Result<Value, Error>,
+        durability: Durability,
+        started: Instant,
+    ) -> Result<Value, Halt> {
+        let outcome = match performed {
+            Ok(value) => Outcome::Ok(value),
+            Err(e) => Outcome::Err(self.fault(&e)),
+        };
+        self.live.tell(&Event::CallFinished {
+            call: self.name,
+            op: &self.asked.op.path(),
+            ok: matches!(outcome, Outcome::Ok(_)),
+            seconds: started.elapsed().as_secs_f64(),
+            error: match &outcome {
+                Outcome::Err(fault) => fault["message"].as_str(),
+                Outcome::Ok(_) => None,
+            },
+        });
+        self.record(outcome, durability)
+    }
+
+    fn record(&self, outcome: Outcome, durability: Durability) -> Result<Value, Halt> {
+        let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
+        let end = Record::End { call, op, args, at: self.asked.at.to_owned(), outcome: outcome.clone() };
+        self.live.journaled(self.live.run.append(end, durability))?;
+        self.conclude(outcome)
+    }
+
+    /// Gives a known outcome to the script, live and replayed alike.
+    fn conclude(&self, outcome: Outcome) -> Result<Value, Halt> {
+        match outcome {
+            Outcome::Ok(value) => {
+                let branch = value::inside(&value, value::BRANCH);
+                if self.asked.args.flag("temporary") && branch.is_some() {
+                    lock(&self.live.deferred).push(Deferred::Branch(value.clone()));
+                }
+                Ok(value)
+            }
+            Outcome::Err(fault) => {
+                self.live.remember_left_behind(&fault);
+                Err(Halt::Raise(fault))
+            }
+        }
+    }
+
+    /// Stops the run when the script asks for something else than was recorded here.
+    fn must_match(&self, op: &str, args: &Value) -> Result<(), Halt> {
+        let (asked_op, asked_args) = (self.asked.op.path(), self.asked.args.to_value());
+        if op == asked_op && *args == asked_args {
+            return Ok(());
+        }
+        Err(self.live.stopper.stop(Stop::Mismatch {
+            message: format!(
+                "the call {} is not the one that was recorded\n  recorded  {op}({})\n  asked     {asked_op}({})\n  at        {}",
+                self.name, value::plain(args), value::plain(&asked_args), self.asked.at
+            ),
+        }))
+    }
+
+    /// Makes sure that every target of the call is who it was.
+    fn recognise(&self) -> Result<(), Halt> {
+        let op = self.asked.op;
+        let given = op
+            .params
+            .iter()
+            .filter(|p| p.kind == crate::ops::spec::Kind::Target)
+            .map(|p| self.asked.args.get(p.name));
+        for place in given.filter_map(|g| place_of(g).ok()) {
+            permit::recognise(self.live, &place.target).map_err(|e| e.halt(|e| self.fault(e)))?;
+        }
+        Ok(())
+    }
+
+    fn undecided(&self, reason: &str) -> Halt {
+        let op = self.asked.op.path();
+        let reason = format!("nobody knows whether `{op}` ({}) took effect: {reason}", self.name);
+        self.live.stopper.stop(Stop::Undecided { call: self.name.to_owned(), reason })
+    }
+
+    fn fault(&self, error: &Error) -> Fault {
+        fault::of_operation(error, &self.asked.op.path(), self.target.as_deref())
+    }
+
+    /// Returns the call's identity in the world: the same at every resume, another for every attempt.
+    fn key(&self, attempt: u32) -> Key {
+        let mut hash = Sha256::new();
+        for part in
+            [self.live.run.id(), self.name, &self.asked.args.to_value().to_string(), &attempt.to_string()]
+        {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let mut text = data_encoding::BASE32_NOPAD.encode(&hash.finalize()).to_lowercase();
+        text.truncate(10);
+        Key(text)
+    }
+
+    fn context<'c>(&'c self, key: &'c Key, accepted: Option<Value>) -> Context<'c> {
+        Context { fleet: &self.live.fleet, key, run: Some(self.live.run.id()), accepted, host: self }
+    }
+
+    fn tell_started(&self) {
+        let op = self.asked.op.path();
+        self.live.tell(&Event::CallStarted {
+            call: self.name,
+            op: &op,
+            target: self.target.as_deref(),
+            effect: self.asked.op.effect != Effect::Read,
+        });
+    }
+
+    fn tell_replayed(&self) {
+        self.live.tell(&Event::CallReplayed { call: self.name, op: &self.asked.op.path() });
+    }
+}
+
+#[async_trait]
+impl Accept for Call<'_> {
+    async fn accepted(&self, what: Value) -> Result<(), Error> {
+        let record = Record::Accepted { call: self.name.to_owned(), what };
+        self.live.run.append(record, Durability::Now).map_err(|e| {
+            let message = format!("what was accepted could not be written down: {e}");
+            drop(self.live.stopper.stop(Stop::Journal(e)));
+            Error::new(Code::Internal, message)
+        })
+    }
+}
+
+impl Host for Call<'_> {
+    fn progress(&self, progress: &Progress) {
+        self.live.tell(&Event::Progress { call: self.name, op: &self.asked.op.path(), progress });
+    }
+
+    fn columns(&self, columns: &[String]) {
+        self.live.tell(&Event::Columns { columns });
+    }
+}
+
+fn target_name(op: &Op, args: &Args) -> Option<String> {
+    let target = op.positional().find(|p| p.kind == crate::ops::spec::Kind::Target)?;
+    place_of(args.get(target.name)).ok().map(|place| place.to_string())
+}
+
+/// A small thing that only the script and the journal know: the time, a note, a figure. Recorded like a call, so that
+/// a replay has the same; written with the next record that must be durable.
+pub(super) fn note_down(
+    frame: &Frame,
+    native: &str,
+    args: &Value,
+    at: &str,
+    make: impl FnOnce() -> Value,
+) -> Result<Value, Halt> {
+    let live = frame.live();
+    if live.stopper.is_thrown() {
+        return Err(Halt::Stop);
+    }
+    let name = frame.next(native);
+    match live.run.past(&name) {
+        Past::Ended { op, args: recorded, outcome } if op == native && recorded == *args => match outcome {
+            Outcome::Ok(value) => Ok(value),
+            Outcome::Err(fault) => Err(Halt::Raise(fault)),
+        },
+        Past::Ended { op, args: recorded, .. } | Past::Begun { op, args: recorded, .. } => {
+            Err(live.stopper.stop(Stop::Mismatch {
+                message: format!(
+                    "{name} is not what was recorded\n  recorded  {op}({})\n  asked     {native}({})\n  at        {at}",
+                    value::plain(&recorded), value::plain(args)
+                ),
+            }))
+        }
+        Past::Nothing if live.abandoning() => Err(live.stopper.stop(Stop::Abandoned)),
+        Past::Nothing => {
+            let value = make();
+            let end = Record::End { call: name, op: native.into(), args: args.clone(), at: at.into(), outcome: Outcome::Ok(value.clone()) };
+            live.journaled(live.run.append(end, Durability::Rides))?;
+            Ok(value)
+        }
+    }
+}

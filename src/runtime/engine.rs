@@ -1,0 +1,55 @@
+//! The sealed engine: what a runbook can do, and how much of it.
+
+use super::{bind, flow, live::Frame, modules::Modules, strict, values};
+use rhai::{
+    Dynamic, Engine, OptimizationLevel,
+    packages::{Package as _, StandardPackage},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// The stack of the thread that runs a script: nested calls to the limits below fit with room to spare.
+pub(super) const STACK_BYTES: usize = 64 << 20;
+
+/// Returns an engine that knows the whole language of runbooks and nothing of any run. It can compile and check.
+pub(super) fn language() -> Engine {
+    let mut engine = Engine::new_raw();
+    engine.register_global_module(StandardPackage::new().as_shared_module());
+    limits(&mut engine);
+    // `Full` would perform operations while compiling; `None` also leaves every branch for the checks to see.
+    engine.set_optimization_level(OptimizationLevel::None);
+    engine.set_strict_variables(true);
+    engine.set_fail_on_invalid_map_property(true);
+    engine.disable_symbol("eval");
+    values::register(&mut engine);
+    strict::register(&mut engine);
+    flow::register(&mut engine);
+    bind::register(&mut engine);
+    engine
+}
+
+/// Returns an engine for one run: natives find the run through `frame`, modules come from `modules`, and nothing more
+/// is evaluated once `stopped` is set.
+pub(super) fn for_run(frame: &Frame, modules: Modules, stopped: Arc<AtomicBool>) -> Engine {
+    let mut engine = language();
+    engine.set_default_tag(Dynamic::from(frame.clone()));
+    engine.set_module_resolver(modules);
+    engine.on_progress(move |_| stopped.load(Ordering::Relaxed).then_some(Dynamic::UNIT));
+    engine
+}
+
+/// Sets every limit explicitly: Rhai's presets differ between debug and release.
+fn limits(engine: &mut Engine) {
+    engine
+        .set_max_call_levels(128)
+        .set_max_expr_depths(128, 64)
+        .set_max_operations(500_000_000)
+        .set_max_variables(10_000)
+        .set_max_functions(10_000)
+        .set_max_modules(1_000)
+        .set_max_string_size(64 << 20)
+        .set_max_array_size(1_000_000)
+        .set_max_map_size(1_000_000);
+}

@@ -1,0 +1,143 @@
+//! What a script sees of an error: one map; and where in the script it happened.
+
+use super::values::{to_dynamic, to_value};
+use crate::provider;
+use rhai::{Dynamic, EvalAltResult, Position};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The codes that the runtime adds to the providers' own.
+pub mod codes {
+    /// `ensure` did not hold.
+    pub const ENSURE: &str = "ENSURE";
+    /// `fail` was called.
+    pub const FAILED: &str = "FAILED";
+    /// The script threw something of its own.
+    pub const THROWN: &str = "THROWN";
+    /// The script itself is wrong: an unknown function, a wrong type.
+    pub const SCRIPT: &str = "SCRIPT";
+    /// `wait_until` ran out of time.
+    pub const TIMEOUT: &str = "TIMEOUT";
+    /// The person who was asked decided that a call failed.
+    pub const DECIDED: &str = "DECIDED";
+}
+
+/// An error as scripts, the journal and `-o json` see it.
+///
+/// `#{code, message, hint, retryable, side_effects, operation, target, left_behind}`; `side_effects` is `"none"` or
+/// `"some"`.
+pub type Fault = Value;
+
+/// Returns the fault of an operation.
+pub(super) fn of_operation(error: &provider::Error, operation: &str, target: Option<&str>) -> Fault {
+    json!({
+        "code": error.code.as_str(),
+        "message": error.message,
+        "hint": error.hint,
+        "retryable": error.retryable,
+        "side_effects": match error.side_effects { provider::SideEffects::None => "none", provider::SideEffects::Some => "some" },
+        "operation": operation,
+        "target": target,
+        "left_behind": error.left_behind,
+    })
+}
+
+/// Returns a fault that the runtime itself raises.
+pub(super) fn of_runtime(code: &str, message: &str, hint: Option<&str>, operation: Option<&str>) -> Fault {
+    json!({
+        "code": code, "message": message, "hint": hint, "retryable": false, "side_effects": "none",
+        "operation": operation, "target": null, "left_behind": [],
+    })
+}
+
+/// Returns a fault as an error that a script can catch.
+pub(super) fn raise(fault: &Fault, at: Position) -> Box<EvalAltResult> {
+    EvalAltResult::ErrorRuntime(to_dynamic(fault), at).into()
+}
+
+/// Returns the error of a script that is itself wrong. The engine adds the position.
+pub(super) fn wrong(message: &str) -> Box<EvalAltResult> {
+    raise(&of_runtime(codes::SCRIPT, message, None, None), Position::NONE)
+}
+
+/// Returns the one map for whatever a script caught: ours, its own `throw`, or one of Rhai's.
+pub(super) fn normalise(caught: &Dynamic) -> Fault {
+    let fields = match to_value(caught) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(Value::String(text)) => return of_runtime(codes::THROWN, &text, None, None),
+        Ok(other) => return of_runtime(codes::THROWN, &other.to_string(), None, None),
+        Err(why) => return of_runtime(codes::THROWN, &why, None, None),
+    };
+    let code = if fields.contains_key("error") { codes::SCRIPT } else { codes::THROWN };
+    let message = fields.get("message").and_then(Value::as_str).map(str::to_owned);
+    let mut fault = of_runtime(code, &message.unwrap_or_else(|| json!(fields).to_string()), None, None);
+    for (key, value) in fields {
+        if key != "message" || value.is_string() {
+            fault[key] = value;
+        }
+    }
+    fault
+}
+
+/// An error that ended a script.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What happened.
+    pub fault: Fault,
+    /// Where.
+    pub place: Option<Place>,
+}
+
+/// A place in a script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// The text of the line.
+    pub text: String,
+}
+
+/// Returns the fault of whatever a script raised.
+pub(super) fn of_error(error: &EvalAltResult) -> Fault {
+    match innermost(error, "").0 {
+        EvalAltResult::ErrorRuntime(thrown, _) => normalise(thrown),
+        other => {
+            let message = other.to_string();
+            let bare = message.strip_suffix(&format!(" ({})", other.position())).unwrap_or(&message);
+            of_runtime(codes::SCRIPT, bare, None, None)
+        }
+    }
+}
+
+/// Returns what ended a script, and where. `text_of` finds the source of a file.
+pub(super) fn of_script(
+    error: &EvalAltResult,
+    main: &str,
+    text_of: &dyn Fn(&str) -> Option<String>,
+) -> Failure {
+    let (inner, file) = innermost(error, main);
+    let at = Some(inner.position()).filter(|p| !p.is_none()).unwrap_or_else(|| error.position());
+    Failure { fault: of_error(error), place: place(file, at, text_of) }
+}
+
+/// Returns the error that was raised first, and the file that it was raised in.
+fn innermost<'a>(error: &'a EvalAltResult, main: &'a str) -> (&'a EvalAltResult, &'a str) {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, file, inner, _)
+        | EvalAltResult::ErrorInModule(file, inner, _) => {
+            innermost(inner, if file.is_empty() { main } else { file })
+        }
+        _ => (error, main),
+    }
+}
+
+/// Returns a place with its line of text.
+pub(super) fn place(file: &str, at: Position, text_of: &dyn Fn(&str) -> Option<String>) -> Option<Place> {
+    let line = at.line()?;
+    let text = text_of(file).and_then(|t| t.lines().nth(line - 1).map(str::to_owned)).unwrap_or_default();
+    Some(Place { file: file.to_owned(), line, column: at.position().unwrap_or(1), text })
+}

@@ -1,0 +1,301 @@
+//! The flow natives: steps, clean-up, trying again, waiting, and what a run tells.
+//!
+//! None of them keeps anything beyond what calls record: at resume their closures run again, over recorded calls.
+
+use super::{
+    Event,
+    call::note_down,
+    fault::{self, codes, normalise},
+    live::{Deferred, Frame, Halt, keep, lock, position},
+    values::{to_dynamic, to_value},
+};
+use crate::base::{
+    moment::{Moment, Span},
+    suggest, value,
+};
+use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext as Cx};
+use serde_json::{Value, json};
+
+type Fallible<T> = Result<T, Box<EvalAltResult>>;
+
+/// Teaches an engine the flow natives.
+pub(super) fn register(engine: &mut Engine) {
+    engine
+        .register_fn("step", |cx: Cx<'_>, name: &str, f: FnPtr| step(&cx, name, &f))
+        .register_fn("defer", |cx: Cx<'_>, f: FnPtr| defer(&cx, f, false))
+        .register_fn("on_failure", |cx: Cx<'_>, f: FnPtr| defer(&cx, f, true))
+        .register_fn("retry", |cx: Cx<'_>, options: Map, f: FnPtr| retry(&cx, &options, &f))
+        .register_fn("attempt", |cx: Cx<'_>, f: FnPtr| attempt(&cx, &f))
+        .register_fn("wait_until", |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f))
+        .register_fn("measure", |cx: Cx<'_>, name: &str, f: FnPtr| measure(&cx, name, &f))
+        .register_fn("ensure", |cx: Cx<'_>, holds: bool, message: &str| ensure(&cx, holds, message))
+        .register_fn("fail", |cx: Cx<'_>, message: &str| raise::<Dynamic>(&cx, codes::FAILED, message))
+        .register_fn("error", |caught: Dynamic| to_dynamic(&normalise(&caught)))
+        .register_fn("now", |cx: Cx<'_>| now(&cx))
+        .register_fn("sleep", |cx: Cx<'_>, span: Dynamic| sleep(&cx, &span))
+        .register_fn("metric", |cx: Cx<'_>, name: &str, value: Dynamic| metric(&cx, name, &value, ""))
+        .register_fn("metric", |cx: Cx<'_>, name: &str, value: Dynamic, unit: &str| {
+            metric(&cx, name, &value, unit)
+        })
+        .register_fn("note", |cx: Cx<'_>, text: &str| note(&cx, text))
+        .register_fn("attach", |cx: Cx<'_>, name: &str, value: Dynamic| attach(&cx, name, &value))
+        .register_fn("target", |cx: Cx<'_>, name: &str| target(&cx, name));
+}
+
+/// The names of the flow natives, for completion, and for the check that no script function hides one.
+pub const NATIVES: &[&str] = &[
+    "step",
+    "defer",
+    "on_failure",
+    "retry",
+    "attempt",
+    "wait_until",
+    "measure",
+    "ensure",
+    "fail",
+    "error",
+    "now",
+    "sleep",
+    "metric",
+    "note",
+    "attach",
+    "target",
+    "moment",
+    "duration",
+];
+
+fn raise<T>(cx: &Cx<'_>, code: &str, message: &str) -> Fallible<T> {
+    Err(fault::raise(&fault::of_runtime(code, message, None, None), cx.call_position()))
+}
+
+/// A scope, not a memory: the body runs at every replay, over recorded calls, so that what it captures is rebuilt.
+fn step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> Fallible<Dynamic> {
+    let name = name.replace('/', "∕");
+    if name.trim().is_empty() {
+        return raise(cx, codes::SCRIPT, "a step has a name");
+    }
+    let frame = Frame::of(cx)?.child(&name);
+    frame.live().tell(&Event::StepStarted { step: frame.path(), name: &name });
+    let done = frame.call(cx, f);
+    let stopped = frame.live().stopper.is_thrown();
+    frame.live().tell(&Event::StepFinished { step: frame.path(), name: &name, ok: done.is_ok() && !stopped });
+    done
+}
+
+/// Keeps a closure for the end of the run, with the values it captures as they are now: Rhai shares captures, and a
+/// loop that defers would clean up its last item every time.
+fn defer(cx: &Cx<'_>, mut closure: FnPtr, only_on_failure: bool) -> Fallible<()> {
+    let frame = Frame::of(cx)?;
+    let snapshot: Vec<Dynamic> = closure.iter_curry().map(Dynamic::flatten_clone).collect();
+    closure.set_curry(snapshot);
+    let made_in = Box::new(keep(cx));
+    lock(&frame.live().deferred).push(Deferred::Closure { closure, made_in, only_on_failure });
+    Ok(())
+}
+
+/// Repeats only what says that it may be repeated and that nothing changed.
+fn retry(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> Fallible<Dynamic> {
+    let options = Options::read(cx, "retry", options, &["attempts", "backoff"])?;
+    let (attempts, backoff) = (options.count("attempts", 3)?, options.span("backoff", Span::seconds(1))?);
+    let frame = Frame::of(cx)?.child("retry");
+    let mut pause = backoff;
+    for attempt in 1.. {
+        match frame.child("attempt").call(cx, f) {
+            Err(e)
+                if attempt < attempts
+                    && !frame.live().stopper.is_thrown()
+                    && may_repeat(&fault::of_error(&e)) =>
+            {
+                let message = fault::of_error(&e)["message"].as_str().unwrap_or_default().to_owned();
+                frame.live().tell(&Event::Retrying { attempt, attempts, message: &message, pause });
+                wait(&frame, pause, &position(cx)).map_err(|halt| halt.at(cx.call_position()))?;
+                pause = Span(pause.0.saturating_mul(2));
+            }
+            done => return done,
+        }
+    }
+    Ok(Dynamic::UNIT)
+}
+
+fn may_repeat(fault: &Value) -> bool {
+    fault["retryable"] == json!(true) && fault["side_effects"] == json!("none")
+}
+
+/// Returns `#{ok, value, error}`; what must stop the run still does.
+fn attempt(cx: &Cx<'_>, f: &FnPtr) -> Fallible<Dynamic> {
+    let frame = Frame::of(cx)?;
+    let (ok, value, error) = match frame.call(cx, f) {
+        Ok(value) => (true, value, Dynamic::UNIT),
+        Err(e) if frame.live().stopper.is_thrown() => return Err(e),
+        Err(e) => (false, Dynamic::UNIT, to_dynamic(&fault::of_error(&e))),
+    };
+    Ok(Map::from_iter([("ok".into(), ok.into()), ("value".into(), value), ("error".into(), error)]).into())
+}
+
+/// Asks again until the answer is neither `false` nor nothing. The time is looked at before each question, so that
+/// the last question is asked after the deadline: what came true while nobody ran is seen.
+fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> Fallible<Dynamic> {
+    let options = Options::read(cx, "wait_until", options, &["timeout", "every"])?;
+    let (timeout, every) =
+        (options.span("timeout", Span::seconds(600))?, options.span("every", Span::seconds(5))?);
+    let frame = Frame::of(cx)?.child("wait_until");
+    let at = position(cx);
+    let stop = |halt: Halt| halt.at(cx.call_position());
+    let deadline = moment_in(&frame, &at).map_err(stop)?.plus(timeout);
+    loop {
+        let last = moment_in(&frame, &at).map_err(stop)? >= deadline;
+        let answer = frame.child("ask").call(cx, f)?;
+        if !answer.is_unit() && answer.as_bool() != Ok(false) {
+            return Ok(answer);
+        }
+        if last {
+            return raise(cx, codes::TIMEOUT, &format!("what was waited for did not come within {timeout}"));
+        }
+        frame.live().tell(&Event::Waiting { step: frame.path(), until: deadline, every });
+        wait(&frame, every, &at).map_err(stop)?;
+    }
+}
+
+fn measure(cx: &Cx<'_>, name: &str, f: &FnPtr) -> Fallible<Dynamic> {
+    let frame = Frame::of(cx)?;
+    let stop = |halt: Halt| halt.at(cx.call_position());
+    let began = moment_in(&frame, &position(cx)).map_err(stop)?;
+    let value = frame.call(cx, f)?;
+    let took = moment_in(&frame, &position(cx)).map_err(stop)?.since(began);
+    metric(cx, name, &took.as_seconds().into(), "s")?;
+    Ok(value)
+}
+
+fn ensure(cx: &Cx<'_>, holds: bool, message: &str) -> Fallible<()> {
+    if holds { Ok(()) } else { raise(cx, codes::ENSURE, message) }
+}
+
+fn now(cx: &Cx<'_>) -> Fallible<Moment> {
+    moment_in(&Frame::of(cx)?, &position(cx)).map_err(|halt| halt.at(cx.call_position()))
+}
+
+/// Returns the time as the run sees it: read once, recorded, the same at every replay.
+fn moment_in(frame: &Frame, at: &str) -> Result<Moment, Halt> {
+    let clock = frame.live().fleet.clock();
+    let recorded = note_down(frame, "now", &Value::Null, at, || json!(clock.now()))?;
+    Ok(serde_json::from_value(recorded).unwrap_or_else(|_| clock.now()))
+}
+
+fn sleep(cx: &Cx<'_>, span: &Dynamic) -> Fallible<()> {
+    let span = read_span(cx, "sleep", span)?;
+    wait(&Frame::of(cx)?, span, &position(cx)).map_err(|halt| halt.at(cx.call_position()))
+}
+
+/// Sleeps until a recorded moment, so that a sleep which was half over at a crash sleeps the rest.
+fn wait(frame: &Frame, span: Span, at: &str) -> Result<(), Halt> {
+    let live = frame.live();
+    let until = note_down(frame, "sleep", &json!(span), at, || json!(live.fleet.clock().now().plus(span)))?;
+    let until: Moment = serde_json::from_value(until).unwrap_or_else(|_| live.fleet.clock().now());
+    let left = until.since(live.fleet.clock().now());
+    if left > Span::ZERO {
+        live.journaled(live.run.flush())?;
+        live.wait(live.fleet.clock().sleep(left))?;
+    }
+    Ok(())
+}
+
+fn metric(cx: &Cx<'_>, name: &str, value: &Dynamic, unit: &str) -> Fallible<()> {
+    let (shown, unit) = match value.clone().try_cast::<Span>() {
+        Some(span) => (json!(span.as_seconds()), if unit.is_empty() { "s" } else { unit }),
+        None => (keepable(cx, value)?, unit),
+    };
+    tell(
+        cx,
+        "metric",
+        &json!({"name": name, "value": shown, "unit": unit}),
+        &Event::Metric { name, value: &shown, unit },
+    )
+}
+
+fn note(cx: &Cx<'_>, text: &str) -> Fallible<()> {
+    tell(cx, "note", &json!({ "text": text }), &Event::Note { text })
+}
+
+fn attach(cx: &Cx<'_>, name: &str, value: &Dynamic) -> Fallible<()> {
+    let value = keepable(cx, value)?;
+    tell(cx, "attach", &json!({"name": name, "value": value}), &Event::Attached { name, value: &value })
+}
+
+/// Records something that is said, and says it when it is new.
+fn tell(cx: &Cx<'_>, native: &str, args: &Value, event: &Event<'_>) -> Fallible<()> {
+    let frame = Frame::of(cx)?;
+    let said = note_down(&frame, native, args, &position(cx), || {
+        frame.live().tell(event);
+        Value::Null
+    });
+    said.map(drop).map_err(|halt| halt.at(cx.call_position()))
+}
+
+fn target(cx: &Cx<'_>, name: &str) -> Fallible<Dynamic> {
+    let frame = Frame::of(cx)?;
+    match frame.live().fleet.settings(name) {
+        Ok(_) => Ok(to_dynamic(&value::tagged(value::TARGET, name))),
+        Err(e) => Err(fault::raise(&fault::of_operation(&e, "target", Some(name)), cx.call_position())),
+    }
+}
+
+fn keepable(cx: &Cx<'_>, value: &Dynamic) -> Fallible<Value> {
+    to_value(value).or_else(|why| raise(cx, codes::SCRIPT, &why))
+}
+
+fn read_span(cx: &Cx<'_>, what: &str, given: &Dynamic) -> Fallible<Span> {
+    let parsed = match (given.clone().try_cast::<Span>(), given.as_immutable_string_ref()) {
+        (Some(span), _) => Ok(span),
+        (None, Ok(text)) => Span::parse(&text).map_err(|e| format!("`{what}`: {e}; {}", e.hint())),
+        (None, Err(found)) => Err(format!("`{what}` is a duration such as \"5s\", found {found}")),
+    };
+    parsed.or_else(|why| raise(cx, codes::SCRIPT, &why))
+}
+
+/// The options of a flow native, read as strictly as an operation's.
+struct Options<'a> {
+    cx: &'a Cx<'a>,
+    native: &'static str,
+    given: &'a Map,
+}
+
+impl<'a> Options<'a> {
+    fn read(
+        cx: &'a Cx<'a>,
+        native: &'static str,
+        given: &'a Map,
+        known: &'static [&'static str],
+    ) -> Fallible<Self> {
+        match given.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(unknown) => {
+                let hint = suggest::hint(unknown, known.iter().copied());
+                let fault = fault::of_runtime(
+                    codes::SCRIPT,
+                    &format!("`{native}` has no option `{unknown}`"),
+                    Some(&hint),
+                    None,
+                );
+                Err(fault::raise(&fault, cx.call_position()))
+            }
+            None => Ok(Self { cx, native, given }),
+        }
+    }
+
+    fn span(&self, name: &str, preset: Span) -> Fallible<Span> {
+        self.given
+            .get(name)
+            .map_or(Ok(preset), |given| read_span(self.cx, &format!("{name}` of `{}", self.native), given))
+    }
+
+    fn count(&self, name: &str, preset: u32) -> Fallible<u32> {
+        let Some(given) = self.given.get(name) else { return Ok(preset) };
+        match given.as_int().ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
+            Some(count) => Ok(count),
+            None => raise(
+                self.cx,
+                codes::SCRIPT,
+                &format!("`{name}` of `{}` is a number from 1, found {given}", self.native),
+            ),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Modules of a runbook: read once, before anything runs, from below the runbook's own folder or from the embedded
+//! library; a run keeps their text, and a resume reads nothing else.
+
+use super::stdlib;
+use rhai::{ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, Position, Scope, Shared, Stmt};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Component, Path},
+    sync::Mutex,
+};
+
+/// The texts of a runbook's modules, by import path.
+pub(super) type Texts = BTreeMap<String, String>;
+
+/// What is wrong with an import: where, and what.
+pub(super) struct BadImport {
+    pub(super) file: String,
+    pub(super) at: Position,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+/// Reads every module that a script imports, and every module that those import.
+///
+/// # Errors
+/// The first import that leads out of the root, to nothing, or round in a circle.
+pub(super) fn read(engine: &Engine, root: &Path, file: &str, text: &str) -> Result<Texts, BadImport> {
+    let mut texts = Texts::new();
+    follow(engine, root, file, text, &mut vec![], &mut texts)?;
+    Ok(texts)
+}
+
+fn follow(
+    engine: &Engine,
+    root: &Path,
+    file: &str,
+    text: &str,
+    above: &mut Vec<String>,
+    texts: &mut Texts,
+) -> Result<(), BadImport> {
+    let bad = |at, message: String, hint: Option<&str>| BadImport {
+        file: file.into(),
+        at,
+        message,
+        hint: hint.map(Into::into),
+    };
+    // A text that does not compile is reported by whoever compiles it next, with all there is to say.
+    let Ok(ast) = super::runbook::compile_main(engine, text) else { return Ok(()) };
+    for (path, at) in imports(&ast) {
+        let path = path.ok_or_else(|| {
+            bad(at, "the path of an import is a literal".into(), Some("write it as \"./lib/name\""))
+        })?;
+        if let Some(start) = above.iter().position(|p| *p == path) {
+            let circle = [&above[start..], std::slice::from_ref(&path)].concat().join(" -> ");
+            return Err(bad(at, format!("imports go round in a circle: {circle}"), None));
+        }
+        if texts.contains_key(&path) {
+            continue;
+        }
+        let module = text_of(root, &path).map_err(|why| {
+            bad(at, why, Some("modules are files below the runbook's own folder, or `std/…`"))
+        })?;
+        texts.insert(path.clone(), module.clone());
+        above.push(path.clone());
+        follow(engine, root, &path, &module, above, texts)?;
+        above.pop();
+    }
+    Ok(())
+}
+
+/// Returns the literal paths that a script imports; `None` where a path is computed.
+fn imports(ast: &rhai::AST) -> Vec<(Option<String>, Position)> {
+    let mut found = Vec::new();
+    ast.walk(&mut |path: &[ASTNode<'_>]| {
+        if let Some(ASTNode::Stmt(Stmt::Import(import, at))) = path.last() {
+            let literal = match &import.0 {
+                Expr::StringConstant(text, _) => Some(text.to_string()),
+                _ => None,
+            };
+            found.push((literal, *at));
+        }
+        true
+    });
+    found
+}
+
+fn text_of(root: &Path, path: &str) -> Result<String, String> {
+    if path.starts_with("std/") {
+        return stdlib::text(path).map(str::to_owned).ok_or_else(|| {
+            let hint = crate::base::suggest::hint(path, stdlib::MODULES.iter().map(|(name, _)| *name));
+            format!("there is no library module `{path}`: {hint}")
+        });
+    }
+    let inside = Path::new(path);
+    let allowed = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
+    if inside.is_absolute() || !inside.components().all(allowed) {
+        return Err(format!("`{path}` leads out of the runbook's folder"));
+    }
+    // The ending is added, not set: `lib/v1.2` is `lib/v1.2.rhai`.
+    let file = root.join(format!("{path}.rhai"));
+    let real = file
+        .canonicalize()
+        .map_err(|e| format!("module `{path}` cannot be read: {} ({e})", file.display()))?;
+    let root = root.canonicalize().map_err(|e| format!("{} cannot be read: {e}", root.display()))?;
+    if !real.starts_with(root) {
+        return Err(format!("`{path}` leads out of the runbook's folder through a link"));
+    }
+    fs::read_to_string(real).map_err(|e| format!("module `{path}` cannot be read: {e}"))
+}
+
+/// Resolves imports from texts that were read before.
+pub(super) struct Modules {
+    texts: Texts,
+    compiled: Mutex<BTreeMap<String, Shared<Module>>>,
+}
+
+impl Modules {
+    pub(super) fn new(texts: Texts) -> Self {
+        Self { texts, compiled: Mutex::default() }
+    }
+}
+
+impl ModuleResolver for Modules {
+    fn resolve(
+        &self,
+        engine: &Engine,
+        _: Option<&str>,
+        path: &str,
+        at: Position,
+    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
+        if let Some(module) = super::live::lock(&self.compiled).get(path) {
+            return Ok(Shared::clone(module));
+        }
+        let text = self.texts.get(path).ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.into(), at))?;
+        let in_module = |e: Box<EvalAltResult>| EvalAltResult::ErrorInModule(path.into(), e, at);
+        let mut ast = engine.compile(text).map_err(|e| in_module(Box::new(e.into())))?;
+        ast.set_source(path);
+        let module: Shared<Module> =
+            Module::eval_ast_as_new(Scope::new(), &ast, engine).map_err(in_module)?.into();
+        super::live::lock(&self.compiled).insert(path.to_owned(), Shared::clone(&module));
+        Ok(module)
+    }
+}

@@ -1,0 +1,138 @@
+//! What a run may do, to whom, and beside whom.
+
+use super::{
+    Refusal,
+    live::{Halt, Live, Stop, lock},
+};
+use crate::{
+    journal::{Durability, Holder, Lease, Mode, Record},
+    ops::{
+        args::Args,
+        spec::{Effect, Need, Op},
+    },
+    provider::{Error, Fleet, model::Identity},
+};
+use std::collections::BTreeSet;
+
+/// Stops the run when it lacks the right for a call.
+pub(super) fn allow(live: &Live, op: &Op, args: &Args) -> Result<(), Halt> {
+    let need = op.need(args);
+    match &live.rights {
+        Some(rights) if !rights.iter().any(|right| right.covers(&need)) => {
+            Err(live.stopper.stop(Stop::Refused {
+                message: format!("`{}` needs `{need}`, and the runbook's `needs` do not have it", op.path()),
+                hint: format!("add \"{need}\" to `needs` in the header, if the runbook is meant to do this"),
+            }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the protected ones of some targets, when these rights change anything.
+pub(super) fn guarded(fleet: &Fleet, targets: &[String], needs: &[Need]) -> Vec<String> {
+    if !needs.iter().any(|need| need.effect >= Effect::Change) {
+        return Vec::new();
+    }
+    let protected = |name: &&String| fleet.settings(name).is_ok_and(|t| t.protect);
+    targets.iter().filter(protected).cloned().collect()
+}
+
+/// Refuses to begin while a protected target's name was not typed.
+pub(super) fn guard(
+    fleet: &Fleet,
+    targets: &[String],
+    needs: &[Need],
+    confirmed: &BTreeSet<String>,
+) -> Result<(), Refusal> {
+    match guarded(fleet, targets, needs).into_iter().find(|name| !confirmed.contains(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let (message, hint) = unconfirmed(&name);
+            Err(Refusal::Policy { message, hint, place: None })
+        }
+    }
+}
+
+fn unconfirmed(name: &str) -> (String, String) {
+    (
+        format!("the target `{name}` is protected, and this may change it"),
+        format!("name it: `--confirm {name}`"),
+    )
+}
+
+/// Why a target could not be recognised.
+pub(super) enum Unrecognised {
+    /// It does not answer; nothing is known.
+    Unreachable(Error),
+    /// The run was stopped.
+    Halt(Halt),
+}
+
+impl Unrecognised {
+    /// Returns what stops the call: an error the script may catch, or the run's own stop.
+    pub(super) fn halt(self, fault: impl FnOnce(&Error) -> serde_json::Value) -> Halt {
+        match self {
+            Unrecognised::Unreachable(error) => Halt::Raise(fault(&error)),
+            Unrecognised::Halt(halt) => halt,
+        }
+    }
+}
+
+/// Makes sure that a target is who it was when the run first used it, and leases it at its first use.
+pub(super) fn recognise(live: &Live, target: &str) -> Result<(), Unrecognised> {
+    if lock(&live.recognised).contains_key(target) {
+        return Ok(());
+    }
+    let rights = live.rights.as_deref().unwrap_or_default();
+    if !guarded(&live.fleet, &[target.to_owned()], rights).is_empty() && !live.confirmed.contains(target) {
+        let (message, hint) = unconfirmed(target);
+        return Err(Unrecognised::Halt(live.stopper.stop(Stop::Refused { message, hint })));
+    }
+    let identity =
+        live.wait(async { live.fleet.target(target)?.identity().await }).map_err(Unrecognised::Halt)?;
+    let identity = identity.map_err(Unrecognised::Unreachable)?;
+    remember(live, target, &identity).map_err(Unrecognised::Halt)?;
+    if let Some(wanted) = lease(target, &identity, live.rights.as_deref()) {
+        let leased = live.journal.lease(&[wanted], live.run.id(), &Holder::this_process());
+        leased.map_err(|e| Unrecognised::Halt(live.stopper.stop(Stop::Leased(e))))?;
+    }
+    lock(&live.recognised).insert(target.to_owned(), identity);
+    Ok(())
+}
+
+/// Compares a target with who it was, or writes down who it is.
+fn remember(live: &Live, target: &str, identity: &Identity) -> Result<(), Halt> {
+    let Some(recorded) = live.run.target(target) else {
+        let identity = serde_json::json!(identity);
+        let record = Record::Target { name: target.to_owned(), identity };
+        return live.journaled(live.run.append(record, Durability::Rides));
+    };
+    if recorded["id"].as_str() == Some(&identity.id) {
+        return Ok(());
+    }
+    Err(live.stopper.stop(Stop::Mismatch {
+        message: format!(
+            "the target `{target}` is not the one that the run began with\n  recorded  {}\n  now       {}",
+            recorded["description"].as_str().unwrap_or_default(),
+            identity.description
+        ),
+    }))
+}
+
+/// Returns the lease that a run with these rights needs of a target.
+pub(super) fn lease(name: &str, target: &Identity, rights: Option<&[Need]>) -> Option<Lease> {
+    mode(rights).map(|mode| Lease { target: target.id.clone(), name: name.to_owned(), mode })
+}
+
+/// Returns how a run with these rights uses its targets: beside others when it only adds, alone when it changes them,
+/// and without a lease when it only looks. A person at the prompt takes none.
+fn mode(rights: Option<&[Need]>) -> Option<Mode> {
+    let changes_source = |need: &&Need| need.effect >= Effect::Change && need.area != "branch";
+    let adds = |need: &&Need| need.effect != Effect::Read;
+    let rights = rights?;
+    match (rights.iter().find(changes_source), rights.iter().find(adds)) {
+        (Some(_), _) => Some(Mode::Exclusive),
+        (None, Some(_)) => Some(Mode::Shared),
+        (None, None) => None,
+    }
+}

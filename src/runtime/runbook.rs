@@ -1,0 +1,446 @@
+//! A runbook as data: its texts, and its header, read off the script without running anything of it.
+
+use super::{
+    engine,
+    fault::Place,
+    modules::{self, Texts},
+    values::to_value,
+};
+use crate::{
+    base::{
+        moment::{Moment, Span},
+        secret, suggest, value,
+    },
+    config::Config,
+    journal::Source,
+    ops::spec::Need,
+    provider::fleet,
+};
+use rhai::{AST, Engine, Position};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The name of the header constant.
+const HEADER: &str = "RUNBOOK";
+
+/// A runbook, compiled once to look at.
+pub struct Runbook {
+    /// Its path or name, as it was given.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+    /// Its header.
+    pub header: Header,
+    pub(super) modules: Texts,
+    pub(super) ast: AST,
+}
+
+/// What a runbook says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    /// What it is called.
+    pub title: String,
+    /// Its parameters, by name.
+    pub params: BTreeMap<String, Param>,
+    /// All that it may do.
+    pub needs: Vec<Need>,
+}
+
+/// A parameter of a runbook.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// What it takes.
+    pub kind: Kind,
+    /// What it is when it is not given.
+    pub preset: Option<Value>,
+    /// One line for people.
+    pub help: String,
+}
+
+/// What a parameter of a runbook takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    String,
+    /// A whole number.
+    Int,
+    /// A number.
+    Float,
+    /// True or false.
+    Bool,
+    /// A length of time.
+    Duration,
+    /// An instant with a zone.
+    Time,
+    /// A network, `10.0.0.0/8`.
+    Cidr,
+    /// A target, or a branch of one.
+    Target,
+    /// One of a few words.
+    Choice(Vec<String>),
+    /// A reference to a secret: `env:NAME`, `file:PATH`.
+    Secret,
+}
+
+/// What is wrong with a runbook or with what it was given. Nothing has been done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What is wrong: one sentence without a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Where.
+    pub place: Option<Place>,
+}
+
+impl Error {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, place: None }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenHeader {
+    title: String,
+    #[serde(default)]
+    params: BTreeMap<String, WrittenParam>,
+    #[serde(default)]
+    needs: Vec<String>,
+    #[serde(default)]
+    schedule: Option<WrittenSchedule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenParam {
+    r#type: String,
+    #[serde(default)]
+    preset: Option<Value>,
+    #[serde(default)]
+    help: String,
+    #[serde(default)]
+    choices: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenSchedule {
+    #[serde(rename = "cron")]
+    _cron: String,
+    #[serde(rename = "zone")]
+    _zone: String,
+}
+
+const TYPES: &[&str] =
+    &["string", "int", "float", "bool", "duration", "time", "cidr", "target", "choice", "secret"];
+
+impl Runbook {
+    /// Reads a runbook and every module that it imports.
+    ///
+    /// # Errors
+    /// What keeps it from being run: it cannot be read, it does not parse, its header is missing or wrong.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|e| {
+            Error::new(format!("the runbook {} cannot be read: {e}", path.display()))
+                .hint("name a `.rhai` file; those that come with firedrill are in `runbooks/`")
+        })?;
+        let root = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        let engine = engine::language();
+        let name = path.display().to_string();
+        let modules = modules::read(&engine, &root, &name, &text).map_err(|bad| {
+            let texts = BTreeMap::from([(name.clone(), text.clone())]);
+            let place = super::fault::place(&bad.file, bad.at, &|file| texts.get(file).cloned());
+            Error { message: bad.message, hint: bad.hint, place }
+        })?;
+        Self::compile(&engine, name, text, modules)
+    }
+
+    /// Returns a runbook of one text, which has no file.
+    ///
+    /// # Errors
+    /// As [`Runbook::load`].
+    pub fn of_text(name: &str, text: String) -> Result<Self, Error> {
+        Self::compile(&engine::language(), name.to_owned(), text, Texts::new())
+    }
+
+    /// Returns the runbook that a run recorded.
+    ///
+    /// # Errors
+    /// As [`Runbook::load`]: a later version of firedrill may no longer take it.
+    pub fn recorded(path: &str, sources: Vec<Source>) -> Result<Self, Error> {
+        let mut texts: Texts = sources.into_iter().map(|s| (s.path, s.text)).collect();
+        let text =
+            texts.remove(path).ok_or_else(|| Error::new(format!("the journal has no text of {path}")))?;
+        Self::compile(&engine::language(), path.to_owned(), text, texts)
+    }
+
+    fn compile(engine: &Engine, path: String, text: String, modules: Texts) -> Result<Self, Error> {
+        let texts = |file: &str| if file == path { Some(text.clone()) } else { modules.get(file).cloned() };
+        for (name, module) in &modules {
+            engine.compile(module).map_err(|e| parse_error(name, &e, &texts))?;
+        }
+        let mut ast = compile_main(engine, &text).map_err(|e| parse_error(&path, &e, &texts))?;
+        ast.set_source(path.as_str());
+        let header = header(&ast).map_err(|mut e| {
+            e.place = super::fault::place(&path, header_position(&ast), &texts);
+            e
+        })?;
+        Ok(Self { path, text, header, modules, ast })
+    }
+
+    /// Returns every text of the runbook, for the journal.
+    pub fn sources(&self) -> Vec<Source> {
+        let main = Source { path: self.path.clone(), text: self.text.clone() };
+        let modules =
+            self.modules.iter().map(|(path, text)| Source { path: path.clone(), text: text.clone() });
+        [main].into_iter().chain(modules).collect()
+    }
+
+    /// Returns the text of one of its files.
+    pub fn text_of(&self, file: &str) -> Option<String> {
+        if file == self.path { Some(self.text.clone()) } else { self.modules.get(file).cloned() }
+    }
+
+    /// Checks what was given against the header, and returns the value of every parameter.
+    ///
+    /// # Errors
+    /// The first unknown, missing or mistyped one.
+    pub fn params(&self, given: &BTreeMap<String, String>, config: &Config) -> Result<Value, Error> {
+        if let Some(unknown) = given.keys().find(|k| !self.header.params.contains_key(*k)) {
+            let known: Vec<_> = self.header.params.keys().map(String::as_str).collect();
+            return Err(Error::new(format!("{} has no parameter `{unknown}`", self.path))
+                .hint(suggest::hint(unknown, known)));
+        }
+        let mut values = Map::new();
+        for (name, param) in &self.header.params {
+            let word = given.get(name).map(|text| Value::String(text.clone()));
+            let chosen = word.or_else(|| param.preset.clone()).ok_or_else(|| {
+                Error::new(format!("the parameter `{name}` is missing"))
+                    .hint(format!("give it with `-p {name}=…`: {}", param.help))
+            })?;
+            let value = param.kind.accept(&chosen, config).map_err(|e| Error {
+                message: format!("the parameter `{name}`: {}", e.message),
+                hint: e.hint.or_else(|| Some(format!("`{name}` is {}: {}", param.kind.name(), param.help))),
+                place: e.place,
+            })?;
+            values.insert(name.clone(), value);
+        }
+        Ok(Value::Object(values))
+    }
+}
+
+/// Compiles with `params` in scope: it is the one variable that a runbook has without declaring it.
+pub(super) fn compile_main(engine: &Engine, text: &str) -> Result<AST, rhai::ParseError> {
+    let mut scope = rhai::Scope::new();
+    scope.push_constant("params", rhai::Map::new());
+    engine.compile_with_scope(&scope, text)
+}
+
+pub(super) fn parse_error(
+    file: &str,
+    error: &rhai::ParseError,
+    texts: &dyn Fn(&str) -> Option<String>,
+) -> Error {
+    let message = error.err_type().to_string();
+    let message = message.strip_suffix('.').unwrap_or(&message).to_owned();
+    let hint = match error.err_type() {
+        rhai::ParseErrorType::VariableUndefined(name) if name == "params" => {
+            Some("functions see no variables: hand `params` over as an argument".into())
+        }
+        rhai::ParseErrorType::VariableUndefined(name) => Some(format!(
+            "declare it with `let {name} = …`; functions see only their arguments and constants"
+        )),
+        rhai::ParseErrorType::Reserved(word) if word == "default" => {
+            Some("the word for it is `preset`".into())
+        }
+        rhai::ParseErrorType::ModuleUndefined(name) => {
+            let areas: Vec<_> = crate::ops::all().map(crate::ops::spec::Op::area).collect();
+            Some(suggest::hint(name, areas))
+        }
+        _ => None,
+    };
+    Error { message, hint, place: super::fault::place(file, error.position(), texts) }
+}
+
+fn header_position(ast: &AST) -> Position {
+    ast.statements()
+        .iter()
+        .find_map(|stmt| match stmt {
+            rhai::Stmt::Var(var, _, at) if var.0.name == HEADER => Some(*at),
+            _ => None,
+        })
+        .unwrap_or(Position::NONE)
+}
+
+fn header(ast: &AST) -> Result<Header, Error> {
+    let literal =
+        ast.iter_literal_variables(true, false).find(|(name, ..)| *name == HEADER).map(|(_, _, value)| value);
+    let literal = literal.ok_or_else(|| match header_position(ast) {
+        Position::NONE => Error::new("the runbook has no header")
+            .hint("begin it with `const RUNBOOK = #{ title: \"…\", params: #{}, needs: [] };`"),
+        _ => Error::new("the header is not a literal constant").hint(
+            "declare it with `const`, and compute nothing in it: it is read without running the script",
+        ),
+    })?;
+    let value = to_value(&literal).map_err(|why| Error::new(format!("the header: {why}")))?;
+    let written: WrittenHeader = serde_json::from_value(value).map_err(|e| {
+        let message = e.to_string();
+        let hint = if message.contains("unknown field `default`") {
+            Some("the word for it is `preset`".to_owned())
+        } else {
+            suggest::hint_for_unknown_field(&message)
+        };
+        Error { message: format!("the header: {message}"), hint, place: None }
+    })?;
+    drop(written.schedule);
+    let params = written.params.into_iter().map(|(name, p)| Ok((name.clone(), param(&name, p)?)));
+    let needs = written.needs.iter().map(|text| need(text));
+    Ok(Header {
+        title: written.title,
+        params: params.collect::<Result<_, Error>>()?,
+        needs: needs.collect::<Result<_, _>>()?,
+    })
+}
+
+fn need(text: &str) -> Result<Need, Error> {
+    let areas: Vec<&str> =
+        crate::ops::all().map(crate::ops::spec::Op::area).chain(["network", "http", "notify"]).collect();
+    let wrong = || {
+        Error::new(format!("`{text}` in `needs` is no right"))
+            .hint("a right is `<area>.<effect>`, such as \"backup.create\"")
+    };
+    let need = Need::parse(text).ok_or_else(wrong)?;
+    if areas.contains(&need.area.as_str()) {
+        Ok(need)
+    } else {
+        Err(Error::new(format!("`{text}` in `needs` is no right")).hint(suggest::hint(&need.area, areas)))
+    }
+}
+
+fn param(name: &str, written: WrittenParam) -> Result<Param, Error> {
+    let WrittenParam { r#type, preset, help, choices } = written;
+    let kind = match (r#type.as_str(), choices) {
+        ("choice", Some(choices)) if !choices.is_empty() => Kind::Choice(choices),
+        ("choice", _) => {
+            return Err(Error::new(format!("the parameter `{name}` is a choice without `choices`")));
+        }
+        (other, Some(_)) => {
+            return Err(Error::new(format!("the parameter `{name}` is of type `{other}` and has `choices`"))
+                .hint("only `choice` has"));
+        }
+        ("string", None) => Kind::String,
+        ("int", None) => Kind::Int,
+        ("float", None) => Kind::Float,
+        ("bool", None) => Kind::Bool,
+        ("duration", None) => Kind::Duration,
+        ("time", None) => Kind::Time,
+        ("cidr", None) => Kind::Cidr,
+        ("target", None) => Kind::Target,
+        ("secret", None) => Kind::Secret,
+        (other, None) => {
+            return Err(Error::new(format!("the parameter `{name}` has the unknown type `{other}`"))
+                .hint(suggest::hint(other, TYPES.iter().copied())));
+        }
+    };
+    if let Some(preset) = &preset
+        && kind != Kind::Target
+    {
+        kind.accept(preset, &Config::empty())
+            .map_err(|e| Error { message: format!("the preset of `{name}`: {}", e.message), ..e })?;
+    }
+    Ok(Param { kind, preset, help })
+}
+
+impl Kind {
+    /// Returns the word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::Int => "int",
+            Kind::Float => "float",
+            Kind::Bool => "bool",
+            Kind::Duration => "duration",
+            Kind::Time => "time",
+            Kind::Cidr => "cidr",
+            Kind::Target => "target",
+            Kind::Choice(_) => "choice",
+            Kind::Secret => "secret",
+        }
+    }
+
+    /// Returns the parameter's value of a word from the command line or of a preset.
+    fn accept(&self, given: &Value, config: &Config) -> Result<Value, Error> {
+        let shown = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
+        let wrong = || Error::new(format!("expected {}, found `{shown}`", self.name()));
+        let text = given.as_str();
+        match self {
+            Kind::String => text.map(Value::from).ok_or_else(wrong),
+            Kind::Int => given.as_i64().or_else(|| text?.parse().ok()).map(Value::from).ok_or_else(wrong),
+            Kind::Float => given
+                .as_f64()
+                .or_else(|| text?.parse().ok())
+                .filter(|x: &f64| x.is_finite())
+                .map(Value::from)
+                .ok_or_else(wrong),
+            Kind::Bool => given
+                .as_bool()
+                .or_else(|| text?.parse().ok())
+                .map(Value::from)
+                .ok_or_else(|| wrong().hint("write `true` or `false`")),
+            Kind::Duration => {
+                Span::parse(text.ok_or_else(wrong)?).map(|s| json!(s)).map_err(|e| wrong().hint(e.hint()))
+            }
+            Kind::Time => Moment::parse(text.ok_or_else(wrong)?)
+                .map(|m| json!(m))
+                .map_err(|e| Error::new(e.to_string()).hint(e.hint())),
+            Kind::Cidr => {
+                let net: ipnet::IpNet = text
+                    .ok_or_else(wrong)?
+                    .parse()
+                    .map_err(|_| wrong().hint("write a network such as `10.0.0.0/8`"))?;
+                Ok(net.trunc().to_string().into())
+            }
+            Kind::Target => target(text.ok_or_else(wrong)?, config),
+            Kind::Choice(words) => match text {
+                Some(word) if words.iter().any(|w| w == word) => Ok(given.clone()),
+                _ => Err(wrong().hint(suggest::hint(&shown, words.iter().map(String::as_str)))),
+            },
+            Kind::Secret => {
+                let reference = secret::Reference::parse(text.unwrap_or_default())
+                    .map_err(|e| Error::new(e.to_string()).hint("write `env:NAME` or `file:PATH`"))?;
+                Ok(value::tagged(value::SECRET, reference.to_string()))
+            }
+        }
+    }
+}
+
+fn target(text: &str, config: &Config) -> Result<Value, Error> {
+    let place = fleet::Place::parse(text);
+    if !config.targets.contains_key(&place.target) {
+        let mut error = Error::new(format!("there is no target `{}`", place.target))
+            .hint(suggest::hint(&place.target, config.targets.keys().map(String::as_str)));
+        if place.target == crate::config::LAB {
+            error = error.hint("bring the lab up with `firedrill lab up`");
+        }
+        return Err(error);
+    }
+    Ok(match place.branch {
+        None => value::tagged(value::TARGET, place.target),
+        Some(_) => text.into(),
+    })
+}

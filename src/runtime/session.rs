@@ -1,0 +1,197 @@
+//! A session at the prompt: the same natives as in a runbook, journaled as a run, one input at a time.
+
+use super::{
+    Failure, Refusal, VERSION, Watch, World, drive, engine, fault,
+    live::{Frame, Live, Stop},
+    modules::{Modules, Texts},
+    runbook,
+    values::{to_dynamic, to_value},
+};
+use crate::{base::value, journal::NewRun};
+use rhai::{AST, Dynamic, Engine, Scope};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A session. It belongs on a thread with a large stack: [`Session::on_its_own_thread`].
+pub struct Session {
+    engine: Engine,
+    scope: Scope<'static>,
+    functions: AST,
+    live: Arc<Live>,
+}
+
+/// Why an input gave no value.
+#[derive(Debug)]
+pub enum Unfinished {
+    /// It does not parse.
+    Parse(runbook::Error),
+    /// It failed.
+    Failed(Box<Failure>),
+    /// It was stopped.
+    Stopped(Stop),
+}
+
+impl Session {
+    /// Begins a session. With `target`, the variable `db` is that target.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn begin(world: &World, target: Option<&str>, watch: Arc<dyn Watch>) -> Result<Self, Refusal> {
+        let journal = Arc::new(world.journal()?);
+        let mut scope = Scope::new();
+        if let Some(name) = target {
+            world.fleet.settings(name)?;
+            scope.push_constant_dynamic("db", to_dynamic(&value::tagged(value::TARGET, name)));
+        }
+        let run = journal.create(&NewRun {
+            runbook: "repl".into(),
+            title: "a session at the prompt".into(),
+            params: json!({ "db": target }),
+            sources: vec![],
+            git: None,
+            version: VERSION.into(),
+            leases: vec![],
+        })?;
+        let live = Live::new(
+            world,
+            journal,
+            run,
+            None,
+            watch,
+            world.fleet.targets().map(|t| t.name.clone()).collect(),
+            false,
+        );
+        let watched = Arc::clone(&live);
+        world.tokio.spawn(async move {
+            loop {
+                drive::interrupted().await;
+                drop(watched.stopper.stop(Stop::Interrupted));
+            }
+        });
+        let engine =
+            engine::for_run(&Frame::root(Arc::clone(&live)), Modules::new(library()), live.stopper.flag());
+        Ok(Self { engine, scope, functions: AST::empty(), live })
+    }
+
+    /// Runs `body` on a thread whose stack is large enough for any script, and returns what it returns.
+    ///
+    /// # Errors
+    /// When the machine gives no thread, or the body panics.
+    pub fn on_its_own_thread<T: Send>(body: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+        std::thread::scope(|threads| {
+            let thread = std::thread::Builder::new().name("session".into()).stack_size(engine::STACK_BYTES);
+            thread
+                .spawn_scoped(threads, body)?
+                .join()
+                .map_err(|_| std::io::Error::other("a bug in firedrill ended the session"))
+        })
+    }
+
+    /// Returns the run that records the session.
+    pub fn run(&self) -> &str {
+        self.live.run.id()
+    }
+
+    /// Evaluates an input. Variables and functions that it declares stay.
+    ///
+    /// # Errors
+    /// [`Unfinished`]. The session goes on.
+    pub fn eval(&mut self, input: &str) -> Result<Value, Unfinished> {
+        drop(self.live.stopper.take());
+        let texts = |_: &str| Some(input.to_owned());
+        let ast = self
+            .engine
+            .compile_with_scope(&self.scope, input)
+            .map_err(|e| Unfinished::Parse(runbook::parse_error("repl", &e, &texts)))?;
+        let mut whole = self.functions.merge(&ast);
+        whole.set_source("repl");
+        let evaluated = self.engine.eval_ast_with_scope::<Dynamic>(&mut self.scope, &whole);
+        whole.clear_statements();
+        self.functions = whole;
+        if let Some(stop) = self.live.stopper.take() {
+            return Err(Unfinished::Stopped(stop));
+        }
+        let value =
+            evaluated.map_err(|e| Unfinished::Failed(Box::new(fault::of_script(&e, "repl", &texts))))?;
+        let shown = to_value(&value).unwrap_or_else(|_| Value::from(value.to_string()));
+        self.scope.set_value("ans", value);
+        Ok(shown)
+    }
+
+    /// Returns whether an input is only the beginning of one.
+    pub fn is_incomplete(&self, input: &str) -> bool {
+        use rhai::{LexError, ParseErrorType};
+        let Err(error) = self.engine.compile_with_scope(&self.scope, input) else {
+            return open_comment(input);
+        };
+        let lines: Vec<&str> = input.split('\n').collect();
+        let end = (lines.len(), lines.last().map_or(0, |l| l.chars().count()));
+        let at = (error.position().line().unwrap_or(0), error.position().position().unwrap_or(0));
+        match error.err_type() {
+            ParseErrorType::UnexpectedEOF | ParseErrorType::WrongDocComment => true,
+            // A text in back-quotes may span lines, one in quotes may not.
+            ParseErrorType::BadInput(LexError::UnterminatedString) => lines
+                .get(at.0.saturating_sub(1))
+                .and_then(|line| line.chars().nth(at.1.saturating_sub(1)))
+                .is_some_and(|opening| opening == '`'),
+            _ => at.0 == end.0 && at.1 > end.1,
+        }
+    }
+
+    /// Returns the names of the variables there are.
+    pub fn variables(&self) -> Vec<String> {
+        self.scope.iter().map(|(name, ..)| name.to_owned()).collect()
+    }
+
+    /// Ends the session: its record says that it ended, and its branches that are temporary are removed.
+    pub fn end(self) -> super::Ended {
+        drop(self.live.stopper.take());
+        drive::end(&self.live, &self.engine, Ok(Dynamic::UNIT))
+    }
+}
+
+/// The embedded library: a session has no folder to import from.
+fn library() -> Texts {
+    super::stdlib::MODULES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+/// Returns whether a block comment is open at the end: Rhai parses such an input without complaint.
+fn open_comment(input: &str) -> bool {
+    let (mut depth, mut quote, mut chars) = (0_u32, None, input.chars().peekable());
+    while let Some(c) = chars.next() {
+        match (quote, c, chars.peek()) {
+            (Some(_), '\\', _) => drop(chars.next()),
+            (Some(q), _, _) if c == q => quote = None,
+            (None, '"' | '`', _) if depth == 0 => quote = Some(c),
+            (None, '/', Some('/')) if depth == 0 => while chars.next().is_some_and(|c| c != '\n') {},
+            (None, '/', Some('*')) => {
+                depth += 1;
+                chars.next();
+            }
+            (None, '*', Some('/')) if depth > 0 => {
+                depth -= 1;
+                chars.next();
+            }
+            _ => {}
+        }
+    }
+    depth > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::open_comment;
+
+    #[test]
+    fn an_open_comment_is_seen() {
+        for (input, open) in [
+            ("/* c", true),
+            ("/* c */ 1", false),
+            ("let s = \"/* \";", false),
+            ("1 // /*", false),
+            ("/* /* */", true),
+        ] {
+            assert_eq!(open_comment(input), open, "{input}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The script library that is part of the program, as a list.
+
+/// Every module of the library: its import path and its text.
+pub const MODULES: &[(&str, &str)] = &[("std/dr@1", include_str!("../../stdlib/dr@1.rhai"))];
+
+/// Returns the text of a library module.
+pub fn text(path: &str) -> Option<&'static str> {
+    MODULES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
+}

@@ -1,0 +1,477 @@
+//! Scripts, run for real on the sandbox: what a script can and cannot do, and what a crash leaves.
+
+use super::{live::Live, *};
+use crate::{
+    config::{SANDBOX, Target},
+    provider::{fleet::Opening, sim},
+};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// A state folder of its own, with the sandbox in it.
+struct Stage {
+    state: tempfile::TempDir,
+    world: World,
+}
+
+/// Listens; at the event that it was told, it does what a kill does: the script's thread is gone, nothing is written.
+#[derive(Default)]
+struct Listener {
+    heard: Mutex<Vec<String>>,
+    count: AtomicUsize,
+    die_at: Option<usize>,
+}
+
+impl Watch for Listener {
+    fn event(&self, event: &Event<'_>) {
+        let heard = serde_json::to_string(event).expect("an event is JSON");
+        self.heard.lock().expect("no listener panics while it holds this").push(heard);
+        let count = self.count.fetch_add(1, Ordering::SeqCst);
+        if Some(count) == self.die_at {
+            std::panic::resume_unwind(Box::new("killed"));
+        }
+    }
+}
+
+const HEADER: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+    needs: ["backup.create", "backup.destroy", "branch.create", "branch.destroy", "db.destroy", "security.read"] };
+    let db = params.db;
+"#;
+
+impl Stage {
+    fn new() -> Self {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let world = Self::world(state.path());
+        Self { state, world }
+    }
+
+    fn world(state: &Path) -> World {
+        let settings = toml::Table::from_iter([("world".to_owned(), "sandbox".into())]);
+        let name = SANDBOX.to_owned();
+        let target =
+            Target { name: name.clone(), provider: "sim".into(), protect: false, tags: vec![], settings };
+        World::new(Config { state: state.to_path_buf(), targets: [(name, target)].into(), ..Config::empty() })
+            .expect("a runtime")
+    }
+
+    /// Runs a script under a header that allows everything.
+    fn run(&self, script: &str) -> Ended {
+        self.try_run(script, Listener::default().into()).expect("the run begins")
+    }
+
+    fn try_run(&self, script: &str, listener: Arc<Listener>) -> Result<Ended, Refusal> {
+        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}"))?;
+        self.world.start(Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() }, listener)
+    }
+
+    fn resume(&self, listener: Arc<Listener>) -> Result<Ended, Refusal> {
+        let journal = Arc::new(self.world.journal()?);
+        let (run, runbook, params) = self.world.take(&journal, &journal.resolve("last")?)?;
+        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        self.world.resume(journal, resume, listener)
+    }
+
+    /// What took effect, as the world itself counts it: kind, what, how often.
+    fn effects(&self) -> Vec<String> {
+        let target = self.world.config.targets.get(SANDBOX).expect("the sandbox");
+        let clock: Arc<dyn Clock> = Arc::new(Machine);
+        let opening = Opening { target, base: Path::new("."), state: self.state.path(), clock: &clock };
+        let sim = sim::Sim::open(&opening).expect("the world opens");
+        sim.log().expect("its log").into_iter().map(|e| e.kind).collect()
+    }
+
+    fn value(&self, script: &str) -> Value {
+        let ended = self.run(script);
+        assert!(ended.failure.is_none() && ended.stop.is_none(), "{script}: {ended:?}");
+        ended.value
+    }
+
+    /// Runs a script that must fail, and returns the message of its error.
+    fn failure(&self, script: &str) -> String {
+        let ended = self.run(script);
+        let failure = ended.failure.unwrap_or_else(|| panic!("{script} did not fail: {:?}", ended.value));
+        failure.fault["message"].as_str().expect("a message").to_owned()
+    }
+
+    /// Runs a script without any right, past the check that would refuse it, and returns why it stopped.
+    fn without_rights(&self, script: &str) -> Option<Stop> {
+        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+        let params = runbook.params(&BTreeMap::new(), &self.world.config).expect("its parameters");
+        let journal = Arc::new(self.world.journal().expect("a journal"));
+        let run = journal
+            .create(&NewRun {
+                runbook: "test.rhai".into(),
+                title: "t".into(),
+                params: params.clone(),
+                sources: runbook.sources(),
+                git: None,
+                version: VERSION.into(),
+                leases: vec![],
+            })
+            .expect("a run");
+        let listener = Arc::new(Listener::default());
+        let live = Live::new(&self.world, journal, run, Some(vec![]), listener, BTreeSet::new(), false);
+        drive::drive(&self.world.tokio, &live, runbook, params).expect("it is driven").stop
+    }
+}
+
+#[test]
+fn a_refusal_cannot_be_swallowed() {
+    let stage = Stage::new();
+    for shape in [
+        "try { H } catch { note(\"swallowed\") }",
+        "fn f() { backup::list(\"sandbox\") } try { f() } catch { note(\"swallowed\") }",
+        "try { step(\"s\", || H) } catch { note(\"swallowed\") }",
+        "try { [1].map(|x| H) } catch { note(\"swallowed\") }",
+        "try { [1].for_each(|| H) } catch { note(\"swallowed\") }",
+        "try { [1, 2].filter(|x| H == 1) } catch { note(\"swallowed\") }",
+        "try { [1, 2].sort(|a, b| H) } catch { note(\"swallowed\") }",
+        "try { [1, 2].reduce(|a, b| H, 0) } catch { note(\"swallowed\") }",
+        "attempt(|| H); retry(#{ attempts: 5 }, || H)",
+        "wait_until(#{ timeout: \"1s\" }, || { try { H } catch { false } })",
+    ] {
+        let script = shape.replace('H', "backup::list(db)");
+        match stage.without_rights(&script) {
+            Some(Stop::Refused { .. }) => {}
+            other => panic!("{script}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_endless_loop_is_interrupted() {
+    let stage = Stage::new();
+    for script in ["loop {}", "sleep(\"1h\")", "wait_until(#{ timeout: \"1h\", every: \"1h\" }, || false)"] {
+        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+        let params = runbook.params(&BTreeMap::new(), &stage.world.config).expect("its parameters");
+        let journal = Arc::new(stage.world.journal().expect("a journal"));
+        let new = NewRun {
+            runbook: "test.rhai".into(),
+            title: "t".into(),
+            params: params.clone(),
+            sources: runbook.sources(),
+            git: None,
+            version: VERSION.into(),
+            leases: vec![],
+        };
+        let run = journal.create(&new).expect("a run");
+        let live = Live::new(
+            &stage.world,
+            journal,
+            run,
+            None,
+            Arc::new(Listener::default()),
+            BTreeSet::new(),
+            false,
+        );
+        let other = Arc::clone(&live);
+        let interrupter = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            drop(other.stopper.stop(Stop::Interrupted));
+        });
+        let ended = drive::drive(&stage.world.tokio, &live, runbook, params).expect("it is driven");
+        interrupter.join().expect("the interrupter");
+        assert!(matches!(ended.stop, Some(Stop::Interrupted)), "{script}: {ended:?}");
+        assert_eq!(ended.status, Status::Interrupted);
+    }
+}
+
+#[test]
+fn different_types_do_not_compare() {
+    let stage = Stage::new();
+    for (script, wrong) in [
+        ("1 < \"2\"", "different types"),
+        ("() < 1", "different types"),
+        ("now() > 5", "different types"),
+        ("\"1\" == 1", "different types"),
+        ("[] >= #{}", "different types"),
+    ] {
+        let message = stage.failure(script);
+        assert!(message.contains(wrong), "{script}: {message}");
+    }
+    for script in [
+        "1 < 2.5",
+        "() == ()",
+        "params.db != ()",
+        "\"a\" < \"b\"",
+        "now() <= now()",
+        "duration(\"90s\") == duration(\"1m 30s\")",
+    ] {
+        assert_eq!(stage.value(script), Value::Bool(true), "{script}");
+    }
+}
+
+#[test]
+fn the_sandbox_of_the_language_is_closed() {
+    let stage = Stage::new();
+    for (script, wrong) in [
+        ("eval(\"1\")", "eval"),
+        ("timestamp()", "there is no function `timestamp`"),
+        ("fn now() { 1 } now()", "hides firedrill's own"),
+        ("backup::lits(db)", "there is no operation `backup::lits`"),
+        ("backup::create(db, #{ lable: \"x\" })", "has no option `lable`"),
+        ("params.bd", "no parameter `bd`"),
+        ("restor(db)", "there is no function `restor`"),
+    ] {
+        match stage.try_run(script, Listener::default().into()) {
+            Err(refusal) => assert!(refusal.to_string().contains(wrong), "{script}: {refusal}"),
+            Ok(ended) => panic!("{script} ran: {ended:?}"),
+        }
+    }
+    assert!(
+        stage.world.journal().expect("a journal").runs().expect("its runs").is_empty(),
+        "a refusal left a run"
+    );
+}
+
+#[test]
+fn the_header_is_read_without_running_anything() {
+    let stage = Stage::new();
+    for (header, wrong) in [
+        ("1", "no header"),
+        ("let RUNBOOK = #{ title: \"t\" };", "not a literal constant"),
+        ("const RUNBOOK = #{ title: backup::list(\"sandbox\") };", "not a literal constant"),
+        ("const RUNBOOK = #{ title: \"t\", parms: #{} };", "unknown field `parms`"),
+        (
+            "const RUNBOOK = #{ title: \"t\", params: #{ n: #{ type: \"int\", \"default\": 1 } } };",
+            "unknown field `default`",
+        ),
+        (
+            "const RUNBOOK = #{ title: \"t\", params: #{ n: #{ type: \"number\" } } };",
+            "unknown type `number`",
+        ),
+        (
+            "const RUNBOOK = #{ title: \"t\", params: #{ n: #{ type: \"int\", preset: \"x\" } } };",
+            "the preset of `n`",
+        ),
+        ("const RUNBOOK = #{ title: \"t\", needs: [\"backups.create\"] };", "is no right"),
+        ("const RUNBOOK = #{ title: \"t\", needs: [\"backup.make\"] };", "is no right"),
+    ] {
+        let error = Runbook::of_text("t.rhai", header.into()).map(drop).expect_err(header);
+        assert!(error.message.contains(wrong), "{header}: {error:?}");
+    }
+    assert!(stage.effects().is_empty());
+}
+
+#[test]
+fn parameters_are_checked_before_anything_runs() {
+    let stage = Stage::new();
+    let runbook = Runbook::of_text(
+        "t.rhai",
+        r#"const RUNBOOK = #{ title: "t", params: #{
+            n: #{ type: "int", preset: 3 }, at: #{ type: "time", preset: "2026-11-20T03:00:00Z" }, db: #{ type: "target", preset: "sandbox" },
+            net: #{ type: "cidr", preset: "10.1.2.3/8" }, how: #{ type: "choice", choices: ["fast", "safe"], preset: "safe" },
+            key: #{ type: "secret", preset: "env:HOME" }, wait: #{ type: "duration", preset: "45m" }, must: #{ type: "bool" } } };"#
+            .into(),
+    )
+    .expect("it parses");
+    let given = |pairs: &[(&str, &str)]| {
+        let words = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        runbook.params(&words, &stage.world.config)
+    };
+    for (pairs, wrong) in [
+        (&[][..], "`must` is missing"),
+        (&[("must", "yes")], "expected bool"),
+        (&[("must", "true"), ("n", "three")], "expected int"),
+        (&[("must", "true"), ("mist", "1")], "no parameter `mist`"),
+        (&[("must", "true"), ("at", "2026-11-20T03:00:00")], "no time zone"),
+        (&[("must", "true"), ("db", "sandbx")], "no target `sandbx`"),
+        (&[("must", "true"), ("how", "faste")], "expected choice"),
+        (&[("must", "true"), ("net", "10.0.0.0/64")], "expected cidr"),
+        (&[("must", "true"), ("key", "hunter2")], "a secret is given as a reference"),
+    ] {
+        let error = given(pairs).expect_err(wrong);
+        assert!(error.message.contains(wrong), "{error:?}");
+        assert!(!format!("{error:?}").contains("hunter2"), "a secret's value was repeated");
+        assert!(error.hint.is_some(), "{error:?}");
+    }
+    let values = given(&[("must", "true"), ("n", "7")]).expect("they are right");
+    assert_eq!((values["n"].clone(), values["net"].clone()), (7.into(), "10.0.0.0/8".into()));
+    assert_eq!(values["key"], serde_json::json!({"$secret": "env:HOME"}));
+}
+
+#[test]
+fn what_is_deferred_keeps_its_values_and_runs_backwards() {
+    let stage = Stage::new();
+    let listener = Arc::new(Listener::default());
+    let script = r#"for name in ["a", "b", "c"] { defer(|| note(name)); } on_failure(|| note("never"));"#;
+    stage.try_run(script, Arc::clone(&listener)).expect("it runs");
+    let heard = listener.heard.lock().expect("heard").join("\n");
+    let order: Vec<_> =
+        ["\"text\":\"c\"", "\"text\":\"b\"", "\"text\":\"a\""].iter().map(|n| heard.find(n)).collect();
+    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{heard}");
+    assert!(!heard.contains("never"));
+}
+
+#[test]
+fn a_failed_clean_up_fails_the_run_and_hides_no_error() {
+    let stage = Stage::new();
+    let ended = stage.run("defer(|| fail(\"left open\")); 1");
+    assert_eq!((ended.status, ended.cleanup), (Status::Failed, vec!["left open".to_owned()]));
+    let ended =
+        stage.run("defer(|| fail(\"left open\")); on_failure(|| note(\"was here\")); fail(\"the cause\")");
+    assert_eq!(ended.failure.expect("a failure").fault["message"], "the cause");
+}
+
+#[test]
+fn errors_are_one_map() {
+    let stage = Stage::new();
+    let error = stage.value("let r = attempt(|| backup::get(db, \"nope\")); r.error");
+    assert_eq!(
+        (error["code"].as_str(), error["operation"].as_str()),
+        (Some("NOT_FOUND"), Some("backup::get"))
+    );
+    assert_eq!((error["side_effects"].as_str(), error["target"].as_str()), (Some("none"), Some("sandbox")));
+    for (script, code) in [
+        ("let c = (); try { ensure(false, \"no\") } catch (e) { c = e.code } c", "ENSURE"),
+        ("let c = (); try { let a = [1]; a[5] } catch (e) { c = error(e).code } c", "SCRIPT"),
+        ("let c = (); try { throw \"x\" } catch (e) { c = error(e).code } c", "THROWN"),
+        ("attempt(|| backup::create(db, #{ label: 5 })).error.code", "INVALID"),
+    ] {
+        assert_eq!(stage.value(script), Value::from(code), "{script}");
+    }
+    let ended = stage.run("\n\nfail(\"here\")");
+    let place = ended.failure.expect("a failure").place.expect("a place");
+    assert_eq!((place.file.as_str(), place.text.as_str()), ("test.rhai", "fail(\"here\")"));
+}
+
+#[test]
+fn only_what_may_be_repeated_is() {
+    let stage = Stage::new();
+    let tries = |error: &str| {
+        stage.value(&format!(
+        "let n = 0; attempt(|| retry(#{{ attempts: 3, backoff: \"1ms\" }}, || {{ n += 1; throw #{{ code: \"X\", message: \"m\", {error} }} }})); n"
+    ))
+    };
+    assert_eq!(tries("retryable: true, side_effects: \"none\""), 3);
+    assert_eq!(tries("retryable: true, side_effects: \"some\""), 1);
+    assert_eq!(tries("retryable: false, side_effects: \"none\""), 1);
+}
+
+#[test]
+fn a_wait_that_nobody_watched_asks_once_more() {
+    let stage = Stage::new();
+    assert_eq!(stage.value("let n = 0; wait_until(#{ timeout: \"0s\" }, || { n += 1; n == 1 }); n"), 1);
+    assert!(
+        stage
+            .failure("wait_until(#{ timeout: \"20ms\", every: \"5ms\" }, || false)")
+            .contains("did not come")
+    );
+    assert!(stage.failure("wait_until(#{ timout: \"20ms\" }, || false)").contains("no option `timout`"));
+}
+
+#[test]
+fn values_are_the_same_live_and_replayed() {
+    let stage = Stage::new();
+    assert!(stage.failure("attach(\"f\", || 1)").contains("cannot be kept"));
+    assert!(stage.failure("attach(\"f\", #{ \"$branch\": 1 })").contains("may not start with `$`"));
+    let floats = stage.value("let x = 0.1 + 0.2; attach(\"x\", x); [x, 3.0, 'c', \"t\", (), true, now() - now() <= duration(\"0s\")]");
+    assert_eq!(
+        floats.as_array().expect("an array")[1..4],
+        [Value::from(3.0), Value::from("c"), Value::from("t")]
+    );
+}
+
+const DRILL: &str = r#"
+    let taken = step("back up", || backup::create(db, #{ label: "drill" }));
+    defer(|| note("cleaned"));
+    let copy = step("restore", || backup::restore(db, taken, #{ into: "drill", temporary: true }));
+    let first = db::query(copy, "select count(*) as n from orders")[0].n;
+    db::execute(copy, "delete from order_items");
+    let mark = backup::pitr::mark(db, "here");
+    let other = branch::create(db, #{ into: "other" });
+    branch::delete(db, other);
+    first
+"#;
+
+/// Dies at every event of a run in turn, and resumes: each effect takes effect exactly once, and the end is the same.
+#[test]
+fn a_kill_at_any_point_changes_nothing() {
+    let calm = Stage::new();
+    let listener = Arc::new(Listener::default());
+    let undisturbed = calm.try_run(DRILL, Arc::clone(&listener)).expect("it runs");
+    assert_eq!(undisturbed.status, Status::Succeeded, "{undisturbed:?}");
+    let events = listener.count.load(Ordering::SeqCst);
+    assert!(events > 30, "{events} events are too few to be a test");
+    for die_at in 1..events {
+        let stage = Stage::new();
+        let listener = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
+        stage.try_run(DRILL, listener).map(drop).expect_err("it is killed");
+        let ended = stage.resume(Listener::default().into()).expect("it resumes");
+        assert_eq!(
+            (ended.status, &ended.value),
+            (undisturbed.status, &undisturbed.value),
+            "killed at event {die_at}"
+        );
+        assert_eq!(stage.effects(), calm.effects(), "killed at event {die_at}");
+    }
+}
+
+/// The second kill comes while the first is being recovered from.
+#[test]
+fn two_kills_change_nothing_either() {
+    let calm = Stage::new();
+    calm.run(DRILL);
+    for (first, second) in (4..44).step_by(6).flat_map(|a| [(a, 1), (a, 2), (a, 4), (a, 9)]) {
+        let stage = Stage::new();
+        let dying = |at| Arc::new(Listener { die_at: Some(at), ..Listener::default() });
+        drop(stage.try_run(DRILL, dying(first)));
+        let ended = stage.resume(dying(second)).or_else(|_| stage.resume(Listener::default().into()));
+        let ended = ended.or_else(|_| stage.resume(Listener::default().into()));
+        drop(ended);
+        assert_eq!(stage.effects(), calm.effects(), "killed at {first}, then at {second}");
+    }
+}
+
+#[test]
+fn another_argument_after_a_crash_is_a_mismatch() {
+    let stage = Stage::new();
+    // What the script asks depends on the world outside the run: the state folder has a file, or not.
+    let listener = Arc::new(Listener { die_at: Some(6), ..Listener::default() });
+    drop(
+        stage.try_run(
+            "backup::create(db, #{ label: \"a\" }); backup::create(db, #{ label: \"b\" });",
+            listener,
+        ),
+    );
+    let journal = Arc::new(stage.world.journal().expect("a journal"));
+    let (run, _, params) =
+        stage.world.take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
+    let edited = format!("{HEADER}backup::create(db, #{{ label: \"z\" }});");
+    let runbook = Runbook::of_text("test.rhai", edited).expect("it parses");
+    let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+    let before = stage.effects();
+    let ended = stage.world.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
+    match ended.stop {
+        Some(Stop::Mismatch { message }) => {
+            assert!(message.contains("\"a\"") && message.contains("\"z\""), "{message}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((stage.effects(), ended.status), (before, Status::Interrupted));
+}
+
+#[test]
+fn an_abandoned_run_begins_nothing_and_cleans_up() {
+    let stage = Stage::new();
+    let listener = Arc::new(Listener::default());
+    stage.try_run(DRILL, Arc::clone(&listener)).expect("it runs");
+    let begun = listener
+        .heard
+        .lock()
+        .expect("heard")
+        .iter()
+        .position(|e| e.contains("call.started") && e.contains("branch::create"));
+    let stage = Stage::new();
+    drop(stage.try_run(DRILL, Arc::new(Listener { die_at: begun, ..Listener::default() })));
+    let journal = Arc::new(stage.world.journal().expect("a journal"));
+    let (run, runbook, params) =
+        stage.world.take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
+    let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+    let ended = stage.world.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
+    assert_eq!(ended.status, Status::Abandoned, "{ended:?}");
+    let effects = stage.effects();
+    assert!(effects.iter().any(|e| e == "branch.delete"), "the temporary branch is still there: {effects:?}");
+}
