@@ -117,7 +117,10 @@ mod tests {
         let args = Args::decode(op, vec!["lab".into()], options).expect("arguments");
         let (text, params) = one_call(op, &args);
         assert_eq!(params, BTreeMap::from([("target".to_owned(), "lab".to_owned())]));
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        const RUNBOOK = #{ title: "backup pitr restore", params: #{ target: #{ type: "target" }, }, needs: ["branch.create"] };
+        backup::pitr::restore(params.target, #{ to: #{"time": "2026-11-20T03:00:00Z"}, into: "say \"hi\"" })
+        "#);
         Runbook::of_text("one call", text).expect("parses");
     }
 }

@@ -45,11 +45,16 @@ fn rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String {
         columns = all.iter().collect();
     }
     let mut table = blank(width);
-    table.set_header(columns.iter().map(|name| Cell::new(name)));
+    table.set_header(columns.iter().map(|name| {
+        let mut values = rows.iter().map(|row| &row[name.as_str()]).filter(|value| !value.is_null());
+        let numbers = values.next().is_some_and(Value::is_number) && values.all(Value::is_number);
+        let title = Cell::new(name);
+        if numbers { title.set_alignment(CellAlignment::Right) } else { title }
+    }));
     for row in rows {
         table.add_row(columns.iter().map(|name| aligned(name, &row[name.as_str()])));
     }
-    table.trim_fmt()
+    lines(&table)
 }
 
 /// Returns an object: its plain fields as a list of two columns, and what is itself a table below under its name.
@@ -66,7 +71,7 @@ fn object(fields: &Map<String, Value>, order: &[String], width: Option<u16>) -> 
             let none = value.as_array().is_some_and(Vec::is_empty);
             table.add_row([Cell::new(name), Cell::new(if none { "none".into() } else { cell(name, value) })]);
         }
-        parts.push(table.trim_fmt());
+        parts.push(lines(&table));
     }
     for name in nested {
         let inner = render(&fields[name.as_str()], order, width.map(|w| w.saturating_sub(2)));
@@ -89,6 +94,12 @@ fn indented(text: &str) -> String {
         .map(|line| if line.is_empty() { String::new() } else { format!("  {line}") })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Returns a table without the blank that stands before and after every line.
+fn lines(table: &Table) -> String {
+    let lines = table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn blank(width: Option<u16>) -> Table {
@@ -164,9 +175,9 @@ mod tests {
             {"$backup": {"id": "b22", "bytes": 10, "label": null, "restorable": []}},
         ]);
         insta::assert_snapshot!(render(&value, &order(&["id", "label", "bytes"]), None), @"
-         id    bytes  restorable
-         b1  1.5 MiB  branch, in_place
-         b22    10 B
+        id     bytes  restorable
+        b1   1.5 MiB  branch, in_place
+        b22     10 B
         ");
     }
 
@@ -178,7 +189,21 @@ mod tests {
             "findings": [{"check": "rls", "object": "orders"}],
             "added": {"error": 1, "findings": [{"check": "rls"}]},
         });
-        insta::assert_snapshot!(render(&value, &order(&["verdict", "summary", "findings"]), None), @"");
+        insta::assert_snapshot!(render(&value, &order(&["verdict", "summary", "findings"]), None), @"
+        verdict  fail
+        summary  error 1, warn 0
+
+        findings:
+          check  object
+          rls    orders
+
+        added:
+          error  1
+
+          findings:
+            check
+            rls
+        ");
     }
 
     #[test]

@@ -135,8 +135,8 @@ macro_rules! snapshot {
         insta::with_settings!({filters => vec![
             (r"/tmp/\.tmp\w+", "[folder]"),
             (r"\b[a-z2-7]{8}\b(?P<head>  head )[0-9a-f]{16}", "[run]  head [head]"),
-            (r"(?P<run>run |resume |show )[a-z2-7]{8}\b", "${run}[run]"),
-            (r"\b[a-z2-7]{10}\b", "[key]"),
+            (r"(?P<run>run `?|resume |show )[a-z2-7]{8}\b", "${run}[run]"),
+            (r"\b(?P<made>backup|branch)-[a-z2-7]{10}\b", "${made}-[key]"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[moment]"),
             (r"\b\d+(\.\d+)?m?s\b", "[time]"),
         ]}, {
