@@ -68,16 +68,6 @@ impl Args {
         Ok(Self { given, timeout })
     }
 
-    /// Reads back what [`Args::to_value`] gave, which was checked when it was recorded.
-    ///
-    /// # Errors
-    /// As [`Args::decode`].
-    pub fn from_recorded(op: &Op, recorded: &Value) -> Result<Self> {
-        let mut options = recorded.as_object().cloned().unwrap_or_default();
-        let positional = op.positional().filter_map(|p| options.remove(p.name)).collect();
-        Self::decode(op, positional, options)
-    }
-
     /// Returns arguments for asking an operation what it would need; they were not checked and are never performed.
     pub fn sample(options: Map<String, Value>) -> Self {
         Self { given: options, timeout: Span::ZERO }
@@ -320,4 +310,108 @@ fn canonical(point: &RecoveryPoint) -> Value {
         fields.insert("timeline".into(), timeline.into());
     }
     fields.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops;
+
+    fn decode(path: &str, positional: &[Value], options: &Value) -> Result<Args> {
+        let op = ops::find(path).expect("an operation");
+        Args::decode(op, positional.to_vec(), options.as_object().cloned().unwrap_or_default())
+    }
+
+    fn message(path: &str, positional: &[Value], options: &Value) -> String {
+        let error = decode(path, positional, options).expect_err("it must be refused");
+        assert_eq!(error.code, Code::Invalid);
+        assert!(error.hint.is_some(), "{error:?} has no hint");
+        error.message
+    }
+
+    #[test]
+    fn what_is_given_wrong_is_refused_by_name() {
+        let lab = json!("lab");
+        let cases = [
+            (message("backup::list", &[], &json!({})), "takes 1 arguments"),
+            (
+                message("backup::list", &[json!(5)], &json!({})),
+                "`target` of `backup::list`: expected target, found `5`",
+            ),
+            (
+                message("backup::create", std::slice::from_ref(&lab), &json!({"lable": "x"})),
+                "has no option `lable`",
+            ),
+            (
+                message("backup::create", std::slice::from_ref(&lab), &json!({"timeout": "soon"})),
+                "`soon` is not a duration",
+            ),
+            (
+                message("backup::restore", &[lab.clone(), json!("b")], &json!({"into": null})),
+                "was given and is `()`",
+            ),
+            (message("backup::pitr::restore", std::slice::from_ref(&lab), &json!({})), "needs `to`"),
+            (
+                message(
+                    "backup::pitr::restore",
+                    std::slice::from_ref(&lab),
+                    &json!({"to": {"time": "2026-11-20T03:00:00"}}),
+                ),
+                "no time zone",
+            ),
+            (
+                message(
+                    "backup::pitr::restore",
+                    std::slice::from_ref(&lab),
+                    &json!({"to": {"xid": "1", "lsn": "0/1"}}),
+                ),
+                "exactly one of",
+            ),
+            (
+                message("backup::pitr::restore", std::slice::from_ref(&lab), &json!({"to": {"tme": "x"}})),
+                "has no `tme`",
+            ),
+            (
+                message("backup::pitr::find", std::slice::from_ref(&lab), &json!({"event": "dorp"})),
+                "expected drop|truncate",
+            ),
+        ];
+        for (message, wrong) in cases {
+            assert!(message.contains(wrong), "{message}");
+        }
+    }
+
+    #[test]
+    fn handles_are_kept_by_what_identifies_them() {
+        let branch = json!({"$branch": {"target": "lab", "name": "drill", "id": "x1", "port": 5}});
+        let backup = json!({"$backup": {"id": "b1", "target": "lab", "bytes": 5}});
+        let args = decode("backup::get", &[branch, backup], &json!({})).expect("they are right");
+        assert_eq!(
+            args.to_value(),
+            json!({"backup": "b1", "target": {"$branch": {"target": "lab", "name": "drill", "id": "x1"}}})
+        );
+    }
+
+    #[test]
+    fn the_same_thing_said_differently_is_the_same_call() {
+        let one =
+            decode("backup::list", &[json!({"$target": "lab"})], &json!({"timeout": "90s"})).expect("right");
+        let two = decode("backup::list", &[json!("lab")], &json!({"timeout": {"$duration": "1m 30s"}}))
+            .expect("right");
+        assert_eq!(one.get("timeout"), two.get("timeout"));
+        assert_eq!(one.timeout(), Span::seconds(90));
+        let zoned = |text: &str| {
+            decode("backup::pitr::restore", &[json!("lab")], &json!({"to": {"time": text}})).expect("right")
+        };
+        assert_eq!(zoned("2026-11-20T03:00:00Z"), zoned("2026-11-20T05:00:00+02:00"));
+    }
+
+    #[test]
+    fn words_are_read_like_values() {
+        let point = Kind::Point.read("time=2026-11-20T03:00:00Z,inclusive=false").expect("a point");
+        assert_eq!(point, json!({"time": {"$moment": "2026-11-20T03:00:00Z"}, "inclusive": false}));
+        assert!(Kind::Point.read("yesterday").is_err());
+        assert!(Kind::Bool.read("yes").is_err());
+        assert_eq!(Kind::Int.read("7").expect("a number"), json!(7));
+    }
 }

@@ -54,10 +54,39 @@ impl Scratch {
         command.args(["--pdeathsig", "QUIT"]).arg(tools.bin.join("postgres"));
         command.arg("-D").arg(folder.join("data")).args(["-c", "listen_addresses=", "-c", "fsync=off"]);
         command.arg("-c").arg(format!("unix_socket_directories={}", folder.join("socket").display()));
+        command
+            .arg("-c")
+            .arg(format!("basic_archive.archive_directory={}", folder.join("archive").display()));
         for setting in settings {
             command.args(["-c", setting]);
         }
         command.stdout(Stdio::null()).stderr(log).spawn().expect("postgres starts")
+    }
+
+    /// Stops the cluster hard and starts it into recovery from its own archive, at the end of which it is on a new
+    /// timeline.
+    pub(super) async fn begin_a_timeline(&mut self, settings: &[&str]) {
+        self.stop();
+        let signal = self.data().join("recovery.signal");
+        fs::write(&signal, "").expect("written");
+        self.tools.hand_over(&signal).expect("the file is given away");
+        let restore = format!("restore_command=cp {}/%f %p", self.archive().display());
+        let settings: Vec<&str> = settings.iter().copied().chain([restore.as_str()]).collect();
+        self.server = Self::serve(&self.tools, self.folder.path(), &settings);
+        self.wait_until_up().await;
+        let client = self.connect().await;
+        while super::sql::text(&client, "select pg_is_in_recovery()").await.expect("asked").as_deref()
+            == Some("t")
+        {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// The server's own immediate shutdown takes its children along, which a kill would not.
+    fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
+        drop(self.server.wait());
     }
 
     async fn wait_until_up(&self) {
@@ -113,9 +142,6 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.server);
-        // The server's own immediate shutdown takes its children along, which a kill would not.
-        rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
-        drop(self.server.wait());
+        self.stop();
     }
 }

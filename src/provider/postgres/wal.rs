@@ -1,10 +1,60 @@
-//! WAL positions.
+//! What an archive of WAL holds: which segments, up to which commit, and what happened in it.
+//!
+//! - The archive alone is read; the server may be dead.
+//! - What the records say is asked of `pg_waldump`. Its exit code says nothing: it also fails at the end of good WAL.
+//! - The same record can be in two segments: a new timeline starts with a copy of the segment it forked in. It counts
+//!   once, for the parent where the parent's own file is there.
+
+mod archive;
+mod dump;
+mod events;
+mod names;
+mod payload;
+mod transaction;
+
+#[allow(unused_imports, reason = "the backups' side of this is being built")]
+pub(super) use self::{
+    archive::{Archive, Timeline},
+    dump::{Commit, RestorePoint},
+    names::{Names, relation_names},
+};
+
+use crate::provider::{Code, Error, Result};
+use std::fmt;
+
+/// A place in the WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct Lsn(pub u64);
+
+impl Lsn {
+    /// Reads `16/B374D848`.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`].
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let read = || {
+            let (high, low) = text.trim().split_once('/')?;
+            let part = |digits: &str| u32::from_str_radix(digits, 16).ok().map(u64::from);
+            Some(Self(part(high)? << 32 | part(low)?))
+        };
+        read().ok_or_else(|| {
+            Error::new(Code::Invalid, format!("`{text}` is no place in the WAL"))
+                .hint("write it as `pg_current_wal_lsn()` does, such as `16/B374D848`")
+        })
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
+    }
+}
 
 /// Returns the name of the segment that holds the last byte before `lsn`.
 pub(super) fn segment_name(timeline: u32, lsn: &str, segment_bytes: u64) -> Option<String> {
-    let (high, low) = lsn.split_once('/')?;
-    let at = (u64::from_str_radix(high, 16).ok()? << 32) | u64::from_str_radix(low, 16).ok()?;
-    let number = at.checked_sub(1)? / segment_bytes;
-    let each = (1 << 32) / segment_bytes;
-    Some(format!("{timeline:08X}{:08X}{:08X}", number / each, number % each))
+    let number = Lsn::parse(lsn).ok()?.0.checked_sub(1)? / segment_bytes;
+    Some(archive::name(timeline, number, segment_bytes))
 }
+
+#[cfg(test)]
+mod tests;

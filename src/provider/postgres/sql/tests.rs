@@ -2,6 +2,7 @@ use super::{
     super::scratch::{PORT, Scratch},
     *,
 };
+use crate::base::secret::Reference;
 use serde_json::json;
 use std::{path::Path, sync::Mutex};
 use tokio::{
@@ -140,6 +141,34 @@ async fn postgres_peer_sees_the_owner_of_the_socket() {
     let health = scratch.database().health().await.expect("let in");
     assert!(health.ok && health.version.expect("a version").starts_with("15"), "healthy");
     assert!(health.connections >= Some(1) && health.bytes > Some(1_000_000));
+}
+
+#[tokio::test]
+async fn postgres_password_is_read_from_its_reference_and_never_shown() {
+    let scratch = Scratch::start(&[]).await;
+    scratch.run(&["create role clerk login password 'open sesame'"]).await;
+    std::fs::write(
+        scratch.data().join("pg_hba.conf"),
+        "local all postgres trust\nlocal all all scram-sha-256\n",
+    )
+    .expect("written");
+    scratch.run(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
+    let mut db = scratch.database_as("clerk");
+    assert_eq!(refusal(&db, "select 1").await.code, Code::Denied, "there is no password yet");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    db.address.password =
+        Some(Reference::parse(&format!("file:{}", file.path().display())).expect("a reference"));
+    for (secret, is_right) in [("open sesame", true), ("open barley", false)] {
+        std::fs::write(file.path(), format!("{secret}\n")).expect("written");
+        match query(&db, "select 1 as n").await {
+            Ok(_) => assert!(is_right),
+            Err(e) => {
+                assert!(!is_right && e.code == Code::Denied && !format!("{e:?}").contains(secret), "{e:?}");
+            }
+        }
+    }
+    drop(file);
+    assert_eq!(refusal(&db, "select 1").await.code, Code::Invalid, "the reference leads nowhere");
 }
 
 #[tokio::test]

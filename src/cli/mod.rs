@@ -1,0 +1,166 @@
+//! The command line: words in, exit codes out, and what is said on the way.
+//!
+//! Data goes to stdout and everything else to stderr. Nothing is asked where no person can answer. Every command comes
+//! to an exit code or to a [`exit::Trouble`], which knows its own; only this room maps one to the other.
+
+mod activity;
+mod check;
+mod exit;
+mod ops;
+mod output;
+mod records;
+mod run;
+mod runs;
+mod script;
+mod table;
+mod targets;
+mod watch;
+
+use crate::{
+    base::terminal,
+    config::{self, Locations},
+    ops::reference,
+    runtime::{VERSION, World},
+};
+use clap::{ArgAction, Args as _, Command, FromArgMatches as _, Subcommand};
+use exit::Trouble;
+use std::{
+    ffi::OsString,
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+    process::ExitCode,
+};
+use tracing::level_filters::LevelFilter;
+
+/// The commands that are no operations.
+#[derive(Debug, Subcommand)]
+enum Fixed {
+    /// Run a runbook
+    Run(run::Run),
+    /// Take up a run where it stopped
+    Resume(run::ResumeRun),
+    /// Check runbooks without running them
+    Check(check::Check),
+    /// Look at runs, and decide about them
+    #[command(subcommand, arg_required_else_help = true)]
+    Runs(runs::Runs),
+    /// Look at targets
+    #[command(subcommand, arg_required_else_help = true)]
+    Targets(targets::Targets),
+    /// Write out the reference of every operation
+    Reference,
+}
+
+/// The options of every command.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// The configuration; else `FIREDRILL_CONFIG`, else `firedrill.toml` from here upward
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The state folder; else `FIREDRILL_STATE`, else `.firedrill` beside the configuration
+    #[arg(long, global = true, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+    /// Say more; twice for more still
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+/// Does what the arguments say.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    panic::set_hook(Box::new(|panic| {
+        terminal::clear();
+        let at = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("no message");
+        terminal::say(&format!("error: this is a bug in firedrill, please report it: {what}{at}"));
+    }));
+    let args: Vec<OsString> = args.into_iter().collect();
+    let code = panic::catch_unwind(AssertUnwindSafe(|| perform(args))).unwrap_or(exit::BUG);
+    ExitCode::from(code)
+}
+
+fn perform(args: Vec<OsString>) -> u8 {
+    let matches = match command().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(e) => return of_clap(&e),
+    };
+    dispatch(&matches).unwrap_or_else(|trouble| {
+        trouble.say();
+        trouble.exit
+    })
+}
+
+/// Returns the whole tree of commands.
+fn command() -> Command {
+    let root = Command::new("firedrill")
+        .version(VERSION)
+        .about("Runs disaster-recovery runbooks: kill it anywhere, resume, nothing happens twice")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true);
+    Fixed::augment_subcommands(Global::augment_args(root)).subcommands(ops::commands())
+}
+
+/// Says what clap has to say: help is data, everything else is an error of usage.
+fn of_clap(error: &clap::Error) -> u8 {
+    let text = error.render();
+    if error.use_stderr() {
+        let text = if terminal::colour() { text.ansi().to_string() } else { text.to_string() };
+        terminal::say(text.trim_end());
+        return exit::USAGE;
+    }
+    terminal::out(text.to_string().trim_end());
+    0
+}
+
+fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
+    let global = Global::from_arg_matches(matches).map_err(|e| Trouble::usage(e.to_string()))?;
+    trace(global.verbose)?;
+    if let Some((area, below)) = matches.subcommand().filter(|(word, _)| ops::has(word)) {
+        return ops::perform(&world(&global)?, area, below);
+    }
+    match Fixed::from_arg_matches(matches).map_err(|e| Trouble::usage(e.to_string()))? {
+        Fixed::Run(run) => Ok(run.perform(&world(&global)?)),
+        Fixed::Resume(resume) => Ok(resume.perform(&world(&global)?)),
+        Fixed::Check(check) => Ok(check.perform()),
+        Fixed::Runs(runs) => runs.perform(&world(&global)?),
+        Fixed::Targets(targets) => targets.perform(&world(&global)?),
+        Fixed::Reference => {
+            terminal::out(reference::markdown().trim_end());
+            Ok(0)
+        }
+    }
+}
+
+fn world(global: &Global) -> Result<World, Trouble> {
+    let at = Locations { config: global.config.clone(), state: global.state.clone() };
+    Ok(World::new(config::load(&at)?)?)
+}
+
+/// Switches tracing on: by `FIREDRILL_LOG`, else by `-v`.
+fn trace(verbose: u8) -> Result<(), Trouble> {
+    let level = match std::env::var("FIREDRILL_LOG") {
+        Ok(word) if !word.is_empty() => word.parse().map_err(|_| {
+            Trouble::usage(format!("`{word}` in FIREDRILL_LOG is no level"))
+                .hint("write `error`, `warn`, `info`, `debug` or `trace`")
+        })?,
+        _ => match verbose {
+            0 => return Ok(()),
+            1 => LevelFilter::INFO,
+            _ => LevelFilter::DEBUG,
+        },
+    };
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // A second subscriber in one process is a test's business; the first one stays.
+    drop(subscriber.with_ansi(terminal::colour()).try_init());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_of_commands_is_sound() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,353 @@
+//! `run` and `resume`: a runbook from the command line to the end of its run, or to where it stops.
+
+use super::{
+    activity::took,
+    exit::{self, Trouble},
+    output::{self, Format},
+    records,
+    watch::{Lines, Tree},
+};
+use crate::{
+    base::{
+        moment::Span,
+        terminal::{self, Paint, paint},
+        value,
+    },
+    journal::{Journal, Status, Summary},
+    ops::spec::{Effect, Need},
+    runtime::{Ended, Resume, Runbook, Start, Stop, Watch, World, check},
+};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// How long after its last record a run that may destroy asks before it goes on.
+const STALE: Span = Span::seconds(30 * 60);
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shown {
+    /// For people, on stderr
+    Text,
+    /// One JSON object a line, on stdout
+    Json,
+}
+
+/// `run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// The runbook, a `.rhai` file
+    runbook: std::path::PathBuf,
+    /// A parameter of the runbook
+    #[arg(short, long = "param", value_name = "KEY=VALUE")]
+    params: Vec<String>,
+    /// Answer yes where a run asks whether to go on; never to `--confirm`
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// `resume`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResumeRun {
+    /// The run: its id, the beginning of it, or `last`
+    run: String,
+    /// Go on although the last record is old and the run may destroy something
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What `run` and `resume` have in common.
+#[derive(Debug, clap::Args)]
+struct How {
+    /// Name a protected target that may be changed
+    #[arg(long, value_name = "TARGET")]
+    confirm: Vec<String>,
+    /// How the run is shown
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    output: Shown,
+}
+
+impl Run {
+    /// Runs a runbook.
+    pub(super) fn perform(&self, world: &World) -> u8 {
+        let how = &self.how;
+        conclude(world, how.output, &|value| output::write(value, &[], Format::Table), |watch| {
+            let params = pairs(&self.params)?;
+            let runbook = Runbook::load(&self.runbook)?;
+            let next = format!("firedrill check {}", exit::quoted(&self.runbook.display().to_string()));
+            begin(world, runbook, params, &how.confirm, watch).map_err(|trouble| match &trouble.place {
+                Some(_) if trouble.next.is_none() => trouble.next(next),
+                _ => trouble,
+            })
+        })
+    }
+}
+
+/// Reads `key=value` words.
+fn pairs(words: &[String]) -> Result<BTreeMap<String, String>, Trouble> {
+    let mut pairs = BTreeMap::new();
+    for word in words {
+        let (key, text) = word.split_once('=').ok_or_else(|| {
+            Trouble::usage(format!("`{word}` is no parameter")).hint("write `-p key=value`")
+        })?;
+        if pairs.insert(key.to_owned(), text.to_owned()).is_some() {
+            return Err(Trouble::usage(format!("the parameter `{key}` was given twice")));
+        }
+    }
+    Ok(pairs)
+}
+
+/// Starts a runbook, after a person has typed the names of the protected targets that it may change.
+pub(super) fn begin(
+    world: &World,
+    runbook: Runbook,
+    params: BTreeMap<String, String>,
+    confirm: &[String],
+    watch: Arc<dyn Watch>,
+) -> Result<Ended, Trouble> {
+    let values = runbook.params(&params, &world.config)?;
+    // What the runtime would refuse anyway is not asked about first.
+    let confirmed = match check::refuses(&check::check(&runbook)) {
+        Some(_) => BTreeSet::new(),
+        None => confirmed(world, &values, &runbook.header.needs, confirm)?,
+    };
+    world.start(Start { runbook, params, confirmed }, watch).map_err(Trouble::from)
+}
+
+/// Returns the protected targets whose names were given, or are typed now.
+fn confirmed(
+    world: &World,
+    params: &Value,
+    needs: &[Need],
+    given: &[String],
+) -> Result<BTreeSet<String>, Trouble> {
+    let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
+    for name in world.to_confirm(params, needs) {
+        if confirmed.contains(&name) {
+            continue;
+        }
+        let refused = || {
+            Trouble::usage(format!("the target `{name}` is protected, and this may change it"))
+                .hint(format!("name it: `--confirm {name}`"))
+                .exit(exit::REFUSED)
+                .next(again(&format!("--confirm {name}")))
+        };
+        if !terminal::can_ask() {
+            return Err(refused());
+        }
+        let question = format!("`{name}` is protected, and this may change it. Type its name to go on:");
+        if terminal::ask(&question)? != name {
+            return Err(refused());
+        }
+        confirmed.insert(name);
+    }
+    Ok(confirmed)
+}
+
+/// Returns the command line of this process with a word more.
+fn again(more: &str) -> String {
+    let words = std::env::args().skip(1).map(|word| exit::quoted(&word));
+    let words: Vec<_> = ["firedrill".to_owned()].into_iter().chain(words).chain([more.to_owned()]).collect();
+    words.join(" ")
+}
+
+impl ResumeRun {
+    /// Takes a run up again.
+    pub(super) fn perform(&self, world: &World) -> u8 {
+        let shown = self.how.output;
+        let summary = match find(world, &self.run) {
+            Ok(summary) => summary,
+            Err(trouble) => return refused(shown, &trouble),
+        };
+        if summary.status.is_final() {
+            return ended_before(&summary, shown);
+        }
+        conclude(world, shown, &|value| output::write(value, &[], Format::Table), |watch| {
+            let journal = Arc::new(world.journal()?);
+            let (run, runbook, params) = world.take(&journal, &summary.id)?;
+            self.ask_when_stale(
+                world.clock().now().since(run.last_at()),
+                &runbook.header.needs,
+                &summary.id,
+            )?;
+            let confirmed = confirmed(world, &params, &runbook.header.needs, &self.how.confirm)?;
+            Ok(world.resume(journal, Resume { run, runbook, params, confirmed, abandon: false }, watch)?)
+        })
+    }
+
+    /// Asks before a run goes on that may destroy something and knows the world as it was long ago.
+    fn ask_when_stale(&self, age: Span, needs: &[Need], run: &str) -> Result<(), Trouble> {
+        let destroys = needs.iter().find(|need| need.effect == Effect::Destroy);
+        let Some(right) = destroys.filter(|_| age > STALE && !self.yes) else { return Ok(()) };
+        let since = took(age.as_seconds().floor());
+        let message = format!("the last record of the run is {since} old, and the run may `{right}`");
+        let yes = terminal::can_ask()
+            && ["y", "yes"]
+                .contains(&terminal::ask(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str());
+        if yes {
+            return Ok(());
+        }
+        Err(Trouble::usage(message)
+            .hint("look at the world first; then go on with `--yes`")
+            .exit(exit::REFUSED)
+            .next(format!("firedrill resume {run} --yes")))
+    }
+}
+
+/// Returns the run that a person means.
+pub(super) fn find(world: &World, given: &str) -> Result<Summary, Trouble> {
+    let journal = journal(world)?;
+    Ok(journal.summary(&journal.resolve(given)?)?)
+}
+
+/// Returns the journal, which must be there.
+pub(super) fn journal(world: &World) -> Result<Journal, Trouble> {
+    world.peek()?.ok_or_else(|| {
+        Trouble::usage(format!("there are no runs in {}", world.config.state.display()))
+            .hint("choose another state folder with `--state`")
+    })
+}
+
+/// Says how a run ended that has nothing left to do; its exit code is that run's.
+fn ended_before(summary: &Summary, shown: Shown) -> u8 {
+    let Summary { id, status, .. } = summary;
+    match shown {
+        Shown::Text => {
+            let when = summary.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
+            terminal::say(&format!("the run {id} {status}{when}: there is nothing to resume"));
+            if *status != Status::Succeeded {
+                terminal::say(&format!("firedrill runs show {id}"));
+            }
+        }
+        Shown::Json => terminal::out(
+            &json!({
+                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(value::plain),
+                "left_behind": summary.left_behind,
+            })
+            .to_string(),
+        ),
+    }
+    if *status == Status::Succeeded { 0 } else { exit::FAILED }
+}
+
+/// Runs something that is watched, says how it ended, writes its value, and returns the exit code.
+pub(super) fn conclude(
+    world: &World,
+    shown: Shown,
+    write: &dyn Fn(&Value) -> Result<(), Trouble>,
+    go: impl FnOnce(Arc<dyn Watch>) -> Result<Ended, Trouble>,
+) -> u8 {
+    let watch: Arc<dyn Watch> = match shown {
+        Shown::Text => Arc::new(Tree::new()),
+        Shown::Json => Arc::new(Lines),
+    };
+    let result = go(Arc::clone(&watch));
+    drop(watch);
+    let ended = match result {
+        Ok(ended) => ended,
+        Err(trouble) => return refused(shown, &trouble),
+    };
+    let trouble = Trouble::of_ended(&ended);
+    match shown {
+        Shown::Text => {
+            if let Some(trouble) = &trouble {
+                terminal::say(&trouble.body());
+            }
+            say_end(world, &ended);
+            if trouble.is_none()
+                && !ended.value.is_null()
+                && let Err(wrong) = write(&ended.value)
+            {
+                wrong.say();
+                return wrong.exit;
+            }
+        }
+        Shown::Json => terminal::out(&last_line(&ended, trouble.as_ref()).to_string()),
+    }
+    if let Some(next) = trouble.as_ref().and_then(|t| t.next.as_ref()) {
+        if shown == Shown::Json
+            && let Some(trouble) = &trouble
+        {
+            terminal::say(&trouble.body());
+        }
+        terminal::say(next);
+    }
+    exit::of_ended(&ended)
+}
+
+/// Says why there is no run.
+fn refused(shown: Shown, trouble: &Trouble) -> u8 {
+    if shown == Shown::Json {
+        let place =
+            trouble.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
+        let error = json!({"message": trouble.message, "hint": trouble.hint, "place": place});
+        terminal::out(&json!({"event": "run.refused", "error": error, "exit": trouble.exit}).to_string());
+    }
+    trouble.say();
+    trouble.exit
+}
+
+/// Says on stderr where a run stands: status, id, head, what goes on and what is left behind.
+fn say_end(world: &World, ended: &Ended) {
+    let paint_of = if exit::of_ended(ended) == 0 { Paint::Green } else { Paint::Red };
+    let head: String = ended.head.chars().take(16).collect();
+    if matches!(ended.stop, Some(Stop::Interrupted)) {
+        for open in open_calls(world, &ended.run) {
+            terminal::say(&format!("  goes on: {open}"));
+        }
+    }
+    if !ended.left_behind.is_empty() {
+        terminal::say(&format!("{} {}", paint(Paint::Yellow, "left behind:"), ended.left_behind.join(", ")));
+    }
+    let status = paint(paint_of, ended.status.as_str());
+    terminal::say(&format!("{status}  run {}  head {head}", ended.run));
+}
+
+/// Returns what was begun and is not over, in words.
+fn open_calls(world: &World, run: &str) -> Vec<String> {
+    let entries =
+        world.peek().ok().flatten().and_then(|journal| journal.records(run).ok()).unwrap_or_default();
+    records::open(&entries).into_iter().map(|call| format!("{} ({})", call.op, call.name)).collect()
+}
+
+/// Returns the last line of `-o json`.
+fn last_line(ended: &Ended, trouble: Option<&Trouble>) -> Value {
+    let Ended { run, status, head, left_behind, .. } = ended;
+    match &ended.stop {
+        None => json!({
+            "event": "run.finished", "run": run, "status": status, "head": head, "value": value::plain(&ended.value),
+            "error": ended.failure.as_ref().map(|failure| {
+                let mut error = value::plain(&failure.fault);
+                error["place"] = json!(failure.place);
+                error
+            }),
+            "cleanup": ended.cleanup, "left_behind": left_behind,
+        }),
+        Some(stop) => json!({
+            "event": "run.stopped", "run": run, "status": status, "head": head, "reason": reason(stop),
+            "message": trouble.map(|t| &t.message), "hint": trouble.and_then(|t| t.hint.as_ref()),
+            "call": match stop { Stop::Undecided { call, .. } => Some(call), _ => None },
+            "resume": format!("firedrill resume {run}"), "left_behind": left_behind,
+        }),
+    }
+}
+
+/// Returns the word for why a run stopped.
+fn reason(stop: &Stop) -> &'static str {
+    match stop {
+        Stop::Interrupted => "interrupted",
+        Stop::Undecided { .. } => "undecided",
+        Stop::Mismatch { .. } => "mismatch",
+        Stop::Refused { .. } => "refused",
+        Stop::Leased(_) => "leased",
+        Stop::Journal(_) => "journal",
+        Stop::Abandoned => "abandoned",
+    }
+}

@@ -1,0 +1,238 @@
+//! `runs`: what there is of runs, and what a person can decide about one.
+
+use super::{
+    exit::{self, Trouble},
+    output::{self, Format},
+    records,
+    run::{Shown, conclude, find, journal},
+};
+use crate::{
+    base::{terminal, value},
+    journal::{Durability, Past, Record, Summary},
+    ops::{
+        self,
+        spec::{Op, Returns},
+    },
+    runtime::{Resume, World},
+};
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// `runs`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Runs {
+    /// List every run, newest first
+    List {
+        /// How they are written
+        #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+        output: Format,
+    },
+    /// Show what happened in a run
+    Show {
+        /// The run: its id, the beginning of it, or `last`
+        run: String,
+        /// As text, or every record as JSON
+        #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+        output: Shown,
+    },
+    /// Decide about a call of which nobody knows whether it took effect
+    Decide {
+        /// The run
+        run: String,
+        /// The call, or a part of its name that only one open call has
+        call: String,
+        /// What is so
+        decision: Decision,
+        /// What the call gave back, when it is done
+        #[arg(long, value_name = "JSON", required_if_eq("decision", "done"))]
+        result: Option<String>,
+    },
+    /// Give a run up: settle what was begun, clean up, begin nothing
+    Abandon {
+        /// The run
+        run: String,
+        /// How it is shown
+        #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+        output: Shown,
+    },
+    /// Check that a run is what was written down
+    Verify {
+        /// The run
+        run: String,
+        /// A head that was printed or noted, of which the run must be a continuation
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+        /// How the answer is written
+        #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+        output: Format,
+    },
+}
+
+/// What a person decides about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Decision {
+    /// It did not take effect, and is made again
+    Redo,
+    /// It failed
+    Fail,
+    /// It took effect, and gave back `--result`
+    Done,
+}
+
+const COLUMNS: &[&str] = &["id", "runbook", "status", "started_at", "finished_at", "calls", "left_behind"];
+
+impl Runs {
+    /// Does it.
+    pub(super) fn perform(&self, world: &World) -> Result<u8, Trouble> {
+        match self {
+            Runs::List { output } => list(world, *output),
+            Runs::Show { run, output } => show(world, run, *output),
+            Runs::Decide { run, call, decision, result } => {
+                decide(world, run, call, *decision, result.as_deref())
+            }
+            Runs::Abandon { run, output } => abandon(world, run, *output),
+            Runs::Verify { run, head, output } => verify(world, run, head.as_deref(), *output),
+        }
+    }
+}
+
+fn list(world: &World, output: Format) -> Result<u8, Trouble> {
+    let runs = world.peek()?.map(|journal| journal.runs()).transpose()?.unwrap_or_default();
+    let columns: Vec<String> = COLUMNS.iter().map(|&c| c.to_owned()).collect();
+    output::write(&runs.iter().map(summary).collect(), &columns, output)?;
+    Ok(0)
+}
+
+fn summary(run: &Summary) -> Value {
+    json!({
+        "id": run.id, "runbook": run.runbook, "status": run.status, "started_at": run.started_at.to_string(),
+        "finished_at": run.finished_at.map(|at| at.to_string()), "calls": run.calls, "left_behind": run.left_behind,
+    })
+}
+
+fn show(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
+    let summary_of = find(world, given)?;
+    let entries = journal(world)?.records(&summary_of.id)?;
+    match output {
+        Shown::Text => terminal::out(&records::timeline(&summary_of, &entries)),
+        Shown::Json => {
+            let mut shown = summary(&summary_of);
+            shown["title"] = summary_of.title.as_str().into();
+            shown["reason"] = json!(summary_of.reason);
+            shown["error"] = json!(summary_of.error.as_ref().map(value::plain));
+            shown["params"] = value::plain(&summary_of.params);
+            shown["records"] = entries.iter().map(records::plain).collect();
+            terminal::out(&shown.to_string());
+        }
+    }
+    Ok(0)
+}
+
+fn decide(
+    world: &World,
+    given: &str,
+    call: &str,
+    decision: Decision,
+    result: Option<&str>,
+) -> Result<u8, Trouble> {
+    let journal = journal(world)?;
+    let id = journal.resolve(given)?;
+    let open = records::decidable(&journal.records(&id)?);
+    let named: Vec<&records::Call> = match open.iter().find(|c| c.name == call) {
+        Some(exact) => vec![exact],
+        None => open.iter().filter(|c| c.name.contains(call)).collect(),
+    };
+    let [one] = named[..] else {
+        let known: Vec<String> = open.iter().map(|c| exit::quoted(&c.name)).collect();
+        let what = if named.is_empty() { "no open call" } else { "more than one open call" };
+        let hint = if known.is_empty() {
+            "nothing in it is open".into()
+        } else {
+            format!("open are {}", known.join(", "))
+        };
+        return Err(Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint));
+    };
+    let decision = decided(one, decision, result)?;
+    let run = journal.take(&id)?;
+    if !matches!(run.past(&one.name), Past::Begun { .. } | Past::Ended { .. }) {
+        return Err(Trouble::usage(format!("the call `{}` was never begun", one.name)));
+    }
+    run.append(Record::Decided { call: one.name.clone(), decision, by: person() }, Durability::Now)?;
+    terminal::say(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
+    terminal::say(&format!("firedrill resume {id}"));
+    Ok(0)
+}
+
+/// Returns the decision as it is recorded, its result checked against what the operation gives back.
+fn decided(call: &records::Call, decision: Decision, result: Option<&str>) -> Result<Value, Trouble> {
+    Ok(match decision {
+        Decision::Redo => json!({"kind": "redo"}),
+        Decision::Fail => json!({"kind": "fail"}),
+        Decision::Done => {
+            let result: Value = serde_json::from_str(result.unwrap_or_default())
+                .map_err(|e| Trouble::usage(format!("`--result` is no JSON: {e}")))?;
+            if let Some(op) = ops::find(&call.op) {
+                check_result(op, &result)?;
+            }
+            json!({"kind": "done", "result": result})
+        }
+    })
+}
+
+fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
+    let wrong = |message: String| {
+        let known: Vec<&str> = op.returns.fields().iter().map(|f| f.name).collect();
+        Trouble::usage(message).hint(format!("`{}` gives back {}", op.path(), known.join(", ")))
+    };
+    if let Some(key) = value::check(result) {
+        return Err(wrong(format!("`{key}` in `--result` is no tag")));
+    }
+    let items: Vec<&Value> = match (&op.returns, result) {
+        (Returns::One(_), one) => vec![one],
+        (Returns::List(_) | Returns::Rows, Value::Array(items)) => items.iter().collect(),
+        _ => return Err(wrong("`--result` is not a list".into())),
+    };
+    let known = op.returns.fields();
+    for item in items {
+        let fields = value::untag(item).map_or(item, |(_, inner)| inner).as_object();
+        let fields = fields.ok_or_else(|| wrong("`--result` is not an object".into()))?;
+        let unknown = fields.keys().find(|key| !known.is_empty() && !known.iter().any(|f| f.name == *key));
+        if let Some(unknown) = unknown {
+            return Err(wrong(format!(
+                "`--result` has `{unknown}`, which `{}` does not give back",
+                op.path()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Returns who decides: the name that the system knows.
+fn person() -> String {
+    let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|n| !n.is_empty()));
+    name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
+    let summary = find(world, given)?;
+    if summary.status.is_final() {
+        return Err(Trouble::usage(format!("the run `{}` has ended: it {}", summary.id, summary.status))
+            .next(format!("firedrill runs show {}", summary.id)));
+    }
+    Ok(conclude(world, output, &|_| Ok(()), |watch| {
+        let journal = Arc::new(world.journal()?);
+        let (run, runbook, params) = world.take(&journal, &summary.id)?;
+        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+        Ok(world.resume(journal, resume, watch)?)
+    }))
+}
+
+fn verify(world: &World, given: &str, head: Option<&str>, output: Format) -> Result<u8, Trouble> {
+    let journal = journal(world)?;
+    let id = journal.resolve(given)?;
+    let verified = journal.verify(&id, head).map_err(|e| Trouble::from(e).exit(exit::FAILED))?;
+    let value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
+    output::write(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
+    Ok(0)
+}

@@ -1,0 +1,199 @@
+//! Values as people read them: a list of objects as a table, one object as a list of its fields.
+//!
+//! Sizes are shortened here and nowhere else. What came out of a database cannot steer the terminal: control
+//! characters are written out.
+
+use crate::base::value;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde_json::{Map, Value};
+
+/// Returns a value as text of at most `width` columns, where that is known. `order` is the order of its fields.
+pub(super) fn render(value: &Value, order: &[String], width: Option<u16>) -> String {
+    match &value::plain(value) {
+        Value::Array(items) if items.iter().all(Value::is_object) && !items.is_empty() => {
+            rows(&items.iter().collect::<Vec<_>>(), order, width)
+        }
+        Value::Array(items) if items.is_empty() => "[]".into(),
+        Value::Array(items) => items.iter().map(|item| cell("", item)).collect::<Vec<_>>().join("\n"),
+        Value::Object(fields) if !fields.is_empty() => object(fields, order, width),
+        other => cell("", other),
+    }
+}
+
+/// Returns the columns of some rows: those of `order` that any row has, or all of them where there are no rows, then
+/// the others by name.
+pub(super) fn columns(rows: &[&Value], order: &[String]) -> Vec<String> {
+    let has = |name: &String| rows.is_empty() || rows.iter().any(|row| row.get(name).is_some());
+    let mut columns: Vec<String> = order.iter().filter(|name| has(name)).cloned().collect();
+    let mut others: Vec<&String> =
+        rows.iter().filter_map(|row| row.as_object()).flat_map(Map::keys).collect();
+    others.sort_unstable();
+    for name in others {
+        if !columns.contains(name) {
+            columns.push(name.clone());
+        }
+    }
+    columns
+}
+
+/// Returns a table. A column in which nothing stands is left out, unless nothing stands anywhere.
+fn rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String {
+    let all = columns(rows, order);
+    let told = |name: &String| rows.iter().any(|row| !cell(name, &row[name.as_str()]).is_empty());
+    let mut columns: Vec<&String> = all.iter().filter(|name| told(name)).collect();
+    if columns.is_empty() {
+        columns = all.iter().collect();
+    }
+    let mut table = blank(width);
+    table.set_header(columns.iter().map(|name| Cell::new(name)));
+    for row in rows {
+        table.add_row(columns.iter().map(|name| aligned(name, &row[name.as_str()])));
+    }
+    table.trim_fmt()
+}
+
+/// Returns an object: its plain fields as a list of two columns, and what is itself a table below under its name.
+fn object(fields: &Map<String, Value>, order: &[String], width: Option<u16>) -> String {
+    let whole = Value::Object(fields.clone());
+    let names = columns(&[&whole], order);
+    let (nested, flat): (Vec<_>, Vec<_>) = names.iter().partition(|name| is_nested(&fields[name.as_str()]));
+    let mut parts = Vec::new();
+    let flat: Vec<_> = flat.into_iter().filter(|name| !fields[name.as_str()].is_null()).collect();
+    if !flat.is_empty() {
+        let mut table = blank(width);
+        for name in flat {
+            table.add_row([Cell::new(name), Cell::new(cell(name, &fields[name.as_str()]))]);
+        }
+        parts.push(table.trim_fmt());
+    }
+    for name in nested {
+        let inner = render(&fields[name.as_str()], &[], width);
+        parts.push(format!("{name}:\n{}", indented(&inner)));
+    }
+    parts.join("\n\n")
+}
+
+/// Returns whether a value needs lines of its own: a list of objects, or an object that holds one.
+fn is_nested(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(Value::is_object),
+        Value::Object(fields) => fields.values().any(is_nested),
+        _ => false,
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines()
+        .map(|line| if line.is_empty() { String::new() } else { format!("  {line}") })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn blank(width: Option<u16>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    table
+}
+
+fn aligned(name: &str, value: &Value) -> Cell {
+    let cell = Cell::new(cell(name, value));
+    if value.is_number() { cell.set_alignment(CellAlignment::Right) } else { cell }
+}
+
+/// Returns a value in one cell.
+fn cell(name: &str, value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => visible(text),
+        Value::Number(n) if name == "bytes" => n.as_u64().map_or_else(|| n.to_string(), size),
+        Value::Array(items) => items.iter().map(|item| cell("", item)).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            fields.iter().map(|(k, v)| format!("{k} {}", cell(k, v))).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Returns a text whose control characters are written out; line ends stay.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Returns a size as people read it: `1.5 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "two digits of it are shown")]
+    let mut amount = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while amount >= 1023.95 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    format!("{amount:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn order(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_list_has_its_columns_in_order_and_leaves_out_what_is_empty() {
+        let value = json!([
+            {"$backup": {"id": "b1", "bytes": 1_572_864, "label": null, "restorable": ["branch", "in_place"]}},
+            {"$backup": {"id": "b22", "bytes": 10, "label": null, "restorable": []}},
+        ]);
+        insta::assert_snapshot!(render(&value, &order(&["id", "label", "bytes"]), None), @"
+         id    bytes  restorable
+         b1  1.5 MiB  branch, in_place
+         b22    10 B
+        ");
+    }
+
+    #[test]
+    fn one_object_is_a_list_of_fields_with_its_tables_below() {
+        let value = json!({
+            "verdict": "fail",
+            "summary": {"error": 1, "warn": 0},
+            "findings": [{"check": "rls", "object": "orders"}],
+            "added": {"error": 1, "findings": [{"check": "rls"}]},
+        });
+        insta::assert_snapshot!(render(&value, &order(&["verdict", "summary", "findings"]), None), @"");
+    }
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(cell("x", &json!("a\u{1b}[31mb\tc")), "a\\u{1b}[31mb\\tc");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

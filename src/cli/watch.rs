@@ -1,0 +1,170 @@
+//! A run as it is looked at: a tree of steps and calls for people, a line of JSON an event for programs.
+
+use super::activity::{Activity, took};
+use crate::{
+    base::{
+        moment::Moment,
+        terminal::{self, Paint, paint},
+        value,
+    },
+    runtime::{Event, Watch},
+};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// Writes every event to stdout as a line of JSON.
+pub(super) struct Lines;
+
+impl Watch for Lines {
+    fn event(&self, event: &Event<'_>) {
+        if let Ok(event) = serde_json::to_value(event) {
+            terminal::out(&value::plain(&event).to_string());
+        }
+    }
+}
+
+/// Writes a run to stderr as an indented tree.
+pub(super) struct Tree {
+    activity: Activity,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The steps that are open, outermost first.
+    steps: Vec<(String, Instant)>,
+    /// What the calls that are open are about.
+    targets: Vec<(String, String)>,
+    /// Until when the last wait is that was told.
+    waiting: Option<Moment>,
+    columns: Vec<String>,
+}
+
+impl Tree {
+    pub(super) fn new() -> Self {
+        Self { activity: Activity::new(), state: Mutex::default() }
+    }
+
+    /// Returns the columns of the last query, in the order in which they came.
+    pub(super) fn columns(&self) -> Vec<String> {
+        self.state().columns.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says a line where the steps that are open put it. `path` is what it is about, where it has a path.
+    fn say(&self, path: Option<&str>, text: &str) {
+        let depth = self.state().depth(path);
+        terminal::say(&format!("{}{text}", "  ".repeat(depth)));
+    }
+}
+
+impl State {
+    /// Returns how many of the open steps `path` lies in.
+    fn depth(&self, path: Option<&str>) -> usize {
+        let within =
+            |step: &str| path.is_none_or(|p| p.strip_prefix(step).is_some_and(|rest| rest.starts_with('/')));
+        self.steps.iter().filter(|(step, _)| within(step)).count()
+    }
+}
+
+impl Watch for Tree {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Started { run, title, .. } => {
+                terminal::say(&format!(
+                    "{}  {}",
+                    paint(Paint::Bold, title),
+                    paint(Paint::Dim, &format!("run {run}"))
+                ));
+            }
+            Event::Resumed { run, title, age, .. } => {
+                let age = took(age.as_seconds().floor());
+                let run = paint(Paint::Dim, &format!("run {run}, last record {age} ago"));
+                terminal::say(&format!("{}  {run}", paint(Paint::Bold, title)));
+            }
+            Event::StepStarted { step, name } => {
+                self.say(Some(step), &format!("{} {name}", paint(Paint::Dim, "▸")));
+                self.state().steps.push(((*step).to_owned(), Instant::now()));
+            }
+            Event::StepFinished { step, name, ok } => self.step_finished(step, name, *ok),
+            Event::CallStarted { call, op, target, .. } => self.call_started(call, op, *target),
+            Event::CallFinished { call, op, ok, seconds, error } => {
+                self.call_finished(call, op, *ok, *seconds, *error);
+            }
+            Event::CallReplayed { call, op } => {
+                self.say(Some(call), &paint(Paint::Dim, &format!("· {op} (done before)")));
+            }
+            Event::Progress { call, progress, .. } => self.activity.progress(call, progress),
+            Event::Columns { columns } => self.state().columns = columns.to_vec(),
+            Event::Retrying { attempt, attempts, message, pause } => {
+                let text = format!("attempt {attempt} of {attempts} failed, again in {pause}: {message}");
+                self.say(None, &format!("{} {text}", paint(Paint::Yellow, "↻")));
+            }
+            Event::Waiting { until, every, .. } => {
+                if self.state().waiting.replace(*until) != Some(*until) {
+                    self.say(
+                        None,
+                        &paint(
+                            Paint::Dim,
+                            &format!("… waits, until {until} at most, and asks every {every}"),
+                        ),
+                    );
+                }
+            }
+            Event::Note { text } => self.say(None, &format!("• {text}")),
+            Event::Metric { name, value, unit } => {
+                self.say(None, &format!("• {name}: {} {unit}", value::plain(value)));
+            }
+            Event::Attached { name, value } => {
+                let what = match value {
+                    serde_json::Value::Array(items) => format!(" ({} items)", items.len()),
+                    _ => String::new(),
+                };
+                self.say(None, &format!("• attached {name}{what}"));
+            }
+            Event::Ending { .. } => terminal::say(&paint(Paint::Dim, "cleaning up")),
+        }
+    }
+}
+
+impl Tree {
+    fn step_finished(&self, step: &str, name: &str, ok: bool) {
+        let began = {
+            let mut state = self.state();
+            let at = state.steps.iter().rposition(|(open, _)| open == step);
+            at.map(|at| state.steps.remove(at).1)
+        };
+        let seconds = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        self.say(Some(step), &format!("{} {name}  {}", mark(ok), paint(Paint::Dim, &took(seconds))));
+    }
+
+    fn call_started(&self, call: &str, op: &str, target: Option<&str>) {
+        let target = target.unwrap_or_default().to_owned();
+        self.activity.begin(call, format!("{op} {target}").trim_end().to_owned());
+        self.state().targets.push((call.to_owned(), target));
+    }
+
+    fn call_finished(&self, call: &str, op: &str, ok: bool, seconds: f64, error: Option<&str>) {
+        self.activity.end(call);
+        let target = {
+            let mut state = self.state();
+            let at = state.targets.iter().rposition(|(open, _)| open == call);
+            at.map(|at| state.targets.remove(at).1).unwrap_or_default()
+        };
+        let what = format!("{op} {target}");
+        let mut line = format!("{} {}  {}", mark(ok), what.trim_end(), paint(Paint::Dim, &took(seconds)));
+        if let Some(error) = error {
+            line.push_str(&format!("  {error}"));
+        }
+        self.say(Some(call), &line);
+    }
+}
+
+fn mark(ok: bool) -> String {
+    if ok { paint(Paint::Green, "✓") } else { paint(Paint::Red, "✗") }
+}

@@ -1,0 +1,7 @@
+//! The edge of the process: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    firedrill::cli::main(std::env::args_os())
+}

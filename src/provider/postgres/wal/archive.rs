@@ -1,0 +1,273 @@
+//! The files of an archive: segments by timeline, holes between them, and which timeline came from which.
+
+use super::Lsn;
+use crate::provider::{Code, Error, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+/// What a cluster has unless it was made with another size.
+const SEGMENT_BYTES: u64 = 16 << 20;
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// A folder of archived WAL.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Archive {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The length of a segment in bytes.
+    pub segment_bytes: u64,
+    /// What there is of each timeline, by its number.
+    pub timelines: BTreeMap<u32, Timeline>,
+    /// Files with a segment's name and another length: they are as good as missing.
+    pub damaged: Vec<String>,
+}
+
+/// What there is of one timeline.
+#[derive(Debug, Clone, Default)]
+pub(in super::super) struct Timeline {
+    /// The segments, by their number since the beginning of time.
+    pub segments: BTreeSet<u64>,
+    /// Its ancestors, oldest first: which timeline was left, and where. From its history file.
+    pub ancestors: Vec<(u32, Lsn)>,
+}
+
+impl Timeline {
+    /// Returns the timeline it forked from and where, when its history file is there.
+    pub(in super::super) fn parent(&self) -> Option<(u32, Lsn)> {
+        self.ancestors.last().copied()
+    }
+
+    /// Returns the stretches of segments without a hole, oldest first.
+    pub(super) fn runs(&self) -> Vec<RangeInclusive<u64>> {
+        let mut runs: Vec<RangeInclusive<u64>> = Vec::new();
+        for &segment in &self.segments {
+            match runs.last_mut() {
+                Some(run) if *run.end() + 1 == segment => *run = *run.start()..=segment,
+                _ => runs.push(segment..=segment),
+            }
+        }
+        runs
+    }
+}
+
+impl Archive {
+    /// Reads what is in a folder.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] when the folder cannot be read.
+    pub(in super::super) fn scan(folder: &Path) -> Result<Self> {
+        let unreadable = |why: io::Error| {
+            Error::new(Code::Unavailable, format!("the archive `{}` cannot be read: {why}", folder.display()))
+                .hint("see `archive_dir` of the target, and who may read it")
+        };
+        let mut segments = Vec::new();
+        let mut timelines: BTreeMap<u32, Timeline> = BTreeMap::new();
+        for entry in fs::read_dir(folder).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let Ok(file) = entry.file_name().into_string() else { continue };
+            if is_segment(&file) {
+                segments.push((file, entry.metadata().map_err(unreadable)?.len()));
+            } else if let Some(timeline) = file.strip_suffix(".history").and_then(hex) {
+                let text = fs::read_to_string(entry.path()).map_err(unreadable)?;
+                timelines.entry(timeline).or_default().ancestors = ancestors(&text);
+            }
+        }
+        let segment_bytes = segment_bytes(&segments);
+        let mut damaged = Vec::new();
+        for (file, length) in segments {
+            match parse(&file, segment_bytes) {
+                Some((timeline, number)) if length == segment_bytes => {
+                    timelines.entry(timeline).or_default().segments.insert(number);
+                }
+                _ => damaged.push(file),
+            }
+        }
+        Ok(Self { folder: folder.into(), segment_bytes, timelines, damaged })
+    }
+
+    /// Returns the name of a segment.
+    pub(in super::super) fn name(&self, timeline: u32, segment: u64) -> String {
+        name(timeline, segment, self.segment_bytes)
+    }
+
+    /// Returns the number of the segment that holds the byte at `lsn`.
+    pub(in super::super) fn segment_of(&self, lsn: Lsn) -> u64 {
+        lsn.0 / self.segment_bytes
+    }
+
+    /// Returns the place of the first byte of a segment.
+    pub(in super::super) fn start_of(&self, segment: u64) -> Lsn {
+        Lsn(segment * self.segment_bytes)
+    }
+
+    /// Returns the names of the first and the last segment of a timeline.
+    pub(in super::super) fn bounds(&self, timeline: u32) -> Option<(String, String)> {
+        let segments = &self.timelines.get(&timeline)?.segments;
+        let (first, last) = (segments.first()?, segments.last()?);
+        Some((self.name(timeline, *first), self.name(timeline, *last)))
+    }
+
+    /// Returns the names of the segments that are missing between the first and the last of a timeline: for each hole
+    /// its first and last.
+    pub(in super::super) fn gaps(&self, timeline: u32) -> Vec<(String, String)> {
+        let runs = self.timelines.get(&timeline).map(Timeline::runs).unwrap_or_default();
+        runs.windows(2)
+            .map(|pair| (self.name(timeline, pair[0].end() + 1), self.name(timeline, pair[1].start() - 1)))
+            .collect()
+    }
+
+    /// Returns the name of the first segment that is missing for a replay on `timeline` from `from` up to, and with,
+    /// the byte before `to`; without `to`, up to the last segment there is. `None` when nothing is missing.
+    ///
+    /// What was written before the timeline's fork is looked for on the timeline it was written on.
+    pub(in super::super) fn first_missing(
+        &self,
+        timeline: u32,
+        from: Lsn,
+        to: Option<Lsn>,
+    ) -> Option<String> {
+        let none = Timeline::default();
+        let there = self.timelines.get(&timeline).unwrap_or(&none);
+        let last = match to {
+            Some(to) => self.segment_of(Lsn(to.0.saturating_sub(1))),
+            None => there.segments.last().copied().unwrap_or_default().max(self.segment_of(from)),
+        };
+        (self.segment_of(from)..=last).find_map(|segment| {
+            let on = self.written_on(timeline, segment);
+            let there = self.timelines.get(&on).is_some_and(|t| t.segments.contains(&segment));
+            (!there).then(|| self.name(on, segment))
+        })
+    }
+
+    /// Returns whether a record in a file of `timeline` is to be counted there. When it was written before the
+    /// fork, and the parent's own file of that segment is in the archive, it counts for the parent. Often that file is not, because
+    /// the parent ended before it was full.
+    pub(super) fn counts(&self, timeline: u32, lsn: Lsn) -> bool {
+        let Some((parent, fork)) = self.timelines.get(&timeline).and_then(Timeline::parent) else {
+            return true;
+        };
+        let parent = self.timelines.get(&parent);
+        lsn >= fork || !parent.is_some_and(|p| p.segments.contains(&self.segment_of(lsn)))
+    }
+
+    /// Returns the timeline whose file of a segment a replay on `timeline` needs: the newest that had begun by then.
+    fn written_on(&self, timeline: u32, segment: u64) -> u32 {
+        let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
+        let older = ancestors.iter().find(|(_, left)| segment < self.segment_of(*left));
+        older.map_or(timeline, |(ancestor, _)| *ancestor)
+    }
+}
+
+/// Returns the name of a segment of a timeline.
+pub(super) fn name(timeline: u32, segment: u64, segment_bytes: u64) -> String {
+    let each = (1 << 32) / segment_bytes;
+    format!("{timeline:08X}{:08X}{:08X}", segment / each, segment % each)
+}
+
+/// Returns the timeline and the number of a segment, from its name.
+fn parse(name: &str, segment_bytes: u64) -> Option<(u32, u64)> {
+    let (timeline, log, part) = (hex(&name[..8])?, hex(&name[8..16])?, hex(&name[16..])?);
+    let each = (1 << 32) / segment_bytes;
+    (u64::from(part) < each).then_some((timeline, u64::from(log) * each + u64::from(part)))
+}
+
+fn hex(digits: &str) -> Option<u32> {
+    u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 8)
+}
+
+fn is_segment(name: &str) -> bool {
+    name.len() == 24 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'))
+}
+
+/// Returns the length that most files have; one that was cut off must not decide.
+fn segment_bytes(segments: &[(String, u64)]) -> u64 {
+    let mut lengths: BTreeMap<u64, usize> = BTreeMap::new();
+    for (_, length) in segments {
+        if length.is_power_of_two() && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(length) {
+            *lengths.entry(*length).or_default() += 1;
+        }
+    }
+    lengths.into_iter().max_by_key(|(_, files)| *files).map_or(SEGMENT_BYTES, |(length, _)| length)
+}
+
+/// Reads a history file: a line an ancestor, with tabs between number, place and reason.
+fn ancestors(text: &str) -> Vec<(u32, Lsn)> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?.parse().ok()?, Lsn::parse(words.next()?).ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(segment_bytes: u64, files: &[&str]) -> (tempfile::TempDir, Archive) {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in files {
+            let made = fs::File::create(folder.path().join(file)).expect("a file");
+            made.set_len(segment_bytes).expect("its length");
+        }
+        let read = Archive::scan(folder.path()).expect("an archive");
+        (folder, read)
+    }
+
+    #[test]
+    fn holes_are_named() {
+        let (_folder, read) = archive(
+            1 << 20,
+            &[
+                "000000010000000000000002",
+                "000000010000000000000003",
+                "000000010000000000000006",
+                "000000010000000000000003.00000028.backup",
+                "000000010000000000000007.partial",
+            ],
+        );
+        assert_eq!(read.segment_bytes, 1 << 20);
+        let hole = ("000000010000000000000004".to_owned(), "000000010000000000000005".to_owned());
+        assert_eq!(read.gaps(1), [hole]);
+        assert_eq!(read.bounds(1).expect("bounds").1, "000000010000000000000006");
+        let missing = |from, to| read.first_missing(1, from, to);
+        assert_eq!(missing(Lsn(0x20_0028), Some(Lsn(0x40_0000))), None);
+        assert_eq!(
+            missing(Lsn(0x20_0028), Some(Lsn(0x40_0001))).as_deref(),
+            Some("000000010000000000000004")
+        );
+        assert_eq!(missing(Lsn(0x20_0028), None).as_deref(), Some("000000010000000000000004"));
+        assert_eq!(missing(Lsn(0x10_0000), None).as_deref(), Some("000000010000000000000001"));
+        assert_eq!(missing(Lsn(0x60_0000), None), None);
+    }
+
+    #[test]
+    fn a_short_file_is_as_good_as_missing() {
+        let (folder, _) = archive(SEGMENT_BYTES, &["0000000100000000000000FF", "000000010000000100000001"]);
+        fs::File::create(folder.path().join("000000010000000100000000")).expect("an empty file");
+        let read = Archive::scan(folder.path()).expect("an archive");
+        assert_eq!(read.damaged, ["000000010000000100000000"]);
+        assert_eq!(read.gaps(1).len(), 1);
+        assert_eq!(read.gaps(1)[0].0, "000000010000000100000000");
+    }
+
+    #[test]
+    fn what_lies_before_a_fork_is_the_parents() {
+        let (folder, _) = archive(
+            1 << 20,
+            &["000000010000000000000002", "000000010000000000000003", "000000030000000000000005"],
+        );
+        let history = "1\t0/300148\tno recovery target specified\n\n2\t0/500000\tbefore 2026-11-20\n";
+        fs::write(folder.path().join("00000003.history"), history).expect("a history");
+        let read = Archive::scan(folder.path()).expect("an archive");
+        assert_eq!(read.timelines[&3].parent(), Some((2, Lsn(0x50_0000))));
+        // Segment 3 holds the first fork: the child's copy of it is the one that goes on.
+        let missing = |from| read.first_missing(3, Lsn(from), None);
+        assert_eq!(missing(0x20_0000).as_deref(), Some("000000020000000000000003"));
+        assert_eq!(missing(0x50_0000), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! Rules over the whole catalogue that need more than its values: its examples run, and its page is current.
+
+use crate::stage::Stage;
+use firedrill::ops;
+
+#[test]
+fn the_reference_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/operations.md");
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        page == ops::reference::markdown(),
+        "docs/reference/operations.md is not what `firedrill reference` prints: write it anew"
+    );
+}
+
+/// Every example is run, in one runbook after another on one sandbox, with every right.
+#[test]
+fn every_example_runs() {
+    let areas = ["backup", "branch", "db", "security", "project"];
+    let needs: Vec<_> = areas
+        .iter()
+        .flat_map(|area| ["read", "create", "change", "destroy"].map(|effect| format!("\"{area}.{effect}\"")))
+        .collect();
+    let stage = Stage::new();
+    for op in ops::all() {
+        for example in op.examples {
+            let text =
+                format!("const RUNBOOK = #{{ title: \"t\", needs: [{}] }};\n{example}\n", needs.join(", "));
+            stage.write("example.rhai", &text);
+            let done = stage.firedrill(&["run", "example.rhai"]);
+            assert_eq!(done.code, 0, "{}: {example}\n{done}", op.path());
+        }
+    }
+}
