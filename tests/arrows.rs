@@ -27,7 +27,7 @@ const TENANTS: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("rustyline", &["repl/"]),
     ("comfy_table", &["show/"]),
-    ("indicatif", &["cli/"]),
+    ("indicatif", &["base/terminal.rs"]),
 ];
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {

@@ -2,6 +2,7 @@
 //!
 //! While something goes on, a person sees one line of it at the bottom ([`show`]); whatever else is printed goes above.
 
+use super::ink::Ink;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -99,32 +100,7 @@ pub fn colour() -> bool {
     watched() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// How something on stderr stands out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paint {
-    /// A title, a name.
-    Bold,
-    /// What is there when one looks for it.
-    Dim,
-    /// It went well.
-    Green,
-    /// Somebody should look.
-    Yellow,
-    /// It went wrong.
-    Red,
-}
-
-/// Returns `text`, painted where colour is welcome.
-pub fn paint(paint: Paint, text: &str) -> String {
-    if !colour() {
-        return text.to_owned();
-    }
-    let code = match paint {
-        Paint::Bold => 1,
-        Paint::Dim => 2,
-        Paint::Green => 32,
-        Paint::Yellow => 33,
-        Paint::Red => 31,
-    };
-    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+/// Returns the ink for stderr.
+pub fn ink() -> Ink {
+    Ink::new(colour())
 }

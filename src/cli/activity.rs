@@ -1,7 +1,10 @@
 //! What goes on at this moment: a line at the bottom for a person, a plain line every few seconds for a log.
 
-use super::table::size;
-use crate::{base::terminal, provider::model::Progress};
+use crate::{
+    base::terminal,
+    provider::model::Progress,
+    show::{table::size, took},
+};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread,
@@ -114,22 +117,6 @@ fn far(progress: &Progress) -> String {
     format!("{phase}{how}")
 }
 
-/// Returns a length of time as people read it: `0.2s`, `42s`, `2m 05s`.
-pub(super) fn took(seconds: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a time that passed, in whole seconds"
-    )]
-    let whole = seconds.round().max(0.0) as u64;
-    match whole {
-        _ if seconds.fract() == 0.0 && whole < 60 => format!("{whole}s"),
-        0..60 => format!("{seconds:.1}s"),
-        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
-        _ => format!("{}h {:02}m", whole / 3600, whole / 60 % 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,14 +129,5 @@ mod tests {
             "copying 1.0 MiB of 4.0 MiB (25 %)"
         );
         assert_eq!(far(&Progress::bytes("copying", 512, None)), "copying 512 B");
-    }
-
-    #[test]
-    fn times_are_short() {
-        for (seconds, text) in
-            [(0.0, "0s"), (0.04, "0.0s"), (12.34, "12.3s"), (125.0, "2m 05s"), (7260.0, "2h 01m")]
-        {
-            assert_eq!(took(seconds), text);
-        }
     }
 }

@@ -1,12 +1,10 @@
 //! `check`: what can be said of runbooks without running them.
 
-use super::{
-    exit::{self, Trouble},
-    run::Shown,
-};
+use super::ending::Shown;
 use crate::{
-    base::terminal::{self, Paint, paint},
+    base::terminal,
     runtime::{Runbook, check},
+    show::{Trouble, trouble},
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -30,7 +28,7 @@ impl Check {
         for path in &self.runbooks {
             let (findings, wrong) = check_one(path);
             if wrong {
-                exit = exit::USAGE;
+                exit = trouble::USAGE;
             }
             all.extend(findings);
         }
@@ -71,12 +69,14 @@ fn finding(severity: &str, trouble: &Trouble) -> Value {
 }
 
 fn say_finding(severity: &str, file: &str, trouble: &Trouble) {
-    let paint_of = if severity == "error" { Paint::Red } else { Paint::Yellow };
-    terminal::say(&format!("{} {}", paint(paint_of, &format!("{severity}:")), trouble.message));
-    let place = trouble.place.as_ref().map_or_else(|| format!(" --> {file}"), exit::pointed);
+    let ink = terminal::ink();
+    let word = format!("{severity}:");
+    let word = if severity == "error" { ink.red(&word) } else { ink.yellow(&word) };
+    terminal::say(&format!("{word} {}", trouble.message));
+    let place = trouble.place.as_ref().map_or_else(|| format!(" --> {file}"), trouble::pointed);
     terminal::say(&place);
     if let Some(hint) = &trouble.hint {
-        terminal::say(&format!("{} {hint}", paint(Paint::Bold, "hint:")));
+        terminal::say(&format!("{} {hint}", terminal::ink().bold("hint:")));
     }
     terminal::say("");
 }

@@ -1,208 +1,30 @@
-//! How a command can end other than well: what to say, what to do next, and the exit code.
-//!
-//! Every room's errors come together here and nowhere else.
+//! The edges of errors and data that are the command line's own: configuration, targets, and where text goes.
 
-use crate::journal::Status;
 use crate::{
-    base::{
-        suggest,
-        terminal::{self, Paint, paint},
-    },
-    config, journal, provider,
-    runtime::{Ended, Failure, Place, Refusal, Stop, check, runbook},
+    base::{suggest, terminal},
+    config,
+    show::{self, Format, Trouble},
 };
+use clap::{ValueEnum, builder::PossibleValue};
 use serde_json::Value;
-use std::io;
 
-/// The runbook failed.
-pub(super) const FAILED: u8 = 1;
-/// Usage, configuration or check error: nothing was done.
-pub(super) const USAGE: u8 = 2;
-/// The run waits for somebody.
-pub(super) const WAITING: u8 = 3;
-/// Nobody knows whether a call took effect.
-pub(super) const UNDECIDED: u8 = 4;
-/// What is asked or found is not what was recorded.
-pub(super) const MISMATCH: u8 = 5;
-/// Refused by policy.
-pub(super) const REFUSED: u8 = 6;
-/// A bug in firedrill.
-pub(super) const BUG: u8 = 70;
-/// Interrupted.
-pub(super) const INTERRUPTED: u8 = 130;
-
-/// Why a command did not end well.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Trouble {
-    /// What happened, to what.
-    pub(super) message: String,
-    /// Where in a script.
-    pub(super) place: Option<Place>,
-    /// What to do now.
-    pub(super) hint: Option<String>,
-    /// What else there is to know, a line each.
-    pub(super) facts: Vec<String>,
-    /// The exit code.
-    pub(super) exit: u8,
-    /// The command to type next.
-    pub(super) next: Option<String>,
+/// Says what went wrong on stderr; the command to type next is the last line.
+pub(super) fn say(trouble: &Trouble) -> u8 {
+    terminal::clear();
+    terminal::say(&trouble.text(terminal::ink()));
+    trouble.exit
 }
 
-impl Trouble {
-    /// Returns an error of usage: nothing was done.
-    pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: None, hint: None, facts: vec![], exit: USAGE, next: None }
+/// Writes data to stdout. That there is nothing to write is said on stderr.
+///
+/// # Errors
+/// What a format cannot hold.
+pub(super) fn write(value: &Value, columns: &[String], format: Format) -> Result<(), Trouble> {
+    match show::data::text(value, columns, format, terminal::width())? {
+        Some(text) => terminal::out(&text),
+        None => terminal::say("there are none"),
     }
-
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    pub(super) fn exit(mut self, exit: u8) -> Self {
-        self.exit = exit;
-        self
-    }
-
-    pub(super) fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
-        self
-    }
-
-    /// Returns the error of an operation that was performed without a run.
-    pub(super) fn of_look(error: provider::Error) -> Self {
-        let exit = match error.code {
-            provider::Code::Invalid => USAGE,
-            provider::Code::Internal => BUG,
-            _ => FAILED,
-        };
-        Self { exit, ..error.into() }
-    }
-
-    /// Returns what kept a run from ending well; nothing when it did.
-    pub(super) fn of_ended(ended: &Ended) -> Option<Self> {
-        let trouble = match (&ended.stop, &ended.failure) {
-            (Some(stop), _) => of_stop(stop, &ended.run),
-            (None, Some(failure)) => Self::of_failure(failure),
-            (None, None) if ended.cleanup.is_empty() => return None,
-            (None, None) => Self::usage("the clean-up failed").exit(FAILED),
-        };
-        let mut trouble = trouble;
-        trouble.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
-        if trouble.next.is_none() {
-            trouble.next = Some(format!("firedrill runs show {}", ended.run));
-        }
-        Some(trouble)
-    }
-
-    /// Returns the error that ended a script.
-    pub(super) fn of_failure(failure: &Failure) -> Self {
-        let fault = &failure.fault;
-        let text = |name: &str| fault[name].as_str();
-        Self {
-            message: text("message").unwrap_or("the runbook failed").to_owned(),
-            place: failure.place.clone(),
-            hint: text("hint").map(str::to_owned),
-            facts: facts(fault),
-            exit: FAILED,
-            next: None,
-        }
-    }
-
-    /// Says it all on stderr; the command to type next is the last line.
-    pub(super) fn say(&self) {
-        terminal::clear();
-        terminal::say(&self.render());
-    }
-
-    /// Returns the text without the command to type next.
-    pub(super) fn body(&self) -> String {
-        let mut lines = vec![format!("{} {}", paint(Paint::Red, "error:"), self.message)];
-        lines.extend(self.place.as_ref().map(pointed));
-        lines.extend(self.facts.iter().map(|fact| format!("  {fact}")));
-        lines.extend(self.hint.as_ref().map(|hint| format!("{} {hint}", paint(Paint::Bold, "hint:"))));
-        lines.join("\n")
-    }
-
-    /// Returns the whole text.
-    pub(super) fn render(&self) -> String {
-        [Some(self.body()), self.next.clone()].into_iter().flatten().collect::<Vec<_>>().join("\n")
-    }
-}
-
-/// Returns a place with its source line and a caret under the column.
-pub(super) fn pointed(place: &Place) -> String {
-    let number = place.line.to_string();
-    let margin = " ".repeat(number.len());
-    // A tab is as wide in the line of the caret as in the line above it.
-    let before: String =
-        place.text.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-    format!(
-        "{margin}--> {}:{}:{}\n{margin} |\n{number} | {}\n{margin} | {before}^",
-        place.file, place.line, place.column, place.text
-    )
-}
-
-/// Returns what a fault says beside its message: its code, whether anything changed, what is left behind.
-fn facts(fault: &Value) -> Vec<String> {
-    let mut facts = Vec::new();
-    let operation = fault["operation"].as_str();
-    let at = match (operation, fault["target"].as_str()) {
-        (Some(operation), Some(target)) => format!(" · {operation} on {target}"),
-        (Some(operation), None) => format!(" · {operation}"),
-        _ => String::new(),
-    };
-    let changed = match (operation, fault["side_effects"].as_str()) {
-        (Some(_), Some("none")) => " · nothing was changed by it",
-        (Some(_), Some("some")) => " · something was changed",
-        _ => "",
-    };
-    if let Some(code) = fault["code"].as_str() {
-        facts.push(format!("{code}{at}{changed}"));
-    }
-    let left: Vec<&str> =
-        fault["left_behind"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !left.is_empty() {
-        facts.push(format!("left behind: {}", left.join(", ")));
-    }
-    facts
-}
-
-fn of_stop(stop: &Stop, run: &str) -> Trouble {
-    let resume = format!("firedrill resume {run}");
-    let trouble = |message: &str, exit| Trouble::usage(message).exit(exit).next(resume.clone());
-    match stop {
-        Stop::Interrupted => trouble("interrupted: what was begun goes on in the world, and nothing new is begun", INTERRUPTED),
-        Stop::Undecided { call, reason } => trouble(reason, UNDECIDED).hint(format!(
-            "`resume` asks the world again; or look yourself and say what is so with `firedrill runs decide {run} {} done|fail|redo`",
-            quoted(call)
-        )),
-        Stop::Mismatch { message } => trouble(message, MISMATCH).next(format!("firedrill runs show {run}")),
-        Stop::Refused { message, hint } => trouble(message, REFUSED).hint(hint.clone()),
-        Stop::Leased(error) => Trouble { next: Some(resume.clone()), ..Trouble::from(error.clone()) },
-        Stop::Journal(error) => Trouble { next: Some(resume.clone()), exit: FAILED, ..Trouble::from(error.clone()) },
-        Stop::Abandoned => trouble("the run was given up", FAILED),
-    }
-}
-
-/// Returns the exit code of a run that has ended or stopped.
-pub(super) fn of_ended(ended: &Ended) -> u8 {
-    match ended.status {
-        Status::Succeeded => 0,
-        Status::Waiting => WAITING,
-        // It was given up because somebody said so; that its clean-up failed is a failure.
-        Status::Abandoned if ended.cleanup.is_empty() => 0,
-        _ => Trouble::of_ended(ended).map_or(FAILED, |trouble| trouble.exit),
-    }
-}
-
-/// Returns a word in the form in which a shell takes it as one.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    Ok(())
 }
 
 impl From<config::Error> for Trouble {
@@ -212,80 +34,36 @@ impl From<config::Error> for Trouble {
     }
 }
 
-impl From<runbook::Error> for Trouble {
-    fn from(error: runbook::Error) -> Self {
-        Self { place: error.place, hint: error.hint, ..Self::usage(error.message) }
+/// Returns the error of a target that was not given, or is not configured.
+pub(super) fn no_target(config: &config::Config, given: Option<&str>) -> Trouble {
+    let names: Vec<&str> = config.targets.keys().map(String::as_str).collect();
+    let Some(given) = given else {
+        let listed: Vec<String> = names.iter().map(|name| format!("`-t {name}`")).collect();
+        return Trouble::usage("no target was given").hint(format!("name one: {}", listed.join(", ")));
+    };
+    let trouble = Trouble::usage(format!("there is no target `{given}`")).next("firedrill targets list");
+    if given == config::LAB {
+        return trouble.hint("bring the lab up first").next("firedrill lab up");
     }
+    trouble.hint(suggest::hint(given, names))
 }
 
-impl From<provider::Error> for Trouble {
-    fn from(error: provider::Error) -> Self {
-        let mut facts = vec![error.code.as_str().to_owned()];
-        if !error.left_behind.is_empty() {
-            facts.push(format!("left behind: {}", error.left_behind.join(", ")));
-        }
-        Self { hint: error.hint, facts, ..Self::usage(error.message) }
-    }
+/// Returns a word in the form in which a shell takes it as one.
+pub(super) fn quoted(word: &str) -> String {
+    show::trouble::quoted(word)
 }
 
-impl From<journal::Error> for Trouble {
-    fn from(error: journal::Error) -> Self {
-        let trouble = Self { hint: error.hint(), ..Self::usage(error.to_string()) };
-        match &error {
-            journal::Error::Leased { run, .. } => {
-                trouble.exit(REFUSED).next(format!("firedrill runs show {run}"))
-            }
-            journal::Error::Held { run, .. } | journal::Error::Taken { run } => {
-                trouble.next(format!("firedrill runs show {run}"))
-            }
-            journal::Error::NoSuchRun { .. } => trouble.next("firedrill runs list"),
-            _ => trouble,
-        }
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Format::Table, Format::Json, Format::Yaml, Format::Csv]
     }
-}
 
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        let trouble = Self::usage(error.to_string());
-        // `Other` is what the runtime says of a thread that panicked; the machine's own refusals have kinds.
-        if error.kind() == io::ErrorKind::Other { trouble.exit(BUG) } else { trouble }
-    }
-}
-
-impl From<Refusal> for Trouble {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Runbook(error) => error.into(),
-            Refusal::Policy { message, hint, place } => {
-                Self { place, ..Self::usage(message).hint(hint).exit(REFUSED) }
-            }
-            Refusal::Target(error) => Self::from(error).next("firedrill targets check"),
-            Refusal::Journal(error) => error.into(),
-            Refusal::Machine(error) => error.into(),
-        }
-    }
-}
-
-impl From<&check::Finding> for Trouble {
-    fn from(finding: &check::Finding) -> Self {
-        Self {
-            place: finding.place.clone(),
-            hint: finding.hint.clone(),
-            ..Self::usage(finding.message.clone())
-        }
-    }
-}
-
-/// Returns the error of a target that is not configured.
-pub(super) fn no_target<'a>(
-    names: impl IntoIterator<Item = &'a str> + Clone,
-    given: Option<&str>,
-) -> Trouble {
-    let listed = || names.clone().into_iter().map(|n| format!("`-t {n}`")).collect::<Vec<_>>().join(", ");
-    match given {
-        None => Trouble::usage("no target was given").hint(format!("name one: {}", listed())),
-        Some(given) => Trouble::usage(format!("there is no target `{given}`"))
-            .hint(suggest::hint(given, names))
-            .next("firedrill targets list"),
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Format::Table => PossibleValue::new("table"),
+            Format::Json => PossibleValue::new("json"),
+            Format::Yaml => PossibleValue::new("yaml"),
+            Format::Csv => PossibleValue::new("csv"),
+        })
     }
 }

@@ -1,18 +1,17 @@
 //! The command line: words in, exit codes out, and what is said on the way.
 //!
 //! Data goes to stdout and everything else to stderr. Nothing is asked where no person can answer. Every command comes
-//! to an exit code or to a [`exit::Trouble`], which knows its own; only this room maps one to the other.
+//! to an exit code or to a [`Trouble`], which knows its own.
 
 mod activity;
 mod check;
+mod ending;
 mod exit;
+mod lab;
 mod ops;
-mod output;
-mod records;
 mod run;
 mod runs;
 mod script;
-mod table;
 mod targets;
 mod watch;
 
@@ -20,15 +19,17 @@ use crate::{
     base::terminal,
     config::{self, Locations},
     ops::reference,
+    repl,
     runtime::{VERSION, World},
+    show::{Trouble, trouble},
 };
 use clap::{ArgAction, Args as _, Command, FromArgMatches as _, Subcommand};
-use exit::Trouble;
 use std::{
     ffi::OsString,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 use tracing::level_filters::LevelFilter;
 
@@ -47,12 +48,22 @@ enum Fixed {
     /// Look at targets
     #[command(subcommand, arg_required_else_help = true)]
     Targets(targets::Targets),
+    /// A throw-away PostgreSQL cluster to practise on
+    #[command(subcommand, arg_required_else_help = true)]
+    Lab(lab::Lab),
+    /// Work at a prompt: the same operations, journaled as a run
+    Repl {
+        /// The target that the variable `db` names
+        #[arg(short, long)]
+        target: Option<String>,
+    },
     /// Write out the reference of every operation
     Reference,
 }
 
 /// The options of every command.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Global {
     /// The configuration; else `FIREDRILL_CONFIG`, else `firedrill.toml` from here upward
     #[arg(long, global = true, value_name = "FILE")]
@@ -70,11 +81,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     panic::set_hook(Box::new(|panic| {
         terminal::clear();
         let at = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-        let what = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let what =
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         terminal::say(&format!("error: this is a bug in firedrill, please report it: {what}{at}"));
     }));
     let args: Vec<OsString> = args.into_iter().collect();
-    let code = panic::catch_unwind(AssertUnwindSafe(|| perform(args))).unwrap_or(exit::BUG);
+    let code = panic::catch_unwind(AssertUnwindSafe(|| perform(args))).unwrap_or(trouble::BUG);
     ExitCode::from(code)
 }
 
@@ -83,21 +97,19 @@ fn perform(args: Vec<OsString>) -> u8 {
         Ok(matches) => matches,
         Err(e) => return of_clap(&e),
     };
-    dispatch(&matches).unwrap_or_else(|trouble| {
-        trouble.say();
-        trouble.exit
-    })
+    dispatch(&matches).unwrap_or_else(|trouble| exit::say(&trouble))
 }
 
 /// Returns the whole tree of commands.
 fn command() -> Command {
-    let root = Command::new("firedrill")
-        .version(VERSION)
-        .about("Runs disaster-recovery runbooks: kill it anywhere, resume, nothing happens twice")
+    let root = Command::new("firedrill").version(VERSION).disable_help_subcommand(true);
+    // What derives a group of commands or options takes its own description for that of the whole.
+    Fixed::augment_subcommands(Global::augment_args(root))
+        .subcommands(ops::commands())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(true);
-    Fixed::augment_subcommands(Global::augment_args(root)).subcommands(ops::commands())
+        .about("Runs disaster-recovery runbooks: kill it anywhere, resume, nothing happens twice")
+        .long_about(None)
 }
 
 /// Says what clap has to say: help is data, everything else is an error of usage.
@@ -106,7 +118,7 @@ fn of_clap(error: &clap::Error) -> u8 {
     if error.use_stderr() {
         let text = if terminal::colour() { text.ansi().to_string() } else { text.to_string() };
         terminal::say(text.trim_end());
-        return exit::USAGE;
+        return trouble::USAGE;
     }
     terminal::out(text.to_string().trim_end());
     0
@@ -124,6 +136,10 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
         Fixed::Check(check) => Ok(check.perform()),
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
         Fixed::Targets(targets) => targets.perform(&world(&global)?),
+        Fixed::Lab(lab) => lab.perform(&world(&global)?),
+        Fixed::Repl { target } => {
+            repl::run(&world(&global)?, target.as_deref(), Arc::new(watch::Tree::new()))
+        }
         Fixed::Reference => {
             terminal::out(reference::markdown().trim_end());
             Ok(0)

@@ -2,9 +2,9 @@
 
 use super::{
     activity::Activity,
-    exit::{self, Trouble},
-    output::{self, Format},
-    run::{Shown, begin, conclude},
+    ending::{Shown, conclude},
+    exit,
+    run::begin,
     script,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         spec::{Effect, Kind, Op, Param, Slot},
     },
     runtime::{self, Event, Runbook, Watch, World},
+    show::{Format, Trouble},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
@@ -82,7 +83,9 @@ fn argument(param: &'static Param) -> Arg {
         Slot::Positional if param.name == "target" => arg.short('t').long("target").value_name("TARGET"),
         Slot::Positional => arg.required(true),
         Slot::Named | Slot::Optional(_) => {
-            let arg = arg.long(param.name).required(param.slot == Slot::Named);
+            // `temporary` is refused with its reason, so it must be understood; nobody should be led to it.
+            let arg =
+                arg.long(param.name).required(param.slot == Slot::Named).hide(param.name == "temporary");
             if param.kind == Kind::Bool {
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
             } else {
@@ -136,24 +139,28 @@ pub(super) fn perform(world: &World, area: &str, matches: &ArgMatches) -> Result
     Ok(conclude(world, Shown::Text, &|value| write(op, value, &columns, format), |watch| {
         let (text, params) = script::one_call(op, &args);
         let runbook = Runbook::of_text(&op.words().collect::<Vec<_>>().join(" "), text)?;
-        begin(world, runbook, params, &confirm, watch)
+        let mut ended = begin(world, runbook, params, &confirm, watch)?;
+        // The script is ours: a place in it says nothing to whoever typed the command.
+        if let Some(failure) = &mut ended.failure {
+            failure.place = None;
+        }
+        Ok(ended)
     }))
 }
 
 fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Args, Trouble> {
-    let names = || world.config.targets.keys().map(String::as_str);
     let mut positional = Vec::new();
     let mut options = Map::new();
     for param in op.positional().chain(op.options()) {
-        let Some(word) = matches.get_one::<String>(param.name) else {
+        let Some(given) = matches.get_one::<String>(param.name) else {
             if param.slot == Slot::Positional {
-                return Err(exit::no_target(names().collect::<Vec<_>>(), None));
+                return Err(exit::no_target(&world.config, None));
             }
             continue;
         };
-        let value = param.kind.read(word).map_err(|e| of_word(op, param, e))?;
+        let value = param.kind.read(given).map_err(|e| of_word(op, param, e))?;
         if param.kind == Kind::Target {
-            known_target(world, word)?;
+            known_target(world, given)?;
         }
         match param.slot {
             Slot::Positional => positional.push(value),
@@ -176,18 +183,12 @@ fn of_word(op: &Op, param: &Param, error: crate::provider::Error) -> Trouble {
     Trouble::usage(format!("`{}` of `{}`: {}", param.name, words.join(" "), error.message)).hint(hint)
 }
 
-fn known_target(world: &World, word: &str) -> Result<(), Trouble> {
-    let name = word.split('/').next().unwrap_or(word);
+fn known_target(world: &World, given: &str) -> Result<(), Trouble> {
+    let name = given.split('/').next().unwrap_or(given);
     if world.config.targets.contains_key(name) {
         return Ok(());
     }
-    let names: Vec<&str> = world.config.targets.keys().map(String::as_str).collect();
-    let trouble = exit::no_target(names, Some(name));
-    Err(if name == crate::config::LAB {
-        trouble.hint("bring the lab up with `firedrill lab up`")
-    } else {
-        trouble
-    })
+    Err(exit::no_target(&world.config, Some(name)))
 }
 
 /// What is heard of an operation that only looks.
@@ -228,9 +229,11 @@ fn fields(op: &Op) -> Vec<String> {
 
 fn write(op: &Op, value: &Value, columns: &[String], format: Format) -> Result<(), Trouble> {
     if format == Format::Table && op.path() == "security::audit" {
-        return output::write(&readable_audit(value), columns, format);
+        let of_findings = ["check", "level", "status", "object", "category", "detail", "reason", "fix"];
+        let columns: Vec<String> = columns.iter().cloned().chain(of_findings.map(String::from)).collect();
+        return exit::write(&readable_audit(value), &columns, format);
     }
-    output::write(value, columns, format)
+    exit::write(value, columns, format)
 }
 
 /// Leaves of an audit's checks what a person must know: which of them did not look, and why.

@@ -1,23 +1,16 @@
 //! `run` and `resume`: a runbook from the command line to the end of its run, or to where it stops.
 
 use super::{
-    activity::took,
-    exit::{self, Trouble},
-    output::{self, Format},
-    records,
-    watch::{Lines, Tree},
+    ending::{Shown, conclude, refused},
+    exit,
 };
 use crate::{
-    base::{
-        moment::Span,
-        terminal::{self, Paint, paint},
-        value,
-    },
+    base::{moment::Span, terminal, value},
     journal::{Journal, Status, Summary},
     ops::spec::{Effect, Need},
-    runtime::{Ended, Resume, Runbook, Start, Stop, Watch, World, check},
+    runtime::{Ended, Resume, Runbook, Start, Watch, World, check},
+    show::{Format, Trouble, took, trouble},
 };
-use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,15 +19,6 @@ use std::{
 
 /// How long after its last record a run that may destroy asks before it goes on.
 const STALE: Span = Span::seconds(30 * 60);
-
-/// How a run is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Shown {
-    /// For people, on stderr
-    Text,
-    /// One JSON object a line, on stdout
-    Json,
-}
 
 /// `run`.
 #[derive(Debug, clap::Args)]
@@ -78,7 +62,7 @@ impl Run {
     /// Runs a runbook.
     pub(super) fn perform(&self, world: &World) -> u8 {
         let how = &self.how;
-        conclude(world, how.output, &|value| output::write(value, &[], Format::Table), |watch| {
+        conclude(world, how.output, &|value| exit::write(value, &[], Format::Table), |watch| {
             let params = pairs(&self.params)?;
             let runbook = Runbook::load(&self.runbook)?;
             let next = format!("firedrill check {}", exit::quoted(&self.runbook.display().to_string()));
@@ -136,7 +120,7 @@ fn confirmed(
         let refused = || {
             Trouble::usage(format!("the target `{name}` is protected, and this may change it"))
                 .hint(format!("name it: `--confirm {name}`"))
-                .exit(exit::REFUSED)
+                .exit(trouble::REFUSED)
                 .next(again(&format!("--confirm {name}")))
         };
         if !terminal::can_ask() {
@@ -169,7 +153,7 @@ impl ResumeRun {
         if summary.status.is_final() {
             return ended_before(&summary, shown);
         }
-        conclude(world, shown, &|value| output::write(value, &[], Format::Table), |watch| {
+        conclude(world, shown, &|value| exit::write(value, &[], Format::Table), |watch| {
             let journal = Arc::new(world.journal()?);
             let (run, runbook, params) = world.take(&journal, &summary.id)?;
             self.ask_when_stale(
@@ -196,7 +180,7 @@ impl ResumeRun {
         }
         Err(Trouble::usage(message)
             .hint("look at the world first; then go on with `--yes`")
-            .exit(exit::REFUSED)
+            .exit(trouble::REFUSED)
             .next(format!("firedrill resume {run} --yes")))
     }
 }
@@ -221,7 +205,8 @@ fn ended_before(summary: &Summary, shown: Shown) -> u8 {
     match shown {
         Shown::Text => {
             let when = summary.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
-            terminal::say(&format!("the run {id} {status}{when}: there is nothing to resume"));
+            let ended = if *status == Status::Abandoned { "was abandoned" } else { status.as_str() };
+            terminal::say(&format!("the run {id} {ended}{when}: there is nothing to resume"));
             if *status != Status::Succeeded {
                 terminal::say(&format!("firedrill runs show {id}"));
             }
@@ -234,120 +219,5 @@ fn ended_before(summary: &Summary, shown: Shown) -> u8 {
             .to_string(),
         ),
     }
-    if *status == Status::Succeeded { 0 } else { exit::FAILED }
-}
-
-/// Runs something that is watched, says how it ended, writes its value, and returns the exit code.
-pub(super) fn conclude(
-    world: &World,
-    shown: Shown,
-    write: &dyn Fn(&Value) -> Result<(), Trouble>,
-    go: impl FnOnce(Arc<dyn Watch>) -> Result<Ended, Trouble>,
-) -> u8 {
-    let watch: Arc<dyn Watch> = match shown {
-        Shown::Text => Arc::new(Tree::new()),
-        Shown::Json => Arc::new(Lines),
-    };
-    let result = go(Arc::clone(&watch));
-    drop(watch);
-    let ended = match result {
-        Ok(ended) => ended,
-        Err(trouble) => return refused(shown, &trouble),
-    };
-    let trouble = Trouble::of_ended(&ended);
-    match shown {
-        Shown::Text => {
-            if let Some(trouble) = &trouble {
-                terminal::say(&trouble.body());
-            }
-            say_end(world, &ended);
-            if trouble.is_none()
-                && !ended.value.is_null()
-                && let Err(wrong) = write(&ended.value)
-            {
-                wrong.say();
-                return wrong.exit;
-            }
-        }
-        Shown::Json => terminal::out(&last_line(&ended, trouble.as_ref()).to_string()),
-    }
-    if let Some(next) = trouble.as_ref().and_then(|t| t.next.as_ref()) {
-        if shown == Shown::Json
-            && let Some(trouble) = &trouble
-        {
-            terminal::say(&trouble.body());
-        }
-        terminal::say(next);
-    }
-    exit::of_ended(&ended)
-}
-
-/// Says why there is no run.
-fn refused(shown: Shown, trouble: &Trouble) -> u8 {
-    if shown == Shown::Json {
-        let place =
-            trouble.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
-        let error = json!({"message": trouble.message, "hint": trouble.hint, "place": place});
-        terminal::out(&json!({"event": "run.refused", "error": error, "exit": trouble.exit}).to_string());
-    }
-    trouble.say();
-    trouble.exit
-}
-
-/// Says on stderr where a run stands: status, id, head, what goes on and what is left behind.
-fn say_end(world: &World, ended: &Ended) {
-    let paint_of = if exit::of_ended(ended) == 0 { Paint::Green } else { Paint::Red };
-    let head: String = ended.head.chars().take(16).collect();
-    if matches!(ended.stop, Some(Stop::Interrupted)) {
-        for open in open_calls(world, &ended.run) {
-            terminal::say(&format!("  goes on: {open}"));
-        }
-    }
-    if !ended.left_behind.is_empty() {
-        terminal::say(&format!("{} {}", paint(Paint::Yellow, "left behind:"), ended.left_behind.join(", ")));
-    }
-    let status = paint(paint_of, ended.status.as_str());
-    terminal::say(&format!("{status}  run {}  head {head}", ended.run));
-}
-
-/// Returns what was begun and is not over, in words.
-fn open_calls(world: &World, run: &str) -> Vec<String> {
-    let entries =
-        world.peek().ok().flatten().and_then(|journal| journal.records(run).ok()).unwrap_or_default();
-    records::open(&entries).into_iter().map(|call| format!("{} ({})", call.op, call.name)).collect()
-}
-
-/// Returns the last line of `-o json`.
-fn last_line(ended: &Ended, trouble: Option<&Trouble>) -> Value {
-    let Ended { run, status, head, left_behind, .. } = ended;
-    match &ended.stop {
-        None => json!({
-            "event": "run.finished", "run": run, "status": status, "head": head, "value": value::plain(&ended.value),
-            "error": ended.failure.as_ref().map(|failure| {
-                let mut error = value::plain(&failure.fault);
-                error["place"] = json!(failure.place);
-                error
-            }),
-            "cleanup": ended.cleanup, "left_behind": left_behind,
-        }),
-        Some(stop) => json!({
-            "event": "run.stopped", "run": run, "status": status, "head": head, "reason": reason(stop),
-            "message": trouble.map(|t| &t.message), "hint": trouble.and_then(|t| t.hint.as_ref()),
-            "call": match stop { Stop::Undecided { call, .. } => Some(call), _ => None },
-            "resume": format!("firedrill resume {run}"), "left_behind": left_behind,
-        }),
-    }
-}
-
-/// Returns the word for why a run stopped.
-fn reason(stop: &Stop) -> &'static str {
-    match stop {
-        Stop::Interrupted => "interrupted",
-        Stop::Undecided { .. } => "undecided",
-        Stop::Mismatch { .. } => "mismatch",
-        Stop::Refused { .. } => "refused",
-        Stop::Leased(_) => "leased",
-        Stop::Journal(_) => "journal",
-        Stop::Abandoned => "abandoned",
-    }
+    if *status == Status::Succeeded { 0 } else { trouble::FAILED }
 }

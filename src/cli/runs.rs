@@ -1,10 +1,9 @@
 //! `runs`: what there is of runs, and what a person can decide about one.
 
 use super::{
-    exit::{self, Trouble},
-    output::{self, Format},
-    records,
-    run::{Shown, conclude, find, journal},
+    ending::{Shown, conclude},
+    exit,
+    run::{find, journal},
 };
 use crate::{
     base::{terminal, value},
@@ -14,6 +13,7 @@ use crate::{
         spec::{Op, Returns},
     },
     runtime::{Resume, World},
+    show::{self, Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -100,7 +100,14 @@ impl Runs {
 fn list(world: &World, output: Format) -> Result<u8, Trouble> {
     let runs = world.peek()?.map(|journal| journal.runs()).transpose()?.unwrap_or_default();
     let columns: Vec<String> = COLUMNS.iter().map(|&c| c.to_owned()).collect();
-    output::write(&runs.iter().map(summary).collect(), &columns, output)?;
+    let mut rows: Vec<Value> = runs.iter().map(summary).collect();
+    if output == Format::Table {
+        for (row, run) in rows.iter_mut().zip(&runs) {
+            row["started_at"] = show::to_the_second(run.started_at).into();
+            row["finished_at"] = run.finished_at.map(show::to_the_second).into();
+        }
+    }
+    exit::write(&rows.into(), &columns, output)?;
     Ok(0)
 }
 
@@ -115,14 +122,14 @@ fn show(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     let summary_of = find(world, given)?;
     let entries = journal(world)?.records(&summary_of.id)?;
     match output {
-        Shown::Text => terminal::out(&records::timeline(&summary_of, &entries)),
+        Shown::Text => terminal::out(&timeline::timeline(&summary_of, &entries)),
         Shown::Json => {
             let mut shown = summary(&summary_of);
             shown["title"] = summary_of.title.as_str().into();
             shown["reason"] = json!(summary_of.reason);
             shown["error"] = json!(summary_of.error.as_ref().map(value::plain));
             shown["params"] = value::plain(&summary_of.params);
-            shown["records"] = entries.iter().map(records::plain).collect();
+            shown["records"] = entries.iter().map(timeline::plain).collect();
             terminal::out(&shown.to_string());
         }
     }
@@ -138,8 +145,8 @@ fn decide(
 ) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let open = records::decidable(&journal.records(&id)?);
-    let named: Vec<&records::Call> = match open.iter().find(|c| c.name == call) {
+    let open = timeline::decidable(&journal.records(&id)?);
+    let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
         None => open.iter().filter(|c| c.name.contains(call)).collect(),
     };
@@ -165,7 +172,7 @@ fn decide(
 }
 
 /// Returns the decision as it is recorded, its result checked against what the operation gives back.
-fn decided(call: &records::Call, decision: Decision, result: Option<&str>) -> Result<Value, Trouble> {
+fn decided(call: &timeline::Call, decision: Decision, result: Option<&str>) -> Result<Value, Trouble> {
     Ok(match decision {
         Decision::Redo => json!({"kind": "redo"}),
         Decision::Fail => json!({"kind": "fail"}),
@@ -217,7 +224,7 @@ fn person() -> String {
 fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     let summary = find(world, given)?;
     if summary.status.is_final() {
-        return Err(Trouble::usage(format!("the run `{}` has ended: it {}", summary.id, summary.status))
+        return Err(Trouble::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
             .next(format!("firedrill runs show {}", summary.id)));
     }
     Ok(conclude(world, output, &|_| Ok(()), |watch| {
@@ -231,8 +238,8 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
 fn verify(world: &World, given: &str, head: Option<&str>, output: Format) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let verified = journal.verify(&id, head).map_err(|e| Trouble::from(e).exit(exit::FAILED))?;
+    let verified = journal.verify(&id, head).map_err(|e| Trouble::from(e).exit(trouble::FAILED))?;
     let value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
-    output::write(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
+    exit::write(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
     Ok(0)
 }

@@ -1,15 +1,12 @@
 //! `targets`: which there are, and whether they answer.
 
-use super::{
-    activity::Activity,
-    exit::{self, Trouble},
-    output::{self, Format},
-};
+use super::{activity::Activity, exit};
 use crate::{
     base::moment::Span,
     config::{self, Config, Target},
     provider,
     runtime::World,
+    show::{Format, Trouble, trouble},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -46,11 +43,7 @@ impl Targets {
 
 fn list(world: &World, output: Format) -> Result<u8, Trouble> {
     let targets: Value = world.fleet.targets().map(|t| listed(&world.config, t)).collect();
-    output::write(
-        &targets,
-        &["name", "provider", "protect", "tags", "configured"].map(String::from),
-        output,
-    )?;
+    exit::write(&targets, &["name", "provider", "protect", "tags", "configured"].map(String::from), output)?;
     Ok(0)
 }
 
@@ -88,8 +81,8 @@ fn check(world: &World, output: Format) -> Result<u8, Trouble> {
     drop(activity);
     let well = answers.iter().all(|answer| answer["ok"] == json!(true));
     let columns = ["name", "ok", "status", "version", "identity", "hint"].map(String::from);
-    output::write(&answers.into(), &columns, output)?;
-    Ok(if well { 0 } else { exit::FAILED })
+    exit::write(&answers.into(), &columns, output)?;
+    Ok(if well { 0 } else { trouble::FAILED })
 }
 
 async fn ask(world: &World, name: &str) -> provider::Result<Value> {

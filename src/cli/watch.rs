@@ -1,13 +1,10 @@
 //! A run as it is looked at: a tree of steps and calls for people, a line of JSON an event for programs.
 
-use super::activity::{Activity, took};
+use super::activity::Activity;
 use crate::{
-    base::{
-        moment::Moment,
-        terminal::{self, Paint, paint},
-        value,
-    },
+    base::{moment::Moment, terminal, value},
     runtime::{Event, Watch},
+    show::{figure, took},
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -39,17 +36,11 @@ struct State {
     targets: Vec<(String, String)>,
     /// Until when the last wait is that was told.
     waiting: Option<Moment>,
-    columns: Vec<String>,
 }
 
 impl Tree {
     pub(super) fn new() -> Self {
         Self { activity: Activity::new(), state: Mutex::default() }
-    }
-
-    /// Returns the columns of the last query, in the order in which they came.
-    pub(super) fn columns(&self) -> Vec<String> {
-        self.state().columns.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,17 +69,17 @@ impl Watch for Tree {
             Event::Started { run, title, .. } => {
                 terminal::say(&format!(
                     "{}  {}",
-                    paint(Paint::Bold, title),
-                    paint(Paint::Dim, &format!("run {run}"))
+                    terminal::ink().bold(title),
+                    terminal::ink().dim(&format!("run {run}"))
                 ));
             }
             Event::Resumed { run, title, age, .. } => {
                 let age = took(age.as_seconds().floor());
-                let run = paint(Paint::Dim, &format!("run {run}, last record {age} ago"));
-                terminal::say(&format!("{}  {run}", paint(Paint::Bold, title)));
+                let run = terminal::ink().dim(&format!("run {run}, last record {age} ago"));
+                terminal::say(&format!("{}  {run}", terminal::ink().bold(title)));
             }
             Event::StepStarted { step, name } => {
-                self.say(Some(step), &format!("{} {name}", paint(Paint::Dim, "▸")));
+                self.say(Some(step), &format!("{} {name}", terminal::ink().dim("▸")));
                 self.state().steps.push(((*step).to_owned(), Instant::now()));
             }
             Event::StepFinished { step, name, ok } => self.step_finished(step, name, *ok),
@@ -97,37 +88,36 @@ impl Watch for Tree {
                 self.call_finished(call, op, *ok, *seconds, *error);
             }
             Event::CallReplayed { call, op } => {
-                self.say(Some(call), &paint(Paint::Dim, &format!("· {op} (done before)")));
+                self.say(Some(call), &terminal::ink().dim(&format!("· {op} (done before)")));
             }
             Event::Progress { call, progress, .. } => self.activity.progress(call, progress),
-            Event::Columns { columns } => self.state().columns = columns.to_vec(),
+            Event::Columns { .. } => {}
             Event::Retrying { attempt, attempts, message, pause } => {
                 let text = format!("attempt {attempt} of {attempts} failed, again in {pause}: {message}");
-                self.say(None, &format!("{} {text}", paint(Paint::Yellow, "↻")));
+                self.say(None, &format!("{} {text}", terminal::ink().yellow("↻")));
             }
             Event::Waiting { until, every, .. } => {
                 if self.state().waiting.replace(*until) != Some(*until) {
                     self.say(
                         None,
-                        &paint(
-                            Paint::Dim,
-                            &format!("… waits, until {until} at most, and asks every {every}"),
-                        ),
+                        &terminal::ink()
+                            .dim(&format!("… waits, until {until} at most, and asks every {every}")),
                     );
                 }
             }
             Event::Note { text } => self.say(None, &format!("• {text}")),
             Event::Metric { name, value, unit } => {
-                self.say(None, &format!("• {name}: {} {unit}", value::plain(value)));
+                self.say(None, &format!("• {name}: {}", figure(value, unit)));
             }
             Event::Attached { name, value } => {
                 let what = match value {
+                    serde_json::Value::Array(items) if items.len() == 1 => " (1 item)".into(),
                     serde_json::Value::Array(items) => format!(" ({} items)", items.len()),
                     _ => String::new(),
                 };
                 self.say(None, &format!("• attached {name}{what}"));
             }
-            Event::Ending { .. } => terminal::say(&paint(Paint::Dim, "cleaning up")),
+            Event::Ending { .. } => terminal::say(&terminal::ink().dim("cleaning up")),
         }
     }
 }
@@ -140,7 +130,7 @@ impl Tree {
             at.map(|at| state.steps.remove(at).1)
         };
         let seconds = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
-        self.say(Some(step), &format!("{} {name}  {}", mark(ok), paint(Paint::Dim, &took(seconds))));
+        self.say(Some(step), &format!("{} {name}  {}", mark(ok), terminal::ink().dim(&took(seconds))));
     }
 
     fn call_started(&self, call: &str, op: &str, target: Option<&str>) {
@@ -157,14 +147,12 @@ impl Tree {
             at.map(|at| state.targets.remove(at).1).unwrap_or_default()
         };
         let what = format!("{op} {target}");
-        let mut line = format!("{} {}  {}", mark(ok), what.trim_end(), paint(Paint::Dim, &took(seconds)));
-        if let Some(error) = error {
-            line.push_str(&format!("  {error}"));
-        }
-        self.say(Some(call), &line);
+        let time = terminal::ink().dim(&took(seconds));
+        let error = error.map(|error| format!("  {error}")).unwrap_or_default();
+        self.say(Some(call), &format!("{} {}  {time}{error}", mark(ok), what.trim_end()));
     }
 }
 
 fn mark(ok: bool) -> String {
-    if ok { paint(Paint::Green, "✓") } else { paint(Paint::Red, "✗") }
+    if ok { terminal::ink().green("✓") } else { terminal::ink().red("✗") }
 }

@@ -4,8 +4,9 @@ use super::{
     branch,
     builtin::{Builtin, Look},
     cluster::Cluster,
-    inplace, plan,
+    deletion, disk, inplace, mark, plan,
     records::{BranchRecord, Phase},
+    window,
 };
 use crate::provider::{
     Backups, Code, Error, Result,
@@ -53,21 +54,15 @@ impl Backups for Cluster {
     }
 
     async fn plan_delete(&self, id: &str) -> Result<Deleted> {
-        Err(Error::unsupported("", ""))
+        deletion::plan(self, id).await
     }
 
     async fn delete(&self, plan: &Deleted, _: &Key) -> Result<()> {
-        Err(Error::unsupported("", ""))
+        deletion::delete(self, plan).await
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        let problems = Builtin::of(self)?.verify(id).await?;
-        Ok(Verification {
-            id: id.into(),
-            ok: problems.is_empty(),
-            checked: vec!["checksums".into()],
-            problems,
-        })
+        window::verify(self, id).await
     }
 
     async fn restore(&self, request: &RestoreRequest, key: &Key) -> Result<Job> {
@@ -81,19 +76,19 @@ impl Backups for Cluster {
     }
 
     async fn window(&self) -> Result<Window> {
-        Err(Error::unsupported("", ""))
+        window::window(self).await
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<Event>> {
-        Err(Error::unsupported("", ""))
+        window::events(self, query).await
     }
 
-    async fn mark(&self, name: &str, _: &Key) -> Result<Mark> {
-        Err(Error::unsupported("", ""))
+    async fn mark(&self, name: &str, key: &Key) -> Result<Mark> {
+        mark::make(self, name, key).await
     }
 
-    async fn find_mark(&self, name: &str, _: &Key) -> Result<Option<Mark>> {
-        Err(Error::unsupported("", ""))
+    async fn find_mark(&self, name: &str, key: &Key) -> Result<Option<Mark>> {
+        mark::find(self, name, key).await
     }
 }
 
@@ -116,7 +111,7 @@ async fn restore_into(cluster: &Cluster, request: &RestoreRequest, name: &str, k
         created_at: cluster.clock.now(),
         system_identifier: plan.system_identifier,
         recovery: plan.recovery,
-        socket: branch::socket(&folder, &id, BRANCH_PORT),
+        socket: disk::socket_folder(&folder, &cluster.records.unique(&id)),
         folder,
         id,
         port: BRANCH_PORT,

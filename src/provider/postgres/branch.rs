@@ -35,8 +35,6 @@ use std::{
 pub(super) const KIND: &str = "branch";
 /// The file in a branch's folder that says whose it is.
 const MARKER: &str = ".firedrill-branch.json";
-/// The longest path that a socket can have.
-const SOCKET_BYTES_MAX: usize = 107;
 
 /// Refuses a name that would not do as the name of a file.
 ///
@@ -57,18 +55,7 @@ pub(super) async fn folder(cluster: &Cluster, tools: &Tools, id: &str) -> PathBu
     if fs::create_dir_all(home).is_ok() && disk::is_reachable(tools, home).await {
         home.join("data").join(id)
     } else {
-        Path::new("/var/tmp").join(format!("firedrill-branch-{id}"))
-    }
-}
-
-/// Returns the folder of the socket: in the branch's own where the path is short enough.
-pub(super) fn socket(folder: &Path, id: &str, port: u16) -> PathBuf {
-    let own = folder.join("socket");
-    let longest = own.join(format!(".s.PGSQL.{port}.lock"));
-    if longest.as_os_str().len() < SOCKET_BYTES_MAX {
-        own
-    } else {
-        Path::new("/tmp").join(format!("fd-{id}"))
+        Path::new("/var/tmp").join(format!("firedrill-branch-{}", cluster.records.unique(id)))
     }
 }
 
@@ -284,6 +271,7 @@ impl Branches for Cluster {
             return Err(Error::new(Code::Unavailable, format!("branch `{name}` is not ready yet"))
                 .hint("wait until its restore is over"));
         }
+        wake(self, &record).await?;
         Ok(Arc::new(OpenBranch::new(self, &record)))
     }
 
@@ -293,6 +281,16 @@ impl Branches for Cluster {
             _ => Ok(()),
         }
     }
+}
+
+/// Starts the server of a branch that does not run, such as after the machine was restarted.
+async fn wake(cluster: &Cluster, record: &BranchRecord) -> Result<()> {
+    let data = record.data();
+    if server::running(&data).is_none() {
+        disk::make_private(&cluster.tools()?, &record.socket)?;
+        server::start(&cluster.tools()?, &data, &[], &record.folder.join("server.log"))?;
+    }
+    server::wait_ready(cluster.clock.as_ref(), &data).await
 }
 
 fn existing(cluster: &Cluster, name: &str) -> Result<BranchRecord> {

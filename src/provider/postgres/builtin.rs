@@ -17,10 +17,10 @@ use super::{
     process::Child,
     records, sql,
     tools::{self, Tools},
-    wal,
+    wal::{self, Names},
 };
 use crate::{
-    base::moment::Moment,
+    base::moment::{Moment, Span},
     provider::{
         Code, Error, Result,
         model::{Backup, BackupRequest, Key, Progress, Restorable},
@@ -28,7 +28,6 @@ use crate::{
 };
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::{
     ffi::{OsStr, OsString},
     fs,
@@ -39,6 +38,8 @@ use std::{
 const SIDECAR: &str = "firedrill.json";
 /// How often a copy that was killed is begun again.
 const STARTS_MAX: u32 = 3;
+/// More than the longest tick of a kernel's clock.
+const TICK: Span = Span::millis(20);
 
 /// How far a backup is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +87,7 @@ pub(super) struct Stored {
     /// The stretch of WAL without which the copy makes no sense.
     pub wal: Option<Needed>,
     /// Tables by the numbers of their files, for reading the WAL later.
-    pub names: Value,
+    pub names: Option<Names>,
 }
 
 /// A stretch of WAL.
@@ -221,7 +222,7 @@ impl<'a> Builtin<'a> {
             system_identifier: self.cluster.control().await?.system_identifier,
             archive,
             wal: None,
-            names: Value::Null,
+            names: None,
         };
         self.put(&tools, &stored)?;
         self.start_copy(&tools, stored.clone()).await.inspect_err(|_| drop(self.discard(&stored.id)))?;
@@ -393,8 +394,14 @@ impl<'a> Builtin<'a> {
             return Ok(Look::Running(Progress::phase("waiting for its WAL to be archived")));
         }
         let manifest = fs::metadata(files.join("data/backup_manifest")).and_then(|found| found.modified());
-        stored.finished_at = manifest.ok().and_then(|time| jiff::Timestamp::try_from(time).ok()).map(Moment);
+        // A file's time lags behind the clock by up to a tick; the end of the backup must not come out too early.
+        let written = manifest.ok().and_then(|time| jiff::Timestamp::try_from(time).ok()).map(Moment);
+        stored.finished_at = written.map(|time| time.plus(TICK));
         stored.bytes = disk::bytes_in(&files);
+        // What the tables are called is a comfort for later; a source that is gone by now does not spoil the backup.
+        if let Ok(client) = self.cluster.address.connect().await {
+            stored.names = wal::relation_names(&client).await.ok();
+        }
         stored.stage = Stage::Completed;
         self.keep(tools, &stored)?;
         Ok(Look::Completed(Box::new(stored)))

@@ -35,8 +35,6 @@ pub(super) struct Cluster {
     pub records: Records,
     /// The clock of the run.
     pub clock: Arc<dyn Clock>,
-    /// The state folder of firedrill.
-    pub state: PathBuf,
     backup_dir: Option<PathBuf>,
     archive_dir: Option<PathBuf>,
     bin_dir: Option<PathBuf>,
@@ -51,7 +49,6 @@ impl Cluster {
             data: settings.data_dir.clone()?,
             records: Records::of_target(opening.state, &opening.target.name),
             clock: Arc::clone(opening.clock),
-            state: opening.state.to_path_buf(),
             backup_dir: settings.backup_dir.clone(),
             archive_dir: settings.archive_dir.clone(),
             bin_dir: settings.bin_dir.clone(),
@@ -81,6 +78,19 @@ impl Cluster {
     /// [`Code::Tool`].
     pub(super) async fn control(&self) -> Result<Control> {
         Control::read(&self.tools()?, &self.data).await
+    }
+
+    /// Returns the timeline that the cluster is on: the server's own word, else its control file's.
+    pub(super) async fn timeline(&self) -> Option<u32> {
+        let ask = "select left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+        let said = match self.address.connect().await {
+            Ok(client) => sql::text(&client, ask).await.ok().flatten(),
+            Err(_) => None,
+        };
+        match said.and_then(|hex| u32::from_str_radix(&hex, 16).ok()) {
+            Some(timeline) => Some(timeline),
+            None => self.control().await.ok().map(|control| control.timeline),
+        }
     }
 
     /// Returns whether the server runs.
@@ -155,21 +165,31 @@ impl Cluster {
         .await
     }
 
-    /// Commits a marker, switches to a new WAL segment and returns the marker's place when the old one is archived:
-    /// afterwards everything up to there can be restored.
+    /// Commits a marker and archives it: afterwards everything up to now can be restored, also on an idle database,
+    /// where recovery would otherwise run off the end.
     ///
     /// # Errors
-    /// [`Code::Refused`] when the archiver fails, before anything is done; [`Code::Timeout`].
-    pub(super) async fn fence(&self) -> Result<String> {
+    /// As for [`Cluster::archive_now`].
+    pub(super) async fn fence(&self) -> Result<()> {
         if let Some(why) = self.archiver_failing().await? {
             return Err(archiver_error(&why));
         }
         let client = self.address.connect().await?;
-        // An idle database has no commit after the moment that was asked for, and recovery would run off the end.
-        let marker = sql::text(&client, "select pg_logical_emit_message(true, 'firedrill', 'fence')").await?;
+        sql::text(&client, "select pg_logical_emit_message(true, 'firedrill', 'fence')").await?;
+        self.archive_now().await
+    }
+
+    /// Switches to a new WAL segment and returns when the old one is archived.
+    ///
+    /// # Errors
+    /// [`Code::Refused`] when the archiver fails, before anything is done; [`Code::Timeout`].
+    pub(super) async fn archive_now(&self) -> Result<()> {
+        if let Some(why) = self.archiver_failing().await? {
+            return Err(archiver_error(&why));
+        }
+        let client = self.address.connect().await?;
         let segment = sql::text(&client, "select pg_walfile_name(pg_switch_wal())").await?;
-        self.wait_archived(&segment.unwrap_or_default()).await?;
-        Ok(marker.unwrap_or_default())
+        self.wait_archived(&segment.unwrap_or_default()).await
     }
 
     async fn wait_archived(&self, segment: &str) -> Result<()> {

@@ -6,9 +6,11 @@ use std::{
     ffi::OsStr,
     fs, io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
+/// The longest path that a socket can have.
+const SOCKET_BYTES_MAX: usize = 107;
 /// Room that is left free on every disk, in bytes.
 const RESERVE_BYTES: u64 = 64 << 20;
 
@@ -76,6 +78,18 @@ pub(super) fn make_private(tools: &Tools, folder: &Path) -> Result<()> {
         Err(e) => return Err(failed(&e)),
     }
     tools.hand_over(folder)
+}
+
+/// Returns the folder for a socket: inside `folder` when its path is short enough for the system, else a folder of
+/// that name under `/tmp`.
+pub(super) fn socket_folder(folder: &Path, name: &str) -> PathBuf {
+    let own = folder.join("socket");
+    if fits_socket(&own) { own } else { Path::new("/tmp").join(format!("fd-{name}")) }
+}
+
+/// Returns whether a socket can be in `folder`.
+pub(super) fn fits_socket(folder: &Path) -> bool {
+    folder.join(".s.PGSQL.65535.lock").as_os_str().len() < SOCKET_BYTES_MAX
 }
 
 /// Removes a folder and everything in it, links not followed; one that is gone is no error.

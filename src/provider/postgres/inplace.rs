@@ -13,7 +13,7 @@ mod managed;
 use super::{
     cluster::Cluster,
     copying::{self, Copying, STARTS_MAX},
-    plan,
+    disk, plan,
     process::{self, Child},
     records::{self, Recovery},
     recovery::{self, Copy, Recovering},
@@ -22,7 +22,7 @@ use super::{
     tools::Tools,
 };
 use crate::{
-    base::moment::{Moment, Span},
+    base::moment::Moment,
     provider::{
         Code, Error, Result,
         model::{Job, Key, Observed, Progress, RestoreRequest, Restored},
@@ -37,10 +37,6 @@ use std::{
 
 /// The kind of job that restores in place.
 pub(super) const KIND: &str = "restore";
-/// How long the cluster may take to serve again, in steps of [`STEP`].
-const START_STEPS: u32 = 1200;
-/// The time between two looks.
-const STEP: Span = Span::millis(50);
 
 /// How far a restore in place is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +73,8 @@ struct RestoreRecord {
     aside: PathBuf,
     /// Where the copy grows, beside the data, and what is private to the recovery.
     folder: PathBuf,
+    /// The socket of the private recovery.
+    socket: PathBuf,
     /// What the cluster's server is started with, besides its data folder.
     options: Vec<String>,
     /// Where its server writes what it does not log elsewhere.
@@ -140,6 +138,16 @@ fn job(record: &RestoreRecord) -> Job {
     Job { kind: KIND.into(), id: record.key.0.clone(), detail: Value::Null }
 }
 
+/// Returns who copies from a backup at the moment.
+///
+/// # Errors
+/// [`Code::Internal`] when what was written down cannot be read.
+pub(super) fn copying(cluster: &Cluster, backup: &str) -> Result<Option<String>> {
+    let all: Vec<RestoreRecord> = records::read_all(&cluster.records.home().join("restores"))?;
+    let copies = |record: &RestoreRecord| record.phase == Phase::Copying && record.recovery.backup == backup;
+    Ok(all.iter().find(|record| copies(record)).map(|record| format!("`{}`", record.data.display())))
+}
+
 /// Plans a restore in place and writes it down.
 ///
 /// # Errors
@@ -162,6 +170,7 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         system_identifier: plan.system_identifier,
         recovery: plan.recovery,
         aside: beside("before"),
+        socket: disk::socket_folder(&folder, &cluster.records.unique(&suffix)),
         folder,
         options: place.options,
         log: place.log,
@@ -232,7 +241,7 @@ async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observe
     let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::boot());
     match record.phase {
         Phase::Copying if other_boot => {
-            super::disk::remove(&copying::files(&record.folder))?;
+            disk::remove(&copying::files(&record.folder))?;
             start_copy(cluster, &tools, RestoreRecord { child: None, starts: 0, ..record })
         }
         Phase::Copying => observe_copy(cluster, &tools, record).await,
@@ -249,7 +258,7 @@ async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observe
 }
 
 fn start_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
-    super::disk::make_private(tools, &record.folder)?;
+    disk::make_private(tools, &record.folder)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
     record.child = Some(copying::begin(cluster, tools, &record.folder, backup, record.starts)?);
@@ -275,22 +284,21 @@ async fn start_recovery(cluster: &Cluster, tools: &Tools, mut record: RestoreRec
     record.keep(cluster)?;
     let mut options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
     let control = super::control::Control::read(tools, &record.data).await?;
-    let private = exchange::private_folder(tools, &record.folder)?;
-    options.extend(exchange::recovery_options(&record.recovery, &control, &private));
+    exchange::make_private_folder(tools, &record.folder, &record.socket)?;
+    options.extend(exchange::recovery_options(&record.recovery, &control, &record.socket));
     record.child = Some(server::start(tools, &record.data, &options, &record.recovery_log())?);
     record.keep(cluster)?;
     Ok(Observed::Running(Progress::phase("replaying WAL")))
 }
 
 async fn observe_replay(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
-    let private = exchange::private_folder(tools, &record.folder)?;
     let copy = Copy {
         data: &record.data,
         log: &record.recovery_log(),
         child: record.child.as_ref(),
         recovery: &record.recovery,
         address: &Address {
-            host: private.display().to_string(),
+            host: record.socket.display().to_string(),
             port: exchange::PORT,
             password: None,
             ..cluster.address.clone()
@@ -314,15 +322,15 @@ async fn observe_replay(cluster: &Cluster, tools: &Tools, mut record: RestoreRec
 
 /// Ends the private recovery and starts the cluster as it ran before.
 async fn start_serving(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
-    if !exchange::is_private(&record.data, &record.folder) && server::is_ready(&record.data) {
-        // An earlier life got this far.
-    } else {
+    let serves = server::is_ready(&record.data) && !exchange::is_private(&record.data, &record.socket);
+    if !serves {
         server::stop(cluster.clock.as_ref(), &record.data, server::Stop::Fast).await?;
         if record.ran {
             serve(cluster, tools, &record).await?;
         }
     }
-    super::disk::remove(&record.folder)?;
+    disk::remove(&record.socket)?;
+    disk::remove(&record.folder)?;
     record.phase = Phase::Done;
     record.child = None;
     record.keep(cluster)?;
@@ -331,17 +339,8 @@ async fn start_serving(cluster: &Cluster, tools: &Tools, mut record: RestoreReco
 
 async fn serve(cluster: &Cluster, tools: &Tools, record: &RestoreRecord) -> Result<()> {
     let options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
-    let child = server::start(tools, &record.data, &options, &record.log)?;
-    for _ in 0..START_STEPS {
-        if server::is_ready(&record.data) {
-            return Ok(());
-        }
-        if !child.is_alive() && server::running(&record.data).is_none() {
-            break;
-        }
-        cluster.clock.sleep(STEP).await;
-    }
-    Err(Error::new(Code::Tool, format!("the cluster in `{}` does not start", record.data.display())))
+    server::start(tools, &record.data, &options, &record.log)?;
+    server::wait_ready(cluster.clock.as_ref(), &record.data).await
 }
 
 /// Puts everything back as it was, and returns why.
@@ -380,7 +379,8 @@ async fn put_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
     if record.ran && server::running(&record.data).is_none() {
         serve(cluster, &tools, record).await?;
     }
-    super::disk::remove(&record.folder)
+    disk::remove(&record.socket)?;
+    disk::remove(&record.folder)
 }
 
 fn failed(record: &RestoreRecord) -> Error {

@@ -160,8 +160,7 @@ async fn place(state: &Path, tools: &Tools) -> Result<Place> {
     fs::create_dir_all(state).map_err(failed)?;
     let state = fs::canonicalize(state).map_err(failed)?;
     let own = state.join("lab");
-    let socket = own.join(format!("socket/.s.PGSQL.{PORT}.lock"));
-    let folder = if socket.as_os_str().len() < 107 && disk::is_reachable(tools, &state).await {
+    let folder = if disk::fits_socket(&own.join("socket")) && disk::is_reachable(tools, &state).await {
         own
     } else {
         elsewhere()?
@@ -212,7 +211,7 @@ async fn make_cluster(tools: &Tools, place: &Place) -> Result<()> {
 }
 
 fn settings(tools: &Tools, place: &Place) -> String {
-    let archive = place.archive().display().to_string();
+    let archive = place.archive().display().to_string().replace('\'', "''");
     let (library, command) = if tools.has_library("basic_archive") {
         ("archive_library = 'basic_archive'", format!("basic_archive.archive_directory = '{archive}'"))
     } else {
@@ -239,7 +238,7 @@ fn settings(tools: &Tools, place: &Place) -> String {
          log_timezone = 'UTC'\n\
          timezone = 'UTC'\n\
          lc_messages = 'C'\n",
-        place.socket().display(),
+        place.socket().display().to_string().replace('\'', "''"),
         server::LOG_PREFIX,
     )
 }

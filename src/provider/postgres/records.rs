@@ -9,6 +9,7 @@ use crate::{
     provider::{Code, Error, Result, model::Key},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -125,6 +126,12 @@ impl Records {
     /// Returns the folder of everything of this target in the state folder.
     pub(super) fn home(&self) -> &Path {
         &self.home
+    }
+
+    /// Returns a name that no other state folder gives to something with this id.
+    pub(super) fn unique(&self, id: &str) -> String {
+        let hash = Sha256::digest(self.home.as_os_str().as_encoded_bytes());
+        format!("{id}-{}", data_encoding::HEXLOWER.encode(&hash[..4]))
     }
 
     /// Returns the record of a branch.

@@ -71,7 +71,13 @@ impl Copy<'_> {
             ));
         }
         let replaying = || Recovering::Running(Progress::phase("replaying WAL"));
-        let Ok(client) = self.address.connect().await else { return Ok(replaying()) };
+        let client = match self.connect().await {
+            Ok(client) => client,
+            Err(error) if error.code == Code::Unavailable => return Ok(replaying()),
+            Err(error) => {
+                return Err(error.hint("see `user` of the target: the role must exist at the target already"));
+            }
+        };
         let asked = sql::text(
             &client,
             "select case when pg_is_in_recovery() then coalesce(pg_last_wal_replay_lsn()::text, '') end",
@@ -82,6 +88,16 @@ impl Copy<'_> {
             Ok(None) => self.prove(&client, &log).await.map(Recovering::Over),
             // It went away between two questions; the next look reads its log.
             Err(_) => Ok(replaying()),
+        }
+    }
+
+    /// Connects; at the target the database itself may not have been there yet.
+    async fn connect(&self) -> Result<sql::Client> {
+        match self.address.connect().await {
+            Err(error) if error.code == Code::NotFound => {
+                Address { database: "template1".into(), ..self.address.clone() }.connect().await
+            }
+            connected => connected,
         }
     }
 
@@ -162,6 +178,8 @@ pub(super) fn given_up(log: &Log) -> Error {
     } else if words.contains("could not locate required checkpoint record") || words.contains("requested WAL")
     {
         Code::WalGap
+    } else if words.contains("No space left on device") {
+        Code::NoDiskSpace
     } else {
         Code::Tool
     };

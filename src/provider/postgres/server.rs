@@ -17,6 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How long a server may take to start, in steps of [`STEP`].
+const START_STEPS: u32 = 1200;
 /// How long a server may take to stop, in steps of [`STEP`].
 const STOP_STEPS: u32 = 600;
 /// The time between two looks at something that is about to happen.
@@ -48,6 +50,25 @@ pub(super) fn running(data: &Path) -> Option<Child> {
 pub(super) fn is_ready(data: &Path) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     text.lines().nth(7).is_some_and(|status| status.trim() == "ready") && running(data).is_some()
+}
+
+/// Returns when the server of `data`, which was just started, lets sessions in.
+///
+/// # Errors
+/// [`Code::Tool`] when it goes away again or does not get that far within a minute.
+pub(super) async fn wait_ready(clock: &dyn Clock, data: &Path) -> Result<()> {
+    for step in 0..START_STEPS {
+        if is_ready(data) {
+            return Ok(());
+        }
+        // It takes a moment until it has written down its number.
+        if step > 20 && running(data).is_none() && process::started_with(data.as_os_str()).is_none() {
+            break;
+        }
+        clock.sleep(STEP).await;
+    }
+    Err(Error::new(Code::Tool, format!("the server in `{}` does not start", data.display()))
+        .hint("look at its log"))
 }
 
 /// Returns the file that the server of `data` writes what it does not log elsewhere to.

@@ -100,3 +100,40 @@ fn invalid(target: &str, why: &toml::de::Error) -> Error {
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::clock::Machine, config::Target};
+    use std::sync::Arc;
+
+    fn read(text: &str) -> Result<Settings> {
+        let target = Target {
+            name: "orders".into(),
+            provider: "postgres".into(),
+            protect: false,
+            tags: Vec::new(),
+            settings: toml::from_str(text).expect("TOML"),
+        };
+        let clock: Arc<dyn crate::base::clock::Clock> = Arc::new(Machine);
+        let here = Path::new("/etc/drills");
+        Settings::read(&Opening { target: &target, base: here, state: here, clock: &clock })
+    }
+
+    #[test]
+    fn postgres_settings_have_presets_and_absolute_paths() {
+        let settings = read("backup_dir = 'backups'").expect("reads");
+        assert_eq!(settings.backup_dir.as_deref(), Some(Path::new("/etc/drills/backups")));
+        assert_eq!((settings.address.host.as_str(), settings.address.port), ("/var/run/postgresql", 5432));
+        assert_eq!(settings.data_dir, None);
+    }
+
+    #[test]
+    fn postgres_settings_say_what_was_meant() {
+        let error = read("dat_dir = '/x'").expect_err("no such setting");
+        assert_eq!((error.code, error.hint.as_deref()), (Code::Invalid, Some("did you mean `data_dir`?")));
+        let error = read("password = 'hunter2'").expect_err("a literal secret");
+        assert!(!format!("{error:?}").contains("hunter2"));
+        assert_eq!(read("engine = 'pgbackrest'").expect_err("not there yet").code, Code::Unsupported);
+    }
+}

@@ -3,5 +3,6 @@
 mod branches;
 mod in_place;
 mod labs;
+mod moments;
 mod stage;
 mod traps;

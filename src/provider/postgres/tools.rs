@@ -10,7 +10,10 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs::{self, File},
-    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, OpenOptionsExt as _},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -112,11 +115,6 @@ impl Tools {
         self.owner.clone().map_or_else(Owner::ourselves, Ok)
     }
 
-    /// Returns whether the server package has this program.
-    pub(super) fn has(&self, program: &str) -> bool {
-        self.bin.join(program).is_file()
-    }
-
     /// Returns whether the server package has this library for the server to load.
     pub(super) fn has_library(&self, library: &str) -> bool {
         let said = Command::new(self.bin.join("pg_config")).arg("--pkglibdir").output();
@@ -180,7 +178,9 @@ impl Tools {
         log: &Path,
     ) -> Result<Child> {
         let open = || {
-            File::options().create(true).append(true).open(log).map_err(|e| {
+            // The folder may belong to the other user: what lies there is not followed as root.
+            let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            File::options().create(true).append(true).custom_flags(no_follow).open(log).map_err(|e| {
                 Error::new(Code::Tool, format!("the log `{}` cannot be written: {e}", log.display()))
             })
         };
@@ -196,7 +196,7 @@ impl Tools {
     /// [`Code::Tool`].
     pub(super) fn hand_over(&self, path: &Path) -> Result<()> {
         let Some(owner) = &self.owner else { return Ok(()) };
-        std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid)).map_err(|e| {
+        std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|e| {
             Error::new(Code::Tool, format!("`{}` cannot be given to `{}`: {e}", path.display(), owner.name))
         })
     }

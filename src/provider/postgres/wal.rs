@@ -11,6 +11,7 @@ mod events;
 mod names;
 mod payload;
 mod transaction;
+mod xid;
 
 #[allow(unused_imports, reason = "the backups' side of this is being built")]
 pub(super) use self::{

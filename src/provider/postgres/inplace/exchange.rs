@@ -6,12 +6,7 @@ use crate::provider::{
     Code, Error, Result,
     postgres::{builtin, control::Control, disk, records, recovery, server, tools::Tools},
 };
-use std::{
-    ffi::OsString,
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 /// The port of the private recovery, which only names its socket.
 pub(super) const PORT: u16 = 5432;
@@ -39,9 +34,7 @@ pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path) -> Resu
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
         records::remove(&new.join(stale))?;
     }
-    let signal = new.join("recovery.signal");
-    fs::write(&signal, "").map_err(|e| failed(&signal, &e))?;
-    tools.hand_over(&signal)
+    put(tools, &new.join("recovery.signal"), "")
 }
 
 /// Moves the old data aside and the new data to its place.
@@ -82,34 +75,26 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be synced: {e}", folder.display())))
 }
 
-/// Returns the folder of the private socket, with the rules for who is let in.
+/// Makes the folders of the private recovery, with the rules for who is let in.
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn private_folder(tools: &Tools, folder: &Path) -> Result<PathBuf> {
+pub(super) fn make_private_folder(tools: &Tools, folder: &Path, socket: &Path) -> Result<()> {
     disk::make_private(tools, folder)?;
-    let own = folder.join("socket");
-    let longest = own.join(format!(".s.PGSQL.{PORT}.lock"));
-    let private = if longest.as_os_str().len() < 107 {
-        own
-    } else {
-        let key = folder.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
-        Path::new("/tmp").join(format!("fd-{key}"))
-    };
-    disk::make_private(tools, &private)?;
-    let rules = private.join("pg_hba.conf");
-    fs::write(&rules, "local all all trust\n")
-        .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", rules.display())))?;
-    tools.hand_over(&rules)?;
-    Ok(private)
+    disk::make_private(tools, socket)?;
+    put(tools, &socket.join("pg_hba.conf"), "local all all trust\n")
 }
 
 /// Returns whether the server on `data` is the private one.
-pub(super) fn is_private(data: &Path, folder: &Path) -> bool {
+pub(super) fn is_private(data: &Path, socket: &Path) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-    let key = folder.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
-    let socket = text.lines().nth(4).unwrap_or_default();
-    !socket.is_empty() && (Path::new(socket).starts_with(folder) || socket == format!("/tmp/fd-{key}"))
+    text.lines().nth(4).is_some_and(|used| Path::new(used) == socket)
+}
+
+fn put(tools: &Tools, path: &Path, text: &str) -> Result<()> {
+    crate::base::file::replace(path, text.as_bytes())
+        .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display())))?;
+    tools.hand_over(path)
 }
 
 /// Returns the options of the private recovery. They go on the command line, so that nothing of them stays.

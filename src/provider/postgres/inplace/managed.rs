@@ -38,6 +38,9 @@ impl Place {
         if own.dev() != above.dev() {
             return Err(refused(&data, "it is a disk of its own, and cannot be moved aside"));
         }
+        if rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_err() {
+            return Err(refused(&data, &format!("nothing can be written to `{}`", parent.display())));
+        }
         if fs::symlink_metadata(data.join("pg_wal")).is_ok_and(|found| found.is_symlink()) {
             return Err(refused(&data, "its WAL lies in another folder, which a copy would not use"));
         }

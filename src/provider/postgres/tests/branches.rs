@@ -1,9 +1,13 @@
 //! From a backup to a branch, and to nothing.
 
-use super::stage::{Stage, back_up, branch_of, finish, into, key, number, opened};
-use crate::provider::{
-    Code,
-    model::{At, BackupRequest, Observed},
+use super::stage::{Stage, back_up, branch_of, change, finish, into, key, number, opened};
+use crate::{
+    base::clock::Machine,
+    provider::{
+        Code,
+        model::{At, BackupRequest, Observed},
+        postgres::server,
+    },
 };
 use std::{fs, path::Path};
 
@@ -69,6 +73,20 @@ async fn follow(stage: &Stage, with: &str) {
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
     }
     panic!("{with} is not done");
+}
+
+#[tokio::test]
+async fn postgres_a_branch_wakes_up_and_keeps_what_was_done() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    branch_of(lab.as_ref(), &into("drill", At::BackupEnd), "BRANCH0001").await;
+    change(opened(lab.as_ref(), "drill").await.as_ref(), "delete from notes").await;
+    let data = stage.path().join("postgres/lab/data/branch0001/files/data");
+    server::stop(&Machine, &data, server::Stop::Immediate).await.expect("as if the machine went down");
+    assert_eq!(lab.branches().expect("branches").get("drill").await.expect("is there").status, "stopped");
+    assert_eq!(number(opened(lab.as_ref(), "drill").await.as_ref(), "select count(*) from notes").await, 0);
+    assert_eq!(lab.branches().expect("branches").get("drill").await.expect("is there").status, "ready");
 }
 
 #[tokio::test]

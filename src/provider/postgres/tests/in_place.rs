@@ -1,15 +1,11 @@
 //! Restoring in place, and the way back.
 
-use super::stage::{Stage, back_up, change, finish, into, key, number};
+use super::stage::{Stage, back_up, change, finish, in_place, key, number};
 use crate::provider::{
     Code,
     model::{At, RecoveryPoint, RestoreRequest},
 };
 use std::{fs, path::Path};
-
-fn in_place(at: At) -> RestoreRequest {
-    RestoreRequest { into: None, ..into("", at) }
-}
 
 #[tokio::test]
 async fn postgres_a_restore_in_place_gives_the_backup_back() {

@@ -1,7 +1,8 @@
 //! The lab itself.
 
-use super::stage::{Stage, number};
-use crate::provider::postgres::lab;
+use super::stage::{Stage, back_up, branch_of, into, number, opened};
+use crate::provider::{model::At, postgres::lab};
+use std::path::Path;
 
 #[tokio::test]
 async fn lab_up_twice_is_up_once_and_down_leaves_nothing() {
@@ -14,6 +15,27 @@ async fn lab_up_twice_is_up_once_and_down_leaves_nothing() {
         std::fs::read_dir(stage.path()).expect("a folder").flatten().map(|e| e.path()).collect();
     assert!(left.iter().all(|path| path.ends_with("postgres")), "{left:?}");
     assert_eq!(lab::down(stage.path()).await.expect("is down already").status, "down");
+}
+
+/// The state folder of root is closed to the user whom PostgreSQL runs as.
+#[tokio::test]
+async fn lab_and_branches_are_elsewhere_when_the_state_folder_is_closed() {
+    let stage = Stage::up_with(0o700).await;
+    let lab = stage.open();
+    let folder = stage.folder("");
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let made = branch_of(lab.as_ref(), &into("drill", At::BackupEnd), "BRANCH0001").await;
+    assert_eq!(
+        number(opened(lab.as_ref(), "drill").await.as_ref(), "select count(*) from orders").await,
+        400
+    );
+    let socket = made.host.expect("a socket");
+    if rustix::process::geteuid().is_root() {
+        assert!(folder.starts_with("/var/tmp") && !folder.starts_with(stage.path()), "{folder:?}");
+        assert!(socket.starts_with("/var/tmp/firedrill-branch-branch0001-"), "{socket}");
+    }
+    lab::down(stage.path()).await.expect("goes down");
+    assert!(!folder.exists() && !Path::new(&socket).exists());
 }
 
 #[tokio::test]

@@ -24,9 +24,14 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes a lab.
     pub(super) async fn up() -> Self {
+        Self::up_with(0o755).await
+    }
+
+    /// Makes a lab whose state folder has these permissions.
+    pub(super) async fn up_with(mode: u32) -> Self {
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open).expect("others may pass");
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(folder.path(), permissions).expect("they are ours to set");
         let stage = Self { state: folder };
         let status = lab::up(stage.path()).await.expect("the lab comes up");
         assert_eq!(status.status, "up");
@@ -53,7 +58,8 @@ impl Stage {
 impl Stage {
     /// Returns a folder of the lab.
     pub(super) fn folder(&self, name: &str) -> PathBuf {
-        self.path().join("lab").join(name)
+        let status = lab::status(self.path()).expect("a status");
+        status.folder.expect("the lab is there").join(name)
     }
 
     /// Makes a folder that the cluster can write to.
@@ -150,6 +156,11 @@ impl crate::provider::Accept for Nowhere {
     async fn accepted(&self, _: Value) -> Result<()> {
         Ok(())
     }
+}
+
+/// Returns the request for a restore in place.
+pub(super) fn in_place(at: At) -> RestoreRequest {
+    RestoreRequest { into: None, ..into("", at) }
 }
 
 /// Changes something.

@@ -1,6 +1,6 @@
 //! The traps of restoring PostgreSQL, each by the number it has in the collection of what was provoked.
 
-use super::stage::{Stage, back_up, branch_of, change, finish, into, key, number, opened, text};
+use super::stage::{Stage, back_up, branch_of, change, finish, in_place, into, key, number, opened, text};
 use crate::provider::{
     Code,
     model::{At, BackupRequest},
@@ -66,7 +66,7 @@ async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
     assert_eq!(number(lab.as_ref(), "select sum(n) from far").await, 1);
     let check = lab.backups().expect("backups").verify(&backup).await.expect("reads it");
     assert!(check.ok, "{check:?}");
-    let request = crate::provider::model::RestoreRequest { into: None, ..into("", At::BackupEnd) };
+    let request = in_place(At::BackupEnd);
     let error = lab
         .backups()
         .expect("backups")
@@ -141,7 +141,7 @@ async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
     let drill = opened(lab.as_ref(), "drill").await;
     assert_eq!(number(drill.as_ref(), "select count(*) from orders").await, 400);
     // In place the cluster comes back with the configuration it had.
-    let request = crate::provider::model::RestoreRequest { into: None, ..into("", At::BackupEnd) };
+    let request = in_place(At::BackupEnd);
     let job = lab.backups().expect("backups").restore(&request, &key("RESTORE001")).await.expect("accepted");
     finish(lab.as_ref(), &job).await.expect("restored");
     let file = text(lab.as_ref(), "select current_setting('config_file')").await;

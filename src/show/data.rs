@@ -1,41 +1,41 @@
-//! Data on stdout: one value, as a table for people or as JSON, YAML or CSV for programs.
+//! Data as text: one value, as a table for people or as JSON, YAML or CSV for programs.
 
-use super::{exit::Trouble, table};
-use crate::base::{terminal, value};
-use clap::ValueEnum;
+use super::{table, trouble::Trouble};
+use crate::base::value;
 use serde_json::Value;
 
 /// How data is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For people
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
     Table,
-    /// One JSON value
+    /// One JSON value.
     Json,
-    /// YAML
+    /// YAML.
     Yaml,
-    /// CSV with a header; what is nested is JSON
+    /// CSV with a header; what is nested is JSON.
     Csv,
 }
 
-/// Writes a value to stdout. `columns` is the order of its fields; fields that it does not name come after.
+/// Returns a value as text without a line end; nothing where there is nothing to write. `columns` is the order of its
+/// fields (others come after), `width` that of the terminal, if it goes to one.
 ///
 /// # Errors
-/// Only what the formats cannot hold.
-pub(super) fn write(value: &Value, columns: &[String], format: Format) -> Result<(), Trouble> {
-    match format {
-        Format::Table if is_empty(value) => terminal::say("there are none"),
-        Format::Table => terminal::out(&table::render(value, columns, terminal::width())),
-        Format::Json => terminal::out(&value::plain(value).to_string()),
-        Format::Yaml => terminal::out(yaml(&value::plain(value))?.trim_end()),
-        Format::Csv => {
-            let text = csv(&value::plain(value), columns)?;
-            if !text.is_empty() {
-                terminal::out(text.trim_end_matches('\n'));
-            }
-        }
-    }
-    Ok(())
+/// What a format cannot hold.
+pub fn text(
+    value: &Value,
+    columns: &[String],
+    format: Format,
+    width: Option<u16>,
+) -> Result<Option<String>, Trouble> {
+    let text = match format {
+        Format::Table if is_empty(value) => String::new(),
+        Format::Table => table::render(value, columns, width),
+        Format::Json => value::plain(value).to_string(),
+        Format::Yaml => yaml(&value::plain(value))?,
+        Format::Csv => csv(&value::plain(value), columns)?,
+    };
+    Ok(Some(text.trim_end_matches('\n').to_owned()).filter(|text| !text.is_empty()))
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -1,23 +1,24 @@
 //! What the records of a run come to: which calls are open, and the run as a timeline.
 
-use super::activity::took;
+use super::{figure, to_the_second, took};
 use crate::{
     base::{moment::Moment, value},
     journal::{Entry, Outcome, Record, Summary},
+    ops::spec::place_of,
 };
 use serde_json::{Value, json};
 
 /// A call that was begun and is not over, or that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Call {
+pub struct Call {
     /// Its name within the run.
-    pub(super) name: String,
+    pub name: String,
     /// What is done.
-    pub(super) op: String,
+    pub op: String,
 }
 
 /// Returns the calls that were begun and are not over.
-pub(super) fn open(entries: &[Entry]) -> Vec<Call> {
+pub fn open(entries: &[Entry]) -> Vec<Call> {
     let mut open: Vec<Call> = Vec::new();
     for entry in entries {
         match &entry.record {
@@ -33,7 +34,7 @@ pub(super) fn open(entries: &[Entry]) -> Vec<Call> {
 }
 
 /// Returns the calls that somebody can decide about: those that are open, and those that failed.
-pub(super) fn decidable(entries: &[Entry]) -> Vec<Call> {
+pub fn decidable(entries: &[Entry]) -> Vec<Call> {
     let mut calls = open(entries);
     for entry in entries {
         if let Record::End { call, op, outcome: Outcome::Err(_), .. } = &entry.record {
@@ -44,7 +45,7 @@ pub(super) fn decidable(entries: &[Entry]) -> Vec<Call> {
 }
 
 /// Returns a record for programs: tags taken off.
-pub(super) fn plain(entry: &Entry) -> Value {
+pub fn plain(entry: &Entry) -> Value {
     let mut record = value::plain(&json!(entry.record));
     record["seq"] = entry.seq.into();
     record["at"] = entry.at.to_string().into();
@@ -53,7 +54,7 @@ pub(super) fn plain(entry: &Entry) -> Value {
 }
 
 /// Returns a run as lines of text, a line for everything that happened.
-pub(super) fn timeline(run: &Summary, entries: &[Entry]) -> String {
+pub fn timeline(run: &Summary, entries: &[Entry]) -> String {
     let mut lines = head(run, entries);
     let mut timeline = Timeline { start: run.started_at, steps: vec![], begun: vec![], lines: vec![] };
     entries.iter().for_each(|entry| timeline.add(entry));
@@ -93,7 +94,7 @@ fn head(run: &Summary, entries: &[Entry]) -> Vec<String> {
     line("error", &run.error.as_ref().map(message).unwrap_or_default());
     line("left behind", &run.left_behind.join(", "));
     line("params", &params.join(", "));
-    line("started", &run.started_at.to_string());
+    line("started", &to_the_second(run.started_at));
     line("took", &took(end.since(run.started_at).as_seconds()));
     line("version", &run.version);
     line("head", entries.last().map_or("", |entry| &entry.hash));
@@ -182,12 +183,10 @@ impl Timeline {
         self.within(call);
         let text = match (op, outcome) {
             ("note", _) => format!("• {}", args["text"].as_str().unwrap_or_default()),
-            ("metric", _) => format!(
-                "• {}: {} {}",
-                args["name"].as_str().unwrap_or_default(),
-                value::plain(&args["value"]),
-                args["unit"].as_str().unwrap_or_default()
-            ),
+            ("metric", _) => {
+                let unit = args["unit"].as_str().unwrap_or_default();
+                format!("• {}: {}", args["name"].as_str().unwrap_or_default(), figure(&args["value"], unit))
+            }
             ("attach", _) => format!("• attached {}", args["name"].as_str().unwrap_or_default()),
             (_, outcome) => self.call(at, call, op, args, outcome),
         };
@@ -195,9 +194,9 @@ impl Timeline {
     }
 
     fn call(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) -> String {
-        let begun = self.begun.iter().rposition(|(name, _)| name == call).map(|i| self.begun.remove(i).1);
-        let what = match begun {
-            Some(began) => format!("{op}  {}", took(at.since(began).as_seconds())),
+        let open = self.begun.iter().rposition(|(name, _)| name == call).map(|i| self.begun.remove(i).1);
+        let what = match open {
+            Some(since) => format!("{op}  {}", took(at.since(since).as_seconds())),
             None => format!("{op}({})", arguments(args)),
         };
         match outcome {
@@ -242,17 +241,22 @@ fn step(part: &str) -> String {
     }
 }
 
+/// Returns arguments as a call would have them: the target first, without the names of the obvious ones.
 fn arguments(args: &Value) -> String {
-    let args = value::plain(args);
-    let args = args.as_object().into_iter().flatten();
-    let shown = |v: &Value| match v {
-        Value::Object(fields) => {
-            fields.get("name").and_then(Value::as_str).map_or_else(|| v.to_string(), str::to_owned)
-        }
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    args.map(|(name, v)| format!("{name}: {}", shown(v))).collect::<Vec<_>>().join(", ")
+    let mut given: Vec<(&String, &Value)> = args.as_object().into_iter().flatten().collect();
+    given.sort_by_key(|(name, _)| *name != "target");
+    let words = given.iter().map(|(name, v)| match name.as_str() {
+        "target" => shown(v),
+        name => format!("{name}: {}", shown(v)),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn shown(value: &Value) -> String {
+    match place_of(value) {
+        Ok(place) => place.to_string(),
+        Err(_) => value::plain(value).to_string(),
+    }
 }
 
 #[cfg(test)]

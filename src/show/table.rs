@@ -8,7 +8,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
 /// Returns a value as text of at most `width` columns, where that is known. `order` is the order of its fields.
-pub(super) fn render(value: &Value, order: &[String], width: Option<u16>) -> String {
+pub fn render(value: &Value, order: &[String], width: Option<u16>) -> String {
     match &value::plain(value) {
         Value::Array(items) if items.iter().all(Value::is_object) && !items.is_empty() => {
             rows(&items.iter().collect::<Vec<_>>(), order, width)
@@ -62,12 +62,14 @@ fn object(fields: &Map<String, Value>, order: &[String], width: Option<u16>) -> 
     if !flat.is_empty() {
         let mut table = blank(width);
         for name in flat {
-            table.add_row([Cell::new(name), Cell::new(cell(name, &fields[name.as_str()]))]);
+            let value = &fields[name.as_str()];
+            let none = value.as_array().is_some_and(Vec::is_empty);
+            table.add_row([Cell::new(name), Cell::new(if none { "none".into() } else { cell(name, value) })]);
         }
         parts.push(table.trim_fmt());
     }
     for name in nested {
-        let inner = render(&fields[name.as_str()], &[], width);
+        let inner = render(&fields[name.as_str()], order, width.map(|w| w.saturating_sub(2)));
         parts.push(format!("{name}:\n{}", indented(&inner)));
     }
     parts.join("\n\n")
@@ -131,7 +133,7 @@ fn visible(text: &str) -> String {
 }
 
 /// Returns a size as people read it: `1.5 MiB`.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -1,0 +1,134 @@
+//! What can be reached from which backup: the archive seen from where recovery would start.
+
+use super::{
+    builtin::{Needed, Stored},
+    cluster::Cluster,
+    tools::Tools,
+    wal::{Archive, Commit, Lsn},
+};
+use crate::{
+    base::moment::Moment,
+    provider::{Code, Error, Result},
+};
+use std::path::PathBuf;
+
+/// The archive of a cluster, and the programs to read it with.
+pub(super) struct Horizon {
+    /// What is in the archive.
+    pub archive: Archive,
+    /// The programs.
+    pub tools: Tools,
+}
+
+/// How far recovery gets from one backup on one timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// The last commit before the first hole, or before the end.
+    pub last: Option<Commit>,
+    /// The first segment that is missing although there is something behind it.
+    pub missing: Option<String>,
+}
+
+impl Horizon {
+    /// Reads the archive of a cluster; `backups` remember where it was when the cluster cannot say.
+    ///
+    /// # Errors
+    /// [`Code::Refused`] when nobody knows where it is; [`Code::Unavailable`] when it cannot be read.
+    pub(super) async fn of(cluster: &Cluster, backups: &[Stored]) -> Result<Self> {
+        let folder = folder(cluster, backups).await?;
+        Ok(Self { archive: Archive::scan(&folder)?, tools: cluster.tools()? })
+    }
+
+    /// Returns whether recovery from a backup can follow `timeline`: it is the backup's own, or forked from it later.
+    pub(super) fn leads_to(&self, from: &Needed, timeline: u32) -> bool {
+        if from.timeline == timeline {
+            return true;
+        }
+        let ancestors =
+            self.archive.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
+        let left = ancestors.iter().find(|(ancestor, _)| *ancestor == from.timeline);
+        left.is_some_and(|(_, left)| stop(from) <= *left)
+    }
+
+    /// Returns how far recovery from a backup gets on `timeline`.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn reach(&self, from: &Needed, timeline: u32) -> Result<Reach> {
+        let missing = self.archive.first_missing(timeline, stop(from), None);
+        let last = match &missing {
+            None => self.archive.last_commit(&self.tools, timeline).await?,
+            Some(missing) => self.before(missing).last_commit(&self.tools, timeline).await?,
+        };
+        Ok(Reach { last: last.filter(|commit| commit.lsn >= stop(from)), missing })
+    }
+
+    /// Returns the archive as if nothing had come after this segment.
+    fn before(&self, missing: &str) -> Archive {
+        let mut archive = self.archive.clone();
+        for (timeline, there) in &mut archive.timelines {
+            // Names of segments sort as segments do, apart from the timeline in front.
+            there.segments.retain(|number| self.archive.name(*timeline, *number)[8..] < missing[8..]);
+        }
+        archive
+    }
+
+    /// Returns the first commit that is `timeline`'s own; `None` for one that nothing forked into, which has always
+    /// been there.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn begin(&self, timeline: u32) -> Result<Option<Commit>> {
+        match self.archive.timelines.get(&timeline).and_then(super::wal::Timeline::parent) {
+            Some((_, fork)) => self.archive.first_commit(&self.tools, timeline, fork).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the last commit on a timeline, whatever is missing before it.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn last(&self, timeline: u32) -> Result<Option<Commit>> {
+        self.archive.last_commit(&self.tools, timeline).await
+    }
+
+    /// Returns every timeline that holds `time`: it had begun by then, and something was committed there later.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn holding(&self, time: Moment) -> Result<Vec<u32>> {
+        let mut holding = Vec::new();
+        for &timeline in self.archive.timelines.keys() {
+            let begun = self.begin(timeline).await?.is_none_or(|first| first.time <= time);
+            if begun && self.last(timeline).await?.is_some_and(|last| time <= last.time) {
+                holding.push(timeline);
+            }
+        }
+        Ok(holding)
+    }
+}
+
+/// Returns where the archive is.
+///
+/// # Errors
+/// [`Code::Refused`] when nobody knows.
+pub(super) async fn folder(cluster: &Cluster, backups: &[Stored]) -> Result<PathBuf> {
+    cluster.archive_dir(backups.last().map(|newest| newest.archive.as_path())).await
+}
+
+/// Returns where a backup is whole.
+pub(super) fn stop(needed: &Needed) -> Lsn {
+    Lsn::parse(&needed.stop).unwrap_or_default()
+}
+
+/// Returns the stretch of WAL that a backup needs.
+///
+/// # Errors
+/// [`Code::Refused`] when it is not complete.
+pub(super) fn needed(stored: &Stored) -> Result<&Needed> {
+    stored.wal.as_ref().filter(|_| stored.is_completed()).ok_or_else(|| {
+        Error::new(Code::Refused, format!("backup `{}` is not complete", stored.id))
+            .hint("wait until it is, or choose another")
+    })
+}

@@ -1,0 +1,237 @@
+//! Going back to a moment, and the refusals before it.
+
+use super::stage::{Stage, back_up, branch_of, change, finish, in_place, into, key, number, opened, text};
+use crate::{
+    base::moment::{Moment, Span},
+    provider::{
+        Code, Provider,
+        model::{At, EventQuery, RecoveryPoint, RestoreRequest},
+    },
+};
+use std::{fs, time::Duration};
+
+async fn note(lab: &dyn Provider, text: &str) {
+    change(lab, &format!("insert into notes (country, note) values ('SE', '{text}')")).await;
+}
+
+/// Returns the moment that it is for the database, with a little peace before and after.
+async fn now(lab: &dyn Provider) -> Moment {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let now = Moment::parse(&text(lab, "select now()").await).expect("a moment");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    now
+}
+
+async fn notes(place: &dyn Provider) -> String {
+    text(place, "select coalesce(string_agg(note, ' ' order by id), '') from notes where id > 20").await
+}
+
+fn with(request: RestoreRequest, to: RecoveryPoint) -> RestoreRequest {
+    RestoreRequest { to, ..request }
+}
+
+async fn refusal(lab: &dyn Provider, request: &RestoreRequest) -> crate::provider::Error {
+    lab.backups().expect("backups").restore(request, &key("REFUSED001")).await.expect_err("is refused")
+}
+
+#[tokio::test]
+async fn postgres_t3_t4_a_moment_between_two_commits() {
+    let stage = Stage::up().await;
+    // The cluster's own zone is far from UTC: a target without a zone would mean another moment.
+    stage.run(&["alter system set timezone = 'Asia/Tokyo'", "select pg_reload_conf()"]).await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let between = now(lab.as_ref()).await;
+    note(lab.as_ref(), "two").await;
+    let after = now(lab.as_ref()).await;
+    // Nothing is archived yet, and nothing will be committed after `after`: a fence brings both.
+    let made = branch_of(lab.as_ref(), &into("between", At::Time(between)), "BRANCH0001").await;
+    assert!(made.reached.expect("a transaction") <= between);
+    assert_eq!(notes(opened(lab.as_ref(), "between").await.as_ref()).await, "one");
+    branch_of(lab.as_ref(), &into("after", At::Time(after)), "BRANCH0002").await;
+    assert_eq!(notes(opened(lab.as_ref(), "after").await.as_ref()).await, "one two");
+}
+
+#[tokio::test]
+async fn postgres_xid_place_and_name_are_targets() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let mark = lab.backups().expect("backups").mark("before two", &key("MARK000001")).await.expect("a mark");
+    assert_eq!(
+        lab.backups().expect("backups").find_mark("before two", &key("MARK000001")).await.expect("looks"),
+        Some(mark.clone())
+    );
+    note(lab.as_ref(), "two").await;
+    let xid = text(lab.as_ref(), "select xmin::text from notes where note = 'two'").await;
+    let exclusive = RecoveryPoint { at: At::Xid(xid.clone()), inclusive: false, timeline: None };
+    branch_of(lab.as_ref(), &with(into("without", At::Latest), exclusive), "BRANCH0001").await;
+    assert_eq!(notes(opened(lab.as_ref(), "without").await.as_ref()).await, "one");
+    branch_of(lab.as_ref(), &into("with", At::Xid(xid)), "BRANCH0002").await;
+    assert_eq!(notes(opened(lab.as_ref(), "with").await.as_ref()).await, "one two");
+    branch_of(lab.as_ref(), &into("named", At::Name("before two".into())), "BRANCH0003").await;
+    assert_eq!(notes(opened(lab.as_ref(), "named").await.as_ref()).await, "one");
+    branch_of(lab.as_ref(), &into("placed", At::Lsn(mark.lsn)), "BRANCH0004").await;
+    assert!(notes(opened(lab.as_ref(), "placed").await.as_ref()).await.starts_with("one"));
+    let error = refusal(lab.as_ref(), &into("never", At::Xid("4000000".into()))).await;
+    assert_eq!(error.code, Code::TargetAfterWindow, "{error:?}");
+    let error = refusal(lab.as_ref(), &into("never", At::Name("nobody made it".into()))).await;
+    assert_eq!(error.code, Code::TargetAfterWindow, "{error:?}");
+}
+
+#[tokio::test]
+async fn postgres_t1_t2_a_moment_outside_the_window_is_refused() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let before = now(lab.as_ref()).await;
+    assert_eq!(refusal(lab.as_ref(), &into("none", At::Latest)).await.code, Code::Refused);
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let error = refusal(lab.as_ref(), &into("early", At::Time(before))).await;
+    let window = lab.backups().expect("backups").window().await.expect("a window");
+    assert_eq!(error.code, Code::TargetBeforeWindow);
+    assert!(error.hint.expect("a hint").contains(&window.earliest.expect("a moment").to_string()));
+    let future = now(lab.as_ref()).await.plus(Span::seconds(3600));
+    let error = refusal(lab.as_ref(), &into("late", At::Time(future))).await;
+    assert_eq!(error.code, Code::TargetAfterWindow, "{error:?}");
+    assert!(lab.branches().expect("branches").list().await.expect("lists").is_empty());
+}
+
+/// The source is dead: the window, and everything in it, is still there.
+#[tokio::test]
+async fn postgres_t3_a_dead_source_gives_what_was_archived() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let there = lab.backups().expect("backups");
+    stage.stop().await;
+    let window = there.window().await.expect("a window");
+    let latest = window.latest.expect("a moment");
+    assert!(window.earliest.expect("a moment") < latest);
+    let error = refusal(lab.as_ref(), &into("late", At::Time(latest.plus(Span::millis(1))))).await;
+    assert_eq!(error.code, Code::TargetAfterWindow, "{error:?}");
+    assert!(error.hint.expect("a hint").contains(&latest.to_string()));
+    // The latest moment itself can be restored, although no commit comes after it.
+    branch_of(lab.as_ref(), &into("latest", At::Time(latest)), "BRANCH0001").await;
+    assert_eq!(notes(opened(lab.as_ref(), "latest").await.as_ref()).await, "one");
+    branch_of(lab.as_ref(), &into("all", At::Latest), "BRANCH0002").await;
+    assert_eq!(notes(opened(lab.as_ref(), "all").await.as_ref()).await, "one");
+}
+
+#[tokio::test]
+async fn postgres_t6_the_timeline_that_holds_the_moment_is_taken() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let early = now(lab.as_ref()).await;
+    note(lab.as_ref(), "two").await;
+    let late = now(lab.as_ref()).await;
+    note(lab.as_ref(), "three").await;
+    let backups = lab.backups().expect("backups");
+    let job = backups.restore(&in_place(At::Time(early)), &key("RESTORE001")).await.expect("accepted");
+    finish(lab.as_ref(), &job).await.expect("restored");
+    assert_eq!(notes(lab.as_ref()).await, "one");
+    note(lab.as_ref(), "another").await;
+    // With the preset of PostgreSQL, `latest`, this would follow timeline 2 and silently lack `two`.
+    let made = branch_of(lab.as_ref(), &into("late", At::Time(late)), "BRANCH0001").await;
+    assert_eq!(notes(opened(lab.as_ref(), "late").await.as_ref()).await, "one two");
+    assert_eq!(made.timeline, Some(3));
+    branch_of(lab.as_ref(), &into("now", At::Latest), "BRANCH0002").await;
+    assert_eq!(notes(opened(lab.as_ref(), "now").await.as_ref()).await, "one another");
+    // The same transaction id was given on both.
+    let xid = text(lab.as_ref(), "select xmin::text from notes where note = 'another'").await;
+    let error = refusal(lab.as_ref(), &into("both", At::Xid(xid.clone()))).await;
+    assert_eq!(error.code, Code::AmbiguousTimeline, "{error:?}");
+    let first = RecoveryPoint { at: At::Xid(xid), inclusive: true, timeline: Some(1) };
+    branch_of(lab.as_ref(), &with(into("first", At::Latest), first), "BRANCH0003").await;
+    assert!(notes(opened(lab.as_ref(), "first").await.as_ref()).await.contains("two"));
+}
+
+#[tokio::test]
+async fn postgres_t14_a_hole_in_the_archive_is_found_before_it_hurts() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let early = now(lab.as_ref()).await;
+    branch_of(lab.as_ref(), &into("early", At::Time(early)), "BRANCH0001").await;
+    note(lab.as_ref(), "two").await;
+    let hole = text(lab.as_ref(), "select pg_walfile_name(pg_current_wal_lsn())").await;
+    stage.run(&["select pg_switch_wal()"]).await;
+    note(lab.as_ref(), "three").await;
+    let late = now(lab.as_ref()).await;
+    note(lab.as_ref(), "four").await;
+    stage.stop().await;
+    fs::remove_file(stage.folder("archive").join(&hole)).expect("was archived");
+    let error = refusal(lab.as_ref(), &into("late", At::Time(late))).await;
+    assert_eq!(error.code, Code::WalGap, "{error:?}");
+    assert!(error.message.contains(&hole), "{error:?}");
+    let window = lab.backups().expect("backups").window().await.expect("a window");
+    assert!(window.gaps[0].contains(&hole), "{window:?}");
+    assert!(window.latest.expect("a moment") < late);
+    branch_of(lab.as_ref(), &into("still", At::Time(early)), "BRANCH0002").await;
+    assert_eq!(notes(opened(lab.as_ref(), "still").await.as_ref()).await, "one");
+}
+
+#[tokio::test]
+async fn postgres_a_damaged_backup_is_seen() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let id = back_up(lab.as_ref(), "BACKUP0001").await;
+    let backups = lab.backups().expect("backups");
+    assert!(backups.verify(&id).await.expect("reads it").ok);
+    let file = stage.folder("backups").join(&id).join("files/data/global/pg_filenode.map");
+    let mut bytes = fs::read(&file).expect("a file");
+    bytes[100] ^= 1;
+    fs::write(&file, &bytes).expect("writes");
+    let check = backups.verify(&id).await.expect("reads it");
+    assert!(!check.ok && check.problems[0].contains("pg_filenode.map"), "{check:?}");
+    bytes.truncate(10);
+    fs::write(&file, &bytes).expect("writes");
+    let error = refusal(lab.as_ref(), &into("broken", At::BackupEnd)).await;
+    assert_eq!(error.code, Code::CorruptBackup, "{error:?}");
+    assert!(!backups.window().await.expect("a window").backups[0].usable);
+}
+
+#[tokio::test]
+async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let first = back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let second = back_up(lab.as_ref(), "BACKUP0002").await;
+    let backups = lab.backups().expect("backups");
+    let plan = backups.plan_delete(&first).await.expect("a plan");
+    let sizes = (backups.get(&first).await.expect("is there").bytes, 16 << 20);
+    assert!(plan.bytes >= sizes.0 + sizes.1, "{plan:?}");
+    assert_eq!(plan.earliest_after, backups.get(&second).await.expect("is there").finished_at);
+    let outdated = backups.plan_delete(&second).await.expect("a plan");
+    backups.delete(&plan, &key("DELETE0001")).await.expect("goes");
+    backups.delete(&plan, &key("DELETE0001")).await.expect("is gone already");
+    let error = backups.delete(&outdated, &key("DELETE0002")).await.expect_err("is outdated");
+    assert_eq!(error.code, Code::Conflict);
+    let ids: Vec<String> = backups.list().await.expect("lists").into_iter().map(|b| b.id).collect();
+    assert_eq!(ids, [second.clone()]);
+    assert!(backups.verify(&second).await.expect("reads it").ok, "its WAL is still there");
+    branch_of(lab.as_ref(), &into("drill", At::Latest), "BRANCH0001").await;
+    assert_eq!(number(opened(lab.as_ref(), "drill").await.as_ref(), "select count(*) from notes").await, 21);
+}
+
+#[tokio::test]
+async fn postgres_the_moment_of_a_drop_is_found_and_undone() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    change(lab.as_ref(), "drop table order_items").await;
+    let query = EventQuery { table: Some("order_items".into()), event: None, since: None, until: None };
+    let events = lab.backups().expect("backups").events(&query).await.expect("reads the archive");
+    let [event] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((event.event.as_str(), event.table.as_deref()), ("drop", Some("public.order_items")));
+    let before = RecoveryPoint { at: At::Xid(event.xid.clone()), inclusive: false, timeline: event.timeline };
+    branch_of(lab.as_ref(), &with(into("before", At::Latest), before), "BRANCH0001").await;
+    let branch = opened(lab.as_ref(), "before").await;
+    assert_eq!(number(branch.as_ref(), "select count(*) from order_items").await, 800);
+}

@@ -1,0 +1,71 @@
+//! What people and programs read: values, errors and runs as text, tables and JSON.
+//!
+//! Nothing here prints, and nothing here knows whether anybody looks: width and ink are handed in.
+
+pub mod data;
+pub mod table;
+pub mod timeline;
+pub mod trouble;
+
+pub use data::Format;
+pub use trouble::Trouble;
+
+use crate::base::moment::Moment;
+
+/// Returns a length of time as people read it: `35ms`, `4.2s`, `2m 05s`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a time that passed, in whole units"
+)]
+pub fn took(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    match whole {
+        _ if seconds.fract() == 0.0 && whole < 60 => format!("{whole}s"),
+        _ if seconds < 0.9995 => format!("{}ms", (seconds * 1000.0).round().max(0.0) as u64),
+        0..60 => format!("{seconds:.1}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// Returns a moment for a list that nobody computes with.
+pub fn to_the_second(moment: Moment) -> String {
+    moment.0.round(jiff::Unit::Second).unwrap_or(moment.0).to_string()
+}
+
+/// Returns a figure with its unit as people read it: three digits after the point are enough.
+pub fn figure(value: &serde_json::Value, unit: &str) -> String {
+    let number = value.as_f64().filter(|_| value.is_f64());
+    let text = match number {
+        Some(x) => format!("{x:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+        None => value.as_str().map_or_else(|| crate::base::value::plain(value).to_string(), str::to_owned),
+    };
+    format!("{text} {unit}").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        for (seconds, text) in [
+            (0.0, "0s"),
+            (0.0351, "35ms"),
+            (0.9999, "1.0s"),
+            (12.34, "12.3s"),
+            (125.0, "2m 05s"),
+            (7260.0, "2h 01m"),
+        ] {
+            assert_eq!(took(seconds), text);
+        }
+    }
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!(figure(&0.035_404_902.into(), "s"), "0.035 s");
+        assert_eq!(figure(&211.into(), "orders"), "211 orders");
+        assert_eq!(figure(&2.0.into(), ""), "2");
+    }
+}

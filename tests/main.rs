@@ -1,0 +1,18 @@
+//! The tests that look at firedrill from outside, in one binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test that cannot go on panics, and says what it does"
+)]
+
+mod arrows;
+mod catalogue;
+mod cli;
+mod docs;
+mod kills;
+mod repl;
+mod stage;
+mod undo;

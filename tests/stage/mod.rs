@@ -1,0 +1,147 @@
+//! The stage of a test: a fresh folder and a cleared environment in which the real binary runs.
+
+mod lab;
+
+pub use lab::{Lab, postgres_or_skip};
+
+use std::{
+    fmt, fs,
+    io::Write as _,
+    os::unix::{fs::symlink, process::ExitStatusExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// A folder of its own. Everything that firedrill keeps goes with it.
+pub struct Stage {
+    folder: TempDir,
+}
+
+/// What a command came to.
+pub struct Done {
+    /// Its exit code; 128 and the signal's number for one that was killed.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Returns the path of something in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file, and the folders above it.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Makes something outside visible in the folder.
+    pub fn link(&self, outside: &str, name: &str) {
+        symlink(Path::new(outside), self.path(name)).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firedrill"));
+        command.args(args).current_dir(self.folder.path()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs firedrill to its end.
+    pub fn firedrill(&self, args: &[&str]) -> Done {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Runs firedrill with something in its environment.
+    pub fn firedrill_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Done {
+        self.command(args).envs(environment.iter().copied()).output().unwrap().into()
+    }
+
+    /// Runs firedrill with something to read.
+    pub fn firedrill_reading(&self, args: &[&str], input: &str) -> Done {
+        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
+        // One that stops at an error does not read to the end.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        child.wait_with_output().unwrap().into()
+    }
+
+    /// Starts firedrill and leaves it running.
+    pub fn firedrill_started(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().unwrap()
+    }
+
+    /// Runs firedrill and kills it `after` a while; what it came to, when it was over before.
+    pub fn firedrill_killed(&self, args: &[&str], after: Duration) -> Option<Done> {
+        let mut child = self.firedrill_started(args);
+        let deadline = Instant::now() + after;
+        while Instant::now() < deadline {
+            if child.try_wait().unwrap().is_some() {
+                return Some(child.wait_with_output().unwrap().into());
+            }
+            std::thread::sleep(
+                Duration::from_millis(1).min(deadline.saturating_duration_since(Instant::now())),
+            );
+        }
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        output.status.code().is_some().then(|| output.into())
+    }
+}
+
+impl Done {
+    /// Reads stdout as one JSON value.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON: {e}\n{self}"))
+    }
+
+    /// Reads stdout as a line of JSON an event.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
+    }
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap()),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit {}\n---- stdout\n{}---- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// Compares what a command came to with a snapshot, without what differs from run to run.
+macro_rules! snapshot {
+    ($done:expr, @$snapshot:literal) => {
+        insta::with_settings!({filters => vec![
+            (r"/tmp/\.tmp\w+", "[folder]"),
+            (r"\b[a-z2-7]{8}\b(?P<head>  head )[0-9a-f]{16}", "[run]  head [head]"),
+            (r"(?P<run>run |resume |show )[a-z2-7]{8}\b", "${run}[run]"),
+            (r"\b[a-z2-7]{10}\b", "[key]"),
+            (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[moment]"),
+            (r"\b\d+(\.\d+)?m?s\b", "[time]"),
+        ]}, {
+            insta::assert_snapshot!($done.to_string(), @$snapshot);
+        });
+    };
+}
+pub(crate) use snapshot;
