@@ -11,15 +11,17 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    pub(crate) fn make(folder: &Path) -> Result<Bare> {
+    /// Opens the database of a folder, which begins a log of its own, as the journal's does when a process opens it.
+    pub(crate) fn open(folder: &Path) -> Result<Bare> {
         let db = Connection::open(folder.join("bare.db"))?;
         db.pragma_update(None, "journal_mode", "wal")?;
         db.pragma_update(None, "synchronous", "full")?;
         db.execute_batch(
-            "create table records (run integer, seq integer, at text, calls integer, body text, hash text,
-                                   primary key (run, seq)) strict, without rowid",
+            "create table if not exists records (run integer, seq integer, at text, calls integer, body text, hash text,
+                                                 primary key (run, seq)) strict, without rowid",
         )?;
-        Ok(Bare { db, next: 0 })
+        let next = db.query_row("select count(*) from records", [], |row| row.get(0))?;
+        Ok(Bare { db, next })
     }
 
     /// Commits one record with a body of `size` bytes.

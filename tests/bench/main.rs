@@ -6,7 +6,9 @@
 mod bare;
 mod durable;
 mod measure;
+mod process;
 mod replay;
+mod restore;
 mod stage;
 
 use firedrill::base::terminal;
@@ -17,7 +19,12 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Measures one part, so many rounds.
 type Part = fn(usize) -> Result<()>;
 
-const PARTS: &[(&str, Part)] = &[("durable", durable::measure), ("replay", replay::measure)];
+const PARTS: &[(&str, Part)] = &[
+    ("process", process::measure),
+    ("durable", durable::measure),
+    ("replay", replay::measure),
+    ("restore", restore::measure),
+];
 const ROUNDS: usize = 7;
 
 fn main() -> Result<()> {

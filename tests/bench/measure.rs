@@ -23,11 +23,6 @@ impl Sample {
         Sample(self.0.iter().zip(&floor.0).map(|(a, b)| a / b).collect())
     }
 
-    /// Returns the figures together with those of the same rounds of another sample.
-    pub(crate) fn plus(&self, other: &Sample) -> Sample {
-        Sample(self.0.iter().zip(&other.0).map(|(a, b)| a + b).collect())
-    }
-
     /// Returns `median (smallest–largest)`.
     pub(crate) fn show(&self, unit: fn(f64) -> String) -> String {
         let mut sorted = self.0.clone();
@@ -74,6 +69,11 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
 /// Shows seconds as milliseconds.
 pub(crate) fn millis(seconds: f64) -> String {
     format!("{:.1} ms", seconds * 1e3)
+}
+
+/// Shows bytes as mebibytes.
+pub(crate) fn mebibytes(bytes: f64) -> String {
+    format!("{:.1} MiB", bytes / f64::from(1 << 20))
 }
 
 /// Shows a number without a unit.

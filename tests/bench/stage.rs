@@ -8,6 +8,8 @@ use firedrill::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -19,9 +21,11 @@ const HEADER: &str = r#"const RUNBOOK = #{ title: "bench", params: #{ db: #{ typ
     let db = params.db;
 "#;
 
-/// Returns a folder that goes away again, on the disk of the build.
+/// Returns a folder that goes away again. It lies on a disk, in no repository, and other users get to it.
 pub(crate) fn folder() -> Result<TempDir> {
-    Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
+    let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp")?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
 }
 
 /// A world with the sandbox in it.
