@@ -345,8 +345,10 @@ impl World {
         }
         let targets = drive::targets_of(&params);
         permit::guard(&self.fleet, &targets, &runbook.header.needs, &confirmed)?;
+        let mut leases = Vec::new();
         for target in &targets {
-            self.wait(async { self.fleet.target(target)?.identity().await })?;
+            let identity = self.wait(async { self.fleet.target(target)?.identity().await })?;
+            leases.extend(permit::lease(target, &identity, Some(&runbook.header.needs)));
         }
         let journal = Arc::new(self.journal()?);
         let run = journal.create(&NewRun {
@@ -356,6 +358,7 @@ impl World {
             sources: runbook.sources(),
             git: git(Path::new(&runbook.path)),
             version: VERSION.into(),
+            leases,
         })?;
         watch.event(&Event::Started { run: run.id(), runbook: &runbook.path, title: &runbook.header.title });
         let rights = Some(runbook.header.needs.clone());

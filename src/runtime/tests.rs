@@ -108,6 +108,7 @@ impl Stage {
                 sources: runbook.sources(),
                 git: None,
                 version: VERSION.into(),
+                leases: vec![],
             })
             .expect("a run");
         let listener = Arc::new(Listener::default());
@@ -153,6 +154,7 @@ fn an_endless_loop_is_interrupted() {
             sources: runbook.sources(),
             git: None,
             version: VERSION.into(),
+            leases: vec![],
         };
         let run = journal.create(&new).expect("a run");
         let live = Live::new(

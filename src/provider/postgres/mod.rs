@@ -91,9 +91,10 @@ impl Postgres {
 impl Provider for Postgres {
     async fn identity(&self) -> Result<Identity> {
         let address = &self.database.address;
-        let place = match &self.cluster {
-            Some(cluster) => cluster.data.display().to_string(),
-            None => format!("port {}", address.port),
+        let (host, place) = match &self.cluster {
+            // A copy of the cluster on another machine, with the same folders, is another target.
+            Some(cluster) => (machine(), cluster.data.display().to_string()),
+            None => (address.host.clone(), format!("port {}", address.port)),
         };
         let control = match &self.cluster {
             Some(cluster) => cluster.control().await.ok(),
@@ -108,8 +109,8 @@ impl Provider for Postgres {
             }
         };
         Ok(Identity {
-            id: format!("postgres:{system_identifier}:{}:{place}", address.host),
-            description: format!("cluster {system_identifier} at {}, {place}", address.host),
+            id: format!("postgres:{system_identifier}:{host}:{place}"),
+            description: format!("cluster {system_identifier} at {host}, {place}"),
         })
     }
 
@@ -182,6 +183,12 @@ fn find(cluster: &Cluster, key: &Key) -> Result<Option<Job>> {
         return Ok(None);
     }
     Ok(Builtin::of(cluster)?.by_key(key)?.map(|stored| backup::job(stored.id)))
+}
+
+/// Returns the name of this machine.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 fn no_such_job(job: &Job) -> Error {

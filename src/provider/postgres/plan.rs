@@ -136,7 +136,7 @@ async fn find(cluster: &Cluster, horizon: &Horizon, to: &RecoveryPoint) -> Resul
 async fn find_time(horizon: &Horizon, time: Moment, to: &RecoveryPoint) -> Result<Target> {
     let found = match to.timeline {
         Some(asked) => Some(asked),
-        None => one(&horizon.holding(time).await?, "the moment")?,
+        None => one(&horizon.holding_time(time).await?, "the moment")?,
     };
     let Some(timeline) = found else {
         return Err(after_window(latest(horizon).await?.as_ref()));
@@ -164,13 +164,7 @@ async fn find_latest(cluster: &Cluster, horizon: &Horizon, asked: Option<u32>) -
 }
 
 async fn find_lsn(horizon: &Horizon, place: Lsn, asked: Option<u32>) -> Result<Target> {
-    let mut holding = Vec::new();
-    for (&timeline, there) in &horizon.archive.timelines {
-        let begun = there.parent().is_none_or(|(_, fork)| fork <= place);
-        if begun && horizon.last(timeline).await?.is_some_and(|last| place <= last.lsn) {
-            holding.push(timeline);
-        }
-    }
+    let mut holding = horizon.holding_place(place).await?;
     holding.retain(|timeline| asked.is_none_or(|asked| asked == *timeline));
     let timeline = match one(&holding, "the place")? {
         Some(timeline) => timeline,

@@ -58,7 +58,9 @@ impl Copy<'_> {
     pub(super) async fn observe(&self) -> Result<Recovering> {
         let runs = server::running(self.data).is_some()
             || self.child.is_some_and(Child::is_alive)
-            || process::started_with(self.data.as_os_str()).is_some();
+            || process::started_with(self.data.as_os_str()).is_some()
+            // A server that is killed leaves its children for a moment, and the next could not start beside them.
+            || !process::working_in(self.data).is_empty();
         // Read after the look at the process: what it said before it went is then complete.
         let log = Log::read(self.log);
         if !runs {
