@@ -338,6 +338,16 @@ fn errors_are_one_map() {
 }
 
 #[test]
+fn the_state_of_a_repository_is_read_off_one_answer() {
+    let head = "# branch.oid 6acc247fae695daf6fe720ca33a803600dc6215e\n# branch.head main\n";
+    let state = |text: &str| of_status(text).map(|git| (git.commit.len(), git.dirty));
+    assert_eq!(state(head), Some((40, false)));
+    assert_eq!(state(&format!("{head}? new.rhai\n")), Some((40, true)));
+    assert_eq!(state("# branch.oid (initial)\n# branch.head main\n"), None);
+    assert_eq!(state(""), None);
+}
+
+#[test]
 fn only_what_may_be_repeated_is() {
     let stage = Stage::new();
     let tries = |error: &str| {
