@@ -472,7 +472,8 @@ fn git(file: &Path) -> Option<Git> {
     // Looked for by hand first: most folders have none, and starting git costs more than a whole small run.
     folder.canonicalize().ok()?.ancestors().find(|f| f.join(".git").exists())?;
     // One process that answers both questions and leaves the index as it is.
-    let asked = ["--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--", "."];
+    let asked =
+        ["--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--", "."];
     let output = std::process::Command::new("git").arg("-C").arg(folder).args(asked).output().ok()?;
     of_status(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success())
 }
