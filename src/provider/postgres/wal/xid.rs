@@ -18,7 +18,7 @@ impl Archive {
             for run in there.runs() {
                 let stretch = Stretch::Segments(run);
                 let read = self.read(tools, timeline, &stretch, &["Transaction"], |record| {
-                    let commit = record.commit().filter(|c| c.xid == xid && c.lsn >= there.begin());
+                    let commit = record.commit().filter(|c| c.xid == xid && self.counts(timeline, c.lsn));
                     commits.extend(commit.map(|commit| (timeline, commit)));
                     true
                 });
