@@ -59,6 +59,9 @@ impl Journal {
     /// # Errors
     /// [`Error::Leased`] with the first target of which either run needs to be the only one to use it.
     pub fn lease(&self, wanted: &[Lease], run: &str, holder: &Holder) -> Result<(), Error> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
         let mut db = self.db();
         let all = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;

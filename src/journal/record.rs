@@ -3,6 +3,7 @@
 //! The JSON of a record is what is hashed and kept. Fields may be added later (an older reader skips them);
 //! none is renamed, removed or given another meaning without a new schema version.
 
+use super::Lease;
 use crate::base::moment::Moment;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -102,6 +103,8 @@ pub struct NewRun {
     pub git: Option<Git>,
     /// The version of this program.
     pub version: String,
+    /// The targets that it must have before it begins.
+    pub leases: Vec<Lease>,
 }
 
 /// One thing that happened in a run.

@@ -1,7 +1,7 @@
 //! The journal of a state folder: making runs, finding them, looking at them.
 
 use super::{
-    Entry, Error, NewRun, Record, Run, Source, Status, Summary, Tombstone, Verified,
+    Entry, Error, Holder, NewRun, Record, Run, Source, Status, Summary, Tombstone, Verified,
     chain::{self, Chain},
     lock,
     rows::{self, Glance, Ord},
@@ -63,11 +63,13 @@ impl Journal {
     /// Makes a new run and holds it. Its first record is on disk when this returns.
     ///
     /// # Errors
-    /// [`Error::NotWritable`], [`Error::Unreadable`], [`Error::Illegal`]. There is no such run then.
+    /// [`Error::Leased`], [`Error::NotWritable`], [`Error::Unreadable`], [`Error::Illegal`]. There is no such run then.
     pub fn create(&self, new: &NewRun) -> Result<Run, Error> {
         let id = new_id(&self.state)?;
         let now = self.clock.now();
         let lock = lock::take(&self.state, &id, now)?;
+        // A lease of a run that does not come to be gives way like that of any other that nobody holds.
+        self.lease(&new.leases, &id, &Holder::this_process())?;
         let started = Record::Started {
             runbook: new.runbook.clone(),
             title: new.title.clone(),

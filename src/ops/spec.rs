@@ -271,7 +271,7 @@ impl Context<'_> {
     pub async fn follow(&self, provider: &dyn Provider, job: &Job, timeout: Span) -> Result<Value> {
         let clock = self.fleet.clock();
         let deadline = clock.now().plus(timeout);
-        let mut backoff = Span::millis(20);
+        let mut waited = Span::ZERO;
         loop {
             let progress = match provider.observe(job).await? {
                 Observed::Done(value) => return Ok(value),
@@ -286,8 +286,9 @@ impl Context<'_> {
                 )
                 .hint("give it more with `timeout:`; what it had made has been removed"));
             }
-            provider.pause(clock.as_ref(), progress.again_in.unwrap_or(backoff)).await;
-            backoff = Span::millis(500).min(Span(backoff.0.saturating_mul(2)));
+            let pause = progress.again_in.unwrap_or_else(|| next_look(waited));
+            provider.pause(clock.as_ref(), pause).await;
+            waited = Span(waited.0.saturating_add(pause.0));
         }
     }
 
@@ -299,6 +300,12 @@ impl Context<'_> {
         let what = serde_json::to_value(what).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
         self.host.accepted(what).await
     }
+}
+
+/// Returns when to look again at a job that was waited for so long: soon enough that looking late adds a twentieth to
+/// any part of it at most.
+fn next_look(waited: Span) -> Span {
+    Span(waited.0 / 20).clamp(Span::millis(20), Span::millis(500))
 }
 
 /// Returns the place that a value of [`Kind::Target`] names.

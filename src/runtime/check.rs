@@ -46,7 +46,7 @@ pub enum Severity {
 pub fn check(runbook: &Runbook) -> Vec<Finding> {
     let engine = engine::language();
     let mut walk =
-        Walk { runbook, functions: known_functions(&engine), used: BTreeSet::new(), findings: vec![] };
+        Walk { runbook, functions: known_functions(engine), used: BTreeSet::new(), findings: vec![] };
     walk.file(&runbook.path, &runbook.ast);
     for (path, text) in &runbook.modules {
         if let Ok(ast) = engine.compile(text) {

@@ -104,8 +104,10 @@ pub(super) fn end(
         None if abandoned => Outcome::Err(json!("abandoned")),
         None => Outcome::Ok(value.clone()),
     };
+    // Without clean-up, the end is the next record, and this one rides with it.
+    let durability = if lock(&live.deferred).is_empty() { Durability::Rides } else { Durability::Now };
     if live.run.ending().is_none()
-        && let Err(e) = live.run.append(Record::Ending { outcome: recorded }, Durability::Now)
+        && let Err(e) = live.run.append(Record::Ending { outcome: recorded }, durability)
     {
         return stopped(live, Stop::Journal(e));
     }

@@ -6,15 +6,22 @@ use rhai::{
     packages::{Package as _, StandardPackage},
 };
 use std::sync::{
-    Arc,
+    Arc, LazyLock,
     atomic::{AtomicBool, Ordering},
 };
 
 /// The stack of the thread that runs a script: nested calls to the limits below fit with room to spare.
 pub(super) const STACK_BYTES: usize = 64 << 20;
 
-/// Returns an engine that knows the whole language of runbooks and nothing of any run. It can compile and check.
-pub(super) fn language() -> Engine {
+/// Returns the engine that knows the whole language of runbooks and nothing of any run. It can compile and check.
+///
+/// Building one takes longer than compiling a runbook with it, so there is one for all.
+pub(super) fn language() -> &'static Engine {
+    static LANGUAGE: LazyLock<Engine> = LazyLock::new(build);
+    &LANGUAGE
+}
+
+fn build() -> Engine {
     let mut engine = Engine::new_raw();
     engine.register_global_module(StandardPackage::new().as_shared_module());
     limits(&mut engine);
@@ -33,7 +40,7 @@ pub(super) fn language() -> Engine {
 /// Returns an engine for one run: natives find the run through `frame`, modules come from `modules`, and nothing more
 /// is evaluated once `stopped` is set.
 pub(super) fn for_run(frame: &Frame, modules: Modules, stopped: Arc<AtomicBool>) -> Engine {
-    let mut engine = language();
+    let mut engine = build();
     engine.set_default_tag(Dynamic::from(frame.clone()));
     engine.set_module_resolver(modules);
     engine.on_progress(move |_| stopped.load(Ordering::Relaxed).then_some(Dynamic::UNIT));

@@ -55,6 +55,11 @@ pub(super) fn raise(fault: &Fault, at: Position) -> Box<EvalAltResult> {
     EvalAltResult::ErrorRuntime(to_dynamic(fault), at).into()
 }
 
+/// Returns the error of a script that is itself wrong. The engine adds the position.
+pub(super) fn wrong(message: &str) -> Box<EvalAltResult> {
+    raise(&of_runtime(codes::SCRIPT, message, None, None), Position::NONE)
+}
+
 /// Returns the one map for whatever a script caught: ours, its own `throw`, or one of Rhai's.
 pub(super) fn normalise(caught: &Dynamic) -> Fault {
     let fields = match to_value(caught) {

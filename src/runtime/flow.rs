@@ -200,14 +200,10 @@ fn wait(frame: &Frame, span: Span, at: &str) -> Result<(), Halt> {
 }
 
 fn metric(cx: &Cx<'_>, name: &str, value: &Dynamic, unit: &str) -> Fallible<()> {
-    let shown = keepable(cx, value)?;
-    let shown = value::inside(&shown, value::DURATION).map_or(shown.clone(), |_| {
-        match value.clone().try_cast::<Span>() {
-            Some(span) => json!(span.as_seconds()),
-            None => shown.clone(),
-        }
-    });
-    let unit = if unit.is_empty() && value.is::<Span>() { "s" } else { unit };
+    let (shown, unit) = match value.clone().try_cast::<Span>() {
+        Some(span) => (json!(span.as_seconds()), if unit.is_empty() { "s" } else { unit }),
+        None => (keepable(cx, value)?, unit),
+    };
     tell(
         cx,
         "metric",

@@ -345,8 +345,10 @@ impl World {
         }
         let targets = drive::targets_of(&params);
         permit::guard(&self.fleet, &targets, &runbook.header.needs, &confirmed)?;
+        let mut leases = Vec::new();
         for target in &targets {
-            self.wait(async { self.fleet.target(target)?.identity().await })?;
+            let identity = self.wait(async { self.fleet.target(target)?.identity().await })?;
+            leases.extend(permit::lease(target, &identity, Some(&runbook.header.needs)));
         }
         let journal = Arc::new(self.journal()?);
         let run = journal.create(&NewRun {
@@ -356,6 +358,7 @@ impl World {
             sources: runbook.sources(),
             git: git(Path::new(&runbook.path)),
             version: VERSION.into(),
+            leases,
         })?;
         watch.event(&Event::Started { run: run.id(), runbook: &runbook.path, title: &runbook.header.title });
         let rights = Some(runbook.header.needs.clone());
@@ -468,12 +471,17 @@ fn git(file: &Path) -> Option<Git> {
     let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Looked for by hand first: most folders have none, and starting git costs more than a whole small run.
     folder.canonicalize().ok()?.ancestors().find(|f| f.join(".git").exists())?;
-    let git = |args: &[&str]| {
-        let output = std::process::Command::new("git").arg("-C").arg(folder).args(args).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    Some(Git {
-        commit: git(&["rev-parse", "HEAD"])?,
-        dirty: !git(&["status", "--porcelain", "--", "."])?.is_empty(),
-    })
+    // One process that answers both questions and leaves the index as it is.
+    let asked = ["--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--", "."];
+    let output = std::process::Command::new("git").arg("-C").arg(folder).args(asked).output().ok()?;
+    of_status(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success())
+}
+
+/// Reads what `git status` says in its second machine format: lines about the branch begin with `#`, all others are
+/// changes.
+fn of_status(text: &str) -> Option<Git> {
+    let commit = text.lines().find_map(|line| line.strip_prefix("# branch.oid "))?;
+    let dirty = text.lines().any(|line| !line.starts_with('#'));
+    // A repository without a commit says `(initial)`.
+    commit.bytes().all(|b| b.is_ascii_hexdigit()).then(|| Git { commit: commit.into(), dirty })
 }

@@ -92,8 +92,7 @@ pub(super) fn recognise(live: &Live, target: &str) -> Result<(), Unrecognised> {
         live.wait(async { live.fleet.target(target)?.identity().await }).map_err(Unrecognised::Halt)?;
     let identity = identity.map_err(Unrecognised::Unreachable)?;
     remember(live, target, &identity).map_err(Unrecognised::Halt)?;
-    if let Some(mode) = mode(live.rights.as_deref()) {
-        let wanted = Lease { target: identity.id.clone(), name: target.to_owned(), mode };
+    if let Some(wanted) = lease(target, &identity, live.rights.as_deref()) {
         let leased = live.journal.lease(&[wanted], live.run.id(), &Holder::this_process());
         leased.map_err(|e| Unrecognised::Halt(live.stopper.stop(Stop::Leased(e))))?;
     }
@@ -118,6 +117,11 @@ fn remember(live: &Live, target: &str, identity: &Identity) -> Result<(), Halt> 
             identity.description
         ),
     }))
+}
+
+/// Returns the lease that a run with these rights needs of a target.
+pub(super) fn lease(name: &str, target: &Identity, rights: Option<&[Need]>) -> Option<Lease> {
+    mode(rights).map(|mode| Lease { target: target.id.clone(), name: name.to_owned(), mode })
 }
 
 /// Returns how a run with these rights uses its targets: beside others when it only adds, alone when it changes them,

@@ -162,12 +162,12 @@ impl Runbook {
             .map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         let engine = engine::language();
         let name = path.display().to_string();
-        let modules = modules::read(&engine, &root, &name, &text).map_err(|bad| {
+        let modules = modules::read(engine, &root, &name, &text).map_err(|bad| {
             let texts = BTreeMap::from([(name.clone(), text.clone())]);
             let place = super::fault::place(&bad.file, bad.at, &|file| texts.get(file).cloned());
             Error { message: bad.message, hint: bad.hint, place }
         })?;
-        Self::compile(&engine, name, text, modules)
+        Self::compile(engine, name, text, modules)
     }
 
     /// Returns a runbook of one text, which has no file.
@@ -175,7 +175,7 @@ impl Runbook {
     /// # Errors
     /// As [`Runbook::load`].
     pub fn of_text(name: &str, text: String) -> Result<Self, Error> {
-        Self::compile(&engine::language(), name.to_owned(), text, Texts::new())
+        Self::compile(engine::language(), name.to_owned(), text, Texts::new())
     }
 
     /// Returns the runbook that a run recorded.
@@ -186,7 +186,7 @@ impl Runbook {
         let mut texts: Texts = sources.into_iter().map(|s| (s.path, s.text)).collect();
         let text =
             texts.remove(path).ok_or_else(|| Error::new(format!("the journal has no text of {path}")))?;
-        Self::compile(&engine::language(), path.to_owned(), text, texts)
+        Self::compile(engine::language(), path.to_owned(), text, texts)
     }
 
     fn compile(engine: &Engine, path: String, text: String, modules: Texts) -> Result<Self, Error> {

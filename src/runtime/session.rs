@@ -50,6 +50,7 @@ impl Session {
             sources: vec![],
             git: None,
             version: VERSION.into(),
+            leases: vec![],
         })?;
         let live = Live::new(
             world,

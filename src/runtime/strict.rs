@@ -1,6 +1,6 @@
 //! Comparisons between different types are errors, where Rhai would answer with a silent `false`.
 
-use super::values::Handle;
+use super::{fault, values::Handle};
 use crate::base::moment::{Moment, Span};
 use rhai::{
     Array, Dynamic, Engine, EvalAltResult, FLOAT, FuncRegistration, INT, ImmutableString, Map, Module, Shared,
@@ -54,7 +54,7 @@ fn forbid(module: &mut Module, operator: &'static str, a: TypeId, b: TypeId) {
         };
         let message =
             format!("`{operator}` compares {} with {}, which are different types", of(args[0]), of(args[1]));
-        Err::<Dynamic, Box<EvalAltResult>>(message.into())
+        Err::<Dynamic, Box<EvalAltResult>>(fault::wrong(&message))
     };
     let func = rhai::RhaiFunc::Pure {
         func: Shared::new(complain),

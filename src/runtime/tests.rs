@@ -108,6 +108,7 @@ impl Stage {
                 sources: runbook.sources(),
                 git: None,
                 version: VERSION.into(),
+                leases: vec![],
             })
             .expect("a run");
         let listener = Arc::new(Listener::default());
@@ -153,6 +154,7 @@ fn an_endless_loop_is_interrupted() {
             sources: runbook.sources(),
             git: None,
             version: VERSION.into(),
+            leases: vec![],
         };
         let run = journal.create(&new).expect("a run");
         let live = Live::new(
@@ -333,6 +335,16 @@ fn errors_are_one_map() {
     let ended = stage.run("\n\nfail(\"here\")");
     let place = ended.failure.expect("a failure").place.expect("a place");
     assert_eq!((place.file.as_str(), place.text.as_str()), ("test.rhai", "fail(\"here\")"));
+}
+
+#[test]
+fn the_state_of_a_repository_is_read_off_one_answer() {
+    let head = "# branch.oid 6acc247fae695daf6fe720ca33a803600dc6215e\n# branch.head main\n";
+    let state = |text: &str| of_status(text).map(|git| (git.commit.len(), git.dirty));
+    assert_eq!(state(head), Some((40, false)));
+    assert_eq!(state(&format!("{head}? new.rhai\n")), Some((40, true)));
+    assert_eq!(state("# branch.oid (initial)\n# branch.head main\n"), None);
+    assert_eq!(state(""), None);
 }
 
 #[test]

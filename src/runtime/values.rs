@@ -3,6 +3,7 @@
 //! A whitelist, because Rhai's own serialization is silently lossy: functions become strings, infinities become
 //! nothing. What is not on the list is refused by name.
 
+use super::fault;
 use crate::base::{
     moment::{Moment, Span},
     value,
@@ -25,7 +26,7 @@ impl Handle {
             name if field == "name" && self.tag == value::TARGET => Some(to_dynamic(name)),
             _ => None,
         };
-        found.ok_or_else(|| format!("{self} has no field `{field}`{}", self.has()).into())
+        found.ok_or_else(|| fault::wrong(&format!("{self} has no field `{field}`{}", self.has())))
     }
 
     /// Returns what the handle has instead, for a message.
@@ -144,11 +145,11 @@ fn from_tagged(tag: &'static str, inner: &Value, whole: &Value) -> Dynamic {
 type Fallible<T> = Result<T, Box<EvalAltResult>>;
 
 fn moment(text: &str) -> Fallible<Moment> {
-    Moment::parse(text).map_err(|e| format!("{e}: {}", e.hint()).into())
+    Moment::parse(text).map_err(|e| fault::wrong(&format!("{e}: {}", e.hint())))
 }
 
 fn span(text: &str) -> Fallible<Span> {
-    Span::parse(text).map_err(|e| format!("{e}: {}", e.hint()).into())
+    Span::parse(text).map_err(|e| fault::wrong(&format!("{e}: {}", e.hint())))
 }
 
 /// Teaches an engine moments, durations and handles.

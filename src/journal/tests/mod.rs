@@ -85,6 +85,7 @@ pub(super) fn new_run() -> NewRun {
         sources: vec![source("drill.rhai", "let x = 1;"), source("lib/a.rhai", "fn a() { 1 }")],
         git: None,
         version: "0.1.0".into(),
+        leases: vec![],
     }
 }
 

@@ -73,18 +73,6 @@ impl Horizon {
         archive
     }
 
-    /// Returns the first commit that is `timeline`'s own; `None` for one that nothing forked into, which has always
-    /// been there.
-    ///
-    /// # Errors
-    /// [`Code::Tool`].
-    pub(super) async fn begin(&self, timeline: u32) -> Result<Option<Commit>> {
-        match self.archive.timelines.get(&timeline).and_then(super::wal::Timeline::parent) {
-            Some((_, fork)) => self.archive.first_commit(&self.tools, timeline, fork).await,
-            None => Ok(None),
-        }
-    }
-
     /// Returns the last commit on a timeline, whatever is missing before it.
     ///
     /// # Errors
@@ -97,15 +85,48 @@ impl Horizon {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn holding(&self, time: Moment) -> Result<Vec<u32>> {
+    pub(super) async fn holding_time(&self, time: Moment) -> Result<Vec<u32>> {
         let mut holding = Vec::new();
-        for &timeline in self.archive.timelines.keys() {
-            let begun = self.begin(timeline).await?.is_none_or(|first| first.time <= time);
+        for (&timeline, there) in &self.archive.timelines {
+            let begun = match there.parent() {
+                None => true,
+                Some((parent, fork)) if self.goes_on(parent, fork) => {
+                    let first = self.archive.first_commit(&self.tools, timeline, fork).await?;
+                    first.is_some_and(|first| first.time <= time)
+                }
+                Some((parent, _)) => self.last(parent).await?.is_none_or(|last| last.time < time),
+            };
             if begun && self.last(timeline).await?.is_some_and(|last| time <= last.time) {
                 holding.push(timeline);
             }
         }
         Ok(holding)
+    }
+
+    /// Returns every timeline that holds a place in the WAL.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn holding_place(&self, place: Lsn) -> Result<Vec<u32>> {
+        let mut holding = Vec::new();
+        for (&timeline, there) in &self.archive.timelines {
+            let begun = match there.parent() {
+                None => true,
+                Some((parent, fork)) if self.goes_on(parent, fork) => fork <= place,
+                Some((parent, _)) => self.last(parent).await?.is_none_or(|last| last.lsn < place),
+            };
+            if begun && self.last(timeline).await?.is_some_and(|last| place <= last.lsn) {
+                holding.push(timeline);
+            }
+        }
+        Ok(holding)
+    }
+
+    /// Returns whether the archive has more of `parent` than what its child took over. Where a server was replaced by
+    /// its replica, it has not: the end of the parent is in the child's first segment alone.
+    fn goes_on(&self, parent: u32, fork: Lsn) -> bool {
+        let fork = self.archive.segment_of(fork);
+        self.archive.timelines.get(&parent).is_some_and(|there| there.segments.range(fork..).next().is_some())
     }
 }
 

@@ -244,7 +244,7 @@ async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observe
             disk::remove(&copying::files(&record.folder))?;
             start_copy(cluster, &tools, RestoreRecord { child: None, starts: 0, ..record })
         }
-        Phase::Copying => observe_copy(cluster, &tools, record).await,
+        Phase::Copying => observe_copy(cluster, &tools, record),
         Phase::Exchanging => {
             server::stop(cluster.clock.as_ref(), &record.data, server::Stop::Fast).await?;
             exchange::forward(&record.data, &record.aside, &record.new_data())?;
@@ -266,7 +266,7 @@ fn start_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Re
     Ok(Observed::Running(Progress::phase("copying")))
 }
 
-async fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
+fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
     match copying::look(cluster, &record.folder, &record.recovery.backup, record.starts)? {
         Copying::Missing => start_copy(cluster, tools, record),
         Copying::Running(progress) => Ok(Observed::Running(progress)),

@@ -128,6 +128,8 @@ pub async fn down(state: &Path) -> Result<Status> {
         disk::remove(&place.folder)?;
         records::remove(&Place::path(state))?;
     }
+    // Only when nothing of another target is in it.
+    fs::remove_dir(state.join("postgres")).ok();
     status(state)
 }
 

@@ -91,25 +91,25 @@ impl Postgres {
 impl Provider for Postgres {
     async fn identity(&self) -> Result<Identity> {
         let address = &self.database.address;
-        let place = match &self.cluster {
-            Some(cluster) => cluster.data.display().to_string(),
-            None => format!("port {}", address.port),
+        let (host, place) = match &self.cluster {
+            // A copy of the cluster on another machine, with the same folders, is another target.
+            Some(cluster) => (machine(), cluster.data.display().to_string()),
+            None => (address.host.clone(), format!("port {}", address.port)),
         };
         let control = match &self.cluster {
             Some(cluster) => cluster.control().await.ok(),
             None => None,
         };
-        let system_identifier = match control {
-            Some(control) => control.system_identifier,
-            None => {
-                let client = address.connect().await?;
-                let ask = "select system_identifier from pg_control_system()";
-                sql::text(&client, ask).await?.unwrap_or_default()
-            }
+        let system_identifier = if let Some(control) = control {
+            control.system_identifier
+        } else {
+            let client = address.connect().await?;
+            let ask = "select system_identifier from pg_control_system()";
+            sql::text(&client, ask).await?.unwrap_or_default()
         };
         Ok(Identity {
-            id: format!("postgres:{system_identifier}:{}:{place}", address.host),
-            description: format!("cluster {system_identifier} at {}, {place}", address.host),
+            id: format!("postgres:{system_identifier}:{host}:{place}"),
+            description: format!("cluster {system_identifier} at {host}, {place}"),
         })
     }
 
@@ -182,6 +182,12 @@ fn find(cluster: &Cluster, key: &Key) -> Result<Option<Job>> {
         return Ok(None);
     }
     Ok(Builtin::of(cluster)?.by_key(key)?.map(|stored| backup::job(stored.id)))
+}
+
+/// Returns the name of this machine.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 fn no_such_job(job: &Job) -> Error {

@@ -136,7 +136,7 @@ async fn find(cluster: &Cluster, horizon: &Horizon, to: &RecoveryPoint) -> Resul
 async fn find_time(horizon: &Horizon, time: Moment, to: &RecoveryPoint) -> Result<Target> {
     let found = match to.timeline {
         Some(asked) => Some(asked),
-        None => one(&horizon.holding(time).await?, "the moment")?,
+        None => one(&horizon.holding_time(time).await?, "the moment")?,
     };
     let Some(timeline) = found else {
         return Err(after_window(latest(horizon).await?.as_ref()));
@@ -164,17 +164,10 @@ async fn find_latest(cluster: &Cluster, horizon: &Horizon, asked: Option<u32>) -
 }
 
 async fn find_lsn(horizon: &Horizon, place: Lsn, asked: Option<u32>) -> Result<Target> {
-    let mut holding = Vec::new();
-    for (&timeline, there) in &horizon.archive.timelines {
-        let begun = there.parent().is_none_or(|(_, fork)| fork <= place);
-        if begun && horizon.last(timeline).await?.is_some_and(|last| place <= last.lsn) {
-            holding.push(timeline);
-        }
-    }
+    let mut holding = horizon.holding_place(place).await?;
     holding.retain(|timeline| asked.is_none_or(|asked| asked == *timeline));
-    let timeline = match one(&holding, "the place")? {
-        Some(timeline) => timeline,
-        None => return Err(after_window(latest(horizon).await?.as_ref())),
+    let Some(timeline) = one(&holding, "the place")? else {
+        return Err(after_window(latest(horizon).await?.as_ref()));
     };
     Ok(Target { timeline, stop: Stop::Lsn(place.to_string()), time: None, place: Some(place) })
 }
@@ -276,13 +269,12 @@ async fn stands_against(horizon: &Horizon, stored: &Stored, target: &Target) -> 
     if too_young {
         return Ok(Some(Error::new(Code::TargetBeforeWindow, "the backup is younger than the target")));
     }
-    let missing = match target.place {
-        Some(place) => horizon.archive.first_missing(target.timeline, from, Some(Lsn(place.0 + 1))),
-        None => {
-            let reach = horizon.reach(needed, target.timeline).await?;
-            let reached = reach.last.is_some_and(|last| target.time.is_some_and(|time| time <= last.time));
-            reach.missing.filter(|_| !reached)
-        }
+    let missing = if let Some(place) = target.place {
+        horizon.archive.first_missing(target.timeline, from, Some(Lsn(place.0 + 1)))
+    } else {
+        let reach = horizon.reach(needed, target.timeline).await?;
+        let reached = reach.last.is_some_and(|last| target.time.is_some_and(|time| time <= last.time));
+        reach.missing.filter(|_| !reached)
     };
     Ok(missing.map(|segment| {
         Error::new(

@@ -58,7 +58,9 @@ impl Copy<'_> {
     pub(super) async fn observe(&self) -> Result<Recovering> {
         let runs = server::running(self.data).is_some()
             || self.child.is_some_and(Child::is_alive)
-            || process::started_with(self.data.as_os_str()).is_some();
+            || process::started_with(self.data.as_os_str()).is_some()
+            // A server that is killed leaves its children for a moment, and the next could not start beside them.
+            || !process::working_in(self.data).is_empty();
         // Read after the look at the process: what it said before it went is then complete.
         let log = Log::read(self.log);
         if !runs {
@@ -161,8 +163,8 @@ fn in_utc(moment: Moment) -> String {
 /// Returns the timeline from which `timeline` forked, as its own history file says.
 fn parent(data: &Path, timeline: u32) -> Option<u32> {
     let history = fs::read_to_string(data.join("pg_wal").join(format!("{timeline:08X}.history"))).ok()?;
-    let lines = history.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.last()?.split_whitespace().next()?.parse().ok()
+    let mut lines = history.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.next_back()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Reads a moment as the server's log has it, such as `2026-11-20 10:00:00.123456+00`.

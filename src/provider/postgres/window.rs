@@ -32,7 +32,7 @@ pub(super) async fn window(cluster: &Cluster) -> Result<Window> {
         earliest,
         latest: latest.as_ref().map(|commit| commit.time).max(earliest),
         latest_lsn: latest.map(|commit| commit.lsn.to_string()),
-        gaps: gaps(&horizon, &sound).await?,
+        gaps: gaps(&horizon, &sound)?,
         backups,
         timelines: horizon.archive.timelines.keys().copied().collect(),
         warnings: warnings(cluster, &horizon, &sound).await,
@@ -67,7 +67,7 @@ async fn latest(cluster: &Cluster, horizon: &Horizon, sound: &[&Stored]) -> Resu
 }
 
 /// Returns a sentence for every hole behind the oldest backup.
-async fn gaps(horizon: &Horizon, sound: &[&Stored]) -> Result<Vec<String>> {
+fn gaps(horizon: &Horizon, sound: &[&Stored]) -> Result<Vec<String>> {
     let Some(oldest) = sound.first() else { return Ok(Vec::new()) };
     let since = horizon::stop(horizon::needed(oldest)?);
     let archive = &horizon.archive;
@@ -111,6 +111,7 @@ async fn warnings(cluster: &Cluster, horizon: &Horizon, sound: &[&Stored]) -> Ve
     if sound.is_empty() {
         warnings.push("there is no usable backup, so nothing can be restored".to_owned());
     }
+    warnings.extend(Builtin::of(cluster).and_then(|engine| engine.unreadable()).unwrap_or_default());
     match cluster.archiver_failing().await {
         Ok(None) => {}
         Ok(Some(why)) => warnings.push(format!("WAL is not being archived: {why}")),

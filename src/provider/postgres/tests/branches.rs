@@ -6,9 +6,10 @@ use crate::{
     provider::{
         Code,
         model::{At, BackupRequest, Observed},
-        postgres::server,
+        postgres::{process, server},
     },
 };
+use rustix::process::Signal;
 use std::{fs, path::Path};
 
 #[tokio::test]
@@ -61,6 +62,43 @@ async fn postgres_a_killed_run_is_followed_by_the_next() {
     assert_eq!(lab.backups().expect("backups").list().await.expect("lists").len(), 1);
     assert_eq!(lab.branches().expect("branches").list().await.expect("lists").len(), 1);
     assert!(lab.find(&key("OTHERKEY00")).await.expect("looks").is_none());
+}
+
+/// Not firedrill is killed, but what works for it.
+#[tokio::test]
+async fn postgres_a_killed_child_is_followed_by_another() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let job = lab
+        .backups()
+        .expect("backups")
+        .create(&BackupRequest::default(), &key("BACKUP0001"))
+        .await
+        .expect("accepted");
+    let data = stage.folder("backups").join(&job.id).join("files/data");
+    let child = process::started_with(data.as_os_str()).expect("pg_basebackup runs");
+    child.signal(Signal::KILL);
+    finish(lab.as_ref(), &job).await.expect("a backup all the same");
+    let request = into("drill", At::BackupEnd);
+    let job = lab.backups().expect("backups").restore(&request, &key("BRANCH0001")).await.expect("accepted");
+    let files = stage.path().join("postgres/lab/data/branch0001/files");
+    let mut killed = false;
+    for _ in 0..600 {
+        if let Observed::Done(_) = lab.observe(&job).await.expect("looks") {
+            break;
+        }
+        // The first server, as soon as there is one.
+        if let Some(server) = process::started_with(files.join("data").as_os_str()).filter(|_| !killed) {
+            server.signal(Signal::KILL);
+            killed = true;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(killed);
+    assert_eq!(
+        number(opened(lab.as_ref(), "drill").await.as_ref(), "select count(*) from orders").await,
+        400
+    );
 }
 
 async fn follow(stage: &Stage, with: &str) {

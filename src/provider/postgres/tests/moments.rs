@@ -191,8 +191,9 @@ async fn postgres_a_damaged_backup_is_seen() {
     assert!(!check.ok && check.problems[0].contains("pg_filenode.map"), "{check:?}");
     bytes.truncate(10);
     fs::write(&file, &bytes).expect("writes");
-    let error = refusal(lab.as_ref(), &into("broken", At::BackupEnd)).await;
-    assert_eq!(error.code, Code::CorruptBackup, "{error:?}");
+    let asked = RestoreRequest { backup: Some(id), ..into("broken", At::BackupEnd) };
+    assert_eq!(refusal(lab.as_ref(), &asked).await.code, Code::CorruptBackup);
+    assert_eq!(refusal(lab.as_ref(), &into("broken", At::BackupEnd)).await.code, Code::Refused);
     assert!(!backups.window().await.expect("a window").backups[0].usable);
 }
 
@@ -214,7 +215,7 @@ async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
     let error = backups.delete(&outdated, &key("DELETE0002")).await.expect_err("is outdated");
     assert_eq!(error.code, Code::Conflict);
     let ids: Vec<String> = backups.list().await.expect("lists").into_iter().map(|b| b.id).collect();
-    assert_eq!(ids, [second.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&second));
     assert!(backups.verify(&second).await.expect("reads it").ok, "its WAL is still there");
     branch_of(lab.as_ref(), &into("drill", At::Latest), "BRANCH0001").await;
     assert_eq!(number(opened(lab.as_ref(), "drill").await.as_ref(), "select count(*) from notes").await, 21);
@@ -234,4 +235,25 @@ async fn postgres_the_moment_of_a_drop_is_found_and_undone() {
     branch_of(lab.as_ref(), &with(into("before", At::Latest), before), "BRANCH0001").await;
     let branch = opened(lab.as_ref(), "before").await;
     assert_eq!(number(branch.as_ref(), "select count(*) from order_items").await, 800);
+}
+
+/// The server was replaced while its last segment was not full: the end of its timeline is in its child's file alone.
+#[tokio::test]
+async fn postgres_the_end_of_a_timeline_that_was_left_is_found_in_its_child() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let between = now(lab.as_ref()).await;
+    note(lab.as_ref(), "two").await;
+    stage.crash().await;
+    fs::write(stage.folder("data/standby.signal"), "").expect("a standby");
+    stage.start(&[]).await;
+    stage.run(&["select pg_promote()"]).await;
+    note(lab.as_ref(), "three").await;
+    stage.run(&["select pg_switch_wal()"]).await;
+    branch_of(lab.as_ref(), &into("between", At::Time(between)), "BRANCH0001").await;
+    assert_eq!(notes(opened(lab.as_ref(), "between").await.as_ref()).await, "one");
+    branch_of(lab.as_ref(), &into("latest", At::Latest), "BRANCH0002").await;
+    assert_eq!(notes(opened(lab.as_ref(), "latest").await.as_ref()).await, "one two three");
 }

@@ -90,9 +90,26 @@ impl Stage {
         }
     }
 
+    async fn answers(&self) -> bool {
+        let host = self.folder("socket").display().to_string();
+        let address = Address {
+            host,
+            port: 5432,
+            user: "postgres".into(),
+            database: "postgres".into(),
+            password: None,
+        };
+        address.connect().await.is_ok()
+    }
+
     /// Stops the lab's server.
     pub(super) async fn stop(&self) {
         server::stop(&Machine, &self.folder("data"), server::Stop::Fast).await.expect("stops");
+    }
+
+    /// Stops the lab's server as a crash would.
+    pub(super) async fn crash(&self) {
+        server::stop(&Machine, &self.folder("data"), server::Stop::Immediate).await.expect("stops");
     }
 
     /// Starts the lab's server with options.
@@ -101,7 +118,7 @@ impl Stage {
         server::start(&self.tools(), &self.folder("data"), &options, &self.folder("server.log"))
             .expect("starts");
         for _ in 0..200 {
-            if server::is_ready(&self.folder("data")) {
+            if server::is_ready(&self.folder("data")) || self.answers().await {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

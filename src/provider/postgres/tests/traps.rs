@@ -11,6 +11,26 @@ use std::{
 };
 
 #[tokio::test]
+async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    change(lab.as_ref(), "delete from order_items").await;
+    let request = into("drill", At::Latest);
+    let job = lab.backups().expect("backups").restore(&request, &key("BRANCH0001")).await.expect("accepted");
+    // What the plan saw in the archive is gone when recovery asks for it.
+    for entry in fs::read_dir(stage.folder("archive")).expect("an archive").flatten() {
+        fs::remove_file(entry.path()).expect("is lost");
+    }
+    let error = finish(lab.as_ref(), &job).await.expect_err("cannot be reached");
+    assert_eq!(error.code, Code::TargetNotReached, "{error:?}");
+    assert!(error.left_behind.is_empty());
+    assert!(lab.branches().expect("branches").list().await.expect("lists").is_empty());
+    let left: Vec<_> = fs::read_dir(stage.path().join("postgres/lab/data")).expect("a folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
 async fn postgres_t7_t25_a_branch_reaches_nothing() {
     let stage = Stage::up().await;
     stage

@@ -1,0 +1,47 @@
+//! What firedrill costs, against floors measured in the same run: `cargo bench --bench costs`.
+//!
+//! Words after `--` choose parts; `FIREDRILL_BENCH_ROUNDS` says how often each is measured. Nothing here fails
+//! because something was slow.
+
+mod bare;
+mod durable;
+mod measure;
+mod process;
+mod replay;
+mod restore;
+mod stage;
+
+use firedrill::base::terminal;
+use std::env;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Measures one part, so many rounds.
+type Part = fn(usize) -> Result<()>;
+
+const PARTS: &[(&str, Part)] = &[
+    ("process", process::measure),
+    ("durable", durable::measure),
+    ("replay", replay::measure),
+    ("restore", restore::measure),
+];
+const ROUNDS: usize = 7;
+
+fn main() -> Result<()> {
+    let rounds = env::var("FIREDRILL_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    let chosen: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    terminal::say(&format!("{rounds} rounds; load {}", load()));
+    measure::head();
+    for (name, part) in PARTS {
+        if chosen.is_empty() || chosen.iter().any(|word| word == name) {
+            part(rounds)?;
+        }
+    }
+    terminal::say(&format!("load {}", load()));
+    Ok(())
+}
+
+/// Returns how busy the machine was in the last minutes.
+fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().into()
+}

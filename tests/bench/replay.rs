@@ -1,0 +1,64 @@
+//! How fast a run of ten thousand calls is taken up again: from taking it to its first new call.
+
+use crate::{
+    Result,
+    measure::{Line, Sample, millis, rate, ratio, timed},
+    stage::{Stage, Stamps},
+};
+use rusqlite::Connection;
+use serde_json::Value;
+use std::{path::Path, time::Instant};
+
+const CALLS: usize = 10_000;
+
+/// Measures the whole and its two halves: the journal's, and the script's.
+pub(crate) fn measure(rounds: usize) -> Result<()> {
+    let stage = Stage::new()?;
+    let script = format!("for i in 0..={CALLS} {{ db::query(db, \"select count(*) as n from orders\"); }}");
+    drop(stage.run(&script, &Stamps::dying_at(CALLS + 1)));
+    let (mut whole, mut load, mut replay, mut bare) = <(Sample, Sample, Sample, Sample)>::default();
+    for round in 0..=rounds {
+        let (seconds_bare, read) = timed(|| read(stage.state()));
+        let records = read?;
+        let stamps = Stamps::dying_at(1);
+        let asked = Instant::now();
+        let taken = stage.resume(&stamps)?;
+        let (replayed, begun) = (stamps.replayed(), stamps.begun());
+        let (first, new) = replayed.first().zip(begun.first()).ok_or("nothing was replayed")?;
+        if replayed.len() != CALLS || records < CALLS {
+            return Err(format!("{} calls of {records} records were replayed", replayed.len()).into());
+        }
+        if round > 0 {
+            whole.push(new.duration_since(asked).as_secs_f64());
+            load.push(taken.duration_since(asked).as_secs_f64());
+            replay.push(new.duration_since(*first).as_secs_f64());
+            bare.push(seconds_bare);
+        }
+    }
+    let calls = f64::from(CALLS as u32);
+    Line {
+        what: "replay of 10,000 calls, to the first new one",
+        measured: format!("{}, {}", whole.map(|s| calls / s).show(rate), whole.show(millis)),
+        floor: format!("{} (the records read and parsed, bare)", bare.show(millis)),
+        ratio: whole.over(&bare).show(ratio),
+        aim: "100,000/s",
+    }
+    .print();
+    for (what, part) in [("… the journal read and verified", &load), ("… the script's calls replayed", &replay)] {
+        let (measured, ratio) = (part.show(millis), part.over(&bare).show(ratio));
+        Line { what, measured, floor: String::new(), ratio, aim: "" }.print();
+    }
+    Ok(())
+}
+
+/// Reads and parses every record as it lies there, and returns how many there are.
+fn read(state: &Path) -> Result<usize> {
+    let db = Connection::open(state.join("journal.db"))?;
+    let mut all = db.prepare("select body from records order by run, seq")?;
+    let mut rows = all.query([])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        count += usize::from(serde_json::from_str::<Value>(row.get_ref(0)?.as_str()?)?.is_object());
+    }
+    Ok(count)
+}

@@ -1,0 +1,132 @@
+//! A restore to a branch of the lab, against the same restore typed by hand with PostgreSQL's own tools.
+
+use crate::{
+    Result,
+    measure::{Line, Sample, millis, ratio, timed},
+    process,
+    stage::{self, Stage},
+};
+use firedrill::{
+    base::terminal,
+    config::{self, Locations},
+    provider::{self, postgres::lab},
+};
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// What a person types: copies the backup, gives the copy the configuration of a branch, starts it, and waits until
+/// it is open for writing.
+const BY_HAND: &str = r#"
+    set -eu
+    mkdir -m 700 "$copy" "$copy/socket"
+    cp -a "$backup/data" "$copy/data"
+    for file in postgresql.conf postgresql.auto.conf pg_hba.conf pg_ident.conf; do
+        cp "$configured/$file" "$copy/data/$file"
+    done
+    touch "$copy/data/recovery.signal"
+    pg_ctl start --silent --no-wait -D "$copy/data" -l "$copy/log" -o "-c unix_socket_directories=$copy/socket"
+    until [ "$(psql -h "$copy/socket" -p "$port" -U postgres -Atc 'select pg_is_in_recovery()' 2>&1)" = f ]; do
+        sleep 0.02
+    done
+"#;
+const AWAY: &str = r#"pg_ctl stop --silent -m immediate -D "$copy/data"; rm -r "$copy""#;
+/// What the shop gets beside its own few rows: a database worth restoring.
+const MORE: &str = "create table more as select n, repeat(md5(n::text), 8) as text from generate_series(1, $ROWS) n";
+
+/// Measures the lab as it is, and with half a gigabyte in it.
+pub(crate) fn measure(rounds: usize) -> Result<()> {
+    for (what, rows) in [("restore to a branch, the lab as it is", 0), ("restore to a branch, 500 MiB more", 1_700_000)] {
+        let folder = stage::folder()?;
+        let place = Place { state: folder.path().join("state"), hand: folder.path().join("hand") };
+        let machine = Stage::new()?;
+        match machine.world.wait(lab::up(&place.state)) {
+            Err(e) if e.code == provider::Code::Unavailable => {
+                terminal::out(&format!("| {what} | skipped: {e} | | | |"));
+                return Ok(());
+            }
+            up => drop(up?),
+        }
+        let measured = place.compare(what, rows, rounds);
+        machine.world.wait(lab::down(&place.state))?;
+        measured?;
+    }
+    Ok(())
+}
+
+/// Where everything is.
+struct Place {
+    state: PathBuf,
+    hand: PathBuf,
+}
+
+impl Place {
+    fn compare(&self, what: &str, rows: u32, rounds: usize) -> Result<()> {
+        let target = config::load(&Locations { config: None, state: Some(self.state.clone()) })?;
+        let settings = &target.targets.get(config::LAB).ok_or("the lab is no target")?.settings;
+        let setting = |name: &str| settings.get(name).and_then(toml::Value::as_str).unwrap_or_default();
+        let data = Path::new(setting("data_dir"));
+        let owner = fs::metadata(data)?;
+        fs::create_dir(&self.hand)?;
+        std::os::unix::fs::chown(&self.hand, Some(owner.uid()), Some(owner.gid()))?;
+        if rows > 0 {
+            let sql = MORE.replace("$ROWS", &rows.to_string());
+            process::run(Command::new("psql").args(["-qh", setting("host"), "-U", "postgres", "-c", &sql]))?;
+        }
+        let backup = self.firedrill(&["backup", "create", "-t", "lab"])?;
+        let id = backup["id"].as_str().ok_or("a backup without an id")?;
+        let files = Path::new(setting("backup_dir")).join(id).join("files");
+        let (mut ours, mut hand) = <(Sample, Sample)>::default();
+        for round in 0..=rounds {
+            let (seconds, branch) =
+                timed(|| self.firedrill(&["backup", "restore", "-t", "lab", id, "--into", "drill"]));
+            let branch = branch?;
+            let configured = self.data_of(&branch)?;
+            let by_hand = |script: &str| {
+                let mut bash = Command::new("bash");
+                bash.args(["-c", script]).uid(owner.uid()).gid(owner.gid()).current_dir(&self.hand);
+                bash.env("PATH", path_with_tools(data)).env("copy", self.hand.join("copy"));
+                bash.env("backup", &files).env("configured", &configured).env("port", branch["port"].to_string());
+                bash
+            };
+            let (seconds_by_hand, done) = timed(|| process::run(by_hand(BY_HAND).stdout(Stdio::null())));
+            done?;
+            process::run(&mut by_hand(AWAY))?;
+            self.firedrill(&["branch", "delete", "-t", "lab", "drill"])?;
+            if round > 0 {
+                ours.push(seconds);
+                hand.push(seconds_by_hand);
+            }
+        }
+        let (measured, floor) = (ours.show(millis), format!("{}: by hand", hand.show(millis)));
+        Line { what, measured, floor, ratio: ours.over(&hand).show(ratio), aim: "1.10" }.print();
+        Ok(())
+    }
+
+    /// Runs a command of firedrill and returns what it wrote.
+    fn firedrill(&self, words: &[&str]) -> Result<Value> {
+        let mut command = Command::new(process::FIREDRILL);
+        let output = command.args(words).args(["-o", "json", "--state"]).arg(&self.state).output()?;
+        if output.status.success() {
+            return Ok(serde_json::from_slice(&output.stdout)?);
+        }
+        Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
+    }
+
+    /// Returns the data folder of a branch.
+    fn data_of(&self, branch: &Value) -> Result<PathBuf> {
+        let id = branch["id"].as_str().ok_or("a branch without an id")?;
+        Ok(self.state.join("postgres/lab/data").join(id).join("files/data"))
+    }
+}
+
+/// Returns the search path with the tools of the version that made `data` first.
+fn path_with_tools(data: &Path) -> String {
+    let version = fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default();
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("/usr/lib/postgresql/{}/bin:{path}", version.trim())
+}
