@@ -1,6 +1,10 @@
 //! What a person sees who types something wrong: the exit code, what is the matter, and that nothing was done.
 
 use crate::stage::{Done, Stage, snapshot};
+use std::{
+    process::Child,
+    time::{Duration, Instant},
+};
 
 /// A runbook over the sandbox whose script is `script`.
 fn runbook(needs: &str, script: &str) -> String {
@@ -571,4 +575,181 @@ fn data_comes_in_every_format() {
     []
     ---- stderr
     ");
+}
+
+/// A runbook that makes a backup, waits for `seconds`, and changes a row.
+fn sleeper(stage: &Stage, seconds: u32) {
+    let script = format!(
+        "step(\"one\", || backup::create(params.db));\nsleep(\"{seconds}s\");\n\
+         step(\"two\", || db::execute(params.db, \"update customers set name = 'x' where id = 1\"));"
+    );
+    stage.write("r.rhai", &runbook("\"backup.create\", \"db.destroy\"", &script));
+}
+
+/// Starts the sleeper and returns it while it sleeps.
+fn asleep(stage: &Stage, seconds: u32) -> Child {
+    sleeper(stage, seconds);
+    let child = stage.firedrill_started(&["run", "r.rhai"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
+        assert!(Instant::now() < deadline, "it does not fall asleep");
+    }
+    child
+}
+
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+#[test]
+fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
+    let stage = Stage::new();
+    let child = asleep(&stage, 2);
+    interrupt(&child);
+    snapshot!(Done::from(child.wait_with_output().unwrap()), @"
+    exit 130
+    ---- stdout
+    ---- stderr
+    Test  run [run]
+    ▸ one
+      ✓ backup::create sandbox  [time]
+    ✓ one  [time]
+    error: interrupted
+    interrupted  run [run]  head [head]
+    firedrill resume [run]
+    ");
+    snapshot!(stage.firedrill(&["resume", "last"]), @"
+    exit 0
+    ---- stdout
+    rows_affected  1
+    ---- stderr
+    Test  run [run], last record [time] ago
+    ▸ one
+      · backup::create (done before)
+    ✓ one  [time]
+    ▸ two
+      ✓ db::execute sandbox  [time]
+    ✓ two  [time]
+    succeeded  run [run]  head [head]
+    ");
+    snapshot!(stage.firedrill(&["resume", "last"]), @"
+    exit 0
+    ---- stdout
+    ---- stderr
+    the run [run] succeeded at [moment]: there is nothing to resume
+    ");
+}
+
+#[test]
+fn a_run_that_a_process_moves_is_left_alone_and_so_is_its_target() {
+    let stage = Stage::new();
+    let child = asleep(&stage, 60);
+    let second = stage.firedrill(&["resume", "last"]);
+    assert_eq!(second.code, 2, "{second}");
+    assert!(
+        second.stderr.contains("is held by process") && second.stderr.contains("nothing was done"),
+        "{second}"
+    );
+    let rival =
+        stage.firedrill(&["db", "execute", "-t", "sandbox", "delete from order_items where order_id = 1"]);
+    assert_eq!(rival.code, 6, "{rival}");
+    assert!(rival.stderr.contains("`sandbox` is in use by the run"), "{rival}");
+    interrupt(&child);
+    assert_eq!(Done::from(child.wait_with_output().unwrap()).code, 130);
+}
+
+#[test]
+fn an_interrupted_run_ends_with_a_line_of_json() {
+    let stage = Stage::new();
+    sleeper(&stage, 60);
+    let child = stage.firedrill_started(&["run", "r.rhai", "-o", "json"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
+        assert!(Instant::now() < deadline, "it does not fall asleep");
+    }
+    interrupt(&child);
+    let done = Done::from(child.wait_with_output().unwrap());
+    assert_eq!(done.code, 130, "{done}");
+    let last = done.events().pop().unwrap();
+    assert_eq!((&last["event"], &last["reason"]), (&"run.stopped".into(), &"interrupted".into()));
+    assert_eq!(last["resume"], format!("firedrill resume {}", last["run"].as_str().unwrap()));
+}
+
+#[test]
+fn a_run_that_was_given_up_begins_nothing() {
+    let stage = Stage::new();
+    let child = asleep(&stage, 1);
+    interrupt(&child);
+    child.wait_with_output().unwrap();
+    let done = stage.firedrill(&["runs", "abandon", "last"]);
+    assert_eq!(done.code, 0, "{done}");
+    let runs = stage.firedrill(&["runs", "list", "-o", "json"]).json();
+    assert_eq!(runs[0]["status"], "abandoned");
+    let name = ["db", "query", "-t", "sandbox", "select name from customers where id = 1", "-o", "json"];
+    assert_eq!(stage.firedrill(&name).json()[0]["name"], "Customer 1");
+}
+
+#[test]
+fn a_target_that_is_another_one_now_is_a_mismatch() {
+    let stage = Stage::new();
+    let child = asleep(&stage, 1);
+    interrupt(&child);
+    child.wait_with_output().unwrap();
+    std::fs::remove_dir_all(stage.path(".firedrill/worlds")).unwrap();
+    let done = stage.firedrill(&["resume", "last"]);
+    assert_eq!(done.code, 5, "{done}");
+    assert!(done.stderr.contains("is not the one that the run began with"), "{done}");
+    assert_eq!(stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["status"], "interrupted");
+}
+
+#[test]
+fn a_person_decides_about_a_call_that_failed() {
+    let stage = Stage::new();
+    let script = "let gone = attempt(|| db::execute(params.db, \"delete from nowhere\"));\nsleep(\"1s\");\n\
+        if gone.ok { gone.value.rows_affected } else { gone.error.code }";
+    stage.write("r.rhai", &runbook("\"db.destroy\"", script));
+    let child = stage.firedrill_started(&["run", "r.rhai"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
+        assert!(Instant::now() < deadline, "it does not fall asleep");
+    }
+    interrupt(&child);
+    child.wait_with_output().unwrap();
+    snapshot!(stage.firedrill(&["runs", "decide", "last", "backup", "redo"]), @"
+    exit 2
+    ---- stdout
+    ---- stderr
+    error: the run `[run]` has no open call `backup`
+    hint: open are '/db::execute#0'
+    ");
+    snapshot!(stage.firedrill(&["runs", "decide", "last", "execute", "done"]), @"
+    exit 2
+    ---- stdout
+    ---- stderr
+    error: the following required arguments were not provided:
+      --result <JSON>
+
+    Usage: firedrill runs decide --result <JSON> <RUN> <CALL> <DECISION>
+
+    For more information, try '--help'.
+    ");
+    snapshot!(stage.firedrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows\": 7}"]), @"
+    exit 2
+    ---- stdout
+    ---- stderr
+    error: `--result` has `rows`, which `db::execute` does not give back
+    hint: `db::execute` gives back rows_affected
+    ");
+    snapshot!(stage.firedrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 7}"]), @"
+    exit 0
+    ---- stdout
+    ---- stderr
+    decided about db::execute (/db::execute#0); the run goes on with
+    firedrill resume [run]
+    ");
+    let done = stage.firedrill(&["resume", "last"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "7\n"), "{done}");
+    assert_eq!(stage.firedrill(&["runs", "decide", "last", "execute", "redo"]).code, 2);
+    assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
 }

@@ -88,7 +88,7 @@ fn say_end(world: &World, ended: &Ended) {
     let head: String = ended.head.chars().take(16).collect();
     if matches!(ended.stop, Some(Stop::Interrupted)) {
         for open in open_calls(world, &ended.run) {
-            terminal::say(&format!("  goes on: {open}"));
+            terminal::say(&format!("  goes on in the world: {open}"));
         }
     }
     if !ended.left_behind.is_empty() {

@@ -114,7 +114,9 @@ impl Session {
         let value =
             evaluated.map_err(|e| Unfinished::Failed(Box::new(fault::of_script(&e, "repl", &texts))))?;
         let shown = to_value(&value).unwrap_or_else(|_| Value::from(value.to_string()));
-        self.scope.set_value("ans", value);
+        if !value.is_unit() {
+            self.scope.set_value("ans", value);
+        }
         Ok(shown)
     }
 

@@ -3,7 +3,10 @@
 //! Sizes are shortened here and nowhere else. What came out of a database cannot steer the terminal: control
 //! characters are written out.
 
-use crate::base::value;
+use crate::{
+    base::value,
+    ops::{self, spec::Field},
+};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
@@ -44,6 +47,38 @@ fn rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String {
     if columns.is_empty() {
         columns = all.iter().collect();
     }
+    let mut left_out = Vec::new();
+    if let Some(width) = width.filter(|_| is_of_catalogue(order)) {
+        while columns.len() > 3 && needed(rows, &columns) > usize::from(width) {
+            left_out.extend(columns.pop());
+        }
+    }
+    let table = table_of(rows, &columns, width);
+    if !left_out.is_empty() {
+        left_out.reverse();
+        let names: Vec<&str> = left_out.iter().map(|name| name.as_str()).collect();
+        return format!("{table}\n(not shown for want of room: {}; `-o json` has them)", names.join(", "));
+    }
+    table
+}
+
+/// Returns whether the catalogue decides which columns there are, and has put the most important first. Those of a
+/// query are all wanted.
+fn is_of_catalogue(order: &[String]) -> bool {
+    let is_it = |fields: &[Field]| fields.iter().map(|field| field.name).eq(order.iter().map(String::as_str));
+    !order.is_empty() && ops::all().any(|op| is_it(op.returns.fields()))
+}
+
+/// Returns how many columns of a terminal a table needs to stand in without a break.
+fn needed(rows: &[&Value], columns: &[&String]) -> usize {
+    let widest = |name: &String| {
+        let cells = rows.iter().map(|row| cell(name, &row[name.as_str()]).chars().count());
+        cells.chain([name.chars().count()]).max().unwrap_or_default() + 2
+    };
+    columns.iter().map(|name| widest(name)).sum()
+}
+
+fn table_of(rows: &[&Value], columns: &[&String], width: Option<u16>) -> String {
     let mut table = blank(width);
     table.set_header(columns.iter().map(|name| {
         let mut values = rows.iter().map(|row| &row[name.as_str()]).filter(|value| !value.is_null());
@@ -204,6 +239,21 @@ mod tests {
             check
             rls
         ");
+    }
+
+    #[test]
+    fn what_the_catalogue_has_last_gives_way_and_what_a_query_asks_for_does_not() {
+        let value = json!([{"name": "before-deploy", "lsn": "0/3000148", "time": "2026-11-20T01:00:00Z"}]);
+        let fields = ops::find("backup::list").expect("is there").returns.fields();
+        let known = order(&fields.iter().map(|f| f.name).collect::<Vec<_>>());
+        let backup =
+            json!([{"id": "backup-vut5clsm6t", "label": "x", "status": "completed", "key": "vut5clsm6t"}]);
+        insta::assert_snapshot!(render(&backup, &known, Some(40)), @"
+        id                 label  status
+        backup-vut5clsm6t  x      completed
+        (not shown for want of room: key; `-o json` has them)
+        ");
+        assert!(!render(&value, &order(&["name", "lsn", "when"]), Some(20)).contains("not shown"));
     }
 
     #[test]

@@ -62,11 +62,6 @@ impl Stage {
         self.command(args).output().unwrap().into()
     }
 
-    /// Runs firedrill with something in its environment.
-    pub fn firedrill_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Done {
-        self.command(args).envs(environment.iter().copied()).output().unwrap().into()
-    }
-
     /// Runs firedrill with something to read.
     pub fn firedrill_reading(&self, args: &[&str], input: &str) -> Done {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
