@@ -158,7 +158,7 @@ impl ResumeRun {
         }
         conclude(world, shown, &|value| exit::write(value, &[], Format::Table), |watch| {
             let journal = Arc::new(world.journal()?);
-            let (run, runbook, params) = world.take(&journal, &summary.id)?;
+            let (run, runbook, params) = World::take(&journal, &summary.id)?;
             self.ask_when_stale(
                 world.clock().now().since(run.last_at()),
                 &runbook.header.needs,

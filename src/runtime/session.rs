@@ -64,7 +64,7 @@ impl Session {
         let watched = Arc::clone(&live);
         world.tokio.spawn(async move {
             loop {
-                drive::interrupted().await;
+                drive::signalled(tokio::signal::unix::SignalKind::interrupt()).await;
                 drop(watched.stopper.stop(Stop::Interrupted));
             }
         });
