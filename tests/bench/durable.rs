@@ -67,7 +67,7 @@ fn calls(
     rounds: usize,
 ) -> Result<()> {
     let stage = Stage::new()?;
-    let (mut ours, mut least) = <(Sample, Sample)>::default();
+    let (mut ours, mut lowest) = <(Sample, Sample)>::default();
     // The first round warms up.
     for round in 0..=rounds {
         let stamps = Arc::new(Stamps::default());
@@ -80,10 +80,10 @@ fn calls(
         done?;
         if round > 0 {
             ours.push(last.duration_since(*first).as_secs_f64());
-            least.push(seconds);
+            lowest.push(seconds);
         }
     }
-    line(what, floor, AIM, &ours, &least);
+    line(what, floor, AIM, &ours, &lowest);
     Ok(())
 }
 
@@ -114,6 +114,7 @@ fn appends(rounds: usize) -> Result<()> {
         sources: vec![],
         git: None,
         version: "0".into(),
+        leases: vec![],
     })?;
     let record = |n: u32| Record::End {
         call: format!("/db::query#{n}"),
