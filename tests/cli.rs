@@ -391,7 +391,7 @@ fn a_journal_of_a_newer_version_is_refused() {
     exit 2
     ---- stdout
     ---- stderr
-    error: `[folder]/.firedrill/journal.db` has schema version 999, and this firedrill knows versions up to 1
+    error: `[folder]/.firedrill/journal.db` has schema version 999, and this firedrill knows versions up to 2
     hint: use the newer firedrill, or another folder with `--state`; nothing was changed
     ");
     let done = stage.firedrill(&["backup", "create", "-t", "sandbox"]);

@@ -4,6 +4,8 @@
 //! to an exit code or to a [`Trouble`], which knows its own.
 
 mod activity;
+mod approve;
+mod asking;
 mod check;
 mod ending;
 mod exit;
@@ -12,6 +14,7 @@ mod ops;
 mod run;
 mod runs;
 mod script;
+mod takeover;
 mod targets;
 mod watch;
 
@@ -40,6 +43,10 @@ enum Fixed {
     Run(run::Run),
     /// Take up a run where it stopped
     Resume(run::ResumeRun),
+    /// Approve what a run waits for
+    Approve(approve::Approve),
+    /// Reject what a run waits for: there it fails
+    Reject(approve::Approve),
     /// Check runbooks without running them
     Check(check::Check),
     /// Look at runs, and decide about them
@@ -133,13 +140,17 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
     match Fixed::from_arg_matches(matches).map_err(|e| Trouble::usage(e.to_string()))? {
         Fixed::Run(run) => Ok(run.perform(&world(&global)?)),
         Fixed::Resume(resume) => Ok(resume.perform(&world(&global)?)),
+        Fixed::Approve(approve) => approve.perform(&world(&global)?, true),
+        Fixed::Reject(reject) => reject.perform(&world(&global)?, false),
         Fixed::Check(check) => Ok(check.perform()),
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
         Fixed::Targets(targets) => targets.perform(&world(&global)?),
         Fixed::Lab(lab) => lab.perform(&world(&global)?),
-        Fixed::Repl { target } => {
-            repl::run(&world(&global)?, target.as_deref(), Arc::new(watch::Tree::new()))
-        }
+        Fixed::Repl { target } => repl::run(
+            &world(&global)?,
+            target.as_deref(),
+            Arc::new(watch::Tree::new(asking::Asking::only_to_approve())),
+        ),
         Fixed::Reference => {
             terminal::out(reference::markdown().trim_end());
             Ok(0)

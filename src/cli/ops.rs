@@ -2,6 +2,7 @@
 
 use super::{
     activity::Activity,
+    asking::Asking,
     ending::{Shown, conclude},
     exit,
     run::begin,
@@ -136,16 +137,29 @@ pub(super) fn perform(world: &World, area: &str, matches: &ArgMatches) -> Result
     }
     let confirm: Vec<String> = matches.get_many("confirm").into_iter().flatten().cloned().collect();
     let columns: Vec<String> = fields(op);
-    Ok(conclude(world, Shown::Text, &|value| write(op, value, &columns, format), |watch| {
-        let (text, params) = script::one_call(op, &args);
-        let runbook = Runbook::of_text(&op.words().collect::<Vec<_>>().join(" "), text)?;
-        let mut ended = begin(world, runbook, params, &confirm, watch)?;
-        // The script is ours: a place in it says nothing to whoever typed the command.
-        if let Some(failure) = &mut ended.failure {
-            failure.place = None;
-        }
-        Ok(ended)
-    }))
+    Ok(conclude(
+        world,
+        Shown::Text,
+        Asking::only_to_approve(),
+        &|value| write(op, value, &columns, format),
+        |watch| {
+            let (text, params) = script::one_call(op, &args);
+            let name = op.words().collect::<Vec<_>>().join(" ");
+            let mut ended = begin(
+                world,
+                || Ok(Runbook::of_text(&name, text.clone())?),
+                &params,
+                &confirm,
+                false,
+                &watch,
+            )?;
+            // The script is ours: a place in it says nothing to whoever typed the command.
+            if let Some(failure) = &mut ended.failure {
+                failure.place = None;
+            }
+            Ok(ended)
+        },
+    ))
 }
 
 fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Args, Trouble> {

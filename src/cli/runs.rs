@@ -1,18 +1,19 @@
 //! `runs`: what there is of runs, and what a person can decide about one.
 
 use super::{
+    asking::{Asking, person},
     ending::{Shown, conclude},
     exit,
     run::{find, journal},
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Past, Record, Summary},
+    journal::{Durability, Outcome, Past, Record, Summary},
     ops::{
         self,
         spec::{Op, Returns},
     },
-    runtime::{Resume, World},
+    runtime::{Resume, World, gate::APPROVE},
     show::{self, Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
@@ -103,11 +104,18 @@ fn list(world: &World, output: Format) -> Result<u8, Trouble> {
     let mut rows: Vec<Value> = runs.iter().map(summary).collect();
     if output == Format::Table {
         for (row, run) in rows.iter_mut().zip(&runs) {
+            drop(row.as_object_mut().and_then(|row| row.remove("reason")));
             row["started_at"] = show::to_the_second(run.started_at).into();
             row["finished_at"] = run.finished_at.map(show::to_the_second).into();
         }
     }
     exit::write(&rows.into(), &columns, output)?;
+    if output == Format::Table {
+        for (run, reason) in runs.iter().filter_map(|run| run.reason.as_ref().map(|reason| (run, reason))) {
+            let line = reason.lines().next().unwrap_or_default();
+            terminal::say(&format!("{} is {}: {line}", run.id, run.status));
+        }
+    }
     Ok(0)
 }
 
@@ -115,6 +123,7 @@ fn summary(run: &Summary) -> Value {
     json!({
         "id": run.id, "runbook": run.runbook, "status": run.status, "started_at": run.started_at.to_string(),
         "finished_at": run.finished_at.map(|at| at.to_string()), "calls": run.calls, "left_behind": run.left_behind,
+        "reason": run.reason,
     })
 }
 
@@ -126,7 +135,6 @@ fn show(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
         Shown::Json => {
             let mut shown = summary(&summary_of);
             shown["title"] = summary_of.title.as_str().into();
-            shown["reason"] = json!(summary_of.reason);
             shown["error"] = json!(summary_of.error.as_ref().map(value::plain));
             shown["params"] = value::plain(&summary_of.params);
             shown["records"] = entries.iter().map(timeline::plain).collect();
@@ -145,7 +153,8 @@ fn decide(
 ) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let open = timeline::decidable(&journal.records(&id)?);
+    let mut open = timeline::decidable(&journal.records(&id)?);
+    open.retain(|call| call.op != APPROVE);
     let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
         None => open.iter().filter(|c| c.name.contains(call)).collect(),
@@ -160,10 +169,17 @@ fn decide(
         };
         return Err(Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint));
     };
-    let decision = decided(one, decision, result)?;
+    let mut decision = decided(one, decision, result)?;
     let run = journal.take(&id)?;
-    if !matches!(run.past(&one.name), Past::Begun { .. } | Past::Ended { .. }) {
-        return Err(Trouble::usage(format!("the call `{}` was never begun", one.name)));
+    let known = match run.past(&one.name) {
+        Past::Begun { decision: Some(held), .. } => held["error"].clone(),
+        Past::Ended { outcome: Outcome::Err(error), .. } => error,
+        Past::Begun { .. } | Past::Ended { .. } => Value::Null,
+        Past::Nothing => return Err(Trouble::usage(format!("the call `{}` was never begun", one.name))),
+    };
+    // What a call was held or ended with stays its error, if it is to have failed.
+    if decision["kind"] == "fail" {
+        decision["error"] = known;
     }
     run.append(Record::Decided { call: one.name.clone(), decision, by: person() }, Durability::Now)?;
     terminal::say(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
@@ -215,19 +231,13 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Returns who decides: the name that the system knows.
-fn person() -> String {
-    let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|n| !n.is_empty()));
-    name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
-}
-
 fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     let summary = find(world, given)?;
     if summary.status.is_final() {
         return Err(Trouble::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
             .next(format!("firedrill runs show {}", summary.id)));
     }
-    Ok(conclude(world, output, &|_| Ok(()), |watch| {
+    Ok(conclude(world, output, Asking::only_to_approve(), &|_| Ok(()), |watch| {
         let journal = Arc::new(world.journal()?);
         let (run, runbook, params) = World::take(&journal, &summary.id)?;
         let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };

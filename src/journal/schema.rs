@@ -58,6 +58,20 @@ const MIGRATIONS: &[&str] = &["
         since  text not null,
         primary key (target, run)
     ) strict, without rowid;
+", "
+    create table editions (               -- texts with which a run was taken up after somebody had changed them
+        run     integer not null references runs (ord),
+        edition integer not null,         -- from 1; the first texts are in `sources`
+        ord     integer not null,
+        path    text not null,
+        text    text not null,
+        primary key (run, edition, ord)
+    ) strict, without rowid;
+    create table requests (               -- to the process that moves a run: stop, somebody else wants to go on
+        run text primary key,
+        by  text not null,
+        at  text not null
+    ) strict, without rowid;
 "];
 
 /// Returns where the journal of a state folder lies.

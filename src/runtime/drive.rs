@@ -7,6 +7,7 @@ use super::{
     Ended, Event, Failure, Runbook,
     call::{Asked, take},
     engine, fault,
+    gate::{self, Verdict},
     live::{Deferred, Due, Frame, Halt, Live, Stop, lock},
     modules::Modules,
     values::{to_dynamic, to_value},
@@ -18,8 +19,13 @@ use crate::{
 };
 use rhai::{Engine, EvalAltResult, Scope};
 use serde_json::{Map, Value, json};
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The path of what is done at the end.
+const END: &str = "/end#0";
+/// How often a run looks whether somebody asks it to stop.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Returns the targets that parameters name.
 pub(super) fn targets_of(params: &Value) -> Vec<String> {
@@ -48,9 +54,16 @@ pub(super) fn drive(
     )?;
     let result = tokio.block_on(async {
         tokio::pin!(ended);
+        let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 result = &mut ended => break result,
+                _ = look.tick() => {
+                    // A journal that cannot be read says so at the next record.
+                    if let Ok(Some(by)) = live.journal.asked_to_stop(live.run.id()) {
+                        drop(live.stopper.stop(Stop::TakenOver { by }));
+                    }
+                }
                 () = interrupted() => drop(live.stopper.stop(Stop::Interrupted)),
             }
         }
@@ -79,17 +92,58 @@ pub(super) async fn signalled(kind: SignalKind) {
 }
 
 fn evaluate(live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
-    let frame = Frame::root(Arc::clone(live));
-    let engine = engine::for_run(&frame, Modules::new(runbook.modules.clone()), live.stopper.flag());
-    let mut scope = Scope::new();
-    scope.push_constant_dynamic("params", to_dynamic(params));
-    let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut scope, &runbook.ast);
-    let outcome = match live.stopper.take() {
-        Some(Stop::Abandoned) => Err(None),
-        Some(stop) => return stopped(live, stop),
-        None => evaluated.map_err(|e| Some(failure(runbook, &e))),
-    };
-    end(live, &engine, outcome)
+    loop {
+        let frame = Frame::root(Arc::clone(live));
+        let engine = engine::for_run(&frame, Modules::new(runbook.modules.clone()), live.stopper.flag());
+        let mut scope = Scope::new();
+        scope.push_constant_dynamic("params", to_dynamic(params));
+        let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut scope, &runbook.ast);
+        if live.stopper.is_thrown() {
+            return halted(live, &engine);
+        }
+        let outcome = evaluated.map_err(|e| Some(failure(runbook, &e)));
+        let verdict = match &outcome {
+            Err(Some(failure)) => gate::failed(live, failure),
+            _ => Ok(Verdict::Ends),
+        };
+        match verdict {
+            Ok(Verdict::Ends) => {}
+            Ok(Verdict::GoesOn) => {
+                // From the top, as a resume would.
+                lock(&live.deferred).clear();
+                lock(&live.left_behind).clear();
+                continue;
+            }
+            Ok(Verdict::Stops) | Err(_) => return halted(live, &engine),
+        }
+        if let Some(forgotten) = forgotten(live) {
+            return stopped(live, forgotten);
+        }
+        return end(live, &engine, outcome);
+    }
+}
+
+/// Ends a run that was abandoned, or stops it for the reason that there is.
+fn halted(live: &Arc<Live>, engine: &Engine) -> Ended {
+    match live.stopper.take() {
+        None | Some(Stop::Abandoned) => end(live, engine, Err(None)),
+        Some(stop) => stopped(live, stop),
+    }
+}
+
+/// Returns the mismatch of an edited script that no longer asks for what was done: what follows from it, its clean-up
+/// above all, would be lost.
+fn forgotten(live: &Live) -> Option<Stop> {
+    let asked = lock(live.asked.as_ref()?);
+    let mut forgotten = live.run.begun_calls();
+    forgotten.retain(|call| !asked.contains(call) && !call.starts_with(END));
+    forgotten.sort();
+    let first = forgotten.first()?;
+    let message = format!(
+        "the script no longer asks for what was done\n  recorded  {}\n  asked     nothing",
+        if forgotten.len() > 1 { forgotten.join(", ") } else { first.clone() }
+    );
+    Some(Stop::Mismatch { message })
 }
 
 fn failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
@@ -161,7 +215,7 @@ fn clean_up(live: &Arc<Live>, engine: &Engine, failed: bool) -> Vec<String> {
     let was_abandoning = live.abandoning();
     live.set_abandoning(false);
     for deferred in deferred.into_iter().rev().filter(due) {
-        let frame = Frame::at(Arc::clone(live), format!("/end#0{}", deferred.name));
+        let frame = Frame::at(Arc::clone(live), format!("{END}{}", deferred.name));
         let result = match deferred.due {
             Due::Closure { closure, made_in, .. } => {
                 frame.call_stored(engine, &made_in, &closure, ()).map(drop).map_err(|e| fault::of_error(&e))
@@ -201,7 +255,10 @@ fn remove(frame: &Frame, branch: &Value) -> Result<(), Value> {
 
 /// Records that a run stopped. A journal that cannot be written says so by its silence: the run reads as interrupted.
 fn stopped(live: &Arc<Live>, stop: Stop) -> Ended {
+    let mismatch = matches!(stop, Stop::Mismatch { .. });
     let (status, reason) = match &stop {
+        Stop::Waiting { reason, .. } => (Status::Waiting, reason.clone()),
+        Stop::TakenOver { by } => (Status::Interrupted, format!("taken over by {by}")),
         Stop::Undecided { reason, .. } => (Status::Undecided, reason.clone()),
         Stop::Interrupted => (Status::Interrupted, "interrupted".to_owned()),
         Stop::Mismatch { message } | Stop::Refused { message, .. } => (Status::Interrupted, message.clone()),
@@ -210,7 +267,7 @@ fn stopped(live: &Arc<Live>, stop: Stop) -> Ended {
     };
     if !matches!(stop, Stop::Journal(_)) {
         // Without the record the run still reads as interrupted; only the reason is lost.
-        drop(live.run.append(Record::Stopped { status, reason }, Durability::Now));
+        drop(live.run.append(Record::Stopped { status, reason, mismatch }, Durability::Now));
         drop(live.journal.release(live.run.id()));
     }
     Ended {

@@ -139,7 +139,7 @@ impl Timeline {
         let at = entry.at;
         match &entry.record {
             Record::Started { .. } => self.line(at, "started"),
-            Record::Resumed { version, edited } => {
+            Record::Resumed { version, edited, .. } => {
                 let edited = if *edited { " with an edited runbook" } else { "" };
                 self.line(at, &format!("resumed{edited} by version {version}"));
             }
@@ -175,7 +175,7 @@ impl Timeline {
                 };
                 self.line(at, &format!("{status}{left}"));
             }
-            Record::Stopped { status, reason } => {
+            Record::Stopped { status, reason, .. } => {
                 self.steps.clear();
                 self.line(at, &format!("{status}: {}", reason.lines().next().unwrap_or_default()));
             }

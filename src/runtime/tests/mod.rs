@@ -1,15 +1,18 @@
 //! Scripts, run for real on the sandbox: what a script can and cannot do, and what a crash leaves.
 
 mod branches;
+mod divergence;
+mod gates;
 
 use super::{live::Live, *};
+use crate::journal::Record;
 use crate::{
     config::{SANDBOX, Target},
     provider::{fleet::Opening, sim},
 };
 use std::sync::{
     Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 /// A state folder of its own, with the sandbox in it.
@@ -24,15 +27,19 @@ struct Listener {
     heard: Mutex<Vec<String>>,
     count: AtomicUsize,
     die_at: Option<usize>,
+    die_before: Option<fn(&str) -> bool>,
+    is_dead: AtomicBool,
 }
 
 impl Watch for Listener {
     fn event(&self, event: &Event<'_>) {
         let heard = serde_json::to_string(event).expect("an event is JSON");
+        let dies = self.die_before.is_some_and(|before| before(&heard));
+        self.is_dead.fetch_or(dies, Ordering::SeqCst);
         self.heard.lock().expect("no listener panics while it holds this").push(heard);
         let count = self.count.fetch_add(1, Ordering::SeqCst);
         // Other threads of a killed process do not outlive it either.
-        if self.die_at.is_some_and(|at| count >= at) {
+        if self.die_at.is_some_and(|at| count >= at) || self.is_dead.load(Ordering::SeqCst) {
             std::panic::resume_unwind(Box::new("killed"));
         }
     }
@@ -75,6 +82,19 @@ impl Stage {
 
     fn abandon(&self) -> Ended {
         self.take_up(Arc::default(), true).expect("it is taken up")
+    }
+
+    /// Goes on with another script than the one that was recorded.
+    fn resume_as(&self, script: &str) -> Ended {
+        self.try_resume_as(script, Arc::default()).expect("it is driven")
+    }
+
+    fn try_resume_as(&self, script: &str, listener: Arc<Listener>) -> Result<Ended, Refusal> {
+        let journal = Arc::new(self.world.journal()?);
+        let (run, _, params) = World::take(&journal, &journal.resolve("last")?)?;
+        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}"))?;
+        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        self.world.resume(journal, resume, listener)
     }
 
     fn take_up(&self, listener: Arc<Listener>, abandon: bool) -> Result<Ended, Refusal> {
