@@ -113,6 +113,7 @@ fn appends(rounds: usize) -> Result<()> {
         params: json!({}),
         sources: vec![],
         git: None,
+        leases: vec![],
         version: "0".into(),
     })?;
     let record = |n: u32| Record::End {
