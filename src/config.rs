@@ -172,7 +172,10 @@ fn lab(state: &Path) -> Result<Option<Target>, Error> {
     let path = lab_file(state);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A state folder that cannot be is told by whoever wants to write into it.
+        Err(e) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()) => {
+            return Ok(None);
+        }
         Err(why) => return Err(Error::Unreadable { path, why }),
     };
     let written: WrittenTarget = toml::from_str(&text).map_err(|e| Error::Invalid {

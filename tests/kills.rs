@@ -45,13 +45,11 @@ fn run_through_kills(stage: &Stage, db: &str, chance: &mut Chance, span: Duratio
         } else if runs(stage)[0]["status"] == "succeeded" {
             return kills;
         } else if attempt % 3 == 1 {
-            match stage.firedrill_killed(&["resume", "last", "--yes"], after()) {
-                Some(done) => done,
-                None => {
-                    kills += 1;
-                    continue;
-                }
-            }
+            let Some(done) = stage.firedrill_killed(&["resume", "last", "--yes"], after()) else {
+                kills += 1;
+                continue;
+            };
+            done
         } else {
             stage.firedrill(&["resume", "last", "--yes"])
         };

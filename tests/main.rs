@@ -13,6 +13,7 @@ mod catalogue;
 mod cli;
 mod docs;
 mod kills;
+mod leases;
 mod repl;
 mod stage;
 mod undo;

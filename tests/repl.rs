@@ -1,1 +1,84 @@
+//! The prompt, as a program feeds it.
 
+use crate::stage::{Stage, snapshot};
+
+#[test]
+fn statements_are_read_and_values_written() {
+    let stage = Stage::new();
+    let input = "let b = backup::create(db, #{\n    label: \"x\",\n});\nb.label\n1 + 1\nans * 3\ndb::query(db, \"select 2 as b, 1 as a\")\n";
+    let done = stage.firedrill_reading(&["repl", "-t", "sandbox"], input);
+    snapshot!(done, @"
+    exit 0
+    ---- stdout
+    x
+    2
+    6
+    b  a
+    2  1
+    ---- stderr
+    ✓ backup::create sandbox  [time]
+    ✓ db::query sandbox  [time]
+    ");
+    let runs = stage.firedrill(&["runs", "list", "-o", "json"]).json();
+    assert_eq!((&runs[0]["runbook"], &runs[0]["status"]), (&"repl".into(), &"succeeded".into()));
+}
+
+#[test]
+fn the_first_error_ends_it() {
+    let stage = Stage::new();
+    snapshot!(stage.firedrill_reading(&["repl"], "1\nbackup::crate(\"sandbox\")\n2\n"), @r#"
+    exit 1
+    ---- stdout
+    1
+    ---- stderr
+    error: there is no function `backup::crate`
+     --> repl:1:9
+      |
+    1 | backup::crate("sandbox")
+      |         ^
+      SCRIPT
+    hint: did you mean `backup::create`?
+    "#);
+    snapshot!(stage.firedrill_reading(&["repl"], "let x = \n"), @"
+    exit 1
+    ---- stdout
+    ---- stderr
+    error: Script is incomplete
+     --> repl:1:8
+      |
+    1 | let x =
+      |        ^
+    ");
+    snapshot!(stage.firedrill_reading(&["repl"], "fail(\"no\")\n"), @r#"
+    exit 1
+    ---- stdout
+    ---- stderr
+    error: no
+     --> repl:1:1
+      |
+    1 | fail("no")
+      | ^
+      FAILED
+    "#);
+    snapshot!(stage.firedrill_reading(&["repl", "-t", "sandbix"], "1\n"), @"
+    exit 2
+    ---- stdout
+    ---- stderr
+    error: there is no target `sandbix`
+      NOT_FOUND
+    hint: did you mean `sandbox`?
+    firedrill targets check
+    ");
+}
+
+#[test]
+fn a_branch_that_is_temporary_goes_with_the_session() {
+    let stage = Stage::new();
+    let input = "let b = branch::create(\"sandbox\", #{ into: \"look\", temporary: true });\nbranch::list(\"sandbox\").len()\n";
+    let done = stage.firedrill_reading(&["repl"], input);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "1\n"), "{done}");
+    assert_eq!(
+        stage.firedrill(&["branch", "list", "-t", "sandbox", "-o", "json"]).json(),
+        serde_json::json!([])
+    );
+}

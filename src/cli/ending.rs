@@ -67,7 +67,7 @@ pub(super) fn conclude(
     trouble::of_ended(&ended)
 }
 
-/// Says why there is no run.
+/// Says why there is no run, or why it does not go on.
 pub(super) fn refused(shown: Shown, trouble: &Trouble) -> u8 {
     if shown == Shown::Json {
         let place =
@@ -75,7 +75,11 @@ pub(super) fn refused(shown: Shown, trouble: &Trouble) -> u8 {
         let error = json!({"message": trouble.message, "hint": trouble.hint, "place": place});
         terminal::out(&json!({"event": "run.refused", "error": error, "exit": trouble.exit}).to_string());
     }
-    exit::say(trouble)
+    let mut trouble = trouble.clone();
+    if trouble.exit != trouble::BUG {
+        trouble.facts.push("nothing was done".into());
+    }
+    exit::say(&trouble)
 }
 
 /// Says on stderr where a run stands: status, id, head, what goes on and what is left behind.
@@ -84,7 +88,7 @@ fn say_end(world: &World, ended: &Ended) {
     let head: String = ended.head.chars().take(16).collect();
     if matches!(ended.stop, Some(Stop::Interrupted)) {
         for open in open_calls(world, &ended.run) {
-            terminal::say(&format!("  goes on: {open}"));
+            terminal::say(&format!("  goes on in the world: {open}"));
         }
     }
     if !ended.left_behind.is_empty() {

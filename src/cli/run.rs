@@ -64,10 +64,13 @@ impl Run {
         let how = &self.how;
         conclude(world, how.output, &|value| exit::write(value, &[], Format::Table), |watch| {
             let params = pairs(&self.params)?;
-            let runbook = Runbook::load(&self.runbook)?;
-            let next = format!("firedrill check {}", exit::quoted(&self.runbook.display().to_string()));
-            begin(world, runbook, params, &how.confirm, watch).map_err(|trouble| match &trouble.place {
-                Some(_) if trouble.next.is_none() => trouble.next(next),
+            let runbook = Runbook::load(&self.runbook).map_err(Trouble::from);
+            let begun = runbook.and_then(|runbook| begin(world, runbook, params, &how.confirm, watch));
+            begun.map_err(|trouble| match &trouble.place {
+                Some(_) if trouble.next.is_none() => {
+                    let file = exit::quoted(&self.runbook.display().to_string());
+                    trouble.next(format!("firedrill check {file}"))
+                }
                 _ => trouble,
             })
         })
@@ -155,7 +158,7 @@ impl ResumeRun {
         }
         conclude(world, shown, &|value| exit::write(value, &[], Format::Table), |watch| {
             let journal = Arc::new(world.journal()?);
-            let (run, runbook, params) = world.take(&journal, &summary.id)?;
+            let (run, runbook, params) = World::take(&journal, &summary.id)?;
             self.ask_when_stale(
                 world.clock().now().since(run.last_at()),
                 &runbook.header.needs,

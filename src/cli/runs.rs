@@ -229,7 +229,7 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     }
     Ok(conclude(world, output, &|_| Ok(()), |watch| {
         let journal = Arc::new(world.journal()?);
-        let (run, runbook, params) = world.take(&journal, &summary.id)?;
+        let (run, runbook, params) = World::take(&journal, &summary.id)?;
         let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
         Ok(world.resume(journal, resume, watch)?)
     }))

@@ -8,7 +8,7 @@ use crate::{
     },
 };
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 /// Returns the text of a runbook that makes one call, and its parameters.
 ///
@@ -41,14 +41,12 @@ pub(super) fn one_call(op: &Op, args: &Args) -> (String, BTreeMap<String, String
 }
 
 fn header(op: &Op, args: &Args, params: &BTreeMap<String, String>) -> String {
-    let mut declared = String::new();
-    for name in params.keys() {
-        // Nothing can go wrong in writing to a text.
-        drop(write!(declared, "{name}: #{{ type: \"target\" }}, "));
-    }
+    let declared: Vec<String> =
+        params.keys().map(|name| format!("{name}: #{{ type: \"target\" }}")).collect();
+    let declared = declared.join(", ");
     let title = literal(&op.words().collect::<Vec<_>>().join(" ").into());
     let need = literal(&op.need(args).to_string().into());
-    format!("const RUNBOOK = #{{ title: {title}, params: #{{ {declared}}}, needs: [{need}] }};")
+    format!("const RUNBOOK = #{{ title: {title}, params: #{{ {declared} }}, needs: [{need}] }};")
 }
 
 /// Returns a value as the script language writes it.
@@ -76,8 +74,7 @@ fn text_literal(text: &str) -> String {
         match c {
             '"' | '\\' => literal.extend(['\\', c]),
             c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
-                // Nothing can go wrong in writing to a text.
-                drop(write!(literal, "\\U{:08x}", u32::from(c)));
+                literal.extend(format!("\\U{:08x}", u32::from(c)).chars());
             }
             c => literal.push(c),
         }
@@ -117,7 +114,10 @@ mod tests {
         let args = Args::decode(op, vec!["lab".into()], options).expect("arguments");
         let (text, params) = one_call(op, &args);
         assert_eq!(params, BTreeMap::from([("target".to_owned(), "lab".to_owned())]));
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        const RUNBOOK = #{ title: "backup pitr restore", params: #{ target: #{ type: "target" } }, needs: ["branch.create"] };
+        backup::pitr::restore(params.target, #{ to: #{"time": "2026-11-20T03:00:00Z"}, into: "say \"hi\"" })
+        "#);
         Runbook::of_text("one call", text).expect("parses");
     }
 }

@@ -17,6 +17,9 @@ use std::{
 
 /// How often, a millisecond apart, a lock is tried that somebody only looks at.
 const TRIES: u32 = 200;
+/// How often, a millisecond apart, a holder must be met to be believed: a child that the last holder started has its
+/// files, and so its lock, between its fork and its exec.
+const MEETINGS: u32 = 50;
 
 /// A run's lock, held until this is dropped.
 #[derive(Debug)]
@@ -46,6 +49,7 @@ pub(super) fn take(state: &Path, run: &str, now: Moment) -> Result<Lock, Error> 
     let refused = |why: io::Error| Error::NotWritable { path: path.clone(), why: why.to_string() };
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(refused)?;
+    let mut met = 0;
     for _ in 0..TRIES {
         match file.try_lock() {
             Ok(()) => {
@@ -53,9 +57,12 @@ pub(super) fn take(state: &Path, run: &str, now: Moment) -> Result<Lock, Error> 
                 return Ok(Lock { _file: file });
             }
             Err(TryLockError::Error(why)) => return Err(refused(why)),
-            Err(TryLockError::WouldBlock) if is_held(&file) => return Err(held(&path, run)),
-            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            Err(TryLockError::WouldBlock) => met += u32::from(is_held(&file)),
         }
+        if met == MEETINGS {
+            return Err(held(&path, run));
+        }
+        thread::sleep(Duration::from_millis(1));
     }
     Err(Error::Taken { run: run.into() })
 }

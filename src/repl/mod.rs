@@ -88,7 +88,8 @@ fn talk(session: &Rc<RefCell<Session>>, heard: &Heard, history: &Path) -> Result
             }
             input => {
                 let mut session = session.borrow_mut();
-                drop(evaluate(&mut session, heard, input));
+                // Said by now; a person goes on.
+                evaluate(&mut session, heard, input).unwrap_or_default();
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::{
 use rhai::{Engine, EvalAltResult, Scope};
 use serde_json::{Map, Value, json};
 use std::{io, sync::Arc};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Returns the targets that parameters name.
 pub(super) fn targets_of(params: &Value) -> Vec<String> {
@@ -62,13 +63,18 @@ pub(super) fn drive(
 }
 
 /// Returns when a person or the system asks the process to stop.
-pub(super) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut int), Ok(mut term)) = signals else { return std::future::pending().await };
+async fn interrupted() {
     tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
+        () = signalled(SignalKind::interrupt()) => {}
+        () = signalled(SignalKind::terminate()) => {}
+    }
+}
+
+/// Returns when the process gets a signal; never, where it cannot be listened for.
+pub(super) async fn signalled(kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     Event,
     call::note_down,
     fault::{self, codes, normalise},
-    live::{Deferred, Frame, Halt, keep, lock, position},
+    live::{Deferred, Frame, Halt, Stop, keep, lock, position},
     values::{to_dynamic, to_value},
 };
 use crate::base::{
@@ -193,6 +193,9 @@ fn wait(frame: &Frame, span: Span, at: &str) -> Result<(), Halt> {
     let until: Moment = serde_json::from_value(until).unwrap_or_else(|_| live.fleet.clock().now());
     let left = until.since(live.fleet.clock().now());
     if left > Span::ZERO {
+        if live.abandoning() {
+            return Err(live.stopper.stop(Stop::Abandoned));
+        }
         live.journaled(live.run.flush())?;
         live.wait(live.fleet.clock().sleep(left))?;
     }
@@ -221,14 +224,22 @@ fn attach(cx: &Cx<'_>, name: &str, value: &Dynamic) -> Fallible<()> {
     tell(cx, "attach", &json!({"name": name, "value": value}), &Event::Attached { name, value: &value })
 }
 
-/// Records something that is said, and says it when it is new.
+/// Records something that is said, and says it when it is new: once it is on disk, as nothing is heard of a run that
+/// the run itself could forget.
 fn tell(cx: &Cx<'_>, native: &str, args: &Value, event: &Event<'_>) -> Fallible<()> {
     let frame = Frame::of(cx)?;
+    let live = frame.live();
+    let mut is_new = false;
     let said = note_down(&frame, native, args, &position(cx), || {
-        frame.live().tell(event);
+        is_new = true;
         Value::Null
     });
-    said.map(drop).map_err(|halt| halt.at(cx.call_position()))
+    said.and_then(|_| if is_new { live.journaled(live.run.flush()) } else { Ok(()) })
+        .map_err(|halt| halt.at(cx.call_position()))?;
+    if is_new {
+        live.tell(event);
+    }
+    Ok(())
 }
 
 fn target(cx: &Cx<'_>, name: &str) -> Fallible<Dynamic> {

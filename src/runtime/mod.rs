@@ -306,6 +306,17 @@ impl World {
         Ok(Self { config, fleet, clock, tokio })
     }
 
+    /// Returns what is needed to take a run up again: holds the run from here on.
+    ///
+    /// # Errors
+    /// There is no such run, another process has it, or its text no longer parses.
+    pub fn take(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook, Value), Refusal> {
+        let run = journal.take(id)?;
+        let summary = journal.summary(run.id())?;
+        let runbook = Runbook::recorded(&summary.runbook, journal.sources(run.id())?)?;
+        Ok((run, runbook, summary.params))
+    }
+
     /// Opens the journal, which is made where there is none.
     ///
     /// # Errors
@@ -364,17 +375,6 @@ impl World {
         let rights = Some(runbook.header.needs.clone());
         let live = live::Live::new(self, journal, run, rights, watch, confirmed, false);
         Ok(drive::drive(&self.tokio, &live, runbook, params)?)
-    }
-
-    /// Returns what is needed to take a run up again: holds the run from here on.
-    ///
-    /// # Errors
-    /// There is no such run, another process has it, or its text no longer parses.
-    pub fn take(&self, journal: &Journal, id: &str) -> Result<(journal::Run, Runbook, Value), Refusal> {
-        let run = journal.take(id)?;
-        let summary = journal.summary(run.id())?;
-        let runbook = Runbook::recorded(&summary.runbook, journal.sources(run.id())?)?;
-        Ok((run, runbook, summary.params))
     }
 
     /// Takes a run up where it stopped.
@@ -472,7 +472,8 @@ fn git(file: &Path) -> Option<Git> {
     // Looked for by hand first: most folders have none, and starting git costs more than a whole small run.
     folder.canonicalize().ok()?.ancestors().find(|f| f.join(".git").exists())?;
     // One process that answers both questions and leaves the index as it is.
-    let asked = ["--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--", "."];
+    let asked =
+        ["--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--", "."];
     let output = std::process::Command::new("git").arg("-C").arg(folder).args(asked).output().ok()?;
     of_status(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success())
 }

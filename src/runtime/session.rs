@@ -64,7 +64,7 @@ impl Session {
         let watched = Arc::clone(&live);
         world.tokio.spawn(async move {
             loop {
-                drive::interrupted().await;
+                drive::signalled(tokio::signal::unix::SignalKind::interrupt()).await;
                 drop(watched.stopper.stop(Stop::Interrupted));
             }
         });
@@ -114,7 +114,9 @@ impl Session {
         let value =
             evaluated.map_err(|e| Unfinished::Failed(Box::new(fault::of_script(&e, "repl", &texts))))?;
         let shown = to_value(&value).unwrap_or_else(|_| Value::from(value.to_string()));
-        self.scope.set_value("ans", value);
+        if !value.is_unit() {
+            self.scope.set_value("ans", value);
+        }
         Ok(shown)
     }
 

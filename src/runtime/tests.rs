@@ -68,7 +68,7 @@ impl Stage {
 
     fn resume(&self, listener: Arc<Listener>) -> Result<Ended, Refusal> {
         let journal = Arc::new(self.world.journal()?);
-        let (run, runbook, params) = self.world.take(&journal, &journal.resolve("last")?)?;
+        let (run, runbook, params) = World::take(&journal, &journal.resolve("last")?)?;
         let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
         self.world.resume(journal, resume, listener)
     }
@@ -448,7 +448,7 @@ fn another_argument_after_a_crash_is_a_mismatch() {
     );
     let journal = Arc::new(stage.world.journal().expect("a journal"));
     let (run, _, params) =
-        stage.world.take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
+        World::take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
     let edited = format!("{HEADER}backup::create(db, #{{ label: \"z\" }});");
     let runbook = Runbook::of_text("test.rhai", edited).expect("it parses");
     let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
@@ -456,7 +456,7 @@ fn another_argument_after_a_crash_is_a_mismatch() {
     let ended = stage.world.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     match ended.stop {
         Some(Stop::Mismatch { message }) => {
-            assert!(message.contains("\"a\"") && message.contains("\"z\""), "{message}")
+            assert!(message.contains("\"a\"") && message.contains("\"z\""), "{message}");
         }
         other => panic!("{other:?}"),
     }
@@ -478,7 +478,7 @@ fn an_abandoned_run_begins_nothing_and_cleans_up() {
     drop(stage.try_run(DRILL, Arc::new(Listener { die_at: begun, ..Listener::default() })));
     let journal = Arc::new(stage.world.journal().expect("a journal"));
     let (run, runbook, params) =
-        stage.world.take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
+        World::take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
     let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
     let ended = stage.world.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     assert_eq!(ended.status, Status::Abandoned, "{ended:?}");

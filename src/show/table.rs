@@ -3,7 +3,10 @@
 //! Sizes are shortened here and nowhere else. What came out of a database cannot steer the terminal: control
 //! characters are written out.
 
-use crate::base::value;
+use crate::{
+    base::value,
+    ops::{self, spec::Field},
+};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
@@ -44,12 +47,49 @@ fn rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String {
     if columns.is_empty() {
         columns = all.iter().collect();
     }
+    let mut left_out = Vec::new();
+    if let Some(width) = width.filter(|_| is_of_catalogue(order)) {
+        while columns.len() > 3 && needed(rows, &columns) > usize::from(width) {
+            left_out.extend(columns.pop());
+        }
+    }
+    let table = table_of(rows, &columns, width);
+    if !left_out.is_empty() {
+        left_out.reverse();
+        let names: Vec<&str> = left_out.iter().map(|name| name.as_str()).collect();
+        return format!("{table}\n(not shown for want of room: {}; `-o json` has them)", names.join(", "));
+    }
+    table
+}
+
+/// Returns whether the catalogue decides which columns there are, and has put the most important first. Those of a
+/// query are all wanted.
+fn is_of_catalogue(order: &[String]) -> bool {
+    let is_it = |fields: &[Field]| fields.iter().map(|field| field.name).eq(order.iter().map(String::as_str));
+    !order.is_empty() && ops::all().any(|op| is_it(op.returns.fields()))
+}
+
+/// Returns how many columns of a terminal a table needs to stand in without a break.
+fn needed(rows: &[&Value], columns: &[&String]) -> usize {
+    let widest = |name: &String| {
+        let cells = rows.iter().map(|row| cell(name, &row[name.as_str()]).chars().count());
+        cells.chain([name.chars().count()]).max().unwrap_or_default() + 2
+    };
+    columns.iter().map(|name| widest(name)).sum()
+}
+
+fn table_of(rows: &[&Value], columns: &[&String], width: Option<u16>) -> String {
     let mut table = blank(width);
-    table.set_header(columns.iter().map(|name| Cell::new(name)));
+    table.set_header(columns.iter().map(|name| {
+        let mut values = rows.iter().map(|row| &row[name.as_str()]).filter(|value| !value.is_null());
+        let numbers = values.next().is_some_and(Value::is_number) && values.all(Value::is_number);
+        let title = Cell::new(name);
+        if numbers { title.set_alignment(CellAlignment::Right) } else { title }
+    }));
     for row in rows {
         table.add_row(columns.iter().map(|name| aligned(name, &row[name.as_str()])));
     }
-    table.trim_fmt()
+    lines(&table)
 }
 
 /// Returns an object: its plain fields as a list of two columns, and what is itself a table below under its name.
@@ -66,7 +106,7 @@ fn object(fields: &Map<String, Value>, order: &[String], width: Option<u16>) -> 
             let none = value.as_array().is_some_and(Vec::is_empty);
             table.add_row([Cell::new(name), Cell::new(if none { "none".into() } else { cell(name, value) })]);
         }
-        parts.push(table.trim_fmt());
+        parts.push(lines(&table));
     }
     for name in nested {
         let inner = render(&fields[name.as_str()], order, width.map(|w| w.saturating_sub(2)));
@@ -89,6 +129,12 @@ fn indented(text: &str) -> String {
         .map(|line| if line.is_empty() { String::new() } else { format!("  {line}") })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Returns a table without the blank that stands before and after every line.
+fn lines(table: &Table) -> String {
+    let lines = table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn blank(width: Option<u16>) -> Table {
@@ -164,9 +210,9 @@ mod tests {
             {"$backup": {"id": "b22", "bytes": 10, "label": null, "restorable": []}},
         ]);
         insta::assert_snapshot!(render(&value, &order(&["id", "label", "bytes"]), None), @"
-         id    bytes  restorable
-         b1  1.5 MiB  branch, in_place
-         b22    10 B
+        id     bytes  restorable
+        b1   1.5 MiB  branch, in_place
+        b22     10 B
         ");
     }
 
@@ -178,7 +224,36 @@ mod tests {
             "findings": [{"check": "rls", "object": "orders"}],
             "added": {"error": 1, "findings": [{"check": "rls"}]},
         });
-        insta::assert_snapshot!(render(&value, &order(&["verdict", "summary", "findings"]), None), @"");
+        insta::assert_snapshot!(render(&value, &order(&["verdict", "summary", "findings"]), None), @"
+        verdict  fail
+        summary  error 1, warn 0
+
+        findings:
+          check  object
+          rls    orders
+
+        added:
+          error  1
+
+          findings:
+            check
+            rls
+        ");
+    }
+
+    #[test]
+    fn what_the_catalogue_has_last_gives_way_and_what_a_query_asks_for_does_not() {
+        let value = json!([{"name": "before-deploy", "lsn": "0/3000148", "time": "2026-11-20T01:00:00Z"}]);
+        let fields = ops::find("backup::list").expect("is there").returns.fields();
+        let known = order(&fields.iter().map(|f| f.name).collect::<Vec<_>>());
+        let backup =
+            json!([{"id": "backup-vut5clsm6t", "label": "x", "status": "completed", "key": "vut5clsm6t"}]);
+        insta::assert_snapshot!(render(&backup, &known, Some(40)), @"
+        id                 label  status
+        backup-vut5clsm6t  x      completed
+        (not shown for want of room: key; `-o json` has them)
+        ");
+        assert!(!render(&value, &order(&["name", "lsn", "when"]), Some(20)).contains("not shown"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// A call that was begun and is not over, or that failed.
+/// A call of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// Its name within the run.
@@ -35,10 +35,15 @@ pub fn open(entries: &[Entry]) -> Vec<Call> {
 
 /// Returns the calls that somebody can decide about: those that are open, and those that failed.
 pub fn decidable(entries: &[Entry]) -> Vec<Call> {
-    let mut calls = open(entries);
+    let mut calls: Vec<Call> = Vec::new();
     for entry in entries {
-        if let Record::End { call, op, outcome: Outcome::Err(_), .. } = &entry.record {
-            calls.push(Call { name: call.clone(), op: op.clone() });
+        match &entry.record {
+            Record::Begin { call, op, .. } | Record::End { call, op, outcome: Outcome::Err(_), .. } => {
+                calls.retain(|c| c.name != *call);
+                calls.push(Call { name: call.clone(), op: op.clone() });
+            }
+            Record::End { call, .. } => calls.retain(|c| c.name != *call),
+            _ => {}
         }
     }
     calls
@@ -57,7 +62,9 @@ pub fn plain(entry: &Entry) -> Value {
 pub fn timeline(run: &Summary, entries: &[Entry]) -> String {
     let mut lines = head(run, entries);
     let mut timeline = Timeline { start: run.started_at, steps: vec![], begun: vec![], lines: vec![] };
-    entries.iter().for_each(|entry| timeline.add(entry));
+    for entry in entries {
+        timeline.add(entry);
+    }
     lines.append(&mut timeline.lines);
     let open = open(entries);
     if !open.is_empty() {

@@ -192,7 +192,7 @@ fn of_stop(stop: &Stop, run: &str) -> Trouble {
     let resume = format!("firedrill resume {run}");
     let trouble = |message: &str, exit| Trouble::usage(message).exit(exit).next(resume.clone());
     match stop {
-        Stop::Interrupted => trouble("interrupted: what was begun goes on in the world, and nothing new is begun", INTERRUPTED),
+        Stop::Interrupted => trouble("interrupted", INTERRUPTED),
         Stop::Undecided { call, reason } => trouble(reason, UNDECIDED).hint(format!(
             "`resume` asks the world again; or look yourself and say what is so with `firedrill runs decide {run} {} done|fail|redo`",
             quoted(call)
@@ -286,5 +286,104 @@ impl From<&check::Finding> for Trouble {
             hint: finding.hint.clone(),
             ..Self::usage(finding.message.clone())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn ended(status: Status, stop: Option<Stop>) -> Ended {
+        Ended {
+            run: "abcd2345".into(),
+            status,
+            head: String::new(),
+            value: Value::Null,
+            failure: None,
+            stop,
+            cleanup: vec![],
+            left_behind: vec![],
+        }
+    }
+
+    #[test]
+    fn every_way_to_stop_has_its_exit_code_and_a_command_to_type_next() {
+        let call = "/back up#0/backup::create#0".to_owned();
+        let stops = [
+            (Status::Interrupted, Stop::Interrupted, INTERRUPTED),
+            (Status::Undecided, Stop::Undecided { call, reason: "no answer".into() }, UNDECIDED),
+            (Status::Interrupted, Stop::Mismatch { message: "another".into() }, MISMATCH),
+            (Status::Interrupted, Stop::Refused { message: "no".into(), hint: "ask".into() }, REFUSED),
+        ];
+        for (status, stop, exit) in stops {
+            let ended = ended(status, Some(stop));
+            assert_eq!(of_ended(&ended), exit, "{:?}", ended.stop);
+            let text = Trouble::of_ended(&ended).expect("is trouble").text(Ink::PLAIN);
+            let next = text.lines().last().unwrap_or_default();
+            assert!(next.starts_with("firedrill ") && next.ends_with("abcd2345"), "{text}");
+        }
+    }
+
+    #[test]
+    fn ends_have_the_exit_code_of_what_they_came_to() {
+        assert_eq!(of_ended(&ended(Status::Succeeded, None)), 0);
+        assert_eq!(of_ended(&ended(Status::Abandoned, None)), 0);
+        assert_eq!(of_ended(&ended(Status::Waiting, None)), WAITING);
+        let untidy =
+            Ended { cleanup: vec!["the branch is still there".into()], ..ended(Status::Failed, None) };
+        assert_eq!(of_ended(&untidy), FAILED);
+        let text = Trouble::of_ended(&untidy).expect("is trouble").text(Ink::PLAIN);
+        assert!(text.contains("clean-up failed: the branch is still there"), "{text}");
+    }
+
+    #[test]
+    fn a_refusal_has_the_exit_code_of_its_reason() {
+        let refusals = [
+            (Refusal::Policy { message: "no".into(), hint: "ask".into(), place: None }, REFUSED),
+            (Refusal::Target(provider::Error::new(provider::Code::Unavailable, "silent")), USAGE),
+            (Refusal::Journal(journal::Error::Taken { run: "abcd2345".into() }), USAGE),
+            (Refusal::Machine(io::Error::other("a thread panicked")), BUG),
+            (Refusal::Machine(io::ErrorKind::WouldBlock.into()), USAGE),
+        ];
+        for (refusal, exit) in refusals {
+            let said = refusal.to_string();
+            assert_eq!(Trouble::from(refusal).exit, exit, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_caret_stands_under_its_column_also_after_a_tab() {
+        let place = Place { file: "r.rhai".into(), line: 12, column: 3, text: "\t let".into() };
+        assert_eq!(pointed(&place), "  --> r.rhai:12:3\n   |\n12 | \t let\n   | \t ^");
+    }
+
+    #[test]
+    fn a_fault_says_whether_anything_changed_and_what_is_left() {
+        let fault = json!({"code": "TOOL", "message": "it broke", "operation": "branch::create", "target": "lab",
+            "side_effects": "some", "left_behind": ["branch lab/x"]});
+        assert_eq!(
+            facts(&fault),
+            ["TOOL · branch::create on lab · something was changed", "left behind: branch lab/x"]
+        );
+    }
+
+    #[test]
+    fn a_wrong_function_and_a_wrong_argument_are_told_apart() {
+        let text = "&str | ImmutableString | String";
+        let (message, hint) =
+            no_function(&format!("Function not found: backup::crate ({text})")).expect("known");
+        assert_eq!(message, "there is no function `backup::crate`");
+        assert_eq!(hint.as_deref(), Some("did you mean `backup::create`?"));
+        let (message, _) = no_function(&format!("Function not found: ensure ({text}, i64)")).expect("known");
+        assert_eq!(message, "`ensure` does not take (string, int)");
+        assert_eq!(no_function("something else"), None);
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quoted("backup-1"), "backup-1");
+        assert_eq!(quoted("/back up#0"), "'/back up#0'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

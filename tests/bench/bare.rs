@@ -29,8 +29,13 @@ impl Bare {
         self.next += 1;
         let (at, hash) = ("2026-11-20T01:00:00.123456789Z", "f".repeat(64));
         let all = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        all.prepare_cached("insert into records values (1, ?1, ?2, ?3, ?4, ?5)")?
-            .execute((self.next, at, self.next, "x".repeat(size), hash))?;
+        all.prepare_cached("insert into records values (1, ?1, ?2, ?3, ?4, ?5)")?.execute((
+            self.next,
+            at,
+            self.next,
+            "x".repeat(size),
+            hash,
+        ))?;
         Ok(all.commit()?)
     }
 }

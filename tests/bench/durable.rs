@@ -67,7 +67,7 @@ fn calls(
     rounds: usize,
 ) -> Result<()> {
     let stage = Stage::new()?;
-    let (mut ours, mut least) = <(Sample, Sample)>::default();
+    let (mut ours, mut lowest) = <(Sample, Sample)>::default();
     // The first round warms up.
     for round in 0..=rounds {
         let stamps = Arc::new(Stamps::default());
@@ -80,10 +80,10 @@ fn calls(
         done?;
         if round > 0 {
             ours.push(last.duration_since(*first).as_secs_f64());
-            least.push(seconds);
+            lowest.push(seconds);
         }
     }
-    line(what, floor, AIM, &ours, &least);
+    line(what, floor, AIM, &ours, &lowest);
     Ok(())
 }
 
@@ -115,6 +115,7 @@ fn appends(rounds: usize) -> Result<()> {
         git: None,
         leases: vec![],
         version: "0".into(),
+        leases: vec![],
     })?;
     let record = |n: u32| Record::End {
         call: format!("/db::query#{n}"),
@@ -128,7 +129,8 @@ fn appends(rounds: usize) -> Result<()> {
     let (mut ours, mut bare) = <(Sample, Sample)>::default();
     for round in 0..=rounds {
         let records = (0..CALLS).map(|n| record(u32::try_from(round).unwrap_or_default() * CALLS + n));
-        let (seconds, done) = timed(|| records.map(|r| run.append(r, Durability::Now)).collect::<std::result::Result<(), _>>());
+        let (seconds, done) =
+            timed(|| records.map(|r| run.append(r, Durability::Now)).collect::<std::result::Result<(), _>>());
         done?;
         let (floor, done) = timed(|| (0..CALLS).try_for_each(|_| commits.commit(size)));
         done?;

@@ -44,7 +44,9 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
         aim: "100,000/s",
     }
     .print();
-    for (what, part) in [("… the journal read and verified", &load), ("… the script's calls replayed", &replay)] {
+    for (what, part) in
+        [("… the journal read and verified", &load), ("… the script's calls replayed", &replay)]
+    {
         let (measured, ratio) = (part.show(millis), part.over(&bare).show(ratio));
         Line { what, measured, floor: String::new(), ratio, aim: "" }.print();
     }

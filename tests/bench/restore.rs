@@ -36,11 +36,14 @@ const BY_HAND: &str = r#"
 "#;
 const AWAY: &str = r#"pg_ctl stop --silent -m immediate -D "$copy/data"; rm -r "$copy""#;
 /// What the shop gets beside its own few rows: a database worth restoring.
-const MORE: &str = "create table more as select n, repeat(md5(n::text), 8) as text from generate_series(1, $ROWS) n";
+const MORE: &str =
+    "create table more as select n, repeat(md5(n::text), 8) as text from generate_series(1, $ROWS) n";
 
 /// Measures the lab as it is, and with half a gigabyte in it.
 pub(crate) fn measure(rounds: usize) -> Result<()> {
-    for (what, rows) in [("restore to a branch, the lab as it is", 0), ("restore to a branch, 500 MiB more", 1_700_000)] {
+    for (what, rows) in
+        [("restore to a branch, the lab as it is", 0), ("restore to a branch, 500 MiB more", 1_700_000)]
+    {
         let folder = stage::folder()?;
         let place = Place { state: folder.path().join("state"), hand: folder.path().join("hand") };
         let machine = Stage::new()?;
@@ -90,7 +93,9 @@ impl Place {
                 let mut bash = Command::new("bash");
                 bash.args(["-c", script]).uid(owner.uid()).gid(owner.gid()).current_dir(&self.hand);
                 bash.env("PATH", path_with_tools(data)).env("copy", self.hand.join("copy"));
-                bash.env("backup", &files).env("configured", &configured).env("port", branch["port"].to_string());
+                bash.env("backup", &files)
+                    .env("configured", &configured)
+                    .env("port", branch["port"].to_string());
                 bash
             };
             let (seconds_by_hand, done) = timed(|| process::run(by_hand(BY_HAND).stdout(Stdio::null())));

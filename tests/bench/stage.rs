@@ -62,7 +62,7 @@ impl Stage {
     pub(crate) fn resume(&self, stamps: &Arc<Stamps>) -> Result<Instant> {
         let journal = Arc::new(self.world.journal()?);
         let id = journal.resolve("last")?;
-        let (run, runbook, params) = self.world.take(&journal, &id)?;
+        let (run, runbook, params) = World::take(&journal, &id)?;
         let taken = Instant::now();
         let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
         // An error where the stamps were told to die, as they were.

@@ -62,11 +62,6 @@ impl Stage {
         self.command(args).output().unwrap().into()
     }
 
-    /// Runs firedrill with something in its environment.
-    pub fn firedrill_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Done {
-        self.command(args).envs(environment.iter().copied()).output().unwrap().into()
-    }
-
     /// Runs firedrill with something to read.
     pub fn firedrill_reading(&self, args: &[&str], input: &str) -> Done {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
@@ -135,8 +130,8 @@ macro_rules! snapshot {
         insta::with_settings!({filters => vec![
             (r"/tmp/\.tmp\w+", "[folder]"),
             (r"\b[a-z2-7]{8}\b(?P<head>  head )[0-9a-f]{16}", "[run]  head [head]"),
-            (r"(?P<run>run |resume |show )[a-z2-7]{8}\b", "${run}[run]"),
-            (r"\b[a-z2-7]{10}\b", "[key]"),
+            (r"(?P<run>run `?|resume |show )[a-z2-7]{8}\b", "${run}[run]"),
+            (r"\b(?P<made>backup|branch)-[a-z2-7]{10}\b", "${made}-[key]"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[moment]"),
             (r"\b\d+(\.\d+)?m?s\b", "[time]"),
         ]}, {

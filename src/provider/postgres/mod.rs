@@ -100,13 +100,12 @@ impl Provider for Postgres {
             Some(cluster) => cluster.control().await.ok(),
             None => None,
         };
-        let system_identifier = match control {
-            Some(control) => control.system_identifier,
-            None => {
-                let client = address.connect().await?;
-                let ask = "select system_identifier from pg_control_system()";
-                sql::text(&client, ask).await?.unwrap_or_default()
-            }
+        let system_identifier = if let Some(control) = control {
+            control.system_identifier
+        } else {
+            let client = address.connect().await?;
+            let ask = "select system_identifier from pg_control_system()";
+            sql::text(&client, ask).await?.unwrap_or_default()
         };
         Ok(Identity {
             id: format!("postgres:{system_identifier}:{host}:{place}"),

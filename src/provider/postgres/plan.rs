@@ -166,9 +166,8 @@ async fn find_latest(cluster: &Cluster, horizon: &Horizon, asked: Option<u32>) -
 async fn find_lsn(horizon: &Horizon, place: Lsn, asked: Option<u32>) -> Result<Target> {
     let mut holding = horizon.holding_place(place).await?;
     holding.retain(|timeline| asked.is_none_or(|asked| asked == *timeline));
-    let timeline = match one(&holding, "the place")? {
-        Some(timeline) => timeline,
-        None => return Err(after_window(latest(horizon).await?.as_ref())),
+    let Some(timeline) = one(&holding, "the place")? else {
+        return Err(after_window(latest(horizon).await?.as_ref()));
     };
     Ok(Target { timeline, stop: Stop::Lsn(place.to_string()), time: None, place: Some(place) })
 }
@@ -270,13 +269,12 @@ async fn stands_against(horizon: &Horizon, stored: &Stored, target: &Target) -> 
     if too_young {
         return Ok(Some(Error::new(Code::TargetBeforeWindow, "the backup is younger than the target")));
     }
-    let missing = match target.place {
-        Some(place) => horizon.archive.first_missing(target.timeline, from, Some(Lsn(place.0 + 1))),
-        None => {
-            let reach = horizon.reach(needed, target.timeline).await?;
-            let reached = reach.last.is_some_and(|last| target.time.is_some_and(|time| time <= last.time));
-            reach.missing.filter(|_| !reached)
-        }
+    let missing = if let Some(place) = target.place {
+        horizon.archive.first_missing(target.timeline, from, Some(Lsn(place.0 + 1)))
+    } else {
+        let reach = horizon.reach(needed, target.timeline).await?;
+        let reached = reach.last.is_some_and(|last| target.time.is_some_and(|time| time <= last.time));
+        reach.missing.filter(|_| !reached)
     };
     Ok(missing.map(|segment| {
         Error::new(

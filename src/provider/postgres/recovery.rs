@@ -163,8 +163,8 @@ fn in_utc(moment: Moment) -> String {
 /// Returns the timeline from which `timeline` forked, as its own history file says.
 fn parent(data: &Path, timeline: u32) -> Option<u32> {
     let history = fs::read_to_string(data.join("pg_wal").join(format!("{timeline:08X}.history"))).ok()?;
-    let lines = history.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.last()?.split_whitespace().next()?.parse().ok()
+    let mut lines = history.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.next_back()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Reads a moment as the server's log has it, such as `2026-11-20 10:00:00.123456+00`.

@@ -105,7 +105,9 @@ pub(super) async fn stop(clock: &dyn Clock, data: &Path, how: Stop) -> Result<()
         }
         // What does not go within ten seconds, though it was told to go at once, is not going to.
         if how == Stop::Immediate && step >= 200 {
-            left.iter().for_each(|child| child.signal(Signal::KILL));
+            for child in &left {
+                child.signal(Signal::KILL);
+            }
         }
         clock.sleep(STEP).await;
     }

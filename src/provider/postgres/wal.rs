@@ -13,10 +13,9 @@ mod payload;
 mod transaction;
 mod xid;
 
-#[allow(unused_imports, reason = "the backups' side of this is being built")]
 pub(super) use self::{
     archive::{Archive, Timeline},
-    dump::{Commit, RestorePoint},
+    dump::Commit,
     names::{Names, relation_names},
 };
 

@@ -215,7 +215,7 @@ async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
     let error = backups.delete(&outdated, &key("DELETE0002")).await.expect_err("is outdated");
     assert_eq!(error.code, Code::Conflict);
     let ids: Vec<String> = backups.list().await.expect("lists").into_iter().map(|b| b.id).collect();
-    assert_eq!(ids, [second.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&second));
     assert!(backups.verify(&second).await.expect("reads it").ok, "its WAL is still there");
     branch_of(lab.as_ref(), &into("drill", At::Latest), "BRANCH0001").await;
     assert_eq!(number(opened(lab.as_ref(), "drill").await.as_ref(), "select count(*) from notes").await, 21);

@@ -106,6 +106,7 @@ impl Archive {
     }
 
     /// Returns the names of the first and the last segment of a timeline.
+    #[cfg(test)]
     pub(in super::super) fn bounds(&self, timeline: u32) -> Option<(String, String)> {
         let segments = &self.timelines.get(&timeline)?.segments;
         let (first, last) = (segments.first()?, segments.last()?);

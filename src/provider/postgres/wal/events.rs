@@ -217,8 +217,8 @@ enum Step {
     Locked(Oid),
     /// A file was made.
     Made(Oid),
-    /// A row was written, in this file.
-    Wrote(Oid),
+    /// A row was written.
+    Wrote,
     /// Something that is no row was written to this file: it is an index's or a sequence's, or a copy.
     Built(Oid),
     /// Anything else.
@@ -230,7 +230,7 @@ impl Step {
         let step = match record.rmgr {
             "Standby" => locked(record).map(Step::Locked),
             "Storage" => made(record).map(Step::Made),
-            "Heap" | "Heap2" if wrote_a_row(record.desc) => file(record.desc).map(Step::Wrote),
+            "Heap" | "Heap2" if wrote_a_row(record.desc) => Some(Step::Wrote),
             "Heap" | "Heap2" => None,
             "XLOG" if !record.desc.starts_with("FPI ") => None,
             _ => file(record.desc).map(Step::Built),
@@ -277,7 +277,7 @@ fn emptied(steps: &[Step], done: &Done) -> Vec<Oid> {
                     emptied.append(&mut waiting);
                 }
             }
-            Step::Wrote(_) => written = true,
+            Step::Wrote => written = true,
             Step::Built(_) | Step::Other => {}
         }
     }

@@ -41,8 +41,6 @@ pub(super) struct Done {
     pub locked: Vec<Oid>,
     /// Relations whose statistics went with it: they were dropped.
     pub dropped: Vec<Oid>,
-    /// Relations whose catalog entry it changed.
-    pub changed: BTreeSet<u32>,
     /// Whether files were removed with it.
     pub removed_files: bool,
     made: BTreeSet<Oid>,
@@ -90,7 +88,6 @@ impl Open {
             xids,
             locked: Vec::new(),
             dropped: part("dropped stats").split(' ').filter_map(dropped).collect(),
-            changed: changed(part("inval msgs")),
             removed_files: !part("rels").is_empty(),
             made: BTreeSet::new(),
             commit,
@@ -140,10 +137,4 @@ pub(super) fn made(record: &Record<'_>) -> Option<Oid> {
 fn dropped(text: &str) -> Option<Oid> {
     let (database, oid) = text.strip_prefix("2/")?.split_once('/')?;
     Some((database.parse().ok()?, oid.parse().ok()?))
-}
-
-/// Reads the numbers after `relcache` out of `catcache 55 catcache 54 relcache 16414`.
-fn changed(text: &str) -> BTreeSet<u32> {
-    let words: Vec<&str> = text.split(' ').collect();
-    words.windows(2).filter(|pair| pair[0] == "relcache").filter_map(|pair| pair[1].parse().ok()).collect()
 }
