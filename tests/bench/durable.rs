@@ -115,7 +115,6 @@ fn appends(rounds: usize) -> Result<()> {
         git: None,
         leases: vec![],
         version: "0".into(),
-        leases: vec![],
     })?;
     let record = |n: u32| Record::End {
         call: format!("/db::query#{n}"),
