@@ -9,7 +9,7 @@ use crate::{
     base::{moment::Span, terminal, value},
     journal::{Journal, Source, Status, Summary},
     ops::spec::{Effect, Need},
-    runtime::{Ended, Refusal, Resume, Runbook, Start, Stop, Watch, World, check},
+    runtime::{Ended, Refusal, Resume, Runbook, SESSION, Start, Stop, Watch, World, check},
     show::{Format, Trouble, difference::difference, took, trouble},
 };
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ pub(super) fn begin(
     // What the runtime would refuse anyway is not asked about first.
     let confirmed = match check::refuses(&check::check(&runbook)) {
         Some(_) => BTreeSet::new(),
-        None => confirmed(world, &values, &runbook.header.needs, confirm)?,
+        None => confirmed(world, &runbook, &values, confirm)?,
     };
     let start = |runbook| {
         let (params, confirmed) = (params.clone(), confirmed.clone());
@@ -138,12 +138,12 @@ pub(super) fn begin(
 /// Returns the protected targets whose names were given, or are typed now.
 fn confirmed(
     world: &World,
+    runbook: &Runbook,
     params: &Value,
-    needs: &[Need],
     given: &[String],
 ) -> Result<BTreeSet<String>, Trouble> {
     let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
-    for name in world.to_confirm(params, needs) {
+    for name in world.to_confirm(runbook, params) {
         if confirmed.contains(&name) {
             continue;
         }
@@ -212,6 +212,11 @@ impl ResumeRun {
         summary: &Summary,
         watch: Arc<dyn Watch>,
     ) -> Result<Result<Ended, Refusal>, Trouble> {
+        if summary.runbook == SESSION {
+            return Err(Trouble::usage(format!("`{}` is a session, and its process is gone", summary.id))
+                .hint("it cannot go on; what it began can be settled, and its temporary branches removed")
+                .next(format!("firedrill runs abandon {}", summary.id)));
+        }
         let journal = Arc::new(world.journal()?);
         let (run, recorded, params) = takeover::take(&journal, &summary.id, self.how.take_over)?;
         // It may have ended while this process was on its way.
@@ -221,7 +226,7 @@ impl ResumeRun {
         }
         let runbook = if self.edited { edited(&summary.runbook, &recorded.sources())? } else { recorded };
         self.ask_when_stale(world.clock().now().since(run.last_at()), &runbook.header.needs, &summary.id)?;
-        let confirmed = confirmed(world, &params, &runbook.header.needs, &self.how.confirm)?;
+        let confirmed = confirmed(world, &runbook, &params, &self.how.confirm)?;
         Ok(world.resume(journal, Resume { run, runbook, params, confirmed, abandon: false }, watch))
     }
 

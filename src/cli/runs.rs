@@ -8,17 +8,17 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Outcome, Past, Record, Summary},
+    journal::{Durability, Outcome, Past, Record, Status, Summary},
     ops::{
         self,
         spec::{Op, Returns},
     },
-    runtime::{Resume, World, gate::APPROVE},
+    runtime::{Resume, SESSION, World, gate::APPROVE},
     show::{self, Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// `runs`.
 #[derive(Debug, Subcommand)]
@@ -153,6 +153,12 @@ fn decide(
 ) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
+    let status = journal.summary(&id)?.status;
+    if !matches!(status, Status::Undecided | Status::Waiting) {
+        return Err(Trouble::usage(format!("the run `{id}` is {status}, and there is nothing to decide"))
+            .hint("what it had begun is asked of the world when it is resumed")
+            .next(format!("firedrill resume {id}")));
+    }
     let mut open = timeline::decidable(&journal.records(&id)?);
     open.retain(|call| call.op != APPROVE);
     let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
@@ -227,6 +233,9 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
                 op.path()
             )));
         }
+        if let Some(missing) = known.iter().find(|field| !fields.contains_key(field.name)) {
+            return Err(wrong(format!("`--result` lacks `{}`, and scripts read it", missing.name)));
+        }
     }
     Ok(())
 }
@@ -239,8 +248,13 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     }
     Ok(conclude(world, output, Asking::only_to_approve(), &|_| Ok(()), |watch| {
         let journal = Arc::new(world.journal()?);
+        // Nothing new is begun on any target: there is nothing to type a name for.
+        let confirmed = world.fleet.targets().map(|target| target.name.clone()).collect();
+        if summary.runbook == SESSION {
+            return Ok(world.settle(journal, &summary.id, confirmed, watch)?);
+        }
         let (run, runbook, params) = World::take(&journal, &summary.id)?;
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+        let resume = Resume { run, runbook, params, confirmed, abandon: true };
         Ok(world.resume(journal, resume, watch)?)
     }))
 }

@@ -249,6 +249,21 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_of_the_first_version_is_brought_up_with_its_runs() {
+        let state = tempfile::tempdir().expect("a folder");
+        let mut db = Connection::open(file(state.path())).expect("opens");
+        migrate(&mut db, state.path(), &MIGRATIONS[..1]).expect("version 1");
+        db.execute("insert into runs (id, status) values ('abcd2345', 'running')", []).expect("a run");
+        drop(db);
+        let db = open(state.path()).expect("opens");
+        assert_eq!(version(&db), Ok(newest(MIGRATIONS)));
+        let runs: i64 = db.query_row("select count(*) from runs", [], |row| row.get(0)).expect("counts");
+        let editions: i64 =
+            db.query_row("select count(*) from editions", [], |row| row.get(0)).expect("counts");
+        assert_eq!((runs, editions), (1, 0));
+    }
+
+    #[test]
     fn a_step_that_fails_leaves_the_version_before_it() {
         let state = tempfile::tempdir().expect("a folder");
         let mut db = Connection::open(file(state.path())).expect("opens");

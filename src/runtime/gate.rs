@@ -7,15 +7,15 @@
 
 use super::{
     Answer, Choice, Failure, Question,
-    drive::targets_of,
     fault::{self, codes},
     flow::Fallible,
     live::{Frame, Halt, Live, Stop, lock, position},
-    permit,
+    permit::{self, Unrecognised},
 };
 use crate::{
     base::value,
     journal::{Durability, Outcome, Past, Record},
+    ops::spec::{Effect, Need},
 };
 use rhai::NativeCallContext as Cx;
 use serde_json::{Value, json};
@@ -57,12 +57,13 @@ impl Gate<'_> {
                     Outcome::Err(fault) => Err(Halt::Raise(fault)),
                 }
             }
-            Past::Begun { .. } | Past::Nothing if self.live.abandoning() => Err(self.frame.give_up()),
+            Past::Begun { .. } | Past::Nothing if self.live.settling() => Err(self.frame.give_up()),
             Past::Begun { op, args, accepted, decision, .. } => {
                 self.must_match(&op, &args)?;
                 let covers = accepted.unwrap_or_default();
                 let targets: BTreeSet<String> =
                     serde_json::from_value(covers["targets"].clone()).unwrap_or_default();
+                self.recognise(&targets).map_err(|e| self.unchecked(e))?;
                 let hash = self.hash(&targets)?;
                 match decision {
                     Some(decision) => self.decided(&decision, &hash),
@@ -72,6 +73,14 @@ impl Gate<'_> {
             Past::Nothing => {
                 let targets = self.live.run.targets().into_keys();
                 let targets = targets.chain(self.named()?).collect();
+                match self.recognise(&targets) {
+                    Ok(()) => {}
+                    Err(Unrecognised::Halt(halt)) => return Err(halt),
+                    // Recorded: a script that went on without its target goes the same way at a resume.
+                    Err(Unrecognised::Unreachable(e)) => {
+                        return self.end(Outcome::Err(fault::of_operation(&e, APPROVE, None)));
+                    }
+                }
                 let hash = self.hash(&targets)?;
                 self.begin(&hash, &targets)?;
                 self.ask(&hash)
@@ -82,7 +91,9 @@ impl Gate<'_> {
     /// Returns the targets that the run's parameters name.
     fn named(&self) -> Result<Vec<String>, Halt> {
         let summary = self.live.journaled(self.live.journal.summary(self.live.run.id()))?;
-        Ok(targets_of(&summary.params))
+        let values = summary.params.as_object().into_iter().flatten().map(|(_, value)| value);
+        let named = values.filter_map(|v| value::inside(v, value::TARGET)).filter_map(Value::as_str);
+        Ok(named.map(str::to_owned).collect())
     }
 
     fn args(&self) -> Value {
@@ -98,12 +109,14 @@ impl Gate<'_> {
         self.live.journaled(self.live.run.append(accepted, Durability::Now))
     }
 
-    /// Returns the hash of what an approval covers, of targets that are who they were.
+    /// Makes sure that every target is who it was.
+    fn recognise(&self, targets: &BTreeSet<String>) -> Result<(), Unrecognised> {
+        let need = Need::new("db", Effect::Read);
+        targets.iter().try_for_each(|target| permit::recognise(self.live, target, &need))
+    }
+
+    /// Returns the hash of what an approval covers.
     fn hash(&self, targets: &BTreeSet<String>) -> Result<String, Halt> {
-        for target in targets {
-            let fault = |e: &_| fault::of_operation(e, APPROVE, Some(target));
-            permit::recognise(self.live, target).map_err(|e| e.halt(fault))?;
-        }
         let known = self.live.run.targets();
         let known: Vec<_> =
             targets.iter().map(|name| (name, known.get(name).map(|who| &who["id"]))).collect();
@@ -140,12 +153,27 @@ impl Gate<'_> {
             let message = format!("{by} rejected: {}", self.message);
             Outcome::Err(fault::of_runtime(codes::REJECTED, &message, None, None))
         };
+        self.end(outcome)
+    }
+
+    fn end(&self, outcome: Outcome) -> Result<(), Halt> {
         let (call, op, args) = (self.name.to_owned(), APPROVE.to_owned(), self.args());
         let end = Record::End { call, op, args, at: self.at.to_owned(), outcome: outcome.clone() };
         self.live.journaled(self.live.run.append(end, Durability::Now))?;
         match outcome {
             Outcome::Ok(_) => Ok(()),
             Outcome::Err(fault) => Err(Halt::Raise(fault)),
+        }
+    }
+
+    /// Stops at an approval that nobody can check: a target does not answer.
+    fn unchecked(&self, why: Unrecognised) -> Halt {
+        match why {
+            Unrecognised::Halt(halt) => halt,
+            Unrecognised::Unreachable(e) => self.live.stopper.stop(Stop::Refused {
+                message: format!("nobody can say whether {} is still about the same target: {e}", self.name),
+                hint: "go on when the target answers".into(),
+            }),
         }
     }
 
@@ -213,9 +241,7 @@ pub(super) enum Verdict {
 pub(super) fn failed(live: &Arc<Live>, failure: &Failure) -> Result<Verdict, Halt> {
     let fault = &failure.fault;
     let call = match fault[fault::CALL].as_str() {
-        Some(call)
-            if fault[fault::DECIDED].is_null() && live.run.ending().is_none() && !live.abandoning() =>
-        {
+        Some(call) if fault[fault::DECIDED].is_null() && live.run.ending().is_none() && !live.settling() => {
             call
         }
         _ => return Ok(Verdict::Ends),

@@ -29,7 +29,7 @@ mod tests;
 pub use fault::{Failure, Place};
 pub use live::Stop;
 pub use runbook::Runbook;
-pub use session::{Session, Unfinished};
+pub use session::{NAME as SESSION, Session, Unfinished};
 
 use crate::{
     base::{
@@ -40,7 +40,7 @@ use crate::{
     journal::{self, Git, Journal, NewRun, Status},
     ops::{
         args::Args,
-        spec::{Context, Effect, Host, Need, Op},
+        spec::{Context, Effect, Host, Op},
     },
     provider::{
         self, Accept, Fleet,
@@ -404,12 +404,11 @@ impl World {
         if let Some(finding) = check::refuses(&findings) {
             return Err(refused(finding));
         }
-        let targets = drive::targets_of(&params);
-        permit::guard(&self.fleet, &targets, &runbook.header.needs, &confirmed)?;
+        self.guard(&runbook, &params, &confirmed)?;
         let mut leases = Vec::new();
-        for target in &targets {
+        for target in &runbook.targets_given(&params) {
             let identity = self.wait(async { self.fleet.target(target)?.identity().await })?;
-            leases.extend(permit::lease(target, &identity, Some(&runbook.header.needs)));
+            leases.extend(permit::lease(target, &identity, &runbook.header.needs));
         }
         let journal = Arc::new(self.journal()?);
         let run = journal.create(&NewRun {
@@ -439,8 +438,6 @@ impl World {
         watch: Arc<dyn Watch>,
     ) -> Result<Ended, Refusal> {
         let Resume { run, runbook, params, confirmed, abandon } = resume;
-        let given_up = journal::Outcome::Err("abandoned".into());
-        let abandon = abandon || run.ending() == Some(given_up);
         let edited = journal::digest(&runbook.sources())
             != journal::digest(&journal.sources(run.id(), run.edition())?);
         let params = runbook.complete(params, &self.config)?;
@@ -448,9 +445,7 @@ impl World {
             return Err(refused(finding));
         }
         if !abandon {
-            permit::guard(&self.fleet, &drive::targets_of(&params), &runbook.header.needs, &confirmed)?;
-        }
-        if !abandon {
+            self.guard(&runbook, &params, &confirmed)?;
             // Before the script comes to its first new call: until then it may wait for long.
             journal.lease(
                 &permit::leases(&run, &runbook.header.needs),
@@ -469,6 +464,25 @@ impl World {
         let rights = Some(runbook.header.needs.clone());
         let live = live::Live::new(self, journal, run, rights, watch, confirmed, abandon);
         Ok(drive::drive(&self.tokio, &live, runbook, params)?)
+    }
+
+    /// Gives up a run of which there is no text, a session whose process is gone: settles what it had begun, and removes
+    /// its temporary branches.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was done.
+    pub fn settle(
+        &self,
+        journal: Arc<Journal>,
+        id: &str,
+        confirmed: BTreeSet<String>,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Ended, Refusal> {
+        let run = journal.take(id)?;
+        let entries = journal.records(id)?;
+        run.resume(VERSION, None)?;
+        let live = live::Live::new(self, journal, run, None, watch, confirmed, true);
+        Ok(drive::settle_run(&self.tokio, &live, entries)?)
     }
 
     /// Performs an operation that only looks, without a run.
@@ -492,8 +506,17 @@ impl World {
     }
 
     /// Returns the protected targets that a run with these rights would change, and whose name must be typed first.
-    pub fn to_confirm(&self, params: &Value, needs: &[Need]) -> Vec<String> {
-        permit::guarded(&self.fleet, &drive::targets_of(params), needs)
+    pub fn to_confirm(&self, runbook: &Runbook, params: &Value) -> Vec<String> {
+        permit::guarded(&self.fleet, &targets(runbook, params), &runbook.header.needs)
+    }
+
+    /// Refuses a run that names a target which is not configured, or changes a protected one whose name was not typed.
+    fn guard(&self, runbook: &Runbook, params: &Value, confirmed: &BTreeSet<String>) -> Result<(), Refusal> {
+        let targets = targets(runbook, params);
+        for target in &targets {
+            self.fleet.settings(target)?;
+        }
+        permit::guard(&self.fleet, &targets, &runbook.header.needs, confirmed)
     }
 }
 
@@ -518,6 +541,15 @@ impl Host for Onlooker<'_> {
     fn columns(&self, columns: &[String]) {
         self.0.event(&Event::Columns { columns });
     }
+}
+
+/// Returns every target that a run names before it runs: in its parameters, or by a literal.
+fn targets(runbook: &Runbook, params: &Value) -> Vec<String> {
+    let mut targets = runbook.targets_given(params);
+    targets.extend(check::targets_named(runbook));
+    targets.sort();
+    targets.dedup();
+    targets
 }
 
 fn refused(finding: &check::Finding) -> Refusal {

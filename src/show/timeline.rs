@@ -217,8 +217,8 @@ impl Timeline {
         let mut parts: Vec<&str> = call.split('/').filter(|part| !part.is_empty()).collect();
         parts.pop();
         // What was deferred is named by where that was; it is shown where it is done.
-        if parts.first().is_some_and(|part| part.starts_with("end#")) {
-            parts.truncate(1);
+        if call.starts_with("//") {
+            parts = vec!["end#0"];
         }
         let steps: Vec<String> =
             parts.iter().filter(|part| !part.starts_with("retry#")).map(|part| step(part)).collect();

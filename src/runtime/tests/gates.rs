@@ -3,13 +3,13 @@
 use super::*;
 
 /// Answers what it is told, in order, and then nothing.
-struct Person {
+pub(super) struct Person {
     answers: Mutex<Vec<Choice>>,
     asked: Mutex<Vec<Question>>,
 }
 
 impl Person {
-    fn who_says(answers: &[Choice]) -> Arc<Self> {
+    pub(super) fn who_says(answers: &[Choice]) -> Arc<Self> {
         let answers = answers.iter().rev().copied().collect();
         Arc::new(Self { answers: Mutex::new(answers), asked: Mutex::default() })
     }
