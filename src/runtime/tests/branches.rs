@@ -217,7 +217,7 @@ impl Stage {
 }
 
 /// Every how many-th event is the one, and which is the first: all of them, when the variable says `1`.
-fn knob(name: &str, preset: usize) -> (usize, usize) {
+pub(super) fn knob(name: &str, preset: usize) -> (usize, usize) {
     let step = std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(preset).max(1);
     let first = usize::try_from(std::process::id()).unwrap_or_default() % step;
     (step, first + 1)
