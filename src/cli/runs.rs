@@ -145,12 +145,6 @@ fn decide(
 ) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let status = journal.summary(&id)?.status;
-    if !matches!(status, Status::Undecided | Status::Waiting) {
-        return Err(Trouble::usage(format!("the run `{id}` is {status}, and there is nothing to decide"))
-            .hint("what it had begun is asked of the world when it is resumed")
-            .next(format!("firedrill resume {id}")));
-    }
     let open = timeline::decidable(&journal.records(&id)?);
     let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
@@ -168,8 +162,16 @@ fn decide(
     };
     let decision = decided(one, decision, result)?;
     let run = journal.take(&id)?;
-    if !matches!(run.past(&one.name), Past::Begun { .. } | Past::Ended { .. }) {
-        return Err(Trouble::usage(format!("the call `{}` was never begun", one.name)));
+    // Of a call that was cut short the world can still be asked; only what it could not tell is for a person to say.
+    if matches!(run.past(&one.name), Past::Begun { decision: None, .. })
+        && run.status() == Status::Interrupted
+    {
+        return Err(Trouble::usage(format!(
+            "the call `{}` was cut short, and nobody has asked what came of it",
+            one.name
+        ))
+        .hint("a resume asks the world")
+        .next(format!("firedrill resume {id}")));
     }
     run.append(Record::Decided { call: one.name.clone(), decision, by: person() }, Durability::Now)?;
     terminal::say(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
