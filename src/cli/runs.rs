@@ -7,17 +7,17 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Past, Record, Summary},
+    journal::{Durability, Past, Record, Status, Summary},
     ops::{
         self,
         spec::{Op, Returns},
     },
-    runtime::{Resume, World},
+    runtime::{Resume, SESSION, World},
     show::{self, Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// `runs`.
 #[derive(Debug, Subcommand)]
@@ -145,6 +145,12 @@ fn decide(
 ) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
+    let status = journal.summary(&id)?.status;
+    if !matches!(status, Status::Undecided | Status::Waiting) {
+        return Err(Trouble::usage(format!("the run `{id}` is {status}, and there is nothing to decide"))
+            .hint("what it had begun is asked of the world when it is resumed")
+            .next(format!("firedrill resume {id}")));
+    }
     let open = timeline::decidable(&journal.records(&id)?);
     let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
@@ -211,6 +217,9 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
                 op.path()
             )));
         }
+        if let Some(missing) = known.iter().find(|field| !fields.contains_key(field.name)) {
+            return Err(wrong(format!("`--result` lacks `{}`, and scripts read it", missing.name)));
+        }
     }
     Ok(())
 }
@@ -229,8 +238,13 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     }
     Ok(conclude(world, output, &|_| Ok(()), |watch| {
         let journal = Arc::new(world.journal()?);
+        // Nothing new is begun on any target: there is nothing to type a name for.
+        let confirmed = world.fleet.targets().map(|target| target.name.clone()).collect();
+        if summary.runbook == SESSION {
+            return Ok(world.settle(journal, &summary.id, confirmed, watch)?);
+        }
         let (run, runbook, params) = World::take(&journal, &summary.id)?;
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+        let resume = Resume { run, runbook, params, confirmed, abandon: true };
         Ok(world.resume(journal, resume, watch)?)
     }))
 }

@@ -279,7 +279,13 @@ impl Context<'_> {
             };
             self.host.progress(&progress);
             if clock.now() >= deadline {
-                provider.cancel(job).await?;
+                if let Err(e) = provider.cancel(job).await {
+                    // It was over in the meantime, or it cannot be stopped: then what it comes to is what counts.
+                    return match provider.observe(job).await? {
+                        Observed::Done(value) => Ok(value),
+                        Observed::Running(_) => Err(e),
+                    };
+                }
                 return Err(Error::new(
                     Code::Timeout,
                     format!("the {} was not done within {timeout}", job.kind),
