@@ -153,12 +153,6 @@ fn decide(
 ) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let status = journal.summary(&id)?.status;
-    if !matches!(status, Status::Undecided | Status::Waiting) {
-        return Err(Trouble::usage(format!("the run `{id}` is {status}, and there is nothing to decide"))
-            .hint("what it had begun is asked of the world when it is resumed")
-            .next(format!("firedrill resume {id}")));
-    }
     let mut open = timeline::decidable(&journal.records(&id)?);
     open.retain(|call| call.op != APPROVE);
     let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
@@ -178,6 +172,13 @@ fn decide(
     let mut decision = decided(one, decision, result)?;
     let run = journal.take(&id)?;
     let known = match run.past(&one.name) {
+        // Of a call that was cut short the world can still be asked; only what it could not tell is for a person to say.
+        Past::Begun { decision: None, .. } if run.status() == Status::Interrupted => {
+            let what = format!("the call `{}` was cut short, and nobody has asked what came of it", one.name);
+            return Err(Trouble::usage(what)
+                .hint("a resume asks the world")
+                .next(format!("firedrill resume {id}")));
+        }
         Past::Begun { decision: Some(held), .. } => held["error"].clone(),
         Past::Ended { outcome: Outcome::Err(error), .. } => error,
         Past::Begun { .. } | Past::Ended { .. } => Value::Null,

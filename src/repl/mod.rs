@@ -187,7 +187,10 @@ fn columns(value: &Value, heard: &Heard) -> Vec<String> {
 
 /// Says how the session ended, where there is something to say, and returns the exit code.
 fn conclude(ended: &Ended, exit: u8) -> u8 {
-    if let Some(trouble) = Trouble::of_ended(ended) {
+    // The error that ended it was said when it happened.
+    let said =
+        exit != 0 && ended.failure.is_some() && ended.cleanup.is_empty() && ended.left_behind.is_empty();
+    if let Some(trouble) = Trouble::of_ended(ended).filter(|_| !said) {
         terminal::say(&trouble.text(terminal::ink()));
         return if exit == 0 { trouble.exit } else { exit };
     }
