@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    runtime::{Ended, Stop, Watch, World},
+    runtime::{Ended, Stop, Watch, World, gate::APPROVE},
     show::{Trouble, timeline, trouble},
 };
 use clap::ValueEnum;
@@ -109,7 +109,9 @@ fn say_end(world: &World, ended: &Ended) {
 fn open_calls(world: &World, run: &str) -> Vec<String> {
     let entries =
         world.peek().ok().flatten().and_then(|journal| journal.records(run).ok()).unwrap_or_default();
-    timeline::open(&entries).into_iter().map(|call| format!("{} ({})", call.op, call.name)).collect()
+    // A gate is open too, and nothing goes on behind it.
+    let open = timeline::open(&entries).into_iter().filter(|call| call.op != APPROVE);
+    open.map(|call| format!("{} ({})", call.op, call.name)).collect()
 }
 
 /// Returns the last line of `-o json`.
