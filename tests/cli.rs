@@ -746,3 +746,30 @@ fn a_person_decides_about_a_call_that_failed() {
     assert_eq!(stage.firedrill(&["runs", "decide", "last", "execute", "redo"]).code, 2);
     assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
 }
+
+#[test]
+fn an_answer_that_is_not_well_is_no_success() {
+    let stage = Stage::new();
+    stage.write("firedrill.toml", "[targets.hurt]\nprovider = \"sim\"\nworld = \"hurt.toml\"\n");
+    let world = "title = \"hurt\"\nretention = \"7d\"\n[[history]]\nat = \"-2d\"\nsql = \"create table t (id integer primary key)\"\n\
+        [[backups]]\nid = \"b\"\nat = \"-1d\"\ndamaged = true\n";
+    stage.write("hurt.toml", world);
+    let done = stage.firedrill(&["backup", "verify", "-t", "hurt", "b"]);
+    assert_eq!(done.code, 1, "{done}");
+    assert!(done.stdout.contains("false"), "{done}");
+    assert_eq!(stage.firedrill(&["db", "health", "-t", "hurt"]).code, 0);
+}
+
+#[test]
+fn a_run_whose_target_is_another_one_now_can_be_left() {
+    let stage = Stage::new();
+    let child = asleep(&stage, 1);
+    interrupt(&child);
+    child.wait_with_output().unwrap();
+    std::fs::remove_dir_all(stage.path(".firedrill/worlds")).unwrap();
+    let done = stage.firedrill(&["runs", "abandon", "last", "--leave"]);
+    assert_eq!(done.code, 0, "{done}");
+    assert_eq!(stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["status"], "abandoned");
+    assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+    assert_eq!(stage.firedrill(&["runs", "abandon", "last", "--leave"]).code, 2);
+}

@@ -15,7 +15,7 @@ use crate::{
         spec::{Effect, Kind, Op, Param, Slot},
     },
     runtime::{self, Event, Runbook, Watch, World},
-    show::{Format, Trouble},
+    show::{Format, Trouble, trouble},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
@@ -234,7 +234,8 @@ fn look(world: &World, op: &'static Op, args: &Args, format: Format) -> Result<u
     let columns = look.columns.into_inner().unwrap_or_else(PoisonError::into_inner);
     let columns = if columns.is_empty() { fields(op) } else { columns };
     write(op, &value, &columns, format)?;
-    Ok(0)
+    // An answer that says "not well" is one to a script too: `backup verify … && rm old` must not go on.
+    Ok(if value["ok"] == false { trouble::FAILED } else { 0 })
 }
 
 fn fields(op: &Op) -> Vec<String> {

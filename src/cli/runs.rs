@@ -53,6 +53,9 @@ pub(super) enum Runs {
     Abandon {
         /// The run
         run: String,
+        /// Leave everything as it is, where its targets are gone or are others now: only write down what is open
+        #[arg(long)]
+        leave: bool,
         /// How it is shown
         #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
         output: Shown,
@@ -92,7 +95,8 @@ impl Runs {
             Runs::Decide { run, call, decision, result } => {
                 decide(world, run, call, *decision, result.as_deref())
             }
-            Runs::Abandon { run, output } => abandon(world, run, *output),
+            Runs::Abandon { run, leave: true, .. } => leave(world, run),
+            Runs::Abandon { run, output, .. } => abandon(world, run, *output),
             Runs::Verify { run, head, output } => verify(world, run, head.as_deref(), *output),
         }
     }
@@ -258,6 +262,23 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
         let resume = Resume { run, runbook, params, confirmed, abandon: true };
         Ok(world.resume(journal, resume, watch)?)
     }))
+}
+
+/// Gives up a run without asking the world: what it may have left is written down, by the names of its open calls.
+fn leave(world: &World, given: &str) -> Result<u8, Trouble> {
+    let summary = find(world, given)?;
+    let journal = journal(world)?;
+    let run = journal.take(&summary.id)?;
+    let open = run.open_calls().into_iter().map(|call| format!("what {call} began"));
+    let left_behind: Vec<String> = summary.left_behind.into_iter().chain(open).collect();
+    terminal::say(&format!(
+        "given up; left behind: {}",
+        if left_behind.is_empty() { "nothing".to_owned() } else { left_behind.join(", ") }
+    ));
+    let finished = Record::Finished { status: Status::Abandoned, error: None, left_behind };
+    run.append(finished, Durability::Now)?;
+    journal.release(&summary.id)?;
+    Ok(0)
 }
 
 fn verify(world: &World, given: &str, head: Option<&str>, output: Format) -> Result<u8, Trouble> {
