@@ -642,3 +642,40 @@ fn a_target_that_did_not_answer_is_not_asked_again() {
     let ended = up.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     assert_eq!((ended.status, ended.value), (Status::Succeeded, Value::Bool(false)));
 }
+
+/// Of a call that was begun nobody knows anything while its target does not answer: the run stops, and can go on.
+#[test]
+fn a_begun_call_whose_target_is_away_waits_for_it() {
+    let stage = Stage::new();
+    let world = |provider: &str, settings: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
+        let far =
+            Target { name: "far".into(), provider: provider.into(), protect: false, tags: vec![], settings };
+        let mut config = Config::clone(&stage.world.config);
+        config.targets.insert("far".into(), far);
+        World::new(config).expect("a runtime")
+    };
+    let script = "backup::create(\"far\"); retry(#{ attempts: 3, backoff: \"1ms\" }, || db::execute(\"far\", \"delete from order_items\")).rows_affected";
+    let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+    let there = world("sim", &[("world", "sandbox")]);
+    let start = Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
+    // Dead once the call is begun and before it takes effect: when it is said to have started.
+    let die_at = Some(2);
+    drop(there.start(start, Arc::new(Listener { die_at, ..Listener::default() })));
+    let resume = |world: &World| {
+        let journal = Arc::new(world.journal().expect("a journal"));
+        let id = journal.resolve("last").expect("the run");
+        let (run, runbook, params) = World::take(&journal, &id).expect("it is free");
+        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        world.resume(journal, resume, Arc::new(Listener::default()))
+    };
+    for _ in 0..2 {
+        match resume(&world("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")])) {
+            Ok(ended) => assert_eq!(ended.status, Status::Undecided, "{ended:?}"),
+            // What was leased is asked for before anything is done; that is no end either.
+            Err(refusal) => assert!(matches!(refusal, Refusal::Target(_)), "{refusal:?}"),
+        }
+    }
+    let ended = resume(&there).expect("it is driven");
+    assert_eq!((ended.status, &ended.value), (Status::Succeeded, &Value::from(241)), "{ended:?}");
+}
