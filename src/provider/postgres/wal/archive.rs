@@ -145,6 +145,23 @@ impl Archive {
         })
     }
 
+    /// Returns which files a replay on `timeline` reads from segment `from` on, up to the first that is missing: runs
+    /// of segments, each with the timeline whose files they are.
+    pub(super) fn path(&self, timeline: u32, from: u64) -> Vec<(u32, RangeInclusive<u64>)> {
+        let mut path: Vec<(u32, RangeInclusive<u64>)> = Vec::new();
+        for segment in from.. {
+            let on = self.written_on(timeline, segment);
+            if !self.timelines.get(&on).is_some_and(|there| there.segments.contains(&segment)) {
+                break;
+            }
+            match path.last_mut() {
+                Some((last, run)) if *last == on => *run = *run.start()..=segment,
+                _ => path.push((on, segment..=segment)),
+            }
+        }
+        path
+    }
+
     /// Returns whether a record in a file of `timeline` is to be counted there. When it was written before the
     /// fork, and the parent's own file of that segment is in the archive, it counts for the parent. Often that file is not, because
     /// the parent ended before it was full.
