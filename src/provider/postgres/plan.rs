@@ -148,7 +148,7 @@ async fn find_time(horizon: &Horizon, time: Moment, to: &RecoveryPoint) -> Resul
         None => one(&horizon.holding_time(time).await?, "the moment")?,
     };
     let Some(timeline) = found else {
-        return Err(after_window(latest(horizon).await?.as_ref()));
+        return Err(with_timelines(after_window(latest(horizon).await?.as_ref()), horizon));
     };
     let last = horizon.last(timeline).await?.filter(|last| time <= last.time);
     let Some(last) = last else {
@@ -236,7 +236,7 @@ fn one(timelines: &[u32], what: &str) -> Result<Option<u32>> {
                 several.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
             ),
         )
-        .hint("say which with `timeline`")),
+        .hint(format!("say which, such as `timeline={}`", several[0]))),
     }
 }
 
@@ -350,6 +350,18 @@ async fn check(cluster: &Cluster, backup: &Stored, folder: &Path) -> Result<Stri
     }
     disk::room_for(backup.bytes, folder)?;
     Ok(copy.system_identifier)
+}
+
+/// Adds the timelines to choose from, where there are several.
+fn with_timelines(error: Error, horizon: &Horizon) -> Error {
+    let there: Vec<String> = horizon.archive.timelines.keys().map(|id| format!("`timeline={id}`")).collect();
+    match &error.hint {
+        Some(hint) if there.len() > 1 => {
+            let hint = format!("{hint}; between two timelines, say which: {}", there.join(", "));
+            error.hint(hint)
+        }
+        _ => error,
+    }
 }
 
 fn before_window(earliest: Moment) -> Error {
