@@ -173,7 +173,10 @@ async fn observe_replay(cluster: &Cluster, tools: &Tools, mut record: BranchReco
         address: &address(cluster, &record),
         system_identifier: &record.system_identifier,
     };
-    let proof = match copy.observe().await? {
+    let look = copy.observe().await;
+    // Whatever it says: replay may just have made a link to a folder of the source's.
+    isolation::check_links(&record.folder.join("files"))?;
+    let proof = match look? {
         Recovering::Running(progress) => return Ok(Observed::Running(progress)),
         Recovering::Killed if record.starts < STARTS_MAX => return start_server(cluster, tools, record),
         Recovering::Killed => return Err(recovery::given_up(&server::Log::read(&record.log()))),

@@ -10,7 +10,7 @@ use crate::{
     base::moment::Moment,
     provider::{Code, Error, Result},
 };
-use std::path::PathBuf;
+use std::path::Path;
 
 /// The archive of a cluster, and the programs to read it with.
 pub(super) struct Horizon {
@@ -33,10 +33,19 @@ impl Horizon {
     /// Reads the archive of a cluster; `backups` remember where it was when the cluster cannot say.
     ///
     /// # Errors
-    /// [`Code::Refused`] when nobody knows where it is; [`Code::Unavailable`] when it cannot be read.
+    /// [`Code::Refused`] when nobody knows where it is, or it is another cluster's; [`Code::Unavailable`] when it
+    /// cannot be read.
     pub(super) async fn of(cluster: &Cluster, backups: &[Stored]) -> Result<Self> {
-        let folder = folder(cluster, backups).await?;
-        Ok(Self { archive: Archive::scan(&folder)?, tools: cluster.tools()? })
+        let folder = cluster.archive_dir(backups.last().map(|newest| newest.archive.as_path())).await?;
+        let archive = Archive::scan(&folder)?;
+        let own = match (cluster.control().await, backups.last()) {
+            (Ok(control), _) => Some(control.system_identifier),
+            (Err(_), newest) => newest.map(|stored| stored.system_identifier.clone()),
+        };
+        match (archive.system_identifier(), own) {
+            (Some(writer), Some(own)) if writer != own => Err(foreign(cluster, &folder, &writer, &own)),
+            _ => Ok(Self { archive, tools: cluster.tools()? }),
+        }
     }
 
     /// Returns whether recovery from a backup can follow `timeline`: it is the backup's own, or forked from it later.
@@ -92,7 +101,8 @@ impl Horizon {
                 None => true,
                 Some((parent, fork)) if self.goes_on(parent, fork) => {
                     let first = self.archive.first_commit(&self.tools, timeline, fork).await?;
-                    first.is_some_and(|first| first.time <= time)
+                    // An idle timeline commits its first long after it began.
+                    first.map(|first| first.time).into_iter().chain(there.begun).any(|begun| begun <= time)
                 }
                 Some((parent, _)) => self.last(parent).await?.is_none_or(|last| last.time < time),
             };
@@ -122,6 +132,32 @@ impl Horizon {
         Ok(holding)
     }
 
+    /// Returns why nothing can be said about all of the time from `since` to `until`: the first hole in which something
+    /// may have been committed then.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn hidden(
+        &self,
+        since: Option<Moment>,
+        until: Option<Moment>,
+    ) -> Result<Option<String>> {
+        for &timeline in self.archive.timelines.keys() {
+            for hole in self.archive.holes(timeline) {
+                let first = self.archive.name(timeline, *hole.start());
+                let before = self.before(&first).last_commit(&self.tools, timeline).await?;
+                let behind = self.archive.start_of(hole.end() + 1);
+                let after = self.archive.first_commit(&self.tools, timeline, behind).await?;
+                let is_later = until.zip(before).is_some_and(|(until, before)| until < before.time);
+                let is_earlier = since.zip(after).is_some_and(|(since, after)| after.time < since);
+                if !is_later && !is_earlier {
+                    return Ok(Some(first));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns whether the archive has more of `parent` than what its child took over. Where a server was replaced by
     /// its replica, it has not: the end of the parent is in the child's first segment alone.
     fn goes_on(&self, parent: u32, fork: Lsn) -> bool {
@@ -130,12 +166,16 @@ impl Horizon {
     }
 }
 
-/// Returns where the archive is.
-///
-/// # Errors
-/// [`Code::Refused`] when nobody knows.
-pub(super) async fn folder(cluster: &Cluster, backups: &[Stored]) -> Result<PathBuf> {
-    cluster.archive_dir(backups.last().map(|newest| newest.archive.as_path())).await
+fn foreign(cluster: &Cluster, folder: &Path, writer: &str, own: &str) -> Error {
+    Error::new(
+        Code::Refused,
+        format!(
+            "the archive `{}` holds the WAL of cluster {writer}, and `{}` is cluster {own}",
+            folder.display(),
+            cluster.name
+        ),
+    )
+    .hint("set `archive_dir` of the target to the folder that this cluster archives to")
 }
 
 /// Returns where a backup is whole.

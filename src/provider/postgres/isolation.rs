@@ -10,7 +10,7 @@ use std::{
     fmt::Write as _,
     fs, io,
     os::unix::fs::{PermissionsExt as _, symlink},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 /// What an isolated copy is given.
@@ -125,6 +125,20 @@ fn link_tablespaces(files: &Path) -> Result<()> {
     crate::base::file::replace(&map, rewritten.collect::<String>().as_bytes()).map_err(|e| failed(&map, &e))
 }
 
+/// Refuses a copy of which a tablespace leads out of `files`, as one does whose making was replayed.
+///
+/// # Errors
+/// [`Code::Refused`] with the first that does; [`Code::Tool`].
+pub(super) fn check_links(files: &Path) -> Result<()> {
+    let own = files.join("tablespaces");
+    for (oid, to) in tablespaces(&files.join("data"))? {
+        if !to.starts_with(&own) || to.components().any(|part| part == Component::ParentDir) {
+            return Err(not_mapped(&oid));
+        }
+    }
+    Ok(())
+}
+
 /// Returns the number and the folder of every tablespace of `data` that is a link.
 ///
 /// # Errors
@@ -151,4 +165,31 @@ pub(super) fn not_mapped(oid: &Path) -> Error {
 
 fn failed(path: &Path, why: &io::Error) -> Error {
     Error::new(Code::Tool, format!("`{}` cannot be written: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_out_of_a_copy_is_seen_and_never_followed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (files, outside) = (folder.path().join("files"), folder.path().join("outside"));
+        let own = files.join("tablespaces/7");
+        for made in [&files.join("data/pg_tblspc"), &own, &outside] {
+            fs::create_dir_all(made).expect("a folder");
+        }
+        fs::write(outside.join("rows"), "rows").expect("a file");
+        symlink(&own, files.join("data/pg_tblspc/7")).expect("a link");
+        check_links(&files).expect("it is its own");
+        for leads_out in [outside.clone(), files.join("tablespaces/../../outside")] {
+            let link = files.join("data/pg_tblspc/8");
+            symlink(leads_out, &link).expect("a link");
+            assert_eq!(check_links(&files).expect_err("leads out").code, Code::Refused);
+            fs::remove_file(link).expect("goes");
+        }
+        symlink(&outside, files.join("data/pg_tblspc/8")).expect("a link");
+        disk::remove(&files).expect("goes");
+        assert!(!files.exists() && outside.join("rows").exists());
+    }
 }

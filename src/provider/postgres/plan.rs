@@ -13,7 +13,7 @@ use super::{
     horizon::{self, Horizon},
     isolation, manifest,
     records::{Recovery, Stop},
-    wal::{Commit, Lsn},
+    wal::{Commit, Lsn, Until},
 };
 use crate::{
     base::moment::Moment,
@@ -66,26 +66,35 @@ pub(super) async fn restore(cluster: &Cluster, request: &RestoreRequest, folder:
             .hint("make one with `backup create`"));
     };
     let system_identifier = check(cluster, newest, folder).await?;
-    let (backup, timeline, stop) = if request.to.at == At::BackupEnd {
-        let own = horizon::needed(newest)?.timeline;
+    let (backup, horizon, target) = if request.to.at == At::BackupEnd {
+        let needed = horizon::needed(newest)?;
+        let own = needed.timeline;
         if request.to.timeline.is_some_and(|asked| asked != own) {
             return Err(Error::new(
                 Code::Invalid,
                 format!("backup `{}` ends on timeline {own}, and on no other", newest.id),
             ));
         }
-        (newest.clone(), own, Stop::BackupEnd)
+        let place = Some(horizon::stop(needed));
+        let target = Target { timeline: own, stop: Stop::BackupEnd, time: None, place };
+        (newest.clone(), Horizon::of(cluster, &all).await?, target)
     } else {
         not_before(&request.to.at, oldest)?;
         let (horizon, target) = resolve(cluster, &all, &request.to).await?;
         let backup = choose(&horizon, &candidates, &target).await?;
-        (backup, target.timeline, target.stop)
+        (backup, horizon, target)
     };
     if backup.id != newest.id {
         check(cluster, &backup, folder).await?;
     }
-    let archive = horizon::folder(cluster, &all).await?;
-    let recovery = Recovery { backup: backup.id, stop, inclusive: request.to.inclusive, timeline, archive };
+    makes_no_tablespace(&horizon, &backup, &target).await?;
+    let recovery = Recovery {
+        backup: backup.id,
+        stop: target.stop,
+        inclusive: request.to.inclusive,
+        timeline: target.timeline,
+        archive: horizon.archive.folder,
+    };
     Ok(Plan { recovery, system_identifier })
 }
 
@@ -139,7 +148,7 @@ async fn find_time(horizon: &Horizon, time: Moment, to: &RecoveryPoint) -> Resul
         None => one(&horizon.holding_time(time).await?, "the moment")?,
     };
     let Some(timeline) = found else {
-        return Err(after_window(latest(horizon).await?.as_ref()));
+        return Err(with_timelines(after_window(latest(horizon).await?.as_ref()), horizon));
     };
     let last = horizon.last(timeline).await?.filter(|last| time <= last.time);
     let Some(last) = last else {
@@ -227,7 +236,7 @@ fn one(timelines: &[u32], what: &str) -> Result<Option<u32>> {
                 several.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
             ),
         )
-        .hint("say which with `timeline`")),
+        .hint(format!("say which, such as `timeline={}`", several[0]))),
     }
 }
 
@@ -285,6 +294,29 @@ async fn stands_against(horizon: &Horizon, stored: &Stored, target: &Target) -> 
     }))
 }
 
+/// Refuses a replay that would make a tablespace: its record names the folder of the source's own, and a copy that
+/// replays it writes and deletes there.
+async fn makes_no_tablespace(horizon: &Horizon, backup: &Stored, target: &Target) -> Result<()> {
+    let from = Lsn::parse(&horizon::needed(backup)?.start)?;
+    let until = match (target.place, target.time) {
+        (Some(place), _) => Until::Place(place),
+        (None, Some(time)) => Until::Time(time),
+        (None, None) => Until::Place(Lsn(u64::MAX)),
+    };
+    match horizon.archive.tablespace_made(&horizon.tools, target.timeline, from, until).await? {
+        None => Ok(()),
+        Some(made) => Err(Error::new(
+            Code::Refused,
+            format!(
+                "tablespace {made} was made after backup `{}`, and replaying that would let the copy into the \
+                 source's own files",
+                backup.id
+            ),
+        )
+        .hint("restore from a backup that was made after the tablespace, or to a moment with a later commit before it")),
+    }
+}
+
 /// Refuses what is against the backup itself, or the place it would go to; returns the cluster it is of.
 async fn check(cluster: &Cluster, backup: &Stored, folder: &Path) -> Result<String> {
     let files = Builtin::of(cluster)?.files(&backup.id);
@@ -318,6 +350,18 @@ async fn check(cluster: &Cluster, backup: &Stored, folder: &Path) -> Result<Stri
     }
     disk::room_for(backup.bytes, folder)?;
     Ok(copy.system_identifier)
+}
+
+/// Adds the timelines to choose from, where there are several.
+fn with_timelines(error: Error, horizon: &Horizon) -> Error {
+    let there: Vec<String> = horizon.archive.timelines.keys().map(|id| format!("`timeline={id}`")).collect();
+    match &error.hint {
+        Some(hint) if there.len() > 1 => {
+            let hint = format!("{hint}; between two timelines, say which: {}", there.join(", "));
+            error.hint(hint)
+        }
+        _ => error,
+    }
 }
 
 fn before_window(earliest: Moment) -> Error {

@@ -76,9 +76,7 @@ impl Copy<'_> {
         let client = match self.connect().await {
             Ok(client) => client,
             Err(error) if error.code == Code::Unavailable => return Ok(replaying()),
-            Err(error) => {
-                return Err(error.hint("see `user` of the target: the role must exist at the target already"));
-            }
+            Err(error) => return Err(of_copy(error)),
         };
         let asked = sql::text(
             &client,
@@ -87,7 +85,8 @@ impl Copy<'_> {
         .await;
         match asked {
             Ok(Some(lsn)) => Ok(Recovering::Running(Progress::phase(format!("replaying WAL at {lsn}")))),
-            Ok(None) => self.prove(&client, &log).await.map(Recovering::Over),
+            Ok(None) => self.prove(&client, &log).await.map(Recovering::Over).map_err(of_copy),
+            Err(error) if error.code == Code::CorruptSource => Err(of_copy(error)),
             // It went away between two questions; the next look reads its log.
             Err(_) => Ok(replaying()),
         }
@@ -134,6 +133,18 @@ impl Copy<'_> {
             return not_so(format!("the last transaction is of {reached}, after the target {target}"));
         }
         Ok(Proof { reached, timeline })
+    }
+}
+
+/// Returns what an error of a copy's server means: its data came from the backup, and not from the source.
+fn of_copy(error: Error) -> Error {
+    match error.code {
+        Code::CorruptSource => {
+            Error::new(Code::CorruptBackup, format!("the copy of the backup is damaged: {}", error.message))
+                .hint("choose another backup, and see `backup verify`")
+        }
+        Code::Denied => error.hint("see `user` of the target: the role must exist at the target already"),
+        _ => error,
     }
 }
 
@@ -196,6 +207,16 @@ mod tests {
     fn t4_a_target_always_carries_its_zone() {
         let asked = Moment::parse("2026-11-20T09:00:00.5+09:00").expect("a moment");
         assert_eq!(in_utc(asked), "2026-11-20 00:00:00.500000+00");
+    }
+
+    #[test]
+    fn damage_in_a_copy_is_the_backups_and_not_the_users() {
+        let damaged = of_copy(Error::new(Code::CorruptSource, "invalid page").hint("host `/x`, port 5"));
+        assert_eq!(damaged.code, Code::CorruptBackup);
+        assert!(damaged.hint.expect("a hint").contains("backup verify"));
+        let denied = of_copy(Error::new(Code::Denied, "no such role"));
+        assert!(denied.hint.expect("a hint").contains("`user`"));
+        assert_eq!(of_copy(Error::new(Code::Sql, "else")).hint, None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod dump;
 mod events;
 mod names;
 mod payload;
+mod tablespaces;
 mod transaction;
 mod xid;
 
@@ -17,6 +18,7 @@ pub(super) use self::{
     archive::{Archive, Timeline},
     dump::Commit,
     names::{Names, relation_names},
+    tablespaces::Until,
 };
 
 use crate::provider::{Code, Error, Result};

@@ -1,7 +1,7 @@
 //! What can really be restored, put together from the backups and the archive; the source may be dead.
 
 use super::{
-    builtin::{Builtin, Stored},
+    builtin::{Builtin, Needed, Stored},
     cluster::Cluster,
     horizon::{self, Horizon},
     manifest,
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     base::moment::Moment,
     provider::{
-        Code, Result,
+        Code, Error, Result,
         model::{Event, EventQuery, Usable, Verification, Window},
     },
 };
@@ -23,29 +23,41 @@ pub(super) async fn window(cluster: &Cluster) -> Result<Window> {
     let engine = Builtin::of(cluster)?;
     let all = engine.list()?;
     let horizon = Horizon::of(cluster, &all).await?;
-    let backups: Vec<Usable> = all.iter().map(|stored| usable(&engine, stored)).collect();
+    let backups: Vec<Usable> = all.iter().map(|stored| usable(&engine, &horizon, stored)).collect();
     let sound: Vec<&Stored> =
         all.iter().zip(&backups).filter(|(_, seen)| seen.usable).map(|(stored, _)| stored).collect();
     let latest = latest(cluster, &horizon, &sound).await?;
     let earliest = sound.iter().filter_map(|stored| stored.finished_at).min();
+    // A backup can be restored to its own end, whatever is missing behind it.
+    let whole = sound.iter().filter_map(|stored| stored.finished_at).max();
     Ok(Window {
         earliest,
-        latest: latest.as_ref().map(|commit| commit.time).max(earliest),
+        latest: latest.as_ref().map(|commit| commit.time).max(whole),
         latest_lsn: latest.map(|commit| commit.lsn.to_string()),
-        gaps: gaps(&horizon, &sound)?,
+        gaps: [gaps(&horizon, &sound)?, lost(&horizon, &sound).await?].concat(),
         backups,
         timelines: horizon.archive.timelines.keys().copied().collect(),
         warnings: warnings(cluster, &horizon, &sound).await,
     })
 }
 
-fn usable(engine: &Builtin<'_>, stored: &Stored) -> Usable {
-    let why = if stored.is_completed() {
-        manifest::compare(&engine.files(&stored.id).join("data")).err().map(|e| e.message)
+fn usable(engine: &Builtin<'_>, horizon: &Horizon, stored: &Stored) -> Usable {
+    let why = if let Ok(needed) = horizon::needed(stored) {
+        let damage = manifest::compare(&engine.files(&stored.id).join("data")).err().map(|e| e.message);
+        damage.or_else(|| {
+            let missing = own_missing(horizon, needed)?;
+            Some(format!("WAL segment `{missing}`, without which it is not whole, is missing"))
+        })
     } else {
         Some("it is not complete yet".into())
     };
     Usable { id: stored.id.clone(), usable: why.is_none(), why }
+}
+
+/// Returns the first segment that is missing of those that were written while the backup was made.
+fn own_missing(horizon: &Horizon, needed: &Needed) -> Option<String> {
+    let start = Lsn::parse(&needed.start).ok()?;
+    horizon.archive.first_missing(needed.timeline, start, Some(horizon::stop(needed)))
 }
 
 /// Returns the last commit that recovery gets to from any backup, on the timeline that the cluster is on.
@@ -91,6 +103,35 @@ fn gaps(horizon: &Horizon, sound: &[&Stored]) -> Result<Vec<String>> {
                 ),
             });
         }
+    }
+    Ok(sentences)
+}
+
+/// Returns a sentence for every stretch of time that is lost between a backup and the next, because WAL is missing
+/// behind it.
+async fn lost(horizon: &Horizon, sound: &[&Stored]) -> Result<Vec<String>> {
+    let mut sentences = Vec::new();
+    for (at, stored) in sound.iter().enumerate() {
+        let needed = horizon::needed(stored)?;
+        let reach = horizon.reach(needed, needed.timeline).await?;
+        let Some(missing) = reach.missing else { continue };
+        let next = sound.get(at + 1).copied();
+        let is_before = |next: &Stored| {
+            let start = horizon::needed(next).map(horizon::stop).unwrap_or_default();
+            horizon.archive.name(needed.timeline, horizon.archive.segment_of(start)) < missing
+        };
+        // The next backup, and not this one, is the last before the hole.
+        if next.is_some_and(is_before) {
+            continue;
+        }
+        let from = reach.last.map(|commit| commit.time).max(stored.finished_at);
+        let from = from.map_or_else(String::new, |from| format!(" after {from}"));
+        let until =
+            next.and_then(|next| next.finished_at).map_or_else(String::new, |t| format!(" and before {t}"));
+        sentences.push(format!(
+            "no moment{from}{until} can be restored: behind backup `{}` WAL segment `{missing}` is missing",
+            stored.id
+        ));
     }
     Ok(sentences)
 }
@@ -151,21 +192,46 @@ pub(super) async fn verify(cluster: &Cluster, id: &str) -> Result<Verification> 
 /// Returns the drops and truncates that the archive shows.
 ///
 /// # Errors
-/// As for the archive.
+/// As for the archive; when nothing is found, also [`Code::WalGap`] and [`Code::Refused`] for WAL that could not be
+/// looked at: that there was nothing is then not known.
 pub(super) async fn events(cluster: &Cluster, query: &EventQuery) -> Result<Vec<Event>> {
     let all = Builtin::of(cluster)?.list()?;
-    if cluster.is_running() {
-        // What was dropped a moment ago lies in a segment that is not full yet.
-        match cluster.archive_now().await {
-            Err(e) if e.code != Code::Refused && e.code != Code::Unavailable => return Err(e),
-            _ => {}
-        }
-    }
+    // What was dropped a moment ago lies in a segment that is not full yet.
+    let archived = if cluster.is_running() { cluster.archive_now().await } else { Ok(()) };
     let horizon = Horizon::of(cluster, &all).await?;
     let mut names = Names::default();
     all.iter().filter_map(|stored| stored.names.clone()).for_each(|older| names.learn(older));
     if let Ok(client) = cluster.address.connect().await {
         names.learn(wal::relation_names(&client).await?);
     }
-    horizon.archive.events(&horizon.tools, query, &names).await
+    let events = horizon.archive.events(&horizon.tools, query, &names).await?;
+    if events.is_empty() {
+        looked_everywhere(cluster, &horizon, query, archived).await?;
+    }
+    Ok(events)
+}
+
+/// Refuses to say that there was nothing where not all of the time that was asked for could be searched.
+async fn looked_everywhere(
+    cluster: &Cluster,
+    horizon: &Horizon,
+    query: &EventQuery,
+    archived: Result<()>,
+) -> Result<()> {
+    if let Some(segment) = horizon.hidden(query.since, query.until).await? {
+        return Err(Error::new(
+            Code::WalGap,
+            format!("nothing was found, but WAL segment `{segment}` is missing and could not be searched"),
+        )
+        .hint("bring the segment back, or ask for a time span without it; `pitr window` shows every gap"));
+    }
+    let Err(why) = archived else { return Ok(()) };
+    let timeline = cluster.timeline().await.unwrap_or_default();
+    let last = horizon.last(timeline).await?.map(|commit| commit.time);
+    if query.until.zip(last).is_some_and(|(until, last)| until <= last) {
+        return Ok(());
+    }
+    let since = last.map_or_else(|| "any commit".into(), |last| format!("what was committed after {last}"));
+    let message = format!("nothing was found, but {since} could not be searched: {}", why.message);
+    Err(Error { code: Code::Refused, message, ..why })
 }

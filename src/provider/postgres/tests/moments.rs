@@ -2,13 +2,16 @@
 
 use super::stage::{Stage, back_up, branch_of, change, finish, in_place, into, key, number, opened, text};
 use crate::{
-    base::moment::{Moment, Span},
+    base::{
+        clock::{Clock as _, Machine},
+        moment::{Moment, Span},
+    },
     provider::{
         Code, Provider,
         model::{At, EventQuery, RecoveryPoint, RestoreRequest},
     },
 };
-use std::{fs, time::Duration};
+use std::{ffi::OsStr, fs, time::Duration};
 
 async fn note(lab: &dyn Provider, text: &str) {
     change(lab, &format!("insert into notes (country, note) values ('SE', '{text}')")).await;
@@ -177,6 +180,105 @@ async fn postgres_t14_a_hole_in_the_archive_is_found_before_it_hurts() {
 }
 
 #[tokio::test]
+async fn postgres_a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let early = now(lab.as_ref()).await;
+    note(lab.as_ref(), "two").await;
+    let backups = lab.backups().expect("backups");
+    let job = backups.restore(&in_place(At::Time(early)), &key("RESTORE001")).await.expect("accepted");
+    finish(lab.as_ref(), &job).await.expect("restored");
+    while !stage.folder("archive").join("00000002.history").exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let idle = now(lab.as_ref()).await;
+    note(lab.as_ref(), "three").await;
+    let made = branch_of(lab.as_ref(), &into("idle", At::Time(idle)), "BRANCH0001").await;
+    assert_eq!(notes(opened(lab.as_ref(), "idle").await.as_ref()).await, "one");
+    assert!(made.timeline > Some(2), "{made:?}");
+    stage.stop().await;
+    let error = refusal(lab.as_ref(), &into("late", At::Time(Machine.now()))).await;
+    assert_eq!(error.code, Code::TargetAfterWindow, "{error:?}");
+    assert!(error.hint.expect("a hint").contains("`timeline=2`"));
+}
+
+fn drops(since: Option<Moment>, until: Option<Moment>) -> EventQuery {
+    EventQuery { table: None, event: Some("drop".into()), since, until }
+}
+
+#[tokio::test]
+async fn postgres_nothing_found_in_a_hole_is_not_nothing() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let backups = lab.backups().expect("backups");
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let early = now(lab.as_ref()).await;
+    note(lab.as_ref(), "two").await;
+    stage.run(&["select pg_switch_wal()"]).await;
+    change(lab.as_ref(), "drop table order_items").await;
+    let hole = text(lab.as_ref(), "select pg_walfile_name(pg_current_wal_lsn())").await;
+    stage.run(&["select pg_switch_wal()"]).await;
+    note(lab.as_ref(), "three").await;
+    let late = now(lab.as_ref()).await;
+    note(lab.as_ref(), "four").await;
+    assert_eq!(backups.events(&drops(None, None)).await.expect("reads").len(), 1);
+    fs::remove_file(stage.folder("archive").join(&hole)).expect("was archived");
+    let error = backups.events(&drops(None, None)).await.expect_err("may be in the hole");
+    assert_eq!(error.code, Code::WalGap, "{error:?}");
+    assert!(error.message.contains(&hole), "{error:?}");
+    for (since, until) in [(None, Some(early)), (Some(late), None)] {
+        assert_eq!(backups.events(&drops(since, until)).await.expect("was looked at"), []);
+    }
+    change(lab.as_ref(), "drop table orders").await;
+    assert_eq!(backups.events(&drops(None, None)).await.expect("shows what there is").len(), 1);
+}
+
+#[tokio::test]
+async fn postgres_nothing_found_without_the_newest_wal_is_not_nothing() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let backups = lab.backups().expect("backups");
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    let early = now(lab.as_ref()).await;
+    note(lab.as_ref(), "two").await;
+    assert_eq!(backups.events(&drops(None, None)).await.expect("all was looked at"), []);
+    stage
+        .run(&["alter system set basic_archive.archive_directory = '/nowhere'", "select pg_reload_conf()"])
+        .await;
+    change(lab.as_ref(), "drop table order_items").await;
+    let error = backups.events(&drops(None, None)).await.expect_err("was not looked at");
+    assert_eq!(error.code, Code::Refused, "{error:?}");
+    assert!(error.message.contains("could not be searched"), "{error:?}");
+    assert_eq!(backups.events(&drops(None, Some(early))).await.expect("was looked at"), []);
+    stage.crash().await;
+    assert_eq!(backups.events(&drops(None, None)).await.expect("what there is"), []);
+}
+
+#[tokio::test]
+async fn postgres_the_archive_of_another_cluster_is_refused() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let backups = lab.backups().expect("backups");
+    let archive = stage.folder("archive");
+    let segments = fs::read_dir(&archive).expect("an archive").flatten().map(|entry| entry.file_name());
+    let newest = segments.filter(|name| name.len() == 24).max().expect("a segment");
+    let mut bytes = fs::read(archive.join(newest)).expect("reads");
+    bytes[24] ^= 1;
+    fs::write(archive.join("0000000100000000000000F0"), bytes).expect("another cluster's");
+    let error = backups.window().await.expect_err("is another's");
+    assert_eq!(error.code, Code::Refused, "{error:?}");
+    assert!(error.hint.expect("a hint").contains("archive_dir"));
+    assert_eq!(refusal(lab.as_ref(), &into("drill", At::Latest)).await.code, Code::Refused);
+    stage.stop().await;
+    assert_eq!(backups.events(&drops(None, None)).await.expect_err("is another's").code, Code::Refused);
+}
+
+#[tokio::test]
 async fn postgres_a_damaged_backup_is_seen() {
     let stage = Stage::up().await;
     let lab = stage.open();
@@ -219,6 +321,82 @@ async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
     assert!(backups.verify(&second).await.expect("reads it").ok, "its WAL is still there");
     branch_of(lab.as_ref(), &into("drill", At::Latest), "BRANCH0001").await;
     assert_eq!(number(opened(lab.as_ref(), "drill").await.as_ref(), "select count(*) from notes").await, 21);
+}
+
+/// Somebody else's backup of the same cluster has left its history file in the archive.
+#[tokio::test]
+async fn postgres_a_deletion_leaves_the_wal_of_other_backups() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let theirs = stage.make_folder("theirs");
+    let socket = stage.folder("socket");
+    let args = ["-U", "postgres", "-X", "none", "-c", "fast", "-h"].map(OsStr::new);
+    let args = [&args[..], &[socket.as_os_str(), OsStr::new("-D"), theirs.as_os_str()]].concat();
+    stage.tools().run("pg_basebackup", &args).await.expect("a backup");
+    let first = back_up(lab.as_ref(), "BACKUP0001").await;
+    note(lab.as_ref(), "one").await;
+    back_up(lab.as_ref(), "BACKUP0002").await;
+    let history = |name: &String| name.ends_with(".backup");
+    let before = archived(&stage);
+    let needed = before.iter().find(|name| history(name)).expect("a history")[..24].to_owned();
+    assert_eq!(before.iter().filter(|name| history(name)).count(), 3);
+    let backups = lab.backups().expect("backups");
+    let plan = backups.plan_delete(&first).await.expect("a plan");
+    // What came before their backup is all that goes.
+    let older = before.iter().filter(|name| name.len() == 24 && **name < needed).count() as u64;
+    assert_eq!(plan.bytes, backups.get(&first).await.expect("is there").bytes + (older << 24));
+    backups.delete(&plan, &key("DELETE0001")).await.expect("goes");
+    let after = archived(&stage);
+    for name in before.iter().filter(|name| name.len() == 24 && **name >= needed) {
+        assert!(after.contains(name), "{name} is gone");
+    }
+    assert_eq!(
+        after.iter().filter(|name| history(name)).count(),
+        2,
+        "that of the deleted backup went with it"
+    );
+}
+
+/// Returns the names of what is in the archive, sorted.
+fn archived(stage: &Stage) -> Vec<String> {
+    let files = fs::read_dir(stage.folder("archive")).expect("an archive").flatten();
+    let mut names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn postgres_a_window_reaches_to_the_end_of_the_newest_backup() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let first = back_up(lab.as_ref(), "BACKUP0001").await;
+    for text in ["one", "two"] {
+        note(lab.as_ref(), text).await;
+        stage.run(&["select pg_switch_wal()"]).await;
+    }
+    back_up(lab.as_ref(), "BACKUP0002").await;
+    let backups = lab.backups().expect("backups");
+    let ends: Vec<Moment> =
+        backups.list().await.expect("lists").iter().filter_map(|backup| backup.finished_at).collect();
+    stage.stop().await;
+    // Nothing but what the two backups need themselves is left.
+    let there = archived(&stage);
+    let mut needed: Vec<String> = Vec::new();
+    for history in there.iter().filter(|name| name.ends_with(".backup")) {
+        let text = fs::read_to_string(stage.folder("archive").join(history)).expect("a history");
+        needed.extend(text.split("(file ").skip(1).map(|rest| rest[..24].to_owned()));
+    }
+    for segment in there.iter().filter(|name| name.len() == 24 && !needed.contains(name)) {
+        fs::remove_file(stage.folder("archive").join(segment)).expect("is lost");
+    }
+    let window = backups.window().await.expect("a window");
+    assert!(window.backups.iter().all(|backup| backup.usable), "{window:?}");
+    assert_eq!((window.earliest, window.latest), (Some(ends[0]), Some(ends[1])), "{window:?}");
+    let lost = window.gaps.last().expect("a stretch");
+    assert!(lost.contains(&first) && lost.contains(&format!("before {}", ends[1])), "{window:?}");
+    fs::remove_file(stage.folder("archive").join(&needed[0])).expect("is lost");
+    let window = backups.window().await.expect("a window");
+    assert!(!window.backups[0].usable && window.earliest == Some(ends[1]), "{window:?}");
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
 //! The traps of restoring PostgreSQL, each by the number it has in the collection of what was provoked.
 
 use super::stage::{Stage, back_up, branch_of, change, finish, in_place, into, key, number, opened, text};
-use crate::provider::{
-    Code,
-    model::{At, BackupRequest},
+use crate::{
+    base::moment::Moment,
+    provider::{
+        Code,
+        model::{At, BackupRequest, Observed},
+    },
 };
 use std::{
     fs,
@@ -94,6 +97,57 @@ async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
         .await
         .expect_err("not in place");
     assert_eq!(error.code, Code::Refused);
+}
+
+/// Replaying that a tablespace was made links to the source's own folder.
+#[tokio::test]
+async fn postgres_t9_a_tablespace_younger_than_the_backup_is_left_alone() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let before = Moment::parse(&text(lab.as_ref(), "select now()").await).expect("a moment");
+    // Replay notices that it has gone far enough only at the next commit, and would have made the folder by then.
+    change(lab.as_ref(), "delete from notes").await;
+    let outside = stage.make_folder("outside");
+    let make = format!("create tablespace outside location '{}'", outside.display());
+    stage.run(&[&make, "create table far (n int) tablespace outside", "insert into far values (1)"]).await;
+    let lsn = text(lab.as_ref(), "select pg_current_wal_lsn()").await;
+    change(lab.as_ref(), "insert into far values (2)").await;
+    let after = Moment::parse(&text(lab.as_ref(), "select now()").await).expect("a moment");
+    for to in [At::Latest, At::Time(after), At::Lsn(lsn)] {
+        let backups = lab.backups().expect("backups");
+        let error = backups.restore(&into("drill", to), &key("BRANCH0001")).await.expect_err("is refused");
+        assert_eq!(error.code, Code::Refused, "{error:?}");
+        assert!(error.message.contains(&format!("\"{}\"", outside.display())), "{error:?}");
+    }
+    assert!(lab.branches().expect("branches").list().await.expect("lists").is_empty());
+    branch_of(lab.as_ref(), &into("before", At::Time(before)), "BRANCH0002").await;
+    back_up(lab.as_ref(), "BACKUP0002").await;
+    branch_of(lab.as_ref(), &into("drill", At::Latest), "BRANCH0003").await;
+    change(opened(lab.as_ref(), "drill").await.as_ref(), "delete from far").await;
+    assert_eq!(number(lab.as_ref(), "select sum(n) from far").await, 3);
+}
+
+#[tokio::test]
+async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let outside = stage.make_folder("outside");
+    fs::write(outside.join("rows"), "rows").expect("a file");
+    let request = into("drill", At::BackupEnd);
+    let job = lab.backups().expect("backups").restore(&request, &key("BRANCH0001")).await.expect("accepted");
+    let links = stage.path().join("postgres/lab/data/branch0001/files/data/pg_tblspc");
+    while !matches!(lab.observe(&job).await.expect("looks"), Observed::Running(p) if p.phase.starts_with("replaying"))
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    std::os::unix::fs::symlink(&outside, links.join("99999")).expect("a link");
+    let error = finish(lab.as_ref(), &job).await.expect_err("leads out");
+    assert_eq!(error.code, Code::Refused, "{error:?}");
+    assert!(error.message.contains("99999"), "{error:?}");
+    assert!(outside.join("rows").exists());
+    assert!(lab.branches().expect("branches").list().await.expect("lists").is_empty());
 }
 
 #[tokio::test]

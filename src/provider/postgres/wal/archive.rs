@@ -1,10 +1,14 @@
 //! The files of an archive: segments by timeline, holes between them, and which timeline came from which.
 
 use super::Lsn;
-use crate::provider::{Code, Error, Result};
+use crate::{
+    base::moment::Moment,
+    provider::{Code, Error, Result},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs,
+    io::{self, Read as _},
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -13,6 +17,11 @@ use std::{
 const SEGMENT_BYTES: u64 = 16 << 20;
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// How much of a segment's header is read, and what it says: that it is a long one, and whose segment it is.
+const HEADER_BYTES: usize = 32;
+const INFO_AT: usize = 2;
+const LONG_HEADER: u16 = 2;
+const SYSTEM_IDENTIFIER_AT: usize = 24;
 
 /// A folder of archived WAL.
 #[derive(Debug, Clone)]
@@ -25,6 +34,8 @@ pub(in super::super) struct Archive {
     pub timelines: BTreeMap<u32, Timeline>,
     /// Files with a segment's name and another length: they are as good as missing.
     pub damaged: Vec<String>,
+    /// The history files of backups, whoever made them: the name of each, and where its backup begins.
+    pub backups: Vec<(String, u32, Lsn)>,
 }
 
 /// What there is of one timeline.
@@ -34,6 +45,8 @@ pub(in super::super) struct Timeline {
     pub segments: BTreeSet<u64>,
     /// Its ancestors, oldest first: which timeline was left, and where. From its history file.
     pub ancestors: Vec<(u32, Lsn)>,
+    /// When its history file was archived: it had begun by then.
+    pub begun: Option<Moment>,
 }
 
 impl Timeline {
@@ -65,16 +78,21 @@ impl Archive {
             Error::new(Code::Unavailable, format!("the archive `{}` cannot be read: {why}", folder.display()))
                 .hint("see `archive_dir` of the target, and who may read it")
         };
-        let mut segments = Vec::new();
+        let (mut segments, mut histories) = (Vec::new(), Vec::new());
         let mut timelines: BTreeMap<u32, Timeline> = BTreeMap::new();
         for entry in fs::read_dir(folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let Ok(file) = entry.file_name().into_string() else { continue };
             if is_segment(&file) {
                 segments.push((file, entry.metadata().map_err(unreadable)?.len()));
+            } else if file.ends_with(".backup") {
+                histories.push(file);
             } else if let Some(timeline) = file.strip_suffix(".history").and_then(hex) {
                 let text = fs::read_to_string(entry.path()).map_err(unreadable)?;
-                timelines.entry(timeline).or_default().ancestors = ancestors(&text);
+                let there = timelines.entry(timeline).or_default();
+                there.ancestors = ancestors(&text);
+                let written = entry.metadata().and_then(|found| found.modified()).map_err(unreadable)?;
+                there.begun = written.try_into().ok().map(Moment);
             }
         }
         let segment_bytes = segment_bytes(&segments);
@@ -87,7 +105,31 @@ impl Archive {
                 _ => damaged.push(file),
             }
         }
-        Ok(Self { folder: folder.into(), segment_bytes, timelines, damaged })
+        let begins = |file: String| {
+            let (segment, offset) = file.strip_suffix(".backup")?.split_once('.')?;
+            let (timeline, number) = is_segment(segment).then(|| parse(segment, segment_bytes))??;
+            let lsn = Lsn(number * segment_bytes + u64::from(hex(offset)?));
+            Some((file, timeline, lsn))
+        };
+        let backups = histories.into_iter().filter_map(begins).collect();
+        Ok(Self { folder: folder.into(), segment_bytes, timelines, damaged, backups })
+    }
+
+    /// Returns who wrote the newest segment, as its first page says; `None` when it does not say.
+    pub(in super::super) fn system_identifier(&self) -> Option<String> {
+        let newest = self.timelines.iter().rev().find_map(|(&timeline, there)| {
+            there.segments.last().map(|segment| self.name(timeline, *segment))
+        })?;
+        self.writer(&newest)
+    }
+
+    /// Returns who wrote a segment, as its first page says.
+    pub(in super::super) fn writer(&self, segment: &str) -> Option<String> {
+        let mut header = [0; HEADER_BYTES];
+        fs::File::open(self.folder.join(segment)).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+        let info = u16::from_le_bytes(header[INFO_AT..INFO_AT + 2].try_into().ok()?);
+        let identifier = u64::from_le_bytes(header[SYSTEM_IDENTIFIER_AT..].try_into().ok()?);
+        (info & LONG_HEADER != 0).then(|| identifier.to_string())
     }
 
     /// Returns the name of a segment.
@@ -116,10 +158,14 @@ impl Archive {
     /// Returns the names of the segments that are missing between the first and the last of a timeline: for each hole
     /// its first and last.
     pub(in super::super) fn gaps(&self, timeline: u32) -> Vec<(String, String)> {
+        let name = |segment| self.name(timeline, segment);
+        self.holes(timeline).into_iter().map(|hole| (name(*hole.start()), name(*hole.end()))).collect()
+    }
+
+    /// Returns the segments that are missing between the first and the last of a timeline, hole by hole.
+    pub(in super::super) fn holes(&self, timeline: u32) -> Vec<RangeInclusive<u64>> {
         let runs = self.timelines.get(&timeline).map(Timeline::runs).unwrap_or_default();
-        runs.windows(2)
-            .map(|pair| (self.name(timeline, pair[0].end() + 1), self.name(timeline, pair[1].start() - 1)))
-            .collect()
+        runs.windows(2).map(|pair| pair[0].end() + 1..=pair[1].start() - 1).collect()
     }
 
     /// Returns the name of the first segment that is missing for a replay on `timeline` from `from` up to, and with,
@@ -143,6 +189,23 @@ impl Archive {
             let there = self.timelines.get(&on).is_some_and(|t| t.segments.contains(&segment));
             (!there).then(|| self.name(on, segment))
         })
+    }
+
+    /// Returns which files a replay on `timeline` reads from segment `from` on, up to the first that is missing: runs
+    /// of segments, each with the timeline whose files they are.
+    pub(super) fn path(&self, timeline: u32, from: u64) -> Vec<(u32, RangeInclusive<u64>)> {
+        let mut path: Vec<(u32, RangeInclusive<u64>)> = Vec::new();
+        for segment in from.. {
+            let on = self.written_on(timeline, segment);
+            if !self.timelines.get(&on).is_some_and(|there| there.segments.contains(&segment)) {
+                break;
+            }
+            match path.last_mut() {
+                Some((last, run)) if *last == on => *run = *run.start()..=segment,
+                _ => path.push((on, segment..=segment)),
+            }
+        }
+        path
     }
 
     /// Returns whether a record in a file of `timeline` is to be counted there. When it was written before the
@@ -244,6 +307,21 @@ mod tests {
         assert_eq!(missing(Lsn(0x20_0028), None).as_deref(), Some("000000010000000000000004"));
         assert_eq!(missing(Lsn(0x10_0000), None).as_deref(), Some("000000010000000000000001"));
         assert_eq!(missing(Lsn(0x60_0000), None), None);
+    }
+
+    #[test]
+    fn the_first_page_says_whose_it_is() {
+        let newest = "000000020000000000000004";
+        let (folder, read) = archive(1 << 20, &["000000010000000000000003", newest]);
+        assert_eq!(read.system_identifier(), None, "no page at all");
+        let mut page = [0; 40];
+        page[..2].copy_from_slice(&0xD110_u16.to_le_bytes());
+        page[2] = 2;
+        page[24..32].copy_from_slice(&7_552_345_678_901_234_567_u64.to_le_bytes());
+        let path = folder.path().join(newest);
+        let mut file = fs::File::options().write(true).open(path).expect("a file");
+        std::io::Write::write_all(&mut file, &page).expect("written");
+        assert_eq!(read.system_identifier().as_deref(), Some("7552345678901234567"));
     }
 
     #[test]

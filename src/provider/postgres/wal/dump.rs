@@ -188,6 +188,35 @@ impl Archive {
         Ok(found)
     }
 
+    /// Gives every record of the kinds `rmgrs` that a replay on `timeline` from `from` on comes to, up to the first hole
+    /// or the end, to `look` until it answers `false`.
+    ///
+    /// # Errors
+    /// As for [`Archive::read`].
+    pub(super) async fn replay(
+        &self,
+        tools: &Tools,
+        timeline: u32,
+        from: Lsn,
+        rmgrs: &[&str],
+        mut look: impl FnMut(&Record<'_>) -> bool + Send,
+    ) -> Result<()> {
+        let mut goes_on = true;
+        for (on, run) in self.path(timeline, self.segment_of(from)) {
+            let stretch =
+                Stretch::Places(from.max(self.start_of(*run.start())), self.start_of(run.end() + 1));
+            let read = self.read(tools, on, &stretch, rmgrs, |record| {
+                goes_on = look(record);
+                goes_on
+            });
+            read.await?;
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns every restore point of that name in the archive, newest first.
     ///
     /// # Errors
