@@ -8,6 +8,7 @@
 //! - Every part can be done again; what was done is seen from which folders exist.
 
 mod exchange;
+mod live;
 mod managed;
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     recovery::{self, Copy, Recovering},
     server,
     sql::Address,
-    tools::Tools,
+    tools::{self, Tools},
 };
 use crate::{
     base::moment::Moment,
@@ -77,6 +78,9 @@ struct RestoreRecord {
     socket: PathBuf,
     /// What the cluster's server is started with, besides its data folder.
     options: Vec<String>,
+    /// The files of its configuration below the data folder, from there, as its server named them.
+    #[serde(default)]
+    configuration: Vec<PathBuf>,
     /// Where its server writes what it does not log elsewhere.
     log: PathBuf,
     /// Whether it ran, and so is to run again.
@@ -166,7 +170,7 @@ pub(super) fn copying(cluster: &Cluster, backup: &str) -> Result<Option<String>>
 /// # Errors
 /// Every refusal there is; nothing was done.
 pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Key) -> Result<Job> {
-    let place = managed::Place::of(cluster)?;
+    let place = managed::Place::of(cluster).await?;
     let suffix = key.0.to_lowercase();
     let beside = |what: &str| {
         let mut name = place.data.file_name().unwrap_or_default().to_owned();
@@ -186,6 +190,7 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         socket: disk::socket_folder(&folder, &cluster.records.unique(&suffix)),
         folder,
         options: place.options,
+        configuration: place.live.map(|live| live.configuration).unwrap_or_default(),
         log: place.log,
         ran: cluster.is_running(),
         data: place.data,
@@ -284,7 +289,7 @@ fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> 
         Copying::Missing => start_copy(cluster, tools, record),
         Copying::Running(progress) => Ok(Observed::Running(progress)),
         Copying::Complete => {
-            exchange::keep_configuration(tools, &record.data, &record.new_data())?;
+            exchange::keep_configuration(tools, &record.data, &record.new_data(), &record.configuration)?;
             record.phase = Phase::Exchanging;
             record.keep(cluster)?;
             Ok(Observed::Running(Progress::phase("stopping the cluster")))
@@ -352,8 +357,16 @@ async fn start_serving(cluster: &Cluster, tools: &Tools, mut record: RestoreReco
 
 async fn serve(cluster: &Cluster, tools: &Tools, record: &RestoreRecord) -> Result<()> {
     let options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
+    let said_before = std::fs::metadata(&record.log).map_or(0, |log| log.len());
     server::start(tools, &record.data, &options, &record.log)?;
-    server::wait_ready(cluster.clock.as_ref(), &record.data).await
+    server::wait_ready(cluster.clock.as_ref(), &record.data).await.map_err(|error| {
+        let said = std::fs::read(&record.log).unwrap_or_default();
+        let new = said.get(usize::try_from(said_before).unwrap_or_default()..).unwrap_or(&said);
+        let words = tools::tail(new);
+        let hint = format!("look at `{}`", record.log.display());
+        let message = if words.is_empty() { error.message } else { format!("{}: {words}", error.message) };
+        Error { message, ..error }.hint(hint)
+    })
 }
 
 /// Puts everything back as it was, and returns why.

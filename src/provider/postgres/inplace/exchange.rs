@@ -6,18 +6,24 @@ use crate::provider::{
     Code, Error, Result,
     postgres::{builtin, control::Control, disk, records, recovery, server, tools::Tools},
 };
-use std::{ffi::OsString, fs, io, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 /// The port of the private recovery, which only names its socket.
 pub(super) const PORT: u16 = 5432;
 /// Files of a data folder that are configuration and not data, by the end of their names.
 const CONFIGURATION: [&str; 6] = [".conf", ".crt", ".key", ".pem", ".crl", ".csr"];
 
-/// Gives the copy the configuration that lies in the data folder now, and makes it recover when it is started.
+/// Gives the copy the configuration that lies in the data folder now, with the files below it that the server
+/// `named`, and makes it recover when it is started.
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path) -> Result<()> {
+pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path, named: &[PathBuf]) -> Result<()> {
     let failed = |path: &Path, e: &io::Error| {
         Error::new(Code::Tool, format!("`{}` cannot be copied: {e}", path.display()))
     };
@@ -31,10 +37,33 @@ pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path) -> Resu
             tools.hand_over(&to)?;
         }
     }
+    for file in named.iter().filter(|file| data.join(file).is_file()) {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        keep_folder(tools, data, new, folder)?;
+        let to = new.join(file);
+        fs::copy(data.join(file), &to).map_err(|e| failed(&to, &e))?;
+        tools.hand_over(&to)?;
+    }
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
         records::remove(&new.join(stale))?;
     }
     put(tools, &new.join("recovery.signal"), "")
+}
+
+/// Makes a folder of configuration in the copy, without the settings that the backup has in it and the data no more.
+fn keep_folder(tools: &Tools, data: &Path, new: &Path, folder: &Path) -> Result<()> {
+    if folder.as_os_str().is_empty() {
+        return Ok(());
+    }
+    keep_folder(tools, data, new, folder.parent().unwrap_or(Path::new("")))?;
+    disk::make_private(tools, &new.join(folder))?;
+    for entry in fs::read_dir(new.join(folder)).into_iter().flatten().flatten() {
+        let is_gone = !data.join(folder).join(entry.file_name()).exists();
+        if is_gone && entry.path().extension().is_some_and(|end| end == "conf") {
+            records::remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Moves the old data aside and the new data to its place.

@@ -1,6 +1,9 @@
 //! Restoring in place, and the way back.
 
-use super::stage::{Stage, back_up, change, finish, in_place, key, number};
+use super::{
+    super::server,
+    stage::{Stage, back_up, change, finish, in_place, key, number, text},
+};
 use crate::provider::{
     Code,
     model::{At, RecoveryPoint, RestoreRequest},
@@ -82,4 +85,69 @@ async fn postgres_a_restore_in_place_survives_being_killed() {
     let between = lab.identity().await;
     fs::rename(data.with_extension("elsewhere"), &data).expect("back");
     assert_eq!(between.expect("is still itself"), identity);
+}
+
+/// As Debian has it: the server was started on the folder of its configuration, which says where the data is.
+#[tokio::test]
+async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_before() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let (data, etc) = (stage.folder("data"), stage.make_folder("etc"));
+    stage.stop().await;
+    for file in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
+        fs::rename(data.join(file), etc.join(file)).expect("moves");
+    }
+    let written = fs::read_to_string(etc.join("postgresql.conf")).expect("a configuration");
+    let written = format!("{written}\ndata_directory = '{}'\n", data.display());
+    fs::write(etc.join("postgresql.conf"), written).expect("is written");
+    let args = ["-D".as_ref(), etc.as_os_str(), "-c".as_ref(), "work_mem=5MB".as_ref()];
+    stage.tools().spawn_detached("postgres", &args, &[], &stage.folder("server.log")).expect("starts");
+    server::wait_ready(&crate::base::clock::Machine, &data).await.expect("comes up");
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    change(lab.as_ref(), "delete from order_items").await;
+    let backups = lab.backups().expect("backups");
+    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    finish(lab.as_ref(), &job).await.expect("restored");
+    assert_eq!(number(lab.as_ref(), "select count(*) from order_items").await, 800);
+    assert_eq!(text(lab.as_ref(), "select current_setting('work_mem')").await, "5MB");
+    let config = text(lab.as_ref(), "select current_setting('hba_file')").await;
+    assert_eq!(Path::new(&config), etc.join("pg_hba.conf"));
+    // What cannot be repeated is refused while the server still serves.
+    fs::write(data.join("postmaster.opts"), "postgres \"-D\" \"/nowhere\"\n").expect("is written");
+    let refused = backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect_err("refused");
+    assert_eq!(refused.code, Code::Refused, "{refused:?}");
+    assert!(refused.message.contains("/nowhere"), "{refused:?}");
+    assert_eq!(number(lab.as_ref(), "select count(*) from order_items").await, 800);
+}
+
+#[tokio::test]
+async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let data = stage.folder("data");
+    let own = data.join("conf.d");
+    super::super::disk::make_private(&stage.tools(), &own).expect("a folder");
+    let put = |name: &str, text: &str| fs::write(own.join(name), text).expect("is written");
+    put("memory.conf", "work_mem = '5MB'\n");
+    put("old.conf", "maintenance_work_mem = '7MB'\n");
+    let main = fs::read_to_string(data.join("postgresql.conf")).expect("a configuration");
+    fs::write(data.join("postgresql.conf"), format!("{main}\ninclude_dir = 'conf.d'\n")).expect("is written");
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    put("memory.conf", "work_mem = '6MB'\n");
+    fs::remove_file(own.join("old.conf")).expect("is removed");
+    let backups = lab.backups().expect("backups");
+    stage
+        .run(&[
+            "create subscription s connection 'host=/nowhere dbname=x' publication p with (connect = false)",
+            "alter subscription s enable",
+        ])
+        .await;
+    let refused = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect_err("refused");
+    assert_eq!(refused.code, Code::Refused, "{refused:?}");
+    assert!(refused.message.contains("subscribes to s"), "{refused:?}");
+    stage.run(&["alter subscription s disable"]).await;
+    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect("accepted");
+    finish(lab.as_ref(), &job).await.expect("restored");
+    assert_eq!(text(lab.as_ref(), "select current_setting('work_mem')").await, "6MB");
+    assert!(!own.join("old.conf").exists());
 }
