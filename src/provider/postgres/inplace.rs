@@ -7,9 +7,11 @@
 //! - Whatever fails after the cluster was stopped puts the old data back and starts it again.
 //! - Every part can be done again; what was done is seen from which folders exist.
 
+mod alone;
 mod exchange;
 mod live;
 mod managed;
+mod unarchived;
 
 use super::{
     cluster::Cluster,
@@ -31,10 +33,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
 /// The kind of job that restores in place.
 pub(super) const KIND: &str = "restore";
@@ -83,8 +82,11 @@ struct RestoreRecord {
     configuration: Vec<PathBuf>,
     /// Where its server writes what it does not log elsewhere.
     log: PathBuf,
-    /// Whether it ran, and so is to run again.
+    /// Whether it ran, or had crashed, and so is to run again.
     ran: bool,
+    /// Whether it runs since it was restored.
+    #[serde(default)]
+    running: bool,
     phase: Phase,
     child: Option<Child>,
     starts: u32,
@@ -92,6 +94,9 @@ struct RestoreRecord {
     timeline: Option<u32>,
     /// Why it failed.
     failure: Option<Failure>,
+    /// Why nobody knows how it goes on, until the next look.
+    #[serde(default)]
+    stuck: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -125,17 +130,24 @@ impl RestoreRecord {
         self.folder.join(format!("server-{}.log", self.starts))
     }
 
+    /// Returns whether nothing is left to do: also when somebody has undone by hand what could not be undone.
     fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Done | Phase::Undone)
+        let is_back = || self.data.is_dir() && !self.aside.exists() && !self.folder.exists();
+        matches!(self.phase, Phase::Done | Phase::Undone) || (self.phase == Phase::Undoing && is_back())
     }
 }
 
 /// Returns the job of the restore in place that was asked for with `key`.
 ///
 /// # Errors
-/// [`Code::Internal`] when what was written down cannot be read.
+/// [`Code::Internal`] when what was written down cannot be read; [`Code::Unknown`] while only a person can say how it
+/// goes on.
 pub(super) fn find(cluster: &Cluster, key: &Key) -> Result<Option<Job>> {
-    Ok(records::read::<RestoreRecord>(&RestoreRecord::path(cluster, &key.0))?.map(|record| job(&record)))
+    let record: Option<RestoreRecord> = records::read(&RestoreRecord::path(cluster, &key.0))?;
+    match record {
+        Some(RestoreRecord { stuck: Some(why), .. }) => Err(Error::new(Code::Unknown, why)),
+        record => Ok(record.as_ref().map(job)),
+    }
 }
 
 fn job(record: &RestoreRecord) -> Job {
@@ -177,8 +189,12 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         name.push(format!(".{what}-{suffix}"));
         place.data.with_file_name(name)
     };
+    unarchived::refuse(cluster, &place).await?;
     let folder = beside("restoring");
     let plan = plan::restore(cluster, request, &folder).await?;
+    if place.live.is_none() {
+        unarchived::check(&place.data, &plan.recovery.archive)?;
+    }
     let record = RestoreRecord {
         key: key.clone(),
         target: cluster.name.clone(),
@@ -190,9 +206,10 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         socket: disk::socket_folder(&folder, &cluster.records.unique(&suffix)),
         folder,
         options: place.options,
-        configuration: place.live.map(|live| live.configuration).unwrap_or_default(),
         log: place.log,
-        ran: cluster.is_running(),
+        ran: place.live.is_some() || was_running(cluster).await?,
+        running: false,
+        configuration: place.live.map(|live| live.configuration).unwrap_or_default(),
         data: place.data,
         phase: Phase::Copying,
         child: None,
@@ -200,9 +217,21 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         reached: None,
         timeline: None,
         failure: None,
+        stuck: None,
     };
+    // In this order: a lock without a record would be nobody's.
     record.keep(cluster)?;
+    if let Err(error) = alone::lock(cluster, &record) {
+        records::remove(&RestoreRecord::path(cluster, &key.0))?;
+        return Err(error);
+    }
     Ok(job(&record))
+}
+
+/// Returns whether the server of a cluster, which does not run, was not stopped by anybody: it crashed.
+async fn was_running(cluster: &Cluster) -> Result<bool> {
+    let state = cluster.control().await?.state;
+    Ok(cluster.data.join("postmaster.pid").exists() || !state.starts_with("shut down"))
 }
 
 /// Looks at a restore in place and takes it one part further.
@@ -216,6 +245,7 @@ pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
             format!("there is no restore in place with the key `{}`", job.id),
         ));
     };
+    let record = RestoreRecord { stuck: None, ..record };
     match record.phase {
         Phase::Done => return Ok(Observed::Done(restored(&record))),
         Phase::Undoing => return undo(cluster, record).await,
@@ -224,12 +254,20 @@ pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
     }
     match advance(cluster, record.clone()).await {
         Ok(observed) => Ok(observed),
+        Err(error) if error.code == Code::Unknown => Err(stuck(cluster, record, error)?),
         Err(error) => {
             // What `advance` wrote down meanwhile, the folders say too.
             let failure = Failure::new(&record, error.code, error.message);
             undo(cluster, RestoreRecord { phase: Phase::Undoing, failure: Some(failure), ..record }).await
         }
     }
+}
+
+/// Writes down that only a person can say how it goes on; the next look tries again.
+fn stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<Error> {
+    let error = Error { code: Code::Unknown, retryable: false, ..error };
+    RestoreRecord { stuck: Some(error.message.clone()), ..record }.keep(cluster)?;
+    Ok(error)
 }
 
 /// Gives a restore in place up.
@@ -265,6 +303,9 @@ async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observe
         Phase::Copying => observe_copy(cluster, &tools, record),
         Phase::Exchanging => {
             server::stop(cluster.clock.as_ref(), &record.data, server::Stop::Fast).await?;
+            if !record.aside.exists() {
+                unarchived::check(&record.data, &record.recovery.archive)?;
+            }
             exchange::forward(&record.data, &record.aside, &record.new_data())?;
             record.phase = Phase::Replaying;
             record.starts = 0;
@@ -276,6 +317,7 @@ async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observe
 }
 
 fn start_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
+    alone::lock(cluster, &record)?;
     disk::make_private(tools, &record.folder)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
@@ -298,7 +340,10 @@ fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> 
 }
 
 async fn start_recovery(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
+    exchange::must_be_ours(&record.data, &record.socket, record.child.as_ref())?;
     record.starts += 1;
+    // Until its number is written down, the server is known by its socket.
+    record.child = None;
     record.keep(cluster)?;
     let mut options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
     let control = super::control::Control::read(tools, &record.data).await?;
@@ -310,6 +355,7 @@ async fn start_recovery(cluster: &Cluster, tools: &Tools, mut record: RestoreRec
 }
 
 async fn observe_replay(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
+    exchange::must_be_ours(&record.data, &record.socket, record.child.as_ref())?;
     let copy = Copy {
         data: &record.data,
         log: &record.recovery_log(),
@@ -351,7 +397,9 @@ async fn start_serving(cluster: &Cluster, tools: &Tools, mut record: RestoreReco
     disk::remove(&record.folder)?;
     record.phase = Phase::Done;
     record.child = None;
+    record.running = server::running(&record.data).is_some();
     record.keep(cluster)?;
+    alone::unlock(&record)?;
     Ok(Observed::Done(restored(&record)))
 }
 
@@ -373,10 +421,10 @@ async fn serve(cluster: &Cluster, tools: &Tools, record: &RestoreRecord) -> Resu
 async fn undo(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observed> {
     record.keep(cluster)?;
     let what_is_left = |error: Error, record: &RestoreRecord| {
-        let reason = failed(record).message;
+        let reason = record.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
         Error { message: format!("{reason}; and it could not be undone: {}", error.message), ..error }
             .hint(format!(
-                "the data from before is in `{}`, or still in `{}`: stop the server, move it back, and start it",
+                "mend that, and take the run up again: it goes on undoing; the data from before is in `{}`, or still in `{}`",
                 record.aside.display(),
                 record.data.display()
             ))
@@ -386,9 +434,14 @@ async fn undo(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observed> 
         Ok(()) => {
             record.phase = Phase::Undone;
             record.keep(cluster)?;
+            alone::unlock(&record)?;
             Err(failed(&record))
         }
-        Err(error) => Err(what_is_left(error, &record)),
+        // It is neither done nor undone: the run stops here, and taking it up again goes on undoing.
+        Err(error) => {
+            let error = what_is_left(error, &record);
+            Err(stuck(cluster, record, error)?)
+        }
     }
 }
 
@@ -428,26 +481,7 @@ fn restored(record: &RestoreRecord) -> Value {
         reached: record.reached,
         timeline: record.timeline,
         kept: Some(record.aside.display().to_string()),
+        running: record.running,
     };
     serde_json::to_value(restored).unwrap_or_default()
-}
-
-/// Refuses while another restore of this data is under way, also one from another state folder.
-fn check_alone(cluster: &Cluster, data: &Path) -> Result<()> {
-    let folder = cluster.records.home().join("restores");
-    let records: Vec<RestoreRecord> = records::read_all(&folder)?;
-    let mine = records.iter().find(|record| !record.is_over()).map(|record| record.key.0.clone());
-    let name = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let beside =
-        data.parent().and_then(|parent| std::fs::read_dir(parent).ok()).into_iter().flatten().flatten();
-    let theirs = beside
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .find(|other| other.starts_with(&format!("{name}.restoring-")));
-    match mine.or(theirs) {
-        None => Ok(()),
-        Some(other) => Err(Error::new(
-            Code::Conflict,
-            format!("another restore of `{}` is under way: `{other}`", data.display()),
-        )),
-    }
 }

@@ -4,7 +4,7 @@
 
 use crate::provider::{
     Code, Error, Result,
-    postgres::{builtin, control::Control, disk, records, recovery, server, tools::Tools},
+    postgres::{builtin, control::Control, disk, process::Child, records, recovery, server, tools::Tools},
 };
 use std::{
     ffi::OsString,
@@ -118,6 +118,32 @@ pub(super) fn make_private_folder(tools: &Tools, folder: &Path, socket: &Path) -
 pub(super) fn is_private(data: &Path, socket: &Path) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     text.lines().nth(4).is_some_and(|used| Path::new(used) == socket)
+}
+
+/// Refuses to go on while a server that is not the private one has the data: waiting for it would never end, and it is
+/// not ours to stop.
+///
+/// # Errors
+/// [`Code::Unknown`].
+pub(super) fn must_be_ours(data: &Path, socket: &Path, child: Option<&Child>) -> Result<()> {
+    let Some(found) = server::running(data).filter(|_| !is_private(data, socket)) else { return Ok(()) };
+    // A server that has only begun has not yet written down its socket.
+    let is_ours = |child: &Child| child.pid == found.pid;
+    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let says = text.lines().nth(4).is_some_and(|used| !used.trim().is_empty());
+    if child.map_or(!says, is_ours) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Unknown,
+        format!(
+            "somebody else has started a server (process {}) on `{}` in the middle of its recovery",
+            found.pid,
+            data.display()
+        ),
+    )
+    .hint("stop it, and take the run up again")
+    .with_side_effects())
 }
 
 fn put(tools: &Tools, path: &Path, text: &str) -> Result<()> {

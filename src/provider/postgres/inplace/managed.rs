@@ -1,6 +1,6 @@
 //! Whether a cluster may be stopped and started by us, and how it was started last.
 
-use super::{check_alone, live::Live};
+use super::{alone, live::Live};
 use crate::provider::{
     Code, Error, Result,
     postgres::{
@@ -39,7 +39,7 @@ impl Place {
             Error::new(Code::Unavailable, format!("`{}` cannot be looked at: {e}", cluster.data.display()))
         };
         let data = fs::canonicalize(&cluster.data).map_err(unreadable)?;
-        check_alone(cluster, &data)?;
+        alone::check(cluster, &data)?;
         let parent = data.parent().unwrap_or(Path::new("/"));
         let (own, above) =
             (fs::metadata(&data).map_err(unreadable)?, fs::metadata(parent).map_err(unreadable)?);

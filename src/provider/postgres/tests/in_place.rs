@@ -151,3 +151,128 @@ async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused
     assert_eq!(text(lab.as_ref(), "select current_setting('work_mem')").await, "6MB");
     assert!(!own.join("old.conf").exists());
 }
+
+/// Looks until the restore in place replays WAL, with its server running.
+async fn until_replaying(stage: &Stage) {
+    for _ in 0..600 {
+        let lab = stage.open();
+        let job = lab.find(&key("RESTORE001")).await.expect("looks").expect("is found");
+        lab.observe(&job).await.expect("looks");
+        if stage.folder("data.before-restore001").is_dir() && server::running(&stage.folder("data")).is_some()
+        {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("does not replay");
+}
+
+#[tokio::test]
+async fn postgres_an_undo_that_fails_is_gone_on_with() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let backups = lab.backups().expect("backups");
+    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    until_replaying(&stage).await;
+    // The old configuration does not start any more.
+    let old = stage.folder("data.before-restore001/postgresql.conf");
+    let text = fs::read_to_string(&old).expect("a configuration");
+    fs::write(&old, "no_such_setting = 1\n").expect("is spoilt");
+    let stuck = lab.cancel(&job).await.expect_err("the old data does not start");
+    assert_eq!(stuck.code, Code::Unknown, "{stuck:?}");
+    assert!(stuck.message.contains("no_such_setting"), "the log's own words: {stuck:?}");
+    assert_eq!(lab.find(&key("RESTORE001")).await.expect_err("nobody knows").code, Code::Unknown);
+    // Another one is told which, and of which run.
+    let other =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect_err("is not alone");
+    assert!(other.message.contains("RESTORE001.json") && other.message.contains("run1"), "{other:?}");
+    // Taken up again, it is undone; then it is over.
+    fs::write(stage.folder("data/postgresql.conf"), text).expect("is mended");
+    let undone = lab.observe(&job).await.expect_err("is undone");
+    assert_eq!(
+        (undone.code, undone.message.contains("as it was before")),
+        (Code::Refused, true),
+        "{undone:?}"
+    );
+    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect("accepted");
+    finish(lab.as_ref(), &job).await.expect("restored");
+}
+
+#[tokio::test]
+async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    // The same cluster, as another state folder would know it.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let entry = crate::config::lab_file(stage.path());
+    fs::create_dir_all(crate::config::lab_file(elsewhere.path()).parent().expect("a folder"))
+        .expect("is made");
+    fs::copy(entry, crate::config::lab_file(elsewhere.path())).expect("is copied");
+    let other = super::stage::open_in(elsewhere.path());
+    let backups = lab.backups().expect("backups");
+    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    let refused = other
+        .backups()
+        .expect("backups")
+        .restore(&in_place(At::BackupEnd), &key("RESTORE002"))
+        .await
+        .expect_err("is not alone");
+    assert_eq!(refused.code, Code::Conflict, "{refused:?}");
+    assert!(refused.message.contains("RESTORE001"), "{refused:?}");
+    until_replaying(&stage).await;
+    // Somebody else's server on the new data is neither waited for nor stopped.
+    stage.stop().await;
+    stage.start(&["-c", "restore_command=false"]).await;
+    let foreign = server::running(&stage.folder("data")).expect("runs");
+    let unknown = finish(lab.as_ref(), &job).await.expect_err("nobody knows");
+    assert_eq!(unknown.code, Code::Unknown, "{unknown:?}");
+    assert!(foreign.is_alive());
+    stage.stop().await;
+    drop(finish(lab.as_ref(), &job).await);
+}
+
+#[tokio::test]
+async fn postgres_a_server_that_crashed_is_started_and_one_that_was_stopped_is_not() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let backups = lab.backups().expect("backups");
+    stage.stop().await;
+    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    assert_eq!(finish(lab.as_ref(), &job).await.expect("restored")["running"], false);
+    assert!(server::running(&stage.folder("data")).is_none());
+    stage.start(&[]).await;
+    stage.crash().await;
+    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect("accepted");
+    assert_eq!(finish(lab.as_ref(), &job).await.expect("restored")["running"], true);
+    assert!(server::is_ready(&stage.folder("data")));
+}
+
+#[tokio::test]
+async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let backups = lab.backups().expect("backups");
+    let restore = async |with: &str| {
+        let refused = backups.restore(&in_place(At::BackupEnd), &key(with)).await.expect_err("refused");
+        assert_eq!(refused.code, Code::Refused, "{refused:?}");
+        refused.message
+    };
+    let archive = stage.folder("archive");
+    fs::rename(&archive, archive.with_extension("away")).expect("moves");
+    stage.run(&["select pg_switch_wal()"]).await;
+    let failing = "select failed_count from pg_stat_archiver";
+    for _ in 0..100 {
+        if number(lab.as_ref(), failing).await > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(restore("RESTORE001").await.contains("not being archived"));
+    stage.crash().await;
+    fs::rename(archive.with_extension("away"), &archive).expect("moves back");
+    assert!(restore("RESTORE002").await.contains("never archived"));
+}
