@@ -1,6 +1,7 @@
 //! Restoring a cluster in place: its data is exchanged, everything else of it stays.
 //!
-//! - The backup is copied beside the data while the cluster still serves; only then is it stopped.
+//! - The backup is copied beside the data, and compared with its checksums, while the cluster still serves; only then
+//!   is it stopped.
 //! - The old data is moved aside, never deleted: it is the way back, and stays when all went well.
 //! - The new data recovers out of everybody's sight, on a private socket. The cluster serves again only when recovery
 //!   was proved, with the settings and options that it had before.
@@ -11,6 +12,7 @@ mod alone;
 mod exchange;
 mod live;
 mod managed;
+mod soundness;
 mod unarchived;
 
 use super::{
@@ -297,7 +299,7 @@ async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observe
     let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::boot());
     match record.phase {
         Phase::Copying if other_boot => {
-            disk::remove(&copying::files(&record.folder))?;
+            disk::remove(&record.folder)?;
             start_copy(cluster, &tools, RestoreRecord { child: None, starts: 0, ..record })
         }
         Phase::Copying => observe_copy(cluster, &tools, record),
@@ -330,6 +332,9 @@ fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> 
     match copying::look(cluster, &record.folder, &record.recovery.backup, record.starts)? {
         Copying::Missing => start_copy(cluster, tools, record),
         Copying::Running(progress) => Ok(Observed::Running(progress)),
+        Copying::Complete if !soundness::is_proved(tools, &record.folder, &record.new_data())? => {
+            Ok(Observed::Running(Progress::phase("comparing with checksums")))
+        }
         Copying::Complete => {
             exchange::keep_configuration(tools, &record.data, &record.new_data(), &record.configuration)?;
             record.phase = Phase::Exchanging;
@@ -448,6 +453,7 @@ async fn undo(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observed> 
 async fn put_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
     let tools = cluster.tools_for(&[&record.data, &record.aside])?;
     copying::end(cluster, &record.folder).await;
+    soundness::end(cluster.clock.as_ref(), &record.new_data()).await;
     if record.aside.is_dir() {
         if let Some(starting) = process::started_with(record.data.as_os_str()) {
             starting.signal(rustix::process::Signal::QUIT);

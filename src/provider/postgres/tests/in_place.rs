@@ -276,3 +276,35 @@ async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
     fs::rename(archive.with_extension("away"), &archive).expect("moves back");
     assert!(restore("RESTORE002").await.contains("never archived"));
 }
+
+#[tokio::test]
+async fn postgres_a_damaged_backup_does_not_take_the_place_of_the_data() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    let id = back_up(lab.as_ref(), "BACKUP0001").await;
+    // A byte of a table, so that every length stays.
+    let table = text(lab.as_ref(), "select pg_relation_filepath('orders')").await;
+    let table = stage.folder("backups").join(&id).join("files/data").join(table);
+    let mut bytes = fs::read(&table).expect("a table");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 0xff;
+    fs::write(&table, &bytes).expect("is damaged");
+    let before = server::running(&stage.folder("data")).expect("runs");
+    let backups = lab.backups().expect("backups");
+    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    let error = finish(lab.as_ref(), &job).await.expect_err("is damaged");
+    assert_eq!(error.code, Code::CorruptBackup, "{error:?}");
+    assert!(error.message.contains("checksum") && before.is_alive(), "{error:?}");
+    // What `backup verify` found is remembered, until it finds nothing any more.
+    assert_eq!(backups.list().await.expect("lists")[0].status, "completed");
+    assert!(!backups.verify(&id).await.expect("reads it").ok);
+    assert_eq!(backups.list().await.expect("lists")[0].status, "damaged");
+    assert!(!backups.window().await.expect("a window").backups[0].usable);
+    let request = RestoreRequest { backup: Some(id.clone()), ..in_place(At::BackupEnd) };
+    let refused = backups.restore(&request, &key("RESTORE002")).await.expect_err("is known");
+    assert_eq!(refused.code, Code::CorruptBackup, "{refused:?}");
+    bytes[last] ^= 0xff;
+    fs::write(&table, &bytes).expect("is mended");
+    assert!(backups.verify(&id).await.expect("reads it").ok);
+    assert_eq!(backups.list().await.expect("lists")[0].status, "completed");
+}
