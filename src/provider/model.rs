@@ -231,6 +231,9 @@ pub struct Restored {
     pub timeline: Option<u32>,
     /// Where the data from before is kept, if it is.
     pub kept: Option<String>,
+    /// Whether its server runs; one that had been stopped stays so.
+    #[serde(default)]
+    pub running: bool,
 }
 
 /// A branch.

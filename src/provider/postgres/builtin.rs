@@ -38,7 +38,7 @@ use std::{
 };
 
 /// The name of the file with what is known of a backup.
-const SIDECAR: &str = "firedrill.json";
+pub(super) const SIDECAR: &str = "firedrill.json";
 
 /// How far a backup is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,9 @@ pub(super) struct Stored {
     pub archive: PathBuf,
     /// The stretch of WAL without which the copy makes no sense.
     pub wal: Option<Needed>,
+    /// What the last comparison with its checksums found wrong.
+    #[serde(default)]
+    pub damaged: Option<String>,
     /// Tables by the numbers of their files, for reading the WAL later.
     pub names: Option<Names>,
 }
@@ -115,6 +118,14 @@ impl Stored {
         self.stage == Stage::Completed
     }
 
+    fn status(&self) -> &'static str {
+        match (self.is_completed(), &self.damaged) {
+            (true, Some(_)) => "damaged",
+            (true, None) => "completed",
+            (false, _) => "running",
+        }
+    }
+
     /// Returns it as it is seen from outside.
     pub(super) fn backup(&self) -> Backup {
         Backup {
@@ -122,7 +133,7 @@ impl Stored {
             target: self.target.clone(),
             label: self.label.clone(),
             method: "base_backup".into(),
-            status: if self.is_completed() { "completed" } else { "running" }.into(),
+            status: self.status().into(),
             started_at: self.started_at,
             finished_at: self.finished_at,
             bytes: self.bytes,
@@ -235,13 +246,15 @@ impl<'a> Builtin<'a> {
         disk::remove(&aside)
     }
 
-    /// Reads a backup through and returns what is wrong with it, a sentence each.
+    /// Reads a backup through and returns what is wrong with it, a sentence each; what is found stays written down with
+    /// the backup until it is found to be sound.
     ///
     /// # Errors
     /// [`Code::Tool`] when the program cannot be started.
     pub(super) async fn verify(&self, id: &str) -> Result<Vec<String>> {
         let data = self.files(id).join("data");
-        let output = self.cluster.tools()?.try_run("pg_verifybackup", &[data.as_os_str()]).await?;
+        let tools = self.cluster.tools()?;
+        let output = tools.try_run("pg_verifybackup", &[data.as_os_str()]).await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let mut problems: Vec<String> = said
             .lines()
@@ -252,6 +265,13 @@ impl<'a> Builtin<'a> {
             .collect();
         if problems.is_empty() && !output.status.success() {
             problems.push(format!("`pg_verifybackup` ended with {}", output.status));
+        }
+        let stored = self.get(id)?;
+        let damaged = problems.first().cloned();
+        if stored.damaged != damaged
+            && let Err(error) = self.keep(&tools, &Stored { damaged, ..stored })
+        {
+            problems.push(format!("this could not be written down: {}", error.message));
         }
         Ok(problems)
     }

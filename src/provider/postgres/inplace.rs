@@ -1,14 +1,19 @@
 //! Restoring a cluster in place: its data is exchanged, everything else of it stays.
 //!
-//! - The backup is copied beside the data while the cluster still serves; only then is it stopped.
+//! - The backup is copied beside the data, and compared with its checksums, while the cluster still serves; only then
+//!   is it stopped.
 //! - The old data is moved aside, never deleted: it is the way back, and stays when all went well.
 //! - The new data recovers out of everybody's sight, on a private socket. The cluster serves again only when recovery
 //!   was proved, with the settings and options that it had before.
 //! - Whatever fails after the cluster was stopped puts the old data back and starts it again.
 //! - Every part can be done again; what was done is seen from which folders exist.
 
+mod alone;
 mod exchange;
+mod live;
 mod managed;
+mod soundness;
+mod unarchived;
 
 use super::{
     cluster::Cluster,
@@ -19,7 +24,7 @@ use super::{
     recovery::{self, Copy, Recovering},
     server,
     sql::Address,
-    tools::Tools,
+    tools::{self, Tools},
 };
 use crate::{
     base::moment::Moment,
@@ -30,10 +35,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
 /// The kind of job that restores in place.
 pub(super) const KIND: &str = "restore";
@@ -77,10 +79,16 @@ struct RestoreRecord {
     socket: PathBuf,
     /// What the cluster's server is started with, besides its data folder.
     options: Vec<String>,
+    /// The files of its configuration below the data folder, from there, as its server named them.
+    #[serde(default)]
+    configuration: Vec<PathBuf>,
     /// Where its server writes what it does not log elsewhere.
     log: PathBuf,
-    /// Whether it ran, and so is to run again.
+    /// Whether it ran, or had crashed, and so is to run again.
     ran: bool,
+    /// Whether it runs since it was restored.
+    #[serde(default)]
+    running: bool,
     phase: Phase,
     child: Option<Child>,
     starts: u32,
@@ -88,6 +96,9 @@ struct RestoreRecord {
     timeline: Option<u32>,
     /// Why it failed.
     failure: Option<Failure>,
+    /// Why nobody knows how it goes on, until the next look.
+    #[serde(default)]
+    stuck: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -121,17 +132,24 @@ impl RestoreRecord {
         self.folder.join(format!("server-{}.log", self.starts))
     }
 
+    /// Returns whether nothing is left to do: also when somebody has undone by hand what could not be undone.
     fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Done | Phase::Undone)
+        let is_back = || self.data.is_dir() && !self.aside.exists() && !self.folder.exists();
+        matches!(self.phase, Phase::Done | Phase::Undone) || (self.phase == Phase::Undoing && is_back())
     }
 }
 
 /// Returns the job of the restore in place that was asked for with `key`.
 ///
 /// # Errors
-/// [`Code::Internal`] when what was written down cannot be read.
+/// [`Code::Internal`] when what was written down cannot be read; [`Code::Unknown`] while only a person can say how it
+/// goes on.
 pub(super) fn find(cluster: &Cluster, key: &Key) -> Result<Option<Job>> {
-    Ok(records::read::<RestoreRecord>(&RestoreRecord::path(cluster, &key.0))?.map(|record| job(&record)))
+    let record: Option<RestoreRecord> = records::read(&RestoreRecord::path(cluster, &key.0))?;
+    match record {
+        Some(RestoreRecord { stuck: Some(why), .. }) => Err(Error::new(Code::Unknown, why)),
+        record => Ok(record.as_ref().map(job)),
+    }
 }
 
 fn job(record: &RestoreRecord) -> Job {
@@ -166,15 +184,19 @@ pub(super) fn copying(cluster: &Cluster, backup: &str) -> Result<Option<String>>
 /// # Errors
 /// Every refusal there is; nothing was done.
 pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Key) -> Result<Job> {
-    let place = managed::Place::of(cluster)?;
+    let place = managed::Place::of(cluster).await?;
     let suffix = key.0.to_lowercase();
     let beside = |what: &str| {
         let mut name = place.data.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{what}-{suffix}"));
         place.data.with_file_name(name)
     };
+    unarchived::refuse(cluster, &place).await?;
     let folder = beside("restoring");
     let plan = plan::restore(cluster, request, &folder).await?;
+    if place.live.is_none() {
+        unarchived::check(&place.data, &plan.recovery.archive)?;
+    }
     let record = RestoreRecord {
         key: key.clone(),
         target: cluster.name.clone(),
@@ -187,7 +209,9 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         folder,
         options: place.options,
         log: place.log,
-        ran: cluster.is_running(),
+        ran: place.live.is_some() || was_running(cluster).await?,
+        running: false,
+        configuration: place.live.map(|live| live.configuration).unwrap_or_default(),
         data: place.data,
         phase: Phase::Copying,
         child: None,
@@ -195,9 +219,21 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         reached: None,
         timeline: None,
         failure: None,
+        stuck: None,
     };
+    // In this order: a lock without a record would be nobody's.
     record.keep(cluster)?;
+    if let Err(error) = alone::lock(cluster, &record) {
+        records::remove(&RestoreRecord::path(cluster, &key.0))?;
+        return Err(error);
+    }
     Ok(job(&record))
+}
+
+/// Returns whether the server of a cluster, which does not run, was not stopped by anybody: it crashed.
+async fn was_running(cluster: &Cluster) -> Result<bool> {
+    let state = cluster.control().await?.state;
+    Ok(cluster.data.join("postmaster.pid").exists() || !state.starts_with("shut down"))
 }
 
 /// Looks at a restore in place and takes it one part further.
@@ -211,6 +247,7 @@ pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
             format!("there is no restore in place with the key `{}`", job.id),
         ));
     };
+    let record = RestoreRecord { stuck: None, ..record };
     match record.phase {
         Phase::Done => return Ok(Observed::Done(restored(&record))),
         Phase::Undoing => return undo(cluster, record).await,
@@ -219,12 +256,20 @@ pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
     }
     match advance(cluster, record.clone()).await {
         Ok(observed) => Ok(observed),
+        Err(error) if error.code == Code::Unknown => Err(stuck(cluster, record, error)?),
         Err(error) => {
             // What `advance` wrote down meanwhile, the folders say too.
             let failure = Failure::new(&record, error.code, error.message);
             undo(cluster, RestoreRecord { phase: Phase::Undoing, failure: Some(failure), ..record }).await
         }
     }
+}
+
+/// Writes down that only a person can say how it goes on; the next look tries again.
+fn stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<Error> {
+    let error = Error { code: Code::Unknown, retryable: false, ..error };
+    RestoreRecord { stuck: Some(error.message.clone()), ..record }.keep(cluster)?;
+    Ok(error)
 }
 
 /// Gives a restore in place up.
@@ -254,12 +299,15 @@ async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observe
     let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::boot());
     match record.phase {
         Phase::Copying if other_boot => {
-            disk::remove(&copying::files(&record.folder))?;
+            disk::remove(&record.folder)?;
             start_copy(cluster, &tools, RestoreRecord { child: None, starts: 0, ..record })
         }
         Phase::Copying => observe_copy(cluster, &tools, record),
         Phase::Exchanging => {
             server::stop(cluster.clock.as_ref(), &record.data, server::Stop::Fast).await?;
+            if !record.aside.exists() {
+                unarchived::check(&record.data, &record.recovery.archive)?;
+            }
             exchange::forward(&record.data, &record.aside, &record.new_data())?;
             record.phase = Phase::Replaying;
             record.starts = 0;
@@ -271,6 +319,7 @@ async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observe
 }
 
 fn start_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
+    alone::lock(cluster, &record)?;
     disk::make_private(tools, &record.folder)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
@@ -283,8 +332,11 @@ fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> 
     match copying::look(cluster, &record.folder, &record.recovery.backup, record.starts)? {
         Copying::Missing => start_copy(cluster, tools, record),
         Copying::Running(progress) => Ok(Observed::Running(progress)),
+        Copying::Complete if !soundness::is_proved(tools, &record.folder, &record.new_data())? => {
+            Ok(Observed::Running(Progress::phase("comparing with checksums")))
+        }
         Copying::Complete => {
-            exchange::keep_configuration(tools, &record.data, &record.new_data())?;
+            exchange::keep_configuration(tools, &record.data, &record.new_data(), &record.configuration)?;
             record.phase = Phase::Exchanging;
             record.keep(cluster)?;
             Ok(Observed::Running(Progress::phase("stopping the cluster")))
@@ -293,7 +345,10 @@ fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> 
 }
 
 async fn start_recovery(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
+    exchange::must_be_ours(&record.data, &record.socket, record.child.as_ref())?;
     record.starts += 1;
+    // Until its number is written down, the server is known by its socket.
+    record.child = None;
     record.keep(cluster)?;
     let mut options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
     let control = super::control::Control::read(tools, &record.data).await?;
@@ -305,6 +360,7 @@ async fn start_recovery(cluster: &Cluster, tools: &Tools, mut record: RestoreRec
 }
 
 async fn observe_replay(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
+    exchange::must_be_ours(&record.data, &record.socket, record.child.as_ref())?;
     let copy = Copy {
         data: &record.data,
         log: &record.recovery_log(),
@@ -346,24 +402,34 @@ async fn start_serving(cluster: &Cluster, tools: &Tools, mut record: RestoreReco
     disk::remove(&record.folder)?;
     record.phase = Phase::Done;
     record.child = None;
+    record.running = server::running(&record.data).is_some();
     record.keep(cluster)?;
+    alone::unlock(&record)?;
     Ok(Observed::Done(restored(&record)))
 }
 
 async fn serve(cluster: &Cluster, tools: &Tools, record: &RestoreRecord) -> Result<()> {
     let options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
+    let said_before = std::fs::metadata(&record.log).map_or(0, |log| log.len());
     server::start(tools, &record.data, &options, &record.log)?;
-    server::wait_ready(cluster.clock.as_ref(), &record.data).await
+    server::wait_ready(cluster.clock.as_ref(), &record.data).await.map_err(|error| {
+        let said = std::fs::read(&record.log).unwrap_or_default();
+        let new = said.get(usize::try_from(said_before).unwrap_or_default()..).unwrap_or(&said);
+        let words = tools::tail(new);
+        let hint = format!("look at `{}`", record.log.display());
+        let message = if words.is_empty() { error.message } else { format!("{}: {words}", error.message) };
+        Error { message, ..error }.hint(hint)
+    })
 }
 
 /// Puts everything back as it was, and returns why.
 async fn undo(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observed> {
     record.keep(cluster)?;
     let what_is_left = |error: Error, record: &RestoreRecord| {
-        let reason = failed(record).message;
+        let reason = record.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
         Error { message: format!("{reason}; and it could not be undone: {}", error.message), ..error }
             .hint(format!(
-                "the data from before is in `{}`, or still in `{}`: stop the server, move it back, and start it",
+                "mend that, and take the run up again: it goes on undoing; the data from before is in `{}`, or still in `{}`",
                 record.aside.display(),
                 record.data.display()
             ))
@@ -373,15 +439,21 @@ async fn undo(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observed> 
         Ok(()) => {
             record.phase = Phase::Undone;
             record.keep(cluster)?;
+            alone::unlock(&record)?;
             Err(failed(&record))
         }
-        Err(error) => Err(what_is_left(error, &record)),
+        // It is neither done nor undone: the run stops here, and taking it up again goes on undoing.
+        Err(error) => {
+            let error = what_is_left(error, &record);
+            Err(stuck(cluster, record, error)?)
+        }
     }
 }
 
 async fn put_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
     let tools = cluster.tools_for(&[&record.data, &record.aside])?;
     copying::end(cluster, &record.folder).await;
+    soundness::end(cluster.clock.as_ref(), &record.new_data()).await;
     if record.aside.is_dir() {
         if let Some(starting) = process::started_with(record.data.as_os_str()) {
             starting.signal(rustix::process::Signal::QUIT);
@@ -415,26 +487,7 @@ fn restored(record: &RestoreRecord) -> Value {
         reached: record.reached,
         timeline: record.timeline,
         kept: Some(record.aside.display().to_string()),
+        running: record.running,
     };
     serde_json::to_value(restored).unwrap_or_default()
-}
-
-/// Refuses while another restore of this data is under way, also one from another state folder.
-fn check_alone(cluster: &Cluster, data: &Path) -> Result<()> {
-    let folder = cluster.records.home().join("restores");
-    let records: Vec<RestoreRecord> = records::read_all(&folder)?;
-    let mine = records.iter().find(|record| !record.is_over()).map(|record| record.key.0.clone());
-    let name = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let beside =
-        data.parent().and_then(|parent| std::fs::read_dir(parent).ok()).into_iter().flatten().flatten();
-    let theirs = beside
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .find(|other| other.starts_with(&format!("{name}.restoring-")));
-    match mine.or(theirs) {
-        None => Ok(()),
-        Some(other) => Err(Error::new(
-            Code::Conflict,
-            format!("another restore of `{}` is under way: `{other}`", data.display()),
-        )),
-    }
 }

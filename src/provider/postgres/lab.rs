@@ -66,6 +66,11 @@ impl Place {
         self.folder.join("data")
     }
 
+    /// Where the data is while it is being made.
+    fn partial(&self) -> PathBuf {
+        self.folder.join("data.partial")
+    }
+
     fn socket(&self) -> PathBuf {
         self.folder.join("socket")
     }
@@ -125,6 +130,8 @@ pub async fn down(state: &Path) -> Result<Status> {
         }
         server::stop(&Machine, &place.data(), server::Stop::Immediate).await?;
         end_children(&place.folder).await;
+        // What `initdb` had started is not named after the folder, and works in it.
+        server::stop(&Machine, &place.partial(), server::Stop::Immediate).await?;
         disk::remove(&place.folder)?;
         records::remove(&Place::path(state))?;
     }
@@ -185,7 +192,7 @@ async fn make_cluster(tools: &Tools, place: &Place) -> Result<()> {
     if data.is_dir() {
         return Ok(());
     }
-    let partial = place.folder.join("data.partial");
+    let partial = place.partial();
     disk::remove(&partial)?;
     let fixed = [
         "--no-sync",

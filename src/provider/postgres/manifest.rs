@@ -1,8 +1,9 @@
 //! A quick look at a backup: whether every file of its manifest is there and has its length.
 //!
-//! Reading every byte is `backup verify`; this is what a restore can afford before it begins.
+//! Reading every byte is `backup verify`; this is what a restore can afford before it begins. What `backup verify` found
+//! the last time counts too.
 
-use super::records;
+use super::{builtin::SIDECAR, records};
 use crate::provider::{Code, Error, Result};
 use serde::Deserialize;
 use std::{fs, path::Path};
@@ -22,7 +23,14 @@ struct Entry {
     size: u64,
 }
 
-/// Compares the files in `data` with its manifest, by name and length.
+/// What is known of a backup, as far as it is asked here.
+#[derive(Deserialize)]
+struct Known {
+    #[serde(default)]
+    damaged: Option<String>,
+}
+
+/// Compares the files in a backup's `data` with its manifest, by name and length.
 ///
 /// # Errors
 /// [`Code::CorruptBackup`] with the first file that differs.
@@ -31,6 +39,13 @@ pub(super) fn compare(data: &Path) -> Result<()> {
         Error::new(Code::CorruptBackup, format!("the backup in `{}` is damaged: {what}", data.display()))
             .hint("choose another backup, and see `backup verify`")
     };
+    let known = match data.ancestors().nth(2) {
+        Some(backup) => records::read::<Known>(&backup.join(SIDECAR))?,
+        None => None,
+    };
+    if let Some(what) = known.and_then(|known| known.damaged) {
+        return Err(damaged(format!("`backup verify` found that {what}")));
+    }
     let manifest: Manifest = records::read(&data.join("backup_manifest"))
         .map_err(|e| damaged(e.message))?
         .ok_or_else(|| damaged("its manifest is missing".into()))?;

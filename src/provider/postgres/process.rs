@@ -77,7 +77,7 @@ pub(super) fn working_in(folder: &Path) -> Vec<Child> {
 
 /// The programs that we leave to themselves. Anybody may name one of our folders to a program of his own; it is not
 /// ours because of that.
-const OURS: [&str; 5] = ["postgres", "pg_basebackup", "pg_verifybackup", "sh", "cp"];
+const OURS: [&str; 6] = ["postgres", "initdb", "pg_basebackup", "pg_verifybackup", "sh", "cp"];
 
 /// Returns the living child of ours, of whatever life of firedrill, that was started with `argument`: how a child is
 /// found whose number was not yet written down when we died.
@@ -139,5 +139,24 @@ mod tests {
             thread::sleep(Duration::from_millis(20));
         }
         panic!("a killed process is still alive");
+    }
+
+    #[test]
+    fn a_cluster_that_is_still_being_made_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("initdb");
+        fs::write(&program, "#!/bin/sh\nread forever\n").expect("a program");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&program, executable).expect("it is ours");
+        let mut making = Command::new(&program)
+            .args(["-D".as_ref(), folder.path().join("data.partial").as_os_str()])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let found = started_below(folder.path());
+        let number = i32::try_from(making.id()).expect("a number");
+        making.kill().expect("ends");
+        making.wait().expect("ends");
+        assert_eq!(found.expect("is found").pid, number);
     }
 }

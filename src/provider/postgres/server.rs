@@ -154,6 +154,9 @@ impl Log {
                 && let Some(rest) = said("FATAL:  ").or_else(|| said("PANIC:  "))
             {
                 log.fatal = Some(rest);
+            } else if log.fatal.is_none() && line.starts_with("postgres") {
+                // Said before it knew how to write a log.
+                log.fatal = Some(line.trim().to_owned());
             }
         }
         log
@@ -177,6 +180,13 @@ mod tests {
         assert_eq!(log.fatal, None);
         assert!(log.stopping.expect("stopped").contains("739"));
         assert_eq!(log.last_transaction.as_deref(), Some("2026-11-20 09:58:00.5+00"));
+    }
+
+    #[test]
+    fn words_from_before_the_log_are_fatal() {
+        let log =
+            Log::parse("postgres: could not access the server configuration file \"/x\": No such file\n");
+        assert!(log.fatal.expect("words").contains("could not access"));
     }
 
     #[test]

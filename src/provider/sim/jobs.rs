@@ -134,6 +134,7 @@ impl Present<'_> {
             reached: forking.reached.map(moment),
             timeline: u32::try_from(number).ok(),
             kept: Some(format!("timeline {}", before.number)),
+            running: true,
         };
         serde_json::to_value(restored).map_err(unreadable)
     }

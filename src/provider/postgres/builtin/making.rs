@@ -77,6 +77,7 @@ impl Builtin<'_> {
             system_identifier: self.cluster.control().await?.system_identifier,
             archive,
             wal: None,
+            damaged: None,
             names: None,
         };
         self.put(&tools, &stored)?;
@@ -114,7 +115,8 @@ impl Builtin<'_> {
         fs::rename(&new, self.folder.join(&stored.id)).map_err(failed)
     }
 
-    fn keep(&self, tools: &Tools, stored: &Stored) -> Result<()> {
+    /// Replaces what is known of a backup.
+    pub(super) fn keep(&self, tools: &Tools, stored: &Stored) -> Result<()> {
         let path = self.folder.join(&stored.id).join(SIDECAR);
         records::write(&path, stored)?;
         tools.hand_over(&path)

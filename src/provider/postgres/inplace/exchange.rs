@@ -4,20 +4,26 @@
 
 use crate::provider::{
     Code, Error, Result,
-    postgres::{builtin, control::Control, disk, records, recovery, server, tools::Tools},
+    postgres::{builtin, control::Control, disk, process::Child, records, recovery, server, tools::Tools},
 };
-use std::{ffi::OsString, fs, io, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 /// The port of the private recovery, which only names its socket.
 pub(super) const PORT: u16 = 5432;
 /// Files of a data folder that are configuration and not data, by the end of their names.
 const CONFIGURATION: [&str; 6] = [".conf", ".crt", ".key", ".pem", ".crl", ".csr"];
 
-/// Gives the copy the configuration that lies in the data folder now, and makes it recover when it is started.
+/// Gives the copy the configuration that lies in the data folder now, with the files below it that the server
+/// `named`, and makes it recover when it is started.
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path) -> Result<()> {
+pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path, named: &[PathBuf]) -> Result<()> {
     let failed = |path: &Path, e: &io::Error| {
         Error::new(Code::Tool, format!("`{}` cannot be copied: {e}", path.display()))
     };
@@ -31,10 +37,33 @@ pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path) -> Resu
             tools.hand_over(&to)?;
         }
     }
+    for file in named.iter().filter(|file| data.join(file).is_file()) {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        keep_folder(tools, data, new, folder)?;
+        let to = new.join(file);
+        fs::copy(data.join(file), &to).map_err(|e| failed(&to, &e))?;
+        tools.hand_over(&to)?;
+    }
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
         records::remove(&new.join(stale))?;
     }
     put(tools, &new.join("recovery.signal"), "")
+}
+
+/// Makes a folder of configuration in the copy, without the settings that the backup has in it and the data no more.
+fn keep_folder(tools: &Tools, data: &Path, new: &Path, folder: &Path) -> Result<()> {
+    if folder.as_os_str().is_empty() {
+        return Ok(());
+    }
+    keep_folder(tools, data, new, folder.parent().unwrap_or(Path::new("")))?;
+    disk::make_private(tools, &new.join(folder))?;
+    for entry in fs::read_dir(new.join(folder)).into_iter().flatten().flatten() {
+        let is_gone = !data.join(folder).join(entry.file_name()).exists();
+        if is_gone && entry.path().extension().is_some_and(|end| end == "conf") {
+            records::remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Moves the old data aside and the new data to its place.
@@ -89,6 +118,32 @@ pub(super) fn make_private_folder(tools: &Tools, folder: &Path, socket: &Path) -
 pub(super) fn is_private(data: &Path, socket: &Path) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     text.lines().nth(4).is_some_and(|used| Path::new(used) == socket)
+}
+
+/// Refuses to go on while a server that is not the private one has the data: waiting for it would never end, and it is
+/// not ours to stop.
+///
+/// # Errors
+/// [`Code::Unknown`].
+pub(super) fn must_be_ours(data: &Path, socket: &Path, child: Option<&Child>) -> Result<()> {
+    let Some(found) = server::running(data).filter(|_| !is_private(data, socket)) else { return Ok(()) };
+    // A server that has only begun has not yet written down its socket.
+    let is_ours = |child: &Child| child.pid == found.pid;
+    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let says = text.lines().nth(4).is_some_and(|used| !used.trim().is_empty());
+    if child.map_or(!says, is_ours) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Unknown,
+        format!(
+            "somebody else has started a server (process {}) on `{}` in the middle of its recovery",
+            found.pid,
+            data.display()
+        ),
+    )
+    .hint("stop it, and take the run up again")
+    .with_side_effects())
 }
 
 fn put(tools: &Tools, path: &Path, text: &str) -> Result<()> {

@@ -1,11 +1,16 @@
 //! Whether a cluster may be stopped and started by us, and how it was started last.
 
-use super::check_alone;
+use super::{alone, live::Live};
 use crate::provider::{
     Code, Error, Result,
-    postgres::{cluster::Cluster, isolation, server},
+    postgres::{
+        cluster::Cluster,
+        isolation, server,
+        tools::{self, Tools},
+    },
 };
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -19,6 +24,8 @@ pub(super) struct Place {
     pub options: Vec<String>,
     /// Where its server writes what it does not log elsewhere.
     pub log: PathBuf,
+    /// What its server says, if it runs.
+    pub live: Option<Live>,
 }
 
 impl Place {
@@ -26,12 +33,13 @@ impl Place {
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn of(cluster: &Cluster) -> Result<Self> {
+    pub(super) async fn of(cluster: &Cluster) -> Result<Self> {
+        let tools = cluster.tools()?;
         let unreadable = |e: std::io::Error| {
             Error::new(Code::Unavailable, format!("`{}` cannot be looked at: {e}", cluster.data.display()))
         };
         let data = fs::canonicalize(&cluster.data).map_err(unreadable)?;
-        check_alone(cluster, &data)?;
+        alone::check(cluster, &data)?;
         let parent = data.parent().unwrap_or(Path::new("/"));
         let (own, above) =
             (fs::metadata(&data).map_err(unreadable)?, fs::metadata(parent).map_err(unreadable)?);
@@ -55,19 +63,15 @@ impl Place {
                 "stop it yourself with `systemctl stop {service}`, restore, and start it again; or restore into a branch"
             )));
         }
-        let options = options(&data);
-        if options.is_empty() && !data.join("postgresql.conf").is_file() {
-            return Err(refused(
-                &data,
-                "it has no `postgresql.conf`, and nothing says how its server was started",
-            ));
-        }
+        let live = Live::of(cluster, &data).await?;
+        let options = repeatable(&tools, &data, live.as_ref()).await?;
         let log = server::output(&data).unwrap_or_else(|| cluster.records.home().join("server.log"));
-        Ok(Self { data, options, log })
+        Ok(Self { data, options, log, live })
     }
 }
 
-fn refused(data: &Path, why: &str) -> Error {
+/// Returns the refusal to exchange `data`.
+pub(super) fn refused(data: &Path, why: &str) -> Error {
     Error::new(Code::Refused, format!("`{}` cannot be restored in place: {why}", data.display()))
         .hint("restore into a branch with `into`, and carry over what is needed")
 }
@@ -81,23 +85,82 @@ fn service(pid: i32) -> Option<String> {
     of(&pid.to_string()).filter(|service| of("self").as_ref() != Some(service))
 }
 
-/// Returns what the server was started with last, without its data folder.
-fn options(data: &Path) -> Vec<String> {
-    let line = fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
-    parse(&line)
-}
-
-fn parse(line: &str) -> Vec<String> {
-    let mut words = line.trim_end().split(" \"").skip(1).map(|word| word.trim_end_matches('"').to_owned());
-    let mut options = Vec::new();
-    while let Some(word) = words.next() {
-        if word == "-D" {
-            words.next();
-        } else {
-            options.push(word);
+/// Returns what the server was started with last, besides its data folder, when a server that is started so again
+/// finds this data with the same configuration.
+async fn repeatable(tools: &Tools, data: &Path, live: Option<&Live>) -> Result<Vec<String>> {
+    let written = fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
+    let Started { folder, mut options } = Started::parse(&written);
+    // One that is not absolute was meant from wherever the server was started, which only the server itself knows.
+    let configuration = folder.map(PathBuf::from).filter(|folder| folder.is_absolute()).or_else(|| {
+        let own = options.iter().any(|option| option.contains("config_file"));
+        live.filter(|_| !own).and_then(|live| live.config_file.parent().map(Path::to_path_buf))
+    });
+    if let Some(folder) = configuration.filter(|folder| !is_same(folder, data)) {
+        // The server takes its last `-D`; the first, the data folder, is what its processes are found by.
+        options.splice(0..0, ["-D".to_owned(), folder.display().to_string()]);
+    }
+    let found = setting(tools, data, &options, "data_directory").await?;
+    if !is_same(&found, data) {
+        let why = format!("started as it was last, its server would use `{}`", found.display());
+        return Err(refused(data, &why));
+    }
+    if let Some(live) = live {
+        let found = setting(tools, data, &options, "config_file").await?;
+        if !is_same(&found, &live.config_file) {
+            let why = format!(
+                "its server uses `{}`, and started as it was last it would use `{}`",
+                live.config_file.display(),
+                found.display()
+            );
+            return Err(refused(data, &why));
         }
     }
-    options
+    Ok(options)
+}
+
+/// Asks the program for the value that a setting would have.
+async fn setting(tools: &Tools, data: &Path, options: &[String], name: &str) -> Result<PathBuf> {
+    let mut args = vec![OsStr::new("-D"), data.as_os_str()];
+    args.extend(options.iter().map(OsStr::new));
+    args.extend(["-C", name].map(OsStr::new));
+    let output = tools.try_run("postgres", &args).await?;
+    if !output.status.success() {
+        let said = tools::tail(&output.stderr);
+        return Err(refused(data, &format!("its server cannot be started as it was last: {said}")));
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+/// What `postmaster.opts` says.
+#[derive(Debug, PartialEq, Eq)]
+struct Started {
+    /// The last `-D`: where the configuration is, which need not be where the data is.
+    folder: Option<String>,
+    /// All the rest.
+    options: Vec<String>,
+}
+
+impl Started {
+    fn parse(line: &str) -> Self {
+        let mut words =
+            line.trim_end().split(" \"").skip(1).map(|word| word.trim_end_matches('"').to_owned());
+        let mut started = Self { folder: None, options: Vec::new() };
+        while let Some(word) = words.next() {
+            match word.strip_prefix("-D") {
+                Some("") => started.folder = words.next(),
+                Some(folder) => started.folder = Some(folder.to_owned()),
+                None => started.options.push(word),
+            }
+        }
+        started
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +170,13 @@ mod tests {
     #[test]
     fn the_options_of_the_last_start_are_kept() {
         let line = "/usr/lib/postgresql/15/bin/postgres \"-D\" \"/var/lib/pg data\" \"-c\" \"config_file=/etc/a b.conf\"\n";
-        assert_eq!(parse(line), ["-c", "config_file=/etc/a b.conf"]);
-        assert!(parse("/usr/lib/postgresql/15/bin/postgres \"-D\" \"/data\"\n").is_empty());
+        let started = Started::parse(line);
+        assert_eq!(started.options, ["-c", "config_file=/etc/a b.conf"]);
+        assert_eq!(started.folder.as_deref(), Some("/var/lib/pg data"));
+        let debian = Started::parse("postgres \"-D\" \"/data\" \"-D/etc/dir\" \"-p\" \"5544\"\n");
+        assert_eq!(
+            debian,
+            Started { folder: Some("/etc/dir".into()), options: vec!["-p".into(), "5544".into()] }
+        );
     }
 }

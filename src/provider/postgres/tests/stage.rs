@@ -43,16 +43,17 @@ impl Stage {
         self.state.path()
     }
 
-    fn fleet(&self) -> Fleet {
-        let locations = Locations { config: None, state: Some(self.path().into()) };
-        let config: Config = crate::config::load(&locations).expect("the configuration reads");
-        Fleet::new(Arc::new(config), Arc::new(Machine))
-    }
-
     /// Returns the lab, as another life of firedrill would open it.
     pub(super) fn open(&self) -> Arc<dyn Provider> {
-        self.fleet().target(LAB).expect("the lab is a target")
+        open_in(self.path())
     }
+}
+
+/// Returns the lab that a state folder has an entry of.
+pub(super) fn open_in(state: &Path) -> Arc<dyn Provider> {
+    let locations = Locations { config: None, state: Some(state.into()) };
+    let config: Config = crate::config::load(&locations).expect("the configuration reads");
+    Fleet::new(Arc::new(config), Arc::new(Machine)).target(LAB).expect("the lab is a target")
 }
 
 impl Stage {
