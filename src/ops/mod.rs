@@ -56,7 +56,7 @@ const TEMPORARY: Param = Param {
 const BACKUP_FIELDS: &[Field] = &[
     field("id", "text", "what names it in every call"),
     field("label", "text", "what its maker called it"),
-    field("status", "text", "`completed`, `running` or `failed`"),
+    field("status", "text", "`completed`, `running`, `damaged` or `failed`"),
     field("started_at", "moment", "when it was begun"),
     field("finished_at", "moment", "when it was complete: the earliest moment it restores to"),
     field("bytes", "int", "its size in bytes"),

@@ -154,8 +154,11 @@ impl Log {
                 && let Some(rest) = said("FATAL:  ").or_else(|| said("PANIC:  "))
             {
                 log.fatal = Some(rest);
-            } else if log.fatal.is_none() && line.starts_with("postgres") {
-                // Said before it knew how to write a log.
+            } else if log.fatal.is_none()
+                && line.starts_with("postgres")
+                && (line.contains("could not access") || line.contains("does not know where to find"))
+            {
+                // Said before it knew how to write a log. Other words that it says so early are no end.
                 log.fatal = Some(line.trim().to_owned());
             }
         }
@@ -187,6 +190,9 @@ mod tests {
         let log =
             Log::parse("postgres: could not access the server configuration file \"/x\": No such file\n");
         assert!(log.fatal.expect("words").contains("could not access"));
+        let harmless =
+            Log::parse("postgres: could not write external PID file \"\": No such file or directory\n");
+        assert_eq!(harmless.fatal, None);
     }
 
     #[test]
