@@ -132,13 +132,14 @@ impl Horizon {
         Ok(holding)
     }
 
-    /// Returns why nothing can be said about all of the time from `since` to `until`: the first hole in which something
-    /// may have been committed then.
+    /// Returns why nothing can be said about all of the time from `since` to `until`: the first segment that is missing
+    /// and in which something may have been committed then. Behind the oldest of `backups`, none should be missing.
     ///
     /// # Errors
     /// [`Code::Tool`].
     pub(super) async fn hidden(
         &self,
+        backups: &[Stored],
         since: Option<Moment>,
         until: Option<Moment>,
     ) -> Result<Option<String>> {
@@ -155,7 +156,30 @@ impl Horizon {
                 }
             }
         }
+        for (timeline, first) in self.missing_outside_holes(backups) {
+            let before = self.before(&first).last_commit(&self.tools, timeline).await?;
+            if until.zip(before).is_none_or(|(until, before)| until >= before.time) {
+                return Ok(Some(first));
+            }
+        }
         Ok(None)
+    }
+
+    /// Returns the segments that are missing behind a backup and before the first of a timeline, each with the timeline.
+    fn missing_outside_holes(&self, backups: &[Stored]) -> Vec<(u32, String)> {
+        let needed: Vec<&Needed> = backups.iter().filter_map(|stored| needed(stored).ok()).collect();
+        let mut all = Vec::new();
+        // One of which nothing is archived yet lacks nothing.
+        let begun = self.archive.timelines.iter().filter(|(_, there)| !there.segments.is_empty());
+        for &timeline in begun.map(|(timeline, _)| timeline) {
+            let holes = self.archive.gaps(timeline);
+            let from = needed.iter().filter(|needed| self.leads_to(needed, timeline));
+            let missing = from.filter_map(|needed| self.archive.first_missing(timeline, stop(needed), None));
+            let outside =
+                missing.filter(|name| !holes.iter().any(|(first, last)| first <= name && name <= last));
+            all.extend(outside.map(|name| (timeline, name)));
+        }
+        all
     }
 
     /// Returns whether the archive has more of `parent` than what its child took over. Where a server was replaced by

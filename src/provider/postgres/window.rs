@@ -206,7 +206,7 @@ pub(super) async fn events(cluster: &Cluster, query: &EventQuery) -> Result<Vec<
     }
     let events = horizon.archive.events(&horizon.tools, query, &names).await?;
     if events.is_empty() {
-        looked_everywhere(cluster, &horizon, query, archived).await?;
+        looked_everywhere(cluster, &horizon, &all, query, archived).await?;
     }
     Ok(events)
 }
@@ -215,10 +215,11 @@ pub(super) async fn events(cluster: &Cluster, query: &EventQuery) -> Result<Vec<
 async fn looked_everywhere(
     cluster: &Cluster,
     horizon: &Horizon,
+    backups: &[Stored],
     query: &EventQuery,
     archived: Result<()>,
 ) -> Result<()> {
-    if let Some(segment) = horizon.hidden(query.since, query.until).await? {
+    if let Some(segment) = horizon.hidden(backups, query.since, query.until).await? {
         return Err(Error::new(
             Code::WalGap,
             format!("nothing was found, but WAL segment `{segment}` is missing and could not be searched"),
