@@ -16,16 +16,31 @@ use rusqlite::{Connection, TransactionBehavior};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Whoever stands beside a journal in memory while it is written: a rehearsal, in which processes die there.
+pub trait Witness: Send + Sync {
+    /// Hears of a record that is about to be added to a run.
+    fn adding(&self, record: &Record);
+    /// Hears that a record was added: it is kept, or rides with the next.
+    fn added(&self, record: &Record);
+}
+
 /// One run, held by this process until this is dropped.
 pub struct Run {
     id: String,
-    ord: Ord,
-    clock: Arc<dyn Clock>,
     last_at: Moment,
     state: Mutex<State>,
-    writer: Mutex<Connection>,
+    hand: Hand,
+}
+
+/// What a run is written with.
+pub(super) struct Hand {
+    pub(super) writer: Arc<Mutex<Connection>>,
+    pub(super) ord: Ord,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) witness: Option<Arc<dyn Witness>>,
     // Last: the connection is closed before another process may take the run.
-    _lock: Lock,
+    #[expect(dead_code, reason = "it is held, not looked at")]
+    pub(super) lock: Option<Lock>,
 }
 
 struct State {
@@ -51,7 +66,7 @@ struct Batch {
 
 impl Run {
     /// Returns the run whose chain was followed to its end.
-    pub(super) fn hold(db: Connection, ord: Ord, chain: Chain, clock: Arc<dyn Clock>, lock: Lock) -> Run {
+    pub(super) fn hold(hand: Hand, chain: Chain) -> Run {
         let state = State {
             pending: Vec::new(),
             durable: chain.tail.seq,
@@ -59,15 +74,7 @@ impl Run {
             failed: None,
             chain,
         };
-        Run {
-            id: state.chain.tail.run.clone(),
-            ord,
-            clock,
-            last_at: state.chain.last_at,
-            state: Mutex::new(state),
-            writer: Mutex::new(db),
-            _lock: lock,
-        }
+        Run { id: state.chain.tail.run.clone(), last_at: state.chain.last_at, state: Mutex::new(state), hand }
     }
 
     /// Returns the run's id.
@@ -117,10 +124,18 @@ impl Run {
     /// [`Error::Illegal`] when it does not fit where the run stands; [`Error::Failed`] when it (or, earlier,
     /// another record) could not be written.
     pub fn append(&self, record: Record, durability: Durability) -> Result<(), Error> {
+        let Some(witness) = &self.hand.witness else { return self.add(record, durability) };
+        witness.adding(&record);
+        self.add(record.clone(), durability)?;
+        witness.added(&record);
+        Ok(())
+    }
+
+    fn add(&self, record: Record, durability: Durability) -> Result<(), Error> {
         let seq = {
             let mut state = self.state();
             self.sound(&state)?;
-            let row = state.chain.add(record, self.clock.now())?;
+            let row = state.chain.add(record, self.hand.clock.now())?;
             state.pending.push(row);
             state.chain.tail.seq
         };
@@ -145,12 +160,13 @@ impl Run {
             return Ok(());
         }
         // Poisoned: a thread panicked with a batch in its hands, and that batch is lost.
-        let mut db = self.writer.lock().map_err(|_| self.failed("a thread died while it wrote".into()))?;
+        let mut db =
+            self.hand.writer.lock().map_err(|_| self.failed("a thread died while it wrote".into()))?;
         if self.is_durable(seq)? {
             return Ok(());
         }
         let batch = self.batch();
-        let written = batch.write(&mut db, self.ord);
+        let written = batch.write(&mut db, self.hand.ord);
         let mut state = self.state();
         match written {
             Ok(()) => {
@@ -221,7 +237,7 @@ mod tests {
         let run = stage.run();
         run.append(begin("a"), Durability::Now).expect("written");
         run.append(end("r", ok(1)), Durability::Rides).expect("kept in memory");
-        let sql = |sql: &str| run.writer.lock().expect("not poisoned").execute_batch(sql).expect("runs");
+        let sql = |sql: &str| run.hand.writer.lock().expect("not poisoned").execute_batch(sql).expect("runs");
         sql(breaks);
         let big = ok("x".repeat(1 << 20));
         let first = run.append(end("a", big), Durability::Now).expect_err("cannot be written");
@@ -281,7 +297,7 @@ mod tests {
         let run = stage.run();
         std::thread::scope(|threads| {
             let died = threads.spawn(|| {
-                let _held = run.writer.lock();
+                let _held = run.hand.writer.lock();
                 panic!("in the middle of a write");
             });
             assert!(died.join().is_err());
