@@ -8,7 +8,7 @@ use super::{
     run::{Hand, Witness},
     schema,
 };
-use crate::base::{clock::Clock, suggest};
+use crate::base::{clock::Clock, moment::Moment, suggest};
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     path::{Path, PathBuf},
@@ -72,7 +72,7 @@ impl Journal {
     /// As [`Journal::create`].
     pub fn create_as(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
         let now = self.clock.now();
-        let lock = self.lock(id)?;
+        let lock = self.lock(id, now)?;
         // A lease of a run that does not come to be gives way like that of any other that nobody holds.
         self.lease(&new.leases, id, &Holder::this_process())?;
         let started = Record::Started {
@@ -116,7 +116,7 @@ impl Journal {
     /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::Taken`], [`Error::Broken`].
     pub fn take(&self, id: &str) -> Result<Run, Error> {
         let id = self.known(id)?;
-        let lock = self.lock(&id)?;
+        let lock = self.lock(&id, self.clock.now())?;
         let writer = self.connect()?;
         let (ord, chain) = self.examine(&locked(&writer), &id, |_| {})?;
         Ok(Run::hold(self.hand(writer, ord, lock), chain))
@@ -207,10 +207,10 @@ impl Journal {
     }
 
     /// Takes the lock of a run; in memory there is nobody to keep out.
-    fn lock(&self, id: &str) -> Result<Option<Lock>, Error> {
+    fn lock(&self, id: &str, now: Moment) -> Result<Option<Lock>, Error> {
         match self.scratch {
             Some(_) => Ok(None),
-            None => lock::take(&self.state, id, self.clock.now()).map(Some),
+            None => lock::take(&self.state, id, now).map(Some),
         }
     }
 

@@ -229,6 +229,11 @@ impl Content {
             .map_err(|e| refusal(&e, None))
     }
 
+    /// Returns every row of a table.
+    pub(super) fn rows(&self, table: &str) -> Result<Rows> {
+        self.read(&format!("select * from \"{}\"", table.replace('"', "\"\"")))
+    }
+
     /// Returns a digest of the schema and of every row.
     pub(super) fn digest(&self) -> Result<String> {
         let mut hash = Sha256::new();
@@ -240,7 +245,7 @@ impl Content {
             add(&sql);
         }
         for table in self.tables()? {
-            let rows = self.read(&format!("select * from \"{}\"", table.replace('"', "\"\"")))?;
+            let rows = self.rows(&table)?;
             add(&format!("{table} {:?} {:?}", self.row_security(&table), rows.columns));
             for row in rows.rows {
                 add(&Value::Object(row).to_string());

@@ -15,7 +15,7 @@ use crate::{
     },
     provider::{Code, Error, Result, model::Key},
 };
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -55,7 +55,7 @@ pub(super) struct Store {
     clock: Arc<dyn Clock>,
     target: String,
     id: String,
-    world: World,
+    world: Arc<World>,
 }
 
 /// A world at one moment, inside a transaction.
@@ -88,6 +88,27 @@ impl Store {
         Self::over(conn, target, clock)
     }
 
+    /// Returns what the world is written of, and the bytes of all of it.
+    pub(super) fn image(self) -> Result<(Arc<World>, Vec<u8>)> {
+        let mut conn = self.conn.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let image = conn.serialize(MAIN_DB).map_err(|e| broken(&e))?.to_vec();
+        Ok((self.world, image))
+    }
+
+    /// Returns a world in memory that begins as the one whose bytes these are.
+    pub(super) fn of_image(
+        image: &[u8],
+        target: &str,
+        id: &str,
+        world: Arc<World>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let mut conn = Connection::open_in_memory().map_err(|e| broken(&e))?;
+        conn.deserialize_read_exact(MAIN_DB, image, image.len(), false).map_err(|e| broken(&e))?;
+        let (conn, contents) = (Mutex::new(conn), Mutex::default());
+        Ok(Self { conn, contents, clock, target: target.into(), id: id.into(), world })
+    }
+
     fn over(conn: Connection, target: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let version: i64 =
             conn.query_row("pragma user_version", [], |row| row.get(0)).map_err(|e| broken(&e))?;
@@ -100,7 +121,7 @@ impl Store {
         let (id, text): (String, String) = conn
             .query_row("select id, text from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| broken(&e))?;
-        let world = World::parse(&text, &format!("the world of `{target}`"))?;
+        let world = Arc::new(World::parse(&text, &format!("the world of `{target}`"))?);
         let (conn, contents) = (Mutex::new(conn), Mutex::default());
         Ok(Self { conn, contents, clock, target: target.into(), id, world })
     }
@@ -247,6 +268,12 @@ impl Present<'_> {
     ) -> Result<Vec<T>> {
         let all = || self.conn.prepare(sql)?.query_map(values, read)?.collect::<rusqlite::Result<Vec<_>>>();
         all().map_err(|e| broken(&e))
+    }
+
+    /// Returns when the world was made.
+    pub(super) fn made_at(&self) -> Result<Moment> {
+        let made = self.conn.query_row("select made_at from world", [], |row| row.get(0));
+        made.map(moment).map_err(|e| broken(&e))
     }
 
     fn record(&self, key: Option<&Key>, kind: &str, what: &str, answer: &Value) -> Result<()> {

@@ -1,0 +1,103 @@
+//! What a world looks like without what differs from one making of it to the next: ids, keys and times.
+//!
+//! Two runs that came to the same leave worlds of which the portraits are equal.
+
+use super::{
+    Sim,
+    content::Content,
+    security,
+    store::{Present, Store},
+};
+use crate::{base::moment::Moment, provider::Result};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// A world without ids, keys and times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Portrait {
+    /// What the target's database holds: by table, the number of its rows and a digest of them.
+    pub database: BTreeMap<String, String>,
+    /// The same for every branch, by name.
+    pub branches: BTreeMap<String, BTreeMap<String, String>>,
+    /// Label and status of every backup, oldest first.
+    pub backups: Vec<String>,
+    /// The names of the restore points.
+    pub marks: Vec<String>,
+    /// The row-level policies of the target, and whether each has any effect.
+    pub policies: Vec<String>,
+    /// What was accepted and is not over.
+    pub unfinished: Vec<String>,
+}
+
+impl Sim {
+    /// Returns the world as it is now.
+    ///
+    /// # Errors
+    /// Whatever the world says.
+    pub fn portrait(&self) -> Result<Portrait> {
+        let store = self.store()?;
+        store.look(|p| {
+            let line = p.main_line()?.id;
+            let mut branches = BTreeMap::new();
+            for grown in p.grown()? {
+                branches.insert(grown.branch.name, tables(&store, p, grown.line)?);
+            }
+            let backup = |label: Option<String>, status: &str| match label {
+                Some(label) => format!("{label}: {status}"),
+                None => status.to_owned(),
+            };
+            let policies = store.with_content(p, line, |content| security::policies(p, content))?;
+            Ok(Portrait {
+                database: tables(&store, p, line)?,
+                branches,
+                backups: p.saved()?.into_iter().map(|b| backup(b.label, &b.status)).collect(),
+                marks: p.mark_names()?,
+                policies: policies
+                    .iter()
+                    .map(|policy| format!("{} on {}: {}", policy.name, policy.table, policy.enabled))
+                    .collect(),
+                unfinished: p.unfinished()?,
+            })
+        })
+    }
+}
+
+impl Portrait {
+    /// Returns what is different in another portrait, a line each.
+    pub fn differences(&self, other: &Portrait) -> Vec<String> {
+        let (Value::Object(ours), Value::Object(theirs)) = (json!(self), json!(other)) else {
+            return Vec::new();
+        };
+        let different = ours.into_iter().filter(|(part, value)| theirs.get(part) != Some(value));
+        different.map(|(part, value)| format!("{part}: {} instead of {value}", theirs[&part])).collect()
+    }
+}
+
+fn tables(store: &Store, present: &Present<'_>, line: i64) -> Result<BTreeMap<String, String>> {
+    let since = present.made_at()?;
+    store.with_content(present, line, |content| {
+        content.tables()?.into_iter().map(|name| Ok((name.clone(), table(content, &name, since)?))).collect()
+    })
+}
+
+fn table(content: &Content, name: &str, since: Moment) -> Result<String> {
+    let mut hash = Sha256::new();
+    let rows = content.rows(name)?;
+    for row in &rows.rows {
+        let cells: Value = row.iter().map(|(column, cell)| (column.clone(), timeless(cell, since))).collect();
+        hash.update(cells.to_string());
+        hash.update([0]);
+    }
+    let mut digest = data_encoding::HEXLOWER.encode(&hash.finalize());
+    digest.truncate(8);
+    let secured = content.row_security(name).map_or("", |on| if on { ", secured" } else { ", not secured" });
+    Ok(format!("{} rows, {digest}{secured}", rows.rows.len()))
+}
+
+/// Returns a cell without the moment in it, where that came after the world was made.
+fn timeless(cell: &Value, since: Moment) -> Value {
+    let moment = cell.as_str().and_then(|text| Moment::parse(text).ok());
+    if moment.is_some_and(|moment| moment >= since) { "a moment".into() } else { cell.clone() }
+}
