@@ -95,9 +95,11 @@ impl Call<'_> {
                 Error::new(Code::Timeout, format!("no answer within {timeout}"))
                     .hint("give it more with `timeout:`")
             };
-            tokio::time::timeout(timeout.to_std(), (self.asked.op.perform)(&cx, &self.asked.args))
-                .await
-                .unwrap_or_else(|_| Err(slow()))
+            tokio::select! {
+                biased;
+                performed = (self.asked.op.perform)(&cx, &self.asked.args) => performed,
+                () = self.live.fleet.clock().sleep(timeout) => Err(slow()),
+            }
         })?;
         self.end(performed, Durability::Rides, started)
     }

@@ -81,6 +81,11 @@ pub(super) async fn signalled(kind: SignalKind) {
 fn evaluate(live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
     let frame = Frame::root(Arc::clone(live));
     let engine = engine::for_run(&frame, Modules::new(runbook.modules.clone()), live.stopper.flag());
+    evaluate_with(&engine, live, runbook, params)
+}
+
+/// Evaluates a runbook with an engine that finds this run.
+pub(super) fn evaluate_with(engine: &Engine, live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
     let mut scope = Scope::new();
     scope.push_constant_dynamic("params", to_dynamic(params));
     let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut scope, &runbook.ast);
@@ -89,10 +94,10 @@ fn evaluate(live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
         Some(stop) => return stopped(live, stop),
         None => evaluated.map_err(|e| Some(failure(runbook, &e))),
     };
-    end(live, &engine, outcome)
+    end(live, engine, outcome)
 }
 
-fn failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
+pub(super) fn failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
     fault::of_script(error, &runbook.path, &|file| runbook.text_of(file))
 }
 

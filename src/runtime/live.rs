@@ -149,9 +149,23 @@ impl Live {
         confirmed: BTreeSet<String>,
         abandoning: bool,
     ) -> Arc<Self> {
+        let (fleet, tokio) = (Arc::clone(&world.fleet), world.tokio.handle().clone());
+        Self::over((fleet, tokio), journal, run, rights, watch, confirmed, abandoning)
+    }
+
+    /// The same over a fleet that need not be a world's own, and whoever waits for it.
+    pub(super) fn over(
+        (fleet, tokio): (Arc<Fleet>, tokio::runtime::Handle),
+        journal: Arc<journal::Journal>,
+        run: journal::Run,
+        rights: Option<Vec<Need>>,
+        watch: Arc<dyn Watch>,
+        confirmed: BTreeSet<String>,
+        abandoning: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            fleet: Arc::clone(&world.fleet),
-            tokio: world.tokio.handle().clone(),
+            fleet,
+            tokio,
             journal,
             run,
             rights,

@@ -17,6 +17,7 @@ mod modules;
 mod permit;
 pub mod runbook;
 mod session;
+mod stage;
 pub mod stdlib;
 mod strict;
 mod values;
@@ -28,6 +29,7 @@ pub use fault::{Failure, Place};
 pub use live::Stop;
 pub use runbook::Runbook;
 pub use session::{Session, Unfinished};
+pub use stage::{Scene, Stage};
 
 use crate::{
     base::{
