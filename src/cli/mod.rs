@@ -9,6 +9,7 @@ mod ending;
 mod exit;
 mod lab;
 mod ops;
+mod rehearse;
 mod run;
 mod runs;
 mod script;
@@ -42,6 +43,8 @@ enum Fixed {
     Resume(run::ResumeRun),
     /// Check runbooks without running them
     Check(check::Check),
+    /// Run a runbook under every fault, against copies of a simulated world
+    Rehearse(rehearse::Rehearse),
     /// Look at runs, and decide about them
     #[command(subcommand, arg_required_else_help = true)]
     Runs(runs::Runs),
@@ -134,6 +137,7 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
         Fixed::Run(run) => Ok(run.perform(&world(&global)?)),
         Fixed::Resume(resume) => Ok(resume.perform(&world(&global)?)),
         Fixed::Check(check) => Ok(check.perform()),
+        Fixed::Rehearse(rehearse) => Ok(rehearse.perform(&world(&global)?)),
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
         Fixed::Targets(targets) => targets.perform(&world(&global)?),
         Fixed::Lab(lab) => lab.perform(&world(&global)?),

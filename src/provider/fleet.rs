@@ -66,11 +66,7 @@ impl Fleet {
     }
 
     /// Returns a fleet whose targets are open already; any other is opened when it is asked for.
-    pub fn of(
-        config: Arc<Config>,
-        clock: Arc<dyn Clock>,
-        open: BTreeMap<String, Arc<dyn Provider>>,
-    ) -> Self {
+    pub fn of(config: Arc<Config>, clock: Arc<dyn Clock>, open: BTreeMap<String, Arc<dyn Provider>>) -> Self {
         Self { config, clock, open: Mutex::new(open) }
     }
 

@@ -50,6 +50,9 @@ pub struct Scene {
 pub struct Killed;
 
 impl<'a> Stage<'a> {
+    /// The stack of a thread that a stage is on: nested calls to the limits of the language fit with room to spare.
+    pub const STACK_BYTES: usize = engine::STACK_BYTES;
+
     /// Returns the stage of a runbook that may run with these parameters. It belongs on a thread with a large stack.
     ///
     /// # Errors

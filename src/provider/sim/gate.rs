@@ -9,8 +9,8 @@ use crate::{
     provider::{
         Accept, Backups, Branches, Code, Error, Provider, Result, Security, Sql,
         model::{
-            AuditReport, Backup, BackupRequest, Branch, Deleted, Event, EventQuery, Health, Identity, Job, Key,
-            Mark, Observed, Policy, Project, RestoreRequest, Rows, SqlOutcome, Verification, Window,
+            AuditReport, Backup, BackupRequest, Branch, Deleted, Event, EventQuery, Health, Identity, Job,
+            Key, Mark, Observed, Policy, Project, RestoreRequest, Rows, SqlOutcome, Verification, Window,
         },
     },
 };

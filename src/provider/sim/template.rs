@@ -38,8 +38,13 @@ impl Template {
     /// # Errors
     /// When there is no memory for it.
     pub fn copy(&self, clock: Arc<dyn Clock>) -> Result<Sim> {
-        let store =
-            Store::of_image(&self.image, &self.target, &self.id, Arc::clone(&self.world), Arc::clone(&clock))?;
+        let store = Store::of_image(
+            &self.image,
+            &self.target,
+            &self.id,
+            Arc::clone(&self.world),
+            Arc::clone(&clock),
+        )?;
         let store = Mutex::new(Some(Arc::new(store)));
         let door = Door { path: PathBuf::new(), text: String::new(), clock, store };
         Ok(Sim { target: self.target.clone(), protect: self.protect, door: Arc::new(door), branch: None })
