@@ -233,6 +233,11 @@ impl Fold {
         self.calls.get(name).map_or(0, |call| call.attempts)
     }
 
+    /// Returns the names of the calls that begin with `path`, in no order.
+    pub(super) fn calls_below(&self, path: &str) -> Vec<String> {
+        self.calls.keys().filter(|name| name.starts_with(path)).cloned().collect()
+    }
+
     /// Returns how many calls there are.
     pub(super) fn calls(&self) -> u64 {
         self.calls.len() as u64

@@ -92,6 +92,11 @@ impl Run {
         self.state().chain.fold.attempts(call)
     }
 
+    /// Returns the names of all calls that begin with `path`, in no order.
+    pub fn calls_below(&self, path: &str) -> Vec<String> {
+        self.state().chain.fold.calls_below(path)
+    }
+
     /// Returns who a name turned out to be at its first use in this run.
     pub fn target(&self, name: &str) -> Option<Value> {
         self.state().chain.fold.targets.get(name).cloned()

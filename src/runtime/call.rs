@@ -9,7 +9,7 @@
 use super::{
     Event,
     fault::{self, Fault, codes},
-    live::{Deferred, Frame, Halt, Live, Stop, lock},
+    live::{Deferred, Due, Frame, Halt, Live, Stop},
     permit,
 };
 use crate::{
@@ -44,11 +44,11 @@ pub(super) struct Asked<'a> {
 /// Takes a call.
 pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
     let live = frame.live();
-    if live.stopper.is_thrown() {
+    if frame.is_halted() {
         return Err(Halt::Stop);
     }
     let name = frame.next(&asked.op.path());
-    let call = Call { live, name: &name, target: target_name(asked.op, &asked.args), asked };
+    let call = Call { live, frame, name: &name, target: target_name(asked.op, &asked.args), asked };
     match live.run.past(&name) {
         Past::Ended { op, args, outcome } => {
             call.must_match(&op, &args)?;
@@ -60,7 +60,7 @@ pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
             call.recognise()?;
             call.recover(&Key(key), accepted, decision)
         }
-        Past::Nothing if live.abandoning() => Err(live.stopper.stop(Stop::Abandoned)),
+        Past::Nothing if live.abandoning() => Err(frame.give_up()),
         Past::Nothing => {
             if !call.asked.implied {
                 permit::allow(live, call.asked.op, &call.asked.args)?;
@@ -76,6 +76,7 @@ pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
 
 struct Call<'a> {
     live: &'a Live,
+    frame: &'a Frame,
     name: &'a str,
     target: Option<String>,
     asked: Asked<'a>,
@@ -152,7 +153,7 @@ impl Call<'_> {
         match self.probe(key) {
             Ok(Probed::Done(value)) => self.end(Ok(value), Durability::Now, Instant::now()),
             Ok(Probed::Accepted(job)) => self.go_on(key, job),
-            Ok(Probed::NotDone) if self.live.abandoning() => Err(self.live.stopper.stop(Stop::Abandoned)),
+            Ok(Probed::NotDone) if self.live.abandoning() => Err(self.frame.give_up()),
             Ok(Probed::NotDone) => self.perform(key, None),
             Err(Halt::Raise(why)) => {
                 Err(self.undecided(why["message"].as_str().unwrap_or("the world could not be asked")))
@@ -227,7 +228,8 @@ impl Call<'_> {
             Outcome::Ok(value) => {
                 let branch = value::inside(&value, value::BRANCH);
                 if self.asked.args.flag("temporary") && branch.is_some() {
-                    lock(&self.live.deferred).push(Deferred::Branch(value.clone()));
+                    let (name, due) = (self.name.to_owned(), Due::Branch(value.clone()));
+                    self.frame.deferred().push(Deferred { name, due });
                 }
                 Ok(value)
             }
@@ -346,7 +348,7 @@ pub(super) fn note_down(
     make: impl FnOnce() -> Value,
 ) -> Result<Value, Halt> {
     let live = frame.live();
-    if live.stopper.is_thrown() {
+    if frame.is_halted() {
         return Err(Halt::Stop);
     }
     let name = frame.next(native);
@@ -363,7 +365,7 @@ pub(super) fn note_down(
                 ),
             }))
         }
-        Past::Nothing if live.abandoning() => Err(live.stopper.stop(Stop::Abandoned)),
+        Past::Nothing if live.abandoning() => Err(frame.give_up()),
         Past::Nothing => {
             let value = make();
             let end = Record::End { call: name, op: native.into(), args: args.clone(), at: at.into(), outcome: Outcome::Ok(value.clone()) };

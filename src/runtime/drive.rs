@@ -7,7 +7,7 @@ use super::{
     Ended, Event, Failure, Runbook,
     call::{Asked, take},
     engine, fault,
-    live::{Deferred, Frame, Halt, Live, Stop, lock},
+    live::{Deferred, Due, Frame, Halt, Live, Stop, lock},
     modules::Modules,
     values::{to_dynamic, to_value},
 };
@@ -158,20 +158,20 @@ pub(super) fn end(
 fn clean_up(live: &Arc<Live>, engine: &Engine, failed: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let deferred = std::mem::take(&mut *lock(&live.deferred));
-    let due = |d: &Deferred| failed || !matches!(d, Deferred::Closure { only_on_failure: true, .. });
+    let due = |d: &Deferred| failed || !matches!(d.due, Due::Closure { only_on_failure: true, .. });
     let count = deferred.iter().filter(|d| due(d)).count();
     if count > 0 {
         live.tell(&Event::Ending { deferred: count });
     }
     let was_abandoning = live.abandoning();
     live.set_abandoning(false);
-    for (index, deferred) in deferred.into_iter().enumerate().rev().filter(|(_, d)| due(d)) {
-        let frame = Frame::at(Arc::clone(live), format!("/end#{index}"));
-        let result = match deferred {
-            Deferred::Closure { closure, made_in, .. } => {
-                frame.call_stored(engine, &made_in, &closure).map(drop).map_err(|e| fault::of_error(&e))
+    for deferred in deferred.into_iter().rev().filter(due) {
+        let frame = Frame::at(Arc::clone(live), format!("/end#0{}", deferred.name));
+        let result = match deferred.due {
+            Due::Closure { closure, made_in, .. } => {
+                frame.call_stored(engine, &made_in, &closure, ()).map(drop).map_err(|e| fault::of_error(&e))
             }
-            Deferred::Branch(branch) => remove(&frame, &branch),
+            Due::Branch(branch) => remove(&frame, &branch),
         };
         if live.stopper.is_thrown() {
             break;

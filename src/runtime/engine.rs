@@ -1,6 +1,11 @@
 //! The sealed engine: what a runbook can do, and how much of it.
 
-use super::{bind, flow, live::Frame, modules::Modules, strict, values};
+use super::{
+    bind, flow,
+    live::{Frame, is_giving_up},
+    modules::Modules,
+    strict, values,
+};
 use rhai::{
     Dynamic, Engine, OptimizationLevel,
     packages::{Package as _, StandardPackage},
@@ -50,7 +55,7 @@ pub(super) fn for_run(frame: &Frame, modules: Modules, stopped: Arc<AtomicBool>)
 pub(super) fn turn_to(engine: &mut Engine, frame: &Frame, modules: Modules, stopped: Arc<AtomicBool>) {
     engine.set_default_tag(Dynamic::from(frame.clone()));
     engine.set_module_resolver(modules);
-    engine.on_progress(move |_| stopped.load(Ordering::Relaxed).then_some(Dynamic::UNIT));
+    engine.on_progress(move |_| (stopped.load(Ordering::Relaxed) || is_giving_up()).then_some(Dynamic::UNIT));
 }
 
 /// Sets every limit explicitly: Rhai's presets differ between debug and release.

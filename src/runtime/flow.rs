@@ -4,19 +4,20 @@
 
 use super::{
     Event,
+    branches::{self, as_result},
     call::note_down,
     fault::{self, codes, normalise},
-    live::{Deferred, Frame, Halt, Stop, keep, lock, position},
+    live::{Deferred, Due, Frame, Halt, keep, position, snapshot},
     values::{to_dynamic, to_value},
 };
 use crate::base::{
     moment::{Moment, Span},
     suggest, value,
 };
-use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext as Cx};
+use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext as Cx};
 use serde_json::{Value, json};
 
-type Fallible<T> = Result<T, Box<EvalAltResult>>;
+pub(super) type Fallible<T> = Result<T, Box<EvalAltResult>>;
 
 /// Teaches an engine the flow natives.
 pub(super) fn register(engine: &mut Engine) {
@@ -25,6 +26,11 @@ pub(super) fn register(engine: &mut Engine) {
         .register_fn("defer", |cx: Cx<'_>, f: FnPtr| defer(&cx, f, false))
         .register_fn("on_failure", |cx: Cx<'_>, f: FnPtr| defer(&cx, f, true))
         .register_fn("retry", |cx: Cx<'_>, options: Map, f: FnPtr| retry(&cx, &options, &f))
+        .register_fn("parallel", |cx: Cx<'_>, list: Array| branches::parallel(&cx, list))
+        .register_fn("each", |cx: Cx<'_>, list: Array, f: FnPtr| branches::each(&cx, list, &Map::new(), &f))
+        .register_fn("each", |cx: Cx<'_>, list: Array, options: Map, f: FnPtr| {
+            branches::each(&cx, list, &options, &f)
+        })
         .register_fn("attempt", |cx: Cx<'_>, f: FnPtr| attempt(&cx, &f))
         .register_fn("wait_until", |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f))
         .register_fn("measure", |cx: Cx<'_>, name: &str, f: FnPtr| measure(&cx, name, &f))
@@ -45,6 +51,8 @@ pub(super) fn register(engine: &mut Engine) {
 /// The names of the flow natives, for completion, and for the check that no script function hides one.
 pub const NATIVES: &[&str] = &[
     "step",
+    "parallel",
+    "each",
     "defer",
     "on_failure",
     "retry",
@@ -64,7 +72,8 @@ pub const NATIVES: &[&str] = &[
     "duration",
 ];
 
-fn raise<T>(cx: &Cx<'_>, code: &str, message: &str) -> Fallible<T> {
+/// Raises an error of the runtime where a native was called.
+pub(super) fn raise<T>(cx: &Cx<'_>, code: &str, message: &str) -> Fallible<T> {
     Err(fault::raise(&fault::of_runtime(code, message, None, None), cx.call_position()))
 }
 
@@ -77,7 +86,7 @@ fn step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> Fallible<Dynamic> {
     let frame = Frame::of(cx)?.child(&name);
     frame.live().tell(&Event::StepStarted { step: frame.path(), name: &name });
     let done = frame.call(cx, f);
-    let stopped = frame.live().stopper.is_thrown();
+    let stopped = frame.is_halted();
     frame.live().tell(&Event::StepFinished { step: frame.path(), name: &name, ok: done.is_ok() && !stopped });
     done
 }
@@ -86,10 +95,11 @@ fn step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> Fallible<Dynamic> {
 /// loop that defers would clean up its last item every time.
 fn defer(cx: &Cx<'_>, mut closure: FnPtr, only_on_failure: bool) -> Fallible<()> {
     let frame = Frame::of(cx)?;
-    let snapshot: Vec<Dynamic> = closure.iter_curry().map(Dynamic::flatten_clone).collect();
-    closure.set_curry(snapshot);
-    let made_in = Box::new(keep(cx));
-    lock(&frame.live().deferred).push(Deferred::Closure { closure, made_in, only_on_failure });
+    let captured: Vec<Dynamic> = closure.iter_curry().map(snapshot).collect();
+    closure.set_curry(captured);
+    let due = Due::Closure { closure, made_in: Box::new(keep(cx)), only_on_failure };
+    let name = frame.next("defer");
+    frame.deferred().push(Deferred { name, due });
     Ok(())
 }
 
@@ -101,11 +111,7 @@ fn retry(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> Fallible<Dynamic> {
     let mut pause = backoff;
     for attempt in 1.. {
         match frame.child("attempt").call(cx, f) {
-            Err(e)
-                if attempt < attempts
-                    && !frame.live().stopper.is_thrown()
-                    && may_repeat(&fault::of_error(&e)) =>
-            {
+            Err(e) if attempt < attempts && !frame.is_halted() && may_repeat(&fault::of_error(&e)) => {
                 let message = fault::of_error(&e)["message"].as_str().unwrap_or_default().to_owned();
                 frame.live().tell(&Event::Retrying { attempt, attempts, message: &message, pause });
                 wait(&frame, pause, &position(cx)).map_err(|halt| halt.at(cx.call_position()))?;
@@ -124,12 +130,11 @@ fn may_repeat(fault: &Value) -> bool {
 /// Returns `#{ok, value, error}`; what must stop the run still does.
 fn attempt(cx: &Cx<'_>, f: &FnPtr) -> Fallible<Dynamic> {
     let frame = Frame::of(cx)?;
-    let (ok, value, error) = match frame.call(cx, f) {
-        Ok(value) => (true, value, Dynamic::UNIT),
-        Err(e) if frame.live().stopper.is_thrown() => return Err(e),
-        Err(e) => (false, Dynamic::UNIT, to_dynamic(&fault::of_error(&e))),
-    };
-    Ok(Map::from_iter([("ok".into(), ok.into()), ("value".into(), value), ("error".into(), error)]).into())
+    let called = frame.call(cx, f);
+    if frame.is_halted() {
+        return Err(Halt::Stop.at(cx.call_position()));
+    }
+    Ok(as_result(called))
 }
 
 /// Asks again until the answer is neither `false` nor nothing. The time is looked at before each question, so that
@@ -194,7 +199,7 @@ fn wait(frame: &Frame, span: Span, at: &str) -> Result<(), Halt> {
     let left = until.since(live.fleet.clock().now());
     if left > Span::ZERO {
         if live.abandoning() {
-            return Err(live.stopper.stop(Stop::Abandoned));
+            return Err(frame.give_up());
         }
         live.journaled(live.run.flush())?;
         live.wait(live.fleet.clock().sleep(left))?;
@@ -264,14 +269,15 @@ fn read_span(cx: &Cx<'_>, what: &str, given: &Dynamic) -> Fallible<Span> {
 }
 
 /// The options of a flow native, read as strictly as an operation's.
-struct Options<'a> {
+pub(super) struct Options<'a> {
     cx: &'a Cx<'a>,
     native: &'static str,
     given: &'a Map,
 }
 
 impl<'a> Options<'a> {
-    fn read(
+    /// Takes the options of a native, which has `known` ones and no others.
+    pub(super) fn read(
         cx: &'a Cx<'a>,
         native: &'static str,
         given: &'a Map,
@@ -298,7 +304,20 @@ impl<'a> Options<'a> {
             .map_or(Ok(preset), |given| read_span(self.cx, &format!("{name}` of `{}", self.native), given))
     }
 
-    fn count(&self, name: &str, preset: u32) -> Fallible<u32> {
+    /// Returns one of a few words, of which the first is the preset.
+    pub(super) fn word(&self, name: &str, words: &[&'static str]) -> Fallible<&'static str> {
+        let Some(given) = self.given.get(name) else { return Ok(words[0]) };
+        let text = given.to_string();
+        if let Some(word) = words.iter().find(|word| **word == text) {
+            return Ok(word);
+        }
+        let known = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+        let message = format!("`{name}` of `{}` is {known}, found {text}", self.native);
+        raise(self.cx, codes::SCRIPT, &message)
+    }
+
+    /// Returns a number from 1.
+    pub(super) fn count(&self, name: &str, preset: u32) -> Fallible<u32> {
         let Some(given) = self.given.get(name) else { return Ok(preset) };
         match given.as_int().ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
             Some(count) => Ok(count),

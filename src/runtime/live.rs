@@ -11,9 +11,12 @@ use crate::{
     ops::spec::Need,
     provider::{Fleet, model::Identity},
 };
-use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, NativeCallContextStore, Position};
+use rhai::{
+    Array, Dynamic, EvalAltResult, FnPtr, FuncArgs, Map, NativeCallContext, NativeCallContextStore, Position,
+};
 use serde_json::Value;
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
     sync::{
@@ -111,8 +114,33 @@ impl Halt {
     }
 }
 
+thread_local! {
+    /// Whether the branch on this thread has come to something new while the run is being abandoned.
+    static GAVE_UP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether the branch on this thread gave up, and forgets it: the next branch begins.
+pub(super) fn gave_up() -> bool {
+    GAVE_UP.replace(false)
+}
+
+/// Returns whether the branch on this thread gave up: it evaluates nothing more.
+pub(super) fn is_giving_up() -> bool {
+    GAVE_UP.get()
+}
+
+/// The context of a call, kept beyond the call.
+pub(super) type Origin = NativeCallContextStore;
+
 /// Something to do when the run ends.
-pub(super) enum Deferred {
+pub(super) struct Deferred {
+    /// What it is called in the run: where it was deferred, and which one it was there.
+    pub(super) name: String,
+    pub(super) due: Due,
+}
+
+/// What is to be done when the run ends.
+pub(super) enum Due {
     /// A closure of the script, and whether only after a failure.
     Closure { closure: FnPtr, made_in: Box<NativeCallContextStore>, only_on_failure: bool },
     /// A branch that the run owns.
@@ -133,9 +161,12 @@ pub(super) struct Live {
     abandoning: AtomicBool,
     /// Protected targets whose name was typed.
     pub(super) confirmed: BTreeSet<String>,
-    pub(super) deferred: Mutex<Vec<Deferred>>,
-    /// Who each target was when this process first looked.
-    pub(super) recognised: Mutex<BTreeMap<String, Identity>>,
+    /// How many branches go on at once at most.
+    pub(super) width: usize,
+    /// What is to be done at the end, in the order of the script.
+    pub(super) deferred: Arc<Mutex<Vec<Deferred>>>,
+    /// Who each target was when this process first looked; held while it looks, so that it looks once.
+    pub(super) recognised: Mutex<BTreeMap<String, Arc<Mutex<Option<Identity>>>>>,
     pub(super) left_behind: Mutex<Vec<String>>,
 }
 
@@ -150,12 +181,13 @@ impl Live {
         abandoning: bool,
     ) -> Arc<Self> {
         let (fleet, tokio) = (Arc::clone(&world.fleet), world.tokio.handle().clone());
-        Self::over((fleet, tokio), journal, run, rights, watch, confirmed, abandoning)
+        Self::over((fleet, tokio, usize::MAX), journal, run, rights, watch, confirmed, abandoning)
     }
 
-    /// The same over a fleet that need not be a world's own, and whoever waits for it.
+    /// The same over a fleet that need not be a world's own, with whoever waits for it and how many branches go on at
+    /// once.
     pub(super) fn over(
-        (fleet, tokio): (Arc<Fleet>, tokio::runtime::Handle),
+        (fleet, tokio, width): (Arc<Fleet>, tokio::runtime::Handle, usize),
         journal: Arc<journal::Journal>,
         run: journal::Run,
         rights: Option<Vec<Need>>,
@@ -166,6 +198,7 @@ impl Live {
         Arc::new(Self {
             fleet,
             tokio,
+            width,
             journal,
             run,
             rights,
@@ -173,7 +206,7 @@ impl Live {
             stopper: Stopper::new(),
             abandoning: abandoning.into(),
             confirmed,
-            deferred: Mutex::default(),
+            deferred: Arc::default(),
             recognised: Mutex::default(),
             left_behind: Mutex::default(),
         })
@@ -231,6 +264,9 @@ struct FrameState {
     live: Arc<Live>,
     path: String,
     counts: Mutex<HashMap<String, u64>>,
+    /// What this branch defers, or the run where there is no branch.
+    deferred: Arc<Mutex<Vec<Deferred>>>,
+    is_branch: bool,
 }
 
 impl Frame {
@@ -240,7 +276,37 @@ impl Frame {
 
     /// Returns a frame at a path of its own; its counters start anew.
     pub(super) fn at(live: Arc<Live>, path: String) -> Self {
-        Self(Arc::new(FrameState { live, path, counts: Mutex::default() }))
+        let deferred = Arc::clone(&live.deferred);
+        Self(Arc::new(FrameState { live, path, counts: Mutex::default(), deferred, is_branch: false }))
+    }
+
+    fn below(&self, path: String, deferred: Arc<Mutex<Vec<Deferred>>>, is_branch: bool) -> Self {
+        let live = Arc::clone(&self.0.live);
+        Self(Arc::new(FrameState { live, path, counts: Mutex::default(), deferred, is_branch }))
+    }
+
+    /// Returns the frame of a branch that runs on a thread of its own and defers apart from the others.
+    pub(super) fn branch(&self, index: usize) -> Self {
+        self.below(format!("{}/{index}", self.0.path), Arc::default(), true)
+    }
+
+    /// Returns what is deferred here.
+    pub(super) fn deferred(&self) -> MutexGuard<'_, Vec<Deferred>> {
+        lock(&self.0.deferred)
+    }
+
+    /// Comes to something new while the run is being abandoned: a branch is over, and the run stops when all are.
+    pub(super) fn give_up(&self) -> Halt {
+        if self.0.is_branch {
+            GAVE_UP.set(true);
+            return Halt::Stop;
+        }
+        self.0.live.stopper.stop(Stop::Abandoned)
+    }
+
+    /// Returns whether nothing more is done here: the run is stopped, or this branch gave up.
+    pub(super) fn is_halted(&self) -> bool {
+        self.0.live.stopper.is_thrown() || is_giving_up()
     }
 
     /// Returns the frame that a native was called in.
@@ -255,16 +321,20 @@ impl Frame {
 
     /// Returns the identity of the next use of `name` here.
     pub(super) fn next(&self, name: &str) -> String {
-        let mut counts = lock(&self.0.counts);
-        let count = counts.entry(name.to_owned()).or_default();
-        let id = format!("{}/{name}#{count}", self.0.path);
-        *count += 1;
+        let id = self.peek(name);
+        *lock(&self.0.counts).entry(name.to_owned()).or_default() += 1;
         id
+    }
+
+    /// Returns the identity that the next use of `name` here will have.
+    pub(super) fn peek(&self, name: &str) -> String {
+        let count = lock(&self.0.counts).get(name).copied().unwrap_or_default();
+        format!("{}/{name}#{count}", self.0.path)
     }
 
     /// Returns the frame of the next use of a step called `name`.
     pub(super) fn child(&self, name: &str) -> Self {
-        Self::at(Arc::clone(&self.0.live), self.next(name))
+        self.below(self.next(name), Arc::clone(&self.0.deferred), self.0.is_branch)
     }
 
     pub(super) fn path(&self) -> &str {
@@ -277,7 +347,7 @@ impl Frame {
         cx: &NativeCallContext<'_>,
         closure: &FnPtr,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
-        self.call_stored(cx.engine(), &keep(cx), closure)
+        self.call_stored(cx.engine(), &keep(cx), closure, ())
     }
 
     /// Calls a closure in this frame, in the context of the place that made it.
@@ -286,6 +356,7 @@ impl Frame {
         engine: &rhai::Engine,
         made_in: &NativeCallContextStore,
         closure: &FnPtr,
+        args: impl FuncArgs,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut made_in = made_in.clone();
         made_in.global.tag = Dynamic::from(self.clone());
@@ -294,13 +365,31 @@ impl Frame {
             reason = "the way back from a stored context is volatile in Rhai, and there is no other"
         )]
         let cx = made_in.create_context(engine);
-        closure.call_within_context(&cx, ())
+        closure.call_within_context(&cx, args)
     }
 }
 
 /// Keeps the context of a call beyond the call: a closure from a library finds its library's functions through it.
 pub(super) fn keep(cx: &NativeCallContext<'_>) -> NativeCallContextStore {
     cx.store_data()
+}
+
+/// Returns a value that shares nothing with the script: Rhai shares what closures capture, closures in it included.
+pub(super) fn snapshot(value: &Dynamic) -> Dynamic {
+    let flat = value.flatten_clone();
+    if let Some(closure) = flat.clone().try_cast::<FnPtr>() {
+        let mut closure = closure;
+        let captured: Vec<Dynamic> = closure.iter_curry().map(snapshot).collect();
+        closure.set_curry(captured);
+        return closure.into();
+    }
+    if let Ok(items) = flat.as_array_ref() {
+        return items.iter().map(snapshot).collect::<Array>().into();
+    }
+    if let Ok(fields) = flat.as_map_ref() {
+        return fields.iter().map(|(name, field)| (name.clone(), snapshot(field))).collect::<Map>().into();
+    }
+    flat
 }
 
 /// Returns where a native was called, as `file:line:column`.

@@ -6,6 +6,7 @@
 //! - What must stop a run is not catchable by a script: a flag stops the engine, every native and every wait.
 
 mod bind;
+mod branches;
 mod call;
 pub mod check;
 mod drive;

@@ -12,7 +12,7 @@ use crate::{
     },
     provider::{Error, Fleet, model::Identity},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Stops the run when it lacks the right for a call.
 pub(super) fn allow(live: &Live, op: &Op, args: &Args) -> Result<(), Halt> {
@@ -80,7 +80,9 @@ impl Unrecognised {
 
 /// Makes sure that a target is who it was when the run first used it, and leases it at its first use.
 pub(super) fn recognise(live: &Live, target: &str) -> Result<(), Unrecognised> {
-    if lock(&live.recognised).contains_key(target) {
+    let known = Arc::clone(lock(&live.recognised).entry(target.to_owned()).or_default());
+    let mut known = lock(&known);
+    if known.is_some() {
         return Ok(());
     }
     let rights = live.rights.as_deref().unwrap_or_default();
@@ -96,7 +98,7 @@ pub(super) fn recognise(live: &Live, target: &str) -> Result<(), Unrecognised> {
         let leased = live.journal.lease(&[wanted], live.run.id(), &Holder::this_process());
         leased.map_err(|e| Unrecognised::Halt(live.stopper.stop(Stop::Leased(e))))?;
     }
-    lock(&live.recognised).insert(target.to_owned(), identity);
+    *known = Some(identity);
     Ok(())
 }
 

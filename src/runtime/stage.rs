@@ -122,7 +122,8 @@ impl<'a> Stage<'a> {
         run: impl FnOnce() -> Result<journal::Run, journal::Error>,
     ) -> Result<Result<Ended, Killed>, journal::Error> {
         let Ok(run) = catch_unwind(AssertUnwindSafe(run)) else { return Ok(Err(Killed)) };
-        let place = (Arc::clone(&scene.fleet), self.tokio.handle().clone());
+        // One branch at a time: what happens must not depend on the timing of threads.
+        let place = (Arc::clone(&scene.fleet), self.tokio.handle().clone(), 1);
         let rights = Some(self.runbook.header.needs.clone());
         // Whoever rehearses has typed the names of the protected targets: they are copies.
         let confirmed: BTreeSet<String> = scene.fleet.targets().map(|t| t.name.clone()).collect();

@@ -183,8 +183,8 @@ impl Timeline {
     }
 
     fn end(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) {
-        // The script's own clock is of no interest to people.
-        if matches!(op, "now" | "sleep") {
+        // The script's own clock is of no interest to people, nor is which branches had begun.
+        if matches!(op, "now" | "sleep" | "failed") {
             return;
         }
         self.within(call);
@@ -216,6 +216,10 @@ impl Timeline {
     fn within(&mut self, call: &str) {
         let mut parts: Vec<&str> = call.split('/').filter(|part| !part.is_empty()).collect();
         parts.pop();
+        // What was deferred is named by where that was; it is shown where it is done.
+        if parts.first().is_some_and(|part| part.starts_with("end#")) {
+            parts.truncate(1);
+        }
         let steps: Vec<String> =
             parts.iter().filter(|part| !part.starts_with("retry#")).map(|part| step(part)).collect();
         let same = self.steps.iter().zip(&steps).take_while(|(a, b)| a == b).count();

@@ -248,6 +248,8 @@ fn check_is_its_own(cluster: &Cluster, record: &BranchRecord) -> Result<()> {
     match records::read::<BranchRecord>(&folder.join(MARKER))? {
         Some(marker) if marker.id == record.id && marker.name == record.name => Ok(()),
         Some(_) => Err(foreign("its marker names another branch")),
+        // It was checked before its removal was begun, and the marker has gone with part of the rest.
+        None if record.phase == Phase::Removing => Ok(()),
         // We died between making the folder and writing the marker.
         None if fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none()) => Ok(()),
         None => Err(foreign("it has no marker of a branch")),

@@ -141,3 +141,27 @@ async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
     let left: Vec<_> = fs::read_dir(stage.path().join("postgres/lab/data")).expect("a folder").collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// A removal that was killed after the marker had gone: the record says that it was begun, and it is finished.
+#[tokio::test]
+async fn postgres_a_removal_that_was_killed_is_finished() {
+    let stage = Stage::up().await;
+    let lab = stage.open();
+    back_up(lab.as_ref(), "BACKUP0001").await;
+    let made = branch_of(lab.as_ref(), &into("drill", At::BackupEnd), "BRANCH0001").await;
+    let folder = stage.path().join("postgres/lab/data/branch0001");
+    let marker = folder.join(".firedrill-branch.json");
+    let branches = lab.branches().expect("branches");
+    let kept = fs::read_to_string(&marker).expect("a marker");
+    fs::remove_file(&marker).expect("it goes");
+    let error = branches.delete("drill", &made.id).await.expect_err("it might be anybody's");
+    assert_eq!((error.code, error.left_behind.len()), (Code::Refused, 1));
+
+    fs::write(&marker, kept).expect("it is back");
+    let record = stage.path().join("postgres/lab/branches/drill.json");
+    let text = fs::read_to_string(&record).expect("a record").replace("\"ready\"", "\"removing\"");
+    fs::write(&record, text).expect("the removal is begun");
+    fs::remove_file(&marker).expect("it goes");
+    branches.delete("drill", &made.id).await.expect("goes");
+    assert!(!folder.exists() && branches.list().await.expect("lists").is_empty());
+}

@@ -1,5 +1,7 @@
 //! Scripts, run for real on the sandbox: what a script can and cannot do, and what a crash leaves.
 
+mod branches;
+
 use super::{live::Live, *};
 use crate::{
     config::{SANDBOX, Target},
@@ -16,7 +18,7 @@ struct Stage {
     world: World,
 }
 
-/// Listens; at the event that it was told, it does what a kill does: the script's thread is gone, nothing is written.
+/// Listens; from the event that it was told, it does what a kill does: the script's threads are gone, nothing is written.
 #[derive(Default)]
 struct Listener {
     heard: Mutex<Vec<String>>,
@@ -29,7 +31,8 @@ impl Watch for Listener {
         let heard = serde_json::to_string(event).expect("an event is JSON");
         self.heard.lock().expect("no listener panics while it holds this").push(heard);
         let count = self.count.fetch_add(1, Ordering::SeqCst);
-        if Some(count) == self.die_at {
+        // Other threads of a killed process do not outlive it either.
+        if self.die_at.is_some_and(|at| count >= at) {
             std::panic::resume_unwind(Box::new("killed"));
         }
     }
@@ -67,9 +70,17 @@ impl Stage {
     }
 
     fn resume(&self, listener: Arc<Listener>) -> Result<Ended, Refusal> {
+        self.take_up(listener, false)
+    }
+
+    fn abandon(&self) -> Ended {
+        self.take_up(Arc::default(), true).expect("it is taken up")
+    }
+
+    fn take_up(&self, listener: Arc<Listener>, abandon: bool) -> Result<Ended, Refusal> {
         let journal = Arc::new(self.world.journal()?);
         let (run, runbook, params) = World::take(&journal, &journal.resolve("last")?)?;
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon };
         self.world.resume(journal, resume, listener)
     }
 
