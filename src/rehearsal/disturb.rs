@@ -90,7 +90,6 @@ struct State {
     passed: Vec<Passed>,
     asked_again: Vec<String>,
     failed: u32,
-    died: u32,
 }
 
 impl Disturber {
@@ -118,10 +117,10 @@ impl Disturber {
         self.state().asked_again.clone()
     }
 
-    /// Returns how many requests failed, and how many processes died.
-    pub(super) fn mishaps(&self) -> (u32, u32) {
+    /// Returns how many requests failed, and whether the last process died.
+    pub(super) fn mishaps(&self) -> (u32, bool) {
         let state = self.state();
-        (state.failed, state.died)
+        (state.failed, state.is_dead)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,12 +138,9 @@ impl Disturber {
             let point = Point { call, at, nth };
             let mishap = if state.is_dead { Some(Mishap::Dies) } else { self.decide(&mut state, &point) };
             match mishap {
-                Some(Mishap::Dies) if !state.is_dead => {
-                    state.is_dead = true;
-                    state.died += 1;
-                }
+                Some(Mishap::Dies) => state.is_dead = true,
                 Some(Mishap::Fails(_)) => state.failed += 1,
-                _ => {}
+                None => {}
             }
             if matches!(self.script, Script::Undisturbed) {
                 state.passed.push(Passed { point, op: op.map(str::to_owned) });
@@ -160,12 +156,11 @@ impl Disturber {
 
     fn decide(&self, state: &mut State, point: &Point) -> Option<Mishap> {
         match &self.script {
-            Script::Undisturbed => None,
             Script::One(at, mishap) if !state.is_over && at == point => {
                 state.is_over = true;
                 Some(*mishap)
             }
-            Script::One(..) => None,
+            Script::Undisturbed | Script::One(..) => None,
             Script::Seed(seed) => {
                 (state.process < BAD_DAYS).then(|| by_chance(*seed, state.process, point))?
             }

@@ -3,7 +3,8 @@
 //! | name | what must hold |
 //! |---|---|
 //! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing). |
-//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held. What the run names in `left_behind` it has told, and does not count. |
+//! | `truth` | A call whose error says `side_effects: "none"` had none in the world. |
+//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, without ids, keys and times. |
 //! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
@@ -14,6 +15,7 @@
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
 use super::play::{Played, Rules, Seen};
+use crate::provider::{model::Key, sim::Effect as Took};
 use crate::{
     base::value,
     journal::{Entry, Outcome, Record, Status},
@@ -40,6 +42,7 @@ pub struct Breach {
 pub(super) fn broken(rules: &Rules<'_>, undisturbed: &Played, played: &Played) -> Vec<Breach> {
     let found = [
         ("once", once(undisturbed, played)),
+        ("truth", truth(played)),
         ("left-over", left_over(undisturbed, played)),
         ("same-world", same_world(undisturbed, played)),
         ("same-end", same_end(undisturbed, played)),
@@ -89,23 +92,56 @@ fn once(undisturbed: &Played, played: &Played) -> Vec<String> {
 
 type Counted = (String, String, String);
 
-/// Counts effects by target, kind and what they were done to; a job that was given up never was.
+/// Returns the effects of a world, but for jobs that were given up, and giving them up.
+fn standing(seen: &Seen) -> impl Iterator<Item = &Took> {
+    let given_up: Vec<&str> =
+        seen.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
+    let is_void = move |key: &Key| {
+        given_up.iter().any(|job| job.strip_suffix(&key.0).is_some_and(|j| j.ends_with('-')))
+    };
+    seen.log.iter().filter(move |e| e.kind != "job.cancel" && !e.key.as_ref().is_some_and(&is_void))
+}
+
+/// Counts effects by target, kind and what they were done to.
 fn effects(played: &Played) -> BTreeMap<Counted, usize> {
     let mut counts = BTreeMap::new();
     for seen in &played.worlds {
-        let given_up: Vec<&str> =
-            seen.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
         let keys: Vec<&str> = seen.log.iter().filter_map(|e| e.key.as_ref()).map(|k| k.0.as_str()).collect();
-        for effect in &seen.log {
-            let is_void = |key: &str| given_up.iter().any(|job| job.ends_with(&format!("-{key}")));
-            if effect.kind == "job.cancel" || effect.key.as_ref().is_some_and(|key| is_void(&key.0)) {
-                continue;
-            }
+        for effect in standing(seen) {
             let what = keys.iter().fold(effect.what.clone(), |what, key| what.replace(key, "…"));
             *counts.entry((seen.target.clone(), effect.kind.clone(), what)).or_default() += 1;
         }
     }
     counts
+}
+
+/// Compares what errors say with what the world did. A branch is removed under no key: those are counted.
+fn truth(played: &Played) -> Vec<String> {
+    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut found = Vec::new();
+    let mut removed = 0;
+    for entry in &played.entries {
+        match &entry.record {
+            Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
+            Record::End { op, outcome: Outcome::Ok(_), .. } if op == "branch::delete" => removed += 1,
+            Record::End { call, op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "none" => {
+                let key = begun.get(call.as_str()).copied();
+                let did = |seen: &Seen| standing(seen).any(|e| e.key.as_ref().map(|k| k.0.as_str()) == key);
+                if key.is_some() && played.worlds.iter().any(did) {
+                    found.push(format!(
+                        "`{op}` says that nothing was changed, and its effect is in the world"
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    let gone: usize =
+        played.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == "branch.delete").count()).sum();
+    if played.has_ended() && gone > removed {
+        found.push(format!("{gone} branches were removed, and the run knows of {removed}"));
+    }
+    found
 }
 
 fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
@@ -126,9 +162,7 @@ fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
                 found.push(format!("the branch `{place}` is left by a call that did not end well"));
             }
         }
-        let unanswered = |key: &Option<_>| {
-            key.as_ref().is_some_and(|k: &crate::provider::model::Key| !ended_well.contains(k.0.as_str()))
-        };
+        let unanswered = |key: &Option<Key>| key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str()));
         for backup in seen.backups.iter().filter(|b| unanswered(&b.key) && !is_told(&b.id)) {
             let label = backup.label.as_deref().unwrap_or("no label");
             found.push(format!(
@@ -140,7 +174,7 @@ fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
         found
             .extend(goes_on.map(|kind| format!("a {kind} of `{}` goes on after the run's end", seen.target)));
     }
-    if played.leases > 0 {
+    if played.leases > 0 && !played.has_died_last {
         found.push(format!("{} leases are held after the run's end", played.leases));
     }
     found
@@ -154,7 +188,7 @@ fn ended_well(entries: &[Entry]) -> BTreeSet<&str> {
         match &entry.record {
             Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
             Record::End { call, outcome: Outcome::Ok(_), .. } => {
-                well.extend(begun.get(call.as_str()).copied())
+                well.extend(begun.get(call.as_str()).copied());
             }
             _ => {}
         }

@@ -58,8 +58,8 @@ pub(super) struct Played {
     pub(super) leases: usize,
     /// How many requests failed.
     pub(super) failed: u32,
-    /// How many processes died.
-    pub(super) died: u32,
+    /// Whether the last process died, rather than seeing the run to where it is.
+    pub(super) has_died_last: bool,
     /// Whether it was resumed as often as it may be and never came to rest.
     pub(super) is_restless: bool,
     /// Every point that was passed, where nothing went wrong.
@@ -117,7 +117,7 @@ impl<'a> Theatre<'a> {
         };
         let (refused, is_restless) = self.go_on(&scene, &disturber, &clock);
         let entries = scene.journal.records(RUN).unwrap_or_default();
-        let (failed, died) = disturber.mishaps();
+        let (failed, has_died_last) = disturber.mishaps();
         Ok(Played {
             broken: if entries.is_empty() {
                 None
@@ -137,7 +137,7 @@ impl<'a> Theatre<'a> {
             entries,
             refused,
             failed,
-            died,
+            has_died_last,
             is_restless,
         })
     }

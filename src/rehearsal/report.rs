@@ -143,15 +143,16 @@ impl Report {
 
     /// Returns faults by calls; a cell is the worst of its scenarios.
     fn matrix(&self, cells: &BTreeMap<(usize, &'static str), Grade>, ink: Ink) -> Vec<String> {
-        let numbers: String = (0..self.plan.calls.len()).map(|n| format!("{n:>4}")).collect();
-        let mut lines = vec![ink.dim(&format!("{:<24}{numbers}", ""))];
+        let numbers: Vec<String> = (0..self.plan.calls.len()).map(|n| format!("{n:>4}")).collect();
+        let mut lines = vec![ink.dim(&format!("{:<24}{}", "", numbers.concat()))];
         let deaths = DEATHS.iter().map(|death| ("killed", *death));
         let failures = FAILURES.iter().map(|(failure, ..)| ("request", *failure));
         for (kind, fault) in deaths.chain(failures) {
             let cell = |n: usize| cells.get(&(n, fault)).map_or(ink.dim("·"), |grade| grade.mark(ink));
             if cells.keys().any(|(_, there)| *there == fault) {
-                let row: String = (0..self.plan.calls.len()).map(|n| format!("   {}", cell(n))).collect();
-                lines.push(format!("{:<24}{row}", format!("{kind} {}", fault.replace('-', " "))));
+                let row: Vec<String> =
+                    (0..self.plan.calls.len()).map(|n| format!("   {}", cell(n))).collect();
+                lines.push(format!("{:<24}{}", format!("{kind} {}", fault.replace('-', " ")), row.concat()));
             }
         }
         lines
