@@ -80,7 +80,7 @@ pub const OPS: &[Op] = &[
         ]),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|_, _| Box::pin(async { Ok(Probed::NotDone) })),
+        recovery: Recovery::Probe(|cx, args| Box::pin(is_gone(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::delete("sandbox", made)"#,
         ],
@@ -103,8 +103,11 @@ async fn create(cx: &Context<'_>, args: &Args) -> Result<Value> {
 }
 
 /// Finds out which branch it is, writes that down, and only then removes it: a resume removes that one and no later
-/// one of its name.
+/// one of its name, if it is still there.
 async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    if let Probed::Done(gone) = is_gone(cx, args).await? {
+        return Ok(gone);
+    }
     let gone = if let Some(recorded) = cx.accepted.clone() {
         recorded
     } else {
@@ -119,6 +122,14 @@ async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
         .delete(gone["name"].as_str().unwrap_or_default(), gone["id"].as_str().unwrap_or_default())
         .await?;
     Ok(gone)
+}
+
+/// Looks whether the branch that was to be removed is there.
+async fn is_gone(cx: &Context<'_>, args: &Args) -> Result<Probed> {
+    let Some(gone) = cx.accepted.clone() else { return Ok(Probed::NotDone) };
+    let target = cx.place(args.get("target")).await?;
+    let is_there = target.branches()?.list().await?.iter().any(|b| gone["id"] == b.id.as_str());
+    Ok(if is_there { Probed::NotDone } else { Probed::Done(gone) })
 }
 
 /// Returns the branch that the arguments name, which a handle names for ever and a name only for now.

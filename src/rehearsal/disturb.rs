@@ -58,6 +58,30 @@ pub(super) enum At {
     Served(&'static str),
 }
 
+impl Point {
+    /// Returns what went wrong here, in words.
+    fn told(&self, mishap: Mishap) -> String {
+        let at = match self.at {
+            At::Adding(kind) => format!("before the record `{kind}`"),
+            At::Added(kind) => format!("after the record `{kind}`"),
+            At::Looks(name) | At::Acts(name) => format!("at the request `{name}`"),
+            At::Served(name) => format!("after the request `{name}` was served"),
+        };
+        let what = match mishap {
+            Mishap::Dies => "killed",
+            Mishap::Fails(Fate::Served) => "served",
+            Mishap::Fails(Fate::Refused) => "refused",
+            Mishap::Fails(Fate::Throttled) => "throttled",
+            Mishap::Fails(Fate::Failed) => "server error",
+            Mishap::Fails(Fate::Late(TOO_LATE)) => "answered too late",
+            Mishap::Fails(Fate::Late(_)) => "answered late",
+            Mishap::Fails(Fate::Lost) => "lost, no answer",
+            Mishap::Fails(Fate::Unanswered) => "served, no answer",
+        };
+        format!("{what} {at} of {}", shown(&self.call))
+    }
+}
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mishap {
@@ -90,6 +114,7 @@ struct State {
     passed: Vec<Passed>,
     asked_again: Vec<String>,
     failed: u32,
+    story: Vec<String>,
 }
 
 impl Disturber {
@@ -117,6 +142,11 @@ impl Disturber {
         self.state().asked_again.clone()
     }
 
+    /// Returns what went wrong, in order.
+    pub(super) fn story(&self) -> Vec<String> {
+        self.state().story.clone()
+    }
+
     /// Returns how many requests failed, and whether the last process died.
     pub(super) fn mishaps(&self) -> (u32, bool) {
         let state = self.state();
@@ -137,6 +167,10 @@ impl Disturber {
             *visits += 1;
             let point = Point { call, at, nth };
             let mishap = if state.is_dead { Some(Mishap::Dies) } else { self.decide(&mut state, &point) };
+            if let Some(mishap) = mishap.filter(|_| !state.is_dead) {
+                let told = point.told(mishap);
+                state.story.push(told);
+            }
             match mishap {
                 Some(Mishap::Dies) => state.is_dead = true,
                 Some(Mishap::Fails(_)) => state.failed += 1,

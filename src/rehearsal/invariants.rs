@@ -152,7 +152,7 @@ fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
     let is_told = |name: &str| played.left_behind().iter().any(|told| told.contains(name));
     let mut found = Vec::new();
     for (seen, calm) in played.worlds.iter().zip(&undisturbed.worlds) {
-        for branch in seen.branches.iter().filter(|b| !is_told(&b.name)) {
+        for branch in seen.branches.iter().filter(|b| !is_told(&b.name) && !is_told(&b.id)) {
             let place = format!("{}/{}", seen.target, branch.name);
             if !calm.portrait.branches.contains_key(&branch.name) {
                 found.push(format!(
@@ -170,9 +170,10 @@ fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
                 seen.target
             ));
         }
-        let goes_on = seen.portrait.unfinished.iter();
-        found
-            .extend(goes_on.map(|kind| format!("a {kind} of `{}` goes on after the run's end", seen.target)));
+        for job in seen.unfinished.iter().filter(|job| !is_told(job)) {
+            let (kind, _) = job.split_once('-').unwrap_or((job, ""));
+            found.push(format!("a {kind} of `{}` goes on after the run's end", seen.target));
+        }
     }
     if played.leases > 0 && !played.has_died_last {
         found.push(format!("{} leases are held after the run's end", played.leases));

@@ -152,6 +152,8 @@ fn on_every_core(work: impl Fn() -> Result<(), Refusal> + Sync) -> Result<(), Re
             .map(|_| thread::Builder::new().stack_size(Stage::STACK_BYTES).spawn_scoped(threads, &work))
             .collect::<io::Result<_>>()?;
         let bug = || Err(io::Error::other("a bug in firedrill ended the rehearsal").into());
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| bug()))
+        let done: Vec<Result<(), Refusal>> =
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bug())).collect();
+        done.into_iter().collect()
     })
 }

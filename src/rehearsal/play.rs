@@ -52,6 +52,8 @@ pub(super) struct Played {
     pub(super) worlds: Vec<Seen>,
     /// What was asked for again although the world had done it.
     pub(super) asked_again: Vec<String>,
+    /// What went wrong, in order.
+    pub(super) story: Vec<String>,
     /// Why it was refused: before anything was done, or when it was to be resumed.
     pub(super) refused: Option<String>,
     /// How many leases are still there.
@@ -71,6 +73,7 @@ pub(super) struct Seen {
     pub(super) target: String,
     pub(super) portrait: Portrait,
     pub(super) log: Vec<Effect>,
+    pub(super) unfinished: Vec<String>,
     pub(super) branches: Vec<Branch>,
     pub(super) backups: Vec<Backup>,
 }
@@ -132,6 +135,7 @@ impl<'a> Theatre<'a> {
                 .zip(&sims)
                 .map(|(name, sim)| seen(name, sim))
                 .collect::<Result<_, _>>()?,
+            story: disturber.story(),
             asked_again: disturber.asked_again(),
             score: disturber.score(),
             entries,
@@ -155,12 +159,17 @@ impl<'a> Theatre<'a> {
                 Ok(Ok(_)) => looks += 1,
                 Ok(Err(_)) => {}
             }
-            if scene.journal.summary(RUN).is_ok_and(|run| run.status.is_final()) {
+            let summary = scene.journal.summary(RUN);
+            if summary.as_ref().is_ok_and(|run| run.status.is_final()) {
                 return (None, false);
             }
             clock.pass(UNATTENDED);
             disturber.revive();
-            ended = self.stage.resume(scene, RUN);
+            ended = match summary {
+                Ok(_) => self.stage.resume(scene, RUN),
+                // Killed before there was a run: whoever started it starts it again.
+                Err(_) => self.stage.start(scene, RUN),
+            };
         }
         (None, true)
     }
@@ -210,7 +219,14 @@ fn seen(target: &str, sim: &Sim) -> Result<Seen, Refusal> {
     let portrait = sim.portrait()?;
     let branches = Branches::list(sim).now_or_never().ok_or_else(|| std::io::Error::other(at_once))??;
     let backups = Backups::list(sim).now_or_never().ok_or_else(|| std::io::Error::other(at_once))??;
-    Ok(Seen { target: target.into(), portrait, log: sim.log()?, branches, backups })
+    Ok(Seen {
+        target: target.into(),
+        portrait,
+        log: sim.log()?,
+        unfinished: sim.unfinished()?,
+        branches,
+        backups,
+    })
 }
 
 /// Returns the final worlds as the runbook's own invariant sees them.

@@ -23,6 +23,8 @@ pub struct Verdict {
     grade: Grade,
     /// Where the run stands; nothing for one that was refused.
     pub status: Option<&'static str>,
+    /// What went wrong, in order.
+    pub story: Vec<String>,
     /// What was broken.
     pub breaches: Vec<Breach>,
 }
@@ -51,7 +53,7 @@ impl Verdict {
             (true, true) => Grade::Converged,
             (true, false) => Grade::StoppedSafely,
         };
-        Self { grade, status: played.status().map(Status::as_str), breaches }
+        Self { grade, status: played.status().map(Status::as_str), story: played.story.clone(), breaches }
     }
 
     /// Returns the word for it.
@@ -100,7 +102,7 @@ impl Report {
             let verdict = scene.verdict;
             json!({
                 "event": "rehearsal.scenario", "scenario": scene.id, "verdict": verdict.word(),
-                "status": verdict.status, "breaches": verdict.breaches, "replay": replay(scene.id),
+                "status": verdict.status, "faults": verdict.story, "breaches": verdict.breaches, "replay": replay(scene.id),
             })
         };
         let last = json!({
@@ -124,6 +126,7 @@ impl Report {
         lines.extend(self.seeds(ink));
         for scene in self.scenes().filter(|s| s.verdict.grade == Grade::Violated) {
             lines.push(format!("{} {}", ink.red("✗"), ink.bold(scene.id)));
+            lines.extend(scene.verdict.story.iter().map(|told| ink.dim(&format!("    {told}"))));
             let breaches = scene.verdict.breaches.iter();
             lines.extend(breaches.map(|b| format!("    {}: {}", b.invariant, b.what)));
             lines.push(format!("    {}", replay(scene.id)));
@@ -165,7 +168,7 @@ impl Report {
             .filter(|scene| scene.id.starts_with("seed:"))
             .map(|scene| scene.verdict.grade.mark(ink))
             .collect();
-        let mut lines: Vec<String> = marks.chunks(64).map(|row| row.concat()).collect();
+        let mut lines: Vec<String> = marks.chunks(64).map(<[String]>::concat).collect();
         if !lines.is_empty() {
             lines.insert(0, "several faults, a seed each".into());
             lines.push(String::new());

@@ -57,7 +57,8 @@ pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
         }
         Past::Begun { op, args, key, accepted, decision } => {
             call.must_match(&op, &args)?;
-            call.recognise()?;
+            // That its target does not answer is no end of a call that may have taken effect.
+            call.recognise().map_err(|halt| call.unsettled(halt))?;
             call.recover(&Key(key), accepted, decision)
         }
         Past::Nothing if live.abandoning() => Err(frame.give_up()),
@@ -118,9 +119,14 @@ impl Call<'_> {
     fn perform(&self, key: &Key, accepted: Option<Value>) -> Result<Value, Halt> {
         let started = Instant::now();
         self.tell_started();
+        let goes_on = accepted.is_some();
         let cx = self.context(key, accepted);
         match self.live.wait((self.asked.op.perform)(&cx, &self.asked.args))? {
             Err(e) if e.code == Code::Unknown => self.settle(key, &e, started),
+            // Once something was accepted, a world that does not answer is no answer.
+            Err(e) if goes_on && matches!(e.code, Code::Throttled | Code::Unavailable) => {
+                self.settle(key, &e, started)
+            }
             performed => self.end(performed, Durability::Now, started),
         }
     }
@@ -171,7 +177,11 @@ impl Call<'_> {
 
     fn probe(&self, key: &Key) -> Result<Probed, Halt> {
         let Recovery::Probe(probe) = self.asked.op.recovery else { return Ok(Probed::NotDone) };
-        let cx = self.context(key, None);
+        let accepted = match self.live.run.past(self.name) {
+            Past::Begun { accepted, .. } => accepted,
+            _ => None,
+        };
+        let cx = self.context(key, accepted);
         let found = self.live.wait(probe(&cx, &self.asked.args))?;
         found.map_err(|e| Halt::Raise(self.fault(&e)))
     }
@@ -266,6 +276,16 @@ impl Call<'_> {
             permit::recognise(self.live, &place.target).map_err(|e| e.halt(|e| self.fault(e)))?;
         }
         Ok(())
+    }
+
+    /// Returns what stops a run at a call that was begun, where the world could not even be asked.
+    fn unsettled(&self, halt: Halt) -> Halt {
+        match halt {
+            Halt::Raise(why) => {
+                self.undecided(why["message"].as_str().unwrap_or("its target does not answer"))
+            }
+            Halt::Stop => Halt::Stop,
+        }
     }
 
     fn undecided(&self, reason: &str) -> Halt {

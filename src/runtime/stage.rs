@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    journal::{self, Durability, Journal, NewRun, Record},
+    journal::{self, Durability, Journal, Lease, NewRun, Record},
     provider::Fleet,
 };
 use rhai::{CallFnOptions, Dynamic, Engine, Scope};
@@ -85,12 +85,11 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// [`Refusal`]: nothing was done.
     pub fn start(&mut self, scene: &Scene, run: &str) -> Result<Result<Ended, Killed>, Refusal> {
-        let (needs, tokio) = (self.runbook.header.needs.clone(), self.tokio.handle().clone());
-        let mut leases = Vec::new();
-        for target in drive::targets_of(&self.params) {
-            let identity = tokio.block_on(async { scene.fleet.target(&target)?.identity().await })?;
-            leases.extend(permit::lease(&target, &identity, Some(&needs)));
-        }
+        let leases = catch_unwind(AssertUnwindSafe(|| self.leases(scene)));
+        let leases = match leases {
+            Ok(leases) => leases?,
+            Err(_) => return Ok(Err(Killed)),
+        };
         let new = NewRun {
             runbook: self.runbook.path.clone(),
             title: self.runbook.header.title.clone(),
@@ -101,6 +100,15 @@ impl<'a> Stage<'a> {
             leases,
         };
         Ok(self.play(scene, || scene.journal.create_as(run, &new))?)
+    }
+
+    fn leases(&self, scene: &Scene) -> Result<Vec<Lease>, Refusal> {
+        let mut leases = Vec::new();
+        for target in drive::targets_of(&self.params) {
+            let identity = self.tokio.block_on(async { scene.fleet.target(&target)?.identity().await })?;
+            leases.extend(permit::lease(&target, &identity, Some(&self.runbook.header.needs)));
+        }
+        Ok(leases)
     }
 
     /// Takes a run up again.

@@ -193,9 +193,9 @@ impl Present<'_> {
             .map_err(|e| broken(&e))
     }
 
-    /// Returns the kinds of the jobs that go on.
+    /// Returns the ids of the jobs that go on.
     pub(super) fn unfinished(&self) -> Result<Vec<String>> {
-        Ok(self.works("where state = 'running' order by id")?.into_iter().map(|work| work.kind).collect())
+        Ok(self.works("where state = 'running' order by id")?.into_iter().map(|work| work.id).collect())
     }
 
     /// Refuses while the target is being restored in place.

@@ -27,8 +27,6 @@ pub struct Portrait {
     pub marks: Vec<String>,
     /// The row-level policies of the target, and whether each has any effect.
     pub policies: Vec<String>,
-    /// What was accepted and is not over.
-    pub unfinished: Vec<String>,
 }
 
 impl Sim {
@@ -58,9 +56,19 @@ impl Sim {
                     .iter()
                     .map(|policy| format!("{} on {}: {}", policy.name, policy.table, policy.enabled))
                     .collect(),
-                unfinished: p.unfinished()?,
             })
         })
+    }
+}
+
+impl Sim {
+    /// Returns the ids of the jobs that were accepted and are not over.
+    ///
+    /// # Errors
+    /// Whatever the world says.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
+    pub fn unfinished(&self) -> Result<Vec<String>> {
+        self.store()?.look(|p| p.unfinished())
     }
 }
 
