@@ -131,12 +131,8 @@ async fn create(cx: &Context<'_>, args: &Args) -> Result<Value> {
     cx.follow(&*target, &job, args.timeout()).await
 }
 
-/// Says first what will go, writes that down, and only then deletes: what was written down is what a resume finishes,
-/// if any of it is still there.
+/// Says first what will go, writes that down, and only then deletes: what was written down is what a resume finishes.
 async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    if let Probed::Done(gone) = is_gone(cx, args).await? {
-        return Ok(gone);
-    }
     let target = cx.place(args.get("target")).await?;
     let recorded: Option<Deleted> = cx.accepted.clone().and_then(|v| serde_json::from_value(v).ok());
     let plan = match recorded {

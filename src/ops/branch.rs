@@ -4,7 +4,7 @@ use super::{
     BRANCH_FIELDS, TARGET, TEMPORARY,
     args::Args,
     backup::{made_under_key, restore_to},
-    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
+    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field, place_of},
 };
 use crate::{
     base::value,
@@ -103,11 +103,8 @@ async fn create(cx: &Context<'_>, args: &Args) -> Result<Value> {
 }
 
 /// Finds out which branch it is, writes that down, and only then removes it: a resume removes that one and no later
-/// one of its name, if it is still there.
+/// one of its name.
 async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    if let Probed::Done(gone) = is_gone(cx, args).await? {
-        return Ok(gone);
-    }
     let gone = if let Some(recorded) = cx.accepted.clone() {
         recorded
     } else {
@@ -130,6 +127,14 @@ async fn is_gone(cx: &Context<'_>, args: &Args) -> Result<Probed> {
     let target = cx.place(args.get("target")).await?;
     let is_there = target.branches()?.list().await?.iter().any(|b| gone["id"] == b.id.as_str());
     Ok(if is_there { Probed::NotDone } else { Probed::Done(gone) })
+}
+
+/// Returns the branch that a removal is about, as `left_behind` names it.
+pub fn named(args: &Args) -> String {
+    let target = place_of(args.get("target")).map(|place| place.to_string()).unwrap_or_default();
+    let handle = value::inside(args.get("branch"), value::BRANCH);
+    let name = handle.map_or(args.text("branch"), |h| h["name"].as_str().unwrap_or_default());
+    format!("branch {target}/{name}")
 }
 
 /// Returns the branch that the arguments name, which a handle names for ever and a name only for now.

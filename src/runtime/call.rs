@@ -17,6 +17,7 @@ use crate::{
     journal::{Durability, Outcome, Past, Record},
     ops::{
         args::Args,
+        branch,
         spec::{Context, Effect, Host, Op, Probed, Recovery, place_of},
     },
     provider::{
@@ -66,7 +67,11 @@ pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
             if !call.asked.implied {
                 permit::allow(live, call.asked.op, &call.asked.args)?;
             }
-            call.recognise()?;
+            match call.recognise() {
+                // Written down, so that a replay comes to the same.
+                Err(Halt::Raise(why)) => return call.record(Outcome::Err(why), Durability::Now),
+                recognised => recognised?,
+            }
             match call.asked.op.recovery {
                 Recovery::Read => call.read(),
                 Recovery::Probe(_) => call.begin(),
@@ -119,14 +124,9 @@ impl Call<'_> {
     fn perform(&self, key: &Key, accepted: Option<Value>) -> Result<Value, Halt> {
         let started = Instant::now();
         self.tell_started();
-        let goes_on = accepted.is_some();
         let cx = self.context(key, accepted);
         match self.live.wait((self.asked.op.perform)(&cx, &self.asked.args))? {
             Err(e) if e.code == Code::Unknown => self.settle(key, &e, started),
-            // Once something was accepted, a world that does not answer is no answer.
-            Err(e) if goes_on && matches!(e.code, Code::Throttled | Code::Unavailable) => {
-                self.settle(key, &e, started)
-            }
             performed => self.end(performed, Durability::Now, started),
         }
     }
@@ -153,14 +153,12 @@ impl Call<'_> {
         if let Some(decision) = decision {
             return self.decided(&decision);
         }
-        if let Some(accepted) = accepted {
-            return self.perform(key, Some(accepted));
-        }
+        // The world is asked also where it is known what was accepted: an error on the way there is no end of the call.
         match self.probe(key) {
             Ok(Probed::Done(value)) => self.end(Ok(value), Durability::Now, Instant::now()),
-            Ok(Probed::Accepted(job)) => self.go_on(key, job),
-            Ok(Probed::NotDone) if self.live.abandoning() => Err(self.frame.give_up()),
-            Ok(Probed::NotDone) => self.perform(key, None),
+            Ok(Probed::Accepted(job)) if accepted.is_none() => self.go_on(key, job),
+            Ok(Probed::NotDone) if accepted.is_none() && self.live.abandoning() => Err(self.frame.give_up()),
+            Ok(Probed::Accepted(_) | Probed::NotDone) => self.perform(key, accepted),
             Err(Halt::Raise(why)) => {
                 Err(self.undecided(why["message"].as_str().unwrap_or("the world could not be asked")))
             }
@@ -236,10 +234,13 @@ impl Call<'_> {
     fn conclude(&self, outcome: Outcome) -> Result<Value, Halt> {
         match outcome {
             Outcome::Ok(value) => {
-                let branch = value::inside(&value, value::BRANCH);
-                if self.asked.args.flag("temporary") && branch.is_some() {
+                let made = value::inside(&value, value::BRANCH);
+                if self.asked.args.flag("temporary") && made.is_some() {
                     let (name, due) = (self.name.to_owned(), Due::Branch(value.clone()));
                     self.frame.deferred().push(Deferred { name, due });
+                }
+                if self.asked.op.path() == "branch::delete" {
+                    self.live.forget_left_behind(&branch::named(&self.asked.args));
                 }
                 Ok(value)
             }
@@ -295,7 +296,13 @@ impl Call<'_> {
     }
 
     fn fault(&self, error: &Error) -> Fault {
-        fault::of_operation(error, &self.asked.op.path(), self.target.as_deref())
+        let mut fault = fault::of_operation(error, &self.asked.op.path(), self.target.as_deref());
+        // What a removal that failed leaves is there for certain, unless it never was.
+        if self.asked.op.path() == "branch::delete" && ![Code::NotFound, Code::Invalid].contains(&error.code)
+        {
+            fault["left_behind"] = vec![branch::named(&self.asked.args)].into();
+        }
+        fault
     }
 
     /// Returns the call's identity in the world: the same at every resume, another for every attempt.

@@ -242,6 +242,11 @@ impl Live {
         self.watch.event(event);
     }
 
+    /// Forgets what was left behind at first and has been removed since.
+    pub(super) fn forget_left_behind(&self, name: &str) {
+        lock(&self.left_behind).retain(|known| known != name);
+    }
+
     /// Remembers what an error says was left behind.
     pub(super) fn remember_left_behind(&self, fault: &Value) {
         let named = fault["left_behind"].as_array().into_iter().flatten().filter_map(Value::as_str);
