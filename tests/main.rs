@@ -14,6 +14,7 @@ mod cli;
 mod docs;
 mod kills;
 mod leases;
+mod rehearse;
 mod repl;
 mod stage;
 mod undo;

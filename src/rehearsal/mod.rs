@@ -16,6 +16,8 @@ mod invariants;
 mod plan;
 mod play;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use invariants::Breach;
 pub use plan::Faults;

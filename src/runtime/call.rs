@@ -116,7 +116,11 @@ impl Call<'_> {
         let key = self.key(self.live.run.attempts(self.name));
         let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
         let begin = Record::Begin { call, op, args, key: key.0.clone(), at: self.asked.at.to_owned() };
-        self.live.journaled(self.live.run.append(begin, Durability::Now))?;
+        #[cfg(not(test))]
+        let durability = Durability::Now;
+        #[cfg(test)]
+        let durability = super::mutant::begin();
+        self.live.journaled(self.live.run.append(begin, durability))?;
         self.perform(&key, None)
     }
 
@@ -175,6 +179,10 @@ impl Call<'_> {
 
     fn probe(&self, key: &Key) -> Result<Probed, Halt> {
         let Recovery::Probe(probe) = self.asked.op.recovery else { return Ok(Probed::NotDone) };
+        #[cfg(test)]
+        if super::mutant::is_blind() {
+            return Ok(Probed::NotDone);
+        }
         let accepted = match self.live.run.past(self.name) {
             Past::Begun { accepted, .. } => accepted,
             _ => None,

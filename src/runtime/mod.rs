@@ -15,6 +15,8 @@ pub mod fault;
 pub mod flow;
 mod live;
 mod modules;
+#[cfg(test)]
+pub(crate) mod mutant;
 mod permit;
 pub mod runbook;
 mod session;
