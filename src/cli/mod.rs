@@ -59,6 +59,9 @@ enum Fixed {
         /// The target that the variable `db` names
         #[arg(short, long)]
         target: Option<String>,
+        /// A protected target that may be changed; may be given again
+        #[arg(long, value_name = "TARGET")]
+        confirm: Vec<String>,
     },
     /// Write out the reference of every operation
     Reference,
@@ -141,8 +144,9 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
         Fixed::Targets(targets) => targets.perform(&world(&global)?),
         Fixed::Lab(lab) => lab.perform(&world(&global)?),
-        Fixed::Repl { target } => {
-            repl::run(&world(&global)?, target.as_deref(), Arc::new(watch::Tree::new()))
+        Fixed::Repl { target, confirm } => {
+            let confirmed = confirm.into_iter().collect();
+            repl::run(&world(&global)?, target.as_deref(), confirmed, Arc::new(watch::Tree::new()))
         }
         Fixed::Reference => {
             terminal::out(reference::markdown().trim_end());

@@ -8,7 +8,7 @@ use crate::{
     base::{moment::Span, terminal, value},
     journal::{Journal, Status, Summary},
     ops::spec::{Effect, Need},
-    runtime::{Ended, Resume, Runbook, Start, Watch, World, check},
+    runtime::{Ended, Resume, Runbook, SESSION, Start, Watch, World, check},
     show::{Format, Trouble, took, trouble},
 };
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ pub(super) fn begin(
     // What the runtime would refuse anyway is not asked about first.
     let confirmed = match check::refuses(&check::check(&runbook)) {
         Some(_) => BTreeSet::new(),
-        None => confirmed(world, &values, &runbook.header.needs, confirm)?,
+        None => confirmed(world, &runbook, &values, confirm)?,
     };
     world.start(Start { runbook, params, confirmed }, watch).map_err(Trouble::from)
 }
@@ -111,12 +111,12 @@ pub(super) fn begin(
 /// Returns the protected targets whose names were given, or are typed now.
 fn confirmed(
     world: &World,
+    runbook: &Runbook,
     params: &Value,
-    needs: &[Need],
     given: &[String],
 ) -> Result<BTreeSet<String>, Trouble> {
     let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
-    for name in world.to_confirm(params, needs) {
+    for name in world.to_confirm(runbook, params) {
         if confirmed.contains(&name) {
             continue;
         }
@@ -157,6 +157,14 @@ impl ResumeRun {
             return ended_before(&summary, shown);
         }
         conclude(world, shown, &|value| exit::write(value, &[], Format::Table), |watch| {
+            if summary.runbook == SESSION {
+                return Err(Trouble::usage(format!(
+                    "`{}` is a session, and its process is gone",
+                    summary.id
+                ))
+                .hint("it cannot go on; what it began can be settled, and its temporary branches removed")
+                .next(format!("firedrill runs abandon {}", summary.id)));
+            }
             let journal = Arc::new(world.journal()?);
             let (run, runbook, params) = World::take(&journal, &summary.id)?;
             self.ask_when_stale(
@@ -164,7 +172,7 @@ impl ResumeRun {
                 &runbook.header.needs,
                 &summary.id,
             )?;
-            let confirmed = confirmed(world, &params, &runbook.header.needs, &self.how.confirm)?;
+            let confirmed = confirmed(world, &runbook, &params, &self.how.confirm)?;
             Ok(world.resume(journal, Resume { run, runbook, params, confirmed, abandon: false }, watch)?)
         })
     }

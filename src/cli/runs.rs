@@ -7,17 +7,17 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Past, Record, Summary},
+    journal::{Durability, Past, Record, Status, Summary},
     ops::{
         self,
         spec::{Op, Returns},
     },
-    runtime::{Resume, World},
+    runtime::{Resume, SESSION, World},
     show::{self, Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// `runs`.
 #[derive(Debug, Subcommand)]
@@ -162,8 +162,16 @@ fn decide(
     };
     let decision = decided(one, decision, result)?;
     let run = journal.take(&id)?;
-    if !matches!(run.past(&one.name), Past::Begun { .. } | Past::Ended { .. }) {
-        return Err(Trouble::usage(format!("the call `{}` was never begun", one.name)));
+    // Of a call that was cut short the world can still be asked; only what it could not tell is for a person to say.
+    if matches!(run.past(&one.name), Past::Begun { decision: None, .. })
+        && run.status() == Status::Interrupted
+    {
+        return Err(Trouble::usage(format!(
+            "the call `{}` was cut short, and nobody has asked what came of it",
+            one.name
+        ))
+        .hint("a resume asks the world")
+        .next(format!("firedrill resume {id}")));
     }
     run.append(Record::Decided { call: one.name.clone(), decision, by: person() }, Durability::Now)?;
     terminal::say(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
@@ -211,6 +219,9 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
                 op.path()
             )));
         }
+        if let Some(missing) = known.iter().find(|field| !fields.contains_key(field.name)) {
+            return Err(wrong(format!("`--result` lacks `{}`, and scripts read it", missing.name)));
+        }
     }
     Ok(())
 }
@@ -229,8 +240,13 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     }
     Ok(conclude(world, output, &|_| Ok(()), |watch| {
         let journal = Arc::new(world.journal()?);
+        // Nothing new is begun on any target: there is nothing to type a name for.
+        let confirmed = world.fleet.targets().map(|target| target.name.clone()).collect();
+        if summary.runbook == SESSION {
+            return Ok(world.settle(journal, &summary.id, confirmed, watch)?);
+        }
         let (run, runbook, params) = World::take(&journal, &summary.id)?;
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+        let resume = Resume { run, runbook, params, confirmed, abandon: true };
         Ok(world.resume(journal, resume, watch)?)
     }))
 }

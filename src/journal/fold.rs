@@ -194,6 +194,14 @@ impl Fold {
         Ok(())
     }
 
+    /// Returns the calls that were begun and are not over, by name.
+    pub(super) fn open_calls(&self) -> Vec<String> {
+        let open = self.calls.iter().filter(|(_, call)| call.outcome.is_none());
+        let mut names: Vec<String> = open.map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
     fn begin(&mut self, name: String, op: String, args: Value, key: String) {
         let attempts = self.attempts(&name) + 1;
         self.calls.insert(name, Call { key, attempts, ..Call::new(op, args) });

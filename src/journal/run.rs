@@ -97,6 +97,11 @@ impl Run {
         self.state().chain.fold.calls_below(path)
     }
 
+    /// Returns the calls that were begun and are not over, by name.
+    pub fn open_calls(&self) -> Vec<String> {
+        self.state().chain.fold.open_calls()
+    }
+
     /// Returns who a name turned out to be at its first use in this run.
     pub fn target(&self, name: &str) -> Option<Value> {
         self.state().chain.fold.targets.get(name).cloned()

@@ -68,6 +68,16 @@ impl Args {
         Ok(Self { given, timeout })
     }
 
+    /// Reads back what [`Args::to_value`] gave and the journal kept.
+    ///
+    /// # Errors
+    /// As [`Args::decode`]: a later version may no longer take it.
+    pub fn from_recorded(op: &Op, recorded: &Value) -> Result<Self> {
+        let mut options = recorded.as_object().cloned().unwrap_or_default();
+        let positional = op.positional().filter_map(|p| options.remove(p.name)).collect();
+        Self::decode(op, positional, options)
+    }
+
     /// Returns arguments for asking an operation what it would need; they were not checked and are never performed.
     pub fn sample(options: Map<String, Value>) -> Self {
         Self { given: options, timeout: Span::ZERO }

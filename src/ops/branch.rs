@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 const NAME: Param =
     Param { name: "branch", kind: Kind::Branch, slot: Slot::Positional, help: "the branch, or its name" };
 
+/// What scripts call the removal of a branch.
+pub const DELETE: &str = "branch::delete";
+
 /// The operations of `branch`.
 pub const OPS: &[Op] = &[
     Op {

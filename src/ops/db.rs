@@ -5,7 +5,7 @@ use super::{
     args::Args,
     spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
 };
-use crate::provider::Result;
+use crate::provider::{Code, Error, Result, model::SqlOutcome};
 use serde_json::{Value, json};
 
 const SQL: Param = Param { name: "sql", kind: Kind::Text, slot: Slot::Positional, help: "one SQL statement" };
@@ -67,19 +67,27 @@ async fn query(cx: &Context<'_>, args: &Args) -> Result<Value> {
 
 /// The commit is the effect: what lets its outcome be known later is written down just before it.
 async fn execute(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let place = cx.place(args.get("target")).await?;
-    if let Some(accepted) = &cx.accepted
-        && let Some(outcome) = place.sql()?.settle(cx.key, Some(accepted)).await?
+    if cx.accepted.is_some()
+        && let Some(outcome) = outcome(cx, args).await?
     {
         return Ok(json!(outcome));
     }
+    let place = cx.place(args.get("target")).await?;
     Ok(json!(place.sql()?.execute(args.text("sql"), args.timeout(), cx.key, cx.host).await?))
 }
 
 async fn settle(cx: &Context<'_>, args: &Args) -> Result<Probed> {
-    let place = cx.place(args.get("target")).await?;
-    let outcome = place.sql()?.settle(cx.key, None).await?;
-    Ok(outcome.map_or(Probed::NotDone, |outcome| Probed::Done(json!(outcome))))
+    Ok(outcome(cx, args).await?.map_or(Probed::NotDone, |outcome| Probed::Done(json!(outcome))))
+}
+
+/// Returns what became of a statement that may have been committed. Whatever keeps us from being told leaves it
+/// unknown: to say "it failed" here would be to do it again.
+async fn outcome(cx: &Context<'_>, args: &Args) -> Result<Option<SqlOutcome>> {
+    let asked = async {
+        let place = cx.place(args.get("target")).await?;
+        place.sql()?.settle(cx.key, cx.accepted.as_ref()).await
+    };
+    asked.await.map_err(|e| Error { code: Code::Unknown, retryable: false, ..e })
 }
 
 async fn health(cx: &Context<'_>, args: &Args) -> Result<Value> {

@@ -66,7 +66,7 @@ pub struct Order {
 /// [`Refusal`]: the runbook would be refused as well, or it wants a target that is not simulated.
 pub fn rehearse(order: &Order, config: &Config) -> Result<Report, Refusal> {
     let params = Stage::admit(&order.runbook, &order.params, config)?;
-    demand_simulated(&Stage::targets(&params), config)?;
+    demand_simulated(&Stage::targets(&order.runbook, &params), config)?;
     let (templates, config) = worlds(config)?;
     let theatre = || Theatre::new(&order.runbook, params.clone(), &templates, Arc::clone(&config));
     let undisturbed = on_a_large_stack(|| theatre()?.play(&Script::Undisturbed))?;

@@ -17,6 +17,7 @@ use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::F
 use serde_json::Value;
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     io::{self, BufRead as _},
     path::Path,
     rc::Rc,
@@ -26,24 +27,35 @@ use std::{
 /// What stands before a line.
 const PROMPT: &str = "firedrill> ";
 
-/// Holds a session with whoever is at stdin, and returns the exit code. With `target`, `db` is that target.
+/// Holds a session with whoever is at stdin, and returns the exit code. With `target`, `db` is that target;
+/// `confirmed` are protected targets whose name was given.
 ///
 /// # Errors
 /// What kept the session from being begun.
-pub fn run(world: &World, target: Option<&str>, watch: Arc<dyn Watch>) -> Result<u8, Trouble> {
-    Session::on_its_own_thread(|| hold(world, target, watch))?
+pub fn run(
+    world: &World,
+    target: Option<&str>,
+    confirmed: BTreeSet<String>,
+    watch: Arc<dyn Watch>,
+) -> Result<u8, Trouble> {
+    Session::on_its_own_thread(|| hold(world, target, confirmed, watch))?
 }
 
-fn hold(world: &World, target: Option<&str>, watch: Arc<dyn Watch>) -> Result<u8, Trouble> {
+fn hold(
+    world: &World,
+    target: Option<&str>,
+    confirmed: BTreeSet<String>,
+    watch: Arc<dyn Watch>,
+) -> Result<u8, Trouble> {
     let heard = Arc::new(Heard { watch, columns: Mutex::default() });
-    let session = Session::begin(world, target, Arc::clone(&heard) as Arc<dyn Watch>)?;
+    let session = Session::begin(world, target, confirmed, Arc::clone(&heard) as Arc<dyn Watch>)?;
     if !terminal::reads_from_person() {
         return Ok(read_statements(session, &heard));
     }
     terminal::say(&format!("firedrill {}, run {}; `:help` helps", crate::runtime::VERSION, session.run()));
     let session = Rc::new(RefCell::new(session));
     talk(&session, &heard, &world.config.state.join("history"))?;
-    let ended = Rc::into_inner(session).map(|session| session.into_inner().end());
+    let ended = Rc::into_inner(session).map(|session| session.into_inner().end(true));
     Ok(ended.map_or(0, |ended| conclude(&ended, 0)))
 }
 
@@ -126,7 +138,7 @@ fn read_statements(mut session: Session, heard: &Heard) -> u8 {
             break;
         }
     }
-    conclude(&session.end(), exit)
+    conclude(&session.end(exit == 0), exit)
 }
 
 /// Evaluates an input and writes its value, or says what went wrong and returns an exit code for it.
@@ -171,7 +183,10 @@ fn columns(value: &Value, heard: &Heard) -> Vec<String> {
 
 /// Says how the session ended, where there is something to say, and returns the exit code.
 fn conclude(ended: &Ended, exit: u8) -> u8 {
-    if let Some(trouble) = Trouble::of_ended(ended) {
+    // The error that ended it was said when it happened.
+    let said =
+        exit != 0 && ended.failure.is_some() && ended.cleanup.is_empty() && ended.left_behind.is_empty();
+    if let Some(trouble) = Trouble::of_ended(ended).filter(|_| !said) {
         terminal::say(&trouble.text(terminal::ink()));
         return if exit == 0 { trouble.exit } else { exit };
     }

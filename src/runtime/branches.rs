@@ -226,7 +226,7 @@ impl<'a> Fan<'a> {
     /// Writes down which branches have begun, in this process or an earlier one, and lets no others begin.
     fn close(&self, turn: &mut Turn) {
         // A run that is being abandoned settles every branch, and none of them begins anything.
-        if turn.closed || self.frame.live().abandoning() {
+        if turn.closed || self.frame.live().settling() {
             return;
         }
         let below = format!("{}/", self.frame.path());

@@ -10,7 +10,7 @@ use super::{
     Event,
     fault::{self, Fault, codes},
     live::{Deferred, Due, Frame, Halt, Live, Stop},
-    permit,
+    permit::{self, Unrecognised},
 };
 use crate::{
     base::value,
@@ -18,7 +18,7 @@ use crate::{
     ops::{
         args::Args,
         branch,
-        spec::{Context, Effect, Host, Op, Probed, Recovery, place_of},
+        spec::{Context, Effect, Host, Kind, Need, Op, Probed, Recovery, place_of},
     },
     provider::{
         Accept, Code, Error,
@@ -58,25 +58,20 @@ pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
         }
         Past::Begun { op, args, key, accepted, decision } => {
             call.must_match(&op, &args)?;
-            // That its target does not answer is no end of a call that may have taken effect.
-            call.recognise().map_err(|halt| call.unsettled(halt))?;
-            call.recover(&Key(key), accepted, decision)
+            call.take_up(&Key(key), accepted, decision)
         }
-        Past::Nothing if live.abandoning() => Err(frame.give_up()),
-        Past::Nothing => {
-            if !call.asked.implied {
-                permit::allow(live, call.asked.op, &call.asked.args)?;
-            }
-            match call.recognise() {
-                // Written down, so that a replay comes to the same.
-                Err(Halt::Raise(why)) => return call.record(Outcome::Err(why), Durability::Now),
-                recognised => recognised?,
-            }
-            match call.asked.op.recovery {
-                Recovery::Read => call.read(),
-                Recovery::Probe(_) => call.begin(),
-            }
-        }
+        Past::Nothing if live.settling() => Err(frame.give_up()),
+        Past::Nothing => call.make(),
+    }
+}
+
+/// Settles a call that was begun, of a run whose text is not there: `name`, `op` and `args` are as they were recorded.
+pub(super) fn settle(frame: &Frame, name: &str, asked: Asked<'_>) -> Result<Value, Halt> {
+    let live = frame.live();
+    let call = Call { live, frame, name, target: target_name(asked.op, &asked.args), asked };
+    match live.run.past(name) {
+        Past::Begun { key, accepted, decision, .. } => call.take_up(&Key(key), accepted, decision),
+        Past::Nothing | Past::Ended { .. } => Ok(Value::Null),
     }
 }
 
@@ -89,7 +84,33 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Performs a call that only looks. Its record may ride with the next one: losing it loses nothing.
+    /// Makes a call that was never begun. That its target does not answer is its outcome, and recorded like any other:
+    /// a script that went on without it goes the same way at a resume.
+    fn make(&self) -> Result<Value, Halt> {
+        if !self.asked.implied {
+            permit::allow(self.live, self.asked.op, &self.asked.args)?;
+        }
+        match self.recognise() {
+            Ok(()) => {}
+            Err(Unrecognised::Halt(halt)) => return Err(halt),
+            Err(Unrecognised::Unreachable(e)) => return self.end(Err(e), Instant::now()),
+        }
+        match self.asked.op.recovery {
+            Recovery::Read => self.read(),
+            Recovery::Probe(_) => self.begin(),
+        }
+    }
+
+    /// Takes up a call that was begun. While its target does not answer, nobody knows about it.
+    fn take_up(&self, key: &Key, accepted: Option<Value>, decision: Option<Value>) -> Result<Value, Halt> {
+        match self.recognise() {
+            Ok(()) => self.recover(key, accepted, decision),
+            Err(Unrecognised::Halt(halt)) => Err(halt),
+            Err(Unrecognised::Unreachable(e)) => Err(self.undecided(&e.message)),
+        }
+    }
+
+    /// Performs a call that only looks.
     fn read(&self) -> Result<Value, Halt> {
         self.live.journaled(self.live.run.flush())?;
         let started = Instant::now();
@@ -108,7 +129,7 @@ impl Call<'_> {
                 () = self.live.fleet.clock().sleep(timeout) => Err(slow()),
             }
         })?;
-        self.end(performed, Durability::Rides, started)
+        self.end(performed, started)
     }
 
     /// Records that the call is about to take effect, and performs it.
@@ -131,19 +152,19 @@ impl Call<'_> {
         let cx = self.context(key, accepted);
         match self.live.wait((self.asked.op.perform)(&cx, &self.asked.args))? {
             Err(e) if e.code == Code::Unknown => self.settle(key, &e, started),
-            performed => self.end(performed, Durability::Now, started),
+            performed => self.end(performed, started),
         }
     }
 
     /// Settles an outcome that the provider could not tell, by the call's own key. What stays unknown stops the run.
     fn settle(&self, key: &Key, unknown: &Error, started: Instant) -> Result<Value, Halt> {
         match self.probe(key) {
-            Ok(Probed::Done(value)) => self.end(Ok(value), Durability::Now, started),
+            Ok(Probed::Done(value)) => self.end(Ok(value), started),
             Ok(Probed::Accepted(job)) => self.go_on(key, job),
             Ok(Probed::NotDone) => {
                 let mut certain = unknown.clone();
                 (certain.code, certain.retryable) = (Code::Unavailable, true);
-                self.end(Err(certain), Durability::Now, started)
+                self.end(Err(certain), started)
             }
             Err(Halt::Raise(why)) => {
                 Err(self.undecided(&format!("{unknown}; asked again: {}", why["message"])))
@@ -159,9 +180,9 @@ impl Call<'_> {
         }
         // The world is asked also where it is known what was accepted: an error on the way there is no end of the call.
         match self.probe(key) {
-            Ok(Probed::Done(value)) => self.end(Ok(value), Durability::Now, Instant::now()),
+            Ok(Probed::Done(value)) => self.end(Ok(value), Instant::now()),
             Ok(Probed::Accepted(job)) if accepted.is_none() => self.go_on(key, job),
-            Ok(Probed::NotDone) if accepted.is_none() && self.live.abandoning() => Err(self.frame.give_up()),
+            Ok(Probed::NotDone) if accepted.is_none() && self.live.settling() => Err(self.frame.give_up()),
             Ok(Probed::Accepted(_) | Probed::NotDone) => self.perform(key, accepted),
             Err(Halt::Raise(why)) => {
                 Err(self.undecided(why["message"].as_str().unwrap_or("the world could not be asked")))
@@ -185,7 +206,7 @@ impl Call<'_> {
         }
         let accepted = match self.live.run.past(self.name) {
             Past::Begun { accepted, .. } => accepted,
-            _ => None,
+            Past::Nothing | Past::Ended { .. } => None,
         };
         let cx = self.context(key, accepted);
         let found = self.live.wait(probe(&cx, &self.asked.args))?;
@@ -196,45 +217,42 @@ impl Call<'_> {
     fn decided(&self, decision: &Value) -> Result<Value, Halt> {
         match decision["kind"].as_str() {
             Some("redo") => self.begin(),
-            Some("done") => self.record(Outcome::Ok(decision["result"].clone()), Durability::Now),
+            Some("done") => self.record(Outcome::Ok(decision["result"].clone())),
             _ => {
                 let message = format!("`{}` was decided to have failed", self.asked.op.path());
                 let op = self.asked.op.path();
-                self.record(
-                    Outcome::Err(fault::of_runtime(codes::DECIDED, &message, None, Some(&op))),
-                    Durability::Now,
-                )
+                self.record(Outcome::Err(fault::of_runtime(codes::DECIDED, &message, None, Some(&op))))
             }
         }
     }
 
-    fn end(
-        &self,
-        performed: Result<Value, Error>,
-        durability: Durability,
-        started: Instant,
-    ) -> Result<Value, Halt> {
+    /// Records how the call came out, and only then says so.
+    fn end(&self, performed: Result<Value, Error>, started: Instant) -> Result<Value, Halt> {
         let outcome = match performed {
             Ok(value) => Outcome::Ok(value),
             Err(e) => Outcome::Err(self.fault(&e)),
         };
-        self.live.tell(&Event::CallFinished {
-            call: self.name,
-            op: &self.asked.op.path(),
-            ok: matches!(outcome, Outcome::Ok(_)),
-            seconds: started.elapsed().as_secs_f64(),
-            error: match &outcome {
-                Outcome::Err(fault) => fault["message"].as_str(),
-                Outcome::Ok(_) => None,
-            },
-        });
-        self.record(outcome, durability)
+        let error = match &outcome {
+            Outcome::Err(fault) => fault["message"].as_str().map(str::to_owned),
+            Outcome::Ok(_) => None,
+        };
+        let concluded = self.record(outcome);
+        if concluded != Err(Halt::Stop) {
+            self.live.tell(&Event::CallFinished {
+                call: self.name,
+                op: &self.asked.op.path(),
+                ok: error.is_none(),
+                seconds: started.elapsed().as_secs_f64(),
+                error: error.as_deref(),
+            });
+        }
+        concluded
     }
 
-    fn record(&self, outcome: Outcome, durability: Durability) -> Result<Value, Halt> {
+    fn record(&self, outcome: Outcome) -> Result<Value, Halt> {
         let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
         let end = Record::End { call, op, args, at: self.asked.at.to_owned(), outcome: outcome.clone() };
-        self.live.journaled(self.live.run.append(end, durability))?;
+        self.live.journaled(self.live.run.append(end, Durability::Now))?;
         self.conclude(outcome)
     }
 
@@ -247,8 +265,11 @@ impl Call<'_> {
                     let (name, due) = (self.name.to_owned(), Due::Branch(value.clone()));
                     self.frame.deferred().push(Deferred { name, due });
                 }
-                if self.asked.op.path() == "branch::delete" {
-                    self.live.forget_left_behind(&branch::named(&self.asked.args));
+                if self.asked.op.effect == Effect::Destroy {
+                    self.forget_branch(&value);
+                }
+                if self.asked.op.effect != Effect::Read {
+                    self.live.note_effect(self.name);
                 }
                 Ok(value)
             }
@@ -273,28 +294,29 @@ impl Call<'_> {
         }))
     }
 
-    /// Makes sure that every target of the call is who it was.
-    fn recognise(&self) -> Result<(), Halt> {
-        let op = self.asked.op;
-        let given = op
-            .params
-            .iter()
-            .filter(|p| p.kind == crate::ops::spec::Kind::Target)
-            .map(|p| self.asked.args.get(p.name));
-        for place in given.filter_map(|g| place_of(g).ok()) {
-            permit::recognise(self.live, &place.target).map_err(|e| e.halt(|e| self.fault(e)))?;
+    /// Takes a branch that the script has removed itself off what is to be removed at the end.
+    fn forget_branch(&self, removed: &Value) {
+        let is_it = |due: &Due| match due {
+            Due::Branch(branch) => {
+                value::inside(branch, value::BRANCH).is_some_and(|b| b["id"] == removed["id"])
+            }
+            Due::Closure { .. } => false,
+        };
+        self.frame.deferred().retain(|deferred| !is_it(&deferred.due));
+        if self.asked.op.path() == branch::DELETE {
+            self.live.forget_left_behind(&branch::named(&self.asked.args));
         }
-        Ok(())
     }
 
-    /// Returns what stops a run at a call that was begun, where the world could not even be asked.
-    fn unsettled(&self, halt: Halt) -> Halt {
-        match halt {
-            Halt::Raise(why) => {
-                self.undecided(why["message"].as_str().unwrap_or("its target does not answer"))
-            }
-            Halt::Stop => Halt::Stop,
+    /// Makes sure that every target of the call is who it was, and that the run may use it.
+    fn recognise(&self) -> Result<(), Unrecognised> {
+        let Asked { op, args, implied, .. } = &self.asked;
+        let need = if *implied { Need::new("branch", Effect::Create) } else { op.need(args) };
+        let given = op.params.iter().filter(|p| p.kind == Kind::Target).map(|p| args.get(p.name));
+        for place in given.filter_map(|g| place_of(g).ok()) {
+            permit::recognise(self.live, &place.target, &need)?;
         }
+        Ok(())
     }
 
     fn undecided(&self, reason: &str) -> Halt {
@@ -305,9 +327,8 @@ impl Call<'_> {
 
     fn fault(&self, error: &Error) -> Fault {
         let mut fault = fault::of_operation(error, &self.asked.op.path(), self.target.as_deref());
-        // What a removal that failed leaves is there for certain, unless it never was.
-        if self.asked.op.path() == "branch::delete" && ![Code::NotFound, Code::Invalid].contains(&error.code)
-        {
+        // A branch that could not be removed is there, unless it never was.
+        if self.asked.op.path() == branch::DELETE && ![Code::NotFound, Code::Invalid].contains(&error.code) {
             fault["left_behind"] = vec![branch::named(&self.asked.args)].into();
         }
         fault
@@ -369,7 +390,7 @@ impl Host for Call<'_> {
 }
 
 fn target_name(op: &Op, args: &Args) -> Option<String> {
-    let target = op.positional().find(|p| p.kind == crate::ops::spec::Kind::Target)?;
+    let target = op.positional().find(|p| p.kind == Kind::Target)?;
     place_of(args.get(target.name)).ok().map(|place| place.to_string())
 }
 
@@ -400,7 +421,7 @@ pub(super) fn note_down(
                 ),
             }))
         }
-        Past::Nothing if live.abandoning() => Err(frame.give_up()),
+        Past::Nothing if live.settling() => Err(frame.give_up()),
         Past::Nothing => {
             let value = make();
             let end = Record::End { call: name, op: native.into(), args: args.clone(), at: at.into(), outcome: Outcome::Ok(value.clone()) };

@@ -5,13 +5,14 @@ use super::{
     fault::{Place, place},
     flow::NATIVES,
     runbook::Runbook,
+    values::to_value,
 };
 use crate::{
     base::suggest,
     ops::{
         self,
         args::Args,
-        spec::{Need, Op},
+        spec::{Kind, Need, Op, Param, place_of},
     },
 };
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
@@ -57,6 +58,25 @@ pub fn check(runbook: &Runbook) -> Vec<Finding> {
     walk.findings
 }
 
+/// Returns the targets that a runbook names by literals.
+pub fn targets_named(runbook: &Runbook) -> Vec<String> {
+    let mut targets = Vec::new();
+    runbook.ast.walk(&mut |path: &[ASTNode<'_>]| {
+        if let Some(ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _))) = path.last()
+        {
+            let namespace = call.namespace.to_string();
+            let name = format!("{}::{}", namespace.trim_end_matches("::"), call.name);
+            let op = ops::find(&name);
+            let params = op.into_iter().flat_map(Op::positional).zip(&call.args);
+            let given =
+                params.filter(|(param, _)| param.kind == Kind::Target).filter_map(|(_, arg)| literal(arg));
+            targets.extend(given.filter_map(|value| place_of(&value).ok()).map(|place| place.target));
+        }
+        true
+    });
+    targets
+}
+
 /// Every function that a script can call without a namespace, with the numbers of arguments it takes.
 fn known_functions(engine: &Engine) -> BTreeMap<String, BTreeSet<usize>> {
     let mut known: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
@@ -68,9 +88,7 @@ fn known_functions(engine: &Engine) -> BTreeMap<String, BTreeSet<usize>> {
     for (name, params) in all {
         known.entry(name).or_default().insert(params);
     }
-    for keyword in
-        ["Fn", "call", "curry", "print", "debug", "type_of", "is_shared", "is_def_var", "is_def_fn"]
-    {
+    for keyword in ["Fn", "call", "curry", "type_of", "is_shared", "is_def_var", "is_def_fn"] {
         known.entry(keyword.into()).or_default().extend(0..8);
     }
     known
@@ -144,7 +162,7 @@ impl Walk<'_> {
         self.find(Severity::Error, file, at, format!("there is no function `{}`", call.name), hint);
     }
 
-    /// Decodes what is literal as strictly as the call itself will, and notes the worst right that it could need.
+    /// Checks what is literal, and notes the worst right that the call could need.
     fn operation(&mut self, file: &str, op: &'static Op, call: &FnCallExpr, at: Position) {
         let positional = op.positional().count();
         let given = call.args.len();
@@ -160,6 +178,16 @@ impl Walk<'_> {
                 message,
                 Some(format!("write `{}`", op.signature())),
             );
+        }
+        for (param, arg) in op.positional().zip(&call.args) {
+            self.literal(file, op, param, arg, at);
+        }
+        if let Some(Expr::Map(map, _)) = call.args.get(positional) {
+            for (key, value) in &map.0 {
+                if let Some(param) = op.options().find(|o| o.name == key.name.as_str()) {
+                    self.literal(file, op, param, value, at);
+                }
+            }
         }
         let need = match call.args.get(positional) {
             None => op.need(&sample(op, &Map::new())),
@@ -190,6 +218,19 @@ impl Walk<'_> {
             );
         }
         self.used.insert(need);
+    }
+
+    /// Decodes a literal as strictly as the call itself will.
+    fn literal(&mut self, file: &str, op: &Op, param: &Param, arg: &Expr, at: Position) {
+        let Some(Err(wrong)) = literal(arg).map(|value| param.kind.accept(value)) else { return };
+        let message = format!("`{}` of `{}`: {}", param.name, op.path(), wrong.message);
+        self.find(
+            Severity::Error,
+            file,
+            at,
+            message,
+            wrong.hint.or_else(|| Some(format!("{}: {}", param.name, param.help))),
+        );
     }
 
     /// Looks at `params.name`.
@@ -236,13 +277,9 @@ impl Walk<'_> {
     }
 }
 
-/// A literal of an option; `None` is anything that is only known when it runs.
+/// A literal; `None` is anything that is only known when it runs.
 fn literal(expr: &Expr) -> Option<Value> {
-    match expr {
-        Expr::BoolConstant(b, _) => Some((*b).into()),
-        Expr::StringConstant(text, _) => Some(text.as_str().into()),
-        _ => None,
-    }
+    expr.get_literal_value(None).and_then(|value| to_value(&value).ok())
 }
 
 /// Returns the worst right that a call with these options could need: what is no literal is taken to be anything.
@@ -274,8 +311,7 @@ fn worst_of(op: &Op, options: Vec<(&str, Option<Value>)>) -> Need {
 
 /// Returns arguments that have these options and nothing else, for asking an operation what it would need.
 fn sample(op: &Op, options: &Map<String, Value>) -> Args {
-    let text =
-        op.options().filter(|o| o.kind == ops::spec::Kind::Text).map(|o| o.name).collect::<BTreeSet<_>>();
+    let text = op.options().filter(|o| o.kind == Kind::Text).map(|o| o.name).collect::<BTreeSet<_>>();
     let shaped = options.iter().map(|(name, value)| {
         let value = if text.contains(name.as_str()) && !value.is_string() {
             Value::String("…".into())

@@ -5,15 +5,15 @@
 
 use super::{
     Ended, Event, Failure, Runbook,
-    call::{Asked, take},
+    call::{self, Asked, take},
     engine, fault,
     live::{Deferred, Due, Frame, Halt, Live, Stop, lock},
-    modules::Modules,
+    modules::{Modules, Texts},
     values::{to_dynamic, to_value},
 };
 use crate::{
     base::value,
-    journal::{Durability, Outcome, Record, Status},
+    journal::{Durability, Entry, Outcome, Record, Status},
     ops::{self, args::Args, spec::place_of},
 };
 use rhai::{Engine, EvalAltResult, Scope};
@@ -21,31 +21,38 @@ use serde_json::{Map, Value, json};
 use std::{io, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Returns the targets that parameters name.
-pub(super) fn targets_of(params: &Value) -> Vec<String> {
-    let values = params.as_object().into_iter().flat_map(Map::values);
-    values
-        .filter_map(|v| value::inside(v, value::TARGET))
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Runs a script on a thread of its own until it ends or stops. Ctrl-C and a request to terminate interrupt it.
+/// Runs a script on a thread of its own until it ends or stops.
 pub(super) fn drive(
     tokio: &tokio::runtime::Runtime,
     live: &Arc<Live>,
     runbook: Runbook,
     params: Value,
 ) -> io::Result<Ended> {
+    on_its_thread(tokio, live, move |live| evaluate(live, &runbook, &params))
+}
+
+/// Settles a run of which there is no text, on a thread of its own.
+pub(super) fn settle_run(
+    tokio: &tokio::runtime::Runtime,
+    live: &Arc<Live>,
+    entries: Vec<Entry>,
+) -> io::Result<Ended> {
+    on_its_thread(tokio, live, move |live| settle(live, &entries))
+}
+
+/// Moves a run on a thread of its own. Ctrl-C and a request to terminate interrupt it.
+fn on_its_thread(
+    tokio: &tokio::runtime::Runtime,
+    live: &Arc<Live>,
+    body: impl FnOnce(&Arc<Live>) -> Ended + Send + 'static,
+) -> io::Result<Ended> {
     let (done, ended) = tokio::sync::oneshot::channel();
     let running = Arc::clone(live);
-    let script = std::thread::Builder::new().name("runbook".into()).stack_size(engine::STACK_BYTES).spawn(
-        move || {
-            // The receiver is gone only when the whole process is going.
-            drop(done.send(evaluate(&running, &runbook, &params)));
-        },
-    )?;
+    let thread = std::thread::Builder::new().name("runbook".into()).stack_size(engine::STACK_BYTES);
+    let script = thread.spawn(move || {
+        // The receiver is gone only when the whole process is going.
+        drop(done.send(body(&running)));
+    })?;
     let result = tokio.block_on(async {
         tokio::pin!(ended);
         loop {
@@ -86,42 +93,110 @@ fn evaluate(live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
 
 /// Evaluates a runbook with an engine that finds this run.
 pub(super) fn evaluate_with(engine: &Engine, live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
+    let ending = live.run.ending();
+    if ending.is_some() {
+        live.set_settling(true);
+    }
     let mut scope = Scope::new();
     scope.push_constant_dynamic("params", to_dynamic(params));
     let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut scope, &runbook.ast);
-    let outcome = match live.stopper.take() {
-        Some(Stop::Abandoned) => Err(None),
-        Some(stop) => return stopped(live, stop),
-        None => evaluated.map_err(|e| Some(failure(runbook, &e))),
+    let conclusion = match (live.stopper.take(), ending) {
+        (None | Some(Stop::Abandoned), Some(recorded)) => Conclusion::recorded(recorded),
+        (Some(Stop::Abandoned), None) => Conclusion::Abandoned,
+        (Some(stop), _) => return stopped(live, stop),
+        (None, None) => match evaluated {
+            Ok(value) => Conclusion::Done(to_value(&value).unwrap_or_default()),
+            Err(e) => Conclusion::Failed(failure(runbook, &e)),
+        },
     };
-    end(live, engine, outcome)
+    end(live, engine, conclusion)
+}
+
+/// Settles a run of which there is no text, a session that was killed: its calls are taken from its records.
+fn settle(live: &Arc<Live>, entries: &[Entry]) -> Ended {
+    let frame = Frame::root(Arc::clone(live));
+    let engine = engine::for_run(&frame, Modules::new(Texts::new()), live.stopper.flag());
+    for Entry { record, .. } in entries {
+        match record {
+            Record::End { call, args, outcome: Outcome::Ok(value), .. }
+                if args["temporary"] == json!(true) && value::inside(value, value::BRANCH).is_some() =>
+            {
+                frame.deferred().push(Deferred { name: call.clone(), due: Due::Branch(value.clone()) });
+            }
+            Record::Begin { call, op, args, .. } => settle_call(&frame, call, op, args),
+            _ => {}
+        }
+        match live.stopper.take() {
+            None | Some(Stop::Abandoned) => {}
+            Some(stop) => return stopped(live, stop),
+        }
+    }
+    end(live, &engine, Conclusion::Abandoned)
+}
+
+/// Settles a call, if it is open. What came of it is in its record.
+fn settle_call(frame: &Frame, call: &str, op: &str, args: &Value) {
+    let Some(op) = ops::find(op) else { return };
+    if let Ok(args) = Args::from_recorded(op, args) {
+        drop(call::settle(frame, call, Asked { op, args, at: "the settling of a session", implied: false }));
+    }
 }
 
 pub(super) fn failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
     fault::of_script(error, &runbook.path, &|file| runbook.text_of(file))
 }
 
-/// Ends a run: cleans up, in reverse order, and records how it came out. `Err(None)` is an abandoned run.
-pub(super) fn end(
-    live: &Arc<Live>,
-    engine: &Engine,
-    outcome: Result<rhai::Dynamic, Option<Failure>>,
-) -> Ended {
-    let abandoned = matches!(outcome, Err(None));
-    let value = outcome.as_ref().ok().map_or(Value::Null, |v| to_value(v).unwrap_or_default());
-    let failure = outcome.err().flatten();
-    let recorded = match &failure {
-        Some(failure) => Outcome::Err(json!(failure)),
-        None if abandoned => Outcome::Err(json!("abandoned")),
-        None => Outcome::Ok(value.clone()),
-    };
+/// Where the calls of the clean-up are: a path that no step can have.
+const CLEAN_UP: &str = "//end";
+
+/// What a run ends with.
+pub(super) enum Conclusion {
+    /// The value of its last expression.
+    Done(Value),
+    /// An error.
+    Failed(Failure),
+    /// That somebody gave it up.
+    Abandoned,
+}
+
+impl Conclusion {
+    /// Returns what was recorded when the run began to end, which no later process changes.
+    fn recorded(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ok(value) => Self::Done(value),
+            Outcome::Err(error) => serde_json::from_value(error).map_or(Self::Abandoned, Self::Failed),
+        }
+    }
+
+    fn record(&self) -> Outcome {
+        match self {
+            Self::Done(value) => Outcome::Ok(value.clone()),
+            Self::Failed(failure) => Outcome::Err(json!(failure)),
+            Self::Abandoned => Outcome::Err(json!("abandoned")),
+        }
+    }
+}
+
+/// Ends a run: cleans up, in reverse order, and records how it came out. A run with a call of which nobody knows does
+/// not end; it stops, and can go on.
+pub(super) fn end(live: &Arc<Live>, engine: &Engine, conclusion: Conclusion) -> Ended {
+    // The clean-up's own calls are settled by the clean-up; an abandoned run has asked the world about every other.
+    let unsettled = |call: &String| !call.starts_with(CLEAN_UP);
+    if !matches!(conclusion, Conclusion::Abandoned) && live.run.open_calls().iter().any(unsettled) {
+        return stopped(live, Stop::Interrupted);
+    }
     // Without clean-up, the end is the next record, and this one rides with it.
     let durability = if lock(&live.deferred).is_empty() { Durability::Rides } else { Durability::Now };
     if live.run.ending().is_none()
-        && let Err(e) = live.run.append(Record::Ending { outcome: recorded }, durability)
+        && let Err(e) = live.run.append(Record::Ending { outcome: conclusion.record() }, durability)
     {
         return stopped(live, Stop::Journal(e));
     }
+    let (value, failure, abandoned) = match conclusion {
+        Conclusion::Done(value) => (value, None, false),
+        Conclusion::Failed(failure) => (Value::Null, Some(failure), false),
+        Conclusion::Abandoned => (Value::Null, None, true),
+    };
     let cleanup = clean_up(live, engine, failure.is_some() || abandoned);
     if let Some(stop) = live.stopper.take() {
         return stopped(live, stop);
@@ -132,10 +207,10 @@ pub(super) fn end(
         (false, false) => Status::Succeeded,
     };
     let left_behind = lock(&live.left_behind).clone();
-    let error = failure
-        .as_ref()
-        .map(|f| json!(f))
-        .or_else(|| (!cleanup.is_empty()).then(|| json!({"cleanup": cleanup})));
+    let mut error = failure.as_ref().map(|f| json!(f));
+    if !cleanup.is_empty() {
+        error.get_or_insert_with(|| json!({}))["cleanup"] = json!(cleanup);
+    }
     let finished = Record::Finished { status, error, left_behind: left_behind.clone() };
     if let Err(e) = live.run.append(finished, Durability::Now) {
         return stopped(live, Stop::Journal(e));
@@ -154,19 +229,22 @@ pub(super) fn end(
     }
 }
 
-/// Does what was deferred, last first, each under a path of its own; returns what went wrong.
+/// Does what was deferred, last first, and what that defers in turn, each under a path that no step can have; returns
+/// what went wrong.
 fn clean_up(live: &Arc<Live>, engine: &Engine, failed: bool) -> Vec<String> {
     let mut wrong = Vec::new();
-    let deferred = std::mem::take(&mut *lock(&live.deferred));
     let due = |d: &Deferred| failed || !matches!(d.due, Due::Closure { only_on_failure: true, .. });
-    let count = deferred.iter().filter(|d| due(d)).count();
+    let count = lock(&live.deferred).iter().filter(|d| due(d)).count();
     if count > 0 {
         live.tell(&Event::Ending { deferred: count });
     }
-    let was_abandoning = live.abandoning();
-    live.set_abandoning(false);
-    for deferred in deferred.into_iter().rev().filter(due) {
-        let frame = Frame::at(Arc::clone(live), format!("/end#0{}", deferred.name));
+    live.set_settling(false);
+    let next = || lock(&live.deferred).pop();
+    while let Some(deferred) = next() {
+        if !due(&deferred) {
+            continue;
+        }
+        let frame = Frame::at(Arc::clone(live), format!("{CLEAN_UP}{}", deferred.name));
         let result = match deferred.due {
             Due::Closure { closure, made_in, .. } => {
                 frame.call_stored(engine, &made_in, &closure, ()).map(drop).map_err(|e| fault::of_error(&e))
@@ -181,7 +259,6 @@ fn clean_up(live: &Arc<Live>, engine: &Engine, failed: bool) -> Vec<String> {
             wrong.push(fault["message"].as_str().unwrap_or_default().to_owned());
         }
     }
-    live.set_abandoning(was_abandoning);
     wrong
 }
 

@@ -110,8 +110,11 @@ fn retry(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> Fallible<Dynamic> {
     let frame = Frame::of(cx)?.child("retry");
     let mut pause = backoff;
     for attempt in 1.. {
-        match frame.child("attempt").call(cx, f) {
-            Err(e) if attempt < attempts && !frame.is_halted() && may_repeat(&fault::of_error(&e)) => {
+        let tried = frame.child("attempt");
+        match tried.call(cx, f) {
+            Err(e)
+                if attempt < attempts && !frame.is_halted() && may_repeat(&tried, &fault::of_error(&e)) =>
+            {
                 let message = fault::of_error(&e)["message"].as_str().unwrap_or_default().to_owned();
                 frame.live().tell(&Event::Retrying { attempt, attempts, message: &message, pause });
                 wait(&frame, pause, &position(cx)).map_err(|halt| halt.at(cx.call_position()))?;
@@ -123,8 +126,11 @@ fn retry(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> Fallible<Dynamic> {
     Ok(Dynamic::UNIT)
 }
 
-fn may_repeat(fault: &Value) -> bool {
-    fault["retryable"] == json!(true) && fault["side_effects"] == json!("none")
+/// Returns whether doing it again repeats nothing: neither the call that failed nor one before it has changed anything.
+fn may_repeat(tried: &Frame, fault: &Value) -> bool {
+    fault["retryable"] == json!(true)
+        && fault["side_effects"] == json!("none")
+        && !tried.live().has_effect_below(tried.path())
 }
 
 /// Returns `#{ok, value, error}`; what must stop the run still does.
@@ -148,7 +154,8 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> Fallible<Dynamic> {
     let stop = |halt: Halt| halt.at(cx.call_position());
     let deadline = moment_in(&frame, &at).map_err(stop)?.plus(timeout);
     loop {
-        let last = moment_in(&frame, &at).map_err(stop)? >= deadline;
+        let now = moment_in(&frame, &at).map_err(stop)?;
+        let last = now >= deadline;
         let answer = frame.child("ask").call(cx, f)?;
         if !answer.is_unit() && answer.as_bool() != Ok(false) {
             return Ok(answer);
@@ -157,9 +164,12 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> Fallible<Dynamic> {
             return raise(cx, codes::TIMEOUT, &format!("what was waited for did not come within {timeout}"));
         }
         frame.live().tell(&Event::Waiting { step: frame.path(), until: deadline, every });
-        wait(&frame, every, &at).map_err(stop)?;
+        wait(&frame, every.max(EVERY_MIN).min(deadline.since(now)), &at).map_err(stop)?;
     }
 }
+
+/// The shortest pause between two questions of `wait_until`: each is written down.
+const EVERY_MIN: Span = Span::millis(10);
 
 fn measure(cx: &Cx<'_>, name: &str, f: &FnPtr) -> Fallible<Dynamic> {
     let frame = Frame::of(cx)?;
@@ -198,7 +208,7 @@ fn wait(frame: &Frame, span: Span, at: &str) -> Result<(), Halt> {
     let until: Moment = serde_json::from_value(until).unwrap_or_else(|_| live.fleet.clock().now());
     let left = until.since(live.fleet.clock().now());
     if left > Span::ZERO {
-        if live.abandoning() {
+        if live.settling() {
             return Err(frame.give_up());
         }
         live.journaled(live.run.flush())?;

@@ -157,8 +157,8 @@ pub(super) struct Live {
     pub(super) rights: Option<Vec<Need>>,
     pub(super) watch: Arc<dyn Watch>,
     pub(super) stopper: Stopper,
-    /// Whether the run is being abandoned: what was begun is settled, and nothing new is begun.
-    abandoning: AtomicBool,
+    /// Whether what was begun is settled and nothing new is begun: the run is being abandoned, or was ending already.
+    settling: AtomicBool,
     /// Protected targets whose name was typed.
     pub(super) confirmed: BTreeSet<String>,
     /// How many branches go on at once at most.
@@ -166,8 +166,18 @@ pub(super) struct Live {
     /// What is to be done at the end, in the order of the script.
     pub(super) deferred: Arc<Mutex<Vec<Deferred>>>,
     /// Who each target was when this process first looked; held while it looks, so that it looks once.
-    pub(super) recognised: Mutex<BTreeMap<String, Arc<Mutex<Option<Identity>>>>>,
+    pub(super) recognised: Mutex<BTreeMap<String, Arc<Mutex<Option<Known>>>>>,
     pub(super) left_behind: Mutex<Vec<String>>,
+    /// The calls that have changed something.
+    effects: Mutex<BTreeSet<String>>,
+}
+
+/// A target that the run has recognised.
+pub(super) struct Known {
+    /// Who it is.
+    pub(super) identity: Identity,
+    /// How the run has leased it.
+    pub(super) mode: Option<journal::Mode>,
 }
 
 impl Live {
@@ -204,21 +214,33 @@ impl Live {
             rights,
             watch,
             stopper: Stopper::new(),
-            abandoning: abandoning.into(),
+            settling: abandoning.into(),
             confirmed,
             deferred: Arc::default(),
             recognised: Mutex::default(),
             left_behind: Mutex::default(),
+            effects: Mutex::default(),
         })
     }
 
-    pub(super) fn abandoning(&self) -> bool {
-        self.abandoning.load(Ordering::SeqCst)
+    pub(super) fn settling(&self) -> bool {
+        self.settling.load(Ordering::SeqCst)
     }
 
-    /// Switches abandoning off for the clean-up, which must begin things.
-    pub(super) fn set_abandoning(&self, abandoning: bool) {
-        self.abandoning.store(abandoning, Ordering::SeqCst);
+    /// Says whether anything new may be begun: clean-up must, whatever came before.
+    pub(super) fn set_settling(&self, settling: bool) {
+        self.settling.store(settling, Ordering::SeqCst);
+    }
+
+    /// Remembers that a call has changed something.
+    pub(super) fn note_effect(&self, call: &str) {
+        lock(&self.effects).insert(call.to_owned());
+    }
+
+    /// Returns whether a call below `path` has changed something.
+    pub(super) fn has_effect_below(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        lock(&self.effects).range(below.clone()..).next().is_some_and(|call| call.starts_with(&below))
     }
 
     /// Waits for the world, or for the run to be stopped.

@@ -31,7 +31,7 @@ mod tests;
 pub use fault::{Failure, Place};
 pub use live::Stop;
 pub use runbook::Runbook;
-pub use session::{Session, Unfinished};
+pub use session::{NAME as SESSION, Session, Unfinished};
 pub use stage::{Scene, Stage};
 
 use crate::{
@@ -43,7 +43,7 @@ use crate::{
     journal::{self, Git, Journal, NewRun, Record, Status},
     ops::{
         args::Args,
-        spec::{Context, Effect, Host, Need, Op},
+        spec::{Context, Effect, Host, Op},
     },
     provider::{
         self, Accept, Fleet,
@@ -359,12 +359,11 @@ impl World {
         if let Some(finding) = check::refuses(&findings) {
             return Err(refused(finding));
         }
-        let targets = drive::targets_of(&params);
-        permit::guard(&self.fleet, &targets, &runbook.header.needs, &confirmed)?;
+        self.guard(&runbook, &params, &confirmed)?;
         let mut leases = Vec::new();
-        for target in &targets {
+        for target in &runbook.targets_given(&params) {
             let identity = self.wait(async { self.fleet.target(target)?.identity().await })?;
-            leases.extend(permit::lease(target, &identity, Some(&runbook.header.needs)));
+            leases.extend(permit::lease(target, &identity, &runbook.header.needs));
         }
         let journal = Arc::new(self.journal()?);
         let run = journal.create(&NewRun {
@@ -394,7 +393,7 @@ impl World {
     ) -> Result<Ended, Refusal> {
         let Resume { run, runbook, params, confirmed, abandon } = resume;
         if !abandon {
-            permit::guard(&self.fleet, &drive::targets_of(&params), &runbook.header.needs, &confirmed)?;
+            self.guard(&runbook, &params, &confirmed)?;
         }
         let age = self.clock.now().since(run.last_at());
         run.append(Record::Resumed { version: VERSION.into(), edited: false }, journal::Durability::Now)?;
@@ -407,6 +406,25 @@ impl World {
         let rights = Some(runbook.header.needs.clone());
         let live = live::Live::new(self, journal, run, rights, watch, confirmed, abandon);
         Ok(drive::drive(&self.tokio, &live, runbook, params)?)
+    }
+
+    /// Gives up a run of which there is no text, a session whose process is gone: settles what it had begun, and removes
+    /// its temporary branches.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was done.
+    pub fn settle(
+        &self,
+        journal: Arc<Journal>,
+        id: &str,
+        confirmed: BTreeSet<String>,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Ended, Refusal> {
+        let run = journal.take(id)?;
+        let entries = journal.records(id)?;
+        run.append(Record::Resumed { version: VERSION.into(), edited: false }, journal::Durability::Now)?;
+        let live = live::Live::new(self, journal, run, None, watch, confirmed, true);
+        Ok(drive::settle_run(&self.tokio, &live, entries)?)
     }
 
     /// Performs an operation that only looks, without a run.
@@ -430,8 +448,17 @@ impl World {
     }
 
     /// Returns the protected targets that a run with these rights would change, and whose name must be typed first.
-    pub fn to_confirm(&self, params: &Value, needs: &[Need]) -> Vec<String> {
-        permit::guarded(&self.fleet, &drive::targets_of(params), needs)
+    pub fn to_confirm(&self, runbook: &Runbook, params: &Value) -> Vec<String> {
+        permit::guarded(&self.fleet, &targets(runbook, params), &runbook.header.needs)
+    }
+
+    /// Refuses a run that names a target which is not configured, or changes a protected one whose name was not typed.
+    fn guard(&self, runbook: &Runbook, params: &Value, confirmed: &BTreeSet<String>) -> Result<(), Refusal> {
+        let targets = targets(runbook, params);
+        for target in &targets {
+            self.fleet.settings(target)?;
+        }
+        permit::guard(&self.fleet, &targets, &runbook.header.needs, confirmed)
     }
 }
 
@@ -456,6 +483,15 @@ impl Host for Onlooker<'_> {
     fn columns(&self, columns: &[String]) {
         self.0.event(&Event::Columns { columns });
     }
+}
+
+/// Returns every target that a run names before it runs: in its parameters, or by a literal.
+fn targets(runbook: &Runbook, params: &Value) -> Vec<String> {
+    let mut targets = runbook.targets_given(params);
+    targets.extend(check::targets_named(runbook));
+    targets.sort();
+    targets.dedup();
+    targets
 }
 
 fn refused(finding: &check::Finding) -> Refusal {

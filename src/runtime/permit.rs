@@ -2,7 +2,7 @@
 
 use super::{
     Refusal,
-    live::{Halt, Live, Stop, lock},
+    live::{Halt, Known, Live, Stop, lock},
 };
 use crate::{
     journal::{Durability, Holder, Lease, Mode, Record},
@@ -68,37 +68,39 @@ pub(super) enum Unrecognised {
     Halt(Halt),
 }
 
-impl Unrecognised {
-    /// Returns what stops the call: an error the script may catch, or the run's own stop.
-    pub(super) fn halt(self, fault: impl FnOnce(&Error) -> serde_json::Value) -> Halt {
-        match self {
-            Unrecognised::Unreachable(error) => Halt::Raise(fault(&error)),
-            Unrecognised::Halt(halt) => halt,
-        }
-    }
-}
-
-/// Makes sure that a target is who it was when the run first used it, and leases it at its first use.
-pub(super) fn recognise(live: &Live, target: &str) -> Result<(), Unrecognised> {
+/// Makes sure that a target is who it was when the run first used it, that its name was typed where it is protected,
+/// and that the run has leased it. A person at the prompt has every right, and is asked and leased for call by call.
+pub(super) fn recognise(live: &Live, target: &str, need: &Need) -> Result<(), Unrecognised> {
     let known = Arc::clone(lock(&live.recognised).entry(target.to_owned()).or_default());
     let mut known = lock(&known);
-    if known.is_some() {
-        return Ok(());
-    }
-    let rights = live.rights.as_deref().unwrap_or_default();
+    let rights = live.rights.as_deref().unwrap_or(std::slice::from_ref(need));
     if !guarded(&live.fleet, &[target.to_owned()], rights).is_empty() && !live.confirmed.contains(target) {
         let (message, hint) = unconfirmed(target);
         return Err(Unrecognised::Halt(live.stopper.stop(Stop::Refused { message, hint })));
     }
-    let identity =
-        live.wait(async { live.fleet.target(target)?.identity().await }).map_err(Unrecognised::Halt)?;
-    let identity = identity.map_err(Unrecognised::Unreachable)?;
-    remember(live, target, &identity).map_err(Unrecognised::Halt)?;
-    if let Some(wanted) = lease(target, &identity, live.rights.as_deref()) {
-        let leased = live.journal.lease(&[wanted], live.run.id(), &Holder::this_process());
-        leased.map_err(|e| Unrecognised::Halt(live.stopper.stop(Stop::Leased(e))))?;
+    if known.is_none() {
+        let identity =
+            live.wait(async { live.fleet.target(target)?.identity().await }).map_err(Unrecognised::Halt)?;
+        let identity = identity.map_err(Unrecognised::Unreachable)?;
+        remember(live, target, &identity).map_err(Unrecognised::Halt)?;
+        *known = Some(Known { identity, mode: None });
     }
-    *known = Some(identity);
+    match known.as_mut() {
+        Some(known) => claim(live, target, known, rights).map_err(Unrecognised::Halt),
+        None => Ok(()),
+    }
+}
+
+/// Leases a target, unless the run has it already in the way that these rights need.
+fn claim(live: &Live, target: &str, known: &mut Known, rights: &[Need]) -> Result<(), Halt> {
+    let Some(wanted) = lease(target, &known.identity, rights) else { return Ok(()) };
+    if known.mode.is_some_and(|has| has == Mode::Exclusive || has == wanted.mode) {
+        return Ok(());
+    }
+    let mode = wanted.mode;
+    let leased = live.journal.lease(&[wanted], live.run.id(), &Holder::this_process());
+    leased.map_err(|e| live.stopper.stop(Stop::Leased(e)))?;
+    known.mode = Some(mode);
     Ok(())
 }
 
@@ -122,16 +124,15 @@ fn remember(live: &Live, target: &str, identity: &Identity) -> Result<(), Halt> 
 }
 
 /// Returns the lease that a run with these rights needs of a target.
-pub(super) fn lease(name: &str, target: &Identity, rights: Option<&[Need]>) -> Option<Lease> {
+pub(super) fn lease(name: &str, target: &Identity, rights: &[Need]) -> Option<Lease> {
     mode(rights).map(|mode| Lease { target: target.id.clone(), name: name.to_owned(), mode })
 }
 
 /// Returns how a run with these rights uses its targets: beside others when it only adds, alone when it changes them,
-/// and without a lease when it only looks. A person at the prompt takes none.
-fn mode(rights: Option<&[Need]>) -> Option<Mode> {
+/// and without a lease when it only looks.
+fn mode(rights: &[Need]) -> Option<Mode> {
     let changes_source = |need: &&Need| need.effect >= Effect::Change && need.area != "branch";
     let adds = |need: &&Need| need.effect != Effect::Read;
-    let rights = rights?;
     match (rights.iter().find(changes_source), rights.iter().find(adds)) {
         (Some(_), _) => Some(Mode::Exclusive),
         (None, Some(_)) => Some(Mode::Shared),

@@ -13,7 +13,7 @@ use crate::{
     },
     config::Config,
     journal::Source,
-    ops::spec::Need,
+    ops::spec::{Need, place_of},
     provider::fleet,
 };
 use rhai::{AST, Engine, Position};
@@ -216,6 +216,12 @@ impl Runbook {
         if file == self.path { Some(self.text.clone()) } else { self.modules.get(file).cloned() }
     }
 
+    /// Returns the targets that parameters name, also those whose branches they name.
+    pub fn targets_given(&self, params: &Value) -> Vec<String> {
+        let of_kind = self.header.params.iter().filter(|(_, param)| param.kind == Kind::Target);
+        of_kind.filter_map(|(name, _)| place_of(&params[name]).ok()).map(|place| place.target).collect()
+    }
+
     /// Checks what was given against the header, and returns the value of every parameter.
     ///
     /// # Errors
@@ -265,6 +271,9 @@ pub(super) fn parse_error(
         rhai::ParseErrorType::VariableUndefined(name) => Some(format!(
             "declare it with `let {name} = …`; functions see only their arguments and constants"
         )),
+        rhai::ParseErrorType::Reserved(word) if word == "print" || word == "debug" => {
+            Some("say it with `note(text)`, which is kept".into())
+        }
         rhai::ParseErrorType::Reserved(word) if word == "default" => {
             Some("the word for it is `preset`".into())
         }

@@ -1,7 +1,9 @@
 //! A session at the prompt: the same natives as in a runbook, journaled as a run, one input at a time.
 
 use super::{
-    Failure, Refusal, VERSION, Watch, World, drive, engine, fault,
+    Failure, Refusal, VERSION, Watch, World,
+    drive::{self, Conclusion},
+    engine, fault,
     live::{Frame, Live, Stop},
     modules::{Modules, Texts},
     runbook,
@@ -10,7 +12,10 @@ use super::{
 use crate::{base::value, journal::NewRun};
 use rhai::{AST, Dynamic, Engine, Scope};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// What a session is called where a runbook has its path. It has no text: only its records tell what it did.
+pub const NAME: &str = "repl";
 
 /// A session. It belongs on a thread with a large stack: [`Session::on_its_own_thread`].
 pub struct Session {
@@ -18,6 +23,8 @@ pub struct Session {
     scope: Scope<'static>,
     functions: AST,
     live: Arc<Live>,
+    /// What the last input failed with.
+    failure: Option<Failure>,
 }
 
 /// Why an input gave no value.
@@ -32,11 +39,17 @@ pub enum Unfinished {
 }
 
 impl Session {
-    /// Begins a session. With `target`, the variable `db` is that target.
+    /// Begins a session. With `target`, the variable `db` is that target; `confirmed` are protected targets whose name
+    /// was typed.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn begin(world: &World, target: Option<&str>, watch: Arc<dyn Watch>) -> Result<Self, Refusal> {
+    pub fn begin(
+        world: &World,
+        target: Option<&str>,
+        confirmed: BTreeSet<String>,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Self, Refusal> {
         let journal = Arc::new(world.journal()?);
         let mut scope = Scope::new();
         if let Some(name) = target {
@@ -44,7 +57,7 @@ impl Session {
             scope.push_constant_dynamic("db", to_dynamic(&value::tagged(value::TARGET, name)));
         }
         let run = journal.create(&NewRun {
-            runbook: "repl".into(),
+            runbook: NAME.into(),
             title: "a session at the prompt".into(),
             params: json!({ "db": target }),
             sources: vec![],
@@ -52,15 +65,7 @@ impl Session {
             version: VERSION.into(),
             leases: vec![],
         })?;
-        let live = Live::new(
-            world,
-            journal,
-            run,
-            None,
-            watch,
-            world.fleet.targets().map(|t| t.name.clone()).collect(),
-            false,
-        );
+        let live = Live::new(world, journal, run, None, watch, confirmed, false);
         let watched = Arc::clone(&live);
         world.tokio.spawn(async move {
             loop {
@@ -70,7 +75,7 @@ impl Session {
         });
         let engine =
             engine::for_run(&Frame::root(Arc::clone(&live)), Modules::new(library()), live.stopper.flag());
-        Ok(Self { engine, scope, functions: AST::empty(), live })
+        Ok(Self { engine, scope, functions: AST::empty(), live, failure: None })
     }
 
     /// Runs `body` on a thread whose stack is large enough for any script, and returns what it returns.
@@ -98,21 +103,25 @@ impl Session {
     /// [`Unfinished`]. The session goes on.
     pub fn eval(&mut self, input: &str) -> Result<Value, Unfinished> {
         drop(self.live.stopper.take());
+        self.failure = None;
         let texts = |_: &str| Some(input.to_owned());
         let ast = self
             .engine
             .compile_with_scope(&self.scope, input)
-            .map_err(|e| Unfinished::Parse(runbook::parse_error("repl", &e, &texts)))?;
+            .map_err(|e| Unfinished::Parse(runbook::parse_error(NAME, &e, &texts)))?;
         let mut whole = self.functions.merge(&ast);
-        whole.set_source("repl");
+        whole.set_source(NAME);
         let evaluated = self.engine.eval_ast_with_scope::<Dynamic>(&mut self.scope, &whole);
         whole.clear_statements();
         self.functions = whole;
         if let Some(stop) = self.live.stopper.take() {
             return Err(Unfinished::Stopped(stop));
         }
-        let value =
-            evaluated.map_err(|e| Unfinished::Failed(Box::new(fault::of_script(&e, "repl", &texts))))?;
+        let value = evaluated.map_err(|e| {
+            let failure = fault::of_script(&e, NAME, &texts);
+            self.failure = Some(failure.clone());
+            Unfinished::Failed(Box::new(failure))
+        })?;
         let shown = to_value(&value).unwrap_or_else(|_| Value::from(value.to_string()));
         if !value.is_unit() {
             self.scope.set_value("ans", value);
@@ -145,10 +154,20 @@ impl Session {
         self.scope.iter().map(|(name, ..)| name.to_owned()).collect()
     }
 
-    /// Ends the session: its record says that it ended, and its branches that are temporary are removed.
-    pub fn end(self) -> super::Ended {
+    /// Ends the session: its record says whether it went well or ended at its last error, and its temporary branches
+    /// are removed. A session in which something is still under way does not end; it stops.
+    pub fn end(self, went_well: bool) -> super::Ended {
         drop(self.live.stopper.take());
-        drive::end(&self.live, &self.engine, Ok(Dynamic::UNIT))
+        let unsaid = || Failure {
+            fault: fault::of_runtime(fault::codes::SCRIPT, "the session ended at an error", None, None),
+            place: None,
+        };
+        let conclusion = if went_well {
+            Conclusion::Done(Value::Null)
+        } else {
+            Conclusion::Failed(self.failure.unwrap_or_else(unsaid))
+        };
+        drive::end(&self.live, &self.engine, conclusion)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     Ended, Failure, Refusal, Runbook, VERSION, Watch, check, drive, engine, fault,
     live::{Frame, Live, lock},
     modules::Modules,
-    permit, refused,
+    permit, refused, targets,
     values::to_dynamic,
 };
 use crate::{
@@ -75,9 +75,9 @@ impl<'a> Stage<'a> {
         check::refuses(&check::check(runbook)).map_or(Ok(params), |finding| Err(refused(finding)))
     }
 
-    /// Returns the targets that the parameters name.
-    pub fn targets(params: &Value) -> Vec<String> {
-        drive::targets_of(params)
+    /// Returns the targets that the runbook and its parameters name.
+    pub fn targets(runbook: &Runbook, params: &Value) -> Vec<String> {
+        targets(runbook, params)
     }
 
     /// Runs the runbook under the id `run` to its end, to where it stops, or until somebody dies in it.
@@ -104,9 +104,9 @@ impl<'a> Stage<'a> {
 
     fn leases(&self, scene: &Scene) -> Result<Vec<Lease>, Refusal> {
         let mut leases = Vec::new();
-        for target in drive::targets_of(&self.params) {
+        for target in self.runbook.targets_given(&self.params) {
             let identity = self.tokio.block_on(async { scene.fleet.target(&target)?.identity().await })?;
-            leases.extend(permit::lease(&target, &identity, Some(&self.runbook.header.needs)));
+            leases.extend(permit::lease(&target, &identity, &self.runbook.header.needs));
         }
         Ok(leases)
     }

@@ -113,8 +113,8 @@ fn appends(rounds: usize) -> Result<()> {
         params: json!({}),
         sources: vec![],
         git: None,
-        version: "0".into(),
         leases: vec![],
+        version: "0".into(),
     })?;
     let record = |n: u32| Record::End {
         call: format!("/db::query#{n}"),
@@ -127,9 +127,8 @@ fn appends(rounds: usize) -> Result<()> {
     let mut commits = Bare::open(stage.state())?;
     let (mut ours, mut bare) = <(Sample, Sample)>::default();
     for round in 0..=rounds {
-        let records = (0..CALLS).map(|n| record(u32::try_from(round).unwrap_or_default() * CALLS + n));
-        let (seconds, done) =
-            timed(|| records.map(|r| run.append(r, Durability::Now)).collect::<std::result::Result<(), _>>());
+        let mut records = (0..CALLS).map(|n| record(u32::try_from(round).unwrap_or_default() * CALLS + n));
+        let (seconds, done) = timed(|| records.try_for_each(|r| run.append(r, Durability::Now)));
         done?;
         let (floor, done) = timed(|| (0..CALLS).try_for_each(|_| commits.commit(size)));
         done?;

@@ -1,7 +1,7 @@
 //! What firedrill costs, against floors measured in the same run: `cargo bench --bench costs`.
 //!
-//! Words after `--` choose parts; `FIREDRILL_BENCH_ROUNDS` says how often each is measured. Nothing here fails
-//! because something was slow.
+//! Words after `--` choose parts; `FIREDRILL_BENCH_ROUNDS` says how often each is measured, and
+//! `FIREDRILL_BENCH_FOLDER` on which disk. Nothing here fails because something was slow.
 
 mod bare;
 mod durable;

@@ -9,13 +9,13 @@ use rusqlite::Connection;
 use serde_json::Value;
 use std::{path::Path, time::Instant};
 
-const CALLS: usize = 10_000;
+const CALLS: u32 = 10_000;
 
 /// Measures the whole and its two halves: the journal's, and the script's.
 pub(crate) fn measure(rounds: usize) -> Result<()> {
     let stage = Stage::new()?;
     let script = format!("for i in 0..={CALLS} {{ db::query(db, \"select count(*) as n from orders\"); }}");
-    drop(stage.run(&script, &Stamps::dying_at(CALLS + 1)));
+    drop(stage.run(&script, &Stamps::dying_at(CALLS as usize + 1)));
     let (mut whole, mut load, mut replay, mut bare) = <(Sample, Sample, Sample, Sample)>::default();
     for round in 0..=rounds {
         let (seconds_bare, read) = timed(|| read(stage.state()));
@@ -25,7 +25,7 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
         let taken = stage.resume(&stamps)?;
         let (replayed, begun) = (stamps.replayed(), stamps.begun());
         let (first, new) = replayed.first().zip(begun.first()).ok_or("nothing was replayed")?;
-        if replayed.len() != CALLS || records < CALLS {
+        if replayed.len() != CALLS as usize || records < replayed.len() {
             return Err(format!("{} calls of {records} records were replayed", replayed.len()).into());
         }
         if round > 0 {
@@ -35,7 +35,7 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
             bare.push(seconds_bare);
         }
     }
-    let calls = f64::from(CALLS as u32);
+    let calls = f64::from(CALLS);
     Line {
         what: "replay of 10,000 calls, to the first new one",
         measured: format!("{}, {}", whole.map(|s| calls / s).show(rate), whole.show(millis)),

@@ -16,7 +16,7 @@ use std::{
     fs,
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 /// What a person types: copies the backup, gives the copy the configuration of a branch, starts it, and waits until
@@ -39,7 +39,7 @@ const AWAY: &str = r#"pg_ctl stop --silent -m immediate -D "$copy/data"; rm -r "
 const MORE: &str =
     "create table more as select n, repeat(md5(n::text), 8) as text from generate_series(1, $ROWS) n";
 
-/// Measures the lab as it is, and with half a gigabyte in it.
+/// Measures the lab as it is, and with half a gigabyte more in it.
 pub(crate) fn measure(rounds: usize) -> Result<()> {
     for (what, rows) in
         [("restore to a branch, the lab as it is", 0), ("restore to a branch, 500 MiB more", 1_700_000)]
@@ -47,14 +47,12 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
         let folder = stage::folder()?;
         let place = Place { state: folder.path().join("state"), hand: folder.path().join("hand") };
         let machine = Stage::new()?;
-        match machine.world.wait(lab::up(&place.state)) {
-            Err(e) if e.code == provider::Code::Unavailable => {
-                terminal::out(&format!("| {what} | skipped: {e} | | | |"));
-                return Ok(());
-            }
-            up => drop(up?),
+        let up = machine.world.wait(lab::up(&place.state));
+        if let Some(e) = up.as_ref().err().filter(|e| e.code == provider::Code::Unavailable) {
+            terminal::out(&format!("| {what} | skipped: {e} | | | |"));
+            continue;
         }
-        let measured = place.compare(what, rows, rounds);
+        let measured = up.map_err(Into::into).and_then(|_| place.compare(what, rows, rounds));
         machine.world.wait(lab::down(&place.state))?;
         measured?;
     }
@@ -67,40 +65,26 @@ struct Place {
     hand: PathBuf,
 }
 
+/// A backup of the lab, and what a person has to know to restore it.
+struct Backup {
+    id: String,
+    files: PathBuf,
+    data: PathBuf,
+    owner: fs::Metadata,
+}
+
 impl Place {
     fn compare(&self, what: &str, rows: u32, rounds: usize) -> Result<()> {
-        let target = config::load(&Locations { config: None, state: Some(self.state.clone()) })?;
-        let settings = &target.targets.get(config::LAB).ok_or("the lab is no target")?.settings;
-        let setting = |name: &str| settings.get(name).and_then(toml::Value::as_str).unwrap_or_default();
-        let data = Path::new(setting("data_dir"));
-        let owner = fs::metadata(data)?;
-        fs::create_dir(&self.hand)?;
-        std::os::unix::fs::chown(&self.hand, Some(owner.uid()), Some(owner.gid()))?;
-        if rows > 0 {
-            let sql = MORE.replace("$ROWS", &rows.to_string());
-            process::run(Command::new("psql").args(["-qh", setting("host"), "-U", "postgres", "-c", &sql]))?;
-        }
-        let backup = self.firedrill(&["backup", "create", "-t", "lab"])?;
-        let id = backup["id"].as_str().ok_or("a backup without an id")?;
-        let files = Path::new(setting("backup_dir")).join(id).join("files");
+        let backup = self.back_up(rows)?;
         let (mut ours, mut hand) = <(Sample, Sample)>::default();
         for round in 0..=rounds {
-            let (seconds, branch) =
-                timed(|| self.firedrill(&["backup", "restore", "-t", "lab", id, "--into", "drill"]));
+            let asked = ["backup", "restore", "-t", "lab", &backup.id, "--into", "drill"];
+            let (seconds, branch) = timed(|| self.firedrill(&asked));
             let branch = branch?;
-            let configured = self.data_of(&branch)?;
-            let by_hand = |script: &str| {
-                let mut bash = Command::new("bash");
-                bash.args(["-c", script]).uid(owner.uid()).gid(owner.gid()).current_dir(&self.hand);
-                bash.env("PATH", path_with_tools(data)).env("copy", self.hand.join("copy"));
-                bash.env("backup", &files)
-                    .env("configured", &configured)
-                    .env("port", branch["port"].to_string());
-                bash
-            };
-            let (seconds_by_hand, done) = timed(|| process::run(by_hand(BY_HAND).stdout(Stdio::null())));
+            let (seconds_by_hand, done) = timed(|| self.by_hand(BY_HAND, &backup, &branch));
+            let away = self.by_hand(AWAY, &backup, &branch);
             done?;
-            process::run(&mut by_hand(AWAY))?;
+            away?;
             self.firedrill(&["branch", "delete", "-t", "lab", "drill"])?;
             if round > 0 {
                 ours.push(seconds);
@@ -110,6 +94,36 @@ impl Place {
         let (measured, floor) = (ours.show(millis), format!("{}: by hand", hand.show(millis)));
         Line { what, measured, floor, ratio: ours.over(&hand).show(ratio), aim: "1.10" }.print();
         Ok(())
+    }
+
+    /// Puts so many rows into the lab and backs it up.
+    fn back_up(&self, rows: u32) -> Result<Backup> {
+        let config = config::load(&Locations { config: None, state: Some(self.state.clone()) })?;
+        let settings = &config.targets.get(config::LAB).ok_or("the lab is no target")?.settings;
+        let setting = |name: &str| settings.get(name).and_then(toml::Value::as_str).unwrap_or_default();
+        if rows > 0 {
+            let sql = MORE.replace("$ROWS", &rows.to_string());
+            process::run(Command::new("psql").args(["-qh", setting("host"), "-U", "postgres", "-c", &sql]))?;
+        }
+        let data = PathBuf::from(setting("data_dir"));
+        let owner = fs::metadata(&data)?;
+        fs::create_dir(&self.hand)?;
+        std::os::unix::fs::chown(&self.hand, Some(owner.uid()), Some(owner.gid()))?;
+        let backup = self.firedrill(&["backup", "create", "-t", "lab"])?;
+        let id = backup["id"].as_str().ok_or("a backup without an id")?.to_owned();
+        let files = Path::new(setting("backup_dir")).join(&id).join("files");
+        Ok(Backup { id, files, data, owner })
+    }
+
+    /// Runs a script as the user that the lab's data belongs to.
+    fn by_hand(&self, script: &str, backup: &Backup, branch: &Value) -> Result<()> {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script]).current_dir(&self.hand);
+        bash.uid(backup.owner.uid()).gid(backup.owner.gid());
+        bash.env("PATH", path_with_tools(&backup.data));
+        bash.env("backup", &backup.files).env("copy", self.hand.join("copy"));
+        bash.env("configured", self.data_of(branch)?).env("port", branch["port"].to_string());
+        process::run(&mut bash)
     }
 
     /// Runs a command of firedrill and returns what it wrote.

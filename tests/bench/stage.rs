@@ -21,9 +21,11 @@ const HEADER: &str = r#"const RUNBOOK = #{ title: "bench", params: #{ db: #{ typ
     let db = params.db;
 "#;
 
-/// Returns a folder that goes away again. It lies on a disk, in no repository, and other users get to it.
+/// Returns a folder that goes away again, in `FIREDRILL_BENCH_FOLDER` or on the disk of `/var/tmp`. It should lie in no
+/// repository, and other users get to it.
 pub(crate) fn folder() -> Result<TempDir> {
-    let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp")?;
+    let place = std::env::var_os("FIREDRILL_BENCH_FOLDER").unwrap_or_else(|| "/var/tmp".into());
+    let folder = tempfile::Builder::new().prefix("fd-").tempdir_in(place)?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     Ok(folder)
 }

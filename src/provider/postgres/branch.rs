@@ -69,10 +69,7 @@ pub(super) fn job(record: &BranchRecord) -> Job {
 /// # Errors
 /// Why it cannot be made; it has then been removed.
 pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
-    let id = job.detail.get("branch").and_then(|id| id.as_str()).unwrap_or_default();
-    let Some(record) = cluster.records.branch(&job.id)?.filter(|record| record.id == id) else {
-        return Err(gone(&job.id));
-    };
+    let Some(record) = of_job(cluster, job)? else { return Err(gone(&job.id)) };
     if record.phase == Phase::Ready {
         return Ok(Observed::Done(view(&record).handle()));
     }
@@ -87,6 +84,15 @@ pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
             Err(left) => Err(Error { left_behind: left.left_behind, ..error }.with_side_effects()),
         },
     }
+}
+
+/// Returns the branch that a job makes; a later branch of its name is another.
+///
+/// # Errors
+/// [`Code::Internal`].
+pub(super) fn of_job(cluster: &Cluster, job: &Job) -> Result<Option<BranchRecord>> {
+    let id = job.detail.get("branch").and_then(|id| id.as_str()).unwrap_or_default();
+    Ok(cluster.records.branch(&job.id)?.filter(|record| record.id == id))
 }
 
 fn gone(name: &str) -> Error {

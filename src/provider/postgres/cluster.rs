@@ -2,6 +2,7 @@
 
 use super::{
     control::Control,
+    inplace,
     records::Records,
     server,
     settings::Settings,
@@ -72,12 +73,13 @@ impl Cluster {
         Tools::of_cluster(there, self.bin_dir.as_deref())
     }
 
-    /// Returns what the control file says; works when the server does not run.
+    /// Returns what the control file says; works when the server does not run, and in the middle of a restore in place.
     ///
     /// # Errors
     /// [`Code::Tool`].
     pub(super) async fn control(&self) -> Result<Control> {
-        Control::read(&self.tools()?, &self.data).await
+        let data = inplace::moved_aside(self)?.unwrap_or_else(|| self.data.clone());
+        Control::read(&self.tools_for(&[&data])?, &data).await
     }
 
     /// Returns the timeline that the cluster is on: the server's own word, else its control file's.

@@ -138,6 +138,19 @@ fn job(record: &RestoreRecord) -> Job {
     Job { kind: KIND.into(), id: record.key.0.clone(), detail: Value::Null }
 }
 
+/// Returns where the data of a cluster is, while a restore in place has moved it aside and not yet put another there.
+///
+/// # Errors
+/// [`Code::Internal`] when what was written down cannot be read.
+pub(super) fn moved_aside(cluster: &Cluster) -> Result<Option<PathBuf>> {
+    if cluster.data.is_dir() {
+        return Ok(None);
+    }
+    let all: Vec<RestoreRecord> = records::read_all(&cluster.records.home().join("restores"))?;
+    let of_this = |record: &RestoreRecord| record.data == cluster.data && record.aside.is_dir();
+    Ok(all.into_iter().find(of_this).map(|record| record.aside))
+}
+
 /// Returns who copies from a backup at the moment.
 ///
 /// # Errors

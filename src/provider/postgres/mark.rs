@@ -44,7 +44,11 @@ pub(super) async fn make(cluster: &Cluster, name: &str, key: &Key) -> Result<Mar
     let mut record = MarkRecord { name: name.into(), asked_at: asked, lsn: None, time: None };
     records::write(&path(cluster, key), &record)?;
     let statement = format!("select pg_create_restore_point('{}')", name.replace('\'', "''"));
-    let made = sql::text(&client, &statement).await?;
+    // Sent: whatever keeps the answer from us leaves it unknown, and the WAL is asked.
+    let made = sql::text(&client, &statement).await.map_err(|e| match e.code {
+        Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
+        _ => e,
+    })?;
     record.lsn = Some(made.unwrap_or_default());
     record.time = Some(cluster.clock.now());
     records::write(&path(cluster, key), &record)?;

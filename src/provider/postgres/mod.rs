@@ -144,7 +144,7 @@ impl Provider for Postgres {
         let cluster = self.local()?;
         match job.kind.as_str() {
             backup::KIND => Builtin::of(cluster)?.discard(&job.id),
-            branch::KIND => match cluster.records.branch(&job.id)? {
+            branch::KIND => match branch::of_job(cluster, job)? {
                 Some(record) => branch::remove(cluster, record).await,
                 None => Ok(()),
             },

@@ -7,6 +7,7 @@
 use super::process::Child;
 use crate::provider::{Code, Error, Result};
 use std::{
+    collections::BTreeMap,
     env,
     ffi::{OsStr, OsString},
     fs::{self, File},
@@ -16,6 +17,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 /// Where Debian keeps the programs of each major version.
@@ -44,11 +46,22 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// Looks a user up by name or number.
+    /// Looks a user up by name or number; the machine is asked once in a process, for every look at a job asks us.
     ///
     /// # Errors
     /// [`Code::NotFound`].
     pub(super) fn look_up(name_or_uid: &str) -> Result<Self> {
+        static KNOWN: Mutex<BTreeMap<String, Owner>> = Mutex::new(BTreeMap::new());
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owner) = known().get(name_or_uid) {
+            return Ok(owner.clone());
+        }
+        let owner = Self::ask(name_or_uid)?;
+        known().insert(name_or_uid.to_owned(), owner.clone());
+        Ok(owner)
+    }
+
+    fn ask(name_or_uid: &str) -> Result<Self> {
         let unknown =
             || Error::new(Code::NotFound, format!("there is no OS user `{name_or_uid}` on this machine"));
         let found = Command::new("getent").args(["passwd", name_or_uid]).output().map_err(|_| unknown())?;
@@ -248,7 +261,8 @@ fn bin(setting: Option<&Path>, major: Option<&str>) -> Result<PathBuf> {
     };
     of_major
         .into_iter()
-        .chain(from_pg_config())
+        // Asked only when it must be: on Debian it is a shell script that starts three more programs.
+        .chain(std::iter::once_with(from_pg_config).flatten())
         .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()))
         .find(|folder| folder.join("pg_ctl").is_file())
         .ok_or_else(|| {

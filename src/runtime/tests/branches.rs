@@ -141,10 +141,10 @@ const FLOW: &str = r#"
     [made, third, waited, copies, failed.error.message]
 "#;
 
-const LIBRARY: &str = r#"
+const LIBRARY: &str = r"
     fn said(name) { `kept ${name}` }
     fn keep(name) { defer(|| note(said(name))); }
-"#;
+";
 
 /// What took effect, without what the timing of threads decides: the order of branches, and how many of those that may
 /// begin before another fails have.

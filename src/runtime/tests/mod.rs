@@ -38,6 +38,17 @@ impl Watch for Listener {
     }
 }
 
+impl Listener {
+    /// The place of the first event that has `words` in it.
+    fn position(&self, words: &str) -> usize {
+        let heard = self.heard.lock().expect("heard");
+        heard
+            .iter()
+            .position(|event| event.contains(words))
+            .unwrap_or_else(|| panic!("no {words} in {heard:?}"))
+    }
+}
+
 const HEADER: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
     needs: ["backup.create", "backup.destroy", "branch.create", "branch.destroy", "db.destroy", "security.read"] };
     let db = params.db;
@@ -339,7 +350,7 @@ fn errors_are_one_map() {
         ("let c = (); try { ensure(false, \"no\") } catch (e) { c = e.code } c", "ENSURE"),
         ("let c = (); try { let a = [1]; a[5] } catch (e) { c = error(e).code } c", "SCRIPT"),
         ("let c = (); try { throw \"x\" } catch (e) { c = error(e).code } c", "THROWN"),
-        ("attempt(|| backup::create(db, #{ label: 5 })).error.code", "INVALID"),
+        ("let five = 5; attempt(|| backup::create(db, #{ label: five })).error.code", "INVALID"),
     ] {
         assert_eq!(stage.value(script), Value::from(code), "{script}");
     }
@@ -495,4 +506,118 @@ fn an_abandoned_run_begins_nothing_and_cleans_up() {
     assert_eq!(ended.status, Status::Abandoned, "{ended:?}");
     let effects = stage.effects();
     assert!(effects.iter().any(|e| e == "branch.delete"), "the temporary branch is still there: {effects:?}");
+}
+
+/// What a run ended with is what it stays with: a resume in the middle of the clean-up begins nothing new.
+#[test]
+fn a_run_that_was_ending_ends_the_same_way() {
+    let script = "defer(|| { note(\"one\"); db::execute(db, \"delete from order_items\"); note(\"two\"); });
+        backup::create(db); fail(\"the cause\"); backup::create(db);";
+    let calm = Stage::new();
+    let listener = Arc::new(Listener::default());
+    let undisturbed = calm.try_run(script, Arc::clone(&listener)).expect("it runs");
+    let ending = listener.position("run.ending");
+    for die_at in ending..listener.count.load(Ordering::SeqCst) {
+        let stage = Stage::new();
+        drop(stage.try_run(script, Arc::new(Listener { die_at: Some(die_at), ..Listener::default() })));
+        let ended = stage.resume(Listener::default().into()).expect("it resumes");
+        assert_eq!(ended.failure.map(|f| f.fault), undisturbed.failure.clone().map(|f| f.fault), "{die_at}");
+        assert_eq!(stage.effects(), calm.effects(), "killed at {die_at}");
+    }
+}
+
+#[test]
+fn an_abandoned_run_that_was_killed_stays_abandoned() {
+    let stage = Stage::new();
+    let script =
+        "defer(|| { note(\"one\"); note(\"two\"); }); backup::create(db); sleep(\"1h\"); backup::create(db);";
+    let listener = Arc::new(Listener::default());
+    drop(stage.try_run(script, Arc::new(Listener { die_at: Some(10), ..Listener::default() })));
+    let effects = stage.effects();
+    let abandon = |listener: Arc<Listener>| {
+        let journal = Arc::new(stage.world.journal().expect("a journal"));
+        let (run, runbook, params) =
+            World::take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
+        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+        stage.world.resume(journal, resume, listener)
+    };
+    drop(abandon(Arc::new(Listener { die_at: Some(3), ..Listener::default() })));
+    let ended = stage.resume(Arc::clone(&listener)).expect("it is taken up");
+    assert_eq!((ended.status, stage.effects()), (Status::Abandoned, effects), "{ended:?}");
+}
+
+#[test]
+fn no_step_has_the_path_of_the_clean_up() {
+    let stage = Stage::new();
+    let ended = stage.run(
+        "defer(|| db::execute(db, \"delete from order_items where line = 1\")); step(\"end\", || step(\"defer\", || db::execute(db, \"delete from order_items where line = 2\")));",
+    );
+    assert_eq!(ended.status, Status::Succeeded, "{ended:?}");
+    assert_eq!(stage.effects().len(), 2);
+}
+
+#[test]
+fn what_clean_up_defers_is_done_too() {
+    let stage = Stage::new();
+    let ended = stage.run(
+        "defer(|| { let b = branch::create(db, #{ into: \"late\", temporary: true }); defer(|| db::execute(db, \"delete from order_items\")); });",
+    );
+    assert_eq!(ended.status, Status::Succeeded, "{ended:?}");
+    let effects = stage.effects();
+    assert!(
+        effects.contains(&"branch.delete".into()) && effects.contains(&"sql.execute".into()),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn what_changed_something_is_not_repeated() {
+    let stage = Stage::new();
+    let script =
+        "let n = 0; attempt(|| retry(#{ attempts: 3, backoff: \"1ms\" }, || { n += 1; backup::create(db);
+        throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } })); n";
+    assert_eq!(stage.value(script), 1);
+    assert_eq!(stage.effects(), ["backup.create"]);
+}
+
+#[test]
+fn a_branch_that_the_script_removed_is_not_removed_again() {
+    let stage = Stage::new();
+    let listener = Arc::new(Listener::default());
+    let script = "let b = branch::create(db, #{ into: \"x\", temporary: true }); branch::delete(db, b);";
+    let ended = stage.try_run(script, Arc::clone(&listener)).expect("it runs");
+    assert_eq!(ended.status, Status::Succeeded);
+    let heard = listener.heard.lock().expect("heard").join("\n");
+    assert_eq!(heard.matches("call.started").count(), 2, "{heard}");
+}
+
+/// A target that did not answer is an outcome like any other: the script that went on without it goes the same way.
+#[test]
+fn a_target_that_did_not_answer_is_not_asked_again() {
+    let stage = Stage::new();
+    let far = |provider: &str, settings: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
+        Target { name: "far".into(), provider: provider.into(), protect: false, tags: vec![], settings }
+    };
+    let world = |target: Target| {
+        let mut config = Config::clone(&stage.world.config);
+        config.targets.insert("far".into(), target);
+        World::new(config).expect("a runtime")
+    };
+    let down = world(far("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")]));
+    let script = "let r = attempt(|| db::execute(\"far\", \"delete from orders\")); backup::create(db); note(\"here\"); note(\"there\"); r.ok";
+    let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+    let start = Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
+    let calm = Arc::new(Listener::default());
+    let all = stage.try_run("backup::create(db); note(\"here\"); note(\"there\");", Arc::clone(&calm));
+    drop(all);
+    let die_at = Some(calm.position("here") + 1);
+    drop(down.start(start, Arc::new(Listener { die_at, ..Listener::default() })));
+    let up = world(far("sim", &[("world", "sandbox")]));
+    let journal = Arc::new(up.journal().expect("a journal"));
+    let (run, runbook, params) =
+        World::take(&journal, &journal.resolve("last").expect("the run")).expect("free");
+    let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+    let ended = up.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
+    assert_eq!((ended.status, ended.value), (Status::Succeeded, Value::Bool(false)));
 }

@@ -75,4 +75,11 @@ async fn postgres_a_restore_in_place_survives_being_killed() {
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
     }
     assert_eq!(number(stage.open().as_ref(), "select count(*) from order_items").await, 800);
+    // Killed between the two renames, the cluster is still known for who it is, and the job can go on.
+    let (lab, data) = (stage.open(), stage.folder("data"));
+    let identity = lab.identity().await.expect("is itself");
+    fs::rename(&data, data.with_extension("elsewhere")).expect("as between the renames");
+    let between = lab.identity().await;
+    fs::rename(data.with_extension("elsewhere"), &data).expect("back");
+    assert_eq!(between.expect("is still itself"), identity);
 }
