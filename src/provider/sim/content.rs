@@ -5,6 +5,7 @@
 
 use super::{
     functions::{self, Scene},
+    shelf::Past,
     statement::Statement,
 };
 use crate::{
@@ -62,6 +63,7 @@ pub(super) struct Content {
     row_security: BTreeMap<String, bool>,
     dropped: BTreeSet<String>,
     head: i64,
+    past: Past,
 }
 
 impl Content {
@@ -70,7 +72,15 @@ impl Content {
         let scene = Arc::new(Scene::default());
         let seen = Arc::<Mutex<Seen>>::default();
         let conn = open(&scene, &seen).map_err(|e| refusal(&e, None))?;
-        Ok(Self { conn, scene, seen, row_security: BTreeMap::new(), dropped: BTreeSet::new(), head: 0 })
+        Ok(Self {
+            conn,
+            scene,
+            seen,
+            row_security: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            head: 0,
+            past: Past::default(),
+        })
     }
 
     /// Returns the place up to which history is in.
@@ -78,10 +88,16 @@ impl Content {
         self.head
     }
 
+    /// Returns the hash of the history that is in.
+    pub(super) fn past(&self) -> Past {
+        self.past
+    }
+
     /// Runs a statement and keeps what it did; one that fails has done nothing.
     pub(super) fn apply(&mut self, entry: &Entry, timeout: Option<Span>) -> Result<Applied> {
         let applied = self.run(entry, timeout, true)?;
         self.head = entry.lsn;
+        self.past = self.past.and(entry);
         Ok(applied)
     }
 

@@ -15,6 +15,7 @@ mod jobs;
 mod portrait;
 mod recovery;
 mod security;
+mod shelf;
 mod sql;
 mod statement;
 mod store;

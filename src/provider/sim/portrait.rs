@@ -6,9 +6,13 @@ use super::{
     Sim,
     content::Content,
     security,
+    shelf::Look,
     store::{Present, Store},
 };
-use crate::{base::moment::Moment, provider::Result};
+use crate::{
+    base::moment::Moment,
+    provider::{Result, model::Policy},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -40,22 +44,19 @@ impl Sim {
             let line = p.main_line()?.id;
             let mut branches = BTreeMap::new();
             for grown in p.grown()? {
-                branches.insert(grown.branch.name, tables(&store, p, grown.line)?);
+                branches.insert(grown.branch.name, look(&store, p, grown.line)?.tables);
             }
             let backup = |label: Option<String>, status: &str| match label {
                 Some(label) => format!("{label}: {status}"),
                 None => status.to_owned(),
             };
-            let policies = store.with_content(p, line, |content| security::policies(p, content))?;
+            let Look { tables, policies } = look(&store, p, line)?;
             Ok(Portrait {
-                database: tables(&store, p, line)?,
+                database: tables,
                 branches,
                 backups: p.saved()?.into_iter().map(|b| backup(b.label, &b.status)).collect(),
                 marks: p.mark_names()?,
-                policies: policies
-                    .iter()
-                    .map(|policy| format!("{} on {}: {}", policy.name, policy.table, policy.enabled))
-                    .collect(),
+                policies,
             })
         })
     }
@@ -83,10 +84,17 @@ impl Portrait {
     }
 }
 
-fn tables(store: &Store, present: &Present<'_>, line: i64) -> Result<BTreeMap<String, String>> {
+/// Looks at what a line holds now.
+fn look(store: &Store, present: &Present<'_>, line: i64) -> Result<Look> {
     let since = present.made_at()?;
-    store.with_content(present, line, |content| {
-        content.tables()?.into_iter().map(|name| Ok((name.clone(), table(content, &name, since)?))).collect()
+    present.look_of(line, || {
+        store.with_content(present, line, |content| {
+            let row = |name: String| table(content, &name, since).map(|rows| (name, rows));
+            let tables = content.tables()?.into_iter().map(row).collect::<Result<_>>()?;
+            let policies = security::policies(present, content)?;
+            let shown = |p: &Policy| format!("{} on {}: {}", p.name, p.table, p.enabled);
+            Ok(Look { tables, policies: policies.iter().map(shown).collect() })
+        })
     })
 }
 

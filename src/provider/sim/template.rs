@@ -1,6 +1,6 @@
 //! A world that was made once, to be copied: thousands of rehearsals begin in the same one.
 
-use super::{Door, Sim, demand_file_name, settings, store::Store, text, world::World};
+use super::{Door, Sim, demand_file_name, settings, shelf::Shelf, store::Store, text, world::World};
 use crate::{
     base::clock::Clock,
     provider::{Result, fleet::Opening},
@@ -16,6 +16,7 @@ pub struct Template {
     protect: bool,
     id: String,
     world: Arc<World>,
+    shelf: Arc<Shelf>,
     image: Vec<u8>,
 }
 
@@ -30,7 +31,14 @@ impl Template {
         let text = text(&settings(target)?, opening.base)?;
         let made = Store::in_memory(&target.name, &text, id, Arc::clone(opening.clock))?;
         let (world, image) = made.image()?;
-        Ok(Self { target: target.name.clone(), protect: target.protect, id: id.into(), world, image })
+        Ok(Self {
+            target: target.name.clone(),
+            protect: target.protect,
+            id: id.into(),
+            world,
+            shelf: Arc::default(),
+            image,
+        })
     }
 
     /// Returns a copy of the world that lives by `clock`.
@@ -38,13 +46,8 @@ impl Template {
     /// # Errors
     /// When there is no memory for it.
     pub fn copy(&self, clock: Arc<dyn Clock>) -> Result<Sim> {
-        let store = Store::of_image(
-            &self.image,
-            &self.target,
-            &self.id,
-            Arc::clone(&self.world),
-            Arc::clone(&clock),
-        )?;
+        let shared = (Arc::clone(&self.world), Arc::clone(&self.shelf));
+        let store = Store::of_image(&self.image, &self.target, &self.id, shared, Arc::clone(&clock))?;
         let store = Mutex::new(Some(Arc::new(store)));
         let door = Door { path: PathBuf::new(), text: String::new(), clock, store };
         Ok(Sim { target: self.target.clone(), protect: self.protect, door: Arc::new(door), branch: None })
