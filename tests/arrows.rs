@@ -27,6 +27,7 @@ const TENANTS: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["provider/postgres/"]),
     ("clap", &["cli/"]),
     ("rustyline", &["repl/"]),
+    ("similar", &["show/"]),
     ("comfy_table", &["show/"]),
     ("indicatif", &["base/terminal.rs"]),
 ];

@@ -12,6 +12,7 @@ mod arrows;
 mod catalogue;
 mod cli;
 mod docs;
+mod gates;
 mod kills;
 mod leases;
 mod rehearse;

@@ -34,6 +34,7 @@ fn what_ships_keeps_every_invariant() {
         ("runbooks/restore_to_branch.rhai", &[][..]),
         ("runbooks/undo_dropped_table.rhai", &["-p", "table=order_notes"]),
         ("tests/good/every_change.rhai", &[]),
+        ("tests/good/approved_restore.rhai", &[]),
     ] {
         let (done, events) = rehearse(path, &[params, &["--seeds", "24"]].concat());
         assert_eq!(done.code, 0, "{path}: {done}");

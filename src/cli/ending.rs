@@ -1,12 +1,13 @@
 //! How a run is seen to its end: who watches it, what is said then, its value, and the exit code.
 
 use super::{
+    asking::Asking,
     exit,
     watch::{Lines, Tree},
 };
 use crate::{
     base::{terminal, value},
-    runtime::{Ended, Stop, Watch, World},
+    runtime::{Ended, Stop, Watch, World, gate::APPROVE},
     show::{Trouble, timeline, trouble},
 };
 use clap::ValueEnum;
@@ -26,12 +27,13 @@ pub(super) enum Shown {
 pub(super) fn conclude(
     world: &World,
     shown: Shown,
+    asking: Asking,
     write: &dyn Fn(&Value) -> Result<(), Trouble>,
     go: impl FnOnce(Arc<dyn Watch>) -> Result<Ended, Trouble>,
 ) -> u8 {
     let watch: Arc<dyn Watch> = match shown {
-        Shown::Text => Arc::new(Tree::new()),
-        Shown::Json => Arc::new(Lines),
+        Shown::Text => Arc::new(Tree::new(asking)),
+        Shown::Json => Arc::new(Lines { asking }),
     };
     let result = go(Arc::clone(&watch));
     drop(watch);
@@ -107,7 +109,9 @@ fn say_end(world: &World, ended: &Ended) {
 fn open_calls(world: &World, run: &str) -> Vec<String> {
     let entries =
         world.peek().ok().flatten().and_then(|journal| journal.records(run).ok()).unwrap_or_default();
-    timeline::open(&entries).into_iter().map(|call| format!("{} ({})", call.op, call.name)).collect()
+    // A gate is open too, and nothing goes on behind it.
+    let open = timeline::open(&entries).into_iter().filter(|call| call.op != APPROVE);
+    open.map(|call| format!("{} ({})", call.op, call.name)).collect()
 }
 
 /// Returns the last line of `-o json`.
@@ -126,8 +130,8 @@ fn last_line(ended: &Ended, trouble: Option<&Trouble>) -> Value {
         Some(stop) => json!({
             "event": "run.stopped", "run": run, "status": status, "head": head, "reason": reason(stop),
             "message": trouble.map(|t| &t.message), "hint": trouble.and_then(|t| t.hint.as_ref()),
-            "call": match stop { Stop::Undecided { call, .. } => Some(call), _ => None },
-            "resume": format!("firedrill resume {run}"), "left_behind": left_behind,
+            "call": match stop { Stop::Undecided { call, .. } | Stop::Waiting { call, .. } => Some(call), _ => None },
+            "next": trouble.and_then(|t| t.next.as_ref()), "resume": format!("firedrill resume {run}"), "left_behind": left_behind,
         }),
     }
 }
@@ -136,6 +140,8 @@ fn last_line(ended: &Ended, trouble: Option<&Trouble>) -> Value {
 fn reason(stop: &Stop) -> &'static str {
     match stop {
         Stop::Interrupted => "interrupted",
+        Stop::Waiting { .. } => "waiting",
+        Stop::TakenOver { .. } => "taken_over",
         Stop::Undecided { .. } => "undecided",
         Stop::Mismatch { .. } => "mismatch",
         Stop::Refused { .. } => "refused",

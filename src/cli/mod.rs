@@ -4,6 +4,8 @@
 //! to an exit code or to a [`Trouble`], which knows its own.
 
 mod activity;
+mod approve;
+mod asking;
 mod check;
 mod ending;
 mod exit;
@@ -13,6 +15,7 @@ mod rehearse;
 mod run;
 mod runs;
 mod script;
+mod takeover;
 mod targets;
 mod watch;
 
@@ -41,6 +44,10 @@ enum Fixed {
     Run(run::Run),
     /// Take up a run where it stopped
     Resume(run::ResumeRun),
+    /// Approve what a run waits for
+    Approve(approve::Approve),
+    /// Reject what a run waits for: there it fails
+    Reject(approve::Approve),
     /// Check runbooks without running them
     Check(check::Check),
     /// Run a runbook under every fault, against copies of a simulated world
@@ -139,6 +146,8 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
     match Fixed::from_arg_matches(matches).map_err(|e| Trouble::usage(e.to_string()))? {
         Fixed::Run(run) => Ok(run.perform(&world(&global)?)),
         Fixed::Resume(resume) => Ok(resume.perform(&world(&global)?)),
+        Fixed::Approve(approve) => approve.perform(&world(&global)?, true),
+        Fixed::Reject(reject) => reject.perform(&world(&global)?, false),
         Fixed::Check(check) => Ok(check.perform()),
         Fixed::Rehearse(rehearse) => Ok(rehearse.perform(&world(&global)?)),
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
@@ -146,7 +155,8 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
         Fixed::Lab(lab) => lab.perform(&world(&global)?),
         Fixed::Repl { target, confirm } => {
             let confirmed = confirm.into_iter().collect();
-            repl::run(&world(&global)?, target.as_deref(), confirmed, Arc::new(watch::Tree::new()))
+            let watch = Arc::new(watch::Tree::new(asking::Asking::only_to_approve()));
+            repl::run(&world(&global)?, target.as_deref(), confirmed, watch)
         }
         Fixed::Reference => {
             terminal::out(reference::markdown().trim_end());

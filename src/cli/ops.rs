@@ -2,6 +2,7 @@
 
 use super::{
     activity::Activity,
+    asking::Asking,
     ending::{Shown, conclude},
     exit,
     run::begin,
@@ -14,7 +15,7 @@ use crate::{
         spec::{Effect, Kind, Op, Param, Slot},
     },
     runtime::{self, Event, Runbook, Watch, World},
-    show::{Format, Trouble},
+    show::{Format, Trouble, trouble},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
@@ -136,16 +137,29 @@ pub(super) fn perform(world: &World, area: &str, matches: &ArgMatches) -> Result
     }
     let confirm: Vec<String> = matches.get_many("confirm").into_iter().flatten().cloned().collect();
     let columns: Vec<String> = fields(op);
-    Ok(conclude(world, Shown::Text, &|value| write(op, value, &columns, format), |watch| {
-        let (text, params) = script::one_call(op, &args);
-        let runbook = Runbook::of_text(&op.words().collect::<Vec<_>>().join(" "), text)?;
-        let mut ended = begin(world, runbook, params, &confirm, watch)?;
-        // The script is ours: a place in it says nothing to whoever typed the command.
-        if let Some(failure) = &mut ended.failure {
-            failure.place = None;
-        }
-        Ok(ended)
-    }))
+    Ok(conclude(
+        world,
+        Shown::Text,
+        Asking::only_to_approve(),
+        &|value| write(op, value, &columns, format),
+        |watch| {
+            let (text, params) = script::one_call(op, &args);
+            let name = op.words().collect::<Vec<_>>().join(" ");
+            let mut ended = begin(
+                world,
+                || Ok(Runbook::of_text(&name, text.clone())?),
+                &params,
+                &confirm,
+                false,
+                &watch,
+            )?;
+            // The script is ours: a place in it says nothing to whoever typed the command.
+            if let Some(failure) = &mut ended.failure {
+                failure.place = None;
+            }
+            Ok(ended)
+        },
+    ))
 }
 
 fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Args, Trouble> {
@@ -220,7 +234,8 @@ fn look(world: &World, op: &'static Op, args: &Args, format: Format) -> Result<u
     let columns = look.columns.into_inner().unwrap_or_else(PoisonError::into_inner);
     let columns = if columns.is_empty() { fields(op) } else { columns };
     write(op, &value, &columns, format)?;
-    Ok(0)
+    // An answer that says "not well" is one to a script too: `backup verify … && rm old` must not go on.
+    Ok(if value["ok"] == false { trouble::FAILED } else { 0 })
 }
 
 fn fields(op: &Op) -> Vec<String> {

@@ -1,22 +1,26 @@
 //! `run` and `resume`: a runbook from the command line to the end of its run, or to where it stops.
 
 use super::{
+    asking::Asking,
     ending::{Shown, conclude, refused},
-    exit,
+    exit, takeover,
 };
 use crate::{
     base::{moment::Span, terminal, value},
-    journal::{Journal, Status, Summary},
+    journal::{Journal, Source, Status, Summary},
     ops::spec::{Effect, Need},
-    runtime::{Ended, Resume, Runbook, SESSION, Start, Watch, World, check},
-    show::{Format, Trouble, took, trouble},
+    runtime::{Ended, Refusal, Resume, Runbook, SESSION, Start, Stop, Watch, World, check},
+    show::{Format, Trouble, difference::difference, took, trouble},
 };
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
 };
 
+/// How many other runs `--take-over` asks to stop, one after the other.
+const RIVALS: u32 = 8;
 /// How long after its last record a run that may destroy asks before it goes on.
 const STALE: Span = Span::seconds(30 * 60);
 
@@ -40,6 +44,9 @@ pub(super) struct Run {
 pub(super) struct ResumeRun {
     /// The run: its id, the beginning of it, or `last`
     run: String,
+    /// Go on with the runbook as it is on disk now
+    #[arg(long)]
+    edited: bool,
     /// Go on although the last record is old and the run may destroy something
     #[arg(long)]
     yes: bool,
@@ -49,7 +56,13 @@ pub(super) struct ResumeRun {
 
 /// What `run` and `resume` have in common.
 #[derive(Debug, clap::Args)]
-struct How {
+pub(super) struct How {
+    /// Stop and wait where a call fails, instead of cleaning up
+    #[arg(long)]
+    hold: bool,
+    /// Ask whoever has the run or its targets to stop, and go on when they have
+    #[arg(long)]
+    take_over: bool,
     /// Name a protected target that may be changed
     #[arg(long, value_name = "TARGET")]
     confirm: Vec<String>,
@@ -62,10 +75,11 @@ impl Run {
     /// Runs a runbook.
     pub(super) fn perform(&self, world: &World) -> u8 {
         let how = &self.how;
-        conclude(world, how.output, &|value| exit::write(value, &[], Format::Table), |watch| {
+        let asking = Asking::in_run(how.hold);
+        conclude(world, how.output, asking, &|value| exit::write(value, &[], Format::Table), |watch| {
             let params = pairs(&self.params)?;
-            let runbook = Runbook::load(&self.runbook).map_err(Trouble::from);
-            let begun = runbook.and_then(|runbook| begin(world, runbook, params, &how.confirm, watch));
+            let load = || Runbook::load(&self.runbook).map_err(Trouble::from);
+            let begun = begin(world, load, &params, &how.confirm, how.take_over, &watch);
             begun.map_err(|trouble| match &trouble.place {
                 Some(_) if trouble.next.is_none() => {
                     let file = exit::quoted(&self.runbook.display().to_string());
@@ -91,21 +105,34 @@ pub(super) fn pairs(words: &[String]) -> Result<BTreeMap<String, String>, Troubl
     Ok(pairs)
 }
 
-/// Starts a runbook, after a person has typed the names of the protected targets that it may change.
+/// Starts a runbook (and reads it again, where another run has to stop first), after a person has typed the names of the protected targets that it may change.
 pub(super) fn begin(
     world: &World,
-    runbook: Runbook,
-    params: BTreeMap<String, String>,
+    load: impl Fn() -> Result<Runbook, Trouble>,
+    params: &BTreeMap<String, String>,
     confirm: &[String],
-    watch: Arc<dyn Watch>,
+    take_over: bool,
+    watch: &Arc<dyn Watch>,
 ) -> Result<Ended, Trouble> {
-    let values = runbook.params(&params, &world.config)?;
+    let runbook = load()?;
+    let values = runbook.params(params, &world.config)?;
     // What the runtime would refuse anyway is not asked about first.
     let confirmed = match check::refuses(&check::check(&runbook)) {
         Some(_) => BTreeSet::new(),
         None => confirmed(world, &runbook, &values, confirm)?,
     };
-    world.start(Start { runbook, params, confirmed }, watch).map_err(Trouble::from)
+    let start = |runbook| {
+        let (params, confirmed) = (params.clone(), confirmed.clone());
+        world.start(Start { runbook, params, confirmed }, Arc::clone(watch))
+    };
+    let mut started = start(runbook);
+    for _ in 0..if take_over { RIVALS } else { 0 } {
+        let Err(Refusal::Journal(error)) = &started else { break };
+        let Some(rival) = takeover::rival(error) else { break };
+        takeover::ask_to_stop(&world.journal()?, rival)?;
+        started = start(load()?);
+    }
+    started.map_err(Trouble::from)
 }
 
 /// Returns the protected targets whose names were given, or are typed now.
@@ -156,25 +183,51 @@ impl ResumeRun {
         if summary.status.is_final() {
             return ended_before(&summary, shown);
         }
-        conclude(world, shown, &|value| exit::write(value, &[], Format::Table), |watch| {
-            if summary.runbook == SESSION {
-                return Err(Trouble::usage(format!(
-                    "`{}` is a session, and its process is gone",
-                    summary.id
-                ))
+        let asking = Asking::in_run(self.how.hold);
+        conclude(world, shown, asking, &|value| exit::write(value, &[], Format::Table), |watch| {
+            let mut ended = self.go_on(world, &summary, Arc::clone(&watch))?;
+            for _ in 0..if self.how.take_over { RIVALS } else { 0 } {
+                let (Err(Refusal::Journal(error)) | Ok(Ended { stop: Some(Stop::Leased(error)), .. })) =
+                    &ended
+                else {
+                    break;
+                };
+                let Some(rival) = takeover::rival(error) else { break };
+                takeover::ask_to_stop(&world.journal()?, rival)?;
+                ended = self.go_on(world, &summary, Arc::clone(&watch))?;
+            }
+            Ok(ended?)
+        })
+    }
+
+    /// Returns what `resume` with a run's id and these options is.
+    pub(super) fn of(run: String, how: How) -> Self {
+        Self { run, edited: false, yes: false, how }
+    }
+
+    /// Takes the run up once; the inner error is what the runtime has against it.
+    fn go_on(
+        &self,
+        world: &World,
+        summary: &Summary,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Result<Ended, Refusal>, Trouble> {
+        if summary.runbook == SESSION {
+            return Err(Trouble::usage(format!("`{}` is a session, and its process is gone", summary.id))
                 .hint("it cannot go on; what it began can be settled, and its temporary branches removed")
                 .next(format!("firedrill runs abandon {}", summary.id)));
-            }
-            let journal = Arc::new(world.journal()?);
-            let (run, runbook, params) = World::take(&journal, &summary.id)?;
-            self.ask_when_stale(
-                world.clock().now().since(run.last_at()),
-                &runbook.header.needs,
-                &summary.id,
-            )?;
-            let confirmed = confirmed(world, &runbook, &params, &self.how.confirm)?;
-            Ok(world.resume(journal, Resume { run, runbook, params, confirmed, abandon: false }, watch)?)
-        })
+        }
+        let journal = Arc::new(world.journal()?);
+        let (run, recorded, params) = takeover::take(&journal, &summary.id, self.how.take_over)?;
+        // It may have ended while this process was on its way.
+        if run.status().is_final() {
+            return Err(Trouble::usage(format!("the run `{}` has ended as {}", run.id(), run.status()))
+                .next(format!("firedrill runs show {}", run.id())));
+        }
+        let runbook = if self.edited { edited(&summary.runbook, &recorded.sources())? } else { recorded };
+        self.ask_when_stale(world.clock().now().since(run.last_at()), &runbook.header.needs, &summary.id)?;
+        let confirmed = confirmed(world, &runbook, &params, &self.how.confirm)?;
+        Ok(world.resume(journal, Resume { run, runbook, params, confirmed, abandon: false }, watch))
     }
 
     /// Asks before a run goes on that may destroy something and knows the world as it was long ago.
@@ -194,6 +247,16 @@ impl ResumeRun {
             .exit(trouble::REFUSED)
             .next(format!("firedrill resume {run} --yes")))
     }
+}
+
+/// Reads a runbook as it is now, and shows in what it differs from the recorded one.
+fn edited(path: &str, recorded: &[Source]) -> Result<Runbook, Trouble> {
+    let runbook = Runbook::load(Path::new(path))?;
+    match difference(recorded, &runbook.sources()) {
+        Some(difference) => terminal::say(&difference),
+        None => terminal::say("the runbook is the one that was recorded"),
+    }
+    Ok(runbook)
 }
 
 /// Returns the run that a person means.

@@ -1,18 +1,19 @@
 //! `runs`: what there is of runs, and what a person can decide about one.
 
 use super::{
+    asking::{Asking, person},
     ending::{Shown, conclude},
     exit,
     run::{find, journal},
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Past, Record, Status, Summary},
+    journal::{Durability, Outcome, Past, Record, Status, Summary},
     ops::{
         self,
         spec::{Op, Returns},
     },
-    runtime::{Resume, SESSION, World},
+    runtime::{Resume, SESSION, World, gate::APPROVE},
     show::{self, Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
@@ -52,6 +53,9 @@ pub(super) enum Runs {
     Abandon {
         /// The run
         run: String,
+        /// Leave everything as it is, where its targets are gone or are others now: only write down what is open
+        #[arg(long)]
+        leave: bool,
         /// How it is shown
         #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
         output: Shown,
@@ -91,7 +95,8 @@ impl Runs {
             Runs::Decide { run, call, decision, result } => {
                 decide(world, run, call, *decision, result.as_deref())
             }
-            Runs::Abandon { run, output } => abandon(world, run, *output),
+            Runs::Abandon { run, leave: true, .. } => leave(world, run),
+            Runs::Abandon { run, output, .. } => abandon(world, run, *output),
             Runs::Verify { run, head, output } => verify(world, run, head.as_deref(), *output),
         }
     }
@@ -103,11 +108,18 @@ fn list(world: &World, output: Format) -> Result<u8, Trouble> {
     let mut rows: Vec<Value> = runs.iter().map(summary).collect();
     if output == Format::Table {
         for (row, run) in rows.iter_mut().zip(&runs) {
+            drop(row.as_object_mut().and_then(|row| row.remove("reason")));
             row["started_at"] = show::to_the_second(run.started_at).into();
             row["finished_at"] = run.finished_at.map(show::to_the_second).into();
         }
     }
     exit::write(&rows.into(), &columns, output)?;
+    if output == Format::Table {
+        for (run, reason) in runs.iter().filter_map(|run| run.reason.as_ref().map(|reason| (run, reason))) {
+            let line = reason.lines().next().unwrap_or_default();
+            terminal::say(&format!("{} is {}: {line}", run.id, run.status));
+        }
+    }
     Ok(0)
 }
 
@@ -115,6 +127,7 @@ fn summary(run: &Summary) -> Value {
     json!({
         "id": run.id, "runbook": run.runbook, "status": run.status, "started_at": run.started_at.to_string(),
         "finished_at": run.finished_at.map(|at| at.to_string()), "calls": run.calls, "left_behind": run.left_behind,
+        "reason": run.reason,
     })
 }
 
@@ -126,7 +139,6 @@ fn show(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
         Shown::Json => {
             let mut shown = summary(&summary_of);
             shown["title"] = summary_of.title.as_str().into();
-            shown["reason"] = json!(summary_of.reason);
             shown["error"] = json!(summary_of.error.as_ref().map(value::plain));
             shown["params"] = value::plain(&summary_of.params);
             shown["records"] = entries.iter().map(timeline::plain).collect();
@@ -145,7 +157,8 @@ fn decide(
 ) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let open = timeline::decidable(&journal.records(&id)?);
+    let mut open = timeline::decidable(&journal.records(&id)?);
+    open.retain(|call| call.op != APPROVE);
     let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
         None => open.iter().filter(|c| c.name.contains(call)).collect(),
@@ -160,18 +173,24 @@ fn decide(
         };
         return Err(Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint));
     };
-    let decision = decided(one, decision, result)?;
+    let mut decision = decided(one, decision, result)?;
     let run = journal.take(&id)?;
-    // Of a call that was cut short the world can still be asked; only what it could not tell is for a person to say.
-    if matches!(run.past(&one.name), Past::Begun { decision: None, .. })
-        && run.status() == Status::Interrupted
-    {
-        return Err(Trouble::usage(format!(
-            "the call `{}` was cut short, and nobody has asked what came of it",
-            one.name
-        ))
-        .hint("a resume asks the world")
-        .next(format!("firedrill resume {id}")));
+    let known = match run.past(&one.name) {
+        // Of a call that was cut short the world can still be asked; only what it could not tell is for a person to say.
+        Past::Begun { decision: None, .. } if run.status() == Status::Interrupted => {
+            let what = format!("the call `{}` was cut short, and nobody has asked what came of it", one.name);
+            return Err(Trouble::usage(what)
+                .hint("a resume asks the world")
+                .next(format!("firedrill resume {id}")));
+        }
+        Past::Begun { decision: Some(held), .. } => held["error"].clone(),
+        Past::Ended { outcome: Outcome::Err(error), .. } => error,
+        Past::Begun { .. } | Past::Ended { .. } => Value::Null,
+        Past::Nothing => return Err(Trouble::usage(format!("the call `{}` was never begun", one.name))),
+    };
+    // What a call was held or ended with stays its error, if it is to have failed.
+    if decision["kind"] == "fail" {
+        decision["error"] = known;
     }
     run.append(Record::Decided { call: one.name.clone(), decision, by: person() }, Durability::Now)?;
     terminal::say(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
@@ -226,19 +245,13 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Returns who decides: the name that the system knows.
-fn person() -> String {
-    let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|n| !n.is_empty()));
-    name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
-}
-
 fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     let summary = find(world, given)?;
     if summary.status.is_final() {
         return Err(Trouble::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
             .next(format!("firedrill runs show {}", summary.id)));
     }
-    Ok(conclude(world, output, &|_| Ok(()), |watch| {
+    Ok(conclude(world, output, Asking::only_to_approve(), &|_| Ok(()), |watch| {
         let journal = Arc::new(world.journal()?);
         // Nothing new is begun on any target: there is nothing to type a name for.
         let confirmed = world.fleet.targets().map(|target| target.name.clone()).collect();
@@ -249,6 +262,23 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
         let resume = Resume { run, runbook, params, confirmed, abandon: true };
         Ok(world.resume(journal, resume, watch)?)
     }))
+}
+
+/// Gives up a run without asking the world: what it may have left is written down, by the names of its open calls.
+fn leave(world: &World, given: &str) -> Result<u8, Trouble> {
+    let summary = find(world, given)?;
+    let journal = journal(world)?;
+    let run = journal.take(&summary.id)?;
+    let open = run.open_calls().into_iter().map(|call| format!("what {call} began"));
+    let left_behind: Vec<String> = summary.left_behind.into_iter().chain(open).collect();
+    terminal::say(&format!(
+        "given up; left behind: {}",
+        if left_behind.is_empty() { "nothing".to_owned() } else { left_behind.join(", ") }
+    ));
+    let finished = Record::Finished { status: Status::Abandoned, error: None, left_behind };
+    run.append(finished, Durability::Now)?;
+    journal.release(&summary.id)?;
+    Ok(0)
 }
 
 fn verify(world: &World, given: &str, head: Option<&str>, output: Format) -> Result<u8, Trouble> {

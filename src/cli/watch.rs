@@ -1,9 +1,9 @@
 //! A run as it is looked at: a tree of steps and calls for people, a line of JSON an event for programs.
 
-use super::activity::Activity;
+use super::{activity::Activity, asking::Asking};
 use crate::{
     base::{moment::Moment, terminal, value},
-    runtime::{Event, Watch},
+    runtime::{Answer, Event, Question, Watch},
     show::{figure, took},
 };
 use std::{
@@ -12,7 +12,10 @@ use std::{
 };
 
 /// Writes every event to stdout as a line of JSON.
-pub(super) struct Lines;
+pub(super) struct Lines {
+    /// Who can be asked.
+    pub(super) asking: Asking,
+}
 
 impl Watch for Lines {
     fn event(&self, event: &Event<'_>) {
@@ -20,12 +23,17 @@ impl Watch for Lines {
             terminal::out(&value::plain(&event).to_string());
         }
     }
+
+    fn ask(&self, question: &Question) -> Option<Answer> {
+        self.asking.of_program().ask(question)
+    }
 }
 
 /// Writes a run to stderr as an indented tree.
 pub(super) struct Tree {
     activity: Activity,
     state: Mutex<State>,
+    asking: Asking,
 }
 
 #[derive(Default)]
@@ -39,8 +47,8 @@ struct State {
 }
 
 impl Tree {
-    pub(super) fn new() -> Self {
-        Self { activity: Activity::new(), state: Mutex::default() }
+    pub(super) fn new(asking: Asking) -> Self {
+        Self { activity: Activity::new(), state: Mutex::default(), asking }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -119,6 +127,10 @@ impl Watch for Tree {
             }
             Event::Ending { .. } => terminal::say(&terminal::ink().dim("cleaning up")),
         }
+    }
+
+    fn ask(&self, question: &Question) -> Option<Answer> {
+        self.asking.ask(question)
     }
 }
 

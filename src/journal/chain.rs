@@ -81,7 +81,8 @@ pub(super) struct Chain {
     pub(super) tail: Tail,
     pub(super) fold: Fold,
     pub(super) last_at: Moment,
-    digest: String,
+    /// The hashes over its texts: the first, and every edited one.
+    digests: Vec<String>,
 }
 
 impl Chain {
@@ -91,7 +92,7 @@ impl Chain {
             tail: Tail::of(run),
             fold: Fold::default(),
             last_at: Moment(jiff::Timestamp::UNIX_EPOCH),
-            digest: String::new(),
+            digests: Vec::new(),
         }
     }
 
@@ -117,23 +118,23 @@ impl Chain {
     pub(super) fn follow(&mut self, row: &Row) -> Result<(), Error> {
         self.tail.follow(row)?;
         let Entry { at, record, .. } = entry(&self.tail.run, row)?;
-        if let Record::Started { digest, .. } = &record {
-            self.digest.clone_from(digest);
+        if let Record::Started { digest, .. } | Record::Resumed { digest: Some(digest), .. } = &record {
+            self.digests.push(digest.clone());
         }
         self.fold.add(record).map_err(|why| self.tail.broken(row.seq, why.to_string()))?;
         self.last_at = at;
         Ok(())
     }
 
-    /// Checks what is kept beside the records: the sources and the status.
+    /// Checks what is kept beside the records: the sources, edition by edition, and the status.
     ///
     /// # Errors
     /// [`Error::Broken`].
-    pub(super) fn agree(&self, sources: &[Source], status: &str) -> Result<(), Error> {
+    pub(super) fn agree(&self, editions: &[Vec<Source>], status: &str) -> Result<(), Error> {
         let Some(folded) = self.fold.status else {
             return Err(self.tail.broken(1, "it is missing"));
         };
-        if digest(sources) != self.digest {
+        if editions.iter().map(|sources| digest(sources)).ne(self.digests.iter().cloned()) {
             return Err(self.tail.broken(1, "the sources that are kept are not the ones that were run"));
         }
         if folded.as_str() != status {

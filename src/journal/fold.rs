@@ -164,6 +164,12 @@ pub(super) struct Fold {
     /// Who each name turned out to be.
     pub(super) targets: HashMap<String, Value>,
     calls: HashMap<String, Call>,
+    /// Which of its texts the run is made of: 0 is the first, others are edited ones.
+    pub(super) edition: u32,
+    /// The one before, until something takes effect under an edited one: a text that does not match is dropped.
+    before: u32,
+    /// The newest text there is.
+    pub(super) newest: u32,
 }
 
 impl Fold {
@@ -177,6 +183,16 @@ impl Fold {
         // A decision is made about a stopped run and leaves it stopped, for the same reason.
         if !matches!(record, Record::Decided { .. }) {
             self.reason = None;
+        }
+        match &record {
+            Record::Resumed { digest: Some(_), .. } => {
+                self.newest += 1;
+                self.before = self.edition;
+                self.edition = self.newest;
+            }
+            Record::Begin { .. } | Record::Ending { .. } => self.before = self.edition,
+            Record::Stopped { mismatch: true, .. } => self.edition = self.before,
+            _ => {}
         }
         match record {
             Record::Stopped { reason, .. } => self.reason = Some(reason),
@@ -246,6 +262,11 @@ impl Fold {
         self.calls.keys().filter(|name| name.starts_with(path)).cloned().collect()
     }
 
+    /// Returns the names of the calls that were about to take effect, in no order.
+    pub(super) fn begun(&self) -> Vec<String> {
+        self.calls.iter().filter(|(_, call)| call.attempts > 0).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Returns how many calls there are.
     pub(super) fn calls(&self) -> u64 {
         self.calls.len() as u64
@@ -271,7 +292,7 @@ mod tests {
         Record::Started { runbook, title, digest, params: json!({}), version, git: None }
     }
     fn resumed() -> Record {
-        Record::Resumed { version: "1".into(), edited: false }
+        Record::Resumed { version: "1".into(), edited: false, digest: None }
     }
     fn begin(key: &str) -> Record {
         let (call, op) = ("a".into(), "load".into());
@@ -294,7 +315,7 @@ mod tests {
         Record::Finished { status, error: None, left_behind: Vec::new() }
     }
     fn stopped(status: Status) -> Record {
-        Record::Stopped { status, reason: "a signal".into() }
+        Record::Stopped { status, reason: "a signal".into(), mismatch: false }
     }
     fn ok() -> Outcome {
         Outcome::Ok(json!(1))

@@ -132,6 +132,9 @@ pub enum Record {
         version: String,
         /// Whether it goes on with sources other than the recorded ones.
         edited: bool,
+        /// The hash over those, when it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
     },
     /// Who a name turned out to be at its first use.
     Target {
@@ -202,6 +205,9 @@ pub enum Record {
         status: Status,
         /// For what, or why.
         reason: String,
+        /// Whether what was asked is not what was recorded: an edited text that does not match is dropped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        mismatch: bool,
     },
 }
 
@@ -314,7 +320,7 @@ mod tests {
     fn a_field_that_came_later_is_skipped() {
         let text = r#"{"kind":"resumed","version":"2","edited":true,"from":"elsewhere"}"#;
         let read: Record = serde_json::from_str(text).expect("reads");
-        assert_eq!(read, Record::Resumed { version: "2".into(), edited: true });
+        assert_eq!(read, Record::Resumed { version: "2".into(), edited: true, digest: None });
     }
 
     #[test]

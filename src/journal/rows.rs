@@ -2,7 +2,7 @@
 
 use super::{NewRun, Source, Status, Tombstone, chain::Row};
 use crate::base::moment::Moment;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 /// The number under which the store keeps a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +66,53 @@ pub(super) fn status(db: &Connection, run: Ord) -> rusqlite::Result<String> {
     db.prepare_cached("select status from runs where ord = ?1")?.query_row([run.0], |row| row.get(0))
 }
 
-/// Returns the texts of a run.
-pub(super) fn sources(db: &Connection, run: Ord) -> rusqlite::Result<Vec<Source>> {
-    let mut all = db.prepare_cached("select path, text from sources where run = ?1 order by ord")?;
-    all.query_map([run.0], |row| Ok(Source { path: row.get(0)?, text: row.get(1)? }))?.collect()
+/// Returns the texts of an edition of a run.
+pub(super) fn sources(db: &Connection, run: Ord, edition: u32) -> rusqlite::Result<Vec<Source>> {
+    let mut all = db.prepare_cached(
+        "select path, text from (
+             select run, 0 as edition, ord, path, text from sources
+             union all select run, edition, ord, path, text from editions)
+         where run = ?1 and edition = ?2 order by ord",
+    )?;
+    all.query_map(params![run.0, edition], |row| Ok(Source { path: row.get(0)?, text: row.get(1)? }))?
+        .collect()
+}
+
+/// Adds an edition of a run's texts.
+pub(super) fn edit(
+    all: &Transaction<'_>,
+    run: Ord,
+    edition: u32,
+    sources: &[Source],
+) -> rusqlite::Result<()> {
+    for (ord, source) in (0_i64..).zip(sources) {
+        all.prepare_cached(
+            "insert into editions (run, edition, ord, path, text) values (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![run.0, edition, ord, source.path, source.text])?;
+    }
+    Ok(())
+}
+
+/// Asks the process that moves a run to stop.
+pub(super) fn request(db: &Connection, run: &str, by: &str, at: Moment) -> rusqlite::Result<()> {
+    db.prepare_cached("insert or replace into requests (run, by, at) values (?1, ?2, ?3)")?
+        .execute(params![run, by, at.to_string()])
+        .map(drop)
+}
+
+/// Returns who asks the process that moves a run to stop.
+pub(super) fn requested(db: &Connection, run: &str) -> rusqlite::Result<Option<String>> {
+    let mut asked = db.prepare_cached("select by from requests where run = ?1")?;
+    asked.query_row([run], |row| row.get(0)).optional()
+}
+
+/// Takes back what was asked of whoever moved a run. Nothing is written where nothing was.
+pub(super) fn forget_request(db: &Connection, run: &str) -> rusqlite::Result<()> {
+    if requested(db, run)?.is_none() {
+        return Ok(());
+    }
+    db.execute("delete from requests where run = ?1", [run]).map(drop)
 }
 
 /// Hands out the records of a run, in order.
@@ -125,6 +168,8 @@ pub(super) fn bury(all: &Transaction<'_>, run: Ord, stone: &Tombstone) -> rusqli
     all.execute("delete from leases where run = ?1", [&stone.run])?;
     all.execute("delete from records where run = ?1", [run.0])?;
     all.execute("delete from sources where run = ?1", [run.0])?;
+    all.execute("delete from editions where run = ?1", [run.0])?;
+    all.execute("delete from requests where run = ?1", [&stone.run])?;
     all.execute("delete from runs where ord = ?1", [run.0])?;
     let Tombstone { run, runbook, status, records, head, pruned_at } = stone;
     all.execute(

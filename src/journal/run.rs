@@ -5,8 +5,8 @@
 //! same time share one commit.
 
 use super::{
-    Durability, Error, Outcome, Past, Record, Status,
-    chain::{Chain, Row},
+    Durability, Error, Outcome, Past, Record, Source, Status,
+    chain::{self, Chain, Row},
     lock::Lock,
     rows::{self, Ord, Standing},
     schema,
@@ -14,6 +14,7 @@ use super::{
 use crate::base::{clock::Clock, moment::Moment};
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whoever stands beside a journal in memory while it is written: a rehearsal, in which processes die there.
@@ -47,6 +48,8 @@ struct State {
     chain: Chain,
     /// Added and not yet on disk.
     pending: Vec<Row>,
+    /// An edition of the texts that is not yet on disk either.
+    edited: Option<(u32, Vec<Source>)>,
     /// The last record that is on disk.
     durable: u64,
     /// What the store keeps for lists.
@@ -58,6 +61,7 @@ struct State {
 /// What one commit writes.
 struct Batch {
     rows: Vec<Row>,
+    edited: Option<(u32, Vec<Source>)>,
     /// Where the run stands, when the store keeps something else.
     standing: Option<Standing>,
     /// The last record there is then.
@@ -69,6 +73,7 @@ impl Run {
     pub(super) fn hold(hand: Hand, chain: Chain) -> Run {
         let state = State {
             pending: Vec::new(),
+            edited: None,
             durable: chain.tail.seq,
             kept: chain.fold.standing(),
             failed: None,
@@ -107,6 +112,11 @@ impl Run {
         self.state().chain.fold.targets.get(name).cloned()
     }
 
+    /// Returns who every name turned out to be that this run has used.
+    pub fn targets(&self) -> BTreeMap<String, Value> {
+        self.state().chain.fold.targets.iter().map(|(name, who)| (name.clone(), who.clone())).collect()
+    }
+
     /// Returns what the run ends with, once that has been recorded.
     pub fn ending(&self) -> Option<Outcome> {
         self.state().chain.fold.ending.clone()
@@ -128,15 +138,55 @@ impl Run {
         self.last_at
     }
 
+    /// Returns the names of the calls that were about to take effect, in no order.
+    pub fn begun_calls(&self) -> Vec<String> {
+        self.state().chain.fold.begun()
+    }
+
+    /// Returns which of its texts the run goes on with: 0 is the first, others are edited ones.
+    pub fn edition(&self) -> u32 {
+        self.state().chain.fold.edition
+    }
+
+    /// Records that this process takes the run up: with the texts that it has, or with others, which are kept.
+    ///
+    /// # Errors
+    /// As [`Run::append`].
+    pub fn resume(&self, version: &str, edited: Option<Vec<Source>>) -> Result<(), Error> {
+        let digest = edited.as_deref().map(chain::digest);
+        let record = Record::Resumed { version: version.to_owned(), edited: edited.is_some(), digest };
+        self.before_a_witness(record, |record| {
+            let seq = {
+                let mut state = self.state();
+                self.sound(&state)?;
+                let row = state.chain.add(record, self.hand.clock.now())?;
+                state.pending.push(row);
+                let newest = state.chain.fold.newest;
+                state.edited = edited.map(|sources| (newest, sources));
+                state.chain.tail.seq
+            };
+            self.write_up_to(seq)
+        })
+    }
+
     /// Adds a record.
     ///
     /// # Errors
     /// [`Error::Illegal`] when it does not fit where the run stands; [`Error::Failed`] when it (or, earlier,
     /// another record) could not be written.
     pub fn append(&self, record: Record, durability: Durability) -> Result<(), Error> {
-        let Some(witness) = &self.hand.witness else { return self.add(record, durability) };
+        self.before_a_witness(record, |record| self.add(record, durability))
+    }
+
+    /// Adds a record, and tells whoever stands beside before and after.
+    fn before_a_witness(
+        &self,
+        record: Record,
+        add: impl FnOnce(Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(witness) = &self.hand.witness else { return add(record) };
         witness.adding(&record);
-        self.add(record.clone(), durability)?;
+        add(record.clone())?;
         witness.added(&record);
         Ok(())
     }
@@ -201,7 +251,13 @@ impl Run {
             state.kept.clone_from(&standing);
         }
         let last = state.chain.tail.seq;
-        Batch { rows: std::mem::take(&mut state.pending), standing: changed.then_some(standing), last }
+        let edited = state.edited.take();
+        Batch {
+            rows: std::mem::take(&mut state.pending),
+            edited,
+            standing: changed.then_some(standing),
+            last,
+        }
     }
 
     fn is_durable(&self, seq: u64) -> Result<bool, Error> {
@@ -228,6 +284,9 @@ impl Batch {
         let all = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for row in &self.rows {
             rows::insert(&all, run, row)?;
+        }
+        if let Some((edition, sources)) = &self.edited {
+            rows::edit(&all, run, *edition, sources)?;
         }
         if let Some(standing) = &self.standing {
             rows::keep(&all, run, standing)?;

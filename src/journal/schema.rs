@@ -58,6 +58,20 @@ const MIGRATIONS: &[&str] = &["
         since  text not null,
         primary key (target, run)
     ) strict, without rowid;
+", "
+    create table editions (               -- texts with which a run was taken up after somebody had changed them
+        run     integer not null references runs (ord),
+        edition integer not null,         -- from 1; the first texts are in `sources`
+        ord     integer not null,
+        path    text not null,
+        text    text not null,
+        primary key (run, edition, ord)
+    ) strict, without rowid;
+    create table requests (               -- to the process that moves a run: stop, somebody else wants to go on
+        run text primary key,
+        by  text not null,
+        at  text not null
+    ) strict, without rowid;
 "];
 
 /// Returns where the journal of a state folder lies.
@@ -238,6 +252,21 @@ mod tests {
         }
         let older = migrate(&mut db, state.path(), &steps[..2]);
         assert_eq!(older, Err(Error::Newer { path: file(state.path()), found: 3, known: 2 }));
+    }
+
+    #[test]
+    fn a_journal_of_the_first_version_is_brought_up_with_its_runs() {
+        let state = tempfile::tempdir().expect("a folder");
+        let mut db = Connection::open(file(state.path())).expect("opens");
+        migrate(&mut db, state.path(), &MIGRATIONS[..1]).expect("version 1");
+        db.execute("insert into runs (id, status) values ('abcd2345', 'running')", []).expect("a run");
+        drop(db);
+        let db = open(state.path()).expect("opens");
+        assert_eq!(version(&db), Ok(newest(MIGRATIONS)));
+        let runs: i64 = db.query_row("select count(*) from runs", [], |row| row.get(0)).expect("counts");
+        let editions: i64 =
+            db.query_row("select count(*) from editions", [], |row| row.get(0)).expect("counts");
+        assert_eq!((runs, editions), (1, 0));
     }
 
     #[test]

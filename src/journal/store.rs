@@ -91,6 +91,27 @@ impl Journal {
         Ok(Run::hold(self.hand(writer, ord, lock), chain))
     }
 
+    /// Asks the process that moves a run to stop.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Unreadable`].
+    pub fn ask_to_stop(&self, id: &str, by: &str) -> Result<(), Error> {
+        self.read(|db| rows::request(db, id, by, self.clock.now()))
+    }
+
+    /// Returns who asks the process that moves a run to stop.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn asked_to_stop(&self, id: &str) -> Result<Option<String>, Error> {
+        self.read(|db| rows::requested(db, id))
+    }
+
+    /// Returns whether a process moves a run.
+    pub fn is_moved(&self, id: &str) -> bool {
+        lock::is_taken(&self.state, id)
+    }
+
     /// Returns the full id for `last` or the beginning of an id.
     ///
     /// # Errors
@@ -119,6 +140,8 @@ impl Journal {
         let lock = self.lock(&id, self.clock.now())?;
         let writer = self.connect()?;
         let (ord, chain) = self.examine(&locked(&writer), &id, |_| {})?;
+        // Whoever was asked to stop has.
+        self.read(|db| rows::forget_request(db, &id))?;
         Ok(Run::hold(self.hand(writer, ord, lock), chain))
     }
 
@@ -151,13 +174,13 @@ impl Journal {
         rows.iter().map(|row| chain::entry(&id, row)).collect()
     }
 
-    /// Returns the texts that a run is made of, in the order in which they were given.
+    /// Returns the texts that an edition of a run is made of, in the order in which they were given; 0 is the first.
     ///
     /// # Errors
     /// [`Error::NoSuchRun`], [`Error::Unreadable`].
-    pub fn sources(&self, id: &str) -> Result<Vec<Source>, Error> {
+    pub fn sources(&self, id: &str, edition: u32) -> Result<Vec<Source>, Error> {
         let id = self.known(id)?;
-        self.read(|db| rows::sources(db, rows::ord(db, &id)?))
+        self.read(|db| rows::sources(db, rows::ord(db, &id)?, edition))
     }
 
     /// Checks that a run is what was written: no record changed, missing or moved, and where a head is known that
@@ -194,9 +217,9 @@ impl Journal {
         })
         .map_err(at)?;
         wrong?;
-        let (status, sources) =
-            (rows::status(&view, ord).map_err(at)?, rows::sources(&view, ord).map_err(at)?);
-        chain.agree(&sources, &status)?;
+        let status = rows::status(&view, ord).map_err(at)?;
+        let editions = (0..=chain.fold.newest).map(|edition| rows::sources(&view, ord, edition));
+        chain.agree(&editions.collect::<Result<Vec<_>, _>>().map_err(at)?, &status)?;
         Ok((ord, chain))
     }
 

@@ -9,7 +9,7 @@ use crate::{
     base::moment::Span,
     journal::{Record, Witness},
     provider::sim::gate::{Fate, Keeper, Kind, Request},
-    runtime::{Event, Watch},
+    runtime::{Answer, Choice, Event, Question, Watch},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -268,6 +268,12 @@ impl Watch for Disturber {
         if let Event::CallStarted { call, .. } = event {
             CALL.with_borrow_mut(|current| (*call).clone_into(current));
         }
+    }
+
+    /// Whoever rehearses approves: what is rehearsed is what comes after.
+    fn ask(&self, question: &Question) -> Option<Answer> {
+        let approves = || Answer { choice: Choice::Approve, by: "the rehearsal".into() };
+        matches!(question, Question::Approve { .. }).then(approves)
     }
 }
 

@@ -11,11 +11,10 @@
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
 //! | `needs` | Every effect in the world's log is of a kind that the runbook's `needs` allow; removing its own temporary branch is allowed to whoever may make one. |
-//! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name. |
+//! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
 use super::play::{Played, Rules, Seen};
-use crate::provider::{model::Key, sim::Effect as Took};
 use crate::{
     base::value,
     journal::{Entry, Outcome, Record, Status},
@@ -24,6 +23,10 @@ use crate::{
         args::Args,
         spec::{Effect, Need, place_of},
     },
+};
+use crate::{
+    provider::{model::Key, sim::Effect as Took},
+    runtime::gate::APPROVE,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -331,6 +334,7 @@ fn needs(rules: &Rules<'_>, played: &Played) -> Vec<String> {
 fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
     let mut saved: BTreeSet<String> = BTreeSet::new();
     let mut own: BTreeSet<&str> = BTreeSet::new();
+    let mut is_approved = false;
     let mut found = Vec::new();
     for entry in &played.entries {
         match &entry.record {
@@ -338,10 +342,11 @@ fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
                 saved.extend(place_of(&args["target"]).ok().map(|place| place.target));
                 own.extend(value::inside(made, value::BACKUP).and_then(|b| b["id"].as_str()));
             }
+            Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
             Record::Begin { op, args, at, .. } => {
                 let Some(target) = destroyed_source(op, args, &own) else { continue };
                 let is_protected = rules.config.targets.get(&target).is_some_and(|t| t.protect);
-                if !is_protected && !saved.contains(&target) {
+                if !is_protected && !is_approved && !saved.contains(&target) {
                     let what = format!("`{op}` at {at} destroys something of `{target}`");
                     found.push(format!("{what} without a backup made before it in the same run, and `{target}` is not protected"));
                 }

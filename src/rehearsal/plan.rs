@@ -4,7 +4,7 @@ use super::{
     Order,
     disturb::{At, LATE, Mishap, Passed, Point, TOO_LATE},
 };
-use crate::{base::suggest, ops, provider::sim::gate::Fate};
+use crate::{base::suggest, ops, provider::sim::gate::Fate, runtime::gate::APPROVE};
 use std::collections::BTreeMap;
 
 /// Which faults are rehearsed, each on its own.
@@ -120,11 +120,14 @@ impl Plan {
     }
 }
 
-/// Returns the calls of operations, in the order in which they were made, behind the run itself.
+/// Returns the calls of operations, and the natives that wait, in the order in which they were made, behind the run
+/// itself.
 fn calls(score: &[Passed]) -> Vec<Call> {
     let mut calls = vec![Call { name: String::new(), op: "the run itself".into() }];
     for passed in score {
-        let Some(op) = passed.op.as_deref().filter(|op| *op == "sleep" || ops::find(op).is_some()) else {
+        let Some(op) =
+            passed.op.as_deref().filter(|op| ["sleep", APPROVE].contains(op) || ops::find(op).is_some())
+        else {
             continue;
         };
         if !calls.iter().any(|call| call.name == passed.point.call) {

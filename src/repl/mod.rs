@@ -9,7 +9,7 @@ mod helper;
 use crate::{
     base::{terminal, value},
     ops,
-    runtime::{Ended, Event, Session, Watch, World},
+    runtime::{Answer, Ended, Event, Question, Session, Watch, World},
     show::{self, Format, Trouble, trouble},
 };
 use helper::PromptHelper;
@@ -71,6 +71,10 @@ impl Watch for Heard {
             *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = columns.to_vec();
         }
         self.watch.event(event);
+    }
+
+    fn ask(&self, question: &Question) -> Option<Answer> {
+        self.watch.ask(question)
     }
 }
 

@@ -9,7 +9,7 @@
 use super::{
     Event,
     fault::{self, Fault, codes},
-    live::{Deferred, Due, Frame, Halt, Live, Stop},
+    live::{Deferred, Due, Frame, Halt, Live, Stop, lock},
     permit::{self, Unrecognised},
 };
 use crate::{
@@ -49,6 +49,9 @@ pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
         return Err(Halt::Stop);
     }
     let name = frame.next(&asked.op.path());
+    if let Some(asked_for) = &live.asked {
+        lock(asked_for).insert(name.clone());
+    }
     let call = Call { live, frame, name: &name, target: target_name(asked.op, &asked.args), asked };
     match live.run.past(&name) {
         Past::Ended { op, args, outcome } => {
@@ -90,6 +93,7 @@ impl Call<'_> {
         if !self.asked.implied {
             permit::allow(self.live, self.asked.op, &self.asked.args)?;
         }
+        self.must_be_new()?;
         match self.recognise() {
             Ok(()) => {}
             Err(Unrecognised::Halt(halt)) => return Err(halt),
@@ -176,7 +180,10 @@ impl Call<'_> {
     /// Takes up a call that was begun and has no end.
     fn recover(&self, key: &Key, accepted: Option<Value>, decision: Option<Value>) -> Result<Value, Halt> {
         if let Some(decision) = decision {
-            return self.decided(&decision);
+            return match decision["kind"].as_str() {
+                Some("redo" | "hold") if self.live.settling() => Err(self.frame.give_up()),
+                _ => self.decided(&decision),
+            };
         }
         // The world is asked also where it is known what was accepted: an error on the way there is no end of the call.
         match self.probe(key) {
@@ -217,11 +224,18 @@ impl Call<'_> {
     fn decided(&self, decision: &Value) -> Result<Value, Halt> {
         match decision["kind"].as_str() {
             Some("redo") => self.begin(),
+            // It is still open: the run comes to its end with the same error, and there somebody is asked again.
+            Some("hold") => self.conclude(Outcome::Err(decision["error"].clone())),
             Some("done") => self.record(Outcome::Ok(decision["result"].clone())),
             _ => {
-                let message = format!("`{}` was decided to have failed", self.asked.op.path());
                 let op = self.asked.op.path();
-                self.record(Outcome::Err(fault::of_runtime(codes::DECIDED, &message, None, Some(&op))))
+                let message = format!("`{op}` was decided to have failed");
+                let mut fault = match &decision["error"] {
+                    known @ Value::Object(_) => known.clone(),
+                    _ => fault::of_runtime(codes::DECIDED, &message, None, Some(&op)),
+                };
+                fault[fault::DECIDED] = true.into();
+                self.record(Outcome::Err(fault))
             }
         }
     }
@@ -273,7 +287,8 @@ impl Call<'_> {
                 }
                 Ok(value)
             }
-            Outcome::Err(fault) => {
+            Outcome::Err(mut fault) => {
+                fault[fault::CALL] = self.name.into();
                 self.live.remember_left_behind(&fault);
                 Err(Halt::Raise(fault))
             }
@@ -290,6 +305,29 @@ impl Call<'_> {
             message: format!(
                 "the call {} is not the one that was recorded\n  recorded  {op}({})\n  asked     {asked_op}({})\n  at        {}",
                 self.name, value::plain(args), value::plain(&asked_args), self.asked.at
+            ),
+        }))
+    }
+
+    /// Stops an edited script that would do again under another name what was done: a step was renamed or moved.
+    fn must_be_new(&self) -> Result<(), Halt> {
+        let Some(asked_for) = self.live.asked.as_ref().filter(|_| self.asked.op.effect != Effect::Read)
+        else {
+            return Ok(());
+        };
+        let (op, args) = (self.asked.op.path(), self.asked.args.to_value());
+        let asked_for = lock(asked_for).clone();
+        let is_it = |past: &Past| match past {
+            Past::Begun { op: o, args: a, .. } | Past::Ended { op: o, args: a, .. } => *o == op && *a == args,
+            Past::Nothing => false,
+        };
+        let done = self.live.run.begun_calls();
+        let twin = done.iter().find(|name| !asked_for.contains(*name) && is_it(&self.live.run.past(name)));
+        let Some(twin) = twin else { return Ok(()) };
+        Err(self.live.stopper.stop(Stop::Mismatch {
+            message: format!(
+                "the call {} was done before as {twin}\n  recorded  {op}({})\n  asked     the same, in another place\n  at        {}",
+                self.name, value::plain(&args), self.asked.at
             ),
         }))
     }

@@ -7,6 +7,7 @@ use super::{
     Ended, Event, Failure, Runbook,
     call::{self, Asked, take},
     engine, fault,
+    gate::{self, Verdict},
     live::{Deferred, Due, Frame, Halt, Live, Stop, lock},
     modules::{Modules, Texts},
     values::{to_dynamic, to_value},
@@ -18,8 +19,11 @@ use crate::{
 };
 use rhai::{Engine, EvalAltResult, Scope};
 use serde_json::{Map, Value, json};
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How often a run looks whether somebody asks it to stop.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs a script on a thread of its own until it ends or stops.
 pub(super) fn drive(
@@ -55,9 +59,16 @@ fn on_its_thread(
     })?;
     let result = tokio.block_on(async {
         tokio::pin!(ended);
+        let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 result = &mut ended => break result,
+                _ = look.tick() => {
+                    // A journal that cannot be read says so at the next record.
+                    if let Ok(Some(by)) = live.journal.asked_to_stop(live.run.id()) {
+                        drop(live.stopper.stop(Stop::TakenOver { by }));
+                    }
+                }
                 () = interrupted() => drop(live.stopper.stop(Stop::Interrupted)),
             }
         }
@@ -86,30 +97,77 @@ pub(super) async fn signalled(kind: SignalKind) {
 }
 
 fn evaluate(live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
-    let frame = Frame::root(Arc::clone(live));
-    let engine = engine::for_run(&frame, Modules::new(runbook.modules.clone()), live.stopper.flag());
-    evaluate_with(&engine, live, runbook, params)
+    evaluate_with(&mut engine::build(), live, runbook, params)
 }
 
-/// Evaluates a runbook with an engine that finds this run.
-pub(super) fn evaluate_with(engine: &Engine, live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
+/// Evaluates a runbook with an engine that is turned to this run, whatever it was turned to before.
+pub(super) fn evaluate_with(
+    engine: &mut Engine,
+    live: &Arc<Live>,
+    runbook: &Runbook,
+    params: &Value,
+) -> Ended {
     let ending = live.run.ending();
     if ending.is_some() {
         live.set_settling(true);
     }
-    let mut scope = Scope::new();
-    scope.push_constant_dynamic("params", to_dynamic(params));
-    let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut scope, &runbook.ast);
-    let conclusion = match (live.stopper.take(), ending) {
-        (None | Some(Stop::Abandoned), Some(recorded)) => Conclusion::recorded(recorded),
-        (Some(Stop::Abandoned), None) => Conclusion::Abandoned,
-        (Some(stop), _) => return stopped(live, stop),
-        (None, None) => match evaluated {
-            Ok(value) => Conclusion::Done(to_value(&value).unwrap_or_default()),
-            Err(e) => Conclusion::Failed(failure(runbook, &e)),
-        },
-    };
-    end(live, engine, conclusion)
+    loop {
+        let frame = Frame::root(Arc::clone(live));
+        let modules = Modules::new(runbook.modules.clone());
+        engine::turn_to(engine, &frame, modules, live.stopper.flag());
+        let mut scope = Scope::new();
+        scope.push_constant_dynamic("params", to_dynamic(params));
+        let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut scope, &runbook.ast);
+        let conclusion = match (live.stopper.take(), ending.clone()) {
+            (None | Some(Stop::Abandoned), Some(recorded)) => Conclusion::recorded(recorded),
+            (Some(Stop::Abandoned), None) => Conclusion::Abandoned,
+            (Some(stop), _) => return stopped(live, stop),
+            (None, None) => match evaluated {
+                Ok(value) => Conclusion::Done(to_value(&value).unwrap_or_default()),
+                Err(e) => match concluded(live, failure(runbook, &e)) {
+                    Ok(Some(conclusion)) => conclusion,
+                    Ok(None) => continue,
+                    Err(stop) => return stopped(live, stop),
+                },
+            },
+        };
+        return match forgotten(live, &conclusion) {
+            Some(stop) => stopped(live, stop),
+            None => end(live, engine, conclusion),
+        };
+    }
+}
+
+/// Returns what a script that raised an error ends with; nothing when it is evaluated again, from the top as at a
+/// resume, over what a person decided.
+fn concluded(live: &Arc<Live>, failure: Failure) -> Result<Option<Conclusion>, Stop> {
+    match gate::failed(live, &failure) {
+        Ok(Verdict::Ends) => Ok(Some(Conclusion::Failed(failure))),
+        Ok(Verdict::GoesOn) => {
+            lock(&live.deferred).clear();
+            lock(&live.left_behind).clear();
+            Ok(None)
+        }
+        Ok(Verdict::Stops) | Err(_) => Err(live.stopper.take().unwrap_or(Stop::Interrupted)),
+    }
+}
+
+/// Returns the mismatch of an edited script that no longer asks for what was done: what follows from it, its clean-up
+/// above all, would be lost.
+fn forgotten(live: &Live, conclusion: &Conclusion) -> Option<Stop> {
+    if live.run.ending().is_some() || matches!(conclusion, Conclusion::Abandoned) {
+        return None;
+    }
+    let asked = lock(live.asked.as_ref()?);
+    let mut forgotten = live.run.begun_calls();
+    forgotten.retain(|call| !asked.contains(call) && !call.starts_with(CLEAN_UP));
+    forgotten.sort();
+    (!forgotten.is_empty()).then(|| Stop::Mismatch {
+        message: format!(
+            "the script no longer asks for what was done\n  recorded  {}\n  asked     nothing",
+            forgotten.join(", ")
+        ),
+    })
 }
 
 /// Settles a run of which there is no text, a session that was killed: its calls are taken from its records.
@@ -283,7 +341,10 @@ fn remove(frame: &Frame, branch: &Value) -> Result<(), Value> {
 
 /// Records that a run stopped. A journal that cannot be written says so by its silence: the run reads as interrupted.
 fn stopped(live: &Arc<Live>, stop: Stop) -> Ended {
+    let mismatch = matches!(stop, Stop::Mismatch { .. });
     let (status, reason) = match &stop {
+        Stop::Waiting { reason, .. } => (Status::Waiting, reason.clone()),
+        Stop::TakenOver { by } => (Status::Interrupted, format!("taken over by {by}")),
         Stop::Undecided { reason, .. } => (Status::Undecided, reason.clone()),
         Stop::Interrupted => (Status::Interrupted, "interrupted".to_owned()),
         Stop::Mismatch { message } | Stop::Refused { message, .. } => (Status::Interrupted, message.clone()),
@@ -292,7 +353,7 @@ fn stopped(live: &Arc<Live>, stop: Stop) -> Ended {
     };
     if !matches!(stop, Stop::Journal(_)) {
         // Without the record the run still reads as interrupted; only the reason is lost.
-        drop(live.run.append(Record::Stopped { status, reason }, Durability::Now));
+        drop(live.run.append(Record::Stopped { status, reason, mismatch }, Durability::Now));
         drop(live.journal.release(live.run.id()));
     }
     Ended {

@@ -20,7 +20,14 @@ pub mod codes {
     pub const TIMEOUT: &str = "TIMEOUT";
     /// The person who was asked decided that a call failed.
     pub const DECIDED: &str = "DECIDED";
+    /// The person who was asked did not approve.
+    pub const REJECTED: &str = "REJECTED";
 }
+
+/// The field of an error that names the call which raised it.
+pub(super) const CALL: &str = "call_name";
+/// The field of an error that a person has decided to be one: nobody is asked again.
+pub(super) const DECIDED: &str = "decided";
 
 /// An error as scripts, the journal and `-o json` see it.
 ///

@@ -7,6 +7,7 @@ use super::{
     branches::{self, as_result},
     call::note_down,
     fault::{self, codes, normalise},
+    gate,
     live::{Deferred, Due, Frame, Halt, keep, position, snapshot},
     values::{to_dynamic, to_value},
 };
@@ -33,6 +34,7 @@ pub(super) fn register(engine: &mut Engine) {
         })
         .register_fn("attempt", |cx: Cx<'_>, f: FnPtr| attempt(&cx, &f))
         .register_fn("wait_until", |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f))
+        .register_fn("approve", |cx: Cx<'_>, message: &str| gate::approve(&cx, message))
         .register_fn("measure", |cx: Cx<'_>, name: &str, f: FnPtr| measure(&cx, name, &f))
         .register_fn("ensure", |cx: Cx<'_>, holds: bool, message: &str| ensure(&cx, holds, message))
         .register_fn("fail", |cx: Cx<'_>, message: &str| raise::<Dynamic>(&cx, codes::FAILED, message))
@@ -58,6 +60,7 @@ pub const NATIVES: &[&str] = &[
     "retry",
     "attempt",
     "wait_until",
+    "approve",
     "measure",
     "ensure",
     "fail",

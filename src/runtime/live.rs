@@ -54,6 +54,20 @@ pub enum Stop {
     Leased(journal::Error),
     /// The journal cannot be written.
     Journal(journal::Error),
+    /// It waits for a person.
+    Waiting {
+        /// The call it waits at.
+        call: String,
+        /// For what, since when, and who can unblock it how.
+        reason: String,
+        /// The command that does.
+        next: String,
+    },
+    /// Somebody wants to go on in its stead.
+    TakenOver {
+        /// Who.
+        by: String,
+    },
     /// It is being abandoned, and has come to the first call that was never begun.
     Abandoned,
 }
@@ -168,6 +182,10 @@ pub(super) struct Live {
     /// Who each target was when this process first looked; held while it looks, so that it looks once.
     pub(super) recognised: Mutex<BTreeMap<String, Arc<Mutex<Option<Known>>>>>,
     pub(super) left_behind: Mutex<Vec<String>>,
+    /// Held while somebody is asked something.
+    pub(super) asking: Mutex<()>,
+    /// The calls that an edited script has asked for; nothing where the script is the first one.
+    pub(super) asked: Option<Mutex<BTreeSet<String>>>,
     /// The calls that have changed something.
     effects: Mutex<BTreeSet<String>>,
 }
@@ -205,6 +223,7 @@ impl Live {
         confirmed: BTreeSet<String>,
         abandoning: bool,
     ) -> Arc<Self> {
+        let asked = (run.edition() > 0).then(Mutex::default);
         Arc::new(Self {
             fleet,
             tokio,
@@ -219,6 +238,8 @@ impl Live {
             deferred: Arc::default(),
             recognised: Mutex::default(),
             left_behind: Mutex::default(),
+            asking: Mutex::default(),
+            asked,
             effects: Mutex::default(),
         })
     }

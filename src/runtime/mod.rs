@@ -13,6 +13,7 @@ mod drive;
 mod engine;
 pub mod fault;
 pub mod flow;
+pub mod gate;
 mod live;
 mod modules;
 #[cfg(test)]
@@ -40,7 +41,7 @@ use crate::{
         moment::{Moment, Span},
     },
     config::Config,
-    journal::{self, Git, Journal, NewRun, Record, Status},
+    journal::{self, Git, Journal, NewRun, Status},
     ops::{
         args::Args,
         spec::{Context, Effect, Host, Op},
@@ -210,10 +211,58 @@ pub enum Event<'a> {
     },
 }
 
+/// Something that only a person can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Whether the run may go on.
+    Approve {
+        /// What for, as the runbook says it.
+        message: String,
+    },
+    /// What becomes of a call that failed, and whose error ends the run.
+    Failed {
+        /// The call.
+        call: String,
+        /// The operation.
+        op: String,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// What a person said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What.
+    pub choice: Choice,
+    /// Who.
+    pub by: String,
+}
+
+/// What can be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The run may go on.
+    Approve,
+    /// It may not.
+    Reject,
+    /// The call is made again.
+    Again,
+    /// Everything stays as it is, and somebody decides later.
+    Hold,
+    /// The run cleans up and fails.
+    Fail,
+}
+
 /// Whoever looks at a run.
 pub trait Watch: Send + Sync {
     /// Hears what happens.
     fn event(&self, event: &Event<'_>);
+
+    /// Answers a question; nothing where nobody is there who could.
+    fn ask(&self, _question: &Question) -> Option<Answer> {
+        None
+    }
 }
 
 /// What everything here works with.
@@ -318,7 +367,7 @@ impl World {
     pub fn take(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook, Value), Refusal> {
         let run = journal.take(id)?;
         let summary = journal.summary(run.id())?;
-        let runbook = Runbook::recorded(&summary.runbook, journal.sources(run.id())?)?;
+        let runbook = Runbook::recorded(&summary.runbook, journal.sources(run.id(), run.edition())?)?;
         Ok((run, runbook, summary.params))
     }
 
@@ -381,7 +430,8 @@ impl World {
         Ok(drive::drive(&self.tokio, &live, runbook, params)?)
     }
 
-    /// Takes a run up where it stopped.
+    /// Takes a run up where it stopped. A runbook that is not the recorded one is recorded as edited; what was
+    /// recorded must match it.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was done.
@@ -392,11 +442,23 @@ impl World {
         watch: Arc<dyn Watch>,
     ) -> Result<Ended, Refusal> {
         let Resume { run, runbook, params, confirmed, abandon } = resume;
+        let edited = journal::digest(&runbook.sources())
+            != journal::digest(&journal.sources(run.id(), run.edition())?);
+        let params = runbook.complete(params, &self.config)?;
+        if edited && let Some(finding) = check::refuses(&check::check(&runbook)) {
+            return Err(refused(finding));
+        }
         if !abandon {
             self.guard(&runbook, &params, &confirmed)?;
+            // Before the script comes to its first new call: until then it may wait for long.
+            journal.lease(
+                &permit::leases(&run, &runbook.header.needs),
+                run.id(),
+                &journal::Holder::this_process(),
+            )?;
         }
         let age = self.clock.now().since(run.last_at());
-        run.append(Record::Resumed { version: VERSION.into(), edited: false }, journal::Durability::Now)?;
+        run.resume(VERSION, edited.then(|| runbook.sources()))?;
         watch.event(&Event::Resumed {
             run: run.id(),
             runbook: &runbook.path,
@@ -422,7 +484,7 @@ impl World {
     ) -> Result<Ended, Refusal> {
         let run = journal.take(id)?;
         let entries = journal.records(id)?;
-        run.append(Record::Resumed { version: VERSION.into(), edited: false }, journal::Durability::Now)?;
+        run.resume(VERSION, None)?;
         let live = live::Live::new(self, journal, run, None, watch, confirmed, true);
         Ok(drive::settle_run(&self.tokio, &live, entries)?)
     }

@@ -5,7 +5,7 @@ use super::{
     live::{Halt, Known, Live, Stop, lock},
 };
 use crate::{
-    journal::{Durability, Holder, Lease, Mode, Record},
+    journal::{Durability, Holder, Lease, Mode, Record, Run},
     ops::{
         args::Args,
         spec::{Effect, Need, Op},
@@ -121,6 +121,13 @@ fn remember(live: &Live, target: &str, identity: &Identity) -> Result<(), Halt> 
             identity.description
         ),
     }))
+}
+
+/// Returns the leases that a run needs of every target that it has used.
+pub(super) fn leases(run: &Run, rights: &[Need]) -> Vec<Lease> {
+    let known =
+        run.targets().into_iter().filter_map(|(name, who)| Some((name, serde_json::from_value(who).ok()?)));
+    known.filter_map(|(name, who): (String, Identity)| lease(&name, &who, rights)).collect()
 }
 
 /// Returns the lease that a run with these rights needs of a target.

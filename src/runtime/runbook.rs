@@ -250,6 +250,25 @@ impl Runbook {
     }
 }
 
+impl Runbook {
+    /// Adds the presets of parameters that a run was not given because its runbook did not have them.
+    ///
+    /// # Errors
+    /// One of them has no preset.
+    pub fn complete(&self, mut params: Value, config: &Config) -> Result<Value, Error> {
+        let missing: Vec<_> =
+            self.header.params.iter().filter(|(name, _)| params.get(name.as_str()).is_none()).collect();
+        for (name, param) in missing {
+            let preset = param.preset.as_ref().ok_or_else(|| {
+                Error::new(format!("the run was begun without the parameter `{name}`"))
+                    .hint("give it a preset: a run keeps the parameters that it was begun with")
+            })?;
+            params[name] = param.kind.accept(preset, config)?;
+        }
+        Ok(params)
+    }
+}
+
 /// Compiles with `params` in scope: it is the one variable that a runbook has without declaring it.
 pub(super) fn compile_main(engine: &Engine, text: &str) -> Result<AST, rhai::ParseError> {
     let mut scope = rhai::Scope::new();

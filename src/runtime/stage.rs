@@ -5,14 +5,13 @@
 
 use super::{
     Ended, Failure, Refusal, Runbook, VERSION, Watch, check, drive, engine, fault,
-    live::{Frame, Live, lock},
-    modules::Modules,
+    live::{Live, lock},
     permit, refused, targets,
     values::to_dynamic,
 };
 use crate::{
     config::Config,
-    journal::{self, Durability, Journal, Lease, NewRun, Record},
+    journal::{self, Holder, Journal, Lease, NewRun},
     provider::Fleet,
 };
 use rhai::{CallFnOptions, Dynamic, Engine, Scope};
@@ -116,10 +115,11 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// [`Refusal`]: nothing was done.
     pub fn resume(&mut self, scene: &Scene, run: &str) -> Result<Result<Ended, Killed>, Refusal> {
-        let resumed = Record::Resumed { version: VERSION.into(), edited: false };
         Ok(self.play(scene, || {
             let run = scene.journal.take(run)?;
-            run.append(resumed, Durability::Now).map(|()| run)
+            let leases = permit::leases(&run, &self.runbook.header.needs);
+            scene.journal.lease(&leases, run.id(), &Holder::this_process())?;
+            run.resume(VERSION, None).map(|()| run)
         })?)
     }
 
@@ -137,10 +137,8 @@ impl<'a> Stage<'a> {
         let confirmed: BTreeSet<String> = scene.fleet.targets().map(|t| t.name.clone()).collect();
         let (journal, watch) = (Arc::clone(&scene.journal), Arc::clone(&scene.watch));
         let live = Live::over(place, journal, run?, rights, watch, confirmed, false);
-        let modules = Modules::new(self.runbook.modules.clone());
-        engine::turn_to(&mut self.engine, &Frame::root(Arc::clone(&live)), modules, live.stopper.flag());
         let played = catch_unwind(AssertUnwindSafe(|| {
-            drive::evaluate_with(&self.engine, &live, self.runbook, &self.params)
+            drive::evaluate_with(&mut self.engine, &live, self.runbook, &self.params)
         }));
         // What is still deferred knows the run, and the run it; so does the engine.
         lock(&live.deferred).clear();

@@ -3,6 +3,7 @@
 //! Nothing here prints, and nothing here knows whether anybody looks: width and ink are handed in.
 
 pub mod data;
+pub mod difference;
 pub mod table;
 pub mod timeline;
 pub mod trouble;

@@ -139,7 +139,7 @@ impl Timeline {
         let at = entry.at;
         match &entry.record {
             Record::Started { .. } => self.line(at, "started"),
-            Record::Resumed { version, edited } => {
+            Record::Resumed { version, edited, .. } => {
                 let edited = if *edited { " with an edited runbook" } else { "" };
                 self.line(at, &format!("resumed{edited} by version {version}"));
             }
@@ -175,7 +175,7 @@ impl Timeline {
                 };
                 self.line(at, &format!("{status}{left}"));
             }
-            Record::Stopped { status, reason } => {
+            Record::Stopped { status, reason, .. } => {
                 self.steps.clear();
                 self.line(at, &format!("{status}: {}", reason.lines().next().unwrap_or_default()));
             }
@@ -217,8 +217,8 @@ impl Timeline {
         let mut parts: Vec<&str> = call.split('/').filter(|part| !part.is_empty()).collect();
         parts.pop();
         // What was deferred is named by where that was; it is shown where it is done.
-        if parts.first().is_some_and(|part| part.starts_with("end#")) {
-            parts.truncate(1);
+        if call.starts_with("//") {
+            parts = vec!["end#0"];
         }
         let steps: Vec<String> =
             parts.iter().filter(|part| !part.starts_with("retry#")).map(|part| step(part)).collect();

@@ -192,12 +192,19 @@ fn of_stop(stop: &Stop, run: &str) -> Trouble {
     let resume = format!("firedrill resume {run}");
     let trouble = |message: &str, exit| Trouble::usage(message).exit(exit).next(resume.clone());
     match stop {
+        Stop::Waiting { reason, next, .. } => trouble(reason, WAITING).next(next.clone()),
+        Stop::TakenOver { by } => trouble(&format!("taken over by {by}"), INTERRUPTED),
         Stop::Interrupted => trouble("interrupted", INTERRUPTED),
         Stop::Undecided { call, reason } => trouble(reason, UNDECIDED).hint(format!(
             "`resume` asks the world again; or look yourself and say what is so with `firedrill runs decide {run} {} done|fail|redo`",
             quoted(call)
         )),
-        Stop::Mismatch { message } => trouble(message, MISMATCH).next(format!("firedrill runs show {run}")),
+        Stop::Mismatch { message } => trouble(message, MISMATCH)
+            .hint(format!(
+                "go on with the recorded source: `firedrill resume {run}`\n      with the file as it is now: \
+                 `firedrill resume {run} --edited`\n      or give it up and clean up: `firedrill runs abandon {run}`"
+            ))
+            .next(format!("firedrill runs show {run}")),
         Stop::Refused { message, hint } => trouble(message, REFUSED).hint(hint.clone()),
         Stop::Leased(error) => Trouble { next: Some(resume.clone()), ..Trouble::from(error.clone()) },
         Stop::Journal(error) => Trouble { next: Some(resume.clone()), exit: FAILED, ..Trouble::from(error.clone()) },

@@ -69,3 +69,23 @@ fn a_run_asks_again_and_keeps_the_stronger_lease() {
         Err(Error::Leased { mode: Mode::Exclusive, .. })
     ));
 }
+
+#[test]
+fn who_asks_a_run_to_stop_is_known_until_somebody_takes_it() {
+    let stage = Stage::new();
+    let run = stage.run();
+    let id = run.id().to_owned();
+    assert!(stage.journal.is_moved(&id));
+    assert_eq!(stage.journal.asked_to_stop(&id), Ok(None));
+    stage.journal.ask_to_stop(&id, "ann").expect("written");
+    stage.journal.ask_to_stop(&id, "bob").expect("written");
+    assert_eq!(stage.journal.asked_to_stop(&id), Ok(Some("bob".into())));
+    drop(run);
+    assert!(!stage.journal.is_moved(&id));
+    let run = stage.journal.take(&id).expect("taken");
+    assert_eq!(
+        stage.journal.asked_to_stop(run.id()),
+        Ok(None),
+        "who takes a run is not asked what its last holder was"
+    );
+}

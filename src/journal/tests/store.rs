@@ -50,7 +50,7 @@ fn a_new_run_is_there_before_anything_happens_in_it() {
         "{id}"
     );
     let new = new_run();
-    assert_eq!(stage.journal.sources(&id).expect("reads"), new.sources);
+    assert_eq!(stage.journal.sources(&id, 0).expect("reads"), new.sources);
     let entries = stage.records(&id);
     let [first] = entries.as_slice() else { panic!("one record, not {entries:?}") };
     assert_eq!((first.seq, first.at, &first.hash), (1, at("12:00:01"), &run.head()));
@@ -82,11 +82,11 @@ fn a_summary_follows_the_run() {
     add(end("r", ok(1)));
     add(begin("w"));
     assert_eq!(summary().calls, 2);
-    add(Record::Stopped { status: Status::Waiting, reason: "an approval".into() });
+    add(Record::Stopped { status: Status::Waiting, reason: "an approval".into(), mismatch: false });
     assert_eq!((summary().status, summary().reason.as_deref()), (Status::Waiting, Some("an approval")));
     add(Record::Decided { call: "w".into(), decision: json!("fail"), by: "ann".into() });
     assert_eq!((summary().status, summary().reason.as_deref()), (Status::Waiting, Some("an approval")));
-    add(Record::Resumed { version: "0.1.0".into(), edited: false });
+    add(Record::Resumed { version: "0.1.0".into(), edited: false, digest: None });
     assert_eq!((summary().status, summary().reason), (Status::Running, None));
     assert_eq!(summary().finished_at, None);
     let (error, left) = (json!({"code": "X"}), vec!["drill-abc".to_owned()]);
@@ -110,7 +110,8 @@ fn a_run_that_nobody_moves_does_not_read_running() {
         (Status::Interrupted, Some("the process that ran it is gone"))
     );
     let run = stage.journal.take(&id).expect("taken");
-    run.append(Record::Resumed { version: "0.1.0".into(), edited: true }, Durability::Now).expect("written");
+    run.append(Record::Resumed { version: "0.1.0".into(), edited: true, digest: None }, Durability::Now)
+        .expect("written");
     assert_eq!(stage.journal.summary(&id).expect("is there").status, Status::Running);
 }
 

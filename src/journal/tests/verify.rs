@@ -1,7 +1,7 @@
 //! The chain: whatever is done to the rows of a run behind its back is found.
 
 use super::{Deaf, begin, clock, end, new_run, ok};
-use crate::journal::{Durability, Error, Journal, Record, Status};
+use crate::journal::{Durability, Error, Journal, Record, Source, Status};
 use proptest::prelude::*;
 use rusqlite::params;
 use std::sync::Arc;
@@ -145,6 +145,33 @@ fn sources_that_were_changed_are_found() {
         let kept = Kept::with(1);
         kept.sql(edit, 1);
         assert_eq!(kept.broken_at(), Some(1), "{edit}");
+    }
+}
+
+#[test]
+fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
+    let kept = Kept::with(1);
+    let edited = |text: &str| vec![Source { path: "a.rhai".into(), text: text.into() }];
+    let run = kept.journal.take(&kept.id).expect("taken");
+    run.resume("1", Some(edited("one"))).expect("written");
+    assert_eq!(run.edition(), 1);
+    let mismatch = |mismatch| Record::Stopped { status: Status::Interrupted, reason: "x".into(), mismatch };
+    run.append(mismatch(true), Durability::Now).expect("written");
+    assert_eq!(run.edition(), 0, "a text that does not match is dropped");
+    run.resume("1", Some(edited("two"))).expect("written");
+    run.append(begin("late"), Durability::Now).expect("written");
+    run.append(mismatch(true), Durability::Now).expect("written");
+    assert_eq!(run.edition(), 2, "something took effect under this one");
+    drop(run);
+    assert_eq!(kept.journal.sources(&kept.id, 2).expect("reads"), edited("two"));
+    assert_eq!(kept.journal.sources(&kept.id, 0).expect("reads"), new_run().sources);
+    assert_eq!(kept.broken_at(), None);
+    for changed in
+        ["update editions set text = 'x' where edition = 1", "delete from editions where edition = 2"]
+    {
+        kept.journal.db().execute_batch(&format!("begin; {changed}")).expect("runs");
+        kept.journal.db().execute_batch("commit").expect("runs");
+        assert_eq!(kept.broken_at(), Some(1), "{changed}");
     }
 }
 

@@ -1,15 +1,19 @@
 //! Scripts, run for real on the sandbox: what a script can and cannot do, and what a crash leaves.
 
 mod branches;
+mod crashes;
+mod divergence;
+mod gates;
 
 use super::{live::Live, *};
+use crate::journal::Record;
 use crate::{
     config::{SANDBOX, Target},
     provider::{fleet::Opening, sim},
 };
 use std::sync::{
     Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 /// A state folder of its own, with the sandbox in it.
@@ -24,15 +28,19 @@ struct Listener {
     heard: Mutex<Vec<String>>,
     count: AtomicUsize,
     die_at: Option<usize>,
+    die_before: Option<fn(&str) -> bool>,
+    is_dead: AtomicBool,
 }
 
 impl Watch for Listener {
     fn event(&self, event: &Event<'_>) {
         let heard = serde_json::to_string(event).expect("an event is JSON");
+        let dies = self.die_before.is_some_and(|before| before(&heard));
+        self.is_dead.fetch_or(dies, Ordering::SeqCst);
         self.heard.lock().expect("no listener panics while it holds this").push(heard);
         let count = self.count.fetch_add(1, Ordering::SeqCst);
         // Other threads of a killed process do not outlive it either.
-        if self.die_at.is_some_and(|at| count >= at) {
+        if self.die_at.is_some_and(|at| count >= at) || self.is_dead.load(Ordering::SeqCst) {
             std::panic::resume_unwind(Box::new("killed"));
         }
     }
@@ -86,6 +94,19 @@ impl Stage {
 
     fn abandon(&self) -> Ended {
         self.take_up(Arc::default(), true).expect("it is taken up")
+    }
+
+    /// Goes on with another script than the one that was recorded.
+    fn resume_as(&self, script: &str) -> Ended {
+        self.try_resume_as(script, Arc::default()).expect("it is driven")
+    }
+
+    fn try_resume_as(&self, script: &str, listener: Arc<Listener>) -> Result<Ended, Refusal> {
+        let journal = Arc::new(self.world.journal()?);
+        let (run, _, params) = World::take(&journal, &journal.resolve("last")?)?;
+        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}"))?;
+        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        self.world.resume(journal, resume, listener)
     }
 
     fn take_up(&self, listener: Arc<Listener>, abandon: bool) -> Result<Ended, Refusal> {
@@ -620,4 +641,41 @@ fn a_target_that_did_not_answer_is_not_asked_again() {
     let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
     let ended = up.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     assert_eq!((ended.status, ended.value), (Status::Succeeded, Value::Bool(false)));
+}
+
+/// Of a call that was begun nobody knows anything while its target does not answer: the run stops, and can go on.
+#[test]
+fn a_begun_call_whose_target_is_away_waits_for_it() {
+    let stage = Stage::new();
+    let world = |provider: &str, settings: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
+        let far =
+            Target { name: "far".into(), provider: provider.into(), protect: false, tags: vec![], settings };
+        let mut config = Config::clone(&stage.world.config);
+        config.targets.insert("far".into(), far);
+        World::new(config).expect("a runtime")
+    };
+    let script = "backup::create(\"far\"); retry(#{ attempts: 3, backoff: \"1ms\" }, || db::execute(\"far\", \"delete from order_items\")).rows_affected";
+    let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+    let there = world("sim", &[("world", "sandbox")]);
+    let start = Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
+    // Dead once the call is begun and before it takes effect: when it is said to have started.
+    let die_at = Some(2);
+    drop(there.start(start, Arc::new(Listener { die_at, ..Listener::default() })));
+    let resume = |world: &World| {
+        let journal = Arc::new(world.journal().expect("a journal"));
+        let id = journal.resolve("last").expect("the run");
+        let (run, runbook, params) = World::take(&journal, &id).expect("it is free");
+        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        world.resume(journal, resume, Arc::new(Listener::default()))
+    };
+    for _ in 0..2 {
+        match resume(&world("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")])) {
+            Ok(ended) => assert_eq!(ended.status, Status::Undecided, "{ended:?}"),
+            // What was leased is asked for before anything is done; that is no end either.
+            Err(refusal) => assert!(matches!(refusal, Refusal::Target(_)), "{refusal:?}"),
+        }
+    }
+    let ended = resume(&there).expect("it is driven");
+    assert_eq!((ended.status, &ended.value), (Status::Succeeded, &Value::from(241)), "{ended:?}");
 }

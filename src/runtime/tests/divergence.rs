@@ -1,0 +1,206 @@
+//! A script that is not the one which was recorded: what fits what was done goes on, everything else stops the run.
+
+use super::*;
+
+/// What is recorded in every case: three backups, the first in a step, a mark, a note, a pause and a change.
+const RECORDED: &str = r#"
+    step("one", || backup::create(db, #{ label: "a" }));
+    backup::create(db, #{ label: "b" });
+    backup::create(db, #{ label: "c" });
+    note("half");
+    sleep("0s");
+    db::execute(db, "delete from order_items where order_id = 1");
+    branch::list(db)
+"#;
+
+/// Records, kills before the last call, and goes on with another text.
+fn edited(stage: &Stage, change: impl Fn(&str) -> String) -> Ended {
+    let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    let dying = Arc::new(Listener { die_before: Some(before), ..Listener::default() });
+    drop(stage.try_run(RECORDED, dying));
+    assert_eq!(stage.effects().iter().filter(|e| *e == "backup.create").count(), 3, "three were recorded");
+    stage.resume_as(&change(RECORDED))
+}
+
+/// Asserts that a text goes on from what was recorded, and makes `more` backups.
+fn goes_on(change: impl Fn(&str) -> String, more: usize) {
+    let stage = Stage::new();
+    let ended = edited(&stage, &change);
+    assert_eq!(ended.status, Status::Succeeded, "{}: {ended:?}", change(RECORDED));
+    let effects = stage.effects();
+    let count = |kind: &str| effects.iter().filter(|e| *e == kind).count();
+    assert_eq!((count("backup.create"), count("sql.execute")), (3 + more, 1), "{effects:?}");
+}
+
+/// Asserts that a text stops the run, before it does anything, and that the message says why.
+fn stops(change: impl Fn(&str) -> String, said: &[&str]) {
+    let stage = Stage::new();
+    let ended = edited(&stage, &change);
+    let Some(Stop::Mismatch { message }) = ended.stop else { panic!("{}: {ended:?}", change(RECORDED)) };
+    for words in said {
+        assert!(message.contains(words), "`{words}` is not in: {message}");
+    }
+    assert_eq!(stage.effects().iter().filter(|e| *e == "backup.create").count(), 3);
+    // The text that did not match is not what a resume goes on with.
+    let resumed = stage.resume(Listener::default().into()).expect("it resumes");
+    assert_eq!(resumed.status, Status::Succeeded, "{resumed:?}");
+}
+
+#[test]
+fn another_layout_goes_on() {
+    goes_on(|text| format!("// why\n\n{}", text.replace("; ", ";\n\n  ").replace("(db,", "(\n db ,")), 0);
+}
+
+#[test]
+fn other_words_for_the_same_go_on() {
+    goes_on(
+        |text| {
+            let text =
+                text.replace("backup::create(db, #{ label: \"b\" });", "let mine = db; made(mine, \"b\");");
+            format!("fn made(db, label) {{ backup::create(db, #{{ label: label }}) }}\n{text}")
+        },
+        0,
+    );
+}
+
+#[test]
+fn something_more_at_the_end_goes_on() {
+    goes_on(|text| format!("{text}; backup::create(db, #{{ label: \"d\" }})"), 1);
+}
+
+#[test]
+fn another_operation_in_between_goes_on() {
+    goes_on(|text| text.replace("note(", "backup::pitr::mark(db, \"m\"); note("), 0);
+}
+
+#[test]
+fn something_more_in_a_named_step_goes_on() {
+    goes_on(
+        |text| {
+            text.replace(
+                "|| backup::create(db, #{ label: \"a\" })",
+                "|| { backup::create(db, #{ label: \"a\" }); backup::create(db, #{ label: \"a2\" }) }",
+            )
+        },
+        1,
+    );
+}
+
+#[test]
+fn a_step_more_goes_on() {
+    goes_on(|text| format!("step(\"zero\", || backup::create(db, #{{ label: \"z\" }}));{text}"), 1);
+}
+
+#[test]
+fn what_was_read_feeds_the_same_argument_although_the_world_has_changed() {
+    let stage = Stage::new();
+    let script = "let n = backup::list(db).len(); backup::create(db, #{ label: `n${n}` }); \
+        backup::create(db, #{ label: `m${n}` }); branch::list(db)";
+    let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    drop(stage.try_run(script, Arc::new(Listener { die_before: Some(before), ..Listener::default() })));
+    let ended = stage.resume(Listener::default().into()).expect("it resumes");
+    assert_eq!(ended.status, Status::Succeeded, "{ended:?}");
+}
+
+#[test]
+fn a_changed_argument_stops() {
+    stops(
+        |text| text.replace("\"b\"", "\"prod\""),
+        &[
+            "/backup::create#0 is not the one that was recorded",
+            "recorded  backup::create",
+            "\"b\"",
+            "asked     backup::create",
+            "\"prod\"",
+            "at        test.rhai:",
+        ],
+    );
+}
+
+#[test]
+fn two_that_changed_places_stop() {
+    stops(
+        |text| text.replace("\"b\"", "\"x\"").replace("\"c\"", "\"b\"").replace("\"x\"", "\"c\""),
+        &["/backup::create#0", "\"b\"", "\"c\""],
+    );
+}
+
+#[test]
+fn one_more_of_the_same_in_between_stops() {
+    stops(
+        |text| {
+            text.replace(
+                "    backup::create(db, #{ label: \"b\" })",
+                "backup::create(db, #{ label: \"new\" }); backup::create(db, #{ label: \"b\" })",
+            )
+        },
+        &["/backup::create#0", "\"new\""],
+    );
+}
+
+#[test]
+fn one_less_of_the_same_stops() {
+    stops(
+        |text| text.replace("backup::create(db, #{ label: \"b\" });", ""),
+        &["/backup::create#0", "\"b\"", "\"c\""],
+    );
+}
+
+#[test]
+fn a_step_that_was_taken_out_stops() {
+    stops(
+        |text| text.replace("step(\"one\", || backup::create(db, #{ label: \"a\" }));", ""),
+        &["no longer asks for what was done", "/one#0/backup::create#0"],
+    );
+}
+
+#[test]
+fn a_step_with_another_name_stops_before_anything_is_done_again() {
+    stops(
+        |text| text.replace("\"one\"", "\"uno\""),
+        &["/uno#0/backup::create#0", "was done before as /one#0/backup::create#0", "\"a\""],
+    );
+}
+
+#[test]
+fn another_note_and_another_pause_stop() {
+    stops(
+        |text| text.replace("\"half\"", "\"whole\""),
+        &["/note#0 is not what was recorded", "half", "whole"],
+    );
+    stops(|text| text.replace("\"0s\"", "\"1s\""), &["/sleep#0 is not what was recorded"]);
+}
+
+#[test]
+fn a_mismatch_cannot_be_swallowed() {
+    stops(
+        |text| {
+            text.replace("backup::create(db, #{ label: \"b\" });", "[1].map(|x| { try { backup::create(db, #{ label: \"z\" }) } catch { } }); try { backup::create(db, #{ label: \"y\" }) } catch { }")
+        },
+        &["/backup::create#0", "\"z\""],
+    );
+}
+
+#[test]
+fn another_statement_in_the_same_place_stops() {
+    stops(
+        |text| text.replace("order_id = 1", "order_id = 2"),
+        &["/db::execute#0", "order_id = 1", "order_id = 2"],
+    );
+}
+
+#[test]
+fn an_edited_text_is_what_a_later_resume_goes_on_with() {
+    let stage = Stage::new();
+    let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    let dying = || Arc::new(Listener { die_before: Some(before), ..Listener::default() });
+    drop(stage.try_run(RECORDED, dying()));
+    let more = RECORDED
+        .replace("branch::list(db)", "backup::create(db, #{ label: \"d\" }); branch::list(db); \"edited\"");
+    drop(stage.try_resume_as(&more, dying()));
+    let ended = stage.resume(Listener::default().into()).expect("it resumes");
+    assert_eq!((ended.status, ended.value), (Status::Succeeded, "edited".into()));
+    let journal = stage.world.journal().expect("a journal");
+    journal.verify(&ended.run, None).expect("its texts are the recorded ones");
+    assert_eq!(stage.effects().iter().filter(|e| *e == "backup.create").count(), 4);
+}

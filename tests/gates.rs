@@ -1,0 +1,151 @@
+//! What waits for a person, seen from outside: approvals, held calls, edited runbooks.
+
+use crate::stage::Stage;
+
+const GATE: &str = r#"const RUNBOOK = #{ title: "gate", params: #{ db: #{ type: "target", preset: "sandbox" } }, needs: ["backup.create", "db.destroy"] };
+let db = params.db;
+backup::create(db, #{ label: "before" });
+defer(|| backup::create(db, #{ label: "end" }));
+approve("empty the orders?");
+db::execute(db, "delete from order_items").rows_affected > 0
+"#;
+
+fn status(stage: &Stage) -> String {
+    stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["status"].as_str().unwrap().to_owned()
+}
+
+fn backups(stage: &Stage) -> usize {
+    let listed = stage.firedrill(&["backup", "list", "-t", "sandbox", "-o", "json"]).json();
+    listed.as_array().unwrap().iter().filter(|b| b["label"] == "before" || b["label"] == "end").count()
+}
+
+#[test]
+fn a_gate_suspends_the_run_and_opens_from_outside() {
+    let stage = Stage::new();
+    stage.write("r.rhai", GATE);
+    // `--yes` answers no gate.
+    let waiting = stage.firedrill(&["run", "r.rhai", "--yes"]);
+    assert_eq!((waiting.code, status(&stage).as_str()), (3, "waiting"), "{waiting}");
+    let next = waiting.stderr.lines().last().unwrap().to_owned();
+    assert!(next.starts_with("firedrill approve ") && next.ends_with(" --resume"), "{waiting}");
+    for (args, on) in [(vec!["runs", "list"], "stderr"), (vec!["runs", "show", "last"], "stdout")] {
+        let shown = stage.firedrill(&args);
+        let text = if on == "stderr" { &shown.stderr } else { &shown.stdout };
+        for said in
+            ["waits since 20", "empty the orders?", "whoever can write the state folder", next.as_str()]
+        {
+            assert!(text.contains(said), "{said}\n{shown}");
+        }
+    }
+    assert_eq!(stage.firedrill(&["resume", "last", "--yes"]).code, 3, "nobody has approved");
+    let approved = stage.firedrill(&["approve", "last"]);
+    assert_eq!(approved.code, 0, "{approved}");
+    assert!(approved.stderr.contains("approved /approve#0"), "{approved}");
+    assert_eq!(stage.firedrill(&["reject", "last"]).code, 2, "it was approved");
+    let done = stage.firedrill(&["resume", "last"]);
+    assert_eq!((done.code, done.stdout.trim(), backups(&stage)), (0, "true", 2), "{done}");
+    let shown = stage.firedrill(&["runs", "show", "last"]);
+    assert!(shown.stdout.contains("decided approve by "), "{shown}");
+    assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+}
+
+#[test]
+fn approved_and_resumed_in_one_command() {
+    let stage = Stage::new();
+    stage.write("r.rhai", GATE);
+    assert_eq!(stage.firedrill(&["run", "r.rhai"]).code, 3);
+    let done = stage.firedrill(&["approve", "last", "--resume", "-o", "json"]);
+    assert_eq!(done.code, 0, "{done}");
+    assert_eq!(done.events().last().unwrap()["status"], "succeeded");
+    assert_eq!(stage.firedrill(&["approve", "last"]).code, 2, "it is over");
+}
+
+#[test]
+fn what_is_rejected_fails_and_cleans_up() {
+    let stage = Stage::new();
+    stage.write("r.rhai", GATE);
+    assert_eq!(stage.firedrill(&["run", "r.rhai"]).code, 3);
+    let done = stage.firedrill(&["reject", "last", "--resume"]);
+    assert_eq!((done.code, backups(&stage)), (1, 2), "{done}");
+    assert!(
+        done.stderr.contains("rejected: empty the orders?") && done.stderr.contains("REJECTED"),
+        "{done}"
+    );
+}
+
+#[test]
+fn an_approval_is_void_for_another_target() {
+    let stage = Stage::new();
+    stage.write("r.rhai", GATE);
+    assert_eq!(stage.firedrill(&["run", "r.rhai"]).code, 3);
+    assert_eq!(stage.firedrill(&["approve", "last"]).code, 0);
+    std::fs::remove_dir_all(stage.path(".firedrill/worlds")).unwrap();
+    let done = stage.firedrill(&["resume", "last"]);
+    assert_eq!(done.code, 5, "{done}");
+    assert!(done.stderr.contains("`sandbox` is not the one that the run began with"), "{done}");
+    for said in ["recorded  ", "now       ", "firedrill resume", "--edited`", "firedrill runs abandon"] {
+        assert!(done.stderr.contains(said), "{said}\n{done}");
+    }
+}
+
+#[test]
+fn a_failed_call_is_held_decided_about_and_done() {
+    let stage = Stage::new();
+    stage.write(
+        "r.rhai",
+        &GATE.replace("approve(\"empty the orders?\");", "").replace("order_items", "later"),
+    );
+    let held = stage.firedrill(&["run", "r.rhai", "--hold"]);
+    assert_eq!((held.code, status(&stage).as_str(), backups(&stage)), (3, "waiting", 1), "{held}");
+    let next = held.stderr.lines().last().unwrap().to_owned();
+    assert!(next.starts_with("firedrill runs decide ") && next.ends_with(" '/db::execute#0' redo"), "{held}");
+    assert!(stage.firedrill(&["runs", "list"]).stderr.contains("is held since 20"));
+    assert_eq!(stage.firedrill(&["resume", "last"]).code, 3, "nobody has decided");
+    let decided =
+        stage.firedrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 3}"]);
+    assert_eq!(decided.code, 0, "{decided}");
+    let done = stage.firedrill(&["resume", "last", "--hold"]);
+    assert_eq!((done.code, done.stdout.trim(), backups(&stage)), (0, "true", 2), "{done}");
+    // Without `--hold`, it cleans up and fails.
+    let failed = stage.firedrill(&["run", "r.rhai"]);
+    assert_eq!((failed.code, backups(&stage)), (1, 4), "{failed}");
+}
+
+#[test]
+fn an_edited_runbook_goes_on_where_it_matches() {
+    let stage = Stage::new();
+    stage.write("r.rhai", GATE);
+    assert_eq!(stage.firedrill(&["run", "r.rhai"]).code, 3);
+    stage.write("r.rhai", &GATE.replace("\"before\"", "\"prod\""));
+    let wrong = stage.firedrill(&["resume", "last", "--edited"]);
+    assert_eq!(wrong.code, 5, "{wrong}");
+    for said in [
+        "--- r.rhai (recorded)",
+        "-backup::create(db, #{ label: \"before\" });",
+        "+backup::create(db, #{ label: \"prod\" });",
+        "the call /backup::create#0 is not the one that was recorded",
+        "at        r.rhai:3:9",
+        "go on with the recorded source: `firedrill resume ",
+        "--edited`",
+        "give it up and clean up: `firedrill runs abandon ",
+    ] {
+        assert!(wrong.stderr.contains(said), "{said}\n{wrong}");
+    }
+    // The recorded source is still the one that a resume takes.
+    assert_eq!(stage.firedrill(&["resume", "last"]).code, 3);
+    stage.write("r.rhai", &GATE.replace("approve(", "import \"./lib\" as lib;\nlib::say();\napprove("));
+    stage.write("lib.rhai", "fn say() { note(\"from the library\") }");
+    let edited = stage.firedrill(&["resume", "last", "--edited"]);
+    assert_eq!(edited.code, 3, "{edited}");
+    assert!(
+        edited.stderr.contains("+++ ./lib (now)") && edited.stderr.contains("• from the library"),
+        "{edited}"
+    );
+    // From here on the edited one is the run's own, files or not.
+    std::fs::remove_file(stage.path("lib.rhai")).unwrap();
+    let done = stage.firedrill(&["approve", "last", "--resume"]);
+    assert_eq!(done.code, 0, "{done}");
+    let shown = stage.firedrill(&["runs", "show", "last"]);
+    assert!(shown.stdout.contains("resumed with an edited runbook"), "{shown}");
+    assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+}
