@@ -14,9 +14,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("journal", &["base"]),
     ("ops", &["base", "provider"]),
     ("runtime", &["base", "config", "provider", "journal", "ops"]),
+    ("rehearsal", &["base", "config", "provider", "journal", "ops", "runtime"]),
     ("show", &["base", "provider", "journal", "ops", "runtime"]),
     ("repl", &["base", "config", "ops", "runtime", "show"]),
-    ("cli", &["base", "config", "provider", "journal", "ops", "runtime", "show", "repl"]),
+    ("cli", &["base", "config", "provider", "journal", "ops", "runtime", "rehearsal", "show", "repl"]),
 ];
 
 /// Crates that live in some places only.

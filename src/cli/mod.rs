@@ -11,6 +11,7 @@ mod ending;
 mod exit;
 mod lab;
 mod ops;
+mod rehearse;
 mod run;
 mod runs;
 mod script;
@@ -49,6 +50,8 @@ enum Fixed {
     Reject(approve::Approve),
     /// Check runbooks without running them
     Check(check::Check),
+    /// Run a runbook under every fault, against copies of a simulated world
+    Rehearse(rehearse::Rehearse),
     /// Look at runs, and decide about them
     #[command(subcommand, arg_required_else_help = true)]
     Runs(runs::Runs),
@@ -146,6 +149,7 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
         Fixed::Approve(approve) => approve.perform(&world(&global)?, true),
         Fixed::Reject(reject) => reject.perform(&world(&global)?, false),
         Fixed::Check(check) => Ok(check.perform()),
+        Fixed::Rehearse(rehearse) => Ok(rehearse.perform(&world(&global)?)),
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
         Fixed::Targets(targets) => targets.perform(&world(&global)?),
         Fixed::Lab(lab) => lab.perform(&world(&global)?),

@@ -92,7 +92,7 @@ impl Run {
 }
 
 /// Reads `key=value` words.
-fn pairs(words: &[String]) -> Result<BTreeMap<String, String>, Trouble> {
+pub(super) fn pairs(words: &[String]) -> Result<BTreeMap<String, String>, Trouble> {
     let mut pairs = BTreeMap::new();
     for word in words {
         let (key, text) = word.split_once('=').ok_or_else(|| {

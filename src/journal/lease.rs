@@ -24,6 +24,10 @@ impl Mode {
             Mode::Exclusive => "exclusive",
         }
     }
+
+    fn of(text: &str) -> Mode {
+        if text == "shared" { Mode::Shared } else { Mode::Exclusive }
+    }
 }
 
 impl fmt::Display for Mode {
@@ -88,6 +92,27 @@ impl Journal {
             .map_err(|e| schema::trouble(&self.state, &e))
     }
 
+    /// Returns the leases that a run has.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn leases(&self, run: &str) -> Result<Vec<Lease>, Error> {
+        let db = self.db();
+        let all = || {
+            let mut all =
+                db.prepare_cached("select target, name, mode from leases where run = ?1 order by target")?;
+            let read = |row: &rusqlite::Row<'_>| {
+                Ok(Lease {
+                    target: row.get(0)?,
+                    name: row.get(1)?,
+                    mode: Mode::of(&row.get::<_, String>(2)?),
+                })
+            };
+            all.query_map([run], read)?.collect::<rusqlite::Result<_>>()
+        };
+        all().map_err(|e| schema::trouble(&self.state, &e))
+    }
+
     fn leased(&self, lease: &Lease, rival: Rival) -> Error {
         let Rival { run, name, mode, holder, since } = rival;
         // Kept as text by `note`; whoever edits it by hand is shown the present.
@@ -103,7 +128,7 @@ fn rival(all: &Transaction<'_>, wanted: &Lease, run: &str) -> rusqlite::Result<O
          where target = ?1 and run <> ?2 and 'exclusive' in (mode, ?3) limit 1",
     )?
     .query_row(params![wanted.target, run, wanted.mode.as_str()], |row| {
-        let mode = if row.get::<_, String>(2)? == "shared" { Mode::Shared } else { Mode::Exclusive };
+        let mode = Mode::of(&row.get::<_, String>(2)?);
         let holder = Holder { pid: row.get(3)?, host: row.get(4)? };
         Ok(Rival { run: row.get(0)?, name: row.get(1)?, mode, holder, since: row.get(5)? })
     })

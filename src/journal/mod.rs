@@ -30,5 +30,5 @@ pub use fold::{Illegal, Past};
 pub use lease::{Lease, Mode};
 pub use prune::Tombstone;
 pub use record::{Durability, Entry, Git, NewRun, Outcome, Record, Source, Status, Summary};
-pub use run::Run;
+pub use run::{Run, Witness};
 pub use store::Journal;

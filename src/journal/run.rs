@@ -17,16 +17,31 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Whoever stands beside a journal in memory while it is written: a rehearsal, in which processes die there.
+pub trait Witness: Send + Sync {
+    /// Hears of a record that is about to be added to a run.
+    fn adding(&self, record: &Record);
+    /// Hears that a record was added: it is kept, or rides with the next.
+    fn added(&self, record: &Record);
+}
+
 /// One run, held by this process until this is dropped.
 pub struct Run {
     id: String,
-    ord: Ord,
-    clock: Arc<dyn Clock>,
     last_at: Moment,
     state: Mutex<State>,
-    writer: Mutex<Connection>,
+    hand: Hand,
+}
+
+/// What a run is written with.
+pub(super) struct Hand {
+    pub(super) writer: Arc<Mutex<Connection>>,
+    pub(super) ord: Ord,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) witness: Option<Arc<dyn Witness>>,
     // Last: the connection is closed before another process may take the run.
-    _lock: Lock,
+    #[expect(dead_code, reason = "it is held, not looked at")]
+    pub(super) lock: Option<Lock>,
 }
 
 struct State {
@@ -55,7 +70,7 @@ struct Batch {
 
 impl Run {
     /// Returns the run whose chain was followed to its end.
-    pub(super) fn hold(db: Connection, ord: Ord, chain: Chain, clock: Arc<dyn Clock>, lock: Lock) -> Run {
+    pub(super) fn hold(hand: Hand, chain: Chain) -> Run {
         let state = State {
             pending: Vec::new(),
             edited: None,
@@ -64,15 +79,7 @@ impl Run {
             failed: None,
             chain,
         };
-        Run {
-            id: state.chain.tail.run.clone(),
-            ord,
-            clock,
-            last_at: state.chain.last_at,
-            state: Mutex::new(state),
-            writer: Mutex::new(db),
-            _lock: lock,
-        }
+        Run { id: state.chain.tail.run.clone(), last_at: state.chain.last_at, state: Mutex::new(state), hand }
     }
 
     /// Returns the run's id.
@@ -148,16 +155,18 @@ impl Run {
     pub fn resume(&self, version: &str, edited: Option<Vec<Source>>) -> Result<(), Error> {
         let digest = edited.as_deref().map(chain::digest);
         let record = Record::Resumed { version: version.to_owned(), edited: edited.is_some(), digest };
-        let seq = {
-            let mut state = self.state();
-            self.sound(&state)?;
-            let row = state.chain.add(record, self.clock.now())?;
-            state.pending.push(row);
-            let newest = state.chain.fold.newest;
-            state.edited = edited.map(|sources| (newest, sources));
-            state.chain.tail.seq
-        };
-        self.write_up_to(seq)
+        self.before_a_witness(record, |record| {
+            let seq = {
+                let mut state = self.state();
+                self.sound(&state)?;
+                let row = state.chain.add(record, self.hand.clock.now())?;
+                state.pending.push(row);
+                let newest = state.chain.fold.newest;
+                state.edited = edited.map(|sources| (newest, sources));
+                state.chain.tail.seq
+            };
+            self.write_up_to(seq)
+        })
     }
 
     /// Adds a record.
@@ -166,10 +175,27 @@ impl Run {
     /// [`Error::Illegal`] when it does not fit where the run stands; [`Error::Failed`] when it (or, earlier,
     /// another record) could not be written.
     pub fn append(&self, record: Record, durability: Durability) -> Result<(), Error> {
+        self.before_a_witness(record, |record| self.add(record, durability))
+    }
+
+    /// Adds a record, and tells whoever stands beside before and after.
+    fn before_a_witness(
+        &self,
+        record: Record,
+        add: impl FnOnce(Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(witness) = &self.hand.witness else { return add(record) };
+        witness.adding(&record);
+        add(record.clone())?;
+        witness.added(&record);
+        Ok(())
+    }
+
+    fn add(&self, record: Record, durability: Durability) -> Result<(), Error> {
         let seq = {
             let mut state = self.state();
             self.sound(&state)?;
-            let row = state.chain.add(record, self.clock.now())?;
+            let row = state.chain.add(record, self.hand.clock.now())?;
             state.pending.push(row);
             state.chain.tail.seq
         };
@@ -194,12 +220,13 @@ impl Run {
             return Ok(());
         }
         // Poisoned: a thread panicked with a batch in its hands, and that batch is lost.
-        let mut db = self.writer.lock().map_err(|_| self.failed("a thread died while it wrote".into()))?;
+        let mut db =
+            self.hand.writer.lock().map_err(|_| self.failed("a thread died while it wrote".into()))?;
         if self.is_durable(seq)? {
             return Ok(());
         }
         let batch = self.batch();
-        let written = batch.write(&mut db, self.ord);
+        let written = batch.write(&mut db, self.hand.ord);
         let mut state = self.state();
         match written {
             Ok(()) => {
@@ -279,7 +306,7 @@ mod tests {
         let run = stage.run();
         run.append(begin("a"), Durability::Now).expect("written");
         run.append(end("r", ok(1)), Durability::Rides).expect("kept in memory");
-        let sql = |sql: &str| run.writer.lock().expect("not poisoned").execute_batch(sql).expect("runs");
+        let sql = |sql: &str| run.hand.writer.lock().expect("not poisoned").execute_batch(sql).expect("runs");
         sql(breaks);
         let big = ok("x".repeat(1 << 20));
         let first = run.append(end("a", big), Durability::Now).expect_err("cannot be written");
@@ -339,7 +366,7 @@ mod tests {
         let run = stage.run();
         std::thread::scope(|threads| {
             let died = threads.spawn(|| {
-                let _held = run.writer.lock();
+                let _held = run.hand.writer.lock();
                 panic!("in the middle of a write");
             });
             assert!(died.join().is_err());

@@ -149,9 +149,15 @@ fn settle(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "foreign_keys", true)
 }
 
-/// Leaves syncing to the system: for a journal that nobody needs after a power cut.
-pub(super) fn never_sync(db: &Connection) -> rusqlite::Result<()> {
-    db.pragma_update(None, "synchronous", "off")
+/// Makes a journal in memory.
+///
+/// # Errors
+/// [`Error::Unreadable`].
+pub(super) fn in_memory() -> Result<Connection, Error> {
+    let state = Path::new("");
+    let mut db = Connection::open_in_memory().map_err(|e| trouble(state, &e))?;
+    migrate(&mut db, state, MIGRATIONS)?;
+    Ok(db)
 }
 
 /// Brings the schema up to the last of `steps`, each in a transaction of its own.

@@ -3,17 +3,17 @@
 use super::{
     Entry, Error, Holder, NewRun, Record, Run, Source, Status, Summary, Tombstone, Verified,
     chain::{self, Chain},
-    lock,
+    lock::{self, Lock},
     rows::{self, Glance, Ord},
+    run::{Hand, Witness},
     schema,
 };
-use crate::base::{clock::Clock, suggest};
+use crate::base::{clock::Clock, moment::Moment, suggest};
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tempfile::TempDir;
 
 /// What a summary says of a run whose process is gone.
 const GONE: &str = "the process that ran it is gone";
@@ -22,8 +22,9 @@ const GONE: &str = "the process that ran it is gone";
 pub struct Journal {
     pub(super) state: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
-    db: Mutex<Connection>,
-    scratch: Option<TempDir>,
+    db: Arc<Mutex<Connection>>,
+    /// Whoever stands beside a journal that is in memory only; one that is on disk has no such company.
+    scratch: Option<Arc<dyn Witness>>,
 }
 
 impl Journal {
@@ -32,7 +33,7 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Journal, Error> {
-        Ok(Journal { state: state.into(), clock, db: Mutex::new(schema::make(state)?), scratch: None })
+        Ok(Journal { state: state.into(), clock, db: shared(schema::make(state)?), scratch: None })
     }
 
     /// Opens the journal of a state folder for those who only look; nothing where there is none.
@@ -43,21 +44,18 @@ impl Journal {
         if !schema::file(state).exists() {
             return Ok(None);
         }
-        let db = Mutex::new(schema::open(state)?);
+        let db = shared(schema::open(state)?);
         Ok(Some(Journal { state: state.into(), clock, db, scratch: None }))
     }
 
-    /// Makes a journal in a folder of its own that goes with it. It keeps what another does, and syncs nothing:
-    /// for rehearsals, where thousands of runs are killed in thought only.
+    /// Makes a journal in memory, which goes with it. It keeps what another does, loses what another would lose when a
+    /// process dies, and has no locks: for rehearsals, where thousands of runs are killed in thought only.
     ///
     /// # Errors
     /// As [`Journal::open`].
-    pub fn scratch(clock: Arc<dyn Clock>) -> Result<Journal, Error> {
-        let folder = tempfile::tempdir()
-            .map_err(|e| Error::NotWritable { path: std::env::temp_dir(), why: e.to_string() })?;
-        let state = folder.path().to_owned();
-        let db = schema::make(&state)?;
-        Ok(Journal { state, clock, db: Mutex::new(db), scratch: Some(folder) })
+    pub fn scratch(clock: Arc<dyn Clock>, witness: Arc<dyn Witness>) -> Result<Journal, Error> {
+        let db = shared(schema::in_memory()?);
+        Ok(Journal { state: PathBuf::new(), clock, db, scratch: Some(witness) })
     }
 
     /// Makes a new run and holds it. Its first record is on disk when this returns.
@@ -65,11 +63,18 @@ impl Journal {
     /// # Errors
     /// [`Error::Leased`], [`Error::NotWritable`], [`Error::Unreadable`], [`Error::Illegal`]. There is no such run then.
     pub fn create(&self, new: &NewRun) -> Result<Run, Error> {
-        let id = new_id(&self.state)?;
+        self.create_as(&new_id(&self.state)?, new)
+    }
+
+    /// Makes a new run under an id that nobody else has, and holds it.
+    ///
+    /// # Errors
+    /// As [`Journal::create`].
+    pub fn create_as(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
         let now = self.clock.now();
-        let lock = lock::take(&self.state, &id, now)?;
+        let lock = self.lock(id, now)?;
         // A lease of a run that does not come to be gives way like that of any other that nobody holds.
-        self.lease(&new.leases, &id, &Holder::this_process())?;
+        self.lease(&new.leases, id, &Holder::this_process())?;
         let started = Record::Started {
             runbook: new.runbook.clone(),
             title: new.title.clone(),
@@ -78,12 +83,12 @@ impl Journal {
             version: new.version.clone(),
             git: new.git.clone(),
         };
-        let mut chain = Chain::of(&id);
+        let mut chain = Chain::of(id);
         let first = chain.add(started, now)?;
-        let mut db = self.connect()?;
-        let ord =
-            rows::insert_run(&mut db, new, &id, &first).map_err(|e| schema::trouble(&self.state, &e))?;
-        Ok(Run::hold(db, ord, chain, self.clock.clone(), lock))
+        let writer = self.connect()?;
+        let ord = rows::insert_run(&mut locked(&writer), new, id, &first);
+        let ord = ord.map_err(|e| schema::trouble(&self.state, &e))?;
+        Ok(Run::hold(self.hand(writer, ord, lock), chain))
     }
 
     /// Asks the process that moves a run to stop.
@@ -132,12 +137,12 @@ impl Journal {
     /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::Taken`], [`Error::Broken`].
     pub fn take(&self, id: &str) -> Result<Run, Error> {
         let id = self.known(id)?;
-        let lock = lock::take(&self.state, &id, self.clock.now())?;
-        let db = self.connect()?;
-        let (ord, chain) = self.examine(&db, &id, |_| {})?;
+        let lock = self.lock(&id, self.clock.now())?;
+        let writer = self.connect()?;
+        let (ord, chain) = self.examine(&locked(&writer), &id, |_| {})?;
         // Whoever was asked to stop has.
         self.read(|db| rows::forget_request(db, &id))?;
-        Ok(Run::hold(db, ord, chain, self.clock.clone(), lock))
+        Ok(Run::hold(self.hand(writer, ord, lock), chain))
     }
 
     /// Returns every run, newest first.
@@ -224,17 +229,28 @@ impl Journal {
         found.map(|_| id.to_owned()).ok_or_else(|| no_such_run(id, &[]))
     }
 
-    fn connect(&self) -> Result<Connection, Error> {
-        let db = schema::open(&self.state)?;
-        if self.scratch.is_some() {
-            schema::never_sync(&db).map_err(|e| schema::trouble(&self.state, &e))?;
+    /// Takes the lock of a run; in memory there is nobody to keep out.
+    fn lock(&self, id: &str, now: Moment) -> Result<Option<Lock>, Error> {
+        match self.scratch {
+            Some(_) => Ok(None),
+            None => lock::take(&self.state, id, now).map(Some),
         }
-        Ok(db)
+    }
+
+    /// Returns a connection for one run: its own, or the only one there is to a journal in memory.
+    fn connect(&self) -> Result<Arc<Mutex<Connection>>, Error> {
+        match self.scratch {
+            Some(_) => Ok(Arc::clone(&self.db)),
+            None => Ok(shared(schema::open(&self.state)?)),
+        }
+    }
+
+    fn hand(&self, writer: Arc<Mutex<Connection>>, ord: Ord, lock: Option<Lock>) -> Hand {
+        Hand { writer, ord, clock: Arc::clone(&self.clock), witness: self.scratch.clone(), lock }
     }
 
     pub(super) fn db(&self) -> MutexGuard<'_, Connection> {
-        // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.db)
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
@@ -259,6 +275,15 @@ impl Journal {
         }
         summary(again)
     }
+}
+
+fn shared(db: Connection) -> Arc<Mutex<Connection>> {
+    Arc::new(Mutex::new(db))
+}
+
+fn locked(db: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
+    db.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the summary of what was read.

@@ -77,7 +77,7 @@ pub const OPS: &[Op] = &[
         needs: Some(|args| {
             Need::new("backup", if args.flag("plan") { Effect::Read } else { Effect::Destroy })
         }),
-        recovery: Recovery::Probe(|_, _| Box::pin(async { Ok(Probed::NotDone) })),
+        recovery: Recovery::Probe(|cx, args| Box::pin(is_gone(cx, args))),
         examples: &[r#"backup::delete("sandbox", backup::list("sandbox")[0], #{ plan: true })"#],
         perform: |cx, args| Box::pin(delete(cx, args)),
     },
@@ -146,6 +146,16 @@ async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
         target.backups()?.delete(&plan, cx.key).await?;
     }
     Ok(json!(plan))
+}
+
+/// Looks whether any of what was to go is there.
+async fn is_gone(cx: &Context<'_>, args: &Args) -> Result<Probed> {
+    let Some(plan) = cx.accepted.clone() else { return Ok(Probed::NotDone) };
+    let going =
+        |id: &str| plan["id"] == id || plan["also"].as_array().is_some_and(|a| a.iter().any(|b| b == id));
+    let target = cx.place(args.get("target")).await?;
+    let is_there = target.backups()?.list().await?.iter().any(|b| going(&b.id));
+    Ok(if is_there { Probed::NotDone } else { Probed::Done(plan) })
 }
 
 async fn restore(cx: &Context<'_>, args: &Args) -> Result<Value> {

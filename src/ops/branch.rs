@@ -4,7 +4,7 @@ use super::{
     BRANCH_FIELDS, TARGET, TEMPORARY,
     args::Args,
     backup::{made_under_key, restore_to},
-    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
+    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field, place_of},
 };
 use crate::{
     base::value,
@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 
 const NAME: Param =
     Param { name: "branch", kind: Kind::Branch, slot: Slot::Positional, help: "the branch, or its name" };
+
+/// What scripts call the removal of a branch.
+pub const DELETE: &str = "branch::delete";
 
 /// The operations of `branch`.
 pub const OPS: &[Op] = &[
@@ -80,7 +83,7 @@ pub const OPS: &[Op] = &[
         ]),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|_, _| Box::pin(async { Ok(Probed::NotDone) })),
+        recovery: Recovery::Probe(|cx, args| Box::pin(is_gone(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::delete("sandbox", made)"#,
         ],
@@ -119,6 +122,22 @@ async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
         .delete(gone["name"].as_str().unwrap_or_default(), gone["id"].as_str().unwrap_or_default())
         .await?;
     Ok(gone)
+}
+
+/// Looks whether the branch that was to be removed is there.
+async fn is_gone(cx: &Context<'_>, args: &Args) -> Result<Probed> {
+    let Some(gone) = cx.accepted.clone() else { return Ok(Probed::NotDone) };
+    let target = cx.place(args.get("target")).await?;
+    let is_there = target.branches()?.list().await?.iter().any(|b| gone["id"] == b.id.as_str());
+    Ok(if is_there { Probed::NotDone } else { Probed::Done(gone) })
+}
+
+/// Returns the branch that a removal is about, as `left_behind` names it.
+pub fn named(args: &Args) -> String {
+    let target = place_of(args.get("target")).map(|place| place.to_string()).unwrap_or_default();
+    let handle = value::inside(args.get("branch"), value::BRANCH);
+    let name = handle.map_or(args.text("branch"), |h| h["name"].as_str().unwrap_or_default());
+    format!("branch {target}/{name}")
 }
 
 /// Returns the branch that the arguments name, which a handle names for ever and a name only for now.

@@ -264,35 +264,39 @@ impl Context<'_> {
         Ok(job)
     }
 
-    /// Waits for a job. When the time is up the job is given up and what it made is removed.
+    /// Waits for a job. When the time is up the job is given up and what it made is removed. That it cannot be looked
+    /// at for a while says nothing of the job.
     ///
     /// # Errors
-    /// What the job failed with, or [`Code::Timeout`].
+    /// What the job failed with, or [`Code::Timeout`]; what could not be removed again is named in it.
     pub async fn follow(&self, provider: &dyn Provider, job: &Job, timeout: Span) -> Result<Value> {
         let clock = self.fleet.clock();
         let deadline = clock.now().plus(timeout);
         let mut waited = Span::ZERO;
+        let mut blind: Option<Error> = None;
         loop {
-            let progress = match provider.observe(job).await? {
-                Observed::Done(value) => return Ok(value),
-                Observed::Running(progress) => progress,
-            };
-            self.host.progress(&progress);
-            if clock.now() >= deadline {
-                if let Err(e) = provider.cancel(job).await {
-                    // It was over in the meantime, or it cannot be stopped: then what it comes to is what counts.
-                    return match provider.observe(job).await? {
-                        Observed::Done(value) => Ok(value),
-                        Observed::Running(_) => Err(e),
-                    };
+            let again_in = match provider.observe(job).await {
+                Ok(Observed::Done(value)) => return Ok(value),
+                Ok(Observed::Running(progress)) => {
+                    self.host.progress(&progress);
+                    progress.again_in
                 }
-                return Err(Error::new(
-                    Code::Timeout,
-                    format!("the {} was not done within {timeout}", job.kind),
-                )
-                .hint("give it more with `timeout:`; what it had made has been removed"));
+                Err(e) if is_blind(e.code) => {
+                    blind.get_or_insert(e);
+                    None
+                }
+                Err(e) if e.code == Code::Denied => return give_up(provider, job, e).await,
+                // A provider that failed in passing, and has cleared up since, knows the job no more.
+                Err(e) if e.code == Code::NotFound => return Err(blind.unwrap_or(e)),
+                Err(e) => return Err(e),
+            };
+            if clock.now() >= deadline {
+                let late =
+                    Error::new(Code::Timeout, format!("the {} was not done within {timeout}", job.kind))
+                        .hint("give it more with `timeout:`");
+                return give_up(provider, job, late).await;
             }
-            let pause = progress.again_in.unwrap_or_else(|| next_look(waited));
+            let pause = again_in.unwrap_or_else(|| next_look(waited));
             provider.pause(clock.as_ref(), pause).await;
             waited = Span(waited.0.saturating_add(pause.0));
         }
@@ -305,6 +309,23 @@ impl Context<'_> {
     pub async fn accept(&self, what: &impl serde::Serialize) -> Result<()> {
         let what = serde_json::to_value(what).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
         self.host.accepted(what).await
+    }
+}
+
+/// Returns whether an error means that a job could not be looked at, and nothing else.
+fn is_blind(code: Code) -> bool {
+    matches!(code, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown)
+}
+
+/// Gives a job up for a reason, unless it turns out to be done. What it made and cannot be removed is named.
+async fn give_up(provider: &dyn Provider, job: &Job, why: Error) -> Result<Value> {
+    if provider.cancel(job).await.is_ok() {
+        return Err(why);
+    }
+    match provider.observe(job).await {
+        Ok(Observed::Done(value)) => Ok(value),
+        Err(e) if !is_blind(e.code) && e.code != Code::Denied => Err(why),
+        Ok(Observed::Running(_)) | Err(_) => Err(why.leaving(format!("{} {}", job.kind, job.id))),
     }
 }
 

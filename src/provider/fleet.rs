@@ -65,6 +65,11 @@ impl Fleet {
         Self { config, clock, open: Mutex::default() }
     }
 
+    /// Returns a fleet whose targets are open already; any other is opened when it is asked for.
+    pub fn of(config: Arc<Config>, clock: Arc<dyn Clock>, open: BTreeMap<String, Arc<dyn Provider>>) -> Self {
+        Self { config, clock, open: Mutex::new(open) }
+    }
+
     /// Returns the configuration of every target, by name.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.config.targets.values()

@@ -90,6 +90,14 @@ struct Turn {
 }
 
 impl Turn {
+    /// Notes that a branch has panicked, if it has: no other begins.
+    fn fell(&mut self, panicked: Option<Box<dyn Any + Send>>) {
+        if let Some(payload) = panicked {
+            self.waiting.clear();
+            self.panic.get_or_insert(payload);
+        }
+    }
+
     fn failed(&self) -> bool {
         self.done.values().any(Result::is_err)
     }
@@ -106,6 +114,7 @@ impl<'a> Fan<'a> {
         let frame = Frame::of(cx)?.child(native);
         let work = work.into_iter().map(|(f, item)| (own(f), item.map(|item| snapshot(&item)))).collect();
         let (engine, made_in, at) = (cx.engine(), keep(cx), position(cx));
+        let limit = limit.min(frame.live().width);
         Ok(Self { frame, engine, made_in, work, limit, collect, at, turn: Mutex::default() })
     }
 
@@ -187,13 +196,11 @@ impl<'a> Fan<'a> {
                     let failed = called.is_err() && !gave_up && !self.frame.is_halted();
                     turn.done.insert(index, called);
                     if failed && !self.collect {
-                        self.close(&mut turn);
+                        let closed = panic::catch_unwind(AssertUnwindSafe(|| self.close(&mut turn)));
+                        turn.fell(closed.err());
                     }
                 }
-                Err(payload) => {
-                    turn.waiting.clear();
-                    turn.panic.get_or_insert(payload);
-                }
+                Err(payload) => turn.fell(Some(payload)),
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     journal::{Durability, Outcome, Past, Record},
     ops::{
         args::Args,
+        branch,
         spec::{Context, Effect, Host, Kind, Need, Op, Probed, Recovery, place_of},
     },
     provider::{
@@ -126,9 +127,11 @@ impl Call<'_> {
                 Error::new(Code::Timeout, format!("no answer within {timeout}"))
                     .hint("give it more with `timeout:`")
             };
-            tokio::time::timeout(timeout.to_std(), (self.asked.op.perform)(&cx, &self.asked.args))
-                .await
-                .unwrap_or_else(|_| Err(slow()))
+            tokio::select! {
+                biased;
+                performed = (self.asked.op.perform)(&cx, &self.asked.args) => performed,
+                () = self.live.fleet.clock().sleep(timeout) => Err(slow()),
+            }
         })?;
         self.end(performed, started)
     }
@@ -138,7 +141,11 @@ impl Call<'_> {
         let key = self.key(self.live.run.attempts(self.name));
         let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
         let begin = Record::Begin { call, op, args, key: key.0.clone(), at: self.asked.at.to_owned() };
-        self.live.journaled(self.live.run.append(begin, Durability::Now))?;
+        #[cfg(not(test))]
+        let durability = Durability::Now;
+        #[cfg(test)]
+        let durability = super::mutant::begin();
+        self.live.journaled(self.live.run.append(begin, durability))?;
         self.perform(&key, None)
     }
 
@@ -178,14 +185,12 @@ impl Call<'_> {
                 _ => self.decided(&decision),
             };
         }
-        if let Some(accepted) = accepted {
-            return self.perform(key, Some(accepted));
-        }
+        // The world is asked also where it is known what was accepted: an error on the way there is no end of the call.
         match self.probe(key) {
             Ok(Probed::Done(value)) => self.end(Ok(value), Instant::now()),
-            Ok(Probed::Accepted(job)) => self.go_on(key, job),
-            Ok(Probed::NotDone) if self.live.settling() => Err(self.frame.give_up()),
-            Ok(Probed::NotDone) => self.perform(key, None),
+            Ok(Probed::Accepted(job)) if accepted.is_none() => self.go_on(key, job),
+            Ok(Probed::NotDone) if accepted.is_none() && self.live.settling() => Err(self.frame.give_up()),
+            Ok(Probed::Accepted(_) | Probed::NotDone) => self.perform(key, accepted),
             Err(Halt::Raise(why)) => {
                 Err(self.undecided(why["message"].as_str().unwrap_or("the world could not be asked")))
             }
@@ -202,6 +207,10 @@ impl Call<'_> {
 
     fn probe(&self, key: &Key) -> Result<Probed, Halt> {
         let Recovery::Probe(probe) = self.asked.op.recovery else { return Ok(Probed::NotDone) };
+        #[cfg(test)]
+        if super::mutant::is_blind() {
+            return Ok(Probed::NotDone);
+        }
         let accepted = match self.live.run.past(self.name) {
             Past::Begun { accepted, .. } => accepted,
             Past::Nothing | Past::Ended { .. } => None,
@@ -265,8 +274,8 @@ impl Call<'_> {
     fn conclude(&self, outcome: Outcome) -> Result<Value, Halt> {
         match outcome {
             Outcome::Ok(value) => {
-                let branch = value::inside(&value, value::BRANCH);
-                if self.asked.args.flag("temporary") && branch.is_some() {
+                let made = value::inside(&value, value::BRANCH);
+                if self.asked.args.flag("temporary") && made.is_some() {
                     let (name, due) = (self.name.to_owned(), Due::Branch(value.clone()));
                     self.frame.deferred().push(Deferred { name, due });
                 }
@@ -332,6 +341,9 @@ impl Call<'_> {
             Due::Closure { .. } => false,
         };
         self.frame.deferred().retain(|deferred| !is_it(&deferred.due));
+        if self.asked.op.path() == branch::DELETE {
+            self.live.forget_left_behind(&branch::named(&self.asked.args));
+        }
     }
 
     /// Makes sure that every target of the call is who it was, and that the run may use it.
@@ -352,7 +364,12 @@ impl Call<'_> {
     }
 
     fn fault(&self, error: &Error) -> Fault {
-        fault::of_operation(error, &self.asked.op.path(), self.target.as_deref())
+        let mut fault = fault::of_operation(error, &self.asked.op.path(), self.target.as_deref());
+        // A branch that could not be removed is there, unless it never was.
+        if self.asked.op.path() == branch::DELETE && ![Code::NotFound, Code::Invalid].contains(&error.code) {
+            fault["left_behind"] = vec![branch::named(&self.asked.args)].into();
+        }
+        fault
     }
 
     /// Returns the call's identity in the world: the same at every resume, another for every attempt.

@@ -97,13 +97,24 @@ pub(super) async fn signalled(kind: SignalKind) {
 }
 
 fn evaluate(live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
+    evaluate_with(&mut engine::build(), live, runbook, params)
+}
+
+/// Evaluates a runbook with an engine that is turned to this run, whatever it was turned to before.
+pub(super) fn evaluate_with(
+    engine: &mut Engine,
+    live: &Arc<Live>,
+    runbook: &Runbook,
+    params: &Value,
+) -> Ended {
     let ending = live.run.ending();
     if ending.is_some() {
         live.set_settling(true);
     }
     loop {
         let frame = Frame::root(Arc::clone(live));
-        let engine = engine::for_run(&frame, Modules::new(runbook.modules.clone()), live.stopper.flag());
+        let modules = Modules::new(runbook.modules.clone());
+        engine::turn_to(engine, &frame, modules, live.stopper.flag());
         let mut scope = Scope::new();
         scope.push_constant_dynamic("params", to_dynamic(params));
         let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut scope, &runbook.ast);
@@ -122,7 +133,7 @@ fn evaluate(live: &Arc<Live>, runbook: &Runbook, params: &Value) -> Ended {
         };
         return match forgotten(live, &conclusion) {
             Some(stop) => stopped(live, stop),
-            None => end(live, &engine, conclusion),
+            None => end(live, engine, conclusion),
         };
     }
 }
@@ -189,7 +200,7 @@ fn settle_call(frame: &Frame, call: &str, op: &str, args: &Value) {
     }
 }
 
-fn failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
+pub(super) fn failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
     fault::of_script(error, &runbook.path, &|file| runbook.text_of(file))
 }
 

@@ -26,7 +26,8 @@ pub(super) fn language() -> &'static Engine {
     &LANGUAGE
 }
 
-fn build() -> Engine {
+/// Builds an engine that belongs to no run.
+pub(super) fn build() -> Engine {
     let mut engine = Engine::new_raw();
     engine.register_global_module(StandardPackage::new().as_shared_module());
     limits(&mut engine);
@@ -49,10 +50,15 @@ fn build() -> Engine {
 /// is evaluated once `stopped` is set.
 pub(super) fn for_run(frame: &Frame, modules: Modules, stopped: Arc<AtomicBool>) -> Engine {
     let mut engine = build();
+    turn_to(&mut engine, frame, modules, stopped);
+    engine
+}
+
+/// Turns an engine to one run, and away from any other.
+pub(super) fn turn_to(engine: &mut Engine, frame: &Frame, modules: Modules, stopped: Arc<AtomicBool>) {
     engine.set_default_tag(Dynamic::from(frame.clone()));
     engine.set_module_resolver(modules);
     engine.on_progress(move |_| (stopped.load(Ordering::Relaxed) || is_giving_up()).then_some(Dynamic::UNIT));
-    engine
 }
 
 /// Sets every limit explicitly: Rhai's presets differ between debug and release.

@@ -175,6 +175,8 @@ pub(super) struct Live {
     settling: AtomicBool,
     /// Protected targets whose name was typed.
     pub(super) confirmed: BTreeSet<String>,
+    /// How many branches go on at once at most.
+    pub(super) width: usize,
     /// What is to be done at the end, in the order of the script.
     pub(super) deferred: Arc<Mutex<Vec<Deferred>>>,
     /// Who each target was when this process first looked; held while it looks, so that it looks once.
@@ -206,10 +208,26 @@ impl Live {
         confirmed: BTreeSet<String>,
         abandoning: bool,
     ) -> Arc<Self> {
+        let (fleet, tokio) = (Arc::clone(&world.fleet), world.tokio.handle().clone());
+        Self::over((fleet, tokio, usize::MAX), journal, run, rights, watch, confirmed, abandoning)
+    }
+
+    /// The same over a fleet that need not be a world's own, with whoever waits for it and how many branches go on at
+    /// once.
+    pub(super) fn over(
+        (fleet, tokio, width): (Arc<Fleet>, tokio::runtime::Handle, usize),
+        journal: Arc<journal::Journal>,
+        run: journal::Run,
+        rights: Option<Vec<Need>>,
+        watch: Arc<dyn Watch>,
+        confirmed: BTreeSet<String>,
+        abandoning: bool,
+    ) -> Arc<Self> {
         let asked = (run.edition() > 0).then(Mutex::default);
         Arc::new(Self {
-            fleet: Arc::clone(&world.fleet),
-            tokio: world.tokio.handle().clone(),
+            fleet,
+            tokio,
+            width,
             journal,
             run,
             rights,
@@ -265,6 +283,11 @@ impl Live {
 
     pub(super) fn tell(&self, event: &Event<'_>) {
         self.watch.event(event);
+    }
+
+    /// Forgets what was left behind at first and has been removed since.
+    pub(super) fn forget_left_behind(&self, name: &str) {
+        lock(&self.left_behind).retain(|known| known != name);
     }
 
     /// Remembers what an error says was left behind.

@@ -16,9 +16,12 @@ pub mod flow;
 pub mod gate;
 mod live;
 mod modules;
+#[cfg(test)]
+pub(crate) mod mutant;
 mod permit;
 pub mod runbook;
 mod session;
+mod stage;
 pub mod stdlib;
 mod strict;
 mod values;
@@ -30,6 +33,7 @@ pub use fault::{Failure, Place};
 pub use live::Stop;
 pub use runbook::Runbook;
 pub use session::{NAME as SESSION, Session, Unfinished};
+pub use stage::{Scene, Stage};
 
 use crate::{
     base::{

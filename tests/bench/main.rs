@@ -7,6 +7,7 @@ mod bare;
 mod durable;
 mod measure;
 mod process;
+mod rehearse;
 mod replay;
 mod restore;
 mod stage;
@@ -24,6 +25,7 @@ const PARTS: &[(&str, Part)] = &[
     ("durable", durable::measure),
     ("replay", replay::measure),
     ("restore", restore::measure),
+    ("rehearse", rehearse::measure),
 ];
 const ROUNDS: usize = 7;
 

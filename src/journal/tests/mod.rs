@@ -5,7 +5,7 @@ mod run;
 mod store;
 mod verify;
 
-use super::{Entry, Journal, NewRun, Outcome, Record, Run, Source, schema};
+use super::{Entry, Journal, NewRun, Outcome, Record, Run, Source, Witness, schema};
 use crate::base::{
     clock::Clock,
     moment::{Moment, Span},
@@ -29,6 +29,14 @@ impl Clock for Ticking {
         let mut now = self.0.lock().expect("not poisoned");
         *now = now.plus(span);
     }
+}
+
+/// Whoever listens to nothing.
+pub(super) struct Deaf;
+
+impl Witness for Deaf {
+    fn adding(&self, _: &Record) {}
+    fn added(&self, _: &Record) {}
 }
 
 /// Returns a clock that starts at noon.

@@ -1,9 +1,15 @@
 //! The store: making it, finding runs, looking at them.
 
 use super::{Stage, at, begin, clock, end, new_run, ok};
-use crate::journal::{Durability, Error, Holder, Journal, Lease, Mode, Record, Status};
+use crate::journal::{Durability, Error, Holder, Journal, Lease, Mode, Past, Record, Status, Witness};
 use serde_json::json;
-use std::{sync::Barrier, thread};
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 #[test]
 fn looking_where_there_is_no_journal_makes_nothing() {
@@ -190,15 +196,34 @@ fn a_pruned_run_leaves_a_tombstone_and_nothing_else() {
     }
 }
 
+/// Counts what it hears.
+#[derive(Default)]
+struct Counter([AtomicUsize; 2]);
+
+impl Witness for Counter {
+    fn adding(&self, _: &Record) {
+        self.0[0].fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn added(&self, _: &Record) {
+        self.0[1].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 #[test]
-fn a_scratch_journal_keeps_runs_as_long_as_it_lives() {
-    let journal = Journal::scratch(clock()).expect("made");
-    let run = journal.create(&new_run()).expect("made");
+fn a_scratch_journal_keeps_what_is_durable_and_is_heard() {
+    let counter = Arc::new(Counter::default());
+    let journal = Journal::scratch(clock(), Arc::clone(&counter) as Arc<dyn Witness>).expect("made");
+    let run = journal.create_as("rehearse", &new_run()).expect("made");
     run.append(begin("a"), Durability::Now).expect("written");
-    let id = run.id().to_owned();
+    run.append(end("r", ok(1)), Durability::Rides).expect("kept in memory");
     drop(run);
-    assert_eq!(journal.take(&id).expect("taken").attempts("a"), 1);
-    let state = journal.state.clone();
-    drop(journal);
-    assert!(!state.exists());
+    let run = journal.take("rehearse").expect("taken");
+    assert_eq!((run.attempts("a"), run.past("r")), (1, Past::Nothing));
+    assert_eq!(journal.verify("rehearse", None).expect("sound").records, 2);
+    assert!(
+        run.append(end("b", ok(1)), Durability::Now).is_ok()
+            && run.append(begin("a"), Durability::Now).is_err()
+    );
+    assert_eq!(counter.0.each_ref().map(|n| n.load(Ordering::SeqCst)), [4, 3]);
 }

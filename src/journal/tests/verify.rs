@@ -1,22 +1,22 @@
 //! The chain: whatever is done to the rows of a run behind its back is found.
 
-use super::{begin, clock, end, new_run, ok};
-use crate::journal::{Durability, Error, Journal, Record, Source, Status, schema};
+use super::{Deaf, begin, clock, end, new_run, ok};
+use crate::journal::{Durability, Error, Journal, Record, Source, Status};
 use proptest::prelude::*;
-use rusqlite::{Connection, params};
+use rusqlite::params;
+use std::sync::Arc;
 
 /// A journal with one run, and what is true of it.
 struct Kept {
     journal: Journal,
     id: String,
     heads: Vec<String>,
-    db: Connection,
 }
 
 impl Kept {
     /// Makes a run of `calls` calls, two records each, after its first.
     fn with(calls: usize) -> Kept {
-        let journal = Journal::scratch(clock()).expect("made");
+        let journal = Journal::scratch(clock(), Arc::new(Deaf)).expect("made");
         let run = journal.create(&new_run()).expect("made");
         let mut heads = vec![run.head()];
         for n in 0..calls {
@@ -25,12 +25,11 @@ impl Kept {
                 heads.push(run.head());
             }
         }
-        let db = Connection::open(schema::file(&journal.state)).expect("opens");
-        Kept { id: run.id().to_owned(), journal, heads, db }
+        Kept { id: run.id().to_owned(), journal, heads }
     }
 
     fn sql(&self, sql: &str, seq: u64) {
-        let done = self.db.execute(sql, params![seq.cast_signed()]).expect("runs");
+        let done = self.journal.db().execute(sql, params![seq.cast_signed()]).expect("runs");
         assert!(done > 0, "`{sql}` changed nothing at {seq}");
     }
 
@@ -170,8 +169,8 @@ fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
     for changed in
         ["update editions set text = 'x' where edition = 1", "delete from editions where edition = 2"]
     {
-        kept.db.execute_batch(&format!("begin; {changed}")).expect("runs");
-        kept.db.execute_batch("commit").expect("runs");
+        kept.journal.db().execute_batch(&format!("begin; {changed}")).expect("runs");
+        kept.journal.db().execute_batch("commit").expect("runs");
         assert_eq!(kept.broken_at(), Some(1), "{changed}");
     }
 }
@@ -184,7 +183,8 @@ fn the_records_of_one_run_do_not_fit_another() {
         "delete from records where run = (select ord from runs order by ord desc limit 1) and seq = ?1",
         1,
     );
-    kept.db
+    kept.journal
+        .db()
         .execute(
             "insert into records select (select ord from runs where id = ?1), seq, at, calls, body, hash from records",
             [&other],

@@ -34,7 +34,7 @@ impl Backups for Sim {
         job(self.store()?.effect(Some(key), "backup.create", &what, |p| {
             p.demand_unrestored(Code::Conflict)?;
             let line = p.main_line()?;
-            let bytes = p.content_at(line.id, i64::MAX)?.bytes()?;
+            let bytes = p.facts_at(line.id, i64::MAX)?.bytes;
             let backup = jobs::begun_backup(key, request.label.as_deref(), line.id, bytes, p.now);
             p.save(&backup)?;
             let takes = p.world.backup_duration();
@@ -156,7 +156,7 @@ impl Present<'_> {
         self.demand_unrestored(Code::Conflict)?;
         self.demand_free(name)?;
         let plan = self.plan(request)?;
-        let bytes = self.content_at(plan.line.id, plan.cut)?.bytes()?;
+        let bytes = self.facts_at(plan.line.id, plan.cut)?.bytes;
         let asked = Asked { name, key, temporary: request.temporary, run: request.run.as_deref() };
         let id = self.add_branch(&asked, &plan)?;
         self.accept(jobs::BRANCH, key, &id, self.world.restore_duration(), bytes, &Value::Null)
@@ -166,7 +166,7 @@ impl Present<'_> {
         self.demand_unrestored(Code::Conflict)?;
         self.demand_no_backup()?;
         let Plan { backup, line, cut, reached } = self.plan(request)?;
-        let bytes = self.content_at(line.id, cut)?.bytes()?;
+        let bytes = self.facts_at(line.id, cut)?.bytes;
         let forking = Forking { line: line.id, cut, backup: backup.id, reached: reached.map(micros) };
         let detail = json(forking)?;
         self.accept(jobs::RESTORE, key, self.target, self.world.restore_duration(), bytes, &detail)

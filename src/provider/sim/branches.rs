@@ -47,8 +47,7 @@ impl Branches for Sim {
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
-        let branch = self.store()?.look(|p| p.branch_named(name))?;
-        Ok(Arc::new(self.branch(branch)))
+        Ok(Arc::new(self.opened(name).await?))
     }
 
     async fn delete(&self, name: &str, id: &str) -> Result<()> {
@@ -63,6 +62,14 @@ impl Branches for Sim {
             store.forget_content(line);
         }
         Ok(())
+    }
+}
+
+impl Sim {
+    /// Returns a branch of this target, opened.
+    #[expect(clippy::unused_async, reason = "it stands where a platform is asked")]
+    pub(super) async fn opened(&self, name: &str) -> Result<Sim> {
+        Ok(self.branch(self.store()?.look(|p| p.branch_named(name))?))
     }
 }
 

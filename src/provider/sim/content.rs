@@ -5,6 +5,7 @@
 
 use super::{
     functions::{self, Scene},
+    shelf::Past,
     statement::Statement,
 };
 use crate::{
@@ -62,6 +63,7 @@ pub(super) struct Content {
     row_security: BTreeMap<String, bool>,
     dropped: BTreeSet<String>,
     head: i64,
+    past: Past,
 }
 
 impl Content {
@@ -70,7 +72,15 @@ impl Content {
         let scene = Arc::new(Scene::default());
         let seen = Arc::<Mutex<Seen>>::default();
         let conn = open(&scene, &seen).map_err(|e| refusal(&e, None))?;
-        Ok(Self { conn, scene, seen, row_security: BTreeMap::new(), dropped: BTreeSet::new(), head: 0 })
+        Ok(Self {
+            conn,
+            scene,
+            seen,
+            row_security: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            head: 0,
+            past: Past::default(),
+        })
     }
 
     /// Returns the place up to which history is in.
@@ -78,10 +88,16 @@ impl Content {
         self.head
     }
 
+    /// Returns the hash of the history that is in.
+    pub(super) fn past(&self) -> Past {
+        self.past
+    }
+
     /// Runs a statement and keeps what it did; one that fails has done nothing.
     pub(super) fn apply(&mut self, entry: &Entry, timeout: Option<Span>) -> Result<Applied> {
         let applied = self.run(entry, timeout, true)?;
         self.head = entry.lsn;
+        self.past = self.past.and(entry);
         Ok(applied)
     }
 
@@ -229,6 +245,11 @@ impl Content {
             .map_err(|e| refusal(&e, None))
     }
 
+    /// Returns every row of a table.
+    pub(super) fn rows(&self, table: &str) -> Result<Rows> {
+        self.read(&format!("select * from \"{}\"", table.replace('"', "\"\"")))
+    }
+
     /// Returns a digest of the schema and of every row.
     pub(super) fn digest(&self) -> Result<String> {
         let mut hash = Sha256::new();
@@ -240,7 +261,7 @@ impl Content {
             add(&sql);
         }
         for table in self.tables()? {
-            let rows = self.read(&format!("select * from \"{}\"", table.replace('"', "\"\"")))?;
+            let rows = self.rows(&table)?;
             add(&format!("{table} {:?} {:?}", self.row_security(&table), rows.columns));
             for row in rows.rows {
                 add(&Value::Object(row).to_string());

@@ -129,11 +129,11 @@ impl Present<'_> {
         Ok(None)
     }
 
-    /// Returns the rows of a line at a place.
-    pub(super) fn content_at(&self, line: i64, cut: i64) -> Result<Content> {
+    /// Returns the database that statements make.
+    pub(super) fn content_of(entries: &[Entry]) -> Result<Content> {
         let mut content = Content::empty()?;
-        for entry in self.entries(line, 0, cut)? {
-            content.apply(&entry, None)?;
+        for entry in entries {
+            content.apply(entry, None)?;
         }
         Ok(content)
     }

@@ -194,6 +194,11 @@ impl Present<'_> {
             .map_err(|e| broken(&e))
     }
 
+    /// Returns the ids of the jobs that go on.
+    pub(super) fn unfinished(&self) -> Result<Vec<String>> {
+        Ok(self.works("where state = 'running' order by id")?.into_iter().map(|work| work.id).collect())
+    }
+
     /// Refuses while the target is being restored in place.
     pub(super) fn demand_unrestored(&self, code: Code) -> Result<()> {
         self.demand_no_job(RESTORE, code, "is being restored")

@@ -9,19 +9,25 @@ mod backups;
 mod branches;
 mod content;
 mod functions;
+pub mod gate;
 mod history;
 mod jobs;
+mod portrait;
 mod recovery;
 mod security;
+mod shelf;
 mod sql;
 mod statement;
 mod store;
+mod template;
 #[cfg(test)]
 mod tests;
 mod world;
 mod written;
 
+pub use portrait::Portrait;
 pub use store::Effect;
+pub use template::Template;
 pub use world::SANDBOX;
 
 use super::{
@@ -29,7 +35,10 @@ use super::{
     fleet::Opening,
     model::{Branch, Identity, Job, Key, Observed, Project},
 };
-use crate::base::{clock::Clock, moment::Span, suggest};
+use crate::{
+    base::{clock::Clock, moment::Span, suggest},
+    config::Target,
+};
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::{
@@ -84,16 +93,7 @@ impl Sim {
     pub fn open(opening: &Opening<'_>) -> Result<Self> {
         let target = opening.target;
         demand_file_name(&target.name)?;
-        let settings: Settings = target.settings.clone().try_into().map_err(|e: toml::de::Error| {
-            let error = Error::new(
-                Code::Invalid,
-                format!("the settings of target `{}`: {}", target.name, e.message()),
-            );
-            match suggest::hint_for_unknown_field(e.message()) {
-                Some(hint) => error.hint(hint),
-                None => error.hint("`world` is `sandbox` or the path of a world file"),
-            }
-        })?;
+        let settings = settings(target)?;
         let text = text(&settings, opening.base)?;
         let path = world_file(opening.state, &target.name);
         let door = Door { path, text, clock: Arc::clone(opening.clock), store: Mutex::default() };
@@ -117,6 +117,14 @@ impl Sim {
     /// Whatever the world's file says.
     pub fn log(&self) -> Result<Vec<Effect>> {
         self.store()?.log()
+    }
+
+    /// Returns whether anything took effect under a key.
+    ///
+    /// # Errors
+    /// Whatever the world says.
+    pub fn has_done(&self, key: &Key) -> Result<bool> {
+        self.store()?.look(|p| Ok(p.effect(key)?.is_some()))
     }
 
     fn store(&self) -> Result<Arc<Store>> {
@@ -152,6 +160,18 @@ fn demand_file_name(name: &str) -> Result<()> {
         .hint("use letters, digits, `-` and `_`"));
     }
     Ok(())
+}
+
+/// Reads the settings of a target.
+fn settings(target: &Target) -> Result<Settings> {
+    target.settings.clone().try_into().map_err(|e: toml::de::Error| {
+        let error =
+            Error::new(Code::Invalid, format!("the settings of target `{}`: {}", target.name, e.message()));
+        match suggest::hint_for_unknown_field(e.message()) {
+            Some(hint) => error.hint(hint),
+            None => error.hint("`world` is `sandbox` or the path of a world file"),
+        }
+    })
 }
 
 /// Returns the text of the world that the settings name, tried.

@@ -91,7 +91,7 @@ impl Security for Sim {
 }
 
 /// Returns the policies of the tables that there are and always were, with row-level security as it is switched now.
-fn policies(present: &Present<'_>, content: &Content) -> Result<Vec<Policy>> {
+pub(super) fn policies(present: &Present<'_>, content: &Content) -> Result<Vec<Policy>> {
     let tables = content.tables()?;
     let mut policies = present.world.policies();
     policies.retain(|p| tables.contains(&p.table) && !content.was_dropped(&p.table));

@@ -5,6 +5,7 @@
 
 use super::{
     content::{Content, Entry},
+    shelf::Shelf,
     world::{Past, World},
 };
 use crate::{
@@ -15,10 +16,10 @@ use crate::{
     },
     provider::{Code, Error, Result, model::Key},
 };
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map},
     fs,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -55,7 +56,8 @@ pub(super) struct Store {
     clock: Arc<dyn Clock>,
     target: String,
     id: String,
-    world: World,
+    world: Arc<World>,
+    shelf: Arc<Shelf>,
 }
 
 /// A world at one moment, inside a transaction.
@@ -64,6 +66,8 @@ pub(super) struct Present<'a> {
     pub(super) conn: &'a Connection,
     /// What was written of the world.
     pub(super) world: &'a World,
+    /// What is known of its databases.
+    pub(super) shelf: &'a Shelf,
     /// The target's name.
     pub(super) target: &'a str,
     /// The world's time, in microseconds since 1970.
@@ -88,6 +92,26 @@ impl Store {
         Self::over(conn, target, clock)
     }
 
+    /// Returns what the world is written of, and the bytes of all of it.
+    pub(super) fn image(&self) -> Result<(Arc<World>, Vec<u8>)> {
+        let image = self.conn().serialize(MAIN_DB).map_err(|e| broken(&e))?.to_vec();
+        Ok((Arc::clone(&self.world), image))
+    }
+
+    /// Returns a world in memory that begins as the one whose bytes these are.
+    pub(super) fn of_image(
+        image: &[u8],
+        target: &str,
+        id: &str,
+        (world, shelf): (Arc<World>, Arc<Shelf>),
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let mut conn = Connection::open_in_memory().map_err(|e| broken(&e))?;
+        conn.deserialize_read_exact(MAIN_DB, image, image.len(), false).map_err(|e| broken(&e))?;
+        let (conn, contents) = (Mutex::new(conn), Mutex::default());
+        Ok(Self { conn, contents, clock, target: target.into(), id: id.into(), world, shelf })
+    }
+
     fn over(conn: Connection, target: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let version: i64 =
             conn.query_row("pragma user_version", [], |row| row.get(0)).map_err(|e| broken(&e))?;
@@ -100,9 +124,9 @@ impl Store {
         let (id, text): (String, String) = conn
             .query_row("select id, text from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| broken(&e))?;
-        let world = World::parse(&text, &format!("the world of `{target}`"))?;
+        let world = Arc::new(World::parse(&text, &format!("the world of `{target}`"))?);
         let (conn, contents) = (Mutex::new(conn), Mutex::default());
-        Ok(Self { conn, contents, clock, target: target.into(), id, world })
+        Ok(Self { conn, contents, clock, target: target.into(), id, world, shelf: Arc::default() })
     }
 
     /// Returns the world's own id.
@@ -191,11 +215,14 @@ impl Store {
         work: impl FnOnce(&mut Content) -> Result<T>,
     ) -> Result<T> {
         let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        let content = match contents.remove(&line) {
-            Some(content) => content,
-            None => Content::empty()?,
+        let content = match contents.entry(line) {
+            btree_map::Entry::Occupied(there) => there.into_mut(),
+            btree_map::Entry::Vacant(place) => {
+                let entries = present.entries(line, 0, i64::MAX)?;
+                let made = self.shelf.take(&entries).map_or_else(|| Present::content_of(&entries), Ok)?;
+                place.insert(made)
+            }
         };
-        let content = contents.entry(line).or_insert(content);
         for entry in present.entries(line, content.head(), i64::MAX)? {
             content.apply(&entry, None)?;
         }
@@ -227,7 +254,16 @@ impl Store {
             .query_row("select made_at, clock_offset from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| broken(&e))?;
         let now = micros(self.clock.now()).saturating_add(offset).max(made);
-        Ok(Present { conn, world: &self.world, target: &self.target, now })
+        Ok(Present { conn, world: &self.world, shelf: &self.shelf, target: &self.target, now })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let contents = std::mem::take(self.contents.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for content in contents.into_values() {
+            self.shelf.put(content);
+        }
     }
 }
 
@@ -247,6 +283,12 @@ impl Present<'_> {
     ) -> Result<Vec<T>> {
         let all = || self.conn.prepare(sql)?.query_map(values, read)?.collect::<rusqlite::Result<Vec<_>>>();
         all().map_err(|e| broken(&e))
+    }
+
+    /// Returns when the world was made.
+    pub(super) fn made_at(&self) -> Result<Moment> {
+        let made = self.conn.query_row("select made_at from world", [], |row| row.get(0));
+        made.map(moment).map_err(|e| broken(&e))
     }
 
     fn record(&self, key: Option<&Key>, kind: &str, what: &str, answer: &Value) -> Result<()> {
@@ -319,7 +361,7 @@ fn make(conn: &Connection, target: &str, text: &str, id: &str, now: Moment) -> R
     tx.pragma_update(None, "user_version", VERSION).map_err(said)?;
     let sql = "insert into world (id, text, made_at, lsn, xid) values (?1, ?2, ?3, ?4, ?5)";
     tx.execute(sql, params![id, text, micros(anchor), FIRST_LSN, FIRST_XID]).map_err(said)?;
-    let present = Present { conn: &tx, world: &world, target, now: micros(anchor) };
+    let present = Present { conn: &tx, world: &world, shelf: &Shelf::default(), target, now: micros(anchor) };
     fill(&present, &world, anchor)?;
     tx.commit().map_err(said)
 }

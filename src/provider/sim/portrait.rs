@@ -1,0 +1,119 @@
+//! What a world looks like without what differs from one making of it to the next: ids, keys and times.
+//!
+//! Two runs that came to the same leave worlds of which the portraits are equal.
+
+use super::{
+    Sim,
+    content::Content,
+    security,
+    shelf::Look,
+    store::{Present, Store},
+};
+use crate::{
+    base::moment::Moment,
+    provider::{Result, model::Policy},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// A world without ids, keys and times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Portrait {
+    /// What the target's database holds: by table, the number of its rows and a digest of them.
+    pub database: BTreeMap<String, String>,
+    /// The same for every branch, by name.
+    pub branches: BTreeMap<String, BTreeMap<String, String>>,
+    /// Label and status of every backup, oldest first.
+    pub backups: Vec<String>,
+    /// The names of the restore points.
+    pub marks: Vec<String>,
+    /// The row-level policies of the target, and whether each has any effect.
+    pub policies: Vec<String>,
+}
+
+impl Sim {
+    /// Returns the world as it is now.
+    ///
+    /// # Errors
+    /// Whatever the world says.
+    pub fn portrait(&self) -> Result<Portrait> {
+        let store = self.store()?;
+        store.look(|p| {
+            let line = p.main_line()?.id;
+            let mut branches = BTreeMap::new();
+            for grown in p.grown()? {
+                branches.insert(grown.branch.name, look(&store, p, grown.line)?.tables);
+            }
+            let backup = |label: Option<String>, status: &str| match label {
+                Some(label) => format!("{label}: {status}"),
+                None => status.to_owned(),
+            };
+            let Look { tables, policies } = look(&store, p, line)?;
+            Ok(Portrait {
+                database: tables,
+                branches,
+                backups: p.saved()?.into_iter().map(|b| backup(b.label, &b.status)).collect(),
+                marks: p.mark_names()?,
+                policies,
+            })
+        })
+    }
+}
+
+impl Sim {
+    /// Returns the ids of the jobs that were accepted and are not over.
+    ///
+    /// # Errors
+    /// Whatever the world says.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
+    pub fn unfinished(&self) -> Result<Vec<String>> {
+        self.store()?.look(|p| p.unfinished())
+    }
+}
+
+impl Portrait {
+    /// Returns what is different in another portrait, a line each.
+    pub fn differences(&self, other: &Portrait) -> Vec<String> {
+        let (Value::Object(ours), Value::Object(theirs)) = (json!(self), json!(other)) else {
+            return Vec::new();
+        };
+        let different = ours.into_iter().filter(|(part, value)| theirs.get(part) != Some(value));
+        different.map(|(part, value)| format!("{part}: {} instead of {value}", theirs[&part])).collect()
+    }
+}
+
+/// Looks at what a line holds now.
+fn look(store: &Store, present: &Present<'_>, line: i64) -> Result<Look> {
+    let since = present.made_at()?;
+    present.look_of(line, || {
+        store.with_content(present, line, |content| {
+            let row = |name: String| table(content, &name, since).map(|rows| (name, rows));
+            let tables = content.tables()?.into_iter().map(row).collect::<Result<_>>()?;
+            let policies = security::policies(present, content)?;
+            let shown = |p: &Policy| format!("{} on {}: {}", p.name, p.table, p.enabled);
+            Ok(Look { tables, policies: policies.iter().map(shown).collect() })
+        })
+    })
+}
+
+fn table(content: &Content, name: &str, since: Moment) -> Result<String> {
+    let mut hash = Sha256::new();
+    let rows = content.rows(name)?;
+    for row in &rows.rows {
+        let cells: Value = row.iter().map(|(column, cell)| (column.clone(), timeless(cell, since))).collect();
+        hash.update(cells.to_string());
+        hash.update([0]);
+    }
+    let mut digest = data_encoding::HEXLOWER.encode(&hash.finalize());
+    digest.truncate(8);
+    let secured = content.row_security(name).map_or("", |on| if on { ", secured" } else { ", not secured" });
+    Ok(format!("{} rows, {digest}{secured}", rows.rows.len()))
+}
+
+/// Returns a cell without the moment in it, where that came after the world was made.
+fn timeless(cell: &Value, since: Moment) -> Value {
+    let moment = cell.as_str().and_then(|text| Moment::parse(text).ok());
+    if moment.is_some_and(|moment| moment >= since) { "a moment".into() } else { cell.clone() }
+}

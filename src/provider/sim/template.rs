@@ -1,0 +1,55 @@
+//! A world that was made once, to be copied: thousands of rehearsals begin in the same one.
+
+use super::{Door, Sim, demand_file_name, settings, shelf::Shelf, store::Store, text, world::World};
+use crate::{
+    base::clock::Clock,
+    provider::{Result, fleet::Opening},
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+/// A world as it was when it was made.
+pub struct Template {
+    target: String,
+    protect: bool,
+    id: String,
+    world: Arc<World>,
+    shelf: Arc<Shelf>,
+    image: Vec<u8>,
+}
+
+impl Template {
+    /// Makes the world of a target's settings, in memory, under the identity `id`; the state folder is not looked at.
+    ///
+    /// # Errors
+    /// What its settings or its world file lack.
+    pub fn make(opening: &Opening<'_>, id: &str) -> Result<Self> {
+        let target = opening.target;
+        demand_file_name(&target.name)?;
+        let text = text(&settings(target)?, opening.base)?;
+        let made = Store::in_memory(&target.name, &text, id, Arc::clone(opening.clock))?;
+        let (world, image) = made.image()?;
+        Ok(Self {
+            target: target.name.clone(),
+            protect: target.protect,
+            id: id.into(),
+            world,
+            shelf: Arc::default(),
+            image,
+        })
+    }
+
+    /// Returns a copy of the world that lives by `clock`.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn copy(&self, clock: Arc<dyn Clock>) -> Result<Sim> {
+        let shared = (Arc::clone(&self.world), Arc::clone(&self.shelf));
+        let store = Store::of_image(&self.image, &self.target, &self.id, shared, Arc::clone(&clock))?;
+        let store = Mutex::new(Some(Arc::new(store)));
+        let door = Door { path: PathBuf::new(), text: String::new(), clock, store };
+        Ok(Sim { target: self.target.clone(), protect: self.protect, door: Arc::new(door), branch: None })
+    }
+}

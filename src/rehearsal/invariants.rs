@@ -1,0 +1,367 @@
+//! What must hold after a scenario, whatever went wrong in it.
+//!
+//! | name | what must hold |
+//! |---|---|
+//! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing). |
+//! | `truth` | A call whose error says `side_effects: "none"` had none in the world. |
+//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
+//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, without ids, keys and times. |
+//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one. |
+//! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
+//! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
+//! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
+//! | `needs` | Every effect in the world's log is of a kind that the runbook's `needs` allow; removing its own temporary branch is allowed to whoever may make one. |
+//! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
+//! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
+
+use super::play::{Played, Rules, Seen};
+use crate::{
+    base::value,
+    journal::{Entry, Outcome, Record, Status},
+    ops::{
+        self,
+        args::Args,
+        spec::{Effect, Need, place_of},
+    },
+};
+use crate::{
+    provider::{model::Key, sim::Effect as Took},
+    runtime::gate::APPROVE,
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An invariant that was broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Breach {
+    /// Its name.
+    pub invariant: &'static str,
+    /// What was found: one sentence without a full stop.
+    pub what: String,
+}
+
+/// Returns what was broken in a scenario.
+pub(super) fn broken(rules: &Rules<'_>, undisturbed: &Played, played: &Played) -> Vec<Breach> {
+    let found = [
+        ("once", once(undisturbed, played)),
+        ("truth", truth(played)),
+        ("left-over", left_over(undisturbed, played)),
+        ("same-world", same_world(undisturbed, played)),
+        ("same-end", same_end(undisturbed, played)),
+        ("says-why", says_why(played)),
+        ("clean-up", clean_up(undisturbed, played)),
+        ("journal", journal(played)),
+        ("needs", needs(rules, played)),
+        ("guard", guard(rules, played)),
+    ];
+    let breaches = found
+        .into_iter()
+        .flat_map(|(invariant, found)| found.into_iter().map(move |what| Breach { invariant, what }));
+    breaches.collect()
+}
+
+fn succeeded(played: &Played) -> bool {
+    played.status() == Some(Status::Succeeded)
+}
+
+fn once(undisturbed: &Played, played: &Played) -> Vec<String> {
+    let mut found: Vec<String> = played
+        .asked_again
+        .iter()
+        .map(|what| format!("{what} was asked for again after it was done"))
+        .collect();
+    for seen in &played.worlds {
+        let mut keys = BTreeSet::new();
+        let twice = seen.log.iter().filter(|e| e.key.as_ref().is_some_and(|key| !keys.insert(&key.0)));
+        found.extend(twice.map(|e| format!("`{}` of `{}` took effect twice", e.kind, e.what)));
+    }
+    if succeeded(undisturbed) && succeeded(played) {
+        let (wanted, had) = (effects(undisturbed), effects(played));
+        let kinds: BTreeSet<_> = wanted.keys().chain(had.keys()).collect();
+        for effect in kinds {
+            let count = |of: &BTreeMap<Counted, usize>| of.get(effect).copied().unwrap_or(0);
+            if count(&wanted) != count(&had) {
+                let (target, kind, what) = effect;
+                let (had, wanted) = (count(&had), count(&wanted));
+                found.push(format!(
+                    "`{kind}` of `{what}` on `{target}` took effect {had} times instead of {wanted}"
+                ));
+            }
+        }
+    }
+    found
+}
+
+type Counted = (String, String, String);
+
+/// Returns the effects of a world, but for jobs that were given up, and giving them up.
+fn standing(seen: &Seen) -> impl Iterator<Item = &Took> {
+    let given_up: Vec<&str> =
+        seen.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
+    let is_void = move |key: &Key| {
+        given_up.iter().any(|job| job.strip_suffix(&key.0).is_some_and(|j| j.ends_with('-')))
+    };
+    seen.log.iter().filter(move |e| e.kind != "job.cancel" && !e.key.as_ref().is_some_and(&is_void))
+}
+
+/// Counts effects by target, kind and what they were done to.
+fn effects(played: &Played) -> BTreeMap<Counted, usize> {
+    let mut counts = BTreeMap::new();
+    for seen in &played.worlds {
+        let keys: Vec<&str> = seen.log.iter().filter_map(|e| e.key.as_ref()).map(|k| k.0.as_str()).collect();
+        for effect in standing(seen) {
+            let what = keys.iter().fold(effect.what.clone(), |what, key| what.replace(key, "…"));
+            *counts.entry((seen.target.clone(), effect.kind.clone(), what)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Compares what errors say with what the world did. A branch is removed under no key: those are counted.
+fn truth(played: &Played) -> Vec<String> {
+    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut found = Vec::new();
+    let mut removed = 0;
+    for entry in &played.entries {
+        match &entry.record {
+            Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
+            Record::End { op, outcome: Outcome::Ok(_), .. } if op == "branch::delete" => removed += 1,
+            Record::End { call, op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "none" => {
+                let key = begun.get(call.as_str()).copied();
+                let did = |seen: &Seen| standing(seen).any(|e| e.key.as_ref().map(|k| k.0.as_str()) == key);
+                if key.is_some() && played.worlds.iter().any(did) {
+                    found.push(format!(
+                        "`{op}` says that nothing was changed, and its effect is in the world"
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    let gone: usize =
+        played.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == "branch.delete").count()).sum();
+    if played.has_ended() && gone > removed {
+        found.push(format!("{gone} branches were removed, and the run knows of {removed}"));
+    }
+    found
+}
+
+fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
+    if !played.has_ended() {
+        return Vec::new();
+    }
+    let ended_well = ended_well(&played.entries);
+    let is_told = |name: &str| played.left_behind().iter().any(|told| told.contains(name));
+    let mut found = Vec::new();
+    for (seen, calm) in played.worlds.iter().zip(&undisturbed.worlds) {
+        for branch in seen.branches.iter().filter(|b| !is_told(&b.name) && !is_told(&b.id)) {
+            let place = format!("{}/{}", seen.target, branch.name);
+            if !calm.portrait.branches.contains_key(&branch.name) {
+                found.push(format!(
+                    "the branch `{place}` is left, and the undisturbed run leaves none of that name"
+                ));
+            } else if branch.key.as_ref().is_some_and(|key| !ended_well.contains(key.0.as_str())) {
+                found.push(format!("the branch `{place}` is left by a call that did not end well"));
+            }
+        }
+        let unanswered = |key: &Option<Key>| key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str()));
+        for backup in seen.backups.iter().filter(|b| unanswered(&b.key) && !is_told(&b.id)) {
+            let label = backup.label.as_deref().unwrap_or("no label");
+            found.push(format!(
+                "a backup of `{}` ({label}) is left by a call that did not end well",
+                seen.target
+            ));
+        }
+        for job in seen.unfinished.iter().filter(|job| !is_told(job)) {
+            let (kind, _) = job.split_once('-').unwrap_or((job, ""));
+            found.push(format!("a {kind} of `{}` goes on after the run's end", seen.target));
+        }
+    }
+    if played.leases > 0 && !played.has_died_last {
+        found.push(format!("{} leases are held after the run's end", played.leases));
+    }
+    found
+}
+
+/// Returns the keys of the calls that ended well.
+fn ended_well(entries: &[Entry]) -> BTreeSet<&str> {
+    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut well = BTreeSet::new();
+    for entry in entries {
+        match &entry.record {
+            Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
+            Record::End { call, outcome: Outcome::Ok(_), .. } => {
+                well.extend(begun.get(call.as_str()).copied());
+            }
+            _ => {}
+        }
+    }
+    well
+}
+
+fn same_world(undisturbed: &Played, played: &Played) -> Vec<String> {
+    if !(succeeded(undisturbed) && succeeded(played)) {
+        return Vec::new();
+    }
+    let pairs = undisturbed.worlds.iter().zip(&played.worlds);
+    let differences = |(calm, seen): (&Seen, &Seen)| {
+        let target = seen.target.clone();
+        let all = calm.portrait.differences(&seen.portrait);
+        all.into_iter().map(move |difference| format!("`{target}` is another world: {difference}"))
+    };
+    pairs.flat_map(differences).collect()
+}
+
+fn same_end(undisturbed: &Played, played: &Played) -> Vec<String> {
+    if played.failed > 0 || played.is_restless || played.status() == undisturbed.status() {
+        return Vec::new();
+    }
+    let word = |played: &Played| played.status().map_or("refused", Status::as_str);
+    vec![format!("nothing failed, and the run is {} instead of {}", word(played), word(undisturbed))]
+}
+
+fn says_why(played: &Played) -> Vec<String> {
+    let mut found = Vec::new();
+    if played.is_restless {
+        found.push("the run was resumed again and again, and never came to rest".to_owned());
+    }
+    if let (Some(why), false) = (&played.refused, played.entries.is_empty()) {
+        found.push(format!("the run cannot be resumed: {why}"));
+    }
+    let silent = played.entries.iter().rev().find_map(|entry| match &entry.record {
+        Record::Stopped { reason, .. } => Some(reason.is_empty()),
+        Record::Finished { status, error, .. } => Some(*status == Status::Failed && error.is_none()),
+        _ => None,
+    });
+    if silent == Some(true) {
+        found.push("the run does not say why it is where it is".to_owned());
+    }
+    found
+}
+
+fn clean_up(undisturbed: &Played, played: &Played) -> Vec<String> {
+    if !played.has_ended() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let removed: Vec<&Value> = played.entries.iter().filter_map(|entry| removal(&entry.record)).collect();
+    for branch in played.entries.iter().filter_map(|entry| owned(&entry.record)) {
+        let times = removed.iter().filter(|gone| gone["id"] == branch["id"]).count();
+        let name = branch["name"].as_str().unwrap_or_default();
+        let is_told = played.left_behind().iter().any(|told| told.contains(name));
+        if times != 1 && !is_told {
+            found.push(format!("the temporary branch `{name}` was removed {times} times"));
+        }
+    }
+    if succeeded(undisturbed) && succeeded(played) {
+        let (wanted, had) = (at_the_end(&undisturbed.entries), at_the_end(&played.entries));
+        if wanted != had {
+            found.push(format!("at its end the run did {had:?} instead of {wanted:?}"));
+        }
+    }
+    found
+}
+
+/// Returns the branch that a record says the run owns.
+fn owned(record: &Record) -> Option<&Value> {
+    match record {
+        Record::End { args, outcome: Outcome::Ok(made), .. } if args["temporary"] == true => {
+            value::inside(made, value::BRANCH)
+        }
+        _ => None,
+    }
+}
+
+/// Returns the branch that a record says was removed.
+fn removal(record: &Record) -> Option<&Value> {
+    match record {
+        Record::End { op, outcome: Outcome::Ok(gone), .. } if op == "branch::delete" => Some(gone),
+        _ => None,
+    }
+}
+
+/// Returns the clean-up calls that ended well, with how often each did.
+fn at_the_end(entries: &[Entry]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for entry in entries {
+        if let Record::End { call, outcome: Outcome::Ok(_), .. } = &entry.record
+            && call.starts_with("/end#")
+        {
+            *counts.entry(call.as_str()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn journal(played: &Played) -> Vec<String> {
+    let mut found: Vec<String> =
+        played.broken.iter().map(|why| format!("the journal is broken: {why}")).collect();
+    let ends = played.entries.iter().filter(|e| matches!(e.record, Record::Finished { .. })).count();
+    if played.has_ended() && ends != 1 {
+        found.push(format!("the run has {ends} last records"));
+    }
+    found
+}
+
+fn needs(rules: &Rules<'_>, played: &Played) -> Vec<String> {
+    let mut found = Vec::new();
+    for seen in &played.worlds {
+        for effect in &seen.log {
+            let may =
+                |area: &str, effect: Effect| rules.needs.iter().any(|n| n.covers(&Need::new(area, effect)));
+            let is_allowed = match effect.kind.as_str() {
+                "backup.create" | "mark.create" => may("backup", Effect::Create),
+                "restore.in_place" | "backup.delete" => may("backup", Effect::Destroy),
+                "restore.branch" => may("branch", Effect::Create),
+                "branch.delete" => may("branch", Effect::Destroy) || may("branch", Effect::Create),
+                "sql.execute" => may("db", Effect::Destroy),
+                // Giving up what the run began itself.
+                "job.cancel" => true,
+                _ => false,
+            };
+            if !is_allowed {
+                found.push(format!(
+                    "`{}` of `{}` is not among what the runbook `needs`",
+                    effect.kind, effect.what
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
+    let mut saved: BTreeSet<String> = BTreeSet::new();
+    let mut own: BTreeSet<&str> = BTreeSet::new();
+    let mut is_approved = false;
+    let mut found = Vec::new();
+    for entry in &played.entries {
+        match &entry.record {
+            Record::End { op, args, outcome: Outcome::Ok(made), .. } if op == "backup::create" => {
+                saved.extend(place_of(&args["target"]).ok().map(|place| place.target));
+                own.extend(value::inside(made, value::BACKUP).and_then(|b| b["id"].as_str()));
+            }
+            Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
+            Record::Begin { op, args, at, .. } => {
+                let Some(target) = destroyed_source(op, args, &own) else { continue };
+                let is_protected = rules.config.targets.get(&target).is_some_and(|t| t.protect);
+                if !is_protected && !is_approved && !saved.contains(&target) {
+                    let what = format!("`{op}` at {at} destroys something of `{target}`");
+                    found.push(format!("{what} without a backup made before it in the same run, and `{target}` is not protected"));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Returns the target of which a call destroys something that the run did not make.
+fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
+    let need = ops::find(op)?.need(&Args::sample(args.as_object().cloned().unwrap_or_default()));
+    let place = place_of(&args["target"]).ok()?;
+    let is_own = op == "backup::delete" && args["backup"].as_str().is_some_and(|id| own.contains(id));
+    let destroys = need.effect == Effect::Destroy && need.area != "branch" && place.branch.is_none();
+    (destroys && !is_own).then_some(place.target)
+}

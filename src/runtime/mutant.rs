@@ -1,0 +1,30 @@
+//! Deliberate faults of the runtime, for the tests that show that a rehearsal finds them.
+
+use crate::journal::Durability;
+use std::cell::Cell;
+
+/// What is wrong with the runtime on this thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// That a call is about to take effect is not on disk when it does.
+    BeginRides,
+    /// A call that was begun is made again without asking the world.
+    BlindProbe,
+}
+
+thread_local! {
+    static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Makes the runtime wrong on this thread, or right again.
+pub(crate) fn become_wrong(mutant: Option<Mutant>) {
+    MUTANT.set(mutant);
+}
+
+pub(super) fn begin() -> Durability {
+    if MUTANT.get() == Some(Mutant::BeginRides) { Durability::Rides } else { Durability::Now }
+}
+
+pub(super) fn is_blind() -> bool {
+    MUTANT.get() == Some(Mutant::BlindProbe)
+}
