@@ -26,9 +26,21 @@ pub(super) struct Scratch {
     folder: TempDir,
 }
 
+/// Returns whether PostgreSQL is installed, and says that the test is skipped when it is not.
+pub(super) fn postgres_or_skip() -> bool {
+    let installed = Tools::for_new_cluster(None);
+    if let Err(e) = &installed {
+        crate::base::terminal::say(&format!("skipped: {e}"));
+    }
+    installed.is_ok()
+}
+
 impl Scratch {
-    /// Makes and starts a cluster with these settings, `name=value`.
-    pub(super) async fn start(settings: &[&str]) -> Self {
+    /// Makes and starts a cluster with these settings, `name=value`; none where PostgreSQL is not installed.
+    pub(super) async fn start(settings: &[&str]) -> Option<Self> {
+        if !postgres_or_skip() {
+            return None;
+        }
         let tools = Tools::for_new_cluster(None).expect("PostgreSQL is installed");
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
         tools.hand_over(folder.path()).expect("the folder is given away");
@@ -45,7 +57,7 @@ impl Scratch {
         let server = Self::serve(&tools, folder.path(), settings);
         let scratch = Self { tools, server, folder };
         scratch.wait_until_up().await;
-        scratch
+        Some(scratch)
     }
 
     fn serve(tools: &Tools, folder: &Path, settings: &[&str]) -> Child {

