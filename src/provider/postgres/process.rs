@@ -153,7 +153,10 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .expect("starts");
-        let found = started_below(folder.path());
+        // A moment passes until the machine shows a new process under its own words.
+        let looks = std::iter::repeat_with(|| started_below(folder.path())).take(200);
+        let found =
+            looks.inspect(|_| std::thread::sleep(std::time::Duration::from_millis(10))).flatten().next();
         let number = i32::try_from(making.id()).expect("a number");
         making.kill().expect("ends");
         making.wait().expect("ends");
