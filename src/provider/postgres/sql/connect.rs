@@ -125,8 +125,8 @@ impl Address {
 
     fn not_let_in(&self, error: &tokio_postgres::Error) -> Error {
         let Some(said) = error.as_db_error() else {
-            // Such as a password that the server wants and we do not have.
-            let code = if error.is_closed() { Code::Unavailable } else { Code::Denied };
+            // A server that goes down says nothing; a password that it wants and we do not have is our own error.
+            let code = if refusal::is_lost(error) { Code::Unavailable } else { Code::Denied };
             return Error::new(
                 code,
                 format!("the server at {self} did not let us in: {}", refusal::innermost(error)),

@@ -22,6 +22,11 @@ pub(super) fn is_an_answer(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|said| said.parsed_severity() == Some(Severity::Error))
 }
 
+/// Returns whether the connection closed or broke, as it does when the server goes down.
+pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
+    error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+}
+
 /// Returns the code for a SQLSTATE.
 pub(super) fn code(state: &str) -> Code {
     match state {
@@ -54,7 +59,7 @@ pub(super) fn innermost(error: &tokio_postgres::Error) -> String {
 }
 
 fn not_answered(error: &tokio_postgres::Error) -> Error {
-    if error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>) {
+    if is_lost(error) {
         return Error::new(
             Code::Unavailable,
             format!("the connection to the database was lost: {}", innermost(error)),
