@@ -186,7 +186,7 @@ pub(super) async fn restore_to(
     }
     let target = cx.place(args.get("target")).await?;
     let request = RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) };
-    let job = cx.job(target.backups()?.restore(&request, cx.key)).await?;
+    let job = cx.job(target.backups()?.restore(&request, cx.key, &cx.intent())).await?;
     cx.follow(&*target, &job, args.timeout()).await
 }
 
@@ -201,7 +201,7 @@ pub(super) fn restore_need(args: &Args) -> Need {
 /// Looks for what this call's key has made.
 pub(super) async fn made_under_key(cx: &Context<'_>, args: &Args) -> Result<Probed> {
     let target = cx.place(args.get("target")).await?;
-    Ok(match target.find(cx.key).await? {
+    Ok(match target.find(cx.key, cx.intended()).await? {
         Some(job) => Probed::Accepted(json!(job)),
         None => Probed::NotDone,
     })

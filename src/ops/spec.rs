@@ -9,7 +9,8 @@ use crate::{
         model::{Job, Key, Observed, Progress},
     },
 };
-use serde_json::Value;
+use async_trait::async_trait;
+use serde_json::{Value, json};
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 /// One operation: everything that anybody needs to know about it.
@@ -248,13 +249,23 @@ impl Context<'_> {
         self.fleet.place(&place).await
     }
 
+    /// Returns where a provider writes down how the world was, before it asks a platform that keeps no key.
+    pub fn intent(&self) -> Intent<'_> {
+        Intent(self.host)
+    }
+
+    /// Returns what was written down there before a crash, when nothing was accepted since.
+    pub fn intended(&self) -> Option<&Value> {
+        self.accepted.as_ref()?.get(INTENT)
+    }
+
     /// Returns the job of this call: the one that was recorded before a crash, else the one that `ask` now gets
     /// accepted, recorded before anything waits for it.
     ///
     /// # Errors
     /// What `ask` says, or [`Code::Internal`] when the record holds something else.
     pub async fn job(&self, ask: impl Future<Output = Result<Job>>) -> Result<Job> {
-        if let Some(recorded) = self.accepted.clone() {
+        if let Some(recorded) = self.accepted.clone().filter(|recorded| !is_intent(recorded)) {
             return serde_json::from_value(recorded).map_err(|e| {
                 Error::new(Code::Internal, format!("the journal holds no job where one belongs: {e}"))
             });
@@ -309,6 +320,24 @@ impl Context<'_> {
     pub async fn accept(&self, what: &impl serde::Serialize) -> Result<()> {
         let what = serde_json::to_value(what).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
         self.host.accepted(what).await
+    }
+}
+
+/// The field under which what was written down before asking is told from what was accepted.
+const INTENT: &str = "$intent";
+
+/// Returns whether a record says what was about to be asked, and not what was accepted.
+pub fn is_intent(recorded: &Value) -> bool {
+    recorded.get(INTENT).is_some()
+}
+
+/// Where a provider writes down how the world was, before it asks for something that carries no key.
+pub struct Intent<'a>(&'a dyn Host);
+
+#[async_trait]
+impl Accept for Intent<'_> {
+    async fn accepted(&self, what: Value) -> Result<()> {
+        self.0.accepted(json!({ INTENT: what })).await
     }
 }
 

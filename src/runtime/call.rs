@@ -18,7 +18,7 @@ use crate::{
     ops::{
         args::Args,
         branch,
-        spec::{Context, Effect, Host, Kind, Need, Op, Probed, Recovery, place_of},
+        spec::{Context, Effect, Host, Kind, Need, Op, Probed, Recovery, is_intent, place_of},
     },
     provider::{
         Accept, Code, Error,
@@ -186,7 +186,10 @@ impl Call<'_> {
             };
         }
         // The world is asked also where it is known what was accepted: an error on the way there is no end of the call.
-        match self.probe(key) {
+        let probed = self.probe(key);
+        // What was only about to be asked has been compared with the world by now.
+        let accepted = accepted.filter(|recorded| !is_intent(recorded));
+        match probed {
             Ok(Probed::Done(value)) => self.end(Ok(value), Instant::now()),
             Ok(Probed::Accepted(job)) if accepted.is_none() => self.go_on(key, job),
             Ok(Probed::NotDone) if accepted.is_none() && self.live.settling() => Err(self.frame.give_up()),

@@ -9,7 +9,7 @@ use super::{
     window,
 };
 use crate::provider::{
-    Backups, Code, Error, Result,
+    Accept, Backups, Code, Error, Result,
     model::{
         Backup, BackupRequest, Deleted, Event, EventQuery, Job, Key, Mark, Observed, RestoreRequest,
         Verification, Window,
@@ -65,7 +65,7 @@ impl Backups for Cluster {
         window::verify(self, id).await
     }
 
-    async fn restore(&self, request: &RestoreRequest, key: &Key) -> Result<Job> {
+    async fn restore(&self, request: &RestoreRequest, key: &Key, _: &dyn Accept) -> Result<Job> {
         if let Some(made) = super::find(self, key)? {
             return Ok(made);
         }

@@ -45,6 +45,7 @@ use async_trait::async_trait;
 use builtin::Builtin;
 use cluster::Cluster;
 use security::Inspection;
+use serde_json::Value;
 use settings::Settings;
 use sql::Database;
 use std::sync::Arc;
@@ -126,7 +127,7 @@ impl Provider for Postgres {
         })
     }
 
-    async fn find(&self, key: &Key) -> Result<Option<Job>> {
+    async fn find(&self, key: &Key, _: Option<&Value>) -> Result<Option<Job>> {
         self.cluster.as_ref().map_or(Ok(None), |cluster| find(cluster, key))
     }
 

@@ -6,6 +6,7 @@ use crate::provider::{
     model::{Identity, Job, Key, Observed, Project},
 };
 use async_trait::async_trait;
+use serde_json::Value;
 
 /// A branch that is ready.
 pub(super) struct OpenBranch {
@@ -55,7 +56,7 @@ impl Provider for OpenBranch {
         })
     }
 
-    async fn find(&self, _: &Key) -> Result<Option<Job>> {
+    async fn find(&self, _: &Key, _: Option<&Value>) -> Result<Option<Job>> {
         Ok(None)
     }
 

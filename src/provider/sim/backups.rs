@@ -9,7 +9,7 @@ use super::{
     store::{Present, micros, moment},
 };
 use crate::provider::{
-    Backups, Code, Error, Result,
+    Accept, Backups, Code, Error, Result,
     model::{
         Backup, BackupRequest, Deleted, Event, EventQuery, Job, Key, Mark, RestoreRequest, Verification,
         Window,
@@ -74,7 +74,7 @@ impl Backups for Sim {
         })
     }
 
-    async fn restore(&self, request: &RestoreRequest, key: &Key) -> Result<Job> {
+    async fn restore(&self, request: &RestoreRequest, key: &Key, _: &dyn Accept) -> Result<Job> {
         let store = self.store()?;
         match &request.into {
             Some(name) => {

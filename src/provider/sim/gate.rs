@@ -142,8 +142,8 @@ impl Provider for Gated {
         self.look("project", self.sim.project()).await
     }
 
-    async fn find(&self, key: &Key) -> Result<Option<Job>> {
-        self.look("find", self.sim.find(key)).await
+    async fn find(&self, key: &Key, intent: Option<&Value>) -> Result<Option<Job>> {
+        self.look("find", self.sim.find(key, intent)).await
     }
 
     async fn observe(&self, job: &Job) -> Result<Observed> {
@@ -197,8 +197,8 @@ impl Backups for Gated {
         self.look("verify", self.sim.verify(id)).await
     }
 
-    async fn restore(&self, request: &RestoreRequest, key: &Key) -> Result<Job> {
-        self.act(("restore", Kind::Makes), Some(key), self.sim.restore(request, key)).await
+    async fn restore(&self, request: &RestoreRequest, key: &Key, intent: &dyn Accept) -> Result<Job> {
+        self.act(("restore", Kind::Makes), Some(key), self.sim.restore(request, key, intent)).await
     }
 
     async fn window(&self) -> Result<Window> {

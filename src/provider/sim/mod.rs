@@ -41,6 +41,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde::Deserialize;
+use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -208,7 +209,7 @@ impl Provider for Sim {
         })
     }
 
-    async fn find(&self, key: &Key) -> Result<Option<Job>> {
+    async fn find(&self, key: &Key, _: Option<&Value>) -> Result<Option<Job>> {
         let effect = self.store()?.look(|p| p.effect(key))?;
         effect
             .map(|e| match e.kind.as_str() {

@@ -4,7 +4,7 @@ use super::stage::{Stage, back_up, branch_of, change, finish, into, key, number,
 use crate::{
     base::clock::Machine,
     provider::{
-        Code,
+        Code, Unwritten,
         model::{At, BackupRequest, Observed},
         postgres::{process, server},
     },
@@ -29,7 +29,10 @@ async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
     let drill = opened(lab.as_ref(), "drill").await;
     assert_eq!(number(drill.as_ref(), "select count(*) from orders").await, 400);
     assert_eq!(drill.backups().map(drop).expect_err("a branch has no backups").code, Code::Unsupported);
-    let error = backups.restore(&into("drill", At::BackupEnd), &key("BRANCH0002")).await.expect_err("taken");
+    let error = backups
+        .restore(&into("drill", At::BackupEnd), &key("BRANCH0002"), &Unwritten)
+        .await
+        .expect_err("taken");
     assert_eq!(error.code, Code::Conflict);
 
     let branches = lab.branches().expect("branches");
@@ -54,14 +57,14 @@ async fn postgres_a_killed_run_is_followed_by_the_next() {
         .open()
         .backups()
         .expect("backups")
-        .restore(&into("drill", At::BackupEnd), &key("BRANCH0001"))
+        .restore(&into("drill", At::BackupEnd), &key("BRANCH0001"), &Unwritten)
         .await
         .expect("accepted");
     follow(&stage, "BRANCH0001").await;
     let lab = stage.open();
     assert_eq!(lab.backups().expect("backups").list().await.expect("lists").len(), 1);
     assert_eq!(lab.branches().expect("branches").list().await.expect("lists").len(), 1);
-    assert!(lab.find(&key("OTHERKEY00")).await.expect("looks").is_none());
+    assert!(lab.find(&key("OTHERKEY00"), None).await.expect("looks").is_none());
 }
 
 /// Not firedrill is killed, but what works for it.
@@ -80,7 +83,12 @@ async fn postgres_a_killed_child_is_followed_by_another() {
     child.signal(Signal::KILL);
     finish(lab.as_ref(), &job).await.expect("a backup all the same");
     let request = into("drill", At::BackupEnd);
-    let job = lab.backups().expect("backups").restore(&request, &key("BRANCH0001")).await.expect("accepted");
+    let job = lab
+        .backups()
+        .expect("backups")
+        .restore(&request, &key("BRANCH0001"), &Unwritten)
+        .await
+        .expect("accepted");
     let files = stage.path().join("postgres/lab/data/branch0001/files");
     let mut killed = false;
     for _ in 0..600 {
@@ -104,7 +112,7 @@ async fn postgres_a_killed_child_is_followed_by_another() {
 async fn follow(stage: &Stage, with: &str) {
     for _ in 0..600 {
         let lab = stage.open();
-        let job = lab.find(&key(with)).await.expect("looks").expect("is found");
+        let job = lab.find(&key(with), None).await.expect("looks").expect("is found");
         if let Observed::Done(_) = lab.observe(&job).await.expect("looks") {
             return;
         }
@@ -133,10 +141,15 @@ async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let request = into("drill", At::BackupEnd);
-    let job = lab.backups().expect("backups").restore(&request, &key("BRANCH0001")).await.expect("accepted");
+    let job = lab
+        .backups()
+        .expect("backups")
+        .restore(&request, &key("BRANCH0001"), &Unwritten)
+        .await
+        .expect("accepted");
     lab.observe(&job).await.expect("begins to copy");
     lab.cancel(&job).await.expect("is given up");
-    assert!(lab.find(&key("BRANCH0001")).await.expect("looks").is_none());
+    assert!(lab.find(&key("BRANCH0001"), None).await.expect("looks").is_none());
     assert_eq!(lab.observe(&job).await.expect_err("is gone").code, Code::NotFound);
     let left: Vec<_> = fs::read_dir(stage.path().join("postgres/lab/data")).expect("a folder").collect();
     assert!(left.is_empty(), "{left:?}");

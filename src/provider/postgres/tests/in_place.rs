@@ -5,7 +5,7 @@ use super::{
     stage::{Stage, back_up, change, finish, in_place, key, number, text},
 };
 use crate::provider::{
-    Code,
+    Code, Unwritten,
     model::{At, RecoveryPoint, RestoreRequest},
 };
 use std::{fs, path::Path};
@@ -18,7 +18,8 @@ async fn postgres_a_restore_in_place_gives_the_backup_back() {
     change(lab.as_ref(), "delete from order_items").await;
     let before = lab.identity().await.expect("an identity");
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     let restored = finish(lab.as_ref(), &job).await.expect("restored");
     assert_eq!(restored["timeline"], 2);
     assert_eq!(number(lab.as_ref(), "select count(*) from order_items").await, 800);
@@ -40,7 +41,7 @@ async fn postgres_a_restore_in_place_that_fails_is_undone() {
     back_up(lab.as_ref(), "BACKUP0001").await;
     change(lab.as_ref(), "delete from order_items").await;
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place(At::Latest), &key("RESTORE001")).await.expect("accepted");
+    let job = backups.restore(&in_place(At::Latest), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     // What the plan saw in the archive is gone when recovery asks for it.
     let archive = stage.folder("archive");
     for entry in fs::read_dir(&archive).expect("an archive").flatten() {
@@ -65,11 +66,17 @@ async fn postgres_a_restore_in_place_survives_being_killed() {
         to: RecoveryPoint { at: At::BackupEnd, inclusive: true, timeline: Some(1) },
         ..in_place(At::BackupEnd)
     };
-    stage.open().backups().expect("backups").restore(&request, &key("RESTORE001")).await.expect("accepted");
+    stage
+        .open()
+        .backups()
+        .expect("backups")
+        .restore(&request, &key("RESTORE001"), &Unwritten)
+        .await
+        .expect("accepted");
     let mut looks = 0;
     loop {
         let lab = stage.open();
-        let job = lab.find(&key("RESTORE001")).await.expect("looks").expect("is found");
+        let job = lab.find(&key("RESTORE001"), None).await.expect("looks").expect("is found");
         if let crate::provider::model::Observed::Done(_) = lab.observe(&job).await.expect("looks") {
             break;
         }
@@ -106,7 +113,8 @@ async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_befo
     back_up(lab.as_ref(), "BACKUP0001").await;
     change(lab.as_ref(), "delete from order_items").await;
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     finish(lab.as_ref(), &job).await.expect("restored");
     assert_eq!(number(lab.as_ref(), "select count(*) from order_items").await, 800);
     assert_eq!(text(lab.as_ref(), "select current_setting('work_mem')").await, "5MB");
@@ -114,7 +122,8 @@ async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_befo
     assert_eq!(Path::new(&config), etc.join("pg_hba.conf"));
     // What cannot be repeated is refused while the server still serves.
     fs::write(data.join("postmaster.opts"), "postgres \"-D\" \"/nowhere\"\n").expect("is written");
-    let refused = backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect_err("refused");
+    let refused =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE002"), &Unwritten).await.expect_err("refused");
     assert_eq!(refused.code, Code::Refused, "{refused:?}");
     assert!(refused.message.contains("/nowhere"), "{refused:?}");
     assert_eq!(number(lab.as_ref(), "select count(*) from order_items").await, 800);
@@ -142,11 +151,13 @@ async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused
             "alter subscription s enable",
         ])
         .await;
-    let refused = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect_err("refused");
+    let refused =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE001"), &Unwritten).await.expect_err("refused");
     assert_eq!(refused.code, Code::Refused, "{refused:?}");
     assert!(refused.message.contains("subscribes to s"), "{refused:?}");
     stage.run(&["alter subscription s disable"]).await;
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE002"), &Unwritten).await.expect("accepted");
     finish(lab.as_ref(), &job).await.expect("restored");
     assert_eq!(text(lab.as_ref(), "select current_setting('work_mem')").await, "6MB");
     assert!(!own.join("old.conf").exists());
@@ -156,7 +167,7 @@ async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused
 async fn until_replaying(stage: &Stage) {
     for _ in 0..600 {
         let lab = stage.open();
-        let job = lab.find(&key("RESTORE001")).await.expect("looks").expect("is found");
+        let job = lab.find(&key("RESTORE001"), None).await.expect("looks").expect("is found");
         lab.observe(&job).await.expect("looks");
         if stage.folder("data.before-restore001").is_dir() && server::running(&stage.folder("data")).is_some()
         {
@@ -173,7 +184,8 @@ async fn postgres_an_undo_that_fails_is_gone_on_with() {
     let lab = stage.open();
     back_up(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     until_replaying(&stage).await;
     // The old configuration does not start any more.
     let old = stage.folder("data.before-restore001/postgresql.conf");
@@ -182,10 +194,12 @@ async fn postgres_an_undo_that_fails_is_gone_on_with() {
     let stuck = lab.cancel(&job).await.expect_err("the old data does not start");
     assert_eq!(stuck.code, Code::Unknown, "{stuck:?}");
     assert!(stuck.message.contains("no_such_setting"), "the log's own words: {stuck:?}");
-    assert_eq!(lab.find(&key("RESTORE001")).await.expect_err("nobody knows").code, Code::Unknown);
+    assert_eq!(lab.find(&key("RESTORE001"), None).await.expect_err("nobody knows").code, Code::Unknown);
     // Another one is told which, and of which run.
-    let other =
-        backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect_err("is not alone");
+    let other = backups
+        .restore(&in_place(At::BackupEnd), &key("RESTORE002"), &Unwritten)
+        .await
+        .expect_err("is not alone");
     assert!(other.message.contains("RESTORE001.json") && other.message.contains("run1"), "{other:?}");
     // Taken up again, it is undone; then it is over.
     fs::write(stage.folder("data/postgresql.conf"), text).expect("is mended");
@@ -195,7 +209,8 @@ async fn postgres_an_undo_that_fails_is_gone_on_with() {
         (Code::Refused, true),
         "{undone:?}"
     );
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE002"), &Unwritten).await.expect("accepted");
     finish(lab.as_ref(), &job).await.expect("restored");
 }
 
@@ -212,11 +227,12 @@ async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
     fs::copy(entry, crate::config::lab_file(elsewhere.path())).expect("is copied");
     let other = super::stage::open_in(elsewhere.path());
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     let refused = other
         .backups()
         .expect("backups")
-        .restore(&in_place(At::BackupEnd), &key("RESTORE002"))
+        .restore(&in_place(At::BackupEnd), &key("RESTORE002"), &Unwritten)
         .await
         .expect_err("is not alone");
     assert_eq!(refused.code, Code::Conflict, "{refused:?}");
@@ -240,12 +256,14 @@ async fn postgres_a_server_that_crashed_is_started_and_one_that_was_stopped_is_n
     back_up(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
     stage.stop().await;
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     assert_eq!(finish(lab.as_ref(), &job).await.expect("restored")["running"], false);
     assert!(server::running(&stage.folder("data")).is_none());
     stage.start(&[]).await;
     stage.crash().await;
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE002")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE002"), &Unwritten).await.expect("accepted");
     assert_eq!(finish(lab.as_ref(), &job).await.expect("restored")["running"], true);
     assert!(server::is_ready(&stage.folder("data")));
 }
@@ -257,7 +275,8 @@ async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
     back_up(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
     let restore = async |with: &str| {
-        let refused = backups.restore(&in_place(At::BackupEnd), &key(with)).await.expect_err("refused");
+        let refused =
+            backups.restore(&in_place(At::BackupEnd), &key(with), &Unwritten).await.expect_err("refused");
         assert_eq!(refused.code, Code::Refused, "{refused:?}");
         refused.message
     };
@@ -291,7 +310,8 @@ async fn postgres_a_damaged_backup_does_not_take_the_place_of_the_data() {
     fs::write(&table, &bytes).expect("is damaged");
     let before = server::running(&stage.folder("data")).expect("runs");
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place(At::BackupEnd), &key("RESTORE001")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::BackupEnd), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     let error = finish(lab.as_ref(), &job).await.expect_err("is damaged");
     assert_eq!(error.code, Code::CorruptBackup, "{error:?}");
     assert!(error.message.contains("checksum") && before.is_alive(), "{error:?}");
@@ -301,7 +321,7 @@ async fn postgres_a_damaged_backup_does_not_take_the_place_of_the_data() {
     assert_eq!(backups.list().await.expect("lists")[0].status, "damaged");
     assert!(!backups.window().await.expect("a window").backups[0].usable);
     let request = RestoreRequest { backup: Some(id.clone()), ..in_place(At::BackupEnd) };
-    let refused = backups.restore(&request, &key("RESTORE002")).await.expect_err("is known");
+    let refused = backups.restore(&request, &key("RESTORE002"), &Unwritten).await.expect_err("is known");
     assert_eq!(refused.code, Code::CorruptBackup, "{refused:?}");
     bytes[last] ^= 0xff;
     fs::write(&table, &bytes).expect("is mended");

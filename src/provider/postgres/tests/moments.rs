@@ -7,7 +7,7 @@ use crate::{
         moment::{Moment, Span},
     },
     provider::{
-        Code, Provider,
+        Code, Provider, Unwritten,
         model::{At, EventQuery, RecoveryPoint, RestoreRequest},
     },
 };
@@ -34,7 +34,11 @@ fn with(request: RestoreRequest, to: RecoveryPoint) -> RestoreRequest {
 }
 
 async fn refusal(lab: &dyn Provider, request: &RestoreRequest) -> crate::provider::Error {
-    lab.backups().expect("backups").restore(request, &key("REFUSED001")).await.expect_err("is refused")
+    lab.backups()
+        .expect("backups")
+        .restore(request, &key("REFUSED001"), &Unwritten)
+        .await
+        .expect_err("is refused")
 }
 
 #[tokio::test]
@@ -134,7 +138,8 @@ async fn postgres_t6_the_timeline_that_holds_the_moment_is_taken() {
     let late = now(lab.as_ref()).await;
     note(lab.as_ref(), "three").await;
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place(At::Time(early)), &key("RESTORE001")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::Time(early)), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     finish(lab.as_ref(), &job).await.expect("restored");
     assert_eq!(notes(lab.as_ref()).await, "one");
     note(lab.as_ref(), "another").await;
@@ -188,7 +193,8 @@ async fn postgres_a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
     let early = now(lab.as_ref()).await;
     note(lab.as_ref(), "two").await;
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place(At::Time(early)), &key("RESTORE001")).await.expect("accepted");
+    let job =
+        backups.restore(&in_place(At::Time(early)), &key("RESTORE001"), &Unwritten).await.expect("accepted");
     finish(lab.as_ref(), &job).await.expect("restored");
     while !stage.folder("archive").join("00000002.history").exists() {
         tokio::time::sleep(Duration::from_millis(20)).await;

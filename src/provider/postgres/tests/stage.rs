@@ -5,7 +5,7 @@ use crate::{
     base::{clock::Machine, moment::Span},
     config::{Config, LAB, Locations},
     provider::{
-        Fleet, Provider, Result,
+        Fleet, Provider, Result, Unwritten,
         model::{At, BackupRequest, Branch, Job, Key, Observed, RecoveryPoint, RestoreRequest},
     },
 };
@@ -172,15 +172,6 @@ pub(super) fn into(name: &str, at: At) -> RestoreRequest {
     }
 }
 
-struct Nowhere;
-
-#[async_trait::async_trait]
-impl crate::provider::Accept for Nowhere {
-    async fn accepted(&self, _: Value) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// Returns the request for a restore in place.
 pub(super) fn in_place(at: At) -> RestoreRequest {
     RestoreRequest { into: None, ..into("", at) }
@@ -189,7 +180,7 @@ pub(super) fn in_place(at: At) -> RestoreRequest {
 /// Changes something.
 pub(super) async fn change(provider: &dyn Provider, sql: &str) {
     let database = provider.sql().expect("SQL");
-    database.execute(sql, Span::seconds(10), &key("SQL"), &Nowhere).await.expect(sql);
+    database.execute(sql, Span::seconds(10), &key("SQL"), &Unwritten).await.expect(sql);
 }
 
 /// Returns the number that a query gives.
@@ -214,7 +205,8 @@ pub(super) async fn back_up(lab: &dyn Provider, with: &str) -> String {
 
 /// Makes a branch.
 pub(super) async fn branch_of(lab: &dyn Provider, request: &RestoreRequest, with: &str) -> Branch {
-    let job = lab.backups().expect("backups").restore(request, &key(with)).await.expect("accepted");
+    let job =
+        lab.backups().expect("backups").restore(request, &key(with), &Unwritten).await.expect("accepted");
     branch::from_handle(&finish(lab, &job).await.expect("a branch"))
 }
 

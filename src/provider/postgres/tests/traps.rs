@@ -4,7 +4,7 @@ use super::stage::{Stage, back_up, branch_of, change, finish, in_place, into, ke
 use crate::{
     base::moment::Moment,
     provider::{
-        Code,
+        Code, Unwritten,
         model::{At, BackupRequest, Observed},
     },
 };
@@ -20,7 +20,12 @@ async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
     back_up(lab.as_ref(), "BACKUP0001").await;
     change(lab.as_ref(), "delete from order_items").await;
     let request = into("drill", At::Latest);
-    let job = lab.backups().expect("backups").restore(&request, &key("BRANCH0001")).await.expect("accepted");
+    let job = lab
+        .backups()
+        .expect("backups")
+        .restore(&request, &key("BRANCH0001"), &Unwritten)
+        .await
+        .expect("accepted");
     // What the plan saw in the archive is gone when recovery asks for it.
     for entry in fs::read_dir(stage.folder("archive")).expect("an archive").flatten() {
         fs::remove_file(entry.path()).expect("is lost");
@@ -93,7 +98,7 @@ async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
     let error = lab
         .backups()
         .expect("backups")
-        .restore(&request, &key("RESTORE001"))
+        .restore(&request, &key("RESTORE001"), &Unwritten)
         .await
         .expect_err("not in place");
     assert_eq!(error.code, Code::Refused);
@@ -116,7 +121,10 @@ async fn postgres_t9_a_tablespace_younger_than_the_backup_is_left_alone() {
     let after = Moment::parse(&text(lab.as_ref(), "select now()").await).expect("a moment");
     for to in [At::Latest, At::Time(after), At::Lsn(lsn)] {
         let backups = lab.backups().expect("backups");
-        let error = backups.restore(&into("drill", to), &key("BRANCH0001")).await.expect_err("is refused");
+        let error = backups
+            .restore(&into("drill", to), &key("BRANCH0001"), &Unwritten)
+            .await
+            .expect_err("is refused");
         assert_eq!(error.code, Code::Refused, "{error:?}");
         assert!(error.message.contains(&format!("\"{}\"", outside.display())), "{error:?}");
     }
@@ -136,7 +144,12 @@ async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
     let outside = stage.make_folder("outside");
     fs::write(outside.join("rows"), "rows").expect("a file");
     let request = into("drill", At::BackupEnd);
-    let job = lab.backups().expect("backups").restore(&request, &key("BRANCH0001")).await.expect("accepted");
+    let job = lab
+        .backups()
+        .expect("backups")
+        .restore(&request, &key("BRANCH0001"), &Unwritten)
+        .await
+        .expect("accepted");
     let links = stage.path().join("postgres/lab/data/branch0001/files/data/pg_tblspc");
     while !matches!(lab.observe(&job).await.expect("looks"), Observed::Running(p) if p.phase.starts_with("replaying"))
     {
@@ -216,7 +229,12 @@ async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
     assert_eq!(number(drill.as_ref(), "select count(*) from orders").await, 400);
     // In place the cluster comes back with the configuration it had.
     let request = in_place(At::BackupEnd);
-    let job = lab.backups().expect("backups").restore(&request, &key("RESTORE001")).await.expect("accepted");
+    let job = lab
+        .backups()
+        .expect("backups")
+        .restore(&request, &key("RESTORE001"), &Unwritten)
+        .await
+        .expect("accepted");
     finish(lab.as_ref(), &job).await.expect("restored");
     let file = text(lab.as_ref(), "select current_setting('config_file')").await;
     assert_eq!(file, outside.join("postgresql.conf").display().to_string());

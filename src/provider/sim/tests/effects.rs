@@ -64,9 +64,9 @@ async fn a_job_goes_on_while_nobody_looks_and_is_done_once() {
     drop(first);
 
     let second = on_disk(state.path(), "").expect("it opens");
-    let found = second.find(&key("k1")).await.expect("it can be asked").expect("the key is known");
+    let found = second.find(&key("k1"), None).await.expect("it can be asked").expect("the key is known");
     assert_eq!(found, job);
-    assert_eq!(second.find(&key("k2")).await.expect("it can be asked"), None);
+    assert_eq!(second.find(&key("k2"), None).await.expect("it can be asked"), None);
     second.pause(&*still(), Span::seconds(86_400)).await;
     let (value, looks) = wait(&second, &found).await.expect("it is done");
     assert_eq!(looks, 0);
@@ -91,8 +91,12 @@ async fn a_job_goes_on_while_nobody_looks_and_is_done_once() {
 #[tokio::test]
 async fn a_job_can_be_given_up() {
     let sim = memory(LEDGER);
-    let job =
-        sim.backups().expect("backups").restore(&to(At::Latest), &key("k1")).await.expect("it is accepted");
+    let job = sim
+        .backups()
+        .expect("backups")
+        .restore(&to(At::Latest), &key("k1"), &Unwritten)
+        .await
+        .expect("it is accepted");
     let preparing = sim.branches().expect("branches").open("drill").await.expect("it is there");
     let early = preparing.sql().expect("sql").query("select 1", Span::seconds(5)).await;
     assert_eq!(early.expect_err("it is not ready").code, Code::Unavailable);
@@ -112,7 +116,7 @@ async fn backups_are_verified_expire_and_go() {
     let backups = sim.backups().expect("backups");
     assert!(backups.verify("first").await.expect("it is read").ok);
     assert_eq!(backups.verify("second").await.expect("it is read").problems.len(), 1);
-    let corrupt = backups.restore(&to(At::Latest), &key("k0")).await;
+    let corrupt = backups.restore(&to(At::Latest), &key("k0"), &Unwritten).await;
     assert_eq!(corrupt.expect_err("it is damaged").code, Code::CorruptBackup);
 
     let plan = backups.plan_delete("first").await.expect("a plan");
@@ -129,7 +133,7 @@ async fn backups_are_verified_expire_and_go() {
     let window = backups.window().await.expect("a window");
     assert_eq!((window.earliest, window.backups[0].usable), (None, false));
     assert_eq!(
-        backups.restore(&to(At::Latest), &key("k3")).await.expect_err("nothing is left").code,
+        backups.restore(&to(At::Latest), &key("k3"), &Unwritten).await.expect_err("nothing is left").code,
         Code::Refused
     );
 }

@@ -14,7 +14,7 @@ use crate::{
     },
     config::Target,
     provider::{
-        Accept, Code, Error, Provider, Result,
+        Accept, Code, Error, Provider, Result, Unwritten,
         fleet::Opening,
         model::{
             At, Backup, BackupRequest, Branch, CheckStatus, EventQuery, Job, Key, Level, Observed,
@@ -147,7 +147,7 @@ async fn wait(sim: &Sim, job: &Job) -> Result<(Value, u32)> {
 }
 
 async fn branch(sim: &Sim, request: &RestoreRequest, k: &str) -> Result<Arc<dyn Provider>> {
-    let job = sim.backups()?.restore(request, &key(k)).await?;
+    let job = sim.backups()?.restore(request, &key(k), &Unwritten).await?;
     let (value, _) = wait(sim, &job).await?;
     let branch: Branch = serde_json::from_value(value["$branch"].clone()).expect("a branch");
     assert_eq!(branch.status, "ready");

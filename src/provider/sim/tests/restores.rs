@@ -16,7 +16,7 @@ async fn a_branch_has_the_rows_of_its_moment_and_cannot_reach_its_source() {
         (listed.backup.as_deref(), listed.reached, listed.temporary),
         (Some("first"), Some(ago(30)), true)
     );
-    let taken = sim.backups().expect("backups").restore(&to(At::Latest), &key("k4")).await;
+    let taken = sim.backups().expect("backups").restore(&to(At::Latest), &key("k4"), &Unwritten).await;
     assert_eq!(taken.expect_err("the name is taken").code, Code::Conflict);
     branches.delete("drill", "branch-other").await.expect("another one's id is nobody's");
     assert_eq!(branches.list().await.expect("a list").len(), 1);
@@ -81,12 +81,16 @@ async fn what_cannot_be_restored_is_refused_before_anything_changes() {
         (named(&"x".repeat(41)), Code::Invalid),
     ];
     for (request, code) in cases {
-        let error =
-            sim.backups().expect("backups").restore(&request, &key("k")).await.expect_err("it is refused");
+        let error = sim
+            .backups()
+            .expect("backups")
+            .restore(&request, &key("k"), &Unwritten)
+            .await
+            .expect_err("it is refused");
         assert_eq!(error.code, code, "{request:?}: {error:?}");
         assert!(error.hint.is_some(), "{error:?}");
     }
-    let early = sim.backups().expect("backups").restore(&to(At::Time(ago(90))), &key("k")).await;
+    let early = sim.backups().expect("backups").restore(&to(At::Time(ago(90))), &key("k"), &Unwritten).await;
     let hint = early.expect_err("it is refused").hint;
     assert_eq!(
         hint.as_deref(),
@@ -101,11 +105,12 @@ async fn a_restore_in_place_keeps_the_old_timeline() {
     let sim = memory(LEDGER);
     let backups = sim.backups().expect("backups");
     let old_end = backups.window().await.expect("a window").latest_lsn.expect("it has an end");
-    let job = backups.restore(&in_place(At::Time(ago(20))), &key("k1")).await.expect("it is accepted");
+    let job =
+        backups.restore(&in_place(At::Time(ago(20))), &key("k1"), &Unwritten).await.expect("it is accepted");
     let during = sim.sql().expect("sql").query("select 1", Span::seconds(5)).await;
     assert_eq!(during.expect_err("it is being restored").code, Code::Unavailable);
     assert!(!sim.sql().expect("sql").health().await.expect("it is known").ok);
-    let other = backups.restore(&in_place(At::Latest), &key("k2")).await;
+    let other = backups.restore(&in_place(At::Latest), &key("k2"), &Unwritten).await;
     assert_eq!(other.expect_err("one at a time").code, Code::Conflict);
     let (value, looks) = wait(&sim, &job).await.expect("it is done");
     assert_eq!(looks, 18, "three hours in steps of ten minutes");
@@ -141,10 +146,13 @@ async fn a_backup_and_a_restore_in_place_exclude_each_other() {
     let sim = memory(LEDGER);
     let backups = sim.backups().expect("backups");
     let backup = backups.create(&BackupRequest::default(), &key("k1")).await.expect("it is accepted");
-    let early = backups.restore(&in_place(At::Latest), &key("k2")).await.expect_err("a backup is being made");
+    let early = backups
+        .restore(&in_place(At::Latest), &key("k2"), &Unwritten)
+        .await
+        .expect_err("a backup is being made");
     assert_eq!((early.code, early.retryable), (Code::Conflict, true));
     wait(&sim, &backup).await.expect("it is done");
-    backups.restore(&in_place(At::Latest), &key("k3")).await.expect("it is accepted");
+    backups.restore(&in_place(At::Latest), &key("k3"), &Unwritten).await.expect("it is accepted");
     let during =
         backups.create(&BackupRequest::default(), &key("k4")).await.expect_err("it is being restored");
     assert_eq!(during.code, Code::Conflict);
