@@ -1,5 +1,7 @@
 //! Supabase projects, through the Management API as it is.
 
+#[cfg(test)]
+mod stage;
 mod transport;
 
 use super::{
@@ -52,7 +54,7 @@ pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
     Ok(Arc::new(Supabase {
         target: target.name.clone(),
         protect: target.protect,
-        api: Arc::new(Api::new(settings.token.as_deref(), settings.api_url.as_deref())?),
+        api: Arc::new(Api::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)?),
         reference: settings.r#ref,
         branch: None,
         clock: Arc::clone(opening.clock),
