@@ -16,6 +16,8 @@ mod platform;
 mod programs;
 mod replicas;
 mod security;
+#[cfg(test)]
+mod stage;
 mod statuses;
 #[cfg(test)]
 mod tests;
@@ -87,7 +89,7 @@ pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
     Ok(Arc::new(Supabase {
         target: target.name.clone(),
         protect: target.protect,
-        api: Arc::new(Api::new(settings.token.as_deref(), settings.api_url.as_deref())?),
+        api: Arc::new(Api::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)?),
         reference: settings.r#ref,
         branch: None,
         clock: Arc::clone(opening.clock),

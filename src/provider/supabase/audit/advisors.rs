@@ -144,7 +144,8 @@ impl Supabase {
 
 /// Returns whether an address is not there any more.
 fn is_gone(error: &Error) -> bool {
-    error.code == Code::NotFound || error.message.contains("410")
+    // The second of the two is what is left of one that was taken away: 410.
+    [Code::NotFound, Code::Unsupported].contains(&error.code)
 }
 
 fn check(name: &str, level: Level, status: CheckStatus, reason: Option<&str>) -> Check {
