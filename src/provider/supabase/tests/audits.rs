@@ -23,11 +23,11 @@ fn open(seen: &super::Seen) -> Reply {
         "GET /v1/projects/REF" => super::described("ACTIVE_HEALTHY"),
         "GET /v1/projects/REF/advisors/security" => Reply::json(410, &json!({ "message": "Gone" })),
         "POST /v2/projects/REF/advisors/run" => {
-            let lint = json!({ "name": "rls_disabled_in_public", "level": "ERROR", "categories": ["SECURITY"],
+            let found = json!({ "name": "rls_disabled_in_public", "level": "ERROR", "categories": ["SECURITY"],
                 "detail": "Table `public.orders` is public", "metadata": { "schema": "public", "name": "orders" } });
             Reply::json(
                 200,
-                &json!({ "data": { "type": "project_advisors", "attributes": { "lints": [lint] } } }),
+                &json!({ "data": { "type": "project_advisors", "attributes": { "lints": [found] } } }),
             )
         }
         "GET /v1/projects/REF/network-restrictions" => {

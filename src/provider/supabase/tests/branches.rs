@@ -5,7 +5,7 @@ use super::{
     writes,
 };
 use crate::provider::{
-    Backups as _, Branches as _, Code, Provider as _, Unwritten,
+    Backups as _, Code, Provider as _, Unwritten,
     model::{At, Job},
     supabase::stage::REF,
 };

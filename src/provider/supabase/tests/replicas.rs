@@ -1,9 +1,7 @@
 //! Read replicas.
 
 use super::{Reply, Stage, Written, follow, key, organization, project, windowed, writes};
-use crate::provider::{
-    Code, Provider as _, Replicas as _, Unwritten, model::ReplicaRequest, supabase::stage::REF,
-};
+use crate::provider::{Code, Provider as _, Unwritten, model::ReplicaRequest, supabase::stage::REF};
 use serde_json::{Value, json};
 
 fn database(identifier: &str, kind: &str, region: &str, status: &str) -> Value {
