@@ -1,0 +1,1 @@
+//! The server asked from outside, through its own door.
