@@ -9,11 +9,12 @@ use super::{
     project::{Project, Source},
     reference,
 };
-use crate::base::clock::Machine;
 use crate::{
-    base::moment::{Moment, Span},
+    base::{
+        clock::Machine,
+        moment::{Moment, Span},
+    },
     provider::{
-        Provider,
         model::{At, RecoveryPoint, RestoreRequest},
         sim::Sim,
     },
@@ -157,7 +158,8 @@ async fn make(call: &Call, parent: &Project, mut asked: Row) -> Result<Row, Answ
 async fn begin(call: &Call, parent: &Project, asked: &mut Row) -> Result<Project, Answer> {
     let (reference, name, above) = (asked.reference.clone(), asked.name.clone(), Some(asked.parent.clone()));
     if !asked.with_data {
-        let source = Source::Open(empty()?);
+        let empty = Sim::in_memory(&asked.name, EMPTY, "empty", Arc::new(Machine))?;
+        let source = Source::Open(Box::new(empty));
         let project = Project::new(reference, name, above, asked.created_at, source);
         project.notes().ready_at = Some(asked.created_at.plus(call.platform.takes(TAKES)));
         return Ok(project);
@@ -177,13 +179,9 @@ async fn begin(call: &Call, parent: &Project, asked: &mut Row) -> Result<Project
     };
     database.backups()?.restore(&request, &key, &Nowhere).await?;
     let branch = database.branches()?.get(&grown).await?;
-    let source = Source::Open(database.branches()?.open(&grown).await?);
+    let source = Source::Open(Box::new(parent.sim()?.opened(&grown).await?));
     asked.grown = Some((grown, branch.id));
     Ok(Project::new(reference, name, above, asked.created_at, source))
-}
-
-fn empty() -> Result<Arc<dyn Provider>, Answer> {
-    Ok(Arc::new(Sim::in_memory("branch", EMPTY, "empty", Arc::new(Machine))?))
 }
 
 /// Shows how a branch is reached, with its secrets.

@@ -20,6 +20,7 @@ pub struct Entry {
     /// Its place in the ledger, from 1.
     pub seq: usize,
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub at: Moment,
     /// The method.
     pub method: String,
@@ -33,6 +34,11 @@ pub struct Entry {
     pub status: u16,
     /// Whether the answer was sent.
     pub answered: bool,
+}
+
+/// Writes a moment without its tag: whoever reads the list knows nothing of tags.
+fn as_text<S: serde::Serializer>(at: &Moment, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(at)
 }
 
 /// The list.

@@ -12,6 +12,7 @@ mod actions;
 mod addons;
 mod advisors;
 mod backups;
+mod behind;
 mod branches;
 mod call;
 mod catalogue;
@@ -21,6 +22,7 @@ mod health;
 mod http;
 pub mod ledger;
 mod login;
+mod materialise;
 mod network;
 mod options;
 mod platform;
@@ -98,7 +100,7 @@ impl Server {
 
     /// Returns the world behind a project.
     pub fn world(&self, reference: &str) -> Option<Sim> {
-        self.platform.roots().into_iter().find(|p| p.reference == reference).and_then(|p| p.world().ok())
+        self.platform.roots().into_iter().find(|p| p.reference == reference).and_then(|p| p.sim().ok())
     }
 
     /// Returns every request that took effect, oldest first.

@@ -2,6 +2,7 @@
 
 use super::{
     addons::Door,
+    behind::Behind,
     call::Answer,
     platform::{ORGANIZATION, Platform, REGION},
     reference,
@@ -12,7 +13,7 @@ use crate::{
         moment::{Moment, Span},
     },
     provider::{
-        Code, Error, Provider, Result,
+        Provider, Result,
         sim::{Sim, Template},
     },
 };
@@ -30,8 +31,8 @@ const SETTLES: Span = Span::seconds(20);
 pub(super) enum Source {
     /// A copy of a world, made when it is first looked at.
     Template(Arc<Template>),
-    /// One that is open.
-    Open(Arc<dyn Provider>),
+    /// A branch of a world, or a world of its own.
+    Open(Box<Sim>),
 }
 
 /// A project of the platform; a branch is one too.
@@ -47,6 +48,7 @@ pub(super) struct Project {
     source: Source,
     world: OnceLock<Result<Sim>>,
     notes: Mutex<Notes>,
+    behind: tokio::sync::Mutex<Behind>,
 }
 
 /// What the platform keeps of a project besides its world.
@@ -89,8 +91,8 @@ impl Project {
         created_at: Moment,
         source: Source,
     ) -> Self {
-        let (world, notes) = (OnceLock::new(), Mutex::default());
-        Self { reference, name, parent, created_at, source, world, notes }
+        let (world, notes, behind) = (OnceLock::new(), Mutex::default(), tokio::sync::Mutex::default());
+        Self { reference, name, parent, created_at, source, world, notes, behind }
     }
 
     /// Returns whether it is a branch.
@@ -98,27 +100,28 @@ impl Project {
         self.parent.is_some()
     }
 
-    /// Returns the world of a project that is no branch.
+    /// Returns the simulated database; the first look makes its world.
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub(super) fn world(&self) -> Result<Sim> {
-        let made = self.world.get_or_init(|| match &self.source {
-            Source::Template(template) => template.copy(Arc::new(Machine)),
-            Source::Open(_) => Err(Error::new(Code::Internal, "a branch has no world of its own")),
-        });
-        made.clone()
+    pub(super) fn sim(&self) -> Result<Sim> {
+        match &self.source {
+            Source::Open(sim) => Ok(Sim::clone(sim)),
+            Source::Template(template) => self.world.get_or_init(|| template.copy(Arc::new(Machine))).clone(),
+        }
     }
 
     /// Returns what answers for its database.
     ///
     /// # Errors
-    /// As [`Project::world`].
+    /// As [`Project::sim`].
     pub(super) fn database(&self) -> Result<Arc<dyn Provider>> {
-        match &self.source {
-            Source::Open(database) => Ok(Arc::clone(database)),
-            Source::Template(_) => Ok(Arc::new(self.world()?)),
-        }
+        Ok(Arc::new(self.sim()?))
+    }
+
+    /// Returns the real database behind it.
+    pub(super) async fn behind(&self) -> tokio::sync::MutexGuard<'_, Behind> {
+        self.behind.lock().await
     }
 
     /// Returns what is kept besides.
@@ -136,6 +139,7 @@ impl Project {
         let mut notes = self.notes();
         let status = match word.as_str() {
             _ if notes.ready_at.is_some_and(|at| now < at) => "COMING_UP",
+            "restoring" if self.is_branch() => "COMING_UP",
             "healthy" if notes.restarts_until.is_some_and(|until| now < until) => "RESTARTING",
             "healthy" => "ACTIVE_HEALTHY",
             "restoring" => "RESTORING",
@@ -164,16 +168,23 @@ impl Project {
     }
 
     /// Returns where the database is connected to.
-    #[expect(clippy::unused_async, reason = "the one behind it may have to be asked")]
-    pub(super) async fn door(&self, _: &Platform) -> Door {
+    pub(super) async fn door(&self, platform: &Platform) -> Door {
         let user = format!("postgres.{}", self.reference);
+        let database = "postgres".into();
+        if platform.options.postgres
+            && let Ok((host, port)) = self.behind().await.address()
+        {
+            return Door { user, host, port, database };
+        }
         let host = format!("aws-0-{REGION}.pooler.supabase.com");
-        Door { user, host, port: 6543, database: "postgres".into() }
+        Door { user, host, port: 6543, database }
     }
 
-    /// Answers from the world again.
-    #[expect(clippy::unused_async, reason = "a server may have to be stopped")]
-    pub(super) async fn return_to_world(&self) {}
+    /// Answers from the world again: it was taken back, and what was beside it is no more.
+    pub(super) async fn return_to_world(&self) {
+        let before = std::mem::take(&mut *self.behind().await);
+        drop(before);
+    }
 
     /// Returns the name under which the database is shown among others.
     pub(super) fn host(&self) -> String {

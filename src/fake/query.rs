@@ -33,6 +33,10 @@ async fn answer(call: &Call, read_only: bool) -> Outcome {
         return Err(Answer::message(400, "query: String must contain at least 1 character(s)"));
     }
     project.demand_usable(&call.platform).await?;
+    if let Some(ran) = project.behind().await.run(script, read_only).await {
+        let ran = ran.map_err(|e| Answer::message(400, format!("Failed to run sql query: {}", e.message)))?;
+        return Ok(rows_of(ran.rows, ran.wrote));
+    }
     let mut rows = Vec::new();
     let mut wrote = false;
     for statement in statements(script).filter(|s| !is_about_the_session(s)) {
@@ -40,9 +44,12 @@ async fn answer(call: &Call, read_only: bool) -> Outcome {
         rows = done.0;
         wrote |= done.1;
     }
-    let rows: Vec<Value> = rows.into_iter().map(Value::Object).collect();
-    let answer = Answer::json(201, rows.into());
-    Ok(if wrote { answer } else { answer.looked() })
+    Ok(rows_of(rows, wrote))
+}
+
+fn rows_of(rows: Vec<Map<String, Value>>, wrote: bool) -> Answer {
+    let answer = Answer::json(201, rows.into_iter().map(Value::Object).collect());
+    if wrote { answer } else { answer.looked() }
 }
 
 /// Runs a statement, and returns its rows and whether it wrote.

@@ -19,6 +19,7 @@ mod shelf;
 mod sql;
 mod statement;
 mod store;
+mod tables;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ mod written;
 
 pub use portrait::Portrait;
 pub use store::Effect;
+pub use tables::{Column, ForeignKey, Table};
 pub use template::Template;
 pub use world::SANDBOX;
 
