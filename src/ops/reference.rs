@@ -67,7 +67,7 @@ pub fn command(op: &Op) -> String {
         });
     }
     for param in op.options().filter(|p| p.slot == Slot::Named) {
-        words.push(format!("--{} {}", param.name, param.name.to_uppercase()));
+        words.push(format!("--{} {}", param.name.replace('_', "-"), param.name.to_uppercase()));
     }
     words.join(" ")
 }

@@ -315,7 +315,15 @@ fn needs(rules: &Rules<'_>, played: &Played) -> Vec<String> {
                 "restore.in_place" | "backup.delete" => may("backup", Effect::Destroy),
                 "restore.branch" => may("branch", Effect::Create),
                 "branch.delete" => may("branch", Effect::Destroy) || may("branch", Effect::Create),
-                "sql.execute" => may("db", Effect::Destroy),
+                "sql.execute" | "branch.promote" | "replica.delete" => may("db", Effect::Destroy),
+                "schedule.create" => may("backup", Effect::Create),
+                "schedule.delete" => may("backup", Effect::Destroy),
+                "branch.reset" => may("branch", Effect::Destroy),
+                "replica.create" => may("db", Effect::Create),
+                "config.set" => may("db", Effect::Change),
+                "network.allow" | "network.unban" | "network.ssl" => may("network", Effect::Change),
+                "project.pause" | "project.resume" => may("project", Effect::Change),
+                "clock.pass" => may("supabase", Effect::Destroy),
                 // Giving up what the run began itself.
                 "job.cancel" => true,
                 _ => false,
@@ -342,6 +350,9 @@ fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
                 saved.extend(place_of(&args["target"]).ok().map(|place| place.target));
                 own.extend(value::inside(made, value::BACKUP).and_then(|b| b["id"].as_str()));
             }
+            Record::End { op, outcome: Outcome::Ok(made), .. } if MAKE_BY_ID.contains(&op.as_str()) => {
+                own.extend(made["id"].as_str());
+            }
             Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
             Record::Begin { op, args, at, .. } => {
                 let Some(target) = destroyed_source(op, args, &own) else { continue };
@@ -357,11 +368,20 @@ fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
     found
 }
 
+/// What makes something that is removed by its id.
+const MAKE_BY_ID: &[&str] = &["backup::schedule::create", "db::replicas::create"];
+
 /// Returns the target of which a call destroys something that the run did not make.
 fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
     let need = ops::find(op)?.need(&Args::sample(args.as_object().cloned().unwrap_or_default()));
     let place = place_of(&args["target"]).ok()?;
-    let is_own = op == "backup::delete" && args["backup"].as_str().is_some_and(|id| own.contains(id));
+    let removed = match op {
+        "backup::delete" => &args["backup"],
+        "backup::schedule::delete" => &args["schedule"],
+        "db::replicas::delete" => &args["replica"],
+        _ => &Value::Null,
+    };
+    let is_own = removed.as_str().is_some_and(|id| own.contains(id));
     let destroys = need.effect == Effect::Destroy && need.area != "branch" && place.branch.is_none();
     (destroys && !is_own).then_some(place.target)
 }
