@@ -6,7 +6,10 @@ use super::{
     known,
     spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
 };
-use crate::provider::{Code, Error, Provider, Result, model::Setting};
+use crate::provider::{
+    Code, Error, Provider, Result,
+    model::{Observed, Setting},
+};
 use serde_json::{Map, Value, json};
 
 /// The operations of `db::config`.
@@ -84,7 +87,12 @@ async fn set(cx: &Context<'_>, args: &Args) -> Result<Value> {
     let before = overrides(&now(&*place, &values).await?);
     known::about_to(cx, &before, &wanted(&values)).await?;
     place.settings()?.set(&values, args.flag("restart")).await?;
-    Ok(changed(&now(&*place, &values).await?, &before))
+    let seen = || async { Ok(Observed::Done(changed(&now(&*place, &values).await?, &before))) };
+    known::applied(cx, args, &*place, seen).await?.ok_or_else(|| {
+        Error::new(Code::Timeout, "the settings were set, and cannot be read back")
+            .hint("look with `db::config::get`")
+            .with_side_effects()
+    })
 }
 
 /// Looks whether the settings are as they were to be. A restart leaves no trace of who asked for it: while one is

@@ -3,8 +3,11 @@
 //! At a resume the world says where such a change stands. As wanted: it was done. As before: it never was, and is asked
 //! for. Anything else: somebody was there in between, or half of it was done; nobody can know, and the run stops.
 
-use super::spec::Context;
-use crate::provider::{Accept as _, Code, Error, Result};
+use super::{args::Args, spec::Context};
+use crate::{
+    base::moment::Span,
+    provider::{Accept as _, Code, Error, Provider, Result, model::Observed},
+};
 use serde_json::{Value, json};
 
 /// Writes down how it is and how it is to be.
@@ -40,6 +43,23 @@ pub(super) fn unknown(what: &str, before: &Value, wanted: &Value, now: &Value) -
     let message =
         format!("{what} is neither as before nor as wanted: before {before}, wanted {wanted}, now {now}");
     Error::new(Code::Unknown, message)
+}
+
+/// How long what was changed is looked at, at most, until it is applied.
+const PATIENCE: Span = Span::seconds(300);
+
+/// Looks at what was changed until it is applied; `None` when that takes too long.
+///
+/// # Errors
+/// What a look says that does not pass: it comes after the change, so something was changed.
+pub(super) async fn applied<F: Future<Output = Result<Observed>> + Send>(
+    cx: &Context<'_>,
+    args: &Args,
+    provider: &dyn Provider,
+    look: impl FnMut() -> F + Send,
+) -> Result<Option<Value>> {
+    let patience = args.timeout().min(PATIENCE);
+    cx.until(provider, patience, look).await.map_err(Error::with_side_effects)
 }
 
 /// Returns what a removal is about: what was written down before a crash, else what `find` finds, written down now.

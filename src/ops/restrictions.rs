@@ -36,9 +36,6 @@ const CIDRS: Param = Param {
     help: "the range of addresses, or a list of them",
 };
 
-/// How long a change is waited for that the platform has stored and not applied.
-const PATIENCE: Span = Span::seconds(300);
-
 /// The operations of `network::restrictions`.
 pub const OPS: &[Op] = &[
     Op {
@@ -148,10 +145,11 @@ async fn change(cx: &Context<'_>, args: &Args, target: &dyn Provider, change: Ch
     let Change { now, add, remove } = change;
     let left = now.iter().filter(|net| !remove.contains(net)).chain(&add);
     let wanted: Vec<IpNet> = left.copied().collect();
-    if !(add.is_empty() && remove.is_empty()) {
-        known::about_to(cx, &written(&now), &written(&wanted)).await?;
-        target.network()?.allow(&add, &remove).await?;
+    if add.is_empty() && remove.is_empty() {
+        return Ok(shown(&truth(target.network()?.allowed().await?)));
     }
+    known::about_to(cx, &written(&now), &written(&wanted)).await?;
+    target.network()?.allow(&add, &remove).await?;
     applied(cx, args, target).await
 }
 
@@ -170,16 +168,14 @@ async fn is_done(cx: &Context<'_>, args: &Args) -> Result<Probed> {
 /// Waits until what is stored is applied, or told to be under review, and returns what holds then.
 async fn applied(cx: &Context<'_>, args: &Args, target: &dyn Provider) -> Result<Value> {
     let network = target.network()?;
-    let patience = args.timeout().min(PATIENCE);
-    let done = cx.until(target, patience, || look(network)).await?;
-    if let Some(shown) = done {
+    if let Some(shown) = known::applied(cx, args, target, || look(network)).await? {
         return Ok(shown);
     }
-    let mut late = shown(&truth(network.allowed().await?));
+    let mut late = shown(&truth(network.allowed().await.map_err(Error::with_side_effects)?));
     if late["applied"] == false
         && let Some(warnings) = late["warnings"].as_array_mut()
     {
-        warnings.push(format!("the ranges are stored and were not applied within {patience}").into());
+        warnings.push("the ranges are stored, and were not applied while they were waited for".into());
     }
     Ok(late)
 }

@@ -9,14 +9,11 @@ use super::{
 use crate::{
     base::moment::Span,
     provider::{
-        Network, Provider, Result,
+        Error, Network, Provider, Result,
         model::{Observed, Progress},
     },
 };
 use serde_json::{Value, json};
-
-/// How long a change is waited for that the platform has stored and not applied.
-const PATIENCE: Span = Span::seconds(300);
 
 /// The operations of `network::ssl`.
 pub const OPS: &[Op] = &[
@@ -68,11 +65,13 @@ async fn get(cx: &Context<'_>, args: &Args) -> Result<Value> {
 async fn set(cx: &Context<'_>, args: &Args) -> Result<Value> {
     let wanted = args.flag("enforced");
     let target = cx.place(args.get("target")).await?;
-    let before = target.network()?.ssl().await?.enforced;
-    if before != wanted {
-        known::about_to(cx, &before.into(), &wanted.into()).await?;
-        target.network()?.enforce_ssl(wanted).await?;
+    let now = target.network()?.ssl().await?;
+    let before = now.enforced;
+    if before == wanted && now.applied {
+        return Ok(json!({ "before": before, "enforced": now.enforced, "applied": now.applied }));
     }
+    known::about_to(cx, &before.into(), &wanted.into()).await?;
+    target.network()?.enforce_ssl(wanted).await?;
     applied(cx, args, &*target, &before.into()).await
 }
 
@@ -89,10 +88,9 @@ async fn is_done(cx: &Context<'_>, args: &Args) -> Result<Probed> {
 /// Waits until what was said is so, and returns what holds then.
 async fn applied(cx: &Context<'_>, args: &Args, target: &dyn Provider, before: &Value) -> Result<Value> {
     let network = target.network()?;
-    let done = cx.until(target, args.timeout().min(PATIENCE), || look(network)).await?;
-    let mut result = match done {
+    let mut result = match known::applied(cx, args, target, || look(network)).await? {
         Some(ssl) => ssl,
-        None => json!(network.ssl().await?),
+        None => json!(network.ssl().await.map_err(Error::with_side_effects)?),
     };
     result["before"] = before.clone();
     Ok(result)

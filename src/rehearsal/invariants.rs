@@ -118,15 +118,29 @@ fn effects(played: &Played) -> BTreeMap<Counted, usize> {
     counts
 }
 
-/// Compares what errors say with what the world did. A branch is removed under no key: those are counted.
+/// What is done under no key, by the operations that do it.
+const KEYLESS: &[(&str, &[&str])] = &[
+    ("branch.delete", &["branch::delete"]),
+    ("config.set", &["db::config::set"]),
+    ("network.allow", &["network::restrictions::add", "network::restrictions::remove"]),
+    ("network.ssl", &["network::ssl::set"]),
+    ("network.unban", &["network::bans::remove"]),
+    ("replica.delete", &["db::replicas::delete"]),
+    ("schedule.delete", &["backup::schedule::delete"]),
+];
+
+/// Compares what errors say with what the world did. What is done under no key is counted.
 fn truth(played: &Played) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut found = Vec::new();
-    let mut removed = 0;
+    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in &played.entries {
         match &entry.record {
             Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
-            Record::End { op, outcome: Outcome::Ok(_), .. } if op == "branch::delete" => removed += 1,
+            Record::End { op, outcome: Outcome::Ok(_), .. } => *told.entry(op).or_default() += 1,
+            Record::End { op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "some" => {
+                *told.entry(op).or_default() += 1;
+            }
             Record::End { call, op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "none" => {
                 let key = begun.get(call.as_str()).copied();
                 let did = |seen: &Seen| standing(seen).any(|e| e.key.as_ref().map(|k| k.0.as_str()) == key);
@@ -139,10 +153,13 @@ fn truth(played: &Played) -> Vec<String> {
             _ => {}
         }
     }
-    let gone: usize =
-        played.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == "branch.delete").count()).sum();
-    if played.has_ended() && gone > removed {
-        found.push(format!("{gone} branches were removed, and the run knows of {removed}"));
+    for (kind, ops) in KEYLESS.iter().filter(|_| played.has_ended()) {
+        let done: usize =
+            played.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == *kind).count()).sum();
+        let known: usize = ops.iter().filter_map(|op| told.get(op)).sum();
+        if done > known {
+            found.push(format!("`{kind}` took effect {done} times, and the run knows of {known}"));
+        }
     }
     found
 }
