@@ -16,10 +16,10 @@ use std::{
 use tempfile::TempDir;
 
 /// The port, which without a network is but a part of the socket's name.
-pub(super) const PORT: u16 = 5432;
+pub(in super::super) const PORT: u16 = 5432;
 
 /// A running cluster.
-pub(super) struct Scratch {
+pub(in super::super) struct Scratch {
     /// The tools it was made with.
     pub tools: Tools,
     server: Child,
@@ -27,7 +27,7 @@ pub(super) struct Scratch {
 }
 
 /// Returns whether PostgreSQL is installed, and says that the test is skipped when it is not.
-pub(super) fn postgres_or_skip() -> bool {
+pub(in super::super) fn postgres_or_skip() -> bool {
     let installed = Tools::for_new_cluster(None);
     if let Err(e) = &installed {
         crate::base::terminal::say(&format!("skipped: {e}"));
@@ -37,7 +37,7 @@ pub(super) fn postgres_or_skip() -> bool {
 
 impl Scratch {
     /// Makes and starts a cluster with these settings, `name=value`; none where PostgreSQL is not installed.
-    pub(super) async fn start(settings: &[&str]) -> Option<Self> {
+    pub(in super::super) async fn start(settings: &[&str]) -> Option<Self> {
         if !postgres_or_skip() {
             return None;
         }
@@ -77,7 +77,7 @@ impl Scratch {
 
     /// Stops the cluster hard and starts it into recovery from its own archive, at the end of which it is on a new
     /// timeline.
-    pub(super) async fn begin_a_timeline(&mut self, settings: &[&str]) {
+    pub(in super::super) async fn begin_a_timeline(&mut self, settings: &[&str]) {
         self.stop();
         let signal = self.data().join("recovery.signal");
         fs::write(&signal, "").expect("written");
@@ -111,17 +111,17 @@ impl Scratch {
     }
 
     /// Returns the folder that `basic_archive` or `cp` may write to.
-    pub(super) fn archive(&self) -> PathBuf {
+    pub(in super::super) fn archive(&self) -> PathBuf {
         self.folder.path().join("archive")
     }
 
     /// Returns the folder of the cluster.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(in super::super) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     /// Returns the folder of the socket.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(in super::super) fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 
@@ -144,7 +144,7 @@ impl Scratch {
     }
 
     /// Runs statements, each in a transaction of its own where they are several lines.
-    pub(super) async fn run(&self, statements: &[&str]) {
+    pub(in super::super) async fn run(&self, statements: &[&str]) {
         let client = self.connect().await;
         for sql in statements {
             client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));

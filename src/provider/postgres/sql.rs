@@ -9,7 +9,6 @@
 
 mod connect;
 mod refusal;
-mod statement;
 mod values;
 
 pub(super) use connect::{Address, Client};
@@ -20,6 +19,7 @@ use crate::{
     provider::{
         Accept, Code, Error, Result, Sql,
         model::{Health, Key, Rows, SqlOutcome},
+        statement,
     },
 };
 use async_trait::async_trait;

@@ -1,14 +1,37 @@
 //! Supabase projects, through the Management API as it is.
 
+mod asking;
+mod audit;
+mod backups;
+mod branches;
+mod branching;
+mod contents;
+mod dumps;
+mod inplace;
+mod jobs;
+mod loading;
+mod login;
+mod marks;
+mod platform;
+mod programs;
+mod replicas;
+mod security;
+#[cfg(test)]
+mod stage;
+mod statuses;
+#[cfg(test)]
+mod tests;
 mod transport;
+mod work;
 
 use super::{
-    Backups, Branches, Code, Error, Provider, Result, Security, Sql,
+    Backups, Branches, Code, Error, Provider, Replicas, Result, Security, Sql,
     fleet::Opening,
     model::{Branch, Identity, Job, Key, Observed, Project},
 };
 use crate::base::{clock::Clock, suggest};
 use async_trait::async_trait;
+use dumps::Dumps;
 use serde::Deserialize;
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc};
@@ -27,6 +50,17 @@ struct Supabase {
     clock: Arc<dyn Clock>,
     /// Where dumps are kept.
     backups: PathBuf,
+    /// Where it is noted what was seen of what takes long.
+    state: PathBuf,
+    database: Address,
+}
+
+/// Where the target's settings say that its database is reached.
+#[derive(Clone, Default)]
+struct Address {
+    /// A host name, an address, or the folder of a socket.
+    host: Option<String>,
+    port: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +70,8 @@ struct Settings {
     token: Option<String>,
     api_url: Option<String>,
     backup_dir: Option<PathBuf>,
+    db_host: Option<String>,
+    db_port: Option<u16>,
 }
 
 /// Opens a project; asks nothing yet.
@@ -45,18 +81,21 @@ struct Settings {
 pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
     let target = opening.target;
     let settings = settings(opening)?;
+    let state = opening.state.join("supabase").join(&target.name);
     let backups = match &settings.backup_dir {
         Some(folder) => opening.base.join(folder),
-        None => opening.state.join("supabase").join(&target.name).join("backups"),
+        None => state.join("backups"),
     };
     Ok(Arc::new(Supabase {
         target: target.name.clone(),
         protect: target.protect,
-        api: Arc::new(Api::new(settings.token.as_deref(), settings.api_url.as_deref())?),
+        api: Arc::new(Api::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)?),
         reference: settings.r#ref,
         branch: None,
         clock: Arc::clone(opening.clock),
         backups,
+        state,
+        database: Address { host: settings.db_host, port: settings.db_port },
     }))
 }
 
@@ -70,6 +109,25 @@ fn settings(opening: &Opening<'_>) -> Result<Settings> {
             None => error.hint("`ref` is the twenty letters of the project, as in its address"),
         }
     })
+}
+
+impl Supabase {
+    /// Returns the name under which it was asked for: `prod`, `prod/drill-aaaaaaaaaa`.
+    fn name(&self) -> String {
+        match &self.branch {
+            Some(branch) => format!("{}/{}", self.target, branch.name),
+            None => self.target.clone(),
+        }
+    }
+
+    fn dumps(&self) -> Dumps<'_> {
+        Dumps { folder: &self.backups, target: self.name(), reference: &self.reference }
+    }
+
+    fn no_backup(&self, id: &str) -> Error {
+        Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.name()))
+            .hint("see `backup::list`")
+    }
 }
 
 #[async_trait]
@@ -86,31 +144,41 @@ impl Provider for Supabase {
         Err(Error::unsupported("not yet", "later"))
     }
 
-    async fn find(&self, _: &Key, _: Option<&Value>) -> Result<Option<Job>> {
-        Err(Error::unsupported("not yet", "later"))
+    async fn find(&self, key: &Key, intent: Option<&Value>) -> Result<Option<Job>> {
+        self.found(key, intent).await
     }
 
-    async fn observe(&self, _: &Job) -> Result<Observed> {
-        Err(Error::unsupported("not yet", "later"))
+    async fn observe(&self, job: &Job) -> Result<Observed> {
+        self.looked_at(job).await
     }
 
-    async fn cancel(&self, _: &Job) -> Result<()> {
-        Err(Error::unsupported("not yet", "later"))
+    async fn cancel(&self, job: &Job) -> Result<()> {
+        self.given_up(job).await
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
-        Err(Error::unsupported("not yet", "later"))
+        Ok(self)
     }
 
     fn branches(&self) -> Result<&dyn Branches> {
-        Err(Error::unsupported("not yet", "later"))
+        match &self.branch {
+            None => Ok(self),
+            Some(_) => Err(Error::unsupported(
+                format!("`{}` is a branch, and has none of its own", self.name()),
+                format!("make another branch of `{}`", self.target),
+            )),
+        }
     }
 
     fn sql(&self) -> Result<&dyn Sql> {
         Err(Error::unsupported("not yet", "later"))
     }
 
+    fn replicas(&self) -> Result<&dyn Replicas> {
+        Ok(self)
+    }
+
     fn security(&self) -> Result<&dyn Security> {
-        Err(Error::unsupported("not yet", "later"))
+        Ok(self)
     }
 }
