@@ -30,6 +30,7 @@ mod security;
 mod server;
 mod settings;
 mod sql;
+pub mod stand_in;
 #[cfg(test)]
 mod tests;
 pub(super) mod tools;
