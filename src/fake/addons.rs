@@ -1,4 +1,4 @@
-//! Add-ons, read only, and the pooler.
+//! Add-ons, read only, the pooler, and the data API.
 
 use super::{
     call::{Answer, Call, Outcome},
@@ -74,6 +74,20 @@ pub(super) struct Door {
     pub(super) port: u16,
     /// The database.
     pub(super) database: String,
+}
+
+/// Shows what the data API shows: which schemas, above all.
+pub(super) async fn data_api(call: &Call) -> Outcome {
+    call.project()?;
+    Ok(Answer::json(
+        200,
+        json!({
+            "db_schema": "public,graphql_public",
+            "max_rows": 1000,
+            "db_extra_search_path": "public, extensions",
+            "db_pool": null,
+        }),
+    ))
 }
 
 /// Sets the pooler.

@@ -195,8 +195,8 @@ pub(super) async fn detail(call: &Call) -> Outcome {
         200,
         json!({
             "ref": row.reference,
-            "postgres_version": "17.4.1.054",
-            "postgres_engine": "17",
+            "postgres_version": call.platform.version(),
+            "postgres_engine": call.platform.engine(),
             "release_channel": "ga",
             "status": project.status(&call.platform).await,
             "db_host": door.host,

@@ -5,13 +5,10 @@ use super::{
     options::Plan,
     project::Project,
 };
-use crate::base::moment::{Moment, Span};
+use crate::base::moment::Moment;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
-
-/// How long a change is stored before it is applied.
-const APPLIED_AFTER: Span = Span::seconds(10);
 
 /// What is allowed, and since when.
 struct State {
@@ -26,7 +23,7 @@ struct State {
 /// Shows the restrictions: a list for each family.
 pub(super) async fn get(call: &Call) -> Outcome {
     let project = call.project()?;
-    Ok(Answer::json(200, by_family(call, &state(call, &project).await?)))
+    Ok(Answer::json(200, by_family(call, &state(&project).await?)))
 }
 
 /// Replaces all restrictions.
@@ -67,21 +64,20 @@ pub(super) async fn review(call: &Call) -> Outcome {
     Err(Answer::message(409, "The change has been replaced by another"))
 }
 
-async fn state(call: &Call, project: &Project) -> Result<State, Answer> {
+async fn state(project: &Project) -> Result<State, Answer> {
     let database = project.database()?;
     let allowed = database.network()?.allowed().await?;
     let ranges: Vec<IpNet> = allowed.ranges.iter().map(|range| range.cidr).collect();
-    let mut notes = project.notes();
-    let is_applied = notes.ranges_applied.is_none_or(|at| at <= call.platform.now());
-    if is_applied {
-        notes.ranges_before = None;
-    }
+    let notes = project.notes();
+    let is_virgin = notes.ranges_asked.is_none() && ranges == everything();
+    let is_applied = allowed.applied && !is_virgin;
+    let asked = if is_virgin { None } else { notes.ranges_asked.or(Some(project.created_at)) };
     Ok(State {
-        is_virgin: ranges.is_empty() && notes.ranges_asked.is_none(),
-        ranges,
-        before: notes.ranges_before.clone(),
-        asked: notes.ranges_asked,
-        applied: notes.ranges_applied.filter(|_| is_applied),
+        ranges: if is_virgin { Vec::new() } else { ranges },
+        before: notes.ranges_before.clone().filter(|_| !is_applied),
+        asked,
+        applied: asked.filter(|_| is_applied),
+        is_virgin,
     })
 }
 
@@ -90,20 +86,18 @@ async fn change(
     project: &Project,
     to: impl FnOnce(Vec<IpNet>) -> Vec<IpNet>,
 ) -> Result<State, Answer> {
-    let before = state(call, project).await?;
+    let before = state(project).await?;
     let wanted = to(if before.is_virgin { everything() } else { before.ranges.clone() });
-    let add: Vec<IpNet> = wanted.iter().filter(|r| !before.ranges.contains(r)).copied().collect();
-    let remove: Vec<IpNet> = before.ranges.iter().filter(|r| !wanted.contains(r)).copied().collect();
+    let gone: Vec<IpNet> = before.ranges.iter().filter(|r| !wanted.contains(r)).copied().collect();
     let database = project.database()?;
-    database.network()?.allow(&add, &remove).await?;
+    // All that is wanted, not only what is new: that everybody may connect is nowhere in a world that was left open.
+    database.network()?.allow(&wanted, &gone).await?;
     {
-        let now = call.platform.now();
         let mut notes = project.notes();
         notes.ranges_before = Some(before.ranges);
-        notes.ranges_asked = Some(now);
-        notes.ranges_applied = Some(now.plus(call.platform.takes(APPLIED_AFTER)));
+        notes.ranges_asked = Some(call.platform.now());
     }
-    state(call, project).await
+    state(project).await
 }
 
 fn demand_entitled(call: &Call) -> Result<(), Answer> {

@@ -15,7 +15,7 @@ use crate::{
         clock::{Clock, Machine},
         moment::{Moment, Span},
     },
-    provider::{Code, Error, Result, sim::Template},
+    provider::{Code, Error, Result, postgres::stand_in, sim::Template},
 };
 use std::{
     collections::BTreeMap,
@@ -27,6 +27,15 @@ use std::{
 
 /// The name of the one organization, as it is in an address.
 pub(super) const ORGANIZATION: &str = "firedrill-practice";
+/// What takes time in a world, and how long when it does not say.
+const DURATIONS: &[(&str, &str)] = &[
+    ("backup_duration", "2m"),
+    ("restore_duration", "2m"),
+    ("replica_duration", "5m"),
+    ("pause_duration", "1m"),
+    ("resume_duration", "5m"),
+    ("apply_duration", "10s"),
+];
 /// Where everything is.
 pub(super) const REGION: &str = "eu-central-1";
 
@@ -48,6 +57,7 @@ pub(super) struct Platform {
     /// Every workflow that was begun, oldest first.
     runs: Mutex<Vec<Run>>,
     numbers: AtomicU64,
+    engine: String,
 }
 
 impl Platform {
@@ -88,6 +98,7 @@ impl Platform {
             branches: Mutex::default(),
             runs: Mutex::default(),
             numbers: AtomicU64::new(1),
+            engine: if options.postgres { stand_in::major().ok() } else { None }.unwrap_or_else(|| "17".into()),
             options,
         })
     }
@@ -96,6 +107,16 @@ impl Platform {
     #[expect(clippy::unused_self, reason = "it is the platform's time")]
     pub(super) fn now(&self) -> Moment {
         Machine.now()
+    }
+
+    /// Returns the version of the databases, as the platform writes it.
+    pub(super) fn version(&self) -> String {
+        format!("{}.4.1.054", self.engine())
+    }
+
+    /// Returns the major version of the databases: of the real ones, where there are any.
+    pub(super) fn engine(&self) -> &str {
+        &self.engine
     }
 
     /// Returns how long here takes what takes `span` on the real platform.
@@ -165,10 +186,10 @@ fn hurried(text: &str, speed: u32) -> Result<String> {
     if speed <= 1 {
         return Ok(text.into());
     }
-    for name in ["backup_duration", "restore_duration"] {
-        let written = world.get(name).and_then(|v| v.as_str()).unwrap_or("2m");
+    for (name, preset) in DURATIONS {
+        let written = world.get(*name).and_then(|v| v.as_str()).unwrap_or(preset);
         let Ok(span) = Span::parse(written) else { return Ok(text.into()) };
-        world.insert(name.into(), shortened(span, speed).to_string().into());
+        world.insert((*name).into(), shortened(span, speed).to_string().into());
     }
     toml::to_string(&world).map_err(|e| Error::new(Code::Internal, format!("a world cannot be written: {e}")))
 }

@@ -66,10 +66,8 @@ pub(super) struct Notes {
     pub(super) ranges_before: Option<Vec<IpNet>>,
     /// When the last change of the ranges was asked for.
     pub(super) ranges_asked: Option<Moment>,
-    /// When the last change of the ranges is applied.
-    pub(super) ranges_applied: Option<Moment>,
-    /// When the last change of the enforcement of TLS is applied.
-    pub(super) ssl_applied: Option<Moment>,
+    /// When the server started, where it did since the project was made.
+    pub(super) started_at: Option<Moment>,
     /// When each replica is shown.
     pub(super) shown_at: BTreeMap<String, Moment>,
     /// The restore points, newest last.
@@ -124,6 +122,11 @@ impl Project {
         self.behind.lock().await
     }
 
+    /// Returns when the server started.
+    pub(super) fn started_at(&self) -> Moment {
+        self.notes().started_at.unwrap_or(self.created_at)
+    }
+
     /// Returns what is kept besides.
     pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -153,6 +156,7 @@ impl Project {
             notes.was_out = true;
         } else if std::mem::take(&mut notes.was_out) {
             notes.settles_until = Some(now.plus(platform.takes(SETTLES)));
+            notes.started_at = Some(now);
         }
         status
     }
@@ -186,8 +190,13 @@ impl Project {
         drop(before);
     }
 
-    /// Returns the name under which the database is shown among others.
-    pub(super) fn host(&self) -> String {
+    /// Returns the address of the database itself.
+    async fn host(&self, platform: &Platform) -> String {
+        if platform.options.postgres
+            && let Ok((host, _)) = self.behind().await.address()
+        {
+            return host;
+        }
         format!("db.{}.supabase.co", self.reference)
     }
 
@@ -203,9 +212,9 @@ impl Project {
             "created_at": self.created_at.to_string(),
             "status": self.status(platform).await,
             "database": {
-                "host": self.host(),
-                "version": "17.4.1.054",
-                "postgres_engine": "17",
+                "host": self.host(platform).await,
+                "version": platform.version(),
+                "postgres_engine": platform.engine(),
                 "release_channel": "ga",
             },
         })

@@ -60,7 +60,10 @@ async fn one(
     read_only: bool,
 ) -> Result<(Vec<Map<String, Value>>, bool), Answer> {
     let database = project.database()?;
-    let reading = catalogue::within(sql, database.as_ref()).await?;
+    if let Some(row) = catalogue::of_server(sql, project).await? {
+        return Ok((vec![row], false));
+    }
+    let reading = catalogue::within(sql, project).await?;
     match database.sql()?.query(&reading, TIMEOUT).await {
         Ok(rows) => return Ok((rows.rows, false)),
         Err(e) if !writes(&e) => return Err(failed(e)),

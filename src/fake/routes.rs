@@ -100,6 +100,8 @@ pub const ROUTES: &[Route] = &[
     route!("GET" "/v1/projects/{ref}/advisors/security" looks advisors::security),
     route!("GET" "/v1/projects/{ref}/advisors/performance" looks advisors::performance),
     route!("POST" "/v2/projects/{ref}/advisors/run" looks advisors::run),
+    route!("GET" "/v1/projects/{ref}/postgrest" looks addons::data_api),
+    route!("GET" "/v1/projects/{ref}/database/jit/list" looks access::list),
     route!("GET" "/v1/projects/{ref}/jit-access" looks access::get),
     route!("PUT" "/v1/projects/{ref}/jit-access" changes access::put),
     route!("POST" "/v1/projects/{ref}/pause" changes switch::pause),

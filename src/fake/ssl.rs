@@ -8,7 +8,7 @@ use super::{
 use crate::base::moment::Span;
 use serde_json::{Value, json};
 
-/// How long a change takes.
+/// How long the restart takes.
 const TAKES: Span = Span::seconds(30);
 
 /// Says whether connections without TLS are refused.
@@ -30,10 +30,7 @@ pub(super) async fn put(call: &Call) -> Outcome {
     let network = database.network()?;
     if network.ssl().await?.enforced != wanted {
         network.enforce_ssl(wanted).await?;
-        let applied = call.platform.now().plus(call.platform.takes(TAKES));
-        let mut notes = project.notes();
-        notes.ssl_applied = Some(applied);
-        notes.restarts_until = Some(applied);
+        project.notes().restarts_until = Some(call.platform.now().plus(call.platform.takes(TAKES)));
     }
     Ok(Answer::json(200, shown(call, &project).await?))
 }
@@ -41,9 +38,9 @@ pub(super) async fn put(call: &Call) -> Outcome {
 async fn shown(call: &Call, project: &Project) -> Result<Value, Answer> {
     let database = project.database()?;
     let ssl = database.network()?.ssl().await?;
-    let is_applied = project.notes().ssl_applied.is_none_or(|at| at <= call.platform.now());
+    let restarts = project.notes().restarts_until.is_some_and(|until| call.platform.now() < until);
     Ok(json!({
         "currentConfig": { "database": ssl.enforced },
-        "appliedSuccessfully": is_applied && ssl.applied,
+        "appliedSuccessfully": ssl.applied && !restarts,
     }))
 }

@@ -36,7 +36,11 @@ pub(super) async fn unpause(call: &Call) -> Outcome {
 /// Lists the versions that a paused project can come back as.
 pub(super) async fn versions(call: &Call) -> Outcome {
     call.root()?;
-    let version = json!({ "version": "17.4.1.054", "release_channel": "ga", "postgres_engine": "17" });
+    let version = json!({
+        "version": call.platform.version(),
+        "release_channel": "ga",
+        "postgres_engine": call.platform.engine(),
+    });
     Ok(Answer::json(200, json!({ "available_versions": [version] })))
 }
 

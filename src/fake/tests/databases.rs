@@ -15,7 +15,9 @@ async fn run(desk: &Desk, reference: &str, read_only: bool, program: &str, args:
     let text = |of: &Value| of.as_str().expect("a text").to_owned();
     let mut command = Command::new(stand_in::programs().expect("installed").join(program));
     command.env("PGPASSWORD", text(&login["password"])).args(["-U", &text(&login["role"])]);
-    command.args(["-h", &text(&door[0]["db_host"]), "-d", "postgres"]).args(args);
+    let role = text(&login["role"]);
+    let become_role = role.strip_prefix("cli_login_").expect("a temporary role").to_owned();
+    command.args(["-h", &text(&door[0]["db_host"]), "-d", "postgres", "--role", &become_role]).args(args);
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")

@@ -40,14 +40,21 @@ const ROLES: &str = "
     grant anon, authenticated, service_role to postgres with admin option;
     grant pg_read_all_data to postgres with admin option;
     alter database postgres owner to postgres;
+    create role supabase_read_only_user nologin bypassrls in role pg_read_all_data;
+    create role cli_login_supabase_read_only_user noinherit in role supabase_read_only_user;
+    alter role cli_login_supabase_read_only_user set default_transaction_read_only = on;
+    create role cli_login_postgres noinherit in role postgres;
 ";
+/// Who logs in to read; becomes what the rest of the name says.
+const READER: &str = "cli_login_supabase_read_only_user";
+/// Who logs in to write.
+const WRITER: &str = "cli_login_postgres";
 
 /// A cluster that stands in.
 pub struct StandIn {
     tools: Tools,
     folder: TempDir,
     server: Option<Child>,
-    logins: u32,
 }
 
 /// A role that somebody may log in as.
@@ -78,7 +85,7 @@ impl StandIn {
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp");
         let folder = folder.map_err(|e| Error::new(Code::Tool, format!("no folder for a cluster: {e}")))?;
         tools.hand_over(folder.path())?;
-        Ok(Self { tools, folder, server: None, logins: 0 })
+        Ok(Self { tools, folder, server: None })
     }
 
     /// Returns the folder of its socket.
@@ -176,34 +183,30 @@ impl StandIn {
         client.batch_execute(&whole).await.map_err(|e| sql::refused(&e, script))
     }
 
-    /// Makes a role that lives for `seconds`; whoever has it reads everything, or may do what `postgres` may.
+    /// Lets somebody log in for `seconds`, with a new password. The role inherits nothing: its name says what it may
+    /// become.
     ///
     /// # Errors
     /// What the database refuses.
     pub async fn login(&mut self, read_only: bool, seconds: u32) -> Result<Login> {
         self.start().await?;
-        self.logins += 1;
         let mut random = [0; 20];
         getrandom::fill(&mut random)
             .map_err(|e| Error::new(Code::Internal, format!("no random number: {e}")))?;
         let password = data_encoding::BASE32_NOPAD.encode(&random).to_lowercase();
-        let role = format!("cli_login_{}", self.logins);
-        let (member, read) = if read_only { ("pg_read_all_data", "on") } else { ("postgres", "off") };
+        let role = if read_only { READER } else { WRITER };
         let script = format!(
             "set log_statement = 'none';
-             do $$ begin
-                 execute format('create role {role} login bypassrls password %L valid until %L in role {member}',
-                     '{password}', now() + interval '{seconds} seconds');
-             end $$;
-             alter role {role} set default_transaction_read_only = {read};"
+             do $do$ begin execute format('alter role {role} login password %L valid until %L',
+                 '{password}', now() + interval '{seconds} seconds'); end $do$;"
         );
         let client = self.address(ADMIN).connect().await?;
         // The statement holds the password: it is not repeated.
-        client.batch_execute(&script).await.map_err(|e| sql::refused(&e, "create role"))?;
-        Ok(Login { role, password })
+        client.batch_execute(&script).await.map_err(|e| sql::refused(&e, "alter role"))?;
+        Ok(Login { role: role.into(), password })
     }
 
-    /// Takes every role that [`StandIn::login`] made its right to log in.
+    /// Lets nobody log in any more.
     ///
     /// # Errors
     /// What the database refuses.
@@ -212,11 +215,8 @@ impl StandIn {
             return Ok(());
         }
         let client = self.address(ADMIN).connect().await?;
-        for login in 1..=self.logins {
-            let script = format!("alter role cli_login_{login} nologin");
-            client.batch_execute(&script).await.map_err(|e| sql::refused(&e, &script))?;
-        }
-        Ok(())
+        let script = format!("alter role {READER} nologin; alter role {WRITER} nologin");
+        client.batch_execute(&script).await.map_err(|e| sql::refused(&e, &script))
     }
 
     /// Runs a script as `postgres`, and returns the rows of its last statement in the platform's types.
@@ -244,6 +244,19 @@ impl StandIn {
             Err(e) => Err(refused(&e)),
         }
     }
+}
+
+/// Returns the major version of the PostgreSQL that is installed.
+///
+/// # Errors
+/// [`Code::Unavailable`] with what to install.
+pub fn major() -> Result<String> {
+    let tools = Tools::for_new_cluster(None)?;
+    let output = tools.command("postgres").arg("--version").output();
+    let output = output.map_err(|e| Error::new(Code::Tool, format!("`postgres` cannot be started: {e}")))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let major = text.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty());
+    major.map(Into::into).ok_or_else(|| Error::new(Code::Tool, "`postgres` does not say its version"))
 }
 
 /// Returns whether PostgreSQL is installed, and says that a test is skipped when it is not.
@@ -364,8 +377,8 @@ mod tests {
             command.args(["-U", &login.role, "-d", "postgres", "-h"]).arg(&host);
             command.output().expect("psql runs")
         };
-        assert_eq!(psql(&login.password, "select id from t").stdout, b"1\n");
-        assert!(!psql(&login.password, "delete from t").status.success(), "it only reads");
+        assert_eq!(psql(&login.password, "set role supabase_read_only_user; select id from t").stdout, b"SET\n1\n");
+        assert!(!psql(&login.password, "select id from t").status.success(), "it inherits nothing");
         assert!(!psql("wrong", "select 1").status.success(), "a password is asked for");
         let ran = stand_in.run("select id, b, 1.5::numeric as n from t", true).await.expect("asked");
         assert_eq!(Value::from(ran.rows), serde_json::json!([{ "id": 1, "b": true, "n": "1.5" }]));

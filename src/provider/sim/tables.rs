@@ -63,6 +63,25 @@ impl Sim {
     }
 }
 
+impl Sim {
+    /// Returns the name of every table, and whether its row-level security is on.
+    ///
+    /// # Errors
+    /// While nobody is let in.
+    pub fn secured_tables(&self) -> Result<Vec<(String, bool)>> {
+        let store = self.store()?;
+        store.look(|p| {
+            let line = self.answering_line(p)?;
+            store.with_content(p, line, |content| {
+                let policies = super::security::policies(p, content)?;
+                let has = |name: &String| policies.iter().any(|p| p.table == *name && p.enabled);
+                let secured = |name: String| (content.row_security(&name).unwrap_or(has(&name)), name);
+                Ok(content.tables()?.into_iter().map(secured).map(|(on, name)| (name, on)).collect())
+            })
+        })
+    }
+}
+
 fn table(content: &Content, name: &str) -> Result<Table> {
     let schema = |read: rusqlite::Result<Table>| read.map_err(|e| super::store::broken(&e));
     let rows = content.rows(name)?;
