@@ -15,6 +15,9 @@ use crate::{
 use serde_json::{Value, json};
 use std::future::ready;
 
+/// What scripts call the way past the catalogue.
+pub const API: &str = "supabase::api";
+
 /// The operations of `supabase`.
 pub const OPS: &[Op] = &[Op {
     namespace: "supabase",

@@ -6,7 +6,7 @@
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world. |
 //! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, without ids, keys and times. |
-//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one. |
+//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
@@ -22,6 +22,7 @@ use crate::{
         self,
         args::Args,
         spec::{Effect, Need, place_of},
+        supabase::API,
     },
 };
 use crate::{
@@ -231,11 +232,28 @@ fn same_world(undisturbed: &Played, played: &Played) -> Vec<String> {
 }
 
 fn same_end(undisturbed: &Played, played: &Played) -> Vec<String> {
-    if played.failed > 0 || played.is_restless || played.status() == undisturbed.status() {
+    if played.failed > 0
+        || played.is_restless
+        || played.status() == undisturbed.status()
+        || nobody_knows(played)
+    {
         return Vec::new();
     }
     let word = |played: &Played| played.status().map_or("refused", Status::as_str);
     vec![format!("nothing failed, and the run is {} instead of {}", word(played), word(undisturbed))]
+}
+
+/// Returns whether the run is undecided in a write past the catalogue, of which nobody here can know.
+fn nobody_knows(played: &Played) -> bool {
+    let mut open: BTreeMap<&str, &str> = BTreeMap::new();
+    for entry in &played.entries {
+        match &entry.record {
+            Record::Begin { call, op, .. } => drop(open.insert(call, op)),
+            Record::End { call, .. } => drop(open.remove(call.as_str())),
+            _ => {}
+        }
+    }
+    played.status() == Some(Status::Undecided) && open.values().any(|op| *op == API)
 }
 
 fn says_why(played: &Played) -> Vec<String> {

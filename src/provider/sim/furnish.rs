@@ -4,6 +4,7 @@
 //! nothing: on, open, without overrides.
 
 use super::{
+    archive::span_micros,
     network::on_off,
     schedules::time_of,
     store::{Present, broken},
@@ -15,9 +16,10 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 /// Adds the tables of the second format, and what the world says is in them.
-pub(super) fn furnish(present: &Present<'_>, world: &World, begun: i64) -> Result<()> {
+pub(super) fn furnish(present: &Present<'_>, world: &World) -> Result<()> {
     present.conn.execute_batch(include_str!("schema-2.sql")).map_err(|e| broken(&e))?;
-    // What is there from the start was applied long ago.
+    // What is there from the start is applied from the start.
+    let begun = present.now - span_micros(world.apply_duration());
     present.set_switch(POWER, "on", begun)?;
     present.set_switch(SSL, on_off(world.ssl), begun)?;
     present.set_switch(RANGES, "as made", begun)?;

@@ -391,7 +391,7 @@ fn fill(present: &Present<'_>, world: &World, anchor: Moment) -> Result<()> {
     for backup in world.backups(anchor) {
         present.add_past_backup(line, &backup)?;
     }
-    furnish(present, world, micros(begun))
+    furnish(present, world)
 }
 
 /// Moves a world of the format before on to this one.
@@ -403,7 +403,7 @@ fn move_on(conn: &Connection, target: &str, world: &World) -> Result<()> {
     if version == BEFORE {
         let made: i64 = tx.query_row("select made_at from world", [], |row| row.get(0)).map_err(said)?;
         let present = Present { conn: &tx, world, shelf: &Shelf::default(), target, now: made };
-        furnish(&present, world, made)?;
+        furnish(&present, world)?;
         tx.pragma_update(None, "user_version", VERSION).map_err(said)?;
     }
     tx.commit().map_err(said)
