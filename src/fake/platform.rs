@@ -98,7 +98,8 @@ impl Platform {
             branches: Mutex::default(),
             runs: Mutex::default(),
             numbers: AtomicU64::new(1),
-            engine: if options.postgres { stand_in::major().ok() } else { None }.unwrap_or_else(|| "17".into()),
+            engine: if options.postgres { stand_in::major().ok() } else { None }
+                .unwrap_or_else(|| "17".into()),
             options,
         })
     }

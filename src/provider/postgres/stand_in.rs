@@ -377,7 +377,10 @@ mod tests {
             command.args(["-U", &login.role, "-d", "postgres", "-h"]).arg(&host);
             command.output().expect("psql runs")
         };
-        assert_eq!(psql(&login.password, "set role supabase_read_only_user; select id from t").stdout, b"SET\n1\n");
+        assert_eq!(
+            psql(&login.password, "set role supabase_read_only_user; select id from t").stdout,
+            b"SET\n1\n"
+        );
         assert!(!psql(&login.password, "select id from t").status.success(), "it inherits nothing");
         assert!(!psql("wrong", "select 1").status.success(), "a password is asked for");
         let ran = stand_in.run("select id, b, 1.5::numeric as n from t", true).await.expect("asked");
