@@ -25,7 +25,7 @@ mod process;
 mod records;
 mod recovery;
 #[cfg(test)]
-mod scratch;
+pub(super) mod scratch;
 mod security;
 mod server;
 mod settings;

@@ -1,17 +1,20 @@
 //! Supabase projects, through the Management API as it is.
 
+mod lifecycle;
+mod project;
+mod settings;
+mod sql;
 #[cfg(test)]
 mod stage;
 mod transport;
 
 use super::{
-    Backups, Branches, Code, Error, Provider, Result, Security, Sql,
+    Backups, Branches, Error, Lifecycle, Provider, Result, Security, Sql,
     fleet::Opening,
     model::{Branch, Identity, Job, Key, Observed, Project},
 };
-use crate::base::{clock::Clock, suggest};
+use crate::base::clock::Clock;
 use async_trait::async_trait;
-use serde::Deserialize;
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc};
 use transport::Api;
@@ -31,73 +34,55 @@ struct Supabase {
     backups: PathBuf,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    r#ref: String,
-    token: Option<String>,
-    api_url: Option<String>,
-    backup_dir: Option<PathBuf>,
-}
-
 /// Opens a project; asks nothing yet.
 ///
 /// # Errors
 /// What its settings lack.
 pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
     let target = opening.target;
-    let settings = settings(opening)?;
-    let backups = match &settings.backup_dir {
-        Some(folder) => opening.base.join(folder),
-        None => opening.state.join("supabase").join(&target.name).join("backups"),
-    };
+    let settings = settings::Settings::read(opening)?;
+    let api = Api::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)
+        .map_err(|e| Error { message: format!("target `{}`: {}", target.name, e.message), ..e })?;
     Ok(Arc::new(Supabase {
         target: target.name.clone(),
         protect: target.protect,
-        api: Arc::new(Api::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)?),
-        reference: settings.r#ref,
+        api: Arc::new(api),
+        reference: settings.reference,
         branch: None,
         clock: Arc::clone(opening.clock),
-        backups,
+        backups: settings.backups,
     }))
-}
-
-fn settings(opening: &Opening<'_>) -> Result<Settings> {
-    let target = opening.target;
-    target.settings.clone().try_into().map_err(|e: toml::de::Error| {
-        let error =
-            Error::new(Code::Invalid, format!("the settings of target `{}`: {}", target.name, e.message()));
-        match suggest::hint_for_unknown_field(e.message()) {
-            Some(hint) => error.hint(hint),
-            None => error.hint("`ref` is the twenty letters of the project, as in its address"),
-        }
-    })
 }
 
 #[async_trait]
 impl Provider for Supabase {
     async fn identity(&self) -> Result<Identity> {
-        let project = self.api.get(&format!("/v1/projects/{}", self.reference)).await?;
-        Ok(Identity {
-            id: format!("supabase:{}", self.reference),
-            description: format!("{} ({})", project["name"].as_str().unwrap_or("a project"), self.reference),
-        })
+        Supabase::identity(self).await
     }
 
     async fn project(&self) -> Result<Project> {
-        Err(Error::unsupported("not yet", "later"))
+        self.item().await
     }
 
-    async fn find(&self, _: &Key, _: Option<&Value>) -> Result<Option<Job>> {
-        Err(Error::unsupported("not yet", "later"))
+    async fn find(&self, _: &Key, intent: Option<&Value>) -> Result<Option<Job>> {
+        match intent.and_then(|intent| intent["kind"].as_str()) {
+            Some(kind @ (lifecycle::PAUSE | lifecycle::RESUME)) => self.find_switch(kind).await,
+            _ => Err(Error::unsupported("not yet", "later")),
+        }
     }
 
-    async fn observe(&self, _: &Job) -> Result<Observed> {
-        Err(Error::unsupported("not yet", "later"))
+    async fn observe(&self, job: &Job) -> Result<Observed> {
+        match job.kind.as_str() {
+            kind @ (lifecycle::PAUSE | lifecycle::RESUME) => self.observe_switch(kind).await,
+            _ => Err(Error::unsupported("not yet", "later")),
+        }
     }
 
-    async fn cancel(&self, _: &Job) -> Result<()> {
-        Err(Error::unsupported("not yet", "later"))
+    async fn cancel(&self, job: &Job) -> Result<()> {
+        match job.kind.as_str() {
+            lifecycle::PAUSE | lifecycle::RESUME => Err(lifecycle::goes_on(job)),
+            _ => Err(Error::unsupported("not yet", "later")),
+        }
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
@@ -109,10 +94,14 @@ impl Provider for Supabase {
     }
 
     fn sql(&self) -> Result<&dyn Sql> {
-        Err(Error::unsupported("not yet", "later"))
+        Ok(self)
     }
 
     fn security(&self) -> Result<&dyn Security> {
         Err(Error::unsupported("not yet", "later"))
+    }
+
+    fn lifecycle(&self) -> Result<&dyn Lifecycle> {
+        Ok(self)
     }
 }
