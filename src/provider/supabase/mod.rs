@@ -1,7 +1,11 @@
 //! Supabase projects, through the Management API as it is.
 
+mod config;
 mod lifecycle;
+mod network;
 mod project;
+mod raw;
+mod schedules;
 mod settings;
 mod sql;
 #[cfg(test)]
@@ -9,7 +13,7 @@ mod stage;
 mod transport;
 
 use super::{
-    Backups, Branches, Error, Lifecycle, Provider, Result, Security, Sql,
+    Backups, Branches, Error, Lifecycle, Network, Provider, Raw, Result, Schedules, Security, Settings, Sql,
     fleet::Opening,
     model::{Branch, Identity, Job, Key, Observed, Project},
 };
@@ -102,6 +106,22 @@ impl Provider for Supabase {
     }
 
     fn lifecycle(&self) -> Result<&dyn Lifecycle> {
+        Ok(self)
+    }
+
+    fn schedules(&self) -> Result<&dyn Schedules> {
+        Ok(self)
+    }
+
+    fn settings(&self) -> Result<&dyn Settings> {
+        Ok(self)
+    }
+
+    fn network(&self) -> Result<&dyn Network> {
+        Ok(self)
+    }
+
+    fn raw(&self) -> Result<&dyn Raw> {
         Ok(self)
     }
 }

@@ -134,13 +134,14 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_a_branch_is_looked_for_in_both_places() {
-        let stage = Stage::serve(|seen| match seen.line.starts_with("GET /v1/branches") {
-            true => Reply::json(
+        let stage = Stage::serve(|seen| if seen.line.starts_with("GET /v1/branches") {
+Reply::json(
                 200,
                 &json!({"ref": REF, "status": "COMING_UP", "postgres_version": "17.4", "db_pass": "hunter2"}),
-            ),
-            false => Reply::json(404, &json!({"message": "Project not found"})),
-        })
+            )
+} else {
+Reply::json(404, &json!({"message": "Project not found"}))
+})
         .await;
         let project = stage.project().project().await.expect("a branch");
         assert_eq!((project.status.as_str(), project.version.as_deref()), ("coming_up", Some("17.4")));
