@@ -12,7 +12,7 @@ mod cluster;
 mod control;
 mod copying;
 mod deletion;
-mod disk;
+pub(super) mod disk;
 mod horizon;
 mod inplace;
 mod isolation;
@@ -21,8 +21,8 @@ mod manifest;
 mod mark;
 mod opened;
 mod plan;
-mod process;
-mod records;
+pub(super) mod process;
+pub(super) mod records;
 mod recovery;
 #[cfg(test)]
 pub(super) mod scratch;
@@ -30,9 +30,10 @@ mod security;
 mod server;
 mod settings;
 mod sql;
+pub mod stand_in;
 #[cfg(test)]
 mod tests;
-mod tools;
+pub(super) mod tools;
 mod wal;
 mod window;
 

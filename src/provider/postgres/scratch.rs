@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio_postgres::SimpleQueryMessage;
 
 /// The port, which without a network is but a part of the socket's name.
-pub(super) const PORT: u16 = 5432;
+pub(in super::super) const PORT: u16 = 5432;
 
 /// A running cluster.
 pub(in crate::provider) struct Scratch {
@@ -79,7 +79,7 @@ impl Scratch {
 
     /// Stops the cluster hard and starts it into recovery from its own archive, at the end of which it is on a new
     /// timeline.
-    pub(super) async fn begin_a_timeline(&mut self, settings: &[&str]) {
+    pub(in super::super) async fn begin_a_timeline(&mut self, settings: &[&str]) {
         self.stop();
         let signal = self.data().join("recovery.signal");
         fs::write(&signal, "").expect("written");
@@ -113,17 +113,17 @@ impl Scratch {
     }
 
     /// Returns the folder that `basic_archive` or `cp` may write to.
-    pub(super) fn archive(&self) -> PathBuf {
+    pub(in super::super) fn archive(&self) -> PathBuf {
         self.folder.path().join("archive")
     }
 
     /// Returns the folder of the cluster.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(in super::super) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     /// Returns the folder of the socket.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(in super::super) fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 

@@ -4,7 +4,8 @@
 
 use super::{
     Supabase,
-    project::{State, is_dead_end, word},
+    project::{State, word},
+    statuses,
 };
 use crate::{
     base::moment::Span,
@@ -133,40 +134,16 @@ impl Supabase {
     /// # Errors
     /// [`Code::Refused`] when it will not get ready by itself.
     pub(super) async fn ready_from(&self, state: &State) -> Result<Observed> {
-        if is_dead_end(&state.status) {
+        if statuses::is_final(&state.status) {
             return Err(self.dead_end(state));
         }
-        if state.status != "ACTIVE_HEALTHY" {
+        if state.status != statuses::HEALTHY {
             return Ok(running(word(&state.status)));
         }
-        if let Some(service) = self.ailing().await? {
-            return Ok(running(service));
-        }
-        match self.answer("select 1 as answer").await {
-            Ok(_) => Ok(Observed::Done(json!(self.item_of(state)))),
-            Err(e) => Ok(running(format!("the database does not answer yet: {}", e.message))),
-        }
-    }
-
-    /// Returns what ails the first of the database's services that is not well. `services` must be given; an error
-    /// such as `not found` passes while it comes up.
-    async fn ailing(&self) -> Result<Option<String>> {
-        let path = format!("/v1/projects/{}/health?services=db,pooler", self.reference);
-        let said = match self.api.get(&path).await {
-            Ok(said) => said,
-            Err(e) if matches!(e.code, Code::Denied | Code::Throttled) => return Err(e),
-            Err(e) => return Ok(Some(e.message)),
-        };
-        let services = said.as_array().cloned().unwrap_or_default();
-        Ok(services.iter().find(|s| s["status"] != "ACTIVE_HEALTHY").map(|service| {
-            let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
-            let (name, status, error) = (text("name"), word(&text("status")), text("error"));
-            if error.is_empty() {
-                format!("{name} is {status}")
-            } else {
-                format!("{name} is {status}: {error}")
-            }
-        }))
+        Ok(match self.why_silent(&self.reference).await? {
+            None => Observed::Done(json!(self.item_of(state))),
+            Some(why) => running(format!("does not answer yet: {why}")),
+        })
     }
 
     fn dead_end(&self, state: &State) -> Error {
@@ -202,7 +179,7 @@ mod tests {
             if seen.line.contains("/health") {
                 Reply::json(200, &json!([{"name": "db", "status": "ACTIVE_HEALTHY"}]))
             } else if seen.line.contains("/database/query") {
-                Reply::json(201, &json!([{"answer": 1}]))
+                Reply::json(201, &json!([{"one": 1}]))
             } else if seen.line.starts_with("POST") {
                 Reply::text(200, "")
             } else {
@@ -272,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn supabase_ready_is_status_and_services_and_a_real_query() {
         let stage = Stage::serve(|seen| {
-            if seen.line.contains("/health?services=db,pooler") {
+            if seen.line.contains("/health?services=db") {
                 let status = if seen.earlier == 0 { "COMING_UP" } else { "ACTIVE_HEALTHY" };
                 Reply::json(
                     200,
@@ -283,7 +260,7 @@ mod tests {
                     0 => {
                         Reply::json(400, &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}))
                     }
-                    _ => Reply::json(201, &json!([{"answer": 1}])),
+                    _ => Reply::json(201, &json!([{"one": 1}])),
                 }
             } else {
                 let status = if seen.earlier == 0 { "RESTORING" } else { "ACTIVE_HEALTHY" };
@@ -292,7 +269,9 @@ mod tests {
         })
         .await;
         let target = stage.project();
-        for phase in ["restoring", "db is coming_up", "the database does not answer yet"] {
+        for phase in
+            ["restoring", "does not answer yet: its database is COMING_UP", "does not answer yet: the API"]
+        {
             let Observed::Running(progress) = target.ready().await.expect("a look") else {
                 panic!("{phase}")
             };

@@ -1,24 +1,46 @@
 //! Supabase projects, through the Management API as it is.
 
+mod asking;
+mod audit;
+mod backups;
+mod branches;
+mod branching;
 mod config;
+mod contents;
+mod dumps;
+mod inplace;
+mod jobs;
 mod lifecycle;
+mod loading;
+mod login;
+mod marks;
 mod network;
+mod platform;
+mod programs;
 mod project;
 mod raw;
+mod replicas;
 mod schedules;
+mod security;
 mod settings;
 mod sql;
 #[cfg(test)]
 mod stage;
+mod statuses;
+#[cfg(test)]
+mod tests;
 mod transport;
+mod work;
 
 use super::{
-    Backups, Branches, Error, Lifecycle, Network, Provider, Raw, Result, Schedules, Security, Settings, Sql,
+    Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result, Schedules, Security,
+    Settings, Sql,
     fleet::Opening,
     model::{Branch, Identity, Job, Key, Observed, Project},
 };
 use crate::base::clock::Clock;
 use async_trait::async_trait;
+use dumps::Dumps;
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc};
 use transport::Api;
@@ -36,6 +58,17 @@ struct Supabase {
     clock: Arc<dyn Clock>,
     /// Where dumps are kept.
     backups: PathBuf,
+    /// Where it is noted what was seen of what takes long.
+    state: PathBuf,
+    database: Address,
+}
+
+/// Where the target's settings say that its database is reached.
+#[derive(Clone, Default)]
+struct Address {
+    /// A host name, an address, or the folder of a socket.
+    host: Option<String>,
+    port: Option<u16>,
 }
 
 /// Opens a project; asks nothing yet.
@@ -55,7 +88,28 @@ pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
         branch: None,
         clock: Arc::clone(opening.clock),
         backups: settings.backups,
+        state: opening.state.join("supabase").join(&target.name),
+        database: settings.database,
     }))
+}
+
+impl Supabase {
+    /// Returns the name under which it was asked for: `prod`, `prod/drill-aaaaaaaaaa`.
+    fn name(&self) -> String {
+        match &self.branch {
+            Some(branch) => format!("{}/{}", self.target, branch.name),
+            None => self.target.clone(),
+        }
+    }
+
+    fn dumps(&self) -> Dumps<'_> {
+        Dumps { folder: &self.backups, target: self.name(), reference: &self.reference }
+    }
+
+    fn no_backup(&self, id: &str) -> Error {
+        Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.name()))
+            .hint("see `backup::list`")
+    }
 }
 
 #[async_trait]
@@ -68,41 +122,42 @@ impl Provider for Supabase {
         self.item().await
     }
 
-    async fn find(&self, _: &Key, intent: Option<&Value>) -> Result<Option<Job>> {
-        match intent.and_then(|intent| intent["kind"].as_str()) {
-            Some(kind @ (lifecycle::PAUSE | lifecycle::RESUME)) => self.find_switch(kind).await,
-            _ => Err(Error::unsupported("not yet", "later")),
-        }
+    async fn find(&self, key: &Key, intent: Option<&Value>) -> Result<Option<Job>> {
+        self.found(key, intent).await
     }
 
     async fn observe(&self, job: &Job) -> Result<Observed> {
-        match job.kind.as_str() {
-            kind @ (lifecycle::PAUSE | lifecycle::RESUME) => self.observe_switch(kind).await,
-            _ => Err(Error::unsupported("not yet", "later")),
-        }
+        self.looked_at(job).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        match job.kind.as_str() {
-            lifecycle::PAUSE | lifecycle::RESUME => Err(lifecycle::goes_on(job)),
-            _ => Err(Error::unsupported("not yet", "later")),
-        }
+        self.given_up(job).await
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
-        Err(Error::unsupported("not yet", "later"))
+        Ok(self)
     }
 
     fn branches(&self) -> Result<&dyn Branches> {
-        Err(Error::unsupported("not yet", "later"))
+        match &self.branch {
+            None => Ok(self),
+            Some(_) => Err(Error::unsupported(
+                format!("`{}` is a branch, and has none of its own", self.name()),
+                format!("make another branch of `{}`", self.target),
+            )),
+        }
     }
 
     fn sql(&self) -> Result<&dyn Sql> {
         Ok(self)
     }
 
+    fn replicas(&self) -> Result<&dyn Replicas> {
+        Ok(self)
+    }
+
     fn security(&self) -> Result<&dyn Security> {
-        Err(Error::unsupported("not yet", "later"))
+        Ok(self)
     }
 
     fn lifecycle(&self) -> Result<&dyn Lifecycle> {

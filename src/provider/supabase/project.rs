@@ -73,10 +73,7 @@ impl Supabase {
     /// Returns the project as an item of `project list`.
     pub(super) fn item_of(&self, state: &State) -> Project {
         Project {
-            name: match &self.branch {
-                Some(branch) => format!("{}/{}", self.target, branch.name),
-                None => self.target.clone(),
-            },
+            name: self.name(),
             provider: "supabase".into(),
             status: word(&state.status),
             version: state.version.clone(),
@@ -101,11 +98,6 @@ pub(super) fn word(status: &str) -> String {
         "INACTIVE" => "paused".into(),
         other => other.to_lowercase(),
     }
-}
-
-/// Returns whether a project does not get out of a status by itself, and will not get ready.
-pub(super) fn is_dead_end(status: &str) -> bool {
-    matches!(status, "RESTORE_FAILED" | "INIT_FAILED" | "PAUSE_FAILED" | "REMOVED" | "GOING_DOWN")
 }
 
 #[cfg(test)]

@@ -95,11 +95,16 @@ mod tests {
         let stage =
             Stage::serve(|seen| Reply::json(201, &json!({"line": seen.line, "body": seen.body}))).await;
         let target = stage.project();
-        let said =
-            target.ask("post", "/v1/projects/{ref}/readonly/temporary-disable", Some(&json!({"a": 1}))).await;
+        let said = Raw::ask(
+            &target,
+            "post",
+            "/v1/projects/{ref}/readonly/temporary-disable",
+            Some(&json!({"a": 1})),
+        )
+        .await;
         let line = format!("POST /v1/projects/{REF}/readonly/temporary-disable");
         assert_eq!(said, Ok(json!({"line": line, "body": {"a": 1}})));
-        let said = target.ask("GET", "/v1/organizations", None).await.expect("a read goes anywhere");
+        let said = Raw::ask(&target, "GET", "/v1/organizations", None).await.expect("a read goes anywhere");
         assert_eq!(said["line"], "GET /v1/organizations");
     }
 
@@ -118,7 +123,7 @@ mod tests {
             ("GET", "/v1/projects/a b", Code::Invalid),
             ("HEAD", "/v1/projects", Code::Invalid),
         ] {
-            let error = stage.project().ask(method, path, None).await.expect_err(path);
+            let error = Raw::ask(&stage.project(), method, path, None).await.expect_err(path);
             assert_eq!(error.code, code, "{path}: {error}");
         }
         assert_eq!(stage.seen().len(), 0);
@@ -135,7 +140,7 @@ mod tests {
         })
         .await;
         for path in ["/v1/projects/{ref}/secrets", "/v1/branches/{ref}"] {
-            let said = stage.project().ask("GET", path, None).await.expect("an answer");
+            let said = Raw::ask(&stage.project(), "GET", path, None).await.expect("an answer");
             assert!(!said.to_string().contains("hunter"), "{said}");
         }
     }

@@ -1,5 +1,6 @@
 //! What `firedrill.toml` may say of a Supabase target.
 
+use super::Address;
 use crate::{
     base::suggest,
     provider::{Code, Error, Result, fleet::Opening},
@@ -14,6 +15,8 @@ struct Written {
     token: Option<String>,
     api_url: Option<String>,
     backup_dir: Option<PathBuf>,
+    db_host: Option<String>,
+    db_port: Option<u16>,
 }
 
 /// The settings of a target, with presets filled in and paths made absolute.
@@ -26,6 +29,8 @@ pub(super) struct Settings {
     pub api_url: Option<String>,
     /// Where dumps are kept.
     pub backups: PathBuf,
+    /// Where the database is, when it is not where the platform says.
+    pub database: Address,
 }
 
 impl Settings {
@@ -52,6 +57,7 @@ impl Settings {
                 Some(folder) => opening.base.join(folder),
                 None => opening.state.join("supabase").join(&target.name).join("backups"),
             },
+            database: Address { host: written.db_host, port: written.db_port },
         })
     }
 }

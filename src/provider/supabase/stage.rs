@@ -155,6 +155,8 @@ impl Stage {
             api: Arc::new(self.api()),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             backups: std::env::temp_dir().join("firedrill-no-such-folder"),
+            state: std::env::temp_dir().join("firedrill-no-such-folder"),
+            database: super::Address::default(),
         }
     }
 
