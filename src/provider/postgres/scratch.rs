@@ -6,6 +6,7 @@ use super::{
     sql::{Address, Client, Database},
     tools::Tools,
 };
+use serde_json::{Map, Value};
 use std::{
     ffi::OsStr,
     fs,
@@ -14,20 +15,21 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use tokio_postgres::SimpleQueryMessage;
 
 /// The port, which without a network is but a part of the socket's name.
 pub(in super::super) const PORT: u16 = 5432;
 
 /// A running cluster.
-pub(in super::super) struct Scratch {
+pub(in crate::provider) struct Scratch {
     /// The tools it was made with.
-    pub tools: Tools,
+    pub(super) tools: Tools,
     server: Child,
     folder: TempDir,
 }
 
 /// Returns whether PostgreSQL is installed, and says that the test is skipped when it is not.
-pub(in super::super) fn postgres_or_skip() -> bool {
+pub(in crate::provider) fn postgres_or_skip() -> bool {
     let installed = Tools::for_new_cluster(None);
     if let Err(e) = &installed {
         crate::base::terminal::say(&format!("skipped: {e}"));
@@ -37,7 +39,7 @@ pub(in super::super) fn postgres_or_skip() -> bool {
 
 impl Scratch {
     /// Makes and starts a cluster with these settings, `name=value`; none where PostgreSQL is not installed.
-    pub(in super::super) async fn start(settings: &[&str]) -> Option<Self> {
+    pub(in crate::provider) async fn start(settings: &[&str]) -> Option<Self> {
         if !postgres_or_skip() {
             return None;
         }
@@ -126,7 +128,7 @@ impl Scratch {
     }
 
     /// Returns the database `postgres`, as the bootstrap superuser.
-    pub(super) fn database(&self) -> Database {
+    pub(in crate::provider) fn database(&self) -> Database {
         self.database_as("postgres")
     }
 
@@ -144,11 +146,41 @@ impl Scratch {
     }
 
     /// Runs statements, each in a transaction of its own where they are several lines.
-    pub(in super::super) async fn run(&self, statements: &[&str]) {
+    pub(in crate::provider) async fn run(&self, statements: &[&str]) {
         let client = self.connect().await;
         for sql in statements {
             client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
         }
+    }
+}
+
+impl Scratch {
+    /// Runs what a platform is asked to run, and returns the rows of its last statement as objects of text, or the
+    /// server's refusal with its SQLSTATE.
+    pub(in crate::provider) async fn ask(&self, sql: &str, read_only: bool) -> Result<Value, String> {
+        let client = self.connect().await;
+        if read_only {
+            let role = "set default_transaction_read_only = on; set search_path = ''";
+            client.batch_execute(role).await.expect("a role that reads");
+        }
+        let said = client.simple_query(sql).await.map_err(|e| match e.as_db_error() {
+            Some(said) => format!("ERROR:  {}: {}", said.code().code(), said.message()),
+            None => e.to_string(),
+        })?;
+        let mut rows = Vec::new();
+        for message in said {
+            match message {
+                SimpleQueryMessage::RowDescription(_) => rows.clear(),
+                SimpleQueryMessage::Row(row) => {
+                    let columns = row.columns().iter().enumerate();
+                    rows.push(
+                        columns.map(|(n, c)| (c.name().to_owned(), row.get(n).into())).collect::<Map<_, _>>(),
+                    );
+                }
+                _ => {}
+            }
+        }
+        Ok(rows.into_iter().map(Value::Object).collect())
     }
 }
 

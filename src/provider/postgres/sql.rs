@@ -42,9 +42,9 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// One database of a cluster.
 #[derive(Debug, Clone)]
-pub(super) struct Database {
+pub(in crate::provider) struct Database {
     /// How to reach it.
-    pub address: Address,
+    pub(super) address: Address,
 }
 
 /// What is written down of a transaction before it is committed.

@@ -1,6 +1,6 @@
 //! What was accepted: found again, looked at, given up.
 
-use super::{Supabase, asking, branching, dumps, inplace, replicas, statuses};
+use super::{Supabase, asking, branching, dumps, inplace, lifecycle, replicas, statuses};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -45,6 +45,7 @@ impl Supabase {
             inplace::KIND => self.find_restore(key, intent).await,
             replicas::KIND => self.find_replica(key, intent).await,
             kind @ ("reset" | "promote") => self.find_workflow(kind, intent).await,
+            kind @ (lifecycle::PAUSE | lifecycle::RESUME) => self.find_switch(kind).await,
             kind => Err(Error::new(Code::Internal, format!("the journal holds an intent of kind `{kind}`"))),
         }
     }
@@ -60,6 +61,7 @@ impl Supabase {
             inplace::KIND => self.observe_restore(job).await,
             replicas::KIND => self.observe_replica(job).await,
             "reset" | "promote" => self.observe_workflow(job).await,
+            kind @ (lifecycle::PAUSE | lifecycle::RESUME) => self.observe_switch(kind).await,
             kind => Err(Error::new(Code::Internal, format!("there are no jobs of kind `{kind}`"))),
         }
     }
@@ -74,6 +76,7 @@ impl Supabase {
             branching::KIND => self.cancel_branch(job).await,
             replicas::KIND => self.cancel_replica(job).await,
             inplace::KIND => Err(self.cancel_restore(job)),
+            lifecycle::PAUSE | lifecycle::RESUME => Err(lifecycle::goes_on(job)),
             _ => Err(Error::unsupported(
                 "the platform cannot stop a workflow",
                 "see its logs in the dashboard",

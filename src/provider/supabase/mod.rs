@@ -5,17 +5,25 @@ mod audit;
 mod backups;
 mod branches;
 mod branching;
+mod config;
 mod contents;
 mod dumps;
 mod inplace;
 mod jobs;
+mod lifecycle;
 mod loading;
 mod login;
 mod marks;
+mod network;
 mod platform;
 mod programs;
+mod project;
+mod raw;
 mod replicas;
+mod schedules;
 mod security;
+mod settings;
+mod sql;
 #[cfg(test)]
 mod stage;
 mod statuses;
@@ -25,14 +33,14 @@ mod transport;
 mod work;
 
 use super::{
-    Backups, Branches, Code, Error, Provider, Replicas, Result, Security, Sql,
+    Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result, Schedules, Security,
+    Settings, Sql,
     fleet::Opening,
     model::{Branch, Identity, Job, Key, Observed, Project},
 };
-use crate::base::{clock::Clock, suggest};
+use crate::base::clock::Clock;
 use async_trait::async_trait;
 use dumps::Dumps;
-use serde::Deserialize;
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc};
 use transport::Api;
@@ -63,52 +71,26 @@ struct Address {
     port: Option<u16>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    r#ref: String,
-    token: Option<String>,
-    api_url: Option<String>,
-    backup_dir: Option<PathBuf>,
-    db_host: Option<String>,
-    db_port: Option<u16>,
-}
-
 /// Opens a project; asks nothing yet.
 ///
 /// # Errors
 /// What its settings lack.
 pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
     let target = opening.target;
-    let settings = settings(opening)?;
-    let state = opening.state.join("supabase").join(&target.name);
-    let backups = match &settings.backup_dir {
-        Some(folder) => opening.base.join(folder),
-        None => state.join("backups"),
-    };
+    let settings = settings::Settings::read(opening)?;
+    let api = Api::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)
+        .map_err(|e| Error { message: format!("target `{}`: {}", target.name, e.message), ..e })?;
     Ok(Arc::new(Supabase {
         target: target.name.clone(),
         protect: target.protect,
-        api: Arc::new(Api::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)?),
-        reference: settings.r#ref,
+        api: Arc::new(api),
+        reference: settings.reference,
         branch: None,
         clock: Arc::clone(opening.clock),
-        backups,
-        state,
-        database: Address { host: settings.db_host, port: settings.db_port },
+        backups: settings.backups,
+        state: opening.state.join("supabase").join(&target.name),
+        database: settings.database,
     }))
-}
-
-fn settings(opening: &Opening<'_>) -> Result<Settings> {
-    let target = opening.target;
-    target.settings.clone().try_into().map_err(|e: toml::de::Error| {
-        let error =
-            Error::new(Code::Invalid, format!("the settings of target `{}`: {}", target.name, e.message()));
-        match suggest::hint_for_unknown_field(e.message()) {
-            Some(hint) => error.hint(hint),
-            None => error.hint("`ref` is the twenty letters of the project, as in its address"),
-        }
-    })
 }
 
 impl Supabase {
@@ -133,15 +115,11 @@ impl Supabase {
 #[async_trait]
 impl Provider for Supabase {
     async fn identity(&self) -> Result<Identity> {
-        let project = self.api.get(&format!("/v1/projects/{}", self.reference)).await?;
-        Ok(Identity {
-            id: format!("supabase:{}", self.reference),
-            description: format!("{} ({})", project["name"].as_str().unwrap_or("a project"), self.reference),
-        })
+        Supabase::identity(self).await
     }
 
     async fn project(&self) -> Result<Project> {
-        Err(Error::unsupported("not yet", "later"))
+        self.item().await
     }
 
     async fn find(&self, key: &Key, intent: Option<&Value>) -> Result<Option<Job>> {
@@ -171,7 +149,7 @@ impl Provider for Supabase {
     }
 
     fn sql(&self) -> Result<&dyn Sql> {
-        Err(Error::unsupported("not yet", "later"))
+        Ok(self)
     }
 
     fn replicas(&self) -> Result<&dyn Replicas> {
@@ -179,6 +157,26 @@ impl Provider for Supabase {
     }
 
     fn security(&self) -> Result<&dyn Security> {
+        Ok(self)
+    }
+
+    fn lifecycle(&self) -> Result<&dyn Lifecycle> {
+        Ok(self)
+    }
+
+    fn schedules(&self) -> Result<&dyn Schedules> {
+        Ok(self)
+    }
+
+    fn settings(&self) -> Result<&dyn Settings> {
+        Ok(self)
+    }
+
+    fn network(&self) -> Result<&dyn Network> {
+        Ok(self)
+    }
+
+    fn raw(&self) -> Result<&dyn Raw> {
         Ok(self)
     }
 }

@@ -125,6 +125,13 @@ pub(super) struct Stage {
 impl Stage {
     /// Serves what `answer` says.
     pub(super) async fn serve(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::play(move |seen| std::future::ready(answer(&seen))).await
+    }
+
+    /// Serves what `answer` finds out.
+    pub(super) async fn play<F: Future<Output = Reply> + Send + 'static>(
+        answer: impl Fn(Seen) -> F + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -170,17 +177,16 @@ impl Drop for Stage {
     }
 }
 
-type Answer<A> = Arc<A>;
-
-async fn listen<A>(listener: TcpListener, seen: Arc<Mutex<Vec<Seen>>>, answer: Answer<A>)
+async fn listen<A, F>(listener: TcpListener, seen: Arc<Mutex<Vec<Seen>>>, answer: Arc<A>)
 where
-    A: Fn(&Seen) -> Reply + Send + Sync + 'static,
+    A: Fn(Seen) -> F + Send + Sync + 'static,
+    F: Future<Output = Reply> + Send + 'static,
 {
     while let Ok((stream, _)) = listener.accept().await {
         let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
         let service = service_fn(move |request: Request<Incoming>| {
             let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-            async move { answer(&noted(request, &seen).await).send().await }
+            async move { answer(noted(request, &seen).await).await.send().await }
         });
         tokio::spawn(async move {
             drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);

@@ -213,9 +213,12 @@ async fn supabase_refusals_keep_the_words_and_are_told_apart() {
 
 #[tokio::test]
 async fn supabase_redirects_are_not_followed() {
-    let stage = Stage::serve(|seen| match seen.line.contains("/else") {
-        true => Reply::json(200, &json!({})),
-        false => Reply::text(301, "").header("location", "/else"),
+    let stage = Stage::serve(|seen| {
+        if seen.line.contains("/else") {
+            Reply::json(200, &json!({}))
+        } else {
+            Reply::text(301, "").header("location", "/else")
+        }
     })
     .await;
     assert_eq!(write(&stage).await.expect_err("moved").code, Code::Refused);
