@@ -183,8 +183,7 @@ mod tests {
             perform(&fleet, path, other, "k2").await;
             let unknown = probe(&fleet, path, &wanted, Some(&written))
                 .await
-                .err()
-                .expect("somebody was there in between");
+                .expect_err("somebody was there in between");
             assert_eq!(unknown.code, Code::Unknown, "{path}: {unknown:?}");
             if !back.is_null() {
                 perform(&fleet, path, back, "k3").await;
@@ -216,7 +215,7 @@ mod tests {
         let cx = asked(before(json!([])));
         assert!(matches!(probe(&cx, &args).await, Ok(Probed::NotDone)), "nothing is there that was not");
         let cx = asked(before(json!([{"id": "x", "every": "day", "at": "05:00", "keep_days": null}])));
-        let unknown = probe(&cx, &args).await.err().expect("one that was there is gone");
+        let unknown = probe(&cx, &args).await.expect_err("one that was there is gone");
         assert_eq!(unknown.code, Code::Unknown);
         let cx = Context { accepted: None, ..asked(Value::Null) };
         (op.perform)(&cx, &args).await.expect("it is made");
