@@ -16,6 +16,7 @@ mod gates;
 mod kills;
 mod leases;
 mod openapi;
+mod operations;
 mod rehearse;
 mod repl;
 mod stage;
