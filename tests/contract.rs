@@ -70,9 +70,9 @@ fn sandbox(stage: &Stage) -> Portrait {
         tags: vec![],
         settings: toml::Table::new(),
     };
-    let (base, state) = (stage.path("."), stage.path(".firedrill"));
+    let (base, kept) = (stage.path("."), stage.path(".firedrill"));
     let clock: Arc<dyn Clock> = Arc::new(Machine);
-    let opening = Opening { target: &target, base: &base, state: &state, clock: &clock };
+    let opening = Opening { target: &target, base: &base, state: &kept, clock: &clock };
     Sim::open(&opening).unwrap().portrait().unwrap()
 }
 
@@ -82,10 +82,28 @@ fn half_an_hour_ago() -> String {
     format!("to={}", jiff::Timestamp::from_second(second).unwrap())
 }
 
-/// Compares two worlds. Our own dumps of a project are files, and no backups of its platform.
-fn same_but_for_backups(on_sim: &Portrait, on_supabase: &Portrait) {
-    let on_sim = Portrait { backups: on_supabase.backups.clone(), ..on_sim.clone() };
-    assert_eq!(on_supabase.differences(&on_sim), Vec::<String>::new());
+/// Compares two worlds that were made at different times. Our own dumps of a project are files, and no backups of its
+/// platform; and the tables with a moment in each row are compared by their other columns, elsewhere.
+fn same_world(on_sim: &Portrait, on_supabase: &Portrait) {
+    let plain = |portrait: &Portrait| {
+        let mut plain = Portrait { backups: vec![], ..portrait.clone() };
+        for table in ["customers", "orders"] {
+            let shown = plain.database.get_mut(table).unwrap();
+            *shown = shown.split(", ").filter(|part| part.len() != 8).collect::<Vec<_>>().join(", ");
+        }
+        plain
+    };
+    assert_eq!(plain(on_supabase).differences(&plain(on_sim)), Vec::<String>::new());
+}
+
+/// The rows of the tables with a moment in each row, without it.
+fn rows(stage: &Stage, place: &str) -> Vec<Value> {
+    let queries = [
+        "select id, customer_id, status, total_cents from orders order by id",
+        "select id, name, email from customers order by id",
+    ];
+    let ask = |sql: &str| stage.firedrill(&["db", "query", "-t", place, sql, "-o", "json"]).json();
+    queries.map(ask).into()
 }
 
 /// The requests that took effect, each by what it was; more than once is once too often.
@@ -111,12 +129,8 @@ fn a_backup_is_restored_to_a_branch_alike() {
     run(&practice.stage, "restore_to_branch", &["db=shop", "keep=true"]);
     let sim = Stage::new();
     run(&sim, "restore_to_branch", &["db=sandbox", "keep=true"]);
-    let rows = |stage: &Stage, place: &str| {
-        let sql = "select id, customer_id, status, total_cents from orders order by id";
-        stage.firedrill(&["db", "query", "-t", place, sql, "-o", "json"]).json()
-    };
     let (on_sim, on_supabase) = (rows(&sim, "sandbox/drill"), rows(&practice.stage, "shop/drill"));
-    assert_eq!(on_sim.as_array().unwrap().len(), 211);
+    assert_eq!(on_sim[0].as_array().unwrap().len(), 211);
     assert_eq!(on_sim, on_supabase, "the branches hold the same");
     assert_eq!(before.differences(&practice.portrait()), Vec::<String>::new(), "the source is as it was");
     let audit = |stage: &Stage, target: &str, key: &str| -> Vec<Value> {
@@ -146,7 +160,8 @@ fn a_target_goes_back_to_a_moment_alike() {
     run(&sim, "restore_to_moment", &["db=sandbox", &moment]);
     let (on_sim, on_supabase) = (sandbox(&sim), practice.portrait());
     assert!(on_sim.database.contains_key("order_notes"), "the dropped table is back");
-    same_but_for_backups(&on_sim, &on_supabase);
+    same_world(&on_sim, &on_supabase);
+    assert_eq!(rows(&sim, "sandbox"), rows(&practice.stage, "shop"));
     let log = practice.server.log();
     assert_eq!(count(&log, "POST", "/database/backups/restore-pitr"), 1);
     assert_eq!(sent_twice(&log), Vec::<String>::new());

@@ -33,18 +33,30 @@ async fn answer(call: &Call, read_only: bool) -> Outcome {
         return Err(Answer::message(400, "query: String must contain at least 1 character(s)"));
     }
     project.demand_usable(&call.platform).await?;
-    if let Some(ran) = project.behind().await.run(script, read_only).await {
-        let ran = ran.map_err(|e| Answer::message(400, format!("Failed to run sql query: {}", e.message)))?;
-        return Ok(rows_of(ran.rows, ran.wrote));
+    if project.behind().await.answers() {
+        return really(call, &project, script, read_only).await;
     }
     let mut rows = Vec::new();
     let mut wrote = false;
     for statement in statements(script).filter(|s| !is_about_the_session(s)) {
-        let done = one(call, &project, statement, read_only).await?;
+        let done = match one(call, &project, statement, read_only).await {
+            // What the simulator's own SQL does not know is asked of a real one.
+            Err(_) if call.platform.options.postgres && !wrote => {
+                return really(call, &project, script, read_only).await;
+            }
+            done => done?,
+        };
         rows = done.0;
         wrote |= done.1;
     }
     Ok(rows_of(rows, wrote))
+}
+
+/// Runs a script in the real database.
+async fn really(call: &Call, project: &Project, script: &str, read_only: bool) -> Outcome {
+    let ran = project.behind().await.run(project, script, read_only, &call.fresh_key()).await;
+    let ran = ran.map_err(|e| Answer::message(400, format!("Failed to run sql query: {}", e.message)))?;
+    Ok(rows_of(ran.rows, ran.wrote))
 }
 
 fn rows_of(rows: Vec<Map<String, Value>>, wrote: bool) -> Answer {
@@ -82,9 +94,23 @@ fn writes(e: &Error) -> bool {
     e.code == Code::Sql && e.message.starts_with("the statement writes")
 }
 
+fn is_foreign(said: &str) -> bool {
+    ["syntax error", "no such function", "unrecognized token"].iter().any(|words| said.contains(words))
+}
+
 fn failed(e: Error) -> Answer {
     let said = e.message.trim_start_matches("the database refused the statement: ");
-    let message = format!("Failed to run sql query: ERROR:  42601: {said}");
+    let said = match (said.strip_prefix("no such table: "), said.strip_prefix("no such column: ")) {
+        (Some(table), _) => format!("42P01: relation \"{table}\" does not exist"),
+        (_, Some(column)) => format!("42703: column \"{column}\" does not exist"),
+        _ if is_foreign(said) => {
+            format!(
+                "42601: {said}\nHINT:  a simulated database speaks SQLite: start the server with `--postgres`"
+            )
+        }
+        _ => format!("42601: {said}"),
+    };
+    let message = format!("Failed to run sql query: ERROR:  {said}");
     match e.code {
         Code::Unavailable | Code::Internal | Code::Tool => Answer::from(e),
         Code::Timeout => {
