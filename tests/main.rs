@@ -15,6 +15,8 @@ mod docs;
 mod gates;
 mod kills;
 mod leases;
+mod openapi;
+mod operations;
 mod rehearse;
 mod repl;
 mod stage;

@@ -346,13 +346,11 @@ fn needs(rules: &Rules<'_>, played: &Played) -> Vec<String> {
             let may =
                 |area: &str, effect: Effect| rules.needs.iter().any(|n| n.covers(&Need::new(area, effect)));
             let is_allowed = match effect.kind.as_str() {
-                "backup.create" | "mark.create" => may("backup", Effect::Create),
-                "restore.in_place" | "backup.delete" => may("backup", Effect::Destroy),
+                "backup.create" | "mark.create" | "schedule.create" => may("backup", Effect::Create),
+                "restore.in_place" | "backup.delete" | "schedule.delete" => may("backup", Effect::Destroy),
                 "restore.branch" => may("branch", Effect::Create),
                 "branch.delete" => may("branch", Effect::Destroy) || may("branch", Effect::Create),
                 "sql.execute" | "branch.promote" | "replica.delete" => may("db", Effect::Destroy),
-                "schedule.create" => may("backup", Effect::Create),
-                "schedule.delete" => may("backup", Effect::Destroy),
                 "branch.reset" => may("branch", Effect::Destroy),
                 "replica.create" => may("db", Effect::Create),
                 "config.set" => may("db", Effect::Change),
