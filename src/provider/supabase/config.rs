@@ -5,7 +5,7 @@
 
 mod schema;
 
-use super::Supabase;
+use super::{Supabase, sql::wording};
 use crate::{
     base::suggest,
     provider::{Code, Error, Result, Settings, model::Setting},
@@ -80,16 +80,10 @@ impl Supabase {
 
     /// Returns what holds, by name, of those settings that the database has.
     async fn effective(&self, names: &[String]) -> Result<Map<String, Value>> {
-        let list =
-            names.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect::<Vec<_>>().join(", ");
-        if list.is_empty() {
+        if names.is_empty() {
             return Ok(Map::new());
         }
-        let sql = format!(
-            "select coalesce(json_object_agg(name, json_build_object('setting', current_setting(name, true), \
-             'pending_restart', pending_restart)), '{{}}')::text as answer from pg_settings where name in ({list})"
-        );
-        Ok(self.answer(&sql).await?.as_object().cloned().unwrap_or_default())
+        Ok(self.answer(&wording::settings(names)).await?.as_object().cloned().unwrap_or_default())
     }
 }
 

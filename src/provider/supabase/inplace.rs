@@ -195,7 +195,7 @@ impl Supabase {
         let statuses: Vec<_> =
             seen.statuses.iter().map(|(status, at)| format!("{status} from {}", second(*at))).collect();
         format!(
-            "it goes on by itself and cannot be stopped; tell the platform's support: project `{}`, asked {} to go \
+            "it goes on by itself and cannot be stopped; should it not end, tell the platform's support: project `{}`, asked {} to go \
              back {}, seen {}",
             self.reference,
             second(underway.asked_at),

@@ -32,6 +32,8 @@ mod tests;
 mod transport;
 mod work;
 
+pub use sql::wording;
+
 use super::{
     Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result, Schedules, Security,
     Settings, Sql,

@@ -9,6 +9,7 @@ mod execute;
 mod query;
 #[cfg(test)]
 mod tests;
+pub mod wording;
 
 use super::{Supabase, project::word, transport::Api};
 use crate::{
@@ -46,7 +47,7 @@ impl Sql for Supabase {
     /// Returns how the database is; one that does not answer is not well, which is an answer and no error.
     async fn health(&self) -> Result<Health> {
         let asked = self.clock.now();
-        let answer = match self.answer(HEALTH).await {
+        let answer = match self.answer(&wording::health()).await {
             Ok(answer) => answer,
             Err(e) if matches!(e.code, Code::Denied | Code::Throttled | Code::Unsupported) => return Err(e),
             Err(_) => return self.unwell().await,
@@ -70,14 +71,6 @@ impl Sql for Supabase {
         })
     }
 }
-
-const HEALTH: &str = "\
-    select json_build_object(
-        'version', current_setting('server_version'),
-        'in_recovery', pg_is_in_recovery(),
-        'bytes', pg_database_size(current_database()),
-        'connections', (select count(*) from pg_stat_activity where backend_type = 'client backend')
-    )::text as answer";
 
 impl Supabase {
     fn database(&self, endpoint: &str) -> String {

@@ -9,7 +9,7 @@
 //! own clock, and holds an advisory lock while it runs: when that moment has passed, nobody holds the lock and there
 //! is no mark, it was not committed and never will be.
 
-use super::{Supabase, refused, state};
+use super::{Supabase, refused, state, wording};
 use crate::{
     base::moment::Span,
     provider::{
@@ -23,17 +23,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// How long after it was sent the transaction may start.
-const STARTS_WITHIN: &str = "30 seconds";
 /// How long its answer is waited for: the platform's own gateway gives up earlier.
 const ANSWER_MAX: Span = Span::seconds(300);
 /// How often, and how far apart, a transaction is looked for that was not answered: longer than it may start.
 const LOOKS: u32 = 24;
 const PAUSE: Span = Span::seconds(2);
-/// What our advisory locks have in common: `fire` in ASCII.
-const LOCKS: u32 = 0x6669_7265;
-/// What PostgreSQL raises for us when the transaction starts too late: `raise_exception`, in words of our own.
-const TOO_LATE: &str = "firedrill: this request arrived too late";
 
 /// What is written down of a transaction before it is sent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,7 +64,11 @@ pub(super) async fn run(
 ) -> Result<SqlOutcome> {
     let sql = statement::single(sql)?;
     let mut mark = begin(project, key).await?;
-    let body = json!({ "query": block(sql, key, &mark)? });
+    let statement =
+        wording::execute(sql, &key.0, mark.number, object(&mark), &mark.until).ok_or_else(|| {
+            Error::new(Code::Invalid, "the statement holds a mark of the call that is to run it")
+        })?;
+    let body = json!({ "query": statement });
     accepted.accepted(written(&mark)).await?;
     let api = project.api.within(timeout.min(ANSWER_MAX));
     let sight = match api.send(Method::POST, &project.database("query"), Some(&body)).await {
@@ -119,11 +117,7 @@ pub(super) async fn settle(
 
 /// Returns the mark of a transaction that is to start soon.
 async fn begin(project: &Supabase, key: &Key) -> Result<Mark> {
-    let sql = format!(
-        "select json_build_object('until', clock_timestamp() + interval '{STARTS_WITHIN}', \
-         'timeline', left(pg_walfile_name(pg_current_wal_lsn()), 8))::text as answer"
-    );
-    let now = project.answer(&sql).await?;
+    let now = project.answer(&wording::clock()).await?;
     let text = |name: &str| now[name].as_str().map(str::to_owned);
     let (Some(until), Some(timeline)) = (text("until"), text("timeline")) else {
         return Err(Error::new(Code::Unavailable, "the database does not say what time it is there"));
@@ -140,27 +134,6 @@ fn written(mark: &Mark) -> Value {
 /// Returns the large object's oid: above those that people come to.
 fn object(mark: &Mark) -> u32 {
     mark.number | 0x8000_0000
-}
-
-/// Returns the one statement that takes the lock, makes the mark, and runs `sql`.
-fn block(sql: &str, key: &Key, mark: &Mark) -> Result<String> {
-    let (outer, inner) = (format!("$firedrill_{key}$"), format!("$statement_{key}$"));
-    if sql.contains(&outer) || sql.contains(&inner) {
-        return Err(Error::new(Code::Invalid, "the statement holds a mark of the call that is to run it"));
-    }
-    let (number, object, until) = (mark.number, object(mark), mark.until.replace('\'', "''"));
-    Ok(format!(
-        "do {outer}
-declare touched bigint;
-begin
-  perform pg_advisory_xact_lock({LOCKS}, {number});
-  if clock_timestamp() > timestamptz '{until}' then raise exception '{TOO_LATE}'; end if;
-  perform lo_create({object}::oid);
-  execute {inner}{sql}{inner};
-  get diagnostics touched = row_count;
-  execute format('comment on large object {object} is %L', 'firedrill {key} ' || touched);
-end {outer}"
-    ))
 }
 
 /// Returns whether an error means that nothing was committed: the platform turned the request away, or the database
@@ -184,7 +157,7 @@ fn not_run(error: Error) -> Error {
 }
 
 fn late(error: Error) -> Error {
-    if !error.message.contains(TOO_LATE) {
+    if !error.message.contains(wording::TOO_LATE) {
         return error;
     }
     Error::new(
@@ -218,20 +191,9 @@ fn unknown(why: &str) -> Error {
 /// Looks at a transaction. Whether it can still be on its way is asked first, and whether it left its mark after that:
 /// the other way round it could be committed in between.
 async fn see(project: &Supabase, key: &Key, mark: &Mark) -> Result<Sight> {
-    let (number, until) = (mark.number, mark.until.replace('\'', "''"));
-    let now = project
-        .answer(&format!(
-            "select json_build_object('late', clock_timestamp() > timestamptz '{until}', \
-             'running', exists (select from pg_locks where locktype = 'advisory' \
-                 and classid = {LOCKS} and objid = {number} and objsubid = 2 \
-                 and database = (select oid from pg_database where datname = current_database())), \
-             'timeline', left(pg_walfile_name(pg_current_wal_lsn()), 8))::text as answer"
-        ))
-        .await?;
-    let object = object(mark);
-    let sql = format!("select to_json(obj_description({object}::oid, 'pg_largeobject'))::text as answer");
-    let said = project.answer(&sql).await?;
-    if let Some(touched) = said.as_str().and_then(|said| said.strip_prefix(&format!("firedrill {key} "))) {
+    let now = project.answer(&wording::sight(mark.number, &mark.until)).await?;
+    let said = project.answer(&wording::mark(object(mark))).await?;
+    if let Some(touched) = said.as_str().and_then(|said| said.strip_prefix(&wording::comment(&key.0))) {
         let rows =
             touched.parse().map_err(|_| Error::new(Code::Internal, format!("`{touched}` is no number")))?;
         return Ok(Sight::Committed(rows));
@@ -245,6 +207,6 @@ async fn see(project: &Supabase, key: &Key, mark: &Mark) -> Result<Sight> {
 
 /// Removes the mark. That it stays is a trifle: an empty large object, whose comment says whose it is.
 async fn clear(project: &Supabase, mark: &Mark) {
-    let body = json!({ "query": format!("select lo_unlink({}::oid)", object(mark)) });
+    let body = json!({ "query": wording::clear(object(mark)) });
     drop(project.api.send(Method::POST, &project.database("query"), Some(&body)).await);
 }

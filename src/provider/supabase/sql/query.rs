@@ -5,7 +5,10 @@
 //! (`provider/typed.rs`). What cannot stand inside another statement (`show`, `explain`) is sent as it is, and its
 //! values are what the API made of them.
 
-use super::Supabase;
+use super::{
+    Supabase,
+    wording::{self, ROWS_MAX},
+};
 use crate::{
     base::moment::Span,
     provider::{
@@ -19,11 +22,8 @@ use crate::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// How many rows a query may give.
-const ROWS_MAX: usize = 100_000;
-
 /// What stands before a statement where the platform's role has no search path; theirs for everybody else.
-const SEARCH_PATH: &str = "set local search_path = \"$user\", public, extensions; ";
+pub(super) const SEARCH_PATH: &str = "set local search_path = \"$user\", public, extensions; ";
 
 #[derive(Deserialize)]
 struct Answer {
@@ -48,7 +48,7 @@ pub(super) async fn rows(project: &Supabase, sql: &str, timeout: Span) -> Result
         return Err(Error::new(Code::Invalid, format!("two columns are called `{}`", twice.1))
             .hint("give one of them another name with `as`"));
     }
-    let said = project.answer_within(&api, &format!("{prefix}{}", in_full(sql, &columns))).await?;
+    let said = project.answer_within(&api, &format!("{prefix}{}", wording::rows(sql, &columns))).await?;
     let answer: Answer = serde_json::from_value(said)
         .map_err(|e| Error::new(Code::Internal, format!("the answer to a query cannot be read: {e}")))?;
     if answer.rows.len() > ROWS_MAX {
@@ -67,7 +67,7 @@ pub(super) async fn rows(project: &Supabase, sql: &str, timeout: Span) -> Result
 /// The read-only role may have no search path ("all entity references must be schema qualified"). A name that is not
 /// found is looked for once more along the path of everybody else.
 async fn columns(project: &Supabase, api: &Api, sql: &str) -> Result<(Vec<String>, &'static str)> {
-    let shape = shape(sql);
+    let shape = wording::shape(sql);
     let error = match project.answer_within(api, &shape).await {
         Ok(said) => return names(said).map(|names| (names, "")),
         Err(error) if error.code == Code::Sql && is_unknown_name(&error) => error,
@@ -88,52 +88,6 @@ fn names(said: Value) -> Result<Vec<String>> {
         Error::new(Code::Internal, format!("the names of a query's columns cannot be read: {e}"))
     })
 }
-
-/// Returns a statement that answers with the names of the columns of `sql`, which is planned and not run: nothing is
-/// joined on false.
-fn shape(sql: &str) -> String {
-    format!(
-        "with q as ({sql}\n) \
-         select (select coalesce(json_agg(k order by n), '[]') \
-                 from json_object_keys(row_to_json(r)) with ordinality as o(k, n))::text as answer \
-         from (select q.* from (select 1) as one left join q on false) as r"
-    )
-}
-
-/// Returns a statement that answers with the rows of `sql` as the types' own text, and the types.
-fn in_full(sql: &str, columns: &[String]) -> String {
-    let list = |one: &dyn Fn(&str) -> String| {
-        columns
-            .iter()
-            .map(|name| one(&format!("r.\"{}\"", name.replace('"', "\"\""))))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let types = list(&|column| format!("pg_typeof({column})::oid"));
-    // A row of nulls is null, for `is null` only; and `format` alone makes null an empty text.
-    let texts = list(&|column| {
-        format!("case num_nonnulls({column}) when 0 then null else format('%s', {column}) end")
-    });
-    let limit = ROWS_MAX + 1;
-    format!(
-        "with q as ({sql}\n) \
-         select json_build_object('types', ({TYPES_OF}array[{types}]::oid[] as oids \
-             from (select q.* from (select 1) as one left join q on false) as r) as t {TYPES_FROM}), \
-         'rows', (select coalesce(json_agg(to_json(array[{texts}]::text[])), '[]') \
-             from (select * from q limit {limit}) as r))::text as answer"
-    )
-}
-
-/// Around the list of types: each is read through its domain, and an array through that of its elements.
-const TYPES_OF: &str = "\
-    select coalesce(json_agg(json_build_array(base.oid::int8, elem.oid::int8, elem.typdelim) order by u.n), '[]') \
-    from (select ";
-const TYPES_FROM: &str = "\
-    cross join unnest(t.oids) with ordinality as u(oid, n) \
-    join pg_type as own on own.oid = u.oid \
-    join pg_type as base on base.oid = case own.typtype when 'd' then own.typbasetype else own.oid end \
-    left join pg_type as item on base.typcategory = 'A' and item.oid = base.typelem \
-    left join pg_type as elem on elem.oid = case item.typtype when 'd' then item.typbasetype else item.oid end";
 
 /// Returns how the text of a type is read. The numbers are PostgreSQL's, fixed since ever (`pg_type.dat`).
 fn reading((base, element, between): &(u32, Option<u32>, Option<char>)) -> Of {
