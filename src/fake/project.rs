@@ -76,6 +76,8 @@ pub(super) struct Notes {
     pub(super) schedule_changes: Vec<Moment>,
     /// `enabled` or `disabled`.
     pub(super) jit: Option<String>,
+    /// The marks that executes have left: the comments of empty large objects.
+    pub(super) marks: BTreeMap<u32, String>,
     /// What was set of the pooler.
     pub(super) pooler: BTreeMap<String, Value>,
 }
@@ -186,6 +188,7 @@ impl Project {
 
     /// Answers from the world again: it was taken back, and what was beside it is no more.
     pub(super) async fn return_to_world(&self) {
+        self.notes().marks.clear();
         let before = std::mem::take(&mut *self.behind().await);
         drop(before);
     }

@@ -1,6 +1,7 @@
 //! `…/database/query`: a script of statements in, the rows of the last one out.
 
 use super::{
+    asked,
     backups::Nowhere,
     call::{Answer, Call, Outcome},
     catalogue,
@@ -8,12 +9,12 @@ use super::{
 };
 use crate::{
     base::moment::Span,
-    provider::{Code, Error},
+    provider::{Code, Error, supabase::wording::Asked},
 };
 use serde_json::{Map, Value};
 
 /// How long a statement may take.
-const TIMEOUT: Span = Span::seconds(58);
+pub(super) const TIMEOUT: Span = Span::seconds(58);
 
 /// Runs a script.
 pub(super) async fn run(call: &Call) -> Outcome {
@@ -36,6 +37,9 @@ async fn answer(call: &Call, read_only: bool) -> Outcome {
     if let Some(ran) = project.behind().await.run(script, read_only).await {
         let ran = ran.map_err(|e| Answer::message(400, format!("Failed to run sql query: {}", e.message)))?;
         return Ok(rows_of(ran.rows, ran.wrote));
+    }
+    if let Some(asked) = Asked::read(script) {
+        return asked::answer(call, &project, asked, read_only).await;
     }
     let mut rows = Vec::new();
     let mut wrote = false;
@@ -66,7 +70,7 @@ async fn one(
     let reading = catalogue::within(sql, project).await?;
     match database.sql()?.query(&reading, TIMEOUT).await {
         Ok(rows) => return Ok((rows.rows, false)),
-        Err(e) if !writes(&e) => return Err(failed(e)),
+        Err(e) if !is_of_writing(&e) => return Err(failed(e)),
         Err(_) if read_only => {
             let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
             let message = format!("cannot execute {word} in a read-only transaction");
@@ -78,11 +82,13 @@ async fn one(
     done.map(|_| (Vec::new(), true)).map_err(failed)
 }
 
-fn writes(e: &Error) -> bool {
+/// Returns whether an error says that a statement which was to read writes.
+pub(super) fn is_of_writing(e: &Error) -> bool {
     e.code == Code::Sql && e.message.starts_with("the statement writes")
 }
 
-fn failed(e: Error) -> Answer {
+/// Returns what the platform says of a statement that failed.
+pub(super) fn failed(e: Error) -> Answer {
     let said = e.message.trim_start_matches("the database refused the statement: ");
     let message = format!("Failed to run sql query: ERROR:  42601: {said}");
     match e.code {
