@@ -14,7 +14,7 @@ use super::{
 use crate::{
     base::moment::{Moment, Span},
     provider::{
-        Provider as _, Settings as _, Sql as _,
+        Settings as _, Sql as _,
         model::Rows,
         supabase::wording::{Asked, row},
     },
@@ -94,7 +94,7 @@ fn in_text(rows: &Rows) -> Value {
     let types: Vec<Value> =
         rows.columns.iter().map(|column| json!([oid(&values(column)), null, null])).collect();
     let texts = rows.rows.iter().map(|row| rows.columns.iter().map(|c| text(&row[c])).collect::<Value>());
-    json!({ "types": types, "rows": texts.collect::<Vec<_>>() })
+    json!({ "columns": rows.columns, "types": types, "rows": texts.collect::<Vec<_>>() })
 }
 
 /// Returns the number of the type that holds these values: bool, int8, float8, jsonb or text.
