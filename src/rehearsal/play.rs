@@ -10,6 +10,7 @@ use crate::{
     base::{
         clock::{Clock, Virtual},
         moment::Span,
+        sqlite::Idle,
     },
     config::Config,
     journal::{Entry, Journal, Record, Status, Witness},
@@ -40,6 +41,7 @@ pub(super) struct Theatre<'a> {
     runbook: &'a Runbook,
     templates: &'a [Template],
     config: Arc<Config>,
+    journals: Arc<Idle>,
 }
 
 /// What came of a scenario.
@@ -91,7 +93,8 @@ impl<'a> Theatre<'a> {
         templates: &'a [Template],
         config: Arc<Config>,
     ) -> Result<Self, Refusal> {
-        Ok(Self { stage: Stage::new(runbook, params)?, runbook, templates, config })
+        let journals = Arc::default();
+        Ok(Self { stage: Stage::new(runbook, params)?, runbook, templates, config, journals })
     }
 
     pub(super) fn rules(&self) -> Rules<'_> {
@@ -115,7 +118,7 @@ impl<'a> Theatre<'a> {
         let witness = Arc::clone(&disturber) as Arc<dyn Witness>;
         let scene = Scene {
             fleet: Arc::new(Fleet::of(Arc::clone(&self.config), Arc::clone(&dyn_clock), open)),
-            journal: Arc::new(Journal::scratch(Arc::clone(&dyn_clock), witness)?),
+            journal: Arc::new(Journal::scratch(Arc::clone(&dyn_clock), witness, &self.journals)?),
             watch: Arc::clone(&disturber) as Arc<dyn Watch>,
         };
         let (refused, is_restless) = self.go_on(&scene, &disturber, &clock);

@@ -2,7 +2,7 @@
 
 use super::{Door, Sim, demand_file_name, settings, shelf::Shelf, store::Store, text, world::World};
 use crate::{
-    base::clock::Clock,
+    base::{clock::Clock, sqlite::Idle},
     provider::{Result, fleet::Opening},
 };
 use std::{
@@ -18,6 +18,7 @@ pub struct Template {
     world: Arc<World>,
     shelf: Arc<Shelf>,
     image: Vec<u8>,
+    idle: Arc<Idle>,
 }
 
 impl Template {
@@ -38,6 +39,7 @@ impl Template {
             world,
             shelf: Arc::default(),
             image,
+            idle: Arc::default(),
         })
     }
 
@@ -46,7 +48,7 @@ impl Template {
     /// # Errors
     /// When there is no memory for it.
     pub fn copy(&self, clock: Arc<dyn Clock>) -> Result<Sim> {
-        let shared = (Arc::clone(&self.world), Arc::clone(&self.shelf));
+        let shared = (Arc::clone(&self.world), Arc::clone(&self.shelf), &self.idle);
         let store = Store::of_image(&self.image, &self.target, &self.id, shared, Arc::clone(&clock))?;
         let store = Mutex::new(Some(Arc::new(store)));
         let door = Door { path: PathBuf::new(), text: String::new(), clock, store };
