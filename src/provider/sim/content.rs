@@ -221,8 +221,9 @@ impl Content {
     }
 
     fn column(&self, sql: &str) -> Result<Vec<String>> {
-        let read =
-            || self.conn.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>();
+        let read = || {
+            self.conn.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()
+        };
         read().map_err(|e| refusal(&e, None))
     }
 
