@@ -98,7 +98,7 @@ impl Series {
     }
 }
 
-fn runs(stage: &Stage) -> Vec<serde_json::Value> {
+pub(crate) fn runs(stage: &Stage) -> Vec<serde_json::Value> {
     stage.firedrill(&["runs", "list", "-o", "json"]).json().as_array().unwrap().clone()
 }
 
@@ -107,7 +107,7 @@ fn count(stage: &Stage, list: &[&str]) -> usize {
 }
 
 /// Returns what took effect in the world of the sandbox, as the world itself counts it.
-fn effects(stage: &Stage) -> BTreeMap<String, usize> {
+pub(crate) fn effects(stage: &Stage) -> BTreeMap<String, usize> {
     let locations = Locations { config: None, state: Some(stage.path(".firedrill")) };
     let config = config::load(&locations).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(Machine);

@@ -11,6 +11,7 @@
 mod arrows;
 mod catalogue;
 mod cli;
+mod disk;
 mod docs;
 mod gates;
 mod kills;

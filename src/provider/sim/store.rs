@@ -433,6 +433,11 @@ pub(super) fn broken(e: &rusqlite::Error) -> Error {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
             Error::new(Code::Unavailable, "another process is busy with the world").hint("try again")
         }
+        // What a job that was accepted came to, a disk that fails does not say.
+        Some(rusqlite::ErrorCode::SystemIoFailure) => {
+            Error::new(Code::Unavailable, format!("the world's file cannot be read or written: {e}"))
+                .hint("look at the disk of the state folder")
+        }
         _ => Error::new(Code::Tool, format!("the world's file cannot be used: {e}"))
             .hint("look at `worlds/` in the state folder"),
     }
