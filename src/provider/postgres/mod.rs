@@ -36,6 +36,9 @@ mod tools;
 mod wal;
 mod window;
 
+#[cfg(test)]
+pub(crate) use scratch::postgres_or_skip;
+
 use super::{
     Backups, Branches, Code, Error, Provider, Result, Security, Sql,
     fleet::Opening,
