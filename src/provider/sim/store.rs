@@ -248,7 +248,9 @@ impl Store {
     /// Puts away what is materialised of a line that is no more.
     pub(super) fn shelve_content(&self, line: i64) {
         let content = self.contents.lock().unwrap_or_else(PoisonError::into_inner).remove(&line);
-        content.into_iter().for_each(|content| self.shelf.put(content));
+        if let Some(content) = content {
+            self.shelf.put(content);
+        }
     }
 
     /// Returns the connection after everything that is due has been done, in a transaction of its own.
