@@ -16,7 +16,7 @@ fn the_reference_is_current() {
 /// Every example is run, in one runbook after another on one sandbox, with every right.
 #[test]
 fn every_example_runs() {
-    let areas = ["backup", "branch", "db", "security", "project"];
+    let areas = ["backup", "branch", "db", "network", "security", "project", "supabase"];
     let needs: Vec<_> = areas
         .iter()
         .flat_map(|area| ["read", "create", "change", "destroy"].map(|effect| format!("\"{area}.{effect}\"")))

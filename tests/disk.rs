@@ -42,7 +42,9 @@ fn a_sync_that_fails_stops_the_run_and_a_resume_finds_its_place() {
             assert_eq!(done.code, 0, "sync {nth}: {disturbed}\n{done}");
         }
         let mut done = effects(&stage);
-        done.iter_mut().for_each(|(kind, n)| *n -= effects_before[kind]);
+        for (kind, n) in &mut done {
+            *n -= effects_before[kind];
+        }
         if has_failed {
             // It was the disk of the world: the platform's error is the run's, and what it could not
             // clean up, it names.

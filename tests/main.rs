@@ -16,6 +16,7 @@ mod docs;
 mod gates;
 mod kills;
 mod leases;
+mod operations;
 mod rehearse;
 mod repl;
 mod stage;

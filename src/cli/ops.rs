@@ -82,17 +82,34 @@ fn argument(param: &'static Param) -> Arg {
     match param.slot {
         // Not required as clap has it: what is missing is told with the targets that there are.
         Slot::Positional if param.name == "target" => arg.short('t').long("target").value_name("TARGET"),
+        Slot::Positional if param.kind.is_many() => {
+            arg.required(true).num_args(1..).value_name(in_words(param.kind))
+        }
         Slot::Positional => arg.required(true),
         Slot::Named | Slot::Optional(_) => {
             // `temporary` is refused with its reason, so it must be understood; nobody should be led to it.
-            let arg =
-                arg.long(param.name).required(param.slot == Slot::Named).hide(param.name == "temporary");
+            let arg = arg.required(param.slot == Slot::Named).hide(param.name == "temporary");
+            // As commands write it, and as scripts do.
+            let long = param.name.replace('_', "-");
+            let arg = if long == param.name { arg.long(long) } else { arg.long(long).alias(param.name) };
             if param.kind == Kind::Bool {
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
+            } else if param.kind.is_many() {
+                arg.value_name(in_words(param.kind)).num_args(1..)
             } else {
                 arg.value_name(param.kind.name().replace(' ', "-").to_uppercase())
             }
         }
+    }
+}
+
+/// Returns what stands for one of several words.
+fn in_words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Settings => "NAME=VALUE",
+        Kind::Cidrs => "CIDR",
+        Kind::Addresses => "ADDRESS",
+        _ => "NAME",
     }
 }
 
@@ -166,15 +183,17 @@ fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Arg
     let mut positional = Vec::new();
     let mut options = Map::new();
     for param in op.positional().chain(op.options()) {
-        let Some(given) = matches.get_one::<String>(param.name) else {
+        let given: Vec<&str> =
+            matches.get_many::<String>(param.name).into_iter().flatten().map(String::as_str).collect();
+        if given.is_empty() {
             if param.slot == Slot::Positional {
                 return Err(exit::no_target(&world.config, None));
             }
             continue;
-        };
-        let value = param.kind.read(given).map_err(|e| of_word(op, param, e))?;
+        }
+        let value = param.kind.read_all(&given).map_err(|e| of_word(op, param, e))?;
         if param.kind == Kind::Target {
-            known_target(world, given)?;
+            known_target(world, given[0])?;
         }
         match param.slot {
             Slot::Positional => positional.push(value),

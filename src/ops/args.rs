@@ -1,6 +1,9 @@
 //! Arguments of a call: decoded strictly, once, into one canonical form.
 
-use super::spec::{Effect, Kind, Op, Param, Slot, place_of};
+use super::{
+    kinds,
+    spec::{Kind, Op, Param, Slot, place_of},
+};
 use crate::{
     base::{
         moment::{Moment, Span},
@@ -60,7 +63,7 @@ impl Args {
             return Err(Error::new(Code::Invalid, format!("`{}` has no option `{unknown}`", op.path()))
                 .hint(suggest::hint(unknown, op.options().map(|p| p.name).collect::<Vec<_>>())));
         }
-        let preset = if op.effect == Effect::Read { Span::seconds(30) } else { Span::seconds(3600) };
+        let preset = op.patience();
         let timeout = match given.get("timeout") {
             Some(text) => serde_json::from_value(text.clone()).unwrap_or(preset),
             None => preset,
@@ -113,6 +116,22 @@ impl Args {
         serde_json::from_value(self.get(name).clone()).ok()
     }
 
+    /// Returns a whole number, if it was given.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.get(name).as_i64()
+    }
+
+    /// Returns a list of texts, each read; empty when it was left out.
+    pub fn list<T: std::str::FromStr>(&self, name: &str) -> Vec<T> {
+        let items = self.get(name).as_array().into_iter().flatten();
+        items.filter_map(|item| item.as_str()?.parse().ok()).collect()
+    }
+
+    /// Returns a map; empty when it was left out.
+    pub fn map(&self, name: &str) -> Map<String, Value> {
+        self.get(name).as_object().cloned().unwrap_or_default()
+    }
+
     /// Returns how long the call may take.
     pub fn timeout(&self) -> Span {
         self.timeout
@@ -147,6 +166,12 @@ impl Kind {
             Kind::Moment => "moment".into(),
             Kind::Choice(words) => words.join("|"),
             Kind::Point => "recovery point".into(),
+            Kind::Clock => "time of day".into(),
+            Kind::Cidrs => "cidrs".into(),
+            Kind::Addresses => "addresses".into(),
+            Kind::Words => "names".into(),
+            Kind::Settings => "settings".into(),
+            Kind::Json => "json".into(),
         }
     }
 
@@ -186,6 +211,12 @@ impl Kind {
                 None => Err(wrong(&given)),
             },
             Kind::Point => point(&given).map(|p| canonical(&p)),
+            Kind::Clock => kinds::clock(&given).ok_or_else(|| wrong(&given).hint(kinds::CLOCK_HINT)),
+            Kind::Cidrs => kinds::each(&given, kinds::cidr).unwrap_or_else(|| Err(wrong(&given))),
+            Kind::Addresses => kinds::each(&given, kinds::address).unwrap_or_else(|| Err(wrong(&given))),
+            Kind::Words => kinds::each(&given, |word| Ok(word.into())).unwrap_or_else(|| Err(wrong(&given))),
+            Kind::Settings => kinds::settings(&given).unwrap_or_else(|| Err(wrong(&given))),
+            Kind::Json => Ok(given),
         }
     }
 
@@ -207,7 +238,29 @@ impl Kind {
                 let map: Option<Map<String, Value>> = fields.collect();
                 self.accept(map.ok_or_else(|| wrong().hint("write `time=2026-11-20T03:00:00Z`, `xid=771`, `lsn=0/3000148` or `name=before-deploy`"))?.into())
             }
+            Kind::Json => {
+                let json = serde_json::from_str(text).map_err(|e| {
+                    Error::new(Code::Invalid, format!("expected JSON: {e}"))
+                        .hint("write it in quotes: `'{\"name\": \"drill\"}'`")
+                })?;
+                self.accept(json)
+            }
             _ => self.accept(text.into()),
+        }
+    }
+
+    /// Returns the canonical form of the words that the command line has for one parameter.
+    ///
+    /// # Errors
+    /// What it takes instead.
+    pub fn read_all(self, words: &[&str]) -> Result<Value> {
+        match self {
+            Kind::Settings => self.accept(kinds::pairs(words)?.into()),
+            _ if self.is_many() => {
+                let split = words.iter().flat_map(|word| word.split(',')).map(str::trim);
+                self.accept(split.filter(|word| !word.is_empty()).map(Value::from).collect())
+            }
+            _ => self.read(words.first().copied().unwrap_or_default()),
         }
     }
 }
@@ -240,7 +293,7 @@ fn named(given: &Value, tag: &str, field: &str) -> Option<Value> {
 }
 
 /// Returns a value in the words of a message, short.
-fn describe(given: &Value) -> String {
+pub(super) fn describe(given: &Value) -> String {
     match (value::untag(given), given) {
         (Some((tag, _)), _) => format!("a {}", tag.trim_start_matches('$')),
         (_, Value::Null) => "nothing".into(),

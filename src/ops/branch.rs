@@ -1,10 +1,10 @@
-//! `branch`: list, get, create, delete.
+//! `branch`: list, get, create, delete, reset, promote.
 
 use super::{
     BRANCH_FIELDS, TARGET, TEMPORARY,
     args::Args,
     backup::{made_under_key, restore_to},
-    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field, place_of},
+    spec::{Context, Effect, Kind, Need, Op, Param, Probed, Recovery, Returns, Slot, field, place_of},
 };
 use crate::{
     base::value,
@@ -89,6 +89,43 @@ pub const OPS: &[Op] = &[
         ],
         perform: |cx, args| Box::pin(delete(cx, args)),
     },
+    Op {
+        namespace: "branch",
+        name: "reset",
+        summary: "Give a branch back as it was made; what was done in it since is lost",
+        params: &[TARGET, NAME],
+        returns: Returns::One(BRANCH_FIELDS),
+        effect: Effect::Destroy,
+        needs: None,
+        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        examples: &[
+            r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::reset("sandbox", made)"#,
+        ],
+        perform: |cx, args| Box::pin(reset(cx, args)),
+    },
+    Op {
+        namespace: "branch",
+        name: "promote",
+        summary: "Make the target what a branch is, as far as the platform carries it over",
+        params: &[TARGET, NAME],
+        returns: Returns::One(&[
+            field("target", "text", "the target that was overwritten"),
+            field("branch", "text", "the branch, which stays"),
+            field(
+                "carried",
+                "text",
+                "what was carried over: `data` is all of it, `migrations` only the schema's",
+            ),
+        ]),
+        effect: Effect::Destroy,
+        // What is lost is the target's, not a branch's.
+        needs: Some(|_| Need::new("db", Effect::Destroy)),
+        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        examples: &[
+            r#"let made = branch::create("sandbox", #{ into: "next", temporary: true }); branch::promote("sandbox", made)"#,
+        ],
+        perform: |cx, args| Box::pin(promote(cx, args)),
+    },
 ];
 
 async fn list(cx: &Context<'_>, args: &Args) -> Result<Value> {
@@ -130,6 +167,26 @@ async fn is_gone(cx: &Context<'_>, args: &Args) -> Result<Probed> {
     let target = cx.place(args.get("target")).await?;
     let is_there = target.branches()?.list().await?.iter().any(|b| gone["id"] == b.id.as_str());
     Ok(if is_there { Probed::NotDone } else { Probed::Done(gone) })
+}
+
+async fn reset(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let target = cx.place(args.get("target")).await?;
+    let asked = async {
+        let branch = existing(cx, args).await?;
+        target.branches()?.reset(&branch, cx.key, &cx.intent()).await
+    };
+    let job = cx.job(asked).await?;
+    cx.follow(&*target, &job, args.timeout()).await
+}
+
+async fn promote(cx: &Context<'_>, args: &Args) -> Result<Value> {
+    let target = cx.place(args.get("target")).await?;
+    let asked = async {
+        let branch = existing(cx, args).await?;
+        target.branches()?.promote(&branch, cx.key, &cx.intent()).await
+    };
+    let job = cx.job(asked).await?;
+    cx.follow(&*target, &job, args.timeout()).await
 }
 
 /// Returns the branch that a removal is about, as `left_behind` names it.

@@ -5,19 +5,42 @@
 
 pub mod args;
 pub mod backup;
+pub mod bans;
 pub mod branch;
+pub mod config;
 pub mod db;
+mod kinds;
+mod known;
 pub mod pitr;
 pub mod project;
 pub mod reference;
+pub mod replicas;
+pub mod restrictions;
+pub mod schedule;
 pub mod security;
 pub mod spec;
+pub mod ssl;
+pub mod supabase;
 
 use spec::{Field, Kind, Op, Param, Slot, field};
 
 /// Every operation, by namespace, in the order of the reference.
-pub const ALL: &[&[Op]] =
-    &[backup::OPS, pitr::OPS, branch::OPS, db::OPS, security::OPS, security::policies::OPS, project::OPS];
+pub const ALL: &[&[Op]] = &[
+    backup::OPS,
+    schedule::OPS,
+    pitr::OPS,
+    branch::OPS,
+    db::OPS,
+    replicas::OPS,
+    config::OPS,
+    restrictions::OPS,
+    bans::OPS,
+    ssl::OPS,
+    security::OPS,
+    security::policies::OPS,
+    project::OPS,
+    supabase::OPS,
+];
 
 /// Returns every operation.
 pub fn all() -> impl Iterator<Item = &'static Op> + Clone {
@@ -174,8 +197,15 @@ mod tests {
     #[test]
     fn only_what_reads_may_be_done_again_unasked() {
         for op in all() {
-            let reads = matches!(op.recovery, Recovery::Read);
+            let reads = matches!(op.recovery, Recovery::Read | Recovery::Wait);
             assert_eq!(reads, op.effect == Effect::Read, "{}", op.path());
+        }
+    }
+
+    #[test]
+    fn a_call_of_which_nothing_is_known_needs_the_worst() {
+        for op in all() {
+            assert_eq!(op.worst_need().effect, op.effect, "{}", op.path());
         }
     }
 

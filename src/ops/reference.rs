@@ -2,8 +2,10 @@
 
 use super::{
     ALL, all,
-    spec::{Op, Param, Recovery, Returns, Slot},
+    args::Args,
+    spec::{Kind, Op, Param, Recovery, Returns, Slot},
 };
+use serde_json::Value;
 
 /// Returns the reference of every operation, as Markdown.
 pub fn markdown() -> String {
@@ -37,6 +39,7 @@ fn entry(page: &mut String, op: &Op) {
     }
     match op.returns {
         Returns::Rows => line(page, "\nReturns a list of rows; the query decides their fields."),
+        Returns::Any => line(page, "\nReturns whatever the platform answers."),
         Returns::One(fields) | Returns::List(fields) => {
             let what = if matches!(op.returns, Returns::One(_)) { "one object" } else { "a list of objects" };
             line(page, &format!("\nReturns {what}:\n\n| field | type | |\n|---|---|---|"));
@@ -56,10 +59,15 @@ fn entry(page: &mut String, op: &Op) {
 pub fn command(op: &Op) -> String {
     let mut words: Vec<String> = op.words().map(str::to_owned).collect();
     for param in op.positional() {
-        words.push(if param.name == "target" { "-t TARGET".into() } else { param.name.to_uppercase() });
+        words.push(match param.kind {
+            _ if param.name == "target" => "-t TARGET".into(),
+            Kind::Settings => "NAME=VALUE…".into(),
+            kind if kind.is_many() => format!("{}…", param.name.to_uppercase()),
+            _ => param.name.to_uppercase(),
+        });
     }
     for param in op.options().filter(|p| p.slot == Slot::Named) {
-        words.push(format!("--{} {}", param.name, param.name.to_uppercase()));
+        words.push(format!("--{} {}", param.name.replace('_', "-"), param.name.to_uppercase()));
     }
     words.join(" ")
 }
@@ -72,13 +80,24 @@ fn words(param: &Param) -> String {
     }
 }
 
+/// Says where what a call needs depends on how it is called.
 fn needs_note(op: &Op) -> &'static str {
-    if op.needs.is_some() { ", or less, by its options" } else { "" }
+    let worst = op.worst_need();
+    let less = |param: &Param, value: Value| {
+        op.need(&Args::sample([(param.name.to_owned(), value)].into_iter().collect())) != worst
+    };
+    let depends = op.params.iter().any(|param| match param.kind {
+        Kind::Bool => less(param, true.into()),
+        Kind::Choice(words) => words.iter().any(|word| less(param, (*word).into())),
+        _ => less(param, "…".into()),
+    });
+    if depends { ", or less, by its arguments" } else { "" }
 }
 
 fn recovery(op: &Op) -> &'static str {
     match op.recovery {
         Recovery::Read => "it only looks, so it is done again",
+        Recovery::Wait => "it only looks, so it goes on looking",
         Recovery::Probe(_) => {
             "the world is asked whether it was done; it is taken up where it was, never done twice"
         }

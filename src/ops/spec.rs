@@ -153,6 +153,25 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Where to recover to: `#{time: …}`, `#{xid: …}`, `#{lsn: …}` or `#{name: …}`.
     Point,
+    /// A time of day in UTC: `"03:00"`.
+    Clock,
+    /// A range of addresses, or a list of them: `"203.0.113.0/24"`.
+    Cidrs,
+    /// An address, or a list of them.
+    Addresses,
+    /// A name, or a list of them.
+    Words,
+    /// Settings by name: `#{work_mem: "8MB"}`; `()` takes an override away.
+    Settings,
+    /// Whatever JSON can say.
+    Json,
+}
+
+impl Kind {
+    /// Returns whether it takes several words on the command line.
+    pub const fn is_many(self) -> bool {
+        matches!(self, Kind::Cidrs | Kind::Addresses | Kind::Words | Kind::Settings)
+    }
 }
 
 /// What an operation gives back.
@@ -163,6 +182,8 @@ pub enum Returns {
     List(&'static [Field]),
     /// The rows of a query: a list of objects whose fields the query decides.
     Rows,
+    /// Whatever the platform answers.
+    Any,
 }
 
 impl Returns {
@@ -170,7 +191,7 @@ impl Returns {
     pub fn fields(&self) -> &'static [Field] {
         match self {
             Returns::One(fields) | Returns::List(fields) => fields,
-            Returns::Rows => &[],
+            Returns::Rows | Returns::Any => &[],
         }
     }
 }
@@ -194,6 +215,8 @@ pub const fn field(name: &'static str, kind: &'static str, help: &'static str) -
 pub enum Recovery {
     /// It only looks: do it again.
     Read,
+    /// It only looks, as often as it takes until something is so: look again.
+    Wait,
     /// Ask the world for what its key would have made.
     Probe(Probe),
 }
@@ -313,6 +336,39 @@ impl Context<'_> {
         }
     }
 
+    /// Looks again and again until it is as wanted, or the time is up: `None`. That it cannot be looked at for a while
+    /// says nothing.
+    ///
+    /// # Errors
+    /// What a look says that does not pass.
+    pub async fn until<F: Future<Output = Result<Observed>> + Send>(
+        &self,
+        provider: &dyn Provider,
+        timeout: Span,
+        mut look: impl FnMut() -> F + Send,
+    ) -> Result<Option<Value>> {
+        let clock = self.fleet.clock();
+        let deadline = clock.now().plus(timeout);
+        let mut waited = Span::ZERO;
+        loop {
+            let again_in = match look().await {
+                Ok(Observed::Done(value)) => return Ok(Some(value)),
+                Ok(Observed::Running(progress)) => {
+                    self.host.progress(&progress);
+                    progress.again_in
+                }
+                Err(e) if is_blind(e.code) => None,
+                Err(e) => return Err(e),
+            };
+            if clock.now() >= deadline {
+                return Ok(None);
+            }
+            let pause = again_in.unwrap_or_else(|| next_look(waited));
+            provider.pause(clock.as_ref(), pause).await;
+            waited = Span(waited.0.saturating_add(pause.0));
+        }
+    }
+
     /// Writes down what the world accepted.
     ///
     /// # Errors
@@ -401,9 +457,14 @@ impl Op {
         self.needs.map_or_else(|| Need::new(self.area(), self.effect), |needs| needs(args))
     }
 
-    /// Returns the worst right that any call could need.
+    /// Returns the worst right that any call could need: a call of which nothing is known needs that one.
     pub fn worst_need(&self) -> Need {
-        Need::new(self.area(), self.effect)
+        self.need(&Args::sample(serde_json::Map::new()))
+    }
+
+    /// Returns how long a call may take that does not say.
+    pub fn patience(&self) -> Span {
+        if matches!(self.recovery, Recovery::Read) { Span::seconds(30) } else { Span::seconds(3600) }
     }
 
     /// Returns the positional parameters.

@@ -5,8 +5,8 @@
 //! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world. |
 //! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
-//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, without ids, keys and times. |
-//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one. |
+//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
+//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
@@ -22,6 +22,7 @@ use crate::{
         self,
         args::Args,
         spec::{Effect, Need, place_of},
+        supabase::API,
     },
 };
 use crate::{
@@ -118,15 +119,29 @@ fn effects(played: &Played) -> BTreeMap<Counted, usize> {
     counts
 }
 
-/// Compares what errors say with what the world did. A branch is removed under no key: those are counted.
+/// What is done under no key, by the operations that do it.
+const KEYLESS: &[(&str, &[&str])] = &[
+    ("branch.delete", &["branch::delete"]),
+    ("config.set", &["db::config::set"]),
+    ("network.allow", &["network::restrictions::add", "network::restrictions::remove"]),
+    ("network.ssl", &["network::ssl::set"]),
+    ("network.unban", &["network::bans::remove"]),
+    ("replica.delete", &["db::replicas::delete"]),
+    ("schedule.delete", &["backup::schedule::delete"]),
+];
+
+/// Compares what errors say with what the world did. What is done under no key is counted.
 fn truth(played: &Played) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut found = Vec::new();
-    let mut removed = 0;
+    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in &played.entries {
         match &entry.record {
             Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
-            Record::End { op, outcome: Outcome::Ok(_), .. } if op == "branch::delete" => removed += 1,
+            Record::End { op, outcome: Outcome::Ok(_), .. } => *told.entry(op).or_default() += 1,
+            Record::End { op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "some" => {
+                *told.entry(op).or_default() += 1;
+            }
             Record::End { call, op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "none" => {
                 let key = begun.get(call.as_str()).copied();
                 let did = |seen: &Seen| standing(seen).any(|e| e.key.as_ref().map(|k| k.0.as_str()) == key);
@@ -139,10 +154,13 @@ fn truth(played: &Played) -> Vec<String> {
             _ => {}
         }
     }
-    let gone: usize =
-        played.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == "branch.delete").count()).sum();
-    if played.has_ended() && gone > removed {
-        found.push(format!("{gone} branches were removed, and the run knows of {removed}"));
+    for (kind, ops) in KEYLESS.iter().filter(|_| played.has_ended()) {
+        let done: usize =
+            played.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == *kind).count()).sum();
+        let known: usize = ops.iter().filter_map(|op| told.get(op)).sum();
+        if done > known {
+            found.push(format!("`{kind}` took effect {done} times, and the run knows of {known}"));
+        }
     }
     found
 }
@@ -214,11 +232,28 @@ fn same_world(undisturbed: &Played, played: &Played) -> Vec<String> {
 }
 
 fn same_end(undisturbed: &Played, played: &Played) -> Vec<String> {
-    if played.failed > 0 || played.is_restless || played.status() == undisturbed.status() {
+    if played.failed > 0
+        || played.is_restless
+        || played.status() == undisturbed.status()
+        || nobody_knows(played)
+    {
         return Vec::new();
     }
     let word = |played: &Played| played.status().map_or("refused", Status::as_str);
     vec![format!("nothing failed, and the run is {} instead of {}", word(played), word(undisturbed))]
+}
+
+/// Returns whether the run is undecided in a write past the catalogue, of which nobody here can know.
+fn nobody_knows(played: &Played) -> bool {
+    let mut open: BTreeMap<&str, &str> = BTreeMap::new();
+    for entry in &played.entries {
+        match &entry.record {
+            Record::Begin { call, op, .. } => drop(open.insert(call, op)),
+            Record::End { call, .. } => drop(open.remove(call.as_str())),
+            _ => {}
+        }
+    }
+    played.status() == Some(Status::Undecided) && open.values().any(|op| *op == API)
 }
 
 fn says_why(played: &Played) -> Vec<String> {
@@ -311,11 +346,17 @@ fn needs(rules: &Rules<'_>, played: &Played) -> Vec<String> {
             let may =
                 |area: &str, effect: Effect| rules.needs.iter().any(|n| n.covers(&Need::new(area, effect)));
             let is_allowed = match effect.kind.as_str() {
-                "backup.create" | "mark.create" => may("backup", Effect::Create),
-                "restore.in_place" | "backup.delete" => may("backup", Effect::Destroy),
+                "backup.create" | "mark.create" | "schedule.create" => may("backup", Effect::Create),
+                "restore.in_place" | "backup.delete" | "schedule.delete" => may("backup", Effect::Destroy),
                 "restore.branch" => may("branch", Effect::Create),
                 "branch.delete" => may("branch", Effect::Destroy) || may("branch", Effect::Create),
-                "sql.execute" => may("db", Effect::Destroy),
+                "sql.execute" | "branch.promote" | "replica.delete" => may("db", Effect::Destroy),
+                "branch.reset" => may("branch", Effect::Destroy),
+                "replica.create" => may("db", Effect::Create),
+                "config.set" => may("db", Effect::Change),
+                "network.allow" | "network.unban" | "network.ssl" => may("network", Effect::Change),
+                "project.pause" | "project.resume" => may("project", Effect::Change),
+                "clock.pass" => may("supabase", Effect::Destroy),
                 // Giving up what the run began itself.
                 "job.cancel" => true,
                 _ => false,
@@ -342,6 +383,9 @@ fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
                 saved.extend(place_of(&args["target"]).ok().map(|place| place.target));
                 own.extend(value::inside(made, value::BACKUP).and_then(|b| b["id"].as_str()));
             }
+            Record::End { op, outcome: Outcome::Ok(made), .. } if MAKE_BY_ID.contains(&op.as_str()) => {
+                own.extend(made["id"].as_str());
+            }
             Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
             Record::Begin { op, args, at, .. } => {
                 let Some(target) = destroyed_source(op, args, &own) else { continue };
@@ -357,11 +401,20 @@ fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
     found
 }
 
+/// What makes something that is removed by its id.
+const MAKE_BY_ID: &[&str] = &["backup::schedule::create", "db::replicas::create"];
+
 /// Returns the target of which a call destroys something that the run did not make.
 fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
     let need = ops::find(op)?.need(&Args::sample(args.as_object().cloned().unwrap_or_default()));
     let place = place_of(&args["target"]).ok()?;
-    let is_own = op == "backup::delete" && args["backup"].as_str().is_some_and(|id| own.contains(id));
+    let removed = match op {
+        "backup::delete" => &args["backup"],
+        "backup::schedule::delete" => &args["schedule"],
+        "db::replicas::delete" => &args["replica"],
+        _ => &Value::Null,
+    };
+    let is_own = removed.as_str().is_some_and(|id| own.contains(id));
     let destroys = need.effect == Effect::Destroy && need.area != "branch" && place.branch.is_none();
     (destroys && !is_own).then_some(place.target)
 }

@@ -90,7 +90,7 @@ impl Plan {
                 scenarios.extend(own.iter().filter_map(|point| crash(number, point, &own)));
             }
             if order.faults != Faults::Crash {
-                scenarios.extend(own.iter().flat_map(|point| failures(number, point)));
+                scenarios.extend(own.iter().flat_map(|point| failures(number, point, &own)));
             }
         }
         scenarios.extend((0..order.seeds).map(|n| seeded(order.seed.wrapping_add(n))));
@@ -169,24 +169,34 @@ fn run_crash(point: &Point, kind: &str) -> Option<Scenario> {
     })
 }
 
-/// Returns the scenarios in which a request fails at a point.
-fn failures(number: usize, point: &Point) -> Vec<Scenario> {
+/// Returns the scenarios in which a request fails at a point: the first of its name, and where the call asks the same
+/// before and after its effect, the first one after it too.
+fn failures(number: usize, point: &Point, own: &[&Point]) -> Vec<Scenario> {
     let (request, acts) = match point.at {
         At::Looks(request) => (request, false),
         At::Acts(request) => (request, true),
         _ => return Vec::new(),
     };
-    if point.nth > 0 {
-        return Vec::new();
-    }
+    let after = match point.nth {
+        0 => "",
+        _ if is_first_after_effect(point, own) => "-after",
+        _ => return Vec::new(),
+    };
     let fitting = FAILURES.iter().filter(|(_, _, only_acts)| acts || !only_acts);
     fitting
         .map(|(failure, fate, _)| Scenario {
-            id: format!("api:{number}:{request}:{failure}"),
+            id: format!("api:{number}:{request}{after}:{failure}"),
             cell: Some((number, *failure)),
             script: Script::One(point.clone(), Mishap::Fails(*fate)),
         })
         .collect()
+}
+
+/// Returns whether a request that looks is the first of its name after the call took effect.
+fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
+    let effect = own.iter().position(|p| matches!(p.at, At::Served(_)));
+    let after = own.iter().skip(effect.unwrap_or(own.len())).find(|p| p.at == point.at);
+    matches!(point.at, At::Looks(_)) && after.is_some_and(|first| *first == point)
 }
 
 fn seeded(seed: u64) -> Scenario {

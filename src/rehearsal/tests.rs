@@ -3,6 +3,7 @@
 use super::{plan::Plan, *};
 use crate::{
     config::SANDBOX,
+    ops::{self, spec::Effect},
     runtime::mutant::{Mutant, become_wrong},
 };
 use std::collections::BTreeSet;
@@ -23,10 +24,10 @@ fn config() -> Config {
     Config { targets: [(name, target)].into(), ..Config::empty() }
 }
 
-/// Returns the invariants that deaths of the process break when the runtime is wrong, with how often each is broken.
-fn broken(mutant: Option<Mutant>) -> BTreeMap<&'static str, BTreeSet<String>> {
+/// Returns the scenarios in which the process dies, with the operation in which it does, and what came of each.
+fn deaths(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdict)> {
     on_a_large_stack(|| {
-        let runbook = Runbook::of_text("t.rhai", RUNBOOK.into())?;
+        let runbook = Runbook::of_text("t.rhai", text.into())?;
         let order =
             Order { runbook, params: BTreeMap::new(), faults: Faults::Crash, seeds: 0, seed: 0, only: None };
         let params = Stage::admit(&order.runbook, &order.params, &config())?;
@@ -35,17 +36,27 @@ fn broken(mutant: Option<Mutant>) -> BTreeMap<&'static str, BTreeSet<String>> {
         let undisturbed = theatre.play(&Script::Undisturbed)?;
         let plan = Plan::of(&undisturbed.score, &order).expect("no scenario was asked for");
         become_wrong(mutant);
-        let mut broken: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut deaths = Vec::new();
         for scenario in &plan.scenarios {
             let played = theatre.play(&scenario.script)?;
-            for breach in judge(&mut theatre, &undisturbed, &played).breaches {
-                broken.entry(breach.invariant).or_default().insert(scenario.id.clone());
-            }
+            let op = scenario.cell.map_or(String::new(), |(call, _)| plan.calls[call].op.clone());
+            deaths.push((scenario.id.clone(), op, judge(&mut theatre, &undisturbed, &played)));
         }
         become_wrong(None);
-        Ok(broken)
+        Ok(deaths)
     })
     .expect("it is rehearsed")
+}
+
+/// Returns the invariants that deaths of the process break when the runtime is wrong, with where each is broken.
+fn broken(mutant: Option<Mutant>) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let mut broken: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (id, _, verdict) in deaths(RUNBOOK, mutant) {
+        for breach in verdict.breaches {
+            broken.entry(breach.invariant).or_default().insert(id.clone());
+        }
+    }
+    broken
 }
 
 #[test]
@@ -70,4 +81,48 @@ fn a_probe_that_does_not_look_is_found() {
     for call in [1, 2, 5] {
         assert!(once.contains(&format!("crash:{call}:after-effect")), "{found:?}");
     }
+}
+
+/// Dead before the effect, after it and before anything knows of it, before its record, and after its record.
+const WINDOWS: [&str; 4] = ["after-begin", "after-effect", "before-record", "after-record"];
+
+#[test]
+fn every_operation_that_changes_anything_is_right_in_every_failure_window() {
+    let all = deaths(include_str!("../../tests/good/every_change.rhai"), None);
+    let changes = ops::all().filter(|op| op.effect != Effect::Read && op.path() != ops::supabase::API);
+    for op in changes {
+        let own: Vec<_> = all.iter().filter(|(_, of, _)| *of == op.path()).collect();
+        for window in WINDOWS {
+            let there = own.iter().any(|(id, ..)| id.ends_with(window));
+            assert!(there, "nobody died in the window `{window}` of `{}`", op.path());
+        }
+        for (id, _, verdict) in own {
+            assert_eq!((verdict.word(), &verdict.breaches), ("converged", &vec![]), "{id} of {}", op.path());
+        }
+    }
+}
+
+#[test]
+fn a_write_past_the_catalogue_is_never_sent_again() {
+    let text = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+        needs: ["backup.create", "supabase.destroy"] };
+    backup::create(params.db);
+    supabase::api(params.db, "GET", "/world");
+    supabase::api(params.db, "POST", "/clock", #{ body: #{ pass: "1h" } });
+    "#;
+    let all = deaths(text, None);
+    let came_of = |id: &str| {
+        let (.., verdict) = all.iter().find(|(known, ..)| known == id).expect("there is this death");
+        assert_eq!(verdict.breaches, [], "{id}");
+        verdict.status
+    };
+    for looks in ["after-begin", "before-record", "after-record"] {
+        assert_eq!(came_of(&format!("crash:2:{looks}")), Some("succeeded"));
+    }
+    // Nothing was written down that it is about to be sent: so it was not.
+    assert_eq!(came_of("crash:3:after-begin"), Some("succeeded"));
+    for sent in ["after-accepted", "after-effect", "before-record"] {
+        assert_eq!(came_of(&format!("crash:3:{sent}")), Some("undecided"), "{sent}");
+    }
+    assert_eq!(came_of("crash:3:after-record"), Some("succeeded"));
 }

@@ -100,7 +100,7 @@ impl Call<'_> {
             Err(Unrecognised::Unreachable(e)) => return self.end(Err(e), Instant::now()),
         }
         match self.asked.op.recovery {
-            Recovery::Read => self.read(),
+            Recovery::Read | Recovery::Wait => self.read(),
             Recovery::Probe(_) => self.begin(),
         }
     }

@@ -189,8 +189,14 @@ impl Walk<'_> {
                 }
             }
         }
+        // What a call needs may depend on what is given by its place as well.
+        let placed: Vec<(&str, Option<Value>)> = op
+            .positional()
+            .zip(&call.args)
+            .filter_map(|(p, arg)| Some((p.name, Some(literal(arg)?))))
+            .collect();
         let need = match call.args.get(positional) {
-            None => op.need(&sample(op, &Map::new())),
+            None => worst_of(op, placed),
             Some(Expr::Map(map, _)) => {
                 let keys: Vec<&str> = map.0.iter().map(|(key, _)| key.name.as_str()).collect();
                 if let Some(unknown) = keys.iter().find(|k| !op.options().any(|o| o.name == **k)) {
@@ -203,7 +209,8 @@ impl Walk<'_> {
                         Some(hint),
                     );
                 }
-                worst_of(op, map.0.iter().map(|(key, value)| (key.name.as_str(), literal(value))).collect())
+                let given = map.0.iter().map(|(key, value)| (key.name.as_str(), literal(value)));
+                worst_of(op, placed.into_iter().chain(given).collect())
             }
             Some(_) => op.worst_need(),
         };

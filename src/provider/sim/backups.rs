@@ -32,6 +32,7 @@ impl Backups for Sim {
     async fn create(&self, request: &BackupRequest, key: &Key) -> Result<Job> {
         let what = request.label.clone().unwrap_or_else(|| self.target.clone());
         job(self.store()?.effect(Some(key), "backup.create", &what, |p| {
+            p.demand_on(Code::Refused)?;
             p.demand_unrestored(Code::Conflict)?;
             let line = p.main_line()?;
             let bytes = p.facts_at(line.id, i64::MAX)?.bytes;
@@ -108,6 +109,7 @@ impl Backups for Sim {
                 .hint("use 1 to 63 characters"));
         }
         let answer = self.store()?.effect(Some(key), "mark.create", name, |p| {
+            p.demand_on(Code::Refused)?;
             p.demand_unrestored(Code::Conflict)?;
             if p.mark(name)?.is_some() {
                 return Err(Error::new(Code::Conflict, format!("there is a restore point `{name}` already"))
@@ -153,6 +155,7 @@ impl Present<'_> {
     }
 
     fn accept_branch(&self, name: &str, request: &RestoreRequest, key: &Key) -> Result<Job> {
+        self.demand_on(Code::Refused)?;
         self.demand_unrestored(Code::Conflict)?;
         self.demand_free(name)?;
         let plan = self.plan(request)?;
@@ -163,6 +166,7 @@ impl Present<'_> {
     }
 
     fn accept_restore(&self, request: &RestoreRequest, key: &Key) -> Result<Job> {
+        self.demand_on(Code::Refused)?;
         self.demand_unrestored(Code::Conflict)?;
         self.demand_no_backup()?;
         let Plan { backup, line, cut, reached } = self.plan(request)?;

@@ -2,18 +2,21 @@
 
 use super::{
     Sim,
+    backups::{decode, json},
+    jobs::{self, Promoting},
     recovery::Plan,
     store::{Present, broken, micros, moment},
 };
 use crate::{
     base::suggest,
     provider::{
-        Branches, Code, Error, Provider, Result,
-        model::{Branch, Key},
+        Accept, Branches, Code, Error, Provider, Result,
+        model::{Branch, Job, Key},
     },
 };
 use async_trait::async_trait;
 use rusqlite::{Row, params};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// What is asked of a new branch.
@@ -62,6 +65,30 @@ impl Branches for Sim {
             store.shelve_content(line);
         }
         Ok(())
+    }
+
+    async fn reset(&self, branch: &Branch, key: &Key, _: &dyn Accept) -> Result<Job> {
+        decode(self.store()?.effect(Some(key), "branch.reset", &branch.name, |p| {
+            let grown = p.demand_ready(&branch.id)?;
+            let cut = p.line(grown.line)?.fork.map_or(0, |(_, cut)| cut);
+            let bytes = p.facts_at(grown.line, cut)?.bytes;
+            p.set_branch(&branch.id, "preparing", grown.line)?;
+            let takes = p.world.restore_duration();
+            json(p.accept(jobs::RESET, key, &branch.id, takes, bytes, &Value::Null)?)
+        })?)
+    }
+
+    async fn promote(&self, branch: &Branch, key: &Key, _: &dyn Accept) -> Result<Job> {
+        decode(self.store()?.effect(Some(key), "branch.promote", &branch.name, |p| {
+            p.demand_on(Code::Refused)?;
+            p.demand_unrestored(Code::Conflict)?;
+            p.demand_no_backup()?;
+            let grown = p.demand_ready(&branch.id)?;
+            let cut = p.log_end()?;
+            let bytes = p.facts_at(grown.line, cut)?.bytes;
+            let detail = json(Promoting { line: grown.line, cut, branch: grown.branch.name })?;
+            json(p.accept(jobs::PROMOTE, key, p.target, p.world.restore_duration(), bytes, &detail)?)
+        })?)
     }
 }
 
@@ -157,10 +184,31 @@ impl Present<'_> {
 
     /// Makes a branch ready and returns it.
     pub(super) fn ready_branch(&self, id: &str) -> Result<Branch> {
-        self.conn
-            .execute("update branches set status = 'ready' where id = ?1", [id])
-            .map_err(|e| broken(&e))?;
+        self.set_branch(id, "ready", self.demand_branch(id)?.line)?;
         Ok(self.demand_branch(id)?.branch)
+    }
+
+    /// Puts a branch on a new line, which forks where its first one did.
+    pub(super) fn complete_reset(&self, id: &str, at: i64) -> Result<Branch> {
+        let before = self.line(self.demand_branch(id)?.line)?;
+        let line = self.begin_line(Some(id), before.number, before.fork, at)?;
+        self.set_branch(id, "ready", line)?;
+        Ok(self.demand_branch(id)?.branch)
+    }
+
+    fn set_branch(&self, id: &str, status: &str, line: i64) -> Result<()> {
+        let sql = "update branches set status = ?2, line = ?3 where id = ?1";
+        self.conn.execute(sql, params![id, status, line]).map(drop).map_err(|e| broken(&e))
+    }
+
+    /// Returns a branch that is ready.
+    fn demand_ready(&self, id: &str) -> Result<Grown> {
+        let grown = self.demand_branch(id)?;
+        if grown.branch.status == "ready" {
+            return Ok(grown);
+        }
+        let message = format!("the branch `{}` is {}", grown.branch.name, grown.branch.status);
+        Err(Error::new(Code::Conflict, message).hint("wait for it"))
     }
 
     /// Returns a branch by its id.

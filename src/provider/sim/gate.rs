@@ -7,16 +7,19 @@ use super::Sim;
 use crate::{
     base::{clock::Clock, moment::Span},
     provider::{
-        Accept, Backups, Branches, Code, Error, Provider, Result, Security, Sql,
+        Accept, Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result,
+        Schedules, Security, Settings, Sql,
         model::{
-            AuditReport, Backup, BackupRequest, Branch, Deleted, Event, EventQuery, Health, Identity, Job,
-            Key, Mark, Observed, Policy, Project, RestoreRequest, Rows, SqlOutcome, Verification, Window,
+            Addon, Allowed, AuditReport, Backup, BackupRequest, Ban, Branch, Deleted, Event, EventQuery,
+            Health, Identity, Job, Key, Mark, Observed, Policy, Project, Replica, ReplicaRequest,
+            RestoreRequest, Rows, Schedule, ScheduleRequest, Setting, SqlOutcome, Ssl, Verification, Window,
         },
     },
 };
 use async_trait::async_trait;
-use serde_json::Value;
-use std::sync::Arc;
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+use std::{net::IpAddr, sync::Arc};
 
 /// How long a request that only looks is waited for when no answer comes.
 const PATIENCE: Span = Span::seconds(30);
@@ -169,6 +172,30 @@ impl Provider for Gated {
     fn security(&self) -> Result<&dyn Security> {
         Ok(self)
     }
+
+    fn schedules(&self) -> Result<&dyn Schedules> {
+        self.sim.schedules().map(|_| self as &dyn Schedules)
+    }
+
+    fn replicas(&self) -> Result<&dyn Replicas> {
+        self.sim.replicas().map(|_| self as &dyn Replicas)
+    }
+
+    fn settings(&self) -> Result<&dyn Settings> {
+        self.sim.settings().map(|_| self as &dyn Settings)
+    }
+
+    fn network(&self) -> Result<&dyn Network> {
+        self.sim.network().map(|_| self as &dyn Network)
+    }
+
+    fn lifecycle(&self) -> Result<&dyn Lifecycle> {
+        self.sim.lifecycle().map(|_| self as &dyn Lifecycle)
+    }
+
+    fn raw(&self) -> Result<&dyn Raw> {
+        self.sim.raw().map(|_| self as &dyn Raw)
+    }
 }
 
 #[async_trait]
@@ -182,7 +209,7 @@ impl Backups for Gated {
     }
 
     async fn create(&self, request: &BackupRequest, key: &Key) -> Result<Job> {
-        self.act(("create", Kind::Makes), Some(key), self.sim.create(request, key)).await
+        self.act(("create", Kind::Makes), Some(key), Backups::create(&self.sim, request, key)).await
     }
 
     async fn plan_delete(&self, id: &str) -> Result<Deleted> {
@@ -235,6 +262,113 @@ impl Branches for Gated {
 
     async fn delete(&self, name: &str, id: &str) -> Result<()> {
         self.act(("delete", Kind::Removes), None, Branches::delete(&self.sim, name, id)).await
+    }
+
+    async fn reset(&self, branch: &Branch, key: &Key, intent: &dyn Accept) -> Result<Job> {
+        self.act(("reset", Kind::Makes), Some(key), self.sim.reset(branch, key, intent)).await
+    }
+
+    async fn promote(&self, branch: &Branch, key: &Key, intent: &dyn Accept) -> Result<Job> {
+        self.act(("promote", Kind::Makes), Some(key), self.sim.promote(branch, key, intent)).await
+    }
+}
+
+#[async_trait]
+impl Schedules for Gated {
+    async fn list(&self) -> Result<Vec<Schedule>> {
+        self.look("list", Schedules::list(&self.sim)).await
+    }
+
+    async fn create(&self, request: &ScheduleRequest, key: &Key) -> Result<Schedule> {
+        self.act(("create", Kind::Makes), Some(key), Schedules::create(&self.sim, request, key)).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        self.act(("delete", Kind::Removes), None, Schedules::delete(&self.sim, id)).await
+    }
+}
+
+#[async_trait]
+impl Replicas for Gated {
+    async fn list(&self) -> Result<Vec<Replica>> {
+        self.look("list", Replicas::list(&self.sim)).await
+    }
+
+    async fn create(&self, request: &ReplicaRequest, key: &Key, intent: &dyn Accept) -> Result<Job> {
+        let create = Replicas::create(&self.sim, request, key, intent);
+        self.act(("create", Kind::Makes), Some(key), create).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        self.act(("delete", Kind::Removes), None, Replicas::delete(&self.sim, id)).await
+    }
+}
+
+#[async_trait]
+impl Settings for Gated {
+    async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
+        self.look("get", Settings::get(&self.sim, names)).await
+    }
+
+    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
+        self.act(("set", Kind::Makes), None, self.sim.set(values, restart)).await
+    }
+}
+
+#[async_trait]
+impl Network for Gated {
+    async fn allowed(&self) -> Result<Allowed> {
+        self.look("allowed", self.sim.allowed()).await
+    }
+
+    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<Allowed> {
+        self.act(("allow", Kind::Makes), None, self.sim.allow(add, remove)).await
+    }
+
+    async fn bans(&self) -> Result<Vec<Ban>> {
+        self.look("bans", self.sim.bans()).await
+    }
+
+    async fn unban(&self, addresses: &[IpAddr]) -> Result<()> {
+        self.act(("unban", Kind::Removes), None, self.sim.unban(addresses)).await
+    }
+
+    async fn ssl(&self) -> Result<Ssl> {
+        self.look("ssl", self.sim.ssl()).await
+    }
+
+    async fn enforce_ssl(&self, enforced: bool) -> Result<Ssl> {
+        self.act(("enforce", Kind::Makes), None, self.sim.enforce_ssl(enforced)).await
+    }
+}
+
+#[async_trait]
+impl Lifecycle for Gated {
+    async fn ready(&self) -> Result<Observed> {
+        self.look("ready", self.sim.ready()).await
+    }
+
+    async fn pause(&self, key: &Key, intent: &dyn Accept) -> Result<Job> {
+        self.act(("pause", Kind::Makes), Some(key), Lifecycle::pause(&self.sim, key, intent)).await
+    }
+
+    async fn resume(&self, key: &Key, intent: &dyn Accept) -> Result<Job> {
+        self.act(("resume", Kind::Makes), Some(key), self.sim.resume(key, intent)).await
+    }
+
+    async fn addons(&self) -> Result<Vec<Addon>> {
+        self.look("addons", self.sim.addons()).await
+    }
+}
+
+#[async_trait]
+impl Raw for Gated {
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let ask = self.sim.ask(method, path, body);
+        if method == "GET" {
+            return self.look("ask", ask).await;
+        }
+        self.act(("ask", Kind::Makes), None, ask).await
     }
 }
 

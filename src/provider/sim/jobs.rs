@@ -5,13 +5,16 @@
 
 use super::{
     archive::{Saved, span_micros},
+    backups::json,
+    history::Line,
     store::{Present, broken, moment},
+    switches::POWER,
 };
 use crate::{
     base::moment::Span,
     provider::{
         Code, Error, Result,
-        model::{Job, Key, Observed, Progress, Restored},
+        model::{Job, Key, Observed, Progress, Promoted, Restored},
     },
 };
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -24,6 +27,17 @@ pub(super) const BACKUP: &str = "backup";
 pub(super) const BRANCH: &str = "branch";
 /// The kind of a job that restores the target itself.
 pub(super) const RESTORE: &str = "restore";
+
+/// The kind of a job that makes a replica.
+pub(super) const REPLICA: &str = "replica";
+/// The kind of a job that gives a branch back as it was made.
+pub(super) const RESET: &str = "reset";
+/// The kind of a job that makes the target what a branch is.
+pub(super) const PROMOTE: &str = "promote";
+/// The kind of a job that switches the target off.
+pub(super) const PAUSE: &str = "pause";
+/// The kind of a job that switches the target on.
+pub(super) const RESUME: &str = "resume";
 
 /// A job as it stands in the world.
 struct Work {
@@ -49,6 +63,17 @@ pub(super) struct Forking {
     pub(super) backup: String,
     /// The last transaction that is in, in microseconds since 1970.
     pub(super) reached: Option<i64>,
+}
+
+/// What a promotion needs at its end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Promoting {
+    /// The branch's line.
+    pub(super) line: i64,
+    /// The place after which.
+    pub(super) cut: i64,
+    /// The branch's name.
+    pub(super) branch: String,
 }
 
 const WORK: &str = "select id, kind, subject, state, started_at, ends_at, bytes, detail, value from jobs";
@@ -91,7 +116,9 @@ impl Present<'_> {
 
     /// Returns whether something should have been over by now.
     pub(super) fn is_due(&self) -> Result<bool> {
-        let sql = "select exists (select 1 from jobs where state = 'running' and ends_at <= ?1)";
+        let sql = "select exists (select 1 from jobs where state = 'running' and ends_at <= ?1)
+                   or exists (select 1 from schedules where finish_at <= ?1)
+                   or exists (select 1 from kept where until <= ?1)";
         self.conn.query_row(sql, [self.now], |row| row.get(0)).map_err(|e| broken(&e))
     }
 
@@ -103,7 +130,7 @@ impl Present<'_> {
                 self.set_state(&work.id, "done", Some(&value))?;
             }
         }
-        Ok(())
+        self.settle_schedules()
     }
 
     fn complete_work(&self, work: &Work) -> Result<Value> {
@@ -112,31 +139,45 @@ impl Present<'_> {
                 Ok(self.complete(self.one_saved(&work.subject)?, work.ends_at)?.shown(self.target).handle())
             }
             BRANCH => Ok(self.ready_branch(&work.subject)?.handle()),
+            REPLICA => json(self.ready_replica(&work.subject)?),
+            RESET => Ok(self.complete_reset(&work.subject, work.ends_at)?.handle()),
+            PROMOTE => self.complete_promotion(work),
+            PAUSE => self.set_switch(POWER, "paused", work.ends_at).map(|()| Value::Null),
+            RESUME => self.set_switch(POWER, "on", work.ends_at).map(|()| Value::Null),
             _ => self.complete_restore(work),
         }
     }
 
     /// Puts the target on a new line, forked where the restore stopped; the old one stays in the archive.
     fn complete_restore(&self, work: &Work) -> Result<Value> {
-        let unreadable = |e: serde_json::Error| {
-            Error::new(Code::Internal, format!("the job `{}` cannot be read: {e}", work.id))
-        };
-        let forking: Forking = serde_json::from_str(&work.detail).map_err(unreadable)?;
-        let before = self.main_line()?;
-        let number = self.main_lines()?.iter().map(|l| l.number).max().unwrap_or(0) + 1;
-        self.conn
-            .execute("update lines set ended_at = ?2 where id = ?1", params![before.id, work.ends_at])
-            .map_err(|e| broken(&e))?;
-        self.begin_line(None, number, Some((forking.line, forking.cut)), work.ends_at)?;
-        let restored = Restored {
+        let forking: Forking = work.detail()?;
+        let (before, number) = self.fork_main(forking.line, forking.cut, work.ends_at)?;
+        json(Restored {
             target: self.target.into(),
             backup: forking.backup,
             reached: forking.reached.map(moment),
             timeline: u32::try_from(number).ok(),
             kept: Some(format!("timeline {}", before.number)),
             running: true,
-        };
-        serde_json::to_value(restored).map_err(unreadable)
+        })
+    }
+
+    /// Puts the target on a new line, forked from the branch's as that was when it was asked.
+    fn complete_promotion(&self, work: &Work) -> Result<Value> {
+        let promoting: Promoting = work.detail()?;
+        self.fork_main(promoting.line, promoting.cut, work.ends_at)?;
+        json(Promoted { target: self.target.into(), branch: promoting.branch, carried: "data".into() })
+    }
+
+    /// Ends the target's line and begins the next, forked at a place of any line; returns the one and the other's number.
+    fn fork_main(&self, line: i64, cut: i64, at: i64) -> Result<(Line, i64)> {
+        let before = self.main_line()?;
+        let number = self.main_lines()?.iter().map(|l| l.number).max().unwrap_or(0) + 1;
+        self.conn
+            .execute("update lines set ended_at = ?2 where id = ?1", params![before.id, at])
+            .map_err(|e| broken(&e))?;
+        self.begin_line(None, number, Some((line, cut)), at)?;
+        Ok((before, number))
     }
 
     /// Takes one look at a job.
@@ -169,7 +210,11 @@ impl Present<'_> {
         match (work.state.as_str(), work.kind.as_str()) {
             ("running", BACKUP) => self.remove("backups", &work.subject)?,
             ("running", BRANCH) => self.remove("branches", &work.subject)?,
-            // A restore in place has touched nothing before its end.
+            ("running", REPLICA) => self.remove("replicas", &work.subject)?,
+            ("running", RESET) => drop(self.ready_branch(&work.subject)?),
+            ("running", PAUSE) => self.set_switch(POWER, "on", self.now)?,
+            ("running", RESUME) => self.set_switch(POWER, "paused", self.now)?,
+            // A restore in place and a promotion have touched nothing before their end.
             ("running", _) => {}
             ("cancelled", _) => return Ok(false),
             _ => {
@@ -199,9 +244,10 @@ impl Present<'_> {
         Ok(self.works("where state = 'running' order by id")?.into_iter().map(|work| work.id).collect())
     }
 
-    /// Refuses while the target is being restored in place.
+    /// Refuses while the target is being restored in place, or made what a branch is.
     pub(super) fn demand_unrestored(&self, code: Code) -> Result<()> {
-        self.demand_no_job(RESTORE, code, "is being restored")
+        self.demand_no_job(RESTORE, code, "is being restored")?;
+        self.demand_no_job(PROMOTE, code, "is being made what a branch is")
     }
 
     /// Refuses while a backup is being made.
@@ -241,14 +287,27 @@ impl Present<'_> {
 }
 
 impl Work {
+    fn detail<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.detail)
+            .map_err(|e| Error::new(Code::Internal, format!("the job `{}` cannot be read: {e}", self.id)))
+    }
+
     fn progress(&self, now: i64) -> Progress {
-        let phase = if self.kind == BACKUP { "copying" } else { "replaying history" };
+        let phase = match self.kind.as_str() {
+            BACKUP | REPLICA => "copying",
+            PAUSE => "pausing",
+            RESUME => "resuming",
+            _ => "replaying history",
+        };
         let total = self.bytes.unsigned_abs();
         let (passed, whole) = (now - self.started_at, (self.ends_at - self.started_at).max(1));
         let done =
             u128::from(total) * u128::from(passed.max(0).unsigned_abs()) / u128::from(whole.unsigned_abs());
         // Time here is moved on by whoever waits, so eight looks serve as well as thousands.
         let again_in = Some(Span::millis(whole / 8_000 + 1));
+        if total == 0 {
+            return Progress { again_in, ..Progress::phase(phase) };
+        }
         Progress { again_in, ..Progress::bytes(phase, u64::try_from(done).unwrap_or(total), Some(total)) }
     }
 }

@@ -9,16 +9,25 @@ mod backups;
 mod branches;
 mod content;
 mod functions;
+mod furnish;
 pub mod gate;
 mod history;
 mod jobs;
+mod network;
+mod parameters;
 mod portrait;
+mod power;
+mod raw;
 mod recovery;
+mod replicas;
+mod schedules;
 mod security;
+mod settings;
 mod shelf;
 mod sql;
 mod statement;
 mod store;
+mod switches;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -31,7 +40,8 @@ pub use template::Template;
 pub use world::SANDBOX;
 
 use super::{
-    Backups, Branches, Code, Error, Provider, Result, Security, Sql,
+    Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result, Schedules, Security,
+    Sql,
     fleet::Opening,
     model::{Branch, Identity, Job, Key, Observed, Project},
 };
@@ -213,14 +223,19 @@ impl Provider for Sim {
         let effect = self.store()?.look(|p| p.effect(key))?;
         effect
             .map(|e| match e.kind.as_str() {
-                "backup.create" | "restore.branch" | "restore.in_place" => backups::decode(e.answer),
-                _ => Ok(Job { kind: e.kind, id: key.0.clone(), detail: serde_json::Value::Null }),
+                kind if TAKES_TIME.contains(&kind) => backups::decode(e.answer),
+                _ => Ok(Job { kind: e.kind, id: key.0.clone(), detail: Value::Null }),
             })
             .transpose()
     }
 
     async fn observe(&self, job: &Job) -> Result<Observed> {
-        self.store()?.look(|p| p.observe(job))
+        match self.store()?.look(|p| p.observe(job))? {
+            Observed::Done(_) if [jobs::PAUSE, jobs::RESUME].contains(&job.kind.as_str()) => {
+                Ok(Observed::Done(backups::json(self.project().await?)?))
+            }
+            observed => Ok(observed),
+        }
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
@@ -253,7 +268,49 @@ impl Provider for Sim {
     fn security(&self) -> Result<&dyn Security> {
         Ok(self)
     }
+
+    fn schedules(&self) -> Result<&dyn Schedules> {
+        self.demand_target("a branch has no backups of its own", "put the target on a schedule")?;
+        Ok(self)
+    }
+
+    fn replicas(&self) -> Result<&dyn Replicas> {
+        self.demand_target("a branch has no replicas", "make another branch of the target")?;
+        Ok(self)
+    }
+
+    fn settings(&self) -> Result<&dyn super::Settings> {
+        self.demand_target("a branch has the settings of its target", "ask the target")?;
+        Ok(self)
+    }
+
+    fn network(&self) -> Result<&dyn Network> {
+        self.demand_target("a branch is cut off from the network by itself", "ask the target")?;
+        Ok(self)
+    }
+
+    fn lifecycle(&self) -> Result<&dyn Lifecycle> {
+        self.demand_target("a branch is not switched on and off", "delete it, or ask the target")?;
+        Ok(self)
+    }
+
+    fn raw(&self) -> Result<&dyn Raw> {
+        self.demand_target("a branch has no interface of its own", "ask the target")?;
+        Ok(self)
+    }
 }
+
+/// The effects whose answer is a job.
+const TAKES_TIME: &[&str] = &[
+    "backup.create",
+    "restore.branch",
+    "restore.in_place",
+    "replica.create",
+    "branch.reset",
+    "branch.promote",
+    "project.pause",
+    "project.resume",
+];
 
 impl Sim {
     fn demand_target(&self, reason: &str, nearest: &str) -> Result<()> {

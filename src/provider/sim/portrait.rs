@@ -8,6 +8,7 @@ use super::{
     security,
     shelf::Look,
     store::{Present, Store},
+    switches::{POWER, SSL},
 };
 use crate::{
     base::moment::Moment,
@@ -31,6 +32,18 @@ pub struct Portrait {
     pub marks: Vec<String>,
     /// The row-level policies of the target, and whether each has any effect.
     pub policies: Vec<String>,
+    /// What takes backups by the clock. The backups that it took follow from the time that passed, and are left out.
+    pub schedules: Vec<String>,
+    /// Region and status of every replica.
+    pub replicas: Vec<String>,
+    /// The overrides of settings, and which of them wait for a restart.
+    pub settings: Vec<String>,
+    /// The ranges that may connect.
+    pub ranges: Vec<String>,
+    /// The addresses that are shut out.
+    pub bans: Vec<String>,
+    /// Whether TLS is enforced, and whether the target is on.
+    pub switches: Vec<String>,
 }
 
 impl Sim {
@@ -51,12 +64,21 @@ impl Sim {
                 None => status.to_owned(),
             };
             let Look { tables, policies } = look(&store, p, line)?;
+            let scheduled = p.scheduled_backups()?;
+            let asked_for = p.saved()?.into_iter().filter(|b| !scheduled.contains(&b.id));
+            let switch = |name: &str| Ok(format!("{name}: {}", p.switch(name)?.value));
             Ok(Portrait {
                 database: tables,
                 branches,
-                backups: p.saved()?.into_iter().map(|b| backup(b.label, &b.status)).collect(),
+                backups: asked_for.map(|b| backup(b.label, &b.status)).collect(),
                 marks: p.mark_names()?,
                 policies,
+                schedules: p.schedule_lines()?,
+                replicas: p.replica_lines()?,
+                settings: p.setting_lines()?,
+                ranges: p.ranges()?.iter().map(|(net, _)| net.to_string()).collect(),
+                bans: p.banned()?.iter().map(ToString::to_string).collect(),
+                switches: [SSL, POWER].map(switch).into_iter().collect::<Result<_>>()?,
             })
         })
     }

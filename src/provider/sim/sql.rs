@@ -5,6 +5,7 @@ use super::{
     backups::{decode, json},
     content::Entry,
     store::{Present, Store},
+    switches::POWER,
     world::shortened,
 };
 use crate::{
@@ -57,16 +58,17 @@ impl Sql for Sim {
         let store = self.store()?;
         store.look(|p| {
             let (line, status) = match self.answering_line(p) {
-                Ok(line) => (Some(line), "healthy"),
-                Err(e) if e.code == Code::Unavailable => (None, "restoring"),
+                Ok(line) => (Some(line), "healthy".to_owned()),
+                Err(e) if e.code == Code::Unavailable => (None, self.status(p)?),
                 Err(e) => return Err(e),
             };
             let bytes = line.map(|l| store.with_content(p, l, |content| content.bytes())).transpose()?;
+            let in_recovery = status == "restoring";
             Ok(Health {
                 ok: line.is_some(),
-                status: status.into(),
+                status,
                 version: Some(version()),
-                in_recovery: line.is_none(),
+                in_recovery,
                 // Asking takes none of the world's time.
                 latency: Span::ZERO,
                 bytes,
@@ -108,9 +110,16 @@ impl Sim {
         decode(result?)
     }
 
+    /// Returns what keeps this target or branch from answering, in a word.
+    fn status(&self, present: &Present<'_>) -> Result<String> {
+        let power = present.switch(POWER)?.value;
+        Ok(if self.branch.is_some() || power == "on" { "restoring".into() } else { power })
+    }
+
     /// Returns the line that answers for this target or branch now.
     pub(super) fn answering_line(&self, present: &Present<'_>) -> Result<i64> {
         let Some(branch) = &self.branch else {
+            present.demand_on(Code::Unavailable)?;
             present.demand_unrestored(Code::Unavailable)?;
             return Ok(present.main_line()?.id);
         };

@@ -5,6 +5,7 @@
 
 use super::{
     content::{Content, Entry},
+    furnish::furnish,
     shelf::Shelf,
     world::{Past, World},
 };
@@ -28,7 +29,9 @@ use std::{
 };
 
 /// The version of the file's format.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+/// The version before, which is moved on when it is opened.
+const BEFORE: i64 = 1;
 /// Where a new world's log begins, and with which transaction: as a young PostgreSQL cluster would.
 const FIRST_LSN: i64 = 0x0300_0000;
 const FIRST_XID: i64 = 731;
@@ -121,7 +124,7 @@ impl Store {
     fn over(db: Db, target: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let version: i64 =
             db.query_row("pragma user_version", [], |row| row.get(0)).map_err(|e| broken(&e))?;
-        if version != VERSION {
+        if version != VERSION && version != BEFORE {
             let message =
                 format!("the world of `{target}` has the format {version}, this firedrill reads {VERSION}");
             return Err(Error::new(Code::Refused, message)
@@ -131,6 +134,9 @@ impl Store {
             .query_row("select id, text from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| broken(&e))?;
         let world = Arc::new(World::parse(&text, &format!("the world of `{target}`"))?);
+        if version == BEFORE {
+            move_on(&db, target, &world)?;
+        }
         let db = Mutex::new(Loan::own(db));
         let (contents, shelf) = (Mutex::default(), Arc::default());
         Ok(Self { db, contents, clock, target: target.into(), id, world, shelf })
@@ -406,7 +412,23 @@ fn fill(present: &Present<'_>, world: &World, anchor: Moment) -> Result<()> {
     for backup in world.backups(anchor) {
         present.add_past_backup(line, &backup)?;
     }
-    Ok(())
+    furnish(present, world)
+}
+
+/// Moves a world of the format before on to this one.
+fn move_on(db: &Db, target: &str, world: &World) -> Result<()> {
+    let said = |e: rusqlite::Error| broken(&e);
+    let moving = db.change().map_err(said)?;
+    let version: i64 = moving.query_row("pragma user_version", [], |row| row.get(0)).map_err(said)?;
+    // Another process may have been faster.
+    if version == BEFORE {
+        let made: i64 = moving.query_row("select made_at from world", [], |row| row.get(0)).map_err(said)?;
+        let shelf = Shelf::default();
+        let present = Present { conn: &moving, world, shelf: &shelf, target, now: made };
+        furnish(&present, world)?;
+        moving.raw().pragma_update(None, "user_version", VERSION).map_err(said)?;
+    }
+    moving.keep().map_err(said)
 }
 
 /// Returns a moment in microseconds since 1970.

@@ -7,7 +7,8 @@ use super::{
     content::{Content, Entry},
     written::{
         Length, Statements, WrittenBackup, WrittenCheck, WrittenFinding, WrittenHistory, WrittenMark,
-        WrittenPolicy, two_minutes, week,
+        WrittenPolicy, WrittenReplica, WrittenSchedule, everywhere, five_minutes, one_minute, ten_seconds,
+        two_minutes, week,
     },
 };
 use crate::{
@@ -17,11 +18,14 @@ use crate::{
     },
     provider::{
         Code, Error, Result,
-        model::{Finding, Policy},
+        model::{Addon, Finding, Policy},
     },
 };
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 use toml::Spanned;
 
 /// The built-in world: a small shop.
@@ -52,6 +56,35 @@ pub(super) struct World {
     pub(super) checks: Vec<WrittenCheck>,
     #[serde(default)]
     findings: Vec<WrittenFinding>,
+    #[serde(default = "five_minutes")]
+    replica_duration: Length,
+    #[serde(default = "one_minute")]
+    pause_duration: Length,
+    #[serde(default = "five_minutes")]
+    resume_duration: Length,
+    #[serde(default = "ten_seconds")]
+    apply_duration: Length,
+    /// What takes backups by the clock, from when the world is made.
+    #[serde(default)]
+    pub(super) schedules: Vec<WrittenSchedule>,
+    /// Read replicas that are there.
+    #[serde(default)]
+    pub(super) replicas: Vec<WrittenReplica>,
+    /// Overrides of the server's settings.
+    #[serde(default)]
+    pub(super) settings: BTreeMap<Spanned<String>, toml::Value>,
+    /// The ranges that may connect.
+    #[serde(default = "everywhere")]
+    pub(super) restrictions: Vec<Spanned<String>>,
+    /// The addresses that are shut out.
+    #[serde(default)]
+    pub(super) bans: Vec<Spanned<IpAddr>>,
+    /// Whether connections without TLS are refused.
+    #[serde(default)]
+    pub(super) ssl: bool,
+    /// What was booked besides the plan.
+    #[serde(default)]
+    pub(super) addons: Vec<Addon>,
 }
 
 /// Something that had happened before the world was made.
@@ -92,6 +125,7 @@ impl World {
         world.check_findings(&fault)?;
         let tables = world.check_history(&fault)?;
         world.check_policies(&fault, &tables)?;
+        world.check_surroundings(&fault)?;
         Ok(world)
     }
 
@@ -116,6 +150,26 @@ impl World {
     /// Returns how long a restore takes.
     pub(super) fn restore_duration(&self) -> Span {
         self.restore_duration.0
+    }
+
+    /// Returns how long a replica takes to come up.
+    pub(super) fn replica_duration(&self) -> Span {
+        self.replica_duration.0
+    }
+
+    /// Returns how long switching off takes.
+    pub(super) fn pause_duration(&self) -> Span {
+        self.pause_duration.0
+    }
+
+    /// Returns how long switching on takes.
+    pub(super) fn resume_duration(&self) -> Span {
+        self.resume_duration.0
+    }
+
+    /// Returns how long what is stored of the network takes to be applied.
+    pub(super) fn apply_duration(&self) -> Span {
+        self.apply_duration.0
     }
 
     /// Returns what had happened when the world is made at `anchor`, oldest first.
@@ -259,6 +313,31 @@ impl World {
     }
 }
 
+/// Checks of what is around the database.
+impl World {
+    fn check_surroundings(&self, fault: &Fault<'_>) -> Result<()> {
+        fault.unique("schedule", self.schedules.iter().map(|s| &s.id))?;
+        fault.unique("replica", self.replicas.iter().map(|r| &r.id))?;
+        fault.unique("range", self.restrictions.iter())?;
+        for schedule in &self.schedules {
+            let at = schedule.at.span().start;
+            fault.said(at, super::schedules::time_of(schedule.at.get_ref()))?;
+            if schedule.keep_days.is_some_and(|days| !(1..=365).contains(&days)) {
+                return Err(fault.at(at, "a schedule keeps backups for 1 to 365 days", "change `keep_days`"));
+            }
+        }
+        for (name, value) in &self.settings {
+            let tried = super::furnish::json_of(value)
+                .and_then(|v| super::parameters::find(name.get_ref())?.shown(&v));
+            fault.said(name.span().start, tried)?;
+        }
+        for range in &self.restrictions {
+            fault.said(range.span().start, super::furnish::range(range.get_ref()))?;
+        }
+        Ok(())
+    }
+}
+
 /// Where errors come from: the text and what it is called.
 struct Fault<'a> {
     text: &'a str,
@@ -281,6 +360,11 @@ impl Fault<'_> {
             "a world has a `title` and `[[history]]`; the built-in `sandbox` is an example".into()
         });
         self.at(e.span().map_or(0, |s| s.start), message.lines().next().unwrap_or_default(), hint)
+    }
+
+    /// Passes on what was said of a place in the text.
+    fn said<T>(&self, offset: usize, said: Result<T>) -> Result<T> {
+        said.map_err(|e| self.at(offset, e.message, e.hint.unwrap_or_default()))
     }
 
     fn unique<'a>(&self, what: &str, names: impl Iterator<Item = &'a Spanned<String>>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::{
     base::moment::Span,
-    provider::model::{Level, Policy},
+    provider::model::{Every, Level, Policy},
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
@@ -118,6 +118,31 @@ pub(super) struct WrittenFinding {
     pub(super) fix: String,
 }
 
+/// What takes backups by the clock.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenSchedule {
+    /// Its id.
+    pub(super) id: Spanned<String>,
+    /// How often.
+    #[serde(default = "every_day")]
+    pub(super) every: Every,
+    /// The time of day in UTC.
+    pub(super) at: Spanned<String>,
+    /// How many days its backups are kept.
+    pub(super) keep_days: Option<u32>,
+}
+
+/// A read replica.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenReplica {
+    /// Its id.
+    pub(super) id: Spanned<String>,
+    /// Where it is.
+    pub(super) region: Option<String>,
+}
+
 impl WrittenPolicy {
     /// Returns the policy as others see it.
     pub(super) fn policy(&self) -> Policy {
@@ -176,6 +201,30 @@ pub(super) fn week() -> Length {
 /// Returns how long a backup or a restore takes when nothing is said.
 pub(super) fn two_minutes() -> Length {
     Length(Span::seconds(120))
+}
+
+/// Returns how long a replica takes, or what was switched off to come back, when nothing is said.
+pub(super) fn five_minutes() -> Length {
+    Length(Span::seconds(300))
+}
+
+/// Returns how long a target takes to be switched off when nothing is said.
+pub(super) fn one_minute() -> Length {
+    Length(Span::seconds(60))
+}
+
+/// Returns how long what is stored of the network takes to be applied when nothing is said.
+pub(super) fn ten_seconds() -> Length {
+    Length(Span::seconds(10))
+}
+
+/// Returns the ranges of a world that says none: everybody.
+pub(super) fn everywhere() -> Vec<Spanned<String>> {
+    ["0.0.0.0/0", "::/0"].map(|cidr| Spanned::new(0..0, cidr.to_owned())).into()
+}
+
+fn every_day() -> Every {
+    Every::Day
 }
 
 fn yes() -> bool {

@@ -5,6 +5,7 @@ mod files;
 mod restores;
 mod shop;
 mod statements;
+mod surroundings;
 
 use super::{SANDBOX, Sim, world_file};
 use crate::{

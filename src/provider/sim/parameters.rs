@@ -1,0 +1,278 @@
+//! The settings that a simulated server knows: PostgreSQL's names, presets, units and limits.
+//!
+//! Presets and limits are those of PostgreSQL 17's `pg_settings`. A value is shown as `SHOW` would: in the largest unit
+//! that it is a whole number of.
+
+use crate::{
+    base::suggest,
+    provider::{Code, Error, Result},
+};
+use serde_json::Value;
+
+/// A setting that is known.
+pub(super) struct Parameter {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What holds without an override.
+    pub(super) preset: &'static str,
+    /// Whether it is taken up at a restart only.
+    pub(super) needs_restart: bool,
+    form: Form,
+}
+
+/// What a setting takes.
+enum Form {
+    Bool,
+    /// A whole number between two.
+    Int(i64, i64),
+    /// A number between two.
+    Real(f64, f64),
+    /// A size between two, in units of so many bytes.
+    Size(i64, i64, i64),
+    /// A length of time between two, in units of so many milliseconds.
+    Time(i64, i64, i64),
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    Text,
+}
+
+use Form::{Bool, Choice, Int, Real, Size, Text, Time};
+
+const KB: i64 = 1024;
+const MB: i64 = 1024 * KB;
+const SECOND: i64 = 1000;
+const MOST: i64 = 2_147_483_647;
+
+const fn live(name: &'static str, preset: &'static str, form: Form) -> Parameter {
+    Parameter { name, preset, needs_restart: false, form }
+}
+
+const fn at_start(name: &'static str, preset: &'static str, form: Form) -> Parameter {
+    Parameter { name, preset, needs_restart: true, form }
+}
+
+/// Every setting that is known, by name.
+const PARAMETERS: &[Parameter] = &[
+    at_start("archive_mode", "off", Choice(&["on", "off", "always"])),
+    live("archive_timeout", "0", Time(SECOND, 0, 1_073_741_823)),
+    live("autovacuum", "on", Bool),
+    live("autovacuum_analyze_scale_factor", "0.1", Real(0.0, 100.0)),
+    at_start("autovacuum_max_workers", "3", Int(1, 262_143)),
+    live("autovacuum_naptime", "1min", Time(SECOND, 1, 2_147_483)),
+    live("autovacuum_vacuum_cost_limit", "-1", Int(-1, 10_000)),
+    live("autovacuum_vacuum_scale_factor", "0.2", Real(0.0, 100.0)),
+    live("checkpoint_completion_target", "0.9", Real(0.0, 1.0)),
+    live("checkpoint_timeout", "5min", Time(SECOND, 30, 86_400)),
+    live("deadlock_timeout", "1s", Time(1, 1, MOST)),
+    live("default_statistics_target", "100", Int(1, 10_000)),
+    live("effective_cache_size", "4GB", Size(8 * KB, 1, MOST)),
+    live("effective_io_concurrency", "1", Int(0, 1000)),
+    at_start("hot_standby", "on", Bool),
+    live("hot_standby_feedback", "off", Bool),
+    at_start("huge_pages", "try", Choice(&["off", "on", "try"])),
+    live("idle_in_transaction_session_timeout", "0", Time(1, 0, MOST)),
+    live("idle_session_timeout", "0", Time(1, 0, MOST)),
+    live("jit", "on", Bool),
+    live("lock_timeout", "0", Time(1, 0, MOST)),
+    live("log_connections", "off", Bool),
+    live("log_disconnections", "off", Bool),
+    live("log_lock_waits", "off", Bool),
+    live("log_min_duration_statement", "-1", Time(1, -1, MOST)),
+    live("log_statement", "none", Choice(&["none", "ddl", "mod", "all"])),
+    live("logical_decoding_work_mem", "64MB", Size(KB, 64, MOST)),
+    live("maintenance_work_mem", "64MB", Size(KB, 64, MOST)),
+    at_start("max_connections", "100", Int(1, 262_143)),
+    at_start("max_locks_per_transaction", "64", Int(10, MOST)),
+    live("max_parallel_maintenance_workers", "2", Int(0, 1024)),
+    live("max_parallel_workers", "8", Int(0, 1024)),
+    live("max_parallel_workers_per_gather", "2", Int(0, 1024)),
+    at_start("max_prepared_transactions", "0", Int(0, 262_143)),
+    at_start("max_replication_slots", "10", Int(0, 262_143)),
+    live("max_slot_wal_keep_size", "-1", Size(MB, -1, MOST)),
+    live("max_standby_archive_delay", "30s", Time(1, -1, MOST)),
+    live("max_standby_streaming_delay", "30s", Time(1, -1, MOST)),
+    at_start("max_wal_senders", "10", Int(0, 262_143)),
+    live("max_wal_size", "1GB", Size(MB, 2, MOST)),
+    at_start("max_worker_processes", "8", Int(0, 262_143)),
+    live("min_wal_size", "80MB", Size(MB, 2, MOST)),
+    live("password_encryption", "scram-sha-256", Choice(&["md5", "scram-sha-256"])),
+    live("random_page_cost", "4", Real(0.0, 1e308)),
+    live("row_security", "on", Bool),
+    live("search_path", "\"$user\", public", Text),
+    live("seq_page_cost", "1", Real(0.0, 1e308)),
+    live("session_replication_role", "origin", Choice(&["origin", "replica", "local"])),
+    at_start("shared_buffers", "128MB", Size(8 * KB, 16, 1_073_741_823)),
+    at_start("shared_preload_libraries", "", Text),
+    live("statement_timeout", "0", Time(1, 0, MOST)),
+    live("synchronous_commit", "on", Choice(&["local", "remote_write", "remote_apply", "on", "off"])),
+    live("tcp_keepalives_idle", "0", Time(SECOND, 0, MOST)),
+    live("temp_file_limit", "-1", Size(KB, -1, MOST)),
+    live("timezone", "UTC", Text),
+    at_start("track_activity_query_size", "1kB", Size(1, 100, 1_048_576)),
+    at_start("track_commit_timestamp", "off", Bool),
+    live("track_io_timing", "off", Bool),
+    at_start("wal_buffers", "-1", Size(8 * KB, -1, 262_143)),
+    live("wal_compression", "off", Choice(&["off", "on", "pglz", "lz4", "zstd"])),
+    live("wal_keep_size", "0", Size(MB, 0, MOST)),
+    at_start("wal_level", "replica", Choice(&["minimal", "replica", "logical"])),
+    live("work_mem", "4MB", Size(KB, 64, MOST)),
+];
+
+/// Sizes by name, largest first, in bytes.
+const SIZES: &[(&str, i64)] =
+    &[("TB", MB * 1024 * 1024), ("GB", MB * 1024), ("MB", MB), ("kB", KB), ("B", 1)];
+/// Lengths of time by name, longest first, in milliseconds.
+const TIMES: &[(&str, i64)] =
+    &[("d", 86_400 * SECOND), ("h", 3600 * SECOND), ("min", 60 * SECOND), ("s", SECOND), ("ms", 1)];
+
+/// Returns a setting by its name.
+///
+/// # Errors
+/// [`Code::NotFound`] with the nearest.
+pub(super) fn find(name: &str) -> Result<&'static Parameter> {
+    PARAMETERS.iter().find(|p| p.name == name).ok_or_else(|| {
+        let error = Error::new(Code::NotFound, format!("there is no setting `{name}`"));
+        match suggest::nearest(name, PARAMETERS.iter().map(|p| p.name)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("the simulator knows the settings of PostgreSQL that are changed most"),
+        }
+    })
+}
+
+impl Parameter {
+    /// Returns a value as the server shows it.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] with what it takes.
+    pub(super) fn shown(&self, value: &Value) -> Result<String> {
+        let text = match value {
+            Value::String(text) => text.trim().to_owned(),
+            other => other.to_string(),
+        };
+        let wrong = |hint: String| {
+            Error::new(Code::Invalid, format!("the setting `{}` cannot be `{text}`", self.name)).hint(hint)
+        };
+        let between = |low: String, high: String| format!("it takes {low} to {high}");
+        match self.form {
+            Bool => truth(&text).map(Into::into).ok_or_else(|| wrong("it takes on or off".into())),
+            Int(low, high) => match text.parse::<i64>() {
+                Ok(n) if (low..=high).contains(&n) => Ok(n.to_string()),
+                _ => Err(wrong(between(low.to_string(), high.to_string()))),
+            },
+            Real(low, high) => match text.parse::<f64>() {
+                Ok(n) if (low..=high).contains(&n) => Ok(n.to_string()),
+                _ => Err(wrong(between(low.to_string(), high.to_string()))),
+            },
+            Size(unit, low, high) => quantity(&text, unit, (low, high), SIZES)
+                .ok_or_else(|| wrong(between(in_units(low, unit, SIZES), in_units(high, unit, SIZES)))),
+            Time(unit, low, high) => quantity(&text, unit, (low, high), TIMES)
+                .ok_or_else(|| wrong(between(in_units(low, unit, TIMES), in_units(high, unit, TIMES)))),
+            Choice(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(&text)) {
+                Some(word) => Ok((*word).into()),
+                // PostgreSQL reads the words of truth as `on` and `off` where there are such.
+                None => match truth(&text).filter(|word| words.contains(word)) {
+                    Some(word) => Ok(word.into()),
+                    None => Err(wrong(format!("it takes {}", words.join(", ")))),
+                },
+            },
+            Text => Ok(text),
+        }
+    }
+}
+
+fn truth(text: &str) -> Option<&'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Some("on"),
+        "off" | "false" | "no" | "0" => Some("off"),
+        _ => None,
+    }
+}
+
+/// Reads a number with or without a unit, and returns it as it is shown; `None` outside the limits, which are in units
+/// of `unit`.
+fn quantity(text: &str, unit: i64, (low, high): (i64, i64), names: &[(&str, i64)]) -> Option<String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(text.len());
+    let (number, name) = text.split_at(digits);
+    let number: i64 = number.parse().ok()?;
+    let each = match name.trim() {
+        "" => unit,
+        name => names.iter().find(|(known, _)| *known == name)?.1,
+    };
+    // The server keeps whole units: what lies between two is rounded to the nearer.
+    let whole = i64::try_from(
+        (i128::from(number) * i128::from(each) * 2 + i128::from(unit)).div_euclid(i128::from(unit) * 2),
+    )
+    .ok()?;
+    (low..=high).contains(&whole).then(|| in_units(whole, unit, names))
+}
+
+fn in_units(whole: i64, unit: i64, names: &[(&str, i64)]) -> String {
+    if whole <= 0 {
+        return whole.to_string();
+    }
+    let amount = i128::from(whole) * i128::from(unit);
+    let largest = names.iter().find(|(_, each)| amount % i128::from(*each) == 0);
+    largest.map_or_else(|| amount.to_string(), |(name, each)| format!("{}{name}", amount / i128::from(*each)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_preset_is_shown_as_it_is_written() {
+        for parameter in PARAMETERS {
+            let shown = parameter.shown(&parameter.preset.into()).expect(parameter.name);
+            assert_eq!(shown, parameter.preset, "{}", parameter.name);
+        }
+        assert!(PARAMETERS.is_sorted_by_key(|p| p.name));
+    }
+
+    #[test]
+    fn values_are_read_with_their_units() {
+        let cases = [
+            ("work_mem", json!("8MB"), "8MB"),
+            ("work_mem", json!(8192), "8MB"),
+            ("work_mem", json!("65kB"), "65kB"),
+            ("shared_buffers", json!("1GB"), "1GB"),
+            ("shared_buffers", json!(16384), "128MB"),
+            ("checkpoint_timeout", json!("900"), "15min"),
+            ("statement_timeout", json!("90s"), "90s"),
+            ("max_slot_wal_keep_size", json!(-1), "-1"),
+            ("jit", json!(false), "off"),
+            ("archive_mode", json!(true), "on"),
+            ("random_page_cost", json!(1.1), "1.1"),
+        ];
+        for (name, value, shown) in cases {
+            assert_eq!(
+                find(name).expect("is known").shown(&value).expect("is taken"),
+                shown,
+                "{name} {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_what_it_takes() {
+        let cases = [
+            ("work_mem", json!("8XB"), "it takes 64kB to"),
+            ("work_mem", json!("1kB"), "it takes 64kB to"),
+            ("max_connections", json!("many"), "it takes 1 to 262143"),
+            ("jit", json!("maybe"), "on or off"),
+            ("wal_level", json!("archive"), "minimal, replica, logical"),
+        ];
+        for (name, value, hint) in cases {
+            let error = find(name).expect("is known").shown(&value).expect_err("is refused");
+            assert!(
+                error.code == Code::Invalid && error.hint.as_deref().is_some_and(|h| h.contains(hint)),
+                "{error:?}"
+            );
+        }
+        let unknown = find("work_men").err().expect("is unknown");
+        assert_eq!(
+            (unknown.code, unknown.hint.as_deref()),
+            (Code::NotFound, Some("did you mean `work_mem`?"))
+        );
+    }
+}

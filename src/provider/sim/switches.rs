@@ -1,0 +1,58 @@
+//! What is switched: the power, the enforcement of TLS, the list of ranges; each with the moment it was changed.
+
+use super::{
+    archive::span_micros,
+    store::{Present, broken, moment},
+};
+use crate::provider::{Code, Error, Result};
+use rusqlite::params;
+
+/// Whether the target is on.
+pub(super) const POWER: &str = "power";
+/// Whether TLS is enforced.
+pub(super) const SSL: &str = "ssl";
+/// When the ranges were changed.
+pub(super) const RANGES: &str = "ranges";
+
+/// A switch, and since when it stands so (microseconds since 1970).
+pub(super) struct Switch {
+    /// How it stands.
+    pub(super) value: String,
+    /// Since when.
+    pub(super) since: i64,
+}
+
+impl Present<'_> {
+    /// Returns how something is switched.
+    pub(super) fn switch(&self, name: &str) -> Result<Switch> {
+        let sql = "select value, since from switches where name = ?1";
+        let read = |row: &rusqlite::Row<'_>| Ok(Switch { value: row.get(0)?, since: row.get(1)? });
+        self.conn.query_row(sql, [name], read).map_err(|e| broken(&e))
+    }
+
+    /// Switches something, as of `at`.
+    pub(super) fn set_switch(&self, name: &str, value: &str, at: i64) -> Result<()> {
+        let sql = "insert or replace into switches values (?1, ?2, ?3)";
+        self.conn.execute(sql, params![name, value, at]).map(drop).map_err(|e| broken(&e))
+    }
+
+    /// Returns whether what was changed at `since` is applied by now.
+    pub(super) fn is_applied(&self, since: i64) -> bool {
+        since.saturating_add(span_micros(self.world.apply_duration())) <= self.now
+    }
+
+    /// Refuses while the target is not on.
+    pub(super) fn demand_on(&self, code: Code) -> Result<()> {
+        let power = self.switch(POWER)?;
+        let (target, since) = (self.target, moment(power.since));
+        let (what, hint) = match power.value.as_str() {
+            "on" => return Ok(()),
+            "paused" => (format!("`{target}` is paused since `{since}`"), "`project resume` brings it back"),
+            "pausing" => {
+                (format!("`{target}` is being paused since `{since}`"), "`project resume` brings it back")
+            }
+            _ => (format!("`{target}` is being resumed since `{since}`"), "wait with `project wait_ready`"),
+        };
+        Err(Error::new(code, what).hint(hint))
+    }
+}
