@@ -10,6 +10,7 @@
 //! | [`rehearsal`] | a runbook under every fault, and the verdict | terminals, state folders |
 //! | [`runtime`] | the only room with Rhai: from a runbook's text to a run that ended or can go on | terminals |
 //! | [`ops`] | what can be asked: the catalogue of operations | scripts, journals, rights |
+//! | [`fake`] | a Management API on loopback over simulated worlds | scripts, journals |
 //! | [`journal`] | what happened: records, their fold, their chain, leases | operations, providers, scripts |
 //! | [`provider`] | the world: one folder a kind, behind small traits | scripts, journals, terminals |
 //! | [`config`] | `firedrill.toml` and the environment as plain data | providers |
@@ -18,6 +19,7 @@
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod fake;
 pub mod journal;
 pub mod ops;
 pub mod provider;

@@ -11,13 +11,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("config", &["base"]),
     ("provider", &["base", "config"]),
+    ("fake", &["base", "config", "provider"]),
     ("journal", &["base"]),
     ("ops", &["base", "provider"]),
     ("runtime", &["base", "config", "provider", "journal", "ops"]),
     ("rehearsal", &["base", "config", "provider", "journal", "ops", "runtime"]),
     ("show", &["base", "provider", "journal", "ops", "runtime"]),
     ("repl", &["base", "config", "ops", "runtime", "show"]),
-    ("cli", &["base", "config", "provider", "journal", "ops", "runtime", "rehearsal", "show", "repl"]),
+    (
+        "cli",
+        &["base", "config", "provider", "fake", "journal", "ops", "runtime", "rehearsal", "show", "repl"],
+    ),
 ];
 
 /// Crates that live in some places only.
@@ -27,6 +31,7 @@ const TENANTS: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["provider/postgres/"]),
     ("clap", &["cli/"]),
     ("rustyline", &["repl/"]),
+    ("hyper", &["fake/", "provider/supabase/stage.rs"]),
     ("similar", &["show/"]),
     ("comfy_table", &["show/"]),
     ("indicatif", &["base/terminal.rs"]),

@@ -35,22 +35,24 @@ impl Chance {
 }
 
 /// How many kills a series has: `FIREDRILL_KILLS`, or a few.
-fn wanted(preset: u32) -> u32 {
+pub fn wanted(preset: u32) -> u32 {
     env::var("FIREDRILL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(preset)
 }
 
-/// The flagship on one target, killed again and again.
-struct Series {
-    start: [String; 4],
+/// One runbook, killed again and again.
+pub struct Series {
+    start: Vec<String>,
     chance: Chance,
     /// How long the run takes that nobody kills.
     length: Duration,
 }
 
 impl Series {
-    fn new(stage: &Stage, db: &str) -> Self {
-        let runbook = format!("{}/runbooks/restore_to_branch.rhai", env!("CARGO_MANIFEST_DIR"));
-        let start = ["run".into(), runbook, "-p".into(), format!("db={db}")];
+    /// Runs a runbook to its end, undisturbed.
+    pub fn new(stage: &Stage, runbook: &str, params: &[&str]) -> Self {
+        let runbook = format!("{}/runbooks/{runbook}.rhai", env!("CARGO_MANIFEST_DIR"));
+        let params = params.iter().flat_map(|param| ["-p", param]);
+        let start = ["run", &runbook].into_iter().chain(params).map(str::to_owned).collect();
         let mut series = Self { start, chance: Chance::new(), length: Duration::ZERO };
         let begun = Instant::now();
         let done = stage.firedrill(&series.start());
@@ -59,8 +61,8 @@ impl Series {
         series
     }
 
-    fn start(&self) -> [&str; 4] {
-        self.start.each_ref().map(String::as_str)
+    fn start(&self) -> Vec<&str> {
+        self.start.iter().map(String::as_str).collect()
     }
 
     /// Returns a moment within the length of a run.
@@ -71,7 +73,7 @@ impl Series {
 
     /// Starts a run, kills it somewhere, and resumes it (killing again now and then) to its end. Returns how often it
     /// was killed.
-    fn run_through_kills(&mut self, stage: &Stage) -> u32 {
+    pub fn run_through_kills(&mut self, stage: &Stage) -> u32 {
         let runs_before = runs(stage).len();
         let moment = self.moment();
         let mut kills = u32::from(stage.firedrill_killed(&self.start(), moment).is_none());
@@ -123,7 +125,7 @@ pub(crate) fn effects(stage: &Stage) -> BTreeMap<String, usize> {
 #[test]
 fn killed_anywhere_on_the_sandbox_nothing_happens_twice() {
     let stage = Stage::new();
-    let mut series = Series::new(&stage, "sandbox");
+    let mut series = Series::new(&stage, "restore_to_branch", &["db=sandbox"]);
     let of_one_run = effects(&stage);
     assert!(!of_one_run.is_empty());
     let (mut kills, mut runs) = (0, 1);
@@ -144,7 +146,7 @@ fn killed_anywhere_on_the_lab_nothing_happens_twice() {
     }
     let stage = Stage::new();
     let lab = Lab::up(&stage);
-    let mut series = Series::new(&stage, "lab");
+    let mut series = Series::new(&stage, "restore_to_branch", &["db=lab"]);
     let (mut kills, mut runs) = (0, 1);
     while kills < wanted(4) {
         kills += series.run_through_kills(&stage);

@@ -11,11 +11,13 @@
 mod arrows;
 mod catalogue;
 mod cli;
+mod contract;
 mod disk;
 mod docs;
 mod gates;
 mod kills;
 mod leases;
+mod openapi;
 mod operations;
 mod rehearse;
 mod repl;

@@ -9,6 +9,7 @@ mod asking;
 mod check;
 mod ending;
 mod exit;
+mod fake;
 mod lab;
 mod ops;
 mod rehearse;
@@ -61,6 +62,9 @@ enum Fixed {
     /// A throw-away PostgreSQL cluster to practise on
     #[command(subcommand, arg_required_else_help = true)]
     Lab(lab::Lab),
+    /// A platform that is not the real one, to practise on and for tests
+    #[command(subcommand, arg_required_else_help = true)]
+    Fake(fake::Fake),
     /// Work at a prompt: the same operations, journaled as a run
     Repl {
         /// The target that the variable `db` names
@@ -153,6 +157,7 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
         Fixed::Runs(runs) => runs.perform(&world(&global)?),
         Fixed::Targets(targets) => targets.perform(&world(&global)?),
         Fixed::Lab(lab) => lab.perform(&world(&global)?),
+        Fixed::Fake(fake) => fake.perform(),
         Fixed::Repl { target, confirm } => {
             let confirmed = confirm.into_iter().collect();
             let watch = Arc::new(watch::Tree::new(asking::Asking::only_to_approve()));

@@ -13,7 +13,10 @@ pub mod fleet;
 pub mod model;
 pub mod postgres;
 pub mod sim;
+mod sqlstate;
+mod statement;
 pub mod supabase;
+mod typed;
 
 pub use error::{Code, Error, Result, SideEffects};
 pub use fleet::Fleet;

@@ -96,7 +96,7 @@ pub(super) fn fits_socket(folder: &Path) -> bool {
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn remove(folder: &Path) -> Result<()> {
+pub(in super::super) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

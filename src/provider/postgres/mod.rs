@@ -14,7 +14,7 @@ mod configuration;
 mod control;
 mod copying;
 mod deletion;
-mod disk;
+pub(super) mod disk;
 mod horizon;
 mod inplace;
 mod isolation;
@@ -23,19 +23,20 @@ mod manifest;
 mod mark;
 mod opened;
 mod plan;
-mod process;
-mod records;
+pub(super) mod process;
+pub(super) mod records;
 mod recovery;
 #[cfg(test)]
-mod scratch;
+pub(super) mod scratch;
 mod security;
 mod server;
 mod settings;
 mod sql;
+pub mod stand_in;
 mod standbys;
 #[cfg(test)]
 mod tests;
-mod tools;
+pub(super) mod tools;
 mod wal;
 mod window;
 

@@ -15,7 +15,7 @@ use std::{
 
 /// A process, told from a later one with the same number by its start time (in clock ticks since boot) and the boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Child {
+pub(in super::super) struct Child {
     /// Its number.
     pub pid: i32,
     /// When it started, in ticks since the machine did.
@@ -29,7 +29,7 @@ impl Child {
     ///
     /// # Errors
     /// [`Code::Tool`] when it is gone already and nothing is known of it.
-    pub(super) fn reaped(mut child: std::process::Child) -> Result<Self> {
+    pub(in super::super) fn reaped(mut child: std::process::Child) -> Result<Self> {
         let pid = i32::try_from(child.id())
             .map_err(|_| Error::new(Code::Internal, "a process has a number out of range"))?;
         // A child that ended at once is a zombie until it is waited for, so its start time can still be read.
@@ -39,25 +39,25 @@ impl Child {
     }
 
     /// Returns the process with this number, if there is one.
-    pub(super) fn running(pid: i32) -> Option<Self> {
+    pub(in super::super) fn running(pid: i32) -> Option<Self> {
         let (state, started) = stat(pid)?;
         (state != 'Z' && state != 'X').then(|| Self { pid, started, boot: boot() })
     }
 
     /// Returns whether it is still this process that has the number.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(in super::super) fn is_alive(&self) -> bool {
         Self::running(self.pid).is_some_and(|now| now == *self)
     }
 
     /// Sends a signal to this process, if it is still there.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(in super::super) fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
 
     /// Sends a signal to this process and all that it started, if it is still there.
-    pub(super) fn signal_group(&self, signal: Signal) {
+    pub(in super::super) fn signal_group(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
             let _ = rustix::process::kill_process_group(pid, signal);
         }
@@ -77,16 +77,17 @@ pub(super) fn working_in(folder: &Path) -> Vec<Child> {
 
 /// The programs that we leave to themselves. Anybody may name one of our folders to a program of his own; it is not
 /// ours because of that.
-const OURS: [&str; 6] = ["postgres", "initdb", "pg_basebackup", "pg_verifybackup", "sh", "cp"];
+const OURS: [&str; 8] =
+    ["postgres", "initdb", "pg_basebackup", "pg_verifybackup", "pg_dump", "pg_restore", "sh", "cp"];
 
 /// Returns the living child of ours, of whatever life of firedrill, that was started with `argument`: how a child is
 /// found whose number was not yet written down when we died.
-pub(super) fn started_with(argument: &OsStr) -> Option<Child> {
+pub(in super::super) fn started_with(argument: &OsStr) -> Option<Child> {
     started(|part| part == argument)
 }
 
 /// Returns a living child of ours that was started with a path below `folder`.
-pub(super) fn started_below(folder: &Path) -> Option<Child> {
+pub(in super::super) fn started_below(folder: &Path) -> Option<Child> {
     started(|part| Path::new(part).starts_with(folder))
 }
 

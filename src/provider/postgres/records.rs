@@ -192,7 +192,7 @@ impl Records {
 ///
 /// # Errors
 /// [`Code::Internal`] when it cannot be read.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(in super::super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -205,7 +205,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 ///
 /// # Errors
 /// [`Code::Internal`].
-pub(super) fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+pub(in super::super) fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let bytes = serde_json::to_vec_pretty(record).map_err(|e| unreadable(path, &e))?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder).and_then(|()| file::replace(path, &bytes)).map_err(|e| unwritable(path, &e))

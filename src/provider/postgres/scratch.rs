@@ -6,6 +6,7 @@ use super::{
     sql::{Address, Client, Database},
     tools::Tools,
 };
+use serde_json::{Map, Value};
 use std::{
     ffi::OsStr,
     fs,
@@ -14,14 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use tokio_postgres::SimpleQueryMessage;
 
 /// The port, which without a network is but a part of the socket's name.
-pub(super) const PORT: u16 = 5432;
+pub(in super::super) const PORT: u16 = 5432;
 
 /// A running cluster.
-pub(super) struct Scratch {
+pub(in crate::provider) struct Scratch {
     /// The tools it was made with.
-    pub tools: Tools,
+    pub(super) tools: Tools,
     server: Child,
     folder: TempDir,
 }
@@ -37,7 +39,7 @@ pub(crate) fn postgres_or_skip() -> bool {
 
 impl Scratch {
     /// Makes and starts a cluster with these settings, `name=value`; none where PostgreSQL is not installed.
-    pub(super) async fn start(settings: &[&str]) -> Option<Self> {
+    pub(in crate::provider) async fn start(settings: &[&str]) -> Option<Self> {
         if !postgres_or_skip() {
             return None;
         }
@@ -77,7 +79,7 @@ impl Scratch {
 
     /// Stops the cluster hard and starts it into recovery from its own archive, at the end of which it is on a new
     /// timeline.
-    pub(super) async fn begin_a_timeline(&mut self, settings: &[&str]) {
+    pub(in super::super) async fn begin_a_timeline(&mut self, settings: &[&str]) {
         self.stop();
         let signal = self.data().join("recovery.signal");
         fs::write(&signal, "").expect("written");
@@ -111,22 +113,22 @@ impl Scratch {
     }
 
     /// Returns the folder that `basic_archive` or `cp` may write to.
-    pub(super) fn archive(&self) -> PathBuf {
+    pub(in super::super) fn archive(&self) -> PathBuf {
         self.folder.path().join("archive")
     }
 
     /// Returns the folder of the cluster.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(in super::super) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     /// Returns the folder of the socket.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(in super::super) fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 
     /// Returns the database `postgres`, as the bootstrap superuser.
-    pub(super) fn database(&self) -> Database {
+    pub(in crate::provider) fn database(&self) -> Database {
         self.database_as("postgres")
     }
 
@@ -144,11 +146,41 @@ impl Scratch {
     }
 
     /// Runs statements, each in a transaction of its own where they are several lines.
-    pub(super) async fn run(&self, statements: &[&str]) {
+    pub(in crate::provider) async fn run(&self, statements: &[&str]) {
         let client = self.connect().await;
         for sql in statements {
             client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
         }
+    }
+}
+
+impl Scratch {
+    /// Runs what a platform is asked to run, and returns the rows of its last statement as objects of text, or the
+    /// server's refusal with its SQLSTATE.
+    pub(in crate::provider) async fn ask(&self, sql: &str, read_only: bool) -> Result<Value, String> {
+        let client = self.connect().await;
+        if read_only {
+            let role = "set default_transaction_read_only = on; set search_path = ''";
+            client.batch_execute(role).await.expect("a role that reads");
+        }
+        let said = client.simple_query(sql).await.map_err(|e| match e.as_db_error() {
+            Some(said) => format!("ERROR:  {}: {}", said.code().code(), said.message()),
+            None => e.to_string(),
+        })?;
+        let mut rows = Vec::new();
+        for message in said {
+            match message {
+                SimpleQueryMessage::RowDescription(_) => rows.clear(),
+                SimpleQueryMessage::Row(row) => {
+                    let columns = row.columns().iter().enumerate();
+                    rows.push(
+                        columns.map(|(n, c)| (c.name().to_owned(), row.get(n).into())).collect::<Map<_, _>>(),
+                    );
+                }
+                _ => {}
+            }
+        }
+        Ok(rows.into_iter().map(Value::Object).collect())
     }
 }
 

@@ -9,7 +9,6 @@
 
 mod connect;
 mod refusal;
-mod statement;
 mod values;
 
 pub(super) use connect::{Address, Client};
@@ -20,6 +19,7 @@ use crate::{
     provider::{
         Accept, Code, Error, Result, Sql,
         model::{Health, Key, Rows, SqlOutcome},
+        statement,
     },
 };
 use async_trait::async_trait;
@@ -42,9 +42,9 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// One database of a cluster.
 #[derive(Debug, Clone)]
-pub(super) struct Database {
+pub(in crate::provider) struct Database {
     /// How to reach it.
-    pub address: Address,
+    pub(super) address: Address,
 }
 
 /// What is written down of a transaction before it is committed.

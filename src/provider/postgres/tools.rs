@@ -27,7 +27,7 @@ const TAIL_BYTES: usize = 600;
 
 /// Where the PostgreSQL programs are and as whom they run.
 #[derive(Debug, Clone)]
-pub(super) struct Tools {
+pub(in super::super) struct Tools {
     /// The folder of the programs.
     pub bin: PathBuf,
     /// The OS user they run as; `None` when we already are that user.
@@ -36,7 +36,7 @@ pub(super) struct Tools {
 
 /// An OS user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(in super::super) struct Owner {
     /// Its name.
     pub name: String,
     /// Its number.
@@ -139,7 +139,7 @@ impl Tools {
     }
 
     /// Returns a program ready to be given arguments: as the right user, with a clean environment, reading nothing.
-    pub(super) fn command(&self, program: &str) -> Command {
+    pub(in super::super) fn command(&self, program: &str) -> Command {
         let own = self.bin.join(program);
         let mut command = if own.is_file() { Command::new(own) } else { Command::new(program) };
         command
@@ -172,7 +172,7 @@ impl Tools {
     ///
     /// # Errors
     /// [`Code::Tool`] when it cannot be started.
-    pub(super) async fn try_run(&self, program: &str, args: &[&OsStr]) -> Result<Output> {
+    pub(in super::super) async fn try_run(&self, program: &str, args: &[&OsStr]) -> Result<Output> {
         let mut command = self.command(program);
         command.args(args);
         let mut command = tokio::process::Command::from(command);
@@ -183,7 +183,7 @@ impl Tools {
     ///
     /// # Errors
     /// [`Code::Tool`] when it cannot be started.
-    pub(super) fn spawn_detached(
+    pub(in super::super) fn spawn_detached(
         &self,
         program: &str,
         args: &[&OsStr],
@@ -216,7 +216,7 @@ impl Tools {
 }
 
 /// Returns the last words of a tool, on one line.
-pub(super) fn tail(said: &[u8]) -> String {
+pub(in super::super) fn tail(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(&said[said.len().saturating_sub(TAIL_BYTES)..]).into_owned();
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -94,8 +94,11 @@ impl Branches for Sim {
 
 impl Sim {
     /// Returns a branch of this target, opened.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] with the nearest name.
     #[expect(clippy::unused_async, reason = "it stands where a platform is asked")]
-    pub(super) async fn opened(&self, name: &str) -> Result<Sim> {
+    pub async fn opened(&self, name: &str) -> Result<Sim> {
         Ok(self.branch(self.store()?.look(|p| p.branch_named(name))?))
     }
 }

@@ -251,6 +251,11 @@ impl Content {
         self.read(&format!("select * from \"{}\"", table.replace('"', "\"\"")))
     }
 
+    /// Gives `look` the connection, on which it may read the schema and nothing else.
+    pub(super) fn with_schema<T>(&self, look: impl FnOnce(&Connection) -> T) -> T {
+        look(&self.conn)
+    }
+
     /// Returns a digest of the schema and of every row.
     pub(super) fn digest(&self) -> Result<String> {
         let mut hash = Sha256::new();

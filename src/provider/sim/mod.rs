@@ -28,6 +28,7 @@ mod sql;
 mod statement;
 mod store;
 mod switches;
+mod tables;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ mod written;
 
 pub use portrait::Portrait;
 pub use store::Effect;
+pub use tables::{Column, ForeignKey, Table};
 pub use template::Template;
 pub use world::SANDBOX;
 

@@ -30,17 +30,24 @@ impl Template {
         let target = opening.target;
         demand_file_name(&target.name)?;
         let text = text(&settings(target)?, opening.base)?;
-        let made = Store::in_memory(&target.name, &text, id, Arc::clone(opening.clock))?;
+        let made = Self::of_text(&target.name, &text, id, Arc::clone(opening.clock))?;
+        Ok(Self { protect: target.protect, ..made })
+    }
+
+    /// Makes the world of a text, in memory, under the identity `id`.
+    ///
+    /// # Errors
+    /// What the world lacks.
+    pub fn of_text(target: &str, text: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        let made = Store::in_memory(target, text, id, clock)?;
         let (world, image) = made.image()?;
-        Ok(Self {
-            target: target.name.clone(),
-            protect: target.protect,
-            id: id.into(),
-            world,
-            shelf: Arc::default(),
-            image,
-            idle: Arc::default(),
-        })
+        let (shelf, idle) = (Arc::default(), Arc::default());
+        Ok(Self { target: target.into(), protect: false, id: id.into(), world, shelf, image, idle })
+    }
+
+    /// Returns the identity of the world.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Returns a copy of the world that lives by `clock`.

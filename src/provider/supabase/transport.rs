@@ -1,40 +1,123 @@
-//! One way to the Management API.
+//! One way to the Management API: every request of every target goes through here.
+//!
+//! - A read is asked again, within the time there is. A write is sent again only where it is certain that nothing was
+//!   accepted: never connected, or turned away with 429. Anything else that is no answer is [`Code::Unknown`].
+//! - A write takes a connection of its own: one from the pool may be closed by the other side just as it is used, and
+//!   then nobody knows.
+//! - Nothing is redirected: a redirected `POST` becomes a `GET`.
+//! - How long a connection takes is real time; every wait is on the clock of the run.
+//! - No secret is in an error: what the API says is kept in its own words, and masked (`redact`).
+
+mod address;
+mod answer;
+mod attempt;
+mod keyring;
+mod pace;
+mod redact;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub(super) use redact::fields as without_secrets;
 
 use crate::{
-    base::secret::Reference,
+    base::{
+        clock::Clock,
+        moment::{Moment, Span},
+        secret::Reference,
+    },
     provider::{Code, Error, Result},
 };
+use attempt::{Tried, attempt};
+use pace::{Lane, Pace};
 use reqwest::{Client, Method};
 use serde_json::Value;
-use std::{sync::Once, time::Duration};
+use std::sync::{Arc, LazyLock};
+use token::{Found, Surroundings};
+use tokio::sync::OnceCell;
 
-/// Where the API is, unless it is said otherwise.
-const ADDRESS: &str = "https://api.supabase.com";
+/// How long one request may take, unless the caller says otherwise. Their own client waits as long.
+const ATTEMPT: Span = Span::seconds(60);
+/// How long a request may be waited for and asked again: longer than a minute, which is what a limit lasts.
+const PATIENCE: Span = Span::seconds(150);
+/// How often a request that fails is asked in all; waiting for a limit does not count.
+const TRIES_MAX: u32 = 5;
+
+/// What all targets of a process share, so that together they stay within the limits.
+static PACE: LazyLock<Arc<Pace>> = LazyLock::new(Arc::default);
 
 /// The Management API, as one account sees it.
+#[derive(Clone)]
 pub(super) struct Api {
-    client: Client,
+    way: Arc<Way>,
+    attempt: Span,
+    patience: Span,
+}
+
+struct Way {
+    reading: Client,
+    writing: Client,
     address: String,
-    token: Option<Reference>,
+    reference: Option<Reference>,
+    surroundings: Surroundings,
+    token: OnceCell<Found>,
+    pace: Arc<Pace>,
+    clock: Arc<dyn Clock>,
+}
+
+/// One request, and whether it may be asked twice.
+struct Asked<'a> {
+    method: Method,
+    path: &'a str,
+    body: Option<&'a Value>,
+    writes: bool,
 }
 
 impl Api {
-    /// Returns the API at `address` (`SUPABASE_API_URL`, or the public one), with the token at `token`. Asks nothing.
+    /// Returns the API at `address` (`SUPABASE_API_URL`, or the public one), with the token at `token`, else with the
+    /// one that the official command line would take. Asks nothing.
     ///
     /// # Errors
-    /// [`Code::Invalid`] for a token that is no reference.
-    pub(super) fn new(token: Option<&str>, address: Option<&str>) -> Result<Self> {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let token = token.map(Reference::parse).transpose();
-        let token = token.map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
-        let address = address.map(str::to_owned).or_else(|| std::env::var("SUPABASE_API_URL").ok());
-        let client = Client::builder()
-            .user_agent(concat!("firedrill/", env!("CARGO_PKG_VERSION")))
-            .timeout(Duration::from_secs(60))
-            .build()
-            .map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-        Ok(Self { client, address: address.unwrap_or_else(|| ADDRESS.into()), token })
+    /// [`Code::Invalid`] for a token that is no reference and for an address that would show it to others.
+    pub(super) fn new(token: Option<&str>, address: Option<&str>, clock: &Arc<dyn Clock>) -> Result<Self> {
+        Self::among(Surroundings::of_this_process(), Arc::clone(&PACE), token, address, clock)
+    }
+
+    fn among(
+        surroundings: Surroundings,
+        pace: Arc<Pace>,
+        token: Option<&str>,
+        address: Option<&str>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let reference = token.map(Reference::parse).transpose().map_err(|e| {
+            Error::new(Code::Invalid, format!("`token`: {e}"))
+                .hint("write `token = \"env:NAME\"` or `\"file:PATH\"`, or leave it out: it is then found as the official command line finds it")
+        })?;
+        let (address, near) = address::of(address, &surroundings)?;
+        let way = Way {
+            reading: address::client(near, true)?,
+            writing: address::client(near, false)?,
+            address,
+            reference,
+            surroundings,
+            token: OnceCell::new(),
+            pace,
+            clock: Arc::clone(clock),
+        };
+        Ok(Self { way: Arc::new(way), attempt: ATTEMPT, patience: PATIENCE })
+    }
+
+    /// Returns the API of a test, with limits of its own.
+    #[cfg(test)]
+    pub(super) fn staged(address: &str, token: &'static str, clock: &Arc<dyn Clock>) -> Self {
+        let only = Surroundings::new(move |name| (name == "SUPABASE_ACCESS_TOKEN").then(|| token.to_owned()));
+        Self::among(only, Arc::default(), None, Some(address), clock).expect("an API")
+    }
+
+    /// Returns the same API for requests that may take `limit`, waiting and asking again included.
+    pub(super) fn within(&self, limit: Span) -> Self {
+        Self { way: Arc::clone(&self.way), attempt: limit, patience: limit }
     }
 
     /// Reads. Asked again, within the time there is, when the answer does not come or says later.
@@ -42,7 +125,7 @@ impl Api {
     /// # Errors
     /// What the API says, or that it cannot be reached.
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
-        self.ask(Method::GET, path, None).await
+        self.ask(Asked { method: Method::GET, path, body: None, writes: false }).await
     }
 
     /// Reads with a method that usually writes, such as a query in the body; asked again as [`Api::get`] is.
@@ -50,7 +133,7 @@ impl Api {
     /// # Errors
     /// As [`Api::get`].
     pub(super) async fn look(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
-        self.ask(method, path, Some(body)).await
+        self.ask(Asked { method, path, body: Some(body), writes: false }).await
     }
 
     /// Writes. Sent again only where it is certain that nothing was accepted.
@@ -58,29 +141,59 @@ impl Api {
     /// # Errors
     /// What the API says; [`Code::Unknown`] when it was sent and not answered.
     pub(super) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        self.ask(method, path, body).await
+        self.ask(Asked { method, path, body, writes: true }).await
     }
 
-    /// Asks once. An empty body is `null`; one that is no JSON is a string.
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let away = |e: reqwest::Error| Error::new(Code::Unavailable, e.without_url().to_string());
-        let mut request = self.client.request(method, format!("{}{path}", self.address));
-        if let Some(token) = &self.token {
-            let token = token.resolve().map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
-            request = request.bearer_auth(token.reveal());
-        }
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
-        }
-        let answer = request.send().await.map_err(away)?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(away)?;
-        let value =
-            serde_json::from_str(&text).unwrap_or(if text.is_empty() { Value::Null } else { text.into() });
-        if status.is_success() {
-            Ok(value)
-        } else {
-            Err(Error::new(Code::Refused, format!("{status}: {value}")))
+    async fn ask(&self, asked: Asked<'_>) -> Result<Value> {
+        let way = &*self.way;
+        let token = way.token().await?;
+        let lane = Lane::of(&way.address, token.secret.reveal(), &asked.method, asked.path);
+        let deadline = way.clock.now().plus(self.patience);
+        let (mut tries, mut throttled) = (0, 0);
+        loop {
+            let slot = way.pace.slot(&lane, &*way.clock, deadline).await?;
+            let limit = if asked.writes { self.attempt } else { self.attempt.min(self.left(deadline)) };
+            let outcome = attempt(way, &asked, token, limit).await;
+            if let Tried::Answer(answer) = &outcome {
+                slot.answered(&answer.limits, way.clock.now());
+                if answer.is_throttled() {
+                    throttled += 1;
+                    let pause =
+                        answer.limits.pause(way.clock.now()).unwrap_or_else(|| backoff(throttled, 32));
+                    slot.close(way.clock.now().plus(pause));
+                    if pause > self.left(deadline) {
+                        return Err(answer.throttled(&asked, token, pause));
+                    }
+                    continue;
+                }
+            }
+            tries += 1;
+            drop(slot);
+            let error = match outcome.settle(&asked, token) {
+                Ok(value) => return Ok(value),
+                Err(end) => end,
+            };
+            let pause = backoff(tries, 8);
+            if !error.again || tries == TRIES_MAX || pause >= self.left(deadline) {
+                return Err(error.why);
+            }
+            way.clock.sleep(pause).await;
         }
     }
+
+    fn left(&self, deadline: Moment) -> Span {
+        deadline.since(self.way.clock.now()).max(Span::ZERO)
+    }
+}
+
+impl Way {
+    /// Returns the token, looked for once in the life of this process.
+    async fn token(&self) -> Result<&Found> {
+        self.token.get_or_try_init(|| token::find(self.reference.as_ref(), &self.surroundings)).await
+    }
+}
+
+/// Returns how long to wait before the next try: half a second, and twice as long each time.
+fn backoff(tries: u32, seconds_max: i64) -> Span {
+    Span::millis(500 << tries.saturating_sub(1).min(16)).min(Span::seconds(seconds_max))
 }

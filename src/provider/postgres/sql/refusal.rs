@@ -1,6 +1,8 @@
 //! What a server's refusal means here: a code for programs, and a sentence with the server's own words.
 
-use crate::provider::{Code, Error};
+pub(super) use crate::provider::sqlstate::code;
+
+use crate::provider::{Code, Error, sqlstate};
 use std::error::Error as _;
 use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
@@ -25,22 +27,6 @@ pub(super) fn is_an_answer(error: &tokio_postgres::Error) -> bool {
 /// Returns whether the connection closed or broke, as it does when the server goes down.
 pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
-}
-
-/// Returns the code for a SQLSTATE.
-pub(super) fn code(state: &str) -> Code {
-    match state {
-        "42501" => Code::Denied,
-        "57014" => Code::Timeout,
-        "57P01" | "57P02" | "57P03" | "57P05" | "53300" => Code::Unavailable,
-        "40001" | "40P01" | "55P03" | "55006" => Code::Conflict,
-        "25001" => Code::Unsupported,
-        "53100" => Code::NoDiskSpace,
-        "XX001" | "XX002" => Code::CorruptSource,
-        _ if state.starts_with("28") => Code::Denied,
-        _ if state.starts_with("08") => Code::Unavailable,
-        _ => Code::Sql,
-    }
 }
 
 /// Returns the server's message, its detail and the SQLSTATE.
@@ -70,13 +56,7 @@ fn not_answered(error: &tokio_postgres::Error) -> Error {
 }
 
 fn hint(said: &DbError, state: &str, sql: &str) -> String {
-    let ours = match state {
-        "25006" => Some("a query is read-only: use `db::execute` for a change"),
-        "57014" => Some("give it more `timeout:`, or find out what it waits for"),
-        "25001" => Some("each call is a transaction of its own; run this statement with psql"),
-        _ => None,
-    };
-    let parts = [ours.map(str::to_owned), said.hint().map(str::to_owned), caret(said, sql)];
+    let parts = [sqlstate::hint(state).map(str::to_owned), said.hint().map(str::to_owned), caret(said, sql)];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 

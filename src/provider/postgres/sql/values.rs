@@ -1,98 +1,36 @@
-//! Values as the server writes them, read by their type into what every provider gives.
-//!
-//! int2, int4, int8, oid → integer · float → number, `NaN` and infinities → text · numeric → integer when it is one
-//! that fits, else text · bool · timestamptz → RFC 3339 in UTC · json → itself · arrays → arrays · all else → text.
+//! How the text of each of the server's types is read (`provider/typed.rs`).
 
-use crate::base::moment::Moment;
-use serde_json::{Number, Value};
-use std::{iter::Peekable, str::Chars};
+use crate::provider::typed::{self, Of};
+use serde_json::Value;
 use tokio_postgres::types::{Kind, Type};
 
 /// Returns a column's value.
 pub(super) fn value(text: Option<&str>, of: &Type) -> Value {
-    match (text, of.kind()) {
-        (None, _) => Value::Null,
-        // These two write their elements without braces.
-        (Some(text), Kind::Array(element)) if matches!(*of, Type::INT2_VECTOR | Type::OID_VECTOR) => {
-            text.split_whitespace().map(|item| scalar(item, element)).collect()
+    typed::value(text, &reading(of))
+}
+
+fn reading(of: &Type) -> Of {
+    match (of, of.kind()) {
+        (&Type::INT2_VECTOR | &Type::OID_VECTOR, Kind::Array(element)) => {
+            Of::Vector(Box::new(reading(element)))
         }
-        (Some(text), Kind::Array(element)) => {
-            array(text, element).unwrap_or_else(|| Value::String(text.into()))
-        }
-        (text, Kind::Domain(base)) => value(text, base),
-        (Some(text), _) => scalar(text, of),
+        // Boxes are the one type whose text has commas of its own.
+        (&Type::BOX_ARRAY, Kind::Array(element)) => Of::Array(Box::new(reading(element)), ';'),
+        (_, Kind::Array(element)) => Of::Array(Box::new(reading(element)), ','),
+        (_, Kind::Domain(base)) => reading(base),
+        _ => scalar(of),
     }
 }
 
-fn scalar(text: &str, of: &Type) -> Value {
-    let read = match *of {
-        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::NUMERIC => {
-            text.parse::<i64>().ok().map(Value::from)
-        }
-        Type::FLOAT4 | Type::FLOAT8 => text.parse().ok().and_then(Number::from_f64).map(Value::Number),
-        Type::BOOL => Some(Value::Bool(text == "t")),
-        Type::TIMESTAMPTZ => rfc3339(text).map(Value::String),
-        Type::JSON | Type::JSONB => serde_json::from_str(text).ok(),
-        _ => None,
-    };
-    read.unwrap_or_else(|| Value::String(text.into()))
-}
-
-/// Returns RFC 3339, for the moments it can say: not `infinity`, no year before Christ or after 9999.
-fn rfc3339(text: &str) -> Option<String> {
-    let written = format!("{}Z", text.strip_suffix("+00")?.replacen(' ', "T", 1));
-    Moment::parse(&written).is_ok().then_some(written)
-}
-
-/// Reads `{1,NULL,"a \"b\"",{…}}`, after bounds such as `[0:2]=` where the array has its own.
-fn array(text: &str, element: &Type) -> Option<Value> {
-    let braces = if text.starts_with('[') { text.split_once('=')?.1 } else { text };
-    let mut rest = braces.chars().peekable();
-    let read = items(&mut rest, element)?;
-    rest.next().is_none().then_some(read)
-}
-
-fn items(rest: &mut Peekable<Chars<'_>>, element: &Type) -> Option<Value> {
-    // Boxes are the one type whose text has commas of its own.
-    let between = if *element == Type::BOX { ';' } else { ',' };
-    rest.next_if_eq(&'{')?;
-    let mut read = Vec::new();
-    if rest.next_if_eq(&'}').is_some() {
-        return Some(Value::Array(read));
+fn scalar(of: &Type) -> Of {
+    match *of {
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::NUMERIC => Of::Integer,
+        Type::FLOAT4 | Type::FLOAT8 => Of::Float,
+        Type::BOOL => Of::Bool,
+        Type::TIMESTAMPTZ => Of::Moment,
+        Type::JSON | Type::JSONB => Of::Json,
+        _ => Of::Text,
     }
-    loop {
-        read.push(match rest.peek()? {
-            '{' => items(rest, element)?,
-            '"' => value(Some(&quoted(rest)?), element),
-            _ => value(bare(rest, between).as_deref(), element),
-        });
-        match rest.next()? {
-            '}' => return Some(Value::Array(read)),
-            c if c == between => {}
-            _ => return None,
-        }
-    }
-}
-
-fn quoted(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
-    rest.next_if_eq(&'"')?;
-    let mut text = String::new();
-    loop {
-        match rest.next()? {
-            '"' => return Some(text),
-            '\\' => text.push(rest.next()?),
-            c => text.push(c),
-        }
-    }
-}
-
-/// Returns an element without quotes; `NULL` is null.
-fn bare(rest: &mut Peekable<Chars<'_>>, between: char) -> Option<String> {
-    let mut text = String::new();
-    while let Some(c) = rest.next_if(|c| *c != between && *c != '}') {
-        text.push(c);
-    }
-    (!text.eq_ignore_ascii_case("null")).then_some(text)
 }
 
 #[cfg(test)]

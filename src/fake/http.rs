@@ -1,0 +1,137 @@
+//! Connections: bytes to requests and back.
+
+use super::{
+    call::{Answer, Body},
+    door::{self, Asked, Reply},
+    platform::Platform,
+};
+use crate::base::terminal;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
+use std::{io, net::TcpListener, sync::Arc};
+use tokio::sync::oneshot;
+
+/// The largest body that is read, in bytes.
+const LARGEST: usize = 8 << 20;
+
+/// Serves until `stopped` says so, and then drops every connection.
+pub(super) fn serve(listener: TcpListener, platform: &Arc<Platform>, stopped: oneshot::Receiver<()>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => return terminal::say(&format!("error: the server cannot run: {why}")),
+    };
+    runtime.block_on(async {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(why) => return terminal::say(&format!("error: the server cannot listen: {why}")),
+        };
+        tokio::select! {
+            () = accept(&listener, platform) => {}
+            _ = stopped => {}
+        }
+    });
+    // What still goes on is dropped with the runtime; what it started is stopped by whoever holds it.
+    drop(runtime);
+    platform.close();
+}
+
+async fn accept(listener: &tokio::net::TcpListener, platform: &Arc<Platform>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let platform = Arc::clone(platform);
+        tokio::spawn(async move {
+            let serve = service_fn(|request| answer(Arc::clone(&platform), request));
+            let connection =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), serve);
+            // A client that goes away is no trouble of ours.
+            drop(connection.await);
+        });
+    }
+}
+
+async fn answer(platform: Arc<Platform>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+    let (head, body) = request.into_parts();
+    let bytes = Limited::new(body, LARGEST).collect().await.map_err(io::Error::other)?.to_bytes();
+    let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let asked = Asked {
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(pairs).unwrap_or_default(),
+        body: if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) },
+        authorization: header("authorization"),
+    };
+    let reply = door::take(&platform, asked).await;
+    let Some(Reply { answer, limits }) = reply else {
+        return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection is cut"));
+    };
+    let mut response = Response::builder().status(answer.status);
+    for (name, value) in limits {
+        response = response.header(name, value);
+    }
+    written(response, answer).map_err(io::Error::other)
+}
+
+fn written(
+    response: hyper::http::response::Builder,
+    answer: Answer,
+) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
+    match answer.body {
+        Body::Empty => response.body(Full::default()),
+        Body::Json(value) => response
+            .header("content-type", "application/json; charset=utf-8")
+            .body(Full::from(value.to_string())),
+        Body::Text(text) => {
+            response.header("content-type", "text/plain; charset=utf-8").body(Full::from(text))
+        }
+    }
+}
+
+/// Reads the part behind the question mark.
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let read = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " ")))
+    };
+    query.split('&').filter(|pair| !pair.is_empty()).map(read).collect()
+}
+
+/// Returns a text without its percent signs; one that is malformed stays as it is.
+pub(super) fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (bytes[at], hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                plain.push(byte);
+                at += 3;
+            }
+            (byte, _) => {
+                plain.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(plain).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_decoded() {
+        let expected = [("services", "auth,db"), ("sql", "select 1"), ("bare", "")];
+        let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+        assert_eq!(pairs("services=auth%2Cdb&sql=select+1&bare"), expected);
+        assert_eq!(decoded("100%"), "100%");
+    }
+}

@@ -1,0 +1,153 @@
+//! Our own checks: what the advisors leave out, or see from one side only.
+
+use super::{Found, finding};
+use crate::provider::{
+    model::{Finding, Level},
+    supabase::Supabase,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// One of our checks.
+pub(super) struct Spec {
+    /// Its id.
+    pub id: &'static str,
+    /// The worst it can find.
+    pub level: Level,
+    /// Whether it says anything of a branch.
+    pub on_branch: bool,
+}
+
+/// Every check of ours.
+pub(super) const SPECS: &[Spec] = &[
+    Spec { id: "recovery", level: Level::Error, on_branch: false },
+    Spec { id: "exposed_tables", level: Level::Error, on_branch: true },
+    Spec { id: "network_restrictions", level: Level::Warn, on_branch: false },
+    Spec { id: "ssl_enforcement", level: Level::Warn, on_branch: false },
+    Spec { id: "jit_access", level: Level::Warn, on_branch: false },
+    Spec { id: "network_bans", level: Level::Info, on_branch: false },
+];
+
+impl Supabase {
+    /// Runs one of our checks.
+    pub(super) async fn own_check(&self, id: &str) -> Found {
+        match id {
+            "recovery" => self.check_recovery().await,
+            "exposed_tables" => self.check_exposure().await,
+            "network_restrictions" => self.check_restrictions().await,
+            "ssl_enforcement" => self.check_ssl().await,
+            "jit_access" => self.check_jit().await,
+            "network_bans" => self.check_bans().await,
+            other => Err(format!("there is no check `{other}`")),
+        }
+    }
+
+    async fn look_at(&self, path: &str) -> Result<Value, String> {
+        self.ask(path).await.map_err(|e| e.message)
+    }
+
+    /// With every moment kept there are no daily backups, so that an empty list alone says nothing.
+    async fn check_recovery(&self) -> Found {
+        let kept = self.kept().await.map_err(|e| e.message)?;
+        if kept.protects() {
+            return Ok(Vec::new());
+        }
+        let detail = "the platform keeps neither a complete backup nor a window of moments";
+        let fix = "book backups or the add-on `pitr_7`, and until then take dumps with `backup::create`";
+        Ok(vec![finding("recovery", Level::Error, "RECOVERY", &self.reference, detail.into(), fix)])
+    }
+
+    /// What is stored is not enforced, what was never applied is open, and what waits for a review is shown and not
+    /// enforced. All of it is about the database and its pooler only.
+    async fn check_restrictions(&self) -> Found {
+        let answer = self.look_at("/network-restrictions").await?;
+        let found = |detail: &str, fix: &str| {
+            finding("network_restrictions", Level::Warn, "NETWORK", &self.reference, detail.into(), fix)
+        };
+        let ranges: Vec<&str> = ["dbAllowedCidrs", "dbAllowedCidrsV6"]
+            .iter()
+            .filter_map(|field| answer["config"][field].as_array())
+            .flatten()
+            // A range is text in one of the two shapes of this answer, and an object in the other.
+            .filter_map(|range| range.as_str().or_else(|| range["address"].as_str()))
+            .collect();
+        let mut findings: Vec<Finding> = Vec::new();
+        if ranges.is_empty() || ranges.iter().any(|range| ["0.0.0.0/0", "::/0"].contains(range)) {
+            findings.push(found(
+                "any address may connect to the database and its pooler",
+                "add the ranges that need it with `network::restrictions::add`, and remove `0.0.0.0/0` and `::/0`",
+            ));
+        } else if answer["status"] != "applied" {
+            findings.push(found(
+                "the restrictions are stored and not enforced",
+                "wait until they are applied, and set them again when that does not happen",
+            ));
+        }
+        if !answer["pending_config"].is_null() {
+            findings.push(found(
+                "a change of the restrictions waits for its review and is not enforced",
+                "review it in the dashboard",
+            ));
+        }
+        Ok(findings)
+    }
+
+    async fn check_ssl(&self) -> Found {
+        let answer = self.look_at("/ssl-enforcement").await?;
+        let enforced = answer["currentConfig"]["database"].as_bool();
+        let applied = answer["appliedSuccessfully"].as_bool().unwrap_or(true);
+        let detail = match enforced {
+            None => return Err("the platform does not say whether TLS is enforced".into()),
+            Some(true) if applied => return Ok(Vec::new()),
+            Some(true) => "that connections use TLS was asked for and is not applied",
+            Some(false) => "the database takes connections without TLS",
+        };
+        let fix = "enforce TLS; the database restarts for it";
+        Ok(vec![finding("ssl_enforcement", Level::Warn, "NETWORK", &self.reference, detail.into(), fix)])
+    }
+
+    async fn check_jit(&self) -> Found {
+        let state = self.look_at("/jit-access").await?;
+        match state["state"].as_str() {
+            Some("enabled") => {}
+            Some("disabled") => return Ok(Vec::new()),
+            Some("unavailable") => {
+                let why = state["unavailableReason"].as_str().unwrap_or("no reason given");
+                return Err(format!("access on demand is unavailable: {why}"));
+            }
+            _ => return Err("the platform does not say whether access on demand is on".into()),
+        }
+        let listed = self.look_at("/database/jit/list").await?;
+        let items = listed.as_array().or_else(|| listed["items"].as_array());
+        let endless = items.into_iter().flatten().flat_map(|user| {
+            let roles = user["user_roles"].as_array().into_iter().flatten();
+            roles.filter(|role| role["expires_at"].is_null()).map(move |role| {
+                let who = user["user_id"].as_str().unwrap_or("somebody");
+                format!("{who}:{}", role["role"].as_str().unwrap_or("a role"))
+            })
+        });
+        let fix = "give the grant an end, or take it away";
+        Ok(endless
+            .map(|who| {
+                let detail = format!("`{who}` may log in on demand for ever");
+                finding("jit_access", Level::Warn, "ROLES", &who, detail, fix)
+            })
+            .collect())
+    }
+
+    async fn check_bans(&self) -> Found {
+        let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
+        let answer = self.api.look(Method::POST, &path, &json!({})).await.map_err(|e| e.message)?;
+        let banned = answer["banned_ipv4_addresses"].as_array();
+        let banned = banned.ok_or("the platform does not list the addresses that are shut out")?;
+        let fix = "see who tries to log in from there; `network::bans::remove` lets an address in again";
+        Ok(banned
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|address| {
+                let detail = format!("`{address}` is shut out after failed attempts to log in");
+                finding("network_bans", Level::Info, "NETWORK", address, detail, fix)
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,223 @@
+//! The server's settings: overrides through `config/database/postgres`, and what holds through `pg_settings`.
+//!
+//! The endpoint gives overrides only, so what holds is asked of the database, where it answers. `PATCH` changes what it
+//! names and nothing else; taking an override away is possible only by `PUT`, which replaces all of them.
+
+mod schema;
+
+use super::{Supabase, sql::wording};
+use crate::{
+    base::suggest,
+    provider::{Code, Error, Result, Settings, model::Setting},
+};
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+#[async_trait]
+impl Settings for Supabase {
+    async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
+        let overrides = self.overrides().await?;
+        let names: Vec<String> =
+            if names.is_empty() { overrides.keys().cloned().collect() } else { names.to_vec() };
+        let known = self.effective(&names).await;
+        let setting = |name: &String| {
+            let overridden = overrides.get(name).cloned().unwrap_or_default();
+            let holds = known.as_ref().ok().and_then(|known| known.get(name));
+            if overridden.is_null() && holds.is_none() && schema::find(name).is_none() {
+                // Where the database was not asked, nobody knows whether there is such a setting.
+                return Err(known.as_ref().err().cloned().unwrap_or_else(|| unknown(name)));
+            }
+            Ok(Setting {
+                name: name.clone(),
+                overridden,
+                effective: holds.map(|h| schema::read(name, &h["setting"])).unwrap_or_default(),
+                pending_restart: holds.is_some_and(|h| h["pending_restart"] == true),
+            })
+        };
+        names.iter().map(setting).collect()
+    }
+
+    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
+        let mut sent = values
+            .iter()
+            .map(|(name, value)| {
+                let field = schema::find(name).ok_or_else(|| unsettable(name))?;
+                Ok((name.clone(), if value.is_null() { Value::Null } else { field.accept(value)? }))
+            })
+            .collect::<Result<Map<_, _>>>()?;
+        if sent.is_empty() {
+            return Ok(Vec::new());
+        }
+        let waiting: Vec<String> =
+            sent.keys().filter(|name| schema::find(name).is_some_and(|f| f.restarts)).cloned().collect();
+        let is_patch = sent.values().all(|value| !value.is_null());
+        if !is_patch {
+            let mut all = self.overrides().await?;
+            all.append(&mut sent);
+            all.retain(|_, value| !value.is_null());
+            sent = all;
+        }
+        // Restarting for what needs none would break every connection for nothing.
+        sent.insert("restart_database".into(), json!(restart && !waiting.is_empty()));
+        let method = if is_patch { Method::PATCH } else { Method::PUT };
+        self.api.send(method, &self.config(), Some(&Value::Object(sent))).await?;
+        Ok(if restart { Vec::new() } else { waiting })
+    }
+}
+
+impl Supabase {
+    fn config(&self) -> String {
+        format!("/v1/projects/{}/config/database/postgres", self.reference)
+    }
+
+    async fn overrides(&self) -> Result<Map<String, Value>> {
+        let said = self.api.get(&self.config()).await?;
+        let mut overrides = said.as_object().cloned().unwrap_or_default();
+        overrides.retain(|_, value| !value.is_null());
+        Ok(overrides)
+    }
+
+    /// Returns what holds, by name, of those settings that the database has.
+    async fn effective(&self, names: &[String]) -> Result<Map<String, Value>> {
+        if names.is_empty() {
+            return Ok(Map::new());
+        }
+        Ok(self.answer(&wording::settings(names)).await?.as_object().cloned().unwrap_or_default())
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(Code::NotFound, format!("there is no setting `{name}`"))
+        .hint(suggest::hint(name, schema::names()))
+}
+
+fn unsettable(name: &str) -> Error {
+    let error = Error::new(Code::Unsupported, format!("the platform does not let `{name}` be set"));
+    match suggest::nearest(name, schema::names()) {
+        Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
+        None => error.hint(
+            "for a role or a database, `db::execute` with `alter role … set` or `alter database … set` may do",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{REF, Reply, Stage};
+    use super::*;
+
+    const PATH: &str = "/v1/projects/abcdefghijklmnopqrst/config/database/postgres";
+
+    /// Serves two overrides and a database that knows a little.
+    async fn served() -> Stage {
+        Stage::serve(|seen| {
+            if seen.line.starts_with("POST") {
+                let holds = json!({"work_mem": {"setting": "8MB", "pending_restart": false},
+                                   "max_connections": {"setting": "60", "pending_restart": true},
+                                   "log_checkpoints": {"setting": "on", "pending_restart": false},
+                                   "port": {"setting": "5432", "pending_restart": false}});
+                return Reply::json(201, &json!([{"answer": holds.to_string()}]));
+            }
+            Reply::json(200, &json!({"work_mem": "8MB", "max_connections": 120}))
+        })
+        .await
+    }
+
+    async fn set(stage: &Stage, values: Value, restart: bool) -> Result<Vec<String>> {
+        stage.project().set(values.as_object().expect("settings"), restart).await
+    }
+
+    #[tokio::test]
+    async fn supabase_t23_what_holds_is_asked_of_the_database() {
+        let stage = served().await;
+        let all = stage.project().get(&[]).await.expect("settings");
+        assert_eq!(
+            json!(all),
+            json!([{"name": "max_connections", "overridden": 120, "effective": 60, "pending_restart": true},
+                   {"name": "work_mem", "overridden": "8MB", "effective": "8MB", "pending_restart": false}])
+        );
+        let names = ["log_checkpoints", "port"].map(str::to_owned);
+        let two = stage.project().get(&names).await.expect("settings");
+        assert_eq!((&two[0].effective, &two[0].overridden), (&json!(true), &Value::Null));
+        assert_eq!(two[1].effective, json!("5432"), "a setting that the platform's list does not have");
+        let error = stage.project().get(&["work_men".into()]).await.expect_err("a typo");
+        assert_eq!((error.code, error.hint.as_deref()), (Code::NotFound, Some("did you mean `work_mem`?")));
+    }
+
+    #[tokio::test]
+    async fn supabase_settings_are_read_also_when_the_database_is_away() {
+        let stage = Stage::serve(|seen| {
+            if seen.line.starts_with("POST") {
+                Reply::json(400, &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}))
+            } else {
+                Reply::json(200, &json!({"work_mem": "8MB"}))
+            }
+        })
+        .await;
+        let all = stage.project().get(&[]).await.expect("settings");
+        assert_eq!((&all[0].overridden, &all[0].effective), (&json!("8MB"), &Value::Null));
+        let error = stage.project().get(&["port".into()]).await.expect_err("nobody knows");
+        assert_eq!(error.code, Code::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn supabase_t23_setting_is_a_patch_with_the_types_of_the_schema() {
+        let stage = served().await;
+        let values = json!({"max_connections": "90", "work_mem": "16MB", "log_checkpoints": "true",
+                            "statement_timeout": 30000, "pg_stat_statements.max": 5000});
+        let waiting = set(&stage, values, false).await.expect("set");
+        assert_eq!(waiting, ["max_connections", "pg_stat_statements.max"]);
+        let sent = stage.seen().pop().expect("sent");
+        assert_eq!(sent.line, format!("PATCH {PATH}"));
+        assert_eq!(
+            sent.body,
+            json!({"max_connections": 90, "work_mem": "16MB", "log_checkpoints": true, "statement_timeout": "30000",
+                   "pg_stat_statements.max": 5000, "restart_database": false})
+        );
+        assert!(sent.line.contains(REF));
+    }
+
+    #[tokio::test]
+    async fn supabase_t23_a_restart_is_only_asked_for_what_needs_one() {
+        for (values, restarts) in
+            [(json!({"work_mem": "16MB"}), false), (json!({"work_mem": "16MB", "max_connections": 90}), true)]
+        {
+            let stage = served().await;
+            assert_eq!(set(&stage, values, true).await.expect("set"), Vec::<String>::new());
+            assert_eq!(stage.seen().pop().expect("sent").body["restart_database"], json!(restarts));
+        }
+    }
+
+    #[tokio::test]
+    async fn supabase_t23_taking_away_replaces_all_and_keeps_the_others() {
+        let stage = served().await;
+        set(&stage, json!({"work_mem": null, "checkpoint_timeout": "10min"}), false).await.expect("set");
+        let sent = stage.seen().pop().expect("sent");
+        assert_eq!(sent.line, format!("PUT {PATH}"));
+        let wanted =
+            json!({"max_connections": 120, "checkpoint_timeout": "10min", "restart_database": false});
+        assert_eq!(sent.body, wanted);
+    }
+
+    #[tokio::test]
+    async fn supabase_settings_that_cannot_be_are_refused_before_anything_is_sent() {
+        let stage = served().await;
+        for (values, said) in [
+            (json!({"work_men": "8MB"}), "does not let `work_men` be set"),
+            (json!({"random_page_cost": 1}), "does not let"),
+            (json!({"max_connections": 0}), "between 1 and 262143"),
+            (json!({"max_connections": "many"}), "a whole number"),
+            (json!({"work_mem": 64}), "with its unit"),
+            (json!({"work_mem": "64 bananas"}), "with its unit"),
+            (json!({"log_checkpoints": "on"}), "true or false"),
+            (json!({"statement_timeout": "45m"}), "`45min`"),
+            (json!({"session_replication_role": "none"}), "`origin`, `replica`, `local`"),
+        ] {
+            let error = set(&stage, values.clone(), false).await.expect_err(said);
+            let shown = format!("{} {}", error.message, error.hint.clone().unwrap_or_default());
+            assert!(shown.contains(said), "{values}: {shown}");
+        }
+        assert_eq!(stage.seen().len(), 0);
+    }
+}

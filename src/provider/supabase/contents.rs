@@ -1,0 +1,180 @@
+//! What of a project goes into a dump, and what of a dump into a new branch.
+//!
+//! - The platform's own schemas are in every branch already, made by the platform, and may not be replaced by anybody
+//!   else. Most are left out of the dump.
+//! - Of those with rows that a project's own tables point to, the rows go along, in an order in which each finds what it
+//!   points to; and what people commonly add to them: triggers on users, policies on objects.
+
+/// The platform's schemas that are left out of a dump.
+const LEFT_OUT: &[&str] = &[
+    "_analytics",
+    "_realtime",
+    "_supavisor",
+    "cron",
+    "dbdev",
+    "etl",
+    "graphql",
+    "graphql_public",
+    "net",
+    "pgbouncer",
+    "pgmq",
+    "pgsodium",
+    "pgsodium_masks",
+    "pgtle",
+    "realtime",
+    "repack",
+    "supabase_functions",
+    "supabase_migrations",
+    "tiger",
+    "tiger_data",
+    "topology",
+    "vault",
+    "_timescaledb_*",
+    "timescaledb_*",
+];
+/// The platform's schemas that are in a dump, but are there in a branch.
+const OWNED: &[&str] = &["auth", "extensions", "storage"];
+/// The tables there whose rows go into a branch, each after those it points to. Sessions and tokens do not: a branch
+/// must not honour them.
+const ROWS: &[(&str, &str)] = &[("auth", "users"), ("auth", "identities"), ("storage", "buckets")];
+
+/// Returns the schemas that are left out of a dump, as patterns.
+pub(super) fn left_out() -> impl Iterator<Item = &'static str> {
+    LEFT_OUT.iter().copied()
+}
+
+/// Returns the schemas that are the platform's own and not the project's.
+pub(super) fn platform_schemas() -> impl Iterator<Item = &'static str> {
+    LEFT_OUT.iter().chain(OWNED).copied().filter(|name| !name.contains('*'))
+}
+
+/// Returns the part of a dump's table of contents that goes into a branch, in the order in which it does.
+pub(super) fn for_branch(contents: &str) -> String {
+    let entries = || contents.lines().filter_map(Entry::of);
+    let rows = ROWS
+        .iter()
+        .flat_map(|row| entries().filter(move |e| e.kind == "TABLE DATA" && (e.schema, e.name) == *row));
+    let own: Vec<Entry<'_>> = entries().filter(Entry::goes_along).collect();
+    // Before the first rows of the project's own, which may point to these.
+    let at = own.iter().position(|e| e.kind == "TABLE DATA").unwrap_or(own.len());
+    let (before, after) = own.split_at(at);
+    let lines = before.iter().copied().chain(rows).chain(after.iter().copied()).map(|entry| entry.line);
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// An entry of a table of contents: `3; 1259 16385 TABLE public orders postgres`.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    line: &'a str,
+    kind: &'static str,
+    schema: &'a str,
+    name: &'a str,
+    owner: &'a str,
+}
+
+/// The kinds of entries that are more than one word, or that are looked at; any other is its first word.
+const KINDS: &[&str] = &[
+    "TABLE DATA",
+    "TABLE ATTACH",
+    "MATERIALIZED VIEW DATA",
+    "DEFAULT ACL",
+    "EVENT TRIGGER",
+    "PUBLICATION TABLES IN SCHEMA",
+    "PUBLICATION TABLE",
+    "PUBLICATION",
+    "SCHEMA",
+    "EXTENSION",
+    "COMMENT",
+    "ACL",
+    "TRIGGER",
+    "POLICY",
+];
+
+impl<'a> Entry<'a> {
+    /// Reads a line; none for a remark.
+    fn of(line: &'a str) -> Option<Self> {
+        let (_, rest) = line.split_once("; ")?;
+        let rest = rest.trim_start();
+        // Two numbers, of which nothing is wanted here.
+        let rest = rest.splitn(3, ' ').nth(2)?;
+        let kind =
+            KINDS.iter().copied().find(|kind| rest.strip_prefix(kind).is_some_and(|r| r.starts_with(' ')));
+        let rest = match kind {
+            Some(kind) => rest[kind.len()..].trim_start(),
+            None => rest,
+        };
+        let mut words = rest.split(' ');
+        let (schema, name) = if kind.is_some() {
+            (words.next()?, words.next()?)
+        } else {
+            // Of a kind that is not known here, it is the schema that is wanted, and kinds are in capitals.
+            (
+                words.find(|word| word.chars().any(|c| !c.is_ascii_uppercase()))?,
+                words.next().unwrap_or_default(),
+            )
+        };
+        let owner = line.rsplit(' ').next().unwrap_or_default();
+        (!line.starts_with(';')).then_some(Self { line, kind: kind.unwrap_or_default(), schema, name, owner })
+    }
+
+    fn goes_along(&self) -> bool {
+        match self.kind {
+            // Those of the platform, which only it may make.
+            "EVENT TRIGGER" => false,
+            "DEFAULT ACL" => self.owner == "postgres",
+            "PUBLICATION" => !self.name.starts_with("supabase_"),
+            "SCHEMA" => self.name != "public" && !OWNED.contains(&self.name),
+            "COMMENT" | "ACL" if self.schema == "-" => {
+                // `COMMENT - EXTENSION pgcrypto`, `ACL - SCHEMA auth`
+                let about = self.line.rsplit(' ').nth(1).unwrap_or_default();
+                self.name != "EXTENSION" && !OWNED.contains(&about)
+            }
+            "TRIGGER" if self.schema == "auth" => true,
+            "POLICY" if self.schema == "storage" => true,
+            _ => !OWNED.contains(&self.schema),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_platforms_stays_and_what_is_pointed_to_comes_first() {
+        let contents = "\
+;
+; Archive created at 2026-11-20 03:00:00 UTC
+;
+6; 2615 16388 SCHEMA - auth supabase_admin
+8; 2615 16389 SCHEMA - shop postgres
+3; 3079 16390 EXTENSION - pgcrypto
+4521; 0 0 COMMENT - EXTENSION pgcrypto
+4522; 0 0 ACL - SCHEMA auth supabase_admin
+4523; 0 0 ACL - SCHEMA public pg_database_owner
+215; 1259 16400 TABLE auth users supabase_auth_admin
+216; 1259 16401 TABLE public orders postgres
+217; 1255 16402 FUNCTION auth uid() supabase_auth_admin
+218; 1259 16403 MATERIALIZED VIEW shop totals postgres
+3301; 0 16401 TABLE DATA public orders postgres
+3300; 0 16400 TABLE DATA auth users supabase_auth_admin
+3302; 0 16409 TABLE DATA auth sessions supabase_auth_admin
+3303; 0 16408 TABLE DATA auth identities supabase_auth_admin
+3190; 2606 16410 CONSTRAINT public orders orders_pkey postgres
+3191; 2620 16411 TRIGGER auth users on_auth_user_created postgres
+3192; 3256 16412 POLICY storage objects mine postgres
+3193; 6104 16413 PUBLICATION - supabase_realtime postgres
+3194; 6106 16414 PUBLICATION TABLE public supabase_realtime orders postgres
+3195; 3466 16415 EVENT TRIGGER - issue_graphql_placeholder supabase_admin
+3196; 826 16416 DEFAULT ACL public DEFAULT PRIVILEGES FOR TABLES supabase_admin
+";
+        let kept: Vec<String> = for_branch(contents)
+            .lines()
+            .map(|line| line.split(';').next().unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(
+            kept,
+            ["8", "3", "4523", "216", "218", "3300", "3303", "3301", "3190", "3191", "3192", "3194"]
+        );
+    }
+}

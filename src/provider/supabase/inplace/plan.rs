@@ -1,0 +1,228 @@
+//! What a restore in place will ask for, and everything that stands in its way.
+
+use crate::{
+    base::moment::Moment,
+    provider::{
+        Code, Error, Result,
+        model::{At, RestoreRequest},
+        supabase::{Supabase, marks, platform, statuses},
+    },
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fmt;
+
+/// What a restore in place asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Plan {
+    /// A physical backup of the platform, by its number.
+    Backup {
+        /// The number.
+        number: i64,
+        /// When it was taken.
+        taken: Moment,
+    },
+    /// A moment, in whole seconds since 1970.
+    Moment(i64),
+    /// A restore point, by its name.
+    Point(String),
+}
+
+impl Plan {
+    /// Returns where to ask, below the path of the backups, and the body.
+    pub(super) fn request(&self) -> (&'static str, Value) {
+        match self {
+            Plan::Backup { number, .. } => ("restore", json!({ "id": number })),
+            Plan::Moment(unix) => ("restore-pitr", json!({ "recovery_time_target_unix": unix })),
+            Plan::Point(name) => ("undo", json!({ "name": name })),
+        }
+    }
+
+    /// Returns the backup that it starts from, as far as the platform says.
+    pub(super) fn backup(&self) -> String {
+        match self {
+            Plan::Backup { number, .. } => format!("platform-{number}"),
+            Plan::Moment(_) | Plan::Point(_) => "platform".into(),
+        }
+    }
+
+    /// Returns the moment that the data is of then.
+    pub(super) fn reached(&self) -> Option<Moment> {
+        match self {
+            Plan::Backup { taken, .. } => Some(*taken),
+            Plan::Moment(unix) => platform::moment(*unix).ok(),
+            Plan::Point(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Plan::Backup { number, .. } => write!(f, "to backup `platform-{number}`"),
+            Plan::Moment(unix) => match platform::moment(*unix) {
+                Ok(moment) => write!(f, "to {moment}"),
+                Err(_) => write!(f, "to second {unix}"),
+            },
+            Plan::Point(name) => write!(f, "to the restore point `{name}`"),
+        }
+    }
+}
+
+impl Supabase {
+    /// Plans a restore in place, and finds everything that stands in its way before anything is sent.
+    ///
+    /// # Errors
+    /// What stands in its way.
+    pub(super) async fn plan_in_place(&self, request: &RestoreRequest) -> Result<Plan> {
+        let plan = self.aim(request).await?;
+        let status = self.described().await?.status;
+        if !statuses::is_settled(&status) {
+            return Err(Error::new(Code::Conflict, format!("`{}` is {status}", self.name()))
+                .hint("wait until it is up, or see in its dashboard what it is at"));
+        }
+        self.check_no_replicas().await?;
+        self.check_no_slots().await?;
+        Ok(plan)
+    }
+
+    async fn aim(&self, request: &RestoreRequest) -> Result<Plan> {
+        if request.to.timeline.is_some() || !request.to.inclusive {
+            return Err(Error::unsupported(
+                "the platform takes a whole second, and neither a timeline nor `inclusive: false`",
+                "give the time one second earlier",
+            ));
+        }
+        match (&request.backup, &request.to.at) {
+            (Some(id), At::BackupEnd) => self.aim_at_backup(id).await,
+            (Some(_), _) => Err(Error::unsupported(
+                "the platform chooses itself which backup a moment is restored from",
+                "leave `backup` out",
+            )),
+            (None, At::Time(moment)) => self.aim_at_moment(moment.0.as_second()).await,
+            (None, At::Latest) => match self.kept().await?.bounds() {
+                Some((_, latest)) => self.aim_at_moment(latest).await,
+                None => Err(self.no_pitr()),
+            },
+            (None, At::Name(name)) => {
+                self.check_mark(name).await?;
+                Ok(Plan::Point(name.clone()))
+            }
+            (None, At::Xid(_) | At::Lsn(_) | At::BackupEnd) => Err(Error::unsupported(
+                "the platform goes back to a moment, not to a transaction or a place in the WAL",
+                "give `to: #{ time: … }`",
+            )),
+        }
+    }
+
+    async fn aim_at_backup(&self, id: &str) -> Result<Plan> {
+        let Some(number) = platform::number(id) else {
+            self.dumps().get(id)?;
+            return Err(Error::unsupported(
+                format!(
+                    "`{id}` is a logical dump, and what was made since would survive it: in place it would leave \
+                     neither what was nor what is"
+                ),
+                "restore it `into:` a branch and copy from there what is missing, or restore in place from one of the \
+                 platform's backups",
+            ));
+        };
+        let backup = self.platform_backups().await?.into_iter().find(|backup| backup.id == id);
+        let backup = backup
+            .ok_or_else(|| Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.name())))?;
+        if backup.method != "physical" {
+            return Err(Error::unsupported(
+                format!("`{id}` is a logical backup, and the platform restores physical ones only"),
+                "restore it from the project's dashboard",
+            ));
+        }
+        if backup.status != "completed" {
+            return Err(Error::new(Code::Refused, format!("backup `{id}` is {}", backup.status)));
+        }
+        Ok(Plan::Backup { number, taken: backup.started_at })
+    }
+
+    /// Aims at a whole second: what is left of the moment is cut off, so that it is never gone beyond. The platform
+    /// takes 0 for now, which nobody means who writes 1970.
+    async fn aim_at_moment(&self, unix: i64) -> Result<Plan> {
+        if unix <= 0 {
+            return Err(Error::new(
+                Code::Invalid,
+                format!("{unix} seconds since 1970 is no moment to go back to"),
+            )
+            .hint("the platform would take 0 for now; see `backup::pitr::window` for what can be restored"));
+        }
+        let Some((earliest, latest)) = self.kept().await?.bounds() else { return Err(self.no_pitr()) };
+        let target = platform::moment(unix)?;
+        let window = format!("it goes from {} to {}", platform::moment(earliest)?, platform::moment(latest)?);
+        if unix < earliest {
+            let message = format!("{target} lies before what `{}` can be restored to", self.name());
+            return Err(Error::new(Code::TargetBeforeWindow, message).hint(window));
+        }
+        if unix > latest {
+            let message = format!("{target} lies after what `{}` can be restored to", self.name());
+            return Err(Error::new(Code::TargetAfterWindow, message).hint(format!(
+                "{window}; on an idle database it ends long before now, and nothing that was written is missing"
+            )));
+        }
+        Ok(Plan::Moment(unix))
+    }
+
+    fn no_pitr(&self) -> Error {
+        Error::new(Code::Refused, format!("`{}` has no point-in-time recovery", self.name()))
+            .hint("book the add-on `pitr_7`, or restore one of `backup::list`")
+    }
+
+    async fn check_no_replicas(&self) -> Result<()> {
+        let replicas = self.replica_rows().await?;
+        if replicas.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = replicas.iter().map(|replica| format!("`{}`", replica.identifier)).collect();
+        Err(Error::new(
+            Code::Refused,
+            format!(
+                "`{}` has read replicas, and is not restored while it has: {}",
+                self.name(),
+                names.join(", ")
+            ),
+        )
+        .hint("remove them with `db::replicas::delete`, restore, and create them again"))
+    }
+
+    /// Refuses while something of the user's own holds on to the WAL. A database that does not answer cannot be asked,
+    /// and may be the very reason for the restore.
+    async fn check_no_slots(&self) -> Result<()> {
+        const SQL: &str = "select slot_name as name from pg_catalog.pg_replication_slots \
+                           where slot_name not like 'supabase_realtime%' \
+                           union all select subname from pg_catalog.pg_stat_subscription where subname is not null";
+        let rows = match self.rows(&self.reference, SQL).await {
+            Ok(rows) => rows,
+            Err(e) if e.code == Code::Denied => return Err(e),
+            Err(_) => return Ok(()),
+        };
+        let names: Vec<_> =
+            rows.iter().filter_map(|row| row["name"].as_str()).map(|n| format!("`{n}`")).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Refused,
+            format!("`{}` has replication slots or subscriptions: {}", self.name(), names.join(", ")),
+        )
+        .hint("drop them, restore, and make them again"))
+    }
+
+    async fn check_mark(&self, name: &str) -> Result<()> {
+        match self.point(name).await? {
+            Some(point) if point.status == marks::AVAILABLE => Ok(()),
+            Some(point) => {
+                Err(Error::new(Code::Refused, format!("the restore point `{name}` is {}", point.status)))
+            }
+            None => {
+                Err(Error::new(Code::NotFound, format!("`{}` has no restore point `{name}`", self.name())))
+            }
+        }
+    }
+}

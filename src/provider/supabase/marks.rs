@@ -1,0 +1,119 @@
+//! Restore points, which the platform makes for select customers: named, at most twenty characters.
+
+use super::{Supabase, asking};
+use crate::{
+    base::moment::{Moment, Span},
+    provider::{Code, Error, Result, model::Mark},
+};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+/// The platform's word for a restore point that can be gone back to.
+pub(super) const AVAILABLE: &str = "AVAILABLE";
+/// How many characters a name may have.
+const NAME_MAX: usize = 20;
+/// How long the platform is given to complete one.
+const PATIENCE: Span = Span::seconds(120);
+
+/// A restore point, as the platform shows it: asked for by name, it is one object and no list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Point {
+    name: String,
+    /// How it is, in the platform's word.
+    pub status: String,
+    completed_on: Option<String>,
+}
+
+impl Point {
+    /// The platform says nothing of its place in the WAL.
+    fn mark(&self, otherwise: Moment) -> Mark {
+        let time = self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok()).unwrap_or(otherwise);
+        Mark { name: self.name.clone(), lsn: String::new(), time }
+    }
+}
+
+impl Supabase {
+    /// Returns a restore point by its name.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(super) async fn point(&self, name: &str) -> Result<Option<Point>> {
+        let path =
+            format!("/v1/projects/{}/database/backups/restore-point?name={}", self.reference, quoted(name));
+        match self.api.get(&path).await {
+            Ok(answer) if answer["name"] == name => asking::read(answer, &path).map(Some),
+            Ok(_) => Ok(None),
+            Err(e) if e.code == Code::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Makes a restore point.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] for a name that is too long, [`Code::Conflict`] for one that is taken, what the API says.
+    pub(super) async fn make_mark(&self, name: &str) -> Result<Mark> {
+        if name.is_empty() || name.chars().count() > NAME_MAX {
+            return Err(Error::new(Code::Invalid, format!("a restore point cannot be called `{name}`"))
+                .hint(format!("the platform takes up to {NAME_MAX} characters")));
+        }
+        let available = |e: Error| match e.code {
+            Code::NotFound | Code::Denied | Code::Refused | Code::Unsupported => Error::unsupported(
+                format!("`{}` has no restore points: {}", self.name(), e.message),
+                "only select customers have them; note the moment, and go back to it with `backup::pitr::restore`",
+            ),
+            _ => e,
+        };
+        if self.point(name).await.map_err(available)?.is_some() {
+            let taken = Error::new(Code::Conflict, format!("there is already a restore point `{name}`"));
+            return Err(Error { retryable: false, ..taken }.hint("choose another name"));
+        }
+        let path = format!("/v1/projects/{}/database/backups/restore-point", self.reference);
+        self.api.send(Method::POST, &path, Some(&json!({ "name": name }))).await.map_err(available)?;
+        let asked_at = self.clock.now();
+        loop {
+            match self.point(name).await? {
+                Some(point) if point.status == AVAILABLE => return Ok(point.mark(self.clock.now())),
+                Some(point) if point.status != "PENDING" => {
+                    return Err(Error::new(
+                        Code::Tool,
+                        format!("the restore point `{name}` is {}", point.status),
+                    ));
+                }
+                _ if self.may_still_appear(asked_at, PATIENCE).await => {}
+                _ => {
+                    let late = format!("the restore point `{name}` was not there in time");
+                    return Err(Error::new(Code::Timeout, late).leaving(format!("restore point {name}")));
+                }
+            }
+        }
+    }
+
+    /// Returns whether a restore point that was perhaps asked for was not.
+    ///
+    /// # Errors
+    /// [`Code::Unknown`] when there is one of this name: the platform keeps no key, and one that is older than this call
+    /// would lead back further than anybody wants.
+    pub(super) async fn made_mark(&self, name: &str) -> Result<Option<Mark>> {
+        match self.point(name).await? {
+            None => Ok(None),
+            Some(point) => {
+                let at = point.completed_on.unwrap_or_else(|| "an unknown time".into());
+                let what = format!(
+                    "there is a restore point `{name}` of {at}, and whether this call made it cannot be known"
+                );
+                Err(Error::new(Code::Unknown, what)
+                    .hint("compare its time with the run's, and decide the call"))
+            }
+        }
+    }
+}
+
+/// Returns a text as a part of an address.
+fn quoted(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    text.bytes()
+        .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}

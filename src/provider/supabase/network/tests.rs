@@ -1,0 +1,199 @@
+use super::super::stage::{REF, Reply, Stage};
+use super::*;
+
+const PATH: &str = "/v1/projects/abcdefghijklmnopqrst/network-restrictions";
+
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().expect("a range")).collect()
+}
+
+/// Serves restrictions that are `said`; a `PATCH` gives its own shape, with what was recorded.
+async fn served(said: Value) -> Stage {
+    Stage::serve(move |seen| {
+        if seen.line.starts_with("GET") {
+            Reply::json(200, &said)
+        } else {
+            Reply::json(
+                200,
+                &json!({"entitlement": "allowed", "status": "stored",
+                    "config": {"dbAllowedCidrs": [{"address": "8.8.8.0/24", "type": "v4"},
+                                                  {"address": "2001:db8::/32", "type": "v6"}]}}),
+            )
+        }
+    })
+    .await
+}
+
+fn applied(four: &[&str], six: &[&str]) -> Value {
+    json!({"entitlement": "allowed", "status": "applied", "applied_at": "2026-11-01T00:00:00Z",
+           "config": {"dbAllowedCidrs": four, "dbAllowedCidrsV6": six}})
+}
+
+async fn allowed(said: Value) -> Allowed {
+    served(said).await.project().allowed().await.expect("ranges")
+}
+
+#[tokio::test]
+async fn supabase_t2_locking_down_adds_and_removes_in_one() {
+    let stage = served(applied(&["0.0.0.0/0"], &["::/0"])).await;
+    let open = nets(&["0.0.0.0/0", "::/0"]);
+    stage.project().allow(&nets(&["8.8.8.0/24", "2001:db8::/32"]), &open).await.expect("changed");
+    let sent = stage.seen().pop().expect("sent");
+    assert_eq!(sent.line, format!("PATCH {PATH}"));
+    assert_eq!(
+        sent.body,
+        json!({"add": {"dbAllowedCidrs": ["8.8.8.0/24"], "dbAllowedCidrsV6": ["2001:db8::/32"]},
+               "remove": {"dbAllowedCidrs": ["0.0.0.0/0"], "dbAllowedCidrsV6": ["::/0"]}})
+    );
+    assert_eq!(stage.lines().len(), 2, "one look, one change");
+}
+
+#[tokio::test]
+async fn supabase_t1_without_the_change_endpoint_both_lists_are_sent_whole() {
+    let stage = Stage::serve(|seen| match seen.line.split(' ').next() {
+        Some("PATCH") => Reply::json(404, &json!({"message": "Cannot PATCH /v1/projects"})),
+        Some("POST") => Reply::json(201, &applied(&["198.51.100.0/24", "8.8.8.0/24"], &["2001:db8::/32"])),
+        _ => Reply::json(200, &applied(&["198.51.100.0/24"], &["2001:db8::/32"])),
+    })
+    .await;
+    let now = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
+    assert_eq!(now.ranges.len(), 3);
+    let sent = stage.seen().pop().expect("sent");
+    assert_eq!(sent.line, format!("POST {PATH}/apply"));
+    let whole =
+        json!({"dbAllowedCidrs": ["198.51.100.0/24", "8.8.8.0/24"], "dbAllowedCidrsV6": ["2001:db8::/32"]});
+    assert_eq!(sent.body, whole);
+    let stage = Stage::serve(|_| Reply::json(404, &json!({"message": "Project not found"}))).await;
+    assert_eq!(
+        stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("gone").code,
+        Code::NotFound
+    );
+}
+
+#[tokio::test]
+async fn supabase_t3_both_shapes_are_read() {
+    let stage = served(applied(&["198.51.100.7/32"], &["2001:db8::/32"])).await;
+    let before = stage.project().allowed().await.expect("ranges");
+    assert_eq!(
+        before.ranges.iter().map(|r| r.cidr.to_string()).collect::<Vec<_>>(),
+        ["198.51.100.7/32", "2001:db8::/32"]
+    );
+    assert!(before.applied && before.warnings.is_empty(), "{before:?}");
+    let after = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
+    assert_eq!(
+        after.ranges.iter().map(|r| r.cidr).collect::<Vec<_>>(),
+        nets(&["8.8.8.0/24", "2001:db8::/32"])
+    );
+    assert!(!after.applied);
+}
+
+#[tokio::test]
+async fn supabase_t4_ipv4_alone_is_warned_of_and_mapped_addresses_are_ipv4() {
+    let only_four = allowed(applied(&["198.51.100.0/24"], &[])).await;
+    assert!(only_four.warnings.iter().any(|w| w.contains("IPv6")), "{only_four:?}");
+    let private = allowed(applied(&["10.1.0.0/16"], &["fd00::/8"])).await;
+    assert!(
+        private.warnings.iter().any(|w| w.contains("`10.1.0.0/16`, `fd00::/8` is a private range")),
+        "{private:?}"
+    );
+    assert!(allowed(applied(&["0.0.0.0/0"], &["::/0"])).await.warnings.is_empty());
+    let stage = served(applied(&["198.51.100.0/24"], &["2001:db8::/32"])).await;
+    stage.project().allow(&nets(&["::ffff:192.0.2.0/120"]), &[]).await.expect("changed");
+    let sent = stage.seen().pop().expect("sent").body;
+    assert_eq!(sent["add"], json!({"dbAllowedCidrs": ["192.0.2.0/24"], "dbAllowedCidrsV6": []}));
+}
+
+#[tokio::test]
+async fn supabase_t5_stored_is_not_enforced_and_never_applied_is_open() {
+    let never = allowed(json!({"entitlement": "allowed", "status": "stored", "config": {}})).await;
+    assert_eq!((never.ranges.len(), never.applied), (0, false));
+    assert!(never.warnings[0].contains("everybody may connect"), "{never:?}");
+    let stored = allowed(
+        json!({"entitlement": "allowed", "status": "stored", "applied_at": "2026-11-01T00:00:00Z",
+               "config": {"dbAllowedCidrs": ["198.51.100.0/24", "203.0.113.0/24"], "dbAllowedCidrsV6": ["::/0"]},
+               "old_config": {"dbAllowedCidrs": ["198.51.100.0/24"], "dbAllowedCidrsV6": ["::/0"]}}),
+    )
+    .await;
+    let statuses: Vec<_> = stored.ranges.iter().map(|r| r.status.as_str()).collect();
+    assert_eq!((statuses, stored.applied), (vec!["applied", "stored", "applied"], false));
+    assert!(stored.warnings[0].contains("not enforced yet"), "{stored:?}");
+}
+
+#[tokio::test]
+async fn supabase_t5_a_change_under_review_is_shown_as_pending_and_not_changed_again() {
+    let mut said = applied(&["0.0.0.0/0"], &["::/0"]);
+    said["pending_config"] = json!({"dbAllowedCidrs": ["203.0.113.0/24"], "dbAllowedCidrsV6": []});
+    said["pending_requested_at"] = json!("2026-11-19T00:00:00Z");
+    let stage = served(said).await;
+    let now = stage.project().allowed().await.expect("ranges");
+    assert_eq!((now.ranges[2].status.as_str(), now.applied), ("pending", false));
+    let error = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("under review");
+    assert_eq!(error.code, Code::Refused);
+    assert!(
+        error.message.contains("2026-11-19T00:00:00Z") && error.hint.expect("a hint").contains("/review")
+    );
+    assert!(stage.lines().iter().all(|line| line.starts_with("GET")));
+}
+
+#[tokio::test]
+async fn supabase_adding_to_an_open_project_names_what_is_open() {
+    let stage = served(json!({"entitlement": "allowed", "status": "stored", "config": {}})).await;
+    stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
+    let sent = stage.seen().pop().expect("sent").body;
+    assert_eq!(
+        sent["add"],
+        json!({"dbAllowedCidrs": ["0.0.0.0/0", "8.8.8.0/24"], "dbAllowedCidrsV6": ["::/0"]})
+    );
+    let stage = served(applied(&["8.8.8.0/24"], &["::/0"])).await;
+    stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("there already");
+    assert_eq!(stage.lines().len(), 1, "nothing to change, nothing sent");
+}
+
+#[tokio::test]
+async fn supabase_t22_without_the_plan_nothing_is_sent() {
+    let mut said = applied(&[], &[]);
+    said["entitlement"] = json!("disallowed");
+    let stage = served(said).await;
+    let error = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("no plan");
+    assert!(error.code == Code::Unsupported && error.message.contains("Pro plan"), "{error}");
+    assert_eq!(stage.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn supabase_t14_unbanning_is_a_delete_with_a_body_and_looking_is_a_post() {
+    let stage = Stage::serve(|seen| {
+        if seen.line.starts_with("POST") {
+            Reply::json(201, &json!({"banned_ipv4_addresses": ["203.0.113.66", "2001:db8::66"]}))
+        } else {
+            Reply::text(200, "")
+        }
+    })
+    .await;
+    let bans = stage.project().bans().await.expect("bans");
+    let addresses: Vec<IpAddr> = bans.iter().map(|ban| ban.address).collect();
+    stage.project().unban(&addresses).await.expect("let in");
+    stage.project().unban(&[]).await.expect("nobody");
+    let seen = stage.seen();
+    assert_eq!(
+        stage.lines(),
+        [
+            format!("POST /v1/projects/{REF}/network-bans/retrieve"),
+            format!("DELETE /v1/projects/{REF}/network-bans")
+        ]
+    );
+    let body = json!({"ipv4_addresses": ["203.0.113.66", "2001:db8::66"], "requester_ip": false});
+    assert_eq!(seen[1].body, body);
+    assert!(seen[1].headers.contains_key("content-length"));
+}
+
+#[tokio::test]
+async fn supabase_t20_ssl_is_told_and_asked_at_its_real_path() {
+    let stage = Stage::serve(|seen| {
+        let wanted = seen.body["requestedConfig"]["database"] == true;
+        Reply::json(200, &json!({"currentConfig": {"database": wanted}, "appliedSuccessfully": !wanted}))
+    })
+    .await;
+    assert_eq!(stage.project().ssl().await, Ok(Ssl { enforced: false, applied: true }));
+    assert_eq!(stage.project().enforce_ssl(true).await, Ok(Ssl { enforced: true, applied: false }));
+    assert_eq!(stage.lines()[1], format!("PUT /v1/projects/{REF}/ssl-enforcement"));
+}

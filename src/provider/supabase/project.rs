@@ -1,0 +1,152 @@
+//! Who a project is, and how the platform says it is.
+
+use super::Supabase;
+use crate::provider::{
+    Code, Error, Result,
+    model::{Identity, Project},
+};
+use serde_json::Value;
+
+/// What the platform says of a project. Every word is kept as it is: their lists of words grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct State {
+    /// Its name; of a branch that of the branch.
+    pub name: String,
+    /// Where it is.
+    pub region: Option<String>,
+    /// The organization, as its address has it.
+    pub organization: Option<String>,
+    /// The version of PostgreSQL.
+    pub version: Option<String>,
+    /// The platform's word for how it is: `ACTIVE_HEALTHY`.
+    pub status: String,
+}
+
+impl Supabase {
+    /// Returns what the platform says of this project.
+    ///
+    /// A branch is a project of its own, but not everywhere: its reference is known at `/v1/branches`, and by most
+    /// accounts unknown at `/v1/projects` (`terraform-provider-supabase`, `utils.go`). Both are tried.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(super) async fn state(&self) -> Result<State> {
+        let project = format!("/v1/projects/{}", self.reference);
+        let branch = format!("/v1/branches/{}", self.reference);
+        let (first, second) = if self.branch.is_some() { (branch, project) } else { (project, branch) };
+        let said = match self.api.get(&first).await {
+            Err(not_found) if not_found.code == Code::NotFound => match self.api.get(&second).await {
+                // The second place knows less of why.
+                Err(e) if e.code == Code::NotFound => return Err(not_found),
+                other => other?,
+            },
+            other => other?,
+        };
+        self.read_state(&said)
+    }
+
+    fn read_state(&self, said: &Value) -> Result<State> {
+        let text = |value: &Value| value.as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+        let status = text(&said["status"]).ok_or_else(|| {
+            Error::new(Code::Unavailable, format!("the API does not say how project {} is", self.reference))
+        })?;
+        let name = self.branch.as_ref().map(|b| b.name.clone()).or_else(|| text(&said["name"]));
+        Ok(State {
+            name: name.unwrap_or_else(|| self.reference.clone()),
+            region: text(&said["region"]),
+            organization: text(&said["organization_slug"]),
+            version: text(&said["database"]["version"]).or_else(|| text(&said["postgres_version"])),
+            status,
+        })
+    }
+
+    pub(super) async fn identity(&self) -> Result<Identity> {
+        let state = self.state().await?;
+        Ok(Identity { id: format!("supabase:{}", self.reference), description: self.describe(&state) })
+    }
+
+    pub(super) async fn item(&self) -> Result<Project> {
+        let state = self.state().await?;
+        Ok(self.item_of(&state))
+    }
+
+    /// Returns the project as an item of `project list`.
+    pub(super) fn item_of(&self, state: &State) -> Project {
+        Project {
+            name: self.name(),
+            provider: "supabase".into(),
+            status: word(&state.status),
+            version: state.version.clone(),
+            identity: self.describe(state),
+            protect: self.protect,
+        }
+    }
+
+    fn describe(&self, state: &State) -> String {
+        let name = format!("{} ({})", state.name, self.reference);
+        let organization = state.organization.as_ref().map(|slug| format!("organization {slug}"));
+        let parts = [Some(name), state.region.clone(), organization];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Returns the word of ours for a status of theirs: `healthy`, `paused`, else theirs in small letters.
+pub(super) fn word(status: &str) -> String {
+    match status {
+        "ACTIVE_HEALTHY" => "healthy".into(),
+        "ACTIVE_UNHEALTHY" => "unhealthy".into(),
+        "INACTIVE" => "paused".into(),
+        other => other.to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{REF, Reply, Stage};
+    use crate::provider::{Code, Provider as _};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn supabase_project_says_who_it_is_and_where() {
+        let stage = Stage::serve(|_| {
+            Reply::json(
+                200,
+                &json!({"ref": REF, "name": "Shop", "region": "eu-central-1", "organization_slug": "acme",
+                        "status": "ACTIVE_HEALTHY", "database": {"version": "15.8.1.085"}}),
+            )
+        })
+        .await;
+        let project = stage.project().project().await.expect("a project");
+        assert_eq!((project.name.as_str(), project.status.as_str()), ("prod", "healthy"));
+        assert_eq!(project.version.as_deref(), Some("15.8.1.085"));
+        assert_eq!(project.identity, format!("Shop ({REF}), eu-central-1, organization acme"));
+        let identity = stage.project().identity().await.expect("an identity");
+        assert_eq!(identity.id, format!("supabase:{REF}"));
+    }
+
+    #[tokio::test]
+    async fn supabase_a_branch_is_looked_for_in_both_places() {
+        let stage = Stage::serve(|seen| if seen.line.starts_with("GET /v1/branches") {
+Reply::json(
+                200,
+                &json!({"ref": REF, "status": "COMING_UP", "postgres_version": "17.4", "db_pass": "hunter2"}),
+            )
+} else {
+Reply::json(404, &json!({"message": "Project not found"}))
+})
+        .await;
+        let project = stage.project().project().await.expect("a branch");
+        assert_eq!((project.status.as_str(), project.version.as_deref()), ("coming_up", Some("17.4")));
+        assert!(!format!("{project:?}").contains("hunter2"));
+        let stage = Stage::serve(|_| Reply::json(404, &json!({"message": "Project not found"}))).await;
+        let error = stage.project().project().await.expect_err("nowhere");
+        assert!(error.code == Code::NotFound && error.message.contains("/v1/projects/"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn supabase_t18_a_status_that_nobody_knows_is_carried() {
+        let stage =
+            Stage::serve(|_| Reply::json(200, &json!({"name": "Shop", "status": "PROMOTING_TWICE"}))).await;
+        assert_eq!(stage.project().project().await.expect("a project").status, "promoting_twice");
+    }
+}

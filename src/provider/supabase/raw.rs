@@ -1,0 +1,147 @@
+//! The Management API itself, for what no operation covers.
+
+use super::{Supabase, settings::is_reference, transport::without_secrets};
+use crate::provider::{Code, Error, Raw, Result};
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::Value;
+
+#[async_trait]
+impl Raw for Supabase {
+    /// Asks with a method and a path that begins with `/v1/` or `/v2/`; `{ref}` in it is this project. Secrets in the
+    /// answer are masked: it may be written down.
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let method = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+            .into_iter()
+            .find(|known| known.eq_ignore_ascii_case(method))
+            .and_then(|known| Method::from_bytes(known.as_bytes()).ok())
+            .ok_or_else(|| {
+                Error::new(Code::Invalid, format!("`{method}` is no method of the API"))
+                    .hint("it has `GET`, `POST`, `PUT`, `PATCH` and `DELETE`")
+            })?;
+        let path = path.replace("{ref}", &self.reference);
+        check(&path)?;
+        let said = if method == Method::GET {
+            self.api.get(&path).await?
+        } else {
+            self.demand_own(&path)?;
+            self.api.send(method, &path, body).await?
+        };
+        // `GET /v1/projects/{ref}/secrets` calls them `value`.
+        Ok(if path.contains("/secrets") { values_hidden(said) } else { without_secrets(said) })
+    }
+}
+
+impl Supabase {
+    /// Refuses a write to anything but this project: rights, protection and leases are of the target that was named.
+    fn demand_own(&self, path: &str) -> Result<()> {
+        let mut segments = path.split(['/', '?']).skip(2);
+        let is_own = matches!(segments.next(), Some("projects" | "branches"))
+            && segments.next() == Some(self.reference.as_str());
+        if is_own {
+            return Ok(());
+        }
+        let error = Error::new(
+            Code::Refused,
+            format!("`{path}` is not about target `{}`, which is project {}", self.target, self.reference),
+        );
+        Err(match path.split('/').find(|segment| is_reference(segment)) {
+            Some(other) => {
+                error.hint(format!("make {other} a target of its own, or name the branch as the target"))
+            }
+            None => error.hint(
+                "a write begins with `/v1/projects/{ref}/`; what is above a project is for the dashboard",
+            ),
+        })
+    }
+}
+
+/// Refuses what leads out of the API.
+fn check(path: &str) -> Result<()> {
+    let route = path.split('?').next().unwrap_or_default();
+    let is_inside = ["/v1/", "/v2/"].iter().any(|version| path.starts_with(version))
+        && !route
+            .split('/')
+            .skip(1)
+            .any(|s| s.is_empty() || s.replace("%2e", ".").replace("%2E", ".") == "..")
+        && !route.contains("/./")
+        && !path.contains(['#', '\\'])
+        && path.chars().all(|c| c.is_ascii_graphic());
+    if is_inside {
+        return Ok(());
+    }
+    Err(Error::new(Code::Invalid, format!("`{path}` is no path of the API"))
+        .hint("write one such as `/v1/projects/{ref}/health?services=db`, with spaces as `%20`"))
+}
+
+fn values_hidden(said: Value) -> Value {
+    let mut said = without_secrets(said);
+    for item in said.as_array_mut().into_iter().flatten() {
+        if let Some(value) = item.get_mut("value") {
+            *value = "•••".into();
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{REF, Reply, Stage};
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn supabase_api_asks_what_it_is_told_about_its_own_project() {
+        let stage =
+            Stage::serve(|seen| Reply::json(201, &json!({"line": seen.line, "body": seen.body}))).await;
+        let target = stage.project();
+        let said = Raw::ask(
+            &target,
+            "post",
+            "/v1/projects/{ref}/readonly/temporary-disable",
+            Some(&json!({"a": 1})),
+        )
+        .await;
+        let line = format!("POST /v1/projects/{REF}/readonly/temporary-disable");
+        assert_eq!(said, Ok(json!({"line": line, "body": {"a": 1}})));
+        let said = Raw::ask(&target, "GET", "/v1/organizations", None).await.expect("a read goes anywhere");
+        assert_eq!(said["line"], "GET /v1/organizations");
+    }
+
+    #[tokio::test]
+    async fn supabase_api_refuses_what_is_not_its_own_before_anything_is_sent() {
+        let stage = Stage::serve(|_| Reply::text(200, "")).await;
+        for (method, path, code) in [
+            ("DELETE", "/v1/projects/zzzzzzzzzzzzzzzzzzzz", Code::Refused),
+            ("DELETE", "/v1/projects/zzzzzzzzzzzzzzzzzzzz/abcdefghijklmnopqrst", Code::Refused),
+            ("POST", "/v1/projects", Code::Refused),
+            ("POST", "/v1/organizations/acme/members", Code::Refused),
+            ("DELETE", "/v1/projects/{ref}/../zzzzzzzzzzzzzzzzzzzz", Code::Invalid),
+            ("DELETE", "/v1/projects/{ref}/%2e%2E/zzzzzzzzzzzzzzzzzzzz", Code::Invalid),
+            ("GET", "https://evil.example/v1/", Code::Invalid),
+            ("GET", "//evil.example/v1/", Code::Invalid),
+            ("GET", "/v1/projects/a b", Code::Invalid),
+            ("HEAD", "/v1/projects", Code::Invalid),
+        ] {
+            let error = Raw::ask(&stage.project(), method, path, None).await.expect_err(path);
+            assert_eq!(error.code, code, "{path}: {error}");
+        }
+        assert_eq!(stage.seen().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn supabase_t17_api_gives_no_secret() {
+        let stage = Stage::serve(|seen| {
+            if seen.line.ends_with("/secrets") {
+                Reply::json(200, &json!([{"name": "KEY", "value": "hunter2"}]))
+            } else {
+                Reply::json(200, &json!({"db_pass": "hunter2", "keys": [{"api_key": "hunter3"}]}))
+            }
+        })
+        .await;
+        for path in ["/v1/projects/{ref}/secrets", "/v1/branches/{ref}"] {
+            let said = Raw::ask(&stage.project(), "GET", path, None).await.expect("an answer");
+            assert!(!said.to_string().contains("hunter"), "{said}");
+        }
+    }
+}

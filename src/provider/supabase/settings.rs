@@ -1,0 +1,130 @@
+//! What `firedrill.toml` may say of a Supabase target.
+
+use super::Address;
+use crate::{
+    base::suggest,
+    provider::{Code, Error, Result, fleet::Opening},
+};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    r#ref: String,
+    token: Option<String>,
+    api_url: Option<String>,
+    backup_dir: Option<PathBuf>,
+    db_host: Option<String>,
+    db_port: Option<u16>,
+}
+
+/// The settings of a target, with presets filled in and paths made absolute.
+pub(super) struct Settings {
+    /// The project's reference.
+    pub reference: String,
+    /// Where the token is, when it is not to be looked for.
+    pub token: Option<String>,
+    /// Where the API is, when it is not where the environment or everybody says.
+    pub api_url: Option<String>,
+    /// Where dumps are kept.
+    pub backups: PathBuf,
+    /// Where the database is, when it is not where the platform says.
+    pub database: Address,
+}
+
+impl Settings {
+    /// Reads the settings of a target.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] with what was meant.
+    pub(super) fn read(opening: &Opening<'_>) -> Result<Self> {
+        let target = opening.target;
+        let written: Written =
+            target.settings.clone().try_into().map_err(|e: toml::de::Error| invalid(&target.name, &e))?;
+        if !is_reference(&written.r#ref) {
+            return Err(Error::new(
+                Code::Invalid,
+                format!("`ref` of target `{}` is no project reference: `{}`", target.name, written.r#ref),
+            )
+            .hint("it is the twenty small letters in the address of the project's dashboard"));
+        }
+        Ok(Self {
+            reference: written.r#ref,
+            token: written.token,
+            api_url: written.api_url,
+            backups: match written.backup_dir {
+                Some(folder) => opening.base.join(folder),
+                None => opening.state.join("supabase").join(&target.name).join("backups"),
+            },
+            database: Address { host: written.db_host, port: written.db_port },
+        })
+    }
+}
+
+/// Returns whether a text has the form of every project reference of the API: `^[a-z]{20}$`.
+pub(super) fn is_reference(text: &str) -> bool {
+    text.len() == 20 && text.bytes().all(|b| b.is_ascii_lowercase())
+}
+
+fn invalid(target: &str, why: &toml::de::Error) -> Error {
+    let error = Error::new(Code::Invalid, format!("the settings of target `{target}`: {}", why.message()));
+    match suggest::hint_for_unknown_field(why.message()) {
+        Some(hint) => error.hint(hint),
+        None => error.hint("`ref` is the twenty letters of the project, as in its address"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::clock::{Clock, Machine},
+        config::Target,
+    };
+    use std::{path::Path, sync::Arc};
+
+    fn target(text: &str) -> Target {
+        Target {
+            name: "prod".into(),
+            provider: "supabase".into(),
+            protect: false,
+            tags: Vec::new(),
+            settings: toml::from_str(text).expect("TOML"),
+        }
+    }
+
+    fn with<T>(text: &str, read: impl FnOnce(&Opening<'_>) -> Result<T>) -> Result<T> {
+        let (target, clock): (_, Arc<dyn Clock>) = (target(text), Arc::new(Machine));
+        let (base, state) = (Path::new("/etc/drills"), Path::new("/etc/drills/.firedrill"));
+        read(&Opening { target: &target, base, state, clock: &clock })
+    }
+
+    #[test]
+    fn supabase_settings_have_presets_and_absolute_paths() {
+        let settings = with("ref = 'abcdefghijklmnopqrst'", Settings::read).expect("reads");
+        assert_eq!(settings.backups, Path::new("/etc/drills/.firedrill/supabase/prod/backups"));
+        let text = "ref = 'abcdefghijklmnopqrst'\nbackup_dir = 'dumps'";
+        assert_eq!(with(text, Settings::read).expect("reads").backups, Path::new("/etc/drills/dumps"));
+    }
+
+    #[test]
+    fn supabase_settings_say_what_was_meant() {
+        let error = |text: &str| with(text, Settings::read).map(drop).expect_err(text);
+        let typo = error("ref = 'abcdefghijklmnopqrst'\nbackups_dir = 'x'");
+        assert_eq!((typo.code, typo.hint.as_deref()), (Code::Invalid, Some("did you mean `backup_dir`?")));
+        for wrong in ["", "abc", "ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrs1", "https://abcdefghijklmnop"] {
+            assert!(error(&format!("ref = '{wrong}'")).message.contains("no project reference"), "{wrong}");
+        }
+        assert!(error("").message.contains("ref"));
+    }
+
+    #[test]
+    fn supabase_a_literal_token_is_refused_with_the_targets_name_and_not_repeated() {
+        let text = "ref = 'abcdefghijklmnopqrst'\ntoken = 'sbp_hunter2'";
+        let error = with(text, super::super::open).map(drop).expect_err("a literal");
+        assert_eq!(error.code, Code::Invalid);
+        let shown = format!("{error:?}");
+        assert!(shown.contains("`prod`") && !shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,302 @@
+//! The statements that are asked of a project's database, and what they ask, read back.
+//!
+//! Each begins with a comment that says what it is: in the database's own log and statistics for people, and for
+//! whoever plays the database in a rehearsal. Writing and reading stand next to each other.
+
+use serde_json::Value;
+
+/// What a statement asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// The names of the columns of a statement, which is not run: a list of texts.
+    Shape {
+        /// The statement.
+        sql: String,
+    },
+    /// The rows of a statement as text, and the types of its columns.
+    Rows {
+        /// The statement.
+        sql: String,
+    },
+    /// Until when a transaction may start that is sent now, and the timeline.
+    Clock,
+    /// Runs a statement in a transaction that leaves a mark.
+    Execute {
+        /// The statement.
+        sql: String,
+        /// The lock that is held while it runs.
+        lock: u32,
+        /// The large object that is the mark.
+        object: u32,
+        /// The beginning of the mark's comment, which the number of rows follows.
+        comment: String,
+        /// When it starts at the latest.
+        until: String,
+    },
+    /// Whether a transaction runs or may still start, and the timeline.
+    Sight {
+        /// The lock that it holds while it runs.
+        lock: u32,
+        /// When it starts at the latest.
+        until: String,
+    },
+    /// The comment of a mark, or null.
+    Mark {
+        /// The large object.
+        object: u32,
+    },
+    /// Removes a mark.
+    Clear {
+        /// The large object.
+        object: u32,
+    },
+    /// How the database is.
+    Health,
+    /// What holds of these settings.
+    Settings {
+        /// Their names.
+        names: Vec<String>,
+    },
+}
+
+/// How long after it was sent a transaction may start.
+const STARTS_WITHIN: &str = "30 seconds";
+/// What our advisory locks have in common: `fire` in ASCII.
+pub(super) const LOCKS: u32 = 0x6669_7265;
+/// What the transaction says when it starts too late.
+pub(super) const TOO_LATE: &str = "firedrill: this request arrived too late";
+/// How many rows a query may give; one more is asked for.
+pub(super) const ROWS_MAX: usize = 100_000;
+
+/// Where the statement of somebody else begins and ends in ours.
+const BEGINS: &str = "with q as (";
+const ENDS: &str = "\n) select ";
+const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+
+fn said(what: &str) -> String {
+    format!("/* firedrill: {what} */ ")
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Returns a statement that answers with the names of the columns of `sql`, which is planned and not run: nothing is
+/// joined on false.
+pub(super) fn shape(sql: &str) -> String {
+    format!(
+        "{}{BEGINS}{sql}{ENDS}(select coalesce(json_agg(k order by n), '[]') \
+         from json_object_keys(row_to_json(r)) with ordinality as o(k, n))::text as answer \
+         from (select q.* from (select 1) as one left join q on false) as r",
+        said("shape")
+    )
+}
+
+/// Returns a statement that answers with the rows of `sql` as the types' own text, and the types.
+pub(super) fn rows(sql: &str, columns: &[String]) -> String {
+    let list = |one: &dyn Fn(String) -> String| {
+        let column = |name: &String| one(format!("r.\"{}\"", name.replace('"', "\"\"")));
+        columns.iter().map(column).collect::<Vec<_>>().join(", ")
+    };
+    let types = list(&|column| format!("pg_typeof({column})::oid"));
+    // A row of nulls is null, for `is null` only; and `format` alone makes null an empty text.
+    let texts = list(&|column| {
+        format!("case num_nonnulls({column}) when 0 then null else format('%s', {column}) end")
+    });
+    // Each type is read through its domain, and an array through that of its elements.
+    format!(
+        "{}{BEGINS}{sql}{ENDS}json_build_object('types', (\
+         select coalesce(json_agg(json_build_array(base.oid::int8, elem.oid::int8, elem.typdelim) order by u.n), '[]') \
+         from (select array[{types}]::oid[] as oids \
+             from (select q.* from (select 1) as one left join q on false) as r) as t \
+         cross join unnest(t.oids) with ordinality as u(oid, n) \
+         join pg_type as own on own.oid = u.oid \
+         join pg_type as base on base.oid = case own.typtype when 'd' then own.typbasetype else own.oid end \
+         left join pg_type as item on base.typcategory = 'A' and item.oid = base.typelem \
+         left join pg_type as elem \
+             on elem.oid = case item.typtype when 'd' then item.typbasetype else item.oid end), \
+         'rows', (select coalesce(json_agg(to_json(array[{texts}]::text[])), '[]') \
+             from (select * from q limit {}) as r))::text as answer",
+        said("rows"),
+        ROWS_MAX + 1
+    )
+}
+
+/// Returns the statement of [`Asked::Clock`].
+pub(super) fn clock() -> String {
+    format!(
+        "{}select json_build_object('until', clock_timestamp() + interval '{STARTS_WITHIN}', \
+         'timeline', {TIMELINE})::text as answer",
+        said("clock")
+    )
+}
+
+/// Returns the one statement that takes the lock, makes the mark, and runs `sql`; `None` for a statement that holds the
+/// words by which it would be told from ours.
+pub(super) fn execute(sql: &str, key: &str, lock: u32, object: u32, until: &str) -> Option<String> {
+    let (outer, inner) = (format!("$firedrill_{key}$"), format!("$statement_{key}$"));
+    if sql.contains(&outer) || sql.contains(&inner) {
+        return None;
+    }
+    let (until, comment) = (quoted(until), quoted(&comment(key)));
+    Some(format!(
+        "{}do {outer}
+declare touched bigint;
+begin
+  perform pg_advisory_xact_lock({LOCKS}, {lock});
+  if clock_timestamp() > timestamptz {until} then raise exception '{TOO_LATE}'; end if;
+  perform lo_create({object}::oid);
+  execute {inner}{sql}{inner};
+  get diagnostics touched = row_count;
+  execute format('comment on large object {object} is %L', {comment} || touched);
+end {outer}",
+        said("execute")
+    ))
+}
+
+/// Returns how the comment of a mark begins.
+pub(super) fn comment(key: &str) -> String {
+    format!("firedrill {key} ")
+}
+
+/// Returns the statement of [`Asked::Sight`].
+pub(super) fn sight(lock: u32, until: &str) -> String {
+    let until = quoted(until);
+    format!(
+        "{}select json_build_object('late', clock_timestamp() > timestamptz {until}, \
+         'running', exists (select from pg_locks where locktype = 'advisory' \
+             and classid = {LOCKS} and objid = {lock} and objsubid = 2 \
+             and database = (select oid from pg_database where datname = current_database())), \
+         'timeline', {TIMELINE})::text as answer",
+        said("sight")
+    )
+}
+
+/// Returns the statement of [`Asked::Mark`].
+pub(super) fn mark(object: u32) -> String {
+    format!(
+        "{}select to_json(obj_description({object}::oid, 'pg_largeobject'))::text as answer",
+        said("mark")
+    )
+}
+
+/// Returns the statement of [`Asked::Clear`].
+pub(super) fn clear(object: u32) -> String {
+    format!("{}select lo_unlink({object}::oid)", said("clear"))
+}
+
+/// Returns the statement of [`Asked::Health`].
+pub(super) fn health() -> String {
+    format!(
+        "{}select json_build_object('version', current_setting('server_version'), \
+         'in_recovery', pg_is_in_recovery(), 'bytes', pg_database_size(current_database()), \
+         'connections', (select count(*) from pg_stat_activity where backend_type = 'client backend')\
+         )::text as answer",
+        said("health")
+    )
+}
+
+/// Returns the statement of [`Asked::Settings`].
+pub(in super::super) fn settings(names: &[String]) -> String {
+    let list = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    format!(
+        "{}select coalesce(json_object_agg(name, json_build_object('setting', current_setting(name, true), \
+         'pending_restart', pending_restart)), '{{}}')::text as answer from pg_settings where name in ({list})",
+        said("settings")
+    )
+}
+
+impl Asked {
+    /// Returns what a statement of ours asks, and nothing for any other.
+    pub fn read(statement: &str) -> Option<Self> {
+        let (before, rest) = statement.split_once("/* firedrill: ")?;
+        let (what, sql) = rest.split_once(" */ ")?;
+        if !(before.is_empty() || before == super::query::SEARCH_PATH) {
+            return None;
+        }
+        let inner = || {
+            let inner = sql.strip_prefix(BEGINS)?;
+            Some(inner[..inner.rfind(ENDS)?].to_owned())
+        };
+        Some(match what {
+            "shape" => Asked::Shape { sql: inner()? },
+            "rows" => Asked::Rows { sql: inner()? },
+            "clock" => Asked::Clock,
+            "execute" => executed(sql)?,
+            "sight" => Asked::Sight {
+                lock: between(sql, "objid = ", " ")?.parse().ok()?,
+                until: between(sql, "timestamptz '", "'")?.to_owned(),
+            },
+            "mark" => Asked::Mark { object: between(sql, "obj_description(", "::oid")?.parse().ok()? },
+            "clear" => Asked::Clear { object: between(sql, "lo_unlink(", "::oid")?.parse().ok()? },
+            "health" => Asked::Health,
+            "settings" => {
+                let list = sql.rsplit_once("where name in (")?.1.strip_suffix(')')?;
+                let name = |quoted: &str| quoted.trim_matches('\'').replace("''", "'");
+                Asked::Settings { names: list.split(", ").map(name).collect() }
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn executed(sql: &str) -> Option<Asked> {
+    let key = between(sql, "do $firedrill_", "$")?;
+    let (head, rest) = sql.split_once(&format!("execute $statement_{key}$"))?;
+    Some(Asked::Execute {
+        sql: rest.split_once(&format!("$statement_{key}$"))?.0.to_owned(),
+        lock: between(head, &format!("pg_advisory_xact_lock({LOCKS}, "), ")")?.parse().ok()?,
+        object: between(head, "lo_create(", "::oid")?.parse().ok()?,
+        comment: comment(key),
+        until: between(head, "timestamptz '", "'")?.to_owned(),
+    })
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(between, _)| between)
+}
+
+/// Returns the row in which an answer to one of these statements comes.
+pub fn row(answer: &Value) -> Value {
+    serde_json::json!([{ "answer": answer.to_string() }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn supabase_what_is_asked_is_read_back() {
+        let sql = "select ')' as a, '\n) select 1' as b -- $firedrill";
+        let until = "2026-11-20T03:00:30+00:00";
+        let names = vec!["work_mem".to_owned(), "it's".to_owned()];
+        for (statement, asked) in [
+            (shape(sql), Asked::Shape { sql: sql.into() }),
+            (rows(sql, &["a".into(), "b".into()]), Asked::Rows { sql: sql.into() }),
+            (format!("{}{}", super::super::query::SEARCH_PATH, shape(sql)), Asked::Shape { sql: sql.into() }),
+            (clock(), Asked::Clock),
+            (
+                execute(sql, "abcdefghij", 7, 8, until).expect("a statement"),
+                Asked::Execute {
+                    sql: sql.into(),
+                    lock: 7,
+                    object: 8,
+                    comment: "firedrill abcdefghij ".into(),
+                    until: until.into(),
+                },
+            ),
+            (sight(7, until), Asked::Sight { lock: 7, until: until.into() }),
+            (mark(8), Asked::Mark { object: 8 }),
+            (clear(8), Asked::Clear { object: 8 }),
+            (health(), Asked::Health),
+            (settings(&names), Asked::Settings { names }),
+        ] {
+            assert_eq!(Asked::read(&statement), Some(asked), "{statement}");
+        }
+        for other in
+            ["select 1", "/* firedrill: nothing */ select 1", "drop table t; /* firedrill: clock */ x"]
+        {
+            assert_eq!(Asked::read(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The provider against a small loopback server, each trap of the platform by its number.
+
+mod audits;
+mod branches;
+mod dumps;
+mod platform;
+mod recovery;
+mod replicas;
+mod restores;
+
+use super::{
+    Supabase,
+    stage::{REF, Reply, Seen, Stage},
+};
+use crate::{
+    base::moment::Moment,
+    provider::{
+        Accept, Result,
+        model::{At, Job, Key, Observed, RecoveryPoint, RestoreRequest},
+    },
+};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
+use tempfile::TempDir;
+
+/// The reference of a branch.
+const BRANCH: &str = "bbbbbbbbbbbbbbbbbbbb";
+/// The key of every call here.
+const KEY: &str = "abcdefgh23";
+/// The window of [`windowed`], in seconds since 1970: a day that ends ten minutes before the stage's clock begins.
+const WINDOW: (i64, i64) = (1_795_056_600, 1_795_143_000);
+
+/// What was written down before anything was asked.
+#[derive(Default)]
+struct Written(Mutex<Vec<Value>>);
+
+#[async_trait]
+impl Accept for Written {
+    async fn accepted(&self, what: Value) -> Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        Ok(())
+    }
+}
+
+impl Written {
+    /// Returns the only thing that was written down.
+    fn only(&self) -> Value {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0].clone()
+    }
+}
+
+fn key() -> Key {
+    Key(KEY.into())
+}
+
+fn at(unix: i64) -> Moment {
+    super::platform::moment(unix).expect("a moment")
+}
+
+/// Returns a project of the stage with folders of its own.
+fn project(stage: &Stage) -> (Supabase, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let project = Supabase {
+        backups: folder.path().join("backups"),
+        state: folder.path().join("state"),
+        ..stage.project()
+    };
+    (project, folder)
+}
+
+fn ask(backup: Option<&str>, at: At, into: Option<&str>) -> RestoreRequest {
+    RestoreRequest {
+        backup: backup.map(str::to_owned),
+        to: RecoveryPoint { at, inclusive: true, timeline: None },
+        into: into.map(str::to_owned),
+        temporary: true,
+        run: Some("r1".into()),
+    }
+}
+
+/// Observes a job to its end.
+async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
+    for _ in 0..500 {
+        if let Observed::Done(value) = project.looked_at(job).await? {
+            return Ok(value);
+        }
+        project.clock.sleep(crate::base::moment::Span::seconds(2)).await;
+    }
+    panic!("the {} is never done", job.kind)
+}
+
+/// Returns how many requests changed something: reads with a body are none.
+fn writes(stage: &Stage) -> Vec<String> {
+    let reads = ["GET ", "POST /v1/projects/abcdefghijklmnopqrst/database/query/"];
+    let is_read = |line: &str| {
+        reads.iter().any(|read| line.starts_with(read)) || line.contains("/database/query/read-only")
+    };
+    stage.lines().into_iter().filter(|line| !is_read(line)).collect()
+}
+
+/// Answers as a healthy project with a window of moments, no daily backups, no branches and no replicas.
+fn windowed(seen: &Seen) -> Reply {
+    let line = seen.line.replace(REF, "REF");
+    match line.as_str() {
+        "GET /v1/projects/REF" => described("ACTIVE_HEALTHY"),
+        "GET /v1/projects/REF/database/backups" => Reply::json(200, &kept(true, &[])),
+        "GET /v1/projects/REF/branches" => Reply::json(200, &json!([])),
+        "POST /v1/projects/REF/database/query/read-only" => answered(seen),
+        line if line.contains("/health?services=db") => healthy(),
+        line if line.starts_with("GET /v1/organizations/acme/projects") => {
+            Reply::json(200, &organization(&[]))
+        }
+        _ => Reply::json(404, &json!({ "message": "Not Found" })),
+    }
+}
+
+fn described(status: &str) -> Reply {
+    Reply::json(
+        200,
+        &json!({
+            "id": REF, "ref": REF, "name": "shop", "organization_slug": "acme", "region": "eu-central-1",
+            "created_at": "2026-01-01T00:00:00Z", "status": status,
+            "database": { "host": "db.example.com", "version": "15.8.1.079" },
+        }),
+    )
+}
+
+fn healthy() -> Reply {
+    Reply::json(200, &json!([{ "name": "db", "healthy": true, "status": "ACTIVE_HEALTHY" }]))
+}
+
+/// Answers a query as far as the tests need it.
+fn answered(seen: &Seen) -> Reply {
+    let sql = seen.body["query"].as_str().unwrap_or_default();
+    if sql.contains("select 1") {
+        Reply::json(201, &json!([{ "one": 1 }]))
+    } else if sql.contains("pg_postmaster_start_time") {
+        Reply::json(201, &json!([{ "timeline": "00000001", "started_at": "2026-11-01T00:00:00.000000Z" }]))
+    } else {
+        Reply::json(201, &json!([]))
+    }
+}
+
+/// Returns what the platform says of its backups: `(number, physical, status, moment)` each.
+fn kept(pitr: bool, backups: &[(i64, bool, &str, &str)]) -> Value {
+    let backups: Vec<_> = backups
+        .iter()
+        .map(|(id, physical, status, at)| {
+            json!({ "id": id, "is_physical_backup": physical, "status": status, "inserted_at": at })
+        })
+        .collect();
+    let window = if pitr {
+        json!({ "earliest_physical_backup_date_unix": WINDOW.0, "latest_physical_backup_date_unix": WINDOW.1 })
+    } else {
+        json!({})
+    };
+    json!({
+        "region": "eu-central-1", "walg_enabled": true, "pitr_enabled": pitr, "backups": backups,
+        "physical_backup_data": window,
+    })
+}
+
+/// Returns a page with the project, which has these databases.
+fn organization(databases: &[Value]) -> Value {
+    json!({
+        "projects": [{ "ref": REF, "name": "shop", "status": "ACTIVE_HEALTHY", "databases": databases }],
+        "pagination": { "count": 1, "limit": 100, "offset": 0 },
+    })
+}
+
+fn row(name: &str, reference: &str, status: &str) -> Value {
+    json!({
+        "id": "11111111-1111-4111-8111-111111111111", "name": name, "project_ref": reference,
+        "parent_project_ref": REF, "is_default": false, "persistent": false, "status": status,
+        "created_at": "2026-11-20T02:00:00.123Z", "updated_at": "2026-11-20T02:00:00Z", "with_data": false,
+    })
+}
+
+fn main_row() -> Value {
+    let mut main = row("main", REF, "FUNCTIONS_DEPLOYED");
+    main["is_default"] = true.into();
+    main
+}
+
+fn inside(status: &str) -> Reply {
+    Reply::json(
+        200,
+        &json!({
+            "ref": BRANCH, "postgres_version": "15.8.1.079", "postgres_engine": "15", "release_channel": "ga",
+            "status": status, "db_host": "db.branch.example.com", "db_port": 5432, "db_user": "postgres",
+            "db_pass": "the password", "jwt_secret": "the secret",
+        }),
+    )
+}

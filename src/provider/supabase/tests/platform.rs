@@ -1,0 +1,102 @@
+//! What the platform keeps.
+
+use super::{Reply, Stage, kept, key, project, windowed, writes};
+use crate::provider::{
+    Backups as _, Code, Provider as _,
+    model::{EventQuery, Restorable},
+    supabase::stage::REF,
+};
+use serde_json::json;
+
+fn daily(seen: &super::Seen) -> Reply {
+    if seen.line == format!("GET /v1/projects/{REF}/database/backups") {
+        let backups = [
+            (5, false, "COMPLETED", "2026-11-17 01:00:00"),
+            (6, true, "COMPLETED", "2026-11-18T01:00:00Z"),
+            (7, true, "COMPLETED", "2026-11-19T01:00:00.5Z"),
+            (8, true, "REWOUND", "2026-11-20T01:00:00Z"),
+        ];
+        return Reply::json(200, &kept(false, &backups));
+    }
+    windowed(seen)
+}
+
+#[tokio::test]
+async fn the_platforms_backups_say_what_they_are_good_for() {
+    let stage = Stage::serve(daily).await;
+    let (project, _folder) = project(&stage);
+    let backups = project.list().await.expect("a list");
+    let shown: Vec<_> =
+        backups.iter().map(|b| (b.id.as_str(), b.method.as_str(), b.status.as_str())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("platform-5", "logical", "completed"),
+            ("platform-6", "physical", "completed"),
+            ("platform-7", "physical", "completed"),
+            ("platform-8", "physical", "rewound"),
+        ]
+    );
+    let good: Vec<_> = backups.into_iter().map(|b| b.restorable).collect();
+    let both = vec![Restorable::Branch, Restorable::InPlace];
+    assert_eq!(good, [vec![], vec![Restorable::InPlace], both, vec![]]);
+    assert_eq!(project.get("platform-6").await.expect("found").id, "platform-6");
+    assert_eq!(project.get("platform-1").await.expect_err("none").code, Code::NotFound);
+    assert_eq!(project.get("dump-1").await.expect_err("none").code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn nobody_deletes_or_reads_what_the_platform_keeps() {
+    let stage = Stage::serve(daily).await;
+    let (project, _folder) = project(&stage);
+    for error in [
+        project.plan_delete("platform-7").await.expect_err("cannot"),
+        project.verify("platform-7").await.expect_err("cannot"),
+        project
+            .events(&EventQuery { table: None, event: None, since: None, until: None })
+            .await
+            .expect_err("cannot"),
+    ] {
+        assert_eq!(error.code, Code::Unsupported);
+        assert!(error.hint.is_some(), "{error}");
+    }
+    assert_eq!(writes(&stage), [""; 0]);
+}
+
+#[tokio::test]
+async fn supabase_t11_a_window_of_moments_is_protection_without_a_single_daily_backup() {
+    let stage = Stage::serve(windowed).await;
+    let (project, _folder) = project(&stage);
+    assert_eq!(project.list().await.expect("a list"), []);
+    assert!(project.kept().await.expect("kept").protects());
+    let report = project.security().expect("security").audit().await.expect("a report");
+    let recovery = report.checks.iter().find(|check| check.check == "recovery").expect("a check");
+    assert_eq!(recovery.status, crate::provider::model::CheckStatus::Passed);
+}
+
+#[tokio::test]
+async fn a_restore_point_has_a_short_name_and_is_made_once() {
+    let point =
+        |status: &str| json!({ "name": "before", "status": status, "completed_on": "2026-11-20T03:00:05Z" });
+    let stage = Stage::serve(move |seen| match (seen.line.as_str(), seen.earlier) {
+        (line, 0) if line.ends_with("/restore-point?name=before") => {
+            Reply::json(200, &serde_json::Value::Null)
+        }
+        (line, 1 | 2) if line.ends_with("/restore-point?name=before") => Reply::json(200, &point("PENDING")),
+        (line, _) if line.ends_with("/restore-point?name=before") => Reply::json(200, &point("AVAILABLE")),
+        (line, _) if line.starts_with("POST") && line.ends_with("/restore-point") => {
+            Reply::json(201, &point("PENDING"))
+        }
+        _ => windowed(seen),
+    })
+    .await;
+    let (project, _folder) = project(&stage);
+    let long = "a name that is longer than that";
+    assert_eq!(project.mark(long, &key()).await.expect_err("too long").code, Code::Invalid);
+    let mark = project.mark("before", &key()).await.expect("made");
+    assert_eq!(mark.time.to_string(), "2026-11-20T03:00:05Z");
+    assert_eq!(project.mark("before", &key()).await.expect_err("taken").code, Code::Conflict);
+    assert_eq!(project.find_mark("before", &key()).await.expect_err("whose").code, Code::Unknown);
+    assert_eq!(project.find_mark("other", &key()).await.expect("known"), None);
+    assert_eq!(writes(&stage).len(), 1);
+}

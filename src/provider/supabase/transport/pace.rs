@@ -1,0 +1,324 @@
+//! Staying within the limits without being told: 120 requests a minute for one account, endpoint and project.
+//!
+//! A lane is what the platform counts together. Requests of other lanes are not held up by a full one, so that a fleet
+//! goes at full speed. Other processes of the same account count too, which only the answers tell
+//! (`X-RateLimit-Remaining`, and `X-RateLimit-Reset` in seconds left).
+
+use crate::{
+    base::{
+        clock::Clock,
+        moment::{Moment, Span},
+    },
+    provider::{Code, Error, Result},
+};
+use jiff::fmt::rfc2822;
+use reqwest::{Method, header::HeaderMap};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// How many requests of one lane go out within [`WINDOW`]: below 120, and the window above a minute, because requests
+/// do not arrive as far apart as they were sent.
+const REQUESTS_MAX: usize = 118;
+const WINDOW: Span = Span::seconds(61);
+/// How long a full lane is waited for at most before it is looked at again, while answers are on their way.
+const GLANCE: Span = Span::seconds(1);
+
+/// Every lane of this process.
+#[derive(Default)]
+pub(super) struct Pace(Mutex<HashMap<Lane, Bucket>>);
+
+/// What the platform counts together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Lane(String);
+
+/// What was sent in a lane, and what was said of it.
+#[derive(Default)]
+struct Bucket {
+    sent: VecDeque<Moment>,
+    in_flight: u32,
+    /// How many more the platform takes, and until when that holds.
+    left: Option<(u32, Moment)>,
+    closed_until: Option<Moment>,
+}
+
+/// What an answer says of the limits.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    remaining: Option<u32>,
+    reset: Option<Span>,
+    retry_after: Option<After>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum After {
+    Pause(Span),
+    At(Moment),
+}
+
+/// A request that is on its way.
+pub(super) struct Slot<'a> {
+    pace: &'a Pace,
+    lane: &'a Lane,
+}
+
+impl Lane {
+    /// Returns the lane of a request. The token is part of it as a digest.
+    pub(super) fn of(address: &str, token: &str, method: &Method, path: &str) -> Self {
+        let account = Sha256::digest(token.as_bytes());
+        let account = data_encoding::HEXLOWER.encode(&account[..8]);
+        Self(format!("{address} {account} {method} {}", endpoint(path)))
+    }
+}
+
+/// Returns a path with what names a single thing inside a project taken out.
+fn endpoint(path: &str) -> String {
+    const COLLECTIONS: &[&str] =
+        &["branches", "actions", "addons", "snippets", "migrations", "jit", "functions", "backups"];
+    let path = path.split('?').next().unwrap_or_default();
+    let mut before = "";
+    let mut segments = Vec::new();
+    for (place, segment) in path.split('/').enumerate() {
+        // `/v1/projects/{ref}`, `/v1/branches/{ref}` and `/v1/organizations/{slug}` stay: they are counted apart.
+        let is_one = place > 3 && COLLECTIONS.contains(&before) && !is_word_of_theirs(segment);
+        segments.push(if is_one { "{}" } else { segment });
+        before = segment;
+    }
+    segments.join("/")
+}
+
+fn is_word_of_theirs(segment: &str) -> bool {
+    ["restore", "restore-pitr", "restore-point", "undo", "schedule", "download", "list", "invite"]
+        .contains(&segment)
+}
+
+impl Pace {
+    /// Returns when one more request may go out in `lane`.
+    ///
+    /// # Errors
+    /// [`Code::Throttled`] when that will not be before `deadline`.
+    pub(super) async fn slot<'a>(
+        &'a self,
+        lane: &'a Lane,
+        clock: &dyn Clock,
+        deadline: Moment,
+    ) -> Result<Slot<'a>> {
+        while let Some(pause) = self.turn(lane, clock.now()) {
+            let left = deadline.since(clock.now());
+            if pause > left {
+                return Err(Error::new(
+                    Code::Throttled,
+                    format!("the limit of requests of this kind is used up for the next {pause}"),
+                )
+                .hint("ask again then, or give it more with `timeout:`"));
+            }
+            let glance = if self.lanes().get(lane).is_some_and(|b| b.in_flight > 0) { GLANCE } else { pause };
+            clock.sleep(pause.min(glance)).await;
+        }
+        Ok(Slot { pace: self, lane })
+    }
+
+    /// Takes a turn, or says how long there is none.
+    fn turn(&self, lane: &Lane, now: Moment) -> Option<Span> {
+        let mut lanes = self.lanes();
+        let bucket = lanes.entry(lane.clone()).or_default();
+        let pause = bucket.full_until(now).map(|until| until.since(now));
+        if pause.is_none() {
+            bucket.sent.push_back(now);
+            bucket.in_flight += 1;
+            bucket.left = bucket.left.map(|(n, until)| (n.saturating_sub(1), until));
+        }
+        pause
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, Bucket>> {
+        // Whole after every statement, whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, lane: &Lane, change: impl FnOnce(&mut Bucket)) {
+        self.lanes().entry(lane.clone()).and_modify(change);
+    }
+}
+
+impl Bucket {
+    fn full_until(&mut self, now: Moment) -> Option<Moment> {
+        while self.sent.front().is_some_and(|sent| sent.plus(WINDOW) <= now) {
+            self.sent.pop_front();
+        }
+        self.left = self.left.filter(|(_, until)| *until > now);
+        self.closed_until = self.closed_until.filter(|until| *until > now);
+        let ours = (self.sent.len() >= REQUESTS_MAX).then(|| self.sent.front().map(|sent| sent.plus(WINDOW)));
+        let theirs = self.left.filter(|(n, _)| *n == 0).map(|(_, until)| until);
+        [ours.flatten(), theirs, self.closed_until].into_iter().flatten().max()
+    }
+}
+
+impl Slot<'_> {
+    /// Hears what the answer says of the limits. Whatever else is on its way may not be counted in it yet.
+    pub(super) fn answered(&self, limits: &Limits, now: Moment) {
+        let (Some(remaining), Some(reset)) = (limits.remaining, limits.reset) else { return };
+        self.pace.with(self.lane, |bucket| {
+            let others = bucket.in_flight.saturating_sub(1);
+            bucket.left = Some((remaining.saturating_sub(others), now.plus(reset)));
+        });
+    }
+
+    /// Lets nothing more out in the lane before `until`.
+    pub(super) fn close(&self, until: Moment) {
+        self.pace.with(self.lane, |bucket| bucket.closed_until = bucket.closed_until.max(Some(until)));
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.pace.with(self.lane, |bucket| bucket.in_flight = bucket.in_flight.saturating_sub(1));
+    }
+}
+
+impl Limits {
+    /// Reads the headers.
+    pub(super) fn read(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+        let seconds = |text: &str| text.parse().ok().filter(|n| *n >= 0.0).map(span);
+        let at = |text: &str| rfc2822::parse(text).ok().map(|z| After::At(Moment(z.timestamp())));
+        Self {
+            remaining: text("x-ratelimit-remaining").and_then(|n| n.parse().ok()),
+            reset: text("x-ratelimit-reset").and_then(seconds),
+            retry_after: text("retry-after").and_then(|t| seconds(t).map(After::Pause).or_else(|| at(t))),
+        }
+    }
+
+    /// Returns how long to wait, where they say so: `Retry-After`, else `X-RateLimit-Reset`; a second at least.
+    pub(super) fn pause(&self, now: Moment) -> Option<Span> {
+        let told = match &self.retry_after {
+            Some(After::Pause(pause)) => Some(*pause),
+            Some(After::At(moment)) => Some(moment.since(now)),
+            None => self.reset,
+        };
+        told.map(|pause| pause.max(Span::seconds(1)))
+    }
+}
+
+/// Returns a span of that many seconds; nobody waits for more than a year.
+fn span(seconds: f64) -> Span {
+    Span(jiff::SignedDuration::try_from_secs_f64(seconds.min(31_557_600.0)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Virtual;
+    use reqwest::header::HeaderValue;
+
+    const REF: &str = "abcdefghijklmnopqrst";
+
+    fn clock() -> Virtual {
+        Virtual::at(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"))
+    }
+
+    fn limits(headers: &[(&'static str, &'static str)]) -> Limits {
+        let headers = headers.iter().map(|(n, v)| (n.parse().expect("a name"), HeaderValue::from_static(v)));
+        Limits::read(&headers.collect())
+    }
+
+    fn lane(project: &str) -> Lane {
+        Lane::of("https://a.example", "hunter2", &Method::GET, &format!("/v1/projects/{project}"))
+    }
+
+    #[tokio::test]
+    async fn supabase_stays_below_120_a_minute_without_being_told() {
+        let (pace, clock, lane) = (Pace::default(), clock(), lane(REF));
+        let far = clock.now().plus(Span::seconds(3600));
+        let mut sent = Vec::new();
+        for _ in 0..500 {
+            drop(pace.slot(&lane, &clock, far).await.expect("a turn"));
+            sent.push(clock.now());
+        }
+        for (n, from) in sent.iter().enumerate() {
+            let until = from.plus(Span::seconds(60));
+            assert!(sent[n..].iter().take_while(|at| **at <= until).count() < 120, "from {from}");
+        }
+        assert!(clock.now().since(sent[0]) < Span::seconds(5 * 61), "no slower than that either");
+    }
+
+    #[tokio::test]
+    async fn supabase_projects_and_endpoints_do_not_wait_for_each_other() {
+        let (pace, clock) = (Pace::default(), clock());
+        let far = clock.now().plus(Span::seconds(3600));
+        let before = clock.now();
+        for project in 0..100_u8 {
+            let name: String = REF.replace('a', &char::from(b'a' + project % 26).to_string());
+            let lane = lane(&format!("{name}{project}"));
+            for _ in 0..REQUESTS_MAX {
+                drop(pace.slot(&lane, &clock, far).await.expect("a turn"));
+            }
+        }
+        assert_eq!(clock.now(), before, "a hundred projects, and nobody waited");
+    }
+
+    #[tokio::test]
+    async fn supabase_other_processes_of_the_account_count() {
+        let (pace, clock, lane) = (Pace::default(), clock(), lane(REF));
+        let far = clock.now().plus(Span::seconds(3600));
+        let told = limits(&[
+            ("x-ratelimit-limit", "120"),
+            ("x-ratelimit-remaining", "2"),
+            ("x-ratelimit-reset", "57"),
+        ]);
+        let slot = pace.slot(&lane, &clock, far).await.expect("a turn");
+        slot.answered(&told, clock.now());
+        drop(slot);
+        let before = clock.now();
+        for wait in [0, 0, 57] {
+            drop(pace.slot(&lane, &clock, far).await.expect("a turn"));
+            assert_eq!(clock.now().since(before), Span::seconds(wait));
+        }
+    }
+
+    #[tokio::test]
+    async fn supabase_a_wait_that_is_too_long_is_refused_at_once() {
+        let (pace, clock, lane) = (Pace::default(), clock(), lane(REF));
+        let soon = clock.now().plus(Span::seconds(30));
+        let slot = pace.slot(&lane, &clock, soon).await.expect("a turn");
+        slot.close(clock.now().plus(Span::seconds(57)));
+        drop(slot);
+        let before = clock.now();
+        let error = pace.slot(&lane, &clock, soon).await.map(drop).expect_err("too long");
+        assert_eq!((error.code, clock.now()), (Code::Throttled, before));
+    }
+
+    #[test]
+    fn supabase_reset_is_seconds_left_and_retry_after_comes_first() {
+        let now = clock().now();
+        let told = limits(&[("x-ratelimit-reset", "57")]);
+        assert_eq!(told.pause(now), Some(Span::seconds(57)));
+        let told = limits(&[("x-ratelimit-reset", "57"), ("retry-after", "3")]);
+        assert_eq!(told.pause(now), Some(Span::seconds(3)));
+        let told = limits(&[("retry-after", "Fri, 20 Nov 2026 03:00:20 GMT")]);
+        assert_eq!(told.pause(now), Some(Span::seconds(20)));
+        assert_eq!(limits(&[("retry-after", "0")]).pause(now), Some(Span::seconds(1)));
+        assert_eq!(limits(&[("retry-after", "soon")]).pause(now), None);
+    }
+
+    #[test]
+    fn supabase_lanes_are_endpoints_of_a_project_and_hold_no_token() {
+        for (path, expected) in [
+            ("/v1/projects/r/health?services=db", "/v1/projects/r/health"),
+            ("/v1/projects/r/branches/drill", "/v1/projects/r/branches/{}"),
+            ("/v1/branches/r/merge", "/v1/branches/r/merge"),
+            ("/v1/projects/r/actions/17/logs", "/v1/projects/r/actions/{}/logs"),
+            ("/v1/projects/r/database/backups/restore-pitr", "/v1/projects/r/database/backups/restore-pitr"),
+            ("/v1/organizations/acme/projects?limit=100", "/v1/organizations/acme/projects"),
+        ] {
+            assert_eq!(endpoint(path), expected);
+        }
+        assert!(!format!("{:?}", lane(REF)).contains("hunter2"));
+        assert_ne!(
+            lane(REF),
+            Lane::of("https://a.example", "other", &Method::GET, &format!("/v1/projects/{REF}"))
+        );
+    }
+}

@@ -1,0 +1,252 @@
+use super::*;
+use crate::provider::supabase::stage::{REF, Reply, Stage, TOKEN};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+const PAUSE: &str = "/v1/projects/abcdefghijklmnopqrst/pause";
+
+async fn read(stage: &Stage) -> Result<Value> {
+    stage.api().get("/v1/projects").await
+}
+
+async fn write(stage: &Stage) -> Result<Value> {
+    stage.api().send(Method::POST, PAUSE, None).await
+}
+
+#[tokio::test]
+async fn supabase_requests_say_who_asks_and_take_gzip() {
+    let stage = Stage::serve(|_| Reply::json(200, &json!([]))).await;
+    read(&stage).await.expect("an answer");
+    let seen = stage.seen();
+    let header = |name: &str| seen[0].headers[name].to_str().expect("text").to_owned();
+    assert_eq!(header("authorization"), format!("Bearer {TOKEN}"));
+    assert!(header("user-agent").starts_with("firedrill/"));
+    assert!(header("accept-encoding").contains("gzip"));
+}
+
+#[tokio::test]
+async fn supabase_t13_any_success_and_any_body_is_fine() {
+    for (body, value) in [
+        ("", Value::Null),
+        ("{}", json!({})),
+        ("null", Value::Null),
+        ("[]", json!([])),
+        (" ", Value::Null),
+        ("create table t ();", json!("create table t ();")),
+    ] {
+        for status in [200, 201, 204] {
+            if status == 204 && !body.is_empty() {
+                continue;
+            }
+            let stage = Stage::serve(move |_| Reply::text(status, body)).await;
+            assert_eq!(write(&stage).await.expect(body), value, "{status} {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn supabase_reads_are_asked_again() {
+    for failure in
+        [Reply::text(502, "<html>"), Reply::text(500, ""), Reply::none(), Reply::text(200, "[").broken()]
+    {
+        let stage = Stage::serve(move |seen| match seen.earlier {
+            0..=1 => failure.clone(),
+            _ => Reply::json(200, &json!([1])),
+        })
+        .await;
+        let before = stage.clock.now();
+        assert_eq!(read(&stage).await.expect("the third answer"), json!([1]));
+        assert_eq!(stage.clock.now().since(before), Span::millis(1500), "half a second, then a whole");
+        let look = stage.api().look(Method::POST, "/v1/projects", &json!({"query": "select 1"})).await;
+        assert_eq!(look.expect("a look is a read"), json!([1]));
+    }
+}
+
+#[tokio::test]
+async fn supabase_reads_are_not_asked_for_ever() {
+    let stage = Stage::serve(|_| Reply::json(503, &json!({"message": "Service Unavailable"}))).await;
+    let error = read(&stage).await.expect_err("never well");
+    assert_eq!((error.code, stage.seen().len()), (Code::Unavailable, 5));
+    assert!(error.message.contains("Service Unavailable") && error.retryable, "{error}");
+}
+
+#[tokio::test]
+async fn supabase_a_write_that_is_not_answered_is_unknown_and_sent_once() {
+    for failure in [
+        Reply::none(),
+        Reply::text(500, ""),
+        Reply::text(502, "<html>Bad Gateway</html>"),
+        Reply::json(503, &json!({"message": "x"})),
+        Reply::text(504, ""),
+        Reply::text(408, ""),
+        Reply::text(201, "{").broken(),
+    ] {
+        let stage = Stage::serve(move |_| failure.clone()).await;
+        let error = write(&stage).await.expect_err("nobody knows");
+        assert_eq!((error.code, error.retryable), (Code::Unknown, false), "{error}");
+        assert_eq!(stage.lines(), [format!("POST {PAUSE}")], "{error}");
+    }
+}
+
+#[tokio::test]
+async fn supabase_a_write_that_is_answered_too_late_is_unknown() {
+    let stage = Stage::serve(|_| Reply::silence()).await;
+    let api = stage.api().within(Span::millis(200));
+    let error = api.send(Method::POST, PAUSE, None).await.expect_err("silence");
+    assert_eq!((error.code, stage.seen().len()), (Code::Unknown, 1));
+    let error = api.get("/v1/projects").await.expect_err("silence");
+    assert_eq!(error.code, Code::Unavailable);
+    assert!(error.message.contains("no answer within 200ms"), "{error}");
+}
+
+#[tokio::test]
+async fn supabase_a_write_that_was_never_sent_is_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let stage = Stage::serve(|_| Reply::text(200, "")).await;
+    let clock = Arc::clone(&stage.clock) as Arc<dyn Clock>;
+    let before = clock.now();
+    let api = Api::staged(&address, TOKEN, &clock);
+    let error = api.send(Method::POST, PAUSE, None).await.expect_err("nobody is there");
+    assert_eq!(error.code, Code::Unavailable);
+    assert!(error.message.contains("nothing was sent"), "{error}");
+    assert_eq!(clock.now().since(before), Span::millis(7500), "four pauses between five tries");
+}
+
+#[tokio::test]
+async fn supabase_throttled_waits_for_what_it_is_told_reads_and_writes() {
+    for (header, value, pause) in
+        [("x-ratelimit-reset", "57", 57), ("retry-after", "3", 3), ("x-unrelated", "9", 1)]
+    {
+        let stage = Stage::serve(move |seen| match seen.earlier {
+            0 => Reply::json(429, &json!({"message": "ThrottlerException: Too Many Requests"}))
+                .header(header, value),
+            _ => Reply::json(201, &Value::Null),
+        })
+        .await;
+        for asked in [write(&stage).await, read(&stage).await] {
+            assert_eq!(asked.expect("the second answer"), Value::Null);
+        }
+        let waited = stage.clock.now().since(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"));
+        let told = if header == "x-unrelated" { Span::seconds(1) } else { Span::seconds(2 * pause) };
+        assert_eq!(waited, told, "{header}");
+    }
+}
+
+#[tokio::test]
+async fn supabase_throttled_longer_than_there_is_time_is_said_at_once() {
+    let stage = Stage::serve(|_| {
+        Reply::json(429, &json!({"message": "ThrottlerException: Too Many Requests"}))
+            .header("retry-after", "3600")
+    })
+    .await;
+    let before = stage.clock.now();
+    let error = write(&stage).await.expect_err("an hour");
+    assert_eq!((error.code, error.retryable, stage.seen().len()), (Code::Throttled, true, 1));
+    assert!(error.message.contains("ThrottlerException") && error.hint.expect("a hint").contains("1h"));
+    assert_eq!(stage.clock.now(), before);
+}
+
+#[tokio::test]
+async fn supabase_limits_are_kept_over_many_calls_at_once() {
+    let stage = Stage::serve(|_| Reply::json(200, &json!([]))).await;
+    let api = stage.api();
+    let asked = futures_util::future::join_all((0..200).map(|_| api.get("/v1/projects"))).await;
+    assert!(asked.iter().all(Result::is_ok));
+    assert_eq!(stage.seen().len(), 200);
+    let waited = stage.clock.now().since(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"));
+    assert!((Span::seconds(61)..Span::seconds(122)).contains(&waited), "{waited}");
+}
+
+#[tokio::test]
+async fn supabase_t22_plan_gates_say_what_is_needed_and_keep_the_words() {
+    for (status, path, said, needed) in [
+        (402, "database/backups/schedule", "Feature requires a higher plan", "needs the Enterprise plan"),
+        (
+            403,
+            "read-replicas/setup",
+            "Upgrade your plan to use replicas",
+            "needs the Pro plan or above and the compute",
+        ),
+        (422, "branches", "Branching is not available on the free plan", "(branching)"),
+        (400, "ssl-enforcement", "Project is not allowed to configure SSL enforcements", "SSL enforcement"),
+        (400, "network-restrictions/apply", "Organization is not entitled", "(network restrictions)"),
+        (402, "anything/else", "", "a higher plan or an add-on (402): Payment Required"),
+    ] {
+        let body = if said.is_empty() { Value::Null } else { json!({"message": said}) };
+        let stage = Stage::serve(move |_| Reply::json(status, &body)).await;
+        let path = format!("/v1/projects/{REF}/{path}");
+        let error = stage.api().send(Method::POST, &path, None).await.expect_err(said);
+        assert_eq!(error.code, Code::Unsupported, "{error}");
+        assert!(error.message.contains(needed) && error.message.contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn supabase_refusals_keep_the_words_and_are_told_apart() {
+    for (status, body, code, said) in [
+        (401, json!({"message": "Unauthorized"}), Code::Denied, "Unauthorized"),
+        (403, json!({"message": "Forbidden resource"}), Code::Denied, "Forbidden resource"),
+        (404, json!({"message": "Project not found"}), Code::NotFound, "Project not found"),
+        (409, json!({"message": "branch exists"}), Code::Conflict, "branch exists"),
+        (400, json!({"message": "Resource has been removed"}), Code::Refused, "Resource has been removed"),
+        (
+            400,
+            json!({"message": ["name must be text", "id: Required"]}),
+            Code::Invalid,
+            "name must be text; id: Required",
+        ),
+        (422, json!({"message": "Cannot delete persistent branch"}), Code::Refused, "persistent branch"),
+        (403, json!({"errors": [{"title": "No", "detail": "not yours"}]}), Code::Denied, "not yours"),
+        (418, json!({"odd": 1}), Code::Refused, r#"{"odd":1}"#),
+        (410, json!({"message": "Gone"}), Code::Unsupported, "Gone"),
+    ] {
+        let stage = Stage::serve(move |_| Reply::json(status, &body)).await;
+        let error = write(&stage).await.expect_err(said);
+        assert_eq!(error.code, code, "{error}");
+        assert!(error.message.contains(said), "{error}");
+        assert!(error.message.contains(&format!("`POST {PAUSE}`")), "{error}");
+        assert_eq!(stage.seen().len(), 1, "an answer is an answer");
+    }
+}
+
+#[tokio::test]
+async fn supabase_redirects_are_not_followed() {
+    let stage = Stage::serve(|seen| {
+        if seen.line.contains("/else") {
+            Reply::json(200, &json!({}))
+        } else {
+            Reply::text(301, "").header("location", "/else")
+        }
+    })
+    .await;
+    assert_eq!(write(&stage).await.expect_err("moved").code, Code::Refused);
+    assert_eq!(stage.lines(), [format!("POST {PAUSE}")]);
+}
+
+#[tokio::test]
+async fn supabase_t17_no_secret_is_in_an_error_whatever_the_api_repeats() {
+    let body = json!({"db_pass": "hunter2", "jwt_secret": "hunter3", "odd": format!("token {TOKEN}")});
+    for reply in [
+        Reply::json(400, &body),
+        Reply::json(500, &body),
+        Reply::json(401, &json!({"message": format!("bad token {TOKEN}")})),
+        Reply::text(403, &format!("<html>{TOKEN}</html>")),
+    ] {
+        let stage = Stage::serve(move |_| reply.clone()).await;
+        let error = write(&stage).await.expect_err("refused");
+        let shown = format!("{error:?} {error}");
+        for secret in [TOKEN, "hunter2", "hunter3"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn supabase_a_literal_token_in_the_settings_is_refused_without_being_repeated() {
+    let clock: Arc<dyn Clock> = Arc::new(crate::base::clock::Machine);
+    let error = Api::new(Some("sbp_hunter2"), None, &clock).map(drop).expect_err("no reference");
+    assert_eq!(error.code, Code::Invalid);
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+}
