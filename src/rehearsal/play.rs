@@ -16,8 +16,8 @@ use crate::{
     journal::{Entry, Journal, Record, Status, Witness},
     ops::spec::Need,
     provider::{
-        Backups, Branches, Fleet, Provider,
-        model::{Backup, Branch},
+        Backups, Branches, Fleet, Provider, Replicas, Schedules,
+        model::{Backup, Branch, Replica, Schedule},
         sim::{Effect, Portrait, Sim, Template, gate::Gated},
     },
     runtime::{Refusal, Runbook, Scene, Stage, Watch},
@@ -78,6 +78,8 @@ pub(super) struct Seen {
     pub(super) unfinished: Vec<String>,
     pub(super) branches: Vec<Branch>,
     pub(super) backups: Vec<Backup>,
+    pub(super) schedules: Vec<Schedule>,
+    pub(super) replicas: Vec<Replica>,
 }
 
 /// What the runbook and its targets say that the invariants need.
@@ -220,8 +222,11 @@ impl Played {
 fn seen(target: &str, sim: &Sim) -> Result<Seen, Refusal> {
     let at_once = "the simulator answers at once";
     let portrait = sim.portrait()?;
-    let branches = Branches::list(sim).now_or_never().ok_or_else(|| std::io::Error::other(at_once))??;
-    let backups = Backups::list(sim).now_or_never().ok_or_else(|| std::io::Error::other(at_once))??;
+    let late = || std::io::Error::other(at_once);
+    let branches = Branches::list(sim).now_or_never().ok_or_else(late)??;
+    let backups = Backups::list(sim).now_or_never().ok_or_else(late)??;
+    let schedules = Schedules::list(sim).now_or_never().ok_or_else(late)??;
+    let replicas = Replicas::list(sim).now_or_never().ok_or_else(late)??;
     Ok(Seen {
         target: target.into(),
         portrait,
@@ -229,6 +234,8 @@ fn seen(target: &str, sim: &Sim) -> Result<Seen, Refusal> {
         unfinished: sim.unfinished()?,
         branches,
         backups,
+        schedules,
+        replicas,
     })
 }
 
