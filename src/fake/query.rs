@@ -1,6 +1,7 @@
 //! `…/database/query`: a script of statements in, the rows of the last one out.
 
 use super::{
+    asked,
     backups::Nowhere,
     call::{Answer, Call, Outcome},
     catalogue,
@@ -8,12 +9,12 @@ use super::{
 };
 use crate::{
     base::moment::Span,
-    provider::{Code, Error},
+    provider::{Code, Error, supabase::wording::Asked},
 };
 use serde_json::{Map, Value};
 
 /// How long a statement may take.
-const TIMEOUT: Span = Span::seconds(58);
+pub(super) const TIMEOUT: Span = Span::seconds(58);
 
 /// Runs a script.
 pub(super) async fn run(call: &Call) -> Outcome {
@@ -35,6 +36,13 @@ async fn answer(call: &Call, read_only: bool) -> Outcome {
     project.demand_usable(&call.platform).await?;
     if project.behind().await.answers() {
         return really(call, &project, script, read_only).await;
+    }
+    if let Some(asked) = Asked::read(script) {
+        match asked::answer(call, &project, &asked, read_only).await {
+            Ok(Some(answer)) => return Ok(answer),
+            Err(refused) if !call.platform.options.postgres => return Err(refused),
+            _ => return really(call, &project, script, read_only).await,
+        }
     }
     let mut rows = Vec::new();
     let mut wrote = false;
@@ -81,13 +89,18 @@ async fn one(
         Err(e) if !writes(&e) => return Err(failed(e)),
         Err(_) if read_only => {
             let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
-            let message = format!("cannot execute {word} in a read-only transaction");
-            return Err(Answer::message(400, format!("Failed to run sql query: ERROR:  25006: {message}")));
+            return Err(only_reads(&word));
         }
         Err(_) => {}
     }
     let done = database.sql()?.execute(sql, TIMEOUT, &call.fresh_key(), &Nowhere).await;
     done.map(|_| (Vec::new(), true)).map_err(failed)
+}
+
+/// Returns the refusal of what writes where nothing may.
+pub(super) fn only_reads(word: &str) -> Answer {
+    let said = format!("ERROR:  25006: cannot execute {word} in a read-only transaction");
+    Answer::message(400, format!("Failed to run sql query: {said}"))
 }
 
 fn writes(e: &Error) -> bool {
@@ -98,7 +111,8 @@ fn is_foreign(said: &str) -> bool {
     ["syntax error", "no such function", "unrecognized token"].iter().any(|words| said.contains(words))
 }
 
-fn failed(e: Error) -> Answer {
+/// Returns what a database said, as the platform says it.
+pub(super) fn failed(e: Error) -> Answer {
     let said = e.message.trim_start_matches("the database refused the statement: ");
     let said = match (said.strip_prefix("no such table: "), said.strip_prefix("no such column: ")) {
         (Some(table), _) => format!("42P01: relation \"{table}\" does not exist"),
