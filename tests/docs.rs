@@ -3,7 +3,8 @@
 use crate::stage::{Stage, postgres_or_skip};
 use std::fs;
 
-const DOCUMENTS: &[&str] = &["README.md", "docs/ARCHITECTURE.md", "docs/BENCHMARKS.md", "CHANGELOG.md"];
+const DOCUMENTS: &[&str] =
+    &["README.md", "docs/ARCHITECTURE.md", "docs/BENCHMARKS.md", "docs/PROVIDERS.md", "CHANGELOG.md"];
 
 /// The commands of the console blocks of a document, without their prompt.
 fn commands(text: &str) -> Vec<String> {
@@ -65,4 +66,35 @@ fn the_readme_has_exactly_two_set_up_commands() {
 fn commands_are_read_out_of_console_blocks_only() {
     let text = "```console\n$ a b\noutput\n```\n```toml\n$ no\n```\n$ no\n";
     assert_eq!(commands(text), ["a b"]);
+}
+
+/// The operations that firedrill is for, as they are typed.
+const WANTED: [&str; 17] = [
+    "backup list",
+    "backup get",
+    "backup create",
+    "backup delete",
+    "backup restore",
+    "backup schedule list",
+    "backup schedule create",
+    "backup pitr restore",
+    "db replicas list",
+    "db replicas create",
+    "db replicas delete",
+    "db config set",
+    "network restrictions list",
+    "network restrictions add",
+    "network restrictions remove",
+    "security policies list",
+    "security audit",
+];
+
+#[test]
+fn every_wanted_operation_is_there_and_is_said_of_every_provider() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PROVIDERS.md")).unwrap();
+    for wanted in WANTED {
+        let path = wanted.replace(' ', "::");
+        assert!(firedrill::ops::find(&path).is_some(), "there is no {path}");
+        assert!(page.contains(&format!("\n| `{wanted}`")), "{wanted} is not in the table");
+    }
 }

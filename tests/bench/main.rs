@@ -7,6 +7,7 @@ mod bare;
 mod durable;
 mod measure;
 mod process;
+mod projects;
 mod rehearse;
 mod replay;
 mod restore;
@@ -26,6 +27,7 @@ const PARTS: &[(&str, Part)] = &[
     ("replay", replay::measure),
     ("restore", restore::measure),
     ("rehearse", rehearse::measure),
+    ("projects", projects::measure),
 ];
 const ROUNDS: usize = 7;
 

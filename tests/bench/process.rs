@@ -123,7 +123,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command and returns the most memory that was seen of it, in bytes. The kernel keeps the highest; it is
 /// asked for until the process is gone.
-fn peak(command: &mut Command) -> Result<f64> {
+pub(crate) fn peak(command: &mut Command) -> Result<f64> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let path = format!("/proc/{}/status", child.id());
     let mut most = 0.0_f64;

@@ -1,0 +1,121 @@
+//! A fleet of projects of a fake platform, audited at once: against the same requests without firedrill around them.
+
+use crate::{
+    Result,
+    measure::{Line, Sample, mebibytes, rate, ratio, timed},
+    process, stage,
+};
+use firedrill::fake::{Options, Server};
+use std::{env, fmt::Write as _, fs, path::Path, process::Command, sync::Arc};
+
+const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
+/// How many projects, unless `FIREDRILL_BENCH_PROJECTS` says otherwise.
+const PROJECTS: usize = 1000;
+/// How many are audited at once.
+const WIDTH: usize = 16;
+/// What an audit asks of a project.
+const ASKED: &[(&str, &str, &str)] = &[
+    ("GET", "", ""),
+    ("GET", "/advisors/security", ""),
+    ("GET", "/database/backups", ""),
+    ("GET", "/network-restrictions", ""),
+    ("GET", "/ssl-enforcement", ""),
+    ("GET", "/jit-access", ""),
+    ("POST", "/network-bans/retrieve", "{}"),
+    ("POST", "/database/query/read-only", r#"{"query":"select 1 as one"}"#),
+];
+
+/// Measures requests a second, and the memory of the process that makes them.
+pub(crate) fn measure(rounds: usize) -> Result<()> {
+    let projects = env::var("FIREDRILL_BENCH_PROJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(PROJECTS);
+    let (mut ours, mut bare, mut memory) = <(Sample, Sample, Sample)>::default();
+    let server = Server::start(Options { projects, per_minute: 1_000_000, ..Options::default() })?;
+    let references = Arc::new(server.references());
+    let folder = stage::folder()?;
+    write(folder.path(), &server)?;
+    let tokio = tokio::runtime::Runtime::new()?;
+    for round in 0..=rounds {
+        let before = server.requests();
+        let (seconds, peak) = timed(|| process::peak(&mut audits(folder.path())));
+        let peak = peak?;
+        let asked = rate_of(server.requests() - before, seconds);
+        let before = server.requests();
+        let (seconds, done) = timed(|| tokio.block_on(all(server.url(), Arc::clone(&references))));
+        done?;
+        if round > 0 {
+            ours.push(asked);
+            bare.push(rate_of(server.requests() - before, seconds));
+            memory.push(peak);
+        }
+    }
+    let what = format!("requests of {projects} audits, {WIDTH} at once");
+    let floor = format!("{}: the client by itself", bare.show(rate));
+    let share = ours.over(&bare).show(ratio);
+    Line { what: &what, measured: ours.show(rate), floor, ratio: share, aim: "0.8" }.print();
+    let (floor, ratio) = (String::new(), String::new());
+    let measured = memory.show(mebibytes);
+    Line { what: "… peak memory", measured, floor, ratio, aim: "100 MiB" }.print();
+    Ok(())
+}
+
+fn rate_of(requests: u64, seconds: f64) -> f64 {
+    f64::from(u32::try_from(requests).unwrap_or(u32::MAX)) / seconds
+}
+
+/// Writes the targets, and a runbook that audits all of them.
+fn write(folder: &Path, server: &Server) -> Result<()> {
+    fs::write(folder.join("token"), TOKEN)?;
+    let mut config = String::new();
+    let mut names = String::new();
+    for (n, reference) in server.references().iter().enumerate() {
+        let (url, token) = (server.url(), folder.join("token"));
+        write!(
+            config,
+            "[targets.p{n}]\nprovider = \"supabase\"\nref = \"{reference}\"\napi_url = \"{url}\"\ntoken = \"file:{}\"\n",
+            token.display(),
+        )?;
+        write!(names, "\"p{n}\", ")?;
+    }
+    fs::write(folder.join("firedrill.toml"), config)?;
+    let runbook = format!(
+        "const RUNBOOK = #{{ title: \"audits\", params: #{{}}, needs: [\"security.read\"] }};\n\
+         each([{names}], #{{ limit: {WIDTH} }}, |name| security::audit(target(name)).findings.len());\n"
+    );
+    Ok(fs::write(folder.join("audits.rhai"), runbook)?)
+}
+
+fn audits(folder: &Path) -> Command {
+    let mut command = Command::new(process::FIREDRILL);
+    command.current_dir(folder).args(["run", "audits.rhai"]);
+    command
+}
+
+/// Asks everything of every project, as many at once as the audits.
+async fn all(url: String, references: Arc<Vec<String>>) -> Result<()> {
+    // No request here is encrypted, and the client wants to know how it would be.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let client = reqwest::Client::new();
+    let workers: Vec<_> = (0..WIDTH)
+        .map(|worker| {
+            let (client, url, references) = (client.clone(), url.clone(), Arc::clone(&references));
+            tokio::spawn(async move {
+                for reference in references.iter().skip(worker).step_by(WIDTH) {
+                    for (method, path, body) in ASKED {
+                        let address = format!("{url}/v1/projects/{reference}{path}");
+                        let method = method.parse().unwrap_or_default();
+                        let mut request = client.request(method, address).bearer_auth(TOKEN);
+                        if !body.is_empty() {
+                            request = request.header("content-type", "application/json").body(*body);
+                        }
+                        request.send().await?.error_for_status()?.bytes().await?;
+                    }
+                }
+                Ok::<(), reqwest::Error>(())
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.await??;
+    }
+    Ok(())
+}
