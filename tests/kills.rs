@@ -6,10 +6,10 @@ use crate::stage::{Lab, Stage, postgres_or_skip};
 use std::{env, time::Duration};
 
 /// A small generator of numbers (xorshift): what is random here is repeatable by its seed.
-struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let seed = env::var("FIREDRILL_SEED").ok().and_then(|s| s.parse().ok());
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761 + 1);
         eprintln!("FIREDRILL_SEED={seed}");
@@ -24,16 +24,27 @@ impl Chance {
     }
 }
 
-fn rounds(preset: u64) -> u64 {
+pub fn rounds(preset: u64) -> u64 {
     env::var("FIREDRILL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(preset)
 }
 
-/// Starts the flagship, kills it somewhere in the first `span`, and resumes (killing again now and then) to the end.
-/// Returns how often it was killed.
+/// Starts the flagship and kills it.
 fn run_through_kills(stage: &Stage, db: &str, chance: &mut Chance, span: Duration) -> u32 {
-    let runbook = format!("{}/runbooks/restore_to_branch.rhai", env!("CARGO_MANIFEST_DIR"));
-    let param = format!("db={db}");
-    let start = ["run", runbook.as_str(), "-p", &param];
+    killed_and_resumed(stage, "restore_to_branch", &[&format!("db={db}")], chance, span)
+}
+
+/// Starts a runbook, kills it somewhere in the first `span`, and resumes (killing again now and then) to the end.
+/// Returns how often it was killed.
+pub fn killed_and_resumed(
+    stage: &Stage,
+    runbook: &str,
+    params: &[&str],
+    chance: &mut Chance,
+    span: Duration,
+) -> u32 {
+    let runbook = format!("{}/runbooks/{runbook}.rhai", env!("CARGO_MANIFEST_DIR"));
+    let params = params.iter().flat_map(|param| ["-p", param]);
+    let start: Vec<&str> = ["run", runbook.as_str()].into_iter().chain(params).collect();
     let runs_before = runs(stage).len();
     let mut after = || Duration::from_micros(chance.below(u64::try_from(span.as_micros()).unwrap()));
     let mut kills = u32::from(stage.firedrill_killed(&start, after()).is_none());

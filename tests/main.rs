@@ -11,10 +11,13 @@
 mod arrows;
 mod catalogue;
 mod cli;
+mod contract;
 mod docs;
 mod gates;
 mod kills;
 mod leases;
+mod openapi;
+mod operations;
 mod rehearse;
 mod repl;
 mod stage;

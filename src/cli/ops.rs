@@ -89,11 +89,9 @@ fn argument(param: &'static Param) -> Arg {
         Slot::Named | Slot::Optional(_) => {
             // `temporary` is refused with its reason, so it must be understood; nobody should be led to it.
             let arg = arg.required(param.slot == Slot::Named).hide(param.name == "temporary");
-            let arg = match param.name.contains('_') {
-                // As commands write it, and as scripts do.
-                true => arg.long(param.name.replace('_', "-")).alias(param.name),
-                false => arg.long(param.name),
-            };
+            // As commands write it, and as scripts do.
+            let long = param.name.replace('_', "-");
+            let arg = if long == param.name { arg.long(long) } else { arg.long(long).alias(param.name) };
             if param.kind == Kind::Bool {
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
             } else if param.kind.is_many() {

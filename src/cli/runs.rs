@@ -223,6 +223,7 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
         return Err(wrong(format!("`{key}` in `--result` is no tag")));
     }
     let items: Vec<&Value> = match (&op.returns, result) {
+        (Returns::Any, _) => return Ok(()),
         (Returns::One(_), one) => vec![one],
         (Returns::List(_) | Returns::Rows, Value::Array(items)) => items.iter().collect(),
         _ => return Err(wrong("`--result` is not a list".into())),

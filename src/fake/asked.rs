@@ -1,148 +1,153 @@
-//! The statements of firedrill's own client, answered from a simulated world: its SQL is not PostgreSQL's.
+//! What our own client asks of a database beyond plain SQL, answered from the simulated world.
 //!
-//! What the client wraps around a statement is PostgreSQL through and through; what it asks by it is little, and is
-//! read back (`provider::supabase::wording`). A mark that an execute leaves is kept beside the world, made in the same
-//! moment as the effect.
+//! The client's statements say what they are (`provider/supabase/sql/wording.rs`): the shape of a query, its rows with
+//! their types, a change that leaves a mark. PostgreSQL would answer them as they are; the simulator's SQL could not.
 
 use super::{
     backups::Nowhere,
-    call::{Answer, Call, Outcome},
+    call::{Answer, Call},
     catalogue,
     project::Project,
-    query::{TIMEOUT, failed, is_of_writing},
+    query,
 };
 use crate::{
     base::moment::{Moment, Span},
     provider::{
-        Settings as _, Sql as _,
+        Provider as _, Sql as _,
         model::Rows,
-        supabase::wording::{Asked, row},
+        supabase::wording::{self, Asked},
     },
 };
 use serde_json::{Map, Value, json};
 
-/// How long after it was sent a transaction may start.
-const STARTS_WITHIN: Span = Span::seconds(30);
+/// How long after the clock was asked a change may begin.
+const BEGINS_WITHIN: Span = Span::seconds(30);
+/// The numbers of the types that a simulated value can have (`pg_type.dat`).
+const INTEGER: u32 = 20;
+const FLOAT: u32 = 701;
+const TEXT: u32 = 25;
 
-/// Returns the answer to a statement of the client's own.
-pub(super) async fn answer(call: &Call, project: &Project, asked: Asked, read_only: bool) -> Outcome {
-    let said = match asked {
-        Asked::Shape { sql } => json!(rows(project, &sql).await?.columns),
-        Asked::Rows { sql } => in_text(&rows(project, &sql).await?),
-        Asked::Clock => json!({
-            "until": call.platform.now().plus(STARTS_WITHIN).to_string(),
-            "timeline": catalogue::timeline(project).await?,
-        }),
-        Asked::Sight { until, .. } => json!({
-            "late": is_late(call, &until),
-            "running": false,
-            "timeline": catalogue::timeline(project).await?,
-        }),
-        Asked::Mark { object } => json!(project.notes().marks.get(&object)),
-        Asked::Health => health(call, project).await?,
-        Asked::Settings { names } => settings(project, &names).await?,
-        Asked::Execute { .. } | Asked::Clear { .. } if read_only => {
-            return Err(refused("25006: cannot execute DO in a read-only transaction"));
+/// What an answer is, and whether anything was written for it.
+type Answered = (Value, bool);
+
+/// Returns the answer to a statement of our client; nothing where only the real database behind knows it.
+pub(super) async fn answer(
+    call: &Call,
+    project: &Project,
+    asked: &Asked,
+    read_only: bool,
+) -> Result<Option<Answer>, Answer> {
+    let (value, wrote) = match asked {
+        Asked::Shape { sql } => (json!(rows_of(project, sql).await?.columns), false),
+        Asked::Rows { sql } => (typed(&rows_of(project, sql).await?), false),
+        Asked::Clock => {
+            let until = call.platform.now().plus(BEGINS_WITHIN);
+            let timeline = catalogue::timeline(project).await?;
+            (json!({ "until": until.to_string(), "timeline": timeline }), false)
         }
-        Asked::Clear { object } => {
-            let removed = project.notes().marks.remove(&object);
-            removed.ok_or_else(|| refused(&format!("42704: large object {object} does not exist")))?;
-            // Nothing of the user's is changed by it.
-            return Ok(Answer::json(201, json!([{ "lo_unlink": 1 }])).looked());
-        }
+        Asked::Execute { .. } if read_only => return Err(query::only_reads("DO")),
         Asked::Execute { sql, object, comment, until, .. } => {
-            if is_late(call, &until) {
-                return Err(refused("P0001: firedrill: this request arrived too late"));
-            }
-            if project.notes().marks.contains_key(&object) {
-                return Err(refused("23505: duplicate key value violates unique constraint"));
-            }
-            let done = project.sim()?.execute(&sql, TIMEOUT, &call.fresh_key(), &Nowhere).await;
-            let touched = done.map_err(failed)?.rows_affected;
-            project.notes().marks.insert(object, format!("{comment}{touched}"));
-            return Ok(Answer::json(201, json!([])));
+            execute(call, project, sql, (*object, comment), until).await?
+        }
+        Asked::Sight { until, .. } => {
+            let timeline = catalogue::timeline(project).await?;
+            (json!({ "late": is_over(call, until), "running": false, "timeline": timeline }), false)
+        }
+        Asked::Mark { object } => match project.notes().marks.get(object) {
+            Some(comment) => (comment.clone().into(), false),
+            None if call.platform.options.postgres => return Ok(None),
+            None => (Value::Null, false),
+        },
+        Asked::Clear { object } => match project.notes().marks.remove(object) {
+            None if call.platform.options.postgres => return Ok(None),
+            _ => (Value::Null, false),
+        },
+        Asked::Health => (health(call, project).await?, false),
+        Asked::Settings { names } => (settings(project, names).await?, false),
+    };
+    let answer = Answer::json(201, wording::row(&value));
+    Ok(Some(if wrote { answer } else { answer.looked() }))
+}
+
+async fn rows_of(project: &Project, sql: &str) -> Result<Rows, Answer> {
+    let reading = catalogue::within(sql, project).await?;
+    project.sim()?.query(&reading, query::TIMEOUT).await.map_err(query::failed)
+}
+
+/// Returns rows as text, with the types that their values show.
+fn typed(rows: &Rows) -> Value {
+    let kind = |column: &String| {
+        let mut values = rows.rows.iter().map(|row| &row[column]).filter(|v| !v.is_null()).peekable();
+        let has_any = values.peek().is_some();
+        let all =
+            values.fold((true, true), |(ints, numbers), v| (ints && v.is_i64(), numbers && v.is_number()));
+        match (has_any, all) {
+            (true, (true, _)) => INTEGER,
+            (true, (_, true)) => FLOAT,
+            _ => TEXT,
         }
     };
-    Ok(Answer::json(201, row(&said)).looked())
+    let types: Vec<Value> = rows.columns.iter().map(|column| json!([kind(column), null, ","])).collect();
+    let text = |value: &Value| match value {
+        Value::Null => Value::Null,
+        Value::String(text) => text.clone().into(),
+        other => other.to_string().into(),
+    };
+    let row = |row: &Map<String, Value>| rows.columns.iter().map(|column| text(&row[column])).collect();
+    let texts: Vec<Value> = rows.rows.iter().map(row).collect();
+    json!({ "columns": rows.columns, "types": types, "rows": texts })
 }
 
-fn refused(said: &str) -> Answer {
-    Answer::message(400, format!("Failed to run sql query: ERROR:  {said}"))
+/// Runs a change and leaves its mark, both or neither.
+async fn execute(
+    call: &Call,
+    project: &Project,
+    sql: &str,
+    (object, comment): (u32, &str),
+    until: &str,
+) -> Result<Answered, Answer> {
+    if is_over(call, until) {
+        let said = format!("ERROR:  P0001: {}", wording::TOO_LATE);
+        return Err(Answer::message(400, format!("Failed to run sql query: {said}")));
+    }
+    if project.notes().marks.contains_key(&object) {
+        let said = format!("ERROR:  23505: large object {object} already exists");
+        return Err(Answer::message(400, format!("Failed to run sql query: {said}")));
+    }
+    let done = project.sim()?.execute(sql, query::TIMEOUT, &call.fresh_key(), &Nowhere).await;
+    let touched = done.map_err(query::failed)?.rows_affected;
+    project.notes().marks.insert(object, format!("{comment}{touched}"));
+    Ok((Value::Null, true))
 }
 
-fn is_late(call: &Call, until: &str) -> bool {
+fn is_over(call: &Call, until: &str) -> bool {
     Moment::parse(until).is_ok_and(|until| call.platform.now() > until)
 }
 
-/// Runs a statement that only reads.
-async fn rows(project: &Project, sql: &str) -> Result<Rows, Answer> {
-    if let Some(row) = catalogue::of_server(sql, project).await? {
-        return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
-    }
-    let reading = catalogue::within(sql, project).await?;
-    project.sim()?.query(&reading, TIMEOUT).await.map_err(|e| {
-        if is_of_writing(&e) {
-            return refused("25006: cannot execute a statement that writes in a read-only transaction");
-        }
-        failed(e)
-    })
-}
-
-/// Returns rows as PostgreSQL writes their values, with the types that these values have.
-fn in_text(rows: &Rows) -> Value {
-    let values = |column: &str| rows.rows.iter().map(|row| row[column].clone()).collect::<Vec<_>>();
-    let types: Vec<Value> =
-        rows.columns.iter().map(|column| json!([oid(&values(column)), null, null])).collect();
-    let texts = rows.rows.iter().map(|row| rows.columns.iter().map(|c| text(&row[c])).collect::<Value>());
-    json!({ "columns": rows.columns, "types": types, "rows": texts.collect::<Vec<_>>() })
-}
-
-/// Returns the number of the type that holds these values: bool, int8, float8, jsonb or text.
-fn oid(values: &[Value]) -> u32 {
-    let known = values.iter().filter(|value| !value.is_null());
-    let all = |is: fn(&Value) -> bool| known.clone().next().is_some() && known.clone().all(is);
-    match () {
-        () if all(Value::is_boolean) => 16,
-        () if all(Value::is_i64) => 20,
-        () if all(Value::is_number) => 701,
-        () if all(|v| v.is_array() || v.is_object()) => 3802,
-        () => 25,
-    }
-}
-
-fn text(value: &Value) -> Value {
-    match value {
-        Value::Null | Value::String(_) => value.clone(),
-        Value::Bool(yes) => if *yes { "t" } else { "f" }.into(),
-        other => other.to_string().into(),
-    }
-}
-
 async fn health(call: &Call, project: &Project) -> Result<Value, Answer> {
-    let health = project.sim()?.health().await?;
+    let health = project.sim()?.health().await.map_err(query::failed)?;
     Ok(json!({
-        "version": call.platform.version(),
+        "version": format!("{}.4", call.platform.engine()),
         "in_recovery": health.in_recovery,
         "bytes": health.bytes,
-        "connections": health.connections,
+        "connections": health.connections.unwrap_or(1),
     }))
 }
 
-/// Returns what holds, of those settings that the server has.
 async fn settings(project: &Project, names: &[String]) -> Result<Value, Answer> {
     let sim = project.sim()?;
     let mut known = Map::new();
     for name in names {
-        let Ok(found) = sim.get(std::slice::from_ref(name)).await else { continue };
+        // One that does not exist is left out, as from `pg_settings`.
+        let Ok(found) = sim.settings()?.get(std::slice::from_ref(name)).await else { continue };
         for setting in found {
-            let shown = match &setting.effective {
+            let text = match &setting.effective {
+                Value::String(text) => text.clone(),
                 Value::Bool(yes) => if *yes { "on" } else { "off" }.into(),
-                other => text(other),
+                other => other.to_string(),
             };
-            known.insert(
-                setting.name,
-                json!({ "setting": shown, "pending_restart": setting.pending_restart }),
-            );
+            known
+                .insert(setting.name, json!({ "setting": text, "pending_restart": setting.pending_restart }));
         }
     }
     Ok(Value::Object(known))

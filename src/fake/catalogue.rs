@@ -46,10 +46,11 @@ pub(super) async fn of_server(sql: &str, project: &Project) -> Result<Option<Map
     Ok(Some(row))
 }
 
-/// Returns the timeline that the database is on, as in the names of its WAL.
+/// Returns the timeline that a project is on, as the names of its WAL begin.
 pub(super) async fn timeline(project: &Project) -> Result<String, Answer> {
     let timelines = match project.sim()?.backups() {
         Ok(backups) => backups.window().await?.timelines,
+        // A branch has no archive of its own.
         Err(_) => Vec::new(),
     };
     Ok(format!("{:08X}", timelines.into_iter().max().unwrap_or(1)))

@@ -72,12 +72,12 @@ pub(super) struct Notes {
     pub(super) shown_at: BTreeMap<String, Moment>,
     /// The restore points, newest last.
     pub(super) points: Vec<(String, Moment)>,
+    /// The marks that changes have left, by the number of their large object.
+    pub(super) marks: BTreeMap<u32, String>,
     /// When the schedule was changed.
     pub(super) schedule_changes: Vec<Moment>,
     /// `enabled` or `disabled`.
     pub(super) jit: Option<String>,
-    /// The marks that executes have left: the comments of empty large objects.
-    pub(super) marks: BTreeMap<u32, String>,
     /// What was set of the pooler.
     pub(super) pooler: BTreeMap<String, Value>,
 }
@@ -188,9 +188,9 @@ impl Project {
 
     /// Answers from the world again: it was taken back, and what was beside it is no more.
     pub(super) async fn return_to_world(&self) {
-        self.notes().marks.clear();
         let before = std::mem::take(&mut *self.behind().await);
         drop(before);
+        self.notes().marks.clear();
     }
 
     /// Returns the address of the database itself.

@@ -77,3 +77,149 @@ pub(super) async fn about_to_remove(
     cx.accept(&gone).await?;
     Ok(gone)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        base::clock::{Clock, Virtual},
+        base::moment::Moment,
+        config::{Config, SANDBOX, Target},
+        ops::{
+            self,
+            args::Args,
+            spec::{Context, Host, Probed, Recovery},
+        },
+        provider::{
+            Accept, Code, Fleet, Result,
+            model::{Key, Progress},
+            sim::{self, Sim},
+        },
+    };
+    use async_trait::async_trait;
+    use serde_json::{Map, Value, json};
+    use std::sync::{Arc, Mutex};
+
+    /// Keeps what is written down.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<Value>>);
+
+    #[async_trait]
+    impl Accept for Notes {
+        async fn accepted(&self, what: Value) -> Result<()> {
+            self.0.lock().expect("nobody panicked with the notes").push(what);
+            Ok(())
+        }
+    }
+
+    impl Host for Notes {
+        fn progress(&self, _: &Progress) {}
+    }
+
+    fn sandbox() -> Fleet {
+        let clock: Arc<dyn Clock> =
+            Arc::new(Virtual::at(Moment::parse("2026-11-20T12:00:00Z").expect("a moment")));
+        let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
+        let (name, provider) = (SANDBOX.to_owned(), "sim".to_owned());
+        let target = Target {
+            name: name.clone(),
+            provider,
+            protect: false,
+            tags: vec![],
+            settings: toml::Table::new(),
+        };
+        let config = Config { targets: [(name.clone(), target)].into(), ..Config::empty() };
+        Fleet::of(
+            Arc::new(config),
+            clock,
+            [(name, Arc::new(sim) as Arc<dyn crate::provider::Provider>)].into(),
+        )
+    }
+
+    /// Performs a call on the sandbox, under a key of its own, and returns what it wrote down.
+    async fn perform(fleet: &Fleet, path: &str, given: Value, key: &str) -> Vec<Value> {
+        let (op, args) = call(path, given);
+        let (notes, key) = (Notes::default(), Key(key.into()));
+        let cx = Context { fleet, key: &key, run: None, accepted: None, host: &notes };
+        (op.perform)(&cx, &args).await.expect("it is done");
+        notes.0.into_inner().expect("nobody panicked with the notes")
+    }
+
+    /// Asks what became of a call that was killed when it had written `accepted` down.
+    async fn probe(fleet: &Fleet, path: &str, given: &Value, accepted: Option<&Value>) -> Result<Probed> {
+        let (op, args) = call(path, given.clone());
+        let (notes, key) = (Notes::default(), Key("killed".into()));
+        let cx = Context { fleet, key: &key, run: None, accepted: accepted.cloned(), host: &notes };
+        let Recovery::Probe(probe) = op.recovery else { panic!("`{path}` has no probe") };
+        probe(&cx, &args).await
+    }
+
+    fn call(path: &str, given: Value) -> (&'static ops::spec::Op, Args) {
+        let op = ops::find(path).expect("an operation");
+        let args = Args::decode(op, vec![SANDBOX.into(), given], Map::new());
+        (op, args.expect("arguments"))
+    }
+
+    #[tokio::test]
+    async fn a_change_without_a_key_is_as_wanted_as_before_or_unknown() {
+        let cases = [
+            (
+                "db::config::set",
+                json!({"work_mem": "8MB"}),
+                json!({"work_mem": "9MB"}),
+                json!({"work_mem": null}),
+            ),
+            ("network::restrictions::add", json!("203.0.113.0/24"), json!("198.51.100.0/24"), json!(null)),
+        ];
+        for (path, wanted, other, back) in cases {
+            let fleet = sandbox();
+            assert!(
+                matches!(probe(&fleet, path, &wanted, None).await, Ok(Probed::NotDone)),
+                "{path}: it was never written down"
+            );
+            let written = perform(&fleet, path, wanted.clone(), "k1").await.swap_remove(0);
+            let Ok(Probed::Done(_)) = probe(&fleet, path, &wanted, Some(&written)).await else {
+                panic!("{path}: it is as wanted")
+            };
+            perform(&fleet, path, other, "k2").await;
+            let unknown = probe(&fleet, path, &wanted, Some(&written))
+                .await
+                .expect_err("somebody was there in between");
+            assert_eq!(unknown.code, Code::Unknown, "{path}: {unknown:?}");
+            if !back.is_null() {
+                perform(&fleet, path, back, "k3").await;
+                assert!(
+                    matches!(probe(&fleet, path, &wanted, Some(&written)).await, Ok(Probed::NotDone)),
+                    "{path}: it is as before"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_schedule_without_a_key_is_found_by_not_having_been_there() {
+        let (op, fleet, key) =
+            (ops::find("backup::schedule::create").expect("an operation"), sandbox(), Key("k1".into()));
+        let options = json!({"at": "03:00"}).as_object().cloned().expect("a map");
+        let args = Args::decode(op, vec![SANDBOX.into()], options).expect("arguments");
+        let Recovery::Probe(probe) = op.recovery else { panic!("it has a probe") };
+        // As a platform without keys has it: the world's schedules carry none that is this call's.
+        let before = |schedules: Value| json!({"$intent": {"before": schedules, "wanted": {}}});
+        let notes = Notes::default();
+        let asked = |accepted| Context {
+            fleet: &fleet,
+            key: &key,
+            run: None,
+            accepted: Some(accepted),
+            host: &notes,
+        };
+        let cx = asked(before(json!([])));
+        assert!(matches!(probe(&cx, &args).await, Ok(Probed::NotDone)), "nothing is there that was not");
+        let cx = asked(before(json!([{"id": "x", "every": "day", "at": "05:00", "keep_days": null}])));
+        let unknown = probe(&cx, &args).await.expect_err("one that was there is gone");
+        assert_eq!(unknown.code, Code::Unknown);
+        let cx = Context { accepted: None, ..asked(Value::Null) };
+        (op.perform)(&cx, &args).await.expect("it is made");
+        let cx = asked(before(json!([])));
+        assert!(matches!(probe(&cx, &args).await, Ok(Probed::Done(made)) if made["key"] == "k1"));
+    }
+}

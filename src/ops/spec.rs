@@ -402,11 +402,17 @@ fn is_blind(code: Code) -> bool {
     matches!(code, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown)
 }
 
-/// Gives a job up for a reason, unless it turns out to be done. What it made and cannot be removed is named.
+/// Gives a job up for a reason, unless it turns out to be done. What it made and cannot be removed is named. Of a job
+/// that nobody can stop its provider says what to do.
 async fn give_up(provider: &dyn Provider, job: &Job, why: Error) -> Result<Value> {
-    if provider.cancel(job).await.is_ok() {
-        return Err(why);
-    }
+    let Err(refusal) = provider.cancel(job).await else { return Err(why) };
+    let why = match refusal {
+        Error { code: Code::Unsupported, hint: Some(hint), .. } => {
+            let own = why.hint.clone().map(|own| format!("{own}; ")).unwrap_or_default();
+            why.hint(format!("{own}{hint}"))
+        }
+        _ => why,
+    };
     match provider.observe(job).await {
         Ok(Observed::Done(value)) => Ok(value),
         Err(e) if !is_blind(e.code) && e.code != Code::Denied => Err(why),

@@ -5,7 +5,7 @@
 //! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world. |
 //! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
-//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, without ids, keys and times. |
+//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
 //! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
@@ -346,13 +346,11 @@ fn needs(rules: &Rules<'_>, played: &Played) -> Vec<String> {
             let may =
                 |area: &str, effect: Effect| rules.needs.iter().any(|n| n.covers(&Need::new(area, effect)));
             let is_allowed = match effect.kind.as_str() {
-                "backup.create" | "mark.create" => may("backup", Effect::Create),
-                "restore.in_place" | "backup.delete" => may("backup", Effect::Destroy),
+                "backup.create" | "mark.create" | "schedule.create" => may("backup", Effect::Create),
+                "restore.in_place" | "backup.delete" | "schedule.delete" => may("backup", Effect::Destroy),
                 "restore.branch" => may("branch", Effect::Create),
                 "branch.delete" => may("branch", Effect::Destroy) || may("branch", Effect::Create),
                 "sql.execute" | "branch.promote" | "replica.delete" => may("db", Effect::Destroy),
-                "schedule.create" => may("backup", Effect::Create),
-                "schedule.delete" => may("backup", Effect::Destroy),
                 "branch.reset" => may("branch", Effect::Destroy),
                 "replica.create" => may("db", Effect::Create),
                 "config.set" => may("db", Effect::Change),

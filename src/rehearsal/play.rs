@@ -238,6 +238,12 @@ fn world(played: &Played) -> Value {
             "backups": seen.backups.iter().map(Backup::handle).map(|b| b[crate::base::value::BACKUP].clone()).collect::<Vec<_>>(),
             "effects": effects,
             "database": seen.portrait.database,
+            "schedules": seen.portrait.schedules,
+            "replicas": seen.portrait.replicas,
+            "settings": seen.portrait.settings,
+            "ranges": seen.portrait.ranges,
+            "bans": seen.portrait.bans,
+            "switches": seen.portrait.switches,
         })
     };
     let targets: BTreeMap<&str, Value> = played.worlds.iter().map(|s| (s.target.as_str(), of(s))).collect();

@@ -19,6 +19,7 @@ use serde_json::{Value, json as object};
 
 #[async_trait]
 impl Replicas for Sim {
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
     async fn list(&self) -> Result<Vec<Replica>> {
         self.store()?.look(|p| p.standing_replicas())
     }

@@ -9,7 +9,7 @@
 mod plan;
 mod traces;
 
-use super::{Supabase, statuses};
+use super::{Supabase, platform, statuses};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -177,7 +177,7 @@ impl Supabase {
         let phase = if took > STUCK {
             format!("{phase}; stuck: {}", self.report(underway, seen))
         } else {
-            format!("{phase} (asked for {})", underway.asked_at)
+            format!("{phase} (asked for {})", second(underway.asked_at))
         };
         Observed::Running(Progress { again_in: Some(self.pace(underway.asked_at)), ..Progress::phase(phase) })
     }
@@ -193,12 +193,12 @@ impl Supabase {
     /// Returns what was seen of a restore, and what the platform's support will ask.
     fn report(&self, underway: &Underway, seen: &Seen) -> String {
         let statuses: Vec<_> =
-            seen.statuses.iter().map(|(status, at)| format!("{status} from {at}")).collect();
+            seen.statuses.iter().map(|(status, at)| format!("{status} from {}", second(*at))).collect();
         format!(
-            "it goes on by itself and cannot be stopped; tell the platform's support: project `{}`, asked {} to go \
+            "it goes on by itself and cannot be stopped; should it not end, tell the platform's support: project `{}`, asked {} to go \
              back {}, seen {}",
             self.reference,
-            underway.asked_at,
+            second(underway.asked_at),
             underway.plan,
             if statuses.is_empty() { "nothing".into() } else { statuses.join(", ") }
         )
@@ -210,5 +210,10 @@ impl Supabase {
 }
 
 fn since(seen: &Seen) -> String {
-    seen.statuses.last().map(|(_, at)| at.to_string()).unwrap_or_default()
+    seen.statuses.last().map(|(_, at)| second(*at).to_string()).unwrap_or_default()
+}
+
+/// Returns a moment without the part of a second that nobody wants to read.
+fn second(moment: Moment) -> Moment {
+    platform::moment(moment.0.as_second()).unwrap_or(moment)
 }

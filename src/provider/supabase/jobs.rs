@@ -111,6 +111,15 @@ impl Supabase {
     /// Looks at a workflow: over when its steps are and the branch is up again. That a step has ended does not say how,
     /// which only the branch does.
     async fn observe_workflow(&self, job: &Job) -> Result<Observed> {
+        if job.id.is_empty() {
+            let what = format!(
+                "the platform accepted the {} without a number, and its end cannot be told",
+                job.kind
+            );
+            return Err(Error::new(Code::Tool, what)
+                .with_side_effects()
+                .hint("see the branch in the dashboard"));
+        }
         let reference = job.detail["reference"].as_str().unwrap_or_default();
         let asked_at: Moment = asking::read(job.detail["asked_at"].clone(), "actions")?;
         let waiting = |phase: String| {

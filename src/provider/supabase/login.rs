@@ -93,7 +93,13 @@ impl Supabase {
         let answer: Answer = match answer {
             Ok(answer) => asking::read(answer, &path)?,
             // Nothing but a password that nobody knows has perhaps come of it.
-            Err(e) if e.code == Code::Unknown => return Err(Error::new(Code::Unavailable, e.message)),
+            Err(e) if e.code == Code::Unknown => {
+                let why = e.message;
+                return Err(Error::new(
+                    Code::Unavailable,
+                    format!("no login to the database could be had: {why}"),
+                ));
+            }
             Err(e) => return Err(e),
         };
         let become_role = answer.role.strip_prefix(TEMPORARY).map(str::to_owned);

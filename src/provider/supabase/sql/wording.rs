@@ -64,7 +64,7 @@ const STARTS_WITHIN: &str = "30 seconds";
 /// What our advisory locks have in common: `fire` in ASCII.
 pub(super) const LOCKS: u32 = 0x6669_7265;
 /// What the transaction says when it starts too late.
-pub(super) const TOO_LATE: &str = "firedrill: this request arrived too late";
+pub const TOO_LATE: &str = "firedrill: this request arrived too late";
 /// How many rows a query may give; one more is asked for.
 pub(super) const ROWS_MAX: usize = 100_000;
 

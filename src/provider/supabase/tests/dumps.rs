@@ -170,12 +170,12 @@ async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
         let said = bytes.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes());
         assert!(!said, "the password is in {}", path.display());
     }
-    assert_eq!(files(&scene.folder.path().join("state")), [PathBuf::new(); 0]);
+    assert!(files(&scene.folder.path().join("state")).is_empty());
 
     let plan = scene.target.plan_delete(&id).await.expect("a plan");
     scene.target.delete(&plan, &key()).await.expect("deleted");
     scene.target.delete(&plan, &key()).await.expect("gone is no error");
-    assert_eq!(scene.left(), [PathBuf::new(); 0]);
+    assert!(scene.left().is_empty());
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone(
         },
         scene.hold()
     );
-    assert_eq!(scene.left(), [PathBuf::new(); 0]);
+    assert!(scene.left().is_empty());
 }
 
 impl Supabase {
@@ -249,7 +249,7 @@ async fn a_dump_that_cannot_be_made_leaves_nothing() {
     let job = scene.create().await.expect("accepted");
     let error = patiently(&scene.target, &job).await.expect_err("it may not become the role");
     assert_eq!(error.code, Code::Denied, "{error}");
-    assert_eq!(scene.left(), [PathBuf::new(); 0]);
+    assert!(scene.left().is_empty());
     assert_eq!(error.left_behind, [""; 0]);
 }
 
@@ -265,7 +265,7 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
     let job = target.create(&BackupRequest::default(), &key()).await.expect("accepted");
     let error = patiently(&target, &job).await.expect_err("no room");
     assert_eq!(error.code, Code::NoDiskSpace, "{error}");
-    assert_eq!(files(&small), [PathBuf::new(); 0]);
+    assert!(files(&small).is_empty());
 }
 
 /// A disk of half a MiB, where we may make one.
@@ -321,7 +321,7 @@ async fn a_branch_that_cannot_be_loaded_is_removed() {
     assert!(writes(&scene.stage).contains(&format!("DELETE /v1/branches/{BRANCH}")));
     // All of it or nothing.
     scene.branch.run(&["do $$ begin assert to_regclass('orders') is null; end $$"]).await;
-    assert_eq!(files(&scene.folder.path().join("state")), [PathBuf::new(); 0]);
+    assert!(files(&scene.folder.path().join("state")).is_empty());
 }
 
 #[tokio::test]

@@ -82,7 +82,6 @@ async fn supabase_t9_a_restore_is_over_when_the_project_went_away_and_answers_ag
             "POST /v1/projects/REF/database/backups/restore-pitr" => Reply::text(201, "{}"),
             // Once it was asked for the plan; the rest are looks at the restore.
             "GET /v1/projects/REF" => match seen.earlier {
-                0..=3 => described("ACTIVE_HEALTHY"),
                 4..=6 => described("RESTORING"),
                 _ => described("ACTIVE_HEALTHY"),
             },
