@@ -3,7 +3,7 @@
 //! The project is one of the fake API with a real PostgreSQL behind it, so that a dump is a dump.
 
 use crate::{
-    kills::{Chance, killed_and_resumed, rounds},
+    kills::{Series, wanted},
     stage::{Done, Stage, postgres_or_skip},
 };
 use firedrill::{
@@ -16,7 +16,7 @@ use firedrill::{
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
 /// What makes something that is there afterwards: logging in does not.
@@ -172,27 +172,28 @@ fn killed_anywhere_on_a_project_nothing_is_sent_twice() {
     if !postgres_or_skip() {
         return;
     }
-    let mut chance = Chance::new();
     let practice = Practice::quick();
-    let (mut kills, all) = (0, usize::try_from(rounds(3)).unwrap());
-    for round in 1..=all {
-        let span = Duration::from_millis(3500);
-        kills += killed_and_resumed(&practice.stage, "restore_to_branch", &["db=shop"], &mut chance, span);
+    let mut branches = Series::new(&practice.stage, "restore_to_branch", &["db=shop"]);
+    let (mut kills, mut runs) = (0, 1);
+    while kills < wanted(3) {
+        kills += branches.run_through_kills(&practice.stage);
+        runs += 1;
         let log = practice.server.log();
         let branches = (count(&log, "POST", "/branches"), count(&log, "DELETE", "/{branch_id_or_ref}"));
-        assert_eq!(branches, (round, round), "round {round}: made and removed");
-        assert_eq!(sent_twice(&log), Vec::<String>::new(), "round {round}");
+        assert_eq!(branches, (runs, runs), "after {kills} kills: made and removed");
+        assert_eq!(sent_twice(&log), Vec::<String>::new(), "after {kills} kills");
         let backups = practice.stage.firedrill(&["backup", "list", "-t", "shop", "-o", "json"]).json();
-        assert_eq!(backups.as_array().unwrap().len(), round, "round {round}: dumps");
+        assert_eq!(backups.as_array().unwrap().len(), runs, "after {kills} kills: dumps");
     }
-    for round in 1..=all {
-        let span = Duration::from_millis(2500);
-        let params = ["db=shop", &half_an_hour_ago()];
-        kills += killed_and_resumed(&practice.stage, "restore_to_moment", &params, &mut chance, span);
+    let mut restores = Series::new(&practice.stage, "restore_to_moment", &["db=shop", &half_an_hour_ago()]);
+    let (mut more, mut times) = (0, 1);
+    while more < wanted(3) {
+        more += restores.run_through_kills(&practice.stage);
+        times += 1;
         let log = practice.server.log();
-        assert_eq!(count(&log, "POST", "/database/backups/restore-pitr"), round, "round {round}");
+        assert_eq!(count(&log, "POST", "/database/backups/restore-pitr"), times, "after {more} kills");
     }
-    eprintln!("{kills} kills");
+    eprintln!("{kills} kills in {} runs, and {more} in {}", runs - 1, times - 1);
 }
 
 /// Every file below a folder, as text.

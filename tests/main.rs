@@ -12,6 +12,7 @@ mod arrows;
 mod catalogue;
 mod cli;
 mod contract;
+mod disk;
 mod docs;
 mod gates;
 mod kills;

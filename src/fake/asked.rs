@@ -70,8 +70,13 @@ pub(super) async fn answer(
 }
 
 async fn rows_of(project: &Project, sql: &str) -> Result<Rows, Answer> {
+    if let Some(row) = catalogue::of_server(sql, project).await? {
+        return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
+    }
     let reading = catalogue::within(sql, project).await?;
-    project.sim()?.query(&reading, query::TIMEOUT).await.map_err(query::failed)
+    project.sim()?.query(&reading, query::TIMEOUT).await.map_err(|e| {
+        if query::writes(&e) { query::only_reads("a statement that writes") } else { query::failed(e) }
+    })
 }
 
 /// Returns rows as text, with the types that their values show.
@@ -94,8 +99,9 @@ fn typed(rows: &Rows) -> Value {
         other => other.to_string().into(),
     };
     let row = |row: &Map<String, Value>| rows.columns.iter().map(|column| text(&row[column])).collect();
-    let texts: Vec<Value> = rows.rows.iter().map(row).collect();
-    json!({ "columns": rows.columns, "types": types, "rows": texts })
+    let names = &rows.columns;
+    let rows: Vec<Value> = rows.rows.iter().map(row).collect();
+    json!({ "columns": names, "types": types, "rows": rows })
 }
 
 /// Runs a change and leaves its mark, both or neither.

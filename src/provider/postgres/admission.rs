@@ -30,10 +30,8 @@ impl Network for Database {
         let status = if rules.applied { "applied" } else { "stored" };
         let (ranges, mut warnings) = rules.ranges();
         if !reachable(&rules.listens) {
-            warnings.push(format!(
-                "the server listens on `{}` only, so nobody connects from elsewhere",
-                rules.listens
-            ));
+            let on = if rules.listens.is_empty() { "no address" } else { &rules.listens };
+            warnings.push(format!("the server listens on {on}, so nobody connects from elsewhere"));
         }
         if !rules.applied {
             warnings.push(
@@ -212,7 +210,7 @@ host all all office.example md5
             "line 4 of `pg_hba.conf` rejects `192.0.2.0`",
             "line 5 of `pg_hba.conf` admits `samenet`",
             "office.example",
-            "listens on ``",
+            "listens on no address",
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }

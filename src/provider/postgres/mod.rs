@@ -40,6 +40,9 @@ pub(super) mod tools;
 mod wal;
 mod window;
 
+#[cfg(test)]
+pub(crate) use scratch::postgres_or_skip;
+
 use super::{
     Backups, Branches, Code, Error, Network, Provider, Replicas, Result, Security, Sql,
     fleet::Opening,
