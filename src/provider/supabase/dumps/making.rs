@@ -120,8 +120,11 @@ impl Supabase {
                 self.dump_again(dump).await
             }
             Look::Ended { said, .. } => Err(failure(&said)),
-            Look::Vanished if dump.starts < STARTS_MAX => self.dump_again(dump).await,
-            Look::Vanished => Err(vanished(DUMP)),
+            Look::Vanished => {
+                // On a full disk there is no room for its last words either.
+                disk::room_for(0, &home)?;
+                if dump.starts < STARTS_MAX { self.dump_again(dump).await } else { Err(vanished(DUMP)) }
+            }
         }
     }
 
