@@ -31,7 +31,7 @@ const TENANTS: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["provider/postgres/"]),
     ("clap", &["cli/"]),
     ("rustyline", &["repl/"]),
-    ("hyper", &["fake/"]),
+    ("hyper", &["fake/", "provider/supabase/stage.rs"]),
     ("similar", &["show/"]),
     ("comfy_table", &["show/"]),
     ("indicatif", &["base/terminal.rs"]),

@@ -1,9 +1,19 @@
 //! `kill -9` at random moments, for real: a process is killed, the run is resumed, until it ends.
 //!
-//! `FIREDRILL_KILLS` is how many runs are killed (a small number without it); `FIREDRILL_SEED` repeats a series.
+//! `FIREDRILL_KILLS` is how many kills there are (a few without it); `FIREDRILL_SEED` repeats a series.
 
 use crate::stage::{Lab, Stage, postgres_or_skip};
-use std::{env, time::Duration};
+use firedrill::{
+    base::clock::{Clock, Machine},
+    config::{self, Locations, SANDBOX},
+    provider::{fleet::Opening, sim::Sim},
+};
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// A small generator of numbers (xorshift): what is random here is repeatable by its seed.
 struct Chance(u64);
@@ -24,41 +34,73 @@ impl Chance {
     }
 }
 
-fn rounds(preset: u64) -> u64 {
+/// How many kills a series has: `FIREDRILL_KILLS`, or a few.
+pub fn wanted(preset: u32) -> u32 {
     env::var("FIREDRILL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(preset)
 }
 
-/// Starts the flagship, kills it somewhere in the first `span`, and resumes (killing again now and then) to the end.
-/// Returns how often it was killed.
-fn run_through_kills(stage: &Stage, db: &str, chance: &mut Chance, span: Duration) -> u32 {
-    let runbook = format!("{}/runbooks/restore_to_branch.rhai", env!("CARGO_MANIFEST_DIR"));
-    let param = format!("db={db}");
-    let start = ["run", runbook.as_str(), "-p", &param];
-    let runs_before = runs(stage).len();
-    let mut after = || Duration::from_micros(chance.below(u64::try_from(span.as_micros()).unwrap()));
-    let mut kills = u32::from(stage.firedrill_killed(&start, after()).is_none());
-    for attempt in 0.. {
-        assert!(attempt < 40, "the run does not come to its end");
-        let done = if runs(stage).len() == runs_before {
-            // Killed before there was a run: nothing happened, and the person starts it again.
-            stage.firedrill(&start)
-        } else if runs(stage)[0]["status"] == "succeeded" {
-            return kills;
-        } else if attempt % 3 == 1 {
-            let Some(done) = stage.firedrill_killed(&["resume", "last", "--yes"], after()) else {
-                kills += 1;
-                continue;
-            };
-            done
-        } else {
-            stage.firedrill(&["resume", "last", "--yes"])
-        };
-        assert_eq!(done.code, 0, "{done}");
-    }
-    kills
+/// One runbook, killed again and again.
+pub struct Series {
+    start: Vec<String>,
+    chance: Chance,
+    /// How long the run takes that nobody kills.
+    length: Duration,
 }
 
-fn runs(stage: &Stage) -> Vec<serde_json::Value> {
+impl Series {
+    /// Runs a runbook to its end, undisturbed.
+    pub fn new(stage: &Stage, runbook: &str, params: &[&str]) -> Self {
+        let runbook = format!("{}/runbooks/{runbook}.rhai", env!("CARGO_MANIFEST_DIR"));
+        let params = params.iter().flat_map(|param| ["-p", param]);
+        let start = ["run", &runbook].into_iter().chain(params).map(str::to_owned).collect();
+        let mut series = Self { start, chance: Chance::new(), length: Duration::ZERO };
+        let begun = Instant::now();
+        let done = stage.firedrill(&series.start());
+        assert_eq!(done.code, 0, "{done}");
+        series.length = begun.elapsed();
+        series
+    }
+
+    fn start(&self) -> Vec<&str> {
+        self.start.iter().map(String::as_str).collect()
+    }
+
+    /// Returns a moment within the length of a run.
+    fn moment(&mut self) -> Duration {
+        let length = u64::try_from(self.length.as_micros()).unwrap();
+        Duration::from_micros(self.chance.below(length))
+    }
+
+    /// Starts a run, kills it somewhere, and resumes it (killing again now and then) to its end. Returns how often it
+    /// was killed.
+    pub fn run_through_kills(&mut self, stage: &Stage) -> u32 {
+        let runs_before = runs(stage).len();
+        let moment = self.moment();
+        let mut kills = u32::from(stage.firedrill_killed(&self.start(), moment).is_none());
+        for attempt in 0..40 {
+            let listed = runs(stage);
+            let done = if listed.len() == runs_before {
+                // Killed before there was a run: nothing happened, and the person starts it again.
+                stage.firedrill(&self.start())
+            } else if listed[0]["status"] == "succeeded" {
+                return kills;
+            } else if attempt % 3 == 1 {
+                let moment = self.moment();
+                let Some(done) = stage.firedrill_killed(&["resume", "last", "--yes"], moment) else {
+                    kills += 1;
+                    continue;
+                };
+                done
+            } else {
+                stage.firedrill(&["resume", "last", "--yes"])
+            };
+            assert_eq!(done.code, 0, "{done}");
+        }
+        panic!("the run does not come to its end")
+    }
+}
+
+pub(crate) fn runs(stage: &Stage) -> Vec<serde_json::Value> {
     stage.firedrill(&["runs", "list", "-o", "json"]).json().as_array().unwrap().clone()
 }
 
@@ -66,24 +108,35 @@ fn count(stage: &Stage, list: &[&str]) -> usize {
     stage.firedrill(list).json().as_array().unwrap().len()
 }
 
+/// Returns what took effect in the world of the sandbox, as the world itself counts it.
+pub(crate) fn effects(stage: &Stage) -> BTreeMap<String, usize> {
+    let locations = Locations { config: None, state: Some(stage.path(".firedrill")) };
+    let config = config::load(&locations).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(Machine);
+    let opening =
+        Opening { target: &config.targets[SANDBOX], base: &config.base, state: &config.state, clock: &clock };
+    let mut counts = BTreeMap::new();
+    for effect in Sim::open(&opening).unwrap().log().unwrap() {
+        *counts.entry(effect.kind).or_default() += 1;
+    }
+    counts
+}
+
 #[test]
 fn killed_anywhere_on_the_sandbox_nothing_happens_twice() {
-    let mut chance = Chance::new();
-    let mut kills = 0;
-    for round in 0..rounds(12) {
-        let stage = Stage::new();
-        let before = count(&stage, &["backup", "list", "-t", "sandbox", "-o", "json"]);
-        kills += run_through_kills(&stage, "sandbox", &mut chance, Duration::from_millis(400));
-        let after = count(&stage, &["backup", "list", "-t", "sandbox", "-o", "json"]);
-        assert_eq!(after, before + 1, "round {round}: backups");
-        assert_eq!(
-            count(&stage, &["branch", "list", "-t", "sandbox", "-o", "json"]),
-            0,
-            "round {round}: branches"
-        );
+    let stage = Stage::new();
+    let mut series = Series::new(&stage, "restore_to_branch", &["db=sandbox"]);
+    let of_one_run = effects(&stage);
+    assert!(!of_one_run.is_empty());
+    let (mut kills, mut runs) = (0, 1);
+    while kills < wanted(12) {
+        kills += series.run_through_kills(&stage);
+        runs += 1;
+        let expected: BTreeMap<_, _> = of_one_run.iter().map(|(kind, n)| (kind.clone(), n * runs)).collect();
+        assert_eq!(effects(&stage), expected, "after {runs} runs and {kills} kills");
         assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
     }
-    eprintln!("{kills} kills");
+    eprintln!("{kills} kills in {} runs", runs - 1);
 }
 
 #[test]
@@ -91,20 +144,18 @@ fn killed_anywhere_on_the_lab_nothing_happens_twice() {
     if !postgres_or_skip() {
         return;
     }
-    let mut chance = Chance::new();
     let stage = Stage::new();
     let lab = Lab::up(&stage);
-    let mut kills = 0;
-    for round in 1..=rounds(4) {
-        kills += run_through_kills(&stage, "lab", &mut chance, Duration::from_millis(2500));
+    let mut series = Series::new(&stage, "restore_to_branch", &["db=lab"]);
+    let (mut kills, mut runs) = (0, 1);
+    while kills < wanted(4) {
+        kills += series.run_through_kills(&stage);
+        runs += 1;
         let backups = count(&stage, &["backup", "list", "-t", "lab", "-o", "json"]);
-        assert_eq!(u64::try_from(backups).unwrap(), round, "round {round}: backups");
-        assert_eq!(
-            count(&stage, &["branch", "list", "-t", "lab", "-o", "json"]),
-            0,
-            "round {round}: branches"
-        );
+        assert_eq!(backups, runs, "after {kills} kills: backups");
+        let branches = count(&stage, &["branch", "list", "-t", "lab", "-o", "json"]);
+        assert_eq!(branches, 0, "after {kills} kills: branches");
     }
-    eprintln!("{kills} kills");
+    eprintln!("{kills} kills in {} runs", runs - 1);
     lab.down();
 }

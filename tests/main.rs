@@ -11,6 +11,8 @@
 mod arrows;
 mod catalogue;
 mod cli;
+mod contract;
+mod disk;
 mod docs;
 mod gates;
 mod kills;

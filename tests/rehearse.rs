@@ -33,6 +33,7 @@ fn what_ships_keeps_every_invariant() {
     for (path, params) in [
         ("runbooks/restore_to_branch.rhai", &[][..]),
         ("runbooks/undo_dropped_table.rhai", &["-p", "table=order_notes"]),
+        ("runbooks/restore_to_moment.rhai", &["-p", "to=2025-12-31T23:30:00Z"]),
         ("tests/good/every_change.rhai", &[]),
         ("tests/good/approved_restore.rhai", &[]),
     ] {

@@ -7,6 +7,7 @@ pub mod file;
 pub mod ink;
 pub mod moment;
 pub mod secret;
+pub mod sqlite;
 pub mod suggest;
 pub mod terminal;
 pub mod value;

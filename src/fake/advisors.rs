@@ -90,7 +90,7 @@ async fn of_platform(call: &Call, project: &Project) -> Vec<Value> {
         if network.ssl().await.is_ok_and(|ssl| !ssl.enforced) {
             found("ssl_not_enforced", "SSL Not Enforced", "connections without TLS are let in");
         }
-        if network.allowed().await.is_ok_and(|allowed| allowed.ranges.is_empty()) {
+        if network.allowed().await.is_ok_and(|a| a.ranges.iter().any(|r| r.cidr.prefix_len() == 0)) {
             found("network_restrictions_not_set", "No Network Restrictions", "everybody may connect");
         }
     }

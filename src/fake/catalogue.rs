@@ -30,11 +30,7 @@ pub(super) async fn of_server(sql: &str, project: &Project) -> Result<Option<Map
     if !is_asked("pg_postmaster_start_time") && !is_asked("pg_walfile_name") {
         return Ok(None);
     }
-    let timelines = match project.sim()?.backups() {
-        Ok(backups) => backups.window().await?.timelines,
-        Err(_) => Vec::new(),
-    };
-    let timeline = timelines.into_iter().max().unwrap_or(1);
+    let timeline = timeline(project).await?;
     let list = sql.trim().trim_end_matches(';');
     let list = list.get(..7).filter(|w| w.eq_ignore_ascii_case("select ")).map_or("", |_| &list[7..]);
     let mut row = Map::new();
@@ -42,12 +38,22 @@ pub(super) async fn of_server(sql: &str, project: &Project) -> Result<Option<Map
         let (expression, name) = item.rsplit_once(" as ").unwrap_or((item, item));
         let value = match () {
             () if expression.contains("pg_postmaster_start_time") => project.started_at().to_string().into(),
-            () if expression.contains("pg_walfile_name") => format!("{timeline:08X}").into(),
+            () if expression.contains("pg_walfile_name") => timeline.clone().into(),
             () => return Ok(None),
         };
         row.insert(name.trim().to_owned(), value);
     }
     Ok(Some(row))
+}
+
+/// Returns the timeline that a project is on, as the names of its WAL begin.
+pub(super) async fn timeline(project: &Project) -> Result<String, Answer> {
+    let timelines = match project.sim()?.backups() {
+        Ok(backups) => backups.window().await?.timelines,
+        // A branch has no archive of its own.
+        Err(_) => Vec::new(),
+    };
+    Ok(format!("{:08X}", timelines.into_iter().max().unwrap_or(1)))
 }
 
 /// Splits a list at the commas that are in no parentheses and no text.

@@ -11,6 +11,7 @@ mod access;
 mod actions;
 mod addons;
 mod advisors;
+mod asked;
 mod backups;
 mod behind;
 mod branches;

@@ -72,6 +72,8 @@ pub(super) struct Notes {
     pub(super) shown_at: BTreeMap<String, Moment>,
     /// The restore points, newest last.
     pub(super) points: Vec<(String, Moment)>,
+    /// The marks that changes have left, by the number of their large object.
+    pub(super) marks: BTreeMap<u32, String>,
     /// When the schedule was changed.
     pub(super) schedule_changes: Vec<Moment>,
     /// `enabled` or `disabled`.
@@ -188,6 +190,7 @@ impl Project {
     pub(super) async fn return_to_world(&self) {
         let before = std::mem::take(&mut *self.behind().await);
         drop(before);
+        self.notes().marks.clear();
     }
 
     /// Returns the address of the database itself.

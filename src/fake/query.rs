@@ -1,6 +1,7 @@
 //! `…/database/query`: a script of statements in, the rows of the last one out.
 
 use super::{
+    asked,
     backups::Nowhere,
     call::{Answer, Call, Outcome},
     catalogue,
@@ -8,12 +9,12 @@ use super::{
 };
 use crate::{
     base::moment::Span,
-    provider::{Code, Error},
+    provider::{Code, Error, supabase::wording::Asked},
 };
 use serde_json::{Map, Value};
 
 /// How long a statement may take.
-const TIMEOUT: Span = Span::seconds(58);
+pub(super) const TIMEOUT: Span = Span::seconds(58);
 
 /// Runs a script.
 pub(super) async fn run(call: &Call) -> Outcome {
@@ -33,18 +34,37 @@ async fn answer(call: &Call, read_only: bool) -> Outcome {
         return Err(Answer::message(400, "query: String must contain at least 1 character(s)"));
     }
     project.demand_usable(&call.platform).await?;
-    if let Some(ran) = project.behind().await.run(script, read_only).await {
-        let ran = ran.map_err(|e| Answer::message(400, format!("Failed to run sql query: {}", e.message)))?;
-        return Ok(rows_of(ran.rows, ran.wrote));
+    if project.behind().await.answers() {
+        return really(call, &project, script, read_only).await;
+    }
+    if let Some(asked) = Asked::read(script) {
+        match asked::answer(call, &project, &asked, read_only).await {
+            Ok(Some(answer)) => return Ok(answer),
+            Err(refused) if !call.platform.options.postgres => return Err(refused),
+            _ => return really(call, &project, script, read_only).await,
+        }
     }
     let mut rows = Vec::new();
     let mut wrote = false;
     for statement in statements(script).filter(|s| !is_about_the_session(s)) {
-        let done = one(call, &project, statement, read_only).await?;
+        let done = match one(call, &project, statement, read_only).await {
+            // What the simulator's own SQL does not know is asked of a real one.
+            Err(_) if call.platform.options.postgres && !wrote => {
+                return really(call, &project, script, read_only).await;
+            }
+            done => done?,
+        };
         rows = done.0;
         wrote |= done.1;
     }
     Ok(rows_of(rows, wrote))
+}
+
+/// Runs a script in the real database.
+async fn really(call: &Call, project: &Project, script: &str, read_only: bool) -> Outcome {
+    let ran = project.behind().await.run(project, script, read_only, &call.fresh_key()).await;
+    let ran = ran.map_err(|e| Answer::message(400, format!("Failed to run sql query: {}", e.message)))?;
+    Ok(rows_of(ran.rows, ran.wrote))
 }
 
 fn rows_of(rows: Vec<Map<String, Value>>, wrote: bool) -> Answer {
@@ -69,8 +89,7 @@ async fn one(
         Err(e) if !writes(&e) => return Err(failed(e)),
         Err(_) if read_only => {
             let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
-            let message = format!("cannot execute {word} in a read-only transaction");
-            return Err(Answer::message(400, format!("Failed to run sql query: ERROR:  25006: {message}")));
+            return Err(only_reads(&word));
         }
         Err(_) => {}
     }
@@ -78,13 +97,35 @@ async fn one(
     done.map(|_| (Vec::new(), true)).map_err(failed)
 }
 
-fn writes(e: &Error) -> bool {
+/// Returns the refusal of what writes where nothing may.
+pub(super) fn only_reads(word: &str) -> Answer {
+    let said = format!("ERROR:  25006: cannot execute {word} in a read-only transaction");
+    Answer::message(400, format!("Failed to run sql query: {said}"))
+}
+
+/// Returns whether a query was refused because it writes.
+pub(super) fn writes(e: &Error) -> bool {
     e.code == Code::Sql && e.message.starts_with("the statement writes")
 }
 
-fn failed(e: Error) -> Answer {
+fn is_foreign(said: &str) -> bool {
+    ["syntax error", "no such function", "unrecognized token"].iter().any(|words| said.contains(words))
+}
+
+/// Returns what a database said, as the platform says it.
+pub(super) fn failed(e: Error) -> Answer {
     let said = e.message.trim_start_matches("the database refused the statement: ");
-    let message = format!("Failed to run sql query: ERROR:  42601: {said}");
+    let said = match (said.strip_prefix("no such table: "), said.strip_prefix("no such column: ")) {
+        (Some(table), _) => format!("42P01: relation \"{table}\" does not exist"),
+        (_, Some(column)) => format!("42703: column \"{column}\" does not exist"),
+        _ if is_foreign(said) => {
+            format!(
+                "42601: {said}\nHINT:  a simulated database speaks SQLite: start the server with `--postgres`"
+            )
+        }
+        _ => format!("42601: {said}"),
+    };
+    let message = format!("Failed to run sql query: ERROR:  {said}");
     match e.code {
         Code::Unavailable | Code::Internal | Code::Tool => Answer::from(e),
         Code::Timeout => {

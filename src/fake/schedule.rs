@@ -11,6 +11,8 @@ use crate::{
 };
 use serde_json::{Value, json};
 
+/// The time of day of a project that nobody has chosen one for.
+const PRESET: &str = "00:00";
 /// How often it may be changed in 24 hours.
 const CHANGES: usize = 3;
 
@@ -18,10 +20,8 @@ const CHANGES: usize = 3;
 pub(super) async fn get(call: &Call) -> Outcome {
     let project = call.root()?;
     call.demand_plan(Plan::Enterprise)?;
-    match at(&project).await? {
-        Some(at) => Ok(Answer::json(200, shown(&project, &at))),
-        None => Err(Answer::message(404, "Project or backup schedule not found")),
-    }
+    let at = at(&project).await?.unwrap_or_else(|| PRESET.into());
+    Ok(Answer::json(200, shown(&project, &at)))
 }
 
 /// Says when backups shall be taken.

@@ -3,6 +3,7 @@
 mod branches;
 mod databases;
 mod door;
+mod neighbours;
 mod restores;
 
 use super::{Options, Server};

@@ -4,8 +4,8 @@
 //! folder; what another folder does with the same target is not seen here.
 
 use super::{Error, Holder, Journal, lock, schema};
-use crate::base::moment::Moment;
-use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
+use crate::base::{moment::Moment, sqlite::Db};
+use rusqlite::{OptionalExtension as _, params};
 use std::fmt;
 
 /// How a run uses a target.
@@ -67,8 +67,8 @@ impl Journal {
             return Ok(());
         }
         let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
-        let mut db = self.db();
-        let all = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
+        let db = self.db();
+        let all = db.change().map_err(at)?;
         for lease in wanted {
             while let Some(rival) = rival(&all, lease, run).map_err(at)? {
                 if lock::is_taken(&self.state, &rival.run) {
@@ -78,7 +78,7 @@ impl Journal {
             }
             note(&all, lease, run, holder, self.clock.now()).map_err(at)?;
         }
-        all.commit().map_err(at)
+        all.keep().map_err(at)
     }
 
     /// Gives back every lease of a run.
@@ -86,9 +86,9 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
     pub fn release(&self, run: &str) -> Result<(), Error> {
-        let mut db = self.db();
-        let all = db.transaction_with_behavior(TransactionBehavior::Immediate);
-        all.and_then(|all| give_back(&all, run).and_then(|()| all.commit()))
+        let db = self.db();
+        let all = db.change();
+        all.and_then(|all| give_back(&all, run).and_then(|()| all.keep()))
             .map_err(|e| schema::trouble(&self.state, &e))
     }
 
@@ -100,7 +100,7 @@ impl Journal {
         let db = self.db();
         let all = || {
             let mut all =
-                db.prepare_cached("select target, name, mode from leases where run = ?1 order by target")?;
+                db.prepare("select target, name, mode from leases where run = ?1 order by target")?;
             let read = |row: &rusqlite::Row<'_>| {
                 Ok(Lease {
                     target: row.get(0)?,
@@ -122,8 +122,8 @@ impl Journal {
 }
 
 /// Returns a lease of another run that the wanted one cannot stand beside.
-fn rival(all: &Transaction<'_>, wanted: &Lease, run: &str) -> rusqlite::Result<Option<Rival>> {
-    all.prepare_cached(
+fn rival(all: &Db, wanted: &Lease, run: &str) -> rusqlite::Result<Option<Rival>> {
+    all.prepare(
         "select run, name, mode, pid, host, since from leases
          where target = ?1 and run <> ?2 and 'exclusive' in (mode, ?3) limit 1",
     )?
@@ -135,8 +135,8 @@ fn rival(all: &Transaction<'_>, wanted: &Lease, run: &str) -> rusqlite::Result<O
     .optional()
 }
 
-fn note(all: &Transaction<'_>, lease: &Lease, run: &str, by: &Holder, at: Moment) -> rusqlite::Result<()> {
-    all.prepare_cached(
+fn note(all: &Db, lease: &Lease, run: &str, by: &Holder, at: Moment) -> rusqlite::Result<()> {
+    all.prepare(
         "insert into leases (target, run, name, mode, pid, host, since) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          on conflict (target, run) do update set
             mode = case when 'exclusive' in (mode, excluded.mode) then 'exclusive' else 'shared' end,
@@ -146,6 +146,6 @@ fn note(all: &Transaction<'_>, lease: &Lease, run: &str, by: &Holder, at: Moment
     .map(drop)
 }
 
-fn give_back(all: &Transaction<'_>, run: &str) -> rusqlite::Result<()> {
-    all.prepare_cached("delete from leases where run = ?1")?.execute([run]).map(drop)
+fn give_back(all: &Db, run: &str) -> rusqlite::Result<()> {
+    all.prepare("delete from leases where run = ?1")?.execute([run]).map(drop)
 }

@@ -2,7 +2,7 @@
 
 use super::{Error, Journal, Status, lock, rows, schema};
 use crate::base::moment::Moment;
-use rusqlite::{OptionalExtension as _, TransactionBehavior};
+use rusqlite::OptionalExtension as _;
 use std::fs;
 
 /// What stays of a run that was removed.
@@ -35,14 +35,14 @@ impl Journal {
         }
         // Its process may be giving back leases still. Held to the end, so that the file of the lock can go too.
         let lock = lock::take(&self.state, id, self.clock.now())?;
-        let mut db = self.db();
-        let all = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
+        let db = self.db();
+        let all = db.change().map_err(at)?;
         let ord = rows::ord(&all, id).map_err(at)?;
         let (records, head) = rows::last(&all, ord).map_err(at)?;
         let (run, runbook, status) = (summary.id, summary.runbook, summary.status);
         let stone = Tombstone { run, runbook, status, records, head, pruned_at: self.clock.now() };
         rows::bury(&all, ord, &stone).map_err(at)?;
-        all.commit().map_err(at)?;
+        all.keep().map_err(at)?;
         // Left behind it is an empty word, so a failure is none of the caller's business.
         drop(fs::remove_file(lock::path(&self.state, id)));
         drop(lock);

@@ -11,8 +11,11 @@ use super::{
     rows::{self, Ord, Standing},
     schema,
 };
-use crate::base::{clock::Clock, moment::Moment};
-use rusqlite::{Connection, TransactionBehavior};
+use crate::base::{
+    clock::Clock,
+    moment::Moment,
+    sqlite::{Db, Loan},
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +38,7 @@ pub struct Run {
 
 /// What a run is written with.
 pub(super) struct Hand {
-    pub(super) writer: Arc<Mutex<Connection>>,
+    pub(super) writer: Arc<Mutex<Loan>>,
     pub(super) ord: Ord,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) witness: Option<Arc<dyn Witness>>,
@@ -220,13 +223,12 @@ impl Run {
             return Ok(());
         }
         // Poisoned: a thread panicked with a batch in its hands, and that batch is lost.
-        let mut db =
-            self.hand.writer.lock().map_err(|_| self.failed("a thread died while it wrote".into()))?;
+        let db = self.hand.writer.lock().map_err(|_| self.failed("a thread died while it wrote".into()))?;
         if self.is_durable(seq)? {
             return Ok(());
         }
         let batch = self.batch();
-        let written = batch.write(&mut db, self.hand.ord);
+        let written = batch.write(&db, self.hand.ord);
         let mut state = self.state();
         match written {
             Ok(()) => {
@@ -280,8 +282,8 @@ impl Run {
 }
 
 impl Batch {
-    fn write(&self, db: &mut Connection, run: Ord) -> rusqlite::Result<()> {
-        let all = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fn write(&self, db: &Db, run: Ord) -> rusqlite::Result<()> {
+        let all = db.change()?;
         for row in &self.rows {
             rows::insert(&all, run, row)?;
         }
@@ -291,7 +293,7 @@ impl Batch {
         if let Some(standing) = &self.standing {
             rows::keep(&all, run, standing)?;
         }
-        all.commit()
+        all.keep()
     }
 }
 
@@ -306,7 +308,8 @@ mod tests {
         let run = stage.run();
         run.append(begin("a"), Durability::Now).expect("written");
         run.append(end("r", ok(1)), Durability::Rides).expect("kept in memory");
-        let sql = |sql: &str| run.hand.writer.lock().expect("not poisoned").execute_batch(sql).expect("runs");
+        let sql =
+            |sql: &str| run.hand.writer.lock().expect("not poisoned").raw().execute_batch(sql).expect("runs");
         sql(breaks);
         let big = ok("x".repeat(1 << 20));
         let first = run.append(end("a", big), Durability::Now).expect_err("cannot be written");

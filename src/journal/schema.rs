@@ -4,7 +4,7 @@
 //! own locks on it (POSIX locks belong to the process, not to the handle).
 
 use super::Error;
-use crate::base::file::sync_folder;
+use crate::base::{file::sync_folder, sqlite::Db};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{
     fs::{self, File},
@@ -150,14 +150,10 @@ fn settle(db: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Makes a journal in memory.
-///
-/// # Errors
-/// [`Error::Unreadable`].
-pub(super) fn in_memory() -> Result<Connection, Error> {
-    let state = Path::new("");
-    let mut db = Connection::open_in_memory().map_err(|e| trouble(state, &e))?;
-    migrate(&mut db, state, MIGRATIONS)?;
-    Ok(db)
+pub(super) fn in_memory() -> rusqlite::Result<Db> {
+    let db = Connection::open_in_memory()?;
+    MIGRATIONS.iter().try_for_each(|step| db.execute_batch(step))?;
+    Ok(Db::new(db))
 }
 
 /// Brings the schema up to the last of `steps`, each in a transaction of its own.

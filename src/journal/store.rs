@@ -8,7 +8,12 @@ use super::{
     run::{Hand, Witness},
     schema,
 };
-use crate::base::{clock::Clock, moment::Moment, suggest};
+use crate::base::{
+    clock::Clock,
+    moment::Moment,
+    sqlite::{Db, Idle, Loan},
+    suggest,
+};
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +27,7 @@ const GONE: &str = "the process that ran it is gone";
 pub struct Journal {
     pub(super) state: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
-    db: Arc<Mutex<Connection>>,
+    db: Arc<Mutex<Loan>>,
     /// Whoever stands beside a journal that is in memory only; one that is on disk has no such company.
     scratch: Option<Arc<dyn Witness>>,
 }
@@ -53,9 +58,17 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Journal::open`].
-    pub fn scratch(clock: Arc<dyn Clock>, witness: Arc<dyn Witness>) -> Result<Journal, Error> {
-        let db = shared(schema::in_memory()?);
-        Ok(Journal { state: PathBuf::new(), clock, db, scratch: Some(witness) })
+    ///
+    /// Its connection is one of the `idle`, and waits among them for the next.
+    pub fn scratch(
+        clock: Arc<dyn Clock>,
+        witness: Arc<dyn Witness>,
+        idle: &Arc<Idle>,
+    ) -> Result<Journal, Error> {
+        let state = PathBuf::new();
+        let db = Loan::of(idle, schema::in_memory).map_err(|e| schema::trouble(&state, &e))?;
+        let db = Arc::new(Mutex::new(db));
+        Ok(Journal { state, clock, db, scratch: Some(witness) })
     }
 
     /// Makes a new run and holds it. Its first record is on disk when this returns.
@@ -86,7 +99,7 @@ impl Journal {
         let mut chain = Chain::of(id);
         let first = chain.add(started, now)?;
         let writer = self.connect()?;
-        let ord = rows::insert_run(&mut locked(&writer), new, id, &first);
+        let ord = rows::insert_run(&locked(&writer), new, id, &first);
         let ord = ord.map_err(|e| schema::trouble(&self.state, &e))?;
         Ok(Run::hold(self.hand(writer, ord, lock), chain))
     }
@@ -203,9 +216,9 @@ impl Journal {
     }
 
     /// Follows a run's chain and checks what is kept beside it, in one view of the store.
-    fn examine(&self, db: &Connection, id: &str, mut seen: impl FnMut(&str)) -> Result<(Ord, Chain), Error> {
+    fn examine(&self, db: &Db, id: &str, mut seen: impl FnMut(&str)) -> Result<(Ord, Chain), Error> {
         let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
-        let view = db.unchecked_transaction().map_err(at)?;
+        let view = db.view().map_err(at)?;
         let ord = rows::ord(&view, id).optional().map_err(at)?.ok_or_else(|| no_such_run(id, &[]))?;
         let mut chain = Chain::of(id);
         let mut wrong = Ok(());
@@ -238,22 +251,22 @@ impl Journal {
     }
 
     /// Returns a connection for one run: its own, or the only one there is to a journal in memory.
-    fn connect(&self) -> Result<Arc<Mutex<Connection>>, Error> {
+    fn connect(&self) -> Result<Arc<Mutex<Loan>>, Error> {
         match self.scratch {
             Some(_) => Ok(Arc::clone(&self.db)),
             None => Ok(shared(schema::open(&self.state)?)),
         }
     }
 
-    fn hand(&self, writer: Arc<Mutex<Connection>>, ord: Ord, lock: Option<Lock>) -> Hand {
+    fn hand(&self, writer: Arc<Mutex<Loan>>, ord: Ord, lock: Option<Lock>) -> Hand {
         Hand { writer, ord, clock: Arc::clone(&self.clock), witness: self.scratch.clone(), lock }
     }
 
-    pub(super) fn db(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn db(&self) -> MutexGuard<'_, Loan> {
         locked(&self.db)
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+    fn read<T>(&self, read: impl FnOnce(&Db) -> rusqlite::Result<T>) -> Result<T, Error> {
         read(&self.db()).map_err(|e| schema::trouble(&self.state, &e))
     }
 
@@ -277,11 +290,11 @@ impl Journal {
     }
 }
 
-fn shared(db: Connection) -> Arc<Mutex<Connection>> {
-    Arc::new(Mutex::new(db))
+fn shared(db: Connection) -> Arc<Mutex<Loan>> {
+    Arc::new(Mutex::new(Loan::own(Db::new(db))))
 }
 
-fn locked(db: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+fn locked(db: &Mutex<Loan>) -> MutexGuard<'_, Loan> {
     // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
     db.lock().unwrap_or_else(PoisonError::into_inner)
 }

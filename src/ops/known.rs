@@ -83,7 +83,6 @@ mod tests {
     use crate::{
         base::clock::{Clock, Virtual},
         base::moment::Moment,
-        config::{Config, SANDBOX, Target},
         ops::{
             self,
             args::Args,
@@ -98,6 +97,8 @@ mod tests {
     use async_trait::async_trait;
     use serde_json::{Map, Value, json};
     use std::sync::{Arc, Mutex};
+
+    const SANDBOX: &str = "sandbox";
 
     /// Keeps what is written down.
     #[derive(Default)]
@@ -119,20 +120,7 @@ mod tests {
         let clock: Arc<dyn Clock> =
             Arc::new(Virtual::at(Moment::parse("2026-11-20T12:00:00Z").expect("a moment")));
         let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
-        let (name, provider) = (SANDBOX.to_owned(), "sim".to_owned());
-        let target = Target {
-            name: name.clone(),
-            provider,
-            protect: false,
-            tags: vec![],
-            settings: toml::Table::new(),
-        };
-        let config = Config { targets: [(name.clone(), target)].into(), ..Config::empty() };
-        Fleet::of(
-            Arc::new(config),
-            clock,
-            [(name, Arc::new(sim) as Arc<dyn crate::provider::Provider>)].into(),
-        )
+        Fleet::of_one(SANDBOX, Arc::new(sim), clock)
     }
 
     /// Performs a call on the sandbox, under a key of its own, and returns what it wrote down.

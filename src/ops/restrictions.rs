@@ -1,6 +1,6 @@
 //! `network::restrictions`: list, add, remove.
 //!
-//! The list tells the truth of an open target: when nothing restricts, it shows `0.0.0.0/0` and `::/0`, never nothing.
+//! The list tells the truth of an open target: what nothing restricts shows `0.0.0.0/0` and `::/0`, never nothing.
 
 use super::{
     TARGET,
@@ -192,13 +192,17 @@ async fn look(network: &dyn Network) -> Result<Observed> {
     }))
 }
 
-/// Returns the ranges as they are: nothing that restricts is everybody.
+/// Returns the ranges as they are: where none is stored and nothing is applied, nothing restricts.
 fn truth(mut allowed: Allowed) -> Allowed {
-    if allowed.ranges.is_empty() {
-        let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
-        let status = if allowed.applied { "applied" } else { "stored" };
-        allowed.ranges = everybody.map(|cidr| Range { cidr, status: status.into() }).into();
+    if !allowed.ranges.is_empty() {
+        return allowed;
     }
+    if allowed.applied {
+        allowed.warnings.push("no range may connect".into());
+        return allowed;
+    }
+    let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    allowed.ranges = everybody.map(|cidr| Range { cidr, status: "stored".into() }).into();
     allowed
 }
 
@@ -248,11 +252,13 @@ mod tests {
 
     #[test]
     fn nothing_that_restricts_is_everybody() {
-        let shown = shown(&truth(allowed(&[])));
+        let shut = shown(&truth(allowed(&[])));
+        assert_eq!((&shut["open"], &shut["warnings"]), (&json!(false), &json!(["no range may connect"])));
+        let shown = shown(&truth(Allowed { applied: false, ..allowed(&[]) }));
         assert_eq!(shown["open"], true);
         assert_eq!(
             shown["ranges"],
-            json!([{"cidr": "0.0.0.0/0", "status": "applied"}, {"cidr": "::/0", "status": "applied"}])
+            json!([{"cidr": "0.0.0.0/0", "status": "stored"}, {"cidr": "::/0", "status": "stored"}])
         );
         assert_eq!(shown["warnings"], json!([]));
     }

@@ -2,6 +2,8 @@
 //!
 //! What a request does nobody here knows, so a write that was sent and not answered, or whose process died, is never
 //! sent again: the run stops, and a person decides.
+//!
+//! A secret in a body is kept as its reference, and sent as what it refers to.
 
 use super::{
     TARGET,
@@ -9,7 +11,7 @@ use super::{
     spec::{Context, Effect, Kind, Need, Op, Param, Probed, Recovery, Returns, Slot},
 };
 use crate::{
-    base::value,
+    base::{secret::Reference, value},
     provider::{Accept as _, Code, Error, Result},
 };
 use serde_json::{Value, json};
@@ -56,7 +58,9 @@ fn looks(args: &Args) -> bool {
 
 /// That a write is about to be sent is written down first: a resume that finds nothing written knows that none was.
 async fn api(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let (method, path, body) = (args.text("method"), args.text("path"), value::plain(args.get("body")));
+    let (method, path) = (args.text("method"), args.text("path"));
+    let mut revealed = Vec::new();
+    let body = sent(args.get("body"), &mut revealed)?;
     if !path.starts_with('/') {
         return Err(Error::new(Code::Invalid, format!("`{path}` is no path")).hint("it begins with `/`"));
     }
@@ -70,8 +74,31 @@ async fn api(cx: &Context<'_>, args: &Args) -> Result<Value> {
     if !looks(args) {
         cx.intent().accepted(json!({ "method": method, "path": path })).await?;
     }
-    let answer = raw.ask(method, path, Some(&body).filter(|body| !body.is_null())).await?;
-    Ok(kept(answer))
+    let body = Some(&body).filter(|body| !body.is_null());
+    let answer = raw.ask(method, path, body).await.map_err(|e| Error {
+        message: hide(e.message, &revealed),
+        hint: e.hint.map(|hint| hide(hint, &revealed)),
+        ..e
+    })?;
+    Ok(kept(answer, &revealed))
+}
+
+/// Returns a body as it is sent, and notes the secrets in it.
+fn sent(body: &Value, revealed: &mut Vec<String>) -> Result<Value> {
+    if let Some(reference) = value::inside(body, value::SECRET) {
+        let resolved = Reference::parse(reference.as_str().unwrap_or_default()).and_then(|r| r.resolve());
+        let secret = resolved.map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
+        revealed.push(secret.reveal().to_owned());
+        return Ok(secret.reveal().into());
+    }
+    Ok(match body {
+        Value::Array(items) => items.iter().map(|item| sent(item, revealed)).collect::<Result<_>>()?,
+        Value::Object(fields) if value::untag(body).is_none() => {
+            let fields = fields.iter().map(|(name, field)| Ok((name.clone(), sent(field, revealed)?)));
+            Value::Object(fields.collect::<Result<_>>()?)
+        }
+        other => value::plain(other),
+    })
 }
 
 fn is_known(cx: &Context<'_>, args: &Args) -> Result<Probed> {
@@ -83,6 +110,9 @@ fn is_known(cx: &Context<'_>, args: &Args) -> Result<Probed> {
         format!("`{method} {path}` may have been sent, and only whoever knows what it does can tell");
     Err(Error::new(Code::Unknown, message))
 }
+
+/// What stands for what may not be read.
+const HIDDEN: &str = "•••";
 
 /// Fields of an answer that hold what nobody may read in a journal.
 const SECRETS: &[&str] = &[
@@ -101,24 +131,31 @@ const SECRETS: &[&str] = &[
 ];
 
 /// Returns an answer as it may be kept: without secrets, and without names that only this program's own values have.
-fn kept(answer: Value) -> Value {
-    let masked = mask(answer);
+fn kept(answer: Value, revealed: &[String]) -> Value {
+    let masked = mask(answer, revealed);
     if value::check(&masked).is_some() || tagged(&masked) { masked.to_string().into() } else { masked }
 }
 
-fn mask(answer: Value) -> Value {
+fn mask(answer: Value, revealed: &[String]) -> Value {
     match answer {
-        Value::Array(items) => items.into_iter().map(mask).collect(),
+        Value::String(text) => hide(text, revealed).into(),
+        Value::Array(items) => items.into_iter().map(|item| mask(item, revealed)).collect(),
         Value::Object(fields) => {
             let masked = fields.into_iter().map(|(name, field)| {
                 let hidden = SECRETS.contains(&name.as_str()) && !field.is_null();
-                let field = if hidden { "•••".into() } else { mask(field) };
+                let field = if hidden { HIDDEN.into() } else { mask(field, revealed) };
                 (name, field)
             });
             Value::Object(masked.collect())
         }
         other => other,
     }
+}
+
+/// Returns a text in which nothing that was revealed stands any more.
+fn hide(text: String, revealed: &[String]) -> String {
+    let echoed = revealed.iter().filter(|secret| !secret.is_empty());
+    echoed.fold(text, |text, secret| text.replace(secret, HIDDEN))
 }
 
 /// Returns whether something in an answer looks like a value of this program.
@@ -139,8 +176,22 @@ mod tests {
     fn an_answer_is_kept_without_its_secrets() {
         let answer = json!([{"ref": "x", "db_pass": "hunter2", "of": {"jwt_secret": "s"}, "secret": null}]);
         let wanted = json!([{"ref": "x", "db_pass": "•••", "of": {"jwt_secret": "•••"}, "secret": null}]);
-        assert_eq!(kept(answer), wanted);
-        assert!(kept(json!({"$moment": "2026-11-20T03:00:00Z"})).is_string());
-        assert!(kept(json!({"$ref": "x"})).is_string());
+        assert_eq!(kept(answer, &[]), wanted);
+        assert_eq!(kept(json!(["is hunter2", 5]), &["hunter2".into()]), json!(["is •••", 5]));
+        assert!(kept(json!({"$moment": "2026-11-20T03:00:00Z"}), &[]).is_string());
+        assert!(kept(json!({"$ref": "x"}), &[]).is_string());
+    }
+
+    #[test]
+    fn a_secret_is_sent_as_what_it_refers_to() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "hunter2\n").expect("written");
+        let body = json!({"password": {"$secret": format!("file:{}", file.path().display())}, "after": [{"$duration": "1h"}]});
+        let mut revealed = Vec::new();
+        let sent = sent(&body, &mut revealed).expect("it is read");
+        assert_eq!(sent, json!({"password": "hunter2", "after": ["1h"]}));
+        assert_eq!(revealed, ["hunter2"]);
+        let nowhere = super::sent(&json!({"$secret": "file:/nowhere"}), &mut revealed);
+        assert_eq!(nowhere.expect_err("there is none").code, Code::Invalid);
     }
 }

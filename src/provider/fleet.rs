@@ -70,6 +70,16 @@ impl Fleet {
         Self { config, clock, open: Mutex::new(open) }
     }
 
+    /// Returns a fleet of one open target.
+    #[cfg(test)]
+    pub(crate) fn of_one(name: &str, provider: Arc<dyn Provider>, clock: Arc<dyn Clock>) -> Self {
+        let kind = "sim".to_owned();
+        let settings = toml::Table::new();
+        let target = Target { name: name.into(), provider: kind, protect: false, tags: vec![], settings };
+        let config = Config { targets: [(name.to_owned(), target)].into(), ..Config::empty() };
+        Self::of(Arc::new(config), clock, [(name.to_owned(), provider)].into())
+    }
+
     /// Returns the configuration of every target, by name.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.config.targets.values()

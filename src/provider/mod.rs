@@ -203,7 +203,8 @@ pub trait Settings: Send + Sync {
 /// Who may connect.
 #[async_trait]
 pub trait Network: Send + Sync {
-    /// Returns the address ranges that may connect.
+    /// Returns the address ranges that may connect. Where nothing restricts that is `0.0.0.0/0` and `::/0`, also when
+    /// the platform itself says nothing then: an empty list that is applied means nobody.
     async fn allowed(&self) -> Result<Allowed>;
     /// Adds and takes away ranges in one change, and returns what holds then.
     async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<Allowed>;

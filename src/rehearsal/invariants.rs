@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world. |
-//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
-//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, without ids, keys and times. |
+//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
+//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
 //! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
@@ -190,6 +190,11 @@ fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
                 "a backup of `{}` ({label}) is left by a call that did not end well",
                 seen.target
             ));
+        }
+        let schedules = seen.schedules.iter().map(|s| ("schedule", &s.id, &s.key));
+        let others = schedules.chain(seen.replicas.iter().map(|r| ("replica", &r.id, &r.key)));
+        for (kind, ..) in others.filter(|(_, id, key)| unanswered(key) && !is_told(id)) {
+            found.push(format!("a {kind} of `{}` is left by a call that did not end well", seen.target));
         }
         for job in seen.unfinished.iter().filter(|job| !is_told(job)) {
             let (kind, _) = job.split_once('-').unwrap_or((job, ""));

@@ -10,13 +10,14 @@ use crate::{
     base::{
         clock::{Clock, Virtual},
         moment::Span,
+        sqlite::Idle,
     },
     config::Config,
     journal::{Entry, Journal, Record, Status, Witness},
     ops::spec::Need,
     provider::{
-        Backups, Branches, Fleet, Provider,
-        model::{Backup, Branch},
+        Backups, Branches, Fleet, Provider, Replicas, Schedules,
+        model::{Backup, Branch, Replica, Schedule},
         sim::{Effect, Portrait, Sim, Template, gate::Gated},
     },
     runtime::{Refusal, Runbook, Scene, Stage, Watch},
@@ -40,6 +41,7 @@ pub(super) struct Theatre<'a> {
     runbook: &'a Runbook,
     templates: &'a [Template],
     config: Arc<Config>,
+    journals: Arc<Idle>,
 }
 
 /// What came of a scenario.
@@ -76,6 +78,8 @@ pub(super) struct Seen {
     pub(super) unfinished: Vec<String>,
     pub(super) branches: Vec<Branch>,
     pub(super) backups: Vec<Backup>,
+    pub(super) schedules: Vec<Schedule>,
+    pub(super) replicas: Vec<Replica>,
 }
 
 /// What the runbook and its targets say that the invariants need.
@@ -91,7 +95,8 @@ impl<'a> Theatre<'a> {
         templates: &'a [Template],
         config: Arc<Config>,
     ) -> Result<Self, Refusal> {
-        Ok(Self { stage: Stage::new(runbook, params)?, runbook, templates, config })
+        let journals = Arc::default();
+        Ok(Self { stage: Stage::new(runbook, params)?, runbook, templates, config, journals })
     }
 
     pub(super) fn rules(&self) -> Rules<'_> {
@@ -115,7 +120,7 @@ impl<'a> Theatre<'a> {
         let witness = Arc::clone(&disturber) as Arc<dyn Witness>;
         let scene = Scene {
             fleet: Arc::new(Fleet::of(Arc::clone(&self.config), Arc::clone(&dyn_clock), open)),
-            journal: Arc::new(Journal::scratch(Arc::clone(&dyn_clock), witness)?),
+            journal: Arc::new(Journal::scratch(Arc::clone(&dyn_clock), witness, &self.journals)?),
             watch: Arc::clone(&disturber) as Arc<dyn Watch>,
         };
         let (refused, is_restless) = self.go_on(&scene, &disturber, &clock);
@@ -217,8 +222,11 @@ impl Played {
 fn seen(target: &str, sim: &Sim) -> Result<Seen, Refusal> {
     let at_once = "the simulator answers at once";
     let portrait = sim.portrait()?;
-    let branches = Branches::list(sim).now_or_never().ok_or_else(|| std::io::Error::other(at_once))??;
-    let backups = Backups::list(sim).now_or_never().ok_or_else(|| std::io::Error::other(at_once))??;
+    let late = || std::io::Error::other(at_once);
+    let branches = Branches::list(sim).now_or_never().ok_or_else(late)??;
+    let backups = Backups::list(sim).now_or_never().ok_or_else(late)??;
+    let schedules = Schedules::list(sim).now_or_never().ok_or_else(late)??;
+    let replicas = Replicas::list(sim).now_or_never().ok_or_else(late)??;
     Ok(Seen {
         target: target.into(),
         portrait,
@@ -226,6 +234,8 @@ fn seen(target: &str, sim: &Sim) -> Result<Seen, Refusal> {
         unfinished: sim.unfinished()?,
         branches,
         backups,
+        schedules,
+        replicas,
     })
 }
 
@@ -238,6 +248,12 @@ fn world(played: &Played) -> Value {
             "backups": seen.backups.iter().map(Backup::handle).map(|b| b[crate::base::value::BACKUP].clone()).collect::<Vec<_>>(),
             "effects": effects,
             "database": seen.portrait.database,
+            "schedules": seen.portrait.schedules,
+            "replicas": seen.portrait.replicas,
+            "settings": seen.portrait.settings,
+            "ranges": seen.portrait.ranges,
+            "bans": seen.portrait.bans,
+            "switches": seen.portrait.switches,
         })
     };
     let targets: BTreeMap<&str, Value> = played.worlds.iter().map(|s| (s.target.as_str(), of(s))).collect();

@@ -57,7 +57,7 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When the machine gives nothing to wait with.
     pub fn new(runbook: &'a Runbook, params: Value) -> io::Result<Self> {
-        let tokio = tokio::runtime::Builder::new_current_thread().build()?;
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Self { runbook, params, engine: engine::build(), tokio })
     }
 

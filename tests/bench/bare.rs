@@ -26,16 +26,18 @@ impl Bare {
 
     /// Commits one record with a body of `size` bytes.
     pub(crate) fn commit(&mut self, size: usize) -> Result<()> {
-        self.next += 1;
+        self.commit_all(&[size])
+    }
+
+    /// Commits records with bodies of these sizes, all at once.
+    pub(crate) fn commit_all(&mut self, sizes: &[usize]) -> Result<()> {
         let (at, hash) = ("2026-11-20T01:00:00.123456789Z", "f".repeat(64));
         let all = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        all.prepare_cached("insert into records values (1, ?1, ?2, ?3, ?4, ?5)")?.execute((
-            self.next,
-            at,
-            self.next,
-            "x".repeat(size),
-            hash,
-        ))?;
+        for size in sizes {
+            self.next += 1;
+            let record = (self.next, at, self.next, "x".repeat(*size), &hash);
+            all.prepare_cached("insert into records values (1, ?1, ?2, ?3, ?4, ?5)")?.execute(record)?;
+        }
         Ok(all.commit()?)
     }
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 const CALLS: u32 = 25;
 /// Rounds for each that was asked for.
 const FINER: usize = 5;
+/// How many branches go on side by side.
+const WIDTH: usize = 64;
 const QUERY: &str = "select count(*) as n from orders";
 const AIM: &str = "0.8";
 
@@ -26,7 +28,51 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
     let rounds = rounds * FINER;
     reads(rounds)?;
     effects(rounds)?;
-    appends(rounds)
+    appends(rounds)?;
+    branches(rounds)
+}
+
+/// Measures reads of branches that go on side by side, whose records share commits; the floor commits as many records
+/// at once as there are branches.
+fn branches(rounds: usize) -> Result<()> {
+    let each = CALLS / 5;
+    let script = format!(
+        "let all = []; all.pad({WIDTH}, 0); db::query(db, \"{QUERY}\");
+         each(all, #{{ limit: {WIDTH} }}, |_| for i in 0..{each} {{ db::query(db, \"{QUERY}\"); }});
+         db::query(db, \"{QUERY}\");"
+    );
+    let stage = Stage::new()?;
+    let (mut ours, mut lowest) = <(Sample, Sample)>::default();
+    for round in 0..=rounds {
+        let stamps = Arc::new(Stamps::default());
+        let ended = stage.run(&script, &stamps)?;
+        let begun = stamps.begun();
+        let (first, last) = begun.get(1).zip(begun.last()).ok_or("the script made no calls")?;
+        let sizes = sizes(&stage.world.journal()?.records(&ended.run)?);
+        let mut commits = Bare::open(stage.state())?;
+        let sandbox = stage.sandbox()?;
+        let bare = || -> Result<()> {
+            for _ in 0..each {
+                for _ in 0..WIDTH {
+                    stage.world.wait(sandbox.sql()?.query(QUERY, Span::seconds(30)))?;
+                }
+                commits.commit_all(&vec![sizes[0]; WIDTH])?;
+            }
+            Ok(())
+        };
+        let (seconds, done) = timed(bare);
+        done?;
+        if round > 0 {
+            ours.push(last.duration_since(*first).as_secs_f64());
+            lowest.push(seconds);
+        }
+    }
+    let calls = f64::from(each) * f64::from(u32::try_from(WIDTH)?);
+    let a_second = |sample: &Sample| sample.map(|seconds| calls / seconds).show(rate);
+    let what = "reads of 64 branches of `each`";
+    let floor = format!("{}: 64 bare queries, 1 commit of 64 records", a_second(&lowest));
+    Line { what, measured: a_second(&ours), floor, ratio: lowest.over(&ours).show(ratio), aim: "" }.print();
+    Ok(())
 }
 
 fn reads(rounds: usize) -> Result<()> {

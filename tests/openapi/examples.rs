@@ -33,7 +33,13 @@ pub const EXAMPLES: &[Example] = &[
     ask("GET", "/v1/organizations/{slug}", 200),
     ask("GET", "/v1/organizations/{slug}/entitlements", 200),
     Example { query: "limit=10&offset=0", ..ask("GET", "/v1/organizations/{slug}/projects", 200) },
-    Example { query: "services=auth,db,rest", ..ask("GET", "/v1/projects/{ref}/health", 200) },
+    Example { query: "services=auth&services=db", ..ask("GET", "/v1/projects/{ref}/health", 200) },
+    // The documents want one at a time; the API takes a list with commas too.
+    Example {
+        query: "services=auth,db,rest",
+        is_well_formed: false,
+        ..ask("GET", "/v1/projects/{ref}/health", 200)
+    },
     Example { is_well_formed: false, ..ask("GET", "/v1/projects/{ref}/health", 400) },
     send("POST", "/v1/projects/{ref}/database/query", r#"{"query": "select 1 as one"}"#, 201),
     send("POST", "/v1/projects/{ref}/database/query/read-only", r#"{"query": "select 1 as one"}"#, 201),
@@ -48,7 +54,6 @@ pub const EXAMPLES: &[Example] = &[
     ),
     send("POST", "/v1/projects/{ref}/database/backups/restore-point", r#"{"name": "before"}"#, 201),
     Example { query: "name=before", ..ask("GET", "/v1/projects/{ref}/database/backups/restore-point", 200) },
-    ask("GET", "/v1/projects/{ref}/database/backups/schedule", 404),
     send("PATCH", "/v1/projects/{ref}/database/backups/schedule", r#"{"schedule_for": "03:00:00"}"#, 200),
     send("PATCH", "/v1/projects/{ref}/database/backups/schedule", r#"{"schedule_for": "noon"}"#, 400),
     ask("GET", "/v1/projects/{ref}/database/backups/schedule", 200),

@@ -62,6 +62,12 @@ impl Stage {
         self.command(args).output().unwrap().into()
     }
 
+    /// Runs firedrill to its end on a disk whose `nth` sync fails, counted from 1.
+    pub fn firedrill_on_a_bad_disk(&self, args: &[&str], shim: &Path, nth: u32) -> Done {
+        let mut command = self.command(args);
+        command.env("LD_PRELOAD", shim).env("FAIL_SYNC", nth.to_string()).output().unwrap().into()
+    }
+
     /// Runs firedrill with something to read.
     pub fn firedrill_reading(&self, args: &[&str], input: &str) -> Done {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();

@@ -213,7 +213,8 @@ impl Witness for Counter {
 #[test]
 fn a_scratch_journal_keeps_what_is_durable_and_is_heard() {
     let counter = Arc::new(Counter::default());
-    let journal = Journal::scratch(clock(), Arc::clone(&counter) as Arc<dyn Witness>).expect("made");
+    let journal =
+        Journal::scratch(clock(), Arc::clone(&counter) as Arc<dyn Witness>, &Arc::default()).expect("made");
     let run = journal.create_as("rehearse", &new_run()).expect("made");
     run.append(begin("a"), Durability::Now).expect("written");
     run.append(end("r", ok(1)), Durability::Rides).expect("kept in memory");

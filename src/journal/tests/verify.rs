@@ -16,7 +16,7 @@ struct Kept {
 impl Kept {
     /// Makes a run of `calls` calls, two records each, after its first.
     fn with(calls: usize) -> Kept {
-        let journal = Journal::scratch(clock(), Arc::new(Deaf)).expect("made");
+        let journal = Journal::scratch(clock(), Arc::new(Deaf), &Arc::default()).expect("made");
         let run = journal.create(&new_run()).expect("made");
         let mut heads = vec![run.head()];
         for n in 0..calls {
@@ -169,8 +169,7 @@ fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
     for changed in
         ["update editions set text = 'x' where edition = 1", "delete from editions where edition = 2"]
     {
-        kept.journal.db().execute_batch(&format!("begin; {changed}")).expect("runs");
-        kept.journal.db().execute_batch("commit").expect("runs");
+        kept.journal.db().execute(changed, []).expect("runs");
         assert_eq!(kept.broken_at(), Some(1), "{changed}");
     }
 }

@@ -4,11 +4,13 @@
 //! - Every program runs as the OS user that the data belongs to, whoever runs firedrill.
 //! - What is true is read from the world: files, processes, the server's own words. An exit code proves nothing.
 
+mod admission;
 mod audit;
 mod backup;
 mod branch;
 mod builtin;
 mod cluster;
+mod configuration;
 mod control;
 mod copying;
 mod deletion;
@@ -31,14 +33,18 @@ mod server;
 mod settings;
 mod sql;
 pub mod stand_in;
+mod standbys;
 #[cfg(test)]
 mod tests;
 pub(super) mod tools;
 mod wal;
 mod window;
 
+#[cfg(test)]
+pub(crate) use scratch::postgres_or_skip;
+
 use super::{
-    Backups, Branches, Code, Error, Provider, Result, Security, Sql,
+    Backups, Branches, Code, Error, Network, Provider, Replicas, Result, Security, Sql,
     fleet::Opening,
     model::{Identity, Job, Key, Observed, Project},
 };
@@ -49,6 +55,7 @@ use security::Inspection;
 use serde_json::Value;
 use settings::Settings;
 use sql::Database;
+use standbys::Standbys;
 use std::sync::Arc;
 
 /// A PostgreSQL target.
@@ -57,6 +64,7 @@ struct Postgres {
     protect: bool,
     database: Database,
     security: Inspection,
+    standbys: Standbys,
     /// The cluster itself, when its data is on this machine.
     cluster: Option<Cluster>,
 }
@@ -73,6 +81,10 @@ pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
         name: target.name.clone(),
         protect: target.protect,
         security: Inspection { address: settings.address.clone(), place: audit::Place::Source },
+        standbys: Standbys {
+            target: target.name.clone(),
+            database: Database { address: settings.address.clone() },
+        },
         database: Database { address: settings.address },
         cluster,
     }))
@@ -169,6 +181,18 @@ impl Provider for Postgres {
 
     fn security(&self) -> Result<&dyn Security> {
         Ok(&self.security)
+    }
+
+    fn replicas(&self) -> Result<&dyn Replicas> {
+        Ok(&self.standbys)
+    }
+
+    fn settings(&self) -> Result<&dyn super::Settings> {
+        Ok(&self.database)
+    }
+
+    fn network(&self) -> Result<&dyn Network> {
+        Ok(&self.database)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{audit, branch, cluster::Cluster, records::BranchRecord, security::Inspection, sql::Database};
 use crate::provider::{
-    Backups, Branches, Code, Error, Provider, Result, Security, Sql,
+    Backups, Branches, Code, Error, Provider, Result, Security, Settings, Sql,
     model::{Identity, Job, Key, Observed, Project},
 };
 use async_trait::async_trait;
@@ -88,5 +88,9 @@ impl Provider for OpenBranch {
 
     fn security(&self) -> Result<&dyn Security> {
         Ok(&self.security)
+    }
+
+    fn settings(&self) -> Result<&dyn Settings> {
+        Ok(&self.database)
     }
 }

@@ -29,7 +29,7 @@ pub(in crate::provider) struct Scratch {
 }
 
 /// Returns whether PostgreSQL is installed, and says that the test is skipped when it is not.
-pub(in crate::provider) fn postgres_or_skip() -> bool {
+pub(crate) fn postgres_or_skip() -> bool {
     let installed = Tools::for_new_cluster(None);
     if let Err(e) = &installed {
         crate::base::terminal::say(&format!("skipped: {e}"));

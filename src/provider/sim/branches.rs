@@ -62,7 +62,7 @@ impl Branches for Sim {
             Ok(Some(grown.line.into()))
         })?;
         if let Some(line) = line.and_then(|line| line.as_i64()) {
-            store.forget_content(line);
+            store.shelve_content(line);
         }
         Ok(())
     }

@@ -166,7 +166,7 @@ impl Content {
 
     fn read(&self, sql: &str) -> Result<Rows> {
         let rows = self.watched(|| {
-            let mut statement = self.conn.prepare(sql)?;
+            let mut statement = self.conn.prepare_cached(sql)?;
             if !statement.readonly() {
                 return Ok(None);
             }
@@ -221,8 +221,9 @@ impl Content {
     }
 
     fn column(&self, sql: &str) -> Result<Vec<String>> {
-        let read =
-            || self.conn.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>();
+        let read = || {
+            self.conn.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()
+        };
         read().map_err(|e| refusal(&e, None))
     }
 

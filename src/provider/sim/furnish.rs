@@ -17,7 +17,7 @@ use serde_json::Value;
 
 /// Adds the tables of the second format, and what the world says is in them.
 pub(super) fn furnish(present: &Present<'_>, world: &World) -> Result<()> {
-    present.conn.execute_batch(include_str!("schema-2.sql")).map_err(|e| broken(&e))?;
+    present.conn.raw().execute_batch(include_str!("schema-2.sql")).map_err(|e| broken(&e))?;
     // What is there from the start is applied from the start.
     let begun = present.now - span_micros(world.apply_duration());
     present.set_switch(POWER, "on", begun)?;

@@ -14,10 +14,11 @@ use crate::{
         clock::Clock,
         file,
         moment::{Moment, Span},
+        sqlite::{Db, Idle, Loan},
     },
     provider::{Code, Error, Result, model::Key},
 };
-use rusqlite::{Connection, MAIN_DB, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension as _, params};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, btree_map},
@@ -54,7 +55,7 @@ pub struct Effect {
 
 /// A world that exists.
 pub(super) struct Store {
-    conn: Mutex<Connection>,
+    db: Mutex<Loan>,
     contents: Mutex<BTreeMap<i64, Content>>,
     clock: Arc<dyn Clock>,
     target: String,
@@ -65,8 +66,8 @@ pub(super) struct Store {
 
 /// A world at one moment, inside a transaction.
 pub(super) struct Present<'a> {
-    /// The transaction.
-    pub(super) conn: &'a Connection,
+    /// The connection, inside a transaction.
+    pub(super) conn: &'a Db,
     /// What was written of the world.
     pub(super) world: &'a World,
     /// What is known of its databases.
@@ -85,54 +86,60 @@ impl Store {
         }
         let conn = Connection::open(path).map_err(|e| broken(&e))?;
         configure(&conn).map_err(|e| broken(&e))?;
-        Self::over(conn, target, clock)
+        Self::over(Db::new(conn), target, clock)
     }
 
     /// Returns a world in memory.
     pub(super) fn in_memory(target: &str, text: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let conn = Connection::open_in_memory().map_err(|e| broken(&e))?;
-        make(&conn, target, text, id, clock.now())?;
-        Self::over(conn, target, clock)
+        let db = Db::new(conn);
+        make(&db, target, text, id, clock.now())?;
+        Self::over(db, target, clock)
     }
 
     /// Returns what the world is written of, and the bytes of all of it.
     pub(super) fn image(&self) -> Result<(Arc<World>, Vec<u8>)> {
-        let image = self.conn().serialize(MAIN_DB).map_err(|e| broken(&e))?.to_vec();
+        let image = self.db().image().map_err(|e| broken(&e))?;
         Ok((Arc::clone(&self.world), image))
     }
 
-    /// Returns a world in memory that begins as the one whose bytes these are.
+    /// Returns a world in memory that begins as the one whose bytes these are. What becomes of it is forgotten with
+    /// it, and its connection waits among the `idle` for the next.
     pub(super) fn of_image(
         image: &[u8],
         target: &str,
         id: &str,
-        (world, shelf): (Arc<World>, Arc<Shelf>),
+        (world, shelf, idle): (Arc<World>, Arc<Shelf>, &Arc<Idle>),
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let mut conn = Connection::open_in_memory().map_err(|e| broken(&e))?;
-        conn.deserialize_read_exact(MAIN_DB, image, image.len(), false).map_err(|e| broken(&e))?;
-        let (conn, contents) = (Mutex::new(conn), Mutex::default());
-        Ok(Self { conn, contents, clock, target: target.into(), id: id.into(), world, shelf })
+        let make = || {
+            let mut conn = Connection::open_in_memory()?;
+            conn.deserialize_read_exact(MAIN_DB, image, image.len(), false)?;
+            Ok(Db::new(conn))
+        };
+        let db = Mutex::new(Loan::of(idle, make).map_err(|e| broken(&e))?);
+        Ok(Self { db, contents: Mutex::default(), clock, target: target.into(), id: id.into(), world, shelf })
     }
 
-    fn over(conn: Connection, target: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+    fn over(db: Db, target: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let version: i64 =
-            conn.query_row("pragma user_version", [], |row| row.get(0)).map_err(|e| broken(&e))?;
+            db.query_row("pragma user_version", [], |row| row.get(0)).map_err(|e| broken(&e))?;
         if version != VERSION && version != BEFORE {
             let message =
                 format!("the world of `{target}` has the format {version}, this firedrill reads {VERSION}");
             return Err(Error::new(Code::Refused, message)
                 .hint("remove its file in `worlds/` of the state folder to begin a new one"));
         }
-        let (id, text): (String, String) = conn
+        let (id, text): (String, String) = db
             .query_row("select id, text from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| broken(&e))?;
         let world = Arc::new(World::parse(&text, &format!("the world of `{target}`"))?);
         if version == BEFORE {
-            move_on(&conn, target, &world)?;
+            move_on(&db, target, &world)?;
         }
-        let (conn, contents) = (Mutex::new(conn), Mutex::default());
-        Ok(Self { conn, contents, clock, target: target.into(), id, world, shelf: Arc::default() })
+        let db = Mutex::new(Loan::own(db));
+        let (contents, shelf) = (Mutex::default(), Arc::default());
+        Ok(Self { db, contents, clock, target: target.into(), id, world, shelf })
     }
 
     /// Returns the world's own id.
@@ -147,9 +154,9 @@ impl Store {
 
     /// Looks at the world, in which everything that was due by now has happened.
     pub(super) fn look<T>(&self, see: impl FnOnce(&Present<'_>) -> Result<T>) -> Result<T> {
-        let conn = self.settled()?;
-        let tx = begin(&conn, TransactionBehavior::Deferred)?;
-        see(&self.present(&tx)?)
+        let db = self.settled()?;
+        let view = db.view().map_err(|e| broken(&e))?;
+        see(&self.present(&view)?)
     }
 
     /// Does something once: `act` and its row in the log are one transaction. What `key` was answered before is
@@ -173,9 +180,9 @@ impl Store {
         what: &str,
         act: impl FnOnce(&Present<'_>) -> Result<Option<Value>>,
     ) -> Result<Option<Value>> {
-        let conn = self.settled()?;
-        let tx = begin(&conn, TransactionBehavior::Immediate)?;
-        let present = self.present(&tx)?;
+        let db = self.settled()?;
+        let change = db.change().map_err(|e| broken(&e))?;
+        let present = self.present(&change)?;
         if let Some(key) = key
             && let Some(before) = present.effect(key)?
         {
@@ -183,7 +190,7 @@ impl Store {
         }
         let Some(answer) = act(&present)? else { return Ok(None) };
         present.record(key, kind, what, &answer)?;
-        tx.commit().map_err(|e| uncertain(&e))?;
+        change.keep().map_err(|e| uncertain(&e))?;
         Ok(Some(answer))
     }
 
@@ -193,20 +200,24 @@ impl Store {
     /// was written, and nothing more.
     pub(super) fn pass(&self, span: Span) -> Result<()> {
         let micros = i64::try_from(span.0.as_micros()).unwrap_or(i64::MAX).max(0);
-        let conn = self.conn();
-        let add = || {
-            conn.execute_batch("pragma synchronous = normal")?;
-            let added = conn.execute("update world set clock_offset = clock_offset + ?1", [micros]);
-            conn.execute_batch("pragma synchronous = full")?;
-            added.map(drop)
+        let db = self.db();
+        let add = || db.execute("update world set clock_offset = clock_offset + ?1", [micros]).map(drop);
+        if db.is_changing() {
+            return add().map_err(|e| broken(&e));
+        }
+        let unsynced = || {
+            db.raw().execute_batch("pragma synchronous = normal")?;
+            let added = add();
+            db.raw().execute_batch("pragma synchronous = full")?;
+            added
         };
-        add().map_err(|e| broken(&e))
+        unsynced().map_err(|e| broken(&e))
     }
 
     /// Returns the effect log, oldest first.
     pub(super) fn log(&self) -> Result<Vec<Effect>> {
-        let conn = self.conn();
-        let mut statement = conn
+        let db = self.db();
+        let mut statement = db
             .prepare("select seq, key, kind, what, at, answer from effects order by seq")
             .map_err(|e| broken(&e))?;
         let rows = statement.query_map([], effect).map_err(|e| broken(&e))?;
@@ -240,22 +251,30 @@ impl Store {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner).remove(&line);
     }
 
-    /// Returns the connection after everything that is due has been done, in a transaction of its own.
-    fn settled(&self) -> Result<MutexGuard<'_, Connection>> {
-        let conn = self.conn();
-        if self.present(&conn)?.is_due()? {
-            let tx = begin(&conn, TransactionBehavior::Immediate)?;
-            self.present(&tx)?.settle()?;
-            tx.commit().map_err(|e| broken(&e))?;
+    /// Puts away what is materialised of a line that is no more.
+    pub(super) fn shelve_content(&self, line: i64) {
+        let content = self.contents.lock().unwrap_or_else(PoisonError::into_inner).remove(&line);
+        if let Some(content) = content {
+            self.shelf.put(content);
         }
-        Ok(conn)
     }
 
-    fn conn(&self) -> MutexGuard<'_, Connection> {
-        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the connection after everything that is due has been done, in a transaction of its own.
+    fn settled(&self) -> Result<MutexGuard<'_, Loan>> {
+        let db = self.db();
+        if self.present(&db)?.is_due()? {
+            let change = db.change().map_err(|e| broken(&e))?;
+            self.present(&change)?.settle()?;
+            change.keep().map_err(|e| broken(&e))?;
+        }
+        Ok(db)
     }
 
-    fn present<'a>(&'a self, conn: &'a Connection) -> Result<Present<'a>> {
+    fn db(&self) -> MutexGuard<'_, Loan> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn present<'a>(&'a self, conn: &'a Db) -> Result<Present<'a>> {
         let (made, offset): (i64, i64) = conn
             .query_row("select made_at, clock_offset from world", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| broken(&e))?;
@@ -335,8 +354,9 @@ fn make_file(path: &Path, target: &str, text: &str, now: Moment) -> Result<()> {
     let beside = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let conn = Connection::open(beside.path()).map_err(|e| broken(&e))?;
     configure(&conn).map_err(|e| broken(&e))?;
-    make(&conn, target, text, &new_id()?, now)?;
-    conn.close().map_err(|(_, e)| broken(&e))?;
+    let db = Db::new(conn);
+    make(&db, target, text, &new_id()?, now)?;
+    db.close().map_err(|e| broken(&e))?;
     match beside.persist_noclobber(path) {
         Ok(_) => file::sync_folder(folder).map_err(failed),
         // Another process was faster: its world is the world.
@@ -358,18 +378,19 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Fills an empty file with a world, anchored at `now`.
-fn make(conn: &Connection, target: &str, text: &str, id: &str, now: Moment) -> Result<()> {
+fn make(db: &Db, target: &str, text: &str, id: &str, now: Moment) -> Result<()> {
     let world = World::read(text, &format!("the world of `{target}`"))?;
     let anchor = moment(micros(now));
-    let tx = begin(conn, TransactionBehavior::Immediate)?;
     let said = |e: rusqlite::Error| broken(&e);
-    tx.execute_batch(include_str!("schema.sql")).map_err(said)?;
-    tx.pragma_update(None, "user_version", VERSION).map_err(said)?;
+    let making = db.change().map_err(said)?;
+    making.raw().execute_batch(include_str!("schema.sql")).map_err(said)?;
+    making.raw().pragma_update(None, "user_version", VERSION).map_err(said)?;
     let sql = "insert into world (id, text, made_at, lsn, xid) values (?1, ?2, ?3, ?4, ?5)";
-    tx.execute(sql, params![id, text, micros(anchor), FIRST_LSN, FIRST_XID]).map_err(said)?;
-    let present = Present { conn: &tx, world: &world, shelf: &Shelf::default(), target, now: micros(anchor) };
+    making.execute(sql, params![id, text, micros(anchor), FIRST_LSN, FIRST_XID]).map_err(said)?;
+    let shelf = Shelf::default();
+    let present = Present { conn: &making, world: &world, shelf: &shelf, target, now: micros(anchor) };
     fill(&present, &world, anchor)?;
-    tx.commit().map_err(said)
+    making.keep().map_err(said)
 }
 
 fn fill(present: &Present<'_>, world: &World, anchor: Moment) -> Result<()> {
@@ -395,22 +416,19 @@ fn fill(present: &Present<'_>, world: &World, anchor: Moment) -> Result<()> {
 }
 
 /// Moves a world of the format before on to this one.
-fn move_on(conn: &Connection, target: &str, world: &World) -> Result<()> {
-    let tx = begin(conn, TransactionBehavior::Immediate)?;
+fn move_on(db: &Db, target: &str, world: &World) -> Result<()> {
     let said = |e: rusqlite::Error| broken(&e);
-    let version: i64 = tx.query_row("pragma user_version", [], |row| row.get(0)).map_err(said)?;
+    let moving = db.change().map_err(said)?;
+    let version: i64 = moving.query_row("pragma user_version", [], |row| row.get(0)).map_err(said)?;
     // Another process may have been faster.
     if version == BEFORE {
-        let made: i64 = tx.query_row("select made_at from world", [], |row| row.get(0)).map_err(said)?;
-        let present = Present { conn: &tx, world, shelf: &Shelf::default(), target, now: made };
+        let made: i64 = moving.query_row("select made_at from world", [], |row| row.get(0)).map_err(said)?;
+        let shelf = Shelf::default();
+        let present = Present { conn: &moving, world, shelf: &shelf, target, now: made };
         furnish(&present, world)?;
-        tx.pragma_update(None, "user_version", VERSION).map_err(said)?;
+        moving.raw().pragma_update(None, "user_version", VERSION).map_err(said)?;
     }
-    tx.commit().map_err(said)
-}
-
-fn begin(conn: &Connection, behavior: TransactionBehavior) -> Result<Transaction<'_>> {
-    Transaction::new_unchecked(conn, behavior).map_err(|e| broken(&e))
+    moving.keep().map_err(said)
 }
 
 /// Returns a moment in microseconds since 1970.
@@ -438,6 +456,11 @@ pub(super) fn broken(e: &rusqlite::Error) -> Error {
     match e.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
             Error::new(Code::Unavailable, "another process is busy with the world").hint("try again")
+        }
+        // What a job that was accepted came to, a disk that fails does not say.
+        Some(rusqlite::ErrorCode::SystemIoFailure) => {
+            Error::new(Code::Unavailable, format!("the world's file cannot be read or written: {e}"))
+                .hint("look at the disk of the state folder")
         }
         _ => Error::new(Code::Tool, format!("the world's file cannot be used: {e}"))
             .hint("look at `worlds/` in the state folder"),

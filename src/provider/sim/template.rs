@@ -2,7 +2,7 @@
 
 use super::{Door, Sim, demand_file_name, settings, shelf::Shelf, store::Store, text, world::World};
 use crate::{
-    base::clock::Clock,
+    base::{clock::Clock, sqlite::Idle},
     provider::{Result, fleet::Opening},
 };
 use std::{
@@ -18,6 +18,7 @@ pub struct Template {
     world: Arc<World>,
     shelf: Arc<Shelf>,
     image: Vec<u8>,
+    idle: Arc<Idle>,
 }
 
 impl Template {
@@ -40,7 +41,8 @@ impl Template {
     pub fn of_text(target: &str, text: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let made = Store::in_memory(target, text, id, clock)?;
         let (world, image) = made.image()?;
-        Ok(Self { target: target.into(), protect: false, id: id.into(), world, shelf: Arc::default(), image })
+        let (shelf, idle) = (Arc::default(), Arc::default());
+        Ok(Self { target: target.into(), protect: false, id: id.into(), world, shelf, image, idle })
     }
 
     /// Returns the identity of the world.
@@ -53,7 +55,7 @@ impl Template {
     /// # Errors
     /// When there is no memory for it.
     pub fn copy(&self, clock: Arc<dyn Clock>) -> Result<Sim> {
-        let shared = (Arc::clone(&self.world), Arc::clone(&self.shelf));
+        let shared = (Arc::clone(&self.world), Arc::clone(&self.shelf), &self.idle);
         let store = Store::of_image(&self.image, &self.target, &self.id, shared, Arc::clone(&clock))?;
         let store = Mutex::new(Some(Arc::new(store)));
         let door = Door { path: PathBuf::new(), text: String::new(), clock, store };

@@ -4,6 +4,7 @@ mod branches;
 mod crashes;
 mod divergence;
 mod gates;
+mod windows;
 
 use super::{live::Live, *};
 use crate::journal::Record;

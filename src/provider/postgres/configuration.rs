@@ -1,0 +1,243 @@
+//! The server's settings: what `ALTER SYSTEM` wrote, and what holds.
+//!
+//! - An override is what stands in `postgresql.auto.conf`; everything else is the administrator's and stays as it is.
+//! - `ALTER SYSTEM` is no transaction: when the server refuses one of several, those before it are put back.
+//! - Nothing here restarts a server. What waits for a restart is named.
+
+use super::sql::{self, Client, Database};
+use crate::{
+    base::suggest,
+    provider::{Code, Error, Result, Settings, model::Setting},
+};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// How often, and how far apart, it is looked whether the server has read its files again.
+const RELOAD_LOOKS: u32 = 50;
+const RELOAD_PAUSE: Duration = Duration::from_millis(100);
+
+/// Settings that hold lists of names; as one text, their commas would become part of a name
+/// (`GUC_LIST_QUOTE` in PostgreSQL's `guc_tables.c`).
+const LISTS: &[&str] = &[
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
+/// What the server says of its settings. What our own session sets is not told: it is not what holds for others.
+const SHOWN: &str = "
+    select s.name, s.context, s.pending_restart, f.setting as overridden,
+           case when s.source <> 'client' then current_setting(s.name, true) end as effective
+    from pg_settings s
+    left join lateral (select f.setting from pg_file_settings f
+                       where f.name = s.name and f.sourcefile like '%/postgresql.auto.conf'
+                       order by f.seqno desc limit 1) f on true
+    order by s.name";
+
+/// A setting as the server shows it.
+struct Shown {
+    setting: Setting,
+    context: String,
+}
+
+#[async_trait]
+impl Settings for Database {
+    async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
+        let all = shown(&self.address.connect().await?).await?;
+        if names.is_empty() {
+            return Ok(all.into_iter().map(|s| s.setting).filter(|s| !s.overridden.is_null()).collect());
+        }
+        names
+            .iter()
+            .map(|name| Ok(Setting { name: name.clone(), ..find(&all, name)?.setting.clone() }))
+            .collect()
+    }
+
+    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
+        if restart {
+            return Err(Error::unsupported(
+                "firedrill does not restart a server that others use",
+                "set without `restart`, and restart it with the service manager of its host; `db config get` shows what waits",
+            ));
+        }
+        let client = self.address.connect().await?;
+        let all = shown(&client).await?;
+        for name in values.keys() {
+            if find(&all, name)?.context == "internal" {
+                return Err(Error::new(Code::Refused, format!("the setting `{name}` cannot be changed"))
+                    .hint("it was decided when the server was built or its cluster made"));
+            }
+        }
+        let mut done: Vec<(&String, Value)> = Vec::new();
+        for (name, value) in values {
+            if let Err(error) = alter(&client, name, value).await {
+                return Err(put_back(&client, &done, error).await);
+            }
+            done.push((name, find(&all, name)?.setting.overridden.clone()));
+        }
+        self.reload(client).await.map_err(Error::with_side_effects)?;
+        let names: Vec<String> = values.keys().cloned().collect();
+        let now = self.get(&names).await.map_err(Error::with_side_effects)?;
+        Ok(now.into_iter().filter(|s| s.pending_restart).map(|s| s.name).collect())
+    }
+}
+
+impl Database {
+    /// Has the server read its files again, and returns when it has.
+    async fn reload(&self, client: Client) -> Result<()> {
+        const LOADED: &str = "select pg_conf_load_time()";
+        let before = sql::text(&client, LOADED).await?;
+        sql::text(&client, "select pg_reload_conf()").await?;
+        drop(client);
+        for _ in 0..RELOAD_LOOKS {
+            // A session keeps what it began with: only a new one tells.
+            if sql::text(&*self.address.connect().await?, LOADED).await? != before {
+                return Ok(());
+            }
+            tokio::time::sleep(RELOAD_PAUSE).await;
+        }
+        Err(Error::new(Code::Timeout, "the server did not read its files again")
+            .hint("look at its log, and ask it with `select pg_reload_conf()`"))
+    }
+}
+
+async fn shown(client: &Client) -> Result<Vec<Shown>> {
+    let rows = sql::records(client, SHOWN).await?;
+    let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
+    Ok(rows
+        .iter()
+        .map(|row| Shown {
+            setting: Setting {
+                name: row.get("name").unwrap_or_default().to_owned(),
+                overridden: text(row.get("overridden")),
+                effective: text(row.get("effective")),
+                pending_restart: row.get("pending_restart") == Some("t"),
+            },
+            context: row.get("context").unwrap_or_default().to_owned(),
+        })
+        .collect())
+}
+
+fn find<'a>(all: &'a [Shown], name: &str) -> Result<&'a Shown> {
+    all.iter().find(|s| s.setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let error = Error::new(Code::NotFound, format!("there is no setting `{name}`"));
+        match suggest::nearest(name, all.iter().map(|s| s.setting.name.as_str())) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("`select name from pg_settings` lists them"),
+        }
+    })
+}
+
+/// Overrides a setting, or takes its override away.
+async fn alter(client: &Client, name: &str, value: &Value) -> Result<()> {
+    let quoted: Vec<String> =
+        name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    let quoted = quoted.join(".");
+    let statement = match value {
+        Value::Null => format!("alter system reset {quoted}"),
+        Value::String(text) => format!("alter system set {quoted} = {}", literal(name, text)),
+        other => format!("alter system set {quoted} = {}", literal(name, &other.to_string())),
+    };
+    sql::records(client, &statement).await.map(drop).map_err(|e| match e.code {
+        // Sent, and the connection is gone: the file has it or not.
+        Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
+        _ => e,
+    })
+}
+
+fn literal(name: &str, text: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    if !LISTS.contains(&name.to_ascii_lowercase().as_str()) {
+        return quoted(text);
+    }
+    let items = text.split(',').map(|item| quoted(item.trim().trim_matches('"')));
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// Puts back what was overridden before one was refused, and returns the error, which says so where that failed.
+async fn put_back(client: &Client, done: &[(&String, Value)], error: Error) -> Error {
+    if error.code == Code::Unknown {
+        return error;
+    }
+    for (name, before) in done {
+        if alter(client, name, before).await.is_err() {
+            return error.leaving(format!("the override of {name}"));
+        }
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::scratch::Scratch, *};
+    use serde_json::json;
+
+    fn map(value: &Value) -> &Map<String, Value> {
+        value.as_object().expect("a map")
+    }
+
+    async fn one(db: &Database, name: &str) -> (Value, Value, bool) {
+        let mut got = db.get(&[name.to_owned()]).await.expect("it is shown");
+        let Setting { overridden, effective, pending_restart, .. } = got.remove(0);
+        (overridden, effective, pending_restart)
+    }
+
+    #[tokio::test]
+    async fn postgres_settings_hold_at_once_or_are_said_to_wait_for_a_restart() {
+        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let db = scratch.database();
+        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+        assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
+        let values = json!({"work_mem": "8MB", "max_connections": 50, "jit": false});
+        assert_eq!(db.set(map(&values), false).await.expect("they are set"), ["max_connections"]);
+        assert_eq!(one(&db, "work_mem").await, (json!("8MB"), json!("8MB"), false));
+        assert_eq!(one(&db, "Jit").await, (json!("false"), json!("off"), false));
+        assert_eq!(one(&db, "max_connections").await, (json!("50"), json!("100"), true));
+        let overridden = db.get(&[]).await.expect("they are shown");
+        let names: Vec<&str> = overridden.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["jit", "max_connections", "work_mem"]);
+
+        let back = json!({"work_mem": null, "max_connections": null, "jit": null});
+        assert_eq!(db.set(map(&back), false).await.expect("they are taken away"), Vec::<String>::new());
+        assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
+        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+        // Our sessions set it: what holds for others is not known.
+        assert_eq!(one(&db, "TimeZone").await.1, json!(null));
+    }
+
+    #[tokio::test]
+    async fn postgres_a_refused_setting_leaves_none_behind() {
+        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let db = scratch.database();
+        let refused = db.set(map(&json!({"autovacuum": "off", "work_mem": "much"})), false).await;
+        let refused = refused.expect_err("it is refused");
+        assert!(refused.message.contains("work_mem") && refused.left_behind.is_empty(), "{refused:?}");
+        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+        for (wrong, code) in
+            [(json!({"work_men": 1}), Code::NotFound), (json!({"block_size": 1}), Code::Refused)]
+        {
+            assert_eq!(db.set(map(&wrong), false).await.expect_err("it is refused").code, code);
+        }
+        let restart =
+            db.set(map(&json!({"max_connections": 50})), true).await.expect_err("it is not restarted");
+        assert_eq!(restart.code, Code::Unsupported);
+        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+        scratch.run(&["create role guest login"]).await;
+        let guest = scratch.database_as("guest").set(map(&json!({"work_mem": "8MB"})), false).await;
+        assert_eq!(guest.expect_err("it may not").code, Code::Denied);
+    }
+
+    #[tokio::test]
+    async fn postgres_a_list_stays_a_list_and_a_quote_a_quote() {
+        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let db = scratch.database();
+        let values = json!({"search_path": "\"$user\", public, shop", "log_line_prefix": "it's "});
+        db.set(map(&values), false).await.expect("they are set");
+        assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));
+        assert_eq!(one(&db, "log_line_prefix").await.1, json!("it's "));
+    }
+}

@@ -1,0 +1,234 @@
+//! One contract: the same runbooks on the simulator and on a Supabase project, and what the worlds are then.
+//!
+//! The project is one of the fake API with a real PostgreSQL behind it, so that a dump is a dump.
+
+use crate::{
+    kills::{Series, wanted},
+    stage::{Done, Stage, postgres_or_skip},
+};
+use firedrill::{
+    base::clock::{Clock, Machine},
+    config::Target,
+    fake::{Options, Server, ledger::Entry},
+    provider::{
+        fleet::Opening,
+        sim::{Portrait, Sim},
+    },
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
+/// What makes something that is there afterwards: logging in does not.
+const LOGINS: &str = "/v1/projects/{ref}/cli/login-role";
+
+/// A stage on which `shop` is a project of a fake platform.
+struct Practice {
+    stage: Stage,
+    server: Server,
+}
+
+impl Practice {
+    fn begin(options: Options) -> Self {
+        let server = Server::start(Options { postgres: true, per_minute: 100_000, ..options }).unwrap();
+        let stage = Stage::new();
+        stage.write("token", TOKEN);
+        let entry = format!(
+            "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{}\"\ntoken = \"file:{}\"\n",
+            server.references()[0],
+            server.url(),
+            stage.path("token").display(),
+        );
+        stage.write("firedrill.toml", &entry);
+        Self { stage, server }
+    }
+
+    fn quick() -> Self {
+        Self::begin(Options { speed: 1000, ..Options::default() })
+    }
+
+    fn portrait(&self) -> Portrait {
+        self.server.world(&self.server.references()[0]).unwrap().portrait().unwrap()
+    }
+}
+
+fn run(stage: &Stage, runbook: &str, params: &[&str]) -> Done {
+    let runbook = format!("{}/runbooks/{runbook}.rhai", env!("CARGO_MANIFEST_DIR"));
+    let params = params.iter().flat_map(|param| ["-p", param]);
+    let args: Vec<&str> = ["run", runbook.as_str()].into_iter().chain(params).collect();
+    let done = stage.firedrill(&args);
+    assert_eq!(done.code, 0, "{done}");
+    done
+}
+
+/// Returns the world of the sandbox that a stage has used.
+fn sandbox(stage: &Stage) -> Portrait {
+    let target = Target {
+        name: "sandbox".into(),
+        provider: "sim".into(),
+        protect: false,
+        tags: vec![],
+        settings: toml::Table::new(),
+    };
+    let (base, kept) = (stage.path("."), stage.path(".firedrill"));
+    let clock: Arc<dyn Clock> = Arc::new(Machine);
+    let opening = Opening { target: &target, base: &base, state: &kept, clock: &clock };
+    Sim::open(&opening).unwrap().portrait().unwrap()
+}
+
+/// Half an hour ago, to the second: the table that was dropped since is there.
+fn half_an_hour_ago() -> String {
+    let second = Machine.now().0.as_second() - 1800;
+    format!("to={}", jiff::Timestamp::from_second(second).unwrap())
+}
+
+/// Compares two worlds that were made at different times. Our own dumps of a project are files, and no backups of its
+/// platform; and the tables with a moment in each row are compared by their other columns, elsewhere.
+fn same_world(on_sim: &Portrait, on_supabase: &Portrait) {
+    let plain = |portrait: &Portrait| {
+        let mut plain = Portrait { backups: vec![], ..portrait.clone() };
+        for table in ["customers", "orders"] {
+            let shown = plain.database.get_mut(table).unwrap();
+            *shown = shown.split(", ").filter(|part| part.len() != 8).collect::<Vec<_>>().join(", ");
+        }
+        plain
+    };
+    assert_eq!(plain(on_supabase).differences(&plain(on_sim)), Vec::<String>::new());
+}
+
+/// The rows of the tables with a moment in each row, without it.
+fn rows(stage: &Stage, place: &str) -> Vec<Value> {
+    let queries = [
+        "select id, customer_id, status, total_cents from orders order by id",
+        "select id, name, email from customers order by id",
+    ];
+    let ask = |sql: &str| stage.firedrill(&["db", "query", "-t", place, sql, "-o", "json"]).json();
+    queries.map(ask).into()
+}
+
+/// The requests that took effect, each by what it was; more than once is once too often.
+fn sent_twice(log: &[Entry]) -> Vec<String> {
+    let mut seen = BTreeMap::<String, usize>::new();
+    for entry in log.iter().filter(|entry| entry.endpoint != LOGINS) {
+        *seen.entry(format!("{} {} {}", entry.method, entry.path, entry.body)).or_default() += 1;
+    }
+    seen.into_iter().filter(|(_, n)| *n > 1).map(|(what, n)| format!("{n} times {what}")).collect()
+}
+
+fn count(log: &[Entry], method: &str, endpoint: &str) -> usize {
+    log.iter().filter(|e| e.method == method && e.endpoint.ends_with(endpoint)).count()
+}
+
+#[test]
+fn a_backup_is_restored_to_a_branch_alike() {
+    if !postgres_or_skip() {
+        return;
+    }
+    let practice = Practice::quick();
+    let before = practice.portrait();
+    run(&practice.stage, "restore_to_branch", &["db=shop", "keep=true"]);
+    let sim = Stage::new();
+    run(&sim, "restore_to_branch", &["db=sandbox", "keep=true"]);
+    let (on_sim, on_supabase) = (rows(&sim, "sandbox/drill"), rows(&practice.stage, "shop/drill"));
+    assert_eq!(on_sim[0].as_array().unwrap().len(), 211);
+    assert_eq!(on_sim, on_supabase, "the branches hold the same");
+    assert_eq!(before.differences(&practice.portrait()), Vec::<String>::new(), "the source is as it was");
+    let audit = |stage: &Stage, target: &str, key: &str| -> Vec<Value> {
+        let audit = stage.firedrill(&["security", "audit", "-t", target, "-o", "json"]).json();
+        let mut found: Vec<Value> = audit["findings"].as_array().unwrap().clone();
+        found.retain(|f| f["check"] == key);
+        found.iter().map(|f| json!([f["check"], f["level"]])).collect()
+    };
+    let idle = "policy_exists_rls_disabled";
+    let found = audit(&practice.stage, "shop", idle);
+    assert_eq!((found.len(), &found), (1, &audit(&sim, "sandbox", idle)), "the deliberate fault is found");
+    let removed = practice.stage.firedrill(&["branch", "delete", "-t", "shop", "drill"]);
+    assert_eq!(removed.code, 0, "{removed}");
+    assert_eq!(sent_twice(&practice.server.log()), Vec::<String>::new());
+}
+
+#[test]
+fn a_target_goes_back_to_a_moment_alike() {
+    if !postgres_or_skip() {
+        return;
+    }
+    let moment = half_an_hour_ago();
+    let practice = Practice::quick();
+    let done = run(&practice.stage, "restore_to_moment", &["db=shop", &moment]);
+    assert!(done.stderr.contains("rto") && done.stderr.contains("rpo"), "{done}");
+    let sim = Stage::new();
+    run(&sim, "restore_to_moment", &["db=sandbox", &moment]);
+    let (on_sim, on_supabase) = (sandbox(&sim), practice.portrait());
+    assert!(on_sim.database.contains_key("order_notes"), "the dropped table is back");
+    same_world(&on_sim, &on_supabase);
+    assert_eq!(rows(&sim, "sandbox"), rows(&practice.stage, "shop"));
+    let log = practice.server.log();
+    assert_eq!(count(&log, "POST", "/database/backups/restore-pitr"), 1);
+    assert_eq!(sent_twice(&log), Vec::<String>::new());
+}
+
+#[test]
+fn killed_anywhere_on_a_project_nothing_is_sent_twice() {
+    if !postgres_or_skip() {
+        return;
+    }
+    let practice = Practice::quick();
+    let mut branches = Series::new(&practice.stage, "restore_to_branch", &["db=shop"]);
+    let (mut kills, mut runs) = (0, 1);
+    while kills < wanted(3) {
+        kills += branches.run_through_kills(&practice.stage);
+        runs += 1;
+        let log = practice.server.log();
+        let branches = (count(&log, "POST", "/branches"), count(&log, "DELETE", "/{branch_id_or_ref}"));
+        assert_eq!(branches, (runs, runs), "after {kills} kills: made and removed");
+        assert_eq!(sent_twice(&log), Vec::<String>::new(), "after {kills} kills");
+        let backups = practice.stage.firedrill(&["backup", "list", "-t", "shop", "-o", "json"]).json();
+        assert_eq!(backups.as_array().unwrap().len(), runs, "after {kills} kills: dumps");
+    }
+    let mut restores = Series::new(&practice.stage, "restore_to_moment", &["db=shop", &half_an_hour_ago()]);
+    let (mut more, mut times) = (0, 1);
+    while more < wanted(3) {
+        more += restores.run_through_kills(&practice.stage);
+        times += 1;
+        let log = practice.server.log();
+        assert_eq!(count(&log, "POST", "/database/backups/restore-pitr"), times, "after {more} kills");
+    }
+    eprintln!("{kills} kills in {} runs, and {more} in {}", runs - 1, times - 1);
+}
+
+/// Every file below a folder, as text.
+fn texts(folder: &Path, into: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts(&path, into);
+        } else if let Ok(bytes) = fs::read(&path) {
+            into.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_in_anything_that_a_run_leaves_behind() {
+    if !postgres_or_skip() {
+        return;
+    }
+    let practice = Practice::quick();
+    let done = run(&practice.stage, "restore_to_branch", &["db=shop", "keep=true"]);
+    let shown = practice.stage.firedrill(&["branch", "get", "-t", "shop", "drill", "-o", "json"]);
+    let told = practice.stage.firedrill(&["-vv", "runs", "show", "last"]);
+    let mut left: Vec<(String, String)> = vec![];
+    texts(&practice.stage.path("."), &mut left);
+    left.retain(|(path, _)| !path.ends_with("/token"));
+    assert!(left.iter().any(|(path, _)| path.ends_with("journal.db")), "{left:?}");
+    for (what, done) in [("run", &done), ("branch get", &shown), ("runs show", &told)] {
+        assert_eq!(done.code, 0, "{done}");
+        left.push((what.into(), done.to_string()));
+    }
+    // What the branch's own secrets begin with on this platform.
+    for (what, text) in &left {
+        for secret in [TOKEN, "pass-", "jwt-"] {
+            assert!(!text.contains(secret), "`{secret}` is in {what}");
+        }
+    }
+}
