@@ -67,8 +67,9 @@ async fn answer(platform: Arc<Platform>, request: Request<Incoming>) -> io::Resu
         body: if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) },
         authorization: header("authorization"),
     };
-    let reply = door::take(&platform, asked).await;
-    let Some(Reply { answer, limits }) = reply else {
+    // A request that has arrived is served to its end, also when whoever sent it is gone.
+    let reply = tokio::spawn(async move { door::take(&platform, asked).await });
+    let Some(Reply { answer, limits }) = reply.await.map_err(io::Error::other)? else {
         return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection is cut"));
     };
     let mut response = Response::builder().status(answer.status);

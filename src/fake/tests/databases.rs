@@ -3,7 +3,7 @@
 use super::Desk;
 use crate::{fake::Options, provider::postgres::stand_in};
 use serde_json::{Value, json};
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 /// Runs a program of PostgreSQL against the door of a project.
 async fn run(desk: &Desk, reference: &str, read_only: bool, program: &str, args: &[&str]) -> String {
@@ -17,7 +17,10 @@ async fn run(desk: &Desk, reference: &str, read_only: bool, program: &str, args:
     command.env("PGPASSWORD", text(&login["password"])).args(["-U", &text(&login["role"])]);
     let role = text(&login["role"]);
     let become_role = role.strip_prefix("cli_login_").expect("a temporary role").to_owned();
-    command.args(["-h", &text(&door[0]["db_host"]), "-d", "postgres", "--role", &become_role]).args(args);
+    command.args(["-h", &text(&door[0]["db_host"]), "-d", "postgres"]).args(args);
+    if program != "psql" {
+        command.args(["--role", &become_role]);
+    }
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
@@ -57,6 +60,22 @@ async fn a_dump_is_real_and_fills_a_branch() {
     assert!(Path::new(&socket).is_dir());
     drop(desk);
     assert!(!Path::new(&socket).exists(), "nothing is left");
+}
+
+#[tokio::test]
+async fn a_request_that_has_arrived_is_served_though_its_sender_is_gone() {
+    if !stand_in::is_installed_or_skip() {
+        return;
+    }
+    let desk = Desk::of(Options { postgres: true, ..Desk::quickly() });
+    let body = json!({ "read_only": true });
+    // Making the cluster takes longer than this one waits.
+    let request = desk.request("POST", "/v1/projects/{ref}/cli/login-role", Some(&body));
+    assert!(request.timeout(Duration::from_millis(50)).send().await.is_err());
+    desk.until("/_fake/log", |log| log["effects"][0]["endpoint"] == "/v1/projects/{ref}/cli/login-role")
+        .await;
+    let sql = ["-c", "select 1"];
+    assert!(run(&desk, &desk.project(), true, "psql", &sql).await.contains('1'));
 }
 
 #[tokio::test]
