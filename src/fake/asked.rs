@@ -70,8 +70,13 @@ pub(super) async fn answer(
 }
 
 async fn rows_of(project: &Project, sql: &str) -> Result<Rows, Answer> {
+    if let Some(row) = catalogue::of_server(sql, project).await? {
+        return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
+    }
     let reading = catalogue::within(sql, project).await?;
-    project.sim()?.query(&reading, query::TIMEOUT).await.map_err(query::failed)
+    project.sim()?.query(&reading, query::TIMEOUT).await.map_err(|e| {
+        if query::writes(&e) { query::only_reads("a statement that writes") } else { query::failed(e) }
+    })
 }
 
 /// Returns rows as text, with the types that their values show.
@@ -94,8 +99,9 @@ fn typed(rows: &Rows) -> Value {
         other => other.to_string().into(),
     };
     let row = |row: &Map<String, Value>| rows.columns.iter().map(|column| text(&row[column])).collect();
+    let names = &rows.columns;
     let rows: Vec<Value> = rows.rows.iter().map(row).collect();
-    json!({ "types": types, "rows": rows })
+    json!({ "columns": names, "types": types, "rows": rows })
 }
 
 /// Runs a change and leaves its mark, both or neither.
@@ -143,6 +149,7 @@ async fn settings(project: &Project, names: &[String]) -> Result<Value, Answer> 
         for setting in found {
             let text = match &setting.effective {
                 Value::String(text) => text.clone(),
+                Value::Bool(yes) => if *yes { "on" } else { "off" }.into(),
                 other => other.to_string(),
             };
             known

@@ -103,7 +103,8 @@ pub(super) fn only_reads(word: &str) -> Answer {
     Answer::message(400, format!("Failed to run sql query: {said}"))
 }
 
-fn writes(e: &Error) -> bool {
+/// Returns whether a query was refused because it writes.
+pub(super) fn writes(e: &Error) -> bool {
     e.code == Code::Sql && e.message.starts_with("the statement writes")
 }
 

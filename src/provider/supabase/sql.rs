@@ -52,7 +52,8 @@ impl Sql for Supabase {
             Err(e) if matches!(e.code, Code::Denied | Code::Throttled | Code::Unsupported) => return Err(e),
             Err(_) => return self.unwell().await,
         };
-        let latency = self.clock.now().since(asked);
+        let latency =
+            Span::millis(self.clock.now().since(asked).0.as_millis().try_into().unwrap_or(i64::MAX));
         let in_recovery = answer["in_recovery"] == true;
         let read_only = self.is_read_only().await?;
         let status = match (in_recovery, read_only) {
@@ -135,7 +136,8 @@ fn refused(error: Error) -> Error {
     let said = said.trim();
     let Some(state) = state(said) else {
         // No SQLSTATE: the database was not reached, or went away.
-        return Error { code: Code::Unavailable, retryable: true, ..error };
+        return Error::new(Code::Unavailable, format!("the platform does not reach the database: {said}"))
+            .hint("see how the project is with `project::get`: it may be paused, or coming up");
     };
     let message = said.split_once(&format!("{state}: ")).map_or(said, |(_, message)| message);
     let (message, rest) = message.split_once('\n').unwrap_or((message, ""));

@@ -25,6 +25,8 @@ use sha2::{Digest as _, Sha256};
 
 /// How long its answer is waited for: the platform's own gateway gives up earlier.
 const ANSWER_MAX: Span = Span::seconds(300);
+/// How long is waited until the mark is gone, which is nobody's business but ours.
+const CLEARED_WITHIN: Span = Span::seconds(5);
 /// How often, and how far apart, a transaction is looked for that was not answered: longer than it may start.
 const LOOKS: u32 = 24;
 const PAUSE: Span = Span::seconds(2);
@@ -150,10 +152,9 @@ fn not_run(error: Error) -> Error {
     if error.code != Code::Unknown {
         return refused(error);
     }
-    Error::new(
-        Code::Unavailable,
-        format!("the statement was not run and nothing was changed: {}", error.message),
-    )
+    let why = error.message.rsplit_once("took effect: ").map_or(error.message.as_str(), |(_, why)| why);
+    Error::new(Code::Unavailable, format!("the statement was not run and nothing was changed: {why}"))
+        .hint("it did not reach the database in time, and no longer can: ask again")
 }
 
 fn late(error: Error) -> Error {
@@ -208,5 +209,7 @@ async fn see(project: &Supabase, key: &Key, mark: &Mark) -> Result<Sight> {
 /// Removes the mark. That it stays is a trifle: an empty large object, whose comment says whose it is.
 async fn clear(project: &Supabase, mark: &Mark) {
     let body = json!({ "query": wording::clear(object(mark)) });
-    drop(project.api.send(Method::POST, &project.database("query"), Some(&body)).await);
+    drop(
+        project.api.within(CLEARED_WITHIN).send(Method::POST, &project.database("query"), Some(&body)).await,
+    );
 }

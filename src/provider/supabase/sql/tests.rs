@@ -133,6 +133,18 @@ async fn supabase_values_are_those_of_the_postgres_provider() {
 }
 
 #[tokio::test]
+async fn supabase_columns_may_be_called_whatever_ours_are() {
+    let Some((stage, _database)) = served(none).await else { return };
+    let names =
+        ["q", "r", "n", "k", "o", "t", "u", "one", "own", "base", "item", "elem", "oids", "answer", "rows"];
+    let list =
+        names.iter().enumerate().map(|(n, name)| format!("{n} as {name}")).collect::<Vec<_>>().join(", ");
+    let rows = query(&stage, &format!("select {list}")).await.expect("rows");
+    assert_eq!(rows.columns, names);
+    assert_eq!(rows.rows[0]["elem"], json!(11));
+}
+
+#[tokio::test]
 async fn supabase_a_query_keeps_its_order_and_may_have_no_rows_or_columns() {
     let Some((stage, _database)) = served(none).await else { return };
     let rows =
@@ -152,14 +164,32 @@ async fn supabase_a_query_keeps_its_order_and_may_have_no_rows_or_columns() {
 }
 
 #[tokio::test]
+async fn supabase_a_query_is_asked_for_its_shape_once_and_notices_another() {
+    let Some((stage, database)) = served(none).await else { return };
+    database.run(&["create table public.growing (a int)", "insert into growing values (1)"]).await;
+    let sql = "select * from public.growing";
+    for _ in 0..3 {
+        assert_eq!(query(&stage, sql).await.expect("rows").columns, ["a"]);
+    }
+    assert_eq!(stage.seen().len(), 4, "one shape and three looks");
+    database.run(&["alter table growing add b text default 'x'"]).await;
+    let rows = query(&stage, sql).await.expect("rows");
+    assert_eq!(Value::Object(rows.rows[0].clone()), json!({"a": 1, "b": "x"}));
+    database.run(&["alter table growing drop a"]).await;
+    assert_eq!(query(&stage, sql).await.expect("rows").columns, ["b"]);
+    database.run(&["drop table growing"]).await;
+    assert_eq!(query(&stage, sql).await.expect_err("gone").code, Code::Sql);
+}
+
+#[tokio::test]
 async fn supabase_a_query_that_is_asked_for_its_shape_is_not_run() {
     let Some((stage, database)) = served(none).await else { return };
     database.run(&["create sequence public.calls"]).await;
     query(&stage, "select nextval('public.calls')").await.expect_err("a sequence is written");
-    let sql = "select count(*) as n, pg_sleep(0.2)::text as slept from generate_series(1, 3)";
-    let before = std::time::Instant::now();
-    query(&stage, sql).await.expect("rows");
-    assert!(before.elapsed() < std::time::Duration::from_millis(390), "slept once: {:?}", before.elapsed());
+    let fails = "select 1 / (n - 1) as x from generate_series(1, 1) as n";
+    let names = stage.project().answer(&wording::shape(fails)).await.expect("not run");
+    assert_eq!(names, json!(["x"]));
+    assert!(query(&stage, fails).await.expect_err("run").message.contains("division by zero"));
 }
 
 #[tokio::test]
@@ -285,16 +315,20 @@ async fn supabase_a_statement_that_arrives_too_late_is_not_run() {
 #[tokio::test]
 async fn supabase_a_statement_that_runs_is_waited_for() {
     let Some((stage, database)) = served(none).await else { return };
-    database.run(&["create table public.t (n int)"]).await;
     let holder = Arc::clone(&database);
     let mut mark = json!({"number": 5, "until": "2020-01-01T00:00:00Z", "timeline": "00000001"});
     let running = tokio::spawn(async move {
-        holder.ask("select pg_advisory_xact_lock(1718186597, 5), pg_sleep(1.5)", false).await.expect("held")
+        holder.ask("select pg_advisory_xact_lock(1718186597, 5), pg_sleep(600)", false).await
     });
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let held = "select count(*) as n from pg_locks where locktype = 'advisory'";
+    while database.ask(held, false).await.expect("asked") == json!([{"n": "0"}]) {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     let error = stage.project().settle(&key(), Some(&mark)).await.expect_err("it runs");
     assert_eq!(error.code, Code::Unknown, "{error}");
-    running.await.expect("over");
+    let cancel = "select pg_cancel_backend(pid) from pg_locks where locktype = 'advisory'";
+    database.ask(cancel, false).await.expect("cancelled");
+    running.await.expect("over").expect_err("cancelled");
     assert_eq!(stage.project().settle(&key(), Some(&mark)).await, Ok(None));
     mark["timeline"] = json!("0000000A");
     let error = stage.project().settle(&key(), Some(&mark)).await.expect_err("another past");

@@ -13,7 +13,7 @@ pub enum Asked {
         /// The statement.
         sql: String,
     },
-    /// The rows of a statement as text, and the types of its columns.
+    /// The rows of a statement as text, and the names and types of its columns.
     Rows {
         /// The statement.
         sql: String,
@@ -85,17 +85,18 @@ fn quoted(text: &str) -> String {
 /// joined on false.
 pub(super) fn shape(sql: &str) -> String {
     format!(
-        "{}{BEGINS}{sql}{ENDS}(select coalesce(json_agg(k order by n), '[]') \
-         from json_object_keys(row_to_json(r)) with ordinality as o(k, n))::text as answer \
-         from (select q.* from (select 1) as one left join q on false) as r",
+        "{}{BEGINS}{sql}{ENDS}(select coalesce(json_agg(o.k order by o.n), '[]') \
+         from json_object_keys(row_to_json(firedrill)) with ordinality as o(k, n))::text as answer \
+         from (select q.* from (select 1) as one left join q on false) as firedrill",
         said("shape")
     )
 }
 
-/// Returns a statement that answers with the rows of `sql` as the types' own text, and the types.
+/// Returns a statement that answers with the rows of `sql` as the types' own text, with the names and types of its
+/// columns.
 pub(super) fn rows(sql: &str, columns: &[String]) -> String {
     let list = |one: &dyn Fn(String) -> String| {
-        let column = |name: &String| one(format!("r.\"{}\"", name.replace('"', "\"\"")));
+        let column = |name: &String| one(format!("firedrill.\"{}\"", name.replace('"', "\"\"")));
         columns.iter().map(column).collect::<Vec<_>>().join(", ")
     };
     let types = list(&|column| format!("pg_typeof({column})::oid"));
@@ -105,10 +106,14 @@ pub(super) fn rows(sql: &str, columns: &[String]) -> String {
     });
     // Each type is read through its domain, and an array through that of its elements.
     format!(
-        "{}{BEGINS}{sql}{ENDS}json_build_object('types', (\
+        "{}{BEGINS}{sql}{ENDS}json_build_object('columns', (\
+         select coalesce(json_agg(o.k order by o.n), '[]') \
+         from (select q.* from (select 1) as one left join q on false) as firedrill, \
+             json_object_keys(row_to_json(firedrill)) with ordinality as o(k, n)), \
+         'types', (\
          select coalesce(json_agg(json_build_array(base.oid::int8, elem.oid::int8, elem.typdelim) order by u.n), '[]') \
          from (select array[{types}]::oid[] as oids \
-             from (select q.* from (select 1) as one left join q on false) as r) as t \
+             from (select q.* from (select 1) as one left join q on false) as firedrill) as t \
          cross join unnest(t.oids) with ordinality as u(oid, n) \
          join pg_type as own on own.oid = u.oid \
          join pg_type as base on base.oid = case own.typtype when 'd' then own.typbasetype else own.oid end \
@@ -116,7 +121,7 @@ pub(super) fn rows(sql: &str, columns: &[String]) -> String {
          left join pg_type as elem \
              on elem.oid = case item.typtype when 'd' then item.typbasetype else item.oid end), \
          'rows', (select coalesce(json_agg(to_json(array[{texts}]::text[])), '[]') \
-             from (select * from q limit {}) as r))::text as answer",
+             from (select * from q limit {}) as firedrill))::text as answer",
         said("rows"),
         ROWS_MAX + 1
     )
