@@ -30,7 +30,7 @@ pub(super) fn bytes_in(folder: &Path) -> u64 {
 ///
 /// # Errors
 /// [`Code::NoDiskSpace`] with both numbers.
-pub(super) fn room_for(bytes: u64, folder: &Path) -> Result<()> {
+pub(in super::super) fn room_for(bytes: u64, folder: &Path) -> Result<()> {
     let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let disk = rustix::fs::statvfs(there).map_err(|e| {
         Error::new(Code::Tool, format!("the disk of `{}` cannot be looked at: {e}", there.display()))

@@ -5,6 +5,8 @@
 //! - `dump.partial`, and `dump` once it is whole, read through and on disk;
 //! - what the programs said.
 //!
+//! A name that begins with a point is not a dump yet, or not any more.
+//!
 //! What a dump does not hold: roles and their passwords, the objects of Storage, the project's settings, secrets and
 //! functions, and the platform's own schemas except those of users and buckets.
 
@@ -143,8 +145,9 @@ impl Dumps<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(cannot(self.folder, "be read", &e)),
         };
+        let shown = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
         let read =
-            entries.filter_map(|entry| records::read::<Dump>(&entry.path().join(SIDECAR)).ok().flatten());
+            shown.filter_map(|entry| records::read::<Dump>(&entry.path().join(SIDECAR)).ok().flatten());
         let mut dumps: Vec<Dump> = read.filter(|dump| dump.reference == self.reference).collect();
         dumps.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         Ok(dumps)
@@ -207,13 +210,13 @@ impl Dumps<'_> {
     /// # Errors
     /// [`Code::Tool`] naming what is left.
     pub(super) fn delete(&self, id: &str) -> Result<()> {
-        let home = self.home(id);
-        match fs::remove_file(home.join(SIDECAR)) {
+        let (home, aside) = (self.home(id), self.folder.join(format!(".deleting-{id}")));
+        match fs::rename(&home, &aside) {
             Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(cannot(&home, "be removed", &e)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(cannot(&home, "be moved aside", &e)),
         }
-        disk::remove(&home)
+        disk::remove(&aside)
     }
 
     /// Reads a dump through and compares it with its checksum; what is found stays written down with the dump.

@@ -121,10 +121,12 @@ impl Supabase {
         let items = listed.as_array().or_else(|| listed["items"].as_array());
         let endless = items.into_iter().flatten().flat_map(|user| {
             let roles = user["user_roles"].as_array().into_iter().flatten();
-            roles.filter(|role| role["expires_at"].is_null()).map(move |role| {
-                let who = user["user_id"].as_str().unwrap_or("somebody");
-                format!("{who}:{}", role["role"].as_str().unwrap_or("a role"))
-            })
+            roles.filter(|role| role["expires_at"].is_null() && role["branches_only"] != true).map(
+                move |role| {
+                    let who = user["user_id"].as_str().unwrap_or("somebody");
+                    format!("{who}:{}", role["role"].as_str().unwrap_or("a role"))
+                },
+            )
         });
         let fix = "give the grant an end, or take it away";
         Ok(endless

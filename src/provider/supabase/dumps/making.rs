@@ -2,18 +2,18 @@
 //!
 //! What was begun and vanished without a word is begun again; what failed is removed.
 
-use super::{Dump, Dumps, Look, Stage, Work, cannot, checksum, programs, read_args};
+use super::{Dump, Dumps, Look, SIDECAR, Stage, Work, cannot, checksum, programs, read_args};
 use crate::{
     base::{file, moment::Span},
     provider::{
         Code, Error, Result,
         model::{BackupRequest, Job, Key, Observed, Progress},
-        postgres::disk,
+        postgres::{disk, records},
         supabase::{Supabase, contents, login::Login},
     },
 };
 use serde_json::Value;
-use std::{ffi::OsString, fs, os::unix::fs::DirBuilderExt as _};
+use std::{ffi::OsString, fs, os::unix::fs::DirBuilderExt as _, time::Duration};
 
 /// The kind of job that makes a dump.
 pub(in super::super) const KIND: &str = "backup";
@@ -21,6 +21,8 @@ pub(in super::super) const KIND: &str = "backup";
 pub(super) const DUMP: &str = "pg_dump";
 /// What the program that reads a dump through leaves its traces as.
 pub(super) const READ: &str = "pg_restore";
+/// After how long a folder that was never finished is nobody's.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// How often a program that was killed without a word is begun again.
 const STARTS_MAX: u32 = 3;
 /// What a server says to a password that is too new, or too old already.
@@ -118,8 +120,11 @@ impl Supabase {
                 self.dump_again(dump).await
             }
             Look::Ended { said, .. } => Err(failure(&said)),
-            Look::Vanished if dump.starts < STARTS_MAX => self.dump_again(dump).await,
-            Look::Vanished => Err(vanished(DUMP)),
+            Look::Vanished => {
+                // On a full disk there is no room for its last words either.
+                disk::room_for(0, &home)?;
+                if dump.starts < STARTS_MAX { self.dump_again(dump).await } else { Err(vanished(DUMP)) }
+            }
         }
     }
 
@@ -170,23 +175,35 @@ impl Supabase {
 }
 
 impl Dumps<'_> {
-    /// Makes the folder of a dump, for nobody else to look into, with what is known of it inside.
+    /// Makes the folder of a dump, for nobody else to look into, with what is known of it inside from the first moment on.
     fn put(&self, dump: &Dump) -> Result<()> {
-        let home = self.home(&dump.id);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&home)
-            .map_err(|e| cannot(&home, "be made", &e))?;
-        self.keep(dump)
+        self.sweep();
+        let (new, home) = (self.folder.join(format!(".new-{}", dump.id)), self.home(&dump.id));
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&new);
+        made.map_err(|e| cannot(&new, "be made", &e))?;
+        let written = records::write(&new.join(SIDECAR), dump);
+        let shown =
+            written.and_then(|()| fs::rename(&new, &home).map_err(|e| cannot(&new, "be renamed", &e)));
+        shown.inspect_err(|_| drop(disk::remove(&new)))
+    }
+
+    /// Removes what earlier lives began to make, or to remove, and did not finish.
+    fn sweep(&self) {
+        for entry in fs::read_dir(self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let changed = entry.metadata().and_then(|found| found.modified()).ok();
+            let is_old = changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > FORGOTTEN);
+            if name.starts_with(".deleting-") || (is_old && name.starts_with(".new-")) {
+                // What cannot be removed now is tried again next time.
+                disk::remove(&entry.path()).ok();
+            }
+        }
     }
 }
 
 /// Removes a dump that came to nothing, and says so in its error.
 fn without(dumps: &Dumps<'_>, id: &str, error: Error) -> Error {
-    // Where there was no room for the sidecar there is nothing that names the folder.
-    let left = dumps.discard(id).and_then(|()| disk::remove(&dumps.home(id)));
-    match left {
+    match dumps.discard(id) {
         Ok(()) => error,
         Err(left) => Error { left_behind: left.left_behind, ..error }.with_side_effects(),
     }
