@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that live in some places only.
 const TENANTS: &[(&str, &[&str])] = &[
     ("rhai", &["runtime/"]),
-    ("rusqlite", &["journal/", "provider/sim/"]),
+    ("rusqlite", &["base/sqlite.rs", "journal/", "provider/sim/"]),
     ("tokio_postgres", &["provider/postgres/"]),
     ("clap", &["cli/"]),
     ("rustyline", &["repl/"]),
