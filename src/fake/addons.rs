@@ -86,6 +86,9 @@ pub(super) async fn data_api(call: &Call) -> Outcome {
             "max_rows": 1000,
             "db_extra_search_path": "public, extensions",
             "db_pool": null,
+            "db_pool_acquisition_timeout": null,
+            "db_pool_max_lifetime": null,
+            "db_pool_max_idletime": null,
         }),
     ))
 }

@@ -55,7 +55,10 @@ pub const EXAMPLES: &[Example] = &[
     send("POST", "/v1/projects/{ref}/database/backups/restore-point", r#"{"name": "before"}"#, 201),
     Example { query: "name=before", ..ask("GET", "/v1/projects/{ref}/database/backups/restore-point", 200) },
     send("PATCH", "/v1/projects/{ref}/database/backups/schedule", r#"{"schedule_for": "03:00:00"}"#, 200),
-    send("PATCH", "/v1/projects/{ref}/database/backups/schedule", r#"{"schedule_for": "noon"}"#, 400),
+    Example {
+        is_well_formed: false,
+        ..send("PATCH", "/v1/projects/{ref}/database/backups/schedule", r#"{"schedule_for": "noon"}"#, 400)
+    },
     ask("GET", "/v1/projects/{ref}/database/backups/schedule", 200),
     Example {
         keep: &[("branch_id_or_ref", "/project_ref"), ("name", "/name")],
