@@ -3,8 +3,14 @@
 use crate::stage::{Stage, postgres_or_skip};
 use std::fs;
 
-const DOCUMENTS: &[&str] =
-    &["README.md", "docs/ARCHITECTURE.md", "docs/BENCHMARKS.md", "docs/PROVIDERS.md", "CHANGELOG.md"];
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "docs/ARCHITECTURE.md",
+    "docs/BENCHMARKS.md",
+    "docs/PROVIDERS.md",
+    "docs/SUPABASE.md",
+    "CHANGELOG.md",
+];
 
 /// The commands of the console blocks of a document, without their prompt.
 fn commands(text: &str) -> Vec<String> {
