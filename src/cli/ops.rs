@@ -270,12 +270,13 @@ fn write(op: &Op, value: &Value, columns: &[String], format: Format) -> Result<(
     exit::write(value, columns, format)
 }
 
-/// Leaves of an audit's checks what a person must know: which of them did not look, and why.
+/// Leaves of an audit's checks what a person must know: which of them did not look, and why. Where all did, the summary
+/// says so.
 fn readable_audit(audit: &Value) -> Value {
     let mut audit = audit.clone();
     let unseen = |check: &&Value| !matches!(check["status"].as_str(), Some("passed" | "failed"));
     let checks: Vec<Value> =
         audit["checks"].as_array().into_iter().flatten().filter(unseen).cloned().collect();
-    audit["checks"] = checks.into();
+    audit["checks"] = if checks.is_empty() { Value::Null } else { checks.into() };
     audit
 }
