@@ -1,6 +1,12 @@
 //! What waits for a person, seen from outside: approvals, held calls, edited runbooks.
 
 use crate::stage::Stage;
+use firedrill::{
+    base::clock::Machine,
+    journal::{Durability, Journal, NewRun, Outcome, Record, Status},
+};
+use serde_json::json;
+use std::sync::Arc;
 
 const GATE: &str = r#"const RUNBOOK = #{ title: "gate", params: #{ db: #{ type: "target", preset: "sandbox" } }, needs: ["backup.create", "db.destroy"] };
 let db = params.db;
@@ -148,4 +154,68 @@ fn an_edited_runbook_goes_on_where_it_matches() {
     let shown = stage.firedrill(&["runs", "show", "last"]);
     assert!(shown.stdout.contains("resumed with an edited runbook"), "{shown}");
     assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+}
+
+/// Leaves a run as a process leaves it that was killed, after these records.
+fn killed_after(stage: &Stage, records: Vec<Record>) {
+    let journal = Journal::open(&stage.path(".firedrill"), Arc::new(Machine)).unwrap();
+    let (runbook, title, version) = ("r.rhai".into(), "r".into(), "0".into());
+    let new =
+        NewRun { runbook, title, params: json!({}), sources: vec![], git: None, version, leases: vec![] };
+    let run = journal.create(&new).unwrap();
+    for record in records {
+        run.append(record, Durability::Now).unwrap();
+    }
+}
+
+fn begin(call: &str) -> Record {
+    let (call, op, key) = (call.to_owned(), "backup::create".to_owned(), "k".to_owned());
+    Record::Begin { call, op, args: json!({}), key, at: "r.rhai:1:1".into() }
+}
+
+#[test]
+fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
+    let undecided = |at_call: &str| Record::Stopped {
+        status: Status::Undecided,
+        reason: "nobody knows".into(),
+        mismatch: false,
+        at_call: Some(at_call.to_owned()),
+    };
+    let waiting = || Record::Stopped {
+        status: Status::Waiting,
+        reason: "an approval".into(),
+        mismatch: false,
+        at_call: Some("/approve#0".into()),
+    };
+    let (cut, unknown) = ("/parallel#0/0/backup::create#0", "/parallel#0/1/backup::create#0");
+    for (records, about) in [
+        (vec![begin(cut)], "the killed one"),
+        (vec![begin(cut), waiting()], "one beside a gate"),
+        (vec![begin(cut), begin(unknown), undecided(unknown)], "one beside an undecided one"),
+    ] {
+        let stage = Stage::new();
+        killed_after(&stage, records);
+        let refused = stage.firedrill(&["runs", "decide", "last", "/0/backup", "redo"]);
+        assert_eq!(refused.code, 2, "{about}: {refused}");
+        assert!(
+            refused.stderr.contains("was cut short") && refused.stderr.contains("a resume asks"),
+            "{refused}"
+        );
+        assert!(refused.stderr.lines().last().unwrap().starts_with("firedrill resume "), "{refused}");
+    }
+    let stage = Stage::new();
+    killed_after(&stage, vec![begin(cut), begin(unknown), undecided(unknown)]);
+    assert_eq!(stage.firedrill(&["runs", "decide", "last", "backup", "redo"]).code, 0, "it is the only one");
+}
+
+#[test]
+fn nobody_decides_about_a_failure_that_the_script_went_on_with() {
+    let stage = Stage::new();
+    let fault = json!({"code": "REFUSED", "message": "no"});
+    let (op, at) = ("backup::create".to_owned(), "r.rhai:1:1".to_owned());
+    let end = Record::End { call: "/a#0".into(), op, args: json!({}), at, outcome: Outcome::Err(fault) };
+    killed_after(&stage, vec![begin("/a#0"), end]);
+    let refused = stage.firedrill(&["runs", "decide", "last", "a#0", "redo"]);
+    assert_eq!(refused.code, 2, "{refused}");
+    assert!(refused.stderr.contains("no open call `a#0`"), "{refused}");
 }

@@ -353,7 +353,11 @@ fn stopped(live: &Arc<Live>, stop: Stop) -> Ended {
     };
     if !matches!(stop, Stop::Journal(_)) {
         // Without the record the run still reads as interrupted; only the reason is lost.
-        drop(live.run.append(Record::Stopped { status, reason, mismatch }, Durability::Now));
+        let at_call = match &stop {
+            Stop::Undecided { call, .. } | Stop::Waiting { call, .. } => Some(call.clone()),
+            _ => None,
+        };
+        drop(live.run.append(Record::Stopped { status, reason, mismatch, at_call }, Durability::Now));
         drop(live.journal.release(live.run.id()));
     }
     Ended {
