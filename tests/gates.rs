@@ -219,3 +219,21 @@ fn nobody_decides_about_a_failure_that_the_script_went_on_with() {
     assert_eq!(refused.code, 2, "{refused}");
     assert!(refused.stderr.contains("no open call `a#0`"), "{refused}");
 }
+
+#[test]
+fn the_command_that_is_printed_opens_one_gate_of_several() {
+    let stage = Stage::new();
+    let gates: String = (0..11).map(|n| format!("approve(\"gate {n}?\"); ")).collect();
+    stage.write(
+        "r.rhai",
+        &format!("const RUNBOOK = #{{ title: \"gates\", params: #{{}}, needs: [] }};\nparallel([|| {{ {gates} 1 }}, || {{ approve(\"other?\"); 2 }}])"),
+    );
+    let mut done = stage.firedrill(&["run", "r.rhai"]);
+    for _ in 0..12 {
+        assert_eq!(done.code, 3, "{done}");
+        let next = done.stderr.lines().last().unwrap().replace('\'', "");
+        let words: Vec<&str> = next.split(' ').skip(1).collect();
+        done = stage.firedrill(&words);
+    }
+    assert_eq!((done.code, done.stdout.trim()), (0, "1\n2"), "{done}");
+}

@@ -27,7 +27,7 @@ use crate::{
 };
 use crate::{
     provider::{model::Key, sim::Effect as Took},
-    runtime::gate::APPROVE,
+    runtime::{CLEAN_UP, gate::APPROVE},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -316,14 +316,16 @@ fn removal(record: &Record) -> Option<&Value> {
     }
 }
 
-/// Returns the clean-up calls that ended well, with how often each did.
+/// Returns what the clean-up did, with how often. Where it did it is left out: what failed before it may have been
+/// tried again, and deferred in another attempt.
 fn at_the_end(entries: &[Entry]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for entry in entries {
-        if let Record::End { call, outcome: Outcome::Ok(_), .. } = &entry.record
-            && call.starts_with("/end#")
+        if let Record::End { call, op, outcome: Outcome::Ok(_), .. } = &entry.record
+            && call.starts_with(CLEAN_UP)
+            && ops::find(op).is_some_and(|op| op.effect != Effect::Read)
         {
-            *counts.entry(call.as_str()).or_default() += 1;
+            *counts.entry(op.as_str()).or_default() += 1;
         }
     }
     counts

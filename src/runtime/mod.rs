@@ -29,6 +29,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use drive::CLEAN_UP;
 pub use fault::{Failure, Place};
 pub use live::Stop;
 pub use runbook::Runbook;
