@@ -237,3 +237,20 @@ fn the_command_that_is_printed_opens_one_gate_of_several() {
     }
     assert_eq!((done.code, done.stdout.trim()), (0, "1\n2"), "{done}");
 }
+
+#[test]
+fn an_edited_runbook_that_handles_a_held_error_goes_on_to_its_end() {
+    let stage = Stage::new();
+    let script = GATE.replace("approve(\"empty the orders?\");", "").replace("order_items", "later");
+    stage.write("r.rhai", &script);
+    assert_eq!(stage.firedrill(&["run", "r.rhai", "--hold"]).code, 3);
+    let handled = script.replace(
+        "db::execute(db, \"delete from later\").rows_affected > 0",
+        "attempt(|| db::execute(db, \"delete from later\")).ok",
+    );
+    assert_ne!(handled, script);
+    stage.write("r.rhai", &handled);
+    let done = stage.firedrill(&["resume", "last", "--edited"]);
+    assert_eq!((done.code, done.stdout.trim(), backups(&stage)), (0, "false", 2), "{done}");
+    assert!(!stage.firedrill(&["runs", "show", "last"]).stdout.contains("open  "), "nothing is open");
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     base::value,
-    journal::{Durability, Entry, Outcome, Record, Status},
+    journal::{self, Durability, Entry, Outcome, Past, Record, Status},
     ops::{self, args::Args, spec::place_of},
 };
 use rhai::{Engine, EvalAltResult, Scope};
@@ -240,6 +240,11 @@ impl Conclusion {
 pub(super) fn end(live: &Arc<Live>, engine: &Engine, conclusion: Conclusion) -> Ended {
     // The clean-up's own calls are settled by the clean-up; an abandoned run has asked the world about every other.
     let unsettled = |call: &String| !call.starts_with(CLEAN_UP);
+    if !matches!(conclusion, Conclusion::Abandoned)
+        && let Err(e) = let_stand(live)
+    {
+        return stopped(live, Stop::Journal(e));
+    }
     if !matches!(conclusion, Conclusion::Abandoned) && live.run.open_calls().iter().any(unsettled) {
         return stopped(live, Stop::Interrupted);
     }
@@ -289,6 +294,18 @@ pub(super) fn end(live: &Arc<Live>, engine: &Engine, conclusion: Conclusion) -> 
         cleanup,
         left_behind,
     }
+}
+
+/// Ends the calls that were held and whose errors the script handles by now, as an edited one may: they stay errors.
+fn let_stand(live: &Live) -> Result<(), journal::Error> {
+    for call in live.run.open_calls() {
+        let Past::Begun { op, args, decision: Some(held), .. } = live.run.past(&call) else { continue };
+        if held["kind"] == "hold" {
+            let (at, outcome) = ("the end of the run".to_owned(), Outcome::Err(held["error"].clone()));
+            live.run.append(Record::End { call, op, args, at, outcome }, Durability::Rides)?;
+        }
+    }
+    Ok(())
 }
 
 /// Does what was deferred, last first, and what that defers in turn, each under a path that no step can have; returns
