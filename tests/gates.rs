@@ -254,3 +254,35 @@ fn an_edited_runbook_that_handles_a_held_error_goes_on_to_its_end() {
     assert_eq!((done.code, done.stdout.trim(), backups(&stage)), (0, "false", 2), "{done}");
     assert!(!stage.firedrill(&["runs", "show", "last"]).stdout.contains("open  "), "nothing is open");
 }
+
+#[test]
+fn what_a_gate_cuts_short_beside_it_is_said_to_go_on() {
+    let stage = Stage::new();
+    let header = GATE.lines().take(2).collect::<Vec<_>>().join("\n");
+    let beside = "parallel([|| approve(\"go on?\"), || { let n = 0; while n < 400 { backup::create(db, #{ label: `b${n}` }); n += 1; } }])";
+    stage.write("r.rhai", &format!("{header}\n{beside}"));
+    // The gate may stop the run between two calls, too.
+    for _ in 0..20 {
+        let waiting = stage.firedrill(&["run", "r.rhai"]);
+        assert_eq!(waiting.code, 3, "{waiting}");
+        assert!(!waiting.stderr.contains("goes on in the world: approve"), "{waiting}");
+        if stage.firedrill(&["runs", "show", "last"]).stdout.contains("open  backup::create  ") {
+            assert!(waiting.stderr.contains("goes on in the world: backup::create ("), "{waiting}");
+            return;
+        }
+    }
+    panic!("no call was ever cut short");
+}
+
+#[test]
+fn a_sleep_says_until_when() {
+    let stage = Stage::new();
+    stage.write(
+        "r.rhai",
+        "const RUNBOOK = #{ title: \"s\", params: #{}, needs: [] }; sleep(\"1s\"); sleep(\"2s\");",
+    );
+    let done = stage.firedrill(&["run", "r.rhai"]);
+    assert_eq!(done.stderr.matches("… sleeps until 20").count(), 1, "the first is shorter by now: {done}");
+    let events = stage.firedrill(&["run", "r.rhai", "-o", "json"]).events();
+    assert!(events.iter().any(|e| e["event"] == "sleeping" && e["until"].is_string()), "{events:?}");
+}

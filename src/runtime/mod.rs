@@ -180,6 +180,12 @@ pub enum Event<'a> {
         /// How often it asks.
         every: Span,
     },
+    /// The runbook sleeps, for a second at least.
+    #[serde(rename = "sleeping")]
+    Sleeping {
+        /// Until when.
+        until: Moment,
+    },
     /// The runbook notes something.
     #[serde(rename = "note")]
     Note {
