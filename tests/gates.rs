@@ -223,7 +223,7 @@ fn nobody_decides_about_a_failure_that_the_script_went_on_with() {
 #[test]
 fn the_command_that_is_printed_opens_one_gate_of_several() {
     let stage = Stage::new();
-    let gates: String = (0..11).map(|n| format!("approve(\"gate {n}?\"); ")).collect();
+    let gates = (0..11).map(|n| format!("approve(\"gate {n}?\");")).collect::<Vec<_>>().join(" ");
     stage.write(
         "r.rhai",
         &format!("const RUNBOOK = #{{ title: \"gates\", params: #{{}}, needs: [] }};\nparallel([|| {{ {gates} 1 }}, || {{ approve(\"other?\"); 2 }}])"),
@@ -259,7 +259,7 @@ fn an_edited_runbook_that_handles_a_held_error_goes_on_to_its_end() {
 fn what_a_gate_cuts_short_beside_it_is_said_to_go_on() {
     let stage = Stage::new();
     let header = GATE.lines().take(2).collect::<Vec<_>>().join("\n");
-    let beside = "parallel([|| approve(\"go on?\"), || { let n = 0; while n < 400 { backup::create(db, #{ label: `b${n}` }); n += 1; } }])";
+    let beside = "parallel([|| { sleep(\"60ms\"); approve(\"go on?\") }, || { let n = 0; while n < 400 { backup::create(db, #{ label: `b${n}` }); n += 1; } }])";
     stage.write("r.rhai", &format!("{header}\n{beside}"));
     // The gate may stop the run between two calls, too.
     for _ in 0..20 {
@@ -285,4 +285,41 @@ fn a_sleep_says_until_when() {
     assert_eq!(done.stderr.matches("… sleeps until 20").count(), 1, "the first is shorter by now: {done}");
     let events = stage.firedrill(&["run", "r.rhai", "-o", "json"]).events();
     assert!(events.iter().any(|e| e["event"] == "sleeping" && e["until"].is_string()), "{events:?}");
+}
+
+#[test]
+fn what_was_approved_goes_on_after_the_name_was_forgotten() {
+    let stage = Stage::new();
+    stage.write("firedrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    stage.write("r.rhai", &GATE.replace("\"sandbox\"", "\"p\""));
+    assert_eq!(stage.firedrill(&["run", "r.rhai", "--confirm", "p"]).code, 3);
+    let refused = stage.firedrill(&["approve", "last", "--resume"]);
+    assert_eq!(refused.code, 6, "{refused}");
+    let next = refused.stderr.lines().last().unwrap();
+    assert!(next.starts_with("firedrill resume ") && next.ends_with(" --confirm p"), "{refused}");
+    let words: Vec<&str> = next.split(' ').skip(1).collect();
+    assert_eq!(stage.firedrill(&words).code, 0);
+}
+
+#[test]
+fn a_resume_that_asks_for_a_word_more_keeps_the_others() {
+    let stage = Stage::new();
+    stage.write("firedrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    stage.write("r.rhai", &GATE.replace("\"sandbox\"", "\"p\""));
+    assert_eq!(stage.firedrill(&["run", "r.rhai", "--confirm", "p"]).code, 3);
+    let refused = stage.firedrill(&["resume", "last", "--edited", "--hold"]);
+    let next = refused.stderr.lines().last().unwrap();
+    assert!(next.ends_with(" --edited --hold --confirm p"), "{refused}");
+}
+
+#[test]
+fn an_ended_run_shows_its_error_as_when_it_ended() {
+    let stage = Stage::new();
+    stage.write("r.rhai", "const RUNBOOK = #{ title: \"f\", params: #{}, needs: [] };\nfail(\"no\");");
+    let ended = stage.firedrill(&["run", "r.rhai", "-o", "json"]);
+    let again = stage.firedrill(&["resume", "last", "-o", "json"]);
+    let error = |done: &crate::stage::Done| done.events().last().unwrap()["error"].clone();
+    assert_eq!(error(&ended)["message"], "no");
+    let (ended, again) = (error(&ended), error(&again));
+    assert_eq!((&ended["message"], &ended["place"]), (&again["message"], &again["place"]));
 }

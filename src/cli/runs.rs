@@ -194,9 +194,10 @@ fn undecidable(id: &str, call: &str, open: &[timeline::Call], is_none: bool, ent
     }
     let known: Vec<String> = open.iter().map(|c| exit::quoted(&c.name)).collect();
     let what = if is_none { "no open call" } else { "more than one open call" };
-    let hint = match known.is_empty() {
-        true => "nothing in it is open".into(),
-        false => format!("open are {}", known.join(", ")),
+    let hint = if known.is_empty() {
+        "nothing in it is open".into()
+    } else {
+        format!("open are {}", known.join(", "))
     };
     Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint)
 }
