@@ -259,7 +259,7 @@ fn an_edited_runbook_that_handles_a_held_error_goes_on_to_its_end() {
 fn what_a_gate_cuts_short_beside_it_is_said_to_go_on() {
     let stage = Stage::new();
     let header = GATE.lines().take(2).collect::<Vec<_>>().join("\n");
-    let beside = "parallel([|| { sleep(\"60ms\"); approve(\"go on?\") }, || { let n = 0; while n < 400 { backup::create(db, #{ label: `b${n}` }); n += 1; } }])";
+    let beside = "parallel([|| { sleep(\"60ms\"); approve(\"go on?\") }, || each([1, 2, 3, 4, 5], |x| { let n = 0; while n < 400 { backup::create(db, #{ label: `b${x}-${n}` }); n += 1; } })])";
     stage.write("r.rhai", &format!("{header}\n{beside}"));
     // The gate may stop the run between two calls, too.
     for _ in 0..20 {
