@@ -1,6 +1,12 @@
 //! What waits for a person, seen from outside: approvals, held calls, edited runbooks.
 
 use crate::stage::Stage;
+use firedrill::{
+    base::clock::Machine,
+    journal::{Durability, Journal, NewRun, Outcome, Record, Status},
+};
+use serde_json::json;
+use std::sync::Arc;
 
 const GATE: &str = r#"const RUNBOOK = #{ title: "gate", params: #{ db: #{ type: "target", preset: "sandbox" } }, needs: ["backup.create", "db.destroy"] };
 let db = params.db;
@@ -148,4 +154,172 @@ fn an_edited_runbook_goes_on_where_it_matches() {
     let shown = stage.firedrill(&["runs", "show", "last"]);
     assert!(shown.stdout.contains("resumed with an edited runbook"), "{shown}");
     assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+}
+
+/// Leaves a run as a process leaves it that was killed, after these records.
+fn killed_after(stage: &Stage, records: Vec<Record>) {
+    let journal = Journal::open(&stage.path(".firedrill"), Arc::new(Machine)).unwrap();
+    let (runbook, title, version) = ("r.rhai".into(), "r".into(), "0".into());
+    let new =
+        NewRun { runbook, title, params: json!({}), sources: vec![], git: None, version, leases: vec![] };
+    let run = journal.create(&new).unwrap();
+    for record in records {
+        run.append(record, Durability::Now).unwrap();
+    }
+}
+
+fn begin(call: &str) -> Record {
+    let (call, op, key) = (call.to_owned(), "backup::create".to_owned(), "k".to_owned());
+    Record::Begin { call, op, args: json!({}), key, at: "r.rhai:1:1".into() }
+}
+
+#[test]
+fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
+    let undecided = |at_call: &str| Record::Stopped {
+        status: Status::Undecided,
+        reason: "nobody knows".into(),
+        mismatch: false,
+        at_call: Some(at_call.to_owned()),
+    };
+    let waiting = || Record::Stopped {
+        status: Status::Waiting,
+        reason: "an approval".into(),
+        mismatch: false,
+        at_call: Some("/approve#0".into()),
+    };
+    let (cut, unknown) = ("/parallel#0/0/backup::create#0", "/parallel#0/1/backup::create#0");
+    for (records, about) in [
+        (vec![begin(cut)], "the killed one"),
+        (vec![begin(cut), waiting()], "one beside a gate"),
+        (vec![begin(cut), begin(unknown), undecided(unknown)], "one beside an undecided one"),
+    ] {
+        let stage = Stage::new();
+        killed_after(&stage, records);
+        let refused = stage.firedrill(&["runs", "decide", "last", "/0/backup", "redo"]);
+        assert_eq!(refused.code, 2, "{about}: {refused}");
+        assert!(
+            refused.stderr.contains("was cut short") && refused.stderr.contains("a resume asks"),
+            "{refused}"
+        );
+        assert!(refused.stderr.lines().last().unwrap().starts_with("firedrill resume "), "{refused}");
+    }
+    let stage = Stage::new();
+    killed_after(&stage, vec![begin(cut), begin(unknown), undecided(unknown)]);
+    assert_eq!(stage.firedrill(&["runs", "decide", "last", "backup", "redo"]).code, 0, "it is the only one");
+}
+
+#[test]
+fn nobody_decides_about_a_failure_that_the_script_went_on_with() {
+    let stage = Stage::new();
+    let fault = json!({"code": "REFUSED", "message": "no"});
+    let (op, at) = ("backup::create".to_owned(), "r.rhai:1:1".to_owned());
+    let end = Record::End { call: "/a#0".into(), op, args: json!({}), at, outcome: Outcome::Err(fault) };
+    killed_after(&stage, vec![begin("/a#0"), end]);
+    let refused = stage.firedrill(&["runs", "decide", "last", "a#0", "redo"]);
+    assert_eq!(refused.code, 2, "{refused}");
+    assert!(refused.stderr.contains("no open call `a#0`"), "{refused}");
+}
+
+#[test]
+fn the_command_that_is_printed_opens_one_gate_of_several() {
+    let stage = Stage::new();
+    let gates = (0..11).map(|n| format!("approve(\"gate {n}?\");")).collect::<Vec<_>>().join(" ");
+    stage.write(
+        "r.rhai",
+        &format!("const RUNBOOK = #{{ title: \"gates\", params: #{{}}, needs: [] }};\nparallel([|| {{ {gates} 1 }}, || {{ approve(\"other?\"); 2 }}])"),
+    );
+    let mut done = stage.firedrill(&["run", "r.rhai"]);
+    for _ in 0..12 {
+        assert_eq!(done.code, 3, "{done}");
+        let next = done.stderr.lines().last().unwrap().replace('\'', "");
+        let words: Vec<&str> = next.split(' ').skip(1).collect();
+        done = stage.firedrill(&words);
+    }
+    assert_eq!((done.code, done.stdout.trim()), (0, "1\n2"), "{done}");
+}
+
+#[test]
+fn an_edited_runbook_that_handles_a_held_error_goes_on_to_its_end() {
+    let stage = Stage::new();
+    let script = GATE.replace("approve(\"empty the orders?\");", "").replace("order_items", "later");
+    stage.write("r.rhai", &script);
+    assert_eq!(stage.firedrill(&["run", "r.rhai", "--hold"]).code, 3);
+    let handled = script.replace(
+        "db::execute(db, \"delete from later\").rows_affected > 0",
+        "attempt(|| db::execute(db, \"delete from later\")).ok",
+    );
+    assert_ne!(handled, script);
+    stage.write("r.rhai", &handled);
+    let done = stage.firedrill(&["resume", "last", "--edited"]);
+    assert_eq!((done.code, done.stdout.trim(), backups(&stage)), (0, "false", 2), "{done}");
+    assert!(!stage.firedrill(&["runs", "show", "last"]).stdout.contains("open  "), "nothing is open");
+}
+
+#[test]
+fn what_a_gate_cuts_short_beside_it_is_said_to_go_on() {
+    let stage = Stage::new();
+    let header = GATE.lines().take(2).collect::<Vec<_>>().join("\n");
+    let beside = "parallel([|| { sleep(\"60ms\"); approve(\"go on?\") }, || each([1, 2, 3, 4, 5], |x| { let n = 0; while n < 400 { backup::create(db, #{ label: `b${x}-${n}` }); n += 1; } })])";
+    stage.write("r.rhai", &format!("{header}\n{beside}"));
+    // The gate may stop the run between two calls, too.
+    for _ in 0..20 {
+        let waiting = stage.firedrill(&["run", "r.rhai"]);
+        assert_eq!(waiting.code, 3, "{waiting}");
+        assert!(!waiting.stderr.contains("goes on in the world: approve"), "{waiting}");
+        if stage.firedrill(&["runs", "show", "last"]).stdout.contains("open  backup::create  ") {
+            assert!(waiting.stderr.contains("goes on in the world: backup::create ("), "{waiting}");
+            return;
+        }
+    }
+    panic!("no call was ever cut short");
+}
+
+#[test]
+fn a_sleep_says_until_when() {
+    let stage = Stage::new();
+    stage.write(
+        "r.rhai",
+        "const RUNBOOK = #{ title: \"s\", params: #{}, needs: [] }; sleep(\"1s\"); sleep(\"2s\");",
+    );
+    let done = stage.firedrill(&["run", "r.rhai"]);
+    assert_eq!(done.stderr.matches("… sleeps until 20").count(), 1, "the first is shorter by now: {done}");
+    let events = stage.firedrill(&["run", "r.rhai", "-o", "json"]).events();
+    assert!(events.iter().any(|e| e["event"] == "sleeping" && e["until"].is_string()), "{events:?}");
+}
+
+#[test]
+fn what_was_approved_goes_on_after_the_name_was_forgotten() {
+    let stage = Stage::new();
+    stage.write("firedrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    stage.write("r.rhai", &GATE.replace("\"sandbox\"", "\"p\""));
+    assert_eq!(stage.firedrill(&["run", "r.rhai", "--confirm", "p"]).code, 3);
+    let refused = stage.firedrill(&["approve", "last", "--resume"]);
+    assert_eq!(refused.code, 6, "{refused}");
+    let next = refused.stderr.lines().last().unwrap();
+    assert!(next.starts_with("firedrill resume ") && next.ends_with(" --confirm p"), "{refused}");
+    let words: Vec<&str> = next.split(' ').skip(1).collect();
+    assert_eq!(stage.firedrill(&words).code, 0);
+}
+
+#[test]
+fn a_resume_that_asks_for_a_word_more_keeps_the_others() {
+    let stage = Stage::new();
+    stage.write("firedrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    stage.write("r.rhai", &GATE.replace("\"sandbox\"", "\"p\""));
+    assert_eq!(stage.firedrill(&["run", "r.rhai", "--confirm", "p"]).code, 3);
+    let refused = stage.firedrill(&["resume", "last", "--edited", "--hold"]);
+    let next = refused.stderr.lines().last().unwrap();
+    assert!(next.ends_with(" --edited --hold --confirm p"), "{refused}");
+}
+
+#[test]
+fn an_ended_run_shows_its_error_as_when_it_ended() {
+    let stage = Stage::new();
+    stage.write("r.rhai", "const RUNBOOK = #{ title: \"f\", params: #{}, needs: [] };\nfail(\"no\");");
+    let ended = stage.firedrill(&["run", "r.rhai", "-o", "json"]);
+    let again = stage.firedrill(&["resume", "last", "-o", "json"]);
+    let error = |done: &crate::stage::Done| done.events().last().unwrap()["error"].clone();
+    assert_eq!(error(&ended)["message"], "no");
+    let (ended, again) = (error(&ended), error(&again));
+    assert_eq!((&ended["message"], &ended["place"]), (&again["message"], &again["place"]));
 }

@@ -55,6 +55,7 @@ fn what_is_bad_is_caught_by_the_right_invariant() {
         ("tests/bad/unguarded_restore.rhai", &["guard"]),
         ("tests/bad/swallowed_failure.rhai", &["once", "same-world"]),
         ("tests/bad/broken_promise.rhai", &["author"]),
+        ("tests/bad/never_well.rhai", &["ends-well"]),
     ] {
         let (done, events) = rehearse(path, &[]);
         assert_eq!(done.code, 1, "{path}: {done}");

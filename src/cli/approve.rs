@@ -65,7 +65,8 @@ fn decide(
     };
     let mut gates: Vec<(String, String)> =
         open.filter_map(|call| waits(run.past(&call.name)).map(|hash| (call.name, hash))).collect();
-    gates.retain(|(name, _)| given.is_none_or(|part| name.contains(part)));
+    let is_exact = gates.iter().any(|(name, _)| given == Some(name));
+    gates.retain(|(name, _)| given.is_none_or(|part| name == part || !is_exact && name.contains(part)));
     let [(gate, hash)] = &gates[..] else {
         let trouble = Trouble::usage(match gates.len() {
             0 => format!("the run `{id}` waits for no approval"),

@@ -88,8 +88,13 @@ pub(super) fn refused(shown: Shown, trouble: &Trouble) -> u8 {
 fn say_end(world: &World, ended: &Ended) {
     let ink = terminal::ink();
     let head: String = ended.head.chars().take(16).collect();
-    if matches!(ended.stop, Some(Stop::Interrupted)) {
-        for open in open_calls(world, &ended.run) {
+    // What the run stopped at has been said; another branch may have been in a call when it did.
+    let said = match &ended.stop {
+        Some(Stop::Waiting { call, .. } | Stop::Undecided { call, .. }) => Some(call),
+        _ => None,
+    };
+    if ended.stop.is_some() {
+        for open in open_calls(world, &ended.run, said) {
             terminal::say(&format!("  goes on in the world: {open}"));
         }
     }
@@ -106,11 +111,12 @@ fn say_end(world: &World, ended: &Ended) {
 }
 
 /// Returns what was begun and is not over, in words.
-fn open_calls(world: &World, run: &str) -> Vec<String> {
+fn open_calls(world: &World, run: &str, said: Option<&String>) -> Vec<String> {
     let entries =
         world.peek().ok().flatten().and_then(|journal| journal.records(run).ok()).unwrap_or_default();
     // A gate is open too, and nothing goes on behind it.
-    let open = timeline::open(&entries).into_iter().filter(|call| call.op != APPROVE);
+    let open =
+        timeline::open(&entries).into_iter().filter(|call| call.op != APPROVE && Some(&call.name) != said);
     open.map(|call| format!("{} ({})", call.op, call.name)).collect()
 }
 

@@ -119,7 +119,7 @@ pub(super) fn begin(
     // What the runtime would refuse anyway is not asked about first.
     let confirmed = match check::refuses(&check::check(&runbook)) {
         Some(_) => BTreeSet::new(),
-        None => confirmed(world, &runbook, &values, confirm)?,
+        None => confirmed(world, &runbook, &values, confirm, &again)?,
     };
     let start = |runbook| {
         let (params, confirmed) = (params.clone(), confirmed.clone());
@@ -141,6 +141,7 @@ fn confirmed(
     runbook: &Runbook,
     params: &Value,
     given: &[String],
+    again: &dyn Fn(&str) -> String,
 ) -> Result<BTreeSet<String>, Trouble> {
     let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
     for name in world.to_confirm(runbook, params) {
@@ -225,13 +226,20 @@ impl ResumeRun {
                 .next(format!("firedrill runs show {}", run.id())));
         }
         let runbook = if self.edited { edited(&summary.runbook, &recorded.sources())? } else { recorded };
-        self.ask_when_stale(world.clock().now().since(run.last_at()), &runbook.header.needs, &summary.id)?;
-        let confirmed = confirmed(world, &runbook, &params, &self.how.confirm)?;
+        let again = |more: &str| self.again(&summary.id, more);
+        let age = world.clock().now().since(run.last_at());
+        self.ask_when_stale(age, &runbook.header.needs, &again)?;
+        let confirmed = confirmed(world, &runbook, &params, &self.how.confirm, &again)?;
         Ok(world.resume(journal, Resume { run, runbook, params, confirmed, abandon: false }, watch))
     }
 
     /// Asks before a run goes on that may destroy something and knows the world as it was long ago.
-    fn ask_when_stale(&self, age: Span, needs: &[Need], run: &str) -> Result<(), Trouble> {
+    fn ask_when_stale(
+        &self,
+        age: Span,
+        needs: &[Need],
+        again: &dyn Fn(&str) -> String,
+    ) -> Result<(), Trouble> {
         let destroys = needs.iter().find(|need| need.effect == Effect::Destroy);
         let Some(right) = destroys.filter(|_| age > STALE && !self.yes) else { return Ok(()) };
         let since = took(age.as_seconds().floor());
@@ -245,7 +253,25 @@ impl ResumeRun {
         Err(Trouble::usage(message)
             .hint("look at the world first; then go on with `--yes`")
             .exit(trouble::REFUSED)
-            .next(format!("firedrill resume {run} --yes")))
+            .next(again("--yes")))
+    }
+
+    /// Returns the command that resumes the run in the same way with a word more, whatever command this one is: what
+    /// an `approve --resume` has approved is not approved again.
+    fn again(&self, run: &str, more: &str) -> String {
+        let How { hold, take_over, confirm, output } = &self.how;
+        let words = [
+            ("--edited", self.edited),
+            ("--yes", self.yes),
+            ("--hold", *hold),
+            ("--take-over", *take_over),
+            ("-o json", *output == Shown::Json),
+        ];
+        let mut line = vec![format!("firedrill resume {run}")];
+        line.extend(words.iter().filter(|(_, is_given)| *is_given).map(|(word, _)| (*word).to_owned()));
+        line.extend(confirm.iter().map(|target| format!("--confirm {}", exit::quoted(target))));
+        line.push(more.to_owned());
+        line.join(" ")
     }
 }
 
@@ -287,11 +313,22 @@ fn ended_before(summary: &Summary, shown: Shown) -> u8 {
         }
         Shown::Json => terminal::out(
             &json!({
-                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(value::plain),
+                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(error_of),
                 "left_behind": summary.left_behind,
             })
             .to_string(),
         ),
     }
     if *status == Status::Succeeded { 0 } else { trouble::FAILED }
+}
+
+/// Returns a recorded error as the run's own last line had it: where it happened is a field of it.
+fn error_of(recorded: &Value) -> Value {
+    let plain = value::plain(recorded);
+    let mut error = plain["fault"].clone();
+    if !error.is_object() {
+        return plain;
+    }
+    error["place"] = plain["place"].clone();
+    error
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Outcome, Past, Record, Status, Summary},
+    journal::{Durability, Entry, Past, Record, Status, Summary},
     ops::{
         self,
         spec::{Op, Returns},
@@ -157,36 +157,21 @@ fn decide(
 ) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
-    let mut open = timeline::decidable(&journal.records(&id)?);
+    let run = journal.take(&id)?;
+    let entries = journal.records(&id)?;
+    let mut open = timeline::decidable(&entries);
     open.retain(|call| call.op != APPROVE);
     let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
         None => open.iter().filter(|c| c.name.contains(call)).collect(),
     };
     let [one] = named[..] else {
-        let known: Vec<String> = open.iter().map(|c| exit::quoted(&c.name)).collect();
-        let what = if named.is_empty() { "no open call" } else { "more than one open call" };
-        let hint = if known.is_empty() {
-            "nothing in it is open".into()
-        } else {
-            format!("open are {}", known.join(", "))
-        };
-        return Err(Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint));
+        return Err(undecidable(&id, call, &open, named.is_empty(), &entries));
     };
     let mut decision = decided(one, decision, result)?;
-    let run = journal.take(&id)?;
     let known = match run.past(&one.name) {
-        // Of a call that was cut short the world can still be asked; only what it could not tell is for a person to say.
-        Past::Begun { decision: None, .. } if run.status() == Status::Interrupted => {
-            let what = format!("the call `{}` was cut short, and nobody has asked what came of it", one.name);
-            return Err(Trouble::usage(what)
-                .hint("a resume asks the world")
-                .next(format!("firedrill resume {id}")));
-        }
         Past::Begun { decision: Some(held), .. } => held["error"].clone(),
-        Past::Ended { outcome: Outcome::Err(error), .. } => error,
-        Past::Begun { .. } | Past::Ended { .. } => Value::Null,
-        Past::Nothing => return Err(Trouble::usage(format!("the call `{}` was never begun", one.name))),
+        _ => Value::Null,
     };
     // What a call was held or ended with stays its error, if it is to have failed.
     if decision["kind"] == "fail" {
@@ -196,6 +181,25 @@ fn decide(
     terminal::say(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
     terminal::say(&format!("firedrill resume {id}"));
     Ok(0)
+}
+
+/// Says why nobody can decide about the call that was named.
+fn undecidable(id: &str, call: &str, open: &[timeline::Call], is_none: bool, entries: &[Entry]) -> Trouble {
+    // Of a call that was cut short the world can still be asked; only what it could not tell is for a person to say.
+    if is_none
+        && let Some(cut) = timeline::open(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
+    {
+        let what = format!("the call `{}` was cut short, and nobody has asked what came of it", cut.name);
+        return Trouble::usage(what).hint("a resume asks the world").next(format!("firedrill resume {id}"));
+    }
+    let known: Vec<String> = open.iter().map(|c| exit::quoted(&c.name)).collect();
+    let what = if is_none { "no open call" } else { "more than one open call" };
+    let hint = if known.is_empty() {
+        "nothing in it is open".into()
+    } else {
+        format!("open are {}", known.join(", "))
+    };
+    Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint)
 }
 
 /// Returns the decision as it is recorded, its result checked against what the operation gives back.

@@ -4,7 +4,7 @@ use super::{activity::Activity, asking::Asking};
 use crate::{
     base::{moment::Moment, terminal, value},
     runtime::{Answer, Event, Question, Watch},
-    show::{figure, took},
+    show::{figure, to_the_second, took},
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -112,6 +112,9 @@ impl Watch for Tree {
                             .dim(&format!("… waits, until {until} at most, and asks every {every}")),
                     );
                 }
+            }
+            Event::Sleeping { until } => {
+                self.say(None, &terminal::ink().dim(&format!("… sleeps until {}", to_the_second(*until))));
             }
             Event::Note { text } => self.say(None, &format!("• {text}")),
             Event::Metric { name, value, unit } => {

@@ -315,7 +315,7 @@ mod tests {
         Record::Finished { status, error: None, left_behind: Vec::new() }
     }
     fn stopped(status: Status) -> Record {
-        Record::Stopped { status, reason: "a signal".into(), mismatch: false }
+        Record::Stopped { status, reason: "a signal".into(), mismatch: false, at_call: None }
     }
     fn ok() -> Outcome {
         Outcome::Ok(json!(1))

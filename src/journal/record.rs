@@ -208,6 +208,9 @@ pub enum Record {
         /// Whether what was asked is not what was recorded: an edited text that does not match is dropped.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         mismatch: bool,
+        /// The call of which nobody knows, or which waits for somebody; older journals have it in the reason only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_call: Option<String>,
     },
 }
 

@@ -7,6 +7,7 @@
 //! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
 //! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
+//! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
@@ -27,7 +28,7 @@ use crate::{
 };
 use crate::{
     provider::{model::Key, sim::Effect as Took},
-    runtime::gate::APPROVE,
+    runtime::{CLEAN_UP, gate::APPROVE},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -50,6 +51,7 @@ pub(super) fn broken(rules: &Rules<'_>, undisturbed: &Played, played: &Played) -
         ("left-over", left_over(undisturbed, played)),
         ("same-world", same_world(undisturbed, played)),
         ("same-end", same_end(undisturbed, played)),
+        ("ends-well", ends_well_alone(played)),
         ("says-why", says_why(played)),
         ("clean-up", clean_up(undisturbed, played)),
         ("journal", journal(played)),
@@ -248,6 +250,29 @@ fn same_end(undisturbed: &Played, played: &Played) -> Vec<String> {
     vec![format!("nothing failed, and the run is {} instead of {}", word(played), word(undisturbed))]
 }
 
+/// Returns why a run did not succeed that nobody disturbed.
+fn ends_well_alone(played: &Played) -> Vec<String> {
+    if !played.story.is_empty() || played.refused.is_some() || succeeded(played) {
+        return Vec::new();
+    }
+    let word = played.status().map_or("not there", Status::as_str);
+    let why = played.entries.iter().rev().find_map(|entry| match &entry.record {
+        Record::Stopped { reason, .. } => Some(reason.clone()),
+        Record::Finished { error: Some(error), .. } => Some(message(error)),
+        _ => None,
+    });
+    vec![format!("nothing went wrong, and the run is {word}: {}", why.unwrap_or_default())]
+}
+
+/// Returns the message of the error that a run ended with.
+fn message(error: &Value) -> String {
+    match (error["fault"]["message"].as_str(), &error["cleanup"]) {
+        (Some(message), _) => message.to_owned(),
+        (None, Value::Array(wrong)) => wrong.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
+        (None, _) => error.to_string(),
+    }
+}
+
 /// Returns whether the run is undecided in a write past the catalogue, of which nobody here can know.
 fn nobody_knows(played: &Played) -> bool {
     let mut open: BTreeMap<&str, &str> = BTreeMap::new();
@@ -321,14 +346,16 @@ fn removal(record: &Record) -> Option<&Value> {
     }
 }
 
-/// Returns the clean-up calls that ended well, with how often each did.
+/// Returns what the clean-up did, with how often. Where it did it is left out: what failed before it may have been
+/// tried again, and deferred in another attempt.
 fn at_the_end(entries: &[Entry]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for entry in entries {
-        if let Record::End { call, outcome: Outcome::Ok(_), .. } = &entry.record
-            && call.starts_with("/end#")
+        if let Record::End { call, op, outcome: Outcome::Ok(_), .. } = &entry.record
+            && call.starts_with(CLEAN_UP)
+            && ops::find(op).is_some_and(|op| op.effect != Effect::Read)
         {
-            *counts.entry(call.as_str()).or_default() += 1;
+            *counts.entry(op.as_str()).or_default() += 1;
         }
     }
     counts

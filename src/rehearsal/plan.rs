@@ -5,7 +5,7 @@ use super::{
     disturb::{At, LATE, Mishap, Passed, Point, TOO_LATE},
 };
 use crate::{base::suggest, ops, provider::sim::gate::Fate, runtime::gate::APPROVE};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which faults are rehearsed, each on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,20 +121,45 @@ impl Plan {
 }
 
 /// Returns the calls of operations, and the natives that wait, in the order in which they were made, behind the run
-/// itself.
+/// itself. Of all that one `wait_until` asks only the first and the last are there: those between are like the first,
+/// and a wait of hours would have more scenarios than anybody waits for.
 fn calls(score: &[Passed]) -> Vec<Call> {
     let mut calls = vec![Call { name: String::new(), op: "the run itself".into() }];
+    let mut known = BTreeSet::new();
     for passed in score {
         let Some(op) =
             passed.op.as_deref().filter(|op| ["sleep", APPROVE].contains(op) || ops::find(op).is_some())
         else {
             continue;
         };
-        if !calls.iter().any(|call| call.name == passed.point.call) {
+        if known.insert(passed.point.call.as_str()) {
             calls.push(Call { name: passed.point.call.clone(), op: op.into() });
         }
     }
+    let mut last: BTreeMap<&str, u32> = BTreeMap::new();
+    for (of, nth) in known.iter().flat_map(|name| rounds(name)) {
+        let last = last.entry(of).or_default();
+        *last = nth.max(*last);
+    }
+    calls.retain(|call| rounds(&call.name).iter().all(|(of, nth)| *nth == 0 || last.get(of) == Some(nth)));
     calls
+}
+
+/// Returns the rounds of `wait_until` that a call belongs to: the path up to the number, and the number.
+fn rounds(call: &str) -> Vec<(&str, u32)> {
+    let mut rounds = Vec::new();
+    let (mut end, mut is_waiting) = (0, false);
+    for segment in call.split('/') {
+        end += segment.len();
+        if let Some((word, nth)) = segment.rsplit_once('#') {
+            if let (true, Ok(nth)) = (is_waiting, nth.parse()) {
+                rounds.push((&call[..end - segment.len() + word.len()], nth));
+            }
+            is_waiting = word == "wait_until";
+        }
+        end += 1;
+    }
+    rounds
 }
 
 /// Returns the scenario in which the process dies at a point, where that is another death than at the point before.

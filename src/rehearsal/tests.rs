@@ -83,6 +83,36 @@ fn a_probe_that_does_not_look_is_found() {
     }
 }
 
+#[test]
+fn a_clean_up_that_is_not_gone_on_with_is_found() {
+    let script = "defer(|| backup::create(db, #{ label: \"end\" }));\n";
+    let text = RUNBOOK.replace("backup::create(db);\n", script);
+    let all = deaths(&text, Some(Mutant::CleanedUpOnce));
+    let breaches =
+        all.iter().flat_map(|(.., verdict)| &verdict.breaches).filter(|b| b.invariant == "clean-up");
+    let found: BTreeSet<&str> = breaches.map(|b| b.what.as_str()).collect();
+    for what in ["the temporary branch `copy` was removed 0 times", "at its end the run did"] {
+        assert!(found.iter().any(|found| found.starts_with(what)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_long_wait_is_disturbed_where_it_begins_and_where_it_ends() {
+    let text = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } }, needs: ["db.read"] };
+    let due = now() + duration("3m");
+    wait_until(#{ timeout: "10m", every: "5s" }, || db::health(params.db).ok && now() > due);
+    "#;
+    let all = deaths(text, None);
+    // The run itself, and of 37 questions and 36 pauses two each.
+    let calls: BTreeSet<&str> = all.iter().filter_map(|(id, ..)| id.split(':').nth(1)).collect();
+    assert_eq!(calls.len(), 5, "{calls:?}");
+    assert!(
+        all.iter().all(|(.., verdict)| verdict.word() == "converged"),
+        "{:?}",
+        all.iter().find(|(.., v)| v.word() != "converged")
+    );
+}
+
 /// Dead before the effect, after it and before anything knows of it, before its record, and after its record.
 const WINDOWS: [&str; 4] = ["after-begin", "after-effect", "before-record", "after-record"];
 

@@ -292,6 +292,9 @@ impl Call<'_> {
             }
             Outcome::Err(mut fault) => {
                 fault[fault::CALL] = self.name.into();
+                if fault["side_effects"] == "some" {
+                    self.live.note_effect(self.name);
+                }
                 self.live.remember_left_behind(&fault);
                 Err(Halt::Raise(fault))
             }

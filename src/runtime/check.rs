@@ -5,6 +5,7 @@ use super::{
     fault::{Place, place},
     flow::NATIVES,
     runbook::Runbook,
+    stage::INVARIANT,
     values::to_value,
 };
 use crate::{
@@ -116,6 +117,13 @@ impl Walk<'_> {
                 );
             }
             self.functions.entry(name.clone()).or_default().insert(*params);
+        }
+        // One that takes something else would be asked nothing, and a rehearsal without it looks well.
+        let takes: Vec<usize> = own.iter().filter(|(name, _)| name == INVARIANT).map(|(_, n)| *n).collect();
+        if file == self.runbook.path && !takes.is_empty() && !takes.contains(&1) {
+            let message = format!("`{INVARIANT}` takes {}, and a rehearsal gives it the world", takes[0]);
+            let hint = "write `fn invariant(world)`, or give it another name".to_owned();
+            self.find(Severity::Error, file, Position::NONE, message, Some(hint));
         }
         ast.walk(&mut |path: &[ASTNode<'_>]| {
             match path.last() {

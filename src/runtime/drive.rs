@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     base::value,
-    journal::{Durability, Entry, Outcome, Record, Status},
+    journal::{self, Durability, Entry, Outcome, Past, Record, Status},
     ops::{self, args::Args, spec::place_of},
 };
 use rhai::{Engine, EvalAltResult, Scope};
@@ -205,7 +205,7 @@ pub(super) fn failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
 }
 
 /// Where the calls of the clean-up are: a path that no step can have.
-const CLEAN_UP: &str = "//end";
+pub const CLEAN_UP: &str = "//end";
 
 /// What a run ends with.
 pub(super) enum Conclusion {
@@ -240,10 +240,19 @@ impl Conclusion {
 pub(super) fn end(live: &Arc<Live>, engine: &Engine, conclusion: Conclusion) -> Ended {
     // The clean-up's own calls are settled by the clean-up; an abandoned run has asked the world about every other.
     let unsettled = |call: &String| !call.starts_with(CLEAN_UP);
+    if !matches!(conclusion, Conclusion::Abandoned)
+        && let Err(e) = let_stand(live)
+    {
+        return stopped(live, Stop::Journal(e));
+    }
     if !matches!(conclusion, Conclusion::Abandoned) && live.run.open_calls().iter().any(unsettled) {
         return stopped(live, Stop::Interrupted);
     }
     // Without clean-up, the end is the next record, and this one rides with it.
+    #[cfg(test)]
+    if super::mutant::has_cleaned_up(live.run.ending().is_some()) {
+        lock(&live.deferred).clear();
+    }
     let durability = if lock(&live.deferred).is_empty() { Durability::Rides } else { Durability::Now };
     if live.run.ending().is_none()
         && let Err(e) = live.run.append(Record::Ending { outcome: conclusion.record() }, durability)
@@ -285,6 +294,18 @@ pub(super) fn end(live: &Arc<Live>, engine: &Engine, conclusion: Conclusion) -> 
         cleanup,
         left_behind,
     }
+}
+
+/// Ends the calls that were held and whose errors the script handles by now, as an edited one may: they stay errors.
+fn let_stand(live: &Live) -> Result<(), journal::Error> {
+    for call in live.run.open_calls() {
+        let Past::Begun { op, args, decision: Some(held), .. } = live.run.past(&call) else { continue };
+        if held["kind"] == "hold" {
+            let (at, outcome) = ("the end of the run".to_owned(), Outcome::Err(held["error"].clone()));
+            live.run.append(Record::End { call, op, args, at, outcome }, Durability::Rides)?;
+        }
+    }
+    Ok(())
 }
 
 /// Does what was deferred, last first, and what that defers in turn, each under a path that no step can have; returns
@@ -353,7 +374,11 @@ fn stopped(live: &Arc<Live>, stop: Stop) -> Ended {
     };
     if !matches!(stop, Stop::Journal(_)) {
         // Without the record the run still reads as interrupted; only the reason is lost.
-        drop(live.run.append(Record::Stopped { status, reason, mismatch }, Durability::Now));
+        let at_call = match &stop {
+            Stop::Undecided { call, .. } | Stop::Waiting { call, .. } => Some(call.clone()),
+            _ => None,
+        };
+        drop(live.run.append(Record::Stopped { status, reason, mismatch, at_call }, Durability::Now));
         drop(live.journal.release(live.run.id()));
     }
     Ended {

@@ -201,11 +201,24 @@ fn moment_in(frame: &Frame, at: &str) -> Result<Moment, Halt> {
 
 fn sleep(cx: &Cx<'_>, span: &Dynamic) -> Fallible<()> {
     let span = read_span(cx, "sleep", span)?;
-    wait(&Frame::of(cx)?, span, &position(cx)).map_err(|halt| halt.at(cx.call_position()))
+    let frame = Frame::of(cx)?;
+    let live = frame.live();
+    let says = |until: Moment| {
+        // What is over before anybody has read it is not worth a line.
+        if until.since(live.fleet.clock().now()) >= Span::seconds(1) {
+            live.tell(&Event::Sleeping { until });
+        }
+    };
+    wait_saying(&frame, span, &position(cx), says).map_err(|halt| halt.at(cx.call_position()))
 }
 
 /// Sleeps until a recorded moment, so that a sleep which was half over at a crash sleeps the rest.
 fn wait(frame: &Frame, span: Span, at: &str) -> Result<(), Halt> {
+    wait_saying(frame, span, at, |_| {})
+}
+
+/// The same, and says until when once that is on disk.
+fn wait_saying(frame: &Frame, span: Span, at: &str, says: impl FnOnce(Moment)) -> Result<(), Halt> {
     let live = frame.live();
     let until = note_down(frame, "sleep", &json!(span), at, || json!(live.fleet.clock().now().plus(span)))?;
     let until: Moment = serde_json::from_value(until).unwrap_or_else(|_| live.fleet.clock().now());
@@ -215,6 +228,7 @@ fn wait(frame: &Frame, span: Span, at: &str) -> Result<(), Halt> {
             return Err(frame.give_up());
         }
         live.journaled(live.run.flush())?;
+        says(until);
         live.wait(live.fleet.clock().sleep(left))?;
     }
     Ok(())

@@ -179,9 +179,11 @@ impl Gate<'_> {
 
     fn wait(&self) -> Halt {
         let (run, since) = (self.live.run.id(), since(self.live, self.name));
-        let next = format!("firedrill approve {run} --resume");
+        // Beside others a branch's gate is one of several, and has to be named.
+        let gate = if self.frame.is_in_branch() { format!(" '{}'", self.name) } else { String::new() };
+        let next = format!("firedrill approve {run}{gate} --resume");
         let reason = format!(
-            "waits since {since} for an approval: {} (whoever can write the state folder unblocks it: `{next}`, or `firedrill reject {run}`)",
+            "waits since {since} for an approval: {} (whoever can write the state folder unblocks it: `{next}`, or `firedrill reject {run}{gate}`)",
             self.message
         );
         self.live.stopper.stop(Stop::Waiting { call: self.name.to_owned(), reason, next })

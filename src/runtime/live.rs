@@ -389,6 +389,11 @@ impl Frame {
         &self.0.path
     }
 
+    /// Returns whether this is inside a branch of `parallel` or `each`.
+    pub(super) fn is_in_branch(&self) -> bool {
+        self.0.is_branch
+    }
+
     /// Calls a closure of the script in this frame.
     pub(super) fn call(
         &self,

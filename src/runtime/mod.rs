@@ -29,6 +29,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use drive::CLEAN_UP;
 pub use fault::{Failure, Place};
 pub use live::Stop;
 pub use runbook::Runbook;
@@ -178,6 +179,12 @@ pub enum Event<'a> {
         until: Moment,
         /// How often it asks.
         every: Span,
+    },
+    /// The runbook sleeps, for a second at least.
+    #[serde(rename = "sleeping")]
+    Sleeping {
+        /// Until when.
+        until: Moment,
     },
     /// The runbook notes something.
     #[serde(rename = "note")]

@@ -10,6 +10,8 @@ pub(crate) enum Mutant {
     BeginRides,
     /// A call that was begun is made again without asking the world.
     BlindProbe,
+    /// A run that was killed while it cleaned up takes it for done.
+    CleanedUpOnce,
 }
 
 thread_local! {
@@ -27,4 +29,8 @@ pub(super) fn begin() -> Durability {
 
 pub(super) fn is_blind() -> bool {
     MUTANT.get() == Some(Mutant::BlindProbe)
+}
+
+pub(super) fn has_cleaned_up(was_ending: bool) -> bool {
+    was_ending && MUTANT.get() == Some(Mutant::CleanedUpOnce)
 }

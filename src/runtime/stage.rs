@@ -24,7 +24,7 @@ use std::{
 };
 
 /// The function of a runbook that says what must hold after it, whatever went wrong.
-const INVARIANT: &str = "invariant";
+pub(super) const INVARIANT: &str = "invariant";
 
 /// One engine for many runs of one runbook.
 pub struct Stage<'a> {

@@ -3,7 +3,7 @@
 use super::{figure, to_the_second, took};
 use crate::{
     base::{moment::Moment, value},
-    journal::{Entry, Outcome, Record, Summary},
+    journal::{Entry, Outcome, Record, Status, Summary},
     ops::spec::place_of,
 };
 use serde_json::{Value, json};
@@ -33,20 +33,48 @@ pub fn open(entries: &[Entry]) -> Vec<Call> {
     open
 }
 
-/// Returns the calls that somebody can decide about: those that are open, and those that failed.
+/// Returns the calls that somebody can decide about: those that are held, or decided about already, and the one of
+/// which the run stopped because nobody knows. Of a call that was cut short the world has not been asked yet, and a
+/// failure that nobody held is what the script went on with.
 pub fn decidable(entries: &[Entry]) -> Vec<Call> {
-    let mut calls: Vec<Call> = Vec::new();
+    let mut known: Vec<(Call, Standing)> = Vec::new();
     for entry in entries {
-        match &entry.record {
-            Record::Begin { call, op, .. } | Record::End { call, op, outcome: Outcome::Err(_), .. } => {
-                calls.retain(|c| c.name != *call);
-                calls.push(Call { name: call.clone(), op: op.clone() });
+        let call = |call: &String, op: &String| Call { name: call.clone(), op: op.clone() };
+        let (call, standing) = match &entry.record {
+            Record::Begin { call: name, op, .. } => (call(name, op), Standing::Open),
+            Record::End { call: name, op, .. } => (call(name, op), Standing::Over),
+            Record::Decided { call: name, .. } => {
+                let decided = known.iter_mut().filter(|(call, _)| call.name == *name);
+                decided.for_each(|(_, standing)| *standing = Standing::Asked);
+                continue;
             }
-            Record::End { call, .. } => calls.retain(|c| c.name != *call),
-            _ => {}
-        }
+            _ => continue,
+        };
+        known.retain(|(other, _)| other.name != call.name);
+        known.push((call, standing));
     }
-    calls
+    let mut records = entries.iter().rev().map(|entry| &entry.record);
+    let last = records.find(|r| matches!(r, Record::Stopped { .. } | Record::Resumed { .. }));
+    let is_unknown = |name: &str| match last {
+        Some(Record::Stopped { status: Status::Undecided, at_call, .. }) => {
+            at_call.as_ref().is_none_or(|unknown| unknown == name)
+        }
+        _ => false,
+    };
+    known.retain(|(call, standing)| match standing {
+        Standing::Open => is_unknown(&call.name),
+        Standing::Asked => true,
+        Standing::Over => false,
+    });
+    known.into_iter().map(|(call, _)| call).collect()
+}
+
+/// What is known of a call that was begun, or failed.
+enum Standing {
+    Open,
+    /// It is held, or somebody has decided.
+    Asked,
+    Over,
 }
 
 /// Returns a record for programs: tags taken off.

@@ -135,6 +135,8 @@ macro_rules! snapshot {
     ($done:expr, @$snapshot:literal) => {
         insta::with_settings!({filters => vec![
             (r"/tmp/\.tmp\w+", "[folder]"),
+            // Said only where a second or more is left of it.
+            (r"(?m)^ *… sleeps until .*\n", ""),
             (r"\b[a-z2-7]{8}\b(?P<head>  head )[0-9a-f]{16}", "[run]  head [head]"),
             (r"(?P<run>run `?|resume |show )[a-z2-7]{8}\b", "${run}[run]"),
             (r"\b(?P<made>backup|branch)-[a-z2-7]{10}\b", "${made}-[key]"),

@@ -82,7 +82,12 @@ fn a_summary_follows_the_run() {
     add(end("r", ok(1)));
     add(begin("w"));
     assert_eq!(summary().calls, 2);
-    add(Record::Stopped { status: Status::Waiting, reason: "an approval".into(), mismatch: false });
+    add(Record::Stopped {
+        status: Status::Waiting,
+        reason: "an approval".into(),
+        mismatch: false,
+        at_call: None,
+    });
     assert_eq!((summary().status, summary().reason.as_deref()), (Status::Waiting, Some("an approval")));
     add(Record::Decided { call: "w".into(), decision: json!("fail"), by: "ann".into() });
     assert_eq!((summary().status, summary().reason.as_deref()), (Status::Waiting, Some("an approval")));

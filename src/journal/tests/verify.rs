@@ -155,7 +155,12 @@ fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
     let run = kept.journal.take(&kept.id).expect("taken");
     run.resume("1", Some(edited("one"))).expect("written");
     assert_eq!(run.edition(), 1);
-    let mismatch = |mismatch| Record::Stopped { status: Status::Interrupted, reason: "x".into(), mismatch };
+    let mismatch = |mismatch| Record::Stopped {
+        status: Status::Interrupted,
+        reason: "x".into(),
+        mismatch,
+        at_call: None,
+    };
     run.append(mismatch(true), Durability::Now).expect("written");
     assert_eq!(run.edition(), 0, "a text that does not match is dropped");
     run.resume("1", Some(edited("two"))).expect("written");

@@ -208,3 +208,13 @@ fn branches_that_a_failure_held_up_begin_when_it_is_decided_to_be_none() {
     let ended = stage.resume_with(&Person::who_says(&[]));
     assert_eq!(ended.value, serde_json::json!([9, 2, 3]), "{ended:?}");
 }
+
+#[test]
+fn a_gate_beside_another_is_named_in_what_opens_it() {
+    let stage = Stage::new();
+    let script = "parallel([|| approve(\"left?\"), || approve(\"right?\")])";
+    let ended = stage.with(script, &Person::who_says(&[]));
+    let Some(Stop::Waiting { call, reason, next }) = ended.stop else { panic!("{ended:?}") };
+    assert!(next.contains(&format!(" '{call}' --resume")), "{next}");
+    assert!(reason.contains(&format!("firedrill reject {} '{call}'", ended.run)), "{reason}");
+}

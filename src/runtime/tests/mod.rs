@@ -254,6 +254,7 @@ fn the_sandbox_of_the_language_is_closed() {
         ("eval(\"1\")", "eval"),
         ("timestamp()", "there is no function `timestamp`"),
         ("fn now() { 1 } now()", "hides firedrill's own"),
+        ("fn invariant() { false }", "a rehearsal gives it the world"),
         ("backup::lits(db)", "there is no operation `backup::lits`"),
         ("backup::create(db, #{ lable: \"x\" })", "has no option `lable`"),
         ("params.bd", "no parameter `bd`"),
@@ -600,6 +601,31 @@ fn what_changed_something_is_not_repeated() {
         throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } })); n";
     assert_eq!(stage.value(script), 1);
     assert_eq!(stage.effects(), ["backup.create"]);
+}
+
+#[test]
+fn what_failed_half_done_beside_another_failure_is_not_repeated() {
+    let stage = Stage::new();
+    // The first branch's error may be repeated, and is the one that is raised; the second branch left something.
+    let script = "retry(#{ attempts: 3, backoff: \"1ms\" }, || parallel([
+        || { sleep(\"200ms\"); throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } },
+        || { backup::restore(db, backup::list(db)[0], #{ into: \"half\" }) }]))";
+    let restores = |heard: &str| heard.contains("call.started") && heard.contains("backup::restore");
+    let dying = Arc::new(Listener { die_before: Some(restores), ..Listener::default() });
+    assert!(stage.try_run(script, dying).is_err(), "it was killed");
+    let journal = stage.world.journal().expect("a journal");
+    let id = journal.resolve("last").expect("the run");
+    let run = journal.take(&id).expect("it is free");
+    let call = "/retry#0/attempt#0/parallel#0/1/backup::restore#0".to_owned();
+    let journal::Past::Begun { op, args, .. } = run.past(&call) else { panic!("it was begun") };
+    let fault = serde_json::json!({ "code": "TIMEOUT", "message": "half done", "side_effects": "some", "retryable": true });
+    let end = Record::End { call, op, args, at: "test".into(), outcome: journal::Outcome::Err(fault) };
+    run.append(end, journal::Durability::Now).expect("written");
+    drop(run);
+    let ended = stage.resume(Arc::default()).expect("it is driven");
+    assert_eq!(ended.status, Status::Failed, "{ended:?}");
+    let again = journal.take(&id).expect("it is free").calls_below("/retry#0/attempt#1/");
+    assert_eq!(again, Vec::<String>::new(), "it was tried again");
 }
 
 #[test]
