@@ -3,6 +3,7 @@
 //! `FIREDRILL_OPENAPI` is the folder that has them, and `FIREDRILL_PRISM` the program that validates; without them the
 //! tests say that they are skipped. Where the real API differs from its documents, `deviations.toml` says why.
 
+mod client;
 mod examples;
 mod prism;
 

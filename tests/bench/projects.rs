@@ -21,7 +21,7 @@ const ASKED: &[(&str, &str, &str)] = &[
     ("GET", "/network-restrictions", ""),
     ("GET", "/ssl-enforcement", ""),
     ("GET", "/jit-access", ""),
-    ("POST", "/network-bans/retrieve", "{}"),
+    ("POST", "/network-bans/retrieve", ""),
     ("POST", "/database/query/read-only", r#"{"query":"select 1 as one"}"#),
 ];
 

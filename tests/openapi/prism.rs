@@ -39,13 +39,13 @@ impl Deviation {
 }
 
 /// The proxy, which goes with the test.
-struct Proxy {
+pub(super) struct Proxy {
     child: Child,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Proxy {
-    fn start(program: &str, document: &Path, upstream: &str) -> Self {
+    pub(super) fn start(program: &str, document: &Path, upstream: &str) -> Self {
         // The port is free a moment ago, which is as good as it gets: the program takes no other way.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);

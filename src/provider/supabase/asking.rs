@@ -59,7 +59,7 @@ impl Supabase {
     /// What the API says.
     pub(super) async fn rows(&self, reference: &str, sql: &str) -> Result<Vec<Value>> {
         let path = format!("/v1/projects/{reference}/database/query/read-only");
-        read(self.api.look(Method::POST, &path, &json!({ "query": sql })).await?, &path)
+        read(self.api.look(Method::POST, &path, Some(&json!({ "query": sql }))).await?, &path)
     }
 
     /// Returns why the database of a project that says it is up does not answer yet; `None` when it does. The platform

@@ -43,7 +43,7 @@ impl Network for Supabase {
 
     async fn bans(&self) -> Result<Vec<Ban>> {
         let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
-        let said = self.api.look(Method::POST, &path, &json!({})).await?;
+        let said = self.api.look(Method::POST, &path, None).await?;
         let banned = said["banned_ipv4_addresses"].as_array().cloned().unwrap_or_default();
         banned.iter().map(|one| Ok(Ban { address: address(one)? })).collect()
     }

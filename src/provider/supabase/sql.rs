@@ -99,7 +99,7 @@ impl Supabase {
     /// Returns the list of rows of a query, as the API gives it.
     async fn look(&self, api: &Api, sql: &str) -> Result<Value> {
         let body = json!({ "query": sql });
-        api.look(Method::POST, &self.database("query/read-only"), &body).await.map_err(refused)
+        api.look(Method::POST, &self.database("query/read-only"), Some(&body)).await.map_err(refused)
     }
 
     /// Returns whether the platform has made the database read-only, as it does when its disk is full.

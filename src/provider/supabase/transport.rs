@@ -132,8 +132,8 @@ impl Api {
     ///
     /// # Errors
     /// As [`Api::get`].
-    pub(super) async fn look(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
-        self.ask(Asked { method, path, body: Some(body), writes: false }).await
+    pub(super) async fn look(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        self.ask(Asked { method, path, body, writes: false }).await
     }
 
     /// Writes. Sent again only where it is certain that nothing was accepted.

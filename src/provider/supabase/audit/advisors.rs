@@ -133,7 +133,7 @@ impl Supabase {
                 let body =
                     json!({ "data": { "type": "project_advisors", "attributes": { "lints": names } } });
                 let second = format!("/v2/projects/{}/advisors/run", self.reference);
-                let mut answer = self.api.look(Method::POST, &second, &body).await?;
+                let mut answer = self.api.look(Method::POST, &second, Some(&body)).await?;
                 (answer["data"]["attributes"].take(), second)
             }
             Err(e) => return Err(e),

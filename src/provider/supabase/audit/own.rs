@@ -6,7 +6,7 @@ use crate::provider::{
     supabase::Supabase,
 };
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// One of our checks.
 pub(super) struct Spec {
@@ -139,7 +139,7 @@ impl Supabase {
 
     async fn check_bans(&self) -> Found {
         let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
-        let answer = self.api.look(Method::POST, &path, &json!({})).await.map_err(|e| e.message)?;
+        let answer = self.api.look(Method::POST, &path, None).await.map_err(|e| e.message)?;
         let banned = answer["banned_ipv4_addresses"].as_array();
         let banned = banned.ok_or("the platform does not list the addresses that are shut out")?;
         let fix = "see who tries to log in from there; `network::bans::remove` lets an address in again";

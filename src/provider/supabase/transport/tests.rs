@@ -57,7 +57,7 @@ async fn supabase_reads_are_asked_again() {
         let before = stage.clock.now();
         assert_eq!(read(&stage).await.expect("the third answer"), json!([1]));
         assert_eq!(stage.clock.now().since(before), Span::millis(1500), "half a second, then a whole");
-        let look = stage.api().look(Method::POST, "/v1/projects", &json!({"query": "select 1"})).await;
+        let look = stage.api().look(Method::POST, "/v1/projects", Some(&json!({"query": "select 1"}))).await;
         assert_eq!(look.expect("a look is a read"), json!([1]));
     }
 }
