@@ -720,12 +720,8 @@ fn a_person_decides_about_a_call_that_failed() {
     exit 2
     ---- stdout
     ---- stderr
-    error: the following required arguments were not provided:
-      --result <JSON>
-
-    Usage: firedrill runs decide --result <JSON> <RUN> <CALL> <DECISION>
-
-    For more information, try '--help'.
+    error: `done` does not say what the call came to
+    hint: add `--id` with the id of what it made, or `--result` with what it gave back
     ");
     snapshot!(stage.firedrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows\": 7}"]), @"
     exit 2

@@ -118,6 +118,30 @@ fn a_failed_call_is_held_decided_about_and_done() {
 }
 
 #[test]
+fn what_a_call_made_is_read_back_by_its_id() {
+    let stage = Stage::new();
+    let script = r#"const RUNBOOK = #{ title: "b", params: #{}, needs: ["branch.create", "db.destroy"] };
+        let made = branch::create("sandbox", #{ into: "drill" });
+        db::execute("sandbox", "delete from nowhere");"#;
+    stage.write("r.rhai", script);
+    let other = stage.firedrill(&["branch", "create", "-t", "sandbox", "--into", "drill", "-o", "json"]);
+    assert_eq!(other.code, 0, "{other}");
+    let held = stage.firedrill(&["run", "r.rhai", "--hold"]);
+    assert_eq!(held.code, 3, "the name is taken: {held}");
+    let decide = |id: &str| stage.firedrill(&["runs", "decide", "last", "create", "done", "--id", id]);
+    let refused = decide("branch-none");
+    assert_eq!(refused.code, 2, "{refused}");
+    assert!(refused.stderr.contains("`branch::list` shows nothing with the id `branch-none`"), "{refused}");
+    let decided = decide(other.json()["id"].as_str().unwrap());
+    assert_eq!(decided.code, 0, "{decided}");
+    let next = stage.firedrill(&["resume", "last", "--hold"]);
+    assert_eq!(next.code, 3, "it goes on to the next call: {next}");
+    let unnamed = stage.firedrill(&["runs", "decide", "last", "execute", "done", "--id", "1"]);
+    assert_eq!(unnamed.code, 2, "{unnamed}");
+    assert!(unnamed.stderr.contains("makes nothing that has an id"), "{unnamed}");
+}
+
+#[test]
 fn an_edited_runbook_goes_on_where_it_matches() {
     let stage = Stage::new();
     stage.write("r.rhai", GATE);

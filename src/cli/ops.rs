@@ -244,13 +244,18 @@ impl Watch for Look {
     }
 }
 
-fn look(world: &World, op: &'static Op, args: &Args, format: Format) -> Result<u8, Trouble> {
+/// Performs an operation that only looks, and returns what it gives back with the order of a query's columns.
+pub(super) fn seen(world: &World, op: &'static Op, args: &Args) -> Result<(Value, Vec<String>), Trouble> {
     let look = Look { activity: Activity::new(), columns: Mutex::default() };
     look.activity.begin(LOOK, op.path());
     let seen = world.look(op, args, &look);
     look.activity.end(LOOK);
-    let value = seen.map_err(Trouble::of_look)?;
     let columns = look.columns.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((seen.map_err(Trouble::of_look)?, columns))
+}
+
+fn look(world: &World, op: &'static Op, args: &Args, format: Format) -> Result<u8, Trouble> {
+    let (value, columns) = seen(world, op, args)?;
     let columns = if columns.is_empty() { fields(op) } else { columns };
     write(op, &value, &columns, format)?;
     // An answer that says "not well" is one to a script too: `backup verify … && rm old` must not go on.

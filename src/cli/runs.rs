@@ -4,6 +4,7 @@ use super::{
     asking::{Asking, person},
     ending::{Shown, conclude},
     exit,
+    ops::seen,
     run::{find, journal},
 };
 use crate::{
@@ -11,13 +12,14 @@ use crate::{
     journal::{Durability, Entry, Past, Record, Status, Summary},
     ops::{
         self,
+        args::Args,
         spec::{Op, Returns},
     },
     runtime::{Resume, SESSION, World, gate::APPROVE},
     show::{self, Format, Trouble, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// `runs`.
@@ -45,8 +47,11 @@ pub(super) enum Runs {
         call: String,
         /// What is so
         decision: Decision,
+        /// What the call made, when it is done: read back by its id
+        #[arg(long, value_name = "ID", conflicts_with = "result")]
+        id: Option<String>,
         /// What the call gave back, when it is done
-        #[arg(long, value_name = "JSON", required_if_eq("decision", "done"))]
+        #[arg(long, value_name = "JSON")]
         result: Option<String>,
     },
     /// Give a run up: settle what was begun, clean up, begin nothing
@@ -80,7 +85,7 @@ pub(super) enum Decision {
     Redo,
     /// It failed
     Fail,
-    /// It took effect, and gave back `--result`
+    /// It took effect: it made `--id`, or gave back `--result`
     Done,
 }
 
@@ -92,8 +97,9 @@ impl Runs {
         match self {
             Runs::List { output } => list(world, *output),
             Runs::Show { run, output } => show(world, run, *output),
-            Runs::Decide { run, call, decision, result } => {
-                decide(world, run, call, *decision, result.as_deref())
+            Runs::Decide { run, call, decision, id, result } => {
+                let outcome = decision.outcome(id.as_deref(), result.as_deref())?;
+                decide(world, run, call, &outcome)
             }
             Runs::Abandon { run, leave: true, .. } => leave(world, run),
             Runs::Abandon { run, output, .. } => abandon(world, run, *output),
@@ -148,13 +154,29 @@ fn show(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     Ok(0)
 }
 
-fn decide(
-    world: &World,
-    given: &str,
-    call: &str,
-    decision: Decision,
-    result: Option<&str>,
-) -> Result<u8, Trouble> {
+/// A decision, and what a call that is done came to.
+enum Outcome<'a> {
+    Redo,
+    Fail,
+    Made(&'a str),
+    GaveBack(&'a str),
+}
+
+impl Decision {
+    fn outcome<'a>(self, id: Option<&'a str>, result: Option<&'a str>) -> Result<Outcome<'a>, Trouble> {
+        match (self, id, result) {
+            (Decision::Redo, None, None) => Ok(Outcome::Redo),
+            (Decision::Fail, None, None) => Ok(Outcome::Fail),
+            (Decision::Done, Some(id), _) => Ok(Outcome::Made(id)),
+            (Decision::Done, None, Some(result)) => Ok(Outcome::GaveBack(result)),
+            (Decision::Done, None, None) => Err(Trouble::usage("`done` does not say what the call came to")
+                .hint("add `--id` with the id of what it made, or `--result` with what it gave back")),
+            _ => Err(Trouble::usage("`--id` and `--result` belong to `done`")),
+        }
+    }
+}
+
+fn decide(world: &World, given: &str, call: &str, outcome: &Outcome<'_>) -> Result<u8, Trouble> {
     let journal = journal(world)?;
     let id = journal.resolve(given)?;
     let run = journal.take(&id)?;
@@ -168,8 +190,13 @@ fn decide(
     let [one] = named[..] else {
         return Err(undecidable(&id, call, &open, named.is_empty(), &entries));
     };
-    let mut decision = decided(one, decision, result)?;
-    let known = match run.past(&one.name) {
+    let past = run.past(&one.name);
+    let args = match &past {
+        Past::Begun { args, .. } => args.clone(),
+        _ => Value::Null,
+    };
+    let mut decision = decided(world, one, &args, outcome)?;
+    let known = match past {
         Past::Begun { decision: Some(held), .. } => held["error"].clone(),
         _ => Value::Null,
     };
@@ -203,18 +230,40 @@ fn undecidable(id: &str, call: &str, open: &[timeline::Call], is_none: bool, ent
 }
 
 /// Returns the decision as it is recorded, its result checked against what the operation gives back.
-fn decided(call: &timeline::Call, decision: Decision, result: Option<&str>) -> Result<Value, Trouble> {
-    Ok(match decision {
-        Decision::Redo => json!({"kind": "redo"}),
-        Decision::Fail => json!({"kind": "fail"}),
-        Decision::Done => {
-            let result: Value = serde_json::from_str(result.unwrap_or_default())
-                .map_err(|e| Trouble::usage(format!("`--result` is no JSON: {e}")))?;
-            if let Some(op) = ops::find(&call.op) {
-                check_result(op, &result)?;
-            }
-            json!({"kind": "done", "result": result})
+fn decided(
+    world: &World,
+    call: &timeline::Call,
+    args: &Value,
+    outcome: &Outcome<'_>,
+) -> Result<Value, Trouble> {
+    let result = match outcome {
+        Outcome::Redo => return Ok(json!({"kind": "redo"})),
+        Outcome::Fail => return Ok(json!({"kind": "fail"})),
+        Outcome::Made(id) => read_back(world, call, &args["target"], id)?,
+        Outcome::GaveBack(result) => {
+            serde_json::from_str(result).map_err(|e| Trouble::usage(format!("`--result` is no JSON: {e}")))?
         }
+    };
+    if let Some(op) = ops::find(&call.op) {
+        check_result(op, &result)?;
+    }
+    Ok(json!({"kind": "done", "result": result}))
+}
+
+/// Reads back what a call made, as it is in the world now.
+fn read_back(world: &World, call: &timeline::Call, target: &Value, id: &str) -> Result<Value, Trouble> {
+    let lister = ops::find(&call.op).and_then(Op::lister).ok_or_else(|| {
+        Trouble::usage(format!("`{}` makes nothing that has an id", call.op))
+            .hint("give what it gave back with `--result`")
+    })?;
+    let args = Args::decode(lister, vec![target.clone()], Map::new()).map_err(Trouble::of_look)?;
+    let (all, _) = seen(world, lister, &args)?;
+    let is_it = |item: &&Value| value::untag(item).map_or(*item, |(_, inner)| inner)["id"] == id;
+    let found = all.as_array().into_iter().flatten().find(is_it).cloned();
+    found.ok_or_else(|| {
+        let path = lister.path();
+        Trouble::usage(format!("`{path}` shows nothing with the id `{id}`"))
+            .hint(format!("see `firedrill {}`", path.replace("::", " ")))
     })
 }
 

@@ -458,6 +458,14 @@ impl Op {
         self.namespace.split("::").next().unwrap_or(self.namespace)
     }
 
+    /// Returns the operation that lists what this one makes.
+    pub fn lister(&self) -> Option<&'static Op> {
+        let Returns::One(made) = self.returns else { return None };
+        let names = |fields: &[Field]| fields.iter().map(|field| field.name).collect::<Vec<_>>();
+        let lists = |op: &&Op| matches!(op.returns, Returns::List(all) if names(all) == names(made));
+        super::all().filter(|op| op.name == "list").find(lists)
+    }
+
     /// Returns the right that a call with these arguments needs.
     pub fn need(&self, args: &Args) -> Need {
         self.needs.map_or_else(|| Need::new(self.area(), self.effect), |needs| needs(args))
