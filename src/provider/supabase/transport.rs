@@ -30,7 +30,7 @@ use crate::{
 };
 use attempt::{Tried, attempt};
 use pace::{Lane, Pace};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
 use token::{Found, Surroundings};
@@ -55,9 +55,9 @@ pub(super) struct Api {
 }
 
 struct Way {
-    reading: Client,
-    writing: Client,
     address: String,
+    /// Whether that is on this machine.
+    near: bool,
     reference: Option<Reference>,
     surroundings: Surroundings,
     token: OnceCell<Found>,
@@ -96,9 +96,8 @@ impl Api {
         })?;
         let (address, near) = address::of(address, &surroundings)?;
         let way = Way {
-            reading: address::client(near, true)?,
-            writing: address::client(near, false)?,
             address,
+            near,
             reference,
             surroundings,
             token: OnceCell::new(),

@@ -3,7 +3,18 @@
 use super::token::Surroundings;
 use crate::provider::{Code, Error, Result};
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect};
-use std::{sync::Once, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex, Once, PoisonError},
+    time::Duration,
+};
+use tokio::runtime::{Handle, Id};
+
+/// The clients of this process: all targets share them, and with them the certificates and what is kept open.
+static CLIENTS: LazyLock<Mutex<Clients>> = LazyLock::new(Mutex::default);
+
+/// By the runtime that drives its connections, whether it asks this machine, and whether it keeps connections.
+type Clients = HashMap<(Id, bool, bool), Client>;
 
 /// Where the API is, unless it is said otherwise.
 const ADDRESS: &str = "https://api.supabase.com";
@@ -49,6 +60,18 @@ fn is_near(url: &Url) -> bool {
 /// # Errors
 /// [`Code::Internal`].
 pub(super) fn client(near: bool, keeps: bool) -> Result<Client> {
+    // A connection that is kept open belongs to the runtime on which it was opened.
+    let asked = (Handle::current().id(), near, keeps);
+    let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(client) = clients.get(&asked) {
+        return Ok(client.clone());
+    }
+    let client = made(near, keeps)?;
+    clients.insert(asked, client.clone());
+    Ok(client)
+}
+
+fn made(near: bool, keeps: bool) -> Result<Client> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     // A machine without root certificates (a bare container) cannot ask its own; Mozilla's are built in.
@@ -106,7 +129,7 @@ mod tests {
 
     #[test]
     fn supabase_roots_that_are_built_in_make_a_client() {
-        drop(client(true, true).expect("a client of this machine's roots"));
+        drop(made(true, true).expect("a client of this machine's roots"));
         let roots: Vec<_> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
             .iter()
             .map(|c| Certificate::from_der(c).expect("a certificate"))

@@ -1,7 +1,7 @@
 //! One request on the wire, and what came of it.
 
 use super::{
-    Asked, Way,
+    Asked, Way, address,
     answer::{Answer, End, unanswered},
     pace::Limits,
     token::Found,
@@ -25,7 +25,10 @@ pub(super) enum Tried {
 
 /// Sends one request, and waits `limit` for the whole answer.
 pub(super) async fn attempt(way: &Way, asked: &Asked<'_>, token: &Found, limit: Span) -> Tried {
-    let client = if asked.writes { &way.writing } else { &way.reading };
+    let client = match address::client(way.near, !asked.writes) {
+        Ok(client) => client,
+        Err(e) => return Tried::NotSent(e.message),
+    };
     let mut request = client
         .request(asked.method.clone(), format!("{}{}", way.address, asked.path))
         .bearer_auth(token.secret.reveal())
