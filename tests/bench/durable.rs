@@ -38,7 +38,7 @@ fn branches(rounds: usize) -> Result<()> {
     let each = CALLS / 5;
     let script = format!(
         "let all = []; all.pad({WIDTH}, 0); db::query(db, \"{QUERY}\");
-         each(all, #{{ limit: {WIDTH} }}, |_| {{ for i in 0..{each} {{ db::query(db, \"{QUERY}\"); }} }});
+         each(all, #{{ limit: {WIDTH} }}, |one| {{ for i in 0..{each} {{ db::query(db, \"{QUERY}\"); }} }});
          db::query(db, \"{QUERY}\");"
     );
     let stage = Stage::new()?;
