@@ -4,7 +4,7 @@
 
 use crate::{
     kills::{Series, wanted},
-    stage::{Done, Stage, postgres_or_skip},
+    stage::{Done, Lab, Stage, postgres_or_skip},
 };
 use firedrill::{
     base::clock::{Clock, Machine},
@@ -16,7 +16,7 @@ use firedrill::{
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
 /// What makes something that is there afterwards: logging in does not.
@@ -231,4 +231,30 @@ fn no_secret_is_in_anything_that_a_run_leaves_behind() {
             assert!(!text.contains(secret), "`{secret}` is in {what}");
         }
     }
+}
+
+#[test]
+fn a_cluster_goes_back_to_a_moment_with_the_same_runbook() {
+    if !postgres_or_skip() {
+        return;
+    }
+    let stage = Stage::new();
+    let lab = Lab::up(&stage);
+    let typed = |args: &[&str]| {
+        let done = stage.firedrill(args);
+        assert_eq!(done.code, 0, "{done}");
+        done
+    };
+    let count = ["db", "query", "-t", "lab", "select count(*) as n from order_items", "-o", "json"];
+    let items = || typed(&count).json()[0]["n"].as_i64().unwrap();
+    typed(&["backup", "create", "-t", "lab"]);
+    let before = items();
+    typed(&["db", "execute", "-t", "lab", "create table seen (n int)"]);
+    std::thread::sleep(Duration::from_millis(1100));
+    let moment = jiff::Timestamp::now().to_string();
+    typed(&["db", "execute", "-t", "lab", "delete from order_items"]);
+    assert_eq!(items(), 0);
+    run(&stage, "restore_to_moment", &["db=lab", &format!("to={moment}")]);
+    assert_eq!(items(), before);
+    lab.down();
 }

@@ -19,6 +19,7 @@ mod horizon;
 mod inplace;
 mod isolation;
 pub mod lab;
+mod lifecycle;
 mod manifest;
 mod mark;
 mod opened;
@@ -44,7 +45,7 @@ mod window;
 pub(crate) use scratch::postgres_or_skip;
 
 use super::{
-    Backups, Branches, Code, Error, Network, Provider, Replicas, Result, Security, Sql,
+    Backups, Branches, Code, Error, Lifecycle, Network, Provider, Replicas, Result, Security, Sql,
     fleet::Opening,
     model::{Identity, Job, Key, Observed, Project},
 };
@@ -181,6 +182,10 @@ impl Provider for Postgres {
 
     fn security(&self) -> Result<&dyn Security> {
         Ok(&self.security)
+    }
+
+    fn lifecycle(&self) -> Result<&dyn Lifecycle> {
+        Ok(self)
     }
 
     fn replicas(&self) -> Result<&dyn Replicas> {
