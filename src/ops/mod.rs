@@ -111,7 +111,7 @@ mod tests {
     use crate::ops::spec::{Effect, Recovery};
     use std::collections::BTreeSet;
 
-    /// The words that Rhai keeps for itself; `rhai.md` calls them traps: a field of that name does not parse.
+    /// The words that Rhai keeps for itself: a field of that name does not parse.
     const RESERVED: &[&str] = &[
         "spawn",
         "with",
