@@ -271,7 +271,7 @@ pub(super) fn failed(live: &Arc<Live>, failure: &Failure) -> Result<Verdict, Hal
     let (run, since) = (live.run.id(), since(live, call));
     let next = format!("firedrill runs decide {run} '{call}' redo");
     let reason = format!(
-        "is held since {since} at {call}: `{op}` failed: {message} (whoever can write the state folder unblocks it: `{next}`, or with `fail` or `done --result JSON`, and then `firedrill resume {run}`)"
+        "is held since {since} at {call}: `{op}` failed: {message} (whoever can write the state folder unblocks it: `{next}`, or with `fail`, `done --id ID` or `done --result JSON`, and then `firedrill resume {run}`)"
     );
     drop(live.stopper.stop(Stop::Waiting { call: call.to_owned(), reason, next }));
     Ok(Verdict::Stops)
