@@ -1,8 +1,8 @@
-//! `firedrill.toml` and the environment, as plain data. What a provider's own settings mean, the provider knows.
+//! `redrill.toml` and the environment, as plain data. What a provider's own settings mean, the provider knows.
 //!
 //! `sandbox` is always a target; `lab` is one while a lab is up (its file in the state folder says so).
 
-use crate::base::suggest;
+use crate::base::{former_name, suggest};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The name of the configuration file.
-pub const FILE: &str = "firedrill.toml";
+pub const FILE: &str = "redrill.toml";
 /// The name of the built-in simulated target.
 pub const SANDBOX: &str = "sandbox";
 /// The name of the throw-away PostgreSQL target.
@@ -112,17 +112,17 @@ pub struct Locations {
     pub state: Option<PathBuf>,
 }
 
-/// Reads the configuration: the named file, or the first `firedrill.toml` from the current folder upward.
+/// Reads the configuration: the named file, or the first `redrill.toml` from the current folder upward.
 ///
 /// # Errors
 /// [`Error`]. Nothing is made, not even the state folder.
 pub fn load(at: &Locations) -> Result<Config, Error> {
     let here = env::current_dir().map_err(|why| Error::Unreadable { path: ".".into(), why })?;
-    let named = at.config.clone().or_else(|| env::var_os("FIREDRILL_CONFIG").map(PathBuf::from));
+    let named = at.config.clone().or_else(|| env::var_os("REDRILL_CONFIG").map(PathBuf::from));
     let file = named.map(|f| here.join(f)).or_else(|| find_upward(&here));
     let base = file.as_deref().and_then(Path::parent).unwrap_or(&here).to_path_buf();
-    let state = at.state.clone().or_else(|| env::var_os("FIREDRILL_STATE").map(PathBuf::from));
-    let state = state.map_or_else(|| base.join(".firedrill"), |s| here.join(s));
+    let state = at.state.clone().or_else(|| env::var_os("REDRILL_STATE").map(PathBuf::from));
+    let state = state.map_or_else(|| former_name::existing(base.join(".redrill")), |s| here.join(s));
     let mut targets = BTreeMap::from([(SANDBOX.to_owned(), sandbox())]);
     if let Some(lab) = lab(&state)? {
         targets.insert(LAB.to_owned(), lab);
@@ -134,7 +134,7 @@ pub fn load(at: &Locations) -> Result<Config, Error> {
 }
 
 fn find_upward(from: &Path) -> Option<PathBuf> {
-    from.ancestors().map(|folder| folder.join(FILE)).find(|file| file.is_file())
+    from.ancestors().map(|folder| former_name::existing(folder.join(FILE))).find(|file| file.is_file())
 }
 
 fn read(file: &Path) -> Result<BTreeMap<String, Target>, Error> {
@@ -180,7 +180,7 @@ fn lab(state: &Path) -> Result<Option<Target>, Error> {
     };
     let written: WrittenTarget = toml::from_str(&text).map_err(|e| Error::Invalid {
         message: e.to_string(),
-        hint: Some("run `firedrill lab down` to clear it away".into()),
+        hint: Some("run `redrill lab down` to clear it away".into()),
         path,
     })?;
     Ok(Some(target(LAB.into(), written)))

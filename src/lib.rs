@@ -1,4 +1,4 @@
-//! firedrill: a runtime for disaster-recovery runbooks.
+//! redrill: a runtime for disaster-recovery runbooks.
 //!
 //! The floor plan, in reading order. Every arrow points down, and `tests/arrows.rs` holds it.
 //!
@@ -13,7 +13,7 @@
 //! | [`fake`] | a Management API on loopback over simulated worlds | scripts, journals |
 //! | [`journal`] | what happened: records, their fold, their chain, leases | operations, providers, scripts |
 //! | [`provider`] | the world: one folder a kind, behind small traits | scripts, journals, terminals |
-//! | [`config`] | `firedrill.toml` and the environment as plain data | providers |
+//! | [`config`] | `redrill.toml` and the environment as plain data | providers |
 //! | [`base`] | what knows nothing of databases, scripts or runs | the trade |
 
 pub mod base;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    firedrill::cli::main(std::env::args_os())
+    redrill::cli::main(std::env::args_os())
 }

@@ -1,7 +1,7 @@
 //! Rules over the whole catalogue that need more than its values: its examples run, and its page is current.
 
 use crate::stage::Stage;
-use firedrill::ops;
+use redrill::ops;
 
 #[test]
 fn the_reference_is_current() {
@@ -9,7 +9,7 @@ fn the_reference_is_current() {
     let page = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         page == ops::reference::markdown(),
-        "docs/reference/operations.md is not what `firedrill reference` prints: write it anew"
+        "docs/reference/operations.md is not what `redrill reference` prints: write it anew"
     );
 }
 
@@ -27,7 +27,7 @@ fn every_example_runs() {
             let text =
                 format!("const RUNBOOK = #{{ title: \"t\", needs: [{}] }};\n{example}\n", needs.join(", "));
             stage.write("example.rhai", &text);
-            let done = stage.firedrill(&["run", "example.rhai"]);
+            let done = stage.redrill(&["run", "example.rhai"]);
             assert_eq!(done.code, 0, "{}: {example}\n{done}", op.path());
         }
     }

@@ -18,13 +18,13 @@ fn runbook(needs: &str, script: &str) -> String {
 
 /// Makes sure that there is no run, and that no world was made.
 fn nothing_was_done(stage: &Stage) {
-    assert_eq!(stage.firedrill(&["runs", "list", "-o", "json"]).json(), serde_json::json!([]));
+    assert_eq!(stage.redrill(&["runs", "list", "-o", "json"]).json(), serde_json::json!([]));
 }
 
 fn refused(script: &str, args: &[&str]) -> Done {
     let stage = Stage::new();
     stage.write("r.rhai", &runbook("\"backup.create\"", script));
-    let done = stage.firedrill(&[&["run", "r.rhai"], args].concat());
+    let done = stage.redrill(&[&["run", "r.rhai"], args].concat());
     nothing_was_done(&stage);
     done
 }
@@ -101,7 +101,7 @@ fn a_lab_that_is_not_up_is_refused_with_how_to_bring_it_up() {
     ---- stderr
     error: the parameter `db`: there is no target `lab`
       nothing was done
-    hint: bring the lab up with `firedrill lab up`
+    hint: bring the lab up with `redrill lab up`
     ");
 }
 
@@ -118,7 +118,7 @@ fn an_unknown_operation_is_refused() {
        |         ^
       nothing was done
     hint: did you mean `backup::create`?
-    firedrill check r.rhai
+    redrill check r.rhai
     ");
 }
 
@@ -135,7 +135,7 @@ fn an_unknown_option_is_refused() {
        |         ^
       nothing was done
     hint: did you mean `label`?
-    firedrill check r.rhai
+    redrill check r.rhai
     "#);
 }
 
@@ -152,7 +152,7 @@ fn a_missing_right_is_refused_by_policy() {
        |     ^
       nothing was done
     hint: add "db.destroy" to `needs` in the header
-    firedrill check r.rhai
+    redrill check r.rhai
     "#);
 }
 
@@ -168,20 +168,20 @@ fn a_script_that_does_not_parse_is_refused() {
     11 | let x = ;
        |         ^
       nothing was done
-    firedrill check r.rhai
+    redrill check r.rhai
     ");
 }
 
 #[test]
 fn a_runbook_that_is_not_there_is_refused() {
     let stage = Stage::new();
-    snapshot!(stage.firedrill(&["run", "nowhere.rhai"]), @"
+    snapshot!(stage.redrill(&["run", "nowhere.rhai"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: the runbook nowhere.rhai cannot be read: No such file or directory (os error 2)
       nothing was done
-    hint: name a `.rhai` file; those that come with firedrill are in `runbooks/`
+    hint: name a `.rhai` file; those that come with redrill are in `runbooks/`
     ");
 }
 
@@ -204,7 +204,7 @@ fn check_shows_every_finding_and_warnings_do_not_fail() {
         "wrong.rhai",
         &runbook("\"backup.create\"", "backup::crate(params.db);\nbackup::create(params.bd);"),
     );
-    snapshot!(stage.firedrill(&["check", "warned.rhai"]), @"
+    snapshot!(stage.redrill(&["check", "warned.rhai"]), @"
     exit 0
     ---- stdout
     ---- stderr
@@ -214,7 +214,7 @@ fn check_shows_every_finding_and_warnings_do_not_fail() {
 
     1 runbook checked: 0 errors, 1 warning
     ");
-    snapshot!(stage.firedrill(&["check", "warned.rhai", "wrong.rhai"]), @"
+    snapshot!(stage.redrill(&["check", "warned.rhai", "wrong.rhai"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -238,7 +238,7 @@ fn check_shows_every_finding_and_warnings_do_not_fail() {
 
     2 runbooks checked: 2 errors, 1 warning
     ");
-    let found = stage.firedrill(&["check", "wrong.rhai", "-o", "json"]).json();
+    let found = stage.redrill(&["check", "wrong.rhai", "-o", "json"]).json();
     assert_eq!(found[0]["severity"], "error", "{found}");
     assert_eq!(found[0]["place"]["line"], 11, "{found}");
     nothing_was_done(&stage);
@@ -247,14 +247,14 @@ fn check_shows_every_finding_and_warnings_do_not_fail() {
 #[test]
 fn an_operation_wants_its_target_and_what_else_it_needs() {
     let stage = Stage::new();
-    snapshot!(stage.firedrill(&["backup", "list"]), @"
+    snapshot!(stage.redrill(&["backup", "list"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: no target was given
     hint: name one: `-t sandbox`
     ");
-    snapshot!(stage.firedrill(&["backup", "lsit", "-t", "sandbox"]), @"
+    snapshot!(stage.redrill(&["backup", "lsit", "-t", "sandbox"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -262,33 +262,33 @@ fn an_operation_wants_its_target_and_what_else_it_needs() {
 
       tip: a similar subcommand exists: 'list'
 
-    Usage: firedrill backup [OPTIONS] <COMMAND>
+    Usage: redrill backup [OPTIONS] <COMMAND>
 
     For more information, try '--help'.
     ");
-    snapshot!(stage.firedrill(&["backup", "create", "-t", "sandbix"]), @"
+    snapshot!(stage.redrill(&["backup", "create", "-t", "sandbix"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: there is no target `sandbix`
     hint: did you mean `sandbox`?
-    firedrill targets list
+    redrill targets list
     ");
-    snapshot!(stage.firedrill(&["branch", "create", "-t", "sandbox", "--into", "x", "--temporary"]), @"
+    snapshot!(stage.redrill(&["branch", "create", "-t", "sandbox", "--into", "x", "--temporary"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `--temporary` makes no sense here: the run ends with this command, and the branch with it
-    hint: leave it out, and remove the branch with `firedrill branch delete` when you are done
+    hint: leave it out, and remove the branch with `redrill branch delete` when you are done
     ");
-    snapshot!(stage.firedrill(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "time=2026-11-20T03:00:00"]), @"
+    snapshot!(stage.redrill(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "time=2026-11-20T03:00:00"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `to` of `backup pitr restore`: `2026-11-20T03:00:00` has no time zone
     hint: write the zone: `[moment]` for UTC, or an offset such as `+02:00`
     ");
-    snapshot!(stage.firedrill(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "tiem=1"]), @"
+    snapshot!(stage.redrill(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "tiem=1"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -303,14 +303,13 @@ fn a_time_outside_of_the_window_fails_and_changes_nothing() {
     let stage = Stage::new();
     let restore =
         ["backup", "pitr", "restore", "-t", "sandbox", "--into", "x", "--to", "time=2020-01-01T00:00:00Z"];
-    let done = stage.firedrill(&restore);
+    let done = stage.redrill(&restore);
     assert_eq!(done.code, 1, "{done}");
-    for said in ["TARGET_BEFORE_WINDOW", "nothing was changed", "the window goes from", "firedrill runs show"]
-    {
+    for said in ["TARGET_BEFORE_WINDOW", "nothing was changed", "the window goes from", "redrill runs show"] {
         assert!(done.stderr.contains(said), "{said}\n{done}");
     }
     assert_eq!(
-        stage.firedrill(&["branch", "list", "-t", "sandbox", "-o", "json"]).json(),
+        stage.redrill(&["branch", "list", "-t", "sandbox", "-o", "json"]).json(),
         serde_json::json!([])
     );
 }
@@ -318,20 +317,20 @@ fn a_time_outside_of_the_window_fails_and_changes_nothing() {
 #[test]
 fn an_unknown_key_in_the_configuration_is_refused() {
     let stage = Stage::new();
-    stage.write("firedrill.toml", "[target.shop]\nprovider = \"sim\"\n");
-    snapshot!(stage.firedrill(&["targets", "list"]), @"
+    stage.write("redrill.toml", "[target.shop]\nprovider = \"sim\"\n");
+    snapshot!(stage.redrill(&["targets", "list"]), @"
     exit 2
     ---- stdout
     ---- stderr
-    error: [folder]/firedrill.toml: TOML parse error at line 1, column 2
+    error: [folder]/redrill.toml: TOML parse error at line 1, column 2
       |
     1 | [target.shop]
       |  ^^^^^^
     unknown field `target`, expected `targets`
     hint: did you mean `targets`?
     ");
-    stage.write("firedrill.toml", "[targets.shop]\nprovider = \"postgres\"\ndat_dir = \"/nowhere\"\n");
-    snapshot!(stage.firedrill(&["backup", "list", "-t", "shop"]), @"
+    stage.write("redrill.toml", "[targets.shop]\nprovider = \"postgres\"\ndat_dir = \"/nowhere\"\n");
+    snapshot!(stage.redrill(&["backup", "list", "-t", "shop"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -339,8 +338,8 @@ fn an_unknown_key_in_the_configuration_is_refused() {
       INVALID
     hint: did you mean `data_dir`?
     ");
-    stage.write("firedrill.toml", "[targets.shop]\nprovider = \"sym\"\n");
-    snapshot!(stage.firedrill(&["backup", "create", "-t", "shop"]), @"
+    stage.write("redrill.toml", "[targets.shop]\nprovider = \"sym\"\n");
+    snapshot!(stage.redrill(&["backup", "create", "-t", "shop"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -348,7 +347,7 @@ fn an_unknown_key_in_the_configuration_is_refused() {
       INVALID
       nothing was done
     hint: did you mean `sim`?
-    firedrill targets check
+    redrill targets check
     ");
     nothing_was_done(&stage);
 }
@@ -356,9 +355,9 @@ fn an_unknown_key_in_the_configuration_is_refused() {
 #[test]
 fn an_unknown_key_in_a_world_is_refused() {
     let stage = Stage::new();
-    stage.write("firedrill.toml", "[targets.shop]\nprovider = \"sim\"\nworld = \"shop.toml\"\n");
+    stage.write("redrill.toml", "[targets.shop]\nprovider = \"sim\"\nworld = \"shop.toml\"\n");
     stage.write("shop.toml", "tilte = \"a shop\"\n");
-    let done = stage.firedrill(&["backup", "create", "-t", "shop"]);
+    let done = stage.redrill(&["backup", "create", "-t", "shop"]);
     assert_eq!(done.code, 2, "{done}");
     assert!(done.stderr.contains("`tilte`") && done.stderr.contains("shop.toml"), "{done}");
     nothing_was_done(&stage);
@@ -368,7 +367,7 @@ fn an_unknown_key_in_a_world_is_refused() {
 fn a_state_folder_that_cannot_be_written_is_refused() {
     let stage = Stage::new();
     stage.write("file", "");
-    snapshot!(stage.firedrill(&["--state", "file/state", "backup", "create", "-t", "sandbox"]), @"
+    snapshot!(stage.redrill(&["--state", "file/state", "backup", "create", "-t", "sandbox"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -376,49 +375,48 @@ fn a_state_folder_that_cannot_be_written_is_refused() {
       UNAVAILABLE
       nothing was done
     hint: choose another state folder with `--state`
-    firedrill targets check
+    redrill targets check
     ");
 }
 
 #[test]
 fn a_journal_of_a_newer_version_is_refused() {
     let stage = Stage::new();
-    assert_eq!(stage.firedrill(&["backup", "create", "-t", "sandbox"]).code, 0);
-    let db = rusqlite::Connection::open(stage.path(".firedrill/journal.db")).unwrap();
+    assert_eq!(stage.redrill(&["backup", "create", "-t", "sandbox"]).code, 0);
+    let db = rusqlite::Connection::open(stage.path(".redrill/journal.db")).unwrap();
     db.pragma_update(None, "user_version", 999).unwrap();
     drop(db);
-    snapshot!(stage.firedrill(&["runs", "list"]), @"
+    snapshot!(stage.redrill(&["runs", "list"]), @"
     exit 2
     ---- stdout
     ---- stderr
-    error: `[folder]/.firedrill/journal.db` has schema version 999, and this firedrill knows versions up to 2
-    hint: use the newer firedrill, or another folder with `--state`; nothing was changed
+    error: `[folder]/.redrill/journal.db` has schema version 999, and this redrill knows versions up to 2
+    hint: use the newer redrill, or another folder with `--state`; nothing was changed
     ");
-    let done = stage.firedrill(&["backup", "create", "-t", "sandbox"]);
+    let done = stage.redrill(&["backup", "create", "-t", "sandbox"]);
     assert_eq!(done.code, 2, "{done}");
 }
 
 #[test]
 fn a_protected_target_wants_its_name() {
     let stage = Stage::new();
-    stage
-        .write("firedrill.toml", "[targets.prod]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
-    snapshot!(stage.firedrill(&["db", "execute", "-t", "prod", "delete from orders where id = 1"]), @"
+    stage.write("redrill.toml", "[targets.prod]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    snapshot!(stage.redrill(&["db", "execute", "-t", "prod", "delete from orders where id = 1"]), @"
     exit 6
     ---- stdout
     ---- stderr
     error: the target `prod` is protected, and this may change it
       nothing was done
     hint: name it: `--confirm prod`
-    firedrill db execute -t prod 'delete from orders where id = 1' --confirm prod
+    redrill db execute -t prod 'delete from orders where id = 1' --confirm prod
     ");
     nothing_was_done(&stage);
     let wrong = ["db", "execute", "-t", "prod", "delete from orders where id = 1", "--confirm", "sandbox"];
-    assert_eq!(stage.firedrill(&wrong).code, 6);
+    assert_eq!(stage.redrill(&wrong).code, 6);
     // A backup changes nothing that is there.
-    assert_eq!(stage.firedrill(&["backup", "create", "-t", "prod"]).code, 0);
+    assert_eq!(stage.redrill(&["backup", "create", "-t", "prod"]).code, 0);
     let named = ["db", "execute", "-t", "prod", "delete from orders where id = 1", "--confirm", "prod"];
-    snapshot!(stage.firedrill(&named), @"
+    snapshot!(stage.redrill(&named), @"
     exit 1
     ---- stdout
     ---- stderr
@@ -427,7 +425,7 @@ fn a_protected_target_wants_its_name() {
     error: the database refused the statement: FOREIGN KEY constraint failed
       SQL · db::execute on prod · nothing was changed by it
     failed  run [run]  head [head]
-    firedrill runs show [run]
+    redrill runs show [run]
     ");
 }
 
@@ -437,7 +435,7 @@ fn the_whole_of_a_run_as_text() {
     let script = "let b = step(\"back up\", || backup::create(params.db, #{ label: \"x\" }));\nnote(`made ${b.label}`);\n\
         metric(\"rows\", 3, \"rows\");\n#{ b: 1, a: \"text\" }";
     stage.write("r.rhai", &runbook("\"backup.create\"", script));
-    snapshot!(stage.firedrill(&["run", "r.rhai"]), @"
+    snapshot!(stage.redrill(&["run", "r.rhai"]), @"
     exit 0
     ---- stdout
     a  text
@@ -455,7 +453,7 @@ fn the_whole_of_a_run_as_text() {
         "r.rhai",
         &runbook("\"backup.create\"", "step(\"look\", || ensure(1 > 2, \"one is not more\"));"),
     );
-    snapshot!(stage.firedrill(&["run", "r.rhai"]), @r#"
+    snapshot!(stage.redrill(&["run", "r.rhai"]), @r#"
     exit 1
     ---- stdout
     ---- stderr
@@ -469,21 +467,21 @@ fn the_whole_of_a_run_as_text() {
        |                 ^
       ENSURE
     failed  run [run]  head [head]
-    firedrill runs show [run]
+    redrill runs show [run]
     "#);
-    snapshot!(stage.firedrill(&["resume", "last"]), @"
+    snapshot!(stage.redrill(&["resume", "last"]), @"
     exit 1
     ---- stdout
     ---- stderr
     the run [run] failed at [moment]: there is nothing to resume
-    firedrill runs show [run]
+    redrill runs show [run]
     ");
-    snapshot!(stage.firedrill(&["runs", "abandon", "last"]), @"
+    snapshot!(stage.redrill(&["runs", "abandon", "last"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: the run `[run]` has ended as failed
-    firedrill runs show [run]
+    redrill runs show [run]
     ");
 }
 
@@ -491,7 +489,7 @@ fn the_whole_of_a_run_as_text() {
 fn the_whole_of_a_run_as_json() {
     let stage = Stage::new();
     stage.write("r.rhai", &runbook("\"backup.create\"", "backup::create(params.db); [1, \"a\"]"));
-    let done = stage.firedrill(&["run", "r.rhai", "-o", "json"]);
+    let done = stage.redrill(&["run", "r.rhai", "-o", "json"]);
     assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{done}");
     let events = done.events();
     let names: Vec<_> =
@@ -502,22 +500,22 @@ fn the_whole_of_a_run_as_json() {
     assert_eq!(last["status"], "succeeded");
     assert_eq!(last["value"], serde_json::json!([1, "a"]));
     assert_eq!(last["left_behind"], serde_json::json!([]));
-    let runs = stage.firedrill(&["runs", "list", "-o", "json"]).json();
+    let runs = stage.redrill(&["runs", "list", "-o", "json"]).json();
     assert_eq!(runs[0]["id"], last["run"]);
     assert_eq!(runs[0]["calls"], 1);
-    let shown = stage.firedrill(&["runs", "show", "last", "-o", "json"]).json();
+    let shown = stage.redrill(&["runs", "show", "last", "-o", "json"]).json();
     assert_eq!(shown["records"].as_array().unwrap().last().unwrap()["hash"], last["head"]);
 }
 
 #[test]
 fn a_head_is_verified() {
     let stage = Stage::new();
-    let done = stage.firedrill(&["backup", "create", "-t", "sandbox", "-o", "json"]);
+    let done = stage.redrill(&["backup", "create", "-t", "sandbox", "-o", "json"]);
     let head = done.stderr.trim().rsplit(' ').next().unwrap().to_owned();
-    assert_eq!(stage.firedrill(&["runs", "verify", "last", "--head", &head]).code, 0);
-    assert_eq!(stage.firedrill(&["runs", "verify", "last", "--head", "0123456789abcdef"]).code, 1);
-    assert_eq!(stage.firedrill(&["runs", "verify", "last", "--head", "01"]).code, 1);
-    assert_eq!(stage.firedrill(&["runs", "verify", "nothing"]).code, 2);
+    assert_eq!(stage.redrill(&["runs", "verify", "last", "--head", &head]).code, 0);
+    assert_eq!(stage.redrill(&["runs", "verify", "last", "--head", "0123456789abcdef"]).code, 1);
+    assert_eq!(stage.redrill(&["runs", "verify", "last", "--head", "01"]).code, 1);
+    assert_eq!(stage.redrill(&["runs", "verify", "nothing"]).code, 2);
 }
 
 #[test]
@@ -531,7 +529,7 @@ fn data_comes_in_every_format() {
         "select 2 as b, 'x,y' as a union all select 3, null order by 1",
         "-o",
     ];
-    let written = |format| stage.firedrill(&[&query[..], &[format]].concat());
+    let written = |format| stage.redrill(&[&query[..], &[format]].concat());
     snapshot!(written("table"), @"
     exit 0
     ---- stdout
@@ -563,13 +561,13 @@ fn data_comes_in_every_format() {
     3,
     ---- stderr
     "#);
-    snapshot!(stage.firedrill(&["branch", "list", "-t", "sandbox"]), @"
+    snapshot!(stage.redrill(&["branch", "list", "-t", "sandbox"]), @"
     exit 0
     ---- stdout
     ---- stderr
     there are none
     ");
-    snapshot!(stage.firedrill(&["branch", "list", "-t", "sandbox", "-o", "json"]), @"
+    snapshot!(stage.redrill(&["branch", "list", "-t", "sandbox", "-o", "json"]), @"
     exit 0
     ---- stdout
     []
@@ -589,9 +587,9 @@ fn sleeper(stage: &Stage, seconds: u32) {
 /// Starts the sleeper and returns it while it sleeps.
 fn asleep(stage: &Stage, seconds: u32) -> Child {
     sleeper(stage, seconds);
-    let child = stage.firedrill_started(&["run", "r.rhai"]);
+    let child = stage.redrill_started(&["run", "r.rhai"]);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
+    while stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
         assert!(Instant::now() < deadline, "it does not fall asleep");
     }
     child
@@ -617,9 +615,9 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
     ✓ one  [time]
     error: interrupted
     interrupted  run [run]  head [head]
-    firedrill resume [run]
+    redrill resume [run]
     ");
-    snapshot!(stage.firedrill(&["resume", "last"]), @"
+    snapshot!(stage.redrill(&["resume", "last"]), @"
     exit 0
     ---- stdout
     rows_affected  1
@@ -633,7 +631,7 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
     ✓ two  [time]
     succeeded  run [run]  head [head]
     ");
-    snapshot!(stage.firedrill(&["resume", "last"]), @"
+    snapshot!(stage.redrill(&["resume", "last"]), @"
     exit 0
     ---- stdout
     ---- stderr
@@ -645,14 +643,14 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
 fn a_run_that_a_process_moves_is_left_alone_and_so_is_its_target() {
     let stage = Stage::new();
     let child = asleep(&stage, 60);
-    let second = stage.firedrill(&["resume", "last"]);
+    let second = stage.redrill(&["resume", "last"]);
     assert_eq!(second.code, 2, "{second}");
     assert!(
         second.stderr.contains("is held by process") && second.stderr.contains("nothing was done"),
         "{second}"
     );
     let rival =
-        stage.firedrill(&["db", "execute", "-t", "sandbox", "delete from order_items where order_id = 1"]);
+        stage.redrill(&["db", "execute", "-t", "sandbox", "delete from order_items where order_id = 1"]);
     assert_eq!(rival.code, 6, "{rival}");
     assert!(rival.stderr.contains("`sandbox` is in use by the run"), "{rival}");
     interrupt(&child);
@@ -663,9 +661,9 @@ fn a_run_that_a_process_moves_is_left_alone_and_so_is_its_target() {
 fn an_interrupted_run_ends_with_a_line_of_json() {
     let stage = Stage::new();
     sleeper(&stage, 60);
-    let child = stage.firedrill_started(&["run", "r.rhai", "-o", "json"]);
+    let child = stage.redrill_started(&["run", "r.rhai", "-o", "json"]);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
+    while stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
         assert!(Instant::now() < deadline, "it does not fall asleep");
     }
     interrupt(&child);
@@ -673,7 +671,7 @@ fn an_interrupted_run_ends_with_a_line_of_json() {
     assert_eq!(done.code, 130, "{done}");
     let last = done.events().pop().unwrap();
     assert_eq!((&last["event"], &last["reason"]), (&"run.stopped".into(), &"interrupted".into()));
-    assert_eq!(last["resume"], format!("firedrill resume {}", last["run"].as_str().unwrap()));
+    assert_eq!(last["resume"], format!("redrill resume {}", last["run"].as_str().unwrap()));
 }
 
 #[test]
@@ -682,12 +680,12 @@ fn a_run_that_was_given_up_begins_nothing() {
     let child = asleep(&stage, 1);
     interrupt(&child);
     child.wait_with_output().unwrap();
-    let done = stage.firedrill(&["runs", "abandon", "last"]);
+    let done = stage.redrill(&["runs", "abandon", "last"]);
     assert_eq!(done.code, 0, "{done}");
-    let runs = stage.firedrill(&["runs", "list", "-o", "json"]).json();
+    let runs = stage.redrill(&["runs", "list", "-o", "json"]).json();
     assert_eq!(runs[0]["status"], "abandoned");
     let name = ["db", "query", "-t", "sandbox", "select name from customers where id = 1", "-o", "json"];
-    assert_eq!(stage.firedrill(&name).json()[0]["name"], "Customer 1");
+    assert_eq!(stage.redrill(&name).json()[0]["name"], "Customer 1");
 }
 
 #[test]
@@ -696,11 +694,11 @@ fn a_target_that_is_another_one_now_is_a_mismatch() {
     let child = asleep(&stage, 1);
     interrupt(&child);
     child.wait_with_output().unwrap();
-    std::fs::remove_dir_all(stage.path(".firedrill/worlds")).unwrap();
-    let done = stage.firedrill(&["resume", "last"]);
+    std::fs::remove_dir_all(stage.path(".redrill/worlds")).unwrap();
+    let done = stage.redrill(&["resume", "last"]);
     assert_eq!(done.code, 5, "{done}");
     assert!(done.stderr.contains("is not the one that the run began with"), "{done}");
-    assert_eq!(stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["status"], "interrupted");
+    assert_eq!(stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["status"], "interrupted");
 }
 
 #[test]
@@ -708,52 +706,52 @@ fn a_person_decides_about_a_call_that_failed() {
     let stage = Stage::new();
     let script = "db::execute(params.db, \"delete from nowhere\").rows_affected";
     stage.write("r.rhai", &runbook("\"db.destroy\"", script));
-    assert_eq!(stage.firedrill(&["run", "r.rhai", "--hold"]).code, 3);
-    snapshot!(stage.firedrill(&["runs", "decide", "last", "backup", "redo"]), @"
+    assert_eq!(stage.redrill(&["run", "r.rhai", "--hold"]).code, 3);
+    snapshot!(stage.redrill(&["runs", "decide", "last", "backup", "redo"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: the run `[run]` has no open call `backup`
     hint: open are '/db::execute#0'
     ");
-    snapshot!(stage.firedrill(&["runs", "decide", "last", "execute", "done"]), @"
+    snapshot!(stage.redrill(&["runs", "decide", "last", "execute", "done"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `done` does not say what the call came to
     hint: add `--id` with the id of what it made, or `--result` with what it gave back
     ");
-    snapshot!(stage.firedrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows\": 7}"]), @"
+    snapshot!(stage.redrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows\": 7}"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `--result` has `rows`, which `db::execute` does not give back
     hint: `db::execute` gives back rows_affected
     ");
-    snapshot!(stage.firedrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 7}"]), @"
+    snapshot!(stage.redrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 7}"]), @"
     exit 0
     ---- stdout
     ---- stderr
     decided about db::execute (/db::execute#0); the run goes on with
-    firedrill resume [run]
+    redrill resume [run]
     ");
-    let done = stage.firedrill(&["resume", "last"]);
+    let done = stage.redrill(&["resume", "last"]);
     assert_eq!((done.code, done.stdout.as_str()), (0, "7\n"), "{done}");
-    assert_eq!(stage.firedrill(&["runs", "decide", "last", "execute", "redo"]).code, 2);
-    assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+    assert_eq!(stage.redrill(&["runs", "decide", "last", "execute", "redo"]).code, 2);
+    assert_eq!(stage.redrill(&["runs", "verify", "last"]).code, 0);
 }
 
 #[test]
 fn an_answer_that_is_not_well_is_no_success() {
     let stage = Stage::new();
-    stage.write("firedrill.toml", "[targets.hurt]\nprovider = \"sim\"\nworld = \"hurt.toml\"\n");
+    stage.write("redrill.toml", "[targets.hurt]\nprovider = \"sim\"\nworld = \"hurt.toml\"\n");
     let world = "title = \"hurt\"\nretention = \"7d\"\n[[history]]\nat = \"-2d\"\nsql = \"create table t (id integer primary key)\"\n\
         [[backups]]\nid = \"b\"\nat = \"-1d\"\ndamaged = true\n";
     stage.write("hurt.toml", world);
-    let done = stage.firedrill(&["backup", "verify", "-t", "hurt", "b"]);
+    let done = stage.redrill(&["backup", "verify", "-t", "hurt", "b"]);
     assert_eq!(done.code, 1, "{done}");
     assert!(done.stdout.contains("false"), "{done}");
-    assert_eq!(stage.firedrill(&["db", "health", "-t", "hurt"]).code, 0);
+    assert_eq!(stage.redrill(&["db", "health", "-t", "hurt"]).code, 0);
 }
 
 #[test]
@@ -762,10 +760,10 @@ fn a_run_whose_target_is_another_one_now_can_be_left() {
     let child = asleep(&stage, 1);
     interrupt(&child);
     child.wait_with_output().unwrap();
-    std::fs::remove_dir_all(stage.path(".firedrill/worlds")).unwrap();
-    let done = stage.firedrill(&["runs", "abandon", "last", "--leave"]);
+    std::fs::remove_dir_all(stage.path(".redrill/worlds")).unwrap();
+    let done = stage.redrill(&["runs", "abandon", "last", "--leave"]);
     assert_eq!(done.code, 0, "{done}");
-    assert_eq!(stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["status"], "abandoned");
-    assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
-    assert_eq!(stage.firedrill(&["runs", "abandon", "last", "--leave"]).code, 2);
+    assert_eq!(stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["status"], "abandoned");
+    assert_eq!(stage.redrill(&["runs", "verify", "last"]).code, 0);
+    assert_eq!(stage.redrill(&["runs", "abandon", "last", "--leave"]).code, 2);
 }

@@ -6,7 +6,7 @@ use crate::{
     kills::{Series, wanted},
     stage::{Done, Lab, Stage, postgres_or_skip},
 };
-use firedrill::{
+use redrill::{
     base::clock::{Clock, Machine},
     config::Target,
     fake::{Options, Server, ledger::Entry},
@@ -39,7 +39,7 @@ impl Practice {
             server.url(),
             stage.path("token").display(),
         );
-        stage.write("firedrill.toml", &entry);
+        stage.write("redrill.toml", &entry);
         Self { stage, server }
     }
 
@@ -56,7 +56,7 @@ fn run(stage: &Stage, runbook: &str, params: &[&str]) -> Done {
     let runbook = format!("{}/runbooks/{runbook}.rhai", env!("CARGO_MANIFEST_DIR"));
     let params = params.iter().flat_map(|param| ["-p", param]);
     let args: Vec<&str> = ["run", runbook.as_str()].into_iter().chain(params).collect();
-    let done = stage.firedrill(&args);
+    let done = stage.redrill(&args);
     assert_eq!(done.code, 0, "{done}");
     done
 }
@@ -70,7 +70,7 @@ fn sandbox(stage: &Stage) -> Portrait {
         tags: vec![],
         settings: toml::Table::new(),
     };
-    let (base, kept) = (stage.path("."), stage.path(".firedrill"));
+    let (base, kept) = (stage.path("."), stage.path(".redrill"));
     let clock: Arc<dyn Clock> = Arc::new(Machine);
     let opening = Opening { target: &target, base: &base, state: &kept, clock: &clock };
     Sim::open(&opening).unwrap().portrait().unwrap()
@@ -102,7 +102,7 @@ fn rows(stage: &Stage, place: &str) -> Vec<Value> {
         "select id, customer_id, status, total_cents from orders order by id",
         "select id, name, email from customers order by id",
     ];
-    let ask = |sql: &str| stage.firedrill(&["db", "query", "-t", place, sql, "-o", "json"]).json();
+    let ask = |sql: &str| stage.redrill(&["db", "query", "-t", place, sql, "-o", "json"]).json();
     queries.map(ask).into()
 }
 
@@ -134,7 +134,7 @@ fn a_backup_is_restored_to_a_branch_alike() {
     assert_eq!(on_sim, on_supabase, "the branches hold the same");
     assert_eq!(before.differences(&practice.portrait()), Vec::<String>::new(), "the source is as it was");
     let audit = |stage: &Stage, target: &str, key: &str| -> Vec<Value> {
-        let audit = stage.firedrill(&["security", "audit", "-t", target, "-o", "json"]).json();
+        let audit = stage.redrill(&["security", "audit", "-t", target, "-o", "json"]).json();
         let mut found: Vec<Value> = audit["findings"].as_array().unwrap().clone();
         found.retain(|f| f["check"] == key);
         found.iter().map(|f| json!([f["check"], f["level"]])).collect()
@@ -142,7 +142,7 @@ fn a_backup_is_restored_to_a_branch_alike() {
     let idle = "policy_exists_rls_disabled";
     let found = audit(&practice.stage, "shop", idle);
     assert_eq!((found.len(), &found), (1, &audit(&sim, "sandbox", idle)), "the deliberate fault is found");
-    let removed = practice.stage.firedrill(&["branch", "delete", "-t", "shop", "drill"]);
+    let removed = practice.stage.redrill(&["branch", "delete", "-t", "shop", "drill"]);
     assert_eq!(removed.code, 0, "{removed}");
     assert_eq!(sent_twice(&practice.server.log()), Vec::<String>::new());
 }
@@ -182,7 +182,7 @@ fn killed_anywhere_on_a_project_nothing_is_sent_twice() {
         let branches = (count(&log, "POST", "/branches"), count(&log, "DELETE", "/{branch_id_or_ref}"));
         assert_eq!(branches, (runs, runs), "after {kills} kills: made and removed");
         assert_eq!(sent_twice(&log), Vec::<String>::new(), "after {kills} kills");
-        let backups = practice.stage.firedrill(&["backup", "list", "-t", "shop", "-o", "json"]).json();
+        let backups = practice.stage.redrill(&["backup", "list", "-t", "shop", "-o", "json"]).json();
         assert_eq!(backups.as_array().unwrap().len(), runs, "after {kills} kills: dumps");
     }
     let mut restores = Series::new(&practice.stage, "restore_to_moment", &["db=shop", &half_an_hour_ago()]);
@@ -215,8 +215,8 @@ fn no_secret_is_in_anything_that_a_run_leaves_behind() {
     }
     let practice = Practice::quick();
     let done = run(&practice.stage, "restore_to_branch", &["db=shop", "keep=true"]);
-    let shown = practice.stage.firedrill(&["branch", "get", "-t", "shop", "drill", "-o", "json"]);
-    let told = practice.stage.firedrill(&["-vv", "runs", "show", "last"]);
+    let shown = practice.stage.redrill(&["branch", "get", "-t", "shop", "drill", "-o", "json"]);
+    let told = practice.stage.redrill(&["-vv", "runs", "show", "last"]);
     let mut left: Vec<(String, String)> = vec![];
     texts(&practice.stage.path("."), &mut left);
     left.retain(|(path, _)| !path.ends_with("/token"));
@@ -241,7 +241,7 @@ fn a_cluster_goes_back_to_a_moment_with_the_same_runbook() {
     let stage = Stage::new();
     let lab = Lab::up(&stage);
     let typed = |args: &[&str]| {
-        let done = stage.firedrill(args);
+        let done = stage.redrill(args);
         assert_eq!(done.code, 0, "{done}");
         done
     };

@@ -26,9 +26,9 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
-/// The words after `firedrill`, however it is started; `None` is a command of another program.
+/// The words after `redrill`, however it is started; `None` is a command of another program.
 fn words(command: &str) -> Option<Vec<String>> {
-    let rest = command.strip_prefix("firedrill ").or_else(|| command.strip_prefix("cargo run -- "))?;
+    let rest = command.strip_prefix("redrill ").or_else(|| command.strip_prefix("cargo run -- "))?;
     Some(rest.split_whitespace().map(str::to_owned).collect())
 }
 
@@ -50,7 +50,7 @@ fn every_command_in_the_documents_runs_lab_and_all() {
                 Some(words) => {
                     skipped |= words.iter().any(|w| w.contains("lab")) && !postgres_or_skip();
                     if !skipped {
-                        let done = stage.firedrill(&words.iter().map(String::as_str).collect::<Vec<_>>());
+                        let done = stage.redrill(&words.iter().map(String::as_str).collect::<Vec<_>>());
                         assert_eq!(done.code, 0, "{document}: `{command}`\n{done}");
                     }
                 }
@@ -74,7 +74,7 @@ fn commands_are_read_out_of_console_blocks_only() {
     assert_eq!(commands(text), ["a b"]);
 }
 
-/// The operations that firedrill is for, as they are typed.
+/// The operations that redrill is for, as they are typed.
 const WANTED: [&str; 17] = [
     "backup list",
     "backup get",
@@ -100,7 +100,7 @@ fn every_wanted_operation_is_there_and_is_said_of_every_provider() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PROVIDERS.md")).unwrap();
     for wanted in WANTED {
         let path = wanted.replace(' ', "::");
-        assert!(firedrill::ops::find(&path).is_some(), "there is no {path}");
+        assert!(redrill::ops::find(&path).is_some(), "there is no {path}");
         assert!(page.contains(&format!("\n| `{wanted}`")), "{wanted} is not in the table");
     }
 }

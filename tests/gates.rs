@@ -1,7 +1,7 @@
 //! What waits for a person, seen from outside: approvals, held calls, edited runbooks.
 
 use crate::stage::Stage;
-use firedrill::{
+use redrill::{
     base::clock::Machine,
     journal::{Durability, Journal, NewRun, Outcome, Record, Status},
 };
@@ -17,11 +17,11 @@ db::execute(db, "delete from order_items").rows_affected > 0
 "#;
 
 fn status(stage: &Stage) -> String {
-    stage.firedrill(&["runs", "list", "-o", "json"]).json()[0]["status"].as_str().unwrap().to_owned()
+    stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["status"].as_str().unwrap().to_owned()
 }
 
 fn backups(stage: &Stage) -> usize {
-    let listed = stage.firedrill(&["backup", "list", "-t", "sandbox", "-o", "json"]).json();
+    let listed = stage.redrill(&["backup", "list", "-t", "sandbox", "-o", "json"]).json();
     listed.as_array().unwrap().iter().filter(|b| b["label"] == "before" || b["label"] == "end").count()
 }
 
@@ -30,12 +30,12 @@ fn a_gate_suspends_the_run_and_opens_from_outside() {
     let stage = Stage::new();
     stage.write("r.rhai", GATE);
     // `--yes` answers no gate.
-    let waiting = stage.firedrill(&["run", "r.rhai", "--yes"]);
+    let waiting = stage.redrill(&["run", "r.rhai", "--yes"]);
     assert_eq!((waiting.code, status(&stage).as_str()), (3, "waiting"), "{waiting}");
     let next = waiting.stderr.lines().last().unwrap().to_owned();
-    assert!(next.starts_with("firedrill approve ") && next.ends_with(" --resume"), "{waiting}");
+    assert!(next.starts_with("redrill approve ") && next.ends_with(" --resume"), "{waiting}");
     for (args, on) in [(vec!["runs", "list"], "stderr"), (vec!["runs", "show", "last"], "stdout")] {
-        let shown = stage.firedrill(&args);
+        let shown = stage.redrill(&args);
         let text = if on == "stderr" { &shown.stderr } else { &shown.stdout };
         for said in
             ["waits since 20", "empty the orders?", "whoever can write the state folder", next.as_str()]
@@ -43,35 +43,35 @@ fn a_gate_suspends_the_run_and_opens_from_outside() {
             assert!(text.contains(said), "{said}\n{shown}");
         }
     }
-    assert_eq!(stage.firedrill(&["resume", "last", "--yes"]).code, 3, "nobody has approved");
-    let approved = stage.firedrill(&["approve", "last"]);
+    assert_eq!(stage.redrill(&["resume", "last", "--yes"]).code, 3, "nobody has approved");
+    let approved = stage.redrill(&["approve", "last"]);
     assert_eq!(approved.code, 0, "{approved}");
     assert!(approved.stderr.contains("approved /approve#0"), "{approved}");
-    assert_eq!(stage.firedrill(&["reject", "last"]).code, 2, "it was approved");
-    let done = stage.firedrill(&["resume", "last"]);
+    assert_eq!(stage.redrill(&["reject", "last"]).code, 2, "it was approved");
+    let done = stage.redrill(&["resume", "last"]);
     assert_eq!((done.code, done.stdout.trim(), backups(&stage)), (0, "true", 2), "{done}");
-    let shown = stage.firedrill(&["runs", "show", "last"]);
+    let shown = stage.redrill(&["runs", "show", "last"]);
     assert!(shown.stdout.contains("decided approve by "), "{shown}");
-    assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+    assert_eq!(stage.redrill(&["runs", "verify", "last"]).code, 0);
 }
 
 #[test]
 fn approved_and_resumed_in_one_command() {
     let stage = Stage::new();
     stage.write("r.rhai", GATE);
-    assert_eq!(stage.firedrill(&["run", "r.rhai"]).code, 3);
-    let done = stage.firedrill(&["approve", "last", "--resume", "-o", "json"]);
+    assert_eq!(stage.redrill(&["run", "r.rhai"]).code, 3);
+    let done = stage.redrill(&["approve", "last", "--resume", "-o", "json"]);
     assert_eq!(done.code, 0, "{done}");
     assert_eq!(done.events().last().unwrap()["status"], "succeeded");
-    assert_eq!(stage.firedrill(&["approve", "last"]).code, 2, "it is over");
+    assert_eq!(stage.redrill(&["approve", "last"]).code, 2, "it is over");
 }
 
 #[test]
 fn what_is_rejected_fails_and_cleans_up() {
     let stage = Stage::new();
     stage.write("r.rhai", GATE);
-    assert_eq!(stage.firedrill(&["run", "r.rhai"]).code, 3);
-    let done = stage.firedrill(&["reject", "last", "--resume"]);
+    assert_eq!(stage.redrill(&["run", "r.rhai"]).code, 3);
+    let done = stage.redrill(&["reject", "last", "--resume"]);
     assert_eq!((done.code, backups(&stage)), (1, 2), "{done}");
     assert!(
         done.stderr.contains("rejected: empty the orders?") && done.stderr.contains("REJECTED"),
@@ -83,13 +83,13 @@ fn what_is_rejected_fails_and_cleans_up() {
 fn an_approval_is_void_for_another_target() {
     let stage = Stage::new();
     stage.write("r.rhai", GATE);
-    assert_eq!(stage.firedrill(&["run", "r.rhai"]).code, 3);
-    assert_eq!(stage.firedrill(&["approve", "last"]).code, 0);
-    std::fs::remove_dir_all(stage.path(".firedrill/worlds")).unwrap();
-    let done = stage.firedrill(&["resume", "last"]);
+    assert_eq!(stage.redrill(&["run", "r.rhai"]).code, 3);
+    assert_eq!(stage.redrill(&["approve", "last"]).code, 0);
+    std::fs::remove_dir_all(stage.path(".redrill/worlds")).unwrap();
+    let done = stage.redrill(&["resume", "last"]);
     assert_eq!(done.code, 5, "{done}");
     assert!(done.stderr.contains("`sandbox` is not the one that the run began with"), "{done}");
-    for said in ["recorded  ", "now       ", "firedrill resume", "--edited`", "firedrill runs abandon"] {
+    for said in ["recorded  ", "now       ", "redrill resume", "--edited`", "redrill runs abandon"] {
         assert!(done.stderr.contains(said), "{said}\n{done}");
     }
 }
@@ -101,19 +101,19 @@ fn a_failed_call_is_held_decided_about_and_done() {
         "r.rhai",
         &GATE.replace("approve(\"empty the orders?\");", "").replace("order_items", "later"),
     );
-    let held = stage.firedrill(&["run", "r.rhai", "--hold"]);
+    let held = stage.redrill(&["run", "r.rhai", "--hold"]);
     assert_eq!((held.code, status(&stage).as_str(), backups(&stage)), (3, "waiting", 1), "{held}");
     let next = held.stderr.lines().last().unwrap().to_owned();
-    assert!(next.starts_with("firedrill runs decide ") && next.ends_with(" '/db::execute#0' redo"), "{held}");
-    assert!(stage.firedrill(&["runs", "list"]).stderr.contains("is held since 20"));
-    assert_eq!(stage.firedrill(&["resume", "last"]).code, 3, "nobody has decided");
+    assert!(next.starts_with("redrill runs decide ") && next.ends_with(" '/db::execute#0' redo"), "{held}");
+    assert!(stage.redrill(&["runs", "list"]).stderr.contains("is held since 20"));
+    assert_eq!(stage.redrill(&["resume", "last"]).code, 3, "nobody has decided");
     let decided =
-        stage.firedrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 3}"]);
+        stage.redrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 3}"]);
     assert_eq!(decided.code, 0, "{decided}");
-    let done = stage.firedrill(&["resume", "last", "--hold"]);
+    let done = stage.redrill(&["resume", "last", "--hold"]);
     assert_eq!((done.code, done.stdout.trim(), backups(&stage)), (0, "true", 2), "{done}");
     // Without `--hold`, it cleans up and fails.
-    let failed = stage.firedrill(&["run", "r.rhai"]);
+    let failed = stage.redrill(&["run", "r.rhai"]);
     assert_eq!((failed.code, backups(&stage)), (1, 4), "{failed}");
 }
 
@@ -124,19 +124,19 @@ fn what_a_call_made_is_read_back_by_its_id() {
         let made = branch::create("sandbox", #{ into: "drill" });
         db::execute("sandbox", "delete from nowhere");"#;
     stage.write("r.rhai", script);
-    let other = stage.firedrill(&["branch", "create", "-t", "sandbox", "--into", "drill", "-o", "json"]);
+    let other = stage.redrill(&["branch", "create", "-t", "sandbox", "--into", "drill", "-o", "json"]);
     assert_eq!(other.code, 0, "{other}");
-    let held = stage.firedrill(&["run", "r.rhai", "--hold"]);
+    let held = stage.redrill(&["run", "r.rhai", "--hold"]);
     assert_eq!(held.code, 3, "the name is taken: {held}");
-    let decide = |id: &str| stage.firedrill(&["runs", "decide", "last", "create", "done", "--id", id]);
+    let decide = |id: &str| stage.redrill(&["runs", "decide", "last", "create", "done", "--id", id]);
     let refused = decide("branch-none");
     assert_eq!(refused.code, 2, "{refused}");
     assert!(refused.stderr.contains("`branch::list` shows nothing with the id `branch-none`"), "{refused}");
     let decided = decide(other.json()["id"].as_str().unwrap());
     assert_eq!(decided.code, 0, "{decided}");
-    let next = stage.firedrill(&["resume", "last", "--hold"]);
+    let next = stage.redrill(&["resume", "last", "--hold"]);
     assert_eq!(next.code, 3, "it goes on to the next call: {next}");
-    let unnamed = stage.firedrill(&["runs", "decide", "last", "execute", "done", "--id", "1"]);
+    let unnamed = stage.redrill(&["runs", "decide", "last", "execute", "done", "--id", "1"]);
     assert_eq!(unnamed.code, 2, "{unnamed}");
     assert!(unnamed.stderr.contains("makes nothing that has an id"), "{unnamed}");
 }
@@ -145,9 +145,9 @@ fn what_a_call_made_is_read_back_by_its_id() {
 fn an_edited_runbook_goes_on_where_it_matches() {
     let stage = Stage::new();
     stage.write("r.rhai", GATE);
-    assert_eq!(stage.firedrill(&["run", "r.rhai"]).code, 3);
+    assert_eq!(stage.redrill(&["run", "r.rhai"]).code, 3);
     stage.write("r.rhai", &GATE.replace("\"before\"", "\"prod\""));
-    let wrong = stage.firedrill(&["resume", "last", "--edited"]);
+    let wrong = stage.redrill(&["resume", "last", "--edited"]);
     assert_eq!(wrong.code, 5, "{wrong}");
     for said in [
         "--- r.rhai (recorded)",
@@ -155,17 +155,17 @@ fn an_edited_runbook_goes_on_where_it_matches() {
         "+backup::create(db, #{ label: \"prod\" });",
         "the call /backup::create#0 is not the one that was recorded",
         "at        r.rhai:3:9",
-        "go on with the recorded source: `firedrill resume ",
+        "go on with the recorded source: `redrill resume ",
         "--edited`",
-        "give it up and clean up: `firedrill runs abandon ",
+        "give it up and clean up: `redrill runs abandon ",
     ] {
         assert!(wrong.stderr.contains(said), "{said}\n{wrong}");
     }
     // The recorded source is still the one that a resume takes.
-    assert_eq!(stage.firedrill(&["resume", "last"]).code, 3);
+    assert_eq!(stage.redrill(&["resume", "last"]).code, 3);
     stage.write("r.rhai", &GATE.replace("approve(", "import \"./lib\" as lib;\nlib::say();\napprove("));
     stage.write("lib.rhai", "fn say() { note(\"from the library\") }");
-    let edited = stage.firedrill(&["resume", "last", "--edited"]);
+    let edited = stage.redrill(&["resume", "last", "--edited"]);
     assert_eq!(edited.code, 3, "{edited}");
     assert!(
         edited.stderr.contains("+++ ./lib (now)") && edited.stderr.contains("• from the library"),
@@ -173,16 +173,16 @@ fn an_edited_runbook_goes_on_where_it_matches() {
     );
     // From here on the edited one is the run's own, files or not.
     std::fs::remove_file(stage.path("lib.rhai")).unwrap();
-    let done = stage.firedrill(&["approve", "last", "--resume"]);
+    let done = stage.redrill(&["approve", "last", "--resume"]);
     assert_eq!(done.code, 0, "{done}");
-    let shown = stage.firedrill(&["runs", "show", "last"]);
+    let shown = stage.redrill(&["runs", "show", "last"]);
     assert!(shown.stdout.contains("resumed with an edited runbook"), "{shown}");
-    assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+    assert_eq!(stage.redrill(&["runs", "verify", "last"]).code, 0);
 }
 
 /// Leaves a run as a process leaves it that was killed, after these records.
 fn killed_after(stage: &Stage, records: Vec<Record>) {
-    let journal = Journal::open(&stage.path(".firedrill"), Arc::new(Machine)).unwrap();
+    let journal = Journal::open(&stage.path(".redrill"), Arc::new(Machine)).unwrap();
     let (runbook, title, version) = ("r.rhai".into(), "r".into(), "0".into());
     let new =
         NewRun { runbook, title, params: json!({}), sources: vec![], git: None, version, leases: vec![] };
@@ -219,17 +219,17 @@ fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
     ] {
         let stage = Stage::new();
         killed_after(&stage, records);
-        let refused = stage.firedrill(&["runs", "decide", "last", "/0/backup", "redo"]);
+        let refused = stage.redrill(&["runs", "decide", "last", "/0/backup", "redo"]);
         assert_eq!(refused.code, 2, "{about}: {refused}");
         assert!(
             refused.stderr.contains("was cut short") && refused.stderr.contains("a resume asks"),
             "{refused}"
         );
-        assert!(refused.stderr.lines().last().unwrap().starts_with("firedrill resume "), "{refused}");
+        assert!(refused.stderr.lines().last().unwrap().starts_with("redrill resume "), "{refused}");
     }
     let stage = Stage::new();
     killed_after(&stage, vec![begin(cut), begin(unknown), undecided(unknown)]);
-    assert_eq!(stage.firedrill(&["runs", "decide", "last", "backup", "redo"]).code, 0, "it is the only one");
+    assert_eq!(stage.redrill(&["runs", "decide", "last", "backup", "redo"]).code, 0, "it is the only one");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn nobody_decides_about_a_failure_that_the_script_went_on_with() {
     let (op, at) = ("backup::create".to_owned(), "r.rhai:1:1".to_owned());
     let end = Record::End { call: "/a#0".into(), op, args: json!({}), at, outcome: Outcome::Err(fault) };
     killed_after(&stage, vec![begin("/a#0"), end]);
-    let refused = stage.firedrill(&["runs", "decide", "last", "a#0", "redo"]);
+    let refused = stage.redrill(&["runs", "decide", "last", "a#0", "redo"]);
     assert_eq!(refused.code, 2, "{refused}");
     assert!(refused.stderr.contains("no open call `a#0`"), "{refused}");
 }
@@ -252,12 +252,12 @@ fn the_command_that_is_printed_opens_one_gate_of_several() {
         "r.rhai",
         &format!("const RUNBOOK = #{{ title: \"gates\", params: #{{}}, needs: [] }};\nparallel([|| {{ {gates} 1 }}, || {{ approve(\"other?\"); 2 }}])"),
     );
-    let mut done = stage.firedrill(&["run", "r.rhai"]);
+    let mut done = stage.redrill(&["run", "r.rhai"]);
     for _ in 0..12 {
         assert_eq!(done.code, 3, "{done}");
         let next = done.stderr.lines().last().unwrap().replace('\'', "");
         let words: Vec<&str> = next.split(' ').skip(1).collect();
-        done = stage.firedrill(&words);
+        done = stage.redrill(&words);
     }
     assert_eq!((done.code, done.stdout.trim()), (0, "1\n2"), "{done}");
 }
@@ -267,16 +267,16 @@ fn an_edited_runbook_that_handles_a_held_error_goes_on_to_its_end() {
     let stage = Stage::new();
     let script = GATE.replace("approve(\"empty the orders?\");", "").replace("order_items", "later");
     stage.write("r.rhai", &script);
-    assert_eq!(stage.firedrill(&["run", "r.rhai", "--hold"]).code, 3);
+    assert_eq!(stage.redrill(&["run", "r.rhai", "--hold"]).code, 3);
     let handled = script.replace(
         "db::execute(db, \"delete from later\").rows_affected > 0",
         "attempt(|| db::execute(db, \"delete from later\")).ok",
     );
     assert_ne!(handled, script);
     stage.write("r.rhai", &handled);
-    let done = stage.firedrill(&["resume", "last", "--edited"]);
+    let done = stage.redrill(&["resume", "last", "--edited"]);
     assert_eq!((done.code, done.stdout.trim(), backups(&stage)), (0, "false", 2), "{done}");
-    assert!(!stage.firedrill(&["runs", "show", "last"]).stdout.contains("open  "), "nothing is open");
+    assert!(!stage.redrill(&["runs", "show", "last"]).stdout.contains("open  "), "nothing is open");
 }
 
 #[test]
@@ -287,10 +287,10 @@ fn what_a_gate_cuts_short_beside_it_is_said_to_go_on() {
     stage.write("r.rhai", &format!("{header}\n{beside}"));
     // The gate may stop the run between two calls, too.
     for _ in 0..20 {
-        let waiting = stage.firedrill(&["run", "r.rhai"]);
+        let waiting = stage.redrill(&["run", "r.rhai"]);
         assert_eq!(waiting.code, 3, "{waiting}");
         assert!(!waiting.stderr.contains("goes on in the world: approve"), "{waiting}");
-        if stage.firedrill(&["runs", "show", "last"]).stdout.contains("open  backup::create  ") {
+        if stage.redrill(&["runs", "show", "last"]).stdout.contains("open  backup::create  ") {
             assert!(waiting.stderr.contains("goes on in the world: backup::create ("), "{waiting}");
             return;
         }
@@ -305,33 +305,33 @@ fn a_sleep_says_until_when() {
         "r.rhai",
         "const RUNBOOK = #{ title: \"s\", params: #{}, needs: [] }; sleep(\"1s\"); sleep(\"2s\");",
     );
-    let done = stage.firedrill(&["run", "r.rhai"]);
+    let done = stage.redrill(&["run", "r.rhai"]);
     assert_eq!(done.stderr.matches("… sleeps until 20").count(), 1, "the first is shorter by now: {done}");
-    let events = stage.firedrill(&["run", "r.rhai", "-o", "json"]).events();
+    let events = stage.redrill(&["run", "r.rhai", "-o", "json"]).events();
     assert!(events.iter().any(|e| e["event"] == "sleeping" && e["until"].is_string()), "{events:?}");
 }
 
 #[test]
 fn what_was_approved_goes_on_after_the_name_was_forgotten() {
     let stage = Stage::new();
-    stage.write("firedrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    stage.write("redrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
     stage.write("r.rhai", &GATE.replace("\"sandbox\"", "\"p\""));
-    assert_eq!(stage.firedrill(&["run", "r.rhai", "--confirm", "p"]).code, 3);
-    let refused = stage.firedrill(&["approve", "last", "--resume"]);
+    assert_eq!(stage.redrill(&["run", "r.rhai", "--confirm", "p"]).code, 3);
+    let refused = stage.redrill(&["approve", "last", "--resume"]);
     assert_eq!(refused.code, 6, "{refused}");
     let next = refused.stderr.lines().last().unwrap();
-    assert!(next.starts_with("firedrill resume ") && next.ends_with(" --confirm p"), "{refused}");
+    assert!(next.starts_with("redrill resume ") && next.ends_with(" --confirm p"), "{refused}");
     let words: Vec<&str> = next.split(' ').skip(1).collect();
-    assert_eq!(stage.firedrill(&words).code, 0);
+    assert_eq!(stage.redrill(&words).code, 0);
 }
 
 #[test]
 fn a_resume_that_asks_for_a_word_more_keeps_the_others() {
     let stage = Stage::new();
-    stage.write("firedrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    stage.write("redrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
     stage.write("r.rhai", &GATE.replace("\"sandbox\"", "\"p\""));
-    assert_eq!(stage.firedrill(&["run", "r.rhai", "--confirm", "p"]).code, 3);
-    let refused = stage.firedrill(&["resume", "last", "--edited", "--hold"]);
+    assert_eq!(stage.redrill(&["run", "r.rhai", "--confirm", "p"]).code, 3);
+    let refused = stage.redrill(&["resume", "last", "--edited", "--hold"]);
     let next = refused.stderr.lines().last().unwrap();
     assert!(next.ends_with(" --edited --hold --confirm p"), "{refused}");
 }
@@ -340,8 +340,8 @@ fn a_resume_that_asks_for_a_word_more_keeps_the_others() {
 fn an_ended_run_shows_its_error_as_when_it_ended() {
     let stage = Stage::new();
     stage.write("r.rhai", "const RUNBOOK = #{ title: \"f\", params: #{}, needs: [] };\nfail(\"no\");");
-    let ended = stage.firedrill(&["run", "r.rhai", "-o", "json"]);
-    let again = stage.firedrill(&["resume", "last", "-o", "json"]);
+    let ended = stage.redrill(&["run", "r.rhai", "-o", "json"]);
+    let again = stage.redrill(&["resume", "last", "-o", "json"]);
     let error = |done: &crate::stage::Done| done.events().last().unwrap()["error"].clone();
     assert_eq!(error(&ended)["message"], "no");
     let (ended, again) = (error(&ended), error(&again));

@@ -1,9 +1,9 @@
 //! `kill -9` at random moments, for real: a process is killed, the run is resumed, until it ends.
 //!
-//! `FIREDRILL_KILLS` is how many kills there are (a few without it); `FIREDRILL_SEED` repeats a series.
+//! `REDRILL_KILLS` is how many kills there are (a few without it); `REDRILL_SEED` repeats a series.
 
 use crate::stage::{Lab, Stage, postgres_or_skip};
-use firedrill::{
+use redrill::{
     base::clock::{Clock, Machine},
     config::{self, Locations, SANDBOX},
     provider::{fleet::Opening, sim::Sim},
@@ -20,9 +20,9 @@ struct Chance(u64);
 
 impl Chance {
     fn new() -> Self {
-        let seed = env::var("FIREDRILL_SEED").ok().and_then(|s| s.parse().ok());
+        let seed = env::var("REDRILL_SEED").ok().and_then(|s| s.parse().ok());
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761 + 1);
-        eprintln!("FIREDRILL_SEED={seed}");
+        eprintln!("REDRILL_SEED={seed}");
         Self(seed.max(1))
     }
 
@@ -34,9 +34,9 @@ impl Chance {
     }
 }
 
-/// How many kills a series has: `FIREDRILL_KILLS`, or a few.
+/// How many kills a series has: `REDRILL_KILLS`, or a few.
 pub fn wanted(preset: u32) -> u32 {
-    env::var("FIREDRILL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(preset)
+    env::var("REDRILL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(preset)
 }
 
 /// One runbook, killed again and again.
@@ -55,7 +55,7 @@ impl Series {
         let start = ["run", &runbook].into_iter().chain(params).map(str::to_owned).collect();
         let mut series = Self { start, chance: Chance::new(), length: Duration::ZERO };
         let begun = Instant::now();
-        let done = stage.firedrill(&series.start());
+        let done = stage.redrill(&series.start());
         assert_eq!(done.code, 0, "{done}");
         series.length = begun.elapsed();
         series
@@ -76,23 +76,23 @@ impl Series {
     pub fn run_through_kills(&mut self, stage: &Stage) -> u32 {
         let runs_before = runs(stage).len();
         let moment = self.moment();
-        let mut kills = u32::from(stage.firedrill_killed(&self.start(), moment).is_none());
+        let mut kills = u32::from(stage.redrill_killed(&self.start(), moment).is_none());
         for attempt in 0..40 {
             let listed = runs(stage);
             let done = if listed.len() == runs_before {
                 // Killed before there was a run: nothing happened, and the person starts it again.
-                stage.firedrill(&self.start())
+                stage.redrill(&self.start())
             } else if listed[0]["status"] == "succeeded" {
                 return kills;
             } else if attempt % 3 == 1 {
                 let moment = self.moment();
-                let Some(done) = stage.firedrill_killed(&["resume", "last", "--yes"], moment) else {
+                let Some(done) = stage.redrill_killed(&["resume", "last", "--yes"], moment) else {
                     kills += 1;
                     continue;
                 };
                 done
             } else {
-                stage.firedrill(&["resume", "last", "--yes"])
+                stage.redrill(&["resume", "last", "--yes"])
             };
             assert_eq!(done.code, 0, "{done}");
         }
@@ -101,16 +101,16 @@ impl Series {
 }
 
 pub(crate) fn runs(stage: &Stage) -> Vec<serde_json::Value> {
-    stage.firedrill(&["runs", "list", "-o", "json"]).json().as_array().unwrap().clone()
+    stage.redrill(&["runs", "list", "-o", "json"]).json().as_array().unwrap().clone()
 }
 
 fn count(stage: &Stage, list: &[&str]) -> usize {
-    stage.firedrill(list).json().as_array().unwrap().len()
+    stage.redrill(list).json().as_array().unwrap().len()
 }
 
 /// Returns what took effect in the world of the sandbox, as the world itself counts it.
 pub(crate) fn effects(stage: &Stage) -> BTreeMap<String, usize> {
-    let locations = Locations { config: None, state: Some(stage.path(".firedrill")) };
+    let locations = Locations { config: None, state: Some(stage.path(".redrill")) };
     let config = config::load(&locations).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(Machine);
     let opening =
@@ -134,7 +134,7 @@ fn killed_anywhere_on_the_sandbox_nothing_happens_twice() {
         runs += 1;
         let expected: BTreeMap<_, _> = of_one_run.iter().map(|(kind, n)| (kind.clone(), n * runs)).collect();
         assert_eq!(effects(&stage), expected, "after {runs} runs and {kills} kills");
-        assert_eq!(stage.firedrill(&["runs", "verify", "last"]).code, 0);
+        assert_eq!(stage.redrill(&["runs", "verify", "last"]).code, 0);
     }
     eprintln!("{kills} kills in {} runs", runs - 1);
 }

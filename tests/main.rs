@@ -1,4 +1,4 @@
-//! The tests that look at firedrill from outside, in one binary.
+//! The tests that look at redrill from outside, in one binary.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,6 @@
 //! The fake Management API held against the documents of the real one.
 //!
-//! `FIREDRILL_OPENAPI` is the folder that has them, and `FIREDRILL_PRISM` the program that validates; without them the
+//! `REDRILL_OPENAPI` is the folder that has them, and `REDRILL_PRISM` the program that validates; without them the
 //! tests say that they are skipped. Where the real API differs from its documents, `deviations.toml` says why.
 
 mod client;
@@ -8,7 +8,7 @@ mod examples;
 mod prism;
 
 use examples::EXAMPLES;
-use firedrill::fake::routes::ROUTES;
+use redrill::fake::routes::ROUTES;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -17,8 +17,8 @@ const DOCUMENTS: [&str; 2] = ["management-api-v1.2026-05-22.json", "management-a
 
 /// Returns the documents, or says why they are not compared with.
 fn documents_or_skip() -> Option<Vec<PathBuf>> {
-    let Some(folder) = std::env::var_os("FIREDRILL_OPENAPI").map(PathBuf::from) else {
-        eprintln!("skipped: FIREDRILL_OPENAPI names no folder with the OpenAPI documents");
+    let Some(folder) = std::env::var_os("REDRILL_OPENAPI").map(PathBuf::from) else {
+        eprintln!("skipped: REDRILL_OPENAPI names no folder with the OpenAPI documents");
         return None;
     };
     Some(DOCUMENTS.iter().map(|name| folder.join(name)).collect())

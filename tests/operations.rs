@@ -7,16 +7,16 @@ use serde_json::json;
 fn settings_are_set_by_name_and_value() {
     let stage = Stage::new();
     let set = ["db", "config", "set", "-t", "sandbox", "work_mem=8MB", "max_connections=120", "-o", "json"];
-    let done = stage.firedrill(&set);
+    let done = stage.redrill(&set);
     assert_eq!(done.code, 0, "{done}");
     let [connections, memory] = [0, 1].map(|n| done.json()[n].clone());
     assert_eq!((&connections["overridden"], &connections["pending_restart"]), (&json!(120), &json!(true)));
     assert_eq!((&memory["effective"], &memory["before"]), (&json!("8MB"), &json!(null)));
     let back = ["db", "config", "set", "-t", "sandbox", "work_mem=", "max_connections=", "--restart"];
-    assert_eq!(stage.firedrill(&back).code, 0);
+    assert_eq!(stage.redrill(&back).code, 0);
     let get =
         ["db", "config", "get", "-t", "sandbox", "--names", "work_mem", "jit,max_connections", "-o", "json"];
-    let shown = stage.firedrill(&get).json();
+    let shown = stage.redrill(&get).json();
     let effective: Vec<_> =
         shown.as_array().unwrap().iter().map(|s| s["effective"].as_str().unwrap()).collect();
     assert_eq!(effective, ["4MB", "on", "100"]);
@@ -25,7 +25,7 @@ fn settings_are_set_by_name_and_value() {
         ("work_mem=1kB", "64kB"),
         ("work_mem", "is no setting"),
     ] {
-        let refused = stage.firedrill(&["db", "config", "set", "-t", "sandbox", word]);
+        let refused = stage.redrill(&["db", "config", "set", "-t", "sandbox", word]);
         assert!(refused.code != 0 && refused.stderr.contains(says), "{refused}");
     }
 }
@@ -33,16 +33,15 @@ fn settings_are_set_by_name_and_value() {
 #[test]
 fn ranges_are_added_and_an_open_one_is_told_of() {
     let stage = Stage::new();
-    let listed =
-        || stage.firedrill(&["network", "restrictions", "list", "-t", "sandbox", "-o", "json"]).json();
+    let listed = || stage.redrill(&["network", "restrictions", "list", "-t", "sandbox", "-o", "json"]).json();
     assert_eq!(
         (listed()["open"].clone(), listed()["ranges"][1]["cidr"].clone()),
         (json!(true), json!("::/0"))
     );
     let add = ["network", "restrictions", "add", "-t", "sandbox", "203.0.113.0/24"];
-    let added = stage.firedrill(&add);
+    let added = stage.redrill(&add);
     assert!(added.code == 0 && added.stdout.contains("so `203.0.113.0/24` restricts nothing"), "{added}");
-    assert_eq!(stage.firedrill(&[&add[..], &["--exclusive"]].concat()).code, 0);
+    assert_eq!(stage.redrill(&[&add[..], &["--exclusive"]].concat()).code, 0);
     assert_eq!((listed()["open"].clone(), listed()["ranges"].as_array().unwrap().len()), (json!(false), 1));
     for (wrong, says) in [
         ("203.0.113.7/24", "write `203.0.113.0/24`"),
@@ -50,21 +49,21 @@ fn ranges_are_added_and_an_open_one_is_told_of() {
         ("::ffff:203.0.113.0/120", "write `203.0.113.0/24`"),
         ("everybody", "203.0.113.0/24"),
     ] {
-        let refused = stage.firedrill(&["network", "restrictions", "add", "-t", "sandbox", wrong]);
+        let refused = stage.redrill(&["network", "restrictions", "add", "-t", "sandbox", wrong]);
         assert!(refused.code == 2 && refused.stderr.contains(says), "{refused}");
     }
-    let last = stage.firedrill(&["network", "restrictions", "remove", "-t", "sandbox", "203.0.113.0/24"]);
+    let last = stage.redrill(&["network", "restrictions", "remove", "-t", "sandbox", "203.0.113.0/24"]);
     assert!(last.code == 1 && last.stderr.contains("no range would be left"), "{last}");
 }
 
 #[test]
 fn a_request_that_only_looks_is_no_run_and_needs_no_more() {
     let stage = Stage::new();
-    let looked = stage.firedrill(&["supabase", "api", "-t", "sandbox", "GET", "/world", "-o", "json"]);
+    let looked = stage.redrill(&["supabase", "api", "-t", "sandbox", "GET", "/world", "-o", "json"]);
     assert_eq!((looked.code, looked.json()["title"].as_str()), (0, Some("a small shop")), "{looked}");
-    assert_eq!(stage.firedrill(&["runs", "list", "-o", "json"]).json(), json!([]));
+    assert_eq!(stage.redrill(&["runs", "list", "-o", "json"]).json(), json!([]));
     let body = r#"{"pass": "1h"}"#;
-    let sent = stage.firedrill(&["supabase", "api", "-t", "sandbox", "POST", "/clock", "--body", body]);
+    let sent = stage.redrill(&["supabase", "api", "-t", "sandbox", "POST", "/clock", "--body", body]);
     assert_eq!(sent.code, 0, "{sent}");
     let script = |method: &str| {
         format!(
@@ -73,30 +72,27 @@ fn a_request_that_only_looks_is_no_run_and_needs_no_more() {
     };
     stage.write("looks.rhai", &script("GET"));
     stage.write("writes.rhai", &script("DELETE"));
-    assert_eq!(stage.firedrill(&["run", "looks.rhai"]).code, 0);
-    let refused = stage.firedrill(&["run", "writes.rhai"]);
+    assert_eq!(stage.redrill(&["run", "looks.rhai"]).code, 0);
+    let refused = stage.redrill(&["run", "writes.rhai"]);
     assert!(refused.code == 6 && refused.stderr.contains("supabase.destroy"), "{refused}");
 }
 
 #[test]
 fn what_is_around_a_protected_database_is_protected() {
     let stage = Stage::new();
-    stage.write("firedrill.toml", "[targets.prod]\nprovider = \"sim\"\nprotect = true\n");
+    stage.write("redrill.toml", "[targets.prod]\nprovider = \"sim\"\nprotect = true\n");
     for change in [
         &["network", "ssl", "set", "-t", "prod", "true"][..],
         &["db", "config", "set", "-t", "prod", "jit=off"],
         &["project", "pause", "-t", "prod"],
         &["supabase", "api", "-t", "prod", "POST", "/clock", "--body", "{}"],
     ] {
-        let refused = stage.firedrill(change);
+        let refused = stage.redrill(change);
         assert!(refused.code == 6 && refused.stderr.contains("--confirm prod"), "{refused}");
     }
+    assert_eq!(stage.redrill(&["network", "ssl", "set", "-t", "prod", "true", "--confirm", "prod"]).code, 0);
     assert_eq!(
-        stage.firedrill(&["network", "ssl", "set", "-t", "prod", "true", "--confirm", "prod"]).code,
-        0
-    );
-    assert_eq!(
-        stage.firedrill(&["db", "replicas", "create", "-t", "prod"]).code,
+        stage.redrill(&["db", "replicas", "create", "-t", "prod"]).code,
         0,
         "what only adds is not guarded"
     );
@@ -107,16 +103,16 @@ fn a_schedule_is_made_listed_and_deleted() {
     let stage = Stage::new();
     let create =
         ["backup", "schedule", "create", "-t", "sandbox", "--at", "3:00", "--keep-days", "7", "-o", "json"];
-    let made = stage.firedrill(&create).json();
+    let made = stage.redrill(&create).json();
     assert_eq!((made["at"].as_str(), made["keep_days"].as_i64()), (Some("03:00"), Some(7)));
     let pass = ["supabase", "api", "-t", "sandbox", "POST", "/clock", "--body", r#"{"pass": "26h"}"#];
-    assert_eq!(stage.firedrill(&pass).code, 0);
-    let backups = stage.firedrill(&["backup", "list", "-t", "sandbox", "-o", "json"]).json();
+    assert_eq!(stage.redrill(&pass).code, 0);
+    let backups = stage.redrill(&["backup", "list", "-t", "sandbox", "-o", "json"]).json();
     assert!(backups.as_array().unwrap().iter().any(|b| b["label"] == "scheduled"), "{backups}");
     let id = made["id"].as_str().unwrap();
-    assert_eq!(stage.firedrill(&["backup", "schedule", "delete", "-t", "sandbox", id]).code, 0);
-    let gone = stage.firedrill(&["backup", "schedule", "delete", "-t", "sandbox", id]);
+    assert_eq!(stage.redrill(&["backup", "schedule", "delete", "-t", "sandbox", id]).code, 0);
+    let gone = stage.redrill(&["backup", "schedule", "delete", "-t", "sandbox", id]);
     assert!(gone.code == 1 && gone.stderr.contains("there is no schedule"), "{gone}");
-    let late = stage.firedrill(&["backup", "schedule", "create", "-t", "sandbox", "--at", "25:00"]);
+    let late = stage.redrill(&["backup", "schedule", "create", "-t", "sandbox", "--at", "25:00"]);
     assert!(late.code == 2 && late.stderr.contains("write a time of day in UTC"), "{late}");
 }

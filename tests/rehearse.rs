@@ -14,8 +14,8 @@ fn rehearse(path: &str, more: &[&str]) -> (Done, Vec<Value>) {
     let runbook = runbook(path);
     let args: Vec<&str> =
         ["rehearse", &runbook, "-o", "json"].into_iter().chain(more.iter().copied()).collect();
-    let done = stage.firedrill(&args);
-    assert!(!stage.path(".firedrill").exists(), "the state folder was made");
+    let done = stage.redrill(&args);
+    assert!(!stage.path(".redrill").exists(), "the state folder was made");
     let mut events = done.events();
     let last = events.pop().unwrap();
     assert_eq!(last["event"], "rehearsal.finished", "{done}");
@@ -73,7 +73,7 @@ fn the_same_seed_gives_the_same_bytes() {
     for format in ["text", "json"] {
         let runbook = runbook("tests/good/every_change.rhai");
         let args = ["rehearse", &runbook, "--faults", "crash", "--seeds", "12", "--seed", "7", "-o", format];
-        let [first, second] = [(); 2].map(|()| Stage::new().firedrill(&args));
+        let [first, second] = [(); 2].map(|()| Stage::new().redrill(&args));
         assert_eq!(first.stdout, second.stdout);
         assert!(first.stderr.is_empty(), "{first}");
     }
@@ -82,10 +82,10 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn a_failing_scenario_prints_the_command_that_replays_it() {
     let path = runbook("tests/bad/forgotten_branch.rhai");
-    let text = Stage::new().firedrill(&["rehearse", &path, "--faults", "api"]).stdout;
+    let text = Stage::new().redrill(&["rehearse", &path, "--faults", "api"]).stdout;
     let command = text.lines().find(|line| line.contains("--only api:2:query:refused")).unwrap().trim();
     let words: Vec<&str> = command.split(' ').skip(1).collect();
-    let done = Stage::new().firedrill(&words);
+    let done = Stage::new().redrill(&words);
     assert_eq!(done.code, 1, "{done}");
     assert!(done.stdout.contains("left-over: the branch `sandbox/forgotten` is left"), "{done}");
     assert!(done.stdout.contains("1 scenarios: 0 ✓ converged, 0 s stopped safely, 1 ✗ violated"), "{done}");
@@ -94,14 +94,14 @@ fn a_failing_scenario_prints_the_command_that_replays_it() {
 #[test]
 fn what_cannot_be_rehearsed_says_so() {
     let stage = Stage::new();
-    stage.write("firedrill.toml", "[targets.orders]\nprovider = \"postgres\"\ndata_dir = \"/nowhere\"\n");
+    stage.write("redrill.toml", "[targets.orders]\nprovider = \"postgres\"\ndata_dir = \"/nowhere\"\n");
     let path = runbook("runbooks/restore_to_branch.rhai");
     for (args, says) in [
         (["-p", "db=orders"], "the target `orders` is real"),
         (["--only", "crash:3:after-efect"], "has no scenario `crash:3:after-efect`"),
         (["-p", "bd=sandbox"], "has no parameter `bd`"),
     ] {
-        let done = stage.firedrill(&[&["rehearse", &path][..], &args].concat());
+        let done = stage.redrill(&[&["rehearse", &path][..], &args].concat());
         assert_eq!(done.code, 2, "{done}");
         assert!(done.stderr.contains(says) && done.stderr.contains("nothing was done"), "{done}");
     }

@@ -6,7 +6,7 @@ use crate::stage::{Stage, snapshot};
 fn statements_are_read_and_values_written() {
     let stage = Stage::new();
     let input = "let b = backup::create(db, #{\n    label: \"x\",\n});\nb.label\n1 + 1\nans * 3\ndb::query(db, \"select 2 as b, 1 as a\")\n";
-    let done = stage.firedrill_reading(&["repl", "-t", "sandbox"], input);
+    let done = stage.redrill_reading(&["repl", "-t", "sandbox"], input);
     snapshot!(done, @"
     exit 0
     ---- stdout
@@ -19,14 +19,14 @@ fn statements_are_read_and_values_written() {
     ✓ backup::create sandbox  [time]
     ✓ db::query sandbox  [time]
     ");
-    let runs = stage.firedrill(&["runs", "list", "-o", "json"]).json();
+    let runs = stage.redrill(&["runs", "list", "-o", "json"]).json();
     assert_eq!((&runs[0]["runbook"], &runs[0]["status"]), (&"repl".into(), &"succeeded".into()));
 }
 
 #[test]
 fn the_first_error_ends_it() {
     let stage = Stage::new();
-    snapshot!(stage.firedrill_reading(&["repl"], "1\nbackup::crate(\"sandbox\")\n2\n"), @r#"
+    snapshot!(stage.redrill_reading(&["repl"], "1\nbackup::crate(\"sandbox\")\n2\n"), @r#"
     exit 1
     ---- stdout
     1
@@ -39,7 +39,7 @@ fn the_first_error_ends_it() {
       SCRIPT
     hint: did you mean `backup::create`?
     "#);
-    snapshot!(stage.firedrill_reading(&["repl"], "let x = \n"), @"
+    snapshot!(stage.redrill_reading(&["repl"], "let x = \n"), @"
     exit 1
     ---- stdout
     ---- stderr
@@ -49,7 +49,7 @@ fn the_first_error_ends_it() {
     1 | let x =
       |        ^
     ");
-    snapshot!(stage.firedrill_reading(&["repl"], "fail(\"no\")\n"), @r#"
+    snapshot!(stage.redrill_reading(&["repl"], "fail(\"no\")\n"), @r#"
     exit 1
     ---- stdout
     ---- stderr
@@ -60,14 +60,14 @@ fn the_first_error_ends_it() {
       | ^
       FAILED
     "#);
-    snapshot!(stage.firedrill_reading(&["repl", "-t", "sandbix"], "1\n"), @"
+    snapshot!(stage.redrill_reading(&["repl", "-t", "sandbix"], "1\n"), @"
     exit 2
     ---- stdout
     ---- stderr
     error: there is no target `sandbix`
       NOT_FOUND
     hint: did you mean `sandbox`?
-    firedrill targets check
+    redrill targets check
     ");
 }
 
@@ -75,10 +75,10 @@ fn the_first_error_ends_it() {
 fn a_branch_that_is_temporary_goes_with_the_session() {
     let stage = Stage::new();
     let input = "let b = branch::create(\"sandbox\", #{ into: \"look\", temporary: true });\nbranch::list(\"sandbox\").len()\n";
-    let done = stage.firedrill_reading(&["repl"], input);
+    let done = stage.redrill_reading(&["repl"], input);
     assert_eq!((done.code, done.stdout.as_str()), (0, "1\n"), "{done}");
     assert_eq!(
-        stage.firedrill(&["branch", "list", "-t", "sandbox", "-o", "json"]).json(),
+        stage.redrill(&["branch", "list", "-t", "sandbox", "-o", "json"]).json(),
         serde_json::json!([])
     );
 }

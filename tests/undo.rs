@@ -18,7 +18,7 @@ fn a_table_dropped_under_load_comes_back_whole_on_the_lab() {
     for table in ["ledger", "witness", "afterwards"] {
         lab.psql(&format!("create table {table} (id bigserial primary key)"));
     }
-    assert_eq!(stage.firedrill(&["backup", "create", "-t", "lab"]).code, 0);
+    assert_eq!(stage.redrill(&["backup", "create", "-t", "lab"]).code, 0);
     let load = lab.pgbench(LOAD, Duration::from_secs(4));
     std::thread::sleep(Duration::from_millis(1500));
     lab.psql("drop table ledger");
@@ -28,17 +28,17 @@ fn a_table_dropped_under_load_comes_back_whole_on_the_lab() {
     assert!(committed.parse::<u64>().unwrap() > 50, "the load did only {committed} transactions");
 
     let runbook = format!("{}/runbooks/undo_dropped_table.rhai", env!("CARGO_MANIFEST_DIR"));
-    let done = stage.firedrill(&["run", &runbook, "-p", "db=lab", "-p", "table=ledger"]);
+    let done = stage.redrill(&["run", &runbook, "-p", "db=lab", "-p", "table=ledger"]);
     assert_eq!(done.code, 0, "{done}");
     assert!(done.stderr.contains("rto") && done.stderr.contains("rpo"), "{done}");
 
     let count = |table: &str| {
         let sql = format!("select count(*) as n from {table}");
-        stage.firedrill(&["db", "query", "-t", "lab/undo", &sql, "-o", "json"]).json()[0]["n"].to_string()
+        stage.redrill(&["db", "query", "-t", "lab/undo", &sql, "-o", "json"]).json()[0]["n"].to_string()
     };
     assert_eq!(count("ledger"), committed, "rows of the dropped table");
     assert_eq!(count("witness"), committed, "rows committed before the drop");
     assert_eq!(count("afterwards"), "0", "rows committed after the drop");
-    assert_eq!(stage.firedrill(&["branch", "delete", "-t", "lab", "undo"]).code, 0);
+    assert_eq!(stage.redrill(&["branch", "delete", "-t", "lab", "undo"]).code, 0);
     lab.down();
 }

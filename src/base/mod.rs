@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod file;
+pub mod former_name;
 pub mod ink;
 pub mod moment;
 pub mod secret;

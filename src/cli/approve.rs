@@ -43,7 +43,7 @@ impl Approve {
         if self.resume {
             return Ok(ResumeRun::of(id, self.how).perform(world));
         }
-        terminal::say(&format!("firedrill resume {id}"));
+        terminal::say(&format!("redrill resume {id}"));
         Ok(0)
     }
 }
@@ -72,7 +72,7 @@ fn decide(
             0 => format!("the run `{id}` waits for no approval"),
             n => format!("the run `{id}` waits for {n} approvals"),
         })
-        .next(format!("firedrill runs show {id}"));
+        .next(format!("redrill runs show {id}"));
         let names: Vec<String> = gates.iter().map(|(name, _)| exit::quoted(name)).collect();
         return Err(if names.is_empty() {
             trouble

@@ -137,7 +137,7 @@ fn last_line(ended: &Ended, trouble: Option<&Trouble>) -> Value {
             "event": "run.stopped", "run": run, "status": status, "head": head, "reason": reason(stop),
             "message": trouble.map(|t| &t.message), "hint": trouble.and_then(|t| t.hint.as_ref()),
             "call": match stop { Stop::Undecided { call, .. } | Stop::Waiting { call, .. } => Some(call), _ => None },
-            "next": trouble.and_then(|t| t.next.as_ref()), "resume": format!("firedrill resume {run}"), "left_behind": left_behind,
+            "next": trouble.and_then(|t| t.next.as_ref()), "resume": format!("redrill resume {run}"), "left_behind": left_behind,
         }),
     }
 }

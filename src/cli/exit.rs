@@ -41,9 +41,9 @@ pub(super) fn no_target(config: &config::Config, given: Option<&str>) -> Trouble
         let listed: Vec<String> = names.iter().map(|name| format!("`-t {name}`")).collect();
         return Trouble::usage("no target was given").hint(format!("name one: {}", listed.join(", ")));
     };
-    let trouble = Trouble::usage(format!("there is no target `{given}`")).next("firedrill targets list");
+    let trouble = Trouble::usage(format!("there is no target `{given}`")).next("redrill targets list");
     if given == config::LAB {
-        return trouble.hint("bring the lab up first").next("firedrill lab up");
+        return trouble.hint("bring the lab up first").next("redrill lab up");
     }
     trouble.hint(suggest::hint(given, names))
 }

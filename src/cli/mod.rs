@@ -82,10 +82,10 @@ enum Fixed {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 struct Global {
-    /// The configuration; else `FIREDRILL_CONFIG`, else `firedrill.toml` from here upward
+    /// The configuration; else `REDRILL_CONFIG`, else `redrill.toml` from here upward
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The state folder; else `FIREDRILL_STATE`, else `.firedrill` beside the configuration
+    /// The state folder; else `REDRILL_STATE`, else `.redrill` beside the configuration
     #[arg(long, global = true, value_name = "FOLDER")]
     state: Option<PathBuf>,
     /// Say more; twice for more still
@@ -102,7 +102,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         let text = payload.downcast_ref::<&str>().copied();
         let what =
             text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-        terminal::say(&format!("error: this is a bug in firedrill, please report it: {what}{at}"));
+        terminal::say(&format!("error: this is a bug in redrill, please report it: {what}{at}"));
     }));
     let args: Vec<OsString> = args.into_iter().collect();
     let code = panic::catch_unwind(AssertUnwindSafe(|| perform(args))).unwrap_or(trouble::BUG);
@@ -119,7 +119,7 @@ fn perform(args: Vec<OsString>) -> u8 {
 
 /// Returns the whole tree of commands.
 fn command() -> Command {
-    let root = Command::new("firedrill").version(VERSION).disable_help_subcommand(true);
+    let root = Command::new("redrill").version(VERSION).disable_help_subcommand(true);
     // What derives a group of commands or options takes its own description for that of the whole.
     Fixed::augment_subcommands(Global::augment_args(root))
         .subcommands(ops::commands())
@@ -175,11 +175,11 @@ fn world(global: &Global) -> Result<World, Trouble> {
     Ok(World::new(config::load(&at)?)?)
 }
 
-/// Switches tracing on: by `FIREDRILL_LOG`, else by `-v`.
+/// Switches tracing on: by `REDRILL_LOG`, else by `-v`.
 fn trace(verbose: u8) -> Result<(), Trouble> {
-    let level = match std::env::var("FIREDRILL_LOG") {
+    let level = match std::env::var("REDRILL_LOG") {
         Ok(word) if !word.is_empty() => word.parse().map_err(|_| {
-            Trouble::usage(format!("`{word}` in FIREDRILL_LOG is no level"))
+            Trouble::usage(format!("`{word}` in REDRILL_LOG is no level"))
                 .hint("write `error`, `warn`, `info`, `debug` or `trace`")
         })?,
         _ => match verbose {

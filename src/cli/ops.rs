@@ -204,7 +204,7 @@ fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Arg
         return Err(Trouble::usage(
             "`--temporary` makes no sense here: the run ends with this command, and the branch with it",
         )
-        .hint("leave it out, and remove the branch with `firedrill branch delete` when you are done"));
+        .hint("leave it out, and remove the branch with `redrill branch delete` when you are done"));
     }
     options.remove("temporary");
     Args::decode(op, positional, options).map_err(Trouble::of_look)

@@ -85,7 +85,7 @@ impl Rehearse {
     /// Returns the command that repeats one scenario.
     fn replay(&self, scenario: &str) -> String {
         let file = self.runbook.display().to_string();
-        let mut words = vec!["firedrill", "rehearse", &file];
+        let mut words = vec!["redrill", "rehearse", &file];
         words.extend(self.params.iter().flat_map(|param| ["-p", param]));
         words.extend(["--only", scenario]);
         words.into_iter().map(exit::quoted).collect::<Vec<_>>().join(" ")

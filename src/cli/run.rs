@@ -83,7 +83,7 @@ impl Run {
             begun.map_err(|trouble| match &trouble.place {
                 Some(_) if trouble.next.is_none() => {
                     let file = exit::quoted(&self.runbook.display().to_string());
-                    trouble.next(format!("firedrill check {file}"))
+                    trouble.next(format!("redrill check {file}"))
                 }
                 _ => trouble,
             })
@@ -169,7 +169,7 @@ fn confirmed(
 /// Returns the command line of this process with a word more.
 fn again(more: &str) -> String {
     let words = std::env::args().skip(1).map(|word| exit::quoted(&word));
-    let words: Vec<_> = ["firedrill".to_owned()].into_iter().chain(words).chain([more.to_owned()]).collect();
+    let words: Vec<_> = ["redrill".to_owned()].into_iter().chain(words).chain([more.to_owned()]).collect();
     words.join(" ")
 }
 
@@ -216,14 +216,14 @@ impl ResumeRun {
         if summary.runbook == SESSION {
             return Err(Trouble::usage(format!("`{}` is a session, and its process is gone", summary.id))
                 .hint("it cannot go on; what it began can be settled, and its temporary branches removed")
-                .next(format!("firedrill runs abandon {}", summary.id)));
+                .next(format!("redrill runs abandon {}", summary.id)));
         }
         let journal = Arc::new(world.journal()?);
         let (run, recorded, params) = takeover::take(&journal, &summary.id, self.how.take_over)?;
         // It may have ended while this process was on its way.
         if run.status().is_final() {
             return Err(Trouble::usage(format!("the run `{}` has ended as {}", run.id(), run.status()))
-                .next(format!("firedrill runs show {}", run.id())));
+                .next(format!("redrill runs show {}", run.id())));
         }
         let runbook = if self.edited { edited(&summary.runbook, &recorded.sources())? } else { recorded };
         let again = |more: &str| self.again(&summary.id, more);
@@ -267,7 +267,7 @@ impl ResumeRun {
             ("--take-over", *take_over),
             ("-o json", *output == Shown::Json),
         ];
-        let mut line = vec![format!("firedrill resume {run}")];
+        let mut line = vec![format!("redrill resume {run}")];
         line.extend(words.iter().filter(|(_, is_given)| *is_given).map(|(word, _)| (*word).to_owned()));
         line.extend(confirm.iter().map(|target| format!("--confirm {}", exit::quoted(target))));
         line.push(more.to_owned());
@@ -308,7 +308,7 @@ fn ended_before(summary: &Summary, shown: Shown) -> u8 {
             let ended = if *status == Status::Abandoned { "was abandoned" } else { status.as_str() };
             terminal::say(&format!("the run {id} {ended}{when}: there is nothing to resume"));
             if *status != Status::Succeeded {
-                terminal::say(&format!("firedrill runs show {id}"));
+                terminal::say(&format!("redrill runs show {id}"));
             }
         }
         Shown::Json => terminal::out(

@@ -206,7 +206,7 @@ fn decide(world: &World, given: &str, call: &str, outcome: &Outcome<'_>) -> Resu
     }
     run.append(Record::Decided { call: one.name.clone(), decision, by: person() }, Durability::Now)?;
     terminal::say(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
-    terminal::say(&format!("firedrill resume {id}"));
+    terminal::say(&format!("redrill resume {id}"));
     Ok(0)
 }
 
@@ -217,7 +217,7 @@ fn undecidable(id: &str, call: &str, open: &[timeline::Call], is_none: bool, ent
         && let Some(cut) = timeline::open(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
     {
         let what = format!("the call `{}` was cut short, and nobody has asked what came of it", cut.name);
-        return Trouble::usage(what).hint("a resume asks the world").next(format!("firedrill resume {id}"));
+        return Trouble::usage(what).hint("a resume asks the world").next(format!("redrill resume {id}"));
     }
     let known: Vec<String> = open.iter().map(|c| exit::quoted(&c.name)).collect();
     let what = if is_none { "no open call" } else { "more than one open call" };
@@ -263,7 +263,7 @@ fn read_back(world: &World, call: &timeline::Call, target: &Value, id: &str) -> 
     found.ok_or_else(|| {
         let path = lister.path();
         Trouble::usage(format!("`{path}` shows nothing with the id `{id}`"))
-            .hint(format!("see `firedrill {}`", path.replace("::", " ")))
+            .hint(format!("see `redrill {}`", path.replace("::", " ")))
     })
 }
 
@@ -303,7 +303,7 @@ fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
     let summary = find(world, given)?;
     if summary.status.is_final() {
         return Err(Trouble::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
-            .next(format!("firedrill runs show {}", summary.id)));
+            .next(format!("redrill runs show {}", summary.id)));
     }
     Ok(conclude(world, output, Asking::only_to_approve(), &|_| Ok(()), |watch| {
         let journal = Arc::new(world.journal()?);

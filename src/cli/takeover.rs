@@ -47,7 +47,7 @@ pub(super) fn ask_to_stop(journal: &Journal, run: &str) -> Result<(), Trouble> {
                 format!("the run `{run}` was asked to stop and has not within {} s", PATIENCE.as_secs());
             return Err(Trouble::usage(message)
                 .hint("it stops when it next looks up from its work; try again, or stop its process")
-                .next(format!("firedrill runs show {run}")));
+                .next(format!("redrill runs show {run}")));
         }
         sleep(LOOK);
     }

@@ -78,7 +78,7 @@ impl Server {
         let served = Arc::clone(&platform);
         // What it starts is bound to this thread, and goes when the thread does.
         let thread = std::thread::Builder::new()
-            .name("firedrill-fake".into())
+            .name("redrill-fake".into())
             .spawn(move || http::serve(listener, &served, stopped))
             .map_err(|why| Error::new(Code::Internal, format!("no thread for the server: {why}")))?;
         Ok(Self { address, platform, stop: Some(stop), thread: Some(thread) })

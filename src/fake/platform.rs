@@ -26,7 +26,7 @@ use std::{
 };
 
 /// The name of the one organization, as it is in an address.
-pub(super) const ORGANIZATION: &str = "firedrill-practice";
+pub(super) const ORGANIZATION: &str = "redrill-practice";
 /// What takes time in a world, and how long when it does not say.
 const DURATIONS: &[(&str, &str)] = &[
     ("backup_duration", "2m"),

@@ -25,7 +25,7 @@ pub(super) async fn get(call: &Call) -> Outcome {
 
 /// Lists the organizations: there is one.
 pub(super) async fn organizations(_: &Call) -> Outcome {
-    Ok(Answer::json(200, json!([{ "id": ORGANIZATION, "slug": ORGANIZATION, "name": "firedrill practice" }])))
+    Ok(Answer::json(200, json!([{ "id": ORGANIZATION, "slug": ORGANIZATION, "name": "redrill practice" }])))
 }
 
 /// Shows the organization.
@@ -35,7 +35,7 @@ pub(super) async fn organization(call: &Call) -> Outcome {
         200,
         json!({
             "id": ORGANIZATION,
-            "name": "firedrill practice",
+            "name": "redrill practice",
             "plan": call.platform.options.plan.as_str(),
             "opt_in_tags": [],
             "allowed_release_channels": ["ga", "preview"],

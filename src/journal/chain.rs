@@ -81,6 +81,8 @@ pub(super) struct Chain {
     pub(super) tail: Tail,
     pub(super) fold: Fold,
     pub(super) last_at: Moment,
+    /// The version of the program that began the run.
+    pub(super) version: String,
     /// The hashes over its texts: the first, and every edited one.
     digests: Vec<String>,
 }
@@ -92,6 +94,7 @@ impl Chain {
             tail: Tail::of(run),
             fold: Fold::default(),
             last_at: Moment(jiff::Timestamp::UNIX_EPOCH),
+            version: String::new(),
             digests: Vec::new(),
         }
     }
@@ -120,6 +123,9 @@ impl Chain {
         let Entry { at, record, .. } = entry(&self.tail.run, row)?;
         if let Record::Started { digest, .. } | Record::Resumed { digest: Some(digest), .. } = &record {
             self.digests.push(digest.clone());
+        }
+        if let Record::Started { version, .. } = &record {
+            self.version.clone_from(version);
         }
         self.fold.add(record).map_err(|why| self.tail.broken(row.seq, why.to_string()))?;
         self.last_at = at;

@@ -1,7 +1,7 @@
 //! Why the journal could not do what was asked.
 
 use super::{Illegal, Mode, Status};
-use crate::base::moment::Moment;
+use crate::base::{former_name, moment::Moment};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
 
@@ -40,7 +40,7 @@ pub enum Error {
         why: String,
     },
     /// The journal was written by a later version of this program.
-    #[error("`{}` has schema version {found}, and this firedrill knows versions up to {known}", .path.display())]
+    #[error("`{}` has schema version {found}, and this redrill knows versions up to {known}", .path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -121,6 +121,14 @@ pub enum Error {
         /// As it was given.
         given: String,
     },
+    /// The program under its former name has begun this run, and it has not ended.
+    #[error("the run `{run}` stays as it is: {}", former_name::refuse_open_run(.version))]
+    Former {
+        /// The run.
+        run: String,
+        /// The version that began it.
+        version: String,
+    },
     /// Only a run that has ended can be removed.
     #[error("the run `{run}` has not ended: it is {status}")]
     NotEnded {
@@ -152,10 +160,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Error::NotWritable { .. } => {
-                "choose another folder with `--state` or `FIREDRILL_STATE`; nothing was done".into()
+                "choose another folder with `--state` or `REDRILL_STATE`; nothing was done".into()
             }
             Error::Newer { .. } => {
-                "use the newer firedrill, or another folder with `--state`; nothing was changed".into()
+                "use the newer redrill, or another folder with `--state`; nothing was changed".into()
             }
             Error::Unreadable { .. } => {
                 "look at the file and the disk under it; a copy of the folder made while no run was moving can be put back".into()
@@ -163,21 +171,25 @@ impl Error {
             Error::NoSuchRun { hint, .. } => hint.clone(),
             Error::Ambiguous { candidates, .. } => format!("write more of it: {}", quoted(candidates)),
             Error::Held { run, .. } | Error::Taken { run } => {
-                format!("wait for that process, or stop it and then `firedrill resume {run}`")
+                format!("wait for that process, or stop it and then `redrill resume {run}`")
             }
-            Error::Leased { run, .. } => format!("wait for it, or look with `firedrill runs show {run}`"),
+            Error::Leased { run, .. } => format!("wait for it, or look with `redrill runs show {run}`"),
             Error::Broken { run, .. } => format!(
-                "do not resume it; `firedrill runs show {run}` shows what is there, and a new run does not need it"
+                "do not resume it; `redrill runs show {run}` shows what is there, and a new run does not need it"
             ),
+            Error::Former { .. } => {
+                "nothing was changed; without that program, look at what the run did, and begin a new one with another `--state`"
+                    .into()
+            }
             Error::NotAHead { .. } => {
                 "give at least 16 hex digits, as printed at the end of a run and in its report".into()
             }
             Error::NotEnded { run, .. } => {
-                format!("`firedrill resume {run}` brings it to its end, `firedrill runs abandon {run}` gives it up")
+                format!("`redrill resume {run}` brings it to its end, `redrill runs abandon {run}` gives it up")
             }
             Error::Illegal { .. } => return None,
             Error::Failed { run, .. } => {
-                format!("make room or mend the disk, then `firedrill resume {run}`: it finds out what took effect")
+                format!("make room or mend the disk, then `redrill resume {run}`: it finds out what took effect")
             }
         })
     }

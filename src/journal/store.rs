@@ -10,6 +10,7 @@ use super::{
 };
 use crate::base::{
     clock::Clock,
+    former_name,
     moment::Moment,
     sqlite::{Db, Idle, Loan},
     suggest,
@@ -147,12 +148,17 @@ impl Journal {
     /// Takes a run, so that no other process can move it, and checks every record of it.
     ///
     /// # Errors
-    /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::Taken`], [`Error::Broken`].
+    /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::Taken`], [`Error::Broken`], [`Error::Former`].
     pub fn take(&self, id: &str) -> Result<Run, Error> {
         let id = self.known(id)?;
         let lock = self.lock(&id, self.clock.now())?;
         let writer = self.connect()?;
         let (ord, chain) = self.examine(&locked(&writer), &id, |_| {})?;
+        if former_name::has_begun(&chain.version)
+            && chain.fold.status.is_some_and(|status| !status.is_final())
+        {
+            return Err(Error::Former { run: id, version: chain.version });
+        }
         // Whoever was asked to stop has.
         self.read(|db| rows::forget_request(db, &id))?;
         Ok(Run::hold(self.hand(writer, ord, lock), chain))
@@ -308,13 +314,17 @@ fn summary(glance: Glance) -> Result<Summary, Error> {
     let Record::Started { runbook, title, params, version, .. } = first.record else {
         return Err(broken("it does not start the run"));
     };
-    let status =
+    let status: Status =
         serde_json::from_value(status.into()).map_err(|_| broken("the status kept beside it is none"))?;
     let (finished_at, error, left_behind) = match last.record {
         Record::Finished { error, left_behind, .. } => (Some(last.at), error, left_behind),
         _ => (None, None, Vec::new()),
     };
     let (started_at, last_at) = (first.at, last.at);
+    let reason = match status.is_final() {
+        false if former_name::has_begun(&version) => Some(former_name::refuse_open_run(&version)),
+        _ => reason,
+    };
     Ok(Summary {
         id,
         runbook,
@@ -355,7 +365,7 @@ fn pruned(stone: &Tombstone) -> Error {
 
 fn no_such_run(given: &str, ids: &[String]) -> Error {
     let hint = suggest::nearest(given, ids.iter().map(String::as_str)).map_or_else(
-        || "`firedrill runs list` shows what there is".into(),
+        || "`redrill runs list` shows what there is".into(),
         |id| format!("did you mean `{id}`?"),
     );
     Error::NoSuchRun { given: given.into(), hint }

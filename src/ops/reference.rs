@@ -11,9 +11,9 @@ use serde_json::Value;
 pub fn markdown() -> String {
     let mut page = String::from(
         "# Operations\n\n\
-         Written out of the catalogue by `firedrill reference`; a test holds this page to it.\n\n\
+         Written out of the catalogue by `redrill reference`; a test holds this page to it.\n\n\
          In a script an operation is called `backup::create(target, #{ label: \"…\" })`: positional arguments, then a map \
-         of options. On the command line the same is `firedrill backup create -t TARGET --label …`.\n\n\
+         of options. On the command line the same is `redrill backup create -t TARGET --label …`.\n\n\
          | operation | effect | |\n|---|---|---|\n",
     );
     for op in all() {
@@ -32,7 +32,7 @@ fn entry(page: &mut String, op: &Op) {
     line(page, &format!("{}.\n", op.summary));
     line(page, &format!("- Needs `{}`{}", op.worst_need(), needs_note(op)));
     line(page, &format!("- After a crash: {}", recovery(op)));
-    line(page, &format!("- Command: `firedrill {}`\n", command(op)));
+    line(page, &format!("- Command: `redrill {}`\n", command(op)));
     line(page, "| parameter | takes | |\n|---|---|---|");
     for param in op.positional().chain(op.options()) {
         row(page, &[&format!("`{}`", param.name), &param.kind.name().replace('|', ", "), &words(param)]);

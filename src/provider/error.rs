@@ -48,7 +48,7 @@ pub enum Code {
     Unknown,
     /// A tool failed in a way that nothing above names.
     Tool,
-    /// A bug in firedrill.
+    /// A bug in redrill.
     Internal,
 }
 

@@ -285,7 +285,7 @@ impl Accept for Unwritten {
 
 /// A kind of provider: its name in the configuration, and how to make one.
 pub struct ProviderKind {
-    /// The value of `provider` in `firedrill.toml`.
+    /// The value of `provider` in `redrill.toml`.
     pub name: &'static str,
     /// One line for people.
     pub summary: &'static str,

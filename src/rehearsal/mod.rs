@@ -71,7 +71,7 @@ pub fn rehearse(order: &Order, config: &Config) -> Result<Report, Refusal> {
     let theatre = || Theatre::new(&order.runbook, params.clone(), &templates, Arc::clone(&config));
     let undisturbed = on_a_large_stack(|| theatre()?.play(&Script::Undisturbed))?;
     if let Some(why) = &undisturbed.refused {
-        return Err(Refusal::Runbook(error(why.clone(), "run it first: `firedrill run`")));
+        return Err(Refusal::Runbook(error(why.clone(), "run it first: `redrill run`")));
     }
     let plan =
         Plan::of(&undisturbed.score, order).map_err(|(what, hint)| Refusal::Runbook(error(what, hint)))?;
@@ -141,9 +141,7 @@ fn error(message: String, hint: &str) -> runbook::Error {
 fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
     thread::scope(|threads| {
         let thread = thread::Builder::new().stack_size(Stage::STACK_BYTES).spawn_scoped(threads, work)?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a bug in firedrill ended the rehearsal").into()))
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("a bug in redrill ended the rehearsal").into()))
     })
 }
 
@@ -153,7 +151,7 @@ fn on_every_core(work: impl Fn() -> Result<(), Refusal> + Sync) -> Result<(), Re
         let threads: Vec<_> = (0..cores)
             .map(|_| thread::Builder::new().stack_size(Stage::STACK_BYTES).spawn_scoped(threads, &work))
             .collect::<io::Result<_>>()?;
-        let bug = || Err(io::Error::other("a bug in firedrill ended the rehearsal").into());
+        let bug = || Err(io::Error::other("a bug in redrill ended the rehearsal").into());
         let done: Vec<Result<(), Refusal>> =
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bug())).collect();
         done.into_iter().collect()

@@ -25,7 +25,7 @@ use std::{
 };
 
 /// What stands before a line.
-const PROMPT: &str = "firedrill> ";
+const PROMPT: &str = "redrill> ";
 
 /// Holds a session with whoever is at stdin, and returns the exit code. With `target`, `db` is that target;
 /// `confirmed` are protected targets whose name was given.
@@ -52,7 +52,7 @@ fn hold(
     if !terminal::reads_from_person() {
         return Ok(read_statements(session, &heard));
     }
-    terminal::say(&format!("firedrill {}, run {}; `:help` helps", crate::runtime::VERSION, session.run()));
+    terminal::say(&format!("redrill {}, run {}; `:help` helps", crate::runtime::VERSION, session.run()));
     let session = Rc::new(RefCell::new(session));
     talk(&session, &heard, &world.config.state.join("history"))?;
     let ended = Rc::into_inner(session).map(|session| session.into_inner().end(true));

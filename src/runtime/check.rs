@@ -107,7 +107,7 @@ impl Walk<'_> {
         let own: Vec<_> = ast.iter_functions().map(|f| (f.name.to_owned(), f.params.len())).collect();
         for (name, params) in &own {
             if NATIVES.contains(&name.as_str()) {
-                let message = format!("the function `{name}` hides firedrill's own");
+                let message = format!("the function `{name}` hides redrill's own");
                 self.find(
                     Severity::Error,
                     file,

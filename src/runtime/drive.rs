@@ -77,7 +77,7 @@ fn on_its_thread(
     // What is still deferred knows the run, and the run it: apart, both are freed, and with them the run's lock.
     lock(&live.deferred).clear();
     // A panic in the script's thread has left the run as a kill would: it can be resumed.
-    result.map_err(|_| io::Error::other("a bug in firedrill ended the run's thread; the run can be resumed"))
+    result.map_err(|_| io::Error::other("a bug in redrill ended the run's thread; the run can be resumed"))
 }
 
 /// Returns when a person or the system asks the process to stop.

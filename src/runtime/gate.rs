@@ -181,9 +181,9 @@ impl Gate<'_> {
         let (run, since) = (self.live.run.id(), since(self.live, self.name));
         // Beside others a branch's gate is one of several, and has to be named.
         let gate = if self.frame.is_in_branch() { format!(" '{}'", self.name) } else { String::new() };
-        let next = format!("firedrill approve {run}{gate} --resume");
+        let next = format!("redrill approve {run}{gate} --resume");
         let reason = format!(
-            "waits since {since} for an approval: {} (whoever can write the state folder unblocks it: `{next}`, or `firedrill reject {run}{gate}`)",
+            "waits since {since} for an approval: {} (whoever can write the state folder unblocks it: `{next}`, or `redrill reject {run}{gate}`)",
             self.message
         );
         self.live.stopper.stop(Stop::Waiting { call: self.name.to_owned(), reason, next })
@@ -269,9 +269,9 @@ pub(super) fn failed(live: &Arc<Live>, failure: &Failure) -> Result<Verdict, Hal
         return Ok(Verdict::GoesOn);
     }
     let (run, since) = (live.run.id(), since(live, call));
-    let next = format!("firedrill runs decide {run} '{call}' redo");
+    let next = format!("redrill runs decide {run} '{call}' redo");
     let reason = format!(
-        "is held since {since} at {call}: `{op}` failed: {message} (whoever can write the state folder unblocks it: `{next}`, or with `fail`, `done --id ID` or `done --result JSON`, and then `firedrill resume {run}`)"
+        "is held since {since} at {call}: `{op}` failed: {message} (whoever can write the state folder unblocks it: `{next}`, or with `fail`, `done --id ID` or `done --result JSON`, and then `redrill resume {run}`)"
     );
     drop(live.stopper.stop(Stop::Waiting { call: call.to_owned(), reason, next }));
     Ok(Verdict::Stops)

@@ -154,7 +154,7 @@ impl Runbook {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(path).map_err(|e| {
             Error::new(format!("the runbook {} cannot be read: {e}", path.display()))
-                .hint("name a `.rhai` file; those that come with firedrill are in `runbooks/`")
+                .hint("name a `.rhai` file; those that come with redrill are in `runbooks/`")
         })?;
         let root = path
             .parent()
@@ -181,7 +181,7 @@ impl Runbook {
     /// Returns the runbook that a run recorded.
     ///
     /// # Errors
-    /// As [`Runbook::load`]: a later version of firedrill may no longer take it.
+    /// As [`Runbook::load`]: a later version of redrill may no longer take it.
     pub fn recorded(path: &str, sources: Vec<Source>) -> Result<Self, Error> {
         let mut texts: Texts = sources.into_iter().map(|s| (s.path, s.text)).collect();
         let text =
@@ -463,7 +463,7 @@ fn target(text: &str, config: &Config) -> Result<Value, Error> {
         let mut error = Error::new(format!("there is no target `{}`", place.target))
             .hint(suggest::hint(&place.target, config.targets.keys().map(String::as_str)));
         if place.target == crate::config::LAB {
-            error = error.hint("bring the lab up with `firedrill lab up`");
+            error = error.hint("bring the lab up with `redrill lab up`");
         }
         return Err(error);
     }

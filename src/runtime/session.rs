@@ -88,7 +88,7 @@ impl Session {
             thread
                 .spawn_scoped(threads, body)?
                 .join()
-                .map_err(|_| std::io::Error::other("a bug in firedrill ended the session"))
+                .map_err(|_| std::io::Error::other("a bug in redrill ended the session"))
         })
     }
 

@@ -24,7 +24,7 @@ pub const UNDECIDED: u8 = 4;
 pub const MISMATCH: u8 = 5;
 /// Refused by policy.
 pub const REFUSED: u8 = 6;
-/// A bug in firedrill.
+/// A bug in redrill.
 pub const BUG: u8 = 70;
 /// Interrupted.
 pub const INTERRUPTED: u8 = 130;
@@ -94,7 +94,7 @@ impl Trouble {
         let mut trouble = trouble;
         trouble.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
         if trouble.next.is_none() {
-            trouble.next = Some(format!("firedrill runs show {}", ended.run));
+            trouble.next = Some(format!("redrill runs show {}", ended.run));
         }
         Some(trouble)
     }
@@ -189,22 +189,22 @@ fn facts(fault: &Value) -> Vec<String> {
 }
 
 fn of_stop(stop: &Stop, run: &str) -> Trouble {
-    let resume = format!("firedrill resume {run}");
+    let resume = format!("redrill resume {run}");
     let trouble = |message: &str, exit| Trouble::usage(message).exit(exit).next(resume.clone());
     match stop {
         Stop::Waiting { reason, next, .. } => trouble(reason, WAITING).next(next.clone()),
         Stop::TakenOver { by } => trouble(&format!("taken over by {by}"), INTERRUPTED),
         Stop::Interrupted => trouble("interrupted", INTERRUPTED),
         Stop::Undecided { call, reason } => trouble(reason, UNDECIDED).hint(format!(
-            "`resume` asks the world again; or look yourself and say what is so with `firedrill runs decide {run} {} done|fail|redo`",
+            "`resume` asks the world again; or look yourself and say what is so with `redrill runs decide {run} {} done|fail|redo`",
             quoted(call)
         )),
         Stop::Mismatch { message } => trouble(message, MISMATCH)
             .hint(format!(
-                "go on with the recorded source: `firedrill resume {run}`\n      with the file as it is now: \
-                 `firedrill resume {run} --edited`\n      or give it up and clean up: `firedrill runs abandon {run}`"
+                "go on with the recorded source: `redrill resume {run}`\n      with the file as it is now: \
+                 `redrill resume {run} --edited`\n      or give it up and clean up: `redrill runs abandon {run}`"
             ))
-            .next(format!("firedrill runs show {run}")),
+            .next(format!("redrill runs show {run}")),
         Stop::Refused { message, hint } => trouble(message, REFUSED).hint(hint.clone()),
         Stop::Leased(error) => Trouble { next: Some(resume.clone()), ..Trouble::from(error.clone()) },
         Stop::Journal(error) => Trouble { next: Some(resume.clone()), exit: FAILED, ..Trouble::from(error.clone()) },
@@ -253,12 +253,12 @@ impl From<journal::Error> for Trouble {
         let trouble = Self { hint: error.hint(), ..Self::usage(error.to_string()) };
         match &error {
             journal::Error::Leased { run, .. } => {
-                trouble.exit(REFUSED).next(format!("firedrill runs show {run}"))
+                trouble.exit(REFUSED).next(format!("redrill runs show {run}"))
             }
             journal::Error::Held { run, .. } | journal::Error::Taken { run } => {
-                trouble.next(format!("firedrill runs show {run}"))
+                trouble.next(format!("redrill runs show {run}"))
             }
-            journal::Error::NoSuchRun { .. } => trouble.next("firedrill runs list"),
+            journal::Error::NoSuchRun { .. } => trouble.next("redrill runs list"),
             _ => trouble,
         }
     }
@@ -279,7 +279,7 @@ impl From<Refusal> for Trouble {
             Refusal::Policy { message, hint, place } => {
                 Self { place, ..Self::usage(message).hint(hint).exit(REFUSED) }
             }
-            Refusal::Target(error) => Self::from(error).next("firedrill targets check"),
+            Refusal::Target(error) => Self::from(error).next("redrill targets check"),
             Refusal::Journal(error) => error.into(),
             Refusal::Machine(error) => error.into(),
         }
@@ -328,7 +328,7 @@ mod tests {
             assert_eq!(of_ended(&ended), exit, "{:?}", ended.stop);
             let text = Trouble::of_ended(&ended).expect("is trouble").text(Ink::PLAIN);
             let next = text.lines().last().unwrap_or_default();
-            assert!(next.starts_with("firedrill ") && next.ends_with("abcd2345"), "{text}");
+            assert!(next.starts_with("redrill ") && next.ends_with("abcd2345"), "{text}");
         }
     }
 

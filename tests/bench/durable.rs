@@ -6,7 +6,7 @@ use crate::{
     measure::{Line, Sample, rate, ratio, timed},
     stage::{Stage, Stamps},
 };
-use firedrill::{
+use redrill::{
     base::moment::Span,
     journal::{Durability, Entry, NewRun, Outcome, Record},
     provider::model::Key,

@@ -1,7 +1,7 @@
-//! What firedrill costs, against floors measured in the same run: `cargo bench --bench costs`.
+//! What redrill costs, against floors measured in the same run: `cargo bench --bench costs`.
 //!
-//! Words after `--` choose parts; `FIREDRILL_BENCH_ROUNDS` says how often each is measured, and
-//! `FIREDRILL_BENCH_FOLDER` on which disk. Nothing here fails because something was slow.
+//! Words after `--` choose parts; `REDRILL_BENCH_ROUNDS` says how often each is measured, and
+//! `REDRILL_BENCH_FOLDER` on which disk. Nothing here fails because something was slow.
 
 mod bare;
 mod durable;
@@ -13,7 +13,7 @@ mod replay;
 mod restore;
 mod stage;
 
-use firedrill::base::terminal;
+use redrill::base::terminal;
 use std::env;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -32,7 +32,7 @@ const PARTS: &[(&str, Part)] = &[
 const ROUNDS: usize = 7;
 
 fn main() -> Result<()> {
-    let rounds = env::var("FIREDRILL_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = env::var("REDRILL_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
     let chosen: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     terminal::say(&format!("{rounds} rounds; load {}", load()));
     measure::head();

@@ -1,6 +1,6 @@
 //! Figures: a median with the smallest and the largest, against a floor measured in the same round.
 
-use firedrill::base::terminal;
+use redrill::base::terminal;
 use std::time::Instant;
 
 /// One figure, measured once a round.

@@ -15,7 +15,7 @@ use std::{
 
 /// Processes of each sort a round.
 const PROCESSES: u32 = 10;
-pub(crate) const FIREDRILL: &str = env!("CARGO_BIN_EXE_firedrill");
+pub(crate) const REDRILL: &str = env!("CARGO_BIN_EXE_redrill");
 const FLAGSHIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks/restore_to_branch.rhai");
 const ONE_CALL: &str = r#"const RUNBOOK = #{ title: "One call", params: #{}, needs: ["db.read"] };
 db::query("sandbox", "select count(*) as n from orders");
@@ -53,7 +53,7 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
     let folder = stage::folder()?;
     let (runbook, kept) = (folder.path().join("one.rhai"), folder.path().join("kept"));
     fs::write(&runbook, ONE_CALL)?;
-    let ours = || firedrill(&runbook, &folder.path().join("state"));
+    let ours = || redrill(&runbook, &folder.path().join("state"));
     let bare = || Command::new("/bin/true");
     let script = || {
         let mut bash = Command::new("bash");
@@ -64,7 +64,7 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
     run(Command::new("git").args(["init", "--quiet"]).arg(&repository))?;
     let tracked = repository.join("one.rhai");
     fs::copy(&runbook, &tracked)?;
-    let in_repository = || firedrill(&tracked, &folder.path().join("state"));
+    let in_repository = || redrill(&tracked, &folder.path().join("state"));
     let (mut a, mut b, mut c, mut d) = <(Cost, Cost, Cost, Cost)>::default();
     run(&mut ours())?;
     for _ in 0..rounds {
@@ -91,7 +91,7 @@ fn memory(rounds: usize) -> Result<()> {
     let folder = stage::folder()?;
     let (mut ours, mut bare) = <(Sample, Sample)>::default();
     for _ in 0..rounds {
-        ours.push(peak(&mut firedrill(Path::new(FLAGSHIP), folder.path()))?);
+        ours.push(peak(&mut redrill(Path::new(FLAGSHIP), folder.path()))?);
         bare.push(peak(Command::new("sleep").arg("0.05"))?);
     }
     Line {
@@ -106,8 +106,8 @@ fn memory(rounds: usize) -> Result<()> {
 }
 
 /// Returns the command that runs a runbook.
-fn firedrill(runbook: &Path, state: &Path) -> Command {
-    let mut command = Command::new(FIREDRILL);
+fn redrill(runbook: &Path, state: &Path) -> Command {
+    let mut command = Command::new(REDRILL);
     command.arg("run").arg(runbook).arg("--state").arg(state);
     command
 }

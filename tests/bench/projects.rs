@@ -1,15 +1,15 @@
-//! A fleet of projects of a fake platform, audited at once: against the same requests without firedrill around them.
+//! A fleet of projects of a fake platform, audited at once: against the same requests without redrill around them.
 
 use crate::{
     Result,
     measure::{Line, Sample, mebibytes, rate, ratio, timed},
     process, stage,
 };
-use firedrill::fake::{Options, Server};
+use redrill::fake::{Options, Server};
 use std::{env, fmt::Write as _, fs, path::Path, process::Command, sync::Arc};
 
 const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
-/// How many projects, unless `FIREDRILL_BENCH_PROJECTS` says otherwise.
+/// How many projects, unless `REDRILL_BENCH_PROJECTS` says otherwise.
 const PROJECTS: usize = 1000;
 /// How many are audited at once.
 const WIDTH: usize = 16;
@@ -27,7 +27,7 @@ const ASKED: &[(&str, &str, &str)] = &[
 
 /// Measures requests a second, and the memory of the process that makes them.
 pub(crate) fn measure(rounds: usize) -> Result<()> {
-    let projects = env::var("FIREDRILL_BENCH_PROJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(PROJECTS);
+    let projects = env::var("REDRILL_BENCH_PROJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(PROJECTS);
     let (mut ours, mut bare, mut memory) = <(Sample, Sample, Sample)>::default();
     let server = Server::start(Options { projects, per_minute: 1_000_000, ..Options::default() })?;
     let references = Arc::new(server.references());
@@ -76,7 +76,7 @@ fn write(folder: &Path, server: &Server) -> Result<()> {
         )?;
         write!(names, "\"p{n}\", ")?;
     }
-    fs::write(folder.join("firedrill.toml"), config)?;
+    fs::write(folder.join("redrill.toml"), config)?;
     let runbook = format!(
         "const RUNBOOK = #{{ title: \"audits\", params: #{{}}, needs: [\"security.read\"] }};\n\
          each([{names}], #{{ limit: {WIDTH} }}, |name| security::audit(target(name)).findings.len());\n"
@@ -85,7 +85,7 @@ fn write(folder: &Path, server: &Server) -> Result<()> {
 }
 
 fn audits(folder: &Path) -> Command {
-    let mut command = Command::new(process::FIREDRILL);
+    let mut command = Command::new(process::REDRILL);
     command.current_dir(folder).args(["run", "audits.rhai"]);
     command
 }

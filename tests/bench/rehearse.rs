@@ -4,7 +4,7 @@ use crate::{
     Result,
     measure::{Line, Sample, rate, timed},
 };
-use firedrill::{
+use redrill::{
     config::{self, Locations},
     rehearsal::{self, Faults, Order},
     runtime::Runbook,

@@ -6,7 +6,7 @@ use crate::{
     process,
     stage::{self, Stage},
 };
-use firedrill::{
+use redrill::{
     base::terminal,
     config::{self, Locations},
     provider::{self, postgres::lab},
@@ -79,13 +79,13 @@ impl Place {
         let (mut ours, mut hand) = <(Sample, Sample)>::default();
         for round in 0..=rounds {
             let asked = ["backup", "restore", "-t", "lab", &backup.id, "--into", "drill"];
-            let (seconds, branch) = timed(|| self.firedrill(&asked));
+            let (seconds, branch) = timed(|| self.redrill(&asked));
             let branch = branch?;
             let (seconds_by_hand, done) = timed(|| self.by_hand(BY_HAND, &backup, &branch));
             let away = self.by_hand(AWAY, &backup, &branch);
             done?;
             away?;
-            self.firedrill(&["branch", "delete", "-t", "lab", "drill"])?;
+            self.redrill(&["branch", "delete", "-t", "lab", "drill"])?;
             if round > 0 {
                 ours.push(seconds);
                 hand.push(seconds_by_hand);
@@ -109,7 +109,7 @@ impl Place {
         let owner = fs::metadata(&data)?;
         fs::create_dir(&self.hand)?;
         std::os::unix::fs::chown(&self.hand, Some(owner.uid()), Some(owner.gid()))?;
-        let backup = self.firedrill(&["backup", "create", "-t", "lab"])?;
+        let backup = self.redrill(&["backup", "create", "-t", "lab"])?;
         let id = backup["id"].as_str().ok_or("a backup without an id")?.to_owned();
         let files = Path::new(setting("backup_dir")).join(&id).join("files");
         Ok(Backup { id, files, data, owner })
@@ -126,9 +126,9 @@ impl Place {
         process::run(&mut bash)
     }
 
-    /// Runs a command of firedrill and returns what it wrote.
-    fn firedrill(&self, words: &[&str]) -> Result<Value> {
-        let mut command = Command::new(process::FIREDRILL);
+    /// Runs a command of redrill and returns what it wrote.
+    fn redrill(&self, words: &[&str]) -> Result<Value> {
+        let mut command = Command::new(process::REDRILL);
         let output = command.args(words).args(["-o", "json", "--state"]).arg(&self.state).output()?;
         if output.status.success() {
             return Ok(serde_json::from_slice(&output.stdout)?);

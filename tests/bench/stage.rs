@@ -1,7 +1,7 @@
 //! A state folder of its own on the disk that everything is measured on, and a world over it.
 
 use crate::Result;
-use firedrill::{
+use redrill::{
     config::{self, Locations, SANDBOX},
     provider::Provider,
     runtime::{Ended, Event, Refusal, Resume, Runbook, Start, Watch, World},
@@ -21,10 +21,10 @@ const HEADER: &str = r#"const RUNBOOK = #{ title: "bench", params: #{ db: #{ typ
     let db = params.db;
 "#;
 
-/// Returns a folder that goes away again, in `FIREDRILL_BENCH_FOLDER` or on the disk of `/var/tmp`. It should lie in no
+/// Returns a folder that goes away again, in `REDRILL_BENCH_FOLDER` or on the disk of `/var/tmp`. It should lie in no
 /// repository, and other users get to it.
 pub(crate) fn folder() -> Result<TempDir> {
-    let place = std::env::var_os("FIREDRILL_BENCH_FOLDER").unwrap_or_else(|| "/var/tmp".into());
+    let place = std::env::var_os("REDRILL_BENCH_FOLDER").unwrap_or_else(|| "/var/tmp".into());
     let folder = tempfile::Builder::new().prefix("fd-").tempdir_in(place)?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     Ok(folder)

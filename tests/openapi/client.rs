@@ -1,14 +1,14 @@
-//! Every request that firedrill itself makes, through the validating proxy.
+//! Every request that redrill itself makes, through the validating proxy.
 //!
-//! Between firedrill and the proxy stands a hop that reads what the proxy says of each request, which firedrill has no
+//! Between redrill and the proxy stands a hop that reads what the proxy says of each request, which redrill has no
 //! use for.
 
 use super::{documents_or_skip, prism::Proxy};
 use crate::stage::{Stage, postgres_or_skip};
-use firedrill::fake::{Options, Server};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use redrill::fake::{Options, Server};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::Runtime;
@@ -128,10 +128,10 @@ async fn pass(
 }
 
 #[test]
-fn every_request_of_firedrill_is_as_the_documents_want_it() {
+fn every_request_of_redrill_is_as_the_documents_want_it() {
     let Some(documents) = documents_or_skip() else { return };
-    let Ok(program) = std::env::var("FIREDRILL_PRISM") else {
-        eprintln!("skipped: FIREDRILL_PRISM names no program that validates");
+    let Ok(program) = std::env::var("REDRILL_PRISM") else {
+        eprintln!("skipped: REDRILL_PRISM names no program that validates");
         return;
     };
     if !postgres_or_skip() {
@@ -145,7 +145,7 @@ fn every_request_of_firedrill_is_as_the_documents_want_it() {
     let stage = Stage::new();
     stage.write("token", "sbp_00112233445566778899aabbccddeeff00112233");
     stage.write(
-        "firedrill.toml",
+        "redrill.toml",
         &format!(
             "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{}\"\ntoken = \"file:{}\"\n",
             server.references()[0],
@@ -160,7 +160,7 @@ fn every_request_of_firedrill_is_as_the_documents_want_it() {
         let typed = typed.replace("{moment}", &moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         let words: Vec<String> = typed.split(' ').map(|word| word.replace('~', " ")).collect();
         let args: Vec<&str> = words.iter().map(String::as_str).chain(["-o", "json"]).collect();
-        let done = stage.firedrill(&args);
+        let done = stage.redrill(&args);
         if done.code != 0 {
             failed.push(format!("{typed}: {done}"));
             continue;

@@ -1,7 +1,7 @@
 //! Every endpoint of the fake through a validating proxy.
 
 use super::{documents_or_skip, examples::EXAMPLES, examples::Example};
-use firedrill::fake::{Options, Server};
+use redrill::fake::{Options, Server};
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
@@ -98,7 +98,7 @@ async fn violations(document: &Path, program: &str, allowed: &[Deviation], used:
     let proxy = Proxy::start(program, document, &server.url());
     let client = Client::new();
     let mut known =
-        BTreeMap::from([("ref", server.references().remove(0)), ("slug", "firedrill-practice".to_owned())]);
+        BTreeMap::from([("ref", server.references().remove(0)), ("slug", "redrill-practice".to_owned())]);
     let paths: Value = serde_json::from_str(&std::fs::read_to_string(document).unwrap()).unwrap();
     let mut unexplained = Vec::new();
     for example in EXAMPLES {
@@ -137,8 +137,8 @@ async fn violations(document: &Path, program: &str, allowed: &[Deviation], used:
 #[tokio::test]
 async fn every_answer_is_as_the_documents_say_or_as_the_real_one_was_seen_to_differ() {
     let Some(documents) = documents_or_skip() else { return };
-    let Ok(program) = std::env::var("FIREDRILL_PRISM") else {
-        eprintln!("skipped: FIREDRILL_PRISM names no program that validates");
+    let Ok(program) = std::env::var("REDRILL_PRISM") else {
+        eprintln!("skipped: REDRILL_PRISM names no program that validates");
         return;
     };
     drop(rustls::crypto::ring::default_provider().install_default());

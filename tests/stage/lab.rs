@@ -38,7 +38,7 @@ pub fn postgres_or_skip() -> bool {
 
 impl<'a> Lab<'a> {
     pub fn up(stage: &'a Stage) -> Self {
-        let up = stage.firedrill(&["lab", "up", "-o", "json"]);
+        let up = stage.redrill(&["lab", "up", "-o", "json"]);
         assert_eq!(up.code, 0, "{up}");
         let status = up.json();
         let host = status["host"].as_str().unwrap().to_owned();
@@ -72,7 +72,7 @@ impl<'a> Lab<'a> {
     /// Takes the lab down, which must go well.
     pub fn down(mut self) {
         self.is_down = true;
-        let down = self.stage.firedrill(&["lab", "down"]);
+        let down = self.stage.redrill(&["lab", "down"]);
         assert_eq!(down.code, 0, "{down}");
     }
 }
@@ -87,7 +87,7 @@ impl Load {
 impl Drop for Lab<'_> {
     fn drop(&mut self) {
         if !self.is_down {
-            drop(self.stage.firedrill(&["lab", "down"]));
+            drop(self.stage.redrill(&["lab", "down"]));
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A folder of its own. Everything that firedrill keeps goes with it.
+/// A folder of its own. Everything that redrill keeps goes with it.
 pub struct Stage {
     folder: TempDir,
 }
@@ -50,40 +50,40 @@ impl Stage {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firedrill"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redrill"));
         command.args(args).current_dir(self.folder.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    /// Runs firedrill to its end.
-    pub fn firedrill(&self, args: &[&str]) -> Done {
+    /// Runs redrill to its end.
+    pub fn redrill(&self, args: &[&str]) -> Done {
         self.command(args).output().unwrap().into()
     }
 
-    /// Runs firedrill to its end on a disk whose `nth` sync fails, counted from 1.
-    pub fn firedrill_on_a_bad_disk(&self, args: &[&str], shim: &Path, nth: u32) -> Done {
+    /// Runs redrill to its end on a disk whose `nth` sync fails, counted from 1.
+    pub fn redrill_on_a_bad_disk(&self, args: &[&str], shim: &Path, nth: u32) -> Done {
         let mut command = self.command(args);
         command.env("LD_PRELOAD", shim).env("FAIL_SYNC", nth.to_string()).output().unwrap().into()
     }
 
-    /// Runs firedrill with something to read.
-    pub fn firedrill_reading(&self, args: &[&str], input: &str) -> Done {
+    /// Runs redrill with something to read.
+    pub fn redrill_reading(&self, args: &[&str], input: &str) -> Done {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         // One that stops at an error does not read to the end.
         drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
         child.wait_with_output().unwrap().into()
     }
 
-    /// Starts firedrill and leaves it running.
-    pub fn firedrill_started(&self, args: &[&str]) -> Child {
+    /// Starts redrill and leaves it running.
+    pub fn redrill_started(&self, args: &[&str]) -> Child {
         self.command(args).spawn().unwrap()
     }
 
-    /// Runs firedrill and kills it `after` a while; what it came to, when it was over before.
-    pub fn firedrill_killed(&self, args: &[&str], after: Duration) -> Option<Done> {
-        let mut child = self.firedrill_started(args);
+    /// Runs redrill and kills it `after` a while; what it came to, when it was over before.
+    pub fn redrill_killed(&self, args: &[&str], after: Duration) -> Option<Done> {
+        let mut child = self.redrill_started(args);
         let deadline = Instant::now() + after;
         while Instant::now() < deadline {
             if child.try_wait().unwrap().is_some() {

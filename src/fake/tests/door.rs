@@ -101,7 +101,7 @@ async fn a_plan_that_is_too_small_is_said() {
     assert_eq!(desk.ask("POST", "/v1/projects/{ref}/branches", Some(&branch)).await.0, 402);
     let schedule = desk.ask("GET", "/v1/projects/{ref}/database/backups/schedule", None).await;
     assert_eq!(schedule, (402, json!({ "message": "Feature requires a higher plan" })));
-    let entitled = desk.get("/v1/organizations/firedrill-practice/entitlements").await;
+    let entitled = desk.get("/v1/organizations/redrill-practice/entitlements").await;
     let list = entitled["entitlements"].as_array().expect("a list");
     let replicas: Vec<&Value> =
         list.iter().filter(|e| e["feature"]["key"] == "instances.read_replicas").collect();

@@ -82,7 +82,7 @@ async fn a_replica_is_found_by_what_is_new_in_a_list_that_lags() {
     assert_eq!((status, &said["message"]), (400, &json!("read_replica_region: Required")));
     let asked = json!({ "read_replica_region": "us-east-1" });
     assert_eq!(desk.ask("POST", setup, Some(&asked)).await, (201, Value::Null), "it is not told its name");
-    let list = "/v1/organizations/firedrill-practice/projects";
+    let list = "/v1/organizations/redrill-practice/projects";
     let databases = |page: &Value| page["projects"][0]["databases"].as_array().expect("a list").clone();
     assert_eq!(databases(&desk.get(list).await).len(), 1, "not yet");
     let page = desk.until(list, |page| databases(page).len() == 2).await;

@@ -166,7 +166,7 @@ fn a_held_run_says_who_holds_it() {
 }
 
 /// Where the child that is killed finds its state folder.
-const STATE: &str = "FIREDRILL_TEST_STATE";
+const STATE: &str = "REDRILL_TEST_STATE";
 
 /// The child of the next test; on its own it has nothing to do.
 #[test]

@@ -68,7 +68,7 @@ impl Network for Database {
 
 fn read_only() -> Error {
     Error::unsupported(
-        "`pg_hba.conf` is the administrator's, and firedrill only reads it",
+        "`pg_hba.conf` is the administrator's, and redrill only reads it",
         "edit it on the server's host, and have it read again with `select pg_reload_conf()`",
     )
 }

@@ -19,6 +19,7 @@ use super::{
     sql::Address,
     tools::Tools,
 };
+use crate::base::former_name;
 use crate::provider::{
     Branches, Code, Error, Provider, Result,
     model::{Branch, Job, Key, Observed, Progress},
@@ -34,7 +35,7 @@ use std::{
 /// The kind of job that makes a branch.
 pub(super) const KIND: &str = "branch";
 /// The file in a branch's folder that says whose it is.
-const MARKER: &str = ".firedrill-branch.json";
+const MARKER: &str = ".redrill-branch.json";
 
 /// Refuses a name that would not do as the name of a file.
 ///
@@ -55,7 +56,7 @@ pub(super) async fn folder(cluster: &Cluster, tools: &Tools, id: &str) -> PathBu
     if fs::create_dir_all(home).is_ok() && disk::is_reachable(tools, home).await {
         home.join("data").join(id)
     } else {
-        Path::new("/var/tmp").join(format!("firedrill-branch-{}", cluster.records.unique(id)))
+        Path::new("/var/tmp").join(format!("redrill-branch-{}", cluster.records.unique(id)))
     }
 }
 
@@ -118,7 +119,7 @@ fn start_copy(cluster: &Cluster, tools: &Tools, mut record: BranchRecord) -> Res
     fs::create_dir_all(record.folder.parent().unwrap_or(Path::new("/")))
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", record.folder.display())))?;
     disk::make_private(tools, &record.folder)?;
-    records::write(&record.folder.join(MARKER), &record)?;
+    records::write(&former_name::existing(record.folder.join(MARKER)), &record)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
     record.child = Some(copying::begin(cluster, tools, &record.folder, backup, record.starts)?);
@@ -254,7 +255,7 @@ fn check_is_its_own(cluster: &Cluster, record: &BranchRecord) -> Result<()> {
     if source.starts_with(&folder) || folder.starts_with(&source) {
         return Err(foreign("it is the source's own"));
     }
-    match records::read::<BranchRecord>(&folder.join(MARKER))? {
+    match records::read::<BranchRecord>(&former_name::existing(folder.join(MARKER)))? {
         Some(marker) if marker.id == record.id && marker.name == record.name => Ok(()),
         Some(_) => Err(foreign("its marker names another branch")),
         // It was checked before its removal was begun, and the marker has gone with part of the rest.

@@ -1,7 +1,7 @@
 //! The engine that needs nothing but the PostgreSQL server package.
 //!
 //! A backup is a folder `<backup_dir>/<id>` with
-//! - `firedrill.json`: what is known of it, written before anything else and replaced as a whole;
+//! - `redrill.json`: what is known of it, written before anything else and replaced as a whole;
 //! - `files/data` and `files/tablespaces/<oid>`: a plain copy with a checksum for every file;
 //! - `output`, `verified`: what the programs that made and checked it said.
 //!
@@ -23,7 +23,7 @@ use super::{
     wal::Names,
 };
 use crate::{
-    base::moment::Moment,
+    base::{former_name, moment::Moment},
     provider::{
         Code, Error, Result,
         model::{Backup, Key, Restorable},
@@ -38,7 +38,12 @@ use std::{
 };
 
 /// The name of the file with what is known of a backup.
-pub(super) const SIDECAR: &str = "firedrill.json";
+const SIDECAR: &str = "redrill.json";
+
+/// Returns the file with what is known of the backup in `folder`.
+pub(super) fn sidecar(folder: &Path) -> PathBuf {
+    former_name::existing(folder.join(SIDECAR))
+}
 
 /// How far a backup is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,7 +163,7 @@ impl<'a> Builtin<'a> {
     /// # Errors
     /// [`Code::Unavailable`] when the folder cannot be read.
     pub(super) fn list(&self) -> Result<Vec<Stored>> {
-        let stored = self.folders()?.into_iter().map(|folder| records::read::<Stored>(&folder.join(SIDECAR)));
+        let stored = self.folders()?.into_iter().map(|folder| records::read::<Stored>(&sidecar(&folder)));
         let mut all: Vec<Stored> = stored.filter_map(|read| read.ok().flatten()).collect();
         all.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         Ok(all)
@@ -169,7 +174,7 @@ impl<'a> Builtin<'a> {
     /// # Errors
     /// [`Code::Unavailable`] when the folder cannot be read.
     pub(super) fn unreadable(&self) -> Result<Vec<String>> {
-        let read = self.folders()?.into_iter().map(|folder| records::read::<Stored>(&folder.join(SIDECAR)));
+        let read = self.folders()?.into_iter().map(|folder| records::read::<Stored>(&sidecar(&folder)));
         Ok(read.filter_map(|read| read.err().map(|e| e.message)).collect())
     }
 
@@ -238,7 +243,7 @@ impl<'a> Builtin<'a> {
     pub(super) fn delete(&self, id: &str) -> Result<()> {
         let aside = self.folder.join(format!(".deleting-{id}"));
         let shown = self.folder.join(id);
-        if shown.join(SIDECAR).is_file() {
+        if sidecar(&shown).is_file() {
             fs::rename(&shown, &aside).map_err(|e| {
                 Error::new(Code::Tool, format!("`{}` cannot be moved aside: {e}", shown.display()))
             })?;
@@ -285,7 +290,7 @@ impl<'a> Builtin<'a> {
     pub(super) fn copy(&self, id: &str, to: &Path) -> (&'static str, Vec<OsString>) {
         const SCRIPT: &str = r#"rm -rf -- "$2" && cp -a --reflink=auto -- "$1" "$2" && mv -T -- "$2" "$3""#;
         let partial = Self::partial(to);
-        let script = ["-c", SCRIPT, "firedrill"].map(OsString::from);
+        let script = ["-c", SCRIPT, "redrill"].map(OsString::from);
         let folders = [self.files(id), partial, to.to_path_buf()].map(PathBuf::into_os_string);
         ("sh", script.into_iter().chain(folders).collect())
     }

@@ -177,7 +177,7 @@ impl Cluster {
             return Err(archiver_error(&why));
         }
         let client = self.address.connect().await?;
-        sql::text(&client, "select pg_logical_emit_message(true, 'firedrill', 'fence')").await?;
+        sql::text(&client, "select pg_logical_emit_message(true, 'redrill', 'fence')").await?;
         self.archive_now().await
     }
 

@@ -60,7 +60,7 @@ impl Settings for Database {
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
         if restart {
             return Err(Error::unsupported(
-                "firedrill does not restart a server that others use",
+                "redrill does not restart a server that others use",
                 "set without `restart`, and restart it with the service manager of its host; `db config get` shows what waits",
             ));
         }

@@ -44,10 +44,7 @@ pub(super) fn write(tools: &Tools, files: &Path, isolation: &Isolation<'_>) -> R
         crate::base::file::replace(&path, text.as_bytes()).map_err(|e| failed(&path, &e))?;
         tools.hand_over(&path)
     };
-    put(
-        "postgresql.auto.conf",
-        "# Emptied by firedrill: an isolated copy keeps no setting of its source.\n",
-    )?;
+    put("postgresql.auto.conf", "# Emptied by redrill: an isolated copy keeps no setting of its source.\n")?;
     // Whoever gets to the socket's folder, which is private, is let in; nobody else can knock.
     put("pg_hba.conf", "local all all trust\n")?;
     put("pg_ident.conf", "")?;
@@ -90,7 +87,7 @@ fn settings(isolation: &Isolation<'_>) -> String {
     ];
     settings.extend(recovery::targets(isolation.recovery));
     settings.extend(isolation.control.minima.iter().map(|(name, value)| (name.as_str(), value.to_string())));
-    let mut text = String::from("# Written by firedrill for an isolated copy.\n");
+    let mut text = String::from("# Written by redrill for an isolated copy.\n");
     for (name, value) in settings {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
@@ -110,7 +107,7 @@ fn link_tablespaces(files: &Path) -> Result<()> {
         if !to.is_dir() {
             return Err(not_mapped(&oid));
         }
-        let beside = links.join("firedrill.link");
+        let beside = links.join("redrill.link");
         records::remove(&beside)?;
         symlink(&to, &beside)
             .and_then(|()| fs::rename(&beside, links.join(&oid)))

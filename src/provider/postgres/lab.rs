@@ -184,7 +184,7 @@ fn elsewhere() -> Result<PathBuf> {
     let mut random = [0; 5];
     getrandom::fill(&mut random).map_err(|e| Error::new(Code::Internal, format!("no random number: {e}")))?;
     let name = data_encoding::BASE32_NOPAD.encode(&random).to_lowercase();
-    Ok(Path::new("/var/tmp").join(format!("firedrill-lab-{name}")))
+    Ok(Path::new("/var/tmp").join(format!("redrill-lab-{name}")))
 }
 
 async fn make_cluster(tools: &Tools, place: &Place) -> Result<()> {
@@ -227,12 +227,12 @@ fn settings(tools: &Tools, place: &Place) -> String {
         ("", format!("archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'"))
     };
     format!(
-        "# Written by firedrill for its lab.\n\
+        "# Written by redrill for its lab.\n\
          listen_addresses = ''\n\
          port = {PORT}\n\
          unix_socket_directories = '{}'\n\
          unix_socket_permissions = 0700\n\
-         cluster_name = 'firedrill lab'\n\
+         cluster_name = 'redrill lab'\n\
          wal_level = replica\n\
          archive_mode = on\n\
          {library}\n\
@@ -269,7 +269,7 @@ async fn start(tools: &Tools, place: &Place) -> Result<()> {
     }
     let said = fs::read(&log).unwrap_or_default();
     Err(Error::new(Code::Tool, format!("the lab's server did not start: {}", super::tools::tail(&said)))
-        .hint("run `firedrill lab down`, then `firedrill lab up`")
+        .hint("run `redrill lab down`, then `redrill lab up`")
         .leaving(place.folder.display().to_string()))
 }
 

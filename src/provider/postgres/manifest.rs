@@ -3,7 +3,7 @@
 //! Reading every byte is `backup verify`; this is what a restore can afford before it begins. What `backup verify` found
 //! the last time counts too.
 
-use super::{builtin::SIDECAR, records};
+use super::{builtin::sidecar, records};
 use crate::provider::{Code, Error, Result};
 use serde::Deserialize;
 use std::{fs, path::Path};
@@ -40,7 +40,7 @@ pub(super) fn compare(data: &Path) -> Result<()> {
             .hint("choose another backup, and see `backup verify`")
     };
     let known = match data.ancestors().nth(2) {
-        Some(backup) => records::read::<Known>(&backup.join(SIDECAR))?,
+        Some(backup) => records::read::<Known>(&sidecar(backup))?,
         None => None,
     };
     if let Some(what) = known.and_then(|known| known.damaged) {

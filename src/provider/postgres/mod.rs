@@ -1,7 +1,7 @@
 //! PostgreSQL clusters on this machine.
 //!
 //! - Queries work wherever the server is; backups, restores and branches need its data on this machine.
-//! - Every program runs as the OS user that the data belongs to, whoever runs firedrill.
+//! - Every program runs as the OS user that the data belongs to, whoever runs redrill.
 //! - What is true is read from the world: files, processes, the server's own words. An exit code proves nothing.
 
 mod admission;
@@ -96,7 +96,7 @@ impl Postgres {
         self.cluster.as_ref().ok_or_else(|| {
             Error::unsupported(
                 format!("the data of `{}` is not on this machine, so it can be neither backed up nor restored from here", self.name),
-                "run firedrill on the cluster's own host and set `data_dir`; queries and audits work from here",
+                "run redrill on the cluster's own host and set `data_dir`; queries and audits work from here",
             )
         })
     }

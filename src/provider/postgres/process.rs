@@ -80,7 +80,7 @@ pub(super) fn working_in(folder: &Path) -> Vec<Child> {
 const OURS: [&str; 8] =
     ["postgres", "initdb", "pg_basebackup", "pg_verifybackup", "pg_dump", "pg_restore", "sh", "cp"];
 
-/// Returns the living child of ours, of whatever life of firedrill, that was started with `argument`: how a child is
+/// Returns the living child of ours, of whatever life of redrill, that was started with `argument`: how a child is
 /// found whose number was not yet written down when we died.
 pub(in super::super) fn started_with(argument: &OsStr) -> Option<Child> {
     started(|part| part == argument)

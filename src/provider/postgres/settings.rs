@@ -1,4 +1,4 @@
-//! What `firedrill.toml` may say of a PostgreSQL target.
+//! What `redrill.toml` may say of a PostgreSQL target.
 
 use super::sql::Address;
 use crate::{

@@ -98,7 +98,7 @@ impl Tools {
                     Code::Unavailable,
                     format!("the data folder `{}` cannot be looked at: {e}", data_dir.display()),
                 )
-                .hint("set `data_dir` of the target, and run firedrill on the cluster's own host")
+                .hint("set `data_dir` of the target, and run redrill on the cluster's own host")
             })?
             .uid();
         Ok(Self { bin, owner: run_as(uid)? })
@@ -112,7 +112,7 @@ impl Tools {
         let bin = bin(bin_dir, None)?;
         let owner = if rustix::process::geteuid().is_root() {
             Some(Owner::look_up("postgres").map_err(|e| {
-                e.hint("PostgreSQL refuses to run as root: run firedrill as another user, or install PostgreSQL with `apt-get install postgresql`, which makes the user")
+                e.hint("PostgreSQL refuses to run as root: run redrill as another user, or install PostgreSQL with `apt-get install postgresql`, which makes the user")
             })?)
         } else {
             None
@@ -236,7 +236,7 @@ fn run_as(uid: u32) -> Result<Option<Owner>> {
         return Ok(Some(owner));
     }
     Err(Error::new(Code::Denied, format!("the data folder belongs to the OS user `{}`", owner.name))
-        .hint(format!("run firedrill as `{}` or as root", owner.name)))
+        .hint(format!("run redrill as `{}` or as root", owner.name)))
 }
 
 fn owned_by_root() -> Error {

@@ -192,7 +192,7 @@ fn text(settings: &Settings, base: &Path) -> Result<String> {
     let Some(path) = settings.world.as_deref().filter(|w| *w != "sandbox") else { return Ok(SANDBOX.into()) };
     let text = fs::read_to_string(base.join(path)).map_err(|why| {
         Error::new(Code::Invalid, format!("the world file `{path}` cannot be read: {why}"))
-            .hint("`world` is `sandbox` or the path of a world file, relative to `firedrill.toml`")
+            .hint("`world` is `sandbox` or the path of a world file, relative to `redrill.toml`")
     })?;
     World::read(&text, path)?;
     Ok(text)

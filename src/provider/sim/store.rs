@@ -126,7 +126,7 @@ impl Store {
             db.query_row("pragma user_version", [], |row| row.get(0)).map_err(|e| broken(&e))?;
         if version != VERSION && version != BEFORE {
             let message =
-                format!("the world of `{target}` has the format {version}, this firedrill reads {VERSION}");
+                format!("the world of `{target}` has the format {version}, this redrill reads {VERSION}");
             return Err(Error::new(Code::Refused, message)
                 .hint("remove its file in `worlds/` of the state folder to begin a new one"));
         }

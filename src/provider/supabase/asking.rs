@@ -114,6 +114,6 @@ pub(super) fn read<T: DeserializeOwned>(answer: Value, path: &str) -> Result<T> 
         let why =
             if e.to_string().starts_with("missing field") { e.to_string() } else { "another shape".into() };
         Error::new(Code::Internal, format!("the platform's answer to `{path}` cannot be read: {why}"))
-            .hint("the platform may have changed: see whether there is a newer firedrill")
+            .hint("the platform may have changed: see whether there is a newer redrill")
     })
 }

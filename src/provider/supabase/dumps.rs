@@ -1,7 +1,7 @@
 //! Our own backups of a project: logical dumps, since the platform takes none when asked.
 //!
 //! A dump is a folder `<backup_dir>/<id>` with
-//! - `firedrill.json`: what is known of it, there before anything else and replaced as a whole;
+//! - `redrill.json`: what is known of it, there before anything else and replaced as a whole;
 //! - `dump.partial`, and `dump` once it is whole, read through and on disk;
 //! - what the programs said.
 //!
@@ -19,7 +19,7 @@ use super::{
     work::{Look, Work, cannot},
 };
 use crate::{
-    base::moment::Moment,
+    base::{former_name, moment::Moment},
     provider::{
         Code, Error, Result,
         model::{Backup, Key, Restorable, Usable, Verification},
@@ -36,7 +36,12 @@ use std::{
 };
 
 /// The name of the file with what is known of a dump.
-const SIDECAR: &str = "firedrill.json";
+const SIDECAR: &str = "redrill.json";
+
+/// Returns the file with what is known of the dump in `folder`.
+fn sidecar(folder: &Path) -> PathBuf {
+    former_name::existing(folder.join(SIDECAR))
+}
 
 /// How far a dump is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,8 +151,7 @@ impl Dumps<'_> {
             Err(e) => return Err(cannot(self.folder, "be read", &e)),
         };
         let shown = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
-        let read =
-            shown.filter_map(|entry| records::read::<Dump>(&entry.path().join(SIDECAR)).ok().flatten());
+        let read = shown.filter_map(|entry| records::read::<Dump>(&sidecar(&entry.path())).ok().flatten());
         let mut dumps: Vec<Dump> = read.filter(|dump| dump.reference == self.reference).collect();
         dumps.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         Ok(dumps)
@@ -188,7 +192,7 @@ impl Dumps<'_> {
     }
 
     fn keep(&self, dump: &Dump) -> Result<()> {
-        records::write(&self.home(&dump.id).join(SIDECAR), dump)
+        records::write(&sidecar(&self.home(&dump.id)), dump)
     }
 
     /// Ends whatever works on a dump and removes it; one that is gone is no error.

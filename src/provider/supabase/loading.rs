@@ -9,6 +9,7 @@ use super::{
     contents, dumps, programs,
     work::{Look, Work, cannot},
 };
+use crate::base::former_name;
 use crate::provider::{
     Code, Error, Result,
     model::Progress,
@@ -25,7 +26,7 @@ use std::{
 /// What the program leaves its traces as.
 const LOAD: &str = "pg_restore";
 /// The name of the file with what is known of a load.
-const RECORD: &str = "firedrill.json";
+const RECORD: &str = "redrill.json";
 
 /// What is known of a load.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ impl Supabase {
         dump: &str,
     ) -> Result<Option<Progress>> {
         let folder = self.load_folder(reference);
-        let Some(load) = records::read::<Load>(&folder.join(RECORD))? else {
+        let Some(load) = records::read::<Load>(&former_name::existing(folder.join(RECORD)))? else {
             self.start_load(reference, inside, dump, 1).await?;
             return Ok(Some(Progress::phase("loading the dump")));
         };
@@ -99,13 +100,13 @@ impl Supabase {
     }
 
     fn keep_load(folder: &Path, load: &Load) -> Result<()> {
-        records::write(&folder.join(RECORD), load)
+        records::write(&former_name::existing(folder.join(RECORD)), load)
     }
 
     /// Ends the loading of a branch that is given up. What is left of it is nobody's.
     pub(super) fn abandon_load(&self, reference: &str) {
         let folder = self.load_folder(reference);
-        if let Ok(Some(load)) = records::read::<Load>(&folder.join(RECORD)) {
+        if let Ok(Some(load)) = records::read::<Load>(&former_name::existing(folder.join(RECORD))) {
             Work::of(&folder, LOAD).end(load.child.as_ref());
         }
         disk::remove(&folder).ok();

@@ -87,7 +87,7 @@ fn instead(error: Error) -> Error {
 fn elsewhere(reason: impl Into<String>) -> Error {
     Error::unsupported(
         reason,
-        "put a runbook that calls `backup::create` on the schedule of your CI or of cron: `firedrill run backup.rhai`",
+        "put a runbook that calls `backup::create` on the schedule of your CI or of cron: `redrill run backup.rhai`",
     )
 }
 

@@ -1,4 +1,4 @@
-//! What `firedrill.toml` may say of a Supabase target.
+//! What `redrill.toml` may say of a Supabase target.
 
 use super::Address;
 use crate::{
@@ -96,14 +96,14 @@ mod tests {
 
     fn with<T>(text: &str, read: impl FnOnce(&Opening<'_>) -> Result<T>) -> Result<T> {
         let (target, clock): (_, Arc<dyn Clock>) = (target(text), Arc::new(Machine));
-        let (base, state) = (Path::new("/etc/drills"), Path::new("/etc/drills/.firedrill"));
+        let (base, state) = (Path::new("/etc/drills"), Path::new("/etc/drills/.redrill"));
         read(&Opening { target: &target, base, state, clock: &clock })
     }
 
     #[test]
     fn supabase_settings_have_presets_and_absolute_paths() {
         let settings = with("ref = 'abcdefghijklmnopqrst'", Settings::read).expect("reads");
-        assert_eq!(settings.backups, Path::new("/etc/drills/.firedrill/supabase/prod/backups"));
+        assert_eq!(settings.backups, Path::new("/etc/drills/.redrill/supabase/prod/backups"));
         let text = "ref = 'abcdefghijklmnopqrst'\nbackup_dir = 'dumps'";
         assert_eq!(with(text, Settings::read).expect("reads").backups, Path::new("/etc/drills/dumps"));
     }

@@ -154,8 +154,8 @@ impl Stage {
             branch: None,
             api: Arc::new(self.api()),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            backups: std::env::temp_dir().join("firedrill-no-such-folder"),
-            state: std::env::temp_dir().join("firedrill-no-such-folder"),
+            backups: std::env::temp_dir().join("redrill-no-such-folder"),
+            state: std::env::temp_dir().join("redrill-no-such-folder"),
             database: super::Address::default(),
         }
     }

@@ -168,7 +168,7 @@ fn a_kill_at_any_point_of_any_flow_changes_nothing() {
     assert_eq!(undisturbed.status, Status::Succeeded, "{undisturbed:?}");
     let events = listener.count.load(Ordering::SeqCst);
     assert!(events > 80, "{events} events are too few to be a test");
-    let (step, first) = knob("FIREDRILL_EVENTS", 7);
+    let (step, first) = knob("REDRILL_EVENTS", 7);
     for die_at in (first..events).step_by(step) {
         let stage = Stage::new();
         let dying = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });

@@ -50,7 +50,7 @@ fn dies_everywhere(script: &str, answers: &[Choice], status: Status) {
         effects.sort();
         effects
     };
-    let (step, first) = knob("FIREDRILL_EVENTS", 3);
+    let (step, first) = knob("REDRILL_EVENTS", 3);
     for die_at in (first..willing.listener.count.load(Ordering::SeqCst)).step_by(step) {
         let stage = Stage::new();
         if stage.start_with(script, Willing::until(Some(die_at), answers)).is_ok() {

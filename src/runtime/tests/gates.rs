@@ -85,7 +85,7 @@ fn where_nobody_is_the_run_waits_and_says_for_what() {
         assert_eq!(ended.status, Status::Waiting, "{ended:?}");
         let Some(Stop::Waiting { reason, next, .. }) = ended.stop else { panic!("{:?}", ended.stop) };
         assert!(reason.starts_with("waits since 20") && reason.contains("delete everything?"), "{reason}");
-        assert!(reason.contains(&next) && next.starts_with("firedrill approve "), "{reason}");
+        assert!(reason.contains(&next) && next.starts_with("redrill approve "), "{reason}");
     }
     assert_eq!(stage.effects(), ["backup.create"], "nothing is done or cleaned up while it waits");
     let ended = stage.resume_with(&Person::who_says(&[Choice::Approve]));
@@ -216,5 +216,5 @@ fn a_gate_beside_another_is_named_in_what_opens_it() {
     let ended = stage.with(script, &Person::who_says(&[]));
     let Some(Stop::Waiting { call, reason, next }) = ended.stop else { panic!("{ended:?}") };
     assert!(next.contains(&format!(" '{call}' --resume")), "{next}");
-    assert!(reason.contains(&format!("firedrill reject {} '{call}'", ended.run)), "{reason}");
+    assert!(reason.contains(&format!("redrill reject {} '{call}'", ended.run)), "{reason}");
 }

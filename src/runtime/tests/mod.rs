@@ -253,7 +253,7 @@ fn the_sandbox_of_the_language_is_closed() {
     for (script, wrong) in [
         ("eval(\"1\")", "eval"),
         ("timestamp()", "there is no function `timestamp`"),
-        ("fn now() { 1 } now()", "hides firedrill's own"),
+        ("fn now() { 1 } now()", "hides redrill's own"),
         ("fn invariant() { false }", "a rehearsal gives it the world"),
         ("backup::lits(db)", "there is no operation `backup::lits`"),
         ("backup::create(db, #{ lable: \"x\" })", "has no option `lable`"),

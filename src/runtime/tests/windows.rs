@@ -1,7 +1,7 @@
 //! The windows of every call on a real PostgreSQL: dead before the effect, after it and before its record, while what
 //! was accepted goes on, and after its record. Each time somebody resumes, and the world has every effect once.
 //!
-//! `FIREDRILL_WINDOWS=1` tries every record; without it, every nineteenth, beginning at another one each time.
+//! `REDRILL_WINDOWS=1` tries every record; without it, every nineteenth, beginning at another one each time.
 
 use super::{super::stage::Scene, branches::knob};
 use crate::{
@@ -148,7 +148,7 @@ fn every_window(script: &str, look: impl Fn(&Windows, &str)) {
     let Some(windows) = Windows::up() else { return };
     windows.die_once(script, usize::MAX);
     look(&windows, "undisturbed");
-    let (step, first) = knob("FIREDRILL_WINDOWS", 19);
+    let (step, first) = knob("REDRILL_WINDOWS", 19);
     for at in (first..).step_by(step) {
         let Some(died) = windows.die_once(script, at) else { break };
         look(&windows, &died);

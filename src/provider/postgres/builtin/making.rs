@@ -2,7 +2,7 @@
 //!
 //! Each part ends with something in the folder that was not there before, and can be begun again when it does not.
 
-use super::{Builtin, Needed, SIDECAR, Stage, Stored};
+use super::{Builtin, Needed, SIDECAR, Stage, Stored, sidecar};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -117,7 +117,7 @@ impl Builtin<'_> {
 
     /// Replaces what is known of a backup.
     pub(super) fn keep(&self, tools: &Tools, stored: &Stored) -> Result<()> {
-        let path = self.folder.join(&stored.id).join(SIDECAR);
+        let path = sidecar(&self.folder.join(&stored.id));
         records::write(&path, stored)?;
         tools.hand_over(&path)
     }

@@ -80,7 +80,7 @@ impl Address {
 
     fn config(&self) -> Result<Config> {
         let mut config = Config::new();
-        config.user(&self.user).dbname(&self.database).application_name("firedrill").options(SESSION);
+        config.user(&self.user).dbname(&self.database).application_name("redrill").options(SESSION);
         if let Some(reference) = &self.password {
             let secret = reference.resolve().map_err(|e| {
                 Error::new(Code::Invalid, e.to_string())
@@ -158,7 +158,7 @@ impl std::fmt::Display for Address {
 /// Connects on a thread of its own, because the effective user is a property of the thread.
 async fn as_its_owner(socket: PathBuf) -> io::Result<UnixStream> {
     let (answer, answered) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new().name("firedrill-connect".into()).spawn(move || {
+    std::thread::Builder::new().name("redrill-connect".into()).spawn(move || {
         let stream = become_owner_of(&socket).and_then(|()| UnixStream::connect(&socket)).and_then(|s| {
             s.set_nonblocking(true)?;
             Ok(s)

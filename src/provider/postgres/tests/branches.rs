@@ -46,7 +46,7 @@ async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Every look is taken by another life of firedrill, which knows nothing but the key.
+/// Every look is taken by another life of redrill, which knows nothing but the key.
 #[tokio::test]
 async fn postgres_a_killed_run_is_followed_by_the_next() {
     let Some(stage) = Stage::up().await else { return };
@@ -67,7 +67,7 @@ async fn postgres_a_killed_run_is_followed_by_the_next() {
     assert!(lab.find(&key("OTHERKEY00"), None).await.expect("looks").is_none());
 }
 
-/// Not firedrill is killed, but what works for it.
+/// Not redrill is killed, but what works for it.
 #[tokio::test]
 async fn postgres_a_killed_child_is_followed_by_another() {
     let Some(stage) = Stage::up().await else { return };
@@ -163,7 +163,7 @@ async fn postgres_a_removal_that_was_killed_is_finished() {
     back_up(lab.as_ref(), "BACKUP0001").await;
     let made = branch_of(lab.as_ref(), &into("drill", At::BackupEnd), "BRANCH0001").await;
     let folder = stage.path().join("postgres/lab/data/branch0001");
-    let marker = folder.join(".firedrill-branch.json");
+    let marker = folder.join(".redrill-branch.json");
     let branches = lab.branches().expect("branches");
     let kept = fs::read_to_string(&marker).expect("a marker");
     fs::remove_file(&marker).expect("it goes");

@@ -56,7 +56,7 @@ async fn postgres_a_restore_in_place_that_fails_is_undone() {
     assert!(!beside.iter().any(|e| e.file_name().to_string_lossy().starts_with("data.")), "{beside:?}");
 }
 
-/// Every look is taken by another life of firedrill.
+/// Every look is taken by another life of redrill.
 #[tokio::test]
 async fn postgres_a_restore_in_place_survives_being_killed() {
     let Some(stage) = Stage::up().await else { return };

@@ -32,7 +32,7 @@ async fn lab_and_branches_are_elsewhere_when_the_state_folder_is_closed() {
     let socket = made.host.expect("a socket");
     if rustix::process::geteuid().is_root() {
         assert!(folder.starts_with("/var/tmp") && !folder.starts_with(stage.path()), "{folder:?}");
-        assert!(socket.starts_with("/var/tmp/firedrill-branch-branch0001-"), "{socket}");
+        assert!(socket.starts_with("/var/tmp/redrill-branch-branch0001-"), "{socket}");
     }
     lab::down(stage.path()).await.expect("goes down");
     assert!(!folder.exists() && !Path::new(&socket).exists());

@@ -48,7 +48,7 @@ impl Stage {
         self.state.path()
     }
 
-    /// Returns the lab, as another life of firedrill would open it.
+    /// Returns the lab, as another life of redrill would open it.
     pub(super) fn open(&self) -> Arc<dyn Provider> {
         open_in(self.path())
     }

@@ -192,7 +192,7 @@ fn a_world_that_many_make_at_once_is_one_world() {
 }
 
 /// The state folder of the process that is to be killed.
-const VICTIM: &str = "FIREDRILL_TEST_SIM_VICTIM";
+const VICTIM: &str = "REDRILL_TEST_SIM_VICTIM";
 
 #[test]
 fn a_killed_process_leaves_whole_effects() {

@@ -284,7 +284,7 @@ async fn supabase_execute_whose_answer_is_lost_is_found_by_its_mark_and_sent_onc
 #[tokio::test]
 async fn supabase_execute_that_never_arrived_is_known_not_to_have_happened() {
     fn lost(sql: &str) -> Option<Fault> {
-        sql.contains("do $firedrill").then_some(Fault::Lost)
+        sql.contains("do $redrill").then_some(Fault::Lost)
     }
     let Some((stage, database)) = served(lost).await else { return };
     database.run(&["create table public.t (n int)"]).await;
@@ -304,7 +304,7 @@ async fn supabase_a_statement_that_arrives_too_late_is_not_run() {
     database.run(&["create table public.t (n int)"]).await;
     let written = Written::default();
     execute(&stage, "insert into public.t values (1)", &written).await.expect("in time");
-    let sent = stage.seen().into_iter().find(|s| s.body.to_string().contains("do $firedrill")).expect("sent");
+    let sent = stage.seen().into_iter().find(|s| s.body.to_string().contains("do $redrill")).expect("sent");
     let until = written.all()[0]["until"].as_str().expect("a moment").to_owned();
     let late = sent.body["query"].as_str().expect("a statement").replace(&until, "2020-01-01T00:00:00Z");
     let said = database.ask(&late, false).await.expect_err("too late");

@@ -64,7 +64,7 @@ const STARTS_WITHIN: &str = "30 seconds";
 /// What our advisory locks have in common: `fire` in ASCII.
 pub(super) const LOCKS: u32 = 0x6669_7265;
 /// What the transaction says when it starts too late.
-pub const TOO_LATE: &str = "firedrill: this request arrived too late";
+pub const TOO_LATE: &str = "redrill: this request arrived too late";
 /// How many rows a query may give; one more is asked for.
 pub(super) const ROWS_MAX: usize = 100_000;
 
@@ -74,7 +74,7 @@ const ENDS: &str = "\n) select ";
 const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 
 fn said(what: &str) -> String {
-    format!("/* firedrill: {what} */ ")
+    format!("/* redrill: {what} */ ")
 }
 
 fn quoted(text: &str) -> String {
@@ -86,8 +86,8 @@ fn quoted(text: &str) -> String {
 pub(super) fn shape(sql: &str) -> String {
     format!(
         "{}{BEGINS}{sql}{ENDS}(select coalesce(json_agg(o.k order by o.n), '[]') \
-         from json_object_keys(row_to_json(firedrill)) with ordinality as o(k, n))::text as answer \
-         from (select q.* from (select 1) as one left join q on false) as firedrill",
+         from json_object_keys(row_to_json(redrill)) with ordinality as o(k, n))::text as answer \
+         from (select q.* from (select 1) as one left join q on false) as redrill",
         said("shape")
     )
 }
@@ -96,7 +96,7 @@ pub(super) fn shape(sql: &str) -> String {
 /// columns.
 pub(super) fn rows(sql: &str, columns: &[String]) -> String {
     let list = |one: &dyn Fn(String) -> String| {
-        let column = |name: &String| one(format!("firedrill.\"{}\"", name.replace('"', "\"\"")));
+        let column = |name: &String| one(format!("redrill.\"{}\"", name.replace('"', "\"\"")));
         columns.iter().map(column).collect::<Vec<_>>().join(", ")
     };
     let types = list(&|column| format!("pg_typeof({column})::oid"));
@@ -108,12 +108,12 @@ pub(super) fn rows(sql: &str, columns: &[String]) -> String {
     format!(
         "{}{BEGINS}{sql}{ENDS}json_build_object('columns', (\
          select coalesce(json_agg(o.k order by o.n), '[]') \
-         from (select q.* from (select 1) as one left join q on false) as firedrill, \
-             json_object_keys(row_to_json(firedrill)) with ordinality as o(k, n)), \
+         from (select q.* from (select 1) as one left join q on false) as redrill, \
+             json_object_keys(row_to_json(redrill)) with ordinality as o(k, n)), \
          'types', (\
          select coalesce(json_agg(json_build_array(base.oid::int8, elem.oid::int8, elem.typdelim) order by u.n), '[]') \
          from (select array[{types}]::oid[] as oids \
-             from (select q.* from (select 1) as one left join q on false) as firedrill) as t \
+             from (select q.* from (select 1) as one left join q on false) as redrill) as t \
          cross join unnest(t.oids) with ordinality as u(oid, n) \
          join pg_type as own on own.oid = u.oid \
          join pg_type as base on base.oid = case own.typtype when 'd' then own.typbasetype else own.oid end \
@@ -121,7 +121,7 @@ pub(super) fn rows(sql: &str, columns: &[String]) -> String {
          left join pg_type as elem \
              on elem.oid = case item.typtype when 'd' then item.typbasetype else item.oid end), \
          'rows', (select coalesce(json_agg(to_json(array[{texts}]::text[])), '[]') \
-             from (select * from q limit {}) as firedrill))::text as answer",
+             from (select * from q limit {}) as redrill))::text as answer",
         said("rows"),
         ROWS_MAX + 1
     )
@@ -139,7 +139,7 @@ pub(super) fn clock() -> String {
 /// Returns the one statement that takes the lock, makes the mark, and runs `sql`; `None` for a statement that holds the
 /// words by which it would be told from ours.
 pub(super) fn execute(sql: &str, key: &str, lock: u32, object: u32, until: &str) -> Option<String> {
-    let (outer, inner) = (format!("$firedrill_{key}$"), format!("$statement_{key}$"));
+    let (outer, inner) = (format!("$redrill_{key}$"), format!("$statement_{key}$"));
     if sql.contains(&outer) || sql.contains(&inner) {
         return None;
     }
@@ -161,7 +161,7 @@ end {outer}",
 
 /// Returns how the comment of a mark begins.
 pub(super) fn comment(key: &str) -> String {
-    format!("firedrill {key} ")
+    format!("redrill {key} ")
 }
 
 /// Returns the statement of [`Asked::Sight`].
@@ -214,7 +214,7 @@ pub(in super::super) fn settings(names: &[String]) -> String {
 impl Asked {
     /// Returns what a statement of ours asks, and nothing for any other.
     pub fn read(statement: &str) -> Option<Self> {
-        let (before, rest) = statement.split_once("/* firedrill: ")?;
+        let (before, rest) = statement.split_once("/* redrill: ")?;
         let (what, sql) = rest.split_once(" */ ")?;
         if !(before.is_empty() || before == super::query::SEARCH_PATH) {
             return None;
@@ -246,7 +246,7 @@ impl Asked {
 }
 
 fn executed(sql: &str) -> Option<Asked> {
-    let key = between(sql, "do $firedrill_", "$")?;
+    let key = between(sql, "do $redrill_", "$")?;
     let (head, rest) = sql.split_once(&format!("execute $statement_{key}$"))?;
     Some(Asked::Execute {
         sql: rest.split_once(&format!("$statement_{key}$"))?.0.to_owned(),
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn supabase_what_is_asked_is_read_back() {
-        let sql = "select ')' as a, '\n) select 1' as b -- $firedrill";
+        let sql = "select ')' as a, '\n) select 1' as b -- $redrill";
         let until = "2026-11-20T03:00:30+00:00";
         let names = vec!["work_mem".to_owned(), "it's".to_owned()];
         for (statement, asked) in [
@@ -286,7 +286,7 @@ mod tests {
                     sql: sql.into(),
                     lock: 7,
                     object: 8,
-                    comment: "firedrill abcdefghij ".into(),
+                    comment: "redrill abcdefghij ".into(),
                     until: until.into(),
                 },
             ),
@@ -298,9 +298,7 @@ mod tests {
         ] {
             assert_eq!(Asked::read(&statement), Some(asked), "{statement}");
         }
-        for other in
-            ["select 1", "/* firedrill: nothing */ select 1", "drop table t; /* firedrill: clock */ x"]
-        {
+        for other in ["select 1", "/* redrill: nothing */ select 1", "drop table t; /* redrill: clock */ x"] {
             assert_eq!(Asked::read(other), None, "{other}");
         }
     }

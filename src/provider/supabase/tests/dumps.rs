@@ -188,7 +188,7 @@ async fn a_dump_whose_maker_died_is_found_by_its_key_and_goes_on() {
             let Observed::Running(_) = scene.target.observe(&job).await.expect("a look") else {
                 panic!("it cannot be done while the table is held")
             };
-            // Another life of firedrill: it knows the folder, the key, and nothing else.
+            // Another life of redrill: it knows the folder, the key, and nothing else.
             let heir = scene.target.clone();
             let found = heir.find(&key(), None).await.expect("known").expect("found");
             assert_eq!(found, job);

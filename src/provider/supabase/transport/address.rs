@@ -84,7 +84,7 @@ fn made(near: bool, keeps: bool) -> Result<Client> {
 
 fn builder(near: bool, keeps: bool) -> ClientBuilder {
     let builder = Client::builder()
-        .user_agent(concat!("firedrill/", env!("CARGO_PKG_VERSION")))
+        .user_agent(concat!("redrill/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())

@@ -100,7 +100,7 @@ impl Answer {
             )),
             404 => refused(Code::NotFound),
             405 | 410 | 501 => refused(Code::Unsupported)
-                .hint("the platform has no such endpoint (any more): see whether firedrill is up to date"),
+                .hint("the platform has no such endpoint (any more): see whether redrill is up to date"),
             409 => refused(Code::Conflict),
             400 | 422 if self.lists_faults() => refused(Code::Invalid),
             _ => refused(Code::Refused),

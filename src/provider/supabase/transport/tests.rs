@@ -20,7 +20,7 @@ async fn supabase_requests_say_who_asks_and_take_gzip() {
     let seen = stage.seen();
     let header = |name: &str| seen[0].headers[name].to_str().expect("text").to_owned();
     assert_eq!(header("authorization"), format!("Bearer {TOKEN}"));
-    assert!(header("user-agent").starts_with("firedrill/"));
+    assert!(header("user-agent").starts_with("redrill/"));
     assert!(header("accept-encoding").contains("gzip"));
 }
 

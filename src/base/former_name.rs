@@ -1,0 +1,49 @@
+//! The name that this program had before, and what was made under it.
+//!
+//! Backups, dumps, branches and ended runs of that time stay usable where they are. The former name is written here and
+//! in the changelog, and nowhere else; a test holds that.
+
+use std::path::PathBuf;
+
+/// The name itself.
+pub const NAME: &str = "firedrill";
+/// The name that took its place.
+const NOW: &str = "redrill";
+/// How the versions of that time begin.
+const VERSIONS: &str = "0.1.";
+
+/// Returns `path`, or where only the former name of its last part exists, the path with that name.
+///
+/// Whoever reads a file through this, and writes it through this, keeps it under the one name that it has.
+pub fn existing(path: PathBuf) -> PathBuf {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return path };
+    let former = path.with_file_name(name.replace(NOW, NAME));
+    if !path.exists() && former.exists() { former } else { path }
+}
+
+/// Returns whether a run with this version was begun by the program under its former name.
+pub fn has_begun(version: &str) -> bool {
+    version.starts_with(VERSIONS)
+}
+
+/// Returns why a run of that time which is still open is not taken further.
+pub fn refuse_open_run(version: &str) -> String {
+    format!("it was begun by {NAME} {version}: finish it with the program that began it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_that_time_is_found_until_there_is_one_of_today() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let today = folder.path().join("redrill.json");
+        assert_eq!(existing(today.clone()), today);
+        let former = folder.path().join(format!("{NAME}.json"));
+        std::fs::write(&former, "").expect("a file");
+        assert_eq!(existing(today.clone()), former);
+        std::fs::write(&today, "").expect("a file");
+        assert_eq!(existing(today.clone()), today);
+    }
+}
