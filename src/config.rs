@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The name of the configuration file.
-pub const FILE: &str = "redrill.toml";
+pub const FILE_NAME: &str = "redrill.toml";
 /// The name of the built-in simulated target.
 pub const SANDBOX: &str = "sandbox";
 /// The name of the throw-away PostgreSQL target.
@@ -22,12 +22,11 @@ pub const LAB: &str = "lab";
 pub struct Config {
     /// The folder that relative paths are relative to: where the file is, else the current folder.
     pub base: PathBuf,
-    /// The state folder.
     pub state: PathBuf,
     /// The file, if there is one.
     pub file: Option<PathBuf>,
     /// Targets by name, `sandbox` and `lab` included.
-    pub targets: BTreeMap<String, Target>,
+    pub targets: BTreeMap<String, TargetConfig>,
 }
 
 impl Config {
@@ -39,14 +38,12 @@ impl Config {
 
 /// One target.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Target {
-    /// Its name.
+pub struct TargetConfig {
     pub name: String,
     /// The kind of provider.
     pub provider: String,
     /// Whether change and destroy need its name typed.
     pub protect: bool,
-    /// Labels for people.
     pub tags: Vec<String>,
     /// The provider's own settings.
     pub settings: toml::Table,
@@ -57,20 +54,13 @@ pub struct Target {
 pub enum Error {
     /// A file that was named, or found, cannot be read.
     #[error("{path} cannot be read: {why}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        why: io::Error,
-    },
-    /// The file is no TOML, or has a key that nobody knows.
+    Unreadable { path: PathBuf, why: io::Error },
+    /// The file is not valid TOML, or has an unknown key.
     #[error("{path}: {message}")]
     Invalid {
-        /// The file.
         path: PathBuf,
         /// The TOML reader's own words, with line and caret.
         message: String,
-        /// What was meant.
         hint: Option<String>,
     },
 }
@@ -79,7 +69,9 @@ impl Error {
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::Unreadable { .. } => Some(format!("name another with `--config`, or make a `{FILE}`")),
+            Error::Unreadable { .. } => {
+                Some(format!("name another with `--config`, or make a `{FILE_NAME}`"))
+            }
             Error::Invalid { hint, .. } => hint.clone(),
         }
     }
@@ -87,13 +79,13 @@ impl Error {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct ConfigToml {
     #[serde(default)]
-    targets: BTreeMap<String, WrittenTarget>,
+    targets: BTreeMap<String, TargetToml>,
 }
 
 #[derive(Deserialize)]
-struct WrittenTarget {
+struct TargetToml {
     provider: String,
     #[serde(default)]
     protect: bool,
@@ -103,12 +95,10 @@ struct WrittenTarget {
     settings: toml::Table,
 }
 
-/// What the command line says about where things are.
+/// The paths that were given on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Locations {
-    /// `--config`.
     pub config: Option<PathBuf>,
-    /// `--state`.
     pub state: Option<PathBuf>,
 }
 
@@ -116,44 +106,47 @@ pub struct Locations {
 ///
 /// # Errors
 /// [`Error`]. Nothing is made, not even the state folder.
-pub fn load(at: &Locations) -> Result<Config, Error> {
+pub fn load_config(at: &Locations) -> Result<Config, Error> {
     let here = env::current_dir().map_err(|why| Error::Unreadable { path: ".".into(), why })?;
     let named = at.config.clone().or_else(|| env::var_os("REDRILL_CONFIG").map(PathBuf::from));
-    let file = named.map(|f| here.join(f)).or_else(|| find_upward(&here));
+    let file = named.map(|f| here.join(f)).or_else(|| find_config_file(&here));
     let base = file.as_deref().and_then(Path::parent).unwrap_or(&here).to_path_buf();
     let state = at.state.clone().or_else(|| env::var_os("REDRILL_STATE").map(PathBuf::from));
-    let state = state.map_or_else(|| former_name::existing(base.join(".redrill")), |s| here.join(s));
-    let mut targets = BTreeMap::from([(SANDBOX.to_owned(), sandbox())]);
-    if let Some(lab) = lab(&state)? {
+    let state =
+        state.map_or_else(|| former_name::find_existing_path(base.join(".redrill")), |s| here.join(s));
+    let mut targets = BTreeMap::from([(SANDBOX.to_owned(), sandbox_target())]);
+    if let Some(lab) = read_lab_target(&state)? {
         targets.insert(LAB.to_owned(), lab);
     }
     if let Some(file) = &file {
-        targets.extend(read(file)?);
+        targets.extend(read_targets(file)?);
     }
     Ok(Config { base, state, file, targets })
 }
 
-fn find_upward(from: &Path) -> Option<PathBuf> {
-    from.ancestors().map(|folder| former_name::existing(folder.join(FILE))).find(|file| file.is_file())
+fn find_config_file(from: &Path) -> Option<PathBuf> {
+    from.ancestors()
+        .map(|folder| former_name::find_existing_path(folder.join(FILE_NAME)))
+        .find(|file| file.is_file())
 }
 
-fn read(file: &Path) -> Result<BTreeMap<String, Target>, Error> {
+fn read_targets(file: &Path) -> Result<BTreeMap<String, TargetConfig>, Error> {
     let text = fs::read_to_string(file).map_err(|why| Error::Unreadable { path: file.into(), why })?;
-    let written: Written = toml::from_str(&text).map_err(|e| Error::Invalid {
+    let written: ConfigToml = toml::from_str(&text).map_err(|e| Error::Invalid {
         path: file.into(),
         message: e.to_string(),
         hint: suggest::hint_for_unknown_field(e.message()),
     })?;
-    Ok(written.targets.into_iter().map(|(name, t)| (name.clone(), target(name, t))).collect())
+    Ok(written.targets.into_iter().map(|(name, t)| (name.clone(), target_from_toml(name, t))).collect())
 }
 
-fn target(name: String, written: WrittenTarget) -> Target {
-    let WrittenTarget { provider, protect, tags, settings } = written;
-    Target { name, provider, protect, tags, settings }
+fn target_from_toml(name: String, written: TargetToml) -> TargetConfig {
+    let TargetToml { provider, protect, tags, settings } = written;
+    TargetConfig { name, provider, protect, tags, settings }
 }
 
-fn sandbox() -> Target {
-    Target {
+fn sandbox_target() -> TargetConfig {
+    TargetConfig {
         name: SANDBOX.into(),
         provider: "sim".into(),
         protect: false,
@@ -168,20 +161,20 @@ pub fn lab_file(state: &Path) -> PathBuf {
 }
 
 /// Reads the target entry that a lab which is up has left; the same shape as one under `[targets]`.
-fn lab(state: &Path) -> Result<Option<Target>, Error> {
+fn read_lab_target(state: &Path) -> Result<Option<TargetConfig>, Error> {
     let path = lab_file(state);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        // A state folder that cannot be is told by whoever wants to write into it.
+        // An impossible state folder is reported by the first write to it, not here.
         Err(e) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()) => {
             return Ok(None);
         }
         Err(why) => return Err(Error::Unreadable { path, why }),
     };
-    let written: WrittenTarget = toml::from_str(&text).map_err(|e| Error::Invalid {
+    let written: TargetToml = toml::from_str(&text).map_err(|e| Error::Invalid {
         message: e.to_string(),
         hint: Some("run `redrill lab down` to clear it away".into()),
         path,
     })?;
-    Ok(Some(target(LAB.into(), written)))
+    Ok(Some(target_from_toml(LAB.into(), written)))
 }

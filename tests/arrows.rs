@@ -1,13 +1,13 @@
 //! The floor plan of `src/lib.rs`, held against the code.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+use crate::{
+    imports::{Modules, find_circles},
+    source::{read_program, read_sources},
 };
+use std::collections::BTreeMap;
 
 /// Which rooms a room may name, from the ground up.
-const ARROWS: &[(&str, &[&str])] = &[
+const ALLOWED_ARROWS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("config", &["base"]),
     ("provider", &["base", "config"]),
@@ -24,8 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Crates that live in some places only.
-const TENANTS: &[(&str, &[&str])] = &[
+/// Crates that only some files may use.
+const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("rhai", &["runtime/"]),
     ("rusqlite", &["base/sqlite.rs", "journal/", "provider/sim/"]),
     ("tokio_postgres", &["provider/postgres/"]),
@@ -37,32 +37,8 @@ const TENANTS: &[(&str, &[&str])] = &[
     ("indicatif", &["base/terminal.rs"]),
 ];
 
-fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, into);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            into.push(path);
-        }
-    }
-}
-
-/// Every file below `src`, by its path there.
-fn files() -> BTreeMap<String, String> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = vec![];
-    sources(&src, &mut paths);
-    paths
-        .into_iter()
-        .map(|p| {
-            (p.strip_prefix(&src).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&p).unwrap())
-        })
-        .collect()
-}
-
 /// The rooms that a text names: `crate::room`, and the first words inside `use crate::{…}`.
-fn named(text: &str) -> Vec<String> {
+fn named_rooms(text: &str) -> Vec<String> {
     let mut rooms = vec![];
     for (at, _) in text.match_indices("crate::") {
         let rest = &text[at + "crate::".len()..];
@@ -92,15 +68,16 @@ fn named(text: &str) -> Vec<String> {
 
 #[test]
 fn every_arrow_points_down() {
-    let allowed: BTreeMap<_, _> = ARROWS.iter().copied().collect();
+    let allowed: BTreeMap<_, _> = ALLOWED_ARROWS.iter().copied().collect();
     let mut wrong = vec![];
-    for (place, text) in files() {
+    for (place, text) in read_sources() {
         let room = place.split_once('/').map_or(place.trim_end_matches(".rs"), |(room, _)| room).to_owned();
         let Some(may) = allowed.get(room.as_str()) else {
             assert!(["lib", "main"].contains(&room.as_str()), "the room of {place} is not on the floor plan");
             continue;
         };
-        for other in named(&text).into_iter().filter(|r| allowed.contains_key(r.as_str()) && *r != room) {
+        for other in named_rooms(&text).into_iter().filter(|r| allowed.contains_key(r.as_str()) && *r != room)
+        {
             if !may.contains(&other.as_str()) {
                 wrong.push(format!("{place}: {room} -> {other}"));
             }
@@ -112,8 +89,8 @@ fn every_arrow_points_down() {
 #[test]
 fn tenants_stay_at_home() {
     let mut wrong = vec![];
-    for (place, text) in files() {
-        for (tenant, homes) in TENANTS {
+    for (place, text) in read_sources() {
+        for (tenant, homes) in CRATE_HOMES {
             let uses = text.contains(&format!("{tenant}::")) || text.contains(&format!("use {tenant}"));
             if uses && !homes.iter().any(|home| place.starts_with(home)) {
                 wrong.push(format!("{place} uses {tenant}, which lives in {}", homes.join(", ")));
@@ -126,7 +103,50 @@ fn tenants_stay_at_home() {
 #[test]
 fn groups_are_read_word_by_word() {
     assert_eq!(
-        named("use crate::{base::{value, clock}, ops};\ncrate::journal::x"),
+        named_rooms("use crate::{base::{value, clock}, ops};\ncrate::journal::x"),
         ["base", "ops", "journal"]
     );
+}
+
+#[test]
+fn no_files_go_in_a_circle() {
+    let program = read_program();
+    let circles = find_circles(&Modules::read(&program).list_arrows());
+    let shown: Vec<String> =
+        circles.iter().map(|circle| circle.iter().copied().collect::<Vec<_>>().join("\n  ")).collect();
+    assert!(circles.is_empty(), "circles of files:\n  {}", shown.join("\n\n  "));
+}
+
+/// What a part of the room `provider` may name of its neighbours: the waist stands below all, the fleet above.
+const PROVIDER_ARROWS: &[(&str, &[&str])] = &[
+    ("host", &[]),
+    ("sql", &[]),
+    ("sim", &[]),
+    ("postgres", &["host", "sql"]),
+    ("supabase", &["host", "sql"]),
+    ("fleet", &["sim", "postgres", "supabase"]),
+];
+
+#[test]
+fn no_provider_names_another() {
+    let program = read_program();
+    let mut wrong = vec![];
+    for (from, used) in Modules::read(&program).list_arrows() {
+        wrong.extend(
+            used.iter().filter(|to| !is_provider_arrow(from, to)).map(|to| format!("{from} -> {to}")),
+        );
+    }
+    assert!(wrong.is_empty(), "arrows that the table does not have:\n{}", wrong.join("\n"));
+}
+
+fn is_provider_arrow(from: &str, to: &str) -> bool {
+    let part_of = |path: &str| {
+        let name = path.strip_prefix("provider/")?.split(['/', '.']).next()?;
+        PROVIDER_ARROWS.iter().find(|(part, _)| *part == name)
+    };
+    match (part_of(from), part_of(to)) {
+        (_, None) => true,
+        (None, Some(_)) => !from.starts_with("provider/"),
+        (Some((part, may)), Some((other, _))) => part == other || may.contains(other),
+    }
 }

@@ -1,6 +1,6 @@
 //! Rules over the whole catalogue that need more than its values: its examples run, and its page is current.
 
-use crate::stage::Stage;
+use crate::stage::CliEnv;
 use redrill::ops;
 
 #[test]
@@ -8,7 +8,7 @@ fn the_reference_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/operations.md");
     let page = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
-        page == ops::reference::markdown(),
+        page == ops::reference::render_reference(),
         "docs/reference/operations.md is not what `redrill reference` prints: write it anew"
     );
 }
@@ -21,13 +21,13 @@ fn every_example_runs() {
         .iter()
         .flat_map(|area| ["read", "create", "change", "destroy"].map(|effect| format!("\"{area}.{effect}\"")))
         .collect();
-    let stage = Stage::new();
-    for op in ops::all() {
+    let stage = CliEnv::new();
+    for op in ops::all_operations() {
         for example in op.examples {
             let text =
                 format!("const RUNBOOK = #{{ title: \"t\", needs: [{}] }};\n{example}\n", needs.join(", "));
-            stage.write("example.rhai", &text);
-            let done = stage.redrill(&["run", "example.rhai"]);
+            stage.write_file("example.rhai", &text);
+            let done = stage.run_cli(&["run", "example.rhai"]);
             assert_eq!(done.code, 0, "{}: {example}\n{done}", op.path());
         }
     }

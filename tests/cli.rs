@@ -1,13 +1,13 @@
-//! What a person sees who types something wrong: the exit code, what is the matter, and that nothing was done.
+//! Wrong usage: the exit code, the message, and that nothing was done.
 
-use crate::stage::{Done, Stage, snapshot};
+use crate::stage::{CliEnv, CommandOutput, snapshot};
 use std::{
     process::Child,
     time::{Duration, Instant},
 };
 
 /// A runbook over the sandbox whose script is `script`.
-fn runbook(needs: &str, script: &str) -> String {
+fn runbook_text(needs: &str, script: &str) -> String {
     format!(
         "const RUNBOOK = #{{\n    title: \"Test\",\n    params: #{{\n        db: #{{ type: \"target\", preset: \"sandbox\", \
          help: \"the database\" }},\n        keep: #{{ type: \"bool\", preset: false, help: \"keep it\" }},\n        \
@@ -17,23 +17,23 @@ fn runbook(needs: &str, script: &str) -> String {
 }
 
 /// Makes sure that there is no run, and that no world was made.
-fn nothing_was_done(stage: &Stage) {
-    assert_eq!(stage.redrill(&["runs", "list", "-o", "json"]).json(), serde_json::json!([]));
+fn assert_nothing_done(stage: &CliEnv) {
+    assert_eq!(stage.run_cli(&["runs", "list", "-o", "json"]).parse_json(), serde_json::json!([]));
 }
 
-fn refused(script: &str, args: &[&str]) -> Done {
-    let stage = Stage::new();
-    stage.write("r.rhai", &runbook("\"backup.create\"", script));
-    let done = stage.redrill(&[&["run", "r.rhai"], args].concat());
-    nothing_was_done(&stage);
+fn run_refused(script: &str, args: &[&str]) -> CommandOutput {
+    let stage = CliEnv::new();
+    stage.write_file("r.rhai", &runbook_text("\"backup.create\"", script));
+    let done = stage.run_cli(&[&["run", "r.rhai"], args].concat());
+    assert_nothing_done(&stage);
     done
 }
 
-const GOOD: &str = "backup::create(params.db);";
+const GOOD_SCRIPT: &str = "backup::create(params.db);";
 
 #[test]
 fn an_unknown_parameter_is_refused() {
-    snapshot!(refused(GOOD, &["-p", "kep=true"]), @"
+    snapshot!(run_refused(GOOD_SCRIPT, &["-p", "kep=true"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -45,7 +45,7 @@ fn an_unknown_parameter_is_refused() {
 
 #[test]
 fn a_parameter_of_the_wrong_type_is_refused() {
-    snapshot!(refused(GOOD, &["-p", "keep=perhaps"]), @"
+    snapshot!(run_refused(GOOD_SCRIPT, &["-p", "keep=perhaps"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -57,7 +57,7 @@ fn a_parameter_of_the_wrong_type_is_refused() {
 
 #[test]
 fn a_naive_time_is_refused() {
-    snapshot!(refused(GOOD, &["-p", "since=2026-11-20T03:00:00"]), @"
+    snapshot!(run_refused(GOOD_SCRIPT, &["-p", "since=2026-11-20T03:00:00"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -69,7 +69,7 @@ fn a_naive_time_is_refused() {
 
 #[test]
 fn a_secret_by_value_is_refused_and_not_repeated() {
-    let done = refused(GOOD, &["-p", "token=hunter2"]);
+    let done = run_refused(GOOD_SCRIPT, &["-p", "token=hunter2"]);
     assert!(!done.to_string().contains("hunter2"), "{done}");
     snapshot!(done, @"
     exit 2
@@ -83,7 +83,7 @@ fn a_secret_by_value_is_refused_and_not_repeated() {
 
 #[test]
 fn an_unknown_target_is_refused() {
-    snapshot!(refused(GOOD, &["-p", "db=sandbix"]), @"
+    snapshot!(run_refused(GOOD_SCRIPT, &["-p", "db=sandbix"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -95,7 +95,7 @@ fn an_unknown_target_is_refused() {
 
 #[test]
 fn a_lab_that_is_not_up_is_refused_with_how_to_bring_it_up() {
-    snapshot!(refused(GOOD, &["-p", "db=lab"]), @"
+    snapshot!(run_refused(GOOD_SCRIPT, &["-p", "db=lab"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -107,7 +107,7 @@ fn a_lab_that_is_not_up_is_refused_with_how_to_bring_it_up() {
 
 #[test]
 fn an_unknown_operation_is_refused() {
-    snapshot!(refused("let x = 1;\nbackup::crate(params.db);", &[]), @"
+    snapshot!(run_refused("let x = 1;\nbackup::crate(params.db);", &[]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -124,7 +124,7 @@ fn an_unknown_operation_is_refused() {
 
 #[test]
 fn an_unknown_option_is_refused() {
-    snapshot!(refused("backup::create(params.db, #{ lable: \"x\" });", &[]), @r#"
+    snapshot!(run_refused("backup::create(params.db, #{ lable: \"x\" });", &[]), @r#"
     exit 2
     ---- stdout
     ---- stderr
@@ -141,7 +141,7 @@ fn an_unknown_option_is_refused() {
 
 #[test]
 fn a_missing_right_is_refused_by_policy() {
-    snapshot!(refused("backup::create(params.db);\ndb::execute(params.db, \"delete from orders\");", &[]), @r#"
+    snapshot!(run_refused("backup::create(params.db);\ndb::execute(params.db, \"delete from orders\");", &[]), @r#"
     exit 6
     ---- stdout
     ---- stderr
@@ -158,7 +158,7 @@ fn a_missing_right_is_refused_by_policy() {
 
 #[test]
 fn a_script_that_does_not_parse_is_refused() {
-    snapshot!(refused("let x = ;", &[]), @"
+    snapshot!(run_refused("let x = ;", &[]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -174,8 +174,8 @@ fn a_script_that_does_not_parse_is_refused() {
 
 #[test]
 fn a_runbook_that_is_not_there_is_refused() {
-    let stage = Stage::new();
-    snapshot!(stage.redrill(&["run", "nowhere.rhai"]), @"
+    let stage = CliEnv::new();
+    snapshot!(stage.run_cli(&["run", "nowhere.rhai"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -187,9 +187,9 @@ fn a_runbook_that_is_not_there_is_refused() {
 
 #[test]
 fn a_refusal_is_one_line_of_json_too() {
-    let done = refused(GOOD, &["-p", "keep=perhaps", "-o", "json"]);
+    let done = run_refused(GOOD_SCRIPT, &["-p", "keep=perhaps", "-o", "json"]);
     assert_eq!(done.code, 2, "{done}");
-    let events = done.events();
+    let events = done.parse_events();
     assert_eq!(events.len(), 1, "{done}");
     assert_eq!(events[0]["event"], "run.refused");
     assert_eq!(events[0]["exit"], 2);
@@ -198,13 +198,13 @@ fn a_refusal_is_one_line_of_json_too() {
 
 #[test]
 fn check_shows_every_finding_and_warnings_do_not_fail() {
-    let stage = Stage::new();
-    stage.write("warned.rhai", &runbook("\"backup.create\", \"db.read\"", GOOD));
-    stage.write(
+    let stage = CliEnv::new();
+    stage.write_file("warned.rhai", &runbook_text("\"backup.create\", \"db.read\"", GOOD_SCRIPT));
+    stage.write_file(
         "wrong.rhai",
-        &runbook("\"backup.create\"", "backup::crate(params.db);\nbackup::create(params.bd);"),
+        &runbook_text("\"backup.create\"", "backup::crate(params.db);\nbackup::create(params.bd);"),
     );
-    snapshot!(stage.redrill(&["check", "warned.rhai"]), @"
+    snapshot!(stage.run_cli(&["check", "warned.rhai"]), @"
     exit 0
     ---- stdout
     ---- stderr
@@ -214,7 +214,7 @@ fn check_shows_every_finding_and_warnings_do_not_fail() {
 
     1 runbook checked: 0 errors, 1 warning
     ");
-    snapshot!(stage.redrill(&["check", "warned.rhai", "wrong.rhai"]), @"
+    snapshot!(stage.run_cli(&["check", "warned.rhai", "wrong.rhai"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -238,23 +238,23 @@ fn check_shows_every_finding_and_warnings_do_not_fail() {
 
     2 runbooks checked: 2 errors, 1 warning
     ");
-    let found = stage.redrill(&["check", "wrong.rhai", "-o", "json"]).json();
+    let found = stage.run_cli(&["check", "wrong.rhai", "-o", "json"]).parse_json();
     assert_eq!(found[0]["severity"], "error", "{found}");
     assert_eq!(found[0]["place"]["line"], 11, "{found}");
-    nothing_was_done(&stage);
+    assert_nothing_done(&stage);
 }
 
 #[test]
 fn an_operation_wants_its_target_and_what_else_it_needs() {
-    let stage = Stage::new();
-    snapshot!(stage.redrill(&["backup", "list"]), @"
+    let stage = CliEnv::new();
+    snapshot!(stage.run_cli(&["backup", "list"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: no target was given
     hint: name one: `-t sandbox`
     ");
-    snapshot!(stage.redrill(&["backup", "lsit", "-t", "sandbox"]), @"
+    snapshot!(stage.run_cli(&["backup", "lsit", "-t", "sandbox"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -266,7 +266,7 @@ fn an_operation_wants_its_target_and_what_else_it_needs() {
 
     For more information, try '--help'.
     ");
-    snapshot!(stage.redrill(&["backup", "create", "-t", "sandbix"]), @"
+    snapshot!(stage.run_cli(&["backup", "create", "-t", "sandbix"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -274,51 +274,51 @@ fn an_operation_wants_its_target_and_what_else_it_needs() {
     hint: did you mean `sandbox`?
     redrill targets list
     ");
-    snapshot!(stage.redrill(&["branch", "create", "-t", "sandbox", "--into", "x", "--temporary"]), @"
+    snapshot!(stage.run_cli(&["branch", "create", "-t", "sandbox", "--into", "x", "--temporary"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `--temporary` makes no sense here: the run ends with this command, and the branch with it
     hint: leave it out, and remove the branch with `redrill branch delete` when you are done
     ");
-    snapshot!(stage.redrill(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "time=2026-11-20T03:00:00"]), @"
+    snapshot!(stage.run_cli(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "time=2026-11-20T03:00:00"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `to` of `backup pitr restore`: `2026-11-20T03:00:00` has no time zone
     hint: write the zone: `[moment]` for UTC, or an offset such as `+02:00`
     ");
-    snapshot!(stage.redrill(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "tiem=1"]), @"
+    snapshot!(stage.run_cli(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "tiem=1"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `to` of `backup pitr restore`: a recovery point has no `tiem`
     hint: did you mean `time`?
     ");
-    nothing_was_done(&stage);
+    assert_nothing_done(&stage);
 }
 
 #[test]
 fn a_time_outside_of_the_window_fails_and_changes_nothing() {
-    let stage = Stage::new();
+    let stage = CliEnv::new();
     let restore =
         ["backup", "pitr", "restore", "-t", "sandbox", "--into", "x", "--to", "time=2020-01-01T00:00:00Z"];
-    let done = stage.redrill(&restore);
+    let done = stage.run_cli(&restore);
     assert_eq!(done.code, 1, "{done}");
     for said in ["TARGET_BEFORE_WINDOW", "nothing was changed", "the window goes from", "redrill runs show"] {
         assert!(done.stderr.contains(said), "{said}\n{done}");
     }
     assert_eq!(
-        stage.redrill(&["branch", "list", "-t", "sandbox", "-o", "json"]).json(),
+        stage.run_cli(&["branch", "list", "-t", "sandbox", "-o", "json"]).parse_json(),
         serde_json::json!([])
     );
 }
 
 #[test]
 fn an_unknown_key_in_the_configuration_is_refused() {
-    let stage = Stage::new();
-    stage.write("redrill.toml", "[target.shop]\nprovider = \"sim\"\n");
-    snapshot!(stage.redrill(&["targets", "list"]), @"
+    let stage = CliEnv::new();
+    stage.write_file("redrill.toml", "[target.shop]\nprovider = \"sim\"\n");
+    snapshot!(stage.run_cli(&["targets", "list"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -329,8 +329,8 @@ fn an_unknown_key_in_the_configuration_is_refused() {
     unknown field `target`, expected `targets`
     hint: did you mean `targets`?
     ");
-    stage.write("redrill.toml", "[targets.shop]\nprovider = \"postgres\"\ndat_dir = \"/nowhere\"\n");
-    snapshot!(stage.redrill(&["backup", "list", "-t", "shop"]), @"
+    stage.write_file("redrill.toml", "[targets.shop]\nprovider = \"postgres\"\ndat_dir = \"/nowhere\"\n");
+    snapshot!(stage.run_cli(&["backup", "list", "-t", "shop"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -338,8 +338,8 @@ fn an_unknown_key_in_the_configuration_is_refused() {
       INVALID
     hint: did you mean `data_dir`?
     ");
-    stage.write("redrill.toml", "[targets.shop]\nprovider = \"sym\"\n");
-    snapshot!(stage.redrill(&["backup", "create", "-t", "shop"]), @"
+    stage.write_file("redrill.toml", "[targets.shop]\nprovider = \"sym\"\n");
+    snapshot!(stage.run_cli(&["backup", "create", "-t", "shop"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -349,25 +349,25 @@ fn an_unknown_key_in_the_configuration_is_refused() {
     hint: did you mean `sim`?
     redrill targets check
     ");
-    nothing_was_done(&stage);
+    assert_nothing_done(&stage);
 }
 
 #[test]
 fn an_unknown_key_in_a_world_is_refused() {
-    let stage = Stage::new();
-    stage.write("redrill.toml", "[targets.shop]\nprovider = \"sim\"\nworld = \"shop.toml\"\n");
-    stage.write("shop.toml", "tilte = \"a shop\"\n");
-    let done = stage.redrill(&["backup", "create", "-t", "shop"]);
+    let stage = CliEnv::new();
+    stage.write_file("redrill.toml", "[targets.shop]\nprovider = \"sim\"\nworld = \"shop.toml\"\n");
+    stage.write_file("shop.toml", "tilte = \"a shop\"\n");
+    let done = stage.run_cli(&["backup", "create", "-t", "shop"]);
     assert_eq!(done.code, 2, "{done}");
     assert!(done.stderr.contains("`tilte`") && done.stderr.contains("shop.toml"), "{done}");
-    nothing_was_done(&stage);
+    assert_nothing_done(&stage);
 }
 
 #[test]
 fn a_state_folder_that_cannot_be_written_is_refused() {
-    let stage = Stage::new();
-    stage.write("file", "");
-    snapshot!(stage.redrill(&["--state", "file/state", "backup", "create", "-t", "sandbox"]), @"
+    let stage = CliEnv::new();
+    stage.write_file("file", "");
+    snapshot!(stage.run_cli(&["--state", "file/state", "backup", "create", "-t", "sandbox"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -381,27 +381,30 @@ fn a_state_folder_that_cannot_be_written_is_refused() {
 
 #[test]
 fn a_journal_of_a_newer_version_is_refused() {
-    let stage = Stage::new();
-    assert_eq!(stage.redrill(&["backup", "create", "-t", "sandbox"]).code, 0);
+    let stage = CliEnv::new();
+    assert_eq!(stage.run_cli(&["backup", "create", "-t", "sandbox"]).code, 0);
     let db = rusqlite::Connection::open(stage.path(".redrill/journal.db")).unwrap();
     db.pragma_update(None, "user_version", 999).unwrap();
     drop(db);
-    snapshot!(stage.redrill(&["runs", "list"]), @"
+    snapshot!(stage.run_cli(&["runs", "list"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `[folder]/.redrill/journal.db` has schema version 999, and this redrill knows versions up to 2
     hint: use the newer redrill, or another folder with `--state`; nothing was changed
     ");
-    let done = stage.redrill(&["backup", "create", "-t", "sandbox"]);
+    let done = stage.run_cli(&["backup", "create", "-t", "sandbox"]);
     assert_eq!(done.code, 2, "{done}");
 }
 
 #[test]
 fn a_protected_target_wants_its_name() {
-    let stage = Stage::new();
-    stage.write("redrill.toml", "[targets.prod]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
-    snapshot!(stage.redrill(&["db", "execute", "-t", "prod", "delete from orders where id = 1"]), @"
+    let stage = CliEnv::new();
+    stage.write_file(
+        "redrill.toml",
+        "[targets.prod]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n",
+    );
+    snapshot!(stage.run_cli(&["db", "execute", "-t", "prod", "delete from orders where id = 1"]), @"
     exit 6
     ---- stdout
     ---- stderr
@@ -410,13 +413,13 @@ fn a_protected_target_wants_its_name() {
     hint: name it: `--confirm prod`
     redrill db execute -t prod 'delete from orders where id = 1' --confirm prod
     ");
-    nothing_was_done(&stage);
+    assert_nothing_done(&stage);
     let wrong = ["db", "execute", "-t", "prod", "delete from orders where id = 1", "--confirm", "sandbox"];
-    assert_eq!(stage.redrill(&wrong).code, 6);
+    assert_eq!(stage.run_cli(&wrong).code, 6);
     // A backup changes nothing that is there.
-    assert_eq!(stage.redrill(&["backup", "create", "-t", "prod"]).code, 0);
+    assert_eq!(stage.run_cli(&["backup", "create", "-t", "prod"]).code, 0);
     let named = ["db", "execute", "-t", "prod", "delete from orders where id = 1", "--confirm", "prod"];
-    snapshot!(stage.redrill(&named), @"
+    snapshot!(stage.run_cli(&named), @"
     exit 1
     ---- stdout
     ---- stderr
@@ -431,11 +434,11 @@ fn a_protected_target_wants_its_name() {
 
 #[test]
 fn the_whole_of_a_run_as_text() {
-    let stage = Stage::new();
+    let stage = CliEnv::new();
     let script = "let b = step(\"back up\", || backup::create(params.db, #{ label: \"x\" }));\nnote(`made ${b.label}`);\n\
         metric(\"rows\", 3, \"rows\");\n#{ b: 1, a: \"text\" }";
-    stage.write("r.rhai", &runbook("\"backup.create\"", script));
-    snapshot!(stage.redrill(&["run", "r.rhai"]), @"
+    stage.write_file("r.rhai", &runbook_text("\"backup.create\"", script));
+    snapshot!(stage.run_cli(&["run", "r.rhai"]), @"
     exit 0
     ---- stdout
     a  text
@@ -449,11 +452,11 @@ fn the_whole_of_a_run_as_text() {
     • rows: 3 rows
     succeeded  run [run]  head [head]
     ");
-    stage.write(
+    stage.write_file(
         "r.rhai",
-        &runbook("\"backup.create\"", "step(\"look\", || ensure(1 > 2, \"one is not more\"));"),
+        &runbook_text("\"backup.create\"", "step(\"look\", || ensure(1 > 2, \"one is not more\"));"),
     );
-    snapshot!(stage.redrill(&["run", "r.rhai"]), @r#"
+    snapshot!(stage.run_cli(&["run", "r.rhai"]), @r#"
     exit 1
     ---- stdout
     ---- stderr
@@ -469,14 +472,14 @@ fn the_whole_of_a_run_as_text() {
     failed  run [run]  head [head]
     redrill runs show [run]
     "#);
-    snapshot!(stage.redrill(&["resume", "last"]), @"
+    snapshot!(stage.run_cli(&["resume", "last"]), @"
     exit 1
     ---- stdout
     ---- stderr
     the run [run] failed at [moment]: there is nothing to resume
     redrill runs show [run]
     ");
-    snapshot!(stage.redrill(&["runs", "abandon", "last"]), @"
+    snapshot!(stage.run_cli(&["runs", "abandon", "last"]), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -487,11 +490,11 @@ fn the_whole_of_a_run_as_text() {
 
 #[test]
 fn the_whole_of_a_run_as_json() {
-    let stage = Stage::new();
-    stage.write("r.rhai", &runbook("\"backup.create\"", "backup::create(params.db); [1, \"a\"]"));
-    let done = stage.redrill(&["run", "r.rhai", "-o", "json"]);
+    let stage = CliEnv::new();
+    stage.write_file("r.rhai", &runbook_text("\"backup.create\"", "backup::create(params.db); [1, \"a\"]"));
+    let done = stage.run_cli(&["run", "r.rhai", "-o", "json"]);
     assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{done}");
-    let events = done.events();
+    let events = done.parse_events();
     let names: Vec<_> =
         events.iter().map(|e| e["event"].as_str().unwrap()).filter(|e| *e != "call.progress").collect();
     assert_eq!(names, ["run.started", "call.started", "call.finished", "run.finished"]);
@@ -500,27 +503,27 @@ fn the_whole_of_a_run_as_json() {
     assert_eq!(last["status"], "succeeded");
     assert_eq!(last["value"], serde_json::json!([1, "a"]));
     assert_eq!(last["left_behind"], serde_json::json!([]));
-    let runs = stage.redrill(&["runs", "list", "-o", "json"]).json();
+    let runs = stage.run_cli(&["runs", "list", "-o", "json"]).parse_json();
     assert_eq!(runs[0]["id"], last["run"]);
     assert_eq!(runs[0]["calls"], 1);
-    let shown = stage.redrill(&["runs", "show", "last", "-o", "json"]).json();
+    let shown = stage.run_cli(&["runs", "show", "last", "-o", "json"]).parse_json();
     assert_eq!(shown["records"].as_array().unwrap().last().unwrap()["hash"], last["head"]);
 }
 
 #[test]
 fn a_head_is_verified() {
-    let stage = Stage::new();
-    let done = stage.redrill(&["backup", "create", "-t", "sandbox", "-o", "json"]);
+    let stage = CliEnv::new();
+    let done = stage.run_cli(&["backup", "create", "-t", "sandbox", "-o", "json"]);
     let head = done.stderr.trim().rsplit(' ').next().unwrap().to_owned();
-    assert_eq!(stage.redrill(&["runs", "verify", "last", "--head", &head]).code, 0);
-    assert_eq!(stage.redrill(&["runs", "verify", "last", "--head", "0123456789abcdef"]).code, 1);
-    assert_eq!(stage.redrill(&["runs", "verify", "last", "--head", "01"]).code, 1);
-    assert_eq!(stage.redrill(&["runs", "verify", "nothing"]).code, 2);
+    assert_eq!(stage.run_cli(&["runs", "verify", "last", "--head", &head]).code, 0);
+    assert_eq!(stage.run_cli(&["runs", "verify", "last", "--head", "0123456789abcdef"]).code, 1);
+    assert_eq!(stage.run_cli(&["runs", "verify", "last", "--head", "01"]).code, 1);
+    assert_eq!(stage.run_cli(&["runs", "verify", "nothing"]).code, 2);
 }
 
 #[test]
 fn data_comes_in_every_format() {
-    let stage = Stage::new();
+    let stage = CliEnv::new();
     let query = [
         "db",
         "query",
@@ -529,7 +532,7 @@ fn data_comes_in_every_format() {
         "select 2 as b, 'x,y' as a union all select 3, null order by 1",
         "-o",
     ];
-    let written = |format| stage.redrill(&[&query[..], &[format]].concat());
+    let written = |format| stage.run_cli(&[&query[..], &[format]].concat());
     snapshot!(written("table"), @"
     exit 0
     ---- stdout
@@ -561,13 +564,13 @@ fn data_comes_in_every_format() {
     3,
     ---- stderr
     "#);
-    snapshot!(stage.redrill(&["branch", "list", "-t", "sandbox"]), @"
+    snapshot!(stage.run_cli(&["branch", "list", "-t", "sandbox"]), @"
     exit 0
     ---- stdout
     ---- stderr
     there are none
     ");
-    snapshot!(stage.redrill(&["branch", "list", "-t", "sandbox", "-o", "json"]), @"
+    snapshot!(stage.run_cli(&["branch", "list", "-t", "sandbox", "-o", "json"]), @"
     exit 0
     ---- stdout
     []
@@ -576,36 +579,36 @@ fn data_comes_in_every_format() {
 }
 
 /// A runbook that makes a backup, waits for `seconds`, and changes a row.
-fn sleeper(stage: &Stage, seconds: u32) {
+fn write_sleeper(stage: &CliEnv, seconds: u32) {
     let script = format!(
         "step(\"one\", || backup::create(params.db));\nsleep(\"{seconds}s\");\n\
          step(\"two\", || db::execute(params.db, \"update customers set name = 'x' where id = 1\"));"
     );
-    stage.write("r.rhai", &runbook("\"backup.create\", \"db.destroy\"", &script));
+    stage.write_file("r.rhai", &runbook_text("\"backup.create\", \"db.destroy\"", &script));
 }
 
 /// Starts the sleeper and returns it while it sleeps.
-fn asleep(stage: &Stage, seconds: u32) -> Child {
-    sleeper(stage, seconds);
-    let child = stage.redrill_started(&["run", "r.rhai"]);
+fn start_sleeper(stage: &CliEnv, seconds: u32) -> Child {
+    write_sleeper(stage, seconds);
+    let child = stage.start_cli(&["run", "r.rhai"]);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
+    while stage.run_cli(&["runs", "list", "-o", "json"]).parse_json()[0]["calls"] != 2 {
         assert!(Instant::now() < deadline, "it does not fall asleep");
     }
     child
 }
 
-fn interrupt(child: &Child) {
+fn send_interrupt(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }
 
 #[test]
 fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
-    let stage = Stage::new();
-    let child = asleep(&stage, 2);
-    interrupt(&child);
-    snapshot!(Done::from(child.wait_with_output().unwrap()), @"
+    let stage = CliEnv::new();
+    let child = start_sleeper(&stage, 2);
+    send_interrupt(&child);
+    snapshot!(CommandOutput::from(child.wait_with_output().unwrap()), @"
     exit 130
     ---- stdout
     ---- stderr
@@ -617,7 +620,7 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
     interrupted  run [run]  head [head]
     redrill resume [run]
     ");
-    snapshot!(stage.redrill(&["resume", "last"]), @"
+    snapshot!(stage.run_cli(&["resume", "last"]), @"
     exit 0
     ---- stdout
     rows_affected  1
@@ -631,7 +634,7 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
     ✓ two  [time]
     succeeded  run [run]  head [head]
     ");
-    snapshot!(stage.redrill(&["resume", "last"]), @"
+    snapshot!(stage.run_cli(&["resume", "last"]), @"
     exit 0
     ---- stdout
     ---- stderr
@@ -641,129 +644,129 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
 
 #[test]
 fn a_run_that_a_process_moves_is_left_alone_and_so_is_its_target() {
-    let stage = Stage::new();
-    let child = asleep(&stage, 60);
-    let second = stage.redrill(&["resume", "last"]);
+    let stage = CliEnv::new();
+    let child = start_sleeper(&stage, 60);
+    let second = stage.run_cli(&["resume", "last"]);
     assert_eq!(second.code, 2, "{second}");
     assert!(
         second.stderr.contains("is held by process") && second.stderr.contains("nothing was done"),
         "{second}"
     );
     let rival =
-        stage.redrill(&["db", "execute", "-t", "sandbox", "delete from order_items where order_id = 1"]);
+        stage.run_cli(&["db", "execute", "-t", "sandbox", "delete from order_items where order_id = 1"]);
     assert_eq!(rival.code, 6, "{rival}");
     assert!(rival.stderr.contains("`sandbox` is in use by the run"), "{rival}");
-    interrupt(&child);
-    assert_eq!(Done::from(child.wait_with_output().unwrap()).code, 130);
+    send_interrupt(&child);
+    assert_eq!(CommandOutput::from(child.wait_with_output().unwrap()).code, 130);
 }
 
 #[test]
 fn an_interrupted_run_ends_with_a_line_of_json() {
-    let stage = Stage::new();
-    sleeper(&stage, 60);
-    let child = stage.redrill_started(&["run", "r.rhai", "-o", "json"]);
+    let stage = CliEnv::new();
+    write_sleeper(&stage, 60);
+    let child = stage.start_cli(&["run", "r.rhai", "-o", "json"]);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["calls"] != 2 {
+    while stage.run_cli(&["runs", "list", "-o", "json"]).parse_json()[0]["calls"] != 2 {
         assert!(Instant::now() < deadline, "it does not fall asleep");
     }
-    interrupt(&child);
-    let done = Done::from(child.wait_with_output().unwrap());
+    send_interrupt(&child);
+    let done = CommandOutput::from(child.wait_with_output().unwrap());
     assert_eq!(done.code, 130, "{done}");
-    let last = done.events().pop().unwrap();
+    let last = done.parse_events().pop().unwrap();
     assert_eq!((&last["event"], &last["reason"]), (&"run.stopped".into(), &"interrupted".into()));
     assert_eq!(last["resume"], format!("redrill resume {}", last["run"].as_str().unwrap()));
 }
 
 #[test]
 fn a_run_that_was_given_up_begins_nothing() {
-    let stage = Stage::new();
-    let child = asleep(&stage, 1);
-    interrupt(&child);
+    let stage = CliEnv::new();
+    let child = start_sleeper(&stage, 1);
+    send_interrupt(&child);
     child.wait_with_output().unwrap();
-    let done = stage.redrill(&["runs", "abandon", "last"]);
+    let done = stage.run_cli(&["runs", "abandon", "last"]);
     assert_eq!(done.code, 0, "{done}");
-    let runs = stage.redrill(&["runs", "list", "-o", "json"]).json();
+    let runs = stage.run_cli(&["runs", "list", "-o", "json"]).parse_json();
     assert_eq!(runs[0]["status"], "abandoned");
     let name = ["db", "query", "-t", "sandbox", "select name from customers where id = 1", "-o", "json"];
-    assert_eq!(stage.redrill(&name).json()[0]["name"], "Customer 1");
+    assert_eq!(stage.run_cli(&name).parse_json()[0]["name"], "Customer 1");
 }
 
 #[test]
 fn a_target_that_is_another_one_now_is_a_mismatch() {
-    let stage = Stage::new();
-    let child = asleep(&stage, 1);
-    interrupt(&child);
+    let stage = CliEnv::new();
+    let child = start_sleeper(&stage, 1);
+    send_interrupt(&child);
     child.wait_with_output().unwrap();
     std::fs::remove_dir_all(stage.path(".redrill/worlds")).unwrap();
-    let done = stage.redrill(&["resume", "last"]);
+    let done = stage.run_cli(&["resume", "last"]);
     assert_eq!(done.code, 5, "{done}");
     assert!(done.stderr.contains("is not the one that the run began with"), "{done}");
-    assert_eq!(stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["status"], "interrupted");
+    assert_eq!(stage.run_cli(&["runs", "list", "-o", "json"]).parse_json()[0]["status"], "interrupted");
 }
 
 #[test]
 fn a_person_decides_about_a_call_that_failed() {
-    let stage = Stage::new();
+    let stage = CliEnv::new();
     let script = "db::execute(params.db, \"delete from nowhere\").rows_affected";
-    stage.write("r.rhai", &runbook("\"db.destroy\"", script));
-    assert_eq!(stage.redrill(&["run", "r.rhai", "--hold"]).code, 3);
-    snapshot!(stage.redrill(&["runs", "decide", "last", "backup", "redo"]), @"
+    stage.write_file("r.rhai", &runbook_text("\"db.destroy\"", script));
+    assert_eq!(stage.run_cli(&["run", "r.rhai", "--hold"]).code, 3);
+    snapshot!(stage.run_cli(&["runs", "decide", "last", "backup", "redo"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: the run `[run]` has no open call `backup`
     hint: open are '/db::execute#0'
     ");
-    snapshot!(stage.redrill(&["runs", "decide", "last", "execute", "done"]), @"
+    snapshot!(stage.run_cli(&["runs", "decide", "last", "execute", "done"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `done` does not say what the call came to
     hint: add `--id` with the id of what it made, or `--result` with what it gave back
     ");
-    snapshot!(stage.redrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows\": 7}"]), @"
+    snapshot!(stage.run_cli(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows\": 7}"]), @"
     exit 2
     ---- stdout
     ---- stderr
     error: `--result` has `rows`, which `db::execute` does not give back
     hint: `db::execute` gives back rows_affected
     ");
-    snapshot!(stage.redrill(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 7}"]), @"
+    snapshot!(stage.run_cli(&["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 7}"]), @"
     exit 0
     ---- stdout
     ---- stderr
     decided about db::execute (/db::execute#0); the run goes on with
     redrill resume [run]
     ");
-    let done = stage.redrill(&["resume", "last"]);
+    let done = stage.run_cli(&["resume", "last"]);
     assert_eq!((done.code, done.stdout.as_str()), (0, "7\n"), "{done}");
-    assert_eq!(stage.redrill(&["runs", "decide", "last", "execute", "redo"]).code, 2);
-    assert_eq!(stage.redrill(&["runs", "verify", "last"]).code, 0);
+    assert_eq!(stage.run_cli(&["runs", "decide", "last", "execute", "redo"]).code, 2);
+    assert_eq!(stage.run_cli(&["runs", "verify", "last"]).code, 0);
 }
 
 #[test]
 fn an_answer_that_is_not_well_is_no_success() {
-    let stage = Stage::new();
-    stage.write("redrill.toml", "[targets.hurt]\nprovider = \"sim\"\nworld = \"hurt.toml\"\n");
+    let stage = CliEnv::new();
+    stage.write_file("redrill.toml", "[targets.hurt]\nprovider = \"sim\"\nworld = \"hurt.toml\"\n");
     let world = "title = \"hurt\"\nretention = \"7d\"\n[[history]]\nat = \"-2d\"\nsql = \"create table t (id integer primary key)\"\n\
         [[backups]]\nid = \"b\"\nat = \"-1d\"\ndamaged = true\n";
-    stage.write("hurt.toml", world);
-    let done = stage.redrill(&["backup", "verify", "-t", "hurt", "b"]);
+    stage.write_file("hurt.toml", world);
+    let done = stage.run_cli(&["backup", "verify", "-t", "hurt", "b"]);
     assert_eq!(done.code, 1, "{done}");
     assert!(done.stdout.contains("false"), "{done}");
-    assert_eq!(stage.redrill(&["db", "health", "-t", "hurt"]).code, 0);
+    assert_eq!(stage.run_cli(&["db", "health", "-t", "hurt"]).code, 0);
 }
 
 #[test]
 fn a_run_whose_target_is_another_one_now_can_be_left() {
-    let stage = Stage::new();
-    let child = asleep(&stage, 1);
-    interrupt(&child);
+    let stage = CliEnv::new();
+    let child = start_sleeper(&stage, 1);
+    send_interrupt(&child);
     child.wait_with_output().unwrap();
     std::fs::remove_dir_all(stage.path(".redrill/worlds")).unwrap();
-    let done = stage.redrill(&["runs", "abandon", "last", "--leave"]);
+    let done = stage.run_cli(&["runs", "abandon", "last", "--leave"]);
     assert_eq!(done.code, 0, "{done}");
-    assert_eq!(stage.redrill(&["runs", "list", "-o", "json"]).json()[0]["status"], "abandoned");
-    assert_eq!(stage.redrill(&["runs", "verify", "last"]).code, 0);
-    assert_eq!(stage.redrill(&["runs", "abandon", "last", "--leave"]).code, 2);
+    assert_eq!(stage.run_cli(&["runs", "list", "-o", "json"]).parse_json()[0]["status"], "abandoned");
+    assert_eq!(stage.run_cli(&["runs", "verify", "last"]).code, 0);
+    assert_eq!(stage.run_cli(&["runs", "abandon", "last", "--leave"]).code, 2);
 }

@@ -24,12 +24,12 @@ fn documents_or_skip() -> Option<Vec<PathBuf>> {
     Some(DOCUMENTS.iter().map(|name| folder.join(name)).collect())
 }
 
-fn read(document: &PathBuf) -> Value {
+fn read_document(document: &PathBuf) -> Value {
     serde_json::from_str(&fs::read_to_string(document).unwrap()).unwrap()
 }
 
 /// Follows a reference within a document.
-fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+fn resolve_reference<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     match schema["$ref"].as_str() {
         Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
         None => schema,
@@ -47,7 +47,7 @@ fn every_endpoint_has_an_example() {
 #[test]
 fn every_endpoint_is_in_a_document() {
     let Some(documents) = documents_or_skip() else { return };
-    let documents: Vec<Value> = documents.iter().map(read).collect();
+    let documents: Vec<Value> = documents.iter().map(read_document).collect();
     for route in ROUTES {
         let method = route.method.to_lowercase();
         let is_there = documents.iter().any(|d| d["paths"][route.path].get(&method).is_some());
@@ -60,13 +60,15 @@ fn every_endpoint_is_in_a_document() {
 #[test]
 fn every_example_has_the_body_that_the_documents_want() {
     let Some(documents) = documents_or_skip() else { return };
-    let documents: Vec<Value> = documents.iter().map(read).collect();
+    let documents: Vec<Value> = documents.iter().map(read_document).collect();
     let mut compared = 0;
     for example in EXAMPLES.iter().filter(|e| e.is_well_formed) {
         for document in &documents {
             let body = &document["paths"][example.path][example.method.to_lowercase()]["requestBody"];
-            let schema =
-                resolved(document, &resolved(document, body)["content"]["application/json"]["schema"]);
+            let schema = resolve_reference(
+                document,
+                &resolve_reference(document, body)["content"]["application/json"]["schema"],
+            );
             let Some(fields) = schema["properties"].as_object() else { continue };
             let sent: Value = serde_json::from_str(example.body).unwrap_or_default();
             let what = format!("{} {}", example.method, example.path);

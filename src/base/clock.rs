@@ -13,16 +13,16 @@ use std::{
 pub trait Clock: Send + Sync {
     /// Returns the present moment.
     fn now(&self) -> Moment;
-    /// Returns when `span` has passed on this clock.
+    /// Waits until `span` has passed on this clock.
     async fn sleep(&self, span: Span);
 }
 
 /// The machine's own clock.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Machine;
+pub struct SystemClock;
 
 #[async_trait]
-impl Clock for Machine {
+impl Clock for SystemClock {
     fn now(&self) -> Moment {
         Moment(jiff::Timestamp::now())
     }
@@ -32,65 +32,65 @@ impl Clock for Machine {
     }
 }
 
-/// A clock on which waiting takes no time: it stands still until somebody sleeps, and is then set to when the first of
-/// the sleepers wakes.
+/// A clock on which waiting takes no time: it stands still until somebody sleeps, then jumps to when
+/// the first sleeper wakes.
 #[derive(Debug)]
-pub struct Virtual(Mutex<Hands>);
+pub struct VirtualClock(Mutex<ClockState>);
 
 #[derive(Debug)]
-struct Hands {
+struct ClockState {
     now: Moment,
     /// When each sleeper wakes, and its number.
     sleepers: Vec<(Moment, u64)>,
     next: u64,
 }
 
-impl Virtual {
+impl VirtualClock {
     /// Returns a clock that stands at `now`.
-    pub fn at(now: Moment) -> Self {
-        Self(Mutex::new(Hands { now, sleepers: Vec::new(), next: 0 }))
+    pub fn starting_at(now: Moment) -> Self {
+        Self(Mutex::new(ClockState { now, sleepers: Vec::new(), next: 0 }))
     }
 
     /// Sets the clock forward.
-    pub fn pass(&self, span: Span) {
-        let mut hands = self.hands();
-        hands.now = hands.now.plus(span.max(Span::ZERO));
+    pub fn advance_by(&self, span: Span) {
+        let mut hands = self.lock_state();
+        hands.now = hands.now.saturating_add(span.max(Span::ZERO));
     }
 
-    fn hands(&self) -> MutexGuard<'_, Hands> {
-        // Whole after every statement, whoever panicked.
+    fn lock_state(&self) -> MutexGuard<'_, ClockState> {
+        // The state is consistent after every statement, so a poisoned lock is usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A sleeper's place on the clock, given up when its sleep is no longer waited for.
-struct Sleeper<'a>(&'a Virtual, u64);
+/// A sleeper's entry on the clock; removed when its future is dropped.
+struct Sleeper<'a>(&'a VirtualClock, u64);
 
 impl Drop for Sleeper<'_> {
     fn drop(&mut self) {
-        self.0.hands().sleepers.retain(|(_, number)| *number != self.1);
+        self.0.lock_state().sleepers.retain(|(_, number)| *number != self.1);
     }
 }
 
 #[async_trait]
-impl Clock for Virtual {
+impl Clock for VirtualClock {
     fn now(&self) -> Moment {
-        self.hands().now
+        self.lock_state().now
     }
 
     async fn sleep(&self, span: Span) {
         let sleeper = {
-            let mut hands = self.hands();
-            let (wakes, number) = (hands.now.plus(span.max(Span::ZERO)), hands.next);
+            let mut hands = self.lock_state();
+            let (wakes, number) = (hands.now.saturating_add(span.max(Span::ZERO)), hands.next);
             hands.next += 1;
             hands.sleepers.push((wakes, number));
             Sleeper(self, number)
         };
         let mut is_first_look = true;
         poll_fn(|task| {
-            let mut hands = self.hands();
+            let mut hands = self.lock_state();
             let first = hands.sleepers.iter().min().copied();
-            // Whoever else is waited for at the same time lies down before anybody wakes.
+            // Yield once first, so that futures polled alongside register their sleep before anyone wakes.
             if std::mem::take(&mut is_first_look) || first.is_some_and(|(_, number)| number != sleeper.1) {
                 task.waker().wake_by_ref();
                 return Poll::Pending;
@@ -110,17 +110,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_of_two_sleepers_wakes_first() {
-        let clock = Virtual::at(Moment(jiff::Timestamp::UNIX_EPOCH));
+        let clock = VirtualClock::starting_at(Moment(jiff::Timestamp::UNIX_EPOCH));
         for (work, limit, is_in_time) in [(3600, 30, false), (30, 3600, true)] {
             let began = clock.now();
             let done = tokio::select! {
                 biased;
-                () = clock.sleep(Span::seconds(work)) => true,
-                () = clock.sleep(Span::seconds(limit)) => false,
+                () = clock.sleep(Span::from_secs(work)) => true,
+                () = clock.sleep(Span::from_secs(limit)) => false,
             };
-            assert_eq!((done, clock.now().since(began)), (is_in_time, Span::seconds(30)));
+            assert_eq!((done, clock.now().duration_since(began)), (is_in_time, Span::from_secs(30)));
         }
-        clock.sleep(Span::seconds(-5)).await;
-        assert!(clock.hands().sleepers.is_empty());
+        clock.sleep(Span::from_secs(-5)).await;
+        assert!(clock.lock_state().sleepers.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Files that survive a power cut: written beside, synced, renamed, and the folder synced too.
+//! Files that survive a power cut: written to a temporary file, synced, renamed; then the folder is synced.
 
 use std::{
     fs::{self, File},
@@ -10,7 +10,7 @@ use std::{
 ///
 /// # Errors
 /// Whatever the file system says; the former file is then untouched.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut beside = tempfile::NamedTempFile::new_in(folder)?;
     beside.write_all(bytes)?;
@@ -19,7 +19,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// Makes the names in `folder` durable.
+/// Syncs `folder`, which makes files created or renamed in it durable.
 ///
 /// # Errors
 /// Whatever the file system says.
@@ -27,7 +27,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Returns whether files can be made in `folder`, which is made first where it is missing.
+/// Checks that files can be created in `folder`, creating the folder if it is missing.
 ///
 /// # Errors
 /// Why not.

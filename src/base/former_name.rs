@@ -6,29 +6,29 @@
 use std::path::PathBuf;
 
 /// The name itself.
-pub const NAME: &str = "firedrill";
+pub const FORMER_NAME: &str = "firedrill";
 /// The name that took its place.
-const NOW: &str = "redrill";
-/// How the versions of that time begin.
-const VERSIONS: &str = "0.1.";
+const CURRENT_NAME: &str = "redrill";
+/// The prefix of every version released under the former name.
+const FORMER_VERSION_PREFIX: &str = "0.1.";
 
 /// Returns `path`, or where only the former name of its last part exists, the path with that name.
 ///
 /// Whoever reads a file through this, and writes it through this, keeps it under the one name that it has.
-pub fn existing(path: PathBuf) -> PathBuf {
+pub fn find_existing_path(path: PathBuf) -> PathBuf {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return path };
-    let former = path.with_file_name(name.replace(NOW, NAME));
+    let former = path.with_file_name(name.replace(CURRENT_NAME, FORMER_NAME));
     if !path.exists() && former.exists() { former } else { path }
 }
 
 /// Returns whether a run with this version was begun by the program under its former name.
-pub fn has_begun(version: &str) -> bool {
-    version.starts_with(VERSIONS)
+pub fn has_begun_run(version: &str) -> bool {
+    version.starts_with(FORMER_VERSION_PREFIX)
 }
 
-/// Returns why a run of that time which is still open is not taken further.
+/// Returns why an open run that was begun under the former name is not resumed.
 pub fn refuse_open_run(version: &str) -> String {
-    format!("it was begun by {NAME} {version}: finish it with the program that began it")
+    format!("it was begun by {FORMER_NAME} {version}: finish it with the program that began it")
 }
 
 #[cfg(test)]
@@ -39,11 +39,11 @@ mod tests {
     fn a_file_of_that_time_is_found_until_there_is_one_of_today() {
         let folder = tempfile::tempdir().expect("a folder");
         let today = folder.path().join("redrill.json");
-        assert_eq!(existing(today.clone()), today);
-        let former = folder.path().join(format!("{NAME}.json"));
+        assert_eq!(find_existing_path(today.clone()), today);
+        let former = folder.path().join(format!("{FORMER_NAME}.json"));
         std::fs::write(&former, "").expect("a file");
-        assert_eq!(existing(today.clone()), former);
+        assert_eq!(find_existing_path(today.clone()), former);
         std::fs::write(&today, "").expect("a file");
-        assert_eq!(existing(today.clone()), today);
+        assert_eq!(find_existing_path(today.clone()), today);
     }
 }

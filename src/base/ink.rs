@@ -1,46 +1,46 @@
-//! Colour, where it is welcome.
+//! ANSI colour for text, on or off.
 
-/// Whether text is painted. Whoever prints decides ([`super::terminal::ink`]); whoever writes text only uses it.
+/// Paints text, or leaves it plain. The printing side decides which; code that builds text only uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ink {
+pub struct Painter {
     welcome: bool,
 }
 
-impl Ink {
-    /// No colour at all.
-    pub const PLAIN: Ink = Ink { welcome: false };
+impl Painter {
+    /// Leaves text as it is.
+    pub const PLAIN: Painter = Painter { welcome: false };
 
-    /// Returns ink that paints, or does not.
+    /// Returns a painter that colours text if `welcome`.
     pub const fn new(welcome: bool) -> Self {
         Self { welcome }
     }
 
     /// Returns a title, a name.
     pub fn bold(self, text: &str) -> String {
-        self.paint("1", text)
+        self.paint_ansi("1", text)
     }
 
-    /// Returns what is there when one looks for it.
+    /// Returns dim text, for secondary detail.
     pub fn dim(self, text: &str) -> String {
-        self.paint("2", text)
+        self.paint_ansi("2", text)
     }
 
-    /// Returns what went wrong.
+    /// Returns red text, for failures.
     pub fn red(self, text: &str) -> String {
-        self.paint("1;31", text)
+        self.paint_ansi("1;31", text)
     }
 
-    /// Returns what went well.
+    /// Returns green text, for successes.
     pub fn green(self, text: &str) -> String {
-        self.paint("32", text)
+        self.paint_ansi("32", text)
     }
 
-    /// Returns what somebody should look at.
+    /// Returns yellow text, for warnings.
     pub fn yellow(self, text: &str) -> String {
-        self.paint("33", text)
+        self.paint_ansi("33", text)
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
+    fn paint_ansi(self, code: &str, text: &str) -> String {
         if self.welcome { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn plain_ink_leaves_no_mark() {
-        assert_eq!(Ink::PLAIN.red("error:"), "error:");
-        assert_eq!(Ink::new(true).green("✓"), "\u{1b}[32m✓\u{1b}[0m");
+        assert_eq!(Painter::PLAIN.red("error:"), "error:");
+        assert_eq!(Painter::new(true).green("✓"), "\u{1b}[32m✓\u{1b}[0m");
     }
 }

@@ -18,7 +18,7 @@ pub struct Span(pub SignedDuration);
 pub enum Error {
     /// A date and time without a zone: it means another instant on every machine.
     #[error("`{0}` has no time zone")]
-    Naive(String),
+    MissingZone(String),
     /// Not RFC 3339.
     #[error("`{0}` is not a moment")]
     NotAMoment(String),
@@ -31,7 +31,7 @@ impl Error {
     /// Returns what to write instead.
     pub fn hint(&self) -> String {
         match self {
-            Error::Naive(text) => {
+            Error::MissingZone(text) => {
                 format!(
                     "write the zone: `{}Z` for UTC, or an offset such as `+02:00`",
                     text.replacen(' ', "T", 1)
@@ -47,39 +47,39 @@ impl Moment {
     /// Reads RFC 3339 with a zone.
     ///
     /// # Errors
-    /// [`Error::Naive`] where the zone is missing, [`Error::NotAMoment`] for anything else.
+    /// [`Error::MissingZone`] where the zone is missing, [`Error::NotAMoment`] for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         text.parse::<Timestamp>().map(Moment).map_err(|_| match DateTimeParser::new().parse_datetime(text) {
-            Ok(_) => Error::Naive(text.into()),
+            Ok(_) => Error::MissingZone(text.into()),
             Err(_) => Error::NotAMoment(text.into()),
         })
     }
 
     /// Returns the time from `earlier` to this moment; negative when it lies before.
-    pub fn since(self, earlier: Moment) -> Span {
+    pub fn duration_since(self, earlier: Moment) -> Span {
         Span(self.0.duration_since(earlier.0))
     }
 
-    /// Returns the moment `span` later (earlier for a negative one), held at the ends of the calendar.
+    /// Returns the moment `span` later (earlier if it is negative), clamped to the ends of the calendar.
     #[must_use]
-    pub fn plus(self, span: Span) -> Moment {
+    pub fn saturating_add(self, span: Span) -> Moment {
         let end = if span.0.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
         Moment(self.0.checked_add(span.0).unwrap_or(end))
     }
 }
 
 impl Span {
-    /// No time at all.
+    /// The empty span.
     pub const ZERO: Span = Span(SignedDuration::ZERO);
 
     /// Returns a span of whole seconds.
-    pub const fn seconds(n: i64) -> Span {
+    pub const fn from_secs(n: i64) -> Span {
         Span(SignedDuration::from_secs(n))
     }
 
     /// Returns a span of milliseconds.
-    pub const fn millis(n: i64) -> Span {
+    pub const fn from_millis(n: i64) -> Span {
         Span(SignedDuration::from_millis(n))
     }
 
@@ -93,13 +93,13 @@ impl Span {
         span.to_duration(SpanRelativeTo::days_are_24_hours()).map(Span).map_err(|_| wrong())
     }
 
-    /// Returns this span for the standard library; a negative one is no time at all.
+    /// Returns this span as a standard `Duration`; a negative span becomes zero.
     pub fn to_std(self) -> std::time::Duration {
         self.0.try_into().unwrap_or_default()
     }
 
     /// Returns this span in seconds.
-    pub fn as_seconds(self) -> f64 {
+    pub fn as_secs_f64(self) -> f64 {
         self.0.as_secs_f64()
     }
 }
@@ -118,28 +118,28 @@ impl fmt::Display for Span {
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        value::tagged(value::MOMENT, self.to_string()).serialize(to)
+        value::tag_value(value::MOMENT_TAG, self.to_string()).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text =
-            value::text(&serde_json::Value::deserialize(from)?, value::MOMENT).map_err(D::Error::custom)?;
+        let text = value::expect_text(&serde_json::Value::deserialize(from)?, value::MOMENT_TAG)
+            .map_err(D::Error::custom)?;
         Moment::parse(&text).map_err(D::Error::custom)
     }
 }
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        value::tagged(value::DURATION, self.to_string()).serialize(to)
+        value::tag_value(value::DURATION_TAG, self.to_string()).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text =
-            value::text(&serde_json::Value::deserialize(from)?, value::DURATION).map_err(D::Error::custom)?;
+        let text = value::expect_text(&serde_json::Value::deserialize(from)?, value::DURATION_TAG)
+            .map_err(D::Error::custom)?;
         Span::parse(&text).map_err(D::Error::custom)
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_moment_needs_a_zone() {
         for naive in ["2026-11-20T03:00:00", "2026-11-20 03:00:00", "2026-11-20T03:00"] {
-            assert_eq!(Moment::parse(naive), Err(Error::Naive(naive.into())), "{naive}");
+            assert_eq!(Moment::parse(naive), Err(Error::MissingZone(naive.into())), "{naive}");
         }
         assert_eq!(Moment::parse("yesterday"), Err(Error::NotAMoment("yesterday".into())));
         let zoned = Moment::parse("2026-11-20T03:00:00+02:00").expect("has a zone");

@@ -1,33 +1,32 @@
-//! Secrets by reference. The reference may be shown and written down; what it refers to may not.
+//! Secrets by reference: the reference may be shown and recorded, the secret may not.
 
 use std::fmt;
 
 /// Where a secret is: `env:NAME` or `file:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference(String);
+pub struct SecretRef(String);
 
 /// A secret's value. Prints as `•••` and does not serialize.
 #[derive(Clone)]
 pub struct Secret(String);
 
-/// Why a secret cannot be had.
+/// Why a secret cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A literal value where a reference belongs. The value is not repeated.
     #[error("a secret is given as a reference, never as its value")]
     NotAReference,
-    /// The reference is well formed and leads nowhere.
+    /// The reference is well formed, but nothing readable is behind it.
     #[error("the secret `{reference}` cannot be read: {why}")]
     Missing {
         /// The reference as it was given.
         reference: String,
-        /// What was in the way.
         why: String,
     },
 }
 
-impl Reference {
-    /// Reads a reference.
+impl SecretRef {
+    /// Parses `env:NAME` or `file:PATH`.
     ///
     /// # Errors
     /// [`Error::NotAReference`].
@@ -38,11 +37,11 @@ impl Reference {
         }
     }
 
-    /// Returns what the reference refers to, without the line end of a file.
+    /// Reads the secret that the reference points to; the trailing line end of a file is cut off.
     ///
     /// # Errors
     /// [`Error::Missing`].
-    pub fn resolve(&self) -> Result<Secret, Error> {
+    pub fn read_secret(&self) -> Result<Secret, Error> {
         let missing = |why: String| Error::Missing { reference: self.0.clone(), why };
         match self.0.split_once(':') {
             Some(("env", name)) => std::env::var(name).map(Secret).map_err(|e| missing(e.to_string())),
@@ -54,7 +53,7 @@ impl Reference {
     }
 }
 
-impl fmt::Display for Reference {
+impl fmt::Display for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -67,7 +66,7 @@ impl Secret {
     }
 
     /// Returns the value, for the one place that must send it.
-    pub fn reveal(&self) -> &str {
+    pub fn expose_secret(&self) -> &str {
         &self.0
     }
 }

@@ -1,6 +1,6 @@
-//! A connection to SQLite: each statement is read once, and a change may be part of a larger one.
+//! A connection to SQLite: statements are cached, and transactions nest (the inner ones are savepoints).
 //!
-//! A database that is only borrowed lives in one change that is never kept: when it is given back, it is what it was.
+//! A pooled connection lives in one transaction that is never committed: it goes back unchanged.
 
 use rusqlite::{CachedStatement, Connection, MAIN_DB, Params, Row};
 use std::{
@@ -8,33 +8,33 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// More statements than any room has.
-const STATEMENTS: usize = 256;
+/// The prepared statements that a connection caches; more than any room has.
+const STATEMENT_CACHE_CAPACITY: usize = 256;
 
-/// A connection.
+/// A connection with a cache of prepared statements.
 pub struct Db(Connection);
 
-/// What is done inside is kept as a whole, by [`Change::keep`], or not at all.
-pub struct Change<'a> {
+/// A transaction, or a savepoint in a larger one. Rolled back on drop unless it was committed.
+pub struct Transaction<'a> {
     db: &'a Db,
     is_part: bool,
     is_open: bool,
 }
 
-/// Connections to equal databases that nobody uses.
-pub type Idle = Mutex<Vec<Db>>;
+/// Idle connections to databases with the same content.
+pub type DbPool = Mutex<Vec<Db>>;
 
-/// A connection that is given back, if it came from somewhere.
-pub struct Loan {
-    /// There until it is given back.
+/// A connection that goes back to its pool on drop, if it came from one.
+pub struct PooledDb {
+    /// `None` only while it is being dropped.
     db: Option<Db>,
-    home: Option<Arc<Idle>>,
+    home: Option<Arc<DbPool>>,
 }
 
 impl Db {
-    /// Returns the same connection, with room for every statement.
+    /// Wraps a connection and sizes its statement cache.
     pub fn new(conn: Connection) -> Self {
-        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE_CAPACITY);
         Self(conn)
     }
 
@@ -56,7 +56,7 @@ impl Db {
         self.prepare(sql)?.query_row(values, read)
     }
 
-    /// Returns a statement, read anew only the first time.
+    /// Returns a prepared statement, from the cache if it is there.
     pub fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
         self.0.prepare_cached(sql)
     }
@@ -66,53 +66,53 @@ impl Db {
         self.0.last_insert_rowid()
     }
 
-    /// Returns the connection itself, for what is done once in its life.
-    pub fn raw(&self) -> &Connection {
+    /// Returns the underlying connection, for pragmas and scripts.
+    pub fn raw_connection(&self) -> &Connection {
         &self.0
     }
 
-    /// Returns the bytes of the whole file.
-    pub fn image(&mut self) -> rusqlite::Result<Vec<u8>> {
+    /// Returns the bytes of the whole database.
+    pub fn serialize_database(&mut self) -> rusqlite::Result<Vec<u8>> {
         self.0.serialize(MAIN_DB).map(|image| image.to_vec())
     }
 
-    /// Closes the file, and says whether that went well.
+    /// Closes the connection and reports any error.
     pub fn close(self) -> rusqlite::Result<()> {
         self.0.close().map_err(|(_, e)| e)
     }
 
-    /// Begins a change.
-    pub fn change(&self) -> rusqlite::Result<Change<'_>> {
-        let is_part = self.is_changing();
+    /// Begins a write transaction, or a savepoint if one is open already.
+    pub fn begin_write(&self) -> rusqlite::Result<Transaction<'_>> {
+        let is_part = self.is_in_transaction();
         self.execute(if is_part { "savepoint part" } else { "begin immediate" }, [])?;
-        Ok(Change { db: self, is_part, is_open: true })
+        Ok(Transaction { db: self, is_part, is_open: true })
     }
 
-    /// Begins a look, during which everything stays as it is.
-    pub fn view(&self) -> rusqlite::Result<Change<'_>> {
-        let is_part = self.is_changing();
+    /// Begins a read transaction: every read in it sees the same state.
+    pub fn begin_read(&self) -> rusqlite::Result<Transaction<'_>> {
+        let is_part = self.is_in_transaction();
         if !is_part {
             self.execute("begin", [])?;
         }
-        Ok(Change { db: self, is_part, is_open: !is_part })
+        Ok(Transaction { db: self, is_part, is_open: !is_part })
     }
 
-    /// Returns whether this is inside a change.
-    pub fn is_changing(&self) -> bool {
+    /// Returns whether a transaction is open.
+    pub fn is_in_transaction(&self) -> bool {
         !self.0.is_autocommit()
     }
 }
 
-impl Change<'_> {
-    /// Keeps the change. When that fails, an earlier failure may have ended it already.
-    pub fn keep(mut self) -> rusqlite::Result<()> {
+impl Transaction<'_> {
+    /// Commits. This fails if an earlier failure has already ended the transaction.
+    pub fn commit(mut self) -> rusqlite::Result<()> {
         self.db.execute(if self.is_part { "release part" } else { "commit" }, [])?;
         self.is_open = false;
         Ok(())
     }
 
-    fn undo(&self) -> rusqlite::Result<()> {
-        if !self.db.is_changing() {
+    fn roll_back(&self) -> rusqlite::Result<()> {
+        if !self.db.is_in_transaction() {
             return Ok(());
         }
         if !self.is_part {
@@ -123,7 +123,7 @@ impl Change<'_> {
     }
 }
 
-impl Deref for Change<'_> {
+impl Deref for Transaction<'_> {
     type Target = Db;
 
     fn deref(&self) -> &Db {
@@ -131,23 +131,26 @@ impl Deref for Change<'_> {
     }
 }
 
-impl Drop for Change<'_> {
+impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if self.is_open {
-            // A connection that cannot go back is of no use to anybody, and says so at its next use.
-            drop(self.undo());
+            // If the rollback fails the connection is unusable, and its next use reports that.
+            drop(self.roll_back());
         }
     }
 }
 
-impl Loan {
-    /// Returns a connection that goes nowhere.
-    pub fn own(db: Db) -> Self {
+impl PooledDb {
+    /// Wraps a connection that belongs to no pool.
+    pub fn from_owned(db: Db) -> Self {
         Self { db: Some(db), home: None }
     }
 
-    /// Borrows a connection from those that are idle, or takes the one that `make` makes there.
-    pub fn of(home: &Arc<Idle>, make: impl FnOnce() -> rusqlite::Result<Db>) -> rusqlite::Result<Self> {
+    /// Takes an idle connection from the pool, or a new one from `make`; it returns to the pool on drop.
+    pub fn from_pool(
+        home: &Arc<DbPool>,
+        make: impl FnOnce() -> rusqlite::Result<Db>,
+    ) -> rusqlite::Result<Self> {
         let idle = home.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let db = idle.map_or_else(make, Ok)?;
         db.execute("begin", [])?;
@@ -155,7 +158,7 @@ impl Loan {
     }
 }
 
-impl Deref for Loan {
+impl Deref for PooledDb {
     type Target = Db;
 
     fn deref(&self) -> &Db {
@@ -163,13 +166,13 @@ impl Deref for Loan {
     }
 }
 
-impl DerefMut for Loan {
+impl DerefMut for PooledDb {
     fn deref_mut(&mut self) -> &mut Db {
         self.db.as_mut().expect("it is given back when this is dropped")
     }
 }
 
-impl Drop for Loan {
+impl Drop for PooledDb {
     fn drop(&mut self) {
         let (Some(db), Some(home)) = (self.db.take(), &self.home) else { return };
         if db.execute("rollback", []).is_ok() {
@@ -200,41 +203,41 @@ mod tests {
     fn a_change_is_kept_as_a_whole_or_not_at_all() {
         let db = db();
         for kept in [false, true] {
-            let change = db.change().expect("begins");
+            let change = db.begin_write().expect("begins");
             add(&change);
             if kept {
-                change.keep().expect("kept");
+                change.commit().expect("kept");
             } else {
                 drop(change);
             }
             assert_eq!(count(&db), i64::from(kept));
-            assert!(!db.is_changing());
+            assert!(!db.is_in_transaction());
         }
     }
 
     #[test]
     fn a_part_of_a_change_can_be_undone_alone() {
         let db = db();
-        let whole = db.change().expect("begins");
+        let whole = db.begin_write().expect("begins");
         add(&whole);
-        let part = db.change().expect("begins");
+        let part = db.begin_write().expect("begins");
         add(&part);
         drop(part);
         assert_eq!(count(&db), 1);
-        drop(db.view().expect("looks"));
-        whole.keep().expect("kept");
+        drop(db.begin_read().expect("looks"));
+        whole.commit().expect("kept");
         assert_eq!(count(&db), 1);
     }
 
     #[test]
     fn a_borrowed_database_is_given_back_as_it_was() {
-        let idle = Arc::<Idle>::default();
+        let idle = Arc::<DbPool>::default();
         for _ in 0..2 {
-            let loan = Loan::of(&idle, || Ok(db())).expect("lent");
+            let loan = PooledDb::from_pool(&idle, || Ok(db())).expect("lent");
             assert_eq!(count(&loan), 0);
-            let change = loan.change().expect("begins");
+            let change = loan.begin_write().expect("begins");
             add(&change);
-            change.keep().expect("kept for now");
+            change.commit().expect("kept for now");
             assert_eq!(count(&loan), 1);
         }
         assert_eq!(idle.lock().expect("not poisoned").len(), 1);

@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of a list of names.
 
-/// Returns the name nearest to `wrong`, when one is near enough to be what was meant.
-pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// Returns the known name nearest to `wrong`, if it is close enough to be a typo of it.
+pub fn nearest_name<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (wrong.chars().count() / 3).max(1) + 1;
     known
         .into_iter()
@@ -12,8 +12,8 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 }
 
 /// Returns "did you mean `x`?", or the list of what there is.
-pub fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    match nearest(wrong, known.clone()) {
+pub fn suggest_name<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match nearest_name(wrong, known.clone()) {
         Some(name) => format!("did you mean `{name}`?"),
         None => match known.into_iter().map(|n| format!("`{n}`")).collect::<Vec<_>>() {
             none if none.is_empty() => "there are none".into(),
@@ -22,15 +22,15 @@ pub fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str> + Clone) -
     }
 }
 
-/// Takes serde's "unknown field `x`, expected one of `a`, `b`" apart and returns the hint for it.
+/// Parses serde's "unknown field `x`, expected one of `a`, `b`" and returns a hint for it.
 ///
-/// Serde keeps no more than this sentence of what it knew, and its wording has been stable since 1.0.
+/// Serde offers nothing but this sentence; its wording has been stable since 1.0.
 pub fn hint_for_unknown_field(message: &str) -> Option<String> {
     let (_, rest) =
         message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `"))?;
     let (wrong, rest) = rest.split_once('`')?;
     let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    Some(hint(wrong, known))
+    Some(suggest_name(wrong, known))
 }
 
 #[cfg(test)]
@@ -40,9 +40,9 @@ mod tests {
     #[test]
     fn near_names_are_found_and_far_ones_are_not() {
         let known = ["restore", "list", "create"];
-        assert_eq!(nearest("restor", known), Some("restore"));
-        assert_eq!(nearest("lits", known), Some("list"));
-        assert_eq!(nearest("xyzzy", known), None);
+        assert_eq!(nearest_name("restor", known), Some("restore"));
+        assert_eq!(nearest_name("lits", known), Some("list"));
+        assert_eq!(nearest_name("xyzzy", known), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The only place that prints. Data goes to stdout, everything else to stderr.
 //!
-//! While something goes on, a person sees one line of it at the bottom ([`show`]); whatever else is printed goes above.
+//! While something goes on, a person sees one line of it at the bottom ([`show_status`]); whatever else is printed goes above.
 
-use super::ink::Ink;
+use super::ink::Painter;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -10,27 +10,27 @@ use std::{
 };
 
 /// The line at the bottom, while there is one.
-static LINE: Mutex<Option<ProgressBar>> = Mutex::new(None);
+static STATUS_LINE: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Writes data and a line end to stdout. A reader that went away is not an error.
-pub fn out(text: &str) {
-    above(|| {
+/// Prints data and a line end to stdout. A closed pipe is not an error.
+pub fn print_data(text: &str) {
+    print_above_status(|| {
         let mut stdout = io::stdout().lock();
         drop(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
     });
 }
 
 /// Writes a line for people to stderr.
-pub fn say(text: &str) {
-    above(|| drop(writeln!(io::stderr().lock(), "{text}")));
+pub fn print_message(text: &str) {
+    print_above_status(|| drop(writeln!(io::stderr().lock(), "{text}")));
 }
 
-/// Shows `text` at the bottom until [`clear`]; each time its spinner turns. Nobody sees it where no person looks.
-pub fn show(text: &str) {
-    if !watched() {
+/// Shows `text` at the bottom until [`clear_status`]; each time its spinner turns. Nobody sees it where no person looks.
+pub fn show_status(text: &str) {
+    if !is_stderr_terminal() {
         return;
     }
-    let mut line = line();
+    let mut line = lock_status_line();
     let bar = line.get_or_insert_with(|| {
         let bar = ProgressBar::new_spinner();
         bar.set_style(
@@ -44,41 +44,41 @@ pub fn show(text: &str) {
 }
 
 /// Takes the line at the bottom away.
-pub fn clear() {
-    if let Some(bar) = line().take() {
+pub fn clear_status() {
+    if let Some(bar) = lock_status_line().take() {
         bar.finish_and_clear();
     }
 }
 
-fn line() -> MutexGuard<'static, Option<ProgressBar>> {
-    LINE.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_status_line() -> MutexGuard<'static, Option<ProgressBar>> {
+    STATUS_LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Prints something while the line at the bottom is out of the way.
-fn above(print: impl FnOnce()) {
-    match &*line() {
+/// Runs `print` with the status line suspended.
+fn print_above_status(print: impl FnOnce()) {
+    match &*lock_status_line() {
         Some(bar) => bar.suspend(print),
         None => print(),
     }
 }
 
-/// Returns whether a person can be asked: stdin and stderr are both a terminal.
-pub fn can_ask() -> bool {
-    reads_from_person() && watched()
+/// Returns whether a person can answer a question: stdin and stderr are both terminals.
+pub fn can_prompt() -> bool {
+    is_stdin_terminal() && is_stderr_terminal()
 }
 
 /// Returns whether stdin is a terminal.
-pub fn reads_from_person() -> bool {
+pub fn is_stdin_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
 /// Returns whether stderr is looked at by a person.
-pub fn watched() -> bool {
+pub fn is_stderr_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Returns how many columns stdout has, when it is a terminal.
-pub fn width() -> Option<u16> {
+/// Returns the width of stdout in columns, if it is a terminal.
+pub fn stdout_width() -> Option<u16> {
     let size = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()))?;
     size.ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
 }
@@ -87,20 +87,20 @@ pub fn width() -> Option<u16> {
 ///
 /// # Errors
 /// Whatever reading stdin says.
-pub fn ask(question: &str) -> io::Result<String> {
-    clear();
+pub fn prompt_line(question: &str) -> io::Result<String> {
+    clear_status();
     write!(io::stderr().lock(), "{question} ")?;
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     Ok(line.trim().to_owned())
 }
 
-/// Returns whether colour is welcome on stderr.
-pub fn colour() -> bool {
-    watched() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+/// Returns whether stderr takes colour: it is a terminal and `NO_COLOR` is not set.
+pub fn is_colour_enabled() -> bool {
+    is_stderr_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Returns the ink for stderr.
-pub fn ink() -> Ink {
-    Ink::new(colour())
+pub fn stderr_painter() -> Painter {
+    Painter::new(is_colour_enabled())
 }

@@ -1,9 +1,9 @@
-//! What goes on at this moment: a line at the bottom for a person, a plain line every few seconds for a log.
+//! Progress of what is running: a status line for a person, a plain line every few seconds for a log.
 
 use crate::{
     base::terminal,
     provider::model::Progress,
-    show::{table::size, took},
+    show::{format_seconds, table::format_bytes},
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -11,17 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the line turns.
-const TICK: Duration = Duration::from_millis(120);
-/// How long something takes before it is worth a line.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// The time between two plain lines.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How often the status line is redrawn.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(120);
+/// How long an item runs before it is shown.
+const DISPLAY_DELAY: Duration = Duration::from_secs(1);
+/// The time between two log lines of the same item.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What goes on, by name. While anything does for longer than a second, somebody is told.
-pub(super) struct Activity(Arc<Mutex<Vec<Going>>>);
+/// The items that are running, by name. A background thread shows those that run longer than a second.
+pub(super) struct Activity(Arc<Mutex<Vec<ActivityItem>>>);
 
-struct Going {
+struct ActivityItem {
     name: String,
     text: String,
     progress: Option<Progress>,
@@ -30,18 +30,18 @@ struct Going {
 }
 
 impl Activity {
-    /// Returns an activity in which nothing goes on yet.
+    /// Returns an activity without items, and starts the thread that shows them.
     pub(super) fn new() -> Self {
         let going = Arc::default();
         let watched = Arc::downgrade(&going);
-        // Without a thread there is no progress, and everything else goes on.
-        drop(thread::Builder::new().name("progress".into()).spawn(move || tell(&watched)));
+        // Without the thread, only the progress is missing.
+        drop(thread::Builder::new().name("progress".into()).spawn(move || report_activity(&watched)));
         Self(going)
     }
 
-    /// Begins something; `text` is what is shown of it.
-    pub(super) fn begin(&self, name: &str, text: String) {
-        self.going().push(Going {
+    /// Adds an item; `text` is what is shown of it.
+    pub(super) fn start_item(&self, name: &str, text: String) {
+        self.lock_items().push(ActivityItem {
             name: name.into(),
             text,
             progress: None,
@@ -50,62 +50,62 @@ impl Activity {
         });
     }
 
-    /// Says how far something is.
-    pub(super) fn progress(&self, name: &str, progress: &Progress) {
-        if let Some(going) = self.going().iter_mut().find(|g| g.name == name) {
+    /// Updates the progress of an item.
+    pub(super) fn update_progress(&self, name: &str, progress: &Progress) {
+        if let Some(going) = self.lock_items().iter_mut().find(|g| g.name == name) {
             going.progress = Some(progress.clone());
         }
     }
 
-    /// Ends something.
-    pub(super) fn end(&self, name: &str) {
-        let mut going = self.going();
+    /// Removes an item.
+    pub(super) fn finish_item(&self, name: &str) {
+        let mut going = self.lock_items();
         going.retain(|g| g.name != name);
         if going.is_empty() {
-            terminal::clear();
+            terminal::clear_status();
         }
     }
 
-    fn going(&self) -> MutexGuard<'_, Vec<Going>> {
+    fn lock_items(&self) -> MutexGuard<'_, Vec<ActivityItem>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Activity {
     fn drop(&mut self) {
-        terminal::clear();
+        terminal::clear_status();
     }
 }
 
-/// Tells what goes on, until nobody holds the activity any more.
-fn tell(watched: &Weak<Mutex<Vec<Going>>>) {
-    let lines = !terminal::watched();
+/// Shows the running items until the activity is dropped.
+fn report_activity(watched: &Weak<Mutex<Vec<ActivityItem>>>) {
+    let lines = !terminal::is_stderr_terminal();
     loop {
-        thread::sleep(TICK);
+        thread::sleep(REDRAW_INTERVAL);
         let Some(going) = watched.upgrade() else { return };
         let mut going = going.lock().unwrap_or_else(PoisonError::into_inner);
-        for g in going.iter_mut().filter(|g| g.began.elapsed() >= PATIENCE) {
+        for g in going.iter_mut().filter(|g| g.began.elapsed() >= DISPLAY_DELAY) {
             if !lines {
-                terminal::show(&g.line());
-            } else if g.told.is_none_or(|at| at.elapsed() >= PAUSE) {
+                terminal::show_status(&g.render_line());
+            } else if g.told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
                 g.told = Some(Instant::now());
-                terminal::say(&format!("… {}", g.line()));
+                terminal::print_message(&format!("… {}", g.render_line()));
             }
         }
     }
 }
 
-impl Going {
-    fn line(&self) -> String {
-        let how = self.progress.as_ref().map(|p| format!(": {}", far(p))).unwrap_or_default();
-        format!("{}{how} ({})", self.text, took(self.began.elapsed().as_secs_f64().floor()))
+impl ActivityItem {
+    fn render_line(&self) -> String {
+        let how = self.progress.as_ref().map(|p| format!(": {}", render_progress(p))).unwrap_or_default();
+        format!("{}{how} ({})", self.text, format_seconds(self.began.elapsed().as_secs_f64().floor()))
     }
 }
 
-/// Returns how far something is, in words.
-fn far(progress: &Progress) -> String {
+/// Formats progress: the phase, the amount done, and the percentage where the total is known.
+fn render_progress(progress: &Progress) -> String {
     let Progress { phase, done, total, unit, .. } = progress;
-    let amount = |n: u64| if *unit == "bytes" { size(n) } else { format!("{n} {unit}") };
+    let amount = |n: u64| if *unit == "bytes" { format_bytes(n) } else { format!("{n} {unit}") };
     let how = match (done, total) {
         (Some(done), Some(total)) if *total > 0 => {
             let percent = u128::from(*done) * 100 / u128::from(*total);
@@ -123,11 +123,11 @@ mod tests {
 
     #[test]
     fn how_far_it_is_says_what_is_known() {
-        assert_eq!(far(&Progress::phase("replaying WAL")), "replaying WAL");
+        assert_eq!(render_progress(&Progress::with_phase("replaying WAL")), "replaying WAL");
         assert_eq!(
-            far(&Progress::bytes("copying", 1 << 20, Some(4 << 20))),
+            render_progress(&Progress::with_bytes("copying", 1 << 20, Some(4 << 20))),
             "copying 1.0 MiB of 4.0 MiB (25 %)"
         );
-        assert_eq!(far(&Progress::bytes("copying", 512, None)), "copying 512 B");
+        assert_eq!(render_progress(&Progress::with_bytes("copying", 512, None)), "copying 512 B");
     }
 }

@@ -1,87 +1,90 @@
-//! `approve` and `reject`: what a person says to a run that waits for it.
+//! `approve` and `reject`: a person decides about an approval that a run waits for.
 
 use super::{
-    asking::person,
+    asking::current_user,
     exit,
-    run::{How, ResumeRun, journal},
+    run::{ResumeCommand, RunOptions, open_journal},
 };
 use crate::{
     base::terminal,
-    journal::{Durability, Journal, Past, Record},
-    runtime::{World, gate::APPROVE},
-    show::{Trouble, timeline},
+    journal::{CallState, Durability, Journal, Record},
+    runtime::{Runtime, gate::APPROVE},
+    show::{CliError, timeline},
 };
 use serde_json::json;
 
 /// `approve` and `reject`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Approve {
+pub(super) struct ApproveCommand {
     /// The run: its id, the beginning of it, or `last`
     run: String,
-    /// The gate, or a part of its name; needed where the run waits at several
+    /// The approval, or a part of its name; needed where the run waits for several
     gate: Option<String>,
-    /// Go on with the run at once
+    /// Resume the run at once
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
-    how: How,
+    how: RunOptions,
 }
 
-impl Approve {
-    /// Records what was decided, and goes on with the run where that is wanted.
+impl ApproveCommand {
+    /// Records the decision, and resumes the run with `--resume`.
     ///
     /// # Errors
-    /// The run waits for no approval, or at several gates.
-    pub(super) fn perform(self, world: &World, approves: bool) -> Result<u8, Trouble> {
-        let journal = journal(world)?;
-        let id = journal.resolve(&self.run)?;
-        let by = person();
-        let gate = decide(&journal, &id, self.gate.as_deref(), approves, &by)?;
+    /// The run waits for no approval, or for several and none was named.
+    pub(super) fn record_decision(self, world: &Runtime, approves: bool) -> Result<u8, CliError> {
+        let journal = open_journal(world)?;
+        let id = journal.resolve_run_id(&self.run)?;
+        let by = current_user();
+        let gate = decide_approval(&journal, &id, self.gate.as_deref(), approves, &by)?;
         drop(journal);
         let said = if approves { "approved" } else { "rejected" };
-        terminal::say(&format!("{by} {said} {gate}"));
+        terminal::print_message(&format!("{by} {said} {gate}"));
         if self.resume {
-            return Ok(ResumeRun::of(id, self.how).perform(world));
+            return Ok(ResumeCommand::from_options(id, self.how).resume_run(world));
         }
-        terminal::say(&format!("redrill resume {id}"));
+        terminal::print_message(&format!("redrill resume {id}"));
         Ok(0)
     }
 }
 
-fn decide(
+fn decide_approval(
     journal: &Journal,
     id: &str,
     given: Option<&str>,
     approves: bool,
     by: &str,
-) -> Result<String, Trouble> {
-    let run = journal.take(id)?;
-    let open = timeline::open(&journal.records(id)?).into_iter().filter(|call| call.op == APPROVE);
-    let waits = |past: Past| match past {
-        Past::Begun { accepted: Some(covers), decision: None, .. } => {
+) -> Result<String, CliError> {
+    let run = journal.acquire_run(id)?;
+    let open = timeline::open_calls(&journal.read_records(id)?).into_iter().filter(|call| call.op == APPROVE);
+    let waits = |past: CallState| match past {
+        CallState::Started { accepted: Some(covers), decision: None, .. } => {
             covers["hash"].as_str().map(str::to_owned)
         }
         _ => None,
     };
     let mut gates: Vec<(String, String)> =
-        open.filter_map(|call| waits(run.past(&call.name)).map(|hash| (call.name, hash))).collect();
+        open.filter_map(|call| waits(run.call_state(&call.name)).map(|hash| (call.name, hash))).collect();
     let is_exact = gates.iter().any(|(name, _)| given == Some(name));
     gates.retain(|(name, _)| given.is_none_or(|part| name == part || !is_exact && name.contains(part)));
     let [(gate, hash)] = &gates[..] else {
-        let trouble = Trouble::usage(match gates.len() {
+        let trouble = CliError::usage(match gates.len() {
             0 => format!("the run `{id}` waits for no approval"),
             n => format!("the run `{id}` waits for {n} approvals"),
         })
-        .next(format!("redrill runs show {id}"));
-        let names: Vec<String> = gates.iter().map(|(name, _)| exit::quoted(name)).collect();
+        .with_next_command(format!("redrill runs show {id}"));
+        let names: Vec<String> = gates.iter().map(|(name, _)| exit::quote_word(name)).collect();
         return Err(if names.is_empty() {
             trouble
         } else {
-            trouble.hint(format!("name one: {}", names.join(", ")))
+            trouble.with_hint(format!("name one: {}", names.join(", ")))
         });
     };
     let kind = if approves { "approve" } else { "reject" };
     let decision = json!({"kind": kind, "hash": hash, "by": by});
-    run.append(Record::Decided { call: gate.clone(), decision, by: by.to_owned() }, Durability::Now)?;
+    run.append_record(
+        Record::Decided { call: gate.clone(), decision, by: by.to_owned() },
+        Durability::Synced,
+    )?;
     Ok(gate.clone())
 }

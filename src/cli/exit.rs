@@ -1,69 +1,70 @@
-//! The edges of errors and data that are the command line's own: configuration, targets, and where text goes.
+//! Output of the command line: errors to stderr, data to stdout, and the errors of configuration and targets.
 
 use crate::{
     base::{suggest, terminal},
     config,
-    show::{self, Format, Trouble},
+    show::{self, CliError, DataFormat},
 };
 use clap::{ValueEnum, builder::PossibleValue};
 use serde_json::Value;
 
-/// Says what went wrong on stderr; the command to type next is the last line.
-pub(super) fn say(trouble: &Trouble) -> u8 {
-    terminal::clear();
-    terminal::say(&trouble.text(terminal::ink()));
+/// Prints an error on stderr and returns its exit code; the command to type next is the last line.
+pub(super) fn print_error(trouble: &CliError) -> u8 {
+    terminal::clear_status();
+    terminal::print_message(&trouble.render_text(terminal::stderr_painter()));
     trouble.exit
 }
 
-/// Writes data to stdout. That there is nothing to write is said on stderr.
+/// Writes data to stdout; says on stderr when there is none.
 ///
 /// # Errors
-/// What a format cannot hold.
-pub(super) fn write(value: &Value, columns: &[String], format: Format) -> Result<(), Trouble> {
-    match show::data::text(value, columns, format, terminal::width())? {
-        Some(text) => terminal::out(&text),
-        None => terminal::say("there are none"),
+/// The value cannot be written in this format.
+pub(super) fn print_value(value: &Value, columns: &[String], format: DataFormat) -> Result<(), CliError> {
+    match show::data::render_data(value, columns, format, terminal::stdout_width())? {
+        Some(text) => terminal::print_data(&text),
+        None => terminal::print_message("there are none"),
     }
     Ok(())
 }
 
-impl From<config::Error> for Trouble {
+impl From<config::Error> for CliError {
     fn from(error: config::Error) -> Self {
         let hint = error.hint();
         Self { hint, ..Self::usage(error.to_string().trim_end()) }
     }
 }
 
-/// Returns the error of a target that was not given, or is not configured.
-pub(super) fn no_target(config: &config::Config, given: Option<&str>) -> Trouble {
+/// Returns the error for a target that was not given or is not configured.
+pub(super) fn unknown_target_error(config: &config::Config, given: Option<&str>) -> CliError {
     let names: Vec<&str> = config.targets.keys().map(String::as_str).collect();
     let Some(given) = given else {
         let listed: Vec<String> = names.iter().map(|name| format!("`-t {name}`")).collect();
-        return Trouble::usage("no target was given").hint(format!("name one: {}", listed.join(", ")));
+        return CliError::usage("no target was given").with_hint(format!("name one: {}", listed.join(", ")));
     };
-    let trouble = Trouble::usage(format!("there is no target `{given}`")).next("redrill targets list");
+    let trouble =
+        CliError::usage(format!("there is no target `{given}`")).with_next_command("redrill targets list");
     if given == config::LAB {
-        return trouble.hint("bring the lab up first").next("redrill lab up");
+        return trouble.with_hint("bring the lab up first").with_next_command("redrill lab up");
     }
-    trouble.hint(suggest::hint(given, names))
+    trouble.with_hint(suggest::suggest_name(given, names))
 }
 
-/// Returns a word in the form in which a shell takes it as one.
-pub(super) fn quoted(word: &str) -> String {
-    show::trouble::quoted(word)
+/// Quotes a word for the shell where it needs it.
+pub(super) fn quote_word(word: &str) -> String {
+    show::trouble::quote_shell_word(word)
 }
 
-impl ValueEnum for Format {
+impl ValueEnum for DataFormat {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Format::Table, Format::Json, Format::Yaml, Format::Csv]
+        &[DataFormat::Table, DataFormat::Json, DataFormat::Yaml, DataFormat::Csv]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Format::Table => PossibleValue::new("table"),
-            Format::Json => PossibleValue::new("json"),
-            Format::Yaml => PossibleValue::new("yaml"),
-            Format::Csv => PossibleValue::new("csv"),
+            DataFormat::Table => PossibleValue::new("table"),
+            DataFormat::Json => PossibleValue::new("json"),
+            DataFormat::Yaml => PossibleValue::new("yaml"),
+            DataFormat::Csv => PossibleValue::new("csv"),
         })
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::{
     base::{file, terminal},
-    fake::{Options, Plan, Server, World, faults::Rule},
+    fake::{BillingPlan, FakeServer, ServerOptions, WorldFile, faults::FaultRule},
     provider::sim::SANDBOX,
-    show::{Trouble, trouble},
+    show::{CliError, trouble},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use std::{
@@ -14,14 +14,14 @@ use std::{
 
 /// `fake`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Fake {
+pub(super) enum FakeCommand {
     /// Serve the Management API of Supabase over simulated worlds, on loopback, until Ctrl-C
-    Supabase(Serve),
+    Supabase(ServeCommand),
 }
 
 /// `fake supabase`.
 #[derive(Debug, Args)]
-pub(super) struct Serve {
+pub(super) struct ServeCommand {
     /// The port on loopback; else any that is free
     #[arg(long, value_name = "N", default_value_t = 0)]
     port: u16,
@@ -36,7 +36,7 @@ pub(super) struct Serve {
     token_file: Option<PathBuf>,
     /// The plan of the organization: what it lacks is refused
     #[arg(long, value_enum, default_value = "enterprise", value_name = "PLAN")]
-    plan: PlanWord,
+    plan: PlanArg,
     /// Daily backups instead of going back to a moment
     #[arg(long)]
     no_pitr: bool,
@@ -56,88 +56,88 @@ pub(super) struct Serve {
 
 /// A plan on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum PlanWord {
+enum PlanArg {
     Free,
     Pro,
     Team,
     Enterprise,
 }
 
-impl Fake {
-    /// Does it.
-    pub(super) fn perform(&self) -> Result<u8, Trouble> {
-        let Fake::Supabase(serve) = self;
-        serve.perform()
+impl FakeCommand {
+    /// Runs the subcommand.
+    pub(super) fn dispatch_subcommand(&self) -> Result<u8, CliError> {
+        let FakeCommand::Supabase(serve) = self;
+        serve.serve_until_signal()
     }
 }
 
-impl Serve {
-    fn perform(&self) -> Result<u8, Trouble> {
-        let options = self.options()?;
+impl ServeCommand {
+    fn serve_until_signal(&self) -> Result<u8, CliError> {
+        let options = self.server_options()?;
         let token = self.token_file.as_deref().map(write_token).transpose()?;
-        let server = Server::start(options).map_err(|e| Trouble::from(e).exit(trouble::USAGE))?;
-        terminal::out(&shown(&server, token.as_deref()));
-        until_told()?;
+        let server = FakeServer::start(options).map_err(|e| CliError::from(e).with_exit(trouble::USAGE))?;
+        terminal::print_data(&render_server_info(&server, token.as_deref()));
+        wait_for_signal()?;
         drop(server);
         Ok(0)
     }
 
-    fn options(&self) -> Result<Options, Trouble> {
-        let faults = self.faults.as_deref().map(read).transpose()?;
-        let faults = faults.map(|text| Rule::read(&text)).transpose();
-        let worlds = self.world.iter().map(|path| world(path)).collect::<Result<Vec<_>, _>>()?;
-        let preset = Options::default();
-        Ok(Options {
+    fn server_options(&self) -> Result<ServerOptions, CliError> {
+        let faults = self.faults.as_deref().map(read_text_file).transpose()?;
+        let faults = faults.map(|text| FaultRule::parse_rules(&text)).transpose();
+        let worlds = self.world.iter().map(|path| read_world_file(path)).collect::<Result<Vec<_>, _>>()?;
+        let preset = ServerOptions::default();
+        Ok(ServerOptions {
             port: self.port,
             worlds: if worlds.is_empty() { preset.worlds } else { worlds },
             projects: self.projects,
             plan: match self.plan {
-                PlanWord::Free => Plan::Free,
-                PlanWord::Pro => Plan::Pro,
-                PlanWord::Team => Plan::Team,
-                PlanWord::Enterprise => Plan::Enterprise,
+                PlanArg::Free => BillingPlan::Free,
+                PlanArg::Pro => BillingPlan::Pro,
+                PlanArg::Team => BillingPlan::Team,
+                PlanArg::Enterprise => BillingPlan::Enterprise,
             },
             pitr: !self.no_pitr,
             speed: self.speed,
             per_minute: self.per_minute,
             postgres: self.postgres,
-            faults: faults.map_err(|e| Trouble::from(e).exit(trouble::USAGE))?.unwrap_or_default(),
+            faults: faults.map_err(|e| CliError::from(e).with_exit(trouble::USAGE))?.unwrap_or_default(),
         })
     }
 }
 
-fn world(path: &Path) -> Result<World, Trouble> {
+fn read_world_file(path: &Path) -> Result<WorldFile, CliError> {
     if path == Path::new("sandbox") {
-        return Ok(World { name: "sandbox".into(), text: SANDBOX.into() });
+        return Ok(WorldFile { name: "sandbox".into(), text: SANDBOX.into() });
     }
     let name = path.file_stem().map_or_else(|| "world".into(), |stem| stem.to_string_lossy().into_owned());
-    Ok(World { name, text: read(path)? })
+    Ok(WorldFile { name, text: read_text_file(path)? })
 }
 
-fn read(path: &Path) -> Result<String, Trouble> {
+fn read_text_file(path: &Path) -> Result<String, CliError> {
     fs::read_to_string(path)
-        .map_err(|why| Trouble::usage(format!("the file `{}` cannot be read: {why}", path.display())))
+        .map_err(|why| CliError::usage(format!("the file `{}` cannot be read: {why}", path.display())))
 }
 
-/// Writes a token that the server takes, as it takes any that begins so.
-fn write_token(path: &Path) -> Result<String, Trouble> {
+/// Writes a random access token to a file and returns its path; the server accepts any `sbp_…`.
+fn write_token(path: &Path) -> Result<String, CliError> {
     let mut bytes = [0; 20];
-    getrandom::fill(&mut bytes).map_err(|e| Trouble::usage(format!("no random number: {e}")))?;
+    getrandom::fill(&mut bytes).map_err(|e| CliError::usage(format!("no random number: {e}")))?;
     let token = format!("sbp_{}\n", data_encoding::HEXLOWER.encode(&bytes));
-    let failed = |why| Trouble::usage(format!("the file `{}` cannot be written: {why}", path.display()));
-    file::replace(path, token.as_bytes()).map_err(failed)?;
+    let failed = |why| CliError::usage(format!("the file `{}` cannot be written: {why}", path.display()));
+    file::write_atomic(path, token.as_bytes()).map_err(failed)?;
     let path = fs::canonicalize(path).map_err(failed)?;
     Ok(path.display().to_string())
 }
 
-/// Returns where it is, and what to write into the configuration.
-fn shown(server: &Server, token: Option<&str>) -> String {
-    let references = server.references();
+/// Returns the URL of the server and the configuration entries of its projects.
+fn render_server_info(server: &FakeServer, token: Option<&str>) -> String {
+    let references = server.project_references();
     let url = server.url();
     let first = references.first().map_or("", String::as_str);
     let mut text = format!("{url}  {first}\n");
     for reference in &references {
-        let name = server.name(reference).unwrap_or_else(|| reference.clone());
+        let name = server.project_name(reference).unwrap_or_else(|| reference.clone());
         let token = token.map_or_else(|| "env:SUPABASE_ACCESS_TOKEN".into(), |path| format!("file:{path}"));
         let entry = format!(
             "\n[targets.{name}]\nprovider = \"supabase\"\nref = \"{reference}\"\napi_url = \"{url}\"\ntoken = \"{token}\"\n"
@@ -150,13 +150,13 @@ fn shown(server: &Server, token: Option<&str>) -> String {
     text.trim_end().to_owned()
 }
 
-/// Waits for Ctrl-C, or that somebody ends us.
-fn until_told() -> Result<(), Trouble> {
+/// Waits for Ctrl-C, SIGTERM or SIGHUP.
+fn wait_for_signal() -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Trouble::usage(format!("signals cannot be waited for: {e}")))?;
+    let runtime = runtime.map_err(|e| CliError::usage(format!("signals cannot be waited for: {e}")))?;
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
-        let failed = |e| Trouble::usage(format!("signals cannot be waited for: {e}"));
+        let failed = |e| CliError::usage(format!("signals cannot be waited for: {e}"));
         let mut ended = signal(SignalKind::terminate()).map_err(failed)?;
         let mut hung_up = signal(SignalKind::hangup()).map_err(failed)?;
         tokio::select! {

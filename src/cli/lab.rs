@@ -3,55 +3,55 @@
 use super::{activity::Activity, exit};
 use crate::{
     provider::postgres::lab,
-    runtime::World,
-    show::{Format, Trouble, trouble},
+    runtime::Runtime,
+    show::{CliError, DataFormat, trouble},
 };
 use clap::Subcommand;
 use serde_json::json;
 
 /// `lab`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Lab {
+pub(super) enum LabCommand {
     /// Make the lab and start it: the target `lab`
     Up {
         /// How its state is written
         #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-        output: Format,
+        output: DataFormat,
     },
     /// Stop the lab and its branches, and remove everything of them
     Down {
         /// How its state is written
         #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-        output: Format,
+        output: DataFormat,
     },
     /// Say whether the lab is up, and where
     Status {
         /// How its state is written
         #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-        output: Format,
+        output: DataFormat,
     },
 }
 
-impl Lab {
-    /// Does it.
-    pub(super) fn perform(&self, world: &World) -> Result<u8, Trouble> {
+impl LabCommand {
+    /// Runs the subcommand.
+    pub(super) fn dispatch_subcommand(&self, world: &Runtime) -> Result<u8, CliError> {
         let state = &world.config.state;
         let activity = Activity::new();
         let (status, output) = match self {
-            Lab::Up { output } => {
-                activity.begin("lab", "making the lab".into());
-                (world.wait(lab::up(state)), *output)
+            LabCommand::Up { output } => {
+                activity.start_item("lab", "making the lab".into());
+                (world.block_on(lab::start_lab(state)), *output)
             }
-            Lab::Down { output } => {
-                activity.begin("lab", "removing the lab".into());
-                (world.wait(lab::down(state)), *output)
+            LabCommand::Down { output } => {
+                activity.start_item("lab", "removing the lab".into());
+                (world.block_on(lab::remove_lab(state)), *output)
             }
-            Lab::Status { output } => (lab::status(state), *output),
+            LabCommand::Status { output } => (lab::lab_status(state), *output),
         };
         drop(activity);
-        let status = status.map_err(|e| Trouble::from(e).exit(trouble::FAILED))?;
+        let status = status.map_err(|e| CliError::from(e).with_exit(trouble::FAILED))?;
         let columns = ["status", "folder", "host", "port", "branches"].map(String::from);
-        exit::write(&json!(status), &columns, output)?;
+        exit::print_value(&json!(status), &columns, output)?;
         Ok(0)
     }
 }

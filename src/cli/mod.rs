@@ -1,7 +1,7 @@
-//! The command line: words in, exit codes out, and what is said on the way.
+//! The command line: the command tree, its dispatch, and the exit code.
 //!
 //! Data goes to stdout and everything else to stderr. Nothing is asked where no person can answer. Every command comes
-//! to an exit code or to a [`Trouble`], which knows its own.
+//! to an exit code or to a [`CliError`], which knows its own.
 
 mod activity;
 mod approve;
@@ -25,8 +25,8 @@ use crate::{
     config::{self, Locations},
     ops::reference,
     repl,
-    runtime::{VERSION, World},
-    show::{Trouble, trouble},
+    runtime::{Runtime, VERSION},
+    show::{CliError, trouble},
 };
 use clap::{ArgAction, Args as _, Command, FromArgMatches as _, Subcommand};
 use std::{
@@ -38,33 +38,33 @@ use std::{
 };
 use tracing::level_filters::LevelFilter;
 
-/// The commands that are no operations.
+/// The commands that are not operations of the catalogue.
 #[derive(Debug, Subcommand)]
-enum Fixed {
+enum BuiltinCommand {
     /// Run a runbook
-    Run(run::Run),
+    Run(run::RunCommand),
     /// Take up a run where it stopped
-    Resume(run::ResumeRun),
+    Resume(run::ResumeCommand),
     /// Approve what a run waits for
-    Approve(approve::Approve),
-    /// Reject what a run waits for: there it fails
-    Reject(approve::Approve),
+    Approve(approve::ApproveCommand),
+    /// Reject what a run waits for, which fails the call
+    Reject(approve::ApproveCommand),
     /// Check runbooks without running them
-    Check(check::Check),
+    Check(check::CheckCommand),
     /// Run a runbook under every fault, against copies of a simulated world
-    Rehearse(rehearse::Rehearse),
+    Rehearse(rehearse::RehearseCommand),
     /// Look at runs, and decide about them
     #[command(subcommand, arg_required_else_help = true)]
-    Runs(runs::Runs),
+    Runs(runs::RunsCommand),
     /// Look at targets
     #[command(subcommand, arg_required_else_help = true)]
-    Targets(targets::Targets),
+    Targets(targets::TargetsCommand),
     /// A throw-away PostgreSQL cluster to practise on
     #[command(subcommand, arg_required_else_help = true)]
-    Lab(lab::Lab),
+    Lab(lab::LabCommand),
     /// A platform that is not the real one, to practise on and for tests
     #[command(subcommand, arg_required_else_help = true)]
-    Fake(fake::Fake),
+    Fake(fake::FakeCommand),
     /// Work at a prompt: the same operations, journaled as a run
     Repl {
         /// The target that the variable `db` names
@@ -81,7 +81,7 @@ enum Fixed {
 /// The options of every command.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
-struct Global {
+struct GlobalOptions {
     /// The configuration; else `REDRILL_CONFIG`, else `redrill.toml` from here upward
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -93,94 +93,94 @@ struct Global {
     verbose: u8,
 }
 
-/// Does what the arguments say.
+/// Runs the command that the arguments name, and returns the exit code. A panic is reported as a bug.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     panic::set_hook(Box::new(|panic| {
-        terminal::clear();
+        terminal::clear_status();
         let at = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let what =
             text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-        terminal::say(&format!("error: this is a bug in redrill, please report it: {what}{at}"));
+        terminal::print_message(&format!("error: this is a bug in redrill, please report it: {what}{at}"));
     }));
     let args: Vec<OsString> = args.into_iter().collect();
-    let code = panic::catch_unwind(AssertUnwindSafe(|| perform(args))).unwrap_or(trouble::BUG);
+    let code = panic::catch_unwind(AssertUnwindSafe(|| parse_and_dispatch(args))).unwrap_or(trouble::BUG);
     ExitCode::from(code)
 }
 
-fn perform(args: Vec<OsString>) -> u8 {
-    let matches = match command().try_get_matches_from(args) {
+fn parse_and_dispatch(args: Vec<OsString>) -> u8 {
+    let matches = match build_command().try_get_matches_from(args) {
         Ok(matches) => matches,
-        Err(e) => return of_clap(&e),
+        Err(e) => return print_clap_error(&e),
     };
-    dispatch(&matches).unwrap_or_else(|trouble| exit::say(&trouble))
+    dispatch_command(&matches).unwrap_or_else(|trouble| exit::print_error(&trouble))
 }
 
-/// Returns the whole tree of commands.
-fn command() -> Command {
+/// Builds the whole command tree.
+fn build_command() -> Command {
     let root = Command::new("redrill").version(VERSION).disable_help_subcommand(true);
-    // What derives a group of commands or options takes its own description for that of the whole.
-    Fixed::augment_subcommands(Global::augment_args(root))
-        .subcommands(ops::commands())
+    // The derived groups overwrite the description of the root with their own, so it is set last.
+    BuiltinCommand::augment_subcommands(GlobalOptions::augment_args(root))
+        .subcommands(ops::build_area_commands())
         .subcommand_required(true)
         .arg_required_else_help(true)
         .about("Runs disaster-recovery runbooks: kill it anywhere, resume, nothing happens twice")
         .long_about(None)
 }
 
-/// Says what clap has to say: help is data, everything else is an error of usage.
-fn of_clap(error: &clap::Error) -> u8 {
+/// Prints what clap returned: help to stdout, anything else to stderr as a usage error.
+fn print_clap_error(error: &clap::Error) -> u8 {
     let text = error.render();
     if error.use_stderr() {
-        let text = if terminal::colour() { text.ansi().to_string() } else { text.to_string() };
-        terminal::say(text.trim_end());
+        let text = if terminal::is_colour_enabled() { text.ansi().to_string() } else { text.to_string() };
+        terminal::print_message(text.trim_end());
         return trouble::USAGE;
     }
-    terminal::out(text.to_string().trim_end());
+    terminal::print_data(text.to_string().trim_end());
     0
 }
 
-fn dispatch(matches: &clap::ArgMatches) -> Result<u8, Trouble> {
-    let global = Global::from_arg_matches(matches).map_err(|e| Trouble::usage(e.to_string()))?;
-    trace(global.verbose)?;
-    if let Some((area, below)) = matches.subcommand().filter(|(word, _)| ops::has(word)) {
-        return ops::perform(&world(&global)?, area, below);
+fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
+    let global = GlobalOptions::from_arg_matches(matches).map_err(|e| CliError::usage(e.to_string()))?;
+    init_tracing(global.verbose)?;
+    if let Some((area, below)) = matches.subcommand().filter(|(word, _)| ops::has_area(word)) {
+        return ops::perform_operation(&load_runtime(&global)?, area, below);
     }
-    match Fixed::from_arg_matches(matches).map_err(|e| Trouble::usage(e.to_string()))? {
-        Fixed::Run(run) => Ok(run.perform(&world(&global)?)),
-        Fixed::Resume(resume) => Ok(resume.perform(&world(&global)?)),
-        Fixed::Approve(approve) => approve.perform(&world(&global)?, true),
-        Fixed::Reject(reject) => reject.perform(&world(&global)?, false),
-        Fixed::Check(check) => Ok(check.perform()),
-        Fixed::Rehearse(rehearse) => Ok(rehearse.perform(&world(&global)?)),
-        Fixed::Runs(runs) => runs.perform(&world(&global)?),
-        Fixed::Targets(targets) => targets.perform(&world(&global)?),
-        Fixed::Lab(lab) => lab.perform(&world(&global)?),
-        Fixed::Fake(fake) => fake.perform(),
-        Fixed::Repl { target, confirm } => {
+    match BuiltinCommand::from_arg_matches(matches).map_err(|e| CliError::usage(e.to_string()))? {
+        BuiltinCommand::Run(run) => Ok(run.run_runbook(&load_runtime(&global)?)),
+        BuiltinCommand::Resume(resume) => Ok(resume.resume_run(&load_runtime(&global)?)),
+        BuiltinCommand::Approve(approve) => approve.record_decision(&load_runtime(&global)?, true),
+        BuiltinCommand::Reject(reject) => reject.record_decision(&load_runtime(&global)?, false),
+        BuiltinCommand::Check(check) => Ok(check.check_runbooks()),
+        BuiltinCommand::Rehearse(rehearse) => Ok(rehearse.rehearse_and_report(&load_runtime(&global)?)),
+        BuiltinCommand::Runs(runs) => runs.dispatch_subcommand(&load_runtime(&global)?),
+        BuiltinCommand::Targets(targets) => targets.dispatch_subcommand(&load_runtime(&global)?),
+        BuiltinCommand::Lab(lab) => lab.dispatch_subcommand(&load_runtime(&global)?),
+        BuiltinCommand::Fake(fake) => fake.dispatch_subcommand(),
+        BuiltinCommand::Repl { target, confirm } => {
             let confirmed = confirm.into_iter().collect();
-            let watch = Arc::new(watch::Tree::new(asking::Asking::only_to_approve()));
-            repl::run(&world(&global)?, target.as_deref(), confirmed, watch)
+            let watch = Arc::new(watch::TreeWatch::new(asking::QuestionPolicy::approvals_only()));
+            repl::run_session(&load_runtime(&global)?, target.as_deref(), confirmed, watch)
         }
-        Fixed::Reference => {
-            terminal::out(reference::markdown().trim_end());
+        BuiltinCommand::Reference => {
+            terminal::print_data(reference::render_reference().trim_end());
             Ok(0)
         }
     }
 }
 
-fn world(global: &Global) -> Result<World, Trouble> {
+fn load_runtime(global: &GlobalOptions) -> Result<Runtime, CliError> {
     let at = Locations { config: global.config.clone(), state: global.state.clone() };
-    Ok(World::new(config::load(&at)?)?)
+    Ok(Runtime::new(config::load_config(&at)?)?)
 }
 
 /// Switches tracing on: by `REDRILL_LOG`, else by `-v`.
-fn trace(verbose: u8) -> Result<(), Trouble> {
+fn init_tracing(verbose: u8) -> Result<(), CliError> {
     let level = match std::env::var("REDRILL_LOG") {
         Ok(word) if !word.is_empty() => word.parse().map_err(|_| {
-            Trouble::usage(format!("`{word}` in REDRILL_LOG is no level"))
-                .hint("write `error`, `warn`, `info`, `debug` or `trace`")
+            CliError::usage(format!("`{word}` in REDRILL_LOG is no level"))
+                .with_hint("write `error`, `warn`, `info`, `debug` or `trace`")
         })?,
         _ => match verbose {
             0 => return Ok(()),
@@ -189,8 +189,8 @@ fn trace(verbose: u8) -> Result<(), Trouble> {
         },
     };
     let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
-    // A second subscriber in one process is a test's business; the first one stays.
-    drop(subscriber.with_ansi(terminal::colour()).try_init());
+    // Fails where a subscriber is set already, which only tests do.
+    drop(subscriber.with_ansi(terminal::is_colour_enabled()).try_init());
     Ok(())
 }
 
@@ -200,6 +200,6 @@ mod tests {
 
     #[test]
     fn the_tree_of_commands_is_sound() {
-        command().debug_assert();
+        build_command().debug_assert();
     }
 }

@@ -1,43 +1,43 @@
-//! Every operation of the catalogue as a command. One that only looks is performed at once; every other is a run.
+//! Every operation of the catalogue as a command. A read is performed at once; any other becomes a run.
 
 use super::{
     activity::Activity,
-    asking::Asking,
-    ending::{Shown, conclude},
+    asking::QuestionPolicy,
+    ending::{ReportFormat, run_and_report},
     exit,
-    run::begin,
+    run::start_run,
     script,
 };
 use crate::{
     ops::{
         self,
-        args::Args,
-        spec::{Effect, Kind, Op, Param, Slot},
+        args::CallArgs,
+        spec::{Effect, Operation, Param, ParamKind, ParamSlot},
     },
-    runtime::{self, Event, Runbook, Watch, World},
-    show::{Format, Trouble, trouble},
+    runtime::{self, Event, RunObserver, Runbook, Runtime},
+    show::{CliError, DataFormat, trouble},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
 use std::sync::{Mutex, PoisonError};
 
 /// Returns a command for every area of the catalogue, with its operations below it.
-pub(super) fn commands() -> Vec<Command> {
+pub(super) fn build_area_commands() -> Vec<Command> {
     let mut areas: Vec<&str> = Vec::new();
-    for op in ops::all().filter(|op| op.namespace == op.area() || op.namespace.contains("::")) {
+    for op in ops::all_operations().filter(|op| op.namespace == op.area() || op.namespace.contains("::")) {
         if !areas.contains(&op.area()) {
             areas.push(op.area());
         }
     }
-    areas.into_iter().map(|area| namespace(area, area)).collect()
+    areas.into_iter().map(|area| build_namespace_command(area, area)).collect()
 }
 
 /// Returns the command of a namespace, whose last segment is `name`.
-fn namespace(path: &str, name: &'static str) -> Command {
-    let own: Vec<&'static Op> = ops::all().filter(|op| op.namespace == path).collect();
+fn build_namespace_command(path: &str, name: &'static str) -> Command {
+    let own: Vec<&'static Operation> = ops::all_operations().filter(|op| op.namespace == path).collect();
     let prefix = format!("{path}::");
     let mut inner: Vec<&'static str> = Vec::new();
-    for below in ops::all().filter_map(|op| op.namespace.strip_prefix(&prefix)) {
+    for below in ops::all_operations().filter_map(|op| op.namespace.strip_prefix(&prefix)) {
         let segment = below.split("::").next().unwrap_or(below);
         if !inner.contains(&segment) {
             inner.push(segment);
@@ -48,14 +48,16 @@ fn namespace(path: &str, name: &'static str) -> Command {
         .about(format!("Operations: {}", verbs.join(", ")))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(own.into_iter().map(command))
-        .subcommands(inner.into_iter().map(|segment| namespace(&format!("{prefix}{segment}"), segment)))
+        .subcommands(own.into_iter().map(build_op_command))
+        .subcommands(
+            inner.into_iter().map(|segment| build_namespace_command(&format!("{prefix}{segment}"), segment)),
+        )
 }
 
-fn command(op: &'static Op) -> Command {
-    let mut command = Command::new(op.name).about(op.summary).after_help(more(op));
-    for param in op.positional().chain(op.options()) {
-        command = command.arg(argument(param));
+fn build_op_command(op: &'static Operation) -> Command {
+    let mut command = Command::new(op.name).about(op.summary).after_help(render_examples(op));
+    for param in op.positional_params().chain(op.option_params()) {
+        command = command.arg(build_argument(param));
     }
     if op.effect != Effect::Read {
         command = command.arg(
@@ -71,56 +73,56 @@ fn command(op: &'static Op) -> Command {
             .short('o')
             .long("output")
             .value_name("FORMAT")
-            .value_parser(value_parser!(Format))
+            .value_parser(value_parser!(DataFormat))
             .default_value("table")
             .help("How the result is written"),
     )
 }
 
-fn argument(param: &'static Param) -> Arg {
-    let arg = Arg::new(param.name).help(help(param));
+fn build_argument(param: &'static Param) -> Arg {
+    let arg = Arg::new(param.name).help(param_help(param));
     match param.slot {
-        // Not required as clap has it: what is missing is told with the targets that there are.
-        Slot::Positional if param.name == "target" => arg.short('t').long("target").value_name("TARGET"),
-        Slot::Positional if param.kind.is_many() => {
-            arg.required(true).num_args(1..).value_name(in_words(param.kind))
+        // Not required by clap: our own error lists the targets to choose from.
+        ParamSlot::Positional if param.name == "target" => arg.short('t').long("target").value_name("TARGET"),
+        ParamSlot::Positional if param.kind.is_many() => {
+            arg.required(true).num_args(1..).value_name(value_placeholder(param.kind))
         }
-        Slot::Positional => arg.required(true),
-        Slot::Named | Slot::Optional(_) => {
-            // `temporary` is refused with its reason, so it must be understood; nobody should be led to it.
-            let arg = arg.required(param.slot == Slot::Named).hide(param.name == "temporary");
-            // As commands write it, and as scripts do.
+        ParamSlot::Positional => arg.required(true),
+        ParamSlot::Named | ParamSlot::Optional(_) => {
+            // `temporary` is parsed only to be refused with a reason, so it is hidden.
+            let arg = arg.required(param.slot == ParamSlot::Named).hide(param.name == "temporary");
+            // With hyphens as on the command line; the spelling of scripts is an alias.
             let long = param.name.replace('_', "-");
             let arg = if long == param.name { arg.long(long) } else { arg.long(long).alias(param.name) };
-            if param.kind == Kind::Bool {
+            if param.kind == ParamKind::Bool {
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
             } else if param.kind.is_many() {
-                arg.value_name(in_words(param.kind)).num_args(1..)
+                arg.value_name(value_placeholder(param.kind)).num_args(1..)
             } else {
-                arg.value_name(param.kind.name().replace(' ', "-").to_uppercase())
+                arg.value_name(param.kind.type_name().replace(' ', "-").to_uppercase())
             }
         }
     }
 }
 
-/// Returns what stands for one of several words.
-fn in_words(kind: Kind) -> &'static str {
+/// Returns the placeholder in the help for a parameter of several words.
+fn value_placeholder(kind: ParamKind) -> &'static str {
     match kind {
-        Kind::Settings => "NAME=VALUE",
-        Kind::Cidrs => "CIDR",
-        Kind::Addresses => "ADDRESS",
+        ParamKind::Settings => "NAME=VALUE",
+        ParamKind::Cidrs => "CIDR",
+        ParamKind::Addresses => "ADDRESS",
         _ => "NAME",
     }
 }
 
-fn help(param: &Param) -> String {
+fn param_help(param: &Param) -> String {
     match param.slot {
-        Slot::Optional(without) => format!("{}; without it: {without}", param.help),
-        Slot::Positional | Slot::Named => param.help.to_owned(),
+        ParamSlot::Optional(without) => format!("{}; without it: {without}", param.help),
+        ParamSlot::Positional | ParamSlot::Named => param.help.to_owned(),
     }
 }
 
-fn more(op: &Op) -> String {
+fn render_examples(op: &Operation) -> String {
     let mut text = String::from("In a script:\n");
     for example in op.examples {
         text.push_str("  ");
@@ -130,47 +132,48 @@ fn more(op: &Op) -> String {
     text
 }
 
-/// Returns whether the catalogue has commands under this word.
-pub(super) fn has(area: &str) -> bool {
-    ops::all().any(|op| op.area() == area)
+/// Returns whether the catalogue has operations in this area.
+pub(super) fn has_area(area: &str) -> bool {
+    ops::all_operations().any(|op| op.area() == area)
 }
 
 /// Performs the operation that the command line names.
 ///
 /// # Errors
-/// Whatever is wrong before a run is there.
-pub(super) fn perform(world: &World, area: &str, matches: &ArgMatches) -> Result<u8, Trouble> {
+/// The arguments are invalid, or the read fails.
+pub(super) fn perform_operation(world: &Runtime, area: &str, matches: &ArgMatches) -> Result<u8, CliError> {
     let mut path = area.to_owned();
     let mut matches = matches;
     while let Some((word, below)) = matches.subcommand() {
         path = format!("{path}::{word}");
         matches = below;
     }
-    let op = ops::find(&path).ok_or_else(|| Trouble::usage(format!("there is no operation `{path}`")))?;
-    let format = matches.get_one::<Format>("output").copied().unwrap_or(Format::Table);
-    let args = arguments(world, op, matches)?;
-    if runtime::only_looks(op, &args) {
-        return look(world, op, &args, format);
+    let op = ops::find_operation(&path)
+        .ok_or_else(|| CliError::usage(format!("there is no operation `{path}`")))?;
+    let format = matches.get_one::<DataFormat>("output").copied().unwrap_or(DataFormat::Table);
+    let args = read_arguments(world, op, matches)?;
+    if runtime::is_read_only(op, &args) {
+        return print_read(world, op, &args, format);
     }
     let confirm: Vec<String> = matches.get_many("confirm").into_iter().flatten().cloned().collect();
-    let columns: Vec<String> = fields(op);
-    Ok(conclude(
+    let columns: Vec<String> = field_names(op);
+    Ok(run_and_report(
         world,
-        Shown::Text,
-        Asking::only_to_approve(),
-        &|value| write(op, value, &columns, format),
+        ReportFormat::Text,
+        QuestionPolicy::approvals_only(),
+        &|value| print_result(op, value, &columns, format),
         |watch| {
-            let (text, params) = script::one_call(op, &args);
-            let name = op.words().collect::<Vec<_>>().join(" ");
-            let mut ended = begin(
+            let (text, params) = script::build_one_call_runbook(op, &args);
+            let name = op.command_words().collect::<Vec<_>>().join(" ");
+            let mut ended = start_run(
                 world,
-                || Ok(Runbook::of_text(&name, text.clone())?),
+                || Ok(Runbook::from_text(&name, text.clone())?),
                 &params,
                 &confirm,
                 false,
                 &watch,
             )?;
-            // The script is ours: a place in it says nothing to whoever typed the command.
+            // The script is generated: a place in it means nothing to whoever typed the command.
             if let Some(failure) = &mut ended.failure {
                 failure.place = None;
             }
@@ -179,63 +182,67 @@ pub(super) fn perform(world: &World, area: &str, matches: &ArgMatches) -> Result
     ))
 }
 
-fn arguments(world: &World, op: &'static Op, matches: &ArgMatches) -> Result<Args, Trouble> {
+fn read_arguments(
+    world: &Runtime,
+    op: &'static Operation,
+    matches: &ArgMatches,
+) -> Result<CallArgs, CliError> {
     let mut positional = Vec::new();
     let mut options = Map::new();
-    for param in op.positional().chain(op.options()) {
+    for param in op.positional_params().chain(op.option_params()) {
         let given: Vec<&str> =
             matches.get_many::<String>(param.name).into_iter().flatten().map(String::as_str).collect();
         if given.is_empty() {
-            if param.slot == Slot::Positional {
-                return Err(exit::no_target(&world.config, None));
+            if param.slot == ParamSlot::Positional {
+                return Err(exit::unknown_target_error(&world.config, None));
             }
             continue;
         }
-        let value = param.kind.read_all(&given).map_err(|e| of_word(op, param, e))?;
-        if param.kind == Kind::Target {
-            known_target(world, given[0])?;
+        let value = param.kind.parse_words(&given).map_err(|e| argument_error(op, param, e))?;
+        if param.kind == ParamKind::Target {
+            require_target(world, given[0])?;
         }
         match param.slot {
-            Slot::Positional => positional.push(value),
-            Slot::Named | Slot::Optional(_) => drop(options.insert(param.name.into(), value)),
+            ParamSlot::Positional => positional.push(value),
+            ParamSlot::Named | ParamSlot::Optional(_) => drop(options.insert(param.name.into(), value)),
         }
     }
     if options.get("temporary") == Some(&Value::Bool(true)) {
-        return Err(Trouble::usage(
+        return Err(CliError::usage(
             "`--temporary` makes no sense here: the run ends with this command, and the branch with it",
         )
-        .hint("leave it out, and remove the branch with `redrill branch delete` when you are done"));
+        .with_hint("leave it out, and remove the branch with `redrill branch delete` when you are done"));
     }
     options.remove("temporary");
-    Args::decode(op, positional, options).map_err(Trouble::of_look)
+    CallArgs::decode(op, positional, options).map_err(CliError::from_read_error)
 }
 
-fn of_word(op: &Op, param: &Param, error: crate::provider::Error) -> Trouble {
+fn argument_error(op: &Operation, param: &Param, error: crate::provider::Error) -> CliError {
     let hint = error.hint.unwrap_or_else(|| format!("{}: {}", param.name, param.help));
-    let words: Vec<&str> = op.words().collect();
-    Trouble::usage(format!("`{}` of `{}`: {}", param.name, words.join(" "), error.message)).hint(hint)
+    let words: Vec<&str> = op.command_words().collect();
+    CliError::usage(format!("`{}` of `{}`: {}", param.name, words.join(" "), error.message)).with_hint(hint)
 }
 
-fn known_target(world: &World, given: &str) -> Result<(), Trouble> {
+fn require_target(world: &Runtime, given: &str) -> Result<(), CliError> {
     let name = given.split('/').next().unwrap_or(given);
     if world.config.targets.contains_key(name) {
         return Ok(());
     }
-    Err(exit::no_target(&world.config, Some(name)))
+    Err(exit::unknown_target_error(&world.config, Some(name)))
 }
 
-/// What is heard of an operation that only looks.
-struct Look {
+/// Watches a read: shows its progress, and keeps the columns of a query.
+struct ReadWatch {
     activity: Activity,
     columns: Mutex<Vec<String>>,
 }
 
-const LOOK: &str = "look";
+const READ_ACTIVITY: &str = "look";
 
-impl Watch for Look {
-    fn event(&self, event: &Event<'_>) {
+impl RunObserver for ReadWatch {
+    fn on_event(&self, event: &Event<'_>) {
         match event {
-            Event::Progress { progress, .. } => self.activity.progress(LOOK, progress),
+            Event::Progress { progress, .. } => self.activity.update_progress(READ_ACTIVITY, progress),
             Event::Columns { columns } => {
                 *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = columns.to_vec();
             }
@@ -244,40 +251,54 @@ impl Watch for Look {
     }
 }
 
-/// Performs an operation that only looks, and returns what it gives back with the order of a query's columns.
-pub(super) fn seen(world: &World, op: &'static Op, args: &Args) -> Result<(Value, Vec<String>), Trouble> {
-    let look = Look { activity: Activity::new(), columns: Mutex::default() };
-    look.activity.begin(LOOK, op.path());
-    let seen = world.look(op, args, &look);
-    look.activity.end(LOOK);
+/// Performs a read and returns its result, with the column order where it is a query.
+pub(super) fn perform_read(
+    world: &Runtime,
+    op: &'static Operation,
+    args: &CallArgs,
+) -> Result<(Value, Vec<String>), CliError> {
+    let look = ReadWatch { activity: Activity::new(), columns: Mutex::default() };
+    look.activity.start_item(READ_ACTIVITY, op.path());
+    let seen = world.perform_read(op, args, &look);
+    look.activity.finish_item(READ_ACTIVITY);
     let columns = look.columns.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok((seen.map_err(Trouble::of_look)?, columns))
+    Ok((seen.map_err(CliError::from_read_error)?, columns))
 }
 
-fn look(world: &World, op: &'static Op, args: &Args, format: Format) -> Result<u8, Trouble> {
-    let (value, columns) = seen(world, op, args)?;
-    let columns = if columns.is_empty() { fields(op) } else { columns };
-    write(op, &value, &columns, format)?;
-    // An answer that says "not well" is one to a script too: `backup verify … && rm old` must not go on.
+fn print_read(
+    world: &Runtime,
+    op: &'static Operation,
+    args: &CallArgs,
+    format: DataFormat,
+) -> Result<u8, CliError> {
+    let (value, columns) = perform_read(world, op, args)?;
+    let columns = if columns.is_empty() { field_names(op) } else { columns };
+    print_result(op, &value, &columns, format)?;
+    // `ok: false` is a failure to a shell script too: `backup verify … && rm old` must stop.
     Ok(if value["ok"] == false { trouble::FAILED } else { 0 })
 }
 
-fn fields(op: &Op) -> Vec<String> {
+fn field_names(op: &Operation) -> Vec<String> {
     op.returns.fields().iter().map(|f| f.name.to_owned()).collect()
 }
 
-fn write(op: &Op, value: &Value, columns: &[String], format: Format) -> Result<(), Trouble> {
-    if format == Format::Table && op.path() == "security::audit" {
+fn print_result(
+    op: &Operation,
+    value: &Value,
+    columns: &[String],
+    format: DataFormat,
+) -> Result<(), CliError> {
+    if format == DataFormat::Table && op.path() == "security::audit" {
         let of_findings = ["check", "level", "status", "object", "category", "detail", "reason", "fix"];
         let columns: Vec<String> = columns.iter().cloned().chain(of_findings.map(String::from)).collect();
-        return exit::write(&readable_audit(value), &columns, format);
+        return exit::print_value(&keep_unfinished_checks(value), &columns, format);
     }
-    exit::write(value, columns, format)
+    exit::print_value(value, columns, format)
 }
 
-/// Leaves of an audit's checks what a person must know: which of them did not look, and why. Where all did, the summary
-/// says so.
-fn readable_audit(audit: &Value) -> Value {
+/// Keeps only the checks of an audit that neither passed nor failed, and why. Where there are none,
+/// the summary is enough.
+fn keep_unfinished_checks(audit: &Value) -> Value {
     let mut audit = audit.clone();
     let unseen = |check: &&Value| !matches!(check["status"].as_str(), Some("passed" | "failed"));
     let checks: Vec<Value> =

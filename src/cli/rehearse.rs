@@ -1,21 +1,21 @@
 //! `rehearse`: a runbook under every fault, and the verdict.
 
 use super::{
-    ending::{Shown, refused},
+    ending::{ReportFormat, report_refusal},
     exit,
-    run::pairs,
+    run::parse_params,
 };
 use crate::{
     base::terminal,
-    rehearsal::{self, Faults, Order, Report},
-    runtime::{Runbook, World},
-    show::{Trouble, trouble},
+    rehearsal::{self, FaultSelection, RehearsalReport, RehearsalRequest},
+    runtime::{Runbook, Runtime},
+    show::{CliError, trouble},
 };
 use clap::ValueEnum;
 
 /// `rehearse`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Rehearse {
+pub(super) struct RehearseCommand {
     /// The runbook, a `.rhai` file
     runbook: std::path::PathBuf,
     /// A parameter of the runbook
@@ -23,11 +23,11 @@ pub(super) struct Rehearse {
     params: Vec<String>,
     /// Which faults happen, each on its own
     #[arg(long, value_enum, default_value = "all", value_name = "FAULTS")]
-    faults: Kinds,
-    /// How many schedules of several faults there are besides
+    faults: FaultsArg,
+    /// How many schedules of several faults to play as well
     #[arg(long, default_value_t = 0, value_name = "N")]
     seeds: u64,
-    /// The seed of the first of them
+    /// The seed of the first schedule
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
     /// Play one scenario and no other
@@ -35,11 +35,11 @@ pub(super) struct Rehearse {
     only: Option<String>,
     /// How the verdict is shown
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-    output: Shown,
+    output: ReportFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kinds {
+enum FaultsArg {
     /// Deaths of the process and failures of requests
     All,
     /// Deaths of the process
@@ -48,46 +48,50 @@ enum Kinds {
     Api,
 }
 
-impl Rehearse {
+impl RehearseCommand {
     /// Rehearses a runbook; the exit code is 0 when no invariant was violated.
-    pub(super) fn perform(&self, world: &World) -> u8 {
-        match self.rehearse(world) {
-            Ok(report) => self.say(&report),
-            Err(trouble) => refused(self.output, &trouble),
+    pub(super) fn rehearse_and_report(&self, world: &Runtime) -> u8 {
+        match self.rehearse_runbook(world) {
+            Ok(report) => self.print_report(&report),
+            Err(trouble) => report_refusal(self.output, &trouble),
         }
     }
 
-    fn rehearse(&self, world: &World) -> Result<Report, Trouble> {
-        let order = Order {
-            runbook: Runbook::load(&self.runbook)?,
-            params: pairs(&self.params)?,
+    fn rehearse_runbook(&self, world: &Runtime) -> Result<RehearsalReport, CliError> {
+        let order = RehearsalRequest {
+            runbook: Runbook::load_file(&self.runbook)?,
+            params: parse_params(&self.params)?,
             faults: match self.faults {
-                Kinds::All => Faults::All,
-                Kinds::Crash => Faults::Crash,
-                Kinds::Api => Faults::Api,
+                FaultsArg::All => FaultSelection::All,
+                FaultsArg::Crash => FaultSelection::Crash,
+                FaultsArg::Api => FaultSelection::Api,
             },
             seeds: self.seeds,
             seed: self.seed,
             only: self.only.clone(),
         };
-        Ok(rehearsal::rehearse(&order, &world.config)?)
+        Ok(rehearsal::rehearse_runbook(&order, &world.config)?)
     }
 
-    fn say(&self, report: &Report) -> u8 {
-        let replay = |scenario: &str| self.replay(scenario);
+    fn print_report(&self, report: &RehearsalReport) -> u8 {
+        let replay = |scenario: &str| self.replay_command(scenario);
         match self.output {
-            Shown::Text => terminal::out(&report.text(terminal::ink(), &replay)),
-            Shown::Json => report.lines(&replay).iter().for_each(|line| terminal::out(line)),
+            ReportFormat::Text => {
+                terminal::print_data(&report.render_text(terminal::stderr_painter(), &replay));
+            }
+            ReportFormat::Json => {
+                report.to_json_lines(&replay).iter().for_each(|line| terminal::print_data(line));
+            }
         }
-        if report.violations() == 0 { 0 } else { trouble::FAILED }
+        if report.count_violated() == 0 { 0 } else { trouble::FAILED }
     }
 
     /// Returns the command that repeats one scenario.
-    fn replay(&self, scenario: &str) -> String {
+    fn replay_command(&self, scenario: &str) -> String {
         let file = self.runbook.display().to_string();
         let mut words = vec!["redrill", "rehearse", &file];
         words.extend(self.params.iter().flat_map(|param| ["-p", param]));
         words.extend(["--only", scenario]);
-        words.into_iter().map(exit::quoted).collect::<Vec<_>>().join(" ")
+        words.into_iter().map(exit::quote_word).collect::<Vec<_>>().join(" ")
     }
 }

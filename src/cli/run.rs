@@ -1,16 +1,19 @@
-//! `run` and `resume`: a runbook from the command line to the end of its run, or to where it stops.
+//! `run` and `resume`: start a run or resume it, until it ends or stops.
 
 use super::{
-    asking::Asking,
-    ending::{Shown, conclude, refused},
+    asking::QuestionPolicy,
+    ending::{ReportFormat, report_refusal, run_and_report},
     exit, takeover,
 };
 use crate::{
     base::{moment::Span, terminal, value},
-    journal::{Journal, Source, Status, Summary},
-    ops::spec::{Effect, Need},
-    runtime::{Ended, Refusal, Resume, Runbook, SESSION, Start, Stop, Watch, World, check},
-    show::{Format, Trouble, difference::difference, took, trouble},
+    journal::{Journal, RunStatus, RunSummary, Source},
+    ops::spec::{Effect, Permission},
+    runtime::{
+        Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StartRequest, StopReason,
+        check,
+    },
+    show::{CliError, DataFormat, difference::diff_sources, format_seconds, trouble},
 };
 use serde_json::{Value, json};
 use std::{
@@ -19,14 +22,14 @@ use std::{
     sync::Arc,
 };
 
-/// How many other runs `--take-over` asks to stop, one after the other.
-const RIVALS: u32 = 8;
-/// How long after its last record a run that may destroy asks before it goes on.
-const STALE: Span = Span::seconds(30 * 60);
+/// The maximum number of other runs that `--take-over` asks to stop.
+const MAX_TAKEOVERS: u32 = 8;
+/// The age of the last record from which a run that may destroy asks before it is resumed.
+const STALE_AFTER: Span = Span::from_secs(30 * 60);
 
 /// `run`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Run {
+pub(super) struct RunCommand {
     /// The runbook, a `.rhai` file
     runbook: std::path::PathBuf,
     /// A parameter of the runbook
@@ -36,12 +39,12 @@ pub(super) struct Run {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    how: How,
+    how: RunOptions,
 }
 
 /// `resume`.
 #[derive(Debug, clap::Args)]
-pub(super) struct ResumeRun {
+pub(super) struct ResumeCommand {
     /// The run: its id, the beginning of it, or `last`
     run: String,
     /// Go on with the runbook as it is on disk now
@@ -51,16 +54,16 @@ pub(super) struct ResumeRun {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    how: How,
+    how: RunOptions,
 }
 
-/// What `run` and `resume` have in common.
+/// The options that `run` and `resume` share.
 #[derive(Debug, clap::Args)]
-pub(super) struct How {
+pub(super) struct RunOptions {
     /// Stop and wait where a call fails, instead of cleaning up
     #[arg(long)]
     hold: bool,
-    /// Ask whoever has the run or its targets to stop, and go on when they have
+    /// Ask whoever holds the run or its targets to stop, then go on
     #[arg(long)]
     take_over: bool,
     /// Name a protected target that may be changed
@@ -68,97 +71,104 @@ pub(super) struct How {
     confirm: Vec<String>,
     /// How the run is shown
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-    output: Shown,
+    output: ReportFormat,
 }
 
-impl Run {
+impl RunCommand {
     /// Runs a runbook.
-    pub(super) fn perform(&self, world: &World) -> u8 {
+    pub(super) fn run_runbook(&self, world: &Runtime) -> u8 {
         let how = &self.how;
-        let asking = Asking::in_run(how.hold);
-        conclude(world, how.output, asking, &|value| exit::write(value, &[], Format::Table), |watch| {
-            let params = pairs(&self.params)?;
-            let load = || Runbook::load(&self.runbook).map_err(Trouble::from);
-            let begun = begin(world, load, &params, &how.confirm, how.take_over, &watch);
-            begun.map_err(|trouble| match &trouble.place {
-                Some(_) if trouble.next.is_none() => {
-                    let file = exit::quoted(&self.runbook.display().to_string());
-                    trouble.next(format!("redrill check {file}"))
-                }
-                _ => trouble,
-            })
-        })
+        let asking = QuestionPolicy::for_run(how.hold);
+        run_and_report(
+            world,
+            how.output,
+            asking,
+            &|value| exit::print_value(value, &[], DataFormat::Table),
+            |watch| {
+                let params = parse_params(&self.params)?;
+                let load = || Runbook::load_file(&self.runbook).map_err(CliError::from);
+                let begun = start_run(world, load, &params, &how.confirm, how.take_over, &watch);
+                begun.map_err(|trouble| match &trouble.place {
+                    Some(_) if trouble.next.is_none() => {
+                        let file = exit::quote_word(&self.runbook.display().to_string());
+                        trouble.with_next_command(format!("redrill check {file}"))
+                    }
+                    _ => trouble,
+                })
+            },
+        )
     }
 }
 
-/// Reads `key=value` words.
-pub(super) fn pairs(words: &[String]) -> Result<BTreeMap<String, String>, Trouble> {
+/// Parses `key=value` words.
+pub(super) fn parse_params(words: &[String]) -> Result<BTreeMap<String, String>, CliError> {
     let mut pairs = BTreeMap::new();
     for word in words {
         let (key, text) = word.split_once('=').ok_or_else(|| {
-            Trouble::usage(format!("`{word}` is no parameter")).hint("write `-p key=value`")
+            CliError::usage(format!("`{word}` is no parameter")).with_hint("write `-p key=value`")
         })?;
         if pairs.insert(key.to_owned(), text.to_owned()).is_some() {
-            return Err(Trouble::usage(format!("the parameter `{key}` was given twice")));
+            return Err(CliError::usage(format!("the parameter `{key}` was given twice")));
         }
     }
     Ok(pairs)
 }
 
-/// Starts a runbook (and reads it again, where another run has to stop first), after a person has typed the names of the protected targets that it may change.
-pub(super) fn begin(
-    world: &World,
-    load: impl Fn() -> Result<Runbook, Trouble>,
+/// Starts a run after the protected targets that it may change are confirmed. With `take_over`, asks the
+/// runs that hold its targets to stop, loads the runbook again, and starts anew.
+pub(super) fn start_run(
+    world: &Runtime,
+    load: impl Fn() -> Result<Runbook, CliError>,
     params: &BTreeMap<String, String>,
     confirm: &[String],
     take_over: bool,
-    watch: &Arc<dyn Watch>,
-) -> Result<Ended, Trouble> {
+    watch: &Arc<dyn RunObserver>,
+) -> Result<RunResult, CliError> {
     let runbook = load()?;
-    let values = runbook.params(params, &world.config)?;
-    // What the runtime would refuse anyway is not asked about first.
-    let confirmed = match check::refuses(&check::check(&runbook)) {
+    let values = runbook.resolve_params(params, &world.config)?;
+    // A runbook that will be refused is not worth a question.
+    let confirmed = match check::find_blocking(&check::check_runbook(&runbook)) {
         Some(_) => BTreeSet::new(),
-        None => confirmed(world, &runbook, &values, confirm, &again)?,
+        None => confirm_targets(world, &runbook, &values, confirm, &command_line_with)?,
     };
     let start = |runbook| {
         let (params, confirmed) = (params.clone(), confirmed.clone());
-        world.start(Start { runbook, params, confirmed }, Arc::clone(watch))
+        world.start_run(StartRequest { runbook, params, confirmed }, Arc::clone(watch))
     };
     let mut started = start(runbook);
-    for _ in 0..if take_over { RIVALS } else { 0 } {
+    for _ in 0..if take_over { MAX_TAKEOVERS } else { 0 } {
         let Err(Refusal::Journal(error)) = &started else { break };
-        let Some(rival) = takeover::rival(error) else { break };
-        takeover::ask_to_stop(&world.journal()?, rival)?;
+        let Some(rival) = takeover::lease_holder(error) else { break };
+        takeover::stop_run_owner(&world.open_journal()?, rival)?;
         started = start(load()?);
     }
-    started.map_err(Trouble::from)
+    started.map_err(CliError::from)
 }
 
-/// Returns the protected targets whose names were given, or are typed now.
-fn confirmed(
-    world: &World,
+/// Returns the confirmed protected targets: those given with `--confirm`, and those typed now.
+fn confirm_targets(
+    world: &Runtime,
     runbook: &Runbook,
     params: &Value,
     given: &[String],
     again: &dyn Fn(&str) -> String,
-) -> Result<BTreeSet<String>, Trouble> {
+) -> Result<BTreeSet<String>, CliError> {
     let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
-    for name in world.to_confirm(runbook, params) {
+    for name in world.targets_to_confirm(runbook, params) {
         if confirmed.contains(&name) {
             continue;
         }
         let refused = || {
-            Trouble::usage(format!("the target `{name}` is protected, and this may change it"))
-                .hint(format!("name it: `--confirm {name}`"))
-                .exit(trouble::REFUSED)
-                .next(again(&format!("--confirm {name}")))
+            CliError::usage(format!("the target `{name}` is protected, and this may change it"))
+                .with_hint(format!("name it: `--confirm {name}`"))
+                .with_exit(trouble::REFUSED)
+                .with_next_command(again(&format!("--confirm {name}")))
         };
-        if !terminal::can_ask() {
+        if !terminal::can_prompt() {
             return Err(refused());
         }
         let question = format!("`{name}` is protected, and this may change it. Type its name to go on:");
-        if terminal::ask(&question)? != name {
+        if terminal::prompt_line(&question)? != name {
             return Err(refused());
         }
         confirmed.insert(name);
@@ -166,165 +176,179 @@ fn confirmed(
     Ok(confirmed)
 }
 
-/// Returns the command line of this process with a word more.
-fn again(more: &str) -> String {
-    let words = std::env::args().skip(1).map(|word| exit::quoted(&word));
+/// Returns the command line of this process with `more` appended.
+fn command_line_with(more: &str) -> String {
+    let words = std::env::args().skip(1).map(|word| exit::quote_word(&word));
     let words: Vec<_> = ["redrill".to_owned()].into_iter().chain(words).chain([more.to_owned()]).collect();
     words.join(" ")
 }
 
-impl ResumeRun {
-    /// Takes a run up again.
-    pub(super) fn perform(&self, world: &World) -> u8 {
+impl ResumeCommand {
+    /// Resumes a run.
+    pub(super) fn resume_run(&self, world: &Runtime) -> u8 {
         let shown = self.how.output;
-        let summary = match find(world, &self.run) {
+        let summary = match find_run(world, &self.run) {
             Ok(summary) => summary,
-            Err(trouble) => return refused(shown, &trouble),
+            Err(trouble) => return report_refusal(shown, &trouble),
         };
         if summary.status.is_final() {
-            return ended_before(&summary, shown);
+            return report_ended_run(&summary, shown);
         }
-        let asking = Asking::in_run(self.how.hold);
-        conclude(world, shown, asking, &|value| exit::write(value, &[], Format::Table), |watch| {
-            let mut ended = self.go_on(world, &summary, Arc::clone(&watch))?;
-            for _ in 0..if self.how.take_over { RIVALS } else { 0 } {
-                let (Err(Refusal::Journal(error)) | Ok(Ended { stop: Some(Stop::Leased(error)), .. })) =
-                    &ended
-                else {
-                    break;
-                };
-                let Some(rival) = takeover::rival(error) else { break };
-                takeover::ask_to_stop(&world.journal()?, rival)?;
-                ended = self.go_on(world, &summary, Arc::clone(&watch))?;
-            }
-            Ok(ended?)
-        })
+        let asking = QuestionPolicy::for_run(self.how.hold);
+        run_and_report(
+            world,
+            shown,
+            asking,
+            &|value| exit::print_value(value, &[], DataFormat::Table),
+            |watch| {
+                let mut ended = self.resume_once(world, &summary, Arc::clone(&watch))?;
+                for _ in 0..if self.how.take_over { MAX_TAKEOVERS } else { 0 } {
+                    let (Err(Refusal::Journal(error))
+                    | Ok(RunResult { stop: Some(StopReason::Leased(error)), .. })) = &ended
+                    else {
+                        break;
+                    };
+                    let Some(rival) = takeover::lease_holder(error) else { break };
+                    takeover::stop_run_owner(&world.open_journal()?, rival)?;
+                    ended = self.resume_once(world, &summary, Arc::clone(&watch))?;
+                }
+                Ok(ended?)
+            },
+        )
     }
 
-    /// Returns what `resume` with a run's id and these options is.
-    pub(super) fn of(run: String, how: How) -> Self {
+    /// Returns the command that resumes the run with these options.
+    pub(super) fn from_options(run: String, how: RunOptions) -> Self {
         Self { run, edited: false, yes: false, how }
     }
 
-    /// Takes the run up once; the inner error is what the runtime has against it.
-    fn go_on(
+    /// Tries to resume the run once; the inner error is the runtime's refusal.
+    fn resume_once(
         &self,
-        world: &World,
-        summary: &Summary,
-        watch: Arc<dyn Watch>,
-    ) -> Result<Result<Ended, Refusal>, Trouble> {
+        world: &Runtime,
+        summary: &RunSummary,
+        watch: Arc<dyn RunObserver>,
+    ) -> Result<Result<RunResult, Refusal>, CliError> {
         if summary.runbook == SESSION {
-            return Err(Trouble::usage(format!("`{}` is a session, and its process is gone", summary.id))
-                .hint("it cannot go on; what it began can be settled, and its temporary branches removed")
-                .next(format!("redrill runs abandon {}", summary.id)));
+            return Err(CliError::usage(format!("`{}` is a session, and its process is gone", summary.id))
+                .with_hint(
+                    "it cannot go on; what it began can be settled, and its temporary branches removed",
+                )
+                .with_next_command(format!("redrill runs abandon {}", summary.id)));
         }
-        let journal = Arc::new(world.journal()?);
-        let (run, recorded, params) = takeover::take(&journal, &summary.id, self.how.take_over)?;
-        // It may have ended while this process was on its way.
+        let journal = Arc::new(world.open_journal()?);
+        let (run, recorded, params) = takeover::claim_run(&journal, &summary.id, self.how.take_over)?;
+        // Another process may have finished it since the summary was read.
         if run.status().is_final() {
-            return Err(Trouble::usage(format!("the run `{}` has ended as {}", run.id(), run.status()))
-                .next(format!("redrill runs show {}", run.id())));
+            return Err(CliError::usage(format!("the run `{}` has ended as {}", run.id(), run.status()))
+                .with_next_command(format!("redrill runs show {}", run.id())));
         }
-        let runbook = if self.edited { edited(&summary.runbook, &recorded.sources())? } else { recorded };
-        let again = |more: &str| self.again(&summary.id, more);
-        let age = world.clock().now().since(run.last_at());
-        self.ask_when_stale(age, &runbook.header.needs, &again)?;
-        let confirmed = confirmed(world, &runbook, &params, &self.how.confirm, &again)?;
-        Ok(world.resume(journal, Resume { run, runbook, params, confirmed, abandon: false }, watch))
+        let runbook =
+            if self.edited { load_edited_runbook(&summary.runbook, &recorded.sources())? } else { recorded };
+        let again = |more: &str| self.resume_command_with(&summary.id, more);
+        let age = world.clock().now().duration_since(run.last_at());
+        self.confirm_stale_run(age, &runbook.header.needs, &again)?;
+        let confirmed = confirm_targets(world, &runbook, &params, &self.how.confirm, &again)?;
+        Ok(world.resume_run(
+            journal,
+            ResumeRequest { run, runbook, params, confirmed, abandon: false },
+            watch,
+        ))
     }
 
-    /// Asks before a run goes on that may destroy something and knows the world as it was long ago.
-    fn ask_when_stale(
+    /// Asks before resuming a run whose last record is old and which may destroy something.
+    fn confirm_stale_run(
         &self,
         age: Span,
-        needs: &[Need],
+        needs: &[Permission],
         again: &dyn Fn(&str) -> String,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), CliError> {
         let destroys = needs.iter().find(|need| need.effect == Effect::Destroy);
-        let Some(right) = destroys.filter(|_| age > STALE && !self.yes) else { return Ok(()) };
-        let since = took(age.as_seconds().floor());
+        let Some(right) = destroys.filter(|_| age > STALE_AFTER && !self.yes) else { return Ok(()) };
+        let since = format_seconds(age.as_secs_f64().floor());
         let message = format!("the last record of the run is {since} old, and the run may `{right}`");
-        let yes = terminal::can_ask()
-            && ["y", "yes"]
-                .contains(&terminal::ask(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str());
+        let yes = terminal::can_prompt()
+            && ["y", "yes"].contains(
+                &terminal::prompt_line(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str(),
+            );
         if yes {
             return Ok(());
         }
-        Err(Trouble::usage(message)
-            .hint("look at the world first; then go on with `--yes`")
-            .exit(trouble::REFUSED)
-            .next(again("--yes")))
+        Err(CliError::usage(message)
+            .with_hint("look at the world first; then go on with `--yes`")
+            .with_exit(trouble::REFUSED)
+            .with_next_command(again("--yes")))
     }
 
-    /// Returns the command that resumes the run in the same way with a word more, whatever command this one is: what
-    /// an `approve --resume` has approved is not approved again.
-    fn again(&self, run: &str, more: &str) -> String {
-        let How { hold, take_over, confirm, output } = &self.how;
+    /// Returns the command that resumes the run with these options and `more`. Always `resume`: an approval that
+    /// `approve --resume` has given is not given twice.
+    fn resume_command_with(&self, run: &str, more: &str) -> String {
+        let RunOptions { hold, take_over, confirm, output } = &self.how;
         let words = [
             ("--edited", self.edited),
             ("--yes", self.yes),
             ("--hold", *hold),
             ("--take-over", *take_over),
-            ("-o json", *output == Shown::Json),
+            ("-o json", *output == ReportFormat::Json),
         ];
         let mut line = vec![format!("redrill resume {run}")];
         line.extend(words.iter().filter(|(_, is_given)| *is_given).map(|(word, _)| (*word).to_owned()));
-        line.extend(confirm.iter().map(|target| format!("--confirm {}", exit::quoted(target))));
+        line.extend(confirm.iter().map(|target| format!("--confirm {}", exit::quote_word(target))));
         line.push(more.to_owned());
         line.join(" ")
     }
 }
 
-/// Reads a runbook as it is now, and shows in what it differs from the recorded one.
-fn edited(path: &str, recorded: &[Source]) -> Result<Runbook, Trouble> {
-    let runbook = Runbook::load(Path::new(path))?;
-    match difference(recorded, &runbook.sources()) {
-        Some(difference) => terminal::say(&difference),
-        None => terminal::say("the runbook is the one that was recorded"),
+/// Loads the runbook from disk, and prints its difference from the recorded one.
+fn load_edited_runbook(path: &str, recorded: &[Source]) -> Result<Runbook, CliError> {
+    let runbook = Runbook::load_file(Path::new(path))?;
+    match diff_sources(recorded, &runbook.sources()) {
+        Some(difference) => terminal::print_message(&difference),
+        None => terminal::print_message("the runbook is the one that was recorded"),
     }
     Ok(runbook)
 }
 
-/// Returns the run that a person means.
-pub(super) fn find(world: &World, given: &str) -> Result<Summary, Trouble> {
-    let journal = journal(world)?;
-    Ok(journal.summary(&journal.resolve(given)?)?)
+/// Returns the run with this id, the beginning of an id, or `last`.
+pub(super) fn find_run(world: &Runtime, given: &str) -> Result<RunSummary, CliError> {
+    let journal = open_journal(world)?;
+    Ok(journal.summarize_run(&journal.resolve_run_id(given)?)?)
 }
 
-/// Returns the journal, which must be there.
-pub(super) fn journal(world: &World) -> Result<Journal, Trouble> {
-    world.peek()?.ok_or_else(|| {
-        Trouble::usage(format!("there are no runs in {}", world.config.state.display()))
-            .hint("choose another state folder with `--state`")
+/// Opens the journal, which must exist.
+pub(super) fn open_journal(world: &Runtime) -> Result<Journal, CliError> {
+    world.open_existing_journal()?.ok_or_else(|| {
+        CliError::usage(format!("there are no runs in {}", world.config.state.display()))
+            .with_hint("choose another state folder with `--state`")
     })
 }
 
-/// Says how a run ended that has nothing left to do; its exit code is that run's.
-fn ended_before(summary: &Summary, shown: Shown) -> u8 {
-    let Summary { id, status, .. } = summary;
+/// Reports that a run ended before, and returns its exit code.
+fn report_ended_run(summary: &RunSummary, shown: ReportFormat) -> u8 {
+    let RunSummary { id, status, .. } = summary;
     match shown {
-        Shown::Text => {
+        ReportFormat::Text => {
             let when = summary.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
-            let ended = if *status == Status::Abandoned { "was abandoned" } else { status.as_str() };
-            terminal::say(&format!("the run {id} {ended}{when}: there is nothing to resume"));
-            if *status != Status::Succeeded {
-                terminal::say(&format!("redrill runs show {id}"));
+            let ended = if *status == RunStatus::Abandoned { "was abandoned" } else { status.as_str() };
+            terminal::print_message(&format!("the run {id} {ended}{when}: there is nothing to resume"));
+            if *status != RunStatus::Succeeded {
+                terminal::print_message(&format!("redrill runs show {id}"));
             }
         }
-        Shown::Json => terminal::out(
+        ReportFormat::Json => terminal::print_data(
             &json!({
-                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(error_of),
+                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(error_to_json),
                 "left_behind": summary.left_behind,
             })
             .to_string(),
         ),
     }
-    if *status == Status::Succeeded { 0 } else { trouble::FAILED }
+    if *status == RunStatus::Succeeded { 0 } else { trouble::FAILED }
 }
 
-/// Returns a recorded error as the run's own last line had it: where it happened is a field of it.
-fn error_of(recorded: &Value) -> Value {
-    let plain = value::plain(recorded);
+/// Returns a recorded error in the form of the final event, with its place as a field.
+fn error_to_json(recorded: &Value) -> Value {
+    let plain = value::strip_tags(recorded);
     let mut error = plain["fault"].clone();
     if !error.is_object() {
         return plain;

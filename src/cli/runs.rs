@@ -1,22 +1,22 @@
-//! `runs`: what there is of runs, and what a person can decide about one.
+//! `runs`: list, show and verify runs, decide about a call, abandon a run.
 
 use super::{
-    asking::{Asking, person},
-    ending::{Shown, conclude},
+    asking::{QuestionPolicy, current_user},
+    ending::{ReportFormat, run_and_report},
     exit,
-    ops::seen,
-    run::{find, journal},
+    ops::perform_read,
+    run::{find_run, open_journal},
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Entry, Past, Record, Status, Summary},
+    journal::{CallState, Durability, JournalEntry, Record, RunStatus, RunSummary},
     ops::{
         self,
-        args::Args,
-        spec::{Op, Returns},
+        args::CallArgs,
+        spec::{Operation, ReturnShape},
     },
-    runtime::{Resume, SESSION, World, gate::APPROVE},
-    show::{self, Format, Trouble, timeline, trouble},
+    runtime::{ResumeRequest, Runtime, SESSION, gate::APPROVE},
+    show::{self, CliError, DataFormat, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -24,12 +24,12 @@ use std::sync::Arc;
 
 /// `runs`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Runs {
+pub(super) enum RunsCommand {
     /// List every run, newest first
     List {
         /// How they are written
         #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-        output: Format,
+        output: DataFormat,
     },
     /// Show what happened in a run
     Show {
@@ -37,7 +37,7 @@ pub(super) enum Runs {
         run: String,
         /// As text, or every record as JSON
         #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-        output: Shown,
+        output: ReportFormat,
     },
     /// Decide about a call of which nobody knows whether it took effect
     Decide {
@@ -45,8 +45,8 @@ pub(super) enum Runs {
         run: String,
         /// The call, or a part of its name that only one open call has
         call: String,
-        /// What is so
-        decision: Decision,
+        /// What happened to the call
+        decision: DecisionArg,
         /// What the call made, when it is done: read back by its id
         #[arg(long, value_name = "ID", conflicts_with = "result")]
         id: Option<String>,
@@ -54,33 +54,33 @@ pub(super) enum Runs {
         #[arg(long, value_name = "JSON")]
         result: Option<String>,
     },
-    /// Give a run up: settle what was begun, clean up, begin nothing
+    /// Give a run up: resolve what was started, clean up, start nothing new
     Abandon {
         /// The run
         run: String,
-        /// Leave everything as it is, where its targets are gone or are others now: only write down what is open
+        /// Change nothing, for targets that are gone or replaced: only record what is open
         #[arg(long)]
         leave: bool,
         /// How it is shown
         #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-        output: Shown,
+        output: ReportFormat,
     },
-    /// Check that a run is what was written down
+    /// Check the records of a run against their hashes
     Verify {
         /// The run
         run: String,
-        /// A head that was printed or noted, of which the run must be a continuation
+        /// A head noted earlier, which must be part of the run's chain
         #[arg(long, value_name = "HASH")]
         head: Option<String>,
         /// How the answer is written
         #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-        output: Format,
+        output: DataFormat,
     },
 }
 
 /// What a person decides about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Decision {
+pub(super) enum DecisionArg {
     /// It did not take effect, and is made again
     Redo,
     /// It failed
@@ -89,47 +89,49 @@ pub(super) enum Decision {
     Done,
 }
 
-const COLUMNS: &[&str] = &["id", "runbook", "status", "started_at", "finished_at", "calls", "left_behind"];
+const RUN_COLUMNS: &[&str] =
+    &["id", "runbook", "status", "started_at", "finished_at", "calls", "left_behind"];
 
-impl Runs {
-    /// Does it.
-    pub(super) fn perform(&self, world: &World) -> Result<u8, Trouble> {
+impl RunsCommand {
+    /// Runs the subcommand.
+    pub(super) fn dispatch_subcommand(&self, world: &Runtime) -> Result<u8, CliError> {
         match self {
-            Runs::List { output } => list(world, *output),
-            Runs::Show { run, output } => show(world, run, *output),
-            Runs::Decide { run, call, decision, id, result } => {
-                let outcome = decision.outcome(id.as_deref(), result.as_deref())?;
-                decide(world, run, call, &outcome)
+            RunsCommand::List { output } => list_runs(world, *output),
+            RunsCommand::Show { run, output } => show_run(world, run, *output),
+            RunsCommand::Decide { run, call, decision, id, result } => {
+                let outcome = decision.parse_resolution(id.as_deref(), result.as_deref())?;
+                decide_call(world, run, call, &outcome)
             }
-            Runs::Abandon { run, leave: true, .. } => leave(world, run),
-            Runs::Abandon { run, output, .. } => abandon(world, run, *output),
-            Runs::Verify { run, head, output } => verify(world, run, head.as_deref(), *output),
+            RunsCommand::Abandon { run, leave: true, .. } => abandon_without_cleanup(world, run),
+            RunsCommand::Abandon { run, output, .. } => abandon_run(world, run, *output),
+            RunsCommand::Verify { run, head, output } => verify_run(world, run, head.as_deref(), *output),
         }
     }
 }
 
-fn list(world: &World, output: Format) -> Result<u8, Trouble> {
-    let runs = world.peek()?.map(|journal| journal.runs()).transpose()?.unwrap_or_default();
-    let columns: Vec<String> = COLUMNS.iter().map(|&c| c.to_owned()).collect();
-    let mut rows: Vec<Value> = runs.iter().map(summary).collect();
-    if output == Format::Table {
+fn list_runs(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
+    let runs =
+        world.open_existing_journal()?.map(|journal| journal.list_runs()).transpose()?.unwrap_or_default();
+    let columns: Vec<String> = RUN_COLUMNS.iter().map(|&c| c.to_owned()).collect();
+    let mut rows: Vec<Value> = runs.iter().map(summary_to_json).collect();
+    if output == DataFormat::Table {
         for (row, run) in rows.iter_mut().zip(&runs) {
             drop(row.as_object_mut().and_then(|row| row.remove("reason")));
-            row["started_at"] = show::to_the_second(run.started_at).into();
-            row["finished_at"] = run.finished_at.map(show::to_the_second).into();
+            row["started_at"] = show::format_moment(run.started_at).into();
+            row["finished_at"] = run.finished_at.map(show::format_moment).into();
         }
     }
-    exit::write(&rows.into(), &columns, output)?;
-    if output == Format::Table {
+    exit::print_value(&rows.into(), &columns, output)?;
+    if output == DataFormat::Table {
         for (run, reason) in runs.iter().filter_map(|run| run.reason.as_ref().map(|reason| (run, reason))) {
             let line = reason.lines().next().unwrap_or_default();
-            terminal::say(&format!("{} is {}: {line}", run.id, run.status));
+            terminal::print_message(&format!("{} is {}: {line}", run.id, run.status));
         }
     }
     Ok(0)
 }
 
-fn summary(run: &Summary) -> Value {
+fn summary_to_json(run: &RunSummary) -> Value {
     json!({
         "id": run.id, "runbook": run.runbook, "status": run.status, "started_at": run.started_at.to_string(),
         "finished_at": run.finished_at.map(|at| at.to_string()), "calls": run.calls, "left_behind": run.left_behind,
@@ -137,153 +139,181 @@ fn summary(run: &Summary) -> Value {
     })
 }
 
-fn show(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
-    let summary_of = find(world, given)?;
-    let entries = journal(world)?.records(&summary_of.id)?;
+fn show_run(world: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
+    let summary_of = find_run(world, given)?;
+    let entries = open_journal(world)?.read_records(&summary_of.id)?;
     match output {
-        Shown::Text => terminal::out(&timeline::timeline(&summary_of, &entries)),
-        Shown::Json => {
-            let mut shown = summary(&summary_of);
+        ReportFormat::Text => terminal::print_data(&timeline::render_transcript(&summary_of, &entries)),
+        ReportFormat::Json => {
+            let mut shown = summary_to_json(&summary_of);
             shown["title"] = summary_of.title.as_str().into();
-            shown["error"] = json!(summary_of.error.as_ref().map(value::plain));
-            shown["params"] = value::plain(&summary_of.params);
-            shown["records"] = entries.iter().map(timeline::plain).collect();
-            terminal::out(&shown.to_string());
+            shown["error"] = json!(summary_of.error.as_ref().map(value::strip_tags));
+            shown["params"] = value::strip_tags(&summary_of.params);
+            shown["records"] = entries.iter().map(timeline::record_to_json).collect();
+            terminal::print_data(&shown.to_string());
         }
     }
     Ok(0)
 }
 
-/// A decision, and what a call that is done came to.
-enum Outcome<'a> {
+/// A decision about a call, with the result where the call is done.
+enum CallResolution<'a> {
     Redo,
     Fail,
-    Made(&'a str),
-    GaveBack(&'a str),
+    Created(&'a str),
+    Returned(&'a str),
 }
 
-impl Decision {
-    fn outcome<'a>(self, id: Option<&'a str>, result: Option<&'a str>) -> Result<Outcome<'a>, Trouble> {
+impl DecisionArg {
+    fn parse_resolution<'a>(
+        self,
+        id: Option<&'a str>,
+        result: Option<&'a str>,
+    ) -> Result<CallResolution<'a>, CliError> {
         match (self, id, result) {
-            (Decision::Redo, None, None) => Ok(Outcome::Redo),
-            (Decision::Fail, None, None) => Ok(Outcome::Fail),
-            (Decision::Done, Some(id), _) => Ok(Outcome::Made(id)),
-            (Decision::Done, None, Some(result)) => Ok(Outcome::GaveBack(result)),
-            (Decision::Done, None, None) => Err(Trouble::usage("`done` does not say what the call came to")
-                .hint("add `--id` with the id of what it made, or `--result` with what it gave back")),
-            _ => Err(Trouble::usage("`--id` and `--result` belong to `done`")),
+            (DecisionArg::Redo, None, None) => Ok(CallResolution::Redo),
+            (DecisionArg::Fail, None, None) => Ok(CallResolution::Fail),
+            (DecisionArg::Done, Some(id), _) => Ok(CallResolution::Created(id)),
+            (DecisionArg::Done, None, Some(result)) => Ok(CallResolution::Returned(result)),
+            (DecisionArg::Done, None, None) => Err(CliError::usage(
+                "`done` does not say what the call came to",
+            )
+            .with_hint("add `--id` with the id of what it made, or `--result` with what it gave back")),
+            _ => Err(CliError::usage("`--id` and `--result` belong to `done`")),
         }
     }
 }
 
-fn decide(world: &World, given: &str, call: &str, outcome: &Outcome<'_>) -> Result<u8, Trouble> {
-    let journal = journal(world)?;
-    let id = journal.resolve(given)?;
-    let run = journal.take(&id)?;
-    let entries = journal.records(&id)?;
-    let mut open = timeline::decidable(&entries);
+fn decide_call(
+    world: &Runtime,
+    given: &str,
+    call: &str,
+    outcome: &CallResolution<'_>,
+) -> Result<u8, CliError> {
+    let journal = open_journal(world)?;
+    let id = journal.resolve_run_id(given)?;
+    let run = journal.acquire_run(&id)?;
+    let entries = journal.read_records(&id)?;
+    let mut open = timeline::decidable_calls(&entries);
     open.retain(|call| call.op != APPROVE);
-    let named: Vec<&timeline::Call> = match open.iter().find(|c| c.name == call) {
+    let named: Vec<&timeline::OpenCall> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
         None => open.iter().filter(|c| c.name.contains(call)).collect(),
     };
     let [one] = named[..] else {
-        return Err(undecidable(&id, call, &open, named.is_empty(), &entries));
+        return Err(undecidable_error(&id, call, &open, named.is_empty(), &entries));
     };
-    let past = run.past(&one.name);
+    let past = run.call_state(&one.name);
     let args = match &past {
-        Past::Begun { args, .. } => args.clone(),
+        CallState::Started { args, .. } => args.clone(),
         _ => Value::Null,
     };
-    let mut decision = decided(world, one, &args, outcome)?;
+    let mut decision = resolution_to_json(world, one, &args, outcome)?;
     let known = match past {
-        Past::Begun { decision: Some(held), .. } => held["error"].clone(),
+        CallState::Started { decision: Some(held), .. } => held["error"].clone(),
         _ => Value::Null,
     };
-    // What a call was held or ended with stays its error, if it is to have failed.
+    // A call that is decided to have failed keeps the error it was held with.
     if decision["kind"] == "fail" {
         decision["error"] = known;
     }
-    run.append(Record::Decided { call: one.name.clone(), decision, by: person() }, Durability::Now)?;
-    terminal::say(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
-    terminal::say(&format!("redrill resume {id}"));
+    run.append_record(
+        Record::Decided { call: one.name.clone(), decision, by: current_user() },
+        Durability::Synced,
+    )?;
+    terminal::print_message(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
+    terminal::print_message(&format!("redrill resume {id}"));
     Ok(0)
 }
 
-/// Says why nobody can decide about the call that was named.
-fn undecidable(id: &str, call: &str, open: &[timeline::Call], is_none: bool, entries: &[Entry]) -> Trouble {
-    // Of a call that was cut short the world can still be asked; only what it could not tell is for a person to say.
+/// Returns the error for a call that cannot be decided about.
+fn undecidable_error(
+    id: &str,
+    call: &str,
+    open: &[timeline::OpenCall],
+    is_none: bool,
+    entries: &[JournalEntry],
+) -> CliError {
+    // A call that was cut short is looked up by a resume first; a person decides only what that cannot tell.
     if is_none
-        && let Some(cut) = timeline::open(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
+        && let Some(cut) =
+            timeline::open_calls(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
     {
         let what = format!("the call `{}` was cut short, and nobody has asked what came of it", cut.name);
-        return Trouble::usage(what).hint("a resume asks the world").next(format!("redrill resume {id}"));
+        return CliError::usage(what)
+            .with_hint("a resume asks the world")
+            .with_next_command(format!("redrill resume {id}"));
     }
-    let known: Vec<String> = open.iter().map(|c| exit::quoted(&c.name)).collect();
+    let known: Vec<String> = open.iter().map(|c| exit::quote_word(&c.name)).collect();
     let what = if is_none { "no open call" } else { "more than one open call" };
     let hint = if known.is_empty() {
         "nothing in it is open".into()
     } else {
         format!("open are {}", known.join(", "))
     };
-    Trouble::usage(format!("the run `{id}` has {what} `{call}`")).hint(hint)
+    CliError::usage(format!("the run `{id}` has {what} `{call}`")).with_hint(hint)
 }
 
-/// Returns the decision as it is recorded, its result checked against what the operation gives back.
-fn decided(
-    world: &World,
-    call: &timeline::Call,
+/// Returns the decision as it is recorded, after checking its result against the operation's fields.
+fn resolution_to_json(
+    world: &Runtime,
+    call: &timeline::OpenCall,
     args: &Value,
-    outcome: &Outcome<'_>,
-) -> Result<Value, Trouble> {
+    outcome: &CallResolution<'_>,
+) -> Result<Value, CliError> {
     let result = match outcome {
-        Outcome::Redo => return Ok(json!({"kind": "redo"})),
-        Outcome::Fail => return Ok(json!({"kind": "fail"})),
-        Outcome::Made(id) => read_back(world, call, &args["target"], id)?,
-        Outcome::GaveBack(result) => {
-            serde_json::from_str(result).map_err(|e| Trouble::usage(format!("`--result` is no JSON: {e}")))?
-        }
+        CallResolution::Redo => return Ok(json!({"kind": "redo"})),
+        CallResolution::Fail => return Ok(json!({"kind": "fail"})),
+        CallResolution::Created(id) => read_created_item(world, call, &args["target"], id)?,
+        CallResolution::Returned(result) => serde_json::from_str(result)
+            .map_err(|e| CliError::usage(format!("`--result` is no JSON: {e}")))?,
     };
-    if let Some(op) = ops::find(&call.op) {
+    if let Some(op) = ops::find_operation(&call.op) {
         check_result(op, &result)?;
     }
     Ok(json!({"kind": "done", "result": result}))
 }
 
-/// Reads back what a call made, as it is in the world now.
-fn read_back(world: &World, call: &timeline::Call, target: &Value, id: &str) -> Result<Value, Trouble> {
-    let lister = ops::find(&call.op).and_then(Op::lister).ok_or_else(|| {
-        Trouble::usage(format!("`{}` makes nothing that has an id", call.op))
-            .hint("give what it gave back with `--result`")
+/// Returns what a call created, as the target lists it now.
+fn read_created_item(
+    world: &Runtime,
+    call: &timeline::OpenCall,
+    target: &Value,
+    id: &str,
+) -> Result<Value, CliError> {
+    let lister = ops::find_operation(&call.op).and_then(Operation::find_lister).ok_or_else(|| {
+        CliError::usage(format!("`{}` makes nothing that has an id", call.op))
+            .with_hint("give what it gave back with `--result`")
     })?;
-    let args = Args::decode(lister, vec![target.clone()], Map::new()).map_err(Trouble::of_look)?;
-    let (all, _) = seen(world, lister, &args)?;
-    let is_it = |item: &&Value| value::untag(item).map_or(*item, |(_, inner)| inner)["id"] == id;
+    let args =
+        CallArgs::decode(lister, vec![target.clone()], Map::new()).map_err(CliError::from_read_error)?;
+    let (all, _) = perform_read(world, lister, &args)?;
+    let is_it = |item: &&Value| value::untag_value(item).map_or(*item, |(_, inner)| inner)["id"] == id;
     let found = all.as_array().into_iter().flatten().find(is_it).cloned();
     found.ok_or_else(|| {
         let path = lister.path();
-        Trouble::usage(format!("`{path}` shows nothing with the id `{id}`"))
-            .hint(format!("see `redrill {}`", path.replace("::", " ")))
+        CliError::usage(format!("`{path}` shows nothing with the id `{id}`"))
+            .with_hint(format!("see `redrill {}`", path.replace("::", " ")))
     })
 }
 
-fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
+fn check_result(op: &Operation, result: &Value) -> Result<(), CliError> {
     let wrong = |message: String| {
         let known: Vec<&str> = op.returns.fields().iter().map(|f| f.name).collect();
-        Trouble::usage(message).hint(format!("`{}` gives back {}", op.path(), known.join(", ")))
+        CliError::usage(message).with_hint(format!("`{}` gives back {}", op.path(), known.join(", ")))
     };
-    if let Some(key) = value::check(result) {
+    if let Some(key) = value::find_stray_tag(result) {
         return Err(wrong(format!("`{key}` in `--result` is no tag")));
     }
     let items: Vec<&Value> = match (&op.returns, result) {
-        (Returns::Any, _) => return Ok(()),
-        (Returns::One(_), one) => vec![one],
-        (Returns::List(_) | Returns::Rows, Value::Array(items)) => items.iter().collect(),
+        (ReturnShape::Any, _) => return Ok(()),
+        (ReturnShape::One(_), one) => vec![one],
+        (ReturnShape::List(_) | ReturnShape::Rows, Value::Array(items)) => items.iter().collect(),
         _ => return Err(wrong("`--result` is not a list".into())),
     };
     let known = op.returns.fields();
     for item in items {
-        let fields = value::untag(item).map_or(item, |(_, inner)| inner).as_object();
+        let fields = value::untag_value(item).map_or(item, |(_, inner)| inner).as_object();
         let fields = fields.ok_or_else(|| wrong("`--result` is not an object".into()))?;
         let unknown = fields.keys().find(|key| !known.is_empty() && !known.iter().any(|f| f.name == *key));
         if let Some(unknown) = unknown {
@@ -299,47 +329,47 @@ fn check_result(op: &Op, result: &Value) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn abandon(world: &World, given: &str, output: Shown) -> Result<u8, Trouble> {
-    let summary = find(world, given)?;
+fn abandon_run(world: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
+    let summary = find_run(world, given)?;
     if summary.status.is_final() {
-        return Err(Trouble::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
-            .next(format!("redrill runs show {}", summary.id)));
+        return Err(CliError::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
+            .with_next_command(format!("redrill runs show {}", summary.id)));
     }
-    Ok(conclude(world, output, Asking::only_to_approve(), &|_| Ok(()), |watch| {
-        let journal = Arc::new(world.journal()?);
-        // Nothing new is begun on any target: there is nothing to type a name for.
-        let confirmed = world.fleet.targets().map(|target| target.name.clone()).collect();
+    Ok(run_and_report(world, output, QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
+        let journal = Arc::new(world.open_journal()?);
+        // Nothing new is started on any target, so no name needs to be confirmed.
+        let confirmed = world.fleet.target_configs().map(|target| target.name.clone()).collect();
         if summary.runbook == SESSION {
-            return Ok(world.settle(journal, &summary.id, confirmed, watch)?);
+            return Ok(world.abandon_session(journal, &summary.id, confirmed, watch)?);
         }
-        let (run, runbook, params) = World::take(&journal, &summary.id)?;
-        let resume = Resume { run, runbook, params, confirmed, abandon: true };
-        Ok(world.resume(journal, resume, watch)?)
+        let (run, runbook, params) = Runtime::acquire_run(&journal, &summary.id)?;
+        let resume = ResumeRequest { run, runbook, params, confirmed, abandon: true };
+        Ok(world.resume_run(journal, resume, watch)?)
     }))
 }
 
-/// Gives up a run without asking the world: what it may have left is written down, by the names of its open calls.
-fn leave(world: &World, given: &str) -> Result<u8, Trouble> {
-    let summary = find(world, given)?;
-    let journal = journal(world)?;
-    let run = journal.take(&summary.id)?;
+/// Ends a run without touching its targets, and records its open calls as left behind.
+fn abandon_without_cleanup(world: &Runtime, given: &str) -> Result<u8, CliError> {
+    let summary = find_run(world, given)?;
+    let journal = open_journal(world)?;
+    let run = journal.acquire_run(&summary.id)?;
     let open = run.open_calls().into_iter().map(|call| format!("what {call} began"));
     let left_behind: Vec<String> = summary.left_behind.into_iter().chain(open).collect();
-    terminal::say(&format!(
+    terminal::print_message(&format!(
         "given up; left behind: {}",
         if left_behind.is_empty() { "nothing".to_owned() } else { left_behind.join(", ") }
     ));
-    let finished = Record::Finished { status: Status::Abandoned, error: None, left_behind };
-    run.append(finished, Durability::Now)?;
-    journal.release(&summary.id)?;
+    let finished = Record::Finished { status: RunStatus::Abandoned, error: None, left_behind };
+    run.append_record(finished, Durability::Synced)?;
+    journal.release_leases(&summary.id)?;
     Ok(0)
 }
 
-fn verify(world: &World, given: &str, head: Option<&str>, output: Format) -> Result<u8, Trouble> {
-    let journal = journal(world)?;
-    let id = journal.resolve(given)?;
-    let verified = journal.verify(&id, head).map_err(|e| Trouble::from(e).exit(trouble::FAILED))?;
+fn verify_run(world: &Runtime, given: &str, head: Option<&str>, output: DataFormat) -> Result<u8, CliError> {
+    let journal = open_journal(world)?;
+    let id = journal.resolve_run_id(given)?;
+    let verified = journal.verify_run(&id, head).map_err(|e| CliError::from(e).with_exit(trouble::FAILED))?;
     let value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
-    exit::write(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
+    exit::print_value(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
     Ok(0)
 }

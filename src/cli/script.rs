@@ -1,10 +1,10 @@
-//! One operation as a runbook of one call, so that a command is journaled and can be resumed like any run.
+//! A runbook generated from one operation, so that a command is journaled and can be resumed like any run.
 
 use crate::{
     base::value,
     ops::{
-        args::Args,
-        spec::{Kind, Op, Slot},
+        args::CallArgs,
+        spec::{Operation, ParamKind, ParamSlot},
     },
 };
 use serde_json::{Map, Value};
@@ -12,63 +12,65 @@ use std::collections::BTreeMap;
 
 /// Returns the text of a runbook that makes one call, and its parameters.
 ///
-/// Targets are parameters, so that they are looked at before the run begins as those of any runbook are. Everything
+/// Targets become parameters, so that they are checked before the run starts. Everything
 /// else is written into the call.
-pub(super) fn one_call(op: &Op, args: &Args) -> (String, BTreeMap<String, String>) {
-    let given = value::plain(&args.to_value());
+pub(super) fn build_one_call_runbook(op: &Operation, args: &CallArgs) -> (String, BTreeMap<String, String>) {
+    let given = value::strip_tags(&args.to_value());
     let given = given.as_object().cloned().unwrap_or_default();
     let mut params = BTreeMap::new();
-    for param in op.params.iter().filter(|p| p.kind == Kind::Target) {
+    for param in op.params.iter().filter(|p| p.kind == ParamKind::Target) {
         if let Some(place) = given.get(param.name).and_then(Value::as_str) {
             params.insert(param.name.to_owned(), place.to_owned());
         }
     }
     let argument = |name: &str| match params.get(name) {
         Some(_) => format!("params.{name}"),
-        None => literal(&given[name]),
+        None => render_literal(&given[name]),
     };
-    let mut words: Vec<String> = op.positional().map(|p| argument(p.name)).collect();
+    let mut words: Vec<String> = op.positional_params().map(|p| argument(p.name)).collect();
     let options: Vec<String> = op
-        .options()
-        .filter(|p| p.slot != Slot::Positional && given.contains_key(p.name))
+        .option_params()
+        .filter(|p| p.slot != ParamSlot::Positional && given.contains_key(p.name))
         .map(|p| format!("{}: {}", p.name, argument(p.name)))
         .collect();
     if !options.is_empty() {
         words.push(format!("#{{ {} }}", options.join(", ")));
     }
-    let header = header(op, args, &params);
+    let header = render_header(op, args, &params);
     (format!("{header}\n{}({})\n", op.path(), words.join(", ")), params)
 }
 
-fn header(op: &Op, args: &Args, params: &BTreeMap<String, String>) -> String {
+fn render_header(op: &Operation, args: &CallArgs, params: &BTreeMap<String, String>) -> String {
     let declared: Vec<String> =
         params.keys().map(|name| format!("{name}: #{{ type: \"target\" }}")).collect();
     let declared = declared.join(", ");
-    let title = literal(&op.words().collect::<Vec<_>>().join(" ").into());
-    let need = literal(&op.need(args).to_string().into());
+    let title = render_literal(&op.command_words().collect::<Vec<_>>().join(" ").into());
+    let need = render_literal(&op.required_permission(args).to_string().into());
     format!("const RUNBOOK = #{{ title: {title}, params: #{{ {declared} }}, needs: [{need}] }};")
 }
 
 /// Returns a value as the script language writes it.
-pub(super) fn literal(value: &Value) -> String {
+pub(super) fn render_literal(value: &Value) -> String {
     match value {
         Value::Null => "()".into(),
-        // The smallest number has no literal: it would be the negative of one that is too large.
+        // `i64::MIN` has no literal: the script language reads it as the negation of a number that overflows.
         Value::Number(n) if n.as_i64() == Some(i64::MIN) => format!("({} - 1)", i64::MIN + 1),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(text) => text_literal(text),
-        Value::Array(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
-        Value::Object(fields) => map(fields),
+        Value::String(text) => render_string(text),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(render_literal).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(fields) => render_map(fields),
     }
 }
 
-fn map(fields: &Map<String, Value>) -> String {
-    let fields = fields.iter().map(|(name, v)| format!("{}: {}", text_literal(name), literal(v)));
+fn render_map(fields: &Map<String, Value>) -> String {
+    let fields = fields.iter().map(|(name, v)| format!("{}: {}", render_string(name), render_literal(v)));
     format!("#{{{}}}", fields.collect::<Vec<_>>().join(", "))
 }
 
-/// Returns a text in quotes; whatever is not a visible character is written by its number.
-fn text_literal(text: &str) -> String {
+/// Returns a quoted string literal; control characters are written as escapes.
+fn render_string(text: &str) -> String {
     let mut literal = String::from('"');
     for c in text.chars() {
         match c {
@@ -89,35 +91,35 @@ mod tests {
     use crate::{config::Config, ops, runtime::Runbook};
     use serde_json::json;
 
-    fn read_back(value: &Value) -> Option<Value> {
+    fn parse_literal(value: &Value) -> Option<Value> {
         let text = format!(
             "const RUNBOOK = #{{ title: \"t\", params: #{{ p: #{{ type: \"string\", preset: {} }} }} }};",
-            literal(value)
+            render_literal(value)
         );
-        let runbook = Runbook::of_text("literal", text).ok()?;
-        runbook.params(&BTreeMap::new(), &Config::empty()).ok().map(|params| params["p"].clone())
+        let runbook = Runbook::from_text("literal", text).ok()?;
+        runbook.resolve_params(&BTreeMap::new(), &Config::empty()).ok().map(|params| params["p"].clone())
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_reads_back(text in "\\PC*|[\\x00-\\x{10ffff}]*|([\"\\\\$`{}]|\n|\r){0,8}") {
             let value = Value::from(text);
-            proptest::prop_assert_eq!(read_back(&value), Some(value.clone()));
+            proptest::prop_assert_eq!(parse_literal(&value), Some(value.clone()));
         }
     }
 
     #[test]
     fn a_call_is_written_with_its_targets_as_parameters() {
-        let op = ops::find("backup::pitr::restore").expect("is in the catalogue");
+        let op = ops::find_operation("backup::pitr::restore").expect("is in the catalogue");
         let options = json!({"to": {"time": "2026-11-20T03:00:00Z"}, "into": "say \"hi\""});
         let options = options.as_object().cloned().expect("a map");
-        let args = Args::decode(op, vec!["lab".into()], options).expect("arguments");
-        let (text, params) = one_call(op, &args);
+        let args = CallArgs::decode(op, vec!["lab".into()], options).expect("arguments");
+        let (text, params) = build_one_call_runbook(op, &args);
         assert_eq!(params, BTreeMap::from([("target".to_owned(), "lab".to_owned())]));
         insta::assert_snapshot!(text, @r#"
         const RUNBOOK = #{ title: "backup pitr restore", params: #{ target: #{ type: "target" } }, needs: ["branch.create"] };
         backup::pitr::restore(params.target, #{ to: #{"time": "2026-11-20T03:00:00Z"}, into: "say \"hi\"" })
         "#);
-        Runbook::of_text("one call", text).expect("parses");
+        Runbook::from_text("one call", text).expect("parses");
     }
 }

@@ -1,11 +1,11 @@
 //! `--take-over`: another process is asked to stop its run, and this one goes on when it has.
 
-use super::asking::person;
+use super::asking::current_user;
 use crate::{
     base::terminal,
     journal::{Error, Holder, Journal, Run},
-    runtime::{Refusal, Runbook, World},
-    show::Trouble,
+    runtime::{Refusal, Runbook, Runtime},
+    show::CliError,
 };
 use serde_json::Value;
 use std::{
@@ -13,49 +13,53 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long another process has to stop: it finishes a look at the world at most.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often is looked whether it has.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long another process has to stop: at most it finishes a poll.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often to check whether it has stopped.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Takes a run, from the process that has it where that is wanted.
+/// Claims a run; with `take_over`, from the process that holds it.
 ///
 /// # Errors
-/// As [`World::take`]; another process has it and does not stop.
-pub(super) fn take(journal: &Journal, id: &str, take_over: bool) -> Result<(Run, Runbook, Value), Trouble> {
-    match World::take(journal, id) {
-        Err(Refusal::Journal(Error::Held { .. } | Error::Taken { .. })) if take_over => {
-            ask_to_stop(journal, id)?;
-            Ok(World::take(journal, id)?)
+/// As [`Runtime::acquire_run`]; another process has it and does not stop.
+pub(super) fn claim_run(
+    journal: &Journal,
+    id: &str,
+    take_over: bool,
+) -> Result<(Run, Runbook, Value), CliError> {
+    match Runtime::acquire_run(journal, id) {
+        Err(Refusal::Journal(Error::Held { .. } | Error::HeldByUnknown { .. })) if take_over => {
+            stop_run_owner(journal, id)?;
+            Ok(Runtime::acquire_run(journal, id)?)
         }
         taken => Ok(taken?),
     }
 }
 
-/// Asks whoever moves a run to stop, and returns when nobody does.
+/// Asks the process that holds a run to stop, and waits until it has.
 ///
 /// # Errors
-/// It does not.
-pub(super) fn ask_to_stop(journal: &Journal, run: &str) -> Result<(), Trouble> {
-    let by = format!("{} ({})", person(), Holder::this_process());
-    terminal::say(&format!("asks the run {run} to stop"));
-    journal.ask_to_stop(run, &by)?;
-    let deadline = Instant::now() + PATIENCE;
-    while journal.is_moved(run) {
+/// The other process does not stop in time.
+pub(super) fn stop_run_owner(journal: &Journal, run: &str) -> Result<(), CliError> {
+    let by = format!("{} ({})", current_user(), Holder::this_process());
+    terminal::print_message(&format!("asks the run {run} to stop"));
+    journal.request_stop(run, &by)?;
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    while journal.is_run_held(run) {
         if Instant::now() > deadline {
             let message =
-                format!("the run `{run}` was asked to stop and has not within {} s", PATIENCE.as_secs());
-            return Err(Trouble::usage(message)
-                .hint("it stops when it next looks up from its work; try again, or stop its process")
-                .next(format!("redrill runs show {run}")));
+                format!("the run `{run}` was asked to stop and has not within {} s", STOP_TIMEOUT.as_secs());
+            return Err(CliError::usage(message)
+                .with_hint("it stops when it next looks up from its work; try again, or stop its process")
+                .with_next_command(format!("redrill runs show {run}")));
         }
-        sleep(LOOK);
+        sleep(POLL_INTERVAL);
     }
     Ok(())
 }
 
-/// Returns the run that has a target which another needs.
-pub(super) fn rival(error: &Error) -> Option<&str> {
+/// Returns the run that holds the lease on a target, where that is the error.
+pub(super) fn lease_holder(error: &Error) -> Option<&str> {
     match error {
         Error::Leased { run, .. } => Some(run),
         _ => None,

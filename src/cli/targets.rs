@@ -1,53 +1,57 @@
-//! `targets`: which there are, and whether they answer.
+//! `targets`: list the targets, and check whether they answer.
 
 use super::{activity::Activity, exit};
 use crate::{
     base::moment::Span,
-    config::{self, Config, Target},
+    config::{self, Config, TargetConfig},
     provider,
-    runtime::World,
-    show::{Format, Trouble, trouble},
+    runtime::Runtime,
+    show::{CliError, DataFormat, trouble},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-/// How long a target has for its answer.
-const PATIENCE: Span = Span::seconds(15);
+/// How long a target has to answer.
+const ANSWER_TIMEOUT: Span = Span::from_secs(15);
 
 /// `targets`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Targets {
+pub(super) enum TargetsCommand {
     /// List every target and where it is configured
     List {
         /// How they are written
         #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-        output: Format,
+        output: DataFormat,
     },
     /// Ask every target who it is and how it is
     Check {
         /// How the answers are written
         #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-        output: Format,
+        output: DataFormat,
     },
 }
 
-impl Targets {
-    /// Does it.
-    pub(super) fn perform(&self, world: &World) -> Result<u8, Trouble> {
+impl TargetsCommand {
+    /// Runs the subcommand.
+    pub(super) fn dispatch_subcommand(&self, world: &Runtime) -> Result<u8, CliError> {
         match self {
-            Targets::List { output } => list(world, *output),
-            Targets::Check { output } => check(world, *output),
+            TargetsCommand::List { output } => list_targets(world, *output),
+            TargetsCommand::Check { output } => check_targets(world, *output),
         }
     }
 }
 
-fn list(world: &World, output: Format) -> Result<u8, Trouble> {
-    let targets: Value = world.fleet.targets().map(|t| listed(&world.config, t)).collect();
-    exit::write(&targets, &["name", "provider", "protect", "tags", "configured"].map(String::from), output)?;
+fn list_targets(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
+    let targets: Value = world.fleet.target_configs().map(|t| target_to_json(&world.config, t)).collect();
+    exit::print_value(
+        &targets,
+        &["name", "provider", "protect", "tags", "configured"].map(String::from),
+        output,
+    )?;
     Ok(0)
 }
 
-fn listed(config: &Config, target: &Target) -> Value {
+fn target_to_json(config: &Config, target: &TargetConfig) -> Value {
     let built_in = toml::Table::from_iter([("world".to_owned(), config::SANDBOX.into())]);
     let from = match (target.name.as_str(), &config.file) {
         (config::SANDBOX, _) if target.settings == built_in => "built in".to_owned(),
@@ -61,19 +65,20 @@ fn listed(config: &Config, target: &Target) -> Value {
     })
 }
 
-fn check(world: &World, output: Format) -> Result<u8, Trouble> {
+fn check_targets(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
     let activity = Activity::new();
     let mut answers = Vec::new();
-    for target in world.fleet.targets() {
-        activity.begin(&target.name, format!("asking {}", target.name));
-        let answer = world.wait(async {
-            let asked = tokio::time::timeout(PATIENCE.to_std(), ask(world, &target.name)).await;
+    for target in world.fleet.target_configs() {
+        activity.start_item(&target.name, format!("asking {}", target.name));
+        let answer = world.block_on(async {
+            let asked =
+                tokio::time::timeout(ANSWER_TIMEOUT.to_std(), query_target_health(world, &target.name)).await;
             asked.unwrap_or_else(|_| {
-                let slow = format!("no answer within {PATIENCE}");
+                let slow = format!("no answer within {ANSWER_TIMEOUT}");
                 Err(provider::Error::new(provider::Code::Timeout, slow))
             })
         });
-        activity.end(&target.name);
+        activity.finish_item(&target.name);
         answers.push(answer.unwrap_or_else(
             |e| json!({"name": target.name, "ok": false, "status": e.message, "hint": e.hint}),
         ));
@@ -81,12 +86,12 @@ fn check(world: &World, output: Format) -> Result<u8, Trouble> {
     drop(activity);
     let well = answers.iter().all(|answer| answer["ok"] == json!(true));
     let columns = ["name", "ok", "status", "version", "identity", "hint"].map(String::from);
-    exit::write(&answers.into(), &columns, output)?;
+    exit::print_value(&answers.into(), &columns, output)?;
     Ok(if well { 0 } else { trouble::FAILED })
 }
 
-async fn ask(world: &World, name: &str) -> provider::Result<Value> {
-    let target = world.fleet.target(name)?;
+async fn query_target_health(world: &Runtime, name: &str) -> provider::Result<Value> {
+    let target = world.fleet.open_target(name)?;
     let identity = target.identity().await?;
     let health = target.sql()?.health().await?;
     Ok(json!({

@@ -1,10 +1,10 @@
-//! A run as it is looked at: a tree of steps and calls for people, a line of JSON an event for programs.
+//! The events of a run as output: a tree of steps and calls for people, one JSON object a line for programs.
 
-use super::{activity::Activity, asking::Asking};
+use super::{activity::Activity, asking::QuestionPolicy};
 use crate::{
     base::{moment::Moment, terminal, value},
-    runtime::{Answer, Event, Question, Watch},
-    show::{figure, to_the_second, took},
+    runtime::{Answer, Event, Question, RunObserver},
+    show::{format_metric, format_moment, format_seconds},
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,83 +12,83 @@ use std::{
 };
 
 /// Writes every event to stdout as a line of JSON.
-pub(super) struct Lines {
+pub(super) struct JsonWatch {
     /// Who can be asked.
-    pub(super) asking: Asking,
+    pub(super) asking: QuestionPolicy,
 }
 
-impl Watch for Lines {
-    fn event(&self, event: &Event<'_>) {
+impl RunObserver for JsonWatch {
+    fn on_event(&self, event: &Event<'_>) {
         if let Ok(event) = serde_json::to_value(event) {
-            terminal::out(&value::plain(&event).to_string());
+            terminal::print_data(&value::strip_tags(&event).to_string());
         }
     }
 
-    fn ask(&self, question: &Question) -> Option<Answer> {
-        self.asking.of_program().ask(question)
+    fn ask_person(&self, question: &Question) -> Option<Answer> {
+        self.asking.without_person().answer_question(question)
     }
 }
 
 /// Writes a run to stderr as an indented tree.
-pub(super) struct Tree {
+pub(super) struct TreeWatch {
     activity: Activity,
-    state: Mutex<State>,
-    asking: Asking,
+    state: Mutex<TreeState>,
+    asking: QuestionPolicy,
 }
 
 #[derive(Default)]
-struct State {
+struct TreeState {
     /// The steps that are open, outermost first.
     steps: Vec<(String, Instant)>,
-    /// What the calls that are open are about.
+    /// The open calls and their targets.
     targets: Vec<(String, String)>,
-    /// Until when the last wait is that was told.
+    /// The end of the wait that was printed last.
     waiting: Option<Moment>,
 }
 
-impl Tree {
-    pub(super) fn new(asking: Asking) -> Self {
+impl TreeWatch {
+    pub(super) fn new(asking: QuestionPolicy) -> Self {
         Self { activity: Activity::new(), state: Mutex::default(), asking }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, TreeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says a line where the steps that are open put it. `path` is what it is about, where it has a path.
-    fn say(&self, path: Option<&str>, text: &str) {
-        let depth = self.state().depth(path);
-        terminal::say(&format!("{}{text}", "  ".repeat(depth)));
+    /// Prints a line, indented by the open steps that `path` lies in; without a path, by all of them.
+    fn print_line(&self, path: Option<&str>, text: &str) {
+        let depth = self.lock_state().count_enclosing_steps(path);
+        terminal::print_message(&format!("{}{text}", "  ".repeat(depth)));
     }
 }
 
-impl State {
+impl TreeState {
     /// Returns how many of the open steps `path` lies in.
-    fn depth(&self, path: Option<&str>) -> usize {
+    fn count_enclosing_steps(&self, path: Option<&str>) -> usize {
         let within =
             |step: &str| path.is_none_or(|p| p.strip_prefix(step).is_some_and(|rest| rest.starts_with('/')));
         self.steps.iter().filter(|(step, _)| within(step)).count()
     }
 }
 
-impl Watch for Tree {
-    fn event(&self, event: &Event<'_>) {
+impl RunObserver for TreeWatch {
+    fn on_event(&self, event: &Event<'_>) {
         match event {
             Event::Started { run, title, .. } => {
-                terminal::say(&format!(
+                terminal::print_message(&format!(
                     "{}  {}",
-                    terminal::ink().bold(title),
-                    terminal::ink().dim(&format!("run {run}"))
+                    terminal::stderr_painter().bold(title),
+                    terminal::stderr_painter().dim(&format!("run {run}"))
                 ));
             }
             Event::Resumed { run, title, age, .. } => {
-                let age = took(age.as_seconds().floor());
-                let run = terminal::ink().dim(&format!("run {run}, last record {age} ago"));
-                terminal::say(&format!("{}  {run}", terminal::ink().bold(title)));
+                let age = format_seconds(age.as_secs_f64().floor());
+                let run = terminal::stderr_painter().dim(&format!("run {run}, last record {age} ago"));
+                terminal::print_message(&format!("{}  {run}", terminal::stderr_painter().bold(title)));
             }
             Event::StepStarted { step, name } => {
-                self.say(Some(step), &format!("{} {name}", terminal::ink().dim("▸")));
-                self.state().steps.push(((*step).to_owned(), Instant::now()));
+                self.print_line(Some(step), &format!("{} {name}", terminal::stderr_painter().dim("▸")));
+                self.lock_state().steps.push(((*step).to_owned(), Instant::now()));
             }
             Event::StepFinished { step, name, ok } => self.step_finished(step, name, *ok),
             Event::CallStarted { call, op, target, .. } => self.call_started(call, op, *target),
@@ -96,29 +96,35 @@ impl Watch for Tree {
                 self.call_finished(call, op, *ok, *seconds, *error);
             }
             Event::CallReplayed { call, op } => {
-                self.say(Some(call), &terminal::ink().dim(&format!("· {op} (done before)")));
+                self.print_line(
+                    Some(call),
+                    &terminal::stderr_painter().dim(&format!("· {op} (done before)")),
+                );
             }
-            Event::Progress { call, progress, .. } => self.activity.progress(call, progress),
+            Event::Progress { call, progress, .. } => self.activity.update_progress(call, progress),
             Event::Columns { .. } => {}
             Event::Retrying { attempt, attempts, message, pause } => {
                 let text = format!("attempt {attempt} of {attempts} failed, again in {pause}: {message}");
-                self.say(None, &format!("{} {text}", terminal::ink().yellow("↻")));
+                self.print_line(None, &format!("{} {text}", terminal::stderr_painter().yellow("↻")));
             }
             Event::Waiting { until, every, .. } => {
-                if self.state().waiting.replace(*until) != Some(*until) {
-                    self.say(
+                if self.lock_state().waiting.replace(*until) != Some(*until) {
+                    self.print_line(
                         None,
-                        &terminal::ink()
+                        &terminal::stderr_painter()
                             .dim(&format!("… waits, until {until} at most, and asks every {every}")),
                     );
                 }
             }
             Event::Sleeping { until } => {
-                self.say(None, &terminal::ink().dim(&format!("… sleeps until {}", to_the_second(*until))));
+                self.print_line(
+                    None,
+                    &terminal::stderr_painter().dim(&format!("… sleeps until {}", format_moment(*until))),
+                );
             }
-            Event::Note { text } => self.say(None, &format!("• {text}")),
+            Event::Note { text } => self.print_line(None, &format!("• {text}")),
             Event::Metric { name, value, unit } => {
-                self.say(None, &format!("• {name}: {}", figure(value, unit)));
+                self.print_line(None, &format!("• {name}: {}", format_metric(value, unit)));
             }
             Event::Attached { name, value } => {
                 let what = match value {
@@ -126,48 +132,55 @@ impl Watch for Tree {
                     serde_json::Value::Array(items) => format!(" ({} items)", items.len()),
                     _ => String::new(),
                 };
-                self.say(None, &format!("• attached {name}{what}"));
+                self.print_line(None, &format!("• attached {name}{what}"));
             }
-            Event::Ending { .. } => terminal::say(&terminal::ink().dim("cleaning up")),
+            Event::Ending { .. } => terminal::print_message(&terminal::stderr_painter().dim("cleaning up")),
         }
     }
 
-    fn ask(&self, question: &Question) -> Option<Answer> {
-        self.asking.ask(question)
+    fn ask_person(&self, question: &Question) -> Option<Answer> {
+        self.asking.answer_question(question)
     }
 }
 
-impl Tree {
+impl TreeWatch {
     fn step_finished(&self, step: &str, name: &str, ok: bool) {
         let began = {
-            let mut state = self.state();
+            let mut state = self.lock_state();
             let at = state.steps.iter().rposition(|(open, _)| open == step);
             at.map(|at| state.steps.remove(at).1)
         };
         let seconds = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
-        self.say(Some(step), &format!("{} {name}  {}", mark(ok), terminal::ink().dim(&took(seconds))));
+        self.print_line(
+            Some(step),
+            &format!(
+                "{} {name}  {}",
+                status_mark(ok),
+                terminal::stderr_painter().dim(&format_seconds(seconds))
+            ),
+        );
     }
 
     fn call_started(&self, call: &str, op: &str, target: Option<&str>) {
         let target = target.unwrap_or_default().to_owned();
-        self.activity.begin(call, format!("{op} {target}").trim_end().to_owned());
-        self.state().targets.push((call.to_owned(), target));
+        self.activity.start_item(call, format!("{op} {target}").trim_end().to_owned());
+        self.lock_state().targets.push((call.to_owned(), target));
     }
 
     fn call_finished(&self, call: &str, op: &str, ok: bool, seconds: f64, error: Option<&str>) {
-        self.activity.end(call);
+        self.activity.finish_item(call);
         let target = {
-            let mut state = self.state();
+            let mut state = self.lock_state();
             let at = state.targets.iter().rposition(|(open, _)| open == call);
             at.map(|at| state.targets.remove(at).1).unwrap_or_default()
         };
         let what = format!("{op} {target}");
-        let time = terminal::ink().dim(&took(seconds));
+        let time = terminal::stderr_painter().dim(&format_seconds(seconds));
         let error = error.map(|error| format!("  {error}")).unwrap_or_default();
-        self.say(Some(call), &format!("{} {}  {time}{error}", mark(ok), what.trim_end()));
+        self.print_line(Some(call), &format!("{} {}  {time}{error}", status_mark(ok), what.trim_end()));
     }
 }
 
-fn mark(ok: bool) -> String {
-    if ok { terminal::ink().green("✓") } else { terminal::ink().red("✗") }
+fn status_mark(ok: bool) -> String {
+    if ok { terminal::stderr_painter().green("✓") } else { terminal::stderr_painter().red("✗") }
 }

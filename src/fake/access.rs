@@ -1,32 +1,32 @@
-//! `…/jit-access`: whether people can be let in for a while.
+//! `…/jit-access`: temporary access to the database for people.
 
-use super::call::{Answer, Call, Outcome};
+use super::call::{ApiRequest, ApiResponse, ApiResult};
 use serde_json::{Value, json};
 
-/// Says whether it is on.
-pub(super) async fn get(call: &Call) -> Outcome {
-    let project = call.project()?;
-    let state = project.notes().jit.clone();
-    Ok(Answer::json(200, shown(state.as_deref().unwrap_or("disabled"))))
+/// Shows whether temporary access is enabled.
+pub(super) async fn get_jit_access(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    let state = project.lock_state().jit.clone();
+    Ok(ApiResponse::json(200, render_jit_access(state.as_deref().unwrap_or("disabled"))))
 }
 
-/// Switches it on or off.
-pub(super) async fn put(call: &Call) -> Outcome {
-    let project = call.project()?;
-    let state = call.text("state")?;
+/// Enables or disables temporary access.
+pub(super) async fn update_jit_access(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    let state = call.required_text("state")?;
     if !["enabled", "disabled"].contains(&state) {
-        return Err(Answer::message(400, "state: Invalid enum value"));
+        return Err(ApiResponse::error(400, "state: Invalid enum value"));
     }
-    project.notes().jit = Some(state.into());
-    Ok(Answer::json(200, shown(state)))
+    project.lock_state().jit = Some(state.into());
+    Ok(ApiResponse::json(200, render_jit_access(state)))
 }
 
-/// Lists who may be let in: nobody was ever entered.
-pub(super) async fn list(call: &Call) -> Outcome {
-    call.project()?;
-    Ok(Answer::json(200, json!({ "items": [] })))
+/// Lists the people with temporary access: always nobody.
+pub(super) async fn list_jit_access(call: &ApiRequest) -> ApiResult {
+    call.find_project()?;
+    Ok(ApiResponse::json(200, json!({ "items": [] })))
 }
 
-fn shown(state: &str) -> Value {
+fn render_jit_access(state: &str) -> Value {
     json!({ "state": state, "appliedSuccessfully": true })
 }

@@ -1,18 +1,17 @@
-//! The workflows behind what is done to branches: their steps are containers, and say nothing of success.
+//! Workflows of branch operations: their steps are containers, whose status does not tell success.
 
-use super::call::{Answer, Call, Outcome};
+use super::call::{ApiRequest, ApiResponse, ApiResult};
 use crate::base::moment::{Moment, Span};
 use serde_json::{Value, json};
 
 /// How long each step takes.
-const STEP: Span = Span::seconds(10);
+const STEP_DURATION: Span = Span::from_secs(10);
 /// The steps, in their order.
-const STEPS: &[&str] = &["clone", "pull", "health", "configure", "migrate", "seed", "deploy"];
+const WORKFLOW_STEPS: &[&str] = &["clone", "pull", "health", "configure", "migrate", "seed", "deploy"];
 
-/// A workflow that was begun.
+/// A workflow: a branch operation in the background.
 #[derive(Debug, Clone)]
-pub(super) struct Run {
-    /// What names it.
+pub(super) struct Workflow {
     pub(super) id: String,
     /// The branch it is about.
     pub(super) branch: String,
@@ -21,39 +20,39 @@ pub(super) struct Run {
 }
 
 /// Lists the workflows, newest first.
-pub(super) async fn list(call: &Call) -> Outcome {
-    call.project()?;
-    let (limit, offset) = (call.asked_number("limit", 10, 100), call.asked_number("offset", 0, usize::MAX));
-    let runs = call.platform.runs().clone();
-    let page = runs.iter().rev().skip(offset).take(limit).map(|run| shown(call, run));
-    Ok(Answer::json(200, page.collect()))
+pub(super) async fn list_workflows(call: &ApiRequest) -> ApiResult {
+    call.find_project()?;
+    let (limit, offset) = (call.query_number("limit", 10, 100), call.query_number("offset", 0, usize::MAX));
+    let runs = call.platform.lock_workflows().clone();
+    let page = runs.iter().rev().skip(offset).take(limit).map(|run| render_workflow(call, run));
+    Ok(ApiResponse::json(200, page.collect()))
 }
 
 /// Shows a workflow.
-pub(super) async fn get(call: &Call) -> Outcome {
-    Ok(Answer::json(200, shown(call, &one(call)?)))
+pub(super) async fn get_workflow(call: &ApiRequest) -> ApiResult {
+    Ok(ApiResponse::json(200, render_workflow(call, &find_workflow(call)?)))
 }
 
-/// Shows what a workflow has said.
-pub(super) async fn logs(call: &Call) -> Outcome {
-    let run = one(call)?;
+/// Shows the log of a workflow.
+pub(super) async fn get_workflow_logs(call: &ApiRequest) -> ApiResult {
+    let run = find_workflow(call)?;
     let text = format!("workflow {} of branch {}\n", run.id, run.branch);
-    Ok(Answer { status: 200, body: super::call::Body::Text(text), only_looked: true })
+    Ok(ApiResponse { status: 200, body: super::call::ResponseBody::Text(text), only_looked: true })
 }
 
-fn one(call: &Call) -> Result<Run, Answer> {
-    call.project()?;
-    let runs = call.platform.runs();
-    let found = runs.iter().find(|run| run.id == call.captured("run_id"));
-    found.cloned().ok_or_else(|| Answer::message(404, "Action run not found"))
+fn find_workflow(call: &ApiRequest) -> Result<Workflow, ApiResponse> {
+    call.find_project()?;
+    let runs = call.platform.lock_workflows();
+    let found = runs.iter().find(|run| run.id == call.path_param("run_id"));
+    found.cloned().ok_or_else(|| ApiResponse::error(404, "Action run not found"))
 }
 
-fn shown(call: &Call, run: &Run) -> Value {
+fn render_workflow(call: &ApiRequest, run: &Workflow) -> Value {
     let now = call.platform.now();
     let mut begins = run.at;
     let mut steps = Vec::new();
-    for name in STEPS {
-        let ends = begins.plus(call.platform.takes(STEP));
+    for name in WORKFLOW_STEPS {
+        let ends = begins.saturating_add(call.platform.scale_span(STEP_DURATION));
         let status = match () {
             () if now >= ends => "EXITED",
             () if now >= begins => "RUNNING",

@@ -1,52 +1,52 @@
-//! Add-ons, read only, the pooler, and the data API.
+//! Billing add-ons (read only), and the configuration of the pooler and the data API.
 
 use super::{
-    call::{Answer, Call, Outcome},
-    options::Plan,
+    call::{ApiRequest, ApiResponse, ApiResult},
+    options::BillingPlan,
     project::Project,
     replicas,
 };
 use serde_json::{Value, json};
 
-/// Lists what was booked and what could be.
-pub(super) async fn list(call: &Call) -> Outcome {
-    call.root()?;
+/// Lists the selected and the available add-ons.
+pub(super) async fn list_addons(call: &ApiRequest) -> ApiResult {
+    call.find_root_project()?;
     let options = &call.platform.options;
-    let compute = variant("ci_small", "Small", "hourly", 0.0206);
+    let compute = render_variant("ci_small", "Small", "hourly", 0.0206);
     let moments = [("pitr_7", "7 days", 0.137), ("pitr_14", "14 days", 0.274), ("pitr_28", "28 days", 0.55)]
-        .map(|(id, name, amount)| variant(id, name, "hourly", amount));
+        .map(|(id, name, amount)| render_variant(id, name, "hourly", amount));
     let mut selected = vec![json!({ "type": "compute_instance", "variant": compute })];
-    if options.pitr && options.plan > Plan::Free {
+    if options.pitr && options.plan > BillingPlan::Free {
         selected.push(json!({ "type": "pitr", "variant": moments[0] }));
     }
     let available = json!([
         { "type": "compute_instance", "name": "Compute Instance", "variants": [compute] },
         { "type": "pitr", "name": "Point in Time Recovery", "variants": moments },
     ]);
-    Ok(Answer::json(200, json!({ "selected_addons": selected, "available_addons": available })))
+    Ok(ApiResponse::json(200, json!({ "selected_addons": selected, "available_addons": available })))
 }
 
-fn variant(id: &str, name: &str, interval: &str, amount: f64) -> Value {
+fn render_variant(id: &str, name: &str, interval: &str, amount: f64) -> Value {
     let price = json!({ "description": name, "type": "usage", "interval": interval, "amount": amount });
     json!({ "id": id, "name": name, "price": price })
 }
 
 /// Shows the pooler of the database and of each of its replicas.
-pub(super) async fn pooler(call: &Call) -> Outcome {
-    let project = call.project()?;
-    let door = project.door(&call.platform).await;
-    let mut list = vec![one(&project, &project.reference, "PRIMARY", &door)];
-    for replica in replicas::shown(call, &project).await? {
+pub(super) async fn get_pooler_config(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    let door = project.connection_info(&call.platform).await;
+    let mut list = vec![render_pooler(&project, &project.reference, "PRIMARY", &door)];
+    for replica in replicas::list_visible_replicas(call, &project).await? {
         let identifier = replica["identifier"].as_str().unwrap_or_default();
-        list.push(one(&project, identifier, "READ_REPLICA", &door));
+        list.push(render_pooler(&project, identifier, "READ_REPLICA", &door));
     }
-    Ok(Answer::json(200, list.into()))
+    Ok(ApiResponse::json(200, list.into()))
 }
 
-fn one(project: &Project, identifier: &str, kind: &str, door: &Door) -> Value {
-    let Door { user, host, port, database } = door;
+fn render_pooler(project: &Project, identifier: &str, kind: &str, door: &ConnectionInfo) -> Value {
+    let ConnectionInfo { user, host, port, database } = door;
     let text = format!("postgresql://{user}:[YOUR-PASSWORD]@{host}:{port}/{database}");
-    let notes = project.notes();
+    let notes = project.lock_state();
     let set = |name: &str, preset: Value| notes.pooler.get(name).cloned().unwrap_or(preset);
     json!({
         "identifier": identifier,
@@ -64,8 +64,8 @@ fn one(project: &Project, identifier: &str, kind: &str, door: &Door) -> Value {
     })
 }
 
-/// Where a database is connected to.
-pub(super) struct Door {
+/// How to connect to a database.
+pub(super) struct ConnectionInfo {
     /// The role.
     pub(super) user: String,
     /// The host, or the folder of a socket.
@@ -76,10 +76,10 @@ pub(super) struct Door {
     pub(super) database: String,
 }
 
-/// Shows what the data API shows: which schemas, above all.
-pub(super) async fn data_api(call: &Call) -> Outcome {
-    call.project()?;
-    Ok(Answer::json(
+/// Shows the configuration of the data API, with its schemas.
+pub(super) async fn get_data_api_config(call: &ApiRequest) -> ApiResult {
+    call.find_project()?;
+    Ok(ApiResponse::json(
         200,
         json!({
             "db_schema": "public,graphql_public",
@@ -94,10 +94,10 @@ pub(super) async fn data_api(call: &Call) -> Outcome {
 }
 
 /// Sets the pooler.
-pub(super) async fn set_pooler(call: &Call) -> Outcome {
-    let project = call.project()?;
-    let fields = call.fields()?;
-    let mut notes = project.notes();
+pub(super) async fn update_pooler_config(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    let fields = call.body_fields()?;
+    let mut notes = project.lock_state();
     for name in ["default_pool_size", "pool_mode"] {
         if let Some(value) = fields.get(name) {
             notes.pooler.insert(name.into(), value.clone());
@@ -108,5 +108,5 @@ pub(super) async fn set_pooler(call: &Call) -> Outcome {
         "default_pool_size": set("default_pool_size", Value::Null),
         "pool_mode": set("pool_mode", "transaction".into()),
     });
-    Ok(Answer::json(200, shown))
+    Ok(ApiResponse::json(200, shown))
 }

@@ -1,15 +1,15 @@
-//! The advisors: what the world's own audit finds, in the platform's words.
+//! The advisors: the findings of the world's audit as the platform's lints.
 
 use super::{
-    call::{Answer, Call, Outcome},
-    options::Plan,
+    call::{ApiRequest, ApiResponse, ApiResult},
+    options::BillingPlan,
     project::Project,
 };
-use crate::provider::model::{Finding, Level};
+use crate::provider::model::{Finding, FindingLevel};
 use serde_json::{Value, json};
 
-/// What the advisors know, by its name in an audit: its name here, its title, and whether it is about speed.
-const KNOWN: &[(&str, &str, bool)] = &[
+/// The lints: name (also in the audit), title, and whether it is about performance.
+const LINT_TABLE: &[(&str, &str, bool)] = &[
     ("policy_exists_rls_disabled", "Policy Exists RLS Disabled", false),
     ("rls_disabled_in_public", "RLS Disabled in Public", false),
     ("rls_enabled_no_policy", "RLS Enabled No Policy", false),
@@ -18,72 +18,76 @@ const KNOWN: &[(&str, &str, bool)] = &[
 ];
 
 /// Runs those that are about security.
-pub(super) async fn security(call: &Call) -> Outcome {
-    let project = call.project()?;
-    Ok(Answer::json(200, json!({ "lints": lints(call, &project, Some(false)).await? })))
+pub(super) async fn get_security_lints(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    Ok(ApiResponse::json(200, json!({ "lints": collect_lints(call, &project, Some(false)).await? })))
 }
 
 /// Runs those that are about speed.
-pub(super) async fn performance(call: &Call) -> Outcome {
-    let project = call.project()?;
-    Ok(Answer::json(200, json!({ "lints": lints(call, &project, Some(true)).await? })))
+pub(super) async fn get_performance_lints(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    Ok(ApiResponse::json(200, json!({ "lints": collect_lints(call, &project, Some(true)).await? })))
 }
 
 /// Runs those that are named.
-pub(super) async fn run(call: &Call) -> Outcome {
-    let project = call.project()?;
+pub(super) async fn run_named_lints(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
     let asked = call.body.pointer("/data/attributes/lints").and_then(Value::as_array);
     let Some(asked) = asked.filter(|_| call.body["data"]["type"] == "project_advisors") else {
-        return Err(Answer::message(400, "data.attributes.lints: Required"));
+        return Err(ApiResponse::error(400, "data.attributes.lints: Required"));
     };
     let is_asked = |lint: &Value| asked.iter().any(|a| a["name"] == lint["name"]);
     let lints: Vec<Value> =
-        lints(call, &project, None).await?.into_iter().filter(|lint| is_asked(lint)).collect();
+        collect_lints(call, &project, None).await?.into_iter().filter(|lint| is_asked(lint)).collect();
     let data = json!({ "type": "project_advisors", "attributes": { "lints": lints } });
-    Ok(Answer::json(200, json!({ "data": data })).looked())
+    Ok(ApiResponse::json(200, json!({ "data": data })).without_effect())
 }
 
-async fn lints(call: &Call, project: &Project, speed: Option<bool>) -> Result<Vec<Value>, Answer> {
-    let status = project.status(&call.platform).await;
+async fn collect_lints(
+    call: &ApiRequest,
+    project: &Project,
+    speed: Option<bool>,
+) -> Result<Vec<Value>, ApiResponse> {
+    let status = project.current_status(&call.platform).await;
     if status != "ACTIVE_HEALTHY" {
-        // What was not looked at is said to be so, and is no pass.
+        // A project that was not audited gets a lint of its own: no lints would look like a pass.
         let detail = format!("the project is {status}");
-        return Ok(vec![lint(
+        return Ok(vec![render_lint(
             "project_not_active",
             "Project Not Active",
-            Level::Warn,
+            FindingLevel::Warn,
             "HEALTH",
             &detail,
             None,
         )]);
     }
-    let database = project.database()?;
+    let database = project.as_provider()?;
     let report = database.security()?.audit().await?;
     let mut lints: Vec<Value> =
-        report.findings.iter().filter_map(|finding| of_finding(finding, speed)).collect();
+        report.findings.iter().filter_map(|finding| render_finding(finding, speed)).collect();
     if speed != Some(true) && !project.is_branch() {
-        lints.extend(of_platform(call, project).await);
+        lints.extend(check_configuration(call, project).await);
     }
     Ok(lints)
 }
 
-fn of_finding(finding: &Finding, speed: Option<bool>) -> Option<Value> {
-    let (name, title, is_speed) = KNOWN.iter().find(|(name, ..)| *name == finding.check)?;
+fn render_finding(finding: &Finding, speed: Option<bool>) -> Option<Value> {
+    let (name, title, is_speed) = LINT_TABLE.iter().find(|(name, ..)| *name == finding.check)?;
     if speed.is_some_and(|speed| speed != *is_speed) {
         return None;
     }
     let category = if *is_speed { "PERFORMANCE" } else { "SECURITY" };
-    Some(lint(name, title, finding.level, category, &finding.detail, Some(&finding.object)))
+    Some(render_lint(name, title, finding.level, category, &finding.detail, Some(&finding.object)))
 }
 
-/// Returns what is found without the database.
-async fn of_platform(call: &Call, project: &Project) -> Vec<Value> {
+/// Checks the project's configuration: recovery, TLS, network restrictions.
+async fn check_configuration(call: &ApiRequest, project: &Project) -> Vec<Value> {
     let mut lints = Vec::new();
-    let Ok(database) = project.database() else { return lints };
+    let Ok(database) = project.as_provider() else { return lints };
     let mut found = |name, title, detail| {
-        lints.push(lint(name, title, Level::Warn, "SECURITY", detail, None));
+        lints.push(render_lint(name, title, FindingLevel::Warn, "SECURITY", detail, None));
     };
-    if !call.platform.options.pitr || call.platform.options.plan == Plan::Free {
+    if !call.platform.options.pitr || call.platform.options.plan == BillingPlan::Free {
         found("pitr_not_enabled", "PITR Not Enabled", "the project cannot go back to a moment");
     }
     if let Ok(network) = database.network() {
@@ -97,11 +101,18 @@ async fn of_platform(call: &Call, project: &Project) -> Vec<Value> {
     lints
 }
 
-fn lint(name: &str, title: &str, level: Level, category: &str, detail: &str, object: Option<&str>) -> Value {
+fn render_lint(
+    name: &str,
+    title: &str,
+    level: FindingLevel,
+    category: &str,
+    detail: &str,
+    object: Option<&str>,
+) -> Value {
     let level = match level {
-        Level::Error => "ERROR",
-        Level::Warn => "WARN",
-        Level::Info => "INFO",
+        FindingLevel::Error => "ERROR",
+        FindingLevel::Warn => "WARN",
+        FindingLevel::Info => "INFO",
     };
     let (schema, table) = object.map_or(("", ""), |o| o.split_once('.').unwrap_or(("public", o)));
     let mut lint = json!({

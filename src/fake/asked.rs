@@ -1,11 +1,11 @@
-//! What our own client asks of a database beyond plain SQL, answered from the simulated world.
+//! The special statements of our own Supabase client, answered from the simulated world.
 //!
-//! The client's statements say what they are (`provider/supabase/sql/wording.rs`): the shape of a query, its rows with
-//! their types, a change that leaves a mark. PostgreSQL would answer them as they are; the simulator's SQL could not.
+//! They describe themselves (`provider/supabase/sql/wording.rs`): the columns of a query, its rows with
+//! types, a change that leaves a mark. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
-    backups::Nowhere,
-    call::{Answer, Call},
+    backups::NullRecorder,
+    call::{ApiRequest, ApiResponse},
     catalogue,
     project::Project,
     query,
@@ -15,81 +15,85 @@ use crate::{
     provider::{
         Provider as _, Sql as _,
         model::Rows,
-        supabase::wording::{self, Asked},
+        supabase::wording::{self, SqlRequest},
     },
 };
 use serde_json::{Map, Value, json};
 
-/// How long after the clock was asked a change may begin.
-const BEGINS_WITHIN: Span = Span::seconds(30);
-/// The numbers of the types that a simulated value can have (`pg_type.dat`).
-const INTEGER: u32 = 20;
-const FLOAT: u32 = 701;
-const TEXT: u32 = 25;
+/// How long after a clock request a change may start.
+const START_TIMEOUT: Span = Span::from_secs(30);
+/// The type OIDs of simulated values (`pg_type.dat`).
+const INT8_OID: u32 = 20;
+const FLOAT8_OID: u32 = 701;
+const TEXT_OID: u32 = 25;
 
-/// What an answer is, and whether anything was written for it.
-type Answered = (Value, bool);
+/// The value that a statement returns, and whether it wrote.
+type StatementResult = (Value, bool);
 
-/// Returns the answer to a statement of our client; nothing where only the real database behind knows it.
-pub(super) async fn answer(
-    call: &Call,
+/// Answers a statement of our client; `None` where only the real database can.
+pub(super) async fn answer_statement(
+    call: &ApiRequest,
     project: &Project,
-    asked: &Asked,
+    asked: &SqlRequest,
     read_only: bool,
-) -> Result<Option<Answer>, Answer> {
+) -> Result<Option<ApiResponse>, ApiResponse> {
     let (value, wrote) = match asked {
-        Asked::Shape { sql } => (json!(rows_of(project, sql).await?.columns), false),
-        Asked::Rows { sql } => (typed(&rows_of(project, sql).await?), false),
-        Asked::Clock => {
-            let until = call.platform.now().plus(BEGINS_WITHIN);
-            let timeline = catalogue::timeline(project).await?;
+        SqlRequest::Shape { sql } => (json!(query_rows(project, sql).await?.columns), false),
+        SqlRequest::Rows { sql } => (render_typed_rows(&query_rows(project, sql).await?), false),
+        SqlRequest::Clock => {
+            let until = call.platform.now().saturating_add(START_TIMEOUT);
+            let timeline = catalogue::current_timeline(project).await?;
             (json!({ "until": until.to_string(), "timeline": timeline }), false)
         }
-        Asked::Execute { .. } if read_only => return Err(query::only_reads("DO")),
-        Asked::Execute { sql, object, comment, until, .. } => {
-            execute(call, project, sql, (*object, comment), until).await?
+        SqlRequest::Execute { .. } if read_only => return Err(query::refuse_write("DO")),
+        SqlRequest::Execute { sql, object, comment, until, .. } => {
+            execute_with_mark(call, project, sql, (*object, comment), until).await?
         }
-        Asked::Sight { until, .. } => {
-            let timeline = catalogue::timeline(project).await?;
-            (json!({ "late": is_over(call, until), "running": false, "timeline": timeline }), false)
+        SqlRequest::TransactionState { until, .. } => {
+            let timeline = catalogue::current_timeline(project).await?;
+            (json!({ "late": is_expired(call, until), "running": false, "timeline": timeline }), false)
         }
-        Asked::Mark { object } => match project.notes().marks.get(object) {
+        SqlRequest::Marker { object } => match project.lock_state().marks.get(object) {
             Some(comment) => (comment.clone().into(), false),
             None if call.platform.options.postgres => return Ok(None),
             None => (Value::Null, false),
         },
-        Asked::Clear { object } => match project.notes().marks.remove(object) {
+        SqlRequest::RemoveMarker { object } => match project.lock_state().marks.remove(object) {
             None if call.platform.options.postgres => return Ok(None),
             _ => (Value::Null, false),
         },
-        Asked::Health => (health(call, project).await?, false),
-        Asked::Settings { names } => (settings(project, names).await?, false),
+        SqlRequest::Health => (read_health(call, project).await?, false),
+        SqlRequest::Settings { names } => (read_settings(project, names).await?, false),
     };
-    let answer = Answer::json(201, wording::row(&value));
-    Ok(Some(if wrote { answer } else { answer.looked() }))
+    let answer = ApiResponse::json(201, wording::answer_row(&value));
+    Ok(Some(if wrote { answer } else { answer.without_effect() }))
 }
 
-async fn rows_of(project: &Project, sql: &str) -> Result<Rows, Answer> {
-    if let Some(row) = catalogue::of_server(sql, project).await? {
+async fn query_rows(project: &Project, sql: &str) -> Result<Rows, ApiResponse> {
+    if let Some(row) = catalogue::answer_server_query(sql, project).await? {
         return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
     }
-    let reading = catalogue::within(sql, project).await?;
-    project.sim()?.query(&reading, query::TIMEOUT).await.map_err(|e| {
-        if query::writes(&e) { query::only_reads("a statement that writes") } else { query::failed(e) }
+    let reading = catalogue::inline_catalog_tables(sql, project).await?;
+    project.simulated_database()?.query(&reading, query::STATEMENT_TIMEOUT).await.map_err(|e| {
+        if query::is_write_refusal(&e) {
+            query::refuse_write("a statement that writes")
+        } else {
+            query::translate_error(e)
+        }
     })
 }
 
-/// Returns rows as text, with the types that their values show.
-fn typed(rows: &Rows) -> Value {
+/// Renders rows as strings, with types inferred from their values.
+fn render_typed_rows(rows: &Rows) -> Value {
     let kind = |column: &String| {
         let mut values = rows.rows.iter().map(|row| &row[column]).filter(|v| !v.is_null()).peekable();
         let has_any = values.peek().is_some();
         let all =
             values.fold((true, true), |(ints, numbers), v| (ints && v.is_i64(), numbers && v.is_number()));
         match (has_any, all) {
-            (true, (true, _)) => INTEGER,
-            (true, (_, true)) => FLOAT,
-            _ => TEXT,
+            (true, (true, _)) => INT8_OID,
+            (true, (_, true)) => FLOAT8_OID,
+            _ => TEXT_OID,
         }
     };
     let types: Vec<Value> = rows.columns.iter().map(|column| json!([kind(column), null, ","])).collect();
@@ -104,47 +108,50 @@ fn typed(rows: &Rows) -> Value {
     json!({ "columns": names, "types": types, "rows": rows })
 }
 
-/// Runs a change and leaves its mark, both or neither.
-async fn execute(
-    call: &Call,
+/// Executes a change and leaves its mark; an expired or repeated one is refused.
+async fn execute_with_mark(
+    call: &ApiRequest,
     project: &Project,
     sql: &str,
     (object, comment): (u32, &str),
     until: &str,
-) -> Result<Answered, Answer> {
-    if is_over(call, until) {
+) -> Result<StatementResult, ApiResponse> {
+    if is_expired(call, until) {
         let said = format!("ERROR:  P0001: {}", wording::TOO_LATE);
-        return Err(Answer::message(400, format!("Failed to run sql query: {said}")));
+        return Err(ApiResponse::error(400, format!("Failed to run sql query: {said}")));
     }
-    if project.notes().marks.contains_key(&object) {
+    if project.lock_state().marks.contains_key(&object) {
         let said = format!("ERROR:  23505: large object {object} already exists");
-        return Err(Answer::message(400, format!("Failed to run sql query: {said}")));
+        return Err(ApiResponse::error(400, format!("Failed to run sql query: {said}")));
     }
-    let done = project.sim()?.execute(sql, query::TIMEOUT, &call.fresh_key(), &Nowhere).await;
-    let touched = done.map_err(query::failed)?.rows_affected;
-    project.notes().marks.insert(object, format!("{comment}{touched}"));
+    let done = project
+        .simulated_database()?
+        .execute(sql, query::STATEMENT_TIMEOUT, &call.fresh_key(), &NullRecorder)
+        .await;
+    let touched = done.map_err(query::translate_error)?.rows_affected;
+    project.lock_state().marks.insert(object, format!("{comment}{touched}"));
     Ok((Value::Null, true))
 }
 
-fn is_over(call: &Call, until: &str) -> bool {
+fn is_expired(call: &ApiRequest, until: &str) -> bool {
     Moment::parse(until).is_ok_and(|until| call.platform.now() > until)
 }
 
-async fn health(call: &Call, project: &Project) -> Result<Value, Answer> {
-    let health = project.sim()?.health().await.map_err(query::failed)?;
+async fn read_health(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+    let health = project.simulated_database()?.health().await.map_err(query::translate_error)?;
     Ok(json!({
-        "version": format!("{}.4", call.platform.engine()),
+        "version": format!("{}.4", call.platform.postgres_engine()),
         "in_recovery": health.in_recovery,
         "bytes": health.bytes,
         "connections": health.connections.unwrap_or(1),
     }))
 }
 
-async fn settings(project: &Project, names: &[String]) -> Result<Value, Answer> {
-    let sim = project.sim()?;
+async fn read_settings(project: &Project, names: &[String]) -> Result<Value, ApiResponse> {
+    let sim = project.simulated_database()?;
     let mut known = Map::new();
     for name in names {
-        // One that does not exist is left out, as from `pg_settings`.
+        // An unknown setting is left out, as `pg_settings` does.
         let Ok(found) = sim.settings()?.get(std::slice::from_ref(name)).await else { continue };
         for setting in found {
             let text = match &setting.effective {

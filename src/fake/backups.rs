@@ -1,8 +1,8 @@
-//! `…/database/backups`: what the platform keeps, and going back to it in place.
+//! `…/database/backups`: the list of backups, and restores in place.
 
 use super::{
-    call::{Answer, Call, Outcome},
-    options::Plan,
+    call::{ApiRequest, ApiResponse, ApiResult},
+    options::BillingPlan,
     platform::REGION,
     project::Project,
 };
@@ -10,40 +10,44 @@ use crate::{
     base::moment::Moment,
     provider::{
         Accept, Provider, Result,
-        model::{At, Backup, RecoveryPoint, RestoreRequest},
+        model::{Backup, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// A platform writes nothing down for its caller.
-pub(super) struct Nowhere;
+/// A recorder that discards: the platform keeps no journal for its callers.
+pub(super) struct NullRecorder;
 
 #[async_trait]
-impl Accept for Nowhere {
+impl Accept for NullRecorder {
     async fn accepted(&self, _: Value) -> Result<()> {
         Ok(())
     }
 }
 
-/// Lists the daily backups; with the add-on for moments there are none, and a window instead.
-pub(super) async fn list(call: &Call) -> Outcome {
-    let project = call.root()?;
+/// Lists the daily backups; with point-in-time recovery the list is empty, and there is a window instead.
+pub(super) async fn list_backups(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
     let options = &call.platform.options;
-    let has_moments = options.pitr && options.plan > Plan::Free;
+    let has_moments = options.pitr && options.plan > BillingPlan::Free;
     let (mut backups, mut window) = (Vec::new(), json!({}));
     if has_moments {
-        if let (Some(earliest), Some(latest)) = window_of(&project).await? {
+        if let (Some(earliest), Some(latest)) = recovery_window(&project).await? {
             window = json!({
                 "earliest_physical_backup_date_unix": earliest,
                 "latest_physical_backup_date_unix": latest,
             });
         }
-    } else if options.plan > Plan::Free {
-        backups = kept(&project).await?.iter().map(|(id, backup)| shown(*id, backup)).collect();
+    } else if options.plan > BillingPlan::Free {
+        backups = list_numbered_backups(&project)
+            .await?
+            .iter()
+            .map(|(id, backup)| render_backup(*id, backup))
+            .collect();
     }
-    Ok(Answer::json(
+    Ok(ApiResponse::json(
         200,
         json!({
             "region": REGION,
@@ -55,7 +59,7 @@ pub(super) async fn list(call: &Call) -> Outcome {
     ))
 }
 
-fn shown(id: i64, backup: &Backup) -> Value {
+fn render_backup(id: i64, backup: &Backup) -> Value {
     let status = match backup.status.as_str() {
         "completed" => "COMPLETED",
         "running" => "PENDING",
@@ -66,21 +70,21 @@ fn shown(id: i64, backup: &Backup) -> Value {
 }
 
 /// Returns the backups that the world keeps, oldest first, with their numbers.
-async fn kept(project: &Project) -> Result<Vec<(i64, Backup)>, Answer> {
-    let database = project.database()?;
+async fn list_numbered_backups(project: &Project) -> Result<Vec<(i64, Backup)>, ApiResponse> {
+    let database = project.as_provider()?;
     let list = database.backups()?.list().await?;
-    Ok(list.into_iter().map(|backup| (number(&backup.id), backup)).collect())
+    Ok(list.into_iter().map(|backup| (backup_number(&backup.id), backup)).collect())
 }
 
-/// Returns the number that the platform gives a backup.
-fn number(id: &str) -> i64 {
+/// Returns the numeric id of a backup in the API.
+fn backup_number(id: &str) -> i64 {
     let digest = Sha256::digest(id);
     i64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
 }
 
-/// Returns the window in seconds since 1970: whole ones inside of it.
-async fn window_of(project: &Project) -> Result<(Option<i64>, Option<i64>), Answer> {
-    let database = project.database()?;
+/// Returns the recovery window in whole seconds since 1970, rounded inwards.
+async fn recovery_window(project: &Project) -> Result<(Option<i64>, Option<i64>), ApiResponse> {
+    let database = project.as_provider()?;
     let window = database.backups()?.window().await?;
     let earliest = window.earliest.map(|m| {
         let second = m.0.as_second();
@@ -89,49 +93,54 @@ async fn window_of(project: &Project) -> Result<(Option<i64>, Option<i64>), Answ
     Ok((earliest, window.latest.map(|m| m.0.as_second())))
 }
 
-/// Goes back to a backup, in place.
-pub(super) async fn restore(call: &Call) -> Outcome {
-    let project = call.root()?;
-    call.demand_plan(Plan::Pro)?;
-    let id = call.number("id")?;
-    let found = kept(&project).await?.into_iter().find(|(number, _)| *number == id);
+/// Restores a backup in place.
+pub(super) async fn restore_backup(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    call.require_plan(BillingPlan::Pro)?;
+    let id = call.required_number("id")?;
+    let found = list_numbered_backups(&project).await?.into_iter().find(|(number, _)| *number == id);
     let Some((_, backup)) = found.filter(|_| !call.platform.options.pitr) else {
-        return Err(Answer::message(404, "Backup not found"));
+        return Err(ApiResponse::error(404, "Backup not found"));
     };
-    back_to(call, &project, Some(backup.id), At::BackupEnd).await
+    restore_in_place(call, &project, Some(backup.id), RecoveryTarget::BackupEnd).await
 }
 
-/// Goes back to a moment, in place.
-pub(super) async fn restore_pitr(call: &Call) -> Outcome {
-    let project = call.root()?;
-    call.demand_plan(Plan::Pro)?;
-    let asked = call.number("recovery_time_target_unix")?;
+/// Restores a moment in place.
+pub(super) async fn restore_pitr(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    call.require_plan(BillingPlan::Pro)?;
+    let asked = call.required_number("recovery_time_target_unix")?;
     if !call.platform.options.pitr {
-        return Err(Answer::message(400, "PITR is not enabled for this project"));
+        return Err(ApiResponse::error(400, "PITR is not enabled for this project"));
     }
     let now = call.platform.now().0.as_second();
-    // The API takes 0 for now.
+    // The API takes 0 to mean now.
     if asked == 0 {
-        return back_to(call, &project, None, At::Latest).await;
+        return restore_in_place(call, &project, None, RecoveryTarget::Latest).await;
     }
-    let (earliest, latest) = window_of(&project).await?;
+    let (earliest, latest) = recovery_window(&project).await?;
     let is_inside =
         earliest.is_some_and(|e| asked >= e) && latest.is_some_and(|l| asked <= l) && asked <= now;
     if !is_inside {
-        return Err(Answer::message(422, "recovery time target is out of range"));
+        return Err(ApiResponse::error(422, "recovery time target is out of range"));
     }
     let moment = Moment(jiff::Timestamp::from_second(asked).unwrap_or(jiff::Timestamp::MAX));
-    back_to(call, &project, None, At::Time(moment)).await
+    restore_in_place(call, &project, None, RecoveryTarget::Time(moment)).await
 }
 
-/// Goes back in place. Replicas are in the way.
-pub(super) async fn back_to(call: &Call, project: &Project, backup: Option<String>, at: At) -> Outcome {
-    let database = project.database()?;
+/// Restores in place; refused while the project has replicas.
+pub(super) async fn restore_in_place(
+    call: &ApiRequest,
+    project: &Project,
+    backup: Option<String>,
+    at: RecoveryTarget,
+) -> ApiResult {
+    let database = project.as_provider()?;
     if let Ok(replicas) = database.replicas()
         && !replicas.list().await?.is_empty()
     {
         let message = "Cannot restore while the project has read replicas, remove them first";
-        return Err(Answer::message(400, message));
+        return Err(ApiResponse::error(400, message));
     }
     let request = RestoreRequest {
         backup,
@@ -140,14 +149,14 @@ pub(super) async fn back_to(call: &Call, project: &Project, backup: Option<Strin
         temporary: false,
         run: None,
     };
-    database.backups()?.restore(&request, &call.fresh_key(), &Nowhere).await?;
-    // Nothing of a database that was filled through its own door stays.
-    project.return_to_world().await;
-    Ok(Answer::empty(201))
+    database.backups()?.restore(&request, &call.fresh_key(), &NullRecorder).await?;
+    // A write that only the real database has seen is lost with it.
+    project.reset_to_world().await;
+    Ok(ApiResponse::empty(201))
 }
 
-/// Returns the backup that a branch with data begins as: the newest that is complete.
-pub(super) async fn newest(database: &dyn Provider) -> Result<Option<Backup>, Answer> {
+/// Returns the newest finished backup, which a branch with data starts from.
+pub(super) async fn newest_backup(database: &dyn Provider) -> Result<Option<Backup>, ApiResponse> {
     let list = database.backups()?.list().await?;
     Ok(list.into_iter().filter(|b| b.finished_at.is_some()).max_by_key(|b| b.finished_at))
 }

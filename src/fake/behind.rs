@@ -1,122 +1,123 @@
-//! The real database behind a project: a copy of its world, and the project's own once somebody has written into it what
-//! the world cannot follow.
+//! The real database of a project: a copy of its world until a write that the simulator cannot follow.
+//! From then on it answers for the project, and the world no longer does.
 
-use super::{backups::Nowhere, materialise, project::Project};
+use super::{backups::NullRecorder, materialise, project::Project};
 use crate::{
     base::moment::Span,
     provider::{
         Result, Security as _, Sql as _,
-        model::Key,
-        postgres::stand_in::{Login, Ran, StandIn},
+        model::CallKey,
+        postgres::stand_in::{PlatformCluster, RoleLogin, ScriptResult},
         sim::Sim,
     },
 };
 
-/// How long a role lives, in seconds.
-pub(super) const LIVES: u32 = 300;
+/// How long a login role is valid, in seconds.
+pub(super) const LOGIN_TTL_SECONDS: u32 = 300;
 
-/// How long the world may take over a statement.
-const PATIENCE: Span = Span::seconds(30);
+/// The time limit for a statement in the world.
+const WORLD_TIMEOUT: Span = Span::from_secs(30);
 
-/// What is behind a project.
+/// The real database of a project; its cluster is made on first use.
 #[derive(Default)]
-pub(super) struct Behind {
-    stand_in: Option<StandIn>,
-    /// What it was filled with.
+pub(super) struct RealDatabase {
+    stand_in: Option<PlatformCluster>,
+    /// The script that filled the cluster.
     filled: Option<String>,
-    /// Whether it answers for the project, and its world no more.
+    /// Whether the real database answers for the project and its world no longer does.
     answers: bool,
 }
 
-impl Behind {
-    /// Returns the folder and the port by which it is connected to.
+impl RealDatabase {
+    /// Returns the folder of the socket and the port.
     ///
     /// # Errors
     /// Where PostgreSQL is not installed.
-    pub(super) fn address(&mut self) -> Result<(String, u16)> {
-        let stand_in = self.stand_in()?;
-        Ok((stand_in.host().display().to_string(), stand_in.port()))
+    pub(super) fn socket_address(&mut self) -> Result<(String, u16)> {
+        let stand_in = self.cluster_mut()?;
+        Ok((stand_in.socket_folder().display().to_string(), stand_in.port()))
     }
 
-    /// Lets somebody in. What he finds is the project as it is now.
+    /// Grants a login role on the project as it is now.
+    /// After one that may write, the real database answers for the project.
     ///
     /// # Errors
     /// Where PostgreSQL is not installed, or what it refuses.
-    pub(super) async fn login(&mut self, project: &Project, read_only: bool) -> Result<Login> {
-        self.catch_up(project).await?;
-        let login = self.stand_in()?.login(read_only, LIVES).await?;
+    pub(super) async fn grant_login(&mut self, project: &Project, read_only: bool) -> Result<RoleLogin> {
+        self.copy_world_if_changed(project).await?;
+        let login = self.cluster_mut()?.grant_login(read_only, LOGIN_TTL_SECONDS).await?;
         self.answers |= !read_only;
         Ok(login)
     }
 
-    /// Lets nobody in any more.
+    /// Revokes the login roles.
     ///
     /// # Errors
     /// What the database refuses.
-    pub(super) async fn lock(&mut self) -> Result<()> {
+    pub(super) async fn revoke_logins(&mut self) -> Result<()> {
         match &mut self.stand_in {
-            Some(stand_in) => stand_in.lock().await,
+            Some(stand_in) => stand_in.revoke_logins().await,
             None => Ok(()),
         }
     }
 
-    /// Returns whether it answers for the project.
-    pub(super) fn answers(&self) -> bool {
+    /// Returns whether the real database answers for the project.
+    pub(super) fn is_authoritative(&self) -> bool {
         self.answers
     }
 
-    /// Runs a script, in the project as it is now. What is written is written in its world too, under `key`; where that
-    /// cannot follow, it answers no more.
+    /// Runs a script in the project as it is now. A write is repeated in the world under `key`; where the
+    /// simulator cannot follow, the real database answers from then on.
     ///
     /// # Errors
     /// What the database refuses.
-    pub(super) async fn run(
+    pub(super) async fn run_script(
         &mut self,
         project: &Project,
         script: &str,
         read_only: bool,
-        key: &Key,
-    ) -> Result<Ran> {
-        self.catch_up(project).await?;
-        let ran = self.stand_in()?.run(script, read_only).await?;
+        key: &CallKey,
+    ) -> Result<ScriptResult> {
+        self.copy_world_if_changed(project).await?;
+        let ran = self.cluster_mut()?.run_script(script, read_only).await?;
         if ran.wrote && !self.answers {
-            let sim = project.sim()?;
-            match sim.execute(carried(script), PATIENCE, key, &Nowhere).await {
-                Ok(_) => self.filled = Some(now(&sim).await?),
+            let sim = project.simulated_database()?;
+            match sim.execute(unwrap_do_block(script), WORLD_TIMEOUT, key, &NullRecorder).await {
+                Ok(_) => self.filled = Some(render_world(&sim).await?),
                 Err(_) => self.answers = true,
             }
         }
         Ok(ran)
     }
 
-    /// Makes it what the world of the project is, unless it is that already.
-    async fn catch_up(&mut self, project: &Project) -> Result<()> {
+    /// Refills the database from the world, if that has changed.
+    async fn copy_world_if_changed(&mut self, project: &Project) -> Result<()> {
         if self.answers {
             return Ok(());
         }
-        let script = now(&project.sim()?).await?;
+        let script = render_world(&project.simulated_database()?).await?;
         if self.filled.as_ref() != Some(&script) {
-            self.stand_in()?.refill(&script).await?;
+            self.cluster_mut()?.replace_content(&script).await?;
             self.filled = Some(script);
         }
         Ok(())
     }
 
-    fn stand_in(&mut self) -> Result<&mut StandIn> {
+    fn cluster_mut(&mut self) -> Result<&mut PlatformCluster> {
         match &mut self.stand_in {
             Some(stand_in) => Ok(stand_in),
-            empty => Ok(empty.insert(StandIn::new()?)),
+            empty => Ok(empty.insert(PlatformCluster::new()?)),
         }
     }
 }
 
-/// Returns the script that makes what a world holds now.
-async fn now(sim: &Sim) -> Result<String> {
-    Ok(materialise::script(&sim.tables()?, &sim.policies().await?))
+/// Returns the SQL script that recreates the world's current content.
+async fn render_world(sim: &Sim) -> Result<String> {
+    Ok(materialise::render_script(&sim.export_tables()?, &sim.policies().await?))
 }
 
-/// Returns the statement that a block executes as a text, or else the script itself.
-fn carried(script: &str) -> &str {
+/// Returns the statement inside an `execute $tag$…$tag$` of a `do` block, or else the script itself.
+fn unwrap_do_block(script: &str) -> &str {
     let inner = || {
         let (_, rest) = script.split_once("execute $")?;
         let (tag, rest) = rest.split_once('$')?;
@@ -132,7 +133,7 @@ mod tests {
     #[test]
     fn a_block_carries_a_statement() {
         let block = "do $a$ begin perform f(); execute $b$delete from t$b$; end $a$";
-        assert_eq!(carried(block), "delete from t");
-        assert_eq!(carried("delete from t"), "delete from t");
+        assert_eq!(unwrap_do_block(block), "delete from t");
+        assert_eq!(unwrap_do_block("delete from t"), "delete from t");
     }
 }

@@ -1,39 +1,36 @@
-//! A request as an endpoint sees it, and the answer that it gives.
+//! A request as an endpoint sees it, and the response that it returns.
 
-use super::{options::Plan, platform::Platform, project::Project};
-use crate::provider::{Code, Error, model::Key};
+use super::{options::BillingPlan, platform::Platform, project::Project};
+use crate::provider::{Code, Error, model::CallKey};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// What an endpoint comes to.
-pub(super) type Outcome = Result<Answer, Answer>;
+/// The result of an endpoint: a response either way; `Err` only marks one that had no effect.
+pub(super) type ApiResult = Result<ApiResponse, ApiResponse>;
 
-/// A request that was let in.
-pub(super) struct Call {
-    /// Whom it is made to.
+/// A request that was admitted and routed.
+pub(super) struct ApiRequest {
     pub(super) platform: Arc<Platform>,
-    /// What the places in the path hold, by name.
+    /// The path parameters, by name.
     pub(super) captures: Vec<(&'static str, String)>,
-    /// What stands behind the question mark, decoded.
+    /// The query parameters, decoded.
     pub(super) query: Vec<(String, String)>,
-    /// The body, or null.
+    /// The body; null when there is none.
     pub(super) body: Value,
 }
 
 /// An answer: a status and a body.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Answer {
-    /// The status.
+pub(super) struct ApiResponse {
     pub(super) status: u16,
-    /// The body.
-    pub(super) body: Body,
+    pub(super) body: ResponseBody,
     /// Whether the request changed nothing although its method writes.
     pub(super) only_looked: bool,
 }
 
 /// The body of an answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Body {
+pub(super) enum ResponseBody {
     /// Nothing at all.
     Empty,
     /// JSON.
@@ -42,30 +39,30 @@ pub(super) enum Body {
     Text(String),
 }
 
-impl Answer {
+impl ApiResponse {
     /// Returns an answer with a JSON body.
     pub(super) fn json(status: u16, body: Value) -> Self {
-        Self { status, body: Body::Json(body), only_looked: false }
+        Self { status, body: ResponseBody::Json(body), only_looked: false }
     }
 
-    /// Returns an answer without a body, as the platform gives for much that it has accepted.
+    /// Returns an answer without a body, as the platform sends for many accepted changes.
     pub(super) fn empty(status: u16) -> Self {
-        Self { status, body: Body::Empty, only_looked: false }
+        Self { status, body: ResponseBody::Empty, only_looked: false }
     }
 
     /// Returns the answer of an error: `{"message": …}`.
-    pub(super) fn message(status: u16, message: impl Into<String>) -> Self {
+    pub(super) fn error(status: u16, message: impl Into<String>) -> Self {
         Self::json(status, json!({ "message": message.into() }))
     }
 
-    /// Says that nothing was changed.
-    pub(super) fn looked(self) -> Self {
+    /// Marks a response whose request changed nothing.
+    pub(super) fn without_effect(self) -> Self {
         Self { only_looked: true, ..self }
     }
 }
 
-impl From<Error> for Answer {
-    /// Says what the world said, in the statuses that the platform was seen to use.
+impl From<Error> for ApiResponse {
+    /// Maps an error of the world to the status that the platform was recorded to use.
     fn from(e: Error) -> Self {
         let status = match e.code {
             Code::Invalid | Code::Refused | Code::Unsupported | Code::Sql => 400,
@@ -76,86 +73,86 @@ impl From<Error> for Answer {
             Code::Throttled => 429,
             _ => 500,
         };
-        Answer::message(status, e.message)
+        ApiResponse::error(status, e.message)
     }
 }
 
-impl Call {
-    /// Returns what a place in the path holds.
-    pub(super) fn captured(&self, name: &str) -> &str {
+impl ApiRequest {
+    /// Returns a path parameter; empty when the route has none of that name.
+    pub(super) fn path_param(&self, name: &str) -> &str {
         self.captures.iter().find(|(n, _)| *n == name).map_or("", |(_, value)| value)
     }
 
-    /// Returns what the query says under a name.
-    pub(super) fn asked(&self, name: &str) -> Option<&str> {
+    /// Returns a query parameter.
+    pub(super) fn query_param(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// Returns a whole number of the query, held within bounds.
-    pub(super) fn asked_number(&self, name: &str, preset: usize, most: usize) -> usize {
-        self.asked(name).and_then(|n| n.parse().ok()).unwrap_or(preset).min(most)
+    /// Returns a query parameter as a number of at most `most`; `preset` when it is none.
+    pub(super) fn query_number(&self, name: &str, preset: usize, most: usize) -> usize {
+        self.query_param(name).and_then(|n| n.parse().ok()).unwrap_or(preset).min(most)
     }
 
-    /// Returns the project of the path. One that is a branch is answered for by the database endpoints only.
-    pub(super) fn project(&self) -> Result<Arc<Project>, Answer> {
-        let reference = self.captured("ref");
+    /// Returns the project of the path, which may be a branch: the database endpoints serve both.
+    pub(super) fn find_project(&self) -> Result<Arc<Project>, ApiResponse> {
+        let reference = self.path_param("ref");
         if reference.len() != 20 || !reference.chars().all(|c| c.is_ascii_lowercase()) {
-            return Err(Answer::message(400, "ref: String must contain exactly 20 character(s)"));
+            return Err(ApiResponse::error(400, "ref: String must contain exactly 20 character(s)"));
         }
-        self.platform.project(reference).ok_or_else(|| Answer::message(404, "Project not found"))
+        self.platform.find_project(reference).ok_or_else(|| ApiResponse::error(404, "Project not found"))
     }
 
-    /// Returns the project of the path, which is no branch.
-    pub(super) fn root(&self) -> Result<Arc<Project>, Answer> {
-        self.project().and_then(|project| {
-            if project.is_branch() { Err(Answer::message(404, "Project not found")) } else { Ok(project) }
+    /// Returns the project of the path; a branch is not found.
+    pub(super) fn find_root_project(&self) -> Result<Arc<Project>, ApiResponse> {
+        self.find_project().and_then(|project| {
+            if project.is_branch() { Err(ApiResponse::error(404, "Project not found")) } else { Ok(project) }
         })
     }
 
     /// Returns the fields of the body.
-    pub(super) fn fields(&self) -> Result<&Map<String, Value>, Answer> {
-        self.body.as_object().ok_or_else(|| Answer::message(400, "Expected object, received nothing"))
+    pub(super) fn body_fields(&self) -> Result<&Map<String, Value>, ApiResponse> {
+        self.body.as_object().ok_or_else(|| ApiResponse::error(400, "Expected object, received nothing"))
     }
 
-    /// Returns a text of the body that must be there.
-    pub(super) fn text(&self, name: &str) -> Result<&str, Answer> {
+    /// Returns a required string of the body.
+    pub(super) fn required_text(&self, name: &str) -> Result<&str, ApiResponse> {
         match self.body.get(name) {
             Some(Value::String(text)) => Ok(text),
-            None | Some(Value::Null) => Err(Answer::message(400, format!("{name}: Required"))),
-            Some(_) => Err(Answer::message(400, format!("{name}: Expected string"))),
+            None | Some(Value::Null) => Err(ApiResponse::error(400, format!("{name}: Required"))),
+            Some(_) => Err(ApiResponse::error(400, format!("{name}: Expected string"))),
         }
     }
 
-    /// Returns a text of the body that may be left out.
-    pub(super) fn text_if_any(&self, name: &str) -> Result<Option<&str>, Answer> {
+    /// Returns an optional string of the body.
+    pub(super) fn optional_text(&self, name: &str) -> Result<Option<&str>, ApiResponse> {
         match self.body.get(name) {
             None => Ok(None),
-            Some(_) => self.text(name).map(Some),
+            Some(_) => self.required_text(name).map(Some),
         }
     }
 
     /// Returns a flag of the body; false when it is left out.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Answer> {
+    pub(super) fn flag_or_false(&self, name: &str) -> Result<bool, ApiResponse> {
         match self.body.get(name) {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(_) => Err(Answer::message(400, format!("{name}: Expected boolean"))),
+            Some(_) => Err(ApiResponse::error(400, format!("{name}: Expected boolean"))),
         }
     }
 
-    /// Returns a whole number of the body that must be there.
-    pub(super) fn number(&self, name: &str) -> Result<i64, Answer> {
+    /// Returns a required integer of the body.
+    pub(super) fn required_number(&self, name: &str) -> Result<i64, ApiResponse> {
         match self.body.get(name) {
-            None | Some(Value::Null) => Err(Answer::message(400, format!("{name}: Required"))),
+            None | Some(Value::Null) => Err(ApiResponse::error(400, format!("{name}: Required"))),
             Some(value) => {
-                value.as_i64().ok_or_else(|| Answer::message(400, format!("{name}: Expected integer")))
+                value.as_i64().ok_or_else(|| ApiResponse::error(400, format!("{name}: Expected integer")))
             }
         }
     }
 
-    /// Returns a list of texts of the body; empty when it is left out.
-    pub(super) fn texts(from: &Value, name: &str) -> Result<Vec<String>, Answer> {
-        let wrong = || Answer::message(400, format!("{name}: Expected array of strings"));
+    /// Returns a list of strings; empty when it is left out.
+    pub(super) fn parse_text_list(from: &Value, name: &str) -> Result<Vec<String>, ApiResponse> {
+        let wrong = || ApiResponse::error(400, format!("{name}: Expected array of strings"));
         match from.get(name) {
             None => Ok(Vec::new()),
             Some(Value::Array(list)) => {
@@ -165,16 +162,16 @@ impl Call {
         }
     }
 
-    /// Refuses what the plan lacks.
-    pub(super) fn demand_plan(&self, least: Plan) -> Result<(), Answer> {
+    /// Refuses when the organization's plan is smaller than `least`.
+    pub(super) fn require_plan(&self, least: BillingPlan) -> Result<(), ApiResponse> {
         if self.platform.options.plan >= least {
             return Ok(());
         }
-        Err(Answer::message(402, "Feature requires a higher plan"))
+        Err(ApiResponse::error(402, "Feature requires a higher plan"))
     }
 
-    /// Returns a key that nothing was asked under: the platform keeps none.
-    pub(super) fn fresh_key(&self) -> Key {
-        Key(format!("req{:07}", self.platform.next_number()))
+    /// Returns an unused key: the platform has no idempotency keys.
+    pub(super) fn fresh_key(&self) -> CallKey {
+        CallKey(format!("req{:07}", self.platform.next_number()))
     }
 }

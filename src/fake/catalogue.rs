@@ -1,14 +1,14 @@
-//! What a client asks of PostgreSQL's catalogue, worked out from the simulated world.
+//! PostgreSQL's system catalogs, derived from the simulated world.
 //!
-//! The simulator's own SQL knows no `pg_policies`. So a query that names such a table gets it in front, as a list of
-//! values; its casts are taken away, and what it asks about privileges is answered as the platform grants them.
+//! The simulator's SQL has no `pg_policies`. A query that names such a table gets it as a CTE of literals;
+//! its casts are stripped, and its privilege checks are answered with `true`.
 
-use super::{call::Answer, project::Project};
+use super::{call::ApiResponse, project::Project};
 use crate::provider::{Provider as _, Security as _, model::Policy};
 use serde_json::{Map, Value};
 
-/// The tables that are worked out, with their columns.
-const TABLES: &[(&str, &[&str])] = &[
+/// The catalog tables that are provided, with their columns.
+const CATALOG_TABLES: &[(&str, &[&str])] = &[
     (
         "pg_policies",
         &["schemaname", "tablename", "policyname", "permissive", "roles", "cmd", "qual", "with_check"],
@@ -21,20 +21,23 @@ const TABLES: &[(&str, &[&str])] = &[
     ("pg_stat_subscription", &["subname"]),
 ];
 
-/// Questions about privileges: the platform grants everything in `public` to the roles of its API.
-const PRIVILEGES: &[&str] = &["has_schema_privilege", "has_table_privilege"];
+/// Privilege checks: the platform grants everything in `public` to its API roles.
+const PRIVILEGE_FUNCTIONS: &[&str] = &["has_schema_privilege", "has_table_privilege"];
 
-/// Returns the answer to a query that asks about the server itself, and of no table.
-pub(super) async fn of_server(sql: &str, project: &Project) -> Result<Option<Map<String, Value>>, Answer> {
+/// Answers a query about the server itself: its start time or its WAL file. Any other gets none.
+pub(super) async fn answer_server_query(
+    sql: &str,
+    project: &Project,
+) -> Result<Option<Map<String, Value>>, ApiResponse> {
     let is_asked = |function: &str| sql.contains(function);
     if !is_asked("pg_postmaster_start_time") && !is_asked("pg_walfile_name") {
         return Ok(None);
     }
-    let timeline = timeline(project).await?;
+    let timeline = current_timeline(project).await?;
     let list = sql.trim().trim_end_matches(';');
     let list = list.get(..7).filter(|w| w.eq_ignore_ascii_case("select ")).map_or("", |_| &list[7..]);
     let mut row = Map::new();
-    for item in items(list) {
+    for item in split_select_list(list) {
         let (expression, name) = item.rsplit_once(" as ").unwrap_or((item, item));
         let value = match () {
             () if expression.contains("pg_postmaster_start_time") => project.started_at().to_string().into(),
@@ -46,9 +49,9 @@ pub(super) async fn of_server(sql: &str, project: &Project) -> Result<Option<Map
     Ok(Some(row))
 }
 
-/// Returns the timeline that a project is on, as the names of its WAL begin.
-pub(super) async fn timeline(project: &Project) -> Result<String, Answer> {
-    let timelines = match project.sim()?.backups() {
+/// Returns the project's timeline in eight hexadecimal digits, as WAL file names begin.
+pub(super) async fn current_timeline(project: &Project) -> Result<String, ApiResponse> {
+    let timelines = match project.simulated_database()?.backups() {
         Ok(backups) => backups.window().await?.timelines,
         // A branch has no archive of its own.
         Err(_) => Vec::new(),
@@ -56,8 +59,8 @@ pub(super) async fn timeline(project: &Project) -> Result<String, Answer> {
     Ok(format!("{:08X}", timelines.into_iter().max().unwrap_or(1)))
 }
 
-/// Splits a list at the commas that are in no parentheses and no text.
-fn items(list: &str) -> Vec<&str> {
+/// Splits a list at the commas outside parentheses and string literals.
+fn split_select_list(list: &str) -> Vec<&str> {
     let (mut items, mut depth, mut inside, mut from) = (Vec::new(), 0, false, 0);
     for (at, c) in list.char_indices() {
         match c {
@@ -75,19 +78,19 @@ fn items(list: &str) -> Vec<&str> {
     items
 }
 
-/// Returns a query that finds the tables of the catalogue which it names; any other is returned as it is.
-pub(super) async fn within(sql: &str, project: &Project) -> Result<String, Answer> {
+/// Puts the catalog tables that a query names in front of it as CTEs; any other query stays as it is.
+pub(super) async fn inline_catalog_tables(sql: &str, project: &Project) -> Result<String, ApiResponse> {
     let words: Vec<String> =
         sql.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_lowercase).collect();
-    let named: Vec<_> = TABLES.iter().filter(|(table, _)| words.iter().any(|w| w == table)).collect();
+    let named: Vec<_> = CATALOG_TABLES.iter().filter(|(table, _)| words.iter().any(|w| w == table)).collect();
     if named.is_empty() {
         return Ok(sql.into());
     }
-    let sim = project.sim()?;
-    let (policies, tables) = (sim.policies().await?, sim.secured_tables()?);
+    let sim = project.simulated_database()?;
+    let (policies, tables) = (sim.policies().await?, sim.list_row_security()?);
     let made: Vec<String> =
-        named.iter().map(|(table, columns)| made(table, columns, &tables, &policies)).collect();
-    let plain = granted(&without_casts(&sql.replace("pg_catalog.", "")));
+        named.iter().map(|(table, columns)| render_table(table, columns, &tables, &policies)).collect();
+    let plain = replace_privilege_checks(&strip_casts(&sql.replace("pg_catalog.", "")));
     let made = made.join(", ");
     let rest = plain.trim_start();
     Ok(match rest.get(..5).filter(|word| word.eq_ignore_ascii_case("with ")) {
@@ -96,18 +99,21 @@ pub(super) async fn within(sql: &str, project: &Project) -> Result<String, Answe
     })
 }
 
-fn made(table: &str, columns: &[&str], tables: &[(String, bool)], policies: &[Policy]) -> String {
+fn render_table(table: &str, columns: &[&str], tables: &[(String, bool)], policies: &[Policy]) -> String {
     let rows: Vec<String> = match table {
-        "pg_policies" => policies.iter().map(policy).collect(),
+        "pg_policies" => policies.iter().map(render_policy).collect(),
         "pg_namespace" => vec!["(2200, 'public')".into(), "(11, 'pg_catalog')".into()],
         "pg_roles" => vec!["(16479, 'anon')".into(), "(16480, 'authenticated')".into()],
         "pg_class" => (16_384..)
             .zip(tables)
-            .map(|(oid, (name, secured))| format!("({oid}, {}, 2200, 'r', {secured}, false)", text(name)))
+            .map(|(oid, (name, secured))| {
+                format!("({oid}, {}, 2200, 'r', {secured}, false)", quote_literal(name))
+            })
             .collect(),
-        "pg_tables" => {
-            tables.iter().map(|(name, secured)| format!("('public', {}, {secured})", text(name))).collect()
-        }
+        "pg_tables" => tables
+            .iter()
+            .map(|(name, secured)| format!("('public', {}, {secured})", quote_literal(name)))
+            .collect(),
         _ => Vec::new(),
     };
     if rows.is_empty() {
@@ -117,32 +123,33 @@ fn made(table: &str, columns: &[&str], tables: &[(String, bool)], policies: &[Po
     format!("{table} ({}) as (values {})", columns.join(", "), rows.join(", "))
 }
 
-fn policy(policy: &Policy) -> String {
-    let optional = |value: &Option<String>| value.as_ref().map_or_else(|| "null".into(), |v| text(v));
-    // A list of names is given as PostgreSQL writes one.
+fn render_policy(policy: &Policy) -> String {
+    let optional =
+        |value: &Option<String>| value.as_ref().map_or_else(|| "null".into(), |v| quote_literal(v));
+    // The roles are an array literal.
     let roles = format!("{{{}}}", policy.roles.join(","));
     let permissive = if policy.permissive { "PERMISSIVE" } else { "RESTRICTIVE" };
     format!(
         "({}, {}, {}, {}, {}, {}, {}, {})",
-        text(&policy.schema),
-        text(&policy.table),
-        text(&policy.name),
-        text(permissive),
-        text(&roles),
-        text(&policy.command),
+        quote_literal(&policy.schema),
+        quote_literal(&policy.table),
+        quote_literal(&policy.name),
+        quote_literal(permissive),
+        quote_literal(&roles),
+        quote_literal(&policy.command),
         optional(&policy.using_expression),
         optional(&policy.check_expression),
     )
 }
 
-fn text(value: &str) -> String {
+fn quote_literal(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
-/// Puts `true` in the place of every question about privileges.
-fn granted(sql: &str) -> String {
+/// Replaces every privilege check with `true`.
+fn replace_privilege_checks(sql: &str) -> String {
     let mut plain = sql.to_owned();
-    for function in PRIVILEGES {
+    for function in PRIVILEGE_FUNCTIONS {
         while let Some(at) = plain.find(function) {
             let mut depth = 0;
             let end = plain[at..].find(|c| {
@@ -156,8 +163,8 @@ fn granted(sql: &str) -> String {
     plain
 }
 
-/// Takes every `::type` away that is in no text.
-fn without_casts(sql: &str) -> String {
+/// Strips every `::type` outside string literals.
+fn strip_casts(sql: &str) -> String {
     let mut plain = String::with_capacity(sql.len());
     let mut rest = sql;
     let mut inside = false;
@@ -182,16 +189,19 @@ mod tests {
 
     #[test]
     fn casts_go_and_texts_stay() {
-        assert_eq!(without_casts("select roles::text[], '::x'::text from t"), "select roles, '::x' from t");
+        assert_eq!(strip_casts("select roles::text[], '::x'::text from t"), "select roles, '::x' from t");
     }
 
     #[test]
     fn every_privilege_is_granted() {
-        assert_eq!(granted("where has_table_privilege(f(a), 'x') and b"), "where true and b");
+        assert_eq!(
+            replace_privilege_checks("where has_table_privilege(f(a), 'x') and b"),
+            "where true and b"
+        );
     }
 
     #[test]
     fn a_list_is_split_at_its_own_commas() {
-        assert_eq!(items("f(a, b) as x, 'c, d' as y"), ["f(a, b) as x", "'c, d' as y"]);
+        assert_eq!(split_select_list("f(a, b) as x, 'c, d' as y"), ["f(a, b) as x", "'c, d' as y"]);
     }
 }

@@ -1,6 +1,6 @@
-//! What goes wrong because somebody asked for it.
+//! Fault rules: which requests fail, and how.
 //!
-//! A rule names requests by method and path, counts those that it fits, and says what becomes of one of them or of all.
+//! A rule matches requests by method and path, counts them, and applies a fault to one of them or to all.
 
 use crate::{
     base::moment::Span,
@@ -9,25 +9,24 @@ use crate::{
 use serde::Deserialize;
 use std::sync::{Mutex, PoisonError};
 
-/// Something that goes wrong.
+/// A fault and the requests that it is applied to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct FaultRule {
     /// The method; every one when it is left out.
     pub method: Option<String>,
-    /// The path, in which a `*` stands for one part: `/v1/projects/*/branches`.
+    /// The path; a `*` matches one segment: `/v1/projects/*/branches`.
     pub path: String,
-    /// Which of the requests that it fits, from 1; all of them when it is left out.
+    /// The number of the match that it is applied to, from 1; every match when it is left out.
     pub nth: Option<u64>,
-    /// What becomes of it.
-    pub fate: Fate,
+    pub fate: FaultAction,
 }
 
-/// What becomes of a request.
+/// The fault that is applied to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fate {
-    /// It takes effect, and is answered after so long.
+pub enum FaultAction {
+    /// The request takes effect and is answered after this time.
     Late(Span),
     /// The connection is closed before it takes effect.
     CutBefore,
@@ -43,32 +42,32 @@ pub enum Fate {
     StatusAfter(u16),
 }
 
-/// A list of rules as a file has it.
+/// A file of fault rules.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
-    rule: Vec<Rule>,
+struct FaultsToml {
+    rule: Vec<FaultRule>,
 }
 
-/// The rules, each with how many requests it has fitted.
+/// The rules, each with the number of its matches.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Mutex<Vec<(Rule, u64)>>);
+pub(super) struct FaultRules(Mutex<Vec<(FaultRule, u64)>>);
 
-impl Rule {
+impl FaultRule {
     /// Reads a file of rules: `[[rule]]` with `method`, `path`, `nth` and `fate`.
     ///
     /// # Errors
     /// [`Code::Invalid`] with the line.
-    pub fn read(text: &str) -> Result<Vec<Rule>> {
-        let written: Written = toml::from_str(text).map_err(|e| {
-            Error::new(Code::Invalid, format!("the faults cannot be read: {}", e.message())).hint(
+    pub fn parse_rules(text: &str) -> Result<Vec<FaultRule>> {
+        let written: FaultsToml = toml::from_str(text).map_err(|e| {
+            Error::new(Code::Invalid, format!("the faults cannot be read: {}", e.message())).with_hint(
                 "write `[[rule]]`, `path = \"/v1/projects/*/branches\"`, `fate = \"cut-after\"` or `fate = { status = 500 }`",
             )
         })?;
         Ok(written.rule)
     }
 
-    fn fits(&self, method: &str, path: &str) -> bool {
+    fn matches_request(&self, method: &str, path: &str) -> bool {
         let parts = |text: &'_ str| text.trim_matches('/').split('/').map(str::to_owned).collect::<Vec<_>>();
         let (ours, theirs) = (parts(&self.path), parts(path));
         self.method.as_ref().is_none_or(|m| m.eq_ignore_ascii_case(method))
@@ -77,22 +76,22 @@ impl Rule {
     }
 }
 
-impl Faults {
+impl FaultRules {
     /// Returns the list of these rules.
-    pub(super) fn of(rules: &[Rule]) -> Self {
+    pub(super) fn from_rules(rules: &[FaultRule]) -> Self {
         Self(Mutex::new(rules.iter().map(|rule| (rule.clone(), 0)).collect()))
     }
 
     /// Adds a rule, which counts from now on.
-    pub(super) fn add(&self, rule: Rule) {
+    pub(super) fn add_rule(&self, rule: FaultRule) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((rule, 0));
     }
 
-    /// Returns what becomes of a request, by the first rule that says so. Every rule that it fits counts it.
-    pub(super) fn fate(&self, method: &str, path: &str) -> Option<Fate> {
+    /// Returns the fault of the first rule that applies. Every rule that matches counts the request.
+    pub(super) fn decide_action(&self, method: &str, path: &str) -> Option<FaultAction> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fate = None;
-        for (rule, fitted) in rules.iter_mut().filter(|(rule, _)| rule.fits(method, path)) {
+        for (rule, fitted) in rules.iter_mut().filter(|(rule, _)| rule.matches_request(method, path)) {
             *fitted += 1;
             if rule.nth.is_none_or(|nth| nth == *fitted) {
                 fate = fate.or(Some(rule.fate));
@@ -121,15 +120,18 @@ mod tests {
             path = "/v1/projects/*"
             fate = { late = "2s" }
         "#;
-        let faults = Faults::of(&Rule::read(text).expect("rules"));
+        let faults = FaultRules::from_rules(&FaultRule::parse_rules(text).expect("rules"));
         let branches = "/v1/projects/abc/branches";
-        assert_eq!(faults.fate("POST", branches), None);
-        assert_eq!(faults.fate("GET", branches), None);
-        assert_eq!(faults.fate("POST", branches), Some(Fate::CutAfter));
-        assert_eq!(faults.fate("POST", branches), None);
-        assert_eq!(faults.fate("GET", "/v1/projects"), Some(Fate::Status(500)));
-        assert_eq!(faults.fate("GET", "/v1/projects/abc"), Some(Fate::Late(Span::seconds(2))));
-        let wrong = Rule::read("[[rule]]\npath = \"/\"\nfate = \"away\"").expect_err("no fate");
+        assert_eq!(faults.decide_action("POST", branches), None);
+        assert_eq!(faults.decide_action("GET", branches), None);
+        assert_eq!(faults.decide_action("POST", branches), Some(FaultAction::CutAfter));
+        assert_eq!(faults.decide_action("POST", branches), None);
+        assert_eq!(faults.decide_action("GET", "/v1/projects"), Some(FaultAction::Status(500)));
+        assert_eq!(
+            faults.decide_action("GET", "/v1/projects/abc"),
+            Some(FaultAction::Late(Span::from_secs(2)))
+        );
+        let wrong = FaultRule::parse_rules("[[rule]]\npath = \"/\"\nfate = \"away\"").expect_err("no fate");
         assert_eq!(wrong.code, Code::Invalid);
     }
 }

@@ -1,8 +1,8 @@
-//! Connections: bytes to requests and back.
+//! The HTTP server: connections, request parsing, responses.
 
 use super::{
-    call::{Answer, Body},
-    door::{self, Asked, Reply},
+    call::{ApiResponse, ResponseBody},
+    door::{self, HttpRequest, HttpResponse},
     platform::Platform,
 };
 use crate::base::terminal;
@@ -19,92 +19,99 @@ use std::{io, net::TcpListener, sync::Arc};
 use tokio::sync::oneshot;
 
 /// The largest body that is read, in bytes.
-const LARGEST: usize = 8 << 20;
+const MAX_BODY_BYTES: usize = 8 << 20;
 
-/// Serves until `stopped` says so, and then drops every connection.
-pub(super) fn serve(listener: TcpListener, platform: &Arc<Platform>, stopped: oneshot::Receiver<()>) {
+/// Serves until `stopped` fires or is dropped, then drops every connection.
+pub(super) fn serve_connections(
+    listener: TcpListener,
+    platform: &Arc<Platform>,
+    stopped: oneshot::Receiver<()>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(why) => return terminal::say(&format!("error: the server cannot run: {why}")),
+        Err(why) => return terminal::print_message(&format!("error: the server cannot run: {why}")),
     };
     runtime.block_on(async {
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
-            Err(why) => return terminal::say(&format!("error: the server cannot listen: {why}")),
+            Err(why) => return terminal::print_message(&format!("error: the server cannot listen: {why}")),
         };
         tokio::select! {
-            () = accept(&listener, platform) => {}
+            () = accept_connections(&listener, platform) => {}
             _ = stopped => {}
         }
     });
-    // What still goes on is dropped with the runtime; what it started is stopped by whoever holds it.
+    // Open requests are dropped with the runtime, then the projects with their clusters.
     drop(runtime);
-    platform.close();
+    platform.drop_projects();
 }
 
-async fn accept(listener: &tokio::net::TcpListener, platform: &Arc<Platform>) {
+async fn accept_connections(listener: &tokio::net::TcpListener, platform: &Arc<Platform>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let platform = Arc::clone(platform);
         tokio::spawn(async move {
-            let serve = service_fn(|request| answer(Arc::clone(&platform), request));
+            let serve = service_fn(|request| answer_request(Arc::clone(&platform), request));
             let connection =
                 http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), serve);
-            // A client that goes away is no trouble of ours.
+            // A client may disconnect at any time.
             drop(connection.await);
         });
     }
 }
 
-async fn answer(platform: Arc<Platform>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+async fn answer_request(
+    platform: Arc<Platform>,
+    request: Request<Incoming>,
+) -> io::Result<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
-    let bytes = Limited::new(body, LARGEST).collect().await.map_err(io::Error::other)?.to_bytes();
+    let bytes = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(io::Error::other)?.to_bytes();
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let asked = Asked {
+    let asked = HttpRequest {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
-        query: head.uri.query().map(pairs).unwrap_or_default(),
+        query: head.uri.query().map(parse_query).unwrap_or_default(),
         body: if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) },
         authorization: header("authorization"),
     };
-    // A request that has arrived is served to its end, also when whoever sent it is gone.
-    let reply = tokio::spawn(async move { door::take(&platform, asked).await });
-    let Some(Reply { answer, limits }) = reply.await.map_err(io::Error::other)? else {
+    // A spawned task runs to its end, also when the client disconnects.
+    let reply = tokio::spawn(async move { door::handle_request(&platform, asked).await });
+    let Some(HttpResponse { answer, limits }) = reply.await.map_err(io::Error::other)? else {
         return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection is cut"));
     };
     let mut response = Response::builder().status(answer.status);
     for (name, value) in limits {
         response = response.header(name, value);
     }
-    written(response, answer).map_err(io::Error::other)
+    build_response(response, answer).map_err(io::Error::other)
 }
 
-fn written(
+fn build_response(
     response: hyper::http::response::Builder,
-    answer: Answer,
+    answer: ApiResponse,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
     match answer.body {
-        Body::Empty => response.body(Full::default()),
-        Body::Json(value) => response
+        ResponseBody::Empty => response.body(Full::default()),
+        ResponseBody::Json(value) => response
             .header("content-type", "application/json; charset=utf-8")
             .body(Full::from(value.to_string())),
-        Body::Text(text) => {
+        ResponseBody::Text(text) => {
             response.header("content-type", "text/plain; charset=utf-8").body(Full::from(text))
         }
     }
 }
 
-/// Reads the part behind the question mark.
-fn pairs(query: &str) -> Vec<(String, String)> {
+/// Parses a query string into decoded pairs.
+fn parse_query(query: &str) -> Vec<(String, String)> {
     let read = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " ")))
+        (decode_percent(&name.replace('+', " ")), decode_percent(&value.replace('+', " ")))
     };
     query.split('&').filter(|pair| !pair.is_empty()).map(read).collect()
 }
 
-/// Returns a text without its percent signs; one that is malformed stays as it is.
-pub(super) fn decoded(text: &str) -> String {
+/// Decodes percent escapes; malformed ones stay as they are.
+pub(super) fn decode_percent(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -132,7 +139,7 @@ mod tests {
     fn a_query_is_decoded() {
         let expected = [("services", "auth,db"), ("sql", "select 1"), ("bare", "")];
         let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
-        assert_eq!(pairs("services=auth%2Cdb&sql=select+1&bare"), expected);
-        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(parse_query("services=auth%2Cdb&sql=select+1&bare"), expected);
+        assert_eq!(decode_percent("100%"), "100%");
     }
 }

@@ -1,4 +1,4 @@
-//! What took effect: the list by which it is known that nothing was sent twice.
+//! The ledger of requests that took effect: the proof that nothing was sent twice.
 
 use crate::base::moment::Moment;
 use serde::Serialize;
@@ -11,22 +11,21 @@ use std::{
     },
 };
 
-/// Fields of a body that are not repeated.
-const SECRET: &[&str] = &["password", "db_pass", "secrets"];
+/// Fields of a body that are left out of the ledger.
+const SECRET_FIELDS: &[&str] = &["password", "db_pass", "secrets"];
 
 /// A request that took effect.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// Its place in the ledger, from 1.
     pub seq: usize,
-    /// When.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "serialize_moment")]
     pub at: Moment,
     /// The method.
     pub method: String,
     /// The endpoint: the path with its places named.
     pub endpoint: &'static str,
-    /// The path as it was asked.
+    /// The path as requested.
     pub path: String,
     /// The body, without its secrets.
     pub body: Value,
@@ -36,52 +35,52 @@ pub struct Entry {
     pub answered: bool,
 }
 
-/// Writes a moment without its tag: whoever reads the list knows nothing of tags.
-fn as_text<S: serde::Serializer>(at: &Moment, to: S) -> Result<S::Ok, S::Error> {
+/// Serializes a moment as a plain string, without its type tag.
+fn serialize_moment<S: serde::Serializer>(at: &Moment, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(at)
 }
 
-/// The list.
+/// The requests that took effect, and the count of all.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    entries: Mutex<Vec<Entry>>,
+    entries: Mutex<Vec<LedgerEntry>>,
     requests: AtomicU64,
 }
 
 impl Ledger {
     /// Counts a request that came in.
-    pub(super) fn count(&self) {
+    pub(super) fn count_request(&self) {
         self.requests.fetch_add(1, Relaxed);
     }
 
-    /// Returns how many came in.
-    pub(super) fn requests(&self) -> u64 {
+    /// Returns how many requests arrived.
+    pub(super) fn request_count(&self) -> u64 {
         self.requests.load(Relaxed)
     }
 
     /// Adds a request that took effect.
-    pub(super) fn add(&self, mut entry: Entry) {
+    pub(super) fn add_entry(&self, mut entry: LedgerEntry) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entry.seq = entries.len() + 1;
         if let Value::Object(fields) = &mut entry.body {
-            fields.retain(|name, _| !SECRET.contains(&name.as_str()));
+            fields.retain(|name, _| !SECRET_FIELDS.contains(&name.as_str()));
         }
         entries.push(entry);
     }
 
     /// Returns the list, oldest first.
-    pub(super) fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<LedgerEntry> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the list, and how often each endpoint is in it.
-    pub(super) fn shown(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let entries = self.entries();
         let mut counts = BTreeMap::<String, u64>::new();
         for entry in &entries {
             *counts.entry(format!("{} {}", entry.method, entry.endpoint)).or_default() += 1;
         }
         let counts: Map<String, Value> = counts.into_iter().map(|(what, n)| (what, n.into())).collect();
-        serde_json::json!({ "requests": self.requests(), "effects": entries, "counts": counts })
+        serde_json::json!({ "requests": self.request_count(), "effects": entries, "counts": counts })
     }
 }

@@ -1,30 +1,33 @@
-//! `…/cli/login-role`: a role of the database that lives for minutes.
+//! `…/cli/login-role`: a database role that is valid for minutes.
 
 use super::{
-    behind::LIVES,
-    call::{Answer, Call, Outcome},
+    behind::LOGIN_TTL_SECONDS,
+    call::{ApiRequest, ApiResponse, ApiResult},
 };
 use serde_json::json;
 
-/// Makes a role. There must be a database that it could be a role of.
-pub(super) async fn create(call: &Call) -> Outcome {
-    let project = call.project()?;
+/// Creates a login role; this needs a real PostgreSQL.
+pub(super) async fn create_login_role(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
     if call.body.get("read_only").is_none() {
-        return Err(Answer::message(400, "read_only: Required"));
+        return Err(ApiResponse::error(400, "read_only: Required"));
     }
-    let read_only = call.flag("read_only")?;
+    let read_only = call.flag_or_false("read_only")?;
     if !call.platform.options.postgres {
         let message = "there is no PostgreSQL behind this server: start it with `--postgres`";
-        return Err(Answer::message(500, message));
+        return Err(ApiResponse::error(500, message));
     }
-    project.demand_usable(&call.platform).await?;
-    let login = project.behind().await.login(&project, read_only).await?;
-    Ok(Answer::json(201, json!({ "role": login.role, "password": login.password, "ttl_seconds": LIVES })))
+    project.require_usable(&call.platform).await?;
+    let login = project.lock_real_database().await.grant_login(&project, read_only).await?;
+    Ok(ApiResponse::json(
+        201,
+        json!({ "role": login.role, "password": login.password, "ttl_seconds": LOGIN_TTL_SECONDS }),
+    ))
 }
 
-/// Removes the roles.
-pub(super) async fn delete(call: &Call) -> Outcome {
-    let project = call.project()?;
-    project.behind().await.lock().await?;
-    Ok(Answer::json(200, json!({ "message": "ok" })))
+/// Revokes the login roles.
+pub(super) async fn delete_login_roles(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    project.lock_real_database().await.revoke_logins().await?;
+    Ok(ApiResponse::json(200, json!({ "message": "ok" })))
 }

@@ -1,4 +1,4 @@
-//! A simulated database as a script that makes it in PostgreSQL.
+//! A simulated database as a SQL script that recreates it in PostgreSQL.
 
 use crate::provider::{
     model::Policy,
@@ -8,57 +8,60 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Returns the script: tables, rows, keys, and policies.
+/// Renders the script: tables, rows, foreign keys and policies.
 ///
-/// A function without arguments that a policy calls and nobody has is made too, and gives null.
-pub(super) fn script(tables: &[Table], policies: &[Policy]) -> String {
+/// A missing function without arguments that a policy calls is created, and returns null.
+pub(super) fn render_script(tables: &[Table], policies: &[Policy]) -> String {
     let mut script = String::new();
     for table in tables {
-        create(&mut script, table);
-        fill(&mut script, table);
+        push_create_table(&mut script, table);
+        push_rows(&mut script, table);
     }
     for table in tables {
-        refer(&mut script, table);
+        push_foreign_keys(&mut script, table);
         let has = policies.iter().any(|p| p.table == table.name && p.enabled);
         if table.row_security.unwrap_or(has) {
-            put(&mut script, &format!("alter table {} enable row level security", name(&table.name)));
+            push_statement(
+                &mut script,
+                &format!("alter table {} enable row level security", quote_identifier(&table.name)),
+            );
         }
     }
     let known = |policy: &&Policy| tables.iter().any(|t| t.name == policy.table);
     for policy in policies.iter().filter(known) {
-        secure(&mut script, policy);
+        push_policy(&mut script, policy);
     }
     script
 }
 
-fn put(script: &mut String, statement: &str) {
+fn push_statement(script: &mut String, statement: &str) {
     script.push_str(statement);
     script.push_str(";\n");
 }
 
-fn create(script: &mut String, table: &Table) {
-    let mut parts: Vec<String> = table.columns.iter().map(|c| column(c, table)).collect();
+fn push_create_table(script: &mut String, table: &Table) {
+    let mut parts: Vec<String> = table.columns.iter().map(|c| render_column(c, table)).collect();
     if !table.key.is_empty() {
-        parts.push(format!("primary key ({})", names(&table.key)));
+        parts.push(format!("primary key ({})", quote_identifiers(&table.key)));
     }
-    parts.extend(table.unique.iter().map(|columns| format!("unique ({})", names(columns))));
-    put(script, &format!("create table {} ({})", name(&table.name), parts.join(", ")));
+    parts.extend(table.unique.iter().map(|columns| format!("unique ({})", quote_identifiers(columns))));
+    push_statement(script, &format!("create table {} ({})", quote_identifier(&table.name), parts.join(", ")));
 }
 
-fn column(column: &Column, table: &Table) -> String {
-    let kind = kind(column, table);
-    let mut text = format!("{} {kind}", name(&column.name));
+fn render_column(column: &Column, table: &Table) -> String {
+    let kind = postgres_type(column, table);
+    let mut text = format!("{} {kind}", quote_identifier(&column.name));
     if column.required {
         text.push_str(" not null");
     }
-    if let Some(preset) = column.preset.as_deref().and_then(|preset| default(preset, kind)) {
+    if let Some(preset) = column.preset.as_deref().and_then(|preset| postgres_default(preset, kind)) {
         write!(text, " default {preset}").unwrap_or_default();
     }
     text
 }
 
-/// Returns the type for a column: by how it was written, if every value in it is one.
-fn kind(column: &Column, table: &Table) -> &'static str {
+/// Returns the PostgreSQL type of a column by its declared type, or `text` if a value does not fit that.
+fn postgres_type(column: &Column, table: &Table) -> &'static str {
     let written = column.kind.to_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| written.contains(word));
     let kind = match () {
@@ -76,8 +79,8 @@ fn kind(column: &Column, table: &Table) -> &'static str {
     if table.rows.rows.iter().all(|row| fits(&row[&column.name])) { kind } else { "text" }
 }
 
-/// Returns a default that PostgreSQL understands, if this is one.
-fn default(preset: &str, kind: &str) -> Option<String> {
+/// Returns a column default that PostgreSQL understands too, or none.
+fn postgres_default(preset: &str, kind: &str) -> Option<String> {
     let plain = preset.trim_matches(['(', ')', ' ']).to_lowercase();
     let is_now = ["now", "now(", "current_timestamp"].contains(&plain.as_str());
     if is_now {
@@ -87,38 +90,45 @@ fn default(preset: &str, kind: &str) -> Option<String> {
     is_literal.then(|| preset.to_owned())
 }
 
-fn fill(script: &mut String, table: &Table) {
+fn push_rows(script: &mut String, table: &Table) {
     if table.rows.rows.is_empty() {
         return;
     }
     let rows: Value = table.rows.rows.iter().cloned().map(Value::Object).collect();
-    let table = name(&table.name);
-    let rows = text(&rows.to_string());
-    put(script, &format!("insert into {table} select * from json_populate_recordset(null::{table}, {rows})"));
+    let table = quote_identifier(&table.name);
+    let rows = quote_literal(&rows.to_string());
+    push_statement(
+        script,
+        &format!("insert into {table} select * from json_populate_recordset(null::{table}, {rows})"),
+    );
 }
 
-fn refer(script: &mut String, table: &Table) {
+fn push_foreign_keys(script: &mut String, table: &Table) {
     for key in &table.references {
-        let referred =
-            if key.referred.is_empty() { String::new() } else { format!(" ({})", names(&key.referred)) };
+        let referred = if key.referred.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", quote_identifiers(&key.referred))
+        };
         let statement = format!(
             "alter table {} add foreign key ({}) references {}{referred}",
-            name(&table.name),
-            names(&key.columns),
-            name(&key.table)
+            quote_identifier(&table.name),
+            quote_identifiers(&key.columns),
+            quote_identifier(&key.table)
         );
-        put(script, &statement);
+        push_statement(script, &statement);
     }
 }
 
-fn secure(script: &mut String, policy: &Policy) {
+fn push_policy(script: &mut String, policy: &Policy) {
     let expressions = [&policy.using_expression, &policy.check_expression];
-    let called: BTreeSet<&str> = expressions.into_iter().flatten().flat_map(|e| calls(e)).collect();
+    let called: BTreeSet<&str> =
+        expressions.into_iter().flatten().flat_map(|e| called_functions(e)).collect();
     for function in called {
         let body = format!(
             "create function {function}() returns bigint language sql stable as ''select null::bigint''"
         );
-        put(
+        push_statement(
             script,
             &format!(
                 "do $do$ begin if to_regprocedure('{function}()') is null then execute '{body}'; end if; end $do$"
@@ -128,17 +138,20 @@ fn secure(script: &mut String, policy: &Policy) {
     for role in policy.roles.iter().filter(|role| *role != "public") {
         let make = format!(
             "do $do$ begin if to_regrole({}) is null then create role {}; end if; end $do$",
-            text(role),
-            name(role)
+            quote_literal(role),
+            quote_identifier(role)
         );
-        put(script, &make);
+        push_statement(script, &make);
     }
-    let roles: Vec<String> =
-        policy.roles.iter().map(|role| if role == "public" { role.clone() } else { name(role) }).collect();
+    let roles: Vec<String> = policy
+        .roles
+        .iter()
+        .map(|role| if role == "public" { role.clone() } else { quote_identifier(role) })
+        .collect();
     let mut statement = format!(
         "create policy {} on {} as {} for {} to {}",
-        name(&policy.name),
-        name(&policy.table),
+        quote_identifier(&policy.name),
+        quote_identifier(&policy.table),
         if policy.permissive { "permissive" } else { "restrictive" },
         policy.command,
         roles.join(", ")
@@ -149,11 +162,11 @@ fn secure(script: &mut String, policy: &Policy) {
             write!(statement, " {word} ({expression})").unwrap_or_default();
         }
     }
-    put(script, &statement);
+    push_statement(script, &statement);
 }
 
 /// Returns the names of the functions that an expression calls without arguments.
-fn calls(expression: &str) -> impl Iterator<Item = &str> {
+fn called_functions(expression: &str) -> impl Iterator<Item = &str> {
     expression.match_indices("()").filter_map(|(at, _)| {
         let before = &expression[..at];
         let from = before.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |at| at + 1);
@@ -161,15 +174,15 @@ fn calls(expression: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn names(list: &[String]) -> String {
-    list.iter().map(|n| name(n)).collect::<Vec<_>>().join(", ")
+fn quote_identifiers(list: &[String]) -> String {
+    list.iter().map(|n| quote_identifier(n)).collect::<Vec<_>>().join(", ")
 }
 
-fn name(name: &str) -> String {
+fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn text(value: &str) -> String {
+fn quote_literal(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
@@ -179,15 +192,15 @@ mod tests {
 
     #[test]
     fn a_call_without_arguments_is_found() {
-        let found: Vec<&str> = calls("(id = current_customer() and f(1) > now())").collect();
+        let found: Vec<&str> = called_functions("(id = current_customer() and f(1) > now())").collect();
         assert_eq!(found, ["current_customer", "now"]);
     }
 
     #[test]
     fn a_default_is_kept_where_it_means_the_same() {
-        assert_eq!(default("'open'", "text").as_deref(), Some("'open'"));
-        assert_eq!(default("now()", "text").as_deref(), Some("(now()::text)"));
-        assert_eq!(default("0", "bigint").as_deref(), Some("0"));
-        assert_eq!(default("random()", "bigint"), None);
+        assert_eq!(postgres_default("'open'", "text").as_deref(), Some("'open'"));
+        assert_eq!(postgres_default("now()", "text").as_deref(), Some("(now()::text)"));
+        assert_eq!(postgres_default("0", "bigint").as_deref(), Some("0"));
+        assert_eq!(postgres_default("random()", "bigint"), None);
     }
 }

@@ -1,11 +1,11 @@
-//! A Management API that is not the real one: on loopback, over simulated worlds, as the real one was seen to answer.
+//! A fake Supabase Management API on loopback, over simulated worlds, with its recorded behaviour.
 //!
-//! - **The simulated world is the state.** What a request does, it does through the capability traits; what the
-//!   platform adds (references, branches as projects of their own, what is stored and not yet applied) is kept beside.
-//! - **Nothing is sent twice without being counted twice.** Every request that took effect is in the ledger, whether it
-//!   was answered or not. The platform keeps no keys, and neither does this.
-//! - **Whatever goes wrong was asked for** (`faults.rs`), and happens the same way every time.
-//! - **It ends with its [`Server`]**, also when that is dropped by a panic.
+//! - **The simulated world is the state.** A request acts on it through the capability traits; what only the
+//!   platform has (references, branches as projects of their own, unapplied changes) is kept beside it.
+//! - **Nothing is sent twice without being counted twice.** The ledger has every request that took effect,
+//!   answered or not. Like the platform, the fake has no idempotency keys.
+//! - **Faults are injected by rules only** (`faults.rs`), and are deterministic.
+//! - **The server stops when its handle is dropped**, also by a panic.
 
 mod access;
 mod actions;
@@ -41,29 +41,29 @@ mod switch;
 #[cfg(test)]
 mod tests;
 
-pub use options::{Options, Plan, World};
+pub use options::{BillingPlan, ServerOptions, WorldFile};
 
 use crate::provider::{Code, Error, Result, sim::Sim};
-use faults::Rule;
-use ledger::Entry;
+use faults::FaultRule;
+use ledger::LedgerEntry;
 use platform::Platform;
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
 use tokio::sync::oneshot;
 
-/// A running server.
-pub struct Server {
+/// A running fake of the Management API; dropping it stops it.
+pub struct FakeServer {
     address: SocketAddr,
     platform: Arc<Platform>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
+impl FakeServer {
     /// Starts a server on loopback, on a thread of its own.
     ///
     /// # Errors
-    /// What a world lacks, or that the port is taken.
-    pub fn start(options: Options) -> Result<Self> {
+    /// A world that cannot be read, or a port that is taken.
+    pub fn start(options: ServerOptions) -> Result<Self> {
         let port = options.port;
         let platform = Arc::new(Platform::new(options)?);
         let listener = std::net::TcpListener::bind(("127.0.0.1", port)).and_then(|listener| {
@@ -72,59 +72,63 @@ impl Server {
         });
         let (address, listener) = listener.map_err(|why| {
             Error::new(Code::Unavailable, format!("the port {port} cannot be listened on: {why}"))
-                .hint("choose another with `--port`, or leave it out")
+                .with_hint("choose another with `--port`, or leave it out")
         })?;
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&platform);
-        // What it starts is bound to this thread, and goes when the thread does.
+        // Clusters that the server starts are children of this thread, and die with it.
         let thread = std::thread::Builder::new()
             .name("redrill-fake".into())
-            .spawn(move || http::serve(listener, &served, stopped))
+            .spawn(move || http::serve_connections(listener, &served, stopped))
             .map_err(|why| Error::new(Code::Internal, format!("no thread for the server: {why}")))?;
         Ok(Self { address, platform, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Returns where it is: `http://127.0.0.1:PORT`.
+    /// Returns the base URL: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Returns the references of the projects, in the order of their worlds.
-    pub fn references(&self) -> Vec<String> {
-        self.platform.roots().iter().map(|p| p.reference.clone()).collect()
+    pub fn project_references(&self) -> Vec<String> {
+        self.platform.root_projects().iter().map(|p| p.reference.clone()).collect()
     }
 
     /// Returns the name of a project.
-    pub fn name(&self, reference: &str) -> Option<String> {
-        self.platform.roots().iter().find(|p| p.reference == reference).map(|p| p.name.clone())
+    pub fn project_name(&self, reference: &str) -> Option<String> {
+        self.platform.root_projects().iter().find(|p| p.reference == reference).map(|p| p.name.clone())
     }
 
     /// Returns the world behind a project.
-    pub fn world(&self, reference: &str) -> Option<Sim> {
-        self.platform.roots().into_iter().find(|p| p.reference == reference).and_then(|p| p.sim().ok())
+    pub fn project_world(&self, reference: &str) -> Option<Sim> {
+        self.platform
+            .root_projects()
+            .into_iter()
+            .find(|p| p.reference == reference)
+            .and_then(|p| p.simulated_database().ok())
     }
 
     /// Returns every request that took effect, oldest first.
-    pub fn log(&self) -> Vec<Entry> {
+    pub fn ledger_entries(&self) -> Vec<LedgerEntry> {
         self.platform.ledger.entries()
     }
 
-    /// Returns how many requests came in, whatever became of them.
-    pub fn requests(&self) -> u64 {
-        self.platform.ledger.requests()
+    /// Returns how many requests arrived, with or without effect.
+    pub fn request_count(&self) -> u64 {
+        self.platform.ledger.request_count()
     }
 
-    /// Lets something go wrong from now on.
-    pub fn disturb(&self, rule: Rule) {
-        self.platform.faults.add(rule);
+    /// Adds a fault rule, which counts requests from now on.
+    pub fn add_fault(&self, rule: FaultRule) {
+        self.platform.faults.add_rule(rule);
     }
 }
 
-impl Drop for Server {
+impl Drop for FakeServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // One that panicked has said so.
+            // A panic of the thread has been printed already.
             drop(thread.join());
         }
     }

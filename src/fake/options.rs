@@ -1,85 +1,84 @@
-//! What a server is started with.
+//! The options of a server.
 
-use super::faults::Rule;
+use super::faults::FaultRule;
 use crate::provider::sim::SANDBOX;
 
-/// How a server is to be.
+/// The options of a server.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// The port on loopback; 0 is any that is free.
+pub struct ServerOptions {
+    /// The port on loopback; 0 picks a free one.
     pub port: u16,
     /// The worlds behind the projects, one or more.
-    pub worlds: Vec<World>,
+    pub worlds: Vec<WorldFile>,
     /// How many projects there are; they take the worlds in turn.
     pub projects: usize,
     /// The plan that the organization is on.
-    pub plan: Plan,
-    /// Whether the projects have the add-on for going back to a moment, which stops their daily backups.
+    pub plan: BillingPlan,
+    /// Whether the projects have point-in-time recovery, which replaces daily backups.
     pub pitr: bool,
-    /// By how much what takes time is shortened.
+    /// The factor by which the platform's durations are shortened.
     pub speed: u32,
-    /// How many requests a minute are served for one endpoint and project.
+    /// The rate limit: requests a minute for one token, endpoint and project.
     pub per_minute: u32,
-    /// Whether there is a real PostgreSQL behind it.
+    /// Whether projects get a real PostgreSQL cluster on demand.
     pub postgres: bool,
-    /// What goes wrong.
-    pub faults: Vec<Rule>,
+    pub faults: Vec<FaultRule>,
 }
 
-/// A world file: what it is called, and what is in it.
+/// A world file: its name and its text.
 #[derive(Debug, Clone)]
-pub struct World {
+pub struct WorldFile {
     /// The name of the project.
     pub name: String,
-    /// The text.
     pub text: String,
 }
 
-/// A plan: what it lacks is refused.
+/// The billing plan of the organization; features that it lacks are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Plan {
+pub enum BillingPlan {
     /// No branches, no replicas, no restrictions.
     Free,
-    /// What most have.
+    /// Branches, replicas, restrictions, recovery; backups for 7 days.
     Pro,
-    /// The same for more people.
+    /// As `Pro`, with backups for 14 days.
     Team,
-    /// With a schedule for backups, and restore points.
+    /// Also a backup schedule and restore points; backups for 30 days.
     Enterprise,
 }
 
-impl Plan {
+impl BillingPlan {
     /// Every plan, the smallest first.
-    pub const ALL: &[Plan] = &[Plan::Free, Plan::Pro, Plan::Team, Plan::Enterprise];
+    pub const ALL: &[BillingPlan] =
+        &[BillingPlan::Free, BillingPlan::Pro, BillingPlan::Team, BillingPlan::Enterprise];
 
     /// Returns the plan's name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Plan::Free => "free",
-            Plan::Pro => "pro",
-            Plan::Team => "team",
-            Plan::Enterprise => "enterprise",
+            BillingPlan::Free => "free",
+            BillingPlan::Pro => "pro",
+            BillingPlan::Team => "team",
+            BillingPlan::Enterprise => "enterprise",
         }
     }
 
     /// Returns how many days a daily backup is kept.
     pub(super) const fn retention_days(self) -> u32 {
         match self {
-            Plan::Free => 0,
-            Plan::Pro => 7,
-            Plan::Team => 14,
-            Plan::Enterprise => 30,
+            BillingPlan::Free => 0,
+            BillingPlan::Pro => 7,
+            BillingPlan::Team => 14,
+            BillingPlan::Enterprise => 30,
         }
     }
 }
 
-impl Default for Options {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             port: 0,
-            worlds: vec![World { name: "sandbox".into(), text: SANDBOX.into() }],
+            worlds: vec![WorldFile { name: "sandbox".into(), text: SANDBOX.into() }],
             projects: 1,
-            plan: Plan::Enterprise,
+            plan: BillingPlan::Enterprise,
             pitr: true,
             speed: 1,
             per_minute: 120,

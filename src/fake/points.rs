@@ -1,50 +1,50 @@
-//! Restore points, which only some customers have.
+//! Restore points, of the enterprise plan only.
 
 use super::{
     backups,
-    call::{Answer, Call, Outcome},
-    options::Plan,
+    call::{ApiRequest, ApiResponse, ApiResult},
+    options::BillingPlan,
 };
-use crate::{base::moment::Moment, provider::model::At};
+use crate::{base::moment::Moment, provider::model::RecoveryTarget};
 use serde_json::{Value, json};
 
 /// Makes a restore point.
-pub(super) async fn create(call: &Call) -> Outcome {
-    let project = call.root()?;
-    call.demand_plan(Plan::Enterprise)?;
-    let name = call.text("name")?;
+pub(super) async fn create_restore_point(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    call.require_plan(BillingPlan::Enterprise)?;
+    let name = call.required_text("name")?;
     if name.is_empty() || name.chars().count() > 20 {
-        return Err(Answer::message(400, "name: String must contain at most 20 character(s)"));
+        return Err(ApiResponse::error(400, "name: String must contain at most 20 character(s)"));
     }
-    let mark = project.database()?.backups()?.mark(name, &call.fresh_key()).await?;
-    project.notes().points.push((mark.name.clone(), mark.time));
-    Ok(Answer::json(201, shown(&mark.name, mark.time)))
+    let mark = project.as_provider()?.backups()?.mark(name, &call.fresh_key()).await?;
+    project.lock_state().points.push((mark.name.clone(), mark.time));
+    Ok(ApiResponse::json(201, render_restore_point(&mark.name, mark.time)))
 }
 
-/// Shows a restore point by its name, or the newest: one, never a list.
-pub(super) async fn get(call: &Call) -> Outcome {
-    let project = call.root()?;
-    call.demand_plan(Plan::Enterprise)?;
-    let name = call.asked("name");
-    let notes = project.notes();
+/// Shows one restore point: by its name, or the newest.
+pub(super) async fn get_restore_point(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    call.require_plan(BillingPlan::Enterprise)?;
+    let name = call.query_param("name");
+    let notes = project.lock_state();
     let found = notes.points.iter().rev().find(|(n, _)| name.is_none_or(|name| name == n));
     match found {
-        Some((name, at)) => Ok(Answer::json(200, shown(name, *at))),
-        None => Err(Answer::message(404, "Restore point not found")),
+        Some((name, at)) => Ok(ApiResponse::json(200, render_restore_point(name, *at))),
+        None => Err(ApiResponse::error(404, "Restore point not found")),
     }
 }
 
-/// Goes back to a restore point, in place.
-pub(super) async fn undo(call: &Call) -> Outcome {
-    let project = call.root()?;
-    call.demand_plan(Plan::Enterprise)?;
-    let name = call.text("name")?;
-    if !project.notes().points.iter().any(|(n, _)| n == name) {
-        return Err(Answer::message(404, "Restore point not found"));
+/// Restores a restore point in place.
+pub(super) async fn restore_to_point(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    call.require_plan(BillingPlan::Enterprise)?;
+    let name = call.required_text("name")?;
+    if !project.lock_state().points.iter().any(|(n, _)| n == name) {
+        return Err(ApiResponse::error(404, "Restore point not found"));
     }
-    backups::back_to(call, &project, None, At::Name(name.into())).await
+    backups::restore_in_place(call, &project, None, RecoveryTarget::Name(name.into())).await
 }
 
-fn shown(name: &str, at: Moment) -> Value {
+fn render_restore_point(name: &str, at: Moment) -> Value {
     json!({ "name": name, "status": "AVAILABLE", "completed_on": at.to_string() })
 }

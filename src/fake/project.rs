@@ -1,20 +1,20 @@
-//! A project: a world, and how the platform says that it is.
+//! A project: its world, its real database if there is one, and the status that the platform reports.
 
 use super::{
-    addons::Door,
-    behind::Behind,
-    call::Answer,
+    addons::ConnectionInfo,
+    behind::RealDatabase,
+    call::ApiResponse,
     platform::{ORGANIZATION, Platform, REGION},
     reference,
 };
 use crate::{
     base::{
-        clock::Machine,
+        clock::SystemClock,
         moment::{Moment, Span},
     },
     provider::{
         Provider, Result,
-        sim::{Sim, Template},
+        sim::{Sim, WorldTemplate},
     },
 };
 use ipnet::IpNet;
@@ -24,72 +24,70 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-/// How long a database does not let anybody in after the platform has said that it is healthy (supabase#39604).
-const SETTLES: Span = Span::seconds(20);
+/// How long a database refuses connections after the platform reports it healthy (supabase#39604).
+const SETTLE_DURATION: Span = Span::from_secs(20);
 
-/// Where the database of a project comes from.
-pub(super) enum Source {
-    /// A copy of a world, made when it is first looked at.
-    Template(Arc<Template>),
-    /// A branch of a world, or a world of its own.
+/// The origin of a project's simulated database.
+pub(super) enum WorldSource {
+    /// A copy of a template, made on first use.
+    Template(Arc<WorldTemplate>),
+    /// A database that is open already: a branch of another project's world, or an empty one.
     Open(Box<Sim>),
 }
 
 /// A project of the platform; a branch is one too.
 pub(super) struct Project {
-    /// Its twenty letters.
+    /// The project's reference: twenty lower-case letters.
     pub(super) reference: String,
-    /// What it is called.
     pub(super) name: String,
-    /// The letters of the project that it is a branch of.
+    /// The reference of the parent project, for a branch.
     pub(super) parent: Option<String>,
-    /// When it was made.
     pub(super) created_at: Moment,
-    source: Source,
+    source: WorldSource,
     world: OnceLock<Result<Sim>>,
-    notes: Mutex<Notes>,
-    behind: tokio::sync::Mutex<Behind>,
+    notes: Mutex<ProjectState>,
+    behind: tokio::sync::Mutex<RealDatabase>,
 }
 
-/// What the platform keeps of a project besides its world.
+/// What the platform knows of a project and its world does not.
 #[derive(Default)]
-pub(super) struct Notes {
-    /// Until when the database restarts.
+pub(super) struct ProjectState {
+    /// The end of a restart of the database.
     pub(super) restarts_until: Option<Moment>,
     /// When a branch is ready.
     pub(super) ready_at: Option<Moment>,
-    /// Whether the last look found it out of service.
+    /// Whether the last status was not `ACTIVE_HEALTHY`.
     pub(super) was_out: bool,
-    /// Until when the database does not let anybody in, though the platform says that it is healthy.
+    /// The end of the time in which a database that is reported healthy still refuses connections.
     pub(super) settles_until: Option<Moment>,
-    /// The ranges before the last change, until that is applied.
+    /// The allowed ranges before the last change, until that is applied.
     pub(super) ranges_before: Option<Vec<IpNet>>,
-    /// When the last change of the ranges was asked for.
+    /// When the last change of the ranges was requested.
     pub(super) ranges_asked: Option<Moment>,
-    /// When the server started, where it did since the project was made.
+    /// When the database server last started; none since the project was created.
     pub(super) started_at: Option<Moment>,
-    /// When each replica is shown.
+    /// From when each replica is listed, by its id.
     pub(super) shown_at: BTreeMap<String, Moment>,
     /// The restore points, newest last.
     pub(super) points: Vec<(String, Moment)>,
-    /// The marks that changes have left, by the number of their large object.
+    /// The comments that executed changes have left, by the number of their large object.
     pub(super) marks: BTreeMap<u32, String>,
-    /// When the schedule was changed.
+    /// When the backup schedule was changed.
     pub(super) schedule_changes: Vec<Moment>,
-    /// `enabled` or `disabled`.
+    /// The state of temporary access: `enabled` or `disabled`.
     pub(super) jit: Option<String>,
-    /// What was set of the pooler.
+    /// The overridden settings of the pooler.
     pub(super) pooler: BTreeMap<String, Value>,
 }
 
 impl Project {
-    /// Returns a project.
+    /// Creates a project; a template is not copied yet.
     pub(super) fn new(
         reference: String,
         name: String,
         parent: Option<String>,
         created_at: Moment,
-        source: Source,
+        source: WorldSource,
     ) -> Self {
         let (world, notes, behind) = (OnceLock::new(), Mutex::default(), tokio::sync::Mutex::default());
         Self { reference, name, parent, created_at, source, world, notes, behind }
@@ -100,48 +98,50 @@ impl Project {
         self.parent.is_some()
     }
 
-    /// Returns the simulated database; the first look makes its world.
+    /// Returns the simulated database; the first use copies the template.
     ///
     /// # Errors
-    /// When there is no memory for it.
-    pub(super) fn sim(&self) -> Result<Sim> {
+    /// When the copy fails.
+    pub(super) fn simulated_database(&self) -> Result<Sim> {
         match &self.source {
-            Source::Open(sim) => Ok(Sim::clone(sim)),
-            Source::Template(template) => self.world.get_or_init(|| template.copy(Arc::new(Machine))).clone(),
+            WorldSource::Open(sim) => Ok(Sim::clone(sim)),
+            WorldSource::Template(template) => {
+                self.world.get_or_init(|| template.copy_world(Arc::new(SystemClock))).clone()
+            }
         }
     }
 
-    /// Returns what answers for its database.
+    /// Returns the simulated database as a provider.
     ///
     /// # Errors
-    /// As [`Project::sim`].
-    pub(super) fn database(&self) -> Result<Arc<dyn Provider>> {
-        Ok(Arc::new(self.sim()?))
+    /// As [`Project::simulated_database`].
+    pub(super) fn as_provider(&self) -> Result<Arc<dyn Provider>> {
+        Ok(Arc::new(self.simulated_database()?))
     }
 
-    /// Returns the real database behind it.
-    pub(super) async fn behind(&self) -> tokio::sync::MutexGuard<'_, Behind> {
+    /// Locks the real database of the project.
+    pub(super) async fn lock_real_database(&self) -> tokio::sync::MutexGuard<'_, RealDatabase> {
         self.behind.lock().await
     }
 
-    /// Returns when the server started.
+    /// Returns when the database server started.
     pub(super) fn started_at(&self) -> Moment {
-        self.notes().started_at.unwrap_or(self.created_at)
+        self.lock_state().started_at.unwrap_or(self.created_at)
     }
 
-    /// Returns what is kept besides.
-    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
+    /// Locks the platform's state of the project.
+    pub(super) fn lock_state(&self) -> MutexGuard<'_, ProjectState> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the status of the project, in the platform's words.
-    pub(super) async fn status(&self, platform: &Platform) -> &'static str {
-        let word = match self.database() {
+    /// Returns the status of the project in the platform's words, and notes when it came back into service.
+    pub(super) async fn current_status(&self, platform: &Platform) -> &'static str {
+        let word = match self.as_provider() {
             Ok(database) => database.project().await.map_or_else(|_| "unknown".into(), |p| p.status),
             Err(_) => "unknown".into(),
         };
         let now = platform.now();
-        let mut notes = self.notes();
+        let mut notes = self.lock_state();
         let status = match word.as_str() {
             _ if notes.ready_at.is_some_and(|at| now < at) => "COMING_UP",
             "restoring" if self.is_branch() => "COMING_UP",
@@ -157,54 +157,57 @@ impl Project {
         if status != "ACTIVE_HEALTHY" {
             notes.was_out = true;
         } else if std::mem::take(&mut notes.was_out) {
-            notes.settles_until = Some(now.plus(platform.takes(SETTLES)));
+            notes.settles_until = Some(now.saturating_add(platform.scale_span(SETTLE_DURATION)));
             notes.started_at = Some(now);
         }
         status
     }
 
-    /// Returns when the database lets somebody in: not yet, for a while, after the platform calls it healthy.
-    pub(super) async fn demand_usable(&self, platform: &Platform) -> Result<(), Answer> {
-        let status = self.status(platform).await;
-        let settles = self.notes().settles_until.is_some_and(|until| platform.now() < until);
+    /// Refuses while the database accepts no connections, which lasts a while after it is reported healthy.
+    pub(super) async fn require_usable(&self, platform: &Platform) -> Result<(), ApiResponse> {
+        let status = self.current_status(platform).await;
+        let settles = self.lock_state().settles_until.is_some_and(|until| platform.now() < until);
         if status == "ACTIVE_HEALTHY" && !settles {
             return Ok(());
         }
-        Err(Answer::message(500, "Failed to run sql query: Connection terminated due to connection timeout"))
+        Err(ApiResponse::error(
+            500,
+            "Failed to run sql query: Connection terminated due to connection timeout",
+        ))
     }
 
-    /// Returns where the database is connected to.
-    pub(super) async fn door(&self, platform: &Platform) -> Door {
+    /// Returns how to connect: to the real database where there is one, else to the platform's pooler.
+    pub(super) async fn connection_info(&self, platform: &Platform) -> ConnectionInfo {
         let user = format!("postgres.{}", self.reference);
         let database = "postgres".into();
         if platform.options.postgres
-            && let Ok((host, port)) = self.behind().await.address()
+            && let Ok((host, port)) = self.lock_real_database().await.socket_address()
         {
-            return Door { user, host, port, database };
+            return ConnectionInfo { user, host, port, database };
         }
         let host = format!("aws-0-{REGION}.pooler.supabase.com");
-        Door { user, host, port: 6543, database }
+        ConnectionInfo { user, host, port: 6543, database }
     }
 
-    /// Answers from the world again: it was taken back, and what was beside it is no more.
-    pub(super) async fn return_to_world(&self) {
-        let before = std::mem::take(&mut *self.behind().await);
+    /// Discards the real database and the marks after a restore of the world.
+    pub(super) async fn reset_to_world(&self) {
+        let before = std::mem::take(&mut *self.lock_real_database().await);
         drop(before);
-        self.notes().marks.clear();
+        self.lock_state().marks.clear();
     }
 
-    /// Returns the address of the database itself.
-    async fn host(&self, platform: &Platform) -> String {
+    /// Returns the host of the database, not of its pooler.
+    async fn database_host(&self, platform: &Platform) -> String {
         if platform.options.postgres
-            && let Ok((host, _)) = self.behind().await.address()
+            && let Ok((host, _)) = self.lock_real_database().await.socket_address()
         {
             return host;
         }
         format!("db.{}.supabase.co", self.reference)
     }
 
-    /// Returns the project as the platform shows it.
-    pub(super) async fn shown(&self, platform: &Platform) -> Value {
+    /// Renders the project as the API does.
+    pub(super) async fn to_json(&self, platform: &Platform) -> Value {
         json!({
             "id": self.reference,
             "ref": self.reference,
@@ -213,18 +216,18 @@ impl Project {
             "name": self.name,
             "region": REGION,
             "created_at": self.created_at.to_string(),
-            "status": self.status(platform).await,
+            "status": self.current_status(platform).await,
             "database": {
-                "host": self.host(platform).await,
-                "version": platform.version(),
-                "postgres_engine": platform.engine(),
+                "host": self.database_host(platform).await,
+                "version": platform.postgres_version(),
+                "postgres_engine": platform.postgres_engine(),
                 "release_channel": "ga",
             },
         })
     }
 
-    /// Returns a seed for what is named after this project.
-    pub(super) fn id_of(&self, what: &str) -> String {
-        reference::uuid(&format!("{} {what}", self.reference))
+    /// Returns a UUID that follows from the project and `what`.
+    pub(super) fn derive_uuid(&self, what: &str) -> String {
+        reference::derive_uuid(&format!("{} {what}", self.reference))
     }
 }

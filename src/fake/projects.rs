@@ -1,37 +1,40 @@
-//! `/v1/projects` and the organizations that they are in.
+//! `/v1/projects` and `/v1/organizations`.
 
 use super::{
-    call::{Answer, Call, Outcome},
-    options::Plan,
+    call::{ApiRequest, ApiResponse, ApiResult},
+    options::BillingPlan,
     platform::{ORGANIZATION, REGION},
     project::Project,
     replicas,
 };
 use serde_json::{Value, json};
 
-/// Lists the projects, branches not among them.
-pub(super) async fn list(call: &Call) -> Outcome {
+/// Lists the projects without their branches.
+pub(super) async fn list_projects(call: &ApiRequest) -> ApiResult {
     let mut shown = Vec::new();
-    for project in call.platform.roots() {
-        shown.push(project.shown(&call.platform).await);
+    for project in call.platform.root_projects() {
+        shown.push(project.to_json(&call.platform).await);
     }
-    Ok(Answer::json(200, shown.into()))
+    Ok(ApiResponse::json(200, shown.into()))
 }
 
-/// Shows a project. The reference of a branch is not found here, though it is everywhere else.
-pub(super) async fn get(call: &Call) -> Outcome {
-    Ok(Answer::json(200, call.root()?.shown(&call.platform).await))
+/// Shows a project. This endpoint alone does not find branches by their reference.
+pub(super) async fn get_project(call: &ApiRequest) -> ApiResult {
+    Ok(ApiResponse::json(200, call.find_root_project()?.to_json(&call.platform).await))
 }
 
 /// Lists the organizations: there is one.
-pub(super) async fn organizations(_: &Call) -> Outcome {
-    Ok(Answer::json(200, json!([{ "id": ORGANIZATION, "slug": ORGANIZATION, "name": "redrill practice" }])))
+pub(super) async fn list_organizations(_: &ApiRequest) -> ApiResult {
+    Ok(ApiResponse::json(
+        200,
+        json!([{ "id": ORGANIZATION, "slug": ORGANIZATION, "name": "redrill practice" }]),
+    ))
 }
 
 /// Shows the organization.
-pub(super) async fn organization(call: &Call) -> Outcome {
-    demand_organization(call)?;
-    Ok(Answer::json(
+pub(super) async fn get_organization(call: &ApiRequest) -> ApiResult {
+    require_organization(call)?;
+    Ok(ApiResponse::json(
         200,
         json!({
             "id": ORGANIZATION,
@@ -44,22 +47,22 @@ pub(super) async fn organization(call: &Call) -> Outcome {
 }
 
 /// Lists the projects of the organization with their databases, a page at a time.
-pub(super) async fn of_organization(call: &Call) -> Outcome {
-    demand_organization(call)?;
-    let (limit, offset) = (call.asked_number("limit", 100, 100), call.asked_number("offset", 0, usize::MAX));
-    let search = call.asked("search").unwrap_or_default();
+pub(super) async fn list_organization_projects(call: &ApiRequest) -> ApiResult {
+    require_organization(call)?;
+    let (limit, offset) = (call.query_number("limit", 100, 100), call.query_number("offset", 0, usize::MAX));
+    let search = call.query_param("search").unwrap_or_default();
     let fits = |p: &Project| p.name.contains(search) || p.reference.contains(search);
-    let all: Vec<_> = call.platform.all().into_iter().filter(|p| fits(p)).collect();
+    let all: Vec<_> = call.platform.all_projects().into_iter().filter(|p| fits(p)).collect();
     let mut page = Vec::new();
     for project in all.iter().skip(offset).take(limit.max(1)) {
-        page.push(with_databases(call, project).await?);
+        page.push(render_project(call, project).await?);
     }
     let pagination = json!({ "count": all.len(), "limit": limit, "offset": offset });
-    Ok(Answer::json(200, json!({ "projects": page, "pagination": pagination })))
+    Ok(ApiResponse::json(200, json!({ "projects": page, "pagination": pagination })))
 }
 
-async fn with_databases(call: &Call, project: &Project) -> Result<Value, Answer> {
-    let status = project.status(&call.platform).await;
+async fn render_project(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+    let status = project.current_status(&call.platform).await;
     let mut databases = vec![json!({
         "infra_compute_size": "small",
         "region": REGION,
@@ -68,7 +71,7 @@ async fn with_databases(call: &Call, project: &Project) -> Result<Value, Answer>
         "identifier": project.reference,
         "type": "PRIMARY",
     })];
-    databases.extend(replicas::shown(call, project).await?);
+    databases.extend(replicas::list_visible_replicas(call, project).await?);
     Ok(json!({
         "ref": project.reference,
         "name": project.name,
@@ -81,11 +84,11 @@ async fn with_databases(call: &Call, project: &Project) -> Result<Value, Answer>
     }))
 }
 
-/// Says what the plan allows.
-pub(super) async fn entitlements(call: &Call) -> Outcome {
-    demand_organization(call)?;
+/// Lists the entitlements of the plan.
+pub(super) async fn list_entitlements(call: &ApiRequest) -> ApiResult {
+    require_organization(call)?;
     let plan = call.platform.options.plan;
-    let paid = plan > Plan::Free;
+    let paid = plan > BillingPlan::Free;
     let flag = |key: &str, has: bool| {
         json!({
             "feature": { "key": key, "type": "boolean" },
@@ -109,17 +112,17 @@ pub(super) async fn entitlements(call: &Call) -> Outcome {
             "type": "set",
             "config": { "enabled": paid, "set": variants },
         },
-        flag("backup.schedule", plan == Plan::Enterprise),
+        flag("backup.schedule", plan == BillingPlan::Enterprise),
         flag("instances.read_replicas", paid),
         flag("branching_persistent", paid),
         flag("project_pausing", true),
     ]);
-    Ok(Answer::json(200, json!({ "entitlements": list })))
+    Ok(ApiResponse::json(200, json!({ "entitlements": list })))
 }
 
-fn demand_organization(call: &Call) -> Result<(), Answer> {
-    if call.captured("slug") == ORGANIZATION {
+fn require_organization(call: &ApiRequest) -> Result<(), ApiResponse> {
+    if call.path_param("slug") == ORGANIZATION {
         return Ok(());
     }
-    Err(Answer::message(404, "Organization not found"))
+    Err(ApiResponse::error(404, "Organization not found"))
 }

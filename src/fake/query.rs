@@ -1,124 +1,130 @@
-//! `…/database/query`: a script of statements in, the rows of the last one out.
+//! `…/database/query`: runs a script, and returns the rows of its last statement.
 
 use super::{
     asked,
-    backups::Nowhere,
-    call::{Answer, Call, Outcome},
+    backups::NullRecorder,
+    call::{ApiRequest, ApiResponse, ApiResult},
     catalogue,
     project::Project,
 };
 use crate::{
     base::moment::Span,
-    provider::{Code, Error, supabase::wording::Asked},
+    provider::{Code, Error, supabase::wording::SqlRequest},
 };
 use serde_json::{Map, Value};
 
-/// How long a statement may take.
-pub(super) const TIMEOUT: Span = Span::seconds(58);
+/// The platform's time limit for a statement.
+pub(super) const STATEMENT_TIMEOUT: Span = Span::from_secs(58);
 
 /// Runs a script.
-pub(super) async fn run(call: &Call) -> Outcome {
-    let read_only = call.flag("read_only")?;
-    answer(call, read_only).await
+pub(super) async fn run_query(call: &ApiRequest) -> ApiResult {
+    let read_only = call.flag_or_false("read_only")?;
+    answer_query(call, read_only).await
 }
 
 /// Runs a script that only reads.
-pub(super) async fn read(call: &Call) -> Outcome {
-    answer(call, true).await
+pub(super) async fn run_read_only_query(call: &ApiRequest) -> ApiResult {
+    answer_query(call, true).await
 }
 
-async fn answer(call: &Call, read_only: bool) -> Outcome {
-    let project = call.project()?;
-    let script = call.text("query")?;
+async fn answer_query(call: &ApiRequest, read_only: bool) -> ApiResult {
+    let project = call.find_project()?;
+    let script = call.required_text("query")?;
     if script.is_empty() {
-        return Err(Answer::message(400, "query: String must contain at least 1 character(s)"));
+        return Err(ApiResponse::error(400, "query: String must contain at least 1 character(s)"));
     }
-    project.demand_usable(&call.platform).await?;
-    if project.behind().await.answers() {
-        return really(call, &project, script, read_only).await;
+    project.require_usable(&call.platform).await?;
+    if project.lock_real_database().await.is_authoritative() {
+        return run_on_real_database(call, &project, script, read_only).await;
     }
-    if let Some(asked) = Asked::read(script) {
-        match asked::answer(call, &project, &asked, read_only).await {
+    if let Some(asked) = SqlRequest::from_sql(script) {
+        match asked::answer_statement(call, &project, &asked, read_only).await {
             Ok(Some(answer)) => return Ok(answer),
             Err(refused) if !call.platform.options.postgres => return Err(refused),
-            _ => return really(call, &project, script, read_only).await,
+            _ => return run_on_real_database(call, &project, script, read_only).await,
         }
     }
     let mut rows = Vec::new();
     let mut wrote = false;
-    for statement in statements(script).filter(|s| !is_about_the_session(s)) {
-        let done = match one(call, &project, statement, read_only).await {
-            // What the simulator's own SQL does not know is asked of a real one.
+    for statement in split_statements(script).filter(|s| !is_session_statement(s)) {
+        let done = match run_statement(call, &project, statement, read_only).await {
+            // A statement that the simulator's SQL cannot run goes to the real database.
             Err(_) if call.platform.options.postgres && !wrote => {
-                return really(call, &project, script, read_only).await;
+                return run_on_real_database(call, &project, script, read_only).await;
             }
             done => done?,
         };
         rows = done.0;
         wrote |= done.1;
     }
-    Ok(rows_of(rows, wrote))
+    Ok(rows_response(rows, wrote))
 }
 
 /// Runs a script in the real database.
-async fn really(call: &Call, project: &Project, script: &str, read_only: bool) -> Outcome {
-    let ran = project.behind().await.run(project, script, read_only, &call.fresh_key()).await;
-    let ran = ran.map_err(|e| Answer::message(400, format!("Failed to run sql query: {}", e.message)))?;
-    Ok(rows_of(ran.rows, ran.wrote))
+async fn run_on_real_database(
+    call: &ApiRequest,
+    project: &Project,
+    script: &str,
+    read_only: bool,
+) -> ApiResult {
+    let ran =
+        project.lock_real_database().await.run_script(project, script, read_only, &call.fresh_key()).await;
+    let ran = ran.map_err(|e| ApiResponse::error(400, format!("Failed to run sql query: {}", e.message)))?;
+    Ok(rows_response(ran.rows, ran.wrote))
 }
 
-fn rows_of(rows: Vec<Map<String, Value>>, wrote: bool) -> Answer {
-    let answer = Answer::json(201, rows.into_iter().map(Value::Object).collect());
-    if wrote { answer } else { answer.looked() }
+fn rows_response(rows: Vec<Map<String, Value>>, wrote: bool) -> ApiResponse {
+    let answer = ApiResponse::json(201, rows.into_iter().map(Value::Object).collect());
+    if wrote { answer } else { answer.without_effect() }
 }
 
 /// Runs a statement, and returns its rows and whether it wrote.
-async fn one(
-    call: &Call,
+async fn run_statement(
+    call: &ApiRequest,
     project: &Project,
     sql: &str,
     read_only: bool,
-) -> Result<(Vec<Map<String, Value>>, bool), Answer> {
-    let database = project.database()?;
-    if let Some(row) = catalogue::of_server(sql, project).await? {
+) -> Result<(Vec<Map<String, Value>>, bool), ApiResponse> {
+    let database = project.as_provider()?;
+    if let Some(row) = catalogue::answer_server_query(sql, project).await? {
         return Ok((vec![row], false));
     }
-    let reading = catalogue::within(sql, project).await?;
-    match database.sql()?.query(&reading, TIMEOUT).await {
+    let reading = catalogue::inline_catalog_tables(sql, project).await?;
+    match database.sql()?.query(&reading, STATEMENT_TIMEOUT).await {
         Ok(rows) => return Ok((rows.rows, false)),
-        Err(e) if !writes(&e) => return Err(failed(e)),
+        Err(e) if !is_write_refusal(&e) => return Err(translate_error(e)),
         Err(_) if read_only => {
             let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
-            return Err(only_reads(&word));
+            return Err(refuse_write(&word));
         }
         Err(_) => {}
     }
-    let done = database.sql()?.execute(sql, TIMEOUT, &call.fresh_key(), &Nowhere).await;
-    done.map(|_| (Vec::new(), true)).map_err(failed)
+    let done = database.sql()?.execute(sql, STATEMENT_TIMEOUT, &call.fresh_key(), &NullRecorder).await;
+    done.map(|_| (Vec::new(), true)).map_err(translate_error)
 }
 
-/// Returns the refusal of what writes where nothing may.
-pub(super) fn only_reads(word: &str) -> Answer {
+/// Returns the error for a write in a read-only transaction.
+pub(super) fn refuse_write(word: &str) -> ApiResponse {
     let said = format!("ERROR:  25006: cannot execute {word} in a read-only transaction");
-    Answer::message(400, format!("Failed to run sql query: {said}"))
+    ApiResponse::error(400, format!("Failed to run sql query: {said}"))
 }
 
 /// Returns whether a query was refused because it writes.
-pub(super) fn writes(e: &Error) -> bool {
+pub(super) fn is_write_refusal(e: &Error) -> bool {
     e.code == Code::Sql && e.message.starts_with("the statement writes")
 }
 
-fn is_foreign(said: &str) -> bool {
+fn is_unknown_sql(said: &str) -> bool {
     ["syntax error", "no such function", "unrecognized token"].iter().any(|words| said.contains(words))
 }
 
-/// Returns what a database said, as the platform says it.
-pub(super) fn failed(e: Error) -> Answer {
+/// Converts a database error to the platform's wording.
+pub(super) fn translate_error(e: Error) -> ApiResponse {
     let said = e.message.trim_start_matches("the database refused the statement: ");
     let said = match (said.strip_prefix("no such table: "), said.strip_prefix("no such column: ")) {
         (Some(table), _) => format!("42P01: relation \"{table}\" does not exist"),
         (_, Some(column)) => format!("42703: column \"{column}\" does not exist"),
-        _ if is_foreign(said) => {
+        _ if is_unknown_sql(said) => {
             format!(
                 "42601: {said}\nHINT:  a simulated database speaks SQLite: start the server with `--postgres`"
             )
@@ -127,23 +133,24 @@ pub(super) fn failed(e: Error) -> Answer {
     };
     let message = format!("Failed to run sql query: ERROR:  {said}");
     match e.code {
-        Code::Unavailable | Code::Internal | Code::Tool => Answer::from(e),
+        Code::Unavailable | Code::Internal | Code::Tool => ApiResponse::from(e),
         Code::Timeout => {
             let said = "ERROR:  57014: canceling statement due to statement timeout";
-            Answer::message(400, format!("Failed to run sql query: {said}"))
+            ApiResponse::error(400, format!("Failed to run sql query: {said}"))
         }
-        _ => Answer::message(400, message),
+        _ => ApiResponse::error(400, message),
     }
 }
 
-/// Returns whether a statement is about the session or its transaction: here every statement has its own.
-fn is_about_the_session(sql: &str) -> bool {
+/// Returns whether a statement controls the session or transaction.
+/// Those are skipped: every statement has a session of its own.
+fn is_session_statement(sql: &str) -> bool {
     let word = sql.split_whitespace().next().unwrap_or_default().to_lowercase();
     ["begin", "commit", "start", "set", "reset", "end"].contains(&word.as_str())
 }
 
-/// Splits a script at the semicolons that are in no text, name or comment.
-fn statements(script: &str) -> impl Iterator<Item = &str> {
+/// Splits a script at the semicolons outside literals, quoted names and comments.
+fn split_statements(script: &str) -> impl Iterator<Item = &str> {
     let mut ends = Vec::new();
     let mut inside: Option<char> = None;
     let mut before = ' ';
@@ -177,7 +184,7 @@ mod tests {
     #[test]
     fn a_script_is_split_where_its_statements_end() {
         let script = "select ';' as a; -- not; here\nselect \"b;\" ;;";
-        let parts: Vec<&str> = statements(script).collect();
+        let parts: Vec<&str> = split_statements(script).collect();
         assert_eq!(parts, ["select ';' as a", "-- not; here\nselect \"b;\""]);
     }
 }

@@ -1,8 +1,8 @@
-//! Read replicas: asked for without being told their name, and found in a list that lags behind.
+//! Read replicas: the setup returns no name, and the list lags behind.
 
 use super::{
-    call::{Answer, Call, Outcome},
-    options::Plan,
+    call::{ApiRequest, ApiResponse, ApiResult},
+    options::BillingPlan,
     platform::REGION,
     project::Project,
     reference,
@@ -14,10 +14,10 @@ use crate::{
 use serde_json::{Value, json};
 
 /// How long a new replica is not yet in the list.
-const LAG: Span = Span::seconds(5);
-/// How many there may be on a small instance.
-const MOST: usize = 2;
-/// Where a replica can be.
+const LIST_DELAY: Span = Span::from_secs(5);
+/// The most replicas of a small instance.
+const MAX_REPLICAS: usize = 2;
+/// The regions that a replica may be in.
 const REGIONS: &[&str] = &[
     "us-east-1",
     "us-east-2",
@@ -40,52 +40,55 @@ const REGIONS: &[&str] = &[
 ];
 
 /// Asks for a replica; the answer is empty.
-pub(super) async fn setup(call: &Call) -> Outcome {
-    let project = call.root()?;
-    call.demand_plan(Plan::Pro)?;
-    let region = call.text("read_replica_region")?;
+pub(super) async fn setup_replica(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    call.require_plan(BillingPlan::Pro)?;
+    let region = call.required_text("read_replica_region")?;
     if !REGIONS.contains(&region) {
-        return Err(Answer::message(400, "read_replica_region: Invalid enum value"));
+        return Err(ApiResponse::error(400, "read_replica_region: Invalid enum value"));
     }
-    let database = project.database()?;
+    let database = project.as_provider()?;
     let replicas = database.replicas()?;
-    if replicas.list().await?.len() >= MOST {
-        return Err(Answer::message(400, "Maximum number of read replicas reached"));
+    if replicas.list().await?.len() >= MAX_REPLICAS {
+        return Err(ApiResponse::error(400, "Maximum number of read replicas reached"));
     }
     let request = ReplicaRequest { region: Some(region.into()) };
-    let before = ids(&replicas.list().await?);
-    replicas.create(&request, &call.fresh_key(), &super::backups::Nowhere).await?;
-    let shown_at = call.platform.now().plus(call.platform.takes(LAG));
-    let new = ids(&replicas.list().await?).into_iter().filter(|id| !before.contains(id));
-    project.notes().shown_at.extend(new.map(|id| (id, shown_at)));
-    Ok(Answer::empty(201))
+    let before = replica_ids(&replicas.list().await?);
+    replicas.create(&request, &call.fresh_key(), &super::backups::NullRecorder).await?;
+    let shown_at = call.platform.now().saturating_add(call.platform.scale_span(LIST_DELAY));
+    let new = replica_ids(&replicas.list().await?).into_iter().filter(|id| !before.contains(id));
+    project.lock_state().shown_at.extend(new.map(|id| (id, shown_at)));
+    Ok(ApiResponse::empty(201))
 }
 
 /// Removes a replica; the answer is empty.
-pub(super) async fn remove(call: &Call) -> Outcome {
-    let project = call.root()?;
-    let asked = call.text("database_identifier")?;
-    let database = project.database()?;
+pub(super) async fn remove_replica(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    let asked = call.required_text("database_identifier")?;
+    let database = project.as_provider()?;
     let replicas = database.replicas()?;
-    let found = replicas.list().await?.into_iter().find(|r| identifier(&project, r) == asked);
-    let Some(replica) = found else { return Err(Answer::message(404, "Read replica not found")) };
+    let found = replicas.list().await?.into_iter().find(|r| replica_identifier(&project, r) == asked);
+    let Some(replica) = found else { return Err(ApiResponse::error(404, "Read replica not found")) };
     replicas.delete(&replica.id).await?;
-    Ok(Answer::empty(201))
+    Ok(ApiResponse::empty(201))
 }
 
-/// Returns the replicas of a project as the list of the organization has them.
-pub(super) async fn shown(call: &Call, project: &Project) -> Result<Vec<Value>, Answer> {
-    let database = project.database()?;
-    // A branch has none.
+/// Renders the listed replicas of a project as entries of the organization's list.
+pub(super) async fn list_visible_replicas(
+    call: &ApiRequest,
+    project: &Project,
+) -> Result<Vec<Value>, ApiResponse> {
+    let database = project.as_provider()?;
+    // Branches have no replicas.
     let Ok(replicas) = database.replicas() else { return Ok(Vec::new()) };
     let list = replicas.list().await?;
     let now = call.platform.now();
-    let notes = project.notes();
+    let notes = project.lock_state();
     let is_shown = |r: &&Replica| notes.shown_at.get(&r.id).is_none_or(|at| *at <= now);
-    Ok(list.iter().filter(is_shown).map(|r| one(project, r)).collect())
+    Ok(list.iter().filter(is_shown).map(|r| render_replica(project, r)).collect())
 }
 
-fn one(project: &Project, replica: &Replica) -> Value {
+fn render_replica(project: &Project, replica: &Replica) -> Value {
     let status = match replica.status.as_str() {
         "ready" => "ACTIVE_HEALTHY",
         "preparing" => "INIT_READ_REPLICA",
@@ -97,17 +100,17 @@ fn one(project: &Project, replica: &Replica) -> Value {
         "region": replica.region.as_deref().unwrap_or(REGION),
         "status": status,
         "cloud_provider": "AWS",
-        "identifier": identifier(project, replica),
+        "identifier": replica_identifier(project, replica),
         "type": "READ_REPLICA",
     })
 }
 
-/// Returns the name that the platform gives a replica: `abcdefghijklmnopqrst-rr-us-west-1-abcde`.
-pub(super) fn identifier(project: &Project, replica: &Replica) -> String {
+/// Returns the platform's identifier of a replica: `abcdefghijklmnopqrst-rr-us-west-1-abcde`.
+pub(super) fn replica_identifier(project: &Project, replica: &Replica) -> String {
     let region = replica.region.as_deref().unwrap_or(REGION);
-    format!("{}-rr-{region}-{}", project.reference, &reference::letters(&replica.id)[..5])
+    format!("{}-rr-{region}-{}", project.reference, &reference::derive_letters(&replica.id)[..5])
 }
 
-fn ids(list: &[Replica]) -> Vec<String> {
+fn replica_ids(list: &[Replica]) -> Vec<String> {
     list.iter().map(|replica| replica.id.clone()).collect()
 }

@@ -1,37 +1,37 @@
-//! Every endpoint there is, as one list.
+//! The table of all endpoints.
 
 use super::{
     access, actions, addons, advisors, backups, branches,
-    call::{Call, Outcome},
+    call::{ApiRequest, ApiResult},
     health,
-    http::decoded,
+    http::decode_percent,
     login, network, points, projects, query, replicas, schedule, settings, ssl, switch,
 };
 use std::pin::Pin;
 
-type Answering<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+type ResponseFuture<'a> = Pin<Box<dyn Future<Output = ApiResult> + Send + 'a>>;
 
-/// An endpoint.
+/// An endpoint: method, path, handler.
 pub struct Route {
     /// The method.
     pub method: &'static str,
-    /// The path, with its places in braces, as the documents have it.
+    /// The path with its parameters in braces, as in the `OpenAPI` document.
     pub path: &'static str,
     /// Whether it changes something.
     pub writes: bool,
-    /// What answers.
-    pub(super) serve: for<'a> fn(&'a Call) -> Answering<'a>,
+    /// The handler.
+    pub(super) serve: for<'a> fn(&'a ApiRequest) -> ResponseFuture<'a>,
 }
 
-/// What was found for a request.
-pub(super) enum Found {
-    /// An endpoint, and what the places in its path hold.
+/// The endpoint that matches a request, if any.
+pub(super) enum RouteMatch {
+    /// An endpoint and its path parameters.
     Route(&'static Route, Vec<(&'static str, String)>),
-    /// Nothing.
-    Nothing,
+    /// No endpoint matches.
+    NotFound,
 }
 
-/// A line of the list: a function that answers becomes one that can be put into a table.
+/// Builds a row of the table; it boxes the future of an async handler.
 macro_rules! route {
     ($method:literal $path:literal looks $serve:path) => {
         route!($method $path false, $serve)
@@ -46,89 +46,89 @@ macro_rules! route {
 
 /// Every endpoint.
 pub const ROUTES: &[Route] = &[
-    route!("GET" "/v1/projects" looks projects::list),
-    route!("GET" "/v1/projects/{ref}" looks projects::get),
-    route!("GET" "/v1/organizations" looks projects::organizations),
-    route!("GET" "/v1/organizations/{slug}" looks projects::organization),
-    route!("GET" "/v1/organizations/{slug}/projects" looks projects::of_organization),
-    route!("GET" "/v1/organizations/{slug}/entitlements" looks projects::entitlements),
-    route!("GET" "/v1/projects/{ref}/health" looks health::get),
-    route!("POST" "/v1/projects/{ref}/database/query" changes query::run),
-    route!("POST" "/v1/projects/{ref}/database/query/read-only" looks query::read),
-    route!("GET" "/v1/projects/{ref}/database/backups" looks backups::list),
-    route!("POST" "/v1/projects/{ref}/database/backups/restore" changes backups::restore),
+    route!("GET" "/v1/projects" looks projects::list_projects),
+    route!("GET" "/v1/projects/{ref}" looks projects::get_project),
+    route!("GET" "/v1/organizations" looks projects::list_organizations),
+    route!("GET" "/v1/organizations/{slug}" looks projects::get_organization),
+    route!("GET" "/v1/organizations/{slug}/projects" looks projects::list_organization_projects),
+    route!("GET" "/v1/organizations/{slug}/entitlements" looks projects::list_entitlements),
+    route!("GET" "/v1/projects/{ref}/health" looks health::get_service_health),
+    route!("POST" "/v1/projects/{ref}/database/query" changes query::run_query),
+    route!("POST" "/v1/projects/{ref}/database/query/read-only" looks query::run_read_only_query),
+    route!("GET" "/v1/projects/{ref}/database/backups" looks backups::list_backups),
+    route!("POST" "/v1/projects/{ref}/database/backups/restore" changes backups::restore_backup),
     route!("POST" "/v1/projects/{ref}/database/backups/restore-pitr" changes backups::restore_pitr),
-    route!("GET" "/v1/projects/{ref}/database/backups/restore-point" looks points::get),
-    route!("POST" "/v1/projects/{ref}/database/backups/restore-point" changes points::create),
-    route!("POST" "/v1/projects/{ref}/database/backups/undo" changes points::undo),
-    route!("GET" "/v1/projects/{ref}/database/backups/schedule" looks schedule::get),
-    route!("PATCH" "/v1/projects/{ref}/database/backups/schedule" changes schedule::set),
-    route!("GET" "/v1/projects/{ref}/branches" looks branches::list),
-    route!("POST" "/v1/projects/{ref}/branches" changes branches::create),
-    route!("DELETE" "/v1/projects/{ref}/branches" changes branches::disable),
-    route!("GET" "/v1/projects/{ref}/branches/{name}" looks branches::named),
-    route!("POST" "/v2/projects/{ref}/branches" changes branches::create_v2),
-    route!("GET" "/v1/branches/{branch_id_or_ref}" looks branches::detail),
-    route!("PATCH" "/v1/branches/{branch_id_or_ref}" changes branches::update),
-    route!("DELETE" "/v1/branches/{branch_id_or_ref}" changes branches::delete),
-    route!("POST" "/v1/branches/{branch_id_or_ref}/restore" changes branches::undelete),
-    route!("POST" "/v1/branches/{branch_id_or_ref}/reset" changes branches::reset),
-    route!("POST" "/v1/branches/{branch_id_or_ref}/merge" changes branches::merge),
-    route!("POST" "/v1/branches/{branch_id_or_ref}/push" changes branches::merge),
-    route!("GET" "/v1/projects/{ref}/actions" looks actions::list),
-    route!("GET" "/v1/projects/{ref}/actions/{run_id}" looks actions::get),
-    route!("GET" "/v1/projects/{ref}/actions/{run_id}/logs" looks actions::logs),
-    route!("GET" "/v1/projects/{ref}/network-restrictions" looks network::get),
-    route!("PATCH" "/v1/projects/{ref}/network-restrictions" changes network::patch),
-    route!("POST" "/v1/projects/{ref}/network-restrictions/apply" changes network::apply),
-    route!("POST" "/v1/projects/{ref}/network-restrictions/review" changes network::review),
-    route!("POST" "/v1/projects/{ref}/network-bans/retrieve" looks network::bans),
-    route!("POST" "/v1/projects/{ref}/network-bans/retrieve/enriched" looks network::enriched_bans),
-    route!("DELETE" "/v1/projects/{ref}/network-bans" changes network::unban),
-    route!("GET" "/v1/projects/{ref}/ssl-enforcement" looks ssl::get),
-    route!("PUT" "/v1/projects/{ref}/ssl-enforcement" changes ssl::put),
-    route!("GET" "/v1/projects/{ref}/config/database/postgres" looks settings::get),
-    route!("PUT" "/v1/projects/{ref}/config/database/postgres" changes settings::put),
-    route!("PATCH" "/v1/projects/{ref}/config/database/postgres" changes settings::patch),
-    route!("GET" "/v1/projects/{ref}/config/database/pooler" looks addons::pooler),
-    route!("PATCH" "/v1/projects/{ref}/config/database/pooler" changes addons::set_pooler),
-    route!("POST" "/v1/projects/{ref}/read-replicas/setup" changes replicas::setup),
-    route!("POST" "/v1/projects/{ref}/read-replicas/remove" changes replicas::remove),
-    route!("GET" "/v1/projects/{ref}/billing/addons" looks addons::list),
-    route!("POST" "/v1/projects/{ref}/cli/login-role" changes login::create),
-    route!("DELETE" "/v1/projects/{ref}/cli/login-role" changes login::delete),
-    route!("GET" "/v1/projects/{ref}/advisors/security" looks advisors::security),
-    route!("GET" "/v1/projects/{ref}/advisors/performance" looks advisors::performance),
-    route!("POST" "/v2/projects/{ref}/advisors/run" looks advisors::run),
-    route!("GET" "/v1/projects/{ref}/postgrest" looks addons::data_api),
-    route!("GET" "/v1/projects/{ref}/database/jit/list" looks access::list),
-    route!("GET" "/v1/projects/{ref}/jit-access" looks access::get),
-    route!("PUT" "/v1/projects/{ref}/jit-access" changes access::put),
-    route!("POST" "/v1/projects/{ref}/pause" changes switch::pause),
-    route!("GET" "/v1/projects/{ref}/restore" looks switch::versions),
-    route!("POST" "/v1/projects/{ref}/restore" changes switch::unpause),
-    route!("POST" "/v1/projects/{ref}/restart" changes switch::restart),
-    route!("GET" "/v1/projects/{ref}/readonly" looks switch::readonly),
+    route!("GET" "/v1/projects/{ref}/database/backups/restore-point" looks points::get_restore_point),
+    route!("POST" "/v1/projects/{ref}/database/backups/restore-point" changes points::create_restore_point),
+    route!("POST" "/v1/projects/{ref}/database/backups/undo" changes points::restore_to_point),
+    route!("GET" "/v1/projects/{ref}/database/backups/schedule" looks schedule::get_backup_schedule),
+    route!("PATCH" "/v1/projects/{ref}/database/backups/schedule" changes schedule::update_backup_schedule),
+    route!("GET" "/v1/projects/{ref}/branches" looks branches::list_branches),
+    route!("POST" "/v1/projects/{ref}/branches" changes branches::create_branch),
+    route!("DELETE" "/v1/projects/{ref}/branches" changes branches::disable_branching),
+    route!("GET" "/v1/projects/{ref}/branches/{name}" looks branches::get_branch),
+    route!("POST" "/v2/projects/{ref}/branches" changes branches::create_branch_v2),
+    route!("GET" "/v1/branches/{branch_id_or_ref}" looks branches::get_branch_config),
+    route!("PATCH" "/v1/branches/{branch_id_or_ref}" changes branches::update_branch),
+    route!("DELETE" "/v1/branches/{branch_id_or_ref}" changes branches::delete_branch),
+    route!("POST" "/v1/branches/{branch_id_or_ref}/restore" changes branches::undelete_branch),
+    route!("POST" "/v1/branches/{branch_id_or_ref}/reset" changes branches::reset_branch),
+    route!("POST" "/v1/branches/{branch_id_or_ref}/merge" changes branches::merge_branch),
+    route!("POST" "/v1/branches/{branch_id_or_ref}/push" changes branches::merge_branch),
+    route!("GET" "/v1/projects/{ref}/actions" looks actions::list_workflows),
+    route!("GET" "/v1/projects/{ref}/actions/{run_id}" looks actions::get_workflow),
+    route!("GET" "/v1/projects/{ref}/actions/{run_id}/logs" looks actions::get_workflow_logs),
+    route!("GET" "/v1/projects/{ref}/network-restrictions" looks network::get_network_restrictions),
+    route!("PATCH" "/v1/projects/{ref}/network-restrictions" changes network::patch_network_restrictions),
+    route!("POST" "/v1/projects/{ref}/network-restrictions/apply" changes network::apply_network_restrictions),
+    route!("POST" "/v1/projects/{ref}/network-restrictions/review" changes network::review_network_restrictions),
+    route!("POST" "/v1/projects/{ref}/network-bans/retrieve" looks network::list_network_bans),
+    route!("POST" "/v1/projects/{ref}/network-bans/retrieve/enriched" looks network::list_enriched_bans),
+    route!("DELETE" "/v1/projects/{ref}/network-bans" changes network::delete_network_bans),
+    route!("GET" "/v1/projects/{ref}/ssl-enforcement" looks ssl::get_ssl_enforcement),
+    route!("PUT" "/v1/projects/{ref}/ssl-enforcement" changes ssl::update_ssl_enforcement),
+    route!("GET" "/v1/projects/{ref}/config/database/postgres" looks settings::get_postgres_config),
+    route!("PUT" "/v1/projects/{ref}/config/database/postgres" changes settings::replace_postgres_config),
+    route!("PATCH" "/v1/projects/{ref}/config/database/postgres" changes settings::patch_postgres_config),
+    route!("GET" "/v1/projects/{ref}/config/database/pooler" looks addons::get_pooler_config),
+    route!("PATCH" "/v1/projects/{ref}/config/database/pooler" changes addons::update_pooler_config),
+    route!("POST" "/v1/projects/{ref}/read-replicas/setup" changes replicas::setup_replica),
+    route!("POST" "/v1/projects/{ref}/read-replicas/remove" changes replicas::remove_replica),
+    route!("GET" "/v1/projects/{ref}/billing/addons" looks addons::list_addons),
+    route!("POST" "/v1/projects/{ref}/cli/login-role" changes login::create_login_role),
+    route!("DELETE" "/v1/projects/{ref}/cli/login-role" changes login::delete_login_roles),
+    route!("GET" "/v1/projects/{ref}/advisors/security" looks advisors::get_security_lints),
+    route!("GET" "/v1/projects/{ref}/advisors/performance" looks advisors::get_performance_lints),
+    route!("POST" "/v2/projects/{ref}/advisors/run" looks advisors::run_named_lints),
+    route!("GET" "/v1/projects/{ref}/postgrest" looks addons::get_data_api_config),
+    route!("GET" "/v1/projects/{ref}/database/jit/list" looks access::list_jit_access),
+    route!("GET" "/v1/projects/{ref}/jit-access" looks access::get_jit_access),
+    route!("PUT" "/v1/projects/{ref}/jit-access" changes access::update_jit_access),
+    route!("POST" "/v1/projects/{ref}/pause" changes switch::pause_project),
+    route!("GET" "/v1/projects/{ref}/restore" looks switch::list_available_versions),
+    route!("POST" "/v1/projects/{ref}/restore" changes switch::unpause_project),
+    route!("POST" "/v1/projects/{ref}/restart" changes switch::restart_project),
+    route!("GET" "/v1/projects/{ref}/readonly" looks switch::get_readonly_mode),
 ];
 
 /// Finds the endpoint of a request.
-pub(super) fn find(method: &str, path: &str) -> Found {
+pub(super) fn find_route(method: &str, path: &str) -> RouteMatch {
     for route in ROUTES.iter().filter(|route| route.method == method) {
-        if let Some(captures) = captures(route.path, path) {
-            return Found::Route(route, captures);
+        if let Some(captures) = capture_params(route.path, path) {
+            return RouteMatch::Route(route, captures);
         }
     }
-    Found::Nothing
+    RouteMatch::NotFound
 }
 
-fn captures(pattern: &'static str, path: &str) -> Option<Vec<(&'static str, String)>> {
+fn capture_params(pattern: &'static str, path: &str) -> Option<Vec<(&'static str, String)>> {
     let (mut ours, mut theirs) = (pattern.split('/'), path.split('/'));
     let mut captures = Vec::new();
     loop {
         match (ours.next(), theirs.next()) {
             (None, None) => return Some(captures),
             (Some(our), Some(their)) => match our.strip_prefix('{').and_then(|our| our.strip_suffix('}')) {
-                Some(name) if !their.is_empty() => captures.push((name, decoded(their))),
+                Some(name) if !their.is_empty() => captures.push((name, decode_percent(their))),
                 None if our == their => {}
                 _ => return None,
             },
@@ -150,12 +150,12 @@ mod tests {
 
     #[test]
     fn a_path_finds_its_endpoint() {
-        let Found::Route(route, captures) = find("GET", "/v1/projects/abc/branches/a%2Fb") else {
+        let RouteMatch::Route(route, captures) = find_route("GET", "/v1/projects/abc/branches/a%2Fb") else {
             panic!("nothing found");
         };
         assert_eq!(route.path, "/v1/projects/{ref}/branches/{name}");
         assert_eq!(captures, [("ref", "abc".to_owned()), ("name", "a/b".to_owned())]);
-        assert!(matches!(find("GET", "/v1/projects//branches"), Found::Nothing));
-        assert!(matches!(find("DELETE", "/v1/projects"), Found::Nothing));
+        assert!(matches!(find_route("GET", "/v1/projects//branches"), RouteMatch::NotFound));
+        assert!(matches!(find_route("DELETE", "/v1/projects"), RouteMatch::NotFound));
     }
 }

@@ -1,70 +1,70 @@
-//! The time of day at which the platform backs up: one for each project, of the largest plan only.
+//! The backup schedule: one time of day for each project, of the enterprise plan only.
 
 use super::{
-    call::{Answer, Call, Outcome},
-    options::Plan,
+    call::{ApiRequest, ApiResponse, ApiResult},
+    options::BillingPlan,
     project::Project,
 };
 use crate::{
     base::moment::Span,
-    provider::model::{Every, ScheduleRequest},
+    provider::model::{Frequency, ScheduleRequest},
 };
 use serde_json::{Value, json};
 
-/// The time of day of a project that nobody has chosen one for.
-const PRESET: &str = "00:00";
-/// How often it may be changed in 24 hours.
-const CHANGES: usize = 3;
+/// The default time of day.
+const DEFAULT_TIME: &str = "00:00";
+/// How often a schedule may be changed in 24 hours.
+const MAX_DAILY_CHANGES: usize = 3;
 
-/// Says when backups are taken.
-pub(super) async fn get(call: &Call) -> Outcome {
-    let project = call.root()?;
-    call.demand_plan(Plan::Enterprise)?;
-    let at = at(&project).await?.unwrap_or_else(|| PRESET.into());
-    Ok(Answer::json(200, shown(&project, &at)))
+/// Shows the time of the daily backup.
+pub(super) async fn get_backup_schedule(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    call.require_plan(BillingPlan::Enterprise)?;
+    let at = read_backup_time(&project).await?.unwrap_or_else(|| DEFAULT_TIME.into());
+    Ok(ApiResponse::json(200, render_schedule(&project, &at)))
 }
 
-/// Says when backups shall be taken.
-pub(super) async fn set(call: &Call) -> Outcome {
-    let project = call.root()?;
-    call.demand_plan(Plan::Enterprise)?;
-    let asked = call.text("schedule_for")?;
-    let Some(at) = time_of_day(asked) else {
-        return Err(Answer::message(400, "Invalid schedule_for format"));
+/// Sets the time of the daily backup.
+pub(super) async fn update_backup_schedule(call: &ApiRequest) -> ApiResult {
+    let project = call.find_root_project()?;
+    call.require_plan(BillingPlan::Enterprise)?;
+    let asked = call.required_text("schedule_for")?;
+    let Some(at) = parse_time_of_day(asked) else {
+        return Err(ApiResponse::error(400, "Invalid schedule_for format"));
     };
     let now = call.platform.now();
     {
-        let mut notes = project.notes();
-        let since = now.plus(Span::seconds(-86_400));
+        let mut notes = project.lock_state();
+        let since = now.saturating_add(Span::from_secs(-86_400));
         notes.schedule_changes.retain(|change| *change > since);
-        if notes.schedule_changes.len() >= CHANGES {
-            return Err(Answer::message(400, "The schedule can only be updated 3 times per 24 hours"));
+        if notes.schedule_changes.len() >= MAX_DAILY_CHANGES {
+            return Err(ApiResponse::error(400, "The schedule can only be updated 3 times per 24 hours"));
         }
     }
-    let database = project.database()?;
+    let database = project.as_provider()?;
     let schedules = database.schedules()?;
     for old in schedules.list().await? {
         schedules.delete(&old.id).await?;
     }
-    let request = ScheduleRequest { every: Every::Day, at, keep_days: None };
+    let request = ScheduleRequest { every: Frequency::Day, at, keep_days: None };
     let made = schedules.create(&request, &call.fresh_key()).await?;
-    project.notes().schedule_changes.push(now);
-    Ok(Answer::json(200, shown(&project, &made.at)))
+    project.lock_state().schedule_changes.push(now);
+    Ok(ApiResponse::json(200, render_schedule(&project, &made.at)))
 }
 
-async fn at(project: &Project) -> Result<Option<String>, Answer> {
-    let database = project.database()?;
+async fn read_backup_time(project: &Project) -> Result<Option<String>, ApiResponse> {
+    let database = project.as_provider()?;
     let list = database.schedules()?.list().await?;
-    Ok(list.into_iter().find(|s| s.every == Every::Day).map(|s| s.at))
+    Ok(list.into_iter().find(|s| s.every == Frequency::Day).map(|s| s.at))
 }
 
-fn shown(project: &Project, at: &str) -> Value {
-    let changed = project.notes().schedule_changes.last().copied().unwrap_or(project.created_at);
+fn render_schedule(project: &Project, at: &str) -> Value {
+    let changed = project.lock_state().schedule_changes.last().copied().unwrap_or(project.created_at);
     json!({ "schedule_for": format!("{at}:00"), "updated_at": changed.to_string() })
 }
 
 /// Returns the hours and minutes of `HH:MM` or `HH:MM:SS`.
-fn time_of_day(text: &str) -> Option<String> {
+fn parse_time_of_day(text: &str) -> Option<String> {
     let mut parts = text.splitn(3, ':');
     let mut two = |limit: u32| {
         let part = parts.next()?;

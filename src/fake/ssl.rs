@@ -1,44 +1,45 @@
 //! `…/ssl-enforcement`: a change restarts the database, and is applied some seconds later.
 
 use super::{
-    call::{Answer, Call, Outcome},
-    options::Plan,
+    call::{ApiRequest, ApiResponse, ApiResult},
+    options::BillingPlan,
     project::Project,
 };
 use crate::base::moment::Span;
 use serde_json::{Value, json};
 
 /// How long the restart takes.
-const TAKES: Span = Span::seconds(30);
+const RESTART_DURATION: Span = Span::from_secs(30);
 
 /// Says whether connections without TLS are refused.
-pub(super) async fn get(call: &Call) -> Outcome {
-    let project = call.project()?;
-    Ok(Answer::json(200, shown(call, &project).await?))
+pub(super) async fn get_ssl_enforcement(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    Ok(ApiResponse::json(200, render_ssl_enforcement(call, &project).await?))
 }
 
-/// Says whether they shall be.
-pub(super) async fn put(call: &Call) -> Outcome {
-    let project = call.project()?;
-    if call.platform.options.plan == Plan::Free {
-        return Err(Answer::message(400, "not allowed to configure SSL enforcements for this project"));
+/// Sets whether connections without TLS are refused.
+pub(super) async fn update_ssl_enforcement(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    if call.platform.options.plan == BillingPlan::Free {
+        return Err(ApiResponse::error(400, "not allowed to configure SSL enforcements for this project"));
     }
     let Some(wanted) = call.body.pointer("/requestedConfig/database").and_then(Value::as_bool) else {
-        return Err(Answer::message(400, "requestedConfig.database: Required"));
+        return Err(ApiResponse::error(400, "requestedConfig.database: Required"));
     };
-    let database = project.database()?;
+    let database = project.as_provider()?;
     let network = database.network()?;
     if network.ssl().await?.enforced != wanted {
         network.enforce_ssl(wanted).await?;
-        project.notes().restarts_until = Some(call.platform.now().plus(call.platform.takes(TAKES)));
+        project.lock_state().restarts_until =
+            Some(call.platform.now().saturating_add(call.platform.scale_span(RESTART_DURATION)));
     }
-    Ok(Answer::json(200, shown(call, &project).await?))
+    Ok(ApiResponse::json(200, render_ssl_enforcement(call, &project).await?))
 }
 
-async fn shown(call: &Call, project: &Project) -> Result<Value, Answer> {
-    let database = project.database()?;
+async fn render_ssl_enforcement(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+    let database = project.as_provider()?;
     let ssl = database.network()?.ssl().await?;
-    let restarts = project.notes().restarts_until.is_some_and(|until| call.platform.now() < until);
+    let restarts = project.lock_state().restarts_until.is_some_and(|until| call.platform.now() < until);
     Ok(json!({
         "currentConfig": { "database": ssl.enforced },
         "appliedSuccessfully": ssl.applied && !restarts,

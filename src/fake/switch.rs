@@ -1,64 +1,67 @@
-//! Switching a project off, on, and off and on again; and `readonly`.
+//! Pausing, resuming and restarting a project; and `readonly`.
 
 use super::{
-    backups::Nowhere,
-    call::{Answer, Call, Outcome},
+    backups::NullRecorder,
+    call::{ApiRequest, ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
 use serde_json::json;
 
 /// How long a restart takes.
-const RESTARTS: Span = Span::seconds(60);
+const RESTART_DURATION: Span = Span::from_secs(60);
 
-/// Switches off. An empty body: it goes on by itself.
-pub(super) async fn pause(call: &Call) -> Outcome {
-    let project = call.project()?;
-    let status = project.status(&call.platform).await;
+/// Pauses a project; the response is empty and the pause goes on in the background.
+pub(super) async fn pause_project(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    let status = project.current_status(&call.platform).await;
     if status != "ACTIVE_HEALTHY" {
-        return Err(Answer::message(400, format!("This project cannot be paused, it is {status}")));
+        return Err(ApiResponse::error(400, format!("This project cannot be paused, it is {status}")));
     }
-    project.database()?.lifecycle()?.pause(&call.fresh_key(), &Nowhere).await?;
-    Ok(Answer::empty(200))
+    project.as_provider()?.lifecycle()?.pause(&call.fresh_key(), &NullRecorder).await?;
+    Ok(ApiResponse::empty(200))
 }
 
-/// Switches on again: no restore of a backup, whatever the path says.
-pub(super) async fn unpause(call: &Call) -> Outcome {
-    let project = call.project()?;
-    let status = project.status(&call.platform).await;
+/// Resumes a paused project: despite its path `…/restore`, no backup is restored.
+pub(super) async fn unpause_project(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    let status = project.current_status(&call.platform).await;
     if status != "INACTIVE" {
         let message = format!("This project is no longer in a paused state, it is {status}");
-        return Err(Answer::message(400, message));
+        return Err(ApiResponse::error(400, message));
     }
-    project.database()?.lifecycle()?.resume(&call.fresh_key(), &Nowhere).await?;
-    Ok(Answer::empty(200))
+    project.as_provider()?.lifecycle()?.resume(&call.fresh_key(), &NullRecorder).await?;
+    Ok(ApiResponse::empty(200))
 }
 
 /// Lists the versions that a paused project can come back as.
-pub(super) async fn versions(call: &Call) -> Outcome {
-    call.root()?;
+pub(super) async fn list_available_versions(call: &ApiRequest) -> ApiResult {
+    call.find_root_project()?;
     let version = json!({
-        "version": call.platform.version(),
+        "version": call.platform.postgres_version(),
         "release_channel": "ga",
-        "postgres_engine": call.platform.engine(),
+        "postgres_engine": call.platform.postgres_engine(),
     });
-    Ok(Answer::json(200, json!({ "available_versions": [version] })))
+    Ok(ApiResponse::json(200, json!({ "available_versions": [version] })))
 }
 
-/// Restarts.
-pub(super) async fn restart(call: &Call) -> Outcome {
-    let project = call.project()?;
-    let status = project.status(&call.platform).await;
+/// Restarts a project.
+pub(super) async fn restart_project(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
+    let status = project.current_status(&call.platform).await;
     if status != "ACTIVE_HEALTHY" {
-        return Err(Answer::message(400, format!("This project cannot be restarted, it is {status}")));
+        return Err(ApiResponse::error(400, format!("This project cannot be restarted, it is {status}")));
     }
-    let until = call.platform.now().plus(call.platform.takes(RESTARTS));
-    project.notes().restarts_until = Some(until);
-    Ok(Answer::empty(200))
+    let until = call.platform.now().saturating_add(call.platform.scale_span(RESTART_DURATION));
+    project.lock_state().restarts_until = Some(until);
+    Ok(ApiResponse::empty(200))
 }
 
-/// Says whether writes are refused because the disk is full: they never are.
-pub(super) async fn readonly(call: &Call) -> Outcome {
-    let project = call.project()?;
+/// Reports whether a full disk made the project read-only: never here.
+pub(super) async fn get_readonly_mode(call: &ApiRequest) -> ApiResult {
+    let project = call.find_project()?;
     let at = project.created_at.to_string();
-    Ok(Answer::json(200, json!({ "enabled": false, "override_enabled": false, "override_active_until": at })))
+    Ok(ApiResponse::json(
+        200,
+        json!({ "enabled": false, "override_enabled": false, "override_active_until": at }),
+    ))
 }

@@ -1,4 +1,4 @@
-//! The server asked from outside, through its own door.
+//! The fake server, tested over HTTP.
 
 mod branches;
 mod databases;
@@ -6,41 +6,41 @@ mod door;
 mod neighbours;
 mod restores;
 
-use super::{Options, Server};
+use super::{FakeServer, ServerOptions};
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// A server and somebody who asks it.
-struct Desk {
-    server: Server,
+/// A fake server and an HTTP client for it.
+struct TestClient {
+    server: FakeServer,
     client: Client,
 }
 
-impl Desk {
-    fn of(options: Options) -> Self {
-        // The client wants one, whether it is used or not; a second is refused.
+impl TestClient {
+    fn with_options(options: ServerOptions) -> Self {
+        // The client needs a crypto provider even for plain HTTP; a second install fails.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let server = Server::start(options).expect("starts");
+        let server = FakeServer::start(options).expect("starts");
         Self { server, client: Client::builder().build().expect("a client") }
     }
 
-    /// One in which minutes are milliseconds.
-    fn quick() -> Self {
-        Self::of(Self::quickly())
+    /// Starts a server in which a minute takes 30 milliseconds.
+    fn with_fast_clock() -> Self {
+        Self::with_options(Self::fast_options())
     }
 
-    fn quickly() -> Options {
-        Options { speed: 2000, ..Options::default() }
+    fn fast_options() -> ServerOptions {
+        ServerOptions { speed: 2000, ..ServerOptions::default() }
     }
 
-    fn project(&self) -> String {
-        self.server.references().remove(0)
+    fn project_reference(&self) -> String {
+        self.server.project_references().remove(0)
     }
 
-    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
+    fn build_request(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
         let method: Method = method.parse().expect("a method");
-        let path = path.replace("{ref}", &self.project());
+        let path = path.replace("{ref}", &self.project_reference());
         let mut request = self.client.request(method, format!("{}{path}", self.server.url()));
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
@@ -48,29 +48,29 @@ impl Desk {
         request.bearer_auth("sbp_0123456789abcdef")
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let answer = self.request(method, path, body).send().await.expect("answered");
+    async fn send_request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let answer = self.build_request(method, path, body).send().await.expect("answered");
         let status = answer.status().as_u16();
         let text = answer.text().await.expect("read");
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.ask("GET", path, None).await;
+    async fn get_json(&self, path: &str) -> Value {
+        let (status, body) = self.send_request("GET", path, None).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
-    async fn query(&self, reference: &str, sql: &str) -> (u16, Value) {
+    async fn run_sql(&self, reference: &str, sql: &str) -> (u16, Value) {
         let path = format!("/v1/projects/{reference}/database/query");
-        self.ask("POST", &path, Some(&serde_json::json!({ "query": sql }))).await
+        self.send_request("POST", &path, Some(&serde_json::json!({ "query": sql }))).await
     }
 
-    /// Looks until something is so.
-    async fn until(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    /// Polls a path until `is_so` holds.
+    async fn poll_until(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
-            let seen = self.ask("GET", path, None).await.1;
+            let seen = self.send_request("GET", path, None).await.1;
             if is_so(&seen) {
                 return seen;
             }
@@ -79,7 +79,11 @@ impl Desk {
         }
     }
 
-    fn counts(&self, endpoint: &str) -> usize {
-        self.server.log().iter().filter(|e| format!("{} {}", e.method, e.endpoint) == endpoint).count()
+    fn count_effects(&self, endpoint: &str) -> usize {
+        self.server
+            .ledger_entries()
+            .iter()
+            .filter(|e| format!("{} {}", e.method, e.endpoint) == endpoint)
+            .count()
     }
 }

@@ -1,16 +1,16 @@
 //! One hash chain a run: each hash covers a record, its number, its time and the hash before it.
 
-use super::{Entry, Error, Illegal, Record, Source, fold::Fold};
+use super::{Error, IllegalRecord, JournalEntry, Record, Source, fold::RunFold};
 use crate::base::moment::Moment;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 /// The fewest hex digits that name a head.
-const SHORTEST_HEAD: usize = 16;
+const MIN_HEAD_DIGITS: usize = 16;
 
-/// A run whose records are what was written.
+/// The result of verifying a run's chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedChain {
     /// How many records it has.
     pub records: u64,
     /// The hash of the last one.
@@ -19,7 +19,7 @@ pub struct Verified {
 
 /// A record as it lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
+pub(super) struct RecordRow {
     pub(super) seq: u64,
     pub(super) at: String,
     /// How many calls the run has made up to here.
@@ -30,40 +30,40 @@ pub(super) struct Row {
 
 /// The end of a chain, to which the next record is added.
 #[derive(Debug, Clone)]
-pub(super) struct Tail {
+pub(super) struct ChainTail {
     pub(super) run: String,
     pub(super) seq: u64,
     pub(super) hash: String,
 }
 
-impl Tail {
+impl ChainTail {
     /// Returns the beginning of a run's chain.
-    pub(super) fn of(run: &str) -> Tail {
-        Tail { run: run.into(), seq: 0, hash: hex([run.as_bytes()]) }
+    pub(super) fn from_run_id(run: &str) -> ChainTail {
+        ChainTail { run: run.into(), seq: 0, hash: hash_parts([run.as_bytes()]) }
     }
 
     /// Returns the hash of the next record.
-    fn hash(&self, at: &str, calls: u64, body: &str) -> String {
+    fn next_hash(&self, at: &str, calls: u64, body: &str) -> String {
         let seq = (self.seq + 1).to_be_bytes();
-        hex([self.hash.as_bytes(), &seq, at.as_bytes(), &calls.to_be_bytes(), body.as_bytes()])
+        hash_parts([self.hash.as_bytes(), &seq, at.as_bytes(), &calls.to_be_bytes(), body.as_bytes()])
     }
 
     /// Adds a record to the chain.
-    pub(super) fn add(&mut self, at: Moment, calls: u64, body: String) -> Row {
+    pub(super) fn push_record(&mut self, at: Moment, calls: u64, body: String) -> RecordRow {
         let at = at.to_string();
-        let hash = self.hash(&at, calls, &body);
+        let hash = self.next_hash(&at, calls, &body);
         self.seq += 1;
         self.hash.clone_from(&hash);
-        Row { seq: self.seq, at, calls, body, hash }
+        RecordRow { seq: self.seq, at, calls, body, hash }
     }
 
-    /// Follows the chain over a stored record.
-    fn follow(&mut self, row: &Row) -> Result<(), Error> {
+    /// Checks that a stored record is the next link, and moves past it.
+    fn verify_row(&mut self, row: &RecordRow) -> Result<(), Error> {
         if row.seq != self.seq + 1 {
-            return Err(self.broken(self.seq + 1, "it is missing"));
+            return Err(self.broken_at(self.seq + 1, "it is missing"));
         }
-        if row.hash != self.hash(&row.at, row.calls, &row.body) {
-            return Err(self.broken(row.seq, "it is not the record that was written here"));
+        if row.hash != self.next_hash(&row.at, row.calls, &row.body) {
+            return Err(self.broken_at(row.seq, "it is not the record that was written here"));
         }
         self.seq = row.seq;
         self.hash.clone_from(&row.hash);
@@ -71,28 +71,28 @@ impl Tail {
     }
 
     /// Returns the error of a run that is broken at `seq`.
-    pub(super) fn broken(&self, seq: u64, what: impl Into<String>) -> Error {
+    pub(super) fn broken_at(&self, seq: u64, what: impl Into<String>) -> Error {
         Error::Broken { run: self.run.clone(), seq, what: what.into() }
     }
 }
 
 /// A run's records, followed from the first to the last.
 pub(super) struct Chain {
-    pub(super) tail: Tail,
-    pub(super) fold: Fold,
+    pub(super) tail: ChainTail,
+    pub(super) fold: RunFold,
     pub(super) last_at: Moment,
     /// The version of the program that began the run.
     pub(super) version: String,
-    /// The hashes over its texts: the first, and every edited one.
+    /// The digests of its sources: the first edition and every edited one.
     digests: Vec<String>,
 }
 
 impl Chain {
     /// Returns a chain without records.
-    pub(super) fn of(run: &str) -> Chain {
+    pub(super) fn from_run_id(run: &str) -> Chain {
         Chain {
-            tail: Tail::of(run),
-            fold: Fold::default(),
+            tail: ChainTail::from_run_id(run),
+            fold: RunFold::default(),
             last_at: Moment(jiff::Timestamp::UNIX_EPOCH),
             version: String::new(),
             digests: Vec::new(),
@@ -103,61 +103,66 @@ impl Chain {
     ///
     /// # Errors
     /// [`Error::Illegal`]; the chain is then what it was.
-    pub(super) fn add(&mut self, record: Record, at: Moment) -> Result<Row, Error> {
+    pub(super) fn append_record(&mut self, record: Record, at: Moment) -> Result<RecordRow, Error> {
         let illegal = |why| Error::Illegal { run: self.tail.run.clone(), why };
-        // What cannot be read back, or reads back as something else, would be found out at resume: too late.
-        let body = record.canonical().map_err(|_| illegal(Illegal::Unreadable(record.kind())))?;
+        // A body that does not read back as the same record would surface only at resume, which is too late.
+        let body =
+            record.to_canonical_json().map_err(|_| illegal(IllegalRecord::Unreadable(record.kind())))?;
         if serde_json::from_str::<Record>(&body).ok().as_ref() != Some(&record) {
-            return Err(illegal(Illegal::Unreadable(record.kind())));
+            return Err(illegal(IllegalRecord::Unreadable(record.kind())));
         }
-        self.fold.add(record).map_err(illegal)?;
-        Ok(self.tail.add(at, self.fold.calls(), body))
+        self.fold.apply_record(record).map_err(illegal)?;
+        Ok(self.tail.push_record(at, self.fold.count_calls(), body))
     }
 
-    /// Follows one more record.
+    /// Replays one stored record: checks its hash and folds it.
     ///
     /// # Errors
     /// [`Error::Broken`] when it is not the one that was written after those before it.
-    pub(super) fn follow(&mut self, row: &Row) -> Result<(), Error> {
-        self.tail.follow(row)?;
-        let Entry { at, record, .. } = entry(&self.tail.run, row)?;
+    pub(super) fn replay_row(&mut self, row: &RecordRow) -> Result<(), Error> {
+        self.tail.verify_row(row)?;
+        let JournalEntry { at, record, .. } = decode_entry(&self.tail.run, row)?;
         if let Record::Started { digest, .. } | Record::Resumed { digest: Some(digest), .. } = &record {
             self.digests.push(digest.clone());
         }
         if let Record::Started { version, .. } = &record {
             self.version.clone_from(version);
         }
-        self.fold.add(record).map_err(|why| self.tail.broken(row.seq, why.to_string()))?;
+        self.fold.apply_record(record).map_err(|why| self.tail.broken_at(row.seq, why.to_string()))?;
         self.last_at = at;
         Ok(())
     }
 
-    /// Checks what is kept beside the records: the sources, edition by edition, and the status.
+    /// Checks what is stored beside the records: the sources of each edition, and the status.
     ///
     /// # Errors
     /// [`Error::Broken`].
-    pub(super) fn agree(&self, editions: &[Vec<Source>], status: &str) -> Result<(), Error> {
+    pub(super) fn check_sources_and_status(
+        &self,
+        editions: &[Vec<Source>],
+        status: &str,
+    ) -> Result<(), Error> {
         let Some(folded) = self.fold.status else {
-            return Err(self.tail.broken(1, "it is missing"));
+            return Err(self.tail.broken_at(1, "it is missing"));
         };
-        if editions.iter().map(|sources| digest(sources)).ne(self.digests.iter().cloned()) {
-            return Err(self.tail.broken(1, "the sources that are kept are not the ones that were run"));
+        if editions.iter().map(|sources| digest_sources(sources)).ne(self.digests.iter().cloned()) {
+            return Err(self.tail.broken_at(1, "the sources that are kept are not the ones that were run"));
         }
         if folded.as_str() != status {
             let what = format!("it is missing: the run is kept as {status}, and its records end as {folded}");
-            return Err(self.tail.broken(self.tail.seq + 1, what));
+            return Err(self.tail.broken_at(self.tail.seq + 1, what));
         }
         Ok(())
     }
 }
 
-/// Returns a stored record as it was before it was stored.
+/// Decodes a stored row into a journal entry.
 ///
 /// # Errors
 /// [`Error::Broken`] when it cannot be read.
-pub(super) fn entry(run: &str, row: &Row) -> Result<Entry, Error> {
+pub(super) fn decode_entry(run: &str, row: &RecordRow) -> Result<JournalEntry, Error> {
     let broken = |what: String| Error::Broken { run: run.into(), seq: row.seq, what };
-    Ok(Entry {
+    Ok(JournalEntry {
         seq: row.seq,
         at: Moment::parse(&row.at).map_err(|e| broken(format!("its time cannot be read: {e}")))?,
         record: serde_json::from_str(&row.body).map_err(|e| broken(format!("it cannot be read: {e}")))?,
@@ -168,22 +173,22 @@ pub(super) fn entry(run: &str, row: &Row) -> Result<Entry, Error> {
 /// Returns whether `hash` is what was written down as `head`: all of it, or enough of its beginning.
 ///
 /// # Errors
-/// [`Error::NotAHead`].
-pub(super) fn is_head(hash: &str, head: &str) -> Result<bool, Error> {
+/// [`Error::InvalidHead`].
+pub(super) fn matches_head(hash: &str, head: &str) -> Result<bool, Error> {
     let head = head.trim().to_ascii_lowercase();
-    if head.len() < SHORTEST_HEAD || !head.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(Error::NotAHead { given: head });
+    if head.len() < MIN_HEAD_DIGITS || !head.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(Error::InvalidHead { given: head });
     }
     Ok(hash.starts_with(&head))
 }
 
 /// Returns the hash over texts and their paths, in their order: 64 hex digits.
-pub fn digest(sources: &[Source]) -> String {
-    hex(sources.iter().flat_map(|s| [s.path.as_bytes(), s.text.as_bytes()]))
+pub fn digest_sources(sources: &[Source]) -> String {
+    hash_parts(sources.iter().flat_map(|s| [s.path.as_bytes(), s.text.as_bytes()]))
 }
 
 /// Returns the SHA-256 over the parts. Each goes in with its length, so that `ab, c` is not `a, bc`.
-fn hex<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+fn hash_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

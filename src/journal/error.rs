@@ -1,6 +1,6 @@
 //! Why the journal could not do what was asked.
 
-use super::{Illegal, Mode, Status};
+use super::{IllegalRecord, LeaseMode, RunStatus};
 use crate::base::{former_name, moment::Moment};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
@@ -10,7 +10,6 @@ use std::{fmt, path::PathBuf};
 pub struct Holder {
     /// Its number on its machine.
     pub pid: u32,
-    /// Its machine.
     pub host: String,
 }
 
@@ -28,7 +27,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What went wrong. Except after [`Error::Failed`] nothing was written.
+/// What went wrong. Except after [`Error::WriteFailed`] nothing was written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The state folder takes no files, or no more of them.
@@ -41,10 +40,8 @@ pub enum Error {
     },
     /// The journal was written by a later version of this program.
     #[error("`{}` has schema version {found}, and this redrill knows versions up to {known}", .path.display())]
-    Newer {
-        /// The file.
+    NewerSchema {
         path: PathBuf,
-        /// Its version.
         found: u32,
         /// The newest known one.
         known: u32,
@@ -52,7 +49,6 @@ pub enum Error {
     /// The journal cannot be read.
     #[error("`{}` cannot be read: {why}", .path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What SQLite or the system says.
         why: String,
@@ -75,20 +71,10 @@ pub enum Error {
     },
     /// Another process moves this run.
     #[error("the run `{run}` is held by {holder} since {since}")]
-    Held {
-        /// The run.
-        run: String,
-        /// Who holds it.
-        holder: Holder,
-        /// Since when.
-        since: Moment,
-    },
+    Held { run: String, holder: Holder, since: Moment },
     /// Another process moves this run and has not yet said who it is.
     #[error("the run `{run}` is being taken by another process at this moment")]
-    Taken {
-        /// The run.
-        run: String,
-    },
+    HeldByUnknown { run: String },
     /// Another run uses this target, and one of the two needs it for itself.
     #[error("`{name}` is in use by the run `{run}` ({mode}, {holder}, since {since})")]
     Leased {
@@ -96,63 +82,43 @@ pub enum Error {
         target: String,
         /// The name by which the other run knows it.
         name: String,
-        /// The other run.
         run: String,
         /// How it uses the target.
-        mode: Mode,
+        mode: LeaseMode,
         /// The process that moves it.
         holder: Holder,
-        /// Since when.
         since: Moment,
     },
     /// What is kept of a run is not what was written.
     #[error("the run `{run}` is broken at record {seq}: {what}")]
     Broken {
-        /// The run.
         run: String,
         /// The first record that is not right, from 1.
         seq: u64,
-        /// In what way.
         what: String,
     },
     /// Too short to tell records apart, or no hash at all.
     #[error("`{given}` is not the head of a run")]
-    NotAHead {
+    InvalidHead {
         /// As it was given.
         given: String,
     },
     /// The program under its former name has begun this run, and it has not ended.
     #[error("the run `{run}` stays as it is: {}", former_name::refuse_open_run(.version))]
-    Former {
-        /// The run.
+    FormerVersion {
         run: String,
         /// The version that began it.
         version: String,
     },
     /// Only a run that has ended can be removed.
     #[error("the run `{run}` has not ended: it is {status}")]
-    NotEnded {
-        /// The run.
-        run: String,
-        /// Where it stands.
-        status: Status,
-    },
+    NotEnded { run: String, status: RunStatus },
     /// A record that makes no sense where the run stands.
     #[error("the record cannot be added to the run `{run}`: {why}")]
-    Illegal {
-        /// The run.
-        run: String,
-        /// Why.
-        why: Illegal,
-    },
+    Illegal { run: String, why: IllegalRecord },
     /// A write failed. What is on disk is known again once the run has been taken anew.
     #[error("the journal of the run `{run}` could not be written: {why}")]
-    Failed {
-        /// The run.
-        run: String,
-        /// What SQLite says.
-        why: String,
-    },
+    WriteFailed { run: String, why: String },
 }
 
 impl Error {
@@ -162,33 +128,33 @@ impl Error {
             Error::NotWritable { .. } => {
                 "choose another folder with `--state` or `REDRILL_STATE`; nothing was done".into()
             }
-            Error::Newer { .. } => {
+            Error::NewerSchema { .. } => {
                 "use the newer redrill, or another folder with `--state`; nothing was changed".into()
             }
             Error::Unreadable { .. } => {
                 "look at the file and the disk under it; a copy of the folder made while no run was moving can be put back".into()
             }
             Error::NoSuchRun { hint, .. } => hint.clone(),
-            Error::Ambiguous { candidates, .. } => format!("write more of it: {}", quoted(candidates)),
-            Error::Held { run, .. } | Error::Taken { run } => {
+            Error::Ambiguous { candidates, .. } => format!("write more of it: {}", quote_names(candidates)),
+            Error::Held { run, .. } | Error::HeldByUnknown { run } => {
                 format!("wait for that process, or stop it and then `redrill resume {run}`")
             }
             Error::Leased { run, .. } => format!("wait for it, or look with `redrill runs show {run}`"),
             Error::Broken { run, .. } => format!(
                 "do not resume it; `redrill runs show {run}` shows what is there, and a new run does not need it"
             ),
-            Error::Former { .. } => {
+            Error::FormerVersion { .. } => {
                 "nothing was changed; without that program, look at what the run did, and begin a new one with another `--state`"
                     .into()
             }
-            Error::NotAHead { .. } => {
+            Error::InvalidHead { .. } => {
                 "give at least 16 hex digits, as printed at the end of a run and in its report".into()
             }
             Error::NotEnded { run, .. } => {
                 format!("`redrill resume {run}` brings it to its end, `redrill runs abandon {run}` gives it up")
             }
             Error::Illegal { .. } => return None,
-            Error::Failed { run, .. } => {
+            Error::WriteFailed { run, .. } => {
                 format!("make room or mend the disk, then `redrill resume {run}`: it finds out what took effect")
             }
         })
@@ -196,6 +162,6 @@ impl Error {
 }
 
 /// Returns names in back-quotes with commas between them.
-fn quoted(names: &[String]) -> String {
+fn quote_names(names: &[String]) -> String {
     names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
 }

@@ -1,7 +1,7 @@
-//! Leases: which run uses which target, and whether beside others or alone.
+//! Leases: which run uses which target, shared or exclusively.
 //!
-//! A lease is worth as much as its run's lock: a run that no process moves holds nothing up. It covers one state
-//! folder; what another folder does with the same target is not seen here.
+//! A lease counts only while a process holds its run's lock. It covers one state
+//! folder; runs of other folders on the same target are not seen.
 
 use super::{Error, Holder, Journal, lock, schema};
 use crate::base::{moment::Moment, sqlite::Db};
@@ -10,48 +10,48 @@ use std::fmt;
 
 /// How a run uses a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Beside others that share it.
+pub enum LeaseMode {
+    /// Other runs may use it too, if they share it.
     Shared,
-    /// Alone.
+    /// No other run may use it.
     Exclusive,
 }
 
-impl Mode {
+impl LeaseMode {
     const fn as_str(self) -> &'static str {
         match self {
-            Mode::Shared => "shared",
-            Mode::Exclusive => "exclusive",
+            LeaseMode::Shared => "shared",
+            LeaseMode::Exclusive => "exclusive",
         }
     }
 
-    fn of(text: &str) -> Mode {
-        if text == "shared" { Mode::Shared } else { Mode::Exclusive }
+    fn from_text(text: &str) -> LeaseMode {
+        if text == "shared" { LeaseMode::Shared } else { LeaseMode::Exclusive }
     }
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for LeaseMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// The wish to use a target.
+/// A target that a run uses, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Who the target is, whatever it is called.
+    /// The target's identity, independent of its name.
     pub target: String,
     /// What the run calls it.
     pub name: String,
     /// How the run uses it.
-    pub mode: Mode,
+    pub mode: LeaseMode,
 }
 
 /// A lease that another run has.
-struct Rival {
+struct ConflictingLease {
     run: String,
     name: String,
-    mode: Mode,
+    mode: LeaseMode,
     holder: Holder,
     since: String,
 }
@@ -62,42 +62,42 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Leased`] with the first target of which either run needs to be the only one to use it.
-    pub fn lease(&self, wanted: &[Lease], run: &str, holder: &Holder) -> Result<(), Error> {
+    pub fn acquire_leases(&self, wanted: &[Lease], run: &str, holder: &Holder) -> Result<(), Error> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
-        let db = self.db();
-        let all = db.change().map_err(at)?;
+        let at = |e: rusqlite::Error| schema::to_journal_error(&self.state, &e);
+        let db = self.lock_db();
+        let all = db.begin_write().map_err(at)?;
         for lease in wanted {
-            while let Some(rival) = rival(&all, lease, run).map_err(at)? {
-                if lock::is_taken(&self.state, &rival.run) {
-                    return Err(self.leased(lease, rival));
+            while let Some(rival) = find_conflict(&all, lease, run).map_err(at)? {
+                if lock::is_run_held(&self.state, &rival.run) {
+                    return Err(self.leased_error(lease, rival));
                 }
-                give_back(&all, &rival.run).map_err(at)?;
+                delete_leases(&all, &rival.run).map_err(at)?;
             }
-            note(&all, lease, run, holder, self.clock.now()).map_err(at)?;
+            insert_lease(&all, lease, run, holder, self.clock.now()).map_err(at)?;
         }
-        all.keep().map_err(at)
+        all.commit().map_err(at)
     }
 
     /// Gives back every lease of a run.
     ///
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
-    pub fn release(&self, run: &str) -> Result<(), Error> {
-        let db = self.db();
-        let all = db.change();
-        all.and_then(|all| give_back(&all, run).and_then(|()| all.keep()))
-            .map_err(|e| schema::trouble(&self.state, &e))
+    pub fn release_leases(&self, run: &str) -> Result<(), Error> {
+        let db = self.lock_db();
+        let all = db.begin_write();
+        all.and_then(|all| delete_leases(&all, run).and_then(|()| all.commit()))
+            .map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
     /// Returns the leases that a run has.
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub fn leases(&self, run: &str) -> Result<Vec<Lease>, Error> {
-        let db = self.db();
+    pub fn list_leases(&self, run: &str) -> Result<Vec<Lease>, Error> {
+        let db = self.lock_db();
         let all = || {
             let mut all =
                 db.prepare("select target, name, mode from leases where run = ?1 order by target")?;
@@ -105,37 +105,37 @@ impl Journal {
                 Ok(Lease {
                     target: row.get(0)?,
                     name: row.get(1)?,
-                    mode: Mode::of(&row.get::<_, String>(2)?),
+                    mode: LeaseMode::from_text(&row.get::<_, String>(2)?),
                 })
             };
             all.query_map([run], read)?.collect::<rusqlite::Result<_>>()
         };
-        all().map_err(|e| schema::trouble(&self.state, &e))
+        all().map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
-    fn leased(&self, lease: &Lease, rival: Rival) -> Error {
-        let Rival { run, name, mode, holder, since } = rival;
-        // Kept as text by `note`; whoever edits it by hand is shown the present.
+    fn leased_error(&self, lease: &Lease, rival: ConflictingLease) -> Error {
+        let ConflictingLease { run, name, mode, holder, since } = rival;
+        // Stored as text; a value that does not parse is shown as now.
         let since = Moment::parse(&since).unwrap_or_else(|_| self.clock.now());
         Error::Leased { target: lease.target.clone(), name, run, mode, holder, since }
     }
 }
 
-/// Returns a lease of another run that the wanted one cannot stand beside.
-fn rival(all: &Db, wanted: &Lease, run: &str) -> rusqlite::Result<Option<Rival>> {
+/// Returns another run's lease that conflicts with the wanted one.
+fn find_conflict(all: &Db, wanted: &Lease, run: &str) -> rusqlite::Result<Option<ConflictingLease>> {
     all.prepare(
         "select run, name, mode, pid, host, since from leases
          where target = ?1 and run <> ?2 and 'exclusive' in (mode, ?3) limit 1",
     )?
     .query_row(params![wanted.target, run, wanted.mode.as_str()], |row| {
-        let mode = Mode::of(&row.get::<_, String>(2)?);
+        let mode = LeaseMode::from_text(&row.get::<_, String>(2)?);
         let holder = Holder { pid: row.get(3)?, host: row.get(4)? };
-        Ok(Rival { run: row.get(0)?, name: row.get(1)?, mode, holder, since: row.get(5)? })
+        Ok(ConflictingLease { run: row.get(0)?, name: row.get(1)?, mode, holder, since: row.get(5)? })
     })
     .optional()
 }
 
-fn note(all: &Db, lease: &Lease, run: &str, by: &Holder, at: Moment) -> rusqlite::Result<()> {
+fn insert_lease(all: &Db, lease: &Lease, run: &str, by: &Holder, at: Moment) -> rusqlite::Result<()> {
     all.prepare(
         "insert into leases (target, run, name, mode, pid, host, since) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          on conflict (target, run) do update set
@@ -146,6 +146,6 @@ fn note(all: &Db, lease: &Lease, run: &str, by: &Holder, at: Moment) -> rusqlite
     .map(drop)
 }
 
-fn give_back(all: &Db, run: &str) -> rusqlite::Result<()> {
+fn delete_leases(all: &Db, run: &str) -> rusqlite::Result<()> {
     all.prepare("delete from leases where run = ?1")?.execute([run]).map(drop)
 }

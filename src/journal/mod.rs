@@ -4,11 +4,11 @@
 //!   each call) is a fold over them, written once, in `fold`.
 //! - A record that the fold refuses is not written.
 //! - Records form one hash chain a run. It starts from the run's id, so records cannot be moved between runs.
-//! - At most one process moves a run. It holds a lock on a file, which the system takes back when the process dies.
-//! - After a failed write nothing more is written: what is on disk is then unknown, and only reading it again tells.
+//! - At most one process drives a run. It holds a file lock, which the system releases if the process dies.
+//! - After a failed write nothing more is written: what is on disk is unknown until it is read again.
 //!
 //! A state folder holds `journal.db` (SQLite, write-ahead log, synced at every commit) and `runs/<id>.lock`.
-//! The journal knows calls by name and values as JSON; what they mean is none of its business.
+//! The journal knows calls by name and values as JSON, and does not interpret them.
 
 mod chain;
 mod error;
@@ -24,11 +24,13 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Verified, digest};
+pub use chain::{VerifiedChain, digest_sources};
 pub use error::{Error, Holder};
-pub use fold::{Illegal, Past};
-pub use lease::{Lease, Mode};
+pub use fold::{CallState, IllegalRecord};
+pub use lease::{Lease, LeaseMode};
 pub use prune::Tombstone;
-pub use record::{Durability, Entry, Git, NewRun, Outcome, Record, Source, Status, Summary};
-pub use run::{Run, Witness};
+pub use record::{
+    Durability, GitState, JournalEntry, NewRun, Outcome, Record, RunStatus, RunSummary, Source,
+};
+pub use run::{RecordObserver, Run};
 pub use store::Journal;

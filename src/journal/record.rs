@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
-/// How an asked-for thing came out.
+/// How a call, or the run, ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -22,12 +22,12 @@ pub enum Outcome {
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// A process is moving it.
+pub enum RunStatus {
+    /// A process is executing it.
     Running,
     /// It stopped until somebody approves or decides.
     Waiting,
-    /// It stopped at a call of which nobody knows whether it took effect.
+    /// It stopped at a call that may or may not have taken effect.
     Undecided,
     /// It stopped, or its process died, and it can go on.
     Interrupted,
@@ -39,32 +39,32 @@ pub enum Status {
     Abandoned,
 }
 
-impl Status {
+impl RunStatus {
     /// Returns the word that is shown and stored.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Status::Running => "running",
-            Status::Waiting => "waiting",
-            Status::Undecided => "undecided",
-            Status::Interrupted => "interrupted",
-            Status::Succeeded => "succeeded",
-            Status::Failed => "failed",
-            Status::Abandoned => "abandoned",
+            RunStatus::Running => "running",
+            RunStatus::Waiting => "waiting",
+            RunStatus::Undecided => "undecided",
+            RunStatus::Interrupted => "interrupted",
+            RunStatus::Succeeded => "succeeded",
+            RunStatus::Failed => "failed",
+            RunStatus::Abandoned => "abandoned",
         }
     }
 
     /// Returns whether the run has ended: nothing is ever added to it again.
     pub const fn is_final(self) -> bool {
-        matches!(self, Status::Succeeded | Status::Failed | Status::Abandoned)
+        matches!(self, RunStatus::Succeeded | RunStatus::Failed | RunStatus::Abandoned)
     }
 
     /// Returns whether the run has stopped and can go on.
     pub const fn is_stopped(self) -> bool {
-        matches!(self, Status::Waiting | Status::Undecided | Status::Interrupted)
+        matches!(self, RunStatus::Waiting | RunStatus::Undecided | RunStatus::Interrupted)
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for RunStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -72,7 +72,7 @@ impl fmt::Display for Status {
 
 /// The state of the runbook's repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Git {
+pub struct GitState {
     /// The commit that was checked out.
     pub commit: String,
     /// Whether there were changes beside it.
@@ -84,23 +84,21 @@ pub struct Git {
 pub struct Source {
     /// Its path or name.
     pub path: String,
-    /// All of it.
     pub text: String,
 }
 
-/// What there is to say about a run before its first record.
+/// What a new run is created from.
 #[derive(Debug, Clone)]
 pub struct NewRun {
     /// The runbook's path or name, as it was given.
     pub runbook: String,
-    /// Its title.
     pub title: String,
     /// The parameters; secrets by reference.
     pub params: Value,
     /// Every text it is made of.
     pub sources: Vec<Source>,
     /// The repository it lies in.
-    pub git: Option<Git>,
+    pub git: Option<GitState>,
     /// The version of this program.
     pub version: String,
     /// The targets that it must have before it begins.
@@ -115,18 +113,15 @@ pub enum Record {
     Started {
         /// The runbook's path or name, as it was given.
         runbook: String,
-        /// Its title.
         title: String,
-        /// The hash over its sources; see [`super::digest`].
+        /// The hash over its sources; see [`super::digest_sources`].
         digest: String,
-        /// The parameters.
         params: Value,
         /// The version of the program.
         version: String,
-        /// The repository.
-        git: Option<Git>,
+        git: Option<GitState>,
     },
-    /// A process took the run up again.
+    /// A process resumed the run.
     Resumed {
         /// The version of that program.
         version: String,
@@ -136,55 +131,37 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
     },
-    /// Who a name turned out to be at its first use.
-    Target {
-        /// The name.
-        name: String,
-        /// Who it is.
-        identity: Value,
-    },
+    /// A target name was resolved to an identity, at its first use.
+    Target { name: String, identity: Value },
     /// A call is about to take effect.
     Begin {
         /// The call's name within the run.
         call: String,
-        /// What is done.
         op: String,
-        /// With what.
         args: Value,
         /// The key by which what it makes can be found again.
         key: String,
-        /// Where it stands: `file:line:column`. For people only.
+        /// The script position, `file:line:column`. For people only.
         at: String,
     },
     /// What a begun call was given to wait on.
     Accepted {
-        /// The call.
         call: String,
         /// A job, a process, something to ask about.
         what: Value,
     },
     /// A call is over. A call without effect has only this.
     End {
-        /// The call.
         call: String,
-        /// What was done.
         op: String,
-        /// With what.
         args: Value,
-        /// Where it stands. For people only.
+        /// The script position. For people only.
         at: String,
         /// What came of it.
         outcome: Outcome,
     },
     /// Somebody decided about a call that was begun, or that failed (which opens it again).
-    Decided {
-        /// The call.
-        call: String,
-        /// What was decided.
-        decision: Value,
-        /// By whom.
-        by: String,
-    },
+    Decided { call: String, decision: Value, by: String },
     /// The run is ending; what follows is clean-up.
     Ending {
         /// What it ends with.
@@ -193,7 +170,7 @@ pub enum Record {
     /// The run ended. The last record.
     Finished {
         /// Succeeded, failed or abandoned.
-        status: Status,
+        status: RunStatus,
         /// Why, unless it succeeded.
         error: Option<Value>,
         /// What was made and is still there, by name.
@@ -202,7 +179,7 @@ pub enum Record {
     /// The run stopped and can go on.
     Stopped {
         /// Waiting, undecided or interrupted.
-        status: Status,
+        status: RunStatus,
         /// For what, or why.
         reason: String,
         /// Whether what was asked is not what was recorded: an edited text that does not match is dropped.
@@ -232,7 +209,7 @@ impl Record {
     }
 
     /// Returns the call that the record is about.
-    pub fn call(&self) -> Option<&str> {
+    pub fn call_name(&self) -> Option<&str> {
         match self {
             Record::Begin { call, .. }
             | Record::Accepted { call, .. }
@@ -246,7 +223,7 @@ impl Record {
     ///
     /// # Errors
     /// None for records made of JSON values; serde's type allows for one.
-    pub(super) fn canonical(&self) -> Result<String, serde_json::Error> {
+    pub(super) fn to_canonical_json(&self) -> Result<String, serde_json::Error> {
         // Through `Value`, whose maps are sorted; the fields of a struct are not.
         serde_json::to_string(&serde_json::to_value(self)?)
     }
@@ -255,43 +232,38 @@ impl Record {
 /// When a record must be on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// With the next record that must be, in the same transaction and before it. A crash may lose it.
-    Rides,
-    /// When `append` returns, together with every earlier record.
-    Now,
+    /// Written with the next synced record, in the same transaction and before it. A crash may lose it.
+    Buffered,
+    /// On disk when `append` returns, together with every earlier record.
+    Synced,
 }
 
 /// A record as it was kept.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct JournalEntry {
     /// Its number in the run, from 1.
     pub seq: u64,
     /// When it was added.
     pub at: Moment,
-    /// What happened.
     pub record: Record,
     /// The hash of it and of every record before it, 64 hex digits.
     pub hash: String,
 }
 
-/// A run at a glance.
+/// A run in one line of a list.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Summary {
-    /// The run.
+pub struct RunSummary {
     pub id: String,
     /// The runbook's path or name, as it was given.
     pub runbook: String,
-    /// Its title.
     pub title: String,
     /// Where it stands. `Interrupted` when its process died.
-    pub status: Status,
-    /// Why it stopped.
+    pub status: RunStatus,
     pub reason: Option<String>,
     /// The error it ended with.
     pub error: Option<Value>,
     /// When it was made.
     pub started_at: Moment,
-    /// When it ended.
     pub finished_at: Option<Moment>,
     /// The time of its last record.
     pub last_at: Moment,
@@ -299,7 +271,6 @@ pub struct Summary {
     pub calls: u64,
     /// What was made and is still there, by name.
     pub left_behind: Vec<String>,
-    /// The parameters.
     pub params: Value,
     /// The version of the program that made it.
     pub version: String,
@@ -314,7 +285,7 @@ mod tests {
     fn the_kept_text_has_sorted_keys_all_the_way_down() {
         let record = Record::Accepted { call: "a".into(), what: json!({"z": 1, "a": {"y": 2, "b": 3}}) };
         assert_eq!(
-            record.canonical().expect("text"),
+            record.to_canonical_json().expect("text"),
             r#"{"call":"a","kind":"accepted","what":{"a":{"b":3,"y":2},"z":1}}"#
         );
     }
@@ -330,12 +301,15 @@ mod tests {
     fn a_record_without_its_optional_fields_reads() {
         let text = r#"{"kind":"finished","status":"failed","left_behind":[]}"#;
         let read: Record = serde_json::from_str(text).expect("reads");
-        assert_eq!(read, Record::Finished { status: Status::Failed, error: None, left_behind: Vec::new() });
+        assert_eq!(
+            read,
+            Record::Finished { status: RunStatus::Failed, error: None, left_behind: Vec::new() }
+        );
     }
 
     #[test]
     fn the_word_for_a_status_is_the_one_that_is_stored() {
-        for status in [Status::Running, Status::Undecided, Status::Abandoned] {
+        for status in [RunStatus::Running, RunStatus::Undecided, RunStatus::Abandoned] {
             assert_eq!(serde_json::to_value(status).expect("serializes"), json!(status.as_str()));
         }
     }
@@ -344,7 +318,7 @@ mod tests {
         #[test]
         fn a_float_reads_back_as_itself(x in proptest::num::f64::NORMAL) {
             let record = Record::Accepted { call: "a".into(), what: json!(x) };
-            let text = record.canonical().expect("text");
+            let text = record.to_canonical_json().expect("text");
             proptest::prop_assert_eq!(serde_json::from_str::<Record>(&text).expect("reads"), record);
         }
     }

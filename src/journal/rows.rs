@@ -1,18 +1,18 @@
 //! Runs, sources and records as rows: every statement about them.
 
-use super::{NewRun, Source, Status, Tombstone, chain::Row};
+use super::{NewRun, RunStatus, Source, Tombstone, chain::RecordRow};
 use crate::base::{moment::Moment, sqlite::Db};
 use rusqlite::{OptionalExtension as _, params};
 
 /// The number under which the store keeps a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ord(i64);
+pub(super) struct RunRowId(i64);
 
 /// Where a run stands, and why it stopped, as the store keeps it for lists.
-pub(super) type Standing = (Option<Status>, Option<String>);
+pub(super) type RunState = (Option<RunStatus>, Option<String>);
 
 /// The first and the last record of each run (or of one), newest first.
-const GLANCE: &str = "
+const RUN_ROWS_SQL: &str = "
     select runs.id, runs.status, runs.reason,
            first.at, first.body, first.hash, last.seq, last.at, last.calls, last.body, last.hash
     from runs
@@ -22,52 +22,52 @@ const GLANCE: &str = "
     where ?1 is null or runs.id = ?1
     order by runs.ord desc";
 
-/// What a summary is made of.
-pub(super) struct Glance {
+/// One run with its first and last record, from which a summary is made.
+pub(super) struct RunRow {
     pub(super) id: String,
     pub(super) status: String,
     pub(super) reason: Option<String>,
-    pub(super) first: Row,
-    pub(super) last: Row,
+    pub(super) first: RecordRow,
+    pub(super) last: RecordRow,
 }
 
 /// Returns what summaries are made of: for every run, newest first, or for one.
-pub(super) fn glances(db: &Db, id: Option<&str>) -> rusqlite::Result<Vec<Glance>> {
+pub(super) fn select_run_rows(db: &Db, id: Option<&str>) -> rusqlite::Result<Vec<RunRow>> {
     let read = |row: &rusqlite::Row<'_>| {
-        Ok(Glance {
+        Ok(RunRow {
             id: row.get(0)?,
             status: row.get(1)?,
             reason: row.get(2)?,
-            first: Row { seq: 1, at: row.get(3)?, calls: 0, body: row.get(4)?, hash: row.get(5)? },
-            last: Row {
-                seq: unsigned(row, 6)?,
+            first: RecordRow { seq: 1, at: row.get(3)?, calls: 0, body: row.get(4)?, hash: row.get(5)? },
+            last: RecordRow {
+                seq: read_unsigned(row, 6)?,
                 at: row.get(7)?,
-                calls: unsigned(row, 8)?,
+                calls: read_unsigned(row, 8)?,
                 body: row.get(9)?,
                 hash: row.get(10)?,
             },
         })
     };
-    db.prepare(GLANCE)?.query_map([id], read)?.collect()
+    db.prepare(RUN_ROWS_SQL)?.query_map([id], read)?.collect()
 }
 
 /// Returns the ids of all runs, newest first.
-pub(super) fn ids(db: &Db) -> rusqlite::Result<Vec<String>> {
+pub(super) fn select_run_ids(db: &Db) -> rusqlite::Result<Vec<String>> {
     db.prepare("select id from runs order by ord desc")?.query_map([], |row| row.get(0))?.collect()
 }
 
 /// Returns the number of a run; `QueryReturnedNoRows` where there is none.
-pub(super) fn ord(db: &Db, id: &str) -> rusqlite::Result<Ord> {
-    db.prepare("select ord from runs where id = ?1")?.query_row([id], |row| row.get(0)).map(Ord)
+pub(super) fn select_row_id(db: &Db, id: &str) -> rusqlite::Result<RunRowId> {
+    db.prepare("select ord from runs where id = ?1")?.query_row([id], |row| row.get(0)).map(RunRowId)
 }
 
 /// Returns the status that is kept of a run.
-pub(super) fn status(db: &Db, run: Ord) -> rusqlite::Result<String> {
+pub(super) fn select_status(db: &Db, run: RunRowId) -> rusqlite::Result<String> {
     db.prepare("select status from runs where ord = ?1")?.query_row([run.0], |row| row.get(0))
 }
 
 /// Returns the texts of an edition of a run.
-pub(super) fn sources(db: &Db, run: Ord, edition: u32) -> rusqlite::Result<Vec<Source>> {
+pub(super) fn select_sources(db: &Db, run: RunRowId, edition: u32) -> rusqlite::Result<Vec<Source>> {
     let mut all = db.prepare(
         "select path, text from (
              select run, 0 as edition, ord, path, text from sources
@@ -79,7 +79,12 @@ pub(super) fn sources(db: &Db, run: Ord, edition: u32) -> rusqlite::Result<Vec<S
 }
 
 /// Adds an edition of a run's texts.
-pub(super) fn edit(all: &Db, run: Ord, edition: u32, sources: &[Source]) -> rusqlite::Result<()> {
+pub(super) fn insert_edition(
+    all: &Db,
+    run: RunRowId,
+    edition: u32,
+    sources: &[Source],
+) -> rusqlite::Result<()> {
     for (ord, source) in (0_i64..).zip(sources) {
         all.prepare("insert into editions (run, edition, ord, path, text) values (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![run.0, edition, ord, source.path, source.text])?;
@@ -88,73 +93,77 @@ pub(super) fn edit(all: &Db, run: Ord, edition: u32, sources: &[Source]) -> rusq
 }
 
 /// Asks the process that moves a run to stop.
-pub(super) fn request(db: &Db, run: &str, by: &str, at: Moment) -> rusqlite::Result<()> {
+pub(super) fn insert_stop_request(db: &Db, run: &str, by: &str, at: Moment) -> rusqlite::Result<()> {
     db.prepare("insert or replace into requests (run, by, at) values (?1, ?2, ?3)")?
         .execute(params![run, by, at.to_string()])
         .map(drop)
 }
 
 /// Returns who asks the process that moves a run to stop.
-pub(super) fn requested(db: &Db, run: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn select_stop_request(db: &Db, run: &str) -> rusqlite::Result<Option<String>> {
     let mut asked = db.prepare("select by from requests where run = ?1")?;
     asked.query_row([run], |row| row.get(0)).optional()
 }
 
-/// Takes back what was asked of whoever moved a run. Nothing is written where nothing was.
-pub(super) fn forget_request(db: &Db, run: &str) -> rusqlite::Result<()> {
-    if requested(db, run)?.is_none() {
+/// Deletes the stop request of a run. Writes nothing if there is none.
+pub(super) fn delete_stop_request(db: &Db, run: &str) -> rusqlite::Result<()> {
+    if select_stop_request(db, run)?.is_none() {
         return Ok(());
     }
     db.execute("delete from requests where run = ?1", [run]).map(drop)
 }
 
-/// Hands out the records of a run, in order.
-pub(super) fn each(db: &Db, run: Ord, mut each: impl FnMut(Row)) -> rusqlite::Result<()> {
+/// Calls `each` with every record of a run, in order.
+pub(super) fn for_each_record(
+    db: &Db,
+    run: RunRowId,
+    mut each: impl FnMut(RecordRow),
+) -> rusqlite::Result<()> {
     let mut all = db.prepare("select seq, at, calls, body, hash from records where run = ?1 order by seq")?;
     let mut rows = all.query([run.0])?;
     while let Some(row) = rows.next()? {
-        let (seq, calls) = (unsigned(row, 0)?, unsigned(row, 2)?);
-        each(Row { seq, at: row.get(1)?, calls, body: row.get(3)?, hash: row.get(4)? });
+        let (seq, calls) = (read_unsigned(row, 0)?, read_unsigned(row, 2)?);
+        each(RecordRow { seq, at: row.get(1)?, calls, body: row.get(3)?, hash: row.get(4)? });
     }
     Ok(())
 }
 
 /// Adds a run with its texts and its first record, in one commit.
-pub(super) fn insert_run(db: &Db, new: &NewRun, id: &str, first: &Row) -> rusqlite::Result<Ord> {
-    let all = db.change()?;
-    all.execute("insert into runs (id, status) values (?1, ?2)", params![id, Status::Running.as_str()])?;
-    let run = Ord(all.last_insert_rowid());
+pub(super) fn insert_run(db: &Db, new: &NewRun, id: &str, first: &RecordRow) -> rusqlite::Result<RunRowId> {
+    let all = db.begin_write()?;
+    all.execute("insert into runs (id, status) values (?1, ?2)", params![id, RunStatus::Running.as_str()])?;
+    let run = RunRowId(all.last_insert_rowid());
     for (ord, source) in (0_i64..).zip(&new.sources) {
         all.prepare("insert into sources (run, ord, path, text) values (?1, ?2, ?3, ?4)")?
             .execute(params![run.0, ord, source.path, source.text])?;
     }
-    insert(&all, run, first)?;
-    all.keep()?;
+    insert_record(&all, run, first)?;
+    all.commit()?;
     Ok(run)
 }
 
 /// Adds a record.
-pub(super) fn insert(all: &Db, run: Ord, row: &Row) -> rusqlite::Result<()> {
+pub(super) fn insert_record(all: &Db, run: RunRowId, row: &RecordRow) -> rusqlite::Result<()> {
     all.prepare("insert into records (run, seq, at, calls, body, hash) values (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(params![run.0, row.seq.cast_signed(), row.at, row.calls.cast_signed(), row.body, row.hash])
         .map(drop)
 }
 
 /// Keeps where a run stands.
-pub(super) fn keep(all: &Db, run: Ord, (status, reason): &Standing) -> rusqlite::Result<()> {
+pub(super) fn update_run_state(all: &Db, run: RunRowId, (status, reason): &RunState) -> rusqlite::Result<()> {
     all.prepare("update runs set status = ?2, reason = ?3 where ord = ?1")?
-        .execute(params![run.0, status.map(Status::as_str), reason])
+        .execute(params![run.0, status.map(RunStatus::as_str), reason])
         .map(drop)
 }
 
 /// Returns the number and the hash of a run's last record.
-pub(super) fn last(db: &Db, run: Ord) -> rusqlite::Result<(u64, String)> {
+pub(super) fn select_last_record(db: &Db, run: RunRowId) -> rusqlite::Result<(u64, String)> {
     db.prepare("select seq, hash from records where run = ?1 order by seq desc limit 1")?
-        .query_row([run.0], |row| Ok((unsigned(row, 0)?, row.get(1)?)))
+        .query_row([run.0], |row| Ok((read_unsigned(row, 0)?, row.get(1)?)))
 }
 
-/// Removes a run with all that belongs to it, and puts up its tombstone.
-pub(super) fn bury(all: &Db, run: Ord, stone: &Tombstone) -> rusqlite::Result<()> {
+/// Deletes a run and everything of it, and inserts its tombstone.
+pub(super) fn replace_with_tombstone(all: &Db, run: RunRowId, stone: &Tombstone) -> rusqlite::Result<()> {
     all.execute("delete from leases where run = ?1", [&stone.run])?;
     all.execute("delete from records where run = ?1", [run.0])?;
     all.execute("delete from sources where run = ?1", [run.0])?;
@@ -171,21 +180,21 @@ pub(super) fn bury(all: &Db, run: Ord, stone: &Tombstone) -> rusqlite::Result<()
 }
 
 /// Returns the tombstone of a run; `QueryReturnedNoRows` where there is none.
-pub(super) fn tombstone(db: &Db, run: &str) -> rusqlite::Result<Tombstone> {
+pub(super) fn select_tombstone(db: &Db, run: &str) -> rusqlite::Result<Tombstone> {
     let sql = "select run, runbook, status, records, head, pruned_at from tombstones where run = ?1";
     db.prepare(sql)?.query_row([run], |row| {
         Ok(Tombstone {
             run: row.get(0)?,
             runbook: row.get(1)?,
-            status: parsed(row, 2, |text| serde_json::from_value(text.into()))?,
-            records: unsigned(row, 3)?,
+            status: parse_column(row, 2, |text| serde_json::from_value(text.into()))?,
+            records: read_unsigned(row, 3)?,
             head: row.get(4)?,
-            pruned_at: parsed(row, 5, |text| Moment::parse(&text))?,
+            pruned_at: parse_column(row, 5, |text| Moment::parse(&text))?,
         })
     })
 }
 
-fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+fn parse_column<T, E: std::error::Error + Send + Sync + 'static>(
     row: &rusqlite::Row<'_>,
     column: usize,
     parse: impl FnOnce(String) -> Result<T, E>,
@@ -195,7 +204,7 @@ fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     })
 }
 
-fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+fn read_unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }

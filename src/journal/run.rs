@@ -1,84 +1,84 @@
-//! One run, held: what is known of its calls, and the only way to add to it.
+//! A run that this process holds: the state of its calls, and the only way to append to it.
 //!
 //! Records are numbered and hashed under the lock of `state`, in the order in which they were added, and written
 //! under the lock of `writer`. Whoever writes takes along all that has been added, so threads that add at the
 //! same time share one commit.
 
 use super::{
-    Durability, Error, Outcome, Past, Record, Source, Status,
-    chain::{self, Chain, Row},
-    lock::Lock,
-    rows::{self, Ord, Standing},
+    CallState, Durability, Error, Outcome, Record, RunStatus, Source,
+    chain::{self, Chain, RecordRow},
+    lock::RunLock,
+    rows::{self, RunRowId, RunState},
     schema,
 };
 use crate::base::{
     clock::Clock,
     moment::Moment,
-    sqlite::{Db, Loan},
+    sqlite::{Db, PooledDb},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Whoever stands beside a journal in memory while it is written: a rehearsal, in which processes die there.
-pub trait Witness: Send + Sync {
-    /// Hears of a record that is about to be added to a run.
-    fn adding(&self, record: &Record);
-    /// Hears that a record was added: it is kept, or rides with the next.
-    fn added(&self, record: &Record);
+/// An observer of appends to an in-memory journal: a rehearsal kills the process at these points.
+pub trait RecordObserver: Send + Sync {
+    /// Called before a record is appended.
+    fn before_append(&self, record: &Record);
+    /// Called after a record was appended: it is on disk, or buffered.
+    fn after_append(&self, record: &Record);
 }
 
 /// One run, held by this process until this is dropped.
 pub struct Run {
     id: String,
     last_at: Moment,
-    state: Mutex<State>,
-    hand: Hand,
+    state: Mutex<WriteState>,
+    hand: RunWriter,
 }
 
 /// What a run is written with.
-pub(super) struct Hand {
-    pub(super) writer: Arc<Mutex<Loan>>,
-    pub(super) ord: Ord,
+pub(super) struct RunWriter {
+    pub(super) writer: Arc<Mutex<PooledDb>>,
+    pub(super) ord: RunRowId,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) witness: Option<Arc<dyn Witness>>,
+    pub(super) witness: Option<Arc<dyn RecordObserver>>,
     // Last: the connection is closed before another process may take the run.
     #[expect(dead_code, reason = "it is held, not looked at")]
-    pub(super) lock: Option<Lock>,
+    pub(super) lock: Option<RunLock>,
 }
 
-struct State {
+struct WriteState {
     chain: Chain,
     /// Added and not yet on disk.
-    pending: Vec<Row>,
+    pending: Vec<RecordRow>,
     /// An edition of the texts that is not yet on disk either.
     edited: Option<(u32, Vec<Source>)>,
     /// The last record that is on disk.
     durable: u64,
     /// What the store keeps for lists.
-    kept: Standing,
+    kept: RunState,
     /// Why nothing can be written any more.
     failed: Option<String>,
 }
 
 /// What one commit writes.
 struct Batch {
-    rows: Vec<Row>,
+    rows: Vec<RecordRow>,
     edited: Option<(u32, Vec<Source>)>,
     /// Where the run stands, when the store keeps something else.
-    standing: Option<Standing>,
+    standing: Option<RunState>,
     /// The last record there is then.
     last: u64,
 }
 
 impl Run {
-    /// Returns the run whose chain was followed to its end.
-    pub(super) fn hold(hand: Hand, chain: Chain) -> Run {
-        let state = State {
+    /// Returns the run of a fully replayed chain.
+    pub(super) fn from_chain(hand: RunWriter, chain: Chain) -> Run {
+        let state = WriteState {
             pending: Vec::new(),
             edited: None,
             durable: chain.tail.seq,
-            kept: chain.fold.standing(),
+            kept: chain.fold.run_state(),
             failed: None,
             chain,
         };
@@ -91,49 +91,49 @@ impl Run {
     }
 
     /// Returns what is known of a call, records of this process included.
-    pub fn past(&self, call: &str) -> Past {
-        self.state().chain.fold.past(call)
+    pub fn call_state(&self, call: &str) -> CallState {
+        self.lock_state().chain.fold.call_state(call)
     }
 
     /// Returns how often a call was begun.
-    pub fn attempts(&self, call: &str) -> u32 {
-        self.state().chain.fold.attempts(call)
+    pub fn count_attempts(&self, call: &str) -> u32 {
+        self.lock_state().chain.fold.count_attempts(call)
     }
 
     /// Returns the names of all calls that begin with `path`, in no order.
-    pub fn calls_below(&self, path: &str) -> Vec<String> {
-        self.state().chain.fold.calls_below(path)
+    pub fn call_names_below(&self, path: &str) -> Vec<String> {
+        self.lock_state().chain.fold.call_names_below(path)
     }
 
     /// Returns the calls that were begun and are not over, by name.
     pub fn open_calls(&self) -> Vec<String> {
-        self.state().chain.fold.open_calls()
+        self.lock_state().chain.fold.open_calls()
     }
 
-    /// Returns who a name turned out to be at its first use in this run.
-    pub fn target(&self, name: &str) -> Option<Value> {
-        self.state().chain.fold.targets.get(name).cloned()
+    /// Returns the identity that a target name resolved to at its first use in this run.
+    pub fn target_identity(&self, name: &str) -> Option<Value> {
+        self.lock_state().chain.fold.targets.get(name).cloned()
     }
 
-    /// Returns who every name turned out to be that this run has used.
-    pub fn targets(&self) -> BTreeMap<String, Value> {
-        self.state().chain.fold.targets.iter().map(|(name, who)| (name.clone(), who.clone())).collect()
+    /// Returns the identity of every target name that this run has used.
+    pub fn target_identities(&self) -> BTreeMap<String, Value> {
+        self.lock_state().chain.fold.targets.iter().map(|(name, who)| (name.clone(), who.clone())).collect()
     }
 
     /// Returns what the run ends with, once that has been recorded.
-    pub fn ending(&self) -> Option<Outcome> {
-        self.state().chain.fold.ending.clone()
+    pub fn ending_outcome(&self) -> Option<Outcome> {
+        self.lock_state().chain.fold.ending.clone()
     }
 
     /// Returns where the run stands. A run whose process died reads `Running` until it is resumed.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> RunStatus {
         // A held run has its first record, and with it a status.
-        self.state().chain.fold.status.unwrap_or(Status::Running)
+        self.lock_state().chain.fold.status.unwrap_or(RunStatus::Running)
     }
 
     /// Returns the hash of the last record that was added: 64 hex digits, of which 16 are enough to show.
-    pub fn head(&self) -> String {
-        self.state().chain.tail.hash.clone()
+    pub fn head_hash(&self) -> String {
+        self.lock_state().chain.tail.hash.clone()
     }
 
     /// Returns the time of the last record that was on disk when the run was taken.
@@ -142,27 +142,27 @@ impl Run {
     }
 
     /// Returns the names of the calls that were about to take effect, in no order.
-    pub fn begun_calls(&self) -> Vec<String> {
-        self.state().chain.fold.begun()
+    pub fn started_calls(&self) -> Vec<String> {
+        self.lock_state().chain.fold.started_calls()
     }
 
-    /// Returns which of its texts the run goes on with: 0 is the first, others are edited ones.
-    pub fn edition(&self) -> u32 {
-        self.state().chain.fold.edition
+    /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
+    pub fn source_edition(&self) -> u32 {
+        self.lock_state().chain.fold.edition
     }
 
     /// Records that this process takes the run up: with the texts that it has, or with others, which are kept.
     ///
     /// # Errors
-    /// As [`Run::append`].
-    pub fn resume(&self, version: &str, edited: Option<Vec<Source>>) -> Result<(), Error> {
-        let digest = edited.as_deref().map(chain::digest);
+    /// As [`Run::append_record`].
+    pub fn record_resume(&self, version: &str, edited: Option<Vec<Source>>) -> Result<(), Error> {
+        let digest = edited.as_deref().map(chain::digest_sources);
         let record = Record::Resumed { version: version.to_owned(), edited: edited.is_some(), digest };
-        self.before_a_witness(record, |record| {
+        self.append_observed(record, |record| {
             let seq = {
-                let mut state = self.state();
-                self.sound(&state)?;
-                let row = state.chain.add(record, self.hand.clock.now())?;
+                let mut state = self.lock_state();
+                self.check_writable(&state)?;
+                let row = state.chain.append_record(record, self.hand.clock.now())?;
                 state.pending.push(row);
                 let newest = state.chain.fold.newest;
                 state.edited = edited.map(|sources| (newest, sources));
@@ -175,45 +175,45 @@ impl Run {
     /// Adds a record.
     ///
     /// # Errors
-    /// [`Error::Illegal`] when it does not fit where the run stands; [`Error::Failed`] when it (or, earlier,
+    /// [`Error::Illegal`] when it does not fit where the run stands; [`Error::WriteFailed`] when it (or, earlier,
     /// another record) could not be written.
-    pub fn append(&self, record: Record, durability: Durability) -> Result<(), Error> {
-        self.before_a_witness(record, |record| self.add(record, durability))
+    pub fn append_record(&self, record: Record, durability: Durability) -> Result<(), Error> {
+        self.append_observed(record, |record| self.add_record(record, durability))
     }
 
-    /// Adds a record, and tells whoever stands beside before and after.
-    fn before_a_witness(
+    /// Appends a record, telling the observer before and after.
+    fn append_observed(
         &self,
         record: Record,
         add: impl FnOnce(Record) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Some(witness) = &self.hand.witness else { return add(record) };
-        witness.adding(&record);
+        witness.before_append(&record);
         add(record.clone())?;
-        witness.added(&record);
+        witness.after_append(&record);
         Ok(())
     }
 
-    fn add(&self, record: Record, durability: Durability) -> Result<(), Error> {
+    fn add_record(&self, record: Record, durability: Durability) -> Result<(), Error> {
         let seq = {
-            let mut state = self.state();
-            self.sound(&state)?;
-            let row = state.chain.add(record, self.hand.clock.now())?;
+            let mut state = self.lock_state();
+            self.check_writable(&state)?;
+            let row = state.chain.append_record(record, self.hand.clock.now())?;
             state.pending.push(row);
             state.chain.tail.seq
         };
         match durability {
-            Durability::Rides => Ok(()),
-            Durability::Now => self.write_up_to(seq),
+            Durability::Buffered => Ok(()),
+            Durability::Synced => self.write_up_to(seq),
         }
     }
 
     /// Returns when every record that was added is on disk; at once when all of them are.
     ///
     /// # Errors
-    /// [`Error::Failed`].
+    /// [`Error::WriteFailed`].
     pub fn flush(&self) -> Result<(), Error> {
-        let last = self.state().chain.tail.seq;
+        let last = self.lock_state().chain.tail.seq;
         self.write_up_to(last)
     }
 
@@ -222,32 +222,33 @@ impl Run {
         if self.is_durable(seq)? {
             return Ok(());
         }
-        // Poisoned: a thread panicked with a batch in its hands, and that batch is lost.
-        let db = self.hand.writer.lock().map_err(|_| self.failed("a thread died while it wrote".into()))?;
+        // Poisoned: a thread panicked while it wrote a batch, and that batch is lost.
+        let db =
+            self.hand.writer.lock().map_err(|_| self.write_error("a thread died while it wrote".into()))?;
         if self.is_durable(seq)? {
             return Ok(());
         }
-        let batch = self.batch();
-        let written = batch.write(&db, self.hand.ord);
-        let mut state = self.state();
+        let batch = self.take_batch();
+        let written = batch.write_rows(&db, self.hand.ord);
+        let mut state = self.lock_state();
         match written {
             Ok(()) => {
                 state.durable = batch.last;
                 Ok(())
             }
             Err(why) => {
-                // Never tried again: after a failed sync the system may call pages clean that never reached the disk.
-                let why = schema::describe(&why);
+                // Never retried: after a failed fsync the kernel may mark pages clean that never reached the disk.
+                let why = schema::describe_sqlite_error(&why);
                 state.failed = Some(why.clone());
-                Err(self.failed(why))
+                Err(self.write_error(why))
             }
         }
     }
 
     /// Returns everything that is pending.
-    fn batch(&self) -> Batch {
-        let mut state = self.state();
-        let standing = state.chain.fold.standing();
+    fn take_batch(&self) -> Batch {
+        let mut state = self.lock_state();
+        let standing = state.chain.fold.run_state();
         let changed = standing != state.kept;
         if changed {
             state.kept.clone_from(&standing);
@@ -263,68 +264,70 @@ impl Run {
     }
 
     fn is_durable(&self, seq: u64) -> Result<bool, Error> {
-        let state = self.state();
-        self.sound(&state).map(|()| state.durable >= seq)
+        let state = self.lock_state();
+        self.check_writable(&state).map(|()| state.durable >= seq)
     }
 
-    fn sound(&self, state: &State) -> Result<(), Error> {
-        state.failed.clone().map_or(Ok(()), |why| Err(self.failed(why)))
+    fn check_writable(&self, state: &WriteState) -> Result<(), Error> {
+        state.failed.clone().map_or(Ok(()), |why| Err(self.write_error(why)))
     }
 
-    fn failed(&self, why: String) -> Error {
-        Error::Failed { run: self.id.clone(), why }
+    fn write_error(&self, why: String) -> Error {
+        Error::WriteFailed { run: self.id.clone(), why }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, WriteState> {
         // Nothing that can panic happens between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Batch {
-    fn write(&self, db: &Db, run: Ord) -> rusqlite::Result<()> {
-        let all = db.change()?;
+    fn write_rows(&self, db: &Db, run: RunRowId) -> rusqlite::Result<()> {
+        let all = db.begin_write()?;
         for row in &self.rows {
-            rows::insert(&all, run, row)?;
+            rows::insert_record(&all, run, row)?;
         }
         if let Some((edition, sources)) = &self.edited {
-            rows::edit(&all, run, *edition, sources)?;
+            rows::insert_edition(&all, run, *edition, sources)?;
         }
         if let Some(standing) = &self.standing {
-            rows::keep(&all, run, standing)?;
+            rows::update_run_state(&all, run, standing)?;
         }
-        all.keep()
+        all.commit()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Stage, begin, end, ok};
+    use super::super::tests::{TestJournal, begin_record, end_record, ok_outcome};
     use super::*;
 
     /// Breaks a run's connection, adds to it, mends the connection, and adds again.
     fn break_and_mend(breaks: &str, mends: &str, says: &str) {
-        let stage = Stage::new();
-        let run = stage.run();
-        run.append(begin("a"), Durability::Now).expect("written");
-        run.append(end("r", ok(1)), Durability::Rides).expect("kept in memory");
-        let sql =
-            |sql: &str| run.hand.writer.lock().expect("not poisoned").raw().execute_batch(sql).expect("runs");
+        let stage = TestJournal::new();
+        let run = stage.create_run();
+        run.append_record(begin_record("a"), Durability::Synced).expect("written");
+        run.append_record(end_record("r", ok_outcome(1)), Durability::Buffered).expect("kept in memory");
+        let sql = |sql: &str| {
+            run.hand.writer.lock().expect("not poisoned").raw_connection().execute_batch(sql).expect("runs");
+        };
         sql(breaks);
-        let big = ok("x".repeat(1 << 20));
-        let first = run.append(end("a", big), Durability::Now).expect_err("cannot be written");
-        assert!(matches!(&first, Error::Failed { why, .. } if why.contains(says)), "{first}");
+        let big = ok_outcome("x".repeat(1 << 20));
+        let first =
+            run.append_record(end_record("a", big), Durability::Synced).expect_err("cannot be written");
+        assert!(matches!(&first, Error::WriteFailed { why, .. } if why.contains(says)), "{first}");
         assert!(first.hint().is_some_and(|hint| hint.contains(run.id())));
         sql(mends);
-        assert_eq!(run.append(begin("b"), Durability::Rides), Err(first.clone()));
-        assert_eq!(run.append(begin("b"), Durability::Now), Err(first.clone()));
+        assert_eq!(run.append_record(begin_record("b"), Durability::Buffered), Err(first.clone()));
+        assert_eq!(run.append_record(begin_record("b"), Durability::Synced), Err(first.clone()));
         assert_eq!(run.flush(), Err(first));
         let id = run.id().to_owned();
         drop(run);
-        assert_eq!(stage.kinds(&id), ["started", "begin"], "nothing of the failed commit is there");
-        let again = stage.journal.take(&id).expect("taken anew");
-        assert!(matches!(again.past("a"), Past::Begun { .. }));
-        again.append(end("a", ok(1)), Durability::Now).expect("writes again");
+        assert_eq!(stage.record_kinds(&id), ["started", "begin"], "nothing of the failed commit is there");
+        let again = stage.journal.acquire_run(&id).expect("taken anew");
+        assert!(matches!(again.call_state("a"), CallState::Started { .. }));
+        again.append_record(end_record("a", ok_outcome(1)), Durability::Synced).expect("writes again");
     }
 
     #[test]
@@ -340,9 +343,9 @@ mod tests {
 
     #[test]
     fn threads_that_wait_for_a_write_share_the_next_commit() {
-        let stage = Stage::new();
-        let run = stage.run();
-        let other = stage.other();
+        let stage = TestJournal::new();
+        let run = stage.create_run();
+        let other = stage.second_connection();
         let frames = || -> i64 {
             other.query_row("pragma wal_checkpoint(passive)", [], |row| row.get(1)).expect("asks")
         };
@@ -351,22 +354,24 @@ mod tests {
         std::thread::scope(|threads| {
             for n in 0..8 {
                 let run = &run;
-                threads.spawn(move || run.append(begin(&n.to_string()), Durability::Now).expect("written"));
+                threads.spawn(move || {
+                    run.append_record(begin_record(&n.to_string()), Durability::Synced).expect("written");
+                });
             }
-            while run.state().chain.tail.seq < 9 {
+            while run.lock_state().chain.tail.seq < 9 {
                 std::thread::yield_now();
             }
             other.execute_batch("rollback").expect("free again");
         });
-        assert_eq!(stage.kinds(run.id()).len(), 9);
+        assert_eq!(stage.record_kinds(run.id()).len(), 9);
         // A commit writes one page at least; the first took what was there when its turn came.
         assert!(frames() - before < 8, "{} pages for 8 records", frames() - before);
     }
 
     #[test]
     fn a_writer_that_panicked_ends_all_writing() {
-        let stage = Stage::new();
-        let run = stage.run();
+        let stage = TestJournal::new();
+        let run = stage.create_run();
         std::thread::scope(|threads| {
             let died = threads.spawn(|| {
                 let _held = run.hand.writer.lock();
@@ -374,6 +379,9 @@ mod tests {
             });
             assert!(died.join().is_err());
         });
-        assert!(matches!(run.append(begin("a"), Durability::Now), Err(Error::Failed { .. })));
+        assert!(matches!(
+            run.append_record(begin_record("a"), Durability::Synced),
+            Err(Error::WriteFailed { .. })
+        ));
     }
 }

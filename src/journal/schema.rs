@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How long a write waits for the writes of other processes; each of theirs takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Each step from one schema version to the next. Steps are added, never changed.
 const MIGRATIONS: &[&str] = &["
@@ -75,22 +75,22 @@ const MIGRATIONS: &[&str] = &["
 "];
 
 /// Returns where the journal of a state folder lies.
-pub(super) fn file(state: &Path) -> PathBuf {
+pub(super) fn journal_path(state: &Path) -> PathBuf {
     state.join("journal.db")
 }
 
 /// Returns the folder of the locks.
-pub(super) fn runs(state: &Path) -> PathBuf {
+pub(super) fn locks_folder(state: &Path) -> PathBuf {
     state.join("runs")
 }
 
 /// Opens the journal of a state folder, making whatever is missing.
 ///
 /// # Errors
-/// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
-pub(super) fn make(state: &Path) -> Result<Connection, Error> {
+/// [`Error::NotWritable`], [`Error::NewerSchema`], [`Error::Unreadable`].
+pub(super) fn open_or_create(state: &Path) -> Result<Connection, Error> {
     let refused = |why: io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
-    let folder = runs(state);
+    let folder = locks_folder(state);
     let is_new = !folder.exists();
     fs::create_dir_all(&folder).map_err(refused)?;
     if is_new {
@@ -100,48 +100,50 @@ pub(super) fn make(state: &Path) -> Result<Connection, Error> {
     // Two processes that both turn the write-ahead log on meet an SQLITE_BUSY that no timeout waits for.
     let turn = File::open(&folder).map_err(refused)?;
     turn.lock().map_err(refused)?;
-    let (mut db, _) = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    settle(&db).map_err(|e| trouble(state, &e))?;
-    migrate(&mut db, state, MIGRATIONS)?;
+    let (mut db, _) =
+        open_connection(state, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    configure_durability(&db).map_err(|e| to_journal_error(state, &e))?;
+    migrate_schema(&mut db, state, MIGRATIONS)?;
     Ok(db)
 }
 
 /// Opens a journal that is there. Nothing is made or written, unless its schema is an older one.
 ///
 /// # Errors
-/// As [`make`].
-pub(super) fn open(state: &Path) -> Result<Connection, Error> {
-    let (db, version) = connect(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    if version < newest(MIGRATIONS) {
+/// As [`open_or_create`].
+pub(super) fn open_existing(state: &Path) -> Result<Connection, Error> {
+    let (db, version) = open_connection(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if version < newest_version(MIGRATIONS) {
         // Or one that another process is making at this moment.
-        return make(state);
+        return open_or_create(state);
     }
-    settle(&db).map_err(|e| trouble(state, &e))?;
+    configure_durability(&db).map_err(|e| to_journal_error(state, &e))?;
     Ok(db)
 }
 
-/// Opens the file and says which schema version it has, which is none that this program does not know.
-fn connect(state: &Path, flags: OpenFlags) -> Result<(Connection, u32), Error> {
-    let at = |e: rusqlite::Error| trouble(state, &e);
-    let db = Connection::open_with_flags(file(state), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(at)?;
-    db.busy_timeout(PATIENCE).map_err(at)?;
-    let (found, known) = (version(&db).map_err(at)?, newest(MIGRATIONS));
+/// Opens the file and returns its schema version. A version that is too new is an error.
+fn open_connection(state: &Path, flags: OpenFlags) -> Result<(Connection, u32), Error> {
+    let at = |e: rusqlite::Error| to_journal_error(state, &e);
+    let db = Connection::open_with_flags(journal_path(state), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(at)?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(at)?;
+    let (found, known) = (schema_version(&db).map_err(at)?, newest_version(MIGRATIONS));
     if found > known {
-        return Err(Error::Newer { path: file(state), found, known });
+        return Err(Error::NewerSchema { path: journal_path(state), found, known });
     }
     Ok((db, found))
 }
 
-fn version(db: &Connection) -> rusqlite::Result<u32> {
+fn schema_version(db: &Connection) -> rusqlite::Result<u32> {
     db.query_row("pragma user_version", [], |row| row.get(0))
 }
 
-fn newest(steps: &[&str]) -> u32 {
+fn newest_version(steps: &[&str]) -> u32 {
     u32::try_from(steps.len()).unwrap_or(u32::MAX)
 }
 
 /// Sets what makes a commit durable.
-fn settle(db: &Connection) -> rusqlite::Result<()> {
+fn configure_durability(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     // On macOS a plain fsync leaves the data in the drive's cache; elsewhere this changes nothing.
@@ -150,20 +152,24 @@ fn settle(db: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Makes a journal in memory.
-pub(super) fn in_memory() -> rusqlite::Result<Db> {
+pub(super) fn open_in_memory() -> rusqlite::Result<Db> {
     let db = Connection::open_in_memory()?;
     MIGRATIONS.iter().try_for_each(|step| db.execute_batch(step))?;
     Ok(Db::new(db))
 }
 
 /// Brings the schema up to the last of `steps`, each in a transaction of its own.
-fn migrate(db: &mut Connection, state: &Path, steps: &[&str]) -> Result<(), Error> {
-    let at = |e: rusqlite::Error| trouble(state, &e);
+fn migrate_schema(db: &mut Connection, state: &Path, steps: &[&str]) -> Result<(), Error> {
+    let at = |e: rusqlite::Error| to_journal_error(state, &e);
     loop {
         let step = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
-        let found = version(&step).map_err(at)?;
-        if found > newest(steps) {
-            return Err(Error::Newer { path: file(state), found, known: newest(steps) });
+        let found = schema_version(&step).map_err(at)?;
+        if found > newest_version(steps) {
+            return Err(Error::NewerSchema {
+                path: journal_path(state),
+                found,
+                known: newest_version(steps),
+            });
         }
         let Some(sql) = steps.get(found as usize) else { return Ok(()) };
         step.execute_batch(sql).map_err(at)?;
@@ -173,18 +179,18 @@ fn migrate(db: &mut Connection, state: &Path, steps: &[&str]) -> Result<(), Erro
 }
 
 /// Returns the error for what SQLite says about a state folder.
-pub(super) fn trouble(state: &Path, error: &rusqlite::Error) -> Error {
-    let why = describe(error);
+pub(super) fn to_journal_error(state: &Path, error: &rusqlite::Error) -> Error {
+    let why = describe_sqlite_error(error);
     match error.sqlite_error_code() {
         Some(
             ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::DiskFull | ErrorCode::PermissionDenied,
         ) => Error::NotWritable { path: state.into(), why },
-        _ => Error::Unreadable { path: file(state), why },
+        _ => Error::Unreadable { path: journal_path(state), why },
     }
 }
 
-/// Returns what SQLite says, with the words of the trade for what matters.
-pub(super) fn describe(error: &rusqlite::Error) -> String {
+/// Describes an SQLite error, in plain words for the codes that matter.
+pub(super) fn describe_sqlite_error(error: &rusqlite::Error) -> String {
     let said = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full (SQLITE_FULL)",
         Some(ErrorCode::ReadOnly) => "it is read-only (SQLITE_READONLY)",
@@ -207,7 +213,7 @@ mod tests {
     #[test]
     fn the_journal_syncs_every_commit() {
         let state = tempfile::tempdir().expect("a folder");
-        let db = make(state.path()).expect("made");
+        let db = open_or_create(state.path()).expect("made");
         let ask = |pragma: &str| -> String {
             db.query_row(&format!("select cast((select * from pragma_{pragma}) as text)"), [], |row| {
                 row.get(0)
@@ -220,45 +226,45 @@ mod tests {
     #[test]
     fn a_newer_journal_is_refused_and_left_alone() {
         let state = tempfile::tempdir().expect("a folder");
-        drop(make(state.path()).expect("made"));
-        let known = newest(MIGRATIONS);
-        let db = Connection::open(file(state.path())).expect("opens");
+        drop(open_or_create(state.path()).expect("made"));
+        let known = newest_version(MIGRATIONS);
+        let db = Connection::open(journal_path(state.path())).expect("opens");
         db.pragma_update(None, "user_version", known + 1).expect("set");
         drop(db);
-        let before = fs::read(file(state.path())).expect("reads");
-        for refused in [make(state.path()), open(state.path())] {
-            let path = file(state.path());
-            assert_eq!(refused.err(), Some(Error::Newer { path, found: known + 1, known }));
+        let before = fs::read(journal_path(state.path())).expect("reads");
+        for refused in [open_or_create(state.path()), open_existing(state.path())] {
+            let path = journal_path(state.path());
+            assert_eq!(refused.err(), Some(Error::NewerSchema { path, found: known + 1, known }));
         }
-        assert_eq!(fs::read(file(state.path())).expect("reads"), before);
+        assert_eq!(fs::read(journal_path(state.path())).expect("reads"), before);
     }
 
     #[test]
     fn an_older_journal_is_brought_up_step_by_step_and_keeps_what_is_in_it() {
         let steps = &["create table a (x)", "alter table a add column y default 7", "create table c (z)"];
         let state = tempfile::tempdir().expect("a folder");
-        let mut db = Connection::open(file(state.path())).expect("opens");
-        migrate(&mut db, state.path(), &steps[..1]).expect("version 1");
+        let mut db = Connection::open(journal_path(state.path())).expect("opens");
+        migrate_schema(&mut db, state.path(), &steps[..1]).expect("version 1");
         db.execute("insert into a values (1)", []).expect("a row");
         for _ in 0..2 {
-            migrate(&mut db, state.path(), steps).expect("version 3");
+            migrate_schema(&mut db, state.path(), steps).expect("version 3");
             let row: (i64, i64) =
                 db.query_row("select x, y from a", [], |r| Ok((r.get(0)?, r.get(1)?))).expect("is there");
-            assert_eq!((row, version(&db)), ((1, 7), Ok(3)));
+            assert_eq!((row, schema_version(&db)), ((1, 7), Ok(3)));
         }
-        let older = migrate(&mut db, state.path(), &steps[..2]);
-        assert_eq!(older, Err(Error::Newer { path: file(state.path()), found: 3, known: 2 }));
+        let older = migrate_schema(&mut db, state.path(), &steps[..2]);
+        assert_eq!(older, Err(Error::NewerSchema { path: journal_path(state.path()), found: 3, known: 2 }));
     }
 
     #[test]
     fn a_journal_of_the_first_version_is_brought_up_with_its_runs() {
         let state = tempfile::tempdir().expect("a folder");
-        let mut db = Connection::open(file(state.path())).expect("opens");
-        migrate(&mut db, state.path(), &MIGRATIONS[..1]).expect("version 1");
+        let mut db = Connection::open(journal_path(state.path())).expect("opens");
+        migrate_schema(&mut db, state.path(), &MIGRATIONS[..1]).expect("version 1");
         db.execute("insert into runs (id, status) values ('abcd2345', 'running')", []).expect("a run");
         drop(db);
-        let db = open(state.path()).expect("opens");
-        assert_eq!(version(&db), Ok(newest(MIGRATIONS)));
+        let db = open_existing(state.path()).expect("opens");
+        assert_eq!(schema_version(&db), Ok(newest_version(MIGRATIONS)));
         let runs: i64 = db.query_row("select count(*) from runs", [], |row| row.get(0)).expect("counts");
         let editions: i64 =
             db.query_row("select count(*) from editions", [], |row| row.get(0)).expect("counts");
@@ -268,18 +274,18 @@ mod tests {
     #[test]
     fn a_step_that_fails_leaves_the_version_before_it() {
         let state = tempfile::tempdir().expect("a folder");
-        let mut db = Connection::open(file(state.path())).expect("opens");
+        let mut db = Connection::open(journal_path(state.path())).expect("opens");
         let steps = &["create table a (x)", "create table b (x); create table a (x)"];
-        assert!(matches!(migrate(&mut db, state.path(), steps), Err(Error::Unreadable { .. })));
-        assert_eq!(version(&db), Ok(1));
+        assert!(matches!(migrate_schema(&mut db, state.path(), steps), Err(Error::Unreadable { .. })));
+        assert_eq!(schema_version(&db), Ok(1));
         assert!(db.prepare("select * from b").is_err(), "half of a step was kept");
     }
 
     #[test]
     fn a_file_that_is_no_database_is_named() {
         let state = tempfile::tempdir().expect("a folder");
-        fs::write(file(state.path()), "notes about the journal, ".repeat(400)).expect("written");
-        let error = open(state.path()).expect_err("refused");
+        fs::write(journal_path(state.path()), "notes about the journal, ".repeat(400)).expect("written");
+        let error = open_existing(state.path()).expect_err("refused");
         assert!(matches!(&error, Error::Unreadable { why, .. } if why.contains("SQLITE_NOTADB")), "{error}");
     }
 
@@ -288,7 +294,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let state = place.path().join("file").join("state");
         fs::write(place.path().join("file"), "").expect("written");
-        let error = make(&state).expect_err("refused");
+        let error = open_or_create(&state).expect_err("refused");
         assert!(matches!(&error, Error::NotWritable { path, .. } if *path == state), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("--state")));
     }

@@ -1,18 +1,19 @@
-//! The journal of a state folder: making runs, finding them, looking at them.
+//! The journal of a state folder: creates, finds and reads runs.
 
 use super::{
-    Entry, Error, Holder, NewRun, Record, Run, Source, Status, Summary, Tombstone, Verified,
+    Error, Holder, JournalEntry, NewRun, Record, Run, RunStatus, RunSummary, Source, Tombstone,
+    VerifiedChain,
     chain::{self, Chain},
-    lock::{self, Lock},
-    rows::{self, Glance, Ord},
-    run::{Hand, Witness},
+    lock::{self, RunLock},
+    rows::{self, RunRow, RunRowId},
+    run::{RecordObserver, RunWriter},
     schema,
 };
 use crate::base::{
     clock::Clock,
     former_name,
     moment::Moment,
-    sqlite::{Db, Idle, Loan},
+    sqlite::{Db, DbPool, PooledDb},
     suggest,
 };
 use rusqlite::{Connection, OptionalExtension as _};
@@ -21,36 +22,41 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// What a summary says of a run whose process is gone.
-const GONE: &str = "the process that ran it is gone";
+/// The reason that a summary gives for a run whose process is gone.
+const PROCESS_GONE: &str = "the process that ran it is gone";
 
 /// The journal of one state folder.
 pub struct Journal {
     pub(super) state: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
-    db: Arc<Mutex<Loan>>,
-    /// Whoever stands beside a journal that is in memory only; one that is on disk has no such company.
-    scratch: Option<Arc<dyn Witness>>,
+    db: Arc<Mutex<PooledDb>>,
+    /// The observer of an in-memory journal; `None` for one on disk.
+    scratch: Option<Arc<dyn RecordObserver>>,
 }
 
 impl Journal {
     /// Opens the journal of a state folder, making both where they are missing.
     ///
     /// # Errors
-    /// [`Error::NotWritable`], [`Error::Newer`], [`Error::Unreadable`].
+    /// [`Error::NotWritable`], [`Error::NewerSchema`], [`Error::Unreadable`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Journal, Error> {
-        Ok(Journal { state: state.into(), clock, db: shared(schema::make(state)?), scratch: None })
+        Ok(Journal {
+            state: state.into(),
+            clock,
+            db: share_connection(schema::open_or_create(state)?),
+            scratch: None,
+        })
     }
 
-    /// Opens the journal of a state folder for those who only look; nothing where there is none.
+    /// Opens the journal of a state folder for reading; `None` if there is none.
     ///
     /// # Errors
     /// As [`Journal::open`].
-    pub fn peek(state: &Path, clock: Arc<dyn Clock>) -> Result<Option<Journal>, Error> {
-        if !schema::file(state).exists() {
+    pub fn open_if_exists(state: &Path, clock: Arc<dyn Clock>) -> Result<Option<Journal>, Error> {
+        if !schema::journal_path(state).exists() {
             return Ok(None);
         }
-        let db = shared(schema::open(state)?);
+        let db = share_connection(schema::open_existing(state)?);
         Ok(Some(Journal { state: state.into(), clock, db, scratch: None }))
     }
 
@@ -60,14 +66,15 @@ impl Journal {
     /// # Errors
     /// As [`Journal::open`].
     ///
-    /// Its connection is one of the `idle`, and waits among them for the next.
-    pub fn scratch(
+    /// Its connection comes from the pool `idle` and goes back to it.
+    pub fn open_in_memory(
         clock: Arc<dyn Clock>,
-        witness: Arc<dyn Witness>,
-        idle: &Arc<Idle>,
+        witness: Arc<dyn RecordObserver>,
+        idle: &Arc<DbPool>,
     ) -> Result<Journal, Error> {
         let state = PathBuf::new();
-        let db = Loan::of(idle, schema::in_memory).map_err(|e| schema::trouble(&state, &e))?;
+        let db = PooledDb::from_pool(idle, schema::open_in_memory)
+            .map_err(|e| schema::to_journal_error(&state, &e))?;
         let db = Arc::new(Mutex::new(db));
         Ok(Journal { state, clock, db, scratch: Some(witness) })
     }
@@ -76,62 +83,62 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Leased`], [`Error::NotWritable`], [`Error::Unreadable`], [`Error::Illegal`]. There is no such run then.
-    pub fn create(&self, new: &NewRun) -> Result<Run, Error> {
-        self.create_as(&new_id(&self.state)?, new)
+    pub fn create_run(&self, new: &NewRun) -> Result<Run, Error> {
+        self.create_run_as(&new_run_id(&self.state)?, new)
     }
 
     /// Makes a new run under an id that nobody else has, and holds it.
     ///
     /// # Errors
-    /// As [`Journal::create`].
-    pub fn create_as(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
+    /// As [`Journal::create_run`].
+    pub fn create_run_as(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
         let now = self.clock.now();
-        let lock = self.lock(id, now)?;
-        // A lease of a run that does not come to be gives way like that of any other that nobody holds.
-        self.lease(&new.leases, id, &Holder::this_process())?;
+        let lock = self.lock_run(id, now)?;
+        // If the run is not created, its lease gives way like that of any run that nobody holds.
+        self.acquire_leases(&new.leases, id, &Holder::this_process())?;
         let started = Record::Started {
             runbook: new.runbook.clone(),
             title: new.title.clone(),
-            digest: chain::digest(&new.sources),
+            digest: chain::digest_sources(&new.sources),
             params: new.params.clone(),
             version: new.version.clone(),
             git: new.git.clone(),
         };
-        let mut chain = Chain::of(id);
-        let first = chain.add(started, now)?;
-        let writer = self.connect()?;
-        let ord = rows::insert_run(&locked(&writer), new, id, &first);
-        let ord = ord.map_err(|e| schema::trouble(&self.state, &e))?;
-        Ok(Run::hold(self.hand(writer, ord, lock), chain))
+        let mut chain = Chain::from_run_id(id);
+        let first = chain.append_record(started, now)?;
+        let writer = self.open_writer()?;
+        let ord = rows::insert_run(&lock_shared_db(&writer), new, id, &first);
+        let ord = ord.map_err(|e| schema::to_journal_error(&self.state, &e))?;
+        Ok(Run::from_chain(self.run_writer(writer, ord, lock), chain))
     }
 
-    /// Asks the process that moves a run to stop.
+    /// Asks the process that holds a run to stop.
     ///
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
-    pub fn ask_to_stop(&self, id: &str, by: &str) -> Result<(), Error> {
-        self.read(|db| rows::request(db, id, by, self.clock.now()))
+    pub fn request_stop(&self, id: &str, by: &str) -> Result<(), Error> {
+        self.with_db(|db| rows::insert_stop_request(db, id, by, self.clock.now()))
     }
 
-    /// Returns who asks the process that moves a run to stop.
+    /// Returns who asked the process that holds a run to stop.
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub fn asked_to_stop(&self, id: &str) -> Result<Option<String>, Error> {
-        self.read(|db| rows::requested(db, id))
+    pub fn stop_requested_by(&self, id: &str) -> Result<Option<String>, Error> {
+        self.with_db(|db| rows::select_stop_request(db, id))
     }
 
-    /// Returns whether a process moves a run.
-    pub fn is_moved(&self, id: &str) -> bool {
-        lock::is_taken(&self.state, id)
+    /// Returns whether a process holds a run.
+    pub fn is_run_held(&self, id: &str) -> bool {
+        lock::is_run_held(&self.state, id)
     }
 
     /// Returns the full id for `last` or the beginning of an id.
     ///
     /// # Errors
     /// [`Error::NoSuchRun`], [`Error::Ambiguous`].
-    pub fn resolve(&self, given: &str) -> Result<String, Error> {
-        let ids = self.read(rows::ids)?;
+    pub fn resolve_run_id(&self, given: &str) -> Result<String, Error> {
+        let ids = self.with_db(rows::select_run_ids)?;
         let wanted = given.trim().to_ascii_lowercase();
         let mut found: Vec<String> = match wanted.as_str() {
             "last" => ids.iter().take(1).cloned().collect(),
@@ -139,7 +146,9 @@ impl Journal {
             prefix => ids.iter().filter(|id| id.starts_with(prefix)).cloned().collect(),
         };
         match found.len() {
-            0 => Err(self.tombstone(&wanted)?.map_or_else(|| no_such_run(given, &ids), |s| pruned(&s))),
+            0 => Err(self
+                .find_tombstone(&wanted)?
+                .map_or_else(|| no_such_run(given, &ids), |s| pruned_error(&s))),
             1 => Ok(found.remove(0)),
             _ => Err(Error::Ambiguous { given: given.into(), candidates: found }),
         }
@@ -148,184 +157,194 @@ impl Journal {
     /// Takes a run, so that no other process can move it, and checks every record of it.
     ///
     /// # Errors
-    /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::Taken`], [`Error::Broken`], [`Error::Former`].
-    pub fn take(&self, id: &str) -> Result<Run, Error> {
-        let id = self.known(id)?;
-        let lock = self.lock(&id, self.clock.now())?;
-        let writer = self.connect()?;
-        let (ord, chain) = self.examine(&locked(&writer), &id, |_| {})?;
-        if former_name::has_begun(&chain.version)
+    /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::HeldByUnknown`], [`Error::Broken`], [`Error::FormerProgram`].
+    pub fn acquire_run(&self, id: &str) -> Result<Run, Error> {
+        let id = self.require_run(id)?;
+        let lock = self.lock_run(&id, self.clock.now())?;
+        let writer = self.open_writer()?;
+        let (ord, chain) = self.replay_chain(&lock_shared_db(&writer), &id, |_| {})?;
+        if former_name::has_begun_run(&chain.version)
             && chain.fold.status.is_some_and(|status| !status.is_final())
         {
-            return Err(Error::Former { run: id, version: chain.version });
+            return Err(Error::FormerVersion { run: id, version: chain.version });
         }
-        // Whoever was asked to stop has.
-        self.read(|db| rows::forget_request(db, &id))?;
-        Ok(Run::hold(self.hand(writer, ord, lock), chain))
+        // The process that was asked to stop has stopped.
+        self.with_db(|db| rows::delete_stop_request(db, &id))?;
+        Ok(Run::from_chain(self.run_writer(writer, ord, lock), chain))
     }
 
     /// Returns every run, newest first.
     ///
     /// # Errors
     /// [`Error::Unreadable`], [`Error::Broken`].
-    pub fn runs(&self) -> Result<Vec<Summary>, Error> {
-        self.glances(None)?.into_iter().map(|glance| self.settled(glance)).collect()
+    pub fn list_runs(&self) -> Result<Vec<RunSummary>, Error> {
+        self.read_run_rows(None)?.into_iter().map(|glance| self.summarize_row(glance)).collect()
     }
 
-    /// Returns a run at a glance.
+    /// Returns the summary of a run.
     ///
     /// # Errors
     /// [`Error::NoSuchRun`], [`Error::Unreadable`], [`Error::Broken`].
-    pub fn summary(&self, id: &str) -> Result<Summary, Error> {
-        self.glances(Some(id))?.pop().map_or_else(|| Err(no_such_run(id, &[])), |glance| self.settled(glance))
+    pub fn summarize_run(&self, id: &str) -> Result<RunSummary, Error> {
+        self.read_run_rows(Some(id))?
+            .pop()
+            .map_or_else(|| Err(no_such_run(id, &[])), |glance| self.summarize_row(glance))
     }
 
     /// Returns every record of a run that is on disk, in order.
     ///
     /// # Errors
     /// [`Error::NoSuchRun`], [`Error::Unreadable`], [`Error::Broken`].
-    pub fn records(&self, id: &str) -> Result<Vec<Entry>, Error> {
-        let id = self.known(id)?;
-        let rows = self.read(|db| {
+    pub fn read_records(&self, id: &str) -> Result<Vec<JournalEntry>, Error> {
+        let id = self.require_run(id)?;
+        let rows = self.with_db(|db| {
             let mut all = Vec::new();
-            rows::each(db, rows::ord(db, &id)?, |row| all.push(row)).map(|()| all)
+            rows::for_each_record(db, rows::select_row_id(db, &id)?, |row| all.push(row)).map(|()| all)
         })?;
-        rows.iter().map(|row| chain::entry(&id, row)).collect()
+        rows.iter().map(|row| chain::decode_entry(&id, row)).collect()
     }
 
     /// Returns the texts that an edition of a run is made of, in the order in which they were given; 0 is the first.
     ///
     /// # Errors
     /// [`Error::NoSuchRun`], [`Error::Unreadable`].
-    pub fn sources(&self, id: &str, edition: u32) -> Result<Vec<Source>, Error> {
-        let id = self.known(id)?;
-        self.read(|db| rows::sources(db, rows::ord(db, &id)?, edition))
+    pub fn read_sources(&self, id: &str, edition: u32) -> Result<Vec<Source>, Error> {
+        let id = self.require_run(id)?;
+        self.with_db(|db| rows::select_sources(db, rows::select_row_id(db, &id)?, edition))
     }
 
     /// Checks that a run is what was written: no record changed, missing or moved, and where a head is known that
     /// it is still there. A run may have gone on since that head was printed.
     ///
     /// # Errors
-    /// [`Error::Broken`] with the first record that is not right, [`Error::NoSuchRun`], [`Error::NotAHead`].
-    pub fn verify(&self, id: &str, head: Option<&str>) -> Result<Verified, Error> {
-        let id = self.known(id)?;
-        let mut seen = head.map(|head| chain::is_head("", head)).transpose()?.is_none();
-        let db = self.db();
-        let (_, chain) = self.examine(&db, &id, |hash| {
-            seen = seen || head.is_some_and(|head| chain::is_head(hash, head) == Ok(true));
+    /// [`Error::Broken`] with the first record that is not right, [`Error::NoSuchRun`], [`Error::InvalidHead`].
+    pub fn verify_run(&self, id: &str, head: Option<&str>) -> Result<VerifiedChain, Error> {
+        let id = self.require_run(id)?;
+        let mut seen = head.map(|head| chain::matches_head("", head)).transpose()?.is_none();
+        let db = self.lock_db();
+        let (_, chain) = self.replay_chain(&db, &id, |hash| {
+            seen = seen || head.is_some_and(|head| chain::matches_head(hash, head) == Ok(true));
         })?;
         if !seen {
             let what = "the records that led to the known head are missing";
-            return Err(chain.tail.broken(chain.tail.seq + 1, what));
+            return Err(chain.tail.broken_at(chain.tail.seq + 1, what));
         }
-        Ok(Verified { records: chain.tail.seq, head: chain.tail.hash })
+        Ok(VerifiedChain { records: chain.tail.seq, head: chain.tail.hash })
     }
 
     /// Follows a run's chain and checks what is kept beside it, in one view of the store.
-    fn examine(&self, db: &Db, id: &str, mut seen: impl FnMut(&str)) -> Result<(Ord, Chain), Error> {
-        let at = |e: rusqlite::Error| schema::trouble(&self.state, &e);
-        let view = db.view().map_err(at)?;
-        let ord = rows::ord(&view, id).optional().map_err(at)?.ok_or_else(|| no_such_run(id, &[]))?;
-        let mut chain = Chain::of(id);
+    fn replay_chain(
+        &self,
+        db: &Db,
+        id: &str,
+        mut seen: impl FnMut(&str),
+    ) -> Result<(RunRowId, Chain), Error> {
+        let at = |e: rusqlite::Error| schema::to_journal_error(&self.state, &e);
+        let view = db.begin_read().map_err(at)?;
+        let ord =
+            rows::select_row_id(&view, id).optional().map_err(at)?.ok_or_else(|| no_such_run(id, &[]))?;
+        let mut chain = Chain::from_run_id(id);
         let mut wrong = Ok(());
-        rows::each(&view, ord, |row| {
+        rows::for_each_record(&view, ord, |row| {
             if wrong.is_ok() {
-                wrong = chain.follow(&row);
+                wrong = chain.replay_row(&row);
                 seen(&row.hash);
             }
         })
         .map_err(at)?;
         wrong?;
-        let status = rows::status(&view, ord).map_err(at)?;
-        let editions = (0..=chain.fold.newest).map(|edition| rows::sources(&view, ord, edition));
-        chain.agree(&editions.collect::<Result<Vec<_>, _>>().map_err(at)?, &status)?;
+        let status = rows::select_status(&view, ord).map_err(at)?;
+        let editions = (0..=chain.fold.newest).map(|edition| rows::select_sources(&view, ord, edition));
+        chain.check_sources_and_status(&editions.collect::<Result<Vec<_>, _>>().map_err(at)?, &status)?;
         Ok((ord, chain))
     }
 
     /// Returns the id, if there is such a run.
-    fn known(&self, id: &str) -> Result<String, Error> {
-        let found = self.read(|db| rows::ord(db, id).optional())?;
+    fn require_run(&self, id: &str) -> Result<String, Error> {
+        let found = self.with_db(|db| rows::select_row_id(db, id).optional())?;
         found.map(|_| id.to_owned()).ok_or_else(|| no_such_run(id, &[]))
     }
 
     /// Takes the lock of a run; in memory there is nobody to keep out.
-    fn lock(&self, id: &str, now: Moment) -> Result<Option<Lock>, Error> {
+    fn lock_run(&self, id: &str, now: Moment) -> Result<Option<RunLock>, Error> {
         match self.scratch {
             Some(_) => Ok(None),
-            None => lock::take(&self.state, id, now).map(Some),
+            None => lock::acquire_lock(&self.state, id, now).map(Some),
         }
     }
 
     /// Returns a connection for one run: its own, or the only one there is to a journal in memory.
-    fn connect(&self) -> Result<Arc<Mutex<Loan>>, Error> {
+    fn open_writer(&self) -> Result<Arc<Mutex<PooledDb>>, Error> {
         match self.scratch {
             Some(_) => Ok(Arc::clone(&self.db)),
-            None => Ok(shared(schema::open(&self.state)?)),
+            None => Ok(share_connection(schema::open_existing(&self.state)?)),
         }
     }
 
-    fn hand(&self, writer: Arc<Mutex<Loan>>, ord: Ord, lock: Option<Lock>) -> Hand {
-        Hand { writer, ord, clock: Arc::clone(&self.clock), witness: self.scratch.clone(), lock }
+    fn run_writer(&self, writer: Arc<Mutex<PooledDb>>, ord: RunRowId, lock: Option<RunLock>) -> RunWriter {
+        RunWriter { writer, ord, clock: Arc::clone(&self.clock), witness: self.scratch.clone(), lock }
     }
 
-    pub(super) fn db(&self) -> MutexGuard<'_, Loan> {
-        locked(&self.db)
+    pub(super) fn lock_db(&self) -> MutexGuard<'_, PooledDb> {
+        lock_shared_db(&self.db)
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Db) -> rusqlite::Result<T>) -> Result<T, Error> {
-        read(&self.db()).map_err(|e| schema::trouble(&self.state, &e))
+    fn with_db<T>(&self, read: impl FnOnce(&Db) -> rusqlite::Result<T>) -> Result<T, Error> {
+        read(&self.lock_db()).map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
-    fn glances(&self, id: Option<&str>) -> Result<Vec<Glance>, Error> {
-        self.read(|db| rows::glances(db, id))
+    fn read_run_rows(&self, id: Option<&str>) -> Result<Vec<RunRow>, Error> {
+        self.with_db(|db| rows::select_run_rows(db, id))
     }
 
-    /// Returns a summary that does not say `running` of a run which nobody moves.
-    fn settled(&self, glance: Glance) -> Result<Summary, Error> {
-        let dead = |g: &Glance| g.status == Status::Running.as_str() && !lock::is_taken(&self.state, &g.id);
+    /// Returns the summary of a row; a `running` run that no process holds reads `interrupted`.
+    fn summarize_row(&self, glance: RunRow) -> Result<RunSummary, Error> {
+        let dead =
+            |g: &RunRow| g.status == RunStatus::Running.as_str() && !lock::is_run_held(&self.state, &g.id);
         if !dead(&glance) {
-            return summary(glance);
+            return decode_summary(glance);
         }
-        // It may have ended between the look at the store and the look at the lock: look again.
-        let mut again = self.glances(Some(&glance.id))?.pop().unwrap_or(glance);
+        // It may have ended between reading the store and testing the lock: read again.
+        let mut again = self.read_run_rows(Some(&glance.id))?.pop().unwrap_or(glance);
         if dead(&again) {
-            again.status = Status::Interrupted.as_str().into();
-            again.reason = Some(GONE.into());
+            again.status = RunStatus::Interrupted.as_str().into();
+            again.reason = Some(PROCESS_GONE.into());
         }
-        summary(again)
+        decode_summary(again)
     }
 }
 
-fn shared(db: Connection) -> Arc<Mutex<Loan>> {
-    Arc::new(Mutex::new(Loan::own(Db::new(db))))
+fn share_connection(db: Connection) -> Arc<Mutex<PooledDb>> {
+    Arc::new(Mutex::new(PooledDb::from_owned(Db::new(db))))
 }
 
-fn locked(db: &Mutex<Loan>) -> MutexGuard<'_, Loan> {
+fn lock_shared_db(db: &Mutex<PooledDb>) -> MutexGuard<'_, PooledDb> {
     // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
     db.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the summary of what was read.
-fn summary(glance: Glance) -> Result<Summary, Error> {
-    let Glance { id, status, reason, first, last } = glance;
+fn decode_summary(glance: RunRow) -> Result<RunSummary, Error> {
+    let RunRow { id, status, reason, first, last } = glance;
     let calls = last.calls;
-    let (first, last) = (chain::entry(&id, &first)?, chain::entry(&id, &last)?);
+    let (first, last) = (chain::decode_entry(&id, &first)?, chain::decode_entry(&id, &last)?);
     let broken = |what: &str| Error::Broken { run: id.clone(), seq: 1, what: what.into() };
     let Record::Started { runbook, title, params, version, .. } = first.record else {
         return Err(broken("it does not start the run"));
     };
-    let status: Status =
+    let status: RunStatus =
         serde_json::from_value(status.into()).map_err(|_| broken("the status kept beside it is none"))?;
     let (finished_at, error, left_behind) = match last.record {
         Record::Finished { error, left_behind, .. } => (Some(last.at), error, left_behind),
         _ => (None, None, Vec::new()),
     };
     let (started_at, last_at) = (first.at, last.at);
-    let reason = match status.is_final() {
-        false if former_name::has_begun(&version) => Some(former_name::refuse_open_run(&version)),
-        _ => reason,
+    let reason = if !status.is_final() && former_name::has_begun_run(&version) {
+        Some(former_name::refuse_open_run(&version))
+    } else {
+        reason
     };
-    Ok(Summary {
+    Ok(RunSummary {
         id,
         runbook,
         title,
@@ -343,19 +362,19 @@ fn summary(glance: Glance) -> Result<Summary, Error> {
 }
 
 /// Returns a fresh id: 8 lower-case base32 characters for which there is no lock file.
-fn new_id(state: &Path) -> Result<String, Error> {
+fn new_run_id(state: &Path) -> Result<String, Error> {
     loop {
         let mut bytes = [0; 5];
         getrandom::fill(&mut bytes)
             .map_err(|e| Error::NotWritable { path: state.into(), why: format!("no random numbers: {e}") })?;
         let id = data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase();
-        if !schema::runs(state).join(format!("{id}.lock")).exists() {
+        if !schema::locks_folder(state).join(format!("{id}.lock")).exists() {
             return Ok(id);
         }
     }
 }
 
-fn pruned(stone: &Tombstone) -> Error {
+fn pruned_error(stone: &Tombstone) -> Error {
     let Tombstone { run, status, pruned_at, .. } = stone;
     Error::NoSuchRun {
         given: run.clone(),
@@ -364,7 +383,7 @@ fn pruned(stone: &Tombstone) -> Error {
 }
 
 fn no_such_run(given: &str, ids: &[String]) -> Error {
-    let hint = suggest::nearest(given, ids.iter().map(String::as_str)).map_or_else(
+    let hint = suggest::nearest_name(given, ids.iter().map(String::as_str)).map_or_else(
         || "`redrill runs list` shows what there is".into(),
         |id| format!("did you mean `{id}`?"),
     );

@@ -2,113 +2,125 @@
 
 use super::{
     BRANCH_FIELDS, TARGET, TEMPORARY,
-    args::Args,
-    backup::{made_under_key, restore_to},
-    spec::{Context, Effect, Kind, Need, Op, Param, Probed, Recovery, Returns, Slot, field, place_of},
+    args::CallArgs,
+    backup::{probe_by_key, restore_to_point},
+    spec::{
+        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult, Recovery,
+        ReturnShape, field, parse_target_ref,
+    },
 };
 use crate::{
     base::value,
     provider::{
         Code, Error, Result,
-        model::{At, Branch, RecoveryPoint},
+        model::{Branch, RecoveryPoint, RecoveryTarget},
     },
 };
 use serde_json::{Value, json};
 
-const NAME: Param =
-    Param { name: "branch", kind: Kind::Branch, slot: Slot::Positional, help: "the branch, or its name" };
+const BRANCH: Param = Param {
+    name: "branch",
+    kind: ParamKind::Branch,
+    slot: ParamSlot::Positional,
+    help: "the branch, or its name",
+};
 
 /// What scripts call the removal of a branch.
-pub const DELETE: &str = "branch::delete";
+pub const DELETE_PATH: &str = "branch::delete";
 
 /// The operations of `branch`.
-pub const OPS: &[Op] = &[
-    Op {
+pub const OPS: &[Operation] = &[
+    Operation {
         namespace: "branch",
         name: "list",
         summary: "List the branches of a target, oldest first",
         params: &[TARGET],
-        returns: Returns::List(BRANCH_FIELDS),
+        returns: ReturnShape::List(BRANCH_FIELDS),
         effect: Effect::Read,
         needs: None,
         recovery: Recovery::Read,
         examples: &[r#"branch::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list(cx, args)),
+        perform: |cx, args| Box::pin(list_branches(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "branch",
         name: "get",
         summary: "Show one branch",
-        params: &[TARGET, NAME],
-        returns: Returns::One(BRANCH_FIELDS),
+        params: &[TARGET, BRANCH],
+        returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Read,
         needs: None,
         recovery: Recovery::Read,
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::get("sandbox", made)"#,
         ],
-        perform: |cx, args| Box::pin(get(cx, args)),
+        perform: |cx, args| Box::pin(get_branch(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "branch",
         name: "create",
         summary: "Make an isolated copy of a target as it is now, or was at a given point",
         params: &[
             TARGET,
-            Param { name: "into", kind: Kind::Text, slot: Slot::Named, help: "the name of the new branch" },
+            Param {
+                name: "into",
+                kind: ParamKind::Text,
+                slot: ParamSlot::Named,
+                help: "the name of the new branch",
+            },
             Param {
                 name: "to",
-                kind: Kind::Point,
-                slot: Slot::Optional("the latest that can be restored"),
+                kind: ParamKind::Point,
+                slot: ParamSlot::Optional("the latest that can be restored"),
                 help: "the point to copy: one of `time`, `xid`, `lsn`, `name`",
             },
             TEMPORARY,
         ],
-        returns: Returns::One(BRANCH_FIELDS),
+        returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Create,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
         examples: &[r#"branch::create("sandbox", #{ into: "look", temporary: true })"#],
-        perform: |cx, args| Box::pin(create(cx, args)),
+        perform: |cx, args| Box::pin(create_branch(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "branch",
         name: "delete",
         summary: "Stop a branch and remove everything of it",
-        params: &[TARGET, NAME],
-        returns: Returns::One(&[
+        params: &[TARGET, BRANCH],
+        returns: ReturnShape::One(&[
             field("name", "text", "the branch"),
             field("id", "text", "its id"),
             field("target", "text", "the target it was of"),
         ]),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(is_gone(cx, args))),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_branch_deletion(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::delete("sandbox", made)"#,
         ],
-        perform: |cx, args| Box::pin(delete(cx, args)),
+        perform: |cx, args| Box::pin(delete_branch(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "branch",
         name: "reset",
         summary: "Give a branch back as it was made; what was done in it since is lost",
-        params: &[TARGET, NAME],
-        returns: Returns::One(BRANCH_FIELDS),
+        params: &[TARGET, BRANCH],
+        returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::reset("sandbox", made)"#,
         ],
-        perform: |cx, args| Box::pin(reset(cx, args)),
+        perform: |cx, args| Box::pin(reset_branch(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "branch",
         name: "promote",
         summary: "Make the target what a branch is, as far as the platform carries it over",
-        params: &[TARGET, NAME],
-        returns: Returns::One(&[
+        params: &[TARGET, BRANCH],
+        returns: ReturnShape::One(&[
             field("target", "text", "the target that was overwritten"),
             field("branch", "text", "the branch, which stays"),
             field(
@@ -119,41 +131,41 @@ pub const OPS: &[Op] = &[
         ]),
         effect: Effect::Destroy,
         // What is lost is the target's, not a branch's.
-        needs: Some(|_| Need::new("db", Effect::Destroy)),
-        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        needs: Some(|_| Permission::new("db", Effect::Destroy)),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "next", temporary: true }); branch::promote("sandbox", made)"#,
         ],
-        perform: |cx, args| Box::pin(promote(cx, args)),
+        perform: |cx, args| Box::pin(promote_branch(cx, args)),
     },
 ];
 
-async fn list(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
-    Ok(target.branches()?.list().await?.iter().map(Branch::handle).collect())
+async fn list_branches(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
+    Ok(target.branches()?.list().await?.iter().map(Branch::to_handle).collect())
 }
 
-async fn get(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    Ok(existing(cx, args).await?.handle())
+async fn get_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    Ok(find_branch(cx, args).await?.to_handle())
 }
 
-async fn create(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let latest = RecoveryPoint { at: At::Latest, inclusive: true, timeline: None };
-    restore_to(cx, args, None, args.point("to").unwrap_or(latest)).await
+async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let latest = RecoveryPoint { at: RecoveryTarget::Latest, inclusive: true, timeline: None };
+    restore_to_point(cx, args, None, args.get_point("to").unwrap_or(latest)).await
 }
 
 /// Finds out which branch it is, writes that down, and only then removes it: a resume removes that one and no later
 /// one of its name.
-async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
+async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let gone = if let Some(recorded) = cx.accepted.clone() {
         recorded
     } else {
-        let branch = existing(cx, args).await?;
+        let branch = find_branch(cx, args).await?;
         let gone = json!({ "name": branch.name, "id": branch.id, "target": branch.target });
-        cx.accept(&gone).await?;
+        cx.record_accepted(&gone).await?;
         gone
     };
-    let target = cx.place(args.get("target")).await?;
+    let target = cx.open_target(args.get("target")).await?;
     target
         .branches()?
         .delete(gone["name"].as_str().unwrap_or_default(), gone["id"].as_str().unwrap_or_default())
@@ -162,50 +174,50 @@ async fn delete(cx: &Context<'_>, args: &Args) -> Result<Value> {
 }
 
 /// Looks whether the branch that was to be removed is there.
-async fn is_gone(cx: &Context<'_>, args: &Args) -> Result<Probed> {
-    let Some(gone) = cx.accepted.clone() else { return Ok(Probed::NotDone) };
-    let target = cx.place(args.get("target")).await?;
+async fn probe_branch_deletion(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
+    let Some(gone) = cx.accepted.clone() else { return Ok(ProbeResult::NotDone) };
+    let target = cx.open_target(args.get("target")).await?;
     let is_there = target.branches()?.list().await?.iter().any(|b| gone["id"] == b.id.as_str());
-    Ok(if is_there { Probed::NotDone } else { Probed::Done(gone) })
+    Ok(if is_there { ProbeResult::NotDone } else { ProbeResult::Done(gone) })
 }
 
-async fn reset(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
+async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
     let asked = async {
-        let branch = existing(cx, args).await?;
+        let branch = find_branch(cx, args).await?;
         target.branches()?.reset(&branch, cx.key, &cx.intent()).await
     };
-    let job = cx.job(asked).await?;
-    cx.follow(&*target, &job, args.timeout()).await
+    let job = cx.adopt_or_start_job(asked).await?;
+    cx.wait_for_job(&*target, &job, args.timeout()).await
 }
 
-async fn promote(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
+async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
     let asked = async {
-        let branch = existing(cx, args).await?;
+        let branch = find_branch(cx, args).await?;
         target.branches()?.promote(&branch, cx.key, &cx.intent()).await
     };
-    let job = cx.job(asked).await?;
-    cx.follow(&*target, &job, args.timeout()).await
+    let job = cx.adopt_or_start_job(asked).await?;
+    cx.wait_for_job(&*target, &job, args.timeout()).await
 }
 
 /// Returns the branch that a removal is about, as `left_behind` names it.
-pub fn named(args: &Args) -> String {
-    let target = place_of(args.get("target")).map(|place| place.to_string()).unwrap_or_default();
-    let handle = value::inside(args.get("branch"), value::BRANCH);
-    let name = handle.map_or(args.text("branch"), |h| h["name"].as_str().unwrap_or_default());
+pub fn left_behind_name(args: &CallArgs) -> String {
+    let target = parse_target_ref(args.get("target")).map(|place| place.to_string()).unwrap_or_default();
+    let handle = value::untag_as(args.get("branch"), value::BRANCH_TAG);
+    let name = handle.map_or(args.get_text("branch"), |h| h["name"].as_str().unwrap_or_default());
     format!("branch {target}/{name}")
 }
 
-/// Returns the branch that the arguments name, which a handle names for ever and a name only for now.
-async fn existing(cx: &Context<'_>, args: &Args) -> Result<Branch> {
-    let target = cx.place(args.get("target")).await?;
-    let handle = value::inside(args.get("branch"), value::BRANCH);
-    let name = handle.map_or(args.text("branch"), |h| h["name"].as_str().unwrap_or_default());
+/// Returns the branch that the arguments name. A handle pins its id; a plain name means today's branch.
+async fn find_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Branch> {
+    let target = cx.open_target(args.get("target")).await?;
+    let handle = value::untag_as(args.get("branch"), value::BRANCH_TAG);
+    let name = handle.map_or(args.get_text("branch"), |h| h["name"].as_str().unwrap_or_default());
     let branch = target.branches()?.get(name).await?;
     match handle.and_then(|h| h["id"].as_str()) {
         Some(id) if id != branch.id => Err(Error::new(Code::NotFound, format!("branch `{name}` is gone"))
-            .hint(format!("a later branch has its name: it was made {}", branch.created_at))),
+            .with_hint(format!("a later branch has its name: it was made {}", branch.created_at))),
         _ => Ok(branch),
     }
 }

@@ -2,19 +2,22 @@
 
 use super::{
     TARGET,
-    args::Args,
+    args::CallArgs,
     known,
-    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
+    spec::{
+        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
+        field,
+    },
 };
 use crate::provider::{
     Code, Error, Provider, Result,
-    model::{Observed, Setting},
+    model::{JobStatus, Setting},
 };
 use serde_json::{Map, Value, json};
 
 /// The operations of `db::config`.
-pub const OPS: &[Op] = &[
-    Op {
+pub const OPS: &[Operation] = &[
+    Operation {
         namespace: "db::config",
         name: "get",
         summary: "Show settings of the server: what overrides them, and what holds",
@@ -22,12 +25,12 @@ pub const OPS: &[Op] = &[
             TARGET,
             Param {
                 name: "names",
-                kind: Kind::Words,
-                slot: Slot::Optional("every setting that is overridden"),
+                kind: ParamKind::Words,
+                slot: ParamSlot::Optional("every setting that is overridden"),
                 help: "the settings to show",
             },
         ],
-        returns: Returns::List(&[
+        returns: ReturnShape::List(&[
             field("name", "text", "its name"),
             field("overridden", "any", "what it was overridden with; nothing without an override"),
             field("effective", "any", "what holds now, where the platform says"),
@@ -37,9 +40,9 @@ pub const OPS: &[Op] = &[
         needs: None,
         recovery: Recovery::Read,
         examples: &[r#"db::config::get("sandbox", #{ names: ["work_mem", "max_connections"] })"#],
-        perform: |cx, args| Box::pin(get(cx, args)),
+        perform: |cx, args| Box::pin(get_settings(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "db::config",
         name: "set",
         summary: "Override settings of the server, or take overrides away",
@@ -47,18 +50,18 @@ pub const OPS: &[Op] = &[
             TARGET,
             Param {
                 name: "values",
-                kind: Kind::Settings,
-                slot: Slot::Positional,
+                kind: ParamKind::Settings,
+                slot: ParamSlot::Positional,
                 help: "the settings by name; nothing as a value takes an override away",
             },
             Param {
                 name: "restart",
-                kind: Kind::Bool,
-                slot: Slot::Optional("false: what needs a restart waits for one"),
+                kind: ParamKind::Bool,
+                slot: ParamSlot::Optional("false: what needs a restart waits for one"),
                 help: "restart the server at once if a setting needs it",
             },
         ],
-        returns: Returns::List(&[
+        returns: ReturnShape::List(&[
             field("name", "text", "its name"),
             field("before", "any", "what it was overridden with before"),
             field("overridden", "any", "what it is overridden with now"),
@@ -67,75 +70,76 @@ pub const OPS: &[Op] = &[
         ]),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(is_set(cx, args))),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_settings(cx, args))),
         examples: &[
             r#"db::config::set("sandbox", #{ work_mem: "8MB", max_connections: 120 })"#,
             r#"db::config::set("sandbox", #{ max_connections: () }, #{ restart: true })"#,
         ],
-        perform: |cx, args| Box::pin(set(cx, args)),
+        perform: |cx, args| Box::pin(set_settings(cx, args)),
     },
 ];
 
-async fn get(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let place = cx.place(args.get("target")).await?;
-    Ok(json!(place.settings()?.get(&args.list("names")).await?))
+async fn get_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let place = cx.open_target(args.get("target")).await?;
+    Ok(json!(place.settings()?.get(&args.get_list("names")).await?))
 }
 
-async fn set(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let place = cx.place(args.get("target")).await?;
-    let values = args.map("values");
-    let before = overrides(&now(&*place, &values).await?);
-    known::about_to(cx, &before, &wanted(&values)).await?;
-    place.settings()?.set(&values, args.flag("restart")).await?;
-    let seen = || async { Ok(Observed::Done(changed(&now(&*place, &values).await?, &before))) };
+async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let place = cx.open_target(args.get("target")).await?;
+    let values = args.get_map("values");
+    let before = overrides_to_json(&read_settings(&*place, &values).await?);
+    known::about_to(cx, &before, &wanted_to_json(&values)).await?;
+    place.settings()?.set(&values, args.get_flag("restart")).await?;
+    let seen =
+        || async { Ok(JobStatus::Done(changes_to_json(&read_settings(&*place, &values).await?, &before))) };
     known::applied(cx, args, &*place, seen).await?.ok_or_else(|| {
         Error::new(Code::Timeout, "the settings were set, and cannot be read back")
-            .hint("look with `db::config::get`")
+            .with_hint("look with `db::config::get`")
             .with_side_effects()
     })
 }
 
 /// Looks whether the settings are as they were to be. A restart leaves no trace of who asked for it: while one is
 /// waited for that the call was to bring, nobody knows.
-async fn is_set(cx: &Context<'_>, args: &Args) -> Result<Probed> {
-    let Some(before) = known::before(cx) else { return Ok(Probed::NotDone) };
-    let place = cx.place(args.get("target")).await?;
-    let now = now(&*place, &args.map("values")).await?;
-    if !known::is_done(cx, "a setting", &overrides(&now))? {
-        return Ok(Probed::NotDone);
+async fn probe_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
+    let Some(before) = known::before(cx) else { return Ok(ProbeResult::NotDone) };
+    let place = cx.open_target(args.get("target")).await?;
+    let now = read_settings(&*place, &args.get_map("values")).await?;
+    if !known::is_done(cx, "a setting", &overrides_to_json(&now))? {
+        return Ok(ProbeResult::NotDone);
     }
-    if args.flag("restart") && now.iter().any(|setting| setting.pending_restart) {
+    if args.get_flag("restart") && now.iter().any(|setting| setting.pending_restart) {
         return Err(Error::new(
             Code::Unknown,
             "the settings are as wanted and wait for a restart, of which nobody knows whether it was asked for",
         ));
     }
-    Ok(Probed::Done(changed(&now, before)))
+    Ok(ProbeResult::Done(changes_to_json(&now, before)))
 }
 
 /// Returns the settings that a call is about, in the order of their names.
-async fn now(place: &dyn Provider, values: &Map<String, Value>) -> Result<Vec<Setting>> {
+async fn read_settings(place: &dyn Provider, values: &Map<String, Value>) -> Result<Vec<Setting>> {
     let names: Vec<String> = values.keys().cloned().collect();
     place.settings()?.get(&names).await
 }
 
-fn overrides(settings: &[Setting]) -> Value {
-    settings.iter().map(|s| (s.name.clone(), spoken(&s.overridden))).collect::<Map<_, _>>().into()
+fn overrides_to_json(settings: &[Setting]) -> Value {
+    settings.iter().map(|s| (s.name.clone(), setting_to_text(&s.overridden))).collect::<Map<_, _>>().into()
 }
 
-fn wanted(values: &Map<String, Value>) -> Value {
-    values.iter().map(|(name, value)| (name.clone(), spoken(value))).collect::<Map<_, _>>().into()
+fn wanted_to_json(values: &Map<String, Value>) -> Value {
+    values.iter().map(|(name, value)| (name.clone(), setting_to_text(value))).collect::<Map<_, _>>().into()
 }
 
 /// Returns a value as text: platforms give back `120` for `"120"`, and the other way round.
-fn spoken(value: &Value) -> Value {
+fn setting_to_text(value: &Value) -> Value {
     match value {
         Value::Null | Value::String(_) => value.clone(),
         other => other.to_string().into(),
     }
 }
 
-fn changed(settings: &[Setting], before: &Value) -> Value {
+fn changes_to_json(settings: &[Setting], before: &Value) -> Value {
     let with_before = |s: &Setting| {
         let mut fields = json!(s);
         fields["before"] = before[&s.name].clone();

@@ -3,10 +3,10 @@
 //! At a resume the world says where such a change stands. As wanted: it was done. As before: it never was, and is asked
 //! for. Anything else: somebody was there in between, or half of it was done; nobody can know, and the run stops.
 
-use super::{args::Args, spec::Context};
+use super::{args::CallArgs, spec::CallContext};
 use crate::{
     base::moment::Span,
-    provider::{Accept as _, Code, Error, Provider, Result, model::Observed},
+    provider::{Accept as _, Code, Error, Provider, Result, model::JobStatus},
 };
 use serde_json::{Value, json};
 
@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 /// Whatever writing it down says.
-pub(super) async fn about_to(cx: &Context<'_>, before: &Value, wanted: &Value) -> Result<()> {
+pub(super) async fn about_to(cx: &CallContext<'_>, before: &Value, wanted: &Value) -> Result<()> {
     cx.intent().accepted(json!({ "before": before, "wanted": wanted })).await
 }
 
 /// Returns how it was before the change of a call that was interrupted, or nothing when it never came to asking.
-pub(super) fn before<'a>(cx: &'a Context<'_>) -> Option<&'a Value> {
+pub(super) fn before<'a>(cx: &'a CallContext<'_>) -> Option<&'a Value> {
     cx.intended().map(|intended| &intended["before"])
 }
 
@@ -27,7 +27,7 @@ pub(super) fn before<'a>(cx: &'a Context<'_>) -> Option<&'a Value> {
 ///
 /// # Errors
 /// [`Code::Unknown`] when it is neither as before nor as wanted.
-pub(super) fn is_done(cx: &Context<'_>, what: &str, now: &Value) -> Result<bool> {
+pub(super) fn is_done(cx: &CallContext<'_>, what: &str, now: &Value) -> Result<bool> {
     let Some(intended) = cx.intended() else { return Ok(false) };
     if *now == intended["wanted"] {
         return Ok(true);
@@ -46,20 +46,20 @@ pub(super) fn unknown(what: &str, before: &Value, wanted: &Value, now: &Value) -
 }
 
 /// How long what was changed is looked at, at most, until it is applied.
-const PATIENCE: Span = Span::seconds(300);
+const PATIENCE: Span = Span::from_secs(300);
 
 /// Looks at what was changed until it is applied; `None` when that takes too long.
 ///
 /// # Errors
 /// What a look says that does not pass: it comes after the change, so something was changed.
-pub(super) async fn applied<F: Future<Output = Result<Observed>> + Send>(
-    cx: &Context<'_>,
-    args: &Args,
+pub(super) async fn applied<F: Future<Output = Result<JobStatus>> + Send>(
+    cx: &CallContext<'_>,
+    args: &CallArgs,
     provider: &dyn Provider,
     look: impl FnMut() -> F + Send,
 ) -> Result<Option<Value>> {
     let patience = args.timeout().min(PATIENCE);
-    cx.until(provider, patience, look).await.map_err(Error::with_side_effects)
+    cx.poll_until(provider, patience, look).await.map_err(Error::with_side_effects)
 }
 
 /// Returns what a removal is about: what was written down before a crash, else what `find` finds, written down now.
@@ -67,30 +67,30 @@ pub(super) async fn applied<F: Future<Output = Result<Observed>> + Send>(
 /// # Errors
 /// What `find` says.
 pub(super) async fn about_to_remove(
-    cx: &Context<'_>,
+    cx: &CallContext<'_>,
     find: impl Future<Output = Result<Value>>,
 ) -> Result<Value> {
     if let Some(recorded) = cx.accepted.clone() {
         return Ok(recorded);
     }
     let gone = find.await?;
-    cx.accept(&gone).await?;
+    cx.record_accepted(&gone).await?;
     Ok(gone)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::{
-        base::clock::{Clock, Virtual},
+        base::clock::{Clock, VirtualClock},
         base::moment::Moment,
         ops::{
             self,
-            args::Args,
-            spec::{Context, Host, Probed, Recovery},
+            args::CallArgs,
+            spec::{CallContext, CallHost, ProbeResult, Recovery},
         },
         provider::{
             Accept, Code, Fleet, Result,
-            model::{Key, Progress},
+            model::{CallKey, Progress},
             sim::{self, Sim},
         },
     };
@@ -102,48 +102,53 @@ mod tests {
 
     /// Keeps what is written down.
     #[derive(Default)]
-    struct Notes(Mutex<Vec<Value>>);
+    struct MemoryRecorder(Mutex<Vec<Value>>);
 
     #[async_trait]
-    impl Accept for Notes {
+    impl Accept for MemoryRecorder {
         async fn accepted(&self, what: Value) -> Result<()> {
             self.0.lock().expect("nobody panicked with the notes").push(what);
             Ok(())
         }
     }
 
-    impl Host for Notes {
-        fn progress(&self, _: &Progress) {}
+    impl CallHost for MemoryRecorder {
+        fn report_progress(&self, _: &Progress) {}
     }
 
     fn sandbox() -> Fleet {
         let clock: Arc<dyn Clock> =
-            Arc::new(Virtual::at(Moment::parse("2026-11-20T12:00:00Z").expect("a moment")));
+            Arc::new(VirtualClock::starting_at(Moment::parse("2026-11-20T12:00:00Z").expect("a moment")));
         let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
-        Fleet::of_one(SANDBOX, Arc::new(sim), clock)
+        Fleet::with_one_target(SANDBOX, Arc::new(sim), clock)
     }
 
     /// Performs a call on the sandbox, under a key of its own, and returns what it wrote down.
     async fn perform(fleet: &Fleet, path: &str, given: Value, key: &str) -> Vec<Value> {
         let (op, args) = call(path, given);
-        let (notes, key) = (Notes::default(), Key(key.into()));
-        let cx = Context { fleet, key: &key, run: None, accepted: None, host: &notes };
+        let (notes, key) = (MemoryRecorder::default(), CallKey(key.into()));
+        let cx = CallContext { fleet, key: &key, run: None, accepted: None, host: &notes };
         (op.perform)(&cx, &args).await.expect("it is done");
         notes.0.into_inner().expect("nobody panicked with the notes")
     }
 
     /// Asks what became of a call that was killed when it had written `accepted` down.
-    async fn probe(fleet: &Fleet, path: &str, given: &Value, accepted: Option<&Value>) -> Result<Probed> {
+    async fn probe(
+        fleet: &Fleet,
+        path: &str,
+        given: &Value,
+        accepted: Option<&Value>,
+    ) -> Result<ProbeResult> {
         let (op, args) = call(path, given.clone());
-        let (notes, key) = (Notes::default(), Key("killed".into()));
-        let cx = Context { fleet, key: &key, run: None, accepted: accepted.cloned(), host: &notes };
+        let (notes, key) = (MemoryRecorder::default(), CallKey("killed".into()));
+        let cx = CallContext { fleet, key: &key, run: None, accepted: accepted.cloned(), host: &notes };
         let Recovery::Probe(probe) = op.recovery else { panic!("`{path}` has no probe") };
         probe(&cx, &args).await
     }
 
-    fn call(path: &str, given: Value) -> (&'static ops::spec::Op, Args) {
-        let op = ops::find(path).expect("an operation");
-        let args = Args::decode(op, vec![SANDBOX.into(), given], Map::new());
+    fn call(path: &str, given: Value) -> (&'static ops::spec::Operation, CallArgs) {
+        let op = ops::find_operation(path).expect("an operation");
+        let args = CallArgs::decode(op, vec![SANDBOX.into(), given], Map::new());
         (op, args.expect("arguments"))
     }
 
@@ -161,11 +166,11 @@ mod tests {
         for (path, wanted, other, back) in cases {
             let fleet = sandbox();
             assert!(
-                matches!(probe(&fleet, path, &wanted, None).await, Ok(Probed::NotDone)),
+                matches!(probe(&fleet, path, &wanted, None).await, Ok(ProbeResult::NotDone)),
                 "{path}: it was never written down"
             );
             let written = perform(&fleet, path, wanted.clone(), "k1").await.swap_remove(0);
-            let Ok(Probed::Done(_)) = probe(&fleet, path, &wanted, Some(&written)).await else {
+            let Ok(ProbeResult::Done(_)) = probe(&fleet, path, &wanted, Some(&written)).await else {
                 panic!("{path}: it is as wanted")
             };
             perform(&fleet, path, other, "k2").await;
@@ -176,7 +181,7 @@ mod tests {
             if !back.is_null() {
                 perform(&fleet, path, back, "k3").await;
                 assert!(
-                    matches!(probe(&fleet, path, &wanted, Some(&written)).await, Ok(Probed::NotDone)),
+                    matches!(probe(&fleet, path, &wanted, Some(&written)).await, Ok(ProbeResult::NotDone)),
                     "{path}: it is as before"
                 );
             }
@@ -185,15 +190,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_schedule_without_a_key_is_found_by_not_having_been_there() {
-        let (op, fleet, key) =
-            (ops::find("backup::schedule::create").expect("an operation"), sandbox(), Key("k1".into()));
+        let (op, fleet, key) = (
+            ops::find_operation("backup::schedule::create").expect("an operation"),
+            sandbox(),
+            CallKey("k1".into()),
+        );
         let options = json!({"at": "03:00"}).as_object().cloned().expect("a map");
-        let args = Args::decode(op, vec![SANDBOX.into()], options).expect("arguments");
+        let args = CallArgs::decode(op, vec![SANDBOX.into()], options).expect("arguments");
         let Recovery::Probe(probe) = op.recovery else { panic!("it has a probe") };
         // As a platform without keys has it: the world's schedules carry none that is this call's.
         let before = |schedules: Value| json!({"$intent": {"before": schedules, "wanted": {}}});
-        let notes = Notes::default();
-        let asked = |accepted| Context {
+        let notes = MemoryRecorder::default();
+        let asked = |accepted| CallContext {
             fleet: &fleet,
             key: &key,
             run: None,
@@ -201,13 +209,13 @@ mod tests {
             host: &notes,
         };
         let cx = asked(before(json!([])));
-        assert!(matches!(probe(&cx, &args).await, Ok(Probed::NotDone)), "nothing is there that was not");
+        assert!(matches!(probe(&cx, &args).await, Ok(ProbeResult::NotDone)), "nothing is there that was not");
         let cx = asked(before(json!([{"id": "x", "every": "day", "at": "05:00", "keep_days": null}])));
         let unknown = probe(&cx, &args).await.expect_err("one that was there is gone");
         assert_eq!(unknown.code, Code::Unknown);
-        let cx = Context { accepted: None, ..asked(Value::Null) };
+        let cx = CallContext { accepted: None, ..asked(Value::Null) };
         (op.perform)(&cx, &args).await.expect("it is made");
         let cx = asked(before(json!([])));
-        assert!(matches!(probe(&cx, &args).await, Ok(Probed::Done(made)) if made["key"] == "k1"));
+        assert!(matches!(probe(&cx, &args).await, Ok(ProbeResult::Done(made)) if made["key"] == "k1"));
     }
 }

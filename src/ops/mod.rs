@@ -1,4 +1,4 @@
-//! What can be asked: every operation there is, as one list of plain values.
+//! The catalogue: every operation, as one list of plain values.
 //!
 //! From this list come the script binding, the commands, completion, the reference, the check of rights and what
 //! happens at resume. A namespace is a file; an operation is one value and one function in it.
@@ -22,10 +22,10 @@ pub mod spec;
 pub mod ssl;
 pub mod supabase;
 
-use spec::{Field, Kind, Op, Param, Slot, field};
+use spec::{Field, Operation, Param, ParamKind, ParamSlot, field};
 
 /// Every operation, by namespace, in the order of the reference.
-pub const ALL: &[&[Op]] = &[
+pub const CATALOGUE: &[&[Operation]] = &[
     backup::OPS,
     schedule::OPS,
     pitr::OPS,
@@ -43,36 +43,40 @@ pub const ALL: &[&[Op]] = &[
 ];
 
 /// Returns every operation.
-pub fn all() -> impl Iterator<Item = &'static Op> + Clone {
-    ALL.iter().flat_map(|namespace| namespace.iter())
+pub fn all_operations() -> impl Iterator<Item = &'static Operation> + Clone {
+    CATALOGUE.iter().flat_map(|namespace| namespace.iter())
 }
 
 /// Returns the operation that scripts call `path`.
-pub fn find(path: &str) -> Option<&'static Op> {
-    all().find(|op| op.path() == path)
+pub fn find_operation(path: &str) -> Option<&'static Operation> {
+    all_operations().find(|op| op.path() == path)
 }
 
 const TARGET: Param = Param {
     name: "target",
-    kind: Kind::Target,
-    slot: Slot::Positional,
+    kind: ParamKind::Target,
+    slot: ParamSlot::Positional,
     help: "the target, or a branch of one",
 };
 
-const BACKUP: Param =
-    Param { name: "backup", kind: Kind::Backup, slot: Slot::Positional, help: "the backup, or its id" };
+const BACKUP: Param = Param {
+    name: "backup",
+    kind: ParamKind::Backup,
+    slot: ParamSlot::Positional,
+    help: "the backup, or its id",
+};
 
 const INTO: Param = Param {
     name: "into",
-    kind: Kind::Text,
-    slot: Slot::Optional("in place: the target itself is overwritten"),
+    kind: ParamKind::Text,
+    slot: ParamSlot::Optional("in place: the target itself is overwritten"),
     help: "the name of a new, isolated branch to restore into",
 };
 
 const TEMPORARY: Param = Param {
     name: "temporary",
-    kind: Kind::Bool,
-    slot: Slot::Optional("false"),
+    kind: ParamKind::Bool,
+    slot: ParamSlot::Optional("false"),
     help: "the run owns the branch and removes it at its end",
 };
 
@@ -179,15 +183,15 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let paths: BTreeSet<_> = all().map(Op::path).collect();
-        assert_eq!(paths.len(), all().count());
+        let paths: BTreeSet<_> = all_operations().map(Operation::path).collect();
+        assert_eq!(paths.len(), all_operations().count());
     }
 
     #[test]
     fn no_name_is_reserved_in_the_script_language() {
-        for op in all() {
+        for op in all_operations() {
             let params = op.params.iter().map(|p| p.name);
-            let names = op.words().chain(params).chain(op.returns.fields().iter().map(|f| f.name));
+            let names = op.command_words().chain(params).chain(op.returns.fields().iter().map(|f| f.name));
             for name in names {
                 assert!(!RESERVED.contains(&name), "{}: `{name}` is reserved", op.path());
             }
@@ -196,7 +200,7 @@ mod tests {
 
     #[test]
     fn only_what_reads_may_be_done_again_unasked() {
-        for op in all() {
+        for op in all_operations() {
             let reads = matches!(op.recovery, Recovery::Read | Recovery::Wait);
             assert_eq!(reads, op.effect == Effect::Read, "{}", op.path());
         }
@@ -204,20 +208,24 @@ mod tests {
 
     #[test]
     fn a_call_of_which_nothing_is_known_needs_the_worst() {
-        for op in all() {
-            assert_eq!(op.worst_need().effect, op.effect, "{}", op.path());
+        for op in all_operations() {
+            assert_eq!(op.worst_permission().effect, op.effect, "{}", op.path());
         }
     }
 
     #[test]
     fn every_operation_is_described() {
-        for op in all() {
+        for op in all_operations() {
             assert!(!op.summary.is_empty() && !op.summary.ends_with('.'), "{}", op.path());
             assert!(!op.examples.is_empty(), "{} has no example", op.path());
             assert!(op.params.iter().all(|p| !p.help.is_empty() && !p.help.ends_with('.')), "{}", op.path());
             let first_option =
-                op.params.iter().position(|p| p.slot != Slot::Positional).unwrap_or(op.params.len());
-            assert!(op.params[first_option..].iter().all(|p| p.slot != Slot::Positional), "{}", op.path());
+                op.params.iter().position(|p| p.slot != ParamSlot::Positional).unwrap_or(op.params.len());
+            assert!(
+                op.params[first_option..].iter().all(|p| p.slot != ParamSlot::Positional),
+                "{}",
+                op.path()
+            );
         }
     }
 }

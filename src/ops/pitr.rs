@@ -2,22 +2,29 @@
 
 use super::{
     BRANCH_FIELDS, INTO, TARGET, TEMPORARY,
-    args::Args,
-    backup::{made_under_key, restore_need, restore_to},
-    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
+    args::CallArgs,
+    backup::{probe_by_key, restore_permission, restore_to_point},
+    spec::{
+        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
+        field,
+    },
 };
 use crate::provider::{
     Code, Error, Result,
-    model::{Event, EventQuery},
+    model::{TableEvent, TableEventQuery},
 };
 use serde_json::{Value, json};
 
-const MARK_NAME: Param =
-    Param { name: "name", kind: Kind::Text, slot: Slot::Positional, help: "what to call the restore point" };
+const MARK_NAME: Param = Param {
+    name: "name",
+    kind: ParamKind::Text,
+    slot: ParamSlot::Positional,
+    help: "what to call the restore point",
+};
 
 /// The operations of `backup::pitr`.
-pub const OPS: &[Op] = &[
-    Op {
+pub const OPS: &[Operation] = &[
+    Operation {
         namespace: "backup::pitr",
         name: "restore",
         summary: "Restore to a moment, a transaction, a place in the WAL or a restore point, in place or into a new branch",
@@ -25,34 +32,34 @@ pub const OPS: &[Op] = &[
             TARGET,
             Param {
                 name: "to",
-                kind: Kind::Point,
-                slot: Slot::Named,
+                kind: ParamKind::Point,
+                slot: ParamSlot::Named,
                 help: "where to stop: one of `time`, `xid`, `lsn`, `name`; `inclusive: false` stops just before it",
             },
             Param {
                 name: "backup",
-                kind: Kind::Backup,
-                slot: Slot::Optional("the newest that is old enough"),
+                kind: ParamKind::Backup,
+                slot: ParamSlot::Optional("the newest that is old enough"),
                 help: "the backup to start from",
             },
             INTO,
             TEMPORARY,
         ],
-        returns: Returns::One(BRANCH_FIELDS),
+        returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Destroy,
-        needs: Some(restore_need),
-        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        needs: Some(restore_permission),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
         examples: &[
             r#"backup::pitr::restore("sandbox", #{ to: #{ time: now() - "10m" }, into: "then", temporary: true })"#,
         ],
-        perform: |cx, args| Box::pin(restore(cx, args)),
+        perform: |cx, args| Box::pin(restore_point_in_time(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "backup::pitr",
         name: "window",
         summary: "Show which moments can really be restored",
         params: &[TARGET],
-        returns: Returns::One(&[
+        returns: ReturnShape::One(&[
             field("earliest", "moment", "the earliest restorable moment"),
             field("latest", "moment", "the latest restorable moment: the last commit that is archived"),
             field("latest_lsn", "text", "its place in the WAL"),
@@ -65,9 +72,9 @@ pub const OPS: &[Op] = &[
         needs: None,
         recovery: Recovery::Read,
         examples: &[r#"backup::pitr::window("sandbox")"#],
-        perform: |cx, args| Box::pin(window(cx, args)),
+        perform: |cx, args| Box::pin(read_window(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "backup::pitr",
         name: "find",
         summary: "Find when a table was dropped or truncated, newest first",
@@ -75,30 +82,30 @@ pub const OPS: &[Op] = &[
             TARGET,
             Param {
                 name: "table",
-                kind: Kind::Text,
-                slot: Slot::Optional("every table"),
+                kind: ParamKind::Text,
+                slot: ParamSlot::Optional("every table"),
                 help: "the table, as `name` or `schema.name`",
             },
             Param {
                 name: "event",
-                kind: Kind::Choice(&["drop", "truncate"]),
-                slot: Slot::Optional("both"),
+                kind: ParamKind::Choice(&["drop", "truncate"]),
+                slot: ParamSlot::Optional("both"),
                 help: "what happened to it",
             },
             Param {
                 name: "after",
-                kind: Kind::Moment,
-                slot: Slot::Optional("the oldest"),
+                kind: ParamKind::Moment,
+                slot: ParamSlot::Optional("the oldest"),
                 help: "nothing before this",
             },
             Param {
                 name: "before",
-                kind: Kind::Moment,
-                slot: Slot::Optional("the newest"),
+                kind: ParamKind::Moment,
+                slot: ParamSlot::Optional("the newest"),
                 help: "nothing later than this",
             },
         ],
-        returns: Returns::List(&[
+        returns: ReturnShape::List(&[
             field("event", "text", "`drop` or `truncate`"),
             field("table", "text", "the table, as `schema.name` where the name is known"),
             field("time", "moment", "when the transaction committed"),
@@ -111,50 +118,50 @@ pub const OPS: &[Op] = &[
         needs: None,
         recovery: Recovery::Read,
         examples: &[r#"backup::pitr::find("sandbox", #{ event: "drop" })"#],
-        perform: |cx, args| Box::pin(find(cx, args)),
+        perform: |cx, args| Box::pin(find_events(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "backup::pitr",
         name: "mark",
         summary: "Make a named restore point",
         params: &[TARGET, MARK_NAME],
-        returns: Returns::One(&[
+        returns: ReturnShape::One(&[
             field("name", "text", "its name"),
             field("lsn", "text", "its place in the WAL"),
             field("time", "moment", "when it was made"),
         ]),
         effect: Effect::Create,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(find_mark(cx, args))),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_restore_point(cx, args))),
         examples: &[r#"backup::pitr::mark("sandbox", "before-deploy")"#],
-        perform: |cx, args| Box::pin(mark(cx, args)),
+        perform: |cx, args| Box::pin(create_restore_point(cx, args)),
     },
 ];
 
-async fn restore(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let to = args.point("to").ok_or_else(|| Error::new(Code::Invalid, "no recovery point was given"))?;
-    restore_to(cx, args, args.maybe_text("backup"), to).await
+async fn restore_point_in_time(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let to = args.get_point("to").ok_or_else(|| Error::new(Code::Invalid, "no recovery point was given"))?;
+    restore_to_point(cx, args, args.get_optional_text("backup"), to).await
 }
 
-async fn window(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
+async fn read_window(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
     Ok(json!(target.backups()?.window().await?))
 }
 
-async fn find(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
-    let query = EventQuery {
-        table: args.maybe_text("table"),
-        event: args.maybe_text("event"),
-        since: args.moment("after"),
-        until: args.moment("before"),
+async fn find_events(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
+    let query = TableEventQuery {
+        table: args.get_optional_text("table"),
+        event: args.get_optional_text("event"),
+        since: args.get_moment("after"),
+        until: args.get_moment("before"),
     };
     Ok(target.backups()?.events(&query).await?.iter().map(with_restore_point).collect())
 }
 
 /// Adds the recovery point that undoes an event, so that no script has to know what makes it exact: the transaction,
 /// not its time, which others may share.
-fn with_restore_point(event: &Event) -> Value {
+fn with_restore_point(event: &TableEvent) -> Value {
     let mut fields = json!(event);
     let mut point = json!({ "xid": event.xid, "inclusive": false });
     if let Some(timeline) = event.timeline {
@@ -164,13 +171,13 @@ fn with_restore_point(event: &Event) -> Value {
     fields
 }
 
-async fn mark(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
-    Ok(json!(target.backups()?.mark(args.text("name"), cx.key).await?))
+async fn create_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
+    Ok(json!(target.backups()?.mark(args.get_text("name"), cx.key).await?))
 }
 
-async fn find_mark(cx: &Context<'_>, args: &Args) -> Result<Probed> {
-    let target = cx.place(args.get("target")).await?;
-    let found = target.backups()?.find_mark(args.text("name"), cx.key).await?;
-    Ok(found.map_or(Probed::NotDone, |mark| Probed::Done(json!(mark))))
+async fn probe_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
+    let target = cx.open_target(args.get("target")).await?;
+    let found = target.backups()?.find_mark(args.get_text("name"), cx.key).await?;
+    Ok(found.map_or(ProbeResult::NotDone, |mark| ProbeResult::Done(json!(mark))))
 }

@@ -2,14 +2,14 @@
 
 use super::{
     TARGET,
-    args::Args,
-    backup::made_under_key,
-    spec::{Context, Effect, Field, Op, Recovery, Returns, field},
+    args::CallArgs,
+    backup::probe_by_key,
+    spec::{CallContext, Effect, Field, Operation, Recovery, ReturnShape, field},
 };
 use crate::provider::{Code, Error, Provider, Result, model::Project};
 use serde_json::{Value, json};
 
-const FIELDS: &[Field] = &[
+const PROJECT_FIELDS: &[Field] = &[
     field("name", "text", "the target's name"),
     field("provider", "text", "the kind of provider"),
     field("status", "text", "`healthy`, or what is the matter"),
@@ -19,73 +19,73 @@ const FIELDS: &[Field] = &[
 ];
 
 /// The operations of `project`.
-pub const OPS: &[Op] = &[
-    Op {
+pub const OPS: &[Operation] = &[
+    Operation {
         namespace: "project",
         name: "list",
         summary: "List every configured target and how it is",
         params: &[],
-        returns: Returns::List(FIELDS),
+        returns: ReturnShape::List(PROJECT_FIELDS),
         effect: Effect::Read,
         needs: None,
         recovery: Recovery::Read,
         examples: &["project::list()"],
-        perform: |cx, args| Box::pin(list(cx, args)),
+        perform: |cx, args| Box::pin(list_projects(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "project",
         name: "get",
         summary: "Show one target and how it is",
         params: &[TARGET],
-        returns: Returns::One(FIELDS),
+        returns: ReturnShape::One(PROJECT_FIELDS),
         effect: Effect::Read,
         needs: None,
         recovery: Recovery::Read,
         examples: &[r#"project::get("sandbox")"#],
-        perform: |cx, args| Box::pin(get(cx, args)),
+        perform: |cx, args| Box::pin(get_project(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "project",
         name: "wait_ready",
         summary: "Wait until a target says that it is ready and answers a query",
         params: &[TARGET],
-        returns: Returns::One(FIELDS),
+        returns: ReturnShape::One(PROJECT_FIELDS),
         effect: Effect::Read,
         needs: None,
         recovery: Recovery::Wait,
         examples: &[r#"project::wait_ready("sandbox", #{ timeout: "10m" })"#],
-        perform: |cx, args| Box::pin(wait_ready(cx, args)),
+        perform: |cx, args| Box::pin(wait_until_ready(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "project",
         name: "pause",
         summary: "Switch a target off; its data stays",
         params: &[TARGET],
-        returns: Returns::One(FIELDS),
+        returns: ReturnShape::One(PROJECT_FIELDS),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
         examples: &[r#"project::pause("sandbox"); project::resume("sandbox")"#],
-        perform: |cx, args| Box::pin(pause(cx, args)),
+        perform: |cx, args| Box::pin(pause_project(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "project",
         name: "resume",
         summary: "Switch a target on again and wait until it is ready",
         params: &[TARGET],
-        returns: Returns::One(FIELDS),
+        returns: ReturnShape::One(PROJECT_FIELDS),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(made_under_key(cx, args))),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
         examples: &[r#"project::pause("sandbox"); project::resume("sandbox")"#],
-        perform: |cx, args| Box::pin(resume(cx, args)),
+        perform: |cx, args| Box::pin(resume_project(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "project",
         name: "addons",
         summary: "List what was booked besides the plan",
         params: &[TARGET],
-        returns: Returns::List(&[
+        returns: ReturnShape::List(&[
             field("kind", "text", "what kind of thing: `pitr`, `compute_instance`"),
             field("variant", "text", "which of its variants"),
             field("name", "text", "the same for people"),
@@ -94,16 +94,16 @@ pub const OPS: &[Op] = &[
         needs: None,
         recovery: Recovery::Read,
         examples: &[r#"project::addons("sandbox")"#],
-        perform: |cx, args| Box::pin(addons(cx, args)),
+        perform: |cx, args| Box::pin(list_addons(cx, args)),
     },
 ];
 
 /// A target that cannot be opened is an item that says so: one broken entry does not hide the others.
-async fn list(cx: &Context<'_>, _: &Args) -> Result<Value> {
+async fn list_projects(cx: &CallContext<'_>, _: &CallArgs) -> Result<Value> {
     let mut projects = Vec::new();
-    for target in cx.fleet.targets() {
-        let project = match cx.fleet.target(&target.name) {
-            Ok(provider) => described(&*provider).await,
+    for target in cx.fleet.target_configs() {
+        let project = match cx.fleet.open_target(&target.name) {
+            Ok(provider) => read_project(&*provider).await,
             Err(e) => Err(e),
         };
         projects.push(project.unwrap_or_else(|e| Project {
@@ -118,36 +118,36 @@ async fn list(cx: &Context<'_>, _: &Args) -> Result<Value> {
     Ok(json!(projects))
 }
 
-async fn get(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    Ok(json!(cx.place(args.get("target")).await?.project().await?))
+async fn get_project(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    Ok(json!(cx.open_target(args.get("target")).await?.project().await?))
 }
 
-async fn described(provider: &dyn Provider) -> Result<Project> {
+async fn read_project(provider: &dyn Provider) -> Result<Project> {
     provider.project().await
 }
 
-async fn wait_ready(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
+async fn wait_until_ready(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
     let lifecycle = target.lifecycle()?;
     let timeout = args.timeout();
-    cx.until(&*target, timeout, || lifecycle.ready()).await?.ok_or_else(|| {
+    cx.poll_until(&*target, timeout, || lifecycle.ready()).await?.ok_or_else(|| {
         Error::new(Code::Timeout, format!("it was not ready within {timeout}"))
-            .hint("give it more with `timeout:`")
+            .with_hint("give it more with `timeout:`")
     })
 }
 
-async fn pause(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
-    let job = cx.job(async { target.lifecycle()?.pause(cx.key, &cx.intent()).await }).await?;
-    cx.follow(&*target, &job, args.timeout()).await
+async fn pause_project(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
+    let job = cx.adopt_or_start_job(async { target.lifecycle()?.pause(cx.key, &cx.intent()).await }).await?;
+    cx.wait_for_job(&*target, &job, args.timeout()).await
 }
 
-async fn resume(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let target = cx.place(args.get("target")).await?;
-    let job = cx.job(async { target.lifecycle()?.resume(cx.key, &cx.intent()).await }).await?;
-    cx.follow(&*target, &job, args.timeout()).await
+async fn resume_project(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let target = cx.open_target(args.get("target")).await?;
+    let job = cx.adopt_or_start_job(async { target.lifecycle()?.resume(cx.key, &cx.intent()).await }).await?;
+    cx.wait_for_job(&*target, &job, args.timeout()).await
 }
 
-async fn addons(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    Ok(json!(cx.place(args.get("target")).await?.lifecycle()?.addons().await?))
+async fn list_addons(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    Ok(json!(cx.open_target(args.get("target")).await?.lifecycle()?.addons().await?))
 }

@@ -1,14 +1,14 @@
 //! The catalogue written out: `docs/reference/operations.md`.
 
 use super::{
-    ALL, all,
-    args::Args,
-    spec::{Kind, Op, Param, Recovery, Returns, Slot},
+    CATALOGUE, all_operations,
+    args::CallArgs,
+    spec::{Operation, Param, ParamKind, ParamSlot, Recovery, ReturnShape},
 };
 use serde_json::Value;
 
 /// Returns the reference of every operation, as Markdown.
-pub fn markdown() -> String {
+pub fn render_reference() -> String {
     let mut page = String::from(
         "# Operations\n\n\
          Written out of the catalogue by `redrill reference`; a test holds this page to it.\n\n\
@@ -16,85 +16,95 @@ pub fn markdown() -> String {
          of options. On the command line the same is `redrill backup create -t TARGET --label …`.\n\n\
          | operation | effect | |\n|---|---|---|\n",
     );
-    for op in all() {
+    for op in all_operations() {
         let anchor = op.path().replace("::", "");
-        row(&mut page, &[&format!("[`{}`](#{anchor})", op.path()), op.effect.as_str(), op.summary]);
+        push_row(&mut page, &[&format!("[`{}`](#{anchor})", op.path()), op.effect.as_str(), op.summary]);
     }
-    for op in ALL.iter().flat_map(|ops| ops.iter()) {
+    for op in CATALOGUE.iter().flat_map(|ops| ops.iter()) {
         page.push('\n');
-        entry(&mut page, op);
+        push_operation(&mut page, op);
     }
     page
 }
 
-fn entry(page: &mut String, op: &Op) {
-    line(page, &format!("## {}\n", op.path()));
-    line(page, &format!("{}.\n", op.summary));
-    line(page, &format!("- Needs `{}`{}", op.worst_need(), needs_note(op)));
-    line(page, &format!("- After a crash: {}", recovery(op)));
-    line(page, &format!("- Command: `redrill {}`\n", command(op)));
-    line(page, "| parameter | takes | |\n|---|---|---|");
-    for param in op.positional().chain(op.options()) {
-        row(page, &[&format!("`{}`", param.name), &param.kind.name().replace('|', ", "), &words(param)]);
+fn push_operation(page: &mut String, op: &Operation) {
+    push_line(page, &format!("## {}\n", op.path()));
+    push_line(page, &format!("{}.\n", op.summary));
+    push_line(page, &format!("- Needs `{}`{}", op.worst_permission(), permission_note(op)));
+    push_line(page, &format!("- After a crash: {}", describe_recovery(op)));
+    push_line(page, &format!("- Command: `redrill {}`\n", render_command(op)));
+    push_line(page, "| parameter | takes | |\n|---|---|---|");
+    for param in op.positional_params().chain(op.option_params()) {
+        push_row(
+            page,
+            &[
+                &format!("`{}`", param.name),
+                &param.kind.type_name().replace('|', ", "),
+                &describe_param(param),
+            ],
+        );
     }
     match op.returns {
-        Returns::Rows => line(page, "\nReturns a list of rows; the query decides their fields."),
-        Returns::Any => line(page, "\nReturns whatever the platform answers."),
-        Returns::One(fields) | Returns::List(fields) => {
-            let what = if matches!(op.returns, Returns::One(_)) { "one object" } else { "a list of objects" };
-            line(page, &format!("\nReturns {what}:\n\n| field | type | |\n|---|---|---|"));
+        ReturnShape::Rows => push_line(page, "\nReturns a list of rows; the query decides their fields."),
+        ReturnShape::Any => push_line(page, "\nReturns whatever the platform answers."),
+        ReturnShape::One(fields) | ReturnShape::List(fields) => {
+            let what =
+                if matches!(op.returns, ReturnShape::One(_)) { "one object" } else { "a list of objects" };
+            push_line(page, &format!("\nReturns {what}:\n\n| field | type | |\n|---|---|---|"));
             for field in fields {
-                row(page, &[&format!("`{}`", field.name), field.kind, field.help]);
+                push_row(page, &[&format!("`{}`", field.name), field.kind, field.help]);
             }
         }
     }
-    line(page, "\n```rhai");
+    push_line(page, "\n```rhai");
     for example in op.examples {
-        line(page, example);
+        push_line(page, example);
     }
-    line(page, "```");
+    push_line(page, "```");
 }
 
 /// Returns the words of the command that does the same, as help shows them.
-pub fn command(op: &Op) -> String {
-    let mut words: Vec<String> = op.words().map(str::to_owned).collect();
-    for param in op.positional() {
+pub fn render_command(op: &Operation) -> String {
+    let mut words: Vec<String> = op.command_words().map(str::to_owned).collect();
+    for param in op.positional_params() {
         words.push(match param.kind {
             _ if param.name == "target" => "-t TARGET".into(),
-            Kind::Settings => "NAME=VALUE…".into(),
+            ParamKind::Settings => "NAME=VALUE…".into(),
             kind if kind.is_many() => format!("{}…", param.name.to_uppercase()),
             _ => param.name.to_uppercase(),
         });
     }
-    for param in op.options().filter(|p| p.slot == Slot::Named) {
+    for param in op.option_params().filter(|p| p.slot == ParamSlot::Named) {
         words.push(format!("--{} {}", param.name.replace('_', "-"), param.name.to_uppercase()));
     }
     words.join(" ")
 }
 
-fn words(param: &Param) -> String {
+fn describe_param(param: &Param) -> String {
     match param.slot {
-        Slot::Positional => param.help.to_owned(),
-        Slot::Named => format!("{}; must be given", param.help),
-        Slot::Optional(without) => format!("{}; without it: {without}", param.help),
+        ParamSlot::Positional => param.help.to_owned(),
+        ParamSlot::Named => format!("{}; must be given", param.help),
+        ParamSlot::Optional(without) => format!("{}; without it: {without}", param.help),
     }
 }
 
 /// Says where what a call needs depends on how it is called.
-fn needs_note(op: &Op) -> &'static str {
-    let worst = op.worst_need();
+fn permission_note(op: &Operation) -> &'static str {
+    let worst = op.worst_permission();
     let less = |param: &Param, value: Value| {
-        op.need(&Args::sample([(param.name.to_owned(), value)].into_iter().collect())) != worst
+        op.required_permission(&CallArgs::from_unchecked(
+            [(param.name.to_owned(), value)].into_iter().collect(),
+        )) != worst
     };
     let depends = op.params.iter().any(|param| match param.kind {
-        Kind::Bool => less(param, true.into()),
-        Kind::Choice(words) => words.iter().any(|word| less(param, (*word).into())),
+        ParamKind::Bool => less(param, true.into()),
+        ParamKind::Choice(words) => words.iter().any(|word| less(param, (*word).into())),
         _ => less(param, "…".into()),
     });
     if depends { ", or less, by its arguments" } else { "" }
 }
 
-fn recovery(op: &Op) -> &'static str {
+fn describe_recovery(op: &Operation) -> &'static str {
     match op.recovery {
         Recovery::Read => "it only looks, so it is done again",
         Recovery::Wait => "it only looks, so it goes on looking",
@@ -104,11 +114,11 @@ fn recovery(op: &Op) -> &'static str {
     }
 }
 
-fn row(page: &mut String, cells: &[&str]) {
-    line(page, &format!("| {} |", cells.join(" | ")));
+fn push_row(page: &mut String, cells: &[&str]) {
+    push_line(page, &format!("| {} |", cells.join(" | ")));
 }
 
-fn line(page: &mut String, text: &str) {
+fn push_line(page: &mut String, text: &str) {
     page.push_str(text);
     page.push('\n');
 }

@@ -2,17 +2,17 @@
 
 use super::{
     TARGET,
-    args::Args,
-    spec::{Context, Effect, Kind, Op, Param, Recovery, Returns, Slot, field},
+    args::CallArgs,
+    spec::{CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Recovery, ReturnShape, field},
 };
 use crate::provider::{
     Result,
-    model::{AuditReport, CheckStatus, Finding, Level},
+    model::{AuditReport, CheckStatus, Finding, FindingLevel},
 };
 use serde_json::{Value, json};
 
 /// The operations of `security`.
-pub const OPS: &[Op] = &[Op {
+pub const OPS: &[Operation] = &[Operation {
     namespace: "security",
     name: "audit",
     summary: "Run every security and recoverability check, and say of each whether it ran",
@@ -20,12 +20,12 @@ pub const OPS: &[Op] = &[Op {
         TARGET,
         Param {
             name: "baseline",
-            kind: Kind::Target,
-            slot: Slot::Optional("none"),
+            kind: ParamKind::Target,
+            slot: ParamSlot::Optional("none"),
             help: "another target to compare with: what is added and what is gone",
         },
     ],
-    returns: Returns::One(&[
+    returns: ReturnShape::One(&[
         field(
             "verdict",
             "text",
@@ -57,21 +57,21 @@ pub const OPS: &[Op] = &[Op {
     needs: None,
     recovery: Recovery::Read,
     examples: &[r#"security::audit("sandbox")"#],
-    perform: |cx, args| Box::pin(audit(cx, args)),
+    perform: |cx, args| Box::pin(audit_target(cx, args)),
 }];
 
 /// `security::policies`: list.
 pub mod policies {
-    use super::{Context, Effect, Op, Recovery, Result, Returns, TARGET, Value, field, json};
-    use crate::ops::args::Args;
+    use super::{CallContext, Effect, Operation, Recovery, Result, ReturnShape, TARGET, Value, field, json};
+    use crate::ops::args::CallArgs;
 
     /// The operations of `security::policies`.
-    pub const OPS: &[Op] = &[Op {
+    pub const OPS: &[Operation] = &[Operation {
         namespace: "security::policies",
         name: "list",
         summary: "List the row-level security policies of a target",
         params: &[TARGET],
-        returns: Returns::List(&[
+        returns: ReturnShape::List(&[
             field("schema", "text", "the schema of its table"),
             field("table", "text", "its table"),
             field("name", "text", "its name"),
@@ -90,79 +90,82 @@ pub mod policies {
         needs: None,
         recovery: Recovery::Read,
         examples: &[r#"security::policies::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list(cx, args)),
+        perform: |cx, args| Box::pin(list_policies(cx, args)),
     }];
 
-    async fn list(cx: &Context<'_>, args: &Args) -> Result<Value> {
-        let place = cx.place(args.get("target")).await?;
+    async fn list_policies(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+        let place = cx.open_target(args.get("target")).await?;
         Ok(json!(place.security()?.policies().await?))
     }
 }
 
-async fn audit(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let report = cx.place(args.get("target")).await?.security()?.audit().await?;
+async fn audit_target(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let report = cx.open_target(args.get("target")).await?.security()?.audit().await?;
     let mut result = json!({
-        "verdict": verdict(&report),
-        "summary": summary(&report),
+        "verdict": audit_verdict(&report),
+        "summary": summarize_report(&report),
         "findings": report.findings,
         "checks": report.checks,
     });
     if !args.get("baseline").is_null() {
-        let baseline = cx.place(args.get("baseline")).await?.security()?.audit().await?;
-        result["added"] = counted(report.findings.iter().filter(|f| !has(&baseline, f)));
-        result["gone"] = counted(baseline.findings.iter().filter(|f| ran(&report, f) && !has(&report, f)));
+        let baseline = cx.open_target(args.get("baseline")).await?.security()?.audit().await?;
+        result["added"] = findings_to_json(report.findings.iter().filter(|f| !has_finding(&baseline, f)));
+        result["gone"] = findings_to_json(
+            baseline.findings.iter().filter(|f| could_have_found(&report, f) && !has_finding(&report, f)),
+        );
     }
     Ok(result)
 }
 
 /// Returns `incomplete` before anything else: a check that did not run is never a pass.
-fn verdict(report: &AuditReport) -> &'static str {
-    let blind = report.checks.iter().any(|c| c.level == Level::Error && c.status == CheckStatus::Skipped);
-    match (blind, report.findings.iter().any(|f| f.level == Level::Error)) {
+fn audit_verdict(report: &AuditReport) -> &'static str {
+    let blind =
+        report.checks.iter().any(|c| c.level == FindingLevel::Error && c.status == CheckStatus::Skipped);
+    match (blind, report.findings.iter().any(|f| f.level == FindingLevel::Error)) {
         (_, true) => "fail",
         (true, false) => "incomplete",
         (false, false) => "pass",
     }
 }
 
-fn summary(report: &AuditReport) -> Value {
+fn summarize_report(report: &AuditReport) -> Value {
     let checks = |status| report.checks.iter().filter(|c| c.status == status).count();
-    let mut summary = by_level(&report.findings.iter().collect::<Vec<_>>());
+    let mut summary = count_by_level(&report.findings.iter().collect::<Vec<_>>());
     summary["passed"] = checks(CheckStatus::Passed).into();
     summary["skipped"] = checks(CheckStatus::Skipped).into();
     summary["not_applicable"] = checks(CheckStatus::NotApplicable).into();
     summary
 }
 
-fn has(report: &AuditReport, finding: &Finding) -> bool {
+fn has_finding(report: &AuditReport, finding: &Finding) -> bool {
     report.findings.iter().any(|f| f.fingerprint() == finding.fingerprint())
 }
 
-/// Returns whether a report could have found this: what was not looked at is not gone.
-fn ran(report: &AuditReport, finding: &Finding) -> bool {
+/// Returns whether the report's check of this finding ran: what was not checked is not gone.
+fn could_have_found(report: &AuditReport, finding: &Finding) -> bool {
     let looked = [CheckStatus::Passed, CheckStatus::Failed];
     report.checks.iter().any(|c| c.check == finding.check && looked.contains(&c.status))
 }
 
-fn counted<'a>(findings: impl Iterator<Item = &'a Finding>) -> Value {
+fn findings_to_json<'a>(findings: impl Iterator<Item = &'a Finding>) -> Value {
     let findings: Vec<_> = findings.collect();
-    let mut counts = by_level(&findings);
+    let mut counts = count_by_level(&findings);
     counts["findings"] = json!(findings);
     counts
 }
 
-fn by_level(findings: &[&Finding]) -> Value {
+fn count_by_level(findings: &[&Finding]) -> Value {
     let count = |level| findings.iter().filter(|f| f.level == level).count();
-    json!({ "error": count(Level::Error), "warn": count(Level::Warn), "info": count(Level::Info) })
+    json!({ "error": count(FindingLevel::Error), "warn": count(FindingLevel::Warn), "info": count(FindingLevel::Info) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::model::Check;
+    use crate::provider::model::AuditCheck;
 
-    fn report(level: Level, status: CheckStatus, found: bool) -> AuditReport {
-        let check = Check { check: "c".into(), level, status, reason: None };
+    fn report(level: FindingLevel, status: CheckStatus, found: bool) -> AuditReport {
+        let check = AuditCheck { check: "c".into(), level, status, reason: None };
         let finding = Finding {
             check: "c".into(),
             level,
@@ -176,17 +179,17 @@ mod tests {
 
     #[test]
     fn a_check_that_did_not_run_is_never_a_pass() {
-        assert_eq!(verdict(&report(Level::Error, CheckStatus::Skipped, false)), "incomplete");
-        assert_eq!(verdict(&report(Level::Warn, CheckStatus::Skipped, false)), "pass");
-        assert_eq!(verdict(&report(Level::Error, CheckStatus::Failed, true)), "fail");
+        assert_eq!(audit_verdict(&report(FindingLevel::Error, CheckStatus::Skipped, false)), "incomplete");
+        assert_eq!(audit_verdict(&report(FindingLevel::Warn, CheckStatus::Skipped, false)), "pass");
+        assert_eq!(audit_verdict(&report(FindingLevel::Error, CheckStatus::Failed, true)), "fail");
     }
 
     #[test]
     fn what_was_not_looked_at_is_not_gone() {
-        let baseline = report(Level::Error, CheckStatus::Failed, true);
+        let baseline = report(FindingLevel::Error, CheckStatus::Failed, true);
         let finding = &baseline.findings[0];
-        assert!(ran(&report(Level::Error, CheckStatus::Passed, false), finding));
-        assert!(!ran(&report(Level::Error, CheckStatus::NotApplicable, false), finding));
-        assert!(!ran(&report(Level::Error, CheckStatus::Skipped, false), finding));
+        assert!(could_have_found(&report(FindingLevel::Error, CheckStatus::Passed, false), finding));
+        assert!(!could_have_found(&report(FindingLevel::Error, CheckStatus::NotApplicable, false), finding));
+        assert!(!could_have_found(&report(FindingLevel::Error, CheckStatus::Skipped, false), finding));
     }
 }

@@ -1,20 +1,20 @@
-//! What an operation is: its words, its arguments, its effect, and what to do with it after a crash.
+//! What an operation is: its name, parameters, effect, and how to recover it after a crash.
 
-use super::args::Args;
+use super::args::CallArgs;
 use crate::{
     base::{moment::Span, value},
     provider::{
         Accept, Code, Error, Fleet, Provider, Result,
-        fleet::Place,
-        model::{Job, Key, Observed, Progress},
+        fleet::TargetRef,
+        model::{CallKey, Job, JobStatus, Progress},
     },
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-/// One operation: everything that anybody needs to know about it.
-pub struct Op {
+/// One operation of the catalogue.
+pub struct Operation {
     /// Where it lives: `backup`, `backup::pitr`.
     pub namespace: &'static str,
     /// Its own name: `restore`.
@@ -24,27 +24,26 @@ pub struct Op {
     /// Its parameters: the positional ones first, in order, then the options.
     pub params: &'static [Param],
     /// What it gives back.
-    pub returns: Returns,
+    pub returns: ReturnShape,
     /// The worst it can do.
     pub effect: Effect,
     /// What it needs to be allowed, where that depends on the arguments; otherwise its namespace and effect.
-    pub needs: Option<fn(&Args) -> Need>,
+    pub needs: Option<fn(&CallArgs) -> Permission>,
     /// What to do with a call that was begun and not ended.
     pub recovery: Recovery,
     /// Script lines that run on the sandbox.
     pub examples: &'static [&'static str],
-    /// Does it.
-    pub perform: Perform,
+    pub perform: PerformFn,
 }
 
 /// A future that an operation's function returns.
-pub type Performing<'a> = Pin<Box<dyn Future<Output = Result<Value>> + Send + 'a>>;
+pub type PerformFuture<'a> = Pin<Box<dyn Future<Output = Result<Value>> + Send + 'a>>;
 /// The function of an operation.
-pub type Perform = for<'a> fn(&'a Context<'a>, &'a Args) -> Performing<'a>;
+pub type PerformFn = for<'a> fn(&'a CallContext<'a>, &'a CallArgs) -> PerformFuture<'a>;
 /// A future that a probe returns.
-pub type Probing<'a> = Pin<Box<dyn Future<Output = Result<Probed>> + Send + 'a>>;
-/// Looks in the world for what a call's key would have made.
-pub type Probe = for<'a> fn(&'a Context<'a>, &'a Args) -> Probing<'a>;
+pub type ProbeFuture<'a> = Pin<Box<dyn Future<Output = Result<ProbeResult>> + Send + 'a>>;
+/// Looks in the world for what a call with this key has made.
+pub type Probe = for<'a> fn(&'a CallContext<'a>, &'a CallArgs) -> ProbeFuture<'a>;
 
 /// What an operation does to the world, from harmless to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,16 +70,15 @@ impl Effect {
     }
 }
 
-/// A right: `backup.create`.
+/// A permission, such as `backup.create`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Need {
+pub struct Permission {
     /// The first segment of a namespace.
     pub area: String,
-    /// The effect.
     pub effect: Effect,
 }
 
-impl Need {
+impl Permission {
     /// Returns the right to `effect` in the namespace whose first segment is `area`.
     pub fn new(area: &str, effect: Effect) -> Self {
         Self { area: area.into(), effect }
@@ -96,12 +94,12 @@ impl Need {
     }
 
     /// Returns whether holding this right allows `other`: the same, or a read in the same area.
-    pub fn covers(&self, other: &Need) -> bool {
+    pub fn covers(&self, other: &Permission) -> bool {
         self.area == other.area && (self.effect == other.effect || other.effect == Effect::Read)
     }
 }
 
-impl fmt::Display for Need {
+impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.area, self.effect.as_str())
     }
@@ -111,17 +109,16 @@ impl fmt::Display for Need {
 pub struct Param {
     /// Its name; never a reserved word of the script language.
     pub name: &'static str,
-    /// What it takes.
-    pub kind: Kind,
+    pub kind: ParamKind,
     /// Whether it is given by its place, and must be.
-    pub slot: Slot,
+    pub slot: ParamSlot,
     /// One line for people.
     pub help: &'static str,
 }
 
 /// How a parameter is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
+pub enum ParamSlot {
     /// By its place in the call; must be given.
     Positional,
     /// In the options; must be given.
@@ -132,7 +129,7 @@ pub enum Slot {
 
 /// What a parameter takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ParamKind {
     /// A target or a branch, by handle or as `target` or `target/branch`.
     Target,
     /// A backup, by handle or id.
@@ -167,15 +164,15 @@ pub enum Kind {
     Json,
 }
 
-impl Kind {
+impl ParamKind {
     /// Returns whether it takes several words on the command line.
     pub const fn is_many(self) -> bool {
-        matches!(self, Kind::Cidrs | Kind::Addresses | Kind::Words | Kind::Settings)
+        matches!(self, ParamKind::Cidrs | ParamKind::Addresses | ParamKind::Words | ParamKind::Settings)
     }
 }
 
-/// What an operation gives back.
-pub enum Returns {
+/// The shape of what an operation returns.
+pub enum ReturnShape {
     /// One object.
     One(&'static [Field]),
     /// A list of objects.
@@ -186,19 +183,18 @@ pub enum Returns {
     Any,
 }
 
-impl Returns {
+impl ReturnShape {
     /// Returns the fields, in the order in which people read them.
     pub fn fields(&self) -> &'static [Field] {
         match self {
-            Returns::One(fields) | Returns::List(fields) => fields,
-            Returns::Rows | Returns::Any => &[],
+            ReturnShape::One(fields) | ReturnShape::List(fields) => fields,
+            ReturnShape::Rows | ReturnShape::Any => &[],
         }
     }
 }
 
 /// One field of a result.
 pub struct Field {
-    /// Its name.
     pub name: &'static str,
     /// Its type, for people: `text`, `int`, `moment`.
     pub kind: &'static str,
@@ -223,7 +219,7 @@ pub enum Recovery {
 
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Probed {
+pub enum ProbeResult {
     /// It was done, and this is its value.
     Done(Value),
     /// It was accepted and goes on; this is what to wait for.
@@ -232,44 +228,42 @@ pub enum Probed {
     NotDone,
 }
 
-/// Whoever runs an operation, as the operation sees it.
-pub trait Host: Accept {
-    /// Hears how far the operation is.
-    fn progress(&self, progress: &Progress);
-    /// Hears in which order the columns of a query's rows came.
-    fn columns(&self, _columns: &[String]) {}
+/// The caller of an operation, as the operation sees it.
+pub trait CallHost: Accept {
+    /// Reports the progress of the operation.
+    fn report_progress(&self, progress: &Progress);
+    /// Reports the column order of a query's rows.
+    fn report_columns(&self, _columns: &[String]) {}
 }
 
 /// What an operation works with.
-pub struct Context<'a> {
-    /// The targets.
+pub struct CallContext<'a> {
     pub fleet: &'a Fleet,
     /// The call's identity in the world.
-    pub key: &'a Key,
+    pub key: &'a CallKey,
     /// The run, when there is one.
     pub run: Option<&'a str>,
     /// What the world accepted before a crash, as it was recorded.
     pub accepted: Option<Value>,
-    /// Whoever runs this.
-    pub host: &'a dyn Host,
+    pub host: &'a dyn CallHost,
 }
 
-impl Context<'_> {
+impl CallContext<'_> {
     /// Returns the target or branch that a parameter names, opened.
     ///
     /// # Errors
     /// [`Code::NotFound`], also when a branch of that name is there and is another one.
-    pub async fn place(&self, given: &Value) -> Result<Arc<dyn Provider>> {
-        let place = place_of(given)?;
-        if let Some(id) = value::inside(given, value::BRANCH).and_then(|b| b["id"].as_str()) {
+    pub async fn open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
+        let place = parse_target_ref(given)?;
+        if let Some(id) = value::untag_as(given, value::BRANCH_TAG).and_then(|b| b["id"].as_str()) {
             let name = place.branch.as_deref().unwrap_or_default();
-            let there = self.fleet.target(&place.target)?.branches()?.get(name).await?;
+            let there = self.fleet.open_target(&place.target)?.branches()?.get(name).await?;
             if there.id != id {
                 return Err(Error::new(Code::NotFound, format!("branch `{place}` is gone"))
-                    .hint(format!("a later branch has its name: it was made {}", there.created_at)));
+                    .with_hint(format!("a later branch has its name: it was made {}", there.created_at)));
             }
         }
-        self.fleet.place(&place).await
+        self.fleet.open_target_ref(&place).await
     }
 
     /// Returns where a provider writes down how the world was, before it asks a platform that keeps no key.
@@ -287,50 +281,50 @@ impl Context<'_> {
     ///
     /// # Errors
     /// What `ask` says, or [`Code::Internal`] when the record holds something else.
-    pub async fn job(&self, ask: impl Future<Output = Result<Job>>) -> Result<Job> {
+    pub async fn adopt_or_start_job(&self, ask: impl Future<Output = Result<Job>>) -> Result<Job> {
         if let Some(recorded) = self.accepted.clone().filter(|recorded| !is_intent(recorded)) {
             return serde_json::from_value(recorded).map_err(|e| {
                 Error::new(Code::Internal, format!("the journal holds no job where one belongs: {e}"))
             });
         }
         let job = ask.await?;
-        self.accept(&job).await?;
+        self.record_accepted(&job).await?;
         Ok(job)
     }
 
-    /// Waits for a job. When the time is up the job is given up and what it made is removed. That it cannot be looked
-    /// at for a while says nothing of the job.
+    /// Waits for a job. At the timeout the job is cancelled and what it made is removed. An error that only says
+    /// that the job cannot be polled right now is ignored.
     ///
     /// # Errors
     /// What the job failed with, or [`Code::Timeout`]; what could not be removed again is named in it.
-    pub async fn follow(&self, provider: &dyn Provider, job: &Job, timeout: Span) -> Result<Value> {
+    pub async fn wait_for_job(&self, provider: &dyn Provider, job: &Job, timeout: Span) -> Result<Value> {
         let clock = self.fleet.clock();
-        let deadline = clock.now().plus(timeout);
+        let deadline = clock.now().saturating_add(timeout);
         let mut waited = Span::ZERO;
         let mut blind: Option<Error> = None;
         loop {
             let again_in = match provider.observe(job).await {
-                Ok(Observed::Done(value)) => return Ok(value),
-                Ok(Observed::Running(progress)) => {
-                    self.host.progress(&progress);
+                Ok(JobStatus::Done(value)) => return Ok(value),
+                Ok(JobStatus::Running(progress)) => {
+                    self.host.report_progress(&progress);
                     progress.again_in
                 }
-                Err(e) if is_blind(e.code) => {
+                Err(e) if is_poll_failure(e.code) => {
                     blind.get_or_insert(e);
                     None
                 }
-                Err(e) if e.code == Code::Denied => return give_up(provider, job, e).await,
-                // A provider that failed in passing, and has cleared up since, knows the job no more.
+                Err(e) if e.code == Code::Denied => return cancel_job(provider, job, e).await,
+                // A provider that failed for a while may have dropped the job since: report that first failure.
                 Err(e) if e.code == Code::NotFound => return Err(blind.unwrap_or(e)),
                 Err(e) => return Err(e),
             };
             if clock.now() >= deadline {
                 let late =
                     Error::new(Code::Timeout, format!("the {} was not done within {timeout}", job.kind))
-                        .hint("give it more with `timeout:`");
-                return give_up(provider, job, late).await;
+                        .with_hint("give it more with `timeout:`");
+                return cancel_job(provider, job, late).await;
             }
-            let pause = again_in.unwrap_or_else(|| next_look(waited));
+            let pause = again_in.unwrap_or_else(|| next_poll_delay(waited));
             provider.pause(clock.as_ref(), pause).await;
             waited = Span(waited.0.saturating_add(pause.0));
         }
@@ -340,30 +334,30 @@ impl Context<'_> {
     /// says nothing.
     ///
     /// # Errors
-    /// What a look says that does not pass.
-    pub async fn until<F: Future<Output = Result<Observed>> + Send>(
+    /// The first poll error that is not transient.
+    pub async fn poll_until<F: Future<Output = Result<JobStatus>> + Send>(
         &self,
         provider: &dyn Provider,
         timeout: Span,
         mut look: impl FnMut() -> F + Send,
     ) -> Result<Option<Value>> {
         let clock = self.fleet.clock();
-        let deadline = clock.now().plus(timeout);
+        let deadline = clock.now().saturating_add(timeout);
         let mut waited = Span::ZERO;
         loop {
             let again_in = match look().await {
-                Ok(Observed::Done(value)) => return Ok(Some(value)),
-                Ok(Observed::Running(progress)) => {
-                    self.host.progress(&progress);
+                Ok(JobStatus::Done(value)) => return Ok(Some(value)),
+                Ok(JobStatus::Running(progress)) => {
+                    self.host.report_progress(&progress);
                     progress.again_in
                 }
-                Err(e) if is_blind(e.code) => None,
+                Err(e) if is_poll_failure(e.code) => None,
                 Err(e) => return Err(e),
             };
             if clock.now() >= deadline {
                 return Ok(None);
             }
-            let pause = again_in.unwrap_or_else(|| next_look(waited));
+            let pause = again_in.unwrap_or_else(|| next_poll_delay(waited));
             provider.pause(clock.as_ref(), pause).await;
             waited = Span(waited.0.saturating_add(pause.0));
         }
@@ -373,7 +367,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// Whatever writing it down says.
-    pub async fn accept(&self, what: &impl serde::Serialize) -> Result<()> {
+    pub async fn record_accepted(&self, what: &impl serde::Serialize) -> Result<()> {
         let what = serde_json::to_value(what).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
         self.host.accepted(what).await
     }
@@ -388,7 +382,7 @@ pub fn is_intent(recorded: &Value) -> bool {
 }
 
 /// Where a provider writes down how the world was, before it asks for something that carries no key.
-pub struct Intent<'a>(&'a dyn Host);
+pub struct Intent<'a>(&'a dyn CallHost);
 
 #[async_trait]
 impl Accept for Intent<'_> {
@@ -397,59 +391,65 @@ impl Accept for Intent<'_> {
     }
 }
 
-/// Returns whether an error means that a job could not be looked at, and nothing else.
-fn is_blind(code: Code) -> bool {
+/// Returns whether an error says only that the job could not be polled.
+fn is_poll_failure(code: Code) -> bool {
     matches!(code, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown)
 }
 
 /// Gives a job up for a reason, unless it turns out to be done. What it made and cannot be removed is named. Of a job
 /// that nobody can stop its provider says what to do.
-async fn give_up(provider: &dyn Provider, job: &Job, why: Error) -> Result<Value> {
+async fn cancel_job(provider: &dyn Provider, job: &Job, why: Error) -> Result<Value> {
     let Err(refusal) = provider.cancel(job).await else { return Err(why) };
     let why = match refusal {
         Error { code: Code::Unsupported, hint: Some(hint), .. } => {
             let own = why.hint.clone().map(|own| format!("{own}; ")).unwrap_or_default();
-            why.hint(format!("{own}{hint}"))
+            why.with_hint(format!("{own}{hint}"))
         }
         _ => why,
     };
     match provider.observe(job).await {
-        Ok(Observed::Done(value)) => Ok(value),
-        Err(e) if !is_blind(e.code) && e.code != Code::Denied => Err(why),
-        Ok(Observed::Running(_)) | Err(_) => Err(why.leaving(format!("{} {}", job.kind, job.id))),
+        Ok(JobStatus::Done(value)) => Ok(value),
+        Err(e) if !is_poll_failure(e.code) && e.code != Code::Denied => Err(why),
+        Ok(JobStatus::Running(_)) | Err(_) => Err(why.with_left_behind(format!("{} {}", job.kind, job.id))),
     }
 }
 
 /// Returns when to look again at a job that was waited for so long: soon enough that looking late adds a twentieth to
 /// any part of it at most.
-fn next_look(waited: Span) -> Span {
-    Span(waited.0 / 20).clamp(Span::millis(20), Span::millis(500))
+fn next_poll_delay(waited: Span) -> Span {
+    Span(waited.0 / 20).clamp(Span::from_millis(20), Span::from_millis(500))
 }
 
-/// Returns the place that a value of [`Kind::Target`] names.
+/// Returns the place that a value of [`ParamKind::Target`] names.
 ///
 /// # Errors
 /// [`Code::Invalid`].
-pub fn place_of(given: &Value) -> Result<Place> {
-    match (value::untag(given), given) {
-        (Some((value::TARGET, Value::String(name))), _) => Ok(Place { target: name.clone(), branch: None }),
-        (Some((value::BRANCH, branch)), _) => match (branch["target"].as_str(), branch["name"].as_str()) {
-            (Some(target), Some(name)) => Ok(Place { target: target.into(), branch: Some(name.into()) }),
-            _ => Err(Error::new(Code::Invalid, "a branch handle without its target or name")),
-        },
-        (None, Value::String(text)) => Ok(Place::parse(text)),
+pub fn parse_target_ref(given: &Value) -> Result<TargetRef> {
+    match (value::untag_value(given), given) {
+        (Some((value::TARGET_TAG, Value::String(name))), _) => {
+            Ok(TargetRef { target: name.clone(), branch: None })
+        }
+        (Some((value::BRANCH_TAG, branch)), _) => {
+            match (branch["target"].as_str(), branch["name"].as_str()) {
+                (Some(target), Some(name)) => {
+                    Ok(TargetRef { target: target.into(), branch: Some(name.into()) })
+                }
+                _ => Err(Error::new(Code::Invalid, "a branch handle without its target or name")),
+            }
+        }
+        (None, Value::String(text)) => Ok(TargetRef::parse(text)),
         _ => Err(Error::new(Code::Invalid, "neither a target nor a branch")),
     }
 }
 
-impl Op {
+impl Operation {
     /// Returns the name that scripts use: `backup::pitr::restore`.
     pub fn path(&self) -> String {
         format!("{}::{}", self.namespace, self.name)
     }
 
     /// Returns the words of the command line: `backup`, `pitr`, `restore`.
-    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+    pub fn command_words(&self) -> impl Iterator<Item = &'static str> {
         self.namespace.split("::").chain([self.name])
     }
 
@@ -459,42 +459,43 @@ impl Op {
     }
 
     /// Returns the operation that lists what this one makes.
-    pub fn lister(&self) -> Option<&'static Op> {
-        let Returns::One(made) = self.returns else { return None };
+    pub fn find_lister(&self) -> Option<&'static Operation> {
+        let ReturnShape::One(made) = self.returns else { return None };
         let names = |fields: &[Field]| fields.iter().map(|field| field.name).collect::<Vec<_>>();
-        let lists = |op: &&Op| matches!(op.returns, Returns::List(all) if names(all) == names(made));
-        super::all().filter(|op| op.name == "list").find(lists)
+        let lists =
+            |op: &&Operation| matches!(op.returns, ReturnShape::List(all) if names(all) == names(made));
+        super::all_operations().filter(|op| op.name == "list").find(lists)
     }
 
     /// Returns the right that a call with these arguments needs.
-    pub fn need(&self, args: &Args) -> Need {
-        self.needs.map_or_else(|| Need::new(self.area(), self.effect), |needs| needs(args))
+    pub fn required_permission(&self, args: &CallArgs) -> Permission {
+        self.needs.map_or_else(|| Permission::new(self.area(), self.effect), |needs| needs(args))
     }
 
     /// Returns the worst right that any call could need: a call of which nothing is known needs that one.
-    pub fn worst_need(&self) -> Need {
-        self.need(&Args::sample(serde_json::Map::new()))
+    pub fn worst_permission(&self) -> Permission {
+        self.required_permission(&CallArgs::from_unchecked(serde_json::Map::new()))
     }
 
-    /// Returns how long a call may take that does not say.
-    pub fn patience(&self) -> Span {
-        if matches!(self.recovery, Recovery::Read) { Span::seconds(30) } else { Span::seconds(3600) }
+    /// Returns the timeout of a call that gives none.
+    pub fn default_timeout(&self) -> Span {
+        if matches!(self.recovery, Recovery::Read) { Span::from_secs(30) } else { Span::from_secs(3600) }
     }
 
     /// Returns the positional parameters.
-    pub fn positional(&self) -> impl Iterator<Item = &'static Param> {
-        self.params.iter().filter(|p| p.slot == Slot::Positional)
+    pub fn positional_params(&self) -> impl Iterator<Item = &'static Param> {
+        self.params.iter().filter(|p| p.slot == ParamSlot::Positional)
     }
 
     /// Returns the options, `timeout` included.
-    pub fn options(&self) -> impl Iterator<Item = &'static Param> {
-        self.params.iter().filter(|p| p.slot != Slot::Positional).chain([&TIMEOUT])
+    pub fn option_params(&self) -> impl Iterator<Item = &'static Param> {
+        self.params.iter().filter(|p| p.slot != ParamSlot::Positional).chain([&TIMEOUT_PARAM])
     }
 
     /// Returns the call as a person would write it: `backup::get(target, backup)`.
-    pub fn signature(&self) -> String {
-        let mut args: Vec<_> = self.positional().map(|p| p.name.to_owned()).collect();
-        if self.options().count() > 0 {
+    pub fn script_signature(&self) -> String {
+        let mut args: Vec<_> = self.positional_params().map(|p| p.name.to_owned()).collect();
+        if self.option_params().count() > 0 {
             args.push("#{…}".into());
         }
         format!("{}({})", self.path(), args.join(", "))
@@ -502,9 +503,9 @@ impl Op {
 }
 
 /// The option that every operation takes.
-pub static TIMEOUT: Param = Param {
+pub static TIMEOUT_PARAM: Param = Param {
     name: "timeout",
-    kind: Kind::Duration,
-    slot: Slot::Optional("1h, and 30s for what only looks"),
+    kind: ParamKind::Duration,
+    slot: ParamSlot::Optional("1h, and 30s for what only looks"),
     help: "how long it may take",
 };

@@ -2,27 +2,30 @@
 
 use super::{
     TARGET,
-    args::Args,
+    args::CallArgs,
     known,
-    spec::{Context, Effect, Kind, Op, Param, Probed, Recovery, Returns, Slot, field},
+    spec::{
+        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
+        field,
+    },
 };
 use crate::{
     base::moment::Span,
     provider::{
         Error, Network, Provider, Result,
-        model::{Observed, Progress},
+        model::{JobStatus, Progress},
     },
 };
 use serde_json::{Value, json};
 
 /// The operations of `network::ssl`.
-pub const OPS: &[Op] = &[
-    Op {
+pub const OPS: &[Operation] = &[
+    Operation {
         namespace: "network::ssl",
         name: "get",
         summary: "Show whether connections without TLS are refused",
         params: &[TARGET],
-        returns: Returns::One(&[
+        returns: ReturnShape::One(&[
             field("enforced", "bool", "whether they are to be"),
             field("applied", "bool", "whether that is so already"),
         ]),
@@ -30,9 +33,9 @@ pub const OPS: &[Op] = &[
         needs: None,
         recovery: Recovery::Read,
         examples: &[r#"network::ssl::get("sandbox")"#],
-        perform: |cx, args| Box::pin(get(cx, args)),
+        perform: |cx, args| Box::pin(get_ssl(cx, args)),
     },
-    Op {
+    Operation {
         namespace: "network::ssl",
         name: "set",
         summary: "Say whether connections without TLS are refused, and wait until that is so",
@@ -40,31 +43,31 @@ pub const OPS: &[Op] = &[
             TARGET,
             Param {
                 name: "enforced",
-                kind: Kind::Bool,
-                slot: Slot::Positional,
+                kind: ParamKind::Bool,
+                slot: ParamSlot::Positional,
                 help: "whether connections without TLS are refused",
             },
         ],
-        returns: Returns::One(&[
+        returns: ReturnShape::One(&[
             field("before", "bool", "whether they were to be before"),
             field("enforced", "bool", "whether they are to be"),
             field("applied", "bool", "whether that is so already; if not, look again later"),
         ]),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(is_done(cx, args))),
+        recovery: Recovery::Probe(|cx, args| Box::pin(probe_ssl(cx, args))),
         examples: &[r#"network::ssl::set("sandbox", true)"#],
-        perform: |cx, args| Box::pin(set(cx, args)),
+        perform: |cx, args| Box::pin(set_ssl(cx, args)),
     },
 ];
 
-async fn get(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    Ok(json!(cx.place(args.get("target")).await?.network()?.ssl().await?))
+async fn get_ssl(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    Ok(json!(cx.open_target(args.get("target")).await?.network()?.ssl().await?))
 }
 
-async fn set(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let wanted = args.flag("enforced");
-    let target = cx.place(args.get("target")).await?;
+async fn set_ssl(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let wanted = args.get_flag("enforced");
+    let target = cx.open_target(args.get("target")).await?;
     let now = target.network()?.ssl().await?;
     let before = now.enforced;
     if before == wanted && now.applied {
@@ -72,23 +75,28 @@ async fn set(cx: &Context<'_>, args: &Args) -> Result<Value> {
     }
     known::about_to(cx, &before.into(), &wanted.into()).await?;
     target.network()?.enforce_ssl(wanted).await?;
-    applied(cx, args, &*target, &before.into()).await
+    wait_until_applied(cx, args, &*target, &before.into()).await
 }
 
-async fn is_done(cx: &Context<'_>, args: &Args) -> Result<Probed> {
-    let Some(before) = known::before(cx) else { return Ok(Probed::NotDone) };
-    let target = cx.place(args.get("target")).await?;
+async fn probe_ssl(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
+    let Some(before) = known::before(cx) else { return Ok(ProbeResult::NotDone) };
+    let target = cx.open_target(args.get("target")).await?;
     let now = target.network()?.ssl().await?.enforced;
     if !known::is_done(cx, "the enforcement of TLS", &now.into())? {
-        return Ok(Probed::NotDone);
+        return Ok(ProbeResult::NotDone);
     }
-    Ok(Probed::Done(applied(cx, args, &*target, before).await?))
+    Ok(ProbeResult::Done(wait_until_applied(cx, args, &*target, before).await?))
 }
 
 /// Waits until what was said is so, and returns what holds then.
-async fn applied(cx: &Context<'_>, args: &Args, target: &dyn Provider, before: &Value) -> Result<Value> {
+async fn wait_until_applied(
+    cx: &CallContext<'_>,
+    args: &CallArgs,
+    target: &dyn Provider,
+    before: &Value,
+) -> Result<Value> {
     let network = target.network()?;
-    let mut result = match known::applied(cx, args, target, || look(network)).await? {
+    let mut result = match known::applied(cx, args, target, || poll_ssl(network)).await? {
         Some(ssl) => ssl,
         None => json!(network.ssl().await.map_err(Error::with_side_effects)?),
     };
@@ -96,10 +104,13 @@ async fn applied(cx: &Context<'_>, args: &Args, target: &dyn Provider, before: &
     Ok(result)
 }
 
-async fn look(network: &dyn Network) -> Result<Observed> {
+async fn poll_ssl(network: &dyn Network) -> Result<JobStatus> {
     let ssl = network.ssl().await?;
     if ssl.applied {
-        return Ok(Observed::Done(json!(ssl)));
+        return Ok(JobStatus::Done(json!(ssl)));
     }
-    Ok(Observed::Running(Progress { again_in: Some(Span::seconds(2)), ..Progress::phase("applying") }))
+    Ok(JobStatus::Running(Progress {
+        again_in: Some(Span::from_secs(2)),
+        ..Progress::with_phase("applying")
+    }))
 }

@@ -7,21 +7,24 @@
 
 use super::{
     TARGET,
-    args::Args,
-    spec::{Context, Effect, Kind, Need, Op, Param, Probed, Recovery, Returns, Slot},
+    args::CallArgs,
+    spec::{
+        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult, Recovery,
+        ReturnShape,
+    },
 };
 use crate::{
-    base::{secret::Reference, value},
+    base::{secret::SecretRef, value},
     provider::{Accept as _, Code, Error, Result},
 };
 use serde_json::{Value, json};
 use std::future::ready;
 
 /// What scripts call the way past the catalogue.
-pub const API: &str = "supabase::api";
+pub const API_PATH: &str = "supabase::api";
 
 /// The operations of `supabase`.
-pub const OPS: &[Op] = &[Op {
+pub const OPS: &[Operation] = &[Operation {
     namespace: "supabase",
     name: "api",
     summary: "Ask the platform's own interface for what no operation covers",
@@ -29,93 +32,103 @@ pub const OPS: &[Op] = &[Op {
         TARGET,
         Param {
             name: "method",
-            kind: Kind::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE"]),
-            slot: Slot::Positional,
+            kind: ParamKind::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            slot: ParamSlot::Positional,
             help: "what is asked; only `GET` looks",
         },
         Param {
             name: "path",
-            kind: Kind::Text,
-            slot: Slot::Positional,
+            kind: ParamKind::Text,
+            slot: ParamSlot::Positional,
             help: "the path below the platform's address, beginning with `/`",
         },
-        Param { name: "body", kind: Kind::Json, slot: Slot::Optional("none"), help: "what is sent along" },
+        Param {
+            name: "body",
+            kind: ParamKind::Json,
+            slot: ParamSlot::Optional("none"),
+            help: "what is sent along",
+        },
     ],
-    returns: Returns::Any,
+    returns: ReturnShape::Any,
     effect: Effect::Destroy,
-    needs: Some(|args| Need::new("supabase", if looks(args) { Effect::Read } else { Effect::Destroy })),
-    recovery: Recovery::Probe(|cx, args| Box::pin(ready(is_known(cx, args)))),
+    needs: Some(|args| {
+        Permission::new("supabase", if is_read_request(args) { Effect::Read } else { Effect::Destroy })
+    }),
+    recovery: Recovery::Probe(|cx, args| Box::pin(ready(probe_request(cx, args)))),
     examples: &[
         r#"supabase::api("sandbox", "GET", "/world")"#,
         r#"supabase::api("sandbox", "POST", "/clock", #{ body: #{ pass: "1h" } })"#,
     ],
-    perform: |cx, args| Box::pin(api(cx, args)),
+    perform: |cx, args| Box::pin(send_request(cx, args)),
 }];
 
-fn looks(args: &Args) -> bool {
-    args.text("method") == "GET"
+fn is_read_request(args: &CallArgs) -> bool {
+    args.get_text("method") == "GET"
 }
 
 /// That a write is about to be sent is written down first: a resume that finds nothing written knows that none was.
-async fn api(cx: &Context<'_>, args: &Args) -> Result<Value> {
-    let (method, path) = (args.text("method"), args.text("path"));
+async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    let (method, path) = (args.get_text("method"), args.get_text("path"));
     let mut revealed = Vec::new();
-    let body = sent(args.get("body"), &mut revealed)?;
+    let body = resolve_secrets(args.get("body"), &mut revealed)?;
     if !path.starts_with('/') {
-        return Err(Error::new(Code::Invalid, format!("`{path}` is no path")).hint("it begins with `/`"));
+        return Err(Error::new(Code::Invalid, format!("`{path}` is no path")).with_hint("it begins with `/`"));
     }
-    if looks(args) && !body.is_null() {
+    if is_read_request(args) && !body.is_null() {
         return Err(
-            Error::new(Code::Invalid, "a `GET` takes no body").hint("put it into the path, behind `?`")
+            Error::new(Code::Invalid, "a `GET` takes no body").with_hint("put it into the path, behind `?`")
         );
     }
-    let target = cx.place(args.get("target")).await?;
+    let target = cx.open_target(args.get("target")).await?;
     let raw = target.raw()?;
-    if !looks(args) {
+    if !is_read_request(args) {
         cx.intent().accepted(json!({ "method": method, "path": path })).await?;
     }
     let body = Some(&body).filter(|body| !body.is_null());
     let answer = raw.ask(method, path, body).await.map_err(|e| Error {
-        message: hide(e.message, &revealed),
-        hint: e.hint.map(|hint| hide(hint, &revealed)),
+        message: hide_revealed(e.message, &revealed),
+        hint: e.hint.map(|hint| hide_revealed(hint, &revealed)),
         ..e
     })?;
-    Ok(kept(answer, &revealed))
+    Ok(redact_answer(answer, &revealed))
 }
 
 /// Returns a body as it is sent, and notes the secrets in it.
-fn sent(body: &Value, revealed: &mut Vec<String>) -> Result<Value> {
-    if let Some(reference) = value::inside(body, value::SECRET) {
-        let resolved = Reference::parse(reference.as_str().unwrap_or_default()).and_then(|r| r.resolve());
+fn resolve_secrets(body: &Value, revealed: &mut Vec<String>) -> Result<Value> {
+    if let Some(reference) = value::untag_as(body, value::SECRET_TAG) {
+        let resolved = SecretRef::parse(reference.as_str().unwrap_or_default()).and_then(|r| r.read_secret());
         let secret = resolved.map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
-        revealed.push(secret.reveal().to_owned());
-        return Ok(secret.reveal().into());
+        revealed.push(secret.expose_secret().to_owned());
+        return Ok(secret.expose_secret().into());
     }
     Ok(match body {
-        Value::Array(items) => items.iter().map(|item| sent(item, revealed)).collect::<Result<_>>()?,
-        Value::Object(fields) if value::untag(body).is_none() => {
-            let fields = fields.iter().map(|(name, field)| Ok((name.clone(), sent(field, revealed)?)));
+        Value::Array(items) => {
+            items.iter().map(|item| resolve_secrets(item, revealed)).collect::<Result<_>>()?
+        }
+        Value::Object(fields) if value::untag_value(body).is_none() => {
+            let fields =
+                fields.iter().map(|(name, field)| Ok((name.clone(), resolve_secrets(field, revealed)?)));
             Value::Object(fields.collect::<Result<_>>()?)
         }
-        other => value::plain(other),
+        other => value::strip_tags(other),
     })
 }
 
-fn is_known(cx: &Context<'_>, args: &Args) -> Result<Probed> {
-    if looks(args) || cx.intended().is_none() {
-        return Ok(Probed::NotDone);
+fn probe_request(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
+    if is_read_request(args) || cx.intended().is_none() {
+        return Ok(ProbeResult::NotDone);
     }
-    let (method, path) = (args.text("method"), args.text("path"));
+    let (method, path) = (args.get_text("method"), args.get_text("path"));
     let message =
         format!("`{method} {path}` may have been sent, and only whoever knows what it does can tell");
     Err(Error::new(Code::Unknown, message))
 }
 
-/// What stands for what may not be read.
-const HIDDEN: &str = "•••";
+/// The text shown in place of a secret.
+const MASK: &str = "•••";
 
 /// Fields of an answer that hold what nobody may read in a journal.
-const SECRETS: &[&str] = &[
+const SECRET_FIELDS: &[&str] = &[
     "access_token",
     "api_key",
     "client_secret",
@@ -131,19 +144,23 @@ const SECRETS: &[&str] = &[
 ];
 
 /// Returns an answer as it may be kept: without secrets, and without names that only this program's own values have.
-fn kept(answer: Value, revealed: &[String]) -> Value {
-    let masked = mask(answer, revealed);
-    if value::check(&masked).is_some() || tagged(&masked) { masked.to_string().into() } else { masked }
+fn redact_answer(answer: Value, revealed: &[String]) -> Value {
+    let masked = mask_secrets(answer, revealed);
+    if value::find_stray_tag(&masked).is_some() || contains_tag(&masked) {
+        masked.to_string().into()
+    } else {
+        masked
+    }
 }
 
-fn mask(answer: Value, revealed: &[String]) -> Value {
+fn mask_secrets(answer: Value, revealed: &[String]) -> Value {
     match answer {
-        Value::String(text) => hide(text, revealed).into(),
-        Value::Array(items) => items.into_iter().map(|item| mask(item, revealed)).collect(),
+        Value::String(text) => hide_revealed(text, revealed).into(),
+        Value::Array(items) => items.into_iter().map(|item| mask_secrets(item, revealed)).collect(),
         Value::Object(fields) => {
             let masked = fields.into_iter().map(|(name, field)| {
-                let hidden = SECRETS.contains(&name.as_str()) && !field.is_null();
-                let field = if hidden { HIDDEN.into() } else { mask(field, revealed) };
+                let hidden = SECRET_FIELDS.contains(&name.as_str()) && !field.is_null();
+                let field = if hidden { MASK.into() } else { mask_secrets(field, revealed) };
                 (name, field)
             });
             Value::Object(masked.collect())
@@ -152,18 +169,18 @@ fn mask(answer: Value, revealed: &[String]) -> Value {
     }
 }
 
-/// Returns a text in which nothing that was revealed stands any more.
-fn hide(text: String, revealed: &[String]) -> String {
+/// Returns the text with every revealed secret masked.
+fn hide_revealed(text: String, revealed: &[String]) -> String {
     let echoed = revealed.iter().filter(|secret| !secret.is_empty());
-    echoed.fold(text, |text, secret| text.replace(secret, HIDDEN))
+    echoed.fold(text, |text, secret| text.replace(secret, MASK))
 }
 
 /// Returns whether something in an answer looks like a value of this program.
-fn tagged(answer: &Value) -> bool {
-    value::untag(answer).is_some()
+fn contains_tag(answer: &Value) -> bool {
+    value::untag_value(answer).is_some()
         || match answer {
-            Value::Array(items) => items.iter().any(tagged),
-            Value::Object(fields) => fields.values().any(tagged),
+            Value::Array(items) => items.iter().any(contains_tag),
+            Value::Object(fields) => fields.values().any(contains_tag),
             _ => false,
         }
 }
@@ -176,10 +193,10 @@ mod tests {
     fn an_answer_is_kept_without_its_secrets() {
         let answer = json!([{"ref": "x", "db_pass": "hunter2", "of": {"jwt_secret": "s"}, "secret": null}]);
         let wanted = json!([{"ref": "x", "db_pass": "•••", "of": {"jwt_secret": "•••"}, "secret": null}]);
-        assert_eq!(kept(answer, &[]), wanted);
-        assert_eq!(kept(json!(["is hunter2", 5]), &["hunter2".into()]), json!(["is •••", 5]));
-        assert!(kept(json!({"$moment": "2026-11-20T03:00:00Z"}), &[]).is_string());
-        assert!(kept(json!({"$ref": "x"}), &[]).is_string());
+        assert_eq!(redact_answer(answer, &[]), wanted);
+        assert_eq!(redact_answer(json!(["is hunter2", 5]), &["hunter2".into()]), json!(["is •••", 5]));
+        assert!(redact_answer(json!({"$moment": "2026-11-20T03:00:00Z"}), &[]).is_string());
+        assert!(redact_answer(json!({"$ref": "x"}), &[]).is_string());
     }
 
     #[test]
@@ -188,10 +205,10 @@ mod tests {
         std::fs::write(file.path(), "hunter2\n").expect("written");
         let body = json!({"password": {"$secret": format!("file:{}", file.path().display())}, "after": [{"$duration": "1h"}]});
         let mut revealed = Vec::new();
-        let sent = sent(&body, &mut revealed).expect("it is read");
+        let sent = resolve_secrets(&body, &mut revealed).expect("it is read");
         assert_eq!(sent, json!({"password": "hunter2", "after": ["1h"]}));
         assert_eq!(revealed, ["hunter2"]);
-        let nowhere = super::sent(&json!({"$secret": "file:/nowhere"}), &mut revealed);
+        let nowhere = super::resolve_secrets(&json!({"$secret": "file:/nowhere"}), &mut revealed);
         assert_eq!(nowhere.expect_err("there is none").code, Code::Invalid);
     }
 }

@@ -1,24 +1,24 @@
-//! What went wrong in the world, and the first question about it: may I try again?
+//! Errors of providers: a code that scripts compare, a hint, and whether the same request may succeed later.
 
 use std::fmt;
 
 /// The result of asking a provider.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of thing went wrong. The text of a code is part of the interface: scripts compare it.
+/// The kind of an error. The text of a code is part of the interface: scripts compare it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
     /// The arguments make no sense, whatever the world is like.
     Invalid,
     /// What was named does not exist.
     NotFound,
-    /// Somebody else is at it, or the name is taken.
+    /// Another process is working on it, or the name is taken.
     Conflict,
-    /// The world is not in a state in which this could be done; the message says which.
+    /// The target is in a state that rules this out; the message says which.
     Refused,
     /// This provider cannot do it; the hint says what comes nearest.
     Unsupported,
-    /// Not allowed to.
+    /// The caller lacks the permission.
     Denied,
     /// Too many requests.
     Throttled,
@@ -44,7 +44,7 @@ pub enum Code {
     TargetNotReached,
     /// The database refused the statement.
     Sql,
-    /// Sent, and no answer: nobody knows whether it took effect. Never reaches a script.
+    /// The request was sent and not answered: whether it took effect is unknown. Never reaches a script.
     Unknown,
     /// A tool failed in a way that nothing above names.
     Tool,
@@ -106,7 +106,7 @@ impl Code {
     }
 
     /// Returns whether the same request may succeed later without anybody changing it.
-    const fn is_passing(self) -> bool {
+    const fn is_transient(self) -> bool {
         matches!(self, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Conflict)
     }
 }
@@ -120,18 +120,17 @@ impl fmt::Display for Code {
 /// Whether anything changed in the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SideEffects {
-    /// Nothing did.
+    /// Nothing changed.
     #[default]
     None,
-    /// Something did, and the error says what.
+    /// Something changed, and the error says what.
     Some,
 }
 
-/// What went wrong.
+/// An error of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// The kind.
     pub code: Code,
     /// What happened, to what: one sentence without a full stop.
     pub message: String,
@@ -139,7 +138,6 @@ pub struct Error {
     pub hint: Option<String>,
     /// Whether the same request may succeed later.
     pub retryable: bool,
-    /// Whether anything changed.
     pub side_effects: SideEffects,
     /// What was made and could not be removed again, by name.
     pub left_behind: Vec<String>,
@@ -152,7 +150,7 @@ impl Error {
             code,
             message: message.into(),
             hint: None,
-            retryable: code.is_passing(),
+            retryable: code.is_transient(),
             side_effects: SideEffects::None,
             left_behind: Vec::new(),
         }
@@ -160,7 +158,7 @@ impl Error {
 
     /// Adds what to do now.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -174,14 +172,14 @@ impl Error {
 
     /// Names something that was made and is still there.
     #[must_use]
-    pub fn leaving(mut self, what: impl Into<String>) -> Self {
+    pub fn with_left_behind(mut self, what: impl Into<String>) -> Self {
         self.left_behind.push(what.into());
         self.with_side_effects()
     }
 
     /// Returns the error of a capability that a provider does not have.
     pub fn unsupported(reason: impl Into<String>, nearest: impl Into<String>) -> Self {
-        Self::new(Code::Unsupported, reason).hint(nearest)
+        Self::new(Code::Unsupported, reason).with_hint(nearest)
     }
 }
 

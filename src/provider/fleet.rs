@@ -1,9 +1,9 @@
 //! The targets of a run, opened when first asked for.
 
-use super::{Code, Error, KINDS, Provider, Result};
+use super::{Code, Error, PROVIDER_KINDS, Provider, Result};
 use crate::{
     base::{clock::Clock, suggest},
-    config::{Config, Target},
+    config::{Config, TargetConfig},
 };
 use std::{
     collections::BTreeMap,
@@ -14,14 +14,12 @@ use std::{
 
 /// A target, or a branch of one: `lab`, `lab/drill`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The target's name.
+pub struct TargetRef {
     pub target: String,
-    /// The branch's name.
     pub branch: Option<String>,
 }
 
-impl Place {
+impl TargetRef {
     /// Reads `target` or `target/branch`.
     pub fn parse(text: &str) -> Self {
         match text.split_once('/') {
@@ -31,7 +29,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TargetRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.branch {
             Some(branch) => write!(f, "{}/{branch}", self.target),
@@ -40,19 +38,18 @@ impl fmt::Display for Place {
     }
 }
 
-/// What a provider is opened with.
-pub struct Opening<'a> {
+/// What a provider needs to open a target.
+pub struct OpenContext<'a> {
     /// The target's entry in the configuration.
-    pub target: &'a Target,
+    pub target: &'a TargetConfig,
     /// The folder that relative paths in the configuration are relative to.
     pub base: &'a Path,
-    /// The state folder.
     pub state: &'a Path,
     /// The clock of the run.
     pub clock: &'a Arc<dyn Clock>,
 }
 
-/// Every configured target.
+/// Every configured target, each opened at first use.
 pub struct Fleet {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
@@ -66,22 +63,27 @@ impl Fleet {
     }
 
     /// Returns a fleet whose targets are open already; any other is opened when it is asked for.
-    pub fn of(config: Arc<Config>, clock: Arc<dyn Clock>, open: BTreeMap<String, Arc<dyn Provider>>) -> Self {
+    pub fn with_open_targets(
+        config: Arc<Config>,
+        clock: Arc<dyn Clock>,
+        open: BTreeMap<String, Arc<dyn Provider>>,
+    ) -> Self {
         Self { config, clock, open: Mutex::new(open) }
     }
 
     /// Returns a fleet of one open target.
     #[cfg(test)]
-    pub(crate) fn of_one(name: &str, provider: Arc<dyn Provider>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn with_one_target(name: &str, provider: Arc<dyn Provider>, clock: Arc<dyn Clock>) -> Self {
         let kind = "sim".to_owned();
         let settings = toml::Table::new();
-        let target = Target { name: name.into(), provider: kind, protect: false, tags: vec![], settings };
+        let target =
+            TargetConfig { name: name.into(), provider: kind, protect: false, tags: vec![], settings };
         let config = Config { targets: [(name.to_owned(), target)].into(), ..Config::empty() };
-        Self::of(Arc::new(config), clock, [(name.to_owned(), provider)].into())
+        Self::with_open_targets(Arc::new(config), clock, [(name.to_owned(), provider)].into())
     }
 
     /// Returns the configuration of every target, by name.
-    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+    pub fn target_configs(&self) -> impl Iterator<Item = &TargetConfig> {
         self.config.targets.values()
     }
 
@@ -94,10 +96,10 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Code::NotFound`] with the nearest name.
-    pub fn settings(&self, name: &str) -> Result<&Target> {
+    pub fn target_config(&self, name: &str) -> Result<&TargetConfig> {
         self.config.targets.get(name).ok_or_else(|| {
             Error::new(Code::NotFound, format!("there is no target `{name}`"))
-                .hint(suggest::hint(name, self.config.targets.keys().map(String::as_str)))
+                .with_hint(suggest::suggest_name(name, self.config.targets.keys().map(String::as_str)))
         })
     }
 
@@ -105,17 +107,17 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Code::NotFound`], or what its settings lack.
-    pub fn target(&self, name: &str) -> Result<Arc<dyn Provider>> {
-        let settings = self.settings(name)?;
+    pub fn open_target(&self, name: &str) -> Result<Arc<dyn Provider>> {
+        let settings = self.target_config(name)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(provider) = open.get(name) {
             return Ok(Arc::clone(provider));
         }
-        let kind = KINDS.iter().find(|kind| kind.name == settings.provider).ok_or_else(|| {
+        let kind = PROVIDER_KINDS.iter().find(|kind| kind.name == settings.provider).ok_or_else(|| {
             Error::new(Code::Invalid, format!("target `{name}` wants the provider `{}`", settings.provider))
-                .hint(suggest::hint(&settings.provider, KINDS.iter().map(|k| k.name)))
+                .with_hint(suggest::suggest_name(&settings.provider, PROVIDER_KINDS.iter().map(|k| k.name)))
         })?;
-        let opening = Opening {
+        let opening = OpenContext {
             target: settings,
             base: &self.config.base,
             state: &self.config.state,
@@ -130,8 +132,8 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Code::NotFound`], or whatever opening says.
-    pub async fn place(&self, place: &Place) -> Result<Arc<dyn Provider>> {
-        let target = self.target(&place.target)?;
+    pub async fn open_target_ref(&self, place: &TargetRef) -> Result<Arc<dyn Provider>> {
+        let target = self.open_target(&place.target)?;
         match &place.branch {
             Some(branch) => target.branches()?.open(branch).await,
             None => Ok(target),

@@ -1,11 +1,12 @@
-//! The world, behind one narrow waist: providers, what they can do, and how they say that something went wrong.
+//! Providers: the traits that every platform implements, and the data and errors that cross them.
 //!
 //! Three rules hold for every provider.
 //! - **Plan before act.** Every refusal comes before the first side effect.
-//! - **Accept, then observe.** What takes time is accepted at once and named by a [`Job`]; [`Provider::observe`] takes
+//! - **Accept, then poll.** What takes time is accepted at once and named by a [`Job`];
+//!   [`Provider::observe`] takes
 //!   it one look (and, where it is made of several parts, one part) further. Everything a job needs to go on is in the
 //!   job and in the world, so that a killed process can be followed by another.
-//! - **The key is the identity.** What a call makes carries the call's [`Key`] in the world, and
+//! - **The key is the identity.** What a call makes carries the call's [`CallKey`] in the world, and
 //!   [`Provider::find`] finds it again. Asking twice with one key makes one thing.
 
 pub mod error;
@@ -25,76 +26,77 @@ use crate::base::{clock::Clock, moment::Span};
 use async_trait::async_trait;
 use ipnet::IpNet;
 use model::{
-    Addon, Allowed, AuditReport, Backup, BackupRequest, Ban, Branch, Deleted, Event, EventQuery, Health,
-    Identity, Job, Key, Mark, Observed, Policy, Project, Replica, ReplicaRequest, RestoreRequest, Rows,
-    Schedule, ScheduleRequest, Setting, SqlOutcome, Ssl, Verification, Window,
+    Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, Health, Identity, Job,
+    JobStatus, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica, ReplicaRequest, RestorePoint,
+    RestoreRequest, Rows, Schedule, ScheduleRequest, Setting, SqlOutcome, SslEnforcement, TableEvent,
+    TableEventQuery, Verification,
 };
 use serde_json::{Map, Value};
 use std::{net::IpAddr, sync::Arc};
 
-/// One target, or one branch of a target: both answer the same questions.
+/// One target, or one branch of a target; both have the same operations.
 ///
 /// A capability that a provider does not have is `Err` with [`Code::Unsupported`], the reason and the nearest thing
 /// that works.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Returns who this really is, so that a name which now points elsewhere is noticed.
+    /// Returns the identity behind the name, so that a name which now points elsewhere is noticed.
     async fn identity(&self) -> Result<Identity>;
 
-    /// Returns the thing as an item of `project list`.
+    /// Returns the target as an item of `project list`.
     async fn project(&self) -> Result<Project>;
 
     /// Returns what `key` has made or is making, or `None` when no request with that key ever took effect.
     ///
     /// `intent` is what the provider wrote down before it asked, where it did: a platform that keeps no key is
     /// compared with how it was. [`Code::Unknown`] when nobody can know.
-    async fn find(&self, key: &Key, intent: Option<&Value>) -> Result<Option<Job>>;
+    async fn find(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>>;
 
     /// Looks at an accepted job and takes it one part further; never waits for the job itself.
     ///
     /// Safe to call again after a crash at any point. When a job has failed, what it made has been removed by the
     /// time this answers `Err`, or is named in the error's `left_behind`.
-    async fn observe(&self, job: &Job) -> Result<Observed>;
+    async fn observe(&self, job: &Job) -> Result<JobStatus>;
 
-    /// Gives a job up and removes what it has made so far.
+    /// Cancels a job and removes what it has made so far.
     async fn cancel(&self, job: &Job) -> Result<()>;
 
-    /// Returns when `span` has passed for this target: in the real world by waiting.
+    /// Lets `span` pass for this target: a real one sleeps, a simulated one sets its clock forward.
     async fn pause(&self, clock: &dyn Clock, span: Span) {
         clock.sleep(span).await;
     }
 
-    /// Returns backups, restores and what can be restored.
+    /// Returns the interface to backups, restores and the recovery window.
     fn backups(&self) -> Result<&dyn Backups>;
-    /// Returns branches.
+    /// Returns the interface to branches.
     fn branches(&self) -> Result<&dyn Branches>;
-    /// Returns SQL.
+    /// Returns the interface to SQL.
     fn sql(&self) -> Result<&dyn Sql>;
-    /// Returns policies and the audit.
+    /// Returns the interface to policies and the audit.
     fn security(&self) -> Result<&dyn Security>;
-    /// Returns backups that are taken by the clock.
+    /// Returns the interface to backup schedules.
     fn schedules(&self) -> Result<&dyn Schedules> {
         Err(Error::unsupported(
             "this provider has no schedule for backups",
             "put a runbook that calls `backup::create` on the schedule of your CI",
         ))
     }
-    /// Returns read replicas.
+    /// Returns the interface to read replicas.
     fn replicas(&self) -> Result<&dyn Replicas> {
         Err(Error::unsupported("this provider has no read replicas", "make a branch to read from"))
     }
-    /// Returns the server's settings.
+    /// Returns the interface to the server's settings.
     fn settings(&self) -> Result<&dyn Settings> {
         Err(Error::unsupported("this provider has no settings of the server", "see `db::query` and `show`"))
     }
-    /// Returns who may connect.
+    /// Returns the interface to network restrictions, bans and TLS.
     fn network(&self) -> Result<&dyn Network> {
         Err(Error::unsupported(
             "this provider does not decide who may connect",
             "see the firewall in front of the server",
         ))
     }
-    /// Returns how the whole thing is switched on and off.
+    /// Returns the interface that pauses and resumes the target.
     fn lifecycle(&self) -> Result<&dyn Lifecycle> {
         Err(Error::unsupported(
             "this provider does not switch its server on and off",
@@ -110,7 +112,7 @@ pub trait Provider: Send + Sync {
     }
 }
 
-/// Backups, and time as far as it can be gone back to.
+/// Backups, restores and the recovery window.
 #[async_trait]
 pub trait Backups: Send + Sync {
     /// Returns every backup, oldest first.
@@ -118,25 +120,25 @@ pub trait Backups: Send + Sync {
     /// Returns one backup by its id; [`Code::NotFound`] otherwise.
     async fn get(&self, id: &str) -> Result<Backup>;
     /// Accepts a backup. The job's value is the [`Backup`].
-    async fn create(&self, request: &BackupRequest, key: &Key) -> Result<Job>;
+    async fn create(&self, request: &BackupRequest, key: &CallKey) -> Result<Job>;
     /// Returns what deleting `id` would take with it, without doing it.
-    async fn plan_delete(&self, id: &str) -> Result<Deleted>;
+    async fn plan_delete(&self, id: &str) -> Result<BackupDeletion>;
     /// Deletes a backup and what depends on it. Deleting what is gone is not an error: the plan says what existed.
-    async fn delete(&self, plan: &Deleted, key: &Key) -> Result<()>;
+    async fn delete(&self, plan: &BackupDeletion, key: &CallKey) -> Result<()>;
     /// Reads a backup through and compares it with its checksums.
     async fn verify(&self, id: &str) -> Result<Verification>;
     /// Plans and accepts a restore, in place or into a branch. The job's value is a [`Branch`], or for a restore in
-    /// place a [`model::Restored`]. Every refusal comes from here, before anything is made. A provider whose platform
+    /// place a [`model::RestoreOutcome`]. Every refusal comes from here, before anything is made. A provider whose platform
     /// keeps no key writes down in `intent` how the world was, before it asks.
-    async fn restore(&self, request: &RestoreRequest, key: &Key, intent: &dyn Accept) -> Result<Job>;
-    /// Returns the moments that can really be restored, with gaps taken out.
-    async fn window(&self) -> Result<Window>;
+    async fn restore(&self, request: &RestoreRequest, key: &CallKey, intent: &dyn Accept) -> Result<Job>;
+    /// Returns which moments can be restored, and the gaps between them.
+    async fn window(&self) -> Result<RecoveryWindow>;
     /// Returns the drops and truncates of a table that the archive shows, newest first.
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>>;
+    async fn events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>>;
     /// Makes a named restore point.
-    async fn mark(&self, name: &str, key: &Key) -> Result<Mark>;
+    async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint>;
     /// Returns the restore point that `mark` made under `key`, if it did.
-    async fn find_mark(&self, name: &str, key: &Key) -> Result<Option<Mark>>;
+    async fn find_mark(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>>;
 }
 
 /// Isolated copies of a target.
@@ -146,19 +148,19 @@ pub trait Branches: Send + Sync {
     async fn list(&self) -> Result<Vec<Branch>>;
     /// Returns one branch by its name; [`Code::NotFound`] otherwise.
     async fn get(&self, name: &str) -> Result<Branch>;
-    /// Returns the branch as something that answers a target's questions.
+    /// Opens the branch as a provider of its own.
     async fn open(&self, name: &str) -> Result<Arc<dyn Provider>>;
     /// Stops a branch and removes everything of it. `id` is the branch's own id: a branch of the same name made later
     /// is left alone, and one that is already gone is not an error.
     async fn delete(&self, name: &str, id: &str) -> Result<()>;
     /// Accepts that a branch becomes again what it was when it was made. The job's value is the [`Branch`].
-    async fn reset(&self, branch: &Branch, key: &Key, intent: &dyn Accept) -> Result<Job> {
+    async fn reset(&self, branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
         let _ = (branch, key, intent);
         Err(Error::unsupported("branches of this provider cannot be reset", "delete it and make another"))
     }
     /// Accepts that the target becomes what a branch is, as far as the platform carries it over. The job's value is a
-    /// [`model::Promoted`].
-    async fn promote(&self, branch: &Branch, key: &Key, intent: &dyn Accept) -> Result<Job> {
+    /// [`model::PromotionOutcome`].
+    async fn promote(&self, branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
         let _ = (branch, key, intent);
         Err(Error::unsupported(
             "branches of this provider cannot be promoted",
@@ -167,13 +169,13 @@ pub trait Branches: Send + Sync {
     }
 }
 
-/// Backups that are taken by the clock.
+/// Backups that the platform takes on a schedule.
 #[async_trait]
 pub trait Schedules: Send + Sync {
     /// Returns every schedule.
     async fn list(&self) -> Result<Vec<Schedule>>;
     /// Makes a schedule, or where the platform has exactly one, sets it.
-    async fn create(&self, request: &ScheduleRequest, key: &Key) -> Result<Schedule>;
+    async fn create(&self, request: &ScheduleRequest, key: &CallKey) -> Result<Schedule>;
     /// Removes a schedule; one that is already gone is not an error.
     async fn delete(&self, id: &str) -> Result<()>;
 }
@@ -184,7 +186,7 @@ pub trait Replicas: Send + Sync {
     /// Returns every replica, oldest first.
     async fn list(&self) -> Result<Vec<Replica>>;
     /// Accepts a replica. The job's value is the [`Replica`].
-    async fn create(&self, request: &ReplicaRequest, key: &Key, intent: &dyn Accept) -> Result<Job>;
+    async fn create(&self, request: &ReplicaRequest, key: &CallKey, intent: &dyn Accept) -> Result<Job>;
     /// Removes a replica; one that is already gone is not an error. Done when the list shows it no more.
     async fn delete(&self, id: &str) -> Result<()>;
 }
@@ -200,34 +202,34 @@ pub trait Settings: Send + Sync {
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>>;
 }
 
-/// Who may connect.
+/// Network access: address ranges, bans, TLS.
 #[async_trait]
 pub trait Network: Send + Sync {
     /// Returns the address ranges that may connect. Where nothing restricts that is `0.0.0.0/0` and `::/0`, also when
     /// the platform itself says nothing then: an empty list that is applied means nobody.
-    async fn allowed(&self) -> Result<Allowed>;
+    async fn allowed(&self) -> Result<NetworkRestrictions>;
     /// Adds and takes away ranges in one change, and returns what holds then.
-    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<Allowed>;
+    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions>;
     /// Returns the addresses that are shut out after failed attempts.
     async fn bans(&self) -> Result<Vec<Ban>>;
     /// Lets addresses in again.
     async fn unban(&self, addresses: &[IpAddr]) -> Result<()>;
     /// Returns whether connections without TLS are refused.
-    async fn ssl(&self) -> Result<Ssl>;
+    async fn ssl(&self) -> Result<SslEnforcement>;
     /// Says whether connections without TLS are refused. [`Network::ssl`] tells when it is applied.
-    async fn enforce_ssl(&self, enforced: bool) -> Result<Ssl>;
+    async fn enforce_ssl(&self, enforced: bool) -> Result<SslEnforcement>;
 }
 
-/// The whole thing, switched on and off.
+/// Pausing and resuming a whole target.
 #[async_trait]
 pub trait Lifecycle: Send + Sync {
     /// Looks once whether it is ready: `Done` with the [`Project`] when it says so and answers a query.
-    async fn ready(&self) -> Result<Observed>;
-    /// Accepts that it is switched off. The job's value is the [`Project`].
-    async fn pause(&self, key: &Key, intent: &dyn Accept) -> Result<Job>;
-    /// Accepts that it is switched on again. The job's value is the [`Project`].
-    async fn resume(&self, key: &Key, intent: &dyn Accept) -> Result<Job>;
-    /// Returns what was booked besides the plan.
+    async fn ready(&self) -> Result<JobStatus>;
+    /// Accepts a pause. The job's value is the [`Project`].
+    async fn pause(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job>;
+    /// Accepts a resume. The job's value is the [`Project`].
+    async fn resume(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job>;
+    /// Returns the paid add-ons of the plan.
     async fn addons(&self) -> Result<Vec<Addon>>;
 }
 
@@ -239,18 +241,23 @@ pub trait Raw: Send + Sync {
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value>;
 }
 
-/// SQL.
+/// Queries and statements.
 #[async_trait]
 pub trait Sql: Send + Sync {
     /// Runs one statement in a read-only transaction and returns its rows.
     async fn query(&self, sql: &str, timeout: Span) -> Result<Rows>;
     /// Runs one statement in a transaction of its own. `accepted` is called, and must return, after the statement has
     /// run and before it is committed; its value lets [`Sql::settle`] say later whether the commit happened.
-    async fn execute(&self, sql: &str, timeout: Span, key: &Key, accepted: &dyn Accept)
-    -> Result<SqlOutcome>;
+    async fn execute(
+        &self,
+        sql: &str,
+        timeout: Span,
+        key: &CallKey,
+        accepted: &dyn Accept,
+    ) -> Result<SqlOutcome>;
     /// Returns the outcome of an execute that was interrupted: `None` when it is certain that nothing was committed.
     /// [`Code::Unknown`] when nobody can know.
-    async fn settle(&self, key: &Key, accepted: Option<&Value>) -> Result<Option<SqlOutcome>>;
+    async fn settle(&self, key: &CallKey, accepted: Option<&Value>) -> Result<Option<SqlOutcome>>;
     /// Returns whether the database answers, and how it is.
     async fn health(&self) -> Result<Health>;
 }
@@ -264,20 +271,20 @@ pub trait Security: Send + Sync {
     async fn audit(&self) -> Result<AuditReport>;
 }
 
-/// Writes down, durably, what the world accepted, before the provider goes on.
+/// Records durably what the platform accepted, before the provider goes on.
 #[async_trait]
 pub trait Accept: Send + Sync {
     /// Returns when `what` is on disk.
     async fn accepted(&self, what: Value) -> Result<()>;
 }
 
-/// An [`Accept`] of tests that look at something else.
+/// An [`Accept`] that records nothing, for tests of something else.
 #[cfg(test)]
-pub(crate) struct Unwritten;
+pub(crate) struct NullRecorder;
 
 #[cfg(test)]
 #[async_trait]
-impl Accept for Unwritten {
+impl Accept for NullRecorder {
     async fn accepted(&self, _: Value) -> Result<()> {
         Ok(())
     }
@@ -290,12 +297,12 @@ pub struct ProviderKind {
     /// One line for people.
     pub summary: &'static str,
     /// Reads the settings and makes the provider; touches nothing in the world.
-    pub open: fn(&fleet::Opening<'_>) -> Result<Arc<dyn Provider>>,
+    pub open: fn(&fleet::OpenContext<'_>) -> Result<Arc<dyn Provider>>,
 }
 
 /// Every kind of provider.
-pub const KINDS: &[ProviderKind] = &[
-    ProviderKind { name: "sim", summary: "an embedded, simulated platform", open: sim::open },
+pub const PROVIDER_KINDS: &[ProviderKind] = &[
+    ProviderKind { name: "sim", summary: "an embedded, simulated platform", open: sim::open_target },
     ProviderKind { name: "postgres", summary: "a PostgreSQL cluster on this machine", open: postgres::open },
     ProviderKind { name: "supabase", summary: "a Supabase project", open: supabase::open },
 ];

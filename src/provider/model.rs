@@ -1,4 +1,4 @@
-//! The plain data that crosses the waist between operations and providers.
+//! Plain data between operations and providers.
 //!
 //! Field names here are the field names that scripts and `-o json` see; the catalogue lists them again as result
 //! fields, and a test compares the two.
@@ -6,8 +6,8 @@
 mod surroundings;
 
 pub use surroundings::{
-    Addon, Allowed, Ban, Every, Promoted, Range, Replica, ReplicaRequest, Schedule, ScheduleRequest, Setting,
-    Ssl,
+    Addon, AllowedRange, Ban, Frequency, NetworkRestrictions, PromotionOutcome, Replica, ReplicaRequest,
+    Schedule, ScheduleRequest, Setting, SslEnforcement,
 };
 
 use crate::base::{
@@ -21,15 +21,15 @@ use std::fmt;
 /// The identity of one call in the world: ten base32 characters, the same at every resume.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Key(pub String);
+pub struct CallKey(pub String);
 
-impl fmt::Display for Key {
+impl fmt::Display for CallKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// Who a target really is. Two targets are the same thing exactly when `id` is the same.
+/// The identity of a target. Two targets are the same exactly when their `id` is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Unique over all platforms: `postgres:<system identifier>:<data folder>`, `sim:<world id>`.
@@ -38,7 +38,7 @@ pub struct Identity {
     pub description: String,
 }
 
-/// Something that was accepted and goes on by itself.
+/// Work that the platform has accepted and goes on with by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// What it is, in the provider's words: `backup`, `branch`, `restore`.
@@ -50,16 +50,16 @@ pub struct Job {
     pub detail: Value,
 }
 
-/// One look at a job.
+/// The state of a job when it was polled.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Observed {
+pub enum JobStatus {
     /// Still going on.
     Running(Progress),
-    /// Over, and well; with its value, handles tagged.
+    /// Finished without an error; with its value, handles tagged.
     Done(Value),
 }
 
-/// How far something is.
+/// How far a job has come.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Progress {
     /// What it is doing now: `copying`, `replaying WAL`.
@@ -77,12 +77,12 @@ pub struct Progress {
 
 impl Progress {
     /// Returns a phase whose length is not known.
-    pub fn phase(phase: impl Into<String>) -> Self {
+    pub fn with_phase(phase: impl Into<String>) -> Self {
         Self { phase: phase.into(), ..Self::default() }
     }
 
     /// Returns `done` of `total` bytes.
-    pub fn bytes(phase: impl Into<String>, done: u64, total: Option<u64>) -> Self {
+    pub fn with_bytes(phase: impl Into<String>, done: u64, total: Option<u64>) -> Self {
         Self { phase: phase.into(), done: Some(done), total, unit: "bytes", again_in: None }
     }
 }
@@ -90,7 +90,6 @@ impl Progress {
 /// A target as an item of `project list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
-    /// The target's name.
     pub name: String,
     /// The kind of provider.
     pub provider: String,
@@ -136,27 +135,26 @@ pub struct Backup {
     /// What it can be restored to.
     pub restorable: Vec<Restorable>,
     /// The key of the call that made it.
-    pub key: Option<Key>,
+    pub key: Option<CallKey>,
 }
 
 impl Backup {
     /// Returns the backup as a handle.
-    pub fn handle(&self) -> Value {
-        value::tagged(value::BACKUP, serde_json::to_value(self).unwrap_or_default())
+    pub fn to_handle(&self) -> Value {
+        value::tag_value(value::BACKUP_TAG, serde_json::to_value(self).unwrap_or_default())
     }
 }
 
-/// What is asked of a backup.
+/// The options of a new backup.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackupRequest {
     /// What to call it.
     pub label: Option<String>,
 }
 
-/// What deleting a backup takes with it.
+/// What the deletion of a backup takes with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deleted {
-    /// The backup.
+pub struct BackupDeletion {
     pub id: String,
     /// Other backups that need it and go too.
     pub also: Vec<String>,
@@ -168,10 +166,9 @@ pub struct Deleted {
     pub earliest_after: Option<Moment>,
 }
 
-/// What reading a backup through found.
+/// The result of verifying a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
-    /// The backup.
     pub id: String,
     /// Whether it can be trusted: no problem was found and everything was looked at.
     pub ok: bool,
@@ -186,7 +183,7 @@ pub struct Verification {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryPoint {
     /// What to stop at.
-    pub at: At,
+    pub at: RecoveryTarget,
     /// Whether what happened exactly there is still in.
     pub inclusive: bool,
     /// The timeline, where the caller says which.
@@ -195,7 +192,7 @@ pub struct RecoveryPoint {
 
 /// What to stop recovery at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum At {
+pub enum RecoveryTarget {
     /// The end of the backup itself.
     BackupEnd,
     /// The end of everything that was archived.
@@ -210,12 +207,11 @@ pub enum At {
     Name(String),
 }
 
-/// What is asked of a restore.
+/// The arguments of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreRequest {
     /// The backup to start from; without one the newest that is old enough.
     pub backup: Option<String>,
-    /// Where to stop.
     pub to: RecoveryPoint,
     /// The branch to make; `None` is in place.
     pub into: Option<String>,
@@ -225,10 +221,9 @@ pub struct RestoreRequest {
     pub run: Option<String>,
 }
 
-/// What a restore in place came to.
+/// The result of a restore in place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restored {
-    /// The target.
+pub struct RestoreOutcome {
     pub target: String,
     /// The backup it started from.
     pub backup: String,
@@ -260,30 +255,28 @@ pub struct Branch {
     pub backup: Option<String>,
     /// The last transaction that is in, where that is known.
     pub reached: Option<Moment>,
-    /// Its timeline.
     pub timeline: Option<u32>,
     /// How to connect: a socket folder or an address.
     pub host: Option<String>,
-    /// The port.
     pub port: Option<u16>,
     /// Whether the run that made it removes it.
     pub temporary: bool,
     /// The run that made it.
     pub run: Option<String>,
     /// The key of the call that made it.
-    pub key: Option<Key>,
+    pub key: Option<CallKey>,
 }
 
 impl Branch {
     /// Returns the branch as a handle.
-    pub fn handle(&self) -> Value {
-        value::tagged(value::BRANCH, serde_json::to_value(self).unwrap_or_default())
+    pub fn to_handle(&self) -> Value {
+        value::tag_value(value::BRANCH_TAG, serde_json::to_value(self).unwrap_or_default())
     }
 }
 
-/// What can really be restored.
+/// The recovery window: which moments can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
+pub struct RecoveryWindow {
     /// The earliest restorable moment.
     pub earliest: Option<Moment>,
     /// The latest restorable moment: the last commit that is archived.
@@ -293,7 +286,7 @@ pub struct Window {
     /// Stretches in between that cannot be restored, one sentence each.
     pub gaps: Vec<String>,
     /// Every backup, and whether it can be used.
-    pub backups: Vec<Usable>,
+    pub backups: Vec<BackupUsability>,
     /// Timelines in the archive.
     pub timelines: Vec<u32>,
     /// What stands in the way of the window growing, one sentence each: an archiver that fails.
@@ -302,38 +295,33 @@ pub struct Window {
 
 /// Whether a backup can be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usable {
-    /// The backup.
+pub struct BackupUsability {
     pub id: String,
     /// Whether it can be restored.
     pub usable: bool,
-    /// Why not.
     pub why: Option<String>,
 }
 
 /// What `pitr find` looks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventQuery {
+pub struct TableEventQuery {
     /// The table, `name` or `schema.name`; `None` is every table.
     pub table: Option<String>,
     /// `drop`, `truncate`; `None` is both.
     pub event: Option<String>,
-    /// Nothing before this.
     pub since: Option<Moment>,
-    /// Nothing after this.
     pub until: Option<Moment>,
 }
 
 /// A drop or a truncate that the archive shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub struct TableEvent {
     /// `drop` or `truncate`.
     pub event: String,
     /// The table, `schema.name` where the name is known.
     pub table: Option<String>,
     /// When the transaction committed.
     pub time: Moment,
-    /// The transaction's id.
     pub xid: String,
     /// The place of the commit in the WAL.
     pub lsn: String,
@@ -343,8 +331,7 @@ pub struct Event {
 
 /// A restore point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Its name.
+pub struct RestorePoint {
     pub name: String,
     /// Its place in the WAL.
     pub lsn: String,
@@ -361,21 +348,20 @@ pub struct Rows {
     pub rows: Vec<Map<String, Value>>,
 }
 
-/// What an execute came to.
+/// The result of `db execute`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SqlOutcome {
     /// How many rows it touched.
     pub rows_affected: u64,
 }
 
-/// How a database is.
+/// The health of a database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// Whether it answers and takes writes.
     pub ok: bool,
     /// `healthy`, or what is the matter in a word.
     pub status: String,
-    /// The server's version.
     pub version: Option<String>,
     /// Whether it is still in recovery.
     pub in_recovery: bool,
@@ -392,9 +378,7 @@ pub struct Health {
 pub struct Policy {
     /// The schema of its table.
     pub schema: String,
-    /// Its table.
     pub table: String,
-    /// Its name.
     pub name: String,
     /// `ALL`, `SELECT`, `INSERT`, `UPDATE`, `DELETE`.
     pub command: String,
@@ -410,15 +394,15 @@ pub struct Policy {
     pub enabled: bool,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Mend it now.
+pub enum FindingLevel {
+    /// Fix it now.
     Error,
-    /// Mend it.
+    /// Fix it soon.
     Warn,
-    /// Know it.
+    /// Good to know.
     Info,
 }
 
@@ -428,7 +412,7 @@ pub struct Finding {
     /// The check that found it.
     pub check: String,
     /// How bad it is.
-    pub level: Level,
+    pub level: FindingLevel,
     /// What it is about: `NETWORK`, `ROLES`, `RECOVERY`.
     pub category: String,
     /// The thing it is about.
@@ -446,7 +430,7 @@ impl Finding {
     }
 }
 
-/// What became of a check.
+/// The status of an audit check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
@@ -460,24 +444,23 @@ pub enum CheckStatus {
     NotApplicable,
 }
 
-/// A check, and what became of it.
+/// An audit check and its status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    /// Its id.
+pub struct AuditCheck {
     pub check: String,
     /// The worst level it can find.
-    pub level: Level,
+    pub level: FindingLevel,
     /// What became of it.
     pub status: CheckStatus,
     /// Why it did not run, or does not apply.
     pub reason: Option<String>,
 }
 
-/// What an audit found, and what it looked at.
+/// The result of an audit: its findings, and every check with its status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
     /// What it found, worst first.
     pub findings: Vec<Finding>,
     /// Every check there is.
-    pub checks: Vec<Check>,
+    pub checks: Vec<AuditCheck>,
 }

@@ -3,7 +3,7 @@
 use super::Code;
 
 /// Returns the code for a SQLSTATE.
-pub(super) fn code(state: &str) -> Code {
+pub(super) fn code_for_sqlstate(state: &str) -> Code {
     match state {
         "42501" => Code::Denied,
         "57014" => Code::Timeout,
@@ -19,7 +19,7 @@ pub(super) fn code(state: &str) -> Code {
 }
 
 /// Returns what to do now, for the few of which we know more than the server says.
-pub(super) fn hint(state: &str) -> Option<&'static str> {
+pub(super) fn hint_for_sqlstate(state: &str) -> Option<&'static str> {
     match state {
         "25006" => Some("a query is read-only: use `db::execute` for a change"),
         "57014" => Some("give it more `timeout:`, or find out what it waits for"),

@@ -1,7 +1,7 @@
-//! The little that is read of a statement before the server sees it: whether there is one, and whether it would take
-//! the transaction out of our hands.
+//! A first look at a statement before the server sees it: whether there is one, and whether it would end
+//! our transaction.
 //!
-//! Providers that put a statement into one of their own need to know where it ends, besides ([`single`]).
+//! Providers that put a statement into one of their own need to know where it ends, besides ([`single_statement`]).
 //!
 //! PostgreSQL's grammar lets the statements of transaction control begin with nothing but these words, and refuses
 //! them inside functions, procedures and `DO` blocks that were called in a transaction block. The words are enough.
@@ -15,19 +15,19 @@ const TRANSACTION_WORDS: &[&str] =
 ///
 /// # Errors
 /// [`Code::Invalid`].
-pub(super) fn check(sql: &str) -> Result<()> {
-    let start = skip(sql);
+pub(super) fn check_statement(sql: &str) -> Result<()> {
+    let start = skip_to_statement(sql);
     if start.is_empty() {
-        return Err(Error::new(Code::Invalid, "there is no statement").hint("write one SQL statement"));
+        return Err(Error::new(Code::Invalid, "there is no statement").with_hint("write one SQL statement"));
     }
-    let (first, rest) = word(start);
-    let prepares = first == "PREPARE" && word(skip(rest)).0 == "TRANSACTION";
+    let (first, rest) = split_first_word(start);
+    let prepares = first == "PREPARE" && split_first_word(skip_to_statement(rest)).0 == "TRANSACTION";
     if prepares || TRANSACTION_WORDS.contains(&first.as_str()) {
         return Err(Error::new(
             Code::Invalid,
             format!("`{}` begins or ends a transaction", first.to_lowercase()),
         )
-        .hint("each call is a transaction of its own: leave it out"));
+        .with_hint("each call is a transaction of its own: leave it out"));
     }
     Ok(())
 }
@@ -38,8 +38,8 @@ pub(super) fn check(sql: &str) -> Result<()> {
 /// # Errors
 /// [`Code::Invalid`], [`Code::Unsupported`].
 pub(super) fn check_query(sql: &str) -> Result<()> {
-    check(sql)?;
-    if word(skip(sql)).0 == "COPY" {
+    check_statement(sql)?;
+    if split_first_word(skip_to_statement(sql)).0 == "COPY" {
         return Err(Error::unsupported("`copy` is no query", "select the rows instead"));
     }
     Ok(())
@@ -48,61 +48,61 @@ pub(super) fn check_query(sql: &str) -> Result<()> {
 /// Returns the one statement of a text without its semicolon, for a provider that puts it into another one.
 ///
 /// # Errors
-/// As [`check`], and [`Code::Invalid`] for two statements.
-pub(super) fn single(sql: &str) -> Result<&str> {
-    check(sql)?;
-    let start = skip(sql);
-    let end = end(start);
+/// As [`check_statement`], and [`Code::Invalid`] for two statements.
+pub(super) fn single_statement(sql: &str) -> Result<&str> {
+    check_statement(sql)?;
+    let start = skip_to_statement(sql);
+    let end = find_statement_end(start);
     // The body of a function in standard SQL has semicolons of its own; the server reads those.
-    if skip(&start[end..]).is_empty() || has_a_body(start) {
-        return Ok(if has_a_body(start) { start } else { &start[..end] });
+    if skip_to_statement(&start[end..]).is_empty() || has_atomic_body(start) {
+        return Ok(if has_atomic_body(start) { start } else { &start[..end] });
     }
     Err(Error::new(Code::Invalid, "there is more than one statement")
-        .hint("each call is one statement and a transaction of its own: make two calls"))
+        .with_hint("each call is one statement and a transaction of its own: make two calls"))
 }
 
 /// Returns the first words of a statement's name, in capitals: `SELECT`, `(`.
 pub(super) fn first_word(sql: &str) -> String {
-    let start = skip(sql);
-    if start.starts_with('(') { "(".into() } else { word(start).0 }
+    let start = skip_to_statement(sql);
+    if start.starts_with('(') { "(".into() } else { split_first_word(start).0 }
 }
 
-fn has_a_body(sql: &str) -> bool {
+fn has_atomic_body(sql: &str) -> bool {
     let words = sql.to_uppercase();
     words.starts_with("CREATE") && words.split_whitespace().any(|w| w == "ATOMIC")
 }
 
 /// Returns where the statement that `text` starts with ends: at a semicolon outside quotes and comments.
-fn end(text: &str) -> usize {
+fn find_statement_end(text: &str) -> usize {
     let mut at = 0;
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
-        let escapes = at > 0 && is_escape(&text[..at]);
+        let escapes = at > 0 && opens_escape_string(&text[..at]);
         at += match c {
             ';' => return at,
-            '\'' => quoted(rest, '\'', escapes),
-            '"' => quoted(rest, '"', false),
+            '\'' => quoted_length(rest, '\'', escapes),
+            '"' => quoted_length(rest, '"', false),
             '-' if rest.starts_with("--") => rest.find(['\n', '\r']).unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => rest.len() - after_comment(rest).len(),
-            '$' if !text[..at].ends_with(is_of_a_name) => dollar_quoted(rest),
+            '/' if rest.starts_with("/*") => rest.len() - skip_comment(rest).len(),
+            '$' if !text[..at].ends_with(is_identifier_char) => dollar_quoted_length(rest),
             c => c.len_utf8(),
         };
     }
     text.len()
 }
 
-fn is_of_a_name(c: char) -> bool {
+fn is_identifier_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
 /// Returns whether a quote after `before` is one in which a backslash escapes: `E'…'`.
-fn is_escape(before: &str) -> bool {
+fn opens_escape_string(before: &str) -> bool {
     let mut back = before.chars().rev();
-    matches!(back.next(), Some('e' | 'E')) && !back.next().is_some_and(is_of_a_name)
+    matches!(back.next(), Some('e' | 'E')) && !back.next().is_some_and(is_identifier_char)
 }
 
 /// Returns how long the quoted text is that `text` starts with; two quotes in it are one, and do not end it.
-fn quoted(text: &str, quote: char, escapes: bool) -> usize {
+fn quoted_length(text: &str, quote: char, escapes: bool) -> usize {
     let mut rest = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = rest.next() {
         if escapes && c == '\\' {
@@ -115,7 +115,7 @@ fn quoted(text: &str, quote: char, escapes: bool) -> usize {
 }
 
 /// Returns how long `$tag$…$tag$` is, or one where a dollar is none of these.
-fn dollar_quoted(text: &str) -> usize {
+fn dollar_quoted_length(text: &str) -> usize {
     let Some(close) = text[1..].find('$') else { return 1 };
     let tag = &text[..close + 2];
     let is_tag = tag[1..=close].chars().all(|c| c.is_alphanumeric() || c == '_')
@@ -127,20 +127,20 @@ fn dollar_quoted(text: &str) -> usize {
 }
 
 /// Returns the word that `text` starts with, in capitals, and what follows it.
-fn word(text: &str) -> (String, &str) {
+fn split_first_word(text: &str) -> (String, &str) {
     let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
     (text[..end].to_uppercase(), &text[end..])
 }
 
 /// Returns `sql` from where its first statement starts: without white space, comments and empty statements.
-fn skip(sql: &str) -> &str {
+fn skip_to_statement(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
         rest = if trimmed.starts_with("--") {
             trimmed.split_once(['\n', '\r']).map_or("", |(_, next)| next)
         } else if trimmed.starts_with("/*") {
-            after_comment(trimmed)
+            skip_comment(trimmed)
         } else {
             return trimmed;
         };
@@ -148,7 +148,7 @@ fn skip(sql: &str) -> &str {
 }
 
 /// Returns what follows the comment that `text` starts with; comments nest.
-fn after_comment(text: &str) -> &str {
+fn skip_comment(text: &str) -> &str {
     let (mut depth, mut at) = (0_u32, 0);
     while let Some(found) = text[at..].find(['/', '*']) {
         at += found;
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn nothing_is_no_statement() {
         for sql in ["", "  \n", ";", " ; ;", "-- select 1", "/* a /* b */ */ -- c\n;", "/* open"] {
-            assert_eq!(check(sql).expect_err(sql).code, Code::Invalid, "{sql}");
+            assert_eq!(check_statement(sql).expect_err(sql).code, Code::Invalid, "{sql}");
         }
     }
 
@@ -195,12 +195,12 @@ mod tests {
                 "create function f() returns int begin atomic select 1; end",
             ),
         ] {
-            assert_eq!(single(sql).expect(sql), expected);
+            assert_eq!(single_statement(sql).expect(sql), expected);
         }
         for sql in
             ["select 1; select 2", "select '\\'; drop table t", "select $a$;$a$; x", "select \"é;\";select 2"]
         {
-            assert_eq!(single(sql).expect_err(sql).code, Code::Invalid, "{sql}");
+            assert_eq!(single_statement(sql).expect_err(sql).code, Code::Invalid, "{sql}");
         }
         assert_eq!(
             (first_word("-- a\n(select 1)").as_str(), first_word("with x as").as_str()),
@@ -220,10 +220,10 @@ mod tests {
             "commit prepared 'x'",
             "start transaction",
         ] {
-            assert_eq!(check(sql).expect_err(sql).code, Code::Invalid, "{sql}");
+            assert_eq!(check_statement(sql).expect_err(sql).code, Code::Invalid, "{sql}");
         }
         for sql in ["select 1", "(select 1)", "prepare q as select 1", "commitment", "values (1)"] {
-            assert_eq!(check(sql), Ok(()), "{sql}");
+            assert_eq!(check_statement(sql), Ok(()), "{sql}");
         }
         assert_eq!(check_query("copy t to program 'x'").expect_err("copy").code, Code::Unsupported);
     }

@@ -1,4 +1,4 @@
-//! Values as PostgreSQL writes them, read by their type into what every provider gives.
+//! Values in PostgreSQL's text form, parsed by their type into the JSON that every provider returns.
 //!
 //! int2, int4, int8, oid → integer · float → number, `NaN` and infinities → text · numeric → integer when it is one
 //! that fits, else text · bool · timestamptz → RFC 3339 in UTC · json → itself · arrays → arrays · all else → text.
@@ -9,7 +9,7 @@ use std::{iter::Peekable, str::Chars};
 
 /// How a type's text is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Of {
+pub(super) enum ScalarType {
     /// A whole number, or a decimal one that is kept whole where it is.
     Integer,
     /// A binary floating-point number.
@@ -21,41 +21,41 @@ pub(super) enum Of {
     /// JSON.
     Json,
     /// An array of elements, and the character between them.
-    Array(Box<Of>, char),
+    Array(Box<ScalarType>, char),
     /// Elements without braces: `int2vector`, `oidvector`.
-    Vector(Box<Of>),
+    Vector(Box<ScalarType>),
     /// Anything else.
     Text,
 }
 
 /// Returns a column's value.
-pub(super) fn value(text: Option<&str>, of: &Of) -> Value {
+pub(super) fn parse_value(text: Option<&str>, of: &ScalarType) -> Value {
     match (text, of) {
         (None, _) => Value::Null,
-        (Some(text), Of::Vector(element)) => {
-            text.split_whitespace().map(|item| scalar(item, element)).collect()
+        (Some(text), ScalarType::Vector(element)) => {
+            text.split_whitespace().map(|item| parse_scalar(item, element)).collect()
         }
-        (Some(text), Of::Array(element, between)) => {
-            array(text, element, *between).unwrap_or_else(|| Value::String(text.into()))
+        (Some(text), ScalarType::Array(element, between)) => {
+            parse_array(text, element, *between).unwrap_or_else(|| Value::String(text.into()))
         }
-        (Some(text), _) => scalar(text, of),
+        (Some(text), _) => parse_scalar(text, of),
     }
 }
 
-fn scalar(text: &str, of: &Of) -> Value {
+fn parse_scalar(text: &str, of: &ScalarType) -> Value {
     let read = match of {
-        Of::Integer => text.parse::<i64>().ok().map(Value::from),
-        Of::Float => text.parse().ok().and_then(Number::from_f64).map(Value::Number),
-        Of::Bool => Some(Value::Bool(text == "t")),
-        Of::Moment => rfc3339(text).map(Value::String),
-        Of::Json => serde_json::from_str(text).ok(),
-        Of::Array(..) | Of::Vector(_) | Of::Text => None,
+        ScalarType::Integer => text.parse::<i64>().ok().map(Value::from),
+        ScalarType::Float => text.parse().ok().and_then(Number::from_f64).map(Value::Number),
+        ScalarType::Bool => Some(Value::Bool(text == "t")),
+        ScalarType::Moment => to_rfc3339(text).map(Value::String),
+        ScalarType::Json => serde_json::from_str(text).ok(),
+        ScalarType::Array(..) | ScalarType::Vector(_) | ScalarType::Text => None,
     };
     read.unwrap_or_else(|| Value::String(text.into()))
 }
 
 /// Returns RFC 3339 in UTC, for the moments it can say: not `infinity`, no year before Christ or after 9999.
-fn rfc3339(text: &str) -> Option<String> {
+fn to_rfc3339(text: &str) -> Option<String> {
     // `+00`, `+05:30`, `-03:30:52`: the sign is behind the time of day.
     let (date, time) = text.split_once(' ')?;
     let sign = time.find(['+', '-'])?;
@@ -69,14 +69,14 @@ fn rfc3339(text: &str) -> Option<String> {
 }
 
 /// Reads `{1,NULL,"a \"b\"",{…}}`, after bounds such as `[0:2]=` where the array has its own.
-fn array(text: &str, element: &Of, between: char) -> Option<Value> {
+fn parse_array(text: &str, element: &ScalarType, between: char) -> Option<Value> {
     let braces = if text.starts_with('[') { text.split_once('=')?.1 } else { text };
     let mut rest = braces.chars().peekable();
-    let read = items(&mut rest, element, between)?;
+    let read = parse_array_items(&mut rest, element, between)?;
     rest.next().is_none().then_some(read)
 }
 
-fn items(rest: &mut Peekable<Chars<'_>>, element: &Of, between: char) -> Option<Value> {
+fn parse_array_items(rest: &mut Peekable<Chars<'_>>, element: &ScalarType, between: char) -> Option<Value> {
     rest.next_if_eq(&'{')?;
     let mut read = Vec::new();
     if rest.next_if_eq(&'}').is_some() {
@@ -84,9 +84,9 @@ fn items(rest: &mut Peekable<Chars<'_>>, element: &Of, between: char) -> Option<
     }
     loop {
         read.push(match rest.peek()? {
-            '{' => items(rest, element, between)?,
-            '"' => value(Some(&quoted(rest)?), element),
-            _ => value(bare(rest, between).as_deref(), element),
+            '{' => parse_array_items(rest, element, between)?,
+            '"' => parse_value(Some(&parse_quoted_item(rest)?), element),
+            _ => parse_value(parse_bare_item(rest, between).as_deref(), element),
         });
         match rest.next()? {
             '}' => return Some(Value::Array(read)),
@@ -96,7 +96,7 @@ fn items(rest: &mut Peekable<Chars<'_>>, element: &Of, between: char) -> Option<
     }
 }
 
-fn quoted(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
+fn parse_quoted_item(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
     rest.next_if_eq(&'"')?;
     let mut text = String::new();
     loop {
@@ -109,7 +109,7 @@ fn quoted(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
 }
 
 /// Returns an element without quotes; `NULL` is null.
-fn bare(rest: &mut Peekable<Chars<'_>>, between: char) -> Option<String> {
+fn parse_bare_item(rest: &mut Peekable<Chars<'_>>, between: char) -> Option<String> {
     let mut text = String::new();
     while let Some(c) = rest.next_if(|c| *c != between && *c != '}') {
         text.push(c);
@@ -131,7 +131,7 @@ mod tests {
             ("infinity", "infinity"),
             ("0044-03-15 00:00:00+00 BC", "0044-03-15 00:00:00+00 BC"),
         ] {
-            assert_eq!(value(Some(text), &Of::Moment), Value::from(expected), "{text}");
+            assert_eq!(parse_value(Some(text), &ScalarType::Moment), Value::from(expected), "{text}");
         }
     }
 }

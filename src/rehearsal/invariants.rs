@@ -6,7 +6,7 @@
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world. |
 //! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
-//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
+//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::send_request`), of which nobody can know. |
 //! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
@@ -15,20 +15,20 @@
 //! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
-use super::play::{Played, Rules, Seen};
+use super::play::{RunbookRules, ScenarioResult, WorldSnapshot};
 use crate::{
     base::value,
-    journal::{Entry, Outcome, Record, Status},
+    journal::{JournalEntry, Outcome, Record, RunStatus},
     ops::{
         self,
-        args::Args,
-        spec::{Effect, Need, place_of},
-        supabase::API,
+        args::CallArgs,
+        spec::{Effect, Permission, parse_target_ref},
+        supabase::API_PATH,
     },
 };
 use crate::{
-    provider::{model::Key, sim::Effect as Took},
-    runtime::{CLEAN_UP, gate::APPROVE},
+    provider::{model::CallKey, sim::EffectRow as Took},
+    runtime::{CLEAN_UP_PATH, gate::APPROVE},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -36,39 +36,42 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An invariant that was broken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Breach {
-    /// Its name.
+pub struct Violation {
     pub invariant: &'static str,
     /// What was found: one sentence without a full stop.
     pub what: String,
 }
 
 /// Returns what was broken in a scenario.
-pub(super) fn broken(rules: &Rules<'_>, undisturbed: &Played, played: &Played) -> Vec<Breach> {
+pub(super) fn find_violations(
+    rules: &RunbookRules<'_>,
+    undisturbed: &ScenarioResult,
+    played: &ScenarioResult,
+) -> Vec<Violation> {
     let found = [
-        ("once", once(undisturbed, played)),
-        ("truth", truth(played)),
-        ("left-over", left_over(undisturbed, played)),
-        ("same-world", same_world(undisturbed, played)),
-        ("same-end", same_end(undisturbed, played)),
-        ("ends-well", ends_well_alone(played)),
-        ("says-why", says_why(played)),
-        ("clean-up", clean_up(undisturbed, played)),
-        ("journal", journal(played)),
+        ("once", check_once(undisturbed, played)),
+        ("truth", check_truth(played)),
+        ("left-over", check_left_over(undisturbed, played)),
+        ("same-world", check_same_world(undisturbed, played)),
+        ("same-end", check_same_end(undisturbed, played)),
+        ("ends-well", check_ends_well(played)),
+        ("says-why", check_says_why(played)),
+        ("clean-up", check_clean_up(undisturbed, played)),
+        ("journal", check_journal(played)),
         ("needs", needs(rules, played)),
-        ("guard", guard(rules, played)),
+        ("guard", check_guard(rules, played)),
     ];
     let breaches = found
         .into_iter()
-        .flat_map(|(invariant, found)| found.into_iter().map(move |what| Breach { invariant, what }));
+        .flat_map(|(invariant, found)| found.into_iter().map(move |what| Violation { invariant, what }));
     breaches.collect()
 }
 
-fn succeeded(played: &Played) -> bool {
-    played.status() == Some(Status::Succeeded)
+fn has_succeeded(played: &ScenarioResult) -> bool {
+    played.status() == Some(RunStatus::Succeeded)
 }
 
-fn once(undisturbed: &Played, played: &Played) -> Vec<String> {
+fn check_once(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
     let mut found: Vec<String> = played
         .asked_again
         .iter()
@@ -79,11 +82,11 @@ fn once(undisturbed: &Played, played: &Played) -> Vec<String> {
         let twice = seen.log.iter().filter(|e| e.key.as_ref().is_some_and(|key| !keys.insert(&key.0)));
         found.extend(twice.map(|e| format!("`{}` of `{}` took effect twice", e.kind, e.what)));
     }
-    if succeeded(undisturbed) && succeeded(played) {
-        let (wanted, had) = (effects(undisturbed), effects(played));
+    if has_succeeded(undisturbed) && has_succeeded(played) {
+        let (wanted, had) = (count_effects(undisturbed), count_effects(played));
         let kinds: BTreeSet<_> = wanted.keys().chain(had.keys()).collect();
         for effect in kinds {
-            let count = |of: &BTreeMap<Counted, usize>| of.get(effect).copied().unwrap_or(0);
+            let count = |of: &BTreeMap<EffectIdentity, usize>| of.get(effect).copied().unwrap_or(0);
             if count(&wanted) != count(&had) {
                 let (target, kind, what) = effect;
                 let (had, wanted) = (count(&had), count(&wanted));
@@ -96,24 +99,24 @@ fn once(undisturbed: &Played, played: &Played) -> Vec<String> {
     found
 }
 
-type Counted = (String, String, String);
+type EffectIdentity = (String, String, String);
 
 /// Returns the effects of a world, but for jobs that were given up, and giving them up.
-fn standing(seen: &Seen) -> impl Iterator<Item = &Took> {
+fn lasting_effects(seen: &WorldSnapshot) -> impl Iterator<Item = &Took> {
     let given_up: Vec<&str> =
         seen.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
-    let is_void = move |key: &Key| {
+    let is_void = move |key: &CallKey| {
         given_up.iter().any(|job| job.strip_suffix(&key.0).is_some_and(|j| j.ends_with('-')))
     };
     seen.log.iter().filter(move |e| e.kind != "job.cancel" && !e.key.as_ref().is_some_and(&is_void))
 }
 
 /// Counts effects by target, kind and what they were done to.
-fn effects(played: &Played) -> BTreeMap<Counted, usize> {
+fn count_effects(played: &ScenarioResult) -> BTreeMap<EffectIdentity, usize> {
     let mut counts = BTreeMap::new();
     for seen in &played.worlds {
         let keys: Vec<&str> = seen.log.iter().filter_map(|e| e.key.as_ref()).map(|k| k.0.as_str()).collect();
-        for effect in standing(seen) {
+        for effect in lasting_effects(seen) {
             let what = keys.iter().fold(effect.what.clone(), |what, key| what.replace(key, "…"));
             *counts.entry((seen.target.clone(), effect.kind.clone(), what)).or_default() += 1;
         }
@@ -133,7 +136,7 @@ const KEYLESS: &[(&str, &[&str])] = &[
 ];
 
 /// Compares what errors say with what the world did. What is done under no key is counted.
-fn truth(played: &Played) -> Vec<String> {
+fn check_truth(played: &ScenarioResult) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut found = Vec::new();
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
@@ -146,7 +149,9 @@ fn truth(played: &Played) -> Vec<String> {
             }
             Record::End { call, op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "none" => {
                 let key = begun.get(call.as_str()).copied();
-                let did = |seen: &Seen| standing(seen).any(|e| e.key.as_ref().map(|k| k.0.as_str()) == key);
+                let did = |seen: &WorldSnapshot| {
+                    lasting_effects(seen).any(|e| e.key.as_ref().map(|k| k.0.as_str()) == key)
+                };
                 if key.is_some() && played.worlds.iter().any(did) {
                     found.push(format!(
                         "`{op}` says that nothing was changed, and its effect is in the world"
@@ -167,11 +172,11 @@ fn truth(played: &Played) -> Vec<String> {
     found
 }
 
-fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
+fn check_left_over(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
     if !played.has_ended() {
         return Vec::new();
     }
-    let ended_well = ended_well(&played.entries);
+    let ended_well = keys_ended_well(&played.entries);
     let is_told = |name: &str| played.left_behind().iter().any(|told| told.contains(name));
     let mut found = Vec::new();
     for (seen, calm) in played.worlds.iter().zip(&undisturbed.worlds) {
@@ -185,7 +190,8 @@ fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
                 found.push(format!("the branch `{place}` is left by a call that did not end well"));
             }
         }
-        let unanswered = |key: &Option<Key>| key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str()));
+        let unanswered =
+            |key: &Option<CallKey>| key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str()));
         for backup in seen.backups.iter().filter(|b| unanswered(&b.key) && !is_told(&b.id)) {
             let label = backup.label.as_deref().unwrap_or("no label");
             found.push(format!(
@@ -210,7 +216,7 @@ fn left_over(undisturbed: &Played, played: &Played) -> Vec<String> {
 }
 
 /// Returns the keys of the calls that ended well.
-fn ended_well(entries: &[Entry]) -> BTreeSet<&str> {
+fn keys_ended_well(entries: &[JournalEntry]) -> BTreeSet<&str> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut well = BTreeSet::new();
     for entry in entries {
@@ -225,47 +231,47 @@ fn ended_well(entries: &[Entry]) -> BTreeSet<&str> {
     well
 }
 
-fn same_world(undisturbed: &Played, played: &Played) -> Vec<String> {
-    if !(succeeded(undisturbed) && succeeded(played)) {
+fn check_same_world(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
+    if !(has_succeeded(undisturbed) && has_succeeded(played)) {
         return Vec::new();
     }
     let pairs = undisturbed.worlds.iter().zip(&played.worlds);
-    let differences = |(calm, seen): (&Seen, &Seen)| {
+    let differences = |(calm, seen): (&WorldSnapshot, &WorldSnapshot)| {
         let target = seen.target.clone();
-        let all = calm.portrait.differences(&seen.portrait);
+        let all = calm.portrait.list_differences(&seen.portrait);
         all.into_iter().map(move |difference| format!("`{target}` is another world: {difference}"))
     };
     pairs.flat_map(differences).collect()
 }
 
-fn same_end(undisturbed: &Played, played: &Played) -> Vec<String> {
+fn check_same_end(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
     if played.failed > 0
         || played.is_restless
         || played.status() == undisturbed.status()
-        || nobody_knows(played)
+        || is_undecided_raw_call(played)
     {
         return Vec::new();
     }
-    let word = |played: &Played| played.status().map_or("refused", Status::as_str);
+    let word = |played: &ScenarioResult| played.status().map_or("refused", RunStatus::as_str);
     vec![format!("nothing failed, and the run is {} instead of {}", word(played), word(undisturbed))]
 }
 
 /// Returns why a run did not succeed that nobody disturbed.
-fn ends_well_alone(played: &Played) -> Vec<String> {
-    if !played.story.is_empty() || played.refused.is_some() || succeeded(played) {
+fn check_ends_well(played: &ScenarioResult) -> Vec<String> {
+    if !played.story.is_empty() || played.refused.is_some() || has_succeeded(played) {
         return Vec::new();
     }
-    let word = played.status().map_or("not there", Status::as_str);
+    let word = played.status().map_or("not there", RunStatus::as_str);
     let why = played.entries.iter().rev().find_map(|entry| match &entry.record {
         Record::Stopped { reason, .. } => Some(reason.clone()),
-        Record::Finished { error: Some(error), .. } => Some(message(error)),
+        Record::Finished { error: Some(error), .. } => Some(error_message(error)),
         _ => None,
     });
     vec![format!("nothing went wrong, and the run is {word}: {}", why.unwrap_or_default())]
 }
 
 /// Returns the message of the error that a run ended with.
-fn message(error: &Value) -> String {
+fn error_message(error: &Value) -> String {
     match (error["fault"]["message"].as_str(), &error["cleanup"]) {
         (Some(message), _) => message.to_owned(),
         (None, Value::Array(wrong)) => wrong.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
@@ -274,7 +280,7 @@ fn message(error: &Value) -> String {
 }
 
 /// Returns whether the run is undecided in a write past the catalogue, of which nobody here can know.
-fn nobody_knows(played: &Played) -> bool {
+fn is_undecided_raw_call(played: &ScenarioResult) -> bool {
     let mut open: BTreeMap<&str, &str> = BTreeMap::new();
     for entry in &played.entries {
         match &entry.record {
@@ -283,10 +289,10 @@ fn nobody_knows(played: &Played) -> bool {
             _ => {}
         }
     }
-    played.status() == Some(Status::Undecided) && open.values().any(|op| *op == API)
+    played.status() == Some(RunStatus::Undecided) && open.values().any(|op| *op == API_PATH)
 }
 
-fn says_why(played: &Played) -> Vec<String> {
+fn check_says_why(played: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
     if played.is_restless {
         found.push("the run was resumed again and again, and never came to rest".to_owned());
@@ -296,7 +302,7 @@ fn says_why(played: &Played) -> Vec<String> {
     }
     let silent = played.entries.iter().rev().find_map(|entry| match &entry.record {
         Record::Stopped { reason, .. } => Some(reason.is_empty()),
-        Record::Finished { status, error, .. } => Some(*status == Status::Failed && error.is_none()),
+        Record::Finished { status, error, .. } => Some(*status == RunStatus::Failed && error.is_none()),
         _ => None,
     });
     if silent == Some(true) {
@@ -305,13 +311,14 @@ fn says_why(played: &Played) -> Vec<String> {
     found
 }
 
-fn clean_up(undisturbed: &Played, played: &Played) -> Vec<String> {
+fn check_clean_up(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
     if !played.has_ended() {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let removed: Vec<&Value> = played.entries.iter().filter_map(|entry| removal(&entry.record)).collect();
-    for branch in played.entries.iter().filter_map(|entry| owned(&entry.record)) {
+    let removed: Vec<&Value> =
+        played.entries.iter().filter_map(|entry| branch_removed(&entry.record)).collect();
+    for branch in played.entries.iter().filter_map(|entry| temporary_branch_made(&entry.record)) {
         let times = removed.iter().filter(|gone| gone["id"] == branch["id"]).count();
         let name = branch["name"].as_str().unwrap_or_default();
         let is_told = played.left_behind().iter().any(|told| told.contains(name));
@@ -319,8 +326,9 @@ fn clean_up(undisturbed: &Played, played: &Played) -> Vec<String> {
             found.push(format!("the temporary branch `{name}` was removed {times} times"));
         }
     }
-    if succeeded(undisturbed) && succeeded(played) {
-        let (wanted, had) = (at_the_end(&undisturbed.entries), at_the_end(&played.entries));
+    if has_succeeded(undisturbed) && has_succeeded(played) {
+        let (wanted, had) =
+            (count_clean_up_calls(&undisturbed.entries), count_clean_up_calls(&played.entries));
         if wanted != had {
             found.push(format!("at its end the run did {had:?} instead of {wanted:?}"));
         }
@@ -329,17 +337,17 @@ fn clean_up(undisturbed: &Played, played: &Played) -> Vec<String> {
 }
 
 /// Returns the branch that a record says the run owns.
-fn owned(record: &Record) -> Option<&Value> {
+fn temporary_branch_made(record: &Record) -> Option<&Value> {
     match record {
         Record::End { args, outcome: Outcome::Ok(made), .. } if args["temporary"] == true => {
-            value::inside(made, value::BRANCH)
+            value::untag_as(made, value::BRANCH_TAG)
         }
         _ => None,
     }
 }
 
 /// Returns the branch that a record says was removed.
-fn removal(record: &Record) -> Option<&Value> {
+fn branch_removed(record: &Record) -> Option<&Value> {
     match record {
         Record::End { op, outcome: Outcome::Ok(gone), .. } if op == "branch::delete" => Some(gone),
         _ => None,
@@ -348,12 +356,12 @@ fn removal(record: &Record) -> Option<&Value> {
 
 /// Returns what the clean-up did, with how often. Where it did it is left out: what failed before it may have been
 /// tried again, and deferred in another attempt.
-fn at_the_end(entries: &[Entry]) -> BTreeMap<&str, usize> {
+fn count_clean_up_calls(entries: &[JournalEntry]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for entry in entries {
         if let Record::End { call, op, outcome: Outcome::Ok(_), .. } = &entry.record
-            && call.starts_with(CLEAN_UP)
-            && ops::find(op).is_some_and(|op| op.effect != Effect::Read)
+            && call.starts_with(CLEAN_UP_PATH)
+            && ops::find_operation(op).is_some_and(|op| op.effect != Effect::Read)
         {
             *counts.entry(op.as_str()).or_default() += 1;
         }
@@ -361,7 +369,7 @@ fn at_the_end(entries: &[Entry]) -> BTreeMap<&str, usize> {
     counts
 }
 
-fn journal(played: &Played) -> Vec<String> {
+fn check_journal(played: &ScenarioResult) -> Vec<String> {
     let mut found: Vec<String> =
         played.broken.iter().map(|why| format!("the journal is broken: {why}")).collect();
     let ends = played.entries.iter().filter(|e| matches!(e.record, Record::Finished { .. })).count();
@@ -371,12 +379,13 @@ fn journal(played: &Played) -> Vec<String> {
     found
 }
 
-fn needs(rules: &Rules<'_>, played: &Played) -> Vec<String> {
+fn needs(rules: &RunbookRules<'_>, played: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
     for seen in &played.worlds {
         for effect in &seen.log {
-            let may =
-                |area: &str, effect: Effect| rules.needs.iter().any(|n| n.covers(&Need::new(area, effect)));
+            let may = |area: &str, effect: Effect| {
+                rules.needs.iter().any(|n| n.covers(&Permission::new(area, effect)))
+            };
             let is_allowed = match effect.kind.as_str() {
                 "backup.create" | "mark.create" | "schedule.create" => may("backup", Effect::Create),
                 "restore.in_place" | "backup.delete" | "schedule.delete" => may("backup", Effect::Destroy),
@@ -404,7 +413,7 @@ fn needs(rules: &Rules<'_>, played: &Played) -> Vec<String> {
     found
 }
 
-fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
+fn check_guard(rules: &RunbookRules<'_>, played: &ScenarioResult) -> Vec<String> {
     let mut saved: BTreeSet<String> = BTreeSet::new();
     let mut own: BTreeSet<&str> = BTreeSet::new();
     let mut is_approved = false;
@@ -412,8 +421,8 @@ fn guard(rules: &Rules<'_>, played: &Played) -> Vec<String> {
     for entry in &played.entries {
         match &entry.record {
             Record::End { op, args, outcome: Outcome::Ok(made), .. } if op == "backup::create" => {
-                saved.extend(place_of(&args["target"]).ok().map(|place| place.target));
-                own.extend(value::inside(made, value::BACKUP).and_then(|b| b["id"].as_str()));
+                saved.extend(parse_target_ref(&args["target"]).ok().map(|place| place.target));
+                own.extend(value::untag_as(made, value::BACKUP_TAG).and_then(|b| b["id"].as_str()));
             }
             Record::End { op, outcome: Outcome::Ok(made), .. } if MAKE_BY_ID.contains(&op.as_str()) => {
                 own.extend(made["id"].as_str());
@@ -438,8 +447,9 @@ const MAKE_BY_ID: &[&str] = &["backup::schedule::create", "db::replicas::create"
 
 /// Returns the target of which a call destroys something that the run did not make.
 fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
-    let need = ops::find(op)?.need(&Args::sample(args.as_object().cloned().unwrap_or_default()));
-    let place = place_of(&args["target"]).ok()?;
+    let need = ops::find_operation(op)?
+        .required_permission(&CallArgs::from_unchecked(args.as_object().cloned().unwrap_or_default()));
+    let place = parse_target_ref(&args["target"]).ok()?;
     let removed = match op {
         "backup::delete" => &args["backup"],
         "backup::schedule::delete" => &args["schedule"],

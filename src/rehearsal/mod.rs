@@ -19,21 +19,21 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use invariants::Breach;
-pub use plan::Faults;
-pub use report::{Report, Scene as Scenario, Verdict};
+pub use invariants::Violation;
+pub use plan::FaultSelection;
+pub use report::{RehearsalReport, ScenarioVerdict as Scenario, Verdict};
 
 use crate::{
     base::{
-        clock::{Clock, Virtual},
+        clock::{Clock, VirtualClock},
         moment::Moment,
     },
-    config::{Config, Target},
-    provider::{self, fleet::Opening, sim::Template},
-    runtime::{Refusal, Runbook, Stage, runbook},
+    config::{Config, TargetConfig},
+    provider::{self, fleet::OpenContext, sim::WorldTemplate},
+    runtime::{Refusal, Runbook, ScriptRunner, runbook},
 };
-use plan::{Plan, Script};
-use play::{Played, Theatre};
+use plan::{FaultPlan, ScenarioSet};
+use play::{ScenarioResult, ScenarioRunner};
 use std::{
     collections::BTreeMap,
     io,
@@ -44,19 +44,18 @@ use std::{
     thread,
 };
 
-/// What is rehearsed, and how much of it.
-pub struct Order {
-    /// The runbook.
+/// The request to rehearse a runbook.
+pub struct RehearsalRequest {
     pub runbook: Runbook,
     /// Its parameters, as they were typed.
     pub params: BTreeMap<String, String>,
     /// Which faults, each on its own.
-    pub faults: Faults,
+    pub faults: FaultSelection,
     /// How many schedules of several faults.
     pub seeds: u64,
     /// The seed of the first of them.
     pub seed: u64,
-    /// The one scenario that is wanted, where one is.
+    /// The id of the only scenario to run, if one is given.
     pub only: Option<String>,
 }
 
@@ -64,92 +63,100 @@ pub struct Order {
 ///
 /// # Errors
 /// [`Refusal`]: the runbook would be refused as well, or it wants a target that is not simulated.
-pub fn rehearse(order: &Order, config: &Config) -> Result<Report, Refusal> {
-    let params = Stage::admit(&order.runbook, &order.params, config)?;
-    demand_simulated(&Stage::targets(&order.runbook, &params), config)?;
-    let (templates, config) = worlds(config)?;
-    let theatre = || Theatre::new(&order.runbook, params.clone(), &templates, Arc::clone(&config));
-    let undisturbed = on_a_large_stack(|| theatre()?.play(&Script::Undisturbed))?;
+pub fn rehearse_runbook(order: &RehearsalRequest, config: &Config) -> Result<RehearsalReport, Refusal> {
+    let params = ScriptRunner::admit_runbook(&order.runbook, &order.params, config)?;
+    require_simulated(&ScriptRunner::list_targets(&order.runbook, &params), config)?;
+    let (templates, config) = make_worlds(config)?;
+    let theatre = || ScenarioRunner::new(&order.runbook, params.clone(), &templates, Arc::clone(&config));
+    let undisturbed = run_on_large_stack(|| theatre()?.run_scenario(&FaultPlan::Undisturbed))?;
     if let Some(why) = &undisturbed.refused {
-        return Err(Refusal::Runbook(error(why.clone(), "run it first: `redrill run`")));
+        return Err(Refusal::Runbook(runbook_error(why.clone(), "run it first: `redrill run`")));
     }
-    let plan =
-        Plan::of(&undisturbed.score, order).map_err(|(what, hint)| Refusal::Runbook(error(what, hint)))?;
+    let plan = ScenarioSet::from_visits(&undisturbed.score, order)
+        .map_err(|(what, hint)| Refusal::Runbook(runbook_error(what, hint)))?;
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Verdict)>> = Mutex::default();
     let work = || -> Result<(), Refusal> {
         let mut theatre = theatre()?;
-        while let Some((at, scenario)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| plan.at(at))
+        while let Some((at, scenario)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| plan.scenario_at(at))
         {
-            let played = theatre.play(&scenario.script)?;
-            let verdict = judge(&mut theatre, &undisturbed, &played);
+            let played = theatre.run_scenario(&scenario.script)?;
+            let verdict = judge_scenario(&mut theatre, &undisturbed, &played);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((at, verdict));
         }
         Ok(())
     };
-    on_every_core(work)?;
+    run_on_every_core(work)?;
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
-    Ok(Report::new(&order.runbook, plan, done.into_iter().map(|(_, verdict)| verdict).collect()))
+    Ok(RehearsalReport::new(&order.runbook, plan, done.into_iter().map(|(_, verdict)| verdict).collect()))
 }
 
-fn judge(theatre: &mut Theatre<'_>, undisturbed: &Played, played: &Played) -> Verdict {
-    let mut breaches = invariants::broken(&theatre.rules(), undisturbed, played);
-    breaches.extend(theatre.authors_own(played));
-    Verdict::of(undisturbed, played, breaches)
+fn judge_scenario(
+    theatre: &mut ScenarioRunner<'_>,
+    undisturbed: &ScenarioResult,
+    played: &ScenarioResult,
+) -> Verdict {
+    let mut breaches = invariants::find_violations(&theatre.runbook_rules(), undisturbed, played);
+    breaches.extend(theatre.check_author_invariant(played));
+    Verdict::from_violations(undisturbed, played, breaches)
 }
 
 /// Refuses to rehearse on anything real.
-fn demand_simulated(targets: &[String], config: &Config) -> Result<(), Refusal> {
+fn require_simulated(targets: &[String], config: &Config) -> Result<(), Refusal> {
     let real = |name: &&String| config.targets.get(*name).is_some_and(|t| !is_simulated(t));
     match targets.iter().find(real) {
         None => Ok(()),
-        Some(name) => Err(Refusal::Runbook(error(
+        Some(name) => Err(Refusal::Runbook(runbook_error(
             format!("the target `{name}` is real, and a rehearsal runs on simulated ones only"),
             "give the parameter a target whose provider is `sim`, such as `sandbox`",
         ))),
     }
 }
 
-fn is_simulated(target: &Target) -> bool {
+fn is_simulated(target: &TargetConfig) -> bool {
     target.provider == "sim"
 }
 
 /// Makes the world of every simulated target, and returns the configuration that has no others.
-fn worlds(config: &Config) -> Result<(Vec<Template>, Arc<Config>), provider::Error> {
+fn make_worlds(config: &Config) -> Result<(Vec<WorldTemplate>, Arc<Config>), provider::Error> {
     let mut config = config.clone();
     config.targets.retain(|_, target| is_simulated(target));
-    let clock: Arc<dyn Clock> = Arc::new(Virtual::at(beginning()));
-    let make = |target: &Target| {
-        let opening = Opening { target, base: &config.base, state: &config.state, clock: &clock };
-        Template::make(&opening, &format!("rehearsal-{}", target.name))
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(start_time()));
+    let make = |target: &TargetConfig| {
+        let opening = OpenContext { target, base: &config.base, state: &config.state, clock: &clock };
+        WorldTemplate::from_config(&opening, &format!("rehearsal-{}", target.name))
     };
     let templates = config.targets.values().map(make).collect::<Result<_, _>>()?;
     Ok((templates, Arc::new(config)))
 }
 
-/// Returns when every rehearsal begins.
-fn beginning() -> Moment {
+/// Returns the time at which the clock of every scenario starts.
+fn start_time() -> Moment {
     // 2026-01-01T00:00:00Z
     Moment(jiff::Timestamp::constant(1_767_225_600, 0))
 }
 
-fn error(message: String, hint: &str) -> runbook::Error {
-    runbook::Error { message, hint: Some(hint.into()), place: None }
+fn runbook_error(message: String, hint: &str) -> runbook::RunbookError {
+    runbook::RunbookError { message, hint: Some(hint.into()), place: None }
 }
 
-fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
+fn run_on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
     thread::scope(|threads| {
-        let thread = thread::Builder::new().stack_size(Stage::STACK_BYTES).spawn_scoped(threads, work)?;
+        let thread =
+            thread::Builder::new().stack_size(ScriptRunner::STACK_BYTES).spawn_scoped(threads, work)?;
         thread.join().unwrap_or_else(|_| Err(io::Error::other("a bug in redrill ended the rehearsal").into()))
     })
 }
 
-fn on_every_core(work: impl Fn() -> Result<(), Refusal> + Sync) -> Result<(), Refusal> {
+fn run_on_every_core(work: impl Fn() -> Result<(), Refusal> + Sync) -> Result<(), Refusal> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|threads| {
         let threads: Vec<_> = (0..cores)
-            .map(|_| thread::Builder::new().stack_size(Stage::STACK_BYTES).spawn_scoped(threads, &work))
+            .map(|_| {
+                thread::Builder::new().stack_size(ScriptRunner::STACK_BYTES).spawn_scoped(threads, &work)
+            })
             .collect::<io::Result<_>>()?;
         let bug = || Err(io::Error::other("a bug in redrill ended the rehearsal").into());
         let done: Vec<Result<(), Refusal>> =

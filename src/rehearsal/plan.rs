@@ -1,15 +1,15 @@
 //! Which scenarios there are: one for each point that the undisturbed run passed and each thing that can go wrong there.
 
 use super::{
-    Order,
-    disturb::{At, LATE, Mishap, Passed, Point, TOO_LATE},
+    RehearsalRequest,
+    disturb::{DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, Point, PointKind, Visit},
 };
-use crate::{base::suggest, ops, provider::sim::gate::Fate, runtime::gate::APPROVE};
+use crate::{base::suggest, ops, provider::sim::gate::RequestOutcome, runtime::gate::APPROVE};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which faults are rehearsed, each on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Faults {
+pub enum FaultSelection {
     /// All of them.
     All,
     /// Deaths of the process.
@@ -18,14 +18,14 @@ pub enum Faults {
     Api,
 }
 
-/// What goes wrong in a scenario.
+/// The faults of one scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Script {
+pub(super) enum FaultPlan {
     /// Nothing.
     Undisturbed,
     /// One thing, once.
-    One(Point, Mishap),
-    /// Whatever chance says.
+    One(Point, Fault),
+    /// Several faults, drawn from a seed.
     Seed(u64),
 }
 
@@ -36,25 +36,25 @@ pub(super) struct Scenario {
     pub(super) id: String,
     /// The number of its call, and what goes wrong there; nothing for one that chance made.
     pub(super) cell: Option<(usize, &'static str)>,
-    pub(super) script: Script,
+    pub(super) script: FaultPlan,
 }
 
-/// What is rehearsed.
-pub(super) struct Plan {
+/// The scenarios of a rehearsal, with the calls they refer to.
+pub(super) struct ScenarioSet {
     /// The calls by number; the first stands for the run itself.
-    pub(super) calls: Vec<Call>,
+    pub(super) calls: Vec<RehearsedCall>,
     pub(super) scenarios: Vec<Scenario>,
 }
 
 /// A call of the undisturbed run.
 #[derive(Debug, Clone)]
-pub(super) struct Call {
+pub(super) struct RehearsedCall {
     pub(super) name: String,
     pub(super) op: String,
 }
 
 /// The ways in which a process dies, in the order in which they come in a call.
-pub(super) const DEATHS: &[&str] = &[
+pub(super) const CRASH_KINDS: &[&str] = &[
     "before-begin",
     "after-begin",
     "after-effect",
@@ -65,52 +65,55 @@ pub(super) const DEATHS: &[&str] = &[
 ];
 
 /// The ways in which a request fails, and whether only one can that does something.
-pub(super) const FAILURES: &[(&str, Fate, bool)] = &[
-    ("refused", Fate::Refused, false),
-    ("throttled", Fate::Throttled, false),
-    ("server-error", Fate::Failed, false),
-    ("late", Fate::Late(LATE), false),
-    ("too-late", Fate::Late(TOO_LATE), false),
-    ("lost", Fate::Lost, false),
-    ("unanswered", Fate::Unanswered, true),
+pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome, bool)] = &[
+    ("refused", RequestOutcome::Refused, false),
+    ("throttled", RequestOutcome::Throttled, false),
+    ("server-error", RequestOutcome::Failed, false),
+    ("late", RequestOutcome::Late(DELAY_WITHIN_TIMEOUT), false),
+    ("too-late", RequestOutcome::Late(DELAY_PAST_TIMEOUT), false),
+    ("lost", RequestOutcome::Lost, false),
+    ("unanswered", RequestOutcome::Unanswered, true),
 ];
 
-impl Plan {
+impl ScenarioSet {
     /// Returns the plan for a run that passed these points.
     ///
     /// # Errors
     /// There is no such scenario as the one that is wanted; and the nearest there is.
-    pub(super) fn of(score: &[Passed], order: &Order) -> Result<Self, (String, &'static str)> {
-        let calls = calls(score);
+    pub(super) fn from_visits(
+        score: &[Visit],
+        order: &RehearsalRequest,
+    ) -> Result<Self, (String, &'static str)> {
+        let calls = list_calls(score);
         let mut scenarios =
-            vec![Scenario { id: "undisturbed".into(), cell: None, script: Script::Undisturbed }];
+            vec![Scenario { id: "undisturbed".into(), cell: None, script: FaultPlan::Undisturbed }];
         for (number, call) in calls.iter().enumerate() {
             let own: Vec<&Point> = score.iter().map(|p| &p.point).filter(|p| p.call == call.name).collect();
-            if order.faults != Faults::Api {
-                scenarios.extend(own.iter().filter_map(|point| crash(number, point, &own)));
+            if order.faults != FaultSelection::Api {
+                scenarios.extend(own.iter().filter_map(|point| crash_scenario(number, point, &own)));
             }
-            if order.faults != Faults::Crash {
-                scenarios.extend(own.iter().flat_map(|point| failures(number, point, &own)));
+            if order.faults != FaultSelection::Crash {
+                scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
             }
         }
-        scenarios.extend((0..order.seeds).map(|n| seeded(order.seed.wrapping_add(n))));
+        scenarios.extend((0..order.seeds).map(|n| seed_scenario(order.seed.wrapping_add(n))));
         let mut plan = Self { calls, scenarios };
         if let Some(only) = &order.only {
-            plan.choose(only)?;
+            plan.select_scenario(only)?;
         }
         Ok(plan)
     }
 
     /// Returns a scenario and its place.
-    pub(super) fn at(&self, at: usize) -> Option<(usize, &Scenario)> {
+    pub(super) fn scenario_at(&self, at: usize) -> Option<(usize, &Scenario)> {
         self.scenarios.get(at).map(|scenario| (at, scenario))
     }
 
-    fn choose(&mut self, only: &str) -> Result<(), (String, &'static str)> {
+    fn select_scenario(&mut self, only: &str) -> Result<(), (String, &'static str)> {
         let seed = only.strip_prefix("seed:").and_then(|n| n.parse().ok());
-        let found = seed.map(seeded).or_else(|| self.scenarios.iter().find(|s| s.id == only).cloned());
+        let found = seed.map(seed_scenario).or_else(|| self.scenarios.iter().find(|s| s.id == only).cloned());
         let Some(found) = found else {
-            let near = suggest::nearest(only, self.scenarios.iter().map(|s| s.id.as_str()));
+            let near = suggest::nearest_name(only, self.scenarios.iter().map(|s| s.id.as_str()));
             let near = near.map(|id| format!("; the nearest is `{id}`")).unwrap_or_default();
             let what = format!("this runbook has no scenario `{only}`{near}");
             return Err((what, "`-o json` lists every scenario there is"));
@@ -123,30 +126,34 @@ impl Plan {
 /// Returns the calls of operations, and the natives that wait, in the order in which they were made, behind the run
 /// itself. Of all that one `wait_until` asks only the first and the last are there: those between are like the first,
 /// and a wait of hours would have more scenarios than anybody waits for.
-fn calls(score: &[Passed]) -> Vec<Call> {
-    let mut calls = vec![Call { name: String::new(), op: "the run itself".into() }];
+fn list_calls(score: &[Visit]) -> Vec<RehearsedCall> {
+    let mut calls = vec![RehearsedCall { name: String::new(), op: "the run itself".into() }];
     let mut known = BTreeSet::new();
     for passed in score {
-        let Some(op) =
-            passed.op.as_deref().filter(|op| ["sleep", APPROVE].contains(op) || ops::find(op).is_some())
+        let Some(op) = passed
+            .op
+            .as_deref()
+            .filter(|op| ["sleep", APPROVE].contains(op) || ops::find_operation(op).is_some())
         else {
             continue;
         };
         if known.insert(passed.point.call.as_str()) {
-            calls.push(Call { name: passed.point.call.clone(), op: op.into() });
+            calls.push(RehearsedCall { name: passed.point.call.clone(), op: op.into() });
         }
     }
     let mut last: BTreeMap<&str, u32> = BTreeMap::new();
-    for (of, nth) in known.iter().flat_map(|name| rounds(name)) {
+    for (of, nth) in known.iter().flat_map(|name| wait_rounds(name)) {
         let last = last.entry(of).or_default();
         *last = nth.max(*last);
     }
-    calls.retain(|call| rounds(&call.name).iter().all(|(of, nth)| *nth == 0 || last.get(of) == Some(nth)));
+    calls.retain(|call| {
+        wait_rounds(&call.name).iter().all(|(of, nth)| *nth == 0 || last.get(of) == Some(nth))
+    });
     calls
 }
 
 /// Returns the rounds of `wait_until` that a call belongs to: the path up to the number, and the number.
-fn rounds(call: &str) -> Vec<(&str, u32)> {
+fn wait_rounds(call: &str) -> Vec<(&str, u32)> {
     let mut rounds = Vec::new();
     let (mut end, mut is_waiting) = (0, false);
     for segment in call.split('/') {
@@ -163,30 +170,34 @@ fn rounds(call: &str) -> Vec<(&str, u32)> {
 }
 
 /// Returns the scenario in which the process dies at a point, where that is another death than at the point before.
-fn crash(number: usize, point: &Point, own: &[&Point]) -> Option<Scenario> {
-    let looks = |at: At| own.iter().filter(|p| p.at == at).count();
+fn crash_scenario(number: usize, point: &Point, own: &[&Point]) -> Option<Scenario> {
+    let looks = |at: PointKind| own.iter().filter(|p| p.at == at).count();
     let death = match point.at {
-        At::Adding("begin") if point.nth == 0 => "before-begin",
-        At::Added("begin") if point.nth == 0 => "after-begin",
-        At::Served(_) if point.nth == 0 => "after-effect",
-        At::Added("accepted") if point.nth == 0 => "after-accepted",
-        at @ At::Looks("observe") if usize::try_from(point.nth) == Ok(looks(at) / 2) => "while-waiting",
-        At::Adding("end") => "before-record",
-        At::Added("end") => "after-record",
-        At::Adding(kind) | At::Added(kind) if number == 0 => return run_crash(point, kind),
+        PointKind::Adding("begin") if point.nth == 0 => "before-begin",
+        PointKind::Added("begin") if point.nth == 0 => "after-begin",
+        PointKind::Served(_) if point.nth == 0 => "after-effect",
+        PointKind::Added("accepted") if point.nth == 0 => "after-accepted",
+        at @ PointKind::Looks("observe") if usize::try_from(point.nth) == Ok(looks(at) / 2) => {
+            "while-waiting"
+        }
+        PointKind::Adding("end") => "before-record",
+        PointKind::Added("end") => "after-record",
+        PointKind::Adding(kind) | PointKind::Added(kind) if number == 0 => {
+            return run_crash_scenario(point, kind);
+        }
         _ => return None,
     };
-    let script = Script::One(point.clone(), Mishap::Dies);
+    let script = FaultPlan::One(point.clone(), Fault::Crash);
     Some(Scenario { id: format!("crash:{number}:{death}"), cell: Some((number, death)), script })
 }
 
-/// The same for a record of the run itself.
-fn run_crash(point: &Point, kind: &str) -> Option<Scenario> {
+/// Returns the crash scenario for a record of the run itself.
+fn run_crash_scenario(point: &Point, kind: &str) -> Option<Scenario> {
     let (when, death) = match point.at {
-        At::Adding(_) => ("before", "before-record"),
+        PointKind::Adding(_) => ("before", "before-record"),
         _ => ("after", "after-record"),
     };
-    let script = Script::One(point.clone(), Mishap::Dies);
+    let script = FaultPlan::One(point.clone(), Fault::Crash);
     (point.nth == 0).then(|| Scenario {
         id: format!("crash:0:{when}-{kind}"),
         cell: Some((0, death)),
@@ -196,10 +207,10 @@ fn run_crash(point: &Point, kind: &str) -> Option<Scenario> {
 
 /// Returns the scenarios in which a request fails at a point: the first of its name, and where the call asks the same
 /// before and after its effect, the first one after it too.
-fn failures(number: usize, point: &Point, own: &[&Point]) -> Vec<Scenario> {
+fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<Scenario> {
     let (request, acts) = match point.at {
-        At::Looks(request) => (request, false),
-        At::Acts(request) => (request, true),
+        PointKind::Looks(request) => (request, false),
+        PointKind::Acts(request) => (request, true),
         _ => return Vec::new(),
     };
     let after = match point.nth {
@@ -207,29 +218,29 @@ fn failures(number: usize, point: &Point, own: &[&Point]) -> Vec<Scenario> {
         _ if is_first_after_effect(point, own) => "-after",
         _ => return Vec::new(),
     };
-    let fitting = FAILURES.iter().filter(|(_, _, only_acts)| acts || !only_acts);
+    let fitting = REQUEST_FAULTS.iter().filter(|(_, _, only_acts)| acts || !only_acts);
     fitting
         .map(|(failure, fate, _)| Scenario {
             id: format!("api:{number}:{request}{after}:{failure}"),
             cell: Some((number, *failure)),
-            script: Script::One(point.clone(), Mishap::Fails(*fate)),
+            script: FaultPlan::One(point.clone(), Fault::Request(*fate)),
         })
         .collect()
 }
 
 /// Returns whether a request that looks is the first of its name after the call took effect.
 fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
-    let effect = own.iter().position(|p| matches!(p.at, At::Served(_)));
+    let effect = own.iter().position(|p| matches!(p.at, PointKind::Served(_)));
     let after = own.iter().skip(effect.unwrap_or(own.len())).find(|p| p.at == point.at);
-    matches!(point.at, At::Looks(_)) && after.is_some_and(|first| *first == point)
+    matches!(point.at, PointKind::Looks(_)) && after.is_some_and(|first| *first == point)
 }
 
-fn seeded(seed: u64) -> Scenario {
-    Scenario { id: format!("seed:{seed}"), cell: None, script: Script::Seed(seed) }
+fn seed_scenario(seed: u64) -> Scenario {
+    Scenario { id: format!("seed:{seed}"), cell: None, script: FaultPlan::Seed(seed) }
 }
 
 /// Returns how many scenarios there are of each cell, with the worst that came of them.
-pub(super) fn cells<T: Copy + Ord>(
+pub(super) fn worst_by_cell<T: Copy + Ord>(
     scenarios: &[Scenario],
     came_of: impl Fn(usize) -> T,
 ) -> BTreeMap<(usize, &'static str), T> {

@@ -1,15 +1,15 @@
 //! What a rehearsal came to: a matrix for people, lines of JSON for programs.
 
 use super::{
-    invariants::Breach,
-    plan::{Call, DEATHS, FAILURES, Plan, cells},
-    play::Played,
+    invariants::Violation,
+    plan::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
+    play::ScenarioResult,
 };
-use crate::{base::ink::Ink, journal::Status, runtime::Runbook};
+use crate::{base::ink::Painter, journal::RunStatus, runtime::Runbook};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What a scenario came to.
+/// The grade of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Grade {
     Converged,
@@ -17,7 +17,7 @@ enum Grade {
     Violated,
 }
 
-/// What a scenario came to, and why.
+/// The verdict on a scenario, with its faults and violations.
 #[derive(Debug, Clone)]
 pub struct Verdict {
     grade: Grade,
@@ -25,39 +25,41 @@ pub struct Verdict {
     pub status: Option<&'static str>,
     /// What went wrong, in order.
     pub story: Vec<String>,
-    /// What was broken.
-    pub breaches: Vec<Breach>,
+    pub breaches: Vec<Violation>,
 }
 
-/// A scenario and what it came to.
-pub struct Scene<'a> {
-    /// What names it.
+/// A scenario's id and its verdict.
+pub struct ScenarioVerdict<'a> {
     pub id: &'a str,
     /// What it came to.
     pub verdict: &'a Verdict,
 }
 
 /// What a rehearsal came to.
-pub struct Report {
+pub struct RehearsalReport {
     runbook: String,
     title: String,
-    plan: Plan,
+    plan: ScenarioSet,
     verdicts: Vec<Verdict>,
 }
 
 impl Verdict {
-    pub(super) fn of(undisturbed: &Played, played: &Played, breaches: Vec<Breach>) -> Self {
+    pub(super) fn from_violations(
+        undisturbed: &ScenarioResult,
+        played: &ScenarioResult,
+        breaches: Vec<Violation>,
+    ) -> Self {
         let as_undisturbed = played.status().is_some() && played.status() == undisturbed.status();
         let grade = match (breaches.is_empty(), as_undisturbed) {
             (false, _) => Grade::Violated,
             (true, true) => Grade::Converged,
             (true, false) => Grade::StoppedSafely,
         };
-        Self { grade, status: played.status().map(Status::as_str), story: played.story.clone(), breaches }
+        Self { grade, status: played.status().map(RunStatus::as_str), story: played.story.clone(), breaches }
     }
 
     /// Returns the word for it.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self.grade {
             Grade::Converged => "converged",
             Grade::StoppedSafely => "stopped_safely",
@@ -67,7 +69,7 @@ impl Verdict {
 }
 
 impl Grade {
-    fn mark(self, ink: Ink) -> String {
+    fn render_mark(self, ink: Painter) -> String {
         match self {
             Grade::Converged => ink.green("✓"),
             Grade::StoppedSafely => ink.yellow("s"),
@@ -76,55 +78,57 @@ impl Grade {
     }
 }
 
-impl Report {
-    pub(super) fn new(runbook: &Runbook, plan: Plan, verdicts: Vec<Verdict>) -> Self {
+impl RehearsalReport {
+    pub(super) fn new(runbook: &Runbook, plan: ScenarioSet, verdicts: Vec<Verdict>) -> Self {
         Self { runbook: runbook.path.clone(), title: runbook.header.title.clone(), plan, verdicts }
     }
 
     /// Returns every scenario, in order.
-    pub fn scenes(&self) -> impl Iterator<Item = Scene<'_>> {
+    pub fn scenario_verdicts(&self) -> impl Iterator<Item = ScenarioVerdict<'_>> {
         let scenarios = self.plan.scenarios.iter().zip(&self.verdicts);
-        scenarios.map(|(scenario, verdict)| Scene { id: &scenario.id, verdict })
+        scenarios.map(|(scenario, verdict)| ScenarioVerdict { id: &scenario.id, verdict })
     }
 
     /// Returns how many scenarios violated something.
-    pub fn violations(&self) -> usize {
-        self.count(Grade::Violated)
+    pub fn count_violated(&self) -> usize {
+        self.count_grade(Grade::Violated)
     }
 
-    fn count(&self, grade: Grade) -> usize {
+    fn count_grade(&self, grade: Grade) -> usize {
         self.verdicts.iter().filter(|v| v.grade == grade).count()
     }
 
     /// Returns the lines of JSON; `replay` makes the command that repeats a scenario.
-    pub fn lines(&self, replay: &dyn Fn(&str) -> String) -> Vec<String> {
-        let scene = |scene: Scene<'_>| {
+    pub fn to_json_lines(&self, replay: &dyn Fn(&str) -> String) -> Vec<String> {
+        let scene = |scene: ScenarioVerdict<'_>| {
             let verdict = scene.verdict;
             json!({
-                "event": "rehearsal.scenario", "scenario": scene.id, "verdict": verdict.word(),
+                "event": "rehearsal.scenario", "scenario": scene.id, "verdict": verdict.as_str(),
                 "status": verdict.status, "faults": verdict.story, "breaches": verdict.breaches, "replay": replay(scene.id),
             })
         };
         let last = json!({
             "event": "rehearsal.finished", "runbook": self.runbook, "scenarios": self.verdicts.len(),
-            "converged": self.count(Grade::Converged), "stopped_safely": self.count(Grade::StoppedSafely),
-            "violations": self.violations(),
+            "converged": self.count_grade(Grade::Converged), "stopped_safely": self.count_grade(Grade::StoppedSafely),
+            "violations": self.count_violated(),
         });
-        self.scenes().map(scene).chain([last]).map(|line: Value| line.to_string()).collect()
+        self.scenario_verdicts().map(scene).chain([last]).map(|line: Value| line.to_string()).collect()
     }
 
     /// Returns the text for people; `replay` makes the command that repeats a scenario.
-    pub fn text(&self, ink: Ink, replay: &dyn Fn(&str) -> String) -> String {
+    pub fn render_text(&self, ink: Painter, replay: &dyn Fn(&str) -> String) -> String {
         let mut lines = vec![format!("{}  {}", ink.bold(&self.title), ink.dim(&self.runbook)), String::new()];
-        let cells = cells(&self.plan.scenarios, |at| self.verdicts[at].grade);
+        let cells = worst_by_cell(&self.plan.scenarios, |at| self.verdicts[at].grade);
         if !cells.is_empty() {
-            lines.extend(self.plan.calls.iter().enumerate().map(|(number, call)| named(number, call, ink)));
+            lines.extend(
+                self.plan.calls.iter().enumerate().map(|(number, call)| render_call_row(number, call, ink)),
+            );
             lines.push(String::new());
-            lines.extend(self.matrix(&cells, ink));
+            lines.extend(self.render_matrix(&cells, ink));
             lines.push(String::new());
         }
-        lines.extend(self.seeds(ink));
-        for scene in self.scenes().filter(|s| s.verdict.grade == Grade::Violated) {
+        lines.extend(self.render_seeds(ink));
+        for scene in self.scenario_verdicts().filter(|s| s.verdict.grade == Grade::Violated) {
             lines.push(format!("{} {}", ink.red("✗"), ink.bold(scene.id)));
             lines.extend(scene.verdict.story.iter().map(|told| ink.dim(&format!("    {told}"))));
             let breaches = scene.verdict.breaches.iter();
@@ -134,24 +138,25 @@ impl Report {
         lines.push(format!(
             "{} scenarios: {} {} converged, {} {} stopped safely, {} {} violated",
             self.verdicts.len(),
-            self.count(Grade::Converged),
-            Grade::Converged.mark(ink),
-            self.count(Grade::StoppedSafely),
-            Grade::StoppedSafely.mark(ink),
-            self.violations(),
-            Grade::Violated.mark(ink),
+            self.count_grade(Grade::Converged),
+            Grade::Converged.render_mark(ink),
+            self.count_grade(Grade::StoppedSafely),
+            Grade::StoppedSafely.render_mark(ink),
+            self.count_violated(),
+            Grade::Violated.render_mark(ink),
         ));
         lines.join("\n")
     }
 
     /// Returns faults by calls; a cell is the worst of its scenarios.
-    fn matrix(&self, cells: &BTreeMap<(usize, &'static str), Grade>, ink: Ink) -> Vec<String> {
+    fn render_matrix(&self, cells: &BTreeMap<(usize, &'static str), Grade>, ink: Painter) -> Vec<String> {
         let numbers: Vec<String> = (0..self.plan.calls.len()).map(|n| format!("{n:>4}")).collect();
         let mut lines = vec![ink.dim(&format!("{:<24}{}", "", numbers.concat()))];
-        let deaths = DEATHS.iter().map(|death| ("killed", *death));
-        let failures = FAILURES.iter().map(|(failure, ..)| ("request", *failure));
+        let deaths = CRASH_KINDS.iter().map(|death| ("killed", *death));
+        let failures = REQUEST_FAULTS.iter().map(|(failure, ..)| ("request", *failure));
         for (kind, fault) in deaths.chain(failures) {
-            let cell = |n: usize| cells.get(&(n, fault)).map_or(ink.dim("·"), |grade| grade.mark(ink));
+            let cell =
+                |n: usize| cells.get(&(n, fault)).map_or(ink.dim("·"), |grade| grade.render_mark(ink));
             if cells.keys().any(|(_, there)| *there == fault) {
                 let row: Vec<String> =
                     (0..self.plan.calls.len()).map(|n| format!("   {}", cell(n))).collect();
@@ -162,11 +167,11 @@ impl Report {
     }
 
     /// Returns what the schedules of several faults came to, a mark each.
-    fn seeds(&self, ink: Ink) -> Vec<String> {
+    fn render_seeds(&self, ink: Painter) -> Vec<String> {
         let marks: Vec<String> = self
-            .scenes()
+            .scenario_verdicts()
             .filter(|scene| scene.id.starts_with("seed:"))
-            .map(|scene| scene.verdict.grade.mark(ink))
+            .map(|scene| scene.verdict.grade.render_mark(ink))
             .collect();
         let mut lines: Vec<String> = marks.chunks(64).map(<[String]>::concat).collect();
         if !lines.is_empty() {
@@ -177,7 +182,7 @@ impl Report {
     }
 }
 
-fn named(number: usize, call: &Call, ink: Ink) -> String {
+fn render_call_row(number: usize, call: &RehearsedCall, ink: Painter) -> String {
     let path = call.name.rsplit_once('/').map_or("", |(path, _)| path).trim_start_matches('/');
     format!("{number:>4}  {:<24}{}", call.op, ink.dim(path)).trim_end().to_owned()
 }

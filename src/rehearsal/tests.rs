@@ -1,10 +1,10 @@
 //! A rehearsal of a runtime that is wrong: it must be found, and by the invariant that it breaks.
 
-use super::{plan::Plan, *};
+use super::{plan::ScenarioSet, *};
 use crate::{
     config::SANDBOX,
     ops::{self, spec::Effect},
-    runtime::mutant::{Mutant, become_wrong},
+    runtime::mutant::{Mutant, set_mutant},
 };
 use std::collections::BTreeSet;
 
@@ -17,41 +17,47 @@ db::execute(db, "update customers set name = 'x' where id < 5");
 backup::restore(db, backup::list(db)[0], #{ into: "copy", temporary: true });
 "#;
 
-fn config() -> Config {
+fn test_config() -> Config {
     let settings = toml::Table::from_iter([("world".to_owned(), "sandbox".into())]);
     let (name, provider) = (SANDBOX.to_owned(), "sim".to_owned());
-    let target = Target { name: name.clone(), provider, protect: false, tags: vec![], settings };
+    let target = TargetConfig { name: name.clone(), provider, protect: false, tags: vec![], settings };
     Config { targets: [(name, target)].into(), ..Config::empty() }
 }
 
 /// Returns the scenarios in which the process dies, with the operation in which it does, and what came of each.
-fn deaths(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdict)> {
-    on_a_large_stack(|| {
-        let runbook = Runbook::of_text("t.rhai", text.into())?;
-        let order =
-            Order { runbook, params: BTreeMap::new(), faults: Faults::Crash, seeds: 0, seed: 0, only: None };
-        let params = Stage::admit(&order.runbook, &order.params, &config())?;
-        let (templates, config) = worlds(&config())?;
-        let mut theatre = Theatre::new(&order.runbook, params, &templates, config)?;
-        let undisturbed = theatre.play(&Script::Undisturbed)?;
-        let plan = Plan::of(&undisturbed.score, &order).expect("no scenario was asked for");
-        become_wrong(mutant);
+fn run_crashes(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdict)> {
+    run_on_large_stack(|| {
+        let runbook = Runbook::from_text("t.rhai", text.into())?;
+        let order = RehearsalRequest {
+            runbook,
+            params: BTreeMap::new(),
+            faults: FaultSelection::Crash,
+            seeds: 0,
+            seed: 0,
+            only: None,
+        };
+        let params = ScriptRunner::admit_runbook(&order.runbook, &order.params, &test_config())?;
+        let (templates, config) = make_worlds(&test_config())?;
+        let mut theatre = ScenarioRunner::new(&order.runbook, params, &templates, config)?;
+        let undisturbed = theatre.run_scenario(&FaultPlan::Undisturbed)?;
+        let plan = ScenarioSet::from_visits(&undisturbed.score, &order).expect("no scenario was asked for");
+        set_mutant(mutant);
         let mut deaths = Vec::new();
         for scenario in &plan.scenarios {
-            let played = theatre.play(&scenario.script)?;
+            let played = theatre.run_scenario(&scenario.script)?;
             let op = scenario.cell.map_or(String::new(), |(call, _)| plan.calls[call].op.clone());
-            deaths.push((scenario.id.clone(), op, judge(&mut theatre, &undisturbed, &played)));
+            deaths.push((scenario.id.clone(), op, judge_scenario(&mut theatre, &undisturbed, &played)));
         }
-        become_wrong(None);
+        set_mutant(None);
         Ok(deaths)
     })
     .expect("it is rehearsed")
 }
 
 /// Returns the invariants that deaths of the process break when the runtime is wrong, with where each is broken.
-fn broken(mutant: Option<Mutant>) -> BTreeMap<&'static str, BTreeSet<String>> {
+fn broken_invariants(mutant: Option<Mutant>) -> BTreeMap<&'static str, BTreeSet<String>> {
     let mut broken: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for (id, _, verdict) in deaths(RUNBOOK, mutant) {
+    for (id, _, verdict) in run_crashes(RUNBOOK, mutant) {
         for breach in verdict.breaches {
             broken.entry(breach.invariant).or_default().insert(id.clone());
         }
@@ -61,12 +67,12 @@ fn broken(mutant: Option<Mutant>) -> BTreeMap<&'static str, BTreeSet<String>> {
 
 #[test]
 fn a_runtime_that_is_right_breaks_nothing() {
-    assert_eq!(broken(None), BTreeMap::new());
+    assert_eq!(broken_invariants(None), BTreeMap::new());
 }
 
 #[test]
 fn a_begin_that_is_not_durable_is_found() {
-    let found = broken(Some(Mutant::BeginRides));
+    let found = broken_invariants(Some(Mutant::BufferedBegin));
     let once = found.get("once").expect("something was asked for twice");
     for call in [1, 2, 5] {
         assert!(once.contains(&format!("crash:{call}:after-effect")), "{found:?}");
@@ -75,7 +81,7 @@ fn a_begin_that_is_not_durable_is_found() {
 
 #[test]
 fn a_probe_that_does_not_look_is_found() {
-    let found = broken(Some(Mutant::BlindProbe));
+    let found = broken_invariants(Some(Mutant::BlindProbe));
     let once = found.get("once").expect("something was asked for twice");
     // `db::execute` looks for its own commit before it runs anything again.
     for call in [1, 2, 5] {
@@ -87,7 +93,7 @@ fn a_probe_that_does_not_look_is_found() {
 fn a_clean_up_that_is_not_gone_on_with_is_found() {
     let script = "defer(|| backup::create(db, #{ label: \"end\" }));\n";
     let text = RUNBOOK.replace("backup::create(db);\n", script);
-    let all = deaths(&text, Some(Mutant::CleanedUpOnce));
+    let all = run_crashes(&text, Some(Mutant::CleanedUpOnce));
     let breaches =
         all.iter().flat_map(|(.., verdict)| &verdict.breaches).filter(|b| b.invariant == "clean-up");
     let found: BTreeSet<&str> = breaches.map(|b| b.what.as_str()).collect();
@@ -102,14 +108,14 @@ fn a_long_wait_is_disturbed_where_it_begins_and_where_it_ends() {
     let due = now() + duration("3m");
     wait_until(#{ timeout: "10m", every: "5s" }, || db::health(params.db).ok && now() > due);
     "#;
-    let all = deaths(text, None);
+    let all = run_crashes(text, None);
     // The run itself, and of 37 questions and 36 pauses two each.
     let calls: BTreeSet<&str> = all.iter().filter_map(|(id, ..)| id.split(':').nth(1)).collect();
     assert_eq!(calls.len(), 5, "{calls:?}");
     assert!(
-        all.iter().all(|(.., verdict)| verdict.word() == "converged"),
+        all.iter().all(|(.., verdict)| verdict.as_str() == "converged"),
         "{:?}",
-        all.iter().find(|(.., v)| v.word() != "converged")
+        all.iter().find(|(.., v)| v.as_str() != "converged")
     );
 }
 
@@ -118,8 +124,9 @@ const WINDOWS: [&str; 4] = ["after-begin", "after-effect", "before-record", "aft
 
 #[test]
 fn every_operation_that_changes_anything_is_right_in_every_failure_window() {
-    let all = deaths(include_str!("../../tests/good/every_change.rhai"), None);
-    let changes = ops::all().filter(|op| op.effect != Effect::Read && op.path() != ops::supabase::API);
+    let all = run_crashes(include_str!("../../tests/good/every_change.rhai"), None);
+    let changes =
+        ops::all_operations().filter(|op| op.effect != Effect::Read && op.path() != ops::supabase::API_PATH);
     for op in changes {
         let own: Vec<_> = all.iter().filter(|(_, of, _)| *of == op.path()).collect();
         for window in WINDOWS {
@@ -127,7 +134,12 @@ fn every_operation_that_changes_anything_is_right_in_every_failure_window() {
             assert!(there, "nobody died in the window `{window}` of `{}`", op.path());
         }
         for (id, _, verdict) in own {
-            assert_eq!((verdict.word(), &verdict.breaches), ("converged", &vec![]), "{id} of {}", op.path());
+            assert_eq!(
+                (verdict.as_str(), &verdict.breaches),
+                ("converged", &vec![]),
+                "{id} of {}",
+                op.path()
+            );
         }
     }
 }
@@ -140,7 +152,7 @@ fn a_write_past_the_catalogue_is_never_sent_again() {
     supabase::api(params.db, "GET", "/world");
     supabase::api(params.db, "POST", "/clock", #{ body: #{ pass: "1h" } });
     "#;
-    let all = deaths(text, None);
+    let all = run_crashes(text, None);
     let came_of = |id: &str| {
         let (.., verdict) = all.iter().find(|(known, ..)| known == id).expect("there is this death");
         assert_eq!(verdict.breaches, [], "{id}");

@@ -1,54 +1,58 @@
-//! What the prompt says of itself and of the operations.
+//! The help of the prompt: its commands, the operations, the functions.
 
 use crate::{
     base::suggest,
     ops::{
         self,
-        spec::{Op, Param, Slot},
+        spec::{Operation, Param, ParamSlot},
     },
     runtime::flow::NATIVES,
 };
 
 /// The commands of the prompt, with what each does.
-pub(super) const COMMANDS: &[(&str, &str)] = &[
+pub(super) const PROMPT_COMMANDS: &[(&str, &str)] = &[
     (":help", "what there is; `:help backup::create` explains an operation"),
     (":vars", "the variables there are"),
     (":quit", "end the session, as Ctrl-D does"),
 ];
 
 /// Returns the answer to a command, without its colon.
-pub(super) fn answer(command: &str) -> String {
+pub(super) fn answer_command(command: &str) -> String {
     match command.split_whitespace().collect::<Vec<_>>()[..] {
-        [] | ["help" | "h"] => overview(),
-        ["help" | "h", name] => explain(name),
+        [] | ["help" | "h"] => render_overview(),
+        ["help" | "h", name] => explain_operation(name),
         [wrong, ..] => {
-            let known = COMMANDS.iter().map(|(name, _)| name.trim_start_matches(':'));
-            format!("there is no command `:{wrong}`; {}", suggest::hint(wrong, known.collect::<Vec<_>>()))
+            let known = PROMPT_COMMANDS.iter().map(|(name, _)| name.trim_start_matches(':'));
+            format!(
+                "there is no command `:{wrong}`; {}",
+                suggest::suggest_name(wrong, known.collect::<Vec<_>>())
+            )
         }
     }
 }
 
-fn overview() -> String {
-    let mut lines: Vec<String> = COMMANDS.iter().map(|(name, what)| format!("{name:<8}{what}")).collect();
+fn render_overview() -> String {
+    let mut lines: Vec<String> =
+        PROMPT_COMMANDS.iter().map(|(name, what)| format!("{name:<8}{what}")).collect();
     lines.push(String::new());
     lines.push("Operations:".into());
-    lines.extend(ops::all().map(|op| format!("  {:<28}{}", op.path(), op.summary)));
+    lines.extend(ops::all_operations().map(|op| format!("  {:<28}{}", op.path(), op.summary)));
     lines.push(String::new());
     lines.push(format!("Functions: {}", NATIVES.join(", ")));
     lines.push("`ans` is the last value. A blank line submits what is not complete.".into());
     lines.join("\n")
 }
 
-fn explain(name: &str) -> String {
+fn explain_operation(name: &str) -> String {
     let name = name.trim_end_matches("()");
-    let Some(op) = ops::find(name) else {
-        let known: Vec<String> = ops::all().map(Op::path).collect();
-        let hint = suggest::hint(name, known.iter().map(String::as_str).collect::<Vec<_>>());
+    let Some(op) = ops::find_operation(name) else {
+        let known: Vec<String> = ops::all_operations().map(Operation::path).collect();
+        let hint = suggest::suggest_name(name, known.iter().map(String::as_str).collect::<Vec<_>>());
         return format!("there is no operation `{name}`; {hint}");
     };
-    let mut lines = vec![op.signature(), format!("  {}", op.summary)];
-    for param in op.positional().chain(op.options()) {
-        lines.push(format!("  {:<12}{:<16}{}", param.name, param.kind.name(), what(param)));
+    let mut lines = vec![op.script_signature(), format!("  {}", op.summary)];
+    for param in op.positional_params().chain(op.option_params()) {
+        lines.push(format!("  {:<12}{:<16}{}", param.name, param.kind.type_name(), describe_param(param)));
     }
     let fields: Vec<&str> = op.returns.fields().iter().map(|field| field.name).collect();
     if !fields.is_empty() {
@@ -58,11 +62,11 @@ fn explain(name: &str) -> String {
     lines.join("\n")
 }
 
-fn what(param: &Param) -> String {
+fn describe_param(param: &Param) -> String {
     match param.slot {
-        Slot::Positional => param.help.to_owned(),
-        Slot::Named => format!("{}; must be given", param.help),
-        Slot::Optional(without) => format!("{}; without it: {without}", param.help),
+        ParamSlot::Positional => param.help.to_owned(),
+        ParamSlot::Named => format!("{}; must be given", param.help),
+        ParamSlot::Optional(without) => format!("{}; without it: {without}", param.help),
     }
 }
 
@@ -72,11 +76,11 @@ mod tests {
 
     #[test]
     fn an_operation_is_explained_and_a_wrong_one_is_guessed() {
-        assert!(explain("backup::create").starts_with("backup::create(target, #{…})\n"));
+        assert!(explain_operation("backup::create").starts_with("backup::create(target, #{…})\n"));
         assert_eq!(
-            explain("backup::crate"),
+            explain_operation("backup::crate"),
             "there is no operation `backup::crate`; did you mean `backup::create`?"
         );
-        assert!(answer("hepl").contains("did you mean `help`?"));
+        assert!(answer_command("hepl").contains("did you mean `help`?"));
     }
 }

@@ -9,8 +9,8 @@ mod helper;
 use crate::{
     base::{terminal, value},
     ops,
-    runtime::{Answer, Ended, Event, Question, Session, Watch, World},
-    show::{self, Format, Trouble, trouble},
+    runtime::{Answer, Event, Question, RunObserver, RunResult, Runtime, Session},
+    show::{self, CliError, DataFormat, trouble},
 };
 use helper::PromptHelper;
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
@@ -24,63 +24,72 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What stands before a line.
+/// The text before the cursor.
 const PROMPT: &str = "redrill> ";
 
-/// Holds a session with whoever is at stdin, and returns the exit code. With `target`, `db` is that target;
+/// Runs a session over stdin and returns the exit code. With `target`, `db` is that target;
 /// `confirmed` are protected targets whose name was given.
 ///
 /// # Errors
-/// What kept the session from being begun.
-pub fn run(
-    world: &World,
+/// The session cannot be started.
+pub fn run_session(
+    world: &Runtime,
     target: Option<&str>,
     confirmed: BTreeSet<String>,
-    watch: Arc<dyn Watch>,
-) -> Result<u8, Trouble> {
-    Session::on_its_own_thread(|| hold(world, target, confirmed, watch))?
+    watch: Arc<dyn RunObserver>,
+) -> Result<u8, CliError> {
+    Session::run_on_large_stack(|| hold_session(world, target, confirmed, watch))?
 }
 
-fn hold(
-    world: &World,
+fn hold_session(
+    world: &Runtime,
     target: Option<&str>,
     confirmed: BTreeSet<String>,
-    watch: Arc<dyn Watch>,
-) -> Result<u8, Trouble> {
-    let heard = Arc::new(Heard { watch, columns: Mutex::default() });
-    let session = Session::begin(world, target, confirmed, Arc::clone(&heard) as Arc<dyn Watch>)?;
-    if !terminal::reads_from_person() {
+    watch: Arc<dyn RunObserver>,
+) -> Result<u8, CliError> {
+    let heard = Arc::new(ColumnWatch { watch, columns: Mutex::default() });
+    let session =
+        Session::start_session(world, target, confirmed, Arc::clone(&heard) as Arc<dyn RunObserver>)?;
+    if !terminal::is_stdin_terminal() {
         return Ok(read_statements(session, &heard));
     }
-    terminal::say(&format!("redrill {}, run {}; `:help` helps", crate::runtime::VERSION, session.run()));
+    terminal::print_message(&format!(
+        "redrill {}, run {}; `:help` helps",
+        crate::runtime::VERSION,
+        session.run_id()
+    ));
     let session = Rc::new(RefCell::new(session));
-    talk(&session, &heard, &world.config.state.join("history"))?;
-    let ended = Rc::into_inner(session).map(|session| session.into_inner().end(true));
-    Ok(ended.map_or(0, |ended| conclude(&ended, 0)))
+    read_interactively(&session, &heard, &world.config.state.join("history"))?;
+    let ended = Rc::into_inner(session).map(|session| session.into_inner().end_session(true));
+    Ok(ended.map_or(0, |ended| report_session_end(&ended, 0)))
 }
 
-/// Hears what a session does, and remembers the order of the columns that the last query came with.
-struct Heard {
-    watch: Arc<dyn Watch>,
+/// Passes events on, and keeps the column order of the last query.
+struct ColumnWatch {
+    watch: Arc<dyn RunObserver>,
     columns: Mutex<Vec<String>>,
 }
 
-impl Watch for Heard {
-    fn event(&self, event: &Event<'_>) {
+impl RunObserver for ColumnWatch {
+    fn on_event(&self, event: &Event<'_>) {
         if let Event::Columns { columns } = event {
             *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = columns.to_vec();
         }
-        self.watch.event(event);
+        self.watch.on_event(event);
     }
 
-    fn ask(&self, question: &Question) -> Option<Answer> {
-        self.watch.ask(question)
+    fn ask_person(&self, question: &Question) -> Option<Answer> {
+        self.watch.ask_person(question)
     }
 }
 
-/// Talks with a person until they leave.
-fn talk(session: &Rc<RefCell<Session>>, heard: &Heard, history: &Path) -> Result<(), Trouble> {
-    let wrong = |e: &ReadlineError| Trouble::usage(format!("the terminal cannot be used: {e}"));
+/// Reads and evaluates lines from a terminal until the person quits.
+fn read_interactively(
+    session: &Rc<RefCell<Session>>,
+    heard: &ColumnWatch,
+    history: &Path,
+) -> Result<(), CliError> {
+    let wrong = |e: &ReadlineError| CliError::usage(format!("the terminal cannot be used: {e}"));
     let config = Config::builder().auto_add_history(true).completion_type(CompletionType::List).build();
     let mut editor: Editor<PromptHelper, FileHistory> = Editor::with_config(config).map_err(|e| wrong(&e))?;
     editor.set_helper(Some(PromptHelper::new(Rc::clone(session))));
@@ -98,21 +107,21 @@ fn talk(session: &Rc<RefCell<Session>>, heard: &Heard, history: &Path) -> Result
         match line.trim() {
             "" => {}
             ":quit" | ":q" => return Ok(()),
-            ":vars" => terminal::out(&session.borrow().variables().join("\n")),
+            ":vars" => terminal::print_data(&session.borrow().variable_names().join("\n")),
             command if command.starts_with(':') => {
-                terminal::out(&help::answer(command.trim_start_matches(':')));
+                terminal::print_data(&help::answer_command(command.trim_start_matches(':')));
             }
             input => {
                 let mut session = session.borrow_mut();
-                // Said by now; a person goes on.
-                evaluate(&mut session, heard, input).unwrap_or_default();
+                // The error was printed; the session goes on.
+                evaluate_input(&mut session, heard, input).unwrap_or_default();
             }
         }
     }
 }
 
 /// Reads statements to the end or to the first error, and returns the exit code.
-fn read_statements(mut session: Session, heard: &Heard) -> u8 {
+fn read_statements(mut session: Session, heard: &ColumnWatch) -> u8 {
     let mut statement = String::new();
     let mut lines = io::stdin().lock().lines();
     let mut exit = 0;
@@ -120,7 +129,10 @@ fn read_statements(mut session: Session, heard: &Heard) -> u8 {
         let line = match lines.next().transpose() {
             Ok(line) => line,
             Err(e) => {
-                terminal::say(&Trouble::usage(format!("stdin cannot be read: {e}")).text(terminal::ink()));
+                terminal::print_message(
+                    &CliError::usage(format!("stdin cannot be read: {e}"))
+                        .render_text(terminal::stderr_painter()),
+                );
                 exit = trouble::FAILED;
                 break;
             }
@@ -134,7 +146,7 @@ fn read_statements(mut session: Session, heard: &Heard) -> u8 {
             continue;
         }
         let input = std::mem::take(&mut statement);
-        if let Err(wrong) = evaluate(&mut session, heard, input.trim_end()) {
+        if let Err(wrong) = evaluate_input(&mut session, heard, input.trim_end()) {
             exit = wrong;
             break;
         }
@@ -142,56 +154,58 @@ fn read_statements(mut session: Session, heard: &Heard) -> u8 {
             break;
         }
     }
-    conclude(&session.end(exit == 0), exit)
+    report_session_end(&session.end_session(exit == 0), exit)
 }
 
 /// Evaluates an input and writes its value, or says what went wrong and returns an exit code for it.
-fn evaluate(session: &mut Session, heard: &Heard, input: &str) -> Result<(), u8> {
+fn evaluate_input(session: &mut Session, heard: &ColumnWatch, input: &str) -> Result<(), u8> {
     if input.trim().is_empty() {
         return Ok(());
     }
-    let evaluated = session.eval(input);
-    terminal::clear();
+    let evaluated = session.eval_input(input);
+    terminal::clear_status();
     match evaluated {
         Ok(Value::Null) => Ok(()),
         Ok(value) => {
-            let columns = columns(&value, heard);
-            let text = show::data::text(&value, &columns, Format::Table, terminal::width());
-            terminal::out(&text.ok().flatten().unwrap_or_else(|| value::plain(&value).to_string()));
+            let columns = column_order(&value, heard);
+            let text = show::data::render_data(&value, &columns, DataFormat::Table, terminal::stdout_width());
+            terminal::print_data(
+                &text.ok().flatten().unwrap_or_else(|| value::strip_tags(&value).to_string()),
+            );
             Ok(())
         }
         Err(unfinished) => {
-            let trouble = Trouble::of_unfinished(&unfinished, session.run());
-            terminal::say(&trouble.body(terminal::ink()));
+            let trouble = CliError::from_unfinished(&unfinished, session.run_id());
+            terminal::print_message(&trouble.render_body(terminal::stderr_painter()));
             Err(if trouble.exit == trouble::USAGE { trouble::FAILED } else { trouble.exit })
         }
     }
 }
 
-/// Returns the order in which the fields of a value are read: as the last query gave them, or as the catalogue has them.
-fn columns(value: &Value, heard: &Heard) -> Vec<String> {
+/// Returns the order of a value's fields: that of the last query, or of the best matching operation.
+fn column_order(value: &Value, heard: &ColumnWatch) -> Vec<String> {
     let first = value.as_array().and_then(|items| items.first()).unwrap_or(value);
-    let first = value::untag(first).map_or(first, |(_, inner)| inner);
+    let first = value::untag_value(first).map_or(first, |(_, inner)| inner);
     let Some(fields) = first.as_object() else { return Vec::new() };
     let last = heard.columns.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if last.len() == fields.len() && last.iter().all(|name| fields.contains_key(name)) {
         return last;
     }
-    let named = |op: &&ops::spec::Op| {
+    let named = |op: &&ops::spec::Operation| {
         let known = op.returns.fields();
         fields.keys().all(|name| known.iter().any(|field| field.name == name))
     };
-    let nearest = ops::all().filter(named).min_by_key(|op| op.returns.fields().len());
+    let nearest = ops::all_operations().filter(named).min_by_key(|op| op.returns.fields().len());
     nearest.into_iter().flat_map(|op| op.returns.fields()).map(|field| field.name.to_owned()).collect()
 }
 
-/// Says how the session ended, where there is something to say, and returns the exit code.
-fn conclude(ended: &Ended, exit: u8) -> u8 {
-    // The error that ended it was said when it happened.
+/// Prints what went wrong at the end of the session, and returns the exit code.
+fn report_session_end(ended: &RunResult, exit: u8) -> u8 {
+    // The error that ended it was printed when it happened.
     let said =
         exit != 0 && ended.failure.is_some() && ended.cleanup.is_empty() && ended.left_behind.is_empty();
-    if let Some(trouble) = Trouble::of_ended(ended).filter(|_| !said) {
-        terminal::say(&trouble.text(terminal::ink()));
+    if let Some(trouble) = CliError::from_ended(ended).filter(|_| !said) {
+        terminal::print_message(&trouble.render_text(terminal::stderr_painter()));
         return if exit == 0 { trouble.exit } else { exit };
     }
     exit

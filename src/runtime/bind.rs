@@ -1,13 +1,13 @@
 //! Operations, made callable: one registration for all of them.
 
 use super::{
-    call::{Asked, take},
+    call::{CallRequest, run_call},
     fault,
-    live::{Frame, position},
-    values::{to_dynamic, to_value},
+    live::{CallScope, format_position},
+    values::{to_dynamic, to_json},
 };
 use crate::{
-    ops::{self, args::Args, spec::Op},
+    ops::{self, args::CallArgs, spec::Operation},
     provider::{Code, Error},
 };
 use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Module, NativeCallContext};
@@ -18,10 +18,10 @@ type Cx<'a> = NativeCallContext<'a>;
 type D = Dynamic;
 
 /// Registers every operation under its namespace.
-pub(super) fn register(engine: &mut Engine) {
+pub(super) fn register_operations(engine: &mut Engine) {
     let mut modules: BTreeMap<&str, Module> = BTreeMap::new();
-    for op in ops::all() {
-        bind(modules.entry(op.namespace).or_default(), op);
+    for op in ops::all_operations() {
+        bind_operation(modules.entry(op.namespace).or_default(), op);
     }
     // Sorted, so that a namespace comes before those inside it.
     for (namespace, module) in modules {
@@ -30,42 +30,49 @@ pub(super) fn register(engine: &mut Engine) {
 }
 
 /// Binds an operation for every number of arguments, so that a wrong number is answered by the operation itself.
-fn bind(module: &mut Module, op: &'static Op) {
+fn bind_operation(module: &mut Module, op: &'static Operation) {
     let new = || FuncRegistration::new(op.name).with_volatility(true);
-    new().set_into_module(module, move |cx: Cx<'_>| called(&cx, op, &[]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D| called(&cx, op, &[a]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D| called(&cx, op, &[a, b]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D| called(&cx, op, &[a, b, c]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D, d: D| called(&cx, op, &[a, b, c, d]));
+    new().set_into_module(module, move |cx: Cx<'_>| call_operation(&cx, op, &[]));
+    new().set_into_module(module, move |cx: Cx<'_>, a: D| call_operation(&cx, op, &[a]));
+    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D| call_operation(&cx, op, &[a, b]));
+    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D| call_operation(&cx, op, &[a, b, c]));
+    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D, d: D| {
+        call_operation(&cx, op, &[a, b, c, d])
+    });
 }
 
-fn called(cx: &Cx<'_>, op: &'static Op, given: &[Dynamic]) -> Result<Dynamic, Box<EvalAltResult>> {
-    let frame = Frame::of(cx)?;
-    let at = position(cx);
-    let args = decode(op, given)
-        .map_err(|e| fault::raise(&fault::of_operation(&e, &op.path(), None), cx.call_position()))?;
-    take(&frame, Asked { op, args, at: &at, implied: false })
+fn call_operation(
+    cx: &Cx<'_>,
+    op: &'static Operation,
+    given: &[Dynamic],
+) -> Result<Dynamic, Box<EvalAltResult>> {
+    let frame = CallScope::from_native_context(cx)?;
+    let at = format_position(cx);
+    let args = decode_args(op, given).map_err(|e| {
+        fault::to_rhai_error(&fault::from_operation_error(&e, &op.path(), None), cx.call_position())
+    })?;
+    run_call(&frame, CallRequest { op, args, at: &at, implied: false })
         .map(|value| to_dynamic(&value))
-        .map_err(|halt| halt.at(cx.call_position()))
+        .map_err(|halt| halt.into_rhai_error(cx.call_position()))
 }
 
 /// Reads positional arguments and, after them, the options map.
-fn decode(op: &Op, given: &[Dynamic]) -> Result<Args, Error> {
+fn decode_args(op: &Operation, given: &[Dynamic]) -> Result<CallArgs, Error> {
     let mut values = given
         .iter()
         .map(|d| {
-            to_value(d)
+            to_json(d)
                 .map_err(|why| Error::new(Code::Invalid, format!("an argument of `{}`: {why}", op.path())))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let options = if values.len() == op.positional().count() + 1 { values.pop() } else { None };
+    let options = if values.len() == op.positional_params().count() + 1 { values.pop() } else { None };
     match options {
-        None => Args::decode(op, values, Map::new()),
-        Some(Value::Object(options)) => Args::decode(op, values, options),
+        None => CallArgs::decode(op, values, Map::new()),
+        Some(Value::Object(options)) => CallArgs::decode(op, values, options),
         Some(_) => Err(Error::new(
             Code::Invalid,
             format!("the last argument of `{}` is a map of options", op.path()),
         )
-        .hint(format!("write `{}`", op.signature()))),
+        .with_hint(format!("write `{}`", op.script_signature()))),
     }
 }

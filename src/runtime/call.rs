@@ -1,28 +1,31 @@
-//! One call, from asked to known: replay, permit, record, perform, record. The whole policy of a run is here.
+//! One call: replay or check rights, record, perform, record. The whole policy of a call is here.
 //!
 //! What holds after a kill at any point:
-//! - before `begin`: nothing happened, and the call is made;
-//! - after `begin`: the operation's recovery rule asks the world, and the call is taken up where it is;
-//! - after `accepted`: the call goes on waiting for what was accepted;
-//! - after `end`: the recorded outcome is given back, and nothing is done.
+//! - before `begin`: nothing happened, and the call is started;
+//! - after `begin`: the operation's recovery rule probes the world, and the call is resumed from there;
+//! - after `accepted`: the call waits for the job that was accepted;
+//! - after `end`: the recorded outcome is returned, and nothing is done.
 
 use super::{
     Event,
-    fault::{self, Fault, codes},
-    live::{Deferred, Due, Frame, Halt, Live, Stop, lock},
-    permit::{self, Unrecognised},
+    fault::{self, ScriptError, codes},
+    live::{CallScope, Cleanup, DeferredCleanup, NativeError, RunContext, StopReason, lock_unpoisoned},
+    permit::{self, IdentityError},
 };
 use crate::{
     base::value,
-    journal::{Durability, Outcome, Past, Record},
+    journal::{CallState, Durability, Outcome, Record},
     ops::{
-        args::Args,
+        args::CallArgs,
         branch,
-        spec::{Context, Effect, Host, Kind, Need, Op, Probed, Recovery, is_intent, place_of},
+        spec::{
+            CallContext, CallHost, Effect, Operation, ParamKind, Permission, ProbeResult, Recovery,
+            is_intent, parse_target_ref,
+        },
     },
     provider::{
         Accept, Code, Error,
-        model::{Key, Progress},
+        model::{CallKey, Progress},
     },
 };
 use async_trait::async_trait;
@@ -30,102 +33,111 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::time::Instant;
 
-/// One call, as it is asked.
-pub(super) struct Asked<'a> {
-    /// The operation.
-    pub(super) op: &'static Op,
-    /// Its arguments.
-    pub(super) args: Args,
+/// A call as the script requests it.
+pub(super) struct CallRequest<'a> {
+    pub(super) op: &'static Operation,
+    pub(super) args: CallArgs,
     /// Where in the script.
     pub(super) at: &'a str,
-    /// Whether an earlier call of the run was allowed this one too: what it made is its to remove.
+    /// Whether the right of an earlier call covers this one: a run may remove the branch that it made.
     pub(super) implied: bool,
 }
 
-/// Takes a call.
-pub(super) fn take(frame: &Frame, asked: Asked<'_>) -> Result<Value, Halt> {
-    let live = frame.live();
+/// Runs a call, or returns its recorded outcome.
+pub(super) fn run_call(frame: &CallScope, asked: CallRequest<'_>) -> Result<Value, NativeError> {
+    let live = frame.run_context();
     if frame.is_halted() {
-        return Err(Halt::Stop);
+        return Err(NativeError::Stopped);
     }
-    let name = frame.next(&asked.op.path());
+    let name = frame.next_call_name(&asked.op.path());
     if let Some(asked_for) = &live.asked {
-        lock(asked_for).insert(name.clone());
+        lock_unpoisoned(asked_for).insert(name.clone());
     }
     let call = Call { live, frame, name: &name, target: target_name(asked.op, &asked.args), asked };
-    match live.run.past(&name) {
-        Past::Ended { op, args, outcome } => {
-            call.must_match(&op, &args)?;
-            call.tell_replayed();
-            call.conclude(outcome)
+    match live.run.call_state(&name) {
+        CallState::Finished { op, args, outcome } => {
+            call.check_matches_record(&op, &args)?;
+            call.emit_replayed();
+            call.deliver_outcome(outcome)
         }
-        Past::Begun { op, args, key, accepted, decision } => {
-            call.must_match(&op, &args)?;
-            call.take_up(&Key(key), accepted, decision)
+        CallState::Started { op, args, key, accepted, decision } => {
+            call.check_matches_record(&op, &args)?;
+            call.resume_call(&CallKey(key), accepted, decision)
         }
-        Past::Nothing if live.settling() => Err(frame.give_up()),
-        Past::Nothing => call.make(),
+        CallState::NotStarted if live.is_settling() => Err(frame.abandon_fork()),
+        CallState::NotStarted => call.start_call(),
     }
 }
 
-/// Settles a call that was begun, of a run whose text is not there: `name`, `op` and `args` are as they were recorded.
-pub(super) fn settle(frame: &Frame, name: &str, asked: Asked<'_>) -> Result<Value, Halt> {
-    let live = frame.live();
+/// Resolves a begun call of a run without a text: `name`, `op` and `args` are the recorded ones.
+pub(super) fn resolve_recorded_call(
+    frame: &CallScope,
+    name: &str,
+    asked: CallRequest<'_>,
+) -> Result<Value, NativeError> {
+    let live = frame.run_context();
     let call = Call { live, frame, name, target: target_name(asked.op, &asked.args), asked };
-    match live.run.past(name) {
-        Past::Begun { key, accepted, decision, .. } => call.take_up(&Key(key), accepted, decision),
-        Past::Nothing | Past::Ended { .. } => Ok(Value::Null),
+    match live.run.call_state(name) {
+        CallState::Started { key, accepted, decision, .. } => {
+            call.resume_call(&CallKey(key), accepted, decision)
+        }
+        CallState::NotStarted | CallState::Finished { .. } => Ok(Value::Null),
     }
 }
 
 struct Call<'a> {
-    live: &'a Live,
-    frame: &'a Frame,
+    live: &'a RunContext,
+    frame: &'a CallScope,
     name: &'a str,
     target: Option<String>,
-    asked: Asked<'a>,
+    asked: CallRequest<'a>,
 }
 
 impl Call<'_> {
-    /// Makes a call that was never begun. That its target does not answer is its outcome, and recorded like any other:
+    /// Starts a call that was never begun. A target that does not answer is an outcome, recorded like any other:
     /// a script that went on without it goes the same way at a resume.
-    fn make(&self) -> Result<Value, Halt> {
+    fn start_call(&self) -> Result<Value, NativeError> {
         if !self.asked.implied {
-            permit::allow(self.live, self.asked.op, &self.asked.args)?;
+            permit::check_rights(self.live, self.asked.op, &self.asked.args)?;
         }
-        self.must_be_new()?;
-        match self.recognise() {
+        self.check_not_repeated()?;
+        match self.verify_targets() {
             Ok(()) => {}
-            Err(Unrecognised::Halt(halt)) => return Err(halt),
-            Err(Unrecognised::Unreachable(e)) => return self.end(Err(e), Instant::now()),
+            Err(IdentityError::Stopped(halt)) => return Err(halt),
+            Err(IdentityError::Unreachable(e)) => return self.finish_call(Err(e), Instant::now()),
         }
         match self.asked.op.recovery {
-            Recovery::Read | Recovery::Wait => self.read(),
-            Recovery::Probe(_) => self.begin(),
+            Recovery::Read | Recovery::Wait => self.perform_read(),
+            Recovery::Probe(_) => self.begin_effect(),
         }
     }
 
-    /// Takes up a call that was begun. While its target does not answer, nobody knows about it.
-    fn take_up(&self, key: &Key, accepted: Option<Value>, decision: Option<Value>) -> Result<Value, Halt> {
-        match self.recognise() {
-            Ok(()) => self.recover(key, accepted, decision),
-            Err(Unrecognised::Halt(halt)) => Err(halt),
-            Err(Unrecognised::Unreachable(e)) => Err(self.undecided(&e.message)),
+    /// Resumes a call that was begun. While its target does not answer, the call is undecided.
+    fn resume_call(
+        &self,
+        key: &CallKey,
+        accepted: Option<Value>,
+        decision: Option<Value>,
+    ) -> Result<Value, NativeError> {
+        match self.verify_targets() {
+            Ok(()) => self.recover_begun_call(key, accepted, decision),
+            Err(IdentityError::Stopped(halt)) => Err(halt),
+            Err(IdentityError::Unreachable(e)) => Err(self.stop_undecided(&e.message)),
         }
     }
 
-    /// Performs a call that only looks.
-    fn read(&self) -> Result<Value, Halt> {
-        self.live.journaled(self.live.run.flush())?;
+    /// Performs a read-only call.
+    fn perform_read(&self) -> Result<Value, NativeError> {
+        self.live.stop_on_journal_error(self.live.run.flush())?;
         let started = Instant::now();
-        self.tell_started();
+        self.emit_started();
         let timeout = self.asked.args.timeout();
-        let key = self.key(0);
-        let cx = self.context(&key, None);
-        let performed = self.live.wait(async {
+        let key = self.derive_key(0);
+        let cx = self.build_context(&key, None);
+        let performed = self.live.wait_or_stop(async {
             let slow = || {
                 Error::new(Code::Timeout, format!("no answer within {timeout}"))
-                    .hint("give it more with `timeout:`")
+                    .with_hint("give it more with `timeout:`")
             };
             tokio::select! {
                 biased;
@@ -133,129 +145,141 @@ impl Call<'_> {
                 () = self.live.fleet.clock().sleep(timeout) => Err(slow()),
             }
         })?;
-        self.end(performed, started)
+        self.finish_call(performed, started)
     }
 
     /// Records that the call is about to take effect, and performs it.
-    fn begin(&self) -> Result<Value, Halt> {
-        let key = self.key(self.live.run.attempts(self.name));
+    fn begin_effect(&self) -> Result<Value, NativeError> {
+        let key = self.derive_key(self.live.run.count_attempts(self.name));
         let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
         let begin = Record::Begin { call, op, args, key: key.0.clone(), at: self.asked.at.to_owned() };
         #[cfg(not(test))]
-        let durability = Durability::Now;
+        let durability = Durability::Synced;
         #[cfg(test)]
-        let durability = super::mutant::begin();
-        self.live.journaled(self.live.run.append(begin, durability))?;
-        self.perform(&key, None)
+        let durability = super::mutant::begin_durability();
+        self.live.stop_on_journal_error(self.live.run.append_record(begin, durability))?;
+        self.perform_effect(&key, None)
     }
 
-    /// Performs a call that is begun, or goes on with it.
-    fn perform(&self, key: &Key, accepted: Option<Value>) -> Result<Value, Halt> {
+    /// Performs a begun call, from its accepted job if there is one.
+    fn perform_effect(&self, key: &CallKey, accepted: Option<Value>) -> Result<Value, NativeError> {
         let started = Instant::now();
-        self.tell_started();
-        let cx = self.context(key, accepted);
-        match self.live.wait((self.asked.op.perform)(&cx, &self.asked.args))? {
-            Err(e) if e.code == Code::Unknown => self.settle(key, &e, started),
-            performed => self.end(performed, started),
+        self.emit_started();
+        let cx = self.build_context(key, accepted);
+        match self.live.wait_or_stop((self.asked.op.perform)(&cx, &self.asked.args))? {
+            Err(e) if e.code == Code::Unknown => self.resolve_unknown(key, &e, started),
+            performed => self.finish_call(performed, started),
         }
     }
 
-    /// Settles an outcome that the provider could not tell, by the call's own key. What stays unknown stops the run.
-    fn settle(&self, key: &Key, unknown: &Error, started: Instant) -> Result<Value, Halt> {
-        match self.probe(key) {
-            Ok(Probed::Done(value)) => self.end(Ok(value), started),
-            Ok(Probed::Accepted(job)) => self.go_on(key, job),
-            Ok(Probed::NotDone) => {
+    /// Resolves an unknown outcome by the call's key. If it stays unknown, the run stops.
+    fn resolve_unknown(
+        &self,
+        key: &CallKey,
+        unknown: &Error,
+        started: Instant,
+    ) -> Result<Value, NativeError> {
+        match self.probe_world(key) {
+            Ok(ProbeResult::Done(value)) => self.finish_call(Ok(value), started),
+            Ok(ProbeResult::Accepted(job)) => self.adopt_job(key, job),
+            Ok(ProbeResult::NotDone) => {
                 let mut certain = unknown.clone();
                 (certain.code, certain.retryable) = (Code::Unavailable, true);
-                self.end(Err(certain), started)
+                self.finish_call(Err(certain), started)
             }
-            Err(Halt::Raise(why)) => {
-                Err(self.undecided(&format!("{unknown}; asked again: {}", why["message"])))
+            Err(NativeError::Raised(why)) => {
+                Err(self.stop_undecided(&format!("{unknown}; asked again: {}", why["message"])))
             }
-            Err(stop @ Halt::Stop) => Err(stop),
+            Err(stop @ NativeError::Stopped) => Err(stop),
         }
     }
 
-    /// Takes up a call that was begun and has no end.
-    fn recover(&self, key: &Key, accepted: Option<Value>, decision: Option<Value>) -> Result<Value, Halt> {
+    /// Recovers a call that was begun and has no end: by a person's decision, else by a probe.
+    fn recover_begun_call(
+        &self,
+        key: &CallKey,
+        accepted: Option<Value>,
+        decision: Option<Value>,
+    ) -> Result<Value, NativeError> {
         if let Some(decision) = decision {
             return match decision["kind"].as_str() {
-                Some("redo" | "hold") if self.live.settling() => Err(self.frame.give_up()),
-                _ => self.decided(&decision),
+                Some("redo" | "hold") if self.live.is_settling() => Err(self.frame.abandon_fork()),
+                _ => self.apply_decision(&decision),
             };
         }
-        // The world is asked also where it is known what was accepted: an error on the way there is no end of the call.
-        let probed = self.probe(key);
-        // What was only about to be asked has been compared with the world by now.
+        // Probe even when the accepted job is known: an error on the way to it does not end the call.
+        let probed = self.probe_world(key);
+        // The probe has already compared a recorded intent with the world.
         let accepted = accepted.filter(|recorded| !is_intent(recorded));
         match probed {
-            Ok(Probed::Done(value)) => self.end(Ok(value), Instant::now()),
-            Ok(Probed::Accepted(job)) if accepted.is_none() => self.go_on(key, job),
-            Ok(Probed::NotDone) if accepted.is_none() && self.live.settling() => Err(self.frame.give_up()),
-            Ok(Probed::Accepted(_) | Probed::NotDone) => self.perform(key, accepted),
-            Err(Halt::Raise(why)) => {
-                Err(self.undecided(why["message"].as_str().unwrap_or("the world could not be asked")))
+            Ok(ProbeResult::Done(value)) => self.finish_call(Ok(value), Instant::now()),
+            Ok(ProbeResult::Accepted(job)) if accepted.is_none() => self.adopt_job(key, job),
+            Ok(ProbeResult::NotDone) if accepted.is_none() && self.live.is_settling() => {
+                Err(self.frame.abandon_fork())
             }
-            Err(stop @ Halt::Stop) => Err(stop),
+            Ok(ProbeResult::Accepted(_) | ProbeResult::NotDone) => self.perform_effect(key, accepted),
+            Err(NativeError::Raised(why)) => {
+                Err(self.stop_undecided(why["message"].as_str().unwrap_or("the world could not be asked")))
+            }
+            Err(stop @ NativeError::Stopped) => Err(stop),
         }
     }
 
-    /// Writes down what a probe found, and waits for it.
-    fn go_on(&self, key: &Key, job: Value) -> Result<Value, Halt> {
+    /// Records the job that a probe found, and waits for it.
+    fn adopt_job(&self, key: &CallKey, job: Value) -> Result<Value, NativeError> {
         let accepted = Record::Accepted { call: self.name.to_owned(), what: job.clone() };
-        self.live.journaled(self.live.run.append(accepted, Durability::Now))?;
-        self.perform(key, Some(job))
+        self.live.stop_on_journal_error(self.live.run.append_record(accepted, Durability::Synced))?;
+        self.perform_effect(key, Some(job))
     }
 
-    fn probe(&self, key: &Key) -> Result<Probed, Halt> {
-        let Recovery::Probe(probe) = self.asked.op.recovery else { return Ok(Probed::NotDone) };
+    fn probe_world(&self, key: &CallKey) -> Result<ProbeResult, NativeError> {
+        let Recovery::Probe(probe) = self.asked.op.recovery else { return Ok(ProbeResult::NotDone) };
         #[cfg(test)]
-        if super::mutant::is_blind() {
-            return Ok(Probed::NotDone);
+        if super::mutant::is_probe_blind() {
+            return Ok(ProbeResult::NotDone);
         }
-        let accepted = match self.live.run.past(self.name) {
-            Past::Begun { accepted, .. } => accepted,
-            Past::Nothing | Past::Ended { .. } => None,
+        let accepted = match self.live.run.call_state(self.name) {
+            CallState::Started { accepted, .. } => accepted,
+            CallState::NotStarted | CallState::Finished { .. } => None,
         };
-        let cx = self.context(key, accepted);
-        let found = self.live.wait(probe(&cx, &self.asked.args))?;
-        found.map_err(|e| Halt::Raise(self.fault(&e)))
+        let cx = self.build_context(key, accepted);
+        let found = self.live.wait_or_stop(probe(&cx, &self.asked.args))?;
+        found.map_err(|e| NativeError::Raised(self.to_script_error(&e)))
     }
 
-    /// Does what a person decided about a call of which nobody could know.
-    fn decided(&self, decision: &Value) -> Result<Value, Halt> {
+    /// Applies a person's decision about a call.
+    fn apply_decision(&self, decision: &Value) -> Result<Value, NativeError> {
         match decision["kind"].as_str() {
-            Some("redo") => self.begin(),
-            // It is still open: the run comes to its end with the same error, and there somebody is asked again.
-            Some("hold") => self.conclude(Outcome::Err(decision["error"].clone())),
-            Some("done") => self.record(Outcome::Ok(decision["result"].clone())),
+            Some("redo") => self.begin_effect(),
+            // The call stays open: the run fails with the same error, and a person is asked again.
+            Some("hold") => self.deliver_outcome(Outcome::Err(decision["error"].clone())),
+            Some("done") => self.record_outcome(Outcome::Ok(decision["result"].clone())),
             _ => {
                 let op = self.asked.op.path();
                 let message = format!("`{op}` was decided to have failed");
                 let mut fault = match &decision["error"] {
                     known @ Value::Object(_) => known.clone(),
-                    _ => fault::of_runtime(codes::DECIDED, &message, None, Some(&op)),
+                    _ => fault::runtime_error(codes::DECIDED, &message, None, Some(&op)),
                 };
                 fault[fault::DECIDED] = true.into();
-                self.record(Outcome::Err(fault))
+                self.record_outcome(Outcome::Err(fault))
             }
         }
     }
 
-    /// Records how the call came out, and only then says so.
-    fn end(&self, performed: Result<Value, Error>, started: Instant) -> Result<Value, Halt> {
+    /// Records the outcome, and only then reports it.
+    fn finish_call(&self, performed: Result<Value, Error>, started: Instant) -> Result<Value, NativeError> {
         let outcome = match performed {
             Ok(value) => Outcome::Ok(value),
-            Err(e) => Outcome::Err(self.fault(&e)),
+            Err(e) => Outcome::Err(self.to_script_error(&e)),
         };
         let error = match &outcome {
             Outcome::Err(fault) => fault["message"].as_str().map(str::to_owned),
             Outcome::Ok(_) => None,
         };
-        let concluded = self.record(outcome);
-        if concluded != Err(Halt::Stop) {
-            self.live.tell(&Event::CallFinished {
+        let concluded = self.record_outcome(outcome);
+        if concluded != Err(NativeError::Stopped) {
+            self.live.emit_event(&Event::CallFinished {
                 call: self.name,
                 op: &self.asked.op.path(),
                 ok: error.is_none(),
@@ -266,21 +290,21 @@ impl Call<'_> {
         concluded
     }
 
-    fn record(&self, outcome: Outcome) -> Result<Value, Halt> {
+    fn record_outcome(&self, outcome: Outcome) -> Result<Value, NativeError> {
         let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
         let end = Record::End { call, op, args, at: self.asked.at.to_owned(), outcome: outcome.clone() };
-        self.live.journaled(self.live.run.append(end, Durability::Now))?;
-        self.conclude(outcome)
+        self.live.stop_on_journal_error(self.live.run.append_record(end, Durability::Synced))?;
+        self.deliver_outcome(outcome)
     }
 
-    /// Gives a known outcome to the script, live and replayed alike.
-    fn conclude(&self, outcome: Outcome) -> Result<Value, Halt> {
+    /// Delivers an outcome to the script, whether new or replayed.
+    fn deliver_outcome(&self, outcome: Outcome) -> Result<Value, NativeError> {
         match outcome {
             Outcome::Ok(value) => {
-                let made = value::inside(&value, value::BRANCH);
-                if self.asked.args.flag("temporary") && made.is_some() {
-                    let (name, due) = (self.name.to_owned(), Due::Branch(value.clone()));
-                    self.frame.deferred().push(Deferred { name, due });
+                let made = value::untag_as(&value, value::BRANCH_TAG);
+                if self.asked.args.get_flag("temporary") && made.is_some() {
+                    let (name, due) = (self.name.to_owned(), Cleanup::Branch(value.clone()));
+                    self.frame.lock_deferred().push(DeferredCleanup { name, due });
                 }
                 if self.asked.op.effect == Effect::Destroy {
                     self.forget_branch(&value);
@@ -291,95 +315,101 @@ impl Call<'_> {
                 Ok(value)
             }
             Outcome::Err(mut fault) => {
-                fault[fault::CALL] = self.name.into();
+                fault[fault::CALL_FIELD] = self.name.into();
                 if fault["side_effects"] == "some" {
                     self.live.note_effect(self.name);
                 }
                 self.live.remember_left_behind(&fault);
-                Err(Halt::Raise(fault))
+                Err(NativeError::Raised(fault))
             }
         }
     }
 
-    /// Stops the run when the script asks for something else than was recorded here.
-    fn must_match(&self, op: &str, args: &Value) -> Result<(), Halt> {
+    /// Stops the run when the script's call differs from the recorded one.
+    fn check_matches_record(&self, op: &str, args: &Value) -> Result<(), NativeError> {
         let (asked_op, asked_args) = (self.asked.op.path(), self.asked.args.to_value());
         if op == asked_op && *args == asked_args {
             return Ok(());
         }
-        Err(self.live.stopper.stop(Stop::Mismatch {
+        Err(self.live.stopper.stop_run(StopReason::Mismatch {
             message: format!(
                 "the call {} is not the one that was recorded\n  recorded  {op}({})\n  asked     {asked_op}({})\n  at        {}",
-                self.name, value::plain(args), value::plain(&asked_args), self.asked.at
+                self.name, value::strip_tags(args), value::strip_tags(&asked_args), self.asked.at
             ),
         }))
     }
 
-    /// Stops an edited script that would do again under another name what was done: a step was renamed or moved.
-    fn must_be_new(&self) -> Result<(), Halt> {
+    /// Stops an edited script that would repeat a call under another name: a step was renamed or moved.
+    fn check_not_repeated(&self) -> Result<(), NativeError> {
         let Some(asked_for) = self.live.asked.as_ref().filter(|_| self.asked.op.effect != Effect::Read)
         else {
             return Ok(());
         };
         let (op, args) = (self.asked.op.path(), self.asked.args.to_value());
-        let asked_for = lock(asked_for).clone();
-        let is_it = |past: &Past| match past {
-            Past::Begun { op: o, args: a, .. } | Past::Ended { op: o, args: a, .. } => *o == op && *a == args,
-            Past::Nothing => false,
+        let asked_for = lock_unpoisoned(asked_for).clone();
+        let is_it = |past: &CallState| match past {
+            CallState::Started { op: o, args: a, .. } | CallState::Finished { op: o, args: a, .. } => {
+                *o == op && *a == args
+            }
+            CallState::NotStarted => false,
         };
-        let done = self.live.run.begun_calls();
-        let twin = done.iter().find(|name| !asked_for.contains(*name) && is_it(&self.live.run.past(name)));
+        let done = self.live.run.started_calls();
+        let twin =
+            done.iter().find(|name| !asked_for.contains(*name) && is_it(&self.live.run.call_state(name)));
         let Some(twin) = twin else { return Ok(()) };
-        Err(self.live.stopper.stop(Stop::Mismatch {
+        Err(self.live.stopper.stop_run(StopReason::Mismatch {
             message: format!(
                 "the call {} was done before as {twin}\n  recorded  {op}({})\n  asked     the same, in another place\n  at        {}",
-                self.name, value::plain(&args), self.asked.at
+                self.name, value::strip_tags(&args), self.asked.at
             ),
         }))
     }
 
-    /// Takes a branch that the script has removed itself off what is to be removed at the end.
+    /// Drops the clean-up of a branch that the script has removed itself.
     fn forget_branch(&self, removed: &Value) {
-        let is_it = |due: &Due| match due {
-            Due::Branch(branch) => {
-                value::inside(branch, value::BRANCH).is_some_and(|b| b["id"] == removed["id"])
+        let is_it = |due: &Cleanup| match due {
+            Cleanup::Branch(branch) => {
+                value::untag_as(branch, value::BRANCH_TAG).is_some_and(|b| b["id"] == removed["id"])
             }
-            Due::Closure { .. } => false,
+            Cleanup::Closure { .. } => false,
         };
-        self.frame.deferred().retain(|deferred| !is_it(&deferred.due));
-        if self.asked.op.path() == branch::DELETE {
-            self.live.forget_left_behind(&branch::named(&self.asked.args));
+        self.frame.lock_deferred().retain(|deferred| !is_it(&deferred.due));
+        if self.asked.op.path() == branch::DELETE_PATH {
+            self.live.forget_left_behind(&branch::left_behind_name(&self.asked.args));
         }
     }
 
-    /// Makes sure that every target of the call is who it was, and that the run may use it.
-    fn recognise(&self) -> Result<(), Unrecognised> {
-        let Asked { op, args, implied, .. } = &self.asked;
-        let need = if *implied { Need::new("branch", Effect::Create) } else { op.need(args) };
-        let given = op.params.iter().filter(|p| p.kind == Kind::Target).map(|p| args.get(p.name));
-        for place in given.filter_map(|g| place_of(g).ok()) {
-            permit::recognise(self.live, &place.target, &need)?;
+    /// Verifies that every target of the call is the recorded one, and that the run may use it.
+    fn verify_targets(&self) -> Result<(), IdentityError> {
+        let CallRequest { op, args, implied, .. } = &self.asked;
+        let need =
+            if *implied { Permission::new("branch", Effect::Create) } else { op.required_permission(args) };
+        let given = op.params.iter().filter(|p| p.kind == ParamKind::Target).map(|p| args.get(p.name));
+        for place in given.filter_map(|g| parse_target_ref(g).ok()) {
+            permit::verify_identity(self.live, &place.target, &need)?;
         }
         Ok(())
     }
 
-    fn undecided(&self, reason: &str) -> Halt {
+    fn stop_undecided(&self, reason: &str) -> NativeError {
         let op = self.asked.op.path();
         let reason = format!("nobody knows whether `{op}` ({}) took effect: {reason}", self.name);
-        self.live.stopper.stop(Stop::Undecided { call: self.name.to_owned(), reason })
+        self.live.stopper.stop_run(StopReason::Undecided { call: self.name.to_owned(), reason })
     }
 
-    fn fault(&self, error: &Error) -> Fault {
-        let mut fault = fault::of_operation(error, &self.asked.op.path(), self.target.as_deref());
-        // A branch that could not be removed is there, unless it never was.
-        if self.asked.op.path() == branch::DELETE && ![Code::NotFound, Code::Invalid].contains(&error.code) {
-            fault["left_behind"] = vec![branch::named(&self.asked.args)].into();
+    fn to_script_error(&self, error: &Error) -> ScriptError {
+        let mut fault = fault::from_operation_error(error, &self.asked.op.path(), self.target.as_deref());
+        // A branch that could not be removed is left behind, unless it never existed.
+        if self.asked.op.path() == branch::DELETE_PATH
+            && ![Code::NotFound, Code::Invalid].contains(&error.code)
+        {
+            fault["left_behind"] = vec![branch::left_behind_name(&self.asked.args)].into();
         }
         fault
     }
 
     /// Returns the call's identity in the world: the same at every resume, another for every attempt.
-    fn key(&self, attempt: u32) -> Key {
+    fn derive_key(&self, attempt: u32) -> CallKey {
         let mut hash = Sha256::new();
         for part in
             [self.live.run.id(), self.name, &self.asked.args.to_value().to_string(), &attempt.to_string()]
@@ -389,16 +419,16 @@ impl Call<'_> {
         }
         let mut text = data_encoding::BASE32_NOPAD.encode(&hash.finalize()).to_lowercase();
         text.truncate(10);
-        Key(text)
+        CallKey(text)
     }
 
-    fn context<'c>(&'c self, key: &'c Key, accepted: Option<Value>) -> Context<'c> {
-        Context { fleet: &self.live.fleet, key, run: Some(self.live.run.id()), accepted, host: self }
+    fn build_context<'c>(&'c self, key: &'c CallKey, accepted: Option<Value>) -> CallContext<'c> {
+        CallContext { fleet: &self.live.fleet, key, run: Some(self.live.run.id()), accepted, host: self }
     }
 
-    fn tell_started(&self) {
+    fn emit_started(&self) {
         let op = self.asked.op.path();
-        self.live.tell(&Event::CallStarted {
+        self.live.emit_event(&Event::CallStarted {
             call: self.name,
             op: &op,
             target: self.target.as_deref(),
@@ -406,8 +436,8 @@ impl Call<'_> {
         });
     }
 
-    fn tell_replayed(&self) {
-        self.live.tell(&Event::CallReplayed { call: self.name, op: &self.asked.op.path() });
+    fn emit_replayed(&self) {
+        self.live.emit_event(&Event::CallReplayed { call: self.name, op: &self.asked.op.path() });
     }
 }
 
@@ -415,61 +445,61 @@ impl Call<'_> {
 impl Accept for Call<'_> {
     async fn accepted(&self, what: Value) -> Result<(), Error> {
         let record = Record::Accepted { call: self.name.to_owned(), what };
-        self.live.run.append(record, Durability::Now).map_err(|e| {
+        self.live.run.append_record(record, Durability::Synced).map_err(|e| {
             let message = format!("what was accepted could not be written down: {e}");
-            drop(self.live.stopper.stop(Stop::Journal(e)));
+            drop(self.live.stopper.stop_run(StopReason::Journal(e)));
             Error::new(Code::Internal, message)
         })
     }
 }
 
-impl Host for Call<'_> {
-    fn progress(&self, progress: &Progress) {
-        self.live.tell(&Event::Progress { call: self.name, op: &self.asked.op.path(), progress });
+impl CallHost for Call<'_> {
+    fn report_progress(&self, progress: &Progress) {
+        self.live.emit_event(&Event::Progress { call: self.name, op: &self.asked.op.path(), progress });
     }
 
-    fn columns(&self, columns: &[String]) {
-        self.live.tell(&Event::Columns { columns });
+    fn report_columns(&self, columns: &[String]) {
+        self.live.emit_event(&Event::Columns { columns });
     }
 }
 
-fn target_name(op: &Op, args: &Args) -> Option<String> {
-    let target = op.positional().find(|p| p.kind == Kind::Target)?;
-    place_of(args.get(target.name)).ok().map(|place| place.to_string())
+fn target_name(op: &Operation, args: &CallArgs) -> Option<String> {
+    let target = op.positional_params().find(|p| p.kind == ParamKind::Target)?;
+    parse_target_ref(args.get(target.name)).ok().map(|place| place.to_string())
 }
 
-/// A small thing that only the script and the journal know: the time, a note, a figure. Recorded like a call, so that
-/// a replay has the same; written with the next record that must be durable.
-pub(super) fn note_down(
-    frame: &Frame,
+/// Records a native without an operation (the time, a note, a metric) like a call, so that
+/// a replay returns the same value; it is written together with the next durable record.
+pub(super) fn record_native_call(
+    frame: &CallScope,
     native: &str,
     args: &Value,
     at: &str,
     make: impl FnOnce() -> Value,
-) -> Result<Value, Halt> {
-    let live = frame.live();
+) -> Result<Value, NativeError> {
+    let live = frame.run_context();
     if frame.is_halted() {
-        return Err(Halt::Stop);
+        return Err(NativeError::Stopped);
     }
-    let name = frame.next(native);
-    match live.run.past(&name) {
-        Past::Ended { op, args: recorded, outcome } if op == native && recorded == *args => match outcome {
+    let name = frame.next_call_name(native);
+    match live.run.call_state(&name) {
+        CallState::Finished { op, args: recorded, outcome } if op == native && recorded == *args => match outcome {
             Outcome::Ok(value) => Ok(value),
-            Outcome::Err(fault) => Err(Halt::Raise(fault)),
+            Outcome::Err(fault) => Err(NativeError::Raised(fault)),
         },
-        Past::Ended { op, args: recorded, .. } | Past::Begun { op, args: recorded, .. } => {
-            Err(live.stopper.stop(Stop::Mismatch {
+        CallState::Finished { op, args: recorded, .. } | CallState::Started { op, args: recorded, .. } => {
+            Err(live.stopper.stop_run(StopReason::Mismatch {
                 message: format!(
                     "{name} is not what was recorded\n  recorded  {op}({})\n  asked     {native}({})\n  at        {at}",
-                    value::plain(&recorded), value::plain(args)
+                    value::strip_tags(&recorded), value::strip_tags(args)
                 ),
             }))
         }
-        Past::Nothing if live.settling() => Err(frame.give_up()),
-        Past::Nothing => {
+        CallState::NotStarted if live.is_settling() => Err(frame.abandon_fork()),
+        CallState::NotStarted => {
             let value = make();
             let end = Record::End { call: name, op: native.into(), args: args.clone(), at: at.into(), outcome: Outcome::Ok(value.clone()) };
-            live.journaled(live.run.append(end, Durability::Rides))?;
+            live.stop_on_journal_error(live.run.append_record(end, Durability::Buffered))?;
             Ok(value)
         }
     }

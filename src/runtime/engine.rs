@@ -2,8 +2,8 @@
 
 use super::{
     bind, flow,
-    live::{Frame, is_giving_up},
-    modules::Modules,
+    live::{CallScope, is_fork_abandoned},
+    modules::PreloadedModules,
     strict, values,
 };
 use rhai::{
@@ -18,19 +18,19 @@ use std::sync::{
 /// The stack of the thread that runs a script: nested calls to the limits below fit with room to spare.
 pub(super) const STACK_BYTES: usize = 64 << 20;
 
-/// Returns the engine that knows the whole language of runbooks and nothing of any run. It can compile and check.
+/// Returns the shared engine, which belongs to no run: it compiles and checks runbooks.
 ///
 /// Building one takes longer than compiling a runbook with it, so there is one for all.
-pub(super) fn language() -> &'static Engine {
-    static LANGUAGE: LazyLock<Engine> = LazyLock::new(build);
+pub(super) fn language_engine() -> &'static Engine {
+    static LANGUAGE: LazyLock<Engine> = LazyLock::new(build_engine);
     &LANGUAGE
 }
 
 /// Builds an engine that belongs to no run.
-pub(super) fn build() -> Engine {
+pub(super) fn build_engine() -> Engine {
     let mut engine = Engine::new_raw();
     engine.register_global_module(StandardPackage::new().as_shared_module());
-    limits(&mut engine);
+    set_limits(&mut engine);
     // `Full` would perform operations while compiling; `None` also leaves every branch for the checks to see.
     engine.set_optimization_level(OptimizationLevel::None);
     engine.set_strict_variables(true);
@@ -39,30 +39,41 @@ pub(super) fn build() -> Engine {
     for symbol in ["eval", "print", "debug"] {
         engine.disable_symbol(symbol);
     }
-    values::register(&mut engine);
-    strict::register(&mut engine);
-    flow::register(&mut engine);
-    bind::register(&mut engine);
+    values::register_values(&mut engine);
+    strict::register_comparisons(&mut engine);
+    flow::register_natives(&mut engine);
+    bind::register_operations(&mut engine);
     engine
 }
 
 /// Returns an engine for one run: natives find the run through `frame`, modules come from `modules`, and nothing more
 /// is evaluated once `stopped` is set.
-pub(super) fn for_run(frame: &Frame, modules: Modules, stopped: Arc<AtomicBool>) -> Engine {
-    let mut engine = build();
-    turn_to(&mut engine, frame, modules, stopped);
+pub(super) fn build_engine_for_run(
+    frame: &CallScope,
+    modules: PreloadedModules,
+    stopped: Arc<AtomicBool>,
+) -> Engine {
+    let mut engine = build_engine();
+    attach_run(&mut engine, frame, modules, stopped);
     engine
 }
 
-/// Turns an engine to one run, and away from any other.
-pub(super) fn turn_to(engine: &mut Engine, frame: &Frame, modules: Modules, stopped: Arc<AtomicBool>) {
+/// Attaches an engine to a run, in place of any other.
+pub(super) fn attach_run(
+    engine: &mut Engine,
+    frame: &CallScope,
+    modules: PreloadedModules,
+    stopped: Arc<AtomicBool>,
+) {
     engine.set_default_tag(Dynamic::from(frame.clone()));
     engine.set_module_resolver(modules);
-    engine.on_progress(move |_| (stopped.load(Ordering::Relaxed) || is_giving_up()).then_some(Dynamic::UNIT));
+    engine.on_progress(move |_| {
+        (stopped.load(Ordering::Relaxed) || is_fork_abandoned()).then_some(Dynamic::UNIT)
+    });
 }
 
 /// Sets every limit explicitly: Rhai's presets differ between debug and release.
-fn limits(engine: &mut Engine) {
+fn set_limits(engine: &mut Engine) {
     engine
         .set_max_call_levels(128)
         .set_max_expr_depths(128, 64)

@@ -1,6 +1,6 @@
-//! What a script sees of an error: one map; and where in the script it happened.
+//! Errors as a script sees them, one map for all, with the place in the script.
 
-use super::values::{to_dynamic, to_value};
+use super::values::{to_dynamic, to_json};
 use crate::provider;
 use rhai::{Dynamic, EvalAltResult, Position};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub mod codes {
 }
 
 /// The field of an error that names the call which raised it.
-pub(super) const CALL: &str = "call_name";
+pub(super) const CALL_FIELD: &str = "call_name";
 /// The field of an error that a person has decided to be one: nobody is asked again.
 pub(super) const DECIDED: &str = "decided";
 
@@ -33,10 +33,14 @@ pub(super) const DECIDED: &str = "decided";
 ///
 /// `#{code, message, hint, retryable, side_effects, operation, target, left_behind}`; `side_effects` is `"none"` or
 /// `"some"`.
-pub type Fault = Value;
+pub type ScriptError = Value;
 
 /// Returns the fault of an operation.
-pub(super) fn of_operation(error: &provider::Error, operation: &str, target: Option<&str>) -> Fault {
+pub(super) fn from_operation_error(
+    error: &provider::Error,
+    operation: &str,
+    target: Option<&str>,
+) -> ScriptError {
     json!({
         "code": error.code.as_str(),
         "message": error.message,
@@ -50,7 +54,12 @@ pub(super) fn of_operation(error: &provider::Error, operation: &str, target: Opt
 }
 
 /// Returns a fault that the runtime itself raises.
-pub(super) fn of_runtime(code: &str, message: &str, hint: Option<&str>, operation: Option<&str>) -> Fault {
+pub(super) fn runtime_error(
+    code: &str,
+    message: &str,
+    hint: Option<&str>,
+    operation: Option<&str>,
+) -> ScriptError {
     json!({
         "code": code, "message": message, "hint": hint, "retryable": false, "side_effects": "none",
         "operation": operation, "target": null, "left_behind": [],
@@ -58,26 +67,26 @@ pub(super) fn of_runtime(code: &str, message: &str, hint: Option<&str>, operatio
 }
 
 /// Returns a fault as an error that a script can catch.
-pub(super) fn raise(fault: &Fault, at: Position) -> Box<EvalAltResult> {
+pub(super) fn to_rhai_error(fault: &ScriptError, at: Position) -> Box<EvalAltResult> {
     EvalAltResult::ErrorRuntime(to_dynamic(fault), at).into()
 }
 
 /// Returns the error of a script that is itself wrong. The engine adds the position.
-pub(super) fn wrong(message: &str) -> Box<EvalAltResult> {
-    raise(&of_runtime(codes::SCRIPT, message, None, None), Position::NONE)
+pub(super) fn misuse_error(message: &str) -> Box<EvalAltResult> {
+    to_rhai_error(&runtime_error(codes::SCRIPT, message, None, None), Position::NONE)
 }
 
 /// Returns the one map for whatever a script caught: ours, its own `throw`, or one of Rhai's.
-pub(super) fn normalise(caught: &Dynamic) -> Fault {
-    let fields = match to_value(caught) {
+pub(super) fn normalize_caught(caught: &Dynamic) -> ScriptError {
+    let fields = match to_json(caught) {
         Ok(Value::Object(fields)) => fields,
-        Ok(Value::String(text)) => return of_runtime(codes::THROWN, &text, None, None),
-        Ok(other) => return of_runtime(codes::THROWN, &other.to_string(), None, None),
-        Err(why) => return of_runtime(codes::THROWN, &why, None, None),
+        Ok(Value::String(text)) => return runtime_error(codes::THROWN, &text, None, None),
+        Ok(other) => return runtime_error(codes::THROWN, &other.to_string(), None, None),
+        Err(why) => return runtime_error(codes::THROWN, &why, None, None),
     };
     let code = if fields.contains_key("error") { codes::SCRIPT } else { codes::THROWN };
     let message = fields.get("message").and_then(Value::as_str).map(str::to_owned);
-    let mut fault = of_runtime(code, &message.unwrap_or_else(|| json!(fields).to_string()), None, None);
+    let mut fault = runtime_error(code, &message.unwrap_or_else(|| json!(fields).to_string()), None, None);
     for (key, value) in fields {
         if key != "message" || value.is_string() {
             fault[key] = value;
@@ -89,15 +98,13 @@ pub(super) fn normalise(caught: &Dynamic) -> Fault {
 /// An error that ended a script.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What happened.
-    pub fault: Fault,
-    /// Where.
-    pub place: Option<Place>,
+    pub fault: ScriptError,
+    pub place: Option<SourceLocation>,
 }
 
 /// A place in a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct SourceLocation {
     /// The file, as it was named.
     pub file: String,
     /// The line, from 1.
@@ -109,42 +116,46 @@ pub struct Place {
 }
 
 /// Returns the fault of whatever a script raised.
-pub(super) fn of_error(error: &EvalAltResult) -> Fault {
-    match innermost(error, "").0 {
-        EvalAltResult::ErrorRuntime(thrown, _) => normalise(thrown),
+pub(super) fn from_rhai_error(error: &EvalAltResult) -> ScriptError {
+    match innermost_error(error, "").0 {
+        EvalAltResult::ErrorRuntime(thrown, _) => normalize_caught(thrown),
         other => {
             let message = other.to_string();
             let bare = message.strip_suffix(&format!(" ({})", other.position())).unwrap_or(&message);
-            of_runtime(codes::SCRIPT, bare, None, None)
+            runtime_error(codes::SCRIPT, bare, None, None)
         }
     }
 }
 
 /// Returns what ended a script, and where. `text_of` finds the source of a file.
-pub(super) fn of_script(
+pub(super) fn to_failure(
     error: &EvalAltResult,
     main: &str,
     text_of: &dyn Fn(&str) -> Option<String>,
 ) -> Failure {
-    let (inner, file) = innermost(error, main);
+    let (inner, file) = innermost_error(error, main);
     let at = Some(inner.position()).filter(|p| !p.is_none()).unwrap_or_else(|| error.position());
-    Failure { fault: of_error(error), place: place(file, at, text_of) }
+    Failure { fault: from_rhai_error(error), place: locate_source(file, at, text_of) }
 }
 
 /// Returns the error that was raised first, and the file that it was raised in.
-fn innermost<'a>(error: &'a EvalAltResult, main: &'a str) -> (&'a EvalAltResult, &'a str) {
+fn innermost_error<'a>(error: &'a EvalAltResult, main: &'a str) -> (&'a EvalAltResult, &'a str) {
     match error {
         EvalAltResult::ErrorInFunctionCall(_, file, inner, _)
         | EvalAltResult::ErrorInModule(file, inner, _) => {
-            innermost(inner, if file.is_empty() { main } else { file })
+            innermost_error(inner, if file.is_empty() { main } else { file })
         }
         _ => (error, main),
     }
 }
 
 /// Returns a place with its line of text.
-pub(super) fn place(file: &str, at: Position, text_of: &dyn Fn(&str) -> Option<String>) -> Option<Place> {
+pub(super) fn locate_source(
+    file: &str,
+    at: Position,
+    text_of: &dyn Fn(&str) -> Option<String>,
+) -> Option<SourceLocation> {
     let line = at.line()?;
     let text = text_of(file).and_then(|t| t.lines().nth(line - 1).map(str::to_owned)).unwrap_or_default();
-    Some(Place { file: file.to_owned(), line, column: at.position().unwrap_or(1), text })
+    Some(SourceLocation { file: file.to_owned(), line, column: at.position().unwrap_or(1), text })
 }

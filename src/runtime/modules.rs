@@ -11,10 +11,10 @@ use std::{
 };
 
 /// The texts of a runbook's modules, by import path.
-pub(super) type Texts = BTreeMap<String, String>;
+pub(super) type ModuleSources = BTreeMap<String, String>;
 
 /// What is wrong with an import: where, and what.
-pub(super) struct BadImport {
+pub(super) struct ImportError {
     pub(super) file: String,
     pub(super) at: Position,
     pub(super) message: String,
@@ -25,21 +25,26 @@ pub(super) struct BadImport {
 ///
 /// # Errors
 /// The first import that leads out of the root, to nothing, or round in a circle.
-pub(super) fn read(engine: &Engine, root: &Path, file: &str, text: &str) -> Result<Texts, BadImport> {
-    let mut texts = Texts::new();
-    follow(engine, root, file, text, &mut vec![], &mut texts)?;
+pub(super) fn read_modules(
+    engine: &Engine,
+    root: &Path,
+    file: &str,
+    text: &str,
+) -> Result<ModuleSources, ImportError> {
+    let mut texts = ModuleSources::new();
+    read_imports(engine, root, file, text, &mut vec![], &mut texts)?;
     Ok(texts)
 }
 
-fn follow(
+fn read_imports(
     engine: &Engine,
     root: &Path,
     file: &str,
     text: &str,
     above: &mut Vec<String>,
-    texts: &mut Texts,
-) -> Result<(), BadImport> {
-    let bad = |at, message: String, hint: Option<&str>| BadImport {
+    texts: &mut ModuleSources,
+) -> Result<(), ImportError> {
+    let bad = |at, message: String, hint: Option<&str>| ImportError {
         file: file.into(),
         at,
         message,
@@ -47,7 +52,7 @@ fn follow(
     };
     // A text that does not compile is reported by whoever compiles it next, with all there is to say.
     let Ok(ast) = super::runbook::compile_main(engine, text) else { return Ok(()) };
-    for (path, at) in imports(&ast) {
+    for (path, at) in find_imports(&ast) {
         let path = path.ok_or_else(|| {
             bad(at, "the path of an import is a literal".into(), Some("write it as \"./lib/name\""))
         })?;
@@ -58,19 +63,19 @@ fn follow(
         if texts.contains_key(&path) {
             continue;
         }
-        let module = text_of(root, &path).map_err(|why| {
+        let module = read_module(root, &path).map_err(|why| {
             bad(at, why, Some("modules are files below the runbook's own folder, or `std/…`"))
         })?;
         texts.insert(path.clone(), module.clone());
         above.push(path.clone());
-        follow(engine, root, &path, &module, above, texts)?;
+        read_imports(engine, root, &path, &module, above, texts)?;
         above.pop();
     }
     Ok(())
 }
 
 /// Returns the literal paths that a script imports; `None` where a path is computed.
-fn imports(ast: &rhai::AST) -> Vec<(Option<String>, Position)> {
+fn find_imports(ast: &rhai::AST) -> Vec<(Option<String>, Position)> {
     let mut found = Vec::new();
     ast.walk(&mut |path: &[ASTNode<'_>]| {
         if let Some(ASTNode::Stmt(Stmt::Import(import, at))) = path.last() {
@@ -85,10 +90,11 @@ fn imports(ast: &rhai::AST) -> Vec<(Option<String>, Position)> {
     found
 }
 
-fn text_of(root: &Path, path: &str) -> Result<String, String> {
+fn read_module(root: &Path, path: &str) -> Result<String, String> {
     if path.starts_with("std/") {
-        return stdlib::text(path).map(str::to_owned).ok_or_else(|| {
-            let hint = crate::base::suggest::hint(path, stdlib::MODULES.iter().map(|(name, _)| *name));
+        return stdlib::find_module_text(path).map(str::to_owned).ok_or_else(|| {
+            let hint =
+                crate::base::suggest::suggest_name(path, stdlib::MODULES.iter().map(|(name, _)| *name));
             format!("there is no library module `{path}`: {hint}")
         });
     }
@@ -110,18 +116,18 @@ fn text_of(root: &Path, path: &str) -> Result<String, String> {
 }
 
 /// Resolves imports from texts that were read before.
-pub(super) struct Modules {
-    texts: Texts,
+pub(super) struct PreloadedModules {
+    texts: ModuleSources,
     compiled: Mutex<BTreeMap<String, Shared<Module>>>,
 }
 
-impl Modules {
-    pub(super) fn new(texts: Texts) -> Self {
+impl PreloadedModules {
+    pub(super) fn new(texts: ModuleSources) -> Self {
         Self { texts, compiled: Mutex::default() }
     }
 }
 
-impl ModuleResolver for Modules {
+impl ModuleResolver for PreloadedModules {
     fn resolve(
         &self,
         engine: &Engine,
@@ -129,7 +135,7 @@ impl ModuleResolver for Modules {
         path: &str,
         at: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        if let Some(module) = super::live::lock(&self.compiled).get(path) {
+        if let Some(module) = super::live::lock_unpoisoned(&self.compiled).get(path) {
             return Ok(Shared::clone(module));
         }
         let text = self.texts.get(path).ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.into(), at))?;
@@ -138,7 +144,7 @@ impl ModuleResolver for Modules {
         ast.set_source(path);
         let module: Shared<Module> =
             Module::eval_ast_as_new(Scope::new(), &ast, engine).map_err(in_module)?.into();
-        super::live::lock(&self.compiled).insert(path.to_owned(), Shared::clone(&module));
+        super::live::lock_unpoisoned(&self.compiled).insert(path.to_owned(), Shared::clone(&module));
         Ok(module)
     }
 }

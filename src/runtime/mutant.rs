@@ -7,7 +7,7 @@ use std::cell::Cell;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
     /// That a call is about to take effect is not on disk when it does.
-    BeginRides,
+    BufferedBegin,
     /// A call that was begun is made again without asking the world.
     BlindProbe,
     /// A run that was killed while it cleaned up takes it for done.
@@ -19,18 +19,18 @@ thread_local! {
 }
 
 /// Makes the runtime wrong on this thread, or right again.
-pub(crate) fn become_wrong(mutant: Option<Mutant>) {
+pub(crate) fn set_mutant(mutant: Option<Mutant>) {
     MUTANT.set(mutant);
 }
 
-pub(super) fn begin() -> Durability {
-    if MUTANT.get() == Some(Mutant::BeginRides) { Durability::Rides } else { Durability::Now }
+pub(super) fn begin_durability() -> Durability {
+    if MUTANT.get() == Some(Mutant::BufferedBegin) { Durability::Buffered } else { Durability::Synced }
 }
 
-pub(super) fn is_blind() -> bool {
+pub(super) fn is_probe_blind() -> bool {
     MUTANT.get() == Some(Mutant::BlindProbe)
 }
 
-pub(super) fn has_cleaned_up(was_ending: bool) -> bool {
+pub(super) fn skips_clean_up(was_ending: bool) -> bool {
     was_ending && MUTANT.get() == Some(Mutant::CleanedUpOnce)
 }

@@ -1,13 +1,13 @@
 //! A session at the prompt: the same natives as in a runbook, journaled as a run, one input at a time.
 
 use super::{
-    Failure, Refusal, VERSION, Watch, World,
+    Failure, Refusal, RunObserver, Runtime, VERSION,
     drive::{self, Conclusion},
     engine, fault,
-    live::{Frame, Live, Stop},
-    modules::{Modules, Texts},
+    live::{CallScope, RunContext, StopReason},
+    modules::{ModuleSources, PreloadedModules},
     runbook,
-    values::{to_dynamic, to_value},
+    values::{to_dynamic, to_json},
 };
 use crate::{base::value, journal::NewRun};
 use rhai::{AST, Dynamic, Engine, Scope};
@@ -15,27 +15,27 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// What a session is called where a runbook has its path. It has no text: only its records tell what it did.
-pub const NAME: &str = "repl";
+pub const SESSION_NAME: &str = "repl";
 
 /// A session. It belongs on a thread with a large stack: [`Session::on_its_own_thread`].
 pub struct Session {
     engine: Engine,
     scope: Scope<'static>,
     functions: AST,
-    live: Arc<Live>,
+    live: Arc<RunContext>,
     /// What the last input failed with.
     failure: Option<Failure>,
 }
 
 /// Why an input gave no value.
 #[derive(Debug)]
-pub enum Unfinished {
+pub enum EvalError {
     /// It does not parse.
-    Parse(runbook::Error),
+    Parse(runbook::RunbookError),
     /// It failed.
     Failed(Box<Failure>),
     /// It was stopped.
-    Stopped(Stop),
+    Stopped(StopReason),
 }
 
 impl Session {
@@ -44,20 +44,20 @@ impl Session {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn begin(
-        world: &World,
+    pub fn start_session(
+        world: &Runtime,
         target: Option<&str>,
         confirmed: BTreeSet<String>,
-        watch: Arc<dyn Watch>,
+        watch: Arc<dyn RunObserver>,
     ) -> Result<Self, Refusal> {
-        let journal = Arc::new(world.journal()?);
+        let journal = Arc::new(world.open_journal()?);
         let mut scope = Scope::new();
         if let Some(name) = target {
-            world.fleet.settings(name)?;
-            scope.push_constant_dynamic("db", to_dynamic(&value::tagged(value::TARGET, name)));
+            world.fleet.target_config(name)?;
+            scope.push_constant_dynamic("db", to_dynamic(&value::tag_value(value::TARGET_TAG, name)));
         }
-        let run = journal.create(&NewRun {
-            runbook: NAME.into(),
+        let run = journal.create_run(&NewRun {
+            runbook: SESSION_NAME.into(),
             title: "a session at the prompt".into(),
             params: json!({ "db": target }),
             sources: vec![],
@@ -65,16 +65,19 @@ impl Session {
             version: VERSION.into(),
             leases: vec![],
         })?;
-        let live = Live::new(world, journal, run, None, watch, confirmed, false);
+        let live = RunContext::new(world, journal, run, None, watch, confirmed, false);
         let watched = Arc::clone(&live);
         world.tokio.spawn(async move {
             loop {
-                drive::signalled(tokio::signal::unix::SignalKind::interrupt()).await;
-                drop(watched.stopper.stop(Stop::Interrupted));
+                drive::wait_for_signal(tokio::signal::unix::SignalKind::interrupt()).await;
+                drop(watched.stopper.stop_run(StopReason::Interrupted));
             }
         });
-        let engine =
-            engine::for_run(&Frame::root(Arc::clone(&live)), Modules::new(library()), live.stopper.flag());
+        let engine = engine::build_engine_for_run(
+            &CallScope::at_root(Arc::clone(&live)),
+            PreloadedModules::new(library_sources()),
+            live.stopper.shared_flag(),
+        );
         Ok(Self { engine, scope, functions: AST::empty(), live, failure: None })
     }
 
@@ -82,7 +85,7 @@ impl Session {
     ///
     /// # Errors
     /// When the machine gives no thread, or the body panics.
-    pub fn on_its_own_thread<T: Send>(body: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    pub fn run_on_large_stack<T: Send>(body: impl FnOnce() -> T + Send) -> std::io::Result<T> {
         std::thread::scope(|threads| {
             let thread = std::thread::Builder::new().name("session".into()).stack_size(engine::STACK_BYTES);
             thread
@@ -93,7 +96,7 @@ impl Session {
     }
 
     /// Returns the run that records the session.
-    pub fn run(&self) -> &str {
+    pub fn run_id(&self) -> &str {
         self.live.run.id()
     }
 
@@ -101,28 +104,28 @@ impl Session {
     ///
     /// # Errors
     /// [`Unfinished`]. The session goes on.
-    pub fn eval(&mut self, input: &str) -> Result<Value, Unfinished> {
-        drop(self.live.stopper.take());
+    pub fn eval_input(&mut self, input: &str) -> Result<Value, EvalError> {
+        drop(self.live.stopper.take_reason());
         self.failure = None;
         let texts = |_: &str| Some(input.to_owned());
         let ast = self
             .engine
             .compile_with_scope(&self.scope, input)
-            .map_err(|e| Unfinished::Parse(runbook::parse_error(NAME, &e, &texts)))?;
+            .map_err(|e| EvalError::Parse(runbook::from_parse_error(SESSION_NAME, &e, &texts)))?;
         let mut whole = self.functions.merge(&ast);
-        whole.set_source(NAME);
+        whole.set_source(SESSION_NAME);
         let evaluated = self.engine.eval_ast_with_scope::<Dynamic>(&mut self.scope, &whole);
         whole.clear_statements();
         self.functions = whole;
-        if let Some(stop) = self.live.stopper.take() {
-            return Err(Unfinished::Stopped(stop));
+        if let Some(stop) = self.live.stopper.take_reason() {
+            return Err(EvalError::Stopped(stop));
         }
         let value = evaluated.map_err(|e| {
-            let failure = fault::of_script(&e, NAME, &texts);
+            let failure = fault::to_failure(&e, SESSION_NAME, &texts);
             self.failure = Some(failure.clone());
-            Unfinished::Failed(Box::new(failure))
+            EvalError::Failed(Box::new(failure))
         })?;
-        let shown = to_value(&value).unwrap_or_else(|_| Value::from(value.to_string()));
+        let shown = to_json(&value).unwrap_or_else(|_| Value::from(value.to_string()));
         if !value.is_unit() {
             self.scope.set_value("ans", value);
         }
@@ -133,7 +136,7 @@ impl Session {
     pub fn is_incomplete(&self, input: &str) -> bool {
         use rhai::{LexError, ParseErrorType};
         let Err(error) = self.engine.compile_with_scope(&self.scope, input) else {
-            return open_comment(input);
+            return has_open_comment(input);
         };
         let lines: Vec<&str> = input.split('\n').collect();
         let end = (lines.len(), lines.last().map_or(0, |l| l.chars().count()));
@@ -150,16 +153,16 @@ impl Session {
     }
 
     /// Returns the names of the variables there are.
-    pub fn variables(&self) -> Vec<String> {
+    pub fn variable_names(&self) -> Vec<String> {
         self.scope.iter().map(|(name, ..)| name.to_owned()).collect()
     }
 
     /// Ends the session: its record says whether it went well or ended at its last error, and its temporary branches
     /// are removed. A session in which something is still under way does not end; it stops.
-    pub fn end(self, went_well: bool) -> super::Ended {
-        drop(self.live.stopper.take());
+    pub fn end_session(self, went_well: bool) -> super::RunResult {
+        drop(self.live.stopper.take_reason());
         let unsaid = || Failure {
-            fault: fault::of_runtime(fault::codes::SCRIPT, "the session ended at an error", None, None),
+            fault: fault::runtime_error(fault::codes::SCRIPT, "the session ended at an error", None, None),
             place: None,
         };
         let conclusion = if went_well {
@@ -167,17 +170,17 @@ impl Session {
         } else {
             Conclusion::Failed(self.failure.unwrap_or_else(unsaid))
         };
-        drive::end(&self.live, &self.engine, conclusion)
+        drive::end_run(&self.live, &self.engine, conclusion)
     }
 }
 
 /// The embedded library: a session has no folder to import from.
-fn library() -> Texts {
+fn library_sources() -> ModuleSources {
     super::stdlib::MODULES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
 /// Returns whether a block comment is open at the end: Rhai parses such an input without complaint.
-fn open_comment(input: &str) -> bool {
+fn has_open_comment(input: &str) -> bool {
     let (mut depth, mut quote, mut chars) = (0_u32, None, input.chars().peekable());
     while let Some(c) = chars.next() {
         match (quote, c, chars.peek()) {
@@ -201,7 +204,7 @@ fn open_comment(input: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::open_comment;
+    use super::has_open_comment;
 
     #[test]
     fn an_open_comment_is_seen() {
@@ -212,7 +215,7 @@ mod tests {
             ("1 // /*", false),
             ("/* /* */", true),
         ] {
-            assert_eq!(open_comment(input), open, "{input}");
+            assert_eq!(has_open_comment(input), open, "{input}");
         }
     }
 }

@@ -4,6 +4,6 @@
 pub const MODULES: &[(&str, &str)] = &[("std/dr@1", include_str!("../../stdlib/dr@1.rhai"))];
 
 /// Returns the text of a library module.
-pub fn text(path: &str) -> Option<&'static str> {
+pub fn find_module_text(path: &str) -> Option<&'static str> {
     MODULES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
 }

@@ -7,8 +7,8 @@ use rhai::{
 };
 use std::{any::TypeId, sync::LazyLock};
 
-const ORDER: &[&str] = &["<", "<=", ">", ">="];
-const EQUALITY: &[&str] = &["==", "!="];
+const ORDERING_OPERATORS: &[&str] = &["<", "<=", ">", ">="];
+const EQUALITY_OPERATORS: &[&str] = &["==", "!="];
 
 /// The comparisons that are errors, built once for every engine of the process.
 static COMPARISONS: LazyLock<Shared<Module>> = LazyLock::new(|| {
@@ -32,13 +32,13 @@ static COMPARISONS: LazyLock<Shared<Module>> = LazyLock::new(|| {
     for (a, b) in
         types.iter().flat_map(|a| types.iter().map(move |b| (*a, *b))).filter(|(a, b)| !alike(*a, *b))
     {
-        for operator in ORDER {
-            forbid(&mut module, operator, a, b);
+        for operator in ORDERING_OPERATORS {
+            forbid_comparison(&mut module, operator, a, b);
         }
         let numbers = [int, float];
         if (a == text && numbers.contains(&b)) || (b == text && numbers.contains(&a)) {
-            for operator in EQUALITY {
-                forbid(&mut module, operator, a, b);
+            for operator in EQUALITY_OPERATORS {
+                forbid_comparison(&mut module, operator, a, b);
             }
         }
     }
@@ -46,7 +46,7 @@ static COMPARISONS: LazyLock<Shared<Module>> = LazyLock::new(|| {
     module.into()
 });
 
-fn forbid(module: &mut Module, operator: &'static str, a: TypeId, b: TypeId) {
+fn forbid_comparison(module: &mut Module, operator: &'static str, a: TypeId, b: TypeId) {
     let complain = move |_: Option<rhai::NativeCallContext<'_>>, args: &mut [&mut Dynamic]| {
         let of = |value: &Dynamic| match value.type_name() {
             "()" => "nothing, `()`,".to_owned(),
@@ -54,7 +54,7 @@ fn forbid(module: &mut Module, operator: &'static str, a: TypeId, b: TypeId) {
         };
         let message =
             format!("`{operator}` compares {} with {}, which are different types", of(args[0]), of(args[1]));
-        Err::<Dynamic, Box<EvalAltResult>>(fault::wrong(&message))
+        Err::<Dynamic, Box<EvalAltResult>>(fault::misuse_error(&message))
     };
     let func = rhai::RhaiFunc::Pure {
         func: Shared::new(complain),
@@ -66,7 +66,7 @@ fn forbid(module: &mut Module, operator: &'static str, a: TypeId, b: TypeId) {
 }
 
 /// Makes an engine's comparisons strict.
-pub(super) fn register(engine: &mut Engine) {
+pub(super) fn register_comparisons(engine: &mut Engine) {
     // Rhai's short cut for built-in operators would answer before ours are looked at.
     engine.set_fast_operators(false);
     engine.register_global_module(Shared::clone(&COMPARISONS));

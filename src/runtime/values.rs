@@ -20,27 +20,29 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    fn get(&mut self, field: &str) -> Result<Dynamic, Box<EvalAltResult>> {
+    fn get_field(&mut self, field: &str) -> Result<Dynamic, Box<EvalAltResult>> {
         let found = match &self.inner {
             Value::Object(fields) => fields.get(field).map(to_dynamic),
-            name if field == "name" && self.tag == value::TARGET => Some(to_dynamic(name)),
+            name if field == "name" && self.tag == value::TARGET_TAG => Some(to_dynamic(name)),
             _ => None,
         };
-        found.ok_or_else(|| fault::wrong(&format!("{self} has no field `{field}`{}", self.has())))
+        found.ok_or_else(|| {
+            fault::misuse_error(&format!("{self} has no field `{field}`{}", self.describe_fields()))
+        })
     }
 
-    /// Returns what the handle has instead, for a message.
-    fn has(&self) -> String {
+    /// Lists the fields that the handle has, for an error message.
+    fn describe_fields(&self) -> String {
         match &self.inner {
             Value::Object(fields) => {
                 format!("; it has {}", fields.keys().cloned().collect::<Vec<_>>().join(", "))
             }
-            _ if self.tag == value::TARGET => "; it has name".into(),
+            _ if self.tag == value::TARGET_TAG => "; it has name".into(),
             _ => String::new(),
         }
     }
 
-    fn kind(&self) -> &'static str {
+    fn kind_name(&self) -> &'static str {
         self.tag.trim_start_matches('$')
     }
 }
@@ -48,13 +50,13 @@ impl Handle {
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match &self.inner {
-            _ if self.tag == value::SECRET => "•••",
+            _ if self.tag == value::SECRET_TAG => "•••",
             Value::Object(fields) => {
                 ["name", "id"].iter().find_map(|k| fields.get(*k)?.as_str()).unwrap_or_default()
             }
             inner => inner.as_str().unwrap_or_default(),
         };
-        write!(f, "{} {name}", self.kind())
+        write!(f, "{} {name}", self.kind_name())
     }
 }
 
@@ -62,7 +64,7 @@ impl fmt::Display for Handle {
 ///
 /// # Errors
 /// The type that cannot be kept, in words.
-pub(super) fn to_value(dynamic: &Dynamic) -> Result<Value, String> {
+pub(super) fn to_json(dynamic: &Dynamic) -> Result<Value, String> {
     let dynamic = &dynamic.flatten_clone();
     if dynamic.is_unit() {
         return Ok(Value::Null);
@@ -83,10 +85,10 @@ pub(super) fn to_value(dynamic: &Dynamic) -> Result<Value, String> {
         return Ok(c.to_string().into());
     }
     if let Ok(items) = dynamic.as_array_ref() {
-        return items.iter().map(to_value).collect();
+        return items.iter().map(to_json).collect();
     }
     if let Ok(fields) = dynamic.as_map_ref() {
-        return from_map(&fields);
+        return map_to_json(&fields);
     }
     if let Some(moment) = dynamic.clone().try_cast::<Moment>() {
         return Ok(json!(moment));
@@ -95,20 +97,20 @@ pub(super) fn to_value(dynamic: &Dynamic) -> Result<Value, String> {
         return Ok(json!(span));
     }
     match dynamic.clone().try_cast::<Handle>() {
-        Some(handle) => Ok(value::tagged(handle.tag, handle.inner)),
+        Some(handle) => Ok(value::tag_value(handle.tag, handle.inner)),
         None if dynamic.is_fnptr() => Err("a function cannot be kept".into()),
         None => Err(format!("a value of type {} cannot be kept", dynamic.type_name())),
     }
 }
 
-fn from_map(fields: &Map) -> Result<Value, String> {
+fn map_to_json(fields: &Map) -> Result<Value, String> {
     fields
         .iter()
         .map(|(key, field)| {
             if key.starts_with('$') {
                 return Err(format!("the key `{key}` of a map may not start with `$`"));
             }
-            Ok((key.to_string(), to_value(field)?))
+            Ok((key.to_string(), to_json(field)?))
         })
         .collect::<Result<serde_json::Map<_, _>, _>>()
         .map(Value::Object)
@@ -116,8 +118,8 @@ fn from_map(fields: &Map) -> Result<Value, String> {
 
 /// Returns the script's value of JSON.
 pub(super) fn to_dynamic(json: &Value) -> Dynamic {
-    if let Some((tag, inner)) = value::untag(json) {
-        return from_tagged(tag, inner, json);
+    if let Some((tag, inner)) = value::untag_value(json) {
+        return tagged_to_dynamic(tag, inner, json);
     }
     match json {
         Value::Null => Dynamic::UNIT,
@@ -131,51 +133,55 @@ pub(super) fn to_dynamic(json: &Value) -> Dynamic {
     }
 }
 
-fn from_tagged(tag: &'static str, inner: &Value, whole: &Value) -> Dynamic {
+fn tagged_to_dynamic(tag: &'static str, inner: &Value, whole: &Value) -> Dynamic {
     let moment = || serde_json::from_value::<Moment>(whole.clone()).ok().map(Dynamic::from);
     let span = || serde_json::from_value::<Span>(whole.clone()).ok().map(Dynamic::from);
     let known = match tag {
-        value::MOMENT => moment(),
-        value::DURATION => span(),
+        value::MOMENT_TAG => moment(),
+        value::DURATION_TAG => span(),
         _ => None,
     };
     known.unwrap_or_else(|| Dynamic::from(Handle { tag, inner: inner.clone() }))
 }
 
-type Fallible<T> = Result<T, Box<EvalAltResult>>;
+type RhaiResult<T> = Result<T, Box<EvalAltResult>>;
 
-fn moment(text: &str) -> Fallible<Moment> {
-    Moment::parse(text).map_err(|e| fault::wrong(&format!("{e}: {}", e.hint())))
+fn parse_moment(text: &str) -> RhaiResult<Moment> {
+    Moment::parse(text).map_err(|e| fault::misuse_error(&format!("{e}: {}", e.hint())))
 }
 
-fn span(text: &str) -> Fallible<Span> {
-    Span::parse(text).map_err(|e| fault::wrong(&format!("{e}: {}", e.hint())))
+fn parse_span(text: &str) -> RhaiResult<Span> {
+    Span::parse(text).map_err(|e| fault::misuse_error(&format!("{e}: {}", e.hint())))
 }
 
-/// Teaches an engine moments, durations and handles.
-pub(super) fn register(engine: &mut Engine) {
-    moments(engine);
-    spans(engine);
+/// Registers moments, durations and handles with an engine.
+pub(super) fn register_values(engine: &mut Engine) {
+    register_moments(engine);
+    register_spans(engine);
     engine
         .register_type_with_name::<Handle>("handle")
-        .register_indexer_get(|handle: &mut Handle, field: ImmutableString| handle.get(&field))
+        .register_indexer_get(|handle: &mut Handle, field: ImmutableString| handle.get_field(&field))
         .register_fn("to_string", |handle: &mut Handle| handle.to_string())
         .register_fn("to_debug", |handle: &mut Handle| handle.to_string())
         .register_fn("==", |a: Handle, b: Handle| a == b)
         .register_fn("!=", |a: Handle, b: Handle| a != b);
 }
 
-fn moments(engine: &mut Engine) {
+fn register_moments(engine: &mut Engine) {
     engine
         .register_type_with_name::<Moment>("moment")
-        .register_fn("moment", |text: &str| moment(text))
+        .register_fn("moment", |text: &str| parse_moment(text))
         .register_fn("to_string", |m: &mut Moment| m.to_string())
         .register_fn("to_debug", |m: &mut Moment| m.to_string())
-        .register_fn("-", Moment::since)
-        .register_fn("+", Moment::plus)
-        .register_fn("-", |m: Moment, s: Span| m.plus(Span(-s.0)))
-        .register_fn("+", |m: Moment, text: &str| Ok::<_, Box<EvalAltResult>>(m.plus(span(text)?)))
-        .register_fn("-", |m: Moment, text: &str| Ok::<_, Box<EvalAltResult>>(m.plus(Span(-span(text)?.0))))
+        .register_fn("-", Moment::duration_since)
+        .register_fn("+", Moment::saturating_add)
+        .register_fn("-", |m: Moment, s: Span| m.saturating_add(Span(-s.0)))
+        .register_fn("+", |m: Moment, text: &str| {
+            Ok::<_, Box<EvalAltResult>>(m.saturating_add(parse_span(text)?))
+        })
+        .register_fn("-", |m: Moment, text: &str| {
+            Ok::<_, Box<EvalAltResult>>(m.saturating_add(Span(-parse_span(text)?.0)))
+        })
         .register_fn("==", |a: Moment, b: Moment| a == b)
         .register_fn("!=", |a: Moment, b: Moment| a != b)
         .register_fn("<", |a: Moment, b: Moment| a < b)
@@ -184,13 +190,13 @@ fn moments(engine: &mut Engine) {
         .register_fn(">=", |a: Moment, b: Moment| a >= b);
 }
 
-fn spans(engine: &mut Engine) {
+fn register_spans(engine: &mut Engine) {
     engine
         .register_type_with_name::<Span>("duration")
-        .register_fn("duration", |text: &str| span(text))
+        .register_fn("duration", |text: &str| parse_span(text))
         .register_fn("to_string", |s: &mut Span| s.to_string())
         .register_fn("to_debug", |s: &mut Span| s.to_string())
-        .register_get("seconds", |s: &mut Span| s.as_seconds())
+        .register_get("seconds", |s: &mut Span| s.as_secs_f64())
         .register_fn("+", |a: Span, b: Span| Span(a.0.saturating_add(b.0)))
         .register_fn("-", |a: Span, b: Span| Span(a.0.saturating_sub(b.0)))
         .register_fn("*", |a: Span, n: INT| Span(a.0.saturating_mul(n.try_into().unwrap_or(i32::MAX))))

@@ -1,12 +1,12 @@
-//! Data as text: one value, as a table for people or as JSON, YAML or CSV for programs.
+//! A value as text: a table for people; JSON, YAML or CSV for programs.
 
-use super::{table, trouble::Trouble};
+use super::{table, trouble::CliError};
 use crate::base::value;
 use serde_json::Value;
 
 /// How data is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum DataFormat {
     /// For people.
     Table,
     /// One JSON value.
@@ -21,41 +21,41 @@ pub enum Format {
 /// fields (others come after), `width` that of the terminal, if it goes to one.
 ///
 /// # Errors
-/// What a format cannot hold.
-pub fn text(
+/// The value cannot be written in this format.
+pub fn render_data(
     value: &Value,
     columns: &[String],
-    format: Format,
+    format: DataFormat,
     width: Option<u16>,
-) -> Result<Option<String>, Trouble> {
+) -> Result<Option<String>, CliError> {
     let text = match format {
-        Format::Table if is_empty(value) => String::new(),
-        Format::Table => table::render(value, columns, width),
-        Format::Json => value::plain(value).to_string(),
-        Format::Yaml => yaml(&value::plain(value))?,
-        Format::Csv => csv(&value::plain(value), columns)?,
+        DataFormat::Table if is_empty_list(value) => String::new(),
+        DataFormat::Table => table::render_value(value, columns, width),
+        DataFormat::Json => value::strip_tags(value).to_string(),
+        DataFormat::Yaml => render_yaml(&value::strip_tags(value))?,
+        DataFormat::Csv => render_csv(&value::strip_tags(value), columns)?,
     };
     Ok(Some(text.trim_end_matches('\n').to_owned()).filter(|text| !text.is_empty()))
 }
 
-fn is_empty(value: &Value) -> bool {
+fn is_empty_list(value: &Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty)
 }
 
-fn yaml(value: &Value) -> Result<String, Trouble> {
+fn render_yaml(value: &Value) -> Result<String, CliError> {
     serde_yaml_ng::to_string(value)
-        .map_err(|e| Trouble::usage(format!("this cannot be written as YAML: {e}")))
+        .map_err(|e| CliError::usage(format!("this cannot be written as YAML: {e}")))
 }
 
 /// Returns one line a row, and before them the names of the columns; nothing for an empty list without known columns.
-fn csv(value: &Value, columns: &[String]) -> Result<String, Trouble> {
+fn render_csv(value: &Value, columns: &[String]) -> Result<String, CliError> {
     let rows: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),
         one => vec![one],
     };
-    let columns = table::columns(&rows, columns);
+    let columns = table::order_columns(&rows, columns);
     let mut to = csv::Writer::from_writer(Vec::new());
-    let wrong = |e: &dyn std::fmt::Display| Trouble::usage(format!("this cannot be written as CSV: {e}"));
+    let wrong = |e: &dyn std::fmt::Display| CliError::usage(format!("this cannot be written as CSV: {e}"));
     if columns.is_empty() && !rows.is_empty() {
         to.write_record(["value"]).map_err(|e| wrong(&e))?;
     } else if !columns.is_empty() {
@@ -63,8 +63,10 @@ fn csv(value: &Value, columns: &[String]) -> Result<String, Trouble> {
     }
     for row in rows {
         let cells: Vec<String> = match row.as_object() {
-            Some(fields) => columns.iter().map(|c| fields.get(c).map_or(String::new(), raw)).collect(),
-            None => vec![raw(row)],
+            Some(fields) => {
+                columns.iter().map(|c| fields.get(c).map_or(String::new(), render_csv_cell)).collect()
+            }
+            None => vec![render_csv_cell(row)],
         };
         to.write_record(&cells).map_err(|e| wrong(&e))?;
     }
@@ -73,7 +75,7 @@ fn csv(value: &Value, columns: &[String]) -> Result<String, Trouble> {
 }
 
 /// Returns a cell for programs: text as it is, nothing as nothing, everything else as JSON.
-fn raw(value: &Value) -> String {
+fn render_csv_cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -89,7 +91,7 @@ mod tests {
     #[test]
     fn csv_quotes_what_it_must_and_keeps_the_order_of_columns() {
         let value = json!([{"b": 1, "a": "x,y"}, {"b": null, "a": "say \"hi\"", "c": [1, 2]}]);
-        let text = csv(&value, &["b".into()]).expect("text");
+        let text = render_csv(&value, &["b".into()]).expect("text");
         insta::assert_snapshot!(text, @r#"
         b,a,c
         1,"x,y",
@@ -99,15 +101,15 @@ mod tests {
 
     #[test]
     fn an_empty_list_has_its_header_where_it_is_known() {
-        assert_eq!(csv(&json!([]), &["id".into()]).expect("text"), "id\n");
-        assert_eq!(csv(&json!([]), &[]).expect("text"), "");
-        assert_eq!(csv(&json!(7), &[]).expect("text"), "value\n7\n");
+        assert_eq!(render_csv(&json!([]), &["id".into()]).expect("text"), "id\n");
+        assert_eq!(render_csv(&json!([]), &[]).expect("text"), "");
+        assert_eq!(render_csv(&json!(7), &[]).expect("text"), "value\n7\n");
     }
 
     #[test]
     fn yaml_has_no_tags() {
-        let value = value::plain(&json!({"at": {"$moment": "2026-11-20T01:00:00Z"}, "n": null}));
-        insta::assert_snapshot!(yaml(&value).expect("text"), @"
+        let value = value::strip_tags(&json!({"at": {"$moment": "2026-11-20T01:00:00Z"}, "n": null}));
+        insta::assert_snapshot!(render_yaml(&value).expect("text"), @"
         at: 2026-11-20T01:00:00Z
         n: null
         ");

@@ -5,7 +5,7 @@ use similar::TextDiff;
 use std::collections::BTreeSet;
 
 /// Returns a unified difference, file by file; nothing where there is none.
-pub fn difference(recorded: &[Source], now: &[Source]) -> Option<String> {
+pub fn diff_sources(recorded: &[Source], now: &[Source]) -> Option<String> {
     let text = |sources: &[Source], path: &str| {
         sources
             .iter()
@@ -27,16 +27,17 @@ pub fn difference(recorded: &[Source], now: &[Source]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn source(path: &str, text: &str) -> Source {
+    fn source_file(path: &str, text: &str) -> Source {
         Source { path: path.into(), text: text.into() }
     }
 
     #[test]
     fn only_what_differs_is_shown() {
-        let recorded = [source("a.rhai", "one\ntwo\n"), source("./lib", "same\n")];
-        let now = [source("a.rhai", "one\n2\n"), source("./lib", "same\n"), source("./new", "x\n")];
-        assert_eq!(difference(&recorded, &recorded), None);
-        insta::assert_snapshot!(difference(&recorded, &now).expect("differs"), @"
+        let recorded = [source_file("a.rhai", "one\ntwo\n"), source_file("./lib", "same\n")];
+        let now =
+            [source_file("a.rhai", "one\n2\n"), source_file("./lib", "same\n"), source_file("./new", "x\n")];
+        assert_eq!(diff_sources(&recorded, &recorded), None);
+        insta::assert_snapshot!(diff_sources(&recorded, &now).expect("differs"), @"
         --- ./new (recorded)
         +++ ./new (now)
         @@ -0,0 +1 @@

@@ -1,6 +1,6 @@
 //! What people and programs read: values, errors and runs as text, tables and JSON.
 //!
-//! Nothing here prints, and nothing here knows whether anybody looks: width and ink are handed in.
+//! Nothing here prints or looks at the terminal: width and colours are passed in.
 
 pub mod data;
 pub mod difference;
@@ -8,18 +8,18 @@ pub mod table;
 pub mod timeline;
 pub mod trouble;
 
-pub use data::Format;
-pub use trouble::Trouble;
+pub use data::DataFormat;
+pub use trouble::CliError;
 
 use crate::base::moment::Moment;
 
-/// Returns a length of time as people read it: `35ms`, `4.2s`, `2m 05s`.
+/// Formats seconds for people: `35ms`, `4.2s`, `2m 05s`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a time that passed, in whole units"
 )]
-pub fn took(seconds: f64) -> String {
+pub fn format_seconds(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
     match whole {
         _ if seconds.fract() == 0.0 && whole < 60 => format!("{whole}s"),
@@ -30,17 +30,19 @@ pub fn took(seconds: f64) -> String {
     }
 }
 
-/// Returns a moment for a list that nobody computes with.
-pub fn to_the_second(moment: Moment) -> String {
+/// Formats a moment rounded to the second, for people.
+pub fn format_moment(moment: Moment) -> String {
     moment.0.round(jiff::Unit::Second).unwrap_or(moment.0).to_string()
 }
 
-/// Returns a figure with its unit as people read it: three digits after the point are enough.
-pub fn figure(value: &serde_json::Value, unit: &str) -> String {
+/// Formats a metric with its unit, with at most three decimals.
+pub fn format_metric(value: &serde_json::Value, unit: &str) -> String {
     let number = value.as_f64().filter(|_| value.is_f64());
     let text = match number {
         Some(x) => format!("{x:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-        None => value.as_str().map_or_else(|| crate::base::value::plain(value).to_string(), str::to_owned),
+        None => {
+            value.as_str().map_or_else(|| crate::base::value::strip_tags(value).to_string(), str::to_owned)
+        }
     };
     format!("{text} {unit}").trim_end().to_owned()
 }
@@ -59,14 +61,14 @@ mod tests {
             (125.0, "2m 05s"),
             (7260.0, "2h 01m"),
         ] {
-            assert_eq!(took(seconds), text);
+            assert_eq!(format_seconds(seconds), text);
         }
     }
 
     #[test]
     fn figures_are_short() {
-        assert_eq!(figure(&0.035_404_902.into(), "s"), "0.035 s");
-        assert_eq!(figure(&211.into(), "orders"), "211 orders");
-        assert_eq!(figure(&2.0.into(), ""), "2");
+        assert_eq!(format_metric(&0.035_404_902.into(), "s"), "0.035 s");
+        assert_eq!(format_metric(&211.into(), "orders"), "211 orders");
+        assert_eq!(format_metric(&2.0.into(), ""), "2");
     }
 }

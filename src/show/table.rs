@@ -11,21 +11,21 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
 /// Returns a value as text of at most `width` columns, where that is known. `order` is the order of its fields.
-pub fn render(value: &Value, order: &[String], width: Option<u16>) -> String {
-    match &value::plain(value) {
+pub fn render_value(value: &Value, order: &[String], width: Option<u16>) -> String {
+    match &value::strip_tags(value) {
         Value::Array(items) if items.iter().all(Value::is_object) && !items.is_empty() => {
-            rows(&items.iter().collect::<Vec<_>>(), order, width)
+            render_rows(&items.iter().collect::<Vec<_>>(), order, width)
         }
         Value::Array(items) if items.is_empty() => "[]".into(),
-        Value::Array(items) => items.iter().map(|item| cell("", item)).collect::<Vec<_>>().join("\n"),
-        Value::Object(fields) if !fields.is_empty() => object(fields, order, width),
-        other => cell("", other),
+        Value::Array(items) => items.iter().map(|item| render_cell("", item)).collect::<Vec<_>>().join("\n"),
+        Value::Object(fields) if !fields.is_empty() => render_object(fields, order, width),
+        other => render_cell("", other),
     }
 }
 
 /// Returns the columns of some rows: those of `order` that any row has, or all of them where there are no rows, then
 /// the others by name.
-pub(super) fn columns(rows: &[&Value], order: &[String]) -> Vec<String> {
+pub(super) fn order_columns(rows: &[&Value], order: &[String]) -> Vec<String> {
     let has = |name: &String| rows.is_empty() || rows.iter().any(|row| row.get(name).is_some());
     let mut columns: Vec<String> = order.iter().filter(|name| has(name)).cloned().collect();
     let mut others: Vec<&String> =
@@ -39,21 +39,21 @@ pub(super) fn columns(rows: &[&Value], order: &[String]) -> Vec<String> {
     columns
 }
 
-/// Returns a table. A column in which nothing stands is left out, unless nothing stands anywhere.
-fn rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String {
-    let all = columns(rows, order);
-    let told = |name: &String| rows.iter().any(|row| !cell(name, &row[name.as_str()]).is_empty());
+/// Returns a list as a table. Empty columns are left out, unless all are empty.
+fn render_rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String {
+    let all = order_columns(rows, order);
+    let told = |name: &String| rows.iter().any(|row| !render_cell(name, &row[name.as_str()]).is_empty());
     let mut columns: Vec<&String> = all.iter().filter(|name| told(name)).collect();
     if columns.is_empty() {
         columns = all.iter().collect();
     }
     let mut left_out = Vec::new();
-    if let Some(width) = width.filter(|_| is_of_catalogue(order)) {
-        while columns.len() > 3 && needed(rows, &columns) > usize::from(width) {
+    if let Some(width) = width.filter(|_| is_catalogue_order(order)) {
+        while columns.len() > 3 && required_width(rows, &columns) > usize::from(width) {
             left_out.extend(columns.pop());
         }
     }
-    let table = table_of(rows, &columns, width);
+    let table = render_grid(rows, &columns, width);
     if !left_out.is_empty() {
         left_out.reverse();
         let names: Vec<&str> = left_out.iter().map(|name| name.as_str()).collect();
@@ -64,22 +64,22 @@ fn rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String {
 
 /// Returns whether the catalogue decides which columns there are, and has put the most important first. Those of a
 /// query are all wanted.
-fn is_of_catalogue(order: &[String]) -> bool {
+fn is_catalogue_order(order: &[String]) -> bool {
     let is_it = |fields: &[Field]| fields.iter().map(|field| field.name).eq(order.iter().map(String::as_str));
-    !order.is_empty() && ops::all().any(|op| is_it(op.returns.fields()))
+    !order.is_empty() && ops::all_operations().any(|op| is_it(op.returns.fields()))
 }
 
-/// Returns how many columns of a terminal a table needs to stand in without a break.
-fn needed(rows: &[&Value], columns: &[&String]) -> usize {
+/// Returns the terminal width that a table needs without wrapping.
+fn required_width(rows: &[&Value], columns: &[&String]) -> usize {
     let widest = |name: &String| {
-        let cells = rows.iter().map(|row| cell(name, &row[name.as_str()]).chars().count());
+        let cells = rows.iter().map(|row| render_cell(name, &row[name.as_str()]).chars().count());
         cells.chain([name.chars().count()]).max().unwrap_or_default() + 2
     };
     columns.iter().map(|name| widest(name)).sum()
 }
 
-fn table_of(rows: &[&Value], columns: &[&String], width: Option<u16>) -> String {
-    let mut table = blank(width);
+fn render_grid(rows: &[&Value], columns: &[&String], width: Option<u16>) -> String {
+    let mut table = empty_table(width);
     table.set_header(columns.iter().map(|name| {
         let mut values = rows.iter().map(|row| &row[name.as_str()]).filter(|value| !value.is_null());
         let numbers = values.next().is_some_and(Value::is_number) && values.all(Value::is_number);
@@ -87,30 +87,33 @@ fn table_of(rows: &[&Value], columns: &[&String], width: Option<u16>) -> String 
         if numbers { title.set_alignment(CellAlignment::Right) } else { title }
     }));
     for row in rows {
-        table.add_row(columns.iter().map(|name| aligned(name, &row[name.as_str()])));
+        table.add_row(columns.iter().map(|name| build_cell(name, &row[name.as_str()])));
     }
-    lines(&table)
+    render_lines(&table)
 }
 
 /// Returns an object: its plain fields as a list of two columns, and what is itself a table below under its name.
-fn object(fields: &Map<String, Value>, order: &[String], width: Option<u16>) -> String {
+fn render_object(fields: &Map<String, Value>, order: &[String], width: Option<u16>) -> String {
     let whole = Value::Object(fields.clone());
-    let names = columns(&[&whole], order);
+    let names = order_columns(&[&whole], order);
     let (nested, flat): (Vec<_>, Vec<_>) = names.iter().partition(|name| is_nested(&fields[name.as_str()]));
     let mut parts = Vec::new();
     let flat: Vec<_> = flat.into_iter().filter(|name| !fields[name.as_str()].is_null()).collect();
     if !flat.is_empty() {
-        let mut table = blank(width);
+        let mut table = empty_table(width);
         for name in flat {
             let value = &fields[name.as_str()];
             let none = value.as_array().is_some_and(Vec::is_empty);
-            table.add_row([Cell::new(name), Cell::new(if none { "none".into() } else { cell(name, value) })]);
+            table.add_row([
+                Cell::new(name),
+                Cell::new(if none { "none".into() } else { render_cell(name, value) }),
+            ]);
         }
-        parts.push(lines(&table));
+        parts.push(render_lines(&table));
     }
     for name in nested {
-        let inner = render(&fields[name.as_str()], order, width.map(|w| w.saturating_sub(2)));
-        parts.push(format!("{name}:\n{}", indented(&inner)));
+        let inner = render_value(&fields[name.as_str()], order, width.map(|w| w.saturating_sub(2)));
+        parts.push(format!("{name}:\n{}", indent_lines(&inner)));
     }
     parts.join("\n\n")
 }
@@ -124,7 +127,7 @@ fn is_nested(value: &Value) -> bool {
     }
 }
 
-fn indented(text: &str) -> String {
+fn indent_lines(text: &str) -> String {
     text.lines()
         .map(|line| if line.is_empty() { String::new() } else { format!("  {line}") })
         .collect::<Vec<_>>()
@@ -132,12 +135,12 @@ fn indented(text: &str) -> String {
 }
 
 /// Returns a table without the blank that stands before and after every line.
-fn lines(table: &Table) -> String {
+fn render_lines(table: &Table) -> String {
     let lines = table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned());
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn blank(width: Option<u16>) -> Table {
+fn empty_table(width: Option<u16>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if let Some(width) = width {
@@ -146,27 +149,27 @@ fn blank(width: Option<u16>) -> Table {
     table
 }
 
-fn aligned(name: &str, value: &Value) -> Cell {
-    let cell = Cell::new(cell(name, value));
+fn build_cell(name: &str, value: &Value) -> Cell {
+    let cell = Cell::new(render_cell(name, value));
     if value.is_number() { cell.set_alignment(CellAlignment::Right) } else { cell }
 }
 
 /// Returns a value in one cell.
-fn cell(name: &str, value: &Value) -> String {
+fn render_cell(name: &str, value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => visible(text),
-        Value::Number(n) if name == "bytes" => n.as_u64().map_or_else(|| n.to_string(), size),
-        Value::Array(items) => items.iter().map(|item| cell("", item)).collect::<Vec<_>>().join(", "),
+        Value::String(text) => escape_control(text),
+        Value::Number(n) if name == "bytes" => n.as_u64().map_or_else(|| n.to_string(), format_bytes),
+        Value::Array(items) => items.iter().map(|item| render_cell("", item)).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => {
-            fields.iter().map(|(k, v)| format!("{k} {}", cell(k, v))).collect::<Vec<_>>().join(", ")
+            fields.iter().map(|(k, v)| format!("{k} {}", render_cell(k, v))).collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
     }
 }
 
 /// Returns a text whose control characters are written out; line ends stay.
-fn visible(text: &str) -> String {
+fn escape_control(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() && c != '\n' {
@@ -179,7 +182,7 @@ fn visible(text: &str) -> String {
 }
 
 /// Returns a size as people read it: `1.5 MiB`.
-pub fn size(bytes: u64) -> String {
+pub fn format_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -199,7 +202,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn order(names: &[&str]) -> Vec<String> {
+    fn owned_names(names: &[&str]) -> Vec<String> {
         names.iter().map(|n| (*n).to_owned()).collect()
     }
 
@@ -209,7 +212,7 @@ mod tests {
             {"$backup": {"id": "b1", "bytes": 1_572_864, "label": null, "restorable": ["branch", "in_place"]}},
             {"$backup": {"id": "b22", "bytes": 10, "label": null, "restorable": []}},
         ]);
-        insta::assert_snapshot!(render(&value, &order(&["id", "label", "bytes"]), None), @"
+        insta::assert_snapshot!(render_value(&value, &owned_names(&["id", "label", "bytes"]), None), @"
         id     bytes  restorable
         b1   1.5 MiB  branch, in_place
         b22     10 B
@@ -224,7 +227,7 @@ mod tests {
             "findings": [{"check": "rls", "object": "orders"}],
             "added": {"error": 1, "findings": [{"check": "rls"}]},
         });
-        insta::assert_snapshot!(render(&value, &order(&["verdict", "summary", "findings"]), None), @"
+        insta::assert_snapshot!(render_value(&value, &owned_names(&["verdict", "summary", "findings"]), None), @"
         verdict  fail
         summary  error 1, warn 0
 
@@ -244,21 +247,23 @@ mod tests {
     #[test]
     fn what_the_catalogue_has_last_gives_way_and_what_a_query_asks_for_does_not() {
         let value = json!([{"name": "before-deploy", "lsn": "0/3000148", "time": "2026-11-20T01:00:00Z"}]);
-        let fields = ops::find("backup::list").expect("is there").returns.fields();
-        let known = order(&fields.iter().map(|f| f.name).collect::<Vec<_>>());
+        let fields = ops::find_operation("backup::list").expect("is there").returns.fields();
+        let known = owned_names(&fields.iter().map(|f| f.name).collect::<Vec<_>>());
         let backup =
             json!([{"id": "backup-vut5clsm6t", "label": "x", "status": "completed", "key": "vut5clsm6t"}]);
-        insta::assert_snapshot!(render(&backup, &known, Some(40)), @"
+        insta::assert_snapshot!(render_value(&backup, &known, Some(40)), @"
         id                 label  status
         backup-vut5clsm6t  x      completed
         (not shown for want of room: key; `-o json` has them)
         ");
-        assert!(!render(&value, &order(&["name", "lsn", "when"]), Some(20)).contains("not shown"));
+        assert!(
+            !render_value(&value, &owned_names(&["name", "lsn", "when"]), Some(20)).contains("not shown")
+        );
     }
 
     #[test]
     fn control_characters_are_written_out() {
-        assert_eq!(cell("x", &json!("a\u{1b}[31mb\tc")), "a\\u{1b}[31mb\\tc");
+        assert_eq!(render_cell("x", &json!("a\u{1b}[31mb\tc")), "a\\u{1b}[31mb\\tc");
     }
 
     #[test]
@@ -270,7 +275,7 @@ mod tests {
             (1_048_575, "1.0 MiB"),
             (u64::MAX, "16384.0 PiB"),
         ] {
-            assert_eq!(size(bytes), text);
+            assert_eq!(format_bytes(bytes), text);
         }
     }
 }

@@ -1,30 +1,29 @@
-//! What the records of a run come to: which calls are open, and the run as a timeline.
+//! The records of a run: which calls are open, and a transcript for people.
 
-use super::{figure, to_the_second, took};
+use super::{format_metric, format_moment, format_seconds};
 use crate::{
     base::{moment::Moment, value},
-    journal::{Entry, Outcome, Record, Status, Summary},
-    ops::spec::place_of,
+    journal::{JournalEntry, Outcome, Record, RunStatus, RunSummary},
+    ops::spec::parse_target_ref,
 };
 use serde_json::{Value, json};
 
 /// A call of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct OpenCall {
     /// Its name within the run.
     pub name: String,
-    /// What is done.
     pub op: String,
 }
 
-/// Returns the calls that were begun and are not over.
-pub fn open(entries: &[Entry]) -> Vec<Call> {
-    let mut open: Vec<Call> = Vec::new();
+/// Returns the calls that were started and have not ended.
+pub fn open_calls(entries: &[JournalEntry]) -> Vec<OpenCall> {
+    let mut open: Vec<OpenCall> = Vec::new();
     for entry in entries {
         match &entry.record {
             Record::Begin { call, op, .. } => {
                 open.retain(|c| c.name != *call);
-                open.push(Call { name: call.clone(), op: op.clone() });
+                open.push(OpenCall { name: call.clone(), op: op.clone() });
             }
             Record::End { call, .. } => open.retain(|c| c.name != *call),
             _ => {}
@@ -36,16 +35,16 @@ pub fn open(entries: &[Entry]) -> Vec<Call> {
 /// Returns the calls that somebody can decide about: those that are held, or decided about already, and the one of
 /// which the run stopped because nobody knows. Of a call that was cut short the world has not been asked yet, and a
 /// failure that nobody held is what the script went on with.
-pub fn decidable(entries: &[Entry]) -> Vec<Call> {
-    let mut known: Vec<(Call, Standing)> = Vec::new();
+pub fn decidable_calls(entries: &[JournalEntry]) -> Vec<OpenCall> {
+    let mut known: Vec<(OpenCall, CallPhase)> = Vec::new();
     for entry in entries {
-        let call = |call: &String, op: &String| Call { name: call.clone(), op: op.clone() };
+        let call = |call: &String, op: &String| OpenCall { name: call.clone(), op: op.clone() };
         let (call, standing) = match &entry.record {
-            Record::Begin { call: name, op, .. } => (call(name, op), Standing::Open),
-            Record::End { call: name, op, .. } => (call(name, op), Standing::Over),
+            Record::Begin { call: name, op, .. } => (call(name, op), CallPhase::Started),
+            Record::End { call: name, op, .. } => (call(name, op), CallPhase::Finished),
             Record::Decided { call: name, .. } => {
                 let decided = known.iter_mut().filter(|(call, _)| call.name == *name);
-                decided.for_each(|(_, standing)| *standing = Standing::Asked);
+                decided.for_each(|(_, standing)| *standing = CallPhase::Decidable);
                 continue;
             }
             _ => continue,
@@ -56,30 +55,30 @@ pub fn decidable(entries: &[Entry]) -> Vec<Call> {
     let mut records = entries.iter().rev().map(|entry| &entry.record);
     let last = records.find(|r| matches!(r, Record::Stopped { .. } | Record::Resumed { .. }));
     let is_unknown = |name: &str| match last {
-        Some(Record::Stopped { status: Status::Undecided, at_call, .. }) => {
+        Some(Record::Stopped { status: RunStatus::Undecided, at_call, .. }) => {
             at_call.as_ref().is_none_or(|unknown| unknown == name)
         }
         _ => false,
     };
     known.retain(|(call, standing)| match standing {
-        Standing::Open => is_unknown(&call.name),
-        Standing::Asked => true,
-        Standing::Over => false,
+        CallPhase::Started => is_unknown(&call.name),
+        CallPhase::Decidable => true,
+        CallPhase::Finished => false,
     });
     known.into_iter().map(|(call, _)| call).collect()
 }
 
-/// What is known of a call that was begun, or failed.
-enum Standing {
-    Open,
+/// Where a call stands, as far as a decision about it is concerned.
+enum CallPhase {
+    Started,
     /// It is held, or somebody has decided.
-    Asked,
-    Over,
+    Decidable,
+    Finished,
 }
 
 /// Returns a record for programs: tags taken off.
-pub fn plain(entry: &Entry) -> Value {
-    let mut record = value::plain(&json!(entry.record));
+pub fn record_to_json(entry: &JournalEntry) -> Value {
+    let mut record = value::strip_tags(&json!(entry.record));
     record["seq"] = entry.seq.into();
     record["at"] = entry.at.to_string().into();
     record["hash"] = entry.hash.as_str().into();
@@ -87,14 +86,15 @@ pub fn plain(entry: &Entry) -> Value {
 }
 
 /// Returns a run as lines of text, a line for everything that happened.
-pub fn timeline(run: &Summary, entries: &[Entry]) -> String {
-    let mut lines = head(run, entries);
-    let mut timeline = Timeline { start: run.started_at, steps: vec![], begun: vec![], lines: vec![] };
+pub fn render_transcript(run: &RunSummary, entries: &[JournalEntry]) -> String {
+    let mut lines = render_summary(run, entries);
+    let mut timeline =
+        TranscriptWriter { start: run.started_at, steps: vec![], begun: vec![], lines: vec![] };
     for entry in entries {
-        timeline.add(entry);
+        timeline.push_entry(entry);
     }
     lines.append(&mut timeline.lines);
-    let open = open(entries);
+    let open = open_calls(entries);
     if !open.is_empty() {
         lines.push(String::new());
         lines.extend(open.iter().map(|call| format!("open  {}  {}", call.op, call.name)));
@@ -102,8 +102,8 @@ pub fn timeline(run: &Summary, entries: &[Entry]) -> String {
     lines.join("\n")
 }
 
-fn head(run: &Summary, entries: &[Entry]) -> Vec<String> {
-    let params = value::plain(&run.params);
+fn render_summary(run: &RunSummary, entries: &[JournalEntry]) -> Vec<String> {
+    let params = value::strip_tags(&run.params);
     let params: Vec<String> = params
         .as_object()
         .into_iter()
@@ -126,11 +126,11 @@ fn head(run: &Summary, entries: &[Entry]) -> Vec<String> {
             None => run.status.to_string(),
         },
     );
-    line("error", &run.error.as_ref().map(message).unwrap_or_default());
+    line("error", &run.error.as_ref().map(error_message).unwrap_or_default());
     line("left behind", &run.left_behind.join(", "));
     line("params", &params.join(", "));
-    line("started", &to_the_second(run.started_at));
-    line("took", &took(end.since(run.started_at).as_seconds()));
+    line("started", &format_moment(run.started_at));
+    line("took", &format_seconds(end.duration_since(run.started_at).as_secs_f64()));
     line("version", &run.version);
     line("head", entries.last().map_or("", |entry| &entry.hash));
     lines.push(String::new());
@@ -138,7 +138,7 @@ fn head(run: &Summary, entries: &[Entry]) -> Vec<String> {
 }
 
 /// Returns the message of a recorded error.
-fn message(error: &Value) -> String {
+fn error_message(error: &Value) -> String {
     let fault = error.get("fault").unwrap_or(error);
     match (fault["message"].as_str(), fault["cleanup"].as_array()) {
         (Some(message), _) => match fault["code"].as_str() {
@@ -149,11 +149,11 @@ fn message(error: &Value) -> String {
             let wrong: Vec<&str> = wrong.iter().filter_map(Value::as_str).collect();
             format!("clean-up failed: {}", wrong.join("; "))
         }
-        (None, None) => value::plain(fault).to_string(),
+        (None, None) => value::strip_tags(fault).to_string(),
     }
 }
 
-struct Timeline {
+struct TranscriptWriter {
     start: Moment,
     /// The steps that the last line lay in.
     steps: Vec<String>,
@@ -162,37 +162,37 @@ struct Timeline {
     lines: Vec<String>,
 }
 
-impl Timeline {
-    fn add(&mut self, entry: &Entry) {
+impl TranscriptWriter {
+    fn push_entry(&mut self, entry: &JournalEntry) {
         let at = entry.at;
         match &entry.record {
-            Record::Started { .. } => self.line(at, "started"),
+            Record::Started { .. } => self.push_line(at, "started"),
             Record::Resumed { version, edited, .. } => {
                 let edited = if *edited { " with an edited runbook" } else { "" };
-                self.line(at, &format!("resumed{edited} by version {version}"));
+                self.push_line(at, &format!("resumed{edited} by version {version}"));
             }
             Record::Target { name, identity } => {
                 let who = identity["description"].as_str().unwrap_or_default();
-                self.line(at, &format!("{name} is {who}"));
+                self.push_line(at, &format!("{name} is {who}"));
             }
             Record::Begin { call, op, args, key, .. } => {
                 self.begun.push((call.clone(), at));
-                self.within(call);
-                self.line(at, &format!("▸ {op}({})  key {key}", arguments(args)));
+                self.enter_steps(call);
+                self.push_line(at, &format!("▸ {op}({})  key {key}", render_arguments(args)));
             }
             Record::Accepted { call, what } => {
-                self.within(call);
-                self.line(at, &format!("  accepted {}", value::plain(what)));
+                self.enter_steps(call);
+                self.push_line(at, &format!("  accepted {}", value::strip_tags(what)));
             }
-            Record::End { call, op, args, outcome, .. } => self.end(at, call, op, args, outcome),
+            Record::End { call, op, args, outcome, .. } => self.push_call_end(at, call, op, args, outcome),
             Record::Decided { call, decision, by } => {
-                self.within(call);
+                self.enter_steps(call);
                 let word = decision["kind"].as_str().unwrap_or_default();
-                self.line(at, &format!("decided {word} by {by}"));
+                self.push_line(at, &format!("decided {word} by {by}"));
             }
             Record::Ending { .. } => {
                 self.steps.clear();
-                self.line(at, "ending");
+                self.push_line(at, "ending");
             }
             Record::Finished { status, left_behind, .. } => {
                 self.steps.clear();
@@ -201,55 +201,66 @@ impl Timeline {
                 } else {
                     format!(", left behind: {}", left_behind.join(", "))
                 };
-                self.line(at, &format!("{status}{left}"));
+                self.push_line(at, &format!("{status}{left}"));
             }
             Record::Stopped { status, reason, .. } => {
                 self.steps.clear();
-                self.line(at, &format!("{status}: {}", reason.lines().next().unwrap_or_default()));
+                self.push_line(at, &format!("{status}: {}", reason.lines().next().unwrap_or_default()));
             }
         }
     }
 
-    fn end(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) {
-        // The script's own clock is of no interest to people, nor is which branches had begun.
+    fn push_call_end(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) {
+        // Clock readings and the bookkeeping of `parallel` are of no interest to people.
         if matches!(op, "now" | "sleep" | "failed") {
             return;
         }
-        self.within(call);
+        self.enter_steps(call);
         let text = match (op, outcome) {
             ("note", _) => format!("• {}", args["text"].as_str().unwrap_or_default()),
             ("metric", _) => {
                 let unit = args["unit"].as_str().unwrap_or_default();
-                format!("• {}: {}", args["name"].as_str().unwrap_or_default(), figure(&args["value"], unit))
+                format!(
+                    "• {}: {}",
+                    args["name"].as_str().unwrap_or_default(),
+                    format_metric(&args["value"], unit)
+                )
             }
             ("attach", _) => format!("• attached {}", args["name"].as_str().unwrap_or_default()),
-            (_, outcome) => self.call(at, call, op, args, outcome),
+            (_, outcome) => self.render_call_end(at, call, op, args, outcome),
         };
-        self.line(at, text.trim_end());
+        self.push_line(at, text.trim_end());
     }
 
-    fn call(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) -> String {
+    fn render_call_end(
+        &mut self,
+        at: Moment,
+        call: &str,
+        op: &str,
+        args: &Value,
+        outcome: &Outcome,
+    ) -> String {
         let open = self.begun.iter().rposition(|(name, _)| name == call).map(|i| self.begun.remove(i).1);
         let what = match open {
-            Some(since) => format!("{op}  {}", took(at.since(since).as_seconds())),
-            None => format!("{op}({})", arguments(args)),
+            Some(since) => format!("{op}  {}", format_seconds(at.duration_since(since).as_secs_f64())),
+            None => format!("{op}({})", render_arguments(args)),
         };
         match outcome {
             Outcome::Ok(_) => format!("✓ {what}"),
-            Outcome::Err(error) => format!("✗ {what}  {}", message(error)),
+            Outcome::Err(error) => format!("✗ {what}  {}", error_message(error)),
         }
     }
 
     /// Says which steps the next line lies in, where they are others than those of the last one.
-    fn within(&mut self, call: &str) {
+    fn enter_steps(&mut self, call: &str) {
         let mut parts: Vec<&str> = call.split('/').filter(|part| !part.is_empty()).collect();
         parts.pop();
-        // What was deferred is named by where that was; it is shown where it is done.
+        // A deferred call is named after where it was deferred, but shown where it is made.
         if call.starts_with("//") {
             parts = vec!["end#0"];
         }
         let steps: Vec<String> =
-            parts.iter().filter(|part| !part.starts_with("retry#")).map(|part| step(part)).collect();
+            parts.iter().filter(|part| !part.starts_with("retry#")).map(|part| step_label(part)).collect();
         let same = self.steps.iter().zip(&steps).take_while(|(a, b)| a == b).count();
         self.steps.truncate(same);
         for name in &steps[same..] {
@@ -259,16 +270,17 @@ impl Timeline {
         }
     }
 
-    fn line(&mut self, at: Moment, text: &str) {
+    fn push_line(&mut self, at: Moment, text: &str) {
         let indent = "  ".repeat(self.steps.len());
-        let since = at.since(self.start).as_seconds();
-        let since = if since < 60.0 { format!("+{since:.1}s") } else { format!("+{}", took(since)) };
+        let since = at.duration_since(self.start).as_secs_f64();
+        let since =
+            if since < 60.0 { format!("+{since:.1}s") } else { format!("+{}", format_seconds(since)) };
         self.lines.push(format!("{since:>9}  {indent}{text}"));
     }
 }
 
 /// Returns the name of a step of a call's path, and which use of the name it is unless it is the first.
-fn step(part: &str) -> String {
+fn step_label(part: &str) -> String {
     match part.rsplit_once('#') {
         Some(("end", _)) => "clean-up".into(),
         Some((name, "0")) => name.to_owned(),
@@ -281,20 +293,20 @@ fn step(part: &str) -> String {
 }
 
 /// Returns arguments as a call would have them: the target first, without the names of the obvious ones.
-fn arguments(args: &Value) -> String {
+fn render_arguments(args: &Value) -> String {
     let mut given: Vec<(&String, &Value)> = args.as_object().into_iter().flatten().collect();
     given.sort_by_key(|(name, _)| *name != "target");
     let words = given.iter().map(|(name, v)| match name.as_str() {
-        "target" => shown(v),
-        name => format!("{name}: {}", shown(v)),
+        "target" => render_argument(v),
+        name => format!("{name}: {}", render_argument(v)),
     });
     words.collect::<Vec<_>>().join(", ")
 }
 
-fn shown(value: &Value) -> String {
-    match place_of(value) {
+fn render_argument(value: &Value) -> String {
+    match parse_target_ref(value) {
         Ok(place) => place.to_string(),
-        Err(_) => value::plain(value).to_string(),
+        Err(_) => value::strip_tags(value).to_string(),
     }
 }
 
@@ -304,8 +316,8 @@ mod tests {
 
     #[test]
     fn a_step_is_named_by_its_use() {
-        assert_eq!(step("back up#0"), "back up");
-        assert_eq!(step("attempt#2"), "attempt (3)");
-        assert_eq!(step("end#1"), "clean-up");
+        assert_eq!(step_label("back up#0"), "back up");
+        assert_eq!(step_label("attempt#2"), "attempt (3)");
+        assert_eq!(step_label("end#1"), "clean-up");
     }
 }

@@ -5,14 +5,14 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// A database that is set up as the journal is.
-pub(crate) struct Bare {
+pub(crate) struct BareJournal {
     db: Connection,
     next: i64,
 }
 
-impl Bare {
+impl BareJournal {
     /// Opens the database of a folder, which begins a log of its own, as the journal's does when a process opens it.
-    pub(crate) fn open(folder: &Path) -> Result<Bare> {
+    pub(crate) fn open(folder: &Path) -> Result<BareJournal> {
         let db = Connection::open(folder.join("bare.db"))?;
         db.pragma_update(None, "journal_mode", "wal")?;
         db.pragma_update(None, "synchronous", "full")?;
@@ -21,16 +21,16 @@ impl Bare {
                                                  primary key (run, seq)) strict, without rowid",
         )?;
         let next = db.query_row("select count(*) from records", [], |row| row.get(0))?;
-        Ok(Bare { db, next })
+        Ok(BareJournal { db, next })
     }
 
     /// Commits one record with a body of `size` bytes.
-    pub(crate) fn commit(&mut self, size: usize) -> Result<()> {
-        self.commit_all(&[size])
+    pub(crate) fn commit_record(&mut self, size: usize) -> Result<()> {
+        self.commit_records(&[size])
     }
 
     /// Commits records with bodies of these sizes, all at once.
-    pub(crate) fn commit_all(&mut self, sizes: &[usize]) -> Result<()> {
+    pub(crate) fn commit_records(&mut self, sizes: &[usize]) -> Result<()> {
         let (at, hash) = ("2026-11-20T01:00:00.123456789Z", "f".repeat(64));
         let all = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for size in sizes {

@@ -22,30 +22,30 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Part = fn(usize) -> Result<()>;
 
 const PARTS: &[(&str, Part)] = &[
-    ("process", process::measure),
-    ("durable", durable::measure),
-    ("replay", replay::measure),
-    ("restore", restore::measure),
-    ("rehearse", rehearse::measure),
-    ("projects", projects::measure),
+    ("process", process::measure_process),
+    ("durable", durable::measure_durability),
+    ("replay", replay::measure_replay),
+    ("restore", restore::measure_restore),
+    ("rehearse", rehearse::measure_rehearsal),
+    ("projects", projects::measure_projects),
 ];
-const ROUNDS: usize = 7;
+const DEFAULT_ROUNDS: usize = 7;
 
 fn main() -> Result<()> {
-    let rounds = env::var("REDRILL_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = env::var("REDRILL_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(DEFAULT_ROUNDS);
     let chosen: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    terminal::say(&format!("{rounds} rounds; load {}", load()));
-    measure::head();
+    terminal::print_message(&format!("{rounds} rounds; load {}", read_load()));
+    measure::print_header();
     for (name, part) in PARTS {
         if chosen.is_empty() || chosen.iter().any(|word| word == name) {
             part(rounds)?;
         }
     }
-    terminal::say(&format!("load {}", load()));
+    terminal::print_message(&format!("load {}", read_load()));
     Ok(())
 }
 
 /// Returns how busy the machine was in the last minutes.
-fn load() -> String {
+fn read_load() -> String {
     std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().into()
 }

@@ -19,12 +19,12 @@ impl Sample {
     }
 
     /// Returns the figures divided by those of the same rounds of another sample.
-    pub(crate) fn over(&self, floor: &Sample) -> Sample {
+    pub(crate) fn divide_by(&self, floor: &Sample) -> Sample {
         Sample(self.0.iter().zip(&floor.0).map(|(a, b)| a / b).collect())
     }
 
     /// Returns `median (smallest–largest)`.
-    pub(crate) fn show(&self, unit: fn(f64) -> String) -> String {
+    pub(crate) fn render_with(&self, unit: fn(f64) -> String) -> String {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         match (sorted.first(), sorted.get(sorted.len() / 2), sorted.last()) {
@@ -38,7 +38,7 @@ impl Sample {
 }
 
 /// One line of the table.
-pub(crate) struct Line<'a> {
+pub(crate) struct TableRow<'a> {
     pub(crate) what: &'a str,
     pub(crate) measured: String,
     pub(crate) floor: String,
@@ -46,42 +46,42 @@ pub(crate) struct Line<'a> {
     pub(crate) aim: &'a str,
 }
 
-impl Line<'_> {
+impl TableRow<'_> {
     /// Prints the line as one of a Markdown table.
-    pub(crate) fn print(&self) {
-        let Line { what, measured, floor, ratio, aim } = self;
-        terminal::out(&format!("| {what} | {measured} | {floor} | {ratio} | {aim} |"));
+    pub(crate) fn print_row(&self) {
+        let TableRow { what, measured, floor, ratio, aim } = self;
+        terminal::print_data(&format!("| {what} | {measured} | {floor} | {ratio} | {aim} |"));
     }
 }
 
 /// Prints the head of the table.
-pub(crate) fn head() {
-    terminal::out("| what | measured | floor | ratio | aim |\n|---|---|---|---|---|");
+pub(crate) fn print_header() {
+    terminal::print_data("| what | measured | floor | ratio | aim |\n|---|---|---|---|---|");
 }
 
 /// Returns how many seconds `work` took, and what came of it.
-pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
+pub(crate) fn time_work<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let started = Instant::now();
     let value = work();
     (started.elapsed().as_secs_f64(), value)
 }
 
 /// Shows seconds as milliseconds.
-pub(crate) fn millis(seconds: f64) -> String {
+pub(crate) fn format_millis(seconds: f64) -> String {
     format!("{:.1} ms", seconds * 1e3)
 }
 
 /// Shows bytes as mebibytes.
-pub(crate) fn mebibytes(bytes: f64) -> String {
+pub(crate) fn format_mebibytes(bytes: f64) -> String {
     format!("{:.1} MiB", bytes / f64::from(1 << 20))
 }
 
 /// Shows a number without a unit.
-pub(crate) fn ratio(ratio: f64) -> String {
+pub(crate) fn format_ratio(ratio: f64) -> String {
     format!("{ratio:.2}")
 }
 
 /// Shows a number of things a second.
-pub(crate) fn rate(rate: f64) -> String {
+pub(crate) fn format_rate(rate: f64) -> String {
     format!("{rate:.0}/s")
 }

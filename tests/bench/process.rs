@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    measure::{Line, Sample, mebibytes, millis, ratio, timed},
+    measure::{Sample, TableRow, format_mebibytes, format_millis, format_ratio, time_work},
     stage,
 };
 use std::{
@@ -15,7 +15,7 @@ use std::{
 
 /// Processes of each sort a round.
 const PROCESSES: u32 = 10;
-pub(crate) const REDRILL: &str = env!("CARGO_BIN_EXE_redrill");
+pub(crate) const BINARY_PATH: &str = env!("CARGO_BIN_EXE_redrill");
 const FLAGSHIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks/restore_to_branch.rhai");
 const ONE_CALL: &str = r#"const RUNBOOK = #{ title: "One call", params: #{}, needs: ["db.read"] };
 db::query("sandbox", "select count(*) as n from orders");
@@ -23,25 +23,25 @@ db::query("sandbox", "select count(*) as n from orders");
 
 /// What a sort of process costs: wall and processor seconds of one.
 #[derive(Default)]
-struct Cost {
+struct ProcessCost {
     wall: Sample,
     cpu: f64,
     rounds: u32,
 }
 
-impl Cost {
-    fn add(&mut self, make: &dyn Fn() -> Command) -> Result<()> {
-        let before = cpu_of_children()?;
-        let (seconds, done) = timed(|| (0..PROCESSES).try_for_each(|_| run(&mut make())));
+impl ProcessCost {
+    fn measure_round(&mut self, make: &dyn Fn() -> Command) -> Result<()> {
+        let before = children_cpu_seconds()?;
+        let (seconds, done) = time_work(|| (0..PROCESSES).try_for_each(|_| run_to_success(&mut make())));
         done?;
         self.wall.push(seconds / f64::from(PROCESSES));
-        self.cpu += cpu_of_children()? - before;
+        self.cpu += children_cpu_seconds()? - before;
         self.rounds += 1;
         Ok(())
     }
 
     /// Returns the processor seconds over all rounds: the kernel tells them in hundredths, too coarse for one.
-    fn cpu(&self) -> Sample {
+    fn cpu_sample(&self) -> Sample {
         let mut all = Sample::default();
         all.push(self.cpu / f64::from(PROCESSES * self.rounds));
         all
@@ -49,11 +49,11 @@ impl Cost {
 }
 
 /// Measures a runbook of one call against a bare process, and against a script that keeps one line.
-pub(crate) fn measure(rounds: usize) -> Result<()> {
-    let folder = stage::folder()?;
+pub(crate) fn measure_process(rounds: usize) -> Result<()> {
+    let folder = stage::make_folder()?;
     let (runbook, kept) = (folder.path().join("one.rhai"), folder.path().join("kept"));
     fs::write(&runbook, ONE_CALL)?;
-    let ours = || redrill(&runbook, &folder.path().join("state"));
+    let ours = || runbook_command(&runbook, &folder.path().join("state"));
     let bare = || Command::new("/bin/true");
     let script = || {
         let mut bash = Command::new("bash");
@@ -61,59 +61,67 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
         bash
     };
     let repository = folder.path().join("repository");
-    run(Command::new("git").args(["init", "--quiet"]).arg(&repository))?;
+    run_to_success(Command::new("git").args(["init", "--quiet"]).arg(&repository))?;
     let tracked = repository.join("one.rhai");
     fs::copy(&runbook, &tracked)?;
-    let in_repository = || redrill(&tracked, &folder.path().join("state"));
-    let (mut a, mut b, mut c, mut d) = <(Cost, Cost, Cost, Cost)>::default();
-    run(&mut ours())?;
+    let in_repository = || runbook_command(&tracked, &folder.path().join("state"));
+    let (mut a, mut b, mut c, mut d) = <(ProcessCost, ProcessCost, ProcessCost, ProcessCost)>::default();
+    run_to_success(&mut ours())?;
     for _ in 0..rounds {
-        a.add(&ours)?;
-        b.add(&bare)?;
-        c.add(&script)?;
-        d.add(&in_repository)?;
+        a.measure_round(&ours)?;
+        b.measure_round(&bare)?;
+        c.measure_round(&script)?;
+        d.measure_round(&in_repository)?;
     }
     let line = |what, ours: &Sample, name, floor: &Sample, aim| {
-        let (measured, ratio) = (ours.show(millis), ours.over(floor).show(ratio));
-        Line { what, measured, floor: format!("{}: {name}", floor.show(millis)), ratio, aim }.print();
+        let (measured, ratio) =
+            (ours.render_with(format_millis), ours.divide_by(floor).render_with(format_ratio));
+        TableRow {
+            what,
+            measured,
+            floor: format!("{}: {name}", floor.render_with(format_millis)),
+            ratio,
+            aim,
+        }
+        .print_row();
     };
     let (wall, cpu) = ("a process with one call, wall", "a process with one call, processor");
     line(wall, &a.wall, "`/bin/true`", &b.wall, "10 ms");
     line(wall, &a.wall, "a script that appends and syncs a line", &c.wall, "");
-    line(cpu, &a.cpu(), "`/bin/true`", &b.cpu(), "6 ms");
-    line(cpu, &a.cpu(), "a script that appends and syncs a line", &c.cpu(), "");
+    line(cpu, &a.cpu_sample(), "`/bin/true`", &b.cpu_sample(), "6 ms");
+    line(cpu, &a.cpu_sample(), "a script that appends and syncs a line", &c.cpu_sample(), "");
     line("the same in a git repository, wall", &d.wall, "`/bin/true`", &b.wall, "");
-    memory(rounds)
+    measure_memory(rounds)
 }
 
 /// Measures the most memory that the flagship has at any time.
-fn memory(rounds: usize) -> Result<()> {
-    let folder = stage::folder()?;
+fn measure_memory(rounds: usize) -> Result<()> {
+    let folder = stage::make_folder()?;
     let (mut ours, mut bare) = <(Sample, Sample)>::default();
     for _ in 0..rounds {
-        ours.push(peak(&mut redrill(Path::new(FLAGSHIP), folder.path()))?);
-        bare.push(peak(Command::new("sleep").arg("0.05"))?);
+        ours.push(peak_memory(&mut runbook_command(Path::new(FLAGSHIP), folder.path()))?);
+        bare.push(peak_memory(Command::new("sleep").arg("0.05"))?);
     }
-    Line {
+    TableRow {
         what: "the flagship on the sandbox, peak memory",
-        measured: ours.show(mebibytes),
-        floor: format!("{}: `sleep`", bare.show(mebibytes)),
-        ratio: ours.over(&bare).show(ratio),
+        measured: ours.render_with(format_mebibytes),
+        floor: format!("{}: `sleep`", bare.render_with(format_mebibytes)),
+        ratio: ours.divide_by(&bare).render_with(format_ratio),
         aim: "16 MiB",
     }
-    .print();
+    .print_row();
     Ok(())
 }
 
 /// Returns the command that runs a runbook.
-fn redrill(runbook: &Path, state: &Path) -> Command {
-    let mut command = Command::new(REDRILL);
+fn runbook_command(runbook: &Path, state: &Path) -> Command {
+    let mut command = Command::new(BINARY_PATH);
     command.arg("run").arg(runbook).arg("--state").arg(state);
     command
 }
 
 /// Runs a command to its end, which must be a good one.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run_to_success(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());
@@ -123,7 +131,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command and returns the most memory that was seen of it, in bytes. The kernel keeps the highest; it is
 /// asked for until the process is gone.
-pub(crate) fn peak(command: &mut Command) -> Result<f64> {
+pub(crate) fn peak_memory(command: &mut Command) -> Result<f64> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let path = format!("/proc/{}/status", child.id());
     let mut most = 0.0_f64;
@@ -138,7 +146,7 @@ pub(crate) fn peak(command: &mut Command) -> Result<f64> {
 }
 
 /// Returns the processor seconds of every child that was waited for.
-fn cpu_of_children() -> Result<f64> {
+fn children_cpu_seconds() -> Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     // The name of the program may hold anything; after it come the third field and the rest.
     let (_, rest) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;

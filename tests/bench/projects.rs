@@ -2,10 +2,10 @@
 
 use crate::{
     Result,
-    measure::{Line, Sample, mebibytes, rate, ratio, timed},
+    measure::{Sample, TableRow, format_mebibytes, format_rate, format_ratio, time_work},
     process, stage,
 };
-use redrill::fake::{Options, Server};
+use redrill::fake::{FakeServer, ServerOptions};
 use std::{env, fmt::Write as _, fs, path::Path, process::Command, sync::Arc};
 
 const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
@@ -14,7 +14,7 @@ const PROJECTS: usize = 1000;
 /// How many are audited at once.
 const WIDTH: usize = 16;
 /// What an audit asks of a project.
-const ASKED: &[(&str, &str, &str)] = &[
+const AUDIT_REQUESTS: &[(&str, &str, &str)] = &[
     ("GET", "", ""),
     ("GET", "/advisors/security", ""),
     ("GET", "/database/backups", ""),
@@ -26,48 +26,51 @@ const ASKED: &[(&str, &str, &str)] = &[
 ];
 
 /// Measures requests a second, and the memory of the process that makes them.
-pub(crate) fn measure(rounds: usize) -> Result<()> {
+pub(crate) fn measure_projects(rounds: usize) -> Result<()> {
     let projects = env::var("REDRILL_BENCH_PROJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(PROJECTS);
     let (mut ours, mut bare, mut memory) = <(Sample, Sample, Sample)>::default();
-    let server = Server::start(Options { projects, per_minute: 1_000_000, ..Options::default() })?;
-    let references = Arc::new(server.references());
-    let folder = stage::folder()?;
-    write(folder.path(), &server)?;
+    let server =
+        FakeServer::start(ServerOptions { projects, per_minute: 1_000_000, ..ServerOptions::default() })?;
+    let references = Arc::new(server.project_references());
+    let folder = stage::make_folder()?;
+    write_project_files(folder.path(), &server)?;
     let tokio = tokio::runtime::Runtime::new()?;
     for round in 0..=rounds {
-        let before = server.requests();
-        let (seconds, peak) = timed(|| process::peak(&mut audits(folder.path())));
+        let before = server.request_count();
+        let (seconds, peak) = time_work(|| process::peak_memory(&mut audit_command(folder.path())));
         let peak = peak?;
-        let asked = rate_of(server.requests() - before, seconds);
-        let before = server.requests();
-        let (seconds, done) = timed(|| tokio.block_on(all(server.url(), Arc::clone(&references))));
+        let asked = request_rate(server.request_count() - before, seconds);
+        let before = server.request_count();
+        let (seconds, done) =
+            time_work(|| tokio.block_on(send_all_requests(server.url(), Arc::clone(&references))));
         done?;
         if round > 0 {
             ours.push(asked);
-            bare.push(rate_of(server.requests() - before, seconds));
+            bare.push(request_rate(server.request_count() - before, seconds));
             memory.push(peak);
         }
     }
     let what = format!("requests of {projects} audits, {WIDTH} at once");
-    let floor = format!("{}: the client by itself", bare.show(rate));
-    let share = ours.over(&bare).show(ratio);
-    Line { what: &what, measured: ours.show(rate), floor, ratio: share, aim: "0.8" }.print();
+    let floor = format!("{}: the client by itself", bare.render_with(format_rate));
+    let share = ours.divide_by(&bare).render_with(format_ratio);
+    TableRow { what: &what, measured: ours.render_with(format_rate), floor, ratio: share, aim: "0.8" }
+        .print_row();
     let (floor, ratio) = (String::new(), String::new());
-    let measured = memory.show(mebibytes);
-    Line { what: "… peak memory", measured, floor, ratio, aim: "100 MiB" }.print();
+    let measured = memory.render_with(format_mebibytes);
+    TableRow { what: "… peak memory", measured, floor, ratio, aim: "100 MiB" }.print_row();
     Ok(())
 }
 
-fn rate_of(requests: u64, seconds: f64) -> f64 {
+fn request_rate(requests: u64, seconds: f64) -> f64 {
     f64::from(u32::try_from(requests).unwrap_or(u32::MAX)) / seconds
 }
 
 /// Writes the targets, and a runbook that audits all of them.
-fn write(folder: &Path, server: &Server) -> Result<()> {
+fn write_project_files(folder: &Path, server: &FakeServer) -> Result<()> {
     fs::write(folder.join("token"), TOKEN)?;
     let mut config = String::new();
     let mut names = String::new();
-    for (n, reference) in server.references().iter().enumerate() {
+    for (n, reference) in server.project_references().iter().enumerate() {
         let (url, token) = (server.url(), folder.join("token"));
         write!(
             config,
@@ -84,14 +87,14 @@ fn write(folder: &Path, server: &Server) -> Result<()> {
     Ok(fs::write(folder.join("audits.rhai"), runbook)?)
 }
 
-fn audits(folder: &Path) -> Command {
-    let mut command = Command::new(process::REDRILL);
+fn audit_command(folder: &Path) -> Command {
+    let mut command = Command::new(process::BINARY_PATH);
     command.current_dir(folder).args(["run", "audits.rhai"]);
     command
 }
 
 /// Asks everything of every project, as many at once as the audits.
-async fn all(url: String, references: Arc<Vec<String>>) -> Result<()> {
+async fn send_all_requests(url: String, references: Arc<Vec<String>>) -> Result<()> {
     // No request here is encrypted, and the client wants to know how it would be.
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::new();
@@ -100,7 +103,7 @@ async fn all(url: String, references: Arc<Vec<String>>) -> Result<()> {
             let (client, url, references) = (client.clone(), url.clone(), Arc::clone(&references));
             tokio::spawn(async move {
                 for reference in references.iter().skip(worker).step_by(WIDTH) {
-                    for (method, path, body) in ASKED {
+                    for (method, path, body) in AUDIT_REQUESTS {
                         let address = format!("{url}/v1/projects/{reference}{path}");
                         let method = method.parse().unwrap_or_default();
                         let mut request = client.request(method, address).bearer_auth(TOKEN);

@@ -2,8 +2,8 @@
 
 use crate::{
     Result,
-    measure::{Line, Sample, millis, rate, ratio, timed},
-    stage::{Stage, Stamps},
+    measure::{Sample, TableRow, format_millis, format_rate, format_ratio, time_work},
+    stage::{BenchEnv, CallTimes},
 };
 use rusqlite::Connection;
 use serde_json::Value;
@@ -12,18 +12,18 @@ use std::{path::Path, time::Instant};
 const CALLS: u32 = 10_000;
 
 /// Measures the whole and its two halves: the journal's, and the script's.
-pub(crate) fn measure(rounds: usize) -> Result<()> {
-    let stage = Stage::new()?;
+pub(crate) fn measure_replay(rounds: usize) -> Result<()> {
+    let stage = BenchEnv::new()?;
     let script = format!("for i in 0..={CALLS} {{ db::query(db, \"select count(*) as n from orders\"); }}");
-    drop(stage.run(&script, &Stamps::dying_at(CALLS as usize + 1)));
+    drop(stage.run_script(&script, &CallTimes::killed_at(CALLS as usize + 1)));
     let (mut whole, mut load, mut replay, mut bare) = <(Sample, Sample, Sample, Sample)>::default();
     for round in 0..=rounds {
-        let (seconds_bare, read) = timed(|| read(stage.state()));
+        let (seconds_bare, read) = time_work(|| read_records(stage.state_dir()));
         let records = read?;
-        let stamps = Stamps::dying_at(1);
+        let stamps = CallTimes::killed_at(1);
         let asked = Instant::now();
-        let taken = stage.resume(&stamps)?;
-        let (replayed, begun) = (stamps.replayed(), stamps.begun());
+        let taken = stage.resume_last_run(&stamps)?;
+        let (replayed, begun) = (stamps.replay_times(), stamps.start_times());
         let (first, new) = replayed.first().zip(begun.first()).ok_or("nothing was replayed")?;
         if replayed.len() != CALLS as usize || records < replayed.len() {
             return Err(format!("{} calls of {records} records were replayed", replayed.len()).into());
@@ -36,25 +36,30 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
         }
     }
     let calls = f64::from(CALLS);
-    Line {
+    TableRow {
         what: "replay of 10,000 calls, to the first new one",
-        measured: format!("{}, {}", whole.map(|s| calls / s).show(rate), whole.show(millis)),
-        floor: format!("{} (the records read and parsed, bare)", bare.show(millis)),
-        ratio: whole.over(&bare).show(ratio),
+        measured: format!(
+            "{}, {}",
+            whole.map(|s| calls / s).render_with(format_rate),
+            whole.render_with(format_millis)
+        ),
+        floor: format!("{} (the records read and parsed, bare)", bare.render_with(format_millis)),
+        ratio: whole.divide_by(&bare).render_with(format_ratio),
         aim: "100,000/s",
     }
-    .print();
+    .print_row();
     for (what, part) in
         [("… the journal read and verified", &load), ("… the script's calls replayed", &replay)]
     {
-        let (measured, ratio) = (part.show(millis), part.over(&bare).show(ratio));
-        Line { what, measured, floor: String::new(), ratio, aim: "" }.print();
+        let (measured, ratio) =
+            (part.render_with(format_millis), part.divide_by(&bare).render_with(format_ratio));
+        TableRow { what, measured, floor: String::new(), ratio, aim: "" }.print_row();
     }
     Ok(())
 }
 
 /// Reads and parses every record as it lies there, and returns how many there are.
-fn read(state: &Path) -> Result<usize> {
+fn read_records(state: &Path) -> Result<usize> {
     let db = Connection::open(state.join("journal.db"))?;
     let mut all = db.prepare("select body from records order by run, seq")?;
     let mut rows = all.query([])?;

@@ -2,9 +2,9 @@
 
 use crate::{
     Result,
-    measure::{Line, Sample, millis, ratio, timed},
+    measure::{Sample, TableRow, format_millis, format_ratio, time_work},
     process,
-    stage::{self, Stage},
+    stage::{self, BenchEnv},
 };
 use redrill::{
     base::terminal,
@@ -21,7 +21,7 @@ use std::{
 
 /// What a person types: copies the backup, gives the copy the configuration of a branch, starts it, and waits until
 /// it is open for writing.
-const BY_HAND: &str = r#"
+const RESTORE_SCRIPT: &str = r#"
     set -eu
     mkdir -m 700 "$copy" "$copy/socket"
     cp -a "$backup/data" "$copy/data"
@@ -34,101 +34,116 @@ const BY_HAND: &str = r#"
         sleep 0.02
     done
 "#;
-const AWAY: &str = r#"pg_ctl stop --silent -m immediate -D "$copy/data"; rm -r "$copy""#;
+const CLEANUP_SCRIPT: &str = r#"pg_ctl stop --silent -m immediate -D "$copy/data"; rm -r "$copy""#;
 /// What the shop gets beside its own few rows: a database worth restoring.
-const MORE: &str =
+const MORE_ROWS_SQL: &str =
     "create table more as select n, repeat(md5(n::text), 8) as text from generate_series(1, $ROWS) n";
 
 /// Measures the lab as it is, and with half a gigabyte more in it.
-pub(crate) fn measure(rounds: usize) -> Result<()> {
+pub(crate) fn measure_restore(rounds: usize) -> Result<()> {
     for (what, rows) in
         [("restore to a branch, the lab as it is", 0), ("restore to a branch, 500 MiB more", 1_700_000)]
     {
-        let folder = stage::folder()?;
-        let place = Place { state: folder.path().join("state"), hand: folder.path().join("hand") };
-        let machine = Stage::new()?;
-        let up = machine.world.wait(lab::up(&place.state));
+        let folder = stage::make_folder()?;
+        let place = RestoreBench { state: folder.path().join("state"), hand: folder.path().join("hand") };
+        let machine = BenchEnv::new()?;
+        let up = machine.world.block_on(lab::start_lab(&place.state));
         if let Some(e) = up.as_ref().err().filter(|e| e.code == provider::Code::Unavailable) {
-            terminal::out(&format!("| {what} | skipped: {e} | | | |"));
+            terminal::print_data(&format!("| {what} | skipped: {e} | | | |"));
             continue;
         }
-        let measured = up.map_err(Into::into).and_then(|_| place.compare(what, rows, rounds));
-        machine.world.wait(lab::down(&place.state))?;
+        let measured = up.map_err(Into::into).and_then(|_| place.compare_restores(what, rows, rounds));
+        machine.world.block_on(lab::remove_lab(&place.state))?;
         measured?;
     }
     Ok(())
 }
 
 /// Where everything is.
-struct Place {
+struct RestoreBench {
     state: PathBuf,
     hand: PathBuf,
 }
 
 /// A backup of the lab, and what a person has to know to restore it.
-struct Backup {
+struct LabBackup {
     id: String,
     files: PathBuf,
     data: PathBuf,
     owner: fs::Metadata,
 }
 
-impl Place {
-    fn compare(&self, what: &str, rows: u32, rounds: usize) -> Result<()> {
-        let backup = self.back_up(rows)?;
+impl RestoreBench {
+    fn compare_restores(&self, what: &str, rows: u32, rounds: usize) -> Result<()> {
+        let backup = self.back_up_lab(rows)?;
         let (mut ours, mut hand) = <(Sample, Sample)>::default();
         for round in 0..=rounds {
             let asked = ["backup", "restore", "-t", "lab", &backup.id, "--into", "drill"];
-            let (seconds, branch) = timed(|| self.redrill(&asked));
+            let (seconds, branch) = time_work(|| self.run_cli(&asked));
             let branch = branch?;
-            let (seconds_by_hand, done) = timed(|| self.by_hand(BY_HAND, &backup, &branch));
-            let away = self.by_hand(AWAY, &backup, &branch);
+            let (seconds_by_hand, done) = time_work(|| self.run_by_hand(RESTORE_SCRIPT, &backup, &branch));
+            let away = self.run_by_hand(CLEANUP_SCRIPT, &backup, &branch);
             done?;
             away?;
-            self.redrill(&["branch", "delete", "-t", "lab", "drill"])?;
+            self.run_cli(&["branch", "delete", "-t", "lab", "drill"])?;
             if round > 0 {
                 ours.push(seconds);
                 hand.push(seconds_by_hand);
             }
         }
-        let (measured, floor) = (ours.show(millis), format!("{}: by hand", hand.show(millis)));
-        Line { what, measured, floor, ratio: ours.over(&hand).show(ratio), aim: "1.10" }.print();
+        let (measured, floor) =
+            (ours.render_with(format_millis), format!("{}: by hand", hand.render_with(format_millis)));
+        TableRow {
+            what,
+            measured,
+            floor,
+            ratio: ours.divide_by(&hand).render_with(format_ratio),
+            aim: "1.10",
+        }
+        .print_row();
         Ok(())
     }
 
     /// Puts so many rows into the lab and backs it up.
-    fn back_up(&self, rows: u32) -> Result<Backup> {
-        let config = config::load(&Locations { config: None, state: Some(self.state.clone()) })?;
+    fn back_up_lab(&self, rows: u32) -> Result<LabBackup> {
+        let config = config::load_config(&Locations { config: None, state: Some(self.state.clone()) })?;
         let settings = &config.targets.get(config::LAB).ok_or("the lab is no target")?.settings;
         let setting = |name: &str| settings.get(name).and_then(toml::Value::as_str).unwrap_or_default();
         if rows > 0 {
-            let sql = MORE.replace("$ROWS", &rows.to_string());
-            process::run(Command::new("psql").args(["-qh", setting("host"), "-U", "postgres", "-c", &sql]))?;
+            let sql = MORE_ROWS_SQL.replace("$ROWS", &rows.to_string());
+            process::run_to_success(Command::new("psql").args([
+                "-qh",
+                setting("host"),
+                "-U",
+                "postgres",
+                "-c",
+                &sql,
+            ]))?;
         }
         let data = PathBuf::from(setting("data_dir"));
         let owner = fs::metadata(&data)?;
         fs::create_dir(&self.hand)?;
         std::os::unix::fs::chown(&self.hand, Some(owner.uid()), Some(owner.gid()))?;
-        let backup = self.redrill(&["backup", "create", "-t", "lab"])?;
+        let backup = self.run_cli(&["backup", "create", "-t", "lab"])?;
         let id = backup["id"].as_str().ok_or("a backup without an id")?.to_owned();
         let files = Path::new(setting("backup_dir")).join(&id).join("files");
-        Ok(Backup { id, files, data, owner })
+        Ok(LabBackup { id, files, data, owner })
     }
 
     /// Runs a script as the user that the lab's data belongs to.
-    fn by_hand(&self, script: &str, backup: &Backup, branch: &Value) -> Result<()> {
+    fn run_by_hand(&self, script: &str, backup: &LabBackup, branch: &Value) -> Result<()> {
         let mut bash = Command::new("bash");
         bash.args(["-c", script]).current_dir(&self.hand);
         bash.uid(backup.owner.uid()).gid(backup.owner.gid());
         bash.env("PATH", path_with_tools(&backup.data));
         bash.env("backup", &backup.files).env("copy", self.hand.join("copy"));
-        bash.env("configured", self.data_of(branch)?).env("port", branch["port"].to_string());
-        process::run(&mut bash)
+        bash.env("configured", self.branch_data_dir(branch)?).env("port", branch["port"].to_string());
+        process::run_to_success(&mut bash)
     }
 
     /// Runs a command of redrill and returns what it wrote.
-    fn redrill(&self, words: &[&str]) -> Result<Value> {
-        let mut command = Command::new(process::REDRILL);
+    fn run_cli(&self, words: &[&str]) -> Result<Value> {
+        let mut command = Command::new(process::BINARY_PATH);
         let output = command.args(words).args(["-o", "json", "--state"]).arg(&self.state).output()?;
         if output.status.success() {
             return Ok(serde_json::from_slice(&output.stdout)?);
@@ -137,7 +152,7 @@ impl Place {
     }
 
     /// Returns the data folder of a branch.
-    fn data_of(&self, branch: &Value) -> Result<PathBuf> {
+    fn branch_data_dir(&self, branch: &Value) -> Result<PathBuf> {
         let id = branch["id"].as_str().ok_or("a branch without an id")?;
         Ok(self.state.join("postgres/lab/data").join(id).join("files/data"))
     }

@@ -1,10 +1,10 @@
-//! A state folder of its own on the disk that everything is measured on, and a world over it.
+//! A runtime over the sandbox, with a state folder on the disk that is measured.
 
 use crate::Result;
 use redrill::{
     config::{self, Locations, SANDBOX},
     provider::Provider,
-    runtime::{Ended, Event, Refusal, Resume, Runbook, Start, Watch, World},
+    runtime::{Event, Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, StartRequest},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,14 +16,14 @@ use std::{
 };
 use tempfile::TempDir;
 
-const HEADER: &str = r#"const RUNBOOK = #{ title: "bench", params: #{ db: #{ type: "target", preset: "sandbox" } },
+const RUNBOOK_HEADER: &str = r#"const RUNBOOK = #{ title: "bench", params: #{ db: #{ type: "target", preset: "sandbox" } },
     needs: ["backup.create", "db.read"] };
     let db = params.db;
 "#;
 
 /// Returns a folder that goes away again, in `REDRILL_BENCH_FOLDER` or on the disk of `/var/tmp`. It should lie in no
 /// repository, and other users get to it.
-pub(crate) fn folder() -> Result<TempDir> {
+pub(crate) fn make_folder() -> Result<TempDir> {
     let place = std::env::var_os("REDRILL_BENCH_FOLDER").unwrap_or_else(|| "/var/tmp".into());
     let folder = tempfile::Builder::new().prefix("fd-").tempdir_in(place)?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -31,76 +31,80 @@ pub(crate) fn folder() -> Result<TempDir> {
 }
 
 /// A world with the sandbox in it.
-pub(crate) struct Stage {
-    pub(crate) world: World,
+pub(crate) struct BenchEnv {
+    pub(crate) world: Runtime,
     state: TempDir,
 }
 
-impl Stage {
-    pub(crate) fn new() -> Result<Stage> {
-        let state = folder()?;
+impl BenchEnv {
+    pub(crate) fn new() -> Result<BenchEnv> {
+        let state = make_folder()?;
         let locations = Locations { config: None, state: Some(state.path().into()) };
-        Ok(Stage { world: World::new(config::load(&locations)?)?, state })
+        Ok(BenchEnv { world: Runtime::new(config::load_config(&locations)?)?, state })
     }
 
     /// Returns the state folder.
-    pub(crate) fn state(&self) -> &Path {
+    pub(crate) fn state_dir(&self) -> &Path {
         self.state.path()
     }
 
     /// Returns the provider that the calls of a run go to.
-    pub(crate) fn sandbox(&self) -> Result<Arc<dyn Provider>> {
-        Ok(self.world.fleet.target(SANDBOX)?)
+    pub(crate) fn open_sandbox(&self) -> Result<Arc<dyn Provider>> {
+        Ok(self.world.fleet.open_target(SANDBOX)?)
     }
 
     /// Runs a script under a header that allows it what it does.
-    pub(crate) fn run(&self, script: &str, stamps: &Arc<Stamps>) -> std::result::Result<Ended, Refusal> {
-        let runbook = Runbook::of_text("bench.rhai", format!("{HEADER}{script}"))?;
-        let start = Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
-        self.world.start(start, Arc::clone(stamps) as Arc<dyn Watch>)
+    pub(crate) fn run_script(
+        &self,
+        script: &str,
+        stamps: &Arc<CallTimes>,
+    ) -> std::result::Result<RunResult, Refusal> {
+        let runbook = Runbook::from_text("bench.rhai", format!("{RUNBOOK_HEADER}{script}"))?;
+        let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
+        self.world.start_run(start, Arc::clone(stamps) as Arc<dyn RunObserver>)
     }
 
     /// Takes the last run up again. Returns when it was taken.
-    pub(crate) fn resume(&self, stamps: &Arc<Stamps>) -> Result<Instant> {
-        let journal = Arc::new(self.world.journal()?);
-        let id = journal.resolve("last")?;
-        let (run, runbook, params) = World::take(&journal, &id)?;
+    pub(crate) fn resume_last_run(&self, stamps: &Arc<CallTimes>) -> Result<Instant> {
+        let journal = Arc::new(self.world.open_journal()?);
+        let id = journal.resolve_run_id("last")?;
+        let (run, runbook, params) = Runtime::acquire_run(&journal, &id)?;
         let taken = Instant::now();
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
         // An error where the stamps were told to die, as they were.
-        drop(self.world.resume(journal, resume, Arc::clone(stamps) as Arc<dyn Watch>));
+        drop(self.world.resume_run(journal, resume, Arc::clone(stamps) as Arc<dyn RunObserver>));
         Ok(taken)
     }
 }
 
 /// Keeps when calls began and when they were replayed. Dies as a kill does at the beginning of a call, if told.
 #[derive(Default)]
-pub(crate) struct Stamps {
+pub(crate) struct CallTimes {
     /// The call, counted from 1, at whose beginning to die.
     die_at: Option<usize>,
     begun: Mutex<Vec<Instant>>,
     replayed: Mutex<Vec<Instant>>,
 }
 
-impl Stamps {
+impl CallTimes {
     /// Returns stamps that die at the beginning of a call, counted from 1.
-    pub(crate) fn dying_at(call: usize) -> Arc<Stamps> {
-        Arc::new(Stamps { die_at: Some(call), ..Stamps::default() })
+    pub(crate) fn killed_at(call: usize) -> Arc<CallTimes> {
+        Arc::new(CallTimes { die_at: Some(call), ..CallTimes::default() })
     }
 
     /// Returns the beginnings of the calls.
-    pub(crate) fn begun(&self) -> Vec<Instant> {
+    pub(crate) fn start_times(&self) -> Vec<Instant> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns when the calls were replayed.
-    pub(crate) fn replayed(&self) -> Vec<Instant> {
+    pub(crate) fn replay_times(&self) -> Vec<Instant> {
         self.replayed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Watch for Stamps {
-    fn event(&self, event: &Event<'_>) {
+impl RunObserver for CallTimes {
+    fn on_event(&self, event: &Event<'_>) {
         let stamps = match event {
             Event::CallStarted { .. } => &self.begun,
             Event::CallReplayed { .. } => &self.replayed,

@@ -3,19 +3,19 @@
 //! Between redrill and the proxy stands a hop that reads what the proxy says of each request, which redrill has no
 //! use for.
 
-use super::{documents_or_skip, prism::Proxy};
-use crate::stage::{Stage, postgres_or_skip};
+use super::{documents_or_skip, prism::ValidatingProxy};
+use crate::stage::{CliEnv, postgres_or_skip};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use redrill::fake::{Options, Server};
+use redrill::fake::{FakeServer, ServerOptions};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::Runtime;
 
 /// What is typed: every operation that asks the platform for something, in an order in which each has something to do.
 /// `{dump}` is the backup that was made.
-const TYPED: &[&str] = &[
+const CLI_COMMANDS: &[&str] = &[
     "project get -t shop",
     "project wait_ready -t shop",
     "project addons -t shop",
@@ -58,15 +58,15 @@ const TYPED: &[&str] = &[
     "supabase api -t shop GET /v1/projects/{ref}/readonly",
 ];
 
-struct Hop {
+struct RecordingProxy {
     url: String,
     said: Arc<Mutex<Vec<String>>>,
     asked: Arc<Mutex<Vec<String>>>,
     _tokio: Runtime,
 }
 
-impl Hop {
-    /// Stands before the proxy; what the documents do not have goes to the server at once.
+impl RecordingProxy {
+    /// Listens in front of the proxy; an endpoint that no document has goes straight to the server.
     fn start(proxy: &str, server: &str) -> Self {
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -85,7 +85,13 @@ impl Hop {
                         let is_later = request.method() == "PATCH"
                             && request.uri().path().ends_with("/config/database/postgres");
                         let upstream = if is_later { server.clone() } else { proxy.clone() };
-                        pass(client.clone(), upstream, request, Arc::clone(&notes), Arc::clone(&log))
+                        forward_request(
+                            client.clone(),
+                            upstream,
+                            request,
+                            Arc::clone(&notes),
+                            Arc::clone(&log),
+                        )
                     });
                     drop(http1::Builder::new().serve_connection(TokioIo::new(stream), pass).await);
                 });
@@ -95,7 +101,7 @@ impl Hop {
     }
 }
 
-async fn pass(
+async fn forward_request(
     client: reqwest::Client,
     upstream: String,
     request: Request<Incoming>,
@@ -138,29 +144,30 @@ fn every_request_of_redrill_is_as_the_documents_want_it() {
         return;
     }
     drop(rustls::crypto::ring::default_provider().install_default());
-    let options = Options { speed: 1000, per_minute: 100_000, postgres: true, ..Options::default() };
-    let server = Server::start(options).unwrap();
-    let proxy = Proxy::start(&program, &documents[1], &server.url());
-    let hop = Hop::start(&proxy.url, &server.url());
-    let stage = Stage::new();
-    stage.write("token", "sbp_00112233445566778899aabbccddeeff00112233");
-    stage.write(
+    let options =
+        ServerOptions { speed: 1000, per_minute: 100_000, postgres: true, ..ServerOptions::default() };
+    let server = FakeServer::start(options).unwrap();
+    let proxy = ValidatingProxy::start(&program, &documents[1], &server.url());
+    let hop = RecordingProxy::start(&proxy.url, &server.url());
+    let stage = CliEnv::new();
+    stage.write_file("token", "sbp_00112233445566778899aabbccddeeff00112233");
+    stage.write_file(
         "redrill.toml",
         &format!(
             "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{}\"\ntoken = \"file:{}\"\n",
-            server.references()[0],
+            server.project_references()[0],
             hop.url,
             stage.path("token").display(),
         ),
     );
     let moment = jiff::Timestamp::now() - jiff::Span::new().minutes(30);
     let (mut dump, mut replica, mut failed) = (String::new(), String::new(), Vec::new());
-    for typed in TYPED {
+    for typed in CLI_COMMANDS {
         let typed = typed.replace("{dump}", &dump).replace("{replica}", &replica);
         let typed = typed.replace("{moment}", &moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         let words: Vec<String> = typed.split(' ').map(|word| word.replace('~', " ")).collect();
         let args: Vec<&str> = words.iter().map(String::as_str).chain(["-o", "json"]).collect();
-        let done = stage.redrill(&args);
+        let done = stage.run_cli(&args);
         if done.code != 0 {
             failed.push(format!("{typed}: {done}"));
             continue;

@@ -1,7 +1,7 @@
 //! Every endpoint of the fake through a validating proxy.
 
 use super::{documents_or_skip, examples::EXAMPLES, examples::Example};
-use redrill::fake::{Options, Server};
+use redrill::fake::{FakeServer, ServerOptions};
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use std::{
 };
 
 #[derive(Deserialize)]
-struct Deviations {
+struct DeviationList {
     deviation: Vec<Deviation>,
 }
 
@@ -29,7 +29,7 @@ struct Deviation {
 }
 
 impl Deviation {
-    fn covers(&self, example: &Example, violation: &Value) -> bool {
+    fn covers_violation(&self, example: &Example, violation: &Value) -> bool {
         let is = |pattern: &str, text: &str| pattern == "*" || pattern == text;
         is(&self.method, example.method)
             && is(&self.path, example.path)
@@ -39,14 +39,14 @@ impl Deviation {
 }
 
 /// The proxy, which goes with the test.
-pub(super) struct Proxy {
+pub(super) struct ValidatingProxy {
     child: Child,
     pub(super) url: String,
 }
 
-impl Proxy {
+impl ValidatingProxy {
     pub(super) fn start(program: &str, document: &Path, upstream: &str) -> Self {
-        // The port is free a moment ago, which is as good as it gets: the program takes no other way.
+        // The port was free a moment ago. The program cannot take an open socket.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);
         command.arg("proxy").arg(document).arg(upstream).args(["--port", &port.to_string()]);
@@ -62,7 +62,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for ValidatingProxy {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -70,13 +70,13 @@ impl Drop for Proxy {
 }
 
 /// Returns the text with every place filled that is known.
-fn filled(text: &str, known: &BTreeMap<&str, String>) -> String {
+fn fill_places(text: &str, known: &BTreeMap<&str, String>) -> String {
     known.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 
 /// Waits until the project is in service or out of it for good: the next request is about something else.
-async fn settle(client: &Client, server: &Server) {
-    let url = format!("{}/v1/projects/{}", server.url(), server.references()[0]);
+async fn wait_until_settled(client: &Client, server: &FakeServer) {
+    let url = format!("{}/v1/projects/{}", server.url(), server.project_references()[0]);
     let begun = Instant::now();
     loop {
         let answer = client.get(&url).bearer_auth("sbp_settling").send().await.unwrap();
@@ -92,23 +92,31 @@ async fn settle(client: &Client, server: &Server) {
 }
 
 /// Drives every example through a proxy and returns the violations that nothing explains.
-async fn violations(document: &Path, program: &str, allowed: &[Deviation], used: &mut [bool]) -> Vec<String> {
-    let options = Options { speed: 2000, per_minute: 10_000, ..Options::default() };
-    let server = Server::start(options).unwrap();
-    let proxy = Proxy::start(program, document, &server.url());
+async fn find_violations(
+    document: &Path,
+    program: &str,
+    allowed: &[Deviation],
+    used: &mut [bool],
+) -> Vec<String> {
+    let options = ServerOptions { speed: 2000, per_minute: 10_000, ..ServerOptions::default() };
+    let server = FakeServer::start(options).unwrap();
+    let proxy = ValidatingProxy::start(program, document, &server.url());
     let client = Client::new();
-    let mut known =
-        BTreeMap::from([("ref", server.references().remove(0)), ("slug", "redrill-practice".to_owned())]);
+    let mut known = BTreeMap::from([
+        ("ref", server.project_references().remove(0)),
+        ("slug", "redrill-practice".to_owned()),
+    ]);
     let paths: Value = serde_json::from_str(&std::fs::read_to_string(document).unwrap()).unwrap();
     let mut unexplained = Vec::new();
     for example in EXAMPLES {
         let is_in = paths["paths"][example.path].get(example.method.to_lowercase()).is_some();
         let url = if is_in { &proxy.url } else { &server.url() };
-        let path = filled(example.path, &known);
+        let path = fill_places(example.path, &known);
         let query = if example.query.is_empty() { String::new() } else { format!("?{}", example.query) };
         let mut request = client.request(example.method.parse().unwrap(), format!("{url}{path}{query}"));
         if !example.body.is_empty() {
-            request = request.header("content-type", "application/json").body(filled(example.body, &known));
+            request =
+                request.header("content-type", "application/json").body(fill_places(example.body, &known));
         }
         let answer = request.bearer_auth("sbp_driving").send().await.unwrap();
         let status = answer.status().as_u16();
@@ -123,13 +131,13 @@ async fn violations(document: &Path, program: &str, allowed: &[Deviation], used:
         let list: Vec<Value> = said.map(|s| serde_json::from_str(&s).unwrap()).unwrap_or_default();
         for violation in list {
             let is_ours = violation["location"][0] == "request" && !example.is_well_formed;
-            match allowed.iter().position(|d| d.covers(example, &violation)) {
+            match allowed.iter().position(|d| d.covers_violation(example, &violation)) {
                 Some(at) => used[at] = true,
                 None if is_ours => {}
                 None => unexplained.push(format!("{} {path} ({status}): {violation}", example.method)),
             }
         }
-        settle(&client, &server).await;
+        wait_until_settled(&client, &server).await;
     }
     unexplained
 }
@@ -142,10 +150,10 @@ async fn every_answer_is_as_the_documents_say_or_as_the_real_one_was_seen_to_dif
         return;
     };
     drop(rustls::crypto::ring::default_provider().install_default());
-    let Deviations { deviation: allowed } = toml::from_str(include_str!("deviations.toml")).unwrap();
+    let DeviationList { deviation: allowed } = toml::from_str(include_str!("deviations.toml")).unwrap();
     let mut used = vec![false; allowed.len()];
     for document in documents {
-        let unexplained = violations(&document, &program, &allowed, &mut used).await;
+        let unexplained = find_violations(&document, &program, &allowed, &mut used).await;
         assert!(unexplained.is_empty(), "{}:\n{}", document.display(), unexplained.join("\n"));
     }
     for (deviation, used) in allowed.iter().zip(used) {

@@ -1,6 +1,6 @@
-//! A lab on the stage: a real PostgreSQL cluster that goes with the test.
+//! A lab for a test: a real PostgreSQL cluster that is removed with it.
 
-use super::Stage;
+use super::CliEnv;
 use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -8,18 +8,18 @@ use std::{
 };
 
 /// A lab that is up. It is taken down when this goes, also after a panic.
-pub struct Lab<'a> {
-    stage: &'a Stage,
+pub struct CliLab<'a> {
+    stage: &'a CliEnv,
     host: String,
     port: String,
     is_down: bool,
 }
 
 /// Something that loads a lab.
-pub struct Load(Child);
+pub struct LoadProcess(Child);
 
 /// Returns where PostgreSQL's tools are, the newest version of them.
-fn tools() -> Option<PathBuf> {
+fn find_tools() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut bins: Vec<PathBuf> = versions.flatten().map(|v| v.path().join("bin")).collect();
     bins.retain(|bin| bin.join("initdb").exists());
@@ -29,31 +29,31 @@ fn tools() -> Option<PathBuf> {
 
 /// Returns whether PostgreSQL is installed, and says that the test is skipped when it is not.
 pub fn postgres_or_skip() -> bool {
-    let found = tools().is_some();
+    let found = find_tools().is_some();
     if !found {
         eprintln!("skipped: PostgreSQL is not installed");
     }
     found
 }
 
-impl<'a> Lab<'a> {
-    pub fn up(stage: &'a Stage) -> Self {
-        let up = stage.redrill(&["lab", "up", "-o", "json"]);
+impl<'a> CliLab<'a> {
+    pub fn bring_up(stage: &'a CliEnv) -> Self {
+        let up = stage.run_cli(&["lab", "up", "-o", "json"]);
         assert_eq!(up.code, 0, "{up}");
-        let status = up.json();
+        let status = up.parse_json();
         let host = status["host"].as_str().unwrap().to_owned();
         Self { stage, host, port: status["port"].to_string(), is_down: false }
     }
 
-    fn tool(&self, name: &str) -> Command {
-        let mut command = Command::new(tools().unwrap().join(name));
+    fn tool_command(&self, name: &str) -> Command {
+        let mut command = Command::new(find_tools().unwrap().join(name));
         command.args(["-h", &self.host, "-p", &self.port, "-U", "postgres"]).stdin(Stdio::null());
         command
     }
 
     /// Runs SQL and returns what psql prints, without titles.
-    pub fn psql(&self, sql: &str) -> String {
-        let mut psql = self.tool("psql");
+    pub fn run_psql(&self, sql: &str) -> String {
+        let mut psql = self.tool_command("psql");
         let output =
             psql.args(["-X", "-At", "-v", "ON_ERROR_STOP=1", "-c", sql, "postgres"]).output().unwrap();
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
@@ -61,33 +61,33 @@ impl<'a> Lab<'a> {
     }
 
     /// Begins to run `script` over and over from several clients.
-    pub fn pgbench(&self, script: &str, span: Duration) -> Load {
-        self.stage.write("load.sql", script);
-        let mut pgbench = self.tool("pgbench");
+    pub fn start_pgbench(&self, script: &str, span: Duration) -> LoadProcess {
+        self.stage.write_file("load.sql", script);
+        let mut pgbench = self.tool_command("pgbench");
         pgbench.arg("-n").arg("-f").arg(self.stage.path("load.sql"));
         pgbench.args(["-c", "4", "-T", &span.as_secs().to_string(), "postgres"]);
-        Load(pgbench.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        LoadProcess(pgbench.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// Takes the lab down, which must go well.
-    pub fn down(mut self) {
+    pub fn take_down(mut self) {
         self.is_down = true;
-        let down = self.stage.redrill(&["lab", "down"]);
+        let down = self.stage.run_cli(&["lab", "down"]);
         assert_eq!(down.code, 0, "{down}");
     }
 }
 
-impl Load {
+impl LoadProcess {
     /// Returns when the load is over. That its clients failed on the way is part of some tests.
     pub fn wait(mut self) {
         self.0.wait().unwrap();
     }
 }
 
-impl Drop for Lab<'_> {
+impl Drop for CliLab<'_> {
     fn drop(&mut self) {
         if !self.is_down {
-            drop(self.stage.redrill(&["lab", "down"]));
+            drop(self.stage.run_cli(&["lab", "down"]));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The stage of a test: a fresh folder and a cleared environment in which the real binary runs.
+//! The environment of an integration test: a fresh folder and cleared variables for the real binary.
 
 mod lab;
 
-pub use lab::{Lab, postgres_or_skip};
+pub use lab::{CliLab, postgres_or_skip};
 
 use std::{
     fmt, fs,
@@ -15,19 +15,19 @@ use std::{
 use tempfile::TempDir;
 
 /// A folder of its own. Everything that redrill keeps goes with it.
-pub struct Stage {
+pub struct CliEnv {
     folder: TempDir,
 }
 
-/// What a command came to.
-pub struct Done {
+/// The exit code and output of a command.
+pub struct CommandOutput {
     /// Its exit code; 128 and the signal's number for one that was killed.
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Stage {
+impl CliEnv {
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
@@ -38,18 +38,18 @@ impl Stage {
     }
 
     /// Writes a file, and the folders above it.
-    pub fn write(&self, name: &str, text: &str) {
+    pub fn write_file(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Makes something outside visible in the folder.
-    pub fn link(&self, outside: &str, name: &str) {
+    pub fn link_path(&self, outside: &str, name: &str) {
         symlink(Path::new(outside), self.path(name)).unwrap();
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    fn build_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_redrill"));
         command.args(args).current_dir(self.folder.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.folder.path());
@@ -58,32 +58,32 @@ impl Stage {
     }
 
     /// Runs redrill to its end.
-    pub fn redrill(&self, args: &[&str]) -> Done {
-        self.command(args).output().unwrap().into()
+    pub fn run_cli(&self, args: &[&str]) -> CommandOutput {
+        self.build_command(args).output().unwrap().into()
     }
 
     /// Runs redrill to its end on a disk whose `nth` sync fails, counted from 1.
-    pub fn redrill_on_a_bad_disk(&self, args: &[&str], shim: &Path, nth: u32) -> Done {
-        let mut command = self.command(args);
+    pub fn run_cli_on_bad_disk(&self, args: &[&str], shim: &Path, nth: u32) -> CommandOutput {
+        let mut command = self.build_command(args);
         command.env("LD_PRELOAD", shim).env("FAIL_SYNC", nth.to_string()).output().unwrap().into()
     }
 
     /// Runs redrill with something to read.
-    pub fn redrill_reading(&self, args: &[&str], input: &str) -> Done {
-        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
-        // One that stops at an error does not read to the end.
+    pub fn run_cli_with_input(&self, args: &[&str], input: &str) -> CommandOutput {
+        let mut child = self.build_command(args).stdin(Stdio::piped()).spawn().unwrap();
+        // A command that stops at an error does not read all of its input.
         drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
         child.wait_with_output().unwrap().into()
     }
 
     /// Starts redrill and leaves it running.
-    pub fn redrill_started(&self, args: &[&str]) -> Child {
-        self.command(args).spawn().unwrap()
+    pub fn start_cli(&self, args: &[&str]) -> Child {
+        self.build_command(args).spawn().unwrap()
     }
 
     /// Runs redrill and kills it `after` a while; what it came to, when it was over before.
-    pub fn redrill_killed(&self, args: &[&str], after: Duration) -> Option<Done> {
-        let mut child = self.redrill_started(args);
+    pub fn run_cli_killed(&self, args: &[&str], after: Duration) -> Option<CommandOutput> {
+        let mut child = self.start_cli(args);
         let deadline = Instant::now() + after;
         while Instant::now() < deadline {
             if child.try_wait().unwrap().is_some() {
@@ -99,14 +99,14 @@ impl Stage {
     }
 }
 
-impl Done {
+impl CommandOutput {
     /// Reads stdout as one JSON value.
-    pub fn json(&self) -> serde_json::Value {
+    pub fn parse_json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON: {e}\n{self}"))
     }
 
     /// Reads stdout as a line of JSON an event.
-    pub fn events(&self) -> Vec<serde_json::Value> {
+    pub fn parse_events(&self) -> Vec<serde_json::Value> {
         self.stdout
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
@@ -114,7 +114,7 @@ impl Done {
     }
 }
 
-impl From<Output> for Done {
+impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap()),
@@ -124,7 +124,7 @@ impl From<Output> for Done {
     }
 }
 
-impl fmt::Display for Done {
+impl fmt::Display for CommandOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "exit {}\n---- stdout\n{}---- stderr\n{}", self.code, self.stdout, self.stderr)
     }

@@ -1,90 +1,92 @@
 //! Leases: who may use a target beside whom.
 
-use super::{Run, Stage};
-use crate::journal::{Error, Holder, Lease, Mode};
+use super::{Run, TestJournal};
+use crate::journal::{Error, Holder, Lease, LeaseMode};
 
-fn wish(target: &str, mode: Mode) -> Lease {
+fn lease_on(target: &str, mode: LeaseMode) -> Lease {
     Lease { target: target.into(), name: format!("name of {target}"), mode }
 }
 
-fn ask(stage: &Stage, run: &Run, wanted: &[Lease]) -> Result<(), Error> {
-    stage.journal.lease(wanted, run.id(), &Holder::this_process())
+fn acquire_for(stage: &TestJournal, run: &Run, wanted: &[Lease]) -> Result<(), Error> {
+    stage.journal.acquire_leases(wanted, run.id(), &Holder::this_process())
 }
 
 #[test]
 fn shared_stands_beside_shared_and_exclusive_stands_alone() {
-    use Mode::{Exclusive, Shared};
+    use LeaseMode::{Exclusive, Shared};
     for (first, second, allowed) in [
         (Shared, Shared, true),
         (Shared, Exclusive, false),
         (Exclusive, Shared, false),
         (Exclusive, Exclusive, false),
     ] {
-        let stage = Stage::new();
-        let (a, b) = (stage.run(), stage.run());
-        ask(&stage, &a, &[wish("t", first)]).expect("the first has it");
-        let asked = ask(&stage, &b, &[wish("t", second)]);
+        let stage = TestJournal::new();
+        let (a, b) = (stage.create_run(), stage.create_run());
+        acquire_for(&stage, &a, &[lease_on("t", first)]).expect("the first has it");
+        let asked = acquire_for(&stage, &b, &[lease_on("t", second)]);
         assert_eq!(asked.is_ok(), allowed, "{second} beside {first}: {asked:?}");
         let Err(Error::Leased { target, name, run, mode, holder, .. }) = asked else { continue };
         assert_eq!((target.as_str(), name.as_str(), run.as_str()), ("t", "name of t", a.id()));
         assert_eq!((mode, holder), (first, Holder::this_process()));
-        ask(&stage, &b, &[wish("other", second)]).expect("another target is free");
-        stage.journal.release(a.id()).expect("given back");
-        ask(&stage, &b, &[wish("t", second)]).expect("free now");
+        acquire_for(&stage, &b, &[lease_on("other", second)]).expect("another target is free");
+        stage.journal.release_leases(a.id()).expect("given back");
+        acquire_for(&stage, &b, &[lease_on("t", second)]).expect("free now");
     }
 }
 
 #[test]
 fn all_are_leased_or_none() {
-    let stage = Stage::new();
-    let (a, b, c) = (stage.run(), stage.run(), stage.run());
-    ask(&stage, &a, &[wish("t2", Mode::Exclusive)]).expect("free");
-    let both = [wish("t1", Mode::Exclusive), wish("t2", Mode::Exclusive)];
-    assert!(matches!(ask(&stage, &b, &both), Err(Error::Leased { target, .. }) if target == "t2"));
-    ask(&stage, &c, &both[..1]).expect("the first was not kept");
+    let stage = TestJournal::new();
+    let (a, b, c) = (stage.create_run(), stage.create_run(), stage.create_run());
+    acquire_for(&stage, &a, &[lease_on("t2", LeaseMode::Exclusive)]).expect("free");
+    let both = [lease_on("t1", LeaseMode::Exclusive), lease_on("t2", LeaseMode::Exclusive)];
+    assert!(matches!(acquire_for(&stage, &b, &both), Err(Error::Leased { target, .. }) if target == "t2"));
+    acquire_for(&stage, &c, &both[..1]).expect("the first was not kept");
 }
 
 #[test]
 fn the_lease_of_a_dead_run_gives_way_and_that_of_a_live_one_does_not() {
-    let stage = Stage::new();
-    let (dead, live, next) = (stage.run(), stage.run(), stage.run());
-    ask(&stage, &dead, &[wish("t", Mode::Shared), wish("u", Mode::Exclusive)]).expect("free");
-    ask(&stage, &live, &[wish("t", Mode::Shared)]).expect("shared");
+    let stage = TestJournal::new();
+    let (dead, live, next) = (stage.create_run(), stage.create_run(), stage.create_run());
+    acquire_for(&stage, &dead, &[lease_on("t", LeaseMode::Shared), lease_on("u", LeaseMode::Exclusive)])
+        .expect("free");
+    acquire_for(&stage, &live, &[lease_on("t", LeaseMode::Shared)]).expect("shared");
     drop(dead);
-    let asked = ask(&stage, &next, &[wish("t", Mode::Exclusive)]);
+    let asked = acquire_for(&stage, &next, &[lease_on("t", LeaseMode::Exclusive)]);
     assert!(matches!(asked, Err(Error::Leased { run, .. }) if run == live.id()));
     drop(live);
-    ask(&stage, &next, &[wish("t", Mode::Exclusive), wish("u", Mode::Exclusive)]).expect("both are free");
+    acquire_for(&stage, &next, &[lease_on("t", LeaseMode::Exclusive), lease_on("u", LeaseMode::Exclusive)])
+        .expect("both are free");
 }
 
 #[test]
 fn a_run_asks_again_and_keeps_the_stronger_lease() {
-    let stage = Stage::new();
-    let (a, b) = (stage.run(), stage.run());
-    for mode in [Mode::Shared, Mode::Exclusive, Mode::Shared] {
-        ask(&stage, &a, &[wish("t", mode)]).expect("its own lease is not in its way");
+    let stage = TestJournal::new();
+    let (a, b) = (stage.create_run(), stage.create_run());
+    for mode in [LeaseMode::Shared, LeaseMode::Exclusive, LeaseMode::Shared] {
+        acquire_for(&stage, &a, &[lease_on("t", mode)]).expect("its own lease is not in its way");
     }
     assert!(matches!(
-        ask(&stage, &b, &[wish("t", Mode::Shared)]),
-        Err(Error::Leased { mode: Mode::Exclusive, .. })
+        acquire_for(&stage, &b, &[lease_on("t", LeaseMode::Shared)]),
+        Err(Error::Leased { mode: LeaseMode::Exclusive, .. })
     ));
 }
 
 #[test]
 fn who_asks_a_run_to_stop_is_known_until_somebody_takes_it() {
-    let stage = Stage::new();
-    let run = stage.run();
+    let stage = TestJournal::new();
+    let run = stage.create_run();
     let id = run.id().to_owned();
-    assert!(stage.journal.is_moved(&id));
-    assert_eq!(stage.journal.asked_to_stop(&id), Ok(None));
-    stage.journal.ask_to_stop(&id, "ann").expect("written");
-    stage.journal.ask_to_stop(&id, "bob").expect("written");
-    assert_eq!(stage.journal.asked_to_stop(&id), Ok(Some("bob".into())));
+    assert!(stage.journal.is_run_held(&id));
+    assert_eq!(stage.journal.stop_requested_by(&id), Ok(None));
+    stage.journal.request_stop(&id, "ann").expect("written");
+    stage.journal.request_stop(&id, "bob").expect("written");
+    assert_eq!(stage.journal.stop_requested_by(&id), Ok(Some("bob".into())));
     drop(run);
-    assert!(!stage.journal.is_moved(&id));
-    let run = stage.journal.take(&id).expect("taken");
+    assert!(!stage.journal.is_run_held(&id));
+    let run = stage.journal.acquire_run(&id).expect("taken");
     assert_eq!(
-        stage.journal.asked_to_stop(run.id()),
+        stage.journal.stop_requested_by(run.id()),
         Ok(None),
         "who takes a run is not asked what its last holder was"
     );

@@ -1,16 +1,16 @@
-//! What stands around a database: schedules, replicas, settings, and who may connect.
+//! The environment of a database: schedules, replicas, settings, and who may connect.
 
-use super::Key;
+use super::CallKey;
 use crate::base::moment::{Moment, Span};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// How often a schedule comes round.
+/// How often a schedule takes a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Every {
+pub enum Frequency {
     /// Each day.
     Day,
     /// Each Monday.
@@ -19,15 +19,13 @@ pub enum Every {
     Month,
 }
 
-/// Backups that are taken by the clock.
+/// A backup schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// What names it.
     pub id: String,
     /// The target it is of.
     pub target: String,
-    /// How often.
-    pub every: Every,
+    pub every: Frequency,
     /// The time of day in UTC, `HH:MM`.
     pub at: String,
     /// How many days a backup of it is kept; unknown where the platform does not say.
@@ -37,14 +35,13 @@ pub struct Schedule {
     /// What it takes: `simulated`, `base_backup`, `physical`.
     pub method: String,
     /// The key of the call that made it, where the platform keeps one.
-    pub key: Option<Key>,
+    pub key: Option<CallKey>,
 }
 
-/// What is asked of a schedule.
+/// The options of a new schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduleRequest {
-    /// How often.
-    pub every: Every,
+    pub every: Frequency,
     /// The time of day in UTC, `HH:MM`.
     pub at: String,
     /// How many days a backup of it is kept.
@@ -54,7 +51,6 @@ pub struct ScheduleRequest {
 /// A read replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
-    /// What names it.
     pub id: String,
     /// The target it is of.
     pub target: String,
@@ -62,17 +58,15 @@ pub struct Replica {
     pub region: Option<String>,
     /// `ready`, `preparing`, `failed`, or the platform's own word.
     pub status: String,
-    /// How to connect.
     pub host: Option<String>,
-    /// The port.
     pub port: Option<u16>,
     /// How far it is behind, where that can be known.
     pub lag: Option<Span>,
     /// The key of the call that made it, where the platform keeps one.
-    pub key: Option<Key>,
+    pub key: Option<CallKey>,
 }
 
-/// What is asked of a replica.
+/// The options of a new replica.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReplicaRequest {
     /// Where to put it, where places have names.
@@ -82,7 +76,6 @@ pub struct ReplicaRequest {
 /// A setting of the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
-    /// Its name.
     pub name: String,
     /// What it was overridden with; null without an override.
     pub overridden: Value,
@@ -92,11 +85,11 @@ pub struct Setting {
     pub pending_restart: bool,
 }
 
-/// Who may connect.
+/// The address ranges that may connect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Allowed {
+pub struct NetworkRestrictions {
     /// The ranges, as the platform shows them.
-    pub ranges: Vec<Range>,
+    pub ranges: Vec<AllowedRange>,
     /// Whether they are enforced, or only stored.
     pub applied: bool,
     /// What is not as it looks, one sentence each: an open range that makes the others void, a change under review.
@@ -105,30 +98,28 @@ pub struct Allowed {
 
 /// A range of addresses that may connect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Range {
-    /// The range.
+pub struct AllowedRange {
     pub cidr: IpNet,
     /// `applied`, `stored` or `pending`.
     pub status: String,
 }
 
-/// An address that is shut out.
+/// A banned address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban {
-    /// The address.
     pub address: IpAddr,
 }
 
 /// Whether connections without TLS are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ssl {
-    /// Whether they are to be.
+pub struct SslEnforcement {
+    /// Whether TLS is to be enforced.
     pub enforced: bool,
-    /// Whether that is so already.
+    /// Whether the platform has applied it already.
     pub applied: bool,
 }
 
-/// What was booked besides the plan.
+/// A paid add-on of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addon {
     /// What kind of thing: `pitr`, `compute_instance`.
@@ -139,12 +130,10 @@ pub struct Addon {
     pub name: String,
 }
 
-/// What a promotion came to.
+/// The result of promoting a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Promoted {
-    /// The target.
+pub struct PromotionOutcome {
     pub target: String,
-    /// The branch.
     pub branch: String,
     /// What was carried over, in a word: `data`, `migrations`.
     pub carried: String,

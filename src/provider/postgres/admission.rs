@@ -1,35 +1,37 @@
-//! Who may connect over the network, as `pg_hba.conf` has it. It is read, never written: it is the administrator's.
+//! Who may connect over the network, according to `pg_hba.conf`. The file belongs to the administrator and is
+//! only read.
 //!
-//! The first rule that fits a connection decides, so that a list of ranges is less than the rules say; where it is, a
-//! warning says so.
+//! The first rule that matches a connection decides, so a list of ranges cannot express all that the rules say;
+//! a warning is given where it does not.
 
 use super::sql::{self, Database};
 use crate::provider::{
     Error, Network, Result,
-    model::{Allowed, Ban, Range, Ssl},
+    model::{AllowedRange, Ban, NetworkRestrictions, SslEnforcement},
 };
 use async_trait::async_trait;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
 use tokio_postgres::SimpleQueryRow;
 
-const RULES: &str = "
+const RULES_SQL: &str = "
     select line_number, type, address, netmask, auth_method, error
     from pg_hba_file_rules where type is distinct from 'local' order by line_number";
 
-/// Whether the file is as the server read it, and where the server listens. The time of a file has whole seconds: a
-/// change within the second of the last reading is not seen.
-const STATE: &str = "
+/// Whether the server has loaded the file as it is now, and where the server listens. File times have whole
+/// seconds: a
+/// change within the same second as the last load goes unnoticed.
+const STATE_SQL: &str = "
     select (pg_stat_file(current_setting('hba_file'))).modification <= pg_conf_load_time() as applied,
            current_setting('listen_addresses') as listens, current_setting('ssl') as ssl";
 
 #[async_trait]
 impl Network for Database {
-    async fn allowed(&self) -> Result<Allowed> {
-        let rules = Rules::of(self).await?;
+    async fn allowed(&self) -> Result<NetworkRestrictions> {
+        let rules = HbaRules::load_rules(self).await?;
         let status = if rules.applied { "applied" } else { "stored" };
-        let (ranges, mut warnings) = rules.ranges();
-        if !reachable(&rules.listens) {
+        let (ranges, mut warnings) = rules.admitted_ranges();
+        if !accepts_remote_clients(&rules.listens) {
             let on = if rules.listens.is_empty() { "no address" } else { &rules.listens };
             warnings.push(format!("the server listens on {on}, so nobody connects from elsewhere"));
         }
@@ -39,41 +41,41 @@ impl Network for Database {
                     .into(),
             );
         }
-        let ranges = ranges.into_iter().map(|cidr| Range { cidr, status: status.into() }).collect();
-        Ok(Allowed { ranges, applied: rules.applied, warnings })
+        let ranges = ranges.into_iter().map(|cidr| AllowedRange { cidr, status: status.into() }).collect();
+        Ok(NetworkRestrictions { ranges, applied: rules.applied, warnings })
     }
 
-    async fn allow(&self, _: &[IpNet], _: &[IpNet]) -> Result<Allowed> {
-        Err(read_only())
+    async fn allow(&self, _: &[IpNet], _: &[IpNet]) -> Result<NetworkRestrictions> {
+        Err(hba_read_only_error())
     }
 
     async fn bans(&self) -> Result<Vec<Ban>> {
-        Err(no_bans())
+        Err(no_bans_error())
     }
 
     async fn unban(&self, _: &[IpAddr]) -> Result<()> {
-        Err(no_bans())
+        Err(no_bans_error())
     }
 
-    async fn ssl(&self) -> Result<Ssl> {
-        let rules = Rules::of(self).await?;
-        let in_the_clear = rules.admitting().any(|rule| rule.kind != "hostssl");
-        Ok(Ssl { enforced: rules.ssl && !in_the_clear, applied: rules.applied })
+    async fn ssl(&self) -> Result<SslEnforcement> {
+        let rules = HbaRules::load_rules(self).await?;
+        let in_the_clear = rules.admitting_rules().any(|rule| rule.kind != "hostssl");
+        Ok(SslEnforcement { enforced: rules.ssl && !in_the_clear, applied: rules.applied })
     }
 
-    async fn enforce_ssl(&self, _: bool) -> Result<Ssl> {
-        Err(read_only())
+    async fn enforce_ssl(&self, _: bool) -> Result<SslEnforcement> {
+        Err(hba_read_only_error())
     }
 }
 
-fn read_only() -> Error {
+fn hba_read_only_error() -> Error {
     Error::unsupported(
         "`pg_hba.conf` is the administrator's, and redrill only reads it",
         "edit it on the server's host, and have it read again with `select pg_reload_conf()`",
     )
 }
 
-fn no_bans() -> Error {
+fn no_bans_error() -> Error {
     Error::unsupported(
         "PostgreSQL shuts nobody out after failed attempts",
         "see what guards the server's host, such as its firewall",
@@ -81,18 +83,18 @@ fn no_bans() -> Error {
 }
 
 /// Returns whether the server listens to anybody but its own host.
-fn reachable(listens: &str) -> bool {
+fn accepts_remote_clients(listens: &str) -> bool {
     listens.split(',').map(str::trim).any(|name| !["", "localhost", "127.0.0.1", "::1"].contains(&name))
 }
 
-struct Rules {
-    rules: Vec<Rule>,
+struct HbaRules {
+    rules: Vec<HbaRule>,
     applied: bool,
     listens: String,
     ssl: bool,
 }
 
-struct Rule {
+struct HbaRule {
     line: String,
     kind: String,
     address: String,
@@ -101,14 +103,15 @@ struct Rule {
     error: Option<String>,
 }
 
-impl Rules {
-    async fn of(database: &Database) -> Result<Self> {
+impl HbaRules {
+    async fn load_rules(database: &Database) -> Result<Self> {
         let client = database.address.connect().await?;
-        let rules: Vec<Rule> = sql::records(&client, RULES).await?.iter().map(Rule::read).collect();
-        let state = sql::records(&client, STATE).await?;
+        let rules: Vec<HbaRule> =
+            sql::fetch_rows(&client, RULES_SQL).await?.iter().map(HbaRule::from_row).collect();
+        let state = sql::fetch_rows(&client, STATE_SQL).await?;
         let state = |name: &str| state.first().and_then(|row| row.get(name)).unwrap_or_default().to_owned();
         Ok(Self {
-            // A file with one bad line is not taken up at all.
+            // The server ignores the whole file when one line is bad.
             applied: state("applied") == "t" && rules.iter().all(|rule| rule.error.is_none()),
             listens: state("listens"),
             ssl: state("ssl") == "on",
@@ -116,12 +119,12 @@ impl Rules {
         })
     }
 
-    fn admitting(&self) -> impl Iterator<Item = &Rule> {
+    fn admitting_rules(&self) -> impl Iterator<Item = &HbaRule> {
         self.rules.iter().filter(|rule| rule.error.is_none() && rule.method != "reject")
     }
 
-    /// Returns the ranges that some rule admits, and what they leave out.
-    fn ranges(&self) -> (Vec<IpNet>, Vec<String>) {
+    /// Returns the ranges that some rule admits, and a warning for each rule that a range cannot express.
+    fn admitted_ranges(&self) -> (Vec<IpNet>, Vec<String>) {
         let (mut ranges, mut warnings) = (Vec::new(), Vec::new());
         for rule in &self.rules {
             let line = &rule.line;
@@ -133,7 +136,7 @@ impl Rules {
                     rule.address
                 ));
             } else {
-                match rule.nets() {
+                match rule.to_networks() {
                     Some(nets) => ranges.extend(nets),
                     None => warnings.push(format!(
                         "line {line} of `pg_hba.conf` admits `{}`, which is no range",
@@ -148,8 +151,8 @@ impl Rules {
     }
 }
 
-impl Rule {
-    fn read(row: &SimpleQueryRow) -> Self {
+impl HbaRule {
+    fn from_row(row: &SimpleQueryRow) -> Self {
         let text = |name: &str| row.get(name).map(str::to_owned);
         Self {
             line: text("line_number").unwrap_or_default(),
@@ -161,8 +164,8 @@ impl Rule {
         }
     }
 
-    /// Returns the ranges of a rule; `None` for a host name, and for what depends on the server's own addresses.
-    fn nets(&self) -> Option<Vec<IpNet>> {
+    /// Returns the ranges of a rule; `None` for host names, `samehost` and `samenet`.
+    fn to_networks(&self) -> Option<Vec<IpNet>> {
         if self.address == "all" {
             return Some(vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]);
         }
@@ -173,7 +176,7 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::scratch::Scratch, *};
+    use super::{super::scratch::TestCluster, *};
     use crate::provider::Code;
     use std::fs;
 
@@ -187,14 +190,14 @@ host all all office.example md5
 
     #[tokio::test]
     async fn postgres_ranges_are_those_of_the_rules() {
-        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let Some(scratch) = TestCluster::start(&[]).await else { return };
         let (db, file) = (scratch.database(), scratch.data().join("pg_hba.conf"));
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
         fs::write(&file, FILE).expect("written");
         let stored = db.allowed().await.expect("ranges");
         let told = stored.warnings.join("; ");
         assert!(!stored.applied && told.contains("is not what the server goes by"), "{stored:?}");
-        scratch.run(&["select pg_reload_conf()"]).await;
+        scratch.run_statements(&["select pg_reload_conf()"]).await;
         let mut allowed = db.allowed().await.expect("ranges");
         for _ in 0..100 {
             if allowed.applied {
@@ -224,7 +227,7 @@ host all all office.example md5
 
     #[tokio::test]
     async fn postgres_a_rule_for_all_is_both_families() {
-        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let Some(scratch) = TestCluster::start(&[]).await else { return };
         let db = scratch.database();
         fs::write(
             scratch.data().join("pg_hba.conf"),

@@ -1,10 +1,10 @@
-//! The audit: what is unsafe, and what could not be recovered, as the catalogs show it.
+//! The audit: reads the catalogs for what is unsafe and for what could not be recovered.
 //!
-//! - Every check is an entry of a list, with one statement that gives one row a finding.
+//! - Every check is an entry in a list, with one statement that returns one row per finding.
 //! - They share one read-only snapshot, and each has a savepoint of its own: a check that cannot run is skipped with
 //!   the server's reason, is never taken for a pass, and stops no other.
-//! - Nothing is found by a name that somebody else could have put first: the search path is empty.
-//! - What a role may not see is not simply missing: a check that reads a filtered view says whose rights it needs.
+//! - The search path is empty, so no object of a user can shadow a catalog.
+//! - A check that reads a view which hides rows from some roles names the role whose rights it needs.
 
 mod durability;
 mod logging;
@@ -14,16 +14,16 @@ mod policies;
 mod recovery;
 mod roles;
 
-use super::sql::{records, refused};
+use super::sql::{fetch_rows, statement_error};
 use crate::provider::{
     Code, Error, Result,
-    model::{AuditReport, Check, CheckStatus, Finding, Level, Policy},
+    model::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel, Policy},
 };
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-/// Where the audited database is.
+/// What is audited: it decides which checks apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum AuditScope {
     /// The target itself.
     Source,
     /// A branch of it, whose network, archive and configuration are its isolation's.
@@ -33,24 +33,24 @@ pub(super) enum Place {
 /// One check.
 struct CheckSpec {
     id: &'static str,
-    /// The worst it can find; a row's own `level` may be milder.
-    level: Level,
+    /// The highest level of its findings; a row's own `level` may be lower.
+    level: FindingLevel,
     category: &'static str,
-    /// Why it says nothing about a branch: isolation decides what it looks at.
+    /// Why it does not apply to a branch, whose isolation sets what it would check.
     on_branch: Option<&'static str>,
     /// The first major version that has what it reads.
     since_version: u32,
     /// The predefined role without whose rights the server leaves rows out.
     needs: Option<&'static str>,
-    /// One row a finding: `object`, `detail`, and where they differ from the entry's `level` and `fix`.
+    /// Returns one row per finding: `object`, `detail`, and optionally its own `level` and `fix`.
     sql: &'static str,
     fix: &'static str,
 }
 
-/// What an entry has unless it says otherwise. 13 is the oldest version that knows `wal_status` of a slot.
-const CHECK: CheckSpec = CheckSpec {
+/// The defaults of an entry. 13 is the oldest version with `wal_status` in `pg_replication_slots`.
+const DEFAULT_CHECK: CheckSpec = CheckSpec {
     id: "",
-    level: Level::Warn,
+    level: FindingLevel::Warn,
     category: "",
     on_branch: None,
     since_version: 13,
@@ -59,7 +59,7 @@ const CHECK: CheckSpec = CheckSpec {
     fix: "",
 };
 
-const ROOMS: &[&[CheckSpec]] = &[
+const CHECK_GROUPS: &[&[CheckSpec]] = &[
     network::CHECKS,
     roles::CHECKS,
     objects::CHECKS,
@@ -71,9 +71,9 @@ const ROOMS: &[&[CheckSpec]] = &[
 
 const OWN_CONFIGURATION: &str = "a branch has a configuration of its own";
 
-/// What several checks read. Each is there for the checks that name it, and for no other: a check must not be skipped
-/// for rights that it does not need.
-const SHARED: &[(&str, &str)] = &[
+/// Common table expressions, each prepended only to the checks that name it: a check must not be skipped
+/// because of rights that it does not need.
+const SHARED_CTES: &[(&str, &str)] = &[
     (
         "hba_rule",
         "select line_number as line, type, database, user_name, auth_method, error,
@@ -91,27 +91,27 @@ const SHARED: &[(&str, &str)] = &[
     ("of_extension", "select classid, objid from pg_depend where deptype = 'e'"),
 ];
 
-/// Runs every check there is.
+/// Runs every check.
 ///
 /// # Errors
-/// What keeps all of them from running, such as a connection that is lost. The rest is in the report.
-pub(super) async fn audit(client: &Client, place: Place) -> Result<AuditReport> {
+/// A failure that stops all checks, such as a lost connection. The report has the others.
+pub(super) async fn run_audit(client: &Client, place: AuditScope) -> Result<AuditReport> {
     const BEGIN: &str = "begin isolation level repeatable read, read only;
         set local search_path = ''; set local statement_timeout = '5s'; set local lock_timeout = '1s'";
-    client.batch_execute(BEGIN).await.map_err(|e| refused(&e, BEGIN))?;
-    let report = checks(client, place).await;
+    client.batch_execute(BEGIN).await.map_err(|e| statement_error(&e, BEGIN))?;
+    let report = run_checks(client, place).await;
     drop(client.batch_execute("rollback").await);
     report
 }
 
-async fn checks(client: &Client, place: Place) -> Result<AuditReport> {
-    let viewer = Viewer::of(client).await?;
+async fn run_checks(client: &Client, place: AuditScope) -> Result<AuditReport> {
+    let viewer = AuditSession::query_session(client).await?;
     let mut report = AuditReport { findings: Vec::new(), checks: Vec::new() };
-    let specs: Vec<&CheckSpec> = ROOMS.iter().copied().flatten().collect();
+    let specs: Vec<&CheckSpec> = CHECK_GROUPS.iter().copied().flatten().collect();
     for spec in specs {
-        let (status, reason) = match viewer.objection(spec, place) {
+        let (status, reason) = match viewer.reason_not_to_run(spec, place) {
             Some((status, reason)) => (status, Some(reason)),
-            None => match look(client, spec).await? {
+            None => match run_check(client, spec).await? {
                 Ok(found) => {
                     let status = if found.is_empty() { CheckStatus::Passed } else { CheckStatus::Failed };
                     report.findings.extend(found);
@@ -120,7 +120,7 @@ async fn checks(client: &Client, place: Place) -> Result<AuditReport> {
                 Err(reason) => (CheckStatus::Skipped, Some(reason)),
             },
         };
-        report.checks.push(Check { check: spec.id.into(), level: spec.level, status, reason });
+        report.checks.push(AuditCheck { check: spec.id.into(), level: spec.level, status, reason });
     }
     report.findings.sort_by(|a, b| {
         (a.level, &a.category, &a.check, &a.object).cmp(&(b.level, &b.category, &b.check, &b.object))
@@ -129,35 +129,35 @@ async fn checks(client: &Client, place: Place) -> Result<AuditReport> {
 }
 
 /// Runs one check in a savepoint; the inner error is why it could not run.
-async fn look(client: &Client, spec: &CheckSpec) -> Result<Result<Vec<Finding>, String>> {
-    let sql = format!("savepoint one; {}; release one", with_shared(spec.sql));
+async fn run_check(client: &Client, spec: &CheckSpec) -> Result<Result<Vec<Finding>, String>> {
+    let sql = format!("savepoint one; {}; release one", prepend_shared_ctes(spec.sql));
     let messages = match client.simple_query(&sql).await {
         Ok(messages) => messages,
-        Err(e) if e.as_db_error().is_none() => return Err(refused(&e, &sql)),
+        Err(e) if e.as_db_error().is_none() => return Err(statement_error(&e, &sql)),
         Err(e) => {
             const BACK: &str = "rollback to one";
-            client.batch_execute(BACK).await.map_err(|e| refused(&e, BACK))?;
-            return Ok(Err(refused(&e, "").message));
+            client.batch_execute(BACK).await.map_err(|e| statement_error(&e, BACK))?;
+            return Ok(Err(statement_error(&e, "").message));
         }
     };
     let rows =
         messages.iter().filter_map(|m| if let SimpleQueryMessage::Row(r) = m { Some(r) } else { None });
-    Ok(rows.map(|row| finding(spec, row)).collect())
+    Ok(rows.map(|row| finding_from_row(spec, row)).collect())
 }
 
-fn with_shared(sql: &str) -> String {
-    let named = SHARED.iter().filter(|(name, _)| sql.contains(name));
+fn prepend_shared_ctes(sql: &str) -> String {
+    let named = SHARED_CTES.iter().filter(|(name, _)| sql.contains(name));
     let parts: Vec<_> = named.map(|(name, body)| format!("{name} as ({body})")).collect();
     if parts.is_empty() { sql.into() } else { format!("with {} {sql}", parts.join(", ")) }
 }
 
-fn finding(spec: &CheckSpec, row: &SimpleQueryRow) -> Result<Finding, String> {
+fn finding_from_row(spec: &CheckSpec, row: &SimpleQueryRow) -> Result<Finding, String> {
     let text = |column: &str| row.try_get(column).ok().flatten().map(str::to_owned);
     let level = match text("level").as_deref() {
         None => spec.level,
-        Some("error") => Level::Error,
-        Some("warn") => Level::Warn,
-        Some("info") => Level::Info,
+        Some("error") => FindingLevel::Error,
+        Some("warn") => FindingLevel::Warn,
+        Some("info") => FindingLevel::Info,
         Some(other) => return Err(format!("the check gave the level `{other}`")),
     };
     Ok(Finding {
@@ -170,19 +170,19 @@ fn finding(spec: &CheckSpec, row: &SimpleQueryRow) -> Result<Finding, String> {
     })
 }
 
-/// Who looks, and at what.
-struct Viewer {
+/// The version of the audited server and the rights of the session.
+struct AuditSession {
     version: u32,
     /// The predefined roles whose rights we have.
     roles: Vec<String>,
 }
 
-impl Viewer {
-    async fn of(client: &Client) -> Result<Self> {
+impl AuditSession {
+    async fn query_session(client: &Client) -> Result<Self> {
         const SQL: &str = "select current_setting('server_version_num')::int / 10000 as version,
             (select string_agg(rolname, ' ') from pg_roles
              where rolname ~ '^pg_' and pg_has_role(current_user, oid, 'usage')) as roles";
-        let rows = records(client, SQL).await?;
+        let rows = fetch_rows(client, SQL).await?;
         let row = rows.first().ok_or_else(|| Error::new(Code::Internal, "the server gave no row"))?;
         Ok(Self {
             version: row.get("version").and_then(|v| v.parse().ok()).unwrap_or(0),
@@ -190,9 +190,9 @@ impl Viewer {
         })
     }
 
-    /// Returns why a check is not to be run here.
-    fn objection(&self, spec: &CheckSpec, place: Place) -> Option<(CheckStatus, String)> {
-        if let (Place::Branch, Some(reason)) = (place, spec.on_branch) {
+    /// Returns the reason not to run a check, with its status.
+    fn reason_not_to_run(&self, spec: &CheckSpec, place: AuditScope) -> Option<(CheckStatus, String)> {
+        if let (AuditScope::Branch, Some(reason)) = (place, spec.on_branch) {
             return Some((CheckStatus::NotApplicable, reason.into()));
         }
         if self.version < spec.since_version {
@@ -208,7 +208,7 @@ impl Viewer {
 ///
 /// # Errors
 /// What the server says.
-pub(super) async fn policies(client: &Client) -> Result<Vec<Policy>> {
+pub(super) async fn fetch_policies(client: &Client) -> Result<Vec<Policy>> {
     const SQL: &str = "
         select json_build_object(
             'schema', n.nspname, 'table', c.relname, 'name', p.polname,
@@ -224,7 +224,7 @@ pub(super) async fn policies(client: &Client) -> Result<Vec<Policy>> {
         join pg_catalog.pg_class as c on c.oid = p.polrelid
         join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
         order by n.nspname, c.relname, p.polname";
-    let rows = records(client, SQL).await?;
+    let rows = fetch_rows(client, SQL).await?;
     let read = |row: &SimpleQueryRow| serde_json::from_str(row.get(0).unwrap_or_default());
     rows.iter()
         .map(read)

@@ -1,107 +1,116 @@
-//! Backups of a cluster, as a target answers for them.
+//! The capability `Backups` of a cluster: each method hands over to the file that does the work.
 
 use super::{
     branch,
-    builtin::{Builtin, Look},
+    builtin::{BackupPoll, BuiltinEngine},
     cluster::Cluster,
     deletion, disk, inplace, mark, plan,
-    records::{BranchRecord, Phase},
+    records::{BranchPhase, BranchRecord},
     window,
 };
 use crate::provider::{
     Accept, Backups, Code, Error, Result,
     model::{
-        Backup, BackupRequest, Deleted, Event, EventQuery, Job, Key, Mark, Observed, RestoreRequest,
-        Verification, Window,
+        Backup, BackupDeletion, BackupRequest, CallKey, Job, JobStatus, RecoveryWindow, RestorePoint,
+        RestoreRequest, TableEvent, TableEventQuery, Verification,
     },
 };
 use async_trait::async_trait;
 use serde_json::Value;
 
 /// The kind of job that makes a backup.
-pub(super) const KIND: &str = "backup";
-/// The port of every branch: without a network it is but a part of its socket's name, in a folder of its own.
+pub(super) const JOB_KIND: &str = "backup";
+/// The port of every branch. Branches have no network; the port is only part of the socket's file name.
 const BRANCH_PORT: u16 = 5432;
 
 /// Returns the job that makes a backup.
-pub(super) fn job(id: String) -> Job {
-    Job { kind: KIND.into(), id, detail: Value::Null }
+pub(super) fn backup_job(id: String) -> Job {
+    Job { kind: JOB_KIND.into(), id, detail: Value::Null }
 }
 
-/// Looks at a backup that is being made and takes it one part further.
+/// Polls a backup job once and does its next part.
 ///
 /// # Errors
-/// Why it cannot be made; it has then been removed.
-pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
-    Ok(match Builtin::of(cluster)?.observe(&job.id).await? {
-        Look::Running(progress) => Observed::Running(progress),
-        Look::Completed(stored) => Observed::Done(stored.backup().handle()),
+/// Why the backup failed; by then it has been removed.
+pub(super) async fn poll_backup(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
+    Ok(match BuiltinEngine::for_cluster(cluster)?.poll_backup(&job.id).await? {
+        BackupPoll::Running(progress) => JobStatus::Running(progress),
+        BackupPoll::Completed(stored) => JobStatus::Done(stored.to_backup().to_handle()),
     })
 }
 
 #[async_trait]
 impl Backups for Cluster {
     async fn list(&self) -> Result<Vec<Backup>> {
-        Ok(Builtin::of(self)?.list()?.iter().map(super::builtin::Stored::backup).collect())
+        Ok(BuiltinEngine::for_cluster(self)?
+            .list_backups()?
+            .iter()
+            .map(super::builtin::StoredBackup::to_backup)
+            .collect())
     }
 
     async fn get(&self, id: &str) -> Result<Backup> {
-        Ok(Builtin::of(self)?.get(id)?.backup())
+        Ok(BuiltinEngine::for_cluster(self)?.get_backup(id)?.to_backup())
     }
 
-    async fn create(&self, request: &BackupRequest, key: &Key) -> Result<Job> {
-        Ok(job(Builtin::of(self)?.create(request, key).await?))
+    async fn create(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
+        Ok(backup_job(BuiltinEngine::for_cluster(self)?.start_backup(request, key).await?))
     }
 
-    async fn plan_delete(&self, id: &str) -> Result<Deleted> {
-        deletion::plan(self, id).await
+    async fn plan_delete(&self, id: &str) -> Result<BackupDeletion> {
+        deletion::plan_deletion(self, id).await
     }
 
-    async fn delete(&self, plan: &Deleted, _: &Key) -> Result<()> {
-        deletion::delete(self, plan).await
+    async fn delete(&self, plan: &BackupDeletion, _: &CallKey) -> Result<()> {
+        deletion::delete_backup(self, plan).await
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        window::verify(self, id).await
+        window::verify_backup(self, id).await
     }
 
-    async fn restore(&self, request: &RestoreRequest, key: &Key, _: &dyn Accept) -> Result<Job> {
-        if let Some(made) = super::find(self, key)? {
+    async fn restore(&self, request: &RestoreRequest, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+        if let Some(made) = super::find_job(self, key)? {
             return Ok(made);
         }
         match &request.into {
-            Some(name) => restore_into(self, request, name, key).await,
-            None => inplace::accept(self, request, key).await,
+            Some(name) => restore_into_branch(self, request, name, key).await,
+            None => inplace::start_restore(self, request, key).await,
         }
     }
 
-    async fn window(&self) -> Result<Window> {
-        window::window(self).await
+    async fn window(&self) -> Result<RecoveryWindow> {
+        window::compute_window(self).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>> {
-        window::events(self, query).await
+    async fn events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
+        window::find_events(self, query).await
     }
 
-    async fn mark(&self, name: &str, key: &Key) -> Result<Mark> {
-        mark::make(self, name, key).await
+    async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
+        mark::make_restore_point(self, name, key).await
     }
 
-    async fn find_mark(&self, name: &str, key: &Key) -> Result<Option<Mark>> {
-        mark::find(self, name, key).await
+    async fn find_mark(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>> {
+        mark::find_restore_point(self, name, key).await
     }
 }
 
-async fn restore_into(cluster: &Cluster, request: &RestoreRequest, name: &str, key: &Key) -> Result<Job> {
-    branch::check_name(name)?;
-    if cluster.records.branch(name)?.is_some() {
+async fn restore_into_branch(
+    cluster: &Cluster,
+    request: &RestoreRequest,
+    name: &str,
+    key: &CallKey,
+) -> Result<Job> {
+    branch::check_branch_name(name)?;
+    if cluster.records.read_branch(name)?.is_some() {
         return Err(Error::new(Code::Conflict, format!("there is already a branch `{name}`"))
-            .hint("delete it first, or choose another name"));
+            .with_hint("delete it first, or choose another name"));
     }
-    let tools = cluster.tools()?;
+    let tools = cluster.programs()?;
     let id = key.to_string().to_lowercase();
-    let folder = branch::folder(cluster, &tools, &id).await;
-    let plan = plan::restore(cluster, request, &folder).await?;
+    let folder = branch::choose_branch_folder(cluster, &tools, &id).await;
+    let plan = plan::plan_restore(cluster, request, &folder).await?;
     let record = BranchRecord {
         name: name.into(),
         target: cluster.name.clone(),
@@ -111,16 +120,16 @@ async fn restore_into(cluster: &Cluster, request: &RestoreRequest, name: &str, k
         created_at: cluster.clock.now(),
         system_identifier: plan.system_identifier,
         recovery: plan.recovery,
-        socket: disk::socket_folder(&folder, &cluster.records.unique(&id)),
+        socket: disk::choose_socket_folder(&folder, &cluster.records.unique_name(&id)),
         folder,
         id,
         port: BRANCH_PORT,
-        phase: Phase::Copying,
+        phase: BranchPhase::Copying,
         child: None,
         starts: 0,
         reached: None,
         timeline: None,
     };
     cluster.records.claim_branch(&record)?;
-    Ok(branch::job(&record))
+    Ok(branch::branch_job(&record))
 }

@@ -1,32 +1,31 @@
-//! The engine that needs nothing but the PostgreSQL server package.
+//! The backup engine that needs only the PostgreSQL server package.
 //!
 //! A backup is a folder `<backup_dir>/<id>` with
 //! - `redrill.json`: what is known of it, written before anything else and replaced as a whole;
 //! - `files/data` and `files/tablespaces/<oid>`: a plain copy with a checksum for every file;
-//! - `output`, `verified`: what the programs that made and checked it said.
+//! - `output`, `verified`: the output of the programs that made and checked it.
 //!
-//! A name that begins with a point is not a backup yet, or not any more. Nothing is known from exit codes: every
-//! stage ends with something in the folder that was not there before.
+//! A folder whose name begins with a dot is not yet, or no longer, a backup. Exit codes are not relied on:
+//! every stage ends by adding something to the folder.
 //!
-//! Another engine stands in by answering the same calls: `list`, `get`, `by_key`, `create`, `observe`, `discard`,
-//! `verify`, `delete`, `copy`, and [`restore_command`].
+//! Another engine would offer the same methods, and [`restore_command`].
 
 mod making;
 
-pub(super) use making::Look;
+pub(super) use making::BackupPoll;
 
 use super::{
     cluster::Cluster,
     disk,
-    process::{self, Child},
+    process::{self, TrackedProcess},
     records,
-    wal::Names,
+    wal::RelationNames,
 };
 use crate::{
     base::{former_name, moment::Moment},
     provider::{
         Code, Error, Result,
-        model::{Backup, Key, Restorable},
+        model::{Backup, CallKey, Restorable},
     },
 };
 use rustix::process::Signal;
@@ -37,18 +36,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The name of the file with what is known of a backup.
-const SIDECAR: &str = "redrill.json";
+/// The name of the file that describes a backup.
+const SIDECAR_FILE: &str = "redrill.json";
 
 /// Returns the file with what is known of the backup in `folder`.
-pub(super) fn sidecar(folder: &Path) -> PathBuf {
-    former_name::existing(folder.join(SIDECAR))
+pub(super) fn sidecar_path(folder: &Path) -> PathBuf {
+    former_name::find_existing_path(folder.join(SIDECAR_FILE))
 }
 
-/// How far a backup is.
+/// The stage of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Stage {
+pub(super) enum BackupStage {
     /// The data is being copied.
     Copying,
     /// The copy is being compared with its checksums.
@@ -59,47 +58,47 @@ pub(super) enum Stage {
     Completed,
 }
 
-/// What is known of a backup.
+/// The stored description of a backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stored {
+pub(super) struct StoredBackup {
     /// Its id, and the name of its folder.
     pub id: String,
-    /// The target it is of.
+    /// The target that was backed up.
     pub target: String,
-    /// What the maker called it.
+    /// The label from the request.
     pub label: Option<String>,
     /// The key of the call that made it.
-    pub key: Key,
+    pub key: CallKey,
     /// How far it is.
-    pub stage: Stage,
+    pub stage: BackupStage,
     /// The child that works on it.
-    child: Option<Child>,
+    child: Option<TrackedProcess>,
     /// How often the copy was begun.
     starts: u32,
     /// When it was asked for.
     pub started_at: Moment,
-    /// When the copy was complete: the earliest moment it can be restored to.
+    /// When the copy was complete: the earliest moment that it can be restored to.
     pub finished_at: Option<Moment>,
-    /// How many bytes the databases had when it was asked for.
+    /// The size of the databases at the time of the request.
     expected_bytes: u64,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Who the cluster is.
+    /// The system identifier of the cluster.
     pub system_identifier: String,
-    /// Where the cluster archived its WAL, for the day on which it cannot be asked any more.
+    /// The cluster's WAL archive, kept for when the cluster cannot be asked any more.
     pub archive: PathBuf,
-    /// The stretch of WAL without which the copy makes no sense.
-    pub wal: Option<Needed>,
+    /// The WAL that the copy needs to be consistent.
+    pub wal: Option<RequiredWal>,
     /// What the last comparison with its checksums found wrong.
     #[serde(default)]
     pub damaged: Option<String>,
     /// Tables by the numbers of their files, for reading the WAL later.
-    pub names: Option<Names>,
+    pub names: Option<RelationNames>,
 }
 
-/// A stretch of WAL.
+/// The range of WAL that a copy needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Needed {
+pub(super) struct RequiredWal {
     /// Its timeline.
     #[serde(rename = "Timeline")]
     pub timeline: u32,
@@ -112,15 +111,15 @@ pub(super) struct Needed {
 }
 
 /// The backups of one cluster.
-pub(super) struct Builtin<'a> {
+pub(super) struct BuiltinEngine<'a> {
     cluster: &'a Cluster,
     folder: &'a Path,
 }
 
-impl Stored {
-    /// Returns whether it can be restored as far as it is concerned itself.
+impl StoredBackup {
+    /// Returns whether it is complete; whether the archive has its WAL is another question.
     pub(super) fn is_completed(&self) -> bool {
-        self.stage == Stage::Completed
+        self.stage == BackupStage::Completed
     }
 
     fn status(&self) -> &'static str {
@@ -132,7 +131,7 @@ impl Stored {
     }
 
     /// Returns it as it is seen from outside.
-    pub(super) fn backup(&self) -> Backup {
+    pub(super) fn to_backup(&self) -> Backup {
         Backup {
             id: self.id.clone(),
             target: self.target.clone(),
@@ -148,37 +147,43 @@ impl Stored {
     }
 }
 
-impl<'a> Builtin<'a> {
+impl<'a> BuiltinEngine<'a> {
     /// Returns the backups of a cluster.
     ///
     /// # Errors
-    /// [`Code::Invalid`] when the target says of no folder for them.
-    pub(super) fn of(cluster: &'a Cluster) -> Result<Self> {
+    /// [`Code::Invalid`] when the target has no `backup_dir`.
+    pub(super) fn for_cluster(cluster: &'a Cluster) -> Result<Self> {
         Ok(Self { cluster, folder: cluster.backup_dir()? })
     }
 
-    /// Returns every backup, oldest first. One of which nothing can be read is left out, and does not keep anybody
-    /// from the others: see [`Builtin::unreadable`].
+    /// Returns every backup, oldest first. One that cannot be read is left out and does not hide
+    /// the others.
     ///
     /// # Errors
     /// [`Code::Unavailable`] when the folder cannot be read.
-    pub(super) fn list(&self) -> Result<Vec<Stored>> {
-        let stored = self.folders()?.into_iter().map(|folder| records::read::<Stored>(&sidecar(&folder)));
-        let mut all: Vec<Stored> = stored.filter_map(|read| read.ok().flatten()).collect();
+    pub(super) fn list_backups(&self) -> Result<Vec<StoredBackup>> {
+        let stored = self
+            .list_folders()?
+            .into_iter()
+            .map(|folder| records::read_record::<StoredBackup>(&sidecar_path(&folder)));
+        let mut all: Vec<StoredBackup> = stored.filter_map(|read| read.ok().flatten()).collect();
         all.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         Ok(all)
     }
 
-    /// Returns why something that looks like a backup cannot be read as one, a sentence each.
+    /// Returns one sentence for each folder that looks like a backup and cannot be read.
     ///
     /// # Errors
     /// [`Code::Unavailable`] when the folder cannot be read.
-    pub(super) fn unreadable(&self) -> Result<Vec<String>> {
-        let read = self.folders()?.into_iter().map(|folder| records::read::<Stored>(&sidecar(&folder)));
+    pub(super) fn unreadable_backups(&self) -> Result<Vec<String>> {
+        let read = self
+            .list_folders()?
+            .into_iter()
+            .map(|folder| records::read_record::<StoredBackup>(&sidecar_path(&folder)));
         Ok(read.filter_map(|read| read.err().map(|e| e.message)).collect())
     }
 
-    fn folders(&self) -> Result<Vec<PathBuf>> {
+    fn list_folders(&self) -> Result<Vec<PathBuf>> {
         let entries = match fs::read_dir(self.folder) {
             Ok(entries) => entries.flatten(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -197,12 +202,13 @@ impl<'a> Builtin<'a> {
     ///
     /// # Errors
     /// [`Code::NotFound`].
-    pub(super) fn get(&self, id: &str) -> Result<Stored> {
-        let all = self.list()?;
+    pub(super) fn get_backup(&self, id: &str) -> Result<StoredBackup> {
+        let all = self.list_backups()?;
         all.iter().find(|stored| stored.id == id).cloned().ok_or_else(|| {
             let newest =
                 all.last().map_or_else(|| "there is none".into(), |s| format!("the newest is `{}`", s.id));
-            Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.cluster.name)).hint(newest)
+            Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.cluster.name))
+                .with_hint(newest)
         })
     }
 
@@ -210,12 +216,12 @@ impl<'a> Builtin<'a> {
     ///
     /// # Errors
     /// [`Code::Internal`].
-    pub(super) fn by_key(&self, key: &Key) -> Result<Option<Stored>> {
-        Ok(self.list()?.into_iter().find(|stored| stored.key == *key))
+    pub(super) fn find_backup_by_key(&self, key: &CallKey) -> Result<Option<StoredBackup>> {
+        Ok(self.list_backups()?.into_iter().find(|stored| stored.key == *key))
     }
 
     /// Returns the folder of a backup's files.
-    pub(super) fn files(&self, id: &str) -> PathBuf {
+    pub(super) fn files_folder(&self, id: &str) -> PathBuf {
         self.folder.join(id).join("files")
     }
 
@@ -223,42 +229,44 @@ impl<'a> Builtin<'a> {
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(super) fn discard(&self, id: &str) -> Result<()> {
-        if let Ok(stored) = self.get(id) {
-            let data = self.files(id).join("data");
-            let child =
-                stored.child.filter(Child::is_alive).or_else(|| process::started_with(data.as_os_str()));
+    pub(super) fn discard_backup(&self, id: &str) -> Result<()> {
+        if let Ok(stored) = self.get_backup(id) {
+            let data = self.files_folder(id).join("data");
+            let child = stored
+                .child
+                .filter(TrackedProcess::is_alive)
+                .or_else(|| process::find_started_with(data.as_os_str()));
             if let Some(child) = child {
                 child.signal_group(Signal::KILL);
                 child.signal(Signal::KILL);
             }
         }
-        self.delete(id)
+        self.delete_backup(id)
     }
 
-    /// Removes a backup; from the first moment on it is no longer listed, and one that is gone is no error.
+    /// Deletes a backup. It is unlisted at once; deleting one that is gone already is no error.
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(super) fn delete(&self, id: &str) -> Result<()> {
+    pub(super) fn delete_backup(&self, id: &str) -> Result<()> {
         let aside = self.folder.join(format!(".deleting-{id}"));
         let shown = self.folder.join(id);
-        if sidecar(&shown).is_file() {
+        if sidecar_path(&shown).is_file() {
             fs::rename(&shown, &aside).map_err(|e| {
                 Error::new(Code::Tool, format!("`{}` cannot be moved aside: {e}", shown.display()))
             })?;
         }
-        disk::remove(&aside)
+        disk::remove_folder(&aside)
     }
 
-    /// Reads a backup through and returns what is wrong with it, a sentence each; what is found stays written down with
-    /// the backup until it is found to be sound.
+    /// Verifies a backup and returns its problems, one sentence each. The first is recorded with the backup
+    /// until a verification finds none.
     ///
     /// # Errors
     /// [`Code::Tool`] when the program cannot be started.
-    pub(super) async fn verify(&self, id: &str) -> Result<Vec<String>> {
-        let data = self.files(id).join("data");
-        let tools = self.cluster.tools()?;
+    pub(super) async fn verify_backup(&self, id: &str) -> Result<Vec<String>> {
+        let data = self.files_folder(id).join("data");
+        let tools = self.cluster.programs()?;
         let output = tools.try_run("pg_verifybackup", &[data.as_os_str()]).await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let mut problems: Vec<String> = said
@@ -271,10 +279,10 @@ impl<'a> Builtin<'a> {
         if problems.is_empty() && !output.status.success() {
             problems.push(format!("`pg_verifybackup` ended with {}", output.status));
         }
-        let stored = self.get(id)?;
+        let stored = self.get_backup(id)?;
         let damaged = problems.first().cloned();
         if stored.damaged != damaged
-            && let Err(error) = self.keep(&tools, &Stored { damaged, ..stored })
+            && let Err(error) = self.save_backup(&tools, &StoredBackup { damaged, ..stored })
         {
             problems.push(format!("this could not be written down: {}", error.message));
         }
@@ -282,16 +290,17 @@ impl<'a> Builtin<'a> {
     }
 
     /// Returns the folder in which a copy grows until it is complete.
-    pub(super) fn partial(to: &Path) -> PathBuf {
+    pub(super) fn partial_folder(to: &Path) -> PathBuf {
         to.with_extension("partial")
     }
 
-    /// Returns the program and arguments that copy a backup's files to `to`, which appears only when it is complete.
-    pub(super) fn copy(&self, id: &str, to: &Path) -> (&'static str, Vec<OsString>) {
+    /// Returns the program and arguments that copy a backup's files to `to`, which appears only when
+    /// complete.
+    pub(super) fn copy_command(&self, id: &str, to: &Path) -> (&'static str, Vec<OsString>) {
         const SCRIPT: &str = r#"rm -rf -- "$2" && cp -a --reflink=auto -- "$1" "$2" && mv -T -- "$2" "$3""#;
-        let partial = Self::partial(to);
+        let partial = Self::partial_folder(to);
         let script = ["-c", SCRIPT, "redrill"].map(OsString::from);
-        let folders = [self.files(id), partial, to.to_path_buf()].map(PathBuf::into_os_string);
+        let folders = [self.files_folder(id), partial, to.to_path_buf()].map(PathBuf::into_os_string);
         ("sh", script.into_iter().chain(folders).collect())
     }
 }

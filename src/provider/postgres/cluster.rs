@@ -1,39 +1,36 @@
-//! A cluster on this machine: its folders, its programs, its archive, and the few things we ask of it.
+//! A cluster whose data is on this machine: its folders, programs and WAL archive.
 
 use super::{
-    control::Control,
+    control::ControlFile,
     inplace,
-    records::Records,
+    records::TargetRecords,
     server,
-    settings::Settings,
-    sql::{self, Address},
-    tools::Tools,
+    settings::PostgresConfig,
+    sql::{self, DatabaseAddress},
+    tools::Programs,
 };
 use crate::{
     base::{clock::Clock, moment::Span},
-    provider::{Code, Error, Result, fleet::Opening},
+    provider::{Code, Error, Result, fleet::OpenContext},
 };
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// How long we wait for a segment to be archived, in steps of [`STEP`].
-const ARCHIVE_STEPS: u32 = 600;
+/// How often the archiver is polled before a segment counts as not archived.
+const ARCHIVE_POLLS_MAX: u32 = 600;
 /// The time between two looks.
-const STEP: Span = Span::millis(100);
+const POLL_INTERVAL: Span = Span::from_millis(100);
 
 /// A cluster whose data is on this machine.
 #[derive(Clone)]
 pub(super) struct Cluster {
-    /// The target's name.
     pub name: String,
-    /// How to connect.
-    pub address: Address,
-    /// The data folder.
+    pub address: DatabaseAddress,
     pub data: PathBuf,
     /// What we write down about its branches and restores.
-    pub records: Records,
+    pub records: TargetRecords,
     /// The clock of the run.
     pub clock: Arc<dyn Clock>,
     backup_dir: Option<PathBuf>,
@@ -43,12 +40,12 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Returns the cluster of a target; `None` when its data is not on this machine.
-    pub(super) fn new(opening: &Opening<'_>, settings: &Settings) -> Option<Self> {
+    pub(super) fn new(opening: &OpenContext<'_>, settings: &PostgresConfig) -> Option<Self> {
         Some(Self {
             name: opening.target.name.clone(),
             address: settings.address.clone(),
             data: settings.data_dir.clone()?,
-            records: Records::of_target(opening.state, &opening.target.name),
+            records: TargetRecords::for_target(opening.state, &opening.target.name),
             clock: Arc::clone(opening.clock),
             backup_dir: settings.backup_dir.clone(),
             archive_dir: settings.archive_dir.clone(),
@@ -60,44 +57,44 @@ impl Cluster {
     ///
     /// # Errors
     /// What to install, or who may.
-    pub(super) fn tools(&self) -> Result<Tools> {
-        Tools::of_cluster(&self.data, self.bin_dir.as_deref())
+    pub(super) fn programs(&self) -> Result<Programs> {
+        Programs::for_cluster(&self.data, self.bin_dir.as_deref())
     }
 
-    /// Returns the programs while the data may be in any of these folders.
+    /// Returns the programs when the data may be in any of these folders, as during a restore in place.
     ///
     /// # Errors
-    /// As for [`Cluster::tools`].
-    pub(super) fn tools_for(&self, folders: &[&Path]) -> Result<Tools> {
+    /// As for [`Cluster::programs`].
+    pub(super) fn programs_for_any(&self, folders: &[&Path]) -> Result<Programs> {
         let there = folders.iter().find(|folder| folder.is_dir()).copied().unwrap_or(&self.data);
-        Tools::of_cluster(there, self.bin_dir.as_deref())
+        Programs::for_cluster(there, self.bin_dir.as_deref())
     }
 
-    /// Returns what the control file says; works when the server does not run, and in the middle of a restore in place.
+    /// Reads the control file; also while the server is stopped and in the middle of a restore in place.
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn control(&self) -> Result<Control> {
-        let data = inplace::moved_aside(self)?.unwrap_or_else(|| self.data.clone());
-        Control::read(&self.tools_for(&[&data])?, &data).await
+    pub(super) async fn read_control_file(&self) -> Result<ControlFile> {
+        let data = inplace::find_moved_aside_data(self)?.unwrap_or_else(|| self.data.clone());
+        ControlFile::read(&self.programs_for_any(&[&data])?, &data).await
     }
 
-    /// Returns the timeline that the cluster is on: the server's own word, else its control file's.
-    pub(super) async fn timeline(&self) -> Option<u32> {
+    /// Returns the cluster's current timeline, from the server or else from its control file.
+    pub(super) async fn current_timeline(&self) -> Option<u32> {
         let ask = "select left(pg_walfile_name(pg_current_wal_lsn()), 8)";
         let said = match self.address.connect().await {
-            Ok(client) => sql::text(&client, ask).await.ok().flatten(),
+            Ok(client) => sql::fetch_text(&client, ask).await.ok().flatten(),
             Err(_) => None,
         };
         match said.and_then(|hex| u32::from_str_radix(&hex, 16).ok()) {
             Some(timeline) => Some(timeline),
-            None => self.control().await.ok().map(|control| control.timeline),
+            None => self.read_control_file().await.ok().map(|control| control.timeline),
         }
     }
 
     /// Returns whether the server runs.
     pub(super) fn is_running(&self) -> bool {
-        server::running(&self.data).is_some()
+        server::find_server(&self.data).is_some()
     }
 
     /// Returns the folder of backups.
@@ -107,7 +104,7 @@ impl Cluster {
     pub(super) fn backup_dir(&self) -> Result<&Path> {
         self.backup_dir.as_deref().ok_or_else(|| {
             Error::new(Code::Invalid, format!("target `{}` has no `backup_dir`", self.name))
-                .hint("set `backup_dir` to a folder for its backups, on another disk than the data")
+                .with_hint("set `backup_dir` to a folder for its backups, on another disk than the data")
         })
     }
 
@@ -115,20 +112,20 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Code::Refused`] with how to set it.
-    pub(super) async fn archive_dir(&self, remembered: Option<&Path>) -> Result<PathBuf> {
+    pub(super) async fn find_archive_dir(&self, remembered: Option<&Path>) -> Result<PathBuf> {
         if let Some(folder) = &self.archive_dir {
             return Ok(folder.clone());
         }
-        match (self.archive_dir_by_server().await, remembered) {
+        match (self.ask_server_archive_dir().await, remembered) {
             (Ok(folder), _) => Ok(folder),
             (Err(_), Some(folder)) => Ok(folder.to_path_buf()),
             (Err(error), None) => Err(error),
         }
     }
 
-    async fn archive_dir_by_server(&self) -> Result<PathBuf> {
+    async fn ask_server_archive_dir(&self) -> Result<PathBuf> {
         let client = self.address.connect().await?;
-        let archiving = sql::records(
+        let archiving = sql::fetch_rows(
             &client,
             "select current_setting('archive_mode') as mode, current_setting('archive_library', true) as library, \
              current_setting('archive_command') as command, \
@@ -139,16 +136,16 @@ impl Cluster {
             |name: &str| archiving.first().and_then(|row| row.get(name)).unwrap_or_default().to_owned();
         if field("mode") == "off" {
             return Err(Error::new(Code::Refused, format!("`{}` does not archive its WAL", self.name))
-                .hint("set `archive_mode = on`, `archive_library = 'basic_archive'` and `basic_archive.archive_directory`, and restart the server"));
+                .with_hint("set `archive_mode = on`, `archive_library = 'basic_archive'` and `basic_archive.archive_directory`, and restart the server"));
         }
         let folder = match field("library").as_str() {
             "basic_archive" => Some(field("folder")).filter(|f| !f.is_empty()),
-            "" => folder_of_command(&field("command")),
+            "" => parse_archive_command(&field("command")),
             _ => None,
         };
         folder.map(PathBuf::from).ok_or_else(|| {
             Error::new(Code::Refused, format!("it cannot be seen where `{}` archives its WAL", self.name))
-                .hint("set `archive_dir` of the target to the folder that holds the plain WAL segments")
+                .with_hint("set `archive_dir` of the target to the folder that holds the plain WAL segments")
         })
     }
 
@@ -156,9 +153,9 @@ impl Cluster {
     ///
     /// # Errors
     /// What connecting says.
-    pub(super) async fn archiver_failing(&self) -> Result<Option<String>> {
+    pub(super) async fn archiver_failure(&self) -> Result<Option<String>> {
         let client = self.address.connect().await?;
-        sql::text(
+        sql::fetch_text(
             &client,
             "select format('the archiver has failed %s times since %s, last with %s', failed_count, \
              coalesce(last_archived_time::text, 'the start'), last_failed_wal) \
@@ -167,17 +164,17 @@ impl Cluster {
         .await
     }
 
-    /// Commits a marker and archives it: afterwards everything up to now can be restored, also on an idle database,
-    /// where recovery would otherwise run off the end.
+    /// Commits a marker and archives it, so that everything up to now can be restored. On an idle database
+    /// recovery would otherwise reach the end of WAL before it notices its target.
     ///
     /// # Errors
     /// As for [`Cluster::archive_now`].
-    pub(super) async fn fence(&self) -> Result<()> {
-        if let Some(why) = self.archiver_failing().await? {
+    pub(super) async fn archive_fence(&self) -> Result<()> {
+        if let Some(why) = self.archiver_failure().await? {
             return Err(archiver_error(&why));
         }
         let client = self.address.connect().await?;
-        sql::text(&client, "select pg_logical_emit_message(true, 'redrill', 'fence')").await?;
+        sql::fetch_text(&client, "select pg_logical_emit_message(true, 'redrill', 'fence')").await?;
         self.archive_now().await
     }
 
@@ -186,26 +183,26 @@ impl Cluster {
     /// # Errors
     /// [`Code::Refused`] when the archiver fails, before anything is done; [`Code::Timeout`].
     pub(super) async fn archive_now(&self) -> Result<()> {
-        if let Some(why) = self.archiver_failing().await? {
+        if let Some(why) = self.archiver_failure().await? {
             return Err(archiver_error(&why));
         }
         let client = self.address.connect().await?;
-        let segment = sql::text(&client, "select pg_walfile_name(pg_switch_wal())").await?;
-        self.wait_archived(&segment.unwrap_or_default()).await
+        let segment = sql::fetch_text(&client, "select pg_walfile_name(pg_switch_wal())").await?;
+        self.wait_until_archived(&segment.unwrap_or_default()).await
     }
 
-    async fn wait_archived(&self, segment: &str) -> Result<()> {
-        for _ in 0..ARCHIVE_STEPS {
+    async fn wait_until_archived(&self, segment: &str) -> Result<()> {
+        for _ in 0..ARCHIVE_POLLS_MAX {
             if self.is_archived(segment).await? {
                 return Ok(());
             }
-            if let Some(why) = self.archiver_failing().await? {
+            if let Some(why) = self.archiver_failure().await? {
                 return Err(archiver_error(&why).with_side_effects());
             }
-            self.clock.sleep(STEP).await;
+            self.clock.sleep(POLL_INTERVAL).await;
         }
         Err(Error::new(Code::Timeout, format!("WAL segment `{segment}` was not archived within a minute"))
-            .hint("look at `pg_stat_archiver` and the server's log"))
+            .with_hint("look at `pg_stat_archiver` and the server's log"))
     }
 
     /// Returns whether the server is done with archiving `segment`.
@@ -214,7 +211,7 @@ impl Cluster {
     /// What connecting says.
     pub(super) async fn is_archived(&self, segment: &str) -> Result<bool> {
         let client = self.address.connect().await?;
-        let last = sql::text(&client, "select last_archived_wal from pg_stat_archiver").await?;
+        let last = sql::fetch_text(&client, "select last_archived_wal from pg_stat_archiver").await?;
         // Names of later segments sort later; a `.history` file says nothing about segments.
         Ok(last.is_some_and(|last| {
             last.len() >= 24
@@ -227,13 +224,13 @@ impl Cluster {
 
 /// Returns the error of an archiver that fails.
 pub(super) fn archiver_error(why: &str) -> Error {
-    Error::new(Code::Refused, format!("WAL is not being archived: {why}")).hint(
+    Error::new(Code::Refused, format!("WAL is not being archived: {why}")).with_hint(
         "mend what the server's log says about archiving; until then nothing after the last archived segment can be restored",
     )
 }
 
 /// Returns the folder of a plain `cp %p FOLDER/%f`, with or without a test before it.
-fn folder_of_command(command: &str) -> Option<String> {
+fn parse_archive_command(command: &str) -> Option<String> {
     let copy = command.rsplit("&&").next()?.trim();
     let words: Vec<&str> = copy.split_whitespace().map(|w| w.trim_matches(['"', '\''])).collect();
     let ["cp", rest @ ..] = words.as_slice() else { return None };
@@ -257,7 +254,7 @@ mod tests {
             ("pgbackrest archive-push %p", None),
             ("cp %p relative/%f", None),
         ] {
-            assert_eq!(folder_of_command(command).as_deref(), folder, "{command}");
+            assert_eq!(parse_archive_command(command).as_deref(), folder, "{command}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The server's settings: what `ALTER SYSTEM` wrote, and what holds.
+//! The server's settings: the overrides of `ALTER SYSTEM`, and the values in effect.
 //!
-//! - An override is what stands in `postgresql.auto.conf`; everything else is the administrator's and stays as it is.
-//! - `ALTER SYSTEM` is no transaction: when the server refuses one of several, those before it are put back.
+//! - An override is a line of `postgresql.auto.conf`. All other configuration belongs to the administrator.
+//! - `ALTER SYSTEM` is not transactional: when the server refuses one setting, the ones before it are reverted.
 //! - Nothing here restarts a server. What waits for a restart is named.
 
 use super::sql::{self, Client, Database};
@@ -13,13 +13,13 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// How often, and how far apart, it is looked whether the server has read its files again.
-const RELOAD_LOOKS: u32 = 50;
-const RELOAD_PAUSE: Duration = Duration::from_millis(100);
+/// How often, and how far apart, the server is polled until it has reloaded its configuration.
+const RELOAD_POLLS_MAX: u32 = 50;
+const RELOAD_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Settings that hold lists of names; as one text, their commas would become part of a name
+/// Settings that are lists of names. Quoted as one string, a list would become a single name
 /// (`GUC_LIST_QUOTE` in PostgreSQL's `guc_tables.c`).
-const LISTS: &[&str] = &[
+const LIST_SETTINGS: &[&str] = &[
     "local_preload_libraries",
     "search_path",
     "session_preload_libraries",
@@ -28,8 +28,8 @@ const LISTS: &[&str] = &[
     "unix_socket_directories",
 ];
 
-/// What the server says of its settings. What our own session sets is not told: it is not what holds for others.
-const SHOWN: &str = "
+/// All settings. Those that our own session changes get no effective value: other sessions have another.
+const SETTINGS_SQL: &str = "
     select s.name, s.context, s.pending_restart, f.setting as overridden,
            case when s.source <> 'client' then current_setting(s.name, true) end as effective
     from pg_settings s
@@ -39,7 +39,7 @@ const SHOWN: &str = "
     order by s.name";
 
 /// A setting as the server shows it.
-struct Shown {
+struct ServerSetting {
     setting: Setting,
     context: String,
 }
@@ -47,13 +47,13 @@ struct Shown {
 #[async_trait]
 impl Settings for Database {
     async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
-        let all = shown(&self.address.connect().await?).await?;
+        let all = load_settings(&self.address.connect().await?).await?;
         if names.is_empty() {
             return Ok(all.into_iter().map(|s| s.setting).filter(|s| !s.overridden.is_null()).collect());
         }
         names
             .iter()
-            .map(|name| Ok(Setting { name: name.clone(), ..find(&all, name)?.setting.clone() }))
+            .map(|name| Ok(Setting { name: name.clone(), ..find_setting(&all, name)?.setting.clone() }))
             .collect()
     }
 
@@ -65,21 +65,21 @@ impl Settings for Database {
             ));
         }
         let client = self.address.connect().await?;
-        let all = shown(&client).await?;
+        let all = load_settings(&client).await?;
         for name in values.keys() {
-            if find(&all, name)?.context == "internal" {
+            if find_setting(&all, name)?.context == "internal" {
                 return Err(Error::new(Code::Refused, format!("the setting `{name}` cannot be changed"))
-                    .hint("it was decided when the server was built or its cluster made"));
+                    .with_hint("it was decided when the server was built or its cluster made"));
             }
         }
         let mut done: Vec<(&String, Value)> = Vec::new();
         for (name, value) in values {
-            if let Err(error) = alter(&client, name, value).await {
-                return Err(put_back(&client, &done, error).await);
+            if let Err(error) = alter_system(&client, name, value).await {
+                return Err(revert_settings(&client, &done, error).await);
             }
-            done.push((name, find(&all, name)?.setting.overridden.clone()));
+            done.push((name, find_setting(&all, name)?.setting.overridden.clone()));
         }
-        self.reload(client).await.map_err(Error::with_side_effects)?;
+        self.reload_configuration(client).await.map_err(Error::with_side_effects)?;
         let names: Vec<String> = values.keys().cloned().collect();
         let now = self.get(&names).await.map_err(Error::with_side_effects)?;
         Ok(now.into_iter().filter(|s| s.pending_restart).map(|s| s.name).collect())
@@ -88,29 +88,29 @@ impl Settings for Database {
 
 impl Database {
     /// Has the server read its files again, and returns when it has.
-    async fn reload(&self, client: Client) -> Result<()> {
+    async fn reload_configuration(&self, client: Client) -> Result<()> {
         const LOADED: &str = "select pg_conf_load_time()";
-        let before = sql::text(&client, LOADED).await?;
-        sql::text(&client, "select pg_reload_conf()").await?;
+        let before = sql::fetch_text(&client, LOADED).await?;
+        sql::fetch_text(&client, "select pg_reload_conf()").await?;
         drop(client);
-        for _ in 0..RELOAD_LOOKS {
-            // A session keeps what it began with: only a new one tells.
-            if sql::text(&*self.address.connect().await?, LOADED).await? != before {
+        for _ in 0..RELOAD_POLLS_MAX {
+            // A session keeps the load time it began with: only a new one shows the change.
+            if sql::fetch_text(&*self.address.connect().await?, LOADED).await? != before {
                 return Ok(());
             }
-            tokio::time::sleep(RELOAD_PAUSE).await;
+            tokio::time::sleep(RELOAD_POLL_INTERVAL).await;
         }
         Err(Error::new(Code::Timeout, "the server did not read its files again")
-            .hint("look at its log, and ask it with `select pg_reload_conf()`"))
+            .with_hint("look at its log, and ask it with `select pg_reload_conf()`"))
     }
 }
 
-async fn shown(client: &Client) -> Result<Vec<Shown>> {
-    let rows = sql::records(client, SHOWN).await?;
+async fn load_settings(client: &Client) -> Result<Vec<ServerSetting>> {
+    let rows = sql::fetch_rows(client, SETTINGS_SQL).await?;
     let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
     Ok(rows
         .iter()
-        .map(|row| Shown {
+        .map(|row| ServerSetting {
             setting: Setting {
                 name: row.get("name").unwrap_or_default().to_owned(),
                 overridden: text(row.get("overridden")),
@@ -122,50 +122,50 @@ async fn shown(client: &Client) -> Result<Vec<Shown>> {
         .collect())
 }
 
-fn find<'a>(all: &'a [Shown], name: &str) -> Result<&'a Shown> {
+fn find_setting<'a>(all: &'a [ServerSetting], name: &str) -> Result<&'a ServerSetting> {
     all.iter().find(|s| s.setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         let error = Error::new(Code::NotFound, format!("there is no setting `{name}`"));
-        match suggest::nearest(name, all.iter().map(|s| s.setting.name.as_str())) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("`select name from pg_settings` lists them"),
+        match suggest::nearest_name(name, all.iter().map(|s| s.setting.name.as_str())) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint("`select name from pg_settings` lists them"),
         }
     })
 }
 
 /// Overrides a setting, or takes its override away.
-async fn alter(client: &Client, name: &str, value: &Value) -> Result<()> {
+async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> {
     let quoted: Vec<String> =
         name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
     let quoted = quoted.join(".");
     let statement = match value {
         Value::Null => format!("alter system reset {quoted}"),
-        Value::String(text) => format!("alter system set {quoted} = {}", literal(name, text)),
-        other => format!("alter system set {quoted} = {}", literal(name, &other.to_string())),
+        Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)),
+        other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())),
     };
-    sql::records(client, &statement).await.map(drop).map_err(|e| match e.code {
+    sql::fetch_rows(client, &statement).await.map(drop).map_err(|e| match e.code {
         // Sent, and the connection is gone: the file has it or not.
         Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
         _ => e,
     })
 }
 
-fn literal(name: &str, text: &str) -> String {
+fn quote_setting(name: &str, text: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    if !LISTS.contains(&name.to_ascii_lowercase().as_str()) {
+    if !LIST_SETTINGS.contains(&name.to_ascii_lowercase().as_str()) {
         return quoted(text);
     }
     let items = text.split(',').map(|item| quoted(item.trim().trim_matches('"')));
     items.collect::<Vec<_>>().join(", ")
 }
 
-/// Puts back what was overridden before one was refused, and returns the error, which says so where that failed.
-async fn put_back(client: &Client, done: &[(&String, Value)], error: Error) -> Error {
+/// Reverts the settings in `done` and returns `error`, naming an override that could not be reverted.
+async fn revert_settings(client: &Client, done: &[(&String, Value)], error: Error) -> Error {
     if error.code == Code::Unknown {
         return error;
     }
     for (name, before) in done {
-        if alter(client, name, before).await.is_err() {
-            return error.leaving(format!("the override of {name}"));
+        if alter_system(client, name, before).await.is_err() {
+            return error.with_left_behind(format!("the override of {name}"));
         }
     }
     error
@@ -173,7 +173,7 @@ async fn put_back(client: &Client, done: &[(&String, Value)], error: Error) -> E
 
 #[cfg(test)]
 mod tests {
-    use super::{super::scratch::Scratch, *};
+    use super::{super::scratch::TestCluster, *};
     use serde_json::json;
 
     fn map(value: &Value) -> &Map<String, Value> {
@@ -188,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn postgres_settings_hold_at_once_or_are_said_to_wait_for_a_restart() {
-        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let Some(scratch) = TestCluster::start(&[]).await else { return };
         let db = scratch.database();
         assert_eq!(db.get(&[]).await.expect("they are shown"), []);
         assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn postgres_a_refused_setting_leaves_none_behind() {
-        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let Some(scratch) = TestCluster::start(&[]).await else { return };
         let db = scratch.database();
         let refused = db.set(map(&json!({"autovacuum": "off", "work_mem": "much"})), false).await;
         let refused = refused.expect_err("it is refused");
@@ -226,14 +226,14 @@ mod tests {
             db.set(map(&json!({"max_connections": 50})), true).await.expect_err("it is not restarted");
         assert_eq!(restart.code, Code::Unsupported);
         assert_eq!(db.get(&[]).await.expect("they are shown"), []);
-        scratch.run(&["create role guest login"]).await;
+        scratch.run_statements(&["create role guest login"]).await;
         let guest = scratch.database_as("guest").set(map(&json!({"work_mem": "8MB"})), false).await;
         assert_eq!(guest.expect_err("it may not").code, Code::Denied);
     }
 
     #[tokio::test]
     async fn postgres_a_list_stays_a_list_and_a_quote_a_quote() {
-        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let Some(scratch) = TestCluster::start(&[]).await else { return };
         let db = scratch.database();
         let values = json!({"search_path": "\"$user\", public, shop", "log_line_prefix": "it's "});
         db.set(map(&values), false).await.expect("they are set");

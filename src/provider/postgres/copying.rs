@@ -1,12 +1,12 @@
-//! Copying a backup's files to where a server will run on them: detached, and seen only when it is complete.
+//! Copying a backup's files to a new server's folder: detached, and visible only when complete.
 
 use super::{
-    builtin::Builtin,
+    builtin::BuiltinEngine,
     cluster::Cluster,
     disk,
-    process::{self, Child},
+    process::{self, TrackedProcess},
     records,
-    tools::{self, Tools},
+    tools::{self, Programs},
 };
 use crate::{
     base::moment::Span,
@@ -19,21 +19,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How often a copy, or a server, that was killed without a word is begun again.
+/// How often a copy or a server is started in all, when it dies without an error message.
 pub(super) const STARTS_MAX: u32 = 3;
 
-/// One look at a copy.
-pub(super) enum Copying {
-    /// Nobody works on it, and it is not there.
+/// What one poll of a copy found.
+pub(super) enum CopyState {
+    /// No process is copying, and there is no copy.
     Missing,
-    /// Somebody works on it.
+    /// A process is copying.
     Running(Progress),
-    /// It is there, completely.
+    /// The copy is complete.
     Complete,
 }
 
-/// Returns the files of the copy in `folder`.
-pub(super) fn files(folder: &Path) -> PathBuf {
+/// Returns the folder of the copied files.
+pub(super) fn files_folder(folder: &Path) -> PathBuf {
     folder.join("files")
 }
 
@@ -41,17 +41,17 @@ pub(super) fn files(folder: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn begin(
+pub(super) fn start_copy(
     cluster: &Cluster,
-    tools: &Tools,
+    tools: &Programs,
     folder: &Path,
     backup: &str,
     starts: u32,
-) -> Result<Child> {
-    let (program, args) = Builtin::of(cluster)?.copy(backup, &files(folder));
+) -> Result<TrackedProcess> {
+    let (program, args) = BuiltinEngine::for_cluster(cluster)?.copy_command(backup, &files_folder(folder));
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-    let output = output(folder, starts);
-    records::remove(&output)?;
+    let output = copy_log_path(folder, starts);
+    records::remove_file(&output)?;
     tools.spawn_detached(program, &args, &[], &output)
 }
 
@@ -59,36 +59,40 @@ pub(super) fn begin(
 ///
 /// # Errors
 /// [`Code::Tool`] with what the program said, when it failed.
-pub(super) fn look(cluster: &Cluster, folder: &Path, backup: &str, starts: u32) -> Result<Copying> {
-    let files = files(folder);
-    let partial = Builtin::partial(&files);
-    if process::started_with(partial.as_os_str()).is_some() {
-        let total = Builtin::of(cluster)?.get(backup).ok().map(|stored| stored.bytes);
-        return Ok(Copying::Running(Progress::bytes("copying", disk::bytes_in(&partial), total)));
+pub(super) fn poll_copy(cluster: &Cluster, folder: &Path, backup: &str, starts: u32) -> Result<CopyState> {
+    let files = files_folder(folder);
+    let partial = BuiltinEngine::partial_folder(&files);
+    if process::find_started_with(partial.as_os_str()).is_some() {
+        let total = BuiltinEngine::for_cluster(cluster)?.get_backup(backup).ok().map(|stored| stored.bytes);
+        return Ok(CopyState::Running(Progress::with_bytes(
+            "copying",
+            disk::measure_folder(&partial),
+            total,
+        )));
     }
-    // Looked at after the process: a copy that is complete by now was begun by a process that is gone by now.
+    // Checked after the process: whoever completed the copy has ended by now.
     if files.is_dir() {
-        return Ok(Copying::Complete);
+        return Ok(CopyState::Complete);
     }
-    let said = fs::read(output(folder, starts)).unwrap_or_default();
+    let said = fs::read(copy_log_path(folder, starts)).unwrap_or_default();
     if said.is_empty() && starts < STARTS_MAX {
-        return Ok(Copying::Missing);
+        return Ok(CopyState::Missing);
     }
-    let said = tools::tail(&said);
+    let said = tools::tail_output(&said);
     let code = if said.contains("No space left on device") { Code::NoDiskSpace } else { Code::Tool };
     Err(Error::new(code, format!("backup `{backup}` could not be copied: {said}")))
 }
 
-/// Ends whoever works on the copy in `folder`.
-pub(super) async fn end(cluster: &Cluster, folder: &Path) {
-    let partial = Builtin::partial(&files(folder));
-    while let Some(copying) = process::started_with(partial.as_os_str()) {
+/// Kills the processes that copy into `folder`.
+pub(super) async fn kill_copy(cluster: &Cluster, folder: &Path) {
+    let partial = BuiltinEngine::partial_folder(&files_folder(folder));
+    while let Some(copying) = process::find_started_with(partial.as_os_str()) {
         copying.signal_group(Signal::KILL);
         copying.signal(Signal::KILL);
-        cluster.clock.sleep(Span::millis(20)).await;
+        cluster.clock.sleep(Span::from_millis(20)).await;
     }
 }
 
-fn output(folder: &Path, starts: u32) -> PathBuf {
+fn copy_log_path(folder: &Path, starts: u32) -> PathBuf {
     folder.join(format!("copy-{starts}.log"))
 }

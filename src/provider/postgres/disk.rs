@@ -1,6 +1,6 @@
-//! Folders: how big they are, how much room there is, who can reach them, and getting rid of them.
+//! Folders: their size, the free space, who can reach them, how they are created and removed.
 
-use super::tools::Tools;
+use super::tools::Programs;
 use crate::provider::{Code, Error, Result};
 use std::{
     ffi::OsStr,
@@ -10,27 +10,27 @@ use std::{
 };
 
 /// The longest path that a socket can have.
-const SOCKET_BYTES_MAX: usize = 107;
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Room that is left free on every disk, in bytes.
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// Returns the size of everything in `folder`, links not followed; what vanishes meanwhile counts as nothing.
-pub(super) fn bytes_in(folder: &Path) -> u64 {
+pub(super) fn measure_folder(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {
-            Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+            Ok(found) if found.is_dir() => measure_folder(&entry.path()),
             Ok(found) => found.len(),
             Err(_) => 0,
         })
         .sum()
 }
 
-/// Refuses when there is no room for `bytes` where `folder` is, or will be.
+/// Refuses when the disk of `folder`, which need not exist yet, has no room for `bytes`.
 ///
 /// # Errors
 /// [`Code::NoDiskSpace`] with both numbers.
-pub(in super::super) fn room_for(bytes: u64, folder: &Path) -> Result<()> {
+pub(in super::super) fn check_free_space(bytes: u64, folder: &Path) -> Result<()> {
     let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let disk = rustix::fs::statvfs(there).map_err(|e| {
         Error::new(Code::Tool, format!("the disk of `{}` cannot be looked at: {e}", there.display()))
@@ -45,20 +45,20 @@ pub(in super::super) fn room_for(bytes: u64, folder: &Path) -> Result<()> {
         Code::NoDiskSpace,
         format!("`{}` needs {} MiB and has {} MiB", folder.display(), mib(need), mib(free)),
     )
-    .hint("make room, or put the folder on another disk"))
+    .with_hint("make room, or put the folder on another disk"))
 }
 
-/// Returns whether the OS user of `tools` can get to what is inside `folder`.
-pub(super) async fn is_reachable(tools: &Tools, folder: &Path) -> bool {
+/// Returns whether the OS user of `tools` can enter `folder`.
+pub(super) async fn is_reachable(tools: &Programs, folder: &Path) -> bool {
     let asked = tools.try_run("test", &[OsStr::new("-x"), folder.as_os_str()]).await;
     asked.is_ok_and(|output| output.status.success())
 }
 
-/// Makes a folder that only the OS user of `tools` can look into; one that is already his is no error.
+/// Creates a folder with mode 0700 for the OS user of `tools`; one that is ours or theirs already is no error.
 ///
 /// # Errors
 /// [`Code::Conflict`] when somebody else has it.
-pub(super) fn make_private(tools: &Tools, folder: &Path) -> Result<()> {
+pub(super) fn make_private_folder(tools: &Programs, folder: &Path) -> Result<()> {
     let failed = |e: &io::Error| {
         Error::new(Code::Tool, format!("the folder `{}` cannot be made: {e}", folder.display()))
     };
@@ -77,30 +77,30 @@ pub(super) fn make_private(tools: &Tools, folder: &Path) -> Result<()> {
         }
         Err(e) => return Err(failed(&e)),
     }
-    tools.hand_over(folder)
+    tools.chown_to_owner(folder)
 }
 
 /// Returns the folder for a socket: inside `folder` when its path is short enough for the system, else a folder of
 /// that name under `/tmp`.
-pub(super) fn socket_folder(folder: &Path, name: &str) -> PathBuf {
+pub(super) fn choose_socket_folder(folder: &Path, name: &str) -> PathBuf {
     let own = folder.join("socket");
     if fits_socket(&own) { own } else { Path::new("/tmp").join(format!("fd-{name}")) }
 }
 
 /// Returns whether a socket can be in `folder`.
 pub(super) fn fits_socket(folder: &Path) -> bool {
-    folder.join(".s.PGSQL.65535.lock").as_os_str().len() < SOCKET_BYTES_MAX
+    folder.join(".s.PGSQL.65535.lock").as_os_str().len() < SOCKET_PATH_BYTES_MAX
 }
 
 /// Removes a folder and everything in it, links not followed; one that is gone is no error.
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(in super::super) fn remove(folder: &Path) -> Result<()> {
+pub(in super::super) fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(Error::new(Code::Tool, format!("`{}` cannot be removed: {e}", folder.display()))
-            .leaving(folder.display().to_string())),
+            .with_left_behind(folder.display().to_string())),
     }
 }

@@ -1,12 +1,13 @@
-//! Restoring a cluster in place: its data is exchanged, everything else of it stays.
+//! Restores a cluster in place: its data folder is replaced, everything else stays.
 //!
-//! - The backup is copied beside the data, and compared with its checksums, while the cluster still serves; only then
+//! - The backup is copied beside the data and compared with its checksums while the cluster still serves;
+//!   only then
 //!   is it stopped.
-//! - The old data is moved aside, never deleted: it is the way back, and stays when all went well.
-//! - The new data recovers out of everybody's sight, on a private socket. The cluster serves again only when recovery
+//! - The old data is moved aside and never deleted, even after success: it is the way back.
+//! - The new data recovers on a private socket. The cluster serves again only when recovery
 //!   was proved, with the settings and options that it had before.
 //! - Whatever fails after the cluster was stopped puts the old data back and starts it again.
-//! - Every part can be done again; what was done is seen from which folders exist.
+//! - Every phase can be repeated; the existing folders show what was done.
 
 mod alone;
 mod exchange;
@@ -17,20 +18,20 @@ mod unarchived;
 
 use super::{
     cluster::Cluster,
-    copying::{self, Copying, STARTS_MAX},
+    copying::{self, CopyState, STARTS_MAX},
     disk, plan,
-    process::{self, Child},
-    records::{self, Recovery},
-    recovery::{self, Copy, Recovering},
+    process::{self, TrackedProcess},
+    records::{self, RecoveryPlan},
+    recovery::{self, RecoveringCopy, RecoveryState},
     server,
-    sql::Address,
-    tools::{self, Tools},
+    sql::DatabaseAddress,
+    tools::{self, Programs},
 };
 use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
-        model::{Job, Key, Observed, Progress, RestoreRequest, Restored},
+        model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -38,12 +39,12 @@ use serde_json::Value;
 use std::{ffi::OsString, path::PathBuf};
 
 /// The kind of job that restores in place.
-pub(super) const KIND: &str = "restore";
+pub(super) const JOB_KIND: &str = "restore";
 
-/// How far a restore in place is.
+/// The phase of a restore in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Phase {
+enum RestorePhase {
     /// The backup is being copied beside the data.
     Copying,
     /// The cluster is being stopped and its data exchanged.
@@ -52,150 +53,151 @@ enum Phase {
     Replaying,
     /// Recovery was proved; the cluster is being started as before.
     Starting,
-    /// It is over, and well.
+    /// It succeeded.
     Done,
     /// It is being undone.
     Undoing,
-    /// It failed and everything is as before.
+    /// It failed, and everything is as before.
     Undone,
 }
 
-/// A restore in place, as it is written down.
+/// The stored state of a restore in place.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct RestoreRecord {
-    key: Key,
+    key: CallKey,
     target: String,
     run: Option<String>,
     created_at: Moment,
     system_identifier: String,
-    recovery: Recovery,
+    recovery: RecoveryPlan,
     /// The data folder, links followed.
     data: PathBuf,
-    /// Where the old data goes.
+    /// Where the old data is moved to.
     aside: PathBuf,
-    /// Where the copy grows, beside the data, and what is private to the recovery.
+    /// The working folder beside the data: the copy, and the files of the private recovery.
     folder: PathBuf,
     /// The socket of the private recovery.
     socket: PathBuf,
     /// What the cluster's server is started with, besides its data folder.
     options: Vec<String>,
-    /// The files of its configuration below the data folder, from there, as its server named them.
+    /// The configuration files in the data folder that its server named, relative to that folder.
     #[serde(default)]
     configuration: Vec<PathBuf>,
-    /// Where its server writes what it does not log elsewhere.
+    /// The file for its server's standard output and error.
     log: PathBuf,
-    /// Whether it ran, or had crashed, and so is to run again.
+    /// Whether the cluster was running or had crashed, and is to be started again.
     ran: bool,
-    /// Whether it runs since it was restored.
+    /// Whether it runs after the restore.
     #[serde(default)]
     running: bool,
-    phase: Phase,
-    child: Option<Child>,
+    phase: RestorePhase,
+    child: Option<TrackedProcess>,
     starts: u32,
     reached: Option<Moment>,
     timeline: Option<u32>,
-    /// Why it failed.
-    failure: Option<Failure>,
-    /// Why nobody knows how it goes on, until the next look.
+    failure: Option<RestoreFailure>,
+    /// Why only a person can say how to go on; cleared by the next poll.
     #[serde(default)]
     stuck: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Failure {
+struct RestoreFailure {
     code: String,
     message: String,
     /// Whether the cluster had been stopped by then.
     stopped: bool,
 }
 
-impl Failure {
+impl RestoreFailure {
     fn new(record: &RestoreRecord, code: Code, message: String) -> Self {
-        Self { code: code.as_str().into(), message, stopped: record.phase != Phase::Copying }
+        Self { code: code.as_str().into(), message, stopped: record.phase != RestorePhase::Copying }
     }
 }
 
 impl RestoreRecord {
-    fn path(cluster: &Cluster, key: &str) -> PathBuf {
+    fn record_path(cluster: &Cluster, key: &str) -> PathBuf {
         cluster.records.home().join("restores").join(format!("{key}.json"))
     }
 
-    fn keep(&self, cluster: &Cluster) -> Result<()> {
-        records::write(&Self::path(cluster, &self.key.0), self)
+    fn save_record(&self, cluster: &Cluster) -> Result<()> {
+        records::write_record(&Self::record_path(cluster, &self.key.0), self)
     }
 
-    fn new_data(&self) -> PathBuf {
-        copying::files(&self.folder).join("data")
+    fn new_data_folder(&self) -> PathBuf {
+        copying::files_folder(&self.folder).join("data")
     }
 
-    fn recovery_log(&self) -> PathBuf {
+    fn recovery_log_path(&self) -> PathBuf {
         self.folder.join(format!("server-{}.log", self.starts))
     }
 
-    /// Returns whether nothing is left to do: also when somebody has undone by hand what could not be undone.
+    /// Returns whether nothing is left to do, which includes a failed undo that was finished by hand.
     fn is_over(&self) -> bool {
         let is_back = || self.data.is_dir() && !self.aside.exists() && !self.folder.exists();
-        matches!(self.phase, Phase::Done | Phase::Undone) || (self.phase == Phase::Undoing && is_back())
+        matches!(self.phase, RestorePhase::Done | RestorePhase::Undone)
+            || (self.phase == RestorePhase::Undoing && is_back())
     }
 }
 
-/// Returns the job of the restore in place that was asked for with `key`.
+/// Returns the job of the restore in place that has the key `key`.
 ///
 /// # Errors
-/// [`Code::Internal`] when what was written down cannot be read; [`Code::Unknown`] while only a person can say how it
-/// goes on.
-pub(super) fn find(cluster: &Cluster, key: &Key) -> Result<Option<Job>> {
-    let record: Option<RestoreRecord> = records::read(&RestoreRecord::path(cluster, &key.0))?;
+/// [`Code::Internal`] when the record cannot be read; [`Code::Unknown`] while only a person can say how to
+/// go on.
+pub(super) fn find_restore_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
+    let record: Option<RestoreRecord> = records::read_record(&RestoreRecord::record_path(cluster, &key.0))?;
     match record {
         Some(RestoreRecord { stuck: Some(why), .. }) => Err(Error::new(Code::Unknown, why)),
-        record => Ok(record.as_ref().map(job)),
+        record => Ok(record.as_ref().map(restore_job)),
     }
 }
 
-fn job(record: &RestoreRecord) -> Job {
-    Job { kind: KIND.into(), id: record.key.0.clone(), detail: Value::Null }
+fn restore_job(record: &RestoreRecord) -> Job {
+    Job { kind: JOB_KIND.into(), id: record.key.0.clone(), detail: Value::Null }
 }
 
-/// Returns where the data of a cluster is, while a restore in place has moved it aside and not yet put another there.
+/// Returns where the old data of a cluster is while a restore has moved it aside and put no other there.
 ///
 /// # Errors
 /// [`Code::Internal`] when what was written down cannot be read.
-pub(super) fn moved_aside(cluster: &Cluster) -> Result<Option<PathBuf>> {
+pub(super) fn find_moved_aside_data(cluster: &Cluster) -> Result<Option<PathBuf>> {
     if cluster.data.is_dir() {
         return Ok(None);
     }
-    let all: Vec<RestoreRecord> = records::read_all(&cluster.records.home().join("restores"))?;
+    let all: Vec<RestoreRecord> = records::read_all_records(&cluster.records.home().join("restores"))?;
     let of_this = |record: &RestoreRecord| record.data == cluster.data && record.aside.is_dir();
     Ok(all.into_iter().find(of_this).map(|record| record.aside))
 }
 
-/// Returns who copies from a backup at the moment.
+/// Returns the data folder, quoted, of a restore that is copying from a backup now.
 ///
 /// # Errors
 /// [`Code::Internal`] when what was written down cannot be read.
-pub(super) fn copying(cluster: &Cluster, backup: &str) -> Result<Option<String>> {
-    let all: Vec<RestoreRecord> = records::read_all(&cluster.records.home().join("restores"))?;
-    let copies = |record: &RestoreRecord| record.phase == Phase::Copying && record.recovery.backup == backup;
+pub(super) fn find_restore_copying_from(cluster: &Cluster, backup: &str) -> Result<Option<String>> {
+    let all: Vec<RestoreRecord> = records::read_all_records(&cluster.records.home().join("restores"))?;
+    let copies =
+        |record: &RestoreRecord| record.phase == RestorePhase::Copying && record.recovery.backup == backup;
     Ok(all.iter().find(|record| copies(record)).map(|record| format!("`{}`", record.data.display())))
 }
 
 /// Plans a restore in place and writes it down.
 ///
 /// # Errors
-/// Every refusal there is; nothing was done.
-pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Key) -> Result<Job> {
-    let place = managed::Place::of(cluster).await?;
+/// Any reason to refuse; nothing was changed.
+pub(super) async fn start_restore(cluster: &Cluster, request: &RestoreRequest, key: &CallKey) -> Result<Job> {
+    let place = managed::DataFolder::find_exchangeable(cluster).await?;
     let suffix = key.0.to_lowercase();
     let beside = |what: &str| {
         let mut name = place.data.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{what}-{suffix}"));
         place.data.with_file_name(name)
     };
-    unarchived::refuse(cluster, &place).await?;
+    unarchived::ensure_wal_archived(cluster, &place).await?;
     let folder = beside("restoring");
-    let plan = plan::restore(cluster, request, &folder).await?;
+    let plan = plan::plan_restore(cluster, request, &folder).await?;
     if place.live.is_none() {
-        unarchived::check(&place.data, &plan.recovery.archive)?;
+        unarchived::check_no_unarchived_wal(&place.data, &plan.recovery.archive)?;
     }
     let record = RestoreRecord {
         key: key.clone(),
@@ -205,15 +207,15 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         system_identifier: plan.system_identifier,
         recovery: plan.recovery,
         aside: beside("before"),
-        socket: disk::socket_folder(&folder, &cluster.records.unique(&suffix)),
+        socket: disk::choose_socket_folder(&folder, &cluster.records.unique_name(&suffix)),
         folder,
         options: place.options,
         log: place.log,
-        ran: place.live.is_some() || was_running(cluster).await?,
+        ran: place.live.is_some() || has_crashed(cluster).await?,
         running: false,
         configuration: place.live.map(|live| live.configuration).unwrap_or_default(),
         data: place.data,
-        phase: Phase::Copying,
+        phase: RestorePhase::Copying,
         child: None,
         starts: 0,
         reached: None,
@@ -221,27 +223,28 @@ pub(super) async fn accept(cluster: &Cluster, request: &RestoreRequest, key: &Ke
         failure: None,
         stuck: None,
     };
-    // In this order: a lock without a record would be nobody's.
-    record.keep(cluster)?;
-    if let Err(error) = alone::lock(cluster, &record) {
-        records::remove(&RestoreRecord::path(cluster, &key.0))?;
+    // The record comes first: nobody could release a lock without a record.
+    record.save_record(cluster)?;
+    if let Err(error) = alone::acquire_lock(cluster, &record) {
+        records::remove_file(&RestoreRecord::record_path(cluster, &key.0))?;
         return Err(error);
     }
-    Ok(job(&record))
+    Ok(restore_job(&record))
 }
 
-/// Returns whether the server of a cluster, which does not run, was not stopped by anybody: it crashed.
-async fn was_running(cluster: &Cluster) -> Result<bool> {
-    let state = cluster.control().await?.state;
+/// Returns whether the server of a cluster, which is not running, crashed instead of being stopped.
+async fn has_crashed(cluster: &Cluster) -> Result<bool> {
+    let state = cluster.read_control_file().await?.state;
     Ok(cluster.data.join("postmaster.pid").exists() || !state.starts_with("shut down"))
 }
 
-/// Looks at a restore in place and takes it one part further.
+/// Polls a restore in place and advances it by one phase.
 ///
 /// # Errors
-/// Why it failed; everything is then as it was before.
-pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
-    let Some(record) = records::read::<RestoreRecord>(&RestoreRecord::path(cluster, &job.id))? else {
+/// The reason for its failure; everything is then as before.
+pub(super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
+    let Some(record) = records::read_record::<RestoreRecord>(&RestoreRecord::record_path(cluster, &job.id))?
+    else {
         return Err(Error::new(
             Code::NotFound,
             format!("there is no restore in place with the key `{}`", job.id),
@@ -249,227 +252,248 @@ pub(super) async fn observe(cluster: &Cluster, job: &Job) -> Result<Observed> {
     };
     let record = RestoreRecord { stuck: None, ..record };
     match record.phase {
-        Phase::Done => return Ok(Observed::Done(restored(&record))),
-        Phase::Undoing => return undo(cluster, record).await,
-        Phase::Undone => return Err(failed(&record)),
+        RestorePhase::Done => return Ok(JobStatus::Done(restored_to_json(&record))),
+        RestorePhase::Undoing => return undo_restore(cluster, record).await,
+        RestorePhase::Undone => return Err(restore_failed_error(&record)),
         _ => {}
     }
-    match advance(cluster, record.clone()).await {
+    match advance_restore(cluster, record.clone()).await {
         Ok(observed) => Ok(observed),
-        Err(error) if error.code == Code::Unknown => Err(stuck(cluster, record, error)?),
+        Err(error) if error.code == Code::Unknown => Err(save_stuck(cluster, record, error)?),
         Err(error) => {
-            // What `advance` wrote down meanwhile, the folders say too.
-            let failure = Failure::new(&record, error.code, error.message);
-            undo(cluster, RestoreRecord { phase: Phase::Undoing, failure: Some(failure), ..record }).await
+            // The record may lack what was saved meanwhile, but the folders show it.
+            let failure = RestoreFailure::new(&record, error.code, error.message);
+            undo_restore(
+                cluster,
+                RestoreRecord { phase: RestorePhase::Undoing, failure: Some(failure), ..record },
+            )
+            .await
         }
     }
 }
 
-/// Writes down that only a person can say how it goes on; the next look tries again.
-fn stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<Error> {
+/// Records that only a person can say how to go on; the next poll tries again.
+fn save_stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<Error> {
     let error = Error { code: Code::Unknown, retryable: false, ..error };
-    RestoreRecord { stuck: Some(error.message.clone()), ..record }.keep(cluster)?;
+    RestoreRecord { stuck: Some(error.message.clone()), ..record }.save_record(cluster)?;
     Ok(error)
 }
 
-/// Gives a restore in place up.
+/// Cancels a restore in place.
 ///
 /// # Errors
-/// [`Code::Refused`] when it is over; what is in the way of undoing it.
-pub(super) async fn cancel(cluster: &Cluster, job: &Job) -> Result<()> {
-    let path = RestoreRecord::path(cluster, &job.id);
-    let Some(record) = records::read::<RestoreRecord>(&path)? else { return Ok(()) };
-    if record.phase == Phase::Done {
+/// [`Code::Refused`] when it is over; otherwise what prevents the undo.
+pub(super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Result<()> {
+    let path = RestoreRecord::record_path(cluster, &job.id);
+    let Some(record) = records::read_record::<RestoreRecord>(&path)? else { return Ok(()) };
+    if record.phase == RestorePhase::Done {
         return Err(Error::new(Code::Refused, "the restore in place is over, and cannot be cancelled")
-            .hint(format!("the data from before is kept in `{}`", record.aside.display())));
+            .with_hint(format!("the data from before is kept in `{}`", record.aside.display())));
     }
-    if record.phase == Phase::Undone {
+    if record.phase == RestorePhase::Undone {
         return Ok(());
     }
-    let failure = Failure::new(&record, Code::Refused, "the restore was cancelled".into());
-    match undo(cluster, RestoreRecord { phase: Phase::Undoing, failure: Some(failure), ..record }).await {
+    let failure = RestoreFailure::new(&record, Code::Refused, "the restore was cancelled".into());
+    match undo_restore(
+        cluster,
+        RestoreRecord { phase: RestorePhase::Undoing, failure: Some(failure), ..record },
+    )
+    .await
+    {
         Err(error) if error.left_behind.is_empty() => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Ok(()),
     }
 }
 
-async fn advance(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observed> {
-    let tools = cluster.tools_for(&[&record.data, &record.aside])?;
-    let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::boot());
+async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
+    let tools = cluster.programs_for_any(&[&record.data, &record.aside])?;
+    let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::read_boot_id());
     match record.phase {
-        Phase::Copying if other_boot => {
-            disk::remove(&record.folder)?;
+        RestorePhase::Copying if other_boot => {
+            disk::remove_folder(&record.folder)?;
             start_copy(cluster, &tools, RestoreRecord { child: None, starts: 0, ..record })
         }
-        Phase::Copying => observe_copy(cluster, &tools, record),
-        Phase::Exchanging => {
-            server::stop(cluster.clock.as_ref(), &record.data, server::Stop::Fast).await?;
+        RestorePhase::Copying => poll_copy(cluster, &tools, record),
+        RestorePhase::Exchanging => {
+            server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
             if !record.aside.exists() {
-                unarchived::check(&record.data, &record.recovery.archive)?;
+                unarchived::check_no_unarchived_wal(&record.data, &record.recovery.archive)?;
             }
-            exchange::forward(&record.data, &record.aside, &record.new_data())?;
-            record.phase = Phase::Replaying;
+            exchange::move_new_data_in(&record.data, &record.aside, &record.new_data_folder())?;
+            record.phase = RestorePhase::Replaying;
             record.starts = 0;
             start_recovery(cluster, &tools, record).await
         }
-        Phase::Replaying => observe_replay(cluster, &tools, record).await,
+        RestorePhase::Replaying => poll_replay(cluster, &tools, record).await,
         _ => start_serving(cluster, &tools, record).await,
     }
 }
 
-fn start_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
-    alone::lock(cluster, &record)?;
-    disk::make_private(tools, &record.folder)?;
+fn start_copy(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    alone::acquire_lock(cluster, &record)?;
+    disk::make_private_folder(tools, &record.folder)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
-    record.child = Some(copying::begin(cluster, tools, &record.folder, backup, record.starts)?);
-    record.keep(cluster)?;
-    Ok(Observed::Running(Progress::phase("copying")))
+    record.child = Some(copying::start_copy(cluster, tools, &record.folder, backup, record.starts)?);
+    record.save_record(cluster)?;
+    Ok(JobStatus::Running(Progress::with_phase("copying")))
 }
 
-fn observe_copy(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
-    match copying::look(cluster, &record.folder, &record.recovery.backup, record.starts)? {
-        Copying::Missing => start_copy(cluster, tools, record),
-        Copying::Running(progress) => Ok(Observed::Running(progress)),
-        Copying::Complete if !soundness::is_proved(tools, &record.folder, &record.new_data())? => {
-            Ok(Observed::Running(Progress::phase("comparing with checksums")))
+fn poll_copy(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    match copying::poll_copy(cluster, &record.folder, &record.recovery.backup, record.starts)? {
+        CopyState::Missing => start_copy(cluster, tools, record),
+        CopyState::Running(progress) => Ok(JobStatus::Running(progress)),
+        CopyState::Complete
+            if !soundness::poll_verification(tools, &record.folder, &record.new_data_folder())? =>
+        {
+            Ok(JobStatus::Running(Progress::with_phase("comparing with checksums")))
         }
-        Copying::Complete => {
-            exchange::keep_configuration(tools, &record.data, &record.new_data(), &record.configuration)?;
-            record.phase = Phase::Exchanging;
-            record.keep(cluster)?;
-            Ok(Observed::Running(Progress::phase("stopping the cluster")))
+        CopyState::Complete => {
+            exchange::keep_configuration(
+                tools,
+                &record.data,
+                &record.new_data_folder(),
+                &record.configuration,
+            )?;
+            record.phase = RestorePhase::Exchanging;
+            record.save_record(cluster)?;
+            Ok(JobStatus::Running(Progress::with_phase("stopping the cluster")))
         }
     }
 }
 
-async fn start_recovery(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
-    exchange::must_be_ours(&record.data, &record.socket, record.child.as_ref())?;
+async fn start_recovery(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    exchange::check_no_foreign_server(&record.data, &record.socket, record.child.as_ref())?;
     record.starts += 1;
-    // Until its number is written down, the server is known by its socket.
+    // Until its process id is recorded, the server is identified by its socket.
     record.child = None;
-    record.keep(cluster)?;
+    record.save_record(cluster)?;
     let mut options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
-    let control = super::control::Control::read(tools, &record.data).await?;
-    exchange::make_private_folder(tools, &record.folder, &record.socket)?;
+    let control = super::control::ControlFile::read(tools, &record.data).await?;
+    exchange::make_private_folders(tools, &record.folder, &record.socket)?;
     options.extend(exchange::recovery_options(&record.recovery, &control, &record.socket));
-    record.child = Some(server::start(tools, &record.data, &options, &record.recovery_log())?);
-    record.keep(cluster)?;
-    Ok(Observed::Running(Progress::phase("replaying WAL")))
+    record.child = Some(server::start_server(tools, &record.data, &options, &record.recovery_log_path())?);
+    record.save_record(cluster)?;
+    Ok(JobStatus::Running(Progress::with_phase("replaying WAL")))
 }
 
-async fn observe_replay(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
-    exchange::must_be_ours(&record.data, &record.socket, record.child.as_ref())?;
-    let copy = Copy {
+async fn poll_replay(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    exchange::check_no_foreign_server(&record.data, &record.socket, record.child.as_ref())?;
+    let copy = RecoveringCopy {
         data: &record.data,
-        log: &record.recovery_log(),
+        log: &record.recovery_log_path(),
         child: record.child.as_ref(),
         recovery: &record.recovery,
-        address: &Address {
+        address: &DatabaseAddress {
             host: record.socket.display().to_string(),
-            port: exchange::PORT,
+            port: exchange::PRIVATE_PORT,
             password: None,
             ..cluster.address.clone()
         },
         system_identifier: &record.system_identifier,
     };
-    let proof = match copy.observe().await? {
-        Recovering::Running(progress) => return Ok(Observed::Running(progress)),
-        Recovering::Killed if record.starts < STARTS_MAX => {
+    let proof = match copy.poll_recovery().await? {
+        RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
+        RecoveryState::Killed if record.starts < STARTS_MAX => {
             return start_recovery(cluster, tools, record).await;
         }
-        Recovering::Killed => return Err(recovery::given_up(&server::Log::read(&record.recovery_log()))),
-        Recovering::Over(proof) => proof,
+        RecoveryState::Killed => {
+            return Err(recovery::recovery_failed_error(&server::ServerLog::read(
+                &record.recovery_log_path(),
+            )));
+        }
+        RecoveryState::Proved(proof) => proof,
     };
     record.reached = proof.reached;
     record.timeline = Some(proof.timeline);
-    record.phase = Phase::Starting;
-    record.keep(cluster)?;
-    Ok(Observed::Running(Progress::phase("starting the cluster")))
+    record.phase = RestorePhase::Starting;
+    record.save_record(cluster)?;
+    Ok(JobStatus::Running(Progress::with_phase("starting the cluster")))
 }
 
 /// Ends the private recovery and starts the cluster as it ran before.
-async fn start_serving(cluster: &Cluster, tools: &Tools, mut record: RestoreRecord) -> Result<Observed> {
-    let serves = server::is_ready(&record.data) && !exchange::is_private(&record.data, &record.socket);
+async fn start_serving(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    let serves =
+        server::is_server_ready(&record.data) && !exchange::is_private_server(&record.data, &record.socket);
     if !serves {
-        server::stop(cluster.clock.as_ref(), &record.data, server::Stop::Fast).await?;
+        server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
         if record.ran {
-            serve(cluster, tools, &record).await?;
+            start_server_as_before(cluster, tools, &record).await?;
         }
     }
-    disk::remove(&record.socket)?;
-    disk::remove(&record.folder)?;
-    record.phase = Phase::Done;
+    disk::remove_folder(&record.socket)?;
+    disk::remove_folder(&record.folder)?;
+    record.phase = RestorePhase::Done;
     record.child = None;
-    record.running = server::running(&record.data).is_some();
-    record.keep(cluster)?;
-    alone::unlock(&record)?;
-    Ok(Observed::Done(restored(&record)))
+    record.running = server::find_server(&record.data).is_some();
+    record.save_record(cluster)?;
+    alone::release_lock(&record)?;
+    Ok(JobStatus::Done(restored_to_json(&record)))
 }
 
-async fn serve(cluster: &Cluster, tools: &Tools, record: &RestoreRecord) -> Result<()> {
+async fn start_server_as_before(cluster: &Cluster, tools: &Programs, record: &RestoreRecord) -> Result<()> {
     let options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
     let said_before = std::fs::metadata(&record.log).map_or(0, |log| log.len());
-    server::start(tools, &record.data, &options, &record.log)?;
-    server::wait_ready(cluster.clock.as_ref(), &record.data).await.map_err(|error| {
+    server::start_server(tools, &record.data, &options, &record.log)?;
+    server::wait_until_ready(cluster.clock.as_ref(), &record.data).await.map_err(|error| {
         let said = std::fs::read(&record.log).unwrap_or_default();
         let new = said.get(usize::try_from(said_before).unwrap_or_default()..).unwrap_or(&said);
-        let words = tools::tail(new);
+        let words = tools::tail_output(new);
         let hint = format!("look at `{}`", record.log.display());
         let message = if words.is_empty() { error.message } else { format!("{}: {words}", error.message) };
-        Error { message, ..error }.hint(hint)
+        Error { message, ..error }.with_hint(hint)
     })
 }
 
-/// Puts everything back as it was, and returns why.
-async fn undo(cluster: &Cluster, mut record: RestoreRecord) -> Result<Observed> {
-    record.keep(cluster)?;
+/// Undoes the restore, and returns the error that caused it.
+async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
+    record.save_record(cluster)?;
     let what_is_left = |error: Error, record: &RestoreRecord| {
         let reason = record.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
         Error { message: format!("{reason}; and it could not be undone: {}", error.message), ..error }
-            .hint(format!(
+            .with_hint(format!(
                 "mend that, and take the run up again: it goes on undoing; the data from before is in `{}`, or still in `{}`",
                 record.aside.display(),
                 record.data.display()
             ))
-            .leaving(record.folder.display().to_string())
+            .with_left_behind(record.folder.display().to_string())
     };
-    match put_back(cluster, &record).await {
+    match put_old_data_back(cluster, &record).await {
         Ok(()) => {
-            record.phase = Phase::Undone;
-            record.keep(cluster)?;
-            alone::unlock(&record)?;
-            Err(failed(&record))
+            record.phase = RestorePhase::Undone;
+            record.save_record(cluster)?;
+            alone::release_lock(&record)?;
+            Err(restore_failed_error(&record))
         }
-        // It is neither done nor undone: the run stops here, and taking it up again goes on undoing.
+        // It is neither done nor undone: the run stops here, and resuming it continues the undo.
         Err(error) => {
             let error = what_is_left(error, &record);
-            Err(stuck(cluster, record, error)?)
+            Err(save_stuck(cluster, record, error)?)
         }
     }
 }
 
-async fn put_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
-    let tools = cluster.tools_for(&[&record.data, &record.aside])?;
-    copying::end(cluster, &record.folder).await;
-    soundness::end(cluster.clock.as_ref(), &record.new_data()).await;
+async fn put_old_data_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
+    let tools = cluster.programs_for_any(&[&record.data, &record.aside])?;
+    copying::kill_copy(cluster, &record.folder).await;
+    soundness::kill_verification(cluster.clock.as_ref(), &record.new_data_folder()).await;
     if record.aside.is_dir() {
-        if let Some(starting) = process::started_with(record.data.as_os_str()) {
+        if let Some(starting) = process::find_started_with(record.data.as_os_str()) {
             starting.signal(rustix::process::Signal::QUIT);
         }
-        server::stop(cluster.clock.as_ref(), &record.data, server::Stop::Immediate).await?;
-        exchange::back(&record.data, &record.aside, &record.new_data())?;
+        server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Immediate).await?;
+        exchange::move_old_data_back(&record.data, &record.aside, &record.new_data_folder())?;
     }
-    if record.ran && server::running(&record.data).is_none() {
-        serve(cluster, &tools, record).await?;
+    if record.ran && server::find_server(&record.data).is_none() {
+        start_server_as_before(cluster, &tools, record).await?;
     }
-    disk::remove(&record.socket)?;
-    disk::remove(&record.folder)
+    disk::remove_folder(&record.socket)?;
+    disk::remove_folder(&record.folder)
 }
 
-fn failed(record: &RestoreRecord) -> Error {
-    let Some(Failure { code, message, stopped }) = record.failure.clone() else {
+fn restore_failed_error(record: &RestoreRecord) -> Error {
+    let Some(RestoreFailure { code, message, stopped }) = record.failure.clone() else {
         return Error::new(Code::Internal, "the restore failed, and nobody wrote down why");
     };
     let code = Code::ALL.iter().copied().find(|known| known.as_str() == code).unwrap_or(Code::Tool);
@@ -480,8 +504,8 @@ fn failed(record: &RestoreRecord) -> Error {
     Error::new(code, format!("{message}; the cluster was not touched"))
 }
 
-fn restored(record: &RestoreRecord) -> Value {
-    let restored = Restored {
+fn restored_to_json(record: &RestoreRecord) -> Value {
+    let restored = RestoreOutcome {
         target: record.target.clone(),
         backup: record.recovery.backup.clone(),
         reached: record.reached,

@@ -1,10 +1,10 @@
-//! What keeps a copy from reaching anything outside its folder.
+//! Isolation of a copy: it reaches nothing outside its own folder.
 //!
 //! A copy of a cluster that is started carelessly archives into its source's archive, writes into its source's
 //! tablespaces, and, when the source subscribes to somebody, takes rows from the publisher that the source will never
 //! get. So a copy keeps nothing of its source's configuration: every file of it is written here.
 
-use super::{builtin, control::Control, disk, records, recovery, server, tools::Tools};
+use super::{builtin, control::ControlFile, disk, records, recovery, server, tools::Programs};
 use crate::provider::{Code, Error, Result};
 use std::{
     fmt::Write as _,
@@ -13,8 +13,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// What an isolated copy is given.
-pub(super) struct Isolation<'a> {
+/// The settings of one isolated copy.
+pub(super) struct IsolatedCopy<'a> {
     /// Its name in the process list.
     pub cluster_name: String,
     /// The folder of its socket.
@@ -22,38 +22,42 @@ pub(super) struct Isolation<'a> {
     /// The port, which only names the socket.
     pub port: u16,
     /// Where recovery stops.
-    pub recovery: &'a records::Recovery,
+    pub recovery: &'a records::RecoveryPlan,
     /// What its source's control file says.
-    pub control: &'a Control,
+    pub control: &'a ControlFile,
 }
 
 /// Rewrites the configuration of the copy in `files`, so that a server started on it recovers, and reaches nothing
-/// but its own folder. Doing it twice is doing it once.
+/// but its own folder. Idempotent.
 ///
 /// # Errors
 /// [`Code::Refused`] for a tablespace that leads out of the copy; [`Code::Tool`].
-pub(super) fn write(tools: &Tools, files: &Path, isolation: &Isolation<'_>) -> Result<()> {
+pub(super) fn write_configuration(
+    tools: &Programs,
+    files: &Path,
+    isolation: &IsolatedCopy<'_>,
+) -> Result<()> {
     let data = files.join("data");
-    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(|e| failed(&data, &e))?;
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(|e| write_error(&data, &e))?;
     link_tablespaces(files)?;
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
-        records::remove(&data.join(stale))?;
+        records::remove_file(&data.join(stale))?;
     }
     let put = |name: &str, text: &str| {
         let path = data.join(name);
-        crate::base::file::replace(&path, text.as_bytes()).map_err(|e| failed(&path, &e))?;
-        tools.hand_over(&path)
+        crate::base::file::write_atomic(&path, text.as_bytes()).map_err(|e| write_error(&path, &e))?;
+        tools.chown_to_owner(&path)
     };
     put("postgresql.auto.conf", "# Emptied by redrill: an isolated copy keeps no setting of its source.\n")?;
-    // Whoever gets to the socket's folder, which is private, is let in; nobody else can knock.
+    // Only the owner can enter the socket's folder, and everybody who can enter may connect.
     put("pg_hba.conf", "local all all trust\n")?;
     put("pg_ident.conf", "")?;
-    put("postgresql.conf", &settings(isolation))?;
+    put("postgresql.conf", &render_settings(isolation))?;
     put("recovery.signal", "")?;
-    disk::make_private(tools, isolation.socket)
+    disk::make_private_folder(tools, isolation.socket)
 }
 
-fn settings(isolation: &Isolation<'_>) -> String {
+fn render_settings(isolation: &IsolatedCopy<'_>) -> String {
     let socket = isolation.socket.display().to_string();
     let port = isolation.port.to_string();
     let mut settings: Vec<(&str, String)> = vec![
@@ -85,7 +89,7 @@ fn settings(isolation: &Isolation<'_>) -> String {
         ("lc_messages", "C".into()),
         ("restore_command", builtin::restore_command(&isolation.recovery.archive)),
     ];
-    settings.extend(recovery::targets(isolation.recovery));
+    settings.extend(recovery::recovery_target_settings(isolation.recovery));
     settings.extend(isolation.control.minima.iter().map(|(name, value)| (name.as_str(), value.to_string())));
     let mut text = String::from("# Written by redrill for an isolated copy.\n");
     for (name, value) in settings {
@@ -102,16 +106,16 @@ fn settings(isolation: &Isolation<'_>) -> String {
 fn link_tablespaces(files: &Path) -> Result<()> {
     let links = files.join("data/pg_tblspc");
     let own = |oid: &Path| files.join("tablespaces").join(oid);
-    for (oid, _) in tablespaces(&files.join("data"))? {
+    for (oid, _) in list_tablespace_links(&files.join("data"))? {
         let to = own(&oid);
         if !to.is_dir() {
-            return Err(not_mapped(&oid));
+            return Err(unmapped_tablespace_error(&oid));
         }
         let beside = links.join("redrill.link");
-        records::remove(&beside)?;
+        records::remove_file(&beside)?;
         symlink(&to, &beside)
             .and_then(|()| fs::rename(&beside, links.join(&oid)))
-            .map_err(|e| failed(&links, &e))?;
+            .map_err(|e| write_error(&links, &e))?;
     }
     let map = files.join("data/tablespace_map");
     let Ok(text) = fs::read_to_string(&map) else { return Ok(()) };
@@ -119,18 +123,19 @@ fn link_tablespaces(files: &Path) -> Result<()> {
         .lines()
         .filter_map(|line| line.split_once(' '))
         .map(|(oid, _)| format!("{oid} {}\n", own(Path::new(oid)).display()));
-    crate::base::file::replace(&map, rewritten.collect::<String>().as_bytes()).map_err(|e| failed(&map, &e))
+    crate::base::file::write_atomic(&map, rewritten.collect::<String>().as_bytes())
+        .map_err(|e| write_error(&map, &e))
 }
 
 /// Refuses a copy of which a tablespace leads out of `files`, as one does whose making was replayed.
 ///
 /// # Errors
 /// [`Code::Refused`] with the first that does; [`Code::Tool`].
-pub(super) fn check_links(files: &Path) -> Result<()> {
+pub(super) fn check_tablespace_links(files: &Path) -> Result<()> {
     let own = files.join("tablespaces");
-    for (oid, to) in tablespaces(&files.join("data"))? {
+    for (oid, to) in list_tablespace_links(&files.join("data"))? {
         if !to.starts_with(&own) || to.components().any(|part| part == Component::ParentDir) {
-            return Err(not_mapped(&oid));
+            return Err(unmapped_tablespace_error(&oid));
         }
     }
     Ok(())
@@ -140,16 +145,16 @@ pub(super) fn check_links(files: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn tablespaces(data: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+pub(super) fn list_tablespace_links(data: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     let links = data.join("pg_tblspc");
-    let entries = fs::read_dir(&links).map_err(|e| failed(&links, &e))?.flatten();
+    let entries = fs::read_dir(&links).map_err(|e| write_error(&links, &e))?.flatten();
     Ok(entries
         .filter_map(|entry| Some((PathBuf::from(entry.file_name()), fs::read_link(entry.path()).ok()?)))
         .collect())
 }
 
 /// Returns the error of a tablespace for which a copy has no folder of its own.
-pub(super) fn not_mapped(oid: &Path) -> Error {
+pub(super) fn unmapped_tablespace_error(oid: &Path) -> Error {
     Error::new(
         Code::Refused,
         format!(
@@ -157,10 +162,10 @@ pub(super) fn not_mapped(oid: &Path) -> Error {
             oid.display()
         ),
     )
-    .hint("make a new backup: it takes every tablespace into its own folder")
+    .with_hint("make a new backup: it takes every tablespace into its own folder")
 }
 
-fn failed(path: &Path, why: &io::Error) -> Error {
+fn write_error(path: &Path, why: &io::Error) -> Error {
     Error::new(Code::Tool, format!("`{}` cannot be written: {why}", path.display()))
 }
 
@@ -178,15 +183,15 @@ mod tests {
         }
         fs::write(outside.join("rows"), "rows").expect("a file");
         symlink(&own, files.join("data/pg_tblspc/7")).expect("a link");
-        check_links(&files).expect("it is its own");
+        check_tablespace_links(&files).expect("it is its own");
         for leads_out in [outside.clone(), files.join("tablespaces/../../outside")] {
             let link = files.join("data/pg_tblspc/8");
             symlink(leads_out, &link).expect("a link");
-            assert_eq!(check_links(&files).expect_err("leads out").code, Code::Refused);
+            assert_eq!(check_tablespace_links(&files).expect_err("leads out").code, Code::Refused);
             fs::remove_file(link).expect("goes");
         }
         symlink(&outside, files.join("data/pg_tblspc/8")).expect("a link");
-        disk::remove(&files).expect("goes");
+        disk::remove_folder(&files).expect("goes");
         assert!(!files.exists() && outside.join("rows").exists());
     }
 }

@@ -1,4 +1,4 @@
-//! The lab: a throw-away cluster with a small shop in it, to learn and to rehearse on something real.
+//! The lab: a throw-away cluster with a small shop database, for practice on a real server.
 //!
 //! - Nothing of it is fixed: folder, socket and name belong to one state folder, so that many live side by side.
 //! - Every part of `up` can be done again, so that an `up` that was killed is finished by the next one.
@@ -6,14 +6,14 @@
 
 use super::{
     disk, process,
-    records::{self, BranchRecord, Records},
+    records::{self, BranchRecord, TargetRecords},
     server,
-    sql::{self, Address},
-    tools::Tools,
+    sql::{self, DatabaseAddress},
+    tools::Programs,
 };
 use crate::{
     base::{
-        clock::{Clock as _, Machine},
+        clock::{Clock as _, SystemClock},
         file,
         moment::Span,
     },
@@ -29,16 +29,16 @@ use std::{
 
 /// The port, which only names the socket.
 const PORT: u16 = 5432;
-/// How long the server may take to let us in, in steps of [`STEP`].
-const START_STEPS: u32 = 600;
+/// How often the server is polled before its start counts as failed.
+const START_POLLS_MAX: u32 = 600;
 /// The time between two looks.
-const STEP: Span = Span::millis(50);
+const POLL_INTERVAL: Span = Span::from_millis(50);
 /// The tables of the shop and what is in them.
-const SHOP: &str = include_str!("lab/shop.sql");
+const SHOP_SQL: &str = include_str!("lab/shop.sql");
 
-/// How the lab is.
+/// The state of the lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Status {
+pub struct LabStatus {
     /// `up`, `stopped` or `down`.
     pub status: &'static str,
     /// The folder that everything of it is in.
@@ -51,14 +51,14 @@ pub struct Status {
     pub branches: Vec<String>,
 }
 
-/// Where a lab is: written down before it is made.
+/// The place of a lab, saved before anything of it is created.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Place {
+struct LabLocation {
     folder: PathBuf,
 }
 
-impl Place {
-    fn path(state: &Path) -> PathBuf {
+impl LabLocation {
+    fn record_path(state: &Path) -> PathBuf {
         state.join("lab.json")
     }
 
@@ -83,8 +83,8 @@ impl Place {
         self.folder.join("backups")
     }
 
-    fn address(&self) -> Address {
-        Address {
+    fn address(&self) -> DatabaseAddress {
+        DatabaseAddress {
             host: self.socket().display().to_string(),
             port: PORT,
             user: "postgres".into(),
@@ -98,59 +98,63 @@ impl Place {
 ///
 /// # Errors
 /// [`Code::Unavailable`] with what to install; [`Code::Tool`] with the server's own words.
-pub async fn up(state: &Path) -> Result<Status> {
-    let tools = Tools::for_new_cluster(None)?;
-    let place = place(state, &tools).await?;
-    disk::make_private(&tools, &place.folder)?;
+pub async fn start_lab(state: &Path) -> Result<LabStatus> {
+    let tools = Programs::for_new_cluster(None)?;
+    let place = load_or_choose_location(state, &tools).await?;
+    disk::make_private_folder(&tools, &place.folder)?;
     for folder in [place.socket(), place.archive(), place.backups()] {
-        disk::make_private(&tools, &folder)?;
+        disk::make_private_folder(&tools, &folder)?;
     }
     make_cluster(&tools, &place).await?;
-    start(&tools, &place).await?;
-    fill(&place).await?;
+    start_server(&tools, &place).await?;
+    populate_shop(&place).await?;
     write_target(state, &place)?;
-    status(state)
+    lab_status(state)
 }
 
 /// Stops the lab of a state folder and all its branches, and removes everything of them.
 ///
 /// # Errors
 /// What could not be stopped or removed.
-pub async fn down(state: &Path) -> Result<Status> {
-    records::remove(&config::lab_file(state))?;
-    let records = Records::of_target(state, LAB);
-    for branch in records.branches()? {
+pub async fn remove_lab(state: &Path) -> Result<LabStatus> {
+    records::remove_file(&config::lab_file(state))?;
+    let records = TargetRecords::for_target(state, LAB);
+    for branch in records.list_branches()? {
         remove_branch(&branch).await?;
         records.forget_branch(&branch.name)?;
     }
-    disk::remove(records.home())?;
-    if let Some(place) = records::read::<Place>(&Place::path(state))? {
-        if let Some(starting) = process::started_with(place.data().as_os_str()) {
+    disk::remove_folder(records.home())?;
+    if let Some(place) = records::read_record::<LabLocation>(&LabLocation::record_path(state))? {
+        if let Some(starting) = process::find_started_with(place.data().as_os_str()) {
             starting.signal(rustix::process::Signal::QUIT);
         }
-        server::stop(&Machine, &place.data(), server::Stop::Immediate).await?;
-        end_children(&place.folder).await;
+        server::stop_server(&SystemClock, &place.data(), server::ShutdownMode::Immediate).await?;
+        kill_children(&place.folder).await;
         // What `initdb` had started is not named after the folder, and works in it.
-        server::stop(&Machine, &place.partial(), server::Stop::Immediate).await?;
-        disk::remove(&place.folder)?;
-        records::remove(&Place::path(state))?;
+        server::stop_server(&SystemClock, &place.partial(), server::ShutdownMode::Immediate).await?;
+        disk::remove_folder(&place.folder)?;
+        records::remove_file(&LabLocation::record_path(state))?;
     }
     // Only when nothing of another target is in it.
     fs::remove_dir(state.join("postgres")).ok();
-    status(state)
+    lab_status(state)
 }
 
 /// Returns how the lab of a state folder is.
 ///
 /// # Errors
 /// [`Code::Internal`] when what was written down about it cannot be read.
-pub fn status(state: &Path) -> Result<Status> {
-    let branches = Records::of_target(state, LAB).branches()?.into_iter().map(|branch| branch.name).collect();
-    let Some(place) = records::read::<Place>(&Place::path(state))? else {
-        return Ok(Status { status: "down", folder: None, host: None, port: None, branches });
+pub fn lab_status(state: &Path) -> Result<LabStatus> {
+    let branches = TargetRecords::for_target(state, LAB)
+        .list_branches()?
+        .into_iter()
+        .map(|branch| branch.name)
+        .collect();
+    let Some(place) = records::read_record::<LabLocation>(&LabLocation::record_path(state))? else {
+        return Ok(LabStatus { status: "down", folder: None, host: None, port: None, branches });
     };
-    let runs = server::running(&place.data()).is_some() && config::lab_file(state).is_file();
-    Ok(Status {
+    let runs = server::find_server(&place.data()).is_some() && config::lab_file(state).is_file();
+    Ok(LabStatus {
         status: if runs { "up" } else { "stopped" },
         host: Some(place.socket()),
         port: Some(PORT),
@@ -159,9 +163,9 @@ pub fn status(state: &Path) -> Result<Status> {
     })
 }
 
-async fn place(state: &Path, tools: &Tools) -> Result<Place> {
-    let path = Place::path(state);
-    if let Some(place) = records::read(&path)? {
+async fn load_or_choose_location(state: &Path, tools: &Programs) -> Result<LabLocation> {
+    let path = LabLocation::record_path(state);
+    if let Some(place) = records::read_record(&path)? {
         return Ok(place);
     }
     let failed =
@@ -172,28 +176,28 @@ async fn place(state: &Path, tools: &Tools) -> Result<Place> {
     let folder = if disk::fits_socket(&own.join("socket")) && disk::is_reachable(tools, &state).await {
         own
     } else {
-        elsewhere()?
+        random_lab_folder()?
     };
-    let place = Place { folder };
-    records::write(&path, &place)?;
+    let place = LabLocation { folder };
+    records::write_record(&path, &place)?;
     Ok(place)
 }
 
-/// Returns a folder that nobody has yet, where every user of the machine gets to.
-fn elsewhere() -> Result<PathBuf> {
+/// Returns a new folder name below `/var/tmp`, which every OS user can reach.
+fn random_lab_folder() -> Result<PathBuf> {
     let mut random = [0; 5];
     getrandom::fill(&mut random).map_err(|e| Error::new(Code::Internal, format!("no random number: {e}")))?;
     let name = data_encoding::BASE32_NOPAD.encode(&random).to_lowercase();
     Ok(Path::new("/var/tmp").join(format!("redrill-lab-{name}")))
 }
 
-async fn make_cluster(tools: &Tools, place: &Place) -> Result<()> {
+async fn make_cluster(tools: &Programs, place: &LabLocation) -> Result<()> {
     let data = place.data();
     if data.is_dir() {
         return Ok(());
     }
     let partial = place.partial();
-    disk::remove(&partial)?;
+    disk::remove_folder(&partial)?;
     let fixed = [
         "--no-sync",
         "--auth=trust",
@@ -208,18 +212,18 @@ async fn make_cluster(tools: &Tools, place: &Place) -> Result<()> {
     tools.run("initdb", &args).await?;
     let put = |name: &str, text: &str| {
         let path = partial.join(name);
-        file::replace(&path, text.as_bytes())
+        file::write_atomic(&path, text.as_bytes())
             .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display())))?;
-        tools.hand_over(&path)
+        tools.chown_to_owner(&path)
     };
-    put("postgresql.conf", &settings(tools, place))?;
+    put("postgresql.conf", &render_settings(tools, place))?;
     // The socket's folder is private: only the cluster's own user and root get to it.
     put("pg_hba.conf", "local all all trust\nlocal replication all trust\n")?;
     fs::rename(&partial, &data)
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", data.display())))
 }
 
-fn settings(tools: &Tools, place: &Place) -> String {
+fn render_settings(tools: &Programs, place: &LabLocation) -> String {
     let archive = place.archive().display().to_string().replace('\'', "''");
     let (library, command) = if tools.has_library("basic_archive") {
         ("archive_library = 'basic_archive'", format!("basic_archive.archive_directory = '{archive}'"))
@@ -252,38 +256,41 @@ fn settings(tools: &Tools, place: &Place) -> String {
     )
 }
 
-async fn start(tools: &Tools, place: &Place) -> Result<()> {
+async fn start_server(tools: &Programs, place: &LabLocation) -> Result<()> {
     let (data, log) = (place.data(), place.folder.join("server.log"));
-    for step in 0..START_STEPS {
-        if server::running(&data).is_some() {
+    for step in 0..START_POLLS_MAX {
+        if server::find_server(&data).is_some() {
             if place.address().connect().await.is_ok() {
                 return Ok(());
             }
-        } else if process::started_with(data.as_os_str()).is_none() {
+        } else if process::find_started_with(data.as_os_str()).is_none() {
             if step > 0 {
                 break;
             }
-            server::start(tools, &data, &[], &log)?;
+            server::start_server(tools, &data, &[], &log)?;
         }
-        Machine.sleep(STEP).await;
+        SystemClock.sleep(POLL_INTERVAL).await;
     }
     let said = fs::read(&log).unwrap_or_default();
-    Err(Error::new(Code::Tool, format!("the lab's server did not start: {}", super::tools::tail(&said)))
-        .hint("run `redrill lab down`, then `redrill lab up`")
-        .leaving(place.folder.display().to_string()))
+    Err(Error::new(
+        Code::Tool,
+        format!("the lab's server did not start: {}", super::tools::tail_output(&said)),
+    )
+    .with_hint("run `redrill lab down`, then `redrill lab up`")
+    .with_left_behind(place.folder.display().to_string()))
 }
 
 /// Makes the shop, all of it or nothing, unless it is there.
-async fn fill(place: &Place) -> Result<()> {
+async fn populate_shop(place: &LabLocation) -> Result<()> {
     let client = place.address().connect().await?;
-    if sql::text(&client, "select to_regclass('public.orders')").await?.is_some() {
+    if sql::fetch_text(&client, "select to_regclass('public.orders')").await?.is_some() {
         return Ok(());
     }
-    client.batch_execute(SHOP).await.map_err(|e| sql::refused(&e, SHOP))
+    client.batch_execute(SHOP_SQL).await.map_err(|e| sql::statement_error(&e, SHOP_SQL))
 }
 
-/// Leaves the entry by which the configuration finds the lab.
-fn write_target(state: &Path, place: &Place) -> Result<()> {
+/// Writes the configuration entry of the target `lab`.
+fn write_target(state: &Path, place: &LabLocation) -> Result<()> {
     #[derive(Serialize)]
     struct Entry {
         provider: &'static str,
@@ -309,23 +316,23 @@ fn write_target(state: &Path, place: &Place) -> Result<()> {
     let path = config::lab_file(state);
     let text =
         toml::to_string(&entry).map_err(|e| Error::new(Code::Internal, format!("the lab's entry: {e}")))?;
-    file::replace(&path, text.as_bytes())
+    file::write_atomic(&path, text.as_bytes())
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display())))
 }
 
 /// Removes a branch of a lab that goes away as a whole.
 async fn remove_branch(branch: &BranchRecord) -> Result<()> {
-    end_children(&branch.folder).await;
-    server::stop(&Machine, &branch.data(), server::Stop::Immediate).await?;
-    disk::remove(&branch.folder)?;
-    disk::remove(&branch.socket)
+    kill_children(&branch.folder).await;
+    server::stop_server(&SystemClock, &branch.data_folder(), server::ShutdownMode::Immediate).await?;
+    disk::remove_folder(&branch.folder)?;
+    disk::remove_folder(&branch.socket)
 }
 
 /// Ends every process that was started for something in `folder`, and returns when none is left.
-async fn end_children(folder: &Path) {
-    while let Some(child) = process::started_below(folder) {
+async fn kill_children(folder: &Path) {
+    while let Some(child) = process::find_started_below(folder) {
         child.signal_group(rustix::process::Signal::KILL);
         child.signal(rustix::process::Signal::KILL);
-        Machine.sleep(STEP).await;
+        SystemClock.sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,30 +1,30 @@
-//! Whether a cluster is ready. It is switched on and off on its host, by whoever looks after it there.
+//! The capability `Lifecycle`: whether a cluster is ready. Starting and stopping it is its host's business.
 
 use super::Postgres;
 use crate::provider::{
     Accept, Code, Error, Lifecycle, Provider as _, Result, Sql as _,
-    model::{Addon, Job, Key, Observed, Progress},
+    model::{Addon, CallKey, Job, JobStatus, Progress},
 };
 use async_trait::async_trait;
 use serde_json::json;
 
 #[async_trait]
 impl Lifecycle for Postgres {
-    async fn ready(&self) -> Result<Observed> {
+    async fn ready(&self) -> Result<JobStatus> {
         match self.database.health().await {
-            Ok(health) if health.ok => Ok(Observed::Done(json!(self.project().await?))),
-            Ok(health) => Ok(Observed::Running(Progress::phase(health.status))),
-            Err(e) if e.code == Code::Unavailable => Ok(Observed::Running(Progress::phase(e.message))),
+            Ok(health) if health.ok => Ok(JobStatus::Done(json!(self.project().await?))),
+            Ok(health) => Ok(JobStatus::Running(Progress::with_phase(health.status))),
+            Err(e) if e.code == Code::Unavailable => Ok(JobStatus::Running(Progress::with_phase(e.message))),
             Err(e) => Err(e),
         }
     }
 
-    async fn pause(&self, _: &Key, _: &dyn Accept) -> Result<Job> {
-        Err(self.elsewhere())
+    async fn pause(&self, _: &CallKey, _: &dyn Accept) -> Result<Job> {
+        Err(self.not_switchable_error())
     }
 
-    async fn resume(&self, _: &Key, _: &dyn Accept) -> Result<Job> {
-        Err(self.elsewhere())
+    async fn resume(&self, _: &CallKey, _: &dyn Accept) -> Result<Job> {
+        Err(self.not_switchable_error())
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
@@ -33,7 +33,7 @@ impl Lifecycle for Postgres {
 }
 
 impl Postgres {
-    fn elsewhere(&self) -> Error {
+    fn not_switchable_error(&self) -> Error {
         Error::unsupported(
             format!("`{}` is not switched on and off from here", self.name),
             "use the service manager of the server's host",

@@ -1,9 +1,9 @@
 //! A quick look at a backup: whether every file of its manifest is there and has its length.
 //!
-//! Reading every byte is `backup verify`; this is what a restore can afford before it begins. What `backup verify` found
-//! the last time counts too.
+//! `backup verify` reads every byte; this check is cheap enough before each restore. Damage that
+//! `backup verify` found last time counts too.
 
-use super::{builtin::sidecar, records};
+use super::{builtin::sidecar_path, records};
 use crate::provider::{Code, Error, Result};
 use serde::Deserialize;
 use std::{fs, path::Path};
@@ -11,11 +11,11 @@ use std::{fs, path::Path};
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(rename = "Files")]
-    files: Vec<Entry>,
+    files: Vec<ManifestEntry>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct ManifestEntry {
     /// Absent for a name that is no UTF-8, which PostgreSQL itself never makes.
     #[serde(rename = "Path")]
     path: Option<String>,
@@ -23,9 +23,9 @@ struct Entry {
     size: u64,
 }
 
-/// What is known of a backup, as far as it is asked here.
+/// The part of a backup's sidecar that is read here.
 #[derive(Deserialize)]
-struct Known {
+struct DamageNote {
     #[serde(default)]
     damaged: Option<String>,
 }
@@ -34,22 +34,22 @@ struct Known {
 ///
 /// # Errors
 /// [`Code::CorruptBackup`] with the first file that differs.
-pub(super) fn compare(data: &Path) -> Result<()> {
+pub(super) fn compare_with_manifest(data: &Path) -> Result<()> {
     let damaged = |what: String| {
         Error::new(Code::CorruptBackup, format!("the backup in `{}` is damaged: {what}", data.display()))
-            .hint("choose another backup, and see `backup verify`")
+            .with_hint("choose another backup, and see `backup verify`")
     };
     let known = match data.ancestors().nth(2) {
-        Some(backup) => records::read::<Known>(&sidecar(backup))?,
+        Some(backup) => records::read_record::<DamageNote>(&sidecar_path(backup))?,
         None => None,
     };
     if let Some(what) = known.and_then(|known| known.damaged) {
         return Err(damaged(format!("`backup verify` found that {what}")));
     }
-    let manifest: Manifest = records::read(&data.join("backup_manifest"))
+    let manifest: Manifest = records::read_record(&data.join("backup_manifest"))
         .map_err(|e| damaged(e.message))?
         .ok_or_else(|| damaged("its manifest is missing".into()))?;
-    for Entry { path, size } in manifest.files {
+    for ManifestEntry { path, size } in manifest.files {
         let Some(path) = path else { continue };
         match fs::metadata(data.join(&path)) {
             Ok(found) if found.len() == size => {}

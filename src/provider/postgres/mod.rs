@@ -1,8 +1,8 @@
 //! PostgreSQL clusters on this machine.
 //!
-//! - Queries work wherever the server is; backups, restores and branches need its data on this machine.
-//! - Every program runs as the OS user that the data belongs to, whoever runs redrill.
-//! - What is true is read from the world: files, processes, the server's own words. An exit code proves nothing.
+//! - Queries work against any reachable server; backups, restores and branches need its data on this machine.
+//! - Programs run as the OS user that owns the data, whoever runs redrill.
+//! - State is read from files, processes and the server itself. An exit code proves nothing.
 
 mod admission;
 mod audit;
@@ -46,15 +46,15 @@ pub(crate) use scratch::postgres_or_skip;
 
 use super::{
     Backups, Branches, Code, Error, Lifecycle, Network, Provider, Replicas, Result, Security, Sql,
-    fleet::Opening,
-    model::{Identity, Job, Key, Observed, Project},
+    fleet::OpenContext,
+    model::{CallKey, Identity, Job, JobStatus, Project},
 };
 use async_trait::async_trait;
-use builtin::Builtin;
+use builtin::BuiltinEngine;
 use cluster::Cluster;
-use security::Inspection;
+use security::DatabaseSecurity;
 use serde_json::Value;
-use settings::Settings;
+use settings::PostgresConfig;
 use sql::Database;
 use standbys::Standbys;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ struct Postgres {
     name: String,
     protect: bool,
     database: Database,
-    security: Inspection,
+    security: DatabaseSecurity,
     standbys: Standbys,
     /// The cluster itself, when its data is on this machine.
     cluster: Option<Cluster>,
@@ -74,14 +74,14 @@ struct Postgres {
 ///
 /// # Errors
 /// What its settings lack.
-pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
-    let settings = Settings::read(opening)?;
+pub fn open(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
+    let settings = PostgresConfig::read(opening)?;
     let cluster = Cluster::new(opening, &settings);
     let target = opening.target;
     Ok(Arc::new(Postgres {
         name: target.name.clone(),
         protect: target.protect,
-        security: Inspection { address: settings.address.clone(), place: audit::Place::Source },
+        security: DatabaseSecurity { address: settings.address.clone(), place: audit::AuditScope::Source },
         standbys: Standbys {
             target: target.name.clone(),
             database: Database { address: settings.address.clone() },
@@ -92,7 +92,7 @@ pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
 }
 
 impl Postgres {
-    fn local(&self) -> Result<&Cluster> {
+    fn local_cluster(&self) -> Result<&Cluster> {
         self.cluster.as_ref().ok_or_else(|| {
             Error::unsupported(
                 format!("the data of `{}` is not on this machine, so it can be neither backed up nor restored from here", self.name),
@@ -108,11 +108,11 @@ impl Provider for Postgres {
         let address = &self.database.address;
         let (host, place) = match &self.cluster {
             // A copy of the cluster on another machine, with the same folders, is another target.
-            Some(cluster) => (machine(), cluster.data.display().to_string()),
+            Some(cluster) => (read_hostname(), cluster.data.display().to_string()),
             None => (address.host.clone(), format!("port {}", address.port)),
         };
         let control = match &self.cluster {
-            Some(cluster) => cluster.control().await.ok(),
+            Some(cluster) => cluster.read_control_file().await.ok(),
             None => None,
         };
         let system_identifier = if let Some(control) = control {
@@ -120,7 +120,7 @@ impl Provider for Postgres {
         } else {
             let client = address.connect().await?;
             let ask = "select system_identifier from pg_control_system()";
-            sql::text(&client, ask).await?.unwrap_or_default()
+            sql::fetch_text(&client, ask).await?.unwrap_or_default()
         };
         Ok(Identity {
             id: format!("postgres:{system_identifier}:{host}:{place}"),
@@ -141,39 +141,39 @@ impl Provider for Postgres {
         })
     }
 
-    async fn find(&self, key: &Key, _: Option<&Value>) -> Result<Option<Job>> {
-        self.cluster.as_ref().map_or(Ok(None), |cluster| find(cluster, key))
+    async fn find(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
+        self.cluster.as_ref().map_or(Ok(None), |cluster| find_job(cluster, key))
     }
 
-    async fn observe(&self, job: &Job) -> Result<Observed> {
-        let cluster = self.local()?;
+    async fn observe(&self, job: &Job) -> Result<JobStatus> {
+        let cluster = self.local_cluster()?;
         match job.kind.as_str() {
-            backup::KIND => backup::observe(cluster, job).await,
-            branch::KIND => branch::observe(cluster, job).await,
-            inplace::KIND => inplace::observe(cluster, job).await,
-            _ => Err(no_such_job(job)),
+            backup::JOB_KIND => backup::poll_backup(cluster, job).await,
+            branch::JOB_KIND => branch::poll_branch(cluster, job).await,
+            inplace::JOB_KIND => inplace::poll_restore(cluster, job).await,
+            _ => Err(unknown_job_error(job)),
         }
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        let cluster = self.local()?;
+        let cluster = self.local_cluster()?;
         match job.kind.as_str() {
-            backup::KIND => Builtin::of(cluster)?.discard(&job.id),
-            branch::KIND => match branch::of_job(cluster, job)? {
-                Some(record) => branch::remove(cluster, record).await,
+            backup::JOB_KIND => BuiltinEngine::for_cluster(cluster)?.discard_backup(&job.id),
+            branch::JOB_KIND => match branch::find_branch_of_job(cluster, job)? {
+                Some(record) => branch::remove_branch(cluster, record).await,
                 None => Ok(()),
             },
-            inplace::KIND => inplace::cancel(cluster, job).await,
-            _ => Err(no_such_job(job)),
+            inplace::JOB_KIND => inplace::cancel_restore(cluster, job).await,
+            _ => Err(unknown_job_error(job)),
         }
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
-        Ok(self.local()?)
+        Ok(self.local_cluster()?)
     }
 
     fn branches(&self) -> Result<&dyn Branches> {
-        Ok(self.local()?)
+        Ok(self.local_cluster()?)
     }
 
     fn sql(&self) -> Result<&dyn Sql> {
@@ -201,26 +201,28 @@ impl Provider for Postgres {
     }
 }
 
-/// Returns what was made with `key`, or is being made.
-fn find(cluster: &Cluster, key: &Key) -> Result<Option<Job>> {
-    if let Some(record) = branch::by_key(cluster, key)? {
-        return Ok(Some(branch::job(&record)));
+/// Returns the job that was started with `key`: a branch, a restore in place or a backup.
+fn find_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
+    if let Some(record) = branch::find_branch_by_key(cluster, key)? {
+        return Ok(Some(branch::branch_job(&record)));
     }
-    if let Some(job) = inplace::find(cluster, key)? {
+    if let Some(job) = inplace::find_restore_job(cluster, key)? {
         return Ok(Some(job));
     }
     if cluster.backup_dir().is_err() {
         return Ok(None);
     }
-    Ok(Builtin::of(cluster)?.by_key(key)?.map(|stored| backup::job(stored.id)))
+    Ok(BuiltinEngine::for_cluster(cluster)?
+        .find_backup_by_key(key)?
+        .map(|stored| backup::backup_job(stored.id)))
 }
 
 /// Returns the name of this machine.
-fn machine() -> String {
+fn read_hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }
 
-fn no_such_job(job: &Job) -> Error {
+fn unknown_job_error(job: &Job) -> Error {
     Error::new(Code::Invalid, format!("a PostgreSQL target knows no job of the kind `{}`", job.kind))
 }

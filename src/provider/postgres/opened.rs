@@ -1,9 +1,11 @@
-//! A branch as something that answers a target's questions.
+//! An open branch, as a provider.
 
-use super::{audit, branch, cluster::Cluster, records::BranchRecord, security::Inspection, sql::Database};
+use super::{
+    audit, branch, cluster::Cluster, records::BranchRecord, security::DatabaseSecurity, sql::Database,
+};
 use crate::provider::{
     Backups, Branches, Code, Error, Provider, Result, Security, Settings, Sql,
-    model::{Identity, Job, Key, Observed, Project},
+    model::{CallKey, Identity, Job, JobStatus, Project},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -12,16 +14,16 @@ use serde_json::Value;
 pub(super) struct OpenBranch {
     record: BranchRecord,
     database: Database,
-    security: Inspection,
+    security: DatabaseSecurity,
 }
 
 impl OpenBranch {
     /// Returns a branch of `cluster`.
     pub(super) fn new(cluster: &Cluster, record: &BranchRecord) -> Self {
-        let address = branch::address(cluster, record);
+        let address = branch::branch_address(cluster, record);
         Self {
             record: record.clone(),
-            security: Inspection { address: address.clone(), place: audit::Place::Branch },
+            security: DatabaseSecurity { address: address.clone(), place: audit::AuditScope::Branch },
             database: Database { address },
         }
     }
@@ -30,7 +32,7 @@ impl OpenBranch {
         format!("{}/{}", self.record.target, self.record.name)
     }
 
-    fn no_jobs(&self) -> Error {
+    fn no_jobs_error(&self) -> Error {
         Error::new(Code::NotFound, format!("branch `{}` has no jobs of its own", self.full_name()))
     }
 }
@@ -56,16 +58,16 @@ impl Provider for OpenBranch {
         })
     }
 
-    async fn find(&self, _: &Key, _: Option<&Value>) -> Result<Option<Job>> {
+    async fn find(&self, _: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
         Ok(None)
     }
 
-    async fn observe(&self, _: &Job) -> Result<Observed> {
-        Err(self.no_jobs())
+    async fn observe(&self, _: &Job) -> Result<JobStatus> {
+        Err(self.no_jobs_error())
     }
 
     async fn cancel(&self, _: &Job) -> Result<()> {
-        Err(self.no_jobs())
+        Err(self.no_jobs_error())
     }
 
     fn backups(&self) -> Result<&dyn Backups> {

@@ -1,12 +1,12 @@
-//! What we write down about a target in the state folder: its branches and its restores in place.
+//! Records of a target in the state folder: its branches and its restores in place.
 //!
-//! - A record is written before anything it names is made, so that nothing is ever made that no record names.
+//! - A record is written before the things it names are created, so nothing exists without a record.
 //! - A record is replaced as a whole, and removed last.
 
-use super::process::Child;
+use super::process::TrackedProcess;
 use crate::{
     base::{file, moment::Moment},
-    provider::{Code, Error, Result, model::Key},
+    provider::{Code, Error, Result, model::CallKey},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
@@ -17,17 +17,17 @@ use std::{
 
 /// Where the records of one target are.
 #[derive(Debug, Clone)]
-pub(super) struct Records {
+pub(super) struct TargetRecords {
     home: PathBuf,
 }
 
-/// Where recovery of a copy stops, with everything that was decided before it began.
+/// The recovery of a copy, as decided before it began: from which backup, to where, on which timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Recovery {
+pub(super) struct RecoveryPlan {
     /// The backup that it starts from.
     pub backup: String,
     /// What it stops at.
-    pub stop: Stop,
+    pub stop: RecoveryStop,
     /// Whether what happened exactly there is still in.
     pub inclusive: bool,
     /// The timeline it follows.
@@ -39,7 +39,7 @@ pub(super) struct Recovery {
 /// What recovery stops at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Stop {
+pub(super) enum RecoveryStop {
     /// The end of the backup.
     BackupEnd,
     /// A moment.
@@ -55,7 +55,7 @@ pub(super) enum Stop {
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Phase {
+pub(super) enum BranchPhase {
     /// The backup is being copied.
     Copying,
     /// The server replays WAL.
@@ -71,12 +71,11 @@ pub(super) enum Phase {
 pub(super) struct BranchRecord {
     /// Its id, which no other branch ever has.
     pub id: String,
-    /// Its name.
     pub name: String,
     /// The target it is of.
     pub target: String,
     /// The key of the call that made it.
-    pub key: Key,
+    pub key: CallKey,
     /// The run that made it.
     pub run: Option<String>,
     /// Whether that run removes it.
@@ -86,18 +85,17 @@ pub(super) struct BranchRecord {
     /// The cluster that it is a copy of.
     pub system_identifier: String,
     /// Where it starts and stops.
-    pub recovery: Recovery,
+    pub recovery: RecoveryPlan,
     /// Everything of it is in this folder, which it does not share.
     pub folder: PathBuf,
     /// The folder of its socket.
     pub socket: PathBuf,
     /// The port, which only names the socket.
     pub port: u16,
-    /// How far it is.
-    pub phase: Phase,
+    pub phase: BranchPhase,
     /// The child that works on it.
-    pub child: Option<Child>,
-    /// How often its server was started to recover.
+    pub child: Option<TrackedProcess>,
+    /// How often the copy, and then the server, was started.
     pub starts: u32,
     /// The last transaction that is in.
     pub reached: Option<Moment>,
@@ -107,19 +105,19 @@ pub(super) struct BranchRecord {
 
 impl BranchRecord {
     /// Returns the data folder.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(super) fn data_folder(&self) -> PathBuf {
         self.folder.join("files/data")
     }
 
     /// Returns the log of the server's latest start for recovery.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(super) fn recovery_log_path(&self) -> PathBuf {
         self.folder.join(format!("server-{}.log", self.starts))
     }
 }
 
-impl Records {
+impl TargetRecords {
     /// Returns the records of a target.
-    pub(super) fn of_target(state: &Path, target: &str) -> Self {
+    pub(super) fn for_target(state: &Path, target: &str) -> Self {
         Self { home: state.join("postgres").join(target) }
     }
 
@@ -128,8 +126,8 @@ impl Records {
         &self.home
     }
 
-    /// Returns a name that no other state folder gives to something with this id.
-    pub(super) fn unique(&self, id: &str) -> String {
+    /// Returns a name for `id` that is unique across state folders.
+    pub(super) fn unique_name(&self, id: &str) -> String {
         let hash = Sha256::digest(self.home.as_os_str().as_encoded_bytes());
         format!("{id}-{}", data_encoding::HEXLOWER.encode(&hash[..4]))
     }
@@ -138,16 +136,16 @@ impl Records {
     ///
     /// # Errors
     /// [`Code::Internal`] when it cannot be read.
-    pub(super) fn branch(&self, name: &str) -> Result<Option<BranchRecord>> {
-        read(&self.branch_path(name))
+    pub(super) fn read_branch(&self, name: &str) -> Result<Option<BranchRecord>> {
+        read_record(&self.branch_path(name))
     }
 
     /// Returns every branch, oldest first.
     ///
     /// # Errors
     /// [`Code::Internal`] when one cannot be read.
-    pub(super) fn branches(&self) -> Result<Vec<BranchRecord>> {
-        let mut branches: Vec<BranchRecord> = read_all(&self.home.join("branches"))?;
+    pub(super) fn list_branches(&self) -> Result<Vec<BranchRecord>> {
+        let mut branches: Vec<BranchRecord> = read_all_records(&self.home.join("branches"))?;
         branches.sort_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
         Ok(branches)
     }
@@ -158,12 +156,12 @@ impl Records {
     /// [`Code::Conflict`] when the name is taken, also by somebody who was a moment faster.
     pub(super) fn claim_branch(&self, record: &BranchRecord) -> Result<()> {
         let path = self.branch_path(&record.name);
-        write_new(&path, record).map_err(|e| match e.kind() {
+        write_new_record(&path, record).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
                 Error::new(Code::Conflict, format!("there is already a branch `{}`", record.name))
-                    .hint("delete it first, or choose another name")
+                    .with_hint("delete it first, or choose another name")
             }
-            _ => unwritable(&path, &e),
+            _ => unwritable_error(&path, &e),
         })
     }
 
@@ -171,8 +169,8 @@ impl Records {
     ///
     /// # Errors
     /// [`Code::Internal`].
-    pub(super) fn keep_branch(&self, record: &BranchRecord) -> Result<()> {
-        write(&self.branch_path(&record.name), record)
+    pub(super) fn save_branch(&self, record: &BranchRecord) -> Result<()> {
+        write_record(&self.branch_path(&record.name), record)
     }
 
     /// Removes the record of a branch; one that is gone is no error.
@@ -180,7 +178,7 @@ impl Records {
     /// # Errors
     /// [`Code::Internal`].
     pub(super) fn forget_branch(&self, name: &str) -> Result<()> {
-        remove(&self.branch_path(name))
+        remove_file(&self.branch_path(name))
     }
 
     fn branch_path(&self, name: &str) -> PathBuf {
@@ -192,39 +190,41 @@ impl Records {
 ///
 /// # Errors
 /// [`Code::Internal`] when it cannot be read.
-pub(in super::super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(in super::super) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(unreadable(path, &e)),
+        Err(e) => return Err(unreadable_error(path, &e)),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| unreadable(path, &e))
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| unreadable_error(path, &e))
 }
 
 /// Replaces a record.
 ///
 /// # Errors
 /// [`Code::Internal`].
-pub(in super::super) fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
-    let bytes = serde_json::to_vec_pretty(record).map_err(|e| unreadable(path, &e))?;
+pub(in super::super) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(record).map_err(|e| unreadable_error(path, &e))?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder).and_then(|()| file::replace(path, &bytes)).map_err(|e| unwritable(path, &e))
+    fs::create_dir_all(folder)
+        .and_then(|()| file::write_atomic(path, &bytes))
+        .map_err(|e| unwritable_error(path, &e))
 }
 
 /// Removes a record; one that is gone is no error.
 ///
 /// # Errors
 /// [`Code::Internal`].
-pub(super) fn remove(path: &Path) -> Result<()> {
+pub(super) fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(unwritable(path, &e)),
+        Err(e) => Err(unwritable_error(path, &e)),
     }
 }
 
 /// Writes a record where there is none, at once and completely.
-fn write_new<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
+fn write_new_record<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
     let beside = tempfile::NamedTempFile::new_in(folder)?;
@@ -238,22 +238,23 @@ fn write_new<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
 ///
 /// # Errors
 /// [`Code::Internal`] when one cannot be read.
-pub(super) fn read_all<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
+pub(super) fn read_all_records<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(unreadable(folder, &e)),
+        Err(e) => return Err(unreadable_error(folder, &e)),
     };
     let paths = entries.flatten().map(|entry| entry.path());
-    let records = paths.filter(|path| path.extension().is_some_and(|e| e == "json")).map(|path| read(&path));
+    let records =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "json")).map(|path| read_record(&path));
     records.filter_map(Result::transpose).collect()
 }
 
-fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
+fn unreadable_error(path: &Path, why: &dyn std::fmt::Display) -> Error {
     Error::new(Code::Internal, format!("`{}` cannot be read: {why}", path.display()))
 }
 
-fn unwritable(path: &Path, why: &io::Error) -> Error {
+fn unwritable_error(path: &Path, why: &io::Error) -> Error {
     let code = if why.kind() == io::ErrorKind::StorageFull { Code::NoDiskSpace } else { Code::Internal };
     Error::new(code, format!("`{}` cannot be written: {why}", path.display()))
 }

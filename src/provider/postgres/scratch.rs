@@ -3,8 +3,8 @@
 //! It is a child of the test's thread and dies with it, also when the test is killed.
 
 use super::{
-    sql::{Address, Client, Database},
-    tools::Tools,
+    sql::{Client, Database, DatabaseAddress},
+    tools::Programs,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -17,35 +17,35 @@ use std::{
 use tempfile::TempDir;
 use tokio_postgres::SimpleQueryMessage;
 
-/// The port, which without a network is but a part of the socket's name.
+/// The port. There is no network; it is only part of the socket's file name.
 pub(in super::super) const PORT: u16 = 5432;
 
 /// A running cluster.
-pub(in crate::provider) struct Scratch {
+pub(in crate::provider) struct TestCluster {
     /// The tools it was made with.
-    pub(super) tools: Tools,
+    pub(super) tools: Programs,
     server: Child,
     folder: TempDir,
 }
 
 /// Returns whether PostgreSQL is installed, and says that the test is skipped when it is not.
 pub(crate) fn postgres_or_skip() -> bool {
-    let installed = Tools::for_new_cluster(None);
+    let installed = Programs::for_new_cluster(None);
     if let Err(e) = &installed {
-        crate::base::terminal::say(&format!("skipped: {e}"));
+        crate::base::terminal::print_message(&format!("skipped: {e}"));
     }
     installed.is_ok()
 }
 
-impl Scratch {
+impl TestCluster {
     /// Makes and starts a cluster with these settings, `name=value`; none where PostgreSQL is not installed.
     pub(in crate::provider) async fn start(settings: &[&str]) -> Option<Self> {
         if !postgres_or_skip() {
             return None;
         }
-        let tools = Tools::for_new_cluster(None).expect("PostgreSQL is installed");
+        let tools = Programs::for_new_cluster(None).expect("PostgreSQL is installed");
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
-        tools.hand_over(folder.path()).expect("the folder is given away");
+        tools.chown_to_owner(folder.path()).expect("the folder is given away");
         let at = |name: &str| folder.path().join(name);
         let args = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"];
         let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
@@ -54,15 +54,15 @@ impl Scratch {
         tools.run("initdb", &args).await.expect("initdb");
         for made in [&archive, &socket] {
             fs::create_dir(made).expect("a folder");
-            tools.hand_over(made).expect("the folder is given away");
+            tools.chown_to_owner(made).expect("the folder is given away");
         }
-        let server = Self::serve(&tools, folder.path(), settings);
+        let server = Self::spawn_server(&tools, folder.path(), settings);
         let scratch = Self { tools, server, folder };
         scratch.wait_until_up().await;
         Some(scratch)
     }
 
-    fn serve(tools: &Tools, folder: &Path, settings: &[&str]) -> Child {
+    fn spawn_server(tools: &Programs, folder: &Path, settings: &[&str]) -> Child {
         let log = fs::File::create(folder.join("log")).expect("a log");
         let mut command = tools.command("setpriv");
         command.args(["--pdeathsig", "QUIT"]).arg(tools.bin.join("postgres"));
@@ -79,17 +79,17 @@ impl Scratch {
 
     /// Stops the cluster hard and starts it into recovery from its own archive, at the end of which it is on a new
     /// timeline.
-    pub(in super::super) async fn begin_a_timeline(&mut self, settings: &[&str]) {
+    pub(in super::super) async fn begin_timeline(&mut self, settings: &[&str]) {
         self.stop();
         let signal = self.data().join("recovery.signal");
         fs::write(&signal, "").expect("written");
-        self.tools.hand_over(&signal).expect("the file is given away");
+        self.tools.chown_to_owner(&signal).expect("the file is given away");
         let restore = format!("restore_command=cp {}/%f %p", self.archive().display());
         let settings: Vec<&str> = settings.iter().copied().chain([restore.as_str()]).collect();
-        self.server = Self::serve(&self.tools, self.folder.path(), &settings);
+        self.server = Self::spawn_server(&self.tools, self.folder.path(), &settings);
         self.wait_until_up().await;
         let client = self.connect().await;
-        while super::sql::text(&client, "select pg_is_in_recovery()").await.expect("asked").as_deref()
+        while super::sql::fetch_text(&client, "select pg_is_in_recovery()").await.expect("asked").as_deref()
             == Some("t")
         {
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -135,8 +135,13 @@ impl Scratch {
     /// Returns the database `postgres`, as `user`.
     pub(super) fn database_as(&self, user: &str) -> Database {
         let host = self.socket().display().to_string();
-        let address =
-            Address { host, port: PORT, user: user.into(), database: "postgres".into(), password: None };
+        let address = DatabaseAddress {
+            host,
+            port: PORT,
+            user: user.into(),
+            database: "postgres".into(),
+            password: None,
+        };
         Database { address }
     }
 
@@ -146,7 +151,7 @@ impl Scratch {
     }
 
     /// Runs statements, each in a transaction of its own where they are several lines.
-    pub(in crate::provider) async fn run(&self, statements: &[&str]) {
+    pub(in crate::provider) async fn run_statements(&self, statements: &[&str]) {
         let client = self.connect().await;
         for sql in statements {
             client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
@@ -154,10 +159,14 @@ impl Scratch {
     }
 }
 
-impl Scratch {
+impl TestCluster {
     /// Runs what a platform is asked to run, and returns the rows of its last statement as objects of text, or the
     /// server's refusal with its SQLSTATE.
-    pub(in crate::provider) async fn ask(&self, sql: &str, read_only: bool) -> Result<Value, String> {
+    pub(in crate::provider) async fn answer_as_platform(
+        &self,
+        sql: &str,
+        read_only: bool,
+    ) -> Result<Value, String> {
         let client = self.connect().await;
         if read_only {
             let role = "set default_transaction_read_only = on; set search_path = ''";
@@ -184,7 +193,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for TestCluster {
     fn drop(&mut self) {
         self.stop();
     }

@@ -1,29 +1,28 @@
 //! Policies and the audit of one database.
 
-use super::{audit, sql::Address};
+use super::{audit, sql::DatabaseAddress};
 use crate::provider::{
     Result, Security,
     model::{AuditReport, Policy},
 };
 use async_trait::async_trait;
 
-/// A database that is looked at, over a connection of its own each time.
-pub(super) struct Inspection {
-    /// How to reach it.
-    pub address: Address,
+/// The policies and the audit of one database, each over a connection of its own.
+pub(super) struct DatabaseSecurity {
+    pub address: DatabaseAddress,
     /// Whether it is a source or a branch, which decides what can be wrong with it.
-    pub place: audit::Place,
+    pub place: audit::AuditScope,
 }
 
 #[async_trait]
-impl Security for Inspection {
+impl Security for DatabaseSecurity {
     async fn policies(&self) -> Result<Vec<Policy>> {
         let client = self.address.connect().await?;
-        audit::policies(&client).await
+        audit::fetch_policies(&client).await
     }
 
     async fn audit(&self) -> Result<AuditReport> {
         let client = self.address.connect().await?;
-        audit::audit(&client, self.place).await
+        audit::run_audit(&client, self.place).await
     }
 }

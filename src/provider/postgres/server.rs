@@ -1,10 +1,10 @@
-//! One server on one data folder: starting it so that it outlives us, seeing whether it runs, stopping it.
+//! The server of a data folder: starting it detached, finding it, stopping it.
 //!
-//! Whether a server runs is read from the world: the process that `postmaster.pid` names, never an exit code.
+//! Whether a server runs is told by the process that `postmaster.pid` names, never by an exit code.
 
 use super::{
-    process::{self, Child},
-    tools::Tools,
+    process::{self, TrackedProcess},
+    tools::Programs,
 };
 use crate::{
     base::{clock::Clock, moment::Span},
@@ -17,16 +17,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How long a server may take to start, in steps of [`STEP`].
-const START_STEPS: u32 = 1200;
-/// How long a server may take to stop, in steps of [`STEP`].
-const STOP_STEPS: u32 = 600;
+/// How often a server is polled before its start counts as failed.
+const START_POLLS_MAX: u32 = 1200;
+/// How often a server is polled before its shutdown counts as failed.
+const STOP_POLLS_MAX: u32 = 600;
 /// The time between two looks at something that is about to happen.
-const STEP: Span = Span::millis(50);
+const POLL_INTERVAL: Span = Span::from_millis(50);
 
-/// How a server is told to stop.
+/// A shutdown mode of PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum ShutdownMode {
     /// Sessions are ended, a checkpoint is written, WAL is archived.
     Fast,
     /// At once, as in a crash: for what is thrown away.
@@ -34,10 +34,10 @@ pub(super) enum Stop {
 }
 
 /// Returns the server process of `data`, if it runs.
-pub(super) fn running(data: &Path) -> Option<Child> {
+pub(super) fn find_server(data: &Path) -> Option<TrackedProcess> {
     let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let pid = text.lines().next()?.trim().parse().ok()?;
-    let child = Child::running(pid)?;
+    let child = TrackedProcess::find_running(pid)?;
     // A stale file may name a number that somebody else has by now: a server works in its data folder. Only a
     // process that we may not look at gets the benefit of the doubt.
     match process::working_folder(pid) {
@@ -47,33 +47,34 @@ pub(super) fn running(data: &Path) -> Option<Child> {
 }
 
 /// Returns whether the server of `data` runs and lets sessions in, as it says itself.
-pub(super) fn is_ready(data: &Path) -> bool {
+pub(super) fn is_server_ready(data: &Path) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-    text.lines().nth(7).is_some_and(|status| status.trim() == "ready") && running(data).is_some()
+    text.lines().nth(7).is_some_and(|status| status.trim() == "ready") && find_server(data).is_some()
 }
 
-/// Returns when the server of `data`, which was just started, lets sessions in.
+/// Waits until the server of `data`, which was just started, accepts connections.
 ///
 /// # Errors
 /// [`Code::Tool`] when it goes away again or does not get that far within a minute.
-pub(super) async fn wait_ready(clock: &dyn Clock, data: &Path) -> Result<()> {
-    for step in 0..START_STEPS {
-        if is_ready(data) {
+pub(super) async fn wait_until_ready(clock: &dyn Clock, data: &Path) -> Result<()> {
+    for step in 0..START_POLLS_MAX {
+        if is_server_ready(data) {
             return Ok(());
         }
         // It takes a moment until it has written down its number.
-        if step > 20 && running(data).is_none() && process::started_with(data.as_os_str()).is_none() {
+        if step > 20 && find_server(data).is_none() && process::find_started_with(data.as_os_str()).is_none()
+        {
             break;
         }
-        clock.sleep(STEP).await;
+        clock.sleep(POLL_INTERVAL).await;
     }
     Err(Error::new(Code::Tool, format!("the server in `{}` does not start", data.display()))
-        .hint("look at its log"))
+        .with_hint("look at its log"))
 }
 
-/// Returns the file that the server of `data` writes what it does not log elsewhere to.
-pub(super) fn output(data: &Path) -> Option<PathBuf> {
-    let file = fs::read_link(format!("/proc/{}/fd/2", running(data)?.pid)).ok()?;
+/// Returns the file that the standard error of the server of `data` goes to.
+pub(super) fn find_output_file(data: &Path) -> Option<PathBuf> {
+    let file = fs::read_link(format!("/proc/{}/fd/2", find_server(data)?.pid)).ok()?;
     file.is_file().then_some(file)
 }
 
@@ -81,7 +82,12 @@ pub(super) fn output(data: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`Code::Tool`] when the program cannot be started. Whether the server comes up must be observed.
-pub(super) fn start(tools: &Tools, data: &Path, options: &[OsString], log: &Path) -> Result<Child> {
+pub(super) fn start_server(
+    tools: &Programs,
+    data: &Path,
+    options: &[OsString],
+    log: &Path,
+) -> Result<TrackedProcess> {
     let mut args = vec![OsStr::new("-D"), data.as_os_str()];
     args.extend(options.iter().map(OsString::as_os_str));
     tools.spawn_detached("postgres", &args, &[], log)
@@ -91,46 +97,46 @@ pub(super) fn start(tools: &Tools, data: &Path, options: &[OsString], log: &Path
 ///
 /// # Errors
 /// [`Code::Timeout`] when it does not stop.
-pub(super) async fn stop(clock: &dyn Clock, data: &Path, how: Stop) -> Result<()> {
-    if let Some(server) = running(data) {
+pub(super) async fn stop_server(clock: &dyn Clock, data: &Path, how: ShutdownMode) -> Result<()> {
+    if let Some(server) = find_server(data) {
         server.signal(match how {
-            Stop::Fast => Signal::INT,
-            Stop::Immediate => Signal::QUIT,
+            ShutdownMode::Fast => Signal::INT,
+            ShutdownMode::Immediate => Signal::QUIT,
         });
     }
-    for step in 0..STOP_STEPS {
-        let left = process::working_in(data);
-        if left.is_empty() && running(data).is_none() {
+    for step in 0..STOP_POLLS_MAX {
+        let left = process::list_working_in(data);
+        if left.is_empty() && find_server(data).is_none() {
             return Ok(());
         }
         // What does not go within ten seconds, though it was told to go at once, is not going to.
-        if how == Stop::Immediate && step >= 200 {
+        if how == ShutdownMode::Immediate && step >= 200 {
             for child in &left {
                 child.signal(Signal::KILL);
             }
         }
-        clock.sleep(STEP).await;
+        clock.sleep(POLL_INTERVAL).await;
     }
     Err(Error::new(Code::Timeout, format!("the server in `{}` does not stop", data.display()))
-        .hint("look at its log, and end the sessions that hold it"))
+        .with_hint("look at its log, and end the sessions that hold it"))
 }
 
 /// What a server wrote to its log that tells how its recovery went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Log {
+pub(super) struct ServerLog {
     /// The line that says why recovery stopped where it did.
     pub stopping: Option<String>,
     /// The moment of the last transaction that was replayed.
     pub last_transaction: Option<String>,
-    /// Whether recovery waits for somebody: a setting that is too small.
+    /// The line that says recovery is paused, because a setting is too low.
     pub paused: Option<String>,
-    /// Why it does.
+    /// The setting that is too low.
     pub reason: Option<String>,
     /// The first fatal words of the server itself (not of a session that came too early).
     pub fatal: Option<String>,
 }
 
-impl Log {
+impl ServerLog {
     /// Reads a log whose lines begin with [`LOG_PREFIX`].
     pub(super) fn read(path: &Path) -> Self {
         let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -166,7 +172,7 @@ impl Log {
     }
 }
 
-/// The `log_line_prefix` that [`Log::read`] reads: it says which kind of process speaks.
+/// The `log_line_prefix` that [`ServerLog::read`] reads: it says which kind of process speaks.
 pub(super) const LOG_PREFIX: &str = "%m [%p] %b ";
 
 #[cfg(test)]
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_session_that_came_too_early_is_no_fatal_end() {
-        let log = Log::parse(
+        let log = ServerLog::parse(
             "2026-11-20 10:00:00 UTC [7] client backend FATAL:  the database system is starting up\n\
              2026-11-20 10:00:00 UTC [6] startup LOG:  recovery stopping before commit of transaction 739, time 2026-11-20 09:59:00+00\n\
              2026-11-20 10:00:00 UTC [6] startup LOG:  last completed transaction was at log time 2026-11-20 09:58:00.5+00\n",
@@ -187,17 +193,18 @@ mod tests {
 
     #[test]
     fn words_from_before_the_log_are_fatal() {
-        let log =
-            Log::parse("postgres: could not access the server configuration file \"/x\": No such file\n");
+        let log = ServerLog::parse(
+            "postgres: could not access the server configuration file \"/x\": No such file\n",
+        );
         assert!(log.fatal.expect("words").contains("could not access"));
         let harmless =
-            Log::parse("postgres: could not write external PID file \"\": No such file or directory\n");
+            ServerLog::parse("postgres: could not write external PID file \"\": No such file or directory\n");
         assert_eq!(harmless.fatal, None);
     }
 
     #[test]
     fn the_first_fatal_words_are_kept() {
-        let log = Log::parse(
+        let log = ServerLog::parse(
             "x [6] startup FATAL:  recovery ended before configured recovery target was reached\n\
              x [5] postmaster LOG:  startup process (PID 6) exited with exit code 1\n",
         );

@@ -1,9 +1,9 @@
-//! What `redrill.toml` may say of a PostgreSQL target.
+//! The settings of a PostgreSQL target in `redrill.toml`.
 
-use super::sql::Address;
+use super::sql::DatabaseAddress;
 use crate::{
     base::{secret, suggest},
-    provider::{Code, Error, Result, fleet::Opening},
+    provider::{Code, Error, Result, fleet::OpenContext},
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Which program makes and restores backups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum EngineName {
+enum BackupEngine {
     #[default]
     Auto,
     Builtin,
@@ -20,7 +20,7 @@ enum EngineName {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct PostgresToml {
     data_dir: Option<PathBuf>,
     host: Option<String>,
     port: Option<u16>,
@@ -30,18 +30,16 @@ struct Written {
     backup_dir: Option<PathBuf>,
     archive_dir: Option<PathBuf>,
     #[serde(default)]
-    engine: EngineName,
+    engine: BackupEngine,
     bin_dir: Option<PathBuf>,
 }
 
 /// The settings of a target, with presets filled in and paths made absolute.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
-    /// How to connect.
-    pub address: Address,
+pub(super) struct PostgresConfig {
+    pub address: DatabaseAddress,
     /// The data folder, on this machine.
     pub data_dir: Option<PathBuf>,
-    /// Where backups are kept.
     pub backup_dir: Option<PathBuf>,
     /// Where the cluster archives its WAL, when it is not to be asked of the cluster.
     pub archive_dir: Option<PathBuf>,
@@ -49,16 +47,16 @@ pub(super) struct Settings {
     pub bin_dir: Option<PathBuf>,
 }
 
-impl Settings {
+impl PostgresConfig {
     /// Reads the settings of a target.
     ///
     /// # Errors
     /// [`Code::Invalid`] with what was meant; [`Code::Unsupported`] for an engine that is not there yet.
-    pub(super) fn read(opening: &Opening<'_>) -> Result<Self> {
+    pub(super) fn read(opening: &OpenContext<'_>) -> Result<Self> {
         let name = &opening.target.name;
-        let written = Written::deserialize(toml::Value::Table(opening.target.settings.clone()))
-            .map_err(|e| invalid(name, &e))?;
-        if written.engine == EngineName::Pgbackrest {
+        let written = PostgresToml::deserialize(toml::Value::Table(opening.target.settings.clone()))
+            .map_err(|e| invalid_config_error(name, &e))?;
+        if written.engine == BackupEngine::Pgbackrest {
             return Err(Error::unsupported(
                 format!("target `{name}` wants the engine `pgbackrest`, which comes next"),
                 "set `engine = \"builtin\"`: it needs nothing but the PostgreSQL server package",
@@ -66,12 +64,14 @@ impl Settings {
         }
         let absolute = |path: Option<PathBuf>| path.map(|p| opening.base.join(p));
         Ok(Self {
-            address: Address {
-                host: written.host.map_or_else(|| "/var/run/postgresql".into(), |h| socket(opening.base, h)),
+            address: DatabaseAddress {
+                host: written
+                    .host
+                    .map_or_else(|| "/var/run/postgresql".into(), |h| absolute_socket(opening.base, h)),
                 port: written.port.unwrap_or(5432),
                 user: written.user.unwrap_or_else(|| "postgres".into()),
                 database: written.database.unwrap_or_else(|| "postgres".into()),
-                password: written.password.map(|p| password(name, &p)).transpose()?,
+                password: written.password.map(|p| parse_password(name, &p)).transpose()?,
             },
             data_dir: absolute(written.data_dir),
             backup_dir: absolute(written.backup_dir),
@@ -82,21 +82,21 @@ impl Settings {
 }
 
 /// Returns a socket folder made absolute; an address stays as it is.
-fn socket(base: &Path, host: String) -> String {
+fn absolute_socket(base: &Path, host: String) -> String {
     if host.starts_with('.') { base.join(host).display().to_string() } else { host }
 }
 
-fn password(target: &str, reference: &str) -> Result<secret::Reference> {
-    secret::Reference::parse(reference).map_err(|e| {
+fn parse_password(target: &str, reference: &str) -> Result<secret::SecretRef> {
+    secret::SecretRef::parse(reference).map_err(|e| {
         Error::new(Code::Invalid, format!("`password` of target `{target}`: {e}"))
-            .hint("write `password = \"env:NAME\"` or `\"file:PATH\"`")
+            .with_hint("write `password = \"env:NAME\"` or `\"file:PATH\"`")
     })
 }
 
-fn invalid(target: &str, why: &toml::de::Error) -> Error {
+fn invalid_config_error(target: &str, why: &toml::de::Error) -> Error {
     let error = Error::new(Code::Invalid, format!("the settings of target `{target}`: {}", why.message()));
     match suggest::hint_for_unknown_field(why.message()) {
-        Some(hint) => error.hint(hint),
+        Some(hint) => error.with_hint(hint),
         None => error,
     }
 }
@@ -104,20 +104,20 @@ fn invalid(target: &str, why: &toml::de::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::clock::Machine, config::Target};
+    use crate::{base::clock::SystemClock, config::TargetConfig};
     use std::sync::Arc;
 
-    fn read(text: &str) -> Result<Settings> {
-        let target = Target {
+    fn read(text: &str) -> Result<PostgresConfig> {
+        let target = TargetConfig {
             name: "orders".into(),
             provider: "postgres".into(),
             protect: false,
             tags: Vec::new(),
             settings: toml::from_str(text).expect("TOML"),
         };
-        let clock: Arc<dyn crate::base::clock::Clock> = Arc::new(Machine);
+        let clock: Arc<dyn crate::base::clock::Clock> = Arc::new(SystemClock);
         let here = Path::new("/etc/drills");
-        Settings::read(&Opening { target: &target, base: here, state: here, clock: &clock })
+        PostgresConfig::read(&OpenContext { target: &target, base: here, state: here, clock: &clock })
     }
 
     #[test]

@@ -1,24 +1,24 @@
-//! SQL on one database: a query that cannot change anything, and a change of which it can be known whether it happened.
+//! SQL on one database: queries that cannot change anything, and changes whose outcome can be looked up.
 //!
-//! - A statement goes to the server alone: it is prepared first, and the server's own parser refuses two.
+//! - Each statement is sent alone: it is prepared first, so the server's own parser refuses two in one.
 //! - A query runs in a read-only transaction that is always rolled back.
 //! - A change's transaction id is written down after the statement has run and before it is committed. Whatever is
 //!   lost afterwards, `pg_xact_status` still knows.
-//! - Both have a connection of their own, which is closed when they are over, however they end.
-//! - Values come as text, so that they are the same whatever the type, and are read by their type (`values`).
+//! - Each has a connection of its own, which is closed at the end, however it ends.
+//! - Values arrive as text and are parsed by their type (`values`).
 
 mod connect;
 mod refusal;
 mod values;
 
-pub(super) use connect::{Address, Client};
-pub(super) use refusal::refused;
+pub(super) use connect::{Client, DatabaseAddress};
+pub(super) use refusal::statement_error;
 
 use crate::{
     base::moment::Span,
     provider::{
         Accept, Code, Error, Result, Sql,
-        model::{Health, Key, Rows, SqlOutcome},
+        model::{CallKey, Health, Rows, SqlOutcome},
         statement,
     },
 };
@@ -32,34 +32,34 @@ use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow, Statement};
 
 /// How many rows a query may give.
 const ROWS_MAX: usize = 100_000;
-/// How many bytes of text the rows of a query may come to.
+/// How many bytes of text the rows of a query may have in total.
 const BYTES_MAX: usize = 64 << 20;
-/// How much longer than the server we wait before we say that it does not answer.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often, and how far apart, a transaction that is still in progress is looked at.
-const SETTLE_LOOKS: u32 = 20;
-const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+/// How long we wait beyond the server's own time limit before reporting that it does not answer.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// How often, and at what interval, a transaction in progress is polled.
+const OUTCOME_POLLS_MAX: u32 = 20;
+const OUTCOME_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One database of a cluster.
 #[derive(Debug, Clone)]
 pub(in crate::provider) struct Database {
     /// How to reach it.
-    pub(super) address: Address,
+    pub(super) address: DatabaseAddress,
 }
 
-/// What is written down of a transaction before it is committed.
+/// What is recorded of a transaction before it is committed.
 #[derive(Debug, Serialize, Deserialize)]
-struct Mark {
+struct PendingCommit {
     /// The transaction id with its epoch: it never comes again on this timeline.
     xid: String,
     system_identifier: String,
-    /// The timeline, in hexadecimal as in the names of WAL segments. A restore to an earlier moment gives ids anew.
+    /// The timeline in hexadecimal, as in WAL segment names. A restore to an earlier moment reuses ids.
     timeline: String,
     rows_affected: u64,
 }
 
-/// What became of a transaction.
-enum Fate {
+/// The outcome of a transaction.
+enum CommitOutcome {
     Committed,
     Aborted,
 }
@@ -69,10 +69,10 @@ impl Sql for Database {
     async fn query(&self, sql: &str, timeout: Span) -> Result<Rows> {
         statement::check_query(sql)?;
         let client = self.address.connect().await?;
-        within(timeout, async {
-            begin(&client, "begin read only", timeout).await?;
+        within_timeout(timeout, async {
+            begin_transaction(&client, "begin read only", timeout).await?;
             // After an error the connection is closed instead: there may be millions of rows on their way.
-            let rows = rows(&client, sql).await?;
+            let rows = query_rows(&client, sql).await?;
             drop(client.batch_execute("rollback").await);
             Ok(rows)
         })
@@ -83,15 +83,15 @@ impl Sql for Database {
         &self,
         sql: &str,
         timeout: Span,
-        _key: &Key,
+        _key: &CallKey,
         accepted: &dyn Accept,
     ) -> Result<SqlOutcome> {
-        statement::check(sql)?;
+        statement::check_statement(sql)?;
         let client = self.address.connect().await?;
-        let (rows_affected, mark) = within(timeout, async {
-            begin(&client, "begin", timeout).await?;
-            let rows_affected = run(&client, sql).await?;
-            Ok((rows_affected, mark(&client, rows_affected).await?))
+        let (rows_affected, mark) = within_timeout(timeout, async {
+            begin_transaction(&client, "begin", timeout).await?;
+            let rows_affected = run_statement(&client, sql).await?;
+            Ok((rows_affected, fetch_pending_commit(&client, rows_affected).await?))
         })
         .await?;
         if let Some(mark) = &mark {
@@ -101,30 +101,30 @@ impl Sql for Database {
                 return Err(error);
             }
         }
-        self.commit(client, mark.as_ref(), timeout).await?;
+        self.commit_transaction(client, mark.as_ref(), timeout).await?;
         Ok(SqlOutcome { rows_affected })
     }
 
-    async fn settle(&self, _key: &Key, accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
+    async fn settle(&self, _key: &CallKey, accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
         // Nothing is committed before it is accepted.
         let Some(accepted) = accepted else { return Ok(None) };
-        let mark: Mark = serde_json::from_value(accepted.clone())
+        let mark: PendingCommit = serde_json::from_value(accepted.clone())
             .map_err(|e| Error::new(Code::Internal, format!("what was recorded is no transaction: {e}")))?;
-        Ok(match self.fate(&mark).await? {
-            Fate::Committed => Some(SqlOutcome { rows_affected: mark.rows_affected }),
-            Fate::Aborted => None,
+        Ok(match self.await_outcome(&mark).await? {
+            CommitOutcome::Committed => Some(SqlOutcome { rows_affected: mark.rows_affected }),
+            CommitOutcome::Aborted => None,
         })
     }
 
-    /// Returns how the database is; one that cannot be reached is not well, which is an answer and no error.
+    /// Returns the health of the database; being unreachable is a result, not an error.
     async fn health(&self) -> Result<Health> {
         let asked = Instant::now();
         let client = match self.address.connect().await {
             Ok(client) => client,
-            Err(e) if e.code == Code::Unavailable => return Ok(unreachable(&e, since(asked))),
+            Err(e) if e.code == Code::Unavailable => return Ok(unreachable_health(&e, elapsed_since(asked))),
             Err(e) => return Err(e),
         };
-        let row = within(Span::seconds(10), records(&client, HEALTH)).await?;
+        let row = within_timeout(Span::from_secs(10), fetch_rows(&client, HEALTH_SQL)).await?;
         let row = row.first().ok_or_else(|| Error::new(Code::Internal, "the server gave no row"))?;
         let number = |column: &str| row.get(column).and_then(|n| n.parse().ok());
         let in_recovery = row.get("in_recovery") == Some("t");
@@ -139,86 +139,91 @@ impl Sql for Database {
             status: status.into(),
             version: row.get("version").map(str::to_owned),
             in_recovery,
-            latency: since(asked),
+            latency: elapsed_since(asked),
             bytes: number("bytes"),
             connections: number("connections"),
         })
     }
 }
 
-const HEALTH: &str = "
+const HEALTH_SQL: &str = "
     select current_setting('server_version') as version,
            pg_is_in_recovery() as in_recovery,
            current_setting('transaction_read_only') as read_only,
            pg_database_size(current_database()) as bytes,
            (select count(*) from pg_stat_activity where backend_type = 'client backend') as connections";
 
-const MARK: &str = "
+const PENDING_COMMIT_SQL: &str = "
     select case when not pg_is_in_recovery() then pg_current_xact_id() end as xid,
            (select system_identifier from pg_control_system()) as system_identifier,
            case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline";
 
 impl Database {
-    /// Commits, and when the answer is lost finds out.
-    async fn commit(&self, client: Client, mark: Option<&Mark>, timeout: Span) -> Result<()> {
-        let wait = timeout.to_std() + GRACE;
+    /// Commits, and looks the outcome up when the answer is lost.
+    async fn commit_transaction(
+        &self,
+        client: Client,
+        mark: Option<&PendingCommit>,
+        timeout: Span,
+    ) -> Result<()> {
+        let wait = timeout.to_std() + ANSWER_GRACE;
         let why = match tokio::time::timeout(wait, client.batch_execute("commit")).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(e)) if refusal::is_an_answer(&e) => return Err(refused(&e, "commit")),
-            Ok(Err(e)) => refusal::innermost(&e),
+            Ok(Err(e)) if refusal::is_server_error(&e) => return Err(statement_error(&e, "commit")),
+            Ok(Err(e)) => refusal::innermost_reason(&e),
             Err(_) => "no answer in time".into(),
         };
         drop(client);
         let rolled_back =
             || Error::new(Code::Unavailable, format!("the commit failed and nothing was changed: {why}"));
         let Some(mark) = mark else { return Err(rolled_back()) };
-        match self.fate(mark).await {
-            Ok(Fate::Committed) => Ok(()),
-            Ok(Fate::Aborted) => Err(rolled_back()),
+        match self.await_outcome(mark).await {
+            Ok(CommitOutcome::Committed) => Ok(()),
+            Ok(CommitOutcome::Aborted) => Err(rolled_back()),
             Err(e) => Err(Error::new(
                 Code::Unknown,
                 format!("nobody knows whether transaction {} was committed: {why}, then {e}", mark.xid),
             )
-            .hint(format!("when the database answers again: `select pg_xact_status('{}')`", mark.xid))),
+            .with_hint(format!("when the database answers again: `select pg_xact_status('{}')`", mark.xid))),
         }
     }
 
-    /// Returns what became of a transaction, over a connection of its own; waits a little while it is in progress.
-    async fn fate(&self, mark: &Mark) -> Result<Fate> {
+    /// Returns the outcome of a transaction, over new connections; polls for a while if it is in progress.
+    async fn await_outcome(&self, mark: &PendingCommit) -> Result<CommitOutcome> {
         let mut last = None;
-        for look in 0..SETTLE_LOOKS {
+        for look in 0..OUTCOME_POLLS_MAX {
             if look > 0 {
-                tokio::time::sleep(SETTLE_PAUSE).await;
+                tokio::time::sleep(OUTCOME_POLL_INTERVAL).await;
             }
-            match self.look(mark).await {
+            match self.query_outcome(mark).await {
                 Ok(Some(fate)) => return Ok(fate),
-                Ok(None) => last = Some(in_progress(mark)),
+                Ok(None) => last = Some(in_progress_error(mark)),
                 Err(e) if e.code == Code::Unavailable => last = Some(e),
                 Err(e) => return Err(e),
             }
         }
-        Err(last.unwrap_or_else(|| in_progress(mark)))
+        Err(last.unwrap_or_else(|| in_progress_error(mark)))
     }
 
-    /// Returns what became of a transaction; `None` while it is in progress.
-    async fn look(&self, mark: &Mark) -> Result<Option<Fate>> {
+    /// Returns the outcome of a transaction; `None` while it is in progress.
+    async fn query_outcome(&self, mark: &PendingCommit) -> Result<Option<CommitOutcome>> {
         let client = self.address.connect().await?;
-        let ask = format!("select pg_xact_status('{}')", number(&mark.xid)?);
+        let ask = format!("select pg_xact_status('{}')", parse_xid(&mark.xid)?);
         let unknown = |why: String| {
             Error::new(
                 Code::Unknown,
                 format!("nobody knows whether transaction {} was committed: {why}", mark.xid),
             )
-            .hint("look at what the statement should have changed, and decide")
+            .with_hint("look at what the statement should have changed, and decide")
         };
-        let now = records(&client, MARK_OF_NOW).await?;
+        let now = fetch_rows(&client, CLUSTER_IDENTITY_SQL).await?;
         let now = now.first().ok_or_else(|| unknown("the server gave no row".into()))?;
         if now.get("system_identifier") != Some(&mark.system_identifier) {
             return Err(unknown("this is another database cluster".into()));
         }
         let Some(timeline) = now.get("timeline") else {
             return Err(Error::new(Code::Unavailable, "the database is in recovery")
-                .hint("ask again when recovery is over"));
+                .with_hint("ask again when recovery is over"));
         };
         if timeline != mark.timeline {
             return Err(unknown(format!(
@@ -226,16 +231,16 @@ impl Database {
                 mark.timeline
             )));
         }
-        match text(&client, &ask).await?.as_deref() {
-            Some("committed") => Ok(Some(Fate::Committed)),
-            Some("aborted") => Ok(Some(Fate::Aborted)),
+        match fetch_text(&client, &ask).await?.as_deref() {
+            Some("committed") => Ok(Some(CommitOutcome::Committed)),
+            Some("aborted") => Ok(Some(CommitOutcome::Aborted)),
             Some(_) => Ok(None),
             None => Err(unknown("it is so old that the server has forgotten it".into())),
         }
     }
 }
 
-const MARK_OF_NOW: &str = "
+const CLUSTER_IDENTITY_SQL: &str = "
     select (select system_identifier from pg_control_system()) as system_identifier,
            case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline";
 
@@ -243,16 +248,16 @@ const MARK_OF_NOW: &str = "
 ///
 /// # Errors
 /// What the server says.
-pub(super) async fn text(client: &tokio_postgres::Client, sql: &str) -> Result<Option<String>> {
-    Ok(records(client, sql).await?.first().and_then(|row| row.get(0)).map(str::to_owned))
+pub(super) async fn fetch_text(client: &tokio_postgres::Client, sql: &str) -> Result<Option<String>> {
+    Ok(fetch_rows(client, sql).await?.first().and_then(|row| row.get(0)).map(str::to_owned))
 }
 
 /// Returns the rows of one or more statements of our own, every value as text.
 ///
 /// # Errors
 /// What the server says.
-pub(super) async fn records(client: &tokio_postgres::Client, sql: &str) -> Result<Vec<SimpleQueryRow>> {
-    let messages = client.simple_query(sql).await.map_err(|e| refused(&e, sql))?;
+pub(super) async fn fetch_rows(client: &tokio_postgres::Client, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+    let messages = client.simple_query(sql).await.map_err(|e| statement_error(&e, sql))?;
     Ok(messages
         .into_iter()
         .filter_map(|message| match message {
@@ -262,24 +267,24 @@ pub(super) async fn records(client: &tokio_postgres::Client, sql: &str) -> Resul
         .collect())
 }
 
-/// Returns what `work` gives, or [`Code::Timeout`] when the server does not keep its own time limit.
-async fn within<T>(timeout: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(timeout.to_std() + GRACE, work).await {
+/// Returns the result of `work`, or [`Code::Timeout`] when the server overruns its own time limit.
+async fn within_timeout<T>(timeout: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(timeout.to_std() + ANSWER_GRACE, work).await {
         Ok(done) => done,
         Err(_) => Err(Error::new(Code::Timeout, format!("the database did not answer within {timeout}"))
-            .hint("the connection was closed; what it was doing is rolled back")),
+            .with_hint("the connection was closed; what it was doing is rolled back")),
     }
 }
 
-async fn begin(client: &Client, begin: &str, timeout: Span) -> Result<()> {
+async fn begin_transaction(client: &Client, begin: &str, timeout: Span) -> Result<()> {
     let limit = timeout.to_std().as_millis().clamp(1, i32::MAX as u128);
     let sql = format!("{begin}; set local statement_timeout = {limit}");
-    client.batch_execute(&sql).await.map_err(|e| refused(&e, &sql))
+    client.batch_execute(&sql).await.map_err(|e| statement_error(&e, &sql))
 }
 
-/// Has the server parse the statement, which refuses two in one, and returns what its columns are.
-async fn prepare(client: &Client, sql: &str) -> Result<Statement> {
-    let statement = client.prepare(sql).await.map_err(|e| refused(&e, sql))?;
+/// Prepares the statement, for which the server refuses two in one, and returns its description.
+async fn prepare_statement(client: &Client, sql: &str) -> Result<Statement> {
+    let statement = client.prepare(sql).await.map_err(|e| statement_error(&e, sql))?;
     if statement.params().is_empty() {
         return Ok(statement);
     }
@@ -287,75 +292,75 @@ async fn prepare(client: &Client, sql: &str) -> Result<Statement> {
         Code::Invalid,
         "the statement has parameters (`$1`), and there is nothing to fill them with",
     )
-    .hint("put the values into the statement"))
+    .with_hint("put the values into the statement"))
 }
 
-async fn rows(client: &Client, sql: &str) -> Result<Rows> {
-    let statement = prepare(client, sql).await?;
+async fn query_rows(client: &Client, sql: &str) -> Result<Rows> {
+    let statement = prepare_statement(client, sql).await?;
     let columns: Vec<String> = statement.columns().iter().map(|c| c.name().to_owned()).collect();
     if let Some(twice) = columns.iter().enumerate().find(|(n, name)| columns[..*n].contains(name)) {
         return Err(Error::new(Code::Invalid, format!("two columns are called `{}`", twice.1))
-            .hint("give one of them another name with `as`"));
+            .with_hint("give one of them another name with `as`"));
     }
-    let mut stream = pin!(client.simple_query_raw(sql).await.map_err(|e| refused(&e, sql))?);
+    let mut stream = pin!(client.simple_query_raw(sql).await.map_err(|e| statement_error(&e, sql))?);
     let (mut rows, mut bytes) = (Vec::new(), 0);
     while let Some(message) = stream.next().await {
-        let SimpleQueryMessage::Row(row) = message.map_err(|e| refused(&e, sql))? else { continue };
+        let SimpleQueryMessage::Row(row) = message.map_err(|e| statement_error(&e, sql))? else { continue };
         bytes += (0..row.len()).filter_map(|n| row.get(n)).map(str::len).sum::<usize>();
         if rows.len() == ROWS_MAX || bytes > BYTES_MAX {
             return Err(Error::new(
                 Code::Refused,
                 format!("the query gives more than {ROWS_MAX} rows or {} MiB", BYTES_MAX >> 20),
             )
-            .hint("add a `limit`, or count and sum in the database"));
+            .with_hint("add a `limit`, or count and sum in the database"));
         }
-        rows.push(object(&row, &statement));
+        rows.push(row_to_json(&row, &statement));
     }
     Ok(Rows { columns, rows })
 }
 
-fn object(row: &SimpleQueryRow, statement: &Statement) -> Map<String, Value> {
+fn row_to_json(row: &SimpleQueryRow, statement: &Statement) -> Map<String, Value> {
     let columns = statement.columns().iter().enumerate();
-    columns.map(|(n, c)| (c.name().to_owned(), values::value(row.get(n), c.type_()))).collect()
+    columns.map(|(n, c)| (c.name().to_owned(), values::parse_column_value(row.get(n), c.type_()))).collect()
 }
 
-/// Runs a statement and returns how many rows it touched, in the words of the server's command tag.
-async fn run(client: &Client, sql: &str) -> Result<u64> {
-    prepare(client, sql).await?;
-    let mut stream = pin!(client.simple_query_raw(sql).await.map_err(|e| refused(&e, sql))?);
+/// Runs a statement and returns how many rows it affected, by the server's command tag.
+async fn run_statement(client: &Client, sql: &str) -> Result<u64> {
+    prepare_statement(client, sql).await?;
+    let mut stream = pin!(client.simple_query_raw(sql).await.map_err(|e| statement_error(&e, sql))?);
     let mut rows_affected = 0;
     while let Some(message) = stream.next().await {
-        if let SimpleQueryMessage::CommandComplete(rows) = message.map_err(|e| refused(&e, sql))? {
+        if let SimpleQueryMessage::CommandComplete(rows) = message.map_err(|e| statement_error(&e, sql))? {
             rows_affected = rows;
         }
     }
     Ok(rows_affected)
 }
 
-/// Returns what is to be written down before the commit; nothing in recovery, where nothing can be committed.
+/// Returns what to record before the commit; `None` in recovery, where nothing can be committed.
 ///
-/// An id is assigned even where the statement needed none so far: `notify` gets its own only while it is committed.
-async fn mark(client: &Client, rows_affected: u64) -> Result<Option<Mark>> {
-    let row = records(client, MARK).await?;
+/// This assigns an id even if the statement needed none so far: `notify` gets one only during its commit.
+async fn fetch_pending_commit(client: &Client, rows_affected: u64) -> Result<Option<PendingCommit>> {
+    let row = fetch_rows(client, PENDING_COMMIT_SQL).await?;
     let column = |name| row.first().and_then(|row| row.get(name)).map(str::to_owned);
     Ok(match (column("xid"), column("system_identifier"), column("timeline")) {
         (Some(xid), Some(system_identifier), Some(timeline)) => {
-            Some(Mark { xid, system_identifier, timeline, rows_affected })
+            Some(PendingCommit { xid, system_identifier, timeline, rows_affected })
         }
         _ => None,
     })
 }
 
-fn number(xid: &str) -> Result<u64> {
+fn parse_xid(xid: &str) -> Result<u64> {
     xid.parse().map_err(|_| Error::new(Code::Internal, format!("`{xid}` is no transaction id")))
 }
 
-fn in_progress(mark: &Mark) -> Error {
+fn in_progress_error(mark: &PendingCommit) -> Error {
     Error::new(Code::Unavailable, format!("transaction {} is still in progress", mark.xid))
-        .hint("ask again when its session is over")
+        .with_hint("ask again when its session is over")
 }
 
-fn unreachable(why: &Error, latency: Span) -> Health {
+fn unreachable_health(why: &Error, latency: Span) -> Health {
     let starting = why.message.contains("57P03");
     Health {
         ok: false,
@@ -368,8 +373,8 @@ fn unreachable(why: &Error, latency: Span) -> Health {
     }
 }
 
-fn since(asked: Instant) -> Span {
-    Span::millis(i64::try_from(asked.elapsed().as_millis()).unwrap_or(i64::MAX))
+fn elapsed_since(asked: Instant) -> Span {
+    Span::from_millis(i64::try_from(asked.elapsed().as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@ use crate::{
     base::moment::Span,
     provider::{
         Accept, Error, Replicas, Result,
-        model::{Job, Key, Replica, ReplicaRequest},
+        model::{CallKey, Job, Replica, ReplicaRequest},
     },
 };
 use async_trait::async_trait;
 
 /// Whoever receives WAL and is a server; a backup and an archive are none.
-const STANDBYS: &str = "
+const STANDBYS_SQL: &str = "
     select coalesce(nullif(application_name, ''), 'pid ' || pid) as name, state,
            host(client_addr) as host, (extract(epoch from replay_lag) * 1000)::bigint as lag_ms
     from pg_stat_replication
@@ -20,9 +20,7 @@ const STANDBYS: &str = "
 
 /// The standbys of one cluster.
 pub(super) struct Standbys {
-    /// The target's name.
     pub target: String,
-    /// Any database of it.
     pub database: Database,
 }
 
@@ -30,7 +28,7 @@ pub(super) struct Standbys {
 impl Replicas for Standbys {
     async fn list(&self) -> Result<Vec<Replica>> {
         let client = self.database.address.connect().await?;
-        let rows = sql::records(&client, STANDBYS).await?;
+        let rows = sql::fetch_rows(&client, STANDBYS_SQL).await?;
         let shown = |row: &tokio_postgres::SimpleQueryRow| Replica {
             id: row.get("name").unwrap_or_default().to_owned(),
             target: self.target.clone(),
@@ -41,15 +39,15 @@ impl Replicas for Standbys {
                 other => other.unwrap_or("unknown").to_owned(),
             },
             host: row.get("host").map(str::to_owned),
-            // What it came from is not where it listens.
+            // The client's port is not the one that the standby listens on.
             port: None,
-            lag: row.get("lag_ms").and_then(|ms| ms.parse().ok()).map(Span::millis),
+            lag: row.get("lag_ms").and_then(|ms| ms.parse().ok()).map(Span::from_millis),
             key: None,
         };
         Ok(rows.iter().map(shown).collect())
     }
 
-    async fn create(&self, _: &ReplicaRequest, _: &Key, _: &dyn Accept) -> Result<Job> {
+    async fn create(&self, _: &ReplicaRequest, _: &CallKey, _: &dyn Accept) -> Result<Job> {
         Err(Error::unsupported(
             format!("a standby of `{}` is made on its own host", self.target),
             "make it there with `pg_basebackup --write-recovery-conf`, or make a branch to read from",
@@ -66,16 +64,16 @@ impl Replicas for Standbys {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::scratch::Scratch, *};
+    use super::{super::scratch::TestCluster, *};
     use std::{ffi::OsStr, fs, process::Stdio, time::Duration};
 
     #[tokio::test]
     async fn postgres_a_standby_is_listed_while_it_streams() {
-        let Some(scratch) = Scratch::start(&[]).await else { return };
+        let Some(scratch) = TestCluster::start(&[]).await else { return };
         let standbys = Standbys { target: "orders".into(), database: scratch.database() };
         assert_eq!(standbys.list().await.expect("they are listed"), []);
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
-        scratch.tools.hand_over(folder.path()).expect("the folder is given away");
+        scratch.tools.chown_to_owner(folder.path()).expect("the folder is given away");
         let data = folder.path().join("data");
         let socket = scratch.socket();
         let args = ["-h", socket.to_str().expect("UTF-8"), "-U", "postgres", "-R", "--checkpoint=fast", "-D"];

@@ -1,4 +1,4 @@
-//! The whole thing, for real: a lab of its own for every test.
+//! Tests of the whole provider on real clusters, one lab per test.
 
 mod branches;
 mod in_place;

@@ -1,9 +1,9 @@
-//! What an archive of WAL holds: which segments, up to which commit, and what happened in it.
+//! Reads an archive of WAL: which segments it holds, up to which commit, and what happened in it.
 //!
-//! - The archive alone is read; the server may be dead.
-//! - What the records say is asked of `pg_waldump`. Its exit code says nothing: it also fails at the end of good WAL.
-//! - The same record can be in two segments: a new timeline starts with a copy of the segment it forked in. It counts
-//!   once, for the parent where the parent's own file is there.
+//! - Only the archive is read, so this works while the server is down.
+//! - `pg_waldump` decodes the records. Its exit code proves nothing: it also fails at the end of valid WAL.
+//! - A record can be in two segments, because a new timeline starts with a copy of the segment it forked in.
+//!   It counts once: for the parent if the archive has the parent's own file of that segment.
 
 mod archive;
 mod dump;
@@ -15,16 +15,16 @@ mod transaction;
 mod xid;
 
 pub(super) use self::{
-    archive::{Archive, Timeline},
+    archive::{ArchivedTimeline, WalArchive},
     dump::Commit,
-    names::{Names, relation_names},
-    tablespaces::Until,
+    names::{RelationNames, fetch_relation_names},
+    tablespaces::ReplayLimit,
 };
 
 use crate::provider::{Code, Error, Result};
 use std::fmt;
 
-/// A place in the WAL.
+/// A position in the WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(super) struct Lsn(pub u64);
 
@@ -41,7 +41,7 @@ impl Lsn {
         };
         read().ok_or_else(|| {
             Error::new(Code::Invalid, format!("`{text}` is no place in the WAL"))
-                .hint("write it as `pg_current_wal_lsn()` does, such as `16/B374D848`")
+                .with_hint("write it as `pg_current_wal_lsn()` does, such as `16/B374D848`")
         })
     }
 }
@@ -53,9 +53,9 @@ impl fmt::Display for Lsn {
 }
 
 /// Returns the name of the segment that holds the last byte before `lsn`.
-pub(super) fn segment_name(timeline: u32, lsn: &str, segment_bytes: u64) -> Option<String> {
+pub(super) fn segment_name_before(timeline: u32, lsn: &str, segment_bytes: u64) -> Option<String> {
     let number = Lsn::parse(lsn).ok()?.0.checked_sub(1)? / segment_bytes;
-    Some(archive::name(timeline, number, segment_bytes))
+    Some(archive::format_segment_name(timeline, number, segment_bytes))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The rows of a database at one point of its history, in an in-memory SQLite.
 //!
-//! A content is what its statements made of it and nothing else: statements that would look outside (files, other
+//! The rows follow from the statements alone: those that would reach outside (files, other
 //! databases, the connection's own settings) are refused before they run.
 
 use super::{
-    functions::{self, Scene},
-    shelf::Past,
+    functions::{self, StatementContext},
+    shelf::HistoryHash,
     statement::Statement,
 };
 use crate::{
@@ -25,22 +25,21 @@ use std::{
     time::Instant,
 };
 
-/// One committed statement, or one about to be.
+/// A statement that is committed, or about to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct HistoryEntry {
     /// The place of its commit.
     pub(super) lsn: i64,
     /// The number of its transaction.
     pub(super) xid: i64,
     /// When it was committed, in microseconds since 1970.
     pub(super) at: i64,
-    /// What it said.
     pub(super) sql: String,
 }
 
 /// What a statement did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Applied {
+pub(super) struct StatementOutcome {
     /// How many rows it touched.
     pub(super) rows: u64,
     /// `drop` or `truncate`, and the table.
@@ -49,7 +48,7 @@ pub(super) struct Applied {
 
 /// What the authorizer saw of a user's statement; `on` while one is prepared and runs.
 #[derive(Debug, Default)]
-struct Seen {
+struct AuthorizerState {
     on: bool,
     denied: Option<&'static str>,
     dropped: Option<String>,
@@ -58,20 +57,20 @@ struct Seen {
 /// A materialised database.
 pub(super) struct Content {
     conn: Connection,
-    scene: Arc<Scene>,
-    seen: Arc<Mutex<Seen>>,
+    scene: Arc<StatementContext>,
+    seen: Arc<Mutex<AuthorizerState>>,
     row_security: BTreeMap<String, bool>,
     dropped: BTreeSet<String>,
     head: i64,
-    past: Past,
+    past: HistoryHash,
 }
 
 impl Content {
     /// Returns a database in which nothing has happened.
     pub(super) fn empty() -> Result<Self> {
-        let scene = Arc::new(Scene::default());
-        let seen = Arc::<Mutex<Seen>>::default();
-        let conn = open(&scene, &seen).map_err(|e| refusal(&e, None))?;
+        let scene = Arc::new(StatementContext::default());
+        let seen = Arc::<Mutex<AuthorizerState>>::default();
+        let conn = open_connection(&scene, &seen).map_err(|e| statement_error(&e, None))?;
         Ok(Self {
             conn,
             scene,
@@ -79,7 +78,7 @@ impl Content {
             row_security: BTreeMap::new(),
             dropped: BTreeSet::new(),
             head: 0,
-            past: Past::default(),
+            past: HistoryHash::default(),
         })
     }
 
@@ -89,52 +88,61 @@ impl Content {
     }
 
     /// Returns the hash of the history that is in.
-    pub(super) fn past(&self) -> Past {
+    pub(super) fn history_hash(&self) -> HistoryHash {
         self.past
     }
 
     /// Runs a statement and keeps what it did; one that fails has done nothing.
-    pub(super) fn apply(&mut self, entry: &Entry, timeout: Option<Span>) -> Result<Applied> {
-        let applied = self.run(entry, timeout, true)?;
+    pub(super) fn apply_entry(
+        &mut self,
+        entry: &HistoryEntry,
+        timeout: Option<Span>,
+    ) -> Result<StatementOutcome> {
+        let applied = self.execute_entry(entry, timeout, true)?;
         self.head = entry.lsn;
-        self.past = self.past.and(entry);
+        self.past = self.past.extend_with(entry);
         Ok(applied)
     }
 
-    /// Runs a statement and takes back what it did.
-    pub(super) fn attempt(&mut self, entry: &Entry, timeout: Span) -> Result<Applied> {
-        self.run(entry, Some(timeout), false)
+    /// Runs a statement and rolls it back.
+    pub(super) fn try_entry(&mut self, entry: &HistoryEntry, timeout: Span) -> Result<StatementOutcome> {
+        self.execute_entry(entry, Some(timeout), false)
     }
 
-    fn run(&mut self, entry: &Entry, timeout: Option<Span>, keep: bool) -> Result<Applied> {
-        self.scene.set(entry.at, entry.xid);
-        let statement = Statement::read(&entry.sql);
+    fn execute_entry(
+        &mut self,
+        entry: &HistoryEntry,
+        timeout: Option<Span>,
+        keep: bool,
+    ) -> Result<StatementOutcome> {
+        self.scene.set_statement(entry.at, entry.xid);
+        let statement = Statement::parse(&entry.sql);
         match &statement {
             Statement::RowSecurity { table, on } => {
                 self.demand_table(table)?;
                 if keep {
                     self.row_security.insert(table.to_lowercase(), *on);
                 }
-                Ok(Applied { rows: 0, event: None })
+                Ok(StatementOutcome { rows: 0, event: None })
             }
             Statement::Plain { sql, empties } => {
-                let rows = self.timed(timeout, |content| content.write(sql, keep))?;
+                let rows = self.with_timeout(timeout, |content| content.execute_write(sql, keep))?;
                 let rows = if statement.counts_rows() { rows } else { 0 };
-                let dropped = self.seen().dropped.take();
+                let dropped = self.lock_authorizer().dropped.take();
                 if let (Some(table), true) = (&dropped, keep) {
                     self.row_security.remove(&table.to_lowercase());
                     self.dropped.insert(table.to_lowercase());
                 }
                 let event = dropped.map(|t| ("drop", t)).or(empties.clone().map(|t| ("truncate", t)));
-                Ok(Applied { rows, event })
+                Ok(StatementOutcome { rows, event })
             }
         }
     }
 
-    fn write(&self, sql: &str, keep: bool) -> Result<u64> {
-        let broken = |e: rusqlite::Error| refusal(&e, None);
+    fn execute_write(&self, sql: &str, keep: bool) -> Result<u64> {
+        let broken = |e: rusqlite::Error| statement_error(&e, None);
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Deferred).map_err(broken)?;
-        self.watched(|| {
+        self.with_authorizer(|| {
             let mut statement = self.conn.prepare(sql)?;
             let mut rows = statement.query([])?;
             while rows.next()?.is_some() {}
@@ -145,27 +153,27 @@ impl Content {
         Ok(count)
     }
 
-    /// Does something for a user, under the eyes of the authorizer.
-    fn watched<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T> {
-        *self.seen() = Seen { on: true, ..Seen::default() };
+    /// Runs `work` for a user, with the authorizer on.
+    fn with_authorizer<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T> {
+        *self.lock_authorizer() = AuthorizerState { on: true, ..AuthorizerState::default() };
         let result = work();
         let denied = {
-            let mut seen = self.seen();
+            let mut seen = self.lock_authorizer();
             seen.on = false;
             seen.denied.take()
         };
-        result.map_err(|e| refusal(&e, denied))
+        result.map_err(|e| statement_error(&e, denied))
     }
 
     /// Runs one statement that reads, as it would be at `at` (microseconds since 1970).
-    pub(super) fn query(&mut self, sql: &str, timeout: Span, at: i64) -> Result<Rows> {
-        self.scene.set(at, self.head);
-        let Statement::Plain { sql, .. } = Statement::read(sql) else { return Err(writes()) };
-        self.timed(Some(timeout), |content| content.read(&sql))
+    pub(super) fn query_at(&mut self, sql: &str, timeout: Span, at: i64) -> Result<Rows> {
+        self.scene.set_statement(at, self.head);
+        let Statement::Plain { sql, .. } = Statement::parse(sql) else { return Err(write_in_query_error()) };
+        self.with_timeout(Some(timeout), |content| content.select_rows(&sql))
     }
 
-    fn read(&self, sql: &str) -> Result<Rows> {
-        let rows = self.watched(|| {
+    fn select_rows(&self, sql: &str) -> Result<Rows> {
+        let rows = self.with_authorizer(|| {
             let mut statement = self.conn.prepare_cached(sql)?;
             if !statement.readonly() {
                 return Ok(None);
@@ -176,17 +184,17 @@ impl Content {
             while let Some(row) = rows.next()? {
                 let mut object = Map::new();
                 for (i, column) in columns.iter().enumerate() {
-                    object.insert(column.clone(), value(row.get_ref(i)?));
+                    object.insert(column.clone(), cell_to_json(row.get_ref(i)?));
                 }
                 found.push(object);
             }
             Ok(Some(Rows { columns, rows: found }))
         })?;
-        rows.ok_or_else(writes)
+        rows.ok_or_else(write_in_query_error)
     }
 
-    fn timed<T>(&mut self, timeout: Option<Span>, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        let broken = |e: rusqlite::Error| refusal(&e, None);
+    fn with_timeout<T>(&mut self, timeout: Option<Span>, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let broken = |e: rusqlite::Error| statement_error(&e, None);
         if let Some(timeout) = timeout {
             let (begun, allowed) = (Instant::now(), timeout.to_std());
             self.conn.progress_handler(1000, Some(move || begun.elapsed() > allowed)).map_err(broken)?;
@@ -196,35 +204,35 @@ impl Content {
         result
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    fn lock_authorizer(&self) -> std::sync::MutexGuard<'_, AuthorizerState> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn demand_table(&self, table: &str) -> Result<()> {
-        if self.tables()?.iter().any(|t| t.eq_ignore_ascii_case(table)) {
+        if self.table_names()?.iter().any(|t| t.eq_ignore_ascii_case(table)) {
             return Ok(());
         }
         Err(Error::new(Code::Sql, format!("the database refused the statement: no such table: {table}")))
     }
 
     /// Returns the names of the tables, sorted.
-    pub(super) fn tables(&self) -> Result<Vec<String>> {
+    pub(super) fn table_names(&self) -> Result<Vec<String>> {
         let sql = "select name from sqlite_schema where type = 'table' and name not like 'sqlite\\_%' escape '\\' order by name";
-        self.column(sql)
+        self.query_column(sql)
     }
 
     /// Returns the tables that have no primary key, sorted.
     pub(super) fn tables_without_key(&self) -> Result<Vec<String>> {
         let sql = "select s.name from sqlite_schema s where s.type = 'table' and s.name not like 'sqlite\\_%' escape '\\'
                    and not exists (select 1 from pragma_table_info(s.name) where pk > 0) order by s.name";
-        self.column(sql)
+        self.query_column(sql)
     }
 
-    fn column(&self, sql: &str) -> Result<Vec<String>> {
+    fn query_column(&self, sql: &str) -> Result<Vec<String>> {
         let read = || {
             self.conn.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(|e| refusal(&e, None))
+        read().map_err(|e| statement_error(&e, None))
     }
 
     /// Returns whether row-level security of `table` was switched on or off by a statement, and which.
@@ -238,17 +246,17 @@ impl Content {
     }
 
     /// Returns the size in bytes.
-    pub(super) fn bytes(&self) -> Result<u64> {
+    pub(super) fn size_in_bytes(&self) -> Result<u64> {
         let sql = "select page_count * page_size from pragma_page_count, pragma_page_size";
         self.conn
             .query_row(sql, [], |row| row.get::<_, i64>(0))
             .map(i64::unsigned_abs)
-            .map_err(|e| refusal(&e, None))
+            .map_err(|e| statement_error(&e, None))
     }
 
     /// Returns every row of a table.
-    pub(super) fn rows(&self, table: &str) -> Result<Rows> {
-        self.read(&format!("select * from \"{}\"", table.replace('"', "\"\"")))
+    pub(super) fn table_rows(&self, table: &str) -> Result<Rows> {
+        self.select_rows(&format!("select * from \"{}\"", table.replace('"', "\"\"")))
     }
 
     /// Gives `look` the connection, on which it may read the schema and nothing else.
@@ -263,11 +271,11 @@ impl Content {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text.as_bytes());
         };
-        for sql in self.column("select coalesce(sql, name) from sqlite_schema order by type, name")? {
+        for sql in self.query_column("select coalesce(sql, name) from sqlite_schema order by type, name")? {
             add(&sql);
         }
-        for table in self.tables()? {
-            let rows = self.rows(&table)?;
+        for table in self.table_names()? {
+            let rows = self.table_rows(&table)?;
             add(&format!("{table} {:?} {:?}", self.row_security(&table), rows.columns));
             for row in rows.rows {
                 add(&Value::Object(row).to_string());
@@ -277,20 +285,23 @@ impl Content {
     }
 }
 
-fn open(scene: &Arc<Scene>, seen: &Arc<Mutex<Seen>>) -> rusqlite::Result<Connection> {
+fn open_connection(
+    scene: &Arc<StatementContext>,
+    seen: &Arc<Mutex<AuthorizerState>>,
+) -> rusqlite::Result<Connection> {
     let mut conn = Connection::open_in_memory()?;
     conn.execute_batch("pragma foreign_keys = on")?;
-    functions::install(&conn, scene)?;
+    functions::install_functions(&conn, scene)?;
     let seen = Arc::clone(seen);
     conn.authorizer(Some(move |context: AuthContext<'_>| {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.on { judge(&context.action, &mut seen) } else { Authorization::Allow }
+        if seen.on { authorize_action(&context.action, &mut seen) } else { Authorization::Allow }
     }))?;
     Ok(conn)
 }
 
 /// Decides whether a user's statement may do something, and notes a table that it drops.
-fn judge(action: &AuthAction<'_>, seen: &mut Seen) -> Authorization {
+fn authorize_action(action: &AuthAction<'_>, seen: &mut AuthorizerState) -> Authorization {
     let denied = match action {
         AuthAction::DropTable { table_name } => {
             seen.dropped = Some((*table_name).to_owned());
@@ -310,7 +321,7 @@ fn judge(action: &AuthAction<'_>, seen: &mut Seen) -> Authorization {
     Authorization::Deny
 }
 
-fn value(cell: ValueRef<'_>) -> Value {
+fn cell_to_json(cell: ValueRef<'_>) -> Value {
     match cell {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(n) => n.into(),
@@ -321,12 +332,12 @@ fn value(cell: ValueRef<'_>) -> Value {
     }
 }
 
-fn writes() -> Error {
-    Error::new(Code::Sql, "the statement writes, and a query only reads").hint("use `db execute`")
+fn write_in_query_error() -> Error {
+    Error::new(Code::Sql, "the statement writes, and a query only reads").with_hint("use `db execute`")
 }
 
-/// Returns what SQLite said about a user's statement, as this room says it.
-fn refusal(e: &rusqlite::Error, denied: Option<&str>) -> Error {
+/// Turns SQLite's error about a user's statement into an error of the simulator.
+fn statement_error(e: &rusqlite::Error, denied: Option<&str>) -> Error {
     if let Some(what) = denied {
         return Error::unsupported(
             format!("the simulator does not run {what}"),
@@ -335,11 +346,11 @@ fn refusal(e: &rusqlite::Error, denied: Option<&str>) -> Error {
     }
     if matches!(e, rusqlite::Error::MultipleStatement) {
         return Error::new(Code::Invalid, "more than one statement was given")
-            .hint("send them one at a time");
+            .with_hint("send them one at a time");
     }
     if e.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
         return Error::new(Code::Timeout, "the statement took longer than it was given")
-            .hint("give it a longer `timeout`");
+            .with_hint("give it a longer `timeout`");
     }
     let message = match e {
         rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
@@ -349,5 +360,5 @@ fn refusal(e: &rusqlite::Error, denied: Option<&str>) -> Error {
     let foreign =
         ["syntax error", "no such function", "unrecognized token"].iter().any(|w| message.contains(w));
     let error = Error::new(Code::Sql, format!("the database refused the statement: {message}"));
-    if foreign { error.hint("the simulator speaks SQLite's dialect of SQL") } else { error }
+    if foreign { error.with_hint("the simulator speaks SQLite's dialect of SQL") } else { error }
 }

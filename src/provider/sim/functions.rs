@@ -1,7 +1,7 @@
-//! The functions whose answer SQLite takes from the machine, taken from the history instead.
+//! SQL functions that SQLite answers from the machine, answered from the history instead.
 //!
-//! A statement is run again whenever its database is materialised, in another process, years later. So time is the
-//! statement's own, chance is drawn from its transaction id, and what depends on the connection is refused.
+//! A statement runs again whenever its database is rebuilt, in another process, years later. So time is the
+//! statement's own, randomness comes from its transaction id, and what depends on the connection is refused.
 
 use jiff::Timestamp;
 use rusqlite::{
@@ -16,18 +16,18 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
-/// When a statement runs and under which number: all it may know of the world outside its database.
+/// The time and the transaction id of a statement: all that it may know of the world outside its database.
 #[derive(Debug, Default)]
-pub(super) struct Scene {
+pub(super) struct StatementContext {
     /// Microseconds since 1970.
     at: AtomicI64,
     xid: AtomicI64,
     draws: AtomicU64,
 }
 
-impl Scene {
+impl StatementContext {
     /// Says when the next statement runs (microseconds since 1970), and its number.
-    pub(super) fn set(&self, at: i64, xid: i64) {
+    pub(super) fn set_statement(&self, at: i64, xid: i64) {
         self.at.store(at, Relaxed);
         self.xid.store(xid, Relaxed);
         self.draws.store(0, Relaxed);
@@ -37,8 +37,8 @@ impl Scene {
         Timestamp::from_microsecond(self.at.load(Relaxed)).unwrap_or_default()
     }
 
-    /// Returns the next 32 bytes of this statement's own chance.
-    fn draw(&self) -> [u8; 32] {
+    /// Returns the next 32 pseudo-random bytes of this statement.
+    fn draw_random_bytes(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(self.xid.load(Relaxed).to_be_bytes());
         hash.update(self.draws.fetch_add(1, Relaxed).to_be_bytes());
@@ -47,7 +47,7 @@ impl Scene {
 }
 
 /// SQLite's functions of time, and how many arguments they take; -1 is any number.
-const TIMES: &[(&str, i32)] = &[
+const TIME_FUNCTIONS: &[(&str, i32)] = &[
     ("date", -1),
     ("time", -1),
     ("datetime", -1),
@@ -58,7 +58,7 @@ const TIMES: &[(&str, i32)] = &[
 ];
 
 /// What depends on the connection, which a replay does not share.
-const REFUSED: &[(&str, i32)] = &[
+const REFUSED_FUNCTIONS: &[(&str, i32)] = &[
     ("changes", 0),
     ("total_changes", 0),
     ("last_insert_rowid", 0),
@@ -67,13 +67,13 @@ const REFUSED: &[(&str, i32)] = &[
 ];
 
 /// Puts the functions into `conn`.
-pub(super) fn install(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
-    install_present(conn, scene)?;
-    install_chance(conn, scene)?;
-    for (name, arity) in TIMES {
-        install_time(conn, scene, name, *arity)?;
+pub(super) fn install_functions(conn: &Connection, scene: &Arc<StatementContext>) -> Result<()> {
+    install_current_time(conn, scene)?;
+    install_random(conn, scene)?;
+    for (name, arity) in TIME_FUNCTIONS {
+        install_time_function(conn, scene, name, *arity)?;
     }
-    for (name, arity) in REFUSED {
+    for (name, arity) in REFUSED_FUNCTIONS {
         let why = format!("{name}() depends on the connection and would not replay alike");
         conn.create_scalar_function(*name, *arity, FunctionFlags::SQLITE_UTF8, move |_| {
             Err::<Value, _>(Error::UserFunctionError(why.clone().into()))
@@ -82,7 +82,7 @@ pub(super) fn install(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
     Ok(())
 }
 
-fn install_present(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
+fn install_current_time(conn: &Connection, scene: &Arc<StatementContext>) -> Result<()> {
     let formats = [
         ("now", "%Y-%m-%dT%H:%M:%S%.fZ"),
         ("current_timestamp", "%Y-%m-%d %H:%M:%S"),
@@ -98,17 +98,17 @@ fn install_present(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
     Ok(())
 }
 
-fn install_chance(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
+fn install_random(conn: &Connection, scene: &Arc<StatementContext>) -> Result<()> {
     let whole = Arc::clone(scene);
     conn.create_scalar_function("random", 0, FunctionFlags::SQLITE_UTF8, move |_| {
-        Ok(whole.draw().iter().take(8).fold(0_i64, |n, byte| (n << 8) | i64::from(*byte)))
+        Ok(whole.draw_random_bytes().iter().take(8).fold(0_i64, |n, byte| (n << 8) | i64::from(*byte)))
     })?;
     let bytes = Arc::clone(scene);
     conn.create_scalar_function("randomblob", 1, FunctionFlags::SQLITE_UTF8, move |call| {
         let length = usize::try_from(call.get::<i64>(0)?.clamp(1, 1 << 20)).unwrap_or(1);
         let mut drawn = Vec::new();
         while drawn.len() < length {
-            drawn.extend(bytes.draw());
+            drawn.extend(bytes.draw_random_bytes());
         }
         drawn.truncate(length);
         Ok(drawn)
@@ -116,11 +116,16 @@ fn install_chance(conn: &Connection, scene: &Arc<Scene>) -> Result<()> {
 }
 
 /// Replaces a function of time by itself with `now` spelled out, asked of a connection that has the original.
-fn install_time(conn: &Connection, scene: &Arc<Scene>, name: &'static str, arity: i32) -> Result<()> {
+fn install_time_function(
+    conn: &Connection,
+    scene: &Arc<StatementContext>,
+    name: &'static str,
+    arity: i32,
+) -> Result<()> {
     let original = Connection::open_in_memory()?;
     let scene = Arc::clone(scene);
     conn.create_scalar_function(name, arity, FunctionFlags::SQLITE_UTF8, move |call| {
-        let arguments = spelled_out(call, name, &scene)?;
+        let arguments = replace_now(call, name, &scene)?;
         let holes = vec!["?"; arguments.len()].join(", ");
         original.query_row(&format!("select {name}({holes})"), params_from_iter(arguments), |row| {
             row.get::<_, Value>(0)
@@ -129,7 +134,7 @@ fn install_time(conn: &Connection, scene: &Arc<Scene>, name: &'static str, arity
 }
 
 /// Returns the arguments of a call with the present moment where it is meant: left out, or `now`.
-fn spelled_out(call: &Context<'_>, name: &str, scene: &Scene) -> Result<Vec<Value>> {
+fn replace_now(call: &Context<'_>, name: &str, scene: &StatementContext) -> Result<Vec<Value>> {
     let present = || Value::Text(scene.now().strftime("%Y-%m-%d %H:%M:%S%.f").to_string());
     let mut arguments = (0..call.len()).map(|i| call.get::<Value>(i)).collect::<Result<Vec<_>>>()?;
     let first = usize::from(name == "strftime");

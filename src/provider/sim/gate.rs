@@ -1,6 +1,6 @@
-//! A simulated target behind a gate: whoever keeps it hears of every request, and says what becomes of it.
+//! A simulated target whose requests can fail: a fault source hears of each one and decides its outcome.
 //!
-//! So an API fails without the world being any the wiser: a request that is turned away never reaches it, and one whose
+//! The world itself knows nothing of faults: a request that is turned away never reaches it, and one whose
 //! answer is lost has taken effect in it.
 
 use super::Sim;
@@ -10,9 +10,10 @@ use crate::{
         Accept, Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result,
         Schedules, Security, Settings, Sql,
         model::{
-            Addon, Allowed, AuditReport, Backup, BackupRequest, Ban, Branch, Deleted, Event, EventQuery,
-            Health, Identity, Job, Key, Mark, Observed, Policy, Project, Replica, ReplicaRequest,
-            RestoreRequest, Rows, Schedule, ScheduleRequest, Setting, SqlOutcome, Ssl, Verification, Window,
+            Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, Health,
+            Identity, Job, JobStatus, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica,
+            ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest, Setting,
+            SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
         },
     },
 };
@@ -21,36 +22,36 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 use std::{net::IpAddr, sync::Arc};
 
-/// How long a request that only looks is waited for when no answer comes.
-const PATIENCE: Span = Span::seconds(30);
+/// How long a read waits for an answer that never comes.
+const READ_TIMEOUT: Span = Span::from_secs(30);
 
-/// What a request does when it is served.
+/// What a request does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Looks.
-    Looks,
-    /// Makes or changes something: asked twice, a platform without keys does it twice.
-    Makes,
-    /// Removes something by its own id: asked twice, it is gone all the same.
-    Removes,
+pub enum RequestKind {
+    /// It reads.
+    Read,
+    /// It creates or changes something: sent twice, a platform without keys does it twice.
+    Change,
+    /// It removes something by its own id: sent twice, the effect is the same.
+    Remove,
 }
 
 /// A request on its way to the world.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct SimRequest<'a> {
     /// What is asked: `restore`, `observe`.
     pub name: &'static str,
     /// What it would do.
-    pub kind: Kind,
+    pub kind: RequestKind,
     /// The key of the call that asks, where it is sent.
-    pub key: Option<&'a Key>,
+    pub key: Option<&'a CallKey>,
     /// Whether the world has done already what this key asks for.
     pub is_done: bool,
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum RequestOutcome {
     /// It is served.
     Served,
     /// It is turned away: not allowed.
@@ -59,7 +60,7 @@ pub enum Fate {
     Throttled,
     /// It is answered with an error of the server, which did nothing.
     Failed,
-    /// It is served, and the answer takes so long.
+    /// It is served, and the answer comes this much later.
     Late(Span),
     /// It never arrives, and no answer comes.
     Lost,
@@ -67,94 +68,100 @@ pub enum Fate {
     Unanswered,
 }
 
-/// Whoever keeps the gate.
-pub trait Keeper: Send + Sync {
-    /// Says what becomes of a request.
-    fn fate(&self, request: &Request<'_>) -> Fate;
+/// A source of faults: decides the outcome of every request.
+pub trait FaultSource: Send + Sync {
+    /// Decides the outcome of a request.
+    fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome;
     /// Hears that the world has served a request. Nobody else knows yet.
-    fn served(&self, request: &Request<'_>);
+    fn on_served(&self, request: &SimRequest<'_>);
 }
 
-/// A simulated target, or a branch of one, behind a gate.
+/// A simulated target, or a branch of one, whose requests can fail.
 #[derive(Clone)]
-pub struct Gated {
+pub struct FaultySim {
     sim: Sim,
-    keeper: Arc<dyn Keeper>,
+    keeper: Arc<dyn FaultSource>,
     clock: Arc<dyn Clock>,
 }
 
-impl Gated {
-    /// Puts a target behind a gate. Waiting for it is waiting on `clock`.
-    pub fn new(sim: Sim, keeper: Arc<dyn Keeper>, clock: Arc<dyn Clock>) -> Self {
+impl FaultySim {
+    /// Wraps a target; late answers and timeouts sleep on `clock`.
+    pub fn new(sim: Sim, keeper: Arc<dyn FaultSource>, clock: Arc<dyn Clock>) -> Self {
         Self { sim, keeper, clock }
     }
 
-    async fn look<T>(&self, name: &'static str, ask: impl Future<Output = Result<T>>) -> Result<T> {
-        self.pass(&Request { name, kind: Kind::Looks, key: None, is_done: false }, ask).await
+    async fn send_read<T>(&self, name: &'static str, ask: impl Future<Output = Result<T>>) -> Result<T> {
+        self.send_request(&SimRequest { name, kind: RequestKind::Read, key: None, is_done: false }, ask).await
     }
 
-    async fn act<T>(
+    async fn send_change<T>(
         &self,
-        (name, kind): (&'static str, Kind),
-        key: Option<&Key>,
+        (name, kind): (&'static str, RequestKind),
+        key: Option<&CallKey>,
         ask: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let is_done = key.map(|key| self.sim.has_done(key)).transpose()?.unwrap_or(false);
-        self.pass(&Request { name, kind, key, is_done }, ask).await
+        let is_done = key.map(|key| self.sim.has_effect(key)).transpose()?.unwrap_or(false);
+        self.send_request(&SimRequest { name, kind, key, is_done }, ask).await
     }
 
-    async fn pass<T>(&self, request: &Request<'_>, ask: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn send_request<T>(
+        &self,
+        request: &SimRequest<'_>,
+        ask: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let name = request.name;
         let turned_away = |code, why: &str| Err(Error::new(code, format!("`{name}` was turned away: {why}")));
-        let fate = self.keeper.fate(request);
+        let fate = self.keeper.choose_outcome(request);
         match fate {
-            Fate::Refused => return turned_away(Code::Denied, "not allowed"),
-            Fate::Throttled => return turned_away(Code::Throttled, "too many requests"),
-            Fate::Failed => return turned_away(Code::Unavailable, "the server has an error of its own"),
-            Fate::Lost => return self.no_answer(request).await,
-            Fate::Served | Fate::Late(_) | Fate::Unanswered => {}
+            RequestOutcome::Refused => return turned_away(Code::Denied, "not allowed"),
+            RequestOutcome::Throttled => return turned_away(Code::Throttled, "too many requests"),
+            RequestOutcome::Failed => {
+                return turned_away(Code::Unavailable, "the server has an error of its own");
+            }
+            RequestOutcome::Lost => return self.withhold_answer(request).await,
+            RequestOutcome::Served | RequestOutcome::Late(_) | RequestOutcome::Unanswered => {}
         }
         let answer = ask.await?;
-        self.keeper.served(request);
+        self.keeper.on_served(request);
         match fate {
-            Fate::Unanswered => return self.no_answer(request).await,
-            Fate::Late(span) => self.clock.sleep(span).await,
+            RequestOutcome::Unanswered => return self.withhold_answer(request).await,
+            RequestOutcome::Late(span) => self.clock.sleep(span).await,
             _ => {}
         }
         Ok(answer)
     }
 
-    /// What only looks is given up after a while, and nothing has changed; of anything else nobody knows.
-    async fn no_answer<T>(&self, request: &Request<'_>) -> Result<T> {
+    /// Waits, then fails: a read times out and has changed nothing; the effect of anything else is unknown.
+    async fn withhold_answer<T>(&self, request: &SimRequest<'_>) -> Result<T> {
         let message = format!("`{}` was sent, and no answer came", request.name);
-        self.clock.sleep(PATIENCE).await;
+        self.clock.sleep(READ_TIMEOUT).await;
         Err(match request.kind {
-            Kind::Looks => Error::new(Code::Timeout, message),
-            Kind::Makes | Kind::Removes => Error::new(Code::Unknown, message),
+            RequestKind::Read => Error::new(Code::Timeout, message),
+            RequestKind::Change | RequestKind::Remove => Error::new(Code::Unknown, message),
         })
     }
 }
 
 #[async_trait]
-impl Provider for Gated {
+impl Provider for FaultySim {
     async fn identity(&self) -> Result<Identity> {
-        self.look("identity", self.sim.identity()).await
+        self.send_read("identity", self.sim.identity()).await
     }
 
     async fn project(&self) -> Result<Project> {
-        self.look("project", self.sim.project()).await
+        self.send_read("project", self.sim.project()).await
     }
 
-    async fn find(&self, key: &Key, intent: Option<&Value>) -> Result<Option<Job>> {
-        self.look("find", self.sim.find(key, intent)).await
+    async fn find(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>> {
+        self.send_read("find", self.sim.find(key, intent)).await
     }
 
-    async fn observe(&self, job: &Job) -> Result<Observed> {
-        self.look("observe", self.sim.observe(job)).await
+    async fn observe(&self, job: &Job) -> Result<JobStatus> {
+        self.send_read("observe", self.sim.observe(job)).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        self.act(("cancel", Kind::Removes), None, self.sim.cancel(job)).await
+        self.send_change(("cancel", RequestKind::Remove), None, self.sim.cancel(job)).await
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
@@ -199,212 +206,222 @@ impl Provider for Gated {
 }
 
 #[async_trait]
-impl Backups for Gated {
+impl Backups for FaultySim {
     async fn list(&self) -> Result<Vec<Backup>> {
-        self.look("list", Backups::list(&self.sim)).await
+        self.send_read("list", Backups::list(&self.sim)).await
     }
 
     async fn get(&self, id: &str) -> Result<Backup> {
-        self.look("get", Backups::get(&self.sim, id)).await
+        self.send_read("get", Backups::get(&self.sim, id)).await
     }
 
-    async fn create(&self, request: &BackupRequest, key: &Key) -> Result<Job> {
-        self.act(("create", Kind::Makes), Some(key), Backups::create(&self.sim, request, key)).await
+    async fn create(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
+        self.send_change(("create", RequestKind::Change), Some(key), Backups::create(&self.sim, request, key))
+            .await
     }
 
-    async fn plan_delete(&self, id: &str) -> Result<Deleted> {
-        self.look("plan", self.sim.plan_delete(id)).await
+    async fn plan_delete(&self, id: &str) -> Result<BackupDeletion> {
+        self.send_read("plan", self.sim.plan_delete(id)).await
     }
 
-    async fn delete(&self, plan: &Deleted, key: &Key) -> Result<()> {
-        self.act(("delete", Kind::Removes), Some(key), Backups::delete(&self.sim, plan, key)).await
+    async fn delete(&self, plan: &BackupDeletion, key: &CallKey) -> Result<()> {
+        self.send_change(("delete", RequestKind::Remove), Some(key), Backups::delete(&self.sim, plan, key))
+            .await
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        self.look("verify", self.sim.verify(id)).await
+        self.send_read("verify", self.sim.verify(id)).await
     }
 
-    async fn restore(&self, request: &RestoreRequest, key: &Key, intent: &dyn Accept) -> Result<Job> {
-        self.act(("restore", Kind::Makes), Some(key), self.sim.restore(request, key, intent)).await
+    async fn restore(&self, request: &RestoreRequest, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+        self.send_change(("restore", RequestKind::Change), Some(key), self.sim.restore(request, key, intent))
+            .await
     }
 
-    async fn window(&self) -> Result<Window> {
-        self.look("window", self.sim.window()).await
+    async fn window(&self) -> Result<RecoveryWindow> {
+        self.send_read("window", self.sim.window()).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>> {
-        self.look("events", self.sim.events(query)).await
+    async fn events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
+        self.send_read("events", self.sim.events(query)).await
     }
 
-    async fn mark(&self, name: &str, key: &Key) -> Result<Mark> {
-        self.act(("mark", Kind::Makes), Some(key), self.sim.mark(name, key)).await
+    async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
+        self.send_change(("mark", RequestKind::Change), Some(key), self.sim.mark(name, key)).await
     }
 
-    async fn find_mark(&self, name: &str, key: &Key) -> Result<Option<Mark>> {
-        self.look("find", self.sim.find_mark(name, key)).await
+    async fn find_mark(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>> {
+        self.send_read("find", self.sim.find_mark(name, key)).await
     }
 }
 
 #[async_trait]
-impl Branches for Gated {
+impl Branches for FaultySim {
     async fn list(&self) -> Result<Vec<Branch>> {
-        self.look("list", Branches::list(&self.sim)).await
+        self.send_read("list", Branches::list(&self.sim)).await
     }
 
     async fn get(&self, name: &str) -> Result<Branch> {
-        self.look("get", Branches::get(&self.sim, name)).await
+        self.send_read("get", Branches::get(&self.sim, name)).await
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
-        let branch = self.look("open", self.sim.opened(name)).await?;
+        let branch = self.send_read("open", self.sim.open_branch(name)).await?;
         Ok(Arc::new(Self { sim: branch, ..self.clone() }))
     }
 
     async fn delete(&self, name: &str, id: &str) -> Result<()> {
-        self.act(("delete", Kind::Removes), None, Branches::delete(&self.sim, name, id)).await
+        self.send_change(("delete", RequestKind::Remove), None, Branches::delete(&self.sim, name, id)).await
     }
 
-    async fn reset(&self, branch: &Branch, key: &Key, intent: &dyn Accept) -> Result<Job> {
-        self.act(("reset", Kind::Makes), Some(key), self.sim.reset(branch, key, intent)).await
+    async fn reset(&self, branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+        self.send_change(("reset", RequestKind::Change), Some(key), self.sim.reset(branch, key, intent)).await
     }
 
-    async fn promote(&self, branch: &Branch, key: &Key, intent: &dyn Accept) -> Result<Job> {
-        self.act(("promote", Kind::Makes), Some(key), self.sim.promote(branch, key, intent)).await
+    async fn promote(&self, branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+        self.send_change(("promote", RequestKind::Change), Some(key), self.sim.promote(branch, key, intent))
+            .await
     }
 }
 
 #[async_trait]
-impl Schedules for Gated {
+impl Schedules for FaultySim {
     async fn list(&self) -> Result<Vec<Schedule>> {
-        self.look("list", Schedules::list(&self.sim)).await
+        self.send_read("list", Schedules::list(&self.sim)).await
     }
 
-    async fn create(&self, request: &ScheduleRequest, key: &Key) -> Result<Schedule> {
-        self.act(("create", Kind::Makes), Some(key), Schedules::create(&self.sim, request, key)).await
+    async fn create(&self, request: &ScheduleRequest, key: &CallKey) -> Result<Schedule> {
+        self.send_change(
+            ("create", RequestKind::Change),
+            Some(key),
+            Schedules::create(&self.sim, request, key),
+        )
+        .await
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
-        self.act(("delete", Kind::Removes), None, Schedules::delete(&self.sim, id)).await
+        self.send_change(("delete", RequestKind::Remove), None, Schedules::delete(&self.sim, id)).await
     }
 }
 
 #[async_trait]
-impl Replicas for Gated {
+impl Replicas for FaultySim {
     async fn list(&self) -> Result<Vec<Replica>> {
-        self.look("list", Replicas::list(&self.sim)).await
+        self.send_read("list", Replicas::list(&self.sim)).await
     }
 
-    async fn create(&self, request: &ReplicaRequest, key: &Key, intent: &dyn Accept) -> Result<Job> {
+    async fn create(&self, request: &ReplicaRequest, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
         let create = Replicas::create(&self.sim, request, key, intent);
-        self.act(("create", Kind::Makes), Some(key), create).await
+        self.send_change(("create", RequestKind::Change), Some(key), create).await
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
-        self.act(("delete", Kind::Removes), None, Replicas::delete(&self.sim, id)).await
+        self.send_change(("delete", RequestKind::Remove), None, Replicas::delete(&self.sim, id)).await
     }
 }
 
 #[async_trait]
-impl Settings for Gated {
+impl Settings for FaultySim {
     async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
-        self.look("get", Settings::get(&self.sim, names)).await
+        self.send_read("get", Settings::get(&self.sim, names)).await
     }
 
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
-        self.act(("set", Kind::Makes), None, self.sim.set(values, restart)).await
+        self.send_change(("set", RequestKind::Change), None, self.sim.set(values, restart)).await
     }
 }
 
 #[async_trait]
-impl Network for Gated {
-    async fn allowed(&self) -> Result<Allowed> {
-        self.look("allowed", self.sim.allowed()).await
+impl Network for FaultySim {
+    async fn allowed(&self) -> Result<NetworkRestrictions> {
+        self.send_read("allowed", self.sim.allowed()).await
     }
 
-    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<Allowed> {
-        self.act(("allow", Kind::Makes), None, self.sim.allow(add, remove)).await
+    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
+        self.send_change(("allow", RequestKind::Change), None, self.sim.allow(add, remove)).await
     }
 
     async fn bans(&self) -> Result<Vec<Ban>> {
-        self.look("bans", self.sim.bans()).await
+        self.send_read("bans", self.sim.bans()).await
     }
 
     async fn unban(&self, addresses: &[IpAddr]) -> Result<()> {
-        self.act(("unban", Kind::Removes), None, self.sim.unban(addresses)).await
+        self.send_change(("unban", RequestKind::Remove), None, self.sim.unban(addresses)).await
     }
 
-    async fn ssl(&self) -> Result<Ssl> {
-        self.look("ssl", self.sim.ssl()).await
+    async fn ssl(&self) -> Result<SslEnforcement> {
+        self.send_read("ssl", self.sim.ssl()).await
     }
 
-    async fn enforce_ssl(&self, enforced: bool) -> Result<Ssl> {
-        self.act(("enforce", Kind::Makes), None, self.sim.enforce_ssl(enforced)).await
+    async fn enforce_ssl(&self, enforced: bool) -> Result<SslEnforcement> {
+        self.send_change(("enforce", RequestKind::Change), None, self.sim.enforce_ssl(enforced)).await
     }
 }
 
 #[async_trait]
-impl Lifecycle for Gated {
-    async fn ready(&self) -> Result<Observed> {
-        self.look("ready", self.sim.ready()).await
+impl Lifecycle for FaultySim {
+    async fn ready(&self) -> Result<JobStatus> {
+        self.send_read("ready", self.sim.ready()).await
     }
 
-    async fn pause(&self, key: &Key, intent: &dyn Accept) -> Result<Job> {
-        self.act(("pause", Kind::Makes), Some(key), Lifecycle::pause(&self.sim, key, intent)).await
+    async fn pause(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+        self.send_change(("pause", RequestKind::Change), Some(key), Lifecycle::pause(&self.sim, key, intent))
+            .await
     }
 
-    async fn resume(&self, key: &Key, intent: &dyn Accept) -> Result<Job> {
-        self.act(("resume", Kind::Makes), Some(key), self.sim.resume(key, intent)).await
+    async fn resume(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+        self.send_change(("resume", RequestKind::Change), Some(key), self.sim.resume(key, intent)).await
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
-        self.look("addons", self.sim.addons()).await
+        self.send_read("addons", self.sim.addons()).await
     }
 }
 
 #[async_trait]
-impl Raw for Gated {
+impl Raw for FaultySim {
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let ask = self.sim.ask(method, path, body);
         if method == "GET" {
-            return self.look("ask", ask).await;
+            return self.send_read("ask", ask).await;
         }
-        self.act(("ask", Kind::Makes), None, ask).await
+        self.send_change(("ask", RequestKind::Change), None, ask).await
     }
 }
 
 #[async_trait]
-impl Sql for Gated {
+impl Sql for FaultySim {
     async fn query(&self, sql: &str, timeout: Span) -> Result<Rows> {
-        self.look("query", self.sim.query(sql, timeout)).await
+        self.send_read("query", self.sim.query(sql, timeout)).await
     }
 
     async fn execute(
         &self,
         sql: &str,
         timeout: Span,
-        key: &Key,
+        key: &CallKey,
         accepted: &dyn Accept,
     ) -> Result<SqlOutcome> {
         let execute = self.sim.execute(sql, timeout, key, accepted);
-        self.act(("execute", Kind::Makes), Some(key), execute).await
+        self.send_change(("execute", RequestKind::Change), Some(key), execute).await
     }
 
-    async fn settle(&self, key: &Key, accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
-        self.look("settle", self.sim.settle(key, accepted)).await
+    async fn settle(&self, key: &CallKey, accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
+        self.send_read("settle", self.sim.settle(key, accepted)).await
     }
 
     async fn health(&self) -> Result<Health> {
-        self.look("health", self.sim.health()).await
+        self.send_read("health", self.sim.health()).await
     }
 }
 
 #[async_trait]
-impl Security for Gated {
+impl Security for FaultySim {
     async fn policies(&self) -> Result<Vec<Policy>> {
-        self.look("policies", self.sim.policies()).await
+        self.send_read("policies", self.sim.policies()).await
     }
 
     async fn audit(&self) -> Result<AuditReport> {
-        self.look("audit", self.sim.audit()).await
+        self.send_read("audit", self.sim.audit()).await
     }
 }

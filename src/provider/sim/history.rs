@@ -1,12 +1,12 @@
-//! Lines of history, and the rows that follow from them.
+//! Timelines: the statements of each, in order, and where it forked from another.
 //!
 //! A line begins empty or forks from another at a place in its log; what it holds is its parent's statements up to the
 //! fork and then its own. Nothing in a line ever changes or goes away, so a branch shares the past of its source and
 //! neither can reach the other. Places and transaction numbers are given out once for the whole world.
 
 use super::{
-    content::{Applied, Content, Entry},
-    store::{Present, broken, moment},
+    content::{Content, HistoryEntry, StatementOutcome},
+    store::{WorldTx, from_micros, store_error},
 };
 use crate::{
     base::moment::Moment,
@@ -16,7 +16,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 /// A line of history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct Timeline {
     /// How it is found.
     pub(super) id: i64,
     /// Its number as a timeline.
@@ -31,12 +31,12 @@ pub(super) struct Line {
     pub(super) ended_at: Option<i64>,
 }
 
-const LINE: &str = "select id, number, parent, fork, start, begun_at, ended_at from lines";
+const SELECT_TIMELINES: &str = "select id, number, parent, fork, start, begun_at, ended_at from lines";
 
-fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
+fn read_timeline_row(row: &Row<'_>) -> rusqlite::Result<Timeline> {
     let parent: Option<i64> = row.get(2)?;
     let fork: Option<i64> = row.get(3)?;
-    Ok(Line {
+    Ok(Timeline {
         id: row.get(0)?,
         number: row.get(1)?,
         fork: parent.zip(fork),
@@ -46,29 +46,35 @@ fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
     })
 }
 
-fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    Ok(Entry { lsn: row.get(0)?, xid: row.get(1)?, at: row.get(2)?, sql: row.get(3)? })
+fn read_history_entry(row: &Row<'_>) -> rusqlite::Result<HistoryEntry> {
+    Ok(HistoryEntry { lsn: row.get(0)?, xid: row.get(1)?, at: row.get(2)?, sql: row.get(3)? })
 }
 
-impl Present<'_> {
+impl WorldTx<'_> {
     /// Returns the line the target is on.
-    pub(super) fn main_line(&self) -> Result<Line> {
-        let sql = format!("{LINE} where branch is null and ended_at is null");
-        self.conn.query_row(&sql, [], read_line).map_err(|e| broken(&e))
+    pub(super) fn main_timeline(&self) -> Result<Timeline> {
+        let sql = format!("{SELECT_TIMELINES} where branch is null and ended_at is null");
+        self.conn.query_row(&sql, [], read_timeline_row).map_err(|e| store_error(&e))
     }
 
     /// Returns every line the target was on, oldest first.
-    pub(super) fn main_lines(&self) -> Result<Vec<Line>> {
-        self.rows(&format!("{LINE} where branch is null order by number"), [], read_line)
+    pub(super) fn main_timelines(&self) -> Result<Vec<Timeline>> {
+        self.query_rows(
+            &format!("{SELECT_TIMELINES} where branch is null order by number"),
+            [],
+            read_timeline_row,
+        )
     }
 
     /// Returns a line.
-    pub(super) fn line(&self, id: i64) -> Result<Line> {
-        self.conn.query_row(&format!("{LINE} where id = ?1"), [id], read_line).map_err(|e| broken(&e))
+    pub(super) fn find_timeline(&self, id: i64) -> Result<Timeline> {
+        self.conn
+            .query_row(&format!("{SELECT_TIMELINES} where id = ?1"), [id], read_timeline_row)
+            .map_err(|e| store_error(&e))
     }
 
     /// Begins a line, of a branch or of the target itself, and returns its id.
-    pub(super) fn begin_line(
+    pub(super) fn begin_timeline(
         &self,
         branch: Option<&str>,
         number: i64,
@@ -78,51 +84,52 @@ impl Present<'_> {
         let sql = "insert into lines (branch, number, parent, fork, start, begun_at)
                    values (?1, ?2, ?3, ?4, (select lsn from world), ?5)";
         let values = params![branch, number, fork.map(|f| f.0), fork.map(|f| f.1), at];
-        self.conn.execute(sql, values).map_err(|e| broken(&e))?;
+        self.conn.execute(sql, values).map_err(|e| store_error(&e))?;
         Ok(self.conn.last_insert_rowid())
     }
 
     /// Returns the lines that make up `line` as far as `cut`, oldest first, each with the place it counts up to.
-    pub(super) fn chain(&self, line: i64, cut: i64) -> Result<Vec<(i64, i64)>> {
+    pub(super) fn timeline_chain(&self, line: i64, cut: i64) -> Result<Vec<(i64, i64)>> {
         let mut chain = vec![(line, cut)];
-        let mut at = self.line(line)?;
+        let mut at = self.find_timeline(line)?;
         while let Some((parent, fork)) = at.fork {
             let upto = chain.last().map_or(fork, |(_, upto)| fork.min(*upto));
             chain.push((parent, upto));
-            at = self.line(parent)?;
+            at = self.find_timeline(parent)?;
         }
         chain.reverse();
         Ok(chain)
     }
 
     /// Returns the statements of a line after one place and up to another, in their order.
-    pub(super) fn entries(&self, line: i64, after: i64, cut: i64) -> Result<Vec<Entry>> {
+    pub(super) fn history_entries(&self, line: i64, after: i64, cut: i64) -> Result<Vec<HistoryEntry>> {
         let sql =
             "select lsn, xid, at, sql from history where line = ?1 and lsn > ?2 and lsn <= ?3 order by lsn";
         let mut entries = Vec::new();
-        for (line, upto) in self.chain(line, cut)? {
-            entries.extend(self.rows(sql, params![line, after, upto], read_entry)?);
+        for (line, upto) in self.timeline_chain(line, cut)? {
+            entries.extend(self.query_rows(sql, params![line, after, upto], read_history_entry)?);
         }
         Ok(entries)
     }
 
     /// Returns the place of the last statement of a line that was committed at or before `at`, or 0.
-    pub(super) fn place_at(&self, line: i64, at: i64, inclusive: bool) -> Result<i64> {
+    pub(super) fn lsn_at_time(&self, line: i64, at: i64, inclusive: bool) -> Result<i64> {
         let before = if inclusive { at.saturating_add(1) } else { at };
-        Ok(self.newest(line, i64::MAX, before)?.map_or(0, |e| e.lsn))
+        Ok(self.newest_entry_before(line, i64::MAX, before)?.map_or(0, |e| e.lsn))
     }
 
     /// Returns the last statement of a line up to `cut`.
-    pub(super) fn last_entry(&self, line: i64, cut: i64) -> Result<Option<Entry>> {
-        self.newest(line, cut, i64::MAX)
+    pub(super) fn last_entry(&self, line: i64, cut: i64) -> Result<Option<HistoryEntry>> {
+        self.newest_entry_before(line, cut, i64::MAX)
     }
 
     /// Returns the newest statement of a line up to `cut` that was committed before a time.
-    fn newest(&self, line: i64, cut: i64, before: i64) -> Result<Option<Entry>> {
+    fn newest_entry_before(&self, line: i64, cut: i64, before: i64) -> Result<Option<HistoryEntry>> {
         let sql = "select lsn, xid, at, sql from history where line = ?1 and lsn <= ?2 and at < ?3
                    order by lsn desc limit 1";
-        for (line, upto) in self.chain(line, cut)?.into_iter().rev() {
-            if let Some(entry) = self.rows(sql, params![line, upto, before], read_entry)?.pop() {
+        for (line, upto) in self.timeline_chain(line, cut)?.into_iter().rev() {
+            if let Some(entry) = self.query_rows(sql, params![line, upto, before], read_history_entry)?.pop()
+            {
                 return Ok(Some(entry));
             }
         }
@@ -130,52 +137,57 @@ impl Present<'_> {
     }
 
     /// Returns the database that statements make.
-    pub(super) fn content_of(entries: &[Entry]) -> Result<Content> {
+    pub(super) fn replay_entries(entries: &[HistoryEntry]) -> Result<Content> {
         let mut content = Content::empty()?;
         for entry in entries {
-            content.apply(entry, None)?;
+            content.apply_entry(entry, None)?;
         }
         Ok(content)
     }
 
     /// Gives out the next place in the log, behind a record of `length` bytes, and the next transaction number.
-    pub(super) fn advance(&self, length: usize) -> Result<(i64, i64)> {
+    pub(super) fn allocate_transaction(&self, length: usize) -> Result<(i64, i64)> {
         // A record has a header and is aligned to eight bytes, as in PostgreSQL.
         let record = i64::try_from(length.div_ceil(8) * 8).unwrap_or(0) + 64;
         let sql = "update world set lsn = lsn + ?1, xid = xid + 1 returning lsn, xid";
-        self.conn.query_row(sql, [record], |row| Ok((row.get(0)?, row.get(1)?))).map_err(|e| broken(&e))
+        self.conn.query_row(sql, [record], |row| Ok((row.get(0)?, row.get(1)?))).map_err(|e| store_error(&e))
     }
 
     /// Adds a statement to a line.
-    pub(super) fn append(&self, line: i64, entry: &Entry, applied: &Applied) -> Result<()> {
+    pub(super) fn append_entry(
+        &self,
+        line: i64,
+        entry: &HistoryEntry,
+        applied: &StatementOutcome,
+    ) -> Result<()> {
         let sql = "insert into history (lsn, xid, line, at, sql, event, object) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let (event, object) = applied.event.as_ref().map(|(e, o)| (*e, o)).unzip();
         let values = params![entry.lsn, entry.xid, line, entry.at, entry.sql, event, object];
-        self.conn.execute(sql, values).map(drop).map_err(|e| broken(&e))
+        self.conn.execute(sql, values).map(drop).map_err(|e| store_error(&e))
     }
 
     /// Returns the place the whole log has come to.
     pub(super) fn log_end(&self) -> Result<i64> {
-        self.conn.query_row("select lsn from world", [], |row| row.get(0)).map_err(|e| broken(&e))
+        self.conn.query_row("select lsn from world", [], |row| row.get(0)).map_err(|e| store_error(&e))
     }
 
     /// Returns the line and place of a transaction.
-    pub(super) fn place_of(&self, xid: i64) -> Result<Option<(i64, i64)>> {
+    pub(super) fn find_transaction(&self, xid: i64) -> Result<Option<(i64, i64)>> {
         let sql = "select line, lsn from history where xid = ?1";
         self.conn
             .query_row(sql, [xid], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
-            .map_err(|e| broken(&e))
+            .map_err(|e| store_error(&e))
     }
 
     /// Returns the moment of a world time.
-    pub(super) fn now(&self) -> Moment {
-        moment(self.now)
+    pub(super) fn current_moment(&self) -> Moment {
+        from_micros(self.now)
     }
 }
 
 /// Returns a place in the log as PostgreSQL writes it: `0/3000148`.
-pub(super) fn lsn_text(lsn: i64) -> String {
+pub(super) fn format_lsn(lsn: i64) -> String {
     format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
 }
 
@@ -183,12 +195,12 @@ pub(super) fn lsn_text(lsn: i64) -> String {
 ///
 /// # Errors
 /// [`Code::Invalid`].
-pub(super) fn read_lsn(text: &str) -> Result<i64> {
+pub(super) fn parse_lsn(text: &str) -> Result<i64> {
     let part = |hex: &str| u32::from_str_radix(hex, 16).ok();
     let parsed = text.split_once('/').and_then(|(high, low)| part(high).zip(part(low)));
     let (high, low) = parsed.ok_or_else(|| {
         Error::new(Code::Invalid, format!("`{text}` is not a place in the log"))
-            .hint("write it as `0/3000148`")
+            .with_hint("write it as `0/3000148`")
     })?;
     Ok((i64::from(high) << 32) | i64::from(low))
 }

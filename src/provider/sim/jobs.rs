@@ -1,20 +1,20 @@
-//! What takes time: accepted in one transaction, over when the world's clock says so, completed in one more.
+//! Jobs: accepted in one transaction, due when the world's clock says so, completed in another.
 //!
-//! A job needs nobody to look at it. Whoever opens the world next completes what was due, in the order it was due, each
-//! with the end it had.
+//! A job needs no polling. Whoever opens the world next completes what is due, in the order it was due, each
+//! as of the time it was due.
 
 use super::{
-    archive::{Saved, span_micros},
-    backups::json,
-    history::Line,
-    store::{Present, broken, moment},
+    archive::{BackupRow, span_to_micros},
+    backups::to_json,
+    history::Timeline,
+    store::{WorldTx, from_micros, store_error},
     switches::POWER,
 };
 use crate::{
     base::moment::Span,
     provider::{
         Code, Error, Result,
-        model::{Job, Key, Observed, Progress, Promoted, Restored},
+        model::{CallKey, Job, JobStatus, Progress, PromotionOutcome, RestoreOutcome},
     },
 };
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -40,7 +40,7 @@ pub(super) const PAUSE: &str = "pause";
 pub(super) const RESUME: &str = "resume";
 
 /// A job as it stands in the world.
-struct Work {
+struct JobRow {
     id: String,
     kind: String,
     subject: String,
@@ -54,7 +54,7 @@ struct Work {
 
 /// What a restore in place needs at its end.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Forking {
+pub(super) struct RestoreDetail {
     /// The line to fork from.
     pub(super) line: i64,
     /// The place after which.
@@ -67,19 +67,18 @@ pub(super) struct Forking {
 
 /// What a promotion needs at its end.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Promoting {
-    /// The branch's line.
+pub(super) struct PromotionDetail {
     pub(super) line: i64,
     /// The place after which.
     pub(super) cut: i64,
-    /// The branch's name.
     pub(super) branch: String,
 }
 
-const WORK: &str = "select id, kind, subject, state, started_at, ends_at, bytes, detail, value from jobs";
+const SELECT_JOBS: &str =
+    "select id, kind, subject, state, started_at, ends_at, bytes, detail, value from jobs";
 
-fn read_work(row: &Row<'_>) -> rusqlite::Result<Work> {
-    Ok(Work {
+fn read_job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
+    Ok(JobRow {
         id: row.get(0)?,
         kind: row.get(1)?,
         subject: row.get(2)?,
@@ -92,12 +91,12 @@ fn read_work(row: &Row<'_>) -> rusqlite::Result<Work> {
     })
 }
 
-impl Present<'_> {
+impl WorldTx<'_> {
     /// Accepts a job.
-    pub(super) fn accept(
+    pub(super) fn accept_job(
         &self,
         kind: &str,
-        key: &Key,
+        key: &CallKey,
         subject: &str,
         takes: Span,
         bytes: u64,
@@ -106,41 +105,42 @@ impl Present<'_> {
         let id = format!("{kind}-{key}");
         let sql = "insert into jobs (id, kind, subject, state, started_at, ends_at, bytes, detail)
                    values (?1, ?2, ?3, 'running', ?4, ?5, ?6, ?7)";
-        let ends = self.now.saturating_add(span_micros(takes));
+        let ends = self.now.saturating_add(span_to_micros(takes));
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.conn
             .execute(sql, params![id, kind, subject, self.now, ends, bytes, detail.to_string()])
-            .map_err(|e| broken(&e))?;
+            .map_err(|e| store_error(&e))?;
         Ok(Job { kind: kind.into(), id, detail: Value::Null })
     }
 
     /// Returns whether something should have been over by now.
-    pub(super) fn is_due(&self) -> Result<bool> {
+    pub(super) fn has_due_work(&self) -> Result<bool> {
         let sql = "select exists (select 1 from jobs where state = 'running' and ends_at <= ?1)
                    or exists (select 1 from schedules where finish_at <= ?1)
                    or exists (select 1 from kept where until <= ?1)";
-        self.conn.query_row(sql, [self.now], |row| row.get(0)).map_err(|e| broken(&e))
+        self.conn.query_row(sql, [self.now], |row| row.get(0)).map_err(|e| store_error(&e))
     }
 
     /// Completes everything that should have been over by now.
-    pub(super) fn settle(&self) -> Result<()> {
-        for work in self.works("where state = 'running' order by ends_at, id")? {
+    pub(super) fn complete_due_work(&self) -> Result<()> {
+        for work in self.list_jobs("where state = 'running' order by ends_at, id")? {
             if work.ends_at <= self.now {
-                let value = self.complete_work(&work)?;
-                self.set_state(&work.id, "done", Some(&value))?;
+                let value = self.complete_job(&work)?;
+                self.set_job_state(&work.id, "done", Some(&value))?;
             }
         }
-        self.settle_schedules()
+        self.take_due_backups()
     }
 
-    fn complete_work(&self, work: &Work) -> Result<Value> {
+    fn complete_job(&self, work: &JobRow) -> Result<Value> {
         match work.kind.as_str() {
-            BACKUP => {
-                Ok(self.complete(self.one_saved(&work.subject)?, work.ends_at)?.shown(self.target).handle())
-            }
-            BRANCH => Ok(self.ready_branch(&work.subject)?.handle()),
-            REPLICA => json(self.ready_replica(&work.subject)?),
-            RESET => Ok(self.complete_reset(&work.subject, work.ends_at)?.handle()),
+            BACKUP => Ok(self
+                .complete_backup(self.demand_backup(&work.subject)?, work.ends_at)?
+                .to_backup(self.target)
+                .to_handle()),
+            BRANCH => Ok(self.mark_branch_ready(&work.subject)?.to_handle()),
+            REPLICA => to_json(self.mark_replica_ready(&work.subject)?),
+            RESET => Ok(self.complete_branch_reset(&work.subject, work.ends_at)?.to_handle()),
             PROMOTE => self.complete_promotion(work),
             PAUSE => self.set_switch(POWER, "paused", work.ends_at).map(|()| Value::Null),
             RESUME => self.set_switch(POWER, "on", work.ends_at).map(|()| Value::Null),
@@ -149,13 +149,13 @@ impl Present<'_> {
     }
 
     /// Puts the target on a new line, forked where the restore stopped; the old one stays in the archive.
-    fn complete_restore(&self, work: &Work) -> Result<Value> {
-        let forking: Forking = work.detail()?;
-        let (before, number) = self.fork_main(forking.line, forking.cut, work.ends_at)?;
-        json(Restored {
+    fn complete_restore(&self, work: &JobRow) -> Result<Value> {
+        let forking: RestoreDetail = work.parse_detail()?;
+        let (before, number) = self.fork_main_timeline(forking.line, forking.cut, work.ends_at)?;
+        to_json(RestoreOutcome {
             target: self.target.into(),
             backup: forking.backup,
-            reached: forking.reached.map(moment),
+            reached: forking.reached.map(from_micros),
             timeline: u32::try_from(number).ok(),
             kept: Some(format!("timeline {}", before.number)),
             running: true,
@@ -163,55 +163,59 @@ impl Present<'_> {
     }
 
     /// Puts the target on a new line, forked from the branch's as that was when it was asked.
-    fn complete_promotion(&self, work: &Work) -> Result<Value> {
-        let promoting: Promoting = work.detail()?;
-        self.fork_main(promoting.line, promoting.cut, work.ends_at)?;
-        json(Promoted { target: self.target.into(), branch: promoting.branch, carried: "data".into() })
+    fn complete_promotion(&self, work: &JobRow) -> Result<Value> {
+        let promoting: PromotionDetail = work.parse_detail()?;
+        self.fork_main_timeline(promoting.line, promoting.cut, work.ends_at)?;
+        to_json(PromotionOutcome {
+            target: self.target.into(),
+            branch: promoting.branch,
+            carried: "data".into(),
+        })
     }
 
     /// Ends the target's line and begins the next, forked at a place of any line; returns the one and the other's number.
-    fn fork_main(&self, line: i64, cut: i64, at: i64) -> Result<(Line, i64)> {
-        let before = self.main_line()?;
-        let number = self.main_lines()?.iter().map(|l| l.number).max().unwrap_or(0) + 1;
+    fn fork_main_timeline(&self, line: i64, cut: i64, at: i64) -> Result<(Timeline, i64)> {
+        let before = self.main_timeline()?;
+        let number = self.main_timelines()?.iter().map(|l| l.number).max().unwrap_or(0) + 1;
         self.conn
             .execute("update lines set ended_at = ?2 where id = ?1", params![before.id, at])
-            .map_err(|e| broken(&e))?;
-        self.begin_line(None, number, Some((line, cut)), at)?;
+            .map_err(|e| store_error(&e))?;
+        self.begin_timeline(None, number, Some((line, cut)), at)?;
         Ok((before, number))
     }
 
-    /// Takes one look at a job.
-    pub(super) fn observe(&self, job: &Job) -> Result<Observed> {
-        let Some(work) = self.work(&job.id)? else {
-            return self.observe_effect(job);
+    /// Polls a job.
+    pub(super) fn poll_job(&self, job: &Job) -> Result<JobStatus> {
+        let Some(work) = self.find_job(&job.id)? else {
+            return self.poll_effect(job);
         };
         match work.state.as_str() {
-            "running" => Ok(Observed::Running(work.progress(self.now))),
-            "done" => Ok(Observed::Done(
+            "running" => Ok(JobStatus::Running(work.progress_at(self.now))),
+            "done" => Ok(JobStatus::Done(
                 work.value.as_deref().and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default(),
             )),
             _ => Err(Error::new(Code::Refused, format!("the job `{}` was given up", job.id))
-                .hint("what it had made is removed; ask again to begin anew")),
+                .with_hint("what it had made is removed; ask again to begin anew")),
         }
     }
 
     /// An effect that took no time is a job that was over at once.
-    fn observe_effect(&self, job: &Job) -> Result<Observed> {
-        match self.effect(&Key(job.id.clone()))? {
-            Some(effect) => Ok(Observed::Done(effect.answer)),
+    fn poll_effect(&self, job: &Job) -> Result<JobStatus> {
+        match self.find_effect(&CallKey(job.id.clone()))? {
+            Some(effect) => Ok(JobStatus::Done(effect.answer)),
             None => Err(Error::new(Code::NotFound, format!("`{}` has no job `{}`", self.target, job.id))),
         }
     }
 
-    /// Gives a job up and returns whether it went on until now.
-    pub(super) fn give_up(&self, job: &Job) -> Result<bool> {
+    /// Cancels a job and returns whether it was still running.
+    pub(super) fn cancel_job(&self, job: &Job) -> Result<bool> {
         let missing = || Error::new(Code::NotFound, format!("`{}` has no job `{}`", self.target, job.id));
-        let work = self.work(&job.id)?.ok_or_else(missing)?;
+        let work = self.find_job(&job.id)?.ok_or_else(missing)?;
         match (work.state.as_str(), work.kind.as_str()) {
-            ("running", BACKUP) => self.remove("backups", &work.subject)?,
-            ("running", BRANCH) => self.remove("branches", &work.subject)?,
-            ("running", REPLICA) => self.remove("replicas", &work.subject)?,
-            ("running", RESET) => drop(self.ready_branch(&work.subject)?),
+            ("running", BACKUP) => self.delete_row("backups", &work.subject)?,
+            ("running", BRANCH) => self.delete_row("branches", &work.subject)?,
+            ("running", REPLICA) => self.delete_row("replicas", &work.subject)?,
+            ("running", RESET) => drop(self.mark_branch_ready(&work.subject)?),
             ("running", PAUSE) => self.set_switch(POWER, "on", self.now)?,
             ("running", RESUME) => self.set_switch(POWER, "paused", self.now)?,
             // A restore in place and a promotion have touched nothing before their end.
@@ -219,80 +223,81 @@ impl Present<'_> {
             ("cancelled", _) => return Ok(false),
             _ => {
                 let message = format!("the job `{}` is over and cannot be given up", job.id);
-                return Err(Error::new(Code::Refused, message).hint("delete what it made"));
+                return Err(Error::new(Code::Refused, message).with_hint("delete what it made"));
             }
         }
-        self.set_state(&work.id, "cancelled", None).map(|()| true)
+        self.set_job_state(&work.id, "cancelled", None).map(|()| true)
     }
 
-    /// Gives up the job that makes `subject`, if one does.
-    pub(super) fn give_up_making(&self, subject: &str) -> Result<()> {
+    /// Cancels the job that makes `subject`, if there is one.
+    pub(super) fn cancel_job_for(&self, subject: &str) -> Result<()> {
         let sql = "update jobs set state = 'cancelled' where state = 'running' and subject = ?1";
-        self.conn.execute(sql, [subject]).map(drop).map_err(|e| broken(&e))
+        self.conn.execute(sql, [subject]).map(drop).map_err(|e| store_error(&e))
     }
 
     /// Removes a backup or a branch.
-    pub(super) fn remove(&self, table: &str, id: &str) -> Result<()> {
+    pub(super) fn delete_row(&self, table: &str, id: &str) -> Result<()> {
         self.conn
             .execute(&format!("delete from {table} where id = ?1"), [id])
             .map(drop)
-            .map_err(|e| broken(&e))
+            .map_err(|e| store_error(&e))
     }
 
     /// Returns the ids of the jobs that go on.
-    pub(super) fn unfinished(&self) -> Result<Vec<String>> {
-        Ok(self.works("where state = 'running' order by id")?.into_iter().map(|work| work.id).collect())
+    pub(super) fn unfinished_jobs(&self) -> Result<Vec<String>> {
+        Ok(self.list_jobs("where state = 'running' order by id")?.into_iter().map(|work| work.id).collect())
     }
 
     /// Refuses while the target is being restored in place, or made what a branch is.
-    pub(super) fn demand_unrestored(&self, code: Code) -> Result<()> {
+    pub(super) fn demand_no_restore_job(&self, code: Code) -> Result<()> {
         self.demand_no_job(RESTORE, code, "is being restored")?;
         self.demand_no_job(PROMOTE, code, "is being made what a branch is")
     }
 
     /// Refuses while a backup is being made.
-    pub(super) fn demand_no_backup(&self) -> Result<()> {
+    pub(super) fn demand_no_backup_job(&self) -> Result<()> {
         self.demand_no_job(BACKUP, Code::Conflict, "is being backed up")
     }
 
     fn demand_no_job(&self, kind: &str, code: Code, what: &str) -> Result<()> {
-        let works = self.works("where state = 'running'")?;
+        let works = self.list_jobs("where state = 'running'")?;
         match works.iter().find(|w| w.kind == kind) {
             None => Ok(()),
-            Some(work) => {
-                Err(Error::new(code, format!("`{}` {what} since `{}`", self.target, moment(work.started_at)))
-                    .hint(format!("it is over at `{}`", moment(work.ends_at))))
-            }
+            Some(work) => Err(Error::new(
+                code,
+                format!("`{}` {what} since `{}`", self.target, from_micros(work.started_at)),
+            )
+            .with_hint(format!("it is over at `{}`", from_micros(work.ends_at)))),
         }
     }
 
-    fn work(&self, id: &str) -> Result<Option<Work>> {
+    fn find_job(&self, id: &str) -> Result<Option<JobRow>> {
         self.conn
-            .query_row(&format!("{WORK} where id = ?1"), [id], read_work)
+            .query_row(&format!("{SELECT_JOBS} where id = ?1"), [id], read_job_row)
             .optional()
-            .map_err(|e| broken(&e))
+            .map_err(|e| store_error(&e))
     }
 
-    fn works(&self, which: &str) -> Result<Vec<Work>> {
-        self.rows(&format!("{WORK} {which}"), [], read_work)
+    fn list_jobs(&self, which: &str) -> Result<Vec<JobRow>> {
+        self.query_rows(&format!("{SELECT_JOBS} {which}"), [], read_job_row)
     }
 
-    fn set_state(&self, id: &str, state: &str, value: Option<&Value>) -> Result<()> {
+    fn set_job_state(&self, id: &str, state: &str, value: Option<&Value>) -> Result<()> {
         let sql = "update jobs set state = ?2, value = ?3 where id = ?1";
         self.conn
             .execute(sql, params![id, state, value.map(Value::to_string)])
             .map(drop)
-            .map_err(|e| broken(&e))
+            .map_err(|e| store_error(&e))
     }
 }
 
-impl Work {
-    fn detail<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+impl JobRow {
+    fn parse_detail<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.detail)
             .map_err(|e| Error::new(Code::Internal, format!("the job `{}` cannot be read: {e}", self.id)))
     }
 
-    fn progress(&self, now: i64) -> Progress {
+    fn progress_at(&self, now: i64) -> Progress {
         let phase = match self.kind.as_str() {
             BACKUP | REPLICA => "copying",
             PAUSE => "pausing",
@@ -304,17 +309,26 @@ impl Work {
         let done =
             u128::from(total) * u128::from(passed.max(0).unsigned_abs()) / u128::from(whole.unsigned_abs());
         // Time here is moved on by whoever waits, so eight looks serve as well as thousands.
-        let again_in = Some(Span::millis(whole / 8_000 + 1));
+        let again_in = Some(Span::from_millis(whole / 8_000 + 1));
         if total == 0 {
-            return Progress { again_in, ..Progress::phase(phase) };
+            return Progress { again_in, ..Progress::with_phase(phase) };
         }
-        Progress { again_in, ..Progress::bytes(phase, u64::try_from(done).unwrap_or(total), Some(total)) }
+        Progress {
+            again_in,
+            ..Progress::with_bytes(phase, u64::try_from(done).unwrap_or(total), Some(total))
+        }
     }
 }
 
 /// Returns a backup that is about to be made.
-pub(super) fn begun_backup(key: &Key, label: Option<&str>, line: i64, bytes: u64, at: i64) -> Saved {
-    Saved {
+pub(super) fn new_backup_row(
+    key: &CallKey,
+    label: Option<&str>,
+    line: i64,
+    bytes: u64,
+    at: i64,
+) -> BackupRow {
+    BackupRow {
         id: format!("backup-{key}"),
         label: label.map(Into::into),
         line,

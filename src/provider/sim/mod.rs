@@ -35,21 +35,21 @@ mod tests;
 mod world;
 mod written;
 
-pub use portrait::Portrait;
-pub use store::Effect;
+pub use portrait::NormalizedWorld;
+pub use store::EffectRow;
 pub use tables::{Column, ForeignKey, Table};
-pub use template::Template;
+pub use template::WorldTemplate;
 pub use world::SANDBOX;
 
 use super::{
     Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result, Schedules, Security,
     Sql,
-    fleet::Opening,
-    model::{Branch, Identity, Job, Key, Observed, Project},
+    fleet::OpenContext,
+    model::{Branch, CallKey, Identity, Job, JobStatus, Project},
 };
 use crate::{
     base::{clock::Clock, moment::Span, suggest},
-    config::Target,
+    config::TargetConfig,
 };
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -59,29 +59,29 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
-use store::Store;
-use world::World;
+use store::WorldStore;
+use world::WorldSpec;
 
 /// A simulated target, or a branch of one.
 #[derive(Clone)]
 pub struct Sim {
     target: String,
     protect: bool,
-    door: Arc<Door>,
+    door: Arc<LazyStore>,
     branch: Option<Branch>,
 }
 
-/// The way to a world, which is made when it is first gone through.
-struct Door {
+/// A world's store, opened or made at first use.
+struct LazyStore {
     path: PathBuf,
     text: String,
     clock: Arc<dyn Clock>,
-    store: Mutex<Option<Arc<Store>>>,
+    store: Mutex<Option<Arc<WorldStore>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+struct SimConfig {
     world: Option<String>,
 }
 
@@ -89,7 +89,7 @@ struct Settings {
 ///
 /// # Errors
 /// What its settings or its world file lack.
-pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
+pub fn open_target(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
     Ok(Arc::new(Sim::open(opening)?))
 }
 
@@ -103,13 +103,13 @@ impl Sim {
     ///
     /// # Errors
     /// What its settings or its world file lack.
-    pub fn open(opening: &Opening<'_>) -> Result<Self> {
+    pub fn open(opening: &OpenContext<'_>) -> Result<Self> {
         let target = opening.target;
         demand_file_name(&target.name)?;
-        let settings = settings(target)?;
-        let text = text(&settings, opening.base)?;
+        let settings = parse_config(target)?;
+        let text = load_world_text(&settings, opening.base)?;
         let path = world_file(opening.state, &target.name);
-        let door = Door { path, text, clock: Arc::clone(opening.clock), store: Mutex::default() };
+        let door = LazyStore { path, text, clock: Arc::clone(opening.clock), store: Mutex::default() };
         Ok(Self { target: target.name.clone(), protect: target.protect, door: Arc::new(door), branch: None })
     }
 
@@ -118,9 +118,9 @@ impl Sim {
     /// # Errors
     /// What the world lacks.
     pub fn in_memory(target: &str, world: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        let store = Store::in_memory(target, world, id, Arc::clone(&clock))?;
+        let store = WorldStore::in_memory(target, world, id, Arc::clone(&clock))?;
         let store = Mutex::new(Some(Arc::new(store)));
-        let door = Door { path: PathBuf::new(), text: String::new(), clock, store };
+        let door = LazyStore { path: PathBuf::new(), text: String::new(), clock, store };
         Ok(Self { target: target.into(), protect: false, door: Arc::new(door), branch: None })
     }
 
@@ -128,34 +128,34 @@ impl Sim {
     ///
     /// # Errors
     /// Whatever the world's file says.
-    pub fn log(&self) -> Result<Vec<Effect>> {
-        self.store()?.log()
+    pub fn effect_log(&self) -> Result<Vec<EffectRow>> {
+        self.open_store()?.effect_log()
     }
 
     /// Returns whether anything took effect under a key.
     ///
     /// # Errors
     /// Whatever the world says.
-    pub fn has_done(&self, key: &Key) -> Result<bool> {
-        self.store()?.look(|p| Ok(p.effect(key)?.is_some()))
+    pub fn has_effect(&self, key: &CallKey) -> Result<bool> {
+        self.open_store()?.read_world(|p| Ok(p.find_effect(key)?.is_some()))
     }
 
-    fn store(&self) -> Result<Arc<Store>> {
+    fn open_store(&self) -> Result<Arc<WorldStore>> {
         let mut open = self.door.store.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = open.as_ref() {
             return Ok(Arc::clone(store));
         }
         let clock = Arc::clone(&self.door.clock);
-        let store = Arc::new(Store::open(&self.door.path, &self.target, &self.door.text, clock)?);
+        let store = Arc::new(WorldStore::open(&self.door.path, &self.target, &self.door.text, clock)?);
         *open = Some(Arc::clone(&store));
         Ok(store)
     }
 
-    fn branch(&self, branch: Branch) -> Self {
+    fn with_branch(&self, branch: Branch) -> Self {
         Self { branch: Some(branch), ..self.clone() }
     }
 
-    fn name(&self) -> String {
+    fn display_name(&self) -> String {
         match &self.branch {
             Some(branch) => format!("{}/{}", self.target, branch.name),
             None => self.target.clone(),
@@ -170,96 +170,102 @@ fn demand_file_name(name: &str) -> Result<()> {
             Code::Invalid,
             format!("the target name `{name}` cannot be the name of a world's file"),
         )
-        .hint("use letters, digits, `-` and `_`"));
+        .with_hint("use letters, digits, `-` and `_`"));
     }
     Ok(())
 }
 
 /// Reads the settings of a target.
-fn settings(target: &Target) -> Result<Settings> {
+fn parse_config(target: &TargetConfig) -> Result<SimConfig> {
     target.settings.clone().try_into().map_err(|e: toml::de::Error| {
         let error =
             Error::new(Code::Invalid, format!("the settings of target `{}`: {}", target.name, e.message()));
         match suggest::hint_for_unknown_field(e.message()) {
-            Some(hint) => error.hint(hint),
-            None => error.hint("`world` is `sandbox` or the path of a world file"),
+            Some(hint) => error.with_hint(hint),
+            None => error.with_hint("`world` is `sandbox` or the path of a world file"),
         }
     })
 }
 
-/// Returns the text of the world that the settings name, tried.
-fn text(settings: &Settings, base: &Path) -> Result<String> {
+/// Returns the text of the world that the settings name, after checking it.
+fn load_world_text(settings: &SimConfig, base: &Path) -> Result<String> {
     let Some(path) = settings.world.as_deref().filter(|w| *w != "sandbox") else { return Ok(SANDBOX.into()) };
     let text = fs::read_to_string(base.join(path)).map_err(|why| {
         Error::new(Code::Invalid, format!("the world file `{path}` cannot be read: {why}"))
-            .hint("`world` is `sandbox` or the path of a world file, relative to `redrill.toml`")
+            .with_hint("`world` is `sandbox` or the path of a world file, relative to `redrill.toml`")
     })?;
-    World::read(&text, path)?;
+    WorldSpec::parse_and_check(&text, path)?;
     Ok(text)
 }
 
 #[async_trait]
 impl Provider for Sim {
     async fn identity(&self) -> Result<Identity> {
-        let store = self.store()?;
+        let store = self.open_store()?;
         let id = match &self.branch {
             Some(branch) => format!("sim:{}:{}", store.id(), branch.id),
             None => format!("sim:{}", store.id()),
         };
-        Ok(Identity { description: format!("{}, simulated, as `{}`", store.title(), self.name()), id })
+        Ok(Identity {
+            description: format!("{}, simulated, as `{}`", store.title(), self.display_name()),
+            id,
+        })
     }
 
     async fn project(&self) -> Result<Project> {
         let identity = self.identity().await?;
         Ok(Project {
-            name: self.name(),
+            name: self.display_name(),
             provider: "sim".into(),
             status: self.health().await?.status,
-            version: Some(sql::version()),
+            version: Some(sql::version_text()),
             identity: identity.id,
             protect: self.protect,
         })
     }
 
-    async fn find(&self, key: &Key, _: Option<&Value>) -> Result<Option<Job>> {
-        let effect = self.store()?.look(|p| p.effect(key))?;
+    async fn find(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
+        let effect = self.open_store()?.read_world(|p| p.find_effect(key))?;
         effect
             .map(|e| match e.kind.as_str() {
-                kind if TAKES_TIME.contains(&kind) => backups::decode(e.answer),
+                kind if JOB_EFFECTS.contains(&kind) => backups::from_json(e.answer),
                 _ => Ok(Job { kind: e.kind, id: key.0.clone(), detail: Value::Null }),
             })
             .transpose()
     }
 
-    async fn observe(&self, job: &Job) -> Result<Observed> {
-        match self.store()?.look(|p| p.observe(job))? {
-            Observed::Done(_) if [jobs::PAUSE, jobs::RESUME].contains(&job.kind.as_str()) => {
-                Ok(Observed::Done(backups::json(self.project().await?)?))
+    async fn observe(&self, job: &Job) -> Result<JobStatus> {
+        match self.open_store()?.read_world(|p| p.poll_job(job))? {
+            JobStatus::Done(_) if [jobs::PAUSE, jobs::RESUME].contains(&job.kind.as_str()) => {
+                Ok(JobStatus::Done(backups::to_json(self.project().await?)?))
             }
             observed => Ok(observed),
         }
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        let act = |p: &store::Present<'_>| Ok(p.give_up(job)?.then(|| job.id.clone().into()));
-        self.store()?.effect_if(None, "job.cancel", &job.id, act).map(drop)
+        let act = |p: &store::WorldTx<'_>| Ok(p.cancel_job(job)?.then(|| job.id.clone().into()));
+        self.open_store()?.apply_effect_if_needed(None, "job.cancel", &job.id, act).map(drop)
     }
 
     async fn pause(&self, clock: &dyn Clock, span: Span) {
-        // A world whose clock cannot be set forward is waited for.
-        let passed = self.store().and_then(|store| store.pass(span));
+        // If the world's clock cannot be set forward, wait for real.
+        let passed = self.open_store().and_then(|store| store.advance_clock(span));
         if passed.is_err() {
             clock.sleep(span).await;
         }
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
-        self.demand_target("a branch has no backups of its own", "delete it and restore into a new branch")?;
+        self.demand_no_branch(
+            "a branch has no backups of its own",
+            "delete it and restore into a new branch",
+        )?;
         Ok(self)
     }
 
     fn branches(&self) -> Result<&dyn Branches> {
-        self.demand_target("a branch has no branches", "make another branch of the target")?;
+        self.demand_no_branch("a branch has no branches", "make another branch of the target")?;
         Ok(self)
     }
 
@@ -272,38 +278,38 @@ impl Provider for Sim {
     }
 
     fn schedules(&self) -> Result<&dyn Schedules> {
-        self.demand_target("a branch has no backups of its own", "put the target on a schedule")?;
+        self.demand_no_branch("a branch has no backups of its own", "put the target on a schedule")?;
         Ok(self)
     }
 
     fn replicas(&self) -> Result<&dyn Replicas> {
-        self.demand_target("a branch has no replicas", "make another branch of the target")?;
+        self.demand_no_branch("a branch has no replicas", "make another branch of the target")?;
         Ok(self)
     }
 
     fn settings(&self) -> Result<&dyn super::Settings> {
-        self.demand_target("a branch has the settings of its target", "ask the target")?;
+        self.demand_no_branch("a branch has the settings of its target", "ask the target")?;
         Ok(self)
     }
 
     fn network(&self) -> Result<&dyn Network> {
-        self.demand_target("a branch is cut off from the network by itself", "ask the target")?;
+        self.demand_no_branch("a branch is cut off from the network by itself", "ask the target")?;
         Ok(self)
     }
 
     fn lifecycle(&self) -> Result<&dyn Lifecycle> {
-        self.demand_target("a branch is not switched on and off", "delete it, or ask the target")?;
+        self.demand_no_branch("a branch is not switched on and off", "delete it, or ask the target")?;
         Ok(self)
     }
 
     fn raw(&self) -> Result<&dyn Raw> {
-        self.demand_target("a branch has no interface of its own", "ask the target")?;
+        self.demand_no_branch("a branch has no interface of its own", "ask the target")?;
         Ok(self)
     }
 }
 
 /// The effects whose answer is a job.
-const TAKES_TIME: &[&str] = &[
+const JOB_EFFECTS: &[&str] = &[
     "backup.create",
     "restore.branch",
     "restore.in_place",
@@ -315,7 +321,7 @@ const TAKES_TIME: &[&str] = &[
 ];
 
 impl Sim {
-    fn demand_target(&self, reason: &str, nearest: &str) -> Result<()> {
+    fn demand_no_branch(&self, reason: &str, nearest: &str) -> Result<()> {
         match &self.branch {
             None => Ok(()),
             Some(branch) => Err(Error::unsupported(format!("{reason}: `{}`", branch.name), nearest)),

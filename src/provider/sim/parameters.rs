@@ -11,17 +11,16 @@ use serde_json::Value;
 
 /// A setting that is known.
 pub(super) struct Parameter {
-    /// Its name.
     pub(super) name: &'static str,
-    /// What holds without an override.
+    /// The default.
     pub(super) preset: &'static str,
     /// Whether it is taken up at a restart only.
     pub(super) needs_restart: bool,
-    form: Form,
+    form: ParameterType,
 }
 
 /// What a setting takes.
-enum Form {
+enum ParameterType {
     Bool,
     /// A whole number between two.
     Int(i64, i64),
@@ -36,105 +35,109 @@ enum Form {
     Text,
 }
 
-use Form::{Bool, Choice, Int, Real, Size, Text, Time};
+use ParameterType::{Bool, Choice, Int, Real, Size, Text, Time};
 
 const KB: i64 = 1024;
 const MB: i64 = 1024 * KB;
 const SECOND: i64 = 1000;
-const MOST: i64 = 2_147_483_647;
+const MAX_INT: i64 = 2_147_483_647;
 
-const fn live(name: &'static str, preset: &'static str, form: Form) -> Parameter {
+const fn runtime_parameter(name: &'static str, preset: &'static str, form: ParameterType) -> Parameter {
     Parameter { name, preset, needs_restart: false, form }
 }
 
-const fn at_start(name: &'static str, preset: &'static str, form: Form) -> Parameter {
+const fn restart_parameter(name: &'static str, preset: &'static str, form: ParameterType) -> Parameter {
     Parameter { name, preset, needs_restart: true, form }
 }
 
 /// Every setting that is known, by name.
 const PARAMETERS: &[Parameter] = &[
-    at_start("archive_mode", "off", Choice(&["on", "off", "always"])),
-    live("archive_timeout", "0", Time(SECOND, 0, 1_073_741_823)),
-    live("autovacuum", "on", Bool),
-    live("autovacuum_analyze_scale_factor", "0.1", Real(0.0, 100.0)),
-    at_start("autovacuum_max_workers", "3", Int(1, 262_143)),
-    live("autovacuum_naptime", "1min", Time(SECOND, 1, 2_147_483)),
-    live("autovacuum_vacuum_cost_limit", "-1", Int(-1, 10_000)),
-    live("autovacuum_vacuum_scale_factor", "0.2", Real(0.0, 100.0)),
-    live("checkpoint_completion_target", "0.9", Real(0.0, 1.0)),
-    live("checkpoint_timeout", "5min", Time(SECOND, 30, 86_400)),
-    live("deadlock_timeout", "1s", Time(1, 1, MOST)),
-    live("default_statistics_target", "100", Int(1, 10_000)),
-    live("effective_cache_size", "4GB", Size(8 * KB, 1, MOST)),
-    live("effective_io_concurrency", "1", Int(0, 1000)),
-    at_start("hot_standby", "on", Bool),
-    live("hot_standby_feedback", "off", Bool),
-    at_start("huge_pages", "try", Choice(&["off", "on", "try"])),
-    live("idle_in_transaction_session_timeout", "0", Time(1, 0, MOST)),
-    live("idle_session_timeout", "0", Time(1, 0, MOST)),
-    live("jit", "on", Bool),
-    live("lock_timeout", "0", Time(1, 0, MOST)),
-    live("log_connections", "off", Bool),
-    live("log_disconnections", "off", Bool),
-    live("log_lock_waits", "off", Bool),
-    live("log_min_duration_statement", "-1", Time(1, -1, MOST)),
-    live("log_statement", "none", Choice(&["none", "ddl", "mod", "all"])),
-    live("logical_decoding_work_mem", "64MB", Size(KB, 64, MOST)),
-    live("maintenance_work_mem", "64MB", Size(KB, 64, MOST)),
-    at_start("max_connections", "100", Int(1, 262_143)),
-    at_start("max_locks_per_transaction", "64", Int(10, MOST)),
-    live("max_parallel_maintenance_workers", "2", Int(0, 1024)),
-    live("max_parallel_workers", "8", Int(0, 1024)),
-    live("max_parallel_workers_per_gather", "2", Int(0, 1024)),
-    at_start("max_prepared_transactions", "0", Int(0, 262_143)),
-    at_start("max_replication_slots", "10", Int(0, 262_143)),
-    live("max_slot_wal_keep_size", "-1", Size(MB, -1, MOST)),
-    live("max_standby_archive_delay", "30s", Time(1, -1, MOST)),
-    live("max_standby_streaming_delay", "30s", Time(1, -1, MOST)),
-    at_start("max_wal_senders", "10", Int(0, 262_143)),
-    live("max_wal_size", "1GB", Size(MB, 2, MOST)),
-    at_start("max_worker_processes", "8", Int(0, 262_143)),
-    live("min_wal_size", "80MB", Size(MB, 2, MOST)),
-    live("password_encryption", "scram-sha-256", Choice(&["md5", "scram-sha-256"])),
-    live("random_page_cost", "4", Real(0.0, 1e308)),
-    live("row_security", "on", Bool),
-    live("search_path", "\"$user\", public", Text),
-    live("seq_page_cost", "1", Real(0.0, 1e308)),
-    live("session_replication_role", "origin", Choice(&["origin", "replica", "local"])),
-    at_start("shared_buffers", "128MB", Size(8 * KB, 16, 1_073_741_823)),
-    at_start("shared_preload_libraries", "", Text),
-    live("statement_timeout", "0", Time(1, 0, MOST)),
-    live("synchronous_commit", "on", Choice(&["local", "remote_write", "remote_apply", "on", "off"])),
-    live("tcp_keepalives_idle", "0", Time(SECOND, 0, MOST)),
-    live("temp_file_limit", "-1", Size(KB, -1, MOST)),
-    live("timezone", "UTC", Text),
-    at_start("track_activity_query_size", "1kB", Size(1, 100, 1_048_576)),
-    at_start("track_commit_timestamp", "off", Bool),
-    live("track_io_timing", "off", Bool),
-    at_start("wal_buffers", "-1", Size(8 * KB, -1, 262_143)),
-    live("wal_compression", "off", Choice(&["off", "on", "pglz", "lz4", "zstd"])),
-    live("wal_keep_size", "0", Size(MB, 0, MOST)),
-    at_start("wal_level", "replica", Choice(&["minimal", "replica", "logical"])),
-    live("work_mem", "4MB", Size(KB, 64, MOST)),
+    restart_parameter("archive_mode", "off", Choice(&["on", "off", "always"])),
+    runtime_parameter("archive_timeout", "0", Time(SECOND, 0, 1_073_741_823)),
+    runtime_parameter("autovacuum", "on", Bool),
+    runtime_parameter("autovacuum_analyze_scale_factor", "0.1", Real(0.0, 100.0)),
+    restart_parameter("autovacuum_max_workers", "3", Int(1, 262_143)),
+    runtime_parameter("autovacuum_naptime", "1min", Time(SECOND, 1, 2_147_483)),
+    runtime_parameter("autovacuum_vacuum_cost_limit", "-1", Int(-1, 10_000)),
+    runtime_parameter("autovacuum_vacuum_scale_factor", "0.2", Real(0.0, 100.0)),
+    runtime_parameter("checkpoint_completion_target", "0.9", Real(0.0, 1.0)),
+    runtime_parameter("checkpoint_timeout", "5min", Time(SECOND, 30, 86_400)),
+    runtime_parameter("deadlock_timeout", "1s", Time(1, 1, MAX_INT)),
+    runtime_parameter("default_statistics_target", "100", Int(1, 10_000)),
+    runtime_parameter("effective_cache_size", "4GB", Size(8 * KB, 1, MAX_INT)),
+    runtime_parameter("effective_io_concurrency", "1", Int(0, 1000)),
+    restart_parameter("hot_standby", "on", Bool),
+    runtime_parameter("hot_standby_feedback", "off", Bool),
+    restart_parameter("huge_pages", "try", Choice(&["off", "on", "try"])),
+    runtime_parameter("idle_in_transaction_session_timeout", "0", Time(1, 0, MAX_INT)),
+    runtime_parameter("idle_session_timeout", "0", Time(1, 0, MAX_INT)),
+    runtime_parameter("jit", "on", Bool),
+    runtime_parameter("lock_timeout", "0", Time(1, 0, MAX_INT)),
+    runtime_parameter("log_connections", "off", Bool),
+    runtime_parameter("log_disconnections", "off", Bool),
+    runtime_parameter("log_lock_waits", "off", Bool),
+    runtime_parameter("log_min_duration_statement", "-1", Time(1, -1, MAX_INT)),
+    runtime_parameter("log_statement", "none", Choice(&["none", "ddl", "mod", "all"])),
+    runtime_parameter("logical_decoding_work_mem", "64MB", Size(KB, 64, MAX_INT)),
+    runtime_parameter("maintenance_work_mem", "64MB", Size(KB, 64, MAX_INT)),
+    restart_parameter("max_connections", "100", Int(1, 262_143)),
+    restart_parameter("max_locks_per_transaction", "64", Int(10, MAX_INT)),
+    runtime_parameter("max_parallel_maintenance_workers", "2", Int(0, 1024)),
+    runtime_parameter("max_parallel_workers", "8", Int(0, 1024)),
+    runtime_parameter("max_parallel_workers_per_gather", "2", Int(0, 1024)),
+    restart_parameter("max_prepared_transactions", "0", Int(0, 262_143)),
+    restart_parameter("max_replication_slots", "10", Int(0, 262_143)),
+    runtime_parameter("max_slot_wal_keep_size", "-1", Size(MB, -1, MAX_INT)),
+    runtime_parameter("max_standby_archive_delay", "30s", Time(1, -1, MAX_INT)),
+    runtime_parameter("max_standby_streaming_delay", "30s", Time(1, -1, MAX_INT)),
+    restart_parameter("max_wal_senders", "10", Int(0, 262_143)),
+    runtime_parameter("max_wal_size", "1GB", Size(MB, 2, MAX_INT)),
+    restart_parameter("max_worker_processes", "8", Int(0, 262_143)),
+    runtime_parameter("min_wal_size", "80MB", Size(MB, 2, MAX_INT)),
+    runtime_parameter("password_encryption", "scram-sha-256", Choice(&["md5", "scram-sha-256"])),
+    runtime_parameter("random_page_cost", "4", Real(0.0, 1e308)),
+    runtime_parameter("row_security", "on", Bool),
+    runtime_parameter("search_path", "\"$user\", public", Text),
+    runtime_parameter("seq_page_cost", "1", Real(0.0, 1e308)),
+    runtime_parameter("session_replication_role", "origin", Choice(&["origin", "replica", "local"])),
+    restart_parameter("shared_buffers", "128MB", Size(8 * KB, 16, 1_073_741_823)),
+    restart_parameter("shared_preload_libraries", "", Text),
+    runtime_parameter("statement_timeout", "0", Time(1, 0, MAX_INT)),
+    runtime_parameter(
+        "synchronous_commit",
+        "on",
+        Choice(&["local", "remote_write", "remote_apply", "on", "off"]),
+    ),
+    runtime_parameter("tcp_keepalives_idle", "0", Time(SECOND, 0, MAX_INT)),
+    runtime_parameter("temp_file_limit", "-1", Size(KB, -1, MAX_INT)),
+    runtime_parameter("timezone", "UTC", Text),
+    restart_parameter("track_activity_query_size", "1kB", Size(1, 100, 1_048_576)),
+    restart_parameter("track_commit_timestamp", "off", Bool),
+    runtime_parameter("track_io_timing", "off", Bool),
+    restart_parameter("wal_buffers", "-1", Size(8 * KB, -1, 262_143)),
+    runtime_parameter("wal_compression", "off", Choice(&["off", "on", "pglz", "lz4", "zstd"])),
+    runtime_parameter("wal_keep_size", "0", Size(MB, 0, MAX_INT)),
+    restart_parameter("wal_level", "replica", Choice(&["minimal", "replica", "logical"])),
+    runtime_parameter("work_mem", "4MB", Size(KB, 64, MAX_INT)),
 ];
 
 /// Sizes by name, largest first, in bytes.
-const SIZES: &[(&str, i64)] =
+const SIZE_UNITS: &[(&str, i64)] =
     &[("TB", MB * 1024 * 1024), ("GB", MB * 1024), ("MB", MB), ("kB", KB), ("B", 1)];
 /// Lengths of time by name, longest first, in milliseconds.
-const TIMES: &[(&str, i64)] =
+const TIME_UNITS: &[(&str, i64)] =
     &[("d", 86_400 * SECOND), ("h", 3600 * SECOND), ("min", 60 * SECOND), ("s", SECOND), ("ms", 1)];
 
 /// Returns a setting by its name.
 ///
 /// # Errors
 /// [`Code::NotFound`] with the nearest.
-pub(super) fn find(name: &str) -> Result<&'static Parameter> {
+pub(super) fn find_parameter(name: &str) -> Result<&'static Parameter> {
     PARAMETERS.iter().find(|p| p.name == name).ok_or_else(|| {
         let error = Error::new(Code::NotFound, format!("there is no setting `{name}`"));
-        match suggest::nearest(name, PARAMETERS.iter().map(|p| p.name)) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("the simulator knows the settings of PostgreSQL that are changed most"),
+        match suggest::nearest_name(name, PARAMETERS.iter().map(|p| p.name)) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint("the simulator knows the settings of PostgreSQL that are changed most"),
         }
     })
 }
@@ -144,17 +147,18 @@ impl Parameter {
     ///
     /// # Errors
     /// [`Code::Invalid`] with what it takes.
-    pub(super) fn shown(&self, value: &Value) -> Result<String> {
+    pub(super) fn format_value(&self, value: &Value) -> Result<String> {
         let text = match value {
             Value::String(text) => text.trim().to_owned(),
             other => other.to_string(),
         };
         let wrong = |hint: String| {
-            Error::new(Code::Invalid, format!("the setting `{}` cannot be `{text}`", self.name)).hint(hint)
+            Error::new(Code::Invalid, format!("the setting `{}` cannot be `{text}`", self.name))
+                .with_hint(hint)
         };
         let between = |low: String, high: String| format!("it takes {low} to {high}");
         match self.form {
-            Bool => truth(&text).map(Into::into).ok_or_else(|| wrong("it takes on or off".into())),
+            Bool => parse_bool_word(&text).map(Into::into).ok_or_else(|| wrong("it takes on or off".into())),
             Int(low, high) => match text.parse::<i64>() {
                 Ok(n) if (low..=high).contains(&n) => Ok(n.to_string()),
                 _ => Err(wrong(between(low.to_string(), high.to_string()))),
@@ -163,14 +167,26 @@ impl Parameter {
                 Ok(n) if (low..=high).contains(&n) => Ok(n.to_string()),
                 _ => Err(wrong(between(low.to_string(), high.to_string()))),
             },
-            Size(unit, low, high) => quantity(&text, unit, (low, high), SIZES)
-                .ok_or_else(|| wrong(between(in_units(low, unit, SIZES), in_units(high, unit, SIZES)))),
-            Time(unit, low, high) => quantity(&text, unit, (low, high), TIMES)
-                .ok_or_else(|| wrong(between(in_units(low, unit, TIMES), in_units(high, unit, TIMES)))),
+            Size(unit, low, high) => {
+                normalize_quantity(&text, unit, (low, high), SIZE_UNITS).ok_or_else(|| {
+                    wrong(between(
+                        format_in_units(low, unit, SIZE_UNITS),
+                        format_in_units(high, unit, SIZE_UNITS),
+                    ))
+                })
+            }
+            Time(unit, low, high) => {
+                normalize_quantity(&text, unit, (low, high), TIME_UNITS).ok_or_else(|| {
+                    wrong(between(
+                        format_in_units(low, unit, TIME_UNITS),
+                        format_in_units(high, unit, TIME_UNITS),
+                    ))
+                })
+            }
             Choice(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(&text)) {
                 Some(word) => Ok((*word).into()),
                 // PostgreSQL reads the words of truth as `on` and `off` where there are such.
-                None => match truth(&text).filter(|word| words.contains(word)) {
+                None => match parse_bool_word(&text).filter(|word| words.contains(word)) {
                     Some(word) => Ok(word.into()),
                     None => Err(wrong(format!("it takes {}", words.join(", ")))),
                 },
@@ -180,7 +196,7 @@ impl Parameter {
     }
 }
 
-fn truth(text: &str) -> Option<&'static str> {
+fn parse_bool_word(text: &str) -> Option<&'static str> {
     match text.to_ascii_lowercase().as_str() {
         "on" | "true" | "yes" | "1" => Some("on"),
         "off" | "false" | "no" | "0" => Some("off"),
@@ -190,7 +206,12 @@ fn truth(text: &str) -> Option<&'static str> {
 
 /// Reads a number with or without a unit, and returns it as it is shown; `None` outside the limits, which are in units
 /// of `unit`.
-fn quantity(text: &str, unit: i64, (low, high): (i64, i64), names: &[(&str, i64)]) -> Option<String> {
+fn normalize_quantity(
+    text: &str,
+    unit: i64,
+    (low, high): (i64, i64),
+    names: &[(&str, i64)],
+) -> Option<String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(text.len());
     let (number, name) = text.split_at(digits);
     let number: i64 = number.parse().ok()?;
@@ -203,10 +224,10 @@ fn quantity(text: &str, unit: i64, (low, high): (i64, i64), names: &[(&str, i64)
         (i128::from(number) * i128::from(each) * 2 + i128::from(unit)).div_euclid(i128::from(unit) * 2),
     )
     .ok()?;
-    (low..=high).contains(&whole).then(|| in_units(whole, unit, names))
+    (low..=high).contains(&whole).then(|| format_in_units(whole, unit, names))
 }
 
-fn in_units(whole: i64, unit: i64, names: &[(&str, i64)]) -> String {
+fn format_in_units(whole: i64, unit: i64, names: &[(&str, i64)]) -> String {
     if whole <= 0 {
         return whole.to_string();
     }
@@ -223,7 +244,7 @@ mod tests {
     #[test]
     fn every_preset_is_shown_as_it_is_written() {
         for parameter in PARAMETERS {
-            let shown = parameter.shown(&parameter.preset.into()).expect(parameter.name);
+            let shown = parameter.format_value(&parameter.preset.into()).expect(parameter.name);
             assert_eq!(shown, parameter.preset, "{}", parameter.name);
         }
         assert!(PARAMETERS.is_sorted_by_key(|p| p.name));
@@ -246,7 +267,7 @@ mod tests {
         ];
         for (name, value, shown) in cases {
             assert_eq!(
-                find(name).expect("is known").shown(&value).expect("is taken"),
+                find_parameter(name).expect("is known").format_value(&value).expect("is taken"),
                 shown,
                 "{name} {value}"
             );
@@ -263,13 +284,13 @@ mod tests {
             ("wal_level", json!("archive"), "minimal, replica, logical"),
         ];
         for (name, value, hint) in cases {
-            let error = find(name).expect("is known").shown(&value).expect_err("is refused");
+            let error = find_parameter(name).expect("is known").format_value(&value).expect_err("is refused");
             assert!(
                 error.code == Code::Invalid && error.hint.as_deref().is_some_and(|h| h.contains(hint)),
                 "{error:?}"
             );
         }
-        let unknown = find("work_men").err().expect("is unknown");
+        let unknown = find_parameter("work_men").err().expect("is unknown");
         assert_eq!(
             (unknown.code, unknown.hint.as_deref()),
             (Code::NotFound, Some("did you mean `work_mem`?"))

@@ -1,13 +1,13 @@
-//! What a world looks like without what differs from one making of it to the next: ids, keys and times.
+//! A world without what differs between two copies of it: ids, keys and times.
 //!
-//! Two runs that came to the same leave worlds of which the portraits are equal.
+//! Two runs with the same result leave worlds whose normalized forms are equal.
 
 use super::{
     Sim,
     content::Content,
     security,
-    shelf::Look,
-    store::{Present, Store},
+    shelf::ContentSummary,
+    store::{WorldStore, WorldTx},
     switches::{POWER, SSL},
 };
 use crate::{
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 /// A world without ids, keys and times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Portrait {
+pub struct NormalizedWorld {
     /// What the target's database holds: by table, the number of its rows and a digest of them.
     pub database: BTreeMap<String, String>,
     /// The same for every branch, by name.
@@ -51,33 +51,33 @@ impl Sim {
     ///
     /// # Errors
     /// Whatever the world says.
-    pub fn portrait(&self) -> Result<Portrait> {
-        let store = self.store()?;
-        store.look(|p| {
-            let line = p.main_line()?.id;
+    pub fn normalized_world(&self) -> Result<NormalizedWorld> {
+        let store = self.open_store()?;
+        store.read_world(|p| {
+            let line = p.main_timeline()?.id;
             let mut branches = BTreeMap::new();
-            for grown in p.grown()? {
-                branches.insert(grown.branch.name, look(&store, p, grown.line)?.tables);
+            for grown in p.list_branch_rows()? {
+                branches.insert(grown.branch.name, summarize_content(&store, p, grown.line)?.tables);
             }
             let backup = |label: Option<String>, status: &str| match label {
                 Some(label) => format!("{label}: {status}"),
                 None => status.to_owned(),
             };
-            let Look { tables, policies } = look(&store, p, line)?;
-            let scheduled = p.scheduled_backups()?;
-            let asked_for = p.saved()?.into_iter().filter(|b| !scheduled.contains(&b.id));
-            let switch = |name: &str| Ok(format!("{name}: {}", p.switch(name)?.value));
-            Ok(Portrait {
+            let ContentSummary { tables, policies } = summarize_content(&store, p, line)?;
+            let scheduled = p.scheduled_backup_ids()?;
+            let asked_for = p.list_backup_rows()?.into_iter().filter(|b| !scheduled.contains(&b.id));
+            let switch = |name: &str| Ok(format!("{name}: {}", p.read_switch(name)?.value));
+            Ok(NormalizedWorld {
                 database: tables,
                 branches,
                 backups: asked_for.map(|b| backup(b.label, &b.status)).collect(),
-                marks: p.mark_names()?,
+                marks: p.restore_point_names()?,
                 policies,
-                schedules: p.schedule_lines()?,
-                replicas: p.replica_lines()?,
-                settings: p.setting_lines()?,
-                ranges: p.ranges()?.iter().map(|(net, _)| net.to_string()).collect(),
-                bans: p.banned()?.iter().map(ToString::to_string).collect(),
+                schedules: p.describe_schedules()?,
+                replicas: p.describe_replicas()?,
+                settings: p.describe_settings()?,
+                ranges: p.allowed_ranges()?.iter().map(|(net, _)| net.to_string()).collect(),
+                bans: p.banned_addresses()?.iter().map(ToString::to_string).collect(),
                 switches: [SSL, POWER].map(switch).into_iter().collect::<Result<_>>()?,
             })
         })
@@ -90,14 +90,14 @@ impl Sim {
     /// # Errors
     /// Whatever the world says.
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
-    pub fn unfinished(&self) -> Result<Vec<String>> {
-        self.store()?.look(|p| p.unfinished())
+    pub fn unfinished_jobs(&self) -> Result<Vec<String>> {
+        self.open_store()?.read_world(|p| p.unfinished_jobs())
     }
 }
 
-impl Portrait {
-    /// Returns what is different in another portrait, a line each.
-    pub fn differences(&self, other: &Portrait) -> Vec<String> {
+impl NormalizedWorld {
+    /// Returns the parts that differ in `other`, a line each.
+    pub fn list_differences(&self, other: &NormalizedWorld) -> Vec<String> {
         let (Value::Object(ours), Value::Object(theirs)) = (json!(self), json!(other)) else {
             return Vec::new();
         };
@@ -107,24 +107,25 @@ impl Portrait {
 }
 
 /// Looks at what a line holds now.
-fn look(store: &Store, present: &Present<'_>, line: i64) -> Result<Look> {
+fn summarize_content(store: &WorldStore, present: &WorldTx<'_>, line: i64) -> Result<ContentSummary> {
     let since = present.made_at()?;
-    present.look_of(line, || {
+    present.cached_summary(line, || {
         store.with_content(present, line, |content| {
-            let row = |name: String| table(content, &name, since).map(|rows| (name, rows));
-            let tables = content.tables()?.into_iter().map(row).collect::<Result<_>>()?;
-            let policies = security::policies(present, content)?;
+            let row = |name: String| summarize_table(content, &name, since).map(|rows| (name, rows));
+            let tables = content.table_names()?.into_iter().map(row).collect::<Result<_>>()?;
+            let policies = security::effective_policies(present, content)?;
             let shown = |p: &Policy| format!("{} on {}: {}", p.name, p.table, p.enabled);
-            Ok(Look { tables, policies: policies.iter().map(shown).collect() })
+            Ok(ContentSummary { tables, policies: policies.iter().map(shown).collect() })
         })
     })
 }
 
-fn table(content: &Content, name: &str, since: Moment) -> Result<String> {
+fn summarize_table(content: &Content, name: &str, since: Moment) -> Result<String> {
     let mut hash = Sha256::new();
-    let rows = content.rows(name)?;
+    let rows = content.table_rows(name)?;
     for row in &rows.rows {
-        let cells: Value = row.iter().map(|(column, cell)| (column.clone(), timeless(cell, since))).collect();
+        let cells: Value =
+            row.iter().map(|(column, cell)| (column.clone(), mask_new_moment(cell, since))).collect();
         hash.update(cells.to_string());
         hash.update([0]);
     }
@@ -135,7 +136,7 @@ fn table(content: &Content, name: &str, since: Moment) -> Result<String> {
 }
 
 /// Returns a cell without the moment in it, where that came after the world was made.
-fn timeless(cell: &Value, since: Moment) -> Value {
+fn mask_new_moment(cell: &Value, since: Moment) -> Value {
     let moment = cell.as_str().and_then(|text| Moment::parse(text).ok());
     if moment.is_some_and(|moment| moment >= since) { "a moment".into() } else { cell.clone() }
 }

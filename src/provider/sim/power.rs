@@ -2,16 +2,16 @@
 
 use super::{
     Sim,
-    backups::{decode, json},
+    backups::{from_json, to_json},
     jobs,
-    store::Present,
+    store::WorldTx,
     switches::POWER,
 };
 use crate::{
     base::moment::Span,
     provider::{
         Accept, Code, Error, Lifecycle, Provider as _, Result,
-        model::{Addon, Job, Key, Observed, Progress},
+        model::{Addon, CallKey, Job, JobStatus, Progress},
     },
 };
 use async_trait::async_trait;
@@ -19,49 +19,51 @@ use serde_json::Value;
 
 #[async_trait]
 impl Lifecycle for Sim {
-    async fn ready(&self) -> Result<Observed> {
+    async fn ready(&self) -> Result<JobStatus> {
         let project = self.project().await?;
         if project.status == "healthy" {
-            return Ok(Observed::Done(json(project)?));
+            return Ok(JobStatus::Done(to_json(project)?));
         }
-        let again_in = Some(Span::seconds(10));
-        Ok(Observed::Running(Progress { again_in, ..Progress::phase(project.status) }))
+        let again_in = Some(Span::from_secs(10));
+        Ok(JobStatus::Running(Progress { again_in, ..Progress::with_phase(project.status) }))
     }
 
-    async fn pause(&self, key: &Key, _: &dyn Accept) -> Result<Job> {
-        self.switch_over(key, "project.pause", |p| {
-            p.demand_on(Code::Refused)?;
-            p.demand_unrestored(Code::Conflict)?;
-            p.demand_no_backup()?;
+    async fn pause(&self, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+        self.switch_power(key, "project.pause", |p| {
+            p.demand_powered_on(Code::Refused)?;
+            p.demand_no_restore_job(Code::Conflict)?;
+            p.demand_no_backup_job()?;
             p.set_switch(POWER, "pausing", p.now)?;
-            p.accept(jobs::PAUSE, key, p.target, p.world.pause_duration(), 0, &Value::Null)
+            p.accept_job(jobs::PAUSE, key, p.target, p.world.pause_duration(), 0, &Value::Null)
         })
     }
 
-    async fn resume(&self, key: &Key, _: &dyn Accept) -> Result<Job> {
-        self.switch_over(key, "project.resume", |p| {
-            let power = p.switch(POWER)?.value;
+    async fn resume(&self, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+        self.switch_power(key, "project.resume", |p| {
+            let power = p.read_switch(POWER)?.value;
             if power != "paused" {
                 let message = format!("`{}` is {power} and cannot be resumed", p.target);
-                return Err(Error::new(Code::Refused, message).hint("only what is paused can be resumed"));
+                return Err(
+                    Error::new(Code::Refused, message).with_hint("only what is paused can be resumed")
+                );
             }
             p.set_switch(POWER, "resuming", p.now)?;
-            p.accept(jobs::RESUME, key, p.target, p.world.resume_duration(), 0, &Value::Null)
+            p.accept_job(jobs::RESUME, key, p.target, p.world.resume_duration(), 0, &Value::Null)
         })
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
-        self.store()?.look(|p| Ok(p.world.addons.clone()))
+        self.open_store()?.read_world(|p| Ok(p.world.addons.clone()))
     }
 }
 
 impl Sim {
-    fn switch_over(
+    fn switch_power(
         &self,
-        key: &Key,
+        key: &CallKey,
         kind: &str,
-        act: impl FnOnce(&Present<'_>) -> Result<Job>,
+        act: impl FnOnce(&WorldTx<'_>) -> Result<Job>,
     ) -> Result<Job> {
-        decode(self.store()?.effect(Some(key), kind, &self.target, |p| json(act(p)?))?)
+        from_json(self.open_store()?.apply_effect(Some(key), kind, &self.target, |p| to_json(act(p)?))?)
     }
 }

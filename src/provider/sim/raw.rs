@@ -2,8 +2,8 @@
 
 use super::{
     Sim,
-    archive::span_micros,
-    store::{Present, broken, moment},
+    archive::span_to_micros,
+    store::{WorldTx, from_micros, store_error},
 };
 use crate::{
     base::{moment::Span, suggest},
@@ -13,55 +13,55 @@ use async_trait::async_trait;
 use serde_json::{Value, json as object};
 
 /// What there is, for messages.
-const PATHS: &[&str] = &["GET /world", "GET /effects", "POST /clock"];
+const RAW_PATHS: &[&str] = &["GET /world", "GET /effects", "POST /clock"];
 
 #[async_trait]
 impl Raw for Sim {
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         match (method, path) {
-            ("GET", "/world") => self.described(),
-            ("GET", "/effects") => self.told(),
-            ("POST", "/clock") => self.set_forward(body),
+            ("GET", "/world") => self.describe_world(),
+            ("GET", "/effects") => self.list_effects(),
+            ("POST", "/clock") => self.handle_clock_request(body),
             _ => {
                 let asked = format!("{method} {path}");
                 Err(Error::new(Code::NotFound, format!("a simulated platform has no `{asked}`"))
-                    .hint(suggest::hint(&asked, PATHS.iter().copied())))
+                    .with_hint(suggest::suggest_name(&asked, RAW_PATHS.iter().copied())))
             }
         }
     }
 }
 
 impl Sim {
-    fn described(&self) -> Result<Value> {
-        let store = self.store()?;
-        let now = store.look(|p| Ok(p.now))?;
-        Ok(object!({ "id": store.id(), "title": store.title(), "now": moment(now).to_string() }))
+    fn describe_world(&self) -> Result<Value> {
+        let store = self.open_store()?;
+        let now = store.read_world(|p| Ok(p.now))?;
+        Ok(object!({ "id": store.id(), "title": store.title(), "now": from_micros(now).to_string() }))
     }
 
-    fn told(&self) -> Result<Value> {
-        let effect = |e: super::Effect| object!({ "kind": e.kind, "what": e.what, "at": e.at.to_string(), "key": e.key });
-        Ok(self.log()?.into_iter().map(effect).collect())
+    fn list_effects(&self) -> Result<Value> {
+        let effect = |e: super::EffectRow| object!({ "kind": e.kind, "what": e.what, "at": e.at.to_string(), "key": e.key });
+        Ok(self.effect_log()?.into_iter().map(effect).collect())
     }
 
     /// Sets the world's clock forward, and says what it shows then.
-    fn set_forward(&self, body: Option<&Value>) -> Result<Value> {
+    fn handle_clock_request(&self, body: Option<&Value>) -> Result<Value> {
         let text = body.and_then(|body| body["pass"].as_str());
         let span = text.and_then(|text| Span::parse(text).ok()).filter(|span| *span > Span::ZERO);
         let span = span.ok_or_else(|| {
             Error::new(Code::Invalid, "`POST /clock` was not told how far to set the clock forward")
-                .hint("send `{\"pass\": \"1h\"}`")
+                .with_hint("send `{\"pass\": \"1h\"}`")
         })?;
-        let store = self.store()?;
-        let pass = |p: &Present<'_>| p.set_forward(span).map(|()| Value::Null);
-        store.effect(None, "clock.pass", &span.to_string(), pass)?;
-        let now = store.look(|p| Ok(p.now))?;
-        Ok(object!({ "now": moment(now).to_string() }))
+        let store = self.open_store()?;
+        let pass = |p: &WorldTx<'_>| p.advance_clock(span).map(|()| Value::Null);
+        store.apply_effect(None, "clock.pass", &span.to_string(), pass)?;
+        let now = store.read_world(|p| Ok(p.now))?;
+        Ok(object!({ "now": from_micros(now).to_string() }))
     }
 }
 
-impl Present<'_> {
-    fn set_forward(&self, span: Span) -> Result<()> {
+impl WorldTx<'_> {
+    fn advance_clock(&self, span: Span) -> Result<()> {
         let sql = "update world set clock_offset = clock_offset + ?1";
-        self.conn.execute(sql, [span_micros(span)]).map(drop).map_err(|e| broken(&e))
+        self.conn.execute(sql, [span_to_micros(span)]).map(drop).map_err(|e| store_error(&e))
     }
 }

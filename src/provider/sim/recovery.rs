@@ -1,9 +1,9 @@
-//! Where recovery can stop, and what it starts from: every refusal of a restore comes from here.
+//! Plans restores: which backup to start from and where to stop. Every refusal of a restore comes from here.
 
 use super::{
-    archive::Saved,
-    history::{Line, lsn_text, read_lsn},
-    store::{Present, micros, moment},
+    archive::BackupRow,
+    history::{Timeline, format_lsn, parse_lsn},
+    store::{WorldTx, from_micros, to_micros},
 };
 use crate::{
     base::{
@@ -12,16 +12,16 @@ use crate::{
     },
     provider::{
         Code, Error, Result,
-        model::{At, RecoveryPoint, RestoreRequest, Usable, Window},
+        model::{BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestoreRequest},
     },
 };
 
 /// A restore that can be done.
-pub(super) struct Plan {
+pub(super) struct RestorePlan {
     /// The backup it starts from.
-    pub(super) backup: Saved,
+    pub(super) backup: BackupRow,
     /// The line it follows.
-    pub(super) line: Line,
+    pub(super) line: Timeline,
     /// The place at which it stops.
     pub(super) cut: i64,
     /// The last transaction that is in.
@@ -29,51 +29,51 @@ pub(super) struct Plan {
 }
 
 /// A place on a line.
-struct Stop {
-    line: Line,
+struct StopPoint {
+    line: Timeline,
     cut: i64,
     /// The moment, where the target is one: a backup must have been complete by then.
     by: Option<i64>,
 }
 
-impl Present<'_> {
+impl WorldTx<'_> {
     /// Returns why a backup cannot be used, or `None` when it can.
-    pub(super) fn unusable(&self, backup: &Saved) -> Option<String> {
+    pub(super) fn why_unusable(&self, backup: &BackupRow) -> Option<String> {
         let Some(finished) = backup.finished_at else { return Some(format!("it is {}", backup.status)) };
         let retention = self.world.retention();
-        let kept_since = micros(self.now().plus(Span(-retention.0)));
+        let kept_since = to_micros(self.current_moment().saturating_add(Span(-retention.0)));
         (finished < kept_since).then(|| format!("it is older than the retention of {retention}"))
     }
 
     /// Returns the backups that can be used, oldest first.
-    pub(super) fn usable(&self) -> Result<Vec<Saved>> {
-        Ok(self.saved()?.into_iter().filter(|b| self.unusable(b).is_none()).collect())
+    pub(super) fn usable_backups(&self) -> Result<Vec<BackupRow>> {
+        Ok(self.list_backup_rows()?.into_iter().filter(|b| self.why_unusable(b).is_none()).collect())
     }
 
     /// Returns the earliest restorable moment, without the backup `gone`.
-    pub(super) fn earliest(&self, gone: Option<&str>) -> Result<Option<Moment>> {
-        let usable = self.usable()?;
+    pub(super) fn earliest_restorable(&self, gone: Option<&str>) -> Result<Option<Moment>> {
+        let usable = self.usable_backups()?;
         let left = usable.iter().filter(|b| Some(b.id.as_str()) != gone);
-        Ok(left.filter_map(|b| b.finished_at).min().map(moment))
+        Ok(left.filter_map(|b| b.finished_at).min().map(from_micros))
     }
 
     /// Returns what can be restored.
-    pub(super) fn window(&self) -> Result<Window> {
-        let earliest = self.earliest(None)?;
-        let lines = self.main_lines()?;
-        let backups = self.saved()?;
+    pub(super) fn recovery_window(&self) -> Result<RecoveryWindow> {
+        let earliest = self.earliest_restorable(None)?;
+        let lines = self.main_timelines()?;
+        let backups = self.list_backup_rows()?;
         let warning =
             earliest.is_none().then(|| "there is no usable backup, so nothing can be restored".to_owned());
-        Ok(Window {
+        Ok(RecoveryWindow {
             earliest,
-            latest: earliest.map(|_| self.now()),
-            latest_lsn: earliest.map(|_| self.log_end()).transpose()?.map(lsn_text),
+            latest: earliest.map(|_| self.current_moment()),
+            latest_lsn: earliest.map(|_| self.log_end()).transpose()?.map(format_lsn),
             gaps: Vec::new(),
             backups: backups
                 .iter()
                 .map(|b| {
-                    let why = self.unusable(b);
-                    Usable { id: b.id.clone(), usable: why.is_none(), why }
+                    let why = self.why_unusable(b);
+                    BackupUsability { id: b.id.clone(), usable: why.is_none(), why }
                 })
                 .collect(),
             timelines: lines.iter().filter_map(|l| u32::try_from(l.number).ok()).collect(),
@@ -85,16 +85,16 @@ impl Present<'_> {
     ///
     /// # Errors
     /// Every reason why not.
-    pub(super) fn plan(&self, request: &RestoreRequest) -> Result<Plan> {
-        let named = request.backup.as_deref().map(|id| self.demand_usable(id)).transpose()?;
-        let usable = self.usable()?;
+    pub(super) fn plan_restore(&self, request: &RestoreRequest) -> Result<RestorePlan> {
+        let named = request.backup.as_deref().map(|id| self.demand_usable_backup(id)).transpose()?;
+        let usable = self.usable_backups()?;
         let newest = usable.last().ok_or_else(|| {
             Error::new(Code::Refused, format!("`{}` has no usable backup", self.target))
-                .hint("make one with `backup create`")
+                .with_hint("make one with `backup create`")
         })?;
-        let stop = self.stop(&request.to, named.as_ref().unwrap_or(newest))?;
-        let chain = self.chain(stop.line.id, stop.cut)?;
-        let holds_target = |b: &&Saved| {
+        let stop = self.resolve_stop_point(&request.to, named.as_ref().unwrap_or(newest))?;
+        let chain = self.timeline_chain(stop.line.id, stop.cut)?;
+        let holds_target = |b: &&BackupRow| {
             let by = stop.by.is_none_or(|by| b.finished_at.is_some_and(|finished| finished <= by));
             by && chain.iter().any(|(line, upto)| *line == b.line && b.stop <= *upto)
         };
@@ -102,148 +102,159 @@ impl Present<'_> {
             Some(backup) => Some(backup).filter(holds_target),
             None => usable.iter().rev().find(holds_target),
         };
-        let backup = backup.ok_or_else(|| self.before_window(&request.to.at, named.as_ref()))?.clone();
-        if let Some(problem) = self.damage(&backup)? {
+        let backup = backup.ok_or_else(|| self.before_window_error(&request.to.at, named.as_ref()))?.clone();
+        if let Some(problem) = self.find_damage(&backup)? {
             return Err(Error::new(
                 Code::CorruptBackup,
                 format!("the backup `{}` is damaged: {problem}", backup.id),
             )
-            .hint("restore from another with `backup:`"));
+            .with_hint("restore from another with `backup:`"));
         }
-        let reached = self.last_entry(stop.line.id, stop.cut)?.map(|e| moment(e.at));
-        Ok(Plan { backup, line: stop.line, cut: stop.cut, reached })
+        let reached = self.last_entry(stop.line.id, stop.cut)?.map(|e| from_micros(e.at));
+        Ok(RestorePlan { backup, line: stop.line, cut: stop.cut, reached })
     }
 
-    fn demand_usable(&self, id: &str) -> Result<Saved> {
-        let backup = self.one_saved(id)?;
-        match self.unusable(&backup) {
+    fn demand_usable_backup(&self, id: &str) -> Result<BackupRow> {
+        let backup = self.demand_backup(id)?;
+        match self.why_unusable(&backup) {
             None => Ok(backup),
             Some(why) => {
                 Err(Error::new(Code::Refused, format!("the backup `{id}` cannot be restored: {why}"))
-                    .hint("`backup::pitr::window` lists what can"))
+                    .with_hint("`backup::pitr::window` lists what can"))
             }
         }
     }
 
-    fn stop(&self, to: &RecoveryPoint, backup: &Saved) -> Result<Stop> {
-        let asked = to.timeline.map(|n| self.timeline(n)).transpose()?;
+    fn resolve_stop_point(&self, to: &RecoveryPoint, backup: &BackupRow) -> Result<StopPoint> {
+        let asked = to.timeline.map(|n| self.demand_timeline(n)).transpose()?;
         let exact = |lsn: i64| if to.inclusive { lsn } else { lsn - 1 };
         let stop = match &to.at {
-            At::BackupEnd => Stop { line: self.or_line(asked, backup.line)?, cut: backup.stop, by: None },
-            At::Latest => {
-                let line = asked.map_or_else(|| self.main_line(), Ok)?;
-                Stop { line, cut: self.log_end()?, by: None }
+            RecoveryTarget::BackupEnd => {
+                StopPoint { line: self.timeline_or_default(asked, backup.line)?, cut: backup.stop, by: None }
             }
-            At::Time(at) => self.stop_at_time(*at, to.inclusive, asked)?,
-            At::Xid(text) => {
+            RecoveryTarget::Latest => {
+                let line = asked.map_or_else(|| self.main_timeline(), Ok)?;
+                StopPoint { line, cut: self.log_end()?, by: None }
+            }
+            RecoveryTarget::Time(at) => self.resolve_stop_time(*at, to.inclusive, asked)?,
+            RecoveryTarget::Xid(text) => {
                 let xid = text.parse::<i64>().map_err(|_| {
                     Error::new(Code::Invalid, format!("`{text}` is not a transaction id"))
-                        .hint("write digits")
+                        .with_hint("write digits")
                 })?;
-                let place = self.place_of(xid)?;
-                let (line, lsn) = self.on_target(place, asked, || format!("transaction `{xid}`"))?;
-                Stop { line, cut: exact(lsn), by: None }
+                let place = self.find_transaction(xid)?;
+                let (line, lsn) = self.locate_on_target(place, asked, || format!("transaction `{xid}`"))?;
+                StopPoint { line, cut: exact(lsn), by: None }
             }
-            At::Lsn(text) => {
-                let lsn = read_lsn(text)?;
+            RecoveryTarget::Lsn(text) => {
+                let lsn = parse_lsn(text)?;
                 if lsn > self.log_end()? {
-                    return Err(self.after_window(&to.at));
+                    return Err(self.after_window_error(&to.at));
                 }
-                let line = asked.map_or_else(|| self.line_at(|l| l.start < lsn), Ok)?;
-                Stop { line, cut: exact(lsn), by: None }
+                let line = asked.map_or_else(|| self.newest_timeline_where(|l| l.start < lsn), Ok)?;
+                StopPoint { line, cut: exact(lsn), by: None }
             }
-            At::Name(name) => {
-                let mark = self.mark(name)?;
-                let known = self.mark_names()?;
+            RecoveryTarget::Name(name) => {
+                let mark = self.find_restore_point(name)?;
+                let known = self.restore_point_names()?;
                 let place = mark.map(|m| (m.line, m.lsn));
-                let (line, lsn) = self
-                    .on_target(place, asked, || format!("restore point `{name}`"))
-                    .map_err(|e| e.hint(suggest::hint(name, known.iter().map(String::as_str))))?;
-                Stop { line, cut: lsn, by: None }
+                let (line, lsn) =
+                    self.locate_on_target(place, asked, || format!("restore point `{name}`")).map_err(
+                        |e| e.with_hint(suggest::suggest_name(name, known.iter().map(String::as_str))),
+                    )?;
+                StopPoint { line, cut: lsn, by: None }
             }
         };
         Ok(stop)
     }
 
-    fn stop_at_time(&self, at: Moment, inclusive: bool, asked: Option<Line>) -> Result<Stop> {
-        let by = micros(at);
-        let line = asked.map_or_else(|| self.line_at(|l| l.begun_at <= by), Ok)?;
+    fn resolve_stop_time(&self, at: Moment, inclusive: bool, asked: Option<Timeline>) -> Result<StopPoint> {
+        let by = to_micros(at);
+        let line = asked.map_or_else(|| self.newest_timeline_where(|l| l.begun_at <= by), Ok)?;
         if by > line.ended_at.unwrap_or(self.now) {
-            return Err(self.after_window(&At::Time(at)));
+            return Err(self.after_window_error(&RecoveryTarget::Time(at)));
         }
-        let cut = self.place_at(line.id, by, inclusive)?;
-        Ok(Stop { line, cut, by: Some(by) })
+        let cut = self.lsn_at_time(line.id, by, inclusive)?;
+        Ok(StopPoint { line, cut, by: Some(by) })
     }
 
     /// Returns the newest of the target's lines that had begun by then, or the first.
-    fn line_at(&self, begun: impl Fn(&Line) -> bool) -> Result<Line> {
-        let lines = self.main_lines()?;
+    fn newest_timeline_where(&self, begun: impl Fn(&Timeline) -> bool) -> Result<Timeline> {
+        let lines = self.main_timelines()?;
         let newest = lines.iter().rev().find(|l| begun(l)).or(lines.first());
         newest.cloned().ok_or_else(|| Error::new(Code::Internal, "the world has no line of history"))
     }
 
-    fn or_line(&self, asked: Option<Line>, id: i64) -> Result<Line> {
-        asked.map_or_else(|| self.line(id), Ok)
+    fn timeline_or_default(&self, asked: Option<Timeline>, id: i64) -> Result<Timeline> {
+        asked.map_or_else(|| self.find_timeline(id), Ok)
     }
 
-    fn timeline(&self, number: u32) -> Result<Line> {
-        let lines = self.main_lines()?;
+    fn demand_timeline(&self, number: u32) -> Result<Timeline> {
+        let lines = self.main_timelines()?;
         let known: Vec<String> = lines.iter().map(|l| l.number.to_string()).collect();
         lines.into_iter().find(|l| l.number == i64::from(number)).ok_or_else(|| {
             Error::new(Code::NotFound, format!("`{}` has no timeline {number}", self.target))
-                .hint(format!("its timelines are {}", known.join(", ")))
+                .with_hint(format!("its timelines are {}", known.join(", ")))
         })
     }
 
     /// Returns the line and place of something that was found, if the target's own history holds it.
-    fn on_target(
+    fn locate_on_target(
         &self,
         place: Option<(i64, i64)>,
-        asked: Option<Line>,
+        asked: Option<Timeline>,
         what: impl Fn() -> String,
-    ) -> Result<(Line, i64)> {
+    ) -> Result<(Timeline, i64)> {
         let missing = || {
             Error::new(Code::NotFound, format!("the history of `{}` holds no {}", self.target, what()))
-                .hint("`backup::pitr::find` lists drops and truncates with their transactions and places")
+                .with_hint(
+                    "`backup::pitr::find` lists drops and truncates with their transactions and places",
+                )
         };
         let (id, lsn) = place.ok_or_else(missing)?;
-        let own = self.main_lines()?.into_iter().find(|l| l.id == id).ok_or_else(missing)?;
+        let own = self.main_timelines()?.into_iter().find(|l| l.id == id).ok_or_else(missing)?;
         let Some(asked) = asked else { return Ok((own, lsn)) };
-        let held = self.chain(asked.id, i64::MAX)?.iter().any(|(line, upto)| *line == id && lsn <= *upto);
+        let held =
+            self.timeline_chain(asked.id, i64::MAX)?.iter().any(|(line, upto)| *line == id && lsn <= *upto);
         if held { Ok((asked, lsn)) } else { Err(missing()) }
     }
 
-    fn before_window(&self, at: &At, named: Option<&Saved>) -> Error {
+    fn before_window_error(&self, at: &RecoveryTarget, named: Option<&BackupRow>) -> Error {
         let bound = match named {
             Some(b) => format!("the end of the backup `{}`", b.id),
             None => "the earliest restorable moment".into(),
         };
-        Error::new(Code::TargetBeforeWindow, format!("the target {} lies before {bound}", shown(at)))
-            .hint(self.window_text())
+        Error::new(
+            Code::TargetBeforeWindow,
+            format!("the target {} lies before {bound}", describe_recovery_target(at)),
+        )
+        .with_hint(self.describe_window())
     }
 
-    fn after_window(&self, at: &At) -> Error {
+    fn after_window_error(&self, at: &RecoveryTarget) -> Error {
         Error::new(
             Code::TargetAfterWindow,
-            format!("the target {} lies after the latest restorable moment", shown(at)),
+            format!("the target {} lies after the latest restorable moment", describe_recovery_target(at)),
         )
-        .hint(self.window_text())
+        .with_hint(self.describe_window())
     }
 
-    fn window_text(&self) -> String {
-        match self.earliest(None) {
-            Ok(Some(earliest)) => format!("the window goes from `{earliest}` to `{}`", self.now()),
+    fn describe_window(&self) -> String {
+        match self.earliest_restorable(None) {
+            Ok(Some(earliest)) => format!("the window goes from `{earliest}` to `{}`", self.current_moment()),
             Ok(None) => "there is no usable backup".into(),
             Err(e) => e.message,
         }
     }
 }
 
-fn shown(at: &At) -> String {
+fn describe_recovery_target(at: &RecoveryTarget) -> String {
     match at {
-        At::BackupEnd => "`the end of the backup`".into(),
-        At::Latest => "`latest`".into(),
-        At::Time(at) => format!("`{at}`"),
-        At::Xid(text) | At::Lsn(text) | At::Name(text) => format!("`{text}`"),
+        RecoveryTarget::BackupEnd => "`the end of the backup`".into(),
+        RecoveryTarget::Latest => "`latest`".into(),
+        RecoveryTarget::Time(at) => format!("`{at}`"),
+        RecoveryTarget::Xid(text) | RecoveryTarget::Lsn(text) | RecoveryTarget::Name(text) => {
+            format!("`{text}`")
+        }
     }
 }

@@ -2,15 +2,15 @@
 
 use super::{
     Sim,
-    backups::{decode, json},
+    backups::{from_json, to_json},
     jobs,
-    store::{Present, broken},
+    store::{WorldTx, store_error},
 };
 use crate::{
     base::moment::Span,
     provider::{
         Accept, Code, Error, Replicas, Result,
-        model::{Job, Key, Replica, ReplicaRequest},
+        model::{CallKey, Job, Replica, ReplicaRequest},
     },
 };
 use async_trait::async_trait;
@@ -21,60 +21,62 @@ use serde_json::{Value, json as object};
 impl Replicas for Sim {
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
     async fn list(&self) -> Result<Vec<Replica>> {
-        self.store()?.look(|p| p.standing_replicas())
+        self.open_store()?.read_world(|p| p.list_replicas())
     }
 
-    async fn create(&self, request: &ReplicaRequest, key: &Key, _: &dyn Accept) -> Result<Job> {
+    async fn create(&self, request: &ReplicaRequest, key: &CallKey, _: &dyn Accept) -> Result<Job> {
         if request.region.as_deref().is_some_and(str::is_empty) {
-            return Err(Error::new(Code::Invalid, "the region of a replica has no name").hint("leave it out"));
+            return Err(
+                Error::new(Code::Invalid, "the region of a replica has no name").with_hint("leave it out")
+            );
         }
         let what = request.region.clone().unwrap_or_else(|| self.target.clone());
-        decode(self.store()?.effect(Some(key), "replica.create", &what, |p| {
-            p.demand_on(Code::Refused)?;
-            p.demand_unrestored(Code::Conflict)?;
+        from_json(self.open_store()?.apply_effect(Some(key), "replica.create", &what, |p| {
+            p.demand_powered_on(Code::Refused)?;
+            p.demand_no_restore_job(Code::Conflict)?;
             let id = format!("replica-{key}");
             p.add_replica(&id, request.region.as_deref(), "preparing", Some(key))?;
-            let bytes = p.facts_at(p.main_line()?.id, i64::MAX)?.bytes;
-            json(p.accept(jobs::REPLICA, key, &id, p.world.replica_duration(), bytes, &Value::Null)?)
+            let bytes = p.content_facts_at(p.main_timeline()?.id, i64::MAX)?.bytes;
+            to_json(p.accept_job(jobs::REPLICA, key, &id, p.world.replica_duration(), bytes, &Value::Null)?)
         })?)
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
-        let delete = |p: &Present<'_>| {
-            let is_there = p.standing_replicas()?.iter().any(|r| r.id == id);
-            p.give_up_making(id)?;
-            p.remove("replicas", id)?;
+        let delete = |p: &WorldTx<'_>| {
+            let is_there = p.list_replicas()?.iter().any(|r| r.id == id);
+            p.cancel_job_for(id)?;
+            p.delete_row("replicas", id)?;
             Ok(is_there.then(|| object!({ "id": id })))
         };
-        self.store()?.effect_if(None, "replica.delete", id, delete).map(drop)
+        self.open_store()?.apply_effect_if_needed(None, "replica.delete", id, delete).map(drop)
     }
 }
 
-impl Present<'_> {
+impl WorldTx<'_> {
     /// Adds a replica.
     pub(super) fn add_replica(
         &self,
         id: &str,
         region: Option<&str>,
         status: &str,
-        key: Option<&Key>,
+        key: Option<&CallKey>,
     ) -> Result<()> {
         let sql = "insert into replicas values (?1, ?2, ?3, ?4, ?5)";
         let values = params![id, region, status, self.now, key.map(|k| &k.0)];
-        self.conn.execute(sql, values).map(drop).map_err(|e| broken(&e))
+        self.conn.execute(sql, values).map(drop).map_err(|e| store_error(&e))
     }
 
     /// Makes a replica ready and returns it.
-    pub(super) fn ready_replica(&self, id: &str) -> Result<Replica> {
+    pub(super) fn mark_replica_ready(&self, id: &str) -> Result<Replica> {
         self.conn
             .execute("update replicas set status = 'ready' where id = ?1", [id])
-            .map_err(|e| broken(&e))?;
+            .map_err(|e| store_error(&e))?;
         let gone = || Error::new(Code::NotFound, format!("the replica `{id}` of `{}` is gone", self.target));
-        self.standing_replicas()?.into_iter().find(|r| r.id == id).ok_or_else(gone)
+        self.list_replicas()?.into_iter().find(|r| r.id == id).ok_or_else(gone)
     }
 
     /// Returns every replica, oldest first.
-    pub(super) fn standing_replicas(&self) -> Result<Vec<Replica>> {
+    pub(super) fn list_replicas(&self) -> Result<Vec<Replica>> {
         let sql = "select id, region, status, key from replicas order by created_at, rowid";
         let read = |row: &Row<'_>| {
             let status: String = row.get(2)?;
@@ -87,17 +89,17 @@ impl Present<'_> {
                 status,
                 host: None,
                 port: None,
-                key: row.get::<_, Option<String>>(3)?.map(Key),
+                key: row.get::<_, Option<String>>(3)?.map(CallKey),
             })
         };
-        self.rows(sql, [], read)
+        self.query_rows(sql, [], read)
     }
 
     /// Returns the replicas as a portrait shows them.
-    pub(super) fn replica_lines(&self) -> Result<Vec<String>> {
+    pub(super) fn describe_replicas(&self) -> Result<Vec<String>> {
         let line =
             |r: &Replica| format!("{}: {}", r.region.as_deref().unwrap_or("where the target is"), r.status);
-        let mut lines: Vec<String> = self.standing_replicas()?.iter().map(line).collect();
+        let mut lines: Vec<String> = self.list_replicas()?.iter().map(line).collect();
         lines.sort_unstable();
         Ok(lines)
     }

@@ -3,7 +3,7 @@
 use super::{
     Sim,
     parameters::{self, Parameter},
-    store::{Present, broken},
+    store::{WorldTx, store_error},
 };
 use crate::provider::{Code, Error, Result, Settings, model::Setting};
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// What is asked for, and what the server has taken up; null is no override.
-struct Override {
+struct SettingOverride {
     wanted: Value,
     held: Value,
 }
@@ -20,11 +20,11 @@ struct Override {
 #[async_trait]
 impl Settings for Sim {
     async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
-        self.store()?.look(|p| {
-            let overrides = p.overrides()?;
+        self.open_store()?.read_world(|p| {
+            let overrides = p.read_overrides()?;
             let all = overrides.keys().cloned().collect::<Vec<_>>();
             let names = if names.is_empty() { &all } else { names };
-            names.iter().map(|name| setting(parameters::find(name)?, &overrides)).collect()
+            names.iter().map(|name| to_setting(parameters::find_parameter(name)?, &overrides)).collect()
         })
     }
 
@@ -32,36 +32,41 @@ impl Settings for Sim {
         let known: Vec<(&Parameter, &Value)> = values
             .iter()
             .map(|(name, value)| {
-                let parameter = parameters::find(name)?;
+                let parameter = parameters::find_parameter(name)?;
                 if !value.is_null() {
-                    parameter.shown(value)?;
+                    parameter.format_value(value)?;
                 }
                 Ok((parameter, value))
             })
             .collect::<Result<_>>()?;
-        let store = self.store()?;
-        let what = known.iter().map(|(p, value)| format!("{}={}", p.name, spoken(value)));
+        let store = self.open_store()?;
+        let what = known.iter().map(|(p, value)| format!("{}={}", p.name, format_setting(value)));
         let what = what.collect::<Vec<_>>().join(" ");
-        store.effect_if(None, "config.set", &what, |p| {
-            p.demand_on(Code::Refused)?;
+        store.apply_effect_if_needed(None, "config.set", &what, |p| {
+            p.demand_powered_on(Code::Refused)?;
             let is_changed = p.set_overrides(&known)?;
-            let is_restarted = restart && p.restart()?;
+            let is_restarted = restart && p.apply_pending_overrides()?;
             Ok((is_changed || is_restarted).then(|| json!({ "restarted": is_restarted })))
         })?;
-        store.look(|p| {
-            Ok(p.overrides()?.into_iter().filter(|(_, o)| o.wanted != o.held).map(|(name, _)| name).collect())
+        store.read_world(|p| {
+            Ok(p.read_overrides()?
+                .into_iter()
+                .filter(|(_, o)| o.wanted != o.held)
+                .map(|(name, _)| name)
+                .collect())
         })
     }
 }
 
-fn spoken(value: &Value) -> String {
+fn format_setting(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn setting(parameter: &Parameter, overrides: &BTreeMap<String, Override>) -> Result<Setting> {
+fn to_setting(parameter: &Parameter, overrides: &BTreeMap<String, SettingOverride>) -> Result<Setting> {
     let (wanted, held) =
         overrides.get(parameter.name).map_or((&Value::Null, &Value::Null), |o| (&o.wanted, &o.held));
-    let effective = if held.is_null() { parameter.preset.to_owned() } else { parameter.shown(held)? };
+    let effective =
+        if held.is_null() { parameter.preset.to_owned() } else { parameter.format_value(held)? };
     Ok(Setting {
         name: parameter.name.into(),
         overridden: wanted.clone(),
@@ -70,29 +75,29 @@ fn setting(parameter: &Parameter, overrides: &BTreeMap<String, Override>) -> Res
     })
 }
 
-impl Present<'_> {
+impl WorldTx<'_> {
     /// Overrides a setting from the start.
     ///
     /// # Errors
     /// What the setting takes instead.
     pub(super) fn override_from_start(&self, name: &str, value: &Value) -> Result<()> {
-        let parameter = parameters::find(name)?;
-        parameter.shown(value)?;
+        let parameter = parameters::find_parameter(name)?;
+        parameter.format_value(value)?;
         self.write_override(parameter.name, value, value)
     }
 
     /// Returns the settings as a portrait shows them.
-    pub(super) fn setting_lines(&self) -> Result<Vec<String>> {
-        let line = |(name, o): (String, Override)| {
+    pub(super) fn describe_settings(&self) -> Result<Vec<String>> {
+        let line = |(name, o): (String, SettingOverride)| {
             let waits = if o.wanted == o.held { "" } else { ", waits for a restart" };
-            format!("{name} = {}{waits}", spoken(&o.wanted))
+            format!("{name} = {}{waits}", format_setting(&o.wanted))
         };
-        Ok(self.overrides()?.into_iter().map(line).collect())
+        Ok(self.read_overrides()?.into_iter().map(line).collect())
     }
 
     /// Writes overrides and returns whether any is another than before.
     fn set_overrides(&self, values: &[(&Parameter, &Value)]) -> Result<bool> {
-        let before = self.overrides()?;
+        let before = self.read_overrides()?;
         let mut is_changed = false;
         for (parameter, wanted) in values {
             let (was, held) =
@@ -110,8 +115,9 @@ impl Present<'_> {
     }
 
     /// Takes up what waits, and returns whether anything did.
-    fn restart(&self) -> Result<bool> {
-        let waiting: Vec<_> = self.overrides()?.into_iter().filter(|(_, o)| o.wanted != o.held).collect();
+    fn apply_pending_overrides(&self) -> Result<bool> {
+        let waiting: Vec<_> =
+            self.read_overrides()?.into_iter().filter(|(_, o)| o.wanted != o.held).collect();
         for (name, o) in &waiting {
             self.write_override(name, &o.wanted, &o.wanted)?;
         }
@@ -125,19 +131,21 @@ impl Present<'_> {
             let sql = "insert or replace into settings values (?1, ?2, ?3)";
             self.conn.execute(sql, params![name, wanted.to_string(), held.to_string()])
         };
-        written.map(drop).map_err(|e| broken(&e))
+        written.map(drop).map_err(|e| store_error(&e))
     }
 
-    fn overrides(&self) -> Result<BTreeMap<String, Override>> {
+    fn read_overrides(&self) -> Result<BTreeMap<String, SettingOverride>> {
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         let rows: Vec<(String, String, String)> =
-            self.rows("select name, wanted, held from settings", [], read)?;
+            self.query_rows("select name, wanted, held from settings", [], read)?;
         let parse = |text: &str| {
             serde_json::from_str(text)
                 .map_err(|e| Error::new(Code::Internal, format!("an override cannot be read: {e}")))
         };
         rows.into_iter()
-            .map(|(name, wanted, held)| Ok((name, Override { wanted: parse(&wanted)?, held: parse(&held)? })))
+            .map(|(name, wanted, held)| {
+                Ok((name, SettingOverride { wanted: parse(&wanted)?, held: parse(&held)? }))
+            })
             .collect()
     }
 }

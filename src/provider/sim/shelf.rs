@@ -1,11 +1,11 @@
-//! What has been worked out of a database at a place of its history, kept for whoever asks again.
+//! Databases and facts about them, cached by the hash of the statements that made them.
 //!
 //! A database follows from its statements, so what is true of it is kept under the hash of them. Copies of one world
 //! share a shelf: most of what they ask has been asked by another.
 
 use super::{
-    content::{Content, Entry},
-    store::Present,
+    content::{Content, HistoryEntry},
+    store::WorldTx,
 };
 use crate::provider::Result;
 use sha2::{Digest as _, Sha256};
@@ -15,23 +15,23 @@ use std::{
 };
 
 /// How many databases with the same past wait to be used again.
-const IDLE: usize = 4;
+const MAX_IDLE_COPIES: usize = 4;
 
 /// The hash of the statements that made a database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct Past([u8; 32]);
+pub(super) struct HistoryHash([u8; 32]);
 
 /// What is known of databases.
 #[derive(Default)]
-pub(super) struct Shelf {
-    idle: Mutex<HashMap<Past, Vec<Content>>>,
-    facts: Mutex<HashMap<Past, Facts>>,
-    looks: Mutex<HashMap<Past, Look>>,
+pub(super) struct ContentCache {
+    idle: Mutex<HashMap<HistoryHash, Vec<Content>>>,
+    facts: Mutex<HashMap<HistoryHash, ContentFacts>>,
+    looks: Mutex<HashMap<HistoryHash, ContentSummary>>,
 }
 
 /// What a backup keeps of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct ContentFacts {
     /// The digest of its schema and rows.
     pub(super) digest: String,
     /// Its size in bytes.
@@ -40,33 +40,36 @@ pub(super) struct Facts {
 
 /// What a portrait shows of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct ContentSummary {
     /// The number and a digest of the rows of each table.
     pub(super) tables: BTreeMap<String, String>,
-    /// Its policies.
     pub(super) policies: Vec<String>,
 }
 
-impl Present<'_> {
+impl WorldTx<'_> {
     /// Returns what is known of a line at a place.
-    pub(super) fn facts_at(&self, line: i64, cut: i64) -> Result<Facts> {
-        let entries = self.entries(line, 0, cut)?;
-        kept(&self.shelf.facts, past(&entries), || {
-            let content = Self::content_of(&entries)?;
-            Ok(Facts { digest: content.digest()?, bytes: content.bytes()? })
+    pub(super) fn content_facts_at(&self, line: i64, cut: i64) -> Result<ContentFacts> {
+        let entries = self.history_entries(line, 0, cut)?;
+        get_or_compute(&self.shelf.facts, hash_history(&entries), || {
+            let content = Self::replay_entries(&entries)?;
+            Ok(ContentFacts { digest: content.digest()?, bytes: content.size_in_bytes()? })
         })
     }
 
     /// Returns what a line looks like now; `look` looks where nobody has yet.
-    pub(super) fn look_of(&self, line: i64, look: impl FnOnce() -> Result<Look>) -> Result<Look> {
-        kept(&self.shelf.looks, past(&self.entries(line, 0, i64::MAX)?), look)
+    pub(super) fn cached_summary(
+        &self,
+        line: i64,
+        look: impl FnOnce() -> Result<ContentSummary>,
+    ) -> Result<ContentSummary> {
+        get_or_compute(&self.shelf.looks, hash_history(&self.history_entries(line, 0, i64::MAX)?), look)
     }
 }
 
 /// Returns what is kept under `past`, worked out first where it is not.
-fn kept<T: Clone>(
-    shelf: &Mutex<HashMap<Past, T>>,
-    past: Past,
+fn get_or_compute<T: Clone>(
+    shelf: &Mutex<HashMap<HistoryHash, T>>,
+    past: HistoryHash,
     work_out: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let shelf = || shelf.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,34 +82,34 @@ fn kept<T: Clone>(
     Ok(found)
 }
 
-fn past(entries: &[Entry]) -> Past {
-    entries.iter().fold(Past::default(), Past::and)
+fn hash_history(entries: &[HistoryEntry]) -> HistoryHash {
+    entries.iter().fold(HistoryHash::default(), HistoryHash::extend_with)
 }
 
-impl Past {
+impl HistoryHash {
     /// Returns the past of a database to which one more statement was done.
-    pub(super) fn and(self, entry: &Entry) -> Past {
+    pub(super) fn extend_with(self, entry: &HistoryEntry) -> HistoryHash {
         let mut hash = Sha256::new_with_prefix(self.0);
         for number in [entry.lsn, entry.xid, entry.at] {
             hash.update(number.to_be_bytes());
         }
         hash.update(entry.sql.as_bytes());
-        Past(hash.finalize().into())
+        HistoryHash(hash.finalize().into())
     }
 }
 
-impl Shelf {
+impl ContentCache {
     /// Returns the database that statements make, if one waits to be used again.
-    pub(super) fn take(&self, entries: &[Entry]) -> Option<Content> {
+    pub(super) fn take_content(&self, entries: &[HistoryEntry]) -> Option<Content> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.get_mut(&past(entries))?.pop()
+        idle.get_mut(&hash_history(entries))?.pop()
     }
 
     /// Keeps a database that its world needs no more.
-    pub(super) fn put(&self, content: Content) {
+    pub(super) fn put_content(&self, content: Content) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let alike = idle.entry(content.past()).or_default();
-        if alike.len() < IDLE {
+        let alike = idle.entry(content.history_hash()).or_default();
+        if alike.len() < MAX_IDLE_COPIES {
             alike.push(content);
         }
     }

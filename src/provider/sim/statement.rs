@@ -14,12 +14,7 @@ pub(super) enum Statement {
         empties: Option<String>,
     },
     /// Row-level security of a table goes on or off.
-    RowSecurity {
-        /// The table.
-        table: String,
-        /// On or off.
-        on: bool,
-    },
+    RowSecurity { table: String, on: bool },
 }
 
 /// A word, quoted or not, or any other character, and where it starts and ends.
@@ -28,11 +23,11 @@ struct Token<'a> {
     text: &'a str,
     start: usize,
     end: usize,
-    kind: Kind,
+    kind: TokenKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TokenKind {
     Word,
     Quoted,
     Literal,
@@ -41,13 +36,13 @@ enum Kind {
 
 impl Statement {
     /// Reads a statement; what is no SQL at all is left for SQLite to say.
-    pub(super) fn read(text: &str) -> Self {
-        let sql = without_schema(text);
-        let tokens = tokens(&sql);
-        if let Some((table, on)) = row_security(&tokens) {
+    pub(super) fn parse(text: &str) -> Self {
+        let sql = strip_public_schema(text);
+        let tokens = tokenize(&sql);
+        if let Some((table, on)) = parse_row_security(&tokens) {
             return Statement::RowSecurity { table, on };
         }
-        match emptied(&tokens) {
+        match emptied_table(&tokens) {
             Some(table) => Statement::Plain {
                 sql: format!("delete from \"{}\"", table.replace('"', "\"\"")),
                 empties: Some(table),
@@ -59,64 +54,69 @@ impl Statement {
     /// Returns whether the statement's row count means anything: only for what writes rows.
     pub(super) fn counts_rows(&self) -> bool {
         let Statement::Plain { sql, .. } = self else { return false };
-        let tokens = tokens(sql);
+        let tokens = tokenize(sql);
         let first = tokens.first();
-        first.is_some_and(|t| ["insert", "update", "delete", "replace", "with"].iter().any(|w| t.is(w)))
+        first.is_some_and(|t| {
+            ["insert", "update", "delete", "replace", "with"].iter().any(|w| t.is_keyword(w))
+        })
     }
 }
 
 /// Returns whether a text holds nothing but white space, comments and semicolons.
 pub(super) fn is_blank(text: &str) -> bool {
-    tokens(text).iter().all(|t| t.is(";"))
+    tokenize(text).iter().all(|t| t.is_keyword(";"))
 }
 
 impl Token<'_> {
-    fn is(&self, word: &str) -> bool {
-        self.kind != Kind::Literal && self.kind != Kind::Quoted && self.text.eq_ignore_ascii_case(word)
+    fn is_keyword(&self, word: &str) -> bool {
+        self.kind != TokenKind::Literal
+            && self.kind != TokenKind::Quoted
+            && self.text.eq_ignore_ascii_case(word)
     }
 
     /// Returns the name that a word or a quoted identifier stands for.
-    fn name(&self) -> Option<String> {
+    fn identifier_name(&self) -> Option<String> {
         match self.kind {
-            Kind::Word => Some(self.text.to_lowercase()),
-            Kind::Quoted => Some(self.text[1..self.text.len() - 1].replace("\"\"", "\"")),
-            Kind::Literal | Kind::Symbol => None,
+            TokenKind::Word => Some(self.text.to_lowercase()),
+            TokenKind::Quoted => Some(self.text[1..self.text.len() - 1].replace("\"\"", "\"")),
+            TokenKind::Literal | TokenKind::Symbol => None,
         }
     }
 }
 
 /// Returns the table of `truncate [table] t` and of `delete from t`, when that is the whole statement.
-fn emptied(tokens: &[Token<'_>]) -> Option<String> {
+fn emptied_table(tokens: &[Token<'_>]) -> Option<String> {
     let rest = match tokens {
-        [first, second, rest @ ..] if first.is("delete") && second.is("from") => rest,
-        [first, second, rest @ ..] if first.is("truncate") && second.is("table") => rest,
-        [first, rest @ ..] if first.is("truncate") => rest,
+        [first, second, rest @ ..] if first.is_keyword("delete") && second.is_keyword("from") => rest,
+        [first, second, rest @ ..] if first.is_keyword("truncate") && second.is_keyword("table") => rest,
+        [first, rest @ ..] if first.is_keyword("truncate") => rest,
         _ => return None,
     };
     match rest {
-        [table] => table.name(),
-        [table, end] if end.is(";") => table.name(),
+        [table] => table.identifier_name(),
+        [table, end] if end.is_keyword(";") => table.identifier_name(),
         _ => None,
     }
 }
 
-fn row_security(tokens: &[Token<'_>]) -> Option<(String, bool)> {
-    let words: Vec<_> = tokens.iter().filter(|t| !t.is(";")).collect();
+fn parse_row_security(tokens: &[Token<'_>]) -> Option<(String, bool)> {
+    let words: Vec<_> = tokens.iter().filter(|t| !t.is_keyword(";")).collect();
     let [alter, table, name, switch, row, level, security] = words.as_slice() else { return None };
-    let shape = alter.is("alter") && table.is("table");
-    let tail = row.is("row") && level.is("level") && security.is("security");
-    let on = switch.is("enable");
-    (shape && tail && (on || switch.is("disable"))).then(|| name.name().map(|n| (n, on)))?
+    let shape = alter.is_keyword("alter") && table.is_keyword("table");
+    let tail = row.is_keyword("row") && level.is_keyword("level") && security.is_keyword("security");
+    let on = switch.is_keyword("enable");
+    (shape && tail && (on || switch.is_keyword("disable")))
+        .then(|| name.identifier_name().map(|n| (n, on)))?
 }
 
 /// Takes the schema `public` off every name: there is only one schema here.
-fn without_schema(text: &str) -> String {
-    let tokens = tokens(text);
+fn strip_public_schema(text: &str) -> String {
+    let tokens = tokenize(text);
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     for pair in tokens.windows(2) {
-        let schema = pair[0].name().as_deref() == Some("public");
-        if schema && pair[1].is(".") && pair[0].start >= at {
+        let schema = pair[0].identifier_name().as_deref() == Some("public");
+        if schema && pair[1].is_keyword(".") && pair[0].start >= at {
             out.push_str(&text[at..pair[0].start]);
             at = pair[1].end;
         }
@@ -126,7 +126,7 @@ fn without_schema(text: &str) -> String {
 }
 
 /// Returns the tokens of a text; comments and white space are none.
-fn tokens(text: &str) -> Vec<Token<'_>> {
+fn tokenize(text: &str) -> Vec<Token<'_>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
@@ -135,26 +135,28 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
             c if c.is_whitespace() => (None, c.len_utf8()),
             '-' if rest.starts_with("--") => (None, rest.find('\n').unwrap_or(rest.len())),
             '/' if rest.starts_with("/*") => (None, rest.find("*/").map_or(rest.len(), |end| end + 2)),
-            '\'' => (Some(Kind::Literal), quoted(rest, '\'')),
-            '"' => (Some(Kind::Quoted), quoted(rest, '"')),
-            c if is_word(c) => (Some(Kind::Word), rest.find(|c| !is_word(c)).unwrap_or(rest.len())),
-            c => (Some(Kind::Symbol), c.len_utf8()),
+            '\'' => (Some(TokenKind::Literal), quoted_length(rest, '\'')),
+            '"' => (Some(TokenKind::Quoted), quoted_length(rest, '"')),
+            c if is_word_char(c) => {
+                (Some(TokenKind::Word), rest.find(|c| !is_word_char(c)).unwrap_or(rest.len()))
+            }
+            c => (Some(TokenKind::Symbol), c.len_utf8()),
         };
         if let Some(kind) = kind {
             found.push(Token { text: &rest[..length], start: at, end: at + length, kind });
         }
         at += length;
     }
-    found.retain(|t| t.kind != Kind::Quoted || t.text.len() >= 2);
+    found.retain(|t| t.kind != TokenKind::Quoted || t.text.len() >= 2);
     found
 }
 
-fn is_word(c: char) -> bool {
+fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
 /// Returns the length of a quoted text, in which the quote is doubled; an open one goes to the end.
-fn quoted(text: &str, quote: char) -> usize {
+fn quoted_length(text: &str, quote: char) -> usize {
     let mut at = 1;
     while let Some(end) = text[at..].find(quote) {
         at += end + 1;
@@ -182,11 +184,11 @@ mod tests {
             "delete from \"orders\" -- all",
             "DELETE FROM orders",
         ] {
-            assert_eq!(Statement::read(text), plain("delete from \"orders\"", Some("orders")), "{text}");
+            assert_eq!(Statement::parse(text), plain("delete from \"orders\"", Some("orders")), "{text}");
         }
         for (word, on) in [("enable", true), ("DISABLE", false)] {
             let text = format!("ALTER TABLE public.orders {word} ROW LEVEL SECURITY;");
-            assert_eq!(Statement::read(&text), Statement::RowSecurity { table: "orders".into(), on });
+            assert_eq!(Statement::parse(&text), Statement::RowSecurity { table: "orders".into(), on });
         }
     }
 
@@ -201,10 +203,10 @@ mod tests {
             "'open",
             "\"",
         ] {
-            assert_eq!(Statement::read(text), plain(text, None), "{text}");
+            assert_eq!(Statement::parse(text), plain(text, None), "{text}");
         }
         assert_eq!(
-            Statement::read("select * from public.orders join \"public\" . customers"),
+            Statement::parse("select * from public.orders join \"public\" . customers"),
             plain("select * from orders join  customers", None)
         );
     }

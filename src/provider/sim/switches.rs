@@ -1,8 +1,8 @@
-//! What is switched: the power, the enforcement of TLS, the list of ranges; each with the moment it was changed.
+//! Switches: power, TLS enforcement, the list of ranges; each with the time of its last change.
 
 use super::{
-    archive::span_micros,
-    store::{Present, broken, moment},
+    archive::span_to_micros,
+    store::{WorldTx, from_micros, store_error},
 };
 use crate::provider::{Code, Error, Result};
 use rusqlite::params;
@@ -18,33 +18,32 @@ pub(super) const RANGES: &str = "ranges";
 pub(super) struct Switch {
     /// How it stands.
     pub(super) value: String,
-    /// Since when.
     pub(super) since: i64,
 }
 
-impl Present<'_> {
+impl WorldTx<'_> {
     /// Returns how something is switched.
-    pub(super) fn switch(&self, name: &str) -> Result<Switch> {
+    pub(super) fn read_switch(&self, name: &str) -> Result<Switch> {
         let sql = "select value, since from switches where name = ?1";
         let read = |row: &rusqlite::Row<'_>| Ok(Switch { value: row.get(0)?, since: row.get(1)? });
-        self.conn.query_row(sql, [name], read).map_err(|e| broken(&e))
+        self.conn.query_row(sql, [name], read).map_err(|e| store_error(&e))
     }
 
     /// Switches something, as of `at`.
     pub(super) fn set_switch(&self, name: &str, value: &str, at: i64) -> Result<()> {
         let sql = "insert or replace into switches values (?1, ?2, ?3)";
-        self.conn.execute(sql, params![name, value, at]).map(drop).map_err(|e| broken(&e))
+        self.conn.execute(sql, params![name, value, at]).map(drop).map_err(|e| store_error(&e))
     }
 
     /// Returns whether what was changed at `since` is applied by now.
     pub(super) fn is_applied(&self, since: i64) -> bool {
-        since.saturating_add(span_micros(self.world.apply_duration())) <= self.now
+        since.saturating_add(span_to_micros(self.world.apply_duration())) <= self.now
     }
 
     /// Refuses while the target is not on.
-    pub(super) fn demand_on(&self, code: Code) -> Result<()> {
-        let power = self.switch(POWER)?;
-        let (target, since) = (self.target, moment(power.since));
+    pub(super) fn demand_powered_on(&self, code: Code) -> Result<()> {
+        let power = self.read_switch(POWER)?;
+        let (target, since) = (self.target, from_micros(power.since));
         let (what, hint) = match power.value.as_str() {
             "on" => return Ok(()),
             "paused" => (format!("`{target}` is paused since `{since}`"), "`project resume` brings it back"),
@@ -53,6 +52,6 @@ impl Present<'_> {
             }
             _ => (format!("`{target}` is being resumed since `{since}`"), "wait with `project wait_ready`"),
         };
-        Err(Error::new(code, what).hint(hint))
+        Err(Error::new(code, what).with_hint(hint))
     }
 }

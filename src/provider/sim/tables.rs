@@ -7,7 +7,6 @@ use rusqlite::Connection;
 /// A table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
-    /// Its name.
     pub name: String,
     /// Its columns, in their order.
     pub columns: Vec<Column>,
@@ -26,7 +25,6 @@ pub struct Table {
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Its name.
     pub name: String,
     /// Its type as it was written.
     pub kind: String,
@@ -39,7 +37,6 @@ pub struct Column {
 /// A foreign key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ForeignKey {
-    /// The columns.
     pub columns: Vec<String>,
     /// The table they refer to.
     pub table: String,
@@ -52,12 +49,12 @@ impl Sim {
     ///
     /// # Errors
     /// While nobody is let in.
-    pub fn tables(&self) -> Result<Vec<Table>> {
-        let store = self.store()?;
-        store.look(|p| {
-            let line = self.answering_line(p)?;
+    pub fn export_tables(&self) -> Result<Vec<Table>> {
+        let store = self.open_store()?;
+        store.read_world(|p| {
+            let line = self.answering_timeline(p)?;
             store.with_content(p, line, |content| {
-                content.tables()?.iter().map(|name| table(content, name)).collect()
+                content.table_names()?.iter().map(|name| export_table(content, name)).collect()
             })
         })
     }
@@ -68,32 +65,32 @@ impl Sim {
     ///
     /// # Errors
     /// While nobody is let in.
-    pub fn secured_tables(&self) -> Result<Vec<(String, bool)>> {
-        let store = self.store()?;
-        store.look(|p| {
-            let line = self.answering_line(p)?;
+    pub fn list_row_security(&self) -> Result<Vec<(String, bool)>> {
+        let store = self.open_store()?;
+        store.read_world(|p| {
+            let line = self.answering_timeline(p)?;
             store.with_content(p, line, |content| {
-                let policies = super::security::policies(p, content)?;
+                let policies = super::security::effective_policies(p, content)?;
                 let has = |name: &String| policies.iter().any(|p| p.table == *name && p.enabled);
                 let secured = |name: String| (content.row_security(&name).unwrap_or(has(&name)), name);
-                Ok(content.tables()?.into_iter().map(secured).map(|(on, name)| (name, on)).collect())
+                Ok(content.table_names()?.into_iter().map(secured).map(|(on, name)| (name, on)).collect())
             })
         })
     }
 }
 
-fn table(content: &Content, name: &str) -> Result<Table> {
-    let schema = |read: rusqlite::Result<Table>| read.map_err(|e| super::store::broken(&e));
-    let rows = content.rows(name)?;
+fn export_table(content: &Content, name: &str) -> Result<Table> {
+    let schema = |read: rusqlite::Result<Table>| read.map_err(|e| super::store::store_error(&e));
+    let rows = content.table_rows(name)?;
     let row_security = content.row_security(name);
     schema(content.with_schema(|conn| {
-        let (columns, key) = columns(conn, name)?;
-        let (unique, references) = (unique(conn, name)?, references(conn, name)?);
+        let (columns, key) = read_columns(conn, name)?;
+        let (unique, references) = (read_unique_constraints(conn, name)?, read_foreign_keys(conn, name)?);
         Ok(Table { name: name.to_owned(), columns, key, unique, references, row_security, rows })
     }))
 }
 
-fn columns(conn: &Connection, table: &str) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
+fn read_columns(conn: &Connection, table: &str) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
     let sql = "select name, type, \"notnull\", dflt_value, pk from pragma_table_info(?1) order by cid";
     let mut statement = conn.prepare(sql)?;
     let read = |row: &rusqlite::Row<'_>| {
@@ -107,7 +104,7 @@ fn columns(conn: &Connection, table: &str) -> rusqlite::Result<(Vec<Column>, Vec
     Ok((all.into_iter().map(|(c, _)| c).collect(), key.into_iter().map(|(_, name)| name).collect()))
 }
 
-fn unique(conn: &Connection, table: &str) -> rusqlite::Result<Vec<Vec<String>>> {
+fn read_unique_constraints(conn: &Connection, table: &str) -> rusqlite::Result<Vec<Vec<String>>> {
     let sql = "select l.name, i.name from pragma_index_list(?1) l, pragma_index_info(l.name) i
                where l.\"unique\" and l.origin = 'u' order by l.name, i.seqno";
     let mut statement = conn.prepare(sql)?;
@@ -122,7 +119,7 @@ fn unique(conn: &Connection, table: &str) -> rusqlite::Result<Vec<Vec<String>>> 
     Ok(found.into_iter().map(|(_, columns)| columns).collect())
 }
 
-fn references(conn: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {
+fn read_foreign_keys(conn: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {
     let sql = "select id, \"table\", \"from\", \"to\" from pragma_foreign_key_list(?1) order by id, seq";
     let mut statement = conn.prepare(sql)?;
     let read = |row: &rusqlite::Row<'_>| {

@@ -4,11 +4,10 @@
 //! statements run in order, its names are unique, its findings belong to checks.
 
 use super::{
-    content::{Content, Entry},
+    content::{Content, HistoryEntry},
     written::{
-        Length, Statements, WrittenBackup, WrittenCheck, WrittenFinding, WrittenHistory, WrittenMark,
-        WrittenPolicy, WrittenReplica, WrittenSchedule, everywhere, five_minutes, one_minute, ten_seconds,
-        two_minutes, week,
+        BackupToml, CheckToml, FindingToml, HistoryToml, MarkToml, NonNegativeSpan, PolicyToml, ReplicaToml,
+        ScheduleToml, StatementsToml, everywhere, five_minutes, one_minute, ten_seconds, two_minutes, week,
     },
 };
 use crate::{
@@ -34,42 +33,42 @@ pub const SANDBOX: &str = include_str!("sandbox.toml");
 /// A world, read and checked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct World {
+pub(super) struct WorldSpec {
     /// What it is, for people.
     pub(super) title: String,
     #[serde(default = "week")]
-    retention: Length,
+    retention: NonNegativeSpan,
     #[serde(default = "two_minutes")]
-    backup_duration: Length,
+    backup_duration: NonNegativeSpan,
     #[serde(default = "two_minutes")]
-    restore_duration: Length,
+    restore_duration: NonNegativeSpan,
     #[serde(default)]
-    history: Vec<WrittenHistory>,
+    history: Vec<HistoryToml>,
     #[serde(default)]
-    marks: Vec<WrittenMark>,
+    marks: Vec<MarkToml>,
     #[serde(default)]
-    backups: Vec<WrittenBackup>,
+    backups: Vec<BackupToml>,
     #[serde(default)]
-    policies: Vec<WrittenPolicy>,
+    policies: Vec<PolicyToml>,
     /// Checks whose outcome the world itself says.
     #[serde(default)]
-    pub(super) checks: Vec<WrittenCheck>,
+    pub(super) checks: Vec<CheckToml>,
     #[serde(default)]
-    findings: Vec<WrittenFinding>,
+    findings: Vec<FindingToml>,
     #[serde(default = "five_minutes")]
-    replica_duration: Length,
+    replica_duration: NonNegativeSpan,
     #[serde(default = "one_minute")]
-    pause_duration: Length,
+    pause_duration: NonNegativeSpan,
     #[serde(default = "five_minutes")]
-    resume_duration: Length,
+    resume_duration: NonNegativeSpan,
     #[serde(default = "ten_seconds")]
-    apply_duration: Length,
+    apply_duration: NonNegativeSpan,
     /// What takes backups by the clock, from when the world is made.
     #[serde(default)]
-    pub(super) schedules: Vec<WrittenSchedule>,
+    pub(super) schedules: Vec<ScheduleToml>,
     /// Read replicas that are there.
     #[serde(default)]
-    pub(super) replicas: Vec<WrittenReplica>,
+    pub(super) replicas: Vec<ReplicaToml>,
     /// Overrides of the server's settings.
     #[serde(default)]
     pub(super) settings: BTreeMap<Spanned<String>, toml::Value>,
@@ -87,8 +86,8 @@ pub(super) struct World {
     pub(super) addons: Vec<Addon>,
 }
 
-/// Something that had happened before the world was made.
-pub(super) enum Past {
+/// An event from before the world was made.
+pub(super) enum PastEvent {
     /// A statement was committed.
     Statement(String),
     /// A restore point was made.
@@ -105,7 +104,6 @@ struct PastStatement<'a> {
 pub(super) struct PastBackup<'a> {
     /// When it was complete.
     pub(super) finished: Moment,
-    /// Its id.
     pub(super) id: &'a str,
     /// What it is called.
     pub(super) label: Option<&'a str>,
@@ -113,28 +111,28 @@ pub(super) struct PastBackup<'a> {
     pub(super) damaged: bool,
 }
 
-impl World {
+impl WorldSpec {
     /// Reads a world; `origin` names the text in messages.
     ///
     /// # Errors
     /// [`Code::Invalid`] with the file, the line and the hint.
-    pub(super) fn read(text: &str, origin: &str) -> Result<Self> {
-        let fault = Fault { text, origin };
+    pub(super) fn parse_and_check(text: &str, origin: &str) -> Result<Self> {
+        let fault = SourceText { text, origin };
         let world = Self::parse(text, origin)?;
         world.check_names(&fault)?;
         world.check_findings(&fault)?;
         let tables = world.check_history(&fault)?;
         world.check_policies(&fault, &tables)?;
-        world.check_surroundings(&fault)?;
+        world.check_environment(&fault)?;
         Ok(world)
     }
 
-    /// Reads a world that was tried before.
+    /// Reads a world that was checked before.
     ///
     /// # Errors
     /// [`Code::Invalid`] where it is no world at all.
     pub(super) fn parse(text: &str, origin: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|e| Fault { text, origin }.toml(&e))
+        toml::from_str(text).map_err(|e| SourceText { text, origin }.toml_error(&e))
     }
 
     /// Returns how long backups are kept.
@@ -173,24 +171,27 @@ impl World {
     }
 
     /// Returns what had happened when the world is made at `anchor`, oldest first.
-    pub(super) fn past(&self, anchor: Moment) -> Vec<(Moment, Past)> {
-        let marks = self.marks.iter().map(|m| (anchor.plus(m.at.0), Past::Mark(m.name.get_ref().clone())));
+    pub(super) fn past_events(&self, anchor: Moment) -> Vec<(Moment, PastEvent)> {
+        let marks = self
+            .marks
+            .iter()
+            .map(|m| (anchor.saturating_add(m.at.0), PastEvent::Mark(m.name.get_ref().clone())));
         let statements = self
-            .statements()
+            .past_statements()
             .into_iter()
-            .map(|sql| (anchor.plus(sql.at), Past::Statement(sql.text.to_owned())));
+            .map(|sql| (anchor.saturating_add(sql.at), PastEvent::Statement(sql.text.to_owned())));
         let mut past: Vec<_> = statements.chain(marks).collect();
         past.sort_by_key(|(at, _)| *at);
         past
     }
 
     /// Returns the backups that are there when the world is made at `anchor`, oldest first.
-    pub(super) fn backups(&self, anchor: Moment) -> Vec<PastBackup<'_>> {
+    pub(super) fn past_backups(&self, anchor: Moment) -> Vec<PastBackup<'_>> {
         let mut backups: Vec<_> = self
             .backups
             .iter()
             .map(|b| PastBackup {
-                finished: anchor.plus(b.at.0),
+                finished: anchor.saturating_add(b.at.0),
                 id: b.id.get_ref(),
                 label: b.label.as_deref(),
                 damaged: b.damaged,
@@ -201,16 +202,16 @@ impl World {
     }
 
     /// Returns the policies, by table and name, as they were when the world was made.
-    pub(super) fn policies(&self) -> Vec<Policy> {
-        let mut policies: Vec<_> = self.policies.iter().map(WrittenPolicy::policy).collect();
+    pub(super) fn initial_policies(&self) -> Vec<Policy> {
+        let mut policies: Vec<_> = self.policies.iter().map(PolicyToml::to_policy).collect();
         policies.sort_by(|a, b| (&a.table, &a.name).cmp(&(&b.table, &b.name)));
         policies
     }
 
     /// Returns the faults that the world says it has.
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(super) fn stated_findings(&self) -> Vec<Finding> {
         let check =
-            |f: &WrittenFinding| self.checks.iter().find(|c| c.check.get_ref() == f.check.get_ref()).cloned();
+            |f: &FindingToml| self.checks.iter().find(|c| c.check.get_ref() == f.check.get_ref()).cloned();
         self.findings
             .iter()
             .filter_map(|f| {
@@ -227,13 +228,13 @@ impl World {
     }
 
     /// Returns every statement, oldest first, in the order of the file where times are equal.
-    fn statements(&self) -> Vec<PastStatement<'_>> {
+    fn past_statements(&self) -> Vec<PastStatement<'_>> {
         let mut all = Vec::new();
         for written in &self.history {
             let (at, offset) = (written.at.0, written.sql.span().start);
             let texts = match written.sql.get_ref() {
-                Statements::One(sql) => std::slice::from_ref(sql),
-                Statements::Many(list) => list.as_slice(),
+                StatementsToml::One(sql) => std::slice::from_ref(sql),
+                StatementsToml::Many(list) => list.as_slice(),
             };
             all.extend(texts.iter().map(|text| PastStatement { at, text, offset }));
         }
@@ -241,10 +242,10 @@ impl World {
         all
     }
 
-    fn check_names(&self, fault: &Fault<'_>) -> Result<()> {
-        fault.unique("backup", self.backups.iter().map(|b| &b.id))?;
-        fault.unique("restore point", self.marks.iter().map(|m| &m.name))?;
-        fault.unique("check", self.checks.iter().map(|c| &c.check))?;
+    fn check_names(&self, fault: &SourceText<'_>) -> Result<()> {
+        fault.check_unique_names("backup", self.backups.iter().map(|b| &b.id))?;
+        fault.check_unique_names("restore point", self.marks.iter().map(|m| &m.name))?;
+        fault.check_unique_names("check", self.checks.iter().map(|c| &c.check))?;
         let mut seen = BTreeSet::new();
         for p in &self.policies {
             if !seen.insert((p.table.get_ref(), p.name.get_ref())) {
@@ -253,19 +254,19 @@ impl World {
                     p.table.get_ref(),
                     p.name.get_ref()
                 );
-                return Err(fault.at(p.name.span().start, message, "call one of them something else"));
+                return Err(fault.error_at(p.name.span().start, message, "call one of them something else"));
             }
         }
         Ok(())
     }
 
-    fn check_findings(&self, fault: &Fault<'_>) -> Result<()> {
+    fn check_findings(&self, fault: &SourceText<'_>) -> Result<()> {
         let known: Vec<&str> = self.checks.iter().map(|c| c.check.get_ref().as_str()).collect();
         for check in &self.checks {
-            if super::security::derives(check.check.get_ref()) {
+            if super::security::is_derived_check(check.check.get_ref()) {
                 let message =
                     format!("the check `{}` is worked out from the database", check.check.get_ref());
-                return Err(fault.at(
+                return Err(fault.error_at(
                     check.check.span().start,
                     message,
                     "give the database the fault instead",
@@ -277,27 +278,31 @@ impl World {
             Some(f) => {
                 let message =
                     format!("a finding belongs to the check `{}`, which is not listed", f.check.get_ref());
-                Err(fault.at(f.check.span().start, message, suggest::hint(f.check.get_ref(), known)))
+                Err(fault.error_at(
+                    f.check.span().start,
+                    message,
+                    suggest::suggest_name(f.check.get_ref(), known),
+                ))
             }
         }
     }
 
     /// Runs the statements and returns every table that ever was.
-    fn check_history(&self, fault: &Fault<'_>) -> Result<BTreeSet<String>> {
+    fn check_history(&self, fault: &SourceText<'_>) -> Result<BTreeSet<String>> {
         let mut content = Content::empty()?;
         let mut tables = BTreeSet::new();
-        for (n, sql) in (1..).zip(self.statements()) {
-            let entry = Entry { lsn: n, xid: n, at: 0, sql: sql.text.to_owned() };
-            content.apply(&entry, None).map_err(|e| {
+        for (n, sql) in (1..).zip(self.past_statements()) {
+            let entry = HistoryEntry { lsn: n, xid: n, at: 0, sql: sql.text.to_owned() };
+            content.apply_entry(&entry, None).map_err(|e| {
                 let hint = e.hint.unwrap_or_else(|| "statements run by their times, oldest first".into());
-                fault.at(sql.offset, format!("`{}`: {}", shortened(sql.text), e.message), hint)
+                fault.error_at(sql.offset, format!("`{}`: {}", shorten_sql(sql.text), e.message), hint)
             })?;
-            tables.extend(content.tables()?);
+            tables.extend(content.table_names()?);
         }
         Ok(tables)
     }
 
-    fn check_policies(&self, fault: &Fault<'_>, tables: &BTreeSet<String>) -> Result<()> {
+    fn check_policies(&self, fault: &SourceText<'_>, tables: &BTreeSet<String>) -> Result<()> {
         match self.policies.iter().find(|p| !tables.contains(p.table.get_ref())) {
             None => Ok(()),
             Some(p) => {
@@ -306,76 +311,84 @@ impl World {
                     p.name.get_ref(),
                     p.table.get_ref()
                 );
-                let hint = suggest::hint(p.table.get_ref(), tables.iter().map(String::as_str));
-                Err(fault.at(p.table.span().start, message, hint))
+                let hint = suggest::suggest_name(p.table.get_ref(), tables.iter().map(String::as_str));
+                Err(fault.error_at(p.table.span().start, message, hint))
             }
         }
     }
 }
 
 /// Checks of what is around the database.
-impl World {
-    fn check_surroundings(&self, fault: &Fault<'_>) -> Result<()> {
-        fault.unique("schedule", self.schedules.iter().map(|s| &s.id))?;
-        fault.unique("replica", self.replicas.iter().map(|r| &r.id))?;
-        fault.unique("range", self.restrictions.iter())?;
+impl WorldSpec {
+    fn check_environment(&self, fault: &SourceText<'_>) -> Result<()> {
+        fault.check_unique_names("schedule", self.schedules.iter().map(|s| &s.id))?;
+        fault.check_unique_names("replica", self.replicas.iter().map(|r| &r.id))?;
+        fault.check_unique_names("range", self.restrictions.iter())?;
         for schedule in &self.schedules {
             let at = schedule.at.span().start;
-            fault.said(at, super::schedules::time_of(schedule.at.get_ref()))?;
+            fault.locate_error(at, super::schedules::parse_time_of_day(schedule.at.get_ref()))?;
             if schedule.keep_days.is_some_and(|days| !(1..=365).contains(&days)) {
-                return Err(fault.at(at, "a schedule keeps backups for 1 to 365 days", "change `keep_days`"));
+                return Err(fault.error_at(
+                    at,
+                    "a schedule keeps backups for 1 to 365 days",
+                    "change `keep_days`",
+                ));
             }
         }
         for (name, value) in &self.settings {
-            let tried = super::furnish::json_of(value)
-                .and_then(|v| super::parameters::find(name.get_ref())?.shown(&v));
-            fault.said(name.span().start, tried)?;
+            let tried = super::furnish::setting_to_json(value)
+                .and_then(|v| super::parameters::find_parameter(name.get_ref())?.format_value(&v));
+            fault.locate_error(name.span().start, tried)?;
         }
         for range in &self.restrictions {
-            fault.said(range.span().start, super::furnish::range(range.get_ref()))?;
+            fault.locate_error(range.span().start, super::furnish::parse_range(range.get_ref()))?;
         }
         Ok(())
     }
 }
 
 /// Where errors come from: the text and what it is called.
-struct Fault<'a> {
+struct SourceText<'a> {
     text: &'a str,
     origin: &'a str,
 }
 
-impl Fault<'_> {
-    fn at(&self, offset: usize, message: impl std::fmt::Display, hint: impl Into<String>) -> Error {
+impl SourceText<'_> {
+    fn error_at(&self, offset: usize, message: impl std::fmt::Display, hint: impl Into<String>) -> Error {
         let line = self.text[..offset.min(self.text.len())].lines().count().max(1);
         // An offset at the start of a line is not counted by `lines`.
         let line = if offset > 0 && self.text[..offset].ends_with('\n') { line + 1 } else { line };
-        Error::new(Code::Invalid, format!("{}, line {line}: {message}", self.origin)).hint(hint)
+        Error::new(Code::Invalid, format!("{}, line {line}: {message}", self.origin)).with_hint(hint)
     }
 
     /// Turns what the TOML reader says into an error; our own readers put a hint behind a line end.
-    fn toml(&self, e: &toml::de::Error) -> Error {
+    fn toml_error(&self, e: &toml::de::Error) -> Error {
         let (message, ours) = e.message().split_once('\n').map_or((e.message(), None), |(m, h)| (m, Some(h)));
         let hint = suggest::hint_for_unknown_field(message).or(ours.map(Into::into));
         let hint = hint.unwrap_or_else(|| {
             "a world has a `title` and `[[history]]`; the built-in `sandbox` is an example".into()
         });
-        self.at(e.span().map_or(0, |s| s.start), message.lines().next().unwrap_or_default(), hint)
+        self.error_at(e.span().map_or(0, |s| s.start), message.lines().next().unwrap_or_default(), hint)
     }
 
     /// Passes on what was said of a place in the text.
-    fn said<T>(&self, offset: usize, said: Result<T>) -> Result<T> {
-        said.map_err(|e| self.at(offset, e.message, e.hint.unwrap_or_default()))
+    fn locate_error<T>(&self, offset: usize, said: Result<T>) -> Result<T> {
+        said.map_err(|e| self.error_at(offset, e.message, e.hint.unwrap_or_default()))
     }
 
-    fn unique<'a>(&self, what: &str, names: impl Iterator<Item = &'a Spanned<String>>) -> Result<()> {
+    fn check_unique_names<'a>(
+        &self,
+        what: &str,
+        names: impl Iterator<Item = &'a Spanned<String>>,
+    ) -> Result<()> {
         let mut seen = BTreeSet::new();
         for name in names {
             if name.get_ref().is_empty() {
-                return Err(self.at(name.span().start, format!("a {what} has no name"), "give it one"));
+                return Err(self.error_at(name.span().start, format!("a {what} has no name"), "give it one"));
             }
             if !seen.insert(name.get_ref()) {
                 let message = format!("two {what}s are called `{}`", name.get_ref());
-                return Err(self.at(name.span().start, message, "call one of them something else"));
+                return Err(self.error_at(name.span().start, message, "call one of them something else"));
             }
         }
         Ok(())
@@ -383,7 +396,7 @@ impl Fault<'_> {
 }
 
 /// Returns the beginning of a statement on one line.
-pub(super) fn shortened(sql: &str) -> String {
+pub(super) fn shorten_sql(sql: &str) -> String {
     let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &line[..end]),

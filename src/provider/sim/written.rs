@@ -1,34 +1,34 @@
-//! The parts of a world file as TOML has them: relative times, lists, what may be left out.
+//! The parts of a world file as they are in TOML: relative times, lists, defaults.
 
 use crate::{
     base::moment::Span,
-    provider::model::{Every, Level, Policy},
+    provider::model::{FindingLevel, Frequency, Policy},
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
 /// A span that is not in the future: zero or negative.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ago(pub(super) Span);
+pub(super) struct PastOffset(pub(super) Span);
 
 /// A span that is not negative.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Length(pub(super) Span);
+pub(super) struct NonNegativeSpan(pub(super) Span);
 
 /// One entry of the history.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenHistory {
+pub(super) struct HistoryToml {
     /// When it was committed.
-    pub(super) at: Ago,
+    pub(super) at: PastOffset,
     /// What was said. Spans do not reach inside an untagged value, so a list has one for all of it.
-    pub(super) sql: Spanned<Statements>,
+    pub(super) sql: Spanned<StatementsToml>,
 }
 
 /// Statements, each a transaction of its own.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Statements {
+pub(super) enum StatementsToml {
     /// A text.
     One(String),
     /// A list of texts.
@@ -38,20 +38,18 @@ pub(super) enum Statements {
 /// A restore point.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenMark {
+pub(super) struct MarkToml {
     /// When it was made.
-    pub(super) at: Ago,
-    /// Its name.
+    pub(super) at: PastOffset,
     pub(super) name: Spanned<String>,
 }
 
 /// A backup.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenBackup {
+pub(super) struct BackupToml {
     /// When it was complete.
-    pub(super) at: Ago,
-    /// Its id.
+    pub(super) at: PastOffset,
     pub(super) id: Spanned<String>,
     /// What it is called.
     pub(super) label: Option<String>,
@@ -63,12 +61,10 @@ pub(super) struct WrittenBackup {
 /// A row-level policy. It goes for ever when its table is dropped.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenPolicy {
-    /// Its table.
+pub(super) struct PolicyToml {
     pub(super) table: Spanned<String>,
-    /// Its name.
     pub(super) name: Spanned<String>,
-    command: Command,
+    command: PolicyCommand,
     #[serde(default = "yes")]
     permissive: bool,
     #[serde(default = "everybody")]
@@ -84,7 +80,7 @@ pub(super) struct WrittenPolicy {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-enum Command {
+enum PolicyCommand {
     All,
     Select,
     Insert,
@@ -95,11 +91,10 @@ enum Command {
 /// A check that the world itself answers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenCheck {
-    /// Its id.
+pub(super) struct CheckToml {
     pub(super) check: Spanned<String>,
     /// The level of what it finds.
-    pub(super) level: Level,
+    pub(super) level: FindingLevel,
     /// What it is about.
     pub(super) category: String,
 }
@@ -107,8 +102,7 @@ pub(super) struct WrittenCheck {
 /// What a check of the world's own finds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenFinding {
-    /// The check.
+pub(super) struct FindingToml {
     pub(super) check: Spanned<String>,
     /// The thing it is about.
     pub(super) object: String,
@@ -121,12 +115,10 @@ pub(super) struct WrittenFinding {
 /// What takes backups by the clock.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenSchedule {
-    /// Its id.
+pub(super) struct ScheduleToml {
     pub(super) id: Spanned<String>,
-    /// How often.
     #[serde(default = "every_day")]
-    pub(super) every: Every,
+    pub(super) every: Frequency,
     /// The time of day in UTC.
     pub(super) at: Spanned<String>,
     /// How many days its backups are kept.
@@ -136,22 +128,20 @@ pub(super) struct WrittenSchedule {
 /// A read replica.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenReplica {
-    /// Its id.
+pub(super) struct ReplicaToml {
     pub(super) id: Spanned<String>,
-    /// Where it is.
     pub(super) region: Option<String>,
 }
 
-impl WrittenPolicy {
+impl PolicyToml {
     /// Returns the policy as others see it.
-    pub(super) fn policy(&self) -> Policy {
+    pub(super) fn to_policy(&self) -> Policy {
         let command = match self.command {
-            Command::All => "ALL",
-            Command::Select => "SELECT",
-            Command::Insert => "INSERT",
-            Command::Update => "UPDATE",
-            Command::Delete => "DELETE",
+            PolicyCommand::All => "ALL",
+            PolicyCommand::Select => "SELECT",
+            PolicyCommand::Insert => "INSERT",
+            PolicyCommand::Update => "UPDATE",
+            PolicyCommand::Delete => "DELETE",
         };
         Policy {
             schema: "public".into(),
@@ -168,7 +158,7 @@ impl WrittenPolicy {
 }
 
 // A second line of a message is a hint: TOML's errors have no place for one.
-impl<'de> Deserialize<'de> for Ago {
+impl<'de> Deserialize<'de> for PastOffset {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let hint = "write how long before the world is made, such as `-15m`, `-2d 3h`, or `0s`";
@@ -176,11 +166,11 @@ impl<'de> Deserialize<'de> for Ago {
         if span > Span::ZERO {
             return Err(D::Error::custom(format!("`{text}` lies in the future\n{hint}")));
         }
-        Ok(Ago(span))
+        Ok(PastOffset(span))
     }
 }
 
-impl<'de> Deserialize<'de> for Length {
+impl<'de> Deserialize<'de> for NonNegativeSpan {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let span = Span::parse(&text).map_err(|e| D::Error::custom(format!("{e}\n{}", e.hint())))?;
@@ -189,33 +179,33 @@ impl<'de> Deserialize<'de> for Length {
                 "`{text}` is negative\nwrite how long it takes, such as `4m`"
             )));
         }
-        Ok(Length(span))
+        Ok(NonNegativeSpan(span))
     }
 }
 
 /// Returns how long backups are kept when nothing is said.
-pub(super) fn week() -> Length {
-    Length(Span::seconds(7 * 86_400))
+pub(super) fn week() -> NonNegativeSpan {
+    NonNegativeSpan(Span::from_secs(7 * 86_400))
 }
 
 /// Returns how long a backup or a restore takes when nothing is said.
-pub(super) fn two_minutes() -> Length {
-    Length(Span::seconds(120))
+pub(super) fn two_minutes() -> NonNegativeSpan {
+    NonNegativeSpan(Span::from_secs(120))
 }
 
 /// Returns how long a replica takes, or what was switched off to come back, when nothing is said.
-pub(super) fn five_minutes() -> Length {
-    Length(Span::seconds(300))
+pub(super) fn five_minutes() -> NonNegativeSpan {
+    NonNegativeSpan(Span::from_secs(300))
 }
 
 /// Returns how long a target takes to be switched off when nothing is said.
-pub(super) fn one_minute() -> Length {
-    Length(Span::seconds(60))
+pub(super) fn one_minute() -> NonNegativeSpan {
+    NonNegativeSpan(Span::from_secs(60))
 }
 
 /// Returns how long what is stored of the network takes to be applied when nothing is said.
-pub(super) fn ten_seconds() -> Length {
-    Length(Span::seconds(10))
+pub(super) fn ten_seconds() -> NonNegativeSpan {
+    NonNegativeSpan(Span::from_secs(10))
 }
 
 /// Returns the ranges of a world that says none: everybody.
@@ -223,8 +213,8 @@ pub(super) fn everywhere() -> Vec<Spanned<String>> {
     ["0.0.0.0/0", "::/0"].map(|cidr| Spanned::new(0..0, cidr.to_owned())).into()
 }
 
-fn every_day() -> Every {
-    Every::Day
+fn every_day() -> Frequency {
+    Frequency::Day
 }
 
 fn yes() -> bool {

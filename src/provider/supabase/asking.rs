@@ -1,4 +1,4 @@
-//! What several capabilities ask a project: how it is, what it answers, how to log in to it.
+//! Requests that several capabilities share: project details, read-only queries, readiness of the database.
 
 use super::{Supabase, statuses};
 use crate::{
@@ -11,23 +11,21 @@ use serde_json::{Value, json};
 
 /// What `GET /v1/projects/{ref}` says.
 #[derive(Debug, Deserialize)]
-pub(super) struct Described {
+pub(super) struct ProjectDetails {
     /// How it is, in the platform's word.
     pub status: String,
-    /// Where it is.
     pub region: String,
-    /// What the list of its organization's projects is asked with.
+    /// The organization's slug, needed to list its projects.
     #[serde(default)]
     pub organization_slug: Option<String>,
-    /// Its database.
     #[serde(default)]
-    pub database: Server,
+    pub database: DatabaseServer,
 }
 
 /// Where a project's database is.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Server {
-    /// The address that is reached directly, over IPv6 unless IPv4 was booked.
+pub(super) struct DatabaseServer {
+    /// The direct host. It has only an IPv6 address unless the IPv4 add-on is booked.
     #[serde(default)]
     pub host: Option<String>,
     /// Such as `15.8.1.079`.
@@ -36,30 +34,30 @@ pub(super) struct Server {
 }
 
 impl Supabase {
-    /// Asks below the path of the project that is this, and reads the answer.
+    /// Sends `GET /v1/projects/{ref}{path}` and decodes the response.
     ///
     /// # Errors
     /// What the API says, or [`Code::Internal`] for an answer of another shape.
-    pub(super) async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+    pub(super) async fn get_project_resource<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let path = format!("/v1/projects/{}{path}", self.reference);
-        read(self.api.get(&path).await?, &path)
+        decode_answer(self.api.get(&path).await?, &path)
     }
 
-    /// Returns what the platform says of the project.
+    /// Fetches the project's details.
     ///
     /// # Errors
-    /// As [`Supabase::ask`].
-    pub(super) async fn described(&self) -> Result<Described> {
-        self.ask("").await
+    /// As [`Supabase::get_project_resource`].
+    pub(super) async fn fetch_project_details(&self) -> Result<ProjectDetails> {
+        self.get_project_resource("").await
     }
 
     /// Runs one statement as the read-only user and returns its rows.
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn rows(&self, reference: &str, sql: &str) -> Result<Vec<Value>> {
+    pub(super) async fn query_rows(&self, reference: &str, sql: &str) -> Result<Vec<Value>> {
         let path = format!("/v1/projects/{reference}/database/query/read-only");
-        read(self.api.look(Method::POST, &path, Some(&json!({ "query": sql }))).await?, &path)
+        decode_answer(self.api.send_read(Method::POST, &path, Some(&json!({ "query": sql }))).await?, &path)
     }
 
     /// Returns why the database of a project that says it is up does not answer yet; `None` when it does. The platform
@@ -67,20 +65,22 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Denied`]: that will not change by waiting.
-    pub(super) async fn why_silent(&self, reference: &str) -> Result<Option<String>> {
+    pub(super) async fn why_not_ready(&self, reference: &str) -> Result<Option<String>> {
         let health = format!("/v1/projects/{reference}/health?services=db");
         let why = match self.api.get(&health).await {
-            Ok(services) => services[0]["status"].as_str().filter(|s| *s != statuses::HEALTHY).map(|s| {
-                let why = services[0]["error"].as_str().map(|e| format!(": {e}")).unwrap_or_default();
-                format!("its database is {s}{why}")
-            }),
+            Ok(services) => {
+                services[0]["status"].as_str().filter(|s| *s != statuses::ACTIVE_HEALTHY).map(|s| {
+                    let why = services[0]["error"].as_str().map(|e| format!(": {e}")).unwrap_or_default();
+                    format!("its database is {s}{why}")
+                })
+            }
             Err(e) if e.code == Code::Denied => return Err(e),
             Err(e) => Some(e.message),
         };
         if why.is_some() {
             return Ok(why);
         }
-        match self.rows(reference, "select 1 as one").await {
+        match self.query_rows(reference, "select 1 as one").await {
             Ok(rows) if rows.first().is_some_and(|row| row["one"] == 1) => Ok(None),
             Ok(_) => Ok(Some("it gave another answer than 1 to `select 1`".into())),
             Err(e) if e.code == Code::Denied => Err(e),
@@ -88,32 +88,33 @@ impl Supabase {
         }
     }
 
-    /// Returns when to look again at what was asked for then: late by a tenth at most, and never so often that the
-    /// platform, which allows two requests a second, turns us away.
-    pub(super) fn pace(&self, asked_at: Moment) -> Span {
-        Span(self.clock.now().since(asked_at).0 / 10).clamp(Span::millis(200), Span::seconds(10))
+    /// Returns how long to wait before the next poll: a tenth of the time since `asked_at`, within bounds
+    /// that respect the platform's limit of two requests a second.
+    pub(super) fn poll_interval(&self, asked_at: Moment) -> Span {
+        Span(self.clock.now().duration_since(asked_at).0 / 10)
+            .clamp(Span::from_millis(200), Span::from_secs(10))
     }
 
-    /// Returns whether what was asked for then, and shows late, is worth another look; after a pause when it is.
-    pub(super) async fn may_still_appear(&self, asked_at: Moment, patience: Span) -> bool {
-        let is_young = self.clock.now() < asked_at.plus(patience);
+    /// Sleeps and returns true while `patience` has not passed since `asked_at`; afterwards returns false.
+    pub(super) async fn sleep_unless_expired(&self, asked_at: Moment, patience: Span) -> bool {
+        let is_young = self.clock.now() < asked_at.saturating_add(patience);
         if is_young {
-            self.clock.sleep(Span::seconds(3)).await;
+            self.clock.sleep(Span::from_secs(3)).await;
         }
         is_young
     }
 }
 
-/// Reads an answer.
+/// Decodes a response.
 ///
 /// # Errors
-/// [`Code::Internal`]; the answer itself, which may hold secrets, is not repeated.
-pub(super) fn read<T: DeserializeOwned>(answer: Value, path: &str) -> Result<T> {
+/// [`Code::Internal`]. The message does not repeat the response, which may hold secrets.
+pub(super) fn decode_answer<T: DeserializeOwned>(answer: Value, path: &str) -> Result<T> {
     serde_json::from_value(answer).map_err(|e| {
-        // The words of the error repeat values of the answer, unless it is about a field that is missing.
+        // Only a `missing field` error is safe to show: the others quote values of the response.
         let why =
             if e.to_string().starts_with("missing field") { e.to_string() } else { "another shape".into() };
         Error::new(Code::Internal, format!("the platform's answer to `{path}` cannot be read: {why}"))
-            .hint("the platform may have changed: see whether there is a newer redrill")
+            .with_hint("the platform may have changed: see whether there is a newer redrill")
     })
 }

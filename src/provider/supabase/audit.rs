@@ -1,7 +1,7 @@
-//! The audit: the platform's advisors, and what nobody but we put together from its other answers.
+//! The security audit: the platform's advisors, and our own checks over other endpoints.
 //!
 //! - A check that could not run is skipped with its reason, and never a pass.
-//! - What is decided by where a branch is, and not by its database, does not apply there.
+//! - Checks of project-level configuration do not apply to a branch.
 
 mod advisors;
 mod exposure;
@@ -10,17 +10,24 @@ mod own;
 use super::Supabase;
 use crate::provider::{
     Code, Result,
-    model::{AuditReport, Check, CheckStatus, Finding, Level},
+    model::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel},
 };
 
 /// Why a check says nothing of a branch.
-const OWN_CONFIGURATION: &str = "a branch has a configuration of its own, and not that of its project";
+const NOT_FOR_BRANCHES: &str = "a branch has a configuration of its own, and not that of its project";
 
 /// What a check found; the inner error is why it could not run.
-type Found = Result<Vec<Finding>, String>;
+type CheckOutcome = Result<Vec<Finding>, String>;
 
 /// Returns one finding.
-fn finding(check: &str, level: Level, category: &str, object: &str, detail: String, fix: &str) -> Finding {
+fn build_finding(
+    check: &str,
+    level: FindingLevel,
+    category: &str,
+    object: &str,
+    detail: String,
+    fix: &str,
+) -> Finding {
     Finding {
         check: check.into(),
         level,
@@ -36,15 +43,15 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Denied`] for a token that is good for nothing, and when the platform is away: then nothing was looked at.
-    pub(super) async fn audited(&self) -> Result<AuditReport> {
-        // Who cannot be told who the project is can be told nothing.
-        self.described_or_inside().await?;
-        let mut report = self.advised().await;
-        for spec in own::SPECS {
+    pub(super) async fn run_audit(&self) -> Result<AuditReport> {
+        // A token that cannot read the project cannot audit it either.
+        self.check_project_exists().await?;
+        let mut report = self.run_advisors().await;
+        for spec in own::OWN_CHECKS {
             let status = if self.branch.is_some() && !spec.on_branch {
-                (CheckStatus::NotApplicable, Some(OWN_CONFIGURATION.into()))
+                (CheckStatus::NotApplicable, Some(NOT_FOR_BRANCHES.into()))
             } else {
-                match self.own_check(spec.id).await {
+                match self.run_own_check(spec.id).await {
                     Ok(found) if found.is_empty() => (CheckStatus::Passed, None),
                     Ok(found) => {
                         report.findings.extend(found);
@@ -53,7 +60,7 @@ impl Supabase {
                     Err(reason) => (CheckStatus::Skipped, Some(reason)),
                 }
             };
-            report.checks.push(Check {
+            report.checks.push(AuditCheck {
                 check: spec.id.into(),
                 level: spec.level,
                 status: status.0,
@@ -67,10 +74,10 @@ impl Supabase {
     }
 
     /// Asks after the project; a branch is not always found among the projects.
-    async fn described_or_inside(&self) -> Result<()> {
-        match self.described().await {
+    async fn check_project_exists(&self) -> Result<()> {
+        match self.fetch_project_details().await {
             Err(e) if e.code == Code::NotFound && self.branch.is_some() => {
-                self.inside(&self.reference).await.map(drop)
+                self.fetch_branch_details(&self.reference).await.map(drop)
             }
             asked => asked.map(drop),
         }

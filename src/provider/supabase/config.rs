@@ -1,7 +1,7 @@
 //! The server's settings: overrides through `config/database/postgres`, and what holds through `pg_settings`.
 //!
-//! The endpoint gives overrides only, so what holds is asked of the database, where it answers. `PATCH` changes what it
-//! names and nothing else; taking an override away is possible only by `PUT`, which replaces all of them.
+//! The endpoint returns overrides only, so effective values are queried from the database if it answers.
+//! `PATCH` changes only the settings it names; removing an override takes `PUT`, which replaces all.
 
 mod schema;
 
@@ -17,21 +17,21 @@ use serde_json::{Map, Value, json};
 #[async_trait]
 impl Settings for Supabase {
     async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
-        let overrides = self.overrides().await?;
+        let overrides = self.fetch_overrides().await?;
         let names: Vec<String> =
             if names.is_empty() { overrides.keys().cloned().collect() } else { names.to_vec() };
-        let known = self.effective(&names).await;
+        let known = self.query_effective_settings(&names).await;
         let setting = |name: &String| {
             let overridden = overrides.get(name).cloned().unwrap_or_default();
             let holds = known.as_ref().ok().and_then(|known| known.get(name));
-            if overridden.is_null() && holds.is_none() && schema::find(name).is_none() {
-                // Where the database was not asked, nobody knows whether there is such a setting.
-                return Err(known.as_ref().err().cloned().unwrap_or_else(|| unknown(name)));
+            if overridden.is_null() && holds.is_none() && schema::find_setting(name).is_none() {
+                // Without an answer from the database, it is unknown whether the setting exists.
+                return Err(known.as_ref().err().cloned().unwrap_or_else(|| unknown_setting_error(name)));
             }
             Ok(Setting {
                 name: name.clone(),
                 overridden,
-                effective: holds.map(|h| schema::read(name, &h["setting"])).unwrap_or_default(),
+                effective: holds.map(|h| schema::decode_setting(name, &h["setting"])).unwrap_or_default(),
                 pending_restart: holds.is_some_and(|h| h["pending_restart"] == true),
             })
         };
@@ -42,61 +42,64 @@ impl Settings for Supabase {
         let mut sent = values
             .iter()
             .map(|(name, value)| {
-                let field = schema::find(name).ok_or_else(|| unsettable(name))?;
-                Ok((name.clone(), if value.is_null() { Value::Null } else { field.accept(value)? }))
+                let field = schema::find_setting(name).ok_or_else(|| unsettable_setting_error(name))?;
+                Ok((name.clone(), if value.is_null() { Value::Null } else { field.validate_value(value)? }))
             })
             .collect::<Result<Map<_, _>>>()?;
         if sent.is_empty() {
             return Ok(Vec::new());
         }
-        let waiting: Vec<String> =
-            sent.keys().filter(|name| schema::find(name).is_some_and(|f| f.restarts)).cloned().collect();
+        let waiting: Vec<String> = sent
+            .keys()
+            .filter(|name| schema::find_setting(name).is_some_and(|f| f.restarts))
+            .cloned()
+            .collect();
         let is_patch = sent.values().all(|value| !value.is_null());
         if !is_patch {
-            let mut all = self.overrides().await?;
+            let mut all = self.fetch_overrides().await?;
             all.append(&mut sent);
             all.retain(|_, value| !value.is_null());
             sent = all;
         }
-        // Restarting for what needs none would break every connection for nothing.
+        // A restart breaks every connection, so ask for one only if a setting needs it.
         sent.insert("restart_database".into(), json!(restart && !waiting.is_empty()));
         let method = if is_patch { Method::PATCH } else { Method::PUT };
-        self.api.send(method, &self.config(), Some(&Value::Object(sent))).await?;
+        self.api.send_write(method, &self.settings_path(), Some(&Value::Object(sent))).await?;
         Ok(if restart { Vec::new() } else { waiting })
     }
 }
 
 impl Supabase {
-    fn config(&self) -> String {
+    fn settings_path(&self) -> String {
         format!("/v1/projects/{}/config/database/postgres", self.reference)
     }
 
-    async fn overrides(&self) -> Result<Map<String, Value>> {
-        let said = self.api.get(&self.config()).await?;
+    async fn fetch_overrides(&self) -> Result<Map<String, Value>> {
+        let said = self.api.get(&self.settings_path()).await?;
         let mut overrides = said.as_object().cloned().unwrap_or_default();
         overrides.retain(|_, value| !value.is_null());
         Ok(overrides)
     }
 
-    /// Returns what holds, by name, of those settings that the database has.
-    async fn effective(&self, names: &[String]) -> Result<Map<String, Value>> {
+    /// Returns the effective values by name; settings that the database does not know are left out.
+    async fn query_effective_settings(&self, names: &[String]) -> Result<Map<String, Value>> {
         if names.is_empty() {
             return Ok(Map::new());
         }
-        Ok(self.answer(&wording::settings(names)).await?.as_object().cloned().unwrap_or_default())
+        Ok(self.query_answer(&wording::settings_sql(names)).await?.as_object().cloned().unwrap_or_default())
     }
 }
 
-fn unknown(name: &str) -> Error {
+fn unknown_setting_error(name: &str) -> Error {
     Error::new(Code::NotFound, format!("there is no setting `{name}`"))
-        .hint(suggest::hint(name, schema::names()))
+        .with_hint(suggest::suggest_name(name, schema::setting_names()))
 }
 
-fn unsettable(name: &str) -> Error {
+fn unsettable_setting_error(name: &str) -> Error {
     let error = Error::new(Code::Unsupported, format!("the platform does not let `{name}` be set"));
-    match suggest::nearest(name, schema::names()) {
-        Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
-        None => error.hint(
+    match suggest::nearest_name(name, schema::setting_names()) {
+        Some(nearest) => error.with_hint(format!("did you mean `{nearest}`?")),
+        None => error.with_hint(
             "for a role or a database, `db::execute` with `alter role … set` or `alter database … set` may do",
         ),
     }
@@ -104,27 +107,27 @@ fn unsettable(name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{REF, Reply, Stage};
+    use super::super::stage::{MockApi, MockReply, REF};
     use super::*;
 
     const PATH: &str = "/v1/projects/abcdefghijklmnopqrst/config/database/postgres";
 
     /// Serves two overrides and a database that knows a little.
-    async fn served() -> Stage {
-        Stage::serve(|seen| {
+    async fn served() -> MockApi {
+        MockApi::serve_replies(|seen| {
             if seen.line.starts_with("POST") {
                 let holds = json!({"work_mem": {"setting": "8MB", "pending_restart": false},
                                    "max_connections": {"setting": "60", "pending_restart": true},
                                    "log_checkpoints": {"setting": "on", "pending_restart": false},
                                    "port": {"setting": "5432", "pending_restart": false}});
-                return Reply::json(201, &json!([{"answer": holds.to_string()}]));
+                return MockReply::from_json(201, &json!([{"answer": holds.to_string()}]));
             }
-            Reply::json(200, &json!({"work_mem": "8MB", "max_connections": 120}))
+            MockReply::from_json(200, &json!({"work_mem": "8MB", "max_connections": 120}))
         })
         .await
     }
 
-    async fn set(stage: &Stage, values: Value, restart: bool) -> Result<Vec<String>> {
+    async fn set(stage: &MockApi, values: Value, restart: bool) -> Result<Vec<String>> {
         stage.project().set(values.as_object().expect("settings"), restart).await
     }
 
@@ -147,11 +150,14 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_settings_are_read_also_when_the_database_is_away() {
-        let stage = Stage::serve(|seen| {
+        let stage = MockApi::serve_replies(|seen| {
             if seen.line.starts_with("POST") {
-                Reply::json(400, &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}))
+                MockReply::from_json(
+                    400,
+                    &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}),
+                )
             } else {
-                Reply::json(200, &json!({"work_mem": "8MB"}))
+                MockReply::from_json(200, &json!({"work_mem": "8MB"}))
             }
         })
         .await;
@@ -168,7 +174,7 @@ mod tests {
                             "statement_timeout": 30000, "pg_stat_statements.max": 5000});
         let waiting = set(&stage, values, false).await.expect("set");
         assert_eq!(waiting, ["max_connections", "pg_stat_statements.max"]);
-        let sent = stage.seen().pop().expect("sent");
+        let sent = stage.received_requests().pop().expect("sent");
         assert_eq!(sent.line, format!("PATCH {PATH}"));
         assert_eq!(
             sent.body,
@@ -185,7 +191,10 @@ mod tests {
         {
             let stage = served().await;
             assert_eq!(set(&stage, values, true).await.expect("set"), Vec::<String>::new());
-            assert_eq!(stage.seen().pop().expect("sent").body["restart_database"], json!(restarts));
+            assert_eq!(
+                stage.received_requests().pop().expect("sent").body["restart_database"],
+                json!(restarts)
+            );
         }
     }
 
@@ -193,7 +202,7 @@ mod tests {
     async fn supabase_t23_taking_away_replaces_all_and_keeps_the_others() {
         let stage = served().await;
         set(&stage, json!({"work_mem": null, "checkpoint_timeout": "10min"}), false).await.expect("set");
-        let sent = stage.seen().pop().expect("sent");
+        let sent = stage.received_requests().pop().expect("sent");
         assert_eq!(sent.line, format!("PUT {PATH}"));
         let wanted =
             json!({"max_connections": 120, "checkpoint_timeout": "10min", "restart_database": false});
@@ -218,6 +227,6 @@ mod tests {
             let shown = format!("{} {}", error.message, error.hint.clone().unwrap_or_default());
             assert!(shown.contains(said), "{values}: {shown}");
         }
-        assert_eq!(stage.seen().len(), 0);
+        assert_eq!(stage.received_requests().len(), 0);
     }
 }

@@ -6,7 +6,7 @@
 //!   points to; and what people commonly add to them: triggers on users, policies on objects.
 
 /// The platform's schemas that are left out of a dump.
-const LEFT_OUT: &[&str] = &[
+const EXCLUDED_SCHEMAS: &[&str] = &[
     "_analytics",
     "_realtime",
     "_supavisor",
@@ -33,28 +33,28 @@ const LEFT_OUT: &[&str] = &[
     "timescaledb_*",
 ];
 /// The platform's schemas that are in a dump, but are there in a branch.
-const OWNED: &[&str] = &["auth", "extensions", "storage"];
+const PREINSTALLED_SCHEMAS: &[&str] = &["auth", "extensions", "storage"];
 /// The tables there whose rows go into a branch, each after those it points to. Sessions and tokens do not: a branch
 /// must not honour them.
-const ROWS: &[(&str, &str)] = &[("auth", "users"), ("auth", "identities"), ("storage", "buckets")];
+const COPIED_TABLES: &[(&str, &str)] = &[("auth", "users"), ("auth", "identities"), ("storage", "buckets")];
 
 /// Returns the schemas that are left out of a dump, as patterns.
-pub(super) fn left_out() -> impl Iterator<Item = &'static str> {
-    LEFT_OUT.iter().copied()
+pub(super) fn excluded_schemas() -> impl Iterator<Item = &'static str> {
+    EXCLUDED_SCHEMAS.iter().copied()
 }
 
 /// Returns the schemas that are the platform's own and not the project's.
 pub(super) fn platform_schemas() -> impl Iterator<Item = &'static str> {
-    LEFT_OUT.iter().chain(OWNED).copied().filter(|name| !name.contains('*'))
+    EXCLUDED_SCHEMAS.iter().chain(PREINSTALLED_SCHEMAS).copied().filter(|name| !name.contains('*'))
 }
 
 /// Returns the part of a dump's table of contents that goes into a branch, in the order in which it does.
-pub(super) fn for_branch(contents: &str) -> String {
-    let entries = || contents.lines().filter_map(Entry::of);
-    let rows = ROWS
+pub(super) fn select_branch_entries(contents: &str) -> String {
+    let entries = || contents.lines().filter_map(TocEntry::parse_line);
+    let rows = COPIED_TABLES
         .iter()
         .flat_map(|row| entries().filter(move |e| e.kind == "TABLE DATA" && (e.schema, e.name) == *row));
-    let own: Vec<Entry<'_>> = entries().filter(Entry::goes_along).collect();
+    let own: Vec<TocEntry<'_>> = entries().filter(TocEntry::is_loaded).collect();
     // Before the first rows of the project's own, which may point to these.
     let at = own.iter().position(|e| e.kind == "TABLE DATA").unwrap_or(own.len());
     let (before, after) = own.split_at(at);
@@ -64,7 +64,7 @@ pub(super) fn for_branch(contents: &str) -> String {
 
 /// An entry of a table of contents: `3; 1259 16385 TABLE public orders postgres`.
 #[derive(Clone, Copy)]
-struct Entry<'a> {
+struct TocEntry<'a> {
     line: &'a str,
     kind: &'static str,
     schema: &'a str,
@@ -73,7 +73,7 @@ struct Entry<'a> {
 }
 
 /// The kinds of entries that are more than one word, or that are looked at; any other is its first word.
-const KINDS: &[&str] = &[
+const ENTRY_KINDS: &[&str] = &[
     "TABLE DATA",
     "TABLE ATTACH",
     "MATERIALIZED VIEW DATA",
@@ -90,15 +90,17 @@ const KINDS: &[&str] = &[
     "POLICY",
 ];
 
-impl<'a> Entry<'a> {
+impl<'a> TocEntry<'a> {
     /// Reads a line; none for a remark.
-    fn of(line: &'a str) -> Option<Self> {
+    fn parse_line(line: &'a str) -> Option<Self> {
         let (_, rest) = line.split_once("; ")?;
         let rest = rest.trim_start();
         // Two numbers, of which nothing is wanted here.
         let rest = rest.splitn(3, ' ').nth(2)?;
-        let kind =
-            KINDS.iter().copied().find(|kind| rest.strip_prefix(kind).is_some_and(|r| r.starts_with(' ')));
+        let kind = ENTRY_KINDS
+            .iter()
+            .copied()
+            .find(|kind| rest.strip_prefix(kind).is_some_and(|r| r.starts_with(' ')));
         let rest = match kind {
             Some(kind) => rest[kind.len()..].trim_start(),
             None => rest,
@@ -107,7 +109,7 @@ impl<'a> Entry<'a> {
         let (schema, name) = if kind.is_some() {
             (words.next()?, words.next()?)
         } else {
-            // Of a kind that is not known here, it is the schema that is wanted, and kinds are in capitals.
+            // For an unlisted kind only the schema matters: it is the first word that is not all capitals.
             (
                 words.find(|word| word.chars().any(|c| !c.is_ascii_uppercase()))?,
                 words.next().unwrap_or_default(),
@@ -117,21 +119,21 @@ impl<'a> Entry<'a> {
         (!line.starts_with(';')).then_some(Self { line, kind: kind.unwrap_or_default(), schema, name, owner })
     }
 
-    fn goes_along(&self) -> bool {
+    fn is_loaded(&self) -> bool {
         match self.kind {
             // Those of the platform, which only it may make.
             "EVENT TRIGGER" => false,
             "DEFAULT ACL" => self.owner == "postgres",
             "PUBLICATION" => !self.name.starts_with("supabase_"),
-            "SCHEMA" => self.name != "public" && !OWNED.contains(&self.name),
+            "SCHEMA" => self.name != "public" && !PREINSTALLED_SCHEMAS.contains(&self.name),
             "COMMENT" | "ACL" if self.schema == "-" => {
                 // `COMMENT - EXTENSION pgcrypto`, `ACL - SCHEMA auth`
                 let about = self.line.rsplit(' ').nth(1).unwrap_or_default();
-                self.name != "EXTENSION" && !OWNED.contains(&about)
+                self.name != "EXTENSION" && !PREINSTALLED_SCHEMAS.contains(&about)
             }
             "TRIGGER" if self.schema == "auth" => true,
             "POLICY" if self.schema == "storage" => true,
-            _ => !OWNED.contains(&self.schema),
+            _ => !PREINSTALLED_SCHEMAS.contains(&self.schema),
         }
     }
 }
@@ -168,7 +170,7 @@ mod tests {
 3195; 3466 16415 EVENT TRIGGER - issue_graphql_placeholder supabase_admin
 3196; 826 16416 DEFAULT ACL public DEFAULT PRIVILEGES FOR TABLES supabase_admin
 ";
-        let kept: Vec<String> = for_branch(contents)
+        let kept: Vec<String> = select_branch_entries(contents)
             .lines()
             .map(|line| line.split(';').next().unwrap_or_default().to_owned())
             .collect();

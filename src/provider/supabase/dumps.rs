@@ -5,25 +5,25 @@
 //! - `dump.partial`, and `dump` once it is whole, read through and on disk;
 //! - what the programs said.
 //!
-//! A name that begins with a point is not a dump yet, or not any more.
+//! A folder whose name begins with a dot is being created or deleted.
 //!
 //! What a dump does not hold: roles and their passwords, the objects of Storage, the project's settings, secrets and
 //! functions, and the platform's own schemas except those of users and buckets.
 
 mod making;
 
-pub(super) use making::{KIND, job, vanished};
+pub(super) use making::{DUMP_JOB, dump_job, vanished_error};
 
 use super::{
     programs,
-    work::{Look, Work, cannot},
+    work::{DetachedProgram, ProgramStatus, file_error},
 };
 use crate::{
     base::{former_name, moment::Moment},
     provider::{
         Code, Error, Result,
-        model::{Backup, Key, Restorable, Usable, Verification},
-        postgres::{disk, process::Child, records, tools::Tools},
+        model::{Backup, BackupUsability, CallKey, Restorable, Verification},
+        postgres::{disk, process::TrackedProcess, records, tools::Programs},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -39,17 +39,17 @@ use std::{
 const SIDECAR: &str = "redrill.json";
 
 /// Returns the file with what is known of the dump in `folder`.
-fn sidecar(folder: &Path) -> PathBuf {
-    former_name::existing(folder.join(SIDECAR))
+fn sidecar_path(folder: &Path) -> PathBuf {
+    former_name::find_existing_path(folder.join(SIDECAR))
 }
 
-/// How far a dump is.
+/// The phase of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Stage {
+enum DumpPhase {
     /// `pg_dump` is at work.
     Dumping,
-    /// What it wrote is read through.
+    /// `pg_restore` reads the finished file through.
     Reading,
     /// It can be restored.
     Completed,
@@ -65,9 +65,9 @@ pub(super) struct Dump {
     reference: String,
     label: Option<String>,
     /// The key of the call that made it.
-    pub key: Key,
-    stage: Stage,
-    child: Option<Child>,
+    pub key: CallKey,
+    stage: DumpPhase,
+    child: Option<TrackedProcess>,
     starts: u32,
     started_at: Moment,
     finished_at: Option<Moment>,
@@ -75,16 +75,16 @@ pub(super) struct Dump {
     sha256: Option<String>,
     /// The major version of the server it is of.
     pub server_major: u32,
-    /// What the last reading through found wrong.
+    /// The first problem that the last verification found.
     #[serde(default)]
     damaged: Option<String>,
 }
 
 /// The dumps of one project.
-pub(super) struct Dumps<'a> {
+pub(super) struct DumpStore<'a> {
     /// The folder they are in.
     pub folder: &'a Path,
-    /// Whose they are, for people.
+    /// The target's name, for messages.
     pub target: String,
     /// The project they are of.
     pub reference: &'a str,
@@ -92,7 +92,7 @@ pub(super) struct Dumps<'a> {
 
 impl Dump {
     fn is_completed(&self) -> bool {
-        self.stage == Stage::Completed
+        self.stage == DumpPhase::Completed
     }
 
     /// Refuses a dump that is not whole.
@@ -112,7 +112,7 @@ impl Dump {
     }
 
     /// Returns it as it is seen from outside.
-    pub(super) fn backup(&self) -> Backup {
+    pub(super) fn to_backup(&self) -> Backup {
         let status = match (self.is_completed(), &self.damaged) {
             (true, Some(_)) => "damaged",
             (true, None) => "completed",
@@ -133,25 +133,30 @@ impl Dump {
     }
 
     /// Returns whether it can be restored.
-    pub(super) fn usable(&self) -> Usable {
+    pub(super) fn to_usability(&self) -> BackupUsability {
         let checked = self.check_restorable();
-        Usable { id: self.id.clone(), usable: checked.is_ok(), why: checked.err().map(|e| e.message) }
+        BackupUsability {
+            id: self.id.clone(),
+            usable: checked.is_ok(),
+            why: checked.err().map(|e| e.message),
+        }
     }
 }
 
-impl Dumps<'_> {
+impl DumpStore<'_> {
     /// Returns every dump of the project, oldest first; one of which nothing can be read is left out.
     ///
     /// # Errors
     /// [`Code::Tool`] when the folder cannot be read.
-    pub(super) fn list(&self) -> Result<Vec<Dump>> {
+    pub(super) fn list_dumps(&self) -> Result<Vec<Dump>> {
         let entries = match fs::read_dir(self.folder) {
             Ok(entries) => entries.flatten(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(cannot(self.folder, "be read", &e)),
+            Err(e) => return Err(file_error(self.folder, "be read", &e)),
         };
         let shown = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
-        let read = shown.filter_map(|entry| records::read::<Dump>(&sidecar(&entry.path())).ok().flatten());
+        let read = shown
+            .filter_map(|entry| records::read_record::<Dump>(&sidecar_path(&entry.path())).ok().flatten());
         let mut dumps: Vec<Dump> = read.filter(|dump| dump.reference == self.reference).collect();
         dumps.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         Ok(dumps)
@@ -161,80 +166,80 @@ impl Dumps<'_> {
     ///
     /// # Errors
     /// [`Code::NotFound`].
-    pub(super) fn get(&self, id: &str) -> Result<Dump> {
-        let all = self.list()?;
+    pub(super) fn find_dump(&self, id: &str) -> Result<Dump> {
+        let all = self.list_dumps()?;
         let newest =
             all.last().map_or_else(|| "there is none".into(), |dump| format!("the newest is `{}`", dump.id));
         all.into_iter().find(|dump| dump.id == id).ok_or_else(|| {
-            Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.target)).hint(newest)
+            Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.target)).with_hint(newest)
         })
     }
 
     /// Returns the dump that was made with `key`.
     ///
     /// # Errors
-    /// As [`Dumps::list`].
-    pub(super) fn by_key(&self, key: &Key) -> Result<Option<Dump>> {
-        Ok(self.list()?.into_iter().find(|dump| dump.key == *key))
+    /// As [`DumpStore::list_dumps`].
+    pub(super) fn find_by_key(&self, key: &CallKey) -> Result<Option<Dump>> {
+        Ok(self.list_dumps()?.into_iter().find(|dump| dump.key == *key))
     }
 
     /// Returns the file of a dump.
-    pub(super) fn file(&self, id: &str) -> PathBuf {
-        self.home(id).join("dump")
+    pub(super) fn dump_path(&self, id: &str) -> PathBuf {
+        self.dump_folder(id).join("dump")
     }
 
-    fn partial(&self, id: &str) -> PathBuf {
-        self.home(id).join("dump.partial")
+    fn partial_path(&self, id: &str) -> PathBuf {
+        self.dump_folder(id).join("dump.partial")
     }
 
-    fn home(&self, id: &str) -> PathBuf {
+    fn dump_folder(&self, id: &str) -> PathBuf {
         self.folder.join(id)
     }
 
-    fn keep(&self, dump: &Dump) -> Result<()> {
-        records::write(&sidecar(&self.home(&dump.id)), dump)
+    fn save_dump(&self, dump: &Dump) -> Result<()> {
+        records::write_record(&sidecar_path(&self.dump_folder(&dump.id)), dump)
     }
 
     /// Ends whatever works on a dump and removes it; one that is gone is no error.
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(super) fn discard(&self, id: &str) -> Result<()> {
-        if let Ok(dump) = self.get(id) {
-            let home = self.home(id);
-            for name in [making::DUMP, making::READ] {
-                Work::of(&home, name).end(dump.child.as_ref());
+    pub(super) fn stop_and_delete(&self, id: &str) -> Result<()> {
+        if let Ok(dump) = self.find_dump(id) {
+            let home = self.dump_folder(id);
+            for name in [making::DUMP_PROGRAM, making::READ_PROGRAM] {
+                DetachedProgram::in_folder(&home, name).kill_program(dump.child.as_ref());
             }
         }
-        self.delete(id)
+        self.delete_dump(id)
     }
 
     /// Removes a dump; from the first moment on it is no longer listed, and one that is gone is no error.
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(super) fn delete(&self, id: &str) -> Result<()> {
-        let (home, aside) = (self.home(id), self.folder.join(format!(".deleting-{id}")));
+    pub(super) fn delete_dump(&self, id: &str) -> Result<()> {
+        let (home, aside) = (self.dump_folder(id), self.folder.join(format!(".deleting-{id}")));
         match fs::rename(&home, &aside) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(cannot(&home, "be moved aside", &e)),
+            Err(e) => return Err(file_error(&home, "be moved aside", &e)),
         }
-        disk::remove(&aside)
+        disk::remove_folder(&aside)
     }
 
     /// Reads a dump through and compares it with its checksum; what is found stays written down with the dump.
     ///
     /// # Errors
     /// [`Code::Refused`] while it is made, [`Code::Tool`] when a program cannot be started.
-    pub(super) async fn verify(&self, id: &str, tools: &Tools) -> Result<Verification> {
-        let dump = self.get(id)?;
+    pub(super) async fn verify_dump(&self, id: &str, tools: &Programs) -> Result<Verification> {
+        let dump = self.find_dump(id)?;
         if !dump.is_completed() {
             return Err(Error::new(Code::Refused, format!("dump `{id}` is not complete")));
         }
-        let file = self.file(id);
+        let file = self.dump_path(id);
         let mut problems = Vec::new();
-        match checksum(file.clone()).await {
+        match hash_file(file.clone()).await {
             Ok(sum) if Some(&sum.sha256) == dump.sha256.as_ref() => {}
             Ok(sum) => {
                 problems.push(format!("its checksum is {} and was another when it was made", sum.sha256));
@@ -242,17 +247,17 @@ impl Dumps<'_> {
             Err(e) => problems.push(e.message),
         }
         if problems.is_empty() {
-            for args in [list_args(&file), read_args(&file)] {
+            for args in [pg_restore_list_args(&file), pg_restore_read_args(&file)] {
                 let args: Vec<_> = args.iter().map(OsString::as_os_str).collect();
                 let said = tools.try_run("pg_restore", &args).await?;
                 if !said.status.success() {
-                    problems.push(crate::provider::postgres::tools::tail(&said.stderr));
+                    problems.push(crate::provider::postgres::tools::tail_output(&said.stderr));
                 }
             }
         }
         let damaged = problems.first().cloned();
         if damaged != dump.damaged {
-            self.keep(&Dump { damaged, ..dump })?;
+            self.save_dump(&Dump { damaged, ..dump })?;
         }
         let checked = ["checksum", "contents", "data"].map(str::to_owned).to_vec();
         Ok(Verification { id: id.into(), ok: problems.is_empty(), checked, problems })
@@ -260,34 +265,36 @@ impl Dumps<'_> {
 }
 
 /// Returns the arguments with which `pg_restore` lists what is in a dump.
-pub(super) fn list_args(file: &Path) -> Vec<OsString> {
+pub(super) fn pg_restore_list_args(file: &Path) -> Vec<OsString> {
     vec!["--list".into(), file.into()]
 }
 
 /// Returns the arguments with which `pg_restore` reads a dump through and keeps nothing.
-fn read_args(file: &Path) -> Vec<OsString> {
+fn pg_restore_read_args(file: &Path) -> Vec<OsString> {
     vec!["-f".into(), "/dev/null".into(), file.into()]
 }
 
-struct Sum {
+struct FileDigest {
     sha256: String,
     bytes: u64,
 }
 
-/// Returns the checksum and the size of a file that is safely on disk by then.
-async fn checksum(file: PathBuf) -> Result<Sum> {
-    let read = tokio::task::spawn_blocking(move || sum(&file).map_err(|e| cannot(&file, "be read", &e)));
+/// Syncs a file to disk and returns its checksum and size.
+async fn hash_file(file: PathBuf) -> Result<FileDigest> {
+    let read = tokio::task::spawn_blocking(move || {
+        hash_file_blocking(&file).map_err(|e| file_error(&file, "be read", &e))
+    });
     read.await.map_err(|e| Error::new(Code::Internal, e.to_string()))?
 }
 
-fn sum(file: &Path) -> io::Result<Sum> {
+fn hash_file_blocking(file: &Path) -> io::Result<FileDigest> {
     let mut file = File::open(file)?;
     file.sync_all()?;
     let (mut hash, mut bytes, mut block) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
         let read = file.read(&mut block)?;
         if read == 0 {
-            return Ok(Sum { sha256: data_encoding::HEXLOWER.encode(&hash.finalize()), bytes });
+            return Ok(FileDigest { sha256: data_encoding::HEXLOWER.encode(&hash.finalize()), bytes });
         }
         hash.update(&block[..read]);
         bytes += read as u64;

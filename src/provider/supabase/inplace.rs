@@ -1,8 +1,8 @@
-//! Restoring in place: the whole project, offline for as long as it takes, without a way back.
+//! Restoring a project in place: it is offline meanwhile, and there is no undo.
 //!
 //! - The platform gives a restore no id, no progress and no end. So how the project was is written down before it is
 //!   asked, and what was seen since is kept beside it, for whoever goes on.
-//! - It is over when the project has left [`statuses::HEALTHY`], or shows that it was restored, and is back and answers.
+//! - It is over when the project has left [`statuses::ACTIVE_HEALTHY`], or shows that it was restored, and is back and answers.
 //! - Whether a restore that was perhaps asked for is one that was asked for, only its traces can tell. Without them
 //!   nobody knows, and nobody asks again.
 
@@ -14,57 +14,57 @@ use crate::{
     base::moment::{Moment, Span},
     provider::{
         Accept, Code, Error, Result,
-        model::{Job, Key, Observed, Progress, RestoreRequest, Restored},
+        model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
         postgres::records,
     },
 };
-use plan::Plan;
+use plan::RestorePlan;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use traces::Traces;
+use traces::ProjectFingerprint;
 
 /// The kind of job that restores in place.
-pub(super) const KIND: &str = "restore";
+pub(super) const RESTORE_JOB: &str = "restore";
 /// How long the platform may take from accepting a restore to showing it.
-const LATE: Span = Span::seconds(30);
+const RESTORE_GRACE: Span = Span::from_secs(30);
 /// After how long a restore counts as stuck when people are told of it.
-const STUCK: Span = Span::seconds(8 * 3600);
+const STUCK_TIMEOUT: Span = Span::from_secs(8 * 3600);
 
-/// Everything that waiting for a restore needs to know.
+/// The detail of a restore's job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Underway {
-    plan: Plan,
-    before: Traces,
+struct RestoreJob {
+    plan: RestorePlan,
+    before: ProjectFingerprint,
     asked_at: Moment,
 }
 
 /// What was seen of a restore, kept for whoever goes on.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Seen {
+struct StatusHistory {
     /// The statuses in their order, each with the moment it was first seen.
     statuses: Vec<(String, Moment)>,
 }
 
-impl Underway {
-    fn of(detail: &Value) -> Result<Self> {
+impl RestoreJob {
+    fn from_detail(detail: &Value) -> Result<Self> {
         serde_json::from_value(detail.clone())
             .map_err(|e| Error::new(Code::Internal, format!("the job of a restore cannot be read: {e}")))
     }
 
-    fn job(&self, key: &Key) -> Job {
-        Job { kind: KIND.into(), id: key.to_string(), detail: json!(self) }
+    fn to_job(&self, key: &CallKey) -> Job {
+        Job { kind: RESTORE_JOB.into(), id: key.to_string(), detail: json!(self) }
     }
 }
 
-impl Seen {
-    fn left(&self) -> bool {
-        self.statuses.iter().any(|(status, _)| !statuses::is_settled(status))
+impl StatusHistory {
+    fn has_gone_down(&self) -> bool {
+        self.statuses.iter().any(|(status, _)| !statuses::is_up(status))
     }
 
-    /// Returns whether the status is news.
-    fn note(&mut self, status: &str, now: Moment) -> bool {
+    /// Appends the status if it differs from the last one; returns whether it did.
+    fn add_status(&mut self, status: &str, now: Moment) -> bool {
         let is_news = self.statuses.last().is_none_or(|(last, _)| last != status);
         if is_news {
             self.statuses.push((status.into(), now));
@@ -81,139 +81,154 @@ impl Supabase {
     pub(super) async fn restore_in_place(
         &self,
         request: &RestoreRequest,
-        key: &Key,
+        key: &CallKey,
         intent: &dyn Accept,
     ) -> Result<Job> {
         let plan = self.plan_in_place(request).await?;
-        let underway = Underway { plan, before: self.traces().await?, asked_at: self.clock.now() };
-        intent.accepted(json!({ "kind": KIND, "detail": underway })).await?;
-        let (path, body) = underway.plan.request();
+        let underway =
+            RestoreJob { plan, before: self.fetch_fingerprint().await?, asked_at: self.clock.now() };
+        intent.accepted(json!({ "kind": RESTORE_JOB, "detail": underway })).await?;
+        let (path, body) = underway.plan.to_request();
         let path = format!("/v1/projects/{}/database/backups/{path}", self.reference);
-        self.api.send(Method::POST, &path, Some(&body)).await?;
-        Ok(underway.job(key))
+        self.api.send_write(Method::POST, &path, Some(&body)).await?;
+        Ok(underway.to_job(key))
     }
 
     /// Returns the job of the restore that was about to be asked for, when it shows.
     ///
     /// # Errors
     /// [`Code::Unknown`] when it does not: it may have been asked for and not begun, or never asked for.
-    pub(super) async fn find_restore(&self, key: &Key, intent: &Value) -> Result<Option<Job>> {
-        let underway = Underway::of(&intent["detail"])?;
-        while !self.shows_a_restore(&underway).await? {
-            if !self.may_still_appear(underway.asked_at, LATE).await {
-                return Err(self.unknown(&underway));
+    pub(super) async fn find_restore_job(&self, key: &CallKey, intent: &Value) -> Result<Option<Job>> {
+        let underway = RestoreJob::from_detail(&intent["detail"])?;
+        while !self.has_restore_begun(&underway).await? {
+            if !self.sleep_unless_expired(underway.asked_at, RESTORE_GRACE).await {
+                return Err(self.unknown_outcome_error(&underway));
             }
         }
-        Ok(Some(underway.job(key)))
+        Ok(Some(underway.to_job(key)))
     }
 
-    async fn shows_a_restore(&self, underway: &Underway) -> Result<bool> {
-        let status = self.described().await?.status;
-        Ok(!statuses::is_settled(&status) || self.traces().await?.show_a_restore(&underway.before))
+    async fn has_restore_begun(&self, underway: &RestoreJob) -> Result<bool> {
+        let status = self.fetch_project_details().await?.status;
+        Ok(!statuses::is_up(&status) || self.fetch_fingerprint().await?.shows_restore_since(&underway.before))
     }
 
-    fn unknown(&self, underway: &Underway) -> Error {
+    fn unknown_outcome_error(&self, underway: &RestoreJob) -> Error {
         let what = format!(
             "whether `{}` was told to go back {} cannot be known: it was about to be asked {}, and shows no trace of it",
-            self.name(),
+            self.display_name(),
             underway.plan,
             underway.asked_at
         );
         Error::new(Code::Unknown, what)
-            .hint("look at the project's backups in its dashboard, and decide the call")
+            .with_hint("look at the project's backups in its dashboard, and decide the call")
     }
 
     /// Looks at a restore.
     ///
     /// # Errors
     /// [`Code::Tool`] when the platform says that it failed, with what support will ask.
-    pub(super) async fn observe_restore(&self, job: &Job) -> Result<Observed> {
-        let underway = Underway::of(&job.detail)?;
-        let status = self.described().await?.status;
+    pub(super) async fn poll_restore(&self, job: &Job) -> Result<JobStatus> {
+        let underway = RestoreJob::from_detail(&job.detail)?;
+        let status = self.fetch_project_details().await?.status;
         let now = self.clock.now();
-        let path = self.seen_path(&job.id);
-        let mut seen: Seen = records::read(&path)?.unwrap_or_default();
-        if seen.note(&status, now) {
-            records::write(&path, &seen)?;
+        let path = self.history_path(&job.id);
+        let mut seen: StatusHistory = records::read_record(&path)?.unwrap_or_default();
+        if seen.add_status(&status, now) {
+            records::write_record(&path, &seen)?;
         }
         if statuses::is_final(&status) {
-            let what = format!("`{}` was told to go back {} and is {status}", self.name(), underway.plan);
-            return Err(Error::new(Code::Tool, what).with_side_effects().hint(self.report(&underway, &seen)));
+            let what =
+                format!("`{}` was told to go back {} and is {status}", self.display_name(), underway.plan);
+            return Err(Error::new(Code::Tool, what)
+                .with_side_effects()
+                .with_hint(self.describe_for_support(&underway, &seen)));
         }
-        if status != statuses::HEALTHY {
-            return Ok(self.restoring(&underway, &seen, &format!("{status} since {}", since(&seen))));
+        if status != statuses::ACTIVE_HEALTHY {
+            return Ok(self.still_restoring(
+                &underway,
+                &seen,
+                &format!("{status} since {}", format_since(&seen)),
+            ));
         }
-        let traces = match self.why_silent(&self.reference).await? {
-            None => self.traces().await?,
+        let traces = match self.why_not_ready(&self.reference).await? {
+            None => self.fetch_fingerprint().await?,
             Some(why) => {
-                return Ok(self.restoring(
+                return Ok(self.still_restoring(
                     &underway,
                     &seen,
                     &format!("back, and does not answer yet: {why}"),
                 ));
             }
         };
-        let began = seen.left()
-            || traces.show_a_restore(&underway.before)
-            || traces.show_a_start_since(underway.asked_at);
+        let began = seen.has_gone_down()
+            || traces.shows_restore_since(&underway.before)
+            || traces.shows_start_since(underway.asked_at);
         if !began {
-            return Ok(self.restoring(&underway, &seen, "accepted, and not begun"));
+            return Ok(self.still_restoring(&underway, &seen, "accepted, and not begun"));
         }
-        let restored = Restored {
-            target: self.name(),
-            backup: underway.plan.backup(),
-            reached: underway.plan.reached(),
-            timeline: traces.timeline(),
+        let restored = RestoreOutcome {
+            target: self.display_name(),
+            backup: underway.plan.source_backup(),
+            reached: underway.plan.reached_moment(),
+            timeline: traces.timeline_number(),
             kept: None,
             running: true,
         };
         let restored =
             serde_json::to_value(restored).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-        Ok(Observed::Done(restored))
+        Ok(JobStatus::Done(restored))
     }
 
-    fn restoring(&self, underway: &Underway, seen: &Seen, phase: &str) -> Observed {
-        let took = self.clock.now().since(underway.asked_at);
-        let phase = if took > STUCK {
-            format!("{phase}; stuck: {}", self.report(underway, seen))
+    fn still_restoring(&self, underway: &RestoreJob, seen: &StatusHistory, phase: &str) -> JobStatus {
+        let took = self.clock.now().duration_since(underway.asked_at);
+        let phase = if took > STUCK_TIMEOUT {
+            format!("{phase}; stuck: {}", self.describe_for_support(underway, seen))
         } else {
-            format!("{phase} (asked for {})", second(underway.asked_at))
+            format!("{phase} (asked for {})", truncate_to_second(underway.asked_at))
         };
-        Observed::Running(Progress { again_in: Some(self.pace(underway.asked_at)), ..Progress::phase(phase) })
+        JobStatus::Running(Progress {
+            again_in: Some(self.poll_interval(underway.asked_at)),
+            ..Progress::with_phase(phase)
+        })
     }
 
     /// Returns why a restore cannot be given up.
-    pub(super) fn cancel_restore(&self, job: &Job) -> Error {
-        let seen: Seen = records::read(&self.seen_path(&job.id)).ok().flatten().unwrap_or_default();
-        let hint =
-            Underway::of(&job.detail).map_or_else(|e| e.message, |underway| self.report(&underway, &seen));
+    pub(super) fn restore_cancel_error(&self, job: &Job) -> Error {
+        let seen: StatusHistory =
+            records::read_record(&self.history_path(&job.id)).ok().flatten().unwrap_or_default();
+        let hint = RestoreJob::from_detail(&job.detail)
+            .map_or_else(|e| e.message, |underway| self.describe_for_support(&underway, &seen));
         Error::unsupported("the platform cannot stop a restore", hint)
     }
 
     /// Returns what was seen of a restore, and what the platform's support will ask.
-    fn report(&self, underway: &Underway, seen: &Seen) -> String {
-        let statuses: Vec<_> =
-            seen.statuses.iter().map(|(status, at)| format!("{status} from {}", second(*at))).collect();
+    fn describe_for_support(&self, underway: &RestoreJob, seen: &StatusHistory) -> String {
+        let statuses: Vec<_> = seen
+            .statuses
+            .iter()
+            .map(|(status, at)| format!("{status} from {}", truncate_to_second(*at)))
+            .collect();
         format!(
             "it goes on by itself and cannot be stopped; should it not end, tell the platform's support: project `{}`, asked {} to go \
              back {}, seen {}",
             self.reference,
-            second(underway.asked_at),
+            truncate_to_second(underway.asked_at),
             underway.plan,
             if statuses.is_empty() { "nothing".into() } else { statuses.join(", ") }
         )
     }
 
-    fn seen_path(&self, key: &str) -> PathBuf {
+    fn history_path(&self, key: &str) -> PathBuf {
         self.state.join("restores").join(format!("{key}.json"))
     }
 }
 
-fn since(seen: &Seen) -> String {
-    seen.statuses.last().map(|(_, at)| second(*at).to_string()).unwrap_or_default()
+fn format_since(seen: &StatusHistory) -> String {
+    seen.statuses.last().map(|(_, at)| truncate_to_second(*at).to_string()).unwrap_or_default()
 }
 
-/// Returns a moment without the part of a second that nobody wants to read.
-fn second(moment: Moment) -> Moment {
-    platform::moment(moment.0.as_second()).unwrap_or(moment)
+/// Truncates a moment to whole seconds.
+fn truncate_to_second(moment: Moment) -> Moment {
+    platform::moment_from_unix(moment.0.as_second()).unwrap_or(moment)
 }

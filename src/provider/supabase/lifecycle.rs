@@ -1,17 +1,17 @@
-//! A project, switched on and off.
+//! Pausing and resuming a project.
 //!
 //! `POST /v1/projects/{ref}/restore` switches a paused project on; it restores no data.
 
 use super::{
     Supabase,
-    project::{State, word},
+    project::{ProjectState, map_project_status},
     statuses,
 };
 use crate::{
     base::moment::Span,
     provider::{
         Accept, Code, Error, Lifecycle, Result,
-        model::{Addon, Job, Key, Observed, Progress},
+        model::{Addon, CallKey, Job, JobStatus, Progress},
     },
 };
 use async_trait::async_trait;
@@ -19,30 +19,30 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// The kinds of job that are made here.
-pub(super) const PAUSE: &str = "pause";
-/// See [`PAUSE`].
-pub(super) const RESUME: &str = "resume";
+pub(super) const PAUSE_JOB: &str = "pause";
+/// See [`PAUSE_JOB`].
+pub(super) const RESUME_JOB: &str = "resume";
 
-/// How far apart a project is looked at: it takes minutes.
-const AGAIN_IN: Span = Span::seconds(5);
+/// The time between two polls; a switch takes minutes.
+const POLL_INTERVAL: Span = Span::from_secs(5);
 
 #[async_trait]
 impl Lifecycle for Supabase {
-    async fn ready(&self) -> Result<Observed> {
-        let state = self.state().await?;
+    async fn ready(&self) -> Result<JobStatus> {
+        let state = self.fetch_project_state().await?;
         if state.status == "INACTIVE" {
             return Err(Error::new(Code::Refused, format!("project {} is paused", self.reference))
-                .hint("switch it on with `project::resume`"));
+                .with_hint("switch it on with `project::resume`"));
         }
-        self.ready_from(&state).await
+        self.poll_ready(&state).await
     }
 
-    async fn pause(&self, key: &Key, intent: &dyn Accept) -> Result<Job> {
-        self.switch(PAUSE, key, intent).await
+    async fn pause(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+        self.switch_project(PAUSE_JOB, key, intent).await
     }
 
-    async fn resume(&self, key: &Key, intent: &dyn Accept) -> Result<Job> {
-        self.switch(RESUME, key, intent).await
+    async fn resume(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+        self.switch_project(RESUME_JOB, key, intent).await
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
@@ -59,33 +59,38 @@ impl Lifecycle for Supabase {
 }
 
 impl Supabase {
-    /// Asks to switch on or off, unless it is so already.
-    async fn switch(&self, kind: &str, key: &Key, intent: &dyn Accept) -> Result<Job> {
-        let status = self.state().await?.status;
-        let job = self.switching(kind);
+    /// Requests a pause or a resume, unless the project is already in that state.
+    async fn switch_project(&self, kind: &str, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+        let status = self.fetch_project_state().await?.status;
+        let job = self.switch_job(kind);
         match (kind, status.as_str()) {
-            (PAUSE, "INACTIVE" | "PAUSING") | (RESUME, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => {
+            (PAUSE_JOB, "INACTIVE" | "PAUSING")
+            | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => {
                 return Ok(job);
             }
-            (PAUSE, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY" | "PAUSE_FAILED")
-            | (RESUME, "INACTIVE" | "RESTORE_FAILED") => {}
+            (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY" | "PAUSE_FAILED")
+            | (RESUME_JOB, "INACTIVE" | "RESTORE_FAILED") => {}
             (_, other) => {
                 return Err(Error::new(
                     Code::Refused,
-                    format!("project {} cannot {kind} while it is `{}`", self.reference, word(other)),
+                    format!(
+                        "project {} cannot {kind} while it is `{}`",
+                        self.reference,
+                        map_project_status(other)
+                    ),
                 )
-                .hint(
+                .with_hint(
                     "wait with `project::wait_ready`; when it stays so for an hour, ask Supabase's support",
                 ));
             }
         }
         intent.accepted(json!({"kind": kind, "ref": self.reference, "status": status, "key": key})).await?;
-        let action = if kind == PAUSE { "pause" } else { "restore" };
-        self.api.send(Method::POST, &format!("/v1/projects/{}/{action}", self.reference), None).await?;
+        let action = if kind == PAUSE_JOB { "pause" } else { "restore" };
+        self.api.send_write(Method::POST, &format!("/v1/projects/{}/{action}", self.reference), None).await?;
         Ok(job)
     }
 
-    fn switching(&self, kind: &str) -> Job {
+    fn switch_job(&self, kind: &str) -> Job {
         Job { kind: kind.into(), id: self.reference.clone(), detail: Value::Null }
     }
 
@@ -93,22 +98,21 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Unknown`] when it tells neither.
-    pub(super) async fn find_switch(&self, kind: &str) -> Result<Option<Job>> {
-        let status = self.state().await?.status;
+    pub(super) async fn find_switch_job(&self, kind: &str) -> Result<Option<Job>> {
+        let status = self.fetch_project_state().await?.status;
         match (kind, status.as_str()) {
-            (PAUSE, "INACTIVE" | "PAUSING") | (RESUME, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => {
-                Ok(Some(self.switching(kind)))
-            }
+            (PAUSE_JOB, "INACTIVE" | "PAUSING")
+            | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => Ok(Some(self.switch_job(kind))),
             // Asking again for what is asked already is refused by the platform, and changes nothing.
-            (PAUSE, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY") | (RESUME, "INACTIVE") => Ok(None),
+            (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY") | (RESUME_JOB, "INACTIVE") => Ok(None),
             (_, other) => Err(Error::new(
                 Code::Unknown,
                 format!(
                     "the project is `{}`, which does not tell whether the {kind} was accepted",
-                    word(other)
+                    map_project_status(other)
                 ),
             )
-            .hint("look at the project's dashboard, and decide")),
+            .with_hint("look at the project's dashboard, and decide")),
         }
     }
 
@@ -116,15 +120,15 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Refused`] when it has failed.
-    pub(super) async fn observe_switch(&self, kind: &str) -> Result<Observed> {
-        let state = self.state().await?;
+    pub(super) async fn poll_switch(&self, kind: &str) -> Result<JobStatus> {
+        let state = self.fetch_project_state().await?;
         match (kind, state.status.as_str()) {
-            (PAUSE, "INACTIVE") => Ok(Observed::Done(json!(self.item_of(&state)))),
-            (PAUSE, "PAUSE_FAILED" | "REMOVED" | "GOING_DOWN") => Err(self.dead_end(&state)),
-            (PAUSE, status) => Ok(running(word(status))),
-            // Right after it is asked for, it is still shown as it was.
-            (_, "INACTIVE") => Ok(running("paused".into())),
-            _ => self.ready_from(&state).await,
+            (PAUSE_JOB, "INACTIVE") => Ok(JobStatus::Done(json!(self.to_project(&state)))),
+            (PAUSE_JOB, "PAUSE_FAILED" | "REMOVED" | "GOING_DOWN") => Err(self.dead_end_error(&state)),
+            (PAUSE_JOB, status) => Ok(still_running(map_project_status(status))),
+            // Right after the request the old status is still shown.
+            (_, "INACTIVE") => Ok(still_running("paused".into())),
+            _ => self.poll_ready(&state).await,
         }
     }
 
@@ -133,57 +137,57 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Refused`] when it will not get ready by itself.
-    pub(super) async fn ready_from(&self, state: &State) -> Result<Observed> {
+    pub(super) async fn poll_ready(&self, state: &ProjectState) -> Result<JobStatus> {
         if statuses::is_final(&state.status) {
-            return Err(self.dead_end(state));
+            return Err(self.dead_end_error(state));
         }
-        if state.status != statuses::HEALTHY {
-            return Ok(running(word(&state.status)));
+        if state.status != statuses::ACTIVE_HEALTHY {
+            return Ok(still_running(map_project_status(&state.status)));
         }
-        Ok(match self.why_silent(&self.reference).await? {
-            None => Observed::Done(json!(self.item_of(state))),
-            Some(why) => running(format!("does not answer yet: {why}")),
+        Ok(match self.why_not_ready(&self.reference).await? {
+            None => JobStatus::Done(json!(self.to_project(state))),
+            Some(why) => still_running(format!("does not answer yet: {why}")),
         })
     }
 
-    fn dead_end(&self, state: &State) -> Error {
-        Error::new(Code::Refused, format!("project {} is `{}`", self.reference, word(&state.status)))
-            .hint("it does not get out of this by itself: see its dashboard, or ask Supabase's support with the reference and since when")
+    fn dead_end_error(&self, state: &ProjectState) -> Error {
+        Error::new(Code::Refused, format!("project {} is `{}`", self.reference, map_project_status(&state.status)))
+            .with_hint("it does not get out of this by itself: see its dashboard, or ask Supabase's support with the reference and since when")
             .with_side_effects()
     }
 }
 
 /// Returns the error of giving up a pause or a resume, which cannot be called back.
-pub(super) fn goes_on(job: &Job) -> Error {
+pub(super) fn uncancellable_error(job: &Job) -> Error {
     Error::new(Code::Unsupported, format!("a {} that was accepted goes on by itself", job.kind))
-        .hint("see how far it is with `project::get`")
+        .with_hint("see how far it is with `project::get`")
 }
 
-fn running(phase: String) -> Observed {
-    Observed::Running(Progress { again_in: Some(AGAIN_IN), ..Progress::phase(phase) })
+fn still_running(phase: String) -> JobStatus {
+    JobStatus::Running(Progress { again_in: Some(POLL_INTERVAL), ..Progress::with_phase(phase) })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{REF, Reply, Stage};
+    use super::super::stage::{MockApi, MockReply, REF};
     use super::*;
-    use crate::provider::{Provider as _, Unwritten};
+    use crate::provider::{NullRecorder, Provider as _};
 
-    fn key() -> Key {
-        Key("abcdefghij".into())
+    fn key() -> CallKey {
+        CallKey("abcdefghij".into())
     }
 
     /// Serves a project that is `statuses`, one a look, with healthy services and a database that answers.
-    async fn project(statuses: &'static [&'static str]) -> Stage {
-        Stage::serve(move |seen| {
+    async fn project(statuses: &'static [&'static str]) -> MockApi {
+        MockApi::serve_replies(move |seen| {
             if seen.line.contains("/health") {
-                Reply::json(200, &json!([{"name": "db", "status": "ACTIVE_HEALTHY"}]))
+                MockReply::from_json(200, &json!([{"name": "db", "status": "ACTIVE_HEALTHY"}]))
             } else if seen.line.contains("/database/query") {
-                Reply::json(201, &json!([{"one": 1}]))
+                MockReply::from_json(201, &json!([{"one": 1}]))
             } else if seen.line.starts_with("POST") {
-                Reply::text(200, "")
+                MockReply::from_text(200, "")
             } else {
-                Reply::json(
+                MockReply::from_json(
                     200,
                     &json!({"name": "Shop", "status": statuses[seen.earlier.min(statuses.len() - 1)]}),
                 )
@@ -196,16 +200,16 @@ mod tests {
     async fn supabase_t12_resume_is_the_restore_of_the_project_and_of_nothing_else() {
         let stage = project(&["INACTIVE", "INACTIVE", "COMING_UP", "ACTIVE_HEALTHY"]).await;
         let target = stage.project();
-        let job = target.resume(&key(), &Unwritten).await.expect("accepted");
-        let writes: Vec<_> = stage.lines().into_iter().filter(|l| l.starts_with("POST")).collect();
+        let job = target.resume(&key(), &NullRecorder).await.expect("accepted");
+        let writes: Vec<_> = stage.request_lines().into_iter().filter(|l| l.starts_with("POST")).collect();
         assert_eq!(writes, [format!("POST /v1/projects/{REF}/restore")]);
         for phase in ["paused", "coming_up"] {
-            let Observed::Running(progress) = target.observe(&job).await.expect("a look") else {
+            let JobStatus::Running(progress) = target.observe(&job).await.expect("a look") else {
                 panic!("{phase}")
             };
             assert_eq!(progress.phase, phase);
         }
-        let Observed::Done(project) = target.observe(&job).await.expect("a look") else { panic!("ready") };
+        let JobStatus::Done(project) = target.observe(&job).await.expect("a look") else { panic!("ready") };
         assert_eq!(project["status"], "healthy");
     }
 
@@ -213,33 +217,34 @@ mod tests {
     async fn supabase_pause_is_asked_for_once_and_not_at_all_when_it_is_so() {
         let stage = project(&["ACTIVE_HEALTHY", "PAUSING", "INACTIVE"]).await;
         let target = stage.project();
-        let job = Lifecycle::pause(&target, &key(), &Unwritten).await.expect("accepted");
-        assert!(matches!(target.observe(&job).await, Ok(Observed::Running(_))));
-        assert!(matches!(target.observe(&job).await, Ok(Observed::Done(_))));
-        let again = Lifecycle::pause(&target, &key(), &Unwritten).await.expect("it is so already");
+        let job = Lifecycle::pause(&target, &key(), &NullRecorder).await.expect("accepted");
+        assert!(matches!(target.observe(&job).await, Ok(JobStatus::Running(_))));
+        assert!(matches!(target.observe(&job).await, Ok(JobStatus::Done(_))));
+        let again = Lifecycle::pause(&target, &key(), &NullRecorder).await.expect("it is so already");
         assert_eq!(again, job);
-        assert_eq!(stage.lines().iter().filter(|l| l.starts_with("POST")).count(), 1);
+        assert_eq!(stage.request_lines().iter().filter(|l| l.starts_with("POST")).count(), 1);
     }
 
     #[tokio::test]
     async fn supabase_a_resume_while_it_pauses_is_refused_before_anything_is_sent() {
         let stage = project(&["PAUSING"]).await;
-        let error = stage.project().resume(&key(), &Unwritten).await.expect_err("not now");
+        let error = stage.project().resume(&key(), &NullRecorder).await.expect_err("not now");
         assert_eq!(error.code, Code::Refused);
         assert!(error.message.contains("`pausing`"), "{error}");
-        assert!(stage.lines().iter().all(|l| l.starts_with("GET")));
+        assert!(stage.request_lines().iter().all(|l| l.starts_with("GET")));
     }
 
     #[tokio::test]
     async fn supabase_an_intended_switch_is_known_by_how_the_project_is() {
         for (kind, status, found) in [
-            (PAUSE, "PAUSING", Ok(true)),
-            (PAUSE, "ACTIVE_HEALTHY", Ok(false)),
-            (RESUME, "COMING_UP", Ok(true)),
-            (RESUME, "INACTIVE", Ok(false)),
-            (RESUME, "UPGRADING", Err(Code::Unknown)),
+            (PAUSE_JOB, "PAUSING", Ok(true)),
+            (PAUSE_JOB, "ACTIVE_HEALTHY", Ok(false)),
+            (RESUME_JOB, "COMING_UP", Ok(true)),
+            (RESUME_JOB, "INACTIVE", Ok(false)),
+            (RESUME_JOB, "UPGRADING", Err(Code::Unknown)),
         ] {
-            let stage = Stage::serve(move |_| Reply::json(200, &json!({"status": status}))).await;
+            let stage =
+                MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
             let intent = json!({"kind": kind});
             let known = stage.project().find(&key(), Some(&intent)).await;
             assert_eq!(known.map(|job| job.is_some()).map_err(|e| e.code), found, "{kind} {status}");
@@ -248,23 +253,24 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_ready_is_status_and_services_and_a_real_query() {
-        let stage = Stage::serve(|seen| {
+        let stage = MockApi::serve_replies(|seen| {
             if seen.line.contains("/health?services=db") {
                 let status = if seen.earlier == 0 { "COMING_UP" } else { "ACTIVE_HEALTHY" };
-                Reply::json(
+                MockReply::from_json(
                     200,
                     &json!([{"name": "db", "status": status, "error": "{\"error\":\"not found\"}"}]),
                 )
             } else if seen.line.contains("/database/query") {
                 match seen.earlier {
-                    0 => {
-                        Reply::json(400, &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}))
-                    }
-                    _ => Reply::json(201, &json!([{"one": 1}])),
+                    0 => MockReply::from_json(
+                        400,
+                        &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}),
+                    ),
+                    _ => MockReply::from_json(201, &json!([{"one": 1}])),
                 }
             } else {
                 let status = if seen.earlier == 0 { "RESTORING" } else { "ACTIVE_HEALTHY" };
-                Reply::json(200, &json!({"status": status}))
+                MockReply::from_json(200, &json!({"status": status}))
             }
         })
         .await;
@@ -272,26 +278,27 @@ mod tests {
         for phase in
             ["restoring", "does not answer yet: its database is COMING_UP", "does not answer yet: the API"]
         {
-            let Observed::Running(progress) = target.ready().await.expect("a look") else {
+            let JobStatus::Running(progress) = target.ready().await.expect("a look") else {
                 panic!("{phase}")
             };
             assert!(progress.phase.starts_with(phase), "{}", progress.phase);
         }
-        assert!(matches!(target.ready().await, Ok(Observed::Done(_))));
+        assert!(matches!(target.ready().await, Ok(JobStatus::Done(_))));
     }
 
     #[tokio::test]
     async fn supabase_what_cannot_get_ready_is_not_waited_for() {
         for status in ["RESTORE_FAILED", "INIT_FAILED", "GOING_DOWN", "REMOVED", "INACTIVE"] {
-            let stage = Stage::serve(move |_| Reply::json(200, &json!({"status": status}))).await;
+            let stage =
+                MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
             assert_eq!(stage.project().ready().await.expect_err(status).code, Code::Refused);
         }
     }
 
     #[tokio::test]
     async fn supabase_addons_are_read() {
-        let stage = Stage::serve(|_| {
-            Reply::json(
+        let stage = MockApi::serve_replies(|_| {
+            MockReply::from_json(
                 200,
                 &json!({"selected_addons": [{"type": "pitr", "variant": {"id": "pitr_7", "name": "7 days", "price": {}}},
                                             {"type": "of_next_year", "variant": {"id": "x"}}]}),

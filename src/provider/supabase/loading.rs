@@ -5,15 +5,15 @@
 
 use super::{
     Supabase,
-    branches::Inside,
+    branches::BranchDetails,
     contents, dumps, programs,
-    work::{Look, Work, cannot},
+    work::{DetachedProgram, ProgramStatus, file_error},
 };
 use crate::base::former_name;
 use crate::provider::{
     Code, Error, Result,
     model::Progress,
-    postgres::{disk, process::Child, records, tools},
+    postgres::{disk, process::TrackedProcess, records, tools},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -23,15 +23,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the program leaves its traces as.
-const LOAD: &str = "pg_restore";
-/// The name of the file with what is known of a load.
-const RECORD: &str = "redrill.json";
+/// The program that loads, and the stem of its log and status files.
+const LOAD_PROGRAM: &str = "pg_restore";
+/// The file that holds the state of a load.
+const LOAD_STATE_FILE: &str = "redrill.json";
 
-/// What is known of a load.
+/// The persisted state of a load.
 #[derive(Debug, Serialize, Deserialize)]
-struct Load {
-    child: Option<Child>,
+struct LoadState {
+    child: Option<TrackedProcess>,
     starts: u32,
 }
 
@@ -40,84 +40,100 @@ impl Supabase {
     ///
     /// # Errors
     /// Why it cannot be loaded.
-    pub(super) async fn load(
+    pub(super) async fn advance_load(
         &self,
         reference: &str,
-        inside: &Inside,
+        inside: &BranchDetails,
         dump: &str,
     ) -> Result<Option<Progress>> {
         let folder = self.load_folder(reference);
-        let Some(load) = records::read::<Load>(&former_name::existing(folder.join(RECORD)))? else {
+        let Some(load) = records::read_record::<LoadState>(&former_name::find_existing_path(
+            folder.join(LOAD_STATE_FILE),
+        ))?
+        else {
             self.start_load(reference, inside, dump, 1).await?;
-            return Ok(Some(Progress::phase("loading the dump")));
+            return Ok(Some(Progress::with_phase("loading the dump")));
         };
-        match Work::of(&folder, LOAD).look(load.child.as_ref()) {
-            Look::Running => Ok(Some(Progress::phase("loading the dump"))),
-            Look::Ended { well: true, .. } => Ok(None),
+        match DetachedProgram::in_folder(&folder, LOAD_PROGRAM).poll_status(load.child.as_ref()) {
+            ProgramStatus::Running => Ok(Some(Progress::with_phase("loading the dump"))),
+            ProgramStatus::Exited { well: true, .. } => Ok(None),
             // Nothing was begun: a new password takes a moment to be known.
-            Look::Ended { said, .. }
+            ProgramStatus::Exited { said, .. }
                 if said.contains("password authentication failed") && load.starts < 3 =>
             {
                 self.start_load(reference, inside, dump, load.starts + 1).await?;
-                Ok(Some(Progress::phase("loading the dump")))
+                Ok(Some(Progress::with_phase("loading the dump")))
             }
-            Look::Ended { said, .. } => Err(failure(dump, &said)),
-            Look::Vanished => Err(dumps::vanished(LOAD)),
+            ProgramStatus::Exited { said, .. } => Err(load_error(dump, &said)),
+            ProgramStatus::Vanished => Err(dumps::vanished_error(LOAD_PROGRAM)),
         }
     }
 
-    async fn start_load(&self, reference: &str, inside: &Inside, dump: &str, starts: u32) -> Result<()> {
+    async fn start_load(
+        &self,
+        reference: &str,
+        inside: &BranchDetails,
+        dump: &str,
+        starts: u32,
+    ) -> Result<()> {
         let folder = self.load_folder(reference);
-        let stored = self.dumps().get(dump)?;
+        let stored = self.dump_store().find_dump(dump)?;
         stored.check_restorable()?;
-        let file = self.dumps().file(dump);
-        let branch_major = programs::major(&inside.postgres_version).unwrap_or_default();
-        let tools = self.programs_for(stored.server_major.max(branch_major))?;
-        let login = self.login_to_branch(reference, inside).await?;
+        let file = self.dump_store().dump_path(dump);
+        let branch_major = programs::parse_major_version(&inside.postgres_version).unwrap_or_default();
+        let tools = self.find_client_programs(stored.server_major.max(branch_major))?;
+        let login = self.log_in_to_branch(reference, inside).await?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&folder)
-            .map_err(|e| cannot(&folder, "be made", &e))?;
-        let list: Vec<OsString> = dumps::list_args(&file);
+            .map_err(|e| file_error(&folder, "be made", &e))?;
+        let list: Vec<OsString> = dumps::pg_restore_list_args(&file);
         let list: Vec<_> = list.iter().map(OsString::as_os_str).collect();
         let listed = tools.try_run("pg_restore", &list).await?;
         if !listed.status.success() {
-            let why = tools::tail(&listed.stderr);
+            let why = tools::tail_output(&listed.stderr);
             return Err(Error::new(Code::CorruptBackup, format!("dump `{dump}` cannot be read: {why}")));
         }
         let contents = folder.join("contents");
-        fs::write(&contents, contents::for_branch(&String::from_utf8_lossy(&listed.stdout)))
-            .map_err(|e| cannot(&contents, "be written", &e))?;
-        // Written down before it is begun, so that nobody ever begins a second one beside it.
-        Self::keep_load(&folder, &Load { child: None, starts })?;
+        fs::write(&contents, contents::select_branch_entries(&String::from_utf8_lossy(&listed.stdout)))
+            .map_err(|e| file_error(&contents, "be written", &e))?;
+        // Saved before the start, so that a second load never starts beside this one.
+        Self::save_load(&folder, &LoadState { child: None, starts })?;
         let mut args: Vec<OsString> = vec!["--single-transaction".into(), "--no-owner".into()];
         args.extend(["-L".into(), contents.into_os_string()]);
-        args.extend(login.args());
+        args.extend(login.program_args());
         args.push(file.into());
-        let child = Work::of(&folder, LOAD).begin(&tools, LOAD, &args, &login.environment())?;
-        Self::keep_load(&folder, &Load { child: Some(child), starts })
+        let child = DetachedProgram::in_folder(&folder, LOAD_PROGRAM).start_program(
+            &tools,
+            LOAD_PROGRAM,
+            &args,
+            &login.program_environment(),
+        )?;
+        Self::save_load(&folder, &LoadState { child: Some(child), starts })
     }
 
-    fn keep_load(folder: &Path, load: &Load) -> Result<()> {
-        records::write(&former_name::existing(folder.join(RECORD)), load)
+    fn save_load(folder: &Path, load: &LoadState) -> Result<()> {
+        records::write_record(&former_name::find_existing_path(folder.join(LOAD_STATE_FILE)), load)
     }
 
-    /// Ends the loading of a branch that is given up. What is left of it is nobody's.
+    /// Stops the load of a branch that is being abandoned and removes its folder.
     pub(super) fn abandon_load(&self, reference: &str) {
         let folder = self.load_folder(reference);
-        if let Ok(Some(load)) = records::read::<Load>(&former_name::existing(folder.join(RECORD))) {
-            Work::of(&folder, LOAD).end(load.child.as_ref());
+        if let Ok(Some(load)) =
+            records::read_record::<LoadState>(&former_name::find_existing_path(folder.join(LOAD_STATE_FILE)))
+        {
+            DetachedProgram::in_folder(&folder, LOAD_PROGRAM).kill_program(load.child.as_ref());
         }
-        disk::remove(&folder).ok();
+        disk::remove_folder(&folder).ok();
     }
 
-    /// Forgets the loading of a branch that is ready.
+    /// Removes the load's folder once the branch is ready.
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) fn forget_load(&self, reference: &str) -> Result<()> {
-        disk::remove(&self.load_folder(reference))
+    pub(super) fn remove_load_folder(&self, reference: &str) -> Result<()> {
+        disk::remove_folder(&self.load_folder(reference))
     }
 
     fn load_folder(&self, reference: &str) -> PathBuf {
@@ -125,11 +141,12 @@ impl Supabase {
     }
 }
 
-fn failure(dump: &str, said: &str) -> Error {
+fn load_error(dump: &str, said: &str) -> Error {
     let error = Error::new(Code::Tool, format!("dump `{dump}` could not be loaded: {said}"));
     if said.contains("role \"") && said.contains("does not exist") {
-        return error
-            .hint("a new branch has none of the roles that were made in the project; a dump holds no roles");
+        return error.with_hint(
+            "a new branch has none of the roles that were made in the project; a dump holds no roles",
+        );
     }
     error
 }

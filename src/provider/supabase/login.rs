@@ -1,11 +1,11 @@
 //! Logging in to a project's database for a few minutes, without knowing its password.
 //!
-//! - The platform makes a role whose name begins with `cli_login_` and inherits nothing: the rest of its name is the
-//!   role to become.
+//! - The platform creates a role `cli_login_<role>` that inherits nothing; `<role>` is the role to
+//!   switch to after login.
 //! - Each login changes the password; a connection that is open already stays.
 //! - The password reaches a program in its environment, never as an argument, and is written down nowhere.
 
-use super::{Supabase, asking, branches::Inside};
+use super::{Supabase, asking, branches::BranchDetails};
 use crate::provider::{Code, Error, Result};
 use reqwest::Method;
 use serde::Deserialize;
@@ -13,11 +13,11 @@ use serde_json::json;
 use std::ffi::{OsStr, OsString};
 
 /// What a temporary role's name begins with.
-const TEMPORARY: &str = "cli_login_";
+const TEMPORARY_ROLE_PREFIX: &str = "cli_login_";
 /// The only database of a project.
-const DATABASE: &str = "postgres";
+const DATABASE_NAME: &str = "postgres";
 /// The port of a project's own database.
-const PORT: u16 = 5432;
+const DEFAULT_PORT: u16 = 5432;
 
 /// A way into a database. Has no `Debug`: it holds a password.
 pub(super) struct Login {
@@ -29,31 +29,31 @@ pub(super) struct Login {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct LoginRole {
     role: String,
     password: String,
 }
 
 impl Login {
     /// Returns the arguments of a PostgreSQL program.
-    pub(super) fn args(&self) -> Vec<OsString> {
+    pub(super) fn program_args(&self) -> Vec<OsString> {
         let mut args = vec![
             format!("--host={}", self.host),
             format!("--port={}", self.port),
             format!("--username={}", self.user),
-            format!("--dbname={DATABASE}"),
+            format!("--dbname={DATABASE_NAME}"),
             "--no-password".into(),
         ];
         args.extend(self.become_role.iter().map(|role| format!("--role={role}")));
         args.into_iter().map(OsString::from).collect()
     }
 
-    /// Returns what a PostgreSQL program finds in its environment.
-    pub(super) fn environment(&self) -> [(&str, &OsStr); 3] {
+    /// Returns the environment of a PostgreSQL program.
+    pub(super) fn program_environment(&self) -> [(&str, &OsStr); 3] {
         [
             ("PGPASSWORD", OsStr::new(&self.password)),
-            // What leaves this machine is encrypted, or does not leave it.
-            ("PGSSLMODE", OsStr::new(if is_near(&self.host) { "prefer" } else { "require" })),
+            // Anything that leaves this machine must be encrypted.
+            ("PGSSLMODE", OsStr::new(if is_this_machine(&self.host) { "prefer" } else { "require" })),
             ("PGCONNECT_TIMEOUT", OsStr::new("30")),
         ]
     }
@@ -65,34 +65,40 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn login(&self) -> Result<Login> {
+    pub(super) async fn log_in_read_only(&self) -> Result<Login> {
         let host = match &self.database.host {
             Some(host) => host.clone(),
-            None => self.described().await?.database.host.ok_or_else(|| {
+            None => self.fetch_project_details().await?.database.host.ok_or_else(|| {
                 Error::new(
                     Code::Unavailable,
-                    format!("the platform does not say where the database of `{}` is", self.name()),
+                    format!("the platform does not say where the database of `{}` is", self.display_name()),
                 )
-                .hint("say it with `db_host` of the target")
+                .with_hint("say it with `db_host` of the target")
             })?,
         };
-        self.login_at(&self.reference, host, self.database.port.unwrap_or(PORT), true).await
+        self.request_login(&self.reference, host, self.database.port.unwrap_or(DEFAULT_PORT), true).await
     }
 
     /// Logs in to a branch, to write.
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn login_to_branch(&self, reference: &str, inside: &Inside) -> Result<Login> {
-        self.login_at(reference, inside.db_host.clone(), inside.db_port, false).await
+    pub(super) async fn log_in_to_branch(&self, reference: &str, inside: &BranchDetails) -> Result<Login> {
+        self.request_login(reference, inside.db_host.clone(), inside.db_port, false).await
     }
 
-    async fn login_at(&self, reference: &str, host: String, port: u16, read_only: bool) -> Result<Login> {
+    async fn request_login(
+        &self,
+        reference: &str,
+        host: String,
+        port: u16,
+        read_only: bool,
+    ) -> Result<Login> {
         let path = format!("/v1/projects/{reference}/cli/login-role");
-        let answer = self.api.send(Method::POST, &path, Some(&json!({ "read_only": read_only }))).await;
-        let answer: Answer = match answer {
-            Ok(answer) => asking::read(answer, &path)?,
-            // Nothing but a password that nobody knows has perhaps come of it.
+        let answer = self.api.send_write(Method::POST, &path, Some(&json!({ "read_only": read_only }))).await;
+        let answer: LoginRole = match answer {
+            Ok(answer) => asking::decode_answer(answer, &path)?,
+            // At worst this set a password that nobody knows, so asking again is safe.
             Err(e) if e.code == Code::Unknown => {
                 let why = e.message;
                 return Err(Error::new(
@@ -102,7 +108,7 @@ impl Supabase {
             }
             Err(e) => return Err(e),
         };
-        let become_role = answer.role.strip_prefix(TEMPORARY).map(str::to_owned);
+        let become_role = answer.role.strip_prefix(TEMPORARY_ROLE_PREFIX).map(str::to_owned);
         // The pooler serves many projects, and is told which by the user's name.
         let is_pooler = host.ends_with(".pooler.supabase.com");
         let user = if is_pooler { format!("{}.{reference}", answer.role) } else { answer.role };
@@ -111,7 +117,7 @@ impl Supabase {
 }
 
 /// Returns whether a host is this machine.
-fn is_near(host: &str) -> bool {
+fn is_this_machine(host: &str) -> bool {
     host.starts_with('/') || ["localhost", "127.0.0.1", "::1"].contains(&host)
 }
 
@@ -128,9 +134,9 @@ mod tests {
             become_role: Some("postgres".into()),
             password: "hush".into(),
         };
-        assert!(login.args().iter().all(|arg| !arg.to_string_lossy().contains("hush")));
-        assert!(login.args().contains(&OsString::from("--role=postgres")));
-        assert_eq!(login.environment()[1].1, "require");
-        assert!(is_near("/var/run/postgresql") && !is_near("db.example.com"));
+        assert!(login.program_args().iter().all(|arg| !arg.to_string_lossy().contains("hush")));
+        assert!(login.program_args().contains(&OsString::from("--role=postgres")));
+        assert_eq!(login.program_environment()[1].1, "require");
+        assert!(is_this_machine("/var/run/postgresql") && !is_this_machine("db.example.com"));
     }
 }

@@ -3,7 +3,7 @@
 use super::{Supabase, asking};
 use crate::{
     base::moment::{Moment, Span},
-    provider::{Code, Error, Result, model::Mark},
+    provider::{Code, Error, Result, model::RestorePoint},
 };
 use reqwest::Method;
 use serde::Deserialize;
@@ -12,24 +12,24 @@ use serde_json::json;
 /// The platform's word for a restore point that can be gone back to.
 pub(super) const AVAILABLE: &str = "AVAILABLE";
 /// How many characters a name may have.
-const NAME_MAX: usize = 20;
+const NAME_CHARS_MAX: usize = 20;
 /// How long the platform is given to complete one.
-const PATIENCE: Span = Span::seconds(120);
+const COMPLETION_TIMEOUT: Span = Span::from_secs(120);
 
 /// A restore point, as the platform shows it: asked for by name, it is one object and no list.
 #[derive(Debug, Deserialize)]
-pub(super) struct Point {
+pub(super) struct RestorePointRow {
     name: String,
     /// How it is, in the platform's word.
     pub status: String,
     completed_on: Option<String>,
 }
 
-impl Point {
-    /// The platform says nothing of its place in the WAL.
-    fn mark(&self, otherwise: Moment) -> Mark {
+impl RestorePointRow {
+    /// Converts it; the platform does not report its LSN.
+    fn to_restore_point(&self, otherwise: Moment) -> RestorePoint {
         let time = self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok()).unwrap_or(otherwise);
-        Mark { name: self.name.clone(), lsn: String::new(), time }
+        RestorePoint { name: self.name.clone(), lsn: String::new(), time }
     }
 }
 
@@ -38,11 +38,14 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn point(&self, name: &str) -> Result<Option<Point>> {
-        let path =
-            format!("/v1/projects/{}/database/backups/restore-point?name={}", self.reference, quoted(name));
+    pub(super) async fn fetch_restore_point(&self, name: &str) -> Result<Option<RestorePointRow>> {
+        let path = format!(
+            "/v1/projects/{}/database/backups/restore-point?name={}",
+            self.reference,
+            percent_encode(name)
+        );
         match self.api.get(&path).await {
-            Ok(answer) if answer["name"] == name => asking::read(answer, &path).map(Some),
+            Ok(answer) if answer["name"] == name => asking::decode_answer(answer, &path).map(Some),
             Ok(_) => Ok(None),
             Err(e) if e.code == Code::NotFound => Ok(None),
             Err(e) => Err(e),
@@ -53,50 +56,54 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Invalid`] for a name that is too long, [`Code::Conflict`] for one that is taken, what the API says.
-    pub(super) async fn make_mark(&self, name: &str) -> Result<Mark> {
-        if name.is_empty() || name.chars().count() > NAME_MAX {
+    pub(super) async fn create_restore_point(&self, name: &str) -> Result<RestorePoint> {
+        if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
             return Err(Error::new(Code::Invalid, format!("a restore point cannot be called `{name}`"))
-                .hint(format!("the platform takes up to {NAME_MAX} characters")));
+                .with_hint(format!("the platform takes up to {NAME_CHARS_MAX} characters")));
         }
         let available = |e: Error| match e.code {
             Code::NotFound | Code::Denied | Code::Refused | Code::Unsupported => Error::unsupported(
-                format!("`{}` has no restore points: {}", self.name(), e.message),
+                format!("`{}` has no restore points: {}", self.display_name(), e.message),
                 "only select customers have them; note the moment, and go back to it with `backup::pitr::restore`",
             ),
             _ => e,
         };
-        if self.point(name).await.map_err(available)?.is_some() {
+        if self.fetch_restore_point(name).await.map_err(available)?.is_some() {
             let taken = Error::new(Code::Conflict, format!("there is already a restore point `{name}`"));
-            return Err(Error { retryable: false, ..taken }.hint("choose another name"));
+            return Err(Error { retryable: false, ..taken }.with_hint("choose another name"));
         }
         let path = format!("/v1/projects/{}/database/backups/restore-point", self.reference);
-        self.api.send(Method::POST, &path, Some(&json!({ "name": name }))).await.map_err(available)?;
+        self.api.send_write(Method::POST, &path, Some(&json!({ "name": name }))).await.map_err(available)?;
         let asked_at = self.clock.now();
         loop {
-            match self.point(name).await? {
-                Some(point) if point.status == AVAILABLE => return Ok(point.mark(self.clock.now())),
+            match self.fetch_restore_point(name).await? {
+                Some(point) if point.status == AVAILABLE => {
+                    return Ok(point.to_restore_point(self.clock.now()));
+                }
                 Some(point) if point.status != "PENDING" => {
                     return Err(Error::new(
                         Code::Tool,
                         format!("the restore point `{name}` is {}", point.status),
                     ));
                 }
-                _ if self.may_still_appear(asked_at, PATIENCE).await => {}
+                _ if self.sleep_unless_expired(asked_at, COMPLETION_TIMEOUT).await => {}
                 _ => {
                     let late = format!("the restore point `{name}` was not there in time");
-                    return Err(Error::new(Code::Timeout, late).leaving(format!("restore point {name}")));
+                    return Err(
+                        Error::new(Code::Timeout, late).with_left_behind(format!("restore point {name}"))
+                    );
                 }
             }
         }
     }
 
-    /// Returns whether a restore point that was perhaps asked for was not.
+    /// Checks that a restore point which may have been requested does not exist.
     ///
     /// # Errors
     /// [`Code::Unknown`] when there is one of this name: the platform keeps no key, and one that is older than this call
     /// would lead back further than anybody wants.
-    pub(super) async fn made_mark(&self, name: &str) -> Result<Option<Mark>> {
-        match self.point(name).await? {
+    pub(super) async fn check_restore_point_absent(&self, name: &str) -> Result<Option<RestorePoint>> {
+        match self.fetch_restore_point(name).await? {
             None => Ok(None),
             Some(point) => {
                 let at = point.completed_on.unwrap_or_else(|| "an unknown time".into());
@@ -104,14 +111,14 @@ impl Supabase {
                     "there is a restore point `{name}` of {at}, and whether this call made it cannot be known"
                 );
                 Err(Error::new(Code::Unknown, what)
-                    .hint("compare its time with the run's, and decide the call"))
+                    .with_hint("compare its time with the run's, and decide the call"))
             }
         }
     }
 }
 
 /// Returns a text as a part of an address.
-fn quoted(text: &str) -> String {
+fn percent_encode(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     text.bytes()
         .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })

@@ -37,37 +37,36 @@ pub use sql::wording;
 use super::{
     Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result, Schedules, Security,
     Settings, Sql,
-    fleet::Opening,
-    model::{Branch, Identity, Job, Key, Observed, Project},
+    fleet::OpenContext,
+    model::{Branch, CallKey, Identity, Job, JobStatus, Project},
 };
 use crate::base::clock::Clock;
 use async_trait::async_trait;
-use dumps::Dumps;
+use dumps::DumpStore;
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc};
-use transport::Api;
+use transport::ApiClient;
 
-/// A project, or a branch of one, which is a project of its own.
+/// A Supabase project. A branch is one too: it has a reference and an API path of its own.
 #[derive(Clone)]
 struct Supabase {
-    /// The target's name.
     target: String,
     protect: bool,
-    /// The reference of the project that is asked: of the branch, where this is one.
+    /// The project reference that goes into API paths; for a branch, the branch's own.
     reference: String,
     branch: Option<Branch>,
-    api: Arc<Api>,
+    api: Arc<ApiClient>,
     clock: Arc<dyn Clock>,
     /// Where dumps are kept.
     backups: PathBuf,
-    /// Where it is noted what was seen of what takes long.
+    /// The folder in which progress of long operations is kept.
     state: PathBuf,
-    database: Address,
+    database: DatabaseAddress,
 }
 
-/// Where the target's settings say that its database is reached.
+/// The database address given in the target's settings; what is absent, the platform is asked for.
 #[derive(Clone, Default)]
-struct Address {
+struct DatabaseAddress {
     /// A host name, an address, or the folder of a socket.
     host: Option<String>,
     port: Option<u16>,
@@ -76,11 +75,11 @@ struct Address {
 /// Opens a project; asks nothing yet.
 ///
 /// # Errors
-/// What its settings lack.
-pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
+/// [`Code::Invalid`] when a setting is missing or wrong.
+pub fn open(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
     let target = opening.target;
-    let settings = settings::Settings::read(opening)?;
-    let api = Api::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)
+    let settings = settings::SupabaseConfig::from_target(opening)?;
+    let api = ApiClient::new(settings.token.as_deref(), settings.api_url.as_deref(), opening.clock)
         .map_err(|e| Error { message: format!("target `{}`: {}", target.name, e.message), ..e })?;
     Ok(Arc::new(Supabase {
         target: target.name.clone(),
@@ -97,43 +96,43 @@ pub fn open(opening: &Opening<'_>) -> Result<Arc<dyn Provider>> {
 
 impl Supabase {
     /// Returns the name under which it was asked for: `prod`, `prod/drill-aaaaaaaaaa`.
-    fn name(&self) -> String {
+    fn display_name(&self) -> String {
         match &self.branch {
             Some(branch) => format!("{}/{}", self.target, branch.name),
             None => self.target.clone(),
         }
     }
 
-    fn dumps(&self) -> Dumps<'_> {
-        Dumps { folder: &self.backups, target: self.name(), reference: &self.reference }
+    fn dump_store(&self) -> DumpStore<'_> {
+        DumpStore { folder: &self.backups, target: self.display_name(), reference: &self.reference }
     }
 
-    fn no_backup(&self, id: &str) -> Error {
-        Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.name()))
-            .hint("see `backup::list`")
+    fn backup_not_found(&self, id: &str) -> Error {
+        Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.display_name()))
+            .with_hint("see `backup::list`")
     }
 }
 
 #[async_trait]
 impl Provider for Supabase {
     async fn identity(&self) -> Result<Identity> {
-        Supabase::identity(self).await
+        Supabase::fetch_identity(self).await
     }
 
     async fn project(&self) -> Result<Project> {
-        self.item().await
+        self.fetch_project().await
     }
 
-    async fn find(&self, key: &Key, intent: Option<&Value>) -> Result<Option<Job>> {
-        self.found(key, intent).await
+    async fn find(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>> {
+        self.find_job(key, intent).await
     }
 
-    async fn observe(&self, job: &Job) -> Result<Observed> {
-        self.looked_at(job).await
+    async fn observe(&self, job: &Job) -> Result<JobStatus> {
+        self.poll_job(job).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        self.given_up(job).await
+        self.cancel_job(job).await
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
@@ -144,7 +143,7 @@ impl Provider for Supabase {
         match &self.branch {
             None => Ok(self),
             Some(_) => Err(Error::unsupported(
-                format!("`{}` is a branch, and has none of its own", self.name()),
+                format!("`{}` is a branch, and has none of its own", self.display_name()),
                 format!("make another branch of `{}`", self.target),
             )),
         }

@@ -1,4 +1,4 @@
-//! Who may connect: restrictions, bans, TLS.
+//! Network access to the database: allowed ranges, bans, TLS enforcement.
 //!
 //! Restrictions hold for PostgreSQL and the pooler; the data API, Auth and Storage stay open to everybody.
 
@@ -7,45 +7,45 @@ mod restrictions;
 use super::Supabase;
 use crate::provider::{
     Code, Error, Network, Result,
-    model::{Allowed, Ban, Ssl},
+    model::{Ban, NetworkRestrictions, SslEnforcement},
 };
 use async_trait::async_trait;
 use ipnet::IpNet;
 use reqwest::Method;
-use restrictions::{Lists, Restrictions};
+use restrictions::{RangesByFamily, RestrictionsResponse};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
 #[async_trait]
 impl Network for Supabase {
-    async fn allowed(&self) -> Result<Allowed> {
-        Ok(self.restrictions().await?.allowed())
+    async fn allowed(&self) -> Result<NetworkRestrictions> {
+        Ok(self.fetch_restrictions().await?.to_network_restrictions())
     }
 
-    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<Allowed> {
-        let now = self.restrictions().await?;
-        now.demand_changeable()?;
-        let change = now.change(add, remove);
-        if change.is_nothing() {
-            return Ok(now.allowed());
+    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
+        let now = self.fetch_restrictions().await?;
+        now.check_changeable()?;
+        let change = now.plan_change(add, remove);
+        if change.is_empty() {
+            return Ok(now.to_network_restrictions());
         }
         let path = format!("/v1/projects/{}/network-restrictions", self.reference);
-        let said = match self.api.send(Method::PATCH, &path, Some(&change.patch())).await {
-            // The endpoint is younger than the one that replaces everything.
-            Err(e) if matches!(e.code, Code::NotFound | Code::Unsupported) && is_missing(&e) => {
-                let all = Lists::of(&change.wanted).body();
-                self.api.send(Method::POST, &format!("{path}/apply"), Some(&all)).await?
+        let said = match self.api.send_write(Method::PATCH, &path, Some(&change.to_patch_body())).await {
+            // The `PATCH` endpoint is newer; older platforms only replace the whole list.
+            Err(e) if matches!(e.code, Code::NotFound | Code::Unsupported) && is_missing_endpoint(&e) => {
+                let all = RangesByFamily::from_ranges(&change.wanted).to_json();
+                self.api.send_write(Method::POST, &format!("{path}/apply"), Some(&all)).await?
             }
             said => said?,
         };
-        Ok(Restrictions::read(&said)?.allowed())
+        Ok(RestrictionsResponse::from_json(&said)?.to_network_restrictions())
     }
 
     async fn bans(&self) -> Result<Vec<Ban>> {
         let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
-        let said = self.api.look(Method::POST, &path, None).await?;
+        let said = self.api.send_read(Method::POST, &path, None).await?;
         let banned = said["banned_ipv4_addresses"].as_array().cloned().unwrap_or_default();
-        banned.iter().map(|one| Ok(Ban { address: address(one)? })).collect()
+        banned.iter().map(|one| Ok(Ban { address: parse_banned_address(one)? })).collect()
     }
 
     async fn unban(&self, addresses: &[IpAddr]) -> Result<()> {
@@ -53,26 +53,26 @@ impl Network for Supabase {
             return Ok(());
         }
         let path = format!("/v1/projects/{}/network-bans", self.reference);
-        // A `DELETE` that means what is in its body; of either family, whatever its field is called.
+        // `DELETE` with a body. Despite its name, the field takes addresses of both families.
         let body = json!({ "ipv4_addresses": addresses, "requester_ip": false });
-        self.api.send(Method::DELETE, &path, Some(&body)).await.map(drop)
+        self.api.send_write(Method::DELETE, &path, Some(&body)).await.map(drop)
     }
 
-    async fn ssl(&self) -> Result<Ssl> {
-        Ok(ssl(&self.api.get(&self.ssl_path()).await?))
+    async fn ssl(&self) -> Result<SslEnforcement> {
+        Ok(decode_ssl(&self.api.get(&self.ssl_path()).await?))
     }
 
     /// Says whether connections without TLS are refused. Changing it restarts the database.
-    async fn enforce_ssl(&self, enforced: bool) -> Result<Ssl> {
+    async fn enforce_ssl(&self, enforced: bool) -> Result<SslEnforcement> {
         let body = json!({ "requestedConfig": { "database": enforced } });
-        Ok(ssl(&self.api.send(Method::PUT, &self.ssl_path(), Some(&body)).await?))
+        Ok(decode_ssl(&self.api.send_write(Method::PUT, &self.ssl_path(), Some(&body)).await?))
     }
 }
 
 impl Supabase {
-    async fn restrictions(&self) -> Result<Restrictions> {
+    async fn fetch_restrictions(&self) -> Result<RestrictionsResponse> {
         let path = format!("/v1/projects/{}/network-restrictions", self.reference);
-        Restrictions::read(&self.api.get(&path).await?)
+        RestrictionsResponse::from_json(&self.api.get(&path).await?)
     }
 
     fn ssl_path(&self) -> String {
@@ -80,17 +80,20 @@ impl Supabase {
     }
 }
 
-/// Returns whether an error says that there is no such endpoint, and not that there is no such project.
-fn is_missing(error: &Error) -> bool {
+/// Returns whether the error means that the endpoint is missing, as opposed to the project.
+fn is_missing_endpoint(error: &Error) -> bool {
     error.code == Code::Unsupported && !error.message.contains(" needs ")
         || error.message.contains("Cannot PATCH")
 }
 
-fn ssl(said: &Value) -> Ssl {
-    Ssl { enforced: said["currentConfig"]["database"] == true, applied: said["appliedSuccessfully"] == true }
+fn decode_ssl(said: &Value) -> SslEnforcement {
+    SslEnforcement {
+        enforced: said["currentConfig"]["database"] == true,
+        applied: said["appliedSuccessfully"] == true,
+    }
 }
 
-fn address(said: &Value) -> Result<IpAddr> {
+fn parse_banned_address(said: &Value) -> Result<IpAddr> {
     let text = said.as_str().or_else(|| said["banned_address"].as_str()).unwrap_or_default();
     let alone = text.split('/').next().unwrap_or_default();
     alone.parse().map_err(|_| Error::new(Code::Internal, format!("the API calls `{text}` a banned address")))

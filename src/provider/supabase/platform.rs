@@ -1,4 +1,4 @@
-//! The platform's own backups, and time as far as it keeps it.
+//! The platform's own backups and its window for point-in-time recovery.
 //!
 //! `GET /v1/projects/{ref}/database/backups` is all there is: no size, no expiry, no label, no single one.
 
@@ -7,33 +7,31 @@ use crate::{
     base::moment::{Moment, Span},
     provider::{
         Code, Error, Result,
-        model::{Backup, Restorable, Usable, Window},
+        model::{Backup, BackupUsability, RecoveryWindow, Restorable},
     },
 };
 use serde::Deserialize;
 
-/// What the id of a backup that the platform made begins with.
-const PREFIX: &str = "platform-";
-/// After how long without a newer moment the platform says too little for comfort: it archives every two minutes.
-const LAG: Span = Span::seconds(10 * 60);
+/// The prefix of the id of a platform backup.
+const PLATFORM_ID_PREFIX: &str = "platform-";
+/// The age of the latest restorable moment that is worth a warning. The platform archives every two minutes.
+const ARCHIVE_LAG_GRACE: Span = Span::from_secs(10 * 60);
 
 /// What the platform says of its backups.
 #[derive(Debug, Deserialize)]
-pub(super) struct Kept {
-    /// Whether it keeps every moment of a window; then it takes no daily backups any more.
+pub(super) struct PlatformBackups {
+    /// Whether point-in-time recovery is on; the platform then takes no daily backups.
     #[serde(default)]
     pub pitr_enabled: bool,
-    /// The daily ones.
     #[serde(default)]
-    pub backups: Vec<Daily>,
+    pub backups: Vec<DailyBackup>,
     #[serde(default)]
-    physical_backup_data: Bounds,
+    physical_backup_data: WindowBounds,
 }
 
 /// One daily backup.
 #[derive(Debug, Deserialize)]
-pub(super) struct Daily {
-    /// Its number.
+pub(super) struct DailyBackup {
     pub id: i64,
     is_physical_backup: bool,
     status: String,
@@ -41,18 +39,18 @@ pub(super) struct Daily {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Bounds {
+struct WindowBounds {
     earliest_physical_backup_date_unix: Option<i64>,
     latest_physical_backup_date_unix: Option<i64>,
 }
 
-impl Daily {
-    fn is_usable(&self) -> bool {
+impl DailyBackup {
+    fn is_restorable(&self) -> bool {
         self.is_physical_backup && self.status == "COMPLETED"
     }
 
-    fn why_unusable(&self) -> Option<String> {
-        match (self.is_usable(), self.is_physical_backup) {
+    fn why_not_restorable(&self) -> Option<String> {
+        match (self.is_restorable(), self.is_physical_backup) {
             (true, _) => None,
             (false, true) => Some(format!("it is {}", self.status)),
             (false, false) => {
@@ -61,54 +59,54 @@ impl Daily {
         }
     }
 
-    fn at(&self) -> Result<Moment> {
+    fn taken_at(&self) -> Result<Moment> {
         // The platform's own moments come with and without a zone; without one they are UTC.
         let text = self.inserted_at.replacen(' ', "T", 1);
         Moment::parse(&text)
             .or_else(|_| Moment::parse(&format!("{text}Z")))
-            .map_err(|e| Error::new(Code::Internal, format!("backup `{}`: {e}", self.name())))
+            .map_err(|e| Error::new(Code::Internal, format!("backup `{}`: {e}", self.backup_id())))
     }
 
-    fn name(&self) -> String {
-        format!("{PREFIX}{}", self.id)
+    fn backup_id(&self) -> String {
+        format!("{PLATFORM_ID_PREFIX}{}", self.id)
     }
 }
 
-impl Kept {
+impl PlatformBackups {
     /// Returns the earliest and the latest moment that can be restored, in whole seconds.
-    pub(super) fn bounds(&self) -> Option<(i64, i64)> {
+    pub(super) fn window_bounds(&self) -> Option<(i64, i64)> {
         let bounds = &self.physical_backup_data;
         Some((bounds.earliest_physical_backup_date_unix?, bounds.latest_physical_backup_date_unix?))
             .filter(|_| self.pitr_enabled)
     }
 
     /// Returns the newest backup that can be restored.
-    pub(super) fn latest(&self) -> Option<&Daily> {
-        let usable = self.backups.iter().filter(|backup| backup.is_usable());
-        usable.max_by_key(|backup| (backup.at().ok(), backup.id))
+    pub(super) fn latest_restorable(&self) -> Option<&DailyBackup> {
+        let usable = self.backups.iter().filter(|backup| backup.is_restorable());
+        usable.max_by_key(|backup| (backup.taken_at().ok(), backup.id))
     }
 
-    /// Returns whether anything at all is there to go back to. With every moment kept the list of daily backups is
-    /// empty, which is not the same as unprotected.
-    pub(super) fn protects(&self) -> bool {
-        self.bounds().is_some() || self.backups.iter().any(|backup| backup.status == "COMPLETED")
+    /// Returns whether the project can be restored at all. With point-in-time recovery the list of daily backups
+    /// is empty, yet the project is protected.
+    pub(super) fn has_recovery_source(&self) -> bool {
+        self.window_bounds().is_some() || self.backups.iter().any(|backup| backup.status == "COMPLETED")
     }
 
-    fn backup(&self, daily: &Daily, target: &str) -> Result<Backup> {
+    fn to_backup(&self, daily: &DailyBackup, target: &str) -> Result<Backup> {
         let mut restorable = Vec::new();
-        if daily.is_usable() {
-            if self.latest().is_some_and(|latest| latest.id == daily.id) {
+        if daily.is_restorable() {
+            if self.latest_restorable().is_some_and(|latest| latest.id == daily.id) {
                 restorable.push(Restorable::Branch);
             }
             restorable.push(Restorable::InPlace);
         }
-        let at = daily.at()?;
+        let at = daily.taken_at()?;
         Ok(Backup {
-            id: daily.name(),
+            id: daily.backup_id(),
             target: target.into(),
             label: None,
             method: if daily.is_physical_backup { "physical" } else { "logical" }.into(),
-            status: statuses::of_backup(&daily.status),
+            status: statuses::map_backup_status(&daily.status),
             started_at: at,
             finished_at: (daily.status == "COMPLETED").then_some(at),
             bytes: 0,
@@ -119,12 +117,12 @@ impl Kept {
 }
 
 /// Returns the number in the id of a backup that the platform made.
-pub(super) fn number(id: &str) -> Option<i64> {
-    id.strip_prefix(PREFIX)?.parse().ok()
+pub(super) fn parse_platform_id(id: &str) -> Option<i64> {
+    id.strip_prefix(PLATFORM_ID_PREFIX)?.parse().ok()
 }
 
-/// Returns why a backup that the platform made cannot be touched.
-pub(super) fn untouchable(id: &str, verb: &str, nearest: &str) -> Error {
+/// Returns the error for an action that the platform does not offer on its own backups.
+pub(super) fn platform_backup_error(id: &str, verb: &str, nearest: &str) -> Error {
     let reason = format!("backup `{id}` is the platform's own, and the platform has no way to {verb} one");
     Error::unsupported(reason, nearest)
 }
@@ -133,48 +131,51 @@ impl Supabase {
     /// Returns what the platform says of its backups.
     ///
     /// # Errors
-    /// As [`Supabase::ask`].
-    pub(super) async fn kept(&self) -> Result<Kept> {
-        self.ask("/database/backups").await
+    /// As [`Supabase::get_project_resource`].
+    pub(super) async fn fetch_platform_backups(&self) -> Result<PlatformBackups> {
+        self.get_project_resource("/database/backups").await
     }
 
     /// Returns the platform's own backups.
     ///
     /// # Errors
-    /// As [`Supabase::ask`].
-    pub(super) async fn platform_backups(&self) -> Result<Vec<Backup>> {
-        let kept = self.kept().await?;
-        kept.backups.iter().map(|daily| kept.backup(daily, &self.name())).collect()
+    /// As [`Supabase::get_project_resource`].
+    pub(super) async fn list_platform_backups(&self) -> Result<Vec<Backup>> {
+        let kept = self.fetch_platform_backups().await?;
+        kept.backups.iter().map(|daily| kept.to_backup(daily, &self.display_name())).collect()
     }
 
     /// Returns what can be restored. `latest` is the last moment for which WAL was archived: on a database at rest it
     /// lies far behind now, though nothing was lost.
     ///
     /// # Errors
-    /// As [`Supabase::ask`].
-    pub(super) async fn recovery_window(&self) -> Result<Window> {
-        let kept = self.kept().await?;
-        let (earliest, latest) = match kept.bounds() {
-            Some((earliest, latest)) => (Some(moment(earliest)?), Some(moment(latest)?)),
+    /// As [`Supabase::get_project_resource`].
+    pub(super) async fn fetch_recovery_window(&self) -> Result<RecoveryWindow> {
+        let kept = self.fetch_platform_backups().await?;
+        let (earliest, latest) = match kept.window_bounds() {
+            Some((earliest, latest)) => (Some(moment_from_unix(earliest)?), Some(moment_from_unix(latest)?)),
             None => (None, None),
         };
         let mut warnings = Vec::new();
         if !kept.pitr_enabled {
             warnings.push("point-in-time recovery is not booked: only whole backups can be restored".into());
         }
-        if let Some(latest) = latest.filter(|latest| self.clock.now().since(*latest) > LAG) {
+        if let Some(latest) =
+            latest.filter(|latest| self.clock.now().duration_since(*latest) > ARCHIVE_LAG_GRACE)
+        {
             warnings.push(format!(
                 "the latest moment is {latest}: the platform adds one when something was written, so that an idle \
                  database lags behind without having lost anything"
             ));
         }
-        let mut backups: Vec<Usable> = self.dumps().list()?.iter().map(Dump::usable).collect();
-        backups.extend(kept.backups.iter().map(|daily| Usable {
-            id: daily.name(),
-            usable: daily.is_usable(),
-            why: daily.why_unusable(),
+        let mut backups: Vec<BackupUsability> =
+            self.dump_store().list_dumps()?.iter().map(Dump::to_usability).collect();
+        backups.extend(kept.backups.iter().map(|daily| BackupUsability {
+            id: daily.backup_id(),
+            usable: daily.is_restorable(),
+            why: daily.why_not_restorable(),
         }));
-        Ok(Window {
+        Ok(RecoveryWindow {
             earliest,
             latest,
             latest_lsn: None,
@@ -190,7 +191,7 @@ impl Supabase {
 ///
 /// # Errors
 /// [`Code::Internal`] for one that is out of the calendar.
-pub(super) fn moment(unix: i64) -> Result<Moment> {
+pub(super) fn moment_from_unix(unix: i64) -> Result<Moment> {
     jiff::Timestamp::from_second(unix)
         .map(Moment)
         .map_err(|_| Error::new(Code::Internal, format!("the platform gave `{unix}` for a moment")))

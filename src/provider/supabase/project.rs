@@ -1,4 +1,4 @@
-//! Who a project is, and how the platform says it is.
+//! A project's identity and its status on the platform.
 
 use super::Supabase;
 use crate::provider::{
@@ -7,16 +7,14 @@ use crate::provider::{
 };
 use serde_json::Value;
 
-/// What the platform says of a project. Every word is kept as it is: their lists of words grow.
+/// The platform's description of a project. Status words are kept unmapped, because new ones appear.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct State {
-    /// Its name; of a branch that of the branch.
+pub(super) struct ProjectState {
+    /// The name of the project or branch.
     pub name: String,
-    /// Where it is.
     pub region: Option<String>,
-    /// The organization, as its address has it.
+    /// The organization's slug.
     pub organization: Option<String>,
-    /// The version of PostgreSQL.
     pub version: Option<String>,
     /// The platform's word for how it is: `ACTIVE_HEALTHY`.
     pub status: String,
@@ -30,28 +28,28 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn state(&self) -> Result<State> {
+    pub(super) async fn fetch_project_state(&self) -> Result<ProjectState> {
         let project = format!("/v1/projects/{}", self.reference);
         let branch = format!("/v1/branches/{}", self.reference);
         let (first, second) = if self.branch.is_some() { (branch, project) } else { (project, branch) };
         let said = match self.api.get(&first).await {
             Err(not_found) if not_found.code == Code::NotFound => match self.api.get(&second).await {
-                // The second place knows less of why.
+                // The first error explains more.
                 Err(e) if e.code == Code::NotFound => return Err(not_found),
                 other => other?,
             },
             other => other?,
         };
-        self.read_state(&said)
+        self.decode_project_state(&said)
     }
 
-    fn read_state(&self, said: &Value) -> Result<State> {
+    fn decode_project_state(&self, said: &Value) -> Result<ProjectState> {
         let text = |value: &Value| value.as_str().filter(|t| !t.is_empty()).map(str::to_owned);
         let status = text(&said["status"]).ok_or_else(|| {
             Error::new(Code::Unavailable, format!("the API does not say how project {} is", self.reference))
         })?;
         let name = self.branch.as_ref().map(|b| b.name.clone()).or_else(|| text(&said["name"]));
-        Ok(State {
+        Ok(ProjectState {
             name: name.unwrap_or_else(|| self.reference.clone()),
             region: text(&said["region"]),
             organization: text(&said["organization_slug"]),
@@ -60,29 +58,32 @@ impl Supabase {
         })
     }
 
-    pub(super) async fn identity(&self) -> Result<Identity> {
-        let state = self.state().await?;
-        Ok(Identity { id: format!("supabase:{}", self.reference), description: self.describe(&state) })
+    pub(super) async fn fetch_identity(&self) -> Result<Identity> {
+        let state = self.fetch_project_state().await?;
+        Ok(Identity {
+            id: format!("supabase:{}", self.reference),
+            description: self.describe_project(&state),
+        })
     }
 
-    pub(super) async fn item(&self) -> Result<Project> {
-        let state = self.state().await?;
-        Ok(self.item_of(&state))
+    pub(super) async fn fetch_project(&self) -> Result<Project> {
+        let state = self.fetch_project_state().await?;
+        Ok(self.to_project(&state))
     }
 
     /// Returns the project as an item of `project list`.
-    pub(super) fn item_of(&self, state: &State) -> Project {
+    pub(super) fn to_project(&self, state: &ProjectState) -> Project {
         Project {
-            name: self.name(),
+            name: self.display_name(),
             provider: "supabase".into(),
-            status: word(&state.status),
+            status: map_project_status(&state.status),
             version: state.version.clone(),
-            identity: self.describe(state),
+            identity: self.describe_project(state),
             protect: self.protect,
         }
     }
 
-    fn describe(&self, state: &State) -> String {
+    fn describe_project(&self, state: &ProjectState) -> String {
         let name = format!("{} ({})", state.name, self.reference);
         let organization = state.organization.as_ref().map(|slug| format!("organization {slug}"));
         let parts = [Some(name), state.region.clone(), organization];
@@ -90,8 +91,8 @@ impl Supabase {
     }
 }
 
-/// Returns the word of ours for a status of theirs: `healthy`, `paused`, else theirs in small letters.
-pub(super) fn word(status: &str) -> String {
+/// Maps a platform status to ours: `healthy`, `unhealthy`, `paused`, else their word in lower case.
+pub(super) fn map_project_status(status: &str) -> String {
     match status {
         "ACTIVE_HEALTHY" => "healthy".into(),
         "ACTIVE_UNHEALTHY" => "unhealthy".into(),
@@ -102,14 +103,14 @@ pub(super) fn word(status: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{REF, Reply, Stage};
+    use super::super::stage::{MockApi, MockReply, REF};
     use crate::provider::{Code, Provider as _};
     use serde_json::json;
 
     #[tokio::test]
     async fn supabase_project_says_who_it_is_and_where() {
-        let stage = Stage::serve(|_| {
-            Reply::json(
+        let stage = MockApi::serve_replies(|_| {
+            MockReply::from_json(
                 200,
                 &json!({"ref": REF, "name": "Shop", "region": "eu-central-1", "organization_slug": "acme",
                         "status": "ACTIVE_HEALTHY", "database": {"version": "15.8.1.085"}}),
@@ -120,33 +121,37 @@ mod tests {
         assert_eq!((project.name.as_str(), project.status.as_str()), ("prod", "healthy"));
         assert_eq!(project.version.as_deref(), Some("15.8.1.085"));
         assert_eq!(project.identity, format!("Shop ({REF}), eu-central-1, organization acme"));
-        let identity = stage.project().identity().await.expect("an identity");
+        let identity = stage.project().fetch_identity().await.expect("an identity");
         assert_eq!(identity.id, format!("supabase:{REF}"));
     }
 
     #[tokio::test]
     async fn supabase_a_branch_is_looked_for_in_both_places() {
-        let stage = Stage::serve(|seen| if seen.line.starts_with("GET /v1/branches") {
-Reply::json(
+        let stage = MockApi::serve_replies(|seen| if seen.line.starts_with("GET /v1/branches") {
+MockReply::from_json(
                 200,
                 &json!({"ref": REF, "status": "COMING_UP", "postgres_version": "17.4", "db_pass": "hunter2"}),
             )
 } else {
-Reply::json(404, &json!({"message": "Project not found"}))
+MockReply::from_json(404, &json!({"message": "Project not found"}))
 })
         .await;
         let project = stage.project().project().await.expect("a branch");
         assert_eq!((project.status.as_str(), project.version.as_deref()), ("coming_up", Some("17.4")));
         assert!(!format!("{project:?}").contains("hunter2"));
-        let stage = Stage::serve(|_| Reply::json(404, &json!({"message": "Project not found"}))).await;
+        let stage =
+            MockApi::serve_replies(|_| MockReply::from_json(404, &json!({"message": "Project not found"})))
+                .await;
         let error = stage.project().project().await.expect_err("nowhere");
         assert!(error.code == Code::NotFound && error.message.contains("/v1/projects/"), "{error}");
     }
 
     #[tokio::test]
     async fn supabase_t18_a_status_that_nobody_knows_is_carried() {
-        let stage =
-            Stage::serve(|_| Reply::json(200, &json!({"name": "Shop", "status": "PROMOTING_TWICE"}))).await;
+        let stage = MockApi::serve_replies(|_| {
+            MockReply::from_json(200, &json!({"name": "Shop", "status": "PROMOTING_TWICE"}))
+        })
+        .await;
         assert_eq!(stage.project().project().await.expect("a project").status, "promoting_twice");
     }
 }

@@ -1,6 +1,6 @@
 //! The Management API itself, for what no operation covers.
 
-use super::{Supabase, settings::is_reference, transport::without_secrets};
+use super::{Supabase, settings::is_project_reference, transport::without_secrets};
 use crate::provider::{Code, Error, Raw, Result};
 use async_trait::async_trait;
 use reqwest::Method;
@@ -17,24 +17,24 @@ impl Raw for Supabase {
             .and_then(|known| Method::from_bytes(known.as_bytes()).ok())
             .ok_or_else(|| {
                 Error::new(Code::Invalid, format!("`{method}` is no method of the API"))
-                    .hint("it has `GET`, `POST`, `PUT`, `PATCH` and `DELETE`")
+                    .with_hint("it has `GET`, `POST`, `PUT`, `PATCH` and `DELETE`")
             })?;
         let path = path.replace("{ref}", &self.reference);
-        check(&path)?;
+        check_api_path(&path)?;
         let said = if method == Method::GET {
             self.api.get(&path).await?
         } else {
-            self.demand_own(&path)?;
-            self.api.send(method, &path, body).await?
+            self.check_own_project(&path)?;
+            self.api.send_write(method, &path, body).await?
         };
         // `GET /v1/projects/{ref}/secrets` calls them `value`.
-        Ok(if path.contains("/secrets") { values_hidden(said) } else { without_secrets(said) })
+        Ok(if path.contains("/secrets") { mask_secret_values(said) } else { without_secrets(said) })
     }
 }
 
 impl Supabase {
     /// Refuses a write to anything but this project: rights, protection and leases are of the target that was named.
-    fn demand_own(&self, path: &str) -> Result<()> {
+    fn check_own_project(&self, path: &str) -> Result<()> {
         let mut segments = path.split(['/', '?']).skip(2);
         let is_own = matches!(segments.next(), Some("projects" | "branches"))
             && segments.next() == Some(self.reference.as_str());
@@ -45,11 +45,11 @@ impl Supabase {
             Code::Refused,
             format!("`{path}` is not about target `{}`, which is project {}", self.target, self.reference),
         );
-        Err(match path.split('/').find(|segment| is_reference(segment)) {
+        Err(match path.split('/').find(|segment| is_project_reference(segment)) {
             Some(other) => {
-                error.hint(format!("make {other} a target of its own, or name the branch as the target"))
+                error.with_hint(format!("make {other} a target of its own, or name the branch as the target"))
             }
-            None => error.hint(
+            None => error.with_hint(
                 "a write begins with `/v1/projects/{ref}/`; what is above a project is for the dashboard",
             ),
         })
@@ -57,7 +57,7 @@ impl Supabase {
 }
 
 /// Refuses what leads out of the API.
-fn check(path: &str) -> Result<()> {
+fn check_api_path(path: &str) -> Result<()> {
     let route = path.split('?').next().unwrap_or_default();
     let is_inside = ["/v1/", "/v2/"].iter().any(|version| path.starts_with(version))
         && !route
@@ -71,10 +71,10 @@ fn check(path: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Code::Invalid, format!("`{path}` is no path of the API"))
-        .hint("write one such as `/v1/projects/{ref}/health?services=db`, with spaces as `%20`"))
+        .with_hint("write one such as `/v1/projects/{ref}/health?services=db`, with spaces as `%20`"))
 }
 
-fn values_hidden(said: Value) -> Value {
+fn mask_secret_values(said: Value) -> Value {
     let mut said = without_secrets(said);
     for item in said.as_array_mut().into_iter().flatten() {
         if let Some(value) = item.get_mut("value") {
@@ -86,14 +86,16 @@ fn values_hidden(said: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{REF, Reply, Stage};
+    use super::super::stage::{MockApi, MockReply, REF};
     use super::*;
     use serde_json::json;
 
     #[tokio::test]
     async fn supabase_api_asks_what_it_is_told_about_its_own_project() {
-        let stage =
-            Stage::serve(|seen| Reply::json(201, &json!({"line": seen.line, "body": seen.body}))).await;
+        let stage = MockApi::serve_replies(|seen| {
+            MockReply::from_json(201, &json!({"line": seen.line, "body": seen.body}))
+        })
+        .await;
         let target = stage.project();
         let said = Raw::ask(
             &target,
@@ -110,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_api_refuses_what_is_not_its_own_before_anything_is_sent() {
-        let stage = Stage::serve(|_| Reply::text(200, "")).await;
+        let stage = MockApi::serve_replies(|_| MockReply::from_text(200, "")).await;
         for (method, path, code) in [
             ("DELETE", "/v1/projects/zzzzzzzzzzzzzzzzzzzz", Code::Refused),
             ("DELETE", "/v1/projects/zzzzzzzzzzzzzzzzzzzz/abcdefghijklmnopqrst", Code::Refused),
@@ -126,16 +128,16 @@ mod tests {
             let error = Raw::ask(&stage.project(), method, path, None).await.expect_err(path);
             assert_eq!(error.code, code, "{path}: {error}");
         }
-        assert_eq!(stage.seen().len(), 0);
+        assert_eq!(stage.received_requests().len(), 0);
     }
 
     #[tokio::test]
     async fn supabase_t17_api_gives_no_secret() {
-        let stage = Stage::serve(|seen| {
+        let stage = MockApi::serve_replies(|seen| {
             if seen.line.ends_with("/secrets") {
-                Reply::json(200, &json!([{"name": "KEY", "value": "hunter2"}]))
+                MockReply::from_json(200, &json!([{"name": "KEY", "value": "hunter2"}]))
             } else {
-                Reply::json(200, &json!({"db_pass": "hunter2", "keys": [{"api_key": "hunter3"}]}))
+                MockReply::from_json(200, &json!({"db_pass": "hunter2", "keys": [{"api_key": "hunter3"}]}))
             }
         })
         .await;

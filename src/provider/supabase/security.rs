@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const POLICIES: &str = "select schemaname, tablename, policyname, permissive, roles, cmd, qual, with_check \
+const POLICIES_SQL: &str = "select schemaname, tablename, policyname, permissive, roles, cmd, qual, with_check \
                         from pg_catalog.pg_policies order by schemaname, tablename, policyname";
-const ENABLED: &str = "select n.nspname, c.relname from pg_catalog.pg_class c \
+const RLS_TABLES_SQL: &str = "select n.nspname, c.relname from pg_catalog.pg_class c \
                        join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
                        where c.relkind in ('r', 'p') and c.relrowsecurity";
 
@@ -19,44 +19,44 @@ const ENABLED: &str = "select n.nspname, c.relname from pg_catalog.pg_class c \
 impl Security for Supabase {
     async fn policies(&self) -> Result<Vec<Policy>> {
         let enabled: BTreeSet<(String, String)> = self
-            .rows(&self.reference, ENABLED)
+            .query_rows(&self.reference, RLS_TABLES_SQL)
             .await?
             .iter()
-            .filter_map(|row| Some((text(row, "nspname")?, text(row, "relname")?)))
+            .filter_map(|row| Some((text_field(row, "nspname")?, text_field(row, "relname")?)))
             .collect();
-        let rows = self.rows(&self.reference, POLICIES).await?;
+        let rows = self.query_rows(&self.reference, POLICIES_SQL).await?;
         rows.iter()
-            .map(|row| policy(row, &enabled))
+            .map(|row| decode_policy(row, &enabled))
             .collect::<Option<_>>()
             .ok_or_else(|| Error::new(Code::Internal, "a policy without a schema, a table or a name"))
     }
 
     async fn audit(&self) -> Result<AuditReport> {
-        self.audited().await
+        self.run_audit().await
     }
 }
 
-fn policy(row: &Value, enabled: &BTreeSet<(String, String)>) -> Option<Policy> {
-    let (schema, table) = (text(row, "schemaname")?, text(row, "tablename")?);
+fn decode_policy(row: &Value, enabled: &BTreeSet<(String, String)>) -> Option<Policy> {
+    let (schema, table) = (text_field(row, "schemaname")?, text_field(row, "tablename")?);
     Some(Policy {
         enabled: enabled.contains(&(schema.clone(), table.clone())),
-        name: text(row, "policyname")?,
-        command: text(row, "cmd")?,
-        permissive: text(row, "permissive")? == "PERMISSIVE",
-        roles: names(&row["roles"]),
-        using_expression: text(row, "qual"),
-        check_expression: text(row, "with_check"),
+        name: text_field(row, "policyname")?,
+        command: text_field(row, "cmd")?,
+        permissive: text_field(row, "permissive")? == "PERMISSIVE",
+        roles: parse_role_names(&row["roles"]),
+        using_expression: text_field(row, "qual"),
+        check_expression: text_field(row, "with_check"),
         schema,
         table,
     })
 }
 
-fn text(row: &Value, field: &str) -> Option<String> {
+fn text_field(row: &Value, field: &str) -> Option<String> {
     row[field].as_str().map(str::to_owned)
 }
 
 /// Returns a list of names, which comes as one or as PostgreSQL writes it: `{anon,authenticated}`.
-fn names(list: &Value) -> Vec<String> {
+fn parse_role_names(list: &Value) -> Vec<String> {
     match list {
         Value::Array(names) => names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect(),
         Value::String(text) => text
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn roles_come_in_two_shapes() {
-        assert_eq!(names(&json!(["anon", "public"])), ["anon", "public"]);
-        assert_eq!(names(&json!("{anon,\"my role\"}")), ["anon", "my role"]);
+        assert_eq!(parse_role_names(&json!(["anon", "public"])), ["anon", "public"]);
+        assert_eq!(parse_role_names(&json!("{anon,\"my role\"}")), ["anon", "my role"]);
     }
 }

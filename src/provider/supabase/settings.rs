@@ -1,16 +1,16 @@
 //! What `redrill.toml` may say of a Supabase target.
 
-use super::Address;
+use super::DatabaseAddress;
 use crate::{
     base::suggest,
-    provider::{Code, Error, Result, fleet::Opening},
+    provider::{Code, Error, Result, fleet::OpenContext},
 };
 use serde::Deserialize;
 use std::path::PathBuf;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct SupabaseToml {
     r#ref: String,
     token: Option<String>,
     api_url: Option<String>,
@@ -20,34 +20,37 @@ struct Written {
 }
 
 /// The settings of a target, with presets filled in and paths made absolute.
-pub(super) struct Settings {
+pub(super) struct SupabaseConfig {
     /// The project's reference.
     pub reference: String,
-    /// Where the token is, when it is not to be looked for.
+    /// Where the token is; if absent, the places of the official command line are searched.
     pub token: Option<String>,
-    /// Where the API is, when it is not where the environment or everybody says.
+    /// The API's address, if it is neither the environment's nor the public one.
     pub api_url: Option<String>,
     /// Where dumps are kept.
     pub backups: PathBuf,
     /// Where the database is, when it is not where the platform says.
-    pub database: Address,
+    pub database: DatabaseAddress,
 }
 
-impl Settings {
+impl SupabaseConfig {
     /// Reads the settings of a target.
     ///
     /// # Errors
     /// [`Code::Invalid`] with what was meant.
-    pub(super) fn read(opening: &Opening<'_>) -> Result<Self> {
+    pub(super) fn from_target(opening: &OpenContext<'_>) -> Result<Self> {
         let target = opening.target;
-        let written: Written =
-            target.settings.clone().try_into().map_err(|e: toml::de::Error| invalid(&target.name, &e))?;
-        if !is_reference(&written.r#ref) {
+        let written: SupabaseToml = target
+            .settings
+            .clone()
+            .try_into()
+            .map_err(|e: toml::de::Error| config_error(&target.name, &e))?;
+        if !is_project_reference(&written.r#ref) {
             return Err(Error::new(
                 Code::Invalid,
                 format!("`ref` of target `{}` is no project reference: `{}`", target.name, written.r#ref),
             )
-            .hint("it is the twenty small letters in the address of the project's dashboard"));
+            .with_hint("it is the twenty small letters in the address of the project's dashboard"));
         }
         Ok(Self {
             reference: written.r#ref,
@@ -57,21 +60,21 @@ impl Settings {
                 Some(folder) => opening.base.join(folder),
                 None => opening.state.join("supabase").join(&target.name).join("backups"),
             },
-            database: Address { host: written.db_host, port: written.db_port },
+            database: DatabaseAddress { host: written.db_host, port: written.db_port },
         })
     }
 }
 
 /// Returns whether a text has the form of every project reference of the API: `^[a-z]{20}$`.
-pub(super) fn is_reference(text: &str) -> bool {
+pub(super) fn is_project_reference(text: &str) -> bool {
     text.len() == 20 && text.bytes().all(|b| b.is_ascii_lowercase())
 }
 
-fn invalid(target: &str, why: &toml::de::Error) -> Error {
+fn config_error(target: &str, why: &toml::de::Error) -> Error {
     let error = Error::new(Code::Invalid, format!("the settings of target `{target}`: {}", why.message()));
     match suggest::hint_for_unknown_field(why.message()) {
-        Some(hint) => error.hint(hint),
-        None => error.hint("`ref` is the twenty letters of the project, as in its address"),
+        Some(hint) => error.with_hint(hint),
+        None => error.with_hint("`ref` is the twenty letters of the project, as in its address"),
     }
 }
 
@@ -79,13 +82,13 @@ fn invalid(target: &str, why: &toml::de::Error) -> Error {
 mod tests {
     use super::*;
     use crate::{
-        base::clock::{Clock, Machine},
-        config::Target,
+        base::clock::{Clock, SystemClock},
+        config::TargetConfig,
     };
     use std::{path::Path, sync::Arc};
 
-    fn target(text: &str) -> Target {
-        Target {
+    fn target(text: &str) -> TargetConfig {
+        TargetConfig {
             name: "prod".into(),
             provider: "supabase".into(),
             protect: false,
@@ -94,23 +97,26 @@ mod tests {
         }
     }
 
-    fn with<T>(text: &str, read: impl FnOnce(&Opening<'_>) -> Result<T>) -> Result<T> {
-        let (target, clock): (_, Arc<dyn Clock>) = (target(text), Arc::new(Machine));
+    fn with<T>(text: &str, read: impl FnOnce(&OpenContext<'_>) -> Result<T>) -> Result<T> {
+        let (target, clock): (_, Arc<dyn Clock>) = (target(text), Arc::new(SystemClock));
         let (base, state) = (Path::new("/etc/drills"), Path::new("/etc/drills/.redrill"));
-        read(&Opening { target: &target, base, state, clock: &clock })
+        read(&OpenContext { target: &target, base, state, clock: &clock })
     }
 
     #[test]
     fn supabase_settings_have_presets_and_absolute_paths() {
-        let settings = with("ref = 'abcdefghijklmnopqrst'", Settings::read).expect("reads");
+        let settings = with("ref = 'abcdefghijklmnopqrst'", SupabaseConfig::from_target).expect("reads");
         assert_eq!(settings.backups, Path::new("/etc/drills/.redrill/supabase/prod/backups"));
         let text = "ref = 'abcdefghijklmnopqrst'\nbackup_dir = 'dumps'";
-        assert_eq!(with(text, Settings::read).expect("reads").backups, Path::new("/etc/drills/dumps"));
+        assert_eq!(
+            with(text, SupabaseConfig::from_target).expect("reads").backups,
+            Path::new("/etc/drills/dumps")
+        );
     }
 
     #[test]
     fn supabase_settings_say_what_was_meant() {
-        let error = |text: &str| with(text, Settings::read).map(drop).expect_err(text);
+        let error = |text: &str| with(text, SupabaseConfig::from_target).map(drop).expect_err(text);
         let typo = error("ref = 'abcdefghijklmnopqrst'\nbackups_dir = 'x'");
         assert_eq!((typo.code, typo.hint.as_deref()), (Code::Invalid, Some("did you mean `backup_dir`?")));
         for wrong in ["", "abc", "ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrs1", "https://abcdefghijklmnop"] {

@@ -1,8 +1,8 @@
 //! A loopback server that answers as a test says, and the target that asks it.
 
-use super::{Supabase, transport::Api};
+use super::{Supabase, transport::ApiClient};
 use crate::base::{
-    clock::{Clock, Virtual},
+    clock::{Clock, VirtualClock},
     moment::Moment,
 };
 use futures_util::stream;
@@ -28,7 +28,7 @@ pub(super) const TOKEN: &str = "sbp_0123456789abcdef0123456789abcdef01234567";
 
 /// A request, as it came.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Seen {
+pub(super) struct ReceivedRequest {
     /// Its method and path, with the query: `GET /v1/projects`.
     pub line: String,
     /// Its body, null without one.
@@ -41,70 +41,70 @@ pub(super) struct Seen {
 
 /// What to answer.
 #[derive(Clone)]
-pub(super) struct Reply {
+pub(super) struct MockReply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: String,
-    end: End,
+    end: ReplyEnding,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum End {
+enum ReplyEnding {
     Whole,
     /// The connection breaks after the body.
     Broken,
     /// The connection breaks before the answer.
-    None,
+    Reset,
     /// Nothing ever comes.
-    Silence,
+    Hang,
 }
 
-impl Reply {
+impl MockReply {
     /// Returns an answer with a JSON body; null is an empty one.
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    pub(super) fn from_json(status: u16, body: &Value) -> Self {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        Self { status, headers: Vec::new(), body, end: End::Whole }
+        Self { status, headers: Vec::new(), body, end: ReplyEnding::Whole }
     }
 
     /// Returns an answer whose body is `text`.
-    pub(super) fn text(status: u16, text: &str) -> Self {
-        Self { status, headers: Vec::new(), body: text.into(), end: End::Whole }
+    pub(super) fn from_text(status: u16, text: &str) -> Self {
+        Self { status, headers: Vec::new(), body: text.into(), end: ReplyEnding::Whole }
     }
 
     /// Adds a header.
-    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Returns the same, with the connection broken after it.
-    pub(super) fn broken(mut self) -> Self {
-        self.end = End::Broken;
+    pub(super) fn with_broken_body(mut self) -> Self {
+        self.end = ReplyEnding::Broken;
         self
     }
 
     /// Returns a connection that breaks before the answer.
-    pub(super) fn none() -> Self {
-        Self { end: End::None, ..Self::text(200, "") }
+    pub(super) fn without_answer() -> Self {
+        Self { end: ReplyEnding::Reset, ..Self::from_text(200, "") }
     }
 
     /// Returns an answer that never comes.
-    pub(super) fn silence() -> Self {
-        Self { end: End::Silence, ..Self::text(200, "") }
+    pub(super) fn never_answering() -> Self {
+        Self { end: ReplyEnding::Hang, ..Self::from_text(200, "") }
     }
 
-    async fn send(self) -> io::Result<Response<BoxBody<Bytes, io::Error>>> {
+    async fn send_reply(self) -> io::Result<Response<BoxBody<Bytes, io::Error>>> {
         match self.end {
-            End::None => return Err(io::ErrorKind::ConnectionReset.into()),
-            End::Silence => std::future::pending().await,
-            End::Whole | End::Broken => {}
+            ReplyEnding::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
+            ReplyEnding::Hang => std::future::pending().await,
+            ReplyEnding::Whole | ReplyEnding::Broken => {}
         }
         let mut answer = Response::builder().status(self.status);
         for (name, value) in self.headers {
             answer = answer.header(name, value);
         }
         let mut frames = vec![Ok(Frame::data(Bytes::from(self.body)))];
-        if self.end == End::Broken {
+        if self.end == ReplyEnding::Broken {
             frames.push(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let body = StreamBody::new(stream::iter(frames));
@@ -113,36 +113,38 @@ impl Reply {
 }
 
 /// A server, its log, and a clock on which nobody waits.
-pub(super) struct Stage {
+pub(super) struct MockApi {
     /// Where it listens.
     pub address: String,
     /// The clock of whoever asks.
-    pub clock: Arc<Virtual>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    pub clock: Arc<VirtualClock>,
+    seen: Arc<Mutex<Vec<ReceivedRequest>>>,
     server: JoinHandle<()>,
 }
 
-impl Stage {
+impl MockApi {
     /// Serves what `answer` says.
-    pub(super) async fn serve(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::play(move |seen| std::future::ready(answer(&seen))).await
+    pub(super) async fn serve_replies(
+        answer: impl Fn(&ReceivedRequest) -> MockReply + Send + Sync + 'static,
+    ) -> Self {
+        Self::serve_async(move |seen| std::future::ready(answer(&seen))).await
     }
 
     /// Serves what `answer` finds out.
-    pub(super) async fn play<F: Future<Output = Reply> + Send + 'static>(
-        answer: impl Fn(Seen) -> F + Send + Sync + 'static,
+    pub(super) async fn serve_async<F: Future<Output = MockReply> + Send + 'static>(
+        answer: impl Fn(ReceivedRequest) -> F + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let server = tokio::spawn(listen(listener, Arc::clone(&seen), Arc::new(answer)));
+        let server = tokio::spawn(accept_connections(listener, Arc::clone(&seen), Arc::new(answer)));
         let now = Moment::parse("2026-11-20T03:00:00Z").expect("a moment");
-        Self { address, clock: Arc::new(Virtual::at(now)), seen, server }
+        Self { address, clock: Arc::new(VirtualClock::starting_at(now)), seen, server }
     }
 
     /// Returns the API of this stage.
-    pub(super) fn api(&self) -> Api {
-        Api::staged(&self.address, TOKEN, &(Arc::clone(&self.clock) as Arc<dyn Clock>))
+    pub(super) fn api(&self) -> ApiClient {
+        ApiClient::for_test(&self.address, TOKEN, &(Arc::clone(&self.clock) as Arc<dyn Clock>))
     }
 
     /// Returns a target that asks this stage.
@@ -156,37 +158,40 @@ impl Stage {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             backups: std::env::temp_dir().join("redrill-no-such-folder"),
             state: std::env::temp_dir().join("redrill-no-such-folder"),
-            database: super::Address::default(),
+            database: super::DatabaseAddress::default(),
         }
     }
 
     /// Returns every request so far.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn received_requests(&self) -> Vec<ReceivedRequest> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the lines of every request so far.
-    pub(super) fn lines(&self) -> Vec<String> {
-        self.seen().into_iter().map(|seen| seen.line).collect()
+    pub(super) fn request_lines(&self) -> Vec<String> {
+        self.received_requests().into_iter().map(|seen| seen.line).collect()
     }
 }
 
-impl Drop for Stage {
+impl Drop for MockApi {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-async fn listen<A, F>(listener: TcpListener, seen: Arc<Mutex<Vec<Seen>>>, answer: Arc<A>)
-where
-    A: Fn(Seen) -> F + Send + Sync + 'static,
-    F: Future<Output = Reply> + Send + 'static,
+async fn accept_connections<A, F>(
+    listener: TcpListener,
+    seen: Arc<Mutex<Vec<ReceivedRequest>>>,
+    answer: Arc<A>,
+) where
+    A: Fn(ReceivedRequest) -> F + Send + Sync + 'static,
+    F: Future<Output = MockReply> + Send + 'static,
 {
     while let Ok((stream, _)) = listener.accept().await {
         let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
         let service = service_fn(move |request: Request<Incoming>| {
             let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-            async move { answer(noted(request, &seen).await).await.send().await }
+            async move { answer(log_request(request, &seen).await).await.send_reply().await }
         });
         tokio::spawn(async move {
             drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
@@ -194,14 +199,14 @@ where
     }
 }
 
-async fn noted(request: Request<Incoming>, seen: &Mutex<Vec<Seen>>) -> Seen {
+async fn log_request(request: Request<Incoming>, seen: &Mutex<Vec<ReceivedRequest>>) -> ReceivedRequest {
     let line = format!("{} {}", request.method(), request.uri());
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.expect("a body").to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or_default();
     let mut all = seen.lock().unwrap_or_else(PoisonError::into_inner);
     let earlier = all.iter().filter(|other| other.line == line).count();
-    let seen = Seen { line, body, headers, earlier };
+    let seen = ReceivedRequest { line, body, headers, earlier };
     all.push(seen.clone());
     seen
 }

@@ -1,7 +1,7 @@
-//! The platform's words for how things are, and ours. Every list of words is open: an unknown one is carried as it is.
+//! Maps the platform's status words to ours. Their lists grow, so an unknown word is no error.
 
 /// The platform's word for a project, or a branch, that is up.
-pub(super) const HEALTHY: &str = "ACTIVE_HEALTHY";
+pub(super) const ACTIVE_HEALTHY: &str = "ACTIVE_HEALTHY";
 
 /// Returns whether a project that says this goes nowhere from there by itself.
 pub(super) fn is_final(status: &str) -> bool {
@@ -10,13 +10,13 @@ pub(super) fn is_final(status: &str) -> bool {
     FINAL.contains(&status)
 }
 
-/// Returns whether a project that says this can be asked to do something: it is up, well or not.
-pub(super) fn is_settled(status: &str) -> bool {
-    [HEALTHY, "ACTIVE_UNHEALTHY"].contains(&status)
+/// Returns whether a project in this status is up, healthy or not, and takes requests.
+pub(super) fn is_up(status: &str) -> bool {
+    [ACTIVE_HEALTHY, "ACTIVE_UNHEALTHY"].contains(&status)
 }
 
-/// Returns what a backup that says this is for us.
-pub(super) fn of_backup(status: &str) -> String {
+/// Maps the status of a backup.
+pub(super) fn map_backup_status(status: &str) -> String {
     match status {
         "COMPLETED" => "completed".into(),
         "PENDING" => "running".into(),
@@ -25,13 +25,13 @@ pub(super) fn of_backup(status: &str) -> String {
     }
 }
 
-/// Returns what a branch is for us, whose workflow says `workflow` and whose project, where that is known, `project`.
-pub(super) fn of_branch(workflow: &str, project: Option<&str>) -> String {
+/// Maps the status of a branch from its workflow's status and, if known, its project's.
+pub(super) fn map_branch_status(workflow: &str, project: Option<&str>) -> String {
     let word = match project {
         _ if workflow.ends_with("_FAILED") => "failed",
         Some("INACTIVE" | "PAUSING") => "stopped",
         Some(status) if is_final(status) => "failed",
-        Some(HEALTHY) | None if !is_working(workflow) => "ready",
+        Some(ACTIVE_HEALTHY) | None if !is_workflow_running(workflow) => "ready",
         Some("ACTIVE_UNHEALTHY") => "unhealthy",
         _ => "preparing",
     };
@@ -39,14 +39,14 @@ pub(super) fn of_branch(workflow: &str, project: Option<&str>) -> String {
 }
 
 /// Returns whether a branch's workflow has more to do.
-pub(super) fn is_working(workflow: &str) -> bool {
+pub(super) fn is_workflow_running(workflow: &str) -> bool {
     ["CREATING_PROJECT", "RUNNING_MIGRATIONS"].contains(&workflow)
 }
 
-/// Returns what a replica that says this is for us.
-pub(super) fn of_replica(status: &str) -> String {
+/// Maps the status of a replica.
+pub(super) fn map_replica_status(status: &str) -> String {
     match status {
-        HEALTHY => "ready".into(),
+        ACTIVE_HEALTHY => "ready".into(),
         "COMING_UP" | "INIT_READ_REPLICA" => "preparing".into(),
         "INIT_READ_REPLICA_FAILED" | "INIT_FAILED" => "failed".into(),
         other => other.to_lowercase(),
@@ -59,11 +59,11 @@ mod tests {
 
     #[test]
     fn supabase_t18_an_unknown_word_is_carried() {
-        assert_eq!(of_backup("REWOUND"), "rewound");
-        assert_eq!(of_replica("PROMOTING"), "promoting");
-        assert_eq!(of_branch("SEEDED", Some(HEALTHY)), "ready");
-        assert_eq!(of_branch("FUNCTIONS_DEPLOYED", Some("PROMOTING")), "preparing");
-        assert_eq!(of_branch("MIGRATIONS_FAILED", Some(HEALTHY)), "failed");
-        assert_eq!(of_branch("CREATING_PROJECT", Some(HEALTHY)), "preparing");
+        assert_eq!(map_backup_status("REWOUND"), "rewound");
+        assert_eq!(map_replica_status("PROMOTING"), "promoting");
+        assert_eq!(map_branch_status("SEEDED", Some(ACTIVE_HEALTHY)), "ready");
+        assert_eq!(map_branch_status("FUNCTIONS_DEPLOYED", Some("PROMOTING")), "preparing");
+        assert_eq!(map_branch_status("MIGRATIONS_FAILED", Some(ACTIVE_HEALTHY)), "failed");
+        assert_eq!(map_branch_status("CREATING_PROJECT", Some(ACTIVE_HEALTHY)), "preparing");
     }
 }

@@ -10,13 +10,13 @@ mod restores;
 
 use super::{
     Supabase,
-    stage::{REF, Reply, Seen, Stage},
+    stage::{MockApi, MockReply, REF, ReceivedRequest},
 };
 use crate::{
     base::moment::Moment,
     provider::{
         Accept, Result,
-        model::{At, Job, Key, Observed, RecoveryPoint, RestoreRequest},
+        model::{CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
 };
 use async_trait::async_trait;
@@ -33,17 +33,17 @@ const WINDOW: (i64, i64) = (1_795_056_600, 1_795_143_000);
 
 /// What was written down before anything was asked.
 #[derive(Default)]
-struct Written(Mutex<Vec<Value>>);
+struct RecordedIntents(Mutex<Vec<Value>>);
 
 #[async_trait]
-impl Accept for Written {
+impl Accept for RecordedIntents {
     async fn accepted(&self, what: Value) -> Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
         Ok(())
     }
 }
 
-impl Written {
+impl RecordedIntents {
     /// Returns the only thing that was written down.
     fn only(&self) -> Value {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,16 +52,16 @@ impl Written {
     }
 }
 
-fn key() -> Key {
-    Key(KEY.into())
+fn key() -> CallKey {
+    CallKey(KEY.into())
 }
 
 fn at(unix: i64) -> Moment {
-    super::platform::moment(unix).expect("a moment")
+    super::platform::moment_from_unix(unix).expect("a moment")
 }
 
 /// Returns a project of the stage with folders of its own.
-fn project(stage: &Stage) -> (Supabase, TempDir) {
+fn project(stage: &MockApi) -> (Supabase, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let project = Supabase {
         backups: folder.path().join("backups"),
@@ -71,7 +71,7 @@ fn project(stage: &Stage) -> (Supabase, TempDir) {
     (project, folder)
 }
 
-fn ask(backup: Option<&str>, at: At, into: Option<&str>) -> RestoreRequest {
+fn ask(backup: Option<&str>, at: RecoveryTarget, into: Option<&str>) -> RestoreRequest {
     RestoreRequest {
         backup: backup.map(str::to_owned),
         to: RecoveryPoint { at, inclusive: true, timeline: None },
@@ -84,41 +84,41 @@ fn ask(backup: Option<&str>, at: At, into: Option<&str>) -> RestoreRequest {
 /// Observes a job to its end.
 async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..500 {
-        if let Observed::Done(value) = project.looked_at(job).await? {
+        if let JobStatus::Done(value) = project.poll_job(job).await? {
             return Ok(value);
         }
-        project.clock.sleep(crate::base::moment::Span::seconds(2)).await;
+        project.clock.sleep(crate::base::moment::Span::from_secs(2)).await;
     }
     panic!("the {} is never done", job.kind)
 }
 
 /// Returns how many requests changed something: reads with a body are none.
-fn writes(stage: &Stage) -> Vec<String> {
+fn writes(stage: &MockApi) -> Vec<String> {
     let reads = ["GET ", "POST /v1/projects/abcdefghijklmnopqrst/database/query/"];
     let is_read = |line: &str| {
         reads.iter().any(|read| line.starts_with(read)) || line.contains("/database/query/read-only")
     };
-    stage.lines().into_iter().filter(|line| !is_read(line)).collect()
+    stage.request_lines().into_iter().filter(|line| !is_read(line)).collect()
 }
 
 /// Answers as a healthy project with a window of moments, no daily backups, no branches and no replicas.
-fn windowed(seen: &Seen) -> Reply {
+fn windowed(seen: &ReceivedRequest) -> MockReply {
     let line = seen.line.replace(REF, "REF");
     match line.as_str() {
         "GET /v1/projects/REF" => described("ACTIVE_HEALTHY"),
-        "GET /v1/projects/REF/database/backups" => Reply::json(200, &kept(true, &[])),
-        "GET /v1/projects/REF/branches" => Reply::json(200, &json!([])),
+        "GET /v1/projects/REF/database/backups" => MockReply::from_json(200, &kept(true, &[])),
+        "GET /v1/projects/REF/branches" => MockReply::from_json(200, &json!([])),
         "POST /v1/projects/REF/database/query/read-only" => answered(seen),
         line if line.contains("/health?services=db") => healthy(),
         line if line.starts_with("GET /v1/organizations/acme/projects") => {
-            Reply::json(200, &organization(&[]))
+            MockReply::from_json(200, &organization(&[]))
         }
-        _ => Reply::json(404, &json!({ "message": "Not Found" })),
+        _ => MockReply::from_json(404, &json!({ "message": "Not Found" })),
     }
 }
 
-fn described(status: &str) -> Reply {
-    Reply::json(
+fn described(status: &str) -> MockReply {
+    MockReply::from_json(
         200,
         &json!({
             "id": REF, "ref": REF, "name": "shop", "organization_slug": "acme", "region": "eu-central-1",
@@ -128,19 +128,22 @@ fn described(status: &str) -> Reply {
     )
 }
 
-fn healthy() -> Reply {
-    Reply::json(200, &json!([{ "name": "db", "healthy": true, "status": "ACTIVE_HEALTHY" }]))
+fn healthy() -> MockReply {
+    MockReply::from_json(200, &json!([{ "name": "db", "healthy": true, "status": "ACTIVE_HEALTHY" }]))
 }
 
 /// Answers a query as far as the tests need it.
-fn answered(seen: &Seen) -> Reply {
+fn answered(seen: &ReceivedRequest) -> MockReply {
     let sql = seen.body["query"].as_str().unwrap_or_default();
     if sql.contains("select 1") {
-        Reply::json(201, &json!([{ "one": 1 }]))
+        MockReply::from_json(201, &json!([{ "one": 1 }]))
     } else if sql.contains("pg_postmaster_start_time") {
-        Reply::json(201, &json!([{ "timeline": "00000001", "started_at": "2026-11-01T00:00:00.000000Z" }]))
+        MockReply::from_json(
+            201,
+            &json!([{ "timeline": "00000001", "started_at": "2026-11-01T00:00:00.000000Z" }]),
+        )
     } else {
-        Reply::json(201, &json!([]))
+        MockReply::from_json(201, &json!([]))
     }
 }
 
@@ -185,8 +188,8 @@ fn main_row() -> Value {
     main
 }
 
-fn inside(status: &str) -> Reply {
-    Reply::json(
+fn inside(status: &str) -> MockReply {
+    MockReply::from_json(
         200,
         &json!({
             "ref": BRANCH, "postgres_version": "15.8.1.079", "postgres_engine": "15", "release_channel": "ga",

@@ -18,84 +18,90 @@ mod redact;
 mod tests;
 mod token;
 
-pub(super) use redact::fields as without_secrets;
+pub(super) use redact::mask_secret_fields as without_secrets;
 
 use crate::{
     base::{
         clock::Clock,
         moment::{Moment, Span},
-        secret::Reference,
+        secret::SecretRef,
     },
     provider::{Code, Error, Result},
 };
-use attempt::{Tried, attempt};
-use pace::{Lane, Pace};
+use attempt::{AttemptOutcome, send_once};
+use pace::{RateLane, RateLimiter};
 use reqwest::Method;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
-use token::{Found, Surroundings};
+use token::{AccessToken, Environment};
 use tokio::sync::OnceCell;
 
 /// How long one request may take, unless the caller says otherwise. Their own client waits as long.
-const ATTEMPT: Span = Span::seconds(60);
+const ATTEMPT_TIMEOUT: Span = Span::from_secs(60);
 /// How long a request may be waited for and asked again: longer than a minute, which is what a limit lasts.
-const PATIENCE: Span = Span::seconds(150);
+const REQUEST_TIMEOUT: Span = Span::from_secs(150);
 /// How often a request that fails is asked in all; waiting for a limit does not count.
 const TRIES_MAX: u32 = 5;
 
-/// What all targets of a process share, so that together they stay within the limits.
-static PACE: LazyLock<Arc<Pace>> = LazyLock::new(Arc::default);
+/// The rate limiter that all targets of a process share.
+static SHARED_LIMITER: LazyLock<Arc<RateLimiter>> = LazyLock::new(Arc::default);
 
 /// The Management API, as one account sees it.
 #[derive(Clone)]
-pub(super) struct Api {
-    way: Arc<Way>,
+pub(super) struct ApiClient {
+    way: Arc<ApiEndpoint>,
     attempt: Span,
     patience: Span,
 }
 
-struct Way {
+struct ApiEndpoint {
     address: String,
     /// Whether that is on this machine.
     near: bool,
-    reference: Option<Reference>,
-    surroundings: Surroundings,
-    token: OnceCell<Found>,
-    pace: Arc<Pace>,
+    reference: Option<SecretRef>,
+    surroundings: Environment,
+    token: OnceCell<AccessToken>,
+    pace: Arc<RateLimiter>,
     clock: Arc<dyn Clock>,
 }
 
 /// One request, and whether it may be asked twice.
-struct Asked<'a> {
+struct ApiRequest<'a> {
     method: Method,
     path: &'a str,
     body: Option<&'a Value>,
     writes: bool,
 }
 
-impl Api {
+impl ApiClient {
     /// Returns the API at `address` (`SUPABASE_API_URL`, or the public one), with the token at `token`, else with the
     /// one that the official command line would take. Asks nothing.
     ///
     /// # Errors
     /// [`Code::Invalid`] for a token that is no reference and for an address that would show it to others.
     pub(super) fn new(token: Option<&str>, address: Option<&str>, clock: &Arc<dyn Clock>) -> Result<Self> {
-        Self::among(Surroundings::of_this_process(), Arc::clone(&PACE), token, address, clock)
+        Self::with_environment(
+            Environment::from_process(),
+            Arc::clone(&SHARED_LIMITER),
+            token,
+            address,
+            clock,
+        )
     }
 
-    fn among(
-        surroundings: Surroundings,
-        pace: Arc<Pace>,
+    fn with_environment(
+        surroundings: Environment,
+        pace: Arc<RateLimiter>,
         token: Option<&str>,
         address: Option<&str>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
-        let reference = token.map(Reference::parse).transpose().map_err(|e| {
+        let reference = token.map(SecretRef::parse).transpose().map_err(|e| {
             Error::new(Code::Invalid, format!("`token`: {e}"))
-                .hint("write `token = \"env:NAME\"` or `\"file:PATH\"`, or leave it out: it is then found as the official command line finds it")
+                .with_hint("write `token = \"env:NAME\"` or `\"file:PATH\"`, or leave it out: it is then found as the official command line finds it")
         })?;
-        let (address, near) = address::of(address, &surroundings)?;
-        let way = Way {
+        let (address, near) = address::resolve_address(address, &surroundings)?;
+        let way = ApiEndpoint {
             address,
             near,
             reference,
@@ -104,18 +110,18 @@ impl Api {
             pace,
             clock: Arc::clone(clock),
         };
-        Ok(Self { way: Arc::new(way), attempt: ATTEMPT, patience: PATIENCE })
+        Ok(Self { way: Arc::new(way), attempt: ATTEMPT_TIMEOUT, patience: REQUEST_TIMEOUT })
     }
 
     /// Returns the API of a test, with limits of its own.
     #[cfg(test)]
-    pub(super) fn staged(address: &str, token: &'static str, clock: &Arc<dyn Clock>) -> Self {
-        let only = Surroundings::new(move |name| (name == "SUPABASE_ACCESS_TOKEN").then(|| token.to_owned()));
-        Self::among(only, Arc::default(), None, Some(address), clock).expect("an API")
+    pub(super) fn for_test(address: &str, token: &'static str, clock: &Arc<dyn Clock>) -> Self {
+        let only = Environment::new(move |name| (name == "SUPABASE_ACCESS_TOKEN").then(|| token.to_owned()));
+        Self::with_environment(only, Arc::default(), None, Some(address), clock).expect("an API")
     }
 
     /// Returns the same API for requests that may take `limit`, waiting and asking again included.
-    pub(super) fn within(&self, limit: Span) -> Self {
+    pub(super) fn with_timeout(&self, limit: Span) -> Self {
         Self { way: Arc::clone(&self.way), attempt: limit, patience: limit }
     }
 
@@ -124,75 +130,78 @@ impl Api {
     /// # Errors
     /// What the API says, or that it cannot be reached.
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
-        self.ask(Asked { method: Method::GET, path, body: None, writes: false }).await
+        self.send_with_retries(ApiRequest { method: Method::GET, path, body: None, writes: false }).await
     }
 
-    /// Reads with a method that usually writes, such as a query in the body; asked again as [`Api::get`] is.
+    /// Reads with a method that usually writes, such as a query in the body; asked again as [`ApiClient::get`] is.
     ///
     /// # Errors
-    /// As [`Api::get`].
-    pub(super) async fn look(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        self.ask(Asked { method, path, body, writes: false }).await
+    /// As [`ApiClient::get`].
+    pub(super) async fn send_read(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        self.send_with_retries(ApiRequest { method, path, body, writes: false }).await
     }
 
     /// Writes. Sent again only where it is certain that nothing was accepted.
     ///
     /// # Errors
     /// What the API says; [`Code::Unknown`] when it was sent and not answered.
-    pub(super) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        self.ask(Asked { method, path, body, writes: true }).await
+    pub(super) async fn send_write(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        self.send_with_retries(ApiRequest { method, path, body, writes: true }).await
     }
 
-    async fn ask(&self, asked: Asked<'_>) -> Result<Value> {
+    async fn send_with_retries(&self, asked: ApiRequest<'_>) -> Result<Value> {
         let way = &*self.way;
-        let token = way.token().await?;
-        let lane = Lane::of(&way.address, token.secret.reveal(), &asked.method, asked.path);
-        let deadline = way.clock.now().plus(self.patience);
+        let token = way.access_token().await?;
+        let lane =
+            RateLane::for_request(&way.address, token.secret.expose_secret(), &asked.method, asked.path);
+        let deadline = way.clock.now().saturating_add(self.patience);
         let (mut tries, mut throttled) = (0, 0);
         loop {
-            let slot = way.pace.slot(&lane, &*way.clock, deadline).await?;
-            let limit = if asked.writes { self.attempt } else { self.attempt.min(self.left(deadline)) };
-            let outcome = attempt(way, &asked, token, limit).await;
-            if let Tried::Answer(answer) = &outcome {
-                slot.answered(&answer.limits, way.clock.now());
+            let slot = way.pace.acquire_slot(&lane, &*way.clock, deadline).await?;
+            let limit = if asked.writes { self.attempt } else { self.attempt.min(self.time_left(deadline)) };
+            let outcome = send_once(way, &asked, token, limit).await;
+            if let AttemptOutcome::Answer(answer) = &outcome {
+                slot.apply_limits(&answer.limits, way.clock.now());
                 if answer.is_throttled() {
                     throttled += 1;
-                    let pause =
-                        answer.limits.pause(way.clock.now()).unwrap_or_else(|| backoff(throttled, 32));
-                    slot.close(way.clock.now().plus(pause));
-                    if pause > self.left(deadline) {
-                        return Err(answer.throttled(&asked, token, pause));
+                    let pause = answer
+                        .limits
+                        .retry_pause(way.clock.now())
+                        .unwrap_or_else(|| backoff_delay(throttled, 32));
+                    slot.block_until(way.clock.now().saturating_add(pause));
+                    if pause > self.time_left(deadline) {
+                        return Err(answer.throttled_error(&asked, token, pause));
                     }
                     continue;
                 }
             }
             tries += 1;
             drop(slot);
-            let error = match outcome.settle(&asked, token) {
+            let error = match outcome.into_value(&asked, token) {
                 Ok(value) => return Ok(value),
                 Err(end) => end,
             };
-            let pause = backoff(tries, 8);
-            if !error.again || tries == TRIES_MAX || pause >= self.left(deadline) {
+            let pause = backoff_delay(tries, 8);
+            if !error.again || tries == TRIES_MAX || pause >= self.time_left(deadline) {
                 return Err(error.why);
             }
             way.clock.sleep(pause).await;
         }
     }
 
-    fn left(&self, deadline: Moment) -> Span {
-        deadline.since(self.way.clock.now()).max(Span::ZERO)
+    fn time_left(&self, deadline: Moment) -> Span {
+        deadline.duration_since(self.way.clock.now()).max(Span::ZERO)
     }
 }
 
-impl Way {
+impl ApiEndpoint {
     /// Returns the token, looked for once in the life of this process.
-    async fn token(&self) -> Result<&Found> {
-        self.token.get_or_try_init(|| token::find(self.reference.as_ref(), &self.surroundings)).await
+    async fn access_token(&self) -> Result<&AccessToken> {
+        self.token.get_or_try_init(|| token::find_token(self.reference.as_ref(), &self.surroundings)).await
     }
 }
 
 /// Returns how long to wait before the next try: half a second, and twice as long each time.
-fn backoff(tries: u32, seconds_max: i64) -> Span {
-    Span::millis(500 << tries.saturating_sub(1).min(16)).min(Span::seconds(seconds_max))
+fn backoff_delay(tries: u32, seconds_max: i64) -> Span {
+    Span::from_millis(500 << tries.saturating_sub(1).min(16)).min(Span::from_secs(seconds_max))
 }

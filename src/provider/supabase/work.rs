@@ -1,10 +1,10 @@
-//! A program that goes on without us, and says in a file how it ended: an exit code that nobody waited for is lost.
+//! A detached program that writes its exit code to a file: it may outlive the process that waits for it.
 
 use crate::provider::{
     Code, Error, Result,
     postgres::{
-        process::{self, Child},
-        tools::{self, Tools},
+        process::{self, TrackedProcess},
+        tools::{self, Programs},
     },
 };
 use rustix::process::Signal;
@@ -16,95 +16,98 @@ use std::{
 
 /// A program's traces in a folder of its own, which is among its arguments: `<name>.log`, and at its end
 /// `<name>.status`.
-pub(super) struct Work<'a> {
+pub(super) struct DetachedProgram<'a> {
     folder: &'a Path,
     name: &'static str,
 }
 
-/// One look at a program.
-pub(super) enum Look {
-    /// It is at work.
+/// The state of a detached program.
+pub(super) enum ProgramStatus {
     Running,
-    /// It ended, and said this on one line.
-    Ended {
-        /// Whether it says that all is well.
+    /// It exited.
+    Exited {
+        /// Whether its exit code was 0.
         well: bool,
-        /// What it said.
+        /// The tail of its log.
         said: String,
     },
-    /// It is gone and has said nothing of its end.
+    /// It is gone and left no exit code.
     Vanished,
 }
 
-impl<'a> Work<'a> {
+impl<'a> DetachedProgram<'a> {
     /// Returns the traces of `name` in `folder`.
-    pub(super) fn of(folder: &'a Path, name: &'static str) -> Self {
+    pub(super) fn in_folder(folder: &'a Path, name: &'static str) -> Self {
         Self { folder, name }
     }
 
-    /// Starts the program; what an earlier one left is removed.
+    /// Starts the program, after removing the files of an earlier start.
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) fn begin(
+    pub(super) fn start_program(
         &self,
-        tools: &Tools,
+        tools: &Programs,
         program: &str,
         args: &[OsString],
         environment: &[(&str, &OsStr)],
-    ) -> Result<Child> {
-        // Written beside and renamed, so that a status which is there is whole.
+    ) -> Result<TrackedProcess> {
+        // The status file is written under another name and renamed, so that it is never seen half-written.
         const SCRIPT: &str = r#"umask 077; "$@"; echo $? > "$0.new" && mv -f -- "$0.new" "$0""#;
-        for left in [self.status(), self.log()] {
-            remove(&left)?;
+        for left in [self.status_path(), self.log_path()] {
+            remove_if_present(&left)?;
         }
-        let status = self.status();
+        let status = self.status_path();
         let program = tools.bin.join(program);
         let mut words: Vec<&OsStr> =
             vec!["-c".as_ref(), SCRIPT.as_ref(), status.as_os_str(), program.as_os_str()];
         words.extend(args.iter().map(OsString::as_os_str));
-        tools.spawn_detached("sh", &words, environment, &self.log())
+        tools.spawn_detached("sh", &words, environment, &self.log_path())
     }
 
-    /// Looks at the program that was started as `child`; whoever started it may have died before noting that.
-    pub(super) fn look(&self, child: Option<&Child>) -> Look {
-        let is_alive = child.is_some_and(Child::is_alive) || process::started_below(self.folder).is_some();
-        // Looked at after the process: one that is gone by now has said everything.
-        let status = fs::read_to_string(self.status()).unwrap_or_default();
+    /// Returns the program's state. `child` is absent if its starter died before it saved the process id.
+    pub(super) fn poll_status(&self, child: Option<&TrackedProcess>) -> ProgramStatus {
+        let is_alive =
+            child.is_some_and(TrackedProcess::is_alive) || process::find_started_below(self.folder).is_some();
+        // Read after the liveness check: a process that is gone by then has written its status.
+        let status = fs::read_to_string(self.status_path()).unwrap_or_default();
         if let Ok(code) = status.trim().parse::<i32>() {
-            let said = tools::tail(&fs::read(self.log()).unwrap_or_default());
-            return Look::Ended { well: code == 0, said };
+            let said = tools::tail_output(&fs::read(self.log_path()).unwrap_or_default());
+            return ProgramStatus::Exited { well: code == 0, said };
         }
-        if is_alive { Look::Running } else { Look::Vanished }
+        if is_alive { ProgramStatus::Running } else { ProgramStatus::Vanished }
     }
 
     /// Ends the program and all that it started.
-    pub(super) fn end(&self, child: Option<&Child>) {
-        let child = child.cloned().filter(Child::is_alive).or_else(|| process::started_below(self.folder));
+    pub(super) fn kill_program(&self, child: Option<&TrackedProcess>) {
+        let child = child
+            .cloned()
+            .filter(TrackedProcess::is_alive)
+            .or_else(|| process::find_started_below(self.folder));
         if let Some(child) = child {
             child.signal_group(Signal::KILL);
         }
     }
 
-    fn status(&self) -> PathBuf {
+    fn status_path(&self) -> PathBuf {
         self.folder.join(format!("{}.status", self.name))
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_path(&self) -> PathBuf {
         self.folder.join(format!("{}.log", self.name))
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
+fn remove_if_present(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(cannot(path, "be removed", &e)),
+        Err(e) => Err(file_error(path, "be removed", &e)),
     }
 }
 
 /// Returns the error of a file or folder with which something could not be done.
-pub(super) fn cannot(path: &Path, verb: &str, why: &io::Error) -> Error {
+pub(super) fn file_error(path: &Path, verb: &str, why: &io::Error) -> Error {
     let code = if why.kind() == io::ErrorKind::StorageFull { Code::NoDiskSpace } else { Code::Tool };
     Error::new(code, format!("`{}` cannot {verb}: {why}", path.display()))
 }

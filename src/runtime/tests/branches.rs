@@ -5,32 +5,32 @@ use serde_json::json;
 
 #[test]
 fn results_come_in_the_order_of_the_list() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let script = "parallel([|| { sleep(\"30ms\"); 1 }, || 2, || { sleep(\"10ms\"); 3 }])";
-    assert_eq!(stage.value(script), json!([1, 2, 3]));
-    assert_eq!(stage.value("each([3, 1, 2], |x| x * 10)"), json!([30, 10, 20]));
-    assert_eq!(stage.value("let list = []; each(list, |x| x)"), json!([]));
+    assert_eq!(stage.run_to_value(script), json!([1, 2, 3]));
+    assert_eq!(stage.run_to_value("each([3, 1, 2], |x| x * 10)"), json!([30, 10, 20]));
+    assert_eq!(stage.run_to_value("let list = []; each(list, |x| x)"), json!([]));
     let nested = "each([1, 2], |x| parallel([|| x, || each([x, x], |y| x + y)]))";
-    assert_eq!(stage.value(nested), json!([[1, [2, 2]], [2, [4, 4]]]));
+    assert_eq!(stage.run_to_value(nested), json!([[1, [2, 2]], [2, [4, 4]]]));
 }
 
 #[test]
 fn every_branch_has_its_own_copy_of_what_it_captures() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let script = "let n = [0]; let own = each([1, 2, 3], |x| { n.push(x); n }); [n, own]";
-    assert_eq!(stage.value(script), json!([[0], [[0, 1], [0, 2], [0, 3]]]));
+    assert_eq!(stage.run_to_value(script), json!([[0], [[0, 1], [0, 2], [0, 3]]]));
     // A closure inside a closure shares, too.
     let script = "let n = [0]; let f = || n.len(); let all = []; all.pad(64, 0); \
         each(all, #{ limit: 16 }, |x| f.call()).reduce(|sum, one| sum + one, 0)";
-    assert_eq!(stage.value(script), json!(64));
+    assert_eq!(stage.run_to_value(script), json!(64));
 }
 
 #[test]
 fn no_more_than_the_limit_go_on_at_once() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let listener = Arc::new(Listener::default());
     let script = "each([1, 2, 3, 4, 5, 6], #{ limit: 2 }, |x| { step(\"s\", || sleep(\"5ms\")) })";
-    stage.try_run(script, Arc::clone(&listener)).expect("it runs");
+    stage.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     let (mut now, mut most) = (0, 0);
     for event in listener.heard.lock().expect("heard").iter() {
         now += i32::from(event.contains("step.started")) - i32::from(event.contains("step.finished"));
@@ -41,36 +41,38 @@ fn no_more_than_the_limit_go_on_at_once() {
 
 #[test]
 fn the_first_error_of_the_list_is_raised_where_it_happened() {
-    let stage = Stage::new();
-    let ended = stage.run("each([1, 2, 3, 4], |x| {\n if x == 4 { fail(\"four\") }\n if x == 2 { sleep(\"20ms\"); fail(\"two\") }\n x })");
+    let stage = TestEnv::new();
+    let ended = stage.run_script("each([1, 2, 3, 4], |x| {\n if x == 4 { fail(\"four\") }\n if x == 2 { sleep(\"20ms\"); fail(\"two\") }\n x })");
     let failure = ended.failure.expect("it fails");
     assert_eq!(failure.fault["message"], "two");
     assert_eq!(failure.place.expect("a place").text.trim(), "if x == 2 { sleep(\"20ms\"); fail(\"two\") }");
-    let collected = stage.value(
+    let collected = stage.run_to_value(
         "each([1, 2], #{ on_error: \"collect\" }, |x| { ensure(x > 1, \"small\"); x }).map(|r| [r.ok, r.value, if r.ok { () } else { r.error.message }])",
     );
     assert_eq!(collected, json!([[false, null, "small"], [true, 2, null]]));
-    assert!(stage.failure("each([1], #{ on_error: \"stop\" }, |x| x)").contains("\"fail\" or \"collect\""));
-    assert!(stage.failure("each([1], #{ limt: 2 }, |x| x)").contains("no option `limt`"));
-    assert!(stage.failure("parallel([1])").contains("a list of closures"));
+    assert!(
+        stage.run_to_failure("each([1], #{ on_error: \"stop\" }, |x| x)").contains("\"fail\" or \"collect\"")
+    );
+    assert!(stage.run_to_failure("each([1], #{ limt: 2 }, |x| x)").contains("no option `limt`"));
+    assert!(stage.run_to_failure("parallel([1])").contains("a list of closures"));
 }
 
 #[test]
 fn nothing_begins_after_a_failure() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let script = "each([1, 2, 3], #{ limit: 1 }, |x| { backup::create(db, #{ label: `b${x}` }); ensure(x != 2, \"no\") })";
-    assert_eq!(stage.failure(script), "no");
-    assert_eq!(stage.effects().iter().filter(|e| *e == "backup.create").count(), 2);
+    assert_eq!(stage.run_to_failure(script), "no");
+    assert_eq!(stage.list_effects().iter().filter(|e| *e == "backup.create").count(), 2);
 }
 
 #[test]
 fn what_branches_defer_is_done_in_the_order_of_the_list() {
     for _ in 0..5 {
-        let stage = Stage::new();
+        let stage = TestEnv::new();
         let listener = Arc::new(Listener::default());
         let script = "defer(|| note(\"first\")); each([3, 2, 1, 0], |x| { sleep(`${x * 3}ms`); defer(|| note(`item ${x}`)); }); \
             defer(|| note(\"last\"));";
-        stage.try_run(script, Arc::clone(&listener)).expect("it runs");
+        stage.try_run_script(script, Arc::clone(&listener)).expect("it runs");
         let heard = listener.heard.lock().expect("heard").join("\n");
         let order = ["last", "item 0", "item 1", "item 2", "item 3", "first"];
         let order: Vec<_> = order.iter().map(|text| heard.find(&format!("\"text\":\"{text}\""))).collect();
@@ -80,14 +82,14 @@ fn what_branches_defer_is_done_in_the_order_of_the_list() {
 
 #[test]
 fn a_refusal_in_a_branch_stops_every_branch() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     for script in [
         "try { parallel([|| backup::list(db), || sleep(\"1h\")]) } catch { note(\"swallowed\") }",
         "each([1, 2], #{ on_error: \"collect\" }, |x| attempt(|| if x == 1 { backup::list(db) } else { sleep(\"1h\") }))",
         "attempt(|| parallel([|| { loop {} }, || backup::list(db)]))",
     ] {
         match stage.without_rights(script) {
-            Some(Stop::Refused { .. }) => {}
+            Some(StopReason::Refused { .. }) => {}
             other => panic!("{script}: {other:?}"),
         }
     }
@@ -97,21 +99,21 @@ fn a_refusal_in_a_branch_stops_every_branch() {
 fn an_abandoned_run_settles_every_branch() {
     let script = "parallel([|| { backup::restore(db, backup::list(db)[0], #{ into: \"a\", temporary: true }); sleep(\"0s\"); backup::create(db) }, \
         || { backup::restore(db, backup::list(db)[0], #{ into: \"b\", temporary: true }); try { backup::create(db) } catch { loop {} } }])";
-    let calm = Stage::new();
+    let calm = TestEnv::new();
     let listener = Arc::new(Listener::default());
-    calm.try_run(script, Arc::clone(&listener)).expect("it runs");
+    calm.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     for die_at in (2..listener.count.load(Ordering::SeqCst)).step_by(2) {
-        let stage = Stage::new();
+        let stage = TestEnv::new();
         let dying = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
-        if stage.try_run(script, dying).is_ok() {
+        if stage.try_run_script(script, dying).is_ok() {
             // Threads that were quicker this time told less.
             continue;
         }
-        let ended = stage.abandon();
+        let ended = stage.abandon_run();
         // Killed after its last call, it has nothing left to give up.
-        let over = matches!(ended.status, Status::Abandoned | Status::Succeeded);
+        let over = matches!(ended.status, RunStatus::Abandoned | RunStatus::Succeeded);
         assert!(over && ended.cleanup.is_empty(), "killed at event {die_at}: {ended:?}");
-        assert_eq!(stage.value("branch::list(db)"), json!([]), "killed at event {die_at}");
+        assert_eq!(stage.run_to_value("branch::list(db)"), json!([]), "killed at event {die_at}");
     }
 }
 
@@ -152,30 +154,30 @@ const LIBRARY: &str = r"
 
 /// What took effect, without what the timing of threads decides: the order of branches, and how many of those that may
 /// begin before another fails have.
-fn settled(stage: &Stage) -> (Vec<String>, Value) {
-    let mut effects = stage.effects();
+fn settled(stage: &TestEnv) -> (Vec<String>, Value) {
+    let mut effects = stage.list_effects();
     effects.sort();
     let labels = stage
-        .value("let labels = backup::list(db).map(|b| b.label).filter(|l| l != () && l != \"nightly\"); labels.sort(); labels");
+        .run_to_value("let labels = backup::list(db).map(|b| b.label).filter(|l| l != () && l != \"nightly\"); labels.sort(); labels");
     (effects, labels)
 }
 
 #[test]
 fn a_kill_at_any_point_of_any_flow_changes_nothing() {
-    let calm = Stage::new();
+    let calm = TestEnv::new();
     let listener = Arc::new(Listener::default());
     let undisturbed = calm.try_flow(Arc::clone(&listener)).expect("it runs");
-    assert_eq!(undisturbed.status, Status::Succeeded, "{undisturbed:?}");
+    assert_eq!(undisturbed.status, RunStatus::Succeeded, "{undisturbed:?}");
     let events = listener.count.load(Ordering::SeqCst);
     assert!(events > 80, "{events} events are too few to be a test");
-    let (step, first) = knob("REDRILL_EVENTS", 7);
+    let (step, first) = read_knob("REDRILL_EVENTS", 7);
     for die_at in (first..events).step_by(step) {
-        let stage = Stage::new();
+        let stage = TestEnv::new();
         let dying = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
         if stage.try_flow(dying).is_ok() {
             continue;
         }
-        let ended = stage.resume(Listener::default().into()).expect("it resumes");
+        let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
         assert_eq!(
             (ended.status, &ended.value),
             (undisturbed.status, &undisturbed.value),
@@ -206,18 +208,21 @@ fn a_kill_at_any_point_of_any_flow_changes_nothing() {
     }
 }
 
-impl Stage {
-    fn try_flow(&self, listener: Arc<Listener>) -> Result<Ended, Refusal> {
+impl TestEnv {
+    fn try_flow(&self, listener: Arc<Listener>) -> Result<RunResult, Refusal> {
         let file = self.state.path().join("flow.rhai");
         std::fs::write(&file, format!("{HEADER}{FLOW}")).expect("written");
         std::fs::write(self.state.path().join("lib.rhai"), LIBRARY).expect("written");
-        let runbook = Runbook::load(&file)?;
-        self.world.start(Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() }, listener)
+        let runbook = Runbook::load_file(&file)?;
+        self.world.start_run(
+            StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() },
+            listener,
+        )
     }
 }
 
 /// Every how many-th event is the one, and which is the first: all of them, when the variable says `1`.
-pub(super) fn knob(name: &str, preset: usize) -> (usize, usize) {
+pub(super) fn read_knob(name: &str, preset: usize) -> (usize, usize) {
     let step = std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(preset).max(1);
     let first = usize::try_from(std::process::id()).unwrap_or_default() % step;
     (step, first + 1)

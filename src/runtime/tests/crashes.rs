@@ -1,64 +1,66 @@
 //! Kills at every event of scripts that wait for people, and kills of what is being recovered from.
 
-use super::{branches::knob, gates::Person, *};
+use super::{branches::read_knob, gates::ScriptedPerson, *};
 
 /// Hears events like a listener, dies like one, and says yes to everything that it is asked.
-struct Willing {
+struct CrashingPerson {
     listener: Listener,
-    person: Arc<Person>,
+    person: Arc<ScriptedPerson>,
 }
 
-impl Willing {
-    fn until(die_at: Option<usize>, answers: &[Choice]) -> Arc<Self> {
+impl CrashingPerson {
+    fn dying_at(die_at: Option<usize>, answers: &[Choice]) -> Arc<Self> {
         let listener = Listener { die_at, ..Listener::default() };
-        Arc::new(Self { listener, person: Person::who_says(answers) })
+        Arc::new(Self { listener, person: ScriptedPerson::with_answers(answers) })
     }
 }
 
-impl Watch for Willing {
-    fn event(&self, event: &Event<'_>) {
-        self.listener.event(event);
+impl RunObserver for CrashingPerson {
+    fn on_event(&self, event: &Event<'_>) {
+        self.listener.on_event(event);
     }
 
-    fn ask(&self, question: &Question) -> Option<Answer> {
-        self.person.ask(question)
+    fn ask_person(&self, question: &Question) -> Option<Answer> {
+        self.person.ask_person(question)
     }
 }
 
-impl Stage {
-    fn start_with(&self, script: &str, watch: Arc<dyn Watch>) -> Result<Ended, Refusal> {
-        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}"))?;
-        self.world.start(Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() }, watch)
+impl TestEnv {
+    fn start_with(&self, script: &str, watch: Arc<dyn RunObserver>) -> Result<RunResult, Refusal> {
+        let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}"))?;
+        self.world
+            .start_run(StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() }, watch)
     }
 
-    fn go_on_with(&self, watch: Arc<dyn Watch>) -> Result<Ended, Refusal> {
-        let journal = Arc::new(self.world.journal()?);
-        let (run, runbook, params) = World::take(&journal, &journal.resolve("last")?)?;
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-        self.world.resume(journal, resume, watch)
+    fn resume_with_observer(&self, watch: Arc<dyn RunObserver>) -> Result<RunResult, Refusal> {
+        let journal = Arc::new(self.world.open_journal()?);
+        let (run, runbook, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
+        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        self.world.resume_run(journal, resume, watch)
     }
 }
 
 /// Dies at every event in turn, before and after what is asked; the effects and the end are those of a calm run.
-fn dies_everywhere(script: &str, answers: &[Choice], status: Status) {
-    let calm = Stage::new();
-    let willing = Willing::until(None, answers);
-    let undisturbed = calm.start_with(script, Arc::clone(&willing) as Arc<dyn Watch>).expect("it runs");
+fn assert_survives_every_crash(script: &str, answers: &[Choice], status: RunStatus) {
+    let calm = TestEnv::new();
+    let willing = CrashingPerson::dying_at(None, answers);
+    let undisturbed = calm.start_with(script, Arc::clone(&willing) as Arc<dyn RunObserver>).expect("it runs");
     assert_eq!(undisturbed.status, status, "{undisturbed:?}");
-    let effects = |stage: &Stage| {
-        let mut effects = stage.effects();
+    let effects = |stage: &TestEnv| {
+        let mut effects = stage.list_effects();
         effects.sort();
         effects
     };
-    let (step, first) = knob("REDRILL_EVENTS", 3);
+    let (step, first) = read_knob("REDRILL_EVENTS", 3);
     for die_at in (first..willing.listener.count.load(Ordering::SeqCst)).step_by(step) {
-        let stage = Stage::new();
-        if stage.start_with(script, Willing::until(Some(die_at), answers)).is_ok() {
+        let stage = TestEnv::new();
+        if stage.start_with(script, CrashingPerson::dying_at(Some(die_at), answers)).is_ok() {
             continue;
         }
         // Whoever resumes it may be asked once more, and says the last thing that was said.
         let last = *answers.last().expect("an answer");
-        let ended = stage.go_on_with(Willing::until(None, &[last; 4])).expect("it resumes");
+        let ended =
+            stage.resume_with_observer(CrashingPerson::dying_at(None, &[last; 4])).expect("it resumes");
         assert_eq!((ended.status, &ended.value), (status, &undisturbed.value), "killed at event {die_at}");
         assert_eq!(effects(&stage), effects(&calm), "killed at event {die_at}");
     }
@@ -71,14 +73,14 @@ fn a_kill_around_a_gate_changes_nothing() {
         defer(|| backup::create(db, #{ label: "end" }));
         parallel([|| { approve("go?"); backup::create(db, #{ label: "gate" }).label }, || { sleep("1ms"); backup::create(db).status }])
     "#;
-    dies_everywhere(script, &[Choice::Approve], Status::Succeeded);
+    assert_survives_every_crash(script, &[Choice::Approve], RunStatus::Succeeded);
     let script = r#"
         backup::create(db);
         on_failure(|| backup::create(db, #{ label: "end" }));
         approve("go?");
         backup::create(db, #{ label: "never" })
     "#;
-    dies_everywhere(script, &[Choice::Reject], Status::Failed);
+    assert_survives_every_crash(script, &[Choice::Reject], RunStatus::Failed);
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn a_kill_around_a_failed_call_changes_nothing() {
         defer(|| backup::create(db, #{ label: "end" }));
         db::execute(db, "insert into later values (1)")
     "#;
-    dies_everywhere(script, &[Choice::Again, Choice::Fail], Status::Failed);
+    assert_survives_every_crash(script, &[Choice::Redo, Choice::Fail], RunStatus::Failed);
 }
 
 /// The second kill comes while the first is being recovered from, in scripts that go side by side.
@@ -102,25 +104,29 @@ fn two_kills_of_branches_change_nothing_either() {
         attempt(|| parallel([|| backup::create(db, #{ label: "l" }), || fail("no")]));
         copies
     "#;
-    let calm = Stage::new();
-    let undisturbed = calm.run(script);
+    let calm = TestEnv::new();
+    let undisturbed = calm.run_script(script);
     let sorted = |mut effects: Vec<String>| {
         effects.sort();
         effects
     };
     for (first, second) in (2..40).step_by(5).flat_map(|a| [(a, 1), (a, 3), (a, 8), (a, 14)]) {
-        let stage = Stage::new();
+        let stage = TestEnv::new();
         let dying = |at| Arc::new(Listener { die_at: Some(at), ..Listener::default() });
-        let killed = stage.try_run(script, dying(first)).is_err();
-        let again = killed && stage.resume(dying(second)).is_err();
-        let ended = if again { stage.resume(Arc::default()).map(Some) } else { Ok(None) };
+        let killed = stage.try_run_script(script, dying(first)).is_err();
+        let again = killed && stage.resume_run(dying(second)).is_err();
+        let ended = if again { stage.resume_run(Arc::default()).map(Some) } else { Ok(None) };
         if let Some(ended) = ended.expect("it resumes") {
             assert_eq!(
                 (ended.status, &ended.value),
-                (Status::Succeeded, &undisturbed.value),
+                (RunStatus::Succeeded, &undisturbed.value),
                 "{first}, {second}"
             );
         }
-        assert_eq!(sorted(stage.effects()), sorted(calm.effects()), "killed at {first}, then at {second}");
+        assert_eq!(
+            sorted(stage.list_effects()),
+            sorted(calm.list_effects()),
+            "killed at {first}, then at {second}"
+        );
     }
 }

@@ -14,46 +14,55 @@ const RECORDED: &str = r#"
 "#;
 
 /// Records, kills before the last call, and goes on with another text.
-fn edited(stage: &Stage, change: impl Fn(&str) -> String) -> Ended {
+fn resume_edited(stage: &TestEnv, change: impl Fn(&str) -> String) -> RunResult {
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
     let dying = Arc::new(Listener { die_before: Some(before), ..Listener::default() });
-    drop(stage.try_run(RECORDED, dying));
-    assert_eq!(stage.effects().iter().filter(|e| *e == "backup.create").count(), 3, "three were recorded");
+    drop(stage.try_run_script(RECORDED, dying));
+    assert_eq!(
+        stage.list_effects().iter().filter(|e| *e == "backup.create").count(),
+        3,
+        "three were recorded"
+    );
     stage.resume_as(&change(RECORDED))
 }
 
 /// Asserts that a text goes on from what was recorded, and makes `more` backups.
-fn goes_on(change: impl Fn(&str) -> String, more: usize) {
-    let stage = Stage::new();
-    let ended = edited(&stage, &change);
-    assert_eq!(ended.status, Status::Succeeded, "{}: {ended:?}", change(RECORDED));
-    let effects = stage.effects();
+fn assert_goes_on(change: impl Fn(&str) -> String, more: usize) {
+    let stage = TestEnv::new();
+    let ended = resume_edited(&stage, &change);
+    assert_eq!(ended.status, RunStatus::Succeeded, "{}: {ended:?}", change(RECORDED));
+    let effects = stage.list_effects();
     let count = |kind: &str| effects.iter().filter(|e| *e == kind).count();
     assert_eq!((count("backup.create"), count("sql.execute")), (3 + more, 1), "{effects:?}");
 }
 
 /// Asserts that a text stops the run, before it does anything, and that the message says why.
-fn stops(change: impl Fn(&str) -> String, said: &[&str]) {
-    let stage = Stage::new();
-    let ended = edited(&stage, &change);
-    let Some(Stop::Mismatch { message }) = ended.stop else { panic!("{}: {ended:?}", change(RECORDED)) };
+fn assert_stops(change: impl Fn(&str) -> String, said: &[&str]) {
+    let stage = TestEnv::new();
+    let ended = resume_edited(&stage, &change);
+    let Some(StopReason::Mismatch { message }) = ended.stop else {
+        panic!("{}: {ended:?}", change(RECORDED))
+    };
     for words in said {
         assert!(message.contains(words), "`{words}` is not in: {message}");
     }
-    assert_eq!(stage.effects().iter().filter(|e| *e == "backup.create").count(), 3);
+    assert_eq!(stage.list_effects().iter().filter(|e| *e == "backup.create").count(), 3);
     // The text that did not match is not what a resume goes on with.
-    let resumed = stage.resume(Listener::default().into()).expect("it resumes");
-    assert_eq!(resumed.status, Status::Succeeded, "{resumed:?}");
+    let resumed = stage.resume_run(Listener::default().into()).expect("it resumes");
+    assert_eq!(resumed.status, RunStatus::Succeeded, "{resumed:?}");
 }
 
 #[test]
 fn another_layout_goes_on() {
-    goes_on(|text| format!("// why\n\n{}", text.replace("; ", ";\n\n  ").replace("(db,", "(\n db ,")), 0);
+    assert_goes_on(
+        |text| format!("// why\n\n{}", text.replace("; ", ";\n\n  ").replace("(db,", "(\n db ,")),
+        0,
+    );
 }
 
 #[test]
 fn other_words_for_the_same_go_on() {
-    goes_on(
+    assert_goes_on(
         |text| {
             let text =
                 text.replace("backup::create(db, #{ label: \"b\" });", "let mine = db; made(mine, \"b\");");
@@ -65,17 +74,17 @@ fn other_words_for_the_same_go_on() {
 
 #[test]
 fn something_more_at_the_end_goes_on() {
-    goes_on(|text| format!("{text}; backup::create(db, #{{ label: \"d\" }})"), 1);
+    assert_goes_on(|text| format!("{text}; backup::create(db, #{{ label: \"d\" }})"), 1);
 }
 
 #[test]
 fn another_operation_in_between_goes_on() {
-    goes_on(|text| text.replace("note(", "backup::pitr::mark(db, \"m\"); note("), 0);
+    assert_goes_on(|text| text.replace("note(", "backup::pitr::mark(db, \"m\"); note("), 0);
 }
 
 #[test]
 fn something_more_in_a_named_step_goes_on() {
-    goes_on(
+    assert_goes_on(
         |text| {
             text.replace(
                 "|| backup::create(db, #{ label: \"a\" })",
@@ -88,23 +97,25 @@ fn something_more_in_a_named_step_goes_on() {
 
 #[test]
 fn a_step_more_goes_on() {
-    goes_on(|text| format!("step(\"zero\", || backup::create(db, #{{ label: \"z\" }}));{text}"), 1);
+    assert_goes_on(|text| format!("step(\"zero\", || backup::create(db, #{{ label: \"z\" }}));{text}"), 1);
 }
 
 #[test]
 fn what_was_read_feeds_the_same_argument_although_the_world_has_changed() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let script = "let n = backup::list(db).len(); backup::create(db, #{ label: `n${n}` }); \
         backup::create(db, #{ label: `m${n}` }); branch::list(db)";
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
-    drop(stage.try_run(script, Arc::new(Listener { die_before: Some(before), ..Listener::default() })));
-    let ended = stage.resume(Listener::default().into()).expect("it resumes");
-    assert_eq!(ended.status, Status::Succeeded, "{ended:?}");
+    drop(
+        stage.try_run_script(script, Arc::new(Listener { die_before: Some(before), ..Listener::default() })),
+    );
+    let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
 }
 
 #[test]
 fn a_changed_argument_stops() {
-    stops(
+    assert_stops(
         |text| text.replace("\"b\"", "\"prod\""),
         &[
             "/backup::create#0 is not the one that was recorded",
@@ -119,7 +130,7 @@ fn a_changed_argument_stops() {
 
 #[test]
 fn two_that_changed_places_stop() {
-    stops(
+    assert_stops(
         |text| text.replace("\"b\"", "\"x\"").replace("\"c\"", "\"b\"").replace("\"x\"", "\"c\""),
         &["/backup::create#0", "\"b\"", "\"c\""],
     );
@@ -127,7 +138,7 @@ fn two_that_changed_places_stop() {
 
 #[test]
 fn one_more_of_the_same_in_between_stops() {
-    stops(
+    assert_stops(
         |text| {
             text.replace(
                 "    backup::create(db, #{ label: \"b\" })",
@@ -140,7 +151,7 @@ fn one_more_of_the_same_in_between_stops() {
 
 #[test]
 fn one_less_of_the_same_stops() {
-    stops(
+    assert_stops(
         |text| text.replace("backup::create(db, #{ label: \"b\" });", ""),
         &["/backup::create#0", "\"b\"", "\"c\""],
     );
@@ -148,7 +159,7 @@ fn one_less_of_the_same_stops() {
 
 #[test]
 fn a_step_that_was_taken_out_stops() {
-    stops(
+    assert_stops(
         |text| text.replace("step(\"one\", || backup::create(db, #{ label: \"a\" }));", ""),
         &["no longer asks for what was done", "/one#0/backup::create#0"],
     );
@@ -156,7 +167,7 @@ fn a_step_that_was_taken_out_stops() {
 
 #[test]
 fn a_step_with_another_name_stops_before_anything_is_done_again() {
-    stops(
+    assert_stops(
         |text| text.replace("\"one\"", "\"uno\""),
         &["/uno#0/backup::create#0", "was done before as /one#0/backup::create#0", "\"a\""],
     );
@@ -164,16 +175,16 @@ fn a_step_with_another_name_stops_before_anything_is_done_again() {
 
 #[test]
 fn another_note_and_another_pause_stop() {
-    stops(
+    assert_stops(
         |text| text.replace("\"half\"", "\"whole\""),
         &["/note#0 is not what was recorded", "half", "whole"],
     );
-    stops(|text| text.replace("\"0s\"", "\"1s\""), &["/sleep#0 is not what was recorded"]);
+    assert_stops(|text| text.replace("\"0s\"", "\"1s\""), &["/sleep#0 is not what was recorded"]);
 }
 
 #[test]
 fn a_mismatch_cannot_be_swallowed() {
-    stops(
+    assert_stops(
         |text| {
             text.replace("backup::create(db, #{ label: \"b\" });", "[1].map(|x| { try { backup::create(db, #{ label: \"z\" }) } catch { } }); try { backup::create(db, #{ label: \"y\" }) } catch { }")
         },
@@ -183,7 +194,7 @@ fn a_mismatch_cannot_be_swallowed() {
 
 #[test]
 fn another_statement_in_the_same_place_stops() {
-    stops(
+    assert_stops(
         |text| text.replace("order_id = 1", "order_id = 2"),
         &["/db::execute#0", "order_id = 1", "order_id = 2"],
     );
@@ -191,16 +202,16 @@ fn another_statement_in_the_same_place_stops() {
 
 #[test]
 fn an_edited_text_is_what_a_later_resume_goes_on_with() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
     let dying = || Arc::new(Listener { die_before: Some(before), ..Listener::default() });
-    drop(stage.try_run(RECORDED, dying()));
+    drop(stage.try_run_script(RECORDED, dying()));
     let more = RECORDED
         .replace("branch::list(db)", "backup::create(db, #{ label: \"d\" }); branch::list(db); \"edited\"");
     drop(stage.try_resume_as(&more, dying()));
-    let ended = stage.resume(Listener::default().into()).expect("it resumes");
-    assert_eq!((ended.status, ended.value), (Status::Succeeded, "edited".into()));
-    let journal = stage.world.journal().expect("a journal");
-    journal.verify(&ended.run, None).expect("its texts are the recorded ones");
-    assert_eq!(stage.effects().iter().filter(|e| *e == "backup.create").count(), 4);
+    let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
+    assert_eq!((ended.status, ended.value), (RunStatus::Succeeded, "edited".into()));
+    let journal = stage.world.open_journal().expect("a journal");
+    journal.verify_run(&ended.run, None).expect("its texts are the recorded ones");
+    assert_eq!(stage.list_effects().iter().filter(|e| *e == "backup.create").count(), 4);
 }

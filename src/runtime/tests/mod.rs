@@ -6,11 +6,11 @@ mod divergence;
 mod gates;
 mod windows;
 
-use super::{live::Live, *};
+use super::{live::RunContext, *};
 use crate::journal::Record;
 use crate::{
-    config::{SANDBOX, Target},
-    provider::{fleet::Opening, sim},
+    config::{SANDBOX, TargetConfig},
+    provider::{fleet::OpenContext, sim},
 };
 use std::sync::{
     Mutex,
@@ -18,9 +18,9 @@ use std::sync::{
 };
 
 /// A state folder of its own, with the sandbox in it.
-struct Stage {
+struct TestEnv {
     state: tempfile::TempDir,
-    world: World,
+    world: Runtime,
 }
 
 /// Listens; from the event that it was told, it does what a kill does: the script's threads are gone, nothing is written.
@@ -33,8 +33,8 @@ struct Listener {
     is_dead: AtomicBool,
 }
 
-impl Watch for Listener {
-    fn event(&self, event: &Event<'_>) {
+impl RunObserver for Listener {
+    fn on_event(&self, event: &Event<'_>) {
         let heard = serde_json::to_string(event).expect("an event is JSON");
         let dies = self.die_before.is_some_and(|before| before(&heard));
         self.is_dead.fetch_or(dies, Ordering::SeqCst);
@@ -49,7 +49,7 @@ impl Watch for Listener {
 
 impl Listener {
     /// The place of the first event that has `words` in it.
-    fn position(&self, words: &str) -> usize {
+    fn event_index(&self, words: &str) -> usize {
         let heard = self.heard.lock().expect("heard");
         heard
             .iter()
@@ -63,89 +63,101 @@ const HEADER: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "
     let db = params.db;
 "#;
 
-impl Stage {
+impl TestEnv {
     fn new() -> Self {
         let state = tempfile::tempdir().expect("a temporary folder");
-        let world = Self::world(state.path());
+        let world = Self::open_runtime(state.path());
         Self { state, world }
     }
 
-    fn world(state: &Path) -> World {
+    fn open_runtime(state: &Path) -> Runtime {
         let settings = toml::Table::from_iter([("world".to_owned(), "sandbox".into())]);
         let name = SANDBOX.to_owned();
-        let target =
-            Target { name: name.clone(), provider: "sim".into(), protect: false, tags: vec![], settings };
-        World::new(Config { state: state.to_path_buf(), targets: [(name, target)].into(), ..Config::empty() })
-            .expect("a runtime")
+        let target = TargetConfig {
+            name: name.clone(),
+            provider: "sim".into(),
+            protect: false,
+            tags: vec![],
+            settings,
+        };
+        Runtime::new(Config {
+            state: state.to_path_buf(),
+            targets: [(name, target)].into(),
+            ..Config::empty()
+        })
+        .expect("a runtime")
     }
 
     /// Runs a script under a header that allows everything.
-    fn run(&self, script: &str) -> Ended {
-        self.try_run(script, Listener::default().into()).expect("the run begins")
+    fn run_script(&self, script: &str) -> RunResult {
+        self.try_run_script(script, Listener::default().into()).expect("the run begins")
     }
 
-    fn try_run(&self, script: &str, listener: Arc<Listener>) -> Result<Ended, Refusal> {
-        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}"))?;
-        self.world.start(Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() }, listener)
+    fn try_run_script(&self, script: &str, listener: Arc<Listener>) -> Result<RunResult, Refusal> {
+        let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}"))?;
+        self.world.start_run(
+            StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() },
+            listener,
+        )
     }
 
-    fn resume(&self, listener: Arc<Listener>) -> Result<Ended, Refusal> {
-        self.take_up(listener, false)
+    fn resume_run(&self, listener: Arc<Listener>) -> Result<RunResult, Refusal> {
+        self.take_up_run(listener, false)
     }
 
-    fn abandon(&self) -> Ended {
-        self.take_up(Arc::default(), true).expect("it is taken up")
+    fn abandon_run(&self) -> RunResult {
+        self.take_up_run(Arc::default(), true).expect("it is taken up")
     }
 
     /// Goes on with another script than the one that was recorded.
-    fn resume_as(&self, script: &str) -> Ended {
+    fn resume_as(&self, script: &str) -> RunResult {
         self.try_resume_as(script, Arc::default()).expect("it is driven")
     }
 
-    fn try_resume_as(&self, script: &str, listener: Arc<Listener>) -> Result<Ended, Refusal> {
-        let journal = Arc::new(self.world.journal()?);
-        let (run, _, params) = World::take(&journal, &journal.resolve("last")?)?;
-        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}"))?;
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-        self.world.resume(journal, resume, listener)
+    fn try_resume_as(&self, script: &str, listener: Arc<Listener>) -> Result<RunResult, Refusal> {
+        let journal = Arc::new(self.world.open_journal()?);
+        let (run, _, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
+        let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}"))?;
+        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        self.world.resume_run(journal, resume, listener)
     }
 
-    fn take_up(&self, listener: Arc<Listener>, abandon: bool) -> Result<Ended, Refusal> {
-        let journal = Arc::new(self.world.journal()?);
-        let (run, runbook, params) = World::take(&journal, &journal.resolve("last")?)?;
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon };
-        self.world.resume(journal, resume, listener)
+    fn take_up_run(&self, listener: Arc<Listener>, abandon: bool) -> Result<RunResult, Refusal> {
+        let journal = Arc::new(self.world.open_journal()?);
+        let (run, runbook, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
+        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon };
+        self.world.resume_run(journal, resume, listener)
     }
 
     /// What took effect, as the world itself counts it: kind, what, how often.
-    fn effects(&self) -> Vec<String> {
+    fn list_effects(&self) -> Vec<String> {
         let target = self.world.config.targets.get(SANDBOX).expect("the sandbox");
-        let clock: Arc<dyn Clock> = Arc::new(Machine);
-        let opening = Opening { target, base: Path::new("."), state: self.state.path(), clock: &clock };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let opening = OpenContext { target, base: Path::new("."), state: self.state.path(), clock: &clock };
         let sim = sim::Sim::open(&opening).expect("the world opens");
-        sim.log().expect("its log").into_iter().map(|e| e.kind).collect()
+        sim.effect_log().expect("its log").into_iter().map(|e| e.kind).collect()
     }
 
-    fn value(&self, script: &str) -> Value {
-        let ended = self.run(script);
+    fn run_to_value(&self, script: &str) -> Value {
+        let ended = self.run_script(script);
         assert!(ended.failure.is_none() && ended.stop.is_none(), "{script}: {ended:?}");
         ended.value
     }
 
     /// Runs a script that must fail, and returns the message of its error.
-    fn failure(&self, script: &str) -> String {
-        let ended = self.run(script);
+    fn run_to_failure(&self, script: &str) -> String {
+        let ended = self.run_script(script);
         let failure = ended.failure.unwrap_or_else(|| panic!("{script} did not fail: {:?}", ended.value));
         failure.fault["message"].as_str().expect("a message").to_owned()
     }
 
     /// Runs a script without any right, past the check that would refuse it, and returns why it stopped.
-    fn without_rights(&self, script: &str) -> Option<Stop> {
-        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-        let params = runbook.params(&BTreeMap::new(), &self.world.config).expect("its parameters");
-        let journal = Arc::new(self.world.journal().expect("a journal"));
+    fn without_rights(&self, script: &str) -> Option<StopReason> {
+        let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+        let params = runbook.resolve_params(&BTreeMap::new(), &self.world.config).expect("its parameters");
+        let journal = Arc::new(self.world.open_journal().expect("a journal"));
         let run = journal
-            .create(&NewRun {
+            .create_run(&NewRun {
                 runbook: "test.rhai".into(),
                 title: "t".into(),
                 params: params.clone(),
@@ -156,14 +168,14 @@ impl Stage {
             })
             .expect("a run");
         let listener = Arc::new(Listener::default());
-        let live = Live::new(&self.world, journal, run, Some(vec![]), listener, BTreeSet::new(), false);
-        drive::drive(&self.world.tokio, &live, runbook, params).expect("it is driven").stop
+        let live = RunContext::new(&self.world, journal, run, Some(vec![]), listener, BTreeSet::new(), false);
+        drive::run_on_thread(&self.world.tokio, &live, runbook, params).expect("it is driven").stop
     }
 }
 
 #[test]
 fn a_refusal_cannot_be_swallowed() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     for shape in [
         "try { H } catch { note(\"swallowed\") }",
         "fn f() { backup::list(\"sandbox\") } try { f() } catch { note(\"swallowed\") }",
@@ -178,7 +190,7 @@ fn a_refusal_cannot_be_swallowed() {
     ] {
         let script = shape.replace('H', "backup::list(db)");
         match stage.without_rights(&script) {
-            Some(Stop::Refused { .. }) => {}
+            Some(StopReason::Refused { .. }) => {}
             other => panic!("{script}: {other:?}"),
         }
     }
@@ -186,11 +198,11 @@ fn a_refusal_cannot_be_swallowed() {
 
 #[test]
 fn an_endless_loop_is_interrupted() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     for script in ["loop {}", "sleep(\"1h\")", "wait_until(#{ timeout: \"1h\", every: \"1h\" }, || false)"] {
-        let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-        let params = runbook.params(&BTreeMap::new(), &stage.world.config).expect("its parameters");
-        let journal = Arc::new(stage.world.journal().expect("a journal"));
+        let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+        let params = runbook.resolve_params(&BTreeMap::new(), &stage.world.config).expect("its parameters");
+        let journal = Arc::new(stage.world.open_journal().expect("a journal"));
         let new = NewRun {
             runbook: "test.rhai".into(),
             title: "t".into(),
@@ -200,8 +212,8 @@ fn an_endless_loop_is_interrupted() {
             version: VERSION.into(),
             leases: vec![],
         };
-        let run = journal.create(&new).expect("a run");
-        let live = Live::new(
+        let run = journal.create_run(&new).expect("a run");
+        let live = RunContext::new(
             &stage.world,
             journal,
             run,
@@ -213,18 +225,18 @@ fn an_endless_loop_is_interrupted() {
         let other = Arc::clone(&live);
         let interrupter = std::thread::spawn(move || {
             std::thread::sleep(std::time::Duration::from_millis(100));
-            drop(other.stopper.stop(Stop::Interrupted));
+            drop(other.stopper.stop_run(StopReason::Interrupted));
         });
-        let ended = drive::drive(&stage.world.tokio, &live, runbook, params).expect("it is driven");
+        let ended = drive::run_on_thread(&stage.world.tokio, &live, runbook, params).expect("it is driven");
         interrupter.join().expect("the interrupter");
-        assert!(matches!(ended.stop, Some(Stop::Interrupted)), "{script}: {ended:?}");
-        assert_eq!(ended.status, Status::Interrupted);
+        assert!(matches!(ended.stop, Some(StopReason::Interrupted)), "{script}: {ended:?}");
+        assert_eq!(ended.status, RunStatus::Interrupted);
     }
 }
 
 #[test]
 fn different_types_do_not_compare() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     for (script, wrong) in [
         ("1 < \"2\"", "different types"),
         ("() < 1", "different types"),
@@ -232,7 +244,7 @@ fn different_types_do_not_compare() {
         ("\"1\" == 1", "different types"),
         ("[] >= #{}", "different types"),
     ] {
-        let message = stage.failure(script);
+        let message = stage.run_to_failure(script);
         assert!(message.contains(wrong), "{script}: {message}");
     }
     for script in [
@@ -243,13 +255,13 @@ fn different_types_do_not_compare() {
         "now() <= now()",
         "duration(\"90s\") == duration(\"1m 30s\")",
     ] {
-        assert_eq!(stage.value(script), Value::Bool(true), "{script}");
+        assert_eq!(stage.run_to_value(script), Value::Bool(true), "{script}");
     }
 }
 
 #[test]
 fn the_sandbox_of_the_language_is_closed() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     for (script, wrong) in [
         ("eval(\"1\")", "eval"),
         ("timestamp()", "there is no function `timestamp`"),
@@ -260,20 +272,20 @@ fn the_sandbox_of_the_language_is_closed() {
         ("params.bd", "no parameter `bd`"),
         ("restor(db)", "there is no function `restor`"),
     ] {
-        match stage.try_run(script, Listener::default().into()) {
+        match stage.try_run_script(script, Listener::default().into()) {
             Err(refusal) => assert!(refusal.to_string().contains(wrong), "{script}: {refusal}"),
             Ok(ended) => panic!("{script} ran: {ended:?}"),
         }
     }
     assert!(
-        stage.world.journal().expect("a journal").runs().expect("its runs").is_empty(),
+        stage.world.open_journal().expect("a journal").list_runs().expect("its runs").is_empty(),
         "a refusal left a run"
     );
 }
 
 #[test]
 fn the_header_is_read_without_running_anything() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     for (header, wrong) in [
         ("1", "no header"),
         ("let RUNBOOK = #{ title: \"t\" };", "not a literal constant"),
@@ -294,16 +306,16 @@ fn the_header_is_read_without_running_anything() {
         ("const RUNBOOK = #{ title: \"t\", needs: [\"backups.create\"] };", "is no right"),
         ("const RUNBOOK = #{ title: \"t\", needs: [\"backup.make\"] };", "is no right"),
     ] {
-        let error = Runbook::of_text("t.rhai", header.into()).map(drop).expect_err(header);
+        let error = Runbook::from_text("t.rhai", header.into()).map(drop).expect_err(header);
         assert!(error.message.contains(wrong), "{header}: {error:?}");
     }
-    assert!(stage.effects().is_empty());
+    assert!(stage.list_effects().is_empty());
 }
 
 #[test]
 fn parameters_are_checked_before_anything_runs() {
-    let stage = Stage::new();
-    let runbook = Runbook::of_text(
+    let stage = TestEnv::new();
+    let runbook = Runbook::from_text(
         "t.rhai",
         r#"const RUNBOOK = #{ title: "t", params: #{
             n: #{ type: "int", preset: 3 }, at: #{ type: "time", preset: "2026-11-20T03:00:00Z" }, db: #{ type: "target", preset: "sandbox" },
@@ -314,7 +326,7 @@ fn parameters_are_checked_before_anything_runs() {
     .expect("it parses");
     let given = |pairs: &[(&str, &str)]| {
         let words = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        runbook.params(&words, &stage.world.config)
+        runbook.resolve_params(&words, &stage.world.config)
     };
     for (pairs, wrong) in [
         (&[][..], "`must` is missing"),
@@ -339,10 +351,10 @@ fn parameters_are_checked_before_anything_runs() {
 
 #[test]
 fn what_is_deferred_keeps_its_values_and_runs_backwards() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let listener = Arc::new(Listener::default());
     let script = r#"for name in ["a", "b", "c"] { defer(|| note(name)); } on_failure(|| note("never"));"#;
-    stage.try_run(script, Arc::clone(&listener)).expect("it runs");
+    stage.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     let heard = listener.heard.lock().expect("heard").join("\n");
     let order: Vec<_> =
         ["\"text\":\"c\"", "\"text\":\"b\"", "\"text\":\"a\""].iter().map(|n| heard.find(n)).collect();
@@ -352,18 +364,18 @@ fn what_is_deferred_keeps_its_values_and_runs_backwards() {
 
 #[test]
 fn a_failed_clean_up_fails_the_run_and_hides_no_error() {
-    let stage = Stage::new();
-    let ended = stage.run("defer(|| fail(\"left open\")); 1");
-    assert_eq!((ended.status, ended.cleanup), (Status::Failed, vec!["left open".to_owned()]));
-    let ended =
-        stage.run("defer(|| fail(\"left open\")); on_failure(|| note(\"was here\")); fail(\"the cause\")");
+    let stage = TestEnv::new();
+    let ended = stage.run_script("defer(|| fail(\"left open\")); 1");
+    assert_eq!((ended.status, ended.cleanup), (RunStatus::Failed, vec!["left open".to_owned()]));
+    let ended = stage
+        .run_script("defer(|| fail(\"left open\")); on_failure(|| note(\"was here\")); fail(\"the cause\")");
     assert_eq!(ended.failure.expect("a failure").fault["message"], "the cause");
 }
 
 #[test]
 fn errors_are_one_map() {
-    let stage = Stage::new();
-    let error = stage.value("let r = attempt(|| backup::get(db, \"nope\")); r.error");
+    let stage = TestEnv::new();
+    let error = stage.run_to_value("let r = attempt(|| backup::get(db, \"nope\")); r.error");
     assert_eq!(
         (error["code"].as_str(), error["operation"].as_str()),
         (Some("NOT_FOUND"), Some("backup::get"))
@@ -375,9 +387,9 @@ fn errors_are_one_map() {
         ("let c = (); try { throw \"x\" } catch (e) { c = error(e).code } c", "THROWN"),
         ("let five = 5; attempt(|| backup::create(db, #{ label: five })).error.code", "INVALID"),
     ] {
-        assert_eq!(stage.value(script), Value::from(code), "{script}");
+        assert_eq!(stage.run_to_value(script), Value::from(code), "{script}");
     }
-    let ended = stage.run("\n\nfail(\"here\")");
+    let ended = stage.run_script("\n\nfail(\"here\")");
     let place = ended.failure.expect("a failure").place.expect("a place");
     assert_eq!((place.file.as_str(), place.text.as_str()), ("test.rhai", "fail(\"here\")"));
 }
@@ -385,7 +397,7 @@ fn errors_are_one_map() {
 #[test]
 fn the_state_of_a_repository_is_read_off_one_answer() {
     let head = "# branch.oid 6acc247fae695daf6fe720ca33a803600dc6215e\n# branch.head main\n";
-    let state = |text: &str| of_status(text).map(|git| (git.commit.len(), git.dirty));
+    let state = |text: &str| parse_git_status(text).map(|git| (git.commit.len(), git.dirty));
     assert_eq!(state(head), Some((40, false)));
     assert_eq!(state(&format!("{head}? new.rhai\n")), Some((40, true)));
     assert_eq!(state("# branch.oid (initial)\n# branch.head main\n"), None);
@@ -394,9 +406,9 @@ fn the_state_of_a_repository_is_read_off_one_answer() {
 
 #[test]
 fn only_what_may_be_repeated_is() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let tries = |error: &str| {
-        stage.value(&format!(
+        stage.run_to_value(&format!(
         "let n = 0; attempt(|| retry(#{{ attempts: 3, backoff: \"1ms\" }}, || {{ n += 1; throw #{{ code: \"X\", message: \"m\", {error} }} }})); n"
     ))
     };
@@ -407,22 +419,27 @@ fn only_what_may_be_repeated_is() {
 
 #[test]
 fn a_wait_that_nobody_watched_asks_once_more() {
-    let stage = Stage::new();
-    assert_eq!(stage.value("let n = 0; wait_until(#{ timeout: \"0s\" }, || { n += 1; n == 1 }); n"), 1);
+    let stage = TestEnv::new();
+    assert_eq!(
+        stage.run_to_value("let n = 0; wait_until(#{ timeout: \"0s\" }, || { n += 1; n == 1 }); n"),
+        1
+    );
     assert!(
         stage
-            .failure("wait_until(#{ timeout: \"20ms\", every: \"5ms\" }, || false)")
+            .run_to_failure("wait_until(#{ timeout: \"20ms\", every: \"5ms\" }, || false)")
             .contains("did not come")
     );
-    assert!(stage.failure("wait_until(#{ timout: \"20ms\" }, || false)").contains("no option `timout`"));
+    assert!(
+        stage.run_to_failure("wait_until(#{ timout: \"20ms\" }, || false)").contains("no option `timout`")
+    );
 }
 
 #[test]
 fn values_are_the_same_live_and_replayed() {
-    let stage = Stage::new();
-    assert!(stage.failure("attach(\"f\", || 1)").contains("cannot be kept"));
-    assert!(stage.failure("attach(\"f\", #{ \"$branch\": 1 })").contains("may not start with `$`"));
-    let floats = stage.value("let x = 0.1 + 0.2; attach(\"x\", x); [x, 3.0, 'c', \"t\", (), true, now() - now() <= duration(\"0s\")]");
+    let stage = TestEnv::new();
+    assert!(stage.run_to_failure("attach(\"f\", || 1)").contains("cannot be kept"));
+    assert!(stage.run_to_failure("attach(\"f\", #{ \"$branch\": 1 })").contains("may not start with `$`"));
+    let floats = stage.run_to_value("let x = 0.1 + 0.2; attach(\"x\", x); [x, 3.0, 'c', \"t\", (), true, now() - now() <= duration(\"0s\")]");
     assert_eq!(
         floats.as_array().expect("an array")[1..4],
         [Value::from(3.0), Value::from("c"), Value::from("t")]
@@ -444,90 +461,89 @@ const DRILL: &str = r#"
 /// Dies at every event of a run in turn, and resumes: each effect takes effect exactly once, and the end is the same.
 #[test]
 fn a_kill_at_any_point_changes_nothing() {
-    let calm = Stage::new();
+    let calm = TestEnv::new();
     let listener = Arc::new(Listener::default());
-    let undisturbed = calm.try_run(DRILL, Arc::clone(&listener)).expect("it runs");
-    assert_eq!(undisturbed.status, Status::Succeeded, "{undisturbed:?}");
+    let undisturbed = calm.try_run_script(DRILL, Arc::clone(&listener)).expect("it runs");
+    assert_eq!(undisturbed.status, RunStatus::Succeeded, "{undisturbed:?}");
     let events = listener.count.load(Ordering::SeqCst);
     assert!(events > 30, "{events} events are too few to be a test");
     for die_at in 1..events {
-        let stage = Stage::new();
+        let stage = TestEnv::new();
         let listener = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
-        stage.try_run(DRILL, listener).map(drop).expect_err("it is killed");
-        let ended = stage.resume(Listener::default().into()).expect("it resumes");
+        stage.try_run_script(DRILL, listener).map(drop).expect_err("it is killed");
+        let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
         assert_eq!(
             (ended.status, &ended.value),
             (undisturbed.status, &undisturbed.value),
             "killed at event {die_at}"
         );
-        assert_eq!(stage.effects(), calm.effects(), "killed at event {die_at}");
+        assert_eq!(stage.list_effects(), calm.list_effects(), "killed at event {die_at}");
     }
 }
 
 /// The second kill comes while the first is being recovered from.
 #[test]
 fn two_kills_change_nothing_either() {
-    let calm = Stage::new();
-    calm.run(DRILL);
+    let calm = TestEnv::new();
+    calm.run_script(DRILL);
     for (first, second) in (4..44).step_by(6).flat_map(|a| [(a, 1), (a, 2), (a, 4), (a, 9)]) {
-        let stage = Stage::new();
+        let stage = TestEnv::new();
         let dying = |at| Arc::new(Listener { die_at: Some(at), ..Listener::default() });
-        drop(stage.try_run(DRILL, dying(first)));
-        let ended = stage.resume(dying(second)).or_else(|_| stage.resume(Listener::default().into()));
-        let ended = ended.or_else(|_| stage.resume(Listener::default().into()));
+        drop(stage.try_run_script(DRILL, dying(first)));
+        let ended = stage.resume_run(dying(second)).or_else(|_| stage.resume_run(Listener::default().into()));
+        let ended = ended.or_else(|_| stage.resume_run(Listener::default().into()));
         drop(ended);
-        assert_eq!(stage.effects(), calm.effects(), "killed at {first}, then at {second}");
+        assert_eq!(stage.list_effects(), calm.list_effects(), "killed at {first}, then at {second}");
     }
 }
 
 #[test]
 fn another_argument_after_a_crash_is_a_mismatch() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     // What the script asks depends on the world outside the run: the state folder has a file, or not.
     let listener = Arc::new(Listener { die_at: Some(6), ..Listener::default() });
-    drop(
-        stage.try_run(
-            "backup::create(db, #{ label: \"a\" }); backup::create(db, #{ label: \"b\" });",
-            listener,
-        ),
-    );
-    let journal = Arc::new(stage.world.journal().expect("a journal"));
-    let (run, _, params) =
-        World::take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
+    drop(stage.try_run_script(
+        "backup::create(db, #{ label: \"a\" }); backup::create(db, #{ label: \"b\" });",
+        listener,
+    ));
+    let journal = Arc::new(stage.world.open_journal().expect("a journal"));
+    let (run, _, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
+        .expect("it is free");
     let edited = format!("{HEADER}backup::create(db, #{{ label: \"z\" }});");
-    let runbook = Runbook::of_text("test.rhai", edited).expect("it parses");
-    let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-    let before = stage.effects();
-    let ended = stage.world.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
+    let runbook = Runbook::from_text("test.rhai", edited).expect("it parses");
+    let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+    let before = stage.list_effects();
+    let ended = stage.world.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     match ended.stop {
-        Some(Stop::Mismatch { message }) => {
+        Some(StopReason::Mismatch { message }) => {
             assert!(message.contains("\"a\"") && message.contains("\"z\""), "{message}");
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!((stage.effects(), ended.status), (before, Status::Interrupted));
+    assert_eq!((stage.list_effects(), ended.status), (before, RunStatus::Interrupted));
 }
 
 #[test]
 fn an_abandoned_run_begins_nothing_and_cleans_up() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let listener = Arc::new(Listener::default());
-    stage.try_run(DRILL, Arc::clone(&listener)).expect("it runs");
+    stage.try_run_script(DRILL, Arc::clone(&listener)).expect("it runs");
     let begun = listener
         .heard
         .lock()
         .expect("heard")
         .iter()
         .position(|e| e.contains("call.started") && e.contains("branch::create"));
-    let stage = Stage::new();
-    drop(stage.try_run(DRILL, Arc::new(Listener { die_at: begun, ..Listener::default() })));
-    let journal = Arc::new(stage.world.journal().expect("a journal"));
+    let stage = TestEnv::new();
+    drop(stage.try_run_script(DRILL, Arc::new(Listener { die_at: begun, ..Listener::default() })));
+    let journal = Arc::new(stage.world.open_journal().expect("a journal"));
     let (run, runbook, params) =
-        World::take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
-    let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
-    let ended = stage.world.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
-    assert_eq!(ended.status, Status::Abandoned, "{ended:?}");
-    let effects = stage.effects();
+        Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
+            .expect("it is free");
+    let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+    let ended = stage.world.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
+    assert_eq!(ended.status, RunStatus::Abandoned, "{ended:?}");
+    let effects = stage.list_effects();
     assert!(effects.iter().any(|e| e == "branch.delete"), "the temporary branch is still there: {effects:?}");
 }
 
@@ -536,57 +552,60 @@ fn an_abandoned_run_begins_nothing_and_cleans_up() {
 fn a_run_that_was_ending_ends_the_same_way() {
     let script = "defer(|| { note(\"one\"); db::execute(db, \"delete from order_items\"); note(\"two\"); });
         backup::create(db); fail(\"the cause\"); backup::create(db);";
-    let calm = Stage::new();
+    let calm = TestEnv::new();
     let listener = Arc::new(Listener::default());
-    let undisturbed = calm.try_run(script, Arc::clone(&listener)).expect("it runs");
-    let ending = listener.position("run.ending");
+    let undisturbed = calm.try_run_script(script, Arc::clone(&listener)).expect("it runs");
+    let ending = listener.event_index("run.ending");
     for die_at in ending..listener.count.load(Ordering::SeqCst) {
-        let stage = Stage::new();
-        drop(stage.try_run(script, Arc::new(Listener { die_at: Some(die_at), ..Listener::default() })));
-        let ended = stage.resume(Listener::default().into()).expect("it resumes");
+        let stage = TestEnv::new();
+        drop(
+            stage.try_run_script(script, Arc::new(Listener { die_at: Some(die_at), ..Listener::default() })),
+        );
+        let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
         assert_eq!(ended.failure.map(|f| f.fault), undisturbed.failure.clone().map(|f| f.fault), "{die_at}");
-        assert_eq!(stage.effects(), calm.effects(), "killed at {die_at}");
+        assert_eq!(stage.list_effects(), calm.list_effects(), "killed at {die_at}");
     }
 }
 
 #[test]
 fn an_abandoned_run_that_was_killed_stays_abandoned() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let script =
         "defer(|| { note(\"one\"); note(\"two\"); }); backup::create(db); sleep(\"1h\"); backup::create(db);";
     let listener = Arc::new(Listener::default());
-    drop(stage.try_run(script, Arc::new(Listener { die_at: Some(10), ..Listener::default() })));
-    let effects = stage.effects();
+    drop(stage.try_run_script(script, Arc::new(Listener { die_at: Some(10), ..Listener::default() })));
+    let effects = stage.list_effects();
     let abandon = |listener: Arc<Listener>| {
-        let journal = Arc::new(stage.world.journal().expect("a journal"));
+        let journal = Arc::new(stage.world.open_journal().expect("a journal"));
         let (run, runbook, params) =
-            World::take(&journal, &journal.resolve("last").expect("the run")).expect("it is free");
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
-        stage.world.resume(journal, resume, listener)
+            Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
+                .expect("it is free");
+        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+        stage.world.resume_run(journal, resume, listener)
     };
     drop(abandon(Arc::new(Listener { die_at: Some(3), ..Listener::default() })));
-    let ended = stage.resume(Arc::clone(&listener)).expect("it is taken up");
-    assert_eq!((ended.status, stage.effects()), (Status::Abandoned, effects), "{ended:?}");
+    let ended = stage.resume_run(Arc::clone(&listener)).expect("it is taken up");
+    assert_eq!((ended.status, stage.list_effects()), (RunStatus::Abandoned, effects), "{ended:?}");
 }
 
 #[test]
 fn no_step_has_the_path_of_the_clean_up() {
-    let stage = Stage::new();
-    let ended = stage.run(
+    let stage = TestEnv::new();
+    let ended = stage.run_script(
         "defer(|| db::execute(db, \"delete from order_items where line = 1\")); step(\"end\", || step(\"defer\", || db::execute(db, \"delete from order_items where line = 2\")));",
     );
-    assert_eq!(ended.status, Status::Succeeded, "{ended:?}");
-    assert_eq!(stage.effects().len(), 2);
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
+    assert_eq!(stage.list_effects().len(), 2);
 }
 
 #[test]
 fn what_clean_up_defers_is_done_too() {
-    let stage = Stage::new();
-    let ended = stage.run(
+    let stage = TestEnv::new();
+    let ended = stage.run_script(
         "defer(|| { let b = branch::create(db, #{ into: \"late\", temporary: true }); defer(|| db::execute(db, \"delete from order_items\")); });",
     );
-    assert_eq!(ended.status, Status::Succeeded, "{ended:?}");
-    let effects = stage.effects();
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
+    let effects = stage.list_effects();
     assert!(
         effects.contains(&"branch.delete".into()) && effects.contains(&"sql.execute".into()),
         "{effects:?}"
@@ -595,46 +614,46 @@ fn what_clean_up_defers_is_done_too() {
 
 #[test]
 fn what_changed_something_is_not_repeated() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let script =
         "let n = 0; attempt(|| retry(#{ attempts: 3, backoff: \"1ms\" }, || { n += 1; backup::create(db);
         throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } })); n";
-    assert_eq!(stage.value(script), 1);
-    assert_eq!(stage.effects(), ["backup.create"]);
+    assert_eq!(stage.run_to_value(script), 1);
+    assert_eq!(stage.list_effects(), ["backup.create"]);
 }
 
 #[test]
 fn what_failed_half_done_beside_another_failure_is_not_repeated() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     // The first branch's error may be repeated, and is the one that is raised; the second branch left something.
     let script = "retry(#{ attempts: 3, backoff: \"1ms\" }, || parallel([
         || { sleep(\"200ms\"); throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } },
         || { backup::restore(db, backup::list(db)[0], #{ into: \"half\" }) }]))";
     let restores = |heard: &str| heard.contains("call.started") && heard.contains("backup::restore");
     let dying = Arc::new(Listener { die_before: Some(restores), ..Listener::default() });
-    assert!(stage.try_run(script, dying).is_err(), "it was killed");
-    let journal = stage.world.journal().expect("a journal");
-    let id = journal.resolve("last").expect("the run");
-    let run = journal.take(&id).expect("it is free");
+    assert!(stage.try_run_script(script, dying).is_err(), "it was killed");
+    let journal = stage.world.open_journal().expect("a journal");
+    let id = journal.resolve_run_id("last").expect("the run");
+    let run = journal.acquire_run(&id).expect("it is free");
     let call = "/retry#0/attempt#0/parallel#0/1/backup::restore#0".to_owned();
-    let journal::Past::Begun { op, args, .. } = run.past(&call) else { panic!("it was begun") };
+    let journal::CallState::Started { op, args, .. } = run.call_state(&call) else { panic!("it was begun") };
     let fault = serde_json::json!({ "code": "TIMEOUT", "message": "half done", "side_effects": "some", "retryable": true });
     let end = Record::End { call, op, args, at: "test".into(), outcome: journal::Outcome::Err(fault) };
-    run.append(end, journal::Durability::Now).expect("written");
+    run.append_record(end, journal::Durability::Synced).expect("written");
     drop(run);
-    let ended = stage.resume(Arc::default()).expect("it is driven");
-    assert_eq!(ended.status, Status::Failed, "{ended:?}");
-    let again = journal.take(&id).expect("it is free").calls_below("/retry#0/attempt#1/");
+    let ended = stage.resume_run(Arc::default()).expect("it is driven");
+    assert_eq!(ended.status, RunStatus::Failed, "{ended:?}");
+    let again = journal.acquire_run(&id).expect("it is free").call_names_below("/retry#0/attempt#1/");
     assert_eq!(again, Vec::<String>::new(), "it was tried again");
 }
 
 #[test]
 fn a_branch_that_the_script_removed_is_not_removed_again() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let listener = Arc::new(Listener::default());
     let script = "let b = branch::create(db, #{ into: \"x\", temporary: true }); branch::delete(db, b);";
-    let ended = stage.try_run(script, Arc::clone(&listener)).expect("it runs");
-    assert_eq!(ended.status, Status::Succeeded);
+    let ended = stage.try_run_script(script, Arc::clone(&listener)).expect("it runs");
+    assert_eq!(ended.status, RunStatus::Succeeded);
     let heard = listener.heard.lock().expect("heard").join("\n");
     assert_eq!(heard.matches("call.started").count(), 2, "{heard}");
 }
@@ -642,67 +661,72 @@ fn a_branch_that_the_script_removed_is_not_removed_again() {
 /// A target that did not answer is an outcome like any other: the script that went on without it goes the same way.
 #[test]
 fn a_target_that_did_not_answer_is_not_asked_again() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let far = |provider: &str, settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
-        Target { name: "far".into(), provider: provider.into(), protect: false, tags: vec![], settings }
+        TargetConfig { name: "far".into(), provider: provider.into(), protect: false, tags: vec![], settings }
     };
-    let world = |target: Target| {
+    let world = |target: TargetConfig| {
         let mut config = Config::clone(&stage.world.config);
         config.targets.insert("far".into(), target);
-        World::new(config).expect("a runtime")
+        Runtime::new(config).expect("a runtime")
     };
     let down = world(far("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")]));
     let script = "let r = attempt(|| db::execute(\"far\", \"delete from orders\")); backup::create(db); note(\"here\"); note(\"there\"); r.ok";
-    let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-    let start = Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
+    let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+    let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
     let calm = Arc::new(Listener::default());
-    let all = stage.try_run("backup::create(db); note(\"here\"); note(\"there\");", Arc::clone(&calm));
+    let all = stage.try_run_script("backup::create(db); note(\"here\"); note(\"there\");", Arc::clone(&calm));
     drop(all);
-    let die_at = Some(calm.position("here") + 1);
-    drop(down.start(start, Arc::new(Listener { die_at, ..Listener::default() })));
+    let die_at = Some(calm.event_index("here") + 1);
+    drop(down.start_run(start, Arc::new(Listener { die_at, ..Listener::default() })));
     let up = world(far("sim", &[("world", "sandbox")]));
-    let journal = Arc::new(up.journal().expect("a journal"));
+    let journal = Arc::new(up.open_journal().expect("a journal"));
     let (run, runbook, params) =
-        World::take(&journal, &journal.resolve("last").expect("the run")).expect("free");
-    let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-    let ended = up.resume(journal, resume, Arc::new(Listener::default())).expect("it is driven");
-    assert_eq!((ended.status, ended.value), (Status::Succeeded, Value::Bool(false)));
+        Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run")).expect("free");
+    let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+    let ended = up.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
+    assert_eq!((ended.status, ended.value), (RunStatus::Succeeded, Value::Bool(false)));
 }
 
 /// Of a call that was begun nobody knows anything while its target does not answer: the run stops, and can go on.
 #[test]
 fn a_begun_call_whose_target_is_away_waits_for_it() {
-    let stage = Stage::new();
+    let stage = TestEnv::new();
     let world = |provider: &str, settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
-        let far =
-            Target { name: "far".into(), provider: provider.into(), protect: false, tags: vec![], settings };
+        let far = TargetConfig {
+            name: "far".into(),
+            provider: provider.into(),
+            protect: false,
+            tags: vec![],
+            settings,
+        };
         let mut config = Config::clone(&stage.world.config);
         config.targets.insert("far".into(), far);
-        World::new(config).expect("a runtime")
+        Runtime::new(config).expect("a runtime")
     };
     let script = "backup::create(\"far\"); retry(#{ attempts: 3, backoff: \"1ms\" }, || db::execute(\"far\", \"delete from order_items\")).rows_affected";
-    let runbook = Runbook::of_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+    let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
     let there = world("sim", &[("world", "sandbox")]);
-    let start = Start { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
+    let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
     // Dead once the call is begun and before it takes effect: when it is said to have started.
     let die_at = Some(2);
-    drop(there.start(start, Arc::new(Listener { die_at, ..Listener::default() })));
-    let resume = |world: &World| {
-        let journal = Arc::new(world.journal().expect("a journal"));
-        let id = journal.resolve("last").expect("the run");
-        let (run, runbook, params) = World::take(&journal, &id).expect("it is free");
-        let resume = Resume { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-        world.resume(journal, resume, Arc::new(Listener::default()))
+    drop(there.start_run(start, Arc::new(Listener { die_at, ..Listener::default() })));
+    let resume = |world: &Runtime| {
+        let journal = Arc::new(world.open_journal().expect("a journal"));
+        let id = journal.resolve_run_id("last").expect("the run");
+        let (run, runbook, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
+        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        world.resume_run(journal, resume, Arc::new(Listener::default()))
     };
     for _ in 0..2 {
         match resume(&world("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")])) {
-            Ok(ended) => assert_eq!(ended.status, Status::Undecided, "{ended:?}"),
+            Ok(ended) => assert_eq!(ended.status, RunStatus::Undecided, "{ended:?}"),
             // What was leased is asked for before anything is done; that is no end either.
             Err(refusal) => assert!(matches!(refusal, Refusal::Target(_)), "{refusal:?}"),
         }
     }
     let ended = resume(&there).expect("it is driven");
-    assert_eq!((ended.status, &ended.value), (Status::Succeeded, &Value::from(241)), "{ended:?}");
+    assert_eq!((ended.status, &ended.value), (RunStatus::Succeeded, &Value::from(241)), "{ended:?}");
 }

@@ -1,9 +1,9 @@
-//! Settings under which data is lost or damage stays unseen, and configurations that will not survive a restart.
+//! Checks for settings that lose data or hide damage, and for configurations that would not survive restart.
 
-use super::{CHECK, CheckSpec, OWN_CONFIGURATION};
-use crate::provider::model::Level::{Error, Warn};
+use super::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
+use crate::provider::model::FindingLevel::{Error, Warn};
 
-const DURABILITY: CheckSpec = CheckSpec { category: "DURABILITY", ..CHECK };
+const DURABILITY: CheckSpec = CheckSpec { category: "DURABILITY", ..DEFAULT_CHECK };
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {
@@ -41,8 +41,8 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         level: Error,
         on_branch: Some(OWN_CONFIGURATION),
         needs: Some("pg_read_all_settings"),
-        // To this view a good value that waits for a restart is as wrong as a bad one. Reading it marks the good ones,
-        // which is why the mark is looked up row by row, after the view.
+        // This view reports a valid value that awaits a restart as an error, like a bad one. Reading it marks
+        // the valid ones as pending, so that mark is looked up row by row, after the view.
         sql: "select format('%s:%s', f.sourcefile, f.sourceline) as object,
                      concat_ws(': ', f.name, f.error) as detail
               from pg_file_settings as f

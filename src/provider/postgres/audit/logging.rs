@@ -1,10 +1,10 @@
-//! What the log would not tell afterwards.
+//! Checks for what is missing from the server log.
 
-use super::{CHECK, CheckSpec, OWN_CONFIGURATION};
-use crate::provider::model::Level::Info;
+use super::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
+use crate::provider::model::FindingLevel::Info;
 
 const LOGGING: CheckSpec =
-    CheckSpec { category: "LOGGING", level: Info, on_branch: Some(OWN_CONFIGURATION), ..CHECK };
+    CheckSpec { category: "LOGGING", level: Info, on_branch: Some(OWN_CONFIGURATION), ..DEFAULT_CHECK };
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {
@@ -44,7 +44,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
     },
     CheckSpec {
         id: "pgaudit_absent",
-        // `pg_settings` leaves this one out for those who may not see it; this way the server says so.
+        // `pg_settings` hides this row from roles without the right to it; `current_setting` fails instead.
         sql: "select 'shared_preload_libraries' as object, 'pgaudit is not loaded' as detail
               where current_setting('shared_preload_libraries') !~ 'pgaudit'",
         fix: "load pgaudit where changes must be accounted for",

@@ -1,10 +1,10 @@
-//! Who may come in, and how: `pg_hba.conf`, the addresses listened on, TLS.
+//! Checks who may connect, and how: `pg_hba.conf`, the addresses listened on, TLS.
 
-use super::{CHECK, CheckSpec, OWN_CONFIGURATION};
-use crate::provider::model::Level::{Error, Info, Warn};
+use super::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
+use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
-const NETWORK: CheckSpec = CheckSpec { category: "NETWORK", on_branch: Some(OWN_RULES), ..CHECK };
-const OWN_RULES: &str = "a branch has connection rules of its own and no network";
+const NETWORK: CheckSpec = CheckSpec { category: "NETWORK", on_branch: Some(OWN_HBA_RULES), ..DEFAULT_CHECK };
+const OWN_HBA_RULES: &str = "a branch has connection rules of its own and no network";
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {
@@ -133,6 +133,6 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         sql: "select name as object, 'new passwords are stored as ' || setting as detail
               from pg_settings where name = 'password_encryption' and setting <> 'scram-sha-256'",
         fix: "set it to `scram-sha-256`",
-        ..CHECK
+        ..DEFAULT_CHECK
     },
 ];

@@ -1,9 +1,9 @@
-//! What PUBLIC may do to schemas, tables and functions, and what extensions bring along.
+//! Checks what PUBLIC may do to schemas, tables and functions, and what extensions allow.
 
-use super::{CHECK, CheckSpec};
-use crate::provider::model::Level::{Error, Info, Warn};
+use super::{CheckSpec, DEFAULT_CHECK};
+use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
-const OBJECTS: CheckSpec = CheckSpec { category: "OBJECTS", ..CHECK };
+const OBJECTS: CheckSpec = CheckSpec { category: "OBJECTS", ..DEFAULT_CHECK };
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {
@@ -127,6 +127,6 @@ pub(super) const CHECKS: &[CheckSpec] = &[
                 and t.typname in ('regcollation', 'regconfig', 'regdictionary', 'regnamespace', 'regoper',
                                   'regoperator', 'regproc', 'regprocedure')",
         fix: "store the name as text or the number as oid",
-        ..CHECK
+        ..DEFAULT_CHECK
     },
 ];

@@ -1,9 +1,9 @@
-//! Row-level security that looks as if it were in force.
+//! Checks for row-level security that seems to be in force and is not.
 
-use super::{CHECK, CheckSpec};
-use crate::provider::model::Level::{Error, Info, Warn};
+use super::{CheckSpec, DEFAULT_CHECK};
+use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
-const RLS: CheckSpec = CheckSpec { category: "RLS", ..CHECK };
+const RLS: CheckSpec = CheckSpec { category: "RLS", ..DEFAULT_CHECK };
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {

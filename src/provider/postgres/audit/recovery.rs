@@ -1,9 +1,9 @@
-//! What stands between this database and getting it back.
+//! Checks for what would prevent or hamper the recovery of this database.
 
-use super::{CHECK, CheckSpec};
-use crate::provider::model::Level::{Error, Info, Warn};
+use super::{CheckSpec, DEFAULT_CHECK};
+use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
-const RECOVERY: CheckSpec = CheckSpec { category: "RECOVERY", ..CHECK };
+const RECOVERY: CheckSpec = CheckSpec { category: "RECOVERY", ..DEFAULT_CHECK };
 const ARCHIVE: CheckSpec = CheckSpec { on_branch: Some("a branch archives nothing"), ..RECOVERY };
 const SLOTS: CheckSpec = CheckSpec { on_branch: Some("a branch has no replicas"), ..RECOVERY };
 

@@ -1,9 +1,9 @@
-//! Roles that can do more than they need, and how they prove who they are.
+//! Checks for roles with more rights than they need, and for weak authentication.
 
-use super::{CHECK, CheckSpec};
-use crate::provider::model::Level::{Error, Info, Warn};
+use super::{CheckSpec, DEFAULT_CHECK};
+use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
-const ROLES: CheckSpec = CheckSpec { category: "ROLES", ..CHECK };
+const ROLES: CheckSpec = CheckSpec { category: "ROLES", ..DEFAULT_CHECK };
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {

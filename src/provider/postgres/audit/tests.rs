@@ -1,8 +1,8 @@
-use super::{super::scratch::Scratch, *};
+use super::{super::scratch::TestCluster, *};
 use std::collections::BTreeSet;
 
 /// Everything that these leave to find.
-const SINS: &[&str] = &[
+const FLAWED_OBJECTS: &[&str] = &[
     "set password_encryption = 'md5'; create role old login password 'x'",
     "create role clerk login; create role copier login replication bypassrls createrole; create role second superuser login",
     "create role runner; grant pg_execute_server_program, pg_read_server_files to runner",
@@ -26,7 +26,7 @@ const SINS: &[&str] = &[
     "alter system set ssl_min_protocol_version = 'TLSv1'",
 ];
 
-const RULES: &str = "local all postgres trust
+const HBA_RULES: &str = "local all postgres trust
 local all all trust
 host all all 0.0.0.0/0 md5
 host shop clerk 10.0.0.0/8 scram-sha-256
@@ -37,7 +37,7 @@ host all second 10.2.0.0/16 scram-sha-256
 nonsense
 ";
 
-async fn bad() -> Option<Scratch> {
+async fn start_flawed_cluster() -> Option<TestCluster> {
     let settings = [
         "archive_mode=on",
         "archive_command=false",
@@ -46,39 +46,39 @@ async fn bad() -> Option<Scratch> {
         "password_encryption=md5",
         "log_checkpoints=off",
     ];
-    let scratch = Scratch::start(&settings).await?;
-    std::fs::write(scratch.data().join("pg_hba.conf"), RULES).expect("written");
-    scratch.run(SINS).await;
+    let scratch = TestCluster::start(&settings).await?;
+    std::fs::write(scratch.data().join("pg_hba.conf"), HBA_RULES).expect("written");
+    scratch.run_statements(FLAWED_OBJECTS).await;
     let tablespace = format!("create tablespace far location '{}'", scratch.archive().display());
-    scratch.run(&[&tablespace]).await;
+    scratch.run_statements(&[&tablespace]).await;
     let file = scratch.data().join("postgresql.conf");
     let conf = std::fs::read_to_string(&file).expect("read");
     std::fs::write(&file, format!("{conf}\nwork_mem = 'much'\nport = 5999\n")).expect("written");
-    scratch.run(&["select pg_reload_conf()", "select pg_switch_wal()"]).await;
+    scratch.run_statements(&["select pg_reload_conf()", "select pg_switch_wal()"]).await;
     let failed = "select failed_count from pg_stat_archiver where failed_count > 0";
     let client = scratch.connect().await;
-    while super::super::sql::text(&client, failed).await.expect("asked").is_none() {
+    while super::super::sql::fetch_text(&client, failed).await.expect("asked").is_none() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     Some(scratch)
 }
 
-fn status(report: &AuditReport, check: &str) -> CheckStatus {
+fn check_status(report: &AuditReport, check: &str) -> CheckStatus {
     report.checks.iter().find(|c| c.check == check).map(|c| c.status).expect(check)
 }
 
-fn objects<'a>(report: &'a AuditReport, check: &str) -> Vec<&'a str> {
+fn found_objects<'a>(report: &'a AuditReport, check: &str) -> Vec<&'a str> {
     report.findings.iter().filter(|f| f.check == check).map(|f| f.object.as_str()).collect()
 }
 
-fn ids(report: &AuditReport, status: CheckStatus) -> Vec<&str> {
+fn check_ids(report: &AuditReport, status: CheckStatus) -> Vec<&str> {
     report.checks.iter().filter(|c| c.status == status).map(|c| c.check.as_str()).collect()
 }
 
 #[test]
 fn every_check_has_an_id_of_its_own_and_words() {
     let mut seen = BTreeSet::new();
-    for spec in ROOMS.iter().copied().flatten() {
+    for spec in CHECK_GROUPS.iter().copied().flatten() {
         assert!(seen.insert(spec.id), "{} is there twice", spec.id);
         assert!(!spec.category.is_empty() && !spec.sql.is_empty(), "{}", spec.id);
         assert!(!spec.fix.is_empty() || spec.sql.contains("as fix"), "{} says no way out", spec.id);
@@ -88,16 +88,16 @@ fn every_check_has_an_id_of_its_own_and_words() {
 
 #[tokio::test]
 async fn postgres_audit_finds_what_is_wrong() {
-    let Some(scratch) = bad().await else { return };
+    let Some(scratch) = start_flawed_cluster().await else { return };
     let client = scratch.connect().await;
     let begun = std::time::Instant::now();
-    let report = audit(&client, Place::Source).await.expect("a report");
+    let report = run_audit(&client, AuditScope::Source).await.expect("a report");
     assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
 
-    assert_eq!(ids(&report, CheckStatus::Skipped), [""; 0]);
+    assert_eq!(check_ids(&report, CheckStatus::Skipped), [""; 0]);
     // A minute-old cluster whose archiving is on and which has neither network nor TLS cannot have these.
     assert_eq!(
-        ids(&report, CheckStatus::Passed),
+        check_ids(&report, CheckStatus::Passed),
         [
             "listen_all",
             "tls_old",
@@ -120,9 +120,9 @@ async fn postgres_audit_finds_what_is_wrong() {
         ("no_primary_key", vec!["app.customer", "app.parts"]),
         ("pending_restart", vec!["max_connections", "port"]),
     ] {
-        assert_eq!(objects(&report, check), found, "{check}");
+        assert_eq!(found_objects(&report, check), found, "{check}");
     }
-    let files = objects(&report, "config_file_error");
+    let files = found_objects(&report, "config_file_error");
     assert!(files.len() == 1 && files[0].contains("postgresql.conf"), "{files:?}");
     let prints: BTreeSet<_> = report.findings.iter().map(Finding::fingerprint).collect();
     assert_eq!(prints.len(), report.findings.len(), "two findings look the same");
@@ -131,23 +131,23 @@ async fn postgres_audit_finds_what_is_wrong() {
 
 #[tokio::test]
 async fn postgres_audit_of_a_branch_leaves_out_what_isolation_decides() {
-    let Some(scratch) = bad().await else { return };
+    let Some(scratch) = start_flawed_cluster().await else { return };
     let client = scratch.connect().await;
-    let report = audit(&client, Place::Branch).await.expect("a report");
+    let report = run_audit(&client, AuditScope::Branch).await.expect("a report");
     let left_out = report.checks.iter().filter(|c| c.status == CheckStatus::NotApplicable);
     assert!(left_out.clone().all(|c| c.reason.is_some()));
     let categories: BTreeSet<_> = report.findings.iter().map(|f| f.category.as_str()).collect();
     assert_eq!(categories, BTreeSet::from(["DURABILITY", "OBJECTS", "RECOVERY", "RLS", "ROLES", "UPGRADE"]));
     assert_eq!(left_out.count(), 29);
-    assert_eq!(status(&report, "unlogged_table"), CheckStatus::Failed);
+    assert_eq!(check_status(&report, "unlogged_table"), CheckStatus::Failed);
 }
 
 #[tokio::test]
 async fn postgres_audit_without_rights_skips_and_says_why() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
-    scratch.run(&["create role clerk login"]).await;
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
+    scratch.run_statements(&["create role clerk login"]).await;
     let client = scratch.database_as("clerk").address.connect().await.expect("let in");
-    let report = audit(&client, Place::Source).await.expect("a report");
+    let report = run_audit(&client, AuditScope::Source).await.expect("a report");
     let skipped = [
         "hba_error",
         "hba_trust",
@@ -162,50 +162,50 @@ async fn postgres_audit_without_rights_skips_and_says_why() {
         "pending_restart",
         "config_file_error",
     ];
-    assert_eq!(ids(&report, CheckStatus::Skipped), skipped);
+    assert_eq!(check_ids(&report, CheckStatus::Skipped), skipped);
     for check in report.checks.iter().filter(|c| c.status == CheckStatus::Skipped) {
         let reason = check.reason.as_deref().expect("a reason");
         assert!(reason.contains("42501") || reason.contains("pg_read_all_settings"), "{reason}");
     }
-    assert_eq!(status(&report, "archive_off"), CheckStatus::Failed);
+    assert_eq!(check_status(&report, "archive_off"), CheckStatus::Failed);
 
     // With what the documentation asks for, everything runs.
     scratch
-        .run(&["grant pg_monitor to clerk; grant select on pg_hba_file_rules, pg_file_settings, pg_authid to clerk;
+        .run_statements(&["grant pg_monitor to clerk; grant select on pg_hba_file_rules, pg_file_settings, pg_authid to clerk;
                 grant execute on function pg_hba_file_rules(), pg_show_all_file_settings() to clerk"])
         .await;
-    let report = audit(&client, Place::Source).await.expect("a report");
-    assert_eq!(ids(&report, CheckStatus::Skipped), [""; 0]);
+    let report = run_audit(&client, AuditScope::Source).await.expect("a report");
+    assert_eq!(check_ids(&report, CheckStatus::Skipped), [""; 0]);
 }
 
 #[tokio::test]
 async fn postgres_a_check_that_cannot_run_stops_no_other() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
     let client = scratch.connect().await;
     client.batch_execute("begin").await.expect("begun");
-    let broken = CheckSpec { sql: "select object from no_such_view", ..CHECK };
-    let why = look(&client, &broken).await.expect("the connection lives").expect_err("cannot run");
+    let broken = CheckSpec { sql: "select object from no_such_view", ..DEFAULT_CHECK };
+    let why = run_check(&client, &broken).await.expect("the connection lives").expect_err("cannot run");
     assert!(why.contains("no_such_view"), "{why}");
-    let sound = CheckSpec { sql: "select 'x' as object, 'y' as detail", ..CHECK };
-    assert_eq!(look(&client, &sound).await.expect("lives").expect("runs").len(), 1);
+    let sound = CheckSpec { sql: "select 'x' as object, 'y' as detail", ..DEFAULT_CHECK };
+    assert_eq!(run_check(&client, &sound).await.expect("lives").expect("runs").len(), 1);
 
-    let old = Viewer { version: 14, roles: Vec::new() };
-    let young = CheckSpec { since_version: 15, ..CHECK };
-    let (status, reason) = old.objection(&young, Place::Source).expect("an objection");
+    let old = AuditSession { version: 14, roles: Vec::new() };
+    let young = CheckSpec { since_version: 15, ..DEFAULT_CHECK };
+    let (status, reason) = old.reason_not_to_run(&young, AuditScope::Source).expect("an objection");
     assert_eq!((status, reason.as_str()), (CheckStatus::Skipped, "needs PostgreSQL 15; this is 14"));
 }
 
 #[tokio::test]
 async fn postgres_policies_are_listed_whether_in_force_or_not() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
     scratch
-        .run(&["create table b (owner text); create table a (owner text); create role clerk;
+        .run_statements(&["create table b (owner text); create table a (owner text); create role clerk;
                 alter table a enable row level security;
                 create policy mine on a for update to clerk, postgres using (owner = current_user) with check (true);
                 create policy narrow on b as restrictive using (false)"])
         .await;
     let client = scratch.connect().await;
-    let listed = policies(&client).await.expect("policies");
+    let listed = fetch_policies(&client).await.expect("policies");
     let shown: Vec<_> = listed
         .iter()
         .map(|p| (p.table.as_str(), p.name.as_str(), p.command.as_str(), p.permissive, p.enabled))

@@ -1,10 +1,13 @@
-//! The two folders of a restore in place, and what the new one is started with while nobody may see it.
+//! Exchanges the two data folders of a restore in place, and starts the new one privately for recovery.
 //!
-//! Where the data is can be seen at any time: `aside` exists exactly while the data folder is not the old one.
+//! The folders show the state at any time: `aside` exists exactly while the data folder is not the old one.
 
 use crate::provider::{
     Code, Error, Result,
-    postgres::{builtin, control::Control, disk, process::Child, records, recovery, server, tools::Tools},
+    postgres::{
+        builtin, control::ControlFile, disk, process::TrackedProcess, records, recovery, server,
+        tools::Programs,
+    },
 };
 use std::{
     ffi::OsString,
@@ -14,53 +17,53 @@ use std::{
 };
 
 /// The port of the private recovery, which only names its socket.
-pub(super) const PORT: u16 = 5432;
-/// Files of a data folder that are configuration and not data, by the end of their names.
-const CONFIGURATION: [&str; 6] = [".conf", ".crt", ".key", ".pem", ".crl", ".csr"];
+pub(super) const PRIVATE_PORT: u16 = 5432;
+/// The suffixes of configuration files in a data folder.
+const CONFIGURATION_SUFFIXES: [&str; 6] = [".conf", ".crt", ".key", ".pem", ".crl", ".csr"];
 
-/// Gives the copy the configuration that lies in the data folder now, with the files below it that the server
-/// `named`, and makes it recover when it is started.
+/// Copies the current configuration from the data folder into the copy, including the files that the server
+/// `named`, and adds the signal file that starts recovery.
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn keep_configuration(tools: &Tools, data: &Path, new: &Path, named: &[PathBuf]) -> Result<()> {
+pub(super) fn keep_configuration(tools: &Programs, data: &Path, new: &Path, named: &[PathBuf]) -> Result<()> {
     let failed = |path: &Path, e: &io::Error| {
         Error::new(Code::Tool, format!("`{}` cannot be copied: {e}", path.display()))
     };
     fs::set_permissions(new, fs::Permissions::from_mode(0o700)).map_err(|e| failed(new, &e))?;
     for entry in fs::read_dir(data).map_err(|e| failed(data, &e))?.flatten() {
         let name = entry.file_name();
-        let is_configuration = CONFIGURATION.iter().any(|end| name.to_string_lossy().ends_with(end));
+        let is_configuration = CONFIGURATION_SUFFIXES.iter().any(|end| name.to_string_lossy().ends_with(end));
         if is_configuration && entry.path().is_file() {
             let to = new.join(&name);
             fs::copy(entry.path(), &to).map_err(|e| failed(&to, &e))?;
-            tools.hand_over(&to)?;
+            tools.chown_to_owner(&to)?;
         }
     }
     for file in named.iter().filter(|file| data.join(file).is_file()) {
         let folder = file.parent().unwrap_or(Path::new(""));
-        keep_folder(tools, data, new, folder)?;
+        keep_configuration_folder(tools, data, new, folder)?;
         let to = new.join(file);
         fs::copy(data.join(file), &to).map_err(|e| failed(&to, &e))?;
-        tools.hand_over(&to)?;
+        tools.chown_to_owner(&to)?;
     }
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
-        records::remove(&new.join(stale))?;
+        records::remove_file(&new.join(stale))?;
     }
-    put(tools, &new.join("recovery.signal"), "")
+    write_owned_file(tools, &new.join("recovery.signal"), "")
 }
 
-/// Makes a folder of configuration in the copy, without the settings that the backup has in it and the data no more.
-fn keep_folder(tools: &Tools, data: &Path, new: &Path, folder: &Path) -> Result<()> {
+/// Creates a configuration folder in the copy, without the `.conf` files that the data no longer has.
+fn keep_configuration_folder(tools: &Programs, data: &Path, new: &Path, folder: &Path) -> Result<()> {
     if folder.as_os_str().is_empty() {
         return Ok(());
     }
-    keep_folder(tools, data, new, folder.parent().unwrap_or(Path::new("")))?;
-    disk::make_private(tools, &new.join(folder))?;
+    keep_configuration_folder(tools, data, new, folder.parent().unwrap_or(Path::new("")))?;
+    disk::make_private_folder(tools, &new.join(folder))?;
     for entry in fs::read_dir(new.join(folder)).into_iter().flatten().flatten() {
         let is_gone = !data.join(folder).join(entry.file_name()).exists();
         if is_gone && entry.path().extension().is_some_and(|end| end == "conf") {
-            records::remove(&entry.path())?;
+            records::remove_file(&entry.path())?;
         }
     }
     Ok(())
@@ -70,12 +73,12 @@ fn keep_folder(tools: &Tools, data: &Path, new: &Path, folder: &Path) -> Result<
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn forward(data: &Path, aside: &Path, new: &Path) -> Result<()> {
+pub(super) fn move_new_data_in(data: &Path, aside: &Path, new: &Path) -> Result<()> {
     if !aside.exists() {
-        rename(data, aside)?;
+        rename_and_sync(data, aside)?;
     }
     if !data.exists() {
-        rename(new, data)?;
+        rename_and_sync(new, data)?;
     }
     Ok(())
 }
@@ -84,18 +87,18 @@ pub(super) fn forward(data: &Path, aside: &Path, new: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn back(data: &Path, aside: &Path, new: &Path) -> Result<()> {
+pub(super) fn move_old_data_back(data: &Path, aside: &Path, new: &Path) -> Result<()> {
     if aside.exists() {
         if data.exists() {
-            disk::remove(new)?;
-            rename(data, new)?;
+            disk::remove_folder(new)?;
+            rename_and_sync(data, new)?;
         }
-        rename(aside, data)?;
+        rename_and_sync(aside, data)?;
     }
     Ok(())
 }
 
-fn rename(from: &Path, to: &Path) -> Result<()> {
+fn rename_and_sync(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|e| {
         Error::new(Code::Tool, format!("`{}` cannot be moved to `{}`: {e}", from.display(), to.display()))
     })?;
@@ -104,31 +107,37 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be synced: {e}", folder.display())))
 }
 
-/// Makes the folders of the private recovery, with the rules for who is let in.
+/// Creates the folders of the private recovery and its `pg_hba.conf`.
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn make_private_folder(tools: &Tools, folder: &Path, socket: &Path) -> Result<()> {
-    disk::make_private(tools, folder)?;
-    disk::make_private(tools, socket)?;
-    put(tools, &socket.join("pg_hba.conf"), "local all all trust\n")
+pub(super) fn make_private_folders(tools: &Programs, folder: &Path, socket: &Path) -> Result<()> {
+    disk::make_private_folder(tools, folder)?;
+    disk::make_private_folder(tools, socket)?;
+    write_owned_file(tools, &socket.join("pg_hba.conf"), "local all all trust\n")
 }
 
 /// Returns whether the server on `data` is the private one.
-pub(super) fn is_private(data: &Path, socket: &Path) -> bool {
+pub(super) fn is_private_server(data: &Path, socket: &Path) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     text.lines().nth(4).is_some_and(|used| Path::new(used) == socket)
 }
 
-/// Refuses to go on while a server that is not the private one has the data: waiting for it would never end, and it is
+/// Fails while a server other than the private one uses the data: waiting for it would never end, and it is
 /// not ours to stop.
 ///
 /// # Errors
 /// [`Code::Unknown`].
-pub(super) fn must_be_ours(data: &Path, socket: &Path, child: Option<&Child>) -> Result<()> {
-    let Some(found) = server::running(data).filter(|_| !is_private(data, socket)) else { return Ok(()) };
+pub(super) fn check_no_foreign_server(
+    data: &Path,
+    socket: &Path,
+    child: Option<&TrackedProcess>,
+) -> Result<()> {
+    let Some(found) = server::find_server(data).filter(|_| !is_private_server(data, socket)) else {
+        return Ok(());
+    };
     // A server that has only begun has not yet written down its socket.
-    let is_ours = |child: &Child| child.pid == found.pid;
+    let is_ours = |child: &TrackedProcess| child.pid == found.pid;
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let says = text.lines().nth(4).is_some_and(|used| !used.trim().is_empty());
     if child.map_or(!says, is_ours) {
@@ -142,25 +151,25 @@ pub(super) fn must_be_ours(data: &Path, socket: &Path, child: Option<&Child>) ->
             data.display()
         ),
     )
-    .hint("stop it, and take the run up again")
+    .with_hint("stop it, and take the run up again")
     .with_side_effects())
 }
 
-fn put(tools: &Tools, path: &Path, text: &str) -> Result<()> {
-    crate::base::file::replace(path, text.as_bytes())
+fn write_owned_file(tools: &Programs, path: &Path, text: &str) -> Result<()> {
+    crate::base::file::write_atomic(path, text.as_bytes())
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display())))?;
-    tools.hand_over(path)
+    tools.chown_to_owner(path)
 }
 
-/// Returns the options of the private recovery. They go on the command line, so that nothing of them stays.
+/// Returns the options of the private recovery. They go on the command line, so that none outlives it.
 pub(super) fn recovery_options(
-    recovery: &records::Recovery,
-    control: &Control,
+    recovery: &records::RecoveryPlan,
+    control: &ControlFile,
     private: &Path,
 ) -> Vec<OsString> {
     let mut settings: Vec<(&str, String)> = vec![
         ("listen_addresses", String::new()),
-        ("port", PORT.to_string()),
+        ("port", PRIVATE_PORT.to_string()),
         ("unix_socket_directories", private.display().to_string()),
         ("unix_socket_permissions", "0700".into()),
         ("hba_file", private.join("pg_hba.conf").display().to_string()),
@@ -175,14 +184,14 @@ pub(super) fn recovery_options(
         ("log_timezone", "UTC".into()),
         ("lc_messages", "C".into()),
         ("restore_command", builtin::restore_command(&recovery.archive)),
-        // One of an earlier restore that is still configured would make two.
+        // A recovery target left over from an earlier restore would conflict.
         ("recovery_target", String::new()),
         ("recovery_target_lsn", String::new()),
         ("recovery_target_name", String::new()),
         ("recovery_target_time", String::new()),
         ("recovery_target_xid", String::new()),
     ];
-    let targets = recovery::targets(recovery);
+    let targets = recovery::recovery_target_settings(recovery);
     settings.retain(|(name, _)| targets.iter().all(|(target, _)| target != name));
     settings.extend(targets);
     settings.extend(control.minima.iter().map(|(name, value)| (name.as_str(), value.to_string())));

@@ -1,4 +1,4 @@
-//! Comparing a copy with its checksums before it takes the place of the data: detached, and begun again when it is
+//! Runs `pg_verifybackup` on a copy before it replaces the data: detached, and started again when it is
 //! killed.
 
 use crate::{
@@ -8,20 +8,20 @@ use crate::{
         postgres::{
             copying::STARTS_MAX,
             process,
-            tools::{self, Tools},
+            tools::{self, Programs},
         },
     },
 };
 use rustix::process::Signal;
 use std::{fs, path::Path};
 
-/// Returns whether the copy in `data` was found to be sound, and sees to it that somebody looks. What the looks said is
+/// Returns whether the copy in `data` has been verified; starts the verification if none runs. Its output is
 /// in `folder`.
 ///
 /// # Errors
-/// [`Code::CorruptBackup`] with what is wrong; [`Code::Tool`] when nobody could look.
-pub(super) fn is_proved(tools: &Tools, folder: &Path, data: &Path) -> Result<bool> {
-    if process::started_with(data.as_os_str()).is_some() {
+/// [`Code::CorruptBackup`] with what is wrong; [`Code::Tool`] when the verification was killed too often.
+pub(super) fn poll_verification(tools: &Programs, folder: &Path, data: &Path) -> Result<bool> {
+    if process::find_started_with(data.as_os_str()).is_some() {
         return Ok(false);
     }
     let output = |start: u32| folder.join(format!("verified-{start}.log"));
@@ -31,9 +31,10 @@ pub(super) fn is_proved(tools: &Tools, folder: &Path, data: &Path) -> Result<boo
         return Ok(true);
     }
     if !said.is_empty() {
-        let message = format!("the copy of the backup differs from its checksums: {}", tools::tail(&said));
+        let message =
+            format!("the copy of the backup differs from its checksums: {}", tools::tail_output(&said));
         return Err(Error::new(Code::CorruptBackup, message)
-            .hint("see `backup verify`, and restore from another backup"));
+            .with_hint("see `backup verify`, and restore from another backup"));
     }
     if starts == STARTS_MAX {
         return Err(Error::new(
@@ -45,11 +46,11 @@ pub(super) fn is_proved(tools: &Tools, folder: &Path, data: &Path) -> Result<boo
     Ok(false)
 }
 
-/// Ends whoever looks at the copy in `data`.
-pub(super) async fn end(clock: &dyn Clock, data: &Path) {
-    while let Some(looking) = process::started_with(data.as_os_str()) {
+/// Kills the verification of the copy in `data` and waits until it is gone.
+pub(super) async fn kill_verification(clock: &dyn Clock, data: &Path) {
+    while let Some(looking) = process::find_started_with(data.as_os_str()) {
         looking.signal_group(Signal::KILL);
         looking.signal(Signal::KILL);
-        clock.sleep(Span::millis(20)).await;
+        clock.sleep(Span::from_millis(20)).await;
     }
 }

@@ -1,36 +1,36 @@
-//! WAL that lies in the data folder alone: when the data is exchanged, what was committed in it is in no archive.
+//! Guards WAL that only the data folder has: replacing the data would lose what was committed in it.
 
-use super::managed::{Place, refused};
+use super::managed::{DataFolder, not_in_place_error};
 use crate::provider::{
     Result,
     postgres::cluster::{self, Cluster},
 };
 use std::{fs, path::Path};
 
-/// Refuses while the server cannot archive; one that lags behind is given the time to catch up.
+/// Fails while a running server cannot archive; waits for one that lags behind.
 ///
 /// # Errors
 /// As for [`Cluster::archive_now`].
-pub(super) async fn refuse(cluster: &Cluster, place: &Place) -> Result<()> {
+pub(super) async fn ensure_wal_archived(cluster: &Cluster, place: &DataFolder) -> Result<()> {
     if place.live.is_none() {
         return Ok(());
     }
-    if let Some(why) = cluster.archiver_failing().await? {
+    if let Some(why) = cluster.archiver_failure().await? {
         return Err(cluster::archiver_error(&why));
     }
-    if waiting(&place.data).is_empty() { Ok(()) } else { cluster.archive_now().await }
+    if list_unarchived_wal(&place.data).is_empty() { Ok(()) } else { cluster.archive_now().await }
 }
 
-/// Refuses when a server that does not run has left segments that are not in `archive`.
+/// Fails when a stopped server has left segments that are not in `archive`.
 ///
 /// # Errors
 /// [`crate::provider::Code::Refused`] with the first of them.
-pub(super) fn check(data: &Path, archive: &Path) -> Result<()> {
-    let mut left = waiting(data);
+pub(super) fn check_no_unarchived_wal(data: &Path, archive: &Path) -> Result<()> {
+    let mut left = list_unarchived_wal(data);
     left.retain(|segment| !archive.join(segment).is_file());
     let Some(first) = left.first() else { return Ok(()) };
     let why = format!("{} WAL files from `{first}` on were never archived, and would be lost", left.len());
-    Err(refused(data, &why).hint(format!(
+    Err(not_in_place_error(data, &why).with_hint(format!(
         "start the server and let it archive them; or copy them from `{}` to `{}` yourself",
         data.join("pg_wal").display(),
         archive.display()
@@ -38,7 +38,7 @@ pub(super) fn check(data: &Path, archive: &Path) -> Result<()> {
 }
 
 /// Returns the files that wait to be archived, oldest first.
-fn waiting(data: &Path) -> Vec<String> {
+fn list_unarchived_wal(data: &Path) -> Vec<String> {
     let entries = fs::read_dir(data.join("pg_wal/archive_status")).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut all: Vec<String> =

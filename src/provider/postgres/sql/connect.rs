@@ -1,7 +1,7 @@
-//! How a database is reached: over its socket folder or an address, always with the same session settings.
+//! Connects to a database, over its socket folder or over TCP, always with the same session settings.
 //!
-//! - No TLS yet: an address is connected to in the clear, and a server that insists on TLS refuses us.
-//! - As root, a socket is connected to as the OS user who owns it, so that `peer` sees the cluster's own user.
+//! - There is no TLS yet: TCP connections are unencrypted, and a server that requires TLS refuses us.
+//! - Root connects to a socket as the OS user who owns it, so that `peer` sees the cluster's own user.
 //! - A [`Client`] that is dropped closes its connection at once; a transaction that is open then is rolled back.
 
 use super::refusal;
@@ -23,25 +23,23 @@ use tokio::{
 };
 use tokio_postgres::{NoTls, config::Config};
 
-/// How long a server may take to let us in.
+/// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What every session of ours is set to: it decides how values look as text.
-const SESSION: &str = "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex \
+/// The settings of every session; they decide how values look as text.
+const SESSION_OPTIONS: &str = "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex \
                        -c extra_float_digits=1";
 
-/// Where a database is and who we are to it.
+/// The address of a database, and the role and password to log in with.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Address {
+pub(in super::super) struct DatabaseAddress {
     /// The folder of the socket, or a host name or address.
     pub host: String,
-    /// The port, which is in the socket's name too.
+    /// The port, which is also part of the socket's name.
     pub port: u16,
-    /// The role.
     pub user: String,
-    /// The database.
     pub database: String,
     /// The password, by reference.
-    pub password: Option<secret::Reference>,
+    pub password: Option<secret::SecretRef>,
 }
 
 /// An open connection.
@@ -64,78 +62,82 @@ impl Drop for Client {
     }
 }
 
-impl Address {
+impl DatabaseAddress {
     /// Connects, and gives up after five seconds.
     ///
     /// # Errors
     /// [`Code::Unavailable`] when nothing answers or the server is starting up, [`Code::Denied`] when it does not
     /// let us in, [`Code::NotFound`] when it has no such database.
     pub(in super::super) async fn connect(&self) -> Result<Client> {
-        let config = self.config()?;
-        match tokio::time::timeout(CONNECT_TIMEOUT, self.open(&config)).await {
+        let config = self.client_config()?;
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.open_connection(&config)).await {
             Ok(client) => client,
-            Err(_) => Err(self.unreachable(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
+            Err(_) => {
+                Err(self.unreachable_error(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))
+            }
         }
     }
 
-    fn config(&self) -> Result<Config> {
+    fn client_config(&self) -> Result<Config> {
         let mut config = Config::new();
-        config.user(&self.user).dbname(&self.database).application_name("redrill").options(SESSION);
+        config.user(&self.user).dbname(&self.database).application_name("redrill").options(SESSION_OPTIONS);
         if let Some(reference) = &self.password {
-            let secret = reference.resolve().map_err(|e| {
+            let secret = reference.read_secret().map_err(|e| {
                 Error::new(Code::Invalid, e.to_string())
-                    .hint("set it, or change `password` of the target to where it is")
+                    .with_hint("set it, or change `password` of the target to where it is")
             })?;
-            config.password(secret.reveal());
+            config.password(secret.expose_secret());
         }
         Ok(config)
     }
 
-    async fn open(&self, config: &Config) -> Result<Client> {
-        match self.socket() {
+    async fn open_connection(&self, config: &Config) -> Result<Client> {
+        match self.socket_path() {
             Some(socket) => {
-                let stream = as_its_owner(socket).await.and_then(tokio::net::UnixStream::from_std);
-                self.greet(config, stream).await
+                let stream = connect_as_owner(socket).await.and_then(tokio::net::UnixStream::from_std);
+                self.start_session(config, stream).await
             }
-            None => self.greet(config, TcpStream::connect((self.host.as_str(), self.port)).await).await,
+            None => {
+                self.start_session(config, TcpStream::connect((self.host.as_str(), self.port)).await).await
+            }
         }
     }
 
-    async fn greet<S>(&self, config: &Config, stream: io::Result<S>) -> Result<Client>
+    async fn start_session<S>(&self, config: &Config, stream: io::Result<S>) -> Result<Client>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = stream.map_err(|why| self.unreachable(&why.to_string()))?;
+        let stream = stream.map_err(|why| self.unreachable_error(&why.to_string()))?;
         let (client, connection) =
-            config.connect_raw(stream, NoTls).await.map_err(|e| self.not_let_in(&e))?;
-        // The connection's own errors reach whoever waits for an answer on it.
+            config.connect_raw(stream, NoTls).await.map_err(|e| self.not_admitted_error(&e))?;
+        // Errors of the connection reach the caller who waits for an answer on it.
         let connection = tokio::spawn(async move { drop(connection.await) });
         Ok(Client { client, connection })
     }
 
     /// Returns the socket's file, when `host` is a folder.
-    fn socket(&self) -> Option<PathBuf> {
+    fn socket_path(&self) -> Option<PathBuf> {
         self.host.starts_with('/').then(|| Path::new(&self.host).join(format!(".s.PGSQL.{}", self.port)))
     }
 
-    fn unreachable(&self, why: &str) -> Error {
+    fn unreachable_error(&self, why: &str) -> Error {
         Error::new(Code::Unavailable, format!("the database at {self} cannot be reached: {why}"))
-            .hint(format!("see that a server runs there: host `{}`, port {}", self.host, self.port))
+            .with_hint(format!("see that a server runs there: host `{}`, port {}", self.host, self.port))
     }
 
-    fn not_let_in(&self, error: &tokio_postgres::Error) -> Error {
+    fn not_admitted_error(&self, error: &tokio_postgres::Error) -> Error {
         let Some(said) = error.as_db_error() else {
-            // A server that goes down says nothing; a password that it wants and we do not have is our own error.
-            let code = if refusal::is_lost(error) { Code::Unavailable } else { Code::Denied };
+            // A server that goes down sends no error; a missing password is reported by the client library.
+            let code = if refusal::is_connection_lost(error) { Code::Unavailable } else { Code::Denied };
             return Error::new(
                 code,
-                format!("the server at {self} did not let us in: {}", refusal::innermost(error)),
+                format!("the server at {self} did not let us in: {}", refusal::innermost_reason(error)),
             )
-            .hint("see `user` and `password` of the target, and whether the server asks for TLS");
+            .with_hint("see `user` and `password` of the target, and whether the server asks for TLS");
         };
         let code = match said.code().code() {
             "3D000" => Code::NotFound,
-            other => refusal::code(other),
+            other => refusal::code_for_sqlstate(other),
         };
         let hint = match code {
             Code::NotFound => "see `database` of the target".into(),
@@ -144,19 +146,19 @@ impl Address {
             }
             _ => format!("host `{}`, port {}", self.host, self.port),
         };
-        Error::new(code, format!("the server at {self} did not let us in: {}", refusal::sentence(said)))
-            .hint(hint)
+        Error::new(code, format!("the server at {self} did not let us in: {}", refusal::error_sentence(said)))
+            .with_hint(hint)
     }
 }
 
-impl std::fmt::Display for Address {
+impl std::fmt::Display for DatabaseAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "`{}` port {}", self.host, self.port)
     }
 }
 
 /// Connects on a thread of its own, because the effective user is a property of the thread.
-async fn as_its_owner(socket: PathBuf) -> io::Result<UnixStream> {
+async fn connect_as_owner(socket: PathBuf) -> io::Result<UnixStream> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("redrill-connect".into()).spawn(move || {
         let stream = become_owner_of(&socket).and_then(|()| UnixStream::connect(&socket)).and_then(|s| {
@@ -178,7 +180,7 @@ fn become_owner_of(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere the effective user belongs to the whole process, and we stay who we are.
+/// Does nothing: on this system the effective user belongs to the whole process.
 #[cfg(not(target_os = "linux"))]
 fn become_owner_of(path: &Path) -> io::Result<()> {
     path.metadata().map(drop)

@@ -1,8 +1,8 @@
 use super::{
-    super::scratch::{PORT, Scratch},
+    super::scratch::{PORT, TestCluster},
     *,
 };
-use crate::base::secret::Reference;
+use crate::base::secret::SecretRef;
 use serde_json::json;
 use std::{path::Path, sync::Mutex};
 use tokio::{
@@ -10,22 +10,22 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-const SOON: Span = Span::seconds(10);
+const QUERY_TIMEOUT: Span = Span::from_secs(10);
 
 /// Keeps what it was given.
 #[derive(Default)]
-struct Notes(Mutex<Vec<Value>>);
+struct MemoryRecorder(Mutex<Vec<Value>>);
 
 #[async_trait]
-impl Accept for Notes {
+impl Accept for MemoryRecorder {
     async fn accepted(&self, what: Value) -> Result<()> {
         self.0.lock().expect("not poisoned").push(what);
         Ok(())
     }
 }
 
-impl Notes {
-    fn only(&self) -> Value {
+impl MemoryRecorder {
+    fn only_record(&self) -> Value {
         let notes = self.0.lock().expect("not poisoned");
         assert_eq!(notes.len(), 1, "{notes:?}");
         notes[0].clone()
@@ -33,31 +33,31 @@ impl Notes {
 }
 
 /// Cannot write anything down.
-struct Full;
+struct FullRecorder;
 
 #[async_trait]
-impl Accept for Full {
+impl Accept for FullRecorder {
     async fn accepted(&self, _: Value) -> Result<()> {
         Err(Error::new(Code::NoDiskSpace, "no room for the record"))
     }
 }
 
-fn key() -> Key {
-    Key("abcdefghij".into())
+fn test_key() -> CallKey {
+    CallKey("abcdefghij".into())
 }
 
-async fn query(db: &Database, sql: &str) -> Result<Vec<Map<String, Value>>> {
-    db.query(sql, SOON).await.map(|rows| rows.rows)
+async fn query_maps(db: &Database, sql: &str) -> Result<Vec<Map<String, Value>>> {
+    db.query(sql, QUERY_TIMEOUT).await.map(|rows| rows.rows)
 }
 
-async fn refusal(db: &Database, sql: &str) -> Error {
-    query(db, sql).await.expect_err(sql)
+async fn query_error(db: &Database, sql: &str) -> Error {
+    query_maps(db, sql).await.expect_err(sql)
 }
 
 #[tokio::test]
 async fn postgres_query_gives_every_type_its_value() {
-    let Some(scratch) = Scratch::start(&["timezone=Asia/Tokyo"]).await else { return };
-    scratch.run(&["create domain price as numeric(8,2); create domain small as int; create type mood as enum ('calm')"]).await;
+    let Some(scratch) = TestCluster::start(&["timezone=Asia/Tokyo"]).await else { return };
+    scratch.run_statements(&["create domain price as numeric(8,2); create domain small as int; create type mood as enum ('calm')"]).await;
     let sql = r#"select 1::int2 as a, 2::int8 as b, 3::oid as c, 1.5::float8 as d, 'NaN'::float4 as e,
         7::numeric as f, 7.10::price as g, true as h, 'x'::text as i, null::int as j,
         timestamptz '2026-11-20 12:00:00.25+09' as k, timestamp '2026-11-20 12:00' as l, date '2026-11-20' as m,
@@ -65,7 +65,7 @@ async fn postgres_query_gives_every_type_its_value() {
         array[[1,2],[3,null]] as q, array['a,b', null, 'say "x"'] as r, array[timestamptz '2026-01-01 00:00+00'] as s,
         interval '1 day 2 hours' as t, 'calm'::mood as u, array['calm'::mood] as v, 5::small as w,
         '00000000-0000-0000-0000-000000000001'::uuid as x, int4range(1, 5) as y, '{1,2}'::numeric[] as z"#;
-    let rows = query(&scratch.database(), sql).await.expect("rows");
+    let rows = query_maps(&scratch.database(), sql).await.expect("rows");
     let expected = json!({
         "a": 1, "b": 2, "c": 3, "d": 1.5, "e": "NaN", "f": 7, "g": "7.10", "h": true, "i": "x", "j": null,
         "k": "2026-11-20T03:00:00.25Z", "l": "2026-11-20 12:00:00", "m": "2026-11-20",
@@ -79,55 +79,55 @@ async fn postgres_query_gives_every_type_its_value() {
 
 #[tokio::test]
 async fn postgres_query_takes_one_statement_and_changes_nothing() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
-    scratch.run(&["create table t (n int); insert into t values (1)"]).await;
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
+    scratch.run_statements(&["create table t (n int); insert into t values (1)"]).await;
     let db = scratch.database();
 
-    let two = refusal(&db, "select 1; drop table t").await;
+    let two = query_error(&db, "select 1; drop table t").await;
     assert_eq!(two.code, Code::Sql, "{two:?}");
-    let write = refusal(&db, "insert into t values (2)").await;
+    let write = query_error(&db, "insert into t values (2)").await;
     assert!(write.code == Code::Sql && write.message.contains("25006"), "{write:?}");
     assert!(write.hint.expect("a hint").contains("db::execute"));
-    assert_eq!(refusal(&db, "set transaction read write; delete from t").await.code, Code::Sql);
-    assert_eq!(refusal(&db, "commit").await.code, Code::Invalid);
-    assert_eq!(refusal(&db, "copy t to program 'cat'").await.code, Code::Unsupported);
-    assert_eq!(refusal(&db, "select $1::int").await.code, Code::Invalid);
-    assert_eq!(query(&db, "set work_mem = '8MB'").await.expect("no rows"), Vec::new());
+    assert_eq!(query_error(&db, "set transaction read write; delete from t").await.code, Code::Sql);
+    assert_eq!(query_error(&db, "commit").await.code, Code::Invalid);
+    assert_eq!(query_error(&db, "copy t to program 'cat'").await.code, Code::Unsupported);
+    assert_eq!(query_error(&db, "select $1::int").await.code, Code::Invalid);
+    assert_eq!(query_maps(&db, "set work_mem = '8MB'").await.expect("no rows"), Vec::new());
     assert_eq!(
-        query(&db, "select n from t").await.expect("rows"),
+        query_maps(&db, "select n from t").await.expect("rows"),
         [json!({"n": 1}).as_object().expect("map").clone()]
     );
 
-    let twice = refusal(&db, "select 1 as n, 2 as n").await;
+    let twice = query_error(&db, "select 1 as n, 2 as n").await;
     assert!(twice.message.contains("`n`"), "{twice:?}");
-    let many = refusal(&db, "select generate_series(1, 100000000) as n").await;
+    let many = query_error(&db, "select generate_series(1, 100000000) as n").await;
     assert_eq!(many.code, Code::Refused, "{many:?}");
-    let large = refusal(&db, "select repeat('x', 10000000) as x from generate_series(1, 1000)").await;
+    let large = query_error(&db, "select repeat('x', 10000000) as x from generate_series(1, 1000)").await;
     assert_eq!(large.code, Code::Refused, "{large:?}");
 }
 
 #[tokio::test]
 async fn postgres_errors_say_what_where_and_what_to_do() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
-    scratch.run(&["create table t (n int); create role clerk login"]).await;
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
+    scratch.run_statements(&["create table t (n int); create role clerk login"]).await;
     let db = scratch.database();
 
-    let unknown = refusal(&db, "select\n  nope from t").await;
+    let unknown = query_error(&db, "select\n  nope from t").await;
     assert_eq!(
         unknown.message,
         "the database refused the statement: column \"nope\" does not exist (SQLSTATE 42703)"
     );
     assert_eq!(unknown.hint.expect("a hint"), "line 2:   nope from t\n          ^");
-    assert_eq!(refusal(&scratch.database_as("clerk"), "select * from t").await.code, Code::Denied);
-    assert_eq!(refusal(&scratch.database_as("nobody"), "select 1").await.code, Code::Denied);
+    assert_eq!(query_error(&scratch.database_as("clerk"), "select * from t").await.code, Code::Denied);
+    assert_eq!(query_error(&scratch.database_as("nobody"), "select 1").await.code, Code::Denied);
 
-    let late = db.query("select pg_sleep(20)", Span::millis(200)).await.expect_err("too late");
+    let late = db.query("select pg_sleep(20)", Span::from_millis(200)).await.expect_err("too late");
     assert!(late.code == Code::Timeout && late.retryable, "{late:?}");
     let mut elsewhere = db.clone();
     elsewhere.address.database = "nowhere".into();
-    assert_eq!(refusal(&elsewhere, "select 1").await.code, Code::NotFound);
+    assert_eq!(query_error(&elsewhere, "select 1").await.code, Code::NotFound);
     elsewhere.address.port = 1;
-    let gone = refusal(&elsewhere, "select 1").await;
+    let gone = query_error(&elsewhere, "select 1").await;
     assert!(gone.code == Code::Unavailable && gone.hint.expect("a hint").contains("port 1"));
     let health = elsewhere.health().await.expect("an answer");
     assert_eq!((health.ok, health.status.as_str()), (false, "unreachable"));
@@ -135,9 +135,9 @@ async fn postgres_errors_say_what_where_and_what_to_do() {
 
 #[tokio::test]
 async fn postgres_peer_sees_the_owner_of_the_socket() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
     std::fs::write(scratch.data().join("pg_hba.conf"), "local all postgres peer\n").expect("written");
-    scratch.run(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
+    scratch.run_statements(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
     let health = scratch.database().health().await.expect("let in");
     assert!(health.ok && health.version.expect("a version").starts_with("15"), "healthy");
     assert!(health.connections >= Some(1) && health.bytes > Some(1_000_000));
@@ -145,22 +145,22 @@ async fn postgres_peer_sees_the_owner_of_the_socket() {
 
 #[tokio::test]
 async fn postgres_password_is_read_from_its_reference_and_never_shown() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
-    scratch.run(&["create role clerk login password 'open sesame'"]).await;
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
+    scratch.run_statements(&["create role clerk login password 'open sesame'"]).await;
     std::fs::write(
         scratch.data().join("pg_hba.conf"),
         "local all postgres trust\nlocal all all scram-sha-256\n",
     )
     .expect("written");
-    scratch.run(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
+    scratch.run_statements(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
     let mut db = scratch.database_as("clerk");
-    assert_eq!(refusal(&db, "select 1").await.code, Code::Denied, "there is no password yet");
+    assert_eq!(query_error(&db, "select 1").await.code, Code::Denied, "there is no password yet");
     let file = tempfile::NamedTempFile::new().expect("a file");
     db.address.password =
-        Some(Reference::parse(&format!("file:{}", file.path().display())).expect("a reference"));
+        Some(SecretRef::parse(&format!("file:{}", file.path().display())).expect("a reference"));
     for (secret, is_right) in [("open sesame", true), ("open barley", false)] {
         std::fs::write(file.path(), format!("{secret}\n")).expect("written");
-        match query(&db, "select 1 as n").await {
+        match query_maps(&db, "select 1 as n").await {
             Ok(_) => assert!(is_right),
             Err(e) => {
                 assert!(!is_right && e.code == Code::Denied && !format!("{e:?}").contains(secret), "{e:?}");
@@ -168,41 +168,49 @@ async fn postgres_password_is_read_from_its_reference_and_never_shown() {
         }
     }
     drop(file);
-    assert_eq!(refusal(&db, "select 1").await.code, Code::Invalid, "the reference leads nowhere");
+    assert_eq!(query_error(&db, "select 1").await.code, Code::Invalid, "the reference leads nowhere");
 }
 
 #[tokio::test]
 async fn postgres_execute_writes_down_before_it_commits() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
-    scratch.run(&["create table t (n int primary key deferrable initially deferred)"]).await;
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
+    scratch.run_statements(&["create table t (n int primary key deferrable initially deferred)"]).await;
     let db = scratch.database();
-    let notes = Notes::default();
-    let done = db.execute("insert into t select generate_series(1, 3)", SOON, &key(), &notes).await;
+    let notes = MemoryRecorder::default();
+    let done =
+        db.execute("insert into t select generate_series(1, 3)", QUERY_TIMEOUT, &test_key(), &notes).await;
     assert_eq!(done.expect("done").rows_affected, 3);
-    let settled = db.settle(&key(), Some(&notes.only())).await.expect("known").expect("committed");
+    let settled =
+        db.settle(&test_key(), Some(&notes.only_record())).await.expect("known").expect("committed");
     assert_eq!(settled.rows_affected, 3);
-    assert_eq!(db.settle(&key(), None).await, Ok(None));
+    assert_eq!(db.settle(&test_key(), None).await, Ok(None));
 
-    let full =
-        db.execute("insert into t values (4)", SOON, &key(), &Full).await.expect_err("not written down");
+    let full = db
+        .execute("insert into t values (4)", QUERY_TIMEOUT, &test_key(), &FullRecorder)
+        .await
+        .expect_err("not written down");
     assert_eq!(full.code, Code::NoDiskSpace);
 
     // The constraint is checked by the commit itself, and its refusal is an answer.
-    let notes = Notes::default();
-    let twice = db.execute("insert into t values (1)", SOON, &key(), &notes).await.expect_err("twice");
+    let notes = MemoryRecorder::default();
+    let twice =
+        db.execute("insert into t values (1)", QUERY_TIMEOUT, &test_key(), &notes).await.expect_err("twice");
     assert!(twice.code == Code::Sql && twice.message.contains("23505"), "{twice:?}");
-    assert_eq!(db.settle(&key(), Some(&notes.only())).await, Ok(None));
-    assert_eq!(query(&db, "select count(*) as n from t").await.expect("rows")[0]["n"], json!(3));
+    assert_eq!(db.settle(&test_key(), Some(&notes.only_record())).await, Ok(None));
+    assert_eq!(query_maps(&db, "select count(*) as n from t").await.expect("rows")[0]["n"], json!(3));
 
     let elsewhere =
         json!({"xid": "700", "system_identifier": "1", "timeline": "00000001", "rows_affected": 1});
-    assert_eq!(db.settle(&key(), Some(&elsewhere)).await.expect_err("another cluster").code, Code::Unknown);
+    assert_eq!(
+        db.settle(&test_key(), Some(&elsewhere)).await.expect_err("another cluster").code,
+        Code::Unknown
+    );
 }
 
 #[tokio::test]
 async fn postgres_execute_refuses_what_would_escape_its_transaction() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
-    scratch.run(&["create table t (n int)"]).await;
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
+    scratch.run_statements(&["create table t (n int)"]).await;
     let db = scratch.database();
     for (sql, code) in [
         ("commit", Code::Invalid),
@@ -213,12 +221,12 @@ async fn postgres_execute_refuses_what_would_escape_its_transaction() {
         ("create database other", Code::Unsupported),
         ("copy t from stdin", Code::Unsupported),
     ] {
-        let notes = Notes::default();
-        let error = db.execute(sql, SOON, &key(), &notes).await.expect_err(sql);
+        let notes = MemoryRecorder::default();
+        let error = db.execute(sql, QUERY_TIMEOUT, &test_key(), &notes).await.expect_err(sql);
         assert_eq!(error.code, code, "{sql}: {error:?}");
         assert!(notes.0.lock().expect("not poisoned").is_empty(), "{sql} got as far as its commit");
     }
-    assert_eq!(query(&db, "select n from t").await.expect("rows"), Vec::new());
+    assert_eq!(query_maps(&db, "select n from t").await.expect("rows"), Vec::new());
 }
 
 /// Stands between us and the server, and cuts the first connection that commits.
@@ -229,13 +237,13 @@ fn cut_at_commit(listen: &Path, server: &Path, let_through: bool) {
         let mut cut = false;
         while let Ok((client, _)) = listener.accept().await {
             let up = UnixStream::connect(&server).await.expect("the server is up");
-            cut |= relay(client, up, !cut, let_through).await;
+            cut |= relay_bytes(client, up, !cut, let_through).await;
         }
     });
 }
 
 /// Carries bytes between the two until one side ends; returns whether it cut.
-async fn relay(mut client: UnixStream, mut server: UnixStream, cut: bool, let_through: bool) -> bool {
+async fn relay_bytes(mut client: UnixStream, mut server: UnixStream, cut: bool, let_through: bool) -> bool {
     let (mut asked, mut said) = (vec![0; 8192], vec![0; 8192]);
     loop {
         tokio::select! {
@@ -262,15 +270,17 @@ async fn relay(mut client: UnixStream, mut server: UnixStream, cut: bool, let_th
 
 #[tokio::test]
 async fn postgres_a_commit_without_an_answer_is_looked_up() {
-    let Some(scratch) = Scratch::start(&[]).await else { return };
-    scratch.run(&["create table t (n int)"]).await;
+    let Some(scratch) = TestCluster::start(&[]).await else { return };
+    scratch.run_statements(&["create table t (n int)"]).await;
     for let_through in [true, false] {
         let between = tempfile::tempdir().expect("a folder");
         let mut db = scratch.database();
         db.address.host = between.path().display().to_string();
         let socket = between.path().join(format!(".s.PGSQL.{PORT}"));
         cut_at_commit(&socket, &scratch.socket(), let_through);
-        let done = db.execute("insert into t values (1)", SOON, &key(), &Notes::default()).await;
+        let done = db
+            .execute("insert into t values (1)", QUERY_TIMEOUT, &test_key(), &MemoryRecorder::default())
+            .await;
         if let_through {
             assert_eq!(done.expect("it was committed").rows_affected, 1);
         } else {
@@ -278,7 +288,7 @@ async fn postgres_a_commit_without_an_answer_is_looked_up() {
             assert!(error.code == Code::Unavailable && error.retryable, "{error:?}");
         }
     }
-    let rows = query(&scratch.database(), "select n from t").await.expect("rows");
+    let rows = query_maps(&scratch.database(), "select n from t").await.expect("rows");
     assert_eq!(rows.len(), 1, "one of the two was committed");
 }
 
@@ -291,7 +301,7 @@ async fn a_server_that_breaks_the_connection_is_away_and_refuses_nobody() {
         // What is left unread when it closes is what makes the kernel reset the connection.
         client.read_exact(&mut [0; 1]).await.expect("something is said");
     });
-    let address = Address {
+    let address = DatabaseAddress {
         host: folder.path().display().to_string(),
         port: 5432,
         user: "postgres".into(),

@@ -1,35 +1,35 @@
-//! How the text of each of the server's types is read (`provider/typed.rs`).
+//! Maps the server's types to those that `provider/typed.rs` can parse.
 
-use crate::provider::typed::{self, Of};
+use crate::provider::typed::{self, ScalarType};
 use serde_json::Value;
 use tokio_postgres::types::{Kind, Type};
 
 /// Returns a column's value.
-pub(super) fn value(text: Option<&str>, of: &Type) -> Value {
-    typed::value(text, &reading(of))
+pub(super) fn parse_column_value(text: Option<&str>, of: &Type) -> Value {
+    typed::parse_value(text, &map_type(of))
 }
 
-fn reading(of: &Type) -> Of {
+fn map_type(of: &Type) -> ScalarType {
     match (of, of.kind()) {
         (&Type::INT2_VECTOR | &Type::OID_VECTOR, Kind::Array(element)) => {
-            Of::Vector(Box::new(reading(element)))
+            ScalarType::Vector(Box::new(map_type(element)))
         }
         // Boxes are the one type whose text has commas of its own.
-        (&Type::BOX_ARRAY, Kind::Array(element)) => Of::Array(Box::new(reading(element)), ';'),
-        (_, Kind::Array(element)) => Of::Array(Box::new(reading(element)), ','),
-        (_, Kind::Domain(base)) => reading(base),
-        _ => scalar(of),
+        (&Type::BOX_ARRAY, Kind::Array(element)) => ScalarType::Array(Box::new(map_type(element)), ';'),
+        (_, Kind::Array(element)) => ScalarType::Array(Box::new(map_type(element)), ','),
+        (_, Kind::Domain(base)) => map_type(base),
+        _ => map_plain_type(of),
     }
 }
 
-fn scalar(of: &Type) -> Of {
+fn map_plain_type(of: &Type) -> ScalarType {
     match *of {
-        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::NUMERIC => Of::Integer,
-        Type::FLOAT4 | Type::FLOAT8 => Of::Float,
-        Type::BOOL => Of::Bool,
-        Type::TIMESTAMPTZ => Of::Moment,
-        Type::JSON | Type::JSONB => Of::Json,
-        _ => Of::Text,
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::NUMERIC => ScalarType::Integer,
+        Type::FLOAT4 | Type::FLOAT8 => ScalarType::Float,
+        Type::BOOL => ScalarType::Bool,
+        Type::TIMESTAMPTZ => ScalarType::Moment,
+        Type::JSON | Type::JSONB => ScalarType::Json,
+        _ => ScalarType::Text,
     }
 }
 
@@ -57,9 +57,9 @@ mod tests {
             ("{\"a\": [1, null]}", Type::JSONB, json!({"a": [1, null]})),
             ("\\x00ff", Type::BYTEA, json!("\\x00ff")),
         ] {
-            assert_eq!(value(Some(text), &of), expected, "{text}");
+            assert_eq!(parse_column_value(Some(text), &of), expected, "{text}");
         }
-        assert_eq!(value(None, &Type::INT4), Value::Null);
+        assert_eq!(parse_column_value(None, &Type::INT4), Value::Null);
     }
 
     #[test]
@@ -79,7 +79,7 @@ mod tests {
             ("1 2", Type::INT2_VECTOR, json!([1, 2])),
             ("{broken", Type::INT4_ARRAY, json!("{broken")),
         ] {
-            assert_eq!(value(Some(text), &of), expected, "{text}");
+            assert_eq!(parse_column_value(Some(text), &of), expected, "{text}");
         }
     }
 }

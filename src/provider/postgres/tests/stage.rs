@@ -1,12 +1,14 @@
-//! A lab of its own for every test, and the few things that every test does with it.
+//! The test lab, and the helpers that the tests share.
 
-use super::super::{branch, lab, scratch, server, sql::Address, tools::Tools};
+use super::super::{branch, lab, scratch, server, sql::DatabaseAddress, tools::Programs};
 use crate::{
-    base::{clock::Machine, moment::Span},
+    base::{clock::SystemClock, moment::Span},
     config::{Config, LAB, Locations},
     provider::{
-        Fleet, Provider, Result, Unwritten,
-        model::{At, BackupRequest, Branch, Job, Key, Observed, RecoveryPoint, RestoreRequest},
+        Fleet, NullRecorder, Provider, Result,
+        model::{
+            BackupRequest, Branch, CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest,
+        },
     },
 };
 use serde_json::Value;
@@ -16,21 +18,21 @@ use std::{
     time::Duration,
 };
 
-/// A lab that goes away with the test, however the test ends.
-pub(super) struct Stage {
+/// A lab that is removed at the end of the test, however the test ends.
+pub(super) struct TestLab {
     state: tempfile::TempDir,
 }
 
-impl Stage {
-    /// Makes a lab.
+impl TestLab {
+    /// Creates a lab.
     ///
-    /// Where PostgreSQL is not installed there is none: the test is skipped, and says so.
-    pub(super) async fn up() -> Option<Self> {
-        Self::up_with(0o755).await
+    /// Returns `None` where PostgreSQL is not installed: the test is skipped, and says so.
+    pub(super) async fn start_lab() -> Option<Self> {
+        Self::start_lab_with_mode(0o755).await
     }
 
     /// Makes a lab whose state folder has these permissions.
-    pub(super) async fn up_with(mode: u32) -> Option<Self> {
+    pub(super) async fn start_lab_with_mode(mode: u32) -> Option<Self> {
         if !scratch::postgres_or_skip() {
             return None;
         }
@@ -38,52 +40,52 @@ impl Stage {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         std::fs::set_permissions(folder.path(), permissions).expect("they are ours to set");
         let stage = Self { state: folder };
-        let status = lab::up(stage.path()).await.expect("the lab comes up");
+        let status = lab::start_lab(stage.state_folder()).await.expect("the lab comes up");
         assert_eq!(status.status, "up");
         Some(stage)
     }
 
     /// Returns the state folder.
-    pub(super) fn path(&self) -> &Path {
+    pub(super) fn state_folder(&self) -> &Path {
         self.state.path()
     }
 
-    /// Returns the lab, as another life of redrill would open it.
-    pub(super) fn open(&self) -> Arc<dyn Provider> {
-        open_in(self.path())
+    /// Opens the lab as a new redrill process would.
+    pub(super) fn open_target(&self) -> Arc<dyn Provider> {
+        open_lab_in(self.state_folder())
     }
 }
 
-/// Returns the lab that a state folder has an entry of.
-pub(super) fn open_in(state: &Path) -> Arc<dyn Provider> {
+/// Opens the lab that is registered in a state folder.
+pub(super) fn open_lab_in(state: &Path) -> Arc<dyn Provider> {
     let locations = Locations { config: None, state: Some(state.into()) };
-    let config: Config = crate::config::load(&locations).expect("the configuration reads");
-    Fleet::new(Arc::new(config), Arc::new(Machine)).target(LAB).expect("the lab is a target")
+    let config: Config = crate::config::load_config(&locations).expect("the configuration reads");
+    Fleet::new(Arc::new(config), Arc::new(SystemClock)).open_target(LAB).expect("the lab is a target")
 }
 
-impl Stage {
+impl TestLab {
     /// Returns a folder of the lab.
-    pub(super) fn folder(&self, name: &str) -> PathBuf {
-        let status = lab::status(self.path()).expect("a status");
+    pub(super) fn lab_folder(&self, name: &str) -> PathBuf {
+        let status = lab::lab_status(self.state_folder()).expect("a status");
         status.folder.expect("the lab is there").join(name)
     }
 
     /// Makes a folder that the cluster can write to.
     pub(super) fn make_folder(&self, name: &str) -> PathBuf {
-        let folder = self.path().join(name);
-        super::super::disk::make_private(&self.tools(), &folder).expect("a folder");
+        let folder = self.state_folder().join(name);
+        super::super::disk::make_private_folder(&self.programs(), &folder).expect("a folder");
         folder
     }
 
     /// Returns the programs, run as the lab's own user.
-    pub(super) fn tools(&self) -> Tools {
-        Tools::of_cluster(&self.folder("data"), None).expect("the tools")
+    pub(super) fn programs(&self) -> Programs {
+        Programs::for_cluster(&self.lab_folder("data"), None).expect("the tools")
     }
 
     /// Runs statements that may not run in a transaction.
-    pub(super) async fn run(&self, statements: &[&str]) {
-        let host = self.folder("socket").display().to_string();
-        let address = Address {
+    pub(super) async fn run_statements(&self, statements: &[&str]) {
+        let host = self.lab_folder("socket").display().to_string();
+        let address = DatabaseAddress {
             host,
             port: 5432,
             user: "postgres".into(),
@@ -96,9 +98,9 @@ impl Stage {
         }
     }
 
-    async fn answers(&self) -> bool {
-        let host = self.folder("socket").display().to_string();
-        let address = Address {
+    async fn is_answering(&self) -> bool {
+        let host = self.lab_folder("socket").display().to_string();
+        let address = DatabaseAddress {
             host,
             port: 5432,
             user: "postgres".into(),
@@ -109,46 +111,55 @@ impl Stage {
     }
 
     /// Stops the lab's server.
-    pub(super) async fn stop(&self) {
-        server::stop(&Machine, &self.folder("data"), server::Stop::Fast).await.expect("stops");
+    pub(super) async fn stop_server(&self) {
+        server::stop_server(&SystemClock, &self.lab_folder("data"), server::ShutdownMode::Fast)
+            .await
+            .expect("stops");
     }
 
     /// Stops the lab's server as a crash would.
-    pub(super) async fn crash(&self) {
-        server::stop(&Machine, &self.folder("data"), server::Stop::Immediate).await.expect("stops");
+    pub(super) async fn crash_server(&self) {
+        server::stop_server(&SystemClock, &self.lab_folder("data"), server::ShutdownMode::Immediate)
+            .await
+            .expect("stops");
     }
 
     /// Starts the lab's server with options.
-    pub(super) async fn start(&self, options: &[&str]) {
+    pub(super) async fn start_server(&self, options: &[&str]) {
         let options: Vec<_> = options.iter().map(Into::into).collect();
-        server::start(&self.tools(), &self.folder("data"), &options, &self.folder("server.log"))
-            .expect("starts");
+        server::start_server(
+            &self.programs(),
+            &self.lab_folder("data"),
+            &options,
+            &self.lab_folder("server.log"),
+        )
+        .expect("starts");
         for _ in 0..200 {
-            if server::is_ready(&self.folder("data")) || self.answers().await {
+            if server::is_server_ready(&self.lab_folder("data")) || self.is_answering().await {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("{}", std::fs::read_to_string(self.folder("server.log")).unwrap_or_default());
+        panic!("{}", std::fs::read_to_string(self.lab_folder("server.log")).unwrap_or_default());
     }
 }
 
-impl Drop for Stage {
+impl Drop for TestLab {
     fn drop(&mut self) {
-        let state = self.path().to_path_buf();
+        let state = self.state_folder().to_path_buf();
         let down = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(lab::down(&state)).expect("the lab goes down");
+            runtime.block_on(lab::remove_lab(&state)).expect("the lab goes down");
         });
         down.join().expect("the lab goes down");
     }
 }
 
-/// Looks at a job until it is over.
-pub(super) async fn finish(provider: &dyn Provider, job: &Job) -> Result<Value> {
+/// Polls a job until it is over.
+pub(super) async fn finish_job(provider: &dyn Provider, job: &Job) -> Result<Value> {
     for _ in 0..600 {
-        if let Observed::Done(value) = provider.observe(job).await? {
+        if let JobStatus::Done(value) = provider.observe(job).await? {
             return Ok(value);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -156,13 +167,13 @@ pub(super) async fn finish(provider: &dyn Provider, job: &Job) -> Result<Value> 
     panic!("{job:?} is not done after half a minute");
 }
 
-/// Returns a key.
-pub(super) fn key(text: &str) -> Key {
-    Key(text.into())
+/// Returns a key with this text.
+pub(super) fn test_key(text: &str) -> CallKey {
+    CallKey(text.into())
 }
 
 /// Returns the request for a branch.
-pub(super) fn into(name: &str, at: At) -> RestoreRequest {
+pub(super) fn branch_request(name: &str, at: RecoveryTarget) -> RestoreRequest {
     RestoreRequest {
         backup: None,
         to: RecoveryPoint { at, inclusive: true, timeline: None },
@@ -173,44 +184,48 @@ pub(super) fn into(name: &str, at: At) -> RestoreRequest {
 }
 
 /// Returns the request for a restore in place.
-pub(super) fn in_place(at: At) -> RestoreRequest {
-    RestoreRequest { into: None, ..into("", at) }
+pub(super) fn in_place_request(at: RecoveryTarget) -> RestoreRequest {
+    RestoreRequest { into: None, ..branch_request("", at) }
 }
 
-/// Changes something.
-pub(super) async fn change(provider: &dyn Provider, sql: &str) {
+/// Executes a statement that changes rows.
+pub(super) async fn change_rows(provider: &dyn Provider, sql: &str) {
     let database = provider.sql().expect("SQL");
-    database.execute(sql, Span::seconds(10), &key("SQL"), &Unwritten).await.expect(sql);
+    database.execute(sql, Span::from_secs(10), &test_key("SQL"), &NullRecorder).await.expect(sql);
 }
 
 /// Returns the number that a query gives.
-pub(super) async fn number(provider: &dyn Provider, sql: &str) -> i64 {
-    let rows = provider.sql().expect("SQL").query(sql, Span::seconds(10)).await.expect(sql);
+pub(super) async fn query_number(provider: &dyn Provider, sql: &str) -> i64 {
+    let rows = provider.sql().expect("SQL").query(sql, Span::from_secs(10)).await.expect(sql);
     rows.rows[0].values().next().and_then(Value::as_i64).expect("a number")
 }
 
 /// Returns the text that a query gives.
-pub(super) async fn text(provider: &dyn Provider, sql: &str) -> String {
-    let rows = provider.sql().expect("SQL").query(sql, Span::seconds(10)).await.expect(sql);
+pub(super) async fn query_text(provider: &dyn Provider, sql: &str) -> String {
+    let rows = provider.sql().expect("SQL").query(sql, Span::from_secs(10)).await.expect(sql);
     rows.rows[0].values().next().and_then(Value::as_str).expect("a text").to_owned()
 }
 
 /// Makes a backup and returns its id.
-pub(super) async fn back_up(lab: &dyn Provider, with: &str) -> String {
+pub(super) async fn make_backup(lab: &dyn Provider, with: &str) -> String {
     let backups = lab.backups().expect("backups");
-    let job = backups.create(&BackupRequest::default(), &key(with)).await.expect("accepted");
-    let backup = finish(lab, &job).await.expect("a backup");
+    let job = backups.create(&BackupRequest::default(), &test_key(with)).await.expect("accepted");
+    let backup = finish_job(lab, &job).await.expect("a backup");
     backup["$backup"]["id"].as_str().expect("an id").to_owned()
 }
 
 /// Makes a branch.
-pub(super) async fn branch_of(lab: &dyn Provider, request: &RestoreRequest, with: &str) -> Branch {
-    let job =
-        lab.backups().expect("backups").restore(request, &key(with), &Unwritten).await.expect("accepted");
-    branch::from_handle(&finish(lab, &job).await.expect("a branch"))
+pub(super) async fn make_branch(lab: &dyn Provider, request: &RestoreRequest, with: &str) -> Branch {
+    let job = lab
+        .backups()
+        .expect("backups")
+        .restore(request, &test_key(with), &NullRecorder)
+        .await
+        .expect("accepted");
+    branch::branch_from_handle(&finish_job(lab, &job).await.expect("a branch"))
 }
 
 /// Opens a branch.
-pub(super) async fn opened(lab: &dyn Provider, name: &str) -> Arc<dyn Provider> {
+pub(super) async fn open_branch(lab: &dyn Provider, name: &str) -> Arc<dyn Provider> {
     lab.branches().expect("branches").open(name).await.expect("opens")
 }

@@ -1,22 +1,22 @@
-//! What `pg_waldump` says, record by record.
+//! Runs `pg_waldump` and parses its output, record by record.
 
-use super::{Archive, Lsn, Timeline};
+use super::{ArchivedTimeline, Lsn, WalArchive};
 use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
-        postgres::tools::{Tools, tail},
+        postgres::tools::{Programs, tail_output},
     },
 };
 use std::{ffi::OsStr, ops::RangeInclusive, process::Stdio};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-/// A transaction's end.
+/// The commit of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Commit {
-    /// When, to the microsecond.
+    /// The commit time, to the microsecond.
     pub time: Moment,
-    /// The place of the record.
+    /// The position of the record.
     pub lsn: Lsn,
     /// The transaction's id, without its epoch.
     pub xid: u32,
@@ -24,52 +24,51 @@ pub(in super::super) struct Commit {
 
 /// A named restore point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct RestorePoint {
+pub(in super::super) struct WalRestorePoint {
     /// When it was made.
     pub time: Moment,
-    /// The place of the record.
+    /// The position of the record.
     pub lsn: Lsn,
     /// The timeline it is on.
     pub timeline: u32,
 }
 
-/// What `pg_waldump` says where the archive ends.
-const ENDS: &[&str] = &["could not find a valid record"];
+/// The messages of `pg_waldump` at the end of the WAL; they are no error.
+const END_OF_WAL_MESSAGES: &[&str] = &["could not find a valid record"];
 
-/// One record.
-pub(super) struct Record<'a> {
-    /// The kind of thing it is about: `Heap`, `Transaction`.
+/// One WAL record.
+pub(super) struct WalRecord<'a> {
+    /// The resource manager: `Heap`, `Transaction`.
     pub rmgr: &'a str,
-    /// The transaction, without its epoch; 0 for none.
+    /// The transaction id without epoch; 0 for none.
     pub xid: u32,
-    /// Its place.
     pub lsn: Lsn,
-    /// What it says.
+    /// The description that `pg_waldump` prints.
     pub desc: &'a str,
 }
 
-/// Which stretch of WAL to read.
-pub(super) enum Stretch {
-    /// Whole segments of one timeline, without a hole.
+/// A range of WAL to read.
+pub(super) enum WalRange {
+    /// Consecutive whole segments of one timeline.
     Segments(RangeInclusive<u64>),
-    /// From one place up to another. `pg_waldump` waits five seconds for a segment that is not there: the end is never
-    /// left open.
-    Places(Lsn, Lsn),
+    /// From one position to another. `pg_waldump` waits five seconds for a missing segment, so the end is
+    /// never open.
+    Between(Lsn, Lsn),
 }
 
-impl Archive {
-    /// Gives every record of the kinds `rmgrs` (none: of all kinds) to `look` until it answers `false`.
+impl WalArchive {
+    /// Passes every record of the resource managers `rmgrs` (empty: all) to `look` until it returns `false`.
     ///
     /// # Errors
     /// [`Code::Tool`] when `pg_waldump` cannot do its work, [`Code::CorruptBackup`] when it stops before the last of
     /// the segments.
-    pub(super) async fn read(
+    pub(super) async fn read_records(
         &self,
-        tools: &Tools,
+        tools: &Programs,
         timeline: u32,
-        stretch: &Stretch,
+        stretch: &WalRange,
         rmgrs: &[&str],
-        mut look: impl FnMut(&Record<'_>) -> bool + Send,
+        mut look: impl FnMut(&WalRecord<'_>) -> bool + Send,
     ) -> Result<()> {
         let mut command = tools.command("pg_waldump");
         command.args([OsStr::new("--path"), self.folder.as_os_str()]);
@@ -77,10 +76,13 @@ impl Archive {
             command.args(["--rmgr", rmgr]);
         }
         match stretch {
-            Stretch::Segments(run) => {
-                command.args([self.name(timeline, *run.start()), self.name(timeline, *run.end())]);
+            WalRange::Segments(run) => {
+                command.args([
+                    self.segment_name(timeline, *run.start()),
+                    self.segment_name(timeline, *run.end()),
+                ]);
             }
-            Stretch::Places(from, to) => {
+            WalRange::Between(from, to) => {
                 command.args(["--timeline", &timeline.to_string()]);
                 command.args(["--start", &from.to_string(), "--end", &to.to_string()]);
             }
@@ -96,7 +98,7 @@ impl Archive {
         while lines.read_until(b'\n', &mut line).await.map_err(failed)? > 0 {
             // A restore point's name may be in any encoding.
             let text = String::from_utf8_lossy(&line);
-            let record = Record::parse(text.trim_end_matches('\n'));
+            let record = WalRecord::parse_line(text.trim_end_matches('\n'));
             if record.is_some_and(|record| !look(&record)) {
                 return Ok(());
             }
@@ -104,55 +106,73 @@ impl Archive {
         }
         let mut said = Vec::new();
         stderr.read_to_end(&mut said).await.map_err(failed)?;
-        self.judge(timeline, stretch, &said)
+        self.check_waldump_errors(timeline, stretch, &said)
     }
 
-    /// Tells the end of what was written, which `pg_waldump` calls an error, from what is one.
-    fn judge(&self, timeline: u32, stretch: &Stretch, said: &[u8]) -> Result<()> {
+    /// Tells a real error in `said` from the end of the WAL, which `pg_waldump` also reports as an error.
+    fn check_waldump_errors(&self, timeline: u32, stretch: &WalRange, said: &[u8]) -> Result<()> {
         let words = String::from_utf8_lossy(said);
         let stopped = words.split_once("error in WAL record at ").map(|(_, rest)| rest);
         let stopped = stopped.and_then(|rest| Lsn::parse(rest.split_once(':')?.0).ok());
         match (stretch, stopped) {
-            (Stretch::Segments(run), Some(at)) if self.segment_of(at) < *run.end() => Err(Error::new(
+            (WalRange::Segments(run), Some(at)) if self.segment_at(at) < *run.end() => Err(Error::new(
                 Code::CorruptBackup,
                 format!(
                     "the archived segment `{}` cannot be read past {at}: {}",
-                    self.name(timeline, self.segment_of(at)),
-                    tail(said)
+                    self.segment_name(timeline, self.segment_at(at)),
+                    tail_output(said)
                 ),
             )
-            .hint("what comes after it cannot be replayed; make a new backup")),
-            _ if said.is_empty() || stopped.is_some() || ENDS.iter().any(|end| words.contains(end)) => Ok(()),
-            _ => Err(Error::new(Code::Tool, format!("`pg_waldump` cannot read the archive: {}", tail(said)))),
+            .with_hint("what comes after it cannot be replayed; make a new backup")),
+            _ if said.is_empty()
+                || stopped.is_some()
+                || END_OF_WAL_MESSAGES.iter().any(|end| words.contains(end)) =>
+            {
+                Ok(())
+            }
+            _ => Err(Error::new(
+                Code::Tool,
+                format!("`pg_waldump` cannot read the archive: {}", tail_output(said)),
+            )),
         }
     }
 
-    /// Returns the last commit that a replay on `timeline` comes to, from its newest segment backward and on to its
-    /// ancestors. After a hole, what is behind it counts too: see [`Archive::first_missing`].
+    /// Returns the last commit that a replay on `timeline` reaches, searching backward from its newest
+    /// segment into its ancestors. Commits behind a gap count too.
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(in super::super) async fn last_commit(&self, tools: &Tools, timeline: u32) -> Result<Option<Commit>> {
+    pub(in super::super) async fn find_last_commit(
+        &self,
+        tools: &Programs,
+        timeline: u32,
+    ) -> Result<Option<Commit>> {
         let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
-        let mut found = self.last_commit_before(tools, timeline, Lsn(u64::MAX)).await?;
+        let mut found = self.find_last_commit_before(tools, timeline, Lsn(u64::MAX)).await?;
         for &(ancestor, left) in ancestors.iter().rev() {
             if found.is_none() {
-                found = self.last_commit_before(tools, ancestor, left).await?;
+                found = self.find_last_commit_before(tools, ancestor, left).await?;
             }
         }
         Ok(found)
     }
 
     /// Returns the last commit in the files of one timeline before `end`.
-    async fn last_commit_before(&self, tools: &Tools, timeline: u32, end: Lsn) -> Result<Option<Commit>> {
-        let runs = self.timelines.get(&timeline).map(Timeline::runs).unwrap_or_default();
+    async fn find_last_commit_before(
+        &self,
+        tools: &Programs,
+        timeline: u32,
+        end: Lsn,
+    ) -> Result<Option<Commit>> {
+        let runs =
+            self.timelines.get(&timeline).map(ArchivedTimeline::contiguous_segments).unwrap_or_default();
         for run in runs.into_iter().rev() {
             for first in run.clone().rev() {
                 // The record may start in one segment and end in the next, which is why we read on to the end.
-                let stretch = Stretch::Segments(first..=*run.end());
+                let stretch = WalRange::Segments(first..=*run.end());
                 let mut found = None;
-                let read = self.read(tools, timeline, &stretch, &["Transaction"], |record| {
-                    found = record.commit().filter(|c| c.lsn < end).or(found.take());
+                let read = self.read_records(tools, timeline, &stretch, &["Transaction"], |record| {
+                    found = record.to_commit().filter(|c| c.lsn < end).or(found.take());
                     true
                 });
                 read.await?;
@@ -164,48 +184,51 @@ impl Archive {
         Ok(None)
     }
 
-    /// Returns the first commit on a timeline at or after `from` and before the next hole.
+    /// Returns the first commit on a timeline at or after `from` and before the next gap.
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(in super::super) async fn first_commit(
+    pub(in super::super) async fn find_first_commit(
         &self,
-        tools: &Tools,
+        tools: &Programs,
         timeline: u32,
         from: Lsn,
     ) -> Result<Option<Commit>> {
-        let runs = self.timelines.get(&timeline).map(Timeline::runs).unwrap_or_default();
-        let Some(run) = runs.into_iter().find(|run| run.contains(&self.segment_of(from))) else {
+        let runs =
+            self.timelines.get(&timeline).map(ArchivedTimeline::contiguous_segments).unwrap_or_default();
+        let Some(run) = runs.into_iter().find(|run| run.contains(&self.segment_at(from))) else {
             return Ok(None);
         };
-        let stretch = Stretch::Places(from, self.start_of(run.end() + 1));
+        let stretch = WalRange::Between(from, self.segment_start(run.end() + 1));
         let mut found = None;
-        let read = self.read(tools, timeline, &stretch, &["Transaction"], |record| {
-            found = record.commit();
+        let read = self.read_records(tools, timeline, &stretch, &["Transaction"], |record| {
+            found = record.to_commit();
             found.is_none()
         });
         read.await?;
         Ok(found)
     }
 
-    /// Gives every record of the kinds `rmgrs` that a replay on `timeline` from `from` on comes to, up to the first hole
-    /// or the end, to `look` until it answers `false`.
+    /// Passes every record of the resource managers `rmgrs` that a replay on `timeline` from `from` reaches,
+    /// up to the first gap or the end, to `look` until it returns `false`.
     ///
     /// # Errors
-    /// As for [`Archive::read`].
-    pub(super) async fn replay(
+    /// As for a read of one range.
+    pub(super) async fn read_replayed_records(
         &self,
-        tools: &Tools,
+        tools: &Programs,
         timeline: u32,
         from: Lsn,
         rmgrs: &[&str],
-        mut look: impl FnMut(&Record<'_>) -> bool + Send,
+        mut look: impl FnMut(&WalRecord<'_>) -> bool + Send,
     ) -> Result<()> {
         let mut goes_on = true;
-        for (on, run) in self.path(timeline, self.segment_of(from)) {
-            let stretch =
-                Stretch::Places(from.max(self.start_of(*run.start())), self.start_of(run.end() + 1));
-            let read = self.read(tools, on, &stretch, rmgrs, |record| {
+        for (on, run) in self.replay_path(timeline, self.segment_at(from)) {
+            let stretch = WalRange::Between(
+                from.max(self.segment_start(*run.start())),
+                self.segment_start(run.end() + 1),
+            );
+            let read = self.read_records(tools, on, &stretch, rmgrs, |record| {
                 goes_on = look(record);
                 goes_on
             });
@@ -221,19 +244,19 @@ impl Archive {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(in super::super) async fn restore_points(
+    pub(in super::super) async fn find_restore_points(
         &self,
-        tools: &Tools,
+        tools: &Programs,
         name: &str,
-    ) -> Result<Vec<RestorePoint>> {
+    ) -> Result<Vec<WalRestorePoint>> {
         let mut points = Vec::new();
         for (&timeline, there) in &self.timelines {
             let mut places = Vec::new();
-            for run in there.runs() {
-                let stretch = Stretch::Segments(run);
-                let read = self.read(tools, timeline, &stretch, &["XLOG"], |record| {
+            for run in there.contiguous_segments() {
+                let stretch = WalRange::Segments(run);
+                let read = self.read_records(tools, timeline, &stretch, &["XLOG"], |record| {
                     if record.desc.strip_prefix("RESTORE_POINT ") == Some(name)
-                        && self.counts(timeline, record.lsn)
+                        && self.belongs_to_timeline(timeline, record.lsn)
                     {
                         places.push(record.lsn);
                     }
@@ -242,7 +265,11 @@ impl Archive {
                 read.await?;
             }
             for lsn in places {
-                points.push(RestorePoint { time: self.time_of_restore_point(timeline, lsn)?, lsn, timeline });
+                points.push(WalRestorePoint {
+                    time: self.read_restore_point_time(timeline, lsn)?,
+                    lsn,
+                    timeline,
+                });
             }
         }
         points.sort_by_key(|point| std::cmp::Reverse(point.time));
@@ -250,9 +277,9 @@ impl Archive {
     }
 }
 
-impl<'a> Record<'a> {
+impl<'a> WalRecord<'a> {
     /// Reads `rmgr: Heap  len (rec/tot): …, tx: 7, lsn: 0/1, prev 0/0, desc: …`.
-    fn parse(line: &'a str) -> Option<Self> {
+    fn parse_line(line: &'a str) -> Option<Self> {
         let rest = line.strip_prefix("rmgr: ")?;
         let (rmgr, rest) = rest.split_once(' ')?;
         let (_, rest) = rest.split_once("tx:")?;
@@ -263,8 +290,8 @@ impl<'a> Record<'a> {
         Some(Self { rmgr, xid: xid.trim().parse().ok()?, lsn: Lsn::parse(lsn).ok()?, desc })
     }
 
-    /// Returns the commit that this record is, if it is one; that of a prepared transaction has its id in words.
-    pub(super) fn commit(&self) -> Option<Commit> {
+    /// Returns this record as a commit. `COMMIT_PREPARED` carries the transaction id in its description.
+    pub(super) fn to_commit(&self) -> Option<Commit> {
         let (kind, rest) = self.desc.split_once(' ')?;
         let (xid, rest) = match kind {
             "COMMIT" => (self.xid, rest),
@@ -274,12 +301,12 @@ impl<'a> Record<'a> {
             }
             _ => return None,
         };
-        Some(Commit { time: moment(rest.split(';').next()?)?, lsn: self.lsn, xid })
+        Some(Commit { time: parse_waldump_time(rest.split(';').next()?)?, lsn: self.lsn, xid })
     }
 }
 
 /// Reads `2026-11-20 10:47:42.448317 UTC`; the programs run in UTC.
-fn moment(text: &str) -> Option<Moment> {
+fn parse_waldump_time(text: &str) -> Option<Moment> {
     let text = text.trim().strip_suffix(" UTC")?;
     Moment::parse(&format!("{}Z", text.replacen(' ', "T", 1))).ok()
 }

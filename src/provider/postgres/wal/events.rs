@@ -1,78 +1,81 @@
-//! The drops and truncates that an archive shows.
+//! Finds dropped and truncated tables in an archive.
 //!
-//! - A drop is known by the commit: from PostgreSQL 15 on it lists the statistics of what was dropped, by number. What
-//!   the same transaction had made itself (`create … drop`, or the shadow in which a table is rewritten) is left out.
-//! - A truncate gives a table a new, empty file without making a new relation. So does the rebuilding of an index and
-//!   the resetting of a sequence; whose file a new one is, only the records around it tell, so they are read for such
-//!   transactions alone. A rewrite (`vacuum full`, `cluster`, `alter table`) makes a new relation, and is no truncate.
-//! - Tables that nobody knows by name any more are events without a name, one a transaction.
+//! - A drop shows in the commit record, which from PostgreSQL 15 on lists the dropped statistics by OID. What
+//!   the same transaction created itself (`create … drop`, or the copy in a table rewrite) is left out.
+//! - A truncate gives a table a new, empty file without creating a relation. So do rebuilding an index and
+//!   resetting a sequence. Only the records around a new file tell whose it is, so they are read for such
+//!   transactions alone. A rewrite (`vacuum full`, `cluster`, `alter table`) creates a relation and is no
+//!   truncate.
+//! - Tables whose name is lost give one event without a name per transaction.
 
 use super::{
-    Archive, Lsn, Names,
-    dump::{Record, Stretch},
+    Lsn, RelationNames, WalArchive,
+    dump::{WalRange, WalRecord},
     names::Relation,
     payload,
-    transaction::{Done, Oid, Open, RMGRS, locked, made},
+    transaction::{
+        CommittedTransaction, OpenTransactions, RelationId, TRACKED_RMGRS, parse_created_file, parse_lock,
+    },
 };
 use crate::provider::{
     Error, Result,
-    model::{Event, EventQuery},
-    postgres::tools::Tools,
+    model::{TableEvent, TableEventQuery},
+    postgres::tools::Programs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The first version whose commits list what was dropped.
+/// The first major version whose commit records list dropped relations.
 const VERSION_MIN: u32 = 15;
 
-/// How many bytes before a table was made its schema is looked for.
-const BEFORE: u64 = 1 << 20;
+/// How many bytes of WAL before a table's creation are searched for the creation of its schema.
+const SCHEMA_SEARCH_BYTES: u64 = 1 << 20;
 
 /// A transaction that dropped or may have truncated something.
-struct Suspect {
+struct CandidateTransaction {
     timeline: u32,
-    done: Done,
+    done: CommittedTransaction,
 }
 
-/// What is read from one archive, and who is who in it.
-struct Reading<'a> {
-    archive: &'a Archive,
-    tools: &'a Tools,
-    names: &'a Names,
-    /// Where each relation was locked for the first time: for one made in this archive, where it was made.
-    births: BTreeMap<(u32, Oid), (Lsn, Lsn)>,
-    /// What was looked up already.
-    known: BTreeMap<(u32, Oid), Option<Relation>>,
+/// Reads one archive and resolves relation ids to names.
+struct EventReader<'a> {
+    archive: &'a WalArchive,
+    tools: &'a Programs,
+    names: &'a RelationNames,
+    /// Where each relation was first locked; for one created in this archive, where it was created.
+    births: BTreeMap<(u32, RelationId), (Lsn, Lsn)>,
+    /// Relations that were looked up already.
+    known: BTreeMap<(u32, RelationId), Option<Relation>>,
 }
 
-impl Archive {
-    /// Returns the drops and truncates of tables, newest first: one event a table. With names, of those databases
-    /// alone that the names are of.
+impl WalArchive {
+    /// Returns the drops and truncates of tables, newest first, one event per table. If `names` is not empty,
+    /// only events of its databases are returned.
     ///
     /// # Errors
     /// `Unsupported` for WAL of PostgreSQL 13 and 14, `Tool`, and `CorruptBackup` when a
     /// segment cannot be read to its end.
-    pub(in super::super) async fn events(
+    pub(in super::super) async fn find_events(
         &self,
-        tools: &Tools,
-        query: &EventQuery,
-        names: &Names,
-    ) -> Result<Vec<Event>> {
-        refuse_old(tools).await?;
+        tools: &Programs,
+        query: &TableEventQuery,
+        names: &RelationNames,
+    ) -> Result<Vec<TableEvent>> {
+        check_waldump_version(tools).await?;
         let mut reading =
-            Reading { archive: self, tools, names, births: BTreeMap::new(), known: BTreeMap::new() };
-        let suspects = reading.suspects().await?;
+            EventReader { archive: self, tools, names, births: BTreeMap::new(), known: BTreeMap::new() };
+        let suspects = reading.find_candidates().await?;
         let mut events = Vec::new();
-        for suspect in suspects.iter().filter(|s| query.holds(s)) {
+        for suspect in suspects.iter().filter(|s| query.covers_candidate(s)) {
             let mut seen: Vec<(&str, Vec<Option<Relation>>)> = Vec::new();
             if query.event.as_deref() != Some("truncate") {
-                seen.push(("drop", reading.dropped(suspect)?));
+                seen.push(("drop", reading.dropped_tables(suspect)?));
             }
-            if query.event.as_deref() != Some("drop") && suspect.done.replaced_files() {
-                seen.push(("truncate", reading.truncated(suspect).await?));
+            if query.event.as_deref() != Some("drop") && suspect.done.has_replaced_files() {
+                seen.push(("truncate", reading.truncated_tables(suspect).await?));
             }
             for (event, relations) in seen {
-                let wanted = relations.into_iter().filter(|r| query.wants(r.as_ref()));
-                events.extend(wanted.map(|relation| suspect.event(event, relation.as_ref())));
+                let wanted = relations.into_iter().filter(|r| query.matches_relation(r.as_ref()));
+                events.extend(wanted.map(|relation| suspect.to_event(event, relation.as_ref())));
             }
         }
         events.sort_by(|a, b| (b.time, &a.table).cmp(&(a.time, &b.table)));
@@ -80,24 +83,24 @@ impl Archive {
     }
 }
 
-impl EventQuery {
-    fn holds(&self, suspect: &Suspect) -> bool {
+impl TableEventQuery {
+    fn covers_candidate(&self, suspect: &CandidateTransaction) -> bool {
         let time = suspect.done.commit.time;
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time <= until)
     }
 
-    /// Returns whether a table is asked for. One without a name may be the one that is: it is not left out.
-    fn wants(&self, relation: Option<&Relation>) -> bool {
+    /// Returns whether the query asks for a table. A table without a name may be the one, so it is included.
+    fn matches_relation(&self, relation: Option<&Relation>) -> bool {
         match (&self.table, relation) {
-            (Some(table), Some(relation)) => relation.is_called(table),
+            (Some(table), Some(relation)) => relation.has_name(table),
             _ => true,
         }
     }
 }
 
-impl Suspect {
-    fn event(&self, event: &str, relation: Option<&Relation>) -> Event {
-        Event {
+impl CandidateTransaction {
+    fn to_event(&self, event: &str, relation: Option<&Relation>) -> TableEvent {
+        TableEvent {
             event: event.into(),
             table: relation.map(ToString::to_string),
             time: self.done.commit.time,
@@ -108,30 +111,34 @@ impl Suspect {
     }
 }
 
-impl Reading<'_> {
+impl EventReader<'_> {
     /// Reads the whole archive once.
-    async fn suspects(&mut self) -> Result<Vec<Suspect>> {
+    async fn find_candidates(&mut self) -> Result<Vec<CandidateTransaction>> {
         let mut suspects = Vec::new();
         for (&timeline, there) in &self.archive.timelines {
-            for run in there.runs() {
-                let mut open = Open::default();
-                let stretch = Stretch::Segments(run);
+            for run in there.contiguous_segments() {
+                let mut open = OpenTransactions::default();
+                let stretch = WalRange::Segments(run);
                 let births = &mut self.births;
                 let (archive, names) = (self.archive, self.names);
-                let read = self.archive.read(self.tools, timeline, &stretch, RMGRS, |record| {
-                    let Some(done) = open.take(record).filter(|d| archive.counts(timeline, d.commit.lsn))
-                    else {
-                        return true;
-                    };
-                    for oid in &done.locked {
-                        births.entry((timeline, *oid)).or_insert((done.first, done.commit.lsn));
-                    }
-                    let covered = done.locked.iter().any(|(database, _)| names.covers(*database));
-                    if covered && (!done.dropped.is_empty() || done.replaced_files()) {
-                        suspects.push(Suspect { timeline, done });
-                    }
-                    true
-                });
+                let read =
+                    self.archive.read_records(self.tools, timeline, &stretch, TRACKED_RMGRS, |record| {
+                        let Some(done) = open
+                            .apply_record(record)
+                            .filter(|d| archive.belongs_to_timeline(timeline, d.commit.lsn))
+                        else {
+                            return true;
+                        };
+                        for oid in &done.locked {
+                            births.entry((timeline, *oid)).or_insert((done.first, done.commit.lsn));
+                        }
+                        let covered =
+                            done.locked.iter().any(|(database, _)| names.covers_database(*database));
+                        if covered && (!done.dropped.is_empty() || done.has_replaced_files()) {
+                            suspects.push(CandidateTransaction { timeline, done });
+                        }
+                        true
+                    });
                 read.await?;
             }
         }
@@ -139,43 +146,44 @@ impl Reading<'_> {
     }
 
     /// Returns the tables that a transaction dropped.
-    fn dropped(&mut self, suspect: &Suspect) -> Result<Vec<Option<Relation>>> {
+    fn dropped_tables(&mut self, suspect: &CandidateTransaction) -> Result<Vec<Option<Relation>>> {
         let done = &suspect.done;
-        let gone = done.locked.iter().filter(|oid| done.dropped.contains(oid) && !done.made(**oid));
-        self.tables(suspect, gone.copied())
+        let gone = done.locked.iter().filter(|oid| done.dropped.contains(oid) && !done.has_created(**oid));
+        self.resolve_tables(suspect, gone.copied())
     }
 
     /// Returns the tables that a transaction truncated.
-    async fn truncated(&mut self, suspect: &Suspect) -> Result<Vec<Option<Relation>>> {
+    async fn truncated_tables(&mut self, suspect: &CandidateTransaction) -> Result<Vec<Option<Relation>>> {
         let done = &suspect.done;
-        let stretch = Stretch::Places(done.first, done.commit.lsn);
+        let stretch = WalRange::Between(done.first, done.commit.lsn);
         let mut records = Vec::new();
-        let read = self.archive.read(self.tools, suspect.timeline, &stretch, &[], |record| {
+        let read = self.archive.read_records(self.tools, suspect.timeline, &stretch, &[], |record| {
             if done.xids.contains(&record.xid) {
-                records.push(Step::of(record));
+                records.push(RecordKind::from_record(record));
             }
             true
         });
         read.await?;
-        let emptied = emptied(&records, done);
-        let emptied = emptied.into_iter().filter(|oid| !done.dropped.contains(oid) && !done.made(*oid));
-        self.tables(suspect, emptied)
+        let emptied = find_truncated_relations(&records, done);
+        let emptied =
+            emptied.into_iter().filter(|oid| !done.dropped.contains(oid) && !done.has_created(*oid));
+        self.resolve_tables(suspect, emptied)
     }
 
-    /// Returns those that are tables, by name; of those without a name one, when files went with the transaction.
-    fn tables(
+    /// Returns the tables among `oids` by name, and one entry for all without a name if files were removed.
+    fn resolve_tables(
         &mut self,
-        suspect: &Suspect,
-        oids: impl Iterator<Item = Oid>,
+        suspect: &CandidateTransaction,
+        oids: impl Iterator<Item = RelationId>,
     ) -> Result<Vec<Option<Relation>>> {
         let mut tables = Vec::new();
         for oid in oids {
-            if !self.names.covers(oid.0) {
+            if !self.names.covers_database(oid.0) {
                 continue;
             }
             let who = (suspect.timeline, oid);
             if !self.known.contains_key(&who) {
-                self.known.insert(who, self.relation(suspect.timeline, oid)?);
+                self.known.insert(who, self.resolve_relation(suspect.timeline, oid)?);
             }
             match self.known.get(&who).cloned().flatten() {
                 Some(relation) if relation.is_table() => tables.push(Some(relation)),
@@ -184,67 +192,68 @@ impl Reading<'_> {
             }
         }
         tables.dedup();
-        // Its table has a name, and what has none is its index or its overflow.
+        // If a table has a name, those without one are its indexes or its TOAST table.
         if tables.iter().any(Option::is_some) {
             tables.retain(Option::is_some);
         }
         Ok(tables)
     }
 
-    /// Returns a relation from the names, or from the row that was written when it was made.
-    fn relation(&self, timeline: u32, oid: Oid) -> Result<Option<Relation>> {
+    /// Returns a relation from the names, or from the `pg_class` row in the WAL of its creation.
+    fn resolve_relation(&self, timeline: u32, oid: RelationId) -> Result<Option<Relation>> {
         let (database, number) = oid;
-        if let Some(known) = self.names.relation(database, number) {
+        if let Some(known) = self.names.find_relation(database, number) {
             return Ok(Some(known.clone()));
         }
         let Some(&(first, end)) = self.births.get(&(timeline, oid)) else { return Ok(None) };
-        let bytes = self.archive.payload(timeline, first, end)?;
-        let Some((mut relation, schema)) = payload::relation(&bytes, number) else { return Ok(None) };
-        relation.schema = self.names.schema(database, schema);
+        let bytes = self.archive.read_payload(timeline, first, end)?;
+        let Some((mut relation, schema)) = payload::find_class_row(&bytes, number) else { return Ok(None) };
+        relation.schema = self.names.schema_name(database, schema);
         if relation.schema.is_none() {
-            // The schema is often made just before its first table.
-            let segment = self.archive.start_of(self.archive.segment_of(first));
-            let start = segment.max(Lsn(first.0.saturating_sub(BEFORE)));
-            relation.schema = payload::schema(&self.archive.payload(timeline, start, end)?, schema);
+            // A schema is often created just before its first table.
+            let segment = self.archive.segment_start(self.archive.segment_at(first));
+            let start = segment.max(Lsn(first.0.saturating_sub(SCHEMA_SEARCH_BYTES)));
+            relation.schema =
+                payload::find_schema_name(&self.archive.read_payload(timeline, start, end)?, schema);
         }
         Ok(Some(relation))
     }
 }
 
-/// A record of a transaction that gave a relation a new file.
-enum Step {
+/// What a record of a transaction that gave a relation a new file does.
+enum RecordKind {
     /// A relation was locked.
-    Locked(Oid),
+    Locked(RelationId),
     /// A file was made.
-    Made(Oid),
+    FileCreated(RelationId),
     /// A row was written.
-    Wrote,
-    /// Something that is no row was written to this file: it is an index's or a sequence's, or a copy.
-    Built(Oid),
+    RowWritten,
+    /// Something other than a row was written to this file: an index's, a sequence's, or a copy.
+    Built(RelationId),
     /// Anything else.
     Other,
 }
 
-impl Step {
-    fn of(record: &Record<'_>) -> Self {
+impl RecordKind {
+    fn from_record(record: &WalRecord<'_>) -> Self {
         let step = match record.rmgr {
-            "Standby" => locked(record).map(Step::Locked),
-            "Storage" => made(record).map(Step::Made),
-            "Heap" | "Heap2" if wrote_a_row(record.desc) => Some(Step::Wrote),
+            "Standby" => parse_lock(record).map(RecordKind::Locked),
+            "Storage" => parse_created_file(record).map(RecordKind::FileCreated),
+            "Heap" | "Heap2" if is_row_write(record.desc) => Some(RecordKind::RowWritten),
             "Heap" | "Heap2" => None,
             "XLOG" if !record.desc.starts_with("FPI ") => None,
-            _ => file(record.desc).map(Step::Built),
+            _ => parse_relation_file(record.desc).map(RecordKind::Built),
         };
-        step.unwrap_or(Step::Other)
+        step.unwrap_or(RecordKind::Other)
     }
 }
 
-fn wrote_a_row(desc: &str) -> bool {
+fn is_row_write(desc: &str) -> bool {
     ["INSERT", "UPDATE", "HOT_UPDATE", "DELETE", "MULTI_INSERT"].iter().any(|verb| desc.starts_with(verb))
 }
 
 /// Reads the first `rel 1663/5/1259`.
-fn file(desc: &str) -> Option<Oid> {
+fn parse_relation_file(desc: &str) -> Option<RelationId> {
     let (_, rest) = desc.split_once("rel ")?;
     let mut parts = rest.split(' ').next()?.split('/').skip(1);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
@@ -252,39 +261,41 @@ fn file(desc: &str) -> Option<Oid> {
 
 /// Returns the relations that were truncated.
 ///
-/// `truncate` locks all its tables, resets their sequences, and then gives one after the other a new file, each
-/// followed by its overflow table and its indexes, which it locks one by one. So the tables are those that were locked
-/// last before the first new file that holds rows or nothing. A catalog entry that is written between two locks ends
-/// an earlier statement (`alter table a …; truncate b`), unless it is that of a file that was just made.
-fn emptied(steps: &[Step], done: &Done) -> Vec<Oid> {
-    let built: BTreeSet<Oid> =
-        steps.iter().filter_map(|s| if let Step::Built(file) = s { Some(*file) } else { None }).collect();
-    let mut emptied: Vec<Oid> = Vec::new();
-    let (mut waiting, mut written): (Vec<Oid>, bool) = (Vec::new(), false);
+/// `truncate` locks all its tables, resets their sequences, and then gives each table in turn a new file,
+/// followed by its TOAST table and its indexes, which it locks one by one. So the tables are those locked
+/// last before the first new file that holds rows or nothing. A catalog row written between two locks ends
+/// an earlier statement (`alter table a …; truncate b`), unless it belongs to a file that was just created.
+fn find_truncated_relations(steps: &[RecordKind], done: &CommittedTransaction) -> Vec<RelationId> {
+    let built: BTreeSet<RelationId> = steps
+        .iter()
+        .filter_map(|s| if let RecordKind::Built(file) = s { Some(*file) } else { None })
+        .collect();
+    let mut emptied: Vec<RelationId> = Vec::new();
+    let (mut waiting, mut written): (Vec<RelationId>, bool) = (Vec::new(), false);
     for step in steps {
         match step {
-            Step::Locked(oid) => {
+            RecordKind::Locked(oid) => {
                 if written {
                     waiting.clear();
                 }
                 written = false;
                 waiting.push(*oid);
             }
-            Step::Made(file) if done.made(*file) => waiting.clear(),
-            Step::Made(file) => {
+            RecordKind::FileCreated(file) if done.has_created(*file) => waiting.clear(),
+            RecordKind::FileCreated(file) => {
                 written = false;
                 if !built.contains(file) {
                     emptied.append(&mut waiting);
                 }
             }
-            Step::Wrote => written = true,
-            Step::Built(_) | Step::Other => {}
+            RecordKind::RowWritten => written = true,
+            RecordKind::Built(_) | RecordKind::Other => {}
         }
     }
     emptied
 }
 
-async fn refuse_old(tools: &Tools) -> Result<()> {
+async fn check_waldump_version(tools: &Programs) -> Result<()> {
     let said = tools.run("pg_waldump", &["--version".as_ref()]).await?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let version = said.split_whitespace().find_map(|w| w.split(['.', 'b', 'r']).next()?.parse::<u32>().ok());

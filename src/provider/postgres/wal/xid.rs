@@ -1,24 +1,30 @@
-//! Where a transaction was committed.
+//! Finds the commits of a transaction id in the archive.
 
 use super::{
-    Archive,
-    dump::{Commit, Stretch},
+    WalArchive,
+    dump::{Commit, WalRange},
 };
-use crate::provider::{Result, postgres::tools::Tools};
+use crate::provider::{Result, postgres::tools::Programs};
 
-impl Archive {
-    /// Returns every commit of the transaction `xid` (without its epoch), with its timeline: after a fork the same id
-    /// is given again.
+impl WalArchive {
+    /// Returns every commit of the transaction id `xid` (without epoch), with its timeline: after a fork the
+    /// same id is assigned again.
     ///
     /// # Errors
     /// [`crate::provider::Code::Tool`].
-    pub(in super::super) async fn commits_of(&self, tools: &Tools, xid: u32) -> Result<Vec<(u32, Commit)>> {
+    pub(in super::super) async fn find_commits(
+        &self,
+        tools: &Programs,
+        xid: u32,
+    ) -> Result<Vec<(u32, Commit)>> {
         let mut commits = Vec::new();
         for (&timeline, there) in &self.timelines {
-            for run in there.runs() {
-                let stretch = Stretch::Segments(run);
-                let read = self.read(tools, timeline, &stretch, &["Transaction"], |record| {
-                    let commit = record.commit().filter(|c| c.xid == xid && self.counts(timeline, c.lsn));
+            for run in there.contiguous_segments() {
+                let stretch = WalRange::Segments(run);
+                let read = self.read_records(tools, timeline, &stretch, &["Transaction"], |record| {
+                    let commit = record
+                        .to_commit()
+                        .filter(|c| c.xid == xid && self.belongs_to_timeline(timeline, c.lsn));
                     commits.extend(commit.map(|commit| (timeline, commit)));
                     true
                 });

@@ -56,13 +56,13 @@ fn a_bad_world_says_where_and_what_to_do() {
     let state = tempfile::tempdir().expect("a folder");
     for (text, message, hint) in cases {
         std::fs::write(state.path().join("w.toml"), text).expect("it is written");
-        let error = on_disk(state.path(), "world = 'w.toml'").map(drop).expect_err(text);
+        let error = sim_on_disk(state.path(), "world = 'w.toml'").map(drop).expect_err(text);
         assert_eq!(error.code, Code::Invalid);
         assert!(error.message.contains(message), "{text}\n{error:?}");
         assert!(error.hint.as_deref().unwrap_or_default().contains(hint), "{text}\n{error:?}");
     }
-    let error = on_disk(state.path(), "wrold = 'sandbox'").map(drop).expect_err("unknown key");
+    let error = sim_on_disk(state.path(), "wrold = 'sandbox'").map(drop).expect_err("unknown key");
     assert_eq!(error.hint.as_deref(), Some("did you mean `world`?"));
-    let error = on_disk(state.path(), "world = 'missing.toml'").map(drop).expect_err("no file");
+    let error = sim_on_disk(state.path(), "world = 'missing.toml'").map(drop).expect_err("no file");
     assert!(error.message.contains("`missing.toml` cannot be read"), "{error:?}");
 }

@@ -13,13 +13,13 @@ use crate::{
         clock::Clock,
         moment::{Moment, Span},
     },
-    config::Target,
+    config::TargetConfig,
     provider::{
-        Accept, Code, Error, Provider, Result, Unwritten,
-        fleet::Opening,
+        Accept, Code, Error, NullRecorder, Provider, Result,
+        fleet::OpenContext,
         model::{
-            At, Backup, BackupRequest, Branch, CheckStatus, EventQuery, Job, Key, Level, Observed,
-            RecoveryPoint, RestoreRequest, Restored,
+            Backup, BackupRequest, Branch, CallKey, CheckStatus, FindingLevel, Job, JobStatus, RecoveryPoint,
+            RecoveryTarget, RestoreOutcome, RestoreRequest, TableEventQuery,
         },
     },
 };
@@ -57,10 +57,10 @@ label = "nightly"
 "#;
 
 /// A clock that stands still unless told.
-struct Still(Mutex<Moment>);
+struct FrozenClock(Mutex<Moment>);
 
 #[async_trait]
-impl Clock for Still {
+impl Clock for FrozenClock {
     fn now(&self) -> Moment {
         *self.0.lock().expect("nobody panicked with the clock")
     }
@@ -72,13 +72,13 @@ impl Clock for Still {
 
 /// Notes what was accepted; with `fail` it is a journal that cannot be written.
 #[derive(Default)]
-struct Notes {
+struct TestRecorder {
     taken: Mutex<Vec<Value>>,
     fail: bool,
 }
 
 #[async_trait]
-impl Accept for Notes {
+impl Accept for TestRecorder {
     async fn accepted(&self, what: Value) -> Result<()> {
         if self.fail {
             return Err(Error::new(Code::Tool, "the journal cannot be written"));
@@ -88,68 +88,74 @@ impl Accept for Notes {
     }
 }
 
-fn start() -> Moment {
+fn start_moment() -> Moment {
     Moment::parse("2026-11-20T12:00:00Z").expect("a moment")
 }
 
-fn still() -> Arc<dyn Clock> {
-    Arc::new(Still(Mutex::new(start())))
+fn frozen_clock() -> Arc<dyn Clock> {
+    Arc::new(FrozenClock(Mutex::new(start_moment())))
 }
 
-fn ago(minutes: i64) -> Moment {
-    start().plus(Span::seconds(-60 * minutes))
+fn minutes_ago(minutes: i64) -> Moment {
+    start_moment().saturating_add(Span::from_secs(-60 * minutes))
 }
 
-fn key(text: &str) -> Key {
-    Key(text.into())
+fn call_key(text: &str) -> CallKey {
+    CallKey(text.into())
 }
 
-fn memory(world: &str) -> Sim {
-    Sim::in_memory("ledger", world, "test", still()).expect("the world is good")
+fn sim_in_memory(world: &str) -> Sim {
+    Sim::in_memory("ledger", world, "test", frozen_clock()).expect("the world is good")
 }
 
-fn on_disk(state: &Path, settings: &str) -> Result<Sim> {
+fn sim_on_disk(state: &Path, settings: &str) -> Result<Sim> {
     let settings = settings.parse().expect("settings are TOML");
-    let target =
-        Target { name: "shop".into(), provider: "sim".into(), protect: false, tags: Vec::new(), settings };
-    Sim::open(&Opening { target: &target, base: state, state, clock: &still() })
+    let target = TargetConfig {
+        name: "shop".into(),
+        provider: "sim".into(),
+        protect: false,
+        tags: Vec::new(),
+        settings,
+    };
+    Sim::open(&OpenContext { target: &target, base: state, state, clock: &frozen_clock() })
 }
 
-fn to(at: At) -> RestoreRequest {
+fn branch_restore_request(at: RecoveryTarget) -> RestoreRequest {
     let to = RecoveryPoint { at, inclusive: true, timeline: None };
     RestoreRequest { backup: None, to, into: Some("drill".into()), temporary: true, run: Some("r1".into()) }
 }
 
-fn in_place(at: At) -> RestoreRequest {
-    RestoreRequest { into: None, temporary: false, run: None, ..to(at) }
+fn in_place_restore_request(at: RecoveryTarget) -> RestoreRequest {
+    RestoreRequest { into: None, temporary: false, run: None, ..branch_restore_request(at) }
 }
 
-async fn ids(place: &dyn Provider) -> Vec<i64> {
-    let rows = place.sql().expect("sql").query("select id from entries order by id", Span::seconds(5)).await;
+async fn entry_ids(place: &dyn Provider) -> Vec<i64> {
+    let rows =
+        place.sql().expect("sql").query("select id from entries order by id", Span::from_secs(5)).await;
     let rows = rows.expect("the query runs").rows;
     rows.iter().map(|r| r["id"].as_i64().expect("an int")).collect()
 }
 
-async fn execute(sim: &dyn Provider, sql: &str, k: &str) -> Result<u64> {
-    let outcome = sim.sql()?.execute(sql, Span::seconds(5), &key(k), &Notes::default()).await?;
+async fn execute_sql(sim: &dyn Provider, sql: &str, k: &str) -> Result<u64> {
+    let outcome = sim.sql()?.execute(sql, Span::from_secs(5), &call_key(k), &TestRecorder::default()).await?;
     Ok(outcome.rows_affected)
 }
 
 /// Waits a job out and returns its value and how often it was seen running.
-async fn wait(sim: &Sim, job: &Job) -> Result<(Value, u32)> {
+async fn wait_for_job(sim: &Sim, job: &Job) -> Result<(Value, u32)> {
     let mut looks = 0;
     loop {
         match sim.observe(job).await? {
-            Observed::Done(value) => return Ok((value, looks)),
-            Observed::Running(_) => looks += 1,
+            JobStatus::Done(value) => return Ok((value, looks)),
+            JobStatus::Running(_) => looks += 1,
         }
-        sim.pause(&*still(), Span::seconds(600)).await;
+        sim.pause(&*frozen_clock(), Span::from_secs(600)).await;
     }
 }
 
-async fn branch(sim: &Sim, request: &RestoreRequest, k: &str) -> Result<Arc<dyn Provider>> {
-    let job = sim.backups()?.restore(request, &key(k), &Unwritten).await?;
-    let (value, _) = wait(sim, &job).await?;
+async fn restore_branch(sim: &Sim, request: &RestoreRequest, k: &str) -> Result<Arc<dyn Provider>> {
+    let job = sim.backups()?.restore(request, &call_key(k), &NullRecorder).await?;
+    let (value, _) = wait_for_job(sim, &job).await?;
     let branch: Branch = serde_json::from_value(value["$branch"].clone()).expect("a branch");
     assert_eq!(branch.status, "ready");
     sim.branches()?.open(&branch.name).await

@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_query_only_reads_one_statement_in_time() {
-    let sim = memory(LEDGER);
+    let sim = sim_in_memory(LEDGER);
     let cases = [
         ("delete from entries", Code::Sql),
         ("truncate entries", Code::Sql),
@@ -22,12 +22,12 @@ async fn a_query_only_reads_one_statement_in_time() {
         ),
     ];
     for (text, code) in cases {
-        let error = sim.sql().expect("sql").query(text, Span::millis(200)).await.expect_err(text);
+        let error = sim.sql().expect("sql").query(text, Span::from_millis(200)).await.expect_err(text);
         assert_eq!(error.code, code, "{text}: {error:?}");
     }
-    assert_eq!(ids(&sim).await, [1, 2, 3]);
+    assert_eq!(entry_ids(&sim).await, [1, 2, 3]);
     let text = "select 1 as i, 1.5 as r, 'x' as t, null as n, x'00ff' as b, now() as at, datetime('now', '-1 hour') as d";
-    let rows = sim.sql().expect("sql").query(text, Span::seconds(5)).await.expect("it runs");
+    let rows = sim.sql().expect("sql").query(text, Span::from_secs(5)).await.expect("it runs");
     assert_eq!(rows.columns, ["i", "r", "t", "n", "b", "at", "d"]);
     let expected = json!({"i": 1, "r": 1.5, "t": "x", "n": null, "b": "\\x00ff", "at": "2026-11-20T12:00:00Z", "d": "2026-11-20 11:00:00"});
     assert_eq!(Value::Object(rows.rows[0].clone()), expected);
@@ -35,7 +35,7 @@ async fn a_query_only_reads_one_statement_in_time() {
 
 #[tokio::test]
 async fn a_statement_cannot_leave_its_database() {
-    let sim = memory(LEDGER);
+    let sim = sim_in_memory(LEDGER);
     let cases = [
         ("vacuum into 'x.db'", Code::Sql),
         ("attach 'x.db' as x", Code::Unsupported),
@@ -48,27 +48,29 @@ async fn a_statement_cannot_leave_its_database() {
         ("drop table nowhere", Code::Sql),
     ];
     for (text, code) in cases {
-        let error = execute(&sim, text, "k").await.expect_err(text);
+        let error = execute_sql(&sim, text, "k").await.expect_err(text);
         assert_eq!(error.code, code, "{text}: {error:?}");
     }
-    assert_eq!(sim.log().expect("the log"), []);
-    execute(&sim, "drop table if exists nowhere", "k1").await.expect("it does nothing");
-    let query = EventQuery { table: None, event: None, since: None, until: None };
+    assert_eq!(sim.effect_log().expect("the log"), []);
+    execute_sql(&sim, "drop table if exists nowhere", "k1").await.expect("it does nothing");
+    let query = TableEventQuery { table: None, event: None, since: None, until: None };
     assert_eq!(sim.backups().expect("backups").events(&query).await, Ok(Vec::new()));
-    assert_eq!(ids(&sim).await, [1, 2, 3]);
+    assert_eq!(entry_ids(&sim).await, [1, 2, 3]);
 }
 
 #[tokio::test]
 async fn time_and_chance_replay_alike() {
-    let sim = memory(LEDGER);
+    let sim = sim_in_memory(LEDGER);
     let create = "create table seen (id integer primary key, at text default current_timestamp, now text default (now()), die integer default (random()))";
-    execute(&sim, create, "k1").await.expect("it runs");
-    execute(&sim, "insert into seen (id) values (1), (2)", "k2").await.expect("it runs");
+    execute_sql(&sim, create, "k1").await.expect("it runs");
+    execute_sql(&sim, "insert into seen (id) values (1), (2)", "k2").await.expect("it runs");
     let sql = "select * from seen order by id";
-    let live = sim.sql().expect("sql").query(sql, Span::seconds(5)).await.expect("it runs");
+    let live = sim.sql().expect("sql").query(sql, Span::from_secs(5)).await.expect("it runs");
     assert_eq!(live.rows[0]["at"], json!("2026-11-20 12:00:00"));
     assert_ne!(live.rows[0]["die"], live.rows[1]["die"]);
-    let copy = branch(&sim, &to(At::Latest), "k3").await.expect("the branch comes");
-    let replayed = copy.sql().expect("sql").query(sql, Span::seconds(5)).await.expect("it runs");
+    let copy = restore_branch(&sim, &branch_restore_request(RecoveryTarget::Latest), "k3")
+        .await
+        .expect("the branch comes");
+    let replayed = copy.sql().expect("sql").query(sql, Span::from_secs(5)).await.expect("it runs");
     assert_eq!(live, replayed);
 }

@@ -1,12 +1,12 @@
-//! The platform's own advisors: the first version of their address, or where that is gone the second.
+//! The platform's own advisors, through the v1 endpoint, or v2 where v1 is gone.
 //!
 //! - Their names are open: one that is not known here is carried like the others.
 //! - Findings about health mean that something was not looked at. What was not found then did not pass.
 
-use super::OWN_CONFIGURATION;
+use super::NOT_FOR_BRANCHES;
 use crate::provider::{
     Code, Error, Result,
-    model::{AuditReport, Check, CheckStatus, Finding, Level},
+    model::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel},
     supabase::{Supabase, asking},
 };
 use reqwest::Method;
@@ -14,34 +14,34 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// What the platform looks for, as far as it is about security, with the level that it gives.
-const LINTS: &[(&str, Level)] = &[
-    ("auth_users_exposed", Level::Error),
-    ("policy_exists_rls_disabled", Level::Error),
-    ("rls_enabled_no_policy", Level::Info),
-    ("security_definer_view", Level::Error),
-    ("function_search_path_mutable", Level::Warn),
-    ("rls_disabled_in_public", Level::Error),
-    ("extension_in_public", Level::Warn),
-    ("rls_references_user_metadata", Level::Error),
-    ("materialized_view_in_api", Level::Warn),
-    ("foreign_table_in_api", Level::Warn),
-    ("unsupported_reg_types", Level::Warn),
-    ("auth_otp_long_expiry", Level::Warn),
-    ("auth_otp_short_length", Level::Warn),
-    ("ssl_not_enforced", Level::Warn),
-    ("network_restrictions_not_set", Level::Warn),
-    ("password_requirements_min_length", Level::Warn),
-    ("pitr_not_enabled", Level::Warn),
-    ("auth_leaked_password_protection", Level::Warn),
-    ("auth_insufficient_mfa_options", Level::Warn),
-    ("auth_password_policy_missing", Level::Warn),
-    ("leaked_service_key", Level::Error),
-    ("no_backup_admin", Level::Warn),
-    ("vulnerable_postgres_version", Level::Warn),
+const KNOWN_LINTS: &[(&str, FindingLevel)] = &[
+    ("auth_users_exposed", FindingLevel::Error),
+    ("policy_exists_rls_disabled", FindingLevel::Error),
+    ("rls_enabled_no_policy", FindingLevel::Info),
+    ("security_definer_view", FindingLevel::Error),
+    ("function_search_path_mutable", FindingLevel::Warn),
+    ("rls_disabled_in_public", FindingLevel::Error),
+    ("extension_in_public", FindingLevel::Warn),
+    ("rls_references_user_metadata", FindingLevel::Error),
+    ("materialized_view_in_api", FindingLevel::Warn),
+    ("foreign_table_in_api", FindingLevel::Warn),
+    ("unsupported_reg_types", FindingLevel::Warn),
+    ("auth_otp_long_expiry", FindingLevel::Warn),
+    ("auth_otp_short_length", FindingLevel::Warn),
+    ("ssl_not_enforced", FindingLevel::Warn),
+    ("network_restrictions_not_set", FindingLevel::Warn),
+    ("password_requirements_min_length", FindingLevel::Warn),
+    ("pitr_not_enabled", FindingLevel::Warn),
+    ("auth_leaked_password_protection", FindingLevel::Warn),
+    ("auth_insufficient_mfa_options", FindingLevel::Warn),
+    ("auth_password_policy_missing", FindingLevel::Warn),
+    ("leaked_service_key", FindingLevel::Error),
+    ("no_backup_admin", FindingLevel::Warn),
+    ("vulnerable_postgres_version", FindingLevel::Warn),
 ];
 
-/// What the platform finds on a branch that is the project's, and not the branch's.
-const OF_THE_PROJECT: &[&str] =
+/// Lints reported for a branch that concern its project only.
+const PROJECT_ONLY_LINTS: &[&str] =
     &["ssl_not_enforced", "network_restrictions_not_set", "pitr_not_enabled", "no_backup_admin"];
 
 /// One finding of theirs.
@@ -71,23 +71,23 @@ impl Lint {
         self.categories.iter().any(|category| category == "HEALTH")
     }
 
-    fn says(&self) -> &str {
+    fn best_message(&self) -> &str {
         [&self.detail, &self.description, &self.title]
             .into_iter()
             .find(|text| !text.is_empty())
             .map_or(self.name.as_str(), String::as_str)
     }
 
-    fn level(&self) -> Level {
+    fn to_level(&self) -> FindingLevel {
         match self.level.as_str() {
-            "ERROR" => Level::Error,
-            "INFO" => Level::Info,
+            "ERROR" => FindingLevel::Error,
+            "INFO" => FindingLevel::Info,
             // A word that is not known here is not made light of.
-            _ => Level::Warn,
+            _ => FindingLevel::Warn,
         }
     }
 
-    fn object(&self) -> String {
+    fn object_name(&self) -> String {
         let of = |field: &str| self.metadata[field].as_str();
         match (of("schema"), of("name").or(of("entity"))) {
             (Some(schema), Some(name)) => format!("{schema}.{name}"),
@@ -97,14 +97,14 @@ impl Lint {
         }
     }
 
-    fn finding(&self) -> Finding {
+    fn to_finding(&self) -> Finding {
         let category = self.categories.first().cloned().unwrap_or_else(|| "SECURITY".into());
-        super::finding(
+        super::build_finding(
             &self.name,
-            self.level(),
+            self.to_level(),
             &category,
-            &self.object(),
-            self.says().to_owned(),
+            &self.object_name(),
+            self.best_message().to_owned(),
             self.remediation.as_deref().unwrap_or_default(),
         )
     }
@@ -112,76 +112,83 @@ impl Lint {
 
 impl Supabase {
     /// Returns what the platform's advisors say.
-    pub(super) async fn advised(&self) -> AuditReport {
-        match self.lints().await {
-            Ok(lints) => report(&lints, self.branch.is_some()),
+    pub(super) async fn run_advisors(&self) -> AuditReport {
+        match self.fetch_lints().await {
+            Ok(lints) => build_report(&lints, self.branch.is_some()),
             Err(why) => {
                 let why = format!("the platform's advisors could not be asked: {}", why.message);
-                let skipped =
-                    |(name, level): &(&str, Level)| check(name, *level, CheckStatus::Skipped, Some(&why));
-                AuditReport { findings: Vec::new(), checks: LINTS.iter().map(skipped).collect() }
+                let skipped = |(name, level): &(&str, FindingLevel)| {
+                    build_check(name, *level, CheckStatus::Skipped, Some(&why))
+                };
+                AuditReport { findings: Vec::new(), checks: KNOWN_LINTS.iter().map(skipped).collect() }
             }
         }
     }
 
-    async fn lints(&self) -> Result<Vec<Lint>> {
+    async fn fetch_lints(&self) -> Result<Vec<Lint>> {
         let first = format!("/v1/projects/{}/advisors/security", self.reference);
         let (mut answer, path) = match self.api.get(&first).await {
             Ok(answer) => (answer, first),
-            Err(e) if is_gone(&e) => {
-                let names: Vec<_> = LINTS.iter().map(|(name, _)| json!({ "name": name })).collect();
+            Err(e) if is_missing_endpoint(&e) => {
+                let names: Vec<_> = KNOWN_LINTS.iter().map(|(name, _)| json!({ "name": name })).collect();
                 let body =
                     json!({ "data": { "type": "project_advisors", "attributes": { "lints": names } } });
                 let second = format!("/v2/projects/{}/advisors/run", self.reference);
-                let mut answer = self.api.look(Method::POST, &second, Some(&body)).await?;
+                let mut answer = self.api.send_read(Method::POST, &second, Some(&body)).await?;
                 (answer["data"]["attributes"].take(), second)
             }
             Err(e) => return Err(e),
         };
-        asking::read(answer["lints"].take(), &path)
+        asking::decode_answer(answer["lints"].take(), &path)
     }
 }
 
 /// Returns whether an address is not there any more.
-fn is_gone(error: &Error) -> bool {
+fn is_missing_endpoint(error: &Error) -> bool {
     // The second of the two is what is left of one that was taken away: 410.
     [Code::NotFound, Code::Unsupported].contains(&error.code)
 }
 
-fn check(name: &str, level: Level, status: CheckStatus, reason: Option<&str>) -> Check {
-    Check { check: name.into(), level, status, reason: reason.map(str::to_owned) }
+fn build_check(name: &str, level: FindingLevel, status: CheckStatus, reason: Option<&str>) -> AuditCheck {
+    AuditCheck { check: name.into(), level, status, reason: reason.map(str::to_owned) }
 }
 
-fn report(lints: &[Lint], is_branch: bool) -> AuditReport {
-    let applies = |name: &str| !is_branch || !OF_THE_PROJECT.contains(&name);
+fn build_report(lints: &[Lint], is_branch: bool) -> AuditReport {
+    let applies = |name: &str| !is_branch || !PROJECT_ONLY_LINTS.contains(&name);
     let blind: Vec<&Lint> = lints.iter().filter(|lint| lint.is_about_health()).collect();
     let found: Vec<&Lint> =
         lints.iter().filter(|lint| !lint.is_about_health() && applies(&lint.name)).collect();
-    let not_audited = blind.first().map(|lint| format!("not audited: {}: {}", lint.name, lint.says()));
-    let mut checks: Vec<Check> = LINTS
+    let not_audited =
+        blind.first().map(|lint| format!("not audited: {}: {}", lint.name, lint.best_message()));
+    let mut checks: Vec<AuditCheck> = KNOWN_LINTS
         .iter()
         .map(|(name, level)| {
             if !applies(name) {
-                check(name, *level, CheckStatus::NotApplicable, Some(OWN_CONFIGURATION))
+                build_check(name, *level, CheckStatus::NotApplicable, Some(NOT_FOR_BRANCHES))
             } else if found.iter().any(|lint| lint.name == *name) {
-                check(name, *level, CheckStatus::Failed, None)
+                build_check(name, *level, CheckStatus::Failed, None)
             } else if let Some(why) = &not_audited {
-                check(name, *level, CheckStatus::Skipped, Some(why))
+                build_check(name, *level, CheckStatus::Skipped, Some(why))
             } else {
-                check(name, *level, CheckStatus::Passed, None)
+                build_check(name, *level, CheckStatus::Passed, None)
             }
         })
         .collect();
     for lint in &blind {
-        // What keeps the rest from being looked at may hide the worst.
-        checks.push(check(&lint.name, Level::Error, CheckStatus::Skipped, Some(lint.says())));
+        // Something that prevents the audit may hide the worst finding.
+        checks.push(build_check(
+            &lint.name,
+            FindingLevel::Error,
+            CheckStatus::Skipped,
+            Some(lint.best_message()),
+        ));
     }
     for lint in &found {
         if checks.iter().all(|check| check.check != lint.name) {
-            checks.push(check(&lint.name, lint.level(), CheckStatus::Failed, None));
+            checks.push(build_check(&lint.name, lint.to_level(), CheckStatus::Failed, None));
         }
     }
-    AuditReport { findings: found.iter().map(|lint| lint.finding()).collect(), checks }
+    AuditReport { findings: found.iter().map(|lint| lint.to_finding()).collect(), checks }
 }
 
 #[cfg(test)]
@@ -203,7 +210,7 @@ mod tests {
 
     #[test]
     fn supabase_t18_a_lint_that_is_not_known_is_carried() {
-        let report = report(&[lint("sensitive_columns_exposed", "ERROR", "SECURITY")], false);
+        let report = build_report(&[lint("sensitive_columns_exposed", "ERROR", "SECURITY")], false);
         assert_eq!(status(&report, "sensitive_columns_exposed"), CheckStatus::Failed);
         assert_eq!(report.findings[0].object, "public.orders");
         assert_eq!(status(&report, "rls_disabled_in_public"), CheckStatus::Passed);
@@ -213,7 +220,7 @@ mod tests {
     fn supabase_t24_a_finding_about_health_is_not_a_pass() {
         for name in ["advisor_check_unavailable", "project_not_active", "db_not_reachable"] {
             let lints = [lint(name, "WARN", "HEALTH"), lint("extension_in_public", "WARN", "SECURITY")];
-            let report = report(&lints, false);
+            let report = build_report(&lints, false);
             assert_eq!(status(&report, "rls_disabled_in_public"), CheckStatus::Skipped);
             assert_eq!(status(&report, "extension_in_public"), CheckStatus::Failed);
             assert_eq!(status(&report, name), CheckStatus::Skipped);
@@ -225,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_the_projects_does_not_apply_to_a_branch() {
         let lints = [lint("pitr_not_enabled", "WARN", "SECURITY")];
-        let report = report(&lints, true);
+        let report = build_report(&lints, true);
         assert_eq!(status(&report, "pitr_not_enabled"), CheckStatus::NotApplicable);
         assert!(report.findings.is_empty());
     }

@@ -1,16 +1,16 @@
 //! Tables that anybody with the project's public key can read or write: granted to the API's roles, and without
 //! row-level security.
 
-use super::{Found, finding};
+use super::{CheckOutcome, build_finding};
 use crate::provider::{
-    model::Level,
+    model::FindingLevel,
     supabase::{Supabase, contents},
 };
 
 impl Supabase {
     /// Looks for tables that the API shows unprotected. Which schemas it shows is read from the API's own settings,
     /// where it says; `public` is always looked at.
-    pub(super) async fn check_exposure(&self) -> Found {
+    pub(super) async fn check_exposed_tables(&self) -> CheckOutcome {
         let left_out: Vec<_> = contents::platform_schemas().map(|name| format!("'{name}'")).collect();
         let sql = format!(
             "select n.nspname as schema, c.relname as name, string_agg(r.rolname, ', ' order by r.rolname) as roles \
@@ -23,8 +23,8 @@ impl Supabase {
              group by 1, 2 order by 1, 2",
             left_out.join(", ")
         );
-        let rows = self.rows(&self.reference, &sql).await.map_err(|e| e.message)?;
-        let shown = self.shown_schemas().await;
+        let rows = self.query_rows(&self.reference, &sql).await.map_err(|e| e.message)?;
+        let shown = self.fetch_exposed_schemas().await;
         let fix = "switch row-level security on and write policies, or revoke the grants";
         let mut findings = Vec::new();
         for row in &rows {
@@ -34,15 +34,15 @@ impl Supabase {
             }
             let table = format!("{}.{}", text("schema"), text("name"));
             let detail = format!("`{table}` has no row-level security and is granted to {}", text("roles"));
-            findings.push(finding("exposed_tables", Level::Error, "RLS", &table, detail, fix));
+            findings.push(build_finding("exposed_tables", FindingLevel::Error, "RLS", &table, detail, fix));
         }
         Ok(findings)
     }
 
     /// Returns the schemas that the API shows; none where it does not say, and then every schema counts: to leave one
     /// out that is shown would be a false all-clear.
-    async fn shown_schemas(&self) -> Option<Vec<String>> {
-        let answer: serde_json::Value = self.ask("/postgrest").await.ok()?;
+    async fn fetch_exposed_schemas(&self) -> Option<Vec<String>> {
+        let answer: serde_json::Value = self.get_project_resource("/postgrest").await.ok()?;
         let list = answer["db_schema"].as_str().filter(|list| !list.trim().is_empty())?;
         let listed = list.split(',').map(|name| name.trim().to_owned());
         Some(listed.chain(["public".to_owned()]).collect())

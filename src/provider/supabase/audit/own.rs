@@ -1,39 +1,39 @@
 //! Our own checks: what the advisors leave out, or see from one side only.
 
-use super::{Found, finding};
+use super::{CheckOutcome, build_finding};
 use crate::provider::{
-    model::{Finding, Level},
+    model::{Finding, FindingLevel},
     supabase::Supabase,
 };
 use reqwest::Method;
 use serde_json::Value;
 
 /// One of our checks.
-pub(super) struct Spec {
+pub(super) struct CheckSpec {
     /// Its id.
     pub id: &'static str,
     /// The worst it can find.
-    pub level: Level,
+    pub level: FindingLevel,
     /// Whether it says anything of a branch.
     pub on_branch: bool,
 }
 
 /// Every check of ours.
-pub(super) const SPECS: &[Spec] = &[
-    Spec { id: "recovery", level: Level::Error, on_branch: false },
-    Spec { id: "exposed_tables", level: Level::Error, on_branch: true },
-    Spec { id: "network_restrictions", level: Level::Warn, on_branch: false },
-    Spec { id: "ssl_enforcement", level: Level::Warn, on_branch: false },
-    Spec { id: "jit_access", level: Level::Warn, on_branch: false },
-    Spec { id: "network_bans", level: Level::Info, on_branch: false },
+pub(super) const OWN_CHECKS: &[CheckSpec] = &[
+    CheckSpec { id: "recovery", level: FindingLevel::Error, on_branch: false },
+    CheckSpec { id: "exposed_tables", level: FindingLevel::Error, on_branch: true },
+    CheckSpec { id: "network_restrictions", level: FindingLevel::Warn, on_branch: false },
+    CheckSpec { id: "ssl_enforcement", level: FindingLevel::Warn, on_branch: false },
+    CheckSpec { id: "jit_access", level: FindingLevel::Warn, on_branch: false },
+    CheckSpec { id: "network_bans", level: FindingLevel::Info, on_branch: false },
 ];
 
 impl Supabase {
     /// Runs one of our checks.
-    pub(super) async fn own_check(&self, id: &str) -> Found {
+    pub(super) async fn run_own_check(&self, id: &str) -> CheckOutcome {
         match id {
             "recovery" => self.check_recovery().await,
-            "exposed_tables" => self.check_exposure().await,
+            "exposed_tables" => self.check_exposed_tables().await,
             "network_restrictions" => self.check_restrictions().await,
             "ssl_enforcement" => self.check_ssl().await,
             "jit_access" => self.check_jit().await,
@@ -42,27 +42,41 @@ impl Supabase {
         }
     }
 
-    async fn look_at(&self, path: &str) -> Result<Value, String> {
-        self.ask(path).await.map_err(|e| e.message)
+    async fn fetch_for_check(&self, path: &str) -> Result<Value, String> {
+        self.get_project_resource(path).await.map_err(|e| e.message)
     }
 
     /// With every moment kept there are no daily backups, so that an empty list alone says nothing.
-    async fn check_recovery(&self) -> Found {
-        let kept = self.kept().await.map_err(|e| e.message)?;
-        if kept.protects() {
+    async fn check_recovery(&self) -> CheckOutcome {
+        let kept = self.fetch_platform_backups().await.map_err(|e| e.message)?;
+        if kept.has_recovery_source() {
             return Ok(Vec::new());
         }
         let detail = "the platform keeps neither a complete backup nor a window of moments";
         let fix = "book backups or the add-on `pitr_7`, and until then take dumps with `backup::create`";
-        Ok(vec![finding("recovery", Level::Error, "RECOVERY", &self.reference, detail.into(), fix)])
+        Ok(vec![build_finding(
+            "recovery",
+            FindingLevel::Error,
+            "RECOVERY",
+            &self.reference,
+            detail.into(),
+            fix,
+        )])
     }
 
     /// What is stored is not enforced, what was never applied is open, and what waits for a review is shown and not
     /// enforced. All of it is about the database and its pooler only.
-    async fn check_restrictions(&self) -> Found {
-        let answer = self.look_at("/network-restrictions").await?;
+    async fn check_restrictions(&self) -> CheckOutcome {
+        let answer = self.fetch_for_check("/network-restrictions").await?;
         let found = |detail: &str, fix: &str| {
-            finding("network_restrictions", Level::Warn, "NETWORK", &self.reference, detail.into(), fix)
+            build_finding(
+                "network_restrictions",
+                FindingLevel::Warn,
+                "NETWORK",
+                &self.reference,
+                detail.into(),
+                fix,
+            )
         };
         let ranges: Vec<&str> = ["dbAllowedCidrs", "dbAllowedCidrsV6"]
             .iter()
@@ -92,8 +106,8 @@ impl Supabase {
         Ok(findings)
     }
 
-    async fn check_ssl(&self) -> Found {
-        let answer = self.look_at("/ssl-enforcement").await?;
+    async fn check_ssl(&self) -> CheckOutcome {
+        let answer = self.fetch_for_check("/ssl-enforcement").await?;
         let enforced = answer["currentConfig"]["database"].as_bool();
         let applied = answer["appliedSuccessfully"].as_bool().unwrap_or(true);
         let detail = match enforced {
@@ -103,11 +117,18 @@ impl Supabase {
             Some(false) => "the database takes connections without TLS",
         };
         let fix = "enforce TLS; the database restarts for it";
-        Ok(vec![finding("ssl_enforcement", Level::Warn, "NETWORK", &self.reference, detail.into(), fix)])
+        Ok(vec![build_finding(
+            "ssl_enforcement",
+            FindingLevel::Warn,
+            "NETWORK",
+            &self.reference,
+            detail.into(),
+            fix,
+        )])
     }
 
-    async fn check_jit(&self) -> Found {
-        let state = self.look_at("/jit-access").await?;
+    async fn check_jit(&self) -> CheckOutcome {
+        let state = self.fetch_for_check("/jit-access").await?;
         match state["state"].as_str() {
             Some("enabled") => {}
             Some("disabled") => return Ok(Vec::new()),
@@ -117,7 +138,7 @@ impl Supabase {
             }
             _ => return Err("the platform does not say whether access on demand is on".into()),
         }
-        let listed = self.look_at("/database/jit/list").await?;
+        let listed = self.fetch_for_check("/database/jit/list").await?;
         let items = listed.as_array().or_else(|| listed["items"].as_array());
         let endless = items.into_iter().flatten().flat_map(|user| {
             let roles = user["user_roles"].as_array().into_iter().flatten();
@@ -132,14 +153,14 @@ impl Supabase {
         Ok(endless
             .map(|who| {
                 let detail = format!("`{who}` may log in on demand for ever");
-                finding("jit_access", Level::Warn, "ROLES", &who, detail, fix)
+                build_finding("jit_access", FindingLevel::Warn, "ROLES", &who, detail, fix)
             })
             .collect())
     }
 
-    async fn check_bans(&self) -> Found {
+    async fn check_bans(&self) -> CheckOutcome {
         let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
-        let answer = self.api.look(Method::POST, &path, None).await.map_err(|e| e.message)?;
+        let answer = self.api.send_read(Method::POST, &path, None).await.map_err(|e| e.message)?;
         let banned = answer["banned_ipv4_addresses"].as_array();
         let banned = banned.ok_or("the platform does not list the addresses that are shut out")?;
         let fix = "see who tries to log in from there; `network::bans::remove` lets an address in again";
@@ -148,7 +169,7 @@ impl Supabase {
             .filter_map(Value::as_str)
             .map(|address| {
                 let detail = format!("`{address}` is shut out after failed attempts to log in");
-                finding("network_bans", Level::Info, "NETWORK", address, detail, fix)
+                build_finding("network_bans", FindingLevel::Info, "NETWORK", address, detail, fix)
             })
             .collect())
     }

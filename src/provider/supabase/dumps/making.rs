@@ -1,13 +1,16 @@
 //! Making a dump, a part at a look: `pg_dump` writes it, `pg_restore` reads it through, and then it has its name.
 //!
-//! What was begun and vanished without a word is begun again; what failed is removed.
+//! A program that vanished is started again; a dump that failed is removed.
 
-use super::{Dump, Dumps, Look, SIDECAR, Stage, Work, cannot, checksum, programs, read_args};
+use super::{
+    DetachedProgram, Dump, DumpPhase, DumpStore, ProgramStatus, SIDECAR, file_error, hash_file,
+    pg_restore_read_args, programs,
+};
 use crate::{
     base::{file, moment::Span},
     provider::{
         Code, Error, Result,
-        model::{BackupRequest, Job, Key, Observed, Progress},
+        model::{BackupRequest, CallKey, Job, JobStatus, Progress},
         postgres::{disk, records},
         supabase::{Supabase, contents, login::Login},
     },
@@ -16,21 +19,21 @@ use serde_json::Value;
 use std::{ffi::OsString, fs, os::unix::fs::DirBuilderExt as _, time::Duration};
 
 /// The kind of job that makes a dump.
-pub(in super::super) const KIND: &str = "backup";
+pub(in super::super) const DUMP_JOB: &str = "backup";
 /// What the program that dumps leaves its traces as.
-pub(super) const DUMP: &str = "pg_dump";
+pub(super) const DUMP_PROGRAM: &str = "pg_dump";
 /// What the program that reads a dump through leaves its traces as.
-pub(super) const READ: &str = "pg_restore";
-/// After how long a folder that was never finished is nobody's.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
+pub(super) const READ_PROGRAM: &str = "pg_restore";
+/// The age at which an unfinished folder counts as orphaned.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 /// How often a program that was killed without a word is begun again.
 const STARTS_MAX: u32 = 3;
 /// What a server says to a password that is too new, or too old already.
 const STALE_PASSWORD: &str = "password authentication failed";
 
 /// Returns the job that makes a dump.
-pub(in super::super) fn job(id: String) -> Job {
-    Job { kind: KIND.into(), id, detail: Value::Null }
+pub(in super::super) fn dump_job(id: String) -> Job {
+    Job { kind: DUMP_JOB.into(), id, detail: Value::Null }
 }
 
 impl Supabase {
@@ -38,25 +41,25 @@ impl Supabase {
     ///
     /// # Errors
     /// What stands in its way, before anything is made; [`Code::NoDiskSpace`].
-    pub(in super::super) async fn create_dump(&self, request: &BackupRequest, key: &Key) -> Result<Job> {
-        let dumps = self.dumps();
-        if let Some(made) = dumps.by_key(key)? {
-            return Ok(job(made.id));
+    pub(in super::super) async fn create_dump(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
+        let dumps = self.dump_store();
+        if let Some(made) = dumps.find_by_key(key)? {
+            return Ok(dump_job(made.id));
         }
-        let version = self.described().await?.database.version.unwrap_or_default();
-        let server_major = programs::major(&version).ok_or_else(|| {
+        let version = self.fetch_project_details().await?.database.version.unwrap_or_default();
+        let server_major = programs::parse_major_version(&version).ok_or_else(|| {
             Error::new(Code::Internal, format!("the platform gave `{version}` for the version of the server"))
         })?;
-        self.programs_for(server_major)?;
-        let login = self.login().await?;
+        self.find_client_programs(server_major)?;
+        let login = self.log_in_read_only().await?;
         let started_at = self.clock.now();
         let dump = Dump {
             id: format!("dump-{}-{key}", started_at.0.strftime("%Y%m%dT%H%M%SZ")),
-            target: self.name(),
+            target: self.display_name(),
             reference: self.reference.clone(),
             label: request.label.clone(),
             key: key.clone(),
-            stage: Stage::Dumping,
+            stage: DumpPhase::Dumping,
             child: None,
             starts: 0,
             started_at,
@@ -67,171 +70,190 @@ impl Supabase {
             damaged: None,
         };
         let id = dump.id.clone();
-        let begun = dumps.put(&dump).and_then(|()| self.start_dump(dump, &login));
-        begun.map_err(|error| without(&dumps, &id, error))?;
-        Ok(job(id))
+        let begun = dumps.create_dump_folder(&dump).and_then(|()| self.start_dump(dump, &login));
+        begun.map_err(|error| discard_failed_dump(&dumps, &id, error))?;
+        Ok(dump_job(id))
     }
 
     fn start_dump(&self, mut dump: Dump, login: &Login) -> Result<()> {
-        let dumps = self.dumps();
-        let tools = self.programs_for(dump.server_major)?;
+        let dumps = self.dump_store();
+        let tools = self.find_client_programs(dump.server_major)?;
         let mut args: Vec<OsString> =
-            vec!["--format=custom".into(), "-f".into(), dumps.partial(&dump.id).into()];
+            vec!["--format=custom".into(), "-f".into(), dumps.partial_path(&dump.id).into()];
         args.extend(["--lock-wait-timeout=60s", "--no-subscriptions"].map(OsString::from));
-        args.extend(contents::left_out().map(|schema| format!("--exclude-schema={schema}").into()));
-        args.extend(login.args());
+        args.extend(contents::excluded_schemas().map(|schema| format!("--exclude-schema={schema}").into()));
+        args.extend(login.program_args());
         dump.starts += 1;
-        dump.stage = Stage::Dumping;
-        let home = dumps.home(&dump.id);
-        dump.child = Some(Work::of(&home, DUMP).begin(&tools, "pg_dump", &args, &login.environment())?);
-        dumps.keep(&dump)
+        dump.stage = DumpPhase::Dumping;
+        let home = dumps.dump_folder(&dump.id);
+        dump.child = Some(DetachedProgram::in_folder(&home, DUMP_PROGRAM).start_program(
+            &tools,
+            "pg_dump",
+            &args,
+            &login.program_environment(),
+        )?);
+        dumps.save_dump(&dump)
     }
 
     /// Looks at a dump that is being made and takes it one part further.
     ///
     /// # Errors
     /// Why it cannot be made; it has then been removed.
-    pub(in super::super) async fn observe_dump(&self, id: &str) -> Result<Observed> {
-        let dumps = self.dumps();
-        let dump = dumps.get(id)?;
+    pub(in super::super) async fn poll_dump(&self, id: &str) -> Result<JobStatus> {
+        let dumps = self.dump_store();
+        let dump = dumps.find_dump(id)?;
         let looked = match dump.stage {
-            Stage::Completed => Ok(Observed::Done(dump.backup().handle())),
-            Stage::Dumping => self.observe_dumping(dump).await,
-            Stage::Reading => self.observe_reading(dump).await,
+            DumpPhase::Completed => Ok(JobStatus::Done(dump.to_backup().to_handle())),
+            DumpPhase::Dumping => self.poll_dumping(dump).await,
+            DumpPhase::Reading => self.poll_reading(dump).await,
         };
         looked.map_err(|error| match error.code {
             // The platform could not be asked for a login: the dump is begun at another look.
             Code::Throttled | Code::Unavailable | Code::Timeout => error,
-            _ => without(&dumps, id, error),
+            _ => discard_failed_dump(&dumps, id, error),
         })
     }
 
-    async fn observe_dumping(&self, dump: Dump) -> Result<Observed> {
-        let dumps = self.dumps();
-        let home = dumps.home(&dump.id);
-        match Work::of(&home, DUMP).look(dump.child.as_ref()) {
-            Look::Running => {
-                let done = fs::metadata(dumps.partial(&dump.id)).map_or(0, |file| file.len());
-                Ok(Observed::Running(Progress::bytes("dumping", done, None)))
+    async fn poll_dumping(&self, dump: Dump) -> Result<JobStatus> {
+        let dumps = self.dump_store();
+        let home = dumps.dump_folder(&dump.id);
+        match DetachedProgram::in_folder(&home, DUMP_PROGRAM).poll_status(dump.child.as_ref()) {
+            ProgramStatus::Running => {
+                let done = fs::metadata(dumps.partial_path(&dump.id)).map_or(0, |file| file.len());
+                Ok(JobStatus::Running(Progress::with_bytes("dumping", done, None)))
             }
-            Look::Ended { well: true, .. } => self.start_reading(dump),
-            Look::Ended { said, .. } if said.contains(STALE_PASSWORD) && dump.starts < STARTS_MAX => {
-                self.clock.sleep(Span::seconds(3)).await;
-                self.dump_again(dump).await
+            ProgramStatus::Exited { well: true, .. } => self.start_reading(dump),
+            ProgramStatus::Exited { said, .. }
+                if said.contains(STALE_PASSWORD) && dump.starts < STARTS_MAX =>
+            {
+                self.clock.sleep(Span::from_secs(3)).await;
+                self.restart_dump(dump).await
             }
-            Look::Ended { said, .. } => Err(failure(&said)),
-            Look::Vanished => {
+            ProgramStatus::Exited { said, .. } => Err(dump_error(&said)),
+            ProgramStatus::Vanished => {
                 // On a full disk there is no room for its last words either.
-                disk::room_for(0, &home)?;
-                if dump.starts < STARTS_MAX { self.dump_again(dump).await } else { Err(vanished(DUMP)) }
+                disk::check_free_space(0, &home)?;
+                if dump.starts < STARTS_MAX {
+                    self.restart_dump(dump).await
+                } else {
+                    Err(vanished_error(DUMP_PROGRAM))
+                }
             }
         }
     }
 
-    async fn dump_again(&self, dump: Dump) -> Result<Observed> {
-        let login = self.login().await?;
+    async fn restart_dump(&self, dump: Dump) -> Result<JobStatus> {
+        let login = self.log_in_read_only().await?;
         self.start_dump(dump, &login)?;
-        Ok(Observed::Running(Progress::phase("dumping")))
+        Ok(JobStatus::Running(Progress::with_phase("dumping")))
     }
 
-    fn start_reading(&self, mut dump: Dump) -> Result<Observed> {
-        let dumps = self.dumps();
-        let tools = self.programs_for(dump.server_major)?;
-        let args = read_args(&dumps.partial(&dump.id));
-        let home = dumps.home(&dump.id);
-        dump.stage = Stage::Reading;
-        dump.child = Some(Work::of(&home, READ).begin(&tools, "pg_restore", &args, &[])?);
-        dumps.keep(&dump)?;
-        Ok(Observed::Running(Progress::phase("reading it through")))
+    fn start_reading(&self, mut dump: Dump) -> Result<JobStatus> {
+        let dumps = self.dump_store();
+        let tools = self.find_client_programs(dump.server_major)?;
+        let args = pg_restore_read_args(&dumps.partial_path(&dump.id));
+        let home = dumps.dump_folder(&dump.id);
+        dump.stage = DumpPhase::Reading;
+        dump.child = Some(DetachedProgram::in_folder(&home, READ_PROGRAM).start_program(
+            &tools,
+            "pg_restore",
+            &args,
+            &[],
+        )?);
+        dumps.save_dump(&dump)?;
+        Ok(JobStatus::Running(Progress::with_phase("reading it through")))
     }
 
-    async fn observe_reading(&self, mut dump: Dump) -> Result<Observed> {
-        let dumps = self.dumps();
-        let (home, partial, whole) = (dumps.home(&dump.id), dumps.partial(&dump.id), dumps.file(&dump.id));
-        match Work::of(&home, READ).look(dump.child.as_ref()) {
-            Look::Running => return Ok(Observed::Running(Progress::phase("reading it through"))),
-            Look::Ended { well: true, .. } => {}
-            Look::Ended { said, .. } => {
+    async fn poll_reading(&self, mut dump: Dump) -> Result<JobStatus> {
+        let dumps = self.dump_store();
+        let (home, partial, whole) =
+            (dumps.dump_folder(&dump.id), dumps.partial_path(&dump.id), dumps.dump_path(&dump.id));
+        match DetachedProgram::in_folder(&home, READ_PROGRAM).poll_status(dump.child.as_ref()) {
+            ProgramStatus::Running => {
+                return Ok(JobStatus::Running(Progress::with_phase("reading it through")));
+            }
+            ProgramStatus::Exited { well: true, .. } => {}
+            ProgramStatus::Exited { said, .. } => {
                 return Err(Error::new(
                     Code::CorruptBackup,
                     format!("the dump cannot be read through: {said}"),
                 ));
             }
-            Look::Vanished => return self.start_reading(dump),
+            ProgramStatus::Vanished => return self.start_reading(dump),
         }
-        let sum = checksum(if whole.is_file() { whole.clone() } else { partial.clone() }).await?;
+        let sum = hash_file(if whole.is_file() { whole.clone() } else { partial.clone() }).await?;
         if !whole.is_file() {
-            fs::rename(&partial, &whole).map_err(|e| cannot(&partial, "be renamed", &e))?;
+            fs::rename(&partial, &whole).map_err(|e| file_error(&partial, "be renamed", &e))?;
         }
-        file::sync_folder(&home).map_err(|e| cannot(&home, "be synced", &e))?;
+        file::sync_folder(&home).map_err(|e| file_error(&home, "be synced", &e))?;
         dump.bytes = sum.bytes;
         dump.sha256 = Some(sum.sha256);
         dump.finished_at = Some(self.clock.now());
         dump.child = None;
-        dump.stage = Stage::Completed;
-        dumps.keep(&dump)?;
-        Ok(Observed::Done(dump.backup().handle()))
+        dump.stage = DumpPhase::Completed;
+        dumps.save_dump(&dump)?;
+        Ok(JobStatus::Done(dump.to_backup().to_handle()))
     }
 }
 
-impl Dumps<'_> {
+impl DumpStore<'_> {
     /// Makes the folder of a dump, for nobody else to look into, with what is known of it inside from the first moment on.
-    fn put(&self, dump: &Dump) -> Result<()> {
-        self.sweep();
-        let (new, home) = (self.folder.join(format!(".new-{}", dump.id)), self.home(&dump.id));
+    fn create_dump_folder(&self, dump: &Dump) -> Result<()> {
+        self.sweep_leftovers();
+        let (new, home) = (self.folder.join(format!(".new-{}", dump.id)), self.dump_folder(&dump.id));
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&new);
-        made.map_err(|e| cannot(&new, "be made", &e))?;
-        let written = records::write(&new.join(SIDECAR), dump);
+        made.map_err(|e| file_error(&new, "be made", &e))?;
+        let written = records::write_record(&new.join(SIDECAR), dump);
         let shown =
-            written.and_then(|()| fs::rename(&new, &home).map_err(|e| cannot(&new, "be renamed", &e)));
-        shown.inspect_err(|_| drop(disk::remove(&new)))
+            written.and_then(|()| fs::rename(&new, &home).map_err(|e| file_error(&new, "be renamed", &e)));
+        shown.inspect_err(|_| drop(disk::remove_folder(&new)))
     }
 
-    /// Removes what earlier lives began to make, or to remove, and did not finish.
-    fn sweep(&self) {
+    /// Removes folders that an earlier process left half-created or half-deleted.
+    fn sweep_leftovers(&self) {
         for entry in fs::read_dir(self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let changed = entry.metadata().and_then(|found| found.modified()).ok();
-            let is_old = changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > FORGOTTEN);
+            let is_old = changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ORPHAN_AGE);
             if name.starts_with(".deleting-") || (is_old && name.starts_with(".new-")) {
                 // What cannot be removed now is tried again next time.
-                disk::remove(&entry.path()).ok();
+                disk::remove_folder(&entry.path()).ok();
             }
         }
     }
 }
 
-/// Removes a dump that came to nothing, and says so in its error.
-fn without(dumps: &Dumps<'_>, id: &str, error: Error) -> Error {
-    match dumps.discard(id) {
+/// Removes a failed dump; what cannot be removed is named in the error.
+fn discard_failed_dump(dumps: &DumpStore<'_>, id: &str, error: Error) -> Error {
+    match dumps.stop_and_delete(id) {
         Ok(()) => error,
         Err(left) => Error { left_behind: left.left_behind, ..error }.with_side_effects(),
     }
 }
 
 /// Returns the error of a program that was killed without a word.
-pub(in super::super) fn vanished(program: &str) -> Error {
+pub(in super::super) fn vanished_error(program: &str) -> Error {
     Error::new(Code::Tool, format!("`{program}` was killed without a word"))
-        .hint("see whether the machine ran out of memory, or was restarted")
+        .with_hint("see whether the machine ran out of memory, or was restarted")
 }
 
 /// Returns what a program of PostgreSQL failed with.
-pub(in super::super) fn failure(said: &str) -> Error {
+pub(in super::super) fn dump_error(said: &str) -> Error {
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     let message = |code| Error::new(code, format!("the database could not be dumped: {said}"));
     if has(&["No space left on device", "could not write to file", "could not write to output file"]) {
-        message(Code::NoDiskSpace).hint("make room, or set `backup_dir` of the target")
+        message(Code::NoDiskSpace).with_hint("make room, or set `backup_dir` of the target")
     } else if has(&[
         "could not translate host name",
         "Network is unreachable",
         "Cannot assign requested address",
     ]) {
-        message(Code::Tool).hint(
+        message(Code::Tool).with_hint(
             "a project's own address is reached over IPv6 only, unless IPv4 was booked: set `db_host` of the target to \
              that of the session pooler",
         )
     } else if has(&["permission denied"]) {
-        message(Code::Denied).hint("the read-only role of the platform may not read this")
+        message(Code::Denied).with_hint("the read-only role of the platform may not read this")
     } else {
         message(Code::Tool)
     }

@@ -1,10 +1,10 @@
-//! What a restore in place will ask for, and everything that stands in its way.
+//! Plan of a restore in place: which request to send, and the checks before it.
 
 use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
-        model::{At, RestoreRequest},
+        model::{RecoveryTarget, RestoreRequest},
         supabase::{Supabase, marks, platform, statuses},
     },
 };
@@ -15,7 +15,7 @@ use std::fmt;
 /// What a restore in place asks for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Plan {
+pub(super) enum RestorePlan {
     /// A physical backup of the platform, by its number.
     Backup {
         /// The number.
@@ -29,43 +29,43 @@ pub(super) enum Plan {
     Point(String),
 }
 
-impl Plan {
+impl RestorePlan {
     /// Returns where to ask, below the path of the backups, and the body.
-    pub(super) fn request(&self) -> (&'static str, Value) {
+    pub(super) fn to_request(&self) -> (&'static str, Value) {
         match self {
-            Plan::Backup { number, .. } => ("restore", json!({ "id": number })),
-            Plan::Moment(unix) => ("restore-pitr", json!({ "recovery_time_target_unix": unix })),
-            Plan::Point(name) => ("undo", json!({ "name": name })),
+            RestorePlan::Backup { number, .. } => ("restore", json!({ "id": number })),
+            RestorePlan::Moment(unix) => ("restore-pitr", json!({ "recovery_time_target_unix": unix })),
+            RestorePlan::Point(name) => ("undo", json!({ "name": name })),
         }
     }
 
     /// Returns the backup that it starts from, as far as the platform says.
-    pub(super) fn backup(&self) -> String {
+    pub(super) fn source_backup(&self) -> String {
         match self {
-            Plan::Backup { number, .. } => format!("platform-{number}"),
-            Plan::Moment(_) | Plan::Point(_) => "platform".into(),
+            RestorePlan::Backup { number, .. } => format!("platform-{number}"),
+            RestorePlan::Moment(_) | RestorePlan::Point(_) => "platform".into(),
         }
     }
 
     /// Returns the moment that the data is of then.
-    pub(super) fn reached(&self) -> Option<Moment> {
+    pub(super) fn reached_moment(&self) -> Option<Moment> {
         match self {
-            Plan::Backup { taken, .. } => Some(*taken),
-            Plan::Moment(unix) => platform::moment(*unix).ok(),
-            Plan::Point(_) => None,
+            RestorePlan::Backup { taken, .. } => Some(*taken),
+            RestorePlan::Moment(unix) => platform::moment_from_unix(*unix).ok(),
+            RestorePlan::Point(_) => None,
         }
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Plan::Backup { number, .. } => write!(f, "to backup `platform-{number}`"),
-            Plan::Moment(unix) => match platform::moment(*unix) {
+            RestorePlan::Backup { number, .. } => write!(f, "to backup `platform-{number}`"),
+            RestorePlan::Moment(unix) => match platform::moment_from_unix(*unix) {
                 Ok(moment) => write!(f, "to {moment}"),
                 Err(_) => write!(f, "to second {unix}"),
             },
-            Plan::Point(name) => write!(f, "to the restore point `{name}`"),
+            RestorePlan::Point(name) => write!(f, "to the restore point `{name}`"),
         }
     }
 }
@@ -75,19 +75,19 @@ impl Supabase {
     ///
     /// # Errors
     /// What stands in its way.
-    pub(super) async fn plan_in_place(&self, request: &RestoreRequest) -> Result<Plan> {
-        let plan = self.aim(request).await?;
-        let status = self.described().await?.status;
-        if !statuses::is_settled(&status) {
-            return Err(Error::new(Code::Conflict, format!("`{}` is {status}", self.name()))
-                .hint("wait until it is up, or see in its dashboard what it is at"));
+    pub(super) async fn plan_in_place(&self, request: &RestoreRequest) -> Result<RestorePlan> {
+        let plan = self.choose_plan(request).await?;
+        let status = self.fetch_project_details().await?.status;
+        if !statuses::is_up(&status) {
+            return Err(Error::new(Code::Conflict, format!("`{}` is {status}", self.display_name()))
+                .with_hint("wait until it is up, or see in its dashboard what it is at"));
         }
         self.check_no_replicas().await?;
         self.check_no_slots().await?;
         Ok(plan)
     }
 
-    async fn aim(&self, request: &RestoreRequest) -> Result<Plan> {
+    async fn choose_plan(&self, request: &RestoreRequest) -> Result<RestorePlan> {
         if request.to.timeline.is_some() || !request.to.inclusive {
             return Err(Error::unsupported(
                 "the platform takes a whole second, and neither a timeline nor `inclusive: false`",
@@ -95,30 +95,32 @@ impl Supabase {
             ));
         }
         match (&request.backup, &request.to.at) {
-            (Some(id), At::BackupEnd) => self.aim_at_backup(id).await,
+            (Some(id), RecoveryTarget::BackupEnd) => self.plan_from_backup(id).await,
             (Some(_), _) => Err(Error::unsupported(
                 "the platform chooses itself which backup a moment is restored from",
                 "leave `backup` out",
             )),
-            (None, At::Time(moment)) => self.aim_at_moment(moment.0.as_second()).await,
-            (None, At::Latest) => match self.kept().await?.bounds() {
-                Some((_, latest)) => self.aim_at_moment(latest).await,
-                None => Err(self.no_pitr()),
+            (None, RecoveryTarget::Time(moment)) => self.plan_to_moment(moment.0.as_second()).await,
+            (None, RecoveryTarget::Latest) => match self.fetch_platform_backups().await?.window_bounds() {
+                Some((_, latest)) => self.plan_to_moment(latest).await,
+                None => Err(self.no_pitr_error()),
             },
-            (None, At::Name(name)) => {
-                self.check_mark(name).await?;
-                Ok(Plan::Point(name.clone()))
+            (None, RecoveryTarget::Name(name)) => {
+                self.check_restore_point(name).await?;
+                Ok(RestorePlan::Point(name.clone()))
             }
-            (None, At::Xid(_) | At::Lsn(_) | At::BackupEnd) => Err(Error::unsupported(
-                "the platform goes back to a moment, not to a transaction or a place in the WAL",
-                "give `to: #{ time: … }`",
-            )),
+            (None, RecoveryTarget::Xid(_) | RecoveryTarget::Lsn(_) | RecoveryTarget::BackupEnd) => {
+                Err(Error::unsupported(
+                    "the platform goes back to a moment, not to a transaction or a place in the WAL",
+                    "give `to: #{ time: … }`",
+                ))
+            }
         }
     }
 
-    async fn aim_at_backup(&self, id: &str) -> Result<Plan> {
-        let Some(number) = platform::number(id) else {
-            self.dumps().get(id)?;
+    async fn plan_from_backup(&self, id: &str) -> Result<RestorePlan> {
+        let Some(number) = platform::parse_platform_id(id) else {
+            self.dump_store().find_dump(id)?;
             return Err(Error::unsupported(
                 format!(
                     "`{id}` is a logical dump, and what was made since would survive it: in place it would leave \
@@ -128,9 +130,10 @@ impl Supabase {
                  platform's backups",
             ));
         };
-        let backup = self.platform_backups().await?.into_iter().find(|backup| backup.id == id);
-        let backup = backup
-            .ok_or_else(|| Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.name())))?;
+        let backup = self.list_platform_backups().await?.into_iter().find(|backup| backup.id == id);
+        let backup = backup.ok_or_else(|| {
+            Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.display_name()))
+        })?;
         if backup.method != "physical" {
             return Err(Error::unsupported(
                 format!("`{id}` is a logical backup, and the platform restores physical ones only"),
@@ -140,42 +143,50 @@ impl Supabase {
         if backup.status != "completed" {
             return Err(Error::new(Code::Refused, format!("backup `{id}` is {}", backup.status)));
         }
-        Ok(Plan::Backup { number, taken: backup.started_at })
+        Ok(RestorePlan::Backup { number, taken: backup.started_at })
     }
 
-    /// Aims at a whole second: what is left of the moment is cut off, so that it is never gone beyond. The platform
-    /// takes 0 for now, which nobody means who writes 1970.
-    async fn aim_at_moment(&self, unix: i64) -> Result<Plan> {
+    /// Plans for a whole second, rounded down so that the restore never passes the moment. The platform takes 0
+    /// as "now", so 0 is refused.
+    async fn plan_to_moment(&self, unix: i64) -> Result<RestorePlan> {
         if unix <= 0 {
             return Err(Error::new(
                 Code::Invalid,
                 format!("{unix} seconds since 1970 is no moment to go back to"),
             )
-            .hint("the platform would take 0 for now; see `backup::pitr::window` for what can be restored"));
+            .with_hint(
+                "the platform would take 0 for now; see `backup::pitr::window` for what can be restored",
+            ));
         }
-        let Some((earliest, latest)) = self.kept().await?.bounds() else { return Err(self.no_pitr()) };
-        let target = platform::moment(unix)?;
-        let window = format!("it goes from {} to {}", platform::moment(earliest)?, platform::moment(latest)?);
+        let Some((earliest, latest)) = self.fetch_platform_backups().await?.window_bounds() else {
+            return Err(self.no_pitr_error());
+        };
+        let target = platform::moment_from_unix(unix)?;
+        let window = format!(
+            "it goes from {} to {}",
+            platform::moment_from_unix(earliest)?,
+            platform::moment_from_unix(latest)?
+        );
         if unix < earliest {
-            let message = format!("{target} lies before what `{}` can be restored to", self.name());
-            return Err(Error::new(Code::TargetBeforeWindow, message).hint(window));
+            let message = format!("{target} lies before what `{}` can be restored to", self.display_name());
+            return Err(Error::new(Code::TargetBeforeWindow, message).with_hint(window));
         }
         if unix > latest {
-            let message = format!("{target} lies after what `{}` can be restored to", self.name());
-            return Err(Error::new(Code::TargetAfterWindow, message).hint(format!(
+            let message = format!("{target} lies after what `{}` can be restored to", self.display_name());
+            return Err(Error::new(Code::TargetAfterWindow, message).with_hint(format!(
                 "{window}; on an idle database it ends long before now, and nothing that was written is missing"
             )));
         }
-        Ok(Plan::Moment(unix))
+        Ok(RestorePlan::Moment(unix))
     }
 
-    fn no_pitr(&self) -> Error {
-        Error::new(Code::Refused, format!("`{}` has no point-in-time recovery", self.name()))
-            .hint("book the add-on `pitr_7`, or restore one of `backup::list`")
+    fn no_pitr_error(&self) -> Error {
+        Error::new(Code::Refused, format!("`{}` has no point-in-time recovery", self.display_name()))
+            .with_hint("book the add-on `pitr_7`, or restore one of `backup::list`")
     }
 
     async fn check_no_replicas(&self) -> Result<()> {
-        let replicas = self.replica_rows().await?;
+        let replicas = self.list_replica_rows().await?;
         if replicas.is_empty() {
             return Ok(());
         }
@@ -184,11 +195,11 @@ impl Supabase {
             Code::Refused,
             format!(
                 "`{}` has read replicas, and is not restored while it has: {}",
-                self.name(),
+                self.display_name(),
                 names.join(", ")
             ),
         )
-        .hint("remove them with `db::replicas::delete`, restore, and create them again"))
+        .with_hint("remove them with `db::replicas::delete`, restore, and create them again"))
     }
 
     /// Refuses while something of the user's own holds on to the WAL. A database that does not answer cannot be asked,
@@ -197,7 +208,7 @@ impl Supabase {
         const SQL: &str = "select slot_name as name from pg_catalog.pg_replication_slots \
                            where slot_name not like 'supabase_realtime%' \
                            union all select subname from pg_catalog.pg_stat_subscription where subname is not null";
-        let rows = match self.rows(&self.reference, SQL).await {
+        let rows = match self.query_rows(&self.reference, SQL).await {
             Ok(rows) => rows,
             Err(e) if e.code == Code::Denied => return Err(e),
             Err(_) => return Ok(()),
@@ -209,20 +220,21 @@ impl Supabase {
         }
         Err(Error::new(
             Code::Refused,
-            format!("`{}` has replication slots or subscriptions: {}", self.name(), names.join(", ")),
+            format!("`{}` has replication slots or subscriptions: {}", self.display_name(), names.join(", ")),
         )
-        .hint("drop them, restore, and make them again"))
+        .with_hint("drop them, restore, and make them again"))
     }
 
-    async fn check_mark(&self, name: &str) -> Result<()> {
-        match self.point(name).await? {
+    async fn check_restore_point(&self, name: &str) -> Result<()> {
+        match self.fetch_restore_point(name).await? {
             Some(point) if point.status == marks::AVAILABLE => Ok(()),
             Some(point) => {
                 Err(Error::new(Code::Refused, format!("the restore point `{name}` is {}", point.status)))
             }
-            None => {
-                Err(Error::new(Code::NotFound, format!("`{}` has no restore point `{name}`", self.name())))
-            }
+            None => Err(Error::new(
+                Code::NotFound,
+                format!("`{}` has no restore point `{name}`", self.display_name()),
+            )),
         }
     }
 }

@@ -1,19 +1,19 @@
 //! The list of ranges that may connect, in both of the shapes in which the API gives it.
 //!
-//! `GET` and `apply` give two lists of texts; `PATCH` gives one list of objects with a type. What is shown is enforced
-//! only when it is `applied`: what is `stored` is not yet, and a change under review never will be by itself.
+//! `GET` and `apply` return two lists of strings, `PATCH` one list of typed objects. A list is enforced
+//! only once it is `applied`: `stored` is not yet, and a change under review waits for approval.
 
 use crate::provider::{
     Code, Error, Result,
-    model::{Allowed, Range},
+    model::{AllowedRange, NetworkRestrictions},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
-/// What the API says of the restrictions.
-pub(super) struct Restrictions {
-    /// Whether the plan has them.
+/// The network restrictions of a project.
+pub(super) struct RestrictionsResponse {
+    /// Whether the plan includes network restrictions.
     is_entitled: bool,
     /// Whether `ranges` are enforced.
     is_applied: bool,
@@ -22,40 +22,40 @@ pub(super) struct Restrictions {
     ranges: Vec<IpNet>,
     /// Those that are enforced until `ranges` are.
     old: Option<Vec<IpNet>>,
-    /// Those that somebody asked for and somebody else has to agree to.
+    /// A requested list that awaits review.
     pending: Option<Vec<IpNet>>,
-    /// When that was asked for.
+    /// When the pending list was requested.
     pending_since: Option<String>,
 }
 
-/// What is to become of the ranges.
-pub(super) struct Change {
-    /// What is to be there in the end.
+/// A change of the allowed ranges.
+pub(super) struct RestrictionChange {
+    /// The complete list after the change.
     pub wanted: Vec<IpNet>,
     add: Vec<IpNet>,
     remove: Vec<IpNet>,
 }
 
-/// Ranges by family, as the API wants them.
-pub(super) struct Lists {
+/// Ranges split by address family, the form of the API's request bodies.
+pub(super) struct RangesByFamily {
     four: Vec<IpNet>,
     six: Vec<IpNet>,
 }
 
-impl Restrictions {
+impl RestrictionsResponse {
     /// Reads either shape.
     ///
     /// # Errors
-    /// [`Code::Internal`] for a range that is none: to leave it out would be to say that it is not there.
-    pub(super) fn read(said: &Value) -> Result<Self> {
+    /// [`Code::Internal`] for a range that cannot be parsed; skipping it would report it as absent.
+    pub(super) fn from_json(said: &Value) -> Result<Self> {
         let status = said["status"].as_str().unwrap_or_default();
-        let other = |name: &str| said.get(name).filter(|c| !c.is_null()).map(ranges).transpose();
+        let other = |name: &str| said.get(name).filter(|c| !c.is_null()).map(parse_ranges).transpose();
         let since = &said["pending_requested_at"];
         Ok(Self {
             is_entitled: said["entitlement"] != "disallowed",
             is_applied: status == "applied",
             was_ever_applied: status == "applied" || !said["applied_at"].is_null(),
-            ranges: ranges(&said["config"])?,
+            ranges: parse_ranges(&said["config"])?,
             old: other("old_config")?,
             pending: other("pending_config")?,
             pending_since: since.as_str().map(str::to_owned),
@@ -63,21 +63,25 @@ impl Restrictions {
     }
 
     /// Returns who may connect.
-    pub(super) fn allowed(&self) -> Allowed {
+    pub(super) fn to_network_restrictions(&self) -> NetworkRestrictions {
         let enforced =
             |net: &IpNet| self.is_applied || self.old.as_ref().is_some_and(|old| old.contains(net));
         let shown =
-            self.ranges.iter().map(|net| range(*net, if enforced(net) { "applied" } else { "stored" }));
+            self.ranges.iter().map(|net| build_range(*net, if enforced(net) { "applied" } else { "stored" }));
         let pending = self.pending.iter().flatten().filter(|net| !self.ranges.contains(net));
-        let ranges = shown.chain(pending.map(|net| range(*net, "pending"))).collect();
-        Allowed { ranges, applied: self.is_applied && self.pending.is_none(), warnings: self.warnings() }
+        let ranges = shown.chain(pending.map(|net| build_range(*net, "pending"))).collect();
+        NetworkRestrictions {
+            ranges,
+            applied: self.is_applied && self.pending.is_none(),
+            warnings: self.collect_warnings(),
+        }
     }
 
-    /// Refuses where a change would come to nothing.
+    /// Refuses a change that could not take effect.
     ///
     /// # Errors
     /// [`Code::Unsupported`] where the plan has no restrictions; [`Code::Refused`] while a change is under review.
-    pub(super) fn demand_changeable(&self) -> Result<()> {
+    pub(super) fn check_changeable(&self) -> Result<()> {
         if !self.is_entitled {
             return Err(Error::unsupported(
                 "this project needs the Pro plan or above for network restrictions",
@@ -85,8 +89,8 @@ impl Restrictions {
             ));
         }
         if self.pending.is_some() {
-            return Err(Error::new(Code::Refused, format!("a change of the ranges is under review{}", self.since()))
-                .hint(format!(
+            return Err(Error::new(Code::Refused, format!("a change of the ranges is under review{}", self.format_pending_since()))
+                .with_hint(format!(
                     "agree or refuse first: `supabase::api(target, \"POST\", \"/v1/projects/…/network-restrictions/review\", #{{ body: #{{ action: \"apply\", requested_at: \"{}\" }} }})`",
                     self.pending_since.as_deref().unwrap_or("…")
                 )));
@@ -96,16 +100,16 @@ impl Restrictions {
 
     /// Returns what to ask for so that `add` are in and `remove` are out.
     ///
-    /// Nothing listed is everybody: what is open is then named, so that adding a range does not shut everybody else out
-    /// in one family and leave the other open.
-    pub(super) fn change(&self, add: &[IpNet], remove: &[IpNet]) -> Change {
+    /// An empty list lets everybody in. The change then starts from `0.0.0.0/0` and `::/0`, so that adding a
+    /// range does not close one address family and leave the other open.
+    pub(super) fn plan_change(&self, add: &[IpNet], remove: &[IpNet]) -> RestrictionChange {
         let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
         let now = if self.ranges.is_empty() { everybody.to_vec() } else { self.ranges.clone() };
         let (add, remove): (Vec<_>, Vec<_>) =
-            (add.iter().map(by_family).collect(), remove.iter().map(by_family).collect());
+            (add.iter().map(normalize_family).collect(), remove.iter().map(normalize_family).collect());
         let mut wanted: Vec<IpNet> = now.into_iter().filter(|net| !remove.contains(net)).collect();
         wanted.extend(add.iter().filter(|net| !wanted.contains(net)).copied().collect::<Vec<_>>());
-        Change {
+        RestrictionChange {
             add: wanted.iter().filter(|net| !self.ranges.contains(net)).copied().collect(),
             // Also what is not listed: a list that was never applied may be open without saying so.
             remove: remove.iter().filter(|net| !wanted.contains(net)).copied().collect(),
@@ -113,7 +117,7 @@ impl Restrictions {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn collect_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if !self.was_ever_applied {
             warnings.push("no restriction was ever applied: everybody may connect".into());
@@ -123,14 +127,14 @@ impl Restrictions {
         if self.pending.is_some() {
             warnings.push(format!(
                 "a change is under review{}, and not enforced before somebody agrees",
-                self.since()
+                self.format_pending_since()
             ));
         }
-        let lists = Lists::of(&self.ranges);
+        let lists = RangesByFamily::from_ranges(&self.ranges);
         if !lists.four.is_empty() && lists.six.is_empty() {
             warnings.push("no IPv6 range may connect, and the direct host has only an IPv6 address without the IPv4 add-on: connect through the pooler".into());
         }
-        let private = self.ranges.iter().filter(|net| is_private(net)).map(|net| format!("`{net}`"));
+        let private = self.ranges.iter().filter(|net| is_private_range(net)).map(|net| format!("`{net}`"));
         let private = private.collect::<Vec<_>>();
         if !private.is_empty() {
             warnings.push(format!(
@@ -141,55 +145,55 @@ impl Restrictions {
         warnings
     }
 
-    fn since(&self) -> String {
+    fn format_pending_since(&self) -> String {
         self.pending_since.as_ref().map(|at| format!(" since {at}")).unwrap_or_default()
     }
 }
 
-impl Change {
+impl RestrictionChange {
     /// Returns whether there is nothing to do.
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty()
     }
 
-    /// Returns the body that changes both in one.
-    pub(super) fn patch(&self) -> Value {
-        json!({ "add": Lists::of(&self.add).body(), "remove": Lists::of(&self.remove).body() })
+    /// Returns the `PATCH` body, which adds and removes in one request.
+    pub(super) fn to_patch_body(&self) -> Value {
+        json!({ "add": RangesByFamily::from_ranges(&self.add).to_json(), "remove": RangesByFamily::from_ranges(&self.remove).to_json() })
     }
 }
 
-impl Lists {
+impl RangesByFamily {
     /// Sorts ranges by family.
-    pub(super) fn of(nets: &[IpNet]) -> Self {
-        let (four, six) = nets.iter().map(by_family).partition(|net| matches!(net, IpNet::V4(_)));
+    pub(super) fn from_ranges(nets: &[IpNet]) -> Self {
+        let (four, six) = nets.iter().map(normalize_family).partition(|net| matches!(net, IpNet::V4(_)));
         Self { four, six }
     }
 
-    /// Returns both lists: one that is left out would be emptied.
-    pub(super) fn body(&self) -> Value {
+    /// Returns both lists: the API empties a list that the body leaves out.
+    pub(super) fn to_json(&self) -> Value {
         json!({ "dbAllowedCidrs": self.four, "dbAllowedCidrsV6": self.six })
     }
 }
 
-fn range(cidr: IpNet, status: &str) -> Range {
-    Range { cidr, status: status.into() }
+fn build_range(cidr: IpNet, status: &str) -> AllowedRange {
+    AllowedRange { cidr, status: status.into() }
 }
 
-fn ranges(config: &Value) -> Result<Vec<IpNet>> {
+fn parse_ranges(config: &Value) -> Result<Vec<IpNet>> {
     let lists = ["dbAllowedCidrs", "dbAllowedCidrsV6"]
         .map(|name| config[name].as_array().cloned().unwrap_or_default());
     let text = |item: &Value| item["address"].as_str().or(item.as_str()).unwrap_or_default().to_owned();
-    lists.iter().flatten().map(text).map(|text| net(&text)).collect()
+    lists.iter().flatten().map(text).map(|text| parse_range(&text)).collect()
 }
 
-fn net(text: &str) -> Result<IpNet> {
+fn parse_range(text: &str) -> Result<IpNet> {
     let read = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    read.map(|net| by_family(&net))
+    read.map(|net| normalize_family(&net))
         .ok_or_else(|| Error::new(Code::Internal, format!("the API calls `{text}` a range of addresses")))
 }
 
-/// Returns a range as one of the family that its addresses belong to: `::ffff:192.0.2.0/120` is IPv4.
-fn by_family(net: &IpNet) -> IpNet {
+/// Converts IPv4-mapped IPv6 ranges to IPv4 (`::ffff:192.0.2.0/120`) and truncates host bits.
+fn normalize_family(net: &IpNet) -> IpNet {
     match net {
         IpNet::V6(six) => six
             .addr()
@@ -201,7 +205,7 @@ fn by_family(net: &IpNet) -> IpNet {
     .trunc()
 }
 
-fn is_private(net: &IpNet) -> bool {
+fn is_private_range(net: &IpNet) -> bool {
     match net {
         IpNet::V4(four) => {
             let shared = Ipv4Net::new([100, 64, 0, 0].into(), 10).is_ok_and(|shared| shared.contains(four));

@@ -1,4 +1,4 @@
-use super::super::stage::{REF, Reply, Stage};
+use super::super::stage::{MockApi, MockReply, REF};
 use super::*;
 
 const PATH: &str = "/v1/projects/abcdefghijklmnopqrst/network-restrictions";
@@ -8,12 +8,12 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 }
 
 /// Serves restrictions that are `said`; a `PATCH` gives its own shape, with what was recorded.
-async fn served(said: Value) -> Stage {
-    Stage::serve(move |seen| {
+async fn served(said: Value) -> MockApi {
+    MockApi::serve_replies(move |seen| {
         if seen.line.starts_with("GET") {
-            Reply::json(200, &said)
+            MockReply::from_json(200, &said)
         } else {
-            Reply::json(
+            MockReply::from_json(
                 200,
                 &json!({"entitlement": "allowed", "status": "stored",
                     "config": {"dbAllowedCidrs": [{"address": "8.8.8.0/24", "type": "v4"},
@@ -29,7 +29,7 @@ fn applied(four: &[&str], six: &[&str]) -> Value {
            "config": {"dbAllowedCidrs": four, "dbAllowedCidrsV6": six}})
 }
 
-async fn allowed(said: Value) -> Allowed {
+async fn allowed(said: Value) -> NetworkRestrictions {
     served(said).await.project().allowed().await.expect("ranges")
 }
 
@@ -38,32 +38,35 @@ async fn supabase_t2_locking_down_adds_and_removes_in_one() {
     let stage = served(applied(&["0.0.0.0/0"], &["::/0"])).await;
     let open = nets(&["0.0.0.0/0", "::/0"]);
     stage.project().allow(&nets(&["8.8.8.0/24", "2001:db8::/32"]), &open).await.expect("changed");
-    let sent = stage.seen().pop().expect("sent");
+    let sent = stage.received_requests().pop().expect("sent");
     assert_eq!(sent.line, format!("PATCH {PATH}"));
     assert_eq!(
         sent.body,
         json!({"add": {"dbAllowedCidrs": ["8.8.8.0/24"], "dbAllowedCidrsV6": ["2001:db8::/32"]},
                "remove": {"dbAllowedCidrs": ["0.0.0.0/0"], "dbAllowedCidrsV6": ["::/0"]}})
     );
-    assert_eq!(stage.lines().len(), 2, "one look, one change");
+    assert_eq!(stage.request_lines().len(), 2, "one look, one change");
 }
 
 #[tokio::test]
 async fn supabase_t1_without_the_change_endpoint_both_lists_are_sent_whole() {
-    let stage = Stage::serve(|seen| match seen.line.split(' ').next() {
-        Some("PATCH") => Reply::json(404, &json!({"message": "Cannot PATCH /v1/projects"})),
-        Some("POST") => Reply::json(201, &applied(&["198.51.100.0/24", "8.8.8.0/24"], &["2001:db8::/32"])),
-        _ => Reply::json(200, &applied(&["198.51.100.0/24"], &["2001:db8::/32"])),
+    let stage = MockApi::serve_replies(|seen| match seen.line.split(' ').next() {
+        Some("PATCH") => MockReply::from_json(404, &json!({"message": "Cannot PATCH /v1/projects"})),
+        Some("POST") => {
+            MockReply::from_json(201, &applied(&["198.51.100.0/24", "8.8.8.0/24"], &["2001:db8::/32"]))
+        }
+        _ => MockReply::from_json(200, &applied(&["198.51.100.0/24"], &["2001:db8::/32"])),
     })
     .await;
     let now = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
     assert_eq!(now.ranges.len(), 3);
-    let sent = stage.seen().pop().expect("sent");
+    let sent = stage.received_requests().pop().expect("sent");
     assert_eq!(sent.line, format!("POST {PATH}/apply"));
     let whole =
         json!({"dbAllowedCidrs": ["198.51.100.0/24", "8.8.8.0/24"], "dbAllowedCidrsV6": ["2001:db8::/32"]});
     assert_eq!(sent.body, whole);
-    let stage = Stage::serve(|_| Reply::json(404, &json!({"message": "Project not found"}))).await;
+    let stage =
+        MockApi::serve_replies(|_| MockReply::from_json(404, &json!({"message": "Project not found"}))).await;
     assert_eq!(
         stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("gone").code,
         Code::NotFound
@@ -99,7 +102,7 @@ async fn supabase_t4_ipv4_alone_is_warned_of_and_mapped_addresses_are_ipv4() {
     assert!(allowed(applied(&["0.0.0.0/0"], &["::/0"])).await.warnings.is_empty());
     let stage = served(applied(&["198.51.100.0/24"], &["2001:db8::/32"])).await;
     stage.project().allow(&nets(&["::ffff:192.0.2.0/120"]), &[]).await.expect("changed");
-    let sent = stage.seen().pop().expect("sent").body;
+    let sent = stage.received_requests().pop().expect("sent").body;
     assert_eq!(sent["add"], json!({"dbAllowedCidrs": ["192.0.2.0/24"], "dbAllowedCidrsV6": []}));
 }
 
@@ -132,21 +135,21 @@ async fn supabase_t5_a_change_under_review_is_shown_as_pending_and_not_changed_a
     assert!(
         error.message.contains("2026-11-19T00:00:00Z") && error.hint.expect("a hint").contains("/review")
     );
-    assert!(stage.lines().iter().all(|line| line.starts_with("GET")));
+    assert!(stage.request_lines().iter().all(|line| line.starts_with("GET")));
 }
 
 #[tokio::test]
 async fn supabase_adding_to_an_open_project_names_what_is_open() {
     let stage = served(json!({"entitlement": "allowed", "status": "stored", "config": {}})).await;
     stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
-    let sent = stage.seen().pop().expect("sent").body;
+    let sent = stage.received_requests().pop().expect("sent").body;
     assert_eq!(
         sent["add"],
         json!({"dbAllowedCidrs": ["0.0.0.0/0", "8.8.8.0/24"], "dbAllowedCidrsV6": ["::/0"]})
     );
     let stage = served(applied(&["8.8.8.0/24"], &["::/0"])).await;
     stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("there already");
-    assert_eq!(stage.lines().len(), 1, "nothing to change, nothing sent");
+    assert_eq!(stage.request_lines().len(), 1, "nothing to change, nothing sent");
 }
 
 #[tokio::test]
@@ -156,16 +159,16 @@ async fn supabase_t22_without_the_plan_nothing_is_sent() {
     let stage = served(said).await;
     let error = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("no plan");
     assert!(error.code == Code::Unsupported && error.message.contains("Pro plan"), "{error}");
-    assert_eq!(stage.lines().len(), 1);
+    assert_eq!(stage.request_lines().len(), 1);
 }
 
 #[tokio::test]
 async fn supabase_t14_unbanning_is_a_delete_with_a_body_and_looking_is_a_post() {
-    let stage = Stage::serve(|seen| {
+    let stage = MockApi::serve_replies(|seen| {
         if seen.line.starts_with("POST") {
-            Reply::json(201, &json!({"banned_ipv4_addresses": ["203.0.113.66", "2001:db8::66"]}))
+            MockReply::from_json(201, &json!({"banned_ipv4_addresses": ["203.0.113.66", "2001:db8::66"]}))
         } else {
-            Reply::text(200, "")
+            MockReply::from_text(200, "")
         }
     })
     .await;
@@ -173,9 +176,9 @@ async fn supabase_t14_unbanning_is_a_delete_with_a_body_and_looking_is_a_post() 
     let addresses: Vec<IpAddr> = bans.iter().map(|ban| ban.address).collect();
     stage.project().unban(&addresses).await.expect("let in");
     stage.project().unban(&[]).await.expect("nobody");
-    let seen = stage.seen();
+    let seen = stage.received_requests();
     assert_eq!(
-        stage.lines(),
+        stage.request_lines(),
         [
             format!("POST /v1/projects/{REF}/network-bans/retrieve"),
             format!("DELETE /v1/projects/{REF}/network-bans")
@@ -188,12 +191,18 @@ async fn supabase_t14_unbanning_is_a_delete_with_a_body_and_looking_is_a_post() 
 
 #[tokio::test]
 async fn supabase_t20_ssl_is_told_and_asked_at_its_real_path() {
-    let stage = Stage::serve(|seen| {
+    let stage = MockApi::serve_replies(|seen| {
         let wanted = seen.body["requestedConfig"]["database"] == true;
-        Reply::json(200, &json!({"currentConfig": {"database": wanted}, "appliedSuccessfully": !wanted}))
+        MockReply::from_json(
+            200,
+            &json!({"currentConfig": {"database": wanted}, "appliedSuccessfully": !wanted}),
+        )
     })
     .await;
-    assert_eq!(stage.project().ssl().await, Ok(Ssl { enforced: false, applied: true }));
-    assert_eq!(stage.project().enforce_ssl(true).await, Ok(Ssl { enforced: true, applied: false }));
-    assert_eq!(stage.lines()[1], format!("PUT /v1/projects/{REF}/ssl-enforcement"));
+    assert_eq!(stage.project().ssl().await, Ok(SslEnforcement { enforced: false, applied: true }));
+    assert_eq!(
+        stage.project().enforce_ssl(true).await,
+        Ok(SslEnforcement { enforced: true, applied: false })
+    );
+    assert_eq!(stage.request_lines()[1], format!("PUT /v1/projects/{REF}/ssl-enforcement"));
 }

@@ -15,8 +15,8 @@ use crate::{
         Code, Error, Result,
         model::Rows,
         statement,
-        supabase::transport::Api,
-        typed::{self, Of},
+        supabase::transport::ApiClient,
+        typed::{self, ScalarType},
     },
 };
 use serde::Deserialize;
@@ -26,24 +26,24 @@ use std::{
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
-/// What stands before a statement where the platform's role has no search path; theirs for everybody else.
-pub(super) const SEARCH_PATH: &str = "set local search_path = \"$user\", public, extensions; ";
+/// The prefix for statements of the read-only role, which may have no search path of its own.
+pub(super) const SEARCH_PATH_PREFIX: &str = "set local search_path = \"$user\", public, extensions; ";
 
 /// How many shapes are remembered.
 const SHAPES_MAX: usize = 1000;
 
 /// The columns that a statement was seen to have, and what had to stand before it. It is asked for its shape once and
 /// not at every look of a wait; its rows say whether that still holds.
-static SHAPES: LazyLock<Mutex<HashMap<(String, String), Shape>>> = LazyLock::new(Mutex::default);
+static SHAPE_CACHE: LazyLock<Mutex<HashMap<(String, String), QueryShape>>> = LazyLock::new(Mutex::default);
 
 #[derive(Debug, Clone)]
-struct Shape {
+struct QueryShape {
     columns: Vec<String>,
     before: &'static str,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct RowsAnswer {
     columns: Vec<String>,
     /// Of every column the type's oid, its element's and what stands between elements.
     types: Vec<(u32, Option<u32>, Option<char>)>,
@@ -54,54 +54,59 @@ struct Answer {
 ///
 /// # Errors
 /// What the database says; [`Code::Invalid`] for two columns of one name, [`Code::Refused`] for too many rows.
-pub(super) async fn rows(project: &Supabase, sql: &str, timeout: Span) -> Result<Rows> {
+pub(super) async fn fetch_rows(project: &Supabase, sql: &str, timeout: Span) -> Result<Rows> {
     statement::check_query(sql)?;
-    let sql = statement::single(sql)?;
-    let api = project.api.within(timeout);
+    let sql = statement::single_statement(sql)?;
+    let api = project.api.with_timeout(timeout);
     if !["SELECT", "VALUES", "TABLE", "WITH", "("].contains(&statement::first_word(sql).as_str()) {
-        return as_they_come(project, &api, sql).await;
+        return fetch_untyped_rows(project, &api, sql).await;
     }
     let place = (project.reference.clone(), sql.to_owned());
-    let known = shapes().get(&place).cloned();
+    let known = lock_shape_cache().get(&place).cloned();
     if let Some(shape) = known {
-        match asked(project, &api, sql, &shape).await {
-            Ok(answer) if answer.columns == shape.columns => return read(answer),
+        match fetch_answer(project, &api, sql, &shape).await {
+            Ok(answer) if answer.columns == shape.columns => return decode_rows(answer),
             // What has another shape now may fail by its old one.
             Ok(_) => {}
             Err(e) if e.code == Code::Sql => {}
             Err(e) => return Err(e),
         }
     }
-    let shape = shape(project, &api, sql).await?;
-    let answer = asked(project, &api, sql, &shape).await?;
-    let mut shapes = shapes();
+    let shape = fetch_shape(project, &api, sql).await?;
+    let answer = fetch_answer(project, &api, sql, &shape).await?;
+    let mut shapes = lock_shape_cache();
     if shapes.len() >= SHAPES_MAX {
         shapes.clear();
     }
     shapes.insert(place, shape);
-    read(answer)
+    decode_rows(answer)
 }
 
-fn shapes() -> MutexGuard<'static, HashMap<(String, String), Shape>> {
+fn lock_shape_cache() -> MutexGuard<'static, HashMap<(String, String), QueryShape>> {
     // Whole after every statement, whoever panicked.
-    SHAPES.lock().unwrap_or_else(PoisonError::into_inner)
+    SHAPE_CACHE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn asked(project: &Supabase, api: &Api, sql: &str, shape: &Shape) -> Result<Answer> {
-    let statement = format!("{}{}", shape.before, wording::rows(sql, &shape.columns));
-    let said = project.answer_within(api, &statement).await?;
+async fn fetch_answer(
+    project: &Supabase,
+    api: &ApiClient,
+    sql: &str,
+    shape: &QueryShape,
+) -> Result<RowsAnswer> {
+    let statement = format!("{}{}", shape.before, wording::rows_sql(sql, &shape.columns));
+    let said = project.query_answer_with(api, &statement).await?;
     serde_json::from_value(said)
         .map_err(|e| Error::new(Code::Internal, format!("the answer to a query cannot be read: {e}")))
 }
 
-fn read(answer: Answer) -> Result<Rows> {
+fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
     if answer.rows.len() > ROWS_MAX {
-        return Err(too_many());
+        return Err(too_many_rows_error());
     }
-    let Answer { columns, types, rows } = answer;
-    let readings: Vec<Of> = types.iter().map(reading).collect();
+    let RowsAnswer { columns, types, rows } = answer;
+    let readings: Vec<ScalarType> = types.iter().map(column_type).collect();
     let object = |row: Vec<Option<String>>| {
-        let values = row.into_iter().zip(&readings).map(|(text, of)| typed::value(text.as_deref(), of));
+        let values = row.into_iter().zip(&readings).map(|(text, of)| typed::parse_value(text.as_deref(), of));
         columns.iter().cloned().zip(values).collect::<Map<_, _>>()
     };
     Ok(Rows { rows: rows.into_iter().map(object).collect(), columns })
@@ -111,12 +116,12 @@ fn read(answer: Answer) -> Result<Rows> {
 ///
 /// The read-only role may have no search path ("all entity references must be schema qualified"). A name that is not
 /// found is looked for once more along the path of everybody else.
-async fn shape(project: &Supabase, api: &Api, sql: &str) -> Result<Shape> {
-    let ask = wording::shape(sql);
-    let (said, before) = match project.answer_within(api, &ask).await {
+async fn fetch_shape(project: &Supabase, api: &ApiClient, sql: &str) -> Result<QueryShape> {
+    let ask = wording::shape_sql(sql);
+    let (said, before) = match project.query_answer_with(api, &ask).await {
         Err(error) if error.code == Code::Sql && is_unknown_name(&error) => {
-            let again = project.answer_within(api, &format!("{SEARCH_PATH}{ask}")).await;
-            (again.map_err(|_| error)?, SEARCH_PATH)
+            let again = project.query_answer_with(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;
+            (again.map_err(|_| error)?, SEARCH_PATH_PREFIX)
         }
         said => (said?, ""),
     };
@@ -125,8 +130,8 @@ async fn shape(project: &Supabase, api: &Api, sql: &str) -> Result<Shape> {
     })?;
     match columns.iter().enumerate().find(|(n, name)| columns[..*n].contains(name)) {
         Some(twice) => Err(Error::new(Code::Invalid, format!("two columns are called `{}`", twice.1))
-            .hint("give one of them another name with `as`")),
-        None => Ok(Shape { columns, before }),
+            .with_hint("give one of them another name with `as`")),
+        None => Ok(QueryShape { columns, before }),
     }
 }
 
@@ -135,40 +140,40 @@ fn is_unknown_name(error: &Error) -> bool {
 }
 
 /// Returns how the text of a type is read. The numbers are PostgreSQL's, fixed since ever (`pg_type.dat`).
-fn reading((base, element, between): &(u32, Option<u32>, Option<char>)) -> Of {
+fn column_type((base, element, between): &(u32, Option<u32>, Option<char>)) -> ScalarType {
     match (*base, element) {
-        (22 | 30, _) => Of::Vector(Box::new(Of::Integer)),
-        (_, Some(element)) => Of::Array(Box::new(scalar(*element)), between.unwrap_or(',')),
-        (base, None) => scalar(base),
+        (22 | 30, _) => ScalarType::Vector(Box::new(ScalarType::Integer)),
+        (_, Some(element)) => ScalarType::Array(Box::new(scalar_from_oid(*element)), between.unwrap_or(',')),
+        (base, None) => scalar_from_oid(base),
     }
 }
 
-fn scalar(oid: u32) -> Of {
+fn scalar_from_oid(oid: u32) -> ScalarType {
     match oid {
-        20 | 21 | 23 | 26 | 1700 => Of::Integer,
-        700 | 701 => Of::Float,
-        16 => Of::Bool,
-        1184 => Of::Moment,
-        114 | 3802 => Of::Json,
-        _ => Of::Text,
+        20 | 21 | 23 | 26 | 1700 => ScalarType::Integer,
+        700 | 701 => ScalarType::Float,
+        16 => ScalarType::Bool,
+        1184 => ScalarType::Moment,
+        114 | 3802 => ScalarType::Json,
+        _ => ScalarType::Text,
     }
 }
 
-/// Sends a statement as it is. The order of columns is lost on the way, and what types there were.
-async fn as_they_come(project: &Supabase, api: &Api, sql: &str) -> Result<Rows> {
-    let said = project.look(api, sql).await?;
+/// Sends a statement unwrapped. Column order and types are lost in the API's JSON.
+async fn fetch_untyped_rows(project: &Supabase, api: &ApiClient, sql: &str) -> Result<Rows> {
+    let said = project.query_read_only(api, sql).await?;
     let rows: Vec<Map<String, Value>> = match said {
         Value::Array(rows) => rows.into_iter().filter_map(|row| row.as_object().cloned()).collect(),
         _ => Vec::new(),
     };
     if rows.len() > ROWS_MAX {
-        return Err(too_many());
+        return Err(too_many_rows_error());
     }
     let columns = rows.first().map(|row| row.keys().cloned().collect()).unwrap_or_default();
     Ok(Rows { columns, rows })
 }
 
-fn too_many() -> Error {
+fn too_many_rows_error() -> Error {
     Error::new(Code::Refused, format!("the query gives more than {ROWS_MAX} rows"))
-        .hint("add a `limit`, or count and sum in the database")
+        .with_hint("add a `limit`, or count and sum in the database")
 }

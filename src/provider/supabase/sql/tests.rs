@@ -1,10 +1,10 @@
-use super::super::stage::{REF, Reply, Stage};
+use super::super::stage::{MockApi, MockReply, REF};
 use super::*;
-use crate::provider::postgres::scratch::Scratch;
+use crate::provider::postgres::scratch::TestCluster;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a test does to one request on its way.
-type Trouble = fn(&str) -> Option<Fault>;
+type FaultRule = fn(&str) -> Option<Fault>;
 
 #[derive(Clone, Copy)]
 enum Fault {
@@ -17,27 +17,27 @@ enum Fault {
 }
 
 /// Serves the endpoints for SQL from a real database; nothing where PostgreSQL is not installed.
-async fn served(trouble: Trouble) -> Option<(Stage, Arc<Scratch>)> {
-    let scratch = Arc::new(Scratch::start(&[]).await?);
+async fn served(trouble: FaultRule) -> Option<(MockApi, Arc<TestCluster>)> {
+    let scratch = Arc::new(TestCluster::start(&[]).await?);
     let database = Arc::clone(&scratch);
-    let stage = Stage::play(move |seen| {
+    let stage = MockApi::serve_async(move |seen| {
         let database = Arc::clone(&database);
         async move {
             if seen.line.ends_with("/readonly") {
-                return Reply::json(200, &json!({"enabled": false, "override_enabled": false}));
+                return MockReply::from_json(200, &json!({"enabled": false, "override_enabled": false}));
             }
             let sql = seen.body["query"].as_str().expect("a statement").to_owned();
             let fault = trouble(&sql);
             if matches!(fault, Some(Fault::Lost)) {
-                return Reply::none();
+                return MockReply::without_answer();
             }
-            let said = database.ask(&sql, seen.line.ends_with("/read-only")).await;
+            let said = database.answer_as_platform(&sql, seen.line.ends_with("/read-only")).await;
             match (fault, said) {
-                (Some(Fault::Gateway), _) => Reply::text(504, "<html>Gateway Timeout</html>"),
-                (Some(_), _) => Reply::none(),
-                (None, Ok(rows)) => Reply::json(201, &rows),
+                (Some(Fault::Gateway), _) => MockReply::from_text(504, "<html>Gateway Timeout</html>"),
+                (Some(_), _) => MockReply::without_answer(),
+                (None, Ok(rows)) => MockReply::from_json(201, &rows),
                 (None, Err(why)) => {
-                    Reply::json(400, &json!({"message": format!("Failed to run sql query: {why}")}))
+                    MockReply::from_json(400, &json!({"message": format!("Failed to run sql query: {why}")}))
                 }
             }
         }
@@ -50,34 +50,34 @@ fn none(_: &str) -> Option<Fault> {
     None
 }
 
-async fn query(stage: &Stage, sql: &str) -> Result<Rows> {
-    stage.project().query(sql, Span::seconds(30)).await
+async fn query(stage: &MockApi, sql: &str) -> Result<Rows> {
+    stage.project().query(sql, Span::from_secs(30)).await
 }
 
-fn key() -> Key {
-    Key("abcdefghij".into())
+fn key() -> CallKey {
+    CallKey("abcdefghij".into())
 }
 
 /// Remembers what was accepted.
 #[derive(Default)]
-struct Written(Mutex<Vec<Value>>);
+struct RecordedIntents(Mutex<Vec<Value>>);
 
-impl Written {
+impl RecordedIntents {
     fn all(&self) -> Vec<Value> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 #[async_trait]
-impl Accept for Written {
+impl Accept for RecordedIntents {
     async fn accepted(&self, what: Value) -> Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
         Ok(())
     }
 }
 
-async fn execute(stage: &Stage, sql: &str, written: &Written) -> Result<SqlOutcome> {
-    stage.project().execute(sql, Span::seconds(3600), &key(), written).await
+async fn execute(stage: &MockApi, sql: &str, written: &RecordedIntents) -> Result<SqlOutcome> {
+    stage.project().execute(sql, Span::from_secs(3600), &key(), written).await
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn supabase_values_have_the_types_that_every_provider_gives() {
 async fn supabase_values_are_those_of_the_postgres_provider() {
     let Some((stage, database)) = served(none).await else { return };
     database
-        .run(&[
+        .run_statements(&[
             "create domain cents as numeric check (value >= 0)",
             "create type mood as enum ('glad', 'sad')",
             "create table odd (a cents, b cents[], c mood, d mood[], e interval, f box[], g date, h money, i inet, j \"char\")",
@@ -127,7 +127,7 @@ async fn supabase_values_are_those_of_the_postgres_provider() {
         "table public.odd",
         "(select 1 as a union all select 2)",
     ] {
-        let there = database.database().query(sql, Span::seconds(30)).await.expect(sql);
+        let there = database.database().query(sql, Span::from_secs(30)).await.expect(sql);
         assert_eq!(query(&stage, sql).await.expect(sql), there, "{sql}");
     }
 }
@@ -166,28 +166,28 @@ async fn supabase_a_query_keeps_its_order_and_may_have_no_rows_or_columns() {
 #[tokio::test]
 async fn supabase_a_query_is_asked_for_its_shape_once_and_notices_another() {
     let Some((stage, database)) = served(none).await else { return };
-    database.run(&["create table public.growing (a int)", "insert into growing values (1)"]).await;
+    database.run_statements(&["create table public.growing (a int)", "insert into growing values (1)"]).await;
     let sql = "select * from public.growing";
     for _ in 0..3 {
         assert_eq!(query(&stage, sql).await.expect("rows").columns, ["a"]);
     }
-    assert_eq!(stage.seen().len(), 4, "one shape and three looks");
-    database.run(&["alter table growing add b text default 'x'"]).await;
+    assert_eq!(stage.received_requests().len(), 4, "one shape and three looks");
+    database.run_statements(&["alter table growing add b text default 'x'"]).await;
     let rows = query(&stage, sql).await.expect("rows");
     assert_eq!(Value::Object(rows.rows[0].clone()), json!({"a": 1, "b": "x"}));
-    database.run(&["alter table growing drop a"]).await;
+    database.run_statements(&["alter table growing drop a"]).await;
     assert_eq!(query(&stage, sql).await.expect("rows").columns, ["b"]);
-    database.run(&["drop table growing"]).await;
+    database.run_statements(&["drop table growing"]).await;
     assert_eq!(query(&stage, sql).await.expect_err("gone").code, Code::Sql);
 }
 
 #[tokio::test]
 async fn supabase_a_query_that_is_asked_for_its_shape_is_not_run() {
     let Some((stage, database)) = served(none).await else { return };
-    database.run(&["create sequence public.calls"]).await;
+    database.run_statements(&["create sequence public.calls"]).await;
     query(&stage, "select nextval('public.calls')").await.expect_err("a sequence is written");
     let fails = "select 1 / (n - 1) as x from generate_series(1, 1) as n";
-    let names = stage.project().answer(&wording::shape(fails)).await.expect("not run");
+    let names = stage.project().query_answer(&wording::shape_sql(fails)).await.expect("not run");
     assert_eq!(names, json!(["x"]));
     assert!(query(&stage, fails).await.expect_err("run").message.contains("division by zero"));
 }
@@ -195,7 +195,7 @@ async fn supabase_a_query_that_is_asked_for_its_shape_is_not_run() {
 #[tokio::test]
 async fn supabase_a_query_cannot_change_anything_and_is_one_statement() {
     let Some((stage, database)) = served(none).await else { return };
-    database.run(&["create table public.t (n int)", "insert into t values (1)"]).await;
+    database.run_statements(&["create table public.t (n int)", "insert into t values (1)"]).await;
     for (sql, code) in [
         ("insert into public.t values (2)", Code::Sql),
         ("with x as (delete from public.t returning 1) select * from x", Code::Sql),
@@ -215,7 +215,7 @@ async fn supabase_a_query_cannot_change_anything_and_is_one_statement() {
 #[tokio::test]
 async fn supabase_names_without_a_schema_are_found_where_the_role_has_no_search_path() {
     let Some((stage, database)) = served(none).await else { return };
-    database.run(&["create table public.orders (n int)", "insert into orders values (7)"]).await;
+    database.run_statements(&["create table public.orders (n int)", "insert into orders values (7)"]).await;
     let rows = query(&stage, "select n from orders").await.expect("rows");
     assert_eq!(rows.rows[0]["n"], json!(7));
     let error = query(&stage, "select n from order_lines").await.expect_err("nowhere");
@@ -226,7 +226,7 @@ async fn supabase_names_without_a_schema_are_found_where_the_role_has_no_search_
 #[tokio::test]
 async fn supabase_execute_counts_rows_and_leaves_nothing_behind() {
     let Some((stage, database)) = served(none).await else { return };
-    let written = Written::default();
+    let written = RecordedIntents::default();
     for (sql, rows) in [
         ("create table public.t (n int)", 0),
         ("insert into public.t select generate_series(1, 5); -- five", 5),
@@ -239,7 +239,10 @@ async fn supabase_execute_counts_rows_and_leaves_nothing_behind() {
         let settled = stage.project().settle(&key(), written.all().last()).await.expect("known");
         assert_eq!(settled, Some(done), "{sql}");
     }
-    let left = database.ask("select count(*) as n from pg_largeobject_metadata", false).await.expect("asked");
+    let left = database
+        .answer_as_platform("select count(*) as n from pg_largeobject_metadata", false)
+        .await
+        .expect("asked");
     assert_eq!(left, json!([{"n": "0"}]));
     assert!(written.all().iter().all(|w| w["until"].is_string()));
 }
@@ -247,7 +250,7 @@ async fn supabase_execute_counts_rows_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn supabase_execute_that_is_refused_changes_nothing() {
     let Some((stage, database)) = served(none).await else { return };
-    database.run(&["create table public.t (n int check (n < 3))"]).await;
+    database.run_statements(&["create table public.t (n int check (n < 3))"]).await;
     for (sql, code) in [
         ("insert into public.t select generate_series(1, 5)", Code::Sql),
         ("insert into public.t values (1); insert into public.t values (2)", Code::Invalid),
@@ -256,7 +259,7 @@ async fn supabase_execute_that_is_refused_changes_nothing() {
         ("insert into public.t values ('$statement_abcdefghij$')", Code::Invalid),
         ("nonsense", Code::Sql),
     ] {
-        let error = execute(&stage, sql, &Written::default()).await.expect_err(sql);
+        let error = execute(&stage, sql, &RecordedIntents::default()).await.expect_err(sql);
         assert_eq!(error.code, code, "{sql}: {error}");
     }
     assert_eq!(query(&stage, "select n from public.t").await.expect("rows").rows.len(), 0);
@@ -270,13 +273,14 @@ async fn supabase_execute_whose_answer_is_lost_is_found_by_its_mark_and_sent_onc
     fn gateway(sql: &str) -> Option<Fault> {
         sql.contains("into public.t values (1)").then_some(Fault::Gateway)
     }
-    for trouble in [lost as Trouble, gateway] {
+    for trouble in [lost as FaultRule, gateway] {
         let Some((stage, database)) = served(trouble).await else { return };
-        database.run(&["create table public.t (n int)"]).await;
-        let done = execute(&stage, "insert into public.t values (1)", &Written::default()).await;
+        database.run_statements(&["create table public.t (n int)"]).await;
+        let done = execute(&stage, "insert into public.t values (1)", &RecordedIntents::default()).await;
         assert_eq!(done, Ok(SqlOutcome { rows_affected: 1 }));
         assert_eq!(query(&stage, "select n from public.t").await.expect("rows").rows.len(), 1);
-        let sent = stage.seen().iter().filter(|s| s.body.to_string().contains("into public.t")).count();
+        let sent =
+            stage.received_requests().iter().filter(|s| s.body.to_string().contains("into public.t")).count();
         assert_eq!(sent, 1);
     }
 }
@@ -287,8 +291,8 @@ async fn supabase_execute_that_never_arrived_is_known_not_to_have_happened() {
         sql.contains("do $redrill").then_some(Fault::Lost)
     }
     let Some((stage, database)) = served(lost).await else { return };
-    database.run(&["create table public.t (n int)"]).await;
-    let written = Written::default();
+    database.run_statements(&["create table public.t (n int)"]).await;
+    let written = RecordedIntents::default();
     let error = execute(&stage, "insert into public.t values (1)", &written).await.expect_err("lost");
     // The stage's clock is past the moment at once; the database's is not, and so nobody knows yet.
     assert_eq!(error.code, Code::Unknown, "{error}");
@@ -301,13 +305,17 @@ async fn supabase_execute_that_never_arrived_is_known_not_to_have_happened() {
 #[tokio::test]
 async fn supabase_a_statement_that_arrives_too_late_is_not_run() {
     let Some((stage, database)) = served(none).await else { return };
-    database.run(&["create table public.t (n int)"]).await;
-    let written = Written::default();
+    database.run_statements(&["create table public.t (n int)"]).await;
+    let written = RecordedIntents::default();
     execute(&stage, "insert into public.t values (1)", &written).await.expect("in time");
-    let sent = stage.seen().into_iter().find(|s| s.body.to_string().contains("do $redrill")).expect("sent");
+    let sent = stage
+        .received_requests()
+        .into_iter()
+        .find(|s| s.body.to_string().contains("do $redrill"))
+        .expect("sent");
     let until = written.all()[0]["until"].as_str().expect("a moment").to_owned();
     let late = sent.body["query"].as_str().expect("a statement").replace(&until, "2020-01-01T00:00:00Z");
-    let said = database.ask(&late, false).await.expect_err("too late");
+    let said = database.answer_as_platform(&late, false).await.expect_err("too late");
     assert!(said.contains("arrived too late"), "{said}");
     assert_eq!(query(&stage, "select n from public.t").await.expect("rows").rows.len(), 1);
 }
@@ -318,16 +326,16 @@ async fn supabase_a_statement_that_runs_is_waited_for() {
     let holder = Arc::clone(&database);
     let mut mark = json!({"number": 5, "until": "2020-01-01T00:00:00Z", "timeline": "00000001"});
     let running = tokio::spawn(async move {
-        holder.ask("select pg_advisory_xact_lock(1718186597, 5), pg_sleep(600)", false).await
+        holder.answer_as_platform("select pg_advisory_xact_lock(1718186597, 5), pg_sleep(600)", false).await
     });
     let held = "select count(*) as n from pg_locks where locktype = 'advisory'";
-    while database.ask(held, false).await.expect("asked") == json!([{"n": "0"}]) {
+    while database.answer_as_platform(held, false).await.expect("asked") == json!([{"n": "0"}]) {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let error = stage.project().settle(&key(), Some(&mark)).await.expect_err("it runs");
     assert_eq!(error.code, Code::Unknown, "{error}");
     let cancel = "select pg_cancel_backend(pid) from pg_locks where locktype = 'advisory'";
-    database.ask(cancel, false).await.expect("cancelled");
+    database.answer_as_platform(cancel, false).await.expect("cancelled");
     running.await.expect("over").expect_err("cancelled");
     assert_eq!(stage.project().settle(&key(), Some(&mark)).await, Ok(None));
     mark["timeline"] = json!("0000000A");
@@ -337,11 +345,11 @@ async fn supabase_a_statement_that_runs_is_waited_for() {
 
 #[tokio::test]
 async fn supabase_health_is_an_answer_also_when_the_database_is_away() {
-    let stage = Stage::serve(|seen| {
+    let stage = MockApi::serve_replies(|seen| {
         if seen.line.contains("/database/query") {
-            Reply::json(400, &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}))
+            MockReply::from_json(400, &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}))
         } else {
-            Reply::json(200, &json!({"ref": REF, "status": "RESTORING"}))
+            MockReply::from_json(200, &json!({"ref": REF, "status": "RESTORING"}))
         }
     })
     .await;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What a statement asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum SqlRequest {
     /// The names of the columns of a statement, which is not run: a list of texts.
     Shape {
         /// The statement.
@@ -34,19 +34,19 @@ pub enum Asked {
         until: String,
     },
     /// Whether a transaction runs or may still start, and the timeline.
-    Sight {
+    TransactionState {
         /// The lock that it holds while it runs.
         lock: u32,
         /// When it starts at the latest.
         until: String,
     },
     /// The comment of a mark, or null.
-    Mark {
+    Marker {
         /// The large object.
         object: u32,
     },
     /// Removes a mark.
-    Clear {
+    RemoveMarker {
         /// The large object.
         object: u32,
     },
@@ -60,41 +60,41 @@ pub enum Asked {
 }
 
 /// How long after it was sent a transaction may start.
-const STARTS_WITHIN: &str = "30 seconds";
+const START_GRACE: &str = "30 seconds";
 /// What our advisory locks have in common: `fire` in ASCII.
-pub(super) const LOCKS: u32 = 0x6669_7265;
+pub(super) const LOCK_CLASS: u32 = 0x6669_7265;
 /// What the transaction says when it starts too late.
 pub const TOO_LATE: &str = "redrill: this request arrived too late";
 /// How many rows a query may give; one more is asked for.
 pub(super) const ROWS_MAX: usize = 100_000;
 
 /// Where the statement of somebody else begins and ends in ours.
-const BEGINS: &str = "with q as (";
-const ENDS: &str = "\n) select ";
-const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+const WRAPPER_START: &str = "with q as (";
+const WRAPPER_END: &str = "\n) select ";
+const TIMELINE_SQL: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 
-fn said(what: &str) -> String {
+fn comment_prefix(what: &str) -> String {
     format!("/* redrill: {what} */ ")
 }
 
-fn quoted(text: &str) -> String {
+fn quote_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Returns a statement that answers with the names of the columns of `sql`, which is planned and not run: nothing is
 /// joined on false.
-pub(super) fn shape(sql: &str) -> String {
+pub(super) fn shape_sql(sql: &str) -> String {
     format!(
-        "{}{BEGINS}{sql}{ENDS}(select coalesce(json_agg(o.k order by o.n), '[]') \
+        "{}{WRAPPER_START}{sql}{WRAPPER_END}(select coalesce(json_agg(o.k order by o.n), '[]') \
          from json_object_keys(row_to_json(redrill)) with ordinality as o(k, n))::text as answer \
          from (select q.* from (select 1) as one left join q on false) as redrill",
-        said("shape")
+        comment_prefix("shape")
     )
 }
 
 /// Returns a statement that answers with the rows of `sql` as the types' own text, with the names and types of its
 /// columns.
-pub(super) fn rows(sql: &str, columns: &[String]) -> String {
+pub(super) fn rows_sql(sql: &str, columns: &[String]) -> String {
     let list = |one: &dyn Fn(String) -> String| {
         let column = |name: &String| one(format!("redrill.\"{}\"", name.replace('"', "\"\"")));
         columns.iter().map(column).collect::<Vec<_>>().join(", ")
@@ -106,7 +106,7 @@ pub(super) fn rows(sql: &str, columns: &[String]) -> String {
     });
     // Each type is read through its domain, and an array through that of its elements.
     format!(
-        "{}{BEGINS}{sql}{ENDS}json_build_object('columns', (\
+        "{}{WRAPPER_START}{sql}{WRAPPER_END}json_build_object('columns', (\
          select coalesce(json_agg(o.k order by o.n), '[]') \
          from (select q.* from (select 1) as one left join q on false) as redrill, \
              json_object_keys(row_to_json(redrill)) with ordinality as o(k, n)), \
@@ -122,147 +122,151 @@ pub(super) fn rows(sql: &str, columns: &[String]) -> String {
              on elem.oid = case item.typtype when 'd' then item.typbasetype else item.oid end), \
          'rows', (select coalesce(json_agg(to_json(array[{texts}]::text[])), '[]') \
              from (select * from q limit {}) as redrill))::text as answer",
-        said("rows"),
+        comment_prefix("rows"),
         ROWS_MAX + 1
     )
 }
 
-/// Returns the statement of [`Asked::Clock`].
-pub(super) fn clock() -> String {
+/// Returns the statement of [`SqlRequest::Clock`].
+pub(super) fn clock_sql() -> String {
     format!(
-        "{}select json_build_object('until', clock_timestamp() + interval '{STARTS_WITHIN}', \
-         'timeline', {TIMELINE})::text as answer",
-        said("clock")
+        "{}select json_build_object('until', clock_timestamp() + interval '{START_GRACE}', \
+         'timeline', {TIMELINE_SQL})::text as answer",
+        comment_prefix("clock")
     )
 }
 
 /// Returns the one statement that takes the lock, makes the mark, and runs `sql`; `None` for a statement that holds the
 /// words by which it would be told from ours.
-pub(super) fn execute(sql: &str, key: &str, lock: u32, object: u32, until: &str) -> Option<String> {
+pub(super) fn execute_sql(sql: &str, key: &str, lock: u32, object: u32, until: &str) -> Option<String> {
     let (outer, inner) = (format!("$redrill_{key}$"), format!("$statement_{key}$"));
     if sql.contains(&outer) || sql.contains(&inner) {
         return None;
     }
-    let (until, comment) = (quoted(until), quoted(&comment(key)));
+    let (until, comment) = (quote_literal(until), quote_literal(&marker_comment(key)));
     Some(format!(
         "{}do {outer}
 declare touched bigint;
 begin
-  perform pg_advisory_xact_lock({LOCKS}, {lock});
+  perform pg_advisory_xact_lock({LOCK_CLASS}, {lock});
   if clock_timestamp() > timestamptz {until} then raise exception '{TOO_LATE}'; end if;
   perform lo_create({object}::oid);
   execute {inner}{sql}{inner};
   get diagnostics touched = row_count;
   execute format('comment on large object {object} is %L', {comment} || touched);
 end {outer}",
-        said("execute")
+        comment_prefix("execute")
     ))
 }
 
 /// Returns how the comment of a mark begins.
-pub(super) fn comment(key: &str) -> String {
+pub(super) fn marker_comment(key: &str) -> String {
     format!("redrill {key} ")
 }
 
-/// Returns the statement of [`Asked::Sight`].
-pub(super) fn sight(lock: u32, until: &str) -> String {
-    let until = quoted(until);
+/// Returns the statement of [`SqlRequest::TransactionState`].
+pub(super) fn transaction_state_sql(lock: u32, until: &str) -> String {
+    let until = quote_literal(until);
     format!(
         "{}select json_build_object('late', clock_timestamp() > timestamptz {until}, \
          'running', exists (select from pg_locks where locktype = 'advisory' \
-             and classid = {LOCKS} and objid = {lock} and objsubid = 2 \
+             and classid = {LOCK_CLASS} and objid = {lock} and objsubid = 2 \
              and database = (select oid from pg_database where datname = current_database())), \
-         'timeline', {TIMELINE})::text as answer",
-        said("sight")
+         'timeline', {TIMELINE_SQL})::text as answer",
+        comment_prefix("sight")
     )
 }
 
-/// Returns the statement of [`Asked::Mark`].
-pub(super) fn mark(object: u32) -> String {
+/// Returns the statement of [`SqlRequest::Marker`].
+pub(super) fn marker_sql(object: u32) -> String {
     format!(
         "{}select to_json(obj_description({object}::oid, 'pg_largeobject'))::text as answer",
-        said("mark")
+        comment_prefix("mark")
     )
 }
 
-/// Returns the statement of [`Asked::Clear`].
-pub(super) fn clear(object: u32) -> String {
-    format!("{}select lo_unlink({object}::oid)", said("clear"))
+/// Returns the statement of [`SqlRequest::RemoveMarker`].
+pub(super) fn remove_marker_sql(object: u32) -> String {
+    format!("{}select lo_unlink({object}::oid)", comment_prefix("clear"))
 }
 
-/// Returns the statement of [`Asked::Health`].
-pub(super) fn health() -> String {
+/// Returns the statement of [`SqlRequest::Health`].
+pub(super) fn health_sql() -> String {
     format!(
         "{}select json_build_object('version', current_setting('server_version'), \
          'in_recovery', pg_is_in_recovery(), 'bytes', pg_database_size(current_database()), \
          'connections', (select count(*) from pg_stat_activity where backend_type = 'client backend')\
          )::text as answer",
-        said("health")
+        comment_prefix("health")
     )
 }
 
-/// Returns the statement of [`Asked::Settings`].
-pub(in super::super) fn settings(names: &[String]) -> String {
-    let list = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+/// Returns the statement of [`SqlRequest::Settings`].
+pub(in super::super) fn settings_sql(names: &[String]) -> String {
+    let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
     format!(
         "{}select coalesce(json_object_agg(name, json_build_object('setting', current_setting(name, true), \
          'pending_restart', pending_restart)), '{{}}')::text as answer from pg_settings where name in ({list})",
-        said("settings")
+        comment_prefix("settings")
     )
 }
 
-impl Asked {
+impl SqlRequest {
     /// Returns what a statement of ours asks, and nothing for any other.
-    pub fn read(statement: &str) -> Option<Self> {
+    pub fn from_sql(statement: &str) -> Option<Self> {
         let (before, rest) = statement.split_once("/* redrill: ")?;
         let (what, sql) = rest.split_once(" */ ")?;
-        if !(before.is_empty() || before == super::query::SEARCH_PATH) {
+        if !(before.is_empty() || before == super::query::SEARCH_PATH_PREFIX) {
             return None;
         }
         let inner = || {
-            let inner = sql.strip_prefix(BEGINS)?;
-            Some(inner[..inner.rfind(ENDS)?].to_owned())
+            let inner = sql.strip_prefix(WRAPPER_START)?;
+            Some(inner[..inner.rfind(WRAPPER_END)?].to_owned())
         };
         Some(match what {
-            "shape" => Asked::Shape { sql: inner()? },
-            "rows" => Asked::Rows { sql: inner()? },
-            "clock" => Asked::Clock,
-            "execute" => executed(sql)?,
-            "sight" => Asked::Sight {
-                lock: between(sql, "objid = ", " ")?.parse().ok()?,
-                until: between(sql, "timestamptz '", "'")?.to_owned(),
+            "shape" => SqlRequest::Shape { sql: inner()? },
+            "rows" => SqlRequest::Rows { sql: inner()? },
+            "clock" => SqlRequest::Clock,
+            "execute" => parse_execute(sql)?,
+            "sight" => SqlRequest::TransactionState {
+                lock: text_between(sql, "objid = ", " ")?.parse().ok()?,
+                until: text_between(sql, "timestamptz '", "'")?.to_owned(),
             },
-            "mark" => Asked::Mark { object: between(sql, "obj_description(", "::oid")?.parse().ok()? },
-            "clear" => Asked::Clear { object: between(sql, "lo_unlink(", "::oid")?.parse().ok()? },
-            "health" => Asked::Health,
+            "mark" => {
+                SqlRequest::Marker { object: text_between(sql, "obj_description(", "::oid")?.parse().ok()? }
+            }
+            "clear" => {
+                SqlRequest::RemoveMarker { object: text_between(sql, "lo_unlink(", "::oid")?.parse().ok()? }
+            }
+            "health" => SqlRequest::Health,
             "settings" => {
                 let list = sql.rsplit_once("where name in (")?.1.strip_suffix(')')?;
                 let name = |quoted: &str| quoted.trim_matches('\'').replace("''", "'");
-                Asked::Settings { names: list.split(", ").map(name).collect() }
+                SqlRequest::Settings { names: list.split(", ").map(name).collect() }
             }
             _ => return None,
         })
     }
 }
 
-fn executed(sql: &str) -> Option<Asked> {
-    let key = between(sql, "do $redrill_", "$")?;
+fn parse_execute(sql: &str) -> Option<SqlRequest> {
+    let key = text_between(sql, "do $redrill_", "$")?;
     let (head, rest) = sql.split_once(&format!("execute $statement_{key}$"))?;
-    Some(Asked::Execute {
+    Some(SqlRequest::Execute {
         sql: rest.split_once(&format!("$statement_{key}$"))?.0.to_owned(),
-        lock: between(head, &format!("pg_advisory_xact_lock({LOCKS}, "), ")")?.parse().ok()?,
-        object: between(head, "lo_create(", "::oid")?.parse().ok()?,
-        comment: comment(key),
-        until: between(head, "timestamptz '", "'")?.to_owned(),
+        lock: text_between(head, &format!("pg_advisory_xact_lock({LOCK_CLASS}, "), ")")?.parse().ok()?,
+        object: text_between(head, "lo_create(", "::oid")?.parse().ok()?,
+        comment: marker_comment(key),
+        until: text_between(head, "timestamptz '", "'")?.to_owned(),
     })
 }
 
-fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+fn text_between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     text.split_once(before)?.1.split_once(after).map(|(between, _)| between)
 }
 
 /// Returns the row in which an answer to one of these statements comes.
-pub fn row(answer: &Value) -> Value {
+pub fn answer_row(answer: &Value) -> Value {
     serde_json::json!([{ "answer": answer.to_string() }])
 }
 
@@ -276,13 +280,16 @@ mod tests {
         let until = "2026-11-20T03:00:30+00:00";
         let names = vec!["work_mem".to_owned(), "it's".to_owned()];
         for (statement, asked) in [
-            (shape(sql), Asked::Shape { sql: sql.into() }),
-            (rows(sql, &["a".into(), "b".into()]), Asked::Rows { sql: sql.into() }),
-            (format!("{}{}", super::super::query::SEARCH_PATH, shape(sql)), Asked::Shape { sql: sql.into() }),
-            (clock(), Asked::Clock),
+            (shape_sql(sql), SqlRequest::Shape { sql: sql.into() }),
+            (rows_sql(sql, &["a".into(), "b".into()]), SqlRequest::Rows { sql: sql.into() }),
             (
-                execute(sql, "abcdefghij", 7, 8, until).expect("a statement"),
-                Asked::Execute {
+                format!("{}{}", super::super::query::SEARCH_PATH_PREFIX, shape_sql(sql)),
+                SqlRequest::Shape { sql: sql.into() },
+            ),
+            (clock_sql(), SqlRequest::Clock),
+            (
+                execute_sql(sql, "abcdefghij", 7, 8, until).expect("a statement"),
+                SqlRequest::Execute {
                     sql: sql.into(),
                     lock: 7,
                     object: 8,
@@ -290,16 +297,16 @@ mod tests {
                     until: until.into(),
                 },
             ),
-            (sight(7, until), Asked::Sight { lock: 7, until: until.into() }),
-            (mark(8), Asked::Mark { object: 8 }),
-            (clear(8), Asked::Clear { object: 8 }),
-            (health(), Asked::Health),
-            (settings(&names), Asked::Settings { names }),
+            (transaction_state_sql(7, until), SqlRequest::TransactionState { lock: 7, until: until.into() }),
+            (marker_sql(8), SqlRequest::Marker { object: 8 }),
+            (remove_marker_sql(8), SqlRequest::RemoveMarker { object: 8 }),
+            (health_sql(), SqlRequest::Health),
+            (settings_sql(&names), SqlRequest::Settings { names }),
         ] {
-            assert_eq!(Asked::read(&statement), Some(asked), "{statement}");
+            assert_eq!(SqlRequest::from_sql(&statement), Some(asked), "{statement}");
         }
         for other in ["select 1", "/* redrill: nothing */ select 1", "drop table t; /* redrill: clock */ x"] {
-            assert_eq!(Asked::read(other), None, "{other}");
+            assert_eq!(SqlRequest::from_sql(other), None, "{other}");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Policies and the audit.
 
-use super::{BRANCH, Reply, Stage, inside, project, row, windowed};
+use super::{BRANCH, MockApi, MockReply, inside, project, row, windowed};
 use crate::provider::{
     Provider as _, Security as _,
-    model::{AuditReport, CheckStatus, Level},
+    model::{AuditReport, CheckStatus, FindingLevel},
     supabase::stage::REF,
 };
 use serde_json::json;
@@ -13,34 +13,36 @@ fn status(report: &AuditReport, name: &str) -> CheckStatus {
 }
 
 /// Serves a project in which much is open, below the reference that is asked.
-fn open(seen: &super::Seen) -> Reply {
+fn open(seen: &super::ReceivedRequest) -> MockReply {
     let line = seen.line.replace(REF, "REF").replace(BRANCH, "REF");
     match line.as_str() {
         "GET /v1/projects/REF/branches" => {
-            Reply::json(200, &json!([row("drill", BRANCH, "FUNCTIONS_DEPLOYED")]))
+            MockReply::from_json(200, &json!([row("drill", BRANCH, "FUNCTIONS_DEPLOYED")]))
         }
         "GET /v1/branches/REF" => inside("ACTIVE_HEALTHY"),
         "GET /v1/projects/REF" => super::described("ACTIVE_HEALTHY"),
-        "GET /v1/projects/REF/advisors/security" => Reply::json(410, &json!({ "message": "Gone" })),
+        "GET /v1/projects/REF/advisors/security" => MockReply::from_json(410, &json!({ "message": "Gone" })),
         "POST /v2/projects/REF/advisors/run" => {
             let found = json!({ "name": "rls_disabled_in_public", "level": "ERROR", "categories": ["SECURITY"],
                 "detail": "Table `public.orders` is public", "metadata": { "schema": "public", "name": "orders" } });
-            Reply::json(
+            MockReply::from_json(
                 200,
                 &json!({ "data": { "type": "project_advisors", "attributes": { "lints": [found] } } }),
             )
         }
         "GET /v1/projects/REF/network-restrictions" => {
-            Reply::json(200, &json!({ "entitlement": "allowed", "status": "stored", "config": {} }))
+            MockReply::from_json(200, &json!({ "entitlement": "allowed", "status": "stored", "config": {} }))
         }
-        "GET /v1/projects/REF/ssl-enforcement" => {
-            Reply::json(200, &json!({ "currentConfig": { "database": false }, "appliedSuccessfully": true }))
-        }
-        "GET /v1/projects/REF/jit-access" => {
-            Reply::json(200, &json!({ "state": "unavailable", "unavailableReason": "platform_unsupported" }))
-        }
+        "GET /v1/projects/REF/ssl-enforcement" => MockReply::from_json(
+            200,
+            &json!({ "currentConfig": { "database": false }, "appliedSuccessfully": true }),
+        ),
+        "GET /v1/projects/REF/jit-access" => MockReply::from_json(
+            200,
+            &json!({ "state": "unavailable", "unavailableReason": "platform_unsupported" }),
+        ),
         "POST /v1/projects/REF/network-bans/retrieve" => {
-            Reply::json(201, &json!({ "banned_ipv4_addresses": ["203.0.113.7"] }))
+            MockReply::from_json(201, &json!({ "banned_ipv4_addresses": ["203.0.113.7"] }))
         }
         "POST /v1/projects/REF/database/query/read-only" => {
             let sql = seen.body["query"].as_str().unwrap_or_default();
@@ -52,7 +54,7 @@ fn open(seen: &super::Seen) -> Reply {
             } else {
                 json!([{ "nspname": "public", "relname": "orders" }])
             };
-            Reply::json(201, &rows)
+            MockReply::from_json(201, &rows)
         }
         _ => windowed(seen),
     }
@@ -60,7 +62,7 @@ fn open(seen: &super::Seen) -> Reply {
 
 #[tokio::test]
 async fn an_audit_says_of_every_check_what_became_of_it() {
-    let stage = Stage::serve(open).await;
+    let stage = MockApi::serve_replies(open).await;
     let (project, _folder) = project(&stage);
     let report = project.security().expect("security").audit().await.expect("a report");
     for failed in [
@@ -77,12 +79,12 @@ async fn an_audit_says_of_every_check_what_became_of_it() {
     let jit = report.checks.iter().find(|check| check.check == "jit_access").expect("a check");
     assert_eq!(jit.status, CheckStatus::Skipped);
     assert!(jit.reason.as_deref().expect("a reason").contains("platform_unsupported"));
-    assert_eq!(report.findings[0].level, Level::Error);
+    assert_eq!(report.findings[0].level, FindingLevel::Error);
 }
 
 #[tokio::test]
 async fn supabase_t24_a_branch_is_audited_by_its_own_reference_and_not_for_what_is_its_projects() {
-    let stage = Stage::serve(open).await;
+    let stage = MockApi::serve_replies(open).await;
     let (project, _folder) = project(&stage);
     let branch = project.branches().expect("branches").open("drill").await.expect("opened");
     let report = branch.security().expect("security").audit().await.expect("a report");
@@ -90,15 +92,15 @@ async fn supabase_t24_a_branch_is_audited_by_its_own_reference_and_not_for_what_
         assert_eq!(status(&report, name), CheckStatus::NotApplicable, "{name}");
     }
     assert_eq!(status(&report, "exposed_tables"), CheckStatus::Failed);
-    assert!(stage.lines().contains(&format!("POST /v2/projects/{BRANCH}/advisors/run")));
-    assert!(!stage.lines().contains(&format!("POST /v2/projects/{REF}/advisors/run")));
+    assert!(stage.request_lines().contains(&format!("POST /v2/projects/{BRANCH}/advisors/run")));
+    assert!(!stage.request_lines().contains(&format!("POST /v2/projects/{REF}/advisors/run")));
 }
 
 #[tokio::test]
 async fn advisors_that_cannot_be_asked_are_skipped_and_stop_nothing() {
-    let stage = Stage::serve(|seen| {
+    let stage = MockApi::serve_replies(|seen| {
         if seen.line.contains("/advisors/") {
-            return Reply::json(403, &json!({ "message": "Forbidden resource" }));
+            return MockReply::from_json(403, &json!({ "message": "Forbidden resource" }));
         }
         open(seen)
     })
@@ -111,7 +113,7 @@ async fn advisors_that_cannot_be_asked_are_skipped_and_stop_nothing() {
 
 #[tokio::test]
 async fn policies_are_read_off_the_catalogs() {
-    let stage = Stage::serve(open).await;
+    let stage = MockApi::serve_replies(open).await;
     let (project, _folder) = project(&stage);
     let policies = project.policies().await.expect("policies");
     assert_eq!(policies.len(), 1);

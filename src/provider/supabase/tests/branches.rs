@@ -1,12 +1,12 @@
 //! Branches.
 
 use super::{
-    BRANCH, KEY, Reply, Stage, Written, ask, follow, inside, kept, key, main_row, project, row, windowed,
-    writes,
+    BRANCH, KEY, MockApi, MockReply, RecordedIntents, ask, follow, inside, kept, key, main_row, project, row,
+    windowed, writes,
 };
 use crate::provider::{
-    Backups as _, Code, Provider as _, Unwritten,
-    model::{At, Job},
+    Backups as _, Code, NullRecorder, Provider as _,
+    model::{Job, RecoveryTarget},
     supabase::stage::REF,
 };
 use serde_json::{Value, json};
@@ -21,19 +21,19 @@ fn list() -> String {
 
 #[tokio::test]
 async fn supabase_t15_a_persistent_branch_is_made_transient_and_then_deleted() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == list() => {
             let mut kept = row("staging", BRANCH, "FUNCTIONS_DEPLOYED");
             kept["persistent"] = true.into();
             // Gone on the third look.
             let rows = if seen.earlier < 2 { vec![main_row(), kept] } else { vec![main_row()] };
-            Reply::json(200, &json!(rows))
+            MockReply::from_json(200, &json!(rows))
         }
         line if line == format!("PATCH /v1/branches/{BRANCH}") => {
-            Reply::json(200, &row("staging", BRANCH, "FUNCTIONS_DEPLOYED"))
+            MockReply::from_json(200, &row("staging", BRANCH, "FUNCTIONS_DEPLOYED"))
         }
         line if line == format!("DELETE /v1/branches/{BRANCH}") => {
-            Reply::json(200, &json!({ "message": "ok" }))
+            MockReply::from_json(200, &json!({ "message": "ok" }))
         }
         _ => windowed(seen),
     })
@@ -44,7 +44,8 @@ async fn supabase_t15_a_persistent_branch_is_made_transient_and_then_deleted() {
         writes(&stage),
         [format!("PATCH /v1/branches/{BRANCH}"), format!("DELETE /v1/branches/{BRANCH}")]
     );
-    let patch = stage.seen().into_iter().find(|seen| seen.line.starts_with("PATCH")).expect("sent");
+    let patch =
+        stage.received_requests().into_iter().find(|seen| seen.line.starts_with("PATCH")).expect("sent");
     assert_eq!(patch.body, json!({ "persistent": false }));
     project.branches().expect("branches").delete("staging", BRANCH).await.expect("gone is no error");
     assert_eq!(writes(&stage).len(), 2);
@@ -52,9 +53,9 @@ async fn supabase_t15_a_persistent_branch_is_made_transient_and_then_deleted() {
 
 #[tokio::test]
 async fn supabase_t16_the_project_itself_is_no_branch_and_is_never_deleted() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == list() => {
-            Reply::json(200, &json!([main_row(), row("a", BRANCH, "FUNCTIONS_DEPLOYED")]))
+            MockReply::from_json(200, &json!([main_row(), row("a", BRANCH, "FUNCTIONS_DEPLOYED")]))
         }
         line if line == format!("GET /v1/branches/{BRANCH}") => inside("ACTIVE_HEALTHY"),
         _ => windowed(seen),
@@ -72,8 +73,8 @@ async fn supabase_t16_the_project_itself_is_no_branch_and_is_never_deleted() {
     let mut main = project.branches().expect("branches").get("a").await.expect("a branch");
     main.id = REF.into();
     for asked in [
-        project.branches().expect("branches").reset(&main, &key(), &Unwritten).await,
-        project.branches().expect("branches").promote(&main, &key(), &Unwritten).await,
+        project.branches().expect("branches").reset(&main, &key(), &NullRecorder).await,
+        project.branches().expect("branches").promote(&main, &key(), &NullRecorder).await,
     ] {
         assert_eq!(asked.expect_err("refused").code, Code::NotFound);
     }
@@ -88,9 +89,9 @@ impl super::Supabase {
 }
 
 /// Serves a project whose latest backup is number 7 and whose branch is made of it, a look at a time.
-fn with_data(seen: &super::Seen) -> Reply {
+fn with_data(seen: &super::ReceivedRequest) -> MockReply {
     match (seen.line.as_str(), seen.earlier) {
-        (line, _) if line == format!("GET /v1/projects/{REF}/database/backups") => Reply::json(
+        (line, _) if line == format!("GET /v1/projects/{REF}/database/backups") => MockReply::from_json(
             200,
             &kept(
                 false,
@@ -101,24 +102,24 @@ fn with_data(seen: &super::Seen) -> Reply {
             ),
         ),
         (line, _) if line == format!("POST /v1/projects/{REF}/branches") => {
-            Reply::json(201, &row(&name(), BRANCH, "CREATING_PROJECT"))
+            MockReply::from_json(201, &row(&name(), BRANCH, "CREATING_PROJECT"))
         }
         (line, looks) if line == list() => {
             // Before it is asked for, and once after, it is not in the list.
             let workflow = if looks < 5 { "CREATING_PROJECT" } else { "MIGRATIONS_PASSED" };
             let rows = if looks < 2 { vec![] } else { vec![main_row(), row(&name(), BRANCH, workflow)] };
-            Reply::json(200, &json!(rows))
+            MockReply::from_json(200, &json!(rows))
         }
         (line, looks) if line == format!("GET /v1/branches/{BRANCH}") => match looks {
-            0 => Reply::json(404, &json!({ "message": "Branch not found" })),
+            0 => MockReply::from_json(404, &json!({ "message": "Branch not found" })),
             1 | 2 => inside("COMING_UP"),
             _ => inside("ACTIVE_HEALTHY"),
         },
         (line, looks) if line == format!("POST /v1/projects/{BRANCH}/database/query/read-only") => {
             if looks < 2 {
-                return Reply::json(400, &json!({ "message": "connection refused" }));
+                return MockReply::from_json(400, &json!({ "message": "connection refused" }));
             }
-            Reply::json(201, &json!([{ "one": 1 }]))
+            MockReply::from_json(201, &json!([{ "one": 1 }]))
         }
         _ => windowed(seen),
     }
@@ -126,10 +127,10 @@ fn with_data(seen: &super::Seen) -> Reply {
 
 #[tokio::test]
 async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secrets_are_read_by_nobody() {
-    let stage = Stage::serve(with_data).await;
+    let stage = MockApi::serve_replies(with_data).await;
     let (project, _folder) = project(&stage);
-    let written = Written::default();
-    let request = ask(Some("platform-7"), At::BackupEnd, Some("drill"));
+    let written = RecordedIntents::default();
+    let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
     let job = project.restore(&request, &key(), &written).await.expect("accepted");
     let made = follow(&project, &job).await.expect("ready");
     let branch = &made["$branch"];
@@ -137,7 +138,7 @@ async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secret
     assert_eq!((&branch["backup"], &branch["run"]), (&json!("platform-7"), &json!("r1")));
     assert_eq!((&branch["temporary"], &branch["key"]), (&json!(true), &json!(KEY)));
     let asked = stage
-        .seen()
+        .received_requests()
         .into_iter()
         .find(|seen| seen.line.starts_with("POST") && seen.line.ends_with("/branches"));
     assert_eq!(asked.expect("asked").body, json!({ "branch_name": name(), "with_data": true }));
@@ -149,10 +150,10 @@ async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secret
 
 #[tokio::test]
 async fn supabase_t17_a_secret_is_not_in_the_error_of_an_answer_that_cannot_be_read() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
-        line if line == list() => Reply::json(200, &json!([row("a", BRANCH, "FUNCTIONS_DEPLOYED")])),
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line == list() => MockReply::from_json(200, &json!([row("a", BRANCH, "FUNCTIONS_DEPLOYED")])),
         line if line.starts_with("GET /v1/branches/") => {
-            Reply::json(200, &json!({ "status": "UP", "db_host": "h", "db_port": "the password" }))
+            MockReply::from_json(200, &json!({ "status": "UP", "db_host": "h", "db_port": "the password" }))
         }
         _ => windowed(seen),
     })
@@ -164,37 +165,37 @@ async fn supabase_t17_a_secret_is_not_in_the_error_of_an_answer_that_cannot_be_r
 
 #[tokio::test]
 async fn only_the_latest_backup_goes_into_a_branch() {
-    let stage = Stage::serve(with_data).await;
+    let stage = MockApi::serve_replies(with_data).await;
     let (project, _folder) = project(&stage);
     let refused = async |backup, at| {
         let request = ask(backup, at, Some("drill"));
-        project.restore(&request, &key(), &Unwritten).await.expect_err("refused")
+        project.restore(&request, &key(), &NullRecorder).await.expect_err("refused")
     };
-    let error = refused(Some("platform-6"), At::BackupEnd).await;
+    let error = refused(Some("platform-6"), RecoveryTarget::BackupEnd).await;
     assert_eq!(error.code, Code::Unsupported);
     assert!(error.hint.expect("the nearest").contains("platform-7"));
-    let error = refused(None, At::Time(super::at(super::WINDOW.0))).await;
+    let error = refused(None, RecoveryTarget::Time(super::at(super::WINDOW.0))).await;
     assert_eq!(error.code, Code::Unsupported);
     assert!(error.hint.expect("the nearest").contains("pitr"));
-    assert_eq!(refused(Some("platform-9"), At::BackupEnd).await.code, Code::NotFound);
+    assert_eq!(refused(Some("platform-9"), RecoveryTarget::BackupEnd).await.code, Code::NotFound);
     assert_eq!(writes(&stage), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_branch_that_a_newer_backup_may_be_in_is_removed_and_refused() {
-    let stage = Stage::serve(|seen| match (seen.line.as_str(), seen.earlier) {
+    let stage = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
         (line, 1..) if line == format!("GET /v1/projects/{REF}/database/backups") => {
-            Reply::json(200, &kept(false, &[(8, true, "COMPLETED", "2026-11-20T03:01:00Z")]))
+            MockReply::from_json(200, &kept(false, &[(8, true, "COMPLETED", "2026-11-20T03:01:00Z")]))
         }
         (line, _) if line == format!("DELETE /v1/branches/{BRANCH}") => {
-            Reply::json(200, &json!({ "message": "ok" }))
+            MockReply::from_json(200, &json!({ "message": "ok" }))
         }
         _ => with_data(seen),
     })
     .await;
     let (project, _folder) = project(&stage);
-    let request = ask(Some("platform-7"), At::BackupEnd, Some("drill"));
-    let job = project.restore(&request, &key(), &Unwritten).await.expect("accepted");
+    let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
+    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("refused");
     assert_eq!(error.code, Code::Refused);
     assert_eq!(error.left_behind, [""; 0]);
@@ -203,19 +204,19 @@ async fn a_branch_that_a_newer_backup_may_be_in_is_removed_and_refused() {
 
 #[tokio::test]
 async fn a_branch_whose_migrations_failed_is_removed() {
-    let stage = Stage::serve(|seen| match (seen.line.as_str(), seen.earlier) {
+    let stage = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
         (line, 3..) if line == list() => {
-            Reply::json(200, &json!([row(&name(), BRANCH, "MIGRATIONS_FAILED")]))
+            MockReply::from_json(200, &json!([row(&name(), BRANCH, "MIGRATIONS_FAILED")]))
         }
         (line, _) if line == format!("DELETE /v1/branches/{BRANCH}") => {
-            Reply::json(422, &json!({ "message": "Cannot delete it now" }))
+            MockReply::from_json(422, &json!({ "message": "Cannot delete it now" }))
         }
         _ => with_data(seen),
     })
     .await;
     let (project, _folder) = project(&stage);
-    let request = ask(Some("platform-7"), At::BackupEnd, Some("drill"));
-    let job = project.restore(&request, &key(), &Unwritten).await.expect("accepted");
+    let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
+    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
     assert!(error.message.contains("MIGRATIONS_FAILED"), "{}", error.message);
     assert_eq!(error.left_behind, [format!("branch prod/{}", name())]);
@@ -223,8 +224,8 @@ async fn a_branch_whose_migrations_failed_is_removed() {
 
 #[tokio::test]
 async fn a_branch_has_a_name_with_and_without_its_key() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
-        line if line == list() => Reply::json(
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line == list() => MockReply::from_json(
             200,
             &json!([
                 row(&name(), BRANCH, "FUNCTIONS_DEPLOYED"),
@@ -246,28 +247,28 @@ async fn a_branch_has_a_name_with_and_without_its_key() {
 }
 
 /// Serves a branch whose workflow is run.
-fn workflow(seen: &super::Seen) -> Reply {
+fn workflow(seen: &super::ReceivedRequest) -> MockReply {
     let steps = |status: &str| {
         json!({ "id": "run-2", "branch_id": "11111111-1111-4111-8111-111111111111",
         "run_steps": [{ "name": "clone", "status": "EXITED" }, { "name": "migrate", "status": status }] })
     };
     match seen.line.as_str() {
         line if line == list() => {
-            Reply::json(200, &json!([main_row(), row(&name(), BRANCH, "FUNCTIONS_DEPLOYED")]))
+            MockReply::from_json(200, &json!([main_row(), row(&name(), BRANCH, "FUNCTIONS_DEPLOYED")]))
         }
         line if line == format!("GET /v1/branches/{BRANCH}") => inside("ACTIVE_HEALTHY"),
         line if line.ends_with("/actions?limit=50") => {
             let begun = if seen.earlier == 0 { vec![] } else { vec![steps("RUNNING")] };
-            Reply::json(200, &json!(begun))
+            MockReply::from_json(200, &json!(begun))
         }
         line if line.ends_with("/actions/run-2") => {
-            Reply::json(200, &steps(if seen.earlier < 2 { "RUNNING" } else { "EXITED" }))
+            MockReply::from_json(200, &steps(if seen.earlier < 2 { "RUNNING" } else { "EXITED" }))
         }
         line if line.starts_with(&format!("POST /v1/branches/{BRANCH}/")) => {
-            Reply::json(201, &json!({ "workflow_run_id": "run-2", "message": "ok" }))
+            MockReply::from_json(201, &json!({ "workflow_run_id": "run-2", "message": "ok" }))
         }
         line if line.starts_with(&format!("POST /v1/projects/{BRANCH}/")) => {
-            Reply::json(201, &json!([{ "one": 1 }]))
+            MockReply::from_json(201, &json!([{ "one": 1 }]))
         }
         _ => windowed(seen),
     }
@@ -276,11 +277,11 @@ fn workflow(seen: &super::Seen) -> Reply {
 #[tokio::test]
 async fn a_reset_and_a_promotion_are_workflows_that_are_found_again() {
     for kind in ["reset", "promote"] {
-        let stage = Stage::serve(workflow).await;
+        let stage = MockApi::serve_replies(workflow).await;
         let (project, _folder) = project(&stage);
         let branches = project.branches().expect("branches");
         let branch = branches.get("drill").await.expect("a branch");
-        let written = Written::default();
+        let written = RecordedIntents::default();
         let job = match kind {
             "reset" => branches.reset(&branch, &key(), &written).await,
             _ => branches.promote(&branch, &key(), &written).await,

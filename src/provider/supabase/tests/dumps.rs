@@ -1,13 +1,13 @@
 //! Dumps of a real PostgreSQL, and what is made of them: in throw-away clusters, which stand for a project and a branch.
 
 use super::{
-    BRANCH, KEY, Reply, Stage, Supabase, ask, described, key, main_row, project, row, windowed, writes,
+    BRANCH, KEY, MockApi, MockReply, Supabase, ask, described, key, main_row, project, row, windowed, writes,
 };
 use crate::provider::{
-    Backups as _, Code, Provider as _, Result, Unwritten,
-    model::{At, BackupRequest, Job, Observed},
-    postgres::{process, scratch::Scratch},
-    supabase::{Address, stage::REF},
+    Backups as _, Code, NullRecorder, Provider as _, Result,
+    model::{BackupRequest, Job, JobStatus, RecoveryTarget},
+    postgres::{process, scratch::TestCluster},
+    supabase::{DatabaseAddress, stage::REF},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -21,21 +21,21 @@ use tempfile::TempDir;
 const PASSWORD: &str = "a password that nobody may see";
 
 /// A project with a database, an empty branch for it, and the target that asks for both.
-struct Scene {
-    source: Scratch,
-    branch: Scratch,
-    stage: Stage,
+struct DumpTestEnv {
+    source: TestCluster,
+    branch: TestCluster,
+    stage: MockApi,
     target: Supabase,
     folder: TempDir,
 }
 
-impl Scene {
+impl DumpTestEnv {
     /// Sets the scene; none where PostgreSQL is not installed.
     async fn set() -> Option<Self> {
-        let source = Scratch::start(&[]).await?;
-        let branch = Scratch::start(&[]).await?;
+        let source = TestCluster::start(&[]).await?;
+        let branch = TestCluster::start(&[]).await?;
         source
-            .run(&[
+            .run_statements(&[
                 "create role cli_login_reader noinherit login",
                 "create role reader in role pg_read_all_data",
                 "grant reader to cli_login_reader",
@@ -48,14 +48,15 @@ impl Scene {
             ])
             .await;
         branch
-            .run(&[
+            .run_statements(&[
                 "create schema auth create table users (id int primary key) create table sessions (id int)",
             ])
             .await;
         let socket = branch.socket();
-        let stage = Stage::serve(move |seen| served(seen, &socket)).await;
+        let stage = MockApi::serve_replies(move |seen| served(seen, &socket)).await;
         let (target, folder) = project(&stage);
-        let database = Address { host: Some(source.socket().display().to_string()), port: Some(5432) };
+        let database =
+            DatabaseAddress { host: Some(source.socket().display().to_string()), port: Some(5432) };
         Some(Self { source, branch, stage, target: Supabase { database, ..target }, folder })
     }
 
@@ -73,7 +74,7 @@ impl Scene {
 
     /// Holds the table for some seconds, so that whoever dumps it waits.
     fn hold(&self) -> impl Future<Output = ()> {
-        self.source.run(&["lock table orders in access exclusive mode; select pg_sleep(3)"])
+        self.source.run_statements(&["lock table orders in access exclusive mode; select pg_sleep(3)"])
     }
 
     fn left(&self) -> Vec<PathBuf> {
@@ -83,10 +84,11 @@ impl Scene {
 }
 
 /// Answers as a project whose branch is made at once, with its database behind `socket`.
-fn served(seen: &super::Seen, socket: &Path) -> Reply {
-    let login =
-        |role: &str| Reply::json(201, &json!({ "role": role, "password": PASSWORD, "ttl_seconds": 300 }));
-    let rows = || Reply::json(201, &json!([{ "one": 1 }]));
+fn served(seen: &super::ReceivedRequest, socket: &Path) -> MockReply {
+    let login = |role: &str| {
+        MockReply::from_json(201, &json!({ "role": role, "password": PASSWORD, "ttl_seconds": 300 }))
+    };
+    let rows = || MockReply::from_json(201, &json!([{ "one": 1 }]));
     match seen.line.as_str() {
         line if line == format!("POST /v1/projects/{REF}/cli/login-role") => {
             assert_eq!(seen.body, json!({ "read_only": true }));
@@ -98,22 +100,22 @@ fn served(seen: &super::Seen, socket: &Path) -> Reply {
         }
         line if line == format!("POST /v1/projects/{REF}/branches") => {
             assert_eq!(seen.body["with_data"], false);
-            Reply::json(201, &Value::Null)
+            MockReply::from_json(201, &Value::Null)
         }
         line if line == format!("GET /v1/projects/{REF}/branches") => {
             let branch = row(&format!("drill-{KEY}"), BRANCH, "FUNCTIONS_DEPLOYED");
-            Reply::json(
+            MockReply::from_json(
                 200,
                 &json!(if seen.earlier == 0 { vec![main_row()] } else { vec![main_row(), branch] }),
             )
         }
-        line if line == format!("GET /v1/branches/{BRANCH}") => Reply::json(
+        line if line == format!("GET /v1/branches/{BRANCH}") => MockReply::from_json(
             200,
             &json!({ "ref": BRANCH, "postgres_version": "15.8", "status": "ACTIVE_HEALTHY",
                 "db_host": socket, "db_port": 5432, "db_pass": PASSWORD, "jwt_secret": PASSWORD }),
         ),
         line if line == format!("DELETE /v1/branches/{BRANCH}") => {
-            Reply::json(200, &json!({ "message": "ok" }))
+            MockReply::from_json(200, &json!({ "message": "ok" }))
         }
         line if line == format!("POST /v1/projects/{BRANCH}/database/query/read-only") => rows(),
         line if line == format!("GET /v1/projects/{REF}") => described("ACTIVE_HEALTHY"),
@@ -124,7 +126,7 @@ fn served(seen: &super::Seen, socket: &Path) -> Reply {
 /// Follows a job that a real program works on, whose time is not that of the stage.
 async fn patiently(target: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..1000 {
-        if let Observed::Done(value) = target.observe(job).await? {
+        if let JobStatus::Done(value) = target.observe(job).await? {
             return Ok(value);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -140,7 +142,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
-    let Some(scene) = Scene::set().await else { return };
+    let Some(scene) = DumpTestEnv::set().await else { return };
     let id = scene.dump().await;
     let backup = scene.target.get(&id).await.expect("found");
     assert_eq!((backup.method.as_str(), backup.status.as_str()), ("logical_dump", "completed"));
@@ -149,15 +151,15 @@ async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
     let verified = scene.target.verify(&id).await.expect("read");
     assert!(verified.ok, "{verified:?}");
 
-    let request = ask(Some(&id), At::BackupEnd, Some("drill"));
-    let job = scene.target.restore(&request, &key(), &Unwritten).await.expect("accepted");
+    let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
+    let job = scene.target.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let made = patiently(&scene.target, &job).await.expect("loaded");
     assert_eq!((&made["$branch"]["backup"], &made["$branch"]["status"]), (&json!(id), &json!("ready")));
     let socket = scene.branch.socket().display().to_string();
     assert_eq!(made["$branch"]["host"], socket.as_str());
     scene
         .branch
-        .run(&["do $$ begin
+        .run_statements(&["do $$ begin
                 assert (select count(*) = 1000 and count(distinct buyer) = 2 from orders), 'orders';
                 assert (select count(*) = 2 from auth.users), 'users';
                 assert (select count(*) = 0 from auth.sessions), 'a session was carried over';
@@ -180,12 +182,12 @@ async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
 
 #[tokio::test]
 async fn a_dump_whose_maker_died_is_found_by_its_key_and_goes_on() {
-    let Some(scene) = Scene::set().await else { return };
+    let Some(scene) = DumpTestEnv::set().await else { return };
     let (job, ()) = tokio::join!(
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let job = scene.create().await.expect("accepted");
-            let Observed::Running(_) = scene.target.observe(&job).await.expect("a look") else {
+            let JobStatus::Running(_) = scene.target.observe(&job).await.expect("a look") else {
                 panic!("it cannot be done while the table is held")
             };
             // Another life of redrill: it knows the folder, the key, and nothing else.
@@ -198,25 +200,28 @@ async fn a_dump_whose_maker_died_is_found_by_its_key_and_goes_on() {
         scene.hold()
     );
     patiently(&scene.target, &job).await.expect("dumped");
-    let logins = scene.stage.lines().into_iter().filter(|line| line.ends_with("/cli/login-role")).count();
+    let logins =
+        scene.stage.request_lines().into_iter().filter(|line| line.ends_with("/cli/login-role")).count();
     assert_eq!((logins, scene.left().len()), (1, 1));
 }
 
 #[tokio::test]
 async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone() {
-    let Some(scene) = Scene::set().await else { return };
+    let Some(scene) = DumpTestEnv::set().await else { return };
     let (job, ()) = tokio::join!(
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let job = scene.create().await.expect("accepted");
-            let child = process::started_below(&scene.folder.path().join("backups")).expect("it is at work");
+            let child =
+                process::find_started_below(&scene.folder.path().join("backups")).expect("it is at work");
             child.signal_group(Signal::KILL);
             job
         },
         scene.hold()
     );
     patiently(&scene.target, &job).await.expect("dumped in the end");
-    let logins = scene.stage.lines().into_iter().filter(|line| line.ends_with("/cli/login-role")).count();
+    let logins =
+        scene.stage.request_lines().into_iter().filter(|line| line.ends_with("/cli/login-role")).count();
     assert_eq!(logins, 2);
     scene.target.discard_all().await;
 
@@ -226,7 +231,7 @@ async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone(
             let job = scene.create().await.expect("accepted");
             scene.target.cancel(&job).await.expect("given up");
             tokio::time::sleep(Duration::from_millis(100)).await;
-            assert!(process::started_below(&scene.folder.path().join("backups")).is_none());
+            assert!(process::find_started_below(&scene.folder.path().join("backups")).is_none());
             assert_eq!(scene.target.find(&key(), None).await.expect("known"), None);
         },
         scene.hold()
@@ -237,15 +242,15 @@ async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone(
 impl Supabase {
     async fn discard_all(&self) {
         for backup in self.list().await.expect("a list") {
-            self.dumps().discard(&backup.id).expect("gone");
+            self.dump_store().stop_and_delete(&backup.id).expect("gone");
         }
     }
 }
 
 #[tokio::test]
 async fn a_dump_that_cannot_be_made_leaves_nothing() {
-    let Some(scene) = Scene::set().await else { return };
-    scene.source.run(&["revoke reader from cli_login_reader"]).await;
+    let Some(scene) = DumpTestEnv::set().await else { return };
+    scene.source.run_statements(&["revoke reader from cli_login_reader"]).await;
     let job = scene.create().await.expect("accepted");
     let error = patiently(&scene.target, &job).await.expect_err("it may not become the role");
     assert_eq!(error.code, Code::Denied, "{error}");
@@ -255,12 +260,12 @@ async fn a_dump_that_cannot_be_made_leaves_nothing() {
 
 #[tokio::test]
 async fn a_full_disk_is_said_and_leaves_nothing() {
-    let Some(scene) = Scene::set().await else { return };
+    let Some(scene) = DumpTestEnv::set().await else { return };
     let small = scene.folder.path().join("small");
     fs::create_dir(&small).expect("a folder");
-    let Some(_mounted) = Mounted::at(&small) else { return };
+    let Some(_mounted) = TmpfsMount::at(&small) else { return };
     // Random, so that it does not shrink.
-    scene.source.run(&["insert into orders select n, 1, (select string_agg(md5(random()::text || n || m), '') from generate_series(1, 40) m) from generate_series(2001, 3000) n"]).await;
+    scene.source.run_statements(&["insert into orders select n, 1, (select string_agg(md5(random()::text || n || m), '') from generate_series(1, 40) m) from generate_series(2001, 3000) n"]).await;
     let target = Supabase { backups: small.clone(), ..scene.target.clone() };
     let job = target.create(&BackupRequest::default(), &key()).await.expect("accepted");
     let error = patiently(&target, &job).await.expect_err("no room");
@@ -269,9 +274,9 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
 }
 
 /// A disk of half a MiB, where we may make one.
-struct Mounted(PathBuf);
+struct TmpfsMount(PathBuf);
 
-impl Mounted {
+impl TmpfsMount {
     fn at(folder: &Path) -> Option<Self> {
         let mount = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=512k", "none"])
@@ -279,13 +284,13 @@ impl Mounted {
             .output();
         let mounted = mount.is_ok_and(|output| output.status.success());
         if !mounted {
-            crate::base::terminal::say("skipped: a small disk cannot be mounted here");
+            crate::base::terminal::print_message("skipped: a small disk cannot be mounted here");
         }
         mounted.then(|| Self(folder.to_path_buf()))
     }
 }
 
-impl Drop for Mounted {
+impl Drop for TmpfsMount {
     fn drop(&mut self) {
         drop(std::process::Command::new("umount").arg("--lazy").arg(&self.0).output());
     }
@@ -293,9 +298,9 @@ impl Drop for Mounted {
 
 #[tokio::test]
 async fn a_dump_that_was_damaged_is_noticed_and_not_restored() {
-    let Some(scene) = Scene::set().await else { return };
+    let Some(scene) = DumpTestEnv::set().await else { return };
     let id = scene.dump().await;
-    let file = scene.target.dumps().file(&id);
+    let file = scene.target.dump_store().dump_path(&id);
     let mut bytes = fs::read(&file).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
@@ -303,41 +308,41 @@ async fn a_dump_that_was_damaged_is_noticed_and_not_restored() {
     let verified = scene.target.verify(&id).await.expect("read");
     assert!(!verified.ok && !verified.problems.is_empty(), "{verified:?}");
     assert_eq!(scene.target.get(&id).await.expect("found").status, "damaged");
-    let request = ask(Some(&id), At::BackupEnd, Some("drill"));
-    let error = scene.target.restore(&request, &key(), &Unwritten).await.expect_err("refused");
+    let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
+    let error = scene.target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
     assert_eq!(error.code, Code::CorruptBackup);
     assert!(writes(&scene.stage).iter().all(|line| !line.ends_with("/branches")));
 }
 
 #[tokio::test]
 async fn a_branch_that_cannot_be_loaded_is_removed() {
-    let Some(scene) = Scene::set().await else { return };
-    scene.source.run(&["create role clerk", "grant select on orders to clerk"]).await;
+    let Some(scene) = DumpTestEnv::set().await else { return };
+    scene.source.run_statements(&["create role clerk", "grant select on orders to clerk"]).await;
     let id = scene.dump().await;
-    let request = ask(Some(&id), At::BackupEnd, Some("drill"));
-    let job = scene.target.restore(&request, &key(), &Unwritten).await.expect("accepted");
+    let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
+    let job = scene.target.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let error = patiently(&scene.target, &job).await.expect_err("there is no such role");
     assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("roles")), "{error:?}");
     assert!(writes(&scene.stage).contains(&format!("DELETE /v1/branches/{BRANCH}")));
     // All of it or nothing.
-    scene.branch.run(&["do $$ begin assert to_regclass('orders') is null; end $$"]).await;
+    scene.branch.run_statements(&["do $$ begin assert to_regclass('orders') is null; end $$"]).await;
     assert!(files(&scene.folder.path().join("state")).is_empty());
 }
 
 #[tokio::test]
 async fn a_dump_is_not_restored_in_place() {
-    let Some(scene) = Scene::set().await else { return };
+    let Some(scene) = DumpTestEnv::set().await else { return };
     let id = scene.dump().await;
-    let request = ask(Some(&id), At::BackupEnd, None);
-    let error = scene.target.restore(&request, &key(), &Unwritten).await.expect_err("refused");
+    let request = ask(Some(&id), RecoveryTarget::BackupEnd, None);
+    let error = scene.target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
     assert_eq!(error.code, Code::Unsupported);
     assert!(error.hint.expect("the nearest").contains("into:"));
 }
 
 #[tokio::test]
 async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
-        line if line == format!("GET /v1/projects/{REF}") => Reply::json(
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line == format!("GET /v1/projects/{REF}") => MockReply::from_json(
             200,
             &json!({ "ref": REF, "name": "shop", "region": "eu-central-1", "status": "ACTIVE_HEALTHY",
                 "database": { "host": "db.example.com", "version": "99.1.0.001" } }),

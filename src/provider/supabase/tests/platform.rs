@@ -1,14 +1,14 @@
 //! What the platform keeps.
 
-use super::{Reply, Stage, kept, key, project, windowed, writes};
+use super::{MockApi, MockReply, kept, key, project, windowed, writes};
 use crate::provider::{
     Backups as _, Code, Provider as _,
-    model::{EventQuery, Restorable},
+    model::{Restorable, TableEventQuery},
     supabase::stage::REF,
 };
 use serde_json::json;
 
-fn daily(seen: &super::Seen) -> Reply {
+fn daily(seen: &super::ReceivedRequest) -> MockReply {
     if seen.line == format!("GET /v1/projects/{REF}/database/backups") {
         let backups = [
             (5, false, "COMPLETED", "2026-11-17 01:00:00"),
@@ -16,14 +16,14 @@ fn daily(seen: &super::Seen) -> Reply {
             (7, true, "COMPLETED", "2026-11-19T01:00:00.5Z"),
             (8, true, "REWOUND", "2026-11-20T01:00:00Z"),
         ];
-        return Reply::json(200, &kept(false, &backups));
+        return MockReply::from_json(200, &kept(false, &backups));
     }
     windowed(seen)
 }
 
 #[tokio::test]
 async fn the_platforms_backups_say_what_they_are_good_for() {
-    let stage = Stage::serve(daily).await;
+    let stage = MockApi::serve_replies(daily).await;
     let (project, _folder) = project(&stage);
     let backups = project.list().await.expect("a list");
     let shown: Vec<_> =
@@ -47,13 +47,13 @@ async fn the_platforms_backups_say_what_they_are_good_for() {
 
 #[tokio::test]
 async fn nobody_deletes_or_reads_what_the_platform_keeps() {
-    let stage = Stage::serve(daily).await;
+    let stage = MockApi::serve_replies(daily).await;
     let (project, _folder) = project(&stage);
     for error in [
         project.plan_delete("platform-7").await.expect_err("cannot"),
         project.verify("platform-7").await.expect_err("cannot"),
         project
-            .events(&EventQuery { table: None, event: None, since: None, until: None })
+            .events(&TableEventQuery { table: None, event: None, since: None, until: None })
             .await
             .expect_err("cannot"),
     ] {
@@ -65,10 +65,10 @@ async fn nobody_deletes_or_reads_what_the_platform_keeps() {
 
 #[tokio::test]
 async fn supabase_t11_a_window_of_moments_is_protection_without_a_single_daily_backup() {
-    let stage = Stage::serve(windowed).await;
+    let stage = MockApi::serve_replies(windowed).await;
     let (project, _folder) = project(&stage);
     assert_eq!(project.list().await.expect("a list"), []);
-    assert!(project.kept().await.expect("kept").protects());
+    assert!(project.fetch_platform_backups().await.expect("kept").has_recovery_source());
     let report = project.security().expect("security").audit().await.expect("a report");
     let recovery = report.checks.iter().find(|check| check.check == "recovery").expect("a check");
     assert_eq!(recovery.status, crate::provider::model::CheckStatus::Passed);
@@ -78,14 +78,18 @@ async fn supabase_t11_a_window_of_moments_is_protection_without_a_single_daily_b
 async fn a_restore_point_has_a_short_name_and_is_made_once() {
     let point =
         |status: &str| json!({ "name": "before", "status": status, "completed_on": "2026-11-20T03:00:05Z" });
-    let stage = Stage::serve(move |seen| match (seen.line.as_str(), seen.earlier) {
+    let stage = MockApi::serve_replies(move |seen| match (seen.line.as_str(), seen.earlier) {
         (line, 0) if line.ends_with("/restore-point?name=before") => {
-            Reply::json(200, &serde_json::Value::Null)
+            MockReply::from_json(200, &serde_json::Value::Null)
         }
-        (line, 1 | 2) if line.ends_with("/restore-point?name=before") => Reply::json(200, &point("PENDING")),
-        (line, _) if line.ends_with("/restore-point?name=before") => Reply::json(200, &point("AVAILABLE")),
+        (line, 1 | 2) if line.ends_with("/restore-point?name=before") => {
+            MockReply::from_json(200, &point("PENDING"))
+        }
+        (line, _) if line.ends_with("/restore-point?name=before") => {
+            MockReply::from_json(200, &point("AVAILABLE"))
+        }
         (line, _) if line.starts_with("POST") && line.ends_with("/restore-point") => {
-            Reply::json(201, &point("PENDING"))
+            MockReply::from_json(201, &point("PENDING"))
         }
         _ => windowed(seen),
     })

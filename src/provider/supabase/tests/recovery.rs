@@ -1,22 +1,24 @@
 //! What is found again after a crash, by what was written down before the platform was asked.
 
 use super::{
-    BRANCH, KEY, Reply, Stage, WINDOW, Written, ask, at, described, inside, key, project, row, windowed,
-    writes,
+    BRANCH, KEY, MockApi, MockReply, RecordedIntents, WINDOW, ask, at, described, inside, key, project, row,
+    windowed, writes,
 };
-use crate::provider::{Backups as _, Code, Provider as _, Unwritten, model::At, supabase::stage::REF};
+use crate::provider::{
+    Backups as _, Code, NullRecorder, Provider as _, model::RecoveryTarget, supabase::stage::REF,
+};
 use serde_json::json;
 
 /// Serves a project on which a request breaks off, and the branch list that says whether it took effect.
-fn branches(took_effect: bool) -> impl Fn(&super::Seen) -> Reply {
+fn branches(took_effect: bool) -> impl Fn(&super::ReceivedRequest) -> MockReply {
     move |seen| match (seen.line.as_str(), seen.earlier) {
-        (line, _) if line == format!("POST /v1/projects/{REF}/branches") => Reply::none(),
+        (line, _) if line == format!("POST /v1/projects/{REF}/branches") => MockReply::without_answer(),
         // Late: not before the fourth look.
         (line, looks) if line == format!("GET /v1/projects/{REF}/branches") => {
             let name = format!("drill-{KEY}");
             let rows =
                 if took_effect && looks > 3 { vec![row(&name, BRANCH, "CREATING_PROJECT")] } else { vec![] };
-            Reply::json(200, &json!(rows))
+            MockReply::from_json(200, &json!(rows))
         }
         (line, _) if line.starts_with("GET /v1/branches/") => inside("COMING_UP"),
         _ => windowed(seen),
@@ -26,10 +28,10 @@ fn branches(took_effect: bool) -> impl Fn(&super::Seen) -> Reply {
 #[tokio::test]
 async fn a_branch_is_found_by_its_name_however_late_it_shows() {
     for took_effect in [true, false] {
-        let stage = Stage::serve(branches(took_effect)).await;
+        let stage = MockApi::serve_replies(branches(took_effect)).await;
         let (project, _folder) = project(&stage);
-        let written = Written::default();
-        let request = ask(None, At::Latest, Some("drill"));
+        let written = RecordedIntents::default();
+        let request = ask(None, RecoveryTarget::Latest, Some("drill"));
         let error = project.restore(&request, &key(), &written).await.expect_err("nobody knows");
         assert_eq!(error.code, Code::Unknown);
         let found = project.find(&key(), Some(&written.only())).await.expect("known");
@@ -40,46 +42,48 @@ async fn a_branch_is_found_by_its_name_however_late_it_shows() {
 
 #[tokio::test]
 async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == format!("POST /v1/projects/{REF}/branches") => {
-            Reply::json(409, &json!({ "message": "A branch of this name already exists" }))
+            MockReply::from_json(409, &json!({ "message": "A branch of this name already exists" }))
         }
         line if line == format!("GET /v1/projects/{REF}/branches") => {
             let rows =
                 if seen.earlier == 0 { vec![] } else { vec![row(&format!("drill-{KEY}"), BRANCH, "X")] };
-            Reply::json(200, &json!(rows))
+            MockReply::from_json(200, &json!(rows))
         }
         _ => windowed(seen),
     })
     .await;
     let (project, _folder) = project(&stage);
-    let job =
-        project.restore(&ask(None, At::Latest, Some("drill")), &key(), &Unwritten).await.expect("taken");
+    let job = project
+        .restore(&ask(None, RecoveryTarget::Latest, Some("drill")), &key(), &NullRecorder)
+        .await
+        .expect("taken");
     assert_eq!(job.id, format!("drill-{KEY}"));
 }
 
 #[tokio::test]
 async fn nothing_was_asked_where_nothing_was_written_down() {
-    let stage = Stage::serve(windowed).await;
+    let stage = MockApi::serve_replies(windowed).await;
     let (project, _folder) = project(&stage);
     assert_eq!(project.find(&key(), None).await.expect("known"), None);
-    assert_eq!(stage.lines(), [""; 0]);
+    assert_eq!(stage.request_lines(), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nobody() {
-    let asked = Stage::serve(|seen| match seen.line.as_str() {
-        line if line.ends_with("/restore-pitr") => Reply::none(),
+    let asked = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line.ends_with("/restore-pitr") => MockReply::without_answer(),
         _ => windowed(seen),
     })
     .await;
     let (project_then, _folder) = project(&asked);
-    let written = Written::default();
-    let request = ask(None, At::Time(at(WINDOW.0)), None);
+    let written = RecordedIntents::default();
+    let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let error = project_then.restore(&request, &key(), &written).await.expect_err("nobody knows");
     assert_eq!(error.code, Code::Unknown);
 
-    let restoring = Stage::serve(|seen| match seen.line.as_str() {
+    let restoring = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == format!("GET /v1/projects/{REF}") => described("RESTORING"),
         _ => windowed(seen),
     })
@@ -88,10 +92,10 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     let job = now.find(&key(), Some(&written.only())).await.expect("known").expect("under way");
     assert_eq!((job.kind.as_str(), &job.detail), ("restore", &written.only()["detail"]));
 
-    let over = Stage::serve(|seen| {
+    let over = MockApi::serve_replies(|seen| {
         if seen.body["query"].as_str().is_some_and(|sql| sql.contains("pg_postmaster_start_time")) {
             let traces = json!([{ "timeline": "00000002", "started_at": "2026-11-20T03:05:00.000000Z" }]);
-            return Reply::json(201, &traces);
+            return MockReply::from_json(201, &traces);
         }
         windowed(seen)
     })
@@ -101,7 +105,7 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     let restored = super::follow(&now, &job).await.expect("over");
     assert_eq!(restored["timeline"], 2);
 
-    let unchanged = Stage::serve(windowed).await;
+    let unchanged = MockApi::serve_replies(windowed).await;
     let (now, _folder) = project(&unchanged);
     assert_eq!(now.find(&key(), Some(&written.only())).await.expect_err("nobody").code, Code::Unknown);
     for stage in [&restoring, &over, &unchanged] {

@@ -1,7 +1,7 @@
 //! Read replicas.
 
-use super::{Reply, Stage, Written, follow, key, organization, project, windowed, writes};
-use crate::provider::{Code, Provider as _, Unwritten, model::ReplicaRequest, supabase::stage::REF};
+use super::{MockApi, MockReply, RecordedIntents, follow, key, organization, project, windowed, writes};
+use crate::provider::{Code, NullRecorder, Provider as _, model::ReplicaRequest, supabase::stage::REF};
 use serde_json::{Value, json};
 
 fn database(identifier: &str, kind: &str, region: &str, status: &str) -> Value {
@@ -13,12 +13,12 @@ fn primary() -> Value {
 }
 
 /// Serves a project that gets a replica, on the second page of a large organization.
-fn growing(last: &'static str) -> impl Fn(&super::Seen) -> Reply {
+fn growing(last: &'static str) -> impl Fn(&super::ReceivedRequest) -> MockReply {
     move |seen| match seen.line.as_str() {
         line if line.contains("/organizations/acme/projects?limit=100&offset=0") => {
             let others: Vec<_> =
                 (0..100).map(|n| json!({ "ref": format!("other{n}"), "databases": [] })).collect();
-            Reply::json(
+            MockReply::from_json(
                 200,
                 &json!({ "projects": others, "pagination": { "count": 101, "limit": 100, "offset": 0 } }),
             )
@@ -32,22 +32,25 @@ fn growing(last: &'static str) -> impl Fn(&super::Seen) -> Reply {
                 _ => organization(&[primary(), old, new]),
             };
             page["pagination"] = json!({ "count": 101, "limit": 100, "offset": 100 });
-            Reply::json(200, &page)
+            MockReply::from_json(200, &page)
         }
-        line if line.starts_with("POST ") && line.contains("/read-replicas/") => Reply::text(201, ""),
+        line if line.starts_with("POST ") && line.contains("/read-replicas/") => {
+            MockReply::from_text(201, "")
+        }
         _ => windowed(seen),
     }
 }
 
 #[tokio::test]
 async fn supabase_t20_a_replica_is_asked_for_as_the_schema_says_and_found_by_difference() {
-    let stage = Stage::serve(growing("ACTIVE_HEALTHY")).await;
+    let stage = MockApi::serve_replies(growing("ACTIVE_HEALTHY")).await;
     let (project, _folder) = project(&stage);
-    let written = Written::default();
+    let written = RecordedIntents::default();
     let request = ReplicaRequest { region: Some("us-west-1".into()) };
     let job =
         project.replicas().expect("replicas").create(&request, &key(), &written).await.expect("accepted");
-    let sent = stage.seen().into_iter().find(|seen| seen.line.ends_with("/setup")).expect("sent");
+    let sent =
+        stage.received_requests().into_iter().find(|seen| seen.line.ends_with("/setup")).expect("sent");
     assert_eq!(sent.body, json!({ "read_replica_region": "us-west-1" }));
     assert_eq!(written.only()["detail"]["before"], json!(["old"]));
     let found = project.find(&key(), Some(&written.only())).await.expect("known").expect("it came");
@@ -59,14 +62,19 @@ async fn supabase_t20_a_replica_is_asked_for_as_the_schema_says_and_found_by_dif
 
 #[tokio::test]
 async fn a_replica_that_failed_is_removed() {
-    let stage = Stage::serve(growing("INIT_READ_REPLICA_FAILED")).await;
+    let stage = MockApi::serve_replies(growing("INIT_READ_REPLICA_FAILED")).await;
     let (project, _folder) = project(&stage);
     let request = ReplicaRequest { region: Some("us-west-1".into()) };
-    let job =
-        project.replicas().expect("replicas").create(&request, &key(), &Unwritten).await.expect("accepted");
+    let job = project
+        .replicas()
+        .expect("replicas")
+        .create(&request, &key(), &NullRecorder)
+        .await
+        .expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
     assert!(error.message.contains("INIT_READ_REPLICA_FAILED"), "{}", error.message);
-    let removed = stage.seen().into_iter().find(|seen| seen.line.ends_with("/remove")).expect("removed");
+    let removed =
+        stage.received_requests().into_iter().find(|seen| seen.line.ends_with("/remove")).expect("removed");
     assert_eq!(removed.body, json!({ "database_identifier": "new" }));
 }
 
@@ -74,17 +82,17 @@ async fn a_replica_that_failed_is_removed() {
 async fn a_replica_that_did_not_come_and_one_of_two_that_came_are_known_to_nobody() {
     let new = |name| database(name, "READ_REPLICA", "eu-central-1", "COMING_UP");
     for came in [vec![], vec![new("a"), new("b")]] {
-        let stage = Stage::serve(move |seen| match seen.line.as_str() {
+        let stage = MockApi::serve_replies(move |seen| match seen.line.as_str() {
             line if line.contains("/organizations/") => {
                 let list = if seen.earlier == 0 { vec![primary()] } else { came.clone() };
-                Reply::json(200, &organization(&list))
+                MockReply::from_json(200, &organization(&list))
             }
-            line if line.ends_with("/setup") => Reply::none(),
+            line if line.ends_with("/setup") => MockReply::without_answer(),
             _ => windowed(seen),
         })
         .await;
         let (project, _folder) = project(&stage);
-        let written = Written::default();
+        let written = RecordedIntents::default();
         let request = ReplicaRequest::default();
         let error = project.replicas().expect("replicas").create(&request, &key(), &written).await;
         assert_eq!(error.expect_err("nobody knows").code, Code::Unknown);
@@ -96,15 +104,15 @@ async fn a_replica_that_did_not_come_and_one_of_two_that_came_are_known_to_nobod
 
 #[tokio::test]
 async fn a_replica_is_removed_when_the_list_shows_it_no_more() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line.contains("/organizations/") => {
             let old = database("old", "READ_REPLICA", "us-west-1", "GOING_DOWN");
-            Reply::json(
+            MockReply::from_json(
                 200,
                 &organization(&if seen.earlier < 3 { vec![primary(), old] } else { vec![primary()] }),
             )
         }
-        line if line.ends_with("/remove") => Reply::text(201, ""),
+        line if line.ends_with("/remove") => MockReply::from_text(201, ""),
         _ => windowed(seen),
     })
     .await;

@@ -1,14 +1,14 @@
 //! Restores in place.
 
 use super::{
-    Reply, Stage, WINDOW, Written, ask, at, described, follow, kept, key, organization, project, windowed,
-    writes,
+    MockApi, MockReply, RecordedIntents, WINDOW, ask, at, described, follow, kept, key, organization,
+    project, windowed, writes,
 };
 use crate::{
     base::moment::{Moment, Span},
     provider::{
-        Backups as _, Code, Provider as _, Unwritten,
-        model::{At, Observed},
+        Backups as _, Code, NullRecorder, Provider as _,
+        model::{JobStatus, RecoveryTarget},
         supabase::stage::REF,
     },
 };
@@ -20,11 +20,11 @@ fn backups() -> String {
 
 #[tokio::test]
 async fn supabase_t7_zero_and_what_is_out_of_the_window_is_refused_before_anything_is_sent() {
-    let stage = Stage::serve(windowed).await;
+    let stage = MockApi::serve_replies(windowed).await;
     let (project, _folder) = project(&stage);
     let refused = async |unix| {
-        let request = ask(None, At::Time(at(unix)), None);
-        project.restore(&request, &key(), &Unwritten).await.expect_err("refused").code
+        let request = ask(None, RecoveryTarget::Time(at(unix)), None);
+        project.restore(&request, &key(), &NullRecorder).await.expect_err("refused").code
     };
     assert_eq!(refused(0).await, Code::Invalid);
     assert_eq!(refused(-1).await, Code::Invalid);
@@ -37,38 +37,47 @@ async fn supabase_t7_zero_and_what_is_out_of_the_window_is_refused_before_anythi
 
 #[tokio::test]
 async fn supabase_t7_a_moment_is_sent_in_whole_seconds_that_do_not_go_beyond_it() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
-        line if line.ends_with("/restore-pitr") => Reply::json(201, &serde_json::Value::Null),
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line.ends_with("/restore-pitr") => MockReply::from_json(201, &serde_json::Value::Null),
         _ => windowed(seen),
     })
     .await;
     let (project, _folder) = project(&stage);
-    let target = at(WINDOW.0 + 60).plus(Span::millis(999));
-    let written = Written::default();
-    let job = project.restore(&ask(None, At::Time(target), None), &key(), &written).await.expect("accepted");
-    let sent = stage.seen().into_iter().find(|seen| seen.line.ends_with("/restore-pitr")).expect("sent");
+    let target = at(WINDOW.0 + 60).saturating_add(Span::from_millis(999));
+    let written = RecordedIntents::default();
+    let job = project
+        .restore(&ask(None, RecoveryTarget::Time(target), None), &key(), &written)
+        .await
+        .expect("accepted");
+    let sent = stage
+        .received_requests()
+        .into_iter()
+        .find(|seen| seen.line.ends_with("/restore-pitr"))
+        .expect("sent");
     assert_eq!(sent.body, json!({ "recovery_time_target_unix": WINDOW.0 + 60 }));
     assert_eq!(written.only()["detail"], job.detail);
-    let half = ask(None, At::Time(target), None);
+    let half = ask(None, RecoveryTarget::Time(target), None);
     let half = crate::provider::model::RestoreRequest {
         to: crate::provider::model::RecoveryPoint { inclusive: false, ..half.to.clone() },
         ..half
     };
-    let error = project.restore(&half, &key(), &Unwritten).await.expect_err("not taken");
+    let error = project.restore(&half, &key(), &NullRecorder).await.expect_err("not taken");
     assert_eq!(error.code, Code::Unsupported);
 }
 
 #[tokio::test]
 async fn supabase_t8_a_window_that_lags_is_said_to_be_idle_and_not_short() {
-    let stage = Stage::serve(windowed).await;
-    stage.clock.pass(Span::seconds(3600));
+    let stage = MockApi::serve_replies(windowed).await;
+    stage.clock.advance_by(Span::from_secs(3600));
     let (project, _folder) = project(&stage);
     let window = project.window().await.expect("a window");
     assert_eq!(window.latest, Some(at(WINDOW.1)));
     assert!(window.warnings.iter().any(|warning| warning.contains("idle")), "{:?}", window.warnings);
     let soon = at(WINDOW.1 + 120);
-    let error =
-        project.restore(&ask(None, At::Time(soon), None), &key(), &Unwritten).await.expect_err("refused");
+    let error = project
+        .restore(&ask(None, RecoveryTarget::Time(soon), None), &key(), &NullRecorder)
+        .await
+        .expect_err("refused");
     assert_eq!(error.code, Code::TargetAfterWindow);
     assert!(error.hint.expect("a hint").contains("nothing that was written is missing"));
 }
@@ -76,26 +85,26 @@ async fn supabase_t8_a_window_that_lags_is_said_to_be_idle_and_not_short() {
 /// A restore that is seen: healthy for a moment, away, back, and not answering at once.
 #[tokio::test]
 async fn supabase_t9_a_restore_is_over_when_the_project_went_away_and_answers_again() {
-    let stage = Stage::serve(|seen| {
+    let stage = MockApi::serve_replies(|seen| {
         let about = seen.line.replace(REF, "REF");
         match about.as_str() {
-            "POST /v1/projects/REF/database/backups/restore-pitr" => Reply::text(201, "{}"),
+            "POST /v1/projects/REF/database/backups/restore-pitr" => MockReply::from_text(201, "{}"),
             // Once it was asked for the plan; the rest are looks at the restore.
             "GET /v1/projects/REF" => match seen.earlier {
                 4..=6 => described("RESTORING"),
                 _ => described("ACTIVE_HEALTHY"),
             },
             "POST /v1/projects/REF/database/query/read-only" if (8..12).contains(&seen.earlier) => {
-                Reply::json(400, &json!({ "message": "the database system is starting up" }))
+                MockReply::from_json(400, &json!({ "message": "the database system is starting up" }))
             }
             _ => windowed(seen),
         }
     })
     .await;
     let (project, _folder) = project(&stage);
-    let request = ask(None, At::Time(at(WINDOW.1)), None);
-    let job = project.restore(&request, &key(), &Unwritten).await.expect("accepted");
-    let Observed::Running(first) = project.observe(&job).await.expect("a look") else { panic!("not begun") };
+    let request = ask(None, RecoveryTarget::Time(at(WINDOW.1)), None);
+    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let JobStatus::Running(first) = project.observe(&job).await.expect("a look") else { panic!("not begun") };
     assert!(first.phase.contains("not begun"), "{first:?}");
     let restored = follow(&project, &job).await.expect("restored");
     assert_eq!(restored["target"], "prod");
@@ -105,16 +114,16 @@ async fn supabase_t9_a_restore_is_over_when_the_project_went_away_and_answers_ag
 
 #[tokio::test]
 async fn supabase_t9_a_restore_that_failed_says_what_was_seen_and_what_support_will_ask() {
-    let stage = Stage::serve(|seen| match (seen.line.as_str(), seen.earlier) {
-        (line, _) if line.ends_with("/restore-pitr") => Reply::text(201, ""),
+    let stage = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+        (line, _) if line.ends_with("/restore-pitr") => MockReply::from_text(201, ""),
         (line, 2) if line == format!("GET /v1/projects/{REF}") => described("RESTORING"),
         (line, 3..) if line == format!("GET /v1/projects/{REF}") => described("RESTORE_FAILED"),
         _ => windowed(seen),
     })
     .await;
     let (project, _folder) = project(&stage);
-    let request = ask(None, At::Time(at(WINDOW.0)), None);
-    let job = project.restore(&request, &key(), &Unwritten).await.expect("accepted");
+    let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
+    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
     assert_eq!((error.code, error.side_effects), (Code::Tool, crate::provider::SideEffects::Some));
     let hint = error.hint.expect("a hint");
@@ -124,18 +133,18 @@ async fn supabase_t9_a_restore_that_failed_says_what_was_seen_and_what_support_w
 
 #[tokio::test]
 async fn supabase_t9_a_stuck_restore_says_so() {
-    let stage = Stage::serve(|seen| match (seen.line.as_str(), seen.earlier) {
-        (line, _) if line.ends_with("/restore-pitr") => Reply::text(201, ""),
+    let stage = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+        (line, _) if line.ends_with("/restore-pitr") => MockReply::from_text(201, ""),
         (line, 2..) if line == format!("GET /v1/projects/{REF}") => described("RESTORING"),
         _ => windowed(seen),
     })
     .await;
     let (project, _folder) = project(&stage);
-    let request = ask(None, At::Time(at(WINDOW.0)), None);
-    let job = project.restore(&request, &key(), &Unwritten).await.expect("accepted");
+    let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
+    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     project.observe(&job).await.expect("a look");
-    stage.clock.pass(Span::seconds(9 * 3600));
-    let Observed::Running(progress) = project.observe(&job).await.expect("a look") else {
+    stage.clock.advance_by(Span::from_secs(9 * 3600));
+    let JobStatus::Running(progress) = project.observe(&job).await.expect("a look") else {
         panic!("not over")
     };
     assert!(progress.phase.contains("stuck") && progress.phase.contains("support"), "{progress:?}");
@@ -147,29 +156,29 @@ async fn supabase_t10_nothing_is_restored_while_there_are_replicas_or_slots() {
         "identifier": "abcdefghijklmnopqrst-rr-us-west-1-abcde", "type": "READ_REPLICA", "region": "us-west-1",
         "status": "ACTIVE_HEALTHY",
     });
-    let stage = Stage::serve(move |seen| {
+    let stage = MockApi::serve_replies(move |seen| {
         if seen.line.contains("/organizations/") {
-            return Reply::json(200, &organization(std::slice::from_ref(&replica)));
+            return MockReply::from_json(200, &organization(std::slice::from_ref(&replica)));
         }
         windowed(seen)
     })
     .await;
     let (target, _folder) = project(&stage);
-    let request = ask(None, At::Time(at(WINDOW.0)), None);
-    let error = target.restore(&request, &key(), &Unwritten).await.expect_err("refused");
+    let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
+    let error = target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
     assert_eq!(error.code, Code::Refused);
     assert!(error.message.contains("rr-us-west-1"), "{}", error.message);
     assert_eq!(writes(&stage), [""; 0]);
 
-    let stage = Stage::serve(|seen| {
+    let stage = MockApi::serve_replies(|seen| {
         if seen.body["query"].as_str().is_some_and(|sql| sql.contains("pg_replication_slots")) {
-            return Reply::json(201, &json!([{ "name": "warehouse" }]));
+            return MockReply::from_json(201, &json!([{ "name": "warehouse" }]));
         }
         windowed(seen)
     })
     .await;
     let (target, _folder) = project(&stage);
-    let error = target.restore(&request, &key(), &Unwritten).await.expect_err("refused");
+    let error = target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
     assert!(error.message.contains("warehouse"), "{}", error.message);
     assert_eq!(writes(&stage), [""; 0]);
 }
@@ -178,37 +187,41 @@ async fn supabase_t10_nothing_is_restored_while_there_are_replicas_or_slots() {
 async fn supabase_t12_a_backup_is_restored_with_the_one_of_three_restores_that_restores_data() {
     let list =
         [(7, true, "COMPLETED", "2026-11-19T01:00:00Z"), (8, false, "COMPLETED", "2026-11-20T01:00:00Z")];
-    let stage = Stage::serve(move |seen| match seen.line.as_str() {
-        line if line == format!("GET {}", backups()) => Reply::json(200, &kept(false, &list)),
-        line if line == format!("POST {}/restore", backups()) => Reply::text(201, ""),
+    let stage = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+        line if line == format!("GET {}", backups()) => MockReply::from_json(200, &kept(false, &list)),
+        line if line == format!("POST {}/restore", backups()) => MockReply::from_text(201, ""),
         _ => windowed(seen),
     })
     .await;
     let (project, _folder) = project(&stage);
-    let restore = async |id| project.restore(&ask(Some(id), At::BackupEnd, None), &key(), &Unwritten).await;
+    let restore = async |id| {
+        project.restore(&ask(Some(id), RecoveryTarget::BackupEnd, None), &key(), &NullRecorder).await
+    };
     let job = restore("platform-7").await.expect("accepted");
     assert_eq!(writes(&stage), [format!("POST {}/restore", backups())]);
-    assert_eq!(stage.seen().last().expect("a request").body, json!({ "id": 7 }));
+    assert_eq!(stage.received_requests().last().expect("a request").body, json!({ "id": 7 }));
     assert_eq!(job.kind, "restore");
     assert_eq!(restore("platform-8").await.expect_err("a logical one").code, Code::Unsupported);
     assert_eq!(restore("platform-9").await.expect_err("none").code, Code::NotFound);
     let moment = Moment::parse("2026-11-19T02:00:00Z").expect("a moment");
-    let none =
-        project.restore(&ask(None, At::Time(moment), None), &key(), &Unwritten).await.expect_err("no window");
+    let none = project
+        .restore(&ask(None, RecoveryTarget::Time(moment), None), &key(), &NullRecorder)
+        .await
+        .expect_err("no window");
     assert_eq!(none.code, Code::Refused);
     assert_eq!(writes(&stage).len(), 1);
 }
 
 #[tokio::test]
 async fn a_restore_that_was_not_answered_is_not_sent_again() {
-    let stage = Stage::serve(|seen| match seen.line.as_str() {
-        line if line.ends_with("/restore-pitr") => Reply::none(),
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line.ends_with("/restore-pitr") => MockReply::without_answer(),
         _ => windowed(seen),
     })
     .await;
     let (project, _folder) = project(&stage);
-    let written = Written::default();
-    let request = ask(None, At::Time(at(WINDOW.0)), None);
+    let written = RecordedIntents::default();
+    let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let error = project.restore(&request, &key(), &written).await.expect_err("nobody knows");
     assert_eq!(error.code, Code::Unknown);
     let found = project.find(&key(), Some(&written.only())).await.expect_err("nor later");

@@ -1,6 +1,6 @@
 //! Where the API is, and the clients that go there.
 
-use super::token::Surroundings;
+use super::token::Environment;
 use crate::provider::{Code, Error, Result};
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect};
 use std::{
@@ -11,27 +11,30 @@ use std::{
 use tokio::runtime::{Handle, Id};
 
 /// The clients of this process: all targets share them, and with them the certificates and what is kept open.
-static CLIENTS: LazyLock<Mutex<Clients>> = LazyLock::new(Mutex::default);
+static SHARED_CLIENTS: LazyLock<Mutex<ClientMap>> = LazyLock::new(Mutex::default);
 
 /// By the runtime that drives its connections, whether it asks this machine, and whether it keeps connections.
-type Clients = HashMap<(Id, bool, bool), Client>;
+type ClientMap = HashMap<(Id, bool, bool), Client>;
 
 /// Where the API is, unless it is said otherwise.
-const ADDRESS: &str = "https://api.supabase.com";
+const PUBLIC_ADDRESS: &str = "https://api.supabase.com";
 
 /// Returns the address without a slash at its end, and whether it is on this machine.
 ///
 /// # Errors
 /// [`Code::Invalid`] for what is no address, and for one that would carry the token in the clear over a network.
-pub(super) fn of(given: Option<&str>, surroundings: &Surroundings) -> Result<(String, bool)> {
+pub(super) fn resolve_address(given: Option<&str>, surroundings: &Environment) -> Result<(String, bool)> {
     let (name, address) = match given {
         Some(address) => ("api_url", address.to_owned()),
-        None => ("SUPABASE_API_URL", surroundings.var("SUPABASE_API_URL").unwrap_or_else(|| ADDRESS.into())),
+        None => (
+            "SUPABASE_API_URL",
+            surroundings.var("SUPABASE_API_URL").unwrap_or_else(|| PUBLIC_ADDRESS.into()),
+        ),
     };
     // The address is not repeated: it may have a password in it.
     let wrong = |why: &str| {
         Error::new(Code::Invalid, format!("`{name}` {why}"))
-            .hint(format!("write an address such as `{ADDRESS}`"))
+            .with_hint(format!("write an address such as `{PUBLIC_ADDRESS}`"))
     };
     let url = Url::parse(&address).map_err(|e| wrong(&format!("is no address: {e}")))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -40,7 +43,7 @@ pub(super) fn of(given: Option<&str>, surroundings: &Surroundings) -> Result<(St
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("has more in it than a host and a path"));
     }
-    let near = is_near(&url);
+    let near = is_loopback_url(&url);
     match url.scheme() {
         "https" => {}
         "http" if near => {}
@@ -50,7 +53,7 @@ pub(super) fn of(given: Option<&str>, surroundings: &Surroundings) -> Result<(St
     Ok((address.trim_end_matches('/').to_owned(), near))
 }
 
-fn is_near(url: &Url) -> bool {
+fn is_loopback_url(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
@@ -59,30 +62,32 @@ fn is_near(url: &Url) -> bool {
 ///
 /// # Errors
 /// [`Code::Internal`].
-pub(super) fn client(near: bool, keeps: bool) -> Result<Client> {
+pub(super) fn shared_client(near: bool, keeps: bool) -> Result<Client> {
     // A connection that is kept open belongs to the runtime on which it was opened.
     let asked = (Handle::current().id(), near, keeps);
-    let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut clients = SHARED_CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.get(&asked) {
         return Ok(client.clone());
     }
-    let client = made(near, keeps)?;
+    let client = build_client(near, keeps)?;
     clients.insert(asked, client.clone());
     Ok(client)
 }
 
-fn made(near: bool, keeps: bool) -> Result<Client> {
+fn build_client(near: bool, keeps: bool) -> Result<Client> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     // A machine without root certificates (a bare container) cannot ask its own; Mozilla's are built in.
-    let built = builder(near, keeps).build().or_else(|_| {
+    let built = client_builder(near, keeps).build().or_else(|_| {
         let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-        builder(near, keeps).tls_certs_only(roots.filter_map(|c| Certificate::from_der(c).ok())).build()
+        client_builder(near, keeps)
+            .tls_certs_only(roots.filter_map(|c| Certificate::from_der(c).ok()))
+            .build()
     });
     built.map_err(|e| Error::new(Code::Internal, format!("no way to ask over HTTPS: {e}")))
 }
 
-fn builder(near: bool, keeps: bool) -> ClientBuilder {
+fn client_builder(near: bool, keeps: bool) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(concat!("redrill/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))
@@ -99,7 +104,10 @@ mod tests {
 
     fn address(given: Option<&str>, env: Option<&str>) -> Result<(String, bool)> {
         let env = env.map(str::to_owned);
-        of(given, &Surroundings::new(move |name| env.clone().filter(|_| name == "SUPABASE_API_URL")))
+        resolve_address(
+            given,
+            &Environment::new(move |name| env.clone().filter(|_| name == "SUPABASE_API_URL")),
+        )
     }
 
     #[test]
@@ -108,7 +116,7 @@ mod tests {
         assert_eq!(given, ("https://a.example".into(), false));
         let env = address(None, Some("http://127.0.0.1:54321/")).expect("from the environment");
         assert_eq!(env, ("http://127.0.0.1:54321".into(), true));
-        assert_eq!(address(None, None).expect("preset"), (ADDRESS.into(), false));
+        assert_eq!(address(None, None).expect("preset"), (PUBLIC_ADDRESS.into(), false));
         assert!(address(Some("http://[::1]:8080"), None).expect("near").1);
     }
 
@@ -129,12 +137,12 @@ mod tests {
 
     #[test]
     fn supabase_roots_that_are_built_in_make_a_client() {
-        drop(made(true, true).expect("a client of this machine's roots"));
+        drop(build_client(true, true).expect("a client of this machine's roots"));
         let roots: Vec<_> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
             .iter()
             .map(|c| Certificate::from_der(c).expect("a certificate"))
             .collect();
         assert!(roots.len() > 50);
-        builder(true, true).tls_certs_only(roots).build().expect("a client of the built-in roots");
+        client_builder(true, true).tls_certs_only(roots).build().expect("a client of the built-in roots");
     }
 }

@@ -3,7 +3,7 @@
 //! The documented status codes of the API are not the ones that it gives; what is told apart here is told apart for any
 //! of them.
 
-use super::{Asked, pace::Limits, redact, token::Found};
+use super::{ApiRequest, pace::RateLimitHeaders, redact, token::AccessToken};
 use crate::{
     base::moment::Span,
     provider::{Code, Error, Result},
@@ -12,43 +12,49 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 /// How much of what the API says is repeated, in characters.
-const SAID_MAX: usize = 600;
+const MESSAGE_CHARS_MAX: usize = 600;
 
 /// An answer, as it came.
-pub(super) struct Answer {
+pub(super) struct ApiAnswer {
     /// Its status.
     pub status: StatusCode,
     /// What it says of the limits.
-    pub limits: Limits,
+    pub limits: RateLimitHeaders,
     /// Its body.
     pub text: String,
 }
 
 /// Why there is no value, and whether the same may be asked again without doing it twice.
-pub(super) struct End {
+pub(super) struct RequestFailure {
     /// The error.
     pub why: Error,
     /// Whether to ask again.
     pub again: bool,
 }
 
-impl Answer {
+impl ApiAnswer {
     /// Returns whether it says that there were too many.
     pub(super) fn is_throttled(&self) -> bool {
         self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Returns the error of a request that was turned away and is not waited for any more.
-    pub(super) fn throttled(&self, asked: &Asked<'_>, token: &Found, pause: Span) -> Error {
+    pub(super) fn throttled_error(&self, asked: &ApiRequest<'_>, token: &AccessToken, pause: Span) -> Error {
         Error::new(
             Code::Throttled,
-            format!("the API throttled {asked} (429): {}", self.said(token)),
+            format!("the API throttled {asked} (429): {}", self.masked_message(token)),
         )
-        .hint(format!("ask again in {pause}, or give it more with `timeout:`; a limit counts all tokens of one account"))
+        .with_hint(format!(
+            "ask again in {pause}, or give it more with `timeout:`; a limit counts all tokens of one account"
+        ))
     }
 
     /// Returns the value. A body that is empty is null, and one that is no JSON is text.
-    pub(super) fn settle(self, asked: &Asked<'_>, token: &Found) -> Result<Value, End> {
+    pub(super) fn into_value(
+        self,
+        asked: &ApiRequest<'_>,
+        token: &AccessToken,
+    ) -> Result<Value, RequestFailure> {
         if self.status.is_success() {
             return Ok(match serde_json::from_str(&self.text) {
                 Ok(value) => value,
@@ -56,59 +62,60 @@ impl Answer {
                 Err(_) => self.text.into(),
             });
         }
-        let said = self.said(token);
+        let said = self.masked_message(token);
         if self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT {
-            return Err(unanswered(asked, &format!("{}: {said}", self.status.as_u16()), true));
+            return Err(unanswered_failure(asked, &format!("{}: {said}", self.status.as_u16()), true));
         }
-        Err(End { why: self.refused(asked, token, &said), again: false })
+        Err(RequestFailure { why: self.refusal_error(asked, token, &said), again: false })
     }
 
     /// Returns what the API says, in its own words, masked and cut.
-    fn said(&self, token: &Found) -> String {
+    fn masked_message(&self, token: &AccessToken) -> String {
         let body: Option<Value> = serde_json::from_str(&self.text).ok();
-        let said = match body.as_ref().map(message) {
+        let said = match body.as_ref().map(extract_message) {
             Some(said) if !said.is_empty() => said,
-            Some(_) => redact::fields(body.unwrap_or_default()).to_string(),
+            Some(_) => redact::mask_secret_fields(body.unwrap_or_default()).to_string(),
             None => self.text.trim().to_owned(),
         };
-        let said = redact::text(&said, token.secret.reveal());
-        match said.char_indices().nth(SAID_MAX) {
+        let said = redact::mask_tokens(&said, token.secret.expose_secret());
+        match said.char_indices().nth(MESSAGE_CHARS_MAX) {
             Some((cut, _)) => format!("{}…", &said[..cut]),
             None if said.is_empty() => self.status.canonical_reason().unwrap_or("no reason").to_owned(),
             None => said,
         }
     }
 
-    fn refused(&self, asked: &Asked<'_>, token: &Found, said: &str) -> Error {
+    fn refusal_error(&self, asked: &ApiRequest<'_>, token: &AccessToken, said: &str) -> Error {
         let status = self.status.as_u16();
         let refused = |code| Error::new(code, format!("the API refused {asked} ({status}): {said}"));
-        if let Some(needed) = needed(status, asked.path, said) {
+        if let Some(needed) = find_needed_plan(status, asked.path, said) {
             return Error::new(Code::Unsupported, format!("{asked} needs {needed} ({status}): {said}"))
-                .hint("see what the organization has booked: `GET /v1/organizations/{slug}/entitlements`");
+                .with_hint(
+                    "see what the organization has booked: `GET /v1/organizations/{slug}/entitlements`",
+                );
         }
         match status {
-            300..400 => {
-                refused(Code::Refused).hint("`api_url` leads somewhere else: give the address it leads to")
-            }
-            401 => refused(Code::Denied).hint(format!(
+            300..400 => refused(Code::Refused)
+                .with_hint("`api_url` leads somewhere else: give the address it leads to"),
+            401 => refused(Code::Denied).with_hint(format!(
                 "the token was taken from {}: it may be wrong, revoked or expired",
                 token.from
             )),
-            403 => refused(Code::Denied).hint(format!(
+            403 => refused(Code::Denied).with_hint(format!(
                 "the token was taken from {}: its role or its fine-grained permissions do not reach this",
                 token.from
             )),
             404 => refused(Code::NotFound),
             405 | 410 | 501 => refused(Code::Unsupported)
-                .hint("the platform has no such endpoint (any more): see whether redrill is up to date"),
+                .with_hint("the platform has no such endpoint (any more): see whether redrill is up to date"),
             409 => refused(Code::Conflict),
-            400 | 422 if self.lists_faults() => refused(Code::Invalid),
+            400 | 422 if self.has_validation_list() => refused(Code::Invalid),
             _ => refused(Code::Refused),
         }
     }
 
     /// Returns whether the body is a list of what is wrong with the request, which their validation gives.
-    fn lists_faults(&self) -> bool {
+    fn has_validation_list(&self) -> bool {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
         body["message"].is_array()
     }
@@ -116,35 +123,36 @@ impl Answer {
 
 /// Returns the error of a request that was not answered: a read that is to be asked again, or a write of which nobody
 /// knows, unless it was not even sent.
-pub(super) fn unanswered(asked: &Asked<'_>, why: &str, sent: bool) -> End {
+pub(super) fn unanswered_failure(asked: &ApiRequest<'_>, why: &str, sent: bool) -> RequestFailure {
     let why = match (sent, asked.writes) {
         (false, _) => Error::new(
             Code::Unavailable,
             format!("the API cannot be reached, and nothing was sent, for {asked}: {why}"),
         )
-        .hint("see the network, the proxy settings of the environment, and `api_url` of the target"),
+        .with_hint("see the network, the proxy settings of the environment, and `api_url` of the target"),
         (true, false) => Error::new(Code::Unavailable, format!("the API does not answer {asked}: {why}"))
-            .hint("see https://status.supabase.com, and ask again"),
+            .with_hint("see https://status.supabase.com, and ask again"),
         (true, true) => Error::new(
             Code::Unknown,
             format!("{asked} was sent and not answered, and nobody knows whether it took effect: {why}"),
         )
-        .hint("look at the project before it is asked again"),
+        .with_hint("look at the project before it is asked again"),
     };
-    End { again: why.code != Code::Unknown, why }
+    RequestFailure { again: why.code != Code::Unknown, why }
 }
 
 /// Returns what a body says went wrong: v1 has a message, which may be a list; v2 has a list of errors.
-fn message(body: &Value) -> String {
-    let lines =
-        |items: &[Value]| items.iter().map(message).filter(|m| !m.is_empty()).collect::<Vec<_>>().join("; ");
+fn extract_message(body: &Value) -> String {
+    let lines = |items: &[Value]| {
+        items.iter().map(extract_message).filter(|m| !m.is_empty()).collect::<Vec<_>>().join("; ")
+    };
     match body {
         Value::String(text) => text.trim().trim_end_matches('.').to_owned(),
         Value::Array(items) => lines(items),
         Value::Object(fields) => ["message", "msg", "detail", "title", "errors", "error"]
             .iter()
             .filter_map(|name| fields.get(*name))
-            .map(message)
+            .map(extract_message)
             .find(|m| !m.is_empty())
             .unwrap_or_default(),
         _ => String::new(),
@@ -152,7 +160,7 @@ fn message(body: &Value) -> String {
 }
 
 /// Returns what has to be booked, where a refusal is about that: 402 always is; 400, 403 and 422 say it in words only.
-fn needed(status: u16, path: &str, said: &str) -> Option<&'static str> {
+fn find_needed_plan(status: u16, path: &str, said: &str) -> Option<&'static str> {
     const WORDS: &[&str] = &[
         "plan",
         "plans",
@@ -170,10 +178,10 @@ fn needed(status: u16, path: &str, said: &str) -> Option<&'static str> {
     let says_so = may_say_so
         && (said.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|w| WORDS.contains(&w))
             || said.contains("not allowed to configure"));
-    (status == 402 || says_so).then(|| booked(path))
+    (status == 402 || says_so).then(|| plan_for_path(path))
 }
 
-fn booked(path: &str) -> &'static str {
+fn plan_for_path(path: &str) -> &'static str {
     const PLACES: &[(&str, &str)] = &[
         ("/backups/schedule", "the Enterprise plan"),
         ("/backups/restore-pitr", "the Pro plan or above and the PITR add-on"),
@@ -193,7 +201,7 @@ fn booked(path: &str) -> &'static str {
         .map_or("a higher plan or an add-on", |(_, plan)| plan)
 }
 
-impl std::fmt::Display for Asked<'_> {
+impl std::fmt::Display for ApiRequest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let path = self.path.split('?').next().unwrap_or_default();
         write!(f, "`{} {path}`", self.method)

@@ -1,22 +1,22 @@
-//! One request on the wire, and what came of it.
+//! Sending one request once, and its outcome.
 
 use super::{
-    Asked, Way, address,
-    answer::{Answer, End, unanswered},
-    pace::Limits,
-    token::Found,
+    ApiEndpoint, ApiRequest, address,
+    answer::{ApiAnswer, RequestFailure, unanswered_failure},
+    pace::RateLimitHeaders,
+    token::AccessToken,
 };
 use crate::{base::moment::Span, provider::Result};
 use reqwest::{Response, header};
 use serde_json::Value;
 
 /// How much of an answer is taken, unpacked: more than any answer of the API, and less than memory.
-const BYTES_MAX: usize = 64 << 20;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// What came of one request.
-pub(super) enum Tried {
+pub(super) enum AttemptOutcome {
     /// It was answered.
-    Answer(Answer),
+    Answer(ApiAnswer),
     /// There was no connection to send it on.
     NotSent(String),
     /// It was sent, or may have been, and there is no answer.
@@ -24,65 +24,78 @@ pub(super) enum Tried {
 }
 
 /// Sends one request, and waits `limit` for the whole answer.
-pub(super) async fn attempt(way: &Way, asked: &Asked<'_>, token: &Found, limit: Span) -> Tried {
-    let client = match address::client(way.near, !asked.writes) {
+pub(super) async fn send_once(
+    way: &ApiEndpoint,
+    asked: &ApiRequest<'_>,
+    token: &AccessToken,
+    limit: Span,
+) -> AttemptOutcome {
+    let client = match address::shared_client(way.near, !asked.writes) {
         Ok(client) => client,
-        Err(e) => return Tried::NotSent(e.message),
+        Err(e) => return AttemptOutcome::NotSent(e.message),
     };
     let mut request = client
         .request(asked.method.clone(), format!("{}{}", way.address, asked.path))
-        .bearer_auth(token.secret.reveal())
+        .bearer_auth(token.secret.expose_secret())
         .header(header::ACCEPT, "application/json");
     if let Some(body) = asked.body {
         request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
     }
     let answered = async {
         match request.send().await {
-            Ok(response) => taken(response).await,
-            Err(e) if e.is_connect() => Tried::NotSent(innermost(&e)),
-            Err(e) => Tried::NoAnswer(innermost(&e)),
+            Ok(response) => read_response(response).await,
+            Err(e) if e.is_connect() => AttemptOutcome::NotSent(innermost_reason(&e)),
+            Err(e) => AttemptOutcome::NoAnswer(innermost_reason(&e)),
         }
     };
     match tokio::time::timeout(limit.to_std(), answered).await {
         Ok(tried) => tried,
-        Err(_) => Tried::NoAnswer(format!("no answer within {limit}")),
+        Err(_) => AttemptOutcome::NoAnswer(format!("no answer within {limit}")),
     }
 }
 
 /// Takes the whole answer. One that breaks off is none, unless its status alone says no.
-async fn taken(mut response: Response) -> Tried {
+async fn read_response(mut response: Response) -> AttemptOutcome {
     let status = response.status();
-    let limits = Limits::read(response.headers());
+    let limits = RateLimitHeaders::from_headers(response.headers());
     let mut body = Vec::new();
     let broken = loop {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break None,
-            Err(e) => break Some(innermost(&e)),
+            Err(e) => break Some(innermost_reason(&e)),
         }
-        if body.len() > BYTES_MAX {
-            break Some(format!("the answer is larger than {} MiB", BYTES_MAX >> 20));
+        if body.len() > ANSWER_BYTES_MAX {
+            break Some(format!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20));
         }
     };
     match broken {
-        Some(why) if !status.is_client_error() => Tried::NoAnswer(why),
-        _ => Tried::Answer(Answer { status, limits, text: String::from_utf8_lossy(&body).into_owned() }),
+        Some(why) if !status.is_client_error() => AttemptOutcome::NoAnswer(why),
+        _ => AttemptOutcome::Answer(ApiAnswer {
+            status,
+            limits,
+            text: String::from_utf8_lossy(&body).into_owned(),
+        }),
     }
 }
 
-impl Tried {
+impl AttemptOutcome {
     /// Returns the value of an answer, or why there is none and whether to ask again.
-    pub(super) fn settle(self, asked: &Asked<'_>, token: &Found) -> Result<Value, End> {
+    pub(super) fn into_value(
+        self,
+        asked: &ApiRequest<'_>,
+        token: &AccessToken,
+    ) -> Result<Value, RequestFailure> {
         match self {
-            Tried::Answer(answer) => answer.settle(asked, token),
-            Tried::NotSent(why) => Err(unanswered(asked, &why, false)),
-            Tried::NoAnswer(why) => Err(unanswered(asked, &why, true)),
+            AttemptOutcome::Answer(answer) => answer.into_value(asked, token),
+            AttemptOutcome::NotSent(why) => Err(unanswered_failure(asked, &why, false)),
+            AttemptOutcome::NoAnswer(why) => Err(unanswered_failure(asked, &why, true)),
         }
     }
 }
 
 /// Returns the deepest reason of an error, which names no address: the outer ones only say that there is one.
-fn innermost(error: &reqwest::Error) -> String {
+fn innermost_reason(error: &reqwest::Error) -> String {
     let mut reason: &dyn std::error::Error = error;
     while let Some(deeper) = reason.source() {
         reason = deeper;

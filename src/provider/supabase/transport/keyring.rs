@@ -3,7 +3,7 @@
 //!
 //! The command line writes with `go-keyring`, which encodes on macOS and says so in a prefix.
 
-use super::token::Surroundings;
+use super::token::Environment;
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use std::{path::PathBuf, process::Stdio, time::Duration};
 use tokio::process::Command;
@@ -12,30 +12,30 @@ const SERVICE: &str = "Supabase CLI";
 /// The name of the official command line's profile, and the account of its earlier versions.
 const ACCOUNTS: &[&str] = &["supabase", "access-token"];
 /// How long the keyring is waited for: it may ask somebody for a password who is not there.
-const LIMIT: Duration = Duration::from_secs(3);
+const KEYRING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Returns the token of the first account that has one.
 ///
 /// # Errors
 /// Why there is none, for people.
-pub(super) async fn look(surroundings: &Surroundings) -> Result<String, String> {
+pub(super) async fn read_keyring_token(surroundings: &Environment) -> Result<String, String> {
     if surroundings.var("SUPABASE_NO_KEYRING").is_some_and(|v| v != "0" && v != "false") {
         return Err("not looked at, because of `SUPABASE_NO_KEYRING`".into());
     }
     if is_wsl() {
         return Err("not looked at under WSL, as the official command line does not".into());
     }
-    let name = program().ok_or("not looked at on this system")?;
-    let program = on_path(surroundings, name).ok_or_else(|| format!("`{name}` is not installed"))?;
+    let name = keyring_program().ok_or("not looked at on this system")?;
+    let program = find_on_path(surroundings, name).ok_or_else(|| format!("`{name}` is not installed"))?;
     for account in ACCOUNTS {
-        if let Some(token) = ask(&program, account).await? {
+        if let Some(token) = read_account(&program, account).await? {
             return Ok(token);
         }
     }
     Err(format!("no entry `{SERVICE}`"))
 }
 
-const fn program() -> Option<&'static str> {
+const fn keyring_program() -> Option<&'static str> {
     if cfg!(target_os = "linux") {
         Some("secret-tool")
     } else if cfg!(target_os = "macos") {
@@ -45,7 +45,7 @@ const fn program() -> Option<&'static str> {
     }
 }
 
-fn arguments(account: &str) -> [&str; 5] {
+fn keyring_arguments(account: &str) -> [&str; 5] {
     if cfg!(target_os = "macos") {
         ["find-generic-password", "-s", SERVICE, "-wa", account]
     } else {
@@ -53,17 +53,17 @@ fn arguments(account: &str) -> [&str; 5] {
     }
 }
 
-async fn ask(program: &PathBuf, account: &str) -> Result<Option<String>, String> {
+async fn read_account(program: &PathBuf, account: &str) -> Result<Option<String>, String> {
     let name = program.display();
     let asked = Command::new(program)
-        .args(arguments(account))
+        .args(keyring_arguments(account))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(LIMIT, asked)
+    let output = tokio::time::timeout(KEYRING_TIMEOUT, asked)
         .await
-        .map_err(|_| format!("`{name}` did not answer within {} s", LIMIT.as_secs()))?
+        .map_err(|_| format!("`{name}` did not answer within {} s", KEYRING_TIMEOUT.as_secs()))?
         .map_err(|e| format!("`{name}` did not start: {e}"))?;
     if !output.status.success() {
         return Ok(None);
@@ -71,12 +71,12 @@ async fn ask(program: &PathBuf, account: &str) -> Result<Option<String>, String>
     let text = String::from_utf8_lossy(&output.stdout);
     match text.trim() {
         "" => Ok(None),
-        text => decoded(text).map(Some).ok_or_else(|| "the entry cannot be read".into()),
+        text => decode_entry(text).map(Some).ok_or_else(|| "the entry cannot be read".into()),
     }
 }
 
 /// Returns what `go-keyring` wrote.
-fn decoded(text: &str) -> Option<String> {
+fn decode_entry(text: &str) -> Option<String> {
     let bytes = if let Some(text) = text.strip_prefix("go-keyring-base64:") {
         BASE64.decode(text.as_bytes()).ok()?
     } else if let Some(text) = text.strip_prefix("go-keyring-encoded:") {
@@ -87,7 +87,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn on_path(surroundings: &Surroundings, name: &str) -> Option<PathBuf> {
+fn find_on_path(surroundings: &Environment, name: &str) -> Option<PathBuf> {
     let path = surroundings.var("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
@@ -109,7 +109,7 @@ mod tests {
         fs::write(&tool, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("executable");
         let path = folder.path().display().to_string();
-        look(&Surroundings::new(move |name| (name == "PATH").then(|| path.clone()))).await
+        read_keyring_token(&Environment::new(move |name| (name == "PATH").then(|| path.clone()))).await
     }
 
     #[tokio::test]
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(asked("exit 1").await, Err("no entry `Supabase CLI`".into()));
         let why = asked("exec sleep 60").await.expect_err("hangs");
         assert!(why.contains("did not answer within 3 s"), "{why}");
-        let empty = Surroundings::new(|name| (name == "PATH").then(|| "/nonexistent".into()));
-        assert_eq!(look(&empty).await, Err("`secret-tool` is not installed".into()));
+        let empty = Environment::new(|name| (name == "PATH").then(|| "/nonexistent".into()));
+        assert_eq!(read_keyring_token(&empty).await, Err("`secret-tool` is not installed".into()));
     }
 }

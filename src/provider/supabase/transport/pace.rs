@@ -1,4 +1,4 @@
-//! Staying within the limits without being told: 120 requests a minute for one account, endpoint and project.
+//! Client-side rate limiting: the platform allows 120 requests a minute per account, endpoint and project.
 //!
 //! A lane is what the platform counts together. Requests of other lanes are not held up by a full one, so that a fleet
 //! goes at full speed. Other processes of the same account count too, which only the answers tell
@@ -22,21 +22,21 @@ use std::{
 /// How many requests of one lane go out within [`WINDOW`]: below 120, and the window above a minute, because requests
 /// do not arrive as far apart as they were sent.
 const REQUESTS_MAX: usize = 118;
-const WINDOW: Span = Span::seconds(61);
+const WINDOW: Span = Span::from_secs(61);
 /// How long a full lane is waited for at most before it is looked at again, while answers are on their way.
-const GLANCE: Span = Span::seconds(1);
+const RECHECK_TIMEOUT: Span = Span::from_secs(1);
 
 /// Every lane of this process.
 #[derive(Default)]
-pub(super) struct Pace(Mutex<HashMap<Lane, Bucket>>);
+pub(super) struct RateLimiter(Mutex<HashMap<RateLane, LaneState>>);
 
 /// What the platform counts together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Lane(String);
+pub(super) struct RateLane(String);
 
 /// What was sent in a lane, and what was said of it.
 #[derive(Default)]
-struct Bucket {
+struct LaneState {
     sent: VecDeque<Moment>,
     in_flight: u32,
     /// How many more the platform takes, and until when that holds.
@@ -46,35 +46,35 @@ struct Bucket {
 
 /// What an answer says of the limits.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct RateLimitHeaders {
     remaining: Option<u32>,
     reset: Option<Span>,
-    retry_after: Option<After>,
+    retry_after: Option<RetryAfter>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum After {
+enum RetryAfter {
     Pause(Span),
     At(Moment),
 }
 
 /// A request that is on its way.
-pub(super) struct Slot<'a> {
-    pace: &'a Pace,
-    lane: &'a Lane,
+pub(super) struct RequestSlot<'a> {
+    pace: &'a RateLimiter,
+    lane: &'a RateLane,
 }
 
-impl Lane {
+impl RateLane {
     /// Returns the lane of a request. The token is part of it as a digest.
-    pub(super) fn of(address: &str, token: &str, method: &Method, path: &str) -> Self {
+    pub(super) fn for_request(address: &str, token: &str, method: &Method, path: &str) -> Self {
         let account = Sha256::digest(token.as_bytes());
         let account = data_encoding::HEXLOWER.encode(&account[..8]);
-        Self(format!("{address} {account} {method} {}", endpoint(path)))
+        Self(format!("{address} {account} {method} {}", endpoint_pattern(path)))
     }
 }
 
 /// Returns a path with what names a single thing inside a project taken out.
-fn endpoint(path: &str) -> String {
+fn endpoint_pattern(path: &str) -> String {
     const COLLECTIONS: &[&str] =
         &["branches", "actions", "addons", "snippets", "migrations", "jit", "functions", "backups"];
     let path = path.split('?').next().unwrap_or_default();
@@ -82,49 +82,53 @@ fn endpoint(path: &str) -> String {
     let mut segments = Vec::new();
     for (place, segment) in path.split('/').enumerate() {
         // `/v1/projects/{ref}`, `/v1/branches/{ref}` and `/v1/organizations/{slug}` stay: they are counted apart.
-        let is_one = place > 3 && COLLECTIONS.contains(&before) && !is_word_of_theirs(segment);
+        let is_one = place > 3 && COLLECTIONS.contains(&before) && !is_fixed_segment(segment);
         segments.push(if is_one { "{}" } else { segment });
         before = segment;
     }
     segments.join("/")
 }
 
-fn is_word_of_theirs(segment: &str) -> bool {
+fn is_fixed_segment(segment: &str) -> bool {
     ["restore", "restore-pitr", "restore-point", "undo", "schedule", "download", "list", "invite"]
         .contains(&segment)
 }
 
-impl Pace {
+impl RateLimiter {
     /// Returns when one more request may go out in `lane`.
     ///
     /// # Errors
     /// [`Code::Throttled`] when that will not be before `deadline`.
-    pub(super) async fn slot<'a>(
+    pub(super) async fn acquire_slot<'a>(
         &'a self,
-        lane: &'a Lane,
+        lane: &'a RateLane,
         clock: &dyn Clock,
         deadline: Moment,
-    ) -> Result<Slot<'a>> {
-        while let Some(pause) = self.turn(lane, clock.now()) {
-            let left = deadline.since(clock.now());
+    ) -> Result<RequestSlot<'a>> {
+        while let Some(pause) = self.try_acquire(lane, clock.now()) {
+            let left = deadline.duration_since(clock.now());
             if pause > left {
                 return Err(Error::new(
                     Code::Throttled,
                     format!("the limit of requests of this kind is used up for the next {pause}"),
                 )
-                .hint("ask again then, or give it more with `timeout:`"));
+                .with_hint("ask again then, or give it more with `timeout:`"));
             }
-            let glance = if self.lanes().get(lane).is_some_and(|b| b.in_flight > 0) { GLANCE } else { pause };
+            let glance = if self.lock_lanes().get(lane).is_some_and(|b| b.in_flight > 0) {
+                RECHECK_TIMEOUT
+            } else {
+                pause
+            };
             clock.sleep(pause.min(glance)).await;
         }
-        Ok(Slot { pace: self, lane })
+        Ok(RequestSlot { pace: self, lane })
     }
 
     /// Takes a turn, or says how long there is none.
-    fn turn(&self, lane: &Lane, now: Moment) -> Option<Span> {
-        let mut lanes = self.lanes();
+    fn try_acquire(&self, lane: &RateLane, now: Moment) -> Option<Span> {
+        let mut lanes = self.lock_lanes();
         let bucket = lanes.entry(lane.clone()).or_default();
-        let pause = bucket.full_until(now).map(|until| until.since(now));
+        let pause = bucket.blocked_until(now).map(|until| until.duration_since(now));
         if pause.is_none() {
             bucket.sent.push_back(now);
             bucket.in_flight += 1;
@@ -133,127 +137,134 @@ impl Pace {
         pause
     }
 
-    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, Bucket>> {
+    fn lock_lanes(&self) -> MutexGuard<'_, HashMap<RateLane, LaneState>> {
         // Whole after every statement, whoever panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with(&self, lane: &Lane, change: impl FnOnce(&mut Bucket)) {
-        self.lanes().entry(lane.clone()).and_modify(change);
+    fn update_lane(&self, lane: &RateLane, change: impl FnOnce(&mut LaneState)) {
+        self.lock_lanes().entry(lane.clone()).and_modify(change);
     }
 }
 
-impl Bucket {
-    fn full_until(&mut self, now: Moment) -> Option<Moment> {
-        while self.sent.front().is_some_and(|sent| sent.plus(WINDOW) <= now) {
+impl LaneState {
+    fn blocked_until(&mut self, now: Moment) -> Option<Moment> {
+        while self.sent.front().is_some_and(|sent| sent.saturating_add(WINDOW) <= now) {
             self.sent.pop_front();
         }
         self.left = self.left.filter(|(_, until)| *until > now);
         self.closed_until = self.closed_until.filter(|until| *until > now);
-        let ours = (self.sent.len() >= REQUESTS_MAX).then(|| self.sent.front().map(|sent| sent.plus(WINDOW)));
+        let ours = (self.sent.len() >= REQUESTS_MAX)
+            .then(|| self.sent.front().map(|sent| sent.saturating_add(WINDOW)));
         let theirs = self.left.filter(|(n, _)| *n == 0).map(|(_, until)| until);
         [ours.flatten(), theirs, self.closed_until].into_iter().flatten().max()
     }
 }
 
-impl Slot<'_> {
-    /// Hears what the answer says of the limits. Whatever else is on its way may not be counted in it yet.
-    pub(super) fn answered(&self, limits: &Limits, now: Moment) {
+impl RequestSlot<'_> {
+    /// Applies the limits in a response, less the requests in flight, which may not be counted yet.
+    pub(super) fn apply_limits(&self, limits: &RateLimitHeaders, now: Moment) {
         let (Some(remaining), Some(reset)) = (limits.remaining, limits.reset) else { return };
-        self.pace.with(self.lane, |bucket| {
+        self.pace.update_lane(self.lane, |bucket| {
             let others = bucket.in_flight.saturating_sub(1);
-            bucket.left = Some((remaining.saturating_sub(others), now.plus(reset)));
+            bucket.left = Some((remaining.saturating_sub(others), now.saturating_add(reset)));
         });
     }
 
     /// Lets nothing more out in the lane before `until`.
-    pub(super) fn close(&self, until: Moment) {
-        self.pace.with(self.lane, |bucket| bucket.closed_until = bucket.closed_until.max(Some(until)));
+    pub(super) fn block_until(&self, until: Moment) {
+        self.pace.update_lane(self.lane, |bucket| bucket.closed_until = bucket.closed_until.max(Some(until)));
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for RequestSlot<'_> {
     fn drop(&mut self) {
-        self.pace.with(self.lane, |bucket| bucket.in_flight = bucket.in_flight.saturating_sub(1));
+        self.pace.update_lane(self.lane, |bucket| bucket.in_flight = bucket.in_flight.saturating_sub(1));
     }
 }
 
-impl Limits {
+impl RateLimitHeaders {
     /// Reads the headers.
-    pub(super) fn read(headers: &HeaderMap) -> Self {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
-        let seconds = |text: &str| text.parse().ok().filter(|n| *n >= 0.0).map(span);
-        let at = |text: &str| rfc2822::parse(text).ok().map(|z| After::At(Moment(z.timestamp())));
+        let seconds = |text: &str| text.parse().ok().filter(|n| *n >= 0.0).map(span_from_seconds);
+        let at = |text: &str| rfc2822::parse(text).ok().map(|z| RetryAfter::At(Moment(z.timestamp())));
         Self {
             remaining: text("x-ratelimit-remaining").and_then(|n| n.parse().ok()),
             reset: text("x-ratelimit-reset").and_then(seconds),
-            retry_after: text("retry-after").and_then(|t| seconds(t).map(After::Pause).or_else(|| at(t))),
+            retry_after: text("retry-after")
+                .and_then(|t| seconds(t).map(RetryAfter::Pause).or_else(|| at(t))),
         }
     }
 
     /// Returns how long to wait, where they say so: `Retry-After`, else `X-RateLimit-Reset`; a second at least.
-    pub(super) fn pause(&self, now: Moment) -> Option<Span> {
+    pub(super) fn retry_pause(&self, now: Moment) -> Option<Span> {
         let told = match &self.retry_after {
-            Some(After::Pause(pause)) => Some(*pause),
-            Some(After::At(moment)) => Some(moment.since(now)),
+            Some(RetryAfter::Pause(pause)) => Some(*pause),
+            Some(RetryAfter::At(moment)) => Some(moment.duration_since(now)),
             None => self.reset,
         };
-        told.map(|pause| pause.max(Span::seconds(1)))
+        told.map(|pause| pause.max(Span::from_secs(1)))
     }
 }
 
 /// Returns a span of that many seconds; nobody waits for more than a year.
-fn span(seconds: f64) -> Span {
+fn span_from_seconds(seconds: f64) -> Span {
     Span(jiff::SignedDuration::try_from_secs_f64(seconds.min(31_557_600.0)).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::Virtual;
+    use crate::base::clock::VirtualClock;
     use reqwest::header::HeaderValue;
 
     const REF: &str = "abcdefghijklmnopqrst";
 
-    fn clock() -> Virtual {
-        Virtual::at(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"))
+    fn clock() -> VirtualClock {
+        VirtualClock::starting_at(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"))
     }
 
-    fn limits(headers: &[(&'static str, &'static str)]) -> Limits {
+    fn limits(headers: &[(&'static str, &'static str)]) -> RateLimitHeaders {
         let headers = headers.iter().map(|(n, v)| (n.parse().expect("a name"), HeaderValue::from_static(v)));
-        Limits::read(&headers.collect())
+        RateLimitHeaders::from_headers(&headers.collect())
     }
 
-    fn lane(project: &str) -> Lane {
-        Lane::of("https://a.example", "hunter2", &Method::GET, &format!("/v1/projects/{project}"))
+    fn lane(project: &str) -> RateLane {
+        RateLane::for_request(
+            "https://a.example",
+            "hunter2",
+            &Method::GET,
+            &format!("/v1/projects/{project}"),
+        )
     }
 
     #[tokio::test]
     async fn supabase_stays_below_120_a_minute_without_being_told() {
-        let (pace, clock, lane) = (Pace::default(), clock(), lane(REF));
-        let far = clock.now().plus(Span::seconds(3600));
+        let (pace, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
+        let far = clock.now().saturating_add(Span::from_secs(3600));
         let mut sent = Vec::new();
         for _ in 0..500 {
-            drop(pace.slot(&lane, &clock, far).await.expect("a turn"));
+            drop(pace.acquire_slot(&lane, &clock, far).await.expect("a turn"));
             sent.push(clock.now());
         }
         for (n, from) in sent.iter().enumerate() {
-            let until = from.plus(Span::seconds(60));
+            let until = from.saturating_add(Span::from_secs(60));
             assert!(sent[n..].iter().take_while(|at| **at <= until).count() < 120, "from {from}");
         }
-        assert!(clock.now().since(sent[0]) < Span::seconds(5 * 61), "no slower than that either");
+        assert!(clock.now().duration_since(sent[0]) < Span::from_secs(5 * 61), "no slower than that either");
     }
 
     #[tokio::test]
     async fn supabase_projects_and_endpoints_do_not_wait_for_each_other() {
-        let (pace, clock) = (Pace::default(), clock());
-        let far = clock.now().plus(Span::seconds(3600));
+        let (pace, clock) = (RateLimiter::default(), clock());
+        let far = clock.now().saturating_add(Span::from_secs(3600));
         let before = clock.now();
         for project in 0..100_u8 {
             let name: String = REF.replace('a', &char::from(b'a' + project % 26).to_string());
             let lane = lane(&format!("{name}{project}"));
             for _ in 0..REQUESTS_MAX {
-                drop(pace.slot(&lane, &clock, far).await.expect("a turn"));
+                drop(pace.acquire_slot(&lane, &clock, far).await.expect("a turn"));
             }
         }
         assert_eq!(clock.now(), before, "a hundred projects, and nobody waited");
@@ -261,32 +272,32 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_other_processes_of_the_account_count() {
-        let (pace, clock, lane) = (Pace::default(), clock(), lane(REF));
-        let far = clock.now().plus(Span::seconds(3600));
+        let (pace, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
+        let far = clock.now().saturating_add(Span::from_secs(3600));
         let told = limits(&[
             ("x-ratelimit-limit", "120"),
             ("x-ratelimit-remaining", "2"),
             ("x-ratelimit-reset", "57"),
         ]);
-        let slot = pace.slot(&lane, &clock, far).await.expect("a turn");
-        slot.answered(&told, clock.now());
+        let slot = pace.acquire_slot(&lane, &clock, far).await.expect("a turn");
+        slot.apply_limits(&told, clock.now());
         drop(slot);
         let before = clock.now();
         for wait in [0, 0, 57] {
-            drop(pace.slot(&lane, &clock, far).await.expect("a turn"));
-            assert_eq!(clock.now().since(before), Span::seconds(wait));
+            drop(pace.acquire_slot(&lane, &clock, far).await.expect("a turn"));
+            assert_eq!(clock.now().duration_since(before), Span::from_secs(wait));
         }
     }
 
     #[tokio::test]
     async fn supabase_a_wait_that_is_too_long_is_refused_at_once() {
-        let (pace, clock, lane) = (Pace::default(), clock(), lane(REF));
-        let soon = clock.now().plus(Span::seconds(30));
-        let slot = pace.slot(&lane, &clock, soon).await.expect("a turn");
-        slot.close(clock.now().plus(Span::seconds(57)));
+        let (pace, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
+        let soon = clock.now().saturating_add(Span::from_secs(30));
+        let slot = pace.acquire_slot(&lane, &clock, soon).await.expect("a turn");
+        slot.block_until(clock.now().saturating_add(Span::from_secs(57)));
         drop(slot);
         let before = clock.now();
-        let error = pace.slot(&lane, &clock, soon).await.map(drop).expect_err("too long");
+        let error = pace.acquire_slot(&lane, &clock, soon).await.map(drop).expect_err("too long");
         assert_eq!((error.code, clock.now()), (Code::Throttled, before));
     }
 
@@ -294,13 +305,13 @@ mod tests {
     fn supabase_reset_is_seconds_left_and_retry_after_comes_first() {
         let now = clock().now();
         let told = limits(&[("x-ratelimit-reset", "57")]);
-        assert_eq!(told.pause(now), Some(Span::seconds(57)));
+        assert_eq!(told.retry_pause(now), Some(Span::from_secs(57)));
         let told = limits(&[("x-ratelimit-reset", "57"), ("retry-after", "3")]);
-        assert_eq!(told.pause(now), Some(Span::seconds(3)));
+        assert_eq!(told.retry_pause(now), Some(Span::from_secs(3)));
         let told = limits(&[("retry-after", "Fri, 20 Nov 2026 03:00:20 GMT")]);
-        assert_eq!(told.pause(now), Some(Span::seconds(20)));
-        assert_eq!(limits(&[("retry-after", "0")]).pause(now), Some(Span::seconds(1)));
-        assert_eq!(limits(&[("retry-after", "soon")]).pause(now), None);
+        assert_eq!(told.retry_pause(now), Some(Span::from_secs(20)));
+        assert_eq!(limits(&[("retry-after", "0")]).retry_pause(now), Some(Span::from_secs(1)));
+        assert_eq!(limits(&[("retry-after", "soon")]).retry_pause(now), None);
     }
 
     #[test]
@@ -313,12 +324,12 @@ mod tests {
             ("/v1/projects/r/database/backups/restore-pitr", "/v1/projects/r/database/backups/restore-pitr"),
             ("/v1/organizations/acme/projects?limit=100", "/v1/organizations/acme/projects"),
         ] {
-            assert_eq!(endpoint(path), expected);
+            assert_eq!(endpoint_pattern(path), expected);
         }
         assert!(!format!("{:?}", lane(REF)).contains("hunter2"));
         assert_ne!(
             lane(REF),
-            Lane::of("https://a.example", "other", &Method::GET, &format!("/v1/projects/{REF}"))
+            RateLane::for_request("https://a.example", "other", &Method::GET, &format!("/v1/projects/{REF}"))
         );
     }
 }

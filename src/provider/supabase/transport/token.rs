@@ -5,37 +5,37 @@
 
 use super::keyring;
 use crate::{
-    base::secret::{Reference, Secret},
+    base::secret::{Secret, SecretRef},
     provider::{Code, Error, Result},
 };
 use std::{path::PathBuf, sync::Arc};
 
 /// The environment variable that holds a token.
-const VARIABLE: &str = "SUPABASE_ACCESS_TOKEN";
+const TOKEN_VARIABLE: &str = "SUPABASE_ACCESS_TOKEN";
 
 /// The environment of this process, or of a test.
 #[derive(Clone)]
-pub(super) struct Surroundings(Arc<Variables>);
+pub(super) struct Environment(Arc<VariableLookup>);
 
-type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
+type VariableLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// A token, and where it was found, for people.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct AccessToken {
     /// The token.
     pub secret: Secret,
     /// Where it was found.
     pub from: String,
 }
 
-impl Surroundings {
+impl Environment {
     /// Returns the environment that `var` gives.
     pub(super) fn new(var: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(var))
     }
 
     /// Returns the environment of this process.
-    pub(super) fn of_this_process() -> Self {
+    pub(super) fn from_process() -> Self {
         Self::new(|name| std::env::var(name).ok())
     }
 
@@ -50,29 +50,33 @@ impl Surroundings {
 /// # Errors
 /// [`Code::Invalid`] for a reference that leads nowhere or a token that cannot be one; [`Code::Denied`] with every
 /// place that was looked at.
-pub(super) async fn find(reference: Option<&Reference>, surroundings: &Surroundings) -> Result<Found> {
+pub(super) async fn find_token(
+    reference: Option<&SecretRef>,
+    surroundings: &Environment,
+) -> Result<AccessToken> {
     if let Some(reference) = reference {
-        let secret = reference.resolve().map_err(|e| Error::new(Code::Invalid, format!("`token`: {e}")))?;
-        return checked(secret.reveal(), format!("`{reference}`"));
+        let secret =
+            reference.read_secret().map_err(|e| Error::new(Code::Invalid, format!("`token`: {e}")))?;
+        return check_token(secret.expose_secret(), format!("`{reference}`"));
     }
-    if let Some(token) = surroundings.var(VARIABLE) {
-        return checked(&token, format!("`{VARIABLE}`"));
+    if let Some(token) = surroundings.var(TOKEN_VARIABLE) {
+        return check_token(&token, format!("`{TOKEN_VARIABLE}`"));
     }
-    let mut looked = vec![format!("`{VARIABLE}` is not set")];
-    match keyring::look(surroundings).await {
-        Ok(token) => return checked(&token, "the keyring".into()),
+    let mut looked = vec![format!("`{TOKEN_VARIABLE}` is not set")];
+    match keyring::read_keyring_token(surroundings).await {
+        Ok(token) => return check_token(&token, "the keyring".into()),
         Err(why) => looked.push(format!("the keyring: {why}")),
     }
-    match file(surroundings) {
-        Ok((token, path)) => return checked(&token, format!("`{}`", path.display())),
+    match read_token_file(surroundings) {
+        Ok((token, path)) => return check_token(&token, format!("`{}`", path.display())),
         Err(why) => looked.push(why),
     }
-    Err(Error::new(Code::Denied, format!("there is no access token for Supabase: {}", looked.join("; "))).hint(
-        format!("make one at https://supabase.com/dashboard/account/tokens and set `{VARIABLE}`, or write `token = \"env:NAME\"` or `\"file:PATH\"` under the target"),
+    Err(Error::new(Code::Denied, format!("there is no access token for Supabase: {}", looked.join("; "))).with_hint(
+        format!("make one at https://supabase.com/dashboard/account/tokens and set `{TOKEN_VARIABLE}`, or write `token = \"env:NAME\"` or `\"file:PATH\"` under the target"),
     ))
 }
 
-fn file(surroundings: &Surroundings) -> Result<(String, PathBuf), String> {
+fn read_token_file(surroundings: &Environment) -> Result<(String, PathBuf), String> {
     let home = surroundings.var("SUPABASE_HOME").map(PathBuf::from).or_else(|| {
         let home = surroundings.var("HOME").or_else(|| surroundings.var("USERPROFILE"))?;
         Some(PathBuf::from(home).join(".supabase"))
@@ -86,13 +90,13 @@ fn file(surroundings: &Surroundings) -> Result<(String, PathBuf), String> {
 }
 
 /// Returns a token that can be sent. Their forms have changed before: what it looks like is theirs to judge.
-fn checked(token: &str, from: String) -> Result<Found> {
+fn check_token(token: &str, from: String) -> Result<AccessToken> {
     let token = token.trim();
     if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
         return Err(Error::new(Code::Invalid, format!("what {from} holds is no access token"))
-            .hint("an access token is one word, `sbp_…`"));
+            .with_hint("an access token is one word, `sbp_…`"));
     }
-    Ok(Found { secret: Secret::new(token), from })
+    Ok(AccessToken { secret: Secret::new(token), from })
 }
 
 #[cfg(test)]
@@ -100,9 +104,9 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn surroundings(vars: &[(&str, &str)]) -> Surroundings {
+    fn surroundings(vars: &[(&str, &str)]) -> Environment {
         let vars: Vec<_> = vars.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Surroundings::new(move |name| vars.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
+        Environment::new(move |name| vars.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
     }
 
     #[tokio::test]
@@ -111,15 +115,15 @@ mod tests {
         let home = folder.path().to_str().expect("UTF-8");
         fs::write(folder.path().join("access-token"), "from-file\n").expect("written");
         fs::write(folder.path().join("mine"), "from-reference\n").expect("written");
-        let all = surroundings(&[(VARIABLE, " from-variable "), ("SUPABASE_HOME", home)]);
-        let reference = Reference::parse(&format!("file:{home}/mine")).expect("a reference");
+        let all = surroundings(&[(TOKEN_VARIABLE, " from-variable "), ("SUPABASE_HOME", home)]);
+        let reference = SecretRef::parse(&format!("file:{home}/mine")).expect("a reference");
         for (reference, surroundings, expected) in [
             (Some(&reference), all.clone(), "from-reference"),
             (None, all, "from-variable"),
             (None, surroundings(&[("SUPABASE_HOME", home), ("SUPABASE_NO_KEYRING", "1")]), "from-file"),
         ] {
-            let found = find(reference, &surroundings).await.expect(expected);
-            assert_eq!(found.secret.reveal(), expected);
+            let found = find_token(reference, &surroundings).await.expect(expected);
+            assert_eq!(found.secret.expose_secret(), expected);
             assert!(!format!("{found:?}").contains(expected));
         }
     }
@@ -128,10 +132,10 @@ mod tests {
     async fn supabase_a_missing_token_says_where_was_looked() {
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path().to_str().expect("UTF-8");
-        let error = find(None, &surroundings(&[("HOME", home), ("SUPABASE_NO_KEYRING", "1")])).await;
+        let error = find_token(None, &surroundings(&[("HOME", home), ("SUPABASE_NO_KEYRING", "1")])).await;
         let error = error.expect_err("nowhere");
         assert_eq!(error.code, Code::Denied);
-        for place in [VARIABLE, "SUPABASE_NO_KEYRING", ".supabase/access-token"] {
+        for place in [TOKEN_VARIABLE, "SUPABASE_NO_KEYRING", ".supabase/access-token"] {
             assert!(error.message.contains(place), "{error}");
         }
     }
@@ -139,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn supabase_what_cannot_be_a_token_is_refused_without_being_repeated() {
         for wrong in ["two hunter2 words", "hunter2\nhunter2"] {
-            let error = find(None, &surroundings(&[(VARIABLE, wrong)])).await.expect_err(wrong);
+            let error = find_token(None, &surroundings(&[(TOKEN_VARIABLE, wrong)])).await.expect_err(wrong);
             assert_eq!(error.code, Code::Invalid);
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }

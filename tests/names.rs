@@ -1,0 +1,128 @@
+//! How much the names of functions say: most are a verb and an object, and understood from the signature alone.
+//!
+//! Counted are all functions but tests, `new`, what a foreign trait prescribes, and the capability traits of the
+//! providers, whose verbs are the catalogue's.
+
+use crate::source;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The largest share of names that may be one word.
+const ONE_WORD_SHARE_MAX: f64 = 0.45;
+/// The fewest words that names have on average.
+const WORDS_MIN: f64 = 1.7;
+
+#[test]
+fn names_of_functions_say_what_they_do() {
+    let program = source::read_program();
+    let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let excused = list_excused_traits(&program);
+    for (path, text) in &program {
+        names.entry(path).or_default().extend(list_functions(text, &excused));
+    }
+    let all: Vec<&str> = names.values().flatten().copied().collect();
+    let one_word = all.iter().filter(|name| count_words(name) == 1).count();
+    let share = ratio(one_word, all.len());
+    let words = ratio(all.iter().map(|name| count_words(name)).sum(), all.len());
+    eprintln!("{} functions, {:.1} % of one word, {words:.2} words a name", all.len(), share * 100.0);
+    let mut worst: Vec<(usize, &str, Vec<&str>)> = names
+        .into_iter()
+        .map(|(path, names)| {
+            (path, names.into_iter().filter(|name| count_words(name) == 1).collect::<Vec<_>>())
+        })
+        .map(|(path, short)| (short.len(), path, short))
+        .collect();
+    worst.sort_by_key(|(count, ..)| std::cmp::Reverse(*count));
+    for (count, path, short) in worst.into_iter().take(10) {
+        eprintln!("{count:3} in {path}: {}", short.join(" "));
+    }
+    assert!(share < ONE_WORD_SHARE_MAX && words > WORDS_MIN, "names of functions say too little");
+}
+
+#[test]
+fn every_public_type_and_function_is_documented() {
+    let mut bare = vec![];
+    for (path, text) in source::read_sources() {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_public_item(line)) {
+            if !has_doc(&lines[..at]) {
+                bare.push(format!("{path}:{}: {line}", at + 1));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "public, and without a word on what it is:\n{}", bare.join("\n"));
+}
+
+/// Returns whether a doc comment ends the lines, or is followed by attributes only.
+fn has_doc(above: &[&str]) -> bool {
+    let is_attribute = |lines: &[&str]| {
+        let first = lines.iter().rposition(|line| line.starts_with("#["));
+        first.filter(|at| lines[lines.len() - 1].ends_with(']') && !lines[*at..].contains(&"}"))
+    };
+    match above.last() {
+        Some(line) if line.starts_with("///") => true,
+        Some(_) => is_attribute(above).is_some_and(|at| has_doc(&above[..at])),
+        None => false,
+    }
+}
+
+fn is_public_item(line: &str) -> bool {
+    let kinds = ["fn ", "async fn ", "const fn ", "struct ", "enum ", "trait ", "type ", "const ", "static "];
+    line.strip_prefix("pub ").is_some_and(|item| kinds.iter().any(|kind| item.starts_with(kind)))
+}
+
+/// Returns the traits whose methods are not ours to name: the capabilities, and all that are not declared here.
+fn list_excused_traits(program: &BTreeMap<String, String>) -> impl Fn(&str) -> bool + use<> {
+    let declared = |text: &str| -> Vec<String> {
+        text.split("trait ").skip(1).map(|rest| read_word(rest).to_owned()).collect()
+    };
+    let capabilities: BTreeSet<String> = declared(&program["provider/mod.rs"]).into_iter().collect();
+    let ours: BTreeSet<String> = program.values().flat_map(|text| declared(text)).collect();
+    move |name| capabilities.contains(name) || !ours.contains(name)
+}
+
+fn list_functions<'a>(text: &'a str, is_excused: &impl Fn(&str) -> bool) -> Vec<&'a str> {
+    let mut names = vec![];
+    let mut is_counted = true;
+    for line in text.lines() {
+        if line.starts_with("impl") || line.starts_with("pub trait ") || line.starts_with("trait ") {
+            is_counted = name_trait(line).is_none_or(|name| !is_excused(name));
+        } else if line.starts_with('}') {
+            is_counted = true;
+        }
+        let declared = line.trim_start().split_once("fn ").filter(|(before, _)| is_declaration(before));
+        let name = declared.map(|(_, rest)| read_word(rest));
+        names.extend(name.filter(|name| is_counted && *name != "new" && !name.is_empty()));
+    }
+    names
+}
+
+fn is_declaration(before: &str) -> bool {
+    let words = ["pub", "const", "async"];
+    before
+        .split_whitespace()
+        .all(|word| words.contains(&word) || word.starts_with("pub(") || word.ends_with(')'))
+}
+
+/// Returns the trait of `impl Trait for Type {` or `trait Trait {`.
+fn name_trait(line: &str) -> Option<&str> {
+    let path = match line.split_once("trait ") {
+        Some((_, rest)) => rest,
+        None => line.split_once(" for ")?.0.rsplit(' ').next()?,
+    };
+    let path =
+        path.split(['<', ':']).filter(|part| !part.is_empty()).take_while(|part| !part.starts_with(' '));
+    path.last().map(read_word)
+}
+
+fn read_word(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
+}
+
+fn count_words(name: &str) -> usize {
+    name.split('_').filter(|word| !word.is_empty()).count()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few thousand functions")]
+fn ratio(part: usize, whole: usize) -> f64 {
+    part as f64 / whole as f64
+}
