@@ -1,4 +1,4 @@
-//! Time, injected: nothing above this room asks the machine for the time itself.
+//! Time as a dependency: nothing above this room asks the machine for the time itself.
 
 use super::moment::{Moment, Span};
 use async_trait::async_trait;
@@ -53,8 +53,8 @@ impl VirtualClock {
 
     /// Sets the clock forward.
     pub fn advance_by(&self, span: Span) {
-        let mut hands = self.lock_state();
-        hands.now = hands.now.saturating_add(span.max(Span::ZERO));
+        let mut state = self.lock_state();
+        state.now = state.now.saturating_add(span.max(Span::ZERO));
     }
 
     fn lock_state(&self) -> MutexGuard<'_, ClockState> {
@@ -80,23 +80,23 @@ impl Clock for VirtualClock {
 
     async fn sleep(&self, span: Span) {
         let sleeper = {
-            let mut hands = self.lock_state();
-            let (wakes, number) = (hands.now.saturating_add(span.max(Span::ZERO)), hands.next);
-            hands.next += 1;
-            hands.sleepers.push((wakes, number));
+            let mut state = self.lock_state();
+            let (wakes, number) = (state.now.saturating_add(span.max(Span::ZERO)), state.next);
+            state.next += 1;
+            state.sleepers.push((wakes, number));
             Sleeper(self, number)
         };
         let mut is_first_look = true;
         poll_fn(|task| {
-            let mut hands = self.lock_state();
-            let first = hands.sleepers.iter().min().copied();
+            let mut state = self.lock_state();
+            let first = state.sleepers.iter().min().copied();
             // Yield once first, so that futures polled alongside register their sleep before anyone wakes.
             if std::mem::take(&mut is_first_look) || first.is_some_and(|(_, number)| number != sleeper.1) {
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }
             if let Some((wakes, _)) = first {
-                hands.now = hands.now.max(wakes);
+                state.now = state.now.max(wakes);
             }
             Poll::Ready(())
         })

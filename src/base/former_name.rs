@@ -1,20 +1,20 @@
 //! The name that this program had before, and what was made under it.
 //!
-//! Backups, dumps, branches and ended runs of that time stay usable where they are. The former name is written here and
-//! in the changelog, and nowhere else; a test holds that.
+//! Backups, dumps, branches and ended runs from before the change stay usable where they are. The former name is written
+//! here and in the changelog, and nowhere else; a test holds that.
 
 use std::path::PathBuf;
 
-/// The name itself.
+/// The former name.
 pub const FORMER_NAME: &str = "firedrill";
 /// The name that took its place.
 const CURRENT_NAME: &str = "redrill";
 /// The prefix of every version released under the former name.
 const FORMER_VERSION_PREFIX: &str = "0.1.";
 
-/// Returns `path`, or where only the former name of its last part exists, the path with that name.
+/// Returns `path`, or, if only a file with the former name in its last part exists, the path of that file.
 ///
-/// Whoever reads a file through this, and writes it through this, keeps it under the one name that it has.
+/// A file that is read and written through this keeps the one name that it has.
 pub fn find_existing_path(path: PathBuf) -> PathBuf {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return path };
     let former = path.with_file_name(name.replace(CURRENT_NAME, FORMER_NAME));

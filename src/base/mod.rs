@@ -1,12 +1,13 @@
 //! Things that know nothing of databases, scripts or runs.
 //!
-//! The rule that decides doubtful lines: if it would still make sense in a program about trains, it lives here.
+//! The rule for doubtful cases: what would still make sense in a program about trains lives here.
 
 pub mod clock;
 pub mod file;
 pub mod former_name;
-pub mod ink;
+pub mod mask;
 pub mod moment;
+pub mod painter;
 pub mod secret;
 pub mod sqlite;
 pub mod suggest;

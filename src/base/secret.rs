@@ -1,5 +1,6 @@
 //! Secrets by reference: the reference may be shown and recorded, the secret may not.
 
+use super::mask::MASK;
 use std::fmt;
 
 /// Where a secret is: `env:NAME` or `file:PATH`.
@@ -60,7 +61,7 @@ impl fmt::Display for SecretRef {
 }
 
 impl Secret {
-    /// Returns a secret that was found by other means than a reference.
+    /// Wraps a secret that was not read through a reference.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
@@ -73,6 +74,6 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("•••")
+        f.write_str(MASK)
     }
 }

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The prepared statements that a connection caches; more than any room has.
+/// How many prepared statements a connection caches; no part of the program has more.
 const STATEMENT_CACHE_CAPACITY: usize = 256;
 
 /// A connection with a cache of prepared statements.
@@ -17,7 +17,7 @@ pub struct Db(Connection);
 /// A transaction, or a savepoint in a larger one. Rolled back on drop unless it was committed.
 pub struct Transaction<'a> {
     db: &'a Db,
-    is_part: bool,
+    is_savepoint: bool,
     is_open: bool,
 }
 
@@ -28,7 +28,7 @@ pub type DbPool = Mutex<Vec<Db>>;
 pub struct PooledDb {
     /// `None` only while it is being dropped.
     db: Option<Db>,
-    home: Option<Arc<DbPool>>,
+    pool: Option<Arc<DbPool>>,
 }
 
 impl Db {
@@ -61,7 +61,7 @@ impl Db {
         self.0.prepare_cached(sql)
     }
 
-    /// Returns the number of the row that was added last.
+    /// Returns the id of the row that was inserted last.
     pub fn last_insert_rowid(&self) -> i64 {
         self.0.last_insert_rowid()
     }
@@ -83,18 +83,18 @@ impl Db {
 
     /// Begins a write transaction, or a savepoint if one is open already.
     pub fn begin_write(&self) -> rusqlite::Result<Transaction<'_>> {
-        let is_part = self.is_in_transaction();
-        self.execute(if is_part { "savepoint part" } else { "begin immediate" }, [])?;
-        Ok(Transaction { db: self, is_part, is_open: true })
+        let is_savepoint = self.is_in_transaction();
+        self.execute(if is_savepoint { "savepoint part" } else { "begin immediate" }, [])?;
+        Ok(Transaction { db: self, is_savepoint, is_open: true })
     }
 
     /// Begins a read transaction: every read in it sees the same state.
     pub fn begin_read(&self) -> rusqlite::Result<Transaction<'_>> {
-        let is_part = self.is_in_transaction();
-        if !is_part {
+        let is_savepoint = self.is_in_transaction();
+        if !is_savepoint {
             self.execute("begin", [])?;
         }
-        Ok(Transaction { db: self, is_part, is_open: !is_part })
+        Ok(Transaction { db: self, is_savepoint, is_open: !is_savepoint })
     }
 
     /// Returns whether a transaction is open.
@@ -106,7 +106,7 @@ impl Db {
 impl Transaction<'_> {
     /// Commits. This fails if an earlier failure has already ended the transaction.
     pub fn commit(mut self) -> rusqlite::Result<()> {
-        self.db.execute(if self.is_part { "release part" } else { "commit" }, [])?;
+        self.db.execute(if self.is_savepoint { "release part" } else { "commit" }, [])?;
         self.is_open = false;
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Transaction<'_> {
         if !self.db.is_in_transaction() {
             return Ok(());
         }
-        if !self.is_part {
+        if !self.is_savepoint {
             return self.db.execute("rollback", []).map(drop);
         }
         self.db.execute("rollback to part", [])?;
@@ -143,18 +143,18 @@ impl Drop for Transaction<'_> {
 impl PooledDb {
     /// Wraps a connection that belongs to no pool.
     pub fn from_owned(db: Db) -> Self {
-        Self { db: Some(db), home: None }
+        Self { db: Some(db), pool: None }
     }
 
     /// Takes an idle connection from the pool, or a new one from `make`; it returns to the pool on drop.
     pub fn from_pool(
-        home: &Arc<DbPool>,
+        pool: &Arc<DbPool>,
         make: impl FnOnce() -> rusqlite::Result<Db>,
     ) -> rusqlite::Result<Self> {
-        let idle = home.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let db = idle.map_or_else(make, Ok)?;
         db.execute("begin", [])?;
-        Ok(Self { db: Some(db), home: Some(Arc::clone(home)) })
+        Ok(Self { db: Some(db), pool: Some(Arc::clone(pool)) })
     }
 }
 
@@ -174,9 +174,9 @@ impl DerefMut for PooledDb {
 
 impl Drop for PooledDb {
     fn drop(&mut self) {
-        let (Some(db), Some(home)) = (self.db.take(), &self.home) else { return };
+        let (Some(db), Some(pool)) = (self.db.take(), &self.pool) else { return };
         if db.execute("rollback", []).is_ok() {
-            home.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            pool.lock().unwrap_or_else(PoisonError::into_inner).push(db);
         }
     }
 }
@@ -224,21 +224,21 @@ mod tests {
         add(&part);
         drop(part);
         assert_eq!(count(&db), 1);
-        drop(db.begin_read().expect("looks"));
+        drop(db.begin_read().expect("begins"));
         whole.commit().expect("kept");
         assert_eq!(count(&db), 1);
     }
 
     #[test]
-    fn a_borrowed_database_is_given_back_as_it_was() {
+    fn a_pooled_database_goes_back_as_it_was() {
         let idle = Arc::<DbPool>::default();
         for _ in 0..2 {
-            let loan = PooledDb::from_pool(&idle, || Ok(db())).expect("lent");
-            assert_eq!(count(&loan), 0);
-            let change = loan.begin_write().expect("begins");
+            let pooled = PooledDb::from_pool(&idle, || Ok(db())).expect("lent");
+            assert_eq!(count(&pooled), 0);
+            let change = pooled.begin_write().expect("begins");
             add(&change);
             change.commit().expect("kept for now");
-            assert_eq!(count(&loan), 1);
+            assert_eq!(count(&pooled), 1);
         }
         assert_eq!(idle.lock().expect("not poisoned").len(), 1);
     }

@@ -1,15 +1,15 @@
 //! The only place that prints. Data goes to stdout, everything else to stderr.
 //!
-//! While something goes on, a person sees one line of it at the bottom ([`show_status`]); whatever else is printed goes above.
+//! While something goes on, a person sees one line about it at the bottom ([`show_status`]); all else is printed above it.
 
-use super::ink::Painter;
+use super::painter::Painter;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::{self, IsTerminal as _, Write as _},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The line at the bottom, while there is one.
+/// The status line at the bottom of the terminal, while there is one.
 static STATUS_LINE: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Prints data and a line end to stdout. A closed pipe is not an error.
@@ -20,12 +20,12 @@ pub fn print_data(text: &str) {
     });
 }
 
-/// Writes a line for people to stderr.
+/// Prints a line for people to stderr.
 pub fn print_message(text: &str) {
     print_above_status(|| drop(writeln!(io::stderr().lock(), "{text}")));
 }
 
-/// Shows `text` at the bottom until [`clear_status`]; each time its spinner turns. Nobody sees it where no person looks.
+/// Shows `text` as the status line until [`clear_status`], and turns its spinner. Without a terminal it does nothing.
 pub fn show_status(text: &str) {
     if !is_stderr_terminal() {
         return;
@@ -43,7 +43,7 @@ pub fn show_status(text: &str) {
     bar.tick();
 }
 
-/// Takes the line at the bottom away.
+/// Clears the status line.
 pub fn clear_status() {
     if let Some(bar) = lock_status_line().take() {
         bar.finish_and_clear();
@@ -72,7 +72,7 @@ pub fn is_stdin_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
-/// Returns whether stderr is looked at by a person.
+/// Returns whether stderr is a terminal.
 pub fn is_stderr_terminal() -> bool {
     io::stderr().is_terminal()
 }
@@ -100,7 +100,7 @@ pub fn is_colour_enabled() -> bool {
     is_stderr_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Returns the ink for stderr.
+/// Returns the painter for stderr.
 pub fn stderr_painter() -> Painter {
     Painter::new(is_colour_enabled())
 }

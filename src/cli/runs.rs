@@ -281,7 +281,7 @@ fn read_created_item(
     target: &Value,
     id: &str,
 ) -> Result<Value, CliError> {
-    let lister = ops::find_operation(&call.op).and_then(Operation::find_lister).ok_or_else(|| {
+    let lister = ops::find_operation(&call.op).and_then(ops::find_lister).ok_or_else(|| {
         CliError::usage(format!("`{}` makes nothing that has an id", call.op))
             .with_hint("give what it gave back with `--result`")
     })?;

@@ -17,7 +17,7 @@ pub struct VerifiedChain {
     pub head: String,
 }
 
-/// A record as it lies in the store.
+/// A record as a row of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RecordRow {
     pub(super) seq: u64,
@@ -76,7 +76,7 @@ impl ChainTail {
     }
 }
 
-/// A run's records, followed from the first to the last.
+/// A run's records, replayed from the first to the last.
 pub(super) struct Chain {
     pub(super) tail: ChainTail,
     pub(super) fold: RunFold,
@@ -105,7 +105,7 @@ impl Chain {
     /// [`Error::Illegal`]; the chain is then what it was.
     pub(super) fn append_record(&mut self, record: Record, at: Moment) -> Result<RecordRow, Error> {
         let illegal = |why| Error::Illegal { run: self.tail.run.clone(), why };
-        // A body that does not read back as the same record would surface only at resume, which is too late.
+        // A body that does not read back as the same record would be noticed only at resume, which is too late.
         let body =
             record.to_canonical_json().map_err(|_| illegal(IllegalRecord::Unreadable(record.kind())))?;
         if serde_json::from_str::<Record>(&body).ok().as_ref() != Some(&record) {
@@ -170,7 +170,7 @@ pub(super) fn decode_entry(run: &str, row: &RecordRow) -> Result<JournalEntry, E
     })
 }
 
-/// Returns whether `hash` is what was written down as `head`: all of it, or enough of its beginning.
+/// Returns whether `head` is `hash`, or enough of its beginning.
 ///
 /// # Errors
 /// [`Error::InvalidHead`].
@@ -182,7 +182,7 @@ pub(super) fn matches_head(hash: &str, head: &str) -> Result<bool, Error> {
     Ok(hash.starts_with(&head))
 }
 
-/// Returns the hash over texts and their paths, in their order: 64 hex digits.
+/// Returns the hash over sources, paths and texts, in their order: 64 hex digits.
 pub fn digest_sources(sources: &[Source]) -> String {
     hash_parts(sources.iter().flat_map(|s| [s.path.as_bytes(), s.text.as_bytes()]))
 }

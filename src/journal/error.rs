@@ -1,31 +1,8 @@
 //! Why the journal could not do what was asked.
 
-use super::{IllegalRecord, LeaseMode, RunStatus};
+use super::{Holder, IllegalRecord, LeaseMode, RunStatus};
 use crate::base::{former_name, moment::Moment};
-use serde::{Deserialize, Serialize};
-use std::{fmt, path::PathBuf};
-
-/// A process that holds something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Its number on its machine.
-    pub pid: u32,
-    pub host: String,
-}
-
-impl Holder {
-    /// Returns the process that asks.
-    pub fn this_process() -> Holder {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Holder { pid: std::process::id(), host }
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} on {}", self.pid, self.host)
-    }
-}
+use std::path::PathBuf;
 
 /// What went wrong. Except after [`Error::WriteFailed`] nothing was written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -69,13 +46,13 @@ pub enum Error {
         /// The runs it could be, newest first.
         candidates: Vec<String>,
     },
-    /// Another process moves this run.
+    /// Another process holds this run.
     #[error("the run `{run}` is held by {holder} since {since}")]
     Held { run: String, holder: Holder, since: Moment },
-    /// Another process moves this run and has not yet said who it is.
+    /// Another process is taking this run and has not yet written down who it is.
     #[error("the run `{run}` is being taken by another process at this moment")]
     HeldByUnknown { run: String },
-    /// Another run uses this target, and one of the two needs it for itself.
+    /// Another run uses this target, and one of the two needs it exclusively.
     #[error("`{name}` is in use by the run `{run}` ({mode}, {holder}, since {since})")]
     Leased {
         /// The identity that is leased.
@@ -85,7 +62,7 @@ pub enum Error {
         run: String,
         /// How it uses the target.
         mode: LeaseMode,
-        /// The process that moves it.
+        /// The process that holds that run.
         holder: Holder,
         since: Moment,
     },
@@ -97,7 +74,7 @@ pub enum Error {
         seq: u64,
         what: String,
     },
-    /// Too short to tell records apart, or no hash at all.
+    /// The given head is too short to tell records apart, or no hash at all.
     #[error("`{given}` is not the head of a run")]
     InvalidHead {
         /// As it was given.

@@ -1,6 +1,6 @@
 //! The fold: from a run's records to where it stands. The only place that knows which record may follow which.
 
-use super::{Outcome, Record, RunStatus, rows::RunState};
+use super::{Outcome, Record, RunStatus};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -154,6 +154,9 @@ fn check_endable(name: &str, op: &str, args: &Value, call: Option<&Call>) -> Res
     }
 }
 
+/// Where a run stands, and why it stopped.
+pub(super) type RunState = (Option<RunStatus>, Option<String>);
+
 /// A run as its records leave it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct RunFold {
@@ -277,194 +280,5 @@ impl RunFold {
 impl Call {
     fn new(op: String, args: Value) -> Call {
         Call { op, args, key: String::new(), attempts: 0, accepted: None, decision: None, outcome: None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    const OPEN: [RunStatus; 4] =
-        [RunStatus::Running, RunStatus::Waiting, RunStatus::Undecided, RunStatus::Interrupted];
-    const FINAL: [RunStatus; 3] = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Abandoned];
-
-    fn started() -> Record {
-        let (runbook, title, digest, version) = ("a.rhai".into(), "A".into(), "0".into(), "1".into());
-        Record::Started { runbook, title, digest, params: json!({}), version, git: None }
-    }
-    fn resumed() -> Record {
-        Record::Resumed { version: "1".into(), edited: false, digest: None }
-    }
-    fn begin(key: &str) -> Record {
-        let (call, op) = ("a".into(), "load".into());
-        Record::Begin { call, op, args: json!([1]), key: key.into(), at: "1:1".into() }
-    }
-    fn accepted() -> Record {
-        Record::Accepted { call: "a".into(), what: json!({"job": 7}) }
-    }
-    fn end(outcome: Outcome) -> Record {
-        let (call, op) = ("a".into(), "load".into());
-        Record::End { call, op, args: json!([1]), at: "1:1".into(), outcome }
-    }
-    fn decided() -> Record {
-        Record::Decided { call: "a".into(), decision: json!("redo"), by: "ann".into() }
-    }
-    fn ending() -> Record {
-        Record::Ending { outcome: Outcome::Ok(json!(null)) }
-    }
-    fn finished(status: RunStatus) -> Record {
-        Record::Finished { status, error: None, left_behind: Vec::new() }
-    }
-    fn stopped(status: RunStatus) -> Record {
-        Record::Stopped { status, reason: "a signal".into(), mismatch: false, at_call: None }
-    }
-    fn ok() -> Outcome {
-        Outcome::Ok(json!(1))
-    }
-    fn err() -> Outcome {
-        Outcome::Err(json!({"code": "X"}))
-    }
-
-    fn fold(records: &[Record]) -> RunFold {
-        let mut fold = RunFold::default();
-        for record in records {
-            fold.apply_record(record.clone()).expect("legal");
-        }
-        fold
-    }
-    /// Adds the last record to a fold of the others, which must be legal.
-    fn last(records: &[Record]) -> Result<RunFold, IllegalRecord> {
-        let (last, others) = records.split_last().expect("not empty");
-        let mut fold = fold(others);
-        let before = fold.clone();
-        let added = fold.apply_record(last.clone());
-        assert!(added.is_ok() || fold == before, "a refused record left a trace");
-        added.map(|()| fold)
-    }
-
-    #[test]
-    fn a_run_is_started_once_and_first() {
-        assert_eq!(next_status(None, None, &started()), Ok(RunStatus::Running));
-        assert_eq!(next_status(None, None, &resumed()), Err(IllegalRecord::BeforeStart("resumed")));
-        assert_eq!(next_status(Some(RunStatus::Running), None, &started()), Err(IllegalRecord::StartedTwice));
-    }
-
-    #[test]
-    fn nothing_follows_the_end() {
-        for status in FINAL {
-            for record in
-                [resumed(), begin("k"), end(ok()), ending(), decided(), finished(RunStatus::Abandoned)]
-            {
-                let refused = Err(IllegalRecord::AfterEnd(record.kind(), status));
-                assert_eq!(next_status(Some(status), None, &record), refused);
-            }
-        }
-    }
-
-    #[test]
-    fn a_stopped_run_is_resumed_decided_about_or_abandoned_and_nothing_else() {
-        for status in OPEN.into_iter().filter(|s| s.is_stopped()) {
-            assert_eq!(next_status(Some(status), None, &resumed()), Ok(RunStatus::Running));
-            assert_eq!(
-                next_status(Some(status), None, &finished(RunStatus::Abandoned)),
-                Ok(RunStatus::Abandoned)
-            );
-            for record in
-                [begin("k"), end(ok()), ending(), finished(RunStatus::Failed), stopped(RunStatus::Waiting)]
-            {
-                let refused = Err(IllegalRecord::WhileStopped(record.kind(), status));
-                assert_eq!(next_status(Some(status), None, &record), refused);
-            }
-            let records = [started(), begin("k"), stopped(status), decided()];
-            assert_eq!(
-                last(&records).map(|fold| fold.run_state()),
-                Ok((Some(status), Some("a signal".into())))
-            );
-        }
-    }
-
-    #[test]
-    fn a_run_stops_and_ends_with_a_status_of_that_sort() {
-        for status in OPEN.into_iter().chain(FINAL) {
-            let (stop, finish) = (stopped(status), finished(status));
-            let now = Some(RunStatus::Running);
-            assert_eq!(next_status(now, None, &stop).is_ok(), status.is_stopped());
-            assert_eq!(next_status(now, None, &finish).is_ok(), status.is_final());
-        }
-    }
-
-    #[test]
-    fn a_killed_run_is_resumed_without_having_stopped() {
-        assert_eq!(next_status(Some(RunStatus::Running), None, &resumed()), Ok(RunStatus::Running));
-    }
-
-    #[test]
-    fn a_call_is_begun_once_accepted_while_open_and_ended_once() {
-        let not_begun = |kind| Err(IllegalRecord::CallNotStarted(kind, "a".into()));
-        let over = |kind| Err(IllegalRecord::CallFinished(kind, "a".into()));
-        let begun_twice = Err(IllegalRecord::CallStartedTwice("a".into()));
-        assert_eq!(last(&[started(), accepted()]).map(drop), not_begun("accepted"));
-        assert_eq!(last(&[started(), decided()]).map(drop), not_begun("decided"));
-        assert_eq!(last(&[started(), begin("k"), begin("k")]).map(drop), begun_twice);
-        for done in [ok(), err()] {
-            for more in [begin("k"), accepted(), end(ok())] {
-                assert_eq!(last(&[started(), end(done.clone()), more.clone()]).map(drop), over(more.kind()));
-            }
-        }
-        assert_eq!(last(&[started(), end(ok()), decided()]).map(drop), over("decided"));
-    }
-
-    #[test]
-    fn a_call_ends_as_what_was_begun() {
-        let mut other = end(ok());
-        if let Record::End { args, .. } = &mut other {
-            *args = json!([2]);
-        }
-        assert_eq!(
-            last(&[started(), begin("k"), other]).map(drop),
-            Err(IllegalRecord::CallMismatch("a".into()))
-        );
-    }
-
-    #[test]
-    fn the_past_of_a_call_follows_its_records() {
-        let (op, args) = (String::from("load"), json!([1]));
-        let begun = |key: &str, accepted: Option<Value>, decision: Option<Value>| CallState::Started {
-            op: op.clone(),
-            args: args.clone(),
-            key: key.into(),
-            accepted,
-            decision,
-        };
-        let ended = |outcome| CallState::Finished { op: op.clone(), args: args.clone(), outcome };
-        let (job, redo) = (Some(json!({"job": 7})), Some(json!("redo")));
-        let mut fold = fold(&[started()]);
-        for (record, past, attempts) in [
-            (resumed(), CallState::NotStarted, 0),
-            (begin("k1"), begun("k1", None, None), 1),
-            (accepted(), begun("k1", job.clone(), None), 1),
-            (decided(), begun("k1", job.clone(), redo.clone()), 1),
-            (begin("k2"), begun("k2", None, None), 2),
-            (accepted(), begun("k2", job.clone(), None), 2),
-            (end(err()), ended(err()), 2),
-            (decided(), begun("k2", job, redo), 2),
-            (end(ok()), ended(ok()), 2),
-        ] {
-            fold.apply_record(record).expect("legal");
-            assert_eq!(
-                (fold.call_state("a"), fold.count_attempts("a"), fold.call_state("b")),
-                (past, attempts, CallState::NotStarted)
-            );
-        }
-        assert_eq!(fold.count_calls(), 1);
-    }
-
-    #[test]
-    fn a_reason_lasts_until_the_run_goes_on() {
-        let waiting = fold(&[started(), stopped(RunStatus::Waiting)]);
-        assert_eq!(waiting.run_state(), (Some(RunStatus::Waiting), Some("a signal".into())));
-        let going = fold(&[started(), stopped(RunStatus::Waiting), resumed()]);
-        assert_eq!(going.run_state(), (Some(RunStatus::Running), None));
     }
 }

@@ -3,49 +3,9 @@
 //! A lease counts only while a process holds its run's lock. It covers one state
 //! folder; runs of other folders on the same target are not seen.
 
-use super::{Error, Holder, Journal, lock, schema};
+use super::{Error, Holder, Journal, Lease, LeaseMode, lock, schema};
 use crate::base::{moment::Moment, sqlite::Db};
 use rusqlite::{OptionalExtension as _, params};
-use std::fmt;
-
-/// How a run uses a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseMode {
-    /// Other runs may use it too, if they share it.
-    Shared,
-    /// No other run may use it.
-    Exclusive,
-}
-
-impl LeaseMode {
-    const fn as_str(self) -> &'static str {
-        match self {
-            LeaseMode::Shared => "shared",
-            LeaseMode::Exclusive => "exclusive",
-        }
-    }
-
-    fn from_text(text: &str) -> LeaseMode {
-        if text == "shared" { LeaseMode::Shared } else { LeaseMode::Exclusive }
-    }
-}
-
-impl fmt::Display for LeaseMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A target that a run uses, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// The target's identity, independent of its name.
-    pub target: String,
-    /// What the run calls it.
-    pub name: String,
-    /// How the run uses it.
-    pub mode: LeaseMode,
-}
 
 /// A lease that another run has.
 struct ConflictingLease {
@@ -57,28 +17,28 @@ struct ConflictingLease {
 }
 
 impl Journal {
-    /// Leases every target for a run, or none of them. Leases of runs that no process moves give way. A run that
-    /// asks again for a target keeps the stronger of the two.
+    /// Leases every target for a run, or none of them. Leases of runs that no process holds give way. A run that leases a
+    /// target a second time keeps the stronger mode of the two.
     ///
     /// # Errors
-    /// [`Error::Leased`] with the first target of which either run needs to be the only one to use it.
+    /// [`Error::Leased`] with the first target that another run has and one of the two needs exclusively.
     pub fn acquire_leases(&self, wanted: &[Lease], run: &str, holder: &Holder) -> Result<(), Error> {
         if wanted.is_empty() {
             return Ok(());
         }
         let at = |e: rusqlite::Error| schema::to_journal_error(&self.state, &e);
         let db = self.lock_db();
-        let all = db.begin_write().map_err(at)?;
+        let tx = db.begin_write().map_err(at)?;
         for lease in wanted {
-            while let Some(rival) = find_conflict(&all, lease, run).map_err(at)? {
-                if lock::is_run_held(&self.state, &rival.run) {
-                    return Err(self.leased_error(lease, rival));
+            while let Some(conflict) = find_conflict(&tx, lease, run).map_err(at)? {
+                if lock::is_run_held(&self.state, &conflict.run) {
+                    return Err(self.leased_error(lease, conflict));
                 }
-                delete_leases(&all, &rival.run).map_err(at)?;
+                delete_leases(&tx, &conflict.run).map_err(at)?;
             }
-            insert_lease(&all, lease, run, holder, self.clock.now()).map_err(at)?;
+            insert_lease(&tx, lease, run, holder, self.clock.now()).map_err(at)?;
         }
-        all.commit().map_err(at)
+        tx.commit().map_err(at)
     }
 
     /// Gives back every lease of a run.
@@ -87,8 +47,8 @@ impl Journal {
     /// [`Error::NotWritable`], [`Error::Unreadable`].
     pub fn release_leases(&self, run: &str) -> Result<(), Error> {
         let db = self.lock_db();
-        let all = db.begin_write();
-        all.and_then(|all| delete_leases(&all, run).and_then(|()| all.commit()))
+        let tx = db.begin_write();
+        tx.and_then(|tx| delete_leases(&tx, run).and_then(|()| tx.commit()))
             .map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
@@ -113,8 +73,8 @@ impl Journal {
         all().map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
-    fn leased_error(&self, lease: &Lease, rival: ConflictingLease) -> Error {
-        let ConflictingLease { run, name, mode, holder, since } = rival;
+    fn leased_error(&self, lease: &Lease, conflict: ConflictingLease) -> Error {
+        let ConflictingLease { run, name, mode, holder, since } = conflict;
         // Stored as text; a value that does not parse is shown as now.
         let since = Moment::parse(&since).unwrap_or_else(|_| self.clock.now());
         Error::Leased { target: lease.target.clone(), name, run, mode, holder, since }
@@ -122,8 +82,8 @@ impl Journal {
 }
 
 /// Returns another run's lease that conflicts with the wanted one.
-fn find_conflict(all: &Db, wanted: &Lease, run: &str) -> rusqlite::Result<Option<ConflictingLease>> {
-    all.prepare(
+fn find_conflict(tx: &Db, wanted: &Lease, run: &str) -> rusqlite::Result<Option<ConflictingLease>> {
+    tx.prepare(
         "select run, name, mode, pid, host, since from leases
          where target = ?1 and run <> ?2 and 'exclusive' in (mode, ?3) limit 1",
     )?
@@ -135,8 +95,8 @@ fn find_conflict(all: &Db, wanted: &Lease, run: &str) -> rusqlite::Result<Option
     .optional()
 }
 
-fn insert_lease(all: &Db, lease: &Lease, run: &str, by: &Holder, at: Moment) -> rusqlite::Result<()> {
-    all.prepare(
+fn insert_lease(tx: &Db, lease: &Lease, run: &str, by: &Holder, at: Moment) -> rusqlite::Result<()> {
+    tx.prepare(
         "insert into leases (target, run, name, mode, pid, host, since) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          on conflict (target, run) do update set
             mode = case when 'exclusive' in (mode, excluded.mode) then 'exclusive' else 'shared' end,
@@ -146,6 +106,6 @@ fn insert_lease(all: &Db, lease: &Lease, run: &str, by: &Holder, at: Moment) -> 
     .map(drop)
 }
 
-fn delete_leases(all: &Db, run: &str) -> rusqlite::Result<()> {
-    all.prepare("delete from leases where run = ?1")?.execute([run]).map(drop)
+fn delete_leases(tx: &Db, run: &str) -> rusqlite::Result<()> {
+    tx.prepare("delete from leases where run = ?1")?.execute([run]).map(drop)
 }

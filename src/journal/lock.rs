@@ -1,8 +1,8 @@
-//! One lock a run: an advisory lock on `runs/<id>.lock`. The system takes it back when the process dies, however it dies.
+//! One lock a run: an advisory lock on `runs/<id>.lock`. The system releases it when the process dies, however it dies.
 //!
 //! The file is never removed while it is held, or a second process could lock a new file of the same name.
-//! To learn whether a lock is free one must take it; those who only look take it shared, and [`acquire_lock`] sees
-//! by that whether it met a holder or a looker.
+//! To learn whether a lock is free one must take it. A process that only probes takes it shared, which tells
+//! [`acquire_lock`] whether it met a holder or a probe.
 
 use super::{Error, Holder, schema};
 use crate::base::moment::Moment;
@@ -17,8 +17,8 @@ use std::{
 
 /// How many times to try a lock, a millisecond apart, while others only probe it.
 const LOCK_ATTEMPTS: u32 = 200;
-/// How often, a millisecond apart, a holder must be met to be believed: a child that the last holder started has its
-/// files, and so its lock, between its fork and its exec.
+/// How often, a millisecond apart, the lock must be found held before it counts as held: a child process of the last
+/// holder has its files, and so its lock, between its fork and its exec.
 const HELD_CONFIRMATIONS: u32 = 50;
 
 /// A run's lock, held until this is dropped.
@@ -27,7 +27,7 @@ pub(super) struct RunLock {
     _file: File,
 }
 
-/// What a holder writes into the file.
+/// What a holder writes into the lock file.
 #[derive(Serialize, Deserialize)]
 struct LockNote {
     #[serde(flatten)]
@@ -35,7 +35,7 @@ struct LockNote {
     since: Moment,
 }
 
-/// Returns where the lock of a run lies.
+/// Returns the path of the lock file of a run.
 pub(super) fn lock_path(state: &Path, run: &str) -> PathBuf {
     schema::locks_folder(state).join(format!("{run}.lock"))
 }
@@ -72,7 +72,7 @@ pub(super) fn is_run_held(state: &Path, run: &str) -> bool {
     File::open(lock_path(state, run)).is_ok_and(|file| is_held_exclusively(&file))
 }
 
-/// Returns whether the file is locked exclusively (held), not shared (probed).
+/// Returns whether the file is locked exclusively, by a holder, and not shared, by a probe.
 fn is_held_exclusively(file: &File) -> bool {
     match file.try_lock_shared() {
         Ok(()) => {

@@ -11,10 +11,13 @@
 //! The journal knows calls by name and values as JSON, and does not interpret them.
 
 mod chain;
+mod create;
 mod error;
 mod fold;
+mod holder;
 mod lease;
 mod lock;
+mod new_run;
 mod prune;
 mod record;
 mod rows;
@@ -25,12 +28,10 @@ mod store;
 mod tests;
 
 pub use chain::{VerifiedChain, digest_sources};
-pub use error::{Error, Holder};
+pub use error::Error;
 pub use fold::{CallState, IllegalRecord};
-pub use lease::{Lease, LeaseMode};
-pub use prune::Tombstone;
-pub use record::{
-    Durability, GitState, JournalEntry, NewRun, Outcome, Record, RunStatus, RunSummary, Source,
-};
+pub use holder::Holder;
+pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
+pub use record::{Durability, JournalEntry, Outcome, Record, RunStatus, RunSummary, Tombstone};
 pub use run::{RecordObserver, Run};
 pub use store::Journal;

@@ -1,9 +1,9 @@
-//! What can be written down about a run.
+//! What is recorded of a run: its records, its status, its summary.
 //!
-//! The JSON of a record is what is hashed and kept. Fields may be added later (an older reader skips them);
+//! The JSON of a record is what is hashed and stored. Fields may be added later (an older reader skips them);
 //! none is renamed, removed or given another meaning without a new schema version.
 
-use super::Lease;
+use super::GitState;
 use crate::base::moment::Moment;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,41 +70,6 @@ impl fmt::Display for RunStatus {
     }
 }
 
-/// The state of the runbook's repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GitState {
-    /// The commit that was checked out.
-    pub commit: String,
-    /// Whether there were changes beside it.
-    pub dirty: bool,
-}
-
-/// One text of which a run was made: the runbook itself, or a module.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Its path or name.
-    pub path: String,
-    pub text: String,
-}
-
-/// What a new run is created from.
-#[derive(Debug, Clone)]
-pub struct NewRun {
-    /// The runbook's path or name, as it was given.
-    pub runbook: String,
-    pub title: String,
-    /// The parameters; secrets by reference.
-    pub params: Value,
-    /// Every text it is made of.
-    pub sources: Vec<Source>,
-    /// The repository it lies in.
-    pub git: Option<GitState>,
-    /// The version of this program.
-    pub version: String,
-    /// The targets that it must have before it begins.
-    pub leases: Vec<Lease>,
-}
-
 /// One thing that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -147,7 +112,7 @@ pub enum Record {
     /// What a begun call was given to wait on.
     Accepted {
         call: String,
-        /// A job, a process, something to ask about.
+        /// A job, a process, or something else that can be asked about.
         what: Value,
     },
     /// A call is over. A call without effect has only this.
@@ -160,7 +125,7 @@ pub enum Record {
         /// What came of it.
         outcome: Outcome,
     },
-    /// Somebody decided about a call that was begun, or that failed (which opens it again).
+    /// Somebody decided about a call that was begun, or that failed; a decision opens a failed call again.
     Decided { call: String, decision: Value, by: String },
     /// The run is ending; what follows is clean-up.
     Ending {
@@ -182,10 +147,10 @@ pub enum Record {
         status: RunStatus,
         /// For what, or why.
         reason: String,
-        /// Whether what was asked is not what was recorded: an edited text that does not match is dropped.
+        /// Whether the run asked for something other than what was recorded: edited sources that do not match are dropped.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         mismatch: bool,
-        /// The call of which nobody knows, or which waits for somebody; older journals have it in the reason only.
+        /// The call whose outcome is unknown, or that waits for somebody; older journals name it in the reason only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_call: Option<String>,
     },
@@ -219,7 +184,7 @@ impl Record {
         }
     }
 
-    /// Returns the text that is hashed and kept: JSON with sorted keys and no spaces.
+    /// Returns the text that is hashed and stored: JSON with sorted keys and no spaces.
     ///
     /// # Errors
     /// None for records made of JSON values; serde's type allows for one.
@@ -238,7 +203,7 @@ pub enum Durability {
     Synced,
 }
 
-/// A record as it was kept.
+/// A record as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JournalEntry {
     /// Its number in the run, from 1.
@@ -274,6 +239,21 @@ pub struct RunSummary {
     pub params: Value,
     /// The version of the program that made it.
     pub version: String,
+}
+
+/// What stays of a run that was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    pub run: String,
+    /// The runbook's path or name, as it was given.
+    pub runbook: String,
+    pub status: RunStatus,
+    /// How many records it had.
+    pub records: u64,
+    /// The hash of the last one.
+    pub head: String,
+    /// When it was removed.
+    pub pruned_at: Moment,
 }
 
 #[cfg(test)]

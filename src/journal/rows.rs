@@ -1,15 +1,12 @@
 //! Runs, sources and records as rows: every statement about them.
 
-use super::{NewRun, RunStatus, Source, Tombstone, chain::RecordRow};
+use super::{NewRun, RunStatus, Source, Tombstone, chain::RecordRow, fold::RunState};
 use crate::base::{moment::Moment, sqlite::Db};
 use rusqlite::{OptionalExtension as _, params};
 
-/// The number under which the store keeps a run.
+/// The number of a run in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RunRowId(i64);
-
-/// Where a run stands, and why it stopped, as the store keeps it for lists.
-pub(super) type RunState = (Option<RunStatus>, Option<String>);
 
 /// The first and the last record of each run (or of one), newest first.
 const RUN_ROWS_SQL: &str = "
@@ -31,7 +28,7 @@ pub(super) struct RunRow {
     pub(super) last: RecordRow,
 }
 
-/// Returns what summaries are made of: for every run, newest first, or for one.
+/// Returns the rows that summaries are made of: of every run, newest first, or of one.
 pub(super) fn select_run_rows(db: &Db, id: Option<&str>) -> rusqlite::Result<Vec<RunRow>> {
     let read = |row: &rusqlite::Row<'_>| {
         Ok(RunRow {
@@ -56,17 +53,17 @@ pub(super) fn select_run_ids(db: &Db) -> rusqlite::Result<Vec<String>> {
     db.prepare("select id from runs order by ord desc")?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// Returns the number of a run; `QueryReturnedNoRows` where there is none.
+/// Returns the row id of a run; `QueryReturnedNoRows` if there is no such run.
 pub(super) fn select_row_id(db: &Db, id: &str) -> rusqlite::Result<RunRowId> {
     db.prepare("select ord from runs where id = ?1")?.query_row([id], |row| row.get(0)).map(RunRowId)
 }
 
-/// Returns the status that is kept of a run.
+/// Returns the stored status of a run.
 pub(super) fn select_status(db: &Db, run: RunRowId) -> rusqlite::Result<String> {
     db.prepare("select status from runs where ord = ?1")?.query_row([run.0], |row| row.get(0))
 }
 
-/// Returns the texts of an edition of a run.
+/// Returns the sources of an edition of a run.
 pub(super) fn select_sources(db: &Db, run: RunRowId, edition: u32) -> rusqlite::Result<Vec<Source>> {
     let mut all = db.prepare(
         "select path, text from (
@@ -78,31 +75,31 @@ pub(super) fn select_sources(db: &Db, run: RunRowId, edition: u32) -> rusqlite::
         .collect()
 }
 
-/// Adds an edition of a run's texts.
+/// Adds an edition of a run's sources.
 pub(super) fn insert_edition(
-    all: &Db,
+    tx: &Db,
     run: RunRowId,
     edition: u32,
     sources: &[Source],
 ) -> rusqlite::Result<()> {
     for (ord, source) in (0_i64..).zip(sources) {
-        all.prepare("insert into editions (run, edition, ord, path, text) values (?1, ?2, ?3, ?4, ?5)")?
+        tx.prepare("insert into editions (run, edition, ord, path, text) values (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![run.0, edition, ord, source.path, source.text])?;
     }
     Ok(())
 }
 
-/// Asks the process that moves a run to stop.
+/// Stores the request that the process which holds a run stops.
 pub(super) fn insert_stop_request(db: &Db, run: &str, by: &str, at: Moment) -> rusqlite::Result<()> {
     db.prepare("insert or replace into requests (run, by, at) values (?1, ?2, ?3)")?
         .execute(params![run, by, at.to_string()])
         .map(drop)
 }
 
-/// Returns who asks the process that moves a run to stop.
+/// Returns who asks the process that holds a run to stop.
 pub(super) fn select_stop_request(db: &Db, run: &str) -> rusqlite::Result<Option<String>> {
-    let mut asked = db.prepare("select by from requests where run = ?1")?;
-    asked.query_row([run], |row| row.get(0)).optional()
+    let mut request = db.prepare("select by from requests where run = ?1")?;
+    request.query_row([run], |row| row.get(0)).optional()
 }
 
 /// Deletes the stop request of a run. Writes nothing if there is none.
@@ -128,30 +125,30 @@ pub(super) fn for_each_record(
     Ok(())
 }
 
-/// Adds a run with its texts and its first record, in one commit.
+/// Adds a run with its sources and its first record, in one commit.
 pub(super) fn insert_run(db: &Db, new: &NewRun, id: &str, first: &RecordRow) -> rusqlite::Result<RunRowId> {
-    let all = db.begin_write()?;
-    all.execute("insert into runs (id, status) values (?1, ?2)", params![id, RunStatus::Running.as_str()])?;
-    let run = RunRowId(all.last_insert_rowid());
+    let tx = db.begin_write()?;
+    tx.execute("insert into runs (id, status) values (?1, ?2)", params![id, RunStatus::Running.as_str()])?;
+    let run = RunRowId(tx.last_insert_rowid());
     for (ord, source) in (0_i64..).zip(&new.sources) {
-        all.prepare("insert into sources (run, ord, path, text) values (?1, ?2, ?3, ?4)")?
+        tx.prepare("insert into sources (run, ord, path, text) values (?1, ?2, ?3, ?4)")?
             .execute(params![run.0, ord, source.path, source.text])?;
     }
-    insert_record(&all, run, first)?;
-    all.commit()?;
+    insert_record(&tx, run, first)?;
+    tx.commit()?;
     Ok(run)
 }
 
 /// Adds a record.
-pub(super) fn insert_record(all: &Db, run: RunRowId, row: &RecordRow) -> rusqlite::Result<()> {
-    all.prepare("insert into records (run, seq, at, calls, body, hash) values (?1, ?2, ?3, ?4, ?5, ?6)")?
+pub(super) fn insert_record(tx: &Db, run: RunRowId, row: &RecordRow) -> rusqlite::Result<()> {
+    tx.prepare("insert into records (run, seq, at, calls, body, hash) values (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(params![run.0, row.seq.cast_signed(), row.at, row.calls.cast_signed(), row.body, row.hash])
         .map(drop)
 }
 
-/// Keeps where a run stands.
-pub(super) fn update_run_state(all: &Db, run: RunRowId, (status, reason): &RunState) -> rusqlite::Result<()> {
-    all.prepare("update runs set status = ?2, reason = ?3 where ord = ?1")?
+/// Stores where a run stands.
+pub(super) fn update_run_state(tx: &Db, run: RunRowId, (status, reason): &RunState) -> rusqlite::Result<()> {
+    tx.prepare("update runs set status = ?2, reason = ?3 where ord = ?1")?
         .execute(params![run.0, status.map(RunStatus::as_str), reason])
         .map(drop)
 }
@@ -163,15 +160,15 @@ pub(super) fn select_last_record(db: &Db, run: RunRowId) -> rusqlite::Result<(u6
 }
 
 /// Deletes a run and everything of it, and inserts its tombstone.
-pub(super) fn replace_with_tombstone(all: &Db, run: RunRowId, stone: &Tombstone) -> rusqlite::Result<()> {
-    all.execute("delete from leases where run = ?1", [&stone.run])?;
-    all.execute("delete from records where run = ?1", [run.0])?;
-    all.execute("delete from sources where run = ?1", [run.0])?;
-    all.execute("delete from editions where run = ?1", [run.0])?;
-    all.execute("delete from requests where run = ?1", [&stone.run])?;
-    all.execute("delete from runs where ord = ?1", [run.0])?;
-    let Tombstone { run, runbook, status, records, head, pruned_at } = stone;
-    all.execute(
+pub(super) fn replace_with_tombstone(tx: &Db, run: RunRowId, tombstone: &Tombstone) -> rusqlite::Result<()> {
+    tx.execute("delete from leases where run = ?1", [&tombstone.run])?;
+    tx.execute("delete from records where run = ?1", [run.0])?;
+    tx.execute("delete from sources where run = ?1", [run.0])?;
+    tx.execute("delete from editions where run = ?1", [run.0])?;
+    tx.execute("delete from requests where run = ?1", [&tombstone.run])?;
+    tx.execute("delete from runs where ord = ?1", [run.0])?;
+    let Tombstone { run, runbook, status, records, head, pruned_at } = tombstone;
+    tx.execute(
         "insert into tombstones (run, runbook, status, records, head, pruned_at)
          values (?1, ?2, ?3, ?4, ?5, ?6)",
         params![run, runbook, status.as_str(), records.cast_signed(), head, pruned_at.to_string()],
@@ -179,7 +176,7 @@ pub(super) fn replace_with_tombstone(all: &Db, run: RunRowId, stone: &Tombstone)
     .map(drop)
 }
 
-/// Returns the tombstone of a run; `QueryReturnedNoRows` where there is none.
+/// Returns the tombstone of a run; `QueryReturnedNoRows` if there is none.
 pub(super) fn select_tombstone(db: &Db, run: &str) -> rusqlite::Result<Tombstone> {
     let sql = "select run, runbook, status, records, head, pruned_at from tombstones where run = ?1";
     db.prepare(sql)?.query_row([run], |row| {

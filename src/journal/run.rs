@@ -1,14 +1,15 @@
 //! A run that this process holds: the state of its calls, and the only way to append to it.
 //!
 //! Records are numbered and hashed under the lock of `state`, in the order in which they were added, and written
-//! under the lock of `writer`. Whoever writes takes along all that has been added, so threads that add at the
+//! under the lock of the writer's `db`. Whoever writes takes along all that has been added, so threads that add at the
 //! same time share one commit.
 
 use super::{
     CallState, Durability, Error, Outcome, Record, RunStatus, Source,
     chain::{self, Chain, RecordRow},
+    fold::RunState,
     lock::RunLock,
-    rows::{self, RunRowId, RunState},
+    rows::{self, RunRowId},
     schema,
 };
 use crate::base::{
@@ -33,15 +34,15 @@ pub struct Run {
     id: String,
     last_at: Moment,
     state: Mutex<WriteState>,
-    hand: RunWriter,
+    writer: RunWriter,
 }
 
-/// What a run is written with.
+/// What a held run is written with.
 pub(super) struct RunWriter {
-    pub(super) writer: Arc<Mutex<PooledDb>>,
-    pub(super) ord: RunRowId,
+    pub(super) db: Arc<Mutex<PooledDb>>,
+    pub(super) row_id: RunRowId,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) witness: Option<Arc<dyn RecordObserver>>,
+    pub(super) observer: Option<Arc<dyn RecordObserver>>,
     // Last: the connection is closed before another process may take the run.
     #[expect(dead_code, reason = "it is held, not looked at")]
     pub(super) lock: Option<RunLock>,
@@ -51,38 +52,43 @@ struct WriteState {
     chain: Chain,
     /// Added and not yet on disk.
     pending: Vec<RecordRow>,
-    /// An edition of the texts that is not yet on disk either.
+    /// An edition of the sources that is not yet on disk either.
     edited: Option<(u32, Vec<Source>)>,
     /// The last record that is on disk.
     durable: u64,
-    /// What the store keeps for lists.
-    kept: RunState,
+    /// What the store has for lists.
+    stored: RunState,
     /// Why nothing can be written any more.
     failed: Option<String>,
 }
 
-/// What one commit writes.
+/// The records and changes that one commit writes.
 struct Batch {
     rows: Vec<RecordRow>,
     edited: Option<(u32, Vec<Source>)>,
-    /// Where the run stands, when the store keeps something else.
-    standing: Option<RunState>,
+    /// Where the run stands, when the store has something else.
+    run_state: Option<RunState>,
     /// The last record there is then.
     last: u64,
 }
 
 impl Run {
     /// Returns the run of a fully replayed chain.
-    pub(super) fn from_chain(hand: RunWriter, chain: Chain) -> Run {
+    pub(super) fn from_chain(writer: RunWriter, chain: Chain) -> Run {
         let state = WriteState {
             pending: Vec::new(),
             edited: None,
             durable: chain.tail.seq,
-            kept: chain.fold.run_state(),
+            stored: chain.fold.run_state(),
             failed: None,
             chain,
         };
-        Run { id: state.chain.tail.run.clone(), last_at: state.chain.last_at, state: Mutex::new(state), hand }
+        Run {
+            id: state.chain.tail.run.clone(),
+            last_at: state.chain.last_at,
+            state: Mutex::new(state),
+            writer,
+        }
     }
 
     /// Returns the run's id.
@@ -141,7 +147,7 @@ impl Run {
         self.last_at
     }
 
-    /// Returns the names of the calls that were about to take effect, in no order.
+    /// Returns the names of the calls that were begun at least once, in no order.
     pub fn started_calls(&self) -> Vec<String> {
         self.lock_state().chain.fold.started_calls()
     }
@@ -151,7 +157,7 @@ impl Run {
         self.lock_state().chain.fold.edition
     }
 
-    /// Records that this process takes the run up: with the texts that it has, or with others, which are kept.
+    /// Records that this process resumes the run: with the sources that it has, or with edited ones, which are stored.
     ///
     /// # Errors
     /// As [`Run::append_record`].
@@ -162,7 +168,7 @@ impl Run {
             let seq = {
                 let mut state = self.lock_state();
                 self.check_writable(&state)?;
-                let row = state.chain.append_record(record, self.hand.clock.now())?;
+                let row = state.chain.append_record(record, self.writer.clock.now())?;
                 state.pending.push(row);
                 let newest = state.chain.fold.newest;
                 state.edited = edited.map(|sources| (newest, sources));
@@ -187,10 +193,10 @@ impl Run {
         record: Record,
         add: impl FnOnce(Record) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let Some(witness) = &self.hand.witness else { return add(record) };
-        witness.before_append(&record);
+        let Some(observer) = &self.writer.observer else { return add(record) };
+        observer.before_append(&record);
         add(record.clone())?;
-        witness.after_append(&record);
+        observer.after_append(&record);
         Ok(())
     }
 
@@ -198,7 +204,7 @@ impl Run {
         let seq = {
             let mut state = self.lock_state();
             self.check_writable(&state)?;
-            let row = state.chain.append_record(record, self.hand.clock.now())?;
+            let row = state.chain.append_record(record, self.writer.clock.now())?;
             state.pending.push(row);
             state.chain.tail.seq
         };
@@ -208,7 +214,7 @@ impl Run {
         }
     }
 
-    /// Returns when every record that was added is on disk; at once when all of them are.
+    /// Writes every record that was added and is not yet on disk; returns at once when there is none.
     ///
     /// # Errors
     /// [`Error::WriteFailed`].
@@ -224,12 +230,12 @@ impl Run {
         }
         // Poisoned: a thread panicked while it wrote a batch, and that batch is lost.
         let db =
-            self.hand.writer.lock().map_err(|_| self.write_error("a thread died while it wrote".into()))?;
+            self.writer.db.lock().map_err(|_| self.write_error("a thread died while it wrote".into()))?;
         if self.is_durable(seq)? {
             return Ok(());
         }
         let batch = self.take_batch();
-        let written = batch.write_rows(&db, self.hand.ord);
+        let written = batch.write_rows(&db, self.writer.row_id);
         let mut state = self.lock_state();
         match written {
             Ok(()) => {
@@ -248,17 +254,17 @@ impl Run {
     /// Returns everything that is pending.
     fn take_batch(&self) -> Batch {
         let mut state = self.lock_state();
-        let standing = state.chain.fold.run_state();
-        let changed = standing != state.kept;
+        let run_state = state.chain.fold.run_state();
+        let changed = run_state != state.stored;
         if changed {
-            state.kept.clone_from(&standing);
+            state.stored.clone_from(&run_state);
         }
         let last = state.chain.tail.seq;
         let edited = state.edited.take();
         Batch {
             rows: std::mem::take(&mut state.pending),
             edited,
-            standing: changed.then_some(standing),
+            run_state: changed.then_some(run_state),
             last,
         }
     }
@@ -284,17 +290,17 @@ impl Run {
 
 impl Batch {
     fn write_rows(&self, db: &Db, run: RunRowId) -> rusqlite::Result<()> {
-        let all = db.begin_write()?;
+        let tx = db.begin_write()?;
         for row in &self.rows {
-            rows::insert_record(&all, run, row)?;
+            rows::insert_record(&tx, run, row)?;
         }
         if let Some((edition, sources)) = &self.edited {
-            rows::insert_edition(&all, run, *edition, sources)?;
+            rows::insert_edition(&tx, run, *edition, sources)?;
         }
-        if let Some(standing) = &self.standing {
-            rows::update_run_state(&all, run, standing)?;
+        if let Some(run_state) = &self.run_state {
+            rows::update_run_state(&tx, run, run_state)?;
         }
-        all.commit()
+        tx.commit()
     }
 }
 
@@ -305,12 +311,12 @@ mod tests {
 
     /// Breaks a run's connection, adds to it, mends the connection, and adds again.
     fn break_and_mend(breaks: &str, mends: &str, says: &str) {
-        let stage = TestJournal::new();
-        let run = stage.create_run();
+        let test = TestJournal::new();
+        let run = test.create_run();
         run.append_record(begin_record("a"), Durability::Synced).expect("written");
         run.append_record(end_record("r", ok_outcome(1)), Durability::Buffered).expect("kept in memory");
         let sql = |sql: &str| {
-            run.hand.writer.lock().expect("not poisoned").raw_connection().execute_batch(sql).expect("runs");
+            run.writer.db.lock().expect("not poisoned").raw_connection().execute_batch(sql).expect("runs");
         };
         sql(breaks);
         let big = ok_outcome("x".repeat(1 << 20));
@@ -324,8 +330,8 @@ mod tests {
         assert_eq!(run.flush(), Err(first));
         let id = run.id().to_owned();
         drop(run);
-        assert_eq!(stage.record_kinds(&id), ["started", "begin"], "nothing of the failed commit is there");
-        let again = stage.journal.acquire_run(&id).expect("taken anew");
+        assert_eq!(test.record_kinds(&id), ["started", "begin"], "nothing of the failed commit is there");
+        let again = test.journal.acquire_run(&id).expect("taken anew");
         assert!(matches!(again.call_state("a"), CallState::Started { .. }));
         again.append_record(end_record("a", ok_outcome(1)), Durability::Synced).expect("writes again");
     }
@@ -343,9 +349,9 @@ mod tests {
 
     #[test]
     fn threads_that_wait_for_a_write_share_the_next_commit() {
-        let stage = TestJournal::new();
-        let run = stage.create_run();
-        let other = stage.second_connection();
+        let test = TestJournal::new();
+        let run = test.create_run();
+        let other = test.second_connection();
         let frames = || -> i64 {
             other.query_row("pragma wal_checkpoint(passive)", [], |row| row.get(1)).expect("asks")
         };
@@ -363,18 +369,18 @@ mod tests {
             }
             other.execute_batch("rollback").expect("free again");
         });
-        assert_eq!(stage.record_kinds(run.id()).len(), 9);
+        assert_eq!(test.record_kinds(run.id()).len(), 9);
         // A commit writes one page at least; the first took what was there when its turn came.
         assert!(frames() - before < 8, "{} pages for 8 records", frames() - before);
     }
 
     #[test]
     fn a_writer_that_panicked_ends_all_writing() {
-        let stage = TestJournal::new();
-        let run = stage.create_run();
+        let test = TestJournal::new();
+        let run = test.create_run();
         std::thread::scope(|threads| {
             let died = threads.spawn(|| {
-                let _held = run.hand.writer.lock();
+                let _held = run.writer.db.lock();
                 panic!("in the middle of a write");
             });
             assert!(died.join().is_err());

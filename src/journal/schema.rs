@@ -1,4 +1,4 @@
-//! The file: how it is opened, what is in it, and how an older one becomes a newer one.
+//! The file `journal.db`: how it is opened, its tables, and how an older schema becomes a newer one.
 //!
 //! Nothing but SQLite may open `journal.db` in a process that has it open: closing any other handle drops SQLite's
 //! own locks on it (POSIX locks belong to the process, not to the handle).
@@ -74,7 +74,7 @@ const MIGRATIONS: &[&str] = &["
     ) strict, without rowid;
 "];
 
-/// Returns where the journal of a state folder lies.
+/// Returns the path of the journal of a state folder.
 pub(super) fn journal_path(state: &Path) -> PathBuf {
     state.join("journal.db")
 }
@@ -97,7 +97,7 @@ pub(super) fn open_or_create(state: &Path) -> Result<Connection, Error> {
         let parent = state.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sync_folder(parent).and_then(|()| sync_folder(state)).map_err(refused)?;
     }
-    // Two processes that both turn the write-ahead log on meet an SQLITE_BUSY that no timeout waits for.
+    // When two processes turn the write-ahead log on at once, one gets an SQLITE_BUSY that no timeout waits for.
     let turn = File::open(&folder).map_err(refused)?;
     turn.lock().map_err(refused)?;
     let (mut db, _) =
@@ -114,7 +114,7 @@ pub(super) fn open_or_create(state: &Path) -> Result<Connection, Error> {
 pub(super) fn open_existing(state: &Path) -> Result<Connection, Error> {
     let (db, version) = open_connection(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     if version < newest_version(MIGRATIONS) {
-        // Or one that another process is making at this moment.
+        // Or another process is making it at this moment.
         return open_or_create(state);
     }
     configure_durability(&db).map_err(|e| to_journal_error(state, &e))?;
@@ -142,7 +142,7 @@ fn newest_version(steps: &[&str]) -> u32 {
     u32::try_from(steps.len()).unwrap_or(u32::MAX)
 }
 
-/// Sets what makes a commit durable.
+/// Makes every commit durable.
 fn configure_durability(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
@@ -178,7 +178,7 @@ fn migrate_schema(db: &mut Connection, state: &Path, steps: &[&str]) -> Result<(
     }
 }
 
-/// Returns the error for what SQLite says about a state folder.
+/// Returns the journal error for an SQLite error in a state folder.
 pub(super) fn to_journal_error(state: &Path, error: &rusqlite::Error) -> Error {
     let why = describe_sqlite_error(error);
     match error.sqlite_error_code() {

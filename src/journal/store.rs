@@ -1,8 +1,7 @@
-//! The journal of a state folder: creates, finds and reads runs.
+//! The journal of a state folder: opens it, and finds, takes, reads and verifies runs.
 
 use super::{
-    Error, Holder, JournalEntry, NewRun, Record, Run, RunStatus, RunSummary, Source, Tombstone,
-    VerifiedChain,
+    Error, JournalEntry, Record, Run, RunStatus, RunSummary, Source, Tombstone, VerifiedChain,
     chain::{self, Chain},
     lock::{self, RunLock},
     rows::{self, RunRow, RunRowId},
@@ -31,7 +30,7 @@ pub struct Journal {
     pub(super) clock: Arc<dyn Clock>,
     db: Arc<Mutex<PooledDb>>,
     /// The observer of an in-memory journal; `None` for one on disk.
-    scratch: Option<Arc<dyn RecordObserver>>,
+    observer: Option<Arc<dyn RecordObserver>>,
 }
 
 impl Journal {
@@ -44,7 +43,7 @@ impl Journal {
             state: state.into(),
             clock,
             db: share_connection(schema::open_or_create(state)?),
-            scratch: None,
+            observer: None,
         })
     }
 
@@ -57,59 +56,24 @@ impl Journal {
             return Ok(None);
         }
         let db = share_connection(schema::open_existing(state)?);
-        Ok(Some(Journal { state: state.into(), clock, db, scratch: None }))
+        Ok(Some(Journal { state: state.into(), clock, db, observer: None }))
     }
 
-    /// Makes a journal in memory, which goes with it. It keeps what another does, loses what another would lose when a
-    /// process dies, and has no locks: for rehearsals, where thousands of runs are killed in thought only.
+    /// Makes a journal in memory, for rehearsals. It keeps what a journal on disk keeps, loses what that would lose when
+    /// a process dies, and has no locks. Its connection comes from the pool `idle` and goes back to it.
     ///
     /// # Errors
     /// As [`Journal::open`].
-    ///
-    /// Its connection comes from the pool `idle` and goes back to it.
     pub fn open_in_memory(
         clock: Arc<dyn Clock>,
-        witness: Arc<dyn RecordObserver>,
+        observer: Arc<dyn RecordObserver>,
         idle: &Arc<DbPool>,
     ) -> Result<Journal, Error> {
         let state = PathBuf::new();
         let db = PooledDb::from_pool(idle, schema::open_in_memory)
             .map_err(|e| schema::to_journal_error(&state, &e))?;
         let db = Arc::new(Mutex::new(db));
-        Ok(Journal { state, clock, db, scratch: Some(witness) })
-    }
-
-    /// Makes a new run and holds it. Its first record is on disk when this returns.
-    ///
-    /// # Errors
-    /// [`Error::Leased`], [`Error::NotWritable`], [`Error::Unreadable`], [`Error::Illegal`]. There is no such run then.
-    pub fn create_run(&self, new: &NewRun) -> Result<Run, Error> {
-        self.create_run_as(&new_run_id(&self.state)?, new)
-    }
-
-    /// Makes a new run under an id that nobody else has, and holds it.
-    ///
-    /// # Errors
-    /// As [`Journal::create_run`].
-    pub fn create_run_as(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
-        let now = self.clock.now();
-        let lock = self.lock_run(id, now)?;
-        // If the run is not created, its lease gives way like that of any run that nobody holds.
-        self.acquire_leases(&new.leases, id, &Holder::this_process())?;
-        let started = Record::Started {
-            runbook: new.runbook.clone(),
-            title: new.title.clone(),
-            digest: chain::digest_sources(&new.sources),
-            params: new.params.clone(),
-            version: new.version.clone(),
-            git: new.git.clone(),
-        };
-        let mut chain = Chain::from_run_id(id);
-        let first = chain.append_record(started, now)?;
-        let writer = self.open_writer()?;
-        let ord = rows::insert_run(&lock_shared_db(&writer), new, id, &first);
-        let ord = ord.map_err(|e| schema::to_journal_error(&self.state, &e))?;
-        Ok(Run::from_chain(self.run_writer(writer, ord, lock), chain))
+        Ok(Journal { state, clock, db, observer: Some(observer) })
     }
 
     /// Asks the process that holds a run to stop.
@@ -148,29 +112,38 @@ impl Journal {
         match found.len() {
             0 => Err(self
                 .find_tombstone(&wanted)?
-                .map_or_else(|| no_such_run(given, &ids), |s| pruned_error(&s))),
+                .map_or_else(|| no_such_run(given, &ids), |tombstone| pruned_error(&tombstone))),
             1 => Ok(found.remove(0)),
             _ => Err(Error::Ambiguous { given: given.into(), candidates: found }),
         }
     }
 
-    /// Takes a run, so that no other process can move it, and checks every record of it.
+    /// Returns the tombstone of a run, if it was removed.
     ///
     /// # Errors
-    /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::HeldByUnknown`], [`Error::Broken`], [`Error::FormerProgram`].
+    /// [`Error::Unreadable`].
+    pub fn find_tombstone(&self, id: &str) -> Result<Option<Tombstone>, Error> {
+        let found = rows::select_tombstone(&self.lock_db(), id).optional();
+        found.map_err(|e| schema::to_journal_error(&self.state, &e))
+    }
+
+    /// Takes a run, so that no other process can hold it, and checks every record of it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::HeldByUnknown`], [`Error::Broken`], [`Error::FormerVersion`].
     pub fn acquire_run(&self, id: &str) -> Result<Run, Error> {
         let id = self.require_run(id)?;
         let lock = self.lock_run(&id, self.clock.now())?;
         let writer = self.open_writer()?;
-        let (ord, chain) = self.replay_chain(&lock_shared_db(&writer), &id, |_| {})?;
+        let (row_id, chain) = self.replay_chain(&lock_shared_db(&writer), &id, |_| {})?;
         if former_name::has_begun_run(&chain.version)
             && chain.fold.status.is_some_and(|status| !status.is_final())
         {
             return Err(Error::FormerVersion { run: id, version: chain.version });
         }
-        // The process that was asked to stop has stopped.
+        // The process that was asked to stop is gone.
         self.with_db(|db| rows::delete_stop_request(db, &id))?;
-        Ok(Run::from_chain(self.run_writer(writer, ord, lock), chain))
+        Ok(Run::from_chain(self.run_writer(writer, row_id, lock), chain))
     }
 
     /// Returns every run, newest first.
@@ -178,7 +151,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Unreadable`], [`Error::Broken`].
     pub fn list_runs(&self) -> Result<Vec<RunSummary>, Error> {
-        self.read_run_rows(None)?.into_iter().map(|glance| self.summarize_row(glance)).collect()
+        self.read_run_rows(None)?.into_iter().map(|row| self.summarize_row(row)).collect()
     }
 
     /// Returns the summary of a run.
@@ -188,7 +161,7 @@ impl Journal {
     pub fn summarize_run(&self, id: &str) -> Result<RunSummary, Error> {
         self.read_run_rows(Some(id))?
             .pop()
-            .map_or_else(|| Err(no_such_run(id, &[])), |glance| self.summarize_row(glance))
+            .map_or_else(|| Err(no_such_run(id, &[])), |row| self.summarize_row(row))
     }
 
     /// Returns every record of a run that is on disk, in order.
@@ -204,7 +177,7 @@ impl Journal {
         rows.iter().map(|row| chain::decode_entry(&id, row)).collect()
     }
 
-    /// Returns the texts that an edition of a run is made of, in the order in which they were given; 0 is the first.
+    /// Returns the sources of an edition of a run, in the order in which they were given; 0 is the first edition.
     ///
     /// # Errors
     /// [`Error::NoSuchRun`], [`Error::Unreadable`].
@@ -213,11 +186,11 @@ impl Journal {
         self.with_db(|db| rows::select_sources(db, rows::select_row_id(db, &id)?, edition))
     }
 
-    /// Checks that a run is what was written: no record changed, missing or moved, and where a head is known that
-    /// it is still there. A run may have gone on since that head was printed.
+    /// Checks that a run is what was written: no record changed, missing or moved, and, given a head, that this head is
+    /// in the chain. A run may have gone on since the head was printed.
     ///
     /// # Errors
-    /// [`Error::Broken`] with the first record that is not right, [`Error::NoSuchRun`], [`Error::InvalidHead`].
+    /// [`Error::Broken`] with the first wrong record, [`Error::NoSuchRun`], [`Error::InvalidHead`].
     pub fn verify_run(&self, id: &str, head: Option<&str>) -> Result<VerifiedChain, Error> {
         let id = self.require_run(id)?;
         let mut seen = head.map(|head| chain::matches_head("", head)).transpose()?.is_none();
@@ -232,57 +205,62 @@ impl Journal {
         Ok(VerifiedChain { records: chain.tail.seq, head: chain.tail.hash })
     }
 
-    /// Follows a run's chain and checks what is kept beside it, in one view of the store.
+    /// Replays a run's chain and checks what is stored beside it, in one read transaction.
     fn replay_chain(
         &self,
         db: &Db,
         id: &str,
-        mut seen: impl FnMut(&str),
+        mut on_hash: impl FnMut(&str),
     ) -> Result<(RunRowId, Chain), Error> {
         let at = |e: rusqlite::Error| schema::to_journal_error(&self.state, &e);
         let view = db.begin_read().map_err(at)?;
-        let ord =
+        let row_id =
             rows::select_row_id(&view, id).optional().map_err(at)?.ok_or_else(|| no_such_run(id, &[]))?;
         let mut chain = Chain::from_run_id(id);
         let mut wrong = Ok(());
-        rows::for_each_record(&view, ord, |row| {
+        rows::for_each_record(&view, row_id, |row| {
             if wrong.is_ok() {
                 wrong = chain.replay_row(&row);
-                seen(&row.hash);
+                on_hash(&row.hash);
             }
         })
         .map_err(at)?;
         wrong?;
-        let status = rows::select_status(&view, ord).map_err(at)?;
-        let editions = (0..=chain.fold.newest).map(|edition| rows::select_sources(&view, ord, edition));
+        let status = rows::select_status(&view, row_id).map_err(at)?;
+        let editions = (0..=chain.fold.newest).map(|edition| rows::select_sources(&view, row_id, edition));
         chain.check_sources_and_status(&editions.collect::<Result<Vec<_>, _>>().map_err(at)?, &status)?;
-        Ok((ord, chain))
+        Ok((row_id, chain))
     }
 
-    /// Returns the id, if there is such a run.
+    /// Returns `id` if there is such a run.
     fn require_run(&self, id: &str) -> Result<String, Error> {
         let found = self.with_db(|db| rows::select_row_id(db, id).optional())?;
         found.map(|_| id.to_owned()).ok_or_else(|| no_such_run(id, &[]))
     }
 
-    /// Takes the lock of a run; in memory there is nobody to keep out.
-    fn lock_run(&self, id: &str, now: Moment) -> Result<Option<RunLock>, Error> {
-        match self.scratch {
+    /// Takes the lock of a run; a journal in memory has none.
+    pub(super) fn lock_run(&self, id: &str, now: Moment) -> Result<Option<RunLock>, Error> {
+        match self.observer {
             Some(_) => Ok(None),
             None => lock::acquire_lock(&self.state, id, now).map(Some),
         }
     }
 
-    /// Returns a connection for one run: its own, or the only one there is to a journal in memory.
-    fn open_writer(&self) -> Result<Arc<Mutex<PooledDb>>, Error> {
-        match self.scratch {
+    /// Returns a connection for one run: a new one, or, to a journal in memory, the only one.
+    pub(super) fn open_writer(&self) -> Result<Arc<Mutex<PooledDb>>, Error> {
+        match self.observer {
             Some(_) => Ok(Arc::clone(&self.db)),
             None => Ok(share_connection(schema::open_existing(&self.state)?)),
         }
     }
 
-    fn run_writer(&self, writer: Arc<Mutex<PooledDb>>, ord: RunRowId, lock: Option<RunLock>) -> RunWriter {
-        RunWriter { writer, ord, clock: Arc::clone(&self.clock), witness: self.scratch.clone(), lock }
+    pub(super) fn run_writer(
+        &self,
+        db: Arc<Mutex<PooledDb>>,
+        row_id: RunRowId,
+        lock: Option<RunLock>,
+    ) -> RunWriter {
+        RunWriter { db, row_id, clock: Arc::clone(&self.clock), observer: self.observer.clone(), lock }
     }
 
     pub(super) fn lock_db(&self) -> MutexGuard<'_, PooledDb> {
@@ -298,14 +276,14 @@ impl Journal {
     }
 
     /// Returns the summary of a row; a `running` run that no process holds reads `interrupted`.
-    fn summarize_row(&self, glance: RunRow) -> Result<RunSummary, Error> {
+    fn summarize_row(&self, row: RunRow) -> Result<RunSummary, Error> {
         let dead =
             |g: &RunRow| g.status == RunStatus::Running.as_str() && !lock::is_run_held(&self.state, &g.id);
-        if !dead(&glance) {
-            return decode_summary(glance);
+        if !dead(&row) {
+            return decode_summary(row);
         }
         // It may have ended between reading the store and testing the lock: read again.
-        let mut again = self.read_run_rows(Some(&glance.id))?.pop().unwrap_or(glance);
+        let mut again = self.read_run_rows(Some(&row.id))?.pop().unwrap_or(row);
         if dead(&again) {
             again.status = RunStatus::Interrupted.as_str().into();
             again.reason = Some(PROCESS_GONE.into());
@@ -318,14 +296,14 @@ fn share_connection(db: Connection) -> Arc<Mutex<PooledDb>> {
     Arc::new(Mutex::new(PooledDb::from_owned(Db::new(db))))
 }
 
-fn lock_shared_db(db: &Mutex<PooledDb>) -> MutexGuard<'_, PooledDb> {
+pub(super) fn lock_shared_db(db: &Mutex<PooledDb>) -> MutexGuard<'_, PooledDb> {
     // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
     db.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the summary of what was read.
-fn decode_summary(glance: RunRow) -> Result<RunSummary, Error> {
-    let RunRow { id, status, reason, first, last } = glance;
+/// Returns the summary that a row holds.
+fn decode_summary(row: RunRow) -> Result<RunSummary, Error> {
+    let RunRow { id, status, reason, first, last } = row;
     let calls = last.calls;
     let (first, last) = (chain::decode_entry(&id, &first)?, chain::decode_entry(&id, &last)?);
     let broken = |what: &str| Error::Broken { run: id.clone(), seq: 1, what: what.into() };
@@ -361,21 +339,8 @@ fn decode_summary(glance: RunRow) -> Result<RunSummary, Error> {
     })
 }
 
-/// Returns a fresh id: 8 lower-case base32 characters for which there is no lock file.
-fn new_run_id(state: &Path) -> Result<String, Error> {
-    loop {
-        let mut bytes = [0; 5];
-        getrandom::fill(&mut bytes)
-            .map_err(|e| Error::NotWritable { path: state.into(), why: format!("no random numbers: {e}") })?;
-        let id = data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase();
-        if !schema::locks_folder(state).join(format!("{id}.lock")).exists() {
-            return Ok(id);
-        }
-    }
-}
-
-fn pruned_error(stone: &Tombstone) -> Error {
-    let Tombstone { run, status, pruned_at, .. } = stone;
+fn pruned_error(tombstone: &Tombstone) -> Error {
+    let Tombstone { run, status, pruned_at, .. } = tombstone;
     Error::NoSuchRun {
         given: run.clone(),
         hint: format!("it ended as {status} and was pruned at {pruned_at}"),

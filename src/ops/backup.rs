@@ -1,21 +1,43 @@
 //! `backup`: list, get, create, delete, restore, verify.
 
 use super::{
-    BACKUP, BACKUP_FIELDS, BRANCH_FIELDS, INTO, TARGET, TEMPORARY,
     args::CallArgs,
+    branch::BRANCH_FIELDS,
+    known::probe_by_key,
+    restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult, Recovery,
-        ReturnShape, field,
+        CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult,
+        Recovery, ReturnShape, TARGET, field,
     },
 };
 use crate::provider::{
-    Code, Error, Result,
-    model::{Backup, BackupDeletion, BackupRequest, RecoveryPoint, RecoveryTarget, RestoreRequest},
+    Result,
+    model::{Backup, BackupDeletion, BackupRequest, RecoveryPoint, RecoveryTarget},
 };
 use serde_json::{Value, json};
 
+const BACKUP: Param = Param {
+    name: "backup",
+    kind: ParamKind::Backup,
+    slot: ParamSlot::Positional,
+    help: "the backup, or its id",
+};
+
+const BACKUP_FIELDS: &[Field] = &[
+    field("id", "text", "what names it in every call"),
+    field("label", "text", "what its maker called it"),
+    field("status", "text", "`completed`, `running`, `damaged` or `failed`"),
+    field("started_at", "moment", "when it was begun"),
+    field("finished_at", "moment", "when it was complete: the earliest moment it restores to"),
+    field("bytes", "int", "its size in bytes"),
+    field("method", "text", "how it was made"),
+    field("restorable", "list", "what it restores to: `branch`, `in_place`"),
+    field("target", "text", "the target it is of"),
+    field("key", "text", "the key of the call that made it"),
+];
+
 /// The operations of `backup`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "backup",
         name: "list",
@@ -139,7 +161,7 @@ async fn create_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     cx.wait_for_job(&*target, &job, args.timeout()).await
 }
 
-/// Plans the deletion, records the plan, then deletes: a resume finishes the recorded plan.
+/// Plans the deletion, records the plan, then deletes; a resume finishes the recorded plan.
 async fn delete_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let recorded: Option<BackupDeletion> = cx.accepted.clone().and_then(|v| serde_json::from_value(v).ok());
@@ -156,7 +178,7 @@ async fn delete_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(json!(plan))
 }
 
-/// Looks whether any of what was to go is there.
+/// Looks whether any backup that was to be deleted is still there.
 async fn probe_backup_deletion(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
     let Some(plan) = cx.accepted.clone() else { return Ok(ProbeResult::NotDone) };
     let going =
@@ -174,43 +196,4 @@ async fn restore_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> 
 async fn verify_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let target = cx.open_target(args.get("target")).await?;
     Ok(json!(target.backups()?.verify(args.get_text("backup")).await?))
-}
-
-/// Restores, in place or into a branch, to wherever; `pitr restore` and `branch create` are this too.
-pub(super) async fn restore_to_point(
-    cx: &CallContext<'_>,
-    args: &CallArgs,
-    backup: Option<String>,
-    to: RecoveryPoint,
-) -> Result<Value> {
-    let into = args.get_optional_text("into");
-    let temporary = args.get_flag("temporary");
-    if temporary && into.is_none() {
-        return Err(Error::new(
-            Code::Invalid,
-            "`temporary` is for a branch, and a restore in place makes none",
-        )
-        .with_hint("name the branch with `into:`"));
-    }
-    let target = cx.open_target(args.get("target")).await?;
-    let request = RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) };
-    let job = cx.adopt_or_start_job(target.backups()?.restore(&request, cx.key, &cx.intent())).await?;
-    cx.wait_for_job(&*target, &job, args.timeout()).await
-}
-
-/// Returns what a restore needs to be allowed: a branch is made, or the target is overwritten.
-pub(super) fn restore_permission(args: &CallArgs) -> Permission {
-    match args.get_optional_text("into") {
-        Some(_) => Permission::new("branch", Effect::Create),
-        None => Permission::new("backup", Effect::Destroy),
-    }
-}
-
-/// Looks for what this call's key has made.
-pub(super) async fn probe_by_key(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let target = cx.open_target(args.get("target")).await?;
-    Ok(match target.find(cx.key, cx.intended()).await? {
-        Some(job) => ProbeResult::Accepted(json!(job)),
-        None => ProbeResult::NotDone,
-    })
 }

@@ -1,12 +1,11 @@
 //! `network::bans`: list, remove.
 
 use super::{
-    TARGET,
     args::CallArgs,
     known,
     spec::{
         CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
-        field,
+        TARGET, field,
     },
 };
 use crate::provider::{Provider, Result};
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// The operations of `network::bans`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "network::bans",
         name: "list",
@@ -67,9 +66,9 @@ async fn remove_bans(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 }
 
 /// Finds out which of the addresses are shut out.
-async fn plan_removal(target: &dyn Provider, asked: Vec<IpAddr>) -> Result<Value> {
+async fn plan_removal(target: &dyn Provider, addresses: Vec<IpAddr>) -> Result<Value> {
     let bans = banned_addresses(target).await?;
-    let (removed, not_banned): (Vec<_>, Vec<_>) = asked.into_iter().partition(|a| bans.contains(a));
+    let (removed, not_banned): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| bans.contains(a));
     Ok(json!({ "removed": removed, "not_banned": not_banned }))
 }
 

@@ -1,12 +1,12 @@
 //! `branch`: list, get, create, delete, reset, promote.
 
 use super::{
-    BRANCH_FIELDS, TARGET, TEMPORARY,
     args::CallArgs,
-    backup::{probe_by_key, restore_to_point},
+    known::probe_by_key,
+    restore::{TEMPORARY, restore_to_point},
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult, Recovery,
-        ReturnShape, field, parse_target_ref,
+        CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult,
+        Recovery, ReturnShape, TARGET, field, parse_target_ref,
     },
 };
 use crate::{
@@ -25,11 +25,27 @@ const BRANCH: Param = Param {
     help: "the branch, or its name",
 };
 
+pub(super) const BRANCH_FIELDS: &[Field] = &[
+    field("name", "text", "what names it under its target"),
+    field("status", "text", "`ready`, `preparing`, `failed` or `stopped`"),
+    field("target", "text", "the target it is of"),
+    field("created_at", "moment", "when it was asked for"),
+    field("reached", "moment", "the last transaction that is in it, where that is known"),
+    field("backup", "text", "the backup it was made from"),
+    field("timeline", "int", "its timeline"),
+    field("host", "text", "how to connect: a socket folder or an address"),
+    field("port", "int", "the port"),
+    field("temporary", "bool", "whether the run that made it removes it"),
+    field("run", "text", "the run that made it"),
+    field("id", "text", "unique for ever, unlike the name"),
+    field("key", "text", "the key of the call that made it"),
+];
+
 /// What scripts call the removal of a branch.
 pub const DELETE_PATH: &str = "branch::delete";
 
 /// The operations of `branch`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "branch",
         name: "list",
@@ -154,8 +170,8 @@ async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     restore_to_point(cx, args, None, args.get_point("to").unwrap_or(latest)).await
 }
 
-/// Finds out which branch it is, writes that down, and only then removes it: a resume removes that one and no later
-/// one of its name.
+/// Finds the branch, records which one it is, and only then removes it: a resume removes that one, and no later one of
+/// its name.
 async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let gone = if let Some(recorded) = cx.accepted.clone() {
         recorded
@@ -173,7 +189,7 @@ async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(gone)
 }
 
-/// Looks whether the branch that was to be removed is there.
+/// Looks whether the branch that was to be removed is still there.
 async fn probe_branch_deletion(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
     let Some(gone) = cx.accepted.clone() else { return Ok(ProbeResult::NotDone) };
     let target = cx.open_target(args.get("target")).await?;
@@ -183,21 +199,21 @@ async fn probe_branch_deletion(cx: &CallContext<'_>, args: &CallArgs) -> Result<
 
 async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let asked = async {
+    let start = async {
         let branch = find_branch(cx, args).await?;
         target.branches()?.reset(&branch, cx.key, &cx.intent()).await
     };
-    let job = cx.adopt_or_start_job(asked).await?;
+    let job = cx.adopt_or_start_job(start).await?;
     cx.wait_for_job(&*target, &job, args.timeout()).await
 }
 
 async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let asked = async {
+    let start = async {
         let branch = find_branch(cx, args).await?;
         target.branches()?.promote(&branch, cx.key, &cx.intent()).await
     };
-    let job = cx.adopt_or_start_job(asked).await?;
+    let job = cx.adopt_or_start_job(start).await?;
     cx.wait_for_job(&*target, &job, args.timeout()).await
 }
 

@@ -1,12 +1,11 @@
 //! `db::config`: get, set.
 
 use super::{
-    TARGET,
     args::CallArgs,
     known,
     spec::{
         CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
-        field,
+        TARGET, field,
     },
 };
 use crate::provider::{
@@ -16,7 +15,7 @@ use crate::provider::{
 use serde_json::{Map, Value, json};
 
 /// The operations of `db::config`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "db::config",
         name: "get",
@@ -80,31 +79,31 @@ pub const OPS: &[Operation] = &[
 ];
 
 async fn get_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let place = cx.open_target(args.get("target")).await?;
-    Ok(json!(place.settings()?.get(&args.get_list("names")).await?))
+    let target = cx.open_target(args.get("target")).await?;
+    Ok(json!(target.settings()?.get(&args.get_list("names")).await?))
 }
 
 async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let place = cx.open_target(args.get("target")).await?;
+    let target = cx.open_target(args.get("target")).await?;
     let values = args.get_map("values");
-    let before = overrides_to_json(&read_settings(&*place, &values).await?);
+    let before = overrides_to_json(&read_settings(&*target, &values).await?);
     known::about_to(cx, &before, &wanted_to_json(&values)).await?;
-    place.settings()?.set(&values, args.get_flag("restart")).await?;
+    target.settings()?.set(&values, args.get_flag("restart")).await?;
     let seen =
-        || async { Ok(JobStatus::Done(changes_to_json(&read_settings(&*place, &values).await?, &before))) };
-    known::applied(cx, args, &*place, seen).await?.ok_or_else(|| {
+        || async { Ok(JobStatus::Done(changes_to_json(&read_settings(&*target, &values).await?, &before))) };
+    known::applied(cx, args, &*target, seen).await?.ok_or_else(|| {
         Error::new(Code::Timeout, "the settings were set, and cannot be read back")
             .with_hint("look with `db::config::get`")
             .with_side_effects()
     })
 }
 
-/// Looks whether the settings are as they were to be. A restart leaves no trace of who asked for it: while one is
-/// waited for that the call was to bring, nobody knows.
+/// Looks whether the settings are as wanted. A restart leaves no trace of who asked for it: if the call was to restart
+/// the server and a setting still waits for a restart, nobody knows whether the call asked for one.
 async fn probe_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
     let Some(before) = known::before(cx) else { return Ok(ProbeResult::NotDone) };
-    let place = cx.open_target(args.get("target")).await?;
-    let now = read_settings(&*place, &args.get_map("values")).await?;
+    let target = cx.open_target(args.get("target")).await?;
+    let now = read_settings(&*target, &args.get_map("values")).await?;
     if !known::is_done(cx, "a setting", &overrides_to_json(&now))? {
         return Ok(ProbeResult::NotDone);
     }
@@ -118,9 +117,9 @@ async fn probe_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeRe
 }
 
 /// Returns the settings that a call is about, in the order of their names.
-async fn read_settings(place: &dyn Provider, values: &Map<String, Value>) -> Result<Vec<Setting>> {
+async fn read_settings(target: &dyn Provider, values: &Map<String, Value>) -> Result<Vec<Setting>> {
     let names: Vec<String> = values.keys().cloned().collect();
-    place.settings()?.get(&names).await
+    target.settings()?.get(&names).await
 }
 
 fn overrides_to_json(settings: &[Setting]) -> Value {

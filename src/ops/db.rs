@@ -1,11 +1,10 @@
 //! `db`: query, execute, health.
 
 use super::{
-    TARGET,
     args::CallArgs,
     spec::{
         CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
-        field,
+        TARGET, field,
     },
 };
 use crate::provider::{Code, Error, Result, model::SqlOutcome};
@@ -15,7 +14,7 @@ const SQL: Param =
     Param { name: "sql", kind: ParamKind::Text, slot: ParamSlot::Positional, help: "one SQL statement" };
 
 /// The operations of `db`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "db",
         name: "query",
@@ -63,21 +62,21 @@ pub const OPS: &[Operation] = &[
 ];
 
 async fn query_rows(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let place = cx.open_target(args.get("target")).await?;
-    let rows = place.sql()?.query(args.get_text("sql"), args.timeout()).await?;
+    let target = cx.open_target(args.get("target")).await?;
+    let rows = target.sql()?.query(args.get_text("sql"), args.timeout()).await?;
     cx.host.report_columns(&rows.columns);
     Ok(rows.rows.into_iter().map(Value::Object).collect())
 }
 
-/// The commit is the effect: what lets its outcome be known later is written down just before it.
+/// Runs the statement. Its commit is the effect, so what tells its outcome later is recorded just before the commit.
 async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     if cx.accepted.is_some()
         && let Some(outcome) = find_outcome(cx, args).await?
     {
         return Ok(json!(outcome));
     }
-    let place = cx.open_target(args.get("target")).await?;
-    Ok(json!(place.sql()?.execute(args.get_text("sql"), args.timeout(), cx.key, cx.host).await?))
+    let target = cx.open_target(args.get("target")).await?;
+    Ok(json!(target.sql()?.execute(args.get_text("sql"), args.timeout(), cx.key, cx.host).await?))
 }
 
 async fn probe_statement(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
@@ -86,17 +85,17 @@ async fn probe_statement(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeR
         .map_or(ProbeResult::NotDone, |outcome| ProbeResult::Done(json!(outcome))))
 }
 
-/// Returns what became of a statement that may have been committed. Whatever keeps us from being told leaves it
-/// unknown: to say "it failed" here would be to do it again.
+/// Returns the outcome of a statement that may have been committed; `None` if it was not. Any error means that the
+/// outcome is unknown: an error of another kind would have the statement run again.
 async fn find_outcome(cx: &CallContext<'_>, args: &CallArgs) -> Result<Option<SqlOutcome>> {
-    let asked = async {
-        let place = cx.open_target(args.get("target")).await?;
-        place.sql()?.settle(cx.key, cx.accepted.as_ref()).await
+    let settled = async {
+        let target = cx.open_target(args.get("target")).await?;
+        target.sql()?.settle(cx.key, cx.accepted.as_ref()).await
     };
-    asked.await.map_err(|e| Error { code: Code::Unknown, retryable: false, ..e })
+    settled.await.map_err(|e| Error { code: Code::Unknown, retryable: false, ..e })
 }
 
 async fn check_health(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let place = cx.open_target(args.get("target")).await?;
-    Ok(json!(place.sql()?.health().await?))
+    let target = cx.open_target(args.get("target")).await?;
+    Ok(json!(target.sql()?.health().await?))
 }

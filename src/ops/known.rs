@@ -1,29 +1,33 @@
-//! Changes that carry no key in the world: how it was and how it is to be are written down before anything is asked.
+//! Finding out what an interrupted call has done: by its key, or, for a change that carries none, by what was recorded.
 //!
-//! At a resume the world says where such a change stands. As wanted: it was done. As before: it never was, and is asked
-//! for. Anything else: somebody was there in between, or half of it was done; nobody can know, and the run stops.
+//! How the world was and how it is to be are recorded before such a change is asked for. At a resume the world shows where
+//! it stands. As wanted: it was done. As before: it was not, and is asked for. Anything else: somebody else changed it, or
+//! half of it was done; nobody can know, and the run stops.
 
-use super::{args::CallArgs, spec::CallContext};
+use super::{
+    args::CallArgs,
+    spec::{CallContext, ProbeResult},
+};
 use crate::{
     base::moment::Span,
     provider::{Accept as _, Code, Error, Provider, Result, model::JobStatus},
 };
 use serde_json::{Value, json};
 
-/// Writes down how it is and how it is to be.
+/// Records how the world is and how it is to be.
 ///
 /// # Errors
-/// Whatever writing it down says.
+/// Why it cannot be recorded.
 pub(super) async fn about_to(cx: &CallContext<'_>, before: &Value, wanted: &Value) -> Result<()> {
     cx.intent().accepted(json!({ "before": before, "wanted": wanted })).await
 }
 
-/// Returns how it was before the change of a call that was interrupted, or nothing when it never came to asking.
+/// Returns how the world was before the change of an interrupted call; `None` when the change was never asked for.
 pub(super) fn before<'a>(cx: &'a CallContext<'_>) -> Option<&'a Value> {
     cx.intended().map(|intended| &intended["before"])
 }
 
-/// Returns whether the change of an interrupted call is in the world, which is as `now` says.
+/// Returns whether the change of an interrupted call was made, given that the world is `now`.
 ///
 /// # Errors
 /// [`Code::Unknown`] when it is neither as before nor as wanted.
@@ -45,13 +49,13 @@ pub(super) fn unknown(what: &str, before: &Value, wanted: &Value, now: &Value) -
     Error::new(Code::Unknown, message)
 }
 
-/// How long what was changed is looked at, at most, until it is applied.
+/// How long to wait, at most, until a change is applied.
 const PATIENCE: Span = Span::from_secs(300);
 
-/// Looks at what was changed until it is applied; `None` when that takes too long.
+/// Polls with `look` until a change is applied and returns its result; `None` when that takes too long.
 ///
 /// # Errors
-/// What a look says that does not pass: it comes after the change, so something was changed.
+/// What ends the polling. It has side effects: the change was made before.
 pub(super) async fn applied<F: Future<Output = Result<JobStatus>> + Send>(
     cx: &CallContext<'_>,
     args: &CallArgs,
@@ -62,10 +66,10 @@ pub(super) async fn applied<F: Future<Output = Result<JobStatus>> + Send>(
     cx.poll_until(provider, patience, look).await.map_err(Error::with_side_effects)
 }
 
-/// Returns what a removal is about: what was written down before a crash, else what `find` finds, written down now.
+/// Returns what a removal is about: what was recorded before a crash, else what `find` finds, recorded now.
 ///
 /// # Errors
-/// What `find` says.
+/// The error of `find`, or why the result cannot be recorded.
 pub(super) async fn about_to_remove(
     cx: &CallContext<'_>,
     find: impl Future<Output = Result<Value>>,
@@ -76,6 +80,15 @@ pub(super) async fn about_to_remove(
     let gone = find.await?;
     cx.record_accepted(&gone).await?;
     Ok(gone)
+}
+
+/// Looks for what was made under the key of this call.
+pub(super) async fn probe_by_key(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
+    let target = cx.open_target(args.get("target")).await?;
+    Ok(match target.find(cx.key, cx.intended()).await? {
+        Some(job) => ProbeResult::Accepted(json!(job)),
+        None => ProbeResult::NotDone,
+    })
 }
 
 #[cfg(test)]
@@ -201,21 +214,21 @@ mod tests {
         // As a platform without keys has it: the world's schedules carry none that is this call's.
         let before = |schedules: Value| json!({"$intent": {"before": schedules, "wanted": {}}});
         let notes = MemoryRecorder::default();
-        let asked = |accepted| CallContext {
+        let context = |accepted| CallContext {
             fleet: &fleet,
             key: &key,
             run: None,
             accepted: Some(accepted),
             host: &notes,
         };
-        let cx = asked(before(json!([])));
+        let cx = context(before(json!([])));
         assert!(matches!(probe(&cx, &args).await, Ok(ProbeResult::NotDone)), "nothing is there that was not");
-        let cx = asked(before(json!([{"id": "x", "every": "day", "at": "05:00", "keep_days": null}])));
+        let cx = context(before(json!([{"id": "x", "every": "day", "at": "05:00", "keep_days": null}])));
         let unknown = probe(&cx, &args).await.expect_err("one that was there is gone");
         assert_eq!(unknown.code, Code::Unknown);
-        let cx = CallContext { accepted: None, ..asked(Value::Null) };
+        let cx = CallContext { accepted: None, ..context(Value::Null) };
         (op.perform)(&cx, &args).await.expect("it is made");
-        let cx = asked(before(json!([])));
+        let cx = context(before(json!([])));
         assert!(matches!(probe(&cx, &args).await, Ok(ProbeResult::Done(made)) if made["key"] == "k1"));
     }
 }

@@ -1,28 +1,33 @@
 //! The catalogue: every operation, as one list of plain values.
 //!
-//! From this list come the script binding, the commands, completion, the reference, the check of rights and what
+//! From this list come the script binding, the commands, completion, the reference, the check of permissions and what
 //! happens at resume. A namespace is a file; an operation is one value and one function in it.
 
 pub mod args;
-pub mod backup;
-pub mod bans;
+mod backup;
+mod bans;
 pub mod branch;
-pub mod config;
-pub mod db;
-mod kinds;
+mod canonical;
+mod config;
+mod context;
+mod db;
+mod decode;
 mod known;
-pub mod pitr;
-pub mod project;
+mod param;
+mod pitr;
+mod policies;
+mod project;
 pub mod reference;
-pub mod replicas;
-pub mod restrictions;
-pub mod schedule;
-pub mod security;
+mod replicas;
+mod restore;
+mod restrictions;
+mod schedule;
+mod security;
 pub mod spec;
-pub mod ssl;
+mod ssl;
 pub mod supabase;
 
-use spec::{Field, Operation, Param, ParamKind, ParamSlot, field};
+use spec::{Field, Operation, ReturnShape};
 
 /// Every operation, by namespace, in the order of the reference.
 pub const CATALOGUE: &[&[Operation]] = &[
@@ -37,7 +42,7 @@ pub const CATALOGUE: &[&[Operation]] = &[
     bans::OPS,
     ssl::OPS,
     security::OPS,
-    security::policies::OPS,
+    policies::OPS,
     project::OPS,
     supabase::OPS,
 ];
@@ -52,67 +57,18 @@ pub fn find_operation(path: &str) -> Option<&'static Operation> {
     all_operations().find(|op| op.path() == path)
 }
 
-const TARGET: Param = Param {
-    name: "target",
-    kind: ParamKind::Target,
-    slot: ParamSlot::Positional,
-    help: "the target, or a branch of one",
-};
-
-const BACKUP: Param = Param {
-    name: "backup",
-    kind: ParamKind::Backup,
-    slot: ParamSlot::Positional,
-    help: "the backup, or its id",
-};
-
-const INTO: Param = Param {
-    name: "into",
-    kind: ParamKind::Text,
-    slot: ParamSlot::Optional("in place: the target itself is overwritten"),
-    help: "the name of a new, isolated branch to restore into",
-};
-
-const TEMPORARY: Param = Param {
-    name: "temporary",
-    kind: ParamKind::Bool,
-    slot: ParamSlot::Optional("false"),
-    help: "the run owns the branch and removes it at its end",
-};
-
-const BACKUP_FIELDS: &[Field] = &[
-    field("id", "text", "what names it in every call"),
-    field("label", "text", "what its maker called it"),
-    field("status", "text", "`completed`, `running`, `damaged` or `failed`"),
-    field("started_at", "moment", "when it was begun"),
-    field("finished_at", "moment", "when it was complete: the earliest moment it restores to"),
-    field("bytes", "int", "its size in bytes"),
-    field("method", "text", "how it was made"),
-    field("restorable", "list", "what it restores to: `branch`, `in_place`"),
-    field("target", "text", "the target it is of"),
-    field("key", "text", "the key of the call that made it"),
-];
-
-const BRANCH_FIELDS: &[Field] = &[
-    field("name", "text", "what names it under its target"),
-    field("status", "text", "`ready`, `preparing`, `failed` or `stopped`"),
-    field("target", "text", "the target it is of"),
-    field("created_at", "moment", "when it was asked for"),
-    field("reached", "moment", "the last transaction that is in it, where that is known"),
-    field("backup", "text", "the backup it was made from"),
-    field("timeline", "int", "its timeline"),
-    field("host", "text", "how to connect: a socket folder or an address"),
-    field("port", "int", "the port"),
-    field("temporary", "bool", "whether the run that made it removes it"),
-    field("run", "text", "the run that made it"),
-    field("id", "text", "unique for ever, unlike the name"),
-    field("key", "text", "the key of the call that made it"),
-];
+/// Returns the operation that lists what `op` makes.
+pub fn find_lister(op: &Operation) -> Option<&'static Operation> {
+    let ReturnShape::One(made) = op.returns else { return None };
+    let names = |fields: &[Field]| fields.iter().map(|field| field.name).collect::<Vec<_>>();
+    let lists = |op: &&Operation| matches!(op.returns, ReturnShape::List(all) if names(all) == names(made));
+    all_operations().filter(|op| op.name == "list").find(lists)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::spec::{Effect, Recovery};
+    use crate::ops::spec::{Effect, ParamSlot, Recovery};
     use std::collections::BTreeSet;
 
     /// The words that Rhai keeps for itself: a field of that name does not parse.

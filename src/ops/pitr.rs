@@ -1,12 +1,13 @@
 //! `backup::pitr`: restore, window, find, mark.
 
 use super::{
-    BRANCH_FIELDS, INTO, TARGET, TEMPORARY,
     args::CallArgs,
-    backup::{probe_by_key, restore_permission, restore_to_point},
+    branch::BRANCH_FIELDS,
+    known::probe_by_key,
+    restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
-        field,
+        TARGET, field,
     },
 };
 use crate::provider::{
@@ -23,7 +24,7 @@ const MARK_NAME: Param = Param {
 };
 
 /// The operations of `backup::pitr`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "backup::pitr",
         name: "restore",

@@ -1,10 +1,9 @@
 //! `project`: list, get, `wait_ready`, pause, resume, addons.
 
 use super::{
-    TARGET,
     args::CallArgs,
-    backup::probe_by_key,
-    spec::{CallContext, Effect, Field, Operation, Recovery, ReturnShape, field},
+    known::probe_by_key,
+    spec::{CallContext, Effect, Field, Operation, Recovery, ReturnShape, TARGET, field},
 };
 use crate::provider::{Code, Error, Provider, Result, model::Project};
 use serde_json::{Value, json};
@@ -19,7 +18,7 @@ const PROJECT_FIELDS: &[Field] = &[
 ];
 
 /// The operations of `project`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "project",
         name: "list",
@@ -98,7 +97,7 @@ pub const OPS: &[Operation] = &[
     },
 ];
 
-/// A target that cannot be opened is an item that says so: one broken entry does not hide the others.
+/// Lists the targets. One that cannot be opened is listed with the reason, so that it does not hide the others.
 async fn list_projects(cx: &CallContext<'_>, _: &CallArgs) -> Result<Value> {
     let mut projects = Vec::new();
     for target in cx.fleet.target_configs() {

@@ -1,13 +1,11 @@
 //! `db::replicas`: list, create, delete.
 
 use super::{
-    TARGET,
     args::CallArgs,
-    backup::probe_by_key,
-    known,
+    known::{self, probe_by_key},
     spec::{
         CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery,
-        ReturnShape, field,
+        ReturnShape, TARGET, field,
     },
 };
 use crate::{
@@ -38,7 +36,7 @@ const REPLICA: Param = Param {
 };
 
 /// The operations of `db::replicas`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "db::replicas",
         name: "list",

@@ -1,14 +1,13 @@
 //! `network::restrictions`: list, add, remove.
 //!
-//! The list tells the truth of an open target: what nothing restricts shows `0.0.0.0/0` and `::/0`, never nothing.
+//! The list of a target that nothing restricts shows `0.0.0.0/0` and `::/0`; it is never empty.
 
 use super::{
-    TARGET,
     args::CallArgs,
     known,
     spec::{
         CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery,
-        ReturnShape, field,
+        ReturnShape, TARGET, field,
     },
 };
 use crate::{
@@ -40,7 +39,7 @@ const CIDRS: Param = Param {
 };
 
 /// The operations of `network::restrictions`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "network::restrictions",
         name: "list",
@@ -143,7 +142,7 @@ struct RangeChange {
     remove: Vec<IpNet>,
 }
 
-/// Writes down how the ranges are and are to be, changes them in one request, and waits until that is applied.
+/// Records how the ranges are and are to be, changes them in one request, and waits until the change is applied.
 async fn change_ranges(
     cx: &CallContext<'_>,
     args: &CallArgs,
@@ -173,7 +172,7 @@ async fn probe_ranges(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResu
     Ok(ProbeResult::Done(wait_until_applied(cx, args, &*target).await?))
 }
 
-/// Waits until what is stored is applied, or told to be under review, and returns what holds then.
+/// Waits until the stored ranges are applied or under review, and returns what holds then.
 async fn wait_until_applied(cx: &CallContext<'_>, args: &CallArgs, target: &dyn Provider) -> Result<Value> {
     let network = target.network()?;
     if let Some(shown) = known::applied(cx, args, target, || poll_ranges(network)).await? {
@@ -201,7 +200,7 @@ async fn poll_ranges(network: &dyn Network) -> Result<JobStatus> {
     }))
 }
 
-/// Returns the ranges as they are: where none is stored and nothing is applied, nothing restricts.
+/// Returns the ranges that hold: where none is stored and none is applied, everybody may connect.
 fn normalize_allowed(mut allowed: NetworkRestrictions) -> NetworkRestrictions {
     if !allowed.ranges.is_empty() {
         return allowed;
@@ -215,7 +214,7 @@ fn normalize_allowed(mut allowed: NetworkRestrictions) -> NetworkRestrictions {
     allowed
 }
 
-/// Returns the result, with a warning of every open range that makes others void.
+/// Returns the result, with a warning for every open range that makes others void.
 fn allowed_to_json(allowed: &NetworkRestrictions) -> Value {
     let mut warnings = allowed.warnings.clone();
     for open in allowed.ranges.iter().map(|range| range.cidr).filter(is_open_range) {

@@ -1,12 +1,11 @@
 //! `backup::schedule`: list, create, delete.
 
 use super::{
-    TARGET,
     args::CallArgs,
     known,
     spec::{
         CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery,
-        ReturnShape, field,
+        ReturnShape, TARGET, field,
     },
 };
 use crate::{
@@ -37,7 +36,7 @@ const SCHEDULE: Param = Param {
 };
 
 /// The operations of `backup::schedule`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "backup::schedule",
         name: "list",
@@ -125,7 +124,7 @@ fn parse_request(args: &CallArgs) -> Result<ScheduleRequest> {
     Ok(ScheduleRequest { every, at: args.get_text("at").to_owned(), keep_days: keep_days.flatten() })
 }
 
-/// A platform that keeps no key is compared with how it was, so that is written down first.
+/// Records the schedules first: where the platform keeps no key, a resume compares with them.
 async fn create_schedule(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let request = parse_request(args)?;
     let target = cx.open_target(args.get("target")).await?;
@@ -144,11 +143,11 @@ async fn probe_schedule(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeRe
         return Ok(ProbeResult::Done(json!(made)));
     }
     let is_new = |s: &&Schedule| !before.as_array().is_some_and(|known| known.contains(&schedule_to_json(s)));
-    let asked_for = |s: &&Schedule| s.every == request.every && s.at == request.at;
+    let is_requested = |s: &&Schedule| s.every == request.every && s.at == request.at;
     let mut new = now.iter().filter(|s| s.key.is_none()).filter(is_new);
     match (new.next(), new.next()) {
         _ if keyless_to_json(&now) == *before => Ok(ProbeResult::NotDone),
-        (Some(made), None) if asked_for(&made) => Ok(ProbeResult::Done(json!(made))),
+        (Some(made), None) if is_requested(&made) => Ok(ProbeResult::Done(json!(made))),
         _ => Err(known::unknown(
             "the list of schedules",
             before,
@@ -158,12 +157,12 @@ async fn probe_schedule(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeRe
     }
 }
 
-/// Returns what is asked for, for the record and for messages.
+/// Returns the requested schedule, for the record and for messages.
 fn request_to_json(request: &ScheduleRequest) -> Value {
     json!({ "every": request.every, "at": request.at, "keep_days": request.keep_days })
 }
 
-/// Returns the schedules that carry no key, without what changes by itself.
+/// Returns the schedules that carry no key, without the fields that change by themselves.
 fn keyless_to_json(schedules: &[Schedule]) -> Value {
     schedules.iter().filter(|s| s.key.is_none()).map(schedule_to_json).collect()
 }

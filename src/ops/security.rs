@@ -1,9 +1,10 @@
-//! `security`: audit, and `security::policies`: list.
+//! `security`: audit.
 
 use super::{
-    TARGET,
     args::CallArgs,
-    spec::{CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Recovery, ReturnShape, field},
+    spec::{
+        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Recovery, ReturnShape, TARGET, field,
+    },
 };
 use crate::provider::{
     Result,
@@ -12,7 +13,7 @@ use crate::provider::{
 use serde_json::{Value, json};
 
 /// The operations of `security`.
-pub const OPS: &[Operation] = &[Operation {
+pub(super) const OPS: &[Operation] = &[Operation {
     namespace: "security",
     name: "audit",
     summary: "Run every security and recoverability check, and say of each whether it ran",
@@ -60,45 +61,6 @@ pub const OPS: &[Operation] = &[Operation {
     perform: |cx, args| Box::pin(audit_target(cx, args)),
 }];
 
-/// `security::policies`: list.
-pub mod policies {
-    use super::{CallContext, Effect, Operation, Recovery, Result, ReturnShape, TARGET, Value, field, json};
-    use crate::ops::args::CallArgs;
-
-    /// The operations of `security::policies`.
-    pub const OPS: &[Operation] = &[Operation {
-        namespace: "security::policies",
-        name: "list",
-        summary: "List the row-level security policies of a target",
-        params: &[TARGET],
-        returns: ReturnShape::List(&[
-            field("schema", "text", "the schema of its table"),
-            field("table", "text", "its table"),
-            field("name", "text", "its name"),
-            field("command", "text", "`ALL`, `SELECT`, `INSERT`, `UPDATE` or `DELETE`"),
-            field("permissive", "bool", "whether it grants, or narrows"),
-            field("roles", "list", "whom it is for"),
-            field("using_expression", "text", "which rows are seen"),
-            field("check_expression", "text", "which rows may be written"),
-            field(
-                "enabled",
-                "bool",
-                "whether row-level security is on for the table; without it the policy does nothing",
-            ),
-        ]),
-        effect: Effect::Read,
-        needs: None,
-        recovery: Recovery::Read,
-        examples: &[r#"security::policies::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list_policies(cx, args)),
-    }];
-
-    async fn list_policies(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-        let place = cx.open_target(args.get("target")).await?;
-        Ok(json!(place.security()?.policies().await?))
-    }
-}
-
 async fn audit_target(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let report = cx.open_target(args.get("target")).await?.security()?.audit().await?;
     let mut result = json!({
@@ -117,11 +79,11 @@ async fn audit_target(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(result)
 }
 
-/// Returns `incomplete` before anything else: a check that did not run is never a pass.
+/// Returns the verdict of a report: an error found fails it, and without one a check that did not run is no pass.
 fn audit_verdict(report: &AuditReport) -> &'static str {
-    let blind =
+    let is_incomplete =
         report.checks.iter().any(|c| c.level == FindingLevel::Error && c.status == CheckStatus::Skipped);
-    match (blind, report.findings.iter().any(|f| f.level == FindingLevel::Error)) {
+    match (is_incomplete, report.findings.iter().any(|f| f.level == FindingLevel::Error)) {
         (_, true) => "fail",
         (true, false) => "incomplete",
         (false, false) => "pass",
@@ -141,7 +103,7 @@ fn has_finding(report: &AuditReport, finding: &Finding) -> bool {
     report.findings.iter().any(|f| f.fingerprint() == finding.fingerprint())
 }
 
-/// Returns whether the report's check of this finding ran: what was not checked is not gone.
+/// Returns whether the check that makes this finding ran for the report: what was not checked is not gone.
 fn could_have_found(report: &AuditReport, finding: &Finding) -> bool {
     let looked = [CheckStatus::Passed, CheckStatus::Failed];
     report.checks.iter().any(|c| c.check == finding.check && looked.contains(&c.status))

@@ -1,12 +1,11 @@
 //! `network::ssl`: get, set.
 
 use super::{
-    TARGET,
     args::CallArgs,
     known,
     spec::{
         CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
-        field,
+        TARGET, field,
     },
 };
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
 use serde_json::{Value, json};
 
 /// The operations of `network::ssl`.
-pub const OPS: &[Operation] = &[
+pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "network::ssl",
         name: "get",
@@ -88,7 +87,7 @@ async fn probe_ssl(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult>
     Ok(ProbeResult::Done(wait_until_applied(cx, args, &*target, before).await?))
 }
 
-/// Waits until what was said is so, and returns what holds then.
+/// Waits until the setting is applied, and returns what holds then.
 async fn wait_until_applied(
     cx: &CallContext<'_>,
     args: &CallArgs,

@@ -6,15 +6,14 @@
 //! A secret in a body is kept as its reference, and sent as what it refers to.
 
 use super::{
-    TARGET,
     args::CallArgs,
     spec::{
         CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult, Recovery,
-        ReturnShape,
+        ReturnShape, TARGET,
     },
 };
 use crate::{
-    base::{secret::SecretRef, value},
+    base::{mask, secret::SecretRef, value},
     provider::{Accept as _, Code, Error, Result},
 };
 use serde_json::{Value, json};
@@ -24,7 +23,7 @@ use std::future::ready;
 pub const API_PATH: &str = "supabase::api";
 
 /// The operations of `supabase`.
-pub const OPS: &[Operation] = &[Operation {
+pub(super) const OPS: &[Operation] = &[Operation {
     namespace: "supabase",
     name: "api",
     summary: "Ask the platform's own interface for what no operation covers",
@@ -86,8 +85,8 @@ async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     }
     let body = Some(&body).filter(|body| !body.is_null());
     let answer = raw.ask(method, path, body).await.map_err(|e| Error {
-        message: hide_revealed(e.message, &revealed),
-        hint: e.hint.map(|hint| hide_revealed(hint, &revealed)),
+        message: mask::mask_text(e.message, &revealed),
+        hint: e.hint.map(|hint| mask::mask_text(hint, &revealed)),
         ..e
     })?;
     Ok(redact_answer(answer, &revealed))
@@ -124,55 +123,14 @@ fn probe_request(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
     Err(Error::new(Code::Unknown, message))
 }
 
-/// The text shown in place of a secret.
-const MASK: &str = "•••";
-
-/// Fields of an answer that hold what nobody may read in a journal.
-const SECRET_FIELDS: &[&str] = &[
-    "access_token",
-    "api_key",
-    "client_secret",
-    "db_pass",
-    "db_password",
-    "jwt_secret",
-    "password",
-    "private_key",
-    "refresh_token",
-    "secret",
-    "secret_key",
-    "service_role_key",
-];
-
 /// Returns an answer as it may be kept: without secrets, and without names that only this program's own values have.
 fn redact_answer(answer: Value, revealed: &[String]) -> Value {
-    let masked = mask_secrets(answer, revealed);
+    let masked = mask::mask_secrets(answer, revealed);
     if value::find_stray_tag(&masked).is_some() || contains_tag(&masked) {
         masked.to_string().into()
     } else {
         masked
     }
-}
-
-fn mask_secrets(answer: Value, revealed: &[String]) -> Value {
-    match answer {
-        Value::String(text) => hide_revealed(text, revealed).into(),
-        Value::Array(items) => items.into_iter().map(|item| mask_secrets(item, revealed)).collect(),
-        Value::Object(fields) => {
-            let masked = fields.into_iter().map(|(name, field)| {
-                let hidden = SECRET_FIELDS.contains(&name.as_str()) && !field.is_null();
-                let field = if hidden { MASK.into() } else { mask_secrets(field, revealed) };
-                (name, field)
-            });
-            Value::Object(masked.collect())
-        }
-        other => other,
-    }
-}
-
-/// Returns the text with every revealed secret masked.
-fn hide_revealed(text: String, revealed: &[String]) -> String {
-    let echoed = revealed.iter().filter(|secret| !secret.is_empty());
-    echoed.fold(text, |text, secret| text.replace(secret, MASK))
 }
 
 /// Returns whether something in an answer looks like a value of this program.
@@ -190,11 +148,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_kept_without_its_secrets() {
-        let answer = json!([{"ref": "x", "db_pass": "hunter2", "of": {"jwt_secret": "s"}, "secret": null}]);
-        let wanted = json!([{"ref": "x", "db_pass": "•••", "of": {"jwt_secret": "•••"}, "secret": null}]);
-        assert_eq!(redact_answer(answer, &[]), wanted);
-        assert_eq!(redact_answer(json!(["is hunter2", 5]), &["hunter2".into()]), json!(["is •••", 5]));
+    fn an_answer_is_kept_without_secrets_and_without_tags() {
+        let answer = json!({"db_pass": "s", "is": "hunter2"});
+        let kept = json!({"db_pass": "•••", "is": "•••"});
+        assert_eq!(redact_answer(answer, &["hunter2".into()]), kept);
         assert!(redact_answer(json!({"$moment": "2026-11-20T03:00:00Z"}), &[]).is_string());
         assert!(redact_answer(json!({"$ref": "x"}), &[]).is_string());
     }

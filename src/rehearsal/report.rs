@@ -5,7 +5,7 @@ use super::{
     plan::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
     play::ScenarioResult,
 };
-use crate::{base::ink::Painter, journal::RunStatus, runtime::Runbook};
+use crate::{base::painter::Painter, journal::RunStatus, runtime::Runbook};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

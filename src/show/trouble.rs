@@ -3,7 +3,7 @@
 //! Every room's errors come together here and nowhere else.
 
 use crate::{
-    base::{ink::Painter, suggest},
+    base::{painter::Painter, suggest},
     journal::{self, RunStatus},
     ops::{self, spec::Operation},
     provider,

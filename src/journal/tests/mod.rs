@@ -1,5 +1,6 @@
-//! The journal as those see it who use it.
+//! The journal, tested through its public face.
 
+mod fold;
 mod lease;
 mod run;
 mod store;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
-/// A clock that goes on by a second whenever it is looked at.
+/// A clock that moves on by a second whenever it is read.
 struct TickingClock(Mutex<Moment>);
 
 #[async_trait::async_trait]
@@ -31,7 +32,7 @@ impl Clock for TickingClock {
     }
 }
 
-/// Whoever listens to nothing.
+/// An observer that does nothing.
 pub(super) struct SilentObserver;
 
 impl RecordObserver for SilentObserver {

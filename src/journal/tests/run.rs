@@ -16,8 +16,8 @@ use std::{
 
 #[test]
 fn a_run_taken_anew_knows_what_it_knew() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     let failure = Outcome::Err(json!({"code": "REFUSED", "message": "no"}));
     for record in [
         Record::Target { name: "db".into(), identity: json!({"ref": "abc"}) },
@@ -47,53 +47,53 @@ fn a_run_taken_anew_knows_what_it_knew() {
     };
     let (id, before) = (run.id().to_owned(), seen(&run));
     drop(run);
-    let run = stage.journal.acquire_run(&id).expect("taken");
+    let run = test.journal.acquire_run(&id).expect("taken");
     assert_eq!(seen(&run), before);
     assert_eq!(run.call_state("never"), CallState::NotStarted);
-    assert_eq!(run.last_at(), stage.read_records(&id).last().expect("records").at);
+    assert_eq!(run.last_at(), test.read_records(&id).last().expect("records").at);
     assert_eq!(run.target_identity("db"), Some(json!({"ref": "abc"})));
 }
 
 #[test]
 fn what_rides_is_written_with_the_next_that_must_be_and_before_it() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     run.append_record(end_record("r1", ok_outcome(1)), Durability::Buffered).expect("kept");
     run.append_record(end_record("r2", ok_outcome(2)), Durability::Buffered).expect("kept");
-    assert_eq!(stage.record_kinds(run.id()), ["started"], "not on disk yet");
+    assert_eq!(test.record_kinds(run.id()), ["started"], "not on disk yet");
     assert_eq!(
         run.call_state("r1"),
         CallState::Finished { op: "load".into(), args: json!({"n": 1}), outcome: ok_outcome(1) }
     );
     run.append_record(begin_record("w"), Durability::Synced).expect("written");
     let calls: Vec<_> =
-        stage.read_records(run.id()).iter().filter_map(|e| e.record.call_name().map(str::to_owned)).collect();
+        test.read_records(run.id()).iter().filter_map(|e| e.record.call_name().map(str::to_owned)).collect();
     assert_eq!(calls, ["r1", "r2", "w"]);
     run.append_record(end_record("r3", ok_outcome(3)), Durability::Buffered).expect("kept");
     run.flush().expect("written");
-    assert_eq!(stage.record_kinds(run.id()), ["started", "end", "end", "begin", "end"]);
+    assert_eq!(test.record_kinds(run.id()), ["started", "end", "end", "begin", "end"]);
 }
 
 #[test]
 fn what_rode_and_was_never_written_never_happened() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     run.append_record(begin_record("w"), Durability::Synced).expect("written");
     run.append_record(end_record("r", ok_outcome(1)), Durability::Buffered).expect("kept");
     let id = run.id().to_owned();
     drop(run);
-    let run = stage.journal.acquire_run(&id).expect("taken");
+    let run = test.journal.acquire_run(&id).expect("taken");
     assert_eq!(run.call_state("r"), CallState::NotStarted);
     run.append_record(end_record("r", ok_outcome(2)), Durability::Synced).expect("written");
-    assert!(stage.journal.verify_run(&id, None).is_ok());
+    assert!(test.journal.verify_run(&id, None).is_ok());
 }
 
 #[test]
 fn a_flush_with_nothing_to_write_does_not_touch_the_store() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     run.append_record(begin_record("a"), Durability::Synced).expect("written");
-    let other = stage.second_connection();
+    let other = test.second_connection();
     other.execute_batch("begin immediate").expect("no other can write now");
     let asked = Instant::now();
     run.flush().expect("nothing to write");
@@ -102,20 +102,20 @@ fn a_flush_with_nothing_to_write_does_not_touch_the_store() {
 
 #[test]
 fn an_illegal_record_is_refused_and_writes_nothing() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     let head = run.head_hash();
     let refused = run.append_record(accepted_record("a"), Durability::Synced);
     let why = IllegalRecord::CallNotStarted("accepted", "a".into());
     assert_eq!(refused, Err(Error::Illegal { run: run.id().into(), why }));
-    assert_eq!((run.head_hash(), stage.record_kinds(run.id())), (head, vec!["started"]));
+    assert_eq!((run.head_hash(), test.record_kinds(run.id())), (head, vec!["started"]));
     run.append_record(begin_record("a"), Durability::Synced).expect("the run is none the worse");
 }
 
 #[test]
 fn a_value_too_deep_to_be_read_again_is_refused() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
     let refused = run.append_record(end_record("a", Outcome::Ok(deep)), Durability::Synced);
     assert!(
@@ -127,8 +127,8 @@ fn a_value_too_deep_to_be_read_again_is_refused() {
 
 #[test]
 fn threads_that_add_at_the_same_time_lose_nothing() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     thread::scope(|threads| {
         for branch in 0..8 {
             let run = &run;
@@ -144,23 +144,23 @@ fn threads_that_add_at_the_same_time_lose_nothing() {
     });
     run.flush().expect("written");
     let id = run.id().to_owned();
-    assert_eq!(stage.read_records(&id).len(), 1 + 8 * 20 * 2);
-    assert_eq!(stage.journal.verify_run(&id, Some(&run.head_hash())).expect("whole").records, 321);
-    assert_eq!(stage.journal.summarize_run(&id).expect("is there").calls, 160);
+    assert_eq!(test.read_records(&id).len(), 1 + 8 * 20 * 2);
+    assert_eq!(test.journal.verify_run(&id, Some(&run.head_hash())).expect("whole").records, 321);
+    assert_eq!(test.journal.summarize_run(&id).expect("is there").calls, 160);
 }
 
 #[test]
 fn of_many_who_take_a_run_at_once_exactly_one_has_it() {
-    let stage = TestJournal::new();
-    let id = stage.create_run().id().to_owned();
+    let test = TestJournal::new();
+    let id = test.create_run().id().to_owned();
     for _ in 0..20 {
         let barrier = std::sync::Barrier::new(4);
         let taken: Vec<_> = thread::scope(|threads| {
             let one = || {
                 barrier.wait();
                 // Whoever looks at the run at the same time must not look like one who holds it.
-                drop(stage.journal.summarize_run(&id).expect("is there"));
-                stage.journal.acquire_run(&id)
+                drop(test.journal.summarize_run(&id).expect("is there"));
+                test.journal.acquire_run(&id)
             };
             let all = [(); 4].map(|()| threads.spawn(one));
             // Each result is kept, and with it the run, until all have tried.
@@ -175,9 +175,9 @@ fn of_many_who_take_a_run_at_once_exactly_one_has_it() {
 
 #[test]
 fn a_held_run_says_who_holds_it() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
-    let held = stage.journal.acquire_run(run.id()).err().expect("held");
+    let test = TestJournal::new();
+    let run = test.create_run();
+    let held = test.journal.acquire_run(run.id()).err().expect("held");
     let holder = Holder::this_process();
     assert_eq!(held, Error::Held { run: run.id().into(), holder, since: moment_at("12:00:01") });
 }
@@ -200,26 +200,26 @@ fn a_child_that_holds_a_run() {
 
 #[test]
 fn a_killed_process_lets_go_of_its_run() {
-    let stage = TestJournal::new();
+    let test = TestJournal::new();
     let mut child = Command::new(std::env::current_exe().expect("a path"))
         .args(["--exact", "journal::tests::run::a_child_that_holds_a_run"])
-        .env(STATE, stage.folder.path())
+        .env(STATE, test.folder.path())
         .stdout(Stdio::null())
         .spawn()
         .expect("starts");
-    let id = wait_for(|| stage.journal.list_runs().expect("reads").pop().filter(|run| run.calls == 2)).id;
-    let held = stage.journal.acquire_run(&id).err();
-    let alive = stage.journal.summarize_run(&id).expect("is there").status;
+    let id = wait_for(|| test.journal.list_runs().expect("reads").pop().filter(|run| run.calls == 2)).id;
+    let held = test.journal.acquire_run(&id).err();
+    let alive = test.journal.summarize_run(&id).expect("is there").status;
     child.kill().expect("killed");
     child.wait().expect("gone");
     assert!(matches!(held, Some(Error::Held { holder, .. }) if holder.pid == child.id()));
     assert_eq!(alive, RunStatus::Running);
-    let dead = stage.journal.summarize_run(&id).expect("is there");
+    let dead = test.journal.summarize_run(&id).expect("is there");
     assert_eq!(
         (dead.status, dead.reason.as_deref()),
         (RunStatus::Interrupted, Some("the process that ran it is gone"))
     );
-    let run = stage.journal.acquire_run(&id).expect("free");
+    let run = test.journal.acquire_run(&id).expect("free");
     assert!(matches!(run.call_state("r"), CallState::Finished { .. }), "rode with what was durable");
     assert!(matches!(run.call_state("w"), CallState::Started { .. }), "durable before its effect");
 }

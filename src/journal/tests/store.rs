@@ -44,16 +44,16 @@ fn opened_by_many_at_once_it_is_made_once() {
 
 #[test]
 fn a_new_run_is_there_before_anything_happens_in_it() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     let id = run.id().to_owned();
     assert!(
         id.len() == 8 && id.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b)),
         "{id}"
     );
     let new = new_run();
-    assert_eq!(stage.journal.read_sources(&id, 0).expect("reads"), new.sources);
-    let entries = stage.read_records(&id);
+    assert_eq!(test.journal.read_sources(&id, 0).expect("reads"), new.sources);
+    let entries = test.read_records(&id);
     let [first] = entries.as_slice() else { panic!("one record, not {entries:?}") };
     assert_eq!((first.seq, first.at, &first.hash), (1, moment_at("12:00:01"), &run.head_hash()));
     let Record::Started { runbook, title, params, version, git, digest } = &first.record else {
@@ -73,9 +73,9 @@ fn a_digest_tells_where_one_text_ends() {
 
 #[test]
 fn a_summary_follows_the_run() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
-    let summary = || stage.journal.summarize_run(run.id()).expect("is there");
+    let test = TestJournal::new();
+    let run = test.create_run();
+    let summary = || test.journal.summarize_run(run.id()).expect("is there");
     let add = |record| run.append_record(record, Durability::Synced).expect("written");
     assert_eq!(
         (summary().status, summary().calls, summary().title.as_str()),
@@ -110,42 +110,42 @@ fn a_summary_follows_the_run() {
 
 #[test]
 fn a_run_that_nobody_moves_does_not_read_running() {
-    let stage = TestJournal::new();
-    let run = stage.create_run();
+    let test = TestJournal::new();
+    let run = test.create_run();
     let id = run.id().to_owned();
-    assert_eq!(stage.journal.list_runs().expect("reads")[0].status, RunStatus::Running);
+    assert_eq!(test.journal.list_runs().expect("reads")[0].status, RunStatus::Running);
     drop(run);
-    let gone = stage.journal.list_runs().expect("reads").remove(0);
+    let gone = test.journal.list_runs().expect("reads").remove(0);
     assert_eq!(
         (gone.status, gone.reason.as_deref()),
         (RunStatus::Interrupted, Some("the process that ran it is gone"))
     );
-    let run = stage.journal.acquire_run(&id).expect("taken");
+    let run = test.journal.acquire_run(&id).expect("taken");
     run.append_record(
         Record::Resumed { version: "0.2.0".into(), edited: true, digest: None },
         Durability::Synced,
     )
     .expect("written");
-    assert_eq!(stage.journal.summarize_run(&id).expect("is there").status, RunStatus::Running);
+    assert_eq!(test.journal.summarize_run(&id).expect("is there").status, RunStatus::Running);
 }
 
 #[test]
 fn runs_are_listed_newest_first() {
-    let stage = TestJournal::new();
-    let ids: Vec<_> = (0..5).map(|_| stage.create_run().id().to_owned()).collect();
+    let test = TestJournal::new();
+    let ids: Vec<_> = (0..5).map(|_| test.create_run().id().to_owned()).collect();
     let listed: Vec<_> =
-        stage.journal.list_runs().expect("reads").into_iter().rev().map(|run| run.id).collect();
+        test.journal.list_runs().expect("reads").into_iter().rev().map(|run| run.id).collect();
     assert_eq!(listed, ids);
 }
 
 #[test]
 fn a_run_is_found_by_the_beginning_of_its_id() {
-    let stage = TestJournal::new();
-    let given = |id: &str| stage.journal.resolve_run_id(id);
+    let test = TestJournal::new();
+    let given = |id: &str| test.journal.resolve_run_id(id);
     assert!(matches!(given("last"), Err(Error::NoSuchRun { .. })));
     for id in ["abcd2345", "abxy2345", "zzzz2345"] {
         let rows = format!("insert into runs (id, status) values ('{id}', 'running')");
-        stage.second_connection().execute(&rows, []).expect("a row");
+        test.second_connection().execute(&rows, []).expect("a row");
     }
     assert_eq!(given("last").as_deref(), Ok("zzzz2345"));
     assert_eq!(given("abc").as_deref(), Ok("abcd2345"));
@@ -163,8 +163,8 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
 
 #[test]
 fn a_run_that_is_not_there_is_not_made_by_asking_for_it() {
-    let stage = TestJournal::new();
-    let journal = &stage.journal;
+    let test = TestJournal::new();
+    let journal = &test.journal;
     let refused = [
         journal.acquire_run("nothere2").err(),
         journal.read_records("nothere2").err(),
@@ -173,44 +173,44 @@ fn a_run_that_is_not_there_is_not_made_by_asking_for_it() {
     for error in refused {
         assert!(matches!(error, Some(Error::NoSuchRun { .. })), "{error:?}");
     }
-    assert!(!stage.folder.path().join("runs/nothere2.lock").exists());
+    assert!(!test.folder.path().join("runs/nothere2.lock").exists());
 }
 
 #[test]
 fn a_pruned_run_leaves_a_tombstone_and_nothing_else() {
-    let stage = TestJournal::new();
-    let (run, other) = (stage.create_run(), stage.create_run());
+    let test = TestJournal::new();
+    let (run, other) = (test.create_run(), test.create_run());
     let (id, wish) =
         (run.id().to_owned(), Lease { target: "t".into(), name: "t".into(), mode: LeaseMode::Exclusive });
-    stage.journal.acquire_leases(&[wish], &id, &Holder::this_process()).expect("free");
+    test.journal.acquire_leases(&[wish], &id, &Holder::this_process()).expect("free");
     let not_ended = |status| Err(Error::NotEnded { run: id.clone(), status });
-    assert_eq!(stage.journal.prune_run(&id), not_ended(RunStatus::Running));
+    assert_eq!(test.journal.prune_run(&id), not_ended(RunStatus::Running));
     drop(run);
-    assert_eq!(stage.journal.prune_run(&id), not_ended(RunStatus::Interrupted));
-    let run = stage.journal.acquire_run(&id).expect("taken");
+    assert_eq!(test.journal.prune_run(&id), not_ended(RunStatus::Interrupted));
+    let run = test.journal.acquire_run(&id).expect("taken");
     let end = Record::Finished { status: RunStatus::Abandoned, error: None, left_behind: Vec::new() };
     run.append_record(end, Durability::Synced).expect("written");
     let head = run.head_hash();
     assert!(
-        matches!(stage.journal.prune_run(&id), Err(Error::Held { .. })),
+        matches!(test.journal.prune_run(&id), Err(Error::Held { .. })),
         "its process is not done with it"
     );
     drop(run);
-    let stone = stage.journal.prune_run(&id).expect("pruned");
-    assert_eq!((stone.records, &stone.head, stone.status), (2, &head, RunStatus::Abandoned));
-    assert_eq!(stage.journal.find_tombstone(&id), Ok(Some(stone)));
-    assert_eq!(stage.journal.find_tombstone(other.id()), Ok(None));
-    let gone = stage.journal.resolve_run_id(&id).expect_err("gone");
+    let tombstone = test.journal.prune_run(&id).expect("pruned");
+    assert_eq!((tombstone.records, &tombstone.head, tombstone.status), (2, &head, RunStatus::Abandoned));
+    assert_eq!(test.journal.find_tombstone(&id), Ok(Some(tombstone)));
+    assert_eq!(test.journal.find_tombstone(other.id()), Ok(None));
+    let gone = test.journal.resolve_run_id(&id).expect_err("gone");
     assert!(
         gone.hint().is_some_and(|hint| hint.contains("abandoned and was pruned at 2026-11-20T")),
         "{gone:?}"
     );
-    assert!(matches!(stage.journal.acquire_run(&id), Err(Error::NoSuchRun { .. })));
-    let left: Vec<_> = std::fs::read_dir(stage.folder.path().join("runs")).expect("reads").collect();
+    assert!(matches!(test.journal.acquire_run(&id), Err(Error::NoSuchRun { .. })));
+    let left: Vec<_> = std::fs::read_dir(test.folder.path().join("runs")).expect("reads").collect();
     assert_eq!(left.len(), 1, "the lock of the other run");
     for (table, rows) in [("runs", 1), ("sources", 2), ("records", 1), ("leases", 0), ("tombstones", 1)] {
         let count = format!("select count(*) from {table}");
-        assert_eq!(stage.second_connection().query_row(&count, [], |row| row.get(0)), Ok(rows), "{table}");
+        assert_eq!(test.second_connection().query_row(&count, [], |row| row.get(0)), Ok(rows), "{table}");
     }
 }
 

@@ -74,34 +74,34 @@ proptest! {
 
     #[test]
     fn any_edit_is_found_where_it_was_made(calls in 1_usize..8, edit in 0..EDITS.len(), place in any::<prop::sample::Index>()) {
-        let kept = JournalFixture::with_calls(calls);
-        prop_assert_eq!(kept.first_broken_record(), None);
+        let fixture = JournalFixture::with_calls(calls);
+        prop_assert_eq!(fixture.first_broken_record(), None);
         // Not the first, which has no `load` in it, and not the last, which has nothing after it.
         let seq = 2 + place.index(2 * calls - 1) as u64;
-        kept.execute_on_row(EDITS[edit], seq);
-        prop_assert_eq!(kept.first_broken_record(), Some(seq));
+        fixture.execute_on_row(EDITS[edit], seq);
+        prop_assert_eq!(fixture.first_broken_record(), Some(seq));
     }
 
     #[test]
     fn any_two_that_changed_places_are_found_at_the_first(calls in 1_usize..8, a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>()) {
-        let kept = JournalFixture::with_calls(calls);
+        let fixture = JournalFixture::with_calls(calls);
         let (a, b) = (1 + a.index(2 * calls + 1) as u64, 1 + b.index(2 * calls + 1) as u64);
         prop_assume!(a != b);
         for (from, to) in [(a, 1_000_000), (b, a), (1_000_000, b)] {
-            kept.execute_on_row(&format!("update records set seq = {to} where seq = ?1"), from);
+            fixture.execute_on_row(&format!("update records set seq = {to} where seq = ?1"), from);
         }
-        prop_assert_eq!(kept.first_broken_record(), Some(a.min(b)));
+        prop_assert_eq!(fixture.first_broken_record(), Some(a.min(b)));
     }
 
     #[test]
     fn an_end_that_was_cut_off_is_found_by_whoever_knows_a_head(calls in 1_usize..8, cut in any::<prop::sample::Index>()) {
-        let kept = JournalFixture::with_calls(calls);
+        let fixture = JournalFixture::with_calls(calls);
         let left = 1 + cut.index(2 * calls) as u64;
-        kept.execute_on_row("delete from records where seq > ?1", left);
-        prop_assert_eq!(kept.first_broken_record(), None, "a run that had not gone on looks just so");
-        for (seq, head) in (1_u64..).zip(&kept.heads) {
+        fixture.execute_on_row("delete from records where seq > ?1", left);
+        prop_assert_eq!(fixture.first_broken_record(), None, "a run that had not gone on looks just so");
+        for (seq, head) in (1_u64..).zip(&fixture.heads) {
             for known in [head.as_str(), &head[..16], &head[..40].to_uppercase()] {
-                match kept.verify_with_head(known) {
+                match fixture.verify_with_head(known) {
                     Ok(records) => prop_assert!(records == left && seq <= left),
                     Err(Error::Broken { seq: at, .. }) => prop_assert!(at == left + 1 && seq > left),
                     Err(other) => panic!("{other}"),
@@ -118,22 +118,22 @@ fn the_first_record_counts_too() {
         "delete from records where seq = ?1",
         "delete from records where seq >= ?1",
     ] {
-        let kept = JournalFixture::with_calls(2);
-        kept.execute_on_row(edit, 1);
-        assert_eq!(kept.first_broken_record(), Some(1), "{edit}");
+        let fixture = JournalFixture::with_calls(2);
+        fixture.execute_on_row(edit, 1);
+        assert_eq!(fixture.first_broken_record(), Some(1), "{edit}");
     }
 }
 
 #[test]
 fn a_finished_run_that_lost_its_end_is_found_without_a_head() {
-    let kept = JournalFixture::with_calls(1);
-    let run = kept.journal.acquire_run(&kept.id).expect("taken");
+    let fixture = JournalFixture::with_calls(1);
+    let run = fixture.journal.acquire_run(&fixture.id).expect("taken");
     let end = Record::Finished { status: RunStatus::Failed, error: None, left_behind: vec!["a".into()] };
     run.append_record(end, Durability::Synced).expect("written");
     drop(run);
-    assert_eq!(kept.first_broken_record(), None);
-    kept.execute_on_row("delete from records where seq = ?1", 4);
-    assert_eq!(kept.first_broken_record(), Some(4));
+    assert_eq!(fixture.first_broken_record(), None);
+    fixture.execute_on_row("delete from records where seq = ?1", 4);
+    assert_eq!(fixture.first_broken_record(), Some(4));
 }
 
 #[test]
@@ -143,17 +143,17 @@ fn sources_that_were_changed_are_found() {
         "update sources set path = 'x' where ord = ?1",
         "delete from sources where ord = ?1",
     ] {
-        let kept = JournalFixture::with_calls(1);
-        kept.execute_on_row(edit, 1);
-        assert_eq!(kept.first_broken_record(), Some(1), "{edit}");
+        let fixture = JournalFixture::with_calls(1);
+        fixture.execute_on_row(edit, 1);
+        assert_eq!(fixture.first_broken_record(), Some(1), "{edit}");
     }
 }
 
 #[test]
 fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
-    let kept = JournalFixture::with_calls(1);
+    let fixture = JournalFixture::with_calls(1);
     let edited = |text: &str| vec![Source { path: "a.rhai".into(), text: text.into() }];
-    let run = kept.journal.acquire_run(&kept.id).expect("taken");
+    let run = fixture.journal.acquire_run(&fixture.id).expect("taken");
     run.record_resume("1", Some(edited("one"))).expect("written");
     assert_eq!(run.source_edition(), 1);
     let mismatch = |mismatch| Record::Stopped {
@@ -169,43 +169,43 @@ fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
     run.append_record(mismatch(true), Durability::Synced).expect("written");
     assert_eq!(run.source_edition(), 2, "something took effect under this one");
     drop(run);
-    assert_eq!(kept.journal.read_sources(&kept.id, 2).expect("reads"), edited("two"));
-    assert_eq!(kept.journal.read_sources(&kept.id, 0).expect("reads"), new_run().sources);
-    assert_eq!(kept.first_broken_record(), None);
+    assert_eq!(fixture.journal.read_sources(&fixture.id, 2).expect("reads"), edited("two"));
+    assert_eq!(fixture.journal.read_sources(&fixture.id, 0).expect("reads"), new_run().sources);
+    assert_eq!(fixture.first_broken_record(), None);
     for changed in
         ["update editions set text = 'x' where edition = 1", "delete from editions where edition = 2"]
     {
-        kept.journal.lock_db().execute(changed, []).expect("runs");
-        assert_eq!(kept.first_broken_record(), Some(1), "{changed}");
+        fixture.journal.lock_db().execute(changed, []).expect("runs");
+        assert_eq!(fixture.first_broken_record(), Some(1), "{changed}");
     }
 }
 
 #[test]
 fn the_records_of_one_run_do_not_fit_another() {
-    let kept = JournalFixture::with_calls(2);
-    let other = kept.journal.create_run(&new_run()).expect("made").id().to_owned();
-    kept.execute_on_row(
+    let fixture = JournalFixture::with_calls(2);
+    let other = fixture.journal.create_run(&new_run()).expect("made").id().to_owned();
+    fixture.execute_on_row(
         "delete from records where run = (select ord from runs order by ord desc limit 1) and seq = ?1",
         1,
     );
-    kept.journal
+    fixture.journal
         .lock_db()
         .execute(
             "insert into records select (select ord from runs where id = ?1), seq, at, calls, body, hash from records",
             [&other],
         )
         .expect("copied");
-    assert_eq!(kept.first_broken_record(), None);
-    assert!(matches!(kept.journal.verify_run(&other, None), Err(Error::Broken { seq: 1, .. })));
+    assert_eq!(fixture.first_broken_record(), None);
+    assert!(matches!(fixture.journal.verify_run(&other, None), Err(Error::Broken { seq: 1, .. })));
 }
 
 #[test]
 fn what_is_no_head_is_refused() {
-    let kept = JournalFixture::with_calls(1);
-    let head = &kept.heads[0];
+    let fixture = JournalFixture::with_calls(1);
+    let head = &fixture.heads[0];
     for wrong in ["", &head[..15], &head.replace(|_: char| true, "x"), &format!("{head}00")] {
-        assert!(kept.verify_with_head(wrong).is_err(), "{wrong}");
+        assert!(fixture.verify_with_head(wrong).is_err(), "{wrong}");
     }
-    assert_eq!(kept.verify_with_head(&head[..12]), Err(Error::InvalidHead { given: head[..12].into() }));
-    assert_eq!(kept.verify_with_head(&format!(" {head}\n")), Ok(3));
+    assert_eq!(fixture.verify_with_head(&head[..12]), Err(Error::InvalidHead { given: head[..12].into() }));
+    assert_eq!(fixture.verify_with_head(&format!(" {head}\n")), Ok(3));
 }

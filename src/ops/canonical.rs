@@ -1,13 +1,19 @@
-//! Arguments that are lists, maps and addresses: parsed strictly into one canonical form.
+//! One canonical form for every kind of argument, and strict ways to read it.
 //!
 //! What identifies a call is the canonical form, so `"203.0.113.0/24"` and `["203.0.113.0/24"]` are the same argument.
-//! An address range whose host bits are set, or that is IPv4 in the clothes of IPv6, is refused: which of two things was
-//! meant is not guessed where somebody may be let in.
+//! An address range whose host bits are set, or an IPv4 range written as IPv6, is refused: where an address may be let
+//! in, nobody guesses which of two ranges was meant.
 
-use super::args::describe_value;
-use crate::provider::{Code, Error, Result};
+use crate::{
+    base::{moment::Moment, suggest, value},
+    provider::{
+        Code, Error, Result,
+        fleet::TargetRef,
+        model::{RecoveryPoint, RecoveryTarget},
+    },
+};
 use ipnet::{IpNet, Ipv4Net};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
 /// What to write where a time of day is expected.
@@ -24,7 +30,7 @@ pub(super) fn parse_time_of_day(given: &Value) -> Option<Value> {
     Some(format!("{hour:02}:{minute:02}").into())
 }
 
-/// Reads a text or a list of texts, at least one, each by `read`; `None` is something else.
+/// Returns a text or a list of texts as a list without duplicates, each read by `read`; `None` is something else.
 pub(super) fn canonicalize_list(
     given: &Value,
     read: impl Fn(&str) -> Result<String>,
@@ -89,10 +95,10 @@ pub(super) fn parse_address(text: &str) -> Result<String> {
     }
 }
 
-/// Reads settings by name; `None` is something else than a map of them.
+/// Returns settings by name, checked; `None` is something other than a map of them.
 pub(super) fn check_settings(given: &Value) -> Option<Result<Value>> {
     let fields = given.as_object().filter(|fields| !fields.is_empty())?;
-    if crate::base::value::untag_value(given).is_some() {
+    if value::untag_value(given).is_some() {
         return None;
     }
     for (name, value) in fields {
@@ -111,7 +117,7 @@ pub(super) fn check_settings(given: &Value) -> Option<Result<Value>> {
     Some(Ok(given.clone()))
 }
 
-/// Reads the words `name=value` of the command line; nothing behind `=` takes an override away.
+/// Parses the words `name=value` of the command line; nothing after `=` takes an override away.
 pub(super) fn parse_assignments(words: &[&str]) -> Result<Map<String, Value>> {
     let mut map = Map::new();
     for word in words {
@@ -128,7 +134,7 @@ pub(super) fn parse_assignments(words: &[&str]) -> Result<Map<String, Value>> {
     Ok(map)
 }
 
-/// Returns the value that a word says: a number, true or false, nothing, or text.
+/// Returns the value of a word: a number, true or false, nothing, or text.
 fn parse_scalar(text: &str) -> Value {
     let int = || text.parse::<i64>().ok().map(Value::from);
     let float = || text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number);
@@ -140,10 +146,159 @@ fn parse_scalar(text: &str) -> Value {
     }
 }
 
+/// Returns the target or branch that a value names: a handle of either, or text.
+///
+/// # Errors
+/// [`Code::Invalid`].
+pub fn parse_target_ref(given: &Value) -> Result<TargetRef> {
+    match (value::untag_value(given), given) {
+        (Some((value::TARGET_TAG, Value::String(name))), _) => {
+            Ok(TargetRef { target: name.clone(), branch: None })
+        }
+        (Some((value::BRANCH_TAG, branch)), _) => {
+            match (branch["target"].as_str(), branch["name"].as_str()) {
+                (Some(target), Some(name)) => {
+                    Ok(TargetRef { target: target.into(), branch: Some(name.into()) })
+                }
+                _ => Err(Error::new(Code::Invalid, "a branch handle without its target or name")),
+            }
+        }
+        (None, Value::String(text)) => Ok(TargetRef::parse(text)),
+        _ => Err(Error::new(Code::Invalid, "neither a target nor a branch")),
+    }
+}
+
+/// Returns a target or branch reduced to what identifies it.
+pub(super) fn canonicalize_target_ref(given: &Value) -> Result<Value> {
+    let TargetRef { target, branch } = parse_target_ref(given)?;
+    let id = value::untag_as(given, value::BRANCH_TAG).map(|b| b["id"].clone());
+    Ok(match (branch, id) {
+        (Some(branch), Some(id)) => {
+            value::tag_value(value::BRANCH_TAG, json!({"target": target, "name": branch, "id": id}))
+        }
+        (Some(branch), None) => format!("{target}/{branch}").into(),
+        (None, _) => value::tag_value(value::TARGET_TAG, target),
+    })
+}
+
+/// Returns the text that identifies a value: itself, or one field of a handle.
+pub(super) fn identifying_text(given: &Value, tag: &str, field: &str) -> Option<Value> {
+    let text = value::untag_as(given, tag).map_or(given.as_str(), |handle| handle[field].as_str());
+    text.map(Value::from)
+}
+
+/// Returns the moment that text or a handle says; `None` is neither of the two.
+pub(super) fn parse_moment(given: &Value) -> Option<Result<Moment>> {
+    let text = value::expect_text(given, value::MOMENT_TAG).ok()?;
+    Some(Moment::parse(&text).map_err(|e| Error::new(Code::Invalid, e.to_string()).with_hint(e.hint())))
+}
+
+/// Returns the error for a value that is not of the wanted type.
+pub(super) fn expected(type_name: &str, found: &Value) -> Error {
+    Error::new(Code::Invalid, format!("expected {type_name}, found {}", describe_value(found)))
+}
+
+/// The fields of a recovery point: the four that say where, and the two that qualify them.
+const POINT_FIELDS: &[&str] = &["time", "xid", "lsn", "name", "inclusive", "timeline"];
+
+/// Returns the recovery point that a map describes.
+///
+/// # Errors
+/// [`Code::Invalid`].
+pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
+    let invalid = |message: String| Error::new(Code::Invalid, message);
+    let fields = given.as_object().filter(|_| value::untag_value(given).is_none()).ok_or_else(|| {
+        invalid(format!("expected a recovery point, found {}", describe_value(given)))
+            .with_hint("write `#{time: …}`, `#{xid: …}`, `#{lsn: …}` or `#{name: …}`")
+    })?;
+    if let Some(unknown) = fields.keys().find(|k| !POINT_FIELDS.contains(&k.as_str())) {
+        return Err(invalid(format!("a recovery point has no `{unknown}`"))
+            .with_hint(suggest::suggest_name(unknown, POINT_FIELDS.iter().copied())));
+    }
+    let text = |name: &str| match fields.get(name) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(Value::Number(n)) => Ok(n.to_string()),
+        other => Err(invalid(format!(
+            "`{name}` of a recovery point is text, found {}",
+            describe_value(other.unwrap_or(&Value::Null))
+        ))),
+    };
+    let places: Vec<&str> =
+        POINT_FIELDS[..4].iter().copied().filter(|name| fields.contains_key(*name)).collect();
+    let at = match places[..] {
+        ["time"] => RecoveryTarget::Time(
+            parse_moment(&fields["time"]).unwrap_or_else(|| Err(expected("moment", &fields["time"])))?,
+        ),
+        ["xid"] => RecoveryTarget::Xid(text("xid")?),
+        ["lsn"] => RecoveryTarget::Lsn(text("lsn")?),
+        ["name"] => RecoveryTarget::Name(text("name")?),
+        _ => {
+            let message = "a recovery point has exactly one of `time`, `xid`, `lsn`, `name`";
+            return Err(invalid(format!("{message}, and {} were given", places.len())));
+        }
+    };
+    let inclusive = match fields.get("inclusive") {
+        None => true,
+        Some(Value::Bool(b)) => *b,
+        Some(other) => {
+            return Err(invalid(format!("`inclusive` is true or false, found {}", describe_value(other))));
+        }
+    };
+    let timeline =
+        match fields.get("timeline") {
+            None => None,
+            Some(n) => Some(n.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
+                invalid(format!("`timeline` is a whole number, found {}", describe_value(n)))
+            })?),
+        };
+    Ok(RecoveryPoint { at, inclusive, timeline })
+}
+
+/// Returns a recovery point as the map that describes it.
+pub(super) fn recovery_point_to_json(point: &RecoveryPoint) -> Value {
+    let mut fields = Map::new();
+    match &point.at {
+        RecoveryTarget::Time(moment) => drop(fields.insert("time".into(), json!(moment))),
+        RecoveryTarget::Xid(xid) => drop(fields.insert("xid".into(), xid.as_str().into())),
+        RecoveryTarget::Lsn(lsn) => drop(fields.insert("lsn".into(), lsn.as_str().into())),
+        RecoveryTarget::Name(name) => drop(fields.insert("name".into(), name.as_str().into())),
+        RecoveryTarget::BackupEnd | RecoveryTarget::Latest => {}
+    }
+    if !point.inclusive {
+        fields.insert("inclusive".into(), false.into());
+    }
+    if let Some(timeline) = point.timeline {
+        fields.insert("timeline".into(), timeline.into());
+    }
+    fields.into()
+}
+
+/// Returns the value of one field of a recovery point on the command line: two of the fields are not text.
+pub(super) fn parse_point_field(key: &str, word: &str) -> Value {
+    match key {
+        "inclusive" => word.parse::<bool>().map_or_else(|_| word.into(), Value::from),
+        "timeline" => word.parse::<i64>().map_or_else(|_| word.into(), Value::from),
+        _ => word.into(),
+    }
+}
+
+/// Returns a short description of a value, for messages.
+fn describe_value(given: &Value) -> String {
+    match (value::untag_value(given), given) {
+        (Some((tag, _)), _) => format!("a {}", tag.trim_start_matches('$')),
+        (_, Value::Null) => "nothing".into(),
+        (_, Value::Bool(b)) => format!("`{b}`"),
+        (_, Value::Number(n)) => format!("`{n}`"),
+        (_, Value::String(s)) => format!("text `{s}`"),
+        (_, Value::Array(_)) => "an array".into(),
+        (_, Value::Object(_)) => "a map".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::spec::ParamKind;
+    use crate::ops::param::ParamKind;
     use serde_json::json;
 
     #[test]

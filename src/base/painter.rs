@@ -1,21 +1,21 @@
 //! ANSI colour for text, on or off.
 
-/// Paints text, or leaves it plain. The printing side decides which; code that builds text only uses it.
+/// A painter colours text, or leaves it plain. Whoever prints decides which; code that builds text only uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Painter {
-    welcome: bool,
+    is_enabled: bool,
 }
 
 impl Painter {
-    /// Leaves text as it is.
-    pub const PLAIN: Painter = Painter { welcome: false };
+    /// The painter that leaves text as it is.
+    pub const PLAIN: Painter = Painter { is_enabled: false };
 
-    /// Returns a painter that colours text if `welcome`.
-    pub const fn new(welcome: bool) -> Self {
-        Self { welcome }
+    /// Returns a painter that colours text if `is_enabled`.
+    pub const fn new(is_enabled: bool) -> Self {
+        Self { is_enabled }
     }
 
-    /// Returns a title, a name.
+    /// Returns bold text, for titles and names.
     pub fn bold(self, text: &str) -> String {
         self.paint_ansi("1", text)
     }
@@ -41,7 +41,7 @@ impl Painter {
     }
 
     fn paint_ansi(self, code: &str, text: &str) -> String {
-        if self.welcome { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.is_enabled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_ink_leaves_no_mark() {
+    fn a_plain_painter_leaves_text_as_it_is() {
         assert_eq!(Painter::PLAIN.red("error:"), "error:");
         assert_eq!(Painter::new(true).green("✓"), "\u{1b}[32m✓\u{1b}[0m");
     }
