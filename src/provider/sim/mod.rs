@@ -42,9 +42,8 @@ pub use template::WorldTemplate;
 pub use world::SANDBOX;
 
 use super::{
-    Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result, Schedules, Security,
-    Sql,
-    fleet::OpenContext,
+    Backups, Branches, Code, Error, Lifecycle, Network, OpenContext, Provider, Raw, Replicas, Result,
+    Schedules, Security, Sql,
     model::{Branch, CallKey, Identity, Job, JobStatus, Project},
 };
 use crate::{

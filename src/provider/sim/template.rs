@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::{clock::Clock, sqlite::DbPool},
-    provider::{Result, fleet::OpenContext},
+    provider::{OpenContext, Result},
 };
 use std::{
     path::PathBuf,

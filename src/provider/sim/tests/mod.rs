@@ -15,8 +15,7 @@ use crate::{
     },
     config::TargetConfig,
     provider::{
-        Accept, Code, Error, NullRecorder, Provider, Result,
-        fleet::OpenContext,
+        Accept, Code, Error, NullRecorder, OpenContext, Provider, Result,
         model::{
             Backup, BackupRequest, Branch, CallKey, CheckStatus, FindingLevel, Job, JobStatus, RecoveryPoint,
             RecoveryTarget, RestoreOutcome, RestoreRequest, TableEventQuery,

@@ -1,21 +1,19 @@
-//! A first look at a statement before the server sees it: whether there is one, and whether it would end
-//! our transaction.
+//! Checks a statement before the server sees it: whether there is one, whether it would end our transaction, and
+//! where it ends.
 //!
-//! Providers that put a statement into one of their own need to know where it ends, besides ([`single_statement`]).
-//!
-//! PostgreSQL's grammar lets the statements of transaction control begin with nothing but these words, and refuses
-//! them inside functions, procedures and `DO` blocks that were called in a transaction block. The words are enough.
+//! Transaction control begins with one of a few words in PostgreSQL's grammar, and the server refuses it in whatever
+//! is called inside a transaction block (functions, procedures, `DO`). So the first words of a statement are enough.
 
-use super::{Code, Error, Result};
+use crate::provider::{Code, Error, Result};
 
 const TRANSACTION_WORDS: &[&str] =
     &["ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT", "START"];
 
-/// Refuses what is no statement, and what begins or ends transactions.
+/// Refuses a text without a statement, and a statement that begins or ends a transaction.
 ///
 /// # Errors
 /// [`Code::Invalid`].
-pub(super) fn check_statement(sql: &str) -> Result<()> {
+pub(in crate::provider) fn check_statement(sql: &str) -> Result<()> {
     let start = skip_to_statement(sql);
     if start.is_empty() {
         return Err(Error::new(Code::Invalid, "there is no statement").with_hint("write one SQL statement"));
@@ -32,12 +30,12 @@ pub(super) fn check_statement(sql: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses, besides, what a query may not do although the server would let it: `COPY … TO` writes files and runs
-/// programs even in a read-only transaction.
+/// Refuses what [`check_statement`] does and `COPY`: `COPY … TO` writes files and runs programs even in a read-only
+/// transaction.
 ///
 /// # Errors
 /// [`Code::Invalid`], [`Code::Unsupported`].
-pub(super) fn check_query(sql: &str) -> Result<()> {
+pub(in crate::provider) fn check_query(sql: &str) -> Result<()> {
     check_statement(sql)?;
     if split_first_word(skip_to_statement(sql)).0 == "COPY" {
         return Err(Error::unsupported("`copy` is no query", "select the rows instead"));
@@ -49,7 +47,7 @@ pub(super) fn check_query(sql: &str) -> Result<()> {
 ///
 /// # Errors
 /// As [`check_statement`], and [`Code::Invalid`] for two statements.
-pub(super) fn single_statement(sql: &str) -> Result<&str> {
+pub(in crate::provider) fn single_statement(sql: &str) -> Result<&str> {
     check_statement(sql)?;
     let start = skip_to_statement(sql);
     let end = find_statement_end(start);
@@ -61,8 +59,8 @@ pub(super) fn single_statement(sql: &str) -> Result<&str> {
         .with_hint("each call is one statement and a transaction of its own: make two calls"))
 }
 
-/// Returns the first words of a statement's name, in capitals: `SELECT`, `(`.
-pub(super) fn first_word(sql: &str) -> String {
+/// Returns the first word of a statement, in capitals: `SELECT`; or `(`.
+pub(in crate::provider) fn first_word(sql: &str) -> String {
     let start = skip_to_statement(sql);
     if start.starts_with('(') { "(".into() } else { split_first_word(start).0 }
 }
@@ -95,13 +93,13 @@ fn is_identifier_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-/// Returns whether a quote after `before` is one in which a backslash escapes: `E'…'`.
+/// Returns whether backslashes escape in a quoted text that follows `before`: `E'…'`.
 fn opens_escape_string(before: &str) -> bool {
     let mut back = before.chars().rev();
     matches!(back.next(), Some('e' | 'E')) && !back.next().is_some_and(is_identifier_char)
 }
 
-/// Returns how long the quoted text is that `text` starts with; two quotes in it are one, and do not end it.
+/// Returns the length of the quoted text that `text` starts with; a doubled quote does not end it.
 fn quoted_length(text: &str, quote: char, escapes: bool) -> usize {
     let mut rest = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = rest.next() {
@@ -114,7 +112,7 @@ fn quoted_length(text: &str, quote: char, escapes: bool) -> usize {
     text.len()
 }
 
-/// Returns how long `$tag$…$tag$` is, or one where a dollar is none of these.
+/// Returns the length of the `$tag$…$tag$` that `text` starts with, or 1 where its dollar opens no such text.
 fn dollar_quoted_length(text: &str) -> usize {
     let Some(close) = text[1..].find('$') else { return 1 };
     let tag = &text[..close + 2];

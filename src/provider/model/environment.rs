@@ -1,6 +1,6 @@
 //! The environment of a database: schedules, replicas, settings, and who may connect.
 
-use super::CallKey;
+use super::job::CallKey;
 use crate::base::moment::{Moment, Span};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -128,13 +128,4 @@ pub struct Addon {
     pub variant: String,
     /// The same for people.
     pub name: String,
-}
-
-/// The result of promoting a branch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PromotionOutcome {
-    pub target: String,
-    pub branch: String,
-    /// What was carried over, in a word: `data`, `migrations`.
-    pub carried: String,
 }

@@ -1,9 +1,9 @@
-//! What a SQLSTATE of PostgreSQL means here: a code for programs, and what to do now where that is known.
+//! What a SQLSTATE of PostgreSQL means: a [`Code`], and for a few what to do.
 
-use super::Code;
+use crate::provider::Code;
 
 /// Returns the code for a SQLSTATE.
-pub(super) fn code_for_sqlstate(state: &str) -> Code {
+pub(in crate::provider) fn code_for_sqlstate(state: &str) -> Code {
     match state {
         "42501" => Code::Denied,
         "57014" => Code::Timeout,
@@ -18,8 +18,8 @@ pub(super) fn code_for_sqlstate(state: &str) -> Code {
     }
 }
 
-/// Returns what to do now, for the few of which we know more than the server says.
-pub(super) fn hint_for_sqlstate(state: &str) -> Option<&'static str> {
+/// Returns what to do, for the few of which more is known than the server says.
+pub(in crate::provider) fn hint_for_sqlstate(state: &str) -> Option<&'static str> {
     match state {
         "25006" => Some("a query is read-only: use `db::execute` for a change"),
         "57014" => Some("give it more `timeout:`, or find out what it waits for"),

@@ -9,14 +9,14 @@ use std::{iter::Peekable, str::Chars};
 
 /// How a type's text is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ScalarType {
-    /// A whole number, or a decimal one that is kept whole where it is.
+pub(in crate::provider) enum ScalarType {
+    /// An integer, or a `numeric` that may be one.
     Integer,
     /// A binary floating-point number.
     Float,
-    /// A truth value.
+    /// A boolean.
     Bool,
-    /// An instant.
+    /// A `timestamptz`.
     Moment,
     /// JSON.
     Json,
@@ -29,7 +29,7 @@ pub(super) enum ScalarType {
 }
 
 /// Returns a column's value.
-pub(super) fn parse_value(text: Option<&str>, of: &ScalarType) -> Value {
+pub(in crate::provider) fn parse_value(text: Option<&str>, of: &ScalarType) -> Value {
     match (text, of) {
         (None, _) => Value::Null,
         (Some(text), ScalarType::Vector(element)) => {
@@ -54,7 +54,7 @@ fn parse_scalar(text: &str, of: &ScalarType) -> Value {
     read.unwrap_or_else(|| Value::String(text.into()))
 }
 
-/// Returns RFC 3339 in UTC, for the moments it can say: not `infinity`, no year before Christ or after 9999.
+/// Returns a moment as RFC 3339 in UTC; nothing for `infinity` and for years that RFC 3339 has not.
 fn to_rfc3339(text: &str) -> Option<String> {
     // `+00`, `+05:30`, `-03:30:52`: the sign is behind the time of day.
     let (date, time) = text.split_once(' ')?;
@@ -68,7 +68,7 @@ fn to_rfc3339(text: &str) -> Option<String> {
     Moment::parse(&format!("{date}T{time}{zone}")).ok().map(|moment| moment.to_string())
 }
 
-/// Reads `{1,NULL,"a \"b\"",{…}}`, after bounds such as `[0:2]=` where the array has its own.
+/// Reads `{1,NULL,"a \"b\"",{…}}`, where the array has bounds of its own after `[0:2]=`.
 fn parse_array(text: &str, element: &ScalarType, between: char) -> Option<Value> {
     let braces = if text.starts_with('[') { text.split_once('=')?.1 } else { text };
     let mut rest = braces.chars().peekable();
@@ -78,18 +78,18 @@ fn parse_array(text: &str, element: &ScalarType, between: char) -> Option<Value>
 
 fn parse_array_items(rest: &mut Peekable<Chars<'_>>, element: &ScalarType, between: char) -> Option<Value> {
     rest.next_if_eq(&'{')?;
-    let mut read = Vec::new();
+    let mut items = Vec::new();
     if rest.next_if_eq(&'}').is_some() {
-        return Some(Value::Array(read));
+        return Some(Value::Array(items));
     }
     loop {
-        read.push(match rest.peek()? {
+        items.push(match rest.peek()? {
             '{' => parse_array_items(rest, element, between)?,
             '"' => parse_value(Some(&parse_quoted_item(rest)?), element),
             _ => parse_value(parse_bare_item(rest, between).as_deref(), element),
         });
         match rest.next()? {
-            '}' => return Some(Value::Array(read)),
+            '}' => return Some(Value::Array(items)),
             c if c == between => {}
             _ => return None,
         }
