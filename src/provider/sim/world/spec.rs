@@ -1,14 +1,21 @@
-//! A world as it is written: TOML in, checked data out.
+//! A world as its file describes it, read and checked.
 //!
-//! Times are relative (`-15m`) and become moments when a world is made. What is read here has been tried: its
-//! statements run in order, its names are unique, its findings belong to checks.
+//! Times are relative (`-15m`) and become moments when a world is made. What is read here has been tried: its statements
+//! run in order, its names are unique, its findings belong to checks.
 
 use super::{
-    content::{Content, HistoryEntry},
-    written::{
+    calendar::parse_time_of_day,
+    checks::is_derived_check,
+    content::Content,
+    entry::HistoryEntry,
+    file::{
         BackupToml, CheckToml, FindingToml, HistoryToml, MarkToml, NonNegativeSpan, PolicyToml, ReplicaToml,
-        ScheduleToml, StatementsToml, everywhere, five_minutes, one_minute, ten_seconds, two_minutes, week,
+        ScheduleToml, StatementsToml, default_apply_duration, default_duration, default_pause_duration,
+        default_restrictions, default_retention, long_default_duration, parse_range, setting_to_json,
     },
+    parameters::find_parameter,
+    source::SourceText,
+    statement::shorten_sql,
 };
 use crate::{
     base::{
@@ -16,7 +23,7 @@ use crate::{
         suggest,
     },
     provider::{
-        Code, Error, Result,
+        Result,
         model::{Addon, Finding, Policy},
     },
 };
@@ -33,14 +40,14 @@ pub const SANDBOX: &str = include_str!("sandbox.toml");
 /// A world, read and checked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WorldSpec {
+pub(in crate::provider::sim) struct WorldSpec {
     /// What it is, for people.
     pub(super) title: String,
-    #[serde(default = "week")]
+    #[serde(default = "default_retention")]
     retention: NonNegativeSpan,
-    #[serde(default = "two_minutes")]
+    #[serde(default = "default_duration")]
     backup_duration: NonNegativeSpan,
-    #[serde(default = "two_minutes")]
+    #[serde(default = "default_duration")]
     restore_duration: NonNegativeSpan,
     #[serde(default)]
     history: Vec<HistoryToml>,
@@ -50,40 +57,40 @@ pub(super) struct WorldSpec {
     backups: Vec<BackupToml>,
     #[serde(default)]
     policies: Vec<PolicyToml>,
-    /// Checks whose outcome the world itself says.
+    /// Checks whose outcome the file says.
     #[serde(default)]
     pub(super) checks: Vec<CheckToml>,
     #[serde(default)]
     findings: Vec<FindingToml>,
-    #[serde(default = "five_minutes")]
+    #[serde(default = "long_default_duration")]
     replica_duration: NonNegativeSpan,
-    #[serde(default = "one_minute")]
+    #[serde(default = "default_pause_duration")]
     pause_duration: NonNegativeSpan,
-    #[serde(default = "five_minutes")]
+    #[serde(default = "long_default_duration")]
     resume_duration: NonNegativeSpan,
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "default_apply_duration")]
     apply_duration: NonNegativeSpan,
-    /// What takes backups by the clock, from when the world is made.
+    /// Backup schedules, which begin when the world is made.
     #[serde(default)]
     pub(super) schedules: Vec<ScheduleToml>,
-    /// Read replicas that are there.
+    /// Read replicas.
     #[serde(default)]
     pub(super) replicas: Vec<ReplicaToml>,
     /// Overrides of the server's settings.
     #[serde(default)]
     pub(super) settings: BTreeMap<Spanned<String>, toml::Value>,
     /// The ranges that may connect.
-    #[serde(default = "everywhere")]
+    #[serde(default = "default_restrictions")]
     pub(super) restrictions: Vec<Spanned<String>>,
-    /// The addresses that are shut out.
+    /// The banned addresses.
     #[serde(default)]
     pub(super) bans: Vec<Spanned<IpAddr>>,
     /// Whether connections without TLS are refused.
     #[serde(default)]
     pub(super) ssl: bool,
-    /// What was booked besides the plan.
+    /// Paid add-ons.
     #[serde(default)]
-    pub(super) addons: Vec<Addon>,
+    pub(in crate::provider::sim) addons: Vec<Addon>,
 }
 
 /// An event from before the world was made.
@@ -116,14 +123,14 @@ impl WorldSpec {
     ///
     /// # Errors
     /// [`Code::Invalid`] with the file, the line and the hint.
-    pub(super) fn parse_and_check(text: &str, origin: &str) -> Result<Self> {
-        let fault = SourceText { text, origin };
+    pub(in crate::provider::sim) fn parse_and_check(text: &str, origin: &str) -> Result<Self> {
+        let source = SourceText { text, origin };
         let world = Self::parse(text, origin)?;
-        world.check_names(&fault)?;
-        world.check_findings(&fault)?;
-        let tables = world.check_history(&fault)?;
-        world.check_policies(&fault, &tables)?;
-        world.check_environment(&fault)?;
+        world.check_names(&source)?;
+        world.check_findings(&source)?;
+        let tables = world.check_history(&source)?;
+        world.check_policies(&source, &tables)?;
+        world.check_environment(&source)?;
         Ok(world)
     }
 
@@ -131,7 +138,7 @@ impl WorldSpec {
     ///
     /// # Errors
     /// [`Code::Invalid`] where it is no world at all.
-    pub(super) fn parse(text: &str, origin: &str) -> Result<Self> {
+    pub(in crate::provider::sim) fn parse(text: &str, origin: &str) -> Result<Self> {
         toml::from_str(text).map_err(|e| SourceText { text, origin }.toml_error(&e))
     }
 
@@ -141,31 +148,31 @@ impl WorldSpec {
     }
 
     /// Returns how long a backup takes.
-    pub(super) fn backup_duration(&self) -> Span {
+    pub(in crate::provider::sim) fn backup_duration(&self) -> Span {
         self.backup_duration.0
     }
 
     /// Returns how long a restore takes.
-    pub(super) fn restore_duration(&self) -> Span {
+    pub(in crate::provider::sim) fn restore_duration(&self) -> Span {
         self.restore_duration.0
     }
 
-    /// Returns how long a replica takes to come up.
-    pub(super) fn replica_duration(&self) -> Span {
+    /// Returns how long making a replica takes.
+    pub(in crate::provider::sim) fn replica_duration(&self) -> Span {
         self.replica_duration.0
     }
 
-    /// Returns how long switching off takes.
-    pub(super) fn pause_duration(&self) -> Span {
+    /// Returns how long pausing takes.
+    pub(in crate::provider::sim) fn pause_duration(&self) -> Span {
         self.pause_duration.0
     }
 
-    /// Returns how long switching on takes.
-    pub(super) fn resume_duration(&self) -> Span {
+    /// Returns how long resuming takes.
+    pub(in crate::provider::sim) fn resume_duration(&self) -> Span {
         self.resume_duration.0
     }
 
-    /// Returns how long what is stored of the network takes to be applied.
+    /// Returns how long until a change of the network is applied.
     pub(super) fn apply_duration(&self) -> Span {
         self.apply_duration.0
     }
@@ -208,7 +215,7 @@ impl WorldSpec {
         policies
     }
 
-    /// Returns the faults that the world says it has.
+    /// Returns the findings that the world file says.
     pub(super) fn stated_findings(&self) -> Vec<Finding> {
         let check =
             |f: &FindingToml| self.checks.iter().find(|c| c.check.get_ref() == f.check.get_ref()).cloned();
@@ -230,9 +237,9 @@ impl WorldSpec {
     /// Returns every statement, oldest first, in the order of the file where times are equal.
     fn past_statements(&self) -> Vec<PastStatement<'_>> {
         let mut all = Vec::new();
-        for written in &self.history {
-            let (at, offset) = (written.at.0, written.sql.span().start);
-            let texts = match written.sql.get_ref() {
+        for entry in &self.history {
+            let (at, offset) = (entry.at.0, entry.sql.span().start);
+            let texts = match entry.sql.get_ref() {
                 StatementsToml::One(sql) => std::slice::from_ref(sql),
                 StatementsToml::Many(list) => list.as_slice(),
             };
@@ -242,10 +249,10 @@ impl WorldSpec {
         all
     }
 
-    fn check_names(&self, fault: &SourceText<'_>) -> Result<()> {
-        fault.check_unique_names("backup", self.backups.iter().map(|b| &b.id))?;
-        fault.check_unique_names("restore point", self.marks.iter().map(|m| &m.name))?;
-        fault.check_unique_names("check", self.checks.iter().map(|c| &c.check))?;
+    fn check_names(&self, source: &SourceText<'_>) -> Result<()> {
+        source.check_unique_names("backup", self.backups.iter().map(|b| &b.id))?;
+        source.check_unique_names("restore point", self.marks.iter().map(|m| &m.name))?;
+        source.check_unique_names("check", self.checks.iter().map(|c| &c.check))?;
         let mut seen = BTreeSet::new();
         for p in &self.policies {
             if !seen.insert((p.table.get_ref(), p.name.get_ref())) {
@@ -254,22 +261,22 @@ impl WorldSpec {
                     p.table.get_ref(),
                     p.name.get_ref()
                 );
-                return Err(fault.error_at(p.name.span().start, message, "call one of them something else"));
+                return Err(source.error_at(p.name.span().start, message, "call one of them something else"));
             }
         }
         Ok(())
     }
 
-    fn check_findings(&self, fault: &SourceText<'_>) -> Result<()> {
+    fn check_findings(&self, source: &SourceText<'_>) -> Result<()> {
         let known: Vec<&str> = self.checks.iter().map(|c| c.check.get_ref().as_str()).collect();
         for check in &self.checks {
-            if super::security::is_derived_check(check.check.get_ref()) {
+            if is_derived_check(check.check.get_ref()) {
                 let message =
                     format!("the check `{}` is worked out from the database", check.check.get_ref());
-                return Err(fault.error_at(
+                return Err(source.error_at(
                     check.check.span().start,
                     message,
-                    "give the database the fault instead",
+                    "give the database the source instead",
                 ));
             }
         }
@@ -278,7 +285,7 @@ impl WorldSpec {
             Some(f) => {
                 let message =
                     format!("a finding belongs to the check `{}`, which is not listed", f.check.get_ref());
-                Err(fault.error_at(
+                Err(source.error_at(
                     f.check.span().start,
                     message,
                     suggest::suggest_name(f.check.get_ref(), known),
@@ -288,21 +295,21 @@ impl WorldSpec {
     }
 
     /// Runs the statements and returns every table that ever was.
-    fn check_history(&self, fault: &SourceText<'_>) -> Result<BTreeSet<String>> {
+    fn check_history(&self, source: &SourceText<'_>) -> Result<BTreeSet<String>> {
         let mut content = Content::empty()?;
         let mut tables = BTreeSet::new();
         for (n, sql) in (1..).zip(self.past_statements()) {
             let entry = HistoryEntry { lsn: n, xid: n, at: 0, sql: sql.text.to_owned() };
             content.apply_entry(&entry, None).map_err(|e| {
                 let hint = e.hint.unwrap_or_else(|| "statements run by their times, oldest first".into());
-                fault.error_at(sql.offset, format!("`{}`: {}", shorten_sql(sql.text), e.message), hint)
+                source.error_at(sql.offset, format!("`{}`: {}", shorten_sql(sql.text), e.message), hint)
             })?;
             tables.extend(content.table_names()?);
         }
         Ok(tables)
     }
 
-    fn check_policies(&self, fault: &SourceText<'_>, tables: &BTreeSet<String>) -> Result<()> {
+    fn check_policies(&self, source: &SourceText<'_>, tables: &BTreeSet<String>) -> Result<()> {
         match self.policies.iter().find(|p| !tables.contains(p.table.get_ref())) {
             None => Ok(()),
             Some(p) => {
@@ -312,23 +319,23 @@ impl WorldSpec {
                     p.table.get_ref()
                 );
                 let hint = suggest::suggest_name(p.table.get_ref(), tables.iter().map(String::as_str));
-                Err(fault.error_at(p.table.span().start, message, hint))
+                Err(source.error_at(p.table.span().start, message, hint))
             }
         }
     }
 }
 
-/// Checks of what is around the database.
+/// Checks of the environment of the database.
 impl WorldSpec {
-    fn check_environment(&self, fault: &SourceText<'_>) -> Result<()> {
-        fault.check_unique_names("schedule", self.schedules.iter().map(|s| &s.id))?;
-        fault.check_unique_names("replica", self.replicas.iter().map(|r| &r.id))?;
-        fault.check_unique_names("range", self.restrictions.iter())?;
+    fn check_environment(&self, source: &SourceText<'_>) -> Result<()> {
+        source.check_unique_names("schedule", self.schedules.iter().map(|s| &s.id))?;
+        source.check_unique_names("replica", self.replicas.iter().map(|r| &r.id))?;
+        source.check_unique_names("range", self.restrictions.iter())?;
         for schedule in &self.schedules {
             let at = schedule.at.span().start;
-            fault.locate_error(at, super::schedules::parse_time_of_day(schedule.at.get_ref()))?;
+            source.locate_error(at, parse_time_of_day(schedule.at.get_ref()))?;
             if schedule.keep_days.is_some_and(|days| !(1..=365).contains(&days)) {
-                return Err(fault.error_at(
+                return Err(source.error_at(
                     at,
                     "a schedule keeps backups for 1 to 365 days",
                     "change `keep_days`",
@@ -336,70 +343,12 @@ impl WorldSpec {
             }
         }
         for (name, value) in &self.settings {
-            let tried = super::furnish::setting_to_json(value)
-                .and_then(|v| super::parameters::find_parameter(name.get_ref())?.format_value(&v));
-            fault.locate_error(name.span().start, tried)?;
+            let tried = setting_to_json(value).and_then(|v| find_parameter(name.get_ref())?.format_value(&v));
+            source.locate_error(name.span().start, tried)?;
         }
         for range in &self.restrictions {
-            fault.locate_error(range.span().start, super::furnish::parse_range(range.get_ref()))?;
+            source.locate_error(range.span().start, parse_range(range.get_ref()))?;
         }
         Ok(())
-    }
-}
-
-/// Where errors come from: the text and what it is called.
-struct SourceText<'a> {
-    text: &'a str,
-    origin: &'a str,
-}
-
-impl SourceText<'_> {
-    fn error_at(&self, offset: usize, message: impl std::fmt::Display, hint: impl Into<String>) -> Error {
-        let line = self.text[..offset.min(self.text.len())].lines().count().max(1);
-        // An offset at the start of a line is not counted by `lines`.
-        let line = if offset > 0 && self.text[..offset].ends_with('\n') { line + 1 } else { line };
-        Error::new(Code::Invalid, format!("{}, line {line}: {message}", self.origin)).with_hint(hint)
-    }
-
-    /// Turns what the TOML reader says into an error; our own readers put a hint behind a line end.
-    fn toml_error(&self, e: &toml::de::Error) -> Error {
-        let (message, ours) = e.message().split_once('\n').map_or((e.message(), None), |(m, h)| (m, Some(h)));
-        let hint = suggest::hint_for_unknown_field(message).or(ours.map(Into::into));
-        let hint = hint.unwrap_or_else(|| {
-            "a world has a `title` and `[[history]]`; the built-in `sandbox` is an example".into()
-        });
-        self.error_at(e.span().map_or(0, |s| s.start), message.lines().next().unwrap_or_default(), hint)
-    }
-
-    /// Passes on what was said of a place in the text.
-    fn locate_error<T>(&self, offset: usize, said: Result<T>) -> Result<T> {
-        said.map_err(|e| self.error_at(offset, e.message, e.hint.unwrap_or_default()))
-    }
-
-    fn check_unique_names<'a>(
-        &self,
-        what: &str,
-        names: impl Iterator<Item = &'a Spanned<String>>,
-    ) -> Result<()> {
-        let mut seen = BTreeSet::new();
-        for name in names {
-            if name.get_ref().is_empty() {
-                return Err(self.error_at(name.span().start, format!("a {what} has no name"), "give it one"));
-            }
-            if !seen.insert(name.get_ref()) {
-                let message = format!("two {what}s are called `{}`", name.get_ref());
-                return Err(self.error_at(name.span().start, message, "call one of them something else"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Returns the beginning of a statement on one line.
-pub(super) fn shorten_sql(sql: &str) -> String {
-    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
     }
 }

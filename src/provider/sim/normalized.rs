@@ -3,12 +3,12 @@
 //! Two runs with the same result leave worlds whose normalized forms are equal.
 
 use super::{
-    Sim,
-    content::Content,
-    security,
-    shelf::ContentSummary,
-    store::{WorldStore, WorldTx},
-    switches::{POWER, SSL},
+    target::Sim,
+    world::{
+        Content, ContentSummary, WorldStore, WorldTx,
+        audit::effective_policies,
+        switches::{POWER, SSL},
+    },
 };
 use crate::{
     base::moment::Moment,
@@ -32,7 +32,7 @@ pub struct NormalizedWorld {
     pub marks: Vec<String>,
     /// The row-level policies of the target, and whether each has any effect.
     pub policies: Vec<String>,
-    /// What takes backups by the clock. The backups that it took follow from the time that passed, and are left out.
+    /// Every schedule. The backups that it took follow from the time that passed, and are left out.
     pub schedules: Vec<String>,
     /// Region and status of every replica.
     pub replicas: Vec<String>,
@@ -40,7 +40,7 @@ pub struct NormalizedWorld {
     pub settings: Vec<String>,
     /// The ranges that may connect.
     pub ranges: Vec<String>,
-    /// The addresses that are shut out.
+    /// The banned addresses.
     pub bans: Vec<String>,
     /// Whether TLS is enforced, and whether the target is on.
     pub switches: Vec<String>,
@@ -53,45 +53,34 @@ impl Sim {
     /// Whatever the world says.
     pub fn normalized_world(&self) -> Result<NormalizedWorld> {
         let store = self.open_store()?;
-        store.read_world(|p| {
-            let line = p.main_timeline()?.id;
+        store.read_world(|tx| {
+            let line = tx.main_timeline()?.id;
             let mut branches = BTreeMap::new();
-            for grown in p.list_branch_rows()? {
-                branches.insert(grown.branch.name, summarize_content(&store, p, grown.line)?.tables);
+            for row in tx.list_branch_rows()? {
+                branches.insert(row.branch.name, summarize_content(&store, tx, row.line)?.tables);
             }
             let backup = |label: Option<String>, status: &str| match label {
                 Some(label) => format!("{label}: {status}"),
                 None => status.to_owned(),
             };
-            let ContentSummary { tables, policies } = summarize_content(&store, p, line)?;
-            let scheduled = p.scheduled_backup_ids()?;
-            let asked_for = p.list_backup_rows()?.into_iter().filter(|b| !scheduled.contains(&b.id));
-            let switch = |name: &str| Ok(format!("{name}: {}", p.read_switch(name)?.value));
+            let ContentSummary { tables, policies } = summarize_content(&store, tx, line)?;
+            let scheduled = tx.scheduled_backup_ids()?;
+            let requested = tx.list_backup_rows()?.into_iter().filter(|b| !scheduled.contains(&b.id));
+            let switch = |name: &str| Ok(format!("{name}: {}", tx.read_switch(name)?.value));
             Ok(NormalizedWorld {
                 database: tables,
                 branches,
-                backups: asked_for.map(|b| backup(b.label, &b.status)).collect(),
-                marks: p.restore_point_names()?,
+                backups: requested.map(|b| backup(b.label, &b.status)).collect(),
+                marks: tx.restore_point_names()?,
                 policies,
-                schedules: p.describe_schedules()?,
-                replicas: p.describe_replicas()?,
-                settings: p.describe_settings()?,
-                ranges: p.allowed_ranges()?.iter().map(|(net, _)| net.to_string()).collect(),
-                bans: p.banned_addresses()?.iter().map(ToString::to_string).collect(),
+                schedules: tx.describe_schedules()?,
+                replicas: tx.describe_replicas()?,
+                settings: tx.describe_settings()?,
+                ranges: tx.allowed_ranges()?.iter().map(|(net, _)| net.to_string()).collect(),
+                bans: tx.banned_addresses()?.iter().map(ToString::to_string).collect(),
                 switches: [SSL, POWER].map(switch).into_iter().collect::<Result<_>>()?,
             })
         })
-    }
-}
-
-impl Sim {
-    /// Returns the ids of the jobs that were accepted and are not over.
-    ///
-    /// # Errors
-    /// Whatever the world says.
-    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
-    pub fn unfinished_jobs(&self) -> Result<Vec<String>> {
-        self.open_store()?.read_world(|p| p.unfinished_jobs())
     }
 }
 
@@ -106,15 +95,15 @@ impl NormalizedWorld {
     }
 }
 
-/// Looks at what a line holds now.
-fn summarize_content(store: &WorldStore, present: &WorldTx<'_>, line: i64) -> Result<ContentSummary> {
-    let since = present.made_at()?;
-    present.cached_summary(line, || {
-        store.with_content(present, line, |content| {
+/// Returns the summary of a timeline as it is now.
+fn summarize_content(store: &WorldStore, tx: &WorldTx<'_>, line: i64) -> Result<ContentSummary> {
+    let since = tx.made_at()?;
+    tx.cached_summary(line, || {
+        store.with_content(tx, line, |content| {
             let row = |name: String| summarize_table(content, &name, since).map(|rows| (name, rows));
             let tables = content.table_names()?.into_iter().map(row).collect::<Result<_>>()?;
-            let policies = security::effective_policies(present, content)?;
-            let shown = |p: &Policy| format!("{} on {}: {}", p.name, p.table, p.enabled);
+            let policies = effective_policies(tx, content)?;
+            let shown = |policy: &Policy| format!("{} on {}: {}", policy.name, policy.table, policy.enabled);
             Ok(ContentSummary { tables, policies: policies.iter().map(shown).collect() })
         })
     })

@@ -1,28 +1,28 @@
 //! Timelines: the statements of each, in order, and where it forked from another.
 //!
-//! A line begins empty or forks from another at a place in its log; what it holds is its parent's statements up to the
-//! fork and then its own. Nothing in a line ever changes or goes away, so a branch shares the past of its source and
-//! neither can reach the other. Places and transaction numbers are given out once for the whole world.
+//! A timeline (`line` for short) begins empty or forks from another at a place in its log; what it holds is its parent's
+//! statements up to the fork and then its own. Nothing in a timeline ever changes or goes away, so a branch shares the
+//! past of its source and neither can reach the other. Places and transaction numbers are given out once for the whole
+//! world.
 
 use super::{
-    content::{Content, HistoryEntry, StatementOutcome},
-    store::{WorldTx, from_micros, store_error},
+    content::StatementOutcome,
+    content_cache::{ContentFacts, ContentSummary},
+    entry::HistoryEntry,
+    tx::{WorldTx, store_error},
 };
-use crate::{
-    base::moment::Moment,
-    provider::{Code, Error, Result},
-};
+use crate::provider::Result;
 use rusqlite::{OptionalExtension as _, Row, params};
 
-/// A line of history.
+/// A timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Timeline {
-    /// How it is found.
-    pub(super) id: i64,
-    /// Its number as a timeline.
+pub(in crate::provider::sim) struct Timeline {
+    /// What finds it.
+    pub(in crate::provider::sim) id: i64,
+    /// Its number, as PostgreSQL counts timelines.
     pub(super) number: i64,
-    /// The line it forked from, and after which place.
-    pub(super) fork: Option<(i64, i64)>,
+    /// The timeline it forked from, and after which place.
+    pub(in crate::provider::sim) fork: Option<(i64, i64)>,
     /// The place at which it began.
     pub(super) start: i64,
     /// When it began, in microseconds since 1970.
@@ -51,13 +51,13 @@ fn read_history_entry(row: &Row<'_>) -> rusqlite::Result<HistoryEntry> {
 }
 
 impl WorldTx<'_> {
-    /// Returns the line the target is on.
-    pub(super) fn main_timeline(&self) -> Result<Timeline> {
+    /// Returns the timeline that the target is on.
+    pub(in crate::provider::sim) fn main_timeline(&self) -> Result<Timeline> {
         let sql = format!("{SELECT_TIMELINES} where branch is null and ended_at is null");
         self.conn.query_row(&sql, [], read_timeline_row).map_err(|e| store_error(&e))
     }
 
-    /// Returns every line the target was on, oldest first.
+    /// Returns every timeline that the target was on, oldest first.
     pub(super) fn main_timelines(&self) -> Result<Vec<Timeline>> {
         self.query_rows(
             &format!("{SELECT_TIMELINES} where branch is null order by number"),
@@ -66,14 +66,14 @@ impl WorldTx<'_> {
         )
     }
 
-    /// Returns a line.
-    pub(super) fn find_timeline(&self, id: i64) -> Result<Timeline> {
+    /// Returns a timeline.
+    pub(in crate::provider::sim) fn find_timeline(&self, id: i64) -> Result<Timeline> {
         self.conn
             .query_row(&format!("{SELECT_TIMELINES} where id = ?1"), [id], read_timeline_row)
             .map_err(|e| store_error(&e))
     }
 
-    /// Begins a line, of a branch or of the target itself, and returns its id.
+    /// Begins a timeline, of a branch or of the target itself, and returns its id.
     pub(super) fn begin_timeline(
         &self,
         branch: Option<&str>,
@@ -88,7 +88,7 @@ impl WorldTx<'_> {
         Ok(self.conn.last_insert_rowid())
     }
 
-    /// Returns the lines that make up `line` as far as `cut`, oldest first, each with the place it counts up to.
+    /// Returns the timelines that make up `line` as far as `cut`, oldest first, each with the place up to which it counts.
     pub(super) fn timeline_chain(&self, line: i64, cut: i64) -> Result<Vec<(i64, i64)>> {
         let mut chain = vec![(line, cut)];
         let mut at = self.find_timeline(line)?;
@@ -101,7 +101,7 @@ impl WorldTx<'_> {
         Ok(chain)
     }
 
-    /// Returns the statements of a line after one place and up to another, in their order.
+    /// Returns the statements of a timeline after one place and up to another, in their order.
     pub(super) fn history_entries(&self, line: i64, after: i64, cut: i64) -> Result<Vec<HistoryEntry>> {
         let sql =
             "select lsn, xid, at, sql from history where line = ?1 and lsn > ?2 and lsn <= ?3 order by lsn";
@@ -112,18 +112,18 @@ impl WorldTx<'_> {
         Ok(entries)
     }
 
-    /// Returns the place of the last statement of a line that was committed at or before `at`, or 0.
+    /// Returns the place of the last statement of a timeline that was committed at or before `at`, or 0.
     pub(super) fn lsn_at_time(&self, line: i64, at: i64, inclusive: bool) -> Result<i64> {
         let before = if inclusive { at.saturating_add(1) } else { at };
         Ok(self.newest_entry_before(line, i64::MAX, before)?.map_or(0, |e| e.lsn))
     }
 
-    /// Returns the last statement of a line up to `cut`.
-    pub(super) fn last_entry(&self, line: i64, cut: i64) -> Result<Option<HistoryEntry>> {
+    /// Returns the last statement of a timeline up to `cut`.
+    pub(in crate::provider::sim) fn last_entry(&self, line: i64, cut: i64) -> Result<Option<HistoryEntry>> {
         self.newest_entry_before(line, cut, i64::MAX)
     }
 
-    /// Returns the newest statement of a line up to `cut` that was committed before a time.
+    /// Returns the newest statement of a timeline up to `cut` that was committed before a time.
     fn newest_entry_before(&self, line: i64, cut: i64, before: i64) -> Result<Option<HistoryEntry>> {
         let sql = "select lsn, xid, at, sql from history where line = ?1 and lsn <= ?2 and at < ?3
                    order by lsn desc limit 1";
@@ -136,25 +136,16 @@ impl WorldTx<'_> {
         Ok(None)
     }
 
-    /// Returns the database that statements make.
-    pub(super) fn replay_entries(entries: &[HistoryEntry]) -> Result<Content> {
-        let mut content = Content::empty()?;
-        for entry in entries {
-            content.apply_entry(entry, None)?;
-        }
-        Ok(content)
-    }
-
     /// Gives out the next place in the log, behind a record of `length` bytes, and the next transaction number.
-    pub(super) fn allocate_transaction(&self, length: usize) -> Result<(i64, i64)> {
+    pub(in crate::provider::sim) fn allocate_transaction(&self, length: usize) -> Result<(i64, i64)> {
         // A record has a header and is aligned to eight bytes, as in PostgreSQL.
         let record = i64::try_from(length.div_ceil(8) * 8).unwrap_or(0) + 64;
         let sql = "update world set lsn = lsn + ?1, xid = xid + 1 returning lsn, xid";
         self.conn.query_row(sql, [record], |row| Ok((row.get(0)?, row.get(1)?))).map_err(|e| store_error(&e))
     }
 
-    /// Adds a statement to a line.
-    pub(super) fn append_entry(
+    /// Adds a statement to a timeline.
+    pub(in crate::provider::sim) fn append_entry(
         &self,
         line: i64,
         entry: &HistoryEntry,
@@ -166,12 +157,12 @@ impl WorldTx<'_> {
         self.conn.execute(sql, values).map(drop).map_err(|e| store_error(&e))
     }
 
-    /// Returns the place the whole log has come to.
-    pub(super) fn log_end(&self) -> Result<i64> {
+    /// Returns the end of the whole log.
+    pub(in crate::provider::sim) fn log_end(&self) -> Result<i64> {
         self.conn.query_row("select lsn from world", [], |row| row.get(0)).map_err(|e| store_error(&e))
     }
 
-    /// Returns the line and place of a transaction.
+    /// Returns the timeline and place of a transaction.
     pub(super) fn find_transaction(&self, xid: i64) -> Result<Option<(i64, i64)>> {
         let sql = "select line, lsn from history where xid = ?1";
         self.conn
@@ -180,27 +171,17 @@ impl WorldTx<'_> {
             .map_err(|e| store_error(&e))
     }
 
-    /// Returns the moment of a world time.
-    pub(super) fn current_moment(&self) -> Moment {
-        from_micros(self.now)
+    /// Returns what is known of a timeline up to a place.
+    pub(in crate::provider::sim) fn content_facts_at(&self, line: i64, cut: i64) -> Result<ContentFacts> {
+        self.cache.find_facts(&self.history_entries(line, 0, cut)?)
     }
-}
 
-/// Returns a place in the log as PostgreSQL writes it: `0/3000148`.
-pub(super) fn format_lsn(lsn: i64) -> String {
-    format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
-}
-
-/// Reads a place in the log.
-///
-/// # Errors
-/// [`Code::Invalid`].
-pub(super) fn parse_lsn(text: &str) -> Result<i64> {
-    let part = |hex: &str| u32::from_str_radix(hex, 16).ok();
-    let parsed = text.split_once('/').and_then(|(high, low)| part(high).zip(part(low)));
-    let (high, low) = parsed.ok_or_else(|| {
-        Error::new(Code::Invalid, format!("`{text}` is not a place in the log"))
-            .with_hint("write it as `0/3000148`")
-    })?;
-    Ok((i64::from(high) << 32) | i64::from(low))
+    /// Returns the summary of a timeline as it is now; `compute` makes it where there is none yet.
+    pub(in crate::provider::sim) fn cached_summary(
+        &self,
+        line: i64,
+        compute: impl FnOnce() -> Result<ContentSummary>,
+    ) -> Result<ContentSummary> {
+        self.cache.find_summary(&self.history_entries(line, 0, i64::MAX)?, compute)
+    }
 }

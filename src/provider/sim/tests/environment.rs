@@ -1,4 +1,4 @@
-//! What is around the database: schedules, replicas, settings, the network, the power.
+//! The environment of the database: schedules, replicas, settings, the network, power.
 
 use super::*;
 use crate::provider::{
@@ -6,7 +6,7 @@ use crate::provider::{
     model::{Frequency, ReplicaRequest, ScheduleRequest},
 };
 
-/// The ledger, with everything that a world can say of its surroundings.
+/// The ledger, with everything that a world can say of the environment.
 const FULL_LEDGER: &str = r#"
 title = "a ledger"
 retention = "3d"
@@ -310,17 +310,17 @@ async fn the_worlds_own_interface_sets_its_clock_forward() {
 }
 
 #[tokio::test]
-async fn everything_is_in_the_portrait() {
+async fn everything_is_in_the_normalized_world() {
     let sim = sim_in_memory(FULL_LEDGER);
-    let portrait = || sim.normalized_world().expect("a portrait");
-    let calm = portrait();
+    let normalized = || sim.normalized_world().expect("a world");
+    let calm = normalized();
     pass_hours(&sim, 48).await;
-    assert_eq!(portrait(), calm, "what follows from the time that passed is no difference");
+    assert_eq!(normalized(), calm, "what follows from the time that passed is no difference");
     sim.set(json!({"jit": false}).as_object().expect("a map"), false).await.expect("it is set");
     sim.enforce_ssl(false).await.expect("it is changed");
     Replicas::delete(&sim, "reader").await.expect("it goes");
     Schedules::delete(&sim, "nightly").await.expect("it goes");
-    let parts: Vec<String> = calm.list_differences(&portrait());
+    let parts: Vec<String> = calm.list_differences(&normalized());
     let parts: Vec<&str> = parts.iter().filter_map(|line| line.split(':').next()).collect();
     assert_eq!(parts, ["replicas", "schedules", "settings", "switches"]);
 }

@@ -1,14 +1,14 @@
 //! Jobs: accepted in one transaction, due when the world's clock says so, completed in another.
 //!
-//! A job needs no polling. Whoever opens the world next completes what is due, in the order it was due, each
-//! as of the time it was due.
+//! A job needs no polling. Whoever opens the world next completes what is due, in the order it was due, each as of the
+//! time it was due.
 
 use super::{
-    archive::{BackupRow, span_to_micros},
-    backups::to_json,
+    effects::to_json,
     history::Timeline,
-    store::{WorldTx, from_micros, store_error},
     switches::POWER,
+    time::{from_micros, span_to_micros},
+    tx::{WorldTx, store_error},
 };
 use crate::{
     base::moment::Span,
@@ -18,28 +18,33 @@ use crate::{
     },
 };
 use rusqlite::{OptionalExtension as _, Row, params};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// The kind of a job that makes a backup.
-pub(super) const BACKUP: &str = "backup";
+pub(in crate::provider::sim) const BACKUP: &str = "backup";
+
 /// The kind of a job that makes a branch.
 pub(super) const BRANCH: &str = "branch";
+
 /// The kind of a job that restores the target itself.
 pub(super) const RESTORE: &str = "restore";
-
 /// The kind of a job that makes a replica.
-pub(super) const REPLICA: &str = "replica";
-/// The kind of a job that gives a branch back as it was made.
-pub(super) const RESET: &str = "reset";
-/// The kind of a job that makes the target what a branch is.
-pub(super) const PROMOTE: &str = "promote";
-/// The kind of a job that switches the target off.
-pub(super) const PAUSE: &str = "pause";
-/// The kind of a job that switches the target on.
-pub(super) const RESUME: &str = "resume";
+pub(in crate::provider::sim) const REPLICA: &str = "replica";
 
-/// A job as it stands in the world.
+/// The kind of a job that resets a branch.
+pub(in crate::provider::sim) const RESET: &str = "reset";
+
+/// The kind of a job that promotes a branch.
+pub(in crate::provider::sim) const PROMOTE: &str = "promote";
+
+/// The kind of a job that pauses the target.
+pub(in crate::provider::sim) const PAUSE: &str = "pause";
+
+/// The kind of a job that resumes the target.
+pub(in crate::provider::sim) const RESUME: &str = "resume";
+
+/// A job, as a row of the world's file.
 struct JobRow {
     id: String,
     kind: String,
@@ -55,10 +60,10 @@ struct JobRow {
 /// What a restore in place needs at its end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RestoreDetail {
-    /// The line to fork from.
-    pub(super) line: i64,
+    /// The timeline to fork from.
+    pub(in crate::provider::sim) line: i64,
     /// The place after which.
-    pub(super) cut: i64,
+    pub(in crate::provider::sim) cut: i64,
     /// The backup it started from.
     pub(super) backup: String,
     /// The last transaction that is in, in microseconds since 1970.
@@ -67,11 +72,11 @@ pub(super) struct RestoreDetail {
 
 /// What a promotion needs at its end.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct PromotionDetail {
-    pub(super) line: i64,
+pub(in crate::provider::sim) struct PromotionDetail {
+    pub(in crate::provider::sim) line: i64,
     /// The place after which.
-    pub(super) cut: i64,
-    pub(super) branch: String,
+    pub(in crate::provider::sim) cut: i64,
+    pub(in crate::provider::sim) branch: String,
 }
 
 const SELECT_JOBS: &str =
@@ -93,7 +98,7 @@ fn read_job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
 
 impl WorldTx<'_> {
     /// Accepts a job.
-    pub(super) fn accept_job(
+    pub(in crate::provider::sim) fn accept_job(
         &self,
         kind: &str,
         key: &CallKey,
@@ -113,7 +118,7 @@ impl WorldTx<'_> {
         Ok(Job { kind: kind.into(), id, detail: Value::Null })
     }
 
-    /// Returns whether something should have been over by now.
+    /// Returns whether anything is due.
     pub(super) fn has_due_work(&self) -> Result<bool> {
         let sql = "select exists (select 1 from jobs where state = 'running' and ends_at <= ?1)
                    or exists (select 1 from schedules where finish_at <= ?1)
@@ -121,59 +126,60 @@ impl WorldTx<'_> {
         self.conn.query_row(sql, [self.now], |row| row.get(0)).map_err(|e| store_error(&e))
     }
 
-    /// Completes everything that should have been over by now.
+    /// Completes everything that is due.
     pub(super) fn complete_due_work(&self) -> Result<()> {
-        for work in self.list_jobs("where state = 'running' order by ends_at, id")? {
-            if work.ends_at <= self.now {
-                let value = self.complete_job(&work)?;
-                self.set_job_state(&work.id, "done", Some(&value))?;
+        for row in self.list_jobs("where state = 'running' order by ends_at, id")? {
+            if row.ends_at <= self.now {
+                let value = self.complete_job(&row)?;
+                self.set_job_state(&row.id, "done", Some(&value))?;
             }
         }
         self.take_due_backups()
     }
 
-    fn complete_job(&self, work: &JobRow) -> Result<Value> {
-        match work.kind.as_str() {
+    fn complete_job(&self, row: &JobRow) -> Result<Value> {
+        match row.kind.as_str() {
             BACKUP => Ok(self
-                .complete_backup(self.demand_backup(&work.subject)?, work.ends_at)?
+                .complete_backup(self.demand_backup(&row.subject)?, row.ends_at)?
                 .to_backup(self.target)
                 .to_handle()),
-            BRANCH => Ok(self.mark_branch_ready(&work.subject)?.to_handle()),
-            REPLICA => to_json(self.mark_replica_ready(&work.subject)?),
-            RESET => Ok(self.complete_branch_reset(&work.subject, work.ends_at)?.to_handle()),
-            PROMOTE => self.complete_promotion(work),
-            PAUSE => self.set_switch(POWER, "paused", work.ends_at).map(|()| Value::Null),
-            RESUME => self.set_switch(POWER, "on", work.ends_at).map(|()| Value::Null),
-            _ => self.complete_restore(work),
+            BRANCH => Ok(self.mark_branch_ready(&row.subject)?.to_handle()),
+            REPLICA => to_json(self.mark_replica_ready(&row.subject)?),
+            RESET => Ok(self.complete_branch_reset(&row.subject, row.ends_at)?.to_handle()),
+            PROMOTE => self.complete_promotion(row),
+            PAUSE => self.set_switch(POWER, "paused", row.ends_at).map(|()| Value::Null),
+            RESUME => self.set_switch(POWER, "on", row.ends_at).map(|()| Value::Null),
+            _ => self.complete_restore(row),
         }
     }
 
-    /// Puts the target on a new line, forked where the restore stopped; the old one stays in the archive.
-    fn complete_restore(&self, work: &JobRow) -> Result<Value> {
-        let forking: RestoreDetail = work.parse_detail()?;
-        let (before, number) = self.fork_main_timeline(forking.line, forking.cut, work.ends_at)?;
+    /// Puts the target on a new timeline, forked where the restore stopped; the old one stays in the archive.
+    fn complete_restore(&self, row: &JobRow) -> Result<Value> {
+        let detail: RestoreDetail = row.parse_detail()?;
+        let (before, number) = self.fork_main_timeline(detail.line, detail.cut, row.ends_at)?;
         to_json(RestoreOutcome {
             target: self.target.into(),
-            backup: forking.backup,
-            reached: forking.reached.map(from_micros),
+            backup: detail.backup,
+            reached: detail.reached.map(from_micros),
             timeline: u32::try_from(number).ok(),
             kept: Some(format!("timeline {}", before.number)),
             running: true,
         })
     }
 
-    /// Puts the target on a new line, forked from the branch's as that was when it was asked.
-    fn complete_promotion(&self, work: &JobRow) -> Result<Value> {
-        let promoting: PromotionDetail = work.parse_detail()?;
-        self.fork_main_timeline(promoting.line, promoting.cut, work.ends_at)?;
+    /// Puts the target on a new timeline, forked from the branch's as that was when the job was accepted.
+    fn complete_promotion(&self, row: &JobRow) -> Result<Value> {
+        let detail: PromotionDetail = row.parse_detail()?;
+        self.fork_main_timeline(detail.line, detail.cut, row.ends_at)?;
         to_json(PromotionOutcome {
             target: self.target.into(),
-            branch: promoting.branch,
+            branch: detail.branch,
             carried: "data".into(),
         })
     }
 
-    /// Ends the target's line and begins the next, forked at a place of any line; returns the one and the other's number.
+    /// Ends the target's timeline and begins the next, forked from a place of any timeline. Returns the one that ended and
+    /// the number of the next.
     fn fork_main_timeline(&self, line: i64, cut: i64, at: i64) -> Result<(Timeline, i64)> {
         let before = self.main_timeline()?;
         let number = self.main_timelines()?.iter().map(|l| l.number).max().unwrap_or(0) + 1;
@@ -184,22 +190,22 @@ impl WorldTx<'_> {
         Ok((before, number))
     }
 
-    /// Polls a job.
-    pub(super) fn poll_job(&self, job: &Job) -> Result<JobStatus> {
-        let Some(work) = self.find_job(&job.id)? else {
+    /// Returns the state of a job.
+    pub(in crate::provider::sim) fn poll_job(&self, job: &Job) -> Result<JobStatus> {
+        let Some(row) = self.find_job(&job.id)? else {
             return self.poll_effect(job);
         };
-        match work.state.as_str() {
-            "running" => Ok(JobStatus::Running(work.progress_at(self.now))),
+        match row.state.as_str() {
+            "running" => Ok(JobStatus::Running(row.progress_at(self.now))),
             "done" => Ok(JobStatus::Done(
-                work.value.as_deref().and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default(),
+                row.value.as_deref().and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default(),
             )),
             _ => Err(Error::new(Code::Refused, format!("the job `{}` was given up", job.id))
                 .with_hint("what it had made is removed; ask again to begin anew")),
         }
     }
 
-    /// An effect that took no time is a job that was over at once.
+    /// Returns the state of an effect that took no time: a job that was over at once.
     fn poll_effect(&self, job: &Job) -> Result<JobStatus> {
         match self.find_effect(&CallKey(job.id.clone()))? {
             Some(effect) => Ok(JobStatus::Done(effect.answer)),
@@ -208,14 +214,14 @@ impl WorldTx<'_> {
     }
 
     /// Cancels a job and returns whether it was still running.
-    pub(super) fn cancel_job(&self, job: &Job) -> Result<bool> {
+    pub(in crate::provider::sim) fn cancel_job(&self, job: &Job) -> Result<bool> {
         let missing = || Error::new(Code::NotFound, format!("`{}` has no job `{}`", self.target, job.id));
-        let work = self.find_job(&job.id)?.ok_or_else(missing)?;
-        match (work.state.as_str(), work.kind.as_str()) {
-            ("running", BACKUP) => self.delete_row("backups", &work.subject)?,
-            ("running", BRANCH) => self.delete_row("branches", &work.subject)?,
-            ("running", REPLICA) => self.delete_row("replicas", &work.subject)?,
-            ("running", RESET) => drop(self.mark_branch_ready(&work.subject)?),
+        let row = self.find_job(&job.id)?.ok_or_else(missing)?;
+        match (row.state.as_str(), row.kind.as_str()) {
+            ("running", BACKUP) => self.delete_row("backups", &row.subject)?,
+            ("running", BRANCH) => self.delete_row("branches", &row.subject)?,
+            ("running", REPLICA) => self.delete_row("replicas", &row.subject)?,
+            ("running", RESET) => drop(self.mark_branch_ready(&row.subject)?),
             ("running", PAUSE) => self.set_switch(POWER, "on", self.now)?,
             ("running", RESUME) => self.set_switch(POWER, "paused", self.now)?,
             // A restore in place and a promotion have touched nothing before their end.
@@ -226,48 +232,40 @@ impl WorldTx<'_> {
                 return Err(Error::new(Code::Refused, message).with_hint("delete what it made"));
             }
         }
-        self.set_job_state(&work.id, "cancelled", None).map(|()| true)
+        self.set_job_state(&row.id, "cancelled", None).map(|()| true)
     }
 
     /// Cancels the job that makes `subject`, if there is one.
-    pub(super) fn cancel_job_for(&self, subject: &str) -> Result<()> {
+    pub(in crate::provider::sim) fn cancel_job_for(&self, subject: &str) -> Result<()> {
         let sql = "update jobs set state = 'cancelled' where state = 'running' and subject = ?1";
         self.conn.execute(sql, [subject]).map(drop).map_err(|e| store_error(&e))
     }
 
-    /// Removes a backup or a branch.
-    pub(super) fn delete_row(&self, table: &str, id: &str) -> Result<()> {
-        self.conn
-            .execute(&format!("delete from {table} where id = ?1"), [id])
-            .map(drop)
-            .map_err(|e| store_error(&e))
-    }
-
     /// Returns the ids of the jobs that go on.
-    pub(super) fn unfinished_jobs(&self) -> Result<Vec<String>> {
-        Ok(self.list_jobs("where state = 'running' order by id")?.into_iter().map(|work| work.id).collect())
+    pub(in crate::provider::sim) fn unfinished_jobs(&self) -> Result<Vec<String>> {
+        Ok(self.list_jobs("where state = 'running' order by id")?.into_iter().map(|row| row.id).collect())
     }
 
     /// Refuses while the target is being restored in place, or made what a branch is.
-    pub(super) fn demand_no_restore_job(&self, code: Code) -> Result<()> {
+    pub(in crate::provider::sim) fn demand_no_restore_job(&self, code: Code) -> Result<()> {
         self.demand_no_job(RESTORE, code, "is being restored")?;
         self.demand_no_job(PROMOTE, code, "is being made what a branch is")
     }
 
     /// Refuses while a backup is being made.
-    pub(super) fn demand_no_backup_job(&self) -> Result<()> {
+    pub(in crate::provider::sim) fn demand_no_backup_job(&self) -> Result<()> {
         self.demand_no_job(BACKUP, Code::Conflict, "is being backed up")
     }
 
     fn demand_no_job(&self, kind: &str, code: Code, what: &str) -> Result<()> {
-        let works = self.list_jobs("where state = 'running'")?;
-        match works.iter().find(|w| w.kind == kind) {
+        let rows = self.list_jobs("where state = 'running'")?;
+        match rows.iter().find(|row| row.kind == kind) {
             None => Ok(()),
-            Some(work) => Err(Error::new(
+            Some(row) => Err(Error::new(
                 code,
-                format!("`{}` {what} since `{}`", self.target, from_micros(work.started_at)),
+                format!("`{}` {what} since `{}`", self.target, from_micros(row.started_at)),
             )
-            .with_hint(format!("it is over at `{}`", from_micros(work.ends_at)))),
+            .with_hint(format!("it is over at `{}`", from_micros(row.ends_at)))),
         }
     }
 
@@ -292,7 +290,7 @@ impl WorldTx<'_> {
 }
 
 impl JobRow {
-    fn parse_detail<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+    fn parse_detail<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.detail)
             .map_err(|e| Error::new(Code::Internal, format!("the job `{}` cannot be read: {e}", self.id)))
     }
@@ -308,7 +306,7 @@ impl JobRow {
         let (passed, whole) = (now - self.started_at, (self.ends_at - self.started_at).max(1));
         let done =
             u128::from(total) * u128::from(passed.max(0).unsigned_abs()) / u128::from(whole.unsigned_abs());
-        // Time here is moved on by whoever waits, so eight looks serve as well as thousands.
+        // Whoever waits sets the clock forward, so polling eight times serves as well as thousands.
         let again_in = Some(Span::from_millis(whole / 8_000 + 1));
         if total == 0 {
             return Progress { again_in, ..Progress::with_phase(phase) };
@@ -317,27 +315,5 @@ impl JobRow {
             again_in,
             ..Progress::with_bytes(phase, u64::try_from(done).unwrap_or(total), Some(total))
         }
-    }
-}
-
-/// Returns a backup that is about to be made.
-pub(super) fn new_backup_row(
-    key: &CallKey,
-    label: Option<&str>,
-    line: i64,
-    bytes: u64,
-    at: i64,
-) -> BackupRow {
-    BackupRow {
-        id: format!("backup-{key}"),
-        label: label.map(Into::into),
-        line,
-        stop: 0,
-        digest: String::new(),
-        bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
-        status: "running".into(),
-        started_at: at,
-        finished_at: None,
-        key: Some(key.0.clone()),
     }
 }

@@ -1,6 +1,6 @@
-//! SQL functions that SQLite answers from the machine, answered from the history instead.
+//! SQL functions that SQLite answers from the machine, answered from the statement instead.
 //!
-//! A statement runs again whenever its database is rebuilt, in another process, years later. So time is the
+//! A statement runs again whenever its database is rebuilt: in another process, years later. So time is the
 //! statement's own, randomness comes from its transaction id, and what depends on the connection is refused.
 
 use jiff::Timestamp;
@@ -26,14 +26,14 @@ pub(super) struct StatementContext {
 }
 
 impl StatementContext {
-    /// Says when the next statement runs (microseconds since 1970), and its number.
+    /// Sets the time (microseconds since 1970) and the transaction id of the next statement.
     pub(super) fn set_statement(&self, at: i64, xid: i64) {
         self.at.store(at, Relaxed);
         self.xid.store(xid, Relaxed);
         self.draws.store(0, Relaxed);
     }
 
-    fn now(&self) -> Timestamp {
+    pub(in crate::provider::sim) fn now(&self) -> Timestamp {
         Timestamp::from_microsecond(self.at.load(Relaxed)).unwrap_or_default()
     }
 
@@ -57,7 +57,7 @@ const TIME_FUNCTIONS: &[(&str, i32)] = &[
     ("timediff", 2),
 ];
 
-/// What depends on the connection, which a replay does not share.
+/// Functions that depend on the connection, which a replay does not share, and how many arguments they take.
 const REFUSED_FUNCTIONS: &[(&str, i32)] = &[
     ("changes", 0),
     ("total_changes", 0),
@@ -66,12 +66,12 @@ const REFUSED_FUNCTIONS: &[(&str, i32)] = &[
     ("load_extension", 2),
 ];
 
-/// Puts the functions into `conn`.
-pub(super) fn install_functions(conn: &Connection, scene: &Arc<StatementContext>) -> Result<()> {
-    install_current_time(conn, scene)?;
-    install_random(conn, scene)?;
+/// Installs the functions on a connection.
+pub(super) fn install_functions(conn: &Connection, context: &Arc<StatementContext>) -> Result<()> {
+    install_current_time(conn, context)?;
+    install_random(conn, context)?;
     for (name, arity) in TIME_FUNCTIONS {
-        install_time_function(conn, scene, name, *arity)?;
+        install_time_function(conn, context, name, *arity)?;
     }
     for (name, arity) in REFUSED_FUNCTIONS {
         let why = format!("{name}() depends on the connection and would not replay alike");
@@ -82,7 +82,7 @@ pub(super) fn install_functions(conn: &Connection, scene: &Arc<StatementContext>
     Ok(())
 }
 
-fn install_current_time(conn: &Connection, scene: &Arc<StatementContext>) -> Result<()> {
+fn install_current_time(conn: &Connection, context: &Arc<StatementContext>) -> Result<()> {
     let formats = [
         ("now", "%Y-%m-%dT%H:%M:%S%.fZ"),
         ("current_timestamp", "%Y-%m-%d %H:%M:%S"),
@@ -90,20 +90,20 @@ fn install_current_time(conn: &Connection, scene: &Arc<StatementContext>) -> Res
         ("current_time", "%H:%M:%S"),
     ];
     for (name, format) in formats {
-        let scene = Arc::clone(scene);
+        let context = Arc::clone(context);
         conn.create_scalar_function(name, 0, FunctionFlags::SQLITE_UTF8, move |_| {
-            Ok(scene.now().strftime(format).to_string())
+            Ok(context.now().strftime(format).to_string())
         })?;
     }
     Ok(())
 }
 
-fn install_random(conn: &Connection, scene: &Arc<StatementContext>) -> Result<()> {
-    let whole = Arc::clone(scene);
+fn install_random(conn: &Connection, context: &Arc<StatementContext>) -> Result<()> {
+    let whole = Arc::clone(context);
     conn.create_scalar_function("random", 0, FunctionFlags::SQLITE_UTF8, move |_| {
         Ok(whole.draw_random_bytes().iter().take(8).fold(0_i64, |n, byte| (n << 8) | i64::from(*byte)))
     })?;
-    let bytes = Arc::clone(scene);
+    let bytes = Arc::clone(context);
     conn.create_scalar_function("randomblob", 1, FunctionFlags::SQLITE_UTF8, move |call| {
         let length = usize::try_from(call.get::<i64>(0)?.clamp(1, 1 << 20)).unwrap_or(1);
         let mut drawn = Vec::new();
@@ -115,17 +115,17 @@ fn install_random(conn: &Connection, scene: &Arc<StatementContext>) -> Result<()
     })
 }
 
-/// Replaces a function of time by itself with `now` spelled out, asked of a connection that has the original.
+/// Replaces a function of time by one that spells out `now` and calls the original, on a connection of its own.
 fn install_time_function(
     conn: &Connection,
-    scene: &Arc<StatementContext>,
+    context: &Arc<StatementContext>,
     name: &'static str,
     arity: i32,
 ) -> Result<()> {
     let original = Connection::open_in_memory()?;
-    let scene = Arc::clone(scene);
+    let context = Arc::clone(context);
     conn.create_scalar_function(name, arity, FunctionFlags::SQLITE_UTF8, move |call| {
-        let arguments = replace_now(call, name, &scene)?;
+        let arguments = replace_now(call, name, &context)?;
         let holes = vec!["?"; arguments.len()].join(", ");
         original.query_row(&format!("select {name}({holes})"), params_from_iter(arguments), |row| {
             row.get::<_, Value>(0)
@@ -134,8 +134,8 @@ fn install_time_function(
 }
 
 /// Returns the arguments of a call with the present moment where it is meant: left out, or `now`.
-fn replace_now(call: &Context<'_>, name: &str, scene: &StatementContext) -> Result<Vec<Value>> {
-    let present = || Value::Text(scene.now().strftime("%Y-%m-%d %H:%M:%S%.f").to_string());
+fn replace_now(call: &Context<'_>, name: &str, context: &StatementContext) -> Result<Vec<Value>> {
+    let present = || Value::Text(context.now().strftime("%Y-%m-%d %H:%M:%S%.f").to_string());
     let mut arguments = (0..call.len()).map(|i| call.get::<Value>(i)).collect::<Result<Vec<_>>>()?;
     let first = usize::from(name == "strftime");
     if arguments.len() == first {

@@ -1,11 +1,8 @@
-//! A simulated target, switched off and on.
+//! Pausing and resuming a simulated target.
 
 use super::{
-    Sim,
-    backups::{from_json, to_json},
-    jobs,
-    store::WorldTx,
-    switches::POWER,
+    target::Sim,
+    world::{WorldTx, from_json, jobs, switches::POWER, to_json},
 };
 use crate::{
     base::moment::Span,
@@ -29,31 +26,31 @@ impl Lifecycle for Sim {
     }
 
     async fn pause(&self, key: &CallKey, _: &dyn Accept) -> Result<Job> {
-        self.switch_power(key, "project.pause", |p| {
-            p.demand_powered_on(Code::Refused)?;
-            p.demand_no_restore_job(Code::Conflict)?;
-            p.demand_no_backup_job()?;
-            p.set_switch(POWER, "pausing", p.now)?;
-            p.accept_job(jobs::PAUSE, key, p.target, p.world.pause_duration(), 0, &Value::Null)
+        self.switch_power(key, "project.pause", |tx| {
+            tx.demand_powered_on(Code::Refused)?;
+            tx.demand_no_restore_job(Code::Conflict)?;
+            tx.demand_no_backup_job()?;
+            tx.set_switch(POWER, "pausing", tx.now)?;
+            tx.accept_job(jobs::PAUSE, key, tx.target, tx.spec.pause_duration(), 0, &Value::Null)
         })
     }
 
     async fn resume(&self, key: &CallKey, _: &dyn Accept) -> Result<Job> {
-        self.switch_power(key, "project.resume", |p| {
-            let power = p.read_switch(POWER)?.value;
+        self.switch_power(key, "project.resume", |tx| {
+            let power = tx.read_switch(POWER)?.value;
             if power != "paused" {
-                let message = format!("`{}` is {power} and cannot be resumed", p.target);
+                let message = format!("`{}` is {power} and cannot be resumed", tx.target);
                 return Err(
                     Error::new(Code::Refused, message).with_hint("only what is paused can be resumed")
                 );
             }
-            p.set_switch(POWER, "resuming", p.now)?;
-            p.accept_job(jobs::RESUME, key, p.target, p.world.resume_duration(), 0, &Value::Null)
+            tx.set_switch(POWER, "resuming", tx.now)?;
+            tx.accept_job(jobs::RESUME, key, tx.target, tx.spec.resume_duration(), 0, &Value::Null)
         })
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
-        self.open_store()?.read_world(|p| Ok(p.world.addons.clone()))
+        self.open_store()?.read_world(|tx| Ok(tx.spec.addons.clone()))
     }
 }
 
@@ -64,6 +61,6 @@ impl Sim {
         kind: &str,
         act: impl FnOnce(&WorldTx<'_>) -> Result<Job>,
     ) -> Result<Job> {
-        from_json(self.open_store()?.apply_effect(Some(key), kind, &self.target, |p| to_json(act(p)?))?)
+        from_json(self.open_store()?.apply_effect(Some(key), kind, &self.target, |tx| to_json(act(tx)?))?)
     }
 }

@@ -1,56 +1,61 @@
-//! Backups and restore points, as rows of the world's file.
+//! Backups, as rows of the world's file.
 
 use super::{
-    history::format_lsn,
-    store::{WorldTx, from_micros, store_error, to_micros},
-    world::PastBackup,
+    spec::PastBackup,
+    time::{from_micros, span_to_micros, to_micros},
+    tx::{WorldTx, store_error},
 };
 use crate::{
     base::suggest,
     provider::{
         Code, Error, Result,
-        model::{Backup, CallKey, Restorable, RestorePoint},
+        model::{Backup, CallKey, Restorable},
     },
 };
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Row, params};
 
-/// A backup: a place on a timeline, and the digest of the rows there.
+/// A backup: a place on a timeline, and the digest of the database there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BackupRow {
-    pub(super) id: String,
-    /// What its maker called it.
-    pub(super) label: Option<String>,
-    /// The line it is of.
-    pub(super) line: i64,
+pub(in crate::provider::sim) struct BackupRow {
+    pub(in crate::provider::sim) id: String,
+    /// The label that its maker gave it.
+    pub(in crate::provider::sim) label: Option<String>,
+    /// The timeline it is of.
+    pub(in crate::provider::sim) line: i64,
     /// The place up to which it goes.
     pub(super) stop: i64,
-    /// The digest of its rows; of nothing while it is being made.
+    /// The digest of its database; empty while it is being made.
     pub(super) digest: String,
-    pub(super) bytes: i64,
+    pub(in crate::provider::sim) bytes: i64,
     /// `completed` or `running`.
-    pub(super) status: String,
+    pub(in crate::provider::sim) status: String,
     /// When it was begun, in microseconds since 1970.
     pub(super) started_at: i64,
     /// When it was complete.
-    pub(super) finished_at: Option<i64>,
+    pub(in crate::provider::sim) finished_at: Option<i64>,
     /// The key of the call that made it.
-    pub(super) key: Option<String>,
-}
-
-/// A restore point.
-pub(super) struct RestorePointRow {
-    /// The line it is on.
-    pub(super) line: i64,
-    pub(super) lsn: i64,
-    /// The key of the call that made it.
-    pub(super) key: Option<String>,
-    /// The restore point as providers return it.
-    pub(super) mark: RestorePoint,
+    pub(in crate::provider::sim) key: Option<String>,
 }
 
 impl BackupRow {
+    /// Returns a backup that is being made, with nothing in it yet.
+    pub(super) fn new_running(id: String, label: Option<&str>, line: i64, started_at: i64) -> Self {
+        Self {
+            id,
+            label: label.map(Into::into),
+            line,
+            stop: 0,
+            digest: String::new(),
+            bytes: 0,
+            status: "running".into(),
+            started_at,
+            finished_at: None,
+            key: None,
+        }
+    }
+
     /// Returns the backup as providers return it.
-    pub(super) fn to_backup(&self, target: &str) -> Backup {
+    pub(in crate::provider::sim) fn to_backup(&self, target: &str) -> Backup {
         Backup {
             id: self.id.clone(),
             target: target.into(),
@@ -86,12 +91,12 @@ fn read_backup_row(row: &Row<'_>) -> rusqlite::Result<BackupRow> {
 
 impl WorldTx<'_> {
     /// Returns every backup, oldest first.
-    pub(super) fn list_backup_rows(&self) -> Result<Vec<BackupRow>> {
+    pub(in crate::provider::sim) fn list_backup_rows(&self) -> Result<Vec<BackupRow>> {
         self.query_rows(&format!("{SELECT_BACKUPS} order by started_at, id"), [], read_backup_row)
     }
 
     /// Returns one backup.
-    pub(super) fn demand_backup(&self, id: &str) -> Result<BackupRow> {
+    pub(in crate::provider::sim) fn demand_backup(&self, id: &str) -> Result<BackupRow> {
         let all = self.list_backup_rows()?;
         let names: Vec<&str> = all.iter().map(|b| b.id.as_str()).collect();
         all.iter().find(|b| b.id == id).cloned().ok_or_else(|| {
@@ -101,7 +106,7 @@ impl WorldTx<'_> {
     }
 
     /// Inserts or updates a backup.
-    pub(super) fn save_backup(&self, b: &BackupRow) -> Result<()> {
+    pub(in crate::provider::sim) fn save_backup(&self, b: &BackupRow) -> Result<()> {
         let sql = "insert or replace into backups values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         let values = params![
             b.id,
@@ -133,18 +138,8 @@ impl WorldTx<'_> {
     /// Adds a backup that was there before the world was made.
     pub(super) fn add_past_backup(&self, line: i64, past: &PastBackup<'_>) -> Result<()> {
         let finished = to_micros(past.finished);
-        let backup = BackupRow {
-            id: past.id.into(),
-            label: past.label.map(Into::into),
-            line,
-            stop: 0,
-            digest: String::new(),
-            bytes: 0,
-            status: "running".into(),
-            started_at: finished - span_to_micros(self.world.backup_duration()),
-            finished_at: None,
-            key: None,
-        };
+        let started = finished - span_to_micros(self.spec.backup_duration());
+        let backup = BackupRow::new_running(past.id.into(), past.label, line, started);
         let mut backup = self.complete_backup(backup, finished)?;
         if past.damaged {
             backup.digest = "damaged".into();
@@ -153,47 +148,36 @@ impl WorldTx<'_> {
         Ok(())
     }
 
-    /// Reads a backup through and returns what is wrong with it.
-    pub(super) fn find_damage(&self, backup: &BackupRow) -> Result<Option<String>> {
+    /// Reads a backup through and returns what is wrong with it, if anything is.
+    pub(in crate::provider::sim) fn find_damage(&self, backup: &BackupRow) -> Result<Option<String>> {
         let found = self.content_facts_at(backup.line, backup.stop)?.digest;
         Ok((found != backup.digest).then(|| "its rows do not have the checksum that was written down".into()))
     }
 
-    /// Makes a restore point.
-    pub(super) fn add_restore_point(
-        &self,
-        name: &str,
-        line: i64,
-        at: i64,
-        key: Option<&CallKey>,
-    ) -> Result<RestorePoint> {
-        let (lsn, _) = self.allocate_transaction(name.len())?;
-        let sql = "insert into marks values (?1, ?2, ?3, ?4, ?5)";
-        self.conn
-            .execute(sql, params![name, line, lsn, at, key.map(|k| &k.0)])
-            .map_err(|e| store_error(&e))?;
-        Ok(RestorePoint { name: name.into(), lsn: format_lsn(lsn), time: from_micros(at) })
-    }
-
-    /// Returns a restore point.
-    pub(super) fn find_restore_point(&self, name: &str) -> Result<Option<RestorePointRow>> {
-        let sql = "select line, lsn, at, key from marks where name = ?1";
-        let read = |row: &Row<'_>| {
-            let lsn = row.get(1)?;
-            let mark =
-                RestorePoint { name: name.into(), lsn: format_lsn(lsn), time: from_micros(row.get(2)?) };
-            Ok(RestorePointRow { line: row.get(0)?, lsn, key: row.get(3)?, mark })
+    /// Deletes a backup and returns whether there was one.
+    pub(in crate::provider::sim) fn delete_backup(&self, id: &str) -> Result<bool> {
+        let Some(backup) = self.list_backup_rows()?.into_iter().find(|b| b.id == id) else {
+            return Ok(false);
         };
-        self.conn.query_row(sql, [name], read).optional().map_err(|e| store_error(&e))
-    }
-
-    /// Returns the names of the restore points.
-    pub(super) fn restore_point_names(&self) -> Result<Vec<String>> {
-        self.query_rows("select name from marks order by lsn", [], |row| row.get(0))
+        if backup.finished_at.is_none() {
+            return Err(Error::new(Code::Conflict, format!("the backup `{id}` is being made"))
+                .with_hint("wait for it"));
+        }
+        self.delete_row("backups", id).map(|()| true)
     }
 }
 
-/// Returns a span in microseconds.
-pub(super) fn span_to_micros(span: crate::base::moment::Span) -> i64 {
-    i64::try_from(span.0.as_micros()).unwrap_or(i64::MAX)
+/// Returns the backup that a call makes; `bytes` is the size of its database now.
+pub(in crate::provider::sim) fn new_backup_row(
+    key: &CallKey,
+    label: Option<&str>,
+    line: i64,
+    bytes: u64,
+    at: i64,
+) -> BackupRow {
+    BackupRow {
+        bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        key: Some(key.0.clone()),
+        ..BackupRow::new_running(format!("backup-{key}"), label, line, at)
+    }
 }

@@ -10,10 +10,10 @@ use crate::{
 use serde_json::Value;
 
 /// A setting that is known.
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
+pub(in crate::provider::sim) struct Parameter {
+    pub(in crate::provider::sim) name: &'static str,
     /// The default.
-    pub(super) preset: &'static str,
+    pub(in crate::provider::sim) preset: &'static str,
     /// Whether it is taken up at a restart only.
     pub(super) needs_restart: bool,
     form: ParameterType,
@@ -132,7 +132,7 @@ const TIME_UNITS: &[(&str, i64)] =
 ///
 /// # Errors
 /// [`Code::NotFound`] with the nearest.
-pub(super) fn find_parameter(name: &str) -> Result<&'static Parameter> {
+pub(in crate::provider::sim) fn find_parameter(name: &str) -> Result<&'static Parameter> {
     PARAMETERS.iter().find(|p| p.name == name).ok_or_else(|| {
         let error = Error::new(Code::NotFound, format!("there is no setting `{name}`"));
         match suggest::nearest_name(name, PARAMETERS.iter().map(|p| p.name)) {
@@ -147,7 +147,7 @@ impl Parameter {
     ///
     /// # Errors
     /// [`Code::Invalid`] with what it takes.
-    pub(super) fn format_value(&self, value: &Value) -> Result<String> {
+    pub(in crate::provider::sim) fn format_value(&self, value: &Value) -> Result<String> {
         let text = match value {
             Value::String(text) => text.trim().to_owned(),
             other => other.to_string(),

@@ -1,9 +1,13 @@
-//! Plans restores: which backup to start from and where to stop. Every refusal of a restore comes from here.
+//! The recovery window, and plans of restores: which backup to start from and where to stop.
+//!
+//! Every refusal of a restore that depends on backups and history comes from here.
 
 use super::{
-    archive::BackupRow,
-    history::{Timeline, format_lsn, parse_lsn},
-    store::{WorldTx, from_micros, to_micros},
+    backups::BackupRow,
+    history::Timeline,
+    lsn::{format_lsn, parse_lsn},
+    time::{from_micros, to_micros},
+    tx::WorldTx,
 };
 use crate::{
     base::{
@@ -12,7 +16,9 @@ use crate::{
     },
     provider::{
         Code, Error, Result,
-        model::{BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestoreRequest},
+        model::{
+            BackupDeletion, BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestoreRequest,
+        },
     },
 };
 
@@ -20,15 +26,15 @@ use crate::{
 pub(super) struct RestorePlan {
     /// The backup it starts from.
     pub(super) backup: BackupRow,
-    /// The line it follows.
-    pub(super) line: Timeline,
+    /// The timeline it follows.
+    pub(in crate::provider::sim) line: Timeline,
     /// The place at which it stops.
-    pub(super) cut: i64,
+    pub(in crate::provider::sim) cut: i64,
     /// The last transaction that is in.
     pub(super) reached: Option<Moment>,
 }
 
-/// A place on a line.
+/// A place on a timeline.
 struct StopPoint {
     line: Timeline,
     cut: i64,
@@ -38,27 +44,27 @@ struct StopPoint {
 
 impl WorldTx<'_> {
     /// Returns why a backup cannot be used, or `None` when it can.
-    pub(super) fn why_unusable(&self, backup: &BackupRow) -> Option<String> {
+    fn why_unusable(&self, backup: &BackupRow) -> Option<String> {
         let Some(finished) = backup.finished_at else { return Some(format!("it is {}", backup.status)) };
-        let retention = self.world.retention();
+        let retention = self.spec.retention();
         let kept_since = to_micros(self.current_moment().saturating_add(Span(-retention.0)));
         (finished < kept_since).then(|| format!("it is older than the retention of {retention}"))
     }
 
     /// Returns the backups that can be used, oldest first.
-    pub(super) fn usable_backups(&self) -> Result<Vec<BackupRow>> {
+    fn usable_backups(&self) -> Result<Vec<BackupRow>> {
         Ok(self.list_backup_rows()?.into_iter().filter(|b| self.why_unusable(b).is_none()).collect())
     }
 
-    /// Returns the earliest restorable moment, without the backup `gone`.
+    /// Returns the earliest restorable moment without the backup `gone`.
     pub(super) fn earliest_restorable(&self, gone: Option<&str>) -> Result<Option<Moment>> {
         let usable = self.usable_backups()?;
         let left = usable.iter().filter(|b| Some(b.id.as_str()) != gone);
         Ok(left.filter_map(|b| b.finished_at).min().map(from_micros))
     }
 
-    /// Returns what can be restored.
-    pub(super) fn recovery_window(&self) -> Result<RecoveryWindow> {
+    /// Returns the recovery window.
+    pub(in crate::provider::sim) fn recovery_window(&self) -> Result<RecoveryWindow> {
         let earliest = self.earliest_restorable(None)?;
         let lines = self.main_timelines()?;
         let backups = self.list_backup_rows()?;
@@ -81,7 +87,25 @@ impl WorldTx<'_> {
         })
     }
 
-    /// Returns how a restore would be done.
+    /// Returns what deleting a backup would take with it.
+    pub(in crate::provider::sim) fn plan_backup_deletion(&self, id: &str) -> Result<BackupDeletion> {
+        let backup = self.demand_backup(id)?;
+        let after = self.earliest_restorable(Some(id))?;
+        // Log that only this backup needed: from its end to the end of the next one.
+        let others = self.list_backup_rows()?.into_iter().filter(|b| b.id != id && b.finished_at.is_some());
+        let stops: Vec<i64> = others.map(|b| b.stop).collect();
+        let next = stops.iter().copied().min().map_or_else(|| self.log_end(), Ok)?;
+        let log = if backup.finished_at.is_some() { (next - backup.stop).max(0) } else { 0 };
+        Ok(BackupDeletion {
+            id: id.into(),
+            also: Vec::new(),
+            bytes: (backup.bytes + log).unsigned_abs(),
+            earliest_before: self.earliest_restorable(None)?,
+            earliest_after: after,
+        })
+    }
+
+    /// Plans a restore.
     ///
     /// # Errors
     /// Every reason why not.
@@ -126,24 +150,27 @@ impl WorldTx<'_> {
     }
 
     fn resolve_stop_point(&self, to: &RecoveryPoint, backup: &BackupRow) -> Result<StopPoint> {
-        let asked = to.timeline.map(|n| self.demand_timeline(n)).transpose()?;
+        let requested = to.timeline.map(|n| self.demand_timeline(n)).transpose()?;
         let exact = |lsn: i64| if to.inclusive { lsn } else { lsn - 1 };
         let stop = match &to.at {
-            RecoveryTarget::BackupEnd => {
-                StopPoint { line: self.timeline_or_default(asked, backup.line)?, cut: backup.stop, by: None }
-            }
+            RecoveryTarget::BackupEnd => StopPoint {
+                line: self.timeline_or_default(requested, backup.line)?,
+                cut: backup.stop,
+                by: None,
+            },
             RecoveryTarget::Latest => {
-                let line = asked.map_or_else(|| self.main_timeline(), Ok)?;
+                let line = requested.map_or_else(|| self.main_timeline(), Ok)?;
                 StopPoint { line, cut: self.log_end()?, by: None }
             }
-            RecoveryTarget::Time(at) => self.resolve_stop_time(*at, to.inclusive, asked)?,
+            RecoveryTarget::Time(at) => self.resolve_stop_time(*at, to.inclusive, requested)?,
             RecoveryTarget::Xid(text) => {
                 let xid = text.parse::<i64>().map_err(|_| {
                     Error::new(Code::Invalid, format!("`{text}` is not a transaction id"))
                         .with_hint("write digits")
                 })?;
                 let place = self.find_transaction(xid)?;
-                let (line, lsn) = self.locate_on_target(place, asked, || format!("transaction `{xid}`"))?;
+                let (line, lsn) =
+                    self.locate_on_target(place, requested, || format!("transaction `{xid}`"))?;
                 StopPoint { line, cut: exact(lsn), by: None }
             }
             RecoveryTarget::Lsn(text) => {
@@ -151,7 +178,7 @@ impl WorldTx<'_> {
                 if lsn > self.log_end()? {
                     return Err(self.after_window_error(&to.at));
                 }
-                let line = asked.map_or_else(|| self.newest_timeline_where(|l| l.start < lsn), Ok)?;
+                let line = requested.map_or_else(|| self.newest_timeline_where(|l| l.start < lsn), Ok)?;
                 StopPoint { line, cut: exact(lsn), by: None }
             }
             RecoveryTarget::Name(name) => {
@@ -159,7 +186,7 @@ impl WorldTx<'_> {
                 let known = self.restore_point_names()?;
                 let place = mark.map(|m| (m.line, m.lsn));
                 let (line, lsn) =
-                    self.locate_on_target(place, asked, || format!("restore point `{name}`")).map_err(
+                    self.locate_on_target(place, requested, || format!("restore point `{name}`")).map_err(
                         |e| e.with_hint(suggest::suggest_name(name, known.iter().map(String::as_str))),
                     )?;
                 StopPoint { line, cut: lsn, by: None }
@@ -168,9 +195,14 @@ impl WorldTx<'_> {
         Ok(stop)
     }
 
-    fn resolve_stop_time(&self, at: Moment, inclusive: bool, asked: Option<Timeline>) -> Result<StopPoint> {
+    fn resolve_stop_time(
+        &self,
+        at: Moment,
+        inclusive: bool,
+        requested: Option<Timeline>,
+    ) -> Result<StopPoint> {
         let by = to_micros(at);
-        let line = asked.map_or_else(|| self.newest_timeline_where(|l| l.begun_at <= by), Ok)?;
+        let line = requested.map_or_else(|| self.newest_timeline_where(|l| l.begun_at <= by), Ok)?;
         if by > line.ended_at.unwrap_or(self.now) {
             return Err(self.after_window_error(&RecoveryTarget::Time(at)));
         }
@@ -178,15 +210,15 @@ impl WorldTx<'_> {
         Ok(StopPoint { line, cut, by: Some(by) })
     }
 
-    /// Returns the newest of the target's lines that had begun by then, or the first.
+    /// Returns the newest of the target's timelines that had `begun`, or the first.
     fn newest_timeline_where(&self, begun: impl Fn(&Timeline) -> bool) -> Result<Timeline> {
         let lines = self.main_timelines()?;
         let newest = lines.iter().rev().find(|l| begun(l)).or(lines.first());
         newest.cloned().ok_or_else(|| Error::new(Code::Internal, "the world has no line of history"))
     }
 
-    fn timeline_or_default(&self, asked: Option<Timeline>, id: i64) -> Result<Timeline> {
-        asked.map_or_else(|| self.find_timeline(id), Ok)
+    fn timeline_or_default(&self, requested: Option<Timeline>, id: i64) -> Result<Timeline> {
+        requested.map_or_else(|| self.find_timeline(id), Ok)
     }
 
     fn demand_timeline(&self, number: u32) -> Result<Timeline> {
@@ -198,11 +230,11 @@ impl WorldTx<'_> {
         })
     }
 
-    /// Returns the line and place of something that was found, if the target's own history holds it.
+    /// Returns the timeline and place of something that was found, if the target's own history holds it.
     fn locate_on_target(
         &self,
         place: Option<(i64, i64)>,
-        asked: Option<Timeline>,
+        requested: Option<Timeline>,
         what: impl Fn() -> String,
     ) -> Result<(Timeline, i64)> {
         let missing = || {
@@ -213,10 +245,12 @@ impl WorldTx<'_> {
         };
         let (id, lsn) = place.ok_or_else(missing)?;
         let own = self.main_timelines()?.into_iter().find(|l| l.id == id).ok_or_else(missing)?;
-        let Some(asked) = asked else { return Ok((own, lsn)) };
-        let held =
-            self.timeline_chain(asked.id, i64::MAX)?.iter().any(|(line, upto)| *line == id && lsn <= *upto);
-        if held { Ok((asked, lsn)) } else { Err(missing()) }
+        let Some(requested) = requested else { return Ok((own, lsn)) };
+        let held = self
+            .timeline_chain(requested.id, i64::MAX)?
+            .iter()
+            .any(|(line, upto)| *line == id && lsn <= *upto);
+        if held { Ok((requested, lsn)) } else { Err(missing()) }
     }
 
     fn before_window_error(&self, at: &RecoveryTarget, named: Option<&BackupRow>) -> Error {

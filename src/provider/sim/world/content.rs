@@ -1,11 +1,11 @@
 //! The rows of a database at one point of its history, in an in-memory SQLite.
 //!
-//! The rows follow from the statements alone: those that would reach outside (files, other
-//! databases, the connection's own settings) are refused before they run.
+//! The rows follow from the statements alone: a statement that would reach outside (files, other databases, the
+//! connection's own settings) is refused before it runs.
 
 use super::{
+    entry::{HistoryEntry, HistoryHash},
     functions::{self, StatementContext},
-    shelf::HistoryHash,
     statement::Statement,
 };
 use crate::{
@@ -21,29 +21,17 @@ use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-/// A statement that is committed, or about to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HistoryEntry {
-    /// The place of its commit.
-    pub(super) lsn: i64,
-    /// The number of its transaction.
-    pub(super) xid: i64,
-    /// When it was committed, in microseconds since 1970.
-    pub(super) at: i64,
-    pub(super) sql: String,
-}
-
 /// What a statement did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StatementOutcome {
+pub(in crate::provider::sim) struct StatementOutcome {
     /// How many rows it touched.
-    pub(super) rows: u64,
+    pub(in crate::provider::sim) rows: u64,
     /// `drop` or `truncate`, and the table.
-    pub(super) event: Option<(&'static str, String)>,
+    pub(in crate::provider::sim) event: Option<(&'static str, String)>,
 }
 
 /// What the authorizer saw of a user's statement; `on` while one is prepared and runs.
@@ -55,31 +43,40 @@ struct AuthorizerState {
 }
 
 /// A materialised database.
-pub(super) struct Content {
+pub(in crate::provider::sim) struct Content {
     conn: Connection,
-    scene: Arc<StatementContext>,
-    seen: Arc<Mutex<AuthorizerState>>,
+    context: Arc<StatementContext>,
+    authorizer: Arc<Mutex<AuthorizerState>>,
     row_security: BTreeMap<String, bool>,
     dropped: BTreeSet<String>,
     head: i64,
-    past: HistoryHash,
+    hash: HistoryHash,
 }
 
 impl Content {
     /// Returns a database in which nothing has happened.
     pub(super) fn empty() -> Result<Self> {
-        let scene = Arc::new(StatementContext::default());
-        let seen = Arc::<Mutex<AuthorizerState>>::default();
-        let conn = open_connection(&scene, &seen).map_err(|e| statement_error(&e, None))?;
+        let context = Arc::new(StatementContext::default());
+        let authorizer = Arc::<Mutex<AuthorizerState>>::default();
+        let conn = open_connection(&context, &authorizer).map_err(|e| statement_error(&e, None))?;
         Ok(Self {
             conn,
-            scene,
-            seen,
+            context,
+            authorizer,
             row_security: BTreeMap::new(),
             dropped: BTreeSet::new(),
             head: 0,
-            past: HistoryHash::default(),
+            hash: HistoryHash::default(),
         })
+    }
+
+    /// Returns the database that statements make.
+    pub(super) fn replay(entries: &[HistoryEntry]) -> Result<Self> {
+        let mut content = Self::empty()?;
+        for entry in entries {
+            content.apply_entry(entry, None)?;
+        }
+        Ok(content)
     }
 
     /// Returns the place up to which history is in.
@@ -89,23 +86,27 @@ impl Content {
 
     /// Returns the hash of the history that is in.
     pub(super) fn history_hash(&self) -> HistoryHash {
-        self.past
+        self.hash
     }
 
     /// Runs a statement and keeps what it did; one that fails has done nothing.
-    pub(super) fn apply_entry(
+    pub(in crate::provider::sim) fn apply_entry(
         &mut self,
         entry: &HistoryEntry,
         timeout: Option<Span>,
     ) -> Result<StatementOutcome> {
         let applied = self.execute_entry(entry, timeout, true)?;
         self.head = entry.lsn;
-        self.past = self.past.extend_with(entry);
+        self.hash = self.hash.extend_with(entry);
         Ok(applied)
     }
 
     /// Runs a statement and rolls it back.
-    pub(super) fn try_entry(&mut self, entry: &HistoryEntry, timeout: Span) -> Result<StatementOutcome> {
+    pub(in crate::provider::sim) fn try_entry(
+        &mut self,
+        entry: &HistoryEntry,
+        timeout: Span,
+    ) -> Result<StatementOutcome> {
         self.execute_entry(entry, Some(timeout), false)
     }
 
@@ -115,7 +116,7 @@ impl Content {
         timeout: Option<Span>,
         keep: bool,
     ) -> Result<StatementOutcome> {
-        self.scene.set_statement(entry.at, entry.xid);
+        self.context.set_statement(entry.at, entry.xid);
         let statement = Statement::parse(&entry.sql);
         match &statement {
             Statement::RowSecurity { table, on } => {
@@ -158,16 +159,16 @@ impl Content {
         *self.lock_authorizer() = AuthorizerState { on: true, ..AuthorizerState::default() };
         let result = work();
         let denied = {
-            let mut seen = self.lock_authorizer();
-            seen.on = false;
-            seen.denied.take()
+            let mut authorizer = self.lock_authorizer();
+            authorizer.on = false;
+            authorizer.denied.take()
         };
         result.map_err(|e| statement_error(&e, denied))
     }
 
     /// Runs one statement that reads, as it would be at `at` (microseconds since 1970).
-    pub(super) fn query_at(&mut self, sql: &str, timeout: Span, at: i64) -> Result<Rows> {
-        self.scene.set_statement(at, self.head);
+    pub(in crate::provider::sim) fn query_at(&mut self, sql: &str, timeout: Span, at: i64) -> Result<Rows> {
+        self.context.set_statement(at, self.head);
         let Statement::Plain { sql, .. } = Statement::parse(sql) else { return Err(write_in_query_error()) };
         self.with_timeout(Some(timeout), |content| content.select_rows(&sql))
     }
@@ -204,8 +205,8 @@ impl Content {
         result
     }
 
-    fn lock_authorizer(&self) -> std::sync::MutexGuard<'_, AuthorizerState> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_authorizer(&self) -> MutexGuard<'_, AuthorizerState> {
+        self.authorizer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn demand_table(&self, table: &str) -> Result<()> {
@@ -216,7 +217,7 @@ impl Content {
     }
 
     /// Returns the names of the tables, sorted.
-    pub(super) fn table_names(&self) -> Result<Vec<String>> {
+    pub(in crate::provider::sim) fn table_names(&self) -> Result<Vec<String>> {
         let sql = "select name from sqlite_schema where type = 'table' and name not like 'sqlite\\_%' escape '\\' order by name";
         self.query_column(sql)
     }
@@ -236,7 +237,7 @@ impl Content {
     }
 
     /// Returns whether row-level security of `table` was switched on or off by a statement, and which.
-    pub(super) fn row_security(&self, table: &str) -> Option<bool> {
+    pub(in crate::provider::sim) fn row_security(&self, table: &str) -> Option<bool> {
         self.row_security.get(&table.to_lowercase()).copied()
     }
 
@@ -246,7 +247,7 @@ impl Content {
     }
 
     /// Returns the size in bytes.
-    pub(super) fn size_in_bytes(&self) -> Result<u64> {
+    pub(in crate::provider::sim) fn size_in_bytes(&self) -> Result<u64> {
         let sql = "select page_count * page_size from pragma_page_count, pragma_page_size";
         self.conn
             .query_row(sql, [], |row| row.get::<_, i64>(0))
@@ -255,17 +256,17 @@ impl Content {
     }
 
     /// Returns every row of a table.
-    pub(super) fn table_rows(&self, table: &str) -> Result<Rows> {
+    pub(in crate::provider::sim) fn table_rows(&self, table: &str) -> Result<Rows> {
         self.select_rows(&format!("select * from \"{}\"", table.replace('"', "\"\"")))
     }
 
     /// Gives `look` the connection, on which it may read the schema and nothing else.
-    pub(super) fn with_schema<T>(&self, look: impl FnOnce(&Connection) -> T) -> T {
+    pub(in crate::provider::sim) fn with_schema<T>(&self, look: impl FnOnce(&Connection) -> T) -> T {
         look(&self.conn)
     }
 
     /// Returns a digest of the schema and of every row.
-    pub(super) fn digest(&self) -> Result<String> {
+    pub(in crate::provider::sim) fn digest(&self) -> Result<String> {
         let mut hash = Sha256::new();
         let mut add = |text: &str| {
             hash.update((text.len() as u64).to_be_bytes());
@@ -286,25 +287,25 @@ impl Content {
 }
 
 fn open_connection(
-    scene: &Arc<StatementContext>,
-    seen: &Arc<Mutex<AuthorizerState>>,
+    context: &Arc<StatementContext>,
+    authorizer: &Arc<Mutex<AuthorizerState>>,
 ) -> rusqlite::Result<Connection> {
     let mut conn = Connection::open_in_memory()?;
     conn.execute_batch("pragma foreign_keys = on")?;
-    functions::install_functions(&conn, scene)?;
-    let seen = Arc::clone(seen);
+    functions::install_functions(&conn, context)?;
+    let authorizer = Arc::clone(authorizer);
     conn.authorizer(Some(move |context: AuthContext<'_>| {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.on { authorize_action(&context.action, &mut seen) } else { Authorization::Allow }
+        let mut authorizer = authorizer.lock().unwrap_or_else(PoisonError::into_inner);
+        if authorizer.on { authorize_action(&context.action, &mut authorizer) } else { Authorization::Allow }
     }))?;
     Ok(conn)
 }
 
 /// Decides whether a user's statement may do something, and notes a table that it drops.
-fn authorize_action(action: &AuthAction<'_>, seen: &mut AuthorizerState) -> Authorization {
+fn authorize_action(action: &AuthAction<'_>, authorizer: &mut AuthorizerState) -> Authorization {
     let denied = match action {
         AuthAction::DropTable { table_name } => {
-            seen.dropped = Some((*table_name).to_owned());
+            authorizer.dropped = Some((*table_name).to_owned());
             return Authorization::Allow;
         }
         AuthAction::Pragma { .. } => "PRAGMA",
@@ -317,7 +318,7 @@ fn authorize_action(action: &AuthAction<'_>, seen: &mut AuthorizerState) -> Auth
         | AuthAction::CreateTempTrigger { .. } => "temporary tables, views and triggers",
         _ => return Authorization::Allow,
     };
-    seen.denied = Some(denied);
+    authorizer.denied = Some(denied);
     Authorization::Deny
 }
 
@@ -361,4 +362,9 @@ fn statement_error(e: &rusqlite::Error, denied: Option<&str>) -> Error {
         ["syntax error", "no such function", "unrecognized token"].iter().any(|w| message.contains(w));
     let error = Error::new(Code::Sql, format!("the database refused the statement: {message}"));
     if foreign { error.with_hint("the simulator speaks SQLite's dialect of SQL") } else { error }
+}
+
+/// Returns the version of the database.
+pub(in crate::provider::sim) fn version_text() -> String {
+    format!("simulated (SQLite {})", rusqlite::version())
 }

@@ -1,4 +1,4 @@
-//! One SQL statement as it was written, and what it is beside what SQLite makes of it.
+//! One SQL statement as it was written, and what of it the simulator does itself instead of SQLite.
 //!
 //! The simulator speaks SQLite's dialect with four additions that runbooks for PostgreSQL lean on: the schema prefix
 //! `public.`, `TRUNCATE t`, `ALTER TABLE t ENABLE ROW LEVEL SECURITY` (and `DISABLE`), and `now()`.
@@ -36,7 +36,7 @@ enum TokenKind {
 
 impl Statement {
     /// Reads a statement; what is no SQL at all is left for SQLite to say.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(in crate::provider::sim) fn parse(text: &str) -> Self {
         let sql = strip_public_schema(text);
         let tokens = tokenize(&sql);
         if let Some((table, on)) = parse_row_security(&tokens) {
@@ -63,7 +63,7 @@ impl Statement {
 }
 
 /// Returns whether a text holds nothing but white space, comments and semicolons.
-pub(super) fn is_blank(text: &str) -> bool {
+pub(in crate::provider::sim) fn is_blank(text: &str) -> bool {
     tokenize(text).iter().all(|t| t.is_keyword(";"))
 }
 
@@ -166,6 +166,15 @@ fn quoted_length(text: &str, quote: char) -> usize {
         at += 1;
     }
     text.len()
+}
+
+/// Returns the beginning of a statement on one line.
+pub(in crate::provider::sim) fn shorten_sql(sql: &str) -> String {
+    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 #[cfg(test)]

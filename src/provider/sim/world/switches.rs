@@ -1,47 +1,49 @@
 //! Switches: power, TLS enforcement, the list of ranges; each with the time of its last change.
 
 use super::{
-    archive::span_to_micros,
-    store::{WorldTx, from_micros, store_error},
+    time::{from_micros, span_to_micros},
+    tx::{WorldTx, store_error},
 };
 use crate::provider::{Code, Error, Result};
 use rusqlite::params;
 
-/// Whether the target is on.
-pub(super) const POWER: &str = "power";
+/// Whether the target is on or paused.
+pub(in crate::provider::sim) const POWER: &str = "power";
+
 /// Whether TLS is enforced.
-pub(super) const SSL: &str = "ssl";
-/// When the ranges were changed.
-pub(super) const RANGES: &str = "ranges";
+pub(in crate::provider::sim) const SSL: &str = "ssl";
+
+/// When the ranges were last changed.
+pub(in crate::provider::sim) const RANGES: &str = "ranges";
 
 /// A switch, and since when it stands so (microseconds since 1970).
-pub(super) struct Switch {
+pub(in crate::provider::sim) struct Switch {
     /// How it stands.
-    pub(super) value: String,
-    pub(super) since: i64,
+    pub(in crate::provider::sim) value: String,
+    pub(in crate::provider::sim) since: i64,
 }
 
 impl WorldTx<'_> {
-    /// Returns how something is switched.
-    pub(super) fn read_switch(&self, name: &str) -> Result<Switch> {
+    /// Returns how a switch stands.
+    pub(in crate::provider::sim) fn read_switch(&self, name: &str) -> Result<Switch> {
         let sql = "select value, since from switches where name = ?1";
         let read = |row: &rusqlite::Row<'_>| Ok(Switch { value: row.get(0)?, since: row.get(1)? });
         self.conn.query_row(sql, [name], read).map_err(|e| store_error(&e))
     }
 
-    /// Switches something, as of `at`.
-    pub(super) fn set_switch(&self, name: &str, value: &str, at: i64) -> Result<()> {
+    /// Sets a switch, as of `at`.
+    pub(in crate::provider::sim) fn set_switch(&self, name: &str, value: &str, at: i64) -> Result<()> {
         let sql = "insert or replace into switches values (?1, ?2, ?3)";
         self.conn.execute(sql, params![name, value, at]).map(drop).map_err(|e| store_error(&e))
     }
 
     /// Returns whether what was changed at `since` is applied by now.
-    pub(super) fn is_applied(&self, since: i64) -> bool {
-        since.saturating_add(span_to_micros(self.world.apply_duration())) <= self.now
+    pub(in crate::provider::sim) fn is_applied(&self, since: i64) -> bool {
+        since.saturating_add(span_to_micros(self.spec.apply_duration())) <= self.now
     }
 
     /// Refuses while the target is not on.
-    pub(super) fn demand_powered_on(&self, code: Code) -> Result<()> {
+    pub(in crate::provider::sim) fn demand_powered_on(&self, code: Code) -> Result<()> {
         let power = self.read_switch(POWER)?;
         let (target, since) = (self.target, from_micros(power.since));
         let (what, hint) = match power.value.as_str() {
@@ -54,4 +56,9 @@ impl WorldTx<'_> {
         };
         Err(Error::new(code, what).with_hint(hint))
     }
+}
+
+/// Returns the word for whether something is on.
+pub(in crate::provider::sim) fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
 }

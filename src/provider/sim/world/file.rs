@@ -1,10 +1,15 @@
-//! The parts of a world file as they are in TOML: relative times, lists, defaults.
+//! The parts of a world file in TOML: relative times, lists, defaults.
 
 use crate::{
     base::moment::Span,
-    provider::model::{FindingLevel, Frequency, Policy},
+    provider::{
+        Code, Error, Result,
+        model::{FindingLevel, Frequency, Policy},
+    },
 };
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::Value;
 use toml::Spanned;
 
 /// A span that is not in the future: zero or negative.
@@ -15,13 +20,13 @@ pub(super) struct PastOffset(pub(super) Span);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NonNegativeSpan(pub(super) Span);
 
-/// One entry of the history.
+/// Statements of the history, at one time.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryToml {
     /// When it was committed.
     pub(super) at: PastOffset,
-    /// What was said. Spans do not reach inside an untagged value, so a list has one for all of it.
+    /// The statements. Spans do not reach inside an untagged value, so a list has one for all of it.
     pub(super) sql: Spanned<StatementsToml>,
 }
 
@@ -65,16 +70,16 @@ pub(super) struct PolicyToml {
     pub(super) table: Spanned<String>,
     pub(super) name: Spanned<String>,
     command: PolicyCommand,
-    #[serde(default = "yes")]
+    #[serde(default = "enabled_by_default")]
     permissive: bool,
-    #[serde(default = "everybody")]
+    #[serde(default = "public_role")]
     roles: Vec<String>,
     #[serde(rename = "using")]
     using_expression: Option<String>,
     #[serde(rename = "check")]
     check_expression: Option<String>,
     /// Whether row-level security of the table is on, where no statement of the history says it.
-    #[serde(default = "yes")]
+    #[serde(default = "enabled_by_default")]
     enabled: bool,
 }
 
@@ -88,7 +93,7 @@ enum PolicyCommand {
     Delete,
 }
 
-/// A check that the world itself answers.
+/// A check whose outcome the world file says.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CheckToml {
@@ -99,7 +104,7 @@ pub(super) struct CheckToml {
     pub(super) category: String,
 }
 
-/// What a check of the world's own finds.
+/// A finding of such a check.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FindingToml {
@@ -112,12 +117,12 @@ pub(super) struct FindingToml {
     pub(super) fix: String,
 }
 
-/// What takes backups by the clock.
+/// A backup schedule.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ScheduleToml {
     pub(super) id: Spanned<String>,
-    #[serde(default = "every_day")]
+    #[serde(default = "default_frequency")]
     pub(super) every: Frequency,
     /// The time of day in UTC.
     pub(super) at: Spanned<String>,
@@ -134,7 +139,7 @@ pub(super) struct ReplicaToml {
 }
 
 impl PolicyToml {
-    /// Returns the policy as others see it.
+    /// Returns the policy as providers do.
     pub(super) fn to_policy(&self) -> Policy {
         let command = match self.command {
             PolicyCommand::All => "ALL",
@@ -184,43 +189,73 @@ impl<'de> Deserialize<'de> for NonNegativeSpan {
 }
 
 /// Returns how long backups are kept when nothing is said.
-pub(super) fn week() -> NonNegativeSpan {
+pub(super) fn default_retention() -> NonNegativeSpan {
     NonNegativeSpan(Span::from_secs(7 * 86_400))
 }
 
 /// Returns how long a backup or a restore takes when nothing is said.
-pub(super) fn two_minutes() -> NonNegativeSpan {
+pub(super) fn default_duration() -> NonNegativeSpan {
     NonNegativeSpan(Span::from_secs(120))
 }
 
-/// Returns how long a replica takes, or what was switched off to come back, when nothing is said.
-pub(super) fn five_minutes() -> NonNegativeSpan {
+/// Returns how long a replica, or resuming a paused target, takes when nothing is said.
+pub(super) fn long_default_duration() -> NonNegativeSpan {
     NonNegativeSpan(Span::from_secs(300))
 }
 
-/// Returns how long a target takes to be switched off when nothing is said.
-pub(super) fn one_minute() -> NonNegativeSpan {
+/// Returns how long pausing a target takes when nothing is said.
+pub(super) fn default_pause_duration() -> NonNegativeSpan {
     NonNegativeSpan(Span::from_secs(60))
 }
 
-/// Returns how long what is stored of the network takes to be applied when nothing is said.
-pub(super) fn ten_seconds() -> NonNegativeSpan {
+/// Returns how long until a change of the network is applied when nothing is said.
+pub(super) fn default_apply_duration() -> NonNegativeSpan {
     NonNegativeSpan(Span::from_secs(10))
 }
 
-/// Returns the ranges of a world that says none: everybody.
-pub(super) fn everywhere() -> Vec<Spanned<String>> {
+/// Returns the ranges that may connect when nothing is said: all.
+pub(super) fn default_restrictions() -> Vec<Spanned<String>> {
     ["0.0.0.0/0", "::/0"].map(|cidr| Spanned::new(0..0, cidr.to_owned())).into()
 }
 
-fn every_day() -> Frequency {
+fn default_frequency() -> Frequency {
     Frequency::Day
 }
 
-fn yes() -> bool {
+fn enabled_by_default() -> bool {
     true
 }
 
-fn everybody() -> Vec<String> {
+fn public_role() -> Vec<String> {
     vec!["public".into()]
+}
+
+/// Reads a range of addresses.
+///
+/// # Errors
+/// [`Code::Invalid`] when it is none, or has host bits set.
+pub(super) fn parse_range(text: &str) -> Result<IpNet> {
+    let wrong = |why: &str| Error::new(Code::Invalid, format!("`{text}` {why}"));
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| wrong("is no range of addresses").with_hint("write it as `203.0.113.0/24`"))?;
+    if net.trunc() != net {
+        return Err(wrong("has host bits set").with_hint(format!("write `{}`", net.trunc())));
+    }
+    Ok(net)
+}
+
+/// Returns the value of a setting.
+///
+/// # Errors
+/// [`Code::Invalid`] when it is a list or a table.
+pub(super) fn setting_to_json(value: &toml::Value) -> Result<Value> {
+    match value {
+        toml::Value::String(text) => Ok(text.as_str().into()),
+        toml::Value::Integer(n) => Ok((*n).into()),
+        toml::Value::Float(n) => Ok((*n).into()),
+        toml::Value::Boolean(b) => Ok((*b).into()),
+        _ => Err(Error::new(Code::Invalid, "a setting is text, a number, or true or false")
+            .with_hint("write it as `work_mem = \"8MB\"`")),
+    }
 }
