@@ -11,7 +11,7 @@ use redrill::{
     config::TargetConfig,
     fake::{FakeServer, ServerOptions, ledger::LedgerEntry},
     provider::{
-        fleet::OpenContext,
+        OpenContext,
         sim::{NormalizedWorld, Sim},
     },
 };

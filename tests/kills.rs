@@ -6,7 +6,7 @@ use crate::stage::{CliEnv, CliLab, postgres_or_skip};
 use redrill::{
     base::clock::{Clock, SystemClock},
     config::{self, Locations, SANDBOX},
-    provider::{fleet::OpenContext, sim::Sim},
+    provider::{OpenContext, sim::Sim},
 };
 use std::{
     collections::BTreeMap,

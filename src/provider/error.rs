@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The result of asking a provider.
+/// The result of a request to a provider.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kind of an error. The text of a code is part of the interface: scripts compare it.

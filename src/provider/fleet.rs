@@ -1,6 +1,6 @@
-//! The targets of a run, opened when first asked for.
+//! The targets of a run, each opened at its first use. The one file that names every provider.
 
-use super::{Code, Error, PROVIDER_KINDS, Provider, Result};
+use super::{Code, Error, OpenContext, Provider, Result, postgres, sim, supabase};
 use crate::{
     base::{clock::Clock, suggest},
     config::{Config, TargetConfig},
@@ -8,7 +8,6 @@ use crate::{
 use std::{
     collections::BTreeMap,
     fmt,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -38,16 +37,20 @@ impl fmt::Display for TargetRef {
     }
 }
 
-/// What a provider needs to open a target.
-pub struct OpenContext<'a> {
-    /// The target's entry in the configuration.
-    pub target: &'a TargetConfig,
-    /// The folder that relative paths in the configuration are relative to.
-    pub base: &'a Path,
-    pub state: &'a Path,
-    /// The clock of the run.
-    pub clock: &'a Arc<dyn Clock>,
+/// A kind of provider.
+struct ProviderKind {
+    /// The value of `provider` in `redrill.toml`.
+    name: &'static str,
+    /// Reads the settings and makes the provider; touches nothing of the target.
+    open: fn(&OpenContext<'_>) -> Result<Arc<dyn Provider>>,
 }
+
+/// Every kind of provider.
+const PROVIDER_KINDS: &[ProviderKind] = &[
+    ProviderKind { name: "sim", open: sim::open_target },
+    ProviderKind { name: "postgres", open: postgres::open },
+    ProviderKind { name: "supabase", open: supabase::open },
+];
 
 /// Every configured target, each opened at first use.
 pub struct Fleet {

@@ -2,11 +2,10 @@
 //!
 //! Three rules hold for every provider.
 //! - **Plan before act.** Every refusal comes before the first side effect.
-//! - **Accept, then poll.** What takes time is accepted at once and named by a [`Job`];
-//!   [`Provider::observe`] takes
-//!   it one look (and, where it is made of several parts, one part) further. Everything a job needs to go on is in the
-//!   job and in the world, so that a killed process can be followed by another.
-//! - **The key is the identity.** What a call makes carries the call's [`CallKey`] in the world, and
+//! - **Accept, then poll.** What takes time is accepted at once and named by a [`Job`]; [`Provider::observe`] polls it
+//!   and, where the job has several parts, does the next. Everything a job needs to go on is in the job and on the
+//!   platform, so that another process can go on after one is killed.
+//! - **The key is the identity.** What a call makes carries the call's [`CallKey`] on the platform, and
 //!   [`Provider::find`] finds it again. Asking twice with one key makes one thing.
 
 pub mod error;
@@ -14,15 +13,16 @@ pub mod fleet;
 pub mod model;
 pub mod postgres;
 pub mod sim;
-mod sqlstate;
-mod statement;
+mod sql;
 pub mod supabase;
-mod typed;
 
 pub use error::{Code, Error, Result, SideEffects};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, TargetRef};
 
-use crate::base::{clock::Clock, moment::Span};
+use crate::{
+    base::{clock::Clock, moment::Span},
+    config::TargetConfig,
+};
 use async_trait::async_trait;
 use ipnet::IpNet;
 use model::{
@@ -32,7 +32,19 @@ use model::{
     TableEventQuery, Verification,
 };
 use serde_json::{Map, Value};
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
+
+/// What a provider needs to open a target.
+pub struct OpenContext<'a> {
+    /// The target's entry in the configuration.
+    pub target: &'a TargetConfig,
+    /// The folder that relative paths in the configuration are relative to.
+    pub base: &'a Path,
+    /// The folder in which a provider keeps what it must not forget.
+    pub state: &'a Path,
+    /// The clock of the run.
+    pub clock: &'a Arc<dyn Clock>,
+}
 
 /// One target, or one branch of a target; both have the same operations.
 ///
@@ -289,20 +301,3 @@ impl Accept for NullRecorder {
         Ok(())
     }
 }
-
-/// A kind of provider: its name in the configuration, and how to make one.
-pub struct ProviderKind {
-    /// The value of `provider` in `redrill.toml`.
-    pub name: &'static str,
-    /// One line for people.
-    pub summary: &'static str,
-    /// Reads the settings and makes the provider; touches nothing in the world.
-    pub open: fn(&fleet::OpenContext<'_>) -> Result<Arc<dyn Provider>>,
-}
-
-/// Every kind of provider.
-pub const PROVIDER_KINDS: &[ProviderKind] = &[
-    ProviderKind { name: "sim", summary: "an embedded, simulated platform", open: sim::open_target },
-    ProviderKind { name: "postgres", summary: "a PostgreSQL cluster on this machine", open: postgres::open },
-    ProviderKind { name: "supabase", summary: "a Supabase project", open: supabase::open },
-];

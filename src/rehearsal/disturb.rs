@@ -8,7 +8,7 @@ use super::plan::FaultPlan;
 use crate::{
     base::moment::Span,
     journal::{Record, RecordObserver},
-    provider::sim::gate::{FaultSource, RequestKind, RequestOutcome, SimRequest},
+    provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     runtime::{Answer, Choice, Event, Question, RunObserver},
 };
 use sha2::{Digest as _, Sha256};

@@ -29,7 +29,7 @@ use crate::{
         moment::Moment,
     },
     config::{Config, TargetConfig},
-    provider::{self, fleet::OpenContext, sim::WorldTemplate},
+    provider::{self, OpenContext, sim::WorldTemplate},
     runtime::{Refusal, Runbook, ScriptRunner, runbook},
 };
 use plan::{FaultPlan, ScenarioSet};

@@ -18,7 +18,7 @@ use crate::{
     provider::{
         Backups, Branches, Fleet, Provider, Replicas, Schedules,
         model::{Backup, Branch, Replica, Schedule},
-        sim::{EffectRow, NormalizedWorld, Sim, WorldTemplate, gate::FaultySim},
+        sim::{EffectRow, NormalizedWorld, Sim, WorldTemplate, faults::FaultySim},
     },
     runtime::{Refusal, RunObserver, RunResources, Runbook, ScriptRunner},
 };

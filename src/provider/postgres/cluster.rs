@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::{clock::Clock, moment::Span},
-    provider::{Code, Error, Result, fleet::OpenContext},
+    provider::{Code, Error, OpenContext, Result},
 };
 use std::{
     path::{Path, PathBuf},

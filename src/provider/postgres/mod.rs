@@ -45,8 +45,8 @@ mod window;
 pub(crate) use scratch::postgres_or_skip;
 
 use super::{
-    Backups, Branches, Code, Error, Lifecycle, Network, Provider, Replicas, Result, Security, Sql,
-    fleet::OpenContext,
+    Backups, Branches, Code, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security,
+    Sql,
     model::{CallKey, Identity, Job, JobStatus, Project},
 };
 use async_trait::async_trait;

@@ -3,7 +3,7 @@
 use super::sql::DatabaseAddress;
 use crate::{
     base::{secret, suggest},
-    provider::{Code, Error, Result, fleet::OpenContext},
+    provider::{Code, Error, OpenContext, Result},
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

@@ -19,7 +19,7 @@ use crate::{
     provider::{
         Accept, Code, Error, Result, Sql,
         model::{CallKey, Health, Rows, SqlOutcome},
-        statement,
+        sql::statement,
     },
 };
 use async_trait::async_trait;

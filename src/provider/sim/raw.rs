@@ -1,9 +1,8 @@
-//! The interface of a simulated platform itself: what a world lets see and do that no operation covers.
+//! The simulator's own interface, for what no operation covers.
 
 use super::{
-    Sim,
-    archive::span_to_micros,
-    store::{WorldTx, from_micros, store_error},
+    target::Sim,
+    world::{EffectRow, WorldTx, from_micros},
 };
 use crate::{
     base::{moment::Span, suggest},
@@ -12,7 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use serde_json::{Value, json as object};
 
-/// What there is, for messages.
+/// Every request that there is.
 const RAW_PATHS: &[&str] = &["GET /world", "GET /effects", "POST /clock"];
 
 #[async_trait]
@@ -23,9 +22,9 @@ impl Raw for Sim {
             ("GET", "/effects") => self.list_effects(),
             ("POST", "/clock") => self.handle_clock_request(body),
             _ => {
-                let asked = format!("{method} {path}");
-                Err(Error::new(Code::NotFound, format!("a simulated platform has no `{asked}`"))
-                    .with_hint(suggest::suggest_name(&asked, RAW_PATHS.iter().copied())))
+                let request = format!("{method} {path}");
+                Err(Error::new(Code::NotFound, format!("a simulated platform has no `{request}`"))
+                    .with_hint(suggest::suggest_name(&request, RAW_PATHS.iter().copied())))
             }
         }
     }
@@ -34,16 +33,17 @@ impl Raw for Sim {
 impl Sim {
     fn describe_world(&self) -> Result<Value> {
         let store = self.open_store()?;
-        let now = store.read_world(|p| Ok(p.now))?;
+        let now = store.read_world(|tx| Ok(tx.now))?;
         Ok(object!({ "id": store.id(), "title": store.title(), "now": from_micros(now).to_string() }))
     }
 
     fn list_effects(&self) -> Result<Value> {
-        let effect = |e: super::EffectRow| object!({ "kind": e.kind, "what": e.what, "at": e.at.to_string(), "key": e.key });
+        let effect =
+            |e: EffectRow| object!({ "kind": e.kind, "what": e.what, "at": e.at.to_string(), "key": e.key });
         Ok(self.effect_log()?.into_iter().map(effect).collect())
     }
 
-    /// Sets the world's clock forward, and says what it shows then.
+    /// Sets the world's clock forward, and returns its new time.
     fn handle_clock_request(&self, body: Option<&Value>) -> Result<Value> {
         let text = body.and_then(|body| body["pass"].as_str());
         let span = text.and_then(|text| Span::parse(text).ok()).filter(|span| *span > Span::ZERO);
@@ -52,16 +52,9 @@ impl Sim {
                 .with_hint("send `{\"pass\": \"1h\"}`")
         })?;
         let store = self.open_store()?;
-        let pass = |p: &WorldTx<'_>| p.advance_clock(span).map(|()| Value::Null);
+        let pass = |tx: &WorldTx<'_>| tx.advance_clock(span).map(|()| Value::Null);
         store.apply_effect(None, "clock.pass", &span.to_string(), pass)?;
-        let now = store.read_world(|p| Ok(p.now))?;
+        let now = store.read_world(|tx| Ok(tx.now))?;
         Ok(object!({ "now": from_micros(now).to_string() }))
-    }
-}
-
-impl WorldTx<'_> {
-    fn advance_clock(&self, span: Span) -> Result<()> {
-        let sql = "update world set clock_offset = clock_offset + ?1";
-        self.conn.execute(sql, [span_to_micros(span)]).map(drop).map_err(|e| store_error(&e))
     }
 }

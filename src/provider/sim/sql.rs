@@ -1,12 +1,13 @@
 //! SQL on a simulated target or a branch of one.
 
 use super::{
-    Sim,
-    backups::{from_json, to_json},
-    content::HistoryEntry,
-    store::{WorldStore, WorldTx},
-    switches::POWER,
-    world::shorten_sql,
+    target::Sim,
+    world::{
+        HistoryEntry, WorldStore, WorldTx, from_json,
+        statement::{is_blank, shorten_sql},
+        switches::POWER,
+        to_json, version_text,
+    },
 };
 use crate::{
     base::moment::Span,
@@ -18,7 +19,7 @@ use crate::{
 use async_trait::async_trait;
 use serde_json::{Value, json as object};
 
-/// The kind of the effect.
+/// The kind of the effect of a statement.
 const EXECUTE_KIND: &str = "sql.execute";
 
 #[async_trait]
@@ -26,9 +27,9 @@ impl Sql for Sim {
     async fn query(&self, sql: &str, timeout: Span) -> Result<Rows> {
         demand_statement(sql)?;
         let store = self.open_store()?;
-        store.read_world(|p| {
-            let line = self.answering_timeline(p)?;
-            store.with_content(p, line, |content| content.query_at(sql, timeout, p.now))
+        store.read_world(|tx| {
+            let line = self.answering_timeline(tx)?;
+            store.with_content(tx, line, |content| content.query_at(sql, timeout, tx.now))
         })
     }
 
@@ -50,27 +51,27 @@ impl Sql for Sim {
     }
 
     async fn settle(&self, key: &CallKey, _accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
-        let effect = self.open_store()?.read_world(|p| p.find_effect(key))?;
+        let effect = self.open_store()?.read_world(|tx| tx.find_effect(key))?;
         effect.filter(|e| e.kind == EXECUTE_KIND).map(|e| from_json(e.answer)).transpose()
     }
 
     async fn health(&self) -> Result<Health> {
         let store = self.open_store()?;
-        store.read_world(|p| {
-            let (line, status) = match self.answering_timeline(p) {
+        store.read_world(|tx| {
+            let (line, status) = match self.answering_timeline(tx) {
                 Ok(line) => (Some(line), "healthy".to_owned()),
-                Err(e) if e.code == Code::Unavailable => (None, self.status_word(p)?),
+                Err(e) if e.code == Code::Unavailable => (None, self.status_word(tx)?),
                 Err(e) => return Err(e),
             };
             let bytes =
-                line.map(|l| store.with_content(p, l, |content| content.size_in_bytes())).transpose()?;
+                line.map(|l| store.with_content(tx, l, |content| content.size_in_bytes())).transpose()?;
             let in_recovery = status == "restoring";
             Ok(Health {
                 ok: line.is_some(),
                 status,
                 version: Some(version_text()),
                 in_recovery,
-                // Asking takes none of the world's time.
+                // A request takes none of the world's time.
                 latency: Span::ZERO,
                 bytes,
                 connections: None,
@@ -80,16 +81,16 @@ impl Sql for Sim {
 }
 
 impl Sim {
-    /// Runs a statement and takes it back: what the database refuses is refused before anything is written down.
+    /// Runs a statement and rolls it back: the database refuses it before anything is written down.
     fn try_statement(&self, store: &WorldStore, sql: &str, timeout: Span) -> Result<()> {
-        store.read_world(|p| {
-            let line = self.answering_timeline(p)?;
-            let entry = HistoryEntry { lsn: 0, xid: 0, at: p.now, sql: sql.into() };
-            store.with_content(p, line, |content| content.try_entry(&entry, timeout)).map(drop)
+        store.read_world(|tx| {
+            let line = self.answering_timeline(tx)?;
+            let entry = HistoryEntry { lsn: 0, xid: 0, at: tx.now, sql: sql.into() };
+            store.with_content(tx, line, |content| content.try_entry(&entry, timeout)).map(drop)
         })
     }
 
-    /// Runs a statement for good. It runs anew, on the rows of this moment: others may have written in between.
+    /// Runs a statement and commits it. It runs anew, on the rows of this moment: others may have written in between.
     fn commit_statement(
         &self,
         store: &WorldStore,
@@ -98,16 +99,16 @@ impl Sim {
         key: &CallKey,
     ) -> Result<SqlOutcome> {
         let mut touched = None;
-        let result = store.apply_effect(Some(key), EXECUTE_KIND, &shorten_sql(sql), |p| {
-            let line = self.answering_timeline(p)?;
+        let result = store.apply_effect(Some(key), EXECUTE_KIND, &shorten_sql(sql), |tx| {
+            let line = self.answering_timeline(tx)?;
             touched = Some(line);
-            store.with_content(p, line, |content| {
-                // A line's times never go back, whatever the wall clock does.
-                let at = p.last_entry(line, i64::MAX)?.map_or(p.now, |last| last.at.max(p.now));
-                let (lsn, xid) = p.allocate_transaction(sql.len())?;
+            store.with_content(tx, line, |content| {
+                // The times of a timeline never go back, whatever the wall clock does.
+                let at = tx.last_entry(line, i64::MAX)?.map_or(tx.now, |last| last.at.max(tx.now));
+                let (lsn, xid) = tx.allocate_transaction(sql.len())?;
                 let entry = HistoryEntry { lsn, xid, at, sql: sql.into() };
                 let applied = content.apply_entry(&entry, Some(timeout))?;
-                p.append_entry(line, &entry, &applied)?;
+                tx.append_entry(line, &entry, &applied)?;
                 to_json(SqlOutcome { rows_affected: applied.rows })
             })
         });
@@ -118,34 +119,14 @@ impl Sim {
     }
 
     /// Returns what keeps this target or branch from answering, in a word.
-    fn status_word(&self, present: &WorldTx<'_>) -> Result<String> {
-        let power = present.read_switch(POWER)?.value;
+    fn status_word(&self, tx: &WorldTx<'_>) -> Result<String> {
+        let power = tx.read_switch(POWER)?.value;
         Ok(if self.branch.is_some() || power == "on" { "restoring".into() } else { power })
     }
-
-    /// Returns the line that answers for this target or branch now.
-    pub(super) fn answering_timeline(&self, present: &WorldTx<'_>) -> Result<i64> {
-        let Some(branch) = &self.branch else {
-            present.demand_powered_on(Code::Unavailable)?;
-            present.demand_no_restore_job(Code::Unavailable)?;
-            return Ok(present.main_timeline()?.id);
-        };
-        let grown = present.demand_branch(&branch.id)?;
-        if grown.branch.status == "ready" {
-            return Ok(grown.line);
-        }
-        let message = format!("the branch `{}` is {}", branch.name, grown.branch.status);
-        Err(Error::new(Code::Unavailable, message).with_hint("wait for it"))
-    }
-}
-
-/// Returns the version of the database.
-pub(super) fn version_text() -> String {
-    format!("simulated (SQLite {})", rusqlite::version())
 }
 
 fn demand_statement(sql: &str) -> Result<()> {
-    if super::statement::is_blank(sql) {
+    if is_blank(sql) {
         return Err(Error::new(Code::Invalid, "no statement was given"));
     }
     Ok(())

@@ -1,6 +1,9 @@
-//! The tables of a simulated database, whole: what it would take to make them somewhere else.
+//! The tables of a simulated database with their rows: all it takes to make them somewhere else.
 
-use super::{Sim, content::Content};
+use super::{
+    target::Sim,
+    world::{Content, audit::effective_policies, store_error},
+};
 use crate::provider::{Result, model::Rows};
 use rusqlite::Connection;
 
@@ -16,7 +19,7 @@ pub struct Table {
     pub unique: Vec<Vec<String>>,
     /// Its foreign keys.
     pub references: Vec<ForeignKey>,
-    /// What a statement said of its row-level security.
+    /// Whether a statement switched its row-level security on or off, and which.
     pub row_security: Option<bool>,
     /// Every row.
     pub rows: Rows,
@@ -28,7 +31,7 @@ pub struct Column {
     pub name: String,
     /// Its type as it was written.
     pub kind: String,
-    /// Whether it is never null.
+    /// Whether it refuses null.
     pub required: bool,
     /// Its default, an expression.
     pub preset: Option<String>,
@@ -40,7 +43,7 @@ pub struct ForeignKey {
     pub columns: Vec<String>,
     /// The table they refer to.
     pub table: String,
-    /// The columns there; none is its primary key.
+    /// The columns there; empty where it is the primary key.
     pub referred: Vec<String>,
 }
 
@@ -48,30 +51,29 @@ impl Sim {
     /// Returns every table of this target or branch, by name.
     ///
     /// # Errors
-    /// While nobody is let in.
+    /// While it answers no query.
     pub fn export_tables(&self) -> Result<Vec<Table>> {
         let store = self.open_store()?;
-        store.read_world(|p| {
-            let line = self.answering_timeline(p)?;
-            store.with_content(p, line, |content| {
+        store.read_world(|tx| {
+            let line = self.answering_timeline(tx)?;
+            store.with_content(tx, line, |content| {
                 content.table_names()?.iter().map(|name| export_table(content, name)).collect()
             })
         })
     }
-}
 
-impl Sim {
     /// Returns the name of every table, and whether its row-level security is on.
     ///
     /// # Errors
-    /// While nobody is let in.
+    /// While it answers no query.
     pub fn list_row_security(&self) -> Result<Vec<(String, bool)>> {
         let store = self.open_store()?;
-        store.read_world(|p| {
-            let line = self.answering_timeline(p)?;
-            store.with_content(p, line, |content| {
-                let policies = super::security::effective_policies(p, content)?;
-                let has = |name: &String| policies.iter().any(|p| p.table == *name && p.enabled);
+        store.read_world(|tx| {
+            let line = self.answering_timeline(tx)?;
+            store.with_content(tx, line, |content| {
+                let policies = effective_policies(tx, content)?;
+                let has =
+                    |name: &String| policies.iter().any(|policy| policy.table == *name && policy.enabled);
                 let secured = |name: String| (content.row_security(&name).unwrap_or(has(&name)), name);
                 Ok(content.table_names()?.into_iter().map(secured).map(|(on, name)| (name, on)).collect())
             })
@@ -80,7 +82,7 @@ impl Sim {
 }
 
 fn export_table(content: &Content, name: &str) -> Result<Table> {
-    let schema = |read: rusqlite::Result<Table>| read.map_err(|e| super::store::store_error(&e));
+    let schema = |read: rusqlite::Result<Table>| read.map_err(|e| store_error(&e));
     let rows = content.table_rows(name)?;
     let row_security = content.row_security(name);
     schema(content.with_schema(|conn| {

@@ -35,9 +35,8 @@ mod work;
 pub use sql::wording;
 
 use super::{
-    Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result, Schedules, Security,
-    Settings, Sql,
-    fleet::OpenContext,
+    Backups, Branches, Code, Error, Lifecycle, Network, OpenContext, Provider, Raw, Replicas, Result,
+    Schedules, Security, Settings, Sql,
     model::{Branch, CallKey, Identity, Job, JobStatus, Project},
 };
 use crate::base::clock::Clock;

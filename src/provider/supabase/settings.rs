@@ -3,7 +3,7 @@
 use super::DatabaseAddress;
 use crate::{
     base::suggest,
-    provider::{Code, Error, Result, fleet::OpenContext},
+    provider::{Code, Error, OpenContext, Result},
 };
 use serde::Deserialize;
 use std::path::PathBuf;

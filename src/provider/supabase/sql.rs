@@ -17,7 +17,7 @@ use crate::{
     provider::{
         Accept, Code, Error, Result, Sql,
         model::{CallKey, Health, Rows, SqlOutcome},
-        sqlstate,
+        sql::sqlstate,
     },
 };
 use async_trait::async_trait;

@@ -10,7 +10,7 @@ use super::{live::RunContext, *};
 use crate::journal::Record;
 use crate::{
     config::{SANDBOX, TargetConfig},
-    provider::{fleet::OpenContext, sim},
+    provider::{OpenContext, sim},
 };
 use std::sync::{
     Mutex,

@@ -1,8 +1,8 @@
 //! Maps a server's error to ours: a code for programs, and a sentence with the server's own words.
 
-pub(super) use crate::provider::sqlstate::code_for_sqlstate;
+pub(super) use crate::provider::sql::sqlstate::code_for_sqlstate;
 
-use crate::provider::{Code, Error, sqlstate};
+use crate::provider::{Code, Error, sql::sqlstate};
 use std::error::Error as _;
 use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 

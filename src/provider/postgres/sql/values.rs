@@ -1,12 +1,12 @@
-//! Maps the server's types to those that `provider/typed.rs` can parse.
+//! Maps the server's types to those that `provider/sql/values.rs` can parse.
 
-use crate::provider::typed::{self, ScalarType};
+use crate::provider::sql::values::{self, ScalarType};
 use serde_json::Value;
 use tokio_postgres::types::{Kind, Type};
 
 /// Returns a column's value.
 pub(super) fn parse_column_value(text: Option<&str>, of: &Type) -> Value {
-    typed::parse_value(text, &map_type(of))
+    values::parse_value(text, &map_type(of))
 }
 
 fn map_type(of: &Type) -> ScalarType {

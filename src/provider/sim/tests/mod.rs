@@ -1,13 +1,13 @@
-//! The simulator, driven through the provider traits: a stage, and the tests on it by subject.
+//! The simulator, driven through the provider traits: what the tests share, and the tests by subject.
 
 mod effects;
+mod environment;
 mod files;
 mod restores;
 mod shop;
 mod statements;
-mod surroundings;
 
-use super::{SANDBOX, Sim, world_file};
+use super::{SANDBOX, Sim, config::world_file};
 use crate::{
     base::{
         clock::Clock,
@@ -15,8 +15,7 @@ use crate::{
     },
     config::TargetConfig,
     provider::{
-        Accept, Code, Error, NullRecorder, Provider, Result,
-        fleet::OpenContext,
+        Accept, Code, Error, NullRecorder, OpenContext, Provider, Result,
         model::{
             Backup, BackupRequest, Branch, CallKey, CheckStatus, FindingLevel, Job, JobStatus, RecoveryPoint,
             RecoveryTarget, RestoreOutcome, RestoreRequest, TableEventQuery,

@@ -15,7 +15,7 @@ use crate::{
     provider::{
         Accept, Code, Error, Result,
         model::{CallKey, SqlOutcome},
-        statement,
+        sql::statement,
     },
 };
 use reqwest::Method;

@@ -2,7 +2,7 @@
 //!
 //! The statement is asked inside two of ours: once for the names of its columns, without being run; then for its rows
 //! as text, with the types beside them, which are read as those of every other provider
-//! (`provider/typed.rs`). What cannot stand inside another statement (`show`, `explain`) is sent as it is, and its
+//! (`provider/sql/values.rs`). What cannot stand inside another statement (`show`, `explain`) is sent as it is, and its
 //! values are what the API made of them.
 
 use super::{
@@ -14,9 +14,11 @@ use crate::{
     provider::{
         Code, Error, Result,
         model::Rows,
-        statement,
+        sql::{
+            statement,
+            values::{self, ScalarType},
+        },
         supabase::transport::ApiClient,
-        typed::{self, ScalarType},
     },
 };
 use serde::Deserialize;
@@ -106,7 +108,8 @@ fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
     let RowsAnswer { columns, types, rows } = answer;
     let readings: Vec<ScalarType> = types.iter().map(column_type).collect();
     let object = |row: Vec<Option<String>>| {
-        let values = row.into_iter().zip(&readings).map(|(text, of)| typed::parse_value(text.as_deref(), of));
+        let values =
+            row.into_iter().zip(&readings).map(|(text, of)| values::parse_value(text.as_deref(), of));
         columns.iter().cloned().zip(values).collect::<Map<_, _>>()
     };
     Ok(Rows { rows: rows.into_iter().map(object).collect(), columns })

@@ -1,0 +1,66 @@
+//! Jobs: what a call asked for and the platform goes on with, and the key that names the call there.
+
+use crate::base::moment::Span;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+
+/// The identity of one call on a platform: ten base32 characters, the same at every resume.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallKey(pub String);
+
+impl fmt::Display for CallKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Work that the platform has accepted and goes on with by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// What it is, in the provider's words: `backup`, `branch`, `restore`.
+    pub kind: String,
+    /// What the provider finds it by.
+    pub id: String,
+    /// Whatever else the provider needs to go on with it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub detail: Value,
+}
+
+/// The state of a job when it was polled.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobStatus {
+    /// Still going on.
+    Running(Progress),
+    /// Finished without an error; with its value, handles tagged.
+    Done(Value),
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Progress {
+    /// What it is doing now: `copying`, `replaying WAL`.
+    pub phase: String,
+    /// How much is done, in `unit`.
+    pub done: Option<u64>,
+    /// How much there is, in `unit`.
+    pub total: Option<u64>,
+    /// What is counted: `bytes`, `segments`.
+    pub unit: &'static str,
+    /// When another look is worth it, where the provider knows.
+    #[serde(skip)]
+    pub again_in: Option<Span>,
+}
+
+impl Progress {
+    /// Returns a phase whose length is not known.
+    pub fn with_phase(phase: impl Into<String>) -> Self {
+        Self { phase: phase.into(), ..Self::default() }
+    }
+
+    /// Returns `done` of `total` bytes.
+    pub fn with_bytes(phase: impl Into<String>, done: u64, total: Option<u64>) -> Self {
+        Self { phase: phase.into(), done: Some(done), total, unit: "bytes", again_in: None }
+    }
+}

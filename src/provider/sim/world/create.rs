@@ -1,0 +1,96 @@
+//! Makes the file of a world, and migrates a file of the previous format.
+
+use super::{
+    content_cache::ContentCache,
+    populate::{fill_world, populate_environment},
+    spec::WorldSpec,
+    time::{from_micros, to_micros},
+    tx::{WorldTx, store_error},
+};
+use crate::{
+    base::{file, moment::Moment, sqlite::Db},
+    provider::{Code, Error, Result},
+};
+use rusqlite::{Connection, params};
+use std::{fs, io, path::Path, time::Duration};
+
+/// The version of the file's format.
+pub(super) const FORMAT_VERSION: i64 = 2;
+/// The version before, from which a file is migrated when it is opened.
+pub(super) const PREVIOUS_VERSION: i64 = 1;
+/// Where a new world's log begins, as that of a young PostgreSQL cluster does.
+const FIRST_LSN: i64 = 0x0300_0000;
+/// The transaction id with which it begins.
+const FIRST_XID: i64 = 731;
+
+/// Makes a world's file under another name and renames it to `path` when it is whole, so that nobody ever sees half a
+/// world.
+pub(super) fn create_world_file(path: &Path, target: &str, text: &str, now: Moment) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let failed = |why: io::Error| {
+        Error::new(
+            Code::Unavailable,
+            format!("the world of `{target}` cannot be made in {}: {why}", folder.display()),
+        )
+        .with_hint("choose another state folder with `--state`")
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let conn = Connection::open(temporary.path()).map_err(|e| store_error(&e))?;
+    configure_connection(&conn).map_err(|e| store_error(&e))?;
+    let db = Db::new(conn);
+    create_world(&db, target, text, &new_world_id()?, now)?;
+    db.close().map_err(|e| store_error(&e))?;
+    match temporary.persist_noclobber(path) {
+        Ok(_) => file::sync_folder(folder).map_err(failed),
+        // Another process was faster: its world is the world.
+        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(failed(e.error)),
+    }
+}
+
+fn new_world_id() -> Result<String> {
+    let mut bytes = [0; 10];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Error::new(Code::Internal, format!("the machine gives no random numbers: {e}")))?;
+    Ok(data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase())
+}
+
+/// Sets how a connection to a world's file waits for others, and how it keeps what it commits.
+pub(super) fn configure_connection(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(Duration::from_secs(30))?;
+    conn.execute_batch("pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on")
+}
+
+/// Makes a world in an empty database; the times of its text count back from `now`.
+pub(super) fn create_world(db: &Db, target: &str, text: &str, id: &str, now: Moment) -> Result<()> {
+    let spec = WorldSpec::parse_and_check(text, &format!("the world of `{target}`"))?;
+    let anchor = from_micros(to_micros(now));
+    let failed = |e: rusqlite::Error| store_error(&e);
+    let change = db.begin_write().map_err(failed)?;
+    change.raw_connection().execute_batch(include_str!("schema.sql")).map_err(failed)?;
+    change.raw_connection().pragma_update(None, "user_version", FORMAT_VERSION).map_err(failed)?;
+    let sql = "insert into world (id, text, made_at, lsn, xid) values (?1, ?2, ?3, ?4, ?5)";
+    change.execute(sql, params![id, text, to_micros(anchor), FIRST_LSN, FIRST_XID]).map_err(failed)?;
+    let cache = ContentCache::default();
+    let tx = WorldTx { conn: &change, spec: &spec, cache: &cache, target, now: to_micros(anchor) };
+    fill_world(&tx, anchor)?;
+    change.commit().map_err(failed)
+}
+
+/// Migrates a world from the previous format to this one.
+pub(super) fn migrate_world(db: &Db, target: &str, spec: &WorldSpec) -> Result<()> {
+    let failed = |e: rusqlite::Error| store_error(&e);
+    let change = db.begin_write().map_err(failed)?;
+    let version: i64 = change.query_row("pragma user_version", [], |row| row.get(0)).map_err(failed)?;
+    // Another process may have been faster.
+    if version == PREVIOUS_VERSION {
+        let made: i64 =
+            change.query_row("select made_at from world", [], |row| row.get(0)).map_err(failed)?;
+        let cache = ContentCache::default();
+        let tx = WorldTx { conn: &change, spec, cache: &cache, target, now: made };
+        populate_environment(&tx)?;
+        change.raw_connection().pragma_update(None, "user_version", FORMAT_VERSION).map_err(failed)?;
+    }
+    change.commit().map_err(failed)
+}

@@ -1,0 +1,58 @@
+//! Restore points, as rows of the world's file.
+
+use super::{
+    lsn::format_lsn,
+    time::from_micros,
+    tx::{WorldTx, store_error},
+};
+use crate::provider::{
+    Result,
+    model::{CallKey, RestorePoint},
+};
+use rusqlite::{OptionalExtension as _, Row, params};
+
+/// A restore point.
+pub(in crate::provider::sim) struct RestorePointRow {
+    /// The timeline it is on.
+    pub(in crate::provider::sim) line: i64,
+    pub(in crate::provider::sim) lsn: i64,
+    /// The key of the call that made it.
+    pub(in crate::provider::sim) key: Option<String>,
+    /// The restore point as providers return it.
+    pub(in crate::provider::sim) mark: RestorePoint,
+}
+
+impl WorldTx<'_> {
+    /// Makes a restore point.
+    pub(in crate::provider::sim) fn add_restore_point(
+        &self,
+        name: &str,
+        line: i64,
+        at: i64,
+        key: Option<&CallKey>,
+    ) -> Result<RestorePoint> {
+        let (lsn, _) = self.allocate_transaction(name.len())?;
+        let sql = "insert into marks values (?1, ?2, ?3, ?4, ?5)";
+        self.conn
+            .execute(sql, params![name, line, lsn, at, key.map(|k| &k.0)])
+            .map_err(|e| store_error(&e))?;
+        Ok(RestorePoint { name: name.into(), lsn: format_lsn(lsn), time: from_micros(at) })
+    }
+
+    /// Returns a restore point.
+    pub(in crate::provider::sim) fn find_restore_point(&self, name: &str) -> Result<Option<RestorePointRow>> {
+        let sql = "select line, lsn, at, key from marks where name = ?1";
+        let read = |row: &Row<'_>| {
+            let lsn = row.get(1)?;
+            let mark =
+                RestorePoint { name: name.into(), lsn: format_lsn(lsn), time: from_micros(row.get(2)?) };
+            Ok(RestorePointRow { line: row.get(0)?, lsn, key: row.get(3)?, mark })
+        };
+        self.conn.query_row(sql, [name], read).optional().map_err(|e| store_error(&e))
+    }
+
+    /// Returns the names of the restore points.
+    pub(in crate::provider::sim) fn restore_point_names(&self) -> Result<Vec<String>> {
+        self.query_rows("select name from marks order by lsn", [], |row| row.get(0))
+    }
+}

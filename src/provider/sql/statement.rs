@@ -1,0 +1,228 @@
+//! Checks a statement before the server sees it: whether there is one, whether it would end our transaction, and
+//! where it ends.
+//!
+//! Transaction control begins with one of a few words in PostgreSQL's grammar, and the server refuses it in whatever
+//! is called inside a transaction block (functions, procedures, `DO`). So the first words of a statement are enough.
+
+use crate::provider::{Code, Error, Result};
+
+const TRANSACTION_WORDS: &[&str] =
+    &["ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT", "START"];
+
+/// Refuses a text without a statement, and a statement that begins or ends a transaction.
+///
+/// # Errors
+/// [`Code::Invalid`].
+pub(in crate::provider) fn check_statement(sql: &str) -> Result<()> {
+    let start = skip_to_statement(sql);
+    if start.is_empty() {
+        return Err(Error::new(Code::Invalid, "there is no statement").with_hint("write one SQL statement"));
+    }
+    let (first, rest) = split_first_word(start);
+    let prepares = first == "PREPARE" && split_first_word(skip_to_statement(rest)).0 == "TRANSACTION";
+    if prepares || TRANSACTION_WORDS.contains(&first.as_str()) {
+        return Err(Error::new(
+            Code::Invalid,
+            format!("`{}` begins or ends a transaction", first.to_lowercase()),
+        )
+        .with_hint("each call is a transaction of its own: leave it out"));
+    }
+    Ok(())
+}
+
+/// Refuses what [`check_statement`] does and `COPY`: `COPY … TO` writes files and runs programs even in a read-only
+/// transaction.
+///
+/// # Errors
+/// [`Code::Invalid`], [`Code::Unsupported`].
+pub(in crate::provider) fn check_query(sql: &str) -> Result<()> {
+    check_statement(sql)?;
+    if split_first_word(skip_to_statement(sql)).0 == "COPY" {
+        return Err(Error::unsupported("`copy` is no query", "select the rows instead"));
+    }
+    Ok(())
+}
+
+/// Returns the one statement of a text without its semicolon, for a provider that puts it into another one.
+///
+/// # Errors
+/// As [`check_statement`], and [`Code::Invalid`] for two statements.
+pub(in crate::provider) fn single_statement(sql: &str) -> Result<&str> {
+    check_statement(sql)?;
+    let start = skip_to_statement(sql);
+    let end = find_statement_end(start);
+    // The body of a function in standard SQL has semicolons of its own; the server reads those.
+    if skip_to_statement(&start[end..]).is_empty() || has_atomic_body(start) {
+        return Ok(if has_atomic_body(start) { start } else { &start[..end] });
+    }
+    Err(Error::new(Code::Invalid, "there is more than one statement")
+        .with_hint("each call is one statement and a transaction of its own: make two calls"))
+}
+
+/// Returns the first word of a statement, in capitals: `SELECT`; or `(`.
+pub(in crate::provider) fn first_word(sql: &str) -> String {
+    let start = skip_to_statement(sql);
+    if start.starts_with('(') { "(".into() } else { split_first_word(start).0 }
+}
+
+fn has_atomic_body(sql: &str) -> bool {
+    let words = sql.to_uppercase();
+    words.starts_with("CREATE") && words.split_whitespace().any(|w| w == "ATOMIC")
+}
+
+/// Returns where the statement that `text` starts with ends: at a semicolon outside quotes and comments.
+fn find_statement_end(text: &str) -> usize {
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let escapes = at > 0 && opens_escape_string(&text[..at]);
+        at += match c {
+            ';' => return at,
+            '\'' => quoted_length(rest, '\'', escapes),
+            '"' => quoted_length(rest, '"', false),
+            '-' if rest.starts_with("--") => rest.find(['\n', '\r']).unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => rest.len() - skip_comment(rest).len(),
+            '$' if !text[..at].ends_with(is_identifier_char) => dollar_quoted_length(rest),
+            c => c.len_utf8(),
+        };
+    }
+    text.len()
+}
+
+fn is_identifier_char(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
+}
+
+/// Returns whether backslashes escape in a quoted text that follows `before`: `E'…'`.
+fn opens_escape_string(before: &str) -> bool {
+    let mut back = before.chars().rev();
+    matches!(back.next(), Some('e' | 'E')) && !back.next().is_some_and(is_identifier_char)
+}
+
+/// Returns the length of the quoted text that `text` starts with; a doubled quote does not end it.
+fn quoted_length(text: &str, quote: char, escapes: bool) -> usize {
+    let mut rest = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = rest.next() {
+        if escapes && c == '\\' {
+            rest.next();
+        } else if c == quote && rest.next_if(|(_, next)| *next == quote).is_none() {
+            return at + c.len_utf8();
+        }
+    }
+    text.len()
+}
+
+/// Returns the length of the `$tag$…$tag$` that `text` starts with, or 1 where its dollar opens no such text.
+fn dollar_quoted_length(text: &str) -> usize {
+    let Some(close) = text[1..].find('$') else { return 1 };
+    let tag = &text[..close + 2];
+    let is_tag = tag[1..=close].chars().all(|c| c.is_alphanumeric() || c == '_')
+        && !tag[1..].starts_with(|c: char| c.is_ascii_digit());
+    if !is_tag {
+        return 1;
+    }
+    text[tag.len()..].find(tag).map_or(text.len(), |at| at + 2 * tag.len())
+}
+
+/// Returns the word that `text` starts with, in capitals, and what follows it.
+fn split_first_word(text: &str) -> (String, &str) {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    (text[..end].to_uppercase(), &text[end..])
+}
+
+/// Returns `sql` from where its first statement starts: without white space, comments and empty statements.
+fn skip_to_statement(sql: &str) -> &str {
+    let mut rest = sql;
+    loop {
+        let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+        rest = if trimmed.starts_with("--") {
+            trimmed.split_once(['\n', '\r']).map_or("", |(_, next)| next)
+        } else if trimmed.starts_with("/*") {
+            skip_comment(trimmed)
+        } else {
+            return trimmed;
+        };
+    }
+}
+
+/// Returns what follows the comment that `text` starts with; comments nest.
+fn skip_comment(text: &str) -> &str {
+    let (mut depth, mut at) = (0_u32, 0);
+    while let Some(found) = text[at..].find(['/', '*']) {
+        at += found;
+        if text[at..].starts_with("/*") {
+            depth += 1;
+            at += 2;
+        } else if text[at..].starts_with("*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                return &text[at..];
+            }
+        } else {
+            at += 1;
+        }
+    }
+    ""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_no_statement() {
+        for sql in ["", "  \n", ";", " ; ;", "-- select 1", "/* a /* b */ */ -- c\n;", "/* open"] {
+            assert_eq!(check_statement(sql).expect_err(sql).code, Code::Invalid, "{sql}");
+        }
+    }
+
+    #[test]
+    fn one_statement_is_told_from_two() {
+        for (sql, expected) in [
+            ("select 1", "select 1"),
+            (" select 1 ; -- done\n;", "select 1 "),
+            ("/* a; */ select ';' as \"a;b\"", "select ';' as \"a;b\""),
+            ("select 'it''s; fine'; ", "select 'it''s; fine'"),
+            (r"select E'\'; x';", r"select E'\'; x'"),
+            ("select $$a;b$$ || $x$;$y$;$x$", "select $$a;b$$ || $x$;$y$;$x$"),
+            ("select a$1;", "select a$1"),
+            ("select 1 -- ; not yet\n, 2;", "select 1 -- ; not yet\n, 2"),
+            (
+                "create function f() returns int begin atomic select 1; end",
+                "create function f() returns int begin atomic select 1; end",
+            ),
+        ] {
+            assert_eq!(single_statement(sql).expect(sql), expected);
+        }
+        for sql in
+            ["select 1; select 2", "select '\\'; drop table t", "select $a$;$a$; x", "select \"é;\";select 2"]
+        {
+            assert_eq!(single_statement(sql).expect_err(sql).code, Code::Invalid, "{sql}");
+        }
+        assert_eq!(
+            (first_word("-- a\n(select 1)").as_str(), first_word("with x as").as_str()),
+            ("(", "WITH")
+        );
+    }
+
+    #[test]
+    fn transaction_control_is_found_wherever_it_hides() {
+        for sql in [
+            "COMMIT",
+            "/* x /* y */ */ Commit and chain",
+            "; rollback to s",
+            "-- a\nbegin;",
+            "END",
+            "prepare /**/ transaction 'x'",
+            "commit prepared 'x'",
+            "start transaction",
+        ] {
+            assert_eq!(check_statement(sql).expect_err(sql).code, Code::Invalid, "{sql}");
+        }
+        for sql in ["select 1", "(select 1)", "prepare q as select 1", "commitment", "values (1)"] {
+            assert_eq!(check_statement(sql), Ok(()), "{sql}");
+        }
+        assert_eq!(check_query("copy t to program 'x'").expect_err("copy").code, Code::Unsupported);
+    }
+}
