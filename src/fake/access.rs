@@ -1,6 +1,9 @@
 //! `…/jit-access`: temporary access to the database for people.
 
-use super::call::{ApiRequest, ApiResponse, ApiResult};
+use super::{
+    call::ApiRequest,
+    response::{ApiResponse, ApiResult},
+};
 use serde_json::{Value, json};
 
 /// Shows whether temporary access is enabled.

@@ -1,23 +1,17 @@
 //! Workflows of branch operations: their steps are containers, whose status does not tell success.
 
-use super::call::{ApiRequest, ApiResponse, ApiResult};
-use crate::base::moment::{Moment, Span};
+use super::{
+    call::ApiRequest,
+    response::{ApiResponse, ApiResult, ResponseBody},
+    workflow::Workflow,
+};
+use crate::base::moment::Span;
 use serde_json::{Value, json};
 
 /// How long each step takes.
 const STEP_DURATION: Span = Span::from_secs(10);
 /// The steps, in their order.
 const WORKFLOW_STEPS: &[&str] = &["clone", "pull", "health", "configure", "migrate", "seed", "deploy"];
-
-/// A workflow: a branch operation in the background.
-#[derive(Debug, Clone)]
-pub(super) struct Workflow {
-    pub(super) id: String,
-    /// The branch it is about.
-    pub(super) branch: String,
-    /// When it was begun.
-    pub(super) at: Moment,
-}
 
 /// Lists the workflows, newest first.
 pub(super) async fn list_workflows(call: &ApiRequest) -> ApiResult {
@@ -37,7 +31,7 @@ pub(super) async fn get_workflow(call: &ApiRequest) -> ApiResult {
 pub(super) async fn get_workflow_logs(call: &ApiRequest) -> ApiResult {
     let run = find_workflow(call)?;
     let text = format!("workflow {} of branch {}\n", run.id, run.branch);
-    Ok(ApiResponse { status: 200, body: super::call::ResponseBody::Text(text), only_looked: true })
+    Ok(ApiResponse { status: 200, body: ResponseBody::Text(text), only_looked: true })
 }
 
 fn find_workflow(call: &ApiRequest) -> Result<Workflow, ApiResponse> {
@@ -48,11 +42,11 @@ fn find_workflow(call: &ApiRequest) -> Result<Workflow, ApiResponse> {
 }
 
 fn render_workflow(call: &ApiRequest, run: &Workflow) -> Value {
-    let now = call.platform.now();
+    let now = call.now();
     let mut begins = run.at;
     let mut steps = Vec::new();
     for name in WORKFLOW_STEPS {
-        let ends = begins.saturating_add(call.platform.scale_span(STEP_DURATION));
+        let ends = begins.saturating_add(call.scale_span(STEP_DURATION));
         let status = match () {
             () if now >= ends => "EXITED",
             () if now >= begins => "RUNNING",

@@ -1,17 +1,18 @@
 //! Billing add-ons (read only), and the configuration of the pooler and the data API.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
-    project::Project,
+    project::{ConnectionInfo, Project},
     replicas,
+    response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};
 
 /// Lists the selected and the available add-ons.
 pub(super) async fn list_addons(call: &ApiRequest) -> ApiResult {
     call.find_root_project()?;
-    let options = &call.platform.options;
+    let options = call.options();
     let compute = render_variant("ci_small", "Small", "hourly", 0.0206);
     let moments = [("pitr_7", "7 days", 0.137), ("pitr_14", "14 days", 0.274), ("pitr_28", "28 days", 0.55)]
         .map(|(id, name, amount)| render_variant(id, name, "hourly", amount));
@@ -34,7 +35,7 @@ fn render_variant(id: &str, name: &str, interval: &str, amount: f64) -> Value {
 /// Shows the pooler of the database and of each of its replicas.
 pub(super) async fn get_pooler_config(call: &ApiRequest) -> ApiResult {
     let project = call.find_project()?;
-    let door = project.connection_info(&call.platform).await;
+    let door = project.connection_info().await;
     let mut list = vec![render_pooler(&project, &project.reference, "PRIMARY", &door)];
     for replica in replicas::list_visible_replicas(call, &project).await? {
         let identifier = replica["identifier"].as_str().unwrap_or_default();
@@ -62,18 +63,6 @@ fn render_pooler(project: &Project, identifier: &str, kind: &str, door: &Connect
         "max_client_conn": null,
         "pool_mode": set("pool_mode", "transaction".into()),
     })
-}
-
-/// How to connect to a database.
-pub(super) struct ConnectionInfo {
-    /// The role.
-    pub(super) user: String,
-    /// The host, or the folder of a socket.
-    pub(super) host: String,
-    /// The port.
-    pub(super) port: u16,
-    /// The database.
-    pub(super) database: String,
 }
 
 /// Shows the configuration of the data API, with its schemas.

@@ -1,9 +1,10 @@
 //! The advisors: the findings of the world's audit as the platform's lints.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
     project::Project,
+    response::{ApiResponse, ApiResult},
 };
 use crate::provider::model::{Finding, FindingLevel};
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ async fn collect_lints(
     project: &Project,
     speed: Option<bool>,
 ) -> Result<Vec<Value>, ApiResponse> {
-    let status = project.current_status(&call.platform).await;
+    let status = project.current_status().await;
     if status != "ACTIVE_HEALTHY" {
         // A project that was not audited gets a lint of its own: no lints would look like a pass.
         let detail = format!("the project is {status}");
@@ -87,7 +88,7 @@ async fn check_configuration(call: &ApiRequest, project: &Project) -> Vec<Value>
     let mut found = |name, title, detail| {
         lints.push(render_lint(name, title, FindingLevel::Warn, "SECURITY", detail, None));
     };
-    if !call.platform.options.pitr || call.platform.options.plan == BillingPlan::Free {
+    if !call.options().pitr || call.options().plan == BillingPlan::Free {
         found("pitr_not_enabled", "PITR Not Enabled", "the project cannot go back to a moment");
     }
     if let Ok(network) = database.network() {

@@ -4,11 +4,8 @@
 //! types, a change that leaves a mark. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
-    backups::NullRecorder,
-    call::{ApiRequest, ApiResponse},
-    catalogue,
-    project::Project,
-    query,
+    call::ApiRequest, catalogue, profile::STATEMENT_TIMEOUT, project::Project, recorder::NullRecorder,
+    response::ApiResponse, sql_error,
 };
 use crate::{
     base::moment::{Moment, Span},
@@ -41,11 +38,11 @@ pub(super) async fn answer_statement(
         SqlRequest::Shape { sql } => (json!(query_rows(project, sql).await?.columns), false),
         SqlRequest::Rows { sql } => (render_typed_rows(&query_rows(project, sql).await?), false),
         SqlRequest::Clock => {
-            let until = call.platform.now().saturating_add(START_TIMEOUT);
+            let until = call.now().saturating_add(START_TIMEOUT);
             let timeline = catalogue::current_timeline(project).await?;
             (json!({ "until": until.to_string(), "timeline": timeline }), false)
         }
-        SqlRequest::Execute { .. } if read_only => return Err(query::refuse_write("DO")),
+        SqlRequest::Execute { .. } if read_only => return Err(sql_error::refuse_write("DO")),
         SqlRequest::Execute { sql, object, comment, until, .. } => {
             execute_with_mark(call, project, sql, (*object, comment), until).await?
         }
@@ -55,11 +52,11 @@ pub(super) async fn answer_statement(
         }
         SqlRequest::Marker { object } => match project.lock_state().marks.get(object) {
             Some(comment) => (comment.clone().into(), false),
-            None if call.platform.options.postgres => return Ok(None),
+            None if call.options().postgres => return Ok(None),
             None => (Value::Null, false),
         },
         SqlRequest::RemoveMarker { object } => match project.lock_state().marks.remove(object) {
-            None if call.platform.options.postgres => return Ok(None),
+            None if call.options().postgres => return Ok(None),
             _ => (Value::Null, false),
         },
         SqlRequest::Health => (read_health(call, project).await?, false),
@@ -74,11 +71,11 @@ async fn query_rows(project: &Project, sql: &str) -> Result<Rows, ApiResponse> {
         return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
     }
     let reading = catalogue::inline_catalog_tables(sql, project).await?;
-    project.simulated_database()?.query(&reading, query::STATEMENT_TIMEOUT).await.map_err(|e| {
-        if query::is_write_refusal(&e) {
-            query::refuse_write("a statement that writes")
+    project.simulated_database()?.query(&reading, STATEMENT_TIMEOUT).await.map_err(|e| {
+        if sql_error::is_write_refusal(&e) {
+            sql_error::refuse_write("a statement that writes")
         } else {
-            query::translate_error(e)
+            sql_error::translate_error(e)
         }
     })
 }
@@ -124,23 +121,21 @@ async fn execute_with_mark(
         let said = format!("ERROR:  23505: large object {object} already exists");
         return Err(ApiResponse::error(400, format!("Failed to run sql query: {said}")));
     }
-    let done = project
-        .simulated_database()?
-        .execute(sql, query::STATEMENT_TIMEOUT, &call.fresh_key(), &NullRecorder)
-        .await;
-    let touched = done.map_err(query::translate_error)?.rows_affected;
+    let done =
+        project.simulated_database()?.execute(sql, STATEMENT_TIMEOUT, &call.fresh_key(), &NullRecorder).await;
+    let touched = done.map_err(sql_error::translate_error)?.rows_affected;
     project.lock_state().marks.insert(object, format!("{comment}{touched}"));
     Ok((Value::Null, true))
 }
 
 fn is_expired(call: &ApiRequest, until: &str) -> bool {
-    Moment::parse(until).is_ok_and(|until| call.platform.now() > until)
+    Moment::parse(until).is_ok_and(|until| call.now() > until)
 }
 
 async fn read_health(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
-    let health = project.simulated_database()?.health().await.map_err(query::translate_error)?;
+    let health = project.simulated_database()?.health().await.map_err(sql_error::translate_error)?;
     Ok(json!({
-        "version": format!("{}.4", call.platform.postgres_engine()),
+        "version": format!("{}.4", call.platform.profile.postgres_engine()),
         "in_recovery": health.in_recovery,
         "bytes": health.bytes,
         "connections": health.connections.unwrap_or(1),

@@ -1,36 +1,27 @@
 //! `…/database/backups`: the list of backups, and restores in place.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
-    platform::REGION,
+    profile::REGION,
     project::Project,
+    recorder::NullRecorder,
+    response::{ApiResponse, ApiResult},
 };
 use crate::{
     base::moment::Moment,
     provider::{
-        Accept, Provider, Result,
+        Provider,
         model::{Backup, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
 };
-use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-
-/// A recorder that discards: the platform keeps no journal for its callers.
-pub(super) struct NullRecorder;
-
-#[async_trait]
-impl Accept for NullRecorder {
-    async fn accepted(&self, _: Value) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// Lists the daily backups; with point-in-time recovery the list is empty, and there is a window instead.
 pub(super) async fn list_backups(call: &ApiRequest) -> ApiResult {
     let project = call.find_root_project()?;
-    let options = &call.platform.options;
+    let options = call.options();
     let has_moments = options.pitr && options.plan > BillingPlan::Free;
     let (mut backups, mut window) = (Vec::new(), json!({}));
     if has_moments {
@@ -99,7 +90,7 @@ pub(super) async fn restore_backup(call: &ApiRequest) -> ApiResult {
     call.require_plan(BillingPlan::Pro)?;
     let id = call.required_number("id")?;
     let found = list_numbered_backups(&project).await?.into_iter().find(|(number, _)| *number == id);
-    let Some((_, backup)) = found.filter(|_| !call.platform.options.pitr) else {
+    let Some((_, backup)) = found.filter(|_| !call.options().pitr) else {
         return Err(ApiResponse::error(404, "Backup not found"));
     };
     restore_in_place(call, &project, Some(backup.id), RecoveryTarget::BackupEnd).await
@@ -110,10 +101,10 @@ pub(super) async fn restore_pitr(call: &ApiRequest) -> ApiResult {
     let project = call.find_root_project()?;
     call.require_plan(BillingPlan::Pro)?;
     let asked = call.required_number("recovery_time_target_unix")?;
-    if !call.platform.options.pitr {
+    if !call.options().pitr {
         return Err(ApiResponse::error(400, "PITR is not enabled for this project"));
     }
-    let now = call.platform.now().0.as_second();
+    let now = call.now().0.as_second();
     // The API takes 0 to mean now.
     if asked == 0 {
         return restore_in_place(call, &project, None, RecoveryTarget::Latest).await;

@@ -1,7 +1,7 @@
 //! The real database of a project: a copy of its world until a write that the simulator cannot follow.
 //! From then on it answers for the project, and the world no longer does.
 
-use super::{backups::NullRecorder, materialise, project::Project};
+use super::{materialise, recorder::NullRecorder};
 use crate::{
     base::moment::Span,
     provider::{
@@ -43,8 +43,8 @@ impl RealDatabase {
     ///
     /// # Errors
     /// Where PostgreSQL is not installed, or what it refuses.
-    pub(super) async fn grant_login(&mut self, project: &Project, read_only: bool) -> Result<RoleLogin> {
-        self.copy_world_if_changed(project).await?;
+    pub(super) async fn grant_login(&mut self, world: &Sim, read_only: bool) -> Result<RoleLogin> {
+        self.copy_world_if_changed(world).await?;
         let login = self.cluster_mut()?.grant_login(read_only, LOGIN_TTL_SECONDS).await?;
         self.answers |= !read_only;
         Ok(login)
@@ -73,17 +73,16 @@ impl RealDatabase {
     /// What the database refuses.
     pub(super) async fn run_script(
         &mut self,
-        project: &Project,
+        world: &Sim,
         script: &str,
         read_only: bool,
         key: &CallKey,
     ) -> Result<ScriptResult> {
-        self.copy_world_if_changed(project).await?;
+        self.copy_world_if_changed(world).await?;
         let ran = self.cluster_mut()?.run_script(script, read_only).await?;
         if ran.wrote && !self.answers {
-            let sim = project.simulated_database()?;
-            match sim.execute(unwrap_do_block(script), WORLD_TIMEOUT, key, &NullRecorder).await {
-                Ok(_) => self.filled = Some(render_world(&sim).await?),
+            match world.execute(unwrap_do_block(script), WORLD_TIMEOUT, key, &NullRecorder).await {
+                Ok(_) => self.filled = Some(render_world(world).await?),
                 Err(_) => self.answers = true,
             }
         }
@@ -91,11 +90,11 @@ impl RealDatabase {
     }
 
     /// Refills the database from the world, if that has changed.
-    async fn copy_world_if_changed(&mut self, project: &Project) -> Result<()> {
+    async fn copy_world_if_changed(&mut self, world: &Sim) -> Result<()> {
         if self.answers {
             return Ok(());
         }
-        let script = render_world(&project.simulated_database()?).await?;
+        let script = render_world(world).await?;
         if self.filled.as_ref() != Some(&script) {
             self.cluster_mut()?.replace_content(&script).await?;
             self.filled = Some(script);
@@ -112,8 +111,8 @@ impl RealDatabase {
 }
 
 /// Returns the SQL script that recreates the world's current content.
-async fn render_world(sim: &Sim) -> Result<String> {
-    Ok(materialise::render_script(&sim.export_tables()?, &sim.policies().await?))
+async fn render_world(world: &Sim) -> Result<String> {
+    Ok(materialise::render_script(&world.export_tables()?, &world.policies().await?))
 }
 
 /// Returns the statement inside an `execute $tag$…$tag$` of a `do` block, or else the script itself.

@@ -1,19 +1,19 @@
 //! Branches: each a row and a project of its own; production, their parent, has a row too.
 
 use super::{
-    actions::Workflow,
-    backups::{self, NullRecorder},
-    call::{ApiRequest, ApiResponse, ApiResult},
+    backups,
+    branch::BranchRow,
+    call::ApiRequest,
     options::BillingPlan,
     platform::Platform,
     project::{Project, WorldSource},
+    recorder::NullRecorder,
     reference,
+    response::{ApiResponse, ApiResult},
+    workflow::Workflow,
 };
 use crate::{
-    base::{
-        clock::SystemClock,
-        moment::{Moment, Span},
-    },
+    base::{clock::SystemClock, moment::Span},
     provider::{
         model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
         sim::Sim,
@@ -30,27 +30,6 @@ const CREATE_DURATION: Span = Span::from_secs(120);
 const DELETE_GRACE: Span = Span::from_secs(3600);
 /// A world in which nothing has happened.
 const EMPTY_WORLD: &str = "title = \"an empty branch\"\n";
-
-/// A branch as the platform keeps it.
-#[derive(Debug, Clone)]
-pub(super) struct BranchRow {
-    id: String,
-    name: String,
-    /// The reference of the branch's project; for the default branch, of production.
-    pub(super) reference: String,
-    parent: String,
-    is_default: bool,
-    persistent: bool,
-    with_data: bool,
-    git_branch: Option<String>,
-    notify_url: Option<String>,
-    created_at: Moment,
-    updated_at: Moment,
-    review_requested_at: Option<Moment>,
-    deleted_at: Option<Moment>,
-    /// The name and id of the branch in its parent's world, when it was made with data.
-    grown: Option<(String, String)>,
-}
 
 /// Lists the branches of a project, the default one too.
 pub(super) async fn list_branches(call: &ApiRequest) -> ApiResult {
@@ -116,7 +95,7 @@ pub(super) async fn create_branch_v2(call: &ApiRequest) -> ApiResult {
 
 fn new_row(call: &ApiRequest, parent: &Project, name: &str) -> BranchRow {
     let number = call.platform.next_number();
-    let now = call.platform.now();
+    let now = call.now();
     BranchRow {
         id: parent.derive_uuid(&format!("branch {number}")),
         name: name.into(),
@@ -171,12 +150,13 @@ async fn create_branch_project(
     asked: &mut BranchRow,
 ) -> Result<Project, ApiResponse> {
     let (reference, name, above) = (asked.reference.clone(), asked.name.clone(), Some(asked.parent.clone()));
+    let profile = Arc::clone(&call.platform.profile);
     if !asked.with_data {
         let empty = Sim::in_memory(&asked.name, EMPTY_WORLD, "empty", Arc::new(SystemClock))?;
         let source = WorldSource::Open(Box::new(empty));
-        let project = Project::new(reference, name, above, asked.created_at, source);
+        let project = Project::new(profile, reference, name, above, asked.created_at, source);
         project.lock_state().ready_at =
-            Some(asked.created_at.saturating_add(call.platform.scale_span(CREATE_DURATION)));
+            Some(asked.created_at.saturating_add(call.scale_span(CREATE_DURATION)));
         return Ok(project);
     }
     let database = parent.as_provider()?;
@@ -196,7 +176,7 @@ async fn create_branch_project(
     let branch = database.branches()?.get(&grown).await?;
     let source = WorldSource::Open(Box::new(parent.simulated_database()?.open_branch(&grown).await?));
     asked.grown = Some((grown, branch.id));
-    Ok(Project::new(reference, name, above, asked.created_at, source))
+    Ok(Project::new(profile, reference, name, above, asked.created_at, source))
 }
 
 /// Shows the connection data of a branch, secrets included.
@@ -205,15 +185,15 @@ pub(super) async fn get_branch_config(call: &ApiRequest) -> ApiResult {
     let Some(project) = call.platform.find_project(&row.reference).filter(|_| is_visible(call, &row)) else {
         return Err(ApiResponse::error(404, "Branch not found"));
     };
-    let door = project.connection_info(&call.platform).await;
+    let door = project.connection_info().await;
     Ok(ApiResponse::json(
         200,
         json!({
             "ref": row.reference,
-            "postgres_version": call.platform.postgres_version(),
-            "postgres_engine": call.platform.postgres_engine(),
+            "postgres_version": call.platform.profile.postgres_version(),
+            "postgres_engine": call.platform.profile.postgres_engine(),
             "release_channel": "ga",
-            "status": project.current_status(&call.platform).await,
+            "status": project.current_status().await,
             "db_host": door.host,
             "db_port": door.port,
             "db_user": door.user,
@@ -230,7 +210,7 @@ pub(super) async fn update_branch(call: &ApiRequest) -> ApiResult {
     let (name, git) = (call.optional_text("branch_name")?, call.optional_text("git_branch")?);
     let (url, review) = (call.optional_text("notify_url")?, call.flag_or_false("request_review")?);
     let persistent = call.body.get("persistent").map(|_| call.flag_or_false("persistent")).transpose()?;
-    let now = call.platform.now();
+    let now = call.now();
     let changed = {
         let mut rows = call.platform.lock_branches();
         let Some(row) = rows.iter_mut().find(|row| row.id == found.id) else {
@@ -257,7 +237,7 @@ pub(super) async fn delete_branch(call: &ApiRequest) -> ApiResult {
         return Err(ApiResponse::error(422, "Cannot delete persistent branch"));
     }
     if call.query_param("force") == Some("false") {
-        let at = call.platform.now().saturating_add(DELETE_GRACE);
+        let at = call.now().saturating_add(DELETE_GRACE);
         call.platform
             .lock_branches()
             .iter_mut()
@@ -304,7 +284,7 @@ pub(super) async fn reset_branch(call: &ApiRequest) -> ApiResult {
         branches.reset(&branch, &call.fresh_key(), &NullRecorder).await?;
         call.platform.find_project(&row.reference).ok_or_else(missing)?.reset_to_world().await;
     } else {
-        let mut again = BranchRow { created_at: call.platform.now(), ..row.clone() };
+        let mut again = BranchRow { created_at: call.now(), ..row.clone() };
         let project = create_branch_project(call, &parent, &mut again).await?;
         call.platform.insert_project(project);
     }
@@ -324,11 +304,7 @@ pub(super) async fn merge_branch(call: &ApiRequest) -> ApiResult {
 fn start_workflow(call: &ApiRequest, row: &BranchRow) -> ApiResponse {
     let number = call.platform.next_number();
     let id = reference::derive_uuid(&format!("{} run {number}", row.id));
-    call.platform.lock_workflows().push(Workflow {
-        id: id.clone(),
-        branch: row.id.clone(),
-        at: call.platform.now(),
-    });
+    call.platform.lock_workflows().push(Workflow { id: id.clone(), branch: row.id.clone(), at: call.now() });
     ApiResponse::json(201, json!({ "workflow_run_id": id, "message": "ok" }))
 }
 
@@ -361,7 +337,7 @@ async fn list_branch_rows(call: &ApiRequest, project: &Project) -> Vec<BranchRow
 
 /// Removes the branches whose scheduled deletion is due.
 async fn remove_expired_branches(platform: &Platform) {
-    let now = platform.now();
+    let now = platform.profile.now();
     let over: Vec<BranchRow> = platform
         .lock_branches()
         .iter()
@@ -374,18 +350,16 @@ async fn remove_expired_branches(platform: &Platform) {
 }
 
 fn is_visible(call: &ApiRequest, row: &BranchRow) -> bool {
-    row.is_default
-        || row.created_at.saturating_add(call.platform.scale_span(HIDDEN_DURATION)) <= call.platform.now()
+    row.is_default || row.created_at.saturating_add(call.scale_span(HIDDEN_DURATION)) <= call.now()
 }
 
 async fn render_branch(call: &ApiRequest, row: &BranchRow) -> Value {
     let project = call.platform.find_project(&row.reference);
     let health = match &project {
-        Some(project) => project.current_status(&call.platform).await,
+        Some(project) => project.current_status().await,
         None => "REMOVED",
     };
-    let settles =
-        project.is_some_and(|p| p.lock_state().settles_until.is_some_and(|at| call.platform.now() < at));
+    let settles = project.is_some_and(|p| p.lock_state().settles_until.is_some_and(|at| call.now() < at));
     let status = match health {
         "ACTIVE_HEALTHY" if settles && !row.is_default => "RUNNING_MIGRATIONS",
         "ACTIVE_HEALTHY" => "FUNCTIONS_DEPLOYED",

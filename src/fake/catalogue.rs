@@ -3,7 +3,7 @@
 //! The simulator's SQL has no `pg_policies`. A query that names such a table gets it as a CTE of literals;
 //! its casts are stripped, and its privilege checks are answered with `true`.
 
-use super::{call::ApiResponse, project::Project};
+use super::{project::Project, response::ApiResponse};
 use crate::provider::{Provider as _, Security as _, model::Policy};
 use serde_json::{Map, Value};
 

@@ -1,21 +1,15 @@
 //! Admission of requests: fault rules, authorization, rate limits, and the entry in the ledger.
 
 use super::{
-    call::{ApiRequest, ApiResponse},
+    call::ApiRequest,
     faults::FaultAction,
     ledger::LedgerEntry,
     platform::Platform,
+    response::ApiResponse,
     routes::{self, Route, RouteMatch},
 };
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
-
-/// The window of the rate limit.
-const RATE_WINDOW: Duration = Duration::from_secs(60);
+use std::sync::Arc;
 
 /// A request as it arrived over HTTP.
 pub(super) struct HttpRequest {
@@ -37,26 +31,6 @@ pub(super) struct HttpResponse {
     pub(super) answer: ApiResponse,
     /// The rate-limit headers.
     pub(super) limits: Vec<(&'static str, String)>,
-}
-
-/// The requests of the current window, by token, endpoint and project.
-#[derive(Debug, Default)]
-pub(super) struct RateLimiter(Mutex<BTreeMap<String, (Instant, u32)>>);
-
-impl RateLimiter {
-    /// Counts a request.
-    /// Returns how many are left (none: this one is over the limit) and the seconds until the reset.
-    fn count_request(&self, whose: String, per_minute: u32) -> (Option<u32>, u64) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = counts.entry(whose).or_insert_with(|| (Instant::now(), 0));
-        if since.elapsed() >= RATE_WINDOW {
-            (*since, *count) = (Instant::now(), 0);
-        }
-        *count = count.saturating_add(1);
-        let reset = RATE_WINDOW.saturating_sub(since.elapsed()).as_secs_f64().ceil();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 60")]
-        (per_minute.checked_sub(*count), reset as u64)
-    }
 }
 
 /// Handles a request under the fault rules; `None` means that the connection is cut without a response.
@@ -124,9 +98,9 @@ async fn serve_request(platform: &Arc<Platform>, asked: HttpRequest, answered: b
         }
     };
     let whose = captures.first().map_or("", |(_, value)| value);
-    let per_minute = platform.options.per_minute;
+    let per_minute = platform.profile.options.per_minute;
     let counted = format!("{token} {} {} {whose}", route.method, route.path);
-    let (left, reset) = platform.counts.count_request(counted, per_minute);
+    let (left, reset) = platform.limiter.count_request(counted, per_minute);
     let limits = vec![
         ("X-RateLimit-Limit", per_minute.to_string()),
         ("X-RateLimit-Remaining", left.unwrap_or(0).to_string()),
@@ -163,5 +137,5 @@ fn ledger_entry(
     answered: bool,
 ) -> LedgerEntry {
     let (method, endpoint) = (route.method.to_owned(), route.path);
-    LedgerEntry { seq: 0, at: platform.now(), method, endpoint, path, body, status, answered }
+    LedgerEntry { seq: 0, at: platform.profile.now(), method, endpoint, path, body, status, answered }
 }

@@ -1,6 +1,9 @@
 //! `GET …/health`: the health of a project's services.
 
-use super::call::{ApiRequest, ApiResponse, ApiResult};
+use super::{
+    call::ApiRequest,
+    response::{ApiResponse, ApiResult},
+};
 use serde_json::{Value, json};
 
 /// Every service that can be asked for.
@@ -18,7 +21,7 @@ pub(super) async fn get_service_health(call: &ApiRequest) -> ApiResult {
     if let Some(unknown) = asked.iter().find(|s| !SERVICES.contains(s)) {
         return Err(ApiResponse::error(400, format!("services: Invalid enum value '{unknown}'")));
     }
-    let status = project.current_status(&call.platform).await;
+    let status = project.current_status().await;
     let shown: Vec<Value> = asked.into_iter().map(|name| render_service(name, status)).collect();
     Ok(ApiResponse::json(200, shown.into()))
 }

@@ -2,7 +2,8 @@
 
 use super::{
     behind::LOGIN_TTL_SECONDS,
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
+    response::{ApiResponse, ApiResult},
 };
 use serde_json::json;
 
@@ -13,12 +14,13 @@ pub(super) async fn create_login_role(call: &ApiRequest) -> ApiResult {
         return Err(ApiResponse::error(400, "read_only: Required"));
     }
     let read_only = call.flag_or_false("read_only")?;
-    if !call.platform.options.postgres {
+    if !call.options().postgres {
         let message = "there is no PostgreSQL behind this server: start it with `--postgres`";
         return Err(ApiResponse::error(500, message));
     }
-    project.require_usable(&call.platform).await?;
-    let login = project.lock_real_database().await.grant_login(&project, read_only).await?;
+    project.require_usable().await?;
+    let world = project.simulated_database()?;
+    let login = project.lock_real_database().await.grant_login(&world, read_only).await?;
     Ok(ApiResponse::json(
         201,
         json!({ "role": login.role, "password": login.password, "ttl_seconds": LOGIN_TTL_SECONDS }),

@@ -14,6 +14,7 @@ mod advisors;
 mod asked;
 mod backups;
 mod behind;
+mod branch;
 mod branches;
 mod call;
 mod catalogue;
@@ -28,18 +29,25 @@ mod network;
 mod options;
 mod platform;
 mod points;
+mod profile;
 mod project;
 mod projects;
 mod query;
+mod rate_limit;
+mod recorder;
 mod reference;
 mod replicas;
+mod response;
 pub mod routes;
 mod schedule;
 mod settings;
+mod sql_error;
 mod ssl;
 mod switch;
 #[cfg(test)]
 mod tests;
+mod url;
+mod workflow;
 
 pub use options::{BillingPlan, ServerOptions, WorldFile};
 

@@ -1,9 +1,10 @@
 //! Network restrictions and bans. A change is stored first and applied some seconds later.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
     project::Project,
+    response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Moment;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -95,13 +96,13 @@ async fn change_restrictions(
     {
         let mut notes = project.lock_state();
         notes.ranges_before = Some(before.ranges);
-        notes.ranges_asked = Some(call.platform.now());
+        notes.ranges_asked = Some(call.now());
     }
     read_restrictions(project).await
 }
 
 fn require_entitlement(call: &ApiRequest) -> Result<(), ApiResponse> {
-    if call.platform.options.plan > BillingPlan::Free {
+    if call.options().plan > BillingPlan::Free {
         return Ok(());
     }
     Err(ApiResponse::error(400, "Network restrictions are not available for this project"))
@@ -146,7 +147,7 @@ fn render_restrictions(
     state: &NetworkRestrictions,
     config: impl Fn(&[IpNet]) -> Value,
 ) -> Value {
-    let entitled = call.platform.options.plan > BillingPlan::Free;
+    let entitled = call.options().plan > BillingPlan::Free;
     let mut shown = Map::new();
     shown.insert("entitlement".into(), if entitled { "allowed" } else { "disallowed" }.into());
     shown.insert("config".into(), config(&state.ranges));

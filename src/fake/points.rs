@@ -2,8 +2,9 @@
 
 use super::{
     backups,
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
+    response::{ApiResponse, ApiResult},
 };
 use crate::{base::moment::Moment, provider::model::RecoveryTarget};
 use serde_json::{Value, json};

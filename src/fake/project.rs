@@ -1,11 +1,10 @@
 //! A project: its world, its real database if there is one, and the status that the platform reports.
 
 use super::{
-    addons::ConnectionInfo,
     behind::RealDatabase,
-    call::ApiResponse,
-    platform::{ORGANIZATION, Platform, REGION},
+    profile::{ORGANIZATION, PlatformProfile, REGION},
     reference,
+    response::ApiResponse,
 };
 use crate::{
     base::{
@@ -37,6 +36,7 @@ pub(super) enum WorldSource {
 
 /// A project of the platform; a branch is one too.
 pub(super) struct Project {
+    profile: Arc<PlatformProfile>,
     /// The project's reference: twenty lower-case letters.
     pub(super) reference: String,
     pub(super) name: String,
@@ -45,8 +45,8 @@ pub(super) struct Project {
     pub(super) created_at: Moment,
     source: WorldSource,
     world: OnceLock<Result<Sim>>,
-    notes: Mutex<ProjectState>,
-    behind: tokio::sync::Mutex<RealDatabase>,
+    state: Mutex<ProjectState>,
+    real_database: tokio::sync::Mutex<RealDatabase>,
 }
 
 /// What the platform knows of a project and its world does not.
@@ -80,17 +80,39 @@ pub(super) struct ProjectState {
     pub(super) pooler: BTreeMap<String, Value>,
 }
 
+/// How to connect to a database.
+pub(super) struct ConnectionInfo {
+    /// The role.
+    pub(super) user: String,
+    /// The host, or the folder of a socket.
+    pub(super) host: String,
+    /// The port.
+    pub(super) port: u16,
+    /// The database.
+    pub(super) database: String,
+}
+
 impl Project {
     /// Creates a project; a template is not copied yet.
     pub(super) fn new(
+        profile: Arc<PlatformProfile>,
         reference: String,
         name: String,
         parent: Option<String>,
         created_at: Moment,
         source: WorldSource,
     ) -> Self {
-        let (world, notes, behind) = (OnceLock::new(), Mutex::default(), tokio::sync::Mutex::default());
-        Self { reference, name, parent, created_at, source, world, notes, behind }
+        Self {
+            profile,
+            reference,
+            name,
+            parent,
+            created_at,
+            source,
+            world: OnceLock::new(),
+            state: Mutex::default(),
+            real_database: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Returns whether it is a branch.
@@ -121,7 +143,7 @@ impl Project {
 
     /// Locks the real database of the project.
     pub(super) async fn lock_real_database(&self) -> tokio::sync::MutexGuard<'_, RealDatabase> {
-        self.behind.lock().await
+        self.real_database.lock().await
     }
 
     /// Returns when the database server started.
@@ -131,16 +153,16 @@ impl Project {
 
     /// Locks the platform's state of the project.
     pub(super) fn lock_state(&self) -> MutexGuard<'_, ProjectState> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the status of the project in the platform's words, and notes when it came back into service.
-    pub(super) async fn current_status(&self, platform: &Platform) -> &'static str {
+    pub(super) async fn current_status(&self) -> &'static str {
         let word = match self.as_provider() {
             Ok(database) => database.project().await.map_or_else(|_| "unknown".into(), |p| p.status),
             Err(_) => "unknown".into(),
         };
-        let now = platform.now();
+        let now = self.profile.now();
         let mut notes = self.lock_state();
         let status = match word.as_str() {
             _ if notes.ready_at.is_some_and(|at| now < at) => "COMING_UP",
@@ -157,16 +179,16 @@ impl Project {
         if status != "ACTIVE_HEALTHY" {
             notes.was_out = true;
         } else if std::mem::take(&mut notes.was_out) {
-            notes.settles_until = Some(now.saturating_add(platform.scale_span(SETTLE_DURATION)));
+            notes.settles_until = Some(now.saturating_add(self.profile.scale_span(SETTLE_DURATION)));
             notes.started_at = Some(now);
         }
         status
     }
 
     /// Refuses while the database accepts no connections, which lasts a while after it is reported healthy.
-    pub(super) async fn require_usable(&self, platform: &Platform) -> Result<(), ApiResponse> {
-        let status = self.current_status(platform).await;
-        let settles = self.lock_state().settles_until.is_some_and(|until| platform.now() < until);
+    pub(super) async fn require_usable(&self) -> Result<(), ApiResponse> {
+        let status = self.current_status().await;
+        let settles = self.lock_state().settles_until.is_some_and(|until| self.profile.now() < until);
         if status == "ACTIVE_HEALTHY" && !settles {
             return Ok(());
         }
@@ -177,10 +199,10 @@ impl Project {
     }
 
     /// Returns how to connect: to the real database where there is one, else to the platform's pooler.
-    pub(super) async fn connection_info(&self, platform: &Platform) -> ConnectionInfo {
+    pub(super) async fn connection_info(&self) -> ConnectionInfo {
         let user = format!("postgres.{}", self.reference);
         let database = "postgres".into();
-        if platform.options.postgres
+        if self.profile.options.postgres
             && let Ok((host, port)) = self.lock_real_database().await.socket_address()
         {
             return ConnectionInfo { user, host, port, database };
@@ -197,8 +219,8 @@ impl Project {
     }
 
     /// Returns the host of the database, not of its pooler.
-    async fn database_host(&self, platform: &Platform) -> String {
-        if platform.options.postgres
+    async fn database_host(&self) -> String {
+        if self.profile.options.postgres
             && let Ok((host, _)) = self.lock_real_database().await.socket_address()
         {
             return host;
@@ -207,7 +229,7 @@ impl Project {
     }
 
     /// Renders the project as the API does.
-    pub(super) async fn to_json(&self, platform: &Platform) -> Value {
+    pub(super) async fn to_json(&self) -> Value {
         json!({
             "id": self.reference,
             "ref": self.reference,
@@ -216,11 +238,11 @@ impl Project {
             "name": self.name,
             "region": REGION,
             "created_at": self.created_at.to_string(),
-            "status": self.current_status(platform).await,
+            "status": self.current_status().await,
             "database": {
-                "host": self.database_host(platform).await,
-                "version": platform.postgres_version(),
-                "postgres_engine": platform.postgres_engine(),
+                "host": self.database_host().await,
+                "version": self.profile.postgres_version(),
+                "postgres_engine": self.profile.postgres_engine(),
                 "release_channel": "ga",
             },
         })

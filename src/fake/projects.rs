@@ -1,11 +1,12 @@
 //! `/v1/projects` and `/v1/organizations`.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
-    platform::{ORGANIZATION, REGION},
+    profile::{ORGANIZATION, REGION},
     project::Project,
     replicas,
+    response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};
 
@@ -13,14 +14,14 @@ use serde_json::{Value, json};
 pub(super) async fn list_projects(call: &ApiRequest) -> ApiResult {
     let mut shown = Vec::new();
     for project in call.platform.root_projects() {
-        shown.push(project.to_json(&call.platform).await);
+        shown.push(project.to_json().await);
     }
     Ok(ApiResponse::json(200, shown.into()))
 }
 
 /// Shows a project. This endpoint alone does not find branches by their reference.
 pub(super) async fn get_project(call: &ApiRequest) -> ApiResult {
-    Ok(ApiResponse::json(200, call.find_root_project()?.to_json(&call.platform).await))
+    Ok(ApiResponse::json(200, call.find_root_project()?.to_json().await))
 }
 
 /// Lists the organizations: there is one.
@@ -39,7 +40,7 @@ pub(super) async fn get_organization(call: &ApiRequest) -> ApiResult {
         json!({
             "id": ORGANIZATION,
             "name": "redrill practice",
-            "plan": call.platform.options.plan.as_str(),
+            "plan": call.options().plan.as_str(),
             "opt_in_tags": [],
             "allowed_release_channels": ["ga", "preview"],
         }),
@@ -62,7 +63,7 @@ pub(super) async fn list_organization_projects(call: &ApiRequest) -> ApiResult {
 }
 
 async fn render_project(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
-    let status = project.current_status(&call.platform).await;
+    let status = project.current_status().await;
     let mut databases = vec![json!({
         "infra_compute_size": "small",
         "region": REGION,
@@ -87,7 +88,7 @@ async fn render_project(call: &ApiRequest, project: &Project) -> Result<Value, A
 /// Lists the entitlements of the plan.
 pub(super) async fn list_entitlements(call: &ApiRequest) -> ApiResult {
     require_organization(call)?;
-    let plan = call.platform.options.plan;
+    let plan = call.options().plan;
     let paid = plan > BillingPlan::Free;
     let flag = |key: &str, has: bool| {
         json!({

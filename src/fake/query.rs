@@ -2,19 +2,16 @@
 
 use super::{
     asked,
-    backups::NullRecorder,
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     catalogue,
+    profile::STATEMENT_TIMEOUT,
     project::Project,
+    recorder::NullRecorder,
+    response::{ApiResponse, ApiResult},
+    sql_error,
 };
-use crate::{
-    base::moment::Span,
-    provider::{Code, Error, supabase::wording::SqlRequest},
-};
+use crate::provider::supabase::wording::SqlRequest;
 use serde_json::{Map, Value};
-
-/// The platform's time limit for a statement.
-pub(super) const STATEMENT_TIMEOUT: Span = Span::from_secs(58);
 
 /// Runs a script.
 pub(super) async fn run_query(call: &ApiRequest) -> ApiResult {
@@ -33,14 +30,14 @@ async fn answer_query(call: &ApiRequest, read_only: bool) -> ApiResult {
     if script.is_empty() {
         return Err(ApiResponse::error(400, "query: String must contain at least 1 character(s)"));
     }
-    project.require_usable(&call.platform).await?;
+    project.require_usable().await?;
     if project.lock_real_database().await.is_authoritative() {
         return run_on_real_database(call, &project, script, read_only).await;
     }
     if let Some(asked) = SqlRequest::from_sql(script) {
         match asked::answer_statement(call, &project, &asked, read_only).await {
             Ok(Some(answer)) => return Ok(answer),
-            Err(refused) if !call.platform.options.postgres => return Err(refused),
+            Err(refused) if !call.options().postgres => return Err(refused),
             _ => return run_on_real_database(call, &project, script, read_only).await,
         }
     }
@@ -49,7 +46,7 @@ async fn answer_query(call: &ApiRequest, read_only: bool) -> ApiResult {
     for statement in split_statements(script).filter(|s| !is_session_statement(s)) {
         let done = match run_statement(call, &project, statement, read_only).await {
             // A statement that the simulator's SQL cannot run goes to the real database.
-            Err(_) if call.platform.options.postgres && !wrote => {
+            Err(_) if call.options().postgres && !wrote => {
                 return run_on_real_database(call, &project, script, read_only).await;
             }
             done => done?,
@@ -67,8 +64,9 @@ async fn run_on_real_database(
     script: &str,
     read_only: bool,
 ) -> ApiResult {
+    let world = project.simulated_database()?;
     let ran =
-        project.lock_real_database().await.run_script(project, script, read_only, &call.fresh_key()).await;
+        project.lock_real_database().await.run_script(&world, script, read_only, &call.fresh_key()).await;
     let ran = ran.map_err(|e| ApiResponse::error(400, format!("Failed to run sql query: {}", e.message)))?;
     Ok(rows_response(ran.rows, ran.wrote))
 }
@@ -92,54 +90,15 @@ async fn run_statement(
     let reading = catalogue::inline_catalog_tables(sql, project).await?;
     match database.sql()?.query(&reading, STATEMENT_TIMEOUT).await {
         Ok(rows) => return Ok((rows.rows, false)),
-        Err(e) if !is_write_refusal(&e) => return Err(translate_error(e)),
+        Err(e) if !sql_error::is_write_refusal(&e) => return Err(sql_error::translate_error(e)),
         Err(_) if read_only => {
             let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
-            return Err(refuse_write(&word));
+            return Err(sql_error::refuse_write(&word));
         }
         Err(_) => {}
     }
     let done = database.sql()?.execute(sql, STATEMENT_TIMEOUT, &call.fresh_key(), &NullRecorder).await;
-    done.map(|_| (Vec::new(), true)).map_err(translate_error)
-}
-
-/// Returns the error for a write in a read-only transaction.
-pub(super) fn refuse_write(word: &str) -> ApiResponse {
-    let said = format!("ERROR:  25006: cannot execute {word} in a read-only transaction");
-    ApiResponse::error(400, format!("Failed to run sql query: {said}"))
-}
-
-/// Returns whether a query was refused because it writes.
-pub(super) fn is_write_refusal(e: &Error) -> bool {
-    e.code == Code::Sql && e.message.starts_with("the statement writes")
-}
-
-fn is_unknown_sql(said: &str) -> bool {
-    ["syntax error", "no such function", "unrecognized token"].iter().any(|words| said.contains(words))
-}
-
-/// Converts a database error to the platform's wording.
-pub(super) fn translate_error(e: Error) -> ApiResponse {
-    let said = e.message.trim_start_matches("the database refused the statement: ");
-    let said = match (said.strip_prefix("no such table: "), said.strip_prefix("no such column: ")) {
-        (Some(table), _) => format!("42P01: relation \"{table}\" does not exist"),
-        (_, Some(column)) => format!("42703: column \"{column}\" does not exist"),
-        _ if is_unknown_sql(said) => {
-            format!(
-                "42601: {said}\nHINT:  a simulated database speaks SQLite: start the server with `--postgres`"
-            )
-        }
-        _ => format!("42601: {said}"),
-    };
-    let message = format!("Failed to run sql query: ERROR:  {said}");
-    match e.code {
-        Code::Unavailable | Code::Internal | Code::Tool => ApiResponse::from(e),
-        Code::Timeout => {
-            let said = "ERROR:  57014: canceling statement due to statement timeout";
-            ApiResponse::error(400, format!("Failed to run sql query: {said}"))
-        }
-        _ => ApiResponse::error(400, message),
-    }
+    done.map(|_| (Vec::new(), true)).map_err(sql_error::translate_error)
 }
 
 /// Returns whether a statement controls the session or transaction.

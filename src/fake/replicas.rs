@@ -1,11 +1,13 @@
 //! Read replicas: the setup returns no name, and the list lags behind.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
-    platform::REGION,
+    profile::REGION,
     project::Project,
+    recorder::NullRecorder,
     reference,
+    response::{ApiResponse, ApiResult},
 };
 use crate::{
     base::moment::Span,
@@ -54,8 +56,8 @@ pub(super) async fn setup_replica(call: &ApiRequest) -> ApiResult {
     }
     let request = ReplicaRequest { region: Some(region.into()) };
     let before = replica_ids(&replicas.list().await?);
-    replicas.create(&request, &call.fresh_key(), &super::backups::NullRecorder).await?;
-    let shown_at = call.platform.now().saturating_add(call.platform.scale_span(LIST_DELAY));
+    replicas.create(&request, &call.fresh_key(), &NullRecorder).await?;
+    let shown_at = call.now().saturating_add(call.scale_span(LIST_DELAY));
     let new = replica_ids(&replicas.list().await?).into_iter().filter(|id| !before.contains(id));
     project.lock_state().shown_at.extend(new.map(|id| (id, shown_at)));
     Ok(ApiResponse::empty(201))
@@ -82,7 +84,7 @@ pub(super) async fn list_visible_replicas(
     // Branches have no replicas.
     let Ok(replicas) = database.replicas() else { return Ok(Vec::new()) };
     let list = replicas.list().await?;
-    let now = call.platform.now();
+    let now = call.now();
     let notes = project.lock_state();
     let is_shown = |r: &&Replica| notes.shown_at.get(&r.id).is_none_or(|at| *at <= now);
     Ok(list.iter().filter(is_shown).map(|r| render_replica(project, r)).collect())

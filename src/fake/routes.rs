@@ -1,11 +1,8 @@
 //! The table of all endpoints.
 
 use super::{
-    access, actions, addons, advisors, backups, branches,
-    call::{ApiRequest, ApiResult},
-    health,
-    http::decode_percent,
-    login, network, points, projects, query, replicas, schedule, settings, ssl, switch,
+    access, actions, addons, advisors, backups, branches, call::ApiRequest, health, login, network, points,
+    projects, query, replicas, response::ApiResult, schedule, settings, ssl, switch, url::decode_percent,
 };
 use std::pin::Pin;
 

@@ -1,9 +1,10 @@
 //! The backup schedule: one time of day for each project, of the enterprise plan only.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
     project::Project,
+    response::{ApiResponse, ApiResult},
 };
 use crate::{
     base::moment::Span,
@@ -32,7 +33,7 @@ pub(super) async fn update_backup_schedule(call: &ApiRequest) -> ApiResult {
     let Some(at) = parse_time_of_day(asked) else {
         return Err(ApiResponse::error(400, "Invalid schedule_for format"));
     };
-    let now = call.platform.now();
+    let now = call.now();
     {
         let mut notes = project.lock_state();
         let since = now.saturating_add(Span::from_secs(-86_400));

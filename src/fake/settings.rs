@@ -1,8 +1,9 @@
 //! `…/config/database/postgres`: the overridden settings, not the effective ones.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     project::Project,
+    response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
 use serde_json::{Map, Value};
@@ -95,7 +96,7 @@ async fn apply_settings(call: &ApiRequest, project: &Project, wanted: Map<String
     let database = project.as_provider()?;
     database.settings()?.set(&wanted, restart).await?;
     if restart && !wanted.is_empty() {
-        let until = call.platform.now().saturating_add(call.platform.scale_span(RESTART_DURATION));
+        let until = call.now().saturating_add(call.scale_span(RESTART_DURATION));
         project.lock_state().restarts_until = Some(until);
     }
     Ok(ApiResponse::json(200, Value::Object(read_overrides(project).await?)))

@@ -1,9 +1,10 @@
 //! `…/ssl-enforcement`: a change restarts the database, and is applied some seconds later.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
     options::BillingPlan,
     project::Project,
+    response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ pub(super) async fn get_ssl_enforcement(call: &ApiRequest) -> ApiResult {
 /// Sets whether connections without TLS are refused.
 pub(super) async fn update_ssl_enforcement(call: &ApiRequest) -> ApiResult {
     let project = call.find_project()?;
-    if call.platform.options.plan == BillingPlan::Free {
+    if call.options().plan == BillingPlan::Free {
         return Err(ApiResponse::error(400, "not allowed to configure SSL enforcements for this project"));
     }
     let Some(wanted) = call.body.pointer("/requestedConfig/database").and_then(Value::as_bool) else {
@@ -31,7 +32,7 @@ pub(super) async fn update_ssl_enforcement(call: &ApiRequest) -> ApiResult {
     if network.ssl().await?.enforced != wanted {
         network.enforce_ssl(wanted).await?;
         project.lock_state().restarts_until =
-            Some(call.platform.now().saturating_add(call.platform.scale_span(RESTART_DURATION)));
+            Some(call.now().saturating_add(call.scale_span(RESTART_DURATION)));
     }
     Ok(ApiResponse::json(200, render_ssl_enforcement(call, &project).await?))
 }
@@ -39,7 +40,7 @@ pub(super) async fn update_ssl_enforcement(call: &ApiRequest) -> ApiResult {
 async fn render_ssl_enforcement(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
     let database = project.as_provider()?;
     let ssl = database.network()?.ssl().await?;
-    let restarts = project.lock_state().restarts_until.is_some_and(|until| call.platform.now() < until);
+    let restarts = project.lock_state().restarts_until.is_some_and(|until| call.now() < until);
     Ok(json!({
         "currentConfig": { "database": ssl.enforced },
         "appliedSuccessfully": ssl.applied && !restarts,

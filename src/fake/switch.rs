@@ -1,8 +1,9 @@
 //! Pausing, resuming and restarting a project; and `readonly`.
 
 use super::{
-    backups::NullRecorder,
-    call::{ApiRequest, ApiResponse, ApiResult},
+    call::ApiRequest,
+    recorder::NullRecorder,
+    response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
 use serde_json::json;
@@ -13,7 +14,7 @@ const RESTART_DURATION: Span = Span::from_secs(60);
 /// Pauses a project; the response is empty and the pause goes on in the background.
 pub(super) async fn pause_project(call: &ApiRequest) -> ApiResult {
     let project = call.find_project()?;
-    let status = project.current_status(&call.platform).await;
+    let status = project.current_status().await;
     if status != "ACTIVE_HEALTHY" {
         return Err(ApiResponse::error(400, format!("This project cannot be paused, it is {status}")));
     }
@@ -24,7 +25,7 @@ pub(super) async fn pause_project(call: &ApiRequest) -> ApiResult {
 /// Resumes a paused project: despite its path `…/restore`, no backup is restored.
 pub(super) async fn unpause_project(call: &ApiRequest) -> ApiResult {
     let project = call.find_project()?;
-    let status = project.current_status(&call.platform).await;
+    let status = project.current_status().await;
     if status != "INACTIVE" {
         let message = format!("This project is no longer in a paused state, it is {status}");
         return Err(ApiResponse::error(400, message));
@@ -37,9 +38,9 @@ pub(super) async fn unpause_project(call: &ApiRequest) -> ApiResult {
 pub(super) async fn list_available_versions(call: &ApiRequest) -> ApiResult {
     call.find_root_project()?;
     let version = json!({
-        "version": call.platform.postgres_version(),
+        "version": call.platform.profile.postgres_version(),
         "release_channel": "ga",
-        "postgres_engine": call.platform.postgres_engine(),
+        "postgres_engine": call.platform.profile.postgres_engine(),
     });
     Ok(ApiResponse::json(200, json!({ "available_versions": [version] })))
 }
@@ -47,11 +48,11 @@ pub(super) async fn list_available_versions(call: &ApiRequest) -> ApiResult {
 /// Restarts a project.
 pub(super) async fn restart_project(call: &ApiRequest) -> ApiResult {
     let project = call.find_project()?;
-    let status = project.current_status(&call.platform).await;
+    let status = project.current_status().await;
     if status != "ACTIVE_HEALTHY" {
         return Err(ApiResponse::error(400, format!("This project cannot be restarted, it is {status}")));
     }
-    let until = call.platform.now().saturating_add(call.platform.scale_span(RESTART_DURATION));
+    let until = call.now().saturating_add(call.scale_span(RESTART_DURATION));
     project.lock_state().restarts_until = Some(until);
     Ok(ApiResponse::empty(200))
 }

@@ -96,7 +96,7 @@ async fn a_replica_is_found_by_what_is_new_in_a_list_that_lags() {
     let page = desk.poll_until(list, |page| databases(page).len() == 2).await;
     let replica = databases(&page)[1].clone();
     assert_eq!((&replica["type"], &replica["region"]), (&json!("READ_REPLICA"), &json!("us-east-1")));
-    let now = json!({ "recovery_time_target_unix": desk.server.platform.now().0.as_second() - 1800 });
+    let now = json!({ "recovery_time_target_unix": desk.server.platform.profile.now().0.as_second() - 1800 });
     let restore = "/v1/projects/{ref}/database/backups/restore-pitr";
     assert_eq!(desk.send_request("POST", restore, Some(&now)).await.0, 400, "a replica is in the way");
     let remove = json!({ "database_identifier": replica["identifier"] });

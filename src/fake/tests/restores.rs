@@ -24,7 +24,7 @@ async fn a_restore_to_a_moment_takes_the_project_out_of_service_and_brings_it_ba
     }
     let (status, body) = desk.send_request("POST", path, Some(&json!({ "timestamp": "now" }))).await;
     assert_eq!((status, &body["message"]), (400, &json!("recovery_time_target_unix: Required")));
-    let half_an_hour_ago = desk.server.platform.now().0.as_second() - 1800;
+    let half_an_hour_ago = desk.server.platform.profile.now().0.as_second() - 1800;
     let body = json!({ "recovery_time_target_unix": half_an_hour_ago });
     assert_eq!(desk.send_request("POST", path, Some(&body)).await.0, 201);
     assert_eq!(desk.get_json(PROJECT).await["status"], "RESTORING");
