@@ -1,10 +1,10 @@
 //! Billing add-ons (read only), and the configuration of the pooler and the data API.
 
 use super::{
-    call::ApiRequest,
     options::BillingPlan,
     project::{ConnectionInfo, Project},
     replicas,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! The advisors: the findings of the world's audit as the platform's lints.
 
 use super::{
-    call::ApiRequest,
     options::BillingPlan,
     project::Project,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::provider::model::{Finding, FindingLevel};

@@ -1,11 +1,11 @@
 //! `…/database/backups`: the list of backups, and restores in place.
 
 use super::{
-    call::ApiRequest,
     options::BillingPlan,
     profile::REGION,
     project::Project,
     recorder::NullRecorder,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::{

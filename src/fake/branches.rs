@@ -3,13 +3,13 @@
 use super::{
     backups,
     branch::BranchRow,
-    call::ApiRequest,
     options::BillingPlan,
     platform::Platform,
     project::{Project, WorldSource},
     recorder::NullRecorder,
-    reference,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
+    seeded_id,
     workflow::Workflow,
 };
 use crate::{
@@ -99,7 +99,7 @@ fn new_row(call: &ApiRequest, parent: &Project, name: &str) -> BranchRow {
     BranchRow {
         id: parent.derive_uuid(&format!("branch {number}")),
         name: name.into(),
-        reference: reference::derive_letters(&format!("{} branch {number}", parent.reference)),
+        reference: seeded_id::derive_letters(&format!("{} branch {number}", parent.reference)),
         parent: parent.reference.clone(),
         is_default: false,
         persistent: false,
@@ -197,8 +197,8 @@ pub(super) async fn get_branch_config(call: &ApiRequest) -> ApiResult {
             "db_host": door.host,
             "db_port": door.port,
             "db_user": door.user,
-            "db_pass": format!("pass-{}", reference::derive_letters(&format!("pass {}", row.id))),
-            "jwt_secret": format!("jwt-{}", reference::derive_letters(&format!("jwt {}", row.id))),
+            "db_pass": format!("pass-{}", seeded_id::derive_letters(&format!("pass {}", row.id))),
+            "jwt_secret": format!("jwt-{}", seeded_id::derive_letters(&format!("jwt {}", row.id))),
         }),
     ))
 }
@@ -303,7 +303,7 @@ pub(super) async fn merge_branch(call: &ApiRequest) -> ApiResult {
 /// Starts a workflow for a branch, and returns the response that names it.
 fn start_workflow(call: &ApiRequest, row: &BranchRow) -> ApiResponse {
     let number = call.platform.next_number();
-    let id = reference::derive_uuid(&format!("{} run {number}", row.id));
+    let id = seeded_id::derive_uuid(&format!("{} run {number}", row.id));
     call.platform.lock_workflows().push(Workflow { id: id.clone(), branch: row.id.clone(), at: call.now() });
     ApiResponse::json(201, json!({ "workflow_run_id": id, "message": "ok" }))
 }

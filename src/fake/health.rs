@@ -1,7 +1,7 @@
 //! `GET …/health`: the health of a project's services.
 
 use super::{
-    call::ApiRequest,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The HTTP server: connections, request parsing, responses.
 
 use super::{
-    door::{self, HttpRequest, HttpResponse},
+    admission::{self, HttpRequest, HttpResponse},
     platform::Platform,
     response::{ApiResponse, ResponseBody},
     url,
@@ -76,7 +76,7 @@ async fn answer_request(
         authorization: header("authorization"),
     };
     // A spawned task runs to its end, also when the client disconnects.
-    let reply = tokio::spawn(async move { door::handle_request(&platform, asked).await });
+    let reply = tokio::spawn(async move { admission::handle_request(&platform, asked).await });
     let Some(HttpResponse { answer, limits }) = reply.await.map_err(io::Error::other)? else {
         return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection is cut"));
     };

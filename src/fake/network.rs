@@ -1,9 +1,9 @@
 //! Network restrictions and bans. A change is stored first and applied some seconds later.
 
 use super::{
-    call::ApiRequest,
     options::BillingPlan,
     project::Project,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Moment;

@@ -8,7 +8,7 @@ use super::{
     profile::PlatformProfile,
     project::{Project, WorldSource},
     rate_limit::RateLimiter,
-    reference,
+    seeded_id,
     workflow::Workflow,
 };
 use crate::{
@@ -122,7 +122,7 @@ fn create_projects(profile: &Arc<PlatformProfile>) -> Result<Vec<Project>> {
     let projects = templates.iter().cycle().take(count).enumerate().map(|(number, (world, template))| {
         let copy = number / templates.len();
         let name = if copy == 0 { world.clone() } else { format!("{world}-{}", copy + 1) };
-        let reference = reference::derive_letters(&format!("{name} {}", template.id()));
+        let reference = seeded_id::derive_letters(&format!("{name} {}", template.id()));
         let source = WorldSource::Template(Arc::clone(template));
         Project::new(Arc::clone(profile), reference, name, None, profile.now(), source)
     });
@@ -134,7 +134,7 @@ fn read_templates(profile: &PlatformProfile) -> Result<Vec<(String, Arc<WorldTem
     let mut templates = Vec::new();
     for world in &profile.options.worlds {
         let text = profile.shorten_durations(&world.text)?;
-        let id = reference::derive_letters(&format!("{} {text}", world.name));
+        let id = seeded_id::derive_letters(&format!("{} {text}", world.name));
         let template = WorldTemplate::from_text(&world.name, &text, &id, Arc::new(SystemClock))?;
         templates.push((world.name.clone(), Arc::new(template)));
     }

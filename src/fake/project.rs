@@ -1,10 +1,10 @@
 //! A project: its world, its real database if there is one, and the status that the platform reports.
 
 use super::{
-    behind::RealDatabase,
     profile::{ORGANIZATION, PlatformProfile, REGION},
-    reference,
+    real_database::RealDatabase,
     response::ApiResponse,
+    seeded_id,
 };
 use crate::{
     base::{
@@ -250,6 +250,6 @@ impl Project {
 
     /// Returns a UUID that follows from the project and `what`.
     pub(super) fn derive_uuid(&self, what: &str) -> String {
-        reference::derive_uuid(&format!("{} {what}", self.reference))
+        seeded_id::derive_uuid(&format!("{} {what}", self.reference))
     }
 }

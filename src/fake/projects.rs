@@ -1,11 +1,11 @@
 //! `/v1/projects` and `/v1/organizations`.
 
 use super::{
-    call::ApiRequest,
     options::BillingPlan,
     profile::{ORGANIZATION, REGION},
     project::Project,
     replicas,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};

@@ -1,12 +1,11 @@
 //! `…/database/query`: runs a script, and returns the rows of its last statement.
 
 use super::{
-    asked,
-    call::ApiRequest,
-    catalogue,
+    client_statements, pg_catalog,
     profile::STATEMENT_TIMEOUT,
     project::Project,
     recorder::NullRecorder,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
     sql_error,
 };
@@ -35,7 +34,7 @@ async fn answer_query(call: &ApiRequest, read_only: bool) -> ApiResult {
         return run_on_real_database(call, &project, script, read_only).await;
     }
     if let Some(asked) = SqlRequest::from_sql(script) {
-        match asked::answer_statement(call, &project, &asked, read_only).await {
+        match client_statements::answer_statement(call, &project, &asked, read_only).await {
             Ok(Some(answer)) => return Ok(answer),
             Err(refused) if !call.options().postgres => return Err(refused),
             _ => return run_on_real_database(call, &project, script, read_only).await,
@@ -84,10 +83,10 @@ async fn run_statement(
     read_only: bool,
 ) -> Result<(Vec<Map<String, Value>>, bool), ApiResponse> {
     let database = project.as_provider()?;
-    if let Some(row) = catalogue::answer_server_query(sql, project).await? {
+    if let Some(row) = pg_catalog::answer_server_query(sql, project).await? {
         return Ok((vec![row], false));
     }
-    let reading = catalogue::inline_catalog_tables(sql, project).await?;
+    let reading = pg_catalog::inline_catalog_tables(sql, project).await?;
     match database.sql()?.query(&reading, STATEMENT_TIMEOUT).await {
         Ok(rows) => return Ok((rows.rows, false)),
         Err(e) if !sql_error::is_write_refusal(&e) => return Err(sql_error::translate_error(e)),

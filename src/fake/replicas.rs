@@ -1,13 +1,13 @@
 //! Read replicas: the setup returns no name, and the list lags behind.
 
 use super::{
-    call::ApiRequest,
     options::BillingPlan,
     profile::REGION,
     project::Project,
     recorder::NullRecorder,
-    reference,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
+    seeded_id,
 };
 use crate::{
     base::moment::Span,
@@ -110,7 +110,7 @@ fn render_replica(project: &Project, replica: &Replica) -> Value {
 /// Returns the platform's identifier of a replica: `abcdefghijklmnopqrst-rr-us-west-1-abcde`.
 pub(super) fn replica_identifier(project: &Project, replica: &Replica) -> String {
     let region = replica.region.as_deref().unwrap_or(REGION);
-    format!("{}-rr-{region}-{}", project.reference, &reference::derive_letters(&replica.id)[..5])
+    format!("{}-rr-{region}-{}", project.reference, &seeded_id::derive_letters(&replica.id)[..5])
 }
 
 fn replica_ids(list: &[Replica]) -> Vec<String> {

@@ -1,8 +1,8 @@
 //! `…/config/database/postgres`: the overridden settings, not the effective ones.
 
 use super::{
-    call::ApiRequest,
     project::Project,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;

@@ -1,9 +1,9 @@
 //! `…/ssl-enforcement`: a change restarts the database, and is applied some seconds later.
 
 use super::{
-    call::ApiRequest,
     options::BillingPlan,
     project::Project,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;

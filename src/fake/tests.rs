@@ -1,8 +1,8 @@
 //! The fake server, tested over HTTP.
 
+mod admission;
 mod branches;
 mod databases;
-mod door;
 mod neighbours;
 mod restores;
 

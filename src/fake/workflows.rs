@@ -1,7 +1,7 @@
 //! Workflows of branch operations: their steps are containers, whose status does not tell success.
 
 use super::{
-    call::ApiRequest,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult, ResponseBody},
     workflow::Workflow,
 };

@@ -1,10 +1,10 @@
 //! Admission of requests: fault rules, authorization, rate limits, and the entry in the ledger.
 
 use super::{
-    call::ApiRequest,
     faults::FaultAction,
     ledger::LedgerEntry,
     platform::Platform,
+    request::ApiRequest,
     response::ApiResponse,
     routes::{self, Route, RouteMatch},
 };

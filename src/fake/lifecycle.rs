@@ -1,8 +1,8 @@
 //! Pausing, resuming and restarting a project; and `readonly`.
 
 use super::{
-    call::ApiRequest,
     recorder::NullRecorder,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;

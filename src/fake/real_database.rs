@@ -1,7 +1,7 @@
 //! The real database of a project: a copy of its world until a write that the simulator cannot follow.
 //! From then on it answers for the project, and the world no longer does.
 
-use super::{materialise, recorder::NullRecorder};
+use super::{recorder::NullRecorder, world_script};
 use crate::{
     base::moment::Span,
     provider::{
@@ -112,7 +112,7 @@ impl RealDatabase {
 
 /// Returns the SQL script that recreates the world's current content.
 async fn render_world(world: &Sim) -> Result<String> {
-    Ok(materialise::render_script(&world.export_tables()?, &world.policies().await?))
+    Ok(world_script::render_script(&world.export_tables()?, &world.policies().await?))
 }
 
 /// Returns the statement inside an `execute $tag$…$tag$` of a `do` block, or else the script itself.

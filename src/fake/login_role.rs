@@ -1,8 +1,8 @@
 //! `…/cli/login-role`: a database role that is valid for minutes.
 
 use super::{
-    behind::LOGIN_TTL_SECONDS,
-    call::ApiRequest,
+    real_database::LOGIN_TTL_SECONDS,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! The backup schedule: one time of day for each project, of the enterprise plan only.
 
 use super::{
-    call::ApiRequest,
     options::BillingPlan,
     project::Project,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::{

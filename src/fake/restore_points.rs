@@ -2,8 +2,8 @@
 
 use super::{
     backups,
-    call::ApiRequest,
     options::BillingPlan,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::{base::moment::Moment, provider::model::RecoveryTarget};

@@ -1,7 +1,7 @@
 //! `…/jit-access`: temporary access to the database for people.
 
 use super::{
-    call::ApiRequest,
+    request::ApiRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};

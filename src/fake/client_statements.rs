@@ -4,7 +4,7 @@
 //! types, a change that leaves a mark. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
-    call::ApiRequest, catalogue, profile::STATEMENT_TIMEOUT, project::Project, recorder::NullRecorder,
+    pg_catalog, profile::STATEMENT_TIMEOUT, project::Project, recorder::NullRecorder, request::ApiRequest,
     response::ApiResponse, sql_error,
 };
 use crate::{
@@ -39,7 +39,7 @@ pub(super) async fn answer_statement(
         SqlRequest::Rows { sql } => (render_typed_rows(&query_rows(project, sql).await?), false),
         SqlRequest::Clock => {
             let until = call.now().saturating_add(START_TIMEOUT);
-            let timeline = catalogue::current_timeline(project).await?;
+            let timeline = pg_catalog::current_timeline(project).await?;
             (json!({ "until": until.to_string(), "timeline": timeline }), false)
         }
         SqlRequest::Execute { .. } if read_only => return Err(sql_error::refuse_write("DO")),
@@ -47,7 +47,7 @@ pub(super) async fn answer_statement(
             execute_with_mark(call, project, sql, (*object, comment), until).await?
         }
         SqlRequest::TransactionState { until, .. } => {
-            let timeline = catalogue::current_timeline(project).await?;
+            let timeline = pg_catalog::current_timeline(project).await?;
             (json!({ "late": is_expired(call, until), "running": false, "timeline": timeline }), false)
         }
         SqlRequest::Marker { object } => match project.lock_state().marks.get(object) {
@@ -67,10 +67,10 @@ pub(super) async fn answer_statement(
 }
 
 async fn query_rows(project: &Project, sql: &str) -> Result<Rows, ApiResponse> {
-    if let Some(row) = catalogue::answer_server_query(sql, project).await? {
+    if let Some(row) = pg_catalog::answer_server_query(sql, project).await? {
         return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
     }
-    let reading = catalogue::inline_catalog_tables(sql, project).await?;
+    let reading = pg_catalog::inline_catalog_tables(sql, project).await?;
     project.simulated_database()?.query(&reading, STATEMENT_TIMEOUT).await.map_err(|e| {
         if sql_error::is_write_refusal(&e) {
             sql_error::refuse_write("a statement that writes")
