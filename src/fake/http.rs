@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 /// The largest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 8 << 20;
 
-/// Serves until `stopped` fires or is dropped, then drops every connection.
+/// Serves requests until `stopped` fires or is dropped, then drops every connection.
 pub(super) fn serve_connections(
     listener: TcpListener,
     platform: &Arc<Platform>,
@@ -68,7 +68,7 @@ async fn answer_request(
     let (head, body) = request.into_parts();
     let bytes = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(io::Error::other)?.to_bytes();
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let asked = HttpRequest {
+    let request = HttpRequest {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(url::parse_query).unwrap_or_default(),
@@ -76,28 +76,28 @@ async fn answer_request(
         authorization: header("authorization"),
     };
     // A spawned task runs to its end, also when the client disconnects.
-    let reply = tokio::spawn(async move { admission::handle_request(&platform, asked).await });
-    let Some(HttpResponse { answer, limits }) = reply.await.map_err(io::Error::other)? else {
+    let handled = tokio::spawn(async move { admission::handle_request(&platform, request).await });
+    let Some(HttpResponse { response, limits }) = handled.await.map_err(io::Error::other)? else {
         return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection is cut"));
     };
-    let mut response = Response::builder().status(answer.status);
+    let mut builder = Response::builder().status(response.status);
     for (name, value) in limits {
-        response = response.header(name, value);
+        builder = builder.header(name, value);
     }
-    build_response(response, answer).map_err(io::Error::other)
+    build_response(builder, response).map_err(io::Error::other)
 }
 
 fn build_response(
-    response: hyper::http::response::Builder,
-    answer: ApiResponse,
+    builder: hyper::http::response::Builder,
+    response: ApiResponse,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
-    match answer.body {
-        ResponseBody::Empty => response.body(Full::default()),
-        ResponseBody::Json(value) => response
+    match response.body {
+        ResponseBody::Empty => builder.body(Full::default()),
+        ResponseBody::Json(value) => builder
             .header("content-type", "application/json; charset=utf-8")
             .body(Full::from(value.to_string())),
         ResponseBody::Text(text) => {
-            response.header("content-type", "text/plain; charset=utf-8").body(Full::from(text))
+            builder.header("content-type", "text/plain; charset=utf-8").body(Full::from(text))
         }
     }
 }

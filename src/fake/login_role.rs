@@ -8,13 +8,13 @@ use super::{
 use serde_json::json;
 
 /// Creates a login role; this needs a real PostgreSQL.
-pub(super) async fn create_login_role(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    if call.body.get("read_only").is_none() {
+pub(super) async fn create_login_role(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    if request.body.get("read_only").is_none() {
         return Err(ApiResponse::error(400, "read_only: Required"));
     }
-    let read_only = call.flag_or_false("read_only")?;
-    if !call.options().postgres {
+    let read_only = request.flag_or_false("read_only")?;
+    if !request.options().postgres {
         let message = "there is no PostgreSQL behind this server: start it with `--postgres`";
         return Err(ApiResponse::error(500, message));
     }
@@ -28,8 +28,8 @@ pub(super) async fn create_login_role(call: &ApiRequest) -> ApiResult {
 }
 
 /// Revokes the login roles.
-pub(super) async fn delete_login_roles(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
+pub(super) async fn delete_login_roles(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
     project.lock_real_database().await.revoke_logins().await?;
     Ok(ApiResponse::json(200, json!({ "message": "ok" })))
 }

@@ -44,6 +44,7 @@ pub(super) struct Project {
     pub(super) parent: Option<String>,
     pub(super) created_at: Moment,
     source: WorldSource,
+    /// The copy of the template, where `source` is one.
     world: OnceLock<Result<Sim>>,
     state: Mutex<ProjectState>,
     real_database: tokio::sync::Mutex<RealDatabase>,
@@ -57,25 +58,25 @@ pub(super) struct ProjectState {
     /// When a branch is ready.
     pub(super) ready_at: Option<Moment>,
     /// Whether the last status was not `ACTIVE_HEALTHY`.
-    pub(super) was_out: bool,
+    pub(super) was_unavailable: bool,
     /// The end of the time in which a database that is reported healthy still refuses connections.
     pub(super) settles_until: Option<Moment>,
     /// The allowed ranges before the last change, until that is applied.
     pub(super) ranges_before: Option<Vec<IpNet>>,
     /// When the last change of the ranges was requested.
-    pub(super) ranges_asked: Option<Moment>,
+    pub(super) ranges_requested_at: Option<Moment>,
     /// When the database server last started; none since the project was created.
     pub(super) started_at: Option<Moment>,
     /// From when each replica is listed, by its id.
-    pub(super) shown_at: BTreeMap<String, Moment>,
+    pub(super) replica_listed_at: BTreeMap<String, Moment>,
     /// The restore points, newest last.
-    pub(super) points: Vec<(String, Moment)>,
-    /// The comments that executed changes have left, by the number of their large object.
-    pub(super) marks: BTreeMap<u32, String>,
+    pub(super) restore_points: Vec<(String, Moment)>,
+    /// The markers of executed changes: comments, by the number of their large object.
+    pub(super) markers: BTreeMap<u32, String>,
     /// When the backup schedule was changed.
     pub(super) schedule_changes: Vec<Moment>,
     /// The state of temporary access: `enabled` or `disabled`.
-    pub(super) jit: Option<String>,
+    pub(super) jit_state: Option<String>,
     /// The overridden settings of the pooler.
     pub(super) pooler: BTreeMap<String, Value>,
 }
@@ -115,7 +116,7 @@ impl Project {
         }
     }
 
-    /// Returns whether it is a branch.
+    /// Returns whether the project is a branch.
     pub(super) fn is_branch(&self) -> bool {
         self.parent.is_some()
     }
@@ -156,18 +157,20 @@ impl Project {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the status of the project in the platform's words, and notes when it came back into service.
+    /// Returns the status of the project in the platform's words.
+    ///
+    /// It also records that the project came back into service: from then on the database settles for a while.
     pub(super) async fn current_status(&self) -> &'static str {
         let word = match self.as_provider() {
             Ok(database) => database.project().await.map_or_else(|_| "unknown".into(), |p| p.status),
             Err(_) => "unknown".into(),
         };
         let now = self.profile.now();
-        let mut notes = self.lock_state();
+        let mut state = self.lock_state();
         let status = match word.as_str() {
-            _ if notes.ready_at.is_some_and(|at| now < at) => "COMING_UP",
+            _ if state.ready_at.is_some_and(|at| now < at) => "COMING_UP",
             "restoring" if self.is_branch() => "COMING_UP",
-            "healthy" if notes.restarts_until.is_some_and(|until| now < until) => "RESTARTING",
+            "healthy" if state.restarts_until.is_some_and(|until| now < until) => "RESTARTING",
             "healthy" => "ACTIVE_HEALTHY",
             "restoring" => "RESTORING",
             "pausing" => "PAUSING",
@@ -177,10 +180,10 @@ impl Project {
             _ => "UNKNOWN",
         };
         if status != "ACTIVE_HEALTHY" {
-            notes.was_out = true;
-        } else if std::mem::take(&mut notes.was_out) {
-            notes.settles_until = Some(now.saturating_add(self.profile.scale_span(SETTLE_DURATION)));
-            notes.started_at = Some(now);
+            state.was_unavailable = true;
+        } else if std::mem::take(&mut state.was_unavailable) {
+            state.settles_until = Some(now.saturating_add(self.profile.scale_span(SETTLE_DURATION)));
+            state.started_at = Some(now);
         }
         status
     }
@@ -211,11 +214,10 @@ impl Project {
         ConnectionInfo { user, host, port: 6543, database }
     }
 
-    /// Discards the real database and the marks after a restore of the world.
+    /// Discards the real database and the markers after a restore of the world.
     pub(super) async fn reset_to_world(&self) {
-        let before = std::mem::take(&mut *self.lock_real_database().await);
-        drop(before);
-        self.lock_state().marks.clear();
+        drop(std::mem::take(&mut *self.lock_real_database().await));
+        self.lock_state().markers.clear();
     }
 
     /// Returns the host of the database, not of its pooler.

@@ -13,40 +13,40 @@ use crate::provider::supabase::wording::SqlRequest;
 use serde_json::{Map, Value};
 
 /// Runs a script.
-pub(super) async fn run_query(call: &ApiRequest) -> ApiResult {
-    let read_only = call.flag_or_false("read_only")?;
-    answer_query(call, read_only).await
+pub(super) async fn run_query(request: &ApiRequest) -> ApiResult {
+    let read_only = request.flag_or_false("read_only")?;
+    answer_query(request, read_only).await
 }
 
 /// Runs a script that only reads.
-pub(super) async fn run_read_only_query(call: &ApiRequest) -> ApiResult {
-    answer_query(call, true).await
+pub(super) async fn run_read_only_query(request: &ApiRequest) -> ApiResult {
+    answer_query(request, true).await
 }
 
-async fn answer_query(call: &ApiRequest, read_only: bool) -> ApiResult {
-    let project = call.find_project()?;
-    let script = call.required_text("query")?;
+async fn answer_query(request: &ApiRequest, read_only: bool) -> ApiResult {
+    let project = request.find_project()?;
+    let script = request.required_text("query")?;
     if script.is_empty() {
         return Err(ApiResponse::error(400, "query: String must contain at least 1 character(s)"));
     }
     project.require_usable().await?;
     if project.lock_real_database().await.is_authoritative() {
-        return run_on_real_database(call, &project, script, read_only).await;
+        return run_on_real_database(request, &project, script, read_only).await;
     }
-    if let Some(asked) = SqlRequest::from_sql(script) {
-        match client_statements::answer_statement(call, &project, &asked, read_only).await {
-            Ok(Some(answer)) => return Ok(answer),
-            Err(refused) if !call.options().postgres => return Err(refused),
-            _ => return run_on_real_database(call, &project, script, read_only).await,
+    if let Some(statement) = SqlRequest::from_sql(script) {
+        match client_statements::answer_statement(request, &project, &statement, read_only).await {
+            Ok(Some(response)) => return Ok(response),
+            Err(refused) if !request.options().postgres => return Err(refused),
+            _ => return run_on_real_database(request, &project, script, read_only).await,
         }
     }
     let mut rows = Vec::new();
     let mut wrote = false;
     for statement in split_statements(script).filter(|s| !is_session_statement(s)) {
-        let done = match run_statement(call, &project, statement, read_only).await {
+        let done = match run_statement(request, &project, statement, read_only).await {
             // A statement that the simulator's SQL cannot run goes to the real database.
-            Err(_) if call.options().postgres && !wrote => {
-                return run_on_real_database(call, &project, script, read_only).await;
+            Err(_) if request.options().postgres && !wrote => {
+                return run_on_real_database(request, &project, script, read_only).await;
             }
             done => done?,
         };
@@ -58,26 +58,26 @@ async fn answer_query(call: &ApiRequest, read_only: bool) -> ApiResult {
 
 /// Runs a script in the real database.
 async fn run_on_real_database(
-    call: &ApiRequest,
+    request: &ApiRequest,
     project: &Project,
     script: &str,
     read_only: bool,
 ) -> ApiResult {
     let world = project.simulated_database()?;
     let ran =
-        project.lock_real_database().await.run_script(&world, script, read_only, &call.fresh_key()).await;
-    let ran = ran.map_err(|e| ApiResponse::error(400, format!("Failed to run sql query: {}", e.message)))?;
+        project.lock_real_database().await.run_script(&world, script, read_only, &request.fresh_key()).await;
+    let ran = ran.map_err(|e| sql_error::failed_query(&e.message))?;
     Ok(rows_response(ran.rows, ran.wrote))
 }
 
 fn rows_response(rows: Vec<Map<String, Value>>, wrote: bool) -> ApiResponse {
-    let answer = ApiResponse::json(201, rows.into_iter().map(Value::Object).collect());
-    if wrote { answer } else { answer.without_effect() }
+    let response = ApiResponse::json(201, rows.into_iter().map(Value::Object).collect());
+    if wrote { response } else { response.without_effect() }
 }
 
 /// Runs a statement, and returns its rows and whether it wrote.
 async fn run_statement(
-    call: &ApiRequest,
+    request: &ApiRequest,
     project: &Project,
     sql: &str,
     read_only: bool,
@@ -96,7 +96,7 @@ async fn run_statement(
         }
         Err(_) => {}
     }
-    let done = database.sql()?.execute(sql, STATEMENT_TIMEOUT, &call.fresh_key(), &NullRecorder).await;
+    let done = database.sql()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &NullRecorder).await;
     done.map(|_| (Vec::new(), true)).map_err(sql_error::translate_error)
 }
 

@@ -1,4 +1,4 @@
-//! The rate limit: how many requests of a minute are left.
+//! The rate limit: how many requests are left in the current minute.
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +14,12 @@ const RATE_WINDOW: Duration = Duration::from_secs(60);
 pub(super) struct RateLimiter(Mutex<BTreeMap<String, (Instant, u32)>>);
 
 impl RateLimiter {
-    /// Counts a request.
-    /// Returns how many are left (none: this one is over the limit) and the seconds until the reset.
-    pub(super) fn count_request(&self, whose: String, per_minute: u32) -> (Option<u32>, u64) {
+    /// Counts a request under `key`.
+    ///
+    /// Returns how many are left, or `None` if this one is over the limit, and the seconds until the reset.
+    pub(super) fn count_request(&self, key: String, per_minute: u32) -> (Option<u32>, u64) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = counts.entry(whose).or_insert_with(|| (Instant::now(), 0));
+        let (since, count) = counts.entry(key).or_insert_with(|| (Instant::now(), 0));
         if since.elapsed() >= RATE_WINDOW {
             (*since, *count) = (Instant::now(), 0);
         }

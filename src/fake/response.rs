@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 /// The result of an endpoint: a response either way; `Err` only marks one that had no effect.
 pub(super) type ApiResult = Result<ApiResponse, ApiResponse>;
 
-/// An answer: a status and a body.
+/// A response: a status and a body.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ApiResponse {
     pub(super) status: u16,
     pub(super) body: ResponseBody,
     /// Whether the request changed nothing although its method writes.
-    pub(super) only_looked: bool,
+    pub(super) without_effect: bool,
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ResponseBody {
     /// Nothing at all.
@@ -27,24 +27,24 @@ pub(super) enum ResponseBody {
 }
 
 impl ApiResponse {
-    /// Returns an answer with a JSON body.
+    /// Returns a response with a JSON body.
     pub(super) fn json(status: u16, body: Value) -> Self {
-        Self { status, body: ResponseBody::Json(body), only_looked: false }
+        Self { status, body: ResponseBody::Json(body), without_effect: false }
     }
 
-    /// Returns an answer without a body, as the platform sends for many accepted changes.
+    /// Returns a response without a body, as the platform sends for many accepted changes.
     pub(super) fn empty(status: u16) -> Self {
-        Self { status, body: ResponseBody::Empty, only_looked: false }
+        Self { status, body: ResponseBody::Empty, without_effect: false }
     }
 
-    /// Returns the answer of an error: `{"message": …}`.
+    /// Returns the response of an error: `{"message": …}`.
     pub(super) fn error(status: u16, message: impl Into<String>) -> Self {
         Self::json(status, json!({ "message": message.into() }))
     }
 
     /// Marks a response whose request changed nothing.
     pub(super) fn without_effect(self) -> Self {
-        Self { only_looked: true, ..self }
+        Self { without_effect: true, ..self }
     }
 }
 

@@ -3,10 +3,14 @@
 use super::response::ApiResponse;
 use crate::provider::{Code, Error};
 
+/// Returns the response to a statement that failed with `message`.
+pub(super) fn failed_query(message: &str) -> ApiResponse {
+    ApiResponse::error(400, format!("Failed to run sql query: {message}"))
+}
+
 /// Returns the error for a write in a read-only transaction.
 pub(super) fn refuse_write(word: &str) -> ApiResponse {
-    let said = format!("ERROR:  25006: cannot execute {word} in a read-only transaction");
-    ApiResponse::error(400, format!("Failed to run sql query: {said}"))
+    failed_query(&format!("ERROR:  25006: cannot execute {word} in a read-only transaction"))
 }
 
 /// Returns whether a query was refused because it writes.
@@ -31,13 +35,10 @@ pub(super) fn translate_error(e: Error) -> ApiResponse {
         }
         _ => format!("42601: {said}"),
     };
-    let message = format!("Failed to run sql query: ERROR:  {said}");
+    let message = format!("ERROR:  {said}");
     match e.code {
         Code::Unavailable | Code::Internal | Code::Tool => ApiResponse::from(e),
-        Code::Timeout => {
-            let said = "ERROR:  57014: canceling statement due to statement timeout";
-            ApiResponse::error(400, format!("Failed to run sql query: {said}"))
-        }
-        _ => ApiResponse::error(400, message),
+        Code::Timeout => failed_query("ERROR:  57014: canceling statement due to statement timeout"),
+        _ => failed_query(&message),
     }
 }

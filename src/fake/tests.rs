@@ -3,8 +3,10 @@
 mod admission;
 mod branches;
 mod databases;
-mod neighbours;
+mod lifecycle;
+mod network;
 mod restores;
+mod settings;
 
 use super::{FakeServer, ServerOptions};
 use reqwest::{Client, Method};

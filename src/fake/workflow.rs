@@ -1,4 +1,4 @@
-//! A workflow: a branch operation in the background.
+//! A workflow, as the platform keeps it.
 
 use crate::base::moment::Moment;
 
@@ -6,8 +6,7 @@ use crate::base::moment::Moment;
 #[derive(Debug, Clone)]
 pub(super) struct Workflow {
     pub(super) id: String,
-    /// The branch it is about.
+    /// The id of the branch.
     pub(super) branch: String,
-    /// When it was begun.
-    pub(super) at: Moment,
+    pub(super) started_at: Moment,
 }
