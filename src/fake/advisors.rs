@@ -1,9 +1,10 @@
-//! The advisors: the findings of the world's audit as the platform's lints.
+//! `…/advisors`: the findings of the world's audit, as the platform's lints.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
     options::BillingPlan,
     project::Project,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
 };
 use crate::provider::model::{Finding, FindingLevel};
 use serde_json::{Value, json};
@@ -17,38 +18,38 @@ const LINT_TABLE: &[(&str, &str, bool)] = &[
     ("no_primary_key", "No Primary Key", true),
 ];
 
-/// Runs those that are about security.
-pub(super) async fn get_security_lints(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    Ok(ApiResponse::json(200, json!({ "lints": collect_lints(call, &project, Some(false)).await? })))
+/// Runs the security lints.
+pub(super) async fn get_security_lints(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    Ok(ApiResponse::json(200, json!({ "lints": collect_lints(request, &project, Some(false)).await? })))
 }
 
-/// Runs those that are about speed.
-pub(super) async fn get_performance_lints(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    Ok(ApiResponse::json(200, json!({ "lints": collect_lints(call, &project, Some(true)).await? })))
+/// Runs the performance lints.
+pub(super) async fn get_performance_lints(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    Ok(ApiResponse::json(200, json!({ "lints": collect_lints(request, &project, Some(true)).await? })))
 }
 
-/// Runs those that are named.
-pub(super) async fn run_named_lints(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    let asked = call.body.pointer("/data/attributes/lints").and_then(Value::as_array);
-    let Some(asked) = asked.filter(|_| call.body["data"]["type"] == "project_advisors") else {
+/// Runs the lints that the request names.
+pub(super) async fn run_named_lints(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    let requested = request.body.pointer("/data/attributes/lints").and_then(Value::as_array);
+    let Some(requested) = requested.filter(|_| request.body["data"]["type"] == "project_advisors") else {
         return Err(ApiResponse::error(400, "data.attributes.lints: Required"));
     };
-    let is_asked = |lint: &Value| asked.iter().any(|a| a["name"] == lint["name"]);
+    let is_requested = |lint: &Value| requested.iter().any(|a| a["name"] == lint["name"]);
     let lints: Vec<Value> =
-        collect_lints(call, &project, None).await?.into_iter().filter(|lint| is_asked(lint)).collect();
+        collect_lints(request, &project, None).await?.into_iter().filter(|lint| is_requested(lint)).collect();
     let data = json!({ "type": "project_advisors", "attributes": { "lints": lints } });
     Ok(ApiResponse::json(200, json!({ "data": data })).without_effect())
 }
 
 async fn collect_lints(
-    call: &ApiRequest,
+    request: &ApiRequest,
     project: &Project,
     speed: Option<bool>,
 ) -> Result<Vec<Value>, ApiResponse> {
-    let status = project.current_status(&call.platform).await;
+    let status = project.current_status().await;
     if status != "ACTIVE_HEALTHY" {
         // A project that was not audited gets a lint of its own: no lints would look like a pass.
         let detail = format!("the project is {status}");
@@ -66,7 +67,7 @@ async fn collect_lints(
     let mut lints: Vec<Value> =
         report.findings.iter().filter_map(|finding| render_finding(finding, speed)).collect();
     if speed != Some(true) && !project.is_branch() {
-        lints.extend(check_configuration(call, project).await);
+        lints.extend(check_configuration(request, project).await);
     }
     Ok(lints)
 }
@@ -81,13 +82,13 @@ fn render_finding(finding: &Finding, speed: Option<bool>) -> Option<Value> {
 }
 
 /// Checks the project's configuration: recovery, TLS, network restrictions.
-async fn check_configuration(call: &ApiRequest, project: &Project) -> Vec<Value> {
+async fn check_configuration(request: &ApiRequest, project: &Project) -> Vec<Value> {
     let mut lints = Vec::new();
     let Ok(database) = project.as_provider() else { return lints };
     let mut found = |name, title, detail| {
         lints.push(render_lint(name, title, FindingLevel::Warn, "SECURITY", detail, None));
     };
-    if !call.platform.options.pitr || call.platform.options.plan == BillingPlan::Free {
+    if !request.options().pitr || request.options().plan == BillingPlan::Free {
         found("pitr_not_enabled", "PITR Not Enabled", "the project cannot go back to a moment");
     }
     if let Ok(network) = database.network() {

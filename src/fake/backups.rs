@@ -1,36 +1,27 @@
 //! `…/database/backups`: the list of backups, and restores in place.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
     options::BillingPlan,
-    platform::REGION,
+    profile::REGION,
     project::Project,
+    recorder::NullRecorder,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
 };
 use crate::{
     base::moment::Moment,
     provider::{
-        Accept, Provider, Result,
+        Provider,
         model::{Backup, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
 };
-use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// A recorder that discards: the platform keeps no journal for its callers.
-pub(super) struct NullRecorder;
-
-#[async_trait]
-impl Accept for NullRecorder {
-    async fn accepted(&self, _: Value) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// Lists the daily backups; with point-in-time recovery the list is empty, and there is a window instead.
-pub(super) async fn list_backups(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    let options = &call.platform.options;
+pub(super) async fn list_backups(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    let options = request.options();
     let has_moments = options.pitr && options.plan > BillingPlan::Free;
     let (mut backups, mut window) = (Vec::new(), json!({}));
     if has_moments {
@@ -94,43 +85,43 @@ async fn recovery_window(project: &Project) -> Result<(Option<i64>, Option<i64>)
 }
 
 /// Restores a backup in place.
-pub(super) async fn restore_backup(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    call.require_plan(BillingPlan::Pro)?;
-    let id = call.required_number("id")?;
+pub(super) async fn restore_backup(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    request.require_plan(BillingPlan::Pro)?;
+    let id = request.required_number("id")?;
     let found = list_numbered_backups(&project).await?.into_iter().find(|(number, _)| *number == id);
-    let Some((_, backup)) = found.filter(|_| !call.platform.options.pitr) else {
+    let Some((_, backup)) = found.filter(|_| !request.options().pitr) else {
         return Err(ApiResponse::error(404, "Backup not found"));
     };
-    restore_in_place(call, &project, Some(backup.id), RecoveryTarget::BackupEnd).await
+    restore_in_place(request, &project, Some(backup.id), RecoveryTarget::BackupEnd).await
 }
 
 /// Restores a moment in place.
-pub(super) async fn restore_pitr(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    call.require_plan(BillingPlan::Pro)?;
-    let asked = call.required_number("recovery_time_target_unix")?;
-    if !call.platform.options.pitr {
+pub(super) async fn restore_pitr(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    request.require_plan(BillingPlan::Pro)?;
+    let target = request.required_number("recovery_time_target_unix")?;
+    if !request.options().pitr {
         return Err(ApiResponse::error(400, "PITR is not enabled for this project"));
     }
-    let now = call.platform.now().0.as_second();
+    let now = request.now().0.as_second();
     // The API takes 0 to mean now.
-    if asked == 0 {
-        return restore_in_place(call, &project, None, RecoveryTarget::Latest).await;
+    if target == 0 {
+        return restore_in_place(request, &project, None, RecoveryTarget::Latest).await;
     }
     let (earliest, latest) = recovery_window(&project).await?;
     let is_inside =
-        earliest.is_some_and(|e| asked >= e) && latest.is_some_and(|l| asked <= l) && asked <= now;
+        earliest.is_some_and(|e| target >= e) && latest.is_some_and(|l| target <= l) && target <= now;
     if !is_inside {
         return Err(ApiResponse::error(422, "recovery time target is out of range"));
     }
-    let moment = Moment(jiff::Timestamp::from_second(asked).unwrap_or(jiff::Timestamp::MAX));
-    restore_in_place(call, &project, None, RecoveryTarget::Time(moment)).await
+    let moment = Moment(jiff::Timestamp::from_second(target).unwrap_or(jiff::Timestamp::MAX));
+    restore_in_place(request, &project, None, RecoveryTarget::Time(moment)).await
 }
 
 /// Restores in place; refused while the project has replicas.
 pub(super) async fn restore_in_place(
-    call: &ApiRequest,
+    request: &ApiRequest,
     project: &Project,
     backup: Option<String>,
     at: RecoveryTarget,
@@ -142,14 +133,14 @@ pub(super) async fn restore_in_place(
         let message = "Cannot restore while the project has read replicas, remove them first";
         return Err(ApiResponse::error(400, message));
     }
-    let request = RestoreRequest {
+    let restore = RestoreRequest {
         backup,
         to: RecoveryPoint { at, inclusive: true, timeline: None },
         into: None,
         temporary: false,
         run: None,
     };
-    database.backups()?.restore(&request, &call.fresh_key(), &NullRecorder).await?;
+    database.backups()?.restore(&restore, &request.fresh_key(), &NullRecorder).await?;
     // A write that only the real database has seen is lost with it.
     project.reset_to_world().await;
     Ok(ApiResponse::empty(201))

@@ -1,19 +1,19 @@
-//! Branches: each a row and a project of its own; production, their parent, has a row too.
+//! `…/branches`: each branch is a row and a project of its own; production has a row too.
 
 use super::{
-    actions::Workflow,
-    backups::{self, NullRecorder},
-    call::{ApiRequest, ApiResponse, ApiResult},
+    backups,
+    branch::BranchRow,
     options::BillingPlan,
     platform::Platform,
     project::{Project, WorldSource},
-    reference,
+    recorder::NullRecorder,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
+    seeded_id,
+    workflow::Workflow,
 };
 use crate::{
-    base::{
-        clock::SystemClock,
-        moment::{Moment, Span},
-    },
+    base::{clock::SystemClock, moment::Span},
     provider::{
         model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
         sim::Sim,
@@ -31,96 +31,75 @@ const DELETE_GRACE: Span = Span::from_secs(3600);
 /// A world in which nothing has happened.
 const EMPTY_WORLD: &str = "title = \"an empty branch\"\n";
 
-/// A branch as the platform keeps it.
-#[derive(Debug, Clone)]
-pub(super) struct BranchRow {
-    id: String,
-    name: String,
-    /// The reference of the branch's project; for the default branch, of production.
-    pub(super) reference: String,
-    parent: String,
-    is_default: bool,
-    persistent: bool,
-    with_data: bool,
-    git_branch: Option<String>,
-    notify_url: Option<String>,
-    created_at: Moment,
-    updated_at: Moment,
-    review_requested_at: Option<Moment>,
-    deleted_at: Option<Moment>,
-    /// The name and id of the branch in its parent's world, when it was made with data.
-    grown: Option<(String, String)>,
-}
-
 /// Lists the branches of a project, the default one too.
-pub(super) async fn list_branches(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    let mut shown = Vec::new();
-    for row in list_branch_rows(call, &project).await {
-        shown.push(render_branch(call, &row).await);
+pub(super) async fn list_branches(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    let mut rendered = Vec::new();
+    for row in list_branch_rows(request, &project).await {
+        rendered.push(render_branch(request, &row).await);
     }
-    Ok(ApiResponse::json(200, shown.into()))
+    Ok(ApiResponse::json(200, rendered.into()))
 }
 
 /// Shows a branch by its name.
-pub(super) async fn get_branch(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    let rows = list_branch_rows(call, &project).await;
-    let row = rows.iter().find(|row| row.name == call.path_param("name") && is_visible(call, row));
+pub(super) async fn get_branch(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    let rows = list_branch_rows(request, &project).await;
+    let row = rows.iter().find(|row| row.name == request.path_param("name") && is_visible(request, row));
     let row = row.ok_or_else(|| ApiResponse::error(404, "Branch not found"))?;
-    Ok(ApiResponse::json(200, render_branch(call, row).await))
+    Ok(ApiResponse::json(200, render_branch(request, row).await))
 }
 
-/// Makes a branch: empty, or with the data of the newest backup.
-pub(super) async fn create_branch(call: &ApiRequest) -> ApiResult {
-    let parent = call.find_root_project()?;
-    call.require_plan(BillingPlan::Pro)?;
-    let name = call.required_text("branch_name")?;
-    let asked = BranchRow {
-        git_branch: call.optional_text("git_branch")?.map(Into::into),
-        notify_url: call.optional_text("notify_url")?.map(Into::into),
-        persistent: call.flag_or_false("persistent")?,
-        with_data: call.flag_or_false("with_data")?,
-        ..new_row(call, &parent, name)
+/// Creates a branch: empty, or with the data of the newest backup.
+pub(super) async fn create_branch(request: &ApiRequest) -> ApiResult {
+    let parent = request.find_root_project()?;
+    request.require_plan(BillingPlan::Pro)?;
+    let name = request.required_text("branch_name")?;
+    let requested = BranchRow {
+        git_branch: request.optional_text("git_branch")?.map(Into::into),
+        notify_url: request.optional_text("notify_url")?.map(Into::into),
+        persistent: request.flag_or_false("persistent")?,
+        with_data: request.flag_or_false("with_data")?,
+        ..new_row(request, &parent, name)
     };
-    let row = add_branch(call, &parent, asked).await?;
-    Ok(ApiResponse::json(201, render_branch(call, &row).await))
+    let row = add_branch(request, &parent, requested).await?;
+    Ok(ApiResponse::json(201, render_branch(request, &row).await))
 }
 
-/// Makes a branch, in the request and response format of API version 2.
-pub(super) async fn create_branch_v2(call: &ApiRequest) -> ApiResult {
-    let parent = call.find_root_project()?;
-    call.require_plan(BillingPlan::Pro)?;
-    let attributes = &call.body["data"]["attributes"];
-    let Some(name) = attributes["name"].as_str().filter(|_| call.body["data"]["type"] == "branch") else {
+/// Creates a branch, in the request and response format of API version 2.
+pub(super) async fn create_branch_v2(request: &ApiRequest) -> ApiResult {
+    let parent = request.find_root_project()?;
+    request.require_plan(BillingPlan::Pro)?;
+    let attributes = &request.body["data"]["attributes"];
+    let Some(name) = attributes["name"].as_str().filter(|_| request.body["data"]["type"] == "branch") else {
         return Err(ApiResponse::error(400, "data.attributes.name: Required"));
     };
     let text = |field: &str| attributes[field].as_str().map(Into::into);
-    let asked = BranchRow {
+    let requested = BranchRow {
         git_branch: text("git_branch"),
         notify_url: text("notify_url"),
         persistent: attributes["persistent"] == true,
         with_data: attributes["with_data"] == true,
-        ..new_row(call, &parent, name)
+        ..new_row(request, &parent, name)
     };
-    let row = add_branch(call, &parent, asked).await?;
-    let mut shown = render_branch(call, &row).await;
-    let id = shown["id"].clone();
-    if let Some(fields) = shown.as_object_mut() {
-        for gone in ["id", "status", "preview_project_status"] {
-            fields.remove(gone);
+    let row = add_branch(request, &parent, requested).await?;
+    let mut rendered = render_branch(request, &row).await;
+    let id = rendered["id"].clone();
+    if let Some(fields) = rendered.as_object_mut() {
+        for name in ["id", "status", "preview_project_status"] {
+            fields.remove(name);
         }
     }
-    Ok(ApiResponse::json(201, json!({ "data": { "type": "branch", "id": id, "attributes": shown } })))
+    Ok(ApiResponse::json(201, json!({ "data": { "type": "branch", "id": id, "attributes": rendered } })))
 }
 
-fn new_row(call: &ApiRequest, parent: &Project, name: &str) -> BranchRow {
-    let number = call.platform.next_number();
-    let now = call.platform.now();
+fn new_row(request: &ApiRequest, parent: &Project, name: &str) -> BranchRow {
+    let number = request.platform.next_number();
+    let now = request.now();
     BranchRow {
         id: parent.derive_uuid(&format!("branch {number}")),
         name: name.into(),
-        reference: reference::derive_letters(&format!("{} branch {number}", parent.reference)),
+        reference: seeded_id::derive_letters(&format!("{} branch {number}", parent.reference)),
         parent: parent.reference.clone(),
         is_default: false,
         persistent: false,
@@ -131,24 +110,24 @@ fn new_row(call: &ApiRequest, parent: &Project, name: &str) -> BranchRow {
         updated_at: now,
         review_requested_at: None,
         deleted_at: None,
-        grown: None,
+        world_branch: None,
     }
 }
 
 async fn add_branch(
-    call: &ApiRequest,
+    request: &ApiRequest,
     parent: &Project,
-    mut asked: BranchRow,
+    mut row: BranchRow,
 ) -> Result<BranchRow, ApiResponse> {
-    let there = list_branch_rows(call, parent).await;
-    if there.iter().any(|row| row.name == asked.name) {
-        return Err(ApiResponse::error(409, format!("A branch named {} already exists", asked.name)));
+    let existing = list_branch_rows(request, parent).await;
+    if existing.iter().any(|other| other.name == row.name) {
+        return Err(ApiResponse::error(409, format!("A branch named {} already exists", row.name)));
     }
-    let project = create_branch_project(call, parent, &mut asked).await?;
-    call.platform.insert_project(project);
-    let mut rows = call.platform.lock_branches();
-    if there.is_empty() {
-        // The first branch brings one for production itself.
+    let project = create_branch_project(request, parent, &mut row).await?;
+    request.platform.insert_project(project);
+    let mut rows = request.platform.lock_branches();
+    if existing.is_empty() {
+        // The first branch of a project brings a row for production itself.
         let id = parent.derive_uuid("branch main");
         let reference = parent.reference.clone();
         let main = BranchRow {
@@ -156,83 +135,87 @@ async fn add_branch(
             name: "main".into(),
             reference,
             is_default: true,
-            ..new_row(call, parent, "main")
+            ..new_row(request, parent, "main")
         };
         rows.push(BranchRow { persistent: true, ..main });
     }
-    rows.push(asked.clone());
-    Ok(asked)
+    rows.push(row.clone());
+    Ok(row)
 }
 
 /// Creates the project of a branch: empty, or restored from the parent's newest backup.
 async fn create_branch_project(
-    call: &ApiRequest,
+    request: &ApiRequest,
     parent: &Project,
-    asked: &mut BranchRow,
+    row: &mut BranchRow,
 ) -> Result<Project, ApiResponse> {
-    let (reference, name, above) = (asked.reference.clone(), asked.name.clone(), Some(asked.parent.clone()));
-    if !asked.with_data {
-        let empty = Sim::in_memory(&asked.name, EMPTY_WORLD, "empty", Arc::new(SystemClock))?;
+    let (reference, name, parent_reference) =
+        (row.reference.clone(), row.name.clone(), Some(row.parent.clone()));
+    let profile = Arc::clone(&request.platform.profile);
+    if !row.with_data {
+        let empty = Sim::in_memory(&row.name, EMPTY_WORLD, "empty", Arc::new(SystemClock))?;
         let source = WorldSource::Open(Box::new(empty));
-        let project = Project::new(reference, name, above, asked.created_at, source);
+        let project = Project::new(profile, reference, name, parent_reference, row.created_at, source);
         project.lock_state().ready_at =
-            Some(asked.created_at.saturating_add(call.platform.scale_span(CREATE_DURATION)));
+            Some(row.created_at.saturating_add(request.scale_span(CREATE_DURATION)));
         return Ok(project);
     }
     let database = parent.as_provider()?;
     let Some(newest) = backups::newest_backup(database.as_ref()).await? else {
         return Err(ApiResponse::error(422, "The project has no physical backup to seed the branch from"));
     };
-    let key = call.fresh_key();
-    let grown = format!("branch-{key}");
-    let request = RestoreRequest {
+    let key = request.fresh_key();
+    let name_in_world = format!("branch-{key}");
+    let restore = RestoreRequest {
         backup: Some(newest.id),
         to: RecoveryPoint { at: RecoveryTarget::BackupEnd, inclusive: true, timeline: None },
-        into: Some(grown.clone()),
+        into: Some(name_in_world.clone()),
         temporary: false,
         run: None,
     };
-    database.backups()?.restore(&request, &key, &NullRecorder).await?;
-    let branch = database.branches()?.get(&grown).await?;
-    let source = WorldSource::Open(Box::new(parent.simulated_database()?.open_branch(&grown).await?));
-    asked.grown = Some((grown, branch.id));
-    Ok(Project::new(reference, name, above, asked.created_at, source))
+    database.backups()?.restore(&restore, &key, &NullRecorder).await?;
+    let branch = database.branches()?.get(&name_in_world).await?;
+    let source = WorldSource::Open(Box::new(parent.simulated_database()?.open_branch(&name_in_world).await?));
+    row.world_branch = Some((name_in_world, branch.id));
+    Ok(Project::new(profile, reference, name, parent_reference, row.created_at, source))
 }
 
 /// Shows the connection data of a branch, secrets included.
-pub(super) async fn get_branch_config(call: &ApiRequest) -> ApiResult {
-    let row = find_branch(call).await?;
-    let Some(project) = call.platform.find_project(&row.reference).filter(|_| is_visible(call, &row)) else {
+pub(super) async fn get_branch_config(request: &ApiRequest) -> ApiResult {
+    let row = find_branch(request).await?;
+    let Some(project) = request.platform.find_project(&row.reference).filter(|_| is_visible(request, &row))
+    else {
         return Err(ApiResponse::error(404, "Branch not found"));
     };
-    let door = project.connection_info(&call.platform).await;
+    let connection = project.connection_info().await;
     Ok(ApiResponse::json(
         200,
         json!({
             "ref": row.reference,
-            "postgres_version": call.platform.postgres_version(),
-            "postgres_engine": call.platform.postgres_engine(),
+            "postgres_version": request.platform.profile.postgres_version(),
+            "postgres_engine": request.platform.profile.postgres_engine(),
             "release_channel": "ga",
-            "status": project.current_status(&call.platform).await,
-            "db_host": door.host,
-            "db_port": door.port,
-            "db_user": door.user,
-            "db_pass": format!("pass-{}", reference::derive_letters(&format!("pass {}", row.id))),
-            "jwt_secret": format!("jwt-{}", reference::derive_letters(&format!("jwt {}", row.id))),
+            "status": project.current_status().await,
+            "db_host": connection.host,
+            "db_port": connection.port,
+            "db_user": connection.user,
+            "db_pass": format!("pass-{}", seeded_id::derive_letters(&format!("pass {}", row.id))),
+            "jwt_secret": format!("jwt-{}", seeded_id::derive_letters(&format!("jwt {}", row.id))),
         }),
     ))
 }
 
 /// Changes a branch.
-pub(super) async fn update_branch(call: &ApiRequest) -> ApiResult {
-    let found = find_branch(call).await?;
-    call.body_fields()?;
-    let (name, git) = (call.optional_text("branch_name")?, call.optional_text("git_branch")?);
-    let (url, review) = (call.optional_text("notify_url")?, call.flag_or_false("request_review")?);
-    let persistent = call.body.get("persistent").map(|_| call.flag_or_false("persistent")).transpose()?;
-    let now = call.platform.now();
+pub(super) async fn update_branch(request: &ApiRequest) -> ApiResult {
+    let found = find_branch(request).await?;
+    request.body_fields()?;
+    let (name, git) = (request.optional_text("branch_name")?, request.optional_text("git_branch")?);
+    let (url, review) = (request.optional_text("notify_url")?, request.flag_or_false("request_review")?);
+    let persistent =
+        request.body.get("persistent").map(|_| request.flag_or_false("persistent")).transpose()?;
+    let now = request.now();
     let changed = {
-        let mut rows = call.platform.lock_branches();
+        let mut rows = request.platform.lock_branches();
         let Some(row) = rows.iter_mut().find(|row| row.id == found.id) else {
             return Err(ApiResponse::error(404, "Branch not found"));
         };
@@ -244,97 +227,98 @@ pub(super) async fn update_branch(call: &ApiRequest) -> ApiResult {
         row.updated_at = now;
         row.clone()
     };
-    Ok(ApiResponse::json(200, render_branch(call, &changed).await))
+    Ok(ApiResponse::json(200, render_branch(request, &changed).await))
 }
 
 /// Deletes a branch at once, or with `force=false` in an hour.
-pub(super) async fn delete_branch(call: &ApiRequest) -> ApiResult {
-    let row = find_branch(call).await?;
+pub(super) async fn delete_branch(request: &ApiRequest) -> ApiResult {
+    let row = find_branch(request).await?;
     if row.is_default {
         return Err(ApiResponse::error(422, "Cannot delete default branch"));
     }
     if row.persistent {
         return Err(ApiResponse::error(422, "Cannot delete persistent branch"));
     }
-    if call.query_param("force") == Some("false") {
-        let at = call.platform.now().saturating_add(DELETE_GRACE);
-        call.platform
+    if request.query_param("force") == Some("false") {
+        let at = request.now().saturating_add(DELETE_GRACE);
+        request
+            .platform
             .lock_branches()
             .iter_mut()
             .filter(|r| r.id == row.id)
             .for_each(|r| r.deleted_at = Some(at));
     } else {
-        remove_branch(&call.platform, &row).await;
+        remove_branch(&request.platform, &row).await;
     }
     Ok(ApiResponse::json(200, json!({ "message": "ok" })))
 }
 
 /// Cancels a scheduled deletion.
-pub(super) async fn undelete_branch(call: &ApiRequest) -> ApiResult {
-    let row = find_branch(call).await?;
+pub(super) async fn undelete_branch(request: &ApiRequest) -> ApiResult {
+    let row = find_branch(request).await?;
     if row.deleted_at.is_none() {
         return Err(ApiResponse::error(422, "Branch is not scheduled for deletion"));
     }
-    call.platform.lock_branches().iter_mut().filter(|r| r.id == row.id).for_each(|r| r.deleted_at = None);
+    request.platform.lock_branches().iter_mut().filter(|r| r.id == row.id).for_each(|r| r.deleted_at = None);
     Ok(ApiResponse::json(200, json!({ "message": "Branch restoration initiated" })))
 }
 
 /// Deletes every branch of a project, and branching with them.
-pub(super) async fn disable_branching(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    for row in list_branch_rows(call, &project).await.iter().filter(|row| !row.is_default) {
-        remove_branch(&call.platform, row).await;
+pub(super) async fn disable_branching(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    for row in list_branch_rows(request, &project).await.iter().filter(|row| !row.is_default) {
+        remove_branch(&request.platform, row).await;
     }
-    call.platform.lock_branches().retain(|row| row.parent != project.reference);
+    request.platform.lock_branches().retain(|row| row.parent != project.reference);
     Ok(ApiResponse::empty(200))
 }
 
 /// Resets a branch to the state in which it was created.
-pub(super) async fn reset_branch(call: &ApiRequest) -> ApiResult {
-    let row = find_branch(call).await?;
+pub(super) async fn reset_branch(request: &ApiRequest) -> ApiResult {
+    let row = find_branch(request).await?;
     if row.is_default {
         return Err(ApiResponse::error(422, "Cannot reset default branch"));
     }
     let missing = || ApiResponse::error(404, "Branch not found");
-    let parent = call.platform.find_project(&row.parent).ok_or_else(missing)?;
-    if let Some((grown, _)) = &row.grown {
+    let parent = request.platform.find_project(&row.parent).ok_or_else(missing)?;
+    if let Some((name, _)) = &row.world_branch {
         let database = parent.as_provider()?;
         let branches = database.branches()?;
-        let branch = branches.get(grown).await?;
-        branches.reset(&branch, &call.fresh_key(), &NullRecorder).await?;
-        call.platform.find_project(&row.reference).ok_or_else(missing)?.reset_to_world().await;
+        let branch = branches.get(name).await?;
+        branches.reset(&branch, &request.fresh_key(), &NullRecorder).await?;
+        request.platform.find_project(&row.reference).ok_or_else(missing)?.reset_to_world().await;
     } else {
-        let mut again = BranchRow { created_at: call.platform.now(), ..row.clone() };
-        let project = create_branch_project(call, &parent, &mut again).await?;
-        call.platform.insert_project(project);
+        let mut recreated = BranchRow { created_at: request.now(), ..row.clone() };
+        let project = create_branch_project(request, &parent, &mut recreated).await?;
+        request.platform.insert_project(project);
     }
-    Ok(start_workflow(call, &row))
+    Ok(start_workflow(request, &row))
 }
 
 /// Merges the migrations of a branch into its parent. A simulated world has none, so nothing changes.
-pub(super) async fn merge_branch(call: &ApiRequest) -> ApiResult {
-    let row = find_branch(call).await?;
+pub(super) async fn merge_branch(request: &ApiRequest) -> ApiResult {
+    let row = find_branch(request).await?;
     if row.is_default {
         return Err(ApiResponse::error(422, "Cannot merge default branch"));
     }
-    Ok(start_workflow(call, &row))
+    Ok(start_workflow(request, &row))
 }
 
 /// Starts a workflow for a branch, and returns the response that names it.
-fn start_workflow(call: &ApiRequest, row: &BranchRow) -> ApiResponse {
-    let number = call.platform.next_number();
-    let id = reference::derive_uuid(&format!("{} run {number}", row.id));
-    call.platform.lock_workflows().push(Workflow {
+fn start_workflow(request: &ApiRequest, row: &BranchRow) -> ApiResponse {
+    let number = request.platform.next_number();
+    let id = seeded_id::derive_uuid(&format!("{} run {number}", row.id));
+    request.platform.lock_workflows().push(Workflow {
         id: id.clone(),
         branch: row.id.clone(),
-        at: call.platform.now(),
+        started_at: request.now(),
     });
     ApiResponse::json(201, json!({ "workflow_run_id": id, "message": "ok" }))
 }
 
 async fn remove_branch(platform: &Platform, row: &BranchRow) {
     platform.lock_branches().retain(|r| r.id != row.id);
-    if let (Some((name, id)), Some(parent)) = (&row.grown, platform.find_project(&row.parent))
+    if let (Some((name, id)), Some(parent)) = (&row.world_branch, platform.find_project(&row.parent))
         && let Ok(database) = parent.as_provider()
         && let Ok(branches) = database.branches()
     {
@@ -345,54 +329,52 @@ async fn remove_branch(platform: &Platform, row: &BranchRow) {
 }
 
 /// Returns the branch that the path names by id or reference.
-async fn find_branch(call: &ApiRequest) -> Result<BranchRow, ApiResponse> {
-    remove_expired_branches(&call.platform).await;
-    let asked = call.path_param("branch_id_or_ref");
-    let rows = call.platform.lock_branches();
-    let found = rows.iter().find(|row| row.id == asked || row.reference == asked);
+async fn find_branch(request: &ApiRequest) -> Result<BranchRow, ApiResponse> {
+    remove_expired_branches(&request.platform).await;
+    let wanted = request.path_param("branch_id_or_ref");
+    let rows = request.platform.lock_branches();
+    let found = rows.iter().find(|row| row.id == wanted || row.reference == wanted);
     found.cloned().ok_or_else(|| ApiResponse::error(404, "Branch not found"))
 }
 
-async fn list_branch_rows(call: &ApiRequest, project: &Project) -> Vec<BranchRow> {
-    remove_expired_branches(&call.platform).await;
-    let rows = call.platform.lock_branches();
+async fn list_branch_rows(request: &ApiRequest, project: &Project) -> Vec<BranchRow> {
+    remove_expired_branches(&request.platform).await;
+    let rows = request.platform.lock_branches();
     rows.iter().filter(|row| row.parent == project.reference).cloned().collect()
 }
 
 /// Removes the branches whose scheduled deletion is due.
 async fn remove_expired_branches(platform: &Platform) {
-    let now = platform.now();
-    let over: Vec<BranchRow> = platform
+    let now = platform.profile.now();
+    let expired: Vec<BranchRow> = platform
         .lock_branches()
         .iter()
         .filter(|r| r.deleted_at.is_some_and(|at| at <= now))
         .cloned()
         .collect();
-    for row in over {
+    for row in expired {
         remove_branch(platform, &row).await;
     }
 }
 
-fn is_visible(call: &ApiRequest, row: &BranchRow) -> bool {
-    row.is_default
-        || row.created_at.saturating_add(call.platform.scale_span(HIDDEN_DURATION)) <= call.platform.now()
+fn is_visible(request: &ApiRequest, row: &BranchRow) -> bool {
+    row.is_default || row.created_at.saturating_add(request.scale_span(HIDDEN_DURATION)) <= request.now()
 }
 
-async fn render_branch(call: &ApiRequest, row: &BranchRow) -> Value {
-    let project = call.platform.find_project(&row.reference);
+async fn render_branch(request: &ApiRequest, row: &BranchRow) -> Value {
+    let project = request.platform.find_project(&row.reference);
     let health = match &project {
-        Some(project) => project.current_status(&call.platform).await,
+        Some(project) => project.current_status().await,
         None => "REMOVED",
     };
-    let settles =
-        project.is_some_and(|p| p.lock_state().settles_until.is_some_and(|at| call.platform.now() < at));
+    let settles = project.is_some_and(|p| p.lock_state().settles_until.is_some_and(|at| request.now() < at));
     let status = match health {
         "ACTIVE_HEALTHY" if settles && !row.is_default => "RUNNING_MIGRATIONS",
         "ACTIVE_HEALTHY" => "FUNCTIONS_DEPLOYED",
         "COMING_UP" => "CREATING_PROJECT",
         _ => "MIGRATIONS_PASSED",
     };
-    let mut shown = json!({
+    let mut rendered = json!({
         "id": row.id,
         "name": row.name,
         "project_ref": row.reference,
@@ -405,16 +387,16 @@ async fn render_branch(call: &ApiRequest, row: &BranchRow) -> Value {
         "with_data": row.with_data,
         "preview_project_status": health,
     });
-    let more = [
+    let optional = [
         ("git_branch", row.git_branch.clone()),
         ("notify_url", row.notify_url.clone()),
         ("review_requested_at", row.review_requested_at.map(|at| at.to_string())),
         ("deletion_scheduled_at", row.deleted_at.map(|at| at.to_string())),
     ];
-    for (name, value) in more {
+    for (name, value) in optional {
         if let Some(value) = value {
-            shown[name] = value.into();
+            rendered[name] = value.into();
         }
     }
-    shown
+    rendered
 }

@@ -17,7 +17,7 @@ pub struct FaultRule {
     pub method: Option<String>,
     /// The path; a `*` matches one segment: `/v1/projects/*/branches`.
     pub path: String,
-    /// The number of the match that it is applied to, from 1; every match when it is left out.
+    /// The number of the match that the fault is applied to, from 1; every match when it is left out.
     pub nth: Option<u64>,
     pub fate: FaultAction,
 }
@@ -28,17 +28,17 @@ pub struct FaultRule {
 pub enum FaultAction {
     /// The request takes effect and is answered after this time.
     Late(Span),
-    /// The connection is closed before it takes effect.
+    /// The connection is closed before the request takes effect.
     CutBefore,
-    /// It takes effect, and the connection is closed.
+    /// The request takes effect, and the connection is closed.
     CutAfter,
-    /// It is never answered, and takes no effect.
+    /// The request is never answered, and takes no effect.
     SilentBefore,
-    /// It takes effect, and is never answered.
+    /// The request takes effect, and is never answered.
     SilentAfter,
-    /// It takes no effect, and is answered with this status.
+    /// The request takes no effect, and is answered with this status.
     Status(u16),
-    /// It takes effect, and is answered with this status all the same.
+    /// The request takes effect, and is answered with this status all the same.
     StatusAfter(u16),
 }
 
@@ -54,7 +54,7 @@ struct FaultsToml {
 pub(super) struct FaultRules(Mutex<Vec<(FaultRule, u64)>>);
 
 impl FaultRule {
-    /// Reads a file of rules: `[[rule]]` with `method`, `path`, `nth` and `fate`.
+    /// Parses a file of rules: `[[rule]]` with `method`, `path`, `nth` and `fate`.
     ///
     /// # Errors
     /// [`Code::Invalid`] with the line.
@@ -77,7 +77,7 @@ impl FaultRule {
 }
 
 impl FaultRules {
-    /// Returns the list of these rules.
+    /// Creates the list from these rules, none of them matched yet.
     pub(super) fn from_rules(rules: &[FaultRule]) -> Self {
         Self(Mutex::new(rules.iter().map(|rule| (rule.clone(), 0)).collect()))
     }
@@ -90,14 +90,14 @@ impl FaultRules {
     /// Returns the fault of the first rule that applies. Every rule that matches counts the request.
     pub(super) fn decide_action(&self, method: &str, path: &str) -> Option<FaultAction> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut fate = None;
-        for (rule, fitted) in rules.iter_mut().filter(|(rule, _)| rule.matches_request(method, path)) {
-            *fitted += 1;
-            if rule.nth.is_none_or(|nth| nth == *fitted) {
-                fate = fate.or(Some(rule.fate));
+        let mut action = None;
+        for (rule, matches) in rules.iter_mut().filter(|(rule, _)| rule.matches_request(method, path)) {
+            *matches += 1;
+            if rule.nth.is_none_or(|nth| nth == *matches) {
+                action = action.or(Some(rule.fate));
             }
         }
-        fate
+        action
     }
 }
 

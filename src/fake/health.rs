@@ -1,26 +1,30 @@
 //! `GET …/health`: the health of a project's services.
 
-use super::call::{ApiRequest, ApiResponse, ApiResult};
+use super::{
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
+};
 use serde_json::{Value, json};
 
-/// Every service that can be asked for.
+/// Every service that can be requested.
 const SERVICES: &[&str] =
     &["auth", "db", "db_postgres_user", "pooler", "realtime", "rest", "storage", "pg_bouncer"];
 
 /// Reports the health of the requested services; the parameter may repeat or hold a comma-separated list.
-pub(super) async fn get_service_health(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    let asked = call.query.iter().filter(|(name, _)| name == "services");
-    let asked: Vec<&str> = asked.flat_map(|(_, list)| list.split(',')).filter(|s| !s.is_empty()).collect();
-    if asked.is_empty() {
+pub(super) async fn get_service_health(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    let requested = request.query.iter().filter(|(name, _)| name == "services");
+    let requested: Vec<&str> =
+        requested.flat_map(|(_, list)| list.split(',')).filter(|s| !s.is_empty()).collect();
+    if requested.is_empty() {
         return Err(ApiResponse::error(400, "services: Required"));
     }
-    if let Some(unknown) = asked.iter().find(|s| !SERVICES.contains(s)) {
+    if let Some(unknown) = requested.iter().find(|s| !SERVICES.contains(s)) {
         return Err(ApiResponse::error(400, format!("services: Invalid enum value '{unknown}'")));
     }
-    let status = project.current_status(&call.platform).await;
-    let shown: Vec<Value> = asked.into_iter().map(|name| render_service(name, status)).collect();
-    Ok(ApiResponse::json(200, shown.into()))
+    let status = project.current_status().await;
+    let rendered: Vec<Value> = requested.into_iter().map(|name| render_service(name, status)).collect();
+    Ok(ApiResponse::json(200, rendered.into()))
 }
 
 fn render_service(name: &str, project: &str) -> Value {
@@ -29,11 +33,11 @@ fn render_service(name: &str, project: &str) -> Value {
         "COMING_UP" | "RESTORING" | "RESTARTING" => "COMING_UP",
         _ => "UNHEALTHY",
     };
-    let mut shown = json!({ "name": name, "healthy": status == "ACTIVE_HEALTHY", "status": status });
+    let mut rendered = json!({ "name": name, "healthy": status == "ACTIVE_HEALTHY", "status": status });
     if status != "ACTIVE_HEALTHY" {
         // The error is JSON inside a string, as recorded.
         let error = json!({ "error": format!("Failed to retrieve project's {name} service health") });
-        shown["error"] = error.to_string().into();
+        rendered["error"] = error.to_string().into();
     }
-    shown
+    rendered
 }

@@ -1,9 +1,10 @@
 //! The HTTP server: connections, request parsing, responses.
 
 use super::{
-    call::{ApiResponse, ResponseBody},
-    door::{self, HttpRequest, HttpResponse},
+    admission::{self, HttpRequest, HttpResponse},
     platform::Platform,
+    response::{ApiResponse, ResponseBody},
+    url,
 };
 use crate::base::terminal;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 /// The largest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 8 << 20;
 
-/// Serves until `stopped` fires or is dropped, then drops every connection.
+/// Serves requests until `stopped` fires or is dropped, then drops every connection.
 pub(super) fn serve_connections(
     listener: TcpListener,
     platform: &Arc<Platform>,
@@ -67,79 +68,36 @@ async fn answer_request(
     let (head, body) = request.into_parts();
     let bytes = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(io::Error::other)?.to_bytes();
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let asked = HttpRequest {
+    let request = HttpRequest {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
-        query: head.uri.query().map(parse_query).unwrap_or_default(),
+        query: head.uri.query().map(url::parse_query).unwrap_or_default(),
         body: if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) },
         authorization: header("authorization"),
     };
     // A spawned task runs to its end, also when the client disconnects.
-    let reply = tokio::spawn(async move { door::handle_request(&platform, asked).await });
-    let Some(HttpResponse { answer, limits }) = reply.await.map_err(io::Error::other)? else {
+    let handled = tokio::spawn(async move { admission::handle_request(&platform, request).await });
+    let Some(HttpResponse { response, limits }) = handled.await.map_err(io::Error::other)? else {
         return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection is cut"));
     };
-    let mut response = Response::builder().status(answer.status);
+    let mut builder = Response::builder().status(response.status);
     for (name, value) in limits {
-        response = response.header(name, value);
+        builder = builder.header(name, value);
     }
-    build_response(response, answer).map_err(io::Error::other)
+    build_response(builder, response).map_err(io::Error::other)
 }
 
 fn build_response(
-    response: hyper::http::response::Builder,
-    answer: ApiResponse,
+    builder: hyper::http::response::Builder,
+    response: ApiResponse,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
-    match answer.body {
-        ResponseBody::Empty => response.body(Full::default()),
-        ResponseBody::Json(value) => response
+    match response.body {
+        ResponseBody::Empty => builder.body(Full::default()),
+        ResponseBody::Json(value) => builder
             .header("content-type", "application/json; charset=utf-8")
             .body(Full::from(value.to_string())),
         ResponseBody::Text(text) => {
-            response.header("content-type", "text/plain; charset=utf-8").body(Full::from(text))
+            builder.header("content-type", "text/plain; charset=utf-8").body(Full::from(text))
         }
-    }
-}
-
-/// Parses a query string into decoded pairs.
-fn parse_query(query: &str) -> Vec<(String, String)> {
-    let read = |pair: &str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode_percent(&name.replace('+', " ")), decode_percent(&value.replace('+', " ")))
-    };
-    query.split('&').filter(|pair| !pair.is_empty()).map(read).collect()
-}
-
-/// Decodes percent escapes; malformed ones stay as they are.
-pub(super) fn decode_percent(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (bytes[at], hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(byte)) => {
-                plain.push(byte);
-                at += 3;
-            }
-            (byte, _) => {
-                plain.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(plain).unwrap_or_else(|_| text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_is_decoded() {
-        let expected = [("services", "auth,db"), ("sql", "select 1"), ("bare", "")];
-        let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
-        assert_eq!(parse_query("services=auth%2Cdb&sql=select+1&bare"), expected);
-        assert_eq!(decode_percent("100%"), "100%");
     }
 }

@@ -17,21 +17,21 @@ const SECRET_FIELDS: &[&str] = &["password", "db_pass", "secrets"];
 /// A request that took effect.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LedgerEntry {
-    /// Its place in the ledger, from 1.
+    /// The place of the entry in the ledger, from 1.
     pub seq: usize,
     #[serde(serialize_with = "serialize_moment")]
     pub at: Moment,
     /// The method.
     pub method: String,
-    /// The endpoint: the path with its places named.
+    /// The path of the endpoint, with its parameters in braces.
     pub endpoint: &'static str,
     /// The path as requested.
     pub path: String,
     /// The body, without its secrets.
     pub body: Value,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: u16,
-    /// Whether the answer was sent.
+    /// Whether the response was sent.
     pub answered: bool,
 }
 
@@ -40,7 +40,7 @@ fn serialize_moment<S: serde::Serializer>(at: &Moment, to: S) -> Result<S::Ok, S
     to.collect_str(at)
 }
 
-/// The requests that took effect, and the count of all.
+/// The requests that took effect, and the number of all requests.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: Mutex<Vec<LedgerEntry>>,
@@ -48,7 +48,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Counts a request that came in.
+    /// Counts a request that arrived.
     pub(super) fn count_request(&self) {
         self.requests.fetch_add(1, Relaxed);
     }
@@ -68,12 +68,12 @@ impl Ledger {
         entries.push(entry);
     }
 
-    /// Returns the list, oldest first.
+    /// Returns the entries, oldest first.
     pub(super) fn entries(&self) -> Vec<LedgerEntry> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the list, and how often each endpoint is in it.
+    /// Renders the entries, and how often each endpoint is in them.
     pub(super) fn to_json(&self) -> Value {
         let entries = self.entries();
         let mut counts = BTreeMap::<String, u64>::new();

@@ -7,39 +7,50 @@
 //! - **Faults are injected by rules only** (`faults.rs`), and are deterministic.
 //! - **The server stops when its handle is dropped**, also by a panic.
 
-mod access;
-mod actions;
 mod addons;
+mod admission;
 mod advisors;
-mod asked;
 mod backups;
-mod behind;
+mod bans;
+mod branch;
 mod branches;
-mod call;
-mod catalogue;
-mod door;
+mod client_statements;
+mod data_api;
 pub mod faults;
 mod health;
 mod http;
+mod jit_access;
 pub mod ledger;
-mod login;
-mod materialise;
+mod lifecycle;
+mod login_role;
 mod network;
 mod options;
+mod pg_catalog;
 mod platform;
-mod points;
+mod pooler;
+mod profile;
 mod project;
 mod projects;
 mod query;
-mod reference;
+mod rate_limit;
+mod real_database;
+mod recorder;
 mod replicas;
+mod request;
+mod response;
+mod restore_points;
 pub mod routes;
-mod schedule;
+mod schedules;
+mod seeded_id;
 mod settings;
+mod sql_error;
 mod ssl;
-mod switch;
 #[cfg(test)]
 mod tests;
+mod url;
+mod workflow;
+mod workflows;
+mod world_script;
 
 pub use options::{BillingPlan, ServerOptions, WorldFile};
 

@@ -1,21 +1,19 @@
 //! The platform: its projects, branches and workflows, and its ledger.
 
 use super::{
-    actions::Workflow,
-    branches::BranchRow,
-    door::RateLimiter,
+    branch::BranchRow,
     faults::FaultRules,
     ledger::Ledger,
     options::ServerOptions,
+    profile::PlatformProfile,
     project::{Project, WorldSource},
-    reference,
+    rate_limit::RateLimiter,
+    seeded_id,
+    workflow::Workflow,
 };
 use crate::{
-    base::{
-        clock::{Clock, SystemClock},
-        moment::{Moment, Span},
-    },
-    provider::{Code, Error, Result, postgres::stand_in, sim::WorldTemplate},
+    base::clock::SystemClock,
+    provider::{Code, Error, Result, sim::WorldTemplate},
 };
 use std::{
     collections::BTreeMap,
@@ -25,35 +23,20 @@ use std::{
     },
 };
 
-/// The slug of the only organization.
-pub(super) const ORGANIZATION: &str = "redrill-practice";
-/// The durations that a world file may set, each with its default.
-const WORLD_DURATIONS: &[(&str, &str)] = &[
-    ("backup_duration", "2m"),
-    ("restore_duration", "2m"),
-    ("replica_duration", "5m"),
-    ("pause_duration", "1m"),
-    ("resume_duration", "5m"),
-    ("apply_duration", "10s"),
-];
-/// The region of every project.
-pub(super) const REGION: &str = "eu-central-1";
-
 /// The state of the platform, shared by all requests.
 pub(super) struct Platform {
-    pub(super) options: ServerOptions,
+    pub(super) profile: Arc<PlatformProfile>,
     pub(super) ledger: Ledger,
     pub(super) faults: FaultRules,
-    pub(super) counts: RateLimiter,
+    pub(super) limiter: RateLimiter,
     projects: Mutex<BTreeMap<String, Arc<Project>>>,
     /// The references of the root projects, oldest first.
     order: Vec<String>,
     /// The branches, oldest first.
     branches: Mutex<Vec<BranchRow>>,
     /// The workflows, oldest first.
-    runs: Mutex<Vec<Workflow>>,
+    workflows: Mutex<Vec<Workflow>>,
     numbers: AtomicU64,
-    engine: String,
 }
 
 impl Platform {
@@ -62,63 +45,19 @@ impl Platform {
     /// # Errors
     /// A world that cannot be read, or none at all.
     pub(super) fn new(options: ServerOptions) -> Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut templates = Vec::new();
-        for world in &options.worlds {
-            let text = shorten_durations(&world.text, options.speed)?;
-            let id = reference::derive_letters(&format!("{} {text}", world.name));
-            let template = WorldTemplate::from_text(&world.name, &text, &id, Arc::clone(&clock))?;
-            templates.push((world.name.clone(), Arc::new(template)));
-        }
-        if templates.is_empty() {
-            return Err(Error::new(Code::Invalid, "there is no world").with_hint("give at least one"));
-        }
-        let mut projects = BTreeMap::new();
-        let mut order = Vec::new();
-        for number in 0..options.projects.max(templates.len()) {
-            let (world, template) = &templates[number % templates.len()];
-            let copy = number / templates.len();
-            let name = if copy == 0 { world.clone() } else { format!("{world}-{}", copy + 1) };
-            let reference = reference::derive_letters(&format!("{name} {}", template.id()));
-            let source = WorldSource::Template(Arc::clone(template));
-            let project = Project::new(reference.clone(), name, None, clock.now(), source);
-            order.push(reference.clone());
-            projects.insert(reference, Arc::new(project));
-        }
+        let profile = Arc::new(PlatformProfile::new(options));
+        let projects = create_projects(&profile)?;
         Ok(Self {
             ledger: Ledger::default(),
-            faults: FaultRules::from_rules(&options.faults),
-            counts: RateLimiter::default(),
-            projects: Mutex::new(projects),
-            order,
+            faults: FaultRules::from_rules(&profile.options.faults),
+            limiter: RateLimiter::default(),
+            order: projects.iter().map(|project| project.reference.clone()).collect(),
+            projects: Mutex::new(projects.into_iter().map(|p| (p.reference.clone(), Arc::new(p))).collect()),
             branches: Mutex::default(),
-            runs: Mutex::default(),
+            workflows: Mutex::default(),
             numbers: AtomicU64::new(1),
-            engine: if options.postgres { stand_in::installed_major_version().ok() } else { None }
-                .unwrap_or_else(|| "17".into()),
-            options,
+            profile,
         })
-    }
-
-    /// Returns the current time.
-    #[expect(clippy::unused_self, reason = "it is the platform's time")]
-    pub(super) fn now(&self) -> Moment {
-        SystemClock.now()
-    }
-
-    /// Returns the PostgreSQL version in the platform's notation, such as `17.4.1.054`.
-    pub(super) fn postgres_version(&self) -> String {
-        format!("{}.4.1.054", self.postgres_engine())
-    }
-
-    /// Returns the PostgreSQL major version: that of the installed one where `--postgres` is on.
-    pub(super) fn postgres_engine(&self) -> &str {
-        &self.engine
-    }
-
-    /// Returns `span` of the real platform, shortened by the server's speed.
-    pub(super) fn scale_span(&self, span: Span) -> Span {
-        divide_span(span, self.options.speed)
     }
 
     /// Returns a number that was never returned before.
@@ -162,7 +101,7 @@ impl Platform {
 
     /// Locks the list of workflows.
     pub(super) fn lock_workflows(&self) -> MutexGuard<'_, Vec<Workflow>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.workflows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops every project, and so every cluster behind one.
@@ -176,22 +115,31 @@ impl Platform {
     }
 }
 
-/// Returns the text of a world file with its durations divided by `speed`.
-fn shorten_durations(text: &str, speed: u32) -> Result<String> {
-    // A file that does not parse stays as written, so that the error names its own lines.
-    let Ok(mut world) = text.parse::<toml::Table>() else { return Ok(text.into()) };
-    if speed <= 1 {
-        return Ok(text.into());
-    }
-    for (name, preset) in WORLD_DURATIONS {
-        let written = world.get(*name).and_then(|v| v.as_str()).unwrap_or(preset);
-        let Ok(span) = Span::parse(written) else { return Ok(text.into()) };
-        world.insert((*name).into(), divide_span(span, speed).to_string().into());
-    }
-    toml::to_string(&world).map_err(|e| Error::new(Code::Internal, format!("a world cannot be written: {e}")))
+/// Creates the root projects; they take the worlds in turn.
+fn create_projects(profile: &Arc<PlatformProfile>) -> Result<Vec<Project>> {
+    let templates = read_templates(profile)?;
+    let count = profile.options.projects.max(templates.len());
+    let projects = templates.iter().cycle().take(count).enumerate().map(|(number, (world, template))| {
+        let copy = number / templates.len();
+        let name = if copy == 0 { world.clone() } else { format!("{world}-{}", copy + 1) };
+        let reference = seeded_id::derive_letters(&format!("{name} {}", template.id()));
+        let source = WorldSource::Template(Arc::clone(template));
+        Project::new(Arc::clone(profile), reference, name, None, profile.now(), source)
+    });
+    Ok(projects.collect())
 }
 
-fn divide_span(span: Span, speed: u32) -> Span {
-    let speed = i32::try_from(speed.max(1)).unwrap_or(i32::MAX);
-    Span(span.0 / speed)
+/// Reads the world files, each with its name.
+fn read_templates(profile: &PlatformProfile) -> Result<Vec<(String, Arc<WorldTemplate>)>> {
+    let mut templates = Vec::new();
+    for world in &profile.options.worlds {
+        let text = profile.shorten_durations(&world.text)?;
+        let id = seeded_id::derive_letters(&format!("{} {text}", world.name));
+        let template = WorldTemplate::from_text(&world.name, &text, &id, Arc::new(SystemClock))?;
+        templates.push((world.name.clone(), Arc::new(template)));
+    }
+    if templates.is_empty() {
+        return Err(Error::new(Code::Invalid, "there is no world").with_hint("give at least one"));
+    }
+    Ok(templates)
 }

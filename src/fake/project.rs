@@ -1,11 +1,10 @@
 //! A project: its world, its real database if there is one, and the status that the platform reports.
 
 use super::{
-    addons::ConnectionInfo,
-    behind::RealDatabase,
-    call::ApiResponse,
-    platform::{ORGANIZATION, Platform, REGION},
-    reference,
+    profile::{ORGANIZATION, PlatformProfile, REGION},
+    real_database::RealDatabase,
+    response::ApiResponse,
+    seeded_id,
 };
 use crate::{
     base::{
@@ -37,6 +36,7 @@ pub(super) enum WorldSource {
 
 /// A project of the platform; a branch is one too.
 pub(super) struct Project {
+    profile: Arc<PlatformProfile>,
     /// The project's reference: twenty lower-case letters.
     pub(super) reference: String,
     pub(super) name: String,
@@ -44,9 +44,10 @@ pub(super) struct Project {
     pub(super) parent: Option<String>,
     pub(super) created_at: Moment,
     source: WorldSource,
+    /// The copy of the template, where `source` is one.
     world: OnceLock<Result<Sim>>,
-    notes: Mutex<ProjectState>,
-    behind: tokio::sync::Mutex<RealDatabase>,
+    state: Mutex<ProjectState>,
+    real_database: tokio::sync::Mutex<RealDatabase>,
 }
 
 /// What the platform knows of a project and its world does not.
@@ -57,43 +58,65 @@ pub(super) struct ProjectState {
     /// When a branch is ready.
     pub(super) ready_at: Option<Moment>,
     /// Whether the last status was not `ACTIVE_HEALTHY`.
-    pub(super) was_out: bool,
+    pub(super) was_unavailable: bool,
     /// The end of the time in which a database that is reported healthy still refuses connections.
     pub(super) settles_until: Option<Moment>,
     /// The allowed ranges before the last change, until that is applied.
     pub(super) ranges_before: Option<Vec<IpNet>>,
     /// When the last change of the ranges was requested.
-    pub(super) ranges_asked: Option<Moment>,
+    pub(super) ranges_requested_at: Option<Moment>,
     /// When the database server last started; none since the project was created.
     pub(super) started_at: Option<Moment>,
     /// From when each replica is listed, by its id.
-    pub(super) shown_at: BTreeMap<String, Moment>,
+    pub(super) replica_listed_at: BTreeMap<String, Moment>,
     /// The restore points, newest last.
-    pub(super) points: Vec<(String, Moment)>,
-    /// The comments that executed changes have left, by the number of their large object.
-    pub(super) marks: BTreeMap<u32, String>,
+    pub(super) restore_points: Vec<(String, Moment)>,
+    /// The markers of executed changes: comments, by the number of their large object.
+    pub(super) markers: BTreeMap<u32, String>,
     /// When the backup schedule was changed.
     pub(super) schedule_changes: Vec<Moment>,
     /// The state of temporary access: `enabled` or `disabled`.
-    pub(super) jit: Option<String>,
+    pub(super) jit_state: Option<String>,
     /// The overridden settings of the pooler.
     pub(super) pooler: BTreeMap<String, Value>,
+}
+
+/// How to connect to a database.
+pub(super) struct ConnectionInfo {
+    /// The role.
+    pub(super) user: String,
+    /// The host, or the folder of a socket.
+    pub(super) host: String,
+    /// The port.
+    pub(super) port: u16,
+    /// The database.
+    pub(super) database: String,
 }
 
 impl Project {
     /// Creates a project; a template is not copied yet.
     pub(super) fn new(
+        profile: Arc<PlatformProfile>,
         reference: String,
         name: String,
         parent: Option<String>,
         created_at: Moment,
         source: WorldSource,
     ) -> Self {
-        let (world, notes, behind) = (OnceLock::new(), Mutex::default(), tokio::sync::Mutex::default());
-        Self { reference, name, parent, created_at, source, world, notes, behind }
+        Self {
+            profile,
+            reference,
+            name,
+            parent,
+            created_at,
+            source,
+            world: OnceLock::new(),
+            state: Mutex::default(),
+            real_database: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Returns whether it is a branch.
+    /// Returns whether the project is a branch.
     pub(super) fn is_branch(&self) -> bool {
         self.parent.is_some()
     }
@@ -121,7 +144,7 @@ impl Project {
 
     /// Locks the real database of the project.
     pub(super) async fn lock_real_database(&self) -> tokio::sync::MutexGuard<'_, RealDatabase> {
-        self.behind.lock().await
+        self.real_database.lock().await
     }
 
     /// Returns when the database server started.
@@ -131,21 +154,23 @@ impl Project {
 
     /// Locks the platform's state of the project.
     pub(super) fn lock_state(&self) -> MutexGuard<'_, ProjectState> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the status of the project in the platform's words, and notes when it came back into service.
-    pub(super) async fn current_status(&self, platform: &Platform) -> &'static str {
+    /// Returns the status of the project in the platform's words.
+    ///
+    /// It also records that the project came back into service: from then on the database settles for a while.
+    pub(super) async fn current_status(&self) -> &'static str {
         let word = match self.as_provider() {
             Ok(database) => database.project().await.map_or_else(|_| "unknown".into(), |p| p.status),
             Err(_) => "unknown".into(),
         };
-        let now = platform.now();
-        let mut notes = self.lock_state();
+        let now = self.profile.now();
+        let mut state = self.lock_state();
         let status = match word.as_str() {
-            _ if notes.ready_at.is_some_and(|at| now < at) => "COMING_UP",
+            _ if state.ready_at.is_some_and(|at| now < at) => "COMING_UP",
             "restoring" if self.is_branch() => "COMING_UP",
-            "healthy" if notes.restarts_until.is_some_and(|until| now < until) => "RESTARTING",
+            "healthy" if state.restarts_until.is_some_and(|until| now < until) => "RESTARTING",
             "healthy" => "ACTIVE_HEALTHY",
             "restoring" => "RESTORING",
             "pausing" => "PAUSING",
@@ -155,18 +180,18 @@ impl Project {
             _ => "UNKNOWN",
         };
         if status != "ACTIVE_HEALTHY" {
-            notes.was_out = true;
-        } else if std::mem::take(&mut notes.was_out) {
-            notes.settles_until = Some(now.saturating_add(platform.scale_span(SETTLE_DURATION)));
-            notes.started_at = Some(now);
+            state.was_unavailable = true;
+        } else if std::mem::take(&mut state.was_unavailable) {
+            state.settles_until = Some(now.saturating_add(self.profile.scale_span(SETTLE_DURATION)));
+            state.started_at = Some(now);
         }
         status
     }
 
     /// Refuses while the database accepts no connections, which lasts a while after it is reported healthy.
-    pub(super) async fn require_usable(&self, platform: &Platform) -> Result<(), ApiResponse> {
-        let status = self.current_status(platform).await;
-        let settles = self.lock_state().settles_until.is_some_and(|until| platform.now() < until);
+    pub(super) async fn require_usable(&self) -> Result<(), ApiResponse> {
+        let status = self.current_status().await;
+        let settles = self.lock_state().settles_until.is_some_and(|until| self.profile.now() < until);
         if status == "ACTIVE_HEALTHY" && !settles {
             return Ok(());
         }
@@ -177,10 +202,10 @@ impl Project {
     }
 
     /// Returns how to connect: to the real database where there is one, else to the platform's pooler.
-    pub(super) async fn connection_info(&self, platform: &Platform) -> ConnectionInfo {
+    pub(super) async fn connection_info(&self) -> ConnectionInfo {
         let user = format!("postgres.{}", self.reference);
         let database = "postgres".into();
-        if platform.options.postgres
+        if self.profile.options.postgres
             && let Ok((host, port)) = self.lock_real_database().await.socket_address()
         {
             return ConnectionInfo { user, host, port, database };
@@ -189,16 +214,15 @@ impl Project {
         ConnectionInfo { user, host, port: 6543, database }
     }
 
-    /// Discards the real database and the marks after a restore of the world.
+    /// Discards the real database and the markers after a restore of the world.
     pub(super) async fn reset_to_world(&self) {
-        let before = std::mem::take(&mut *self.lock_real_database().await);
-        drop(before);
-        self.lock_state().marks.clear();
+        drop(std::mem::take(&mut *self.lock_real_database().await));
+        self.lock_state().markers.clear();
     }
 
     /// Returns the host of the database, not of its pooler.
-    async fn database_host(&self, platform: &Platform) -> String {
-        if platform.options.postgres
+    async fn database_host(&self) -> String {
+        if self.profile.options.postgres
             && let Ok((host, _)) = self.lock_real_database().await.socket_address()
         {
             return host;
@@ -207,7 +231,7 @@ impl Project {
     }
 
     /// Renders the project as the API does.
-    pub(super) async fn to_json(&self, platform: &Platform) -> Value {
+    pub(super) async fn to_json(&self) -> Value {
         json!({
             "id": self.reference,
             "ref": self.reference,
@@ -216,11 +240,11 @@ impl Project {
             "name": self.name,
             "region": REGION,
             "created_at": self.created_at.to_string(),
-            "status": self.current_status(platform).await,
+            "status": self.current_status().await,
             "database": {
-                "host": self.database_host(platform).await,
-                "version": platform.postgres_version(),
-                "postgres_engine": platform.postgres_engine(),
+                "host": self.database_host().await,
+                "version": self.profile.postgres_version(),
+                "postgres_engine": self.profile.postgres_engine(),
                 "release_channel": "ga",
             },
         })
@@ -228,6 +252,6 @@ impl Project {
 
     /// Returns a UUID that follows from the project and `what`.
     pub(super) fn derive_uuid(&self, what: &str) -> String {
-        reference::derive_uuid(&format!("{} {what}", self.reference))
+        seeded_id::derive_uuid(&format!("{} {what}", self.reference))
     }
 }

@@ -1,26 +1,27 @@
 //! `/v1/projects` and `/v1/organizations`.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
     options::BillingPlan,
-    platform::{ORGANIZATION, REGION},
+    profile::{ORGANIZATION, REGION},
     project::Project,
     replicas,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};
 
 /// Lists the projects without their branches.
-pub(super) async fn list_projects(call: &ApiRequest) -> ApiResult {
-    let mut shown = Vec::new();
-    for project in call.platform.root_projects() {
-        shown.push(project.to_json(&call.platform).await);
+pub(super) async fn list_projects(request: &ApiRequest) -> ApiResult {
+    let mut rendered = Vec::new();
+    for project in request.platform.root_projects() {
+        rendered.push(project.to_json().await);
     }
-    Ok(ApiResponse::json(200, shown.into()))
+    Ok(ApiResponse::json(200, rendered.into()))
 }
 
 /// Shows a project. This endpoint alone does not find branches by their reference.
-pub(super) async fn get_project(call: &ApiRequest) -> ApiResult {
-    Ok(ApiResponse::json(200, call.find_root_project()?.to_json(&call.platform).await))
+pub(super) async fn get_project(request: &ApiRequest) -> ApiResult {
+    Ok(ApiResponse::json(200, request.find_root_project()?.to_json().await))
 }
 
 /// Lists the organizations: there is one.
@@ -32,14 +33,14 @@ pub(super) async fn list_organizations(_: &ApiRequest) -> ApiResult {
 }
 
 /// Shows the organization.
-pub(super) async fn get_organization(call: &ApiRequest) -> ApiResult {
-    require_organization(call)?;
+pub(super) async fn get_organization(request: &ApiRequest) -> ApiResult {
+    require_organization(request)?;
     Ok(ApiResponse::json(
         200,
         json!({
             "id": ORGANIZATION,
             "name": "redrill practice",
-            "plan": call.platform.options.plan.as_str(),
+            "plan": request.options().plan.as_str(),
             "opt_in_tags": [],
             "allowed_release_channels": ["ga", "preview"],
         }),
@@ -47,22 +48,23 @@ pub(super) async fn get_organization(call: &ApiRequest) -> ApiResult {
 }
 
 /// Lists the projects of the organization with their databases, a page at a time.
-pub(super) async fn list_organization_projects(call: &ApiRequest) -> ApiResult {
-    require_organization(call)?;
-    let (limit, offset) = (call.query_number("limit", 100, 100), call.query_number("offset", 0, usize::MAX));
-    let search = call.query_param("search").unwrap_or_default();
+pub(super) async fn list_organization_projects(request: &ApiRequest) -> ApiResult {
+    require_organization(request)?;
+    let (limit, offset) =
+        (request.query_number("limit", 100, 100), request.query_number("offset", 0, usize::MAX));
+    let search = request.query_param("search").unwrap_or_default();
     let fits = |p: &Project| p.name.contains(search) || p.reference.contains(search);
-    let all: Vec<_> = call.platform.all_projects().into_iter().filter(|p| fits(p)).collect();
+    let all: Vec<_> = request.platform.all_projects().into_iter().filter(|p| fits(p)).collect();
     let mut page = Vec::new();
     for project in all.iter().skip(offset).take(limit.max(1)) {
-        page.push(render_project(call, project).await?);
+        page.push(render_project(request, project).await?);
     }
     let pagination = json!({ "count": all.len(), "limit": limit, "offset": offset });
     Ok(ApiResponse::json(200, json!({ "projects": page, "pagination": pagination })))
 }
 
-async fn render_project(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
-    let status = project.current_status(&call.platform).await;
+async fn render_project(request: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+    let status = project.current_status().await;
     let mut databases = vec![json!({
         "infra_compute_size": "small",
         "region": REGION,
@@ -71,7 +73,7 @@ async fn render_project(call: &ApiRequest, project: &Project) -> Result<Value, A
         "identifier": project.reference,
         "type": "PRIMARY",
     })];
-    databases.extend(replicas::list_visible_replicas(call, project).await?);
+    databases.extend(replicas::list_visible_replicas(request, project).await?);
     Ok(json!({
         "ref": project.reference,
         "name": project.name,
@@ -85,9 +87,9 @@ async fn render_project(call: &ApiRequest, project: &Project) -> Result<Value, A
 }
 
 /// Lists the entitlements of the plan.
-pub(super) async fn list_entitlements(call: &ApiRequest) -> ApiResult {
-    require_organization(call)?;
-    let plan = call.platform.options.plan;
+pub(super) async fn list_entitlements(request: &ApiRequest) -> ApiResult {
+    require_organization(request)?;
+    let plan = request.options().plan;
     let paid = plan > BillingPlan::Free;
     let flag = |key: &str, has: bool| {
         json!({
@@ -120,8 +122,8 @@ pub(super) async fn list_entitlements(call: &ApiRequest) -> ApiResult {
     Ok(ApiResponse::json(200, json!({ "entitlements": list })))
 }
 
-fn require_organization(call: &ApiRequest) -> Result<(), ApiResponse> {
-    if call.path_param("slug") == ORGANIZATION {
+fn require_organization(request: &ApiRequest) -> Result<(), ApiResponse> {
+    if request.path_param("slug") == ORGANIZATION {
         return Ok(());
     }
     Err(ApiResponse::error(404, "Organization not found"))

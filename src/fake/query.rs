@@ -1,56 +1,52 @@
 //! `…/database/query`: runs a script, and returns the rows of its last statement.
 
 use super::{
-    asked,
-    backups::NullRecorder,
-    call::{ApiRequest, ApiResponse, ApiResult},
-    catalogue,
+    client_statements, pg_catalog,
+    profile::STATEMENT_TIMEOUT,
     project::Project,
+    recorder::NullRecorder,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
+    sql_error,
 };
-use crate::{
-    base::moment::Span,
-    provider::{Code, Error, supabase::wording::SqlRequest},
-};
+use crate::provider::supabase::wording::SqlRequest;
 use serde_json::{Map, Value};
 
-/// The platform's time limit for a statement.
-pub(super) const STATEMENT_TIMEOUT: Span = Span::from_secs(58);
-
 /// Runs a script.
-pub(super) async fn run_query(call: &ApiRequest) -> ApiResult {
-    let read_only = call.flag_or_false("read_only")?;
-    answer_query(call, read_only).await
+pub(super) async fn run_query(request: &ApiRequest) -> ApiResult {
+    let read_only = request.flag_or_false("read_only")?;
+    answer_query(request, read_only).await
 }
 
 /// Runs a script that only reads.
-pub(super) async fn run_read_only_query(call: &ApiRequest) -> ApiResult {
-    answer_query(call, true).await
+pub(super) async fn run_read_only_query(request: &ApiRequest) -> ApiResult {
+    answer_query(request, true).await
 }
 
-async fn answer_query(call: &ApiRequest, read_only: bool) -> ApiResult {
-    let project = call.find_project()?;
-    let script = call.required_text("query")?;
+async fn answer_query(request: &ApiRequest, read_only: bool) -> ApiResult {
+    let project = request.find_project()?;
+    let script = request.required_text("query")?;
     if script.is_empty() {
         return Err(ApiResponse::error(400, "query: String must contain at least 1 character(s)"));
     }
-    project.require_usable(&call.platform).await?;
+    project.require_usable().await?;
     if project.lock_real_database().await.is_authoritative() {
-        return run_on_real_database(call, &project, script, read_only).await;
+        return run_on_real_database(request, &project, script, read_only).await;
     }
-    if let Some(asked) = SqlRequest::from_sql(script) {
-        match asked::answer_statement(call, &project, &asked, read_only).await {
-            Ok(Some(answer)) => return Ok(answer),
-            Err(refused) if !call.platform.options.postgres => return Err(refused),
-            _ => return run_on_real_database(call, &project, script, read_only).await,
+    if let Some(statement) = SqlRequest::from_sql(script) {
+        match client_statements::answer_statement(request, &project, &statement, read_only).await {
+            Ok(Some(response)) => return Ok(response),
+            Err(refused) if !request.options().postgres => return Err(refused),
+            _ => return run_on_real_database(request, &project, script, read_only).await,
         }
     }
     let mut rows = Vec::new();
     let mut wrote = false;
     for statement in split_statements(script).filter(|s| !is_session_statement(s)) {
-        let done = match run_statement(call, &project, statement, read_only).await {
+        let done = match run_statement(request, &project, statement, read_only).await {
             // A statement that the simulator's SQL cannot run goes to the real database.
-            Err(_) if call.platform.options.postgres && !wrote => {
-                return run_on_real_database(call, &project, script, read_only).await;
+            Err(_) if request.options().postgres && !wrote => {
+                return run_on_real_database(request, &project, script, read_only).await;
             }
             done => done?,
         };
@@ -62,84 +58,46 @@ async fn answer_query(call: &ApiRequest, read_only: bool) -> ApiResult {
 
 /// Runs a script in the real database.
 async fn run_on_real_database(
-    call: &ApiRequest,
+    request: &ApiRequest,
     project: &Project,
     script: &str,
     read_only: bool,
 ) -> ApiResult {
+    let world = project.simulated_database()?;
     let ran =
-        project.lock_real_database().await.run_script(project, script, read_only, &call.fresh_key()).await;
-    let ran = ran.map_err(|e| ApiResponse::error(400, format!("Failed to run sql query: {}", e.message)))?;
+        project.lock_real_database().await.run_script(&world, script, read_only, &request.fresh_key()).await;
+    let ran = ran.map_err(|e| sql_error::failed_query(&e.message))?;
     Ok(rows_response(ran.rows, ran.wrote))
 }
 
 fn rows_response(rows: Vec<Map<String, Value>>, wrote: bool) -> ApiResponse {
-    let answer = ApiResponse::json(201, rows.into_iter().map(Value::Object).collect());
-    if wrote { answer } else { answer.without_effect() }
+    let response = ApiResponse::json(201, rows.into_iter().map(Value::Object).collect());
+    if wrote { response } else { response.without_effect() }
 }
 
 /// Runs a statement, and returns its rows and whether it wrote.
 async fn run_statement(
-    call: &ApiRequest,
+    request: &ApiRequest,
     project: &Project,
     sql: &str,
     read_only: bool,
 ) -> Result<(Vec<Map<String, Value>>, bool), ApiResponse> {
     let database = project.as_provider()?;
-    if let Some(row) = catalogue::answer_server_query(sql, project).await? {
+    if let Some(row) = pg_catalog::answer_server_query(sql, project).await? {
         return Ok((vec![row], false));
     }
-    let reading = catalogue::inline_catalog_tables(sql, project).await?;
+    let reading = pg_catalog::inline_catalog_tables(sql, project).await?;
     match database.sql()?.query(&reading, STATEMENT_TIMEOUT).await {
         Ok(rows) => return Ok((rows.rows, false)),
-        Err(e) if !is_write_refusal(&e) => return Err(translate_error(e)),
+        Err(e) if !sql_error::is_write_refusal(&e) => return Err(sql_error::translate_error(e)),
         Err(_) if read_only => {
             let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
-            return Err(refuse_write(&word));
+            return Err(sql_error::refuse_write(&word));
         }
         Err(_) => {}
     }
-    let done = database.sql()?.execute(sql, STATEMENT_TIMEOUT, &call.fresh_key(), &NullRecorder).await;
-    done.map(|_| (Vec::new(), true)).map_err(translate_error)
-}
-
-/// Returns the error for a write in a read-only transaction.
-pub(super) fn refuse_write(word: &str) -> ApiResponse {
-    let said = format!("ERROR:  25006: cannot execute {word} in a read-only transaction");
-    ApiResponse::error(400, format!("Failed to run sql query: {said}"))
-}
-
-/// Returns whether a query was refused because it writes.
-pub(super) fn is_write_refusal(e: &Error) -> bool {
-    e.code == Code::Sql && e.message.starts_with("the statement writes")
-}
-
-fn is_unknown_sql(said: &str) -> bool {
-    ["syntax error", "no such function", "unrecognized token"].iter().any(|words| said.contains(words))
-}
-
-/// Converts a database error to the platform's wording.
-pub(super) fn translate_error(e: Error) -> ApiResponse {
-    let said = e.message.trim_start_matches("the database refused the statement: ");
-    let said = match (said.strip_prefix("no such table: "), said.strip_prefix("no such column: ")) {
-        (Some(table), _) => format!("42P01: relation \"{table}\" does not exist"),
-        (_, Some(column)) => format!("42703: column \"{column}\" does not exist"),
-        _ if is_unknown_sql(said) => {
-            format!(
-                "42601: {said}\nHINT:  a simulated database speaks SQLite: start the server with `--postgres`"
-            )
-        }
-        _ => format!("42601: {said}"),
-    };
-    let message = format!("Failed to run sql query: ERROR:  {said}");
-    match e.code {
-        Code::Unavailable | Code::Internal | Code::Tool => ApiResponse::from(e),
-        Code::Timeout => {
-            let said = "ERROR:  57014: canceling statement due to statement timeout";
-            ApiResponse::error(400, format!("Failed to run sql query: {said}"))
-        }
-        _ => ApiResponse::error(400, message),
-    }
+    let done = database.sql()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &NullRecorder).await;
+    done.map(|_| (Vec::new(), true)).map_err(sql_error::translate_error)
 }
 
 /// Returns whether a statement controls the session or transaction.

@@ -1,11 +1,13 @@
-//! Read replicas: the setup returns no name, and the list lags behind.
+//! `…/read-replicas`: the setup returns no name, and the list lags behind.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
     options::BillingPlan,
-    platform::REGION,
+    profile::REGION,
     project::Project,
-    reference,
+    recorder::NullRecorder,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
+    seeded_id,
 };
 use crate::{
     base::moment::Span,
@@ -13,7 +15,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// How long a new replica is not yet in the list.
+/// How long a new replica is missing from the list.
 const LIST_DELAY: Span = Span::from_secs(5);
 /// The most replicas of a small instance.
 const MAX_REPLICAS: usize = 2;
@@ -39,11 +41,11 @@ const REGIONS: &[&str] = &[
     "sa-east-1",
 ];
 
-/// Asks for a replica; the answer is empty.
-pub(super) async fn setup_replica(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    call.require_plan(BillingPlan::Pro)?;
-    let region = call.required_text("read_replica_region")?;
+/// Requests a replica; the response is empty.
+pub(super) async fn setup_replica(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    request.require_plan(BillingPlan::Pro)?;
+    let region = request.required_text("read_replica_region")?;
     if !REGIONS.contains(&region) {
         return Err(ApiResponse::error(400, "read_replica_region: Invalid enum value"));
     }
@@ -52,22 +54,22 @@ pub(super) async fn setup_replica(call: &ApiRequest) -> ApiResult {
     if replicas.list().await?.len() >= MAX_REPLICAS {
         return Err(ApiResponse::error(400, "Maximum number of read replicas reached"));
     }
-    let request = ReplicaRequest { region: Some(region.into()) };
+    let wanted = ReplicaRequest { region: Some(region.into()) };
     let before = replica_ids(&replicas.list().await?);
-    replicas.create(&request, &call.fresh_key(), &super::backups::NullRecorder).await?;
-    let shown_at = call.platform.now().saturating_add(call.platform.scale_span(LIST_DELAY));
+    replicas.create(&wanted, &request.fresh_key(), &NullRecorder).await?;
+    let listed_at = request.now().saturating_add(request.scale_span(LIST_DELAY));
     let new = replica_ids(&replicas.list().await?).into_iter().filter(|id| !before.contains(id));
-    project.lock_state().shown_at.extend(new.map(|id| (id, shown_at)));
+    project.lock_state().replica_listed_at.extend(new.map(|id| (id, listed_at)));
     Ok(ApiResponse::empty(201))
 }
 
-/// Removes a replica; the answer is empty.
-pub(super) async fn remove_replica(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    let asked = call.required_text("database_identifier")?;
+/// Removes a replica; the response is empty.
+pub(super) async fn remove_replica(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    let identifier = request.required_text("database_identifier")?;
     let database = project.as_provider()?;
     let replicas = database.replicas()?;
-    let found = replicas.list().await?.into_iter().find(|r| replica_identifier(&project, r) == asked);
+    let found = replicas.list().await?.into_iter().find(|r| replica_identifier(&project, r) == identifier);
     let Some(replica) = found else { return Err(ApiResponse::error(404, "Read replica not found")) };
     replicas.delete(&replica.id).await?;
     Ok(ApiResponse::empty(201))
@@ -75,17 +77,17 @@ pub(super) async fn remove_replica(call: &ApiRequest) -> ApiResult {
 
 /// Renders the listed replicas of a project as entries of the organization's list.
 pub(super) async fn list_visible_replicas(
-    call: &ApiRequest,
+    request: &ApiRequest,
     project: &Project,
 ) -> Result<Vec<Value>, ApiResponse> {
     let database = project.as_provider()?;
     // Branches have no replicas.
     let Ok(replicas) = database.replicas() else { return Ok(Vec::new()) };
     let list = replicas.list().await?;
-    let now = call.platform.now();
-    let notes = project.lock_state();
-    let is_shown = |r: &&Replica| notes.shown_at.get(&r.id).is_none_or(|at| *at <= now);
-    Ok(list.iter().filter(is_shown).map(|r| render_replica(project, r)).collect())
+    let now = request.now();
+    let state = project.lock_state();
+    let is_listed = |r: &&Replica| state.replica_listed_at.get(&r.id).is_none_or(|at| *at <= now);
+    Ok(list.iter().filter(is_listed).map(|r| render_replica(project, r)).collect())
 }
 
 fn render_replica(project: &Project, replica: &Replica) -> Value {
@@ -108,7 +110,7 @@ fn render_replica(project: &Project, replica: &Replica) -> Value {
 /// Returns the platform's identifier of a replica: `abcdefghijklmnopqrst-rr-us-west-1-abcde`.
 pub(super) fn replica_identifier(project: &Project, replica: &Replica) -> String {
     let region = replica.region.as_deref().unwrap_or(REGION);
-    format!("{}-rr-{region}-{}", project.reference, &reference::derive_letters(&replica.id)[..5])
+    format!("{}-rr-{region}-{}", project.reference, &seeded_id::derive_letters(&replica.id)[..5])
 }
 
 fn replica_ids(list: &[Replica]) -> Vec<String> {

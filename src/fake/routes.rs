@@ -1,11 +1,9 @@
 //! The table of all endpoints.
 
 use super::{
-    access, actions, addons, advisors, backups, branches,
-    call::{ApiRequest, ApiResult},
-    health,
-    http::decode_percent,
-    login, network, points, projects, query, replicas, schedule, settings, ssl, switch,
+    addons, advisors, backups, bans, branches, data_api, health, jit_access, lifecycle, login_role, network,
+    pooler, projects, query, replicas, request::ApiRequest, response::ApiResult, restore_points, schedules,
+    settings, ssl, url::decode_percent, workflows,
 };
 use std::pin::Pin;
 
@@ -17,10 +15,10 @@ pub struct Route {
     pub method: &'static str,
     /// The path with its parameters in braces, as in the `OpenAPI` document.
     pub path: &'static str,
-    /// Whether it changes something.
+    /// Whether the endpoint can change something.
     pub writes: bool,
     /// The handler.
-    pub(super) serve: for<'a> fn(&'a ApiRequest) -> ResponseFuture<'a>,
+    pub(super) handler: for<'a> fn(&'a ApiRequest) -> ResponseFuture<'a>,
 }
 
 /// The endpoint that matches a request, if any.
@@ -33,82 +31,82 @@ pub(super) enum RouteMatch {
 
 /// Builds a row of the table; it boxes the future of an async handler.
 macro_rules! route {
-    ($method:literal $path:literal looks $serve:path) => {
-        route!($method $path false, $serve)
+    ($method:literal $path:literal reads $handler:path) => {
+        route!($method $path false, $handler)
     };
-    ($method:literal $path:literal changes $serve:path) => {
-        route!($method $path true, $serve)
+    ($method:literal $path:literal writes $handler:path) => {
+        route!($method $path true, $handler)
     };
-    ($method:literal $path:literal $writes:literal, $serve:path) => {
-        Route { method: $method, path: $path, writes: $writes, serve: |call| Box::pin($serve(call)) }
+    ($method:literal $path:literal $writes:literal, $handler:path) => {
+        Route { method: $method, path: $path, writes: $writes, handler: |request| Box::pin($handler(request)) }
     };
 }
 
 /// Every endpoint.
 pub const ROUTES: &[Route] = &[
-    route!("GET" "/v1/projects" looks projects::list_projects),
-    route!("GET" "/v1/projects/{ref}" looks projects::get_project),
-    route!("GET" "/v1/organizations" looks projects::list_organizations),
-    route!("GET" "/v1/organizations/{slug}" looks projects::get_organization),
-    route!("GET" "/v1/organizations/{slug}/projects" looks projects::list_organization_projects),
-    route!("GET" "/v1/organizations/{slug}/entitlements" looks projects::list_entitlements),
-    route!("GET" "/v1/projects/{ref}/health" looks health::get_service_health),
-    route!("POST" "/v1/projects/{ref}/database/query" changes query::run_query),
-    route!("POST" "/v1/projects/{ref}/database/query/read-only" looks query::run_read_only_query),
-    route!("GET" "/v1/projects/{ref}/database/backups" looks backups::list_backups),
-    route!("POST" "/v1/projects/{ref}/database/backups/restore" changes backups::restore_backup),
-    route!("POST" "/v1/projects/{ref}/database/backups/restore-pitr" changes backups::restore_pitr),
-    route!("GET" "/v1/projects/{ref}/database/backups/restore-point" looks points::get_restore_point),
-    route!("POST" "/v1/projects/{ref}/database/backups/restore-point" changes points::create_restore_point),
-    route!("POST" "/v1/projects/{ref}/database/backups/undo" changes points::restore_to_point),
-    route!("GET" "/v1/projects/{ref}/database/backups/schedule" looks schedule::get_backup_schedule),
-    route!("PATCH" "/v1/projects/{ref}/database/backups/schedule" changes schedule::update_backup_schedule),
-    route!("GET" "/v1/projects/{ref}/branches" looks branches::list_branches),
-    route!("POST" "/v1/projects/{ref}/branches" changes branches::create_branch),
-    route!("DELETE" "/v1/projects/{ref}/branches" changes branches::disable_branching),
-    route!("GET" "/v1/projects/{ref}/branches/{name}" looks branches::get_branch),
-    route!("POST" "/v2/projects/{ref}/branches" changes branches::create_branch_v2),
-    route!("GET" "/v1/branches/{branch_id_or_ref}" looks branches::get_branch_config),
-    route!("PATCH" "/v1/branches/{branch_id_or_ref}" changes branches::update_branch),
-    route!("DELETE" "/v1/branches/{branch_id_or_ref}" changes branches::delete_branch),
-    route!("POST" "/v1/branches/{branch_id_or_ref}/restore" changes branches::undelete_branch),
-    route!("POST" "/v1/branches/{branch_id_or_ref}/reset" changes branches::reset_branch),
-    route!("POST" "/v1/branches/{branch_id_or_ref}/merge" changes branches::merge_branch),
-    route!("POST" "/v1/branches/{branch_id_or_ref}/push" changes branches::merge_branch),
-    route!("GET" "/v1/projects/{ref}/actions" looks actions::list_workflows),
-    route!("GET" "/v1/projects/{ref}/actions/{run_id}" looks actions::get_workflow),
-    route!("GET" "/v1/projects/{ref}/actions/{run_id}/logs" looks actions::get_workflow_logs),
-    route!("GET" "/v1/projects/{ref}/network-restrictions" looks network::get_network_restrictions),
-    route!("PATCH" "/v1/projects/{ref}/network-restrictions" changes network::patch_network_restrictions),
-    route!("POST" "/v1/projects/{ref}/network-restrictions/apply" changes network::apply_network_restrictions),
-    route!("POST" "/v1/projects/{ref}/network-restrictions/review" changes network::review_network_restrictions),
-    route!("POST" "/v1/projects/{ref}/network-bans/retrieve" looks network::list_network_bans),
-    route!("POST" "/v1/projects/{ref}/network-bans/retrieve/enriched" looks network::list_enriched_bans),
-    route!("DELETE" "/v1/projects/{ref}/network-bans" changes network::delete_network_bans),
-    route!("GET" "/v1/projects/{ref}/ssl-enforcement" looks ssl::get_ssl_enforcement),
-    route!("PUT" "/v1/projects/{ref}/ssl-enforcement" changes ssl::update_ssl_enforcement),
-    route!("GET" "/v1/projects/{ref}/config/database/postgres" looks settings::get_postgres_config),
-    route!("PUT" "/v1/projects/{ref}/config/database/postgres" changes settings::replace_postgres_config),
-    route!("PATCH" "/v1/projects/{ref}/config/database/postgres" changes settings::patch_postgres_config),
-    route!("GET" "/v1/projects/{ref}/config/database/pooler" looks addons::get_pooler_config),
-    route!("PATCH" "/v1/projects/{ref}/config/database/pooler" changes addons::update_pooler_config),
-    route!("POST" "/v1/projects/{ref}/read-replicas/setup" changes replicas::setup_replica),
-    route!("POST" "/v1/projects/{ref}/read-replicas/remove" changes replicas::remove_replica),
-    route!("GET" "/v1/projects/{ref}/billing/addons" looks addons::list_addons),
-    route!("POST" "/v1/projects/{ref}/cli/login-role" changes login::create_login_role),
-    route!("DELETE" "/v1/projects/{ref}/cli/login-role" changes login::delete_login_roles),
-    route!("GET" "/v1/projects/{ref}/advisors/security" looks advisors::get_security_lints),
-    route!("GET" "/v1/projects/{ref}/advisors/performance" looks advisors::get_performance_lints),
-    route!("POST" "/v2/projects/{ref}/advisors/run" looks advisors::run_named_lints),
-    route!("GET" "/v1/projects/{ref}/postgrest" looks addons::get_data_api_config),
-    route!("GET" "/v1/projects/{ref}/database/jit/list" looks access::list_jit_access),
-    route!("GET" "/v1/projects/{ref}/jit-access" looks access::get_jit_access),
-    route!("PUT" "/v1/projects/{ref}/jit-access" changes access::update_jit_access),
-    route!("POST" "/v1/projects/{ref}/pause" changes switch::pause_project),
-    route!("GET" "/v1/projects/{ref}/restore" looks switch::list_available_versions),
-    route!("POST" "/v1/projects/{ref}/restore" changes switch::unpause_project),
-    route!("POST" "/v1/projects/{ref}/restart" changes switch::restart_project),
-    route!("GET" "/v1/projects/{ref}/readonly" looks switch::get_readonly_mode),
+    route!("GET" "/v1/projects" reads projects::list_projects),
+    route!("GET" "/v1/projects/{ref}" reads projects::get_project),
+    route!("GET" "/v1/organizations" reads projects::list_organizations),
+    route!("GET" "/v1/organizations/{slug}" reads projects::get_organization),
+    route!("GET" "/v1/organizations/{slug}/projects" reads projects::list_organization_projects),
+    route!("GET" "/v1/organizations/{slug}/entitlements" reads projects::list_entitlements),
+    route!("GET" "/v1/projects/{ref}/health" reads health::get_service_health),
+    route!("POST" "/v1/projects/{ref}/database/query" writes query::run_query),
+    route!("POST" "/v1/projects/{ref}/database/query/read-only" reads query::run_read_only_query),
+    route!("GET" "/v1/projects/{ref}/database/backups" reads backups::list_backups),
+    route!("POST" "/v1/projects/{ref}/database/backups/restore" writes backups::restore_backup),
+    route!("POST" "/v1/projects/{ref}/database/backups/restore-pitr" writes backups::restore_pitr),
+    route!("GET" "/v1/projects/{ref}/database/backups/restore-point" reads restore_points::get_restore_point),
+    route!("POST" "/v1/projects/{ref}/database/backups/restore-point" writes restore_points::create_restore_point),
+    route!("POST" "/v1/projects/{ref}/database/backups/undo" writes restore_points::restore_to_point),
+    route!("GET" "/v1/projects/{ref}/database/backups/schedule" reads schedules::get_backup_schedule),
+    route!("PATCH" "/v1/projects/{ref}/database/backups/schedule" writes schedules::update_backup_schedule),
+    route!("GET" "/v1/projects/{ref}/branches" reads branches::list_branches),
+    route!("POST" "/v1/projects/{ref}/branches" writes branches::create_branch),
+    route!("DELETE" "/v1/projects/{ref}/branches" writes branches::disable_branching),
+    route!("GET" "/v1/projects/{ref}/branches/{name}" reads branches::get_branch),
+    route!("POST" "/v2/projects/{ref}/branches" writes branches::create_branch_v2),
+    route!("GET" "/v1/branches/{branch_id_or_ref}" reads branches::get_branch_config),
+    route!("PATCH" "/v1/branches/{branch_id_or_ref}" writes branches::update_branch),
+    route!("DELETE" "/v1/branches/{branch_id_or_ref}" writes branches::delete_branch),
+    route!("POST" "/v1/branches/{branch_id_or_ref}/restore" writes branches::undelete_branch),
+    route!("POST" "/v1/branches/{branch_id_or_ref}/reset" writes branches::reset_branch),
+    route!("POST" "/v1/branches/{branch_id_or_ref}/merge" writes branches::merge_branch),
+    route!("POST" "/v1/branches/{branch_id_or_ref}/push" writes branches::merge_branch),
+    route!("GET" "/v1/projects/{ref}/actions" reads workflows::list_workflows),
+    route!("GET" "/v1/projects/{ref}/actions/{run_id}" reads workflows::get_workflow),
+    route!("GET" "/v1/projects/{ref}/actions/{run_id}/logs" reads workflows::get_workflow_logs),
+    route!("GET" "/v1/projects/{ref}/network-restrictions" reads network::get_network_restrictions),
+    route!("PATCH" "/v1/projects/{ref}/network-restrictions" writes network::patch_network_restrictions),
+    route!("POST" "/v1/projects/{ref}/network-restrictions/apply" writes network::apply_network_restrictions),
+    route!("POST" "/v1/projects/{ref}/network-restrictions/review" writes network::review_network_restrictions),
+    route!("POST" "/v1/projects/{ref}/network-bans/retrieve" reads bans::list_network_bans),
+    route!("POST" "/v1/projects/{ref}/network-bans/retrieve/enriched" reads bans::list_enriched_bans),
+    route!("DELETE" "/v1/projects/{ref}/network-bans" writes bans::delete_network_bans),
+    route!("GET" "/v1/projects/{ref}/ssl-enforcement" reads ssl::get_ssl_enforcement),
+    route!("PUT" "/v1/projects/{ref}/ssl-enforcement" writes ssl::update_ssl_enforcement),
+    route!("GET" "/v1/projects/{ref}/config/database/postgres" reads settings::get_postgres_config),
+    route!("PUT" "/v1/projects/{ref}/config/database/postgres" writes settings::replace_postgres_config),
+    route!("PATCH" "/v1/projects/{ref}/config/database/postgres" writes settings::patch_postgres_config),
+    route!("GET" "/v1/projects/{ref}/config/database/pooler" reads pooler::get_pooler_config),
+    route!("PATCH" "/v1/projects/{ref}/config/database/pooler" writes pooler::update_pooler_config),
+    route!("POST" "/v1/projects/{ref}/read-replicas/setup" writes replicas::setup_replica),
+    route!("POST" "/v1/projects/{ref}/read-replicas/remove" writes replicas::remove_replica),
+    route!("GET" "/v1/projects/{ref}/billing/addons" reads addons::list_addons),
+    route!("POST" "/v1/projects/{ref}/cli/login-role" writes login_role::create_login_role),
+    route!("DELETE" "/v1/projects/{ref}/cli/login-role" writes login_role::delete_login_roles),
+    route!("GET" "/v1/projects/{ref}/advisors/security" reads advisors::get_security_lints),
+    route!("GET" "/v1/projects/{ref}/advisors/performance" reads advisors::get_performance_lints),
+    route!("POST" "/v2/projects/{ref}/advisors/run" reads advisors::run_named_lints),
+    route!("GET" "/v1/projects/{ref}/postgrest" reads data_api::get_data_api_config),
+    route!("GET" "/v1/projects/{ref}/database/jit/list" reads jit_access::list_jit_access),
+    route!("GET" "/v1/projects/{ref}/jit-access" reads jit_access::get_jit_access),
+    route!("PUT" "/v1/projects/{ref}/jit-access" writes jit_access::update_jit_access),
+    route!("POST" "/v1/projects/{ref}/pause" writes lifecycle::pause_project),
+    route!("GET" "/v1/projects/{ref}/restore" reads lifecycle::list_available_versions),
+    route!("POST" "/v1/projects/{ref}/restore" writes lifecycle::unpause_project),
+    route!("POST" "/v1/projects/{ref}/restart" writes lifecycle::restart_project),
+    route!("GET" "/v1/projects/{ref}/readonly" reads lifecycle::get_readonly_mode),
 ];
 
 /// Finds the endpoint of a request.

@@ -1,8 +1,9 @@
 //! `…/config/database/postgres`: the overridden settings, not the effective ones.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
     project::Project,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
 use serde_json::{Map, Value};
@@ -67,35 +68,35 @@ const SETTINGS: &[(&str, SettingKind)] = &[
 ];
 
 /// Shows the overrides.
-pub(super) async fn get_postgres_config(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
+pub(super) async fn get_postgres_config(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
     Ok(ApiResponse::json(200, Value::Object(read_overrides(&project).await?)))
 }
 
 /// Replaces all overrides: a setting that is not named loses its override.
-pub(super) async fn replace_postgres_config(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    let mut wanted = validate_settings(call)?;
+pub(super) async fn replace_postgres_config(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    let mut wanted = validate_settings(request)?;
     for name in read_overrides(&project).await?.keys() {
         wanted.entry(name.clone()).or_insert(Value::Null);
     }
-    apply_settings(call, &project, wanted).await
+    apply_settings(request, &project, wanted).await
 }
 
 /// Overrides the named settings and leaves the others.
-pub(super) async fn patch_postgres_config(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    let wanted = validate_settings(call)?;
-    apply_settings(call, &project, wanted).await
+pub(super) async fn patch_postgres_config(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    let wanted = validate_settings(request)?;
+    apply_settings(request, &project, wanted).await
 }
 
-async fn apply_settings(call: &ApiRequest, project: &Project, wanted: Map<String, Value>) -> ApiResult {
+async fn apply_settings(request: &ApiRequest, project: &Project, wanted: Map<String, Value>) -> ApiResult {
     // The database restarts unless the request says otherwise.
-    let restart = call.body.get("restart_database").and_then(Value::as_bool).unwrap_or(true);
+    let restart = request.body.get("restart_database").and_then(Value::as_bool).unwrap_or(true);
     let database = project.as_provider()?;
     database.settings()?.set(&wanted, restart).await?;
     if restart && !wanted.is_empty() {
-        let until = call.platform.now().saturating_add(call.platform.scale_span(RESTART_DURATION));
+        let until = request.now().saturating_add(request.scale_span(RESTART_DURATION));
         project.lock_state().restarts_until = Some(until);
     }
     Ok(ApiResponse::json(200, Value::Object(read_overrides(project).await?)))
@@ -112,8 +113,8 @@ async fn read_overrides(project: &Project) -> Result<Map<String, Value>, ApiResp
         .collect())
 }
 
-fn validate_settings(call: &ApiRequest) -> Result<Map<String, Value>, ApiResponse> {
-    let mut wanted = call.body_fields()?.clone();
+fn validate_settings(request: &ApiRequest) -> Result<Map<String, Value>, ApiResponse> {
+    let mut wanted = request.body_fields()?.clone();
     wanted.remove("restart_database");
     for (name, value) in &wanted {
         let Some((_, kind)) = SETTINGS.iter().find(|(n, _)| n == name) else {

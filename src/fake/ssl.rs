@@ -1,9 +1,10 @@
 //! `…/ssl-enforcement`: a change restarts the database, and is applied some seconds later.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
     options::BillingPlan,
     project::Project,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
 use serde_json::{Value, json};
@@ -11,19 +12,19 @@ use serde_json::{Value, json};
 /// How long the restart takes.
 const RESTART_DURATION: Span = Span::from_secs(30);
 
-/// Says whether connections without TLS are refused.
-pub(super) async fn get_ssl_enforcement(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    Ok(ApiResponse::json(200, render_ssl_enforcement(call, &project).await?))
+/// Shows whether connections without TLS are refused.
+pub(super) async fn get_ssl_enforcement(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    Ok(ApiResponse::json(200, render_ssl_enforcement(request, &project).await?))
 }
 
 /// Sets whether connections without TLS are refused.
-pub(super) async fn update_ssl_enforcement(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    if call.platform.options.plan == BillingPlan::Free {
+pub(super) async fn update_ssl_enforcement(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    if request.options().plan == BillingPlan::Free {
         return Err(ApiResponse::error(400, "not allowed to configure SSL enforcements for this project"));
     }
-    let Some(wanted) = call.body.pointer("/requestedConfig/database").and_then(Value::as_bool) else {
+    let Some(wanted) = request.body.pointer("/requestedConfig/database").and_then(Value::as_bool) else {
         return Err(ApiResponse::error(400, "requestedConfig.database: Required"));
     };
     let database = project.as_provider()?;
@@ -31,15 +32,15 @@ pub(super) async fn update_ssl_enforcement(call: &ApiRequest) -> ApiResult {
     if network.ssl().await?.enforced != wanted {
         network.enforce_ssl(wanted).await?;
         project.lock_state().restarts_until =
-            Some(call.platform.now().saturating_add(call.platform.scale_span(RESTART_DURATION)));
+            Some(request.now().saturating_add(request.scale_span(RESTART_DURATION)));
     }
-    Ok(ApiResponse::json(200, render_ssl_enforcement(call, &project).await?))
+    Ok(ApiResponse::json(200, render_ssl_enforcement(request, &project).await?))
 }
 
-async fn render_ssl_enforcement(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+async fn render_ssl_enforcement(request: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
     let database = project.as_provider()?;
     let ssl = database.network()?.ssl().await?;
-    let restarts = project.lock_state().restarts_until.is_some_and(|until| call.platform.now() < until);
+    let restarts = project.lock_state().restarts_until.is_some_and(|until| request.now() < until);
     Ok(json!({
         "currentConfig": { "database": ssl.enforced },
         "appliedSuccessfully": ssl.applied && !restarts,

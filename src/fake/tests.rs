@@ -1,10 +1,12 @@
 //! The fake server, tested over HTTP.
 
+mod admission;
 mod branches;
 mod databases;
-mod door;
-mod neighbours;
+mod lifecycle;
+mod network;
 mod restores;
+mod settings;
 
 use super::{FakeServer, ServerOptions};
 use reqwest::{Client, Method};

@@ -7,7 +7,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 /// Runs a PostgreSQL program as a temporary login role of a project.
 async fn run_program(
-    desk: &TestClient,
+    api: &TestClient,
     reference: &str,
     read_only: bool,
     program: &str,
@@ -15,15 +15,15 @@ async fn run_program(
 ) -> String {
     let body = json!({ "read_only": read_only });
     let (status, login) =
-        desk.send_request("POST", &format!("/v1/projects/{reference}/cli/login-role"), Some(&body)).await;
+        api.send_request("POST", &format!("/v1/projects/{reference}/cli/login-role"), Some(&body)).await;
     assert_eq!((status, &login["ttl_seconds"]), (201, &json!(300)), "{login}");
-    let door = desk.get_json(&format!("/v1/projects/{reference}/config/database/pooler")).await;
+    let pooler = api.get_json(&format!("/v1/projects/{reference}/config/database/pooler")).await;
     let text = |of: &Value| of.as_str().expect("a text").to_owned();
     let mut command = Command::new(stand_in::programs_folder().expect("installed").join(program));
     command.env("PGPASSWORD", text(&login["password"])).args(["-U", &text(&login["role"])]);
     let role = text(&login["role"]);
     let become_role = role.strip_prefix("cli_login_").expect("a temporary role").to_owned();
-    command.args(["-h", &text(&door[0]["db_host"]), "-d", "postgres"]).args(args);
+    command.args(["-h", &text(&pooler[0]["db_host"]), "-d", "postgres"]).args(args);
     if program != "psql" {
         command.args(["--role", &become_role]);
     }
@@ -37,35 +37,35 @@ async fn a_dump_is_real_and_fills_a_branch() {
     if !stand_in::is_installed_or_skip() {
         return;
     }
-    let desk = TestClient::with_options(ServerOptions { postgres: true, ..TestClient::fast_options() });
-    let source = desk.project_reference();
+    let api = TestClient::with_options(ServerOptions { postgres: true, ..TestClient::fast_options() });
+    let source = api.project_reference();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("dump").display().to_string();
-    run_program(&desk, &source, true, "pg_dump", &["-Fc", "-f", &file, "-n", "public"]).await;
+    run_program(&api, &source, true, "pg_dump", &["-Fc", "-f", &file, "-n", "public"]).await;
     assert!(Path::new(&file).is_file());
-    let (_, made) = desk
+    let (_, made) = api
         .send_request("POST", "/v1/projects/{ref}/branches", Some(&json!({ "branch_name": "drill" })))
         .await;
     let branch = made["project_ref"].as_str().expect("letters").to_owned();
-    desk.poll_until("/v1/projects/{ref}/branches/drill", |b| b["status"] == "FUNCTIONS_DEPLOYED").await;
-    run_program(&desk, &branch, false, "pg_restore", &["--no-owner", "--clean", "--if-exists", &file]).await;
+    api.poll_until("/v1/projects/{ref}/branches/drill", |b| b["status"] == "FUNCTIONS_DEPLOYED").await;
+    run_program(&api, &branch, false, "pg_restore", &["--no-owner", "--clean", "--if-exists", &file]).await;
     let counts =
         "select (select count(*) from orders) as orders, (select sum(quantity) from order_items) as items,
                   (select count(*) from pg_policies) as policies";
-    let (status, rows) = desk.run_sql(&branch, counts).await;
-    let items = desk.run_sql(&source, "select sum(quantity) as n from order_items").await.1[0]["n"].clone();
+    let (status, rows) = api.run_sql(&branch, counts).await;
+    let items = api.run_sql(&source, "select sum(quantity) as n from order_items").await.1[0]["n"].clone();
     // A sum is a numeric, which the API returns as a string.
     let expected = json!([{ "orders": 211, "items": items.to_string(), "policies": 3 }]);
     assert_eq!((status, rows), (201, expected));
-    let gone = desk.run_sql(&branch, "select * from order_notes").await;
+    let gone = api.run_sql(&branch, "select * from order_notes").await;
     assert!(gone.1["message"].as_str().expect("a text").contains("ERROR:  42P01"), "{}", gone.1);
-    assert_eq!(desk.run_sql(&source, "select count(*) as n from orders").await.1[0]["n"], 211);
-    assert_eq!(desk.run_sql(&branch, "delete from order_items").await.0, 201);
-    assert_eq!(desk.count_effects("POST /v1/projects/{ref}/database/query"), 1, "only what wrote");
-    let door = desk.get_json(&format!("/v1/projects/{branch}/config/database/pooler")).await;
-    let socket = door[0]["db_host"].as_str().expect("a folder").to_owned();
+    assert_eq!(api.run_sql(&source, "select count(*) as n from orders").await.1[0]["n"], 211);
+    assert_eq!(api.run_sql(&branch, "delete from order_items").await.0, 201);
+    assert_eq!(api.count_effects("POST /v1/projects/{ref}/database/query"), 1, "only what wrote");
+    let pooler = api.get_json(&format!("/v1/projects/{branch}/config/database/pooler")).await;
+    let socket = pooler[0]["db_host"].as_str().expect("a folder").to_owned();
     assert!(Path::new(&socket).is_dir());
-    drop(desk);
+    drop(api);
     assert!(!Path::new(&socket).exists(), "nothing is left");
 }
 
@@ -74,21 +74,21 @@ async fn a_request_that_has_arrived_is_served_though_its_sender_is_gone() {
     if !stand_in::is_installed_or_skip() {
         return;
     }
-    let desk = TestClient::with_options(ServerOptions { postgres: true, ..TestClient::fast_options() });
+    let api = TestClient::with_options(ServerOptions { postgres: true, ..TestClient::fast_options() });
     let body = json!({ "read_only": true });
     // Creating the cluster takes longer than this client waits.
-    let request = desk.build_request("POST", "/v1/projects/{ref}/cli/login-role", Some(&body));
+    let request = api.build_request("POST", "/v1/projects/{ref}/cli/login-role", Some(&body));
     assert!(request.timeout(Duration::from_millis(50)).send().await.is_err());
-    desk.poll_until("/_fake/log", |log| log["effects"][0]["endpoint"] == "/v1/projects/{ref}/cli/login-role")
+    api.poll_until("/_fake/log", |log| log["effects"][0]["endpoint"] == "/v1/projects/{ref}/cli/login-role")
         .await;
     let sql = ["-c", "select 1"];
-    assert!(run_program(&desk, &desk.project_reference(), true, "psql", &sql).await.contains('1'));
+    assert!(run_program(&api, &api.project_reference(), true, "psql", &sql).await.contains('1'));
 }
 
 #[tokio::test]
 async fn without_it_a_login_says_what_is_missing() {
-    let desk = TestClient::with_fast_clock();
-    let (status, said) = desk
+    let api = TestClient::with_fast_clock();
+    let (status, said) = api
         .send_request("POST", "/v1/projects/{ref}/cli/login-role", Some(&json!({ "read_only": true })))
         .await;
     assert_eq!(status, 500);

@@ -1,12 +1,17 @@
-//! A request as an endpoint sees it, and the response that it returns.
+//! A request as an endpoint sees it.
 
-use super::{options::BillingPlan, platform::Platform, project::Project};
-use crate::provider::{Code, Error, model::CallKey};
-use serde_json::{Map, Value, json};
+use super::{
+    options::{BillingPlan, ServerOptions},
+    platform::Platform,
+    project::Project,
+    response::ApiResponse,
+};
+use crate::{
+    base::moment::{Moment, Span},
+    provider::model::CallKey,
+};
+use serde_json::{Map, Value};
 use std::sync::Arc;
-
-/// The result of an endpoint: a response either way; `Err` only marks one that had no effect.
-pub(super) type ApiResult = Result<ApiResponse, ApiResponse>;
 
 /// A request that was admitted and routed.
 pub(super) struct ApiRequest {
@@ -19,65 +24,22 @@ pub(super) struct ApiRequest {
     pub(super) body: Value,
 }
 
-/// An answer: a status and a body.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct ApiResponse {
-    pub(super) status: u16,
-    pub(super) body: ResponseBody,
-    /// Whether the request changed nothing although its method writes.
-    pub(super) only_looked: bool,
-}
-
-/// The body of an answer.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum ResponseBody {
-    /// Nothing at all.
-    Empty,
-    /// JSON.
-    Json(Value),
-    /// Plain text.
-    Text(String),
-}
-
-impl ApiResponse {
-    /// Returns an answer with a JSON body.
-    pub(super) fn json(status: u16, body: Value) -> Self {
-        Self { status, body: ResponseBody::Json(body), only_looked: false }
-    }
-
-    /// Returns an answer without a body, as the platform sends for many accepted changes.
-    pub(super) fn empty(status: u16) -> Self {
-        Self { status, body: ResponseBody::Empty, only_looked: false }
-    }
-
-    /// Returns the answer of an error: `{"message": …}`.
-    pub(super) fn error(status: u16, message: impl Into<String>) -> Self {
-        Self::json(status, json!({ "message": message.into() }))
-    }
-
-    /// Marks a response whose request changed nothing.
-    pub(super) fn without_effect(self) -> Self {
-        Self { only_looked: true, ..self }
-    }
-}
-
-impl From<Error> for ApiResponse {
-    /// Maps an error of the world to the status that the platform was recorded to use.
-    fn from(e: Error) -> Self {
-        let status = match e.code {
-            Code::Invalid | Code::Refused | Code::Unsupported | Code::Sql => 400,
-            Code::Denied => 403,
-            Code::NotFound => 404,
-            Code::Conflict => 409,
-            Code::TargetBeforeWindow | Code::TargetAfterWindow => 422,
-            Code::Throttled => 429,
-            _ => 500,
-        };
-        ApiResponse::error(status, e.message)
-    }
-}
-
 impl ApiRequest {
+    /// Returns the options of the server.
+    pub(super) fn options(&self) -> &ServerOptions {
+        &self.platform.profile.options
+    }
+
+    /// Returns the current time.
+    pub(super) fn now(&self) -> Moment {
+        self.platform.profile.now()
+    }
+
+    /// Returns `span` of the real platform, shortened by the server's speed.
+    pub(super) fn scale_span(&self, span: Span) -> Span {
+        self.platform.profile.scale_span(span)
+    }
+
     /// Returns a path parameter; empty when the route has none of that name.
     pub(super) fn path_param(&self, name: &str) -> &str {
         self.captures.iter().find(|(n, _)| *n == name).map_or("", |(_, value)| value)
@@ -164,7 +126,7 @@ impl ApiRequest {
 
     /// Refuses when the organization's plan is smaller than `least`.
     pub(super) fn require_plan(&self, least: BillingPlan) -> Result<(), ApiResponse> {
-        if self.platform.options.plan >= least {
+        if self.options().plan >= least {
             return Ok(());
         }
         Err(ApiResponse::error(402, "Feature requires a higher plan"))

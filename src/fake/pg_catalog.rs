@@ -3,7 +3,7 @@
 //! The simulator's SQL has no `pg_policies`. A query that names such a table gets it as a CTE of literals;
 //! its casts are stripped, and its privilege checks are answered with `true`.
 
-use super::{call::ApiResponse, project::Project};
+use super::{project::Project, response::ApiResponse};
 use crate::provider::{Provider as _, Security as _, model::Policy};
 use serde_json::{Map, Value};
 
@@ -29,8 +29,8 @@ pub(super) async fn answer_server_query(
     sql: &str,
     project: &Project,
 ) -> Result<Option<Map<String, Value>>, ApiResponse> {
-    let is_asked = |function: &str| sql.contains(function);
-    if !is_asked("pg_postmaster_start_time") && !is_asked("pg_walfile_name") {
+    let mentions = |function: &str| sql.contains(function);
+    if !mentions("pg_postmaster_start_time") && !mentions("pg_walfile_name") {
         return Ok(None);
     }
     let timeline = current_timeline(project).await?;

@@ -1,9 +1,10 @@
-//! The backup schedule: one time of day for each project, of the enterprise plan only.
+//! `…/database/backups/schedule`: one time of day for each project, of the enterprise plan only.
 
 use super::{
-    call::{ApiRequest, ApiResponse, ApiResult},
     options::BillingPlan,
     project::Project,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
 };
 use crate::{
     base::moment::Span,
@@ -17,27 +18,27 @@ const DEFAULT_TIME: &str = "00:00";
 const MAX_DAILY_CHANGES: usize = 3;
 
 /// Shows the time of the daily backup.
-pub(super) async fn get_backup_schedule(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    call.require_plan(BillingPlan::Enterprise)?;
+pub(super) async fn get_backup_schedule(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    request.require_plan(BillingPlan::Enterprise)?;
     let at = read_backup_time(&project).await?.unwrap_or_else(|| DEFAULT_TIME.into());
     Ok(ApiResponse::json(200, render_schedule(&project, &at)))
 }
 
 /// Sets the time of the daily backup.
-pub(super) async fn update_backup_schedule(call: &ApiRequest) -> ApiResult {
-    let project = call.find_root_project()?;
-    call.require_plan(BillingPlan::Enterprise)?;
-    let asked = call.required_text("schedule_for")?;
-    let Some(at) = parse_time_of_day(asked) else {
+pub(super) async fn update_backup_schedule(request: &ApiRequest) -> ApiResult {
+    let project = request.find_root_project()?;
+    request.require_plan(BillingPlan::Enterprise)?;
+    let time = request.required_text("schedule_for")?;
+    let Some(at) = parse_time_of_day(time) else {
         return Err(ApiResponse::error(400, "Invalid schedule_for format"));
     };
-    let now = call.platform.now();
+    let now = request.now();
     {
-        let mut notes = project.lock_state();
+        let mut state = project.lock_state();
         let since = now.saturating_add(Span::from_secs(-86_400));
-        notes.schedule_changes.retain(|change| *change > since);
-        if notes.schedule_changes.len() >= MAX_DAILY_CHANGES {
+        state.schedule_changes.retain(|change| *change > since);
+        if state.schedule_changes.len() >= MAX_DAILY_CHANGES {
             return Err(ApiResponse::error(400, "The schedule can only be updated 3 times per 24 hours"));
         }
     }
@@ -46,8 +47,8 @@ pub(super) async fn update_backup_schedule(call: &ApiRequest) -> ApiResult {
     for old in schedules.list().await? {
         schedules.delete(&old.id).await?;
     }
-    let request = ScheduleRequest { every: Frequency::Day, at, keep_days: None };
-    let made = schedules.create(&request, &call.fresh_key()).await?;
+    let wanted = ScheduleRequest { every: Frequency::Day, at, keep_days: None };
+    let made = schedules.create(&wanted, &request.fresh_key()).await?;
     project.lock_state().schedule_changes.push(now);
     Ok(ApiResponse::json(200, render_schedule(&project, &made.at)))
 }

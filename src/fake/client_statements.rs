@@ -1,14 +1,11 @@
 //! The special statements of our own Supabase client, answered from the simulated world.
 //!
 //! They describe themselves (`provider/supabase/sql/wording.rs`): the columns of a query, its rows with
-//! types, a change that leaves a mark. PostgreSQL runs them as written; the simulator's SQL cannot.
+//! types, a change that leaves a marker. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
-    backups::NullRecorder,
-    call::{ApiRequest, ApiResponse},
-    catalogue,
-    project::Project,
-    query,
+    pg_catalog, profile::STATEMENT_TIMEOUT, project::Project, recorder::NullRecorder, request::ApiRequest,
+    response::ApiResponse, sql_error,
 };
 use crate::{
     base::moment::{Moment, Span},
@@ -32,53 +29,53 @@ type StatementResult = (Value, bool);
 
 /// Answers a statement of our client; `None` where only the real database can.
 pub(super) async fn answer_statement(
-    call: &ApiRequest,
+    request: &ApiRequest,
     project: &Project,
-    asked: &SqlRequest,
+    statement: &SqlRequest,
     read_only: bool,
 ) -> Result<Option<ApiResponse>, ApiResponse> {
-    let (value, wrote) = match asked {
+    let (value, wrote) = match statement {
         SqlRequest::Shape { sql } => (json!(query_rows(project, sql).await?.columns), false),
         SqlRequest::Rows { sql } => (render_typed_rows(&query_rows(project, sql).await?), false),
         SqlRequest::Clock => {
-            let until = call.platform.now().saturating_add(START_TIMEOUT);
-            let timeline = catalogue::current_timeline(project).await?;
+            let until = request.now().saturating_add(START_TIMEOUT);
+            let timeline = pg_catalog::current_timeline(project).await?;
             (json!({ "until": until.to_string(), "timeline": timeline }), false)
         }
-        SqlRequest::Execute { .. } if read_only => return Err(query::refuse_write("DO")),
+        SqlRequest::Execute { .. } if read_only => return Err(sql_error::refuse_write("DO")),
         SqlRequest::Execute { sql, object, comment, until, .. } => {
-            execute_with_mark(call, project, sql, (*object, comment), until).await?
+            execute_with_marker(request, project, sql, (*object, comment), until).await?
         }
         SqlRequest::TransactionState { until, .. } => {
-            let timeline = catalogue::current_timeline(project).await?;
-            (json!({ "late": is_expired(call, until), "running": false, "timeline": timeline }), false)
+            let timeline = pg_catalog::current_timeline(project).await?;
+            (json!({ "late": is_expired(request, until), "running": false, "timeline": timeline }), false)
         }
-        SqlRequest::Marker { object } => match project.lock_state().marks.get(object) {
+        SqlRequest::Marker { object } => match project.lock_state().markers.get(object) {
             Some(comment) => (comment.clone().into(), false),
-            None if call.platform.options.postgres => return Ok(None),
+            None if request.options().postgres => return Ok(None),
             None => (Value::Null, false),
         },
-        SqlRequest::RemoveMarker { object } => match project.lock_state().marks.remove(object) {
-            None if call.platform.options.postgres => return Ok(None),
+        SqlRequest::RemoveMarker { object } => match project.lock_state().markers.remove(object) {
+            None if request.options().postgres => return Ok(None),
             _ => (Value::Null, false),
         },
-        SqlRequest::Health => (read_health(call, project).await?, false),
+        SqlRequest::Health => (read_health(request, project).await?, false),
         SqlRequest::Settings { names } => (read_settings(project, names).await?, false),
     };
-    let answer = ApiResponse::json(201, wording::answer_row(&value));
-    Ok(Some(if wrote { answer } else { answer.without_effect() }))
+    let response = ApiResponse::json(201, wording::answer_row(&value));
+    Ok(Some(if wrote { response } else { response.without_effect() }))
 }
 
 async fn query_rows(project: &Project, sql: &str) -> Result<Rows, ApiResponse> {
-    if let Some(row) = catalogue::answer_server_query(sql, project).await? {
+    if let Some(row) = pg_catalog::answer_server_query(sql, project).await? {
         return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
     }
-    let reading = catalogue::inline_catalog_tables(sql, project).await?;
-    project.simulated_database()?.query(&reading, query::STATEMENT_TIMEOUT).await.map_err(|e| {
-        if query::is_write_refusal(&e) {
-            query::refuse_write("a statement that writes")
+    let reading = pg_catalog::inline_catalog_tables(sql, project).await?;
+    project.simulated_database()?.query(&reading, STATEMENT_TIMEOUT).await.map_err(|e| {
+        if sql_error::is_write_refusal(&e) {
+            sql_error::refuse_write("a statement that writes")
         } else {
-            query::translate_error(e)
+            sql_error::translate_error(e)
         }
     })
 }
@@ -108,39 +105,38 @@ fn render_typed_rows(rows: &Rows) -> Value {
     json!({ "columns": names, "types": types, "rows": rows })
 }
 
-/// Executes a change and leaves its mark; an expired or repeated one is refused.
-async fn execute_with_mark(
-    call: &ApiRequest,
+/// Executes a change and leaves its marker; an expired or repeated one is refused.
+async fn execute_with_marker(
+    request: &ApiRequest,
     project: &Project,
     sql: &str,
     (object, comment): (u32, &str),
     until: &str,
 ) -> Result<StatementResult, ApiResponse> {
-    if is_expired(call, until) {
-        let said = format!("ERROR:  P0001: {}", wording::TOO_LATE);
-        return Err(ApiResponse::error(400, format!("Failed to run sql query: {said}")));
+    if is_expired(request, until) {
+        return Err(sql_error::failed_query(&format!("ERROR:  P0001: {}", wording::TOO_LATE)));
     }
-    if project.lock_state().marks.contains_key(&object) {
-        let said = format!("ERROR:  23505: large object {object} already exists");
-        return Err(ApiResponse::error(400, format!("Failed to run sql query: {said}")));
+    if project.lock_state().markers.contains_key(&object) {
+        let message = format!("ERROR:  23505: large object {object} already exists");
+        return Err(sql_error::failed_query(&message));
     }
     let done = project
         .simulated_database()?
-        .execute(sql, query::STATEMENT_TIMEOUT, &call.fresh_key(), &NullRecorder)
+        .execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &NullRecorder)
         .await;
-    let touched = done.map_err(query::translate_error)?.rows_affected;
-    project.lock_state().marks.insert(object, format!("{comment}{touched}"));
+    let rows_affected = done.map_err(sql_error::translate_error)?.rows_affected;
+    project.lock_state().markers.insert(object, format!("{comment}{rows_affected}"));
     Ok((Value::Null, true))
 }
 
-fn is_expired(call: &ApiRequest, until: &str) -> bool {
-    Moment::parse(until).is_ok_and(|until| call.platform.now() > until)
+fn is_expired(request: &ApiRequest, until: &str) -> bool {
+    Moment::parse(until).is_ok_and(|until| request.now() > until)
 }
 
-async fn read_health(call: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
-    let health = project.simulated_database()?.health().await.map_err(query::translate_error)?;
+async fn read_health(request: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+    let health = project.simulated_database()?.health().await.map_err(sql_error::translate_error)?;
     Ok(json!({
-        "version": format!("{}.4", call.platform.postgres_engine()),
+        "version": format!("{}.4", request.platform.profile.postgres_engine()),
         "in_recovery": health.in_recovery,
         "bytes": health.bytes,
         "connections": health.connections.unwrap_or(1),

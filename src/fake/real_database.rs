@@ -1,7 +1,8 @@
 //! The real database of a project: a copy of its world until a write that the simulator cannot follow.
-//! From then on it answers for the project, and the world no longer does.
+//!
+//! From then on the real database answers for the project, and the world no longer does.
 
-use super::{backups::NullRecorder, materialise, project::Project};
+use super::{recorder::NullRecorder, world_script};
 use crate::{
     base::moment::Span,
     provider::{
@@ -21,11 +22,11 @@ const WORLD_TIMEOUT: Span = Span::from_secs(30);
 /// The real database of a project; its cluster is made on first use.
 #[derive(Default)]
 pub(super) struct RealDatabase {
-    stand_in: Option<PlatformCluster>,
+    cluster: Option<PlatformCluster>,
     /// The script that filled the cluster.
-    filled: Option<String>,
+    filled_with: Option<String>,
     /// Whether the real database answers for the project and its world no longer does.
-    answers: bool,
+    authoritative: bool,
 }
 
 impl RealDatabase {
@@ -34,19 +35,20 @@ impl RealDatabase {
     /// # Errors
     /// Where PostgreSQL is not installed.
     pub(super) fn socket_address(&mut self) -> Result<(String, u16)> {
-        let stand_in = self.cluster_mut()?;
-        Ok((stand_in.socket_folder().display().to_string(), stand_in.port()))
+        let cluster = self.cluster_mut()?;
+        Ok((cluster.socket_folder().display().to_string(), cluster.port()))
     }
 
     /// Grants a login role on the project as it is now.
-    /// After one that may write, the real database answers for the project.
+    ///
+    /// After a role that may write, the real database answers for the project.
     ///
     /// # Errors
     /// Where PostgreSQL is not installed, or what it refuses.
-    pub(super) async fn grant_login(&mut self, project: &Project, read_only: bool) -> Result<RoleLogin> {
-        self.copy_world_if_changed(project).await?;
+    pub(super) async fn grant_login(&mut self, world: &Sim, read_only: bool) -> Result<RoleLogin> {
+        self.copy_world_if_changed(world).await?;
         let login = self.cluster_mut()?.grant_login(read_only, LOGIN_TTL_SECONDS).await?;
-        self.answers |= !read_only;
+        self.authoritative |= !read_only;
         Ok(login)
     }
 
@@ -55,65 +57,66 @@ impl RealDatabase {
     /// # Errors
     /// What the database refuses.
     pub(super) async fn revoke_logins(&mut self) -> Result<()> {
-        match &mut self.stand_in {
-            Some(stand_in) => stand_in.revoke_logins().await,
+        match &mut self.cluster {
+            Some(cluster) => cluster.revoke_logins().await,
             None => Ok(()),
         }
     }
 
     /// Returns whether the real database answers for the project.
     pub(super) fn is_authoritative(&self) -> bool {
-        self.answers
+        self.authoritative
     }
 
-    /// Runs a script in the project as it is now. A write is repeated in the world under `key`; where the
+    /// Runs a script in the project as it is now.
+    ///
+    /// A write is repeated in the world under `key`; where the
     /// simulator cannot follow, the real database answers from then on.
     ///
     /// # Errors
     /// What the database refuses.
     pub(super) async fn run_script(
         &mut self,
-        project: &Project,
+        world: &Sim,
         script: &str,
         read_only: bool,
         key: &CallKey,
     ) -> Result<ScriptResult> {
-        self.copy_world_if_changed(project).await?;
+        self.copy_world_if_changed(world).await?;
         let ran = self.cluster_mut()?.run_script(script, read_only).await?;
-        if ran.wrote && !self.answers {
-            let sim = project.simulated_database()?;
-            match sim.execute(unwrap_do_block(script), WORLD_TIMEOUT, key, &NullRecorder).await {
-                Ok(_) => self.filled = Some(render_world(&sim).await?),
-                Err(_) => self.answers = true,
+        if ran.wrote && !self.authoritative {
+            match world.execute(unwrap_do_block(script), WORLD_TIMEOUT, key, &NullRecorder).await {
+                Ok(_) => self.filled_with = Some(render_world(world).await?),
+                Err(_) => self.authoritative = true,
             }
         }
         Ok(ran)
     }
 
-    /// Refills the database from the world, if that has changed.
-    async fn copy_world_if_changed(&mut self, project: &Project) -> Result<()> {
-        if self.answers {
+    /// Refills the database from the world, if the world has changed.
+    async fn copy_world_if_changed(&mut self, world: &Sim) -> Result<()> {
+        if self.authoritative {
             return Ok(());
         }
-        let script = render_world(&project.simulated_database()?).await?;
-        if self.filled.as_ref() != Some(&script) {
+        let script = render_world(world).await?;
+        if self.filled_with.as_ref() != Some(&script) {
             self.cluster_mut()?.replace_content(&script).await?;
-            self.filled = Some(script);
+            self.filled_with = Some(script);
         }
         Ok(())
     }
 
     fn cluster_mut(&mut self) -> Result<&mut PlatformCluster> {
-        match &mut self.stand_in {
-            Some(stand_in) => Ok(stand_in),
+        match &mut self.cluster {
+            Some(cluster) => Ok(cluster),
             empty => Ok(empty.insert(PlatformCluster::new()?)),
         }
     }
 }
 
 /// Returns the SQL script that recreates the world's current content.
-async fn render_world(sim: &Sim) -> Result<String> {
-    Ok(materialise::render_script(&sim.export_tables()?, &sim.policies().await?))
+async fn render_world(world: &Sim) -> Result<String> {
+    Ok(world_script::render_script(&world.export_tables()?, &world.policies().await?))
 }
 
 /// Returns the statement inside an `execute $tag$…$tag$` of a `do` block, or else the script itself.
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_carries_a_statement() {
+    fn a_do_block_is_unwrapped() {
         let block = "do $a$ begin perform f(); execute $b$delete from t$b$; end $a$";
         assert_eq!(unwrap_do_block(block), "delete from t");
         assert_eq!(unwrap_do_block("delete from t"), "delete from t");

@@ -1,8 +1,9 @@
 //! Pausing, resuming and restarting a project; and `readonly`.
 
 use super::{
-    backups::NullRecorder,
-    call::{ApiRequest, ApiResponse, ApiResult},
+    recorder::NullRecorder,
+    request::ApiRequest,
+    response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
 use serde_json::json;
@@ -11,54 +12,54 @@ use serde_json::json;
 const RESTART_DURATION: Span = Span::from_secs(60);
 
 /// Pauses a project; the response is empty and the pause goes on in the background.
-pub(super) async fn pause_project(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    let status = project.current_status(&call.platform).await;
+pub(super) async fn pause_project(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    let status = project.current_status().await;
     if status != "ACTIVE_HEALTHY" {
         return Err(ApiResponse::error(400, format!("This project cannot be paused, it is {status}")));
     }
-    project.as_provider()?.lifecycle()?.pause(&call.fresh_key(), &NullRecorder).await?;
+    project.as_provider()?.lifecycle()?.pause(&request.fresh_key(), &NullRecorder).await?;
     Ok(ApiResponse::empty(200))
 }
 
 /// Resumes a paused project: despite its path `…/restore`, no backup is restored.
-pub(super) async fn unpause_project(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    let status = project.current_status(&call.platform).await;
+pub(super) async fn unpause_project(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    let status = project.current_status().await;
     if status != "INACTIVE" {
         let message = format!("This project is no longer in a paused state, it is {status}");
         return Err(ApiResponse::error(400, message));
     }
-    project.as_provider()?.lifecycle()?.resume(&call.fresh_key(), &NullRecorder).await?;
+    project.as_provider()?.lifecycle()?.resume(&request.fresh_key(), &NullRecorder).await?;
     Ok(ApiResponse::empty(200))
 }
 
 /// Lists the versions that a paused project can come back as.
-pub(super) async fn list_available_versions(call: &ApiRequest) -> ApiResult {
-    call.find_root_project()?;
+pub(super) async fn list_available_versions(request: &ApiRequest) -> ApiResult {
+    request.find_root_project()?;
     let version = json!({
-        "version": call.platform.postgres_version(),
+        "version": request.platform.profile.postgres_version(),
         "release_channel": "ga",
-        "postgres_engine": call.platform.postgres_engine(),
+        "postgres_engine": request.platform.profile.postgres_engine(),
     });
     Ok(ApiResponse::json(200, json!({ "available_versions": [version] })))
 }
 
 /// Restarts a project.
-pub(super) async fn restart_project(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
-    let status = project.current_status(&call.platform).await;
+pub(super) async fn restart_project(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
+    let status = project.current_status().await;
     if status != "ACTIVE_HEALTHY" {
         return Err(ApiResponse::error(400, format!("This project cannot be restarted, it is {status}")));
     }
-    let until = call.platform.now().saturating_add(call.platform.scale_span(RESTART_DURATION));
+    let until = request.now().saturating_add(request.scale_span(RESTART_DURATION));
     project.lock_state().restarts_until = Some(until);
     Ok(ApiResponse::empty(200))
 }
 
-/// Reports whether a full disk made the project read-only: never here.
-pub(super) async fn get_readonly_mode(call: &ApiRequest) -> ApiResult {
-    let project = call.find_project()?;
+/// Reports whether a full disk made the project read-only: it never does here.
+pub(super) async fn get_readonly_mode(request: &ApiRequest) -> ApiResult {
+    let project = request.find_project()?;
     let at = project.created_at.to_string();
     Ok(ApiResponse::json(
         200,

@@ -1,0 +1,141 @@
+//! Admission of requests: fault rules, authorization, rate limits, and the entry in the ledger.
+
+use super::{
+    faults::FaultAction,
+    ledger::LedgerEntry,
+    platform::Platform,
+    request::ApiRequest,
+    response::ApiResponse,
+    routes::{self, Route, RouteMatch},
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A request as it arrived over HTTP.
+pub(super) struct HttpRequest {
+    /// The method.
+    pub(super) method: String,
+    /// The path.
+    pub(super) path: String,
+    /// The query parameters, decoded.
+    pub(super) query: Vec<(String, String)>,
+    /// The body; null when there is none.
+    pub(super) body: serde_json::Result<Value>,
+    /// The `Authorization` header.
+    pub(super) authorization: Option<String>,
+}
+
+/// A response with its rate-limit headers.
+pub(super) struct HttpResponse {
+    /// The response of the endpoint.
+    pub(super) response: ApiResponse,
+    /// The rate-limit headers.
+    pub(super) limits: Vec<(&'static str, String)>,
+}
+
+/// Handles a request under the fault rules; `None` means that the connection is cut without a response.
+pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpRequest) -> Option<HttpResponse> {
+    if request.path == "/_fake/log" {
+        return Some(without_limits(ApiResponse::json(200, platform.ledger.to_json())));
+    }
+    platform.ledger.count_request();
+    match platform.faults.decide_action(&request.method, &request.path) {
+        None => Some(serve_request(platform, request, true).await),
+        Some(FaultAction::Late(span)) => {
+            let response = serve_request(platform, request, true).await;
+            tokio::time::sleep(span.to_std()).await;
+            Some(response)
+        }
+        Some(FaultAction::CutBefore) => None,
+        Some(FaultAction::CutAfter) => {
+            serve_request(platform, request, false).await;
+            None
+        }
+        Some(FaultAction::SilentBefore) => std::future::pending().await,
+        Some(FaultAction::SilentAfter) => {
+            serve_request(platform, request, false).await;
+            std::future::pending().await
+        }
+        Some(FaultAction::Status(status)) => Some(without_limits(fault_response(status))),
+        Some(FaultAction::StatusAfter(status)) => {
+            serve_request(platform, request, false).await;
+            Some(without_limits(fault_response(status)))
+        }
+    }
+}
+
+fn without_limits(response: ApiResponse) -> HttpResponse {
+    HttpResponse { response, limits: Vec::new() }
+}
+
+fn fault_response(status: u16) -> ApiResponse {
+    match status {
+        429 => throttled_response(),
+        401 => ApiResponse::error(401, "Unauthorized"),
+        403 => ApiResponse::error(403, "Forbidden resource"),
+        _ => ApiResponse::error(status, "Internal server error"),
+    }
+}
+
+/// Returns the platform's response to a request over the limit, with its recorded body.
+fn throttled_response() -> ApiResponse {
+    ApiResponse::error(429, "ThrottlerException: Too Many Requests")
+}
+
+/// Authorizes, limits, routes and answers a request, and enters it into the ledger if it took effect.
+async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, answered: bool) -> HttpResponse {
+    let token = request.authorization.as_deref().and_then(|a| a.strip_prefix("Bearer "));
+    let Some(token) = token.filter(|token| token.starts_with("sbp_")) else {
+        return without_limits(ApiResponse::error(401, "Unauthorized"));
+    };
+    let (route, captures) = match routes::find_route(&request.method, &request.path) {
+        RouteMatch::Route(route, captures) => (route, captures),
+        RouteMatch::NotFound => {
+            return without_limits(ApiResponse::error(
+                404,
+                format!("Cannot {} {}", request.method, request.path),
+            ));
+        }
+    };
+    let whose = captures.first().map_or("", |(_, value)| value);
+    let per_minute = platform.profile.options.per_minute;
+    let key = format!("{token} {} {} {whose}", route.method, route.path);
+    let (left, reset) = platform.limiter.count_request(key, per_minute);
+    let limits = vec![
+        ("X-RateLimit-Limit", per_minute.to_string()),
+        ("X-RateLimit-Remaining", left.unwrap_or(0).to_string()),
+        // The header holds seconds left, not a timestamp.
+        ("X-RateLimit-Reset", reset.to_string()),
+    ];
+    if left.is_none() {
+        return HttpResponse { response: throttled_response(), limits };
+    }
+    let Ok(body) = request.body else {
+        return HttpResponse { response: ApiResponse::error(400, "Unexpected token in JSON"), limits };
+    };
+    let routed = ApiRequest { platform: Arc::clone(platform), captures, query: request.query, body };
+    let response = (route.handler)(&routed).await.unwrap_or_else(ApiResponse::without_effect);
+    if route.writes && response.status < 300 && !response.without_effect {
+        platform.ledger.add_entry(ledger_entry(
+            platform,
+            route,
+            request.path,
+            routed.body,
+            response.status,
+            answered,
+        ));
+    }
+    HttpResponse { response, limits }
+}
+
+fn ledger_entry(
+    platform: &Platform,
+    route: &Route,
+    path: String,
+    body: Value,
+    status: u16,
+    answered: bool,
+) -> LedgerEntry {
+    let (method, endpoint) = (route.method.to_owned(), route.path);
+    LedgerEntry { seq: 0, at: platform.profile.now(), method, endpoint, path, body, status, answered }
+}
