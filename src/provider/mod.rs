@@ -11,6 +11,7 @@
 
 pub mod error;
 pub mod fleet;
+mod host;
 pub mod model;
 pub mod postgres;
 pub mod sim;

@@ -4,9 +4,9 @@ use super::{
     branch,
     builtin::{BackupPoll, BuiltinEngine},
     cluster::Cluster,
-    deletion, disk, inplace, mark, plan,
+    deletion, inplace, mark, plan,
     records::{BranchPhase, BranchRecord},
-    window,
+    server, window,
 };
 use crate::provider::{
     Accept, Backups, Code, Error, Result,
@@ -120,7 +120,7 @@ async fn restore_into_branch(
         created_at: cluster.clock.now(),
         system_identifier: plan.system_identifier,
         recovery: plan.recovery,
-        socket: disk::choose_socket_folder(&folder, &cluster.records.unique_name(&id)),
+        socket: server::choose_socket_folder(&folder, &cluster.records.unique_name(&id)),
         folder,
         id,
         port: BRANCH_PORT,

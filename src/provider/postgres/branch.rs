@@ -9,20 +9,20 @@ use super::{
     cluster::Cluster,
     control::ControlFile,
     copying::{self, CopyState, STARTS_MAX},
-    disk,
     isolation::{self, IsolatedCopy},
     opened::OpenBranch,
-    process,
-    records::{self, BranchPhase, BranchRecord},
+    records::{BranchPhase, BranchRecord},
     recovery::{self, RecoveringCopy, RecoveryState},
     server,
     sql::DatabaseAddress,
-    tools::Programs,
 };
-use crate::base::former_name;
-use crate::provider::{
-    Branches, Code, Error, Provider, Result,
-    model::{Branch, CallKey, Job, JobStatus, Progress},
+use crate::{
+    base::former_name,
+    provider::{
+        Branches, Code, Error, Provider, Result,
+        host::{disk, process, programs::Programs, record_file},
+        model::{Branch, CallKey, Job, JobStatus, Progress},
+    },
 };
 use async_trait::async_trait;
 use rustix::process::Signal;
@@ -119,7 +119,7 @@ fn start_copy(cluster: &Cluster, tools: &Programs, mut record: BranchRecord) -> 
     fs::create_dir_all(record.folder.parent().unwrap_or(Path::new("/")))
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", record.folder.display())))?;
     disk::make_private_folder(tools, &record.folder)?;
-    records::write_record(&former_name::find_existing_path(record.folder.join(MARKER)), &record)?;
+    record_file::write_record(&former_name::find_existing_path(record.folder.join(MARKER)), &record)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
     record.child = Some(copying::start_copy(cluster, tools, &record.folder, backup, record.starts)?);
@@ -261,7 +261,7 @@ fn check_folder_ownership(cluster: &Cluster, record: &BranchRecord) -> Result<()
     if source.starts_with(&folder) || folder.starts_with(&source) {
         return Err(foreign("it is the source's own"));
     }
-    match records::read_record::<BranchRecord>(&former_name::find_existing_path(folder.join(MARKER)))? {
+    match record_file::read_record::<BranchRecord>(&former_name::find_existing_path(folder.join(MARKER)))? {
         Some(marker) if marker.id == record.id && marker.name == record.name => Ok(()),
         Some(_) => Err(foreign("its marker names another branch")),
         // The marker was checked when the removal began and may be gone by now.

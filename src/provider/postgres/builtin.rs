@@ -14,17 +14,16 @@ mod making;
 
 pub(super) use making::BackupPoll;
 
-use super::{
-    cluster::Cluster,
-    disk,
-    process::{self, TrackedProcess},
-    records,
-    wal::RelationNames,
-};
+use super::{cluster::Cluster, wal::RelationNames};
 use crate::{
     base::{former_name, moment::Moment},
     provider::{
         Code, Error, Result,
+        host::{
+            disk,
+            process::{self, TrackedProcess},
+            record_file,
+        },
         model::{Backup, CallKey, Restorable},
     },
 };
@@ -165,7 +164,7 @@ impl<'a> BuiltinEngine<'a> {
         let stored = self
             .list_folders()?
             .into_iter()
-            .map(|folder| records::read_record::<StoredBackup>(&sidecar_path(&folder)));
+            .map(|folder| record_file::read_record::<StoredBackup>(&sidecar_path(&folder)));
         let mut all: Vec<StoredBackup> = stored.filter_map(|read| read.ok().flatten()).collect();
         all.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         Ok(all)
@@ -179,7 +178,7 @@ impl<'a> BuiltinEngine<'a> {
         let read = self
             .list_folders()?
             .into_iter()
-            .map(|folder| records::read_record::<StoredBackup>(&sidecar_path(&folder)));
+            .map(|folder| record_file::read_record::<StoredBackup>(&sidecar_path(&folder)));
         Ok(read.filter_map(|read| read.err().map(|e| e.message)).collect())
     }
 

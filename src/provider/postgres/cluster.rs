@@ -7,11 +7,10 @@ use super::{
     server,
     settings::PostgresConfig,
     sql::{self, DatabaseAddress},
-    tools::Programs,
 };
 use crate::{
     base::{clock::Clock, moment::Span},
-    provider::{Code, Error, Result, fleet::OpenContext},
+    provider::{Code, Error, Result, fleet::OpenContext, host::programs::Programs},
 };
 use std::{
     path::{Path, PathBuf},

@@ -1,7 +1,6 @@
 //! What the control file of a data folder says, read with `pg_controldata`; the server need not run.
 
-use super::tools::Programs;
-use crate::provider::{Code, Error, Result};
+use crate::provider::{Code, Error, Result, host::programs::Programs};
 use std::{collections::BTreeMap, ffi::OsStr, path::Path};
 
 /// Settings that must be at least as high in a copy as in its source, or recovery stops: their names in the

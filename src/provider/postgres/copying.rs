@@ -1,16 +1,18 @@
 //! Copying a backup's files to a new server's folder: detached, and visible only when complete.
 
-use super::{
-    builtin::BuiltinEngine,
-    cluster::Cluster,
-    disk,
-    process::{self, TrackedProcess},
-    records,
-    tools::{self, Programs},
-};
+use super::{builtin::BuiltinEngine, cluster::Cluster};
 use crate::{
     base::moment::Span,
-    provider::{Code, Error, Result, model::Progress},
+    provider::{
+        Code, Error, Result,
+        host::{
+            disk,
+            process::{self, TrackedProcess},
+            programs::{self, Programs},
+            record_file,
+        },
+        model::Progress,
+    },
 };
 use rustix::process::Signal;
 use std::{
@@ -51,7 +53,7 @@ pub(super) fn start_copy(
     let (program, args) = BuiltinEngine::for_cluster(cluster)?.copy_command(backup, &files_folder(folder));
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
     let output = copy_log_path(folder, starts);
-    records::remove_file(&output)?;
+    record_file::remove_file(&output)?;
     tools.spawn_detached(program, &args, &[], &output)
 }
 
@@ -78,7 +80,7 @@ pub(super) fn poll_copy(cluster: &Cluster, folder: &Path, backup: &str, starts: 
     if said.is_empty() && starts < STARTS_MAX {
         return Ok(CopyState::Missing);
     }
-    let said = tools::tail_output(&said);
+    let said = programs::tail_output(&said);
     let code = if said.contains("No space left on device") { Code::NoDiskSpace } else { Code::Tool };
     Err(Error::new(code, format!("backup `{backup}` could not be copied: {said}")))
 }

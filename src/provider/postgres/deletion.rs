@@ -8,10 +8,10 @@ use super::{
     cluster::Cluster,
     horizon::{self, ArchiveView},
     inplace,
-    records::{self, BranchPhase},
+    records::BranchPhase,
     wal::Lsn,
 };
-use crate::provider::{Code, Error, Result, model::BackupDeletion};
+use crate::provider::{Code, Error, Result, host::record_file, model::BackupDeletion};
 use std::ffi::OsStr;
 
 /// Returns what deleting a backup would remove and which moments could no longer be restored.
@@ -92,7 +92,7 @@ async fn clean_archive(cluster: &Cluster, all: &[StoredBackup], deleted: &Stored
     let first = first_kept_segment(&horizon, deleted, &rest);
     // Left in place, the history file would keep the WAL of the deleted backup for ever.
     for (history, ..) in archive.backups.iter().filter(|history| is_history_of(history, deleted)) {
-        records::remove_file(&archive.folder.join(history)).map_err(Error::with_side_effects)?;
+        record_file::remove_file(&archive.folder.join(history)).map_err(Error::with_side_effects)?;
     }
     let Some(first) = first else { return Ok(()) };
     let timeline = archive.timelines.keys().next().copied().unwrap_or(1);

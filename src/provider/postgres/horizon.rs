@@ -3,12 +3,11 @@
 use super::{
     builtin::{RequiredWal, StoredBackup},
     cluster::Cluster,
-    tools::Programs,
     wal::{Commit, Lsn, WalArchive},
 };
 use crate::{
     base::moment::Moment,
-    provider::{Code, Error, Result},
+    provider::{Code, Error, Result, host::programs::Programs},
 };
 use std::path::Path;
 

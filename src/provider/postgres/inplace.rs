@@ -19,18 +19,22 @@ mod unarchived;
 use super::{
     cluster::Cluster,
     copying::{self, CopyState, STARTS_MAX},
-    disk, plan,
-    process::{self, TrackedProcess},
-    records::{self, RecoveryPlan},
+    plan,
+    records::RecoveryPlan,
     recovery::{self, RecoveringCopy, RecoveryState},
     server,
     sql::DatabaseAddress,
-    tools::{self, Programs},
 };
 use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
+        host::{
+            disk,
+            process::{self, TrackedProcess},
+            programs::{self, Programs},
+            record_file,
+        },
         model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
     },
 };
@@ -121,7 +125,7 @@ impl RestoreRecord {
     }
 
     fn save_record(&self, cluster: &Cluster) -> Result<()> {
-        records::write_record(&Self::record_path(cluster, &self.key.0), self)
+        record_file::write_record(&Self::record_path(cluster, &self.key.0), self)
     }
 
     fn new_data_folder(&self) -> PathBuf {
@@ -146,7 +150,8 @@ impl RestoreRecord {
 /// [`Code::Internal`] when the record cannot be read; [`Code::Unknown`] while only a person can say how to
 /// go on.
 pub(super) fn find_restore_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
-    let record: Option<RestoreRecord> = records::read_record(&RestoreRecord::record_path(cluster, &key.0))?;
+    let record: Option<RestoreRecord> =
+        record_file::read_record(&RestoreRecord::record_path(cluster, &key.0))?;
     match record {
         Some(RestoreRecord { stuck: Some(why), .. }) => Err(Error::new(Code::Unknown, why)),
         record => Ok(record.as_ref().map(restore_job)),
@@ -165,7 +170,7 @@ pub(super) fn find_moved_aside_data(cluster: &Cluster) -> Result<Option<PathBuf>
     if cluster.data.is_dir() {
         return Ok(None);
     }
-    let all: Vec<RestoreRecord> = records::read_all_records(&cluster.records.home().join("restores"))?;
+    let all: Vec<RestoreRecord> = record_file::read_all_records(&cluster.records.home().join("restores"))?;
     let of_this = |record: &RestoreRecord| record.data == cluster.data && record.aside.is_dir();
     Ok(all.into_iter().find(of_this).map(|record| record.aside))
 }
@@ -175,7 +180,7 @@ pub(super) fn find_moved_aside_data(cluster: &Cluster) -> Result<Option<PathBuf>
 /// # Errors
 /// [`Code::Internal`] when what was written down cannot be read.
 pub(super) fn find_restore_copying_from(cluster: &Cluster, backup: &str) -> Result<Option<String>> {
-    let all: Vec<RestoreRecord> = records::read_all_records(&cluster.records.home().join("restores"))?;
+    let all: Vec<RestoreRecord> = record_file::read_all_records(&cluster.records.home().join("restores"))?;
     let copies =
         |record: &RestoreRecord| record.phase == RestorePhase::Copying && record.recovery.backup == backup;
     Ok(all.iter().find(|record| copies(record)).map(|record| format!("`{}`", record.data.display())))
@@ -207,7 +212,7 @@ pub(super) async fn start_restore(cluster: &Cluster, request: &RestoreRequest, k
         system_identifier: plan.system_identifier,
         recovery: plan.recovery,
         aside: beside("before"),
-        socket: disk::choose_socket_folder(&folder, &cluster.records.unique_name(&suffix)),
+        socket: server::choose_socket_folder(&folder, &cluster.records.unique_name(&suffix)),
         folder,
         options: place.options,
         log: place.log,
@@ -226,7 +231,7 @@ pub(super) async fn start_restore(cluster: &Cluster, request: &RestoreRequest, k
     // The record comes first: nobody could release a lock without a record.
     record.save_record(cluster)?;
     if let Err(error) = alone::acquire_lock(cluster, &record) {
-        records::remove_file(&RestoreRecord::record_path(cluster, &key.0))?;
+        record_file::remove_file(&RestoreRecord::record_path(cluster, &key.0))?;
         return Err(error);
     }
     Ok(restore_job(&record))
@@ -243,7 +248,8 @@ async fn has_crashed(cluster: &Cluster) -> Result<bool> {
 /// # Errors
 /// The reason for its failure; everything is then as before.
 pub(super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
-    let Some(record) = records::read_record::<RestoreRecord>(&RestoreRecord::record_path(cluster, &job.id))?
+    let Some(record) =
+        record_file::read_record::<RestoreRecord>(&RestoreRecord::record_path(cluster, &job.id))?
     else {
         return Err(Error::new(
             Code::NotFound,
@@ -285,7 +291,7 @@ fn save_stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<
 /// [`Code::Refused`] when it is over; otherwise what prevents the undo.
 pub(super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Result<()> {
     let path = RestoreRecord::record_path(cluster, &job.id);
-    let Some(record) = records::read_record::<RestoreRecord>(&path)? else { return Ok(()) };
+    let Some(record) = record_file::read_record::<RestoreRecord>(&path)? else { return Ok(()) };
     if record.phase == RestorePhase::Done {
         return Err(Error::new(Code::Refused, "the restore in place is over, and cannot be cancelled")
             .with_hint(format!("the data from before is kept in `{}`", record.aside.display())));
@@ -439,7 +445,7 @@ async fn start_server_as_before(cluster: &Cluster, tools: &Programs, record: &Re
     server::wait_until_ready(cluster.clock.as_ref(), &record.data).await.map_err(|error| {
         let said = std::fs::read(&record.log).unwrap_or_default();
         let new = said.get(usize::try_from(said_before).unwrap_or_default()..).unwrap_or(&said);
-        let words = tools::tail_output(new);
+        let words = programs::tail_output(new);
         let hint = format!("look at `{}`", record.log.display());
         let message = if words.is_empty() { error.message } else { format!("{}: {words}", error.message) };
         Error { message, ..error }.with_hint(hint)

@@ -4,8 +4,11 @@
 //! tablespaces, and, when the source subscribes to somebody, takes rows from the publisher that the source will never
 //! get. So a copy keeps nothing of its source's configuration: every file of it is written here.
 
-use super::{builtin, control::ControlFile, disk, records, recovery, server, tools::Programs};
-use crate::provider::{Code, Error, Result};
+use super::{builtin, control::ControlFile, records, recovery, server};
+use crate::provider::{
+    Code, Error, Result,
+    host::{disk, programs::Programs, record_file},
+};
 use std::{
     fmt::Write as _,
     fs, io,
@@ -41,7 +44,7 @@ pub(super) fn write_configuration(
     fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(|e| write_error(&data, &e))?;
     link_tablespaces(files)?;
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
-        records::remove_file(&data.join(stale))?;
+        record_file::remove_file(&data.join(stale))?;
     }
     let put = |name: &str, text: &str| {
         let path = data.join(name);
@@ -112,7 +115,7 @@ fn link_tablespaces(files: &Path) -> Result<()> {
             return Err(unmapped_tablespace_error(&oid));
         }
         let beside = links.join("redrill.link");
-        records::remove_file(&beside)?;
+        record_file::remove_file(&beside)?;
         symlink(&to, &beside)
             .and_then(|()| fs::rename(&beside, links.join(&oid)))
             .map_err(|e| write_error(&links, &e))?;

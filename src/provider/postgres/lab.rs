@@ -5,11 +5,9 @@
 //! - `down` leaves no process and no file.
 
 use super::{
-    disk, process,
-    records::{self, BranchRecord, TargetRecords},
+    records::{BranchRecord, TargetRecords},
     server,
     sql::{self, DatabaseAddress},
-    tools::Programs,
 };
 use crate::{
     base::{
@@ -18,7 +16,10 @@ use crate::{
         moment::Span,
     },
     config::{self, LAB},
-    provider::{Code, Error, Result},
+    provider::{
+        Code, Error, Result,
+        host::{disk, process, programs::Programs, record_file},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -117,14 +118,14 @@ pub async fn start_lab(state: &Path) -> Result<LabStatus> {
 /// # Errors
 /// What could not be stopped or removed.
 pub async fn remove_lab(state: &Path) -> Result<LabStatus> {
-    records::remove_file(&config::lab_file(state))?;
+    record_file::remove_file(&config::lab_file(state))?;
     let records = TargetRecords::for_target(state, LAB);
     for branch in records.list_branches()? {
         remove_branch(&branch).await?;
         records.forget_branch(&branch.name)?;
     }
     disk::remove_folder(records.home())?;
-    if let Some(place) = records::read_record::<LabLocation>(&LabLocation::record_path(state))? {
+    if let Some(place) = record_file::read_record::<LabLocation>(&LabLocation::record_path(state))? {
         if let Some(starting) = process::find_started_with(place.data().as_os_str()) {
             starting.signal(rustix::process::Signal::QUIT);
         }
@@ -133,7 +134,7 @@ pub async fn remove_lab(state: &Path) -> Result<LabStatus> {
         // What `initdb` had started is not named after the folder, and works in it.
         server::stop_server(&SystemClock, &place.partial(), server::ShutdownMode::Immediate).await?;
         disk::remove_folder(&place.folder)?;
-        records::remove_file(&LabLocation::record_path(state))?;
+        record_file::remove_file(&LabLocation::record_path(state))?;
     }
     // Only when nothing of another target is in it.
     fs::remove_dir(state.join("postgres")).ok();
@@ -150,7 +151,7 @@ pub fn lab_status(state: &Path) -> Result<LabStatus> {
         .into_iter()
         .map(|branch| branch.name)
         .collect();
-    let Some(place) = records::read_record::<LabLocation>(&LabLocation::record_path(state))? else {
+    let Some(place) = record_file::read_record::<LabLocation>(&LabLocation::record_path(state))? else {
         return Ok(LabStatus { status: "down", folder: None, host: None, port: None, branches });
     };
     let runs = server::find_server(&place.data()).is_some() && config::lab_file(state).is_file();
@@ -165,7 +166,7 @@ pub fn lab_status(state: &Path) -> Result<LabStatus> {
 
 async fn load_or_choose_location(state: &Path, tools: &Programs) -> Result<LabLocation> {
     let path = LabLocation::record_path(state);
-    if let Some(place) = records::read_record(&path)? {
+    if let Some(place) = record_file::read_record(&path)? {
         return Ok(place);
     }
     let failed =
@@ -173,13 +174,13 @@ async fn load_or_choose_location(state: &Path, tools: &Programs) -> Result<LabLo
     fs::create_dir_all(state).map_err(failed)?;
     let state = fs::canonicalize(state).map_err(failed)?;
     let own = state.join("lab");
-    let folder = if disk::fits_socket(&own.join("socket")) && disk::is_reachable(tools, &state).await {
+    let folder = if server::fits_socket(&own.join("socket")) && disk::is_reachable(tools, &state).await {
         own
     } else {
         random_lab_folder()?
     };
     let place = LabLocation { folder };
-    records::write_record(&path, &place)?;
+    record_file::write_record(&path, &place)?;
     Ok(place)
 }
 
@@ -274,7 +275,7 @@ async fn start_server(tools: &Programs, place: &LabLocation) -> Result<()> {
     let said = fs::read(&log).unwrap_or_default();
     Err(Error::new(
         Code::Tool,
-        format!("the lab's server did not start: {}", super::tools::tail_output(&said)),
+        format!("the lab's server did not start: {}", crate::provider::host::programs::tail_output(&said)),
     )
     .with_hint("run `redrill lab down`, then `redrill lab up`")
     .with_left_behind(place.folder.display().to_string()))

@@ -3,8 +3,8 @@
 //! `backup verify` reads every byte; this check is cheap enough before each restore. Damage that
 //! `backup verify` found last time counts too.
 
-use super::{builtin::sidecar_path, records};
-use crate::provider::{Code, Error, Result};
+use super::builtin::sidecar_path;
+use crate::provider::{Code, Error, Result, host::record_file};
 use serde::Deserialize;
 use std::{fs, path::Path};
 
@@ -40,13 +40,13 @@ pub(super) fn compare_with_manifest(data: &Path) -> Result<()> {
             .with_hint("choose another backup, and see `backup verify`")
     };
     let known = match data.ancestors().nth(2) {
-        Some(backup) => records::read_record::<DamageNote>(&sidecar_path(backup))?,
+        Some(backup) => record_file::read_record::<DamageNote>(&sidecar_path(backup))?,
         None => None,
     };
     if let Some(what) = known.and_then(|known| known.damaged) {
         return Err(damaged(format!("`backup verify` found that {what}")));
     }
-    let manifest: Manifest = records::read_record(&data.join("backup_manifest"))
+    let manifest: Manifest = record_file::read_record(&data.join("backup_manifest"))
         .map_err(|e| damaged(e.message))?
         .ok_or_else(|| damaged("its manifest is missing".into()))?;
     for ManifestEntry { path, size } in manifest.files {

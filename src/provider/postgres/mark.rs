@@ -1,10 +1,11 @@
 //! Restore points. WAL only has their names, so which key made which is recorded here.
 
-use super::{builtin::BuiltinEngine, cluster::Cluster, horizon::ArchiveView, records, sql};
+use super::{builtin::BuiltinEngine, cluster::Cluster, horizon::ArchiveView, sql};
 use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
+        host::record_file,
         model::{CallKey, RestorePoint},
     },
 };
@@ -42,7 +43,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     let client = cluster.address.connect().await?;
     let asked = cluster.clock.now();
     let mut record = RestorePointRecord { name: name.into(), asked_at: asked, lsn: None, time: None };
-    records::write_record(&record_path(cluster, key), &record)?;
+    record_file::write_record(&record_path(cluster, key), &record)?;
     let statement = format!("select pg_create_restore_point('{}')", name.replace('\'', "''"));
     // Sent: whatever keeps the answer from us leaves it unknown, and the WAL is asked.
     let made = sql::fetch_text(&client, &statement).await.map_err(|e| match e.code {
@@ -51,7 +52,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     })?;
     record.lsn = Some(made.unwrap_or_default());
     record.time = Some(cluster.clock.now());
-    records::write_record(&record_path(cluster, key), &record)?;
+    record_file::write_record(&record_path(cluster, key), &record)?;
     Ok(to_mark(&record))
 }
 
@@ -64,7 +65,7 @@ pub(super) async fn find_restore_point(
     name: &str,
     key: &CallKey,
 ) -> Result<Option<RestorePoint>> {
-    let Some(mut record) = records::read_record::<RestorePointRecord>(&record_path(cluster, key))?
+    let Some(mut record) = record_file::read_record::<RestorePointRecord>(&record_path(cluster, key))?
         .filter(|record| record.name == name)
     else {
         return Ok(None);
@@ -82,7 +83,7 @@ pub(super) async fn find_restore_point(
     let Some(point) = points.into_iter().find(|point| record.asked_at <= point.time) else { return Ok(None) };
     record.lsn = Some(point.lsn.to_string());
     record.time = Some(point.time);
-    records::write_record(&record_path(cluster, key), &record)?;
+    record_file::write_record(&record_path(cluster, key), &record)?;
     Ok(Some(to_mark(&record)))
 }
 

@@ -14,7 +14,6 @@ mod configuration;
 mod control;
 mod copying;
 mod deletion;
-pub(super) mod disk;
 mod horizon;
 mod inplace;
 mod isolation;
@@ -24,8 +23,8 @@ mod manifest;
 mod mark;
 mod opened;
 mod plan;
-pub(super) mod process;
-pub(super) mod records;
+mod programs;
+mod records;
 mod recovery;
 #[cfg(test)]
 pub(super) mod scratch;
@@ -37,7 +36,6 @@ pub mod stand_in;
 mod standbys;
 #[cfg(test)]
 mod tests;
-pub(super) mod tools;
 mod wal;
 mod window;
 

@@ -9,7 +9,6 @@ use super::{
     builtin::{BuiltinEngine, StoredBackup},
     cluster::Cluster,
     control::ControlFile,
-    disk,
     horizon::{self, ArchiveView},
     isolation, manifest,
     records::{RecoveryPlan, RecoveryStop},
@@ -19,6 +18,7 @@ use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
+        host::disk,
         model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
 };

@@ -3,15 +3,18 @@
 //! - A record is written before the things it names are created, so nothing exists without a record.
 //! - A record is replaced as a whole, and removed last.
 
-use super::process::TrackedProcess;
 use crate::{
-    base::{file, moment::Moment},
-    provider::{Code, Error, Result, model::CallKey},
+    base::moment::Moment,
+    provider::{
+        Code, Error, Result,
+        host::{process::TrackedProcess, record_file},
+        model::CallKey,
+    },
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -137,7 +140,7 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`] when it cannot be read.
     pub(super) fn read_branch(&self, name: &str) -> Result<Option<BranchRecord>> {
-        read_record(&self.branch_path(name))
+        record_file::read_record(&self.branch_path(name))
     }
 
     /// Returns every branch, oldest first.
@@ -145,7 +148,7 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`] when one cannot be read.
     pub(super) fn list_branches(&self) -> Result<Vec<BranchRecord>> {
-        let mut branches: Vec<BranchRecord> = read_all_records(&self.home.join("branches"))?;
+        let mut branches: Vec<BranchRecord> = record_file::read_all_records(&self.home.join("branches"))?;
         branches.sort_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
         Ok(branches)
     }
@@ -156,12 +159,12 @@ impl TargetRecords {
     /// [`Code::Conflict`] when the name is taken, also by somebody who was a moment faster.
     pub(super) fn claim_branch(&self, record: &BranchRecord) -> Result<()> {
         let path = self.branch_path(&record.name);
-        write_new_record(&path, record).map_err(|e| match e.kind() {
+        record_file::write_new_record(&path, record).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
                 Error::new(Code::Conflict, format!("there is already a branch `{}`", record.name))
                     .with_hint("delete it first, or choose another name")
             }
-            _ => unwritable_error(&path, &e),
+            _ => record_file::unwritable_error(&path, &e),
         })
     }
 
@@ -170,7 +173,7 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`].
     pub(super) fn save_branch(&self, record: &BranchRecord) -> Result<()> {
-        write_record(&self.branch_path(&record.name), record)
+        record_file::write_record(&self.branch_path(&record.name), record)
     }
 
     /// Removes the record of a branch; one that is gone is no error.
@@ -178,83 +181,10 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`].
     pub(super) fn forget_branch(&self, name: &str) -> Result<()> {
-        remove_file(&self.branch_path(name))
+        record_file::remove_file(&self.branch_path(name))
     }
 
     fn branch_path(&self, name: &str) -> PathBuf {
         self.home.join("branches").join(format!("{name}.json"))
     }
-}
-
-/// Reads a record; `None` where there is none.
-///
-/// # Errors
-/// [`Code::Internal`] when it cannot be read.
-pub(in super::super) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(unreadable_error(path, &e)),
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| unreadable_error(path, &e))
-}
-
-/// Replaces a record.
-///
-/// # Errors
-/// [`Code::Internal`].
-pub(in super::super) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<()> {
-    let bytes = serde_json::to_vec_pretty(record).map_err(|e| unreadable_error(path, &e))?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)
-        .and_then(|()| file::write_atomic(path, &bytes))
-        .map_err(|e| unwritable_error(path, &e))
-}
-
-/// Removes a record; one that is gone is no error.
-///
-/// # Errors
-/// [`Code::Internal`].
-pub(super) fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(unwritable_error(path, &e)),
-    }
-}
-
-/// Writes a record where there is none, at once and completely.
-fn write_new_record<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
-    let beside = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer_pretty(beside.as_file(), record)?;
-    beside.as_file().sync_all()?;
-    beside.persist_noclobber(path).map_err(|e| e.error)?;
-    file::sync_folder(folder)
-}
-
-/// Reads every record in a folder.
-///
-/// # Errors
-/// [`Code::Internal`] when one cannot be read.
-pub(super) fn read_all_records<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(unreadable_error(folder, &e)),
-    };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let records =
-        paths.filter(|path| path.extension().is_some_and(|e| e == "json")).map(|path| read_record(&path));
-    records.filter_map(Result::transpose).collect()
-}
-
-fn unreadable_error(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error::new(Code::Internal, format!("`{}` cannot be read: {why}", path.display()))
-}
-
-fn unwritable_error(path: &Path, why: &io::Error) -> Error {
-    let code = if why.kind() == io::ErrorKind::StorageFull { Code::NoDiskSpace } else { Code::Internal };
-    Error::new(code, format!("`{}` cannot be written: {why}", path.display()))
 }

@@ -4,14 +4,17 @@
 //! cannot be reached. Only its answers after recovery count, together with its log.
 
 use super::{
-    process::{self, TrackedProcess},
     records::{RecoveryPlan, RecoveryStop},
     server::{self, ServerLog},
     sql::{self, DatabaseAddress},
 };
 use crate::{
     base::moment::Moment,
-    provider::{Code, Error, Result, model::Progress},
+    provider::{
+        Code, Error, Result,
+        host::process::{self, TrackedProcess},
+        model::Progress,
+    },
 };
 use std::{fs, path::Path};
 

@@ -2,10 +2,8 @@
 //!
 //! It is a child of the test's thread and dies with it, also when the test is killed.
 
-use super::{
-    sql::{Client, Database, DatabaseAddress},
-    tools::Programs,
-};
+use super::sql::{Client, Database, DatabaseAddress};
+use crate::provider::host::programs::Programs;
 use serde_json::{Map, Value};
 use std::{
     ffi::OsStr,

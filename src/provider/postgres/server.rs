@@ -2,13 +2,15 @@
 //!
 //! Whether a server runs is told by the process that `postmaster.pid` names, never by an exit code.
 
-use super::{
-    process::{self, TrackedProcess},
-    tools::Programs,
-};
 use crate::{
     base::{clock::Clock, moment::Span},
-    provider::{Code, Error, Result},
+    provider::{
+        Code, Error, Result,
+        host::{
+            process::{self, TrackedProcess},
+            programs::Programs,
+        },
+    },
 };
 use rustix::process::Signal;
 use std::{
@@ -23,6 +25,9 @@ const START_POLLS_MAX: u32 = 1200;
 const STOP_POLLS_MAX: u32 = 600;
 /// The time between two looks at something that is about to happen.
 const POLL_INTERVAL: Span = Span::from_millis(50);
+
+/// The longest path that a socket can have.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A shutdown mode of PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +75,18 @@ pub(super) async fn wait_until_ready(clock: &dyn Clock, data: &Path) -> Result<(
     }
     Err(Error::new(Code::Tool, format!("the server in `{}` does not start", data.display()))
         .with_hint("look at its log"))
+}
+
+/// Returns the folder for a socket: inside `folder` when its path is short enough for the system, else a folder of
+/// that name under `/tmp`.
+pub(super) fn choose_socket_folder(folder: &Path, name: &str) -> PathBuf {
+    let own = folder.join("socket");
+    if fits_socket(&own) { own } else { Path::new("/tmp").join(format!("fd-{name}")) }
+}
+
+/// Returns whether a socket can be in `folder`.
+pub(super) fn fits_socket(folder: &Path) -> bool {
+    folder.join(".s.PGSQL.65535.lock").as_os_str().len() < SOCKET_PATH_BYTES_MAX
 }
 
 /// Returns the file that the standard error of the server of `data` goes to.

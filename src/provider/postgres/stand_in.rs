@@ -6,13 +6,18 @@
 //! - Nothing of it is left when it is dropped.
 
 use super::{
-    disk, server,
+    server,
     sql::{self, DatabaseAddress},
-    tools::{self, Programs},
 };
 use crate::{
     base::file,
-    provider::{Code, Error, Result},
+    provider::{
+        Code, Error, Result,
+        host::{
+            disk,
+            programs::{self, Programs},
+        },
+    },
 };
 use serde_json::{Map, Number, Value};
 use std::{
@@ -112,7 +117,7 @@ impl PlatformCluster {
         while let Err(e) = admin.connect().await {
             if begun.elapsed() > START_TIMEOUT {
                 let said = fs::read(self.folder.path().join("log")).unwrap_or_default();
-                return Err(Error::new(e.code, format!("{}: {}", e.message, tools::tail_output(&said))));
+                return Err(Error::new(e.code, format!("{}: {}", e.message, programs::tail_output(&said))));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -7,16 +7,14 @@ use crate::{
     base::moment::{Moment, Span},
     provider::{
         Code, Error, Result,
-        model::{BackupRequest, CallKey, Progress},
-        postgres::{
-            cluster,
-            control::ControlFile,
+        host::{
             disk,
             process::{self, TrackedProcess},
-            records, sql,
-            tools::{self, Programs},
-            wal,
+            programs::{self, Programs},
+            record_file,
         },
+        model::{BackupRequest, CallKey, Progress},
+        postgres::{cluster, control::ControlFile, sql, wal},
     },
 };
 use serde::Deserialize;
@@ -116,7 +114,7 @@ impl BuiltinEngine<'_> {
         }
         let new = self.folder.join(format!(".new-{}", stored.id));
         disk::make_private_folder(tools, &new)?;
-        records::write_record(&new.join(SIDECAR_FILE), stored)?;
+        record_file::write_record(&new.join(SIDECAR_FILE), stored)?;
         tools.chown_to_owner(&new.join(SIDECAR_FILE))?;
         fs::rename(&new, self.folder.join(&stored.id)).map_err(failed)
     }
@@ -124,7 +122,7 @@ impl BuiltinEngine<'_> {
     /// Saves the description of a backup.
     pub(super) fn save_backup(&self, tools: &Programs, stored: &StoredBackup) -> Result<()> {
         let path = sidecar_path(&self.folder.join(&stored.id));
-        records::write_record(&path, stored)?;
+        record_file::write_record(&path, stored)?;
         tools.chown_to_owner(&path)
     }
 
@@ -134,7 +132,7 @@ impl BuiltinEngine<'_> {
         disk::remove_folder(&files)?;
         disk::make_private_folder(tools, &files)?;
         let output = self.folder.join(&stored.id).join("output");
-        records::remove_file(&output)?;
+        record_file::remove_file(&output)?;
         let address = &self.cluster.address;
         let data = files.join("data");
         let port = address.port.to_string();
@@ -232,7 +230,7 @@ impl BuiltinEngine<'_> {
 
     fn start_verification(&self, tools: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
         let output = self.folder.join(&stored.id).join("verified");
-        records::remove_file(&output)?;
+        record_file::remove_file(&output)?;
         let data = self.files_folder(&stored.id).join("data");
         stored.child = Some(tools.spawn_detached("pg_verifybackup", &[data.as_os_str()], &[], &output)?);
         self.save_backup(tools, &stored)?;
@@ -250,7 +248,7 @@ impl BuiltinEngine<'_> {
         if !String::from_utf8_lossy(&said).contains("backup successfully verified") {
             return Err(Error::new(
                 Code::CorruptBackup,
-                format!("the copy differs from its checksums: {}", tools::tail_output(&said)),
+                format!("the copy differs from its checksums: {}", programs::tail_output(&said)),
             ));
         }
         stored.stage = BackupStage::Archiving;
@@ -296,7 +294,7 @@ fn read_required_wal(files: &Path) -> Result<RequiredWal> {
         #[serde(rename = "WAL-Ranges")]
         ranges: Vec<RequiredWal>,
     }
-    let manifest: Option<Manifest> = records::read_record(&files.join("data/backup_manifest"))?;
+    let manifest: Option<Manifest> = record_file::read_record(&files.join("data/backup_manifest"))?;
     let range = manifest.and_then(|manifest| manifest.ranges.into_iter().next_back());
     range.ok_or_else(|| Error::new(Code::CorruptBackup, "the copy's manifest names no WAL"))
 }
@@ -306,14 +304,14 @@ fn find_copy_error(said: &[u8]) -> Option<Error> {
     let text = String::from_utf8_lossy(said);
     if text.contains("checksum error occurred") || text.contains("checksum verification failed") {
         let message =
-            format!("pages of the source do not match their checksums: {}", tools::tail_output(said));
+            format!("pages of the source do not match their checksums: {}", programs::tail_output(said));
         return Some(
             Error::new(Code::CorruptSource, message)
                 .with_hint("find the damaged table with `pg_amcheck`, and restore it from an older backup"),
         );
     }
     let failed = text.lines().any(|line| line.contains("error: ") || line.contains("fatal: "));
-    failed.then(|| Error::new(Code::Tool, format!("`pg_basebackup` failed: {}", tools::tail_output(said))))
+    failed.then(|| Error::new(Code::Tool, format!("`pg_basebackup` failed: {}", programs::tail_output(said))))
 }
 
 /// Escapes the `=` that separates the two folders of a mapping.

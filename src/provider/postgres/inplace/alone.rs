@@ -3,10 +3,7 @@
 //! The lock is a file beside the data, created exclusively before anything else is done.
 
 use super::RestoreRecord;
-use crate::provider::{
-    Code, Error, Result,
-    postgres::{cluster::Cluster, records},
-};
+use crate::provider::{Code, Error, Result, host::record_file, postgres::cluster::Cluster};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -35,16 +32,16 @@ fn lock_path(data: &Path) -> PathBuf {
 /// # Errors
 /// [`Code::Conflict`] naming the record and the run.
 pub(super) fn check_unlocked(cluster: &Cluster, data: &Path) -> Result<()> {
-    let all: Vec<RestoreRecord> = records::read_all_records(&cluster.records.home().join("restores"))?;
+    let all: Vec<RestoreRecord> = record_file::read_all_records(&cluster.records.home().join("restores"))?;
     if let Some(mine) = all.iter().find(|record| !record.is_over()) {
         return Err(conflict_error(data, &lock_for_record(cluster, mine)));
     }
-    if let Some(lock) = records::read_record::<RestoreLock>(&lock_path(data))? {
-        let known: Option<RestoreRecord> = records::read_record(&lock.record)?;
+    if let Some(lock) = record_file::read_record::<RestoreLock>(&lock_path(data))? {
+        let known: Option<RestoreRecord> = record_file::read_record(&lock.record)?;
         if !known.is_some_and(|record| record.is_over()) {
             return Err(conflict_error(data, &lock));
         }
-        records::remove_file(&lock_path(data))?;
+        record_file::remove_file(&lock_path(data))?;
     }
     Ok(())
 }
@@ -63,7 +60,7 @@ pub(super) fn acquire_lock(cluster: &Cluster, record: &RestoreRecord) -> Result<
     match File::options().write(true).create_new(true).open(&path) {
         Ok(mut file) => file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| failed(&e)),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            let there = records::read_record::<RestoreLock>(&path).ok().flatten().unwrap_or(lock);
+            let there = record_file::read_record::<RestoreLock>(&path).ok().flatten().unwrap_or(lock);
             if there.key == record.key.0 { Ok(()) } else { Err(conflict_error(&record.data, &there)) }
         }
         Err(e) => Err(failed(&e)),
@@ -76,8 +73,9 @@ pub(super) fn acquire_lock(cluster: &Cluster, record: &RestoreRecord) -> Result<
 /// [`Code::Tool`].
 pub(super) fn release_lock(record: &RestoreRecord) -> Result<()> {
     let path = lock_path(&record.data);
-    let is_ours = records::read_record::<RestoreLock>(&path)?.is_some_and(|lock| lock.key == record.key.0);
-    if is_ours { records::remove_file(&path) } else { Ok(()) }
+    let is_ours =
+        record_file::read_record::<RestoreLock>(&path)?.is_some_and(|lock| lock.key == record.key.0);
+    if is_ours { record_file::remove_file(&path) } else { Ok(()) }
 }
 
 fn lock_for_record(cluster: &Cluster, record: &RestoreRecord) -> RestoreLock {

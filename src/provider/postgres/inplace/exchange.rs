@@ -4,10 +4,8 @@
 
 use crate::provider::{
     Code, Error, Result,
-    postgres::{
-        builtin, control::ControlFile, disk, process::TrackedProcess, records, recovery, server,
-        tools::Programs,
-    },
+    host::{disk, process::TrackedProcess, programs::Programs, record_file},
+    postgres::{builtin, control::ControlFile, records, recovery, server},
 };
 use std::{
     ffi::OsString,
@@ -48,7 +46,7 @@ pub(super) fn keep_configuration(tools: &Programs, data: &Path, new: &Path, name
         tools.chown_to_owner(&to)?;
     }
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
-        records::remove_file(&new.join(stale))?;
+        record_file::remove_file(&new.join(stale))?;
     }
     write_owned_file(tools, &new.join("recovery.signal"), "")
 }
@@ -63,7 +61,7 @@ fn keep_configuration_folder(tools: &Programs, data: &Path, new: &Path, folder: 
     for entry in fs::read_dir(new.join(folder)).into_iter().flatten().flatten() {
         let is_gone = !data.join(folder).join(entry.file_name()).exists();
         if is_gone && entry.path().extension().is_some_and(|end| end == "conf") {
-            records::remove_file(&entry.path())?;
+            record_file::remove_file(&entry.path())?;
         }
     }
     Ok(())

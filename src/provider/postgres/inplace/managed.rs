@@ -3,11 +3,8 @@
 use super::{alone, live::RunningServer};
 use crate::provider::{
     Code, Error, Result,
-    postgres::{
-        cluster::Cluster,
-        isolation, server,
-        tools::{self, Programs},
-    },
+    host::programs::{self, Programs},
+    postgres::{cluster::Cluster, isolation, server},
 };
 use std::{
     ffi::OsStr,
@@ -137,7 +134,7 @@ async fn query_setting(tools: &Programs, data: &Path, options: &[String], name: 
     args.extend(["-C", name].map(OsStr::new));
     let output = tools.try_run("postgres", &args).await?;
     if !output.status.success() {
-        let said = tools::tail_output(&output.stderr);
+        let said = programs::tail_output(&output.stderr);
         return Err(not_in_place_error(
             data,
             &format!("its server cannot be started as it was last: {said}"),

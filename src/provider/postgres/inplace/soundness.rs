@@ -5,11 +5,11 @@ use crate::{
     base::{clock::Clock, moment::Span},
     provider::{
         Code, Error, Result,
-        postgres::{
-            copying::STARTS_MAX,
+        host::{
             process,
-            tools::{self, Programs},
+            programs::{self, Programs},
         },
+        postgres::copying::STARTS_MAX,
     },
 };
 use rustix::process::Signal;
@@ -32,7 +32,7 @@ pub(super) fn poll_verification(tools: &Programs, folder: &Path, data: &Path) ->
     }
     if !said.is_empty() {
         let message =
-            format!("the copy of the backup differs from its checksums: {}", tools::tail_output(&said));
+            format!("the copy of the backup differs from its checksums: {}", programs::tail_output(&said));
         return Err(Error::new(Code::CorruptBackup, message)
             .with_hint("see `backup verify`, and restore from another backup"));
     }

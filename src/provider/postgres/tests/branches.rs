@@ -8,8 +8,9 @@ use crate::{
     base::clock::SystemClock,
     provider::{
         Code, NullRecorder,
+        host::process,
         model::{BackupRequest, JobStatus, RecoveryTarget},
-        postgres::{process, server},
+        postgres::server,
     },
 };
 use rustix::process::Signal;

@@ -147,7 +147,7 @@ async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused
     let lab = stage.open_target();
     let data = stage.lab_folder("data");
     let own = data.join("conf.d");
-    super::super::disk::make_private_folder(&stage.programs(), &own).expect("a folder");
+    crate::provider::host::disk::make_private_folder(&stage.programs(), &own).expect("a folder");
     let put = |name: &str, text: &str| fs::write(own.join(name), text).expect("is written");
     put("memory.conf", "work_mem = '5MB'\n");
     put("old.conf", "maintenance_work_mem = '7MB'\n");

@@ -1,14 +1,15 @@
 //! The test lab, and the helpers that the tests share.
 
-use super::super::{branch, lab, scratch, server, sql::DatabaseAddress, tools::Programs};
 use crate::{
     base::{clock::SystemClock, moment::Span},
     config::{Config, LAB, Locations},
     provider::{
         Fleet, NullRecorder, Provider, Result,
+        host::programs::Programs,
         model::{
             BackupRequest, Branch, CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest,
         },
+        postgres::{branch, lab, scratch, server, sql::DatabaseAddress},
     },
 };
 use serde_json::Value;
@@ -73,7 +74,7 @@ impl TestLab {
     /// Makes a folder that the cluster can write to.
     pub(super) fn make_folder(&self, name: &str) -> PathBuf {
         let folder = self.state_folder().join(name);
-        super::super::disk::make_private_folder(&self.programs(), &folder).expect("a folder");
+        crate::provider::host::disk::make_private_folder(&self.programs(), &folder).expect("a folder");
         folder
     }
 

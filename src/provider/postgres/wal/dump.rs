@@ -5,7 +5,7 @@ use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
-        postgres::tools::{Programs, tail_output},
+        host::programs::{Programs, tail_output},
     },
 };
 use std::{ffi::OsStr, ops::RangeInclusive, process::Stdio};

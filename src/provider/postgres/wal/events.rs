@@ -19,8 +19,8 @@ use super::{
 };
 use crate::provider::{
     Error, Result,
+    host::programs::Programs,
     model::{TableEvent, TableEventQuery},
-    postgres::tools::Programs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,7 +4,10 @@
 //! in a copy, and even over an existing link.
 
 use super::{Lsn, WalArchive};
-use crate::{base::moment::Moment, provider::Result, provider::postgres::tools::Programs};
+use crate::{
+    base::moment::Moment,
+    provider::{Result, host::programs::Programs},
+};
 
 /// How far a replay goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::{
     WalArchive,
     dump::{Commit, WalRange},
 };
-use crate::provider::{Result, postgres::tools::Programs};
+use crate::provider::{Result, host::programs::Programs};
 
 impl WalArchive {
     /// Returns every commit of the transaction id `xid` (without epoch), with its timeline: after a fork the

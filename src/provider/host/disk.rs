@@ -1,21 +1,19 @@
 //! Folders: their size, the free space, who can reach them, how they are created and removed.
 
-use super::tools::Programs;
+use super::programs::Programs;
 use crate::provider::{Code, Error, Result};
 use std::{
     ffi::OsStr,
     fs, io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-/// The longest path that a socket can have.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Room that is left free on every disk, in bytes.
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// Returns the size of everything in `folder`, links not followed; what vanishes meanwhile counts as nothing.
-pub(super) fn measure_folder(folder: &Path) -> u64 {
+pub(in crate::provider) fn measure_folder(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {
@@ -30,7 +28,7 @@ pub(super) fn measure_folder(folder: &Path) -> u64 {
 ///
 /// # Errors
 /// [`Code::NoDiskSpace`] with both numbers.
-pub(in super::super) fn check_free_space(bytes: u64, folder: &Path) -> Result<()> {
+pub(in crate::provider) fn check_free_space(bytes: u64, folder: &Path) -> Result<()> {
     let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let disk = rustix::fs::statvfs(there).map_err(|e| {
         Error::new(Code::Tool, format!("the disk of `{}` cannot be looked at: {e}", there.display()))
@@ -48,17 +46,17 @@ pub(in super::super) fn check_free_space(bytes: u64, folder: &Path) -> Result<()
     .with_hint("make room, or put the folder on another disk"))
 }
 
-/// Returns whether the OS user of `tools` can enter `folder`.
-pub(super) async fn is_reachable(tools: &Programs, folder: &Path) -> bool {
-    let asked = tools.try_run("test", &[OsStr::new("-x"), folder.as_os_str()]).await;
+/// Returns whether the OS user of `programs` can enter `folder`.
+pub(in crate::provider) async fn is_reachable(programs: &Programs, folder: &Path) -> bool {
+    let asked = programs.try_run("test", &[OsStr::new("-x"), folder.as_os_str()]).await;
     asked.is_ok_and(|output| output.status.success())
 }
 
-/// Creates a folder with mode 0700 for the OS user of `tools`; one that is ours or theirs already is no error.
+/// Creates a folder with mode 0700 for the OS user of `programs`; one that is ours or theirs already is no error.
 ///
 /// # Errors
 /// [`Code::Conflict`] when somebody else has it.
-pub(super) fn make_private_folder(tools: &Programs, folder: &Path) -> Result<()> {
+pub(in crate::provider) fn make_private_folder(programs: &Programs, folder: &Path) -> Result<()> {
     let failed = |e: &io::Error| {
         Error::new(Code::Tool, format!("the folder `{}` cannot be made: {e}", folder.display()))
     };
@@ -67,7 +65,7 @@ pub(super) fn make_private_folder(tools: &Programs, folder: &Path) -> Result<()>
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             // In a folder such as /var/tmp anybody may have been here before us.
             let found = fs::symlink_metadata(folder).map_err(|e| failed(&e))?;
-            let ours = [rustix::process::geteuid().as_raw(), tools.user()?.uid].contains(&found.uid());
+            let ours = [rustix::process::geteuid().as_raw(), programs.user()?.uid].contains(&found.uid());
             if !found.is_dir() || !ours {
                 return Err(Error::new(
                     Code::Conflict,
@@ -77,26 +75,14 @@ pub(super) fn make_private_folder(tools: &Programs, folder: &Path) -> Result<()>
         }
         Err(e) => return Err(failed(&e)),
     }
-    tools.chown_to_owner(folder)
-}
-
-/// Returns the folder for a socket: inside `folder` when its path is short enough for the system, else a folder of
-/// that name under `/tmp`.
-pub(super) fn choose_socket_folder(folder: &Path, name: &str) -> PathBuf {
-    let own = folder.join("socket");
-    if fits_socket(&own) { own } else { Path::new("/tmp").join(format!("fd-{name}")) }
-}
-
-/// Returns whether a socket can be in `folder`.
-pub(super) fn fits_socket(folder: &Path) -> bool {
-    folder.join(".s.PGSQL.65535.lock").as_os_str().len() < SOCKET_PATH_BYTES_MAX
+    programs.chown_to_owner(folder)
 }
 
 /// Removes a folder and everything in it, links not followed; one that is gone is no error.
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(in super::super) fn remove_folder(folder: &Path) -> Result<()> {
+pub(in crate::provider) fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -15,7 +15,7 @@ use std::{
 
 /// A process, told from a later one with the same number by its start time (in clock ticks since boot) and the boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in super::super) struct TrackedProcess {
+pub(in crate::provider) struct TrackedProcess {
     /// The process id.
     pub pid: i32,
     /// The start time, in clock ticks since boot.
@@ -29,7 +29,7 @@ impl TrackedProcess {
     ///
     /// # Errors
     /// [`Code::Tool`] when it is gone already and nothing is known of it.
-    pub(in super::super) fn track_child(mut child: std::process::Child) -> Result<Self> {
+    pub(in crate::provider) fn track_child(mut child: std::process::Child) -> Result<Self> {
         let pid = i32::try_from(child.id())
             .map_err(|_| Error::new(Code::Internal, "a process has a number out of range"))?;
         // A child that ended at once is a zombie until it is waited for, so its start time can still be read.
@@ -39,25 +39,25 @@ impl TrackedProcess {
     }
 
     /// Returns the process with this number, if there is one.
-    pub(in super::super) fn find_running(pid: i32) -> Option<Self> {
+    pub(in crate::provider) fn find_running(pid: i32) -> Option<Self> {
         let (state, started) = read_stat(pid)?;
         (state != 'Z' && state != 'X').then(|| Self { pid, started, boot: read_boot_id() })
     }
 
     /// Returns whether this very process is still running.
-    pub(in super::super) fn is_alive(&self) -> bool {
+    pub(in crate::provider) fn is_alive(&self) -> bool {
         Self::find_running(self.pid).is_some_and(|now| now == *self)
     }
 
     /// Sends a signal to this process, if it is still there.
-    pub(in super::super) fn signal(&self, signal: Signal) {
+    pub(in crate::provider) fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
 
     /// Sends a signal to this process and all that it started, if it is still there.
-    pub(in super::super) fn signal_group(&self, signal: Signal) {
+    pub(in crate::provider) fn signal_group(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
             let _ = rustix::process::kill_process_group(pid, signal);
         }
@@ -65,12 +65,12 @@ impl TrackedProcess {
 }
 
 /// Returns the folder a process works in, when we may know.
-pub(super) fn working_folder(pid: i32) -> Option<PathBuf> {
+pub(in crate::provider) fn working_folder(pid: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
 /// Returns every living process that works in `folder`.
-pub(super) fn list_working_in(folder: &Path) -> Vec<TrackedProcess> {
+pub(in crate::provider) fn list_working_in(folder: &Path) -> Vec<TrackedProcess> {
     let Ok(folder) = fs::canonicalize(folder) else { return Vec::new() };
     list_pids()
         .filter(|pid| working_folder(*pid).as_ref() == Some(&folder))
@@ -85,12 +85,12 @@ const OUR_PROGRAMS: [&str; 8] =
 
 /// Finds a running program of ours, started with `argument` in this or an earlier life: how a child is
 /// found whose process id was not yet recorded when we died.
-pub(in super::super) fn find_started_with(argument: &OsStr) -> Option<TrackedProcess> {
+pub(in crate::provider) fn find_started_with(argument: &OsStr) -> Option<TrackedProcess> {
     find_started(|part| part == argument)
 }
 
 /// Finds a running program of ours that was started with a path below `folder`.
-pub(in super::super) fn find_started_below(folder: &Path) -> Option<TrackedProcess> {
+pub(in crate::provider) fn find_started_below(folder: &Path) -> Option<TrackedProcess> {
     find_started(|part| Path::new(part).starts_with(folder))
 }
 
@@ -120,7 +120,7 @@ fn read_stat(pid: i32) -> Option<(char, u64)> {
 }
 
 /// Returns the id of the current boot.
-pub(super) fn read_boot_id() -> String {
+pub(in crate::provider) fn read_boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
