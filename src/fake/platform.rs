@@ -15,7 +15,7 @@ use crate::{
         clock::{Clock, SystemClock},
         moment::{Moment, Span},
     },
-    provider::{Code, Error, Result, postgres::stand_in, sim::WorldTemplate},
+    provider::{Code, Error, Result, postgres::platform_cluster, sim::WorldTemplate},
 };
 use std::{
     collections::BTreeMap,
@@ -94,7 +94,7 @@ impl Platform {
             branches: Mutex::default(),
             runs: Mutex::default(),
             numbers: AtomicU64::new(1),
-            engine: if options.postgres { stand_in::installed_major_version().ok() } else { None }
+            engine: if options.postgres { platform_cluster::installed_major_version().ok() } else { None }
                 .unwrap_or_else(|| "17".into()),
             options,
         })

@@ -5,8 +5,8 @@
 //! - `down` leaves no process and no file.
 
 use super::{
+    cluster::server,
     records::{BranchRecord, TargetRecords},
-    server,
     sql::{self, DatabaseAddress},
 };
 use crate::{

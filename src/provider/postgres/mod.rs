@@ -4,43 +4,34 @@
 //! - Programs run as the OS user that owns the data, whoever runs redrill.
 //! - State is read from files, processes and the server itself. An exit code proves nothing.
 
-mod admission;
+mod archive_view;
 mod audit;
-mod backup;
-mod branch;
-mod builtin;
+mod backups;
 mod cluster;
-mod configuration;
-mod control;
-mod copying;
-mod deletion;
-mod horizon;
-mod inplace;
-mod isolation;
+mod config;
+mod engine;
 pub mod lab;
 mod lifecycle;
-mod manifest;
-mod mark;
-mod opened;
-mod plan;
+mod network;
+mod open_branch;
+pub mod platform_cluster;
 mod programs;
 mod records;
-mod recovery;
-#[cfg(test)]
-pub(super) mod scratch;
+mod replicas;
+mod restore;
+mod restore_points;
 mod security;
-mod server;
 mod settings;
 mod sql;
-pub mod stand_in;
-mod standbys;
+#[cfg(test)]
+pub(super) mod test_cluster;
 #[cfg(test)]
 mod tests;
 mod wal;
 mod window;
 
 #[cfg(test)]
-pub(crate) use scratch::postgres_or_skip;
+pub(crate) use test_cluster::postgres_or_skip;
 
 use super::{
     Backups, Branches, Code, Error, Lifecycle, Network, Provider, Replicas, Result, Security, Sql,
@@ -48,13 +39,13 @@ use super::{
     model::{CallKey, Identity, Job, JobStatus, Project},
 };
 use async_trait::async_trait;
-use builtin::BuiltinEngine;
 use cluster::Cluster;
+use config::PostgresConfig;
+use engine::BuiltinEngine;
+use replicas::Standbys;
 use security::DatabaseSecurity;
 use serde_json::Value;
-use settings::PostgresConfig;
 use sql::Database;
-use standbys::Standbys;
 use std::sync::Arc;
 
 /// A PostgreSQL target.
@@ -146,9 +137,9 @@ impl Provider for Postgres {
     async fn observe(&self, job: &Job) -> Result<JobStatus> {
         let cluster = self.local_cluster()?;
         match job.kind.as_str() {
-            backup::JOB_KIND => backup::poll_backup(cluster, job).await,
-            branch::JOB_KIND => branch::poll_branch(cluster, job).await,
-            inplace::JOB_KIND => inplace::poll_restore(cluster, job).await,
+            backups::JOB_KIND => backups::poll_backup(cluster, job).await,
+            restore::branch::JOB_KIND => restore::branch::poll_branch(cluster, job).await,
+            restore::in_place::JOB_KIND => restore::in_place::poll_restore(cluster, job).await,
             _ => Err(unknown_job_error(job)),
         }
     }
@@ -156,12 +147,12 @@ impl Provider for Postgres {
     async fn cancel(&self, job: &Job) -> Result<()> {
         let cluster = self.local_cluster()?;
         match job.kind.as_str() {
-            backup::JOB_KIND => BuiltinEngine::for_cluster(cluster)?.discard_backup(&job.id),
-            branch::JOB_KIND => match branch::find_branch_of_job(cluster, job)? {
-                Some(record) => branch::remove_branch(cluster, record).await,
+            backups::JOB_KIND => BuiltinEngine::for_cluster(cluster)?.discard_backup(&job.id),
+            restore::branch::JOB_KIND => match restore::branch::find_branch_of_job(cluster, job)? {
+                Some(record) => restore::branch::remove_branch(cluster, record).await,
                 None => Ok(()),
             },
-            inplace::JOB_KIND => inplace::cancel_restore(cluster, job).await,
+            restore::in_place::JOB_KIND => restore::in_place::cancel_restore(cluster, job).await,
             _ => Err(unknown_job_error(job)),
         }
     }
@@ -201,10 +192,10 @@ impl Provider for Postgres {
 
 /// Returns the job that was started with `key`: a branch, a restore in place or a backup.
 fn find_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
-    if let Some(record) = branch::find_branch_by_key(cluster, key)? {
-        return Ok(Some(branch::branch_job(&record)));
+    if let Some(record) = restore::branch::find_branch_by_key(cluster, key)? {
+        return Ok(Some(restore::branch::branch_job(&record)));
     }
-    if let Some(job) = inplace::find_restore_job(cluster, key)? {
+    if let Some(job) = restore::in_place::find_restore_job(cluster, key)? {
         return Ok(Some(job));
     }
     if cluster.backup_dir().is_err() {
@@ -212,7 +203,7 @@ fn find_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
     }
     Ok(BuiltinEngine::for_cluster(cluster)?
         .find_backup_by_key(key)?
-        .map(|stored| backup::backup_job(stored.id)))
+        .map(|stored| backups::backup_job(stored.id)))
 }
 
 /// Returns the name of this machine.

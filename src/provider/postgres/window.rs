@@ -1,10 +1,9 @@
 //! The restore window: what can be restored, from the backups and the archive alone; the source may be dead.
 
 use super::{
-    builtin::{BuiltinEngine, RequiredWal, StoredBackup},
+    archive_view::{self, ArchiveView},
     cluster::Cluster,
-    horizon::{self, ArchiveView},
-    manifest,
+    engine::{BuiltinEngine, RequiredWal, StoredBackup, manifest},
     wal::{self, Commit, Lsn, RelationNames},
 };
 use crate::{
@@ -43,7 +42,7 @@ pub(super) async fn compute_window(cluster: &Cluster) -> Result<RecoveryWindow> 
 }
 
 fn check_usable(engine: &BuiltinEngine<'_>, horizon: &ArchiveView, stored: &StoredBackup) -> BackupUsability {
-    let why = if let Ok(needed) = horizon::required_wal(stored) {
+    let why = if let Ok(needed) = archive_view::required_wal(stored) {
         let damage = manifest::compare_with_manifest(&engine.files_folder(&stored.id).join("data"))
             .err()
             .map(|e| e.message);
@@ -60,7 +59,7 @@ fn check_usable(engine: &BuiltinEngine<'_>, horizon: &ArchiveView, stored: &Stor
 /// Returns the first segment that is missing of those that were written while the backup was made.
 fn first_missing_own_segment(horizon: &ArchiveView, needed: &RequiredWal) -> Option<String> {
     let start = Lsn::parse(&needed.start).ok()?;
-    horizon.archive.first_missing_segment(needed.timeline, start, Some(horizon::backup_end_lsn(needed)))
+    horizon.archive.first_missing_segment(needed.timeline, start, Some(archive_view::backup_end_lsn(needed)))
 }
 
 /// Returns the last commit on the cluster's timeline that recovery reaches from any backup.
@@ -74,7 +73,7 @@ async fn latest_reachable_commit(
     let Some(timeline) = current.or(newest) else { return Ok(None) };
     let mut latest: Option<Commit> = None;
     for stored in sound.iter().rev() {
-        let needed = horizon::required_wal(stored)?;
+        let needed = archive_view::required_wal(stored)?;
         if horizon.can_follow_timeline(needed, timeline) {
             let reached = horizon.find_recoverable(needed, timeline).await?.last;
             if reached.as_ref().map(|c| c.time) > latest.as_ref().map(|c| c.time) {
@@ -88,7 +87,7 @@ async fn latest_reachable_commit(
 /// Returns a sentence for every hole behind the oldest backup.
 fn describe_gaps(horizon: &ArchiveView, sound: &[&StoredBackup]) -> Result<Vec<String>> {
     let Some(oldest) = sound.first() else { return Ok(Vec::new()) };
-    let since = horizon::backup_end_lsn(horizon::required_wal(oldest)?);
+    let since = archive_view::backup_end_lsn(archive_view::required_wal(oldest)?);
     let archive = &horizon.archive;
     let mut sentences = Vec::new();
     for &timeline in archive.timelines.keys() {
@@ -119,12 +118,13 @@ fn describe_gaps(horizon: &ArchiveView, sound: &[&StoredBackup]) -> Result<Vec<S
 async fn describe_lost_times(horizon: &ArchiveView, sound: &[&StoredBackup]) -> Result<Vec<String>> {
     let mut sentences = Vec::new();
     for (at, stored) in sound.iter().enumerate() {
-        let needed = horizon::required_wal(stored)?;
+        let needed = archive_view::required_wal(stored)?;
         let reach = horizon.find_recoverable(needed, needed.timeline).await?;
         let Some(missing) = reach.missing else { continue };
         let next = sound.get(at + 1).copied();
         let is_before = |next: &StoredBackup| {
-            let start = horizon::required_wal(next).map(horizon::backup_end_lsn).unwrap_or_default();
+            let start =
+                archive_view::required_wal(next).map(archive_view::backup_end_lsn).unwrap_or_default();
             horizon.archive.segment_name(needed.timeline, horizon.archive.segment_at(start)) < missing
         };
         // The next backup, and not this one, is the last before the hole.
@@ -146,8 +146,8 @@ async fn describe_lost_times(horizon: &ArchiveView, sound: &[&StoredBackup]) -> 
 /// Returns when the first backup behind a hole was whole.
 fn next_backup_end_after(horizon: &ArchiveView, sound: &[&StoredBackup], missing: &str) -> Option<Moment> {
     let behind = |stored: &&&StoredBackup| {
-        horizon::required_wal(stored).is_ok_and(|needed| {
-            let segment = horizon.archive.segment_at(horizon::backup_end_lsn(needed));
+        archive_view::required_wal(stored).is_ok_and(|needed| {
+            let segment = horizon.archive.segment_at(archive_view::backup_end_lsn(needed));
             *horizon.archive.segment_name(needed.timeline, segment) > *missing
         })
     };
@@ -182,14 +182,14 @@ async fn collect_warnings(cluster: &Cluster, horizon: &ArchiveView, sound: &[&St
 pub(super) async fn verify_backup(cluster: &Cluster, id: &str) -> Result<Verification> {
     let engine = BuiltinEngine::for_cluster(cluster)?;
     let stored = engine.get_backup(id)?;
-    let needed = horizon::required_wal(&stored)?;
+    let needed = archive_view::required_wal(&stored)?;
     let mut problems = engine.verify_backup(id).await?;
     let mut checked = vec!["checksums".to_owned()];
     match ArchiveView::read_archive(cluster, std::slice::from_ref(&stored)).await {
         Ok(horizon) => {
             checked.push("wal".into());
             let start = Lsn::parse(&needed.start)?;
-            let stop = Some(horizon::backup_end_lsn(needed));
+            let stop = Some(archive_view::backup_end_lsn(needed));
             let missing = horizon.archive.first_missing_segment(needed.timeline, start, stop);
             problems.extend(
                 missing.map(|segment| format!("WAL segment `{segment}` is missing from the archive")),

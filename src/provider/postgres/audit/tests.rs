@@ -1,4 +1,5 @@
-use super::{super::scratch::TestCluster, *};
+use super::*;
+use crate::provider::postgres::test_cluster::TestCluster;
 use std::collections::BTreeSet;
 
 /// Everything that these leave to find.

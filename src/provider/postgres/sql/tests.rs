@@ -1,8 +1,8 @@
-use super::{
-    super::scratch::{PORT, TestCluster},
-    *,
+use super::*;
+use crate::{
+    base::secret::SecretRef,
+    provider::postgres::test_cluster::{PORT, TestCluster},
 };
-use crate::base::secret::SecretRef;
 use serde_json::json;
 use std::{path::Path, sync::Mutex};
 use tokio::{

@@ -1,6 +1,6 @@
 //! Making a branch from a backup, and removing it.
 
-use super::stage::{
+use super::test_lab::{
     TestLab, branch_request, change_rows, finish_job, make_backup, make_branch, open_branch, query_number,
     test_key,
 };
@@ -10,7 +10,7 @@ use crate::{
         Code, NullRecorder,
         host::process,
         model::{BackupRequest, JobStatus, RecoveryTarget},
-        postgres::server,
+        postgres::cluster::server,
     },
 };
 use rustix::process::Signal;

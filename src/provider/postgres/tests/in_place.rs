@@ -1,14 +1,12 @@
 //! Restoring in place, and undoing it.
 
-use super::{
-    super::server,
-    stage::{
-        TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, query_text, test_key,
-    },
+use super::test_lab::{
+    TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, query_text, test_key,
 };
 use crate::provider::{
     Code, NullRecorder,
     model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
+    postgres::cluster::server,
 };
 use std::{fs, path::Path};
 
@@ -246,7 +244,7 @@ async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
     fs::create_dir_all(crate::config::lab_file(elsewhere.path()).parent().expect("a folder"))
         .expect("is made");
     fs::copy(entry, crate::config::lab_file(elsewhere.path())).expect("is copied");
-    let other = super::stage::open_lab_in(elsewhere.path());
+    let other = super::test_lab::open_lab_in(elsewhere.path());
     let backups = lab.backups().expect("backups");
     let job = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)

@@ -1,6 +1,6 @@
 //! The lab itself.
 
-use super::stage::{TestLab, branch_request, make_backup, make_branch, open_branch, query_number};
+use super::test_lab::{TestLab, branch_request, make_backup, make_branch, open_branch, query_number};
 use crate::provider::{model::RecoveryTarget, postgres::lab};
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Going back to a moment, and the refusals before it.
 
-use super::stage::{
+use super::test_lab::{
     TestLab, branch_request, change_rows, finish_job, in_place_request, make_backup, make_branch,
     open_branch, query_number, query_text, test_key,
 };

@@ -1,6 +1,6 @@
 //! The known traps of restoring PostgreSQL, by their numbers `T1` to `T25`.
 
-use super::stage::{
+use super::test_lab::{
     TestLab, branch_request, change_rows, finish_job, in_place_request, make_backup, make_branch,
     open_branch, query_number, query_text, test_key,
 };

@@ -1,7 +1,10 @@
-use super::{super::scratch::TestCluster, super::sql::fetch_text, *};
+use super::*;
 use crate::{
     base::moment::{Moment, Span},
-    provider::model::{TableEvent, TableEventQuery},
+    provider::{
+        model::{TableEvent, TableEventQuery},
+        postgres::{sql::fetch_text, test_cluster::TestCluster},
+    },
 };
 use std::fs;
 
