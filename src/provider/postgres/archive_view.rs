@@ -14,7 +14,7 @@ use std::path::Path;
 /// The archive of a cluster, and the programs to read it with.
 pub(super) struct ArchiveView {
     pub archive: WalArchive,
-    pub tools: Programs,
+    pub programs: Programs,
 }
 
 /// How far recovery gets from one backup on one timeline.
@@ -43,7 +43,7 @@ impl ArchiveView {
             (Some(writer), Some(own)) if writer != own => {
                 Err(foreign_archive_error(cluster, &folder, &writer, &own))
             }
-            _ => Ok(Self { archive, tools: cluster.programs()? }),
+            _ => Ok(Self { archive, programs: cluster.programs()? }),
         }
     }
 
@@ -65,8 +65,10 @@ impl ArchiveView {
     pub(super) async fn find_recoverable(&self, from: &RequiredWal, timeline: u32) -> Result<Recoverable> {
         let missing = self.archive.first_missing_segment(timeline, backup_end_lsn(from), None);
         let last = match &missing {
-            None => self.archive.find_last_commit(&self.tools, timeline).await?,
-            Some(missing) => self.cut_before_segment(missing).find_last_commit(&self.tools, timeline).await?,
+            None => self.archive.find_last_commit(&self.programs, timeline).await?,
+            Some(missing) => {
+                self.cut_before_segment(missing).find_last_commit(&self.programs, timeline).await?
+            }
         };
         Ok(Recoverable { last: last.filter(|commit| commit.lsn >= backup_end_lsn(from)), missing })
     }
@@ -86,7 +88,7 @@ impl ArchiveView {
     /// # Errors
     /// [`Code::Tool`].
     pub(super) async fn last_commit(&self, timeline: u32) -> Result<Option<Commit>> {
-        self.archive.find_last_commit(&self.tools, timeline).await
+        self.archive.find_last_commit(&self.programs, timeline).await
     }
 
     /// Returns every timeline that had begun at `time` and has a commit at `time` or later.
@@ -99,7 +101,7 @@ impl ArchiveView {
             let begun = match there.parent_timeline() {
                 None => true,
                 Some((parent, fork)) if self.continues_past_fork(parent, fork) => {
-                    let first = self.archive.find_first_commit(&self.tools, timeline, fork).await?;
+                    let first = self.archive.find_first_commit(&self.programs, timeline, fork).await?;
                     // An idle timeline commits its first long after it began.
                     first.map(|first| first.time).into_iter().chain(there.begun).any(|begun| begun <= time)
                 }
@@ -112,19 +114,19 @@ impl ArchiveView {
         Ok(holding)
     }
 
-    /// Returns every timeline that had begun at `place` and has a commit there or later.
+    /// Returns every timeline that had begun at `lsn` and has a commit there or later.
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn timelines_holding_lsn(&self, place: Lsn) -> Result<Vec<u32>> {
+    pub(super) async fn timelines_holding_lsn(&self, lsn: Lsn) -> Result<Vec<u32>> {
         let mut holding = Vec::new();
         for (&timeline, there) in &self.archive.timelines {
             let begun = match there.parent_timeline() {
                 None => true,
-                Some((parent, fork)) if self.continues_past_fork(parent, fork) => fork <= place,
-                Some((parent, _)) => self.last_commit(parent).await?.is_none_or(|last| last.lsn < place),
+                Some((parent, fork)) if self.continues_past_fork(parent, fork) => fork <= lsn,
+                Some((parent, _)) => self.last_commit(parent).await?.is_none_or(|last| last.lsn < lsn),
             };
-            if begun && self.last_commit(timeline).await?.is_some_and(|last| place <= last.lsn) {
+            if begun && self.last_commit(timeline).await?.is_some_and(|last| lsn <= last.lsn) {
                 holding.push(timeline);
             }
         }
@@ -145,9 +147,10 @@ impl ArchiveView {
         for &timeline in self.archive.timelines.keys() {
             for hole in self.archive.missing_segments(timeline) {
                 let first = self.archive.segment_name(timeline, *hole.start());
-                let before = self.cut_before_segment(&first).find_last_commit(&self.tools, timeline).await?;
+                let before =
+                    self.cut_before_segment(&first).find_last_commit(&self.programs, timeline).await?;
                 let behind = self.archive.segment_start(hole.end() + 1);
-                let after = self.archive.find_first_commit(&self.tools, timeline, behind).await?;
+                let after = self.archive.find_first_commit(&self.programs, timeline, behind).await?;
                 let is_later = until.zip(before).is_some_and(|(until, before)| until < before.time);
                 let is_earlier = since.zip(after).is_some_and(|(since, after)| after.time < since);
                 if !is_later && !is_earlier {
@@ -156,7 +159,7 @@ impl ArchiveView {
             }
         }
         for (timeline, first) in self.missing_outside_holes(backups) {
-            let before = self.cut_before_segment(&first).find_last_commit(&self.tools, timeline).await?;
+            let before = self.cut_before_segment(&first).find_last_commit(&self.programs, timeline).await?;
             if until.zip(before).is_none_or(|(until, before)| until >= before.time) {
                 return Ok(Some(first));
             }

@@ -2,50 +2,28 @@
 
 use super::{
     cluster::{Cluster, server},
-    engine::{BackupPoll, BuiltinEngine, deletion},
+    engine::{BuiltinEngine, StoredBackup, deletion},
+    events, jobs,
     records::{BranchPhase, BranchRecord},
     restore::{branch, in_place, plan},
-    restore_points, window,
+    restore_points, verification, window,
 };
 use crate::provider::{
     Accept, Backups, Code, Error, Result,
     model::{
-        Backup, BackupDeletion, BackupRequest, CallKey, Job, JobStatus, RecoveryWindow, RestorePoint,
-        RestoreRequest, TableEvent, TableEventQuery, Verification,
+        Backup, BackupDeletion, BackupRequest, CallKey, Job, RecoveryWindow, RestorePoint, RestoreRequest,
+        TableEvent, TableEventQuery, Verification,
     },
 };
 use async_trait::async_trait;
-use serde_json::Value;
 
-/// The kind of job that makes a backup.
-pub(super) const JOB_KIND: &str = "backup";
 /// The port of every branch. Branches have no network; the port is only part of the socket's file name.
 const BRANCH_PORT: u16 = 5432;
-
-/// Returns the job that makes a backup.
-pub(super) fn backup_job(id: String) -> Job {
-    Job { kind: JOB_KIND.into(), id, detail: Value::Null }
-}
-
-/// Polls a backup job once and does its next part.
-///
-/// # Errors
-/// Why the backup failed; by then it has been removed.
-pub(super) async fn poll_backup(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
-    Ok(match BuiltinEngine::for_cluster(cluster)?.poll_backup(&job.id).await? {
-        BackupPoll::Running(progress) => JobStatus::Running(progress),
-        BackupPoll::Completed(stored) => JobStatus::Done(stored.to_backup().to_handle()),
-    })
-}
 
 #[async_trait]
 impl Backups for Cluster {
     async fn list(&self) -> Result<Vec<Backup>> {
-        Ok(BuiltinEngine::for_cluster(self)?
-            .list_backups()?
-            .iter()
-            .map(super::engine::StoredBackup::to_backup)
-            .collect())
+        Ok(BuiltinEngine::for_cluster(self)?.list_backups()?.iter().map(StoredBackup::to_backup).collect())
     }
 
     async fn get(&self, id: &str) -> Result<Backup> {
@@ -53,7 +31,7 @@ impl Backups for Cluster {
     }
 
     async fn create(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
-        Ok(backup_job(BuiltinEngine::for_cluster(self)?.start_backup(request, key).await?))
+        Ok(jobs::backup_job(BuiltinEngine::for_cluster(self)?.start_backup(request, key).await?))
     }
 
     async fn plan_delete(&self, id: &str) -> Result<BackupDeletion> {
@@ -65,11 +43,11 @@ impl Backups for Cluster {
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        window::verify_backup(self, id).await
+        verification::verify_backup(self, id).await
     }
 
     async fn restore(&self, request: &RestoreRequest, key: &CallKey, _: &dyn Accept) -> Result<Job> {
-        if let Some(made) = super::find_job(self, key)? {
+        if let Some(made) = jobs::find_job(self, key)? {
             return Ok(made);
         }
         match &request.into {
@@ -83,7 +61,7 @@ impl Backups for Cluster {
     }
 
     async fn events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
-        window::find_events(self, query).await
+        events::find_events(self, query).await
     }
 
     async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
@@ -106,9 +84,9 @@ async fn restore_into_branch(
         return Err(Error::new(Code::Conflict, format!("there is already a branch `{name}`"))
             .with_hint("delete it first, or choose another name"));
     }
-    let tools = cluster.programs()?;
+    let programs = cluster.programs()?;
     let id = key.to_string().to_lowercase();
-    let folder = branch::choose_branch_folder(cluster, &tools, &id).await;
+    let folder = branch::choose_branch_folder(cluster, &programs, &id).await;
     let plan = plan::plan_restore(cluster, request, &folder).await?;
     let record = BranchRecord {
         name: name.into(),

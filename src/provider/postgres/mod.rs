@@ -7,9 +7,12 @@
 mod archive_view;
 mod audit;
 mod backups;
+mod branches;
 mod cluster;
 mod config;
 mod engine;
+mod events;
+mod jobs;
 pub mod lab;
 mod lifecycle;
 mod network;
@@ -27,6 +30,7 @@ mod sql;
 pub(super) mod test_cluster;
 #[cfg(test)]
 mod tests;
+mod verification;
 mod wal;
 mod window;
 
@@ -41,7 +45,6 @@ use super::{
 use async_trait::async_trait;
 use cluster::Cluster;
 use config::PostgresConfig;
-use engine::BuiltinEngine;
 use replicas::Standbys;
 use security::DatabaseSecurity;
 use serde_json::Value;
@@ -70,7 +73,7 @@ pub fn open(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
     Ok(Arc::new(Postgres {
         name: target.name.clone(),
         protect: target.protect,
-        security: DatabaseSecurity { address: settings.address.clone(), place: audit::AuditScope::Source },
+        security: DatabaseSecurity { address: settings.address.clone(), scope: audit::AuditScope::Source },
         standbys: Standbys {
             target: target.name.clone(),
             database: Database { address: settings.address.clone() },
@@ -131,30 +134,15 @@ impl Provider for Postgres {
     }
 
     async fn find(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
-        self.cluster.as_ref().map_or(Ok(None), |cluster| find_job(cluster, key))
+        self.cluster.as_ref().map_or(Ok(None), |cluster| jobs::find_job(cluster, key))
     }
 
     async fn observe(&self, job: &Job) -> Result<JobStatus> {
-        let cluster = self.local_cluster()?;
-        match job.kind.as_str() {
-            backups::JOB_KIND => backups::poll_backup(cluster, job).await,
-            restore::branch::JOB_KIND => restore::branch::poll_branch(cluster, job).await,
-            restore::in_place::JOB_KIND => restore::in_place::poll_restore(cluster, job).await,
-            _ => Err(unknown_job_error(job)),
-        }
+        jobs::poll_job(self.local_cluster()?, job).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        let cluster = self.local_cluster()?;
-        match job.kind.as_str() {
-            backups::JOB_KIND => BuiltinEngine::for_cluster(cluster)?.discard_backup(&job.id),
-            restore::branch::JOB_KIND => match restore::branch::find_branch_of_job(cluster, job)? {
-                Some(record) => restore::branch::remove_branch(cluster, record).await,
-                None => Ok(()),
-            },
-            restore::in_place::JOB_KIND => restore::in_place::cancel_restore(cluster, job).await,
-            _ => Err(unknown_job_error(job)),
-        }
+        jobs::cancel_job(self.local_cluster()?, job).await
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
@@ -190,28 +178,8 @@ impl Provider for Postgres {
     }
 }
 
-/// Returns the job that was started with `key`: a branch, a restore in place or a backup.
-fn find_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
-    if let Some(record) = restore::branch::find_branch_by_key(cluster, key)? {
-        return Ok(Some(restore::branch::branch_job(&record)));
-    }
-    if let Some(job) = restore::in_place::find_restore_job(cluster, key)? {
-        return Ok(Some(job));
-    }
-    if cluster.backup_dir().is_err() {
-        return Ok(None);
-    }
-    Ok(BuiltinEngine::for_cluster(cluster)?
-        .find_backup_by_key(key)?
-        .map(|stored| backups::backup_job(stored.id)))
-}
-
 /// Returns the name of this machine.
 fn read_hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
-}
-
-fn unknown_job_error(job: &Job) -> Error {
-    Error::new(Code::Invalid, format!("a PostgreSQL target knows no job of the kind `{}`", job.kind))
 }

@@ -190,14 +190,14 @@ host all all office.example md5
 
     #[tokio::test]
     async fn postgres_ranges_are_those_of_the_rules() {
-        let Some(scratch) = TestCluster::start(&[]).await else { return };
-        let (db, file) = (scratch.database(), scratch.data().join("pg_hba.conf"));
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let (db, file) = (cluster.database(), cluster.data().join("pg_hba.conf"));
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
         fs::write(&file, FILE).expect("written");
         let stored = db.allowed().await.expect("ranges");
         let told = stored.warnings.join("; ");
         assert!(!stored.applied && told.contains("is not what the server goes by"), "{stored:?}");
-        scratch.run_statements(&["select pg_reload_conf()"]).await;
+        cluster.run_statements(&["select pg_reload_conf()"]).await;
         let mut allowed = db.allowed().await.expect("ranges");
         for _ in 0..100 {
             if allowed.applied {
@@ -227,10 +227,10 @@ host all all office.example md5
 
     #[tokio::test]
     async fn postgres_a_rule_for_all_is_both_families() {
-        let Some(scratch) = TestCluster::start(&[]).await else { return };
-        let db = scratch.database();
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let db = cluster.database();
         fs::write(
-            scratch.data().join("pg_hba.conf"),
+            cluster.data().join("pg_hba.conf"),
             "local all all trust\nhost all all all scram-sha-256\n",
         )
         .expect("written");

@@ -1,9 +1,6 @@
 //! An open branch, as a provider.
 
-use super::{
-    audit, cluster::Cluster, records::BranchRecord, restore::branch, security::DatabaseSecurity,
-    sql::Database,
-};
+use super::{audit, cluster::Cluster, records::BranchRecord, security::DatabaseSecurity, sql::Database};
 use crate::provider::{
     Backups, Branches, Code, Error, Provider, Result, Security, Settings, Sql,
     model::{CallKey, Identity, Job, JobStatus, Project},
@@ -21,10 +18,10 @@ pub(super) struct OpenBranch {
 impl OpenBranch {
     /// Returns a branch of `cluster`.
     pub(super) fn new(cluster: &Cluster, record: &BranchRecord) -> Self {
-        let address = branch::branch_address(cluster, record);
+        let address = record.address(&cluster.address);
         Self {
             record: record.clone(),
-            security: DatabaseSecurity { address: address.clone(), place: audit::AuditScope::Branch },
+            security: DatabaseSecurity { address: address.clone(), scope: audit::AuditScope::Branch },
             database: Database { address },
         }
     }

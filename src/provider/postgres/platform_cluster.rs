@@ -6,7 +6,7 @@
 //! - Nothing of it is left when it is dropped.
 
 use super::{
-    cluster::server,
+    cluster::server_log,
     sql::{self, DatabaseAddress},
 };
 use crate::{
@@ -57,7 +57,7 @@ const WRITER_ROLE: &str = "cli_login_postgres";
 
 /// A throw-away cluster with the platform's roles.
 pub struct PlatformCluster {
-    tools: Programs,
+    programs: Programs,
     folder: TempDir,
     server: Option<Child>,
 }
@@ -83,12 +83,12 @@ impl PlatformCluster {
     /// # Errors
     /// [`Code::Unavailable`] with what to install.
     pub fn new() -> Result<Self> {
-        let tools = Programs::for_new_cluster(None)?;
+        let programs = Programs::for_new_cluster(None)?;
         // Short, for the sake of the socket, and where the cluster's own user gets to.
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp");
         let folder = folder.map_err(|e| Error::new(Code::Tool, format!("no folder for a cluster: {e}")))?;
-        tools.chown_to_owner(folder.path())?;
-        Ok(Self { tools, folder, server: None })
+        programs.chown_to_owner(folder.path())?;
+        Ok(Self { programs, folder, server: None })
     }
 
     /// Returns the folder of its socket.
@@ -128,26 +128,26 @@ impl PlatformCluster {
     async fn make_cluster(&self) -> Result<()> {
         let data = self.data();
         disk::remove_folder(&data)?;
-        disk::make_private_folder(&self.tools, &self.socket_folder())?;
+        disk::make_private_folder(&self.programs, &self.socket_folder())?;
         let fixed =
             ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username", ADMIN_ROLE];
         let mut args: Vec<&OsStr> = fixed.iter().map(OsStr::new).collect();
         args.extend([OsStr::new("-D"), data.as_os_str()]);
-        self.tools.run("initdb", &args).await?;
+        self.programs.run("initdb", &args).await?;
         // The socket's folder is private; a password is asked of everybody but the platform itself.
         let rules =
             format!("local all {ADMIN_ROLE} trust\nlocal all postgres trust\nlocal all all scram-sha-256\n");
         let path = data.join("pg_hba.conf");
         let failed = |e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display()));
         file::write_atomic(&path, rules.as_bytes()).map_err(failed)?;
-        self.tools.chown_to_owner(&path)
+        self.programs.chown_to_owner(&path)
     }
 
     fn spawn_server(&self) -> Result<Child> {
         let failed = |e| Error::new(Code::Tool, format!("PostgreSQL cannot be started: {e}"));
         let log = fs::File::create(self.folder.path().join("log")).map_err(failed)?;
-        let mut command = self.tools.command("setpriv");
-        command.args(["--pdeathsig", "QUIT"]).arg(self.tools.bin.join("postgres"));
+        let mut command = self.programs.command("setpriv");
+        command.args(["--pdeathsig", "QUIT"]).arg(self.programs.bin.join("postgres"));
         command.arg("-D").arg(self.data());
         let socket = format!("unix_socket_directories={}", self.socket_folder().display());
         let settings =
@@ -155,7 +155,7 @@ impl PlatformCluster {
         for setting in settings.into_iter().chain([socket.as_str()]) {
             command.args(["-c", setting]);
         }
-        command.arg("-c").arg(format!("log_line_prefix={}", server::LOG_PREFIX));
+        command.arg("-c").arg(format!("log_line_prefix={}", server_log::LOG_PREFIX));
         command.stdout(Stdio::null()).stderr(log).spawn().map_err(failed)
     }
 
@@ -258,8 +258,8 @@ impl PlatformCluster {
 /// # Errors
 /// [`Code::Unavailable`] with what to install.
 pub fn installed_major_version() -> Result<String> {
-    let tools = Programs::for_new_cluster(None)?;
-    let output = tools.command("postgres").arg("--version").output();
+    let programs = Programs::for_new_cluster(None)?;
+    let output = programs.command("postgres").arg("--version").output();
     let output = output.map_err(|e| Error::new(Code::Tool, format!("`postgres` cannot be started: {e}")))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let major = text.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty());
@@ -383,7 +383,7 @@ mod tests {
             .await
             .expect("filled");
         let login = stand_in.grant_login(true, 60).await.expect("a role");
-        let (program, host) = (stand_in.tools.bin.join("psql"), stand_in.socket_folder());
+        let (program, host) = (stand_in.programs.bin.join("psql"), stand_in.socket_folder());
         let psql = |password: &str, sql: &str| {
             let mut command = std::process::Command::new(&program);
             command.env("PGPASSWORD", password).arg("-XAtc").arg(sql);

@@ -70,20 +70,20 @@ mod tests {
 
     #[tokio::test]
     async fn postgres_a_standby_is_listed_while_it_streams() {
-        let Some(scratch) = TestCluster::start(&[]).await else { return };
-        let standbys = Standbys { target: "orders".into(), database: scratch.database() };
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let standbys = Standbys { target: "orders".into(), database: cluster.database() };
         assert_eq!(standbys.list().await.expect("they are listed"), []);
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
-        scratch.tools.chown_to_owner(folder.path()).expect("the folder is given away");
+        cluster.programs.chown_to_owner(folder.path()).expect("the folder is given away");
         let data = folder.path().join("data");
-        let socket = scratch.socket();
+        let socket = cluster.socket();
         let args = ["-h", socket.to_str().expect("UTF-8"), "-U", "postgres", "-R", "--checkpoint=fast", "-D"];
         let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
         args.push(data.as_os_str());
-        scratch.tools.run("pg_basebackup", &args).await.expect("a copy");
+        cluster.programs.run("pg_basebackup", &args).await.expect("a copy");
         let log = fs::File::create(folder.path().join("log")).expect("a log");
-        let mut command = scratch.tools.command("setpriv");
-        command.args(["--pdeathsig", "QUIT"]).arg(scratch.tools.bin.join("postgres")).arg("-D").arg(&data);
+        let mut command = cluster.programs.command("setpriv");
+        command.args(["--pdeathsig", "QUIT"]).arg(cluster.programs.bin.join("postgres")).arg("-D").arg(&data);
         command.args(["-c", "listen_addresses=", "-c", "cluster_name=reader"]);
         command.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
         let mut standby = command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts");

@@ -53,7 +53,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     record.lsn = Some(made.unwrap_or_default());
     record.time = Some(cluster.clock.now());
     record_file::write_record(&record_path(cluster, key), &record)?;
-    Ok(to_mark(&record))
+    Ok(to_restore_point(&record))
 }
 
 /// Returns the restore point that was made under `key`.
@@ -71,23 +71,23 @@ pub(super) async fn find_restore_point(
         return Ok(None);
     };
     if record.lsn.is_some() {
-        return Ok(Some(to_mark(&record)));
+        return Ok(Some(to_restore_point(&record)));
     }
     // A process died before it recorded the answer. The archive must be complete before it can prove absence.
     cluster.archive_fence().await.map_err(|e| {
         Error::new(Code::Unknown, format!("nobody knows whether restore point `{name}` was made: {e}"))
     })?;
-    let horizon =
+    let view =
         ArchiveView::read_archive(cluster, &BuiltinEngine::for_cluster(cluster)?.list_backups()?).await?;
-    let points = horizon.archive.find_restore_points(&horizon.tools, name).await?;
+    let points = view.archive.find_restore_points(&view.programs, name).await?;
     let Some(point) = points.into_iter().find(|point| record.asked_at <= point.time) else { return Ok(None) };
     record.lsn = Some(point.lsn.to_string());
     record.time = Some(point.time);
     record_file::write_record(&record_path(cluster, key), &record)?;
-    Ok(Some(to_mark(&record)))
+    Ok(Some(to_restore_point(&record)))
 }
 
-fn to_mark(record: &RestorePointRecord) -> RestorePoint {
+fn to_restore_point(record: &RestorePointRecord) -> RestorePoint {
     RestorePoint {
         name: record.name.clone(),
         lsn: record.lsn.clone().unwrap_or_default(),

@@ -189,8 +189,8 @@ mod tests {
 
     #[tokio::test]
     async fn postgres_settings_hold_at_once_or_are_said_to_wait_for_a_restart() {
-        let Some(scratch) = TestCluster::start(&[]).await else { return };
-        let db = scratch.database();
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let db = cluster.database();
         assert_eq!(db.get(&[]).await.expect("they are shown"), []);
         assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
         let values = json!({"work_mem": "8MB", "max_connections": 50, "jit": false});
@@ -212,8 +212,8 @@ mod tests {
 
     #[tokio::test]
     async fn postgres_a_refused_setting_leaves_none_behind() {
-        let Some(scratch) = TestCluster::start(&[]).await else { return };
-        let db = scratch.database();
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let db = cluster.database();
         let refused = db.set(map(&json!({"autovacuum": "off", "work_mem": "much"})), false).await;
         let refused = refused.expect_err("it is refused");
         assert!(refused.message.contains("work_mem") && refused.left_behind.is_empty(), "{refused:?}");
@@ -227,15 +227,15 @@ mod tests {
             db.set(map(&json!({"max_connections": 50})), true).await.expect_err("it is not restarted");
         assert_eq!(restart.code, Code::Unsupported);
         assert_eq!(db.get(&[]).await.expect("they are shown"), []);
-        scratch.run_statements(&["create role guest login"]).await;
-        let guest = scratch.database_as("guest").set(map(&json!({"work_mem": "8MB"})), false).await;
+        cluster.run_statements(&["create role guest login"]).await;
+        let guest = cluster.database_as("guest").set(map(&json!({"work_mem": "8MB"})), false).await;
         assert_eq!(guest.expect_err("it may not").code, Code::Denied);
     }
 
     #[tokio::test]
     async fn postgres_a_list_stays_a_list_and_a_quote_a_quote() {
-        let Some(scratch) = TestCluster::start(&[]).await else { return };
-        let db = scratch.database();
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let db = cluster.database();
         let values = json!({"search_path": "\"$user\", public, shop", "log_line_prefix": "it's "});
         db.set(map(&values), false).await.expect("they are set");
         assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));

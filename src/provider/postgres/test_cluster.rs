@@ -21,7 +21,7 @@ pub(in super::super) const PORT: u16 = 5432;
 /// A running cluster.
 pub(in crate::provider) struct TestCluster {
     /// The tools it was made with.
-    pub(super) tools: Programs,
+    pub(super) programs: Programs,
     server: Child,
     folder: TempDir,
 }
@@ -41,29 +41,29 @@ impl TestCluster {
         if !postgres_or_skip() {
             return None;
         }
-        let tools = Programs::for_new_cluster(None).expect("PostgreSQL is installed");
+        let programs = Programs::for_new_cluster(None).expect("PostgreSQL is installed");
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
-        tools.chown_to_owner(folder.path()).expect("the folder is given away");
+        programs.chown_to_owner(folder.path()).expect("the folder is given away");
         let at = |name: &str| folder.path().join(name);
         let args = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"];
         let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
         let (data, archive, socket) = (at("data"), at("archive"), at("socket"));
         args.extend([OsStr::new("--pgdata"), data.as_os_str()]);
-        tools.run("initdb", &args).await.expect("initdb");
+        programs.run("initdb", &args).await.expect("initdb");
         for made in [&archive, &socket] {
             fs::create_dir(made).expect("a folder");
-            tools.chown_to_owner(made).expect("the folder is given away");
+            programs.chown_to_owner(made).expect("the folder is given away");
         }
-        let server = Self::spawn_server(&tools, folder.path(), settings);
-        let scratch = Self { tools, server, folder };
-        scratch.wait_until_up().await;
-        Some(scratch)
+        let server = Self::spawn_server(&programs, folder.path(), settings);
+        let cluster = Self { programs, server, folder };
+        cluster.wait_until_up().await;
+        Some(cluster)
     }
 
-    fn spawn_server(tools: &Programs, folder: &Path, settings: &[&str]) -> Child {
+    fn spawn_server(programs: &Programs, folder: &Path, settings: &[&str]) -> Child {
         let log = fs::File::create(folder.join("log")).expect("a log");
-        let mut command = tools.command("setpriv");
-        command.args(["--pdeathsig", "QUIT"]).arg(tools.bin.join("postgres"));
+        let mut command = programs.command("setpriv");
+        command.args(["--pdeathsig", "QUIT"]).arg(programs.bin.join("postgres"));
         command.arg("-D").arg(folder.join("data")).args(["-c", "listen_addresses=", "-c", "fsync=off"]);
         command.arg("-c").arg(format!("unix_socket_directories={}", folder.join("socket").display()));
         command
@@ -81,10 +81,10 @@ impl TestCluster {
         self.stop();
         let signal = self.data().join("recovery.signal");
         fs::write(&signal, "").expect("written");
-        self.tools.chown_to_owner(&signal).expect("the file is given away");
+        self.programs.chown_to_owner(&signal).expect("the file is given away");
         let restore = format!("restore_command=cp {}/%f %p", self.archive().display());
         let settings: Vec<&str> = settings.iter().copied().chain([restore.as_str()]).collect();
-        self.server = Self::spawn_server(&self.tools, self.folder.path(), &settings);
+        self.server = Self::spawn_server(&self.programs, self.folder.path(), &settings);
         self.wait_until_up().await;
         let client = self.connect().await;
         while super::sql::fetch_text(&client, "select pg_is_in_recovery()").await.expect("asked").as_deref()

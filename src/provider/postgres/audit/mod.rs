@@ -6,6 +6,7 @@
 //! - The search path is empty, so no object of a user can shadow a catalog.
 //! - A check that reads a view which hides rows from some roles names the role whose rights it needs.
 
+mod check;
 mod durability;
 mod logging;
 mod network;
@@ -19,6 +20,7 @@ use crate::provider::{
     Code, Error, Result,
     model::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel, Policy},
 };
+use check::CheckSpec;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 /// What is audited: it decides which checks apply.
@@ -30,35 +32,7 @@ pub(super) enum AuditScope {
     Branch,
 }
 
-/// One check.
-struct CheckSpec {
-    id: &'static str,
-    /// The highest level of its findings; a row's own `level` may be lower.
-    level: FindingLevel,
-    category: &'static str,
-    /// Why it does not apply to a branch, whose isolation sets what it would check.
-    on_branch: Option<&'static str>,
-    /// The first major version that has what it reads.
-    since_version: u32,
-    /// The predefined role without whose rights the server leaves rows out.
-    needs: Option<&'static str>,
-    /// Returns one row per finding: `object`, `detail`, and optionally its own `level` and `fix`.
-    sql: &'static str,
-    fix: &'static str,
-}
-
-/// The defaults of an entry. 13 is the oldest version with `wal_status` in `pg_replication_slots`.
-const DEFAULT_CHECK: CheckSpec = CheckSpec {
-    id: "",
-    level: FindingLevel::Warn,
-    category: "",
-    on_branch: None,
-    since_version: 13,
-    needs: None,
-    sql: "",
-    fix: "",
-};
-
+/// The lists of checks, in the order in which they run.
 const CHECK_GROUPS: &[&[CheckSpec]] = &[
     network::CHECKS,
     roles::CHECKS,
@@ -68,8 +42,6 @@ const CHECK_GROUPS: &[&[CheckSpec]] = &[
     durability::CHECKS,
     recovery::CHECKS,
 ];
-
-const OWN_CONFIGURATION: &str = "a branch has a configuration of its own";
 
 /// Common table expressions, each prepended only to the checks that name it: a check must not be skipped
 /// because of rights that it does not need.
@@ -95,21 +67,21 @@ const SHARED_CTES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// A failure that stops all checks, such as a lost connection. The report has the others.
-pub(super) async fn run_audit(client: &Client, place: AuditScope) -> Result<AuditReport> {
+pub(super) async fn run_audit(client: &Client, scope: AuditScope) -> Result<AuditReport> {
     const BEGIN: &str = "begin isolation level repeatable read, read only;
         set local search_path = ''; set local statement_timeout = '5s'; set local lock_timeout = '1s'";
     client.batch_execute(BEGIN).await.map_err(|e| statement_error(&e, BEGIN))?;
-    let report = run_checks(client, place).await;
+    let report = run_checks(client, scope).await;
     drop(client.batch_execute("rollback").await);
     report
 }
 
-async fn run_checks(client: &Client, place: AuditScope) -> Result<AuditReport> {
-    let viewer = AuditSession::query_session(client).await?;
+async fn run_checks(client: &Client, scope: AuditScope) -> Result<AuditReport> {
+    let session = AuditSession::query_session(client).await?;
     let mut report = AuditReport { findings: Vec::new(), checks: Vec::new() };
     let specs: Vec<&CheckSpec> = CHECK_GROUPS.iter().copied().flatten().collect();
     for spec in specs {
-        let (status, reason) = match viewer.reason_not_to_run(spec, place) {
+        let (status, reason) = match session.reason_not_to_run(spec, scope) {
             Some((status, reason)) => (status, Some(reason)),
             None => match run_check(client, spec).await? {
                 Ok(found) => {
@@ -191,8 +163,8 @@ impl AuditSession {
     }
 
     /// Returns the reason not to run a check, with its status.
-    fn reason_not_to_run(&self, spec: &CheckSpec, place: AuditScope) -> Option<(CheckStatus, String)> {
-        if let (AuditScope::Branch, Some(reason)) = (place, spec.on_branch) {
+    fn reason_not_to_run(&self, spec: &CheckSpec, scope: AuditScope) -> Option<(CheckStatus, String)> {
+        if let (AuditScope::Branch, Some(reason)) = (scope, spec.on_branch) {
             return Some((CheckStatus::NotApplicable, reason.into()));
         }
         if self.version < spec.since_version {

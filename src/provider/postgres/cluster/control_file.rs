@@ -33,8 +33,8 @@ impl ControlFile {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(in super::super) async fn read(tools: &Programs, data: &Path) -> Result<Self> {
-        let output = tools.run("pg_controldata", &[OsStr::new("-D"), data.as_os_str()]).await?;
+    pub(in super::super) async fn read(programs: &Programs, data: &Path) -> Result<Self> {
+        let output = programs.run("pg_controldata", &[OsStr::new("-D"), data.as_os_str()]).await?;
         Self::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| {
             Error::new(Code::Tool, format!("`pg_controldata` says too little about `{}`", data.display()))
         })

@@ -2,11 +2,11 @@
 
 pub(super) mod control_file;
 pub(super) mod server;
+pub(super) mod server_log;
 
 use super::{
     config::PostgresConfig,
     records::TargetRecords,
-    restore::in_place,
     sql::{self, DatabaseAddress},
 };
 use crate::{
@@ -76,7 +76,7 @@ impl Cluster {
     /// # Errors
     /// [`Code::Tool`].
     pub(super) async fn read_control_file(&self) -> Result<ControlFile> {
-        let data = in_place::find_moved_aside_data(self)?.unwrap_or_else(|| self.data.clone());
+        let data = self.records.find_moved_data(&self.data)?.unwrap_or_else(|| self.data.clone());
         ControlFile::read(&self.programs_for_any(&[&data])?, &data).await
     }
 

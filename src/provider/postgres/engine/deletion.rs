@@ -11,8 +11,6 @@ use crate::provider::{
     postgres::{
         archive_view::{self, ArchiveView},
         cluster::Cluster,
-        records::BranchPhase,
-        restore::in_place,
         wal::Lsn,
     },
 };
@@ -27,8 +25,8 @@ pub(in super::super) async fn plan_deletion(cluster: &Cluster, id: &str) -> Resu
     let stored = BuiltinEngine::for_cluster(cluster)?.get_backup(id)?;
     let rest: Vec<&StoredBackup> = all.iter().filter(|other| other.id != id).collect();
     let wal = match ArchiveView::read_archive(cluster, &all).await {
-        Ok(horizon) => {
-            first_kept_segment(&horizon, &stored, &rest).map_or(0, |first| wal_bytes_before(&horizon, first))
+        Ok(view) => {
+            first_kept_segment(&view, &stored, &rest).map_or(0, |first| wal_bytes_before(&view, first))
         }
         // Without an archive nothing of it becomes free.
         Err(_) => 0,
@@ -53,7 +51,7 @@ pub(in super::super) async fn delete_backup(cluster: &Cluster, plan: &BackupDele
     let all = engine.list_backups()?;
     let deleted = all.iter().find(|stored| stored.id == plan.id);
     if deleted.is_some() {
-        let now = super::deletion::plan_deletion(cluster, &plan.id).await?;
+        let now = plan_deletion(cluster, &plan.id).await?;
         if (&now.also, now.earliest_after) != (&plan.also, plan.earliest_after) {
             return Err(Error::new(
                 Code::Conflict,
@@ -65,15 +63,7 @@ pub(in super::super) async fn delete_backup(cluster: &Cluster, plan: &BackupDele
             return Err(Error::new(Code::Conflict, format!("backup `{}` is still being made", plan.id))
                 .with_hint("wait until it is complete"));
         }
-        let copied = cluster
-            .records
-            .list_branches()?
-            .into_iter()
-            .find(|branch| branch.phase == BranchPhase::Copying && branch.recovery.backup == plan.id);
-        if let Some(user) = copied
-            .map(|branch| format!("branch `{}`", branch.name))
-            .or(in_place::find_restore_copying_from(cluster, &plan.id)?)
-        {
+        if let Some(user) = cluster.records.find_reader_of_backup(&plan.id)? {
             return Err(Error::new(
                 Code::Conflict,
                 format!("{user} is being restored from backup `{}`", plan.id),
@@ -91,9 +81,9 @@ pub(in super::super) async fn delete_backup(cluster: &Cluster, plan: &BackupDele
 /// another tool may have a backup of its own.
 async fn clean_archive(cluster: &Cluster, all: &[StoredBackup], deleted: &StoredBackup) -> Result<()> {
     let rest: Vec<&StoredBackup> = all.iter().filter(|stored| stored.id != deleted.id).collect();
-    let Ok(horizon) = ArchiveView::read_archive(cluster, all).await else { return Ok(()) };
-    let archive = &horizon.archive;
-    let first = first_kept_segment(&horizon, deleted, &rest);
+    let Ok(view) = ArchiveView::read_archive(cluster, all).await else { return Ok(()) };
+    let archive = &view.archive;
+    let first = first_kept_segment(&view, deleted, &rest);
     // Left in place, the history file would keep the WAL of the deleted backup for ever.
     for (history, ..) in archive.backups.iter().filter(|history| is_history_of(history, deleted)) {
         record_file::remove_file(&archive.folder.join(history)).map_err(Error::with_side_effects)?;
@@ -102,16 +92,16 @@ async fn clean_archive(cluster: &Cluster, all: &[StoredBackup], deleted: &Stored
     let timeline = archive.timelines.keys().next().copied().unwrap_or(1);
     let name = archive.segment_name(timeline, first);
     let args = [archive.folder.as_os_str(), OsStr::new(&name)];
-    horizon.tools.run("pg_archivecleanup", &args).await.map(drop).map_err(Error::with_side_effects)
+    view.programs.run("pg_archivecleanup", &args).await.map(drop).map_err(Error::with_side_effects)
 }
 
 /// Returns the oldest segment to keep when `deleted` goes and `rest` stays; `None` to keep all.
-fn first_kept_segment(horizon: &ArchiveView, deleted: &StoredBackup, rest: &[&StoredBackup]) -> Option<u64> {
-    let archive = &horizon.archive;
+fn first_kept_segment(view: &ArchiveView, deleted: &StoredBackup, rest: &[&StoredBackup]) -> Option<u64> {
+    let archive = &view.archive;
     let others = archive.backups.iter().filter(|history| !is_history_of(history, deleted));
     let first = others
         .map(|(_, _, start)| archive.segment_at(*start))
-        .chain([first_needed_segment(horizon, rest)?])
+        .chain([first_needed_segment(view, rest)?])
         .min()?;
     let goes = archive.timelines.iter().flat_map(|(timeline, there)| {
         there.segments.range(..first).map(|segment| archive.segment_name(*timeline, *segment))
@@ -130,20 +120,20 @@ fn is_history_of((_, timeline, start): &(String, u32, Lsn), stored: &StoredBacku
 }
 
 /// Returns the oldest segment that these backups need; `None` while one of them is unfinished.
-fn first_needed_segment(horizon: &ArchiveView, backups: &[&StoredBackup]) -> Option<u64> {
+fn first_needed_segment(view: &ArchiveView, backups: &[&StoredBackup]) -> Option<u64> {
     if backups.iter().any(|stored| !stored.is_completed()) {
         // Where it begins is not known before it is complete, so everything stays.
         return None;
     }
     let start = |stored: &&StoredBackup| {
         let needed = archive_view::required_wal(stored).ok()?;
-        Some(horizon.archive.segment_at(Lsn::parse(&needed.start).ok()?))
+        Some(view.archive.segment_at(Lsn::parse(&needed.start).ok()?))
     };
     backups.iter().filter_map(start).min()
 }
 
-fn wal_bytes_before(horizon: &ArchiveView, first: u64) -> u64 {
+fn wal_bytes_before(view: &ArchiveView, first: u64) -> u64 {
     let older = |segments: &std::collections::BTreeSet<u64>| segments.range(..first).count() as u64;
-    horizon.archive.timelines.values().map(|timeline| older(&timeline.segments)).sum::<u64>()
-        * horizon.archive.segment_bytes
+    view.archive.timelines.values().map(|timeline| older(&timeline.segments)).sum::<u64>()
+        * view.archive.segment_bytes
 }

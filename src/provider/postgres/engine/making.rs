@@ -56,7 +56,7 @@ impl BuiltinEngine<'_> {
         if let Some(made) = self.find_backup_by_key(key)? {
             return Ok(made.id);
         }
-        let tools = self.cluster.programs()?;
+        let programs = self.cluster.programs()?;
         self.remove_leftovers();
         let archive = self.cluster.find_archive_dir(None).await?;
         if let Some(why) = self.cluster.archiver_failure().await? {
@@ -85,8 +85,8 @@ impl BuiltinEngine<'_> {
             damaged: None,
             names: None,
         };
-        self.create_folder(&tools, &stored)?;
-        self.start_copy(&tools, stored.clone())
+        self.create_folder(&programs, &stored)?;
+        self.start_copy(&programs, stored.clone())
             .await
             .inspect_err(|_| drop(self.discard_backup(&stored.id)))?;
         Ok(stored.id)
@@ -107,33 +107,26 @@ impl BuiltinEngine<'_> {
     }
 
     /// Creates the folder of a backup, with its description inside from the start.
-    fn create_folder(&self, tools: &Programs, stored: &StoredBackup) -> Result<()> {
+    fn create_folder(&self, programs: &Programs, stored: &StoredBackup) -> Result<()> {
         let failed = |e: std::io::Error| {
             Error::new(Code::Tool, format!("`{}` cannot be written: {e}", self.folder.display()))
         };
         if !self.folder.is_dir() {
             fs::create_dir_all(self.folder.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
-            disk::make_private_folder(tools, self.folder)?;
+            disk::make_private_folder(programs, self.folder)?;
         }
         let new = self.folder.join(format!(".new-{}", stored.id));
-        disk::make_private_folder(tools, &new)?;
+        disk::make_private_folder(programs, &new)?;
         record_file::write_record(&new.join(SIDECAR_FILE), stored)?;
-        tools.chown_to_owner(&new.join(SIDECAR_FILE))?;
+        programs.chown_to_owner(&new.join(SIDECAR_FILE))?;
         fs::rename(&new, self.folder.join(&stored.id)).map_err(failed)
     }
 
-    /// Saves the description of a backup.
-    pub(super) fn save_backup(&self, tools: &Programs, stored: &StoredBackup) -> Result<()> {
-        let path = sidecar_path(&self.folder.join(&stored.id));
-        record_file::write_record(&path, stored)?;
-        tools.chown_to_owner(&path)
-    }
-
     /// Starts the copy, or starts it again.
-    async fn start_copy(&self, tools: &Programs, mut stored: StoredBackup) -> Result<StoredBackup> {
+    async fn start_copy(&self, programs: &Programs, mut stored: StoredBackup) -> Result<StoredBackup> {
         let files = self.files_folder(&stored.id);
         disk::remove_folder(&files)?;
-        disk::make_private_folder(tools, &files)?;
+        disk::make_private_folder(programs, &files)?;
         let output = self.folder.join(&stored.id).join("output");
         record_file::remove_file(&output)?;
         let address = &self.cluster.address;
@@ -164,8 +157,8 @@ impl BuiltinEngine<'_> {
             password.iter().map(|secret| ("PGPASSWORD", OsStr::new(secret.expose_secret()))).collect();
         let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
         stored.starts += 1;
-        stored.child = Some(tools.spawn_detached("pg_basebackup", &args, &environment, &output)?);
-        self.save_backup(tools, &stored)?;
+        stored.child = Some(programs.spawn_detached("pg_basebackup", &args, &environment, &output)?);
+        self.save_backup(programs, &stored)?;
         Ok(stored)
     }
 
@@ -188,12 +181,12 @@ impl BuiltinEngine<'_> {
     /// What went wrong; the backup has then been removed.
     pub(in super::super) async fn poll_backup(&self, id: &str) -> Result<BackupPoll> {
         let stored = self.get_backup(id)?;
-        let tools = self.cluster.programs()?;
+        let programs = self.cluster.programs()?;
         let looked = match stored.stage {
             BackupStage::Completed => return Ok(BackupPoll::Completed(Box::new(stored))),
-            BackupStage::Copying => self.poll_copy(&tools, stored).await,
-            BackupStage::Verifying => self.poll_verification(&tools, stored),
-            BackupStage::Archiving => self.poll_archiving(&tools, stored).await,
+            BackupStage::Copying => self.poll_copy(&programs, stored).await,
+            BackupStage::Verifying => self.poll_verification(&programs, stored),
+            BackupStage::Archiving => self.poll_archiving(&programs, stored).await,
         };
         looked.map_err(|error| match self.discard_backup(id) {
             Ok(()) => error,
@@ -201,7 +194,7 @@ impl BuiltinEngine<'_> {
         })
     }
 
-    async fn poll_copy(&self, tools: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
+    async fn poll_copy(&self, programs: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
         let files = self.files_folder(&stored.id);
         let data = files.join("data");
         let at_work = stored.child.as_ref().is_some_and(TrackedProcess::is_alive);
@@ -224,29 +217,29 @@ impl BuiltinEngine<'_> {
                     format!("`pg_basebackup` was killed {} times without a word", stored.starts),
                 ));
             }
-            self.start_copy(tools, stored).await?;
+            self.start_copy(programs, stored).await?;
             return Ok(BackupPoll::Running(Progress::with_phase("copying")));
         }
         stored.stage = BackupStage::Verifying;
-        self.start_verification(tools, stored)
+        self.start_verification(programs, stored)
     }
 
-    fn start_verification(&self, tools: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
+    fn start_verification(&self, programs: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
         let output = self.folder.join(&stored.id).join("verified");
         record_file::remove_file(&output)?;
         let data = self.files_folder(&stored.id).join("data");
-        stored.child = Some(tools.spawn_detached("pg_verifybackup", &[data.as_os_str()], &[], &output)?);
-        self.save_backup(tools, &stored)?;
+        stored.child = Some(programs.spawn_detached("pg_verifybackup", &[data.as_os_str()], &[], &output)?);
+        self.save_backup(programs, &stored)?;
         Ok(BackupPoll::Running(Progress::with_phase("comparing with checksums")))
     }
 
-    fn poll_verification(&self, tools: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
+    fn poll_verification(&self, programs: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
         if stored.child.as_ref().is_some_and(TrackedProcess::is_alive) {
             return Ok(BackupPoll::Running(Progress::with_phase("comparing with checksums")));
         }
         let said = fs::read(self.folder.join(&stored.id).join("verified")).unwrap_or_default();
         if said.is_empty() {
-            return self.start_verification(tools, stored);
+            return self.start_verification(programs, stored);
         }
         if !String::from_utf8_lossy(&said).contains("backup successfully verified") {
             return Err(Error::new(
@@ -257,13 +250,13 @@ impl BuiltinEngine<'_> {
         stored.stage = BackupStage::Archiving;
         stored.child = None;
         stored.wal = Some(read_required_wal(&self.files_folder(&stored.id))?);
-        self.save_backup(tools, &stored)?;
+        self.save_backup(programs, &stored)?;
         Ok(BackupPoll::Running(Progress::with_phase("waiting for its WAL to be archived")))
     }
 
-    async fn poll_archiving(&self, tools: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
+    async fn poll_archiving(&self, programs: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
         let files = self.files_folder(&stored.id);
-        let segment_bytes = ControlFile::read(tools, &files.join("data")).await?.segment_bytes;
+        let segment_bytes = ControlFile::read(programs, &files.join("data")).await?.segment_bytes;
         let needed = stored.wal.clone().map_or_else(|| read_required_wal(&files), Ok)?;
         let last = wal::segment_name_before(needed.timeline, &needed.stop, segment_bytes).unwrap_or_default();
         let archived = fs::metadata(stored.archive.join(&last)).is_ok_and(|file| file.len() == segment_bytes);
@@ -285,7 +278,7 @@ impl BuiltinEngine<'_> {
             stored.names = wal::fetch_relation_names(&client).await.ok();
         }
         stored.stage = BackupStage::Completed;
-        self.save_backup(tools, &stored)?;
+        self.save_backup(programs, &stored)?;
         Ok(BackupPoll::Completed(Box::new(stored)))
     }
 }

@@ -221,6 +221,13 @@ impl<'a> BuiltinEngine<'a> {
         Ok(self.list_backups()?.into_iter().find(|stored| stored.key == *key))
     }
 
+    /// Saves the description of a backup.
+    fn save_backup(&self, programs: &Programs, stored: &StoredBackup) -> Result<()> {
+        let path = sidecar_path(&self.folder.join(&stored.id));
+        record_file::write_record(&path, stored)?;
+        programs.chown_to_owner(&path)
+    }
+
     /// Returns the folder of a backup's files.
     pub(super) fn files_folder(&self, id: &str) -> PathBuf {
         self.folder.join(id).join("files")
@@ -267,8 +274,8 @@ impl<'a> BuiltinEngine<'a> {
     /// [`Code::Tool`] when the program cannot be started.
     pub(super) async fn verify_backup(&self, id: &str) -> Result<Vec<String>> {
         let data = self.files_folder(id).join("data");
-        let tools = self.cluster.programs()?;
-        let output = tools.try_run("pg_verifybackup", &[data.as_os_str()]).await?;
+        let programs = self.cluster.programs()?;
+        let output = programs.try_run("pg_verifybackup", &[data.as_os_str()]).await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let mut problems: Vec<String> = said
             .lines()
@@ -283,7 +290,7 @@ impl<'a> BuiltinEngine<'a> {
         let stored = self.get_backup(id)?;
         let damaged = problems.first().cloned();
         if stored.damaged != damaged
-            && let Err(error) = self.save_backup(&tools, &StoredBackup { damaged, ..stored })
+            && let Err(error) = self.save_backup(&programs, &StoredBackup { damaged, ..stored })
         {
             problems.push(format!("this could not be written down: {}", error.message));
         }

@@ -3,15 +3,15 @@
 //! - A record is written before the things it names are created, so nothing exists without a record.
 //! - A record is replaced as a whole, and removed last.
 
-use crate::{
-    base::moment::Moment,
-    provider::{
-        Code, Error, Result,
-        host::{process::TrackedProcess, record_file},
-        model::CallKey,
-    },
-};
-use serde::{Deserialize, Serialize};
+mod branch;
+mod recovery_plan;
+mod restore;
+
+pub(super) use branch::{BranchPhase, BranchRecord};
+pub(super) use recovery_plan::{RecoveryPlan, RecoveryStop};
+pub(super) use restore::{RestoreFailure, RestorePhase, RestoreRecord};
+
+use crate::provider::{Code, Error, Result, host::record_file, model::CallKey};
 use sha2::{Digest as _, Sha256};
 use std::{
     io,
@@ -22,100 +22,6 @@ use std::{
 #[derive(Debug, Clone)]
 pub(super) struct TargetRecords {
     home: PathBuf,
-}
-
-/// The recovery of a copy, as decided before it began: from which backup, to where, on which timeline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RecoveryPlan {
-    /// The backup that it starts from.
-    pub backup: String,
-    /// What it stops at.
-    pub stop: RecoveryStop,
-    /// Whether what happened exactly there is still in.
-    pub inclusive: bool,
-    /// The timeline it follows.
-    pub timeline: u32,
-    /// The folder of archived WAL.
-    pub archive: PathBuf,
-}
-
-/// What recovery stops at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RecoveryStop {
-    /// The end of the backup.
-    BackupEnd,
-    /// A moment.
-    Time(Moment),
-    /// A transaction.
-    Xid(String),
-    /// A place in the WAL.
-    Lsn(String),
-    /// A restore point.
-    Name(String),
-}
-
-/// How far a copy is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum BranchPhase {
-    /// The backup is being copied.
-    Copying,
-    /// The server replays WAL.
-    Replaying,
-    /// Recovery is over, and well.
-    Ready,
-    /// It is being removed.
-    Removing,
-}
-
-/// A branch, as it is written down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct BranchRecord {
-    /// Its id, which no other branch ever has.
-    pub id: String,
-    pub name: String,
-    /// The target it is of.
-    pub target: String,
-    /// The key of the call that made it.
-    pub key: CallKey,
-    /// The run that made it.
-    pub run: Option<String>,
-    /// Whether that run removes it.
-    pub temporary: bool,
-    /// When it was asked for.
-    pub created_at: Moment,
-    /// The cluster that it is a copy of.
-    pub system_identifier: String,
-    /// Where it starts and stops.
-    pub recovery: RecoveryPlan,
-    /// Everything of it is in this folder, which it does not share.
-    pub folder: PathBuf,
-    /// The folder of its socket.
-    pub socket: PathBuf,
-    /// The port, which only names the socket.
-    pub port: u16,
-    pub phase: BranchPhase,
-    /// The child that works on it.
-    pub child: Option<TrackedProcess>,
-    /// How often the copy, and then the server, was started.
-    pub starts: u32,
-    /// The last transaction that is in.
-    pub reached: Option<Moment>,
-    /// The timeline it is on.
-    pub timeline: Option<u32>,
-}
-
-impl BranchRecord {
-    /// Returns the data folder.
-    pub(super) fn data_folder(&self) -> PathBuf {
-        self.folder.join("files/data")
-    }
-
-    /// Returns the log of the server's latest start for recovery.
-    pub(super) fn recovery_log_path(&self) -> PathBuf {
-        self.folder.join(format!("server-{}.log", self.starts))
-    }
 }
 
 impl TargetRecords {
@@ -186,5 +92,78 @@ impl TargetRecords {
 
     fn branch_path(&self, name: &str) -> PathBuf {
         self.home.join("branches").join(format!("{name}.json"))
+    }
+    /// Returns the branch that was made with `key`.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when a record cannot be read.
+    pub(super) fn find_branch_by_key(&self, key: &CallKey) -> Result<Option<BranchRecord>> {
+        Ok(self.list_branches()?.into_iter().find(|record| record.key == *key))
+    }
+
+    /// Returns the record of the restore in place that has the key `key`.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when it cannot be read.
+    pub(super) fn read_restore(&self, key: &str) -> Result<Option<RestoreRecord>> {
+        record_file::read_record(&self.restore_path(key))
+    }
+
+    /// Returns every restore in place, in no order.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when one cannot be read.
+    pub(super) fn list_restores(&self) -> Result<Vec<RestoreRecord>> {
+        record_file::read_all_records(&self.home.join("restores"))
+    }
+
+    /// Writes the record of a restore in place, or replaces it.
+    ///
+    /// # Errors
+    /// [`Code::Internal`].
+    pub(super) fn save_restore(&self, record: &RestoreRecord) -> Result<()> {
+        record_file::write_record(&self.restore_path(&record.key.0), record)
+    }
+
+    /// Removes the record of a restore in place; one that is gone is no error.
+    ///
+    /// # Errors
+    /// [`Code::Internal`].
+    pub(super) fn forget_restore(&self, key: &str) -> Result<()> {
+        record_file::remove_file(&self.restore_path(key))
+    }
+
+    /// Returns the file of a restore's record.
+    pub(super) fn restore_path(&self, key: &str) -> PathBuf {
+        self.home.join("restores").join(format!("{key}.json"))
+    }
+
+    /// Returns where the old data of `data` is while a restore has moved it aside and put no other there.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when a record cannot be read.
+    pub(super) fn find_moved_data(&self, data: &Path) -> Result<Option<PathBuf>> {
+        if data.is_dir() {
+            return Ok(None);
+        }
+        let is_moved = |record: &RestoreRecord| record.data == data && record.aside.is_dir();
+        Ok(self.list_restores()?.into_iter().find(is_moved).map(|record| record.aside))
+    }
+
+    /// Returns what a backup is being copied to, in words: a branch, or a data folder that is restored in place.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when a record cannot be read.
+    pub(super) fn find_reader_of_backup(&self, backup: &str) -> Result<Option<String>> {
+        let copies =
+            |branch: &BranchRecord| branch.phase == BranchPhase::Copying && branch.recovery.backup == backup;
+        if let Some(branch) = self.list_branches()?.into_iter().find(copies) {
+            return Ok(Some(format!("branch `{}`", branch.name)));
+        }
+        let copies = |restore: &RestoreRecord| {
+            restore.phase == RestorePhase::Copying && restore.recovery.backup == backup
+        };
+        let restore = self.list_restores()?.into_iter().find(copies);
+        Ok(restore.map(|restore| format!("`{}`", restore.data.display())))
     }
 }

@@ -13,27 +13,24 @@ use super::{
 use crate::{
     base::former_name,
     provider::{
-        Branches, Code, Error, Provider, Result,
+        Code, Error, Result,
         host::{disk, process, programs::Programs, record_file},
         model::{Branch, CallKey, Job, JobStatus, Progress},
         postgres::{
-            cluster::{Cluster, control_file::ControlFile, server},
-            open_branch::OpenBranch,
+            cluster::{Cluster, control_file::ControlFile, server, server_log},
             records::{BranchPhase, BranchRecord},
             sql::DatabaseAddress,
         },
     },
 };
-use async_trait::async_trait;
 use rustix::process::Signal;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 /// The kind of job that makes a branch.
-pub(in super::super) const JOB_KIND: &str = "branch";
+pub(in super::super) const BRANCH_JOB: &str = "branch";
 /// The file in a branch's folder that says whose it is.
 const MARKER: &str = ".redrill-branch.json";
 
@@ -51,9 +48,13 @@ pub(in super::super) fn check_branch_name(name: &str) -> Result<()> {
 }
 
 /// Returns the folder for a branch: in the state folder if the cluster's user can reach it, else in `/var/tmp`.
-pub(in super::super) async fn choose_branch_folder(cluster: &Cluster, tools: &Programs, id: &str) -> PathBuf {
+pub(in super::super) async fn choose_branch_folder(
+    cluster: &Cluster,
+    programs: &Programs,
+    id: &str,
+) -> PathBuf {
     let home = cluster.records.home();
-    if fs::create_dir_all(home).is_ok() && disk::is_reachable(tools, home).await {
+    if fs::create_dir_all(home).is_ok() && disk::is_reachable(programs, home).await {
         home.join("data").join(id)
     } else {
         Path::new("/var/tmp").join(format!("redrill-branch-{}", cluster.records.unique_name(id)))
@@ -62,7 +63,11 @@ pub(in super::super) async fn choose_branch_folder(cluster: &Cluster, tools: &Pr
 
 /// Returns the job that makes a branch.
 pub(in super::super) fn branch_job(record: &BranchRecord) -> Job {
-    Job { kind: JOB_KIND.into(), id: record.name.clone(), detail: serde_json::json!({ "branch": record.id }) }
+    Job {
+        kind: BRANCH_JOB.into(),
+        id: record.name.clone(),
+        detail: serde_json::json!({ "branch": record.id }),
+    }
 }
 
 /// Polls a branch job once and does its next part.
@@ -101,47 +106,47 @@ fn branch_gone_error(name: &str) -> Error {
 }
 
 async fn advance_branch(cluster: &Cluster, record: BranchRecord) -> Result<JobStatus> {
-    let tools = cluster.programs()?;
+    let programs = cluster.programs()?;
     // After a reboot nobody knows what had reached the disk, so the copy starts again.
     let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::read_boot_id());
     if other_boot {
         disk::remove_folder(&record.folder.join("files"))?;
         let record = BranchRecord { phase: BranchPhase::Copying, child: None, starts: 0, ..record };
-        return start_copy(cluster, &tools, record);
+        return start_copy(cluster, &programs, record);
     }
     match record.phase {
-        BranchPhase::Copying => poll_copy(cluster, &tools, record).await,
-        _ => poll_replay(cluster, &tools, record).await,
+        BranchPhase::Copying => poll_copy(cluster, &programs, record).await,
+        _ => poll_replay(cluster, &programs, record).await,
     }
 }
 
-fn start_copy(cluster: &Cluster, tools: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
+fn start_copy(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
     fs::create_dir_all(record.folder.parent().unwrap_or(Path::new("/")))
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", record.folder.display())))?;
-    disk::make_private_folder(tools, &record.folder)?;
+    disk::make_private_folder(programs, &record.folder)?;
     record_file::write_record(&former_name::find_existing_path(record.folder.join(MARKER)), &record)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
-    record.child = Some(copying::start_copy(cluster, tools, &record.folder, backup, record.starts)?);
+    record.child = Some(copying::start_copy(cluster, programs, &record.folder, backup, record.starts)?);
     cluster.records.save_branch(&record)?;
     Ok(JobStatus::Running(Progress::with_phase("copying")))
 }
 
-async fn poll_copy(cluster: &Cluster, tools: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
+async fn poll_copy(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
     match copying::poll_copy(cluster, &record.folder, &record.recovery.backup, record.starts)? {
-        CopyState::Missing => start_copy(cluster, tools, record),
+        CopyState::Missing => start_copy(cluster, programs, record),
         CopyState::Running(progress) => Ok(JobStatus::Running(progress)),
         CopyState::Complete => {
-            configure_copy(cluster, tools, &record).await?;
+            configure_copy(cluster, programs, &record).await?;
             record.phase = BranchPhase::Replaying;
             record.starts = 0;
-            start_server(cluster, tools, record)
+            start_server(cluster, programs, record)
         }
     }
 }
 
-async fn configure_copy(cluster: &Cluster, tools: &Programs, record: &BranchRecord) -> Result<()> {
-    let mut control = ControlFile::read(tools, &record.data_folder()).await?;
+async fn configure_copy(cluster: &Cluster, programs: &Programs, record: &BranchRecord) -> Result<()> {
+    let mut control = ControlFile::read(programs, &record.data_folder()).await?;
     // The source may have raised a setting after the backup; its WAL then wants the higher one.
     if let Ok(source) = cluster.read_control_file().await {
         control.raise_minima(&source);
@@ -153,26 +158,26 @@ async fn configure_copy(cluster: &Cluster, tools: &Programs, record: &BranchReco
         recovery: &record.recovery,
         control: &control,
     };
-    isolation::write_configuration(tools, &record.folder.join("files"), &isolation)
+    isolation::write_configuration(programs, &record.folder.join("files"), &isolation)
 }
 
-fn start_server(cluster: &Cluster, tools: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
+fn start_server(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
     record.starts += 1;
     // The count is saved first, because it names the log: an unread log would hide why the server died.
     cluster.records.save_branch(&record)?;
     record.child =
-        Some(server::start_server(tools, &record.data_folder(), &[], &record.recovery_log_path())?);
+        Some(server::start_server(programs, &record.data_folder(), &[], &record.recovery_log_path())?);
     cluster.records.save_branch(&record)?;
     Ok(JobStatus::Running(Progress::with_phase("replaying WAL")))
 }
 
-async fn poll_replay(cluster: &Cluster, tools: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
+async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
     let copy = RecoveringCopy {
         data: &record.data_folder(),
         log: &record.recovery_log_path(),
         child: record.child.as_ref(),
         recovery: &record.recovery,
-        address: &branch_address(cluster, &record),
+        address: &record.address(&cluster.address),
         system_identifier: &record.system_identifier,
     };
     let look = copy.poll_recovery().await;
@@ -180,9 +185,11 @@ async fn poll_replay(cluster: &Cluster, tools: &Programs, mut record: BranchReco
     isolation::check_tablespace_links(&record.folder.join("files"))?;
     let proof = match look? {
         RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
-        RecoveryState::Killed if record.starts < STARTS_MAX => return start_server(cluster, tools, record),
+        RecoveryState::Killed if record.starts < STARTS_MAX => {
+            return start_server(cluster, programs, record);
+        }
         RecoveryState::Killed => {
-            return Err(recovery::recovery_failed_error(&server::ServerLog::read(
+            return Err(recovery::recovery_failed_error(&server_log::ServerLog::read(
                 &record.recovery_log_path(),
             )));
         }
@@ -195,19 +202,8 @@ async fn poll_replay(cluster: &Cluster, tools: &Programs, mut record: BranchReco
     Ok(JobStatus::Done(to_branch(&record).to_handle()))
 }
 
-/// Returns how a branch is connected to.
-pub(in super::super) fn branch_address(cluster: &Cluster, record: &BranchRecord) -> DatabaseAddress {
-    DatabaseAddress {
-        host: record.socket.display().to_string(),
-        port: record.port,
-        user: cluster.address.user.clone(),
-        database: cluster.address.database.clone(),
-        password: None,
-    }
-}
-
 /// Converts a branch's record to the model's `Branch`.
-fn to_branch(record: &BranchRecord) -> Branch {
+pub(in super::super) fn to_branch(record: &BranchRecord) -> Branch {
     let status = match record.phase {
         BranchPhase::Copying | BranchPhase::Replaying => "preparing",
         BranchPhase::Ready if server::find_server(&record.data_folder()).is_some() => "ready",
@@ -270,68 +266,4 @@ fn check_folder_ownership(cluster: &Cluster, record: &BranchRecord) -> Result<()
         None if fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none()) => Ok(()),
         None => Err(foreign("it has no marker of a branch")),
     }
-}
-
-/// The branches of a cluster.
-#[async_trait]
-impl Branches for Cluster {
-    async fn list(&self) -> Result<Vec<Branch>> {
-        Ok(self.records.list_branches()?.iter().map(to_branch).collect())
-    }
-
-    async fn get(&self, name: &str) -> Result<Branch> {
-        Ok(to_branch(&load_branch(self, name)?))
-    }
-
-    async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
-        let record = load_branch(self, name)?;
-        if record.phase != BranchPhase::Ready {
-            return Err(Error::new(Code::Unavailable, format!("branch `{name}` is not ready yet"))
-                .with_hint("wait until its restore is over"));
-        }
-        start_if_stopped(self, &record).await?;
-        Ok(Arc::new(OpenBranch::new(self, &record)))
-    }
-
-    async fn delete(&self, name: &str, id: &str) -> Result<()> {
-        match self.records.read_branch(name)? {
-            Some(record) if record.id == id => remove_branch(self, record).await,
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Starts the server of a branch that does not run, such as after the machine was restarted.
-async fn start_if_stopped(cluster: &Cluster, record: &BranchRecord) -> Result<()> {
-    let data = record.data_folder();
-    if server::find_server(&data).is_none() {
-        disk::make_private_folder(&cluster.programs()?, &record.socket)?;
-        server::start_server(&cluster.programs()?, &data, &[], &record.folder.join("server.log"))?;
-    }
-    server::wait_until_ready(cluster.clock.as_ref(), &data).await
-}
-
-fn load_branch(cluster: &Cluster, name: &str) -> Result<BranchRecord> {
-    check_branch_name(name)?;
-    cluster.records.read_branch(name)?.ok_or_else(|| {
-        let there = cluster.records.list_branches().unwrap_or_default();
-        let hint = crate::base::suggest::suggest_name(name, there.iter().map(|branch| branch.name.as_str()));
-        Error::new(Code::NotFound, format!("`{}` has no branch `{name}`", cluster.name)).with_hint(hint)
-    })
-}
-
-/// Returns the branch that was made with `key`.
-///
-/// # Errors
-/// [`Code::Internal`].
-pub(in super::super) fn find_branch_by_key(cluster: &Cluster, key: &CallKey) -> Result<Option<BranchRecord>> {
-    Ok(cluster.records.list_branches()?.into_iter().find(|record| record.key == *key))
-}
-
-/// Returns the branch that a handle is of.
-#[cfg(test)]
-pub(in super::super) fn branch_from_handle(handle: &serde_json::Value) -> Branch {
-    use crate::base::value;
-    let inner = value::untag_as(handle, value::BRANCH_TAG).expect("a branch handle");
-    serde_json::from_value(inner.clone()).expect("a branch")
 }

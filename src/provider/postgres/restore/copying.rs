@@ -45,7 +45,7 @@ pub(in super::super) fn files_folder(folder: &Path) -> PathBuf {
 /// [`Code::Tool`].
 pub(in super::super) fn start_copy(
     cluster: &Cluster,
-    tools: &Programs,
+    programs: &Programs,
     folder: &Path,
     backup: &str,
     starts: u32,
@@ -54,7 +54,7 @@ pub(in super::super) fn start_copy(
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
     let output = copy_log_path(folder, starts);
     record_file::remove_file(&output)?;
-    tools.spawn_detached(program, &args, &[], &output)
+    programs.spawn_detached(program, &args, &[], &output)
 }
 
 /// Looks at the copy of `backup` in `folder` that was begun `starts` times.

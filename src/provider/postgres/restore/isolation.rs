@@ -9,7 +9,7 @@ use crate::provider::{
     Code, Error, Result,
     host::{disk, programs::Programs, record_file},
     postgres::{
-        cluster::{control_file::ControlFile, server},
+        cluster::{control_file::ControlFile, server_log},
         engine, records,
     },
 };
@@ -40,7 +40,7 @@ pub(in super::super) struct IsolatedCopy<'a> {
 /// # Errors
 /// [`Code::Refused`] for a tablespace that leads out of the copy; [`Code::Tool`].
 pub(in super::super) fn write_configuration(
-    tools: &Programs,
+    programs: &Programs,
     files: &Path,
     isolation: &IsolatedCopy<'_>,
 ) -> Result<()> {
@@ -53,7 +53,7 @@ pub(in super::super) fn write_configuration(
     let put = |name: &str, text: &str| {
         let path = data.join(name);
         crate::base::file::write_atomic(&path, text.as_bytes()).map_err(|e| write_error(&path, &e))?;
-        tools.chown_to_owner(&path)
+        programs.chown_to_owner(&path)
     };
     put("postgresql.auto.conf", "# Emptied by redrill: an isolated copy keeps no setting of its source.\n")?;
     // Only the owner can enter the socket's folder, and everybody who can enter may connect.
@@ -61,7 +61,7 @@ pub(in super::super) fn write_configuration(
     put("pg_ident.conf", "")?;
     put("postgresql.conf", &render_settings(isolation))?;
     put("recovery.signal", "")?;
-    disk::make_private_folder(tools, isolation.socket)
+    disk::make_private_folder(programs, isolation.socket)
 }
 
 fn render_settings(isolation: &IsolatedCopy<'_>) -> String {
@@ -90,7 +90,7 @@ fn render_settings(isolation: &IsolatedCopy<'_>) -> String {
         ("shared_buffers", "128MB".into()),
         ("logging_collector", "off".into()),
         ("log_destination", "stderr".into()),
-        ("log_line_prefix", server::LOG_PREFIX.into()),
+        ("log_line_prefix", server_log::LOG_PREFIX.into()),
         ("log_timezone", "UTC".into()),
         ("timezone", "UTC".into()),
         ("lc_messages", "C".into()),

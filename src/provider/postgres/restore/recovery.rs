@@ -10,7 +10,7 @@ use crate::{
         host::process::{self, TrackedProcess},
         model::Progress,
         postgres::{
-            cluster::server::{self, ServerLog},
+            cluster::{server, server_log::ServerLog},
             records::{RecoveryPlan, RecoveryStop},
             sql::{self, DatabaseAddress},
         },

@@ -88,30 +88,31 @@ impl Sql for Database {
     ) -> Result<SqlOutcome> {
         statement::check_statement(sql)?;
         let client = self.address.connect().await?;
-        let (rows_affected, mark) = within_timeout(timeout, async {
+        let (rows_affected, pending) = within_timeout(timeout, async {
             begin_transaction(&client, "begin", timeout).await?;
             let rows_affected = run_statement(&client, sql).await?;
             Ok((rows_affected, fetch_pending_commit(&client, rows_affected).await?))
         })
         .await?;
-        if let Some(mark) = &mark {
-            let what = serde_json::to_value(mark).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+        if let Some(pending) = &pending {
+            let what =
+                serde_json::to_value(pending).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
             if let Err(error) = accepted.accepted(what).await {
                 drop(client.batch_execute("rollback").await);
                 return Err(error);
             }
         }
-        self.commit_transaction(client, mark.as_ref(), timeout).await?;
+        self.commit_transaction(client, pending.as_ref(), timeout).await?;
         Ok(SqlOutcome { rows_affected })
     }
 
     async fn settle(&self, _key: &CallKey, accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
         // Nothing is committed before it is accepted.
         let Some(accepted) = accepted else { return Ok(None) };
-        let mark: PendingCommit = serde_json::from_value(accepted.clone())
+        let pending: PendingCommit = serde_json::from_value(accepted.clone())
             .map_err(|e| Error::new(Code::Internal, format!("what was recorded is no transaction: {e}")))?;
-        Ok(match self.await_outcome(&mark).await? {
-            CommitOutcome::Committed => Some(SqlOutcome { rows_affected: mark.rows_affected }),
+        Ok(match self.await_outcome(&pending).await? {
+            CommitOutcome::Committed => Some(SqlOutcome { rows_affected: pending.rows_affected }),
             CommitOutcome::Aborted => None,
         })
     }
@@ -163,7 +164,7 @@ impl Database {
     async fn commit_transaction(
         &self,
         client: Client,
-        mark: Option<&PendingCommit>,
+        pending: Option<&PendingCommit>,
         timeout: Span,
     ) -> Result<()> {
         let wait = timeout.to_std() + ANSWER_GRACE;
@@ -176,59 +177,62 @@ impl Database {
         drop(client);
         let rolled_back =
             || Error::new(Code::Unavailable, format!("the commit failed and nothing was changed: {why}"));
-        let Some(mark) = mark else { return Err(rolled_back()) };
-        match self.await_outcome(mark).await {
+        let Some(pending) = pending else { return Err(rolled_back()) };
+        match self.await_outcome(pending).await {
             Ok(CommitOutcome::Committed) => Ok(()),
             Ok(CommitOutcome::Aborted) => Err(rolled_back()),
             Err(e) => Err(Error::new(
                 Code::Unknown,
-                format!("nobody knows whether transaction {} was committed: {why}, then {e}", mark.xid),
+                format!("nobody knows whether transaction {} was committed: {why}, then {e}", pending.xid),
             )
-            .with_hint(format!("when the database answers again: `select pg_xact_status('{}')`", mark.xid))),
+            .with_hint(format!(
+                "when the database answers again: `select pg_xact_status('{}')`",
+                pending.xid
+            ))),
         }
     }
 
     /// Returns the outcome of a transaction, over new connections; polls for a while if it is in progress.
-    async fn await_outcome(&self, mark: &PendingCommit) -> Result<CommitOutcome> {
+    async fn await_outcome(&self, pending: &PendingCommit) -> Result<CommitOutcome> {
         let mut last = None;
         for look in 0..OUTCOME_POLLS_MAX {
             if look > 0 {
                 tokio::time::sleep(OUTCOME_POLL_INTERVAL).await;
             }
-            match self.query_outcome(mark).await {
-                Ok(Some(fate)) => return Ok(fate),
-                Ok(None) => last = Some(in_progress_error(mark)),
+            match self.query_outcome(pending).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => last = Some(in_progress_error(pending)),
                 Err(e) if e.code == Code::Unavailable => last = Some(e),
                 Err(e) => return Err(e),
             }
         }
-        Err(last.unwrap_or_else(|| in_progress_error(mark)))
+        Err(last.unwrap_or_else(|| in_progress_error(pending)))
     }
 
     /// Returns the outcome of a transaction; `None` while it is in progress.
-    async fn query_outcome(&self, mark: &PendingCommit) -> Result<Option<CommitOutcome>> {
+    async fn query_outcome(&self, pending: &PendingCommit) -> Result<Option<CommitOutcome>> {
         let client = self.address.connect().await?;
-        let ask = format!("select pg_xact_status('{}')", parse_xid(&mark.xid)?);
+        let ask = format!("select pg_xact_status('{}')", parse_xid(&pending.xid)?);
         let unknown = |why: String| {
             Error::new(
                 Code::Unknown,
-                format!("nobody knows whether transaction {} was committed: {why}", mark.xid),
+                format!("nobody knows whether transaction {} was committed: {why}", pending.xid),
             )
             .with_hint("look at what the statement should have changed, and decide")
         };
         let now = fetch_rows(&client, CLUSTER_IDENTITY_SQL).await?;
         let now = now.first().ok_or_else(|| unknown("the server gave no row".into()))?;
-        if now.get("system_identifier") != Some(&mark.system_identifier) {
+        if now.get("system_identifier") != Some(&pending.system_identifier) {
             return Err(unknown("this is another database cluster".into()));
         }
         let Some(timeline) = now.get("timeline") else {
             return Err(Error::new(Code::Unavailable, "the database is in recovery")
                 .with_hint("ask again when recovery is over"));
         };
-        if timeline != mark.timeline {
+        if timeline != pending.timeline {
             return Err(unknown(format!(
                 "the cluster was restored or promoted since, from timeline {} to {timeline}",
-                mark.timeline
+                pending.timeline
             )));
         }
         match fetch_text(&client, &ask).await?.as_deref() {
@@ -355,8 +359,8 @@ fn parse_xid(xid: &str) -> Result<u64> {
     xid.parse().map_err(|_| Error::new(Code::Internal, format!("`{xid}` is no transaction id")))
 }
 
-fn in_progress_error(mark: &PendingCommit) -> Error {
-    Error::new(Code::Unavailable, format!("transaction {} is still in progress", mark.xid))
+fn in_progress_error(pending: &PendingCommit) -> Error {
+    Error::new(Code::Unavailable, format!("transaction {} is still in progress", pending.xid))
         .with_hint("ask again when its session is over")
 }
 

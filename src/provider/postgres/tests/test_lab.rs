@@ -1,7 +1,7 @@
 //! The test lab, and the helpers that the tests share.
 
 use crate::{
-    base::{clock::SystemClock, moment::Span},
+    base::{clock::SystemClock, moment::Span, value},
     config::{Config, LAB, Locations},
     provider::{
         Fleet, NullRecorder, Provider, Result,
@@ -40,10 +40,10 @@ impl TestLab {
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         std::fs::set_permissions(folder.path(), permissions).expect("they are ours to set");
-        let stage = Self { state: folder };
-        let status = lab::start_lab(stage.state_folder()).await.expect("the lab comes up");
+        let test_lab = Self { state: folder };
+        let status = lab::start_lab(test_lab.state_folder()).await.expect("the lab comes up");
         assert_eq!(status.status, "up");
-        Some(stage)
+        Some(test_lab)
     }
 
     /// Returns the state folder.
@@ -223,7 +223,9 @@ pub(super) async fn make_branch(lab: &dyn Provider, request: &RestoreRequest, wi
         .restore(request, &test_key(with), &NullRecorder)
         .await
         .expect("accepted");
-    branch::branch_from_handle(&finish_job(lab, &job).await.expect("a branch"))
+    let handle = finish_job(lab, &job).await.expect("a branch");
+    let inner = value::untag_as(&handle, value::BRANCH_TAG).expect("a branch handle");
+    serde_json::from_value(inner.clone()).expect("a branch")
 }
 
 /// Opens a branch.

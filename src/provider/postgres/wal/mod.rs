@@ -8,6 +8,7 @@
 mod archive;
 mod dump;
 mod events;
+mod lsn;
 mod names;
 mod payload;
 mod tablespaces;
@@ -15,48 +16,12 @@ mod transaction;
 mod xid;
 
 pub(super) use self::{
-    archive::{ArchivedTimeline, WalArchive},
+    archive::{ArchivedTimeline, WalArchive, segment_name_before},
     dump::Commit,
+    lsn::Lsn,
     names::{RelationNames, fetch_relation_names},
     tablespaces::ReplayLimit,
 };
-
-use crate::provider::{Code, Error, Result};
-use std::fmt;
-
-/// A position in the WAL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(super) struct Lsn(pub u64);
-
-impl Lsn {
-    /// Reads `16/B374D848`.
-    ///
-    /// # Errors
-    /// [`Code::Invalid`].
-    pub(super) fn parse(text: &str) -> Result<Self> {
-        let read = || {
-            let (high, low) = text.trim().split_once('/')?;
-            let part = |digits: &str| u32::from_str_radix(digits, 16).ok().map(u64::from);
-            Some(Self(part(high)? << 32 | part(low)?))
-        };
-        read().ok_or_else(|| {
-            Error::new(Code::Invalid, format!("`{text}` is no place in the WAL"))
-                .with_hint("write it as `pg_current_wal_lsn()` does, such as `16/B374D848`")
-        })
-    }
-}
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
-    }
-}
-
-/// Returns the name of the segment that holds the last byte before `lsn`.
-pub(super) fn segment_name_before(timeline: u32, lsn: &str, segment_bytes: u64) -> Option<String> {
-    let number = Lsn::parse(lsn).ok()?.0.checked_sub(1)? / segment_bytes;
-    Some(archive::format_segment_name(timeline, number, segment_bytes))
-}
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use std::{fs, path::Path};
 ///
 /// # Errors
 /// [`Code::CorruptBackup`] with what is wrong; [`Code::Tool`] when the verification was killed too often.
-pub(super) fn poll_verification(tools: &Programs, folder: &Path, data: &Path) -> Result<bool> {
+pub(super) fn poll_verification(programs: &Programs, folder: &Path, data: &Path) -> Result<bool> {
     if process::find_started_with(data.as_os_str()).is_some() {
         return Ok(false);
     }
@@ -42,7 +42,7 @@ pub(super) fn poll_verification(tools: &Programs, folder: &Path, data: &Path) ->
             format!("`pg_verifybackup` was killed {STARTS_MAX} times without a word"),
         ));
     }
-    tools.spawn_detached("pg_verifybackup", &[data.as_os_str()], &[], &output(starts + 1))?;
+    programs.spawn_detached("pg_verifybackup", &[data.as_os_str()], &[], &output(starts + 1))?;
     Ok(false)
 }
 

@@ -1,6 +1,6 @@
 //! Decides whether we may stop and start a cluster, and finds how it was last started.
 
-use super::{lock, running_server::RunningServer};
+use super::{lock, refusal::not_in_place_error, running_server::RunningServer};
 use crate::provider::{
     Code, Error, Result,
     host::programs::{self, Programs},
@@ -25,7 +25,7 @@ pub(super) struct DataFolder {
     /// Where its server writes what it does not log elsewhere.
     pub log: PathBuf,
     /// What its server reported, if it runs.
-    pub live: Option<RunningServer>,
+    pub running: Option<RunningServer>,
 }
 
 impl DataFolder {
@@ -34,7 +34,7 @@ impl DataFolder {
     /// # Errors
     /// Why not.
     pub(super) async fn find_exchangeable(cluster: &Cluster) -> Result<Self> {
-        let tools = cluster.programs()?;
+        let programs = cluster.programs()?;
         let unreadable = |e: std::io::Error| {
             Error::new(Code::Unavailable, format!("`{}` cannot be looked at: {e}", cluster.data.display()))
         };
@@ -70,18 +70,12 @@ impl DataFolder {
                 "stop it yourself with `systemctl stop {service}`, restore, and start it again; or restore into a branch"
             )));
         }
-        let live = RunningServer::query_server(cluster, &data).await?;
-        let options = find_start_options(&tools, &data, live.as_ref()).await?;
+        let running = RunningServer::query_server(cluster, &data).await?;
+        let options = find_start_options(&programs, &data, running.as_ref()).await?;
         let log =
             server::find_output_file(&data).unwrap_or_else(|| cluster.records.home().join("server.log"));
-        Ok(Self { data, options, log, live })
+        Ok(Self { data, options, log, running })
     }
-}
-
-/// Returns the error for data that cannot be restored in place.
-pub(super) fn not_in_place_error(data: &Path, why: &str) -> Error {
-    Error::new(Code::Refused, format!("`{}` cannot be restored in place: {why}", data.display()))
-        .with_hint("restore into a branch with `into`, and carry over what is needed")
 }
 
 /// Returns the systemd service of a process, unless we run in the same service.
@@ -96,32 +90,32 @@ fn find_systemd_service(pid: i32) -> Option<String> {
 /// Returns the options of the last start, without the data folder, after checking that a server started with
 /// them uses this data and the same configuration.
 async fn find_start_options(
-    tools: &Programs,
+    programs: &Programs,
     data: &Path,
-    live: Option<&RunningServer>,
+    running: Option<&RunningServer>,
 ) -> Result<Vec<String>> {
     let written = fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
     let StartCommand { folder, mut options } = StartCommand::parse_line(&written);
     // A relative path refers to the folder where the server was started, which only the server knows.
     let configuration = folder.map(PathBuf::from).filter(|folder| folder.is_absolute()).or_else(|| {
         let own = options.iter().any(|option| option.contains("config_file"));
-        live.filter(|_| !own).and_then(|live| live.config_file.parent().map(Path::to_path_buf))
+        running.filter(|_| !own).and_then(|running| running.config_file.parent().map(Path::to_path_buf))
     });
     if let Some(folder) = configuration.filter(|folder| !is_same_path(folder, data)) {
         // The server uses its last `-D`; its processes are found by the first, the data folder.
         options.splice(0..0, ["-D".to_owned(), folder.display().to_string()]);
     }
-    let found = query_setting(tools, data, &options, "data_directory").await?;
+    let found = query_setting(programs, data, &options, "data_directory").await?;
     if !is_same_path(&found, data) {
         let why = format!("started as it was last, its server would use `{}`", found.display());
         return Err(not_in_place_error(data, &why));
     }
-    if let Some(live) = live {
-        let found = query_setting(tools, data, &options, "config_file").await?;
-        if !is_same_path(&found, &live.config_file) {
+    if let Some(running) = running {
+        let found = query_setting(programs, data, &options, "config_file").await?;
+        if !is_same_path(&found, &running.config_file) {
             let why = format!(
                 "its server uses `{}`, and started as it was last it would use `{}`",
-                live.config_file.display(),
+                running.config_file.display(),
                 found.display()
             );
             return Err(not_in_place_error(data, &why));
@@ -131,11 +125,11 @@ async fn find_start_options(
 }
 
 /// Asks the `postgres` program which value a setting would have.
-async fn query_setting(tools: &Programs, data: &Path, options: &[String], name: &str) -> Result<PathBuf> {
+async fn query_setting(programs: &Programs, data: &Path, options: &[String], name: &str) -> Result<PathBuf> {
     let mut args = vec![OsStr::new("-D"), data.as_os_str()];
     args.extend(options.iter().map(OsStr::new));
     args.extend(["-C", name].map(OsStr::new));
-    let output = tools.try_run("postgres", &args).await?;
+    let output = programs.try_run("postgres", &args).await?;
     if !output.status.success() {
         let said = programs::tail_output(&output.stderr);
         return Err(not_in_place_error(

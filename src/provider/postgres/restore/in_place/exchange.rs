@@ -6,7 +6,7 @@ use crate::provider::{
     Code, Error, Result,
     host::{disk, process::TrackedProcess, programs::Programs, record_file},
     postgres::{
-        cluster::{control_file::ControlFile, server},
+        cluster::{control_file::ControlFile, server, server_log},
         engine, records,
         restore::recovery,
     },
@@ -28,7 +28,12 @@ const CONFIGURATION_SUFFIXES: [&str; 6] = [".conf", ".crt", ".key", ".pem", ".cr
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn keep_configuration(tools: &Programs, data: &Path, new: &Path, named: &[PathBuf]) -> Result<()> {
+pub(super) fn keep_configuration(
+    programs: &Programs,
+    data: &Path,
+    new: &Path,
+    named: &[PathBuf],
+) -> Result<()> {
     let failed = |path: &Path, e: &io::Error| {
         Error::new(Code::Tool, format!("`{}` cannot be copied: {e}", path.display()))
     };
@@ -39,29 +44,29 @@ pub(super) fn keep_configuration(tools: &Programs, data: &Path, new: &Path, name
         if is_configuration && entry.path().is_file() {
             let to = new.join(&name);
             fs::copy(entry.path(), &to).map_err(|e| failed(&to, &e))?;
-            tools.chown_to_owner(&to)?;
+            programs.chown_to_owner(&to)?;
         }
     }
     for file in named.iter().filter(|file| data.join(file).is_file()) {
         let folder = file.parent().unwrap_or(Path::new(""));
-        keep_configuration_folder(tools, data, new, folder)?;
+        keep_configuration_folder(programs, data, new, folder)?;
         let to = new.join(file);
         fs::copy(data.join(file), &to).map_err(|e| failed(&to, &e))?;
-        tools.chown_to_owner(&to)?;
+        programs.chown_to_owner(&to)?;
     }
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
         record_file::remove_file(&new.join(stale))?;
     }
-    write_owned_file(tools, &new.join("recovery.signal"), "")
+    write_owned_file(programs, &new.join("recovery.signal"), "")
 }
 
 /// Creates a configuration folder in the copy, without the `.conf` files that the data no longer has.
-fn keep_configuration_folder(tools: &Programs, data: &Path, new: &Path, folder: &Path) -> Result<()> {
+fn keep_configuration_folder(programs: &Programs, data: &Path, new: &Path, folder: &Path) -> Result<()> {
     if folder.as_os_str().is_empty() {
         return Ok(());
     }
-    keep_configuration_folder(tools, data, new, folder.parent().unwrap_or(Path::new("")))?;
-    disk::make_private_folder(tools, &new.join(folder))?;
+    keep_configuration_folder(programs, data, new, folder.parent().unwrap_or(Path::new("")))?;
+    disk::make_private_folder(programs, &new.join(folder))?;
     for entry in fs::read_dir(new.join(folder)).into_iter().flatten().flatten() {
         let is_gone = !data.join(folder).join(entry.file_name()).exists();
         if is_gone && entry.path().extension().is_some_and(|end| end == "conf") {
@@ -113,10 +118,10 @@ fn rename_and_sync(from: &Path, to: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn make_private_folders(tools: &Programs, folder: &Path, socket: &Path) -> Result<()> {
-    disk::make_private_folder(tools, folder)?;
-    disk::make_private_folder(tools, socket)?;
-    write_owned_file(tools, &socket.join("pg_hba.conf"), "local all all trust\n")
+pub(super) fn make_private_folders(programs: &Programs, folder: &Path, socket: &Path) -> Result<()> {
+    disk::make_private_folder(programs, folder)?;
+    disk::make_private_folder(programs, socket)?;
+    write_owned_file(programs, &socket.join("pg_hba.conf"), "local all all trust\n")
 }
 
 /// Returns whether the server on `data` is the private one.
@@ -157,10 +162,10 @@ pub(super) fn check_no_foreign_server(
     .with_side_effects())
 }
 
-fn write_owned_file(tools: &Programs, path: &Path, text: &str) -> Result<()> {
+fn write_owned_file(programs: &Programs, path: &Path, text: &str) -> Result<()> {
     crate::base::file::write_atomic(path, text.as_bytes())
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display())))?;
-    tools.chown_to_owner(path)
+    programs.chown_to_owner(path)
 }
 
 /// Returns the options of the private recovery. They go on the command line, so that none outlives it.
@@ -181,7 +186,7 @@ pub(super) fn recovery_options(
         ("cron.launch_active_jobs", "off".into()),
         ("logging_collector", "off".into()),
         ("log_destination", "stderr".into()),
-        ("log_line_prefix", server::LOG_PREFIX.into()),
+        ("log_line_prefix", server_log::LOG_PREFIX.into()),
         ("log_min_messages", "warning".into()),
         ("log_timezone", "UTC".into()),
         ("lc_messages", "C".into()),

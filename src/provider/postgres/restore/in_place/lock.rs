@@ -2,8 +2,11 @@
 //!
 //! The lock is a file beside the data, created exclusively before anything else is done.
 
-use super::RestoreRecord;
-use crate::provider::{Code, Error, Result, host::record_file, postgres::cluster::Cluster};
+use crate::provider::{
+    Code, Error, Result,
+    host::record_file,
+    postgres::{cluster::Cluster, records::RestoreRecord},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -32,8 +35,7 @@ fn lock_path(data: &Path) -> PathBuf {
 /// # Errors
 /// [`Code::Conflict`] naming the record and the run.
 pub(super) fn check_unlocked(cluster: &Cluster, data: &Path) -> Result<()> {
-    let all: Vec<RestoreRecord> = record_file::read_all_records(&cluster.records.home().join("restores"))?;
-    if let Some(mine) = all.iter().find(|record| !record.is_over()) {
+    if let Some(mine) = cluster.records.list_restores()?.iter().find(|record| !record.is_over()) {
         return Err(conflict_error(data, &lock_for_record(cluster, mine)));
     }
     if let Some(lock) = record_file::read_record::<RestoreLock>(&lock_path(data))? {
@@ -79,7 +81,7 @@ pub(super) fn release_lock(record: &RestoreRecord) -> Result<()> {
 }
 
 fn lock_for_record(cluster: &Cluster, record: &RestoreRecord) -> RestoreLock {
-    let path = RestoreRecord::record_path(cluster, &record.key.0);
+    let path = cluster.records.restore_path(&record.key.0);
     RestoreLock { key: record.key.0.clone(), run: record.run.clone(), record: path }
 }
 

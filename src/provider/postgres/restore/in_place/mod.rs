@@ -13,6 +13,7 @@ mod checksums;
 mod data_folder;
 mod exchange;
 mod lock;
+mod refusal;
 mod running_server;
 mod unarchived_wal;
 
@@ -21,129 +22,24 @@ use super::{
     plan,
     recovery::{self, RecoveringCopy, RecoveryState},
 };
-use crate::{
-    base::moment::Moment,
-    provider::{
-        Code, Error, Result,
-        host::{
-            disk,
-            process::{self, TrackedProcess},
-            programs::{self, Programs},
-            record_file,
-        },
-        model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
-        postgres::{
-            cluster::{Cluster, server},
-            records::RecoveryPlan,
-            sql::DatabaseAddress,
-        },
+use crate::provider::{
+    Code, Error, Result,
+    host::{
+        disk, process,
+        programs::{self, Programs},
+    },
+    model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
+    postgres::{
+        cluster::{Cluster, control_file::ControlFile, server, server_log},
+        records::{RestoreFailure, RestorePhase, RestoreRecord},
+        sql::DatabaseAddress,
     },
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{ffi::OsString, path::PathBuf};
+use std::ffi::OsString;
 
 /// The kind of job that restores in place.
-pub(in super::super) const JOB_KIND: &str = "restore";
-
-/// The phase of a restore in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RestorePhase {
-    /// The backup is being copied beside the data.
-    Copying,
-    /// The cluster is being stopped and its data exchanged.
-    Exchanging,
-    /// The new data replays WAL.
-    Replaying,
-    /// Recovery was proved; the cluster is being started as before.
-    Starting,
-    /// It succeeded.
-    Done,
-    /// It is being undone.
-    Undoing,
-    /// It failed, and everything is as before.
-    Undone,
-}
-
-/// The stored state of a restore in place.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct RestoreRecord {
-    key: CallKey,
-    target: String,
-    run: Option<String>,
-    created_at: Moment,
-    system_identifier: String,
-    recovery: RecoveryPlan,
-    /// The data folder, links followed.
-    data: PathBuf,
-    /// Where the old data is moved to.
-    aside: PathBuf,
-    /// The working folder beside the data: the copy, and the files of the private recovery.
-    folder: PathBuf,
-    /// The socket of the private recovery.
-    socket: PathBuf,
-    /// What the cluster's server is started with, besides its data folder.
-    options: Vec<String>,
-    /// The configuration files in the data folder that its server named, relative to that folder.
-    #[serde(default)]
-    configuration: Vec<PathBuf>,
-    /// The file for its server's standard output and error.
-    log: PathBuf,
-    /// Whether the cluster was running or had crashed, and is to be started again.
-    ran: bool,
-    /// Whether it runs after the restore.
-    #[serde(default)]
-    running: bool,
-    phase: RestorePhase,
-    child: Option<TrackedProcess>,
-    starts: u32,
-    reached: Option<Moment>,
-    timeline: Option<u32>,
-    failure: Option<RestoreFailure>,
-    /// Why only a person can say how to go on; cleared by the next poll.
-    #[serde(default)]
-    stuck: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct RestoreFailure {
-    code: String,
-    message: String,
-    /// Whether the cluster had been stopped by then.
-    stopped: bool,
-}
-
-impl RestoreFailure {
-    fn new(record: &RestoreRecord, code: Code, message: String) -> Self {
-        Self { code: code.as_str().into(), message, stopped: record.phase != RestorePhase::Copying }
-    }
-}
-
-impl RestoreRecord {
-    fn record_path(cluster: &Cluster, key: &str) -> PathBuf {
-        cluster.records.home().join("restores").join(format!("{key}.json"))
-    }
-
-    fn save_record(&self, cluster: &Cluster) -> Result<()> {
-        record_file::write_record(&Self::record_path(cluster, &self.key.0), self)
-    }
-
-    fn new_data_folder(&self) -> PathBuf {
-        copying::files_folder(&self.folder).join("data")
-    }
-
-    fn recovery_log_path(&self) -> PathBuf {
-        self.folder.join(format!("server-{}.log", self.starts))
-    }
-
-    /// Returns whether nothing is left to do, which includes a failed undo that was finished by hand.
-    fn is_over(&self) -> bool {
-        let is_back = || self.data.is_dir() && !self.aside.exists() && !self.folder.exists();
-        matches!(self.phase, RestorePhase::Done | RestorePhase::Undone)
-            || (self.phase == RestorePhase::Undoing && is_back())
-    }
-}
+pub(in super::super) const RESTORE_JOB: &str = "restore";
 
 /// Returns the job of the restore in place that has the key `key`.
 ///
@@ -151,40 +47,14 @@ impl RestoreRecord {
 /// [`Code::Internal`] when the record cannot be read; [`Code::Unknown`] while only a person can say how to
 /// go on.
 pub(in super::super) fn find_restore_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
-    let record: Option<RestoreRecord> =
-        record_file::read_record(&RestoreRecord::record_path(cluster, &key.0))?;
-    match record {
+    match cluster.records.read_restore(&key.0)? {
         Some(RestoreRecord { stuck: Some(why), .. }) => Err(Error::new(Code::Unknown, why)),
         record => Ok(record.as_ref().map(restore_job)),
     }
 }
 
 fn restore_job(record: &RestoreRecord) -> Job {
-    Job { kind: JOB_KIND.into(), id: record.key.0.clone(), detail: Value::Null }
-}
-
-/// Returns where the old data of a cluster is while a restore has moved it aside and put no other there.
-///
-/// # Errors
-/// [`Code::Internal`] when what was written down cannot be read.
-pub(in super::super) fn find_moved_aside_data(cluster: &Cluster) -> Result<Option<PathBuf>> {
-    if cluster.data.is_dir() {
-        return Ok(None);
-    }
-    let all: Vec<RestoreRecord> = record_file::read_all_records(&cluster.records.home().join("restores"))?;
-    let of_this = |record: &RestoreRecord| record.data == cluster.data && record.aside.is_dir();
-    Ok(all.into_iter().find(of_this).map(|record| record.aside))
-}
-
-/// Returns the data folder, quoted, of a restore that is copying from a backup now.
-///
-/// # Errors
-/// [`Code::Internal`] when what was written down cannot be read.
-pub(in super::super) fn find_restore_copying_from(cluster: &Cluster, backup: &str) -> Result<Option<String>> {
-    let all: Vec<RestoreRecord> = record_file::read_all_records(&cluster.records.home().join("restores"))?;
-    let copies =
-        |record: &RestoreRecord| record.phase == RestorePhase::Copying && record.recovery.backup == backup;
-    Ok(all.iter().find(|record| copies(record)).map(|record| format!("`{}`", record.data.display())))
+    Job { kind: RESTORE_JOB.into(), id: record.key.0.clone(), detail: Value::Null }
 }
 
 /// Plans a restore in place and writes it down.
@@ -196,18 +66,18 @@ pub(in super::super) async fn start_restore(
     request: &RestoreRequest,
     key: &CallKey,
 ) -> Result<Job> {
-    let place = data_folder::DataFolder::find_exchangeable(cluster).await?;
+    let current = data_folder::DataFolder::find_exchangeable(cluster).await?;
     let suffix = key.0.to_lowercase();
     let beside = |what: &str| {
-        let mut name = place.data.file_name().unwrap_or_default().to_owned();
+        let mut name = current.data.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{what}-{suffix}"));
-        place.data.with_file_name(name)
+        current.data.with_file_name(name)
     };
-    unarchived_wal::ensure_wal_archived(cluster, &place).await?;
+    unarchived_wal::ensure_wal_archived(cluster, &current).await?;
     let folder = beside("restoring");
     let plan = plan::plan_restore(cluster, request, &folder).await?;
-    if place.live.is_none() {
-        unarchived_wal::check_no_unarchived_wal(&place.data, &plan.recovery.archive)?;
+    if current.running.is_none() {
+        unarchived_wal::check_no_unarchived_wal(&current.data, &plan.recovery.archive)?;
     }
     let record = RestoreRecord {
         key: key.clone(),
@@ -219,12 +89,12 @@ pub(in super::super) async fn start_restore(
         aside: beside("before"),
         socket: server::choose_socket_folder(&folder, &cluster.records.unique_name(&suffix)),
         folder,
-        options: place.options,
-        log: place.log,
-        ran: place.live.is_some() || has_crashed(cluster).await?,
+        options: current.options,
+        log: current.log,
+        ran: current.running.is_some() || has_crashed(cluster).await?,
         running: false,
-        configuration: place.live.map(|live| live.configuration).unwrap_or_default(),
-        data: place.data,
+        configuration: current.running.map(|running| running.configuration).unwrap_or_default(),
+        data: current.data,
         phase: RestorePhase::Copying,
         child: None,
         starts: 0,
@@ -234,9 +104,9 @@ pub(in super::super) async fn start_restore(
         stuck: None,
     };
     // The record comes first: nobody could release a lock without a record.
-    record.save_record(cluster)?;
+    cluster.records.save_restore(&record)?;
     if let Err(error) = lock::acquire_lock(cluster, &record) {
-        record_file::remove_file(&RestoreRecord::record_path(cluster, &key.0))?;
+        cluster.records.forget_restore(&key.0)?;
         return Err(error);
     }
     Ok(restore_job(&record))
@@ -253,9 +123,7 @@ async fn has_crashed(cluster: &Cluster) -> Result<bool> {
 /// # Errors
 /// The reason for its failure; everything is then as before.
 pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
-    let Some(record) =
-        record_file::read_record::<RestoreRecord>(&RestoreRecord::record_path(cluster, &job.id))?
-    else {
+    let Some(record) = cluster.records.read_restore(&job.id)? else {
         return Err(Error::new(
             Code::NotFound,
             format!("there is no restore in place with the key `{}`", job.id),
@@ -286,7 +154,7 @@ pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Resu
 /// Records that only a person can say how to go on; the next poll tries again.
 fn save_stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<Error> {
     let error = Error { code: Code::Unknown, retryable: false, ..error };
-    RestoreRecord { stuck: Some(error.message.clone()), ..record }.save_record(cluster)?;
+    cluster.records.save_restore(&RestoreRecord { stuck: Some(error.message.clone()), ..record })?;
     Ok(error)
 }
 
@@ -295,8 +163,7 @@ fn save_stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<
 /// # Errors
 /// [`Code::Refused`] when it is over; otherwise what prevents the undo.
 pub(in super::super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Result<()> {
-    let path = RestoreRecord::record_path(cluster, &job.id);
-    let Some(record) = record_file::read_record::<RestoreRecord>(&path)? else { return Ok(()) };
+    let Some(record) = cluster.records.read_restore(&job.id)? else { return Ok(()) };
     if record.phase == RestorePhase::Done {
         return Err(Error::new(Code::Refused, "the restore in place is over, and cannot be cancelled")
             .with_hint(format!("the data from before is kept in `{}`", record.aside.display())));
@@ -318,14 +185,14 @@ pub(in super::super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Re
 }
 
 async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
-    let tools = cluster.programs_for_any(&[&record.data, &record.aside])?;
+    let programs = cluster.programs_for_any(&[&record.data, &record.aside])?;
     let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::read_boot_id());
     match record.phase {
         RestorePhase::Copying if other_boot => {
             disk::remove_folder(&record.folder)?;
-            start_copy(cluster, &tools, RestoreRecord { child: None, starts: 0, ..record })
+            start_copy(cluster, &programs, RestoreRecord { child: None, starts: 0, ..record })
         }
-        RestorePhase::Copying => poll_copy(cluster, &tools, record),
+        RestorePhase::Copying => poll_copy(cluster, &programs, record),
         RestorePhase::Exchanging => {
             server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
             if !record.aside.exists() {
@@ -334,63 +201,66 @@ async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result
             exchange::move_new_data_in(&record.data, &record.aside, &record.new_data_folder())?;
             record.phase = RestorePhase::Replaying;
             record.starts = 0;
-            start_recovery(cluster, &tools, record).await
+            start_recovery(cluster, &programs, record).await
         }
-        RestorePhase::Replaying => poll_replay(cluster, &tools, record).await,
-        _ => start_serving(cluster, &tools, record).await,
+        RestorePhase::Replaying => poll_replay(cluster, &programs, record).await,
+        _ => start_serving(cluster, &programs, record).await,
     }
 }
 
-fn start_copy(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+fn start_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
     lock::acquire_lock(cluster, &record)?;
-    disk::make_private_folder(tools, &record.folder)?;
+    disk::make_private_folder(programs, &record.folder)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
-    record.child = Some(copying::start_copy(cluster, tools, &record.folder, backup, record.starts)?);
-    record.save_record(cluster)?;
+    record.child = Some(copying::start_copy(cluster, programs, &record.folder, backup, record.starts)?);
+    cluster.records.save_restore(&record)?;
     Ok(JobStatus::Running(Progress::with_phase("copying")))
 }
 
-fn poll_copy(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+fn poll_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
     match copying::poll_copy(cluster, &record.folder, &record.recovery.backup, record.starts)? {
-        CopyState::Missing => start_copy(cluster, tools, record),
+        CopyState::Missing => start_copy(cluster, programs, record),
         CopyState::Running(progress) => Ok(JobStatus::Running(progress)),
         CopyState::Complete
-            if !checksums::poll_verification(tools, &record.folder, &record.new_data_folder())? =>
+            if !checksums::poll_verification(programs, &record.folder, &record.new_data_folder())? =>
         {
             Ok(JobStatus::Running(Progress::with_phase("comparing with checksums")))
         }
         CopyState::Complete => {
             exchange::keep_configuration(
-                tools,
+                programs,
                 &record.data,
                 &record.new_data_folder(),
                 &record.configuration,
             )?;
             record.phase = RestorePhase::Exchanging;
-            record.save_record(cluster)?;
+            cluster.records.save_restore(&record)?;
             Ok(JobStatus::Running(Progress::with_phase("stopping the cluster")))
         }
     }
 }
 
-async fn start_recovery(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+async fn start_recovery(
+    cluster: &Cluster,
+    programs: &Programs,
+    mut record: RestoreRecord,
+) -> Result<JobStatus> {
     exchange::check_no_foreign_server(&record.data, &record.socket, record.child.as_ref())?;
     record.starts += 1;
     // Until its process id is recorded, the server is identified by its socket.
     record.child = None;
-    record.save_record(cluster)?;
+    cluster.records.save_restore(&record)?;
     let mut options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
-    let control =
-        crate::provider::postgres::cluster::control_file::ControlFile::read(tools, &record.data).await?;
-    exchange::make_private_folders(tools, &record.folder, &record.socket)?;
+    let control = ControlFile::read(programs, &record.data).await?;
+    exchange::make_private_folders(programs, &record.folder, &record.socket)?;
     options.extend(exchange::recovery_options(&record.recovery, &control, &record.socket));
-    record.child = Some(server::start_server(tools, &record.data, &options, &record.recovery_log_path())?);
-    record.save_record(cluster)?;
+    record.child = Some(server::start_server(programs, &record.data, &options, &record.recovery_log_path())?);
+    cluster.records.save_restore(&record)?;
     Ok(JobStatus::Running(Progress::with_phase("replaying WAL")))
 }
 
-async fn poll_replay(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
     exchange::check_no_foreign_server(&record.data, &record.socket, record.child.as_ref())?;
     let copy = RecoveringCopy {
         data: &record.data,
@@ -408,10 +278,10 @@ async fn poll_replay(cluster: &Cluster, tools: &Programs, mut record: RestoreRec
     let proof = match copy.poll_recovery().await? {
         RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
         RecoveryState::Killed if record.starts < STARTS_MAX => {
-            return start_recovery(cluster, tools, record).await;
+            return start_recovery(cluster, programs, record).await;
         }
         RecoveryState::Killed => {
-            return Err(recovery::recovery_failed_error(&server::ServerLog::read(
+            return Err(recovery::recovery_failed_error(&server_log::ServerLog::read(
                 &record.recovery_log_path(),
             )));
         }
@@ -420,18 +290,22 @@ async fn poll_replay(cluster: &Cluster, tools: &Programs, mut record: RestoreRec
     record.reached = proof.reached;
     record.timeline = Some(proof.timeline);
     record.phase = RestorePhase::Starting;
-    record.save_record(cluster)?;
+    cluster.records.save_restore(&record)?;
     Ok(JobStatus::Running(Progress::with_phase("starting the cluster")))
 }
 
 /// Ends the private recovery and starts the cluster as it ran before.
-async fn start_serving(cluster: &Cluster, tools: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+async fn start_serving(
+    cluster: &Cluster,
+    programs: &Programs,
+    mut record: RestoreRecord,
+) -> Result<JobStatus> {
     let serves =
         server::is_server_ready(&record.data) && !exchange::is_private_server(&record.data, &record.socket);
     if !serves {
         server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
         if record.ran {
-            start_server_as_before(cluster, tools, &record).await?;
+            start_server_as_before(cluster, programs, &record).await?;
         }
     }
     disk::remove_folder(&record.socket)?;
@@ -439,15 +313,19 @@ async fn start_serving(cluster: &Cluster, tools: &Programs, mut record: RestoreR
     record.phase = RestorePhase::Done;
     record.child = None;
     record.running = server::find_server(&record.data).is_some();
-    record.save_record(cluster)?;
+    cluster.records.save_restore(&record)?;
     lock::release_lock(&record)?;
     Ok(JobStatus::Done(restored_to_json(&record)))
 }
 
-async fn start_server_as_before(cluster: &Cluster, tools: &Programs, record: &RestoreRecord) -> Result<()> {
+async fn start_server_as_before(
+    cluster: &Cluster,
+    programs: &Programs,
+    record: &RestoreRecord,
+) -> Result<()> {
     let options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
     let said_before = std::fs::metadata(&record.log).map_or(0, |log| log.len());
-    server::start_server(tools, &record.data, &options, &record.log)?;
+    server::start_server(programs, &record.data, &options, &record.log)?;
     server::wait_until_ready(cluster.clock.as_ref(), &record.data).await.map_err(|error| {
         let said = std::fs::read(&record.log).unwrap_or_default();
         let new = said.get(usize::try_from(said_before).unwrap_or_default()..).unwrap_or(&said);
@@ -460,7 +338,7 @@ async fn start_server_as_before(cluster: &Cluster, tools: &Programs, record: &Re
 
 /// Undoes the restore, and returns the error that caused it.
 async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
-    record.save_record(cluster)?;
+    cluster.records.save_restore(&record)?;
     let what_is_left = |error: Error, record: &RestoreRecord| {
         let reason = record.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
         Error { message: format!("{reason}; and it could not be undone: {}", error.message), ..error }
@@ -474,7 +352,7 @@ async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<Jo
     match put_old_data_back(cluster, &record).await {
         Ok(()) => {
             record.phase = RestorePhase::Undone;
-            record.save_record(cluster)?;
+            cluster.records.save_restore(&record)?;
             lock::release_lock(&record)?;
             Err(restore_failed_error(&record))
         }
@@ -487,7 +365,7 @@ async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<Jo
 }
 
 async fn put_old_data_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
-    let tools = cluster.programs_for_any(&[&record.data, &record.aside])?;
+    let programs = cluster.programs_for_any(&[&record.data, &record.aside])?;
     copying::kill_copy(cluster, &record.folder).await;
     checksums::kill_verification(cluster.clock.as_ref(), &record.new_data_folder()).await;
     if record.aside.is_dir() {
@@ -498,7 +376,7 @@ async fn put_old_data_back(cluster: &Cluster, record: &RestoreRecord) -> Result<
         exchange::move_old_data_back(&record.data, &record.aside, &record.new_data_folder())?;
     }
     if record.ran && server::find_server(&record.data).is_none() {
-        start_server_as_before(cluster, &tools, record).await?;
+        start_server_as_before(cluster, &programs, record).await?;
     }
     disk::remove_folder(&record.socket)?;
     disk::remove_folder(&record.folder)

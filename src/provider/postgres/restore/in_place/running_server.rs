@@ -1,6 +1,6 @@
 //! Queries the running server before it is stopped for what cannot be found out afterwards.
 
-use super::data_folder::not_in_place_error;
+use super::refusal::not_in_place_error;
 use crate::provider::{
     Code, Result,
     postgres::{cluster::Cluster, sql},

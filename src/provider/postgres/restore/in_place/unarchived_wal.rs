@@ -1,6 +1,6 @@
 //! Guards WAL that only the data folder has: replacing the data would lose what was committed in it.
 
-use super::data_folder::{DataFolder, not_in_place_error};
+use super::{data_folder::DataFolder, refusal::not_in_place_error};
 use crate::provider::{
     Result,
     postgres::cluster::{self, Cluster},
@@ -11,14 +11,14 @@ use std::{fs, path::Path};
 ///
 /// # Errors
 /// As for [`Cluster::archive_now`].
-pub(super) async fn ensure_wal_archived(cluster: &Cluster, place: &DataFolder) -> Result<()> {
-    if place.live.is_none() {
+pub(super) async fn ensure_wal_archived(cluster: &Cluster, current: &DataFolder) -> Result<()> {
+    if current.running.is_none() {
         return Ok(());
     }
     if let Some(why) = cluster.archiver_failure().await? {
         return Err(cluster::archiver_error(&why));
     }
-    if list_unarchived_wal(&place.data).is_empty() { Ok(()) } else { cluster.archive_now().await }
+    if list_unarchived_wal(&current.data).is_empty() { Ok(()) } else { cluster.archive_now().await }
 }
 
 /// Fails when a stopped server has left segments that are not in `archive`.
