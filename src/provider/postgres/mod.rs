@@ -38,7 +38,7 @@ mod window;
 pub(crate) use test_cluster::postgres_or_skip;
 
 use super::{
-    Backups, Branches, Code, Error, Lifecycle, Network, Provider, Replicas, Result, Security, Sql,
+    Backups, Branches, Error, Lifecycle, Network, Provider, Replicas, Result, Security, Sql,
     fleet::OpenContext,
     model::{CallKey, Identity, Job, JobStatus, Project},
 };

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::moment::Moment,
     provider::{
-        Code, Error, Result,
+        Result,
         model::{BackupUsability, RecoveryWindow},
     },
 };

@@ -2,7 +2,7 @@
 //!
 //! Each stage ends by adding something to the folder, and is started again when it did not.
 
-use super::{BackupStage, BuiltinEngine, RequiredWal, SIDECAR_FILE, StoredBackup, sidecar_path};
+use super::{BackupStage, BuiltinEngine, RequiredWal, SIDECAR_FILE, StoredBackup};
 use crate::{
     base::moment::{Moment, Span},
     provider::{

@@ -24,6 +24,7 @@ use crate::{
         host::{
             disk,
             process::{self, TrackedProcess},
+            programs::Programs,
             record_file,
         },
         model::{Backup, CallKey, Restorable},

@@ -15,11 +15,10 @@ use crate::{
     provider::{
         Code, Error, Result,
         host::{disk, process, programs::Programs, record_file},
-        model::{Branch, CallKey, Job, JobStatus, Progress},
+        model::{Branch, Job, JobStatus, Progress},
         postgres::{
             cluster::{Cluster, control_file::ControlFile, server, server_log},
             records::{BranchPhase, BranchRecord},
-            sql::DatabaseAddress,
         },
     },
 };
