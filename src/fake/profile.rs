@@ -36,7 +36,7 @@ pub(super) struct PlatformProfile {
 impl PlatformProfile {
     /// Creates the profile of a server with these options.
     pub(super) fn new(options: ServerOptions) -> Self {
-        let installed = if options.postgres { stand_in::installed_major_version().ok() } else { None };
+        let installed = if options.postgres { platform_cluster::installed_major_version().ok() } else { None };
         Self { engine: installed.unwrap_or_else(|| DEFAULT_ENGINE.into()), options }
     }
 

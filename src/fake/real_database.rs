@@ -8,7 +8,7 @@ use crate::{
     provider::{
         Result, Security as _, Sql as _,
         model::CallKey,
-        postgres::stand_in::{PlatformCluster, RoleLogin, ScriptResult},
+        postgres::platform_cluster::{PlatformCluster, RoleLogin, ScriptResult},
         sim::Sim,
     },
 };

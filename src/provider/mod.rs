@@ -10,6 +10,7 @@
 
 pub mod error;
 pub mod fleet;
+mod host;
 pub mod model;
 pub mod postgres;
 pub mod sim;

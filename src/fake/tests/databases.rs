@@ -1,7 +1,7 @@
 //! The real PostgreSQL behind a project.
 
 use super::TestClient;
-use crate::{fake::ServerOptions, provider::postgres::stand_in};
+use crate::{fake::ServerOptions, provider::postgres::platform_cluster};
 use serde_json::{Value, json};
 use std::{path::Path, process::Command, time::Duration};
 
@@ -19,7 +19,7 @@ async fn run_program(
     assert_eq!((status, &login["ttl_seconds"]), (201, &json!(300)), "{login}");
     let pooler = api.get_json(&format!("/v1/projects/{reference}/config/database/pooler")).await;
     let text = |of: &Value| of.as_str().expect("a text").to_owned();
-    let mut command = Command::new(stand_in::programs_folder().expect("installed").join(program));
+    let mut command = Command::new(platform_cluster::programs_folder().expect("installed").join(program));
     command.env("PGPASSWORD", text(&login["password"])).args(["-U", &text(&login["role"])]);
     let role = text(&login["role"]);
     let become_role = role.strip_prefix("cli_login_").expect("a temporary role").to_owned();
@@ -34,7 +34,7 @@ async fn run_program(
 
 #[tokio::test]
 async fn a_dump_is_real_and_fills_a_branch() {
-    if !stand_in::is_installed_or_skip() {
+    if !platform_cluster::is_installed_or_skip() {
         return;
     }
     let api = TestClient::with_options(ServerOptions { postgres: true, ..TestClient::fast_options() });
@@ -71,7 +71,7 @@ async fn a_dump_is_real_and_fills_a_branch() {
 
 #[tokio::test]
 async fn a_request_that_has_arrived_is_served_though_its_sender_is_gone() {
-    if !stand_in::is_installed_or_skip() {
+    if !platform_cluster::is_installed_or_skip() {
         return;
     }
     let api = TestClient::with_options(ServerOptions { postgres: true, ..TestClient::fast_options() });

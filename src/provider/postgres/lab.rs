@@ -5,11 +5,9 @@
 //! - `down` leaves no process and no file.
 
 use super::{
-    disk, process,
-    records::{self, BranchRecord, TargetRecords},
-    server,
+    cluster::{server, server_log},
+    records::{BranchRecord, TargetRecords},
     sql::{self, DatabaseAddress},
-    tools::Programs,
 };
 use crate::{
     base::{
@@ -18,7 +16,10 @@ use crate::{
         moment::Span,
     },
     config::{self, LAB},
-    provider::{Code, Error, Result},
+    provider::{
+        Code, Error, Result,
+        host::{disk, process, programs::Programs, record_file},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -99,16 +100,16 @@ impl LabLocation {
 /// # Errors
 /// [`Code::Unavailable`] with what to install; [`Code::Tool`] with the server's own words.
 pub async fn start_lab(state: &Path) -> Result<LabStatus> {
-    let tools = Programs::for_new_cluster(None)?;
-    let place = load_or_choose_location(state, &tools).await?;
-    disk::make_private_folder(&tools, &place.folder)?;
-    for folder in [place.socket(), place.archive(), place.backups()] {
-        disk::make_private_folder(&tools, &folder)?;
+    let programs = Programs::for_new_cluster(None)?;
+    let location = load_or_choose_location(state, &programs).await?;
+    disk::make_private_folder(&programs, &location.folder)?;
+    for folder in [location.socket(), location.archive(), location.backups()] {
+        disk::make_private_folder(&programs, &folder)?;
     }
-    make_cluster(&tools, &place).await?;
-    start_server(&tools, &place).await?;
-    populate_shop(&place).await?;
-    write_target(state, &place)?;
+    make_cluster(&programs, &location).await?;
+    start_server(&programs, &location).await?;
+    populate_shop(&location).await?;
+    write_target(state, &location)?;
     lab_status(state)
 }
 
@@ -117,23 +118,23 @@ pub async fn start_lab(state: &Path) -> Result<LabStatus> {
 /// # Errors
 /// What could not be stopped or removed.
 pub async fn remove_lab(state: &Path) -> Result<LabStatus> {
-    records::remove_file(&config::lab_file(state))?;
+    record_file::remove_file(&config::lab_file(state))?;
     let records = TargetRecords::for_target(state, LAB);
     for branch in records.list_branches()? {
         remove_branch(&branch).await?;
         records.forget_branch(&branch.name)?;
     }
     disk::remove_folder(records.home())?;
-    if let Some(place) = records::read_record::<LabLocation>(&LabLocation::record_path(state))? {
-        if let Some(starting) = process::find_started_with(place.data().as_os_str()) {
+    if let Some(location) = record_file::read_record::<LabLocation>(&LabLocation::record_path(state))? {
+        if let Some(starting) = process::find_started_with(location.data().as_os_str()) {
             starting.signal(rustix::process::Signal::QUIT);
         }
-        server::stop_server(&SystemClock, &place.data(), server::ShutdownMode::Immediate).await?;
-        kill_children(&place.folder).await;
+        server::stop_server(&SystemClock, &location.data(), server::ShutdownMode::Immediate).await?;
+        kill_children(&location.folder).await;
         // What `initdb` had started is not named after the folder, and works in it.
-        server::stop_server(&SystemClock, &place.partial(), server::ShutdownMode::Immediate).await?;
-        disk::remove_folder(&place.folder)?;
-        records::remove_file(&LabLocation::record_path(state))?;
+        server::stop_server(&SystemClock, &location.partial(), server::ShutdownMode::Immediate).await?;
+        disk::remove_folder(&location.folder)?;
+        record_file::remove_file(&LabLocation::record_path(state))?;
     }
     // Only when nothing of another target is in it.
     fs::remove_dir(state.join("postgres")).ok();
@@ -150,37 +151,37 @@ pub fn lab_status(state: &Path) -> Result<LabStatus> {
         .into_iter()
         .map(|branch| branch.name)
         .collect();
-    let Some(place) = records::read_record::<LabLocation>(&LabLocation::record_path(state))? else {
+    let Some(location) = record_file::read_record::<LabLocation>(&LabLocation::record_path(state))? else {
         return Ok(LabStatus { status: "down", folder: None, host: None, port: None, branches });
     };
-    let runs = server::find_server(&place.data()).is_some() && config::lab_file(state).is_file();
+    let runs = server::find_server(&location.data()).is_some() && config::lab_file(state).is_file();
     Ok(LabStatus {
         status: if runs { "up" } else { "stopped" },
-        host: Some(place.socket()),
+        host: Some(location.socket()),
         port: Some(PORT),
-        folder: Some(place.folder),
+        folder: Some(location.folder),
         branches,
     })
 }
 
-async fn load_or_choose_location(state: &Path, tools: &Programs) -> Result<LabLocation> {
+async fn load_or_choose_location(state: &Path, programs: &Programs) -> Result<LabLocation> {
     let path = LabLocation::record_path(state);
-    if let Some(place) = records::read_record(&path)? {
-        return Ok(place);
+    if let Some(location) = record_file::read_record(&path)? {
+        return Ok(location);
     }
     let failed =
         |e: std::io::Error| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", state.display()));
     fs::create_dir_all(state).map_err(failed)?;
     let state = fs::canonicalize(state).map_err(failed)?;
     let own = state.join("lab");
-    let folder = if disk::fits_socket(&own.join("socket")) && disk::is_reachable(tools, &state).await {
+    let folder = if server::fits_socket(&own.join("socket")) && disk::is_reachable(programs, &state).await {
         own
     } else {
         random_lab_folder()?
     };
-    let place = LabLocation { folder };
-    records::write_record(&path, &place)?;
-    Ok(place)
+    let location = LabLocation { folder };
+    record_file::write_record(&path, &location)?;
+    Ok(location)
 }
 
 /// Returns a new folder name below `/var/tmp`, which every OS user can reach.
@@ -191,12 +192,12 @@ fn random_lab_folder() -> Result<PathBuf> {
     Ok(Path::new("/var/tmp").join(format!("redrill-lab-{name}")))
 }
 
-async fn make_cluster(tools: &Programs, place: &LabLocation) -> Result<()> {
-    let data = place.data();
+async fn make_cluster(programs: &Programs, location: &LabLocation) -> Result<()> {
+    let data = location.data();
     if data.is_dir() {
         return Ok(());
     }
-    let partial = place.partial();
+    let partial = location.partial();
     disk::remove_folder(&partial)?;
     let fixed = [
         "--no-sync",
@@ -209,23 +210,23 @@ async fn make_cluster(tools: &Programs, place: &LabLocation) -> Result<()> {
     ];
     let mut args: Vec<&OsStr> = fixed.iter().map(OsStr::new).collect();
     args.push(partial.as_os_str());
-    tools.run("initdb", &args).await?;
+    programs.run("initdb", &args).await?;
     let put = |name: &str, text: &str| {
         let path = partial.join(name);
         file::write_atomic(&path, text.as_bytes())
             .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display())))?;
-        tools.chown_to_owner(&path)
+        programs.chown_to_owner(&path)
     };
-    put("postgresql.conf", &render_settings(tools, place))?;
+    put("postgresql.conf", &render_settings(programs, location))?;
     // The socket's folder is private: only the cluster's own user and root get to it.
     put("pg_hba.conf", "local all all trust\nlocal replication all trust\n")?;
     fs::rename(&partial, &data)
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", data.display())))
 }
 
-fn render_settings(tools: &Programs, place: &LabLocation) -> String {
-    let archive = place.archive().display().to_string().replace('\'', "''");
-    let (library, command) = if tools.has_library("basic_archive") {
+fn render_settings(programs: &Programs, location: &LabLocation) -> String {
+    let archive = location.archive().display().to_string().replace('\'', "''");
+    let (library, command) = if programs.has_library("basic_archive") {
         ("archive_library = 'basic_archive'", format!("basic_archive.archive_directory = '{archive}'"))
     } else {
         ("", format!("archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'"))
@@ -251,38 +252,38 @@ fn render_settings(tools: &Programs, place: &LabLocation) -> String {
          log_timezone = 'UTC'\n\
          timezone = 'UTC'\n\
          lc_messages = 'C'\n",
-        place.socket().display().to_string().replace('\'', "''"),
-        server::LOG_PREFIX,
+        location.socket().display().to_string().replace('\'', "''"),
+        server_log::LOG_PREFIX,
     )
 }
 
-async fn start_server(tools: &Programs, place: &LabLocation) -> Result<()> {
-    let (data, log) = (place.data(), place.folder.join("server.log"));
+async fn start_server(programs: &Programs, location: &LabLocation) -> Result<()> {
+    let (data, log) = (location.data(), location.folder.join("server.log"));
     for step in 0..START_POLLS_MAX {
         if server::find_server(&data).is_some() {
-            if place.address().connect().await.is_ok() {
+            if location.address().connect().await.is_ok() {
                 return Ok(());
             }
         } else if process::find_started_with(data.as_os_str()).is_none() {
             if step > 0 {
                 break;
             }
-            server::start_server(tools, &data, &[], &log)?;
+            server::start_server(programs, &data, &[], &log)?;
         }
         SystemClock.sleep(POLL_INTERVAL).await;
     }
     let said = fs::read(&log).unwrap_or_default();
     Err(Error::new(
         Code::Tool,
-        format!("the lab's server did not start: {}", super::tools::tail_output(&said)),
+        format!("the lab's server did not start: {}", crate::provider::host::programs::tail_output(&said)),
     )
     .with_hint("run `redrill lab down`, then `redrill lab up`")
-    .with_left_behind(place.folder.display().to_string()))
+    .with_left_behind(location.folder.display().to_string()))
 }
 
 /// Makes the shop, all of it or nothing, unless it is there.
-async fn populate_shop(place: &LabLocation) -> Result<()> {
-    let client = place.address().connect().await?;
+async fn populate_shop(location: &LabLocation) -> Result<()> {
+    let client = location.address().connect().await?;
     if sql::fetch_text(&client, "select to_regclass('public.orders')").await?.is_some() {
         return Ok(());
     }
@@ -290,7 +291,7 @@ async fn populate_shop(place: &LabLocation) -> Result<()> {
 }
 
 /// Writes the configuration entry of the target `lab`.
-fn write_target(state: &Path, place: &LabLocation) -> Result<()> {
+fn write_target(state: &Path, location: &LabLocation) -> Result<()> {
     #[derive(Serialize)]
     struct Entry {
         provider: &'static str,
@@ -302,16 +303,16 @@ fn write_target(state: &Path, place: &LabLocation) -> Result<()> {
         backup_dir: PathBuf,
         archive_dir: PathBuf,
     }
-    let address = place.address();
+    let address = location.address();
     let entry = Entry {
         provider: "postgres",
-        data_dir: place.data(),
-        host: place.socket(),
+        data_dir: location.data(),
+        host: location.socket(),
         port: PORT,
         user: address.user,
         database: address.database,
-        backup_dir: place.backups(),
-        archive_dir: place.archive(),
+        backup_dir: location.backups(),
+        archive_dir: location.archive(),
     };
     let path = config::lab_file(state);
     let text =

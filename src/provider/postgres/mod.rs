@@ -4,59 +4,51 @@
 //! - Programs run as the OS user that owns the data, whoever runs redrill.
 //! - State is read from files, processes and the server itself. An exit code proves nothing.
 
-mod admission;
+mod archive_view;
 mod audit;
-mod backup;
-mod branch;
-mod builtin;
+mod backups;
+mod branches;
 mod cluster;
-mod configuration;
-mod control;
-mod copying;
-mod deletion;
-pub(super) mod disk;
-mod horizon;
-mod inplace;
-mod isolation;
+mod config;
+mod engine;
+mod events;
+mod jobs;
 pub mod lab;
 mod lifecycle;
-mod manifest;
-mod mark;
-mod opened;
-mod plan;
-pub(super) mod process;
-pub(super) mod records;
-mod recovery;
-#[cfg(test)]
-pub(super) mod scratch;
+mod network;
+mod open_branch;
+pub mod platform_cluster;
+mod programs;
+mod records;
+mod replicas;
+mod restore;
+mod restore_points;
 mod security;
-mod server;
 mod settings;
 mod sql;
-pub mod stand_in;
-mod standbys;
+#[cfg(test)]
+pub(super) mod test_cluster;
 #[cfg(test)]
 mod tests;
-pub(super) mod tools;
+mod verification;
 mod wal;
 mod window;
 
 #[cfg(test)]
-pub(crate) use scratch::postgres_or_skip;
+pub(crate) use test_cluster::postgres_or_skip;
 
 use super::{
-    Backups, Branches, Code, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security,
-    Sql,
+    Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security, Sql,
+
     model::{CallKey, Identity, Job, JobStatus, Project},
 };
 use async_trait::async_trait;
-use builtin::BuiltinEngine;
 use cluster::Cluster;
+use config::PostgresConfig;
+use replicas::Standbys;
 use security::DatabaseSecurity;
 use serde_json::Value;
-use settings::PostgresConfig;
 use sql::Database;
-use standbys::Standbys;
 use std::sync::Arc;
 
 /// A PostgreSQL target.
@@ -81,7 +73,7 @@ pub fn open(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
     Ok(Arc::new(Postgres {
         name: target.name.clone(),
         protect: target.protect,
-        security: DatabaseSecurity { address: settings.address.clone(), place: audit::AuditScope::Source },
+        security: DatabaseSecurity { address: settings.address.clone(), scope: audit::AuditScope::Source },
         standbys: Standbys {
             target: target.name.clone(),
             database: Database { address: settings.address.clone() },
@@ -142,30 +134,15 @@ impl Provider for Postgres {
     }
 
     async fn find(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
-        self.cluster.as_ref().map_or(Ok(None), |cluster| find_job(cluster, key))
+        self.cluster.as_ref().map_or(Ok(None), |cluster| jobs::find_job(cluster, key))
     }
 
     async fn observe(&self, job: &Job) -> Result<JobStatus> {
-        let cluster = self.local_cluster()?;
-        match job.kind.as_str() {
-            backup::JOB_KIND => backup::poll_backup(cluster, job).await,
-            branch::JOB_KIND => branch::poll_branch(cluster, job).await,
-            inplace::JOB_KIND => inplace::poll_restore(cluster, job).await,
-            _ => Err(unknown_job_error(job)),
-        }
+        jobs::poll_job(self.local_cluster()?, job).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        let cluster = self.local_cluster()?;
-        match job.kind.as_str() {
-            backup::JOB_KIND => BuiltinEngine::for_cluster(cluster)?.discard_backup(&job.id),
-            branch::JOB_KIND => match branch::find_branch_of_job(cluster, job)? {
-                Some(record) => branch::remove_branch(cluster, record).await,
-                None => Ok(()),
-            },
-            inplace::JOB_KIND => inplace::cancel_restore(cluster, job).await,
-            _ => Err(unknown_job_error(job)),
-        }
+        jobs::cancel_job(self.local_cluster()?, job).await
     }
 
     fn backups(&self) -> Result<&dyn Backups> {
@@ -201,28 +178,8 @@ impl Provider for Postgres {
     }
 }
 
-/// Returns the job that was started with `key`: a branch, a restore in place or a backup.
-fn find_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
-    if let Some(record) = branch::find_branch_by_key(cluster, key)? {
-        return Ok(Some(branch::branch_job(&record)));
-    }
-    if let Some(job) = inplace::find_restore_job(cluster, key)? {
-        return Ok(Some(job));
-    }
-    if cluster.backup_dir().is_err() {
-        return Ok(None);
-    }
-    Ok(BuiltinEngine::for_cluster(cluster)?
-        .find_backup_by_key(key)?
-        .map(|stored| backup::backup_job(stored.id)))
-}
-
 /// Returns the name of this machine.
 fn read_hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
-}
-
-fn unknown_job_error(job: &Job) -> Error {
-    Error::new(Code::Invalid, format!("a PostgreSQL target knows no job of the kind `{}`", job.kind))
 }

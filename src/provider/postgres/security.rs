@@ -11,7 +11,7 @@ use async_trait::async_trait;
 pub(super) struct DatabaseSecurity {
     pub address: DatabaseAddress,
     /// Whether it is a source or a branch, which decides what can be wrong with it.
-    pub place: audit::AuditScope,
+    pub scope: audit::AuditScope,
 }
 
 #[async_trait]
@@ -23,6 +23,6 @@ impl Security for DatabaseSecurity {
 
     async fn audit(&self) -> Result<AuditReport> {
         let client = self.address.connect().await?;
-        audit::run_audit(&client, self.place).await
+        audit::run_audit(&client, self.scope).await
     }
 }

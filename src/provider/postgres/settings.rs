@@ -1,139 +1,244 @@
-//! The settings of a PostgreSQL target in `redrill.toml`.
+//! The server's settings: the overrides of `ALTER SYSTEM`, and the values in effect.
+//!
+//! - An override is a line of `postgresql.auto.conf`. All other configuration belongs to the administrator.
+//! - `ALTER SYSTEM` is not transactional: when the server refuses one setting, the ones before it are reverted.
+//! - Nothing here restarts a server. What waits for a restart is named.
 
-use super::sql::DatabaseAddress;
+use super::sql::{self, Client, Database};
 use crate::{
-    base::{secret, suggest},
-    provider::{Code, Error, OpenContext, Result},
+    base::suggest,
+    provider::{Code, Error, Result, Settings, model::Setting},
 };
-use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use std::time::Duration;
 
-/// Which program makes and restores backups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum BackupEngine {
-    #[default]
-    Auto,
-    Builtin,
-    Pgbackrest,
+/// How often, and how far apart, the server is polled until it has reloaded its configuration.
+const RELOAD_POLLS_MAX: u32 = 50;
+const RELOAD_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Settings that are lists of names. Quoted as one string, a list would become a single name
+/// (`GUC_LIST_QUOTE` in PostgreSQL's `guc_tables.c`).
+const LIST_SETTINGS: &[&str] = &[
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
+/// All settings. Those that our own session changes get no effective value: other sessions have another.
+const SETTINGS_SQL: &str = "
+    select s.name, s.context, s.pending_restart, f.setting as overridden,
+           case when s.source <> 'client' then current_setting(s.name, true) end as effective
+    from pg_settings s
+    left join lateral (select f.setting from pg_file_settings f
+                       where f.name = s.name and f.sourcefile like '%/postgresql.auto.conf'
+                       order by f.seqno desc limit 1) f on true
+    order by s.name";
+
+/// A setting as the server shows it.
+struct ServerSetting {
+    setting: Setting,
+    context: String,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PostgresToml {
-    data_dir: Option<PathBuf>,
-    host: Option<String>,
-    port: Option<u16>,
-    user: Option<String>,
-    database: Option<String>,
-    password: Option<String>,
-    backup_dir: Option<PathBuf>,
-    archive_dir: Option<PathBuf>,
-    #[serde(default)]
-    engine: BackupEngine,
-    bin_dir: Option<PathBuf>,
-}
+#[async_trait]
+impl Settings for Database {
+    async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
+        let all = load_settings(&self.address.connect().await?).await?;
+        if names.is_empty() {
+            return Ok(all.into_iter().map(|s| s.setting).filter(|s| !s.overridden.is_null()).collect());
+        }
+        names
+            .iter()
+            .map(|name| Ok(Setting { name: name.clone(), ..find_setting(&all, name)?.setting.clone() }))
+            .collect()
+    }
 
-/// The settings of a target, with presets filled in and paths made absolute.
-#[derive(Debug, Clone)]
-pub(super) struct PostgresConfig {
-    pub address: DatabaseAddress,
-    /// The data folder, on this machine.
-    pub data_dir: Option<PathBuf>,
-    pub backup_dir: Option<PathBuf>,
-    /// Where the cluster archives its WAL, when it is not to be asked of the cluster.
-    pub archive_dir: Option<PathBuf>,
-    /// Where the programs are, when they are not to be looked for.
-    pub bin_dir: Option<PathBuf>,
-}
-
-impl PostgresConfig {
-    /// Reads the settings of a target.
-    ///
-    /// # Errors
-    /// [`Code::Invalid`] with what was meant; [`Code::Unsupported`] for an engine that is not there yet.
-    pub(super) fn read(opening: &OpenContext<'_>) -> Result<Self> {
-        let name = &opening.target.name;
-        let written = PostgresToml::deserialize(toml::Value::Table(opening.target.settings.clone()))
-            .map_err(|e| invalid_config_error(name, &e))?;
-        if written.engine == BackupEngine::Pgbackrest {
+    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
+        if restart {
             return Err(Error::unsupported(
-                format!("target `{name}` wants the engine `pgbackrest`, which comes next"),
-                "set `engine = \"builtin\"`: it needs nothing but the PostgreSQL server package",
+                "redrill does not restart a server that others use",
+                "set without `restart`, and restart it with the service manager of its host; `db config get` shows what waits",
             ));
         }
-        let absolute = |path: Option<PathBuf>| path.map(|p| opening.base.join(p));
-        Ok(Self {
-            address: DatabaseAddress {
-                host: written
-                    .host
-                    .map_or_else(|| "/var/run/postgresql".into(), |h| absolute_socket(opening.base, h)),
-                port: written.port.unwrap_or(5432),
-                user: written.user.unwrap_or_else(|| "postgres".into()),
-                database: written.database.unwrap_or_else(|| "postgres".into()),
-                password: written.password.map(|p| parse_password(name, &p)).transpose()?,
-            },
-            data_dir: absolute(written.data_dir),
-            backup_dir: absolute(written.backup_dir),
-            archive_dir: absolute(written.archive_dir),
-            bin_dir: absolute(written.bin_dir),
-        })
+        let client = self.address.connect().await?;
+        let all = load_settings(&client).await?;
+        for name in values.keys() {
+            if find_setting(&all, name)?.context == "internal" {
+                return Err(Error::new(Code::Refused, format!("the setting `{name}` cannot be changed"))
+                    .with_hint("it was decided when the server was built or its cluster made"));
+            }
+        }
+        let mut done: Vec<(&String, Value)> = Vec::new();
+        for (name, value) in values {
+            if let Err(error) = alter_system(&client, name, value).await {
+                return Err(revert_settings(&client, &done, error).await);
+            }
+            done.push((name, find_setting(&all, name)?.setting.overridden.clone()));
+        }
+        self.reload_configuration(client).await.map_err(Error::with_side_effects)?;
+        let names: Vec<String> = values.keys().cloned().collect();
+        let now = self.get(&names).await.map_err(Error::with_side_effects)?;
+        Ok(now.into_iter().filter(|s| s.pending_restart).map(|s| s.name).collect())
     }
 }
 
-/// Returns a socket folder made absolute; an address stays as it is.
-fn absolute_socket(base: &Path, host: String) -> String {
-    if host.starts_with('.') { base.join(host).display().to_string() } else { host }
+impl Database {
+    /// Has the server read its files again, and returns when it has.
+    async fn reload_configuration(&self, client: Client) -> Result<()> {
+        const LOADED: &str = "select pg_conf_load_time()";
+        let before = sql::fetch_text(&client, LOADED).await?;
+        sql::fetch_text(&client, "select pg_reload_conf()").await?;
+        drop(client);
+        for _ in 0..RELOAD_POLLS_MAX {
+            // A session keeps the load time it began with: only a new one shows the change.
+            if sql::fetch_text(&*self.address.connect().await?, LOADED).await? != before {
+                return Ok(());
+            }
+            tokio::time::sleep(RELOAD_POLL_INTERVAL).await;
+        }
+        Err(Error::new(Code::Timeout, "the server did not read its files again")
+            .with_hint("look at its log, and ask it with `select pg_reload_conf()`"))
+    }
 }
 
-fn parse_password(target: &str, reference: &str) -> Result<secret::SecretRef> {
-    secret::SecretRef::parse(reference).map_err(|e| {
-        Error::new(Code::Invalid, format!("`password` of target `{target}`: {e}"))
-            .with_hint("write `password = \"env:NAME\"` or `\"file:PATH\"`")
+async fn load_settings(client: &Client) -> Result<Vec<ServerSetting>> {
+    let rows = sql::fetch_rows(client, SETTINGS_SQL).await?;
+    let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
+    Ok(rows
+        .iter()
+        .map(|row| ServerSetting {
+            setting: Setting {
+                name: row.get("name").unwrap_or_default().to_owned(),
+                overridden: text(row.get("overridden")),
+                effective: text(row.get("effective")),
+                pending_restart: row.get("pending_restart") == Some("t"),
+            },
+            context: row.get("context").unwrap_or_default().to_owned(),
+        })
+        .collect())
+}
+
+fn find_setting<'a>(all: &'a [ServerSetting], name: &str) -> Result<&'a ServerSetting> {
+    all.iter().find(|s| s.setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let error = Error::new(Code::NotFound, format!("there is no setting `{name}`"));
+        match suggest::nearest_name(name, all.iter().map(|s| s.setting.name.as_str())) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint("`select name from pg_settings` lists them"),
+        }
     })
 }
 
-fn invalid_config_error(target: &str, why: &toml::de::Error) -> Error {
-    let error = Error::new(Code::Invalid, format!("the settings of target `{target}`: {}", why.message()));
-    match suggest::hint_for_unknown_field(why.message()) {
-        Some(hint) => error.with_hint(hint),
-        None => error,
+/// Overrides a setting, or takes its override away.
+async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> {
+    let quoted: Vec<String> =
+        name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    let quoted = quoted.join(".");
+    let statement = match value {
+        Value::Null => format!("alter system reset {quoted}"),
+        Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)),
+        other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())),
+    };
+    sql::fetch_rows(client, &statement).await.map(drop).map_err(|e| match e.code {
+        // Sent, and the connection is gone: the file has it or not.
+        Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
+        _ => e,
+    })
+}
+
+fn quote_setting(name: &str, text: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    if !LIST_SETTINGS.contains(&name.to_ascii_lowercase().as_str()) {
+        return quoted(text);
     }
+    let items = text.split(',').map(|item| quoted(item.trim().trim_matches('"')));
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// Reverts the settings in `done` and returns `error`, naming an override that could not be reverted.
+async fn revert_settings(client: &Client, done: &[(&String, Value)], error: Error) -> Error {
+    if error.code == Code::Unknown {
+        return error;
+    }
+    for (name, before) in done {
+        if alter_system(client, name, before).await.is_err() {
+            return error.with_left_behind(format!("the override of {name}"));
+        }
+    }
+    error
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::clock::SystemClock, config::TargetConfig};
-    use std::sync::Arc;
+    use crate::provider::postgres::test_cluster::TestCluster;
+    use serde_json::json;
 
-    fn read(text: &str) -> Result<PostgresConfig> {
-        let target = TargetConfig {
-            name: "orders".into(),
-            provider: "postgres".into(),
-            protect: false,
-            tags: Vec::new(),
-            settings: toml::from_str(text).expect("TOML"),
-        };
-        let clock: Arc<dyn crate::base::clock::Clock> = Arc::new(SystemClock);
-        let here = Path::new("/etc/drills");
-        PostgresConfig::read(&OpenContext { target: &target, base: here, state: here, clock: &clock })
+    fn map(value: &Value) -> &Map<String, Value> {
+        value.as_object().expect("a map")
     }
 
-    #[test]
-    fn postgres_settings_have_presets_and_absolute_paths() {
-        let settings = read("backup_dir = 'backups'").expect("reads");
-        assert_eq!(settings.backup_dir.as_deref(), Some(Path::new("/etc/drills/backups")));
-        assert_eq!((settings.address.host.as_str(), settings.address.port), ("/var/run/postgresql", 5432));
-        assert_eq!(settings.data_dir, None);
+    async fn one(db: &Database, name: &str) -> (Value, Value, bool) {
+        let mut got = db.get(&[name.to_owned()]).await.expect("it is shown");
+        let Setting { overridden, effective, pending_restart, .. } = got.remove(0);
+        (overridden, effective, pending_restart)
     }
 
-    #[test]
-    fn postgres_settings_say_what_was_meant() {
-        let error = read("dat_dir = '/x'").expect_err("no such setting");
-        assert_eq!((error.code, error.hint.as_deref()), (Code::Invalid, Some("did you mean `data_dir`?")));
-        let error = read("password = 'hunter2'").expect_err("a literal secret");
-        assert!(!format!("{error:?}").contains("hunter2"));
-        assert_eq!(read("engine = 'pgbackrest'").expect_err("not there yet").code, Code::Unsupported);
+    #[tokio::test]
+    async fn postgres_settings_hold_at_once_or_are_said_to_wait_for_a_restart() {
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let db = cluster.database();
+        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+        assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
+        let values = json!({"work_mem": "8MB", "max_connections": 50, "jit": false});
+        assert_eq!(db.set(map(&values), false).await.expect("they are set"), ["max_connections"]);
+        assert_eq!(one(&db, "work_mem").await, (json!("8MB"), json!("8MB"), false));
+        assert_eq!(one(&db, "Jit").await, (json!("false"), json!("off"), false));
+        assert_eq!(one(&db, "max_connections").await, (json!("50"), json!("100"), true));
+        let overridden = db.get(&[]).await.expect("they are shown");
+        let names: Vec<&str> = overridden.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["jit", "max_connections", "work_mem"]);
+
+        let back = json!({"work_mem": null, "max_connections": null, "jit": null});
+        assert_eq!(db.set(map(&back), false).await.expect("they are taken away"), Vec::<String>::new());
+        assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
+        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+        // Our sessions set it: what holds for others is not known.
+        assert_eq!(one(&db, "TimeZone").await.1, json!(null));
+    }
+
+    #[tokio::test]
+    async fn postgres_a_refused_setting_leaves_none_behind() {
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let db = cluster.database();
+        let refused = db.set(map(&json!({"autovacuum": "off", "work_mem": "much"})), false).await;
+        let refused = refused.expect_err("it is refused");
+        assert!(refused.message.contains("work_mem") && refused.left_behind.is_empty(), "{refused:?}");
+        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+        for (wrong, code) in
+            [(json!({"work_men": 1}), Code::NotFound), (json!({"block_size": 1}), Code::Refused)]
+        {
+            assert_eq!(db.set(map(&wrong), false).await.expect_err("it is refused").code, code);
+        }
+        let restart =
+            db.set(map(&json!({"max_connections": 50})), true).await.expect_err("it is not restarted");
+        assert_eq!(restart.code, Code::Unsupported);
+        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+        cluster.run_statements(&["create role guest login"]).await;
+        let guest = cluster.database_as("guest").set(map(&json!({"work_mem": "8MB"})), false).await;
+        assert_eq!(guest.expect_err("it may not").code, Code::Denied);
+    }
+
+    #[tokio::test]
+    async fn postgres_a_list_stays_a_list_and_a_quote_a_quote() {
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let db = cluster.database();
+        let values = json!({"search_path": "\"$user\", public, shop", "log_line_prefix": "it's "});
+        db.set(map(&values), false).await.expect("they are set");
+        assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));
+        assert_eq!(one(&db, "log_line_prefix").await.1, json!("it's "));
     }
 }

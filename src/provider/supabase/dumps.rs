@@ -22,8 +22,8 @@ use crate::{
     base::{former_name, moment::Moment},
     provider::{
         Code, Error, Result,
+        host::{disk, process::TrackedProcess, programs::Programs, record_file as records},
         model::{Backup, BackupUsability, CallKey, Restorable, Verification},
-        postgres::{disk, process::TrackedProcess, records, tools::Programs},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -251,7 +251,7 @@ impl DumpStore<'_> {
                 let args: Vec<_> = args.iter().map(OsString::as_os_str).collect();
                 let said = tools.try_run("pg_restore", &args).await?;
                 if !said.status.success() {
-                    problems.push(crate::provider::postgres::tools::tail_output(&said.stderr));
+                    problems.push(crate::provider::host::programs::tail_output(&said.stderr));
                 }
             }
         }

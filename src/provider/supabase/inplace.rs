@@ -14,8 +14,8 @@ use crate::{
     base::moment::{Moment, Span},
     provider::{
         Accept, Code, Error, Result,
+        host::record_file as records,
         model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
-        postgres::records,
     },
 };
 use plan::RestorePlan;

@@ -12,8 +12,8 @@ use super::{
 use crate::base::former_name;
 use crate::provider::{
     Code, Error, Result,
+    host::{disk, process::TrackedProcess, programs::tail_output, record_file as records},
     model::Progress,
-    postgres::{disk, process::TrackedProcess, records, tools},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -92,7 +92,7 @@ impl Supabase {
         let list: Vec<_> = list.iter().map(OsString::as_os_str).collect();
         let listed = tools.try_run("pg_restore", &list).await?;
         if !listed.status.success() {
-            let why = tools::tail_output(&listed.stderr);
+            let why = tail_output(&listed.stderr);
             return Err(Error::new(Code::CorruptBackup, format!("dump `{dump}` cannot be read: {why}")));
         }
         let contents = folder.join("contents");

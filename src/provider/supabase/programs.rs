@@ -1,7 +1,7 @@
 //! The programs that dump and load: where they are, and the one of the right version.
 
 use super::Supabase;
-use crate::provider::{Code, Error, Result, postgres::tools::Programs};
+use crate::provider::{Code, Error, Result, host::programs::Programs};
 use std::{
     env, fs,
     path::{Path, PathBuf},

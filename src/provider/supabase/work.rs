@@ -2,9 +2,9 @@
 
 use crate::provider::{
     Code, Error, Result,
-    postgres::{
+    host::{
         process::{self, TrackedProcess},
-        tools::{self, Programs},
+        programs::{self, Programs},
     },
 };
 use rustix::process::Signal;
@@ -72,7 +72,7 @@ impl<'a> DetachedProgram<'a> {
         // Read after the liveness check: a process that is gone by then has written its status.
         let status = fs::read_to_string(self.status_path()).unwrap_or_default();
         if let Ok(code) = status.trim().parse::<i32>() {
-            let said = tools::tail_output(&fs::read(self.log_path()).unwrap_or_default());
+            let said = programs::tail_output(&fs::read(self.log_path()).unwrap_or_default());
             return ProgramStatus::Exited { well: code == 0, said };
         }
         if is_alive { ProgramStatus::Running } else { ProgramStatus::Vanished }

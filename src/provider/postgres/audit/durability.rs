@@ -1,6 +1,6 @@
 //! Checks for settings that lose data or hide damage, and for configurations that would not survive restart.
 
-use super::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
+use super::check::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
 use crate::provider::model::FindingLevel::{Error, Warn};
 
 const DURABILITY: CheckSpec = CheckSpec { category: "DURABILITY", ..DEFAULT_CHECK };

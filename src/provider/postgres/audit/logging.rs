@@ -1,6 +1,6 @@
 //! Checks for what is missing from the server log.
 
-use super::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
+use super::check::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
 use crate::provider::model::FindingLevel::Info;
 
 const LOGGING: CheckSpec =

@@ -1,6 +1,6 @@
 //! Checks who may connect, and how: `pg_hba.conf`, the addresses listened on, TLS.
 
-use super::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
+use super::check::{CheckSpec, DEFAULT_CHECK, OWN_CONFIGURATION};
 use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
 const NETWORK: CheckSpec = CheckSpec { category: "NETWORK", on_branch: Some(OWN_HBA_RULES), ..DEFAULT_CHECK };

@@ -1,6 +1,6 @@
 //! Checks what PUBLIC may do to schemas, tables and functions, and what extensions allow.
 
-use super::{CheckSpec, DEFAULT_CHECK};
+use super::check::{CheckSpec, DEFAULT_CHECK};
 use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
 const OBJECTS: CheckSpec = CheckSpec { category: "OBJECTS", ..DEFAULT_CHECK };

@@ -1,6 +1,6 @@
 //! Checks for row-level security that seems to be in force and is not.
 
-use super::{CheckSpec, DEFAULT_CHECK};
+use super::check::{CheckSpec, DEFAULT_CHECK};
 use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
 const RLS: CheckSpec = CheckSpec { category: "RLS", ..DEFAULT_CHECK };

@@ -1,6 +1,6 @@
 //! Checks for what would prevent or hamper the recovery of this database.
 
-use super::{CheckSpec, DEFAULT_CHECK};
+use super::check::{CheckSpec, DEFAULT_CHECK};
 use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
 const RECOVERY: CheckSpec = CheckSpec { category: "RECOVERY", ..DEFAULT_CHECK };

@@ -1,6 +1,6 @@
 //! Checks for roles with more rights than they need, and for weak authentication.
 
-use super::{CheckSpec, DEFAULT_CHECK};
+use super::check::{CheckSpec, DEFAULT_CHECK};
 use crate::provider::model::FindingLevel::{Error, Info, Warn};
 
 const ROLES: CheckSpec = CheckSpec { category: "ROLES", ..DEFAULT_CHECK };

@@ -1,4 +1,5 @@
-use super::{super::scratch::TestCluster, *};
+use super::*;
+use crate::provider::postgres::test_cluster::TestCluster;
 use std::collections::BTreeSet;
 
 /// Everything that these leave to find.
@@ -46,21 +47,21 @@ async fn start_flawed_cluster() -> Option<TestCluster> {
         "password_encryption=md5",
         "log_checkpoints=off",
     ];
-    let scratch = TestCluster::start(&settings).await?;
-    std::fs::write(scratch.data().join("pg_hba.conf"), HBA_RULES).expect("written");
-    scratch.run_statements(FLAWED_OBJECTS).await;
-    let tablespace = format!("create tablespace far location '{}'", scratch.archive().display());
-    scratch.run_statements(&[&tablespace]).await;
-    let file = scratch.data().join("postgresql.conf");
+    let cluster = TestCluster::start(&settings).await?;
+    std::fs::write(cluster.data().join("pg_hba.conf"), HBA_RULES).expect("written");
+    cluster.run_statements(FLAWED_OBJECTS).await;
+    let tablespace = format!("create tablespace far location '{}'", cluster.archive().display());
+    cluster.run_statements(&[&tablespace]).await;
+    let file = cluster.data().join("postgresql.conf");
     let conf = std::fs::read_to_string(&file).expect("read");
     std::fs::write(&file, format!("{conf}\nwork_mem = 'much'\nport = 5999\n")).expect("written");
-    scratch.run_statements(&["select pg_reload_conf()", "select pg_switch_wal()"]).await;
+    cluster.run_statements(&["select pg_reload_conf()", "select pg_switch_wal()"]).await;
     let failed = "select failed_count from pg_stat_archiver where failed_count > 0";
-    let client = scratch.connect().await;
+    let client = cluster.connect().await;
     while super::super::sql::fetch_text(&client, failed).await.expect("asked").is_none() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    Some(scratch)
+    Some(cluster)
 }
 
 fn check_status(report: &AuditReport, check: &str) -> CheckStatus {
@@ -88,8 +89,8 @@ fn every_check_has_an_id_of_its_own_and_words() {
 
 #[tokio::test]
 async fn postgres_audit_finds_what_is_wrong() {
-    let Some(scratch) = start_flawed_cluster().await else { return };
-    let client = scratch.connect().await;
+    let Some(cluster) = start_flawed_cluster().await else { return };
+    let client = cluster.connect().await;
     let begun = std::time::Instant::now();
     let report = run_audit(&client, AuditScope::Source).await.expect("a report");
     assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
@@ -131,8 +132,8 @@ async fn postgres_audit_finds_what_is_wrong() {
 
 #[tokio::test]
 async fn postgres_audit_of_a_branch_leaves_out_what_isolation_decides() {
-    let Some(scratch) = start_flawed_cluster().await else { return };
-    let client = scratch.connect().await;
+    let Some(cluster) = start_flawed_cluster().await else { return };
+    let client = cluster.connect().await;
     let report = run_audit(&client, AuditScope::Branch).await.expect("a report");
     let left_out = report.checks.iter().filter(|c| c.status == CheckStatus::NotApplicable);
     assert!(left_out.clone().all(|c| c.reason.is_some()));
@@ -144,9 +145,9 @@ async fn postgres_audit_of_a_branch_leaves_out_what_isolation_decides() {
 
 #[tokio::test]
 async fn postgres_audit_without_rights_skips_and_says_why() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    scratch.run_statements(&["create role clerk login"]).await;
-    let client = scratch.database_as("clerk").address.connect().await.expect("let in");
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create role clerk login"]).await;
+    let client = cluster.database_as("clerk").address.connect().await.expect("let in");
     let report = run_audit(&client, AuditScope::Source).await.expect("a report");
     let skipped = [
         "hba_error",
@@ -170,7 +171,7 @@ async fn postgres_audit_without_rights_skips_and_says_why() {
     assert_eq!(check_status(&report, "archive_off"), CheckStatus::Failed);
 
     // With what the documentation asks for, everything runs.
-    scratch
+    cluster
         .run_statements(&["grant pg_monitor to clerk; grant select on pg_hba_file_rules, pg_file_settings, pg_authid to clerk;
                 grant execute on function pg_hba_file_rules(), pg_show_all_file_settings() to clerk"])
         .await;
@@ -180,8 +181,8 @@ async fn postgres_audit_without_rights_skips_and_says_why() {
 
 #[tokio::test]
 async fn postgres_a_check_that_cannot_run_stops_no_other() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    let client = scratch.connect().await;
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    let client = cluster.connect().await;
     client.batch_execute("begin").await.expect("begun");
     let broken = CheckSpec { sql: "select object from no_such_view", ..DEFAULT_CHECK };
     let why = run_check(&client, &broken).await.expect("the connection lives").expect_err("cannot run");
@@ -197,14 +198,14 @@ async fn postgres_a_check_that_cannot_run_stops_no_other() {
 
 #[tokio::test]
 async fn postgres_policies_are_listed_whether_in_force_or_not() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    scratch
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster
         .run_statements(&["create table b (owner text); create table a (owner text); create role clerk;
                 alter table a enable row level security;
                 create policy mine on a for update to clerk, postgres using (owner = current_user) with check (true);
                 create policy narrow on b as restrictive using (false)"])
         .await;
-    let client = scratch.connect().await;
+    let client = cluster.connect().await;
     let listed = fetch_policies(&client).await.expect("policies");
     let shown: Vec<_> = listed
         .iter()

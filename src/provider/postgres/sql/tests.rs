@@ -1,8 +1,8 @@
-use super::{
-    super::scratch::{PORT, TestCluster},
-    *,
+use super::*;
+use crate::{
+    base::secret::SecretRef,
+    provider::postgres::test_cluster::{PORT, TestCluster},
 };
-use crate::base::secret::SecretRef;
 use serde_json::json;
 use std::{path::Path, sync::Mutex};
 use tokio::{
@@ -56,8 +56,8 @@ async fn query_error(db: &Database, sql: &str) -> Error {
 
 #[tokio::test]
 async fn postgres_query_gives_every_type_its_value() {
-    let Some(scratch) = TestCluster::start(&["timezone=Asia/Tokyo"]).await else { return };
-    scratch.run_statements(&["create domain price as numeric(8,2); create domain small as int; create type mood as enum ('calm')"]).await;
+    let Some(cluster) = TestCluster::start(&["timezone=Asia/Tokyo"]).await else { return };
+    cluster.run_statements(&["create domain price as numeric(8,2); create domain small as int; create type mood as enum ('calm')"]).await;
     let sql = r#"select 1::int2 as a, 2::int8 as b, 3::oid as c, 1.5::float8 as d, 'NaN'::float4 as e,
         7::numeric as f, 7.10::price as g, true as h, 'x'::text as i, null::int as j,
         timestamptz '2026-11-20 12:00:00.25+09' as k, timestamp '2026-11-20 12:00' as l, date '2026-11-20' as m,
@@ -65,7 +65,7 @@ async fn postgres_query_gives_every_type_its_value() {
         array[[1,2],[3,null]] as q, array['a,b', null, 'say "x"'] as r, array[timestamptz '2026-01-01 00:00+00'] as s,
         interval '1 day 2 hours' as t, 'calm'::mood as u, array['calm'::mood] as v, 5::small as w,
         '00000000-0000-0000-0000-000000000001'::uuid as x, int4range(1, 5) as y, '{1,2}'::numeric[] as z"#;
-    let rows = query_maps(&scratch.database(), sql).await.expect("rows");
+    let rows = query_maps(&cluster.database(), sql).await.expect("rows");
     let expected = json!({
         "a": 1, "b": 2, "c": 3, "d": 1.5, "e": "NaN", "f": 7, "g": "7.10", "h": true, "i": "x", "j": null,
         "k": "2026-11-20T03:00:00.25Z", "l": "2026-11-20 12:00:00", "m": "2026-11-20",
@@ -79,9 +79,9 @@ async fn postgres_query_gives_every_type_its_value() {
 
 #[tokio::test]
 async fn postgres_query_takes_one_statement_and_changes_nothing() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    scratch.run_statements(&["create table t (n int); insert into t values (1)"]).await;
-    let db = scratch.database();
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create table t (n int); insert into t values (1)"]).await;
+    let db = cluster.database();
 
     let two = query_error(&db, "select 1; drop table t").await;
     assert_eq!(two.code, Code::Sql, "{two:?}");
@@ -108,9 +108,9 @@ async fn postgres_query_takes_one_statement_and_changes_nothing() {
 
 #[tokio::test]
 async fn postgres_errors_say_what_where_and_what_to_do() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    scratch.run_statements(&["create table t (n int); create role clerk login"]).await;
-    let db = scratch.database();
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create table t (n int); create role clerk login"]).await;
+    let db = cluster.database();
 
     let unknown = query_error(&db, "select\n  nope from t").await;
     assert_eq!(
@@ -118,8 +118,8 @@ async fn postgres_errors_say_what_where_and_what_to_do() {
         "the database refused the statement: column \"nope\" does not exist (SQLSTATE 42703)"
     );
     assert_eq!(unknown.hint.expect("a hint"), "line 2:   nope from t\n          ^");
-    assert_eq!(query_error(&scratch.database_as("clerk"), "select * from t").await.code, Code::Denied);
-    assert_eq!(query_error(&scratch.database_as("nobody"), "select 1").await.code, Code::Denied);
+    assert_eq!(query_error(&cluster.database_as("clerk"), "select * from t").await.code, Code::Denied);
+    assert_eq!(query_error(&cluster.database_as("nobody"), "select 1").await.code, Code::Denied);
 
     let late = db.query("select pg_sleep(20)", Span::from_millis(200)).await.expect_err("too late");
     assert!(late.code == Code::Timeout && late.retryable, "{late:?}");
@@ -135,25 +135,25 @@ async fn postgres_errors_say_what_where_and_what_to_do() {
 
 #[tokio::test]
 async fn postgres_peer_sees_the_owner_of_the_socket() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    std::fs::write(scratch.data().join("pg_hba.conf"), "local all postgres peer\n").expect("written");
-    scratch.run_statements(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
-    let health = scratch.database().health().await.expect("let in");
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    std::fs::write(cluster.data().join("pg_hba.conf"), "local all postgres peer\n").expect("written");
+    cluster.run_statements(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
+    let health = cluster.database().health().await.expect("let in");
     assert!(health.ok && health.version.expect("a version").starts_with("15"), "healthy");
     assert!(health.connections >= Some(1) && health.bytes > Some(1_000_000));
 }
 
 #[tokio::test]
 async fn postgres_password_is_read_from_its_reference_and_never_shown() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    scratch.run_statements(&["create role clerk login password 'open sesame'"]).await;
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create role clerk login password 'open sesame'"]).await;
     std::fs::write(
-        scratch.data().join("pg_hba.conf"),
+        cluster.data().join("pg_hba.conf"),
         "local all postgres trust\nlocal all all scram-sha-256\n",
     )
     .expect("written");
-    scratch.run_statements(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
-    let mut db = scratch.database_as("clerk");
+    cluster.run_statements(&["select pg_reload_conf(); select pg_sleep(0.3)"]).await;
+    let mut db = cluster.database_as("clerk");
     assert_eq!(query_error(&db, "select 1").await.code, Code::Denied, "there is no password yet");
     let file = tempfile::NamedTempFile::new().expect("a file");
     db.address.password =
@@ -173,9 +173,9 @@ async fn postgres_password_is_read_from_its_reference_and_never_shown() {
 
 #[tokio::test]
 async fn postgres_execute_writes_down_before_it_commits() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    scratch.run_statements(&["create table t (n int primary key deferrable initially deferred)"]).await;
-    let db = scratch.database();
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create table t (n int primary key deferrable initially deferred)"]).await;
+    let db = cluster.database();
     let notes = MemoryRecorder::default();
     let done =
         db.execute("insert into t select generate_series(1, 3)", QUERY_TIMEOUT, &test_key(), &notes).await;
@@ -209,9 +209,9 @@ async fn postgres_execute_writes_down_before_it_commits() {
 
 #[tokio::test]
 async fn postgres_execute_refuses_what_would_escape_its_transaction() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    scratch.run_statements(&["create table t (n int)"]).await;
-    let db = scratch.database();
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create table t (n int)"]).await;
+    let db = cluster.database();
     for (sql, code) in [
         ("commit", Code::Invalid),
         ("  /* */ ", Code::Invalid),
@@ -270,14 +270,14 @@ async fn relay_bytes(mut client: UnixStream, mut server: UnixStream, cut: bool, 
 
 #[tokio::test]
 async fn postgres_a_commit_without_an_answer_is_looked_up() {
-    let Some(scratch) = TestCluster::start(&[]).await else { return };
-    scratch.run_statements(&["create table t (n int)"]).await;
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create table t (n int)"]).await;
     for let_through in [true, false] {
         let between = tempfile::tempdir().expect("a folder");
-        let mut db = scratch.database();
+        let mut db = cluster.database();
         db.address.host = between.path().display().to_string();
         let socket = between.path().join(format!(".s.PGSQL.{PORT}"));
-        cut_at_commit(&socket, &scratch.socket(), let_through);
+        cut_at_commit(&socket, &cluster.socket(), let_through);
         let done = db
             .execute("insert into t values (1)", QUERY_TIMEOUT, &test_key(), &MemoryRecorder::default())
             .await;
@@ -288,7 +288,7 @@ async fn postgres_a_commit_without_an_answer_is_looked_up() {
             assert!(error.code == Code::Unavailable && error.retryable, "{error:?}");
         }
     }
-    let rows = query_maps(&scratch.database(), "select n from t").await.expect("rows");
+    let rows = query_maps(&cluster.database(), "select n from t").await.expect("rows");
     assert_eq!(rows.len(), 1, "one of the two was committed");
 }
 

@@ -1,6 +1,6 @@
 //! Making a branch from a backup, and removing it.
 
-use super::stage::{
+use super::test_lab::{
     TestLab, branch_request, change_rows, finish_job, make_backup, make_branch, open_branch, query_number,
     test_key,
 };
@@ -8,8 +8,9 @@ use crate::{
     base::clock::SystemClock,
     provider::{
         Code, NullRecorder,
+        host::process,
         model::{BackupRequest, JobStatus, RecoveryTarget},
-        postgres::{process, server},
+        postgres::cluster::server,
     },
 };
 use rustix::process::Signal;
@@ -17,8 +18,8 @@ use std::{fs, path::Path};
 
 #[tokio::test]
 async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let backups = lab.backups().expect("backups");
     let request = BackupRequest { label: Some("first".into()) };
     let job = backups.create(&request, &test_key("BACKUP0001")).await.expect("accepted");
@@ -47,32 +48,32 @@ async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
     assert!(branches.list().await.expect("lists").is_empty());
     assert!(!Path::new(made.host.as_deref().expect("a socket")).exists());
     let left: Vec<_> =
-        fs::read_dir(stage.state_folder().join("postgres/lab/data")).expect("a folder").collect();
+        fs::read_dir(test_lab.state_folder().join("postgres/lab/data")).expect("a folder").collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 /// Every look is taken by another life of redrill, which knows nothing but the key.
 #[tokio::test]
 async fn postgres_a_killed_run_is_followed_by_the_next() {
-    let Some(stage) = TestLab::start_lab().await else { return };
+    let Some(test_lab) = TestLab::start_lab().await else { return };
     let request = BackupRequest::default();
-    stage
+    test_lab
         .open_target()
         .backups()
         .expect("backups")
         .create(&request, &test_key("BACKUP0001"))
         .await
         .expect("accepted");
-    follow_job(&stage, "BACKUP0001").await;
-    stage
+    follow_job(&test_lab, "BACKUP0001").await;
+    test_lab
         .open_target()
         .backups()
         .expect("backups")
         .restore(&branch_request("drill", RecoveryTarget::BackupEnd), &test_key("BRANCH0001"), &NullRecorder)
         .await
         .expect("accepted");
-    follow_job(&stage, "BRANCH0001").await;
-    let lab = stage.open_target();
+    follow_job(&test_lab, "BRANCH0001").await;
+    let lab = test_lab.open_target();
     assert_eq!(lab.backups().expect("backups").list().await.expect("lists").len(), 1);
     assert_eq!(lab.branches().expect("branches").list().await.expect("lists").len(), 1);
     assert!(lab.find(&test_key("OTHERKEY00"), None).await.expect("looks").is_none());
@@ -81,15 +82,15 @@ async fn postgres_a_killed_run_is_followed_by_the_next() {
 /// Kills the child process instead of redrill itself.
 #[tokio::test]
 async fn postgres_a_killed_child_is_followed_by_another() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let job = lab
         .backups()
         .expect("backups")
         .create(&BackupRequest::default(), &test_key("BACKUP0001"))
         .await
         .expect("accepted");
-    let data = stage.lab_folder("backups").join(&job.id).join("files/data");
+    let data = test_lab.lab_folder("backups").join(&job.id).join("files/data");
     let child = process::find_started_with(data.as_os_str()).expect("pg_basebackup runs");
     child.signal(Signal::KILL);
     finish_job(lab.as_ref(), &job).await.expect("a backup all the same");
@@ -100,7 +101,7 @@ async fn postgres_a_killed_child_is_followed_by_another() {
         .restore(&request, &test_key("BRANCH0001"), &NullRecorder)
         .await
         .expect("accepted");
-    let files = stage.state_folder().join("postgres/lab/data/branch0001/files");
+    let files = test_lab.state_folder().join("postgres/lab/data/branch0001/files");
     let mut killed = false;
     for _ in 0..600 {
         if let JobStatus::Done(_) = lab.observe(&job).await.expect("looks") {
@@ -120,9 +121,9 @@ async fn postgres_a_killed_child_is_followed_by_another() {
     );
 }
 
-async fn follow_job(stage: &TestLab, with: &str) {
+async fn follow_job(test_lab: &TestLab, with: &str) {
     for _ in 0..600 {
-        let lab = stage.open_target();
+        let lab = test_lab.open_target();
         let job = lab.find(&test_key(with), None).await.expect("looks").expect("is found");
         if let JobStatus::Done(_) = lab.observe(&job).await.expect("looks") {
             return;
@@ -134,12 +135,12 @@ async fn follow_job(stage: &TestLab, with: &str) {
 
 #[tokio::test]
 async fn postgres_a_branch_wakes_up_and_keeps_what_was_done() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     make_branch(lab.as_ref(), &branch_request("drill", RecoveryTarget::BackupEnd), "BRANCH0001").await;
     change_rows(open_branch(lab.as_ref(), "drill").await.as_ref(), "delete from notes").await;
-    let data = stage.state_folder().join("postgres/lab/data/branch0001/files/data");
+    let data = test_lab.state_folder().join("postgres/lab/data/branch0001/files/data");
     server::stop_server(&SystemClock, &data, server::ShutdownMode::Immediate)
         .await
         .expect("as if the machine went down");
@@ -153,8 +154,8 @@ async fn postgres_a_branch_wakes_up_and_keeps_what_was_done() {
 
 #[tokio::test]
 async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let request = branch_request("drill", RecoveryTarget::BackupEnd);
     let job = lab
@@ -168,19 +169,19 @@ async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
     assert!(lab.find(&test_key("BRANCH0001"), None).await.expect("looks").is_none());
     assert_eq!(lab.observe(&job).await.expect_err("is gone").code, Code::NotFound);
     let left: Vec<_> =
-        fs::read_dir(stage.state_folder().join("postgres/lab/data")).expect("a folder").collect();
+        fs::read_dir(test_lab.state_folder().join("postgres/lab/data")).expect("a folder").collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 /// A removal that was killed after the marker had gone: the record says that it was begun, and it is finished.
 #[tokio::test]
 async fn postgres_a_removal_that_was_killed_is_finished() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let made =
         make_branch(lab.as_ref(), &branch_request("drill", RecoveryTarget::BackupEnd), "BRANCH0001").await;
-    let folder = stage.state_folder().join("postgres/lab/data/branch0001");
+    let folder = test_lab.state_folder().join("postgres/lab/data/branch0001");
     let marker = folder.join(".redrill-branch.json");
     let branches = lab.branches().expect("branches");
     let kept = fs::read_to_string(&marker).expect("a marker");
@@ -189,7 +190,7 @@ async fn postgres_a_removal_that_was_killed_is_finished() {
     assert_eq!((error.code, error.left_behind.len()), (Code::Refused, 1));
 
     fs::write(&marker, kept).expect("it is back");
-    let record = stage.state_folder().join("postgres/lab/branches/drill.json");
+    let record = test_lab.state_folder().join("postgres/lab/branches/drill.json");
     let text = fs::read_to_string(&record).expect("a record").replace("\"ready\"", "\"removing\"");
     fs::write(&record, text).expect("the removal is begun");
     fs::remove_file(&marker).expect("it goes");

@@ -1,21 +1,19 @@
 //! Restoring in place, and undoing it.
 
-use super::{
-    super::server,
-    stage::{
-        TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, query_text, test_key,
-    },
+use super::test_lab::{
+    TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, query_text, test_key,
 };
 use crate::provider::{
     Code, NullRecorder,
     model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
+    postgres::cluster::server,
 };
 use std::{fs, path::Path};
 
 #[tokio::test]
 async fn postgres_a_restore_in_place_gives_the_backup_back() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     change_rows(lab.as_ref(), "delete from order_items").await;
     let before = lab.identity().await.expect("an identity");
@@ -35,13 +33,13 @@ async fn postgres_a_restore_in_place_gives_the_backup_back() {
         "select count(*) from pg_settings where name like 'recovery_target%' and source = 'command line'";
     assert_eq!(query_number(lab.as_ref(), left).await, 0);
     make_backup(lab.as_ref(), "BACKUP0002").await;
-    assert!(stage.lab_folder("archive/00000002.history").is_file());
+    assert!(test_lab.lab_folder("archive/00000002.history").is_file());
 }
 
 #[tokio::test]
 async fn postgres_a_restore_in_place_that_fails_is_undone() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     change_rows(lab.as_ref(), "delete from order_items").await;
     let backups = lab.backups().expect("backups");
@@ -50,7 +48,7 @@ async fn postgres_a_restore_in_place_that_fails_is_undone() {
         .await
         .expect("accepted");
     // What the plan saw in the archive is gone when recovery asks for it.
-    let archive = stage.lab_folder("archive");
+    let archive = test_lab.lab_folder("archive");
     for entry in fs::read_dir(&archive).expect("an archive").flatten() {
         fs::remove_file(entry.path()).expect("is lost");
     }
@@ -60,21 +58,21 @@ async fn postgres_a_restore_in_place_that_fails_is_undone() {
     assert_eq!(query_number(lab.as_ref(), "select count(*) from order_items").await, 0);
     assert_eq!(query_number(lab.as_ref(), "select timeline_id from pg_control_checkpoint()").await, 1);
     let beside: Vec<_> =
-        fs::read_dir(stage.state_folder().join("lab")).expect("a folder").flatten().collect();
+        fs::read_dir(test_lab.state_folder().join("lab")).expect("a folder").flatten().collect();
     assert!(!beside.iter().any(|e| e.file_name().to_string_lossy().starts_with("data.")), "{beside:?}");
 }
 
 /// Every look is taken by another life of redrill.
 #[tokio::test]
 async fn postgres_a_restore_in_place_survives_being_killed() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    make_backup(stage.open_target().as_ref(), "BACKUP0001").await;
-    change_rows(stage.open_target().as_ref(), "delete from order_items").await;
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    make_backup(test_lab.open_target().as_ref(), "BACKUP0001").await;
+    change_rows(test_lab.open_target().as_ref(), "delete from order_items").await;
     let request = RestoreRequest {
         to: RecoveryPoint { at: RecoveryTarget::BackupEnd, inclusive: true, timeline: Some(1) },
         ..in_place_request(RecoveryTarget::BackupEnd)
     };
-    stage
+    test_lab
         .open_target()
         .backups()
         .expect("backups")
@@ -83,7 +81,7 @@ async fn postgres_a_restore_in_place_survives_being_killed() {
         .expect("accepted");
     let mut looks = 0;
     loop {
-        let lab = stage.open_target();
+        let lab = test_lab.open_target();
         let job = lab.find(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
         if let crate::provider::model::JobStatus::Done(_) = lab.observe(&job).await.expect("looks") {
             break;
@@ -92,9 +90,9 @@ async fn postgres_a_restore_in_place_survives_being_killed() {
         assert!(looks < 600, "is not done");
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
     }
-    assert_eq!(query_number(stage.open_target().as_ref(), "select count(*) from order_items").await, 800);
+    assert_eq!(query_number(test_lab.open_target().as_ref(), "select count(*) from order_items").await, 800);
     // Killed between the two renames, the cluster is still known for who it is, and the job can go on.
-    let (lab, data) = (stage.open_target(), stage.lab_folder("data"));
+    let (lab, data) = (test_lab.open_target(), test_lab.lab_folder("data"));
     let identity = lab.identity().await.expect("is itself");
     fs::rename(&data, data.with_extension("elsewhere")).expect("as between the renames");
     let between = lab.identity().await;
@@ -105,10 +103,10 @@ async fn postgres_a_restore_in_place_survives_being_killed() {
 /// As Debian has it: the server was started on the folder of its configuration, which says where the data is.
 #[tokio::test]
 async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_before() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
-    let (data, etc) = (stage.lab_folder("data"), stage.make_folder("etc"));
-    stage.stop_server().await;
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let (data, etc) = (test_lab.lab_folder("data"), test_lab.make_folder("etc"));
+    test_lab.stop_server().await;
     for file in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
         fs::rename(data.join(file), etc.join(file)).expect("moves");
     }
@@ -116,7 +114,10 @@ async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_befo
     let written = format!("{written}\ndata_directory = '{}'\n", data.display());
     fs::write(etc.join("postgresql.conf"), written).expect("is written");
     let args = ["-D".as_ref(), etc.as_os_str(), "-c".as_ref(), "work_mem=5MB".as_ref()];
-    stage.programs().spawn_detached("postgres", &args, &[], &stage.lab_folder("server.log")).expect("starts");
+    test_lab
+        .programs()
+        .spawn_detached("postgres", &args, &[], &test_lab.lab_folder("server.log"))
+        .expect("starts");
     server::wait_until_ready(&crate::base::clock::SystemClock, &data).await.expect("comes up");
     make_backup(lab.as_ref(), "BACKUP0001").await;
     change_rows(lab.as_ref(), "delete from order_items").await;
@@ -143,11 +144,11 @@ async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_befo
 
 #[tokio::test]
 async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
-    let data = stage.lab_folder("data");
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let data = test_lab.lab_folder("data");
     let own = data.join("conf.d");
-    super::super::disk::make_private_folder(&stage.programs(), &own).expect("a folder");
+    crate::provider::host::disk::make_private_folder(&test_lab.programs(), &own).expect("a folder");
     let put = |name: &str, text: &str| fs::write(own.join(name), text).expect("is written");
     put("memory.conf", "work_mem = '5MB'\n");
     put("old.conf", "maintenance_work_mem = '7MB'\n");
@@ -157,7 +158,7 @@ async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused
     put("memory.conf", "work_mem = '6MB'\n");
     fs::remove_file(own.join("old.conf")).expect("is removed");
     let backups = lab.backups().expect("backups");
-    stage
+    test_lab
         .run_statements(&[
             "create subscription s connection 'host=/nowhere dbname=x' publication p with (connect = false)",
             "alter subscription s enable",
@@ -169,7 +170,7 @@ async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused
         .expect_err("refused");
     assert_eq!(refused.code, Code::Refused, "{refused:?}");
     assert!(refused.message.contains("subscribes to s"), "{refused:?}");
-    stage.run_statements(&["alter subscription s disable"]).await;
+    test_lab.run_statements(&["alter subscription s disable"]).await;
     let job = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"), &NullRecorder)
         .await
@@ -180,13 +181,13 @@ async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused
 }
 
 /// Looks until the restore in place replays WAL, with its server running.
-async fn wait_until_replaying(stage: &TestLab) {
+async fn wait_until_replaying(test_lab: &TestLab) {
     for _ in 0..600 {
-        let lab = stage.open_target();
+        let lab = test_lab.open_target();
         let job = lab.find(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
         lab.observe(&job).await.expect("looks");
-        if stage.lab_folder("data.before-restore001").is_dir()
-            && server::find_server(&stage.lab_folder("data")).is_some()
+        if test_lab.lab_folder("data.before-restore001").is_dir()
+            && server::find_server(&test_lab.lab_folder("data")).is_some()
         {
             return;
         }
@@ -197,17 +198,17 @@ async fn wait_until_replaying(stage: &TestLab) {
 
 #[tokio::test]
 async fn postgres_an_undo_that_fails_is_gone_on_with() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
     let job = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
         .await
         .expect("accepted");
-    wait_until_replaying(&stage).await;
+    wait_until_replaying(&test_lab).await;
     // The old configuration does not start any more.
-    let old = stage.lab_folder("data.before-restore001/postgresql.conf");
+    let old = test_lab.lab_folder("data.before-restore001/postgresql.conf");
     let text = fs::read_to_string(&old).expect("a configuration");
     fs::write(&old, "no_such_setting = 1\n").expect("is spoilt");
     let stuck = lab.cancel(&job).await.expect_err("the old data does not start");
@@ -221,7 +222,7 @@ async fn postgres_an_undo_that_fails_is_gone_on_with() {
         .expect_err("is not alone");
     assert!(other.message.contains("RESTORE001.json") && other.message.contains("run1"), "{other:?}");
     // Taken up again, it is undone; then it is over.
-    fs::write(stage.lab_folder("data/postgresql.conf"), text).expect("is mended");
+    fs::write(test_lab.lab_folder("data/postgresql.conf"), text).expect("is mended");
     let undone = lab.observe(&job).await.expect_err("is undone");
     assert_eq!(
         (undone.code, undone.message.contains("as it was before")),
@@ -237,16 +238,16 @@ async fn postgres_an_undo_that_fails_is_gone_on_with() {
 
 #[tokio::test]
 async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     // The same cluster, as another state folder would know it.
     let elsewhere = tempfile::tempdir().expect("a folder");
-    let entry = crate::config::lab_file(stage.state_folder());
+    let entry = crate::config::lab_file(test_lab.state_folder());
     fs::create_dir_all(crate::config::lab_file(elsewhere.path()).parent().expect("a folder"))
         .expect("is made");
     fs::copy(entry, crate::config::lab_file(elsewhere.path())).expect("is copied");
-    let other = super::stage::open_lab_in(elsewhere.path());
+    let other = super::test_lab::open_lab_in(elsewhere.path());
     let backups = lab.backups().expect("backups");
     let job = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
@@ -260,45 +261,45 @@ async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
         .expect_err("is not alone");
     assert_eq!(refused.code, Code::Conflict, "{refused:?}");
     assert!(refused.message.contains("RESTORE001"), "{refused:?}");
-    wait_until_replaying(&stage).await;
+    wait_until_replaying(&test_lab).await;
     // Somebody else's server on the new data is neither waited for nor stopped.
-    stage.stop_server().await;
-    stage.start_server(&["-c", "restore_command=false"]).await;
-    let foreign = server::find_server(&stage.lab_folder("data")).expect("runs");
+    test_lab.stop_server().await;
+    test_lab.start_server(&["-c", "restore_command=false"]).await;
+    let foreign = server::find_server(&test_lab.lab_folder("data")).expect("runs");
     let unknown = finish_job(lab.as_ref(), &job).await.expect_err("nobody knows");
     assert_eq!(unknown.code, Code::Unknown, "{unknown:?}");
     assert!(foreign.is_alive());
-    stage.stop_server().await;
+    test_lab.stop_server().await;
     drop(finish_job(lab.as_ref(), &job).await);
 }
 
 #[tokio::test]
 async fn postgres_a_server_that_crashed_is_started_and_one_that_was_stopped_is_not() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
-    stage.stop_server().await;
+    test_lab.stop_server().await;
     let job = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
         .await
         .expect("accepted");
     assert_eq!(finish_job(lab.as_ref(), &job).await.expect("restored")["running"], false);
-    assert!(server::find_server(&stage.lab_folder("data")).is_none());
-    stage.start_server(&[]).await;
-    stage.crash_server().await;
+    assert!(server::find_server(&test_lab.lab_folder("data")).is_none());
+    test_lab.start_server(&[]).await;
+    test_lab.crash_server().await;
     let job = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"), &NullRecorder)
         .await
         .expect("accepted");
     assert_eq!(finish_job(lab.as_ref(), &job).await.expect("restored")["running"], true);
-    assert!(server::is_server_ready(&stage.lab_folder("data")));
+    assert!(server::is_server_ready(&test_lab.lab_folder("data")));
 }
 
 #[tokio::test]
 async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
     let restore = async |with: &str| {
@@ -309,9 +310,9 @@ async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
         assert_eq!(refused.code, Code::Refused, "{refused:?}");
         refused.message
     };
-    let archive = stage.lab_folder("archive");
+    let archive = test_lab.lab_folder("archive");
     fs::rename(&archive, archive.with_extension("away")).expect("moves");
-    stage.run_statements(&["select pg_switch_wal()"]).await;
+    test_lab.run_statements(&["select pg_switch_wal()"]).await;
     let failing = "select failed_count from pg_stat_archiver";
     for _ in 0..100 {
         if query_number(lab.as_ref(), failing).await > 0 {
@@ -320,24 +321,24 @@ async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(restore("RESTORE001").await.contains("not being archived"));
-    stage.crash_server().await;
+    test_lab.crash_server().await;
     fs::rename(archive.with_extension("away"), &archive).expect("moves back");
     assert!(restore("RESTORE002").await.contains("never archived"));
 }
 
 #[tokio::test]
 async fn postgres_a_damaged_backup_does_not_take_the_place_of_the_data() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let id = make_backup(lab.as_ref(), "BACKUP0001").await;
     // A byte of a table, so that every length stays.
     let table = query_text(lab.as_ref(), "select pg_relation_filepath('orders')").await;
-    let table = stage.lab_folder("backups").join(&id).join("files/data").join(table);
+    let table = test_lab.lab_folder("backups").join(&id).join("files/data").join(table);
     let mut bytes = fs::read(&table).expect("a table");
     let last = bytes.len() - 1;
     bytes[last] ^= 0xff;
     fs::write(&table, &bytes).expect("is damaged");
-    let before = server::find_server(&stage.lab_folder("data")).expect("runs");
+    let before = server::find_server(&test_lab.lab_folder("data")).expect("runs");
     let backups = lab.backups().expect("backups");
     let job = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)

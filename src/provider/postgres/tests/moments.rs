@@ -1,6 +1,6 @@
 //! Going back to a moment, and the refusals before it.
 
-use super::stage::{
+use super::test_lab::{
     TestLab, branch_request, change_rows, finish_job, in_place_request, make_backup, make_branch,
     open_branch, query_number, query_text, test_key,
 };
@@ -46,10 +46,10 @@ async fn restore_refusal(lab: &dyn Provider, request: &RestoreRequest) -> crate:
 
 #[tokio::test]
 async fn postgres_t3_t4_a_moment_between_two_commits() {
-    let Some(stage) = TestLab::start_lab().await else { return };
+    let Some(test_lab) = TestLab::start_lab().await else { return };
     // The cluster's own zone is far from UTC: a target without a zone would mean another moment.
-    stage.run_statements(&["alter system set timezone = 'Asia/Tokyo'", "select pg_reload_conf()"]).await;
-    let lab = stage.open_target();
+    test_lab.run_statements(&["alter system set timezone = 'Asia/Tokyo'", "select pg_reload_conf()"]).await;
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let between = database_now(lab.as_ref()).await;
@@ -67,8 +67,8 @@ async fn postgres_t3_t4_a_moment_between_two_commits() {
 
 #[tokio::test]
 async fn postgres_xid_place_and_name_are_targets() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let mark =
@@ -115,8 +115,8 @@ async fn postgres_xid_place_and_name_are_targets() {
 
 #[tokio::test]
 async fn postgres_t1_t2_a_moment_outside_the_window_is_refused() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let before = database_now(lab.as_ref()).await;
     assert_eq!(
         restore_refusal(lab.as_ref(), &branch_request("none", RecoveryTarget::Latest)).await.code,
@@ -136,12 +136,12 @@ async fn postgres_t1_t2_a_moment_outside_the_window_is_refused() {
 /// The source is dead: the window, and everything in it, is still there.
 #[tokio::test]
 async fn postgres_t3_a_dead_source_gives_what_was_archived() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let there = lab.backups().expect("backups");
-    stage.stop_server().await;
+    test_lab.stop_server().await;
     let window = there.window().await.expect("a window");
     let latest = window.latest.expect("a moment");
     assert!(window.earliest.expect("a moment") < latest);
@@ -161,8 +161,8 @@ async fn postgres_t3_a_dead_source_gives_what_was_archived() {
 
 #[tokio::test]
 async fn postgres_t6_the_timeline_that_holds_the_moment_is_taken() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let early = database_now(lab.as_ref()).await;
@@ -201,20 +201,20 @@ async fn postgres_t6_the_timeline_that_holds_the_moment_is_taken() {
 
 #[tokio::test]
 async fn postgres_t14_a_hole_in_the_archive_is_found_before_it_hurts() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let early = database_now(lab.as_ref()).await;
     make_branch(lab.as_ref(), &branch_request("early", RecoveryTarget::Time(early)), "BRANCH0001").await;
     insert_note(lab.as_ref(), "two").await;
     let hole = query_text(lab.as_ref(), "select pg_walfile_name(pg_current_wal_lsn())").await;
-    stage.run_statements(&["select pg_switch_wal()"]).await;
+    test_lab.run_statements(&["select pg_switch_wal()"]).await;
     insert_note(lab.as_ref(), "three").await;
     let late = database_now(lab.as_ref()).await;
     insert_note(lab.as_ref(), "four").await;
-    stage.stop_server().await;
-    fs::remove_file(stage.lab_folder("archive").join(&hole)).expect("was archived");
+    test_lab.stop_server().await;
+    fs::remove_file(test_lab.lab_folder("archive").join(&hole)).expect("was archived");
     let error = restore_refusal(lab.as_ref(), &branch_request("late", RecoveryTarget::Time(late))).await;
     assert_eq!(error.code, Code::WalGap, "{error:?}");
     assert!(error.message.contains(&hole), "{error:?}");
@@ -227,8 +227,8 @@ async fn postgres_t14_a_hole_in_the_archive_is_found_before_it_hurts() {
 
 #[tokio::test]
 async fn postgres_a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let early = database_now(lab.as_ref()).await;
@@ -239,7 +239,7 @@ async fn postgres_a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
         .await
         .expect("accepted");
     finish_job(lab.as_ref(), &job).await.expect("restored");
-    while !stage.lab_folder("archive").join("00000002.history").exists() {
+    while !test_lab.lab_folder("archive").join("00000002.history").exists() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let idle = database_now(lab.as_ref()).await;
@@ -248,7 +248,7 @@ async fn postgres_a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
         make_branch(lab.as_ref(), &branch_request("idle", RecoveryTarget::Time(idle)), "BRANCH0001").await;
     assert_eq!(list_notes(open_branch(lab.as_ref(), "idle").await.as_ref()).await, "one");
     assert!(made.timeline > Some(2), "{made:?}");
-    stage.stop_server().await;
+    test_lab.stop_server().await;
     let error =
         restore_refusal(lab.as_ref(), &branch_request("late", RecoveryTarget::Time(SystemClock.now()))).await;
     assert_eq!(error.code, Code::TargetAfterWindow, "{error:?}");
@@ -261,22 +261,22 @@ fn drop_query(since: Option<Moment>, until: Option<Moment>) -> TableEventQuery {
 
 #[tokio::test]
 async fn postgres_nothing_found_in_a_hole_is_not_nothing() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let backups = lab.backups().expect("backups");
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let early = database_now(lab.as_ref()).await;
     insert_note(lab.as_ref(), "two").await;
-    stage.run_statements(&["select pg_switch_wal()"]).await;
+    test_lab.run_statements(&["select pg_switch_wal()"]).await;
     change_rows(lab.as_ref(), "drop table order_items").await;
     let hole = query_text(lab.as_ref(), "select pg_walfile_name(pg_current_wal_lsn())").await;
-    stage.run_statements(&["select pg_switch_wal()"]).await;
+    test_lab.run_statements(&["select pg_switch_wal()"]).await;
     insert_note(lab.as_ref(), "three").await;
     let late = database_now(lab.as_ref()).await;
     insert_note(lab.as_ref(), "four").await;
     assert_eq!(backups.events(&drop_query(None, None)).await.expect("reads").len(), 1);
-    fs::remove_file(stage.lab_folder("archive").join(&hole)).expect("was archived");
+    fs::remove_file(test_lab.lab_folder("archive").join(&hole)).expect("was archived");
     let error = backups.events(&drop_query(None, None)).await.expect_err("may be in the hole");
     assert_eq!(error.code, Code::WalGap, "{error:?}");
     assert!(error.message.contains(&hole), "{error:?}");
@@ -284,8 +284,8 @@ async fn postgres_nothing_found_in_a_hole_is_not_nothing() {
         assert_eq!(backups.events(&drop_query(since, until)).await.expect("was looked at"), []);
     }
     // With everything before it gone, the hole is the beginning of the archive; the backup says that there was more.
-    for older in archived_files(&stage).iter().filter(|name| name.len() == 24 && **name < hole) {
-        fs::remove_file(stage.lab_folder("archive").join(older)).expect("is lost");
+    for older in archived_files(&test_lab).iter().filter(|name| name.len() == 24 && **name < hole) {
+        fs::remove_file(test_lab.lab_folder("archive").join(older)).expect("is lost");
     }
     assert_eq!(backups.events(&drop_query(None, Some(late))).await.expect_err("is lost").code, Code::WalGap);
     change_rows(lab.as_ref(), "drop table orders").await;
@@ -294,15 +294,15 @@ async fn postgres_nothing_found_in_a_hole_is_not_nothing() {
 
 #[tokio::test]
 async fn postgres_nothing_found_without_the_newest_wal_is_not_nothing() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let backups = lab.backups().expect("backups");
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let early = database_now(lab.as_ref()).await;
     insert_note(lab.as_ref(), "two").await;
     assert_eq!(backups.events(&drop_query(None, None)).await.expect("all was looked at"), []);
-    stage
+    test_lab
         .run_statements(&[
             "alter system set basic_archive.archive_directory = '/nowhere'",
             "select pg_reload_conf()",
@@ -313,17 +313,17 @@ async fn postgres_nothing_found_without_the_newest_wal_is_not_nothing() {
     assert_eq!(error.code, Code::Refused, "{error:?}");
     assert!(error.message.contains("could not be searched"), "{error:?}");
     assert_eq!(backups.events(&drop_query(None, Some(early))).await.expect("was looked at"), []);
-    stage.crash_server().await;
+    test_lab.crash_server().await;
     assert_eq!(backups.events(&drop_query(None, None)).await.expect("what there is"), []);
 }
 
 #[tokio::test]
 async fn postgres_the_archive_of_another_cluster_is_refused() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
-    let archive = stage.lab_folder("archive");
+    let archive = test_lab.lab_folder("archive");
     let segments = fs::read_dir(&archive).expect("an archive").flatten().map(|entry| entry.file_name());
     let newest = segments.filter(|name| name.len() == 24).max().expect("a segment");
     let mut bytes = fs::read(archive.join(newest)).expect("reads");
@@ -336,18 +336,18 @@ async fn postgres_the_archive_of_another_cluster_is_refused() {
         restore_refusal(lab.as_ref(), &branch_request("drill", RecoveryTarget::Latest)).await.code,
         Code::Refused
     );
-    stage.stop_server().await;
+    test_lab.stop_server().await;
     assert_eq!(backups.events(&drop_query(None, None)).await.expect_err("is another's").code, Code::Refused);
 }
 
 #[tokio::test]
 async fn postgres_a_damaged_backup_is_seen() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let id = make_backup(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
     assert!(backups.verify(&id).await.expect("reads it").ok);
-    let file = stage.lab_folder("backups").join(&id).join("files/data/global/pg_filenode.map");
+    let file = test_lab.lab_folder("backups").join(&id).join("files/data/global/pg_filenode.map");
     let mut bytes = fs::read(&file).expect("a file");
     bytes[100] ^= 1;
     fs::write(&file, &bytes).expect("writes");
@@ -366,8 +366,8 @@ async fn postgres_a_damaged_backup_is_seen() {
 
 #[tokio::test]
 async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let first = make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let second = make_backup(lab.as_ref(), "BACKUP0002").await;
@@ -394,18 +394,18 @@ async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
 /// Somebody else's backup of the same cluster has left its history file in the archive.
 #[tokio::test]
 async fn postgres_a_deletion_leaves_the_wal_of_other_backups() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
-    let theirs = stage.make_folder("theirs");
-    let socket = stage.lab_folder("socket");
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let theirs = test_lab.make_folder("theirs");
+    let socket = test_lab.lab_folder("socket");
     let args = ["-U", "postgres", "-X", "none", "-c", "fast", "-h"].map(OsStr::new);
     let args = [&args[..], &[socket.as_os_str(), OsStr::new("-D"), theirs.as_os_str()]].concat();
-    stage.programs().run("pg_basebackup", &args).await.expect("a backup");
+    test_lab.programs().run("pg_basebackup", &args).await.expect("a backup");
     let first = make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     make_backup(lab.as_ref(), "BACKUP0002").await;
     let history = |name: &String| name.ends_with(".backup");
-    let before = archived_files(&stage);
+    let before = archived_files(&test_lab);
     let needed = before.iter().find(|name| history(name)).expect("a history")[..24].to_owned();
     assert_eq!(before.iter().filter(|name| history(name)).count(), 3);
     let backups = lab.backups().expect("backups");
@@ -414,7 +414,7 @@ async fn postgres_a_deletion_leaves_the_wal_of_other_backups() {
     let older = before.iter().filter(|name| name.len() == 24 && **name < needed).count() as u64;
     assert_eq!(plan.bytes, backups.get(&first).await.expect("is there").bytes + (older << 24));
     backups.delete(&plan, &test_key("DELETE0001")).await.expect("goes");
-    let after = archived_files(&stage);
+    let after = archived_files(&test_lab);
     for name in before.iter().filter(|name| name.len() == 24 && **name >= needed) {
         assert!(after.contains(name), "{name} is gone");
     }
@@ -426,8 +426,8 @@ async fn postgres_a_deletion_leaves_the_wal_of_other_backups() {
 }
 
 /// Returns the names of what is in the archive, sorted.
-fn archived_files(stage: &TestLab) -> Vec<String> {
-    let files = fs::read_dir(stage.lab_folder("archive")).expect("an archive").flatten();
+fn archived_files(test_lab: &TestLab) -> Vec<String> {
+    let files = fs::read_dir(test_lab.lab_folder("archive")).expect("an archive").flatten();
     let mut names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
     names.sort();
     names
@@ -435,42 +435,42 @@ fn archived_files(stage: &TestLab) -> Vec<String> {
 
 #[tokio::test]
 async fn postgres_a_window_reaches_to_the_end_of_the_newest_backup() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     let first = make_backup(lab.as_ref(), "BACKUP0001").await;
     for text in ["one", "two"] {
         insert_note(lab.as_ref(), text).await;
-        stage.run_statements(&["select pg_switch_wal()"]).await;
+        test_lab.run_statements(&["select pg_switch_wal()"]).await;
     }
     make_backup(lab.as_ref(), "BACKUP0002").await;
     let backups = lab.backups().expect("backups");
     let ends: Vec<Moment> =
         backups.list().await.expect("lists").iter().filter_map(|backup| backup.finished_at).collect();
-    stage.stop_server().await;
+    test_lab.stop_server().await;
     // Nothing but what the two backups need themselves is left.
-    let there = archived_files(&stage);
+    let there = archived_files(&test_lab);
     let mut needed: Vec<String> = Vec::new();
     for history in there.iter().filter(|name| name.ends_with(".backup")) {
-        let text = fs::read_to_string(stage.lab_folder("archive").join(history)).expect("a history");
+        let text = fs::read_to_string(test_lab.lab_folder("archive").join(history)).expect("a history");
         needed.extend(text.split("(file ").skip(1).map(|rest| rest[..24].to_owned()));
     }
     for segment in there.iter().filter(|name| name.len() == 24 && !needed.contains(name)) {
-        fs::remove_file(stage.lab_folder("archive").join(segment)).expect("is lost");
+        fs::remove_file(test_lab.lab_folder("archive").join(segment)).expect("is lost");
     }
     let window = backups.window().await.expect("a window");
     assert!(window.backups.iter().all(|backup| backup.usable), "{window:?}");
     assert_eq!((window.earliest, window.latest), (Some(ends[0]), Some(ends[1])), "{window:?}");
     let lost = window.gaps.last().expect("a stretch");
     assert!(lost.contains(&first) && lost.contains(&format!("before {}", ends[1])), "{window:?}");
-    fs::remove_file(stage.lab_folder("archive").join(&needed[0])).expect("is lost");
+    fs::remove_file(test_lab.lab_folder("archive").join(&needed[0])).expect("is lost");
     let window = backups.window().await.expect("a window");
     assert!(!window.backups[0].usable && window.earliest == Some(ends[1]), "{window:?}");
 }
 
 #[tokio::test]
 async fn postgres_the_moment_of_a_drop_is_found_and_undone() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     change_rows(lab.as_ref(), "drop table order_items").await;
     let query = TableEventQuery { table: Some("order_items".into()), event: None, since: None, until: None };
@@ -495,18 +495,18 @@ async fn postgres_the_moment_of_a_drop_is_found_and_undone() {
 /// The server was replaced while its last segment was not full: the end of its timeline is in its child's file alone.
 #[tokio::test]
 async fn postgres_the_end_of_a_timeline_that_was_left_is_found_in_its_child() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
     let between = database_now(lab.as_ref()).await;
     insert_note(lab.as_ref(), "two").await;
-    stage.crash_server().await;
-    fs::write(stage.lab_folder("data/standby.signal"), "").expect("a standby");
-    stage.start_server(&[]).await;
-    stage.run_statements(&["select pg_promote()"]).await;
+    test_lab.crash_server().await;
+    fs::write(test_lab.lab_folder("data/standby.signal"), "").expect("a standby");
+    test_lab.start_server(&[]).await;
+    test_lab.run_statements(&["select pg_promote()"]).await;
     insert_note(lab.as_ref(), "three").await;
-    stage.run_statements(&["select pg_switch_wal()"]).await;
+    test_lab.run_statements(&["select pg_switch_wal()"]).await;
     make_branch(lab.as_ref(), &branch_request("between", RecoveryTarget::Time(between)), "BRANCH0001").await;
     assert_eq!(list_notes(open_branch(lab.as_ref(), "between").await.as_ref()).await, "one");
     make_branch(lab.as_ref(), &branch_request("latest", RecoveryTarget::Latest), "BRANCH0002").await;

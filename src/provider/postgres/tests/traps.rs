@@ -1,6 +1,6 @@
 //! The known traps of restoring PostgreSQL, by their numbers `T1` to `T25`.
 
-use super::stage::{
+use super::test_lab::{
     TestLab, branch_request, change_rows, finish_job, in_place_request, make_backup, make_branch,
     open_branch, query_number, query_text, test_key,
 };
@@ -18,8 +18,8 @@ use std::{
 
 #[tokio::test]
 async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     change_rows(lab.as_ref(), "delete from order_items").await;
     let request = branch_request("drill", RecoveryTarget::Latest);
@@ -30,7 +30,7 @@ async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
         .await
         .expect("accepted");
     // What the plan saw in the archive is gone when recovery asks for it.
-    for entry in fs::read_dir(stage.lab_folder("archive")).expect("an archive").flatten() {
+    for entry in fs::read_dir(test_lab.lab_folder("archive")).expect("an archive").flatten() {
         fs::remove_file(entry.path()).expect("is lost");
     }
     let error = finish_job(lab.as_ref(), &job).await.expect_err("cannot be reached");
@@ -38,14 +38,14 @@ async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
     assert!(error.left_behind.is_empty());
     assert!(lab.branches().expect("branches").list().await.expect("lists").is_empty());
     let left: Vec<_> =
-        fs::read_dir(stage.state_folder().join("postgres/lab/data")).expect("a folder").collect();
+        fs::read_dir(test_lab.state_folder().join("postgres/lab/data")).expect("a folder").collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test]
 async fn postgres_t7_t25_a_branch_reaches_nothing() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    stage
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    test_lab
         .run_statements(&[
             "create subscription s connection 'host=/nowhere' publication p with (connect = false, slot_name = 's')",
             "alter subscription s enable",
@@ -53,7 +53,7 @@ async fn postgres_t7_t25_a_branch_reaches_nothing() {
             "alter system set shared_preload_libraries = 'auto_explain'",
         ])
         .await;
-    let lab = stage.open_target();
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     make_branch(lab.as_ref(), &branch_request("drill", RecoveryTarget::BackupEnd), "BRANCH0001").await;
     let drill = open_branch(lab.as_ref(), "drill").await;
@@ -78,13 +78,13 @@ async fn postgres_t7_t25_a_branch_reaches_nothing() {
 
 #[tokio::test]
 async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let outside = stage.make_folder("outside");
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let outside = test_lab.make_folder("outside");
     let make = format!("create tablespace outside location '{}'", outside.display());
-    stage
+    test_lab
         .run_statements(&[&make, "create table far (n int) tablespace outside", "insert into far values (1)"])
         .await;
-    let lab = stage.open_target();
+    let lab = test_lab.open_target();
     let backup = make_backup(lab.as_ref(), "BACKUP0001").await;
     make_branch(lab.as_ref(), &branch_request("drill", RecoveryTarget::BackupEnd), "BRANCH0001").await;
     let drill = open_branch(lab.as_ref(), "drill").await;
@@ -113,15 +113,15 @@ async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
 /// Replaying that a tablespace was made links to the source's own folder.
 #[tokio::test]
 async fn postgres_t9_a_tablespace_younger_than_the_backup_is_left_alone() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let before = Moment::parse(&query_text(lab.as_ref(), "select now()").await).expect("a moment");
     // Replay notices that it has gone far enough only at the next commit, and would have made the folder by then.
     change_rows(lab.as_ref(), "delete from notes").await;
-    let outside = stage.make_folder("outside");
+    let outside = test_lab.make_folder("outside");
     let make = format!("create tablespace outside location '{}'", outside.display());
-    stage
+    test_lab
         .run_statements(&[&make, "create table far (n int) tablespace outside", "insert into far values (1)"])
         .await;
     let lsn = query_text(lab.as_ref(), "select pg_current_wal_lsn()").await;
@@ -146,10 +146,10 @@ async fn postgres_t9_a_tablespace_younger_than_the_backup_is_left_alone() {
 
 #[tokio::test]
 async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
-    let outside = stage.make_folder("outside");
+    let outside = test_lab.make_folder("outside");
     fs::write(outside.join("rows"), "rows").expect("a file");
     let request = branch_request("drill", RecoveryTarget::BackupEnd);
     let job = lab
@@ -158,7 +158,7 @@ async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
         .restore(&request, &test_key("BRANCH0001"), &NullRecorder)
         .await
         .expect("accepted");
-    let links = stage.state_folder().join("postgres/lab/data/branch0001/files/data/pg_tblspc");
+    let links = test_lab.state_folder().join("postgres/lab/data/branch0001/files/data/pg_tblspc");
     while !matches!(lab.observe(&job).await.expect("looks"), JobStatus::Running(p) if p.phase.starts_with("replaying"))
     {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -173,15 +173,15 @@ async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
 
 #[tokio::test]
 async fn postgres_t10_no_backup_while_the_archiver_fails() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    stage
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    test_lab
         .run_statements(&[
             "alter system set basic_archive.archive_directory = '/nowhere'",
             "select pg_reload_conf()",
         ])
         .await;
-    stage.run_statements(&["create table t (n int)", "select pg_switch_wal()"]).await;
-    let lab = stage.open_target();
+    test_lab.run_statements(&["create table t (n int)", "select pg_switch_wal()"]).await;
+    let lab = test_lab.open_target();
     let failing = "select count(*) from pg_stat_archiver where last_failed_time > coalesce(last_archived_time, '-infinity')";
     for _ in 0..200 {
         if query_number(lab.as_ref(), failing).await == 1 {
@@ -199,31 +199,31 @@ async fn postgres_t10_no_backup_while_the_archiver_fails() {
 
 #[tokio::test]
 async fn postgres_t15_a_damaged_source_gives_no_backup() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
-    stage.run_statements(&["checkpoint"]).await;
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    test_lab.run_statements(&["checkpoint"]).await;
     let file = query_text(lab.as_ref(), "select pg_relation_filepath('orders')").await;
-    stage.stop_server().await;
+    test_lab.stop_server().await;
     let mut table =
-        fs::File::options().write(true).open(stage.lab_folder("data").join(file)).expect("a file");
+        fs::File::options().write(true).open(test_lab.lab_folder("data").join(file)).expect("a file");
     table.seek(std::io::SeekFrom::Start(200)).expect("seeks");
     table.write_all(b"damage").expect("writes");
-    stage.start_server(&[]).await;
+    test_lab.start_server(&[]).await;
     let backups = lab.backups().expect("backups");
     let job = backups.create(&BackupRequest::default(), &test_key("BACKUP0001")).await.expect("accepted");
     let error = finish_job(lab.as_ref(), &job).await.expect_err("is damaged");
     assert_eq!(error.code, Code::CorruptSource, "{error:?}");
     assert!(backups.list().await.expect("lists").is_empty());
-    assert_eq!(fs::read_dir(stage.lab_folder("backups")).expect("a folder").count(), 0);
+    assert_eq!(fs::read_dir(test_lab.lab_folder("backups")).expect("a folder").count(), 0);
 }
 
 #[tokio::test]
 async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    stage.stop_server().await;
-    let outside = stage.make_folder("etc");
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    test_lab.stop_server().await;
+    let outside = test_lab.make_folder("etc");
     for file in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
-        fs::rename(stage.lab_folder("data").join(file), outside.join(file)).expect("moves");
+        fs::rename(test_lab.lab_folder("data").join(file), outside.join(file)).expect("moves");
     }
     let option = |name: &str, file: &str| format!("{name}={}", outside.join(file).display());
     let options = [
@@ -234,8 +234,8 @@ async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
         "-c",
         &option("ident_file", "pg_ident.conf"),
     ];
-    stage.start_server(&options).await;
-    let lab = stage.open_target();
+    test_lab.start_server(&options).await;
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     make_branch(lab.as_ref(), &branch_request("drill", RecoveryTarget::BackupEnd), "BRANCH0001").await;
     let drill = open_branch(lab.as_ref(), "drill").await;
@@ -255,18 +255,18 @@ async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
 
 #[tokio::test]
 async fn postgres_t23_a_branch_has_the_minima_of_its_source() {
-    let Some(stage) = TestLab::start_lab().await else { return };
-    let lab = stage.open_target();
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     // Raised after the backup: the WAL says so, the backup does not.
-    stage
+    test_lab
         .run_statements(&[
             "alter system set max_connections = 300",
             "alter system set max_locks_per_transaction = 128",
         ])
         .await;
-    stage.stop_server().await;
-    stage.start_server(&[]).await;
+    test_lab.stop_server().await;
+    test_lab.start_server(&[]).await;
     change_rows(lab.as_ref(), "insert into notes (country, note) values ('SE', 'later')").await;
     make_branch(lab.as_ref(), &branch_request("drill", RecoveryTarget::Latest), "BRANCH0001").await;
     let drill = open_branch(lab.as_ref(), "drill").await;

@@ -235,9 +235,15 @@ impl WalArchive {
 }
 
 /// Returns the name of a segment of a timeline.
-pub(super) fn format_segment_name(timeline: u32, segment: u64, segment_bytes: u64) -> String {
+fn format_segment_name(timeline: u32, segment: u64, segment_bytes: u64) -> String {
     let each = (1 << 32) / segment_bytes;
     format!("{timeline:08X}{:08X}{:08X}", segment / each, segment % each)
+}
+
+/// Returns the name of the segment that holds the last byte before `lsn`.
+pub(in super::super) fn segment_name_before(timeline: u32, lsn: &str, segment_bytes: u64) -> Option<String> {
+    let number = Lsn::parse(lsn).ok()?.0.checked_sub(1)? / segment_bytes;
+    Some(format_segment_name(timeline, number, segment_bytes))
 }
 
 /// Returns the timeline and the number of a segment, from its name.

@@ -5,7 +5,7 @@ use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
-        postgres::tools::{Programs, tail_output},
+        host::programs::{Programs, tail_output},
     },
 };
 use std::{ffi::OsStr, ops::RangeInclusive, process::Stdio};
@@ -64,18 +64,18 @@ impl WalArchive {
     /// the segments.
     pub(super) async fn read_records(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         timeline: u32,
-        stretch: &WalRange,
+        range: &WalRange,
         rmgrs: &[&str],
         mut look: impl FnMut(&WalRecord<'_>) -> bool + Send,
     ) -> Result<()> {
-        let mut command = tools.command("pg_waldump");
+        let mut command = programs.command("pg_waldump");
         command.args([OsStr::new("--path"), self.folder.as_os_str()]);
         for rmgr in rmgrs {
             command.args(["--rmgr", rmgr]);
         }
-        match stretch {
+        match range {
             WalRange::Segments(run) => {
                 command.args([
                     self.segment_name(timeline, *run.start()),
@@ -106,15 +106,15 @@ impl WalArchive {
         }
         let mut said = Vec::new();
         stderr.read_to_end(&mut said).await.map_err(failed)?;
-        self.check_waldump_errors(timeline, stretch, &said)
+        self.check_waldump_errors(timeline, range, &said)
     }
 
     /// Tells a real error in `said` from the end of the WAL, which `pg_waldump` also reports as an error.
-    fn check_waldump_errors(&self, timeline: u32, stretch: &WalRange, said: &[u8]) -> Result<()> {
+    fn check_waldump_errors(&self, timeline: u32, range: &WalRange, said: &[u8]) -> Result<()> {
         let words = String::from_utf8_lossy(said);
         let stopped = words.split_once("error in WAL record at ").map(|(_, rest)| rest);
         let stopped = stopped.and_then(|rest| Lsn::parse(rest.split_once(':')?.0).ok());
-        match (stretch, stopped) {
+        match (range, stopped) {
             (WalRange::Segments(run), Some(at)) if self.segment_at(at) < *run.end() => Err(Error::new(
                 Code::CorruptBackup,
                 format!(
@@ -144,14 +144,14 @@ impl WalArchive {
     /// [`Code::Tool`].
     pub(in super::super) async fn find_last_commit(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         timeline: u32,
     ) -> Result<Option<Commit>> {
         let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
-        let mut found = self.find_last_commit_before(tools, timeline, Lsn(u64::MAX)).await?;
+        let mut found = self.find_last_commit_before(programs, timeline, Lsn(u64::MAX)).await?;
         for &(ancestor, left) in ancestors.iter().rev() {
             if found.is_none() {
-                found = self.find_last_commit_before(tools, ancestor, left).await?;
+                found = self.find_last_commit_before(programs, ancestor, left).await?;
             }
         }
         Ok(found)
@@ -160,7 +160,7 @@ impl WalArchive {
     /// Returns the last commit in the files of one timeline before `end`.
     async fn find_last_commit_before(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         timeline: u32,
         end: Lsn,
     ) -> Result<Option<Commit>> {
@@ -169,9 +169,9 @@ impl WalArchive {
         for run in runs.into_iter().rev() {
             for first in run.clone().rev() {
                 // The record may start in one segment and end in the next, which is why we read on to the end.
-                let stretch = WalRange::Segments(first..=*run.end());
+                let range = WalRange::Segments(first..=*run.end());
                 let mut found = None;
-                let read = self.read_records(tools, timeline, &stretch, &["Transaction"], |record| {
+                let read = self.read_records(programs, timeline, &range, &["Transaction"], |record| {
                     found = record.to_commit().filter(|c| c.lsn < end).or(found.take());
                     true
                 });
@@ -190,7 +190,7 @@ impl WalArchive {
     /// [`Code::Tool`].
     pub(in super::super) async fn find_first_commit(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         timeline: u32,
         from: Lsn,
     ) -> Result<Option<Commit>> {
@@ -199,9 +199,9 @@ impl WalArchive {
         let Some(run) = runs.into_iter().find(|run| run.contains(&self.segment_at(from))) else {
             return Ok(None);
         };
-        let stretch = WalRange::Between(from, self.segment_start(run.end() + 1));
+        let range = WalRange::Between(from, self.segment_start(run.end() + 1));
         let mut found = None;
-        let read = self.read_records(tools, timeline, &stretch, &["Transaction"], |record| {
+        let read = self.read_records(programs, timeline, &range, &["Transaction"], |record| {
             found = record.to_commit();
             found.is_none()
         });
@@ -216,7 +216,7 @@ impl WalArchive {
     /// As for a read of one range.
     pub(super) async fn read_replayed_records(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         timeline: u32,
         from: Lsn,
         rmgrs: &[&str],
@@ -224,11 +224,11 @@ impl WalArchive {
     ) -> Result<()> {
         let mut goes_on = true;
         for (on, run) in self.replay_path(timeline, self.segment_at(from)) {
-            let stretch = WalRange::Between(
+            let range = WalRange::Between(
                 from.max(self.segment_start(*run.start())),
                 self.segment_start(run.end() + 1),
             );
-            let read = self.read_records(tools, on, &stretch, rmgrs, |record| {
+            let read = self.read_records(programs, on, &range, rmgrs, |record| {
                 goes_on = look(record);
                 goes_on
             });
@@ -246,15 +246,15 @@ impl WalArchive {
     /// [`Code::Tool`].
     pub(in super::super) async fn find_restore_points(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         name: &str,
     ) -> Result<Vec<WalRestorePoint>> {
         let mut points = Vec::new();
         for (&timeline, there) in &self.timelines {
             let mut places = Vec::new();
             for run in there.contiguous_segments() {
-                let stretch = WalRange::Segments(run);
-                let read = self.read_records(tools, timeline, &stretch, &["XLOG"], |record| {
+                let range = WalRange::Segments(run);
+                let read = self.read_records(programs, timeline, &range, &["XLOG"], |record| {
                     if record.desc.strip_prefix("RESTORE_POINT ") == Some(name)
                         && self.belongs_to_timeline(timeline, record.lsn)
                     {

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::provider::{
     Error, Result,
+    host::programs::Programs,
     model::{TableEvent, TableEventQuery},
-    postgres::tools::Programs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,10 +39,10 @@ struct CandidateTransaction {
 /// Reads one archive and resolves relation ids to names.
 struct EventReader<'a> {
     archive: &'a WalArchive,
-    tools: &'a Programs,
+    programs: &'a Programs,
     names: &'a RelationNames,
     /// Where each relation was first locked; for one created in this archive, where it was created.
-    births: BTreeMap<(u32, RelationId), (Lsn, Lsn)>,
+    creations: BTreeMap<(u32, RelationId), (Lsn, Lsn)>,
     /// Relations that were looked up already.
     known: BTreeMap<(u32, RelationId), Option<Relation>>,
 }
@@ -56,26 +56,31 @@ impl WalArchive {
     /// segment cannot be read to its end.
     pub(in super::super) async fn find_events(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         query: &TableEventQuery,
         names: &RelationNames,
     ) -> Result<Vec<TableEvent>> {
-        check_waldump_version(tools).await?;
-        let mut reading =
-            EventReader { archive: self, tools, names, births: BTreeMap::new(), known: BTreeMap::new() };
-        let suspects = reading.find_candidates().await?;
+        check_waldump_version(programs).await?;
+        let mut reader = EventReader {
+            archive: self,
+            programs,
+            names,
+            creations: BTreeMap::new(),
+            known: BTreeMap::new(),
+        };
+        let candidates = reader.find_candidates().await?;
         let mut events = Vec::new();
-        for suspect in suspects.iter().filter(|s| query.covers_candidate(s)) {
+        for candidate in candidates.iter().filter(|s| query.covers_candidate(s)) {
             let mut seen: Vec<(&str, Vec<Option<Relation>>)> = Vec::new();
             if query.event.as_deref() != Some("truncate") {
-                seen.push(("drop", reading.dropped_tables(suspect)?));
+                seen.push(("drop", reader.dropped_tables(candidate)?));
             }
-            if query.event.as_deref() != Some("drop") && suspect.done.has_replaced_files() {
-                seen.push(("truncate", reading.truncated_tables(suspect).await?));
+            if query.event.as_deref() != Some("drop") && candidate.done.has_replaced_files() {
+                seen.push(("truncate", reader.truncated_tables(candidate).await?));
             }
             for (event, relations) in seen {
                 let wanted = relations.into_iter().filter(|r| query.matches_relation(r.as_ref()));
-                events.extend(wanted.map(|relation| suspect.to_event(event, relation.as_ref())));
+                events.extend(wanted.map(|relation| candidate.to_event(event, relation.as_ref())));
             }
         }
         events.sort_by(|a, b| (b.time, &a.table).cmp(&(a.time, &b.table)));
@@ -84,8 +89,8 @@ impl WalArchive {
 }
 
 impl TableEventQuery {
-    fn covers_candidate(&self, suspect: &CandidateTransaction) -> bool {
-        let time = suspect.done.commit.time;
+    fn covers_candidate(&self, candidate: &CandidateTransaction) -> bool {
+        let time = candidate.done.commit.time;
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time <= until)
     }
 
@@ -114,15 +119,15 @@ impl CandidateTransaction {
 impl EventReader<'_> {
     /// Reads the whole archive once.
     async fn find_candidates(&mut self) -> Result<Vec<CandidateTransaction>> {
-        let mut suspects = Vec::new();
+        let mut candidates = Vec::new();
         for (&timeline, there) in &self.archive.timelines {
             for run in there.contiguous_segments() {
                 let mut open = OpenTransactions::default();
-                let stretch = WalRange::Segments(run);
-                let births = &mut self.births;
+                let range = WalRange::Segments(run);
+                let creations = &mut self.creations;
                 let (archive, names) = (self.archive, self.names);
                 let read =
-                    self.archive.read_records(self.tools, timeline, &stretch, TRACKED_RMGRS, |record| {
+                    self.archive.read_records(self.programs, timeline, &range, TRACKED_RMGRS, |record| {
                         let Some(done) = open
                             .apply_record(record)
                             .filter(|d| archive.belongs_to_timeline(timeline, d.commit.lsn))
@@ -130,34 +135,34 @@ impl EventReader<'_> {
                             return true;
                         };
                         for oid in &done.locked {
-                            births.entry((timeline, *oid)).or_insert((done.first, done.commit.lsn));
+                            creations.entry((timeline, *oid)).or_insert((done.first, done.commit.lsn));
                         }
                         let covered =
                             done.locked.iter().any(|(database, _)| names.covers_database(*database));
                         if covered && (!done.dropped.is_empty() || done.has_replaced_files()) {
-                            suspects.push(CandidateTransaction { timeline, done });
+                            candidates.push(CandidateTransaction { timeline, done });
                         }
                         true
                     });
                 read.await?;
             }
         }
-        Ok(suspects)
+        Ok(candidates)
     }
 
     /// Returns the tables that a transaction dropped.
-    fn dropped_tables(&mut self, suspect: &CandidateTransaction) -> Result<Vec<Option<Relation>>> {
-        let done = &suspect.done;
+    fn dropped_tables(&mut self, candidate: &CandidateTransaction) -> Result<Vec<Option<Relation>>> {
+        let done = &candidate.done;
         let gone = done.locked.iter().filter(|oid| done.dropped.contains(oid) && !done.has_created(**oid));
-        self.resolve_tables(suspect, gone.copied())
+        self.resolve_tables(candidate, gone.copied())
     }
 
     /// Returns the tables that a transaction truncated.
-    async fn truncated_tables(&mut self, suspect: &CandidateTransaction) -> Result<Vec<Option<Relation>>> {
-        let done = &suspect.done;
-        let stretch = WalRange::Between(done.first, done.commit.lsn);
+    async fn truncated_tables(&mut self, candidate: &CandidateTransaction) -> Result<Vec<Option<Relation>>> {
+        let done = &candidate.done;
+        let range = WalRange::Between(done.first, done.commit.lsn);
         let mut records = Vec::new();
-        let read = self.archive.read_records(self.tools, suspect.timeline, &stretch, &[], |record| {
+        let read = self.archive.read_records(self.programs, candidate.timeline, &range, &[], |record| {
             if done.xids.contains(&record.xid) {
                 records.push(RecordKind::from_record(record));
             }
@@ -167,13 +172,13 @@ impl EventReader<'_> {
         let emptied = find_truncated_relations(&records, done);
         let emptied =
             emptied.into_iter().filter(|oid| !done.dropped.contains(oid) && !done.has_created(*oid));
-        self.resolve_tables(suspect, emptied)
+        self.resolve_tables(candidate, emptied)
     }
 
     /// Returns the tables among `oids` by name, and one entry for all without a name if files were removed.
     fn resolve_tables(
         &mut self,
-        suspect: &CandidateTransaction,
+        candidate: &CandidateTransaction,
         oids: impl Iterator<Item = RelationId>,
     ) -> Result<Vec<Option<Relation>>> {
         let mut tables = Vec::new();
@@ -181,13 +186,13 @@ impl EventReader<'_> {
             if !self.names.covers_database(oid.0) {
                 continue;
             }
-            let who = (suspect.timeline, oid);
+            let who = (candidate.timeline, oid);
             if !self.known.contains_key(&who) {
-                self.known.insert(who, self.resolve_relation(suspect.timeline, oid)?);
+                self.known.insert(who, self.resolve_relation(candidate.timeline, oid)?);
             }
             match self.known.get(&who).cloned().flatten() {
                 Some(relation) if relation.is_table() => tables.push(Some(relation)),
-                None if suspect.done.removed_files && !tables.contains(&None) => tables.push(None),
+                None if candidate.done.removed_files && !tables.contains(&None) => tables.push(None),
                 _ => {}
             }
         }
@@ -205,7 +210,7 @@ impl EventReader<'_> {
         if let Some(known) = self.names.find_relation(database, number) {
             return Ok(Some(known.clone()));
         }
-        let Some(&(first, end)) = self.births.get(&(timeline, oid)) else { return Ok(None) };
+        let Some(&(first, end)) = self.creations.get(&(timeline, oid)) else { return Ok(None) };
         let bytes = self.archive.read_payload(timeline, first, end)?;
         let Some((mut relation, schema)) = payload::find_class_row(&bytes, number) else { return Ok(None) };
         relation.schema = self.names.schema_name(database, schema);
@@ -295,8 +300,8 @@ fn find_truncated_relations(steps: &[RecordKind], done: &CommittedTransaction) -
     emptied
 }
 
-async fn check_waldump_version(tools: &Programs) -> Result<()> {
-    let said = tools.run("pg_waldump", &["--version".as_ref()]).await?;
+async fn check_waldump_version(programs: &Programs) -> Result<()> {
+    let said = programs.run("pg_waldump", &["--version".as_ref()]).await?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let version = said.split_whitespace().find_map(|w| w.split(['.', 'b', 'r']).next()?.parse::<u32>().ok());
     if version.is_some_and(|v| v >= VERSION_MIN) {

@@ -4,7 +4,10 @@
 //! in a copy, and even over an existing link.
 
 use super::{Lsn, WalArchive};
-use crate::{base::moment::Moment, provider::Result, provider::postgres::tools::Programs};
+use crate::{
+    base::moment::Moment,
+    provider::{Result, host::programs::Programs},
+};
 
 /// How far a replay goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,16 +26,16 @@ impl WalArchive {
     /// `Tool`, and `CorruptBackup` when a segment cannot be read.
     pub(in super::super) async fn find_created_tablespace(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         timeline: u32,
         from: Lsn,
         until: ReplayLimit,
     ) -> Result<Option<String>> {
         let mut made = None;
         let read =
-            self.read_replayed_records(tools, timeline, from, &["Tablespace", "Transaction"], |record| {
+            self.read_replayed_records(programs, timeline, from, &["Tablespace", "Transaction"], |record| {
                 let is_over = match until {
-                    ReplayLimit::Lsn(place) => record.lsn > place,
+                    ReplayLimit::Lsn(lsn) => record.lsn > lsn,
                     ReplayLimit::Time(time) => record.to_commit().is_some_and(|commit| commit.time > time),
                 };
                 if is_over {

@@ -79,9 +79,9 @@ impl OpenTransactions {
         let part = |name: &str| parts().find(|(n, _)| *n == name).map(|(_, p)| p.trim()).unwrap_or_default();
         let mut xids: BTreeSet<u32> = part("subxacts").split(' ').filter_map(|x| x.parse().ok()).collect();
         xids.insert(commit.xid);
-        let deeds = xids.iter().filter_map(|xid| self.0.remove(xid)).flat_map(|deeds| deeds.0);
-        let deeds: BTreeMap<Lsn, RelationChange> = deeds.collect();
-        let (&first, _) = deeds.first_key_value()?;
+        let changes = xids.iter().filter_map(|xid| self.0.remove(xid)).flat_map(|changes| changes.0);
+        let changes: BTreeMap<Lsn, RelationChange> = changes.collect();
+        let (&first, _) = changes.first_key_value()?;
         let mut done = CommittedTransaction {
             first,
             xids,
@@ -91,8 +91,8 @@ impl OpenTransactions {
             made: BTreeSet::new(),
             commit,
         };
-        for deed in deeds.into_values() {
-            match deed {
+        for change in changes.into_values() {
+            match change {
                 RelationChange::Locked(oid) => done.locked.push(oid),
                 RelationChange::FileCreated(file) => drop(done.made.insert(file)),
             }

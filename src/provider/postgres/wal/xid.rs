@@ -4,7 +4,7 @@ use super::{
     WalArchive,
     dump::{Commit, WalRange},
 };
-use crate::provider::{Result, postgres::tools::Programs};
+use crate::provider::{Result, host::programs::Programs};
 
 impl WalArchive {
     /// Returns every commit of the transaction id `xid` (without epoch), with its timeline: after a fork the
@@ -14,14 +14,14 @@ impl WalArchive {
     /// [`crate::provider::Code::Tool`].
     pub(in super::super) async fn find_commits(
         &self,
-        tools: &Programs,
+        programs: &Programs,
         xid: u32,
     ) -> Result<Vec<(u32, Commit)>> {
         let mut commits = Vec::new();
         for (&timeline, there) in &self.timelines {
             for run in there.contiguous_segments() {
-                let stretch = WalRange::Segments(run);
-                let read = self.read_records(tools, timeline, &stretch, &["Transaction"], |record| {
+                let range = WalRange::Segments(run);
+                let read = self.read_records(programs, timeline, &range, &["Transaction"], |record| {
                     let commit = record
                         .to_commit()
                         .filter(|c| c.xid == xid && self.belongs_to_timeline(timeline, c.lsn));

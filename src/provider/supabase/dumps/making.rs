@@ -10,8 +10,8 @@ use crate::{
     base::{file, moment::Span},
     provider::{
         Code, Error, Result,
+        host::{disk, record_file as records},
         model::{BackupRequest, CallKey, Job, JobStatus, Progress},
-        postgres::{disk, records},
         supabase::{Supabase, contents, login::Login},
     },
 };

@@ -1,6 +1,6 @@
 use super::super::stage::{MockApi, MockReply, REF};
 use super::*;
-use crate::provider::postgres::scratch::TestCluster;
+use crate::provider::postgres::test_cluster::TestCluster;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a test does to one request on its way.

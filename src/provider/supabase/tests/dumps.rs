@@ -5,8 +5,9 @@ use super::{
 };
 use crate::provider::{
     Backups as _, Code, NullRecorder, Provider as _, Result,
+    host::process,
     model::{BackupRequest, Job, JobStatus, RecoveryTarget},
-    postgres::{process, scratch::TestCluster},
+    postgres::test_cluster::TestCluster,
     supabase::{DatabaseAddress, stage::REF},
 };
 use rustix::process::Signal;

@@ -1,0 +1,139 @@
+//! The server of a data folder: starting it detached, finding it, stopping it.
+//!
+//! Whether a server runs is told by the process that `postmaster.pid` names, never by an exit code.
+
+use crate::{
+    base::{clock::Clock, moment::Span},
+    provider::{
+        Code, Error, Result,
+        host::{
+            process::{self, TrackedProcess},
+            programs::Programs,
+        },
+    },
+};
+use rustix::process::Signal;
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// How often a server is polled before its start counts as failed.
+const START_POLLS_MAX: u32 = 1200;
+/// How often a server is polled before its shutdown counts as failed.
+const STOP_POLLS_MAX: u32 = 600;
+/// The time between two looks at something that is about to happen.
+const POLL_INTERVAL: Span = Span::from_millis(50);
+
+/// The longest path that a socket can have.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// A shutdown mode of PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum ShutdownMode {
+    /// Sessions are ended, a checkpoint is written, WAL is archived.
+    Fast,
+    /// At once, as in a crash: for what is thrown away.
+    Immediate,
+}
+
+/// Returns the server process of `data`, if it runs.
+pub(in super::super) fn find_server(data: &Path) -> Option<TrackedProcess> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid = text.lines().next()?.trim().parse().ok()?;
+    let child = TrackedProcess::find_running(pid)?;
+    // A stale file may name a number that somebody else has by now: a server works in its data folder. Only a
+    // process that we may not look at gets the benefit of the doubt.
+    match process::working_folder(pid) {
+        Some(folder) => (fs::canonicalize(data).ok()? == folder).then_some(child),
+        None => Some(child),
+    }
+}
+
+/// Returns whether the server of `data` runs and lets sessions in, as it says itself.
+pub(in super::super) fn is_server_ready(data: &Path) -> bool {
+    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    text.lines().nth(7).is_some_and(|status| status.trim() == "ready") && find_server(data).is_some()
+}
+
+/// Waits until the server of `data`, which was just started, accepts connections.
+///
+/// # Errors
+/// [`Code::Tool`] when it goes away again or does not get that far within a minute.
+pub(in super::super) async fn wait_until_ready(clock: &dyn Clock, data: &Path) -> Result<()> {
+    for step in 0..START_POLLS_MAX {
+        if is_server_ready(data) {
+            return Ok(());
+        }
+        // It takes a moment until it has written down its number.
+        if step > 20 && find_server(data).is_none() && process::find_started_with(data.as_os_str()).is_none()
+        {
+            break;
+        }
+        clock.sleep(POLL_INTERVAL).await;
+    }
+    Err(Error::new(Code::Tool, format!("the server in `{}` does not start", data.display()))
+        .with_hint("look at its log"))
+}
+
+/// Returns the folder for a socket: inside `folder` when its path is short enough for the system, else a folder of
+/// that name under `/tmp`.
+pub(in super::super) fn choose_socket_folder(folder: &Path, name: &str) -> PathBuf {
+    let own = folder.join("socket");
+    if fits_socket(&own) { own } else { Path::new("/tmp").join(format!("fd-{name}")) }
+}
+
+/// Returns whether a socket can be in `folder`.
+pub(in super::super) fn fits_socket(folder: &Path) -> bool {
+    folder.join(".s.PGSQL.65535.lock").as_os_str().len() < SOCKET_PATH_BYTES_MAX
+}
+
+/// Returns the file that the standard error of the server of `data` goes to.
+pub(in super::super) fn find_output_file(data: &Path) -> Option<PathBuf> {
+    let file = fs::read_link(format!("/proc/{}/fd/2", find_server(data)?.pid)).ok()?;
+    file.is_file().then_some(file)
+}
+
+/// Starts a server on `data`, detached, writing to `log`.
+///
+/// # Errors
+/// [`Code::Tool`] when the program cannot be started. Whether the server comes up must be observed.
+pub(in super::super) fn start_server(
+    programs: &Programs,
+    data: &Path,
+    options: &[OsString],
+    log: &Path,
+) -> Result<TrackedProcess> {
+    let mut args = vec![OsStr::new("-D"), data.as_os_str()];
+    args.extend(options.iter().map(OsString::as_os_str));
+    programs.spawn_detached("postgres", &args, &[], log)
+}
+
+/// Stops the server of `data` and returns when no process of it is left; stopping what does not run is no error.
+///
+/// # Errors
+/// [`Code::Timeout`] when it does not stop.
+pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, how: ShutdownMode) -> Result<()> {
+    if let Some(server) = find_server(data) {
+        server.signal(match how {
+            ShutdownMode::Fast => Signal::INT,
+            ShutdownMode::Immediate => Signal::QUIT,
+        });
+    }
+    for step in 0..STOP_POLLS_MAX {
+        let left = process::list_working_in(data);
+        if left.is_empty() && find_server(data).is_none() {
+            return Ok(());
+        }
+        // What does not go within ten seconds, though it was told to go at once, is not going to.
+        if how == ShutdownMode::Immediate && step >= 200 {
+            for child in &left {
+                child.signal(Signal::KILL);
+            }
+        }
+        clock.sleep(POLL_INTERVAL).await;
+    }
+    Err(Error::new(Code::Timeout, format!("the server in `{}` does not stop", data.display()))
+        .with_hint("look at its log, and end the sessions that hold it"))
+}

@@ -1,0 +1,81 @@
+//! The jobs of a cluster: its backups, and restores into branches and in place.
+
+use super::{
+    cluster::Cluster,
+    engine::{BackupPoll, BuiltinEngine},
+    restore::{branch, in_place},
+};
+use crate::provider::{
+    Code, Error, Result,
+    model::{CallKey, Job, JobStatus},
+};
+use serde_json::Value;
+
+/// The kind of job that makes a backup.
+const BACKUP_JOB: &str = "backup";
+
+/// Returns the job that was started with `key`: a branch, a restore in place or a backup.
+///
+/// # Errors
+/// [`Code::Internal`] when a record cannot be read; [`Code::Unknown`] while only a person can say how a restore goes on.
+pub(super) fn find_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
+    if let Some(record) = cluster.records.find_branch_by_key(key)? {
+        return Ok(Some(branch::branch_job(&record)));
+    }
+    if let Some(job) = in_place::find_restore_job(cluster, key)? {
+        return Ok(Some(job));
+    }
+    if cluster.backup_dir().is_err() {
+        return Ok(None);
+    }
+    Ok(BuiltinEngine::for_cluster(cluster)?.find_backup_by_key(key)?.map(|stored| backup_job(stored.id)))
+}
+
+/// Polls a job once and does its next part.
+///
+/// # Errors
+/// Why it failed; what it made has been removed by then, or is named in the error.
+pub(super) async fn poll_job(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
+    match job.kind.as_str() {
+        BACKUP_JOB => poll_backup(cluster, job).await,
+        branch::BRANCH_JOB => branch::poll_branch(cluster, job).await,
+        in_place::RESTORE_JOB => in_place::poll_restore(cluster, job).await,
+        _ => Err(unknown_job_error(job)),
+    }
+}
+
+/// Cancels a job and removes what it has made so far.
+///
+/// # Errors
+/// What could not be removed; [`Code::Refused`] for a restore in place that is over.
+pub(super) async fn cancel_job(cluster: &Cluster, job: &Job) -> Result<()> {
+    match job.kind.as_str() {
+        BACKUP_JOB => BuiltinEngine::for_cluster(cluster)?.discard_backup(&job.id),
+        branch::BRANCH_JOB => match branch::find_branch_of_job(cluster, job)? {
+            Some(record) => branch::remove_branch(cluster, record).await,
+            None => Ok(()),
+        },
+        in_place::RESTORE_JOB => in_place::cancel_restore(cluster, job).await,
+        _ => Err(unknown_job_error(job)),
+    }
+}
+
+/// Returns the job that makes a backup.
+pub(super) fn backup_job(id: String) -> Job {
+    Job { kind: BACKUP_JOB.into(), id, detail: Value::Null }
+}
+
+/// Polls a backup job once and does its next part.
+///
+/// # Errors
+/// Why the backup failed; by then it has been removed.
+async fn poll_backup(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
+    Ok(match BuiltinEngine::for_cluster(cluster)?.poll_backup(&job.id).await? {
+        BackupPoll::Running(progress) => JobStatus::Running(progress),
+        BackupPoll::Completed(stored) => JobStatus::Done(stored.to_backup().to_handle()),
+    })
+}
+
+fn unknown_job_error(job: &Job) -> Error {
+    Error::new(Code::Invalid, format!("a PostgreSQL target knows no job of the kind `{}`", job.kind))
+}

@@ -1,0 +1,241 @@
+//! Who may connect over the network, according to `pg_hba.conf`. The file belongs to the administrator and is
+//! only read.
+//!
+//! The first rule that matches a connection decides, so a list of ranges cannot express all that the rules say;
+//! a warning is given where it does not.
+
+use super::sql::{self, Database};
+use crate::provider::{
+    Error, Network, Result,
+    model::{AllowedRange, Ban, NetworkRestrictions, SslEnforcement},
+};
+use async_trait::async_trait;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::IpAddr;
+use tokio_postgres::SimpleQueryRow;
+
+const RULES_SQL: &str = "
+    select line_number, type, address, netmask, auth_method, error
+    from pg_hba_file_rules where type is distinct from 'local' order by line_number";
+
+/// Whether the server has loaded the file as it is now, and where the server listens. File times have whole
+/// seconds: a
+/// change within the same second as the last load goes unnoticed.
+const STATE_SQL: &str = "
+    select (pg_stat_file(current_setting('hba_file'))).modification <= pg_conf_load_time() as applied,
+           current_setting('listen_addresses') as listens, current_setting('ssl') as ssl";
+
+#[async_trait]
+impl Network for Database {
+    async fn allowed(&self) -> Result<NetworkRestrictions> {
+        let rules = HbaRules::load_rules(self).await?;
+        let status = if rules.applied { "applied" } else { "stored" };
+        let (ranges, mut warnings) = rules.admitted_ranges();
+        if !accepts_remote_clients(&rules.listens) {
+            let on = if rules.listens.is_empty() { "no address" } else { &rules.listens };
+            warnings.push(format!("the server listens on {on}, so nobody connects from elsewhere"));
+        }
+        if !rules.applied {
+            warnings.push(
+                "`pg_hba.conf` is not what the server goes by: it was changed since, or has a bad line"
+                    .into(),
+            );
+        }
+        let ranges = ranges.into_iter().map(|cidr| AllowedRange { cidr, status: status.into() }).collect();
+        Ok(NetworkRestrictions { ranges, applied: rules.applied, warnings })
+    }
+
+    async fn allow(&self, _: &[IpNet], _: &[IpNet]) -> Result<NetworkRestrictions> {
+        Err(hba_read_only_error())
+    }
+
+    async fn bans(&self) -> Result<Vec<Ban>> {
+        Err(no_bans_error())
+    }
+
+    async fn unban(&self, _: &[IpAddr]) -> Result<()> {
+        Err(no_bans_error())
+    }
+
+    async fn ssl(&self) -> Result<SslEnforcement> {
+        let rules = HbaRules::load_rules(self).await?;
+        let in_the_clear = rules.admitting_rules().any(|rule| rule.kind != "hostssl");
+        Ok(SslEnforcement { enforced: rules.ssl && !in_the_clear, applied: rules.applied })
+    }
+
+    async fn enforce_ssl(&self, _: bool) -> Result<SslEnforcement> {
+        Err(hba_read_only_error())
+    }
+}
+
+fn hba_read_only_error() -> Error {
+    Error::unsupported(
+        "`pg_hba.conf` is the administrator's, and redrill only reads it",
+        "edit it on the server's host, and have it read again with `select pg_reload_conf()`",
+    )
+}
+
+fn no_bans_error() -> Error {
+    Error::unsupported(
+        "PostgreSQL shuts nobody out after failed attempts",
+        "see what guards the server's host, such as its firewall",
+    )
+}
+
+/// Returns whether the server listens to anybody but its own host.
+fn accepts_remote_clients(listens: &str) -> bool {
+    listens.split(',').map(str::trim).any(|name| !["", "localhost", "127.0.0.1", "::1"].contains(&name))
+}
+
+struct HbaRules {
+    rules: Vec<HbaRule>,
+    applied: bool,
+    listens: String,
+    ssl: bool,
+}
+
+struct HbaRule {
+    line: String,
+    kind: String,
+    address: String,
+    netmask: Option<String>,
+    method: String,
+    error: Option<String>,
+}
+
+impl HbaRules {
+    async fn load_rules(database: &Database) -> Result<Self> {
+        let client = database.address.connect().await?;
+        let rules: Vec<HbaRule> =
+            sql::fetch_rows(&client, RULES_SQL).await?.iter().map(HbaRule::from_row).collect();
+        let state = sql::fetch_rows(&client, STATE_SQL).await?;
+        let state = |name: &str| state.first().and_then(|row| row.get(name)).unwrap_or_default().to_owned();
+        Ok(Self {
+            // The server ignores the whole file when one line is bad.
+            applied: state("applied") == "t" && rules.iter().all(|rule| rule.error.is_none()),
+            listens: state("listens"),
+            ssl: state("ssl") == "on",
+            rules,
+        })
+    }
+
+    fn admitting_rules(&self) -> impl Iterator<Item = &HbaRule> {
+        self.rules.iter().filter(|rule| rule.error.is_none() && rule.method != "reject")
+    }
+
+    /// Returns the ranges that some rule admits, and a warning for each rule that a range cannot express.
+    fn admitted_ranges(&self) -> (Vec<IpNet>, Vec<String>) {
+        let (mut ranges, mut warnings) = (Vec::new(), Vec::new());
+        for rule in &self.rules {
+            let line = &rule.line;
+            if let Some(error) = &rule.error {
+                warnings.push(format!("line {line} of `pg_hba.conf` cannot be read: {error}"));
+            } else if rule.method == "reject" {
+                warnings.push(format!(
+                    "line {line} of `pg_hba.conf` rejects `{}` before later lines",
+                    rule.address
+                ));
+            } else {
+                match rule.to_networks() {
+                    Some(nets) => ranges.extend(nets),
+                    None => warnings.push(format!(
+                        "line {line} of `pg_hba.conf` admits `{}`, which is no range",
+                        rule.address
+                    )),
+                }
+            }
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        (ranges, warnings)
+    }
+}
+
+impl HbaRule {
+    fn from_row(row: &SimpleQueryRow) -> Self {
+        let text = |name: &str| row.get(name).map(str::to_owned);
+        Self {
+            line: text("line_number").unwrap_or_default(),
+            kind: text("type").unwrap_or_default(),
+            address: text("address").unwrap_or_default(),
+            netmask: text("netmask"),
+            method: text("auth_method").unwrap_or_default(),
+            error: text("error"),
+        }
+    }
+
+    /// Returns the ranges of a rule; `None` for host names, `samehost` and `samenet`.
+    fn to_networks(&self) -> Option<Vec<IpNet>> {
+        if self.address == "all" {
+            return Some(vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]);
+        }
+        let (address, netmask) = (self.address.parse().ok()?, self.netmask.as_ref()?.parse().ok()?);
+        Some(vec![IpNet::with_netmask(address, netmask).ok()?.trunc()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{Code, postgres::test_cluster::TestCluster};
+    use std::fs;
+
+    const FILE: &str = "local all all trust
+host all all 10.0.0.0/8 scram-sha-256
+host all all 2001:db8::/32 scram-sha-256
+host all all 192.0.2.0/24 reject
+host all all samenet md5
+host all all office.example md5
+";
+
+    #[tokio::test]
+    async fn postgres_ranges_are_those_of_the_rules() {
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let (db, file) = (cluster.database(), cluster.data().join("pg_hba.conf"));
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        fs::write(&file, FILE).expect("written");
+        let stored = db.allowed().await.expect("ranges");
+        let told = stored.warnings.join("; ");
+        assert!(!stored.applied && told.contains("is not what the server goes by"), "{stored:?}");
+        cluster.run_statements(&["select pg_reload_conf()"]).await;
+        let mut allowed = db.allowed().await.expect("ranges");
+        for _ in 0..100 {
+            if allowed.applied {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            allowed = db.allowed().await.expect("ranges");
+        }
+        let shown: Vec<String> = allowed.ranges.iter().map(|r| format!("{} {}", r.cidr, r.status)).collect();
+        assert_eq!(shown, ["10.0.0.0/8 applied", "2001:db8::/32 applied"]);
+        let told = allowed.warnings.join("; ");
+        for part in [
+            "line 4 of `pg_hba.conf` rejects `192.0.2.0`",
+            "line 5 of `pg_hba.conf` admits `samenet`",
+            "office.example",
+            "listens on no address",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!db.ssl().await.expect("rules").enforced);
+        // A line for TLS on a server that has none is bad, and with it the whole file.
+        fs::write(&file, format!("{FILE}hostssl all all all md5\n")).expect("written");
+        assert!(!db.allowed().await.expect("ranges").applied);
+        assert_eq!(db.allow(&[], &[]).await.expect_err("it is read only").code, Code::Unsupported);
+        assert_eq!(db.bans().await.expect_err("there are none").code, Code::Unsupported);
+    }
+
+    #[tokio::test]
+    async fn postgres_a_rule_for_all_is_both_families() {
+        let Some(cluster) = TestCluster::start(&[]).await else { return };
+        let db = cluster.database();
+        fs::write(
+            cluster.data().join("pg_hba.conf"),
+            "local all all trust\nhost all all all scram-sha-256\n",
+        )
+        .expect("written");
+        let shown: Vec<String> =
+            db.allowed().await.expect("ranges").ranges.iter().map(|r| r.cidr.to_string()).collect();
+        assert_eq!(shown, ["0.0.0.0/0", "::/0"]);
+    }
+}

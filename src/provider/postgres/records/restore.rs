@@ -1,0 +1,104 @@
+//! The record of a restore in place.
+
+use super::recovery_plan::RecoveryPlan;
+use crate::{
+    base::moment::Moment,
+    provider::{Code, host::process::TrackedProcess, model::CallKey},
+};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The phase of a restore in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum RestorePhase {
+    /// The backup is being copied beside the data.
+    Copying,
+    /// The cluster is being stopped and its data exchanged.
+    Exchanging,
+    /// The new data replays WAL.
+    Replaying,
+    /// Recovery was proved; the cluster is being started as before.
+    Starting,
+    /// It succeeded.
+    Done,
+    /// It is being undone.
+    Undoing,
+    /// It failed, and everything is as before.
+    Undone,
+}
+
+/// The stored state of a restore in place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in super::super) struct RestoreRecord {
+    pub key: CallKey,
+    pub target: String,
+    pub run: Option<String>,
+    pub created_at: Moment,
+    pub system_identifier: String,
+    pub recovery: RecoveryPlan,
+    /// The data folder, links followed.
+    pub data: PathBuf,
+    /// Where the old data is moved to.
+    pub aside: PathBuf,
+    /// The working folder beside the data: the copy, and the files of the private recovery.
+    pub folder: PathBuf,
+    /// The socket of the private recovery.
+    pub socket: PathBuf,
+    /// What the cluster's server is started with, besides its data folder.
+    pub options: Vec<String>,
+    /// The configuration files in the data folder that its server named, relative to that folder.
+    #[serde(default)]
+    pub configuration: Vec<PathBuf>,
+    /// The file for the standard output and error of its server.
+    pub log: PathBuf,
+    /// Whether the cluster was running or had crashed, and is to be started again.
+    pub ran: bool,
+    /// Whether the cluster runs after the restore.
+    #[serde(default)]
+    pub running: bool,
+    pub phase: RestorePhase,
+    pub child: Option<TrackedProcess>,
+    pub starts: u32,
+    pub reached: Option<Moment>,
+    pub timeline: Option<u32>,
+    pub failure: Option<RestoreFailure>,
+    /// Why only a person can say how to go on; cleared by the next poll.
+    #[serde(default)]
+    pub stuck: Option<String>,
+}
+
+/// Why a restore in place failed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in super::super) struct RestoreFailure {
+    pub code: String,
+    pub message: String,
+    /// Whether the cluster had been stopped before it failed.
+    pub stopped: bool,
+}
+
+impl RestoreFailure {
+    /// Returns the failure of a restore in its current phase.
+    pub(in super::super) fn new(record: &RestoreRecord, code: Code, message: String) -> Self {
+        Self { code: code.as_str().into(), message, stopped: record.phase != RestorePhase::Copying }
+    }
+}
+
+impl RestoreRecord {
+    /// Returns the folder of the new data until it is exchanged for the old.
+    pub(in super::super) fn new_data_folder(&self) -> PathBuf {
+        self.folder.join("files/data")
+    }
+
+    /// Returns the log of the server's latest start for recovery.
+    pub(in super::super) fn recovery_log_path(&self) -> PathBuf {
+        self.folder.join(format!("server-{}.log", self.starts))
+    }
+
+    /// Returns whether nothing is left to do, which includes a failed undo that was finished by hand.
+    pub(in super::super) fn is_over(&self) -> bool {
+        let is_back = || self.data.is_dir() && !self.aside.exists() && !self.folder.exists();
+        matches!(self.phase, RestorePhase::Done | RestorePhase::Undone)
+            || (self.phase == RestorePhase::Undoing && is_back())
+    }
+}

@@ -1,0 +1,105 @@
+//! Copying a backup's files to a new server's folder: detached, and visible only when complete.
+
+use crate::{
+    base::moment::Span,
+    provider::{
+        Code, Error, Result,
+        host::{
+            disk,
+            process::{self, TrackedProcess},
+            programs::{self, Programs},
+            record_file,
+        },
+        model::Progress,
+        postgres::{cluster::Cluster, engine::BuiltinEngine},
+    },
+};
+use rustix::process::Signal;
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// How often a copy or a server is started in all, when it dies without an error message.
+pub(in super::super) const STARTS_MAX: u32 = 3;
+
+/// What one poll of a copy found.
+pub(in super::super) enum CopyState {
+    /// No process is copying, and there is no copy.
+    Missing,
+    /// A process is copying.
+    Running(Progress),
+    /// The copy is complete.
+    Complete,
+}
+
+/// Returns the folder of the copied files.
+pub(in super::super) fn files_folder(folder: &Path) -> PathBuf {
+    folder.join("files")
+}
+
+/// Begins to copy `backup` into `folder`, for the `starts`-th time.
+///
+/// # Errors
+/// [`Code::Tool`].
+pub(in super::super) fn start_copy(
+    cluster: &Cluster,
+    programs: &Programs,
+    folder: &Path,
+    backup: &str,
+    starts: u32,
+) -> Result<TrackedProcess> {
+    let (program, args) = BuiltinEngine::for_cluster(cluster)?.copy_command(backup, &files_folder(folder));
+    let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
+    let output = copy_log_path(folder, starts);
+    record_file::remove_file(&output)?;
+    programs.spawn_detached(program, &args, &[], &output)
+}
+
+/// Looks at the copy of `backup` in `folder` that was begun `starts` times.
+///
+/// # Errors
+/// [`Code::Tool`] with what the program said, when it failed.
+pub(in super::super) fn poll_copy(
+    cluster: &Cluster,
+    folder: &Path,
+    backup: &str,
+    starts: u32,
+) -> Result<CopyState> {
+    let files = files_folder(folder);
+    let partial = BuiltinEngine::partial_folder(&files);
+    if process::find_started_with(partial.as_os_str()).is_some() {
+        let total = BuiltinEngine::for_cluster(cluster)?.get_backup(backup).ok().map(|stored| stored.bytes);
+        return Ok(CopyState::Running(Progress::with_bytes(
+            "copying",
+            disk::measure_folder(&partial),
+            total,
+        )));
+    }
+    // Checked after the process: whoever completed the copy has ended by now.
+    if files.is_dir() {
+        return Ok(CopyState::Complete);
+    }
+    let said = fs::read(copy_log_path(folder, starts)).unwrap_or_default();
+    if said.is_empty() && starts < STARTS_MAX {
+        return Ok(CopyState::Missing);
+    }
+    let said = programs::tail_output(&said);
+    let code = if said.contains("No space left on device") { Code::NoDiskSpace } else { Code::Tool };
+    Err(Error::new(code, format!("backup `{backup}` could not be copied: {said}")))
+}
+
+/// Kills the processes that copy into `folder`.
+pub(in super::super) async fn kill_copy(cluster: &Cluster, folder: &Path) {
+    let partial = BuiltinEngine::partial_folder(&files_folder(folder));
+    while let Some(copying) = process::find_started_with(partial.as_os_str()) {
+        copying.signal_group(Signal::KILL);
+        copying.signal(Signal::KILL);
+        cluster.clock.sleep(Span::from_millis(20)).await;
+    }
+}
+
+fn copy_log_path(folder: &Path, starts: u32) -> PathBuf {
+    folder.join(format!("copy-{starts}.log"))
+}

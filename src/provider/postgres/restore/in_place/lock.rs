@@ -1,0 +1,103 @@
+//! The lock which lets one restore at a time have a data folder, whichever state folder it is run from.
+//!
+//! The lock is a file beside the data, created exclusively before anything else is done.
+
+use crate::provider::{
+    Code, Error, Result,
+    host::record_file,
+    postgres::{cluster::Cluster, records::RestoreRecord},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// The restore that holds the lock.
+#[derive(Debug, Serialize, Deserialize)]
+struct RestoreLock {
+    key: String,
+    run: Option<String>,
+    /// The file with the record of the restore.
+    record: PathBuf,
+}
+
+fn lock_path(data: &Path) -> PathBuf {
+    let mut name = data.file_name().unwrap_or_default().to_owned();
+    name.push(".restore-lock");
+    data.with_file_name(name)
+}
+
+/// Fails while another restore of this data is under way, even from another state folder. A lock whose
+/// restore is over, by its record or by the folders, is removed.
+///
+/// # Errors
+/// [`Code::Conflict`] naming the record and the run.
+pub(super) fn check_unlocked(cluster: &Cluster, data: &Path) -> Result<()> {
+    if let Some(mine) = cluster.records.list_restores()?.iter().find(|record| !record.is_over()) {
+        return Err(conflict_error(data, &lock_for_record(cluster, mine)));
+    }
+    if let Some(lock) = record_file::read_record::<RestoreLock>(&lock_path(data))? {
+        let known: Option<RestoreRecord> = record_file::read_record(&lock.record)?;
+        if !known.is_some_and(|record| record.is_over()) {
+            return Err(conflict_error(data, &lock));
+        }
+        record_file::remove_file(&lock_path(data))?;
+    }
+    Ok(())
+}
+
+/// Acquires the lock for a restore; succeeds if that restore holds it already.
+///
+/// # Errors
+/// [`Code::Conflict`] when another was faster.
+pub(super) fn acquire_lock(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
+    let path = lock_path(&record.data);
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display()))
+    };
+    let lock = lock_for_record(cluster, record);
+    let text = serde_json::to_vec(&lock).map_err(|e| failed(&e))?;
+    match File::options().write(true).create_new(true).open(&path) {
+        Ok(mut file) => file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| failed(&e)),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            let there = record_file::read_record::<RestoreLock>(&path).ok().flatten().unwrap_or(lock);
+            if there.key == record.key.0 { Ok(()) } else { Err(conflict_error(&record.data, &there)) }
+        }
+        Err(e) => Err(failed(&e)),
+    }
+}
+
+/// Releases the lock if this restore holds it.
+///
+/// # Errors
+/// [`Code::Tool`].
+pub(super) fn release_lock(record: &RestoreRecord) -> Result<()> {
+    let path = lock_path(&record.data);
+    let is_ours =
+        record_file::read_record::<RestoreLock>(&path)?.is_some_and(|lock| lock.key == record.key.0);
+    if is_ours { record_file::remove_file(&path) } else { Ok(()) }
+}
+
+fn lock_for_record(cluster: &Cluster, record: &RestoreRecord) -> RestoreLock {
+    let path = cluster.records.restore_path(&record.key.0);
+    RestoreLock { key: record.key.0.clone(), run: record.run.clone(), record: path }
+}
+
+fn conflict_error(data: &Path, other: &RestoreLock) -> Error {
+    let run = other.run.as_ref().map_or_else(|| "no run".to_owned(), |run| format!("run `{run}`"));
+    Error::new(
+        Code::Conflict,
+        format!(
+            "another restore of `{}` is under way: `{}`, of {run}, written down in `{}`",
+            data.display(),
+            other.key,
+            other.record.display()
+        ),
+    )
+    .with_hint(format!(
+        "take that run up again with `resume`; if its record is gone for good, remove `{}`",
+        lock_path(data).display()
+    ))
+}

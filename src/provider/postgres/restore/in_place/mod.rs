@@ -1,0 +1,407 @@
+//! Restores a cluster in place: its data folder is replaced, everything else stays.
+//!
+//! - The backup is copied beside the data and compared with its checksums while the cluster still serves;
+//!   only then
+//!   is it stopped.
+//! - The old data is moved aside and never deleted, even after success: it is the way back.
+//! - The new data recovers on a private socket. The cluster serves again only when recovery
+//!   was proved, with the settings and options that it had before.
+//! - Whatever fails after the cluster was stopped puts the old data back and starts it again.
+//! - Every phase can be repeated; the existing folders show what was done.
+
+mod checksums;
+mod data_folder;
+mod exchange;
+mod lock;
+mod refusal;
+mod running_server;
+mod unarchived_wal;
+
+use super::{
+    copying::{self, CopyState, STARTS_MAX},
+    plan,
+    recovery::{self, RecoveringCopy, RecoveryState},
+};
+use crate::provider::{
+    Code, Error, Result,
+    host::{
+        disk, process,
+        programs::{self, Programs},
+    },
+    model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
+    postgres::{
+        cluster::{Cluster, control_file::ControlFile, server, server_log},
+        records::{RestoreFailure, RestorePhase, RestoreRecord},
+        sql::DatabaseAddress,
+    },
+};
+use serde_json::Value;
+use std::ffi::OsString;
+
+/// The kind of job that restores in place.
+pub(in super::super) const RESTORE_JOB: &str = "restore";
+
+/// Returns the job of the restore in place that has the key `key`.
+///
+/// # Errors
+/// [`Code::Internal`] when the record cannot be read; [`Code::Unknown`] while only a person can say how to
+/// go on.
+pub(in super::super) fn find_restore_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
+    match cluster.records.read_restore(&key.0)? {
+        Some(RestoreRecord { stuck: Some(why), .. }) => Err(Error::new(Code::Unknown, why)),
+        record => Ok(record.as_ref().map(restore_job)),
+    }
+}
+
+fn restore_job(record: &RestoreRecord) -> Job {
+    Job { kind: RESTORE_JOB.into(), id: record.key.0.clone(), detail: Value::Null }
+}
+
+/// Plans a restore in place and writes it down.
+///
+/// # Errors
+/// Any reason to refuse; nothing was changed.
+pub(in super::super) async fn start_restore(
+    cluster: &Cluster,
+    request: &RestoreRequest,
+    key: &CallKey,
+) -> Result<Job> {
+    let current = data_folder::DataFolder::find_exchangeable(cluster).await?;
+    let suffix = key.0.to_lowercase();
+    let beside = |what: &str| {
+        let mut name = current.data.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{what}-{suffix}"));
+        current.data.with_file_name(name)
+    };
+    unarchived_wal::ensure_wal_archived(cluster, &current).await?;
+    let folder = beside("restoring");
+    let plan = plan::plan_restore(cluster, request, &folder).await?;
+    if current.running.is_none() {
+        unarchived_wal::check_no_unarchived_wal(&current.data, &plan.recovery.archive)?;
+    }
+    let record = RestoreRecord {
+        key: key.clone(),
+        target: cluster.name.clone(),
+        run: request.run.clone(),
+        created_at: cluster.clock.now(),
+        system_identifier: plan.system_identifier,
+        recovery: plan.recovery,
+        aside: beside("before"),
+        socket: server::choose_socket_folder(&folder, &cluster.records.unique_name(&suffix)),
+        folder,
+        options: current.options,
+        log: current.log,
+        ran: current.running.is_some() || has_crashed(cluster).await?,
+        running: false,
+        configuration: current.running.map(|running| running.configuration).unwrap_or_default(),
+        data: current.data,
+        phase: RestorePhase::Copying,
+        child: None,
+        starts: 0,
+        reached: None,
+        timeline: None,
+        failure: None,
+        stuck: None,
+    };
+    // The record comes first: nobody could release a lock without a record.
+    cluster.records.save_restore(&record)?;
+    if let Err(error) = lock::acquire_lock(cluster, &record) {
+        cluster.records.forget_restore(&key.0)?;
+        return Err(error);
+    }
+    Ok(restore_job(&record))
+}
+
+/// Returns whether the server of a cluster, which is not running, crashed instead of being stopped.
+async fn has_crashed(cluster: &Cluster) -> Result<bool> {
+    let state = cluster.read_control_file().await?.state;
+    Ok(cluster.data.join("postmaster.pid").exists() || !state.starts_with("shut down"))
+}
+
+/// Polls a restore in place and advances it by one phase.
+///
+/// # Errors
+/// The reason for its failure; everything is then as before.
+pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
+    let Some(record) = cluster.records.read_restore(&job.id)? else {
+        return Err(Error::new(
+            Code::NotFound,
+            format!("there is no restore in place with the key `{}`", job.id),
+        ));
+    };
+    let record = RestoreRecord { stuck: None, ..record };
+    match record.phase {
+        RestorePhase::Done => return Ok(JobStatus::Done(restored_to_json(&record))),
+        RestorePhase::Undoing => return undo_restore(cluster, record).await,
+        RestorePhase::Undone => return Err(restore_failed_error(&record)),
+        _ => {}
+    }
+    match advance_restore(cluster, record.clone()).await {
+        Ok(observed) => Ok(observed),
+        Err(error) if error.code == Code::Unknown => Err(save_stuck(cluster, record, error)?),
+        Err(error) => {
+            // The record may lack what was saved meanwhile, but the folders show it.
+            let failure = RestoreFailure::new(&record, error.code, error.message);
+            undo_restore(
+                cluster,
+                RestoreRecord { phase: RestorePhase::Undoing, failure: Some(failure), ..record },
+            )
+            .await
+        }
+    }
+}
+
+/// Records that only a person can say how to go on; the next poll tries again.
+fn save_stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<Error> {
+    let error = Error { code: Code::Unknown, retryable: false, ..error };
+    cluster.records.save_restore(&RestoreRecord { stuck: Some(error.message.clone()), ..record })?;
+    Ok(error)
+}
+
+/// Cancels a restore in place.
+///
+/// # Errors
+/// [`Code::Refused`] when it is over; otherwise what prevents the undo.
+pub(in super::super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Result<()> {
+    let Some(record) = cluster.records.read_restore(&job.id)? else { return Ok(()) };
+    if record.phase == RestorePhase::Done {
+        return Err(Error::new(Code::Refused, "the restore in place is over, and cannot be cancelled")
+            .with_hint(format!("the data from before is kept in `{}`", record.aside.display())));
+    }
+    if record.phase == RestorePhase::Undone {
+        return Ok(());
+    }
+    let failure = RestoreFailure::new(&record, Code::Refused, "the restore was cancelled".into());
+    match undo_restore(
+        cluster,
+        RestoreRecord { phase: RestorePhase::Undoing, failure: Some(failure), ..record },
+    )
+    .await
+    {
+        Err(error) if error.left_behind.is_empty() => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
+}
+
+async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
+    let programs = cluster.programs_for_any(&[&record.data, &record.aside])?;
+    let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::read_boot_id());
+    match record.phase {
+        RestorePhase::Copying if other_boot => {
+            disk::remove_folder(&record.folder)?;
+            start_copy(cluster, &programs, RestoreRecord { child: None, starts: 0, ..record })
+        }
+        RestorePhase::Copying => poll_copy(cluster, &programs, record),
+        RestorePhase::Exchanging => {
+            server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
+            if !record.aside.exists() {
+                unarchived_wal::check_no_unarchived_wal(&record.data, &record.recovery.archive)?;
+            }
+            exchange::move_new_data_in(&record.data, &record.aside, &record.new_data_folder())?;
+            record.phase = RestorePhase::Replaying;
+            record.starts = 0;
+            start_recovery(cluster, &programs, record).await
+        }
+        RestorePhase::Replaying => poll_replay(cluster, &programs, record).await,
+        _ => start_serving(cluster, &programs, record).await,
+    }
+}
+
+fn start_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    lock::acquire_lock(cluster, &record)?;
+    disk::make_private_folder(programs, &record.folder)?;
+    record.starts += 1;
+    let backup = &record.recovery.backup;
+    record.child = Some(copying::start_copy(cluster, programs, &record.folder, backup, record.starts)?);
+    cluster.records.save_restore(&record)?;
+    Ok(JobStatus::Running(Progress::with_phase("copying")))
+}
+
+fn poll_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    match copying::poll_copy(cluster, &record.folder, &record.recovery.backup, record.starts)? {
+        CopyState::Missing => start_copy(cluster, programs, record),
+        CopyState::Running(progress) => Ok(JobStatus::Running(progress)),
+        CopyState::Complete
+            if !checksums::poll_verification(programs, &record.folder, &record.new_data_folder())? =>
+        {
+            Ok(JobStatus::Running(Progress::with_phase("comparing with checksums")))
+        }
+        CopyState::Complete => {
+            exchange::keep_configuration(
+                programs,
+                &record.data,
+                &record.new_data_folder(),
+                &record.configuration,
+            )?;
+            record.phase = RestorePhase::Exchanging;
+            cluster.records.save_restore(&record)?;
+            Ok(JobStatus::Running(Progress::with_phase("stopping the cluster")))
+        }
+    }
+}
+
+async fn start_recovery(
+    cluster: &Cluster,
+    programs: &Programs,
+    mut record: RestoreRecord,
+) -> Result<JobStatus> {
+    exchange::check_no_foreign_server(&record.data, &record.socket, record.child.as_ref())?;
+    record.starts += 1;
+    // Until its process id is recorded, the server is identified by its socket.
+    record.child = None;
+    cluster.records.save_restore(&record)?;
+    let mut options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
+    let control = ControlFile::read(programs, &record.data).await?;
+    exchange::make_private_folders(programs, &record.folder, &record.socket)?;
+    options.extend(exchange::recovery_options(&record.recovery, &control, &record.socket));
+    record.child = Some(server::start_server(programs, &record.data, &options, &record.recovery_log_path())?);
+    cluster.records.save_restore(&record)?;
+    Ok(JobStatus::Running(Progress::with_phase("replaying WAL")))
+}
+
+async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    exchange::check_no_foreign_server(&record.data, &record.socket, record.child.as_ref())?;
+    let copy = RecoveringCopy {
+        data: &record.data,
+        log: &record.recovery_log_path(),
+        child: record.child.as_ref(),
+        recovery: &record.recovery,
+        address: &DatabaseAddress {
+            host: record.socket.display().to_string(),
+            port: exchange::PRIVATE_PORT,
+            password: None,
+            ..cluster.address.clone()
+        },
+        system_identifier: &record.system_identifier,
+    };
+    let proof = match copy.poll_recovery().await? {
+        RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
+        RecoveryState::Killed if record.starts < STARTS_MAX => {
+            return start_recovery(cluster, programs, record).await;
+        }
+        RecoveryState::Killed => {
+            return Err(recovery::recovery_failed_error(&server_log::ServerLog::read(
+                &record.recovery_log_path(),
+            )));
+        }
+        RecoveryState::Proved(proof) => proof,
+    };
+    record.reached = proof.reached;
+    record.timeline = Some(proof.timeline);
+    record.phase = RestorePhase::Starting;
+    cluster.records.save_restore(&record)?;
+    Ok(JobStatus::Running(Progress::with_phase("starting the cluster")))
+}
+
+/// Ends the private recovery and starts the cluster as it ran before.
+async fn start_serving(
+    cluster: &Cluster,
+    programs: &Programs,
+    mut record: RestoreRecord,
+) -> Result<JobStatus> {
+    let serves =
+        server::is_server_ready(&record.data) && !exchange::is_private_server(&record.data, &record.socket);
+    if !serves {
+        server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
+        if record.ran {
+            start_server_as_before(cluster, programs, &record).await?;
+        }
+    }
+    disk::remove_folder(&record.socket)?;
+    disk::remove_folder(&record.folder)?;
+    record.phase = RestorePhase::Done;
+    record.child = None;
+    record.running = server::find_server(&record.data).is_some();
+    cluster.records.save_restore(&record)?;
+    lock::release_lock(&record)?;
+    Ok(JobStatus::Done(restored_to_json(&record)))
+}
+
+async fn start_server_as_before(
+    cluster: &Cluster,
+    programs: &Programs,
+    record: &RestoreRecord,
+) -> Result<()> {
+    let options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
+    let said_before = std::fs::metadata(&record.log).map_or(0, |log| log.len());
+    server::start_server(programs, &record.data, &options, &record.log)?;
+    server::wait_until_ready(cluster.clock.as_ref(), &record.data).await.map_err(|error| {
+        let said = std::fs::read(&record.log).unwrap_or_default();
+        let new = said.get(usize::try_from(said_before).unwrap_or_default()..).unwrap_or(&said);
+        let words = programs::tail_output(new);
+        let hint = format!("look at `{}`", record.log.display());
+        let message = if words.is_empty() { error.message } else { format!("{}: {words}", error.message) };
+        Error { message, ..error }.with_hint(hint)
+    })
+}
+
+/// Undoes the restore, and returns the error that caused it.
+async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
+    cluster.records.save_restore(&record)?;
+    let what_is_left = |error: Error, record: &RestoreRecord| {
+        let reason = record.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
+        Error { message: format!("{reason}; and it could not be undone: {}", error.message), ..error }
+            .with_hint(format!(
+                "mend that, and take the run up again: it goes on undoing; the data from before is in `{}`, or still in `{}`",
+                record.aside.display(),
+                record.data.display()
+            ))
+            .with_left_behind(record.folder.display().to_string())
+    };
+    match put_old_data_back(cluster, &record).await {
+        Ok(()) => {
+            record.phase = RestorePhase::Undone;
+            cluster.records.save_restore(&record)?;
+            lock::release_lock(&record)?;
+            Err(restore_failed_error(&record))
+        }
+        // It is neither done nor undone: the run stops here, and resuming it continues the undo.
+        Err(error) => {
+            let error = what_is_left(error, &record);
+            Err(save_stuck(cluster, record, error)?)
+        }
+    }
+}
+
+async fn put_old_data_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
+    let programs = cluster.programs_for_any(&[&record.data, &record.aside])?;
+    copying::kill_copy(cluster, &record.folder).await;
+    checksums::kill_verification(cluster.clock.as_ref(), &record.new_data_folder()).await;
+    if record.aside.is_dir() {
+        if let Some(starting) = process::find_started_with(record.data.as_os_str()) {
+            starting.signal(rustix::process::Signal::QUIT);
+        }
+        server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Immediate).await?;
+        exchange::move_old_data_back(&record.data, &record.aside, &record.new_data_folder())?;
+    }
+    if record.ran && server::find_server(&record.data).is_none() {
+        start_server_as_before(cluster, &programs, record).await?;
+    }
+    disk::remove_folder(&record.socket)?;
+    disk::remove_folder(&record.folder)
+}
+
+fn restore_failed_error(record: &RestoreRecord) -> Error {
+    let Some(RestoreFailure { code, message, stopped }) = record.failure.clone() else {
+        return Error::new(Code::Internal, "the restore failed, and nobody wrote down why");
+    };
+    let code = Code::ALL.iter().copied().find(|known| known.as_str() == code).unwrap_or(Code::Tool);
+    if stopped {
+        let message = format!("{message}; the cluster was stopped, and is as it was before");
+        return Error::new(code, message).with_side_effects();
+    }
+    Error::new(code, format!("{message}; the cluster was not touched"))
+}
+
+fn restored_to_json(record: &RestoreRecord) -> Value {
+    let restored = RestoreOutcome {
+        target: record.target.clone(),
+        backup: record.recovery.backup.clone(),
+        reached: record.reached,
+        timeline: record.timeline,
+        kept: Some(record.aside.display().to_string()),
+        running: record.running,
+    };
+    serde_json::to_value(restored).unwrap_or_default()
+}

@@ -1,0 +1,48 @@
+//! Guards WAL that only the data folder has: replacing the data would lose what was committed in it.
+
+use super::{data_folder::DataFolder, refusal::not_in_place_error};
+use crate::provider::{
+    Result,
+    postgres::cluster::{self, Cluster},
+};
+use std::{fs, path::Path};
+
+/// Fails while a running server cannot archive; waits for one that lags behind.
+///
+/// # Errors
+/// As for [`Cluster::archive_now`].
+pub(super) async fn ensure_wal_archived(cluster: &Cluster, current: &DataFolder) -> Result<()> {
+    if current.running.is_none() {
+        return Ok(());
+    }
+    if let Some(why) = cluster.archiver_failure().await? {
+        return Err(cluster::archiver_error(&why));
+    }
+    if list_unarchived_wal(&current.data).is_empty() { Ok(()) } else { cluster.archive_now().await }
+}
+
+/// Fails when a stopped server has left segments that are not in `archive`.
+///
+/// # Errors
+/// [`crate::provider::Code::Refused`] with the first of them.
+pub(super) fn check_no_unarchived_wal(data: &Path, archive: &Path) -> Result<()> {
+    let mut left = list_unarchived_wal(data);
+    left.retain(|segment| !archive.join(segment).is_file());
+    let Some(first) = left.first() else { return Ok(()) };
+    let why = format!("{} WAL files from `{first}` on were never archived, and would be lost", left.len());
+    Err(not_in_place_error(data, &why).with_hint(format!(
+        "start the server and let it archive them; or copy them from `{}` to `{}` yourself",
+        data.join("pg_wal").display(),
+        archive.display()
+    )))
+}
+
+/// Returns the files that wait to be archived, oldest first.
+fn list_unarchived_wal(data: &Path) -> Vec<String> {
+    let entries = fs::read_dir(data.join("pg_wal/archive_status")).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut all: Vec<String> =
+        names.filter_map(|name| Some(name.strip_suffix(".ready")?.to_owned())).collect();
+    all.sort_unstable();
+    all
+}

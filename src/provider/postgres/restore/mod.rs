@@ -1,0 +1,10 @@
+//! Restores: the plan of one, the copy of a backup, its isolation and recovery, and what it ends as: a branch, or the
+//! cluster itself in place.
+
+mod archived_target;
+pub(super) mod branch;
+pub(super) mod copying;
+pub(super) mod in_place;
+pub(super) mod isolation;
+pub(super) mod plan;
+mod recovery;

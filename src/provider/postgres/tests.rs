@@ -1,8 +1,0 @@
-//! Tests of the whole provider on real clusters, one lab per test.
-
-mod branches;
-mod in_place;
-mod labs;
-mod moments;
-mod stage;
-mod traps;
