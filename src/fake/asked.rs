@@ -1,6 +1,6 @@
 //! The special statements of our own Supabase client, answered from the simulated world.
 //!
-//! They describe themselves (`provider/supabase/sql/wording.rs`): the columns of a query, its rows with
+//! They describe themselves (`provider/supabase/sql/statements.rs`): the columns of a query, its rows with
 //! types, a change that leaves a mark. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
     provider::{
         Provider as _, Sql as _,
         model::Rows,
-        supabase::wording::{self, SqlRequest},
+        supabase::statements::{self, SqlRequest},
     },
 };
 use serde_json::{Map, Value, json};
@@ -65,7 +65,7 @@ pub(super) async fn answer_statement(
         SqlRequest::Health => (read_health(call, project).await?, false),
         SqlRequest::Settings { names } => (read_settings(project, names).await?, false),
     };
-    let answer = ApiResponse::json(201, wording::answer_row(&value));
+    let answer = ApiResponse::json(201, statements::answer_row(&value));
     Ok(Some(if wrote { answer } else { answer.without_effect() }))
 }
 
@@ -117,7 +117,7 @@ async fn execute_with_mark(
     until: &str,
 ) -> Result<StatementResult, ApiResponse> {
     if is_expired(call, until) {
-        let said = format!("ERROR:  P0001: {}", wording::TOO_LATE);
+        let said = format!("ERROR:  P0001: {}", statements::TOO_LATE);
         return Err(ApiResponse::error(400, format!("Failed to run sql query: {said}")));
     }
     if project.lock_state().marks.contains_key(&object) {

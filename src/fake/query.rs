@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     base::moment::Span,
-    provider::{Code, Error, supabase::wording::SqlRequest},
+    provider::{Code, Error, supabase::statements::SqlRequest},
 };
 use serde_json::{Map, Value};
 

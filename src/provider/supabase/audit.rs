@@ -4,39 +4,17 @@
 //! - Checks of project-level configuration do not apply to a branch.
 
 mod advisors;
-mod exposure;
-mod own;
+mod exposed_tables;
+mod finding;
+mod own_checks;
 
-use super::Supabase;
+use super::project::Supabase;
 use crate::provider::{
     Code, Result,
-    model::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel},
+    model::{AuditCheck, AuditReport, CheckStatus},
 };
-
-/// Why a check says nothing of a branch.
-const NOT_FOR_BRANCHES: &str = "a branch has a configuration of its own, and not that of its project";
-
-/// What a check found; the inner error is why it could not run.
-type CheckOutcome = Result<Vec<Finding>, String>;
-
-/// Returns one finding.
-fn build_finding(
-    check: &str,
-    level: FindingLevel,
-    category: &str,
-    object: &str,
-    detail: String,
-    fix: &str,
-) -> Finding {
-    Finding {
-        check: check.into(),
-        level,
-        category: category.into(),
-        object: object.into(),
-        detail,
-        fix: fix.into(),
-    }
-}
+use finding::NOT_FOR_BRANCHES;
+use own_checks::OWN_CHECKS;
 
 impl Supabase {
     /// Runs every check there is.
@@ -47,7 +25,7 @@ impl Supabase {
         // A token that cannot read the project cannot audit it either.
         self.check_project_exists().await?;
         let mut report = self.run_advisors().await;
-        for spec in own::OWN_CHECKS {
+        for spec in OWN_CHECKS {
             let status = if self.branch.is_some() && !spec.on_branch {
                 (CheckStatus::NotApplicable, Some(NOT_FOR_BRANCHES.into()))
             } else {

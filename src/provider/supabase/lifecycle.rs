@@ -3,9 +3,8 @@
 //! `POST /v1/projects/{ref}/restore` switches a paused project on; it restores no data.
 
 use super::{
-    Supabase,
-    project::{ProjectState, map_project_status},
-    statuses,
+    project::{ProjectState, Supabase},
+    statuses::{self, map_project_status},
 };
 use crate::{
     base::moment::Span,
@@ -169,7 +168,7 @@ fn still_running(phase: String) -> JobStatus {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{MockApi, MockReply, REF};
+    use super::super::mock_api::{MockApi, MockReply, REF};
     use super::*;
     use crate::provider::{NullRecorder, Provider as _};
 

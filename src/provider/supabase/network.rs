@@ -4,7 +4,7 @@
 
 mod restrictions;
 
-use super::Supabase;
+use super::project::Supabase;
 use crate::provider::{
     Code, Error, Network, Result,
     model::{Ban, NetworkRestrictions, SslEnforcement},

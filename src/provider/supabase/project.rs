@@ -1,11 +1,32 @@
-//! A project's identity and its status on the platform.
+//! A project: what its target says of it, its identity, and its status on the platform.
 
-use super::Supabase;
-use crate::provider::{
-    Code, Error, Result,
-    model::{Identity, Project},
+use super::{config::DatabaseAddress, statuses::map_project_status, transport::ApiClient};
+use crate::{
+    base::clock::Clock,
+    provider::{
+        Code, Error, Result,
+        model::{Branch, Identity, Project},
+    },
 };
 use serde_json::Value;
+use std::{path::PathBuf, sync::Arc};
+
+/// A Supabase project. A branch is one too: it has a reference and an API path of its own.
+#[derive(Clone)]
+pub(super) struct Supabase {
+    pub(super) target: String,
+    pub(super) protect: bool,
+    /// The project reference that goes into API paths; for a branch, the branch's own.
+    pub(super) reference: String,
+    pub(super) branch: Option<Branch>,
+    pub(super) api: Arc<ApiClient>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The folder of the dumps.
+    pub(super) backups: PathBuf,
+    /// The folder with the progress of long operations.
+    pub(super) state: PathBuf,
+    pub(super) database: DatabaseAddress,
+}
 
 /// The platform's description of a project. Status words are kept unmapped, because new ones appear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +42,14 @@ pub(super) struct ProjectState {
 }
 
 impl Supabase {
+    /// Returns the name under which the project was opened: `prod`, `prod/drill-aaaaaaaaaa`.
+    pub(super) fn display_name(&self) -> String {
+        match &self.branch {
+            Some(branch) => format!("{}/{}", self.target, branch.name),
+            None => self.target.clone(),
+        }
+    }
+
     /// Returns what the platform says of this project.
     ///
     /// A branch is a project of its own, but not everywhere: its reference is known at `/v1/branches`, and by most
@@ -91,19 +120,9 @@ impl Supabase {
     }
 }
 
-/// Maps a platform status to ours: `healthy`, `unhealthy`, `paused`, else their word in lower case.
-pub(super) fn map_project_status(status: &str) -> String {
-    match status {
-        "ACTIVE_HEALTHY" => "healthy".into(),
-        "ACTIVE_UNHEALTHY" => "unhealthy".into(),
-        "INACTIVE" => "paused".into(),
-        other => other.to_lowercase(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{MockApi, MockReply, REF};
+    use super::super::mock_api::{MockApi, MockReply, REF};
     use crate::provider::{Code, Provider as _};
     use serde_json::json;
 

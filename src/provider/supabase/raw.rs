@@ -1,6 +1,6 @@
 //! The Management API itself, for what no operation covers.
 
-use super::{Supabase, settings::is_project_reference, transport::without_secrets};
+use super::{config::is_project_reference, project::Supabase, transport::mask_secret_fields};
 use crate::provider::{Code, Error, Raw, Result};
 use async_trait::async_trait;
 use reqwest::Method;
@@ -28,7 +28,7 @@ impl Raw for Supabase {
             self.api.send_write(method, &path, body).await?
         };
         // `GET /v1/projects/{ref}/secrets` calls them `value`.
-        Ok(if path.contains("/secrets") { mask_secret_values(said) } else { without_secrets(said) })
+        Ok(if path.contains("/secrets") { mask_secret_values(said) } else { mask_secret_fields(said) })
     }
 }
 
@@ -75,7 +75,7 @@ fn check_api_path(path: &str) -> Result<()> {
 }
 
 fn mask_secret_values(said: Value) -> Value {
-    let mut said = without_secrets(said);
+    let mut said = mask_secret_fields(said);
     for item in said.as_array_mut().into_iter().flatten() {
         if let Some(value) = item.get_mut("value") {
             *value = "•••".into();
@@ -86,7 +86,7 @@ fn mask_secret_values(said: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{MockApi, MockReply, REF};
+    use super::super::mock_api::{MockApi, MockReply, REF};
     use super::*;
     use serde_json::json;
 

@@ -3,7 +3,7 @@
 //! Asking for one gives nothing back. Which one it became is the difference between the list before, which is written
 //! down first, and the list since.
 
-use super::{Supabase, asking, statuses};
+use super::{project::Supabase, requests, statuses};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -89,7 +89,7 @@ impl Supabase {
         loop {
             let path = format!("/v1/organizations/{slug}/projects?limit={PAGE_SIZE}&offset={offset}");
             let mut page = self.api.get(&path).await?;
-            let projects: Vec<ListedProject> = asking::decode_answer(page["projects"].take(), &path)?;
+            let projects: Vec<ListedProject> = requests::decode_answer(page["projects"].take(), &path)?;
             let count = projects.len();
             if let Some(project) = projects.into_iter().find(|project| project.r#ref == self.reference) {
                 return Ok(project

@@ -1,6 +1,6 @@
 //! The platform's own daily backup, of which only the time of day can be set, and on one plan.
 
-use super::Supabase;
+use super::project::Supabase;
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -99,7 +99,7 @@ fn unsupported_schedule(reason: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{MockApi, MockReply};
+    use super::super::mock_api::{MockApi, MockReply};
     use super::*;
 
     fn request(every: Frequency, keep_days: Option<u32>) -> ScheduleRequest {

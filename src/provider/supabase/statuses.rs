@@ -15,6 +15,16 @@ pub(super) fn is_up(status: &str) -> bool {
     [ACTIVE_HEALTHY, "ACTIVE_UNHEALTHY"].contains(&status)
 }
 
+/// Maps the status of a project to `healthy`, `unhealthy` or `paused`, any other to lower case.
+pub(super) fn map_project_status(status: &str) -> String {
+    match status {
+        ACTIVE_HEALTHY => "healthy".into(),
+        "ACTIVE_UNHEALTHY" => "unhealthy".into(),
+        "INACTIVE" => "paused".into(),
+        other => other.to_lowercase(),
+    }
+}
+
 /// Maps the status of a backup.
 pub(super) fn map_backup_status(status: &str) -> String {
     match status {

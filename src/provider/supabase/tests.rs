@@ -3,14 +3,15 @@
 mod audits;
 mod branches;
 mod dumps;
-mod platform;
+mod platform_backups;
 mod recovery;
 mod replicas;
 mod restores;
 
 use super::{
-    Supabase,
-    stage::{MockApi, MockReply, REF, ReceivedRequest},
+    mock_api::{MockApi, MockReply, REF, ReceivedRequest},
+    platform_backups::moment_from_unix,
+    project::Supabase,
 };
 use crate::{
     base::moment::Moment,
@@ -57,7 +58,7 @@ fn key() -> CallKey {
 }
 
 fn at(unix: i64) -> Moment {
-    super::platform::moment_from_unix(unix).expect("a moment")
+    moment_from_unix(unix).expect("a moment")
 }
 
 /// Returns a project of the stage with folders of its own.

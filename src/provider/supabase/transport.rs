@@ -11,14 +11,17 @@
 mod address;
 mod answer;
 mod attempt;
+mod endpoint;
+mod environment;
 mod keyring;
-mod pace;
+mod rate_limit;
 mod redact;
+mod request;
 #[cfg(test)]
 mod tests;
 mod token;
 
-pub(super) use redact::mask_secret_fields as without_secrets;
+pub(super) use redact::mask_secret_fields;
 
 use crate::{
     base::{
@@ -29,11 +32,13 @@ use crate::{
     provider::{Code, Error, Result},
 };
 use attempt::{AttemptOutcome, send_once};
-use pace::{RateLane, RateLimiter};
+use endpoint::ApiEndpoint;
+use environment::Environment;
+use rate_limit::{RateLane, RateLimiter};
+use request::ApiRequest;
 use reqwest::Method;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
-use token::{AccessToken, Environment};
 use tokio::sync::OnceCell;
 
 /// How long one request may take, unless the caller says otherwise. Their own client waits as long.
@@ -52,25 +57,6 @@ pub(super) struct ApiClient {
     way: Arc<ApiEndpoint>,
     attempt: Span,
     patience: Span,
-}
-
-struct ApiEndpoint {
-    address: String,
-    /// Whether that is on this machine.
-    near: bool,
-    reference: Option<SecretRef>,
-    surroundings: Environment,
-    token: OnceCell<AccessToken>,
-    pace: Arc<RateLimiter>,
-    clock: Arc<dyn Clock>,
-}
-
-/// One request, and whether it may be asked twice.
-struct ApiRequest<'a> {
-    method: Method,
-    path: &'a str,
-    body: Option<&'a Value>,
-    writes: bool,
 }
 
 impl ApiClient {
@@ -191,13 +177,6 @@ impl ApiClient {
 
     fn time_left(&self, deadline: Moment) -> Span {
         deadline.duration_since(self.way.clock.now()).max(Span::ZERO)
-    }
-}
-
-impl ApiEndpoint {
-    /// Returns the token, looked for once in the life of this process.
-    async fn access_token(&self) -> Result<&AccessToken> {
-        self.token.get_or_try_init(|| token::find_token(self.reference.as_ref(), &self.surroundings)).await
     }
 }
 

@@ -3,11 +3,11 @@
 //! - Their names are open: one that is not known here is carried like the others.
 //! - Findings about health mean that something was not looked at. What was not found then did not pass.
 
-use super::NOT_FOR_BRANCHES;
+use super::finding::{NOT_FOR_BRANCHES, build_finding};
 use crate::provider::{
     Code, Error, Result,
     model::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel},
-    supabase::{Supabase, asking},
+    supabase::{project::Supabase, requests},
 };
 use reqwest::Method;
 use serde::Deserialize;
@@ -99,7 +99,7 @@ impl Lint {
 
     fn to_finding(&self) -> Finding {
         let category = self.categories.first().cloned().unwrap_or_else(|| "SECURITY".into());
-        super::build_finding(
+        build_finding(
             &self.name,
             self.to_level(),
             &category,
@@ -139,7 +139,7 @@ impl Supabase {
             }
             Err(e) => return Err(e),
         };
-        asking::decode_answer(answer["lints"].take(), &path)
+        requests::decode_answer(answer["lints"].take(), &path)
     }
 }
 

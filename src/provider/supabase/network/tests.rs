@@ -1,4 +1,4 @@
-use super::super::stage::{MockApi, MockReply, REF};
+use super::super::mock_api::{MockApi, MockReply, REF};
 use super::*;
 
 const PATH: &str = "/v1/projects/abcdefghijklmnopqrst/network-restrictions";

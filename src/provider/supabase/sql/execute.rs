@@ -9,13 +9,17 @@
 //! own clock, and holds an advisory lock while it runs: when that moment has passed, nobody holds the lock and there
 //! is no mark, it was not committed and never will be.
 
-use super::{Supabase, map_sql_refusal, parse_sqlstate, wording};
+use super::{
+    refusal::{SQL_ERROR_PREFIX, map_sql_refusal, parse_sqlstate},
+    statements,
+};
 use crate::{
     base::moment::Span,
     provider::{
         Accept, Code, Error, Result,
         model::{CallKey, SqlOutcome},
         statement,
+        supabase::project::Supabase,
     },
 };
 use reqwest::Method;
@@ -66,7 +70,7 @@ pub(super) async fn execute_statement(
 ) -> Result<SqlOutcome> {
     let sql = statement::single_statement(sql)?;
     let mut mark = prepare_commit(project, key).await?;
-    let statement = wording::execute_sql(sql, &key.0, mark.number, marker_oid(&mark), &mark.until)
+    let statement = statements::execute_sql(sql, &key.0, mark.number, marker_oid(&mark), &mark.until)
         .ok_or_else(|| {
             Error::new(Code::Invalid, "the statement holds a mark of the call that is to run it")
         })?;
@@ -119,7 +123,7 @@ pub(super) async fn settle_statement(
 
 /// Returns the mark of a transaction that is to start soon.
 async fn prepare_commit(project: &Supabase, key: &CallKey) -> Result<PendingCommit> {
-    let now = project.query_answer(&wording::clock_sql()).await?;
+    let now = project.query_answer(&statements::clock_sql()).await?;
     let text = |name: &str| now[name].as_str().map(str::to_owned);
     let (Some(until), Some(timeline)) = (text("until"), text("timeline")) else {
         return Err(Error::new(Code::Unavailable, "the database does not say what time it is there"));
@@ -141,7 +145,7 @@ fn marker_oid(mark: &PendingCommit) -> u32 {
 /// Returns whether an error means that nothing was committed: the platform turned the request away, or the database
 /// refused the statement itself. A connection that broke between the two of them says neither.
 fn is_certain_refusal(error: &Error) -> bool {
-    match error.message.split_once(super::SQL_ERROR_PREFIX) {
+    match error.message.split_once(SQL_ERROR_PREFIX) {
         Some((_, said)) => {
             parse_sqlstate(said.trim()).is_some_and(|s| !s.starts_with("08") && !s.starts_with("57P"))
         }
@@ -160,7 +164,7 @@ fn not_run_error(error: Error) -> Error {
 }
 
 fn map_late_error(error: Error) -> Error {
-    if !error.message.contains(wording::TOO_LATE) {
+    if !error.message.contains(statements::TOO_LATE) {
         return error;
     }
     Error::new(
@@ -202,9 +206,10 @@ async fn poll_transaction(
     key: &CallKey,
     mark: &PendingCommit,
 ) -> Result<TransactionState> {
-    let now = project.query_answer(&wording::transaction_state_sql(mark.number, &mark.until)).await?;
-    let said = project.query_answer(&wording::marker_sql(marker_oid(mark))).await?;
-    if let Some(touched) = said.as_str().and_then(|said| said.strip_prefix(&wording::marker_comment(&key.0)))
+    let now = project.query_answer(&statements::transaction_state_sql(mark.number, &mark.until)).await?;
+    let said = project.query_answer(&statements::marker_sql(marker_oid(mark))).await?;
+    if let Some(touched) =
+        said.as_str().and_then(|said| said.strip_prefix(&statements::marker_comment(&key.0)))
     {
         let rows =
             touched.parse().map_err(|_| Error::new(Code::Internal, format!("`{touched}` is no number")))?;
@@ -219,7 +224,7 @@ async fn poll_transaction(
 
 /// Removes the mark. That it stays is a trifle: an empty large object, whose comment says whose it is.
 async fn remove_marker(project: &Supabase, mark: &PendingCommit) {
-    let body = json!({ "query": wording::remove_marker_sql(marker_oid(mark)) });
+    let body = json!({ "query": statements::remove_marker_sql(marker_oid(mark)) });
     drop(
         project
             .api

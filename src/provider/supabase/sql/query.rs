@@ -5,17 +5,14 @@
 //! (`provider/typed.rs`). What cannot stand inside another statement (`show`, `explain`) is sent as it is, and its
 //! values are what the API made of them.
 
-use super::{
-    Supabase,
-    wording::{self, ROWS_MAX},
-};
+use super::statements::{self, ROWS_MAX, SEARCH_PATH_PREFIX};
 use crate::{
     base::moment::Span,
     provider::{
         Code, Error, Result,
         model::Rows,
         statement,
-        supabase::transport::ApiClient,
+        supabase::{project::Supabase, transport::ApiClient},
         typed::{self, ScalarType},
     },
 };
@@ -25,9 +22,6 @@ use std::{
     collections::HashMap,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
-
-/// The prefix for statements of the read-only role, which may have no search path of its own.
-pub(super) const SEARCH_PATH_PREFIX: &str = "set local search_path = \"$user\", public, extensions; ";
 
 /// How many shapes are remembered.
 const SHAPES_MAX: usize = 1000;
@@ -93,7 +87,7 @@ async fn fetch_answer(
     sql: &str,
     shape: &QueryShape,
 ) -> Result<RowsAnswer> {
-    let statement = format!("{}{}", shape.before, wording::rows_sql(sql, &shape.columns));
+    let statement = format!("{}{}", shape.before, statements::rows_sql(sql, &shape.columns));
     let said = project.query_answer_with(api, &statement).await?;
     serde_json::from_value(said)
         .map_err(|e| Error::new(Code::Internal, format!("the answer to a query cannot be read: {e}")))
@@ -117,7 +111,7 @@ fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
 /// The read-only role may have no search path ("all entity references must be schema qualified"). A name that is not
 /// found is looked for once more along the path of everybody else.
 async fn fetch_shape(project: &Supabase, api: &ApiClient, sql: &str) -> Result<QueryShape> {
-    let ask = wording::shape_sql(sql);
+    let ask = statements::shape_sql(sql);
     let (said, before) = match project.query_answer_with(api, &ask).await {
         Err(error) if error.code == Code::Sql && is_unknown_name(&error) => {
             let again = project.query_answer_with(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;

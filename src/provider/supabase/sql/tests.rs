@@ -1,4 +1,4 @@
-use super::super::stage::{MockApi, MockReply, REF};
+use super::super::mock_api::{MockApi, MockReply, REF};
 use super::*;
 use crate::provider::postgres::scratch::TestCluster;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,7 +4,7 @@ use super::{BRANCH, MockApi, MockReply, inside, project, row, windowed};
 use crate::provider::{
     Provider as _, Security as _,
     model::{AuditReport, CheckStatus, FindingLevel},
-    supabase::stage::REF,
+    supabase::mock_api::REF,
 };
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use super::{
 use crate::provider::{
     Backups as _, Code, NullRecorder, Provider as _,
     model::{Job, RecoveryTarget},
-    supabase::stage::REF,
+    supabase::mock_api::REF,
 };
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use crate::provider::{
     Backups as _, Code, NullRecorder, Provider as _, Result,
     model::{BackupRequest, Job, JobStatus, RecoveryTarget},
     postgres::{process, scratch::TestCluster},
-    supabase::{DatabaseAddress, stage::REF},
+    supabase::{config::DatabaseAddress, mock_api::REF},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use super::{
     windowed, writes,
 };
 use crate::provider::{
-    Backups as _, Code, NullRecorder, Provider as _, model::RecoveryTarget, supabase::stage::REF,
+    Backups as _, Code, NullRecorder, Provider as _, model::RecoveryTarget, supabase::mock_api::REF,
 };
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Read replicas.
 
 use super::{MockApi, MockReply, RecordedIntents, follow, key, organization, project, windowed, writes};
-use crate::provider::{Code, NullRecorder, Provider as _, model::ReplicaRequest, supabase::stage::REF};
+use crate::provider::{Code, NullRecorder, Provider as _, model::ReplicaRequest, supabase::mock_api::REF};
 use serde_json::{Value, json};
 
 fn database(identifier: &str, kind: &str, region: &str, status: &str) -> Value {

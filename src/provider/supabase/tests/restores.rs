@@ -9,7 +9,7 @@ use crate::{
     provider::{
         Backups as _, Code, NullRecorder, Provider as _,
         model::{JobStatus, RecoveryTarget},
-        supabase::stage::REF,
+        supabase::mock_api::REF,
     },
 };
 use serde_json::json;

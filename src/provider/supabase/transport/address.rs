@@ -1,6 +1,6 @@
 //! Where the API is, and the clients that go there.
 
-use super::token::Environment;
+use super::environment::Environment;
 use crate::provider::{Code, Error, Result};
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect};
 use std::{

@@ -3,7 +3,7 @@
 //! The documented status codes of the API are not the ones that it gives; what is told apart here is told apart for any
 //! of them.
 
-use super::{ApiRequest, pace::RateLimitHeaders, redact, token::AccessToken};
+use super::{rate_limit::RateLimitHeaders, redact, request::ApiRequest, token::AccessToken};
 use crate::{
     base::moment::Span,
     provider::{Code, Error, Result},
@@ -199,11 +199,4 @@ fn plan_for_path(path: &str) -> &'static str {
         .iter()
         .find(|(place, _)| path.contains(place))
         .map_or("a higher plan or an add-on", |(_, plan)| plan)
-}
-
-impl std::fmt::Display for ApiRequest<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "`{} {path}`", self.method)
-    }
 }

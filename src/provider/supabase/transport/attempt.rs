@@ -1,9 +1,11 @@
 //! Sending one request once, and its outcome.
 
 use super::{
-    ApiEndpoint, ApiRequest, address,
+    address,
     answer::{ApiAnswer, RequestFailure, unanswered_failure},
-    pace::RateLimitHeaders,
+    endpoint::ApiEndpoint,
+    rate_limit::RateLimitHeaders,
+    request::ApiRequest,
     token::AccessToken,
 };
 use crate::{base::moment::Span, provider::Result};

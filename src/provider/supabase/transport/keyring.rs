@@ -3,7 +3,7 @@
 //!
 //! The command line writes with `go-keyring`, which encodes on macOS and says so in a prefix.
 
-use super::token::Environment;
+use super::environment::Environment;
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use std::{path::PathBuf, process::Stdio, time::Duration};
 use tokio::process::Command;

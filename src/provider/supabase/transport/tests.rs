@@ -1,5 +1,5 @@
 use super::*;
-use crate::provider::supabase::stage::{MockApi, MockReply, REF, TOKEN};
+use crate::provider::supabase::mock_api::{MockApi, MockReply, REF, TOKEN};
 use serde_json::json;
 use tokio::net::TcpListener;
 

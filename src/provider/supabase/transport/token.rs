@@ -3,21 +3,15 @@
 //! `SUPABASE_ACCESS_TOKEN`, then the entry of the keyring, then the file `access-token` in `SUPABASE_HOME`
 //! (`~/.supabase`); the order is that of `supabase/cli` (`internal/utils/access_token.go`).
 
-use super::keyring;
+use super::{environment::Environment, keyring};
 use crate::{
     base::secret::{Secret, SecretRef},
     provider::{Code, Error, Result},
 };
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 /// The environment variable that holds a token.
 const TOKEN_VARIABLE: &str = "SUPABASE_ACCESS_TOKEN";
-
-/// The environment of this process, or of a test.
-#[derive(Clone)]
-pub(super) struct Environment(Arc<VariableLookup>);
-
-type VariableLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// A token, and where it was found, for people.
 #[derive(Debug)]
@@ -26,23 +20,6 @@ pub(super) struct AccessToken {
     pub secret: Secret,
     /// Where it was found.
     pub from: String,
-}
-
-impl Environment {
-    /// Returns the environment that `var` gives.
-    pub(super) fn new(var: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(var))
-    }
-
-    /// Returns the environment of this process.
-    pub(super) fn from_process() -> Self {
-        Self::new(|name| std::env::var(name).ok())
-    }
-
-    /// Returns a variable that is set and not empty.
-    pub(super) fn var(&self, name: &str) -> Option<String> {
-        (self.0)(name).filter(|value| !value.trim().is_empty())
-    }
 }
 
 /// Returns the token: what `reference` refers to, else the first of the places where there is one.

@@ -3,16 +3,17 @@
 //! The platform seeds a branch requested `with_data` from whatever physical backup is the latest, so
 //! the latest backup is compared before and after.
 
-use super::{
-    Supabase,
-    branches::{self, BranchRow},
-    platform, statuses,
-};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
         Accept, Code, Error, Result,
         model::{Branch, CallKey, Job, JobStatus, Progress, RecoveryTarget, RestoreRequest},
+        supabase::{
+            branches::{self, BranchRow},
+            platform_backups,
+            project::Supabase,
+            statuses,
+        },
     },
 };
 use reqwest::Method;
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The kind of job that makes a branch.
-pub(super) const BRANCH_JOB: &str = "branch";
+pub(in crate::provider::supabase) const BRANCH_JOB: &str = "branch";
 /// How long a branch that was just asked for may be missing from the list.
 const BRANCH_GRACE: Span = Span::from_secs(30);
 /// How long a branch may be missing from the list before it counts as gone.
@@ -29,7 +30,7 @@ const LOST_TIMEOUT: Span = Span::from_secs(5 * 60);
 /// What a branch is filled with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum BranchSeed {
+enum BranchSeed {
     /// A dump of ours, by its id, into an empty branch.
     Dump(String),
     /// The platform's latest physical backup; its number where the platform lists it.
@@ -38,9 +39,9 @@ pub(super) enum BranchSeed {
 
 /// The detail of a branch's job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct BranchJob {
+struct BranchJob {
     /// What it is filled with.
-    pub seed: BranchSeed,
+    seed: BranchSeed,
     temporary: bool,
     run: Option<String>,
     asked_at: Moment,
@@ -62,7 +63,7 @@ impl Supabase {
     ///
     /// # Errors
     /// Every refusal, before anything is made; then what the API says.
-    pub(super) async fn restore_into_branch(
+    pub(in crate::provider::supabase) async fn restore_into_branch(
         &self,
         request: &RestoreRequest,
         name: &str,
@@ -96,7 +97,7 @@ impl Supabase {
     async fn choose_seed(&self, request: &RestoreRequest) -> Result<BranchSeed> {
         match (&request.backup, &request.to.at) {
             (Some(id), RecoveryTarget::BackupEnd) => {
-                if let Some(number) = platform::parse_platform_id(id) {
+                if let Some(number) = platform_backups::parse_platform_id(id) {
                     return self.seed_from_platform(id, number).await;
                 }
                 let dump = self.dump_store().find_dump(id)?;
@@ -147,7 +148,7 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn find_branch_by_key(&self, key: &CallKey) -> Result<Option<BranchRow>> {
+    async fn find_branch_by_key(&self, key: &CallKey) -> Result<Option<BranchRow>> {
         Ok(self.list_branch_rows().await?.into_iter().find(|row| row.parse_key().as_ref() == Some(key)))
     }
 
@@ -156,7 +157,11 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn find_branch_job(&self, key: &CallKey, intent: &Value) -> Result<Option<Job>> {
+    pub(in crate::provider::supabase) async fn find_branch_job(
+        &self,
+        key: &CallKey,
+        intent: &Value,
+    ) -> Result<Option<Job>> {
         let making = BranchJob::from_detail(&intent["detail"])?;
         loop {
             if let Some(row) = self.find_branch_by_key(key).await? {
@@ -172,7 +177,7 @@ impl Supabase {
     ///
     /// # Errors
     /// Why it cannot be made; it has then been removed.
-    pub(super) async fn poll_branch(&self, job: &Job) -> Result<JobStatus> {
+    pub(in crate::provider::supabase) async fn poll_branch(&self, job: &Job) -> Result<JobStatus> {
         let making = BranchJob::from_detail(&job.detail)?;
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
             return if self.clock.now().duration_since(making.asked_at) < LOST_TIMEOUT {
@@ -263,7 +268,7 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn cancel_branch(&self, job: &Job) -> Result<()> {
+    pub(in crate::provider::supabase) async fn cancel_branch(&self, job: &Job) -> Result<()> {
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
             let asked_at = BranchJob::from_detail(&job.detail)?.asked_at;
             return if self.clock.now().duration_since(asked_at) < LOST_TIMEOUT {

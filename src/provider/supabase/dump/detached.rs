@@ -16,13 +16,13 @@ use std::{
 
 /// A program's traces in a folder of its own, which is among its arguments: `<name>.log`, and at its end
 /// `<name>.status`.
-pub(super) struct DetachedProgram<'a> {
+pub(in crate::provider::supabase) struct DetachedProgram<'a> {
     folder: &'a Path,
     name: &'static str,
 }
 
 /// The state of a detached program.
-pub(super) enum ProgramStatus {
+pub(in crate::provider::supabase) enum ProgramStatus {
     Running,
     /// It exited.
     Exited {
@@ -37,7 +37,7 @@ pub(super) enum ProgramStatus {
 
 impl<'a> DetachedProgram<'a> {
     /// Returns the traces of `name` in `folder`.
-    pub(super) fn in_folder(folder: &'a Path, name: &'static str) -> Self {
+    pub(in crate::provider::supabase) fn in_folder(folder: &'a Path, name: &'static str) -> Self {
         Self { folder, name }
     }
 
@@ -45,7 +45,7 @@ impl<'a> DetachedProgram<'a> {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) fn start_program(
+    pub(in crate::provider::supabase) fn start_program(
         &self,
         tools: &Programs,
         program: &str,
@@ -66,7 +66,7 @@ impl<'a> DetachedProgram<'a> {
     }
 
     /// Returns the program's state. `child` is absent if its starter died before it saved the process id.
-    pub(super) fn poll_status(&self, child: Option<&TrackedProcess>) -> ProgramStatus {
+    pub(in crate::provider::supabase) fn poll_status(&self, child: Option<&TrackedProcess>) -> ProgramStatus {
         let is_alive =
             child.is_some_and(TrackedProcess::is_alive) || process::find_started_below(self.folder).is_some();
         // Read after the liveness check: a process that is gone by then has written its status.
@@ -79,7 +79,7 @@ impl<'a> DetachedProgram<'a> {
     }
 
     /// Ends the program and all that it started.
-    pub(super) fn kill_program(&self, child: Option<&TrackedProcess>) {
+    pub(in crate::provider::supabase) fn kill_program(&self, child: Option<&TrackedProcess>) {
         let child = child
             .cloned()
             .filter(TrackedProcess::is_alive)
@@ -107,7 +107,13 @@ fn remove_if_present(path: &Path) -> Result<()> {
 }
 
 /// Returns the error of a file or folder with which something could not be done.
-pub(super) fn file_error(path: &Path, verb: &str, why: &io::Error) -> Error {
+pub(in crate::provider::supabase) fn file_error(path: &Path, verb: &str, why: &io::Error) -> Error {
     let code = if why.kind() == io::ErrorKind::StorageFull { Code::NoDiskSpace } else { Code::Tool };
     Error::new(code, format!("`{}` cannot {verb}: {why}", path.display()))
+}
+
+/// Returns the error of a program that was killed without a word.
+pub(in crate::provider::supabase) fn vanished_error(program: &str) -> Error {
+    Error::new(Code::Tool, format!("`{program}` was killed without a word"))
+        .with_hint("see whether the machine ran out of memory, or was restarted")
 }

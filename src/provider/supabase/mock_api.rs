@@ -1,6 +1,6 @@
 //! A loopback server that answers as a test says, and the target that asks it.
 
-use super::{Supabase, transport::ApiClient};
+use super::{config::DatabaseAddress, project::Supabase, transport::ApiClient};
 use crate::base::{
     clock::{Clock, VirtualClock},
     moment::Moment,
@@ -158,7 +158,7 @@ impl MockApi {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             backups: std::env::temp_dir().join("redrill-no-such-folder"),
             state: std::env::temp_dir().join("redrill-no-such-folder"),
-            database: super::DatabaseAddress::default(),
+            database: DatabaseAddress::default(),
         }
     }
 

@@ -1,52 +1,36 @@
-//! Our own backups of a project: logical dumps, since the platform takes none when asked.
-//!
-//! A dump is a folder `<backup_dir>/<id>` with
-//! - `redrill.json`: what is known of it, there before anything else and replaced as a whole;
-//! - `dump.partial`, and `dump` once it is whole, read through and on disk;
-//! - what the programs said.
-//!
-//! A folder whose name begins with a dot is being created or deleted.
-//!
-//! What a dump does not hold: roles and their passwords, the objects of Storage, the project's settings, secrets and
-//! functions, and the platform's own schemas except those of users and buckets.
+//! The dumps of a project: their folders, and what is known of each.
 
-mod making;
-
-pub(super) use making::{DUMP_JOB, dump_job, vanished_error};
-
-use super::{
-    programs,
-    work::{DetachedProgram, ProgramStatus, file_error},
-};
+use super::detached::{DetachedProgram, file_error};
 use crate::{
     base::{former_name, moment::Moment},
     provider::{
         Code, Error, Result,
-        model::{Backup, BackupUsability, CallKey, Restorable, Verification},
-        postgres::{disk, process::TrackedProcess, records, tools::Programs},
+        model::{Backup, BackupUsability, CallKey, Restorable},
+        postgres::{disk, process::TrackedProcess, records},
+        supabase::project::Supabase,
     },
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+/// What the program that dumps leaves its traces as.
+pub(super) const DUMP_PROGRAM: &str = "pg_dump";
+/// What the program that reads a dump through leaves its traces as.
+pub(super) const READ_PROGRAM: &str = "pg_restore";
+/// The age at which an unfinished folder counts as orphaned.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 /// The name of the file with what is known of a dump.
 const SIDECAR: &str = "redrill.json";
-
-/// Returns the file with what is known of the dump in `folder`.
-fn sidecar_path(folder: &Path) -> PathBuf {
-    former_name::find_existing_path(folder.join(SIDECAR))
-}
 
 /// The phase of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum DumpPhase {
+pub(super) enum DumpPhase {
     /// `pg_dump` is at work.
     Dumping,
     /// `pg_restore` reads the finished file through.
@@ -57,31 +41,31 @@ enum DumpPhase {
 
 /// What is known of a dump.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Dump {
+pub(in crate::provider::supabase) struct Dump {
     /// Its id, and the name of its folder.
     pub id: String,
-    target: String,
+    pub(super) target: String,
     /// The project it is of.
-    reference: String,
-    label: Option<String>,
+    pub(super) reference: String,
+    pub(super) label: Option<String>,
     /// The key of the call that made it.
     pub key: CallKey,
-    stage: DumpPhase,
-    child: Option<TrackedProcess>,
-    starts: u32,
-    started_at: Moment,
-    finished_at: Option<Moment>,
-    bytes: u64,
-    sha256: Option<String>,
+    pub(super) stage: DumpPhase,
+    pub(super) child: Option<TrackedProcess>,
+    pub(super) starts: u32,
+    pub(super) started_at: Moment,
+    pub(super) finished_at: Option<Moment>,
+    pub(super) bytes: u64,
+    pub(super) sha256: Option<String>,
     /// The major version of the server it is of.
     pub server_major: u32,
     /// The first problem that the last verification found.
     #[serde(default)]
-    damaged: Option<String>,
+    pub(super) damaged: Option<String>,
 }
 
 /// The dumps of one project.
-pub(super) struct DumpStore<'a> {
+pub(in crate::provider::supabase) struct DumpStore<'a> {
     /// The folder they are in.
     pub folder: &'a Path,
     /// The target's name, for messages.
@@ -91,7 +75,7 @@ pub(super) struct DumpStore<'a> {
 }
 
 impl Dump {
-    fn is_completed(&self) -> bool {
+    pub(super) fn is_completed(&self) -> bool {
         self.stage == DumpPhase::Completed
     }
 
@@ -99,7 +83,7 @@ impl Dump {
     ///
     /// # Errors
     /// [`Code::Refused`], [`Code::CorruptBackup`].
-    pub(super) fn check_restorable(&self) -> Result<()> {
+    pub(in crate::provider::supabase) fn check_restorable(&self) -> Result<()> {
         if !self.is_completed() {
             return Err(Error::new(Code::Refused, format!("dump `{}` is not complete", self.id)));
         }
@@ -112,7 +96,7 @@ impl Dump {
     }
 
     /// Returns it as it is seen from outside.
-    pub(super) fn to_backup(&self) -> Backup {
+    pub(in crate::provider::supabase) fn to_backup(&self) -> Backup {
         let status = match (self.is_completed(), &self.damaged) {
             (true, Some(_)) => "damaged",
             (true, None) => "completed",
@@ -133,7 +117,7 @@ impl Dump {
     }
 
     /// Returns whether it can be restored.
-    pub(super) fn to_usability(&self) -> BackupUsability {
+    pub(in crate::provider::supabase) fn to_usability(&self) -> BackupUsability {
         let checked = self.check_restorable();
         BackupUsability {
             id: self.id.clone(),
@@ -148,7 +132,7 @@ impl DumpStore<'_> {
     ///
     /// # Errors
     /// [`Code::Tool`] when the folder cannot be read.
-    pub(super) fn list_dumps(&self) -> Result<Vec<Dump>> {
+    pub(in crate::provider::supabase) fn list_dumps(&self) -> Result<Vec<Dump>> {
         let entries = match fs::read_dir(self.folder) {
             Ok(entries) => entries.flatten(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -166,7 +150,7 @@ impl DumpStore<'_> {
     ///
     /// # Errors
     /// [`Code::NotFound`].
-    pub(super) fn find_dump(&self, id: &str) -> Result<Dump> {
+    pub(in crate::provider::supabase) fn find_dump(&self, id: &str) -> Result<Dump> {
         let all = self.list_dumps()?;
         let newest =
             all.last().map_or_else(|| "there is none".into(), |dump| format!("the newest is `{}`", dump.id));
@@ -179,24 +163,24 @@ impl DumpStore<'_> {
     ///
     /// # Errors
     /// As [`DumpStore::list_dumps`].
-    pub(super) fn find_by_key(&self, key: &CallKey) -> Result<Option<Dump>> {
+    pub(in crate::provider::supabase) fn find_by_key(&self, key: &CallKey) -> Result<Option<Dump>> {
         Ok(self.list_dumps()?.into_iter().find(|dump| dump.key == *key))
     }
 
     /// Returns the file of a dump.
-    pub(super) fn dump_path(&self, id: &str) -> PathBuf {
+    pub(in crate::provider::supabase) fn dump_path(&self, id: &str) -> PathBuf {
         self.dump_folder(id).join("dump")
     }
 
-    fn partial_path(&self, id: &str) -> PathBuf {
+    pub(super) fn partial_path(&self, id: &str) -> PathBuf {
         self.dump_folder(id).join("dump.partial")
     }
 
-    fn dump_folder(&self, id: &str) -> PathBuf {
+    pub(super) fn dump_folder(&self, id: &str) -> PathBuf {
         self.folder.join(id)
     }
 
-    fn save_dump(&self, dump: &Dump) -> Result<()> {
+    pub(super) fn save_dump(&self, dump: &Dump) -> Result<()> {
         records::write_record(&sidecar_path(&self.dump_folder(&dump.id)), dump)
     }
 
@@ -204,10 +188,10 @@ impl DumpStore<'_> {
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(super) fn stop_and_delete(&self, id: &str) -> Result<()> {
+    pub(in crate::provider::supabase) fn stop_and_delete(&self, id: &str) -> Result<()> {
         if let Ok(dump) = self.find_dump(id) {
             let home = self.dump_folder(id);
-            for name in [making::DUMP_PROGRAM, making::READ_PROGRAM] {
+            for name in [DUMP_PROGRAM, READ_PROGRAM] {
                 DetachedProgram::in_folder(&home, name).kill_program(dump.child.as_ref());
             }
         }
@@ -218,7 +202,7 @@ impl DumpStore<'_> {
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(super) fn delete_dump(&self, id: &str) -> Result<()> {
+    pub(in crate::provider::supabase) fn delete_dump(&self, id: &str) -> Result<()> {
         let (home, aside) = (self.dump_folder(id), self.folder.join(format!(".deleting-{id}")));
         match fs::rename(&home, &aside) {
             Ok(()) => {}
@@ -228,75 +212,40 @@ impl DumpStore<'_> {
         disk::remove_folder(&aside)
     }
 
-    /// Reads a dump through and compares it with its checksum; what is found stays written down with the dump.
-    ///
-    /// # Errors
-    /// [`Code::Refused`] while it is made, [`Code::Tool`] when a program cannot be started.
-    pub(super) async fn verify_dump(&self, id: &str, tools: &Programs) -> Result<Verification> {
-        let dump = self.find_dump(id)?;
-        if !dump.is_completed() {
-            return Err(Error::new(Code::Refused, format!("dump `{id}` is not complete")));
-        }
-        let file = self.dump_path(id);
-        let mut problems = Vec::new();
-        match hash_file(file.clone()).await {
-            Ok(sum) if Some(&sum.sha256) == dump.sha256.as_ref() => {}
-            Ok(sum) => {
-                problems.push(format!("its checksum is {} and was another when it was made", sum.sha256));
-            }
-            Err(e) => problems.push(e.message),
-        }
-        if problems.is_empty() {
-            for args in [pg_restore_list_args(&file), pg_restore_read_args(&file)] {
-                let args: Vec<_> = args.iter().map(OsString::as_os_str).collect();
-                let said = tools.try_run("pg_restore", &args).await?;
-                if !said.status.success() {
-                    problems.push(crate::provider::postgres::tools::tail_output(&said.stderr));
-                }
+    /// Makes the folder of a dump, for nobody else to look into, with what is known of it inside from the first moment on.
+    pub(super) fn create_dump_folder(&self, dump: &Dump) -> Result<()> {
+        self.sweep_leftovers();
+        let (new, home) = (self.folder.join(format!(".new-{}", dump.id)), self.dump_folder(&dump.id));
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&new);
+        made.map_err(|e| file_error(&new, "be made", &e))?;
+        let written = records::write_record(&new.join(SIDECAR), dump);
+        let shown =
+            written.and_then(|()| fs::rename(&new, &home).map_err(|e| file_error(&new, "be renamed", &e)));
+        shown.inspect_err(|_| drop(disk::remove_folder(&new)))
+    }
+
+    /// Removes folders that an earlier process left half-created or half-deleted.
+    fn sweep_leftovers(&self) {
+        for entry in fs::read_dir(self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let changed = entry.metadata().and_then(|found| found.modified()).ok();
+            let is_old = changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ORPHAN_AGE);
+            if name.starts_with(".deleting-") || (is_old && name.starts_with(".new-")) {
+                // What cannot be removed now is tried again next time.
+                disk::remove_folder(&entry.path()).ok();
             }
         }
-        let damaged = problems.first().cloned();
-        if damaged != dump.damaged {
-            self.save_dump(&Dump { damaged, ..dump })?;
-        }
-        let checked = ["checksum", "contents", "data"].map(str::to_owned).to_vec();
-        Ok(Verification { id: id.into(), ok: problems.is_empty(), checked, problems })
     }
 }
 
-/// Returns the arguments with which `pg_restore` lists what is in a dump.
-pub(super) fn pg_restore_list_args(file: &Path) -> Vec<OsString> {
-    vec!["--list".into(), file.into()]
-}
-
-/// Returns the arguments with which `pg_restore` reads a dump through and keeps nothing.
-fn pg_restore_read_args(file: &Path) -> Vec<OsString> {
-    vec!["-f".into(), "/dev/null".into(), file.into()]
-}
-
-struct FileDigest {
-    sha256: String,
-    bytes: u64,
-}
-
-/// Syncs a file to disk and returns its checksum and size.
-async fn hash_file(file: PathBuf) -> Result<FileDigest> {
-    let read = tokio::task::spawn_blocking(move || {
-        hash_file_blocking(&file).map_err(|e| file_error(&file, "be read", &e))
-    });
-    read.await.map_err(|e| Error::new(Code::Internal, e.to_string()))?
-}
-
-fn hash_file_blocking(file: &Path) -> io::Result<FileDigest> {
-    let mut file = File::open(file)?;
-    file.sync_all()?;
-    let (mut hash, mut bytes, mut block) = (Sha256::new(), 0, vec![0; 1 << 20]);
-    loop {
-        let read = file.read(&mut block)?;
-        if read == 0 {
-            return Ok(FileDigest { sha256: data_encoding::HEXLOWER.encode(&hash.finalize()), bytes });
-        }
-        hash.update(&block[..read]);
-        bytes += read as u64;
+impl Supabase {
+    /// Returns the dumps of this project.
+    pub(in crate::provider::supabase) fn dump_store(&self) -> DumpStore<'_> {
+        DumpStore { folder: &self.backups, target: self.display_name(), reference: &self.reference }
     }
+}
+
+/// Returns the file with what is known of the dump in `folder`.
+fn sidecar_path(folder: &Path) -> PathBuf {
+    former_name::find_existing_path(folder.join(SIDECAR))
 }

@@ -1,6 +1,6 @@
 //! Restore points, which the platform makes for select customers: named, at most twenty characters.
 
-use super::{Supabase, asking};
+use super::{project::Supabase, requests};
 use crate::{
     base::moment::{Moment, Span},
     provider::{Code, Error, Result, model::RestorePoint},
@@ -45,7 +45,7 @@ impl Supabase {
             percent_encode(name)
         );
         match self.api.get(&path).await {
-            Ok(answer) if answer["name"] == name => asking::decode_answer(answer, &path).map(Some),
+            Ok(answer) if answer["name"] == name => requests::decode_answer(answer, &path).map(Some),
             Ok(_) => Ok(None),
             Err(e) if e.code == Code::NotFound => Ok(None),
             Err(e) => Err(e),

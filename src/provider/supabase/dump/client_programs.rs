@@ -1,7 +1,6 @@
 //! The programs that dump and load: where they are, and the one of the right version.
 
-use super::Supabase;
-use crate::provider::{Code, Error, Result, postgres::tools::Programs};
+use crate::provider::{Code, Error, Result, postgres::tools::Programs, supabase::project::Supabase};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -17,7 +16,7 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Unavailable`] with what to install.
-    pub(super) fn find_client_programs(&self, server_major: u32) -> Result<Programs> {
+    pub(in crate::provider::supabase) fn find_client_programs(&self, server_major: u32) -> Result<Programs> {
         let mut found: Vec<(u32, PathBuf)> = list_bin_folders()
             .into_iter()
             .filter_map(|folder| Some((read_programs_version(&folder)?, folder)))
@@ -54,7 +53,7 @@ fn read_programs_version(folder: &Path) -> Option<u32> {
 }
 
 /// Returns the major version in `17.4`, `15.8.1.079`, `18beta1`.
-pub(super) fn parse_major_version(version: &str) -> Option<u32> {
+pub(in crate::provider::supabase) fn parse_major_version(version: &str) -> Option<u32> {
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }

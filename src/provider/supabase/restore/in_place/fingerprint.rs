@@ -2,7 +2,7 @@
 
 use crate::{
     base::moment::Moment,
-    provider::{Result, supabase::Supabase},
+    provider::{Result, supabase::project::Supabase},
 };
 use serde::{Deserialize, Serialize};
 

@@ -1,17 +1,17 @@
 //! Tables that anybody with the project's public key can read or write: granted to the API's roles, and without
 //! row-level security.
 
-use super::{CheckOutcome, build_finding};
+use super::finding::{CheckOutcome, build_finding};
 use crate::provider::{
     model::FindingLevel,
-    supabase::{Supabase, contents},
+    supabase::{dump::platform_schemas, project::Supabase},
 };
 
 impl Supabase {
     /// Looks for tables that the API shows unprotected. Which schemas it shows is read from the API's own settings,
     /// where it says; `public` is always looked at.
     pub(super) async fn check_exposed_tables(&self) -> CheckOutcome {
-        let left_out: Vec<_> = contents::platform_schemas().map(|name| format!("'{name}'")).collect();
+        let left_out: Vec<_> = platform_schemas().map(|name| format!("'{name}'")).collect();
         let sql = format!(
             "select n.nspname as schema, c.relname as name, string_agg(r.rolname, ', ' order by r.rolname) as roles \
              from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \

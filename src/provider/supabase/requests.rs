@@ -1,6 +1,6 @@
 //! Requests that several capabilities share: project details, read-only queries, readiness of the database.
 
-use super::{Supabase, statuses};
+use super::{project::Supabase, statuses};
 use crate::{
     base::moment::{Moment, Span},
     provider::{Code, Error, Result},

@@ -5,7 +5,7 @@ use crate::{
     provider::{
         Code, Error, Result,
         model::{RecoveryTarget, RestoreRequest},
-        supabase::{Supabase, marks, platform, statuses},
+        supabase::{platform_backups, project::Supabase, restore_points, statuses},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ impl RestorePlan {
     pub(super) fn reached_moment(&self) -> Option<Moment> {
         match self {
             RestorePlan::Backup { taken, .. } => Some(*taken),
-            RestorePlan::Moment(unix) => platform::moment_from_unix(*unix).ok(),
+            RestorePlan::Moment(unix) => platform_backups::moment_from_unix(*unix).ok(),
             RestorePlan::Point(_) => None,
         }
     }
@@ -61,7 +61,7 @@ impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RestorePlan::Backup { number, .. } => write!(f, "to backup `platform-{number}`"),
-            RestorePlan::Moment(unix) => match platform::moment_from_unix(*unix) {
+            RestorePlan::Moment(unix) => match platform_backups::moment_from_unix(*unix) {
                 Ok(moment) => write!(f, "to {moment}"),
                 Err(_) => write!(f, "to second {unix}"),
             },
@@ -119,7 +119,7 @@ impl Supabase {
     }
 
     async fn plan_from_backup(&self, id: &str) -> Result<RestorePlan> {
-        let Some(number) = platform::parse_platform_id(id) else {
+        let Some(number) = platform_backups::parse_platform_id(id) else {
             self.dump_store().find_dump(id)?;
             return Err(Error::unsupported(
                 format!(
@@ -161,11 +161,11 @@ impl Supabase {
         let Some((earliest, latest)) = self.fetch_platform_backups().await?.window_bounds() else {
             return Err(self.no_pitr_error());
         };
-        let target = platform::moment_from_unix(unix)?;
+        let target = platform_backups::moment_from_unix(unix)?;
         let window = format!(
             "it goes from {} to {}",
-            platform::moment_from_unix(earliest)?,
-            platform::moment_from_unix(latest)?
+            platform_backups::moment_from_unix(earliest)?,
+            platform_backups::moment_from_unix(latest)?
         );
         if unix < earliest {
             let message = format!("{target} lies before what `{}` can be restored to", self.display_name());
@@ -227,7 +227,7 @@ impl Supabase {
 
     async fn check_restore_point(&self, name: &str) -> Result<()> {
         match self.fetch_restore_point(name).await? {
-            Some(point) if point.status == marks::AVAILABLE => Ok(()),
+            Some(point) if point.status == restore_points::AVAILABLE => Ok(()),
             Some(point) => {
                 Err(Error::new(Code::Refused, format!("the restore point `{name}` is {}", point.status)))
             }

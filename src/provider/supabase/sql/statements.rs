@@ -68,6 +68,9 @@ pub const TOO_LATE: &str = "redrill: this request arrived too late";
 /// How many rows a query may give; one more is asked for.
 pub(super) const ROWS_MAX: usize = 100_000;
 
+/// The prefix for statements of the read-only role, which may have no search path of its own.
+pub(super) const SEARCH_PATH_PREFIX: &str = "set local search_path = \"$user\", public, extensions; ";
+
 /// Where the statement of somebody else begins and ends in ours.
 const WRAPPER_START: &str = "with q as (";
 const WRAPPER_END: &str = "\n) select ";
@@ -202,7 +205,7 @@ pub(super) fn health_sql() -> String {
 }
 
 /// Returns the statement of [`SqlRequest::Settings`].
-pub(in super::super) fn settings_sql(names: &[String]) -> String {
+pub(in crate::provider::supabase) fn settings_sql(names: &[String]) -> String {
     let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
     format!(
         "{}select coalesce(json_object_agg(name, json_build_object('setting', current_setting(name, true), \
@@ -216,7 +219,7 @@ impl SqlRequest {
     pub fn from_sql(statement: &str) -> Option<Self> {
         let (before, rest) = statement.split_once("/* redrill: ")?;
         let (what, sql) = rest.split_once(" */ ")?;
-        if !(before.is_empty() || before == super::query::SEARCH_PATH_PREFIX) {
+        if !(before.is_empty() || before == SEARCH_PATH_PREFIX) {
             return None;
         }
         let inner = || {
@@ -282,10 +285,7 @@ mod tests {
         for (statement, asked) in [
             (shape_sql(sql), SqlRequest::Shape { sql: sql.into() }),
             (rows_sql(sql, &["a".into(), "b".into()]), SqlRequest::Rows { sql: sql.into() }),
-            (
-                format!("{}{}", super::super::query::SEARCH_PATH_PREFIX, shape_sql(sql)),
-                SqlRequest::Shape { sql: sql.into() },
-            ),
+            (format!("{}{}", SEARCH_PATH_PREFIX, shape_sql(sql)), SqlRequest::Shape { sql: sql.into() }),
             (clock_sql(), SqlRequest::Clock),
             (
                 execute_sql(sql, "abcdefghij", 7, 8, until).expect("a statement"),

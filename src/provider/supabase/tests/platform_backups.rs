@@ -4,7 +4,7 @@ use super::{MockApi, MockReply, kept, key, project, windowed, writes};
 use crate::provider::{
     Backups as _, Code, Provider as _,
     model::{Restorable, TableEventQuery},
-    supabase::stage::REF,
+    supabase::mock_api::REF,
 };
 use serde_json::json;
 

@@ -3,36 +3,34 @@
 //! A program that vanished is started again; a dump that failed is removed.
 
 use super::{
-    DetachedProgram, Dump, DumpPhase, DumpStore, ProgramStatus, SIDECAR, file_error, hash_file,
-    pg_restore_read_args, programs,
+    client_programs::parse_major_version,
+    contents,
+    detached::{DetachedProgram, ProgramStatus, file_error, vanished_error},
+    login::Login,
+    store::{DUMP_PROGRAM, Dump, DumpPhase, DumpStore, READ_PROGRAM},
+    verify::{hash_file, pg_restore_read_args},
 };
 use crate::{
     base::{file, moment::Span},
     provider::{
         Code, Error, Result,
         model::{BackupRequest, CallKey, Job, JobStatus, Progress},
-        postgres::{disk, records},
-        supabase::{Supabase, contents, login::Login},
+        postgres::disk,
+        supabase::project::Supabase,
     },
 };
 use serde_json::Value;
-use std::{ffi::OsString, fs, os::unix::fs::DirBuilderExt as _, time::Duration};
+use std::{ffi::OsString, fs};
 
 /// The kind of job that makes a dump.
-pub(in super::super) const DUMP_JOB: &str = "backup";
-/// What the program that dumps leaves its traces as.
-pub(super) const DUMP_PROGRAM: &str = "pg_dump";
-/// What the program that reads a dump through leaves its traces as.
-pub(super) const READ_PROGRAM: &str = "pg_restore";
-/// The age at which an unfinished folder counts as orphaned.
-const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+pub(in crate::provider::supabase) const DUMP_JOB: &str = "backup";
 /// How often a program that was killed without a word is begun again.
 const STARTS_MAX: u32 = 3;
 /// What a server says to a password that is too new, or too old already.
 const STALE_PASSWORD: &str = "password authentication failed";
 
 /// Returns the job that makes a dump.
-pub(in super::super) fn dump_job(id: String) -> Job {
+pub(in crate::provider::supabase) fn dump_job(id: String) -> Job {
     Job { kind: DUMP_JOB.into(), id, detail: Value::Null }
 }
 
@@ -41,13 +39,17 @@ impl Supabase {
     ///
     /// # Errors
     /// What stands in its way, before anything is made; [`Code::NoDiskSpace`].
-    pub(in super::super) async fn create_dump(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
+    pub(in crate::provider::supabase) async fn create_dump(
+        &self,
+        request: &BackupRequest,
+        key: &CallKey,
+    ) -> Result<Job> {
         let dumps = self.dump_store();
         if let Some(made) = dumps.find_by_key(key)? {
             return Ok(dump_job(made.id));
         }
         let version = self.fetch_project_details().await?.database.version.unwrap_or_default();
-        let server_major = programs::parse_major_version(&version).ok_or_else(|| {
+        let server_major = parse_major_version(&version).ok_or_else(|| {
             Error::new(Code::Internal, format!("the platform gave `{version}` for the version of the server"))
         })?;
         self.find_client_programs(server_major)?;
@@ -99,7 +101,7 @@ impl Supabase {
     ///
     /// # Errors
     /// Why it cannot be made; it has then been removed.
-    pub(in super::super) async fn poll_dump(&self, id: &str) -> Result<JobStatus> {
+    pub(in crate::provider::supabase) async fn poll_dump(&self, id: &str) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let dump = dumps.find_dump(id)?;
         let looked = match dump.stage {
@@ -196,33 +198,6 @@ impl Supabase {
     }
 }
 
-impl DumpStore<'_> {
-    /// Makes the folder of a dump, for nobody else to look into, with what is known of it inside from the first moment on.
-    fn create_dump_folder(&self, dump: &Dump) -> Result<()> {
-        self.sweep_leftovers();
-        let (new, home) = (self.folder.join(format!(".new-{}", dump.id)), self.dump_folder(&dump.id));
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&new);
-        made.map_err(|e| file_error(&new, "be made", &e))?;
-        let written = records::write_record(&new.join(SIDECAR), dump);
-        let shown =
-            written.and_then(|()| fs::rename(&new, &home).map_err(|e| file_error(&new, "be renamed", &e)));
-        shown.inspect_err(|_| drop(disk::remove_folder(&new)))
-    }
-
-    /// Removes folders that an earlier process left half-created or half-deleted.
-    fn sweep_leftovers(&self) {
-        for entry in fs::read_dir(self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let changed = entry.metadata().and_then(|found| found.modified()).ok();
-            let is_old = changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ORPHAN_AGE);
-            if name.starts_with(".deleting-") || (is_old && name.starts_with(".new-")) {
-                // What cannot be removed now is tried again next time.
-                disk::remove_folder(&entry.path()).ok();
-            }
-        }
-    }
-}
-
 /// Removes a failed dump; what cannot be removed is named in the error.
 fn discard_failed_dump(dumps: &DumpStore<'_>, id: &str, error: Error) -> Error {
     match dumps.stop_and_delete(id) {
@@ -231,14 +206,8 @@ fn discard_failed_dump(dumps: &DumpStore<'_>, id: &str, error: Error) -> Error {
     }
 }
 
-/// Returns the error of a program that was killed without a word.
-pub(in super::super) fn vanished_error(program: &str) -> Error {
-    Error::new(Code::Tool, format!("`{program}` was killed without a word"))
-        .with_hint("see whether the machine ran out of memory, or was restarted")
-}
-
 /// Returns what a program of PostgreSQL failed with.
-pub(in super::super) fn dump_error(said: &str) -> Error {
+fn dump_error(said: &str) -> Error {
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     let message = |code| Error::new(code, format!("the database could not be dumped: {said}"));
     if has(&["No space left on device", "could not write to file", "could not write to output file"]) {

@@ -44,12 +44,12 @@ pub(super) fn excluded_schemas() -> impl Iterator<Item = &'static str> {
 }
 
 /// Returns the schemas that are the platform's own and not the project's.
-pub(super) fn platform_schemas() -> impl Iterator<Item = &'static str> {
+pub(in crate::provider::supabase) fn platform_schemas() -> impl Iterator<Item = &'static str> {
     EXCLUDED_SCHEMAS.iter().chain(PREINSTALLED_SCHEMAS).copied().filter(|name| !name.contains('*'))
 }
 
 /// Returns the part of a dump's table of contents that goes into a branch, in the order in which it does.
-pub(super) fn select_branch_entries(contents: &str) -> String {
+pub(in crate::provider::supabase) fn select_branch_entries(contents: &str) -> String {
     let entries = || contents.lines().filter_map(TocEntry::parse_line);
     let rows = COPIED_TABLES
         .iter()

@@ -1,9 +1,9 @@
 //! Our own checks: what the advisors leave out, or see from one side only.
 
-use super::{CheckOutcome, build_finding};
+use super::finding::{CheckOutcome, build_finding};
 use crate::provider::{
     model::{Finding, FindingLevel},
-    supabase::Supabase,
+    supabase::project::Supabase,
 };
 use reqwest::Method;
 use serde_json::Value;

@@ -6,27 +6,27 @@
 //! - Whether a restore that was perhaps asked for is one that was asked for, only its traces can tell. Without them
 //!   nobody knows, and nobody asks again.
 
+mod fingerprint;
 mod plan;
-mod traces;
 
-use super::{Supabase, platform, statuses};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
         Accept, Code, Error, Result,
         model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
         postgres::records,
+        supabase::{platform_backups::moment_from_unix, project::Supabase, statuses},
     },
 };
+use fingerprint::ProjectFingerprint;
 use plan::RestorePlan;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use traces::ProjectFingerprint;
 
 /// The kind of job that restores in place.
-pub(super) const RESTORE_JOB: &str = "restore";
+pub(in crate::provider::supabase) const RESTORE_JOB: &str = "restore";
 /// How long the platform may take from accepting a restore to showing it.
 const RESTORE_GRACE: Span = Span::from_secs(30);
 /// After how long a restore counts as stuck when people are told of it.
@@ -78,7 +78,7 @@ impl Supabase {
     ///
     /// # Errors
     /// Every refusal, before anything is sent; then what the API says, and [`Code::Unknown`] when it says nothing.
-    pub(super) async fn restore_in_place(
+    pub(in crate::provider::supabase) async fn restore_in_place(
         &self,
         request: &RestoreRequest,
         key: &CallKey,
@@ -98,7 +98,11 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Unknown`] when it does not: it may have been asked for and not begun, or never asked for.
-    pub(super) async fn find_restore_job(&self, key: &CallKey, intent: &Value) -> Result<Option<Job>> {
+    pub(in crate::provider::supabase) async fn find_restore_job(
+        &self,
+        key: &CallKey,
+        intent: &Value,
+    ) -> Result<Option<Job>> {
         let underway = RestoreJob::from_detail(&intent["detail"])?;
         while !self.has_restore_begun(&underway).await? {
             if !self.sleep_unless_expired(underway.asked_at, RESTORE_GRACE).await {
@@ -128,7 +132,7 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Tool`] when the platform says that it failed, with what support will ask.
-    pub(super) async fn poll_restore(&self, job: &Job) -> Result<JobStatus> {
+    pub(in crate::provider::supabase) async fn poll_restore(&self, job: &Job) -> Result<JobStatus> {
         let underway = RestoreJob::from_detail(&job.detail)?;
         let status = self.fetch_project_details().await?.status;
         let now = self.clock.now();
@@ -194,7 +198,7 @@ impl Supabase {
     }
 
     /// Returns why a restore cannot be given up.
-    pub(super) fn restore_cancel_error(&self, job: &Job) -> Error {
+    pub(in crate::provider::supabase) fn restore_cancel_error(&self, job: &Job) -> Error {
         let seen: StatusHistory =
             records::read_record(&self.history_path(&job.id)).ok().flatten().unwrap_or_default();
         let hint = RestoreJob::from_detail(&job.detail)
@@ -230,5 +234,5 @@ fn format_since(seen: &StatusHistory) -> String {
 
 /// Truncates a moment to whole seconds.
 fn truncate_to_second(moment: Moment) -> Moment {
-    platform::moment_from_unix(moment.0.as_second()).unwrap_or(moment)
+    moment_from_unix(moment.0.as_second()).unwrap_or(moment)
 }

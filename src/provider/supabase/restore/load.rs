@@ -3,17 +3,18 @@
 //! One that vanished without a word may have committed. The branch is new, so that it is removed instead of guessed
 //! about.
 
-use super::{
-    Supabase,
-    branches::BranchDetails,
-    contents, dumps, programs,
-    work::{DetachedProgram, ProgramStatus, file_error},
-};
-use crate::base::former_name;
-use crate::provider::{
-    Code, Error, Result,
-    model::Progress,
-    postgres::{disk, process::TrackedProcess, records, tools},
+use crate::{
+    base::former_name,
+    provider::{
+        Code, Error, Result,
+        model::Progress,
+        postgres::{disk, process::TrackedProcess, records, tools},
+        supabase::{
+            branches::BranchDetails,
+            dump::{self, DetachedProgram, ProgramStatus, file_error},
+            project::Supabase,
+        },
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -44,14 +45,14 @@ impl Supabase {
         &self,
         reference: &str,
         inside: &BranchDetails,
-        dump: &str,
+        id: &str,
     ) -> Result<Option<Progress>> {
         let folder = self.load_folder(reference);
         let Some(load) = records::read_record::<LoadState>(&former_name::find_existing_path(
             folder.join(LOAD_STATE_FILE),
         ))?
         else {
-            self.start_load(reference, inside, dump, 1).await?;
+            self.start_load(reference, inside, id, 1).await?;
             return Ok(Some(Progress::with_phase("loading the dump")));
         };
         match DetachedProgram::in_folder(&folder, LOAD_PROGRAM).poll_status(load.child.as_ref()) {
@@ -61,26 +62,20 @@ impl Supabase {
             ProgramStatus::Exited { said, .. }
                 if said.contains("password authentication failed") && load.starts < 3 =>
             {
-                self.start_load(reference, inside, dump, load.starts + 1).await?;
+                self.start_load(reference, inside, id, load.starts + 1).await?;
                 Ok(Some(Progress::with_phase("loading the dump")))
             }
-            ProgramStatus::Exited { said, .. } => Err(load_error(dump, &said)),
-            ProgramStatus::Vanished => Err(dumps::vanished_error(LOAD_PROGRAM)),
+            ProgramStatus::Exited { said, .. } => Err(load_error(id, &said)),
+            ProgramStatus::Vanished => Err(dump::vanished_error(LOAD_PROGRAM)),
         }
     }
 
-    async fn start_load(
-        &self,
-        reference: &str,
-        inside: &BranchDetails,
-        dump: &str,
-        starts: u32,
-    ) -> Result<()> {
+    async fn start_load(&self, reference: &str, inside: &BranchDetails, id: &str, starts: u32) -> Result<()> {
         let folder = self.load_folder(reference);
-        let stored = self.dump_store().find_dump(dump)?;
+        let stored = self.dump_store().find_dump(id)?;
         stored.check_restorable()?;
-        let file = self.dump_store().dump_path(dump);
-        let branch_major = programs::parse_major_version(&inside.postgres_version).unwrap_or_default();
+        let file = self.dump_store().dump_path(id);
+        let branch_major = dump::parse_major_version(&inside.postgres_version).unwrap_or_default();
         let tools = self.find_client_programs(stored.server_major.max(branch_major))?;
         let login = self.log_in_to_branch(reference, inside).await?;
         fs::DirBuilder::new()
@@ -88,15 +83,15 @@ impl Supabase {
             .mode(0o700)
             .create(&folder)
             .map_err(|e| file_error(&folder, "be made", &e))?;
-        let list: Vec<OsString> = dumps::pg_restore_list_args(&file);
+        let list: Vec<OsString> = dump::pg_restore_list_args(&file);
         let list: Vec<_> = list.iter().map(OsString::as_os_str).collect();
         let listed = tools.try_run("pg_restore", &list).await?;
         if !listed.status.success() {
             let why = tools::tail_output(&listed.stderr);
-            return Err(Error::new(Code::CorruptBackup, format!("dump `{dump}` cannot be read: {why}")));
+            return Err(Error::new(Code::CorruptBackup, format!("dump `{id}` cannot be read: {why}")));
         }
         let contents = folder.join("contents");
-        fs::write(&contents, contents::select_branch_entries(&String::from_utf8_lossy(&listed.stdout)))
+        fs::write(&contents, dump::select_branch_entries(&String::from_utf8_lossy(&listed.stdout)))
             .map_err(|e| file_error(&contents, "be written", &e))?;
         // Saved before the start, so that a second load never starts beside this one.
         Self::save_load(&folder, &LoadState { child: None, starts })?;
@@ -141,8 +136,8 @@ impl Supabase {
     }
 }
 
-fn load_error(dump: &str, said: &str) -> Error {
-    let error = Error::new(Code::Tool, format!("dump `{dump}` could not be loaded: {said}"));
+fn load_error(id: &str, said: &str) -> Error {
+    let error = Error::new(Code::Tool, format!("dump `{id}` could not be loaded: {said}"));
     if said.contains("role \"") && said.contains("does not exist") {
         return error.with_hint(
             "a new branch has none of the roles that were made in the project; a dump holds no roles",
