@@ -13,6 +13,7 @@ mod network;
 mod platform_backups;
 mod project;
 mod raw;
+mod redact;
 mod replicas;
 mod requests;
 mod restore;

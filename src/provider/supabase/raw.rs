@@ -1,6 +1,6 @@
 //! The Management API itself, for what no operation covers.
 
-use super::{config::is_project_reference, project::Supabase, transport::mask_secret_fields};
+use super::{config::is_project_reference, project::Supabase, redact::mask_secret_fields};
 use crate::provider::{Code, Error, Raw, Result};
 use async_trait::async_trait;
 use reqwest::Method;

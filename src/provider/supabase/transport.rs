@@ -15,13 +15,10 @@ mod endpoint;
 mod environment;
 mod keyring;
 mod rate_limit;
-mod redact;
 mod request;
 #[cfg(test)]
 mod tests;
 mod token;
-
-pub(super) use redact::mask_secret_fields;
 
 use crate::{
     base::{

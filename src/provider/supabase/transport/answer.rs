@@ -3,10 +3,10 @@
 //! The documented status codes of the API are not the ones that it gives; what is told apart here is told apart for any
 //! of them.
 
-use super::{rate_limit::RateLimitHeaders, redact, request::ApiRequest, token::AccessToken};
+use super::{rate_limit::RateLimitHeaders, request::ApiRequest, token::AccessToken};
 use crate::{
     base::moment::Span,
-    provider::{Code, Error, Result},
+    provider::{Code, Error, Result, supabase::redact},
 };
 use reqwest::StatusCode;
 use serde_json::Value;

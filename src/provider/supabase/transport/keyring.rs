@@ -97,8 +97,10 @@ fn is_wsl() -> bool {
     release.to_lowercase().contains("wsl")
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use super::*;
     use std::{fs, os::unix::fs::PermissionsExt as _};
 

@@ -25,7 +25,7 @@ pub(super) fn mask_tokens(text: &str, token: &str) -> String {
 }
 
 /// Returns `value` with every field that holds a secret masked, however deep.
-pub(in crate::provider::supabase) fn mask_secret_fields(value: Value) -> Value {
+pub(super) fn mask_secret_fields(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().map(mask_secret_fields).collect(),
         Value::Object(object) => {
