@@ -17,10 +17,11 @@ use finding::NOT_FOR_BRANCHES;
 use own_checks::OWN_CHECKS;
 
 impl Supabase {
-    /// Runs every check there is.
+    /// Runs every check of the advisors and of our own.
     ///
     /// # Errors
-    /// [`Code::Denied`] for a token that is good for nothing, and when the platform is away: then nothing was looked at.
+    /// [`Code::Denied`] for a token that may not read the project, and what else the API says: nothing was audited
+    /// then.
     pub(super) async fn run_audit(&self) -> Result<AuditReport> {
         // A token that cannot read the project cannot audit it either.
         self.check_project_exists().await?;
@@ -51,13 +52,13 @@ impl Supabase {
         Ok(report)
     }
 
-    /// Asks after the project; a branch is not always found among the projects.
+    /// Checks that the project exists; a branch is not always found among the projects.
     async fn check_project_exists(&self) -> Result<()> {
         match self.fetch_project_details().await {
             Err(e) if e.code == Code::NotFound && self.branch.is_some() => {
                 self.fetch_branch_details(&self.reference).await.map(drop)
             }
-            asked => asked.map(drop),
+            details => details.map(drop),
         }
     }
 }

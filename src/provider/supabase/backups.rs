@@ -2,7 +2,7 @@
 
 use super::{
     dump::Dump,
-    platform_backups::{self, DailyBackup},
+    platform_backups::{DailyBackup, moment_from_unix, parse_platform_id, platform_backup_error},
     project::Supabase,
 };
 use crate::{
@@ -30,7 +30,7 @@ impl Backups for Supabase {
     }
 
     async fn get(&self, id: &str) -> Result<Backup> {
-        if platform_backups::parse_platform_id(id).is_none() {
+        if parse_platform_id(id).is_none() {
             return Ok(self.dump_store().find_dump(id)?.to_backup());
         }
         let found = self.list_platform_backups().await?.into_iter().find(|backup| backup.id == id);
@@ -42,9 +42,9 @@ impl Backups for Supabase {
     }
 
     async fn plan_delete(&self, id: &str) -> Result<BackupDeletion> {
-        if platform_backups::parse_platform_id(id).is_some() {
+        if parse_platform_id(id).is_some() {
             self.get(id).await?;
-            return Err(platform_backups::platform_backup_error(
+            return Err(platform_backup_error(
                 id,
                 "delete",
                 "it goes by itself when its time is over; dumps of `backup::create` can be deleted",
@@ -52,8 +52,7 @@ impl Backups for Supabase {
         }
         let bytes = self.dump_store().find_dump(id)?.to_backup().bytes;
         let window = self.fetch_platform_backups().await?.window_bounds();
-        let earliest =
-            window.map(|(earliest, _)| platform_backups::moment_from_unix(earliest)).transpose()?;
+        let earliest = window.map(|(earliest, _)| moment_from_unix(earliest)).transpose()?;
         Ok(BackupDeletion {
             id: id.into(),
             also: Vec::new(),
@@ -68,9 +67,9 @@ impl Backups for Supabase {
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        if platform_backups::parse_platform_id(id).is_some() {
+        if parse_platform_id(id).is_some() {
             self.get(id).await?;
-            return Err(platform_backups::platform_backup_error(
+            return Err(platform_backup_error(
                 id,
                 "read",
                 "restore it into a branch, when it is the latest, and look at that; or verify a dump of `backup::create`",
@@ -90,16 +89,13 @@ impl Backups for Supabase {
     /// Returns what can be restored. `latest` is the last moment for which WAL was archived: on an idle database it
     /// lies far behind now, though nothing was lost.
     async fn window(&self) -> Result<RecoveryWindow> {
-        let kept = self.fetch_platform_backups().await?;
-        let (earliest, latest) = match kept.window_bounds() {
-            Some((earliest, latest)) => (
-                Some(platform_backups::moment_from_unix(earliest)?),
-                Some(platform_backups::moment_from_unix(latest)?),
-            ),
+        let platform = self.fetch_platform_backups().await?;
+        let (earliest, latest) = match platform.window_bounds() {
+            Some((earliest, latest)) => (Some(moment_from_unix(earliest)?), Some(moment_from_unix(latest)?)),
             None => (None, None),
         };
         let mut warnings = Vec::new();
-        if !kept.pitr_enabled {
+        if !platform.pitr_enabled {
             warnings.push("point-in-time recovery is not booked: only whole backups can be restored".into());
         }
         if let Some(latest) =
@@ -112,7 +108,7 @@ impl Backups for Supabase {
         }
         let mut backups: Vec<BackupUsability> =
             self.dump_store().list_dumps()?.iter().map(Dump::to_usability).collect();
-        backups.extend(kept.backups.iter().map(DailyBackup::to_usability));
+        backups.extend(platform.backups.iter().map(DailyBackup::to_usability));
         Ok(RecoveryWindow {
             earliest,
             latest,

@@ -2,7 +2,7 @@
 //!
 //! - A branch is called `<name>-<key>`: the platform keeps no label, and its names are unique.
 //! - Its id is its reference, which no later branch ever has.
-//! - The platform lists the project itself as a default branch. Here that is none, and nothing touches it.
+//! - The platform lists the project itself as a default branch, which is left out here and never changed.
 
 mod rows;
 mod workflow;
@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 impl Supabase {
     async fn fetch_branch(&self, row: &BranchRow) -> Result<Branch> {
-        let inside = self.fetch_branch_details(&row.project_ref).await?;
-        let mut branch = row.to_branch(&self.target, inside.as_ref())?;
-        if inside.is_none() && branch.status == "ready" {
+        let details = self.fetch_branch_details(&row.project_ref).await?;
+        let mut branch = row.to_branch(&self.target, details.as_ref())?;
+        if details.is_none() && branch.status == "ready" {
             branch.status = "preparing".into();
         }
         Ok(branch)

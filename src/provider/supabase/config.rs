@@ -18,7 +18,7 @@ struct SupabaseToml {
     db_port: Option<u16>,
 }
 
-/// The settings of a target, with presets filled in and paths made absolute.
+/// The settings of a target, with defaults filled in and paths made absolute.
 pub(super) struct SupabaseConfig {
     /// The project's reference.
     pub reference: String,
@@ -44,7 +44,7 @@ impl SupabaseConfig {
     /// Reads the settings of a target.
     ///
     /// # Errors
-    /// [`Code::Invalid`] with what was meant.
+    /// [`Code::Invalid`], with what was probably meant.
     pub(super) fn from_target(opening: &OpenContext<'_>) -> Result<Self> {
         let target = opening.target;
         let written: SupabaseToml = target

@@ -1,9 +1,9 @@
 //! Our own backups of a project: logical dumps, since the platform takes none when asked.
 //!
 //! A dump is a folder `<backup_dir>/<id>` with
-//! - `redrill.json`: what is known of it, there before anything else and replaced as a whole;
+//! - `redrill.json`: its record, written before anything else and replaced as a whole;
 //! - `dump.partial`, and `dump` once it is whole, read through and on disk;
-//! - what the programs said.
+//! - the logs and exit codes of the programs.
 //!
 //! A folder whose name begins with a dot is being created or deleted.
 //!

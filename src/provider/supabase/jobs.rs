@@ -51,10 +51,10 @@ impl Supabase {
         }
     }
 
-    /// Gives a job up and removes what it has made so far.
+    /// Cancels a job and removes what it has made so far.
     ///
     /// # Errors
-    /// That it cannot be given up, and why.
+    /// Why it cannot be cancelled.
     pub(super) async fn cancel_job(&self, job: &Job) -> Result<()> {
         match job.kind.as_str() {
             DUMP_JOB => self.dump_store().stop_and_delete(&job.id),

@@ -1,6 +1,6 @@
 //! The platform's own backups and its window for point-in-time recovery.
 //!
-//! `GET /v1/projects/{ref}/database/backups` is all there is: no size, no expiry, no label, no single one.
+//! `GET /v1/projects/{ref}/database/backups` is the only endpoint: it gives no size, no expiry and no label.
 
 use super::{project::Supabase, statuses};
 use crate::{
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 /// The prefix of the id of a platform backup.
 const PLATFORM_ID_PREFIX: &str = "platform-";
-/// What the platform says of its backups.
+/// The platform's answer about its backups.
 #[derive(Debug, Deserialize)]
 pub(super) struct PlatformBackups {
     /// Whether point-in-time recovery is on; the platform then takes no daily backups.
@@ -56,7 +56,7 @@ impl DailyBackup {
         }
     }
 
-    /// Returns whether it can be restored, and why not.
+    /// Returns whether the backup can be restored, and why not.
     pub(super) fn to_usability(&self) -> BackupUsability {
         BackupUsability { id: self.backup_id(), usable: self.is_restorable(), why: self.why_not_restorable() }
     }
@@ -130,7 +130,7 @@ pub(super) fn platform_backup_error(id: &str, verb: &str, nearest: &str) -> Erro
 }
 
 impl Supabase {
-    /// Returns what the platform says of its backups.
+    /// Fetches the platform's answer about its backups.
     ///
     /// # Errors
     /// As [`Supabase::get_project_resource`].
@@ -143,8 +143,8 @@ impl Supabase {
     /// # Errors
     /// As [`Supabase::get_project_resource`].
     pub(super) async fn list_platform_backups(&self) -> Result<Vec<Backup>> {
-        let kept = self.fetch_platform_backups().await?;
-        kept.backups.iter().map(|daily| kept.to_backup(daily, &self.display_name())).collect()
+        let platform = self.fetch_platform_backups().await?;
+        platform.backups.iter().map(|daily| platform.to_backup(daily, &self.display_name())).collect()
     }
 
     /// Returns the error of a backup that the project does not have.
@@ -157,7 +157,7 @@ impl Supabase {
 /// Returns a moment that the platform gave in seconds.
 ///
 /// # Errors
-/// [`Code::Internal`] for one that is out of the calendar.
+/// [`Code::Internal`] for a number outside the calendar.
 pub(super) fn moment_from_unix(unix: i64) -> Result<Moment> {
     jiff::Timestamp::from_second(unix)
         .map(Moment)

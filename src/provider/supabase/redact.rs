@@ -1,4 +1,4 @@
-//! What must not be shown, taken out of what the API says.
+//! Secrets, masked in what the API says.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! The server's settings: overrides through `config/database/postgres`, and what holds through `pg_settings`.
+//! The server's settings: overrides from `config/database/postgres`, effective values from `pg_settings`.
 //!
 //! The endpoint returns overrides only, so effective values are queried from the database if it answers.
 //! `PATCH` changes only the settings it names; removing an override takes `PUT`, which replaces all.
@@ -75,8 +75,8 @@ impl Supabase {
     }
 
     async fn fetch_overrides(&self) -> Result<Map<String, Value>> {
-        let said = self.api.get(&self.settings_path()).await?;
-        let mut overrides = said.as_object().cloned().unwrap_or_default();
+        let answer = self.api.get(&self.settings_path()).await?;
+        let mut overrides = answer.as_object().cloned().unwrap_or_default();
         overrides.retain(|_, value| !value.is_null());
         Ok(overrides)
     }
@@ -132,30 +132,30 @@ mod tests {
         .await
     }
 
-    async fn set(stage: &MockApi, values: Value, restart: bool) -> Result<Vec<String>> {
-        stage.project().set(values.as_object().expect("settings"), restart).await
+    async fn set(server: &MockApi, values: Value, restart: bool) -> Result<Vec<String>> {
+        server.project().set(values.as_object().expect("settings"), restart).await
     }
 
     #[tokio::test]
     async fn supabase_t23_what_holds_is_asked_of_the_database() {
-        let stage = served().await;
-        let all = stage.project().get(&[]).await.expect("settings");
+        let server = served().await;
+        let all = server.project().get(&[]).await.expect("settings");
         assert_eq!(
             json!(all),
             json!([{"name": "max_connections", "overridden": 120, "effective": 60, "pending_restart": true},
                    {"name": "work_mem", "overridden": "8MB", "effective": "8MB", "pending_restart": false}])
         );
         let names = ["log_checkpoints", "port"].map(str::to_owned);
-        let two = stage.project().get(&names).await.expect("settings");
+        let two = server.project().get(&names).await.expect("settings");
         assert_eq!((&two[0].effective, &two[0].overridden), (&json!(true), &Value::Null));
         assert_eq!(two[1].effective, json!("5432"), "a setting that the platform's list does not have");
-        let error = stage.project().get(&["work_men".into()]).await.expect_err("a typo");
+        let error = server.project().get(&["work_men".into()]).await.expect_err("a typo");
         assert_eq!((error.code, error.hint.as_deref()), (Code::NotFound, Some("did you mean `work_mem`?")));
     }
 
     #[tokio::test]
     async fn supabase_settings_are_read_also_when_the_database_is_away() {
-        let stage = MockApi::serve_replies(|seen| {
+        let server = MockApi::serve_replies(|seen| {
             if seen.line.starts_with("POST") {
                 MockReply::from_json(
                     400,
@@ -166,20 +166,20 @@ mod tests {
             }
         })
         .await;
-        let all = stage.project().get(&[]).await.expect("settings");
+        let all = server.project().get(&[]).await.expect("settings");
         assert_eq!((&all[0].overridden, &all[0].effective), (&json!("8MB"), &Value::Null));
-        let error = stage.project().get(&["port".into()]).await.expect_err("nobody knows");
+        let error = server.project().get(&["port".into()]).await.expect_err("nobody knows");
         assert_eq!(error.code, Code::Unavailable);
     }
 
     #[tokio::test]
     async fn supabase_t23_setting_is_a_patch_with_the_types_of_the_schema() {
-        let stage = served().await;
+        let server = served().await;
         let values = json!({"max_connections": "90", "work_mem": "16MB", "log_checkpoints": "true",
                             "statement_timeout": 30000, "pg_stat_statements.max": 5000});
-        let waiting = set(&stage, values, false).await.expect("set");
+        let waiting = set(&server, values, false).await.expect("set");
         assert_eq!(waiting, ["max_connections", "pg_stat_statements.max"]);
-        let sent = stage.received_requests().pop().expect("sent");
+        let sent = server.received_requests().pop().expect("sent");
         assert_eq!(sent.line, format!("PATCH {PATH}"));
         assert_eq!(
             sent.body,
@@ -194,10 +194,10 @@ mod tests {
         for (values, restarts) in
             [(json!({"work_mem": "16MB"}), false), (json!({"work_mem": "16MB", "max_connections": 90}), true)]
         {
-            let stage = served().await;
-            assert_eq!(set(&stage, values, true).await.expect("set"), Vec::<String>::new());
+            let server = served().await;
+            assert_eq!(set(&server, values, true).await.expect("set"), Vec::<String>::new());
             assert_eq!(
-                stage.received_requests().pop().expect("sent").body["restart_database"],
+                server.received_requests().pop().expect("sent").body["restart_database"],
                 json!(restarts)
             );
         }
@@ -205,9 +205,9 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_t23_taking_away_replaces_all_and_keeps_the_others() {
-        let stage = served().await;
-        set(&stage, json!({"work_mem": null, "checkpoint_timeout": "10min"}), false).await.expect("set");
-        let sent = stage.received_requests().pop().expect("sent");
+        let server = served().await;
+        set(&server, json!({"work_mem": null, "checkpoint_timeout": "10min"}), false).await.expect("set");
+        let sent = server.received_requests().pop().expect("sent");
         assert_eq!(sent.line, format!("PUT {PATH}"));
         let wanted =
             json!({"max_connections": 120, "checkpoint_timeout": "10min", "restart_database": false});
@@ -216,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_settings_that_cannot_be_are_refused_before_anything_is_sent() {
-        let stage = served().await;
+        let server = served().await;
         for (values, said) in [
             (json!({"work_men": "8MB"}), "does not let `work_men` be set"),
             (json!({"random_page_cost": 1}), "does not let"),
@@ -228,10 +228,10 @@ mod tests {
             (json!({"statement_timeout": "45m"}), "`45min`"),
             (json!({"session_replication_role": "none"}), "`origin`, `replica`, `local`"),
         ] {
-            let error = set(&stage, values.clone(), false).await.expect_err(said);
+            let error = set(&server, values.clone(), false).await.expect_err(said);
             let shown = format!("{} {}", error.message, error.hint.clone().unwrap_or_default());
             assert!(shown.contains(said), "{values}: {shown}");
         }
-        assert_eq!(stage.received_requests().len(), 0);
+        assert_eq!(server.received_requests().len(), 0);
     }
 }

@@ -47,16 +47,16 @@ impl Sql for Supabase {
         execute::settle_statement(self, key, accepted).await
     }
 
-    /// Returns how the database is; one that does not answer is not well, which is an answer and no error.
+    /// Returns the health of the database. That it does not answer is a result and no error.
     async fn health(&self) -> Result<Health> {
-        let asked = self.clock.now();
+        let asked_at = self.clock.now();
         let answer = match self.query_answer(&statements::health_sql()).await {
             Ok(answer) => answer,
             Err(e) if matches!(e.code, Code::Denied | Code::Throttled | Code::Unsupported) => return Err(e),
             Err(_) => return self.unreachable_health().await,
         };
         let latency = Span::from_millis(
-            self.clock.now().duration_since(asked).0.as_millis().try_into().unwrap_or(i64::MAX),
+            self.clock.now().duration_since(asked_at).0.as_millis().try_into().unwrap_or(i64::MAX),
         );
         let in_recovery = answer["in_recovery"] == true;
         let read_only = self.is_read_only().await?;
@@ -81,7 +81,7 @@ impl Supabase {
     /// Returns whether the platform has made the database read-only, as it does when its disk is full.
     async fn is_read_only(&self) -> Result<bool> {
         match self.api.get(&format!("/v1/projects/{}/readonly", self.reference)).await {
-            Ok(said) => Ok(said["enabled"] == true && said["override_enabled"] != true),
+            Ok(answer) => Ok(answer["enabled"] == true && answer["override_enabled"] != true),
             Err(e) if matches!(e.code, Code::NotFound | Code::Denied | Code::Unsupported) => Ok(false),
             Err(e) => Err(e),
         }

@@ -3,7 +3,7 @@
 /// The platform's word for a project, or a branch, that is up.
 pub(super) const ACTIVE_HEALTHY: &str = "ACTIVE_HEALTHY";
 
-/// Returns whether a project that says this goes nowhere from there by itself.
+/// Returns whether a project does not leave this status by itself.
 pub(super) fn is_final(status: &str) -> bool {
     const FINAL: [&str; 6] =
         ["INIT_FAILED", "RESTORE_FAILED", "PAUSE_FAILED", "REMOVED", "INACTIVE", "GOING_DOWN"];
@@ -48,7 +48,7 @@ pub(super) fn map_branch_status(workflow: &str, project: Option<&str>) -> String
     word.into()
 }
 
-/// Returns whether a branch's workflow has more to do.
+/// Returns whether a branch's workflow is still running.
 pub(super) fn is_workflow_running(workflow: &str) -> bool {
     ["CREATING_PROJECT", "RUNNING_MIGRATIONS"].contains(&workflow)
 }

@@ -2,11 +2,11 @@
 
 use crate::provider::model::{Finding, FindingLevel};
 
-/// Why a check says nothing of a branch.
+/// Why a check does not apply to a branch.
 pub(super) const NOT_FOR_BRANCHES: &str =
     "a branch has a configuration of its own, and not that of its project";
 
-/// What a check found; the inner error is why it could not run.
+/// The findings of a check; the error is why it could not run.
 pub(super) type CheckOutcome = Result<Vec<Finding>, String>;
 
 /// Returns one finding.

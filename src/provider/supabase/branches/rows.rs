@@ -30,7 +30,7 @@ pub(in crate::provider::supabase) struct BranchRow {
     is_default: bool,
     #[serde(default)]
     persistent: bool,
-    /// How its workflow is.
+    /// The status of its workflow.
     #[serde(default)]
     pub status: String,
     created_at: String,
@@ -41,7 +41,7 @@ pub(in crate::provider::supabase) struct BranchRow {
 /// these fields are decoded and the rest is dropped.
 #[derive(Deserialize)]
 pub(in crate::provider::supabase) struct BranchDetails {
-    /// How it is, in the platform's word.
+    /// The status, in the platform's word.
     pub status: String,
     pub db_host: String,
     pub db_port: u16,
@@ -58,8 +58,8 @@ impl BranchRow {
         is_key.then(|| CallKey(key.into()))
     }
 
-    /// Returns whether this is the project itself.
-    pub(in crate::provider::supabase) fn is_project_itself(&self) -> bool {
+    /// Returns whether the row is the project itself.
+    fn is_project_itself(&self) -> bool {
         self.is_default || self.project_ref == self.parent_project_ref
     }
 
@@ -75,9 +75,9 @@ impl BranchRow {
     pub(in crate::provider::supabase) fn to_branch(
         &self,
         target: &str,
-        inside: Option<&BranchDetails>,
+        details: Option<&BranchDetails>,
     ) -> Result<Branch> {
-        let project = inside.map(|i| i.status.as_str()).or(self.preview_project_status.as_deref());
+        let project = details.map(|i| i.status.as_str()).or(self.preview_project_status.as_deref());
         let created_at = Moment::parse(&self.created_at)
             .map_err(|e| Error::new(Code::Internal, format!("branch `{}`: {e}", self.name)))?;
         Ok(Branch {
@@ -89,8 +89,8 @@ impl BranchRow {
             backup: None,
             reached: None,
             timeline: None,
-            host: inside.map(|i| i.db_host.clone()),
-            port: inside.map(|i| i.db_port),
+            host: details.map(|i| i.db_host.clone()),
+            port: details.map(|i| i.db_port),
             temporary: false,
             run: None,
             key: self.parse_key(),
@@ -101,7 +101,7 @@ impl BranchRow {
 /// Returns the name of a branch that `key` makes.
 ///
 /// # Errors
-/// [`Code::Invalid`].
+/// [`Code::Invalid`] for a name with other characters, or too many.
 pub(in crate::provider::supabase) fn build_full_name(name: &str, key: &CallKey) -> Result<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
     if name.is_empty() || name.len() > 40 || !name.chars().all(fits) {
@@ -127,7 +127,7 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::NotFound`]; [`Code::Conflict`] when the short name fits two.
-    pub(in crate::provider::supabase) async fn find_branch_row(&self, name: &str) -> Result<BranchRow> {
+    pub(super) async fn find_branch_row(&self, name: &str) -> Result<BranchRow> {
         let rows = self.list_branch_rows().await?;
         if let Some(row) = rows.iter().find(|row| row.name == name) {
             return Ok(row.clone());
@@ -168,7 +168,7 @@ impl Supabase {
         }
     }
 
-    /// Returns the branch that a handle is about, which must be that one and not the project itself.
+    /// Returns the row of a branch, which must still exist.
     pub(super) async fn find_existing_row(&self, branch: &Branch) -> Result<BranchRow> {
         let rows = self.list_branch_rows().await?;
         rows.into_iter()
@@ -176,7 +176,7 @@ impl Supabase {
             .ok_or_else(|| Error::new(Code::NotFound, format!("branch `{}` is gone", branch.name)))
     }
 
-    /// Deletes a branch; one that is gone is no error.
+    /// Deletes a branch; a branch that is gone is no error.
     ///
     /// # Errors
     /// [`Code::Refused`] for the project itself, and what the API says.

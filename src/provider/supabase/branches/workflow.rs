@@ -61,7 +61,7 @@ impl Supabase {
         Ok(runs.iter().filter_map(|run| run["id"].as_str().map(str::to_owned)).collect())
     }
 
-    /// Returns the job of a workflow that was about to be asked for, when one of that branch came since.
+    /// Returns the job of a workflow whose request may have been sent, if a new one of that branch appeared.
     pub(in crate::provider::supabase) async fn find_workflow_job(
         &self,
         kind: &str,
@@ -129,15 +129,15 @@ impl Supabase {
         if row.status.ends_with("_FAILED") {
             return Err(self.workflow_error(job, &format!("the branch is {}", row.status)));
         }
-        let inside = self.fetch_branch_details(reference).await?;
-        let status = inside.as_ref().map_or("not found yet", |inside| inside.status.as_str());
+        let details = self.fetch_branch_details(reference).await?;
+        let status = details.as_ref().map_or("not found yet", |details| details.status.as_str());
         if status != statuses::ACTIVE_HEALTHY || statuses::is_workflow_running(&row.status) {
             return waiting(format!("{status}, {}", row.status));
         }
         if let Some(why) = self.why_not_ready(reference).await? {
             return waiting(format!("does not answer yet: {why}"));
         }
-        let branch = row.to_branch(&self.target, inside.as_ref())?;
+        let branch = row.to_branch(&self.target, details.as_ref())?;
         if job.kind == RESET_JOB {
             return Ok(JobStatus::Done(branch.to_handle()));
         }

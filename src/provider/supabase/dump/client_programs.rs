@@ -1,4 +1,4 @@
-//! The programs that dump and load: where they are, and the one of the right version.
+//! PostgreSQL's client programs on this machine, and those that fit a server's version.
 
 use crate::provider::{Code, Error, Result, postgres::tools::Programs, supabase::project::Supabase};
 use std::{
@@ -43,13 +43,13 @@ fn list_bin_folders() -> Vec<PathBuf> {
     debian.chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())).collect()
 }
 
-/// Returns the version of the programs in a folder that has all we need.
+/// Returns the version of the programs in a folder; `None` where one of them is missing.
 fn read_programs_version(folder: &Path) -> Option<u32> {
     if !folder.join("pg_restore").is_file() {
         return None;
     }
-    let said = Command::new(folder.join("pg_dump")).arg("--version").env("LC_ALL", "C").output().ok()?;
-    parse_major_version(String::from_utf8_lossy(&said.stdout).split_whitespace().nth(2)?)
+    let output = Command::new(folder.join("pg_dump")).arg("--version").env("LC_ALL", "C").output().ok()?;
+    parse_major_version(String::from_utf8_lossy(&output.stdout).split_whitespace().nth(2)?)
 }
 
 /// Returns the major version in `17.4`, `15.8.1.079`, `18beta1`.

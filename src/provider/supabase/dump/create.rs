@@ -1,4 +1,4 @@
-//! Making a dump, a part at a look: `pg_dump` writes it, `pg_restore` reads it through, and then it has its name.
+//! Creating a dump, one part a poll: `pg_dump` writes it, `pg_restore` reads it through, and then it gets its name.
 //!
 //! A program that vanished is started again; a dump that failed is removed.
 
@@ -24,9 +24,9 @@ use std::{ffi::OsString, fs};
 
 /// The kind of job that makes a dump.
 pub(in crate::provider::supabase) const DUMP_JOB: &str = "backup";
-/// How often a program that was killed without a word is begun again.
+/// How often `pg_dump` is started at most.
 const STARTS_MAX: u32 = 3;
-/// What a server says to a password that is too new, or too old already.
+/// The server's message about a password that is not valid yet, or no longer.
 const STALE_PASSWORD: &str = "password authentication failed";
 
 /// Returns the job that makes a dump.
@@ -35,10 +35,10 @@ pub(in crate::provider::supabase) fn dump_job(id: String) -> Job {
 }
 
 impl Supabase {
-    /// Begins a dump.
+    /// Starts a dump.
     ///
     /// # Errors
-    /// What stands in its way, before anything is made; [`Code::NoDiskSpace`].
+    /// Every refusal, before anything is made; [`Code::NoDiskSpace`].
     pub(in crate::provider::supabase) async fn create_dump(
         &self,
         request: &BackupRequest,
@@ -72,8 +72,8 @@ impl Supabase {
             damaged: None,
         };
         let id = dump.id.clone();
-        let begun = dumps.create_dump_folder(&dump).and_then(|()| self.start_dump(dump, &login));
-        begun.map_err(|error| discard_failed_dump(&dumps, &id, error))?;
+        let started = dumps.create_dump_folder(&dump).and_then(|()| self.start_dump(dump, &login));
+        started.map_err(|error| discard_failed_dump(&dumps, &id, error))?;
         Ok(dump_job(id))
     }
 
@@ -97,20 +97,20 @@ impl Supabase {
         dumps.save_dump(&dump)
     }
 
-    /// Looks at a dump that is being made and takes it one part further.
+    /// Polls a dump that is being made, and starts its next part.
     ///
     /// # Errors
     /// Why it cannot be made; it has then been removed.
     pub(in crate::provider::supabase) async fn poll_dump(&self, id: &str) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let dump = dumps.find_dump(id)?;
-        let looked = match dump.stage {
+        let polled = match dump.stage {
             DumpPhase::Completed => Ok(JobStatus::Done(dump.to_backup().to_handle())),
             DumpPhase::Dumping => self.poll_dumping(dump).await,
             DumpPhase::Reading => self.poll_reading(dump).await,
         };
-        looked.map_err(|error| match error.code {
-            // The platform could not be asked for a login: the dump is begun at another look.
+        polled.map_err(|error| match error.code {
+            // The platform gave no login: the next poll tries again.
             Code::Throttled | Code::Unavailable | Code::Timeout => error,
             _ => discard_failed_dump(&dumps, id, error),
         })
@@ -124,16 +124,16 @@ impl Supabase {
                 let done = fs::metadata(dumps.partial_path(&dump.id)).map_or(0, |file| file.len());
                 Ok(JobStatus::Running(Progress::with_bytes("dumping", done, None)))
             }
-            ProgramStatus::Exited { well: true, .. } => self.start_reading(dump),
-            ProgramStatus::Exited { said, .. }
-                if said.contains(STALE_PASSWORD) && dump.starts < STARTS_MAX =>
+            ProgramStatus::Exited { success: true, .. } => self.start_reading(dump),
+            ProgramStatus::Exited { log_tail, .. }
+                if log_tail.contains(STALE_PASSWORD) && dump.starts < STARTS_MAX =>
             {
                 self.clock.sleep(Span::from_secs(3)).await;
                 self.restart_dump(dump).await
             }
-            ProgramStatus::Exited { said, .. } => Err(dump_error(&said)),
+            ProgramStatus::Exited { log_tail, .. } => Err(dump_error(&log_tail)),
             ProgramStatus::Vanished => {
-                // On a full disk there is no room for its last words either.
+                // On a full disk there is no room for an error message either.
                 disk::check_free_space(0, &home)?;
                 if dump.starts < STARTS_MAX {
                     self.restart_dump(dump).await
@@ -174,11 +174,11 @@ impl Supabase {
             ProgramStatus::Running => {
                 return Ok(JobStatus::Running(Progress::with_phase("reading it through")));
             }
-            ProgramStatus::Exited { well: true, .. } => {}
-            ProgramStatus::Exited { said, .. } => {
+            ProgramStatus::Exited { success: true, .. } => {}
+            ProgramStatus::Exited { log_tail, .. } => {
                 return Err(Error::new(
                     Code::CorruptBackup,
-                    format!("the dump cannot be read through: {said}"),
+                    format!("the dump cannot be read through: {log_tail}"),
                 ));
             }
             ProgramStatus::Vanished => return self.start_reading(dump),
@@ -206,10 +206,10 @@ fn discard_failed_dump(dumps: &DumpStore<'_>, id: &str, error: Error) -> Error {
     }
 }
 
-/// Returns what a program of PostgreSQL failed with.
-fn dump_error(said: &str) -> Error {
-    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let message = |code| Error::new(code, format!("the database could not be dumped: {said}"));
+/// Returns the error of a `pg_dump` that failed.
+fn dump_error(log_tail: &str) -> Error {
+    let has = |words: &[&str]| words.iter().any(|word| log_tail.contains(word));
+    let message = |code| Error::new(code, format!("the database could not be dumped: {log_tail}"));
     if has(&["No space left on device", "could not write to file", "could not write to output file"]) {
         message(Code::NoDiskSpace).with_hint("make room, or set `backup_dir` of the target")
     } else if has(&[

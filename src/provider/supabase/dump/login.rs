@@ -14,14 +14,14 @@ use serde::Deserialize;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
 
-/// What a temporary role's name begins with.
+/// The prefix of a temporary role's name.
 const TEMPORARY_ROLE_PREFIX: &str = "cli_login_";
 /// The only database of a project.
 const DATABASE_NAME: &str = "postgres";
 /// The port of a project's own database.
 const DEFAULT_PORT: u16 = 5432;
 
-/// A way into a database. Has no `Debug`: it holds a password.
+/// A login to a database. Has no `Debug`: it holds a password.
 pub(in crate::provider::supabase) struct Login {
     host: String,
     port: u16,
@@ -62,8 +62,7 @@ impl Login {
 }
 
 impl Supabase {
-    /// Logs in to the project itself: at the address that the target's settings say, else at the one that the platform
-    /// says.
+    /// Logs in to the project itself: at the address that the target gives, else at the platform's.
     ///
     /// # Errors
     /// What the API says.
@@ -88,9 +87,9 @@ impl Supabase {
     pub(in crate::provider::supabase) async fn log_in_to_branch(
         &self,
         reference: &str,
-        inside: &BranchDetails,
+        details: &BranchDetails,
     ) -> Result<Login> {
-        self.request_login(reference, inside.db_host.clone(), inside.db_port, false).await
+        self.request_login(reference, details.db_host.clone(), details.db_port, false).await
     }
 
     async fn request_login(

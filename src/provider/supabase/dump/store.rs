@@ -1,4 +1,4 @@
-//! The dumps of a project: their folders, and what is known of each.
+//! The dumps of a project: their folders and their records.
 
 use super::detached::{DetachedProgram, file_error};
 use crate::{
@@ -18,13 +18,13 @@ use std::{
     time::Duration,
 };
 
-/// What the program that dumps leaves its traces as.
+/// The program that dumps, and the stem of its log and status files.
 pub(super) const DUMP_PROGRAM: &str = "pg_dump";
-/// What the program that reads a dump through leaves its traces as.
+/// The program that reads a dump through, and the stem of its log and status files.
 pub(super) const READ_PROGRAM: &str = "pg_restore";
 /// The age at which an unfinished folder counts as orphaned.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
-/// The name of the file with what is known of a dump.
+/// The file name of a dump's record.
 const SIDECAR: &str = "redrill.json";
 
 /// The phase of a dump.
@@ -39,7 +39,7 @@ pub(super) enum DumpPhase {
     Completed,
 }
 
-/// What is known of a dump.
+/// The record of a dump.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::provider::supabase) struct Dump {
     /// Its id, and the name of its folder.
@@ -79,7 +79,7 @@ impl Dump {
         self.stage == DumpPhase::Completed
     }
 
-    /// Refuses a dump that is not whole.
+    /// Refuses a dump that is not complete or is damaged.
     ///
     /// # Errors
     /// [`Code::Refused`], [`Code::CorruptBackup`].
@@ -95,7 +95,7 @@ impl Dump {
         }
     }
 
-    /// Returns it as it is seen from outside.
+    /// Converts the record to the provider-neutral backup.
     pub(in crate::provider::supabase) fn to_backup(&self) -> Backup {
         let status = match (self.is_completed(), &self.damaged) {
             (true, Some(_)) => "damaged",
@@ -116,7 +116,7 @@ impl Dump {
         }
     }
 
-    /// Returns whether it can be restored.
+    /// Returns whether the dump can be restored, and why not.
     pub(in crate::provider::supabase) fn to_usability(&self) -> BackupUsability {
         let checked = self.check_restorable();
         BackupUsability {
@@ -128,7 +128,7 @@ impl Dump {
 }
 
 impl DumpStore<'_> {
-    /// Returns every dump of the project, oldest first; one of which nothing can be read is left out.
+    /// Returns every dump of the project, oldest first; a dump whose record cannot be read is left out.
     ///
     /// # Errors
     /// [`Code::Tool`] when the folder cannot be read.
@@ -184,7 +184,7 @@ impl DumpStore<'_> {
         records::write_record(&sidecar_path(&self.dump_folder(&dump.id)), dump)
     }
 
-    /// Ends whatever works on a dump and removes it; one that is gone is no error.
+    /// Kills the programs that work on a dump and deletes it; a dump that is gone is no error.
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
@@ -198,11 +198,11 @@ impl DumpStore<'_> {
         self.delete_dump(id)
     }
 
-    /// Removes a dump; from the first moment on it is no longer listed, and one that is gone is no error.
+    /// Deletes a dump, which disappears from the list first; a dump that is gone is no error.
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(in crate::provider::supabase) fn delete_dump(&self, id: &str) -> Result<()> {
+    fn delete_dump(&self, id: &str) -> Result<()> {
         let (home, aside) = (self.dump_folder(id), self.folder.join(format!(".deleting-{id}")));
         match fs::rename(&home, &aside) {
             Ok(()) => {}
@@ -212,7 +212,7 @@ impl DumpStore<'_> {
         disk::remove_folder(&aside)
     }
 
-    /// Makes the folder of a dump, for nobody else to look into, with what is known of it inside from the first moment on.
+    /// Creates the folder of a dump, which only its owner may read and which has the record in it from the start.
     pub(super) fn create_dump_folder(&self, dump: &Dump) -> Result<()> {
         self.sweep_leftovers();
         let (new, home) = (self.folder.join(format!(".new-{}", dump.id)), self.dump_folder(&dump.id));
@@ -245,7 +245,7 @@ impl Supabase {
     }
 }
 
-/// Returns the file with what is known of the dump in `folder`.
+/// Returns the record of the dump in `folder`.
 fn sidecar_path(folder: &Path) -> PathBuf {
     former_name::find_existing_path(folder.join(SIDECAR))
 }

@@ -18,10 +18,10 @@ use std::{
 };
 
 impl DumpStore<'_> {
-    /// Reads a dump through and compares it with its checksum; what is found stays written down with the dump.
+    /// Compares a dump with its checksum and reads it through; the first problem is saved in its record.
     ///
     /// # Errors
-    /// [`Code::Refused`] while it is made, [`Code::Tool`] when a program cannot be started.
+    /// [`Code::Refused`] while it is being made, [`Code::Tool`] when a program cannot be started.
     pub(in crate::provider::supabase) async fn verify_dump(
         &self,
         id: &str,
@@ -43,9 +43,9 @@ impl DumpStore<'_> {
         if problems.is_empty() {
             for args in [pg_restore_list_args(&file), pg_restore_read_args(&file)] {
                 let args: Vec<_> = args.iter().map(OsString::as_os_str).collect();
-                let said = tools.try_run("pg_restore", &args).await?;
-                if !said.status.success() {
-                    problems.push(tools::tail_output(&said.stderr));
+                let output = tools.try_run("pg_restore", &args).await?;
+                if !output.status.success() {
+                    problems.push(tools::tail_output(&output.stderr));
                 }
             }
         }
@@ -58,7 +58,7 @@ impl DumpStore<'_> {
     }
 }
 
-/// Returns the arguments with which `pg_restore` lists what is in a dump.
+/// Returns the arguments with which `pg_restore` lists the contents of a dump.
 pub(in crate::provider::supabase) fn pg_restore_list_args(file: &Path) -> Vec<OsString> {
     vec!["--list".into(), file.into()]
 }

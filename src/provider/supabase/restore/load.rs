@@ -1,7 +1,6 @@
 //! Loading a dump into an empty branch: `pg_restore`, in one transaction, detached.
 //!
-//! One that vanished without a word may have committed. The branch is new, so that it is removed instead of guessed
-//! about.
+//! A load that vanished without an exit code may have committed. The branch is new, so it is deleted.
 
 use crate::{
     base::former_name,
@@ -37,14 +36,14 @@ struct LoadState {
 }
 
 impl Supabase {
-    /// Takes the loading of a dump into a branch one part further; `None` when it is loaded.
+    /// Starts or polls the load of a dump into a branch; `None` when it is done.
     ///
     /// # Errors
-    /// Why it cannot be loaded.
+    /// Why the dump cannot be loaded.
     pub(super) async fn advance_load(
         &self,
         reference: &str,
-        inside: &BranchDetails,
+        details: &BranchDetails,
         id: &str,
     ) -> Result<Option<Progress>> {
         let folder = self.load_folder(reference);
@@ -52,32 +51,38 @@ impl Supabase {
             folder.join(LOAD_STATE_FILE),
         ))?
         else {
-            self.start_load(reference, inside, id, 1).await?;
+            self.start_load(reference, details, id, 1).await?;
             return Ok(Some(Progress::with_phase("loading the dump")));
         };
         match DetachedProgram::in_folder(&folder, LOAD_PROGRAM).poll_status(load.child.as_ref()) {
             ProgramStatus::Running => Ok(Some(Progress::with_phase("loading the dump"))),
-            ProgramStatus::Exited { well: true, .. } => Ok(None),
-            // Nothing was begun: a new password takes a moment to be known.
-            ProgramStatus::Exited { said, .. }
-                if said.contains("password authentication failed") && load.starts < 3 =>
+            ProgramStatus::Exited { success: true, .. } => Ok(None),
+            // Nothing was loaded: a new password takes a moment to become valid.
+            ProgramStatus::Exited { log_tail, .. }
+                if log_tail.contains("password authentication failed") && load.starts < 3 =>
             {
-                self.start_load(reference, inside, id, load.starts + 1).await?;
+                self.start_load(reference, details, id, load.starts + 1).await?;
                 Ok(Some(Progress::with_phase("loading the dump")))
             }
-            ProgramStatus::Exited { said, .. } => Err(load_error(id, &said)),
+            ProgramStatus::Exited { log_tail, .. } => Err(load_error(id, &log_tail)),
             ProgramStatus::Vanished => Err(dump::vanished_error(LOAD_PROGRAM)),
         }
     }
 
-    async fn start_load(&self, reference: &str, inside: &BranchDetails, id: &str, starts: u32) -> Result<()> {
+    async fn start_load(
+        &self,
+        reference: &str,
+        details: &BranchDetails,
+        id: &str,
+        starts: u32,
+    ) -> Result<()> {
         let folder = self.load_folder(reference);
         let stored = self.dump_store().find_dump(id)?;
         stored.check_restorable()?;
         let file = self.dump_store().dump_path(id);
-        let branch_major = dump::parse_major_version(&inside.postgres_version).unwrap_or_default();
+        let branch_major = dump::parse_major_version(&details.postgres_version).unwrap_or_default();
         let tools = self.find_client_programs(stored.server_major.max(branch_major))?;
-        let login = self.log_in_to_branch(reference, inside).await?;
+        let login = self.log_in_to_branch(reference, details).await?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -136,9 +141,9 @@ impl Supabase {
     }
 }
 
-fn load_error(id: &str, said: &str) -> Error {
-    let error = Error::new(Code::Tool, format!("dump `{id}` could not be loaded: {said}"));
-    if said.contains("role \"") && said.contains("does not exist") {
+fn load_error(id: &str, log_tail: &str) -> Error {
+    let error = Error::new(Code::Tool, format!("dump `{id}` could not be loaded: {log_tail}"));
+    if log_tail.contains("role \"") && log_tail.contains("does not exist") {
         return error.with_hint(
             "a new branch has none of the roles that were made in the project; a dump holds no roles",
         );

@@ -13,7 +13,7 @@ impl Supabase {
         format!("/v1/projects/{}/database/{endpoint}", self.reference)
     }
 
-    /// Runs one of our own statements and returns the column `answer` of its only row, parsed as JSON if it is.
+    /// Runs one of our own statements and returns the column `answer` of its only row, parsed if it is JSON.
     ///
     /// # Errors
     /// What the database says.

@@ -7,14 +7,14 @@ pub(super) const SQL_ERROR_PREFIX: &str = "Failed to run sql query:";
 
 /// Turns an API error that carries a database error into an error with its SQLSTATE and message.
 pub(super) fn map_sql_refusal(error: Error) -> Error {
-    let Some((_, said)) = error.message.split_once(SQL_ERROR_PREFIX) else { return error };
-    let said = said.trim();
-    let Some(state) = parse_sqlstate(said) else {
+    let Some((_, text)) = error.message.split_once(SQL_ERROR_PREFIX) else { return error };
+    let text = text.trim();
+    let Some(state) = parse_sqlstate(text) else {
         // No SQLSTATE: the database was not reached, or went away.
-        return Error::new(Code::Unavailable, format!("the platform does not reach the database: {said}"))
+        return Error::new(Code::Unavailable, format!("the platform does not reach the database: {text}"))
             .with_hint("see how the project is with `project::get`: it may be paused, or coming up");
     };
-    let message = said.split_once(&format!("{state}: ")).map_or(said, |(_, message)| message);
+    let message = text.split_once(&format!("{state}: ")).map_or(text, |(_, message)| message);
     let (message, rest) = message.split_once('\n').unwrap_or((message, ""));
     let refused = Error::new(
         sqlstate::code_for_sqlstate(state),
@@ -29,8 +29,8 @@ pub(super) fn map_sql_refusal(error: Error) -> Error {
 }
 
 /// Returns the SQLSTATE in `ERROR:  42P01: relation …`.
-pub(super) fn parse_sqlstate(said: &str) -> Option<&str> {
-    let (_, rest) = said.split_once(':')?;
+pub(super) fn parse_sqlstate(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once(':')?;
     let state = rest.trim_start().get(..5)?;
     let is_state = state.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
     (is_state && rest.trim_start()[5..].starts_with(':')).then_some(state)

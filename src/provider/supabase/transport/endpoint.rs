@@ -15,18 +15,18 @@ use tokio::sync::OnceCell;
 /// Where requests go: the address, the token, and the limiter that they pass.
 pub(super) struct ApiEndpoint {
     pub address: String,
-    /// Whether that is on this machine.
-    pub near: bool,
+    /// Whether the address is on this machine.
+    pub is_local: bool,
     pub reference: Option<SecretRef>,
-    pub surroundings: Environment,
+    pub environment: Environment,
     pub token: OnceCell<AccessToken>,
-    pub pace: Arc<RateLimiter>,
+    pub limiter: Arc<RateLimiter>,
     pub clock: Arc<dyn Clock>,
 }
 
 impl ApiEndpoint {
-    /// Returns the token, looked for once in the life of this process.
+    /// Returns the token, which is looked for once.
     pub(super) async fn access_token(&self) -> Result<&AccessToken> {
-        self.token.get_or_try_init(|| token::find_token(self.reference.as_ref(), &self.surroundings)).await
+        self.token.get_or_try_init(|| token::find_token(self.reference.as_ref(), &self.environment)).await
     }
 }

@@ -9,7 +9,7 @@ pub(super) struct Environment(Arc<VariableLookup>);
 type VariableLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Environment {
-    /// Returns the environment that `var` gives.
+    /// Returns an environment whose variables `var` gives.
     pub(super) fn new(var: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(var))
     }
