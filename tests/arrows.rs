@@ -31,7 +31,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["provider/postgres/"]),
     ("clap", &["cli/"]),
     ("rustyline", &["repl/"]),
-    ("hyper", &["fake/", "provider/supabase/stage.rs"]),
+    ("hyper", &["fake/", "provider/supabase/mock_api.rs"]),
     ("similar", &["show/"]),
     ("comfy_table", &["show/"]),
     ("indicatif", &["base/terminal.rs"]),

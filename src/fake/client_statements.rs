@@ -1,6 +1,6 @@
 //! The special statements of our own Supabase client, answered from the simulated world.
 //!
-//! They describe themselves (`provider/supabase/sql/wording.rs`): the columns of a query, its rows with
+//! They describe themselves (`provider/supabase/sql/statements.rs`): the columns of a query, its rows with
 //! types, a change that leaves a marker. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
@@ -12,7 +12,7 @@ use crate::{
     provider::{
         Provider as _, Sql as _,
         model::Rows,
-        supabase::wording::{self, SqlRequest},
+        supabase::statements::{self, SqlRequest},
     },
 };
 use serde_json::{Map, Value, json};
@@ -62,7 +62,7 @@ pub(super) async fn answer_statement(
         SqlRequest::Health => (read_health(request, project).await?, false),
         SqlRequest::Settings { names } => (read_settings(project, names).await?, false),
     };
-    let response = ApiResponse::json(201, wording::answer_row(&value));
+    let response = ApiResponse::json(201, statements::answer_row(&value));
     Ok(Some(if wrote { response } else { response.without_effect() }))
 }
 
@@ -114,7 +114,7 @@ async fn execute_with_marker(
     until: &str,
 ) -> Result<StatementResult, ApiResponse> {
     if is_expired(request, until) {
-        return Err(sql_error::failed_query(&format!("ERROR:  P0001: {}", wording::TOO_LATE)));
+        return Err(sql_error::failed_query(&format!("ERROR:  P0001: {}", statements::TOO_LATE)));
     }
     if project.lock_state().markers.contains_key(&object) {
         let message = format!("ERROR:  23505: large object {object} already exists");

@@ -6,7 +6,7 @@ use crate::{
         clock::{Clock as _, SystemClock},
         moment::{Moment, Span},
     },
-    provider::{Code, Error, Result, postgres::stand_in},
+    provider::{Code, Error, Result, postgres::platform_cluster},
 };
 
 /// The slug of the only organization.
@@ -36,7 +36,8 @@ pub(super) struct PlatformProfile {
 impl PlatformProfile {
     /// Creates the profile of a server with these options.
     pub(super) fn new(options: ServerOptions) -> Self {
-        let installed = if options.postgres { platform_cluster::installed_major_version().ok() } else { None };
+        let installed =
+            if options.postgres { platform_cluster::installed_major_version().ok() } else { None };
         Self { engine: installed.unwrap_or_else(|| DEFAULT_ENGINE.into()), options }
     }
 

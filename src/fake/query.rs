@@ -9,7 +9,7 @@ use super::{
     response::{ApiResponse, ApiResult},
     sql_error,
 };
-use crate::provider::supabase::wording::SqlRequest;
+use crate::provider::supabase::statements::SqlRequest;
 use serde_json::{Map, Value};
 
 /// Runs a script.

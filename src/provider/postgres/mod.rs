@@ -39,7 +39,6 @@ pub(crate) use test_cluster::postgres_or_skip;
 
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security, Sql,
-
     model::{CallKey, Identity, Job, JobStatus, Project},
 };
 use async_trait::async_trait;

@@ -4,50 +4,29 @@
 //! - Checks of project-level configuration do not apply to a branch.
 
 mod advisors;
-mod exposure;
-mod own;
+mod exposed_tables;
+mod finding;
+mod own_checks;
 
-use super::Supabase;
+use super::project::Supabase;
 use crate::provider::{
     Code, Result,
-    model::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel},
+    model::{AuditCheck, AuditReport, CheckStatus},
 };
-
-/// Why a check says nothing of a branch.
-const NOT_FOR_BRANCHES: &str = "a branch has a configuration of its own, and not that of its project";
-
-/// What a check found; the inner error is why it could not run.
-type CheckOutcome = Result<Vec<Finding>, String>;
-
-/// Returns one finding.
-fn build_finding(
-    check: &str,
-    level: FindingLevel,
-    category: &str,
-    object: &str,
-    detail: String,
-    fix: &str,
-) -> Finding {
-    Finding {
-        check: check.into(),
-        level,
-        category: category.into(),
-        object: object.into(),
-        detail,
-        fix: fix.into(),
-    }
-}
+use finding::NOT_FOR_BRANCHES;
+use own_checks::OWN_CHECKS;
 
 impl Supabase {
-    /// Runs every check there is.
+    /// Runs every check of the advisors and of our own.
     ///
     /// # Errors
-    /// [`Code::Denied`] for a token that is good for nothing, and when the platform is away: then nothing was looked at.
+    /// [`Code::Denied`] for a token that may not read the project, and what else the API says: nothing was audited
+    /// then.
     pub(super) async fn run_audit(&self) -> Result<AuditReport> {
         // A token that cannot read the project cannot audit it either.
         self.check_project_exists().await?;
         let mut report = self.run_advisors().await;
-        for spec in own::OWN_CHECKS {
+        for spec in OWN_CHECKS {
             let status = if self.branch.is_some() && !spec.on_branch {
                 (CheckStatus::NotApplicable, Some(NOT_FOR_BRANCHES.into()))
             } else {
@@ -73,13 +52,13 @@ impl Supabase {
         Ok(report)
     }
 
-    /// Asks after the project; a branch is not always found among the projects.
+    /// Checks that the project exists; a branch is not always found among the projects.
     async fn check_project_exists(&self) -> Result<()> {
         match self.fetch_project_details().await {
             Err(e) if e.code == Code::NotFound && self.branch.is_some() => {
                 self.fetch_branch_details(&self.reference).await.map(drop)
             }
-            asked => asked.map(drop),
+            details => details.map(drop),
         }
     }
 }

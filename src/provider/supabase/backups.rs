@@ -1,26 +1,36 @@
 //! Backups of a project: our own dumps and the platform's, side by side.
 
-use super::{Supabase, platform};
-use crate::provider::{
-    Accept, Backups, Error, Result,
-    model::{
-        Backup, BackupDeletion, BackupRequest, CallKey, Job, RecoveryWindow, RestorePoint, RestoreRequest,
-        TableEvent, TableEventQuery, Verification,
+use super::{
+    dump::Dump,
+    platform_backups::{DailyBackup, moment_from_unix, parse_platform_id, platform_backup_error},
+    project::Supabase,
+};
+use crate::{
+    base::moment::Span,
+    provider::{
+        Accept, Backups, Error, Result,
+        model::{
+            Backup, BackupDeletion, BackupRequest, BackupUsability, CallKey, Job, RecoveryWindow,
+            RestorePoint, RestoreRequest, TableEvent, TableEventQuery, Verification,
+        },
     },
 };
 use async_trait::async_trait;
+
+/// The age of the latest restorable moment that is worth a warning. The platform archives every two minutes.
+const ARCHIVE_LAG_GRACE: Span = Span::from_secs(10 * 60);
 
 #[async_trait]
 impl Backups for Supabase {
     async fn list(&self) -> Result<Vec<Backup>> {
         let mut backups = self.list_platform_backups().await?;
-        backups.extend(self.dump_store().list_dumps()?.iter().map(super::dumps::Dump::to_backup));
+        backups.extend(self.dump_store().list_dumps()?.iter().map(Dump::to_backup));
         backups.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
         Ok(backups)
     }
 
     async fn get(&self, id: &str) -> Result<Backup> {
-        if platform::parse_platform_id(id).is_none() {
+        if parse_platform_id(id).is_none() {
             return Ok(self.dump_store().find_dump(id)?.to_backup());
         }
         let found = self.list_platform_backups().await?.into_iter().find(|backup| backup.id == id);
@@ -32,9 +42,9 @@ impl Backups for Supabase {
     }
 
     async fn plan_delete(&self, id: &str) -> Result<BackupDeletion> {
-        if platform::parse_platform_id(id).is_some() {
+        if parse_platform_id(id).is_some() {
             self.get(id).await?;
-            return Err(platform::platform_backup_error(
+            return Err(platform_backup_error(
                 id,
                 "delete",
                 "it goes by itself when its time is over; dumps of `backup::create` can be deleted",
@@ -42,7 +52,7 @@ impl Backups for Supabase {
         }
         let bytes = self.dump_store().find_dump(id)?.to_backup().bytes;
         let window = self.fetch_platform_backups().await?.window_bounds();
-        let earliest = window.map(|(earliest, _)| platform::moment_from_unix(earliest)).transpose()?;
+        let earliest = window.map(|(earliest, _)| moment_from_unix(earliest)).transpose()?;
         Ok(BackupDeletion {
             id: id.into(),
             also: Vec::new(),
@@ -57,9 +67,9 @@ impl Backups for Supabase {
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        if platform::parse_platform_id(id).is_some() {
+        if parse_platform_id(id).is_some() {
             self.get(id).await?;
-            return Err(platform::platform_backup_error(
+            return Err(platform_backup_error(
                 id,
                 "read",
                 "restore it into a branch, when it is the latest, and look at that; or verify a dump of `backup::create`",
@@ -76,8 +86,38 @@ impl Backups for Supabase {
         }
     }
 
+    /// Returns what can be restored. `latest` is the last moment for which WAL was archived: on an idle database it
+    /// lies far behind now, though nothing was lost.
     async fn window(&self) -> Result<RecoveryWindow> {
-        self.fetch_recovery_window().await
+        let platform = self.fetch_platform_backups().await?;
+        let (earliest, latest) = match platform.window_bounds() {
+            Some((earliest, latest)) => (Some(moment_from_unix(earliest)?), Some(moment_from_unix(latest)?)),
+            None => (None, None),
+        };
+        let mut warnings = Vec::new();
+        if !platform.pitr_enabled {
+            warnings.push("point-in-time recovery is not booked: only whole backups can be restored".into());
+        }
+        if let Some(latest) =
+            latest.filter(|latest| self.clock.now().duration_since(*latest) > ARCHIVE_LAG_GRACE)
+        {
+            warnings.push(format!(
+                "the latest moment is {latest}: the platform adds one when something was written, so that an idle \
+                 database lags behind without having lost anything"
+            ));
+        }
+        let mut backups: Vec<BackupUsability> =
+            self.dump_store().list_dumps()?.iter().map(Dump::to_usability).collect();
+        backups.extend(platform.backups.iter().map(DailyBackup::to_usability));
+        Ok(RecoveryWindow {
+            earliest,
+            latest,
+            latest_lsn: None,
+            gaps: Vec::new(),
+            backups,
+            timelines: Vec::new(),
+            warnings,
+        })
     }
 
     async fn events(&self, _: &TableEventQuery) -> Result<Vec<TableEvent>> {

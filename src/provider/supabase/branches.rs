@@ -2,235 +2,30 @@
 //!
 //! - A branch is called `<name>-<key>`: the platform keeps no label, and its names are unique.
 //! - Its id is its reference, which no later branch ever has.
-//! - The platform lists the project itself as a default branch. Here that is none, and nothing touches it.
+//! - The platform lists the project itself as a default branch, which is left out here and never changed.
 
-use super::{Supabase, asking, statuses};
-use crate::{
-    base::moment::{Moment, Span},
-    provider::{
-        Accept, Branches, Code, Error, Provider, Result,
-        model::{Branch, CallKey, Job},
-    },
+mod rows;
+mod workflow;
+
+pub(super) use rows::{BranchDetails, BranchRow, build_full_name};
+pub(super) use workflow::{PROMOTE_JOB, RESET_JOB};
+
+use super::project::Supabase;
+use crate::provider::{
+    Accept, Branches, Provider, Result,
+    model::{Branch, CallKey, Job},
 };
 use async_trait::async_trait;
-use reqwest::Method;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// How many characters a key has.
-const KEY_LENGTH: usize = 10;
-/// How often the list is polled for a deleted branch to disappear.
-const DELETION_POLLS: u32 = 15;
-
-/// A branch, as the list of a project's branches shows it.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct BranchRow {
-    pub id: String,
-    /// Its name, with the key of the call that made it.
-    pub name: String,
-    pub project_ref: String,
-    #[serde(default)]
-    parent_project_ref: String,
-    #[serde(default)]
-    is_default: bool,
-    #[serde(default)]
-    persistent: bool,
-    /// How its workflow is.
-    #[serde(default)]
-    pub status: String,
-    created_at: String,
-    preview_project_status: Option<String>,
-}
-
-/// Details of a branch's own project. The response also holds its database password and JWT secret, so only
-/// these fields are decoded and the rest is dropped.
-#[derive(Deserialize)]
-pub(super) struct BranchDetails {
-    /// How it is, in the platform's word.
-    pub status: String,
-    pub db_host: String,
-    pub db_port: u16,
-    /// The server's version.
-    #[serde(default)]
-    pub postgres_version: String,
-}
-
-impl BranchRow {
-    /// Returns the key that the name ends with.
-    pub(super) fn parse_key(&self) -> Option<CallKey> {
-        let (_, key) = self.name.rsplit_once('-')?;
-        let is_key = key.len() == KEY_LENGTH && key.chars().all(|c| matches!(c, 'a'..='z' | '2'..='7'));
-        is_key.then(|| CallKey(key.into()))
-    }
-
-    /// Returns whether this is the project itself.
-    pub(super) fn is_project_itself(&self) -> bool {
-        self.is_default || self.project_ref == self.parent_project_ref
-    }
-
-    fn has_name(&self, name: &str) -> bool {
-        self.name == name
-            || self.parse_key().is_some_and(|key| self.name.strip_suffix(&format!("-{key}")) == Some(name))
-    }
-
-    /// Converts the row to the provider-neutral branch.
-    ///
-    /// # Errors
-    /// [`Code::Internal`] when the creation time cannot be parsed.
-    pub(super) fn to_branch(&self, target: &str, inside: Option<&BranchDetails>) -> Result<Branch> {
-        let project = inside.map(|i| i.status.as_str()).or(self.preview_project_status.as_deref());
-        let created_at = Moment::parse(&self.created_at)
-            .map_err(|e| Error::new(Code::Internal, format!("branch `{}`: {e}", self.name)))?;
-        Ok(Branch {
-            name: self.name.clone(),
-            id: self.project_ref.clone(),
-            target: target.into(),
-            status: statuses::map_branch_status(&self.status, project),
-            created_at,
-            backup: None,
-            reached: None,
-            timeline: None,
-            host: inside.map(|i| i.db_host.clone()),
-            port: inside.map(|i| i.db_port),
-            temporary: false,
-            run: None,
-            key: self.parse_key(),
-        })
-    }
-}
-
-/// Returns the name of a branch that `key` makes.
-///
-/// # Errors
-/// [`Code::Invalid`].
-pub(super) fn build_full_name(name: &str, key: &CallKey) -> Result<String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
-    if name.is_empty() || name.len() > 40 || !name.chars().all(fits) {
-        return Err(Error::new(Code::Invalid, format!("a branch cannot be called `{name}`"))
-            .with_hint("use up to 40 letters, digits, `-`, `_` and `.`"));
-    }
-    Ok(format!("{name}-{key}"))
-}
-
 impl Supabase {
-    /// Returns every branch, the project itself left out, oldest first.
-    ///
-    /// # Errors
-    /// What the API says.
-    pub(super) async fn list_branch_rows(&self) -> Result<Vec<BranchRow>> {
-        let mut rows: Vec<BranchRow> = self.get_project_resource("/branches").await?;
-        rows.retain(|row| !row.is_project_itself() && row.project_ref != self.reference);
-        rows.sort_by(|a, b| (&a.created_at, &a.name).cmp(&(&b.created_at, &b.name)));
-        Ok(rows)
-    }
-
-    /// Returns a branch by its name, with or without the key that it ends with.
-    ///
-    /// # Errors
-    /// [`Code::NotFound`]; [`Code::Conflict`] when the short name fits two.
-    pub(super) async fn find_branch_row(&self, name: &str) -> Result<BranchRow> {
-        let rows = self.list_branch_rows().await?;
-        if let Some(row) = rows.iter().find(|row| row.name == name) {
-            return Ok(row.clone());
-        }
-        let called: Vec<&BranchRow> = rows.iter().filter(|row| row.has_name(name)).collect();
-        match called[..] {
-            [row] => Ok(row.clone()),
-            [] => {
-                let names: Vec<_> = rows.iter().map(|row| format!("`{}`", row.name)).collect();
-                let there = if names.is_empty() { "there is none".into() } else { names.join(", ") };
-                Err(Error::new(Code::NotFound, format!("`{}` has no branch `{name}`", self.target))
-                    .with_hint(format!("its branches: {there}")))
-            }
-            _ => {
-                let names: Vec<_> = called.iter().map(|row| format!("`{}`", row.name)).collect();
-                Err(Error {
-                    retryable: false,
-                    ..Error::new(Code::Conflict, format!("`{name}` fits several branches"))
-                }
-                .with_hint(format!("name one of {}", names.join(", "))))
-            }
-        }
-    }
-
-    /// Fetches the details of a branch's own project; `None` while the platform does not find it yet.
-    ///
-    /// # Errors
-    /// What the API says.
-    pub(super) async fn fetch_branch_details(&self, reference: &str) -> Result<Option<BranchDetails>> {
-        let path = format!("/v1/branches/{reference}");
-        match self.api.get(&path).await {
-            Ok(answer) => asking::decode_answer(answer, &path).map(Some),
-            Err(e) if e.code == Code::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
     async fn fetch_branch(&self, row: &BranchRow) -> Result<Branch> {
-        let inside = self.fetch_branch_details(&row.project_ref).await?;
-        let mut branch = row.to_branch(&self.target, inside.as_ref())?;
-        if inside.is_none() && branch.status == "ready" {
+        let details = self.fetch_branch_details(&row.project_ref).await?;
+        let mut branch = row.to_branch(&self.target, details.as_ref())?;
+        if details.is_none() && branch.status == "ready" {
             branch.status = "preparing".into();
         }
         Ok(branch)
-    }
-
-    /// Deletes a branch; one that is gone is no error.
-    ///
-    /// # Errors
-    /// [`Code::Refused`] for the project itself, and what the API says.
-    pub(super) async fn delete_branch(&self, reference: &str) -> Result<()> {
-        let rows: Vec<BranchRow> = self.get_project_resource("/branches").await?;
-        let Some(row) = rows.into_iter().find(|row| row.project_ref == reference) else { return Ok(()) };
-        if row.is_project_itself() || row.project_ref == self.reference {
-            return Err(Error::new(Code::Refused, format!("`{}` is the project itself", row.name)));
-        }
-        let path = format!("/v1/branches/{reference}");
-        if row.persistent {
-            self.api.send_write(Method::PATCH, &path, Some(&json!({ "persistent": false }))).await?;
-        }
-        match self.api.send_write(Method::DELETE, &path, None).await {
-            Ok(_) => {}
-            Err(e) if e.code == Code::NotFound => {}
-            Err(e) => return Err(e),
-        }
-        for _ in 0..DELETION_POLLS {
-            if self.list_branch_rows().await?.iter().all(|row| row.project_ref != reference) {
-                break;
-            }
-            self.clock.sleep(Span::from_secs(2)).await;
-        }
-        Ok(())
-    }
-
-    /// Returns the branch that a handle is about, which must be that one and not the project itself.
-    async fn find_existing_row(&self, branch: &Branch) -> Result<BranchRow> {
-        let rows = self.list_branch_rows().await?;
-        rows.into_iter()
-            .find(|row| row.project_ref == branch.id)
-            .ok_or_else(|| Error::new(Code::NotFound, format!("branch `{}` is gone", branch.name)))
-    }
-
-    /// Starts a workflow (`reset` or `promote`) on a branch and returns its job.
-    async fn start_workflow(&self, verb: &str, branch: &Branch, intent: &dyn Accept) -> Result<Job> {
-        let row = self.find_existing_row(branch).await?;
-        let before = self.list_workflow_ids().await?;
-        let detail = json!({
-            "reference": row.project_ref, "branch": row.id, "name": row.name, "asked_at": self.clock.now(),
-        });
-        intent.accepted(json!({ "kind": verb, "before": before, "detail": detail })).await?;
-        let path =
-            format!("/v1/branches/{}/{}", row.project_ref, if verb == "promote" { "merge" } else { verb });
-        let answer = self.api.send_write(Method::POST, &path, Some(&json!({}))).await?;
-        let id = answer["workflow_run_id"].as_str().unwrap_or_default();
-        Ok(Job { kind: verb.into(), id: id.into(), detail })
-    }
-
-    /// Returns the ids of the latest workflows.
-    pub(super) async fn list_workflow_ids(&self) -> Result<Vec<String>> {
-        let runs: Vec<Value> = self.get_project_resource("/actions?limit=50").await?;
-        Ok(runs.iter().filter_map(|run| run["id"].as_str().map(str::to_owned)).collect())
     }
 }
 
@@ -263,10 +58,10 @@ impl Branches for Supabase {
     }
 
     async fn reset(&self, branch: &Branch, _: &CallKey, intent: &dyn Accept) -> Result<Job> {
-        self.start_workflow("reset", branch, intent).await
+        self.start_workflow(RESET_JOB, branch, intent).await
     }
 
     async fn promote(&self, branch: &Branch, _: &CallKey, intent: &dyn Accept) -> Result<Job> {
-        self.start_workflow("promote", branch, intent).await
+        self.start_workflow(PROMOTE_JOB, branch, intent).await
     }
 }

@@ -3,9 +3,8 @@
 //! `POST /v1/projects/{ref}/restore` switches a paused project on; it restores no data.
 
 use super::{
-    Supabase,
-    project::{ProjectState, map_project_status},
-    statuses,
+    project::{ProjectState, Supabase},
+    statuses::{self, map_project_status},
 };
 use crate::{
     base::moment::Span,
@@ -18,9 +17,9 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// The kinds of job that are made here.
+/// The kind of job that pauses a project.
 pub(super) const PAUSE_JOB: &str = "pause";
-/// See [`PAUSE_JOB`].
+/// The kind of job that resumes a project.
 pub(super) const RESUME_JOB: &str = "resume";
 
 /// The time between two polls; a switch takes minutes.
@@ -46,9 +45,9 @@ impl Lifecycle for Supabase {
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
-        let said = self.api.get(&format!("/v1/projects/{}/billing/addons", self.reference)).await?;
+        let answer = self.api.get(&format!("/v1/projects/{}/billing/addons", self.reference)).await?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let addons = said["selected_addons"].as_array().cloned().unwrap_or_default();
+        let addons = answer["selected_addons"].as_array().cloned().unwrap_or_default();
         let read = |addon: &Value| Addon {
             kind: text(&addon["type"]),
             variant: text(&addon["variant"]["id"]),
@@ -94,16 +93,16 @@ impl Supabase {
         Job { kind: kind.into(), id: self.reference.clone(), detail: Value::Null }
     }
 
-    /// Returns the job of a pause or a resume that was intended and may have been accepted: what the project is tells.
+    /// Returns the job of a pause or a resume whose request may have been sent, if the project's status shows it.
     ///
     /// # Errors
-    /// [`Code::Unknown`] when it tells neither.
+    /// [`Code::Unknown`] when the status does not tell.
     pub(super) async fn find_switch_job(&self, kind: &str) -> Result<Option<Job>> {
         let status = self.fetch_project_state().await?.status;
         match (kind, status.as_str()) {
             (PAUSE_JOB, "INACTIVE" | "PAUSING")
             | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => Ok(Some(self.switch_job(kind))),
-            // Asking again for what is asked already is refused by the platform, and changes nothing.
+            // The platform refuses a request that it has accepted before, so it may be sent again.
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY") | (RESUME_JOB, "INACTIVE") => Ok(None),
             (_, other) => Err(Error::new(
                 Code::Unknown,
@@ -116,7 +115,7 @@ impl Supabase {
         }
     }
 
-    /// Looks at a pause or a resume.
+    /// Polls a pause or a resume.
     ///
     /// # Errors
     /// [`Code::Refused`] when it has failed.
@@ -132,12 +131,12 @@ impl Supabase {
         }
     }
 
-    /// Looks whether a project is ready. Its status alone does not say so: connections fail for up to a minute after
-    /// it does (supabase/supabase#39604), so its services and the database itself are asked too.
+    /// Polls whether a project is ready. Connections fail for up to a minute after its status says so
+    /// (supabase/supabase#39604), so its services and its database are asked too.
     ///
     /// # Errors
     /// [`Code::Refused`] when it will not get ready by itself.
-    pub(super) async fn poll_ready(&self, state: &ProjectState) -> Result<JobStatus> {
+    async fn poll_ready(&self, state: &ProjectState) -> Result<JobStatus> {
         if statuses::is_final(&state.status) {
             return Err(self.dead_end_error(state));
         }
@@ -157,7 +156,7 @@ impl Supabase {
     }
 }
 
-/// Returns the error of giving up a pause or a resume, which cannot be called back.
+/// Returns the error of cancelling a pause or a resume, which the platform cannot stop.
 pub(super) fn uncancellable_error(job: &Job) -> Error {
     Error::new(Code::Unsupported, format!("a {} that was accepted goes on by itself", job.kind))
         .with_hint("see how far it is with `project::get`")
@@ -169,7 +168,7 @@ fn still_running(phase: String) -> JobStatus {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{MockApi, MockReply, REF};
+    use super::super::mock_api::{MockApi, MockReply, REF};
     use super::*;
     use crate::provider::{NullRecorder, Provider as _};
 
@@ -198,10 +197,10 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_t12_resume_is_the_restore_of_the_project_and_of_nothing_else() {
-        let stage = project(&["INACTIVE", "INACTIVE", "COMING_UP", "ACTIVE_HEALTHY"]).await;
-        let target = stage.project();
+        let server = project(&["INACTIVE", "INACTIVE", "COMING_UP", "ACTIVE_HEALTHY"]).await;
+        let target = server.project();
         let job = target.resume(&key(), &NullRecorder).await.expect("accepted");
-        let writes: Vec<_> = stage.request_lines().into_iter().filter(|l| l.starts_with("POST")).collect();
+        let writes: Vec<_> = server.request_lines().into_iter().filter(|l| l.starts_with("POST")).collect();
         assert_eq!(writes, [format!("POST /v1/projects/{REF}/restore")]);
         for phase in ["paused", "coming_up"] {
             let JobStatus::Running(progress) = target.observe(&job).await.expect("a look") else {
@@ -215,23 +214,23 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_pause_is_asked_for_once_and_not_at_all_when_it_is_so() {
-        let stage = project(&["ACTIVE_HEALTHY", "PAUSING", "INACTIVE"]).await;
-        let target = stage.project();
+        let server = project(&["ACTIVE_HEALTHY", "PAUSING", "INACTIVE"]).await;
+        let target = server.project();
         let job = Lifecycle::pause(&target, &key(), &NullRecorder).await.expect("accepted");
         assert!(matches!(target.observe(&job).await, Ok(JobStatus::Running(_))));
         assert!(matches!(target.observe(&job).await, Ok(JobStatus::Done(_))));
         let again = Lifecycle::pause(&target, &key(), &NullRecorder).await.expect("it is so already");
         assert_eq!(again, job);
-        assert_eq!(stage.request_lines().iter().filter(|l| l.starts_with("POST")).count(), 1);
+        assert_eq!(server.request_lines().iter().filter(|l| l.starts_with("POST")).count(), 1);
     }
 
     #[tokio::test]
     async fn supabase_a_resume_while_it_pauses_is_refused_before_anything_is_sent() {
-        let stage = project(&["PAUSING"]).await;
-        let error = stage.project().resume(&key(), &NullRecorder).await.expect_err("not now");
+        let server = project(&["PAUSING"]).await;
+        let error = server.project().resume(&key(), &NullRecorder).await.expect_err("not now");
         assert_eq!(error.code, Code::Refused);
         assert!(error.message.contains("`pausing`"), "{error}");
-        assert!(stage.request_lines().iter().all(|l| l.starts_with("GET")));
+        assert!(server.request_lines().iter().all(|l| l.starts_with("GET")));
     }
 
     #[tokio::test]
@@ -243,17 +242,17 @@ mod tests {
             (RESUME_JOB, "INACTIVE", Ok(false)),
             (RESUME_JOB, "UPGRADING", Err(Code::Unknown)),
         ] {
-            let stage =
+            let server =
                 MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
             let intent = json!({"kind": kind});
-            let known = stage.project().find(&key(), Some(&intent)).await;
+            let known = server.project().find(&key(), Some(&intent)).await;
             assert_eq!(known.map(|job| job.is_some()).map_err(|e| e.code), found, "{kind} {status}");
         }
     }
 
     #[tokio::test]
     async fn supabase_ready_is_status_and_services_and_a_real_query() {
-        let stage = MockApi::serve_replies(|seen| {
+        let server = MockApi::serve_replies(|seen| {
             if seen.line.contains("/health?services=db") {
                 let status = if seen.earlier == 0 { "COMING_UP" } else { "ACTIVE_HEALTHY" };
                 MockReply::from_json(
@@ -274,7 +273,7 @@ mod tests {
             }
         })
         .await;
-        let target = stage.project();
+        let target = server.project();
         for phase in
             ["restoring", "does not answer yet: its database is COMING_UP", "does not answer yet: the API"]
         {
@@ -289,15 +288,15 @@ mod tests {
     #[tokio::test]
     async fn supabase_what_cannot_get_ready_is_not_waited_for() {
         for status in ["RESTORE_FAILED", "INIT_FAILED", "GOING_DOWN", "REMOVED", "INACTIVE"] {
-            let stage =
+            let server =
                 MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
-            assert_eq!(stage.project().ready().await.expect_err(status).code, Code::Refused);
+            assert_eq!(server.project().ready().await.expect_err(status).code, Code::Refused);
         }
     }
 
     #[tokio::test]
     async fn supabase_addons_are_read() {
-        let stage = MockApi::serve_replies(|_| {
+        let server = MockApi::serve_replies(|_| {
             MockReply::from_json(
                 200,
                 &json!({"selected_addons": [{"type": "pitr", "variant": {"id": "pitr_7", "name": "7 days", "price": {}}},
@@ -305,7 +304,7 @@ mod tests {
             )
         })
         .await;
-        let addons = stage.project().addons().await.expect("add-ons");
+        let addons = server.project().addons().await.expect("add-ons");
         assert_eq!((addons[0].kind.as_str(), addons[0].variant.as_str()), ("pitr", "pitr_7"));
         assert_eq!(addons[1].kind, "of_next_year");
     }

@@ -4,7 +4,7 @@
 
 mod restrictions;
 
-use super::Supabase;
+use super::project::Supabase;
 use crate::provider::{
     Code, Error, Network, Result,
     model::{Ban, NetworkRestrictions, SslEnforcement},
@@ -30,21 +30,21 @@ impl Network for Supabase {
             return Ok(now.to_network_restrictions());
         }
         let path = format!("/v1/projects/{}/network-restrictions", self.reference);
-        let said = match self.api.send_write(Method::PATCH, &path, Some(&change.to_patch_body())).await {
+        let answer = match self.api.send_write(Method::PATCH, &path, Some(&change.to_patch_body())).await {
             // The `PATCH` endpoint is newer; older platforms only replace the whole list.
             Err(e) if matches!(e.code, Code::NotFound | Code::Unsupported) && is_missing_endpoint(&e) => {
                 let all = RangesByFamily::from_ranges(&change.wanted).to_json();
                 self.api.send_write(Method::POST, &format!("{path}/apply"), Some(&all)).await?
             }
-            said => said?,
+            answer => answer?,
         };
-        Ok(RestrictionsResponse::from_json(&said)?.to_network_restrictions())
+        Ok(RestrictionsResponse::from_json(&answer)?.to_network_restrictions())
     }
 
     async fn bans(&self) -> Result<Vec<Ban>> {
         let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
-        let said = self.api.send_read(Method::POST, &path, None).await?;
-        let banned = said["banned_ipv4_addresses"].as_array().cloned().unwrap_or_default();
+        let answer = self.api.send_read(Method::POST, &path, None).await?;
+        let banned = answer["banned_ipv4_addresses"].as_array().cloned().unwrap_or_default();
         banned.iter().map(|one| Ok(Ban { address: parse_banned_address(one)? })).collect()
     }
 
@@ -86,15 +86,15 @@ fn is_missing_endpoint(error: &Error) -> bool {
         || error.message.contains("Cannot PATCH")
 }
 
-fn decode_ssl(said: &Value) -> SslEnforcement {
+fn decode_ssl(answer: &Value) -> SslEnforcement {
     SslEnforcement {
-        enforced: said["currentConfig"]["database"] == true,
-        applied: said["appliedSuccessfully"] == true,
+        enforced: answer["currentConfig"]["database"] == true,
+        applied: answer["appliedSuccessfully"] == true,
     }
 }
 
-fn parse_banned_address(said: &Value) -> Result<IpAddr> {
-    let text = said.as_str().or_else(|| said["banned_address"].as_str()).unwrap_or_default();
+fn parse_banned_address(answer: &Value) -> Result<IpAddr> {
+    let text = answer.as_str().or_else(|| answer["banned_address"].as_str()).unwrap_or_default();
     let alone = text.split('/').next().unwrap_or_default();
     alone.parse().map_err(|_| Error::new(Code::Internal, format!("the API calls `{text}` a banned address")))
 }

@@ -1,11 +1,32 @@
-//! A project's identity and its status on the platform.
+//! A project: what its target says of it, its identity, and its status on the platform.
 
-use super::Supabase;
-use crate::provider::{
-    Code, Error, Result,
-    model::{Identity, Project},
+use super::{config::DatabaseAddress, statuses::map_project_status, transport::ApiClient};
+use crate::{
+    base::clock::Clock,
+    provider::{
+        Code, Error, Result,
+        model::{Branch, Identity, Project},
+    },
 };
 use serde_json::Value;
+use std::{path::PathBuf, sync::Arc};
+
+/// A Supabase project. A branch is one too: it has a reference and an API path of its own.
+#[derive(Clone)]
+pub(super) struct Supabase {
+    pub(super) target: String,
+    pub(super) protect: bool,
+    /// The project reference that goes into API paths; for a branch, the branch's own.
+    pub(super) reference: String,
+    pub(super) branch: Option<Branch>,
+    pub(super) api: Arc<ApiClient>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The folder of the dumps.
+    pub(super) backups: PathBuf,
+    /// The folder with the progress of long operations.
+    pub(super) state: PathBuf,
+    pub(super) database: DatabaseAddress,
+}
 
 /// The platform's description of a project. Status words are kept unmapped, because new ones appear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +42,14 @@ pub(super) struct ProjectState {
 }
 
 impl Supabase {
+    /// Returns the name under which the project was opened: `prod`, `prod/drill-aaaaaaaaaa`.
+    pub(super) fn display_name(&self) -> String {
+        match &self.branch {
+            Some(branch) => format!("{}/{}", self.target, branch.name),
+            None => self.target.clone(),
+        }
+    }
+
     /// Returns what the platform says of this project.
     ///
     /// A branch is a project of its own, but not everywhere: its reference is known at `/v1/branches`, and by most
@@ -32,7 +61,7 @@ impl Supabase {
         let project = format!("/v1/projects/{}", self.reference);
         let branch = format!("/v1/branches/{}", self.reference);
         let (first, second) = if self.branch.is_some() { (branch, project) } else { (project, branch) };
-        let said = match self.api.get(&first).await {
+        let answer = match self.api.get(&first).await {
             Err(not_found) if not_found.code == Code::NotFound => match self.api.get(&second).await {
                 // The first error explains more.
                 Err(e) if e.code == Code::NotFound => return Err(not_found),
@@ -40,20 +69,20 @@ impl Supabase {
             },
             other => other?,
         };
-        self.decode_project_state(&said)
+        self.decode_project_state(&answer)
     }
 
-    fn decode_project_state(&self, said: &Value) -> Result<ProjectState> {
+    fn decode_project_state(&self, answer: &Value) -> Result<ProjectState> {
         let text = |value: &Value| value.as_str().filter(|t| !t.is_empty()).map(str::to_owned);
-        let status = text(&said["status"]).ok_or_else(|| {
+        let status = text(&answer["status"]).ok_or_else(|| {
             Error::new(Code::Unavailable, format!("the API does not say how project {} is", self.reference))
         })?;
-        let name = self.branch.as_ref().map(|b| b.name.clone()).or_else(|| text(&said["name"]));
+        let name = self.branch.as_ref().map(|b| b.name.clone()).or_else(|| text(&answer["name"]));
         Ok(ProjectState {
             name: name.unwrap_or_else(|| self.reference.clone()),
-            region: text(&said["region"]),
-            organization: text(&said["organization_slug"]),
-            version: text(&said["database"]["version"]).or_else(|| text(&said["postgres_version"])),
+            region: text(&answer["region"]),
+            organization: text(&answer["organization_slug"]),
+            version: text(&answer["database"]["version"]).or_else(|| text(&answer["postgres_version"])),
             status,
         })
     }
@@ -91,25 +120,15 @@ impl Supabase {
     }
 }
 
-/// Maps a platform status to ours: `healthy`, `unhealthy`, `paused`, else their word in lower case.
-pub(super) fn map_project_status(status: &str) -> String {
-    match status {
-        "ACTIVE_HEALTHY" => "healthy".into(),
-        "ACTIVE_UNHEALTHY" => "unhealthy".into(),
-        "INACTIVE" => "paused".into(),
-        other => other.to_lowercase(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{MockApi, MockReply, REF};
+    use super::super::mock_api::{MockApi, MockReply, REF};
     use crate::provider::{Code, Provider as _};
     use serde_json::json;
 
     #[tokio::test]
     async fn supabase_project_says_who_it_is_and_where() {
-        let stage = MockApi::serve_replies(|_| {
+        let server = MockApi::serve_replies(|_| {
             MockReply::from_json(
                 200,
                 &json!({"ref": REF, "name": "Shop", "region": "eu-central-1", "organization_slug": "acme",
@@ -117,17 +136,17 @@ mod tests {
             )
         })
         .await;
-        let project = stage.project().project().await.expect("a project");
+        let project = server.project().project().await.expect("a project");
         assert_eq!((project.name.as_str(), project.status.as_str()), ("prod", "healthy"));
         assert_eq!(project.version.as_deref(), Some("15.8.1.085"));
         assert_eq!(project.identity, format!("Shop ({REF}), eu-central-1, organization acme"));
-        let identity = stage.project().fetch_identity().await.expect("an identity");
+        let identity = server.project().fetch_identity().await.expect("an identity");
         assert_eq!(identity.id, format!("supabase:{REF}"));
     }
 
     #[tokio::test]
     async fn supabase_a_branch_is_looked_for_in_both_places() {
-        let stage = MockApi::serve_replies(|seen| if seen.line.starts_with("GET /v1/branches") {
+        let server = MockApi::serve_replies(|seen| if seen.line.starts_with("GET /v1/branches") {
 MockReply::from_json(
                 200,
                 &json!({"ref": REF, "status": "COMING_UP", "postgres_version": "17.4", "db_pass": "hunter2"}),
@@ -136,22 +155,22 @@ MockReply::from_json(
 MockReply::from_json(404, &json!({"message": "Project not found"}))
 })
         .await;
-        let project = stage.project().project().await.expect("a branch");
+        let project = server.project().project().await.expect("a branch");
         assert_eq!((project.status.as_str(), project.version.as_deref()), ("coming_up", Some("17.4")));
         assert!(!format!("{project:?}").contains("hunter2"));
-        let stage =
+        let server =
             MockApi::serve_replies(|_| MockReply::from_json(404, &json!({"message": "Project not found"})))
                 .await;
-        let error = stage.project().project().await.expect_err("nowhere");
+        let error = server.project().project().await.expect_err("nowhere");
         assert!(error.code == Code::NotFound && error.message.contains("/v1/projects/"), "{error}");
     }
 
     #[tokio::test]
     async fn supabase_t18_a_status_that_nobody_knows_is_carried() {
-        let stage = MockApi::serve_replies(|_| {
+        let server = MockApi::serve_replies(|_| {
             MockReply::from_json(200, &json!({"name": "Shop", "status": "PROMOTING_TWICE"}))
         })
         .await;
-        assert_eq!(stage.project().project().await.expect("a project").status, "promoting_twice");
+        assert_eq!(server.project().project().await.expect("a project").status, "promoting_twice");
     }
 }

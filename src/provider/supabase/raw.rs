@@ -1,6 +1,6 @@
 //! The Management API itself, for what no operation covers.
 
-use super::{Supabase, settings::is_project_reference, transport::without_secrets};
+use super::{config::is_project_reference, project::Supabase, redact::mask_secret_fields};
 use crate::provider::{Code, Error, Raw, Result};
 use async_trait::async_trait;
 use reqwest::Method;
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 #[async_trait]
 impl Raw for Supabase {
-    /// Asks with a method and a path that begins with `/v1/` or `/v2/`; `{ref}` in it is this project. Secrets in the
-    /// answer are masked: it may be written down.
+    /// Sends a request whose path begins with `/v1/` or `/v2/`; `{ref}` in it is this project. Secrets in the answer
+    /// are masked, because it may be recorded.
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let method = ["GET", "POST", "PUT", "PATCH", "DELETE"]
             .into_iter()
@@ -21,19 +21,19 @@ impl Raw for Supabase {
             })?;
         let path = path.replace("{ref}", &self.reference);
         check_api_path(&path)?;
-        let said = if method == Method::GET {
+        let answer = if method == Method::GET {
             self.api.get(&path).await?
         } else {
             self.check_own_project(&path)?;
             self.api.send_write(method, &path, body).await?
         };
-        // `GET /v1/projects/{ref}/secrets` calls them `value`.
-        Ok(if path.contains("/secrets") { mask_secret_values(said) } else { without_secrets(said) })
+        // `GET /v1/projects/{ref}/secrets` gives each secret as `value`.
+        Ok(if path.contains("/secrets") { mask_secret_values(answer) } else { mask_secret_fields(answer) })
     }
 }
 
 impl Supabase {
-    /// Refuses a write to anything but this project: rights, protection and leases are of the target that was named.
+    /// Refuses a write to anything but this project: rights, protection and leases are those of the named target.
     fn check_own_project(&self, path: &str) -> Result<()> {
         let mut segments = path.split(['/', '?']).skip(2);
         let is_own = matches!(segments.next(), Some("projects" | "branches"))
@@ -56,7 +56,7 @@ impl Supabase {
     }
 }
 
-/// Refuses what leads out of the API.
+/// Refuses a path that leads out of the API.
 fn check_api_path(path: &str) -> Result<()> {
     let route = path.split('?').next().unwrap_or_default();
     let is_inside = ["/v1/", "/v2/"].iter().any(|version| path.starts_with(version))
@@ -74,29 +74,29 @@ fn check_api_path(path: &str) -> Result<()> {
         .with_hint("write one such as `/v1/projects/{ref}/health?services=db`, with spaces as `%20`"))
 }
 
-fn mask_secret_values(said: Value) -> Value {
-    let mut said = without_secrets(said);
-    for item in said.as_array_mut().into_iter().flatten() {
+fn mask_secret_values(answer: Value) -> Value {
+    let mut answer = mask_secret_fields(answer);
+    for item in answer.as_array_mut().into_iter().flatten() {
         if let Some(value) = item.get_mut("value") {
             *value = "•••".into();
         }
     }
-    said
+    answer
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{MockApi, MockReply, REF};
+    use super::super::mock_api::{MockApi, MockReply, REF};
     use super::*;
     use serde_json::json;
 
     #[tokio::test]
     async fn supabase_api_asks_what_it_is_told_about_its_own_project() {
-        let stage = MockApi::serve_replies(|seen| {
+        let server = MockApi::serve_replies(|seen| {
             MockReply::from_json(201, &json!({"line": seen.line, "body": seen.body}))
         })
         .await;
-        let target = stage.project();
+        let target = server.project();
         let said = Raw::ask(
             &target,
             "post",
@@ -112,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_api_refuses_what_is_not_its_own_before_anything_is_sent() {
-        let stage = MockApi::serve_replies(|_| MockReply::from_text(200, "")).await;
+        let server = MockApi::serve_replies(|_| MockReply::from_text(200, "")).await;
         for (method, path, code) in [
             ("DELETE", "/v1/projects/zzzzzzzzzzzzzzzzzzzz", Code::Refused),
             ("DELETE", "/v1/projects/zzzzzzzzzzzzzzzzzzzz/abcdefghijklmnopqrst", Code::Refused),
@@ -125,15 +125,15 @@ mod tests {
             ("GET", "/v1/projects/a b", Code::Invalid),
             ("HEAD", "/v1/projects", Code::Invalid),
         ] {
-            let error = Raw::ask(&stage.project(), method, path, None).await.expect_err(path);
+            let error = Raw::ask(&server.project(), method, path, None).await.expect_err(path);
             assert_eq!(error.code, code, "{path}: {error}");
         }
-        assert_eq!(stage.received_requests().len(), 0);
+        assert_eq!(server.received_requests().len(), 0);
     }
 
     #[tokio::test]
     async fn supabase_t17_api_gives_no_secret() {
-        let stage = MockApi::serve_replies(|seen| {
+        let server = MockApi::serve_replies(|seen| {
             if seen.line.ends_with("/secrets") {
                 MockReply::from_json(200, &json!([{"name": "KEY", "value": "hunter2"}]))
             } else {
@@ -142,7 +142,7 @@ mod tests {
         })
         .await;
         for path in ["/v1/projects/{ref}/secrets", "/v1/branches/{ref}"] {
-            let said = Raw::ask(&stage.project(), "GET", path, None).await.expect("an answer");
+            let said = Raw::ask(&server.project(), "GET", path, None).await.expect("an answer");
             assert!(!said.to_string().contains("hunter"), "{said}");
         }
     }

@@ -1,9 +1,9 @@
-//! Read replicas: there is no list of them, so it is read off the list of the organization's projects.
+//! Read replicas. The platform lists them only with the organization's projects.
 //!
-//! Asking for one gives nothing back. Which one it became is the difference between the list before, which is written
-//! down first, and the list since.
+//! A request for a replica returns no id. The new replica is the one that the list did not have before, so the list is
+//! recorded before the request.
 
-use super::{Supabase, asking, statuses};
+use super::{project::Supabase, requests, statuses};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -20,15 +20,15 @@ use serde_json::{Value, json};
 pub(super) const REPLICA_JOB: &str = "replica";
 /// How many projects a page of the list has.
 const PAGE_SIZE: usize = 100;
-/// How long a replica that was asked for may be missing from the list.
+/// How long a requested replica may be missing from the list.
 const REPLICA_GRACE: Span = Span::from_secs(60);
-/// How long a replica that was removed may stay in the list.
+/// How long a removed replica may stay in the list.
 const REMOVAL_TIMEOUT: Span = Span::from_secs(300);
 
 /// A database of a project, as the list of the organization's projects shows it.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ReplicaRow {
-    /// What names it.
+    /// The replica's id.
     pub identifier: String,
     r#type: String,
     region: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct ReplicaRow {
 /// The detail of a replica's job.
 #[derive(Debug, Serialize, Deserialize)]
 struct ReplicaJob {
-    /// The replicas that there were.
+    /// The replicas before the request.
     before: Vec<String>,
     region: String,
     asked_at: Moment,
@@ -89,7 +89,7 @@ impl Supabase {
         loop {
             let path = format!("/v1/organizations/{slug}/projects?limit={PAGE_SIZE}&offset={offset}");
             let mut page = self.api.get(&path).await?;
-            let projects: Vec<ListedProject> = asking::decode_answer(page["projects"].take(), &path)?;
+            let projects: Vec<ListedProject> = requests::decode_answer(page["projects"].take(), &path)?;
             let count = projects.len();
             if let Some(project) = projects.into_iter().find(|project| project.r#ref == self.reference) {
                 return Ok(project
@@ -108,18 +108,18 @@ impl Supabase {
         }
     }
 
-    /// Returns the replica that came after the others.
-    async fn find_new_replica(&self, making: &ReplicaJob) -> Result<Option<ReplicaRow>> {
+    /// Returns the replica that was not there before the request.
+    async fn find_new_replica(&self, detail: &ReplicaJob) -> Result<Option<ReplicaRow>> {
         let mut rows = self.list_replica_rows().await?;
-        rows.retain(|row| !making.before.contains(&row.identifier));
-        rows.retain(|row| row.region.as_ref().is_none_or(|region| *region == making.region));
+        rows.retain(|row| !detail.before.contains(&row.identifier));
+        rows.retain(|row| row.region.as_ref().is_none_or(|region| *region == detail.region));
         if rows.len() > 1 {
             let names: Vec<_> = rows.iter().map(|row| format!("`{}`", row.identifier)).collect();
             return Err(Error::new(
                 Code::Unknown,
                 format!(
                     "several replicas came since {}, and any may be this one: {}",
-                    making.asked_at,
+                    detail.asked_at,
                     names.join(", ")
                 ),
             )
@@ -128,17 +128,17 @@ impl Supabase {
         Ok(rows.pop())
     }
 
-    /// Returns the job of the replica that was about to be asked for, when one came since.
+    /// Returns the job of a replica whose request may have been sent, if a new replica appeared.
     ///
     /// # Errors
-    /// [`Code::Unknown`] when none did: it may still come.
+    /// [`Code::Unknown`] when none did: it may still appear.
     pub(super) async fn find_replica_job(&self, key: &CallKey, intent: &Value) -> Result<Option<Job>> {
-        let making = ReplicaJob::from_detail(&intent["detail"])?;
-        while self.find_new_replica(&making).await?.is_none() {
-            if !self.sleep_unless_expired(making.asked_at, REPLICA_GRACE).await {
+        let detail = ReplicaJob::from_detail(&intent["detail"])?;
+        while self.find_new_replica(&detail).await?.is_none() {
+            if !self.sleep_unless_expired(detail.asked_at, REPLICA_GRACE).await {
                 let what = format!(
                     "a replica in `{}` was about to be asked for {}, and none came since",
-                    making.region, making.asked_at
+                    detail.region, detail.asked_at
                 );
                 return Err(Error::new(Code::Unknown, what)
                     .with_hint("see whether one comes up in the dashboard, and decide the call"));
@@ -147,19 +147,19 @@ impl Supabase {
         Ok(Some(Job { kind: REPLICA_JOB.into(), id: key.to_string(), detail: intent["detail"].clone() }))
     }
 
-    /// Looks at a replica that is being made.
+    /// Polls a replica that is being created.
     ///
     /// # Errors
     /// [`Code::Tool`] when it failed; it has then been removed.
     pub(super) async fn poll_replica(&self, job: &Job) -> Result<JobStatus> {
-        let making = ReplicaJob::from_detail(&job.detail)?;
+        let detail = ReplicaJob::from_detail(&job.detail)?;
         let waiting = |phase: String| {
             JobStatus::Running(Progress {
-                again_in: Some(self.poll_interval(making.asked_at)),
+                again_in: Some(self.poll_interval(detail.asked_at)),
                 ..Progress::with_phase(phase)
             })
         };
-        let Some(row) = self.find_new_replica(&making).await? else {
+        let Some(row) = self.find_new_replica(&detail).await? else {
             return Ok(waiting("asked for, and not in the list yet".into()));
         };
         let replica = row.to_replica(&self.display_name());
@@ -179,7 +179,7 @@ impl Supabase {
         }
     }
 
-    /// Gives a replica up that is being made.
+    /// Cancels a replica that is being created.
     ///
     /// # Errors
     /// What the API says; [`Code::Unavailable`] while it is not in the list.

@@ -1,6 +1,6 @@
 //! The platform's own daily backup, of which only the time of day can be set, and on one plan.
 
-use super::Supabase;
+use super::project::Supabase;
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -18,11 +18,11 @@ const SCHEDULE_ID: &str = "daily";
 #[async_trait]
 impl Schedules for Supabase {
     async fn list(&self) -> Result<Vec<Schedule>> {
-        let said = self.api.get(&self.schedule_path()).await.map_err(map_schedule_error)?;
-        Ok(vec![self.decode_schedule(&said)?])
+        let answer = self.api.get(&self.schedule_path()).await.map_err(map_schedule_error)?;
+        Ok(vec![self.decode_schedule(&answer)?])
     }
 
-    /// Sets the time of day. The platform takes three changes a day, and keeps nothing of who asked.
+    /// Sets the time of day. The platform takes three changes a day, and keeps no key.
     async fn create(&self, request: &ScheduleRequest, _key: &CallKey) -> Result<Schedule> {
         if request.every != Frequency::Day {
             return Err(unsupported_schedule("the platform takes its own backup once a day and never else"));
@@ -33,12 +33,12 @@ impl Schedules for Supabase {
             ));
         }
         let body = json!({ "schedule_for": format!("{}:00", request.at) });
-        let said = self
+        let answer = self
             .api
             .send_write(Method::PATCH, &self.schedule_path(), Some(&body))
             .await
             .map_err(map_schedule_error)?;
-        self.decode_schedule(&said)
+        self.decode_schedule(&answer)
     }
 
     async fn delete(&self, _id: &str) -> Result<()> {
@@ -54,8 +54,8 @@ impl Supabase {
         format!("/v1/projects/{}/database/backups/schedule", self.reference)
     }
 
-    fn decode_schedule(&self, said: &Value) -> Result<Schedule> {
-        let time = said["schedule_for"].as_str().unwrap_or_default();
+    fn decode_schedule(&self, answer: &Value) -> Result<Schedule> {
+        let time = answer["schedule_for"].as_str().unwrap_or_default();
         let at = time.get(..5).filter(|at| at.as_bytes()[2] == b':').map(str::to_owned).ok_or_else(|| {
             Error::new(Code::Internal, format!("the API gives `{time}` as the time of day of a schedule"))
         })?;
@@ -72,7 +72,7 @@ impl Supabase {
     }
 }
 
-/// Returns when a time of day comes next, in UTC.
+/// Returns the next moment with this time of day, in UTC.
 fn next_occurrence(now: Moment, time: &str) -> Option<Moment> {
     let full = if time.len() == 5 { format!("{time}:00") } else { time.to_owned() };
     let today = Moment::parse(&format!("{}T{full}Z", now.to_string().get(..10)?)).ok()?;
@@ -99,7 +99,7 @@ fn unsupported_schedule(reason: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{MockApi, MockReply};
+    use super::super::mock_api::{MockApi, MockReply};
     use super::*;
 
     fn request(every: Frequency, keep_days: Option<u32>) -> ScheduleRequest {
@@ -112,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_schedule_is_one_and_only_its_time_of_day_is_set() {
-        let stage = MockApi::serve_replies(|seen| {
+        let server = MockApi::serve_replies(|seen| {
             if seen.line.starts_with("PATCH") {
                 MockReply::from_json(
                     200,
@@ -123,7 +123,7 @@ mod tests {
             }
         })
         .await;
-        let target = stage.project();
+        let target = server.project();
         let all = target.list().await.expect("one");
         assert_eq!((all.len(), all[0].at.as_str(), all[0].every), (1, "23:15", Frequency::Day));
         let next = all[0].next_at.expect("known").to_string();
@@ -131,7 +131,7 @@ mod tests {
         let set = target.create(&request(Frequency::Day, None), &key()).await.expect("set");
         assert_eq!((set.id, set.at.as_str()), (all[0].id.clone(), "02:30"));
         assert_eq!(set.next_at.expect("known").to_string(), "2026-11-21T02:30:00Z");
-        assert_eq!(stage.received_requests().pop().expect("sent").body, json!({"schedule_for": "02:30:00"}));
+        assert_eq!(server.received_requests().pop().expect("sent").body, json!({"schedule_for": "02:30:00"}));
     }
 
     #[tokio::test]
@@ -139,10 +139,10 @@ mod tests {
         for (status, said) in
             [(402, "Feature requires a higher plan"), (404, "Project or backup schedule not found")]
         {
-            let stage =
+            let server =
                 MockApi::serve_replies(move |_| MockReply::from_json(status, &json!({"message": said})))
                     .await;
-            let target = stage.project();
+            let target = server.project();
             for error in [
                 target.list().await.expect_err(said),
                 target.create(&request(Frequency::Day, None), &key()).await.expect_err(said),
@@ -152,12 +152,15 @@ mod tests {
                 assert!(error.hint.expect("a hint").contains("cron"));
             }
         }
-        let stage = MockApi::serve_replies(|_| MockReply::from_text(500, "")).await;
+        let server = MockApi::serve_replies(|_| MockReply::from_text(500, "")).await;
         for wanted in [request(Frequency::Week, None), request(Frequency::Day, Some(7))] {
-            let error = stage.project().create(&wanted, &key()).await.expect_err("not there");
+            let error = server.project().create(&wanted, &key()).await.expect_err("not there");
             assert_eq!(error.code, Code::Unsupported);
         }
-        assert_eq!(stage.project().delete(SCHEDULE_ID).await.expect_err("not there").code, Code::Unsupported);
-        assert_eq!(stage.received_requests().len(), 0);
+        assert_eq!(
+            server.project().delete(SCHEDULE_ID).await.expect_err("not there").code,
+            Code::Unsupported
+        );
+        assert_eq!(server.received_requests().len(), 0);
     }
 }

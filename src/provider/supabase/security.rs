@@ -1,6 +1,6 @@
 //! Row-level policies, read off the catalogs: the platform has no list of them.
 
-use super::Supabase;
+use super::project::Supabase;
 use crate::provider::{
     Code, Error, Result, Security,
     model::{AuditReport, Policy},

@@ -1,136 +1,237 @@
-//! What `redrill.toml` may say of a Supabase target.
+//! The server's settings: overrides from `config/database/postgres`, effective values from `pg_settings`.
+//!
+//! The endpoint returns overrides only, so effective values are queried from the database if it answers.
+//! `PATCH` changes only the settings it names; removing an override takes `PUT`, which replaces all.
 
-use super::DatabaseAddress;
+mod schema;
+
+use super::{project::Supabase, sql::statements};
 use crate::{
     base::suggest,
-    provider::{Code, Error, OpenContext, Result},
+    provider::{Code, Error, Result, Settings, model::Setting},
 };
-use serde::Deserialize;
-use std::path::PathBuf;
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SupabaseToml {
-    r#ref: String,
-    token: Option<String>,
-    api_url: Option<String>,
-    backup_dir: Option<PathBuf>,
-    db_host: Option<String>,
-    db_port: Option<u16>,
-}
+#[async_trait]
+impl Settings for Supabase {
+    async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
+        let overrides = self.fetch_overrides().await?;
+        let names: Vec<String> =
+            if names.is_empty() { overrides.keys().cloned().collect() } else { names.to_vec() };
+        let known = self.query_effective_settings(&names).await;
+        let setting = |name: &String| {
+            let overridden = overrides.get(name).cloned().unwrap_or_default();
+            let holds = known.as_ref().ok().and_then(|known| known.get(name));
+            if overridden.is_null() && holds.is_none() && schema::find_setting(name).is_none() {
+                // Without an answer from the database, it is unknown whether the setting exists.
+                return Err(known.as_ref().err().cloned().unwrap_or_else(|| unknown_setting_error(name)));
+            }
+            Ok(Setting {
+                name: name.clone(),
+                overridden,
+                effective: holds.map(|h| schema::decode_setting(name, &h["setting"])).unwrap_or_default(),
+                pending_restart: holds.is_some_and(|h| h["pending_restart"] == true),
+            })
+        };
+        names.iter().map(setting).collect()
+    }
 
-/// The settings of a target, with presets filled in and paths made absolute.
-pub(super) struct SupabaseConfig {
-    /// The project's reference.
-    pub reference: String,
-    /// Where the token is; if absent, the places of the official command line are searched.
-    pub token: Option<String>,
-    /// The API's address, if it is neither the environment's nor the public one.
-    pub api_url: Option<String>,
-    /// Where dumps are kept.
-    pub backups: PathBuf,
-    /// Where the database is, when it is not where the platform says.
-    pub database: DatabaseAddress,
-}
-
-impl SupabaseConfig {
-    /// Reads the settings of a target.
-    ///
-    /// # Errors
-    /// [`Code::Invalid`] with what was meant.
-    pub(super) fn from_target(opening: &OpenContext<'_>) -> Result<Self> {
-        let target = opening.target;
-        let written: SupabaseToml = target
-            .settings
-            .clone()
-            .try_into()
-            .map_err(|e: toml::de::Error| config_error(&target.name, &e))?;
-        if !is_project_reference(&written.r#ref) {
-            return Err(Error::new(
-                Code::Invalid,
-                format!("`ref` of target `{}` is no project reference: `{}`", target.name, written.r#ref),
-            )
-            .with_hint("it is the twenty small letters in the address of the project's dashboard"));
+    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
+        let mut sent = values
+            .iter()
+            .map(|(name, value)| {
+                let field = schema::find_setting(name).ok_or_else(|| unsettable_setting_error(name))?;
+                Ok((name.clone(), if value.is_null() { Value::Null } else { field.validate_value(value)? }))
+            })
+            .collect::<Result<Map<_, _>>>()?;
+        if sent.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(Self {
-            reference: written.r#ref,
-            token: written.token,
-            api_url: written.api_url,
-            backups: match written.backup_dir {
-                Some(folder) => opening.base.join(folder),
-                None => opening.state.join("supabase").join(&target.name).join("backups"),
-            },
-            database: DatabaseAddress { host: written.db_host, port: written.db_port },
-        })
+        let waiting: Vec<String> = sent
+            .keys()
+            .filter(|name| schema::find_setting(name).is_some_and(|f| f.restarts))
+            .cloned()
+            .collect();
+        let is_patch = sent.values().all(|value| !value.is_null());
+        if !is_patch {
+            let mut all = self.fetch_overrides().await?;
+            all.append(&mut sent);
+            all.retain(|_, value| !value.is_null());
+            sent = all;
+        }
+        // A restart breaks every connection, so ask for one only if a setting needs it.
+        sent.insert("restart_database".into(), json!(restart && !waiting.is_empty()));
+        let method = if is_patch { Method::PATCH } else { Method::PUT };
+        self.api.send_write(method, &self.settings_path(), Some(&Value::Object(sent))).await?;
+        Ok(if restart { Vec::new() } else { waiting })
     }
 }
 
-/// Returns whether a text has the form of every project reference of the API: `^[a-z]{20}$`.
-pub(super) fn is_project_reference(text: &str) -> bool {
-    text.len() == 20 && text.bytes().all(|b| b.is_ascii_lowercase())
+impl Supabase {
+    fn settings_path(&self) -> String {
+        format!("/v1/projects/{}/config/database/postgres", self.reference)
+    }
+
+    async fn fetch_overrides(&self) -> Result<Map<String, Value>> {
+        let answer = self.api.get(&self.settings_path()).await?;
+        let mut overrides = answer.as_object().cloned().unwrap_or_default();
+        overrides.retain(|_, value| !value.is_null());
+        Ok(overrides)
+    }
+
+    /// Returns the effective values by name; settings that the database does not know are left out.
+    async fn query_effective_settings(&self, names: &[String]) -> Result<Map<String, Value>> {
+        if names.is_empty() {
+            return Ok(Map::new());
+        }
+        Ok(self
+            .query_answer(&statements::settings_sql(names))
+            .await?
+            .as_object()
+            .cloned()
+            .unwrap_or_default())
+    }
 }
 
-fn config_error(target: &str, why: &toml::de::Error) -> Error {
-    let error = Error::new(Code::Invalid, format!("the settings of target `{target}`: {}", why.message()));
-    match suggest::hint_for_unknown_field(why.message()) {
-        Some(hint) => error.with_hint(hint),
-        None => error.with_hint("`ref` is the twenty letters of the project, as in its address"),
+fn unknown_setting_error(name: &str) -> Error {
+    Error::new(Code::NotFound, format!("there is no setting `{name}`"))
+        .with_hint(suggest::suggest_name(name, schema::setting_names()))
+}
+
+fn unsettable_setting_error(name: &str) -> Error {
+    let error = Error::new(Code::Unsupported, format!("the platform does not let `{name}` be set"));
+    match suggest::nearest_name(name, schema::setting_names()) {
+        Some(nearest) => error.with_hint(format!("did you mean `{nearest}`?")),
+        None => error.with_hint(
+            "for a role or a database, `db::execute` with `alter role … set` or `alter database … set` may do",
+        ),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::mock_api::{MockApi, MockReply, REF};
     use super::*;
-    use crate::{
-        base::clock::{Clock, SystemClock},
-        config::TargetConfig,
-    };
-    use std::{path::Path, sync::Arc};
 
-    fn target(text: &str) -> TargetConfig {
-        TargetConfig {
-            name: "prod".into(),
-            provider: "supabase".into(),
-            protect: false,
-            tags: Vec::new(),
-            settings: toml::from_str(text).expect("TOML"),
-        }
+    const PATH: &str = "/v1/projects/abcdefghijklmnopqrst/config/database/postgres";
+
+    /// Serves two overrides and a database that knows a little.
+    async fn served() -> MockApi {
+        MockApi::serve_replies(|seen| {
+            if seen.line.starts_with("POST") {
+                let holds = json!({"work_mem": {"setting": "8MB", "pending_restart": false},
+                                   "max_connections": {"setting": "60", "pending_restart": true},
+                                   "log_checkpoints": {"setting": "on", "pending_restart": false},
+                                   "port": {"setting": "5432", "pending_restart": false}});
+                return MockReply::from_json(201, &json!([{"answer": holds.to_string()}]));
+            }
+            MockReply::from_json(200, &json!({"work_mem": "8MB", "max_connections": 120}))
+        })
+        .await
     }
 
-    fn with<T>(text: &str, read: impl FnOnce(&OpenContext<'_>) -> Result<T>) -> Result<T> {
-        let (target, clock): (_, Arc<dyn Clock>) = (target(text), Arc::new(SystemClock));
-        let (base, state) = (Path::new("/etc/drills"), Path::new("/etc/drills/.redrill"));
-        read(&OpenContext { target: &target, base, state, clock: &clock })
+    async fn set(server: &MockApi, values: Value, restart: bool) -> Result<Vec<String>> {
+        server.project().set(values.as_object().expect("settings"), restart).await
     }
 
-    #[test]
-    fn supabase_settings_have_presets_and_absolute_paths() {
-        let settings = with("ref = 'abcdefghijklmnopqrst'", SupabaseConfig::from_target).expect("reads");
-        assert_eq!(settings.backups, Path::new("/etc/drills/.redrill/supabase/prod/backups"));
-        let text = "ref = 'abcdefghijklmnopqrst'\nbackup_dir = 'dumps'";
+    #[tokio::test]
+    async fn supabase_t23_what_holds_is_asked_of_the_database() {
+        let server = served().await;
+        let all = server.project().get(&[]).await.expect("settings");
         assert_eq!(
-            with(text, SupabaseConfig::from_target).expect("reads").backups,
-            Path::new("/etc/drills/dumps")
+            json!(all),
+            json!([{"name": "max_connections", "overridden": 120, "effective": 60, "pending_restart": true},
+                   {"name": "work_mem", "overridden": "8MB", "effective": "8MB", "pending_restart": false}])
         );
+        let names = ["log_checkpoints", "port"].map(str::to_owned);
+        let two = server.project().get(&names).await.expect("settings");
+        assert_eq!((&two[0].effective, &two[0].overridden), (&json!(true), &Value::Null));
+        assert_eq!(two[1].effective, json!("5432"), "a setting that the platform's list does not have");
+        let error = server.project().get(&["work_men".into()]).await.expect_err("a typo");
+        assert_eq!((error.code, error.hint.as_deref()), (Code::NotFound, Some("did you mean `work_mem`?")));
     }
 
-    #[test]
-    fn supabase_settings_say_what_was_meant() {
-        let error = |text: &str| with(text, SupabaseConfig::from_target).map(drop).expect_err(text);
-        let typo = error("ref = 'abcdefghijklmnopqrst'\nbackups_dir = 'x'");
-        assert_eq!((typo.code, typo.hint.as_deref()), (Code::Invalid, Some("did you mean `backup_dir`?")));
-        for wrong in ["", "abc", "ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrs1", "https://abcdefghijklmnop"] {
-            assert!(error(&format!("ref = '{wrong}'")).message.contains("no project reference"), "{wrong}");
+    #[tokio::test]
+    async fn supabase_settings_are_read_also_when_the_database_is_away() {
+        let server = MockApi::serve_replies(|seen| {
+            if seen.line.starts_with("POST") {
+                MockReply::from_json(
+                    400,
+                    &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}),
+                )
+            } else {
+                MockReply::from_json(200, &json!({"work_mem": "8MB"}))
+            }
+        })
+        .await;
+        let all = server.project().get(&[]).await.expect("settings");
+        assert_eq!((&all[0].overridden, &all[0].effective), (&json!("8MB"), &Value::Null));
+        let error = server.project().get(&["port".into()]).await.expect_err("nobody knows");
+        assert_eq!(error.code, Code::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn supabase_t23_setting_is_a_patch_with_the_types_of_the_schema() {
+        let server = served().await;
+        let values = json!({"max_connections": "90", "work_mem": "16MB", "log_checkpoints": "true",
+                            "statement_timeout": 30000, "pg_stat_statements.max": 5000});
+        let waiting = set(&server, values, false).await.expect("set");
+        assert_eq!(waiting, ["max_connections", "pg_stat_statements.max"]);
+        let sent = server.received_requests().pop().expect("sent");
+        assert_eq!(sent.line, format!("PATCH {PATH}"));
+        assert_eq!(
+            sent.body,
+            json!({"max_connections": 90, "work_mem": "16MB", "log_checkpoints": true, "statement_timeout": "30000",
+                   "pg_stat_statements.max": 5000, "restart_database": false})
+        );
+        assert!(sent.line.contains(REF));
+    }
+
+    #[tokio::test]
+    async fn supabase_t23_a_restart_is_only_asked_for_what_needs_one() {
+        for (values, restarts) in
+            [(json!({"work_mem": "16MB"}), false), (json!({"work_mem": "16MB", "max_connections": 90}), true)]
+        {
+            let server = served().await;
+            assert_eq!(set(&server, values, true).await.expect("set"), Vec::<String>::new());
+            assert_eq!(
+                server.received_requests().pop().expect("sent").body["restart_database"],
+                json!(restarts)
+            );
         }
-        assert!(error("").message.contains("ref"));
     }
 
-    #[test]
-    fn supabase_a_literal_token_is_refused_with_the_targets_name_and_not_repeated() {
-        let text = "ref = 'abcdefghijklmnopqrst'\ntoken = 'sbp_hunter2'";
-        let error = with(text, super::super::open).map(drop).expect_err("a literal");
-        assert_eq!(error.code, Code::Invalid);
-        let shown = format!("{error:?}");
-        assert!(shown.contains("`prod`") && !shown.contains("hunter2"), "{shown}");
+    #[tokio::test]
+    async fn supabase_t23_taking_away_replaces_all_and_keeps_the_others() {
+        let server = served().await;
+        set(&server, json!({"work_mem": null, "checkpoint_timeout": "10min"}), false).await.expect("set");
+        let sent = server.received_requests().pop().expect("sent");
+        assert_eq!(sent.line, format!("PUT {PATH}"));
+        let wanted =
+            json!({"max_connections": 120, "checkpoint_timeout": "10min", "restart_database": false});
+        assert_eq!(sent.body, wanted);
+    }
+
+    #[tokio::test]
+    async fn supabase_settings_that_cannot_be_are_refused_before_anything_is_sent() {
+        let server = served().await;
+        for (values, said) in [
+            (json!({"work_men": "8MB"}), "does not let `work_men` be set"),
+            (json!({"random_page_cost": 1}), "does not let"),
+            (json!({"max_connections": 0}), "between 1 and 262143"),
+            (json!({"max_connections": "many"}), "a whole number"),
+            (json!({"work_mem": 64}), "with its unit"),
+            (json!({"work_mem": "64 bananas"}), "with its unit"),
+            (json!({"log_checkpoints": "on"}), "true or false"),
+            (json!({"statement_timeout": "45m"}), "`45min`"),
+            (json!({"session_replication_role": "none"}), "`origin`, `replica`, `local`"),
+        ] {
+            let error = set(&server, values.clone(), false).await.expect_err(said);
+            let shown = format!("{} {}", error.message, error.hint.clone().unwrap_or_default());
+            assert!(shown.contains(said), "{values}: {shown}");
+        }
+        assert_eq!(server.received_requests().len(), 0);
     }
 }

@@ -3,7 +3,7 @@
 /// The platform's word for a project, or a branch, that is up.
 pub(super) const ACTIVE_HEALTHY: &str = "ACTIVE_HEALTHY";
 
-/// Returns whether a project that says this goes nowhere from there by itself.
+/// Returns whether a project does not leave this status by itself.
 pub(super) fn is_final(status: &str) -> bool {
     const FINAL: [&str; 6] =
         ["INIT_FAILED", "RESTORE_FAILED", "PAUSE_FAILED", "REMOVED", "INACTIVE", "GOING_DOWN"];
@@ -13,6 +13,16 @@ pub(super) fn is_final(status: &str) -> bool {
 /// Returns whether a project in this status is up, healthy or not, and takes requests.
 pub(super) fn is_up(status: &str) -> bool {
     [ACTIVE_HEALTHY, "ACTIVE_UNHEALTHY"].contains(&status)
+}
+
+/// Maps the status of a project to `healthy`, `unhealthy` or `paused`, any other to lower case.
+pub(super) fn map_project_status(status: &str) -> String {
+    match status {
+        ACTIVE_HEALTHY => "healthy".into(),
+        "ACTIVE_UNHEALTHY" => "unhealthy".into(),
+        "INACTIVE" => "paused".into(),
+        other => other.to_lowercase(),
+    }
 }
 
 /// Maps the status of a backup.
@@ -38,7 +48,7 @@ pub(super) fn map_branch_status(workflow: &str, project: Option<&str>) -> String
     word.into()
 }
 
-/// Returns whether a branch's workflow has more to do.
+/// Returns whether a branch's workflow is still running.
 pub(super) fn is_workflow_running(workflow: &str) -> bool {
     ["CREATING_PROJECT", "RUNNING_MIGRATIONS"].contains(&workflow)
 }

@@ -3,14 +3,15 @@
 mod audits;
 mod branches;
 mod dumps;
-mod platform;
+mod platform_backups;
 mod recovery;
 mod replicas;
 mod restores;
 
 use super::{
-    Supabase,
-    stage::{MockApi, MockReply, REF, ReceivedRequest},
+    mock_api::{MockApi, MockReply, REF, ReceivedRequest},
+    platform_backups::moment_from_unix,
+    project::Supabase,
 };
 use crate::{
     base::moment::Moment,
@@ -28,10 +29,10 @@ use tempfile::TempDir;
 const BRANCH: &str = "bbbbbbbbbbbbbbbbbbbb";
 /// The key of every call here.
 const KEY: &str = "abcdefgh23";
-/// The window of [`windowed`], in seconds since 1970: a day that ends ten minutes before the stage's clock begins.
+/// The window of [`windowed`], in seconds since 1970: a day that ends ten minutes before the mock's clock begins.
 const WINDOW: (i64, i64) = (1_795_056_600, 1_795_143_000);
 
-/// What was written down before anything was asked.
+/// The intents recorded before requests.
 #[derive(Default)]
 struct RecordedIntents(Mutex<Vec<Value>>);
 
@@ -44,7 +45,7 @@ impl Accept for RecordedIntents {
 }
 
 impl RecordedIntents {
-    /// Returns the only thing that was written down.
+    /// Returns the only recorded intent.
     fn only(&self) -> Value {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         assert_eq!(all.len(), 1, "{all:?}");
@@ -57,16 +58,16 @@ fn key() -> CallKey {
 }
 
 fn at(unix: i64) -> Moment {
-    super::platform::moment_from_unix(unix).expect("a moment")
+    moment_from_unix(unix).expect("a moment")
 }
 
-/// Returns a project of the stage with folders of its own.
-fn project(stage: &MockApi) -> (Supabase, TempDir) {
+/// Returns a project of the mock with folders of its own.
+fn project(server: &MockApi) -> (Supabase, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let project = Supabase {
         backups: folder.path().join("backups"),
         state: folder.path().join("state"),
-        ..stage.project()
+        ..server.project()
     };
     (project, folder)
 }
@@ -92,13 +93,13 @@ async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
     panic!("the {} is never done", job.kind)
 }
 
-/// Returns how many requests changed something: reads with a body are none.
-fn writes(stage: &MockApi) -> Vec<String> {
+/// Returns the requests that changed something: reads with a body are none.
+fn writes(server: &MockApi) -> Vec<String> {
     let reads = ["GET ", "POST /v1/projects/abcdefghijklmnopqrst/database/query/"];
     let is_read = |line: &str| {
         reads.iter().any(|read| line.starts_with(read)) || line.contains("/database/query/read-only")
     };
-    stage.request_lines().into_iter().filter(|line| !is_read(line)).collect()
+    server.request_lines().into_iter().filter(|line| !is_read(line)).collect()
 }
 
 /// Answers as a healthy project with a window of moments, no daily backups, no branches and no replicas.

@@ -1,24 +1,24 @@
-//! One way to the Management API: every request of every target goes through here.
+//! The client of the Management API, through which every request of every target goes.
 //!
-//! - A read is asked again, within the time there is. A write is sent again only where it is certain that nothing was
-//!   accepted: never connected, or turned away with 429. Anything else that is no answer is [`Code::Unknown`].
+//! - A read is retried until its timeout. A write is sent again only where the platform certainly did not accept it:
+//!   never connected, or refused with 429. Any other write without an answer is [`Code::Unknown`].
 //! - A write takes a connection of its own: one from the pool may be closed by the other side just as it is used, and
-//!   then nobody knows.
-//! - Nothing is redirected: a redirected `POST` becomes a `GET`.
-//! - How long a connection takes is real time; every wait is on the clock of the run.
-//! - No secret is in an error: what the API says is kept in its own words, and masked (`redact`).
+//!   the outcome is then unknown.
+//! - Redirects are not followed: a redirected `POST` becomes a `GET`.
+//! - The timeout of an attempt is real time; every wait between attempts is on the clock of the run.
+//! - Errors hold no secret: the API's messages are kept and masked (`redact`).
 
 mod address;
 mod answer;
 mod attempt;
+mod endpoint;
+mod environment;
 mod keyring;
-mod pace;
-mod redact;
+mod rate_limit;
+mod request;
 #[cfg(test)]
 mod tests;
 mod token;
-
-pub(super) use redact::mask_secret_fields as without_secrets;
 
 use crate::{
     base::{
@@ -29,18 +29,20 @@ use crate::{
     provider::{Code, Error, Result},
 };
 use attempt::{AttemptOutcome, send_once};
-use pace::{RateLane, RateLimiter};
+use endpoint::ApiEndpoint;
+use environment::Environment;
+use rate_limit::{RateLane, RateLimiter};
+use request::ApiRequest;
 use reqwest::Method;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
-use token::{AccessToken, Environment};
 use tokio::sync::OnceCell;
 
-/// How long one request may take, unless the caller says otherwise. Their own client waits as long.
+/// How long one attempt may take, unless the caller says otherwise. The official client waits as long.
 const ATTEMPT_TIMEOUT: Span = Span::from_secs(60);
-/// How long a request may be waited for and asked again: longer than a minute, which is what a limit lasts.
+/// How long a request may take with all its attempts: longer than the minute that a rate limit lasts.
 const REQUEST_TIMEOUT: Span = Span::from_secs(150);
-/// How often a request that fails is asked in all; waiting for a limit does not count.
+/// How often a failing request is sent in all, throttled attempts not counted.
 const TRIES_MAX: u32 = 5;
 
 /// The rate limiter that all targets of a process share.
@@ -49,33 +51,14 @@ static SHARED_LIMITER: LazyLock<Arc<RateLimiter>> = LazyLock::new(Arc::default);
 /// The Management API, as one account sees it.
 #[derive(Clone)]
 pub(super) struct ApiClient {
-    way: Arc<ApiEndpoint>,
-    attempt: Span,
-    patience: Span,
-}
-
-struct ApiEndpoint {
-    address: String,
-    /// Whether that is on this machine.
-    near: bool,
-    reference: Option<SecretRef>,
-    surroundings: Environment,
-    token: OnceCell<AccessToken>,
-    pace: Arc<RateLimiter>,
-    clock: Arc<dyn Clock>,
-}
-
-/// One request, and whether it may be asked twice.
-struct ApiRequest<'a> {
-    method: Method,
-    path: &'a str,
-    body: Option<&'a Value>,
-    writes: bool,
+    endpoint: Arc<ApiEndpoint>,
+    attempt_timeout: Span,
+    request_timeout: Span,
 }
 
 impl ApiClient {
-    /// Returns the API at `address` (`SUPABASE_API_URL`, or the public one), with the token at `token`, else with the
-    /// one that the official command line would take. Asks nothing.
+    /// Returns a client of the API at `address` (`SUPABASE_API_URL`, or the public one), with the token at `token`,
+    /// else with the one that the official command line would take. Sends no request.
     ///
     /// # Errors
     /// [`Code::Invalid`] for a token that is no reference and for an address that would show it to others.
@@ -90,8 +73,8 @@ impl ApiClient {
     }
 
     fn with_environment(
-        surroundings: Environment,
-        pace: Arc<RateLimiter>,
+        environment: Environment,
+        limiter: Arc<RateLimiter>,
         token: Option<&str>,
         address: Option<&str>,
         clock: &Arc<dyn Clock>,
@@ -100,32 +83,36 @@ impl ApiClient {
             Error::new(Code::Invalid, format!("`token`: {e}"))
                 .with_hint("write `token = \"env:NAME\"` or `\"file:PATH\"`, or leave it out: it is then found as the official command line finds it")
         })?;
-        let (address, near) = address::resolve_address(address, &surroundings)?;
-        let way = ApiEndpoint {
+        let (address, is_local) = address::resolve_address(address, &environment)?;
+        let endpoint = ApiEndpoint {
             address,
-            near,
+            is_local,
             reference,
-            surroundings,
+            environment,
             token: OnceCell::new(),
-            pace,
+            limiter,
             clock: Arc::clone(clock),
         };
-        Ok(Self { way: Arc::new(way), attempt: ATTEMPT_TIMEOUT, patience: REQUEST_TIMEOUT })
+        Ok(Self {
+            endpoint: Arc::new(endpoint),
+            attempt_timeout: ATTEMPT_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+        })
     }
 
-    /// Returns the API of a test, with limits of its own.
+    /// Returns a client for a test, with a rate limiter of its own.
     #[cfg(test)]
     pub(super) fn for_test(address: &str, token: &'static str, clock: &Arc<dyn Clock>) -> Self {
         let only = Environment::new(move |name| (name == "SUPABASE_ACCESS_TOKEN").then(|| token.to_owned()));
         Self::with_environment(only, Arc::default(), None, Some(address), clock).expect("an API")
     }
 
-    /// Returns the same API for requests that may take `limit`, waiting and asking again included.
+    /// Returns the same client for requests that may take `limit`, waits and retries included.
     pub(super) fn with_timeout(&self, limit: Span) -> Self {
-        Self { way: Arc::clone(&self.way), attempt: limit, patience: limit }
+        Self { endpoint: Arc::clone(&self.endpoint), attempt_timeout: limit, request_timeout: limit }
     }
 
-    /// Reads. Asked again, within the time there is, when the answer does not come or says later.
+    /// Sends a `GET`, and again while there is time when no answer comes or the API throttles it.
     ///
     /// # Errors
     /// What the API says, or that it cannot be reached.
@@ -133,7 +120,7 @@ impl ApiClient {
         self.send_with_retries(ApiRequest { method: Method::GET, path, body: None, writes: false }).await
     }
 
-    /// Reads with a method that usually writes, such as a query in the body; asked again as [`ApiClient::get`] is.
+    /// Sends a read with a method that usually writes, such as a query in the body; retried as [`ApiClient::get`] is.
     ///
     /// # Errors
     /// As [`ApiClient::get`].
@@ -141,7 +128,7 @@ impl ApiClient {
         self.send_with_retries(ApiRequest { method, path, body, writes: false }).await
     }
 
-    /// Writes. Sent again only where it is certain that nothing was accepted.
+    /// Sends a write, and again only where the platform certainly did not accept it.
     ///
     /// # Errors
     /// What the API says; [`Code::Unknown`] when it was sent and not answered.
@@ -149,35 +136,43 @@ impl ApiClient {
         self.send_with_retries(ApiRequest { method, path, body, writes: true }).await
     }
 
-    async fn send_with_retries(&self, asked: ApiRequest<'_>) -> Result<Value> {
-        let way = &*self.way;
-        let token = way.access_token().await?;
-        let lane =
-            RateLane::for_request(&way.address, token.secret.expose_secret(), &asked.method, asked.path);
-        let deadline = way.clock.now().saturating_add(self.patience);
+    async fn send_with_retries(&self, request: ApiRequest<'_>) -> Result<Value> {
+        let endpoint = &*self.endpoint;
+        let token = endpoint.access_token().await?;
+        let lane = RateLane::for_request(
+            &endpoint.address,
+            token.secret.expose_secret(),
+            &request.method,
+            request.path,
+        );
+        let deadline = endpoint.clock.now().saturating_add(self.request_timeout);
         let (mut tries, mut throttled) = (0, 0);
         loop {
-            let slot = way.pace.acquire_slot(&lane, &*way.clock, deadline).await?;
-            let limit = if asked.writes { self.attempt } else { self.attempt.min(self.time_left(deadline)) };
-            let outcome = send_once(way, &asked, token, limit).await;
+            let slot = endpoint.limiter.acquire_slot(&lane, &*endpoint.clock, deadline).await?;
+            let limit = if request.writes {
+                self.attempt_timeout
+            } else {
+                self.attempt_timeout.min(self.time_left(deadline))
+            };
+            let outcome = send_once(endpoint, &request, token, limit).await;
             if let AttemptOutcome::Answer(answer) = &outcome {
-                slot.apply_limits(&answer.limits, way.clock.now());
+                slot.apply_limits(&answer.limits, endpoint.clock.now());
                 if answer.is_throttled() {
                     throttled += 1;
                     let pause = answer
                         .limits
-                        .retry_pause(way.clock.now())
+                        .retry_pause(endpoint.clock.now())
                         .unwrap_or_else(|| backoff_delay(throttled, 32));
-                    slot.block_until(way.clock.now().saturating_add(pause));
+                    slot.block_until(endpoint.clock.now().saturating_add(pause));
                     if pause > self.time_left(deadline) {
-                        return Err(answer.throttled_error(&asked, token, pause));
+                        return Err(answer.throttled_error(&request, token, pause));
                     }
                     continue;
                 }
             }
             tries += 1;
             drop(slot);
-            let error = match outcome.into_value(&asked, token) {
+            let error = match outcome.into_value(&request, token) {
                 Ok(value) => return Ok(value),
                 Err(end) => end,
             };
@@ -185,19 +180,12 @@ impl ApiClient {
             if !error.again || tries == TRIES_MAX || pause >= self.time_left(deadline) {
                 return Err(error.why);
             }
-            way.clock.sleep(pause).await;
+            endpoint.clock.sleep(pause).await;
         }
     }
 
     fn time_left(&self, deadline: Moment) -> Span {
-        deadline.duration_since(self.way.clock.now()).max(Span::ZERO)
-    }
-}
-
-impl ApiEndpoint {
-    /// Returns the token, looked for once in the life of this process.
-    async fn access_token(&self) -> Result<&AccessToken> {
-        self.token.get_or_try_init(|| token::find_token(self.reference.as_ref(), &self.surroundings)).await
+        deadline.duration_since(self.endpoint.clock.now()).max(Span::ZERO)
     }
 }
 

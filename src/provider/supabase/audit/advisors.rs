@@ -1,19 +1,20 @@
 //! The platform's own advisors, through the v1 endpoint, or v2 where v1 is gone.
 //!
-//! - Their names are open: one that is not known here is carried like the others.
-//! - Findings about health mean that something was not looked at. What was not found then did not pass.
+//! - The list of lints grows: an unknown one is reported like the others.
+//! - A finding about health means that something was not audited. A check without a finding is then skipped, not
+//!   passed.
 
-use super::NOT_FOR_BRANCHES;
+use super::finding::{NOT_FOR_BRANCHES, build_finding};
 use crate::provider::{
     Code, Error, Result,
     model::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel},
-    supabase::{Supabase, asking},
+    supabase::{project::Supabase, requests},
 };
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What the platform looks for, as far as it is about security, with the level that it gives.
+/// The platform's lints about security, with the platform's levels.
 const KNOWN_LINTS: &[(&str, FindingLevel)] = &[
     ("auth_users_exposed", FindingLevel::Error),
     ("policy_exists_rls_disabled", FindingLevel::Error),
@@ -44,7 +45,7 @@ const KNOWN_LINTS: &[(&str, FindingLevel)] = &[
 const PROJECT_ONLY_LINTS: &[&str] =
     &["ssl_not_enforced", "network_restrictions_not_set", "pitr_not_enabled", "no_backup_admin"];
 
-/// One finding of theirs.
+/// A finding of the advisors.
 #[derive(Debug, Deserialize)]
 struct Lint {
     name: String,
@@ -82,7 +83,7 @@ impl Lint {
         match self.level.as_str() {
             "ERROR" => FindingLevel::Error,
             "INFO" => FindingLevel::Info,
-            // A word that is not known here is not made light of.
+            // An unknown level counts as a warning.
             _ => FindingLevel::Warn,
         }
     }
@@ -99,7 +100,7 @@ impl Lint {
 
     fn to_finding(&self) -> Finding {
         let category = self.categories.first().cloned().unwrap_or_else(|| "SECURITY".into());
-        super::build_finding(
+        build_finding(
             &self.name,
             self.to_level(),
             &category,
@@ -111,7 +112,7 @@ impl Lint {
 }
 
 impl Supabase {
-    /// Returns what the platform's advisors say.
+    /// Returns the report of the platform's advisors.
     pub(super) async fn run_advisors(&self) -> AuditReport {
         match self.fetch_lints().await {
             Ok(lints) => build_report(&lints, self.branch.is_some()),
@@ -139,13 +140,13 @@ impl Supabase {
             }
             Err(e) => return Err(e),
         };
-        asking::decode_answer(answer["lints"].take(), &path)
+        requests::decode_answer(answer["lints"].take(), &path)
     }
 }
 
-/// Returns whether an address is not there any more.
+/// Returns whether the error means that the endpoint is gone.
 fn is_missing_endpoint(error: &Error) -> bool {
-    // The second of the two is what is left of one that was taken away: 410.
+    // 410, for an endpoint that was removed, is `Unsupported`.
     [Code::NotFound, Code::Unsupported].contains(&error.code)
 }
 
@@ -155,11 +156,11 @@ fn build_check(name: &str, level: FindingLevel, status: CheckStatus, reason: Opt
 
 fn build_report(lints: &[Lint], is_branch: bool) -> AuditReport {
     let applies = |name: &str| !is_branch || !PROJECT_ONLY_LINTS.contains(&name);
-    let blind: Vec<&Lint> = lints.iter().filter(|lint| lint.is_about_health()).collect();
+    let health: Vec<&Lint> = lints.iter().filter(|lint| lint.is_about_health()).collect();
     let found: Vec<&Lint> =
         lints.iter().filter(|lint| !lint.is_about_health() && applies(&lint.name)).collect();
     let not_audited =
-        blind.first().map(|lint| format!("not audited: {}: {}", lint.name, lint.best_message()));
+        health.first().map(|lint| format!("not audited: {}: {}", lint.name, lint.best_message()));
     let mut checks: Vec<AuditCheck> = KNOWN_LINTS
         .iter()
         .map(|(name, level)| {
@@ -174,7 +175,7 @@ fn build_report(lints: &[Lint], is_branch: bool) -> AuditReport {
             }
         })
         .collect();
-    for lint in &blind {
+    for lint in &health {
         // Something that prevents the audit may hide the worst finding.
         checks.push(build_check(
             &lint.name,

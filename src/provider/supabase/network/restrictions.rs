@@ -17,10 +17,10 @@ pub(super) struct RestrictionsResponse {
     is_entitled: bool,
     /// Whether `ranges` are enforced.
     is_applied: bool,
-    /// Whether any were ever.
+    /// Whether any ranges were ever enforced.
     was_ever_applied: bool,
     ranges: Vec<IpNet>,
-    /// Those that are enforced until `ranges` are.
+    /// The ranges that are enforced until `ranges` are.
     old: Option<Vec<IpNet>>,
     /// A requested list that awaits review.
     pending: Option<Vec<IpNet>>,
@@ -43,19 +43,19 @@ pub(super) struct RangesByFamily {
 }
 
 impl RestrictionsResponse {
-    /// Reads either shape.
+    /// Reads the list in either shape.
     ///
     /// # Errors
     /// [`Code::Internal`] for a range that cannot be parsed; skipping it would report it as absent.
-    pub(super) fn from_json(said: &Value) -> Result<Self> {
-        let status = said["status"].as_str().unwrap_or_default();
-        let other = |name: &str| said.get(name).filter(|c| !c.is_null()).map(parse_ranges).transpose();
-        let since = &said["pending_requested_at"];
+    pub(super) fn from_json(answer: &Value) -> Result<Self> {
+        let status = answer["status"].as_str().unwrap_or_default();
+        let other = |name: &str| answer.get(name).filter(|c| !c.is_null()).map(parse_ranges).transpose();
+        let since = &answer["pending_requested_at"];
         Ok(Self {
-            is_entitled: said["entitlement"] != "disallowed",
+            is_entitled: answer["entitlement"] != "disallowed",
             is_applied: status == "applied",
-            was_ever_applied: status == "applied" || !said["applied_at"].is_null(),
-            ranges: parse_ranges(&said["config"])?,
+            was_ever_applied: status == "applied" || !answer["applied_at"].is_null(),
+            ranges: parse_ranges(&answer["config"])?,
             old: other("old_config")?,
             pending: other("pending_config")?,
             pending_since: since.as_str().map(str::to_owned),
@@ -98,7 +98,7 @@ impl RestrictionsResponse {
         Ok(())
     }
 
-    /// Returns what to ask for so that `add` are in and `remove` are out.
+    /// Returns the change after which `add` may connect and `remove` may not.
     ///
     /// An empty list lets everybody in. The change then starts from `0.0.0.0/0` and `::/0`, so that adding a
     /// range does not close one address family and leave the other open.

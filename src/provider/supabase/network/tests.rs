@@ -1,4 +1,4 @@
-use super::super::stage::{MockApi, MockReply, REF};
+use super::super::mock_api::{MockApi, MockReply, REF};
 use super::*;
 
 const PATH: &str = "/v1/projects/abcdefghijklmnopqrst/network-restrictions";
@@ -35,22 +35,22 @@ async fn allowed(said: Value) -> NetworkRestrictions {
 
 #[tokio::test]
 async fn supabase_t2_locking_down_adds_and_removes_in_one() {
-    let stage = served(applied(&["0.0.0.0/0"], &["::/0"])).await;
+    let server = served(applied(&["0.0.0.0/0"], &["::/0"])).await;
     let open = nets(&["0.0.0.0/0", "::/0"]);
-    stage.project().allow(&nets(&["8.8.8.0/24", "2001:db8::/32"]), &open).await.expect("changed");
-    let sent = stage.received_requests().pop().expect("sent");
+    server.project().allow(&nets(&["8.8.8.0/24", "2001:db8::/32"]), &open).await.expect("changed");
+    let sent = server.received_requests().pop().expect("sent");
     assert_eq!(sent.line, format!("PATCH {PATH}"));
     assert_eq!(
         sent.body,
         json!({"add": {"dbAllowedCidrs": ["8.8.8.0/24"], "dbAllowedCidrsV6": ["2001:db8::/32"]},
                "remove": {"dbAllowedCidrs": ["0.0.0.0/0"], "dbAllowedCidrsV6": ["::/0"]}})
     );
-    assert_eq!(stage.request_lines().len(), 2, "one look, one change");
+    assert_eq!(server.request_lines().len(), 2, "one look, one change");
 }
 
 #[tokio::test]
 async fn supabase_t1_without_the_change_endpoint_both_lists_are_sent_whole() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.split(' ').next() {
+    let server = MockApi::serve_replies(|seen| match seen.line.split(' ').next() {
         Some("PATCH") => MockReply::from_json(404, &json!({"message": "Cannot PATCH /v1/projects"})),
         Some("POST") => {
             MockReply::from_json(201, &applied(&["198.51.100.0/24", "8.8.8.0/24"], &["2001:db8::/32"]))
@@ -58,31 +58,31 @@ async fn supabase_t1_without_the_change_endpoint_both_lists_are_sent_whole() {
         _ => MockReply::from_json(200, &applied(&["198.51.100.0/24"], &["2001:db8::/32"])),
     })
     .await;
-    let now = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
+    let now = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
     assert_eq!(now.ranges.len(), 3);
-    let sent = stage.received_requests().pop().expect("sent");
+    let sent = server.received_requests().pop().expect("sent");
     assert_eq!(sent.line, format!("POST {PATH}/apply"));
     let whole =
         json!({"dbAllowedCidrs": ["198.51.100.0/24", "8.8.8.0/24"], "dbAllowedCidrsV6": ["2001:db8::/32"]});
     assert_eq!(sent.body, whole);
-    let stage =
+    let server =
         MockApi::serve_replies(|_| MockReply::from_json(404, &json!({"message": "Project not found"}))).await;
     assert_eq!(
-        stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("gone").code,
+        server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("gone").code,
         Code::NotFound
     );
 }
 
 #[tokio::test]
 async fn supabase_t3_both_shapes_are_read() {
-    let stage = served(applied(&["198.51.100.7/32"], &["2001:db8::/32"])).await;
-    let before = stage.project().allowed().await.expect("ranges");
+    let server = served(applied(&["198.51.100.7/32"], &["2001:db8::/32"])).await;
+    let before = server.project().allowed().await.expect("ranges");
     assert_eq!(
         before.ranges.iter().map(|r| r.cidr.to_string()).collect::<Vec<_>>(),
         ["198.51.100.7/32", "2001:db8::/32"]
     );
     assert!(before.applied && before.warnings.is_empty(), "{before:?}");
-    let after = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
+    let after = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
     assert_eq!(
         after.ranges.iter().map(|r| r.cidr).collect::<Vec<_>>(),
         nets(&["8.8.8.0/24", "2001:db8::/32"])
@@ -100,9 +100,9 @@ async fn supabase_t4_ipv4_alone_is_warned_of_and_mapped_addresses_are_ipv4() {
         "{private:?}"
     );
     assert!(allowed(applied(&["0.0.0.0/0"], &["::/0"])).await.warnings.is_empty());
-    let stage = served(applied(&["198.51.100.0/24"], &["2001:db8::/32"])).await;
-    stage.project().allow(&nets(&["::ffff:192.0.2.0/120"]), &[]).await.expect("changed");
-    let sent = stage.received_requests().pop().expect("sent").body;
+    let server = served(applied(&["198.51.100.0/24"], &["2001:db8::/32"])).await;
+    server.project().allow(&nets(&["::ffff:192.0.2.0/120"]), &[]).await.expect("changed");
+    let sent = server.received_requests().pop().expect("sent").body;
     assert_eq!(sent["add"], json!({"dbAllowedCidrs": ["192.0.2.0/24"], "dbAllowedCidrsV6": []}));
 }
 
@@ -127,44 +127,44 @@ async fn supabase_t5_a_change_under_review_is_shown_as_pending_and_not_changed_a
     let mut said = applied(&["0.0.0.0/0"], &["::/0"]);
     said["pending_config"] = json!({"dbAllowedCidrs": ["203.0.113.0/24"], "dbAllowedCidrsV6": []});
     said["pending_requested_at"] = json!("2026-11-19T00:00:00Z");
-    let stage = served(said).await;
-    let now = stage.project().allowed().await.expect("ranges");
+    let server = served(said).await;
+    let now = server.project().allowed().await.expect("ranges");
     assert_eq!((now.ranges[2].status.as_str(), now.applied), ("pending", false));
-    let error = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("under review");
+    let error = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("under review");
     assert_eq!(error.code, Code::Refused);
     assert!(
         error.message.contains("2026-11-19T00:00:00Z") && error.hint.expect("a hint").contains("/review")
     );
-    assert!(stage.request_lines().iter().all(|line| line.starts_with("GET")));
+    assert!(server.request_lines().iter().all(|line| line.starts_with("GET")));
 }
 
 #[tokio::test]
 async fn supabase_adding_to_an_open_project_names_what_is_open() {
-    let stage = served(json!({"entitlement": "allowed", "status": "stored", "config": {}})).await;
-    stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
-    let sent = stage.received_requests().pop().expect("sent").body;
+    let server = served(json!({"entitlement": "allowed", "status": "stored", "config": {}})).await;
+    server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
+    let sent = server.received_requests().pop().expect("sent").body;
     assert_eq!(
         sent["add"],
         json!({"dbAllowedCidrs": ["0.0.0.0/0", "8.8.8.0/24"], "dbAllowedCidrsV6": ["::/0"]})
     );
-    let stage = served(applied(&["8.8.8.0/24"], &["::/0"])).await;
-    stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("there already");
-    assert_eq!(stage.request_lines().len(), 1, "nothing to change, nothing sent");
+    let server = served(applied(&["8.8.8.0/24"], &["::/0"])).await;
+    server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("there already");
+    assert_eq!(server.request_lines().len(), 1, "nothing to change, nothing sent");
 }
 
 #[tokio::test]
 async fn supabase_t22_without_the_plan_nothing_is_sent() {
     let mut said = applied(&[], &[]);
     said["entitlement"] = json!("disallowed");
-    let stage = served(said).await;
-    let error = stage.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("no plan");
+    let server = served(said).await;
+    let error = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("no plan");
     assert!(error.code == Code::Unsupported && error.message.contains("Pro plan"), "{error}");
-    assert_eq!(stage.request_lines().len(), 1);
+    assert_eq!(server.request_lines().len(), 1);
 }
 
 #[tokio::test]
 async fn supabase_t14_unbanning_is_a_delete_with_a_body_and_looking_is_a_post() {
-    let stage = MockApi::serve_replies(|seen| {
+    let server = MockApi::serve_replies(|seen| {
         if seen.line.starts_with("POST") {
             MockReply::from_json(201, &json!({"banned_ipv4_addresses": ["203.0.113.66", "2001:db8::66"]}))
         } else {
@@ -172,13 +172,13 @@ async fn supabase_t14_unbanning_is_a_delete_with_a_body_and_looking_is_a_post() 
         }
     })
     .await;
-    let bans = stage.project().bans().await.expect("bans");
+    let bans = server.project().bans().await.expect("bans");
     let addresses: Vec<IpAddr> = bans.iter().map(|ban| ban.address).collect();
-    stage.project().unban(&addresses).await.expect("let in");
-    stage.project().unban(&[]).await.expect("nobody");
-    let seen = stage.received_requests();
+    server.project().unban(&addresses).await.expect("let in");
+    server.project().unban(&[]).await.expect("nobody");
+    let seen = server.received_requests();
     assert_eq!(
-        stage.request_lines(),
+        server.request_lines(),
         [
             format!("POST /v1/projects/{REF}/network-bans/retrieve"),
             format!("DELETE /v1/projects/{REF}/network-bans")
@@ -191,7 +191,7 @@ async fn supabase_t14_unbanning_is_a_delete_with_a_body_and_looking_is_a_post() 
 
 #[tokio::test]
 async fn supabase_t20_ssl_is_told_and_asked_at_its_real_path() {
-    let stage = MockApi::serve_replies(|seen| {
+    let server = MockApi::serve_replies(|seen| {
         let wanted = seen.body["requestedConfig"]["database"] == true;
         MockReply::from_json(
             200,
@@ -199,10 +199,10 @@ async fn supabase_t20_ssl_is_told_and_asked_at_its_real_path() {
         )
     })
     .await;
-    assert_eq!(stage.project().ssl().await, Ok(SslEnforcement { enforced: false, applied: true }));
+    assert_eq!(server.project().ssl().await, Ok(SslEnforcement { enforced: false, applied: true }));
     assert_eq!(
-        stage.project().enforce_ssl(true).await,
+        server.project().enforce_ssl(true).await,
         Ok(SslEnforcement { enforced: true, applied: false })
     );
-    assert_eq!(stage.request_lines()[1], format!("PUT /v1/projects/{REF}/ssl-enforcement"));
+    assert_eq!(server.request_lines()[1], format!("PUT /v1/projects/{REF}/ssl-enforcement"));
 }

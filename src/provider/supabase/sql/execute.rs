@@ -9,13 +9,17 @@
 //! own clock, and holds an advisory lock while it runs: when that moment has passed, nobody holds the lock and there
 //! is no mark, it was not committed and never will be.
 
-use super::{Supabase, map_sql_refusal, parse_sqlstate, wording};
+use super::{
+    refusal::{SQL_ERROR_PREFIX, map_sql_refusal, parse_sqlstate},
+    statements,
+};
 use crate::{
     base::moment::Span,
     provider::{
         Accept, Code, Error, Result,
         model::{CallKey, SqlOutcome},
         sql::statement,
+        supabase::project::Supabase,
     },
 };
 use reqwest::Method;
@@ -23,15 +27,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// How long its answer is waited for: the platform's own gateway gives up earlier.
+/// How long the answer to a change is waited for: the platform's own gateway gives up earlier.
 const ANSWER_TIMEOUT: Span = Span::from_secs(300);
 /// The longest wait for the removal of a mark, which may fail harmlessly.
 const CLEAR_TIMEOUT: Span = Span::from_secs(5);
-/// How often, and how far apart, a transaction is looked for that was not answered: longer than it may start.
+/// How often, and how far apart, a transaction without an answer is polled: for longer than it may still start.
 const POLLS_MAX: u32 = 24;
 const POLL_INTERVAL: Span = Span::from_secs(2);
 
-/// What is written down of a transaction before it is sent.
+/// The record of a transaction, written before it is sent.
 #[derive(Debug, Serialize, Deserialize)]
 struct PendingCommit {
     /// Names the lock and the large object.
@@ -40,12 +44,12 @@ struct PendingCommit {
     until: String,
     /// The timeline: a database that was restored since has another past.
     timeline: String,
-    /// How many rows it touched, once that is known.
+    /// How many rows it changed, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rows_affected: Option<u64>,
 }
 
-/// What is seen of a transaction.
+/// The state of a transaction.
 enum TransactionState {
     Committed(u64),
     NotCommitted,
@@ -65,36 +69,37 @@ pub(super) async fn execute_statement(
     accepted: &dyn Accept,
 ) -> Result<SqlOutcome> {
     let sql = statement::single_statement(sql)?;
-    let mut mark = prepare_commit(project, key).await?;
-    let statement = wording::execute_sql(sql, &key.0, mark.number, marker_oid(&mark), &mark.until)
-        .ok_or_else(|| {
-            Error::new(Code::Invalid, "the statement holds a mark of the call that is to run it")
-        })?;
+    let mut pending = prepare_commit(project, key).await?;
+    let statement =
+        statements::execute_sql(sql, &key.0, pending.number, marker_oid(&pending), &pending.until)
+            .ok_or_else(|| {
+                Error::new(Code::Invalid, "the statement holds a mark of the call that is to run it")
+            })?;
     let body = json!({ "query": statement });
-    accepted.accepted(commit_to_json(&mark)).await?;
+    accepted.accepted(commit_to_json(&pending)).await?;
     let api = project.api.with_timeout(timeout.min(ANSWER_TIMEOUT));
-    let sight = match api.send_write(Method::POST, &project.database_path("query"), Some(&body)).await {
-        Ok(_) => wait_for_outcome(project, key, &mark).await?,
+    let outcome = match api.send_write(Method::POST, &project.database_path("query"), Some(&body)).await {
+        Ok(_) => wait_for_outcome(project, key, &pending).await?,
         Err(error) if is_certain_refusal(&error) => return Err(map_late_error(map_sql_refusal(error))),
-        Err(error) => match wait_for_outcome(project, key, &mark).await? {
+        Err(error) => match wait_for_outcome(project, key, &pending).await? {
             TransactionState::NotCommitted => return Err(not_run_error(error)),
             seen => seen,
         },
     };
-    let TransactionState::Committed(rows_affected) = sight else {
+    let TransactionState::Committed(rows_affected) = outcome else {
         return Err(Error::new(
             Code::Unknown,
             "the API says that the statement has run, and the database shows no trace of it",
         )
         .with_hint("look at what the statement should have changed, and decide"));
     };
-    mark.rows_affected = Some(rows_affected);
-    accepted.accepted(commit_to_json(&mark)).await?;
-    remove_marker(project, &mark).await;
+    pending.rows_affected = Some(rows_affected);
+    accepted.accepted(commit_to_json(&pending)).await?;
+    remove_marker(project, &pending).await;
     Ok(SqlOutcome { rows_affected })
 }
 
-/// Returns what became of a statement that may have been sent.
+/// Returns the outcome of a statement that may have been sent.
 ///
 /// # Errors
 /// [`Code::Unknown`] when nobody can know; [`Code::Unavailable`] while it runs.
@@ -105,21 +110,21 @@ pub(super) async fn settle_statement(
 ) -> Result<Option<SqlOutcome>> {
     // Nothing is sent before it is accepted.
     let Some(accepted) = accepted else { return Ok(None) };
-    let mark: PendingCommit = serde_json::from_value(accepted.clone())
+    let pending: PendingCommit = serde_json::from_value(accepted.clone())
         .map_err(|e| Error::new(Code::Internal, format!("what was recorded is no transaction: {e}")))?;
-    if let Some(rows_affected) = mark.rows_affected {
+    if let Some(rows_affected) = pending.rows_affected {
         return Ok(Some(SqlOutcome { rows_affected }));
     }
     // The mark stays: until the outcome is on disk, another resume has to find it.
-    match wait_for_outcome(project, key, &mark).await? {
+    match wait_for_outcome(project, key, &pending).await? {
         TransactionState::Committed(rows_affected) => Ok(Some(SqlOutcome { rows_affected })),
         TransactionState::NotCommitted | TransactionState::Pending => Ok(None),
     }
 }
 
-/// Returns the mark of a transaction that is to start soon.
+/// Returns the record of a transaction that is to start soon.
 async fn prepare_commit(project: &Supabase, key: &CallKey) -> Result<PendingCommit> {
-    let now = project.query_answer(&wording::clock_sql()).await?;
+    let now = project.query_answer(&statements::clock_sql()).await?;
     let text = |name: &str| now[name].as_str().map(str::to_owned);
     let (Some(until), Some(timeline)) = (text("until"), text("timeline")) else {
         return Err(Error::new(Code::Unavailable, "the database does not say what time it is there"));
@@ -129,27 +134,27 @@ async fn prepare_commit(project: &Supabase, key: &CallKey) -> Result<PendingComm
     Ok(PendingCommit { number, until, timeline, rows_affected: None })
 }
 
-fn commit_to_json(mark: &PendingCommit) -> Value {
-    json!(mark)
+fn commit_to_json(pending: &PendingCommit) -> Value {
+    json!(pending)
 }
 
 /// Returns the large object's oid, in a range that ordinary oids do not reach.
-fn marker_oid(mark: &PendingCommit) -> u32 {
-    mark.number | 0x8000_0000
+fn marker_oid(pending: &PendingCommit) -> u32 {
+    pending.number | 0x8000_0000
 }
 
 /// Returns whether an error means that nothing was committed: the platform turned the request away, or the database
 /// refused the statement itself. A connection that broke between the two of them says neither.
 fn is_certain_refusal(error: &Error) -> bool {
-    match error.message.split_once(super::SQL_ERROR_PREFIX) {
-        Some((_, said)) => {
-            parse_sqlstate(said.trim()).is_some_and(|s| !s.starts_with("08") && !s.starts_with("57P"))
+    match error.message.split_once(SQL_ERROR_PREFIX) {
+        Some((_, text)) => {
+            parse_sqlstate(text.trim()).is_some_and(|s| !s.starts_with("08") && !s.starts_with("57P"))
         }
         None => !matches!(error.code, Code::Unknown | Code::Refused | Code::Invalid),
     }
 }
 
-/// Returns the error of a statement of which it turned out that it was not run.
+/// Returns the error of a statement that turned out not to have run.
 fn not_run_error(error: Error) -> Error {
     if error.code != Code::Unknown {
         return map_sql_refusal(error);
@@ -160,7 +165,7 @@ fn not_run_error(error: Error) -> Error {
 }
 
 fn map_late_error(error: Error) -> Error {
-    if !error.message.contains(wording::TOO_LATE) {
+    if !error.message.contains(statements::TOO_LATE) {
         return error;
     }
     Error::new(
@@ -170,19 +175,19 @@ fn map_late_error(error: Error) -> Error {
     .with_hint("the platform is slow: ask again")
 }
 
-/// Looks for a transaction until it is known what became of it.
+/// Polls a transaction until its outcome is known.
 async fn wait_for_outcome(
     project: &Supabase,
     key: &CallKey,
-    mark: &PendingCommit,
+    pending: &PendingCommit,
 ) -> Result<TransactionState> {
-    for look in 0..POLLS_MAX {
-        if look > 0 {
+    for poll in 0..POLLS_MAX {
+        if poll > 0 {
             project.clock.sleep(POLL_INTERVAL).await;
         }
-        match poll_transaction(project, key, mark).await {
+        match poll_transaction(project, key, pending).await {
             Ok(TransactionState::Pending) => {}
-            Err(e) if matches!(e.code, Code::Unavailable | Code::Timeout) && look + 1 < POLLS_MAX => {}
+            Err(e) if matches!(e.code, Code::Unavailable | Code::Timeout) && poll + 1 < POLLS_MAX => {}
             Ok(seen) => return Ok(seen),
             Err(e) => return Err(unknown_commit_error(&e.message)),
         }
@@ -195,31 +200,33 @@ fn unknown_commit_error(why: &str) -> Error {
         .with_hint("ask again when the database answers and the statement is over")
 }
 
-/// Looks at a transaction. Whether it can still be on its way is asked first, and whether it left its mark after that:
-/// the other way round it could be committed in between.
+/// Polls a transaction. Whether it may still run is asked first, and whether it left its mark second: the other way
+/// round it could be committed in between.
 async fn poll_transaction(
     project: &Supabase,
     key: &CallKey,
-    mark: &PendingCommit,
+    pending: &PendingCommit,
 ) -> Result<TransactionState> {
-    let now = project.query_answer(&wording::transaction_state_sql(mark.number, &mark.until)).await?;
-    let said = project.query_answer(&wording::marker_sql(marker_oid(mark))).await?;
-    if let Some(touched) = said.as_str().and_then(|said| said.strip_prefix(&wording::marker_comment(&key.0)))
+    let now =
+        project.query_answer(&statements::transaction_state_sql(pending.number, &pending.until)).await?;
+    let comment = project.query_answer(&statements::marker_sql(marker_oid(pending))).await?;
+    if let Some(touched) =
+        comment.as_str().and_then(|text| text.strip_prefix(&statements::marker_comment(&key.0)))
     {
         let rows =
             touched.parse().map_err(|_| Error::new(Code::Internal, format!("`{touched}` is no number")))?;
         return Ok(TransactionState::Committed(rows));
     }
-    if now["timeline"] != mark.timeline.as_str() {
+    if now["timeline"] != pending.timeline.as_str() {
         return Err(Error::new(Code::Unknown, "the database was restored or failed over since"));
     }
     let is_over = now["late"] == true && now["running"] == false;
     Ok(if is_over { TransactionState::NotCommitted } else { TransactionState::Pending })
 }
 
-/// Removes the mark. That it stays is a trifle: an empty large object, whose comment says whose it is.
-async fn remove_marker(project: &Supabase, mark: &PendingCommit) {
-    let body = json!({ "query": wording::remove_marker_sql(marker_oid(mark)) });
+/// Removes the mark. If that fails, an empty large object stays, whose comment says whose it is.
+async fn remove_marker(project: &Supabase, pending: &PendingCommit) {
+    let body = json!({ "query": statements::remove_marker_sql(marker_oid(pending)) });
     drop(
         project
             .api

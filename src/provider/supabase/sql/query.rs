@@ -1,14 +1,11 @@
-//! A query, and the types of its values.
+//! Querying rows, with the types of their values.
 //!
 //! The statement is asked inside two of ours: once for the names of its columns, without being run; then for its rows
 //! as text, with the types beside them, which are read as those of every other provider
 //! (`provider/sql/values.rs`). What cannot stand inside another statement (`show`, `explain`) is sent as it is, and its
 //! values are what the API made of them.
 
-use super::{
-    Supabase,
-    wording::{self, ROWS_MAX},
-};
+use super::statements::{self, ROWS_MAX, SEARCH_PATH_PREFIX};
 use crate::{
     base::moment::Span,
     provider::{
@@ -18,7 +15,7 @@ use crate::{
             statement,
             values::{self, ScalarType},
         },
-        supabase::transport::ApiClient,
+        supabase::{project::Supabase, transport::ApiClient},
     },
 };
 use serde::Deserialize;
@@ -28,14 +25,11 @@ use std::{
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
-/// The prefix for statements of the read-only role, which may have no search path of its own.
-pub(super) const SEARCH_PATH_PREFIX: &str = "set local search_path = \"$user\", public, extensions; ";
-
 /// How many shapes are remembered.
 const SHAPES_MAX: usize = 1000;
 
-/// The columns that a statement was seen to have, and what had to stand before it. It is asked for its shape once and
-/// not at every look of a wait; its rows say whether that still holds.
+/// The shapes of statements that were queried before, so that a wait does not ask for the shape at every poll. The rows
+/// tell whether it still holds.
 static SHAPE_CACHE: LazyLock<Mutex<HashMap<(String, String), QueryShape>>> = LazyLock::new(Mutex::default);
 
 #[derive(Debug, Clone)]
@@ -68,7 +62,7 @@ pub(super) async fn fetch_rows(project: &Supabase, sql: &str, timeout: Span) -> 
     if let Some(shape) = known {
         match fetch_answer(project, &api, sql, &shape).await {
             Ok(answer) if answer.columns == shape.columns => return decode_rows(answer),
-            // What has another shape now may fail by its old one.
+            // A statement whose shape has changed may fail with the old one.
             Ok(_) => {}
             Err(e) if e.code == Code::Sql => {}
             Err(e) => return Err(e),
@@ -85,7 +79,7 @@ pub(super) async fn fetch_rows(project: &Supabase, sql: &str, timeout: Span) -> 
 }
 
 fn lock_shape_cache() -> MutexGuard<'static, HashMap<(String, String), QueryShape>> {
-    // Whole after every statement, whoever panicked.
+    // Consistent after every statement, so a panic elsewhere does no harm.
     SHAPE_CACHE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -95,9 +89,9 @@ async fn fetch_answer(
     sql: &str,
     shape: &QueryShape,
 ) -> Result<RowsAnswer> {
-    let statement = format!("{}{}", shape.before, wording::rows_sql(sql, &shape.columns));
-    let said = project.query_answer_with(api, &statement).await?;
-    serde_json::from_value(said)
+    let statement = format!("{}{}", shape.before, statements::rows_sql(sql, &shape.columns));
+    let answer = project.query_answer_with(api, &statement).await?;
+    serde_json::from_value(answer)
         .map_err(|e| Error::new(Code::Internal, format!("the answer to a query cannot be read: {e}")))
 }
 
@@ -120,15 +114,15 @@ fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
 /// The read-only role may have no search path ("all entity references must be schema qualified"). A name that is not
 /// found is looked for once more along the path of everybody else.
 async fn fetch_shape(project: &Supabase, api: &ApiClient, sql: &str) -> Result<QueryShape> {
-    let ask = wording::shape_sql(sql);
-    let (said, before) = match project.query_answer_with(api, &ask).await {
+    let ask = statements::shape_sql(sql);
+    let (answer, before) = match project.query_answer_with(api, &ask).await {
         Err(error) if error.code == Code::Sql && is_unknown_name(&error) => {
             let again = project.query_answer_with(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;
             (again.map_err(|_| error)?, SEARCH_PATH_PREFIX)
         }
-        said => (said?, ""),
+        answer => (answer?, ""),
     };
-    let columns: Vec<String> = serde_json::from_value(said).map_err(|e| {
+    let columns: Vec<String> = serde_json::from_value(answer).map_err(|e| {
         Error::new(Code::Internal, format!("the names of a query's columns cannot be read: {e}"))
     })?;
     match columns.iter().enumerate().find(|(n, name)| columns[..*n].contains(name)) {
@@ -142,7 +136,7 @@ fn is_unknown_name(error: &Error) -> bool {
     ["42P01", "42883", "42704"].iter().any(|s| error.message.ends_with(&format!("(SQLSTATE {s})")))
 }
 
-/// Returns how the text of a type is read. The numbers are PostgreSQL's, fixed since ever (`pg_type.dat`).
+/// Returns how the text of a type is read. The numbers are PostgreSQL's oids, which never change (`pg_type.dat`).
 fn column_type((base, element, between): &(u32, Option<u32>, Option<char>)) -> ScalarType {
     match (*base, element) {
         (22 | 30, _) => ScalarType::Vector(Box::new(ScalarType::Integer)),
@@ -164,8 +158,8 @@ fn scalar_from_oid(oid: u32) -> ScalarType {
 
 /// Sends a statement unwrapped. Column order and types are lost in the API's JSON.
 async fn fetch_untyped_rows(project: &Supabase, api: &ApiClient, sql: &str) -> Result<Rows> {
-    let said = project.query_read_only(api, sql).await?;
-    let rows: Vec<Map<String, Value>> = match said {
+    let answer = project.query_read_only(api, sql).await?;
+    let rows: Vec<Map<String, Value>> = match answer {
         Value::Array(rows) => rows.into_iter().filter_map(|row| row.as_object().cloned()).collect(),
         _ => Vec::new(),
     };

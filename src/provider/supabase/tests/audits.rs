@@ -4,7 +4,7 @@ use super::{BRANCH, MockApi, MockReply, inside, project, row, windowed};
 use crate::provider::{
     Provider as _, Security as _,
     model::{AuditReport, CheckStatus, FindingLevel},
-    supabase::stage::REF,
+    supabase::mock_api::REF,
 };
 use serde_json::json;
 
@@ -62,8 +62,8 @@ fn open(seen: &super::ReceivedRequest) -> MockReply {
 
 #[tokio::test]
 async fn an_audit_says_of_every_check_what_became_of_it() {
-    let stage = MockApi::serve_replies(open).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(open).await;
+    let (project, _folder) = project(&server);
     let report = project.security().expect("security").audit().await.expect("a report");
     for failed in [
         "rls_disabled_in_public",
@@ -84,28 +84,28 @@ async fn an_audit_says_of_every_check_what_became_of_it() {
 
 #[tokio::test]
 async fn supabase_t24_a_branch_is_audited_by_its_own_reference_and_not_for_what_is_its_projects() {
-    let stage = MockApi::serve_replies(open).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(open).await;
+    let (project, _folder) = project(&server);
     let branch = project.branches().expect("branches").open("drill").await.expect("opened");
     let report = branch.security().expect("security").audit().await.expect("a report");
     for name in ["recovery", "network_restrictions", "ssl_enforcement", "pitr_not_enabled"] {
         assert_eq!(status(&report, name), CheckStatus::NotApplicable, "{name}");
     }
     assert_eq!(status(&report, "exposed_tables"), CheckStatus::Failed);
-    assert!(stage.request_lines().contains(&format!("POST /v2/projects/{BRANCH}/advisors/run")));
-    assert!(!stage.request_lines().contains(&format!("POST /v2/projects/{REF}/advisors/run")));
+    assert!(server.request_lines().contains(&format!("POST /v2/projects/{BRANCH}/advisors/run")));
+    assert!(!server.request_lines().contains(&format!("POST /v2/projects/{REF}/advisors/run")));
 }
 
 #[tokio::test]
 async fn advisors_that_cannot_be_asked_are_skipped_and_stop_nothing() {
-    let stage = MockApi::serve_replies(|seen| {
+    let server = MockApi::serve_replies(|seen| {
         if seen.line.contains("/advisors/") {
             return MockReply::from_json(403, &json!({ "message": "Forbidden resource" }));
         }
         open(seen)
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let report = project.security().expect("security").audit().await.expect("a report");
     assert_eq!(status(&report, "rls_disabled_in_public"), CheckStatus::Skipped);
     assert_eq!(status(&report, "ssl_enforcement"), CheckStatus::Failed);
@@ -113,8 +113,8 @@ async fn advisors_that_cannot_be_asked_are_skipped_and_stop_nothing() {
 
 #[tokio::test]
 async fn policies_are_read_off_the_catalogs() {
-    let stage = MockApi::serve_replies(open).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(open).await;
+    let (project, _folder) = project(&server);
     let policies = project.policies().await.expect("policies");
     assert_eq!(policies.len(), 1);
     assert_eq!((policies[0].name.as_str(), policies[0].enabled), ("own", true));

@@ -7,7 +7,7 @@ use super::{
 use crate::provider::{
     Backups as _, Code, NullRecorder, Provider as _,
     model::{Job, RecoveryTarget},
-    supabase::stage::REF,
+    supabase::mock_api::REF,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn list() -> String {
 
 #[tokio::test]
 async fn supabase_t15_a_persistent_branch_is_made_transient_and_then_deleted() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == list() => {
             let mut kept = row("staging", BRANCH, "FUNCTIONS_DEPLOYED");
             kept["persistent"] = true.into();
@@ -38,22 +38,22 @@ async fn supabase_t15_a_persistent_branch_is_made_transient_and_then_deleted() {
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     project.branches().expect("branches").delete("staging", BRANCH).await.expect("deleted");
     assert_eq!(
-        writes(&stage),
+        writes(&server),
         [format!("PATCH /v1/branches/{BRANCH}"), format!("DELETE /v1/branches/{BRANCH}")]
     );
     let patch =
-        stage.received_requests().into_iter().find(|seen| seen.line.starts_with("PATCH")).expect("sent");
+        server.received_requests().into_iter().find(|seen| seen.line.starts_with("PATCH")).expect("sent");
     assert_eq!(patch.body, json!({ "persistent": false }));
     project.branches().expect("branches").delete("staging", BRANCH).await.expect("gone is no error");
-    assert_eq!(writes(&stage).len(), 2);
+    assert_eq!(writes(&server).len(), 2);
 }
 
 #[tokio::test]
 async fn supabase_t16_the_project_itself_is_no_branch_and_is_never_deleted() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == list() => {
             MockReply::from_json(200, &json!([main_row(), row("a", BRANCH, "FUNCTIONS_DEPLOYED")]))
         }
@@ -61,7 +61,7 @@ async fn supabase_t16_the_project_itself_is_no_branch_and_is_never_deleted() {
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let names: Vec<_> = project.list_branches().await;
     assert_eq!(names, ["a"]);
     assert_eq!(
@@ -78,7 +78,7 @@ async fn supabase_t16_the_project_itself_is_no_branch_and_is_never_deleted() {
     ] {
         assert_eq!(asked.expect_err("refused").code, Code::NotFound);
     }
-    assert_eq!(writes(&stage), [""; 0]);
+    assert_eq!(writes(&server), [""; 0]);
 }
 
 impl super::Supabase {
@@ -127,8 +127,8 @@ fn with_data(seen: &super::ReceivedRequest) -> MockReply {
 
 #[tokio::test]
 async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secrets_are_read_by_nobody() {
-    let stage = MockApi::serve_replies(with_data).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(with_data).await;
+    let (project, _folder) = project(&server);
     let written = RecordedIntents::default();
     let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
     let job = project.restore(&request, &key(), &written).await.expect("accepted");
@@ -137,12 +137,12 @@ async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secret
     assert_eq!((&branch["name"], &branch["id"]), (&json!(name()), &json!(BRANCH)));
     assert_eq!((&branch["backup"], &branch["run"]), (&json!("platform-7"), &json!("r1")));
     assert_eq!((&branch["temporary"], &branch["key"]), (&json!(true), &json!(KEY)));
-    let asked = stage
+    let asked = server
         .received_requests()
         .into_iter()
         .find(|seen| seen.line.starts_with("POST") && seen.line.ends_with("/branches"));
     assert_eq!(asked.expect("asked").body, json!({ "branch_name": name(), "with_data": true }));
-    assert_eq!(writes(&stage).len(), 1);
+    assert_eq!(writes(&server).len(), 1);
     for text in [made.to_string(), json!(job).to_string(), written.only().to_string()] {
         assert!(!text.contains("the password") && !text.contains("the secret"), "{text}");
     }
@@ -150,7 +150,7 @@ async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secret
 
 #[tokio::test]
 async fn supabase_t17_a_secret_is_not_in_the_error_of_an_answer_that_cannot_be_read() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == list() => MockReply::from_json(200, &json!([row("a", BRANCH, "FUNCTIONS_DEPLOYED")])),
         line if line.starts_with("GET /v1/branches/") => {
             MockReply::from_json(200, &json!({ "status": "UP", "db_host": "h", "db_port": "the password" }))
@@ -158,15 +158,15 @@ async fn supabase_t17_a_secret_is_not_in_the_error_of_an_answer_that_cannot_be_r
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let error = project.branches().expect("branches").get("a").await.expect_err("unreadable");
     assert!(!error.message.contains("the password"), "{}", error.message);
 }
 
 #[tokio::test]
 async fn only_the_latest_backup_goes_into_a_branch() {
-    let stage = MockApi::serve_replies(with_data).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(with_data).await;
+    let (project, _folder) = project(&server);
     let refused = async |backup, at| {
         let request = ask(backup, at, Some("drill"));
         project.restore(&request, &key(), &NullRecorder).await.expect_err("refused")
@@ -178,12 +178,12 @@ async fn only_the_latest_backup_goes_into_a_branch() {
     assert_eq!(error.code, Code::Unsupported);
     assert!(error.hint.expect("the nearest").contains("pitr"));
     assert_eq!(refused(Some("platform-9"), RecoveryTarget::BackupEnd).await.code, Code::NotFound);
-    assert_eq!(writes(&stage), [""; 0]);
+    assert_eq!(writes(&server), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_branch_that_a_newer_backup_may_be_in_is_removed_and_refused() {
-    let stage = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+    let server = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
         (line, 1..) if line == format!("GET /v1/projects/{REF}/database/backups") => {
             MockReply::from_json(200, &kept(false, &[(8, true, "COMPLETED", "2026-11-20T03:01:00Z")]))
         }
@@ -193,18 +193,18 @@ async fn a_branch_that_a_newer_backup_may_be_in_is_removed_and_refused() {
         _ => with_data(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
     let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("refused");
     assert_eq!(error.code, Code::Refused);
     assert_eq!(error.left_behind, [""; 0]);
-    assert_eq!(writes(&stage).last().expect("a write"), &format!("DELETE /v1/branches/{BRANCH}"));
+    assert_eq!(writes(&server).last().expect("a write"), &format!("DELETE /v1/branches/{BRANCH}"));
 }
 
 #[tokio::test]
 async fn a_branch_whose_migrations_failed_is_removed() {
-    let stage = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+    let server = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
         (line, 3..) if line == list() => {
             MockReply::from_json(200, &json!([row(&name(), BRANCH, "MIGRATIONS_FAILED")]))
         }
@@ -214,7 +214,7 @@ async fn a_branch_whose_migrations_failed_is_removed() {
         _ => with_data(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
     let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
@@ -224,7 +224,7 @@ async fn a_branch_whose_migrations_failed_is_removed() {
 
 #[tokio::test]
 async fn a_branch_has_a_name_with_and_without_its_key() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == list() => MockReply::from_json(
             200,
             &json!([
@@ -236,7 +236,7 @@ async fn a_branch_has_a_name_with_and_without_its_key() {
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let branches = project.branches().expect("branches");
     assert_eq!(branches.get("drill").await.expect("found").name, name());
     let branch = branches.get(&name()).await.expect("found");
@@ -277,8 +277,8 @@ fn workflow(seen: &super::ReceivedRequest) -> MockReply {
 #[tokio::test]
 async fn a_reset_and_a_promotion_are_workflows_that_are_found_again() {
     for kind in ["reset", "promote"] {
-        let stage = MockApi::serve_replies(workflow).await;
-        let (project, _folder) = project(&stage);
+        let server = MockApi::serve_replies(workflow).await;
+        let (project, _folder) = project(&server);
         let branches = project.branches().expect("branches");
         let branch = branches.get("drill").await.expect("a branch");
         let written = RecordedIntents::default();
@@ -295,6 +295,6 @@ async fn a_reset_and_a_promotion_are_workflows_that_are_found_again() {
             _ => assert_eq!((&value["branch"], &value["carried"]), (&json!(name()), &json!("migrations"))),
         }
         let verb = if kind == "reset" { "reset" } else { "merge" };
-        assert_eq!(writes(&stage), [format!("POST /v1/branches/{BRANCH}/{verb}")]);
+        assert_eq!(writes(&server), [format!("POST /v1/branches/{BRANCH}/{verb}")]);
     }
 }

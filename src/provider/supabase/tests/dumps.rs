@@ -8,7 +8,7 @@ use crate::provider::{
     host::process,
     model::{BackupRequest, Job, JobStatus, RecoveryTarget},
     postgres::test_cluster::TestCluster,
-    supabase::{DatabaseAddress, stage::REF},
+    supabase::{config::DatabaseAddress, mock_api::REF},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -25,14 +25,14 @@ const PASSWORD: &str = "a password that nobody may see";
 struct DumpTestEnv {
     source: TestCluster,
     branch: TestCluster,
-    stage: MockApi,
+    server: MockApi,
     target: Supabase,
     folder: TempDir,
 }
 
 impl DumpTestEnv {
-    /// Sets the scene; none where PostgreSQL is not installed.
-    async fn set() -> Option<Self> {
+    /// Starts both databases and the mock; `None` where PostgreSQL is not installed.
+    async fn start() -> Option<Self> {
         let source = TestCluster::start(&[]).await?;
         let branch = TestCluster::start(&[]).await?;
         source
@@ -54,11 +54,11 @@ impl DumpTestEnv {
             ])
             .await;
         let socket = branch.socket();
-        let stage = MockApi::serve_replies(move |seen| served(seen, &socket)).await;
-        let (target, folder) = project(&stage);
+        let server = MockApi::serve_replies(move |seen| served(seen, &socket)).await;
+        let (target, folder) = project(&server);
         let database =
             DatabaseAddress { host: Some(source.socket().display().to_string()), port: Some(5432) };
-        Some(Self { source, branch, stage, target: Supabase { database, ..target }, folder })
+        Some(Self { source, branch, server, target: Supabase { database, ..target }, folder })
     }
 
     async fn create(&self) -> Result<Job> {
@@ -124,7 +124,7 @@ fn served(seen: &super::ReceivedRequest, socket: &Path) -> MockReply {
     }
 }
 
-/// Follows a job that a real program works on, whose time is not that of the stage.
+/// Follows a job that a real program works on, in real time.
 async fn patiently(target: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..1000 {
         if let JobStatus::Done(value) = target.observe(job).await? {
@@ -143,22 +143,22 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
-    let Some(scene) = DumpTestEnv::set().await else { return };
-    let id = scene.dump().await;
-    let backup = scene.target.get(&id).await.expect("found");
+    let Some(env) = DumpTestEnv::start().await else { return };
+    let id = env.dump().await;
+    let backup = env.target.get(&id).await.expect("found");
     assert_eq!((backup.method.as_str(), backup.status.as_str()), ("logical_dump", "completed"));
     assert_eq!((backup.label.as_deref(), backup.key.clone()), (Some("drill"), Some(key())));
     assert!(backup.bytes > 1000, "{backup:?}");
-    let verified = scene.target.verify(&id).await.expect("read");
+    let verified = env.target.verify(&id).await.expect("read");
     assert!(verified.ok, "{verified:?}");
 
     let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
-    let job = scene.target.restore(&request, &key(), &NullRecorder).await.expect("accepted");
-    let made = patiently(&scene.target, &job).await.expect("loaded");
+    let job = env.target.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let made = patiently(&env.target, &job).await.expect("loaded");
     assert_eq!((&made["$branch"]["backup"], &made["$branch"]["status"]), (&json!(id), &json!("ready")));
-    let socket = scene.branch.socket().display().to_string();
+    let socket = env.branch.socket().display().to_string();
     assert_eq!(made["$branch"]["host"], socket.as_str());
-    scene
+    env
         .branch
         .run_statements(&["do $$ begin
                 assert (select count(*) = 1000 and count(distinct buyer) = 2 from orders), 'orders';
@@ -168,76 +168,76 @@ async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
                 assert (select count(*) = 1 from pg_constraint where conrelid = 'orders'::regclass and contype = 'f');
             end $$"])
         .await;
-    for path in files(scene.folder.path()) {
+    for path in files(env.folder.path()) {
         let bytes = fs::read(&path).unwrap_or_default();
         let said = bytes.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes());
         assert!(!said, "the password is in {}", path.display());
     }
-    assert!(files(&scene.folder.path().join("state")).is_empty());
+    assert!(files(&env.folder.path().join("state")).is_empty());
 
-    let plan = scene.target.plan_delete(&id).await.expect("a plan");
-    scene.target.delete(&plan, &key()).await.expect("deleted");
-    scene.target.delete(&plan, &key()).await.expect("gone is no error");
-    assert!(scene.left().is_empty());
+    let plan = env.target.plan_delete(&id).await.expect("a plan");
+    env.target.delete(&plan, &key()).await.expect("deleted");
+    env.target.delete(&plan, &key()).await.expect("gone is no error");
+    assert!(env.left().is_empty());
 }
 
 #[tokio::test]
 async fn a_dump_whose_maker_died_is_found_by_its_key_and_goes_on() {
-    let Some(scene) = DumpTestEnv::set().await else { return };
+    let Some(env) = DumpTestEnv::start().await else { return };
     let (job, ()) = tokio::join!(
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            let job = scene.create().await.expect("accepted");
-            let JobStatus::Running(_) = scene.target.observe(&job).await.expect("a look") else {
+            let job = env.create().await.expect("accepted");
+            let JobStatus::Running(_) = env.target.observe(&job).await.expect("a look") else {
                 panic!("it cannot be done while the table is held")
             };
-            // Another life of redrill: it knows the folder, the key, and nothing else.
-            let heir = scene.target.clone();
-            let found = heir.find(&key(), None).await.expect("known").expect("found");
+            // Another process of redrill: it knows the folder, the key, and nothing else.
+            let successor = env.target.clone();
+            let found = successor.find(&key(), None).await.expect("known").expect("found");
             assert_eq!(found, job);
-            assert_eq!(scene.create().await.expect("the same"), job);
+            assert_eq!(env.create().await.expect("the same"), job);
             found
         },
-        scene.hold()
+        env.hold()
     );
-    patiently(&scene.target, &job).await.expect("dumped");
+    patiently(&env.target, &job).await.expect("dumped");
     let logins =
-        scene.stage.request_lines().into_iter().filter(|line| line.ends_with("/cli/login-role")).count();
-    assert_eq!((logins, scene.left().len()), (1, 1));
+        env.server.request_lines().into_iter().filter(|line| line.ends_with("/cli/login-role")).count();
+    assert_eq!((logins, env.left().len()), (1, 1));
 }
 
 #[tokio::test]
 async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone() {
-    let Some(scene) = DumpTestEnv::set().await else { return };
+    let Some(env) = DumpTestEnv::start().await else { return };
     let (job, ()) = tokio::join!(
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            let job = scene.create().await.expect("accepted");
+            let job = env.create().await.expect("accepted");
             let child =
-                process::find_started_below(&scene.folder.path().join("backups")).expect("it is at work");
+                process::find_started_below(&env.folder.path().join("backups")).expect("it is at work");
             child.signal_group(Signal::KILL);
             job
         },
-        scene.hold()
+        env.hold()
     );
-    patiently(&scene.target, &job).await.expect("dumped in the end");
+    patiently(&env.target, &job).await.expect("dumped in the end");
     let logins =
-        scene.stage.request_lines().into_iter().filter(|line| line.ends_with("/cli/login-role")).count();
+        env.server.request_lines().into_iter().filter(|line| line.ends_with("/cli/login-role")).count();
     assert_eq!(logins, 2);
-    scene.target.discard_all().await;
+    env.target.discard_all().await;
 
     let ((), ()) = tokio::join!(
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            let job = scene.create().await.expect("accepted");
-            scene.target.cancel(&job).await.expect("given up");
+            let job = env.create().await.expect("accepted");
+            env.target.cancel(&job).await.expect("given up");
             tokio::time::sleep(Duration::from_millis(100)).await;
-            assert!(process::find_started_below(&scene.folder.path().join("backups")).is_none());
-            assert_eq!(scene.target.find(&key(), None).await.expect("known"), None);
+            assert!(process::find_started_below(&env.folder.path().join("backups")).is_none());
+            assert_eq!(env.target.find(&key(), None).await.expect("known"), None);
         },
-        scene.hold()
+        env.hold()
     );
-    assert!(scene.left().is_empty());
+    assert!(env.left().is_empty());
 }
 
 impl Supabase {
@@ -250,23 +250,23 @@ impl Supabase {
 
 #[tokio::test]
 async fn a_dump_that_cannot_be_made_leaves_nothing() {
-    let Some(scene) = DumpTestEnv::set().await else { return };
-    scene.source.run_statements(&["revoke reader from cli_login_reader"]).await;
-    let job = scene.create().await.expect("accepted");
-    let error = patiently(&scene.target, &job).await.expect_err("it may not become the role");
+    let Some(env) = DumpTestEnv::start().await else { return };
+    env.source.run_statements(&["revoke reader from cli_login_reader"]).await;
+    let job = env.create().await.expect("accepted");
+    let error = patiently(&env.target, &job).await.expect_err("it may not become the role");
     assert_eq!(error.code, Code::Denied, "{error}");
-    assert!(scene.left().is_empty());
+    assert!(env.left().is_empty());
     assert_eq!(error.left_behind, [""; 0]);
 }
 
 #[tokio::test]
 async fn a_full_disk_is_said_and_leaves_nothing() {
-    let Some(scene) = DumpTestEnv::set().await else { return };
-    let small = scene.folder.path().join("small");
+    let Some(env) = DumpTestEnv::start().await else { return };
+    let small = env.folder.path().join("small");
     fs::create_dir(&small).expect("a folder");
     let Some(_mounted) = TmpfsMount::at(&small) else { return };
     // Random, so that it does not shrink.
-    scene.source.run_statements(&["insert into orders select n, 1, (select string_agg(md5(random()::text || n || m), '') from generate_series(1, 40) m) from generate_series(2001, 3000) n"]).await;
+    env.source.run_statements(&["insert into orders select n, 1, (select string_agg(md5(random()::text || n || m), '') from generate_series(1, 40) m) from generate_series(2001, 3000) n"]).await;
     let target = Supabase { backups: small.clone(), ..scene.target.clone() };
     let job = target.create(&BackupRequest::default(), &key()).await.expect("accepted");
     let error = patiently(&target, &job).await.expect_err("no room");
@@ -299,50 +299,50 @@ impl Drop for TmpfsMount {
 
 #[tokio::test]
 async fn a_dump_that_was_damaged_is_noticed_and_not_restored() {
-    let Some(scene) = DumpTestEnv::set().await else { return };
-    let id = scene.dump().await;
-    let file = scene.target.dump_store().dump_path(&id);
+    let Some(env) = DumpTestEnv::start().await else { return };
+    let id = env.dump().await;
+    let file = env.target.dump_store().dump_path(&id);
     let mut bytes = fs::read(&file).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     fs::write(&file, bytes).expect("written");
-    let verified = scene.target.verify(&id).await.expect("read");
+    let verified = env.target.verify(&id).await.expect("read");
     assert!(!verified.ok && !verified.problems.is_empty(), "{verified:?}");
-    assert_eq!(scene.target.get(&id).await.expect("found").status, "damaged");
+    assert_eq!(env.target.get(&id).await.expect("found").status, "damaged");
     let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
-    let error = scene.target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
+    let error = env.target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
     assert_eq!(error.code, Code::CorruptBackup);
-    assert!(writes(&scene.stage).iter().all(|line| !line.ends_with("/branches")));
+    assert!(writes(&env.server).iter().all(|line| !line.ends_with("/branches")));
 }
 
 #[tokio::test]
 async fn a_branch_that_cannot_be_loaded_is_removed() {
-    let Some(scene) = DumpTestEnv::set().await else { return };
-    scene.source.run_statements(&["create role clerk", "grant select on orders to clerk"]).await;
-    let id = scene.dump().await;
+    let Some(env) = DumpTestEnv::start().await else { return };
+    env.source.run_statements(&["create role clerk", "grant select on orders to clerk"]).await;
+    let id = env.dump().await;
     let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
-    let job = scene.target.restore(&request, &key(), &NullRecorder).await.expect("accepted");
-    let error = patiently(&scene.target, &job).await.expect_err("there is no such role");
+    let job = env.target.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let error = patiently(&env.target, &job).await.expect_err("there is no such role");
     assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("roles")), "{error:?}");
-    assert!(writes(&scene.stage).contains(&format!("DELETE /v1/branches/{BRANCH}")));
+    assert!(writes(&env.server).contains(&format!("DELETE /v1/branches/{BRANCH}")));
     // All of it or nothing.
-    scene.branch.run_statements(&["do $$ begin assert to_regclass('orders') is null; end $$"]).await;
-    assert!(files(&scene.folder.path().join("state")).is_empty());
+    env.branch.run_statements(&["do $$ begin assert to_regclass('orders') is null; end $$"]).await;
+    assert!(files(&env.folder.path().join("state")).is_empty());
 }
 
 #[tokio::test]
 async fn a_dump_is_not_restored_in_place() {
-    let Some(scene) = DumpTestEnv::set().await else { return };
-    let id = scene.dump().await;
+    let Some(env) = DumpTestEnv::start().await else { return };
+    let id = env.dump().await;
     let request = ask(Some(&id), RecoveryTarget::BackupEnd, None);
-    let error = scene.target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
+    let error = env.target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
     assert_eq!(error.code, Code::Unsupported);
     assert!(error.hint.expect("the nearest").contains("into:"));
 }
 
 #[tokio::test]
 async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == format!("GET /v1/projects/{REF}") => MockReply::from_json(
             200,
             &json!({ "ref": REF, "name": "shop", "region": "eu-central-1", "status": "ACTIVE_HEALTHY",
@@ -351,9 +351,9 @@ async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
         _ => windowed(seen),
     })
     .await;
-    let (target, _folder) = project(&stage);
+    let (target, _folder) = project(&server);
     let error = target.create(&BackupRequest::default(), &key()).await.expect_err("refused");
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.hint.expect("a hint").contains("postgresql-client-99"));
-    assert_eq!(writes(&stage), [""; 0]);
+    assert_eq!(writes(&server), [""; 0]);
 }

@@ -5,7 +5,7 @@ use super::{
     windowed, writes,
 };
 use crate::provider::{
-    Backups as _, Code, NullRecorder, Provider as _, model::RecoveryTarget, supabase::stage::REF,
+    Backups as _, Code, NullRecorder, Provider as _, model::RecoveryTarget, supabase::mock_api::REF,
 };
 use serde_json::json;
 
@@ -28,21 +28,21 @@ fn branches(took_effect: bool) -> impl Fn(&super::ReceivedRequest) -> MockReply 
 #[tokio::test]
 async fn a_branch_is_found_by_its_name_however_late_it_shows() {
     for took_effect in [true, false] {
-        let stage = MockApi::serve_replies(branches(took_effect)).await;
-        let (project, _folder) = project(&stage);
+        let server = MockApi::serve_replies(branches(took_effect)).await;
+        let (project, _folder) = project(&server);
         let written = RecordedIntents::default();
         let request = ask(None, RecoveryTarget::Latest, Some("drill"));
         let error = project.restore(&request, &key(), &written).await.expect_err("nobody knows");
         assert_eq!(error.code, Code::Unknown);
         let found = project.find(&key(), Some(&written.only())).await.expect("known");
         assert_eq!(found.map(|job| job.id), took_effect.then(|| format!("drill-{KEY}")));
-        assert_eq!(writes(&stage).len(), 1);
+        assert_eq!(writes(&server).len(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == format!("POST /v1/projects/{REF}/branches") => {
             MockReply::from_json(409, &json!({ "message": "A branch of this name already exists" }))
         }
@@ -54,7 +54,7 @@ async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let job = project
         .restore(&ask(None, RecoveryTarget::Latest, Some("drill")), &key(), &NullRecorder)
         .await
@@ -64,10 +64,10 @@ async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
 
 #[tokio::test]
 async fn nothing_was_asked_where_nothing_was_written_down() {
-    let stage = MockApi::serve_replies(windowed).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(windowed).await;
+    let (project, _folder) = project(&server);
     assert_eq!(project.find(&key(), None).await.expect("known"), None);
-    assert_eq!(stage.request_lines(), [""; 0]);
+    assert_eq!(server.request_lines(), [""; 0]);
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     let unchanged = MockApi::serve_replies(windowed).await;
     let (now, _folder) = project(&unchanged);
     assert_eq!(now.find(&key(), Some(&written.only())).await.expect_err("nobody").code, Code::Unknown);
-    for stage in [&restoring, &over, &unchanged] {
-        assert_eq!(writes(stage), [""; 0]);
+    for server in [&restoring, &over, &unchanged] {
+        assert_eq!(writes(server), [""; 0]);
     }
 }

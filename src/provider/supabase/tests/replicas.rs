@@ -1,7 +1,7 @@
 //! Read replicas.
 
 use super::{MockApi, MockReply, RecordedIntents, follow, key, organization, project, windowed, writes};
-use crate::provider::{Code, NullRecorder, Provider as _, model::ReplicaRequest, supabase::stage::REF};
+use crate::provider::{Code, NullRecorder, Provider as _, model::ReplicaRequest, supabase::mock_api::REF};
 use serde_json::{Value, json};
 
 fn database(identifier: &str, kind: &str, region: &str, status: &str) -> Value {
@@ -43,27 +43,27 @@ fn growing(last: &'static str) -> impl Fn(&super::ReceivedRequest) -> MockReply 
 
 #[tokio::test]
 async fn supabase_t20_a_replica_is_asked_for_as_the_schema_says_and_found_by_difference() {
-    let stage = MockApi::serve_replies(growing("ACTIVE_HEALTHY")).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(growing("ACTIVE_HEALTHY")).await;
+    let (project, _folder) = project(&server);
     let written = RecordedIntents::default();
     let request = ReplicaRequest { region: Some("us-west-1".into()) };
     let job =
         project.replicas().expect("replicas").create(&request, &key(), &written).await.expect("accepted");
     let sent =
-        stage.received_requests().into_iter().find(|seen| seen.line.ends_with("/setup")).expect("sent");
+        server.received_requests().into_iter().find(|seen| seen.line.ends_with("/setup")).expect("sent");
     assert_eq!(sent.body, json!({ "read_replica_region": "us-west-1" }));
     assert_eq!(written.only()["detail"]["before"], json!(["old"]));
     let found = project.find(&key(), Some(&written.only())).await.expect("known").expect("it came");
     assert_eq!(found, job);
     let replica = follow(&project, &job).await.expect("ready");
     assert_eq!((&replica["id"], &replica["status"]), (&json!("new"), &json!("ready")));
-    assert_eq!(writes(&stage).len(), 1);
+    assert_eq!(writes(&server).len(), 1);
 }
 
 #[tokio::test]
 async fn a_replica_that_failed_is_removed() {
-    let stage = MockApi::serve_replies(growing("INIT_READ_REPLICA_FAILED")).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(growing("INIT_READ_REPLICA_FAILED")).await;
+    let (project, _folder) = project(&server);
     let request = ReplicaRequest { region: Some("us-west-1".into()) };
     let job = project
         .replicas()
@@ -74,7 +74,7 @@ async fn a_replica_that_failed_is_removed() {
     let error = follow(&project, &job).await.expect_err("failed");
     assert!(error.message.contains("INIT_READ_REPLICA_FAILED"), "{}", error.message);
     let removed =
-        stage.received_requests().into_iter().find(|seen| seen.line.ends_with("/remove")).expect("removed");
+        server.received_requests().into_iter().find(|seen| seen.line.ends_with("/remove")).expect("removed");
     assert_eq!(removed.body, json!({ "database_identifier": "new" }));
 }
 
@@ -82,7 +82,7 @@ async fn a_replica_that_failed_is_removed() {
 async fn a_replica_that_did_not_come_and_one_of_two_that_came_are_known_to_nobody() {
     let new = |name| database(name, "READ_REPLICA", "eu-central-1", "COMING_UP");
     for came in [vec![], vec![new("a"), new("b")]] {
-        let stage = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+        let server = MockApi::serve_replies(move |seen| match seen.line.as_str() {
             line if line.contains("/organizations/") => {
                 let list = if seen.earlier == 0 { vec![primary()] } else { came.clone() };
                 MockReply::from_json(200, &organization(&list))
@@ -91,20 +91,20 @@ async fn a_replica_that_did_not_come_and_one_of_two_that_came_are_known_to_nobod
             _ => windowed(seen),
         })
         .await;
-        let (project, _folder) = project(&stage);
+        let (project, _folder) = project(&server);
         let written = RecordedIntents::default();
         let request = ReplicaRequest::default();
         let error = project.replicas().expect("replicas").create(&request, &key(), &written).await;
         assert_eq!(error.expect_err("nobody knows").code, Code::Unknown);
         let found = project.find(&key(), Some(&written.only())).await;
         assert_eq!(found.expect_err("nor later").code, Code::Unknown);
-        assert_eq!(writes(&stage).len(), 1);
+        assert_eq!(writes(&server).len(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_replica_is_removed_when_the_list_shows_it_no_more() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line.contains("/organizations/") => {
             let old = database("old", "READ_REPLICA", "us-west-1", "GOING_DOWN");
             MockReply::from_json(
@@ -116,10 +116,10 @@ async fn a_replica_is_removed_when_the_list_shows_it_no_more() {
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let replicas = project.replicas().expect("replicas");
     assert_eq!(replicas.list().await.expect("a list")[0].status, "going_down");
     replicas.delete("old").await.expect("removed");
     replicas.delete("old").await.expect("gone is no error");
-    assert_eq!(writes(&stage).len(), 1);
+    assert_eq!(writes(&server).len(), 1);
 }

@@ -9,7 +9,7 @@ use crate::{
     provider::{
         Backups as _, Code, NullRecorder, Provider as _,
         model::{JobStatus, RecoveryTarget},
-        supabase::stage::REF,
+        supabase::mock_api::REF,
     },
 };
 use serde_json::json;
@@ -20,8 +20,8 @@ fn backups() -> String {
 
 #[tokio::test]
 async fn supabase_t7_zero_and_what_is_out_of_the_window_is_refused_before_anything_is_sent() {
-    let stage = MockApi::serve_replies(windowed).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(windowed).await;
+    let (project, _folder) = project(&server);
     let refused = async |unix| {
         let request = ask(None, RecoveryTarget::Time(at(unix)), None);
         project.restore(&request, &key(), &NullRecorder).await.expect_err("refused").code
@@ -32,24 +32,24 @@ async fn supabase_t7_zero_and_what_is_out_of_the_window_is_refused_before_anythi
     assert_eq!(refused(WINDOW.1 + 1).await, Code::TargetAfterWindow);
     // Milliseconds taken for seconds are far behind the end of any window.
     assert_eq!(refused(WINDOW.1 * 100).await, Code::TargetAfterWindow);
-    assert_eq!(writes(&stage), [""; 0]);
+    assert_eq!(writes(&server), [""; 0]);
 }
 
 #[tokio::test]
 async fn supabase_t7_a_moment_is_sent_in_whole_seconds_that_do_not_go_beyond_it() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line.ends_with("/restore-pitr") => MockReply::from_json(201, &serde_json::Value::Null),
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let target = at(WINDOW.0 + 60).saturating_add(Span::from_millis(999));
     let written = RecordedIntents::default();
     let job = project
         .restore(&ask(None, RecoveryTarget::Time(target), None), &key(), &written)
         .await
         .expect("accepted");
-    let sent = stage
+    let sent = server
         .received_requests()
         .into_iter()
         .find(|seen| seen.line.ends_with("/restore-pitr"))
@@ -67,9 +67,9 @@ async fn supabase_t7_a_moment_is_sent_in_whole_seconds_that_do_not_go_beyond_it(
 
 #[tokio::test]
 async fn supabase_t8_a_window_that_lags_is_said_to_be_idle_and_not_short() {
-    let stage = MockApi::serve_replies(windowed).await;
-    stage.clock.advance_by(Span::from_secs(3600));
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(windowed).await;
+    server.clock.advance_by(Span::from_secs(3600));
+    let (project, _folder) = project(&server);
     let window = project.window().await.expect("a window");
     assert_eq!(window.latest, Some(at(WINDOW.1)));
     assert!(window.warnings.iter().any(|warning| warning.contains("idle")), "{:?}", window.warnings);
@@ -85,7 +85,7 @@ async fn supabase_t8_a_window_that_lags_is_said_to_be_idle_and_not_short() {
 /// A restore that is seen: healthy for a moment, away, back, and not answering at once.
 #[tokio::test]
 async fn supabase_t9_a_restore_is_over_when_the_project_went_away_and_answers_again() {
-    let stage = MockApi::serve_replies(|seen| {
+    let server = MockApi::serve_replies(|seen| {
         let about = seen.line.replace(REF, "REF");
         match about.as_str() {
             "POST /v1/projects/REF/database/backups/restore-pitr" => MockReply::from_text(201, "{}"),
@@ -101,7 +101,7 @@ async fn supabase_t9_a_restore_is_over_when_the_project_went_away_and_answers_ag
         }
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.1)), None);
     let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let JobStatus::Running(first) = project.observe(&job).await.expect("a look") else { panic!("not begun") };
@@ -109,19 +109,19 @@ async fn supabase_t9_a_restore_is_over_when_the_project_went_away_and_answers_ag
     let restored = follow(&project, &job).await.expect("restored");
     assert_eq!(restored["target"], "prod");
     assert_eq!(restored["reached"]["$moment"], at(WINDOW.1).to_string());
-    assert_eq!(writes(&stage).len(), 1);
+    assert_eq!(writes(&server).len(), 1);
 }
 
 #[tokio::test]
 async fn supabase_t9_a_restore_that_failed_says_what_was_seen_and_what_support_will_ask() {
-    let stage = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+    let server = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
         (line, _) if line.ends_with("/restore-pitr") => MockReply::from_text(201, ""),
         (line, 2) if line == format!("GET /v1/projects/{REF}") => described("RESTORING"),
         (line, 3..) if line == format!("GET /v1/projects/{REF}") => described("RESTORE_FAILED"),
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
@@ -133,17 +133,17 @@ async fn supabase_t9_a_restore_that_failed_says_what_was_seen_and_what_support_w
 
 #[tokio::test]
 async fn supabase_t9_a_stuck_restore_says_so() {
-    let stage = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+    let server = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
         (line, _) if line.ends_with("/restore-pitr") => MockReply::from_text(201, ""),
         (line, 2..) if line == format!("GET /v1/projects/{REF}") => described("RESTORING"),
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
     project.observe(&job).await.expect("a look");
-    stage.clock.advance_by(Span::from_secs(9 * 3600));
+    server.clock.advance_by(Span::from_secs(9 * 3600));
     let JobStatus::Running(progress) = project.observe(&job).await.expect("a look") else {
         panic!("not over")
     };
@@ -156,50 +156,50 @@ async fn supabase_t10_nothing_is_restored_while_there_are_replicas_or_slots() {
         "identifier": "abcdefghijklmnopqrst-rr-us-west-1-abcde", "type": "READ_REPLICA", "region": "us-west-1",
         "status": "ACTIVE_HEALTHY",
     });
-    let stage = MockApi::serve_replies(move |seen| {
+    let server = MockApi::serve_replies(move |seen| {
         if seen.line.contains("/organizations/") {
             return MockReply::from_json(200, &organization(std::slice::from_ref(&replica)));
         }
         windowed(seen)
     })
     .await;
-    let (target, _folder) = project(&stage);
+    let (target, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let error = target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
     assert_eq!(error.code, Code::Refused);
     assert!(error.message.contains("rr-us-west-1"), "{}", error.message);
-    assert_eq!(writes(&stage), [""; 0]);
+    assert_eq!(writes(&server), [""; 0]);
 
-    let stage = MockApi::serve_replies(|seen| {
+    let server = MockApi::serve_replies(|seen| {
         if seen.body["query"].as_str().is_some_and(|sql| sql.contains("pg_replication_slots")) {
             return MockReply::from_json(201, &json!([{ "name": "warehouse" }]));
         }
         windowed(seen)
     })
     .await;
-    let (target, _folder) = project(&stage);
+    let (target, _folder) = project(&server);
     let error = target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
     assert!(error.message.contains("warehouse"), "{}", error.message);
-    assert_eq!(writes(&stage), [""; 0]);
+    assert_eq!(writes(&server), [""; 0]);
 }
 
 #[tokio::test]
 async fn supabase_t12_a_backup_is_restored_with_the_one_of_three_restores_that_restores_data() {
     let list =
         [(7, true, "COMPLETED", "2026-11-19T01:00:00Z"), (8, false, "COMPLETED", "2026-11-20T01:00:00Z")];
-    let stage = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(move |seen| match seen.line.as_str() {
         line if line == format!("GET {}", backups()) => MockReply::from_json(200, &kept(false, &list)),
         line if line == format!("POST {}/restore", backups()) => MockReply::from_text(201, ""),
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let restore = async |id| {
         project.restore(&ask(Some(id), RecoveryTarget::BackupEnd, None), &key(), &NullRecorder).await
     };
     let job = restore("platform-7").await.expect("accepted");
-    assert_eq!(writes(&stage), [format!("POST {}/restore", backups())]);
-    assert_eq!(stage.received_requests().last().expect("a request").body, json!({ "id": 7 }));
+    assert_eq!(writes(&server), [format!("POST {}/restore", backups())]);
+    assert_eq!(server.received_requests().last().expect("a request").body, json!({ "id": 7 }));
     assert_eq!(job.kind, "restore");
     assert_eq!(restore("platform-8").await.expect_err("a logical one").code, Code::Unsupported);
     assert_eq!(restore("platform-9").await.expect_err("none").code, Code::NotFound);
@@ -209,22 +209,22 @@ async fn supabase_t12_a_backup_is_restored_with_the_one_of_three_restores_that_r
         .await
         .expect_err("no window");
     assert_eq!(none.code, Code::Refused);
-    assert_eq!(writes(&stage).len(), 1);
+    assert_eq!(writes(&server).len(), 1);
 }
 
 #[tokio::test]
 async fn a_restore_that_was_not_answered_is_not_sent_again() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line.ends_with("/restore-pitr") => MockReply::without_answer(),
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let written = RecordedIntents::default();
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let error = project.restore(&request, &key(), &written).await.expect_err("nobody knows");
     assert_eq!(error.code, Code::Unknown);
     let found = project.find(&key(), Some(&written.only())).await.expect_err("nor later");
     assert_eq!(found.code, Code::Unknown);
-    assert_eq!(writes(&stage).len(), 1);
+    assert_eq!(writes(&server).len(), 1);
 }

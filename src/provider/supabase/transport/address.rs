@@ -1,6 +1,6 @@
-//! Where the API is, and the clients that go there.
+//! The API's address, and the HTTP clients for it.
 
-use super::token::Environment;
+use super::environment::Environment;
 use crate::provider::{Code, Error, Result};
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect};
 use std::{
@@ -10,26 +10,25 @@ use std::{
 };
 use tokio::runtime::{Handle, Id};
 
-/// The clients of this process: all targets share them, and with them the certificates and what is kept open.
+/// The clients of this process: all targets share them, their certificates and their open connections.
 static SHARED_CLIENTS: LazyLock<Mutex<ClientMap>> = LazyLock::new(Mutex::default);
 
 /// By the runtime that drives its connections, whether it asks this machine, and whether it keeps connections.
 type ClientMap = HashMap<(Id, bool, bool), Client>;
 
-/// Where the API is, unless it is said otherwise.
+/// The address of the API by default.
 const PUBLIC_ADDRESS: &str = "https://api.supabase.com";
 
 /// Returns the address without a slash at its end, and whether it is on this machine.
 ///
 /// # Errors
 /// [`Code::Invalid`] for what is no address, and for one that would carry the token in the clear over a network.
-pub(super) fn resolve_address(given: Option<&str>, surroundings: &Environment) -> Result<(String, bool)> {
+pub(super) fn resolve_address(given: Option<&str>, environment: &Environment) -> Result<(String, bool)> {
     let (name, address) = match given {
         Some(address) => ("api_url", address.to_owned()),
-        None => (
-            "SUPABASE_API_URL",
-            surroundings.var("SUPABASE_API_URL").unwrap_or_else(|| PUBLIC_ADDRESS.into()),
-        ),
+        None => {
+            ("SUPABASE_API_URL", environment.var("SUPABASE_API_URL").unwrap_or_else(|| PUBLIC_ADDRESS.into()))
+        }
     };
     // The address is not repeated: it may have a password in it.
     let wrong = |why: &str| {
@@ -43,14 +42,14 @@ pub(super) fn resolve_address(given: Option<&str>, surroundings: &Environment) -
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("has more in it than a host and a path"));
     }
-    let near = is_loopback_url(&url);
+    let is_local = is_loopback_url(&url);
     match url.scheme() {
         "https" => {}
-        "http" if near => {}
+        "http" if is_local => {}
         "http" => return Err(wrong("would send the token in the clear: use `https`")),
         _ => return Err(wrong("is neither `https` nor `http`")),
     }
-    Ok((address.trim_end_matches('/').to_owned(), near))
+    Ok((address.trim_end_matches('/').to_owned(), is_local))
 }
 
 fn is_loopback_url(url: &Url) -> bool {
@@ -58,36 +57,36 @@ fn is_loopback_url(url: &Url) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Returns a client that keeps connections, or makes one for each request.
+/// Returns the client that keeps connections, or the one that opens a connection for each request.
 ///
 /// # Errors
 /// [`Code::Internal`].
-pub(super) fn shared_client(near: bool, keeps: bool) -> Result<Client> {
+pub(super) fn shared_client(is_local: bool, keeps: bool) -> Result<Client> {
     // A connection that is kept open belongs to the runtime on which it was opened.
-    let asked = (Handle::current().id(), near, keeps);
+    let key = (Handle::current().id(), is_local, keeps);
     let mut clients = SHARED_CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(client) = clients.get(&asked) {
+    if let Some(client) = clients.get(&key) {
         return Ok(client.clone());
     }
-    let client = build_client(near, keeps)?;
-    clients.insert(asked, client.clone());
+    let client = build_client(is_local, keeps)?;
+    clients.insert(key, client.clone());
     Ok(client)
 }
 
-fn build_client(near: bool, keeps: bool) -> Result<Client> {
+fn build_client(is_local: bool, keeps: bool) -> Result<Client> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    // A machine without root certificates (a bare container) cannot ask its own; Mozilla's are built in.
-    let built = client_builder(near, keeps).build().or_else(|_| {
+    // A bare container has no root certificates; Mozilla's are built in.
+    let built = client_builder(is_local, keeps).build().or_else(|_| {
         let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-        client_builder(near, keeps)
+        client_builder(is_local, keeps)
             .tls_certs_only(roots.filter_map(|c| Certificate::from_der(c).ok()))
             .build()
     });
     built.map_err(|e| Error::new(Code::Internal, format!("no way to ask over HTTPS: {e}")))
 }
 
-fn client_builder(near: bool, keeps: bool) -> ClientBuilder {
+fn client_builder(is_local: bool, keeps: bool) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(concat!("redrill/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))
@@ -95,7 +94,7 @@ fn client_builder(near: bool, keeps: bool) -> ClientBuilder {
         .retry(reqwest::retry::never())
         .pool_max_idle_per_host(if keeps { 32 } else { 0 });
     // The environment's proxy leads away from this machine.
-    if near { builder.no_proxy() } else { builder }
+    if is_local { builder.no_proxy() } else { builder }
 }
 
 #[cfg(test)]

@@ -1,58 +1,62 @@
-//! What an answer means: a value, a refusal in the API's own words, or that nobody knows.
+//! What an answer means: a value, a refusal in the API's own words, or an unknown outcome.
 //!
-//! The documented status codes of the API are not the ones that it gives; what is told apart here is told apart for any
-//! of them.
+//! The API does not keep to its documented status codes, so every code is understood at every endpoint.
 
-use super::{ApiRequest, pace::RateLimitHeaders, redact, token::AccessToken};
+use super::{rate_limit::RateLimitHeaders, request::ApiRequest, token::AccessToken};
 use crate::{
     base::moment::Span,
-    provider::{Code, Error, Result},
+    provider::{Code, Error, Result, supabase::redact},
 };
 use reqwest::StatusCode;
 use serde_json::Value;
 
-/// How much of what the API says is repeated, in characters.
+/// How much of the API's message is repeated, in characters.
 const MESSAGE_CHARS_MAX: usize = 600;
 
 /// An answer, as it came.
 pub(super) struct ApiAnswer {
-    /// Its status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// What it says of the limits.
+    /// The rate limits in its headers.
     pub limits: RateLimitHeaders,
-    /// Its body.
+    /// The body.
     pub text: String,
 }
 
-/// Why there is no value, and whether the same may be asked again without doing it twice.
+/// Why there is no value, and whether the request may be sent again without taking effect twice.
 pub(super) struct RequestFailure {
     /// The error.
     pub why: Error,
-    /// Whether to ask again.
+    /// Whether to send the request again.
     pub again: bool,
 }
 
 impl ApiAnswer {
-    /// Returns whether it says that there were too many.
+    /// Returns whether the API throttled the request.
     pub(super) fn is_throttled(&self) -> bool {
         self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
-    /// Returns the error of a request that was turned away and is not waited for any more.
-    pub(super) fn throttled_error(&self, asked: &ApiRequest<'_>, token: &AccessToken, pause: Span) -> Error {
+    /// Returns the error of a throttled request that is not sent again.
+    pub(super) fn throttled_error(
+        &self,
+        request: &ApiRequest<'_>,
+        token: &AccessToken,
+        pause: Span,
+    ) -> Error {
         Error::new(
             Code::Throttled,
-            format!("the API throttled {asked} (429): {}", self.masked_message(token)),
+            format!("the API throttled {request} (429): {}", self.masked_message(token)),
         )
         .with_hint(format!(
             "ask again in {pause}, or give it more with `timeout:`; a limit counts all tokens of one account"
         ))
     }
 
-    /// Returns the value. A body that is empty is null, and one that is no JSON is text.
+    /// Returns the value. An empty body is null, and a body that is no JSON is text.
     pub(super) fn into_value(
         self,
-        asked: &ApiRequest<'_>,
+        request: &ApiRequest<'_>,
         token: &AccessToken,
     ) -> Result<Value, RequestFailure> {
         if self.status.is_success() {
@@ -62,34 +66,34 @@ impl ApiAnswer {
                 Err(_) => self.text.into(),
             });
         }
-        let said = self.masked_message(token);
+        let message = self.masked_message(token);
         if self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT {
-            return Err(unanswered_failure(asked, &format!("{}: {said}", self.status.as_u16()), true));
+            return Err(unanswered_failure(request, &format!("{}: {message}", self.status.as_u16()), true));
         }
-        Err(RequestFailure { why: self.refusal_error(asked, token, &said), again: false })
+        Err(RequestFailure { why: self.refusal_error(request, token, &message), again: false })
     }
 
-    /// Returns what the API says, in its own words, masked and cut.
+    /// Returns the API's message, masked and shortened.
     fn masked_message(&self, token: &AccessToken) -> String {
         let body: Option<Value> = serde_json::from_str(&self.text).ok();
-        let said = match body.as_ref().map(extract_message) {
-            Some(said) if !said.is_empty() => said,
+        let message = match body.as_ref().map(extract_message) {
+            Some(message) if !message.is_empty() => message,
             Some(_) => redact::mask_secret_fields(body.unwrap_or_default()).to_string(),
             None => self.text.trim().to_owned(),
         };
-        let said = redact::mask_tokens(&said, token.secret.expose_secret());
-        match said.char_indices().nth(MESSAGE_CHARS_MAX) {
-            Some((cut, _)) => format!("{}…", &said[..cut]),
-            None if said.is_empty() => self.status.canonical_reason().unwrap_or("no reason").to_owned(),
-            None => said,
+        let message = redact::mask_tokens(&message, token.secret.expose_secret());
+        match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+            Some((cut, _)) => format!("{}…", &message[..cut]),
+            None if message.is_empty() => self.status.canonical_reason().unwrap_or("no reason").to_owned(),
+            None => message,
         }
     }
 
-    fn refusal_error(&self, asked: &ApiRequest<'_>, token: &AccessToken, said: &str) -> Error {
+    fn refusal_error(&self, request: &ApiRequest<'_>, token: &AccessToken, message: &str) -> Error {
         let status = self.status.as_u16();
-        let refused = |code| Error::new(code, format!("the API refused {asked} ({status}): {said}"));
-        if let Some(needed) = find_needed_plan(status, asked.path, said) {
-            return Error::new(Code::Unsupported, format!("{asked} needs {needed} ({status}): {said}"))
+        let refused = |code| Error::new(code, format!("the API refused {request} ({status}): {message}"));
+        if let Some(needed) = find_needed_plan(status, request.path, message) {
+            return Error::new(Code::Unsupported, format!("{request} needs {needed} ({status}): {message}"))
                 .with_hint(
                     "see what the organization has booked: `GET /v1/organizations/{slug}/entitlements`",
                 );
@@ -114,34 +118,34 @@ impl ApiAnswer {
         }
     }
 
-    /// Returns whether the body is a list of what is wrong with the request, which their validation gives.
+    /// Returns whether the body is a list of validation errors.
     fn has_validation_list(&self) -> bool {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
         body["message"].is_array()
     }
 }
 
-/// Returns the error of a request that was not answered: a read that is to be asked again, or a write of which nobody
-/// knows, unless it was not even sent.
-pub(super) fn unanswered_failure(asked: &ApiRequest<'_>, why: &str, sent: bool) -> RequestFailure {
-    let why = match (sent, asked.writes) {
+/// Returns the failure of a request without an answer: a read is sent again; the outcome of a write is unknown, unless
+/// it was never sent.
+pub(super) fn unanswered_failure(request: &ApiRequest<'_>, why: &str, sent: bool) -> RequestFailure {
+    let why = match (sent, request.writes) {
         (false, _) => Error::new(
             Code::Unavailable,
-            format!("the API cannot be reached, and nothing was sent, for {asked}: {why}"),
+            format!("the API cannot be reached, and nothing was sent, for {request}: {why}"),
         )
         .with_hint("see the network, the proxy settings of the environment, and `api_url` of the target"),
-        (true, false) => Error::new(Code::Unavailable, format!("the API does not answer {asked}: {why}"))
+        (true, false) => Error::new(Code::Unavailable, format!("the API does not answer {request}: {why}"))
             .with_hint("see https://status.supabase.com, and ask again"),
         (true, true) => Error::new(
             Code::Unknown,
-            format!("{asked} was sent and not answered, and nobody knows whether it took effect: {why}"),
+            format!("{request} was sent and not answered, and nobody knows whether it took effect: {why}"),
         )
         .with_hint("look at the project before it is asked again"),
     };
     RequestFailure { again: why.code != Code::Unknown, why }
 }
 
-/// Returns what a body says went wrong: v1 has a message, which may be a list; v2 has a list of errors.
+/// Returns the error message in a body: v1 has a message, which may be a list; v2 has a list of errors.
 fn extract_message(body: &Value) -> String {
     let lines = |items: &[Value]| {
         items.iter().map(extract_message).filter(|m| !m.is_empty()).collect::<Vec<_>>().join("; ")
@@ -159,8 +163,8 @@ fn extract_message(body: &Value) -> String {
     }
 }
 
-/// Returns what has to be booked, where a refusal is about that: 402 always is; 400, 403 and 422 say it in words only.
-fn find_needed_plan(status: u16, path: &str, said: &str) -> Option<&'static str> {
+/// Returns what has to be booked, if a refusal is about that: 402 always is; 400, 403 and 422 say it in words only.
+fn find_needed_plan(status: u16, path: &str, message: &str) -> Option<&'static str> {
     const WORDS: &[&str] = &[
         "plan",
         "plans",
@@ -172,12 +176,12 @@ fn find_needed_plan(status: u16, path: &str, said: &str) -> Option<&'static str>
         "subscription",
         "billing",
     ];
-    // What is said of SQL are the database's words about the user's own.
+    // A message about SQL is the database's, about the user's own words.
     let may_say_so = matches!(status, 400 | 403 | 422) && !path.contains("/database/query");
-    let said = said.to_lowercase();
+    let message = message.to_lowercase();
     let says_so = may_say_so
-        && (said.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|w| WORDS.contains(&w))
-            || said.contains("not allowed to configure"));
+        && (message.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|w| WORDS.contains(&w))
+            || message.contains("not allowed to configure"));
     (status == 402 || says_so).then(|| plan_for_path(path))
 }
 
@@ -199,11 +203,4 @@ fn plan_for_path(path: &str) -> &'static str {
         .iter()
         .find(|(place, _)| path.contains(place))
         .map_or("a higher plan or an add-on", |(_, plan)| plan)
-}
-
-impl std::fmt::Display for ApiRequest<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "`{} {path}`", self.method)
-    }
 }

@@ -1,19 +1,21 @@
 //! Sending one request once, and its outcome.
 
 use super::{
-    ApiEndpoint, ApiRequest, address,
+    address,
     answer::{ApiAnswer, RequestFailure, unanswered_failure},
-    pace::RateLimitHeaders,
+    endpoint::ApiEndpoint,
+    rate_limit::RateLimitHeaders,
+    request::ApiRequest,
     token::AccessToken,
 };
 use crate::{base::moment::Span, provider::Result};
 use reqwest::{Response, header};
 use serde_json::Value;
 
-/// How much of an answer is taken, unpacked: more than any answer of the API, and less than memory.
+/// How many bytes of an answer are read, unpacked: more than any answer of the API has, and less than memory.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// What came of one request.
+/// The outcome of one attempt.
 pub(super) enum AttemptOutcome {
     /// It was answered.
     Answer(ApiAnswer),
@@ -25,24 +27,24 @@ pub(super) enum AttemptOutcome {
 
 /// Sends one request, and waits `limit` for the whole answer.
 pub(super) async fn send_once(
-    way: &ApiEndpoint,
-    asked: &ApiRequest<'_>,
+    endpoint: &ApiEndpoint,
+    request: &ApiRequest<'_>,
     token: &AccessToken,
     limit: Span,
 ) -> AttemptOutcome {
-    let client = match address::shared_client(way.near, !asked.writes) {
+    let client = match address::shared_client(endpoint.is_local, !request.writes) {
         Ok(client) => client,
         Err(e) => return AttemptOutcome::NotSent(e.message),
     };
-    let mut request = client
-        .request(asked.method.clone(), format!("{}{}", way.address, asked.path))
+    let mut builder = client
+        .request(request.method.clone(), format!("{}{}", endpoint.address, request.path))
         .bearer_auth(token.secret.expose_secret())
         .header(header::ACCEPT, "application/json");
-    if let Some(body) = asked.body {
-        request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
+    if let Some(body) = request.body {
+        builder = builder.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
     }
     let answered = async {
-        match request.send().await {
+        match builder.send().await {
             Ok(response) => read_response(response).await,
             Err(e) if e.is_connect() => AttemptOutcome::NotSent(innermost_reason(&e)),
             Err(e) => AttemptOutcome::NoAnswer(innermost_reason(&e)),
@@ -54,7 +56,7 @@ pub(super) async fn send_once(
     }
 }
 
-/// Takes the whole answer. One that breaks off is none, unless its status alone says no.
+/// Reads the whole answer. One that breaks off counts as none, unless its status alone is a refusal.
 async fn read_response(mut response: Response) -> AttemptOutcome {
     let status = response.status();
     let limits = RateLimitHeaders::from_headers(response.headers());
@@ -83,13 +85,13 @@ impl AttemptOutcome {
     /// Returns the value of an answer, or why there is none and whether to ask again.
     pub(super) fn into_value(
         self,
-        asked: &ApiRequest<'_>,
+        request: &ApiRequest<'_>,
         token: &AccessToken,
     ) -> Result<Value, RequestFailure> {
         match self {
-            AttemptOutcome::Answer(answer) => answer.into_value(asked, token),
-            AttemptOutcome::NotSent(why) => Err(unanswered_failure(asked, &why, false)),
-            AttemptOutcome::NoAnswer(why) => Err(unanswered_failure(asked, &why, true)),
+            AttemptOutcome::Answer(answer) => answer.into_value(request, token),
+            AttemptOutcome::NotSent(why) => Err(unanswered_failure(request, &why, false)),
+            AttemptOutcome::NoAnswer(why) => Err(unanswered_failure(request, &why, true)),
         }
     }
 }

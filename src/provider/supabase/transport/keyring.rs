@@ -3,7 +3,7 @@
 //!
 //! The command line writes with `go-keyring`, which encodes on macOS and says so in a prefix.
 
-use super::token::Environment;
+use super::environment::Environment;
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use std::{path::PathBuf, process::Stdio, time::Duration};
 use tokio::process::Command;
@@ -11,22 +11,22 @@ use tokio::process::Command;
 const SERVICE: &str = "Supabase CLI";
 /// The name of the official command line's profile, and the account of its earlier versions.
 const ACCOUNTS: &[&str] = &["supabase", "access-token"];
-/// How long the keyring is waited for: it may ask somebody for a password who is not there.
+/// How long the keyring is waited for: it may prompt for a password that nobody enters.
 const KEYRING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Returns the token of the first account that has one.
 ///
 /// # Errors
 /// Why there is none, for people.
-pub(super) async fn read_keyring_token(surroundings: &Environment) -> Result<String, String> {
-    if surroundings.var("SUPABASE_NO_KEYRING").is_some_and(|v| v != "0" && v != "false") {
+pub(super) async fn read_keyring_token(environment: &Environment) -> Result<String, String> {
+    if environment.var("SUPABASE_NO_KEYRING").is_some_and(|v| v != "0" && v != "false") {
         return Err("not looked at, because of `SUPABASE_NO_KEYRING`".into());
     }
     if is_wsl() {
         return Err("not looked at under WSL, as the official command line does not".into());
     }
     let name = keyring_program().ok_or("not looked at on this system")?;
-    let program = find_on_path(surroundings, name).ok_or_else(|| format!("`{name}` is not installed"))?;
+    let program = find_on_path(environment, name).ok_or_else(|| format!("`{name}` is not installed"))?;
     for account in ACCOUNTS {
         if let Some(token) = read_account(&program, account).await? {
             return Ok(token);
@@ -55,13 +55,13 @@ fn keyring_arguments(account: &str) -> [&str; 5] {
 
 async fn read_account(program: &PathBuf, account: &str) -> Result<Option<String>, String> {
     let name = program.display();
-    let asked = Command::new(program)
+    let lookup = Command::new(program)
         .args(keyring_arguments(account))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(KEYRING_TIMEOUT, asked)
+    let output = tokio::time::timeout(KEYRING_TIMEOUT, lookup)
         .await
         .map_err(|_| format!("`{name}` did not answer within {} s", KEYRING_TIMEOUT.as_secs()))?
         .map_err(|e| format!("`{name}` did not start: {e}"))?;
@@ -75,7 +75,7 @@ async fn read_account(program: &PathBuf, account: &str) -> Result<Option<String>
     }
 }
 
-/// Returns what `go-keyring` wrote.
+/// Decodes an entry as `go-keyring` writes it.
 fn decode_entry(text: &str) -> Option<String> {
     let bytes = if let Some(text) = text.strip_prefix("go-keyring-base64:") {
         BASE64.decode(text.as_bytes()).ok()?
@@ -87,8 +87,8 @@ fn decode_entry(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn find_on_path(surroundings: &Environment, name: &str) -> Option<PathBuf> {
-    let path = surroundings.var("PATH")?;
+fn find_on_path(environment: &Environment, name: &str) -> Option<PathBuf> {
+    let path = environment.var("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
@@ -97,13 +97,15 @@ fn is_wsl() -> bool {
     release.to_lowercase().contains("wsl")
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use super::*;
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
-    /// Asks a `secret-tool` of which `script` is the body.
-    async fn asked(script: &str) -> Result<String, String> {
+    /// Asks a `secret-tool` whose body is `script`.
+    async fn read_with(script: &str) -> Result<String, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let tool = folder.path().join("secret-tool");
         fs::write(&tool, format!("#!/bin/sh\n{script}\n")).expect("written");
@@ -116,16 +118,16 @@ mod tests {
     async fn supabase_keyring_is_asked_for_the_profile_and_then_for_the_old_account() {
         let told =
             r#"[ "$*" = "lookup service Supabase CLI username access-token" ] && echo sbp_old || exit 1"#;
-        assert_eq!(asked(told).await, Ok("sbp_old".into()));
+        assert_eq!(read_with(told).await, Ok("sbp_old".into()));
         let told = r#"[ "$5" = supabase ] && echo go-keyring-base64:c2JwX25ldw== || echo sbp_old"#;
-        assert_eq!(asked(told).await, Ok("sbp_new".into()));
-        assert_eq!(asked("echo go-keyring-encoded:7362705f686578").await, Ok("sbp_hex".into()));
+        assert_eq!(read_with(told).await, Ok("sbp_new".into()));
+        assert_eq!(read_with("echo go-keyring-encoded:7362705f686578").await, Ok("sbp_hex".into()));
     }
 
     #[tokio::test]
     async fn supabase_keyring_that_has_nothing_or_hangs_is_no_obstacle() {
-        assert_eq!(asked("exit 1").await, Err("no entry `Supabase CLI`".into()));
-        let why = asked("exec sleep 60").await.expect_err("hangs");
+        assert_eq!(read_with("exit 1").await, Err("no entry `Supabase CLI`".into()));
+        let why = read_with("exec sleep 60").await.expect_err("hangs");
         assert!(why.contains("did not answer within 3 s"), "{why}");
         let empty = Environment::new(|name| (name == "PATH").then(|| "/nonexistent".into()));
         assert_eq!(read_keyring_token(&empty).await, Err("`secret-tool` is not installed".into()));

@@ -1,23 +1,23 @@
 use super::*;
-use crate::provider::supabase::stage::{MockApi, MockReply, REF, TOKEN};
+use crate::provider::supabase::mock_api::{MockApi, MockReply, REF, TOKEN};
 use serde_json::json;
 use tokio::net::TcpListener;
 
 const PAUSE: &str = "/v1/projects/abcdefghijklmnopqrst/pause";
 
-async fn read(stage: &MockApi) -> Result<Value> {
-    stage.api().get("/v1/projects").await
+async fn read(server: &MockApi) -> Result<Value> {
+    server.api().get("/v1/projects").await
 }
 
-async fn write(stage: &MockApi) -> Result<Value> {
-    stage.api().send_write(Method::POST, PAUSE, None).await
+async fn write(server: &MockApi) -> Result<Value> {
+    server.api().send_write(Method::POST, PAUSE, None).await
 }
 
 #[tokio::test]
 async fn supabase_requests_say_who_asks_and_take_gzip() {
-    let stage = MockApi::serve_replies(|_| MockReply::from_json(200, &json!([]))).await;
-    read(&stage).await.expect("an answer");
-    let seen = stage.received_requests();
+    let server = MockApi::serve_replies(|_| MockReply::from_json(200, &json!([]))).await;
+    read(&server).await.expect("an answer");
+    let seen = server.received_requests();
     let header = |name: &str| seen[0].headers[name].to_str().expect("text").to_owned();
     assert_eq!(header("authorization"), format!("Bearer {TOKEN}"));
     assert!(header("user-agent").starts_with("redrill/"));
@@ -38,8 +38,8 @@ async fn supabase_t13_any_success_and_any_body_is_fine() {
             if status == 204 && !body.is_empty() {
                 continue;
             }
-            let stage = MockApi::serve_replies(move |_| MockReply::from_text(status, body)).await;
-            assert_eq!(write(&stage).await.expect(body), value, "{status} {body}");
+            let server = MockApi::serve_replies(move |_| MockReply::from_text(status, body)).await;
+            assert_eq!(write(&server).await.expect(body), value, "{status} {body}");
         }
     }
 }
@@ -52,31 +52,31 @@ async fn supabase_reads_are_asked_again() {
         MockReply::without_answer(),
         MockReply::from_text(200, "[").with_broken_body(),
     ] {
-        let stage = MockApi::serve_replies(move |seen| match seen.earlier {
+        let server = MockApi::serve_replies(move |seen| match seen.earlier {
             0..=1 => failure.clone(),
             _ => MockReply::from_json(200, &json!([1])),
         })
         .await;
-        let before = stage.clock.now();
-        assert_eq!(read(&stage).await.expect("the third answer"), json!([1]));
+        let before = server.clock.now();
+        assert_eq!(read(&server).await.expect("the third answer"), json!([1]));
         assert_eq!(
-            stage.clock.now().duration_since(before),
+            server.clock.now().duration_since(before),
             Span::from_millis(1500),
             "half a second, then a whole"
         );
         let look =
-            stage.api().send_read(Method::POST, "/v1/projects", Some(&json!({"query": "select 1"}))).await;
+            server.api().send_read(Method::POST, "/v1/projects", Some(&json!({"query": "select 1"}))).await;
         assert_eq!(look.expect("a look is a read"), json!([1]));
     }
 }
 
 #[tokio::test]
 async fn supabase_reads_are_not_asked_for_ever() {
-    let stage =
+    let server =
         MockApi::serve_replies(|_| MockReply::from_json(503, &json!({"message": "Service Unavailable"})))
             .await;
-    let error = read(&stage).await.expect_err("never well");
-    assert_eq!((error.code, stage.received_requests().len()), (Code::Unavailable, 5));
+    let error = read(&server).await.expect_err("never well");
+    assert_eq!((error.code, server.received_requests().len()), (Code::Unavailable, 5));
     assert!(error.message.contains("Service Unavailable") && error.retryable, "{error}");
 }
 
@@ -91,19 +91,19 @@ async fn supabase_a_write_that_is_not_answered_is_unknown_and_sent_once() {
         MockReply::from_text(408, ""),
         MockReply::from_text(201, "{").with_broken_body(),
     ] {
-        let stage = MockApi::serve_replies(move |_| failure.clone()).await;
-        let error = write(&stage).await.expect_err("nobody knows");
+        let server = MockApi::serve_replies(move |_| failure.clone()).await;
+        let error = write(&server).await.expect_err("nobody knows");
         assert_eq!((error.code, error.retryable), (Code::Unknown, false), "{error}");
-        assert_eq!(stage.request_lines(), [format!("POST {PAUSE}")], "{error}");
+        assert_eq!(server.request_lines(), [format!("POST {PAUSE}")], "{error}");
     }
 }
 
 #[tokio::test]
 async fn supabase_a_write_that_is_answered_too_late_is_unknown() {
-    let stage = MockApi::serve_replies(|_| MockReply::never_answering()).await;
-    let api = stage.api().with_timeout(Span::from_millis(200));
+    let server = MockApi::serve_replies(|_| MockReply::never_answering()).await;
+    let api = server.api().with_timeout(Span::from_millis(200));
     let error = api.send_write(Method::POST, PAUSE, None).await.expect_err("silence");
-    assert_eq!((error.code, stage.received_requests().len()), (Code::Unknown, 1));
+    assert_eq!((error.code, server.received_requests().len()), (Code::Unknown, 1));
     let error = api.get("/v1/projects").await.expect_err("silence");
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.contains("no answer within 200ms"), "{error}");
@@ -114,8 +114,8 @@ async fn supabase_a_write_that_was_never_sent_is_sent_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
-    let stage = MockApi::serve_replies(|_| MockReply::from_text(200, "")).await;
-    let clock = Arc::clone(&stage.clock) as Arc<dyn Clock>;
+    let server = MockApi::serve_replies(|_| MockReply::from_text(200, "")).await;
+    let clock = Arc::clone(&server.clock) as Arc<dyn Clock>;
     let before = clock.now();
     let api = ApiClient::for_test(&address, TOKEN, &clock);
     let error = api.send_write(Method::POST, PAUSE, None).await.expect_err("nobody is there");
@@ -129,17 +129,17 @@ async fn supabase_throttled_waits_for_what_it_is_told_reads_and_writes() {
     for (header, value, pause) in
         [("x-ratelimit-reset", "57", 57), ("retry-after", "3", 3), ("x-unrelated", "9", 1)]
     {
-        let stage = MockApi::serve_replies(move |seen| match seen.earlier {
+        let server = MockApi::serve_replies(move |seen| match seen.earlier {
             0 => MockReply::from_json(429, &json!({"message": "ThrottlerException: Too Many Requests"}))
                 .with_header(header, value),
             _ => MockReply::from_json(201, &Value::Null),
         })
         .await;
-        for asked in [write(&stage).await, read(&stage).await] {
+        for asked in [write(&server).await, read(&server).await] {
             assert_eq!(asked.expect("the second answer"), Value::Null);
         }
         let waited =
-            stage.clock.now().duration_since(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"));
+            server.clock.now().duration_since(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"));
         let told = if header == "x-unrelated" { Span::from_secs(1) } else { Span::from_secs(2 * pause) };
         assert_eq!(waited, told, "{header}");
     }
@@ -147,26 +147,26 @@ async fn supabase_throttled_waits_for_what_it_is_told_reads_and_writes() {
 
 #[tokio::test]
 async fn supabase_throttled_longer_than_there_is_time_is_said_at_once() {
-    let stage = MockApi::serve_replies(|_| {
+    let server = MockApi::serve_replies(|_| {
         MockReply::from_json(429, &json!({"message": "ThrottlerException: Too Many Requests"}))
             .with_header("retry-after", "3600")
     })
     .await;
-    let before = stage.clock.now();
-    let error = write(&stage).await.expect_err("an hour");
-    assert_eq!((error.code, error.retryable, stage.received_requests().len()), (Code::Throttled, true, 1));
+    let before = server.clock.now();
+    let error = write(&server).await.expect_err("an hour");
+    assert_eq!((error.code, error.retryable, server.received_requests().len()), (Code::Throttled, true, 1));
     assert!(error.message.contains("ThrottlerException") && error.hint.expect("a hint").contains("1h"));
-    assert_eq!(stage.clock.now(), before);
+    assert_eq!(server.clock.now(), before);
 }
 
 #[tokio::test]
 async fn supabase_limits_are_kept_over_many_calls_at_once() {
-    let stage = MockApi::serve_replies(|_| MockReply::from_json(200, &json!([]))).await;
-    let api = stage.api();
+    let server = MockApi::serve_replies(|_| MockReply::from_json(200, &json!([]))).await;
+    let api = server.api();
     let asked = futures_util::future::join_all((0..200).map(|_| api.get("/v1/projects"))).await;
     assert!(asked.iter().all(Result::is_ok));
-    assert_eq!(stage.received_requests().len(), 200);
-    let waited = stage.clock.now().duration_since(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"));
+    assert_eq!(server.received_requests().len(), 200);
+    let waited = server.clock.now().duration_since(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"));
     assert!((Span::from_secs(61)..Span::from_secs(122)).contains(&waited), "{waited}");
 }
 
@@ -186,9 +186,9 @@ async fn supabase_t22_plan_gates_say_what_is_needed_and_keep_the_words() {
         (402, "anything/else", "", "a higher plan or an add-on (402): Payment Required"),
     ] {
         let body = if said.is_empty() { Value::Null } else { json!({"message": said}) };
-        let stage = MockApi::serve_replies(move |_| MockReply::from_json(status, &body)).await;
+        let server = MockApi::serve_replies(move |_| MockReply::from_json(status, &body)).await;
         let path = format!("/v1/projects/{REF}/{path}");
-        let error = stage.api().send_write(Method::POST, &path, None).await.expect_err(said);
+        let error = server.api().send_write(Method::POST, &path, None).await.expect_err(said);
         assert_eq!(error.code, Code::Unsupported, "{error}");
         assert!(error.message.contains(needed) && error.message.contains(said), "{error}");
     }
@@ -213,18 +213,18 @@ async fn supabase_refusals_keep_the_words_and_are_told_apart() {
         (418, json!({"odd": 1}), Code::Refused, r#"{"odd":1}"#),
         (410, json!({"message": "Gone"}), Code::Unsupported, "Gone"),
     ] {
-        let stage = MockApi::serve_replies(move |_| MockReply::from_json(status, &body)).await;
-        let error = write(&stage).await.expect_err(said);
+        let server = MockApi::serve_replies(move |_| MockReply::from_json(status, &body)).await;
+        let error = write(&server).await.expect_err(said);
         assert_eq!(error.code, code, "{error}");
         assert!(error.message.contains(said), "{error}");
         assert!(error.message.contains(&format!("`POST {PAUSE}`")), "{error}");
-        assert_eq!(stage.received_requests().len(), 1, "an answer is an answer");
+        assert_eq!(server.received_requests().len(), 1, "an answer is an answer");
     }
 }
 
 #[tokio::test]
 async fn supabase_redirects_are_not_followed() {
-    let stage = MockApi::serve_replies(|seen| {
+    let server = MockApi::serve_replies(|seen| {
         if seen.line.contains("/else") {
             MockReply::from_json(200, &json!({}))
         } else {
@@ -232,8 +232,8 @@ async fn supabase_redirects_are_not_followed() {
         }
     })
     .await;
-    assert_eq!(write(&stage).await.expect_err("moved").code, Code::Refused);
-    assert_eq!(stage.request_lines(), [format!("POST {PAUSE}")]);
+    assert_eq!(write(&server).await.expect_err("moved").code, Code::Refused);
+    assert_eq!(server.request_lines(), [format!("POST {PAUSE}")]);
 }
 
 #[tokio::test]
@@ -245,8 +245,8 @@ async fn supabase_t17_no_secret_is_in_an_error_whatever_the_api_repeats() {
         MockReply::from_json(401, &json!({"message": format!("bad token {TOKEN}")})),
         MockReply::from_text(403, &format!("<html>{TOKEN}</html>")),
     ] {
-        let stage = MockApi::serve_replies(move |_| reply.clone()).await;
-        let error = write(&stage).await.expect_err("refused");
+        let server = MockApi::serve_replies(move |_| reply.clone()).await;
+        let error = write(&server).await.expect_err("refused");
         let shown = format!("{error:?} {error}");
         for secret in [TOKEN, "hunter2", "hunter3"] {
             assert!(!shown.contains(secret), "{shown}");

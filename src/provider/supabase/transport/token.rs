@@ -3,21 +3,15 @@
 //! `SUPABASE_ACCESS_TOKEN`, then the entry of the keyring, then the file `access-token` in `SUPABASE_HOME`
 //! (`~/.supabase`); the order is that of `supabase/cli` (`internal/utils/access_token.go`).
 
-use super::keyring;
+use super::{environment::Environment, keyring};
 use crate::{
     base::secret::{Secret, SecretRef},
     provider::{Code, Error, Result},
 };
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 /// The environment variable that holds a token.
 const TOKEN_VARIABLE: &str = "SUPABASE_ACCESS_TOKEN";
-
-/// The environment of this process, or of a test.
-#[derive(Clone)]
-pub(super) struct Environment(Arc<VariableLookup>);
-
-type VariableLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// A token, and where it was found, for people.
 #[derive(Debug)]
@@ -28,23 +22,6 @@ pub(super) struct AccessToken {
     pub from: String,
 }
 
-impl Environment {
-    /// Returns the environment that `var` gives.
-    pub(super) fn new(var: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(var))
-    }
-
-    /// Returns the environment of this process.
-    pub(super) fn from_process() -> Self {
-        Self::new(|name| std::env::var(name).ok())
-    }
-
-    /// Returns a variable that is set and not empty.
-    pub(super) fn var(&self, name: &str) -> Option<String> {
-        (self.0)(name).filter(|value| !value.trim().is_empty())
-    }
-}
-
 /// Returns the token: what `reference` refers to, else the first of the places where there is one.
 ///
 /// # Errors
@@ -52,22 +29,22 @@ impl Environment {
 /// place that was looked at.
 pub(super) async fn find_token(
     reference: Option<&SecretRef>,
-    surroundings: &Environment,
+    environment: &Environment,
 ) -> Result<AccessToken> {
     if let Some(reference) = reference {
         let secret =
             reference.read_secret().map_err(|e| Error::new(Code::Invalid, format!("`token`: {e}")))?;
         return check_token(secret.expose_secret(), format!("`{reference}`"));
     }
-    if let Some(token) = surroundings.var(TOKEN_VARIABLE) {
+    if let Some(token) = environment.var(TOKEN_VARIABLE) {
         return check_token(&token, format!("`{TOKEN_VARIABLE}`"));
     }
     let mut looked = vec![format!("`{TOKEN_VARIABLE}` is not set")];
-    match keyring::read_keyring_token(surroundings).await {
+    match keyring::read_keyring_token(environment).await {
         Ok(token) => return check_token(&token, "the keyring".into()),
         Err(why) => looked.push(format!("the keyring: {why}")),
     }
-    match read_token_file(surroundings) {
+    match read_token_file(environment) {
         Ok((token, path)) => return check_token(&token, format!("`{}`", path.display())),
         Err(why) => looked.push(why),
     }
@@ -76,9 +53,9 @@ pub(super) async fn find_token(
     ))
 }
 
-fn read_token_file(surroundings: &Environment) -> Result<(String, PathBuf), String> {
-    let home = surroundings.var("SUPABASE_HOME").map(PathBuf::from).or_else(|| {
-        let home = surroundings.var("HOME").or_else(|| surroundings.var("USERPROFILE"))?;
+fn read_token_file(environment: &Environment) -> Result<(String, PathBuf), String> {
+    let home = environment.var("SUPABASE_HOME").map(PathBuf::from).or_else(|| {
+        let home = environment.var("HOME").or_else(|| environment.var("USERPROFILE"))?;
         Some(PathBuf::from(home).join(".supabase"))
     });
     let path = home.ok_or("no home folder is known")?.join("access-token");
@@ -89,7 +66,7 @@ fn read_token_file(surroundings: &Environment) -> Result<(String, PathBuf), Stri
     }
 }
 
-/// Returns a token that can be sent. Their forms have changed before: what it looks like is theirs to judge.
+/// Returns a token that can be sent. The forms of tokens have changed before, so the platform alone judges them.
 fn check_token(token: &str, from: String) -> Result<AccessToken> {
     let token = token.trim();
     if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
@@ -104,7 +81,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn surroundings(vars: &[(&str, &str)]) -> Environment {
+    fn environment(vars: &[(&str, &str)]) -> Environment {
         let vars: Vec<_> = vars.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Environment::new(move |name| vars.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
     }
@@ -115,14 +92,14 @@ mod tests {
         let home = folder.path().to_str().expect("UTF-8");
         fs::write(folder.path().join("access-token"), "from-file\n").expect("written");
         fs::write(folder.path().join("mine"), "from-reference\n").expect("written");
-        let all = surroundings(&[(TOKEN_VARIABLE, " from-variable "), ("SUPABASE_HOME", home)]);
+        let all = environment(&[(TOKEN_VARIABLE, " from-variable "), ("SUPABASE_HOME", home)]);
         let reference = SecretRef::parse(&format!("file:{home}/mine")).expect("a reference");
-        for (reference, surroundings, expected) in [
+        for (reference, environment, expected) in [
             (Some(&reference), all.clone(), "from-reference"),
             (None, all, "from-variable"),
-            (None, surroundings(&[("SUPABASE_HOME", home), ("SUPABASE_NO_KEYRING", "1")]), "from-file"),
+            (None, environment(&[("SUPABASE_HOME", home), ("SUPABASE_NO_KEYRING", "1")]), "from-file"),
         ] {
-            let found = find_token(reference, &surroundings).await.expect(expected);
+            let found = find_token(reference, &environment).await.expect(expected);
             assert_eq!(found.secret.expose_secret(), expected);
             assert!(!format!("{found:?}").contains(expected));
         }
@@ -132,7 +109,7 @@ mod tests {
     async fn supabase_a_missing_token_says_where_was_looked() {
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path().to_str().expect("UTF-8");
-        let error = find_token(None, &surroundings(&[("HOME", home), ("SUPABASE_NO_KEYRING", "1")])).await;
+        let error = find_token(None, &environment(&[("HOME", home), ("SUPABASE_NO_KEYRING", "1")])).await;
         let error = error.expect_err("nowhere");
         assert_eq!(error.code, Code::Denied);
         for place in [TOKEN_VARIABLE, "SUPABASE_NO_KEYRING", ".supabase/access-token"] {
@@ -143,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn supabase_what_cannot_be_a_token_is_refused_without_being_repeated() {
         for wrong in ["two hunter2 words", "hunter2\nhunter2"] {
-            let error = find_token(None, &surroundings(&[(TOKEN_VARIABLE, wrong)])).await.expect_err(wrong);
+            let error = find_token(None, &environment(&[(TOKEN_VARIABLE, wrong)])).await.expect_err(wrong);
             assert_eq!(error.code, Code::Invalid);
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }

@@ -2,8 +2,8 @@
 //!
 //! - The platform's own schemas are in every branch already, made by the platform, and may not be replaced by anybody
 //!   else. Most are left out of the dump.
-//! - Of those with rows that a project's own tables point to, the rows go along, in an order in which each finds what it
-//!   points to; and what people commonly add to them: triggers on users, policies on objects.
+//! - Some have rows that a project's own tables refer to. Those rows are loaded, in an order that satisfies the
+//!   references, and so is what people commonly add: triggers on users, policies on objects.
 
 /// The platform's schemas that are left out of a dump.
 const EXCLUDED_SCHEMAS: &[&str] = &[
@@ -32,9 +32,9 @@ const EXCLUDED_SCHEMAS: &[&str] = &[
     "_timescaledb_*",
     "timescaledb_*",
 ];
-/// The platform's schemas that are in a dump, but are there in a branch.
+/// The platform's schemas that are in a dump, and in every new branch already.
 const PREINSTALLED_SCHEMAS: &[&str] = &["auth", "extensions", "storage"];
-/// The tables there whose rows go into a branch, each after those it points to. Sessions and tokens do not: a branch
+/// The tables there whose rows go into a branch, each after those it refers to. Sessions and tokens do not: a branch
 /// must not honour them.
 const COPIED_TABLES: &[(&str, &str)] = &[("auth", "users"), ("auth", "identities"), ("storage", "buckets")];
 
@@ -44,18 +44,18 @@ pub(super) fn excluded_schemas() -> impl Iterator<Item = &'static str> {
 }
 
 /// Returns the schemas that are the platform's own and not the project's.
-pub(super) fn platform_schemas() -> impl Iterator<Item = &'static str> {
+pub(in crate::provider::supabase) fn platform_schemas() -> impl Iterator<Item = &'static str> {
     EXCLUDED_SCHEMAS.iter().chain(PREINSTALLED_SCHEMAS).copied().filter(|name| !name.contains('*'))
 }
 
-/// Returns the part of a dump's table of contents that goes into a branch, in the order in which it does.
-pub(super) fn select_branch_entries(contents: &str) -> String {
+/// Returns the part of a dump's table of contents that goes into a branch, in loading order.
+pub(in crate::provider::supabase) fn select_branch_entries(contents: &str) -> String {
     let entries = || contents.lines().filter_map(TocEntry::parse_line);
     let rows = COPIED_TABLES
         .iter()
         .flat_map(|row| entries().filter(move |e| e.kind == "TABLE DATA" && (e.schema, e.name) == *row));
     let own: Vec<TocEntry<'_>> = entries().filter(TocEntry::is_loaded).collect();
-    // Before the first rows of the project's own, which may point to these.
+    // Before the first rows of the project's own, which may refer to these.
     let at = own.iter().position(|e| e.kind == "TABLE DATA").unwrap_or(own.len());
     let (before, after) = own.split_at(at);
     let lines = before.iter().copied().chain(rows).chain(after.iter().copied()).map(|entry| entry.line);
@@ -72,7 +72,7 @@ struct TocEntry<'a> {
     owner: &'a str,
 }
 
-/// The kinds of entries that are more than one word, or that are looked at; any other is its first word.
+/// The kinds of entries that have several words or matter to [`TocEntry::is_loaded`].
 const ENTRY_KINDS: &[&str] = &[
     "TABLE DATA",
     "TABLE ATTACH",
@@ -91,11 +91,11 @@ const ENTRY_KINDS: &[&str] = &[
 ];
 
 impl<'a> TocEntry<'a> {
-    /// Reads a line; none for a remark.
+    /// Parses a line; `None` for a comment.
     fn parse_line(line: &'a str) -> Option<Self> {
         let (_, rest) = line.split_once("; ")?;
         let rest = rest.trim_start();
-        // Two numbers, of which nothing is wanted here.
+        // The two numbers do not matter here.
         let rest = rest.splitn(3, ' ').nth(2)?;
         let kind = ENTRY_KINDS
             .iter()
@@ -121,7 +121,7 @@ impl<'a> TocEntry<'a> {
 
     fn is_loaded(&self) -> bool {
         match self.kind {
-            // Those of the platform, which only it may make.
+            // The platform's own, which only it may create.
             "EVENT TRIGGER" => false,
             "DEFAULT ACL" => self.owner == "postgres",
             "PUBLICATION" => !self.name.starts_with("supabase_"),

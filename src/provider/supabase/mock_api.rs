@@ -1,6 +1,6 @@
-//! A loopback server that answers as a test says, and the target that asks it.
+//! A loopback server that plays the Management API as a test says, and the project that asks it.
 
-use super::{Supabase, transport::ApiClient};
+use super::{config::DatabaseAddress, project::Supabase, transport::ApiClient};
 use crate::base::{
     clock::{Clock, VirtualClock},
     moment::Moment,
@@ -21,9 +21,9 @@ use std::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// The project of every stage.
+/// The project's reference.
 pub(super) const REF: &str = "abcdefghijklmnopqrst";
-/// The token that is sent, and must never be seen elsewhere.
+/// The token that is sent, and must appear nowhere else.
 pub(super) const TOKEN: &str = "sbp_0123456789abcdef0123456789abcdef01234567";
 
 /// A request, as it came.
@@ -142,12 +142,12 @@ impl MockApi {
         Self { address, clock: Arc::new(VirtualClock::starting_at(now)), seen, server }
     }
 
-    /// Returns the API of this stage.
+    /// Returns a client of this server.
     pub(super) fn api(&self) -> ApiClient {
         ApiClient::for_test(&self.address, TOKEN, &(Arc::clone(&self.clock) as Arc<dyn Clock>))
     }
 
-    /// Returns a target that asks this stage.
+    /// Returns a project that asks this server.
     pub(super) fn project(&self) -> Supabase {
         Supabase {
             target: "prod".into(),
@@ -158,7 +158,7 @@ impl MockApi {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             backups: std::env::temp_dir().join("redrill-no-such-folder"),
             state: std::env::temp_dir().join("redrill-no-such-folder"),
-            database: super::DatabaseAddress::default(),
+            database: DatabaseAddress::default(),
         }
     }
 

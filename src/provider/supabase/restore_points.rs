@@ -1,6 +1,6 @@
 //! Restore points, which the platform makes for select customers: named, at most twenty characters.
 
-use super::{Supabase, asking};
+use super::{project::Supabase, requests};
 use crate::{
     base::moment::{Moment, Span},
     provider::{Code, Error, Result, model::RestorePoint},
@@ -9,24 +9,24 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-/// The platform's word for a restore point that can be gone back to.
+/// The status of a restore point that can be restored.
 pub(super) const AVAILABLE: &str = "AVAILABLE";
-/// How many characters a name may have.
+/// How many characters the name of a restore point may have.
 const NAME_CHARS_MAX: usize = 20;
-/// How long the platform is given to complete one.
+/// How long the platform may take to complete a restore point.
 const COMPLETION_TIMEOUT: Span = Span::from_secs(120);
 
-/// A restore point, as the platform shows it: asked for by name, it is one object and no list.
+/// A restore point, as the platform shows it: one object, not a list.
 #[derive(Debug, Deserialize)]
 pub(super) struct RestorePointRow {
     name: String,
-    /// How it is, in the platform's word.
+    /// The status, in the platform's word.
     pub status: String,
     completed_on: Option<String>,
 }
 
 impl RestorePointRow {
-    /// Converts it; the platform does not report its LSN.
+    /// Converts the row. The platform does not report the LSN.
     fn to_restore_point(&self, otherwise: Moment) -> RestorePoint {
         let time = self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok()).unwrap_or(otherwise);
         RestorePoint { name: self.name.clone(), lsn: String::new(), time }
@@ -45,14 +45,14 @@ impl Supabase {
             percent_encode(name)
         );
         match self.api.get(&path).await {
-            Ok(answer) if answer["name"] == name => asking::decode_answer(answer, &path).map(Some),
+            Ok(answer) if answer["name"] == name => requests::decode_answer(answer, &path).map(Some),
             Ok(_) => Ok(None),
             Err(e) if e.code == Code::NotFound => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// Makes a restore point.
+    /// Creates a restore point and waits until it is complete.
     ///
     /// # Errors
     /// [`Code::Invalid`] for a name that is too long, [`Code::Conflict`] for one that is taken, what the API says.
@@ -100,8 +100,8 @@ impl Supabase {
     /// Checks that a restore point which may have been requested does not exist.
     ///
     /// # Errors
-    /// [`Code::Unknown`] when there is one of this name: the platform keeps no key, and one that is older than this call
-    /// would lead back further than anybody wants.
+    /// [`Code::Unknown`] when a restore point has this name: the platform keeps no key, and an older one would lead
+    /// back too far.
     pub(super) async fn check_restore_point_absent(&self, name: &str) -> Result<Option<RestorePoint>> {
         match self.fetch_restore_point(name).await? {
             None => Ok(None),
@@ -117,7 +117,7 @@ impl Supabase {
     }
 }
 
-/// Returns a text as a part of an address.
+/// Percent-encodes a text for a URL.
 fn percent_encode(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     text.bytes()

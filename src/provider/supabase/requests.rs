@@ -1,6 +1,6 @@
 //! Requests that several capabilities share: project details, read-only queries, readiness of the database.
 
-use super::{Supabase, statuses};
+use super::{project::Supabase, statuses};
 use crate::{
     base::moment::{Moment, Span},
     provider::{Code, Error, Result},
@@ -9,10 +9,10 @@ use reqwest::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-/// What `GET /v1/projects/{ref}` says.
+/// The answer to `GET /v1/projects/{ref}`.
 #[derive(Debug, Deserialize)]
 pub(super) struct ProjectDetails {
-    /// How it is, in the platform's word.
+    /// The status, in the platform's word.
     pub status: String,
     pub region: String,
     /// The organization's slug, needed to list its projects.
@@ -28,7 +28,7 @@ pub(super) struct DatabaseServer {
     /// The direct host. It has only an IPv6 address unless the IPv4 add-on is booked.
     #[serde(default)]
     pub host: Option<String>,
-    /// Such as `15.8.1.079`.
+    /// The server's version, such as `15.8.1.079`.
     #[serde(default)]
     pub version: Option<String>,
 }
@@ -60,11 +60,11 @@ impl Supabase {
         decode_answer(self.api.send_read(Method::POST, &path, Some(&json!({ "query": sql }))).await?, &path)
     }
 
-    /// Returns why the database of a project that says it is up does not answer yet; `None` when it does. The platform
-    /// says so up to a minute before it is true.
+    /// Returns why the database of a project that is up does not answer yet; `None` when it does. The platform calls a
+    /// project up as much as a minute before it is.
     ///
     /// # Errors
-    /// [`Code::Denied`]: that will not change by waiting.
+    /// [`Code::Denied`], which waiting does not change.
     pub(super) async fn why_not_ready(&self, reference: &str) -> Result<Option<String>> {
         let health = format!("/v1/projects/{reference}/health?services=db");
         let why = match self.api.get(&health).await {
@@ -95,9 +95,9 @@ impl Supabase {
             .clamp(Span::from_millis(200), Span::from_secs(10))
     }
 
-    /// Sleeps and returns true while `patience` has not passed since `asked_at`; afterwards returns false.
-    pub(super) async fn sleep_unless_expired(&self, asked_at: Moment, patience: Span) -> bool {
-        let is_young = self.clock.now() < asked_at.saturating_add(patience);
+    /// Sleeps and returns true while `timeout` has not passed since `asked_at`; afterwards returns false.
+    pub(super) async fn sleep_unless_expired(&self, asked_at: Moment, timeout: Span) -> bool {
+        let is_young = self.clock.now() < asked_at.saturating_add(timeout);
         if is_young {
             self.clock.sleep(Span::from_secs(3)).await;
         }

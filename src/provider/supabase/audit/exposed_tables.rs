@@ -1,17 +1,16 @@
 //! Tables that anybody with the project's public key can read or write: granted to the API's roles, and without
 //! row-level security.
 
-use super::{CheckOutcome, build_finding};
+use super::finding::{CheckOutcome, build_finding};
 use crate::provider::{
     model::FindingLevel,
-    supabase::{Supabase, contents},
+    supabase::{dump::platform_schemas, project::Supabase},
 };
 
 impl Supabase {
-    /// Looks for tables that the API shows unprotected. Which schemas it shows is read from the API's own settings,
-    /// where it says; `public` is always looked at.
+    /// Checks for unprotected tables in the schemas that the API exposes, and always in `public`.
     pub(super) async fn check_exposed_tables(&self) -> CheckOutcome {
-        let left_out: Vec<_> = contents::platform_schemas().map(|name| format!("'{name}'")).collect();
+        let excluded: Vec<_> = platform_schemas().map(|name| format!("'{name}'")).collect();
         let sql = format!(
             "select n.nspname as schema, c.relname as name, string_agg(r.rolname, ', ' order by r.rolname) as roles \
              from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
@@ -21,15 +20,16 @@ impl Supabase {
              and pg_catalog.has_schema_privilege(r.oid, n.oid, 'usage') \
              and pg_catalog.has_table_privilege(r.oid, c.oid, 'select, insert, update, delete') \
              group by 1, 2 order by 1, 2",
-            left_out.join(", ")
+            excluded.join(", ")
         );
         let rows = self.query_rows(&self.reference, &sql).await.map_err(|e| e.message)?;
-        let shown = self.fetch_exposed_schemas().await;
+        let exposed = self.fetch_exposed_schemas().await;
         let fix = "switch row-level security on and write policies, or revoke the grants";
         let mut findings = Vec::new();
         for row in &rows {
             let text = |field: &str| row[field].as_str().unwrap_or_default();
-            if shown.as_ref().is_some_and(|shown| !shown.iter().any(|schema| schema == text("schema"))) {
+            if exposed.as_ref().is_some_and(|exposed| !exposed.iter().any(|schema| schema == text("schema")))
+            {
                 continue;
             }
             let table = format!("{}.{}", text("schema"), text("name"));
@@ -39,8 +39,8 @@ impl Supabase {
         Ok(findings)
     }
 
-    /// Returns the schemas that the API shows; none where it does not say, and then every schema counts: to leave one
-    /// out that is shown would be a false all-clear.
+    /// Returns the schemas that the API exposes; `None` where the platform does not say. Every schema counts then: to
+    /// leave out one that is exposed would be a false all-clear.
     async fn fetch_exposed_schemas(&self) -> Option<Vec<String>> {
         let answer: serde_json::Value = self.get_project_resource("/postgrest").await.ok()?;
         let list = answer["db_schema"].as_str().filter(|list| !list.trim().is_empty())?;

@@ -1,18 +1,19 @@
-//! Making a branch: asked for by name, found again by name, ready when its own database answers.
+//! Restoring into a new branch, which is requested and found again by its name, and ready when its database answers.
 //!
 //! The platform seeds a branch requested `with_data` from whatever physical backup is the latest, so
 //! the latest backup is compared before and after.
 
-use super::{
-    Supabase,
-    branches::{self, BranchRow},
-    platform, statuses,
-};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
         Accept, Code, Error, Result,
         model::{Branch, CallKey, Job, JobStatus, Progress, RecoveryTarget, RestoreRequest},
+        supabase::{
+            branches::{self, BranchRow},
+            platform_backups,
+            project::Supabase,
+            statuses,
+        },
     },
 };
 use reqwest::Method;
@@ -20,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The kind of job that makes a branch.
-pub(super) const BRANCH_JOB: &str = "branch";
-/// How long a branch that was just asked for may be missing from the list.
+pub(in crate::provider::supabase) const BRANCH_JOB: &str = "branch";
+/// How long a branch that was just requested may be missing from the list.
 const BRANCH_GRACE: Span = Span::from_secs(30);
 /// How long a branch may be missing from the list before it counts as gone.
 const LOST_TIMEOUT: Span = Span::from_secs(5 * 60);
@@ -29,7 +30,7 @@ const LOST_TIMEOUT: Span = Span::from_secs(5 * 60);
 /// What a branch is filled with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum BranchSeed {
+enum BranchSeed {
     /// A dump of ours, by its id, into an empty branch.
     Dump(String),
     /// The platform's latest physical backup; its number where the platform lists it.
@@ -38,9 +39,9 @@ pub(super) enum BranchSeed {
 
 /// The detail of a branch's job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct BranchJob {
-    /// What it is filled with.
-    pub seed: BranchSeed,
+struct BranchJob {
+    /// What the branch is filled with.
+    seed: BranchSeed,
     temporary: bool,
     run: Option<String>,
     asked_at: Moment,
@@ -53,16 +54,16 @@ impl BranchJob {
     }
 }
 
-fn branch_job(name: &str, making: &BranchJob) -> Job {
-    Job { kind: BRANCH_JOB.into(), id: name.into(), detail: json!(making) }
+fn branch_job(name: &str, detail: &BranchJob) -> Job {
+    Job { kind: BRANCH_JOB.into(), id: name.into(), detail: json!(detail) }
 }
 
 impl Supabase {
-    /// Plans and accepts a restore into a new branch.
+    /// Plans a restore into a new branch, records it and requests the branch.
     ///
     /// # Errors
     /// Every refusal, before anything is made; then what the API says.
-    pub(super) async fn restore_into_branch(
+    pub(in crate::provider::supabase) async fn restore_into_branch(
         &self,
         request: &RestoreRequest,
         name: &str,
@@ -71,23 +72,23 @@ impl Supabase {
     ) -> Result<Job> {
         let name = branches::build_full_name(name, key)?;
         let seed = self.choose_seed(request).await?;
-        let making = BranchJob {
+        let detail = BranchJob {
             seed,
             temporary: request.temporary,
             run: request.run.clone(),
             asked_at: self.clock.now(),
         };
         if self.find_branch_by_key(key).await?.is_some() {
-            return Ok(branch_job(&name, &making));
+            return Ok(branch_job(&name, &detail));
         }
-        intent.accepted(json!({ "kind": BRANCH_JOB, "name": name, "detail": making })).await?;
-        let body = json!({ "branch_name": name, "with_data": matches!(making.seed, BranchSeed::Latest(_)) });
+        intent.accepted(json!({ "kind": BRANCH_JOB, "name": name, "detail": detail })).await?;
+        let body = json!({ "branch_name": name, "with_data": matches!(detail.seed, BranchSeed::Latest(_)) });
         let path = format!("/v1/projects/{}/branches", self.reference);
         match self.api.send_write(Method::POST, &path, Some(&body)).await {
-            Ok(_) => Ok(branch_job(&name, &making)),
+            Ok(_) => Ok(branch_job(&name, &detail)),
             // The name contains the key, so an existing branch of that name was created by this call.
             Err(e) if e.code == Code::Conflict && self.find_branch_by_key(key).await?.is_some() => {
-                Ok(branch_job(&name, &making))
+                Ok(branch_job(&name, &detail))
             }
             Err(e) => Err(e),
         }
@@ -96,7 +97,7 @@ impl Supabase {
     async fn choose_seed(&self, request: &RestoreRequest) -> Result<BranchSeed> {
         match (&request.backup, &request.to.at) {
             (Some(id), RecoveryTarget::BackupEnd) => {
-                if let Some(number) = platform::parse_platform_id(id) {
+                if let Some(number) = platform_backups::parse_platform_id(id) {
                     return self.seed_from_platform(id, number).await;
                 }
                 let dump = self.dump_store().find_dump(id)?;
@@ -105,15 +106,15 @@ impl Supabase {
                 Ok(BranchSeed::Dump(dump.id))
             }
             (None, RecoveryTarget::Latest) => {
-                let kept = self.fetch_platform_backups().await?;
-                if kept.window_bounds().is_none() && kept.latest_restorable().is_none() {
+                let platform = self.fetch_platform_backups().await?;
+                if platform.window_bounds().is_none() && platform.latest_restorable().is_none() {
                     return Err(Error::new(
                         Code::Refused,
                         format!("`{}` has no physical backup to fill a branch with", self.display_name()),
                     )
                     .with_hint("take a dump with `backup::create`, and restore that into a branch"));
                 }
-                Ok(BranchSeed::Latest(kept.latest_restorable().map(|latest| latest.id)))
+                Ok(BranchSeed::Latest(platform.latest_restorable().map(|latest| latest.id)))
             }
             _ => Err(Error::unsupported(
                 "the platform fills a branch from its latest physical backup only, not as of a given point",
@@ -124,10 +125,10 @@ impl Supabase {
     }
 
     async fn seed_from_platform(&self, id: &str, number: i64) -> Result<BranchSeed> {
-        let kept = self.fetch_platform_backups().await?;
-        match kept.latest_restorable() {
+        let platform = self.fetch_platform_backups().await?;
+        match platform.latest_restorable() {
             Some(latest) if latest.id == number => Ok(BranchSeed::Latest(Some(number))),
-            _ if kept.backups.iter().all(|backup| backup.id != number) => {
+            _ if platform.backups.iter().all(|backup| backup.id != number) => {
                 Err(Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.display_name())))
             }
             Some(latest) => Err(Error::unsupported(
@@ -147,67 +148,71 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn find_branch_by_key(&self, key: &CallKey) -> Result<Option<BranchRow>> {
+    async fn find_branch_by_key(&self, key: &CallKey) -> Result<Option<BranchRow>> {
         Ok(self.list_branch_rows().await?.into_iter().find(|row| row.parse_key().as_ref() == Some(key)))
     }
 
-    /// Returns the job of the branch that was about to be asked for; `None` when it was not. A second request with its
-    /// name would be turned away, so that this cannot make two.
+    /// Returns the job of a branch whose request may have been sent; `None` if no such branch appears. The platform
+    /// refuses a second branch of one name, so sending the request again cannot create two.
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn find_branch_job(&self, key: &CallKey, intent: &Value) -> Result<Option<Job>> {
-        let making = BranchJob::from_detail(&intent["detail"])?;
+    pub(in crate::provider::supabase) async fn find_branch_job(
+        &self,
+        key: &CallKey,
+        intent: &Value,
+    ) -> Result<Option<Job>> {
+        let detail = BranchJob::from_detail(&intent["detail"])?;
         loop {
             if let Some(row) = self.find_branch_by_key(key).await? {
-                return Ok(Some(branch_job(&row.name, &making)));
+                return Ok(Some(branch_job(&row.name, &detail)));
             }
-            if !self.sleep_unless_expired(making.asked_at, BRANCH_GRACE).await {
+            if !self.sleep_unless_expired(detail.asked_at, BRANCH_GRACE).await {
                 return Ok(None);
             }
         }
     }
 
-    /// Looks at a branch that is being made and takes it one part further.
+    /// Polls a branch that is being created, and starts its next part.
     ///
     /// # Errors
-    /// Why it cannot be made; it has then been removed.
-    pub(super) async fn poll_branch(&self, job: &Job) -> Result<JobStatus> {
-        let making = BranchJob::from_detail(&job.detail)?;
+    /// Why it cannot be created; it has then been deleted.
+    pub(in crate::provider::supabase) async fn poll_branch(&self, job: &Job) -> Result<JobStatus> {
+        let detail = BranchJob::from_detail(&job.detail)?;
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
-            return if self.clock.now().duration_since(making.asked_at) < LOST_TIMEOUT {
-                Ok(self.still_waiting(&making, "asked for, and not in the list yet"))
+            return if self.clock.now().duration_since(detail.asked_at) < LOST_TIMEOUT {
+                Ok(self.still_waiting(&detail, "asked for, and not in the list yet"))
             } else {
                 Err(Error::new(Code::NotFound, format!("branch `{}` is gone", job.id)))
             };
         };
-        let looked = self.poll_branch_row(&row, &making).await;
-        match looked {
+        let polled = self.poll_branch_row(&row, &detail).await;
+        match polled {
             Err(error) if is_fatal_code(error.code) => Err(self.abandon_branch(&row, error).await),
-            looked => looked,
+            polled => polled,
         }
     }
 
-    async fn poll_branch_row(&self, row: &BranchRow, making: &BranchJob) -> Result<JobStatus> {
-        let Some(inside) = self.fetch_branch_details(&row.project_ref).await? else {
-            return Ok(self.still_waiting(making, "just made, and not found yet"));
+    async fn poll_branch_row(&self, row: &BranchRow, detail: &BranchJob) -> Result<JobStatus> {
+        let Some(project) = self.fetch_branch_details(&row.project_ref).await? else {
+            return Ok(self.still_waiting(detail, "just made, and not found yet"));
         };
         if row.status.ends_with("_FAILED") {
             return Err(Error::new(Code::Tool, format!("branch `{}` is {}", row.name, row.status)).with_hint(
                 "the migrations of the project do not build it from nothing: see the logs of the branch's workflow",
             ));
         }
-        if statuses::is_final(&inside.status) {
-            return Err(Error::new(Code::Tool, format!("branch `{}` is {}", row.name, inside.status)));
+        if statuses::is_final(&project.status) {
+            return Err(Error::new(Code::Tool, format!("branch `{}` is {}", row.name, project.status)));
         }
-        if inside.status != statuses::ACTIVE_HEALTHY || statuses::is_workflow_running(&row.status) {
-            return Ok(self.still_waiting(making, format!("{}, {}", inside.status, row.status)));
+        if project.status != statuses::ACTIVE_HEALTHY || statuses::is_workflow_running(&row.status) {
+            return Ok(self.still_waiting(detail, format!("{}, {}", project.status, row.status)));
         }
         if let Some(why) = self.why_not_ready(&row.project_ref).await? {
-            return Ok(self.still_waiting(making, format!("up, and does not answer yet: {why}")));
+            return Ok(self.still_waiting(detail, format!("up, and does not answer yet: {why}")));
         }
-        let backup = match &making.seed {
-            BranchSeed::Dump(id) => match self.advance_load(&row.project_ref, &inside, id).await? {
+        let backup = match &detail.seed {
+            BranchSeed::Dump(id) => match self.advance_load(&row.project_ref, &project, id).await? {
                 Some(progress) => return Ok(JobStatus::Running(progress)),
                 None => Some(id.clone()),
             },
@@ -218,17 +223,17 @@ impl Supabase {
         };
         let branch = Branch {
             backup,
-            temporary: making.temporary,
-            run: making.run.clone(),
-            ..row.to_branch(&self.target, Some(&inside))?
+            temporary: detail.temporary,
+            run: detail.run.clone(),
+            ..row.to_branch(&self.target, Some(&project))?
         };
         self.remove_load_folder(&row.project_ref)?;
         Ok(JobStatus::Done(branch.to_handle()))
     }
 
-    fn still_waiting(&self, making: &BranchJob, phase: impl Into<String>) -> JobStatus {
+    fn still_waiting(&self, detail: &BranchJob, phase: impl Into<String>) -> JobStatus {
         JobStatus::Running(Progress {
-            again_in: Some(self.poll_interval(making.asked_at)),
+            again_in: Some(self.poll_interval(detail.asked_at)),
             ..Progress::with_phase(phase)
         })
     }
@@ -246,7 +251,7 @@ impl Supabase {
         .with_hint("list the backups again, and restore the latest"))
     }
 
-    /// Removes a branch that came to nothing, and says so in its error.
+    /// Deletes a branch that failed, and adds to the error what cannot be deleted.
     async fn abandon_branch(&self, row: &BranchRow, error: Error) -> Error {
         self.abandon_load(&row.project_ref);
         match self.delete_branch(&row.project_ref).await {
@@ -259,11 +264,11 @@ impl Supabase {
         }
     }
 
-    /// Gives a branch up that is being made.
+    /// Cancels a branch that is being created.
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn cancel_branch(&self, job: &Job) -> Result<()> {
+    pub(in crate::provider::supabase) async fn cancel_branch(&self, job: &Job) -> Result<()> {
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
             let asked_at = BranchJob::from_detail(&job.detail)?.asked_at;
             return if self.clock.now().duration_since(asked_at) < LOST_TIMEOUT {

@@ -1,20 +1,20 @@
 //! Our own checks: what the advisors leave out, or see from one side only.
 
-use super::{CheckOutcome, build_finding};
+use super::finding::{CheckOutcome, build_finding};
 use crate::provider::{
     model::{Finding, FindingLevel},
-    supabase::Supabase,
+    supabase::project::Supabase,
 };
 use reqwest::Method;
 use serde_json::Value;
 
 /// One of our checks.
 pub(super) struct CheckSpec {
-    /// Its id.
+    /// The check's id.
     pub id: &'static str,
     /// The worst it can find.
     pub level: FindingLevel,
-    /// Whether it says anything of a branch.
+    /// Whether it applies to a branch.
     pub on_branch: bool,
 }
 
@@ -46,10 +46,11 @@ impl Supabase {
         self.get_project_resource(path).await.map_err(|e| e.message)
     }
 
-    /// With every moment kept there are no daily backups, so that an empty list alone says nothing.
+    /// Checks that the project can be restored. With point-in-time recovery there are no daily backups, so an empty
+    /// list alone is no finding.
     async fn check_recovery(&self) -> CheckOutcome {
-        let kept = self.fetch_platform_backups().await.map_err(|e| e.message)?;
-        if kept.has_recovery_source() {
+        let platform = self.fetch_platform_backups().await.map_err(|e| e.message)?;
+        if platform.has_recovery_source() {
             return Ok(Vec::new());
         }
         let detail = "the platform keeps neither a complete backup nor a window of moments";
@@ -64,8 +65,8 @@ impl Supabase {
         )])
     }
 
-    /// What is stored is not enforced, what was never applied is open, and what waits for a review is shown and not
-    /// enforced. All of it is about the database and its pooler only.
+    /// Checks the network restrictions, which hold for the database and its pooler only. Stored ranges are not
+    /// enforced, a list that was never applied is open, and a change under review is not enforced yet.
     async fn check_restrictions(&self) -> CheckOutcome {
         let answer = self.fetch_for_check("/network-restrictions").await?;
         let found = |detail: &str, fix: &str| {

@@ -34,7 +34,7 @@ pub(super) struct RateLimiter(Mutex<HashMap<RateLane, LaneState>>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RateLane(String);
 
-/// What was sent in a lane, and what was said of it.
+/// What was sent in a lane, and what the platform said of its limit.
 #[derive(Default)]
 struct LaneState {
     sent: VecDeque<Moment>,
@@ -60,7 +60,7 @@ enum RetryAfter {
 
 /// A request that is on its way.
 pub(super) struct RequestSlot<'a> {
-    pace: &'a RateLimiter,
+    limiter: &'a RateLimiter,
     lane: &'a RateLane,
 }
 
@@ -73,7 +73,7 @@ impl RateLane {
     }
 }
 
-/// Returns a path with what names a single thing inside a project taken out.
+/// Returns a path with the names of single things inside a project replaced by `{}`.
 fn endpoint_pattern(path: &str) -> String {
     const COLLECTIONS: &[&str] =
         &["branches", "actions", "addons", "snippets", "migrations", "jit", "functions", "backups"];
@@ -95,7 +95,7 @@ fn is_fixed_segment(segment: &str) -> bool {
 }
 
 impl RateLimiter {
-    /// Returns when one more request may go out in `lane`.
+    /// Waits until one more request may go out in `lane`.
     ///
     /// # Errors
     /// [`Code::Throttled`] when that will not be before `deadline`.
@@ -114,17 +114,17 @@ impl RateLimiter {
                 )
                 .with_hint("ask again then, or give it more with `timeout:`"));
             }
-            let glance = if self.lock_lanes().get(lane).is_some_and(|b| b.in_flight > 0) {
+            let recheck = if self.lock_lanes().get(lane).is_some_and(|b| b.in_flight > 0) {
                 RECHECK_TIMEOUT
             } else {
                 pause
             };
-            clock.sleep(pause.min(glance)).await;
+            clock.sleep(pause.min(recheck)).await;
         }
-        Ok(RequestSlot { pace: self, lane })
+        Ok(RequestSlot { limiter: self, lane })
     }
 
-    /// Takes a turn, or says how long there is none.
+    /// Takes a slot, or returns how long there is none.
     fn try_acquire(&self, lane: &RateLane, now: Moment) -> Option<Span> {
         let mut lanes = self.lock_lanes();
         let bucket = lanes.entry(lane.clone()).or_default();
@@ -138,7 +138,7 @@ impl RateLimiter {
     }
 
     fn lock_lanes(&self) -> MutexGuard<'_, HashMap<RateLane, LaneState>> {
-        // Whole after every statement, whoever panicked.
+        // Consistent after every statement, so a panic elsewhere does no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,7 +165,7 @@ impl RequestSlot<'_> {
     /// Applies the limits in a response, less the requests in flight, which may not be counted yet.
     pub(super) fn apply_limits(&self, limits: &RateLimitHeaders, now: Moment) {
         let (Some(remaining), Some(reset)) = (limits.remaining, limits.reset) else { return };
-        self.pace.update_lane(self.lane, |bucket| {
+        self.limiter.update_lane(self.lane, |bucket| {
             let others = bucket.in_flight.saturating_sub(1);
             bucket.left = Some((remaining.saturating_sub(others), now.saturating_add(reset)));
         });
@@ -173,13 +173,14 @@ impl RequestSlot<'_> {
 
     /// Lets nothing more out in the lane before `until`.
     pub(super) fn block_until(&self, until: Moment) {
-        self.pace.update_lane(self.lane, |bucket| bucket.closed_until = bucket.closed_until.max(Some(until)));
+        self.limiter
+            .update_lane(self.lane, |bucket| bucket.closed_until = bucket.closed_until.max(Some(until)));
     }
 }
 
 impl Drop for RequestSlot<'_> {
     fn drop(&mut self) {
-        self.pace.update_lane(self.lane, |bucket| bucket.in_flight = bucket.in_flight.saturating_sub(1));
+        self.limiter.update_lane(self.lane, |bucket| bucket.in_flight = bucket.in_flight.saturating_sub(1));
     }
 }
 
@@ -197,7 +198,7 @@ impl RateLimitHeaders {
         }
     }
 
-    /// Returns how long to wait, where they say so: `Retry-After`, else `X-RateLimit-Reset`; a second at least.
+    /// Returns how long the headers say to wait: `Retry-After`, else `X-RateLimit-Reset`; a second at least.
     pub(super) fn retry_pause(&self, now: Moment) -> Option<Span> {
         let told = match &self.retry_after {
             Some(RetryAfter::Pause(pause)) => Some(*pause),
@@ -241,11 +242,11 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_stays_below_120_a_minute_without_being_told() {
-        let (pace, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
+        let (limiter, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
         let far = clock.now().saturating_add(Span::from_secs(3600));
         let mut sent = Vec::new();
         for _ in 0..500 {
-            drop(pace.acquire_slot(&lane, &clock, far).await.expect("a turn"));
+            drop(limiter.acquire_slot(&lane, &clock, far).await.expect("a turn"));
             sent.push(clock.now());
         }
         for (n, from) in sent.iter().enumerate() {
@@ -257,14 +258,14 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_projects_and_endpoints_do_not_wait_for_each_other() {
-        let (pace, clock) = (RateLimiter::default(), clock());
+        let (limiter, clock) = (RateLimiter::default(), clock());
         let far = clock.now().saturating_add(Span::from_secs(3600));
         let before = clock.now();
         for project in 0..100_u8 {
             let name: String = REF.replace('a', &char::from(b'a' + project % 26).to_string());
             let lane = lane(&format!("{name}{project}"));
             for _ in 0..REQUESTS_MAX {
-                drop(pace.acquire_slot(&lane, &clock, far).await.expect("a turn"));
+                drop(limiter.acquire_slot(&lane, &clock, far).await.expect("a turn"));
             }
         }
         assert_eq!(clock.now(), before, "a hundred projects, and nobody waited");
@@ -272,32 +273,32 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_other_processes_of_the_account_count() {
-        let (pace, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
+        let (limiter, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
         let far = clock.now().saturating_add(Span::from_secs(3600));
         let told = limits(&[
             ("x-ratelimit-limit", "120"),
             ("x-ratelimit-remaining", "2"),
             ("x-ratelimit-reset", "57"),
         ]);
-        let slot = pace.acquire_slot(&lane, &clock, far).await.expect("a turn");
+        let slot = limiter.acquire_slot(&lane, &clock, far).await.expect("a turn");
         slot.apply_limits(&told, clock.now());
         drop(slot);
         let before = clock.now();
         for wait in [0, 0, 57] {
-            drop(pace.acquire_slot(&lane, &clock, far).await.expect("a turn"));
+            drop(limiter.acquire_slot(&lane, &clock, far).await.expect("a turn"));
             assert_eq!(clock.now().duration_since(before), Span::from_secs(wait));
         }
     }
 
     #[tokio::test]
     async fn supabase_a_wait_that_is_too_long_is_refused_at_once() {
-        let (pace, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
+        let (limiter, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
         let soon = clock.now().saturating_add(Span::from_secs(30));
-        let slot = pace.acquire_slot(&lane, &clock, soon).await.expect("a turn");
+        let slot = limiter.acquire_slot(&lane, &clock, soon).await.expect("a turn");
         slot.block_until(clock.now().saturating_add(Span::from_secs(57)));
         drop(slot);
         let before = clock.now();
-        let error = pace.acquire_slot(&lane, &clock, soon).await.map(drop).expect_err("too long");
+        let error = limiter.acquire_slot(&lane, &clock, soon).await.map(drop).expect_err("too long");
         assert_eq!((error.code, clock.now()), (Code::Throttled, before));
     }
 

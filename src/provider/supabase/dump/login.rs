@@ -5,22 +5,24 @@
 //! - Each login changes the password; a connection that is open already stays.
 //! - The password reaches a program in its environment, never as an argument, and is written down nowhere.
 
-use super::{Supabase, asking, branches::BranchDetails};
-use crate::provider::{Code, Error, Result};
+use crate::provider::{
+    Code, Error, Result,
+    supabase::{branches::BranchDetails, project::Supabase, requests},
+};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
 
-/// What a temporary role's name begins with.
+/// The prefix of a temporary role's name.
 const TEMPORARY_ROLE_PREFIX: &str = "cli_login_";
 /// The only database of a project.
 const DATABASE_NAME: &str = "postgres";
 /// The port of a project's own database.
 const DEFAULT_PORT: u16 = 5432;
 
-/// A way into a database. Has no `Debug`: it holds a password.
-pub(super) struct Login {
+/// A login to a database. Has no `Debug`: it holds a password.
+pub(in crate::provider::supabase) struct Login {
     host: String,
     port: u16,
     user: String,
@@ -36,7 +38,7 @@ struct LoginRole {
 
 impl Login {
     /// Returns the arguments of a PostgreSQL program.
-    pub(super) fn program_args(&self) -> Vec<OsString> {
+    pub(in crate::provider::supabase) fn program_args(&self) -> Vec<OsString> {
         let mut args = vec![
             format!("--host={}", self.host),
             format!("--port={}", self.port),
@@ -49,7 +51,7 @@ impl Login {
     }
 
     /// Returns the environment of a PostgreSQL program.
-    pub(super) fn program_environment(&self) -> [(&str, &OsStr); 3] {
+    pub(in crate::provider::supabase) fn program_environment(&self) -> [(&str, &OsStr); 3] {
         [
             ("PGPASSWORD", OsStr::new(&self.password)),
             // Anything that leaves this machine must be encrypted.
@@ -60,8 +62,7 @@ impl Login {
 }
 
 impl Supabase {
-    /// Logs in to the project itself: at the address that the target's settings say, else at the one that the platform
-    /// says.
+    /// Logs in to the project itself: at the address that the target gives, else at the platform's.
     ///
     /// # Errors
     /// What the API says.
@@ -83,8 +84,12 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn log_in_to_branch(&self, reference: &str, inside: &BranchDetails) -> Result<Login> {
-        self.request_login(reference, inside.db_host.clone(), inside.db_port, false).await
+    pub(in crate::provider::supabase) async fn log_in_to_branch(
+        &self,
+        reference: &str,
+        details: &BranchDetails,
+    ) -> Result<Login> {
+        self.request_login(reference, details.db_host.clone(), details.db_port, false).await
     }
 
     async fn request_login(
@@ -97,7 +102,7 @@ impl Supabase {
         let path = format!("/v1/projects/{reference}/cli/login-role");
         let answer = self.api.send_write(Method::POST, &path, Some(&json!({ "read_only": read_only }))).await;
         let answer: LoginRole = match answer {
-            Ok(answer) => asking::decode_answer(answer, &path)?,
+            Ok(answer) => requests::decode_answer(answer, &path)?,
             // At worst this set a password that nobody knows, so asking again is safe.
             Err(e) if e.code == Code::Unknown => {
                 let why = e.message;

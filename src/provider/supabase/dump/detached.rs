@@ -14,30 +14,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A program's traces in a folder of its own, which is among its arguments: `<name>.log`, and at its end
+/// A program and its files in a folder of its own, which is among its arguments: `<name>.log`, and once it has exited
 /// `<name>.status`.
-pub(super) struct DetachedProgram<'a> {
+pub(in crate::provider::supabase) struct DetachedProgram<'a> {
     folder: &'a Path,
     name: &'static str,
 }
 
 /// The state of a detached program.
-pub(super) enum ProgramStatus {
+pub(in crate::provider::supabase) enum ProgramStatus {
     Running,
-    /// It exited.
+    /// The program left an exit code.
     Exited {
         /// Whether its exit code was 0.
-        well: bool,
+        success: bool,
         /// The tail of its log.
-        said: String,
+        log_tail: String,
     },
-    /// It is gone and left no exit code.
+    /// The program is gone and left no exit code.
     Vanished,
 }
 
 impl<'a> DetachedProgram<'a> {
-    /// Returns the traces of `name` in `folder`.
-    pub(super) fn in_folder(folder: &'a Path, name: &'static str) -> Self {
+    /// Returns the program whose files in `folder` begin with `name`.
+    pub(in crate::provider::supabase) fn in_folder(folder: &'a Path, name: &'static str) -> Self {
         Self { folder, name }
     }
 
@@ -45,7 +45,7 @@ impl<'a> DetachedProgram<'a> {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) fn start_program(
+    pub(in crate::provider::supabase) fn start_program(
         &self,
         tools: &Programs,
         program: &str,
@@ -66,20 +66,20 @@ impl<'a> DetachedProgram<'a> {
     }
 
     /// Returns the program's state. `child` is absent if its starter died before it saved the process id.
-    pub(super) fn poll_status(&self, child: Option<&TrackedProcess>) -> ProgramStatus {
+    pub(in crate::provider::supabase) fn poll_status(&self, child: Option<&TrackedProcess>) -> ProgramStatus {
         let is_alive =
             child.is_some_and(TrackedProcess::is_alive) || process::find_started_below(self.folder).is_some();
         // Read after the liveness check: a process that is gone by then has written its status.
         let status = fs::read_to_string(self.status_path()).unwrap_or_default();
         if let Ok(code) = status.trim().parse::<i32>() {
-            let said = programs::tail_output(&fs::read(self.log_path()).unwrap_or_default());
-            return ProgramStatus::Exited { well: code == 0, said };
+            let log_tail = programs::tail_output(&fs::read(self.log_path()).unwrap_or_default());
+            return ProgramStatus::Exited { success: code == 0, log_tail };
         }
         if is_alive { ProgramStatus::Running } else { ProgramStatus::Vanished }
     }
 
-    /// Ends the program and all that it started.
-    pub(super) fn kill_program(&self, child: Option<&TrackedProcess>) {
+    /// Kills the program and all that it started.
+    pub(in crate::provider::supabase) fn kill_program(&self, child: Option<&TrackedProcess>) {
         let child = child
             .cloned()
             .filter(TrackedProcess::is_alive)
@@ -106,8 +106,14 @@ fn remove_if_present(path: &Path) -> Result<()> {
     }
 }
 
-/// Returns the error of a file or folder with which something could not be done.
-pub(super) fn file_error(path: &Path, verb: &str, why: &io::Error) -> Error {
+/// Returns the error of what could not be done with a file or folder.
+pub(in crate::provider::supabase) fn file_error(path: &Path, verb: &str, why: &io::Error) -> Error {
     let code = if why.kind() == io::ErrorKind::StorageFull { Code::NoDiskSpace } else { Code::Tool };
     Error::new(code, format!("`{}` cannot {verb}: {why}", path.display()))
+}
+
+/// Returns the error of a program that is gone and left no exit code.
+pub(in crate::provider::supabase) fn vanished_error(program: &str) -> Error {
+    Error::new(Code::Tool, format!("`{program}` was killed without a word"))
+        .with_hint("see whether the machine ran out of memory, or was restarted")
 }

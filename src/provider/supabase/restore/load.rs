@@ -1,19 +1,19 @@
 //! Loading a dump into an empty branch: `pg_restore`, in one transaction, detached.
 //!
-//! One that vanished without a word may have committed. The branch is new, so that it is removed instead of guessed
-//! about.
+//! A load that vanished without an exit code may have committed. The branch is new, so it is deleted.
 
-use super::{
-    Supabase,
-    branches::BranchDetails,
-    contents, dumps, programs,
-    work::{DetachedProgram, ProgramStatus, file_error},
-};
-use crate::base::former_name;
-use crate::provider::{
-    Code, Error, Result,
-    host::{disk, process::TrackedProcess, programs::tail_output, record_file as records},
-    model::Progress,
+use crate::{
+    base::former_name,
+    provider::{
+        Code, Error, Result,
+        host::{disk, process::TrackedProcess, programs::tail_output, record_file},
+        model::Progress,
+        supabase::{
+            branches::BranchDetails,
+            dump::{self, DetachedProgram, ProgramStatus, file_error},
+            project::Supabase,
+        },
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -36,67 +36,67 @@ struct LoadState {
 }
 
 impl Supabase {
-    /// Takes the loading of a dump into a branch one part further; `None` when it is loaded.
+    /// Starts or polls the load of a dump into a branch; `None` when it is done.
     ///
     /// # Errors
-    /// Why it cannot be loaded.
+    /// Why the dump cannot be loaded.
     pub(super) async fn advance_load(
         &self,
         reference: &str,
-        inside: &BranchDetails,
-        dump: &str,
+        details: &BranchDetails,
+        id: &str,
     ) -> Result<Option<Progress>> {
         let folder = self.load_folder(reference);
-        let Some(load) = records::read_record::<LoadState>(&former_name::find_existing_path(
+        let Some(load) = record_file::read_record::<LoadState>(&former_name::find_existing_path(
             folder.join(LOAD_STATE_FILE),
         ))?
         else {
-            self.start_load(reference, inside, dump, 1).await?;
+            self.start_load(reference, details, id, 1).await?;
             return Ok(Some(Progress::with_phase("loading the dump")));
         };
         match DetachedProgram::in_folder(&folder, LOAD_PROGRAM).poll_status(load.child.as_ref()) {
             ProgramStatus::Running => Ok(Some(Progress::with_phase("loading the dump"))),
-            ProgramStatus::Exited { well: true, .. } => Ok(None),
-            // Nothing was begun: a new password takes a moment to be known.
-            ProgramStatus::Exited { said, .. }
-                if said.contains("password authentication failed") && load.starts < 3 =>
+            ProgramStatus::Exited { success: true, .. } => Ok(None),
+            // Nothing was loaded: a new password takes a moment to become valid.
+            ProgramStatus::Exited { log_tail, .. }
+                if log_tail.contains("password authentication failed") && load.starts < 3 =>
             {
-                self.start_load(reference, inside, dump, load.starts + 1).await?;
+                self.start_load(reference, details, id, load.starts + 1).await?;
                 Ok(Some(Progress::with_phase("loading the dump")))
             }
-            ProgramStatus::Exited { said, .. } => Err(load_error(dump, &said)),
-            ProgramStatus::Vanished => Err(dumps::vanished_error(LOAD_PROGRAM)),
+            ProgramStatus::Exited { log_tail, .. } => Err(load_error(id, &log_tail)),
+            ProgramStatus::Vanished => Err(dump::vanished_error(LOAD_PROGRAM)),
         }
     }
 
     async fn start_load(
         &self,
         reference: &str,
-        inside: &BranchDetails,
-        dump: &str,
+        details: &BranchDetails,
+        id: &str,
         starts: u32,
     ) -> Result<()> {
         let folder = self.load_folder(reference);
-        let stored = self.dump_store().find_dump(dump)?;
+        let stored = self.dump_store().find_dump(id)?;
         stored.check_restorable()?;
-        let file = self.dump_store().dump_path(dump);
-        let branch_major = programs::parse_major_version(&inside.postgres_version).unwrap_or_default();
+        let file = self.dump_store().dump_path(id);
+        let branch_major = dump::parse_major_version(&details.postgres_version).unwrap_or_default();
         let tools = self.find_client_programs(stored.server_major.max(branch_major))?;
-        let login = self.log_in_to_branch(reference, inside).await?;
+        let login = self.log_in_to_branch(reference, details).await?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&folder)
             .map_err(|e| file_error(&folder, "be made", &e))?;
-        let list: Vec<OsString> = dumps::pg_restore_list_args(&file);
+        let list: Vec<OsString> = dump::pg_restore_list_args(&file);
         let list: Vec<_> = list.iter().map(OsString::as_os_str).collect();
         let listed = tools.try_run("pg_restore", &list).await?;
         if !listed.status.success() {
             let why = tail_output(&listed.stderr);
-            return Err(Error::new(Code::CorruptBackup, format!("dump `{dump}` cannot be read: {why}")));
+            return Err(Error::new(Code::CorruptBackup, format!("dump `{id}` cannot be read: {why}")));
         }
         let contents = folder.join("contents");
-        fs::write(&contents, contents::select_branch_entries(&String::from_utf8_lossy(&listed.stdout)))
+        fs::write(&contents, dump::select_branch_entries(&String::from_utf8_lossy(&listed.stdout)))
             .map_err(|e| file_error(&contents, "be written", &e))?;
         // Saved before the start, so that a second load never starts beside this one.
         Self::save_load(&folder, &LoadState { child: None, starts })?;
@@ -114,15 +114,15 @@ impl Supabase {
     }
 
     fn save_load(folder: &Path, load: &LoadState) -> Result<()> {
-        records::write_record(&former_name::find_existing_path(folder.join(LOAD_STATE_FILE)), load)
+        record_file::write_record(&former_name::find_existing_path(folder.join(LOAD_STATE_FILE)), load)
     }
 
     /// Stops the load of a branch that is being abandoned and removes its folder.
     pub(super) fn abandon_load(&self, reference: &str) {
         let folder = self.load_folder(reference);
-        if let Ok(Some(load)) =
-            records::read_record::<LoadState>(&former_name::find_existing_path(folder.join(LOAD_STATE_FILE)))
-        {
+        if let Ok(Some(load)) = record_file::read_record::<LoadState>(&former_name::find_existing_path(
+            folder.join(LOAD_STATE_FILE),
+        )) {
             DetachedProgram::in_folder(&folder, LOAD_PROGRAM).kill_program(load.child.as_ref());
         }
         disk::remove_folder(&folder).ok();
@@ -141,9 +141,9 @@ impl Supabase {
     }
 }
 
-fn load_error(dump: &str, said: &str) -> Error {
-    let error = Error::new(Code::Tool, format!("dump `{dump}` could not be loaded: {said}"));
-    if said.contains("role \"") && said.contains("does not exist") {
+fn load_error(id: &str, log_tail: &str) -> Error {
+    let error = Error::new(Code::Tool, format!("dump `{id}` could not be loaded: {log_tail}"));
+    if log_tail.contains("role \"") && log_tail.contains("does not exist") {
         return error.with_hint(
             "a new branch has none of the roles that were made in the project; a dump holds no roles",
         );

@@ -1,8 +1,8 @@
-//! The traces by which a restore that happened is told from one that did not.
+//! The properties of a project by which a restore that happened is told from one that did not.
 
 use crate::{
     base::moment::Moment,
-    provider::{Result, supabase::Supabase},
+    provider::{Result, supabase::project::Supabase},
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ impl ProjectFingerprint {
         set_back || other
     }
 
-    /// Returns whether the server was started since then. That alone may have another reason than a restore.
+    /// Returns whether the server started after `moment`, which may have another reason than a restore.
     pub(super) fn shows_start_since(&self, moment: Moment) -> bool {
         self.started_at.is_some_and(|at| at > moment)
     }
@@ -37,7 +37,8 @@ impl ProjectFingerprint {
 }
 
 impl Supabase {
-    /// Returns how the project is. A database that does not answer leaves its part unknown.
+    /// Fetches the fingerprint of the project as it is now. What only the database knows is absent if it does not
+    /// answer.
     ///
     /// # Errors
     /// What the API says of the backups.

@@ -1,53 +1,55 @@
-//! Making a dump, a part at a look: `pg_dump` writes it, `pg_restore` reads it through, and then it has its name.
+//! Creating a dump, one part a poll: `pg_dump` writes it, `pg_restore` reads it through, and then it gets its name.
 //!
 //! A program that vanished is started again; a dump that failed is removed.
 
 use super::{
-    DetachedProgram, Dump, DumpPhase, DumpStore, ProgramStatus, SIDECAR, file_error, hash_file,
-    pg_restore_read_args, programs,
+    client_programs::parse_major_version,
+    contents,
+    detached::{DetachedProgram, ProgramStatus, file_error, vanished_error},
+    login::Login,
+    store::{DUMP_PROGRAM, Dump, DumpPhase, DumpStore, READ_PROGRAM},
+    verify::{hash_file, pg_restore_read_args},
 };
 use crate::{
     base::{file, moment::Span},
     provider::{
         Code, Error, Result,
-        host::{disk, record_file as records},
+        host::disk,
         model::{BackupRequest, CallKey, Job, JobStatus, Progress},
-        supabase::{Supabase, contents, login::Login},
+        supabase::project::Supabase,
     },
 };
 use serde_json::Value;
-use std::{ffi::OsString, fs, os::unix::fs::DirBuilderExt as _, time::Duration};
+use std::{ffi::OsString, fs};
 
 /// The kind of job that makes a dump.
-pub(in super::super) const DUMP_JOB: &str = "backup";
-/// What the program that dumps leaves its traces as.
-pub(super) const DUMP_PROGRAM: &str = "pg_dump";
-/// What the program that reads a dump through leaves its traces as.
-pub(super) const READ_PROGRAM: &str = "pg_restore";
-/// The age at which an unfinished folder counts as orphaned.
-const ORPHAN_AGE: Duration = Duration::from_secs(3600);
-/// How often a program that was killed without a word is begun again.
+pub(in crate::provider::supabase) const DUMP_JOB: &str = "backup";
+/// How often `pg_dump` is started at most.
 const STARTS_MAX: u32 = 3;
-/// What a server says to a password that is too new, or too old already.
+/// The server's message about a password that is not valid yet, or no longer.
 const STALE_PASSWORD: &str = "password authentication failed";
 
 /// Returns the job that makes a dump.
-pub(in super::super) fn dump_job(id: String) -> Job {
+pub(in crate::provider::supabase) fn dump_job(id: String) -> Job {
     Job { kind: DUMP_JOB.into(), id, detail: Value::Null }
 }
 
 impl Supabase {
-    /// Begins a dump.
+    /// Starts a dump.
     ///
     /// # Errors
-    /// What stands in its way, before anything is made; [`Code::NoDiskSpace`].
-    pub(in super::super) async fn create_dump(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
+    /// Every refusal, before anything is made; [`Code::NoDiskSpace`].
+    pub(in crate::provider::supabase) async fn create_dump(
+        &self,
+        request: &BackupRequest,
+        key: &CallKey,
+    ) -> Result<Job> {
         let dumps = self.dump_store();
         if let Some(made) = dumps.find_by_key(key)? {
             return Ok(dump_job(made.id));
         }
         let version = self.fetch_project_details().await?.database.version.unwrap_or_default();
-        let server_major = programs::parse_major_version(&version).ok_or_else(|| {
+        let server_major = parse_major_version(&version).ok_or_else(|| {
             Error::new(Code::Internal, format!("the platform gave `{version}` for the version of the server"))
         })?;
         self.find_client_programs(server_major)?;
@@ -70,8 +72,8 @@ impl Supabase {
             damaged: None,
         };
         let id = dump.id.clone();
-        let begun = dumps.create_dump_folder(&dump).and_then(|()| self.start_dump(dump, &login));
-        begun.map_err(|error| discard_failed_dump(&dumps, &id, error))?;
+        let started = dumps.create_dump_folder(&dump).and_then(|()| self.start_dump(dump, &login));
+        started.map_err(|error| discard_failed_dump(&dumps, &id, error))?;
         Ok(dump_job(id))
     }
 
@@ -95,20 +97,20 @@ impl Supabase {
         dumps.save_dump(&dump)
     }
 
-    /// Looks at a dump that is being made and takes it one part further.
+    /// Polls a dump that is being made, and starts its next part.
     ///
     /// # Errors
     /// Why it cannot be made; it has then been removed.
-    pub(in super::super) async fn poll_dump(&self, id: &str) -> Result<JobStatus> {
+    pub(in crate::provider::supabase) async fn poll_dump(&self, id: &str) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let dump = dumps.find_dump(id)?;
-        let looked = match dump.stage {
+        let polled = match dump.stage {
             DumpPhase::Completed => Ok(JobStatus::Done(dump.to_backup().to_handle())),
             DumpPhase::Dumping => self.poll_dumping(dump).await,
             DumpPhase::Reading => self.poll_reading(dump).await,
         };
-        looked.map_err(|error| match error.code {
-            // The platform could not be asked for a login: the dump is begun at another look.
+        polled.map_err(|error| match error.code {
+            // The platform gave no login: the next poll tries again.
             Code::Throttled | Code::Unavailable | Code::Timeout => error,
             _ => discard_failed_dump(&dumps, id, error),
         })
@@ -122,16 +124,16 @@ impl Supabase {
                 let done = fs::metadata(dumps.partial_path(&dump.id)).map_or(0, |file| file.len());
                 Ok(JobStatus::Running(Progress::with_bytes("dumping", done, None)))
             }
-            ProgramStatus::Exited { well: true, .. } => self.start_reading(dump),
-            ProgramStatus::Exited { said, .. }
-                if said.contains(STALE_PASSWORD) && dump.starts < STARTS_MAX =>
+            ProgramStatus::Exited { success: true, .. } => self.start_reading(dump),
+            ProgramStatus::Exited { log_tail, .. }
+                if log_tail.contains(STALE_PASSWORD) && dump.starts < STARTS_MAX =>
             {
                 self.clock.sleep(Span::from_secs(3)).await;
                 self.restart_dump(dump).await
             }
-            ProgramStatus::Exited { said, .. } => Err(dump_error(&said)),
+            ProgramStatus::Exited { log_tail, .. } => Err(dump_error(&log_tail)),
             ProgramStatus::Vanished => {
-                // On a full disk there is no room for its last words either.
+                // On a full disk there is no room for an error message either.
                 disk::check_free_space(0, &home)?;
                 if dump.starts < STARTS_MAX {
                     self.restart_dump(dump).await
@@ -172,11 +174,11 @@ impl Supabase {
             ProgramStatus::Running => {
                 return Ok(JobStatus::Running(Progress::with_phase("reading it through")));
             }
-            ProgramStatus::Exited { well: true, .. } => {}
-            ProgramStatus::Exited { said, .. } => {
+            ProgramStatus::Exited { success: true, .. } => {}
+            ProgramStatus::Exited { log_tail, .. } => {
                 return Err(Error::new(
                     Code::CorruptBackup,
-                    format!("the dump cannot be read through: {said}"),
+                    format!("the dump cannot be read through: {log_tail}"),
                 ));
             }
             ProgramStatus::Vanished => return self.start_reading(dump),
@@ -196,33 +198,6 @@ impl Supabase {
     }
 }
 
-impl DumpStore<'_> {
-    /// Makes the folder of a dump, for nobody else to look into, with what is known of it inside from the first moment on.
-    fn create_dump_folder(&self, dump: &Dump) -> Result<()> {
-        self.sweep_leftovers();
-        let (new, home) = (self.folder.join(format!(".new-{}", dump.id)), self.dump_folder(&dump.id));
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&new);
-        made.map_err(|e| file_error(&new, "be made", &e))?;
-        let written = records::write_record(&new.join(SIDECAR), dump);
-        let shown =
-            written.and_then(|()| fs::rename(&new, &home).map_err(|e| file_error(&new, "be renamed", &e)));
-        shown.inspect_err(|_| drop(disk::remove_folder(&new)))
-    }
-
-    /// Removes folders that an earlier process left half-created or half-deleted.
-    fn sweep_leftovers(&self) {
-        for entry in fs::read_dir(self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let changed = entry.metadata().and_then(|found| found.modified()).ok();
-            let is_old = changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > ORPHAN_AGE);
-            if name.starts_with(".deleting-") || (is_old && name.starts_with(".new-")) {
-                // What cannot be removed now is tried again next time.
-                disk::remove_folder(&entry.path()).ok();
-            }
-        }
-    }
-}
-
 /// Removes a failed dump; what cannot be removed is named in the error.
 fn discard_failed_dump(dumps: &DumpStore<'_>, id: &str, error: Error) -> Error {
     match dumps.stop_and_delete(id) {
@@ -231,16 +206,10 @@ fn discard_failed_dump(dumps: &DumpStore<'_>, id: &str, error: Error) -> Error {
     }
 }
 
-/// Returns the error of a program that was killed without a word.
-pub(in super::super) fn vanished_error(program: &str) -> Error {
-    Error::new(Code::Tool, format!("`{program}` was killed without a word"))
-        .with_hint("see whether the machine ran out of memory, or was restarted")
-}
-
-/// Returns what a program of PostgreSQL failed with.
-pub(in super::super) fn dump_error(said: &str) -> Error {
-    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let message = |code| Error::new(code, format!("the database could not be dumped: {said}"));
+/// Returns the error of a `pg_dump` that failed.
+fn dump_error(log_tail: &str) -> Error {
+    let has = |words: &[&str]| words.iter().any(|word| log_tail.contains(word));
+    let message = |code| Error::new(code, format!("the database could not be dumped: {log_tail}"));
     if has(&["No space left on device", "could not write to file", "could not write to output file"]) {
         message(Code::NoDiskSpace).with_hint("make room, or set `backup_dir` of the target")
     } else if has(&[

@@ -1,35 +1,36 @@
 //! Restoring a project in place: it is offline meanwhile, and there is no undo.
 //!
-//! - The platform gives a restore no id, no progress and no end. So how the project was is written down before it is
-//!   asked, and what was seen since is kept beside it, for whoever goes on.
-//! - It is over when the project has left [`statuses::ACTIVE_HEALTHY`], or shows that it was restored, and is back and answers.
-//! - Whether a restore that was perhaps asked for is one that was asked for, only its traces can tell. Without them
-//!   nobody knows, and nobody asks again.
+//! - The platform gives a restore no id, no progress and no end. So the state of the project is recorded before the
+//!   request, and every status seen since is kept in a file, for the process that goes on.
+//! - A restore is over when the project has left [`statuses::ACTIVE_HEALTHY`], or its [`ProjectFingerprint`] shows that
+//!   it was restored, and it is up and answers again.
+//! - Whether a lost request was accepted, only status and fingerprint can tell. Where they do not, the outcome is
+//!   unknown and the request is not sent again.
 
+mod fingerprint;
 mod plan;
-mod traces;
 
-use super::{Supabase, platform, statuses};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
         Accept, Code, Error, Result,
-        host::record_file as records,
+        host::record_file,
         model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
+        supabase::{platform_backups::moment_from_unix, project::Supabase, statuses},
     },
 };
+use fingerprint::ProjectFingerprint;
 use plan::RestorePlan;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use traces::ProjectFingerprint;
 
 /// The kind of job that restores in place.
-pub(super) const RESTORE_JOB: &str = "restore";
+pub(in crate::provider::supabase) const RESTORE_JOB: &str = "restore";
 /// How long the platform may take from accepting a restore to showing it.
 const RESTORE_GRACE: Span = Span::from_secs(30);
-/// After how long a restore counts as stuck when people are told of it.
+/// The age at which the progress of a restore says that it is stuck.
 const STUCK_TIMEOUT: Span = Span::from_secs(8 * 3600);
 
 /// The detail of a restore's job.
@@ -40,7 +41,7 @@ struct RestoreJob {
     asked_at: Moment,
 }
 
-/// What was seen of a restore, kept for whoever goes on.
+/// The statuses seen during a restore, kept for the process that goes on.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct StatusHistory {
     /// The statuses in their order, each with the moment it was first seen.
@@ -74,104 +75,107 @@ impl StatusHistory {
 }
 
 impl Supabase {
-    /// Plans and accepts a restore in place.
+    /// Plans a restore in place, records it and requests it.
     ///
     /// # Errors
     /// Every refusal, before anything is sent; then what the API says, and [`Code::Unknown`] when it says nothing.
-    pub(super) async fn restore_in_place(
+    pub(in crate::provider::supabase) async fn restore_in_place(
         &self,
         request: &RestoreRequest,
         key: &CallKey,
         intent: &dyn Accept,
     ) -> Result<Job> {
         let plan = self.plan_in_place(request).await?;
-        let underway =
-            RestoreJob { plan, before: self.fetch_fingerprint().await?, asked_at: self.clock.now() };
-        intent.accepted(json!({ "kind": RESTORE_JOB, "detail": underway })).await?;
-        let (path, body) = underway.plan.to_request();
+        let detail = RestoreJob { plan, before: self.fetch_fingerprint().await?, asked_at: self.clock.now() };
+        intent.accepted(json!({ "kind": RESTORE_JOB, "detail": detail })).await?;
+        let (path, body) = detail.plan.to_request();
         let path = format!("/v1/projects/{}/database/backups/{path}", self.reference);
         self.api.send_write(Method::POST, &path, Some(&body)).await?;
-        Ok(underway.to_job(key))
+        Ok(detail.to_job(key))
     }
 
-    /// Returns the job of the restore that was about to be asked for, when it shows.
+    /// Returns the job of a restore whose request may have been sent, once the project shows it.
     ///
     /// # Errors
-    /// [`Code::Unknown`] when it does not: it may have been asked for and not begun, or never asked for.
-    pub(super) async fn find_restore_job(&self, key: &CallKey, intent: &Value) -> Result<Option<Job>> {
-        let underway = RestoreJob::from_detail(&intent["detail"])?;
-        while !self.has_restore_begun(&underway).await? {
-            if !self.sleep_unless_expired(underway.asked_at, RESTORE_GRACE).await {
-                return Err(self.unknown_outcome_error(&underway));
+    /// [`Code::Unknown`] when it does not: the restore may not have begun yet, or the request was never sent.
+    pub(in crate::provider::supabase) async fn find_restore_job(
+        &self,
+        key: &CallKey,
+        intent: &Value,
+    ) -> Result<Option<Job>> {
+        let detail = RestoreJob::from_detail(&intent["detail"])?;
+        while !self.has_restore_begun(&detail).await? {
+            if !self.sleep_unless_expired(detail.asked_at, RESTORE_GRACE).await {
+                return Err(self.unknown_outcome_error(&detail));
             }
         }
-        Ok(Some(underway.to_job(key)))
+        Ok(Some(detail.to_job(key)))
     }
 
-    async fn has_restore_begun(&self, underway: &RestoreJob) -> Result<bool> {
+    async fn has_restore_begun(&self, detail: &RestoreJob) -> Result<bool> {
         let status = self.fetch_project_details().await?.status;
-        Ok(!statuses::is_up(&status) || self.fetch_fingerprint().await?.shows_restore_since(&underway.before))
+        Ok(!statuses::is_up(&status) || self.fetch_fingerprint().await?.shows_restore_since(&detail.before))
     }
 
-    fn unknown_outcome_error(&self, underway: &RestoreJob) -> Error {
+    fn unknown_outcome_error(&self, detail: &RestoreJob) -> Error {
         let what = format!(
             "whether `{}` was told to go back {} cannot be known: it was about to be asked {}, and shows no trace of it",
             self.display_name(),
-            underway.plan,
-            underway.asked_at
+            detail.plan,
+            detail.asked_at
         );
         Error::new(Code::Unknown, what)
             .with_hint("look at the project's backups in its dashboard, and decide the call")
     }
 
-    /// Looks at a restore.
+    /// Polls a restore.
     ///
     /// # Errors
     /// [`Code::Tool`] when the platform says that it failed, with what support will ask.
-    pub(super) async fn poll_restore(&self, job: &Job) -> Result<JobStatus> {
-        let underway = RestoreJob::from_detail(&job.detail)?;
+    pub(in crate::provider::supabase) async fn poll_restore(&self, job: &Job) -> Result<JobStatus> {
+        let detail = RestoreJob::from_detail(&job.detail)?;
         let status = self.fetch_project_details().await?.status;
         let now = self.clock.now();
         let path = self.history_path(&job.id);
-        let mut seen: StatusHistory = records::read_record(&path)?.unwrap_or_default();
+        let mut seen: StatusHistory = record_file::read_record(&path)?.unwrap_or_default();
         if seen.add_status(&status, now) {
-            records::write_record(&path, &seen)?;
+            record_file::write_record(&path, &seen)?;
         }
         if statuses::is_final(&status) {
             let what =
-                format!("`{}` was told to go back {} and is {status}", self.display_name(), underway.plan);
+                format!("`{}` was told to go back {} and is {status}", self.display_name(), detail.plan);
             return Err(Error::new(Code::Tool, what)
                 .with_side_effects()
-                .with_hint(self.describe_for_support(&underway, &seen)));
+                .with_hint(self.describe_for_support(&detail, &seen)));
         }
         if status != statuses::ACTIVE_HEALTHY {
             return Ok(self.still_restoring(
-                &underway,
+                &detail,
                 &seen,
                 &format!("{status} since {}", format_since(&seen)),
             ));
         }
-        let traces = match self.why_not_ready(&self.reference).await? {
+        let fingerprint = match self.why_not_ready(&self.reference).await? {
             None => self.fetch_fingerprint().await?,
             Some(why) => {
                 return Ok(self.still_restoring(
-                    &underway,
+                    &detail,
                     &seen,
                     &format!("back, and does not answer yet: {why}"),
                 ));
             }
         };
         let began = seen.has_gone_down()
-            || traces.shows_restore_since(&underway.before)
-            || traces.shows_start_since(underway.asked_at);
+            || fingerprint.shows_restore_since(&detail.before)
+            || fingerprint.shows_start_since(detail.asked_at);
         if !began {
-            return Ok(self.still_restoring(&underway, &seen, "accepted, and not begun"));
+            return Ok(self.still_restoring(&detail, &seen, "accepted, and not begun"));
         }
         let restored = RestoreOutcome {
             target: self.display_name(),
-            backup: underway.plan.source_backup(),
-            reached: underway.plan.reached_moment(),
-            timeline: traces.timeline_number(),
+            backup: detail.plan.source_backup(),
+            reached: detail.plan.reached_moment(),
+            timeline: fingerprint.timeline_number(),
             kept: None,
             running: true,
         };
@@ -180,30 +184,30 @@ impl Supabase {
         Ok(JobStatus::Done(restored))
     }
 
-    fn still_restoring(&self, underway: &RestoreJob, seen: &StatusHistory, phase: &str) -> JobStatus {
-        let took = self.clock.now().duration_since(underway.asked_at);
+    fn still_restoring(&self, detail: &RestoreJob, seen: &StatusHistory, phase: &str) -> JobStatus {
+        let took = self.clock.now().duration_since(detail.asked_at);
         let phase = if took > STUCK_TIMEOUT {
-            format!("{phase}; stuck: {}", self.describe_for_support(underway, seen))
+            format!("{phase}; stuck: {}", self.describe_for_support(detail, seen))
         } else {
-            format!("{phase} (asked for {})", truncate_to_second(underway.asked_at))
+            format!("{phase} (asked for {})", truncate_to_second(detail.asked_at))
         };
         JobStatus::Running(Progress {
-            again_in: Some(self.poll_interval(underway.asked_at)),
+            again_in: Some(self.poll_interval(detail.asked_at)),
             ..Progress::with_phase(phase)
         })
     }
 
-    /// Returns why a restore cannot be given up.
-    pub(super) fn restore_cancel_error(&self, job: &Job) -> Error {
+    /// Returns why a restore cannot be cancelled.
+    pub(in crate::provider::supabase) fn restore_cancel_error(&self, job: &Job) -> Error {
         let seen: StatusHistory =
-            records::read_record(&self.history_path(&job.id)).ok().flatten().unwrap_or_default();
+            record_file::read_record(&self.history_path(&job.id)).ok().flatten().unwrap_or_default();
         let hint = RestoreJob::from_detail(&job.detail)
-            .map_or_else(|e| e.message, |underway| self.describe_for_support(&underway, &seen));
+            .map_or_else(|e| e.message, |detail| self.describe_for_support(&detail, &seen));
         Error::unsupported("the platform cannot stop a restore", hint)
     }
 
-    /// Returns what was seen of a restore, and what the platform's support will ask.
-    fn describe_for_support(&self, underway: &RestoreJob, seen: &StatusHistory) -> String {
+    /// Returns the statuses seen during a restore, and what else the platform's support will ask.
+    fn describe_for_support(&self, detail: &RestoreJob, seen: &StatusHistory) -> String {
         let statuses: Vec<_> = seen
             .statuses
             .iter()
@@ -213,8 +217,8 @@ impl Supabase {
             "it goes on by itself and cannot be stopped; should it not end, tell the platform's support: project `{}`, asked {} to go \
              back {}, seen {}",
             self.reference,
-            truncate_to_second(underway.asked_at),
-            underway.plan,
+            truncate_to_second(detail.asked_at),
+            detail.plan,
             if statuses.is_empty() { "nothing".into() } else { statuses.join(", ") }
         )
     }
@@ -230,5 +234,5 @@ fn format_since(seen: &StatusHistory) -> String {
 
 /// Truncates a moment to whole seconds.
 fn truncate_to_second(moment: Moment) -> Moment {
-    platform::moment_from_unix(moment.0.as_second()).unwrap_or(moment)
+    moment_from_unix(moment.0.as_second()).unwrap_or(moment)
 }

@@ -94,14 +94,14 @@ pub(super) fn find_setting(name: &str) -> Option<&'static SettingSpec> {
 }
 
 /// Converts the text of `current_setting` to the JSON type in which the setting is written.
-pub(super) fn decode_setting(name: &str, said: &Value) -> Value {
-    let text = said.as_str().unwrap_or_default();
+pub(super) fn decode_setting(name: &str, answer: &Value) -> Value {
+    let text = answer.as_str().unwrap_or_default();
     let typed = match find_setting(name).map(|field| &field.kind) {
         Some(Int(..)) => text.parse::<i64>().ok().map(Value::from),
         Some(Bool) => ["on", "off"].contains(&text).then(|| (text == "on").into()),
         _ => None,
     };
-    typed.unwrap_or_else(|| said.clone())
+    typed.unwrap_or_else(|| answer.clone())
 }
 
 impl SettingSpec {
@@ -162,7 +162,7 @@ fn is_quantity(text: &str) -> bool {
         && ["B", "kB", "MB", "GB", "TB", "us", "ms", "s", "min", "h", "d"].contains(&digits.trim_start())
 }
 
-/// Returns whether a text is as the platform's pattern has it.
+/// Returns whether a text matches the platform's pattern for durations.
 fn is_duration(text: &str) -> bool {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &text[number.len()..];

@@ -1,7 +1,7 @@
-//! The statements that are asked of a project's database, and what they ask, read back.
+//! The statements that are sent to a project's database, and what they ask, read back from their text.
 //!
-//! Each begins with a comment that says what it is: in the database's own log and statistics for people, and for
-//! whoever plays the database in a rehearsal. Writing and reading stand next to each other.
+//! Each begins with a comment that names it: for people, in the database's log and statistics, and for the mock that
+//! plays the database in a rehearsal. Writing and reading stand side by side.
 
 use serde_json::Value;
 
@@ -50,9 +50,9 @@ pub enum SqlRequest {
         /// The large object.
         object: u32,
     },
-    /// How the database is.
+    /// The health of the database.
     Health,
-    /// What holds of these settings.
+    /// The effective values of these settings.
     Settings {
         /// Their names.
         names: Vec<String>,
@@ -61,12 +61,15 @@ pub enum SqlRequest {
 
 /// How long after it was sent a transaction may start.
 const START_GRACE: &str = "30 seconds";
-/// What our advisory locks have in common: `fire` in ASCII.
-pub(super) const LOCK_CLASS: u32 = 0x6669_7265;
-/// What the transaction says when it starts too late.
+/// The class of our advisory locks: `fire` in ASCII.
+const LOCK_CLASS: u32 = 0x6669_7265;
+/// The error of a transaction that starts too late.
 pub const TOO_LATE: &str = "redrill: this request arrived too late";
 /// How many rows a query may give; one more is asked for.
 pub(super) const ROWS_MAX: usize = 100_000;
+
+/// The prefix for statements of the read-only role, which may have no search path of its own.
+pub(super) const SEARCH_PATH_PREFIX: &str = "set local search_path = \"$user\", public, extensions; ";
 
 /// Where the statement of somebody else begins and ends in ours.
 const WRAPPER_START: &str = "with q as (";
@@ -202,7 +205,7 @@ pub(super) fn health_sql() -> String {
 }
 
 /// Returns the statement of [`SqlRequest::Settings`].
-pub(in super::super) fn settings_sql(names: &[String]) -> String {
+pub(in crate::provider::supabase) fn settings_sql(names: &[String]) -> String {
     let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
     format!(
         "{}select coalesce(json_object_agg(name, json_build_object('setting', current_setting(name, true), \
@@ -212,11 +215,11 @@ pub(in super::super) fn settings_sql(names: &[String]) -> String {
 }
 
 impl SqlRequest {
-    /// Returns what a statement of ours asks, and nothing for any other.
+    /// Returns what a statement of ours asks; `None` for any other.
     pub fn from_sql(statement: &str) -> Option<Self> {
         let (before, rest) = statement.split_once("/* redrill: ")?;
         let (what, sql) = rest.split_once(" */ ")?;
-        if !(before.is_empty() || before == super::query::SEARCH_PATH_PREFIX) {
+        if !(before.is_empty() || before == SEARCH_PATH_PREFIX) {
             return None;
         }
         let inner = || {
@@ -282,10 +285,7 @@ mod tests {
         for (statement, asked) in [
             (shape_sql(sql), SqlRequest::Shape { sql: sql.into() }),
             (rows_sql(sql, &["a".into(), "b".into()]), SqlRequest::Rows { sql: sql.into() }),
-            (
-                format!("{}{}", super::super::query::SEARCH_PATH_PREFIX, shape_sql(sql)),
-                SqlRequest::Shape { sql: sql.into() },
-            ),
+            (format!("{}{}", SEARCH_PATH_PREFIX, shape_sql(sql)), SqlRequest::Shape { sql: sql.into() }),
             (clock_sql(), SqlRequest::Clock),
             (
                 execute_sql(sql, "abcdefghij", 7, 8, until).expect("a statement"),

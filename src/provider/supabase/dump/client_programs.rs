@@ -1,7 +1,6 @@
-//! The programs that dump and load: where they are, and the one of the right version.
+//! PostgreSQL's client programs on this machine, and those that fit a server's version.
 
-use super::Supabase;
-use crate::provider::{Code, Error, Result, host::programs::Programs};
+use crate::provider::{Code, Error, Result, host::programs::Programs, supabase::project::Supabase};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -17,7 +16,7 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Unavailable`] with what to install.
-    pub(super) fn find_client_programs(&self, server_major: u32) -> Result<Programs> {
+    pub(in crate::provider::supabase) fn find_client_programs(&self, server_major: u32) -> Result<Programs> {
         let mut found: Vec<(u32, PathBuf)> = list_bin_folders()
             .into_iter()
             .filter_map(|folder| Some((read_programs_version(&folder)?, folder)))
@@ -44,17 +43,17 @@ fn list_bin_folders() -> Vec<PathBuf> {
     debian.chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())).collect()
 }
 
-/// Returns the version of the programs in a folder that has all we need.
+/// Returns the version of the programs in a folder; `None` where one of them is missing.
 fn read_programs_version(folder: &Path) -> Option<u32> {
     if !folder.join("pg_restore").is_file() {
         return None;
     }
-    let said = Command::new(folder.join("pg_dump")).arg("--version").env("LC_ALL", "C").output().ok()?;
-    parse_major_version(String::from_utf8_lossy(&said.stdout).split_whitespace().nth(2)?)
+    let output = Command::new(folder.join("pg_dump")).arg("--version").env("LC_ALL", "C").output().ok()?;
+    parse_major_version(String::from_utf8_lossy(&output.stdout).split_whitespace().nth(2)?)
 }
 
 /// Returns the major version in `17.4`, `15.8.1.079`, `18beta1`.
-pub(super) fn parse_major_version(version: &str) -> Option<u32> {
+pub(in crate::provider::supabase) fn parse_major_version(version: &str) -> Option<u32> {
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }

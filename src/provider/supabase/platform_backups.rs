@@ -1,23 +1,20 @@
 //! The platform's own backups and its window for point-in-time recovery.
 //!
-//! `GET /v1/projects/{ref}/database/backups` is all there is: no size, no expiry, no label, no single one.
+//! `GET /v1/projects/{ref}/database/backups` is the only endpoint: it gives no size, no expiry and no label.
 
-use super::{Supabase, dumps::Dump, statuses};
+use super::{project::Supabase, statuses};
 use crate::{
-    base::moment::{Moment, Span},
+    base::moment::Moment,
     provider::{
         Code, Error, Result,
-        model::{Backup, BackupUsability, RecoveryWindow, Restorable},
+        model::{Backup, BackupUsability, Restorable},
     },
 };
 use serde::Deserialize;
 
 /// The prefix of the id of a platform backup.
 const PLATFORM_ID_PREFIX: &str = "platform-";
-/// The age of the latest restorable moment that is worth a warning. The platform archives every two minutes.
-const ARCHIVE_LAG_GRACE: Span = Span::from_secs(10 * 60);
-
-/// What the platform says of its backups.
+/// The platform's answer about its backups.
 #[derive(Debug, Deserialize)]
 pub(super) struct PlatformBackups {
     /// Whether point-in-time recovery is on; the platform then takes no daily backups.
@@ -57,6 +54,11 @@ impl DailyBackup {
                 Some("it is a logical one, which the platform restores from its dashboard only".into())
             }
         }
+    }
+
+    /// Returns whether the backup can be restored, and why not.
+    pub(super) fn to_usability(&self) -> BackupUsability {
+        BackupUsability { id: self.backup_id(), usable: self.is_restorable(), why: self.why_not_restorable() }
     }
 
     fn taken_at(&self) -> Result<Moment> {
@@ -128,7 +130,7 @@ pub(super) fn platform_backup_error(id: &str, verb: &str, nearest: &str) -> Erro
 }
 
 impl Supabase {
-    /// Returns what the platform says of its backups.
+    /// Fetches the platform's answer about its backups.
     ///
     /// # Errors
     /// As [`Supabase::get_project_resource`].
@@ -141,56 +143,21 @@ impl Supabase {
     /// # Errors
     /// As [`Supabase::get_project_resource`].
     pub(super) async fn list_platform_backups(&self) -> Result<Vec<Backup>> {
-        let kept = self.fetch_platform_backups().await?;
-        kept.backups.iter().map(|daily| kept.to_backup(daily, &self.display_name())).collect()
+        let platform = self.fetch_platform_backups().await?;
+        platform.backups.iter().map(|daily| platform.to_backup(daily, &self.display_name())).collect()
     }
 
-    /// Returns what can be restored. `latest` is the last moment for which WAL was archived: on a database at rest it
-    /// lies far behind now, though nothing was lost.
-    ///
-    /// # Errors
-    /// As [`Supabase::get_project_resource`].
-    pub(super) async fn fetch_recovery_window(&self) -> Result<RecoveryWindow> {
-        let kept = self.fetch_platform_backups().await?;
-        let (earliest, latest) = match kept.window_bounds() {
-            Some((earliest, latest)) => (Some(moment_from_unix(earliest)?), Some(moment_from_unix(latest)?)),
-            None => (None, None),
-        };
-        let mut warnings = Vec::new();
-        if !kept.pitr_enabled {
-            warnings.push("point-in-time recovery is not booked: only whole backups can be restored".into());
-        }
-        if let Some(latest) =
-            latest.filter(|latest| self.clock.now().duration_since(*latest) > ARCHIVE_LAG_GRACE)
-        {
-            warnings.push(format!(
-                "the latest moment is {latest}: the platform adds one when something was written, so that an idle \
-                 database lags behind without having lost anything"
-            ));
-        }
-        let mut backups: Vec<BackupUsability> =
-            self.dump_store().list_dumps()?.iter().map(Dump::to_usability).collect();
-        backups.extend(kept.backups.iter().map(|daily| BackupUsability {
-            id: daily.backup_id(),
-            usable: daily.is_restorable(),
-            why: daily.why_not_restorable(),
-        }));
-        Ok(RecoveryWindow {
-            earliest,
-            latest,
-            latest_lsn: None,
-            gaps: Vec::new(),
-            backups,
-            timelines: Vec::new(),
-            warnings,
-        })
+    /// Returns the error of a backup that the project does not have.
+    pub(super) fn backup_not_found(&self, id: &str) -> Error {
+        Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.display_name()))
+            .with_hint("see `backup::list`")
     }
 }
 
 /// Returns a moment that the platform gave in seconds.
 ///
 /// # Errors
-/// [`Code::Internal`] for one that is out of the calendar.
+/// [`Code::Internal`] for a number outside the calendar.
 pub(super) fn moment_from_unix(unix: i64) -> Result<Moment> {
     jiff::Timestamp::from_second(unix)
         .map(Moment)

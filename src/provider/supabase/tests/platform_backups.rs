@@ -4,7 +4,7 @@ use super::{MockApi, MockReply, kept, key, project, windowed, writes};
 use crate::provider::{
     Backups as _, Code, Provider as _,
     model::{Restorable, TableEventQuery},
-    supabase::stage::REF,
+    supabase::mock_api::REF,
 };
 use serde_json::json;
 
@@ -23,8 +23,8 @@ fn daily(seen: &super::ReceivedRequest) -> MockReply {
 
 #[tokio::test]
 async fn the_platforms_backups_say_what_they_are_good_for() {
-    let stage = MockApi::serve_replies(daily).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(daily).await;
+    let (project, _folder) = project(&server);
     let backups = project.list().await.expect("a list");
     let shown: Vec<_> =
         backups.iter().map(|b| (b.id.as_str(), b.method.as_str(), b.status.as_str())).collect();
@@ -47,8 +47,8 @@ async fn the_platforms_backups_say_what_they_are_good_for() {
 
 #[tokio::test]
 async fn nobody_deletes_or_reads_what_the_platform_keeps() {
-    let stage = MockApi::serve_replies(daily).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(daily).await;
+    let (project, _folder) = project(&server);
     for error in [
         project.plan_delete("platform-7").await.expect_err("cannot"),
         project.verify("platform-7").await.expect_err("cannot"),
@@ -60,13 +60,13 @@ async fn nobody_deletes_or_reads_what_the_platform_keeps() {
         assert_eq!(error.code, Code::Unsupported);
         assert!(error.hint.is_some(), "{error}");
     }
-    assert_eq!(writes(&stage), [""; 0]);
+    assert_eq!(writes(&server), [""; 0]);
 }
 
 #[tokio::test]
 async fn supabase_t11_a_window_of_moments_is_protection_without_a_single_daily_backup() {
-    let stage = MockApi::serve_replies(windowed).await;
-    let (project, _folder) = project(&stage);
+    let server = MockApi::serve_replies(windowed).await;
+    let (project, _folder) = project(&server);
     assert_eq!(project.list().await.expect("a list"), []);
     assert!(project.fetch_platform_backups().await.expect("kept").has_recovery_source());
     let report = project.security().expect("security").audit().await.expect("a report");
@@ -78,7 +78,7 @@ async fn supabase_t11_a_window_of_moments_is_protection_without_a_single_daily_b
 async fn a_restore_point_has_a_short_name_and_is_made_once() {
     let point =
         |status: &str| json!({ "name": "before", "status": status, "completed_on": "2026-11-20T03:00:05Z" });
-    let stage = MockApi::serve_replies(move |seen| match (seen.line.as_str(), seen.earlier) {
+    let server = MockApi::serve_replies(move |seen| match (seen.line.as_str(), seen.earlier) {
         (line, 0) if line.ends_with("/restore-point?name=before") => {
             MockReply::from_json(200, &serde_json::Value::Null)
         }
@@ -94,7 +94,7 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
         _ => windowed(seen),
     })
     .await;
-    let (project, _folder) = project(&stage);
+    let (project, _folder) = project(&server);
     let long = "a name that is longer than that";
     assert_eq!(project.mark(long, &key()).await.expect_err("too long").code, Code::Invalid);
     let mark = project.mark("before", &key()).await.expect("made");
@@ -102,5 +102,5 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
     assert_eq!(project.mark("before", &key()).await.expect_err("taken").code, Code::Conflict);
     assert_eq!(project.find_mark("before", &key()).await.expect_err("whose").code, Code::Unknown);
     assert_eq!(project.find_mark("other", &key()).await.expect("known"), None);
-    assert_eq!(writes(&stage).len(), 1);
+    assert_eq!(writes(&server).len(), 1);
 }

@@ -1,18 +1,18 @@
-//! Plan of a restore in place: which request to send, and the checks before it.
+//! The plan of a restore in place: the request to send, and the checks before it.
 
 use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
         model::{RecoveryTarget, RestoreRequest},
-        supabase::{Supabase, marks, platform, statuses},
+        supabase::{platform_backups, project::Supabase, restore_points, statuses},
     },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt;
 
-/// What a restore in place asks for.
+/// What a restore in place goes back to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RestorePlan {
@@ -30,7 +30,7 @@ pub(super) enum RestorePlan {
 }
 
 impl RestorePlan {
-    /// Returns where to ask, below the path of the backups, and the body.
+    /// Returns the request: its path below that of the backups, and its body.
     pub(super) fn to_request(&self) -> (&'static str, Value) {
         match self {
             RestorePlan::Backup { number, .. } => ("restore", json!({ "id": number })),
@@ -39,7 +39,7 @@ impl RestorePlan {
         }
     }
 
-    /// Returns the backup that it starts from, as far as the platform says.
+    /// Returns the backup that the restore starts from, as far as the platform says.
     pub(super) fn source_backup(&self) -> String {
         match self {
             RestorePlan::Backup { number, .. } => format!("platform-{number}"),
@@ -47,11 +47,11 @@ impl RestorePlan {
         }
     }
 
-    /// Returns the moment that the data is of then.
+    /// Returns the moment that the data is of after the restore.
     pub(super) fn reached_moment(&self) -> Option<Moment> {
         match self {
             RestorePlan::Backup { taken, .. } => Some(*taken),
-            RestorePlan::Moment(unix) => platform::moment_from_unix(*unix).ok(),
+            RestorePlan::Moment(unix) => platform_backups::moment_from_unix(*unix).ok(),
             RestorePlan::Point(_) => None,
         }
     }
@@ -61,7 +61,7 @@ impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RestorePlan::Backup { number, .. } => write!(f, "to backup `platform-{number}`"),
-            RestorePlan::Moment(unix) => match platform::moment_from_unix(*unix) {
+            RestorePlan::Moment(unix) => match platform_backups::moment_from_unix(*unix) {
                 Ok(moment) => write!(f, "to {moment}"),
                 Err(_) => write!(f, "to second {unix}"),
             },
@@ -71,10 +71,10 @@ impl fmt::Display for RestorePlan {
 }
 
 impl Supabase {
-    /// Plans a restore in place, and finds everything that stands in its way before anything is sent.
+    /// Plans a restore in place, and checks for every obstacle before anything is sent.
     ///
     /// # Errors
-    /// What stands in its way.
+    /// The first obstacle.
     pub(super) async fn plan_in_place(&self, request: &RestoreRequest) -> Result<RestorePlan> {
         let plan = self.choose_plan(request).await?;
         let status = self.fetch_project_details().await?.status;
@@ -119,7 +119,7 @@ impl Supabase {
     }
 
     async fn plan_from_backup(&self, id: &str) -> Result<RestorePlan> {
-        let Some(number) = platform::parse_platform_id(id) else {
+        let Some(number) = platform_backups::parse_platform_id(id) else {
             self.dump_store().find_dump(id)?;
             return Err(Error::unsupported(
                 format!(
@@ -161,11 +161,11 @@ impl Supabase {
         let Some((earliest, latest)) = self.fetch_platform_backups().await?.window_bounds() else {
             return Err(self.no_pitr_error());
         };
-        let target = platform::moment_from_unix(unix)?;
+        let target = platform_backups::moment_from_unix(unix)?;
         let window = format!(
             "it goes from {} to {}",
-            platform::moment_from_unix(earliest)?,
-            platform::moment_from_unix(latest)?
+            platform_backups::moment_from_unix(earliest)?,
+            platform_backups::moment_from_unix(latest)?
         );
         if unix < earliest {
             let message = format!("{target} lies before what `{}` can be restored to", self.display_name());
@@ -202,8 +202,8 @@ impl Supabase {
         .with_hint("remove them with `db::replicas::delete`, restore, and create them again"))
     }
 
-    /// Refuses while something of the user's own holds on to the WAL. A database that does not answer cannot be asked,
-    /// and may be the very reason for the restore.
+    /// Refuses while the user has replication slots or subscriptions. A database that does not answer is no obstacle:
+    /// it may be the reason for the restore.
     async fn check_no_slots(&self) -> Result<()> {
         const SQL: &str = "select slot_name as name from pg_catalog.pg_replication_slots \
                            where slot_name not like 'supabase_realtime%' \
@@ -227,7 +227,7 @@ impl Supabase {
 
     async fn check_restore_point(&self, name: &str) -> Result<()> {
         match self.fetch_restore_point(name).await? {
-            Some(point) if point.status == marks::AVAILABLE => Ok(()),
+            Some(point) if point.status == restore_points::AVAILABLE => Ok(()),
             Some(point) => {
                 Err(Error::new(Code::Refused, format!("the restore point `{name}` is {}", point.status)))
             }

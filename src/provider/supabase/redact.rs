@@ -1,4 +1,4 @@
-//! What must not be shown, taken out of what the API says.
+//! Secrets, masked in what the API says.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub(super) fn mask_tokens(text: &str, token: &str) -> String {
 }
 
 /// Returns `value` with every field that holds a secret masked, however deep.
-pub(in super::super) fn mask_secret_fields(value: Value) -> Value {
+pub(super) fn mask_secret_fields(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().map(mask_secret_fields).collect(),
         Value::Object(object) => {

@@ -1,0 +1,206 @@
+//! The branches of a project as the platform lists them, found by their names, and deleted.
+
+use crate::{
+    base::moment::{Moment, Span},
+    provider::{
+        Code, Error, Result,
+        model::{Branch, CallKey},
+        supabase::{project::Supabase, requests, statuses},
+    },
+};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+/// How many characters a key has.
+const KEY_LENGTH: usize = 10;
+/// How often the list is polled for a deleted branch to disappear.
+const DELETION_POLLS: u32 = 15;
+
+/// A branch, as the list of a project's branches shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::provider::supabase) struct BranchRow {
+    pub id: String,
+    /// Its name, with the key of the call that made it.
+    pub name: String,
+    pub project_ref: String,
+    #[serde(default)]
+    parent_project_ref: String,
+    #[serde(default)]
+    is_default: bool,
+    #[serde(default)]
+    persistent: bool,
+    /// The status of its workflow.
+    #[serde(default)]
+    pub status: String,
+    created_at: String,
+    pub(super) preview_project_status: Option<String>,
+}
+
+/// Details of a branch's own project. The response also holds its database password and JWT secret, so only
+/// these fields are decoded and the rest is dropped.
+#[derive(Deserialize)]
+pub(in crate::provider::supabase) struct BranchDetails {
+    /// The status, in the platform's word.
+    pub status: String,
+    pub db_host: String,
+    pub db_port: u16,
+    /// The server's version.
+    #[serde(default)]
+    pub postgres_version: String,
+}
+
+impl BranchRow {
+    /// Returns the key that the name ends with.
+    pub(in crate::provider::supabase) fn parse_key(&self) -> Option<CallKey> {
+        let (_, key) = self.name.rsplit_once('-')?;
+        let is_key = key.len() == KEY_LENGTH && key.chars().all(|c| matches!(c, 'a'..='z' | '2'..='7'));
+        is_key.then(|| CallKey(key.into()))
+    }
+
+    /// Returns whether the row is the project itself.
+    fn is_project_itself(&self) -> bool {
+        self.is_default || self.project_ref == self.parent_project_ref
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        self.name == name
+            || self.parse_key().is_some_and(|key| self.name.strip_suffix(&format!("-{key}")) == Some(name))
+    }
+
+    /// Converts the row to the provider-neutral branch.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when the creation time cannot be parsed.
+    pub(in crate::provider::supabase) fn to_branch(
+        &self,
+        target: &str,
+        details: Option<&BranchDetails>,
+    ) -> Result<Branch> {
+        let project = details.map(|i| i.status.as_str()).or(self.preview_project_status.as_deref());
+        let created_at = Moment::parse(&self.created_at)
+            .map_err(|e| Error::new(Code::Internal, format!("branch `{}`: {e}", self.name)))?;
+        Ok(Branch {
+            name: self.name.clone(),
+            id: self.project_ref.clone(),
+            target: target.into(),
+            status: statuses::map_branch_status(&self.status, project),
+            created_at,
+            backup: None,
+            reached: None,
+            timeline: None,
+            host: details.map(|i| i.db_host.clone()),
+            port: details.map(|i| i.db_port),
+            temporary: false,
+            run: None,
+            key: self.parse_key(),
+        })
+    }
+}
+
+/// Returns the name of a branch that `key` makes.
+///
+/// # Errors
+/// [`Code::Invalid`] for a name with other characters, or too many.
+pub(in crate::provider::supabase) fn build_full_name(name: &str, key: &CallKey) -> Result<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
+    if name.is_empty() || name.len() > 40 || !name.chars().all(fits) {
+        return Err(Error::new(Code::Invalid, format!("a branch cannot be called `{name}`"))
+            .with_hint("use up to 40 letters, digits, `-`, `_` and `.`"));
+    }
+    Ok(format!("{name}-{key}"))
+}
+
+impl Supabase {
+    /// Returns every branch, the project itself left out, oldest first.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(in crate::provider::supabase) async fn list_branch_rows(&self) -> Result<Vec<BranchRow>> {
+        let mut rows: Vec<BranchRow> = self.get_project_resource("/branches").await?;
+        rows.retain(|row| !row.is_project_itself() && row.project_ref != self.reference);
+        rows.sort_by(|a, b| (&a.created_at, &a.name).cmp(&(&b.created_at, &b.name)));
+        Ok(rows)
+    }
+
+    /// Returns a branch by its name, with or without the key that it ends with.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`]; [`Code::Conflict`] when the short name fits two.
+    pub(super) async fn find_branch_row(&self, name: &str) -> Result<BranchRow> {
+        let rows = self.list_branch_rows().await?;
+        if let Some(row) = rows.iter().find(|row| row.name == name) {
+            return Ok(row.clone());
+        }
+        let called: Vec<&BranchRow> = rows.iter().filter(|row| row.has_name(name)).collect();
+        match called[..] {
+            [row] => Ok(row.clone()),
+            [] => {
+                let names: Vec<_> = rows.iter().map(|row| format!("`{}`", row.name)).collect();
+                let there = if names.is_empty() { "there is none".into() } else { names.join(", ") };
+                Err(Error::new(Code::NotFound, format!("`{}` has no branch `{name}`", self.target))
+                    .with_hint(format!("its branches: {there}")))
+            }
+            _ => {
+                let names: Vec<_> = called.iter().map(|row| format!("`{}`", row.name)).collect();
+                Err(Error {
+                    retryable: false,
+                    ..Error::new(Code::Conflict, format!("`{name}` fits several branches"))
+                }
+                .with_hint(format!("name one of {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// Fetches the details of a branch's own project; `None` while the platform does not find it yet.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(in crate::provider::supabase) async fn fetch_branch_details(
+        &self,
+        reference: &str,
+    ) -> Result<Option<BranchDetails>> {
+        let path = format!("/v1/branches/{reference}");
+        match self.api.get(&path).await {
+            Ok(answer) => requests::decode_answer(answer, &path).map(Some),
+            Err(e) if e.code == Code::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Returns the row of a branch, which must still exist.
+    pub(super) async fn find_existing_row(&self, branch: &Branch) -> Result<BranchRow> {
+        let rows = self.list_branch_rows().await?;
+        rows.into_iter()
+            .find(|row| row.project_ref == branch.id)
+            .ok_or_else(|| Error::new(Code::NotFound, format!("branch `{}` is gone", branch.name)))
+    }
+
+    /// Deletes a branch; a branch that is gone is no error.
+    ///
+    /// # Errors
+    /// [`Code::Refused`] for the project itself, and what the API says.
+    pub(in crate::provider::supabase) async fn delete_branch(&self, reference: &str) -> Result<()> {
+        let rows: Vec<BranchRow> = self.get_project_resource("/branches").await?;
+        let Some(row) = rows.into_iter().find(|row| row.project_ref == reference) else { return Ok(()) };
+        if row.is_project_itself() || row.project_ref == self.reference {
+            return Err(Error::new(Code::Refused, format!("`{}` is the project itself", row.name)));
+        }
+        let path = format!("/v1/branches/{reference}");
+        if row.persistent {
+            self.api.send_write(Method::PATCH, &path, Some(&json!({ "persistent": false }))).await?;
+        }
+        match self.api.send_write(Method::DELETE, &path, None).await {
+            Ok(_) => {}
+            Err(e) if e.code == Code::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        for _ in 0..DELETION_POLLS {
+            if self.list_branch_rows().await?.iter().all(|row| row.project_ref != reference) {
+                break;
+            }
+            self.clock.sleep(Span::from_secs(2)).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Workflows that the platform runs on a branch: a reset, and the merge that promotes it.
+
+use crate::{
+    base::moment::{Moment, Span},
+    provider::{
+        Accept, Code, Error, Result,
+        model::{Branch, Job, JobStatus, Progress, PromotionOutcome},
+        supabase::{project::Supabase, requests, statuses},
+    },
+};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The kind of job that resets a branch.
+pub(in crate::provider::supabase) const RESET_JOB: &str = "reset";
+/// The kind of job that promotes a branch.
+pub(in crate::provider::supabase) const PROMOTE_JOB: &str = "promote";
+/// How long a workflow may take to appear in the list after its request was accepted.
+const WORKFLOW_GRACE: Span = Span::from_secs(30);
+
+/// A workflow of a branch.
+#[derive(Deserialize)]
+struct WorkflowRun {
+    id: String,
+    branch_id: Option<String>,
+    #[serde(default)]
+    run_steps: Vec<WorkflowStep>,
+}
+
+#[derive(Deserialize)]
+struct WorkflowStep {
+    name: String,
+    status: String,
+}
+
+impl Supabase {
+    /// Starts a workflow (`reset` or `promote`) on a branch and returns its job.
+    pub(super) async fn start_workflow(
+        &self,
+        verb: &str,
+        branch: &Branch,
+        intent: &dyn Accept,
+    ) -> Result<Job> {
+        let row = self.find_existing_row(branch).await?;
+        let before = self.list_workflow_ids().await?;
+        let detail = json!({
+            "reference": row.project_ref, "branch": row.id, "name": row.name, "asked_at": self.clock.now(),
+        });
+        intent.accepted(json!({ "kind": verb, "before": before, "detail": detail })).await?;
+        let path =
+            format!("/v1/branches/{}/{}", row.project_ref, if verb == PROMOTE_JOB { "merge" } else { verb });
+        let answer = self.api.send_write(Method::POST, &path, Some(&json!({}))).await?;
+        let id = answer["workflow_run_id"].as_str().unwrap_or_default();
+        Ok(Job { kind: verb.into(), id: id.into(), detail })
+    }
+
+    /// Returns the ids of the latest workflows.
+    async fn list_workflow_ids(&self) -> Result<Vec<String>> {
+        let runs: Vec<Value> = self.get_project_resource("/actions?limit=50").await?;
+        Ok(runs.iter().filter_map(|run| run["id"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// Returns the job of a workflow whose request may have been sent, if a new one of that branch appeared.
+    pub(in crate::provider::supabase) async fn find_workflow_job(
+        &self,
+        kind: &str,
+        intent: &Value,
+    ) -> Result<Option<Job>> {
+        let detail = &intent["detail"];
+        let before: Vec<String> = requests::decode_answer(intent["before"].clone(), "actions")?;
+        let asked_at: Moment = requests::decode_answer(detail["asked_at"].clone(), "actions")?;
+        loop {
+            let runs: Vec<WorkflowRun> = self.get_project_resource("/actions?limit=50").await?;
+            let is_new = |run: &WorkflowRun| {
+                !before.contains(&run.id) && run.branch_id.as_deref() == detail["branch"].as_str()
+            };
+            if let Some(run) = runs.into_iter().find(is_new) {
+                return Ok(Some(Job { kind: kind.into(), id: run.id, detail: detail.clone() }));
+            }
+            if !self.sleep_unless_expired(asked_at, WORKFLOW_GRACE).await {
+                let name = &detail["name"];
+                let what = format!(
+                    "whether a {kind} of branch {name} was begun {asked_at} cannot be known: none shows"
+                );
+                return Err(Error::new(Code::Unknown, what)
+                    .with_hint("see the branch in the dashboard, and decide the call"));
+            }
+        }
+    }
+
+    /// Polls a workflow. It is done when its steps have exited and the branch is up again: only the branch tells
+    /// whether the steps succeeded.
+    pub(in crate::provider::supabase) async fn poll_workflow(&self, job: &Job) -> Result<JobStatus> {
+        if job.id.is_empty() {
+            let what = format!(
+                "the platform accepted the {} without a number, and its end cannot be told",
+                job.kind
+            );
+            return Err(Error::new(Code::Tool, what)
+                .with_side_effects()
+                .with_hint("see the branch in the dashboard"));
+        }
+        let reference = job.detail["reference"].as_str().unwrap_or_default();
+        let asked_at: Moment = requests::decode_answer(job.detail["asked_at"].clone(), "actions")?;
+        let waiting = |phase: String| {
+            Ok(JobStatus::Running(Progress {
+                again_in: Some(self.poll_interval(asked_at)),
+                ..Progress::with_phase(phase)
+            }))
+        };
+        match self.get_project_resource::<WorkflowRun>(&format!("/actions/{}", job.id)).await {
+            Ok(run) => {
+                if let Some(dead) = run.run_steps.iter().find(|step| step.status == "DEAD") {
+                    return Err(self.workflow_error(job, &format!("its step `{}` is DEAD", dead.name)));
+                }
+                if let Some(step) = run.run_steps.iter().find(|step| step.status != "EXITED") {
+                    return waiting(format!("{} is {}", step.name, step.status));
+                }
+            }
+            // The platform forgets workflows after a while; the branch's status decides.
+            Err(e) if e.code == Code::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        let rows = self.list_branch_rows().await?;
+        let row = rows.iter().find(|row| row.project_ref == reference);
+        let row =
+            row.ok_or_else(|| Error::new(Code::NotFound, format!("branch {} is gone", job.detail["name"])))?;
+        if row.status.ends_with("_FAILED") {
+            return Err(self.workflow_error(job, &format!("the branch is {}", row.status)));
+        }
+        let details = self.fetch_branch_details(reference).await?;
+        let status = details.as_ref().map_or("not found yet", |details| details.status.as_str());
+        if status != statuses::ACTIVE_HEALTHY || statuses::is_workflow_running(&row.status) {
+            return waiting(format!("{status}, {}", row.status));
+        }
+        if let Some(why) = self.why_not_ready(reference).await? {
+            return waiting(format!("does not answer yet: {why}"));
+        }
+        let branch = row.to_branch(&self.target, details.as_ref())?;
+        if job.kind == RESET_JOB {
+            return Ok(JobStatus::Done(branch.to_handle()));
+        }
+        // A merge carries migrations and functions over; the rows stay where they are.
+        let promoted = PromotionOutcome {
+            target: self.display_name(),
+            branch: branch.name,
+            carried: "migrations".into(),
+        };
+        serde_json::to_value(promoted)
+            .map(JobStatus::Done)
+            .map_err(|e| Error::new(Code::Internal, e.to_string()))
+    }
+
+    fn workflow_error(&self, job: &Job, why: &str) -> Error {
+        let what = format!(
+            "the {} of branch {} in `{}` failed: {why}",
+            job.kind,
+            job.detail["name"],
+            self.display_name()
+        );
+        Error::new(Code::Tool, what)
+            .with_side_effects()
+            .with_hint(format!("see the logs of the workflow `{}` in the dashboard", job.id))
+    }
+}

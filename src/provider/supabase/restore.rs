@@ -1,0 +1,8 @@
+//! Restores: into a new branch, and in place.
+
+mod in_place;
+mod into_branch;
+mod load;
+
+pub(super) use in_place::RESTORE_JOB;
+pub(super) use into_branch::BRANCH_JOB;
