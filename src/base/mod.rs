@@ -6,6 +6,7 @@ pub mod clock;
 pub mod file;
 pub mod former_name;
 pub mod ink;
+pub mod lock;
 pub mod moment;
 pub mod secret;
 pub mod sqlite;
