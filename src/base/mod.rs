@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod file;
 pub mod former_name;
+pub mod lock;
 pub mod mask;
 pub mod moment;
 pub mod painter;

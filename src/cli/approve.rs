@@ -8,7 +8,7 @@ use super::{
 use crate::{
     base::terminal,
     journal::{CallState, Durability, Journal, Record},
-    runtime::{Runtime, gate::APPROVE},
+    runtime::{APPROVE, Runtime},
     show::{CliError, timeline},
 };
 use serde_json::json;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    runtime::{RunObserver, RunResult, Runtime, StopReason, gate::APPROVE},
+    runtime::{APPROVE, RunObserver, RunResult, Runtime, StopReason},
     show::{CliError, timeline, trouble},
 };
 use clap::ValueEnum;

@@ -15,7 +15,7 @@ use crate::{
         args::CallArgs,
         spec::{Operation, ReturnShape},
     },
-    runtime::{ResumeRequest, Runtime, SESSION, gate::APPROVE},
+    runtime::{APPROVE, ResumeRequest, Runtime, SESSION},
     show::{self, CliError, DataFormat, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};

@@ -28,7 +28,7 @@ use crate::{
 };
 use crate::{
     provider::{model::CallKey, sim::EffectRow as Took},
-    runtime::{CLEAN_UP_PATH, gate::APPROVE},
+    runtime::{APPROVE, CLEAN_UP_PATH},
 };
 use serde::Serialize;
 use serde_json::Value;

@@ -30,7 +30,7 @@ use crate::{
     },
     config::{Config, TargetConfig},
     provider::{self, OpenContext, sim::WorldTemplate},
-    runtime::{Refusal, Runbook, ScriptRunner, runbook},
+    runtime::{Refusal, Runbook, RunbookError, ScriptRunner},
 };
 use plan::{FaultPlan, ScenarioSet};
 use play::{ScenarioResult, ScenarioRunner};
@@ -138,8 +138,8 @@ fn start_time() -> Moment {
     Moment(jiff::Timestamp::constant(1_767_225_600, 0))
 }
 
-fn runbook_error(message: String, hint: &str) -> runbook::RunbookError {
-    runbook::RunbookError { message, hint: Some(hint.into()), place: None }
+fn runbook_error(message: String, hint: &str) -> RunbookError {
+    RunbookError { message, hint: Some(hint.into()), place: None }
 }
 
 fn run_on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {

@@ -4,7 +4,7 @@ use super::{
     RehearsalRequest,
     disturb::{DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, Point, PointKind, Visit},
 };
-use crate::{base::suggest, ops, provider::sim::faults::RequestOutcome, runtime::gate::APPROVE};
+use crate::{base::suggest, ops, provider::sim::faults::RequestOutcome, runtime::APPROVE};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which faults are rehearsed, each on its own.

@@ -6,7 +6,7 @@ use crate::{
         self,
         spec::{Operation, Param, ParamSlot},
     },
-    runtime::flow::NATIVES,
+    runtime::NATIVES,
 };
 
 /// The commands of the prompt, with what each does.

@@ -3,7 +3,7 @@
 use super::help::PROMPT_COMMANDS;
 use crate::{
     ops::{self, spec::Operation},
-    runtime::{Session, flow::NATIVES},
+    runtime::{NATIVES, Session},
 };
 use rustyline::{
     Context, Helper, Result,

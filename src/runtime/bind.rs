@@ -1,16 +1,16 @@
-//! Operations, made callable: one registration for all of them.
+//! Operations as functions of a script: one registration for all of them.
 
 use super::{
     call::{CallRequest, run_call},
-    fault,
-    live::{CallScope, format_position},
+    scope::{CallScope, format_position},
+    script_error::{RhaiResult, from_operation_error, to_rhai_error},
     values::{to_dynamic, to_json},
 };
 use crate::{
     ops::{self, args::CallArgs, spec::Operation},
     provider::{Code, Error},
 };
-use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Module, NativeCallContext};
+use rhai::{Dynamic, Engine, FuncRegistration, Module, NativeCallContext};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -41,17 +41,12 @@ fn bind_operation(module: &mut Module, op: &'static Operation) {
     });
 }
 
-fn call_operation(
-    cx: &Cx<'_>,
-    op: &'static Operation,
-    given: &[Dynamic],
-) -> Result<Dynamic, Box<EvalAltResult>> {
-    let frame = CallScope::from_native_context(cx)?;
+fn call_operation(cx: &Cx<'_>, op: &'static Operation, given: &[Dynamic]) -> RhaiResult<Dynamic> {
+    let scope = CallScope::from_native_context(cx)?;
     let at = format_position(cx);
-    let args = decode_args(op, given).map_err(|e| {
-        fault::to_rhai_error(&fault::from_operation_error(&e, &op.path(), None), cx.call_position())
-    })?;
-    run_call(&frame, CallRequest { op, args, at: &at, implied: false })
+    let args = decode_args(op, given)
+        .map_err(|e| to_rhai_error(&from_operation_error(&e, &op.path(), None), cx.call_position()))?;
+    run_call(&scope, CallRequest { op, args, at: &at, implied: false })
         .map(|value| to_dynamic(&value))
         .map_err(|halt| halt.into_rhai_error(cx.call_position()))
 }

@@ -2,18 +2,20 @@
 //!
 //! What holds after a kill at any point:
 //! - before `begin`: nothing happened, and the call is started;
-//! - after `begin`: the operation's recovery rule probes the world, and the call is resumed from there;
+//! - after `begin`: the operation's recovery rule asks the target, and the call goes on from there;
 //! - after `accepted`: the call waits for the job that was accepted;
 //! - after `end`: the recorded outcome is returned, and nothing is done.
 
 use super::{
-    Event,
-    fault::{self, ScriptError, codes},
-    live::{CallScope, Cleanup, DeferredCleanup, NativeError, RunContext, StopReason, lock_unpoisoned},
+    events::Event,
     permit::{self, IdentityError},
+    run_context::{Cleanup, DeferredCleanup, RunContext},
+    scope::CallScope,
+    script_error::{CALL_FIELD, DECIDED_FIELD, ScriptError, codes, from_operation_error, runtime_error},
+    stop::{NativeError, StopReason},
 };
 use crate::{
-    base::value,
+    base::{lock::lock_unpoisoned, value},
     journal::{CallState, Durability, Outcome, Record},
     ops::{
         args::CallArgs,
@@ -37,24 +39,24 @@ use std::time::Instant;
 pub(super) struct CallRequest<'a> {
     pub(super) op: &'static Operation,
     pub(super) args: CallArgs,
-    /// Where in the script.
+    /// Where it stands in the script.
     pub(super) at: &'a str,
     /// Whether the right of an earlier call covers this one: a run may remove the branch that it made.
     pub(super) implied: bool,
 }
 
 /// Runs a call, or returns its recorded outcome.
-pub(super) fn run_call(frame: &CallScope, asked: CallRequest<'_>) -> Result<Value, NativeError> {
-    let live = frame.run_context();
-    if frame.is_halted() {
+pub(super) fn run_call(scope: &CallScope, request: CallRequest<'_>) -> Result<Value, NativeError> {
+    let context = scope.run_context();
+    if scope.is_halted() {
         return Err(NativeError::Stopped);
     }
-    let name = frame.next_call_name(&asked.op.path());
-    if let Some(asked_for) = &live.asked {
-        lock_unpoisoned(asked_for).insert(name.clone());
+    let name = scope.next_call_name(&request.op.path());
+    if let Some(calls_made) = &context.calls_made {
+        lock_unpoisoned(calls_made).insert(name.clone());
     }
-    let call = Call { live, frame, name: &name, target: target_name(asked.op, &asked.args), asked };
-    match live.run.call_state(&name) {
+    let call = Call { context, scope, name: &name, target: target_name(request.op, &request.args), request };
+    match context.run.call_state(&name) {
         CallState::Finished { op, args, outcome } => {
             call.check_matches_record(&op, &args)?;
             call.emit_replayed();
@@ -64,20 +66,20 @@ pub(super) fn run_call(frame: &CallScope, asked: CallRequest<'_>) -> Result<Valu
             call.check_matches_record(&op, &args)?;
             call.resume_call(&CallKey(key), accepted, decision)
         }
-        CallState::NotStarted if live.is_settling() => Err(frame.abandon_fork()),
+        CallState::NotStarted if context.is_settling() => Err(scope.abandon_fork()),
         CallState::NotStarted => call.start_call(),
     }
 }
 
-/// Resolves a begun call of a run without a text: `name`, `op` and `args` are the recorded ones.
+/// Resolves a begun call of a run without a text: `name` and `request` are the recorded ones.
 pub(super) fn resolve_recorded_call(
-    frame: &CallScope,
+    scope: &CallScope,
     name: &str,
-    asked: CallRequest<'_>,
+    request: CallRequest<'_>,
 ) -> Result<Value, NativeError> {
-    let live = frame.run_context();
-    let call = Call { live, frame, name, target: target_name(asked.op, &asked.args), asked };
-    match live.run.call_state(name) {
+    let context = scope.run_context();
+    let call = Call { context, scope, name, target: target_name(request.op, &request.args), request };
+    match context.run.call_state(name) {
         CallState::Started { key, accepted, decision, .. } => {
             call.resume_call(&CallKey(key), accepted, decision)
         }
@@ -86,19 +88,19 @@ pub(super) fn resolve_recorded_call(
 }
 
 struct Call<'a> {
-    live: &'a RunContext,
-    frame: &'a CallScope,
+    context: &'a RunContext,
+    scope: &'a CallScope,
     name: &'a str,
     target: Option<String>,
-    asked: CallRequest<'a>,
+    request: CallRequest<'a>,
 }
 
 impl Call<'_> {
     /// Starts a call that was never begun. A target that does not answer is an outcome, recorded like any other:
     /// a script that went on without it goes the same way at a resume.
     fn start_call(&self) -> Result<Value, NativeError> {
-        if !self.asked.implied {
-            permit::check_rights(self.live, self.asked.op, &self.asked.args)?;
+        if !self.request.implied {
+            permit::check_rights(self.context, self.request.op, &self.request.args)?;
         }
         self.check_not_repeated()?;
         match self.verify_targets() {
@@ -106,7 +108,7 @@ impl Call<'_> {
             Err(IdentityError::Stopped(halt)) => return Err(halt),
             Err(IdentityError::Unreachable(e)) => return self.finish_call(Err(e), Instant::now()),
         }
-        match self.asked.op.recovery {
+        match self.request.op.recovery {
             Recovery::Read | Recovery::Wait => self.perform_read(),
             Recovery::Probe(_) => self.begin_effect(),
         }
@@ -128,21 +130,21 @@ impl Call<'_> {
 
     /// Performs a read-only call.
     fn perform_read(&self) -> Result<Value, NativeError> {
-        self.live.stop_on_journal_error(self.live.run.flush())?;
+        self.context.stop_on_journal_error(self.context.run.flush())?;
         let started = Instant::now();
         self.emit_started();
-        let timeout = self.asked.args.timeout();
+        let timeout = self.request.args.timeout();
         let key = self.derive_key(0);
         let cx = self.build_context(&key, None);
-        let performed = self.live.wait_or_stop(async {
+        let performed = self.context.wait_or_stop(async {
             let slow = || {
                 Error::new(Code::Timeout, format!("no answer within {timeout}"))
                     .with_hint("give it more with `timeout:`")
             };
             tokio::select! {
                 biased;
-                performed = (self.asked.op.perform)(&cx, &self.asked.args) => performed,
-                () = self.live.fleet.clock().sleep(timeout) => Err(slow()),
+                performed = (self.request.op.perform)(&cx, &self.request.args) => performed,
+                () = self.context.fleet.clock().sleep(timeout) => Err(slow()),
             }
         })?;
         self.finish_call(performed, started)
@@ -150,14 +152,14 @@ impl Call<'_> {
 
     /// Records that the call is about to take effect, and performs it.
     fn begin_effect(&self) -> Result<Value, NativeError> {
-        let key = self.derive_key(self.live.run.count_attempts(self.name));
-        let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
-        let begin = Record::Begin { call, op, args, key: key.0.clone(), at: self.asked.at.to_owned() };
+        let key = self.derive_key(self.context.run.count_attempts(self.name));
+        let (call, op, args) = (self.name.to_owned(), self.request.op.path(), self.request.args.to_value());
+        let begin = Record::Begin { call, op, args, key: key.0.clone(), at: self.request.at.to_owned() };
         #[cfg(not(test))]
         let durability = Durability::Synced;
         #[cfg(test)]
         let durability = super::mutant::begin_durability();
-        self.live.stop_on_journal_error(self.live.run.append_record(begin, durability))?;
+        self.context.stop_on_journal_error(self.context.run.append_record(begin, durability))?;
         self.perform_effect(&key, None)
     }
 
@@ -166,7 +168,7 @@ impl Call<'_> {
         let started = Instant::now();
         self.emit_started();
         let cx = self.build_context(key, accepted);
-        match self.live.wait_or_stop((self.asked.op.perform)(&cx, &self.asked.args))? {
+        match self.context.wait_or_stop((self.request.op.perform)(&cx, &self.request.args))? {
             Err(e) if e.code == Code::Unknown => self.resolve_unknown(key, &e, started),
             performed => self.finish_call(performed, started),
         }
@@ -179,7 +181,7 @@ impl Call<'_> {
         unknown: &Error,
         started: Instant,
     ) -> Result<Value, NativeError> {
-        match self.probe_world(key) {
+        match self.probe_target(key) {
             Ok(ProbeResult::Done(value)) => self.finish_call(Ok(value), started),
             Ok(ProbeResult::Accepted(job)) => self.adopt_job(key, job),
             Ok(ProbeResult::NotDone) => {
@@ -203,19 +205,19 @@ impl Call<'_> {
     ) -> Result<Value, NativeError> {
         if let Some(decision) = decision {
             return match decision["kind"].as_str() {
-                Some("redo" | "hold") if self.live.is_settling() => Err(self.frame.abandon_fork()),
+                Some("redo" | "hold") if self.context.is_settling() => Err(self.scope.abandon_fork()),
                 _ => self.apply_decision(&decision),
             };
         }
         // Probe even when the accepted job is known: an error on the way to it does not end the call.
-        let probed = self.probe_world(key);
-        // The probe has already compared a recorded intent with the world.
+        let probed = self.probe_target(key);
+        // The probe has already compared a recorded intent with the target.
         let accepted = accepted.filter(|recorded| !is_intent(recorded));
         match probed {
             Ok(ProbeResult::Done(value)) => self.finish_call(Ok(value), Instant::now()),
             Ok(ProbeResult::Accepted(job)) if accepted.is_none() => self.adopt_job(key, job),
-            Ok(ProbeResult::NotDone) if accepted.is_none() && self.live.is_settling() => {
-                Err(self.frame.abandon_fork())
+            Ok(ProbeResult::NotDone) if accepted.is_none() && self.context.is_settling() => {
+                Err(self.scope.abandon_fork())
             }
             Ok(ProbeResult::Accepted(_) | ProbeResult::NotDone) => self.perform_effect(key, accepted),
             Err(NativeError::Raised(why)) => {
@@ -228,22 +230,22 @@ impl Call<'_> {
     /// Records the job that a probe found, and waits for it.
     fn adopt_job(&self, key: &CallKey, job: Value) -> Result<Value, NativeError> {
         let accepted = Record::Accepted { call: self.name.to_owned(), what: job.clone() };
-        self.live.stop_on_journal_error(self.live.run.append_record(accepted, Durability::Synced))?;
+        self.context.stop_on_journal_error(self.context.run.append_record(accepted, Durability::Synced))?;
         self.perform_effect(key, Some(job))
     }
 
-    fn probe_world(&self, key: &CallKey) -> Result<ProbeResult, NativeError> {
-        let Recovery::Probe(probe) = self.asked.op.recovery else { return Ok(ProbeResult::NotDone) };
+    fn probe_target(&self, key: &CallKey) -> Result<ProbeResult, NativeError> {
+        let Recovery::Probe(probe) = self.request.op.recovery else { return Ok(ProbeResult::NotDone) };
         #[cfg(test)]
         if super::mutant::is_probe_blind() {
             return Ok(ProbeResult::NotDone);
         }
-        let accepted = match self.live.run.call_state(self.name) {
+        let accepted = match self.context.run.call_state(self.name) {
             CallState::Started { accepted, .. } => accepted,
             CallState::NotStarted | CallState::Finished { .. } => None,
         };
         let cx = self.build_context(key, accepted);
-        let found = self.live.wait_or_stop(probe(&cx, &self.asked.args))?;
+        let found = self.context.wait_or_stop(probe(&cx, &self.request.args))?;
         found.map_err(|e| NativeError::Raised(self.to_script_error(&e)))
     }
 
@@ -255,13 +257,13 @@ impl Call<'_> {
             Some("hold") => self.deliver_outcome(Outcome::Err(decision["error"].clone())),
             Some("done") => self.record_outcome(Outcome::Ok(decision["result"].clone())),
             _ => {
-                let op = self.asked.op.path();
+                let op = self.request.op.path();
                 let message = format!("`{op}` was decided to have failed");
                 let mut fault = match &decision["error"] {
                     known @ Value::Object(_) => known.clone(),
-                    _ => fault::runtime_error(codes::DECIDED, &message, None, Some(&op)),
+                    _ => runtime_error(codes::DECIDED, &message, None, Some(&op)),
                 };
-                fault[fault::DECIDED] = true.into();
+                fault[DECIDED_FIELD] = true.into();
                 self.record_outcome(Outcome::Err(fault))
             }
         }
@@ -279,9 +281,9 @@ impl Call<'_> {
         };
         let concluded = self.record_outcome(outcome);
         if concluded != Err(NativeError::Stopped) {
-            self.live.emit_event(&Event::CallFinished {
+            self.context.emit_event(&Event::CallFinished {
                 call: self.name,
-                op: &self.asked.op.path(),
+                op: &self.request.op.path(),
                 ok: error.is_none(),
                 seconds: started.elapsed().as_secs_f64(),
                 error: error.as_deref(),
@@ -291,9 +293,9 @@ impl Call<'_> {
     }
 
     fn record_outcome(&self, outcome: Outcome) -> Result<Value, NativeError> {
-        let (call, op, args) = (self.name.to_owned(), self.asked.op.path(), self.asked.args.to_value());
-        let end = Record::End { call, op, args, at: self.asked.at.to_owned(), outcome: outcome.clone() };
-        self.live.stop_on_journal_error(self.live.run.append_record(end, Durability::Synced))?;
+        let (call, op, args) = (self.name.to_owned(), self.request.op.path(), self.request.args.to_value());
+        let end = Record::End { call, op, args, at: self.request.at.to_owned(), outcome: outcome.clone() };
+        self.context.stop_on_journal_error(self.context.run.append_record(end, Durability::Synced))?;
         self.deliver_outcome(outcome)
     }
 
@@ -302,24 +304,24 @@ impl Call<'_> {
         match outcome {
             Outcome::Ok(value) => {
                 let made = value::untag_as(&value, value::BRANCH_TAG);
-                if self.asked.args.get_flag("temporary") && made.is_some() {
+                if self.request.args.get_flag("temporary") && made.is_some() {
                     let (name, due) = (self.name.to_owned(), Cleanup::Branch(value.clone()));
-                    self.frame.lock_deferred().push(DeferredCleanup { name, due });
+                    self.scope.lock_deferred().push(DeferredCleanup { name, due });
                 }
-                if self.asked.op.effect == Effect::Destroy {
+                if self.request.op.effect == Effect::Destroy {
                     self.forget_branch(&value);
                 }
-                if self.asked.op.effect != Effect::Read {
-                    self.live.note_effect(self.name);
+                if self.request.op.effect != Effect::Read {
+                    self.context.note_effect(self.name);
                 }
                 Ok(value)
             }
             Outcome::Err(mut fault) => {
-                fault[fault::CALL_FIELD] = self.name.into();
+                fault[CALL_FIELD] = self.name.into();
                 if fault["side_effects"] == "some" {
-                    self.live.note_effect(self.name);
+                    self.context.note_effect(self.name);
                 }
-                self.live.remember_left_behind(&fault);
+                self.context.remember_left_behind(&fault);
                 Err(NativeError::Raised(fault))
             }
         }
@@ -327,40 +329,41 @@ impl Call<'_> {
 
     /// Stops the run when the script's call differs from the recorded one.
     fn check_matches_record(&self, op: &str, args: &Value) -> Result<(), NativeError> {
-        let (asked_op, asked_args) = (self.asked.op.path(), self.asked.args.to_value());
-        if op == asked_op && *args == asked_args {
+        let (own_op, own_args) = (self.request.op.path(), self.request.args.to_value());
+        if op == own_op && *args == own_args {
             return Ok(());
         }
-        Err(self.live.stopper.stop_run(StopReason::Mismatch {
+        Err(self.context.stopper.stop_run(StopReason::Mismatch {
             message: format!(
-                "the call {} is not the one that was recorded\n  recorded  {op}({})\n  asked     {asked_op}({})\n  at        {}",
-                self.name, value::strip_tags(args), value::strip_tags(&asked_args), self.asked.at
+                "the call {} is not the one that was recorded\n  recorded  {op}({})\n  asked     {own_op}({})\n  at        {}",
+                self.name, value::strip_tags(args), value::strip_tags(&own_args), self.request.at
             ),
         }))
     }
 
     /// Stops an edited script that would repeat a call under another name: a step was renamed or moved.
     fn check_not_repeated(&self) -> Result<(), NativeError> {
-        let Some(asked_for) = self.live.asked.as_ref().filter(|_| self.asked.op.effect != Effect::Read)
+        let Some(calls_made) =
+            self.context.calls_made.as_ref().filter(|_| self.request.op.effect != Effect::Read)
         else {
             return Ok(());
         };
-        let (op, args) = (self.asked.op.path(), self.asked.args.to_value());
-        let asked_for = lock_unpoisoned(asked_for).clone();
+        let (op, args) = (self.request.op.path(), self.request.args.to_value());
+        let calls_made = lock_unpoisoned(calls_made).clone();
         let is_it = |past: &CallState| match past {
             CallState::Started { op: o, args: a, .. } | CallState::Finished { op: o, args: a, .. } => {
                 *o == op && *a == args
             }
             CallState::NotStarted => false,
         };
-        let done = self.live.run.started_calls();
+        let done = self.context.run.started_calls();
         let twin =
-            done.iter().find(|name| !asked_for.contains(*name) && is_it(&self.live.run.call_state(name)));
+            done.iter().find(|name| !calls_made.contains(*name) && is_it(&self.context.run.call_state(name)));
         let Some(twin) = twin else { return Ok(()) };
-        Err(self.live.stopper.stop_run(StopReason::Mismatch {
+        Err(self.context.stopper.stop_run(StopReason::Mismatch {
             message: format!(
                 "the call {} was done before as {twin}\n  recorded  {op}({})\n  asked     the same, in another place\n  at        {}",
-                self.name, value::strip_tags(&args), self.asked.at
+                self.name, value::strip_tags(&args), self.request.at
             ),
         }))
     }
@@ -373,47 +376,50 @@ impl Call<'_> {
             }
             Cleanup::Closure { .. } => false,
         };
-        self.frame.lock_deferred().retain(|deferred| !is_it(&deferred.due));
-        if self.asked.op.path() == branch::DELETE_PATH {
-            self.live.forget_left_behind(&branch::left_behind_name(&self.asked.args));
+        self.scope.lock_deferred().retain(|deferred| !is_it(&deferred.due));
+        if self.request.op.path() == branch::DELETE_PATH {
+            self.context.forget_left_behind(&branch::left_behind_name(&self.request.args));
         }
     }
 
     /// Verifies that every target of the call is the recorded one, and that the run may use it.
     fn verify_targets(&self) -> Result<(), IdentityError> {
-        let CallRequest { op, args, implied, .. } = &self.asked;
+        let CallRequest { op, args, implied, .. } = &self.request;
         let need =
             if *implied { Permission::new("branch", Effect::Create) } else { op.required_permission(args) };
         let given = op.params.iter().filter(|p| p.kind == ParamKind::Target).map(|p| args.get(p.name));
         for place in given.filter_map(|g| parse_target_ref(g).ok()) {
-            permit::verify_identity(self.live, &place.target, &need)?;
+            permit::verify_identity(self.context, &place.target, &need)?;
         }
         Ok(())
     }
 
     fn stop_undecided(&self, reason: &str) -> NativeError {
-        let op = self.asked.op.path();
+        let op = self.request.op.path();
         let reason = format!("nobody knows whether `{op}` ({}) took effect: {reason}", self.name);
-        self.live.stopper.stop_run(StopReason::Undecided { call: self.name.to_owned(), reason })
+        self.context.stopper.stop_run(StopReason::Undecided { call: self.name.to_owned(), reason })
     }
 
     fn to_script_error(&self, error: &Error) -> ScriptError {
-        let mut fault = fault::from_operation_error(error, &self.asked.op.path(), self.target.as_deref());
+        let mut fault = from_operation_error(error, &self.request.op.path(), self.target.as_deref());
         // A branch that could not be removed is left behind, unless it never existed.
-        if self.asked.op.path() == branch::DELETE_PATH
+        if self.request.op.path() == branch::DELETE_PATH
             && ![Code::NotFound, Code::Invalid].contains(&error.code)
         {
-            fault["left_behind"] = vec![branch::left_behind_name(&self.asked.args)].into();
+            fault["left_behind"] = vec![branch::left_behind_name(&self.request.args)].into();
         }
         fault
     }
 
-    /// Returns the call's identity in the world: the same at every resume, another for every attempt.
+    /// Returns the key by which the target knows the call: the same at every resume, another for every attempt.
     fn derive_key(&self, attempt: u32) -> CallKey {
         let mut hash = Sha256::new();
-        for part in
-            [self.live.run.id(), self.name, &self.asked.args.to_value().to_string(), &attempt.to_string()]
-        {
+        for part in [
+            self.context.run.id(),
+            self.name,
+            &self.request.args.to_value().to_string(),
+            &attempt.to_string(),
+        ] {
             hash.update(part.len().to_be_bytes());
             hash.update(part.as_bytes());
         }
@@ -423,21 +429,27 @@ impl Call<'_> {
     }
 
     fn build_context<'c>(&'c self, key: &'c CallKey, accepted: Option<Value>) -> CallContext<'c> {
-        CallContext { fleet: &self.live.fleet, key, run: Some(self.live.run.id()), accepted, host: self }
+        CallContext {
+            fleet: &self.context.fleet,
+            key,
+            run: Some(self.context.run.id()),
+            accepted,
+            host: self,
+        }
     }
 
     fn emit_started(&self) {
-        let op = self.asked.op.path();
-        self.live.emit_event(&Event::CallStarted {
+        let op = self.request.op.path();
+        self.context.emit_event(&Event::CallStarted {
             call: self.name,
             op: &op,
             target: self.target.as_deref(),
-            effect: self.asked.op.effect != Effect::Read,
+            effect: self.request.op.effect != Effect::Read,
         });
     }
 
     fn emit_replayed(&self) {
-        self.live.emit_event(&Event::CallReplayed { call: self.name, op: &self.asked.op.path() });
+        self.context.emit_event(&Event::CallReplayed { call: self.name, op: &self.request.op.path() });
     }
 }
 
@@ -445,9 +457,9 @@ impl Call<'_> {
 impl Accept for Call<'_> {
     async fn accepted(&self, what: Value) -> Result<(), Error> {
         let record = Record::Accepted { call: self.name.to_owned(), what };
-        self.live.run.append_record(record, Durability::Synced).map_err(|e| {
+        self.context.run.append_record(record, Durability::Synced).map_err(|e| {
             let message = format!("what was accepted could not be written down: {e}");
-            drop(self.live.stopper.stop_run(StopReason::Journal(e)));
+            drop(self.context.stopper.stop_run(StopReason::Journal(e)));
             Error::new(Code::Internal, message)
         })
     }
@@ -455,11 +467,11 @@ impl Accept for Call<'_> {
 
 impl CallHost for Call<'_> {
     fn report_progress(&self, progress: &Progress) {
-        self.live.emit_event(&Event::Progress { call: self.name, op: &self.asked.op.path(), progress });
+        self.context.emit_event(&Event::Progress { call: self.name, op: &self.request.op.path(), progress });
     }
 
     fn report_columns(&self, columns: &[String]) {
-        self.live.emit_event(&Event::Columns { columns });
+        self.context.emit_event(&Event::Columns { columns });
     }
 }
 
@@ -468,38 +480,38 @@ fn target_name(op: &Operation, args: &CallArgs) -> Option<String> {
     parse_target_ref(args.get(target.name)).ok().map(|place| place.to_string())
 }
 
-/// Records a native without an operation (the time, a note, a metric) like a call, so that
-/// a replay returns the same value; it is written together with the next durable record.
+/// Records a native without an operation (the time, a note, a metric) like a call, so that a replay returns the same
+/// value. The record is written together with the next durable one.
 pub(super) fn record_native_call(
-    frame: &CallScope,
+    scope: &CallScope,
     native: &str,
     args: &Value,
     at: &str,
     make: impl FnOnce() -> Value,
 ) -> Result<Value, NativeError> {
-    let live = frame.run_context();
-    if frame.is_halted() {
+    let context = scope.run_context();
+    if scope.is_halted() {
         return Err(NativeError::Stopped);
     }
-    let name = frame.next_call_name(native);
-    match live.run.call_state(&name) {
+    let name = scope.next_call_name(native);
+    match context.run.call_state(&name) {
         CallState::Finished { op, args: recorded, outcome } if op == native && recorded == *args => match outcome {
             Outcome::Ok(value) => Ok(value),
             Outcome::Err(fault) => Err(NativeError::Raised(fault)),
         },
         CallState::Finished { op, args: recorded, .. } | CallState::Started { op, args: recorded, .. } => {
-            Err(live.stopper.stop_run(StopReason::Mismatch {
+            Err(context.stopper.stop_run(StopReason::Mismatch {
                 message: format!(
                     "{name} is not what was recorded\n  recorded  {op}({})\n  asked     {native}({})\n  at        {at}",
                     value::strip_tags(&recorded), value::strip_tags(args)
                 ),
             }))
         }
-        CallState::NotStarted if live.is_settling() => Err(frame.abandon_fork()),
+        CallState::NotStarted if context.is_settling() => Err(scope.abandon_fork()),
         CallState::NotStarted => {
             let value = make();
             let end = Record::End { call: name, op: native.into(), args: args.clone(), at: at.into(), outcome: Outcome::Ok(value.clone()) };
-            live.stop_on_journal_error(live.run.append_record(end, Durability::Buffered))?;
+            context.stop_on_journal_error(context.run.append_record(end, Durability::Buffered))?;
             Ok(value)
         }
     }

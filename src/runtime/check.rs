@@ -2,10 +2,11 @@
 
 use super::{
     engine,
-    fault::{SourceLocation, locate_source},
     flow::NATIVES,
-    runbook::Runbook,
-    stage::INVARIANT_FN,
+    refusal::Refusal,
+    runbook::{INVARIANT_FN, Runbook},
+    runbook_error::RunbookError,
+    script_error::{SourceLocation, locate_source},
     values::to_json,
 };
 use crate::{
@@ -25,7 +26,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// What is the matter.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -46,24 +46,24 @@ pub enum Severity {
 /// Checks a runbook.
 pub fn check_runbook(runbook: &Runbook) -> Vec<Finding> {
     let engine = engine::language_engine();
-    let mut walk = RunbookChecker {
+    let mut checker = RunbookChecker {
         runbook,
         functions: collect_functions(engine),
         used: BTreeSet::new(),
         findings: vec![],
     };
-    walk.check_file(&runbook.path, &runbook.ast);
+    checker.check_file(&runbook.path, &runbook.ast);
     for (path, text) in &runbook.modules {
         if let Ok(ast) = engine.compile(text) {
-            walk.check_file(path, &ast);
+            checker.check_file(path, &ast);
         }
     }
-    walk.report_unused_needs();
-    walk.findings
+    checker.report_unused_needs();
+    checker.findings
 }
 
-/// Returns the targets that a runbook names by literals.
-pub fn find_literal_targets(runbook: &Runbook) -> Vec<String> {
+/// Returns the targets that a runbook names as literals.
+fn find_literal_targets(runbook: &Runbook) -> Vec<String> {
     let mut targets = Vec::new();
     runbook.ast.walk(&mut |path: &[ASTNode<'_>]| {
         if let Some(ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _))) = path.last()
@@ -82,7 +82,16 @@ pub fn find_literal_targets(runbook: &Runbook) -> Vec<String> {
     targets
 }
 
-/// Every function that a script can call without a namespace, with the numbers of arguments it takes.
+/// Returns every target that a runbook names in its parameters or as a literal.
+pub(super) fn list_named_targets(runbook: &Runbook, params: &Value) -> Vec<String> {
+    let mut targets = runbook.targets_in_params(params);
+    targets.extend(find_literal_targets(runbook));
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+/// Returns every function that a script can call without a namespace, with the numbers of arguments it takes.
 fn collect_functions(engine: &Engine) -> BTreeMap<String, BTreeSet<usize>> {
     let mut known: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     let all = engine.collect_fn_metadata(
@@ -122,7 +131,7 @@ impl RunbookChecker<'_> {
             }
             self.functions.entry(name.clone()).or_default().insert(*params);
         }
-        // One that takes something else would be asked nothing, and a rehearsal without it looks well.
+        // With other parameters it would never be called, and the rehearsal would pass without it.
         let takes: Vec<usize> =
             own.iter().filter(|(name, _)| name == INVARIANT_FN).map(|(_, n)| *n).collect();
         if file == self.runbook.path && !takes.is_empty() && !takes.contains(&1) {
@@ -212,7 +221,7 @@ impl RunbookChecker<'_> {
                 }
             }
         }
-        // What a call needs may depend on what is given by its place as well.
+        // What a call needs may depend on positional arguments as well.
         let placed: Vec<(&str, Option<Value>)> = op
             .positional_params()
             .zip(&call.args)
@@ -319,12 +328,12 @@ impl RunbookChecker<'_> {
     }
 }
 
-/// A literal; `None` is anything that is only known when it runs.
+/// Returns the value of a literal; `None` for what is only known at run time.
 fn literal_value(expr: &Expr) -> Option<Value> {
     expr.get_literal_value(None).and_then(|value| to_json(&value).ok())
 }
 
-/// Returns the worst right that a call with these options could need: what is no literal is taken to be anything.
+/// Returns the worst right that a call with these options could need: what is no literal may be anything.
 fn worst_need_for(op: &Operation, options: Vec<(&str, Option<Value>)>) -> Permission {
     let mut samples = vec![Map::new()];
     for (name, value) in options {
@@ -369,4 +378,17 @@ fn sample_args(op: &Operation, options: &Map<String, Value>) -> CallArgs {
 /// Returns the most severe finding that keeps a runbook from being run, if there is one.
 pub fn find_blocking(findings: &[Finding]) -> Option<&Finding> {
     findings.iter().filter(|f| f.severity != Severity::Warning).min_by_key(|f| f.severity)
+}
+
+/// Refuses a runbook with a finding that keeps it from being run.
+pub(super) fn require_runnable(runbook: &Runbook) -> Result<(), Refusal> {
+    find_blocking(&check_runbook(runbook)).map_or(Ok(()), |finding| Err(to_refusal(finding)))
+}
+
+fn to_refusal(finding: &Finding) -> Refusal {
+    let (message, hint, place) = (finding.message.clone(), finding.hint.clone(), finding.place.clone());
+    match finding.severity {
+        Severity::Policy => Refusal::Policy { message, hint: hint.unwrap_or_default(), place },
+        _ => Refusal::Runbook(RunbookError { message, hint, place }),
+    }
 }

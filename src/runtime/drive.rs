@@ -4,16 +4,21 @@
 //! an end and to nothing else; that the run is ending is on disk before the first of it.
 
 use super::{
-    Event, Failure, RunResult, Runbook,
     call::{self, CallRequest, run_call},
-    engine, fault,
-    gate::{self, FailureDecision},
-    live::{CallScope, Cleanup, DeferredCleanup, NativeError, RunContext, StopReason, lock_unpoisoned},
+    decision::{self, FailureDecision},
+    engine,
+    events::Event,
+    limits::STACK_BYTES,
     modules::{ModuleSources, PreloadedModules},
+    run_context::{Cleanup, DeferredCleanup, RunContext},
+    runbook::Runbook,
+    scope::CallScope,
+    script_error::{self, Failure},
+    stop::{NativeError, StopReason},
     values::{to_dynamic, to_json},
 };
 use crate::{
-    base::value,
+    base::{lock::lock_unpoisoned, value},
     journal::{self, CallState, Durability, JournalEntry, Outcome, Record, RunStatus},
     ops::{self, args::CallArgs, spec::parse_target_ref},
 };
@@ -28,54 +33,54 @@ const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Runs a script on a thread of its own until it ends or stops.
 pub(super) fn run_on_thread(
     tokio: &tokio::runtime::Runtime,
-    live: &Arc<RunContext>,
+    context: &Arc<RunContext>,
     runbook: Runbook,
     params: Value,
 ) -> io::Result<RunResult> {
-    with_run_thread(tokio, live, move |live| evaluate_runbook(live, &runbook, &params))
+    with_run_thread(tokio, context, move |context| evaluate_runbook(context, &runbook, &params))
 }
 
 /// Abandons a run without a text, on a thread of its own.
 pub(super) fn abandon_on_thread(
     tokio: &tokio::runtime::Runtime,
-    live: &Arc<RunContext>,
+    context: &Arc<RunContext>,
     entries: Vec<JournalEntry>,
 ) -> io::Result<RunResult> {
-    with_run_thread(tokio, live, move |live| abandon_recorded_run(live, &entries))
+    with_run_thread(tokio, context, move |context| abandon_recorded_run(context, &entries))
 }
 
 /// Executes a run on a thread of its own. SIGINT and SIGTERM interrupt it.
 fn with_run_thread(
     tokio: &tokio::runtime::Runtime,
-    live: &Arc<RunContext>,
+    context: &Arc<RunContext>,
     body: impl FnOnce(&Arc<RunContext>) -> RunResult + Send + 'static,
 ) -> io::Result<RunResult> {
     let (done, ended) = tokio::sync::oneshot::channel();
-    let running = Arc::clone(live);
-    let thread = std::thread::Builder::new().name("runbook".into()).stack_size(engine::STACK_BYTES);
+    let running = Arc::clone(context);
+    let thread = std::thread::Builder::new().name("runbook".into()).stack_size(STACK_BYTES);
     let script = thread.spawn(move || {
-        // The receiver is gone only when the whole process is going.
+        // The receiver is gone only when the whole process ends.
         drop(done.send(body(&running)));
     })?;
     let result = tokio.block_on(async {
         tokio::pin!(ended);
-        let mut look = tokio::time::interval(STOP_POLL_INTERVAL);
+        let mut poll = tokio::time::interval(STOP_POLL_INTERVAL);
         loop {
             tokio::select! {
                 result = &mut ended => break result,
-                _ = look.tick() => {
+                _ = poll.tick() => {
                     // A journal that cannot be read says so at the next record.
-                    if let Ok(Some(by)) = live.journal.stop_requested_by(live.run.id()) {
-                        drop(live.stopper.stop_run(StopReason::TakenOver { by }));
+                    if let Ok(Some(by)) = context.journal.stop_requested_by(context.run.id()) {
+                        drop(context.stopper.stop_run(StopReason::TakenOver { by }));
                     }
                 }
-                () = wait_for_interrupt() => drop(live.stopper.stop_run(StopReason::Interrupted)),
+                () = wait_for_interrupt() => drop(context.stopper.stop_run(StopReason::Interrupted)),
             }
         }
     });
     drop(script.join());
     // Deferred clean-up and the run refer to each other; clearing it frees both, and the run's lock.
-    lock_unpoisoned(&live.deferred).clear();
+    lock_unpoisoned(&context.deferred).clear();
     // A panic of the thread leaves the run as a kill would: it can be resumed.
     result.map_err(|_| io::Error::other("a bug in redrill ended the run's thread; the run can be resumed"))
 }
@@ -96,73 +101,73 @@ pub(super) async fn wait_for_signal(kind: SignalKind) {
     }
 }
 
-fn evaluate_runbook(live: &Arc<RunContext>, runbook: &Runbook, params: &Value) -> RunResult {
-    evaluate_with_engine(&mut engine::build_engine(), live, runbook, params)
+fn evaluate_runbook(context: &Arc<RunContext>, runbook: &Runbook, params: &Value) -> RunResult {
+    evaluate_with_engine(&mut engine::build_engine(), context, runbook, params)
 }
 
 /// Evaluates a runbook with an engine, which is attached to this run first.
 pub(super) fn evaluate_with_engine(
     engine: &mut Engine,
-    live: &Arc<RunContext>,
+    context: &Arc<RunContext>,
     runbook: &Runbook,
     params: &Value,
 ) -> RunResult {
-    let ending = live.run.ending_outcome();
+    let ending = context.run.ending_outcome();
     if ending.is_some() {
-        live.set_settling(true);
+        context.set_settling(true);
     }
     loop {
-        let frame = CallScope::at_root(Arc::clone(live));
+        let scope = CallScope::at_root(Arc::clone(context));
         let modules = PreloadedModules::new(runbook.modules.clone());
-        engine::attach_run(engine, &frame, modules, live.stopper.shared_flag());
-        let mut scope = Scope::new();
-        scope.push_constant_dynamic("params", to_dynamic(params));
-        let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut scope, &runbook.ast);
-        let conclusion = match (live.stopper.take_reason(), ending.clone()) {
+        engine::attach_run(engine, &scope, modules, context.stopper.shared_flag());
+        let mut variables = Scope::new();
+        variables.push_constant_dynamic("params", to_dynamic(params));
+        let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut variables, &runbook.ast);
+        let conclusion = match (context.stopper.take_reason(), ending.clone()) {
             (None | Some(StopReason::Abandoned), Some(recorded)) => Conclusion::from_recorded(recorded),
             (Some(StopReason::Abandoned), None) => Conclusion::Abandoned,
-            (Some(stop), _) => return record_stop(live, stop),
+            (Some(stop), _) => return record_stop(context, stop),
             (None, None) => match evaluated {
                 Ok(value) => Conclusion::Done(to_json(&value).unwrap_or_default()),
-                Err(e) => match conclude_failure(live, to_failure(runbook, &e)) {
+                Err(e) => match conclude_failure(context, to_failure(runbook, &e)) {
                     Ok(Some(conclusion)) => conclusion,
                     Ok(None) => continue,
-                    Err(stop) => return record_stop(live, stop),
+                    Err(stop) => return record_stop(context, stop),
                 },
             },
         };
-        return match check_forgotten_calls(live, &conclusion) {
-            Some(stop) => record_stop(live, stop),
-            None => end_run(live, engine, conclusion),
+        return match check_forgotten_calls(context, &conclusion) {
+            Some(stop) => record_stop(context, stop),
+            None => end_run(context, engine, conclusion),
         };
     }
 }
 
 /// Returns the conclusion of a script that failed, or `None` to evaluate it again, from the top as at a
 /// resume, over what a person decided.
-fn conclude_failure(live: &Arc<RunContext>, failure: Failure) -> Result<Option<Conclusion>, StopReason> {
-    match gate::decide_failure(live, &failure) {
+fn conclude_failure(context: &Arc<RunContext>, failure: Failure) -> Result<Option<Conclusion>, StopReason> {
+    match decision::decide_failure(context, &failure) {
         Ok(FailureDecision::EndRun) => Ok(Some(Conclusion::Failed(failure))),
         Ok(FailureDecision::EvaluateAgain) => {
-            lock_unpoisoned(&live.deferred).clear();
-            lock_unpoisoned(&live.left_behind).clear();
+            lock_unpoisoned(&context.deferred).clear();
+            lock_unpoisoned(&context.left_behind).clear();
             Ok(None)
         }
         Ok(FailureDecision::StopRun) | Err(_) => {
-            Err(live.stopper.take_reason().unwrap_or(StopReason::Interrupted))
+            Err(context.stopper.take_reason().unwrap_or(StopReason::Interrupted))
         }
     }
 }
 
 /// Returns a mismatch if an edited script no longer makes a recorded call: what follows from it, its clean-up
 /// above all, would be lost.
-fn check_forgotten_calls(live: &RunContext, conclusion: &Conclusion) -> Option<StopReason> {
-    if live.run.ending_outcome().is_some() || matches!(conclusion, Conclusion::Abandoned) {
+fn check_forgotten_calls(context: &RunContext, conclusion: &Conclusion) -> Option<StopReason> {
+    if context.run.ending_outcome().is_some() || matches!(conclusion, Conclusion::Abandoned) {
         return None;
     }
-    let asked = lock_unpoisoned(live.asked.as_ref()?);
-    let mut forgotten = live.run.started_calls();
-    forgotten.retain(|call| !asked.contains(call) && !call.starts_with(CLEAN_UP_PATH));
+    let made = lock_unpoisoned(context.calls_made.as_ref()?);
+    let mut forgotten = context.run.started_calls();
+    forgotten.retain(|call| !made.contains(call) && !call.starts_with(CLEAN_UP_PATH));
     forgotten.sort();
     (!forgotten.is_empty()).then(|| StopReason::Mismatch {
         message: format!(
@@ -173,12 +178,12 @@ fn check_forgotten_calls(live: &RunContext, conclusion: &Conclusion) -> Option<S
 }
 
 /// Abandons a session that was killed, a run without a text: its calls are taken from its records.
-fn abandon_recorded_run(live: &Arc<RunContext>, entries: &[JournalEntry]) -> RunResult {
-    let frame = CallScope::at_root(Arc::clone(live));
+fn abandon_recorded_run(context: &Arc<RunContext>, entries: &[JournalEntry]) -> RunResult {
+    let scope = CallScope::at_root(Arc::clone(context));
     let engine = engine::build_engine_for_run(
-        &frame,
+        &scope,
         PreloadedModules::new(ModuleSources::new()),
-        live.stopper.shared_flag(),
+        context.stopper.shared_flag(),
     );
     for JournalEntry { record, .. } in entries {
         match record {
@@ -186,27 +191,27 @@ fn abandon_recorded_run(live: &Arc<RunContext>, entries: &[JournalEntry]) -> Run
                 if args["temporary"] == json!(true)
                     && value::untag_as(value, value::BRANCH_TAG).is_some() =>
             {
-                frame
+                scope
                     .lock_deferred()
                     .push(DeferredCleanup { name: call.clone(), due: Cleanup::Branch(value.clone()) });
             }
-            Record::Begin { call, op, args, .. } => resolve_open_call(&frame, call, op, args),
+            Record::Begin { call, op, args, .. } => resolve_open_call(&scope, call, op, args),
             _ => {}
         }
-        match live.stopper.take_reason() {
+        match context.stopper.take_reason() {
             None | Some(StopReason::Abandoned) => {}
-            Some(stop) => return record_stop(live, stop),
+            Some(stop) => return record_stop(context, stop),
         }
     }
-    end_run(live, &engine, Conclusion::Abandoned)
+    end_run(context, &engine, Conclusion::Abandoned)
 }
 
 /// Resolves a call if it is open; the outcome is recorded.
-fn resolve_open_call(frame: &CallScope, call: &str, op: &str, args: &Value) {
+fn resolve_open_call(scope: &CallScope, call: &str, op: &str, args: &Value) {
     let Some(op) = ops::find_operation(op) else { return };
     if let Ok(args) = CallArgs::from_recorded(op, args) {
         drop(call::resolve_recorded_call(
-            frame,
+            scope,
             call,
             CallRequest { op, args, at: "the settling of a session", implied: false },
         ));
@@ -214,17 +219,35 @@ fn resolve_open_call(frame: &CallScope, call: &str, op: &str, args: &Value) {
 }
 
 pub(super) fn to_failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
-    fault::to_failure(error, &runbook.path, &|file| runbook.source_text(file))
+    script_error::to_failure(error, &runbook.path, &|file| runbook.source_text(file))
 }
 
 /// The path of clean-up calls, which no step can have.
 pub const CLEAN_UP_PATH: &str = "//end";
 
-/// How a run ends.
+/// The result of a run that ended or stopped.
+#[derive(Debug)]
+pub struct RunResult {
+    pub run: String,
+    pub status: RunStatus,
+    /// The hash of its last record.
+    pub head: String,
+    /// The value of its last expression, if it succeeded.
+    pub value: Value,
+    /// The error that ended it.
+    pub failure: Option<Failure>,
+    pub stop: Option<StopReason>,
+    /// Clean-up that failed, one message each.
+    pub cleanup: Vec<String>,
+    /// What was made and is still there.
+    pub left_behind: Vec<String>,
+}
+
+/// The conclusion of a script, with which its run ends.
 pub(super) enum Conclusion {
-    /// The value of its last expression.
+    /// It succeeded, with the value of its last expression.
     Done(Value),
-    /// An error.
+    /// It failed.
     Failed(Failure),
     /// It was abandoned.
     Abandoned,
@@ -250,59 +273,59 @@ impl Conclusion {
 
 /// Ends a run: cleans up in reverse order and records the status. A run with an undecided call does
 /// not end; it stops, and can go on.
-pub(super) fn end_run(live: &Arc<RunContext>, engine: &Engine, conclusion: Conclusion) -> RunResult {
-    // The clean-up's own calls are settled by the clean-up; an abandoned run has asked the world about every other.
-    let unsettled = |call: &String| !call.starts_with(CLEAN_UP_PATH);
+pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Conclusion) -> RunResult {
+    // Clean-up resolves its own calls; an abandoned run has resolved every other.
+    let unresolved = |call: &String| !call.starts_with(CLEAN_UP_PATH);
     if !matches!(conclusion, Conclusion::Abandoned)
-        && let Err(e) = end_held_calls(live)
+        && let Err(e) = end_held_calls(context)
     {
-        return record_stop(live, StopReason::Journal(e));
+        return record_stop(context, StopReason::Journal(e));
     }
-    if !matches!(conclusion, Conclusion::Abandoned) && live.run.open_calls().iter().any(unsettled) {
-        return record_stop(live, StopReason::Interrupted);
+    if !matches!(conclusion, Conclusion::Abandoned) && context.run.open_calls().iter().any(unresolved) {
+        return record_stop(context, StopReason::Interrupted);
     }
     // Without clean-up, the end is the next record, and both are written together.
     #[cfg(test)]
-    if super::mutant::skips_clean_up(live.run.ending_outcome().is_some()) {
-        lock_unpoisoned(&live.deferred).clear();
+    if super::mutant::skips_clean_up(context.run.ending_outcome().is_some()) {
+        lock_unpoisoned(&context.deferred).clear();
     }
     let durability =
-        if lock_unpoisoned(&live.deferred).is_empty() { Durability::Buffered } else { Durability::Synced };
-    if live.run.ending_outcome().is_none()
+        if lock_unpoisoned(&context.deferred).is_empty() { Durability::Buffered } else { Durability::Synced };
+    if context.run.ending_outcome().is_none()
         && let Err(e) =
-            live.run.append_record(Record::Ending { outcome: conclusion.to_outcome() }, durability)
+            context.run.append_record(Record::Ending { outcome: conclusion.to_outcome() }, durability)
     {
-        return record_stop(live, StopReason::Journal(e));
+        return record_stop(context, StopReason::Journal(e));
     }
     let (value, failure, abandoned) = match conclusion {
         Conclusion::Done(value) => (value, None, false),
         Conclusion::Failed(failure) => (Value::Null, Some(failure), false),
         Conclusion::Abandoned => (Value::Null, None, true),
     };
-    let cleanup = run_cleanups(live, engine, failure.is_some() || abandoned);
-    if let Some(stop) = live.stopper.take_reason() {
-        return record_stop(live, stop);
+    let cleanup = run_cleanups(context, engine, failure.is_some() || abandoned);
+    if let Some(stop) = context.stopper.take_reason() {
+        return record_stop(context, stop);
     }
     let status = match (abandoned, failure.is_some() || !cleanup.is_empty()) {
         (true, _) => RunStatus::Abandoned,
         (false, true) => RunStatus::Failed,
         (false, false) => RunStatus::Succeeded,
     };
-    let left_behind = lock_unpoisoned(&live.left_behind).clone();
+    let left_behind = lock_unpoisoned(&context.left_behind).clone();
     let mut error = failure.as_ref().map(|f| json!(f));
     if !cleanup.is_empty() {
         error.get_or_insert_with(|| json!({}))["cleanup"] = json!(cleanup);
     }
     let finished = Record::Finished { status, error, left_behind: left_behind.clone() };
-    if let Err(e) = live.run.append_record(finished, Durability::Synced) {
-        return record_stop(live, StopReason::Journal(e));
+    if let Err(e) = context.run.append_record(finished, Durability::Synced) {
+        return record_stop(context, StopReason::Journal(e));
     }
     // A lease that cannot be released expires by itself: its run is no longer held.
-    drop(live.journal.release_leases(live.run.id()));
+    drop(context.journal.release_leases(context.run.id()));
     RunResult {
-        run: live.run.id().into(),
+        run: context.run.id().into(),
         status,
-        head: live.run.head_hash(),
+        head: context.run.head_hash(),
         value,
         failure,
         stop: None,
@@ -312,14 +335,14 @@ pub(super) fn end_run(live: &Arc<RunContext>, engine: &Engine, conclusion: Concl
 }
 
 /// Ends held calls whose errors the script now handles, as an edited one may: they stay errors.
-fn end_held_calls(live: &RunContext) -> Result<(), journal::Error> {
-    for call in live.run.open_calls() {
-        let CallState::Started { op, args, decision: Some(held), .. } = live.run.call_state(&call) else {
+fn end_held_calls(context: &RunContext) -> Result<(), journal::Error> {
+    for call in context.run.open_calls() {
+        let CallState::Started { op, args, decision: Some(held), .. } = context.run.call_state(&call) else {
             continue;
         };
         if held["kind"] == "hold" {
             let (at, outcome) = ("the end of the run".to_owned(), Outcome::Err(held["error"].clone()));
-            live.run.append_record(Record::End { call, op, args, at, outcome }, Durability::Buffered)?;
+            context.run.append_record(Record::End { call, op, args, at, outcome }, Durability::Buffered)?;
         }
     }
     Ok(())
@@ -327,33 +350,33 @@ fn end_held_calls(live: &RunContext) -> Result<(), journal::Error> {
 
 /// Runs deferred clean-up, last first, and what that defers, under a path that no step can have; returns
 /// what went wrong.
-fn run_cleanups(live: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec<String> {
+fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let due =
         |d: &DeferredCleanup| failed || !matches!(d.due, Cleanup::Closure { only_on_failure: true, .. });
-    let count = lock_unpoisoned(&live.deferred).iter().filter(|d| due(d)).count();
+    let count = lock_unpoisoned(&context.deferred).iter().filter(|d| due(d)).count();
     if count > 0 {
-        live.emit_event(&Event::Ending { deferred: count });
+        context.emit_event(&Event::Ending { deferred: count });
     }
-    live.set_settling(false);
-    let next = || lock_unpoisoned(&live.deferred).pop();
+    context.set_settling(false);
+    let next = || lock_unpoisoned(&context.deferred).pop();
     while let Some(deferred) = next() {
         if !due(&deferred) {
             continue;
         }
-        let frame = CallScope::at_path(Arc::clone(live), format!("{CLEAN_UP_PATH}{}", deferred.name));
+        let scope = CallScope::at_path(Arc::clone(context), format!("{CLEAN_UP_PATH}{}", deferred.name));
         let result = match deferred.due {
-            Cleanup::Closure { closure, made_in, .. } => frame
+            Cleanup::Closure { closure, made_in, .. } => scope
                 .invoke_stored_closure(engine, &made_in, &closure, ())
                 .map(drop)
-                .map_err(|e| fault::from_rhai_error(&e)),
-            Cleanup::Branch(branch) => remove_branch(&frame, &branch),
+                .map_err(|e| script_error::from_rhai_error(&e)),
+            Cleanup::Branch(branch) => remove_branch(&scope, &branch),
         };
-        if live.stopper.is_stopped() {
+        if context.stopper.is_stopped() {
             break;
         }
         if let Err(fault) = result {
-            live.remember_left_behind(&fault);
+            context.remember_left_behind(&fault);
             wrong.push(fault["message"].as_str().unwrap_or_default().to_owned());
         }
     }
@@ -361,16 +384,16 @@ fn run_cleanups(live: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec<St
 }
 
 /// Removes a branch that the run owns. A branch that is already gone is no error.
-fn remove_branch(frame: &CallScope, branch: &Value) -> Result<(), Value> {
+fn remove_branch(scope: &CallScope, branch: &Value) -> Result<(), Value> {
     let Some(op) = ops::find_operation("branch::delete") else { return Ok(()) };
     let inside = value::untag_as(branch, value::BRANCH_TAG).cloned().unwrap_or_default();
     let target = value::tag_value(value::TARGET_TAG, inside["target"].clone());
-    let internal = |e: &crate::provider::Error| {
-        fault::from_operation_error(e, "branch::delete", inside["target"].as_str())
+    let to_error = |e: &crate::provider::Error| {
+        script_error::from_operation_error(e, "branch::delete", inside["target"].as_str())
     };
-    let args = CallArgs::decode(op, vec![target, branch.clone()], Map::new()).map_err(|e| internal(&e))?;
+    let args = CallArgs::decode(op, vec![target, branch.clone()], Map::new()).map_err(|e| to_error(&e))?;
     let name = parse_target_ref(branch).map(|p| p.to_string()).unwrap_or_default();
-    match run_call(frame, CallRequest { op, args, at: "the end of the run", implied: true }) {
+    match run_call(scope, CallRequest { op, args, at: "the end of the run", implied: true }) {
         Ok(_) | Err(NativeError::Stopped) => Ok(()),
         Err(NativeError::Raised(fault)) if fault["code"] == "NOT_FOUND" => Ok(()),
         Err(NativeError::Raised(mut fault)) => {
@@ -381,7 +404,7 @@ fn remove_branch(frame: &CallScope, branch: &Value) -> Result<(), Value> {
 }
 
 /// Records that a run stopped. If the journal cannot be written, the run reads as interrupted.
-fn record_stop(live: &Arc<RunContext>, stop: StopReason) -> RunResult {
+fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunResult {
     let mismatch = matches!(stop, StopReason::Mismatch { .. });
     let (status, reason) = match &stop {
         StopReason::Waiting { reason, .. } => (RunStatus::Waiting, reason.clone()),
@@ -401,18 +424,20 @@ fn record_stop(live: &Arc<RunContext>, stop: StopReason) -> RunResult {
             _ => None,
         };
         drop(
-            live.run.append_record(Record::Stopped { status, reason, mismatch, at_call }, Durability::Synced),
+            context
+                .run
+                .append_record(Record::Stopped { status, reason, mismatch, at_call }, Durability::Synced),
         );
-        drop(live.journal.release_leases(live.run.id()));
+        drop(context.journal.release_leases(context.run.id()));
     }
     RunResult {
-        run: live.run.id().into(),
+        run: context.run.id().into(),
         status,
-        head: live.run.head_hash(),
+        head: context.run.head_hash(),
         value: Value::Null,
         failure: None,
         stop: Some(stop),
         cleanup: vec![],
-        left_behind: lock_unpoisoned(&live.left_behind).clone(),
+        left_behind: lock_unpoisoned(&context.left_behind).clone(),
     }
 }

@@ -3,22 +3,25 @@
 //! They keep no state of their own: at a resume their closures run again, over recorded calls.
 
 use super::{
-    Event,
-    branches::{self, to_result_map},
+    approval,
     call::record_native_call,
-    fault::{self, codes, normalize_caught},
-    gate,
-    live::{CallScope, Cleanup, DeferredCleanup, NativeError, deep_copy, format_position, store_context},
-    values::{to_dynamic, to_json},
+    events::Event,
+    fan_out::{self, to_result_map},
+    native_options::{NativeOptions, read_span},
+    run_context::{Cleanup, DeferredCleanup},
+    scope::{CallScope, format_position, store_context},
+    script_error::{
+        self, RhaiResult, codes, from_rhai_error, normalize_caught, raise_at_call, to_rhai_error,
+    },
+    stop::NativeError,
+    values::{copy_captures, to_dynamic, to_json},
 };
 use crate::base::{
     moment::{Moment, Span},
-    suggest, value,
+    value,
 };
-use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext as Cx};
+use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as Cx};
 use serde_json::{Value, json};
-
-pub(super) type RhaiResult<T> = Result<T, Box<EvalAltResult>>;
 
 /// Registers the flow natives with an engine.
 pub(super) fn register_natives(engine: &mut Engine) {
@@ -27,16 +30,16 @@ pub(super) fn register_natives(engine: &mut Engine) {
         .register_fn("defer", |cx: Cx<'_>, f: FnPtr| defer_closure(&cx, f, false))
         .register_fn("on_failure", |cx: Cx<'_>, f: FnPtr| defer_closure(&cx, f, true))
         .register_fn("retry", |cx: Cx<'_>, options: Map, f: FnPtr| retry_closure(&cx, &options, &f))
-        .register_fn("parallel", |cx: Cx<'_>, list: Array| branches::run_parallel(&cx, list))
+        .register_fn("parallel", |cx: Cx<'_>, list: Array| fan_out::run_parallel(&cx, list))
         .register_fn("each", |cx: Cx<'_>, list: Array, f: FnPtr| {
-            branches::run_each(&cx, list, &Map::new(), &f)
+            fan_out::run_each(&cx, list, &Map::new(), &f)
         })
         .register_fn("each", |cx: Cx<'_>, list: Array, options: Map, f: FnPtr| {
-            branches::run_each(&cx, list, &options, &f)
+            fan_out::run_each(&cx, list, &options, &f)
         })
         .register_fn("attempt", |cx: Cx<'_>, f: FnPtr| attempt_closure(&cx, &f))
         .register_fn("wait_until", |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f))
-        .register_fn("approve", |cx: Cx<'_>, message: &str| gate::run_approval(&cx, message))
+        .register_fn(approval::APPROVE, |cx: Cx<'_>, message: &str| approval::run_approval(&cx, message))
         .register_fn("measure", |cx: Cx<'_>, name: &str, f: FnPtr| measure_closure(&cx, name, &f))
         .register_fn("ensure", |cx: Cx<'_>, holds: bool, message: &str| ensure_holds(&cx, holds, message))
         .register_fn("fail", |cx: Cx<'_>, message: &str| {
@@ -79,23 +82,18 @@ pub const NATIVES: &[&str] = &[
     "duration",
 ];
 
-/// Raises an error of the runtime where a native was called.
-pub(super) fn raise_at_call<T>(cx: &Cx<'_>, code: &str, message: &str) -> RhaiResult<T> {
-    Err(fault::to_rhai_error(&fault::runtime_error(code, message, None, None), cx.call_position()))
-}
-
 /// Runs a step. Its body runs at every replay, over recorded calls, so that what it captures is rebuilt.
 fn run_step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
     let name = name.replace('/', "∕");
     if name.trim().is_empty() {
         return raise_at_call(cx, codes::SCRIPT, "a step has a name");
     }
-    let frame = CallScope::from_native_context(cx)?.enter_child(&name);
-    frame.run_context().emit_event(&Event::StepStarted { step: frame.path(), name: &name });
-    let done = frame.invoke_closure(cx, f);
-    let stopped = frame.is_halted();
-    frame.run_context().emit_event(&Event::StepFinished {
-        step: frame.path(),
+    let scope = CallScope::from_native_context(cx)?.enter_child(&name);
+    scope.run_context().emit_event(&Event::StepStarted { step: scope.path(), name: &name });
+    let done = scope.invoke_closure(cx, f);
+    let stopped = scope.is_halted();
+    scope.run_context().emit_event(&Event::StepFinished {
+        step: scope.path(),
         name: &name,
         ok: done.is_ok() && !stopped,
     });
@@ -104,13 +102,12 @@ fn run_step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
 
 /// Keeps a closure for the end of the run, with the values it captures as they are now: Rhai shares captures, and a
 /// loop that defers would clean up its last item every time.
-fn defer_closure(cx: &Cx<'_>, mut closure: FnPtr, only_on_failure: bool) -> RhaiResult<()> {
-    let frame = CallScope::from_native_context(cx)?;
-    let captured: Vec<Dynamic> = closure.iter_curry().map(deep_copy).collect();
-    closure.set_curry(captured);
+fn defer_closure(cx: &Cx<'_>, closure: FnPtr, only_on_failure: bool) -> RhaiResult<()> {
+    let scope = CallScope::from_native_context(cx)?;
+    let closure = copy_captures(closure);
     let due = Cleanup::Closure { closure, made_in: Box::new(store_context(cx)), only_on_failure };
-    let name = frame.next_call_name("defer");
-    frame.lock_deferred().push(DeferredCleanup { name, due });
+    let name = scope.next_call_name("defer");
+    scope.lock_deferred().push(DeferredCleanup { name, due });
     Ok(())
 }
 
@@ -119,24 +116,22 @@ fn retry_closure(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
     let options = NativeOptions::from_map(cx, "retry", options, &["attempts", "backoff"])?;
     let (attempts, backoff) =
         (options.read_count_option("attempts", 3)?, options.read_span_option("backoff", Span::from_secs(1))?);
-    let frame = CallScope::from_native_context(cx)?.enter_child("retry");
+    let scope = CallScope::from_native_context(cx)?.enter_child("retry");
     let mut pause = backoff;
     for attempt in 1.. {
-        let tried = frame.enter_child("attempt");
+        let tried = scope.enter_child("attempt");
         match tried.invoke_closure(cx, f) {
             Err(e)
-                if attempt < attempts
-                    && !frame.is_halted()
-                    && may_repeat(&tried, &fault::from_rhai_error(&e)) =>
+                if attempt < attempts && !scope.is_halted() && may_repeat(&tried, &from_rhai_error(&e)) =>
             {
-                let message = fault::from_rhai_error(&e)["message"].as_str().unwrap_or_default().to_owned();
-                frame.run_context().emit_event(&Event::Retrying {
+                let message = from_rhai_error(&e)["message"].as_str().unwrap_or_default().to_owned();
+                scope.run_context().emit_event(&Event::Retrying {
                     attempt,
                     attempts,
                     message: &message,
                     pause,
                 });
-                sleep_recorded(&frame, pause, &format_position(cx))
+                sleep_recorded(&scope, pause, &format_position(cx))
                     .map_err(|halt| halt.into_rhai_error(cx.call_position()))?;
                 pause = Span(pause.0.saturating_mul(2));
             }
@@ -155,9 +150,9 @@ fn may_repeat(tried: &CallScope, fault: &Value) -> bool {
 
 /// Returns `#{ok, value, error}`; what must stop the run still does.
 fn attempt_closure(cx: &Cx<'_>, f: &FnPtr) -> RhaiResult<Dynamic> {
-    let frame = CallScope::from_native_context(cx)?;
-    let called = frame.invoke_closure(cx, f);
-    if frame.is_halted() {
+    let scope = CallScope::from_native_context(cx)?;
+    let called = scope.invoke_closure(cx, f);
+    if scope.is_halted() {
         return Err(NativeError::Stopped.into_rhai_error(cx.call_position()));
     }
     Ok(to_result_map(called))
@@ -171,14 +166,14 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
         options.read_span_option("timeout", Span::from_secs(600))?,
         options.read_span_option("every", Span::from_secs(5))?,
     );
-    let frame = CallScope::from_native_context(cx)?.enter_child("wait_until");
+    let scope = CallScope::from_native_context(cx)?.enter_child("wait_until");
     let at = format_position(cx);
     let stop = |halt: NativeError| halt.into_rhai_error(cx.call_position());
-    let deadline = recorded_now(&frame, &at).map_err(stop)?.saturating_add(timeout);
+    let deadline = recorded_now(&scope, &at).map_err(stop)?.saturating_add(timeout);
     loop {
-        let now = recorded_now(&frame, &at).map_err(stop)?;
+        let now = recorded_now(&scope, &at).map_err(stop)?;
         let last = now >= deadline;
-        let answer = frame.enter_child("ask").invoke_closure(cx, f)?;
+        let answer = scope.enter_child("ask").invoke_closure(cx, f)?;
         if !answer.is_unit() && answer.as_bool() != Ok(false) {
             return Ok(answer);
         }
@@ -189,8 +184,8 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
                 &format!("what was waited for did not come within {timeout}"),
             );
         }
-        frame.run_context().emit_event(&Event::Waiting { step: frame.path(), until: deadline, every });
-        sleep_recorded(&frame, every.max(MIN_POLL_INTERVAL).min(deadline.duration_since(now)), &at)
+        scope.run_context().emit_event(&Event::Waiting { step: scope.path(), until: deadline, every });
+        sleep_recorded(&scope, every.max(MIN_POLL_INTERVAL).min(deadline.duration_since(now)), &at)
             .map_err(stop)?;
     }
 }
@@ -199,11 +194,11 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
 const MIN_POLL_INTERVAL: Span = Span::from_millis(10);
 
 fn measure_closure(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
-    let frame = CallScope::from_native_context(cx)?;
+    let scope = CallScope::from_native_context(cx)?;
     let stop = |halt: NativeError| halt.into_rhai_error(cx.call_position());
-    let began = recorded_now(&frame, &format_position(cx)).map_err(stop)?;
-    let value = frame.invoke_closure(cx, f)?;
-    let took = recorded_now(&frame, &format_position(cx)).map_err(stop)?.duration_since(began);
+    let began = recorded_now(&scope, &format_position(cx)).map_err(stop)?;
+    let value = scope.invoke_closure(cx, f)?;
+    let took = recorded_now(&scope, &format_position(cx)).map_err(stop)?.duration_since(began);
     record_metric(cx, name, &took.as_secs_f64().into(), "s")?;
     Ok(value)
 }
@@ -218,51 +213,51 @@ fn read_now(cx: &Cx<'_>) -> RhaiResult<Moment> {
 }
 
 /// Returns the time as the run sees it: read once, recorded, the same at every replay.
-fn recorded_now(frame: &CallScope, at: &str) -> Result<Moment, NativeError> {
-    let clock = frame.run_context().fleet.clock();
-    let recorded = record_native_call(frame, "now", &Value::Null, at, || json!(clock.now()))?;
+fn recorded_now(scope: &CallScope, at: &str) -> Result<Moment, NativeError> {
+    let clock = scope.run_context().fleet.clock();
+    let recorded = record_native_call(scope, "now", &Value::Null, at, || json!(clock.now()))?;
     Ok(serde_json::from_value(recorded).unwrap_or_else(|_| clock.now()))
 }
 
 fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
     let span = read_span(cx, "sleep", span)?;
-    let frame = CallScope::from_native_context(cx)?;
-    let live = frame.run_context();
+    let scope = CallScope::from_native_context(cx)?;
+    let context = scope.run_context();
     let says = |until: Moment| {
         // A sleep that ends before anybody has read the line is not worth one.
-        if until.duration_since(live.fleet.clock().now()) >= Span::from_secs(1) {
-            live.emit_event(&Event::Sleeping { until });
+        if until.duration_since(context.fleet.clock().now()) >= Span::from_secs(1) {
+            context.emit_event(&Event::Sleeping { until });
         }
     };
-    sleep_announced(&frame, span, &format_position(cx), says)
+    sleep_announced(&scope, span, &format_position(cx), says)
         .map_err(|halt| halt.into_rhai_error(cx.call_position()))
 }
 
 /// Sleeps until a recorded moment, so that a sleep which was half over at a crash sleeps the rest.
-fn sleep_recorded(frame: &CallScope, span: Span, at: &str) -> Result<(), NativeError> {
-    sleep_announced(frame, span, at, |_| {})
+fn sleep_recorded(scope: &CallScope, span: Span, at: &str) -> Result<(), NativeError> {
+    sleep_announced(scope, span, at, |_| {})
 }
 
 /// Sleeps until a recorded moment, and announces it once it is on disk.
 fn sleep_announced(
-    frame: &CallScope,
+    scope: &CallScope,
     span: Span,
     at: &str,
     says: impl FnOnce(Moment),
 ) -> Result<(), NativeError> {
-    let live = frame.run_context();
-    let until = record_native_call(frame, "sleep", &json!(span), at, || {
-        json!(live.fleet.clock().now().saturating_add(span))
+    let context = scope.run_context();
+    let until = record_native_call(scope, "sleep", &json!(span), at, || {
+        json!(context.fleet.clock().now().saturating_add(span))
     })?;
-    let until: Moment = serde_json::from_value(until).unwrap_or_else(|_| live.fleet.clock().now());
-    let left = until.duration_since(live.fleet.clock().now());
+    let until: Moment = serde_json::from_value(until).unwrap_or_else(|_| context.fleet.clock().now());
+    let left = until.duration_since(context.fleet.clock().now());
     if left > Span::ZERO {
-        if live.is_settling() {
-            return Err(frame.abandon_fork());
+        if context.is_settling() {
+            return Err(scope.abandon_fork());
         }
-        live.stop_on_journal_error(live.run.flush())?;
+        context.stop_on_journal_error(context.run.flush())?;
         says(until);
-        live.wait_or_stop(live.fleet.clock().sleep(left))?;
+        context.wait_or_stop(context.fleet.clock().sleep(left))?;
     }
     Ok(())
 }
@@ -297,27 +292,27 @@ fn attach_value(cx: &Cx<'_>, name: &str, value: &Dynamic) -> RhaiResult<()> {
 /// Records an event, and emits it when it is new and on disk: nothing is heard of a run that
 /// the run itself could forget.
 fn record_and_emit(cx: &Cx<'_>, native: &str, args: &Value, event: &Event<'_>) -> RhaiResult<()> {
-    let frame = CallScope::from_native_context(cx)?;
-    let live = frame.run_context();
+    let scope = CallScope::from_native_context(cx)?;
+    let context = scope.run_context();
     let mut is_new = false;
-    let said = record_native_call(&frame, native, args, &format_position(cx), || {
+    let said = record_native_call(&scope, native, args, &format_position(cx), || {
         is_new = true;
         Value::Null
     });
-    said.and_then(|_| if is_new { live.stop_on_journal_error(live.run.flush()) } else { Ok(()) })
+    said.and_then(|_| if is_new { context.stop_on_journal_error(context.run.flush()) } else { Ok(()) })
         .map_err(|halt| halt.into_rhai_error(cx.call_position()))?;
     if is_new {
-        live.emit_event(event);
+        context.emit_event(event);
     }
     Ok(())
 }
 
 fn make_target_handle(cx: &Cx<'_>, name: &str) -> RhaiResult<Dynamic> {
-    let frame = CallScope::from_native_context(cx)?;
-    match frame.run_context().fleet.target_config(name) {
+    let scope = CallScope::from_native_context(cx)?;
+    match scope.run_context().fleet.target_config(name) {
         Ok(_) => Ok(to_dynamic(&value::tag_value(value::TARGET_TAG, name))),
-        Err(e) => Err(fault::to_rhai_error(
-            &fault::from_operation_error(&e, "target", Some(name)),
+        Err(e) => Err(to_rhai_error(
+            &script_error::from_operation_error(&e, "target", Some(name)),
             cx.call_position(),
         )),
     }
@@ -325,75 +320,4 @@ fn make_target_handle(cx: &Cx<'_>, name: &str) -> RhaiResult<Dynamic> {
 
 fn to_recordable_json(cx: &Cx<'_>, value: &Dynamic) -> RhaiResult<Value> {
     to_json(value).or_else(|why| raise_at_call(cx, codes::SCRIPT, &why))
-}
-
-fn read_span(cx: &Cx<'_>, what: &str, given: &Dynamic) -> RhaiResult<Span> {
-    let parsed = match (given.clone().try_cast::<Span>(), given.as_immutable_string_ref()) {
-        (Some(span), _) => Ok(span),
-        (None, Ok(text)) => Span::parse(&text).map_err(|e| format!("`{what}`: {e}; {}", e.hint())),
-        (None, Err(found)) => Err(format!("`{what}` is a duration such as \"5s\", found {found}")),
-    };
-    parsed.or_else(|why| raise_at_call(cx, codes::SCRIPT, &why))
-}
-
-/// The options map of a flow native, checked as strictly as an operation's.
-pub(super) struct NativeOptions<'a> {
-    cx: &'a Cx<'a>,
-    native: &'static str,
-    given: &'a Map,
-}
-
-impl<'a> NativeOptions<'a> {
-    /// Checks the options of a native, which takes those in `known` and no others.
-    pub(super) fn from_map(
-        cx: &'a Cx<'a>,
-        native: &'static str,
-        given: &'a Map,
-        known: &'static [&'static str],
-    ) -> RhaiResult<Self> {
-        match given.keys().find(|key| !known.contains(&key.as_str())) {
-            Some(unknown) => {
-                let hint = suggest::suggest_name(unknown, known.iter().copied());
-                let fault = fault::runtime_error(
-                    codes::SCRIPT,
-                    &format!("`{native}` has no option `{unknown}`"),
-                    Some(&hint),
-                    None,
-                );
-                Err(fault::to_rhai_error(&fault, cx.call_position()))
-            }
-            None => Ok(Self { cx, native, given }),
-        }
-    }
-
-    fn read_span_option(&self, name: &str, preset: Span) -> RhaiResult<Span> {
-        self.given
-            .get(name)
-            .map_or(Ok(preset), |given| read_span(self.cx, &format!("{name}` of `{}", self.native), given))
-    }
-
-    /// Returns one of a few words, of which the first is the preset.
-    pub(super) fn read_word_option(&self, name: &str, words: &[&'static str]) -> RhaiResult<&'static str> {
-        let Some(given) = self.given.get(name) else { return Ok(words[0]) };
-        let text = given.to_string();
-        if let Some(word) = words.iter().find(|word| **word == text) {
-            return Ok(word);
-        }
-        let known = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
-        let message = format!("`{name}` of `{}` is {known}, found {text}", self.native);
-        raise_at_call(self.cx, codes::SCRIPT, &message)
-    }
-
-    /// Returns a number from 1.
-    pub(super) fn read_count_option(&self, name: &str, preset: u32) -> RhaiResult<u32> {
-        let Some(given) = self.given.get(name) else { return Ok(preset) };
-        match given.as_int().ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
-            Some(count) => Ok(count),
-            None => raise_at_call(
-                self.cx,
-                codes::SCRIPT,
-                &format!("`{name}` of `{}` is a number from 1, found {given}", self.native),
-            ),
-        }
-    }
 }

@@ -1,8 +1,12 @@
-//! Modules of a runbook: read once, before anything runs, from below the runbook's own folder or from the embedded
-//! library; a run keeps their text, and a resume reads nothing else.
+//! The modules of a runbook: read once, before anything runs, from below the runbook's own folder or from the
+//! embedded library. A run keeps their text, and a resume reads nothing else.
 
 use super::stdlib;
-use rhai::{ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, Position, Scope, Shared, Stmt};
+use crate::base::{lock::lock_unpoisoned, suggest};
+use rhai::{
+    AST, ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, ParseError, Position, Scope, Shared,
+    Stmt,
+};
 use std::{
     collections::BTreeMap,
     fs,
@@ -24,7 +28,7 @@ pub(super) struct ImportError {
 /// Reads every module that a script imports, and every module that those import.
 ///
 /// # Errors
-/// The first import that leads out of the root, to nothing, or round in a circle.
+/// The first import that leads out of the root, to no module, or back to itself.
 pub(super) fn read_modules(
     engine: &Engine,
     root: &Path,
@@ -50,8 +54,8 @@ fn read_imports(
         message,
         hint: hint.map(Into::into),
     };
-    // A text that does not compile is reported by whoever compiles it next, with all there is to say.
-    let Ok(ast) = super::runbook::compile_main(engine, text) else { return Ok(()) };
+    // Whoever compiles the text next reports why it does not compile.
+    let Ok(ast) = compile_main(engine, text) else { return Ok(()) };
     for (path, at) in find_imports(&ast) {
         let path = path.ok_or_else(|| {
             bad(at, "the path of an import is a literal".into(), Some("write it as \"./lib/name\""))
@@ -74,8 +78,15 @@ fn read_imports(
     Ok(())
 }
 
+/// Compiles a runbook with `params` in scope: it is the one variable that a runbook has without declaring it.
+pub(super) fn compile_main(engine: &Engine, text: &str) -> Result<AST, ParseError> {
+    let mut variables = Scope::new();
+    variables.push_constant("params", rhai::Map::new());
+    engine.compile_with_scope(&variables, text)
+}
+
 /// Returns the literal paths that a script imports; `None` where a path is computed.
-fn find_imports(ast: &rhai::AST) -> Vec<(Option<String>, Position)> {
+fn find_imports(ast: &AST) -> Vec<(Option<String>, Position)> {
     let mut found = Vec::new();
     ast.walk(&mut |path: &[ASTNode<'_>]| {
         if let Some(ASTNode::Stmt(Stmt::Import(import, at))) = path.last() {
@@ -93,8 +104,7 @@ fn find_imports(ast: &rhai::AST) -> Vec<(Option<String>, Position)> {
 fn read_module(root: &Path, path: &str) -> Result<String, String> {
     if path.starts_with("std/") {
         return stdlib::find_module_text(path).map(str::to_owned).ok_or_else(|| {
-            let hint =
-                crate::base::suggest::suggest_name(path, stdlib::MODULES.iter().map(|(name, _)| *name));
+            let hint = suggest::suggest_name(path, stdlib::MODULES.iter().map(|(name, _)| *name));
             format!("there is no library module `{path}`: {hint}")
         });
     }
@@ -135,7 +145,7 @@ impl ModuleResolver for PreloadedModules {
         path: &str,
         at: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        if let Some(module) = super::live::lock_unpoisoned(&self.compiled).get(path) {
+        if let Some(module) = lock_unpoisoned(&self.compiled).get(path) {
             return Ok(Shared::clone(module));
         }
         let text = self.texts.get(path).ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.into(), at))?;
@@ -144,7 +154,7 @@ impl ModuleResolver for PreloadedModules {
         ast.set_source(path);
         let module: Shared<Module> =
             Module::eval_ast_as_new(Scope::new(), &ast, engine).map_err(in_module)?.into();
-        super::live::lock_unpoisoned(&self.compiled).insert(path.to_owned(), Shared::clone(&module));
+        lock_unpoisoned(&self.compiled).insert(path.to_owned(), Shared::clone(&module));
         Ok(module)
     }
 }

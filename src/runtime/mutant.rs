@@ -3,14 +3,14 @@
 use crate::journal::Durability;
 use std::cell::Cell;
 
-/// What is wrong with the runtime on this thread.
+/// A deliberate fault of the runtime on one thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
-    /// That a call is about to take effect is not on disk when it does.
+    /// A call takes effect before its begin is on disk.
     BufferedBegin,
-    /// A call that was begun is made again without asking the world.
+    /// A call that was begun is made again without asking the target.
     BlindProbe,
-    /// A run that was killed while it cleaned up takes it for done.
+    /// A run that was killed while it cleaned up does not clean up again.
     CleanedUpOnce,
 }
 

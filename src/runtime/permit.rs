@@ -1,25 +1,26 @@
 //! Rights, identity of targets, protection and leases: what a run may do, and to which target.
 
 use super::{
-    Refusal,
-    live::{NativeError, RunContext, StopReason, VerifiedTarget, lock_unpoisoned},
+    run_context::{RunContext, VerifiedTarget},
+    stop::{NativeError, StopReason},
 };
 use crate::{
+    base::lock::lock_unpoisoned,
     journal::{Durability, Holder, Lease, LeaseMode, Record, Run},
     ops::{
         args::CallArgs,
         spec::{Effect, Operation, Permission},
     },
-    provider::{Error, Fleet, model::Identity},
+    provider::{self, Error, Fleet, model::Identity},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// Stops the run when it lacks the right to a call.
-pub(super) fn check_rights(live: &RunContext, op: &Operation, args: &CallArgs) -> Result<(), NativeError> {
+pub(super) fn check_rights(context: &RunContext, op: &Operation, args: &CallArgs) -> Result<(), NativeError> {
     let need = op.required_permission(args);
-    match &live.rights {
+    match &context.rights {
         Some(rights) if !rights.iter().any(|right| right.covers(&need)) => {
-            Err(live.stopper.stop_run(StopReason::Refused {
+            Err(context.stopper.stop_run(StopReason::Refused {
                 message: format!("`{}` needs `{need}`, and the runbook's `needs` do not have it", op.path()),
                 hint: format!("add \"{need}\" to `needs` in the header, if the runbook is meant to do this"),
             }))
@@ -37,23 +38,8 @@ pub(super) fn protected_targets(fleet: &Fleet, targets: &[String], needs: &[Perm
     targets.iter().filter(protected).cloned().collect()
 }
 
-/// Refuses a run that may change a protected target which is not confirmed.
-pub(super) fn require_confirmation(
-    fleet: &Fleet,
-    targets: &[String],
-    needs: &[Permission],
-    confirmed: &BTreeSet<String>,
-) -> Result<(), Refusal> {
-    match protected_targets(fleet, targets, needs).into_iter().find(|name| !confirmed.contains(name)) {
-        None => Ok(()),
-        Some(name) => {
-            let (message, hint) = unconfirmed_message(&name);
-            Err(Refusal::Policy { message, hint, place: None })
-        }
-    }
-}
-
-fn unconfirmed_message(name: &str) -> (String, String) {
+/// Returns the message and the hint of a refusal to change a protected target.
+pub(super) fn unconfirmed_message(name: &str) -> (String, String) {
     (
         format!("the target `{name}` is protected, and this may change it"),
         format!("name it: `--confirm {name}`"),
@@ -71,36 +57,36 @@ pub(super) enum IdentityError {
 /// Verifies that a target is the one the run first used, that it is confirmed if protected,
 /// and that the run has leased it. At the prompt all rights are granted, and each call takes its own lease.
 pub(super) fn verify_identity(
-    live: &RunContext,
+    context: &RunContext,
     target: &str,
     need: &Permission,
 ) -> Result<(), IdentityError> {
-    let known = Arc::clone(lock_unpoisoned(&live.recognised).entry(target.to_owned()).or_default());
+    let known = Arc::clone(lock_unpoisoned(&context.verified).entry(target.to_owned()).or_default());
     let mut known = lock_unpoisoned(&known);
-    let rights = live.rights.as_deref().unwrap_or(std::slice::from_ref(need));
-    if !protected_targets(&live.fleet, &[target.to_owned()], rights).is_empty()
-        && !live.confirmed.contains(target)
+    let rights = context.rights.as_deref().unwrap_or(std::slice::from_ref(need));
+    if !protected_targets(&context.fleet, &[target.to_owned()], rights).is_empty()
+        && !context.confirmed.contains(target)
     {
         let (message, hint) = unconfirmed_message(target);
-        return Err(IdentityError::Stopped(live.stopper.stop_run(StopReason::Refused { message, hint })));
+        return Err(IdentityError::Stopped(context.stopper.stop_run(StopReason::Refused { message, hint })));
     }
     if known.is_none() {
-        let identity = live
-            .wait_or_stop(async { live.fleet.open_target(target)?.identity().await })
+        let identity = context
+            .wait_or_stop(async { context.fleet.open_target(target)?.identity().await })
             .map_err(IdentityError::Stopped)?;
         let identity = identity.map_err(IdentityError::Unreachable)?;
-        match_identity(live, target, &identity).map_err(IdentityError::Stopped)?;
+        match_identity(context, target, &identity).map_err(IdentityError::Stopped)?;
         *known = Some(VerifiedTarget { identity, mode: None });
     }
     match known.as_mut() {
-        Some(known) => lease_target(live, target, known, rights).map_err(IdentityError::Stopped),
+        Some(known) => lease_target(context, target, known, rights).map_err(IdentityError::Stopped),
         None => Ok(()),
     }
 }
 
 /// Leases a target, unless the run already holds a sufficient lease.
 fn lease_target(
-    live: &RunContext,
+    context: &RunContext,
     target: &str,
     known: &mut VerifiedTarget,
     rights: &[Permission],
@@ -110,23 +96,23 @@ fn lease_target(
         return Ok(());
     }
     let mode = wanted.mode;
-    let leased = live.journal.acquire_leases(&[wanted], live.run.id(), &Holder::this_process());
-    leased.map_err(|e| live.stopper.stop_run(StopReason::Leased(e)))?;
+    let leased = context.journal.acquire_leases(&[wanted], context.run.id(), &Holder::this_process());
+    leased.map_err(|e| context.stopper.stop_run(StopReason::Leased(e)))?;
     known.mode = Some(mode);
     Ok(())
 }
 
 /// Compares a target's identity with the recorded one, or records it at first use.
-fn match_identity(live: &RunContext, target: &str, identity: &Identity) -> Result<(), NativeError> {
-    let Some(recorded) = live.run.target_identity(target) else {
+fn match_identity(context: &RunContext, target: &str, identity: &Identity) -> Result<(), NativeError> {
+    let Some(recorded) = context.run.target_identity(target) else {
         let identity = serde_json::json!(identity);
         let record = Record::Target { name: target.to_owned(), identity };
-        return live.stop_on_journal_error(live.run.append_record(record, Durability::Buffered));
+        return context.stop_on_journal_error(context.run.append_record(record, Durability::Buffered));
     };
     if recorded["id"].as_str() == Some(&identity.id) {
         return Ok(());
     }
-    Err(live.stopper.stop_run(StopReason::Mismatch {
+    Err(context.stopper.stop_run(StopReason::Mismatch {
         message: format!(
             "the target `{target}` is not the one that the run began with\n  recorded  {}\n  now       {}",
             recorded["description"].as_str().unwrap_or_default(),
@@ -144,8 +130,25 @@ pub(super) fn leases_for_run(run: &Run, rights: &[Permission]) -> Vec<Lease> {
     known.filter_map(|(name, who): (String, Identity)| lease_for_target(&name, &who, rights)).collect()
 }
 
+/// Returns the leases that a run with these rights needs on targets; asks each target for its identity.
+///
+/// # Errors
+/// A target does not answer.
+pub(super) async fn leases_for_targets(
+    fleet: &Fleet,
+    targets: &[String],
+    rights: &[Permission],
+) -> provider::Result<Vec<Lease>> {
+    let mut leases = Vec::new();
+    for target in targets {
+        let identity = fleet.open_target(target)?.identity().await?;
+        leases.extend(lease_for_target(target, &identity, rights));
+    }
+    Ok(leases)
+}
+
 /// Returns the lease that a run with these rights needs on a target.
-pub(super) fn lease_for_target(name: &str, target: &Identity, rights: &[Permission]) -> Option<Lease> {
+fn lease_for_target(name: &str, target: &Identity, rights: &[Permission]) -> Option<Lease> {
     lease_mode(rights).map(|mode| Lease { target: target.id.clone(), name: name.to_owned(), mode })
 }
 

@@ -1,12 +1,20 @@
 //! A session at the prompt: the same natives as in a runbook, journaled as a run, one input at a time.
 
 use super::{
-    Failure, Refusal, RunObserver, Runtime, VERSION,
-    drive::{self, Conclusion},
-    engine, fault,
-    live::{CallScope, RunContext, StopReason},
+    VERSION,
+    drive::{self, Conclusion, RunResult},
+    engine,
+    limits::STACK_BYTES,
     modules::{ModuleSources, PreloadedModules},
-    runbook,
+    observer::RunObserver,
+    refusal::Refusal,
+    run_context::{RunContext, RunSetup},
+    runbook_error::{RunbookError, from_parse_error},
+    runs::Runtime,
+    scope::CallScope,
+    script_error::{self, Failure, codes},
+    stdlib,
+    stop::StopReason,
     values::{to_dynamic, to_json},
 };
 use crate::{base::value, journal::NewRun};
@@ -14,16 +22,16 @@ use rhai::{AST, Dynamic, Engine, Scope};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
-/// What a session is called where a runbook has its path. It has no text: only its records tell what it did.
+/// The name of a session where a runbook has its path. A session has no text: only its records tell what it did.
 pub const SESSION_NAME: &str = "repl";
 
-/// A session. It belongs on a thread with a large stack: [`Session::on_its_own_thread`].
+/// A session. It belongs on a thread with a large stack: [`Session::run_on_large_stack`].
 pub struct Session {
     engine: Engine,
-    scope: Scope<'static>,
+    variables: Scope<'static>,
     functions: AST,
-    live: Arc<RunContext>,
-    /// What the last input failed with.
+    context: Arc<RunContext>,
+    /// The error of the last input.
     failure: Option<Failure>,
 }
 
@@ -31,7 +39,7 @@ pub struct Session {
 #[derive(Debug)]
 pub enum EvalError {
     /// It does not parse.
-    Parse(runbook::RunbookError),
+    Parse(RunbookError),
     /// It failed.
     Failed(Box<Failure>),
     /// It was stopped.
@@ -45,16 +53,16 @@ impl Session {
     /// # Errors
     /// [`Refusal`].
     pub fn start_session(
-        world: &Runtime,
+        runtime: &Runtime,
         target: Option<&str>,
         confirmed: BTreeSet<String>,
-        watch: Arc<dyn RunObserver>,
+        observer: Arc<dyn RunObserver>,
     ) -> Result<Self, Refusal> {
-        let journal = Arc::new(world.open_journal()?);
-        let mut scope = Scope::new();
+        let journal = Arc::new(runtime.open_journal()?);
+        let mut variables = Scope::new();
         if let Some(name) = target {
-            world.fleet.target_config(name)?;
-            scope.push_constant_dynamic("db", to_dynamic(&value::tag_value(value::TARGET_TAG, name)));
+            runtime.fleet.target_config(name)?;
+            variables.push_constant_dynamic("db", to_dynamic(&value::tag_value(value::TARGET_TAG, name)));
         }
         let run = journal.create_run(&NewRun {
             runbook: SESSION_NAME.into(),
@@ -65,20 +73,21 @@ impl Session {
             version: VERSION.into(),
             leases: vec![],
         })?;
-        let live = RunContext::new(world, journal, run, None, watch, confirmed, false);
-        let watched = Arc::clone(&live);
-        world.tokio.spawn(async move {
+        let context =
+            RunContext::new(RunSetup { confirmed, ..runtime.setup_run(journal, run, None, observer) });
+        let interrupted = Arc::clone(&context);
+        runtime.tokio.spawn(async move {
             loop {
                 drive::wait_for_signal(tokio::signal::unix::SignalKind::interrupt()).await;
-                drop(watched.stopper.stop_run(StopReason::Interrupted));
+                drop(interrupted.stopper.stop_run(StopReason::Interrupted));
             }
         });
         let engine = engine::build_engine_for_run(
-            &CallScope::at_root(Arc::clone(&live)),
+            &CallScope::at_root(Arc::clone(&context)),
             PreloadedModules::new(library_sources()),
-            live.stopper.shared_flag(),
+            context.stopper.shared_flag(),
         );
-        Ok(Self { engine, scope, functions: AST::empty(), live, failure: None })
+        Ok(Self { engine, variables, functions: AST::empty(), context, failure: None })
     }
 
     /// Runs `body` on a thread whose stack is large enough for any script, and returns what it returns.
@@ -87,7 +96,7 @@ impl Session {
     /// When the machine gives no thread, or the body panics.
     pub fn run_on_large_stack<T: Send>(body: impl FnOnce() -> T + Send) -> std::io::Result<T> {
         std::thread::scope(|threads| {
-            let thread = std::thread::Builder::new().name("session".into()).stack_size(engine::STACK_BYTES);
+            let thread = std::thread::Builder::new().name("session".into()).stack_size(STACK_BYTES);
             thread
                 .spawn_scoped(threads, body)?
                 .join()
@@ -97,37 +106,37 @@ impl Session {
 
     /// Returns the run that records the session.
     pub fn run_id(&self) -> &str {
-        self.live.run.id()
+        self.context.run.id()
     }
 
     /// Evaluates an input. Variables and functions that it declares stay.
     ///
     /// # Errors
-    /// [`Unfinished`]. The session goes on.
+    /// [`EvalError`]. The session goes on.
     pub fn eval_input(&mut self, input: &str) -> Result<Value, EvalError> {
-        drop(self.live.stopper.take_reason());
+        drop(self.context.stopper.take_reason());
         self.failure = None;
         let texts = |_: &str| Some(input.to_owned());
         let ast = self
             .engine
-            .compile_with_scope(&self.scope, input)
-            .map_err(|e| EvalError::Parse(runbook::from_parse_error(SESSION_NAME, &e, &texts)))?;
+            .compile_with_scope(&self.variables, input)
+            .map_err(|e| EvalError::Parse(from_parse_error(SESSION_NAME, &e, &texts)))?;
         let mut whole = self.functions.merge(&ast);
         whole.set_source(SESSION_NAME);
-        let evaluated = self.engine.eval_ast_with_scope::<Dynamic>(&mut self.scope, &whole);
+        let evaluated = self.engine.eval_ast_with_scope::<Dynamic>(&mut self.variables, &whole);
         whole.clear_statements();
         self.functions = whole;
-        if let Some(stop) = self.live.stopper.take_reason() {
+        if let Some(stop) = self.context.stopper.take_reason() {
             return Err(EvalError::Stopped(stop));
         }
         let value = evaluated.map_err(|e| {
-            let failure = fault::to_failure(&e, SESSION_NAME, &texts);
+            let failure = script_error::to_failure(&e, SESSION_NAME, &texts);
             self.failure = Some(failure.clone());
             EvalError::Failed(Box::new(failure))
         })?;
         let shown = to_json(&value).unwrap_or_else(|_| Value::from(value.to_string()));
         if !value.is_unit() {
-            self.scope.set_value("ans", value);
+            self.variables.set_value("ans", value);
         }
         Ok(shown)
     }
@@ -135,7 +144,7 @@ impl Session {
     /// Returns whether an input is only the beginning of one.
     pub fn is_incomplete(&self, input: &str) -> bool {
         use rhai::{LexError, ParseErrorType};
-        let Err(error) = self.engine.compile_with_scope(&self.scope, input) else {
+        let Err(error) = self.engine.compile_with_scope(&self.variables, input) else {
             return has_open_comment(input);
         };
         let lines: Vec<&str> = input.split('\n').collect();
@@ -152,17 +161,17 @@ impl Session {
         }
     }
 
-    /// Returns the names of the variables there are.
+    /// Returns the names of the variables.
     pub fn variable_names(&self) -> Vec<String> {
-        self.scope.iter().map(|(name, ..)| name.to_owned()).collect()
+        self.variables.iter().map(|(name, ..)| name.to_owned()).collect()
     }
 
     /// Ends the session: its record says whether it went well or ended at its last error, and its temporary branches
     /// are removed. A session in which something is still under way does not end; it stops.
-    pub fn end_session(self, went_well: bool) -> super::RunResult {
-        drop(self.live.stopper.take_reason());
+    pub fn end_session(self, went_well: bool) -> RunResult {
+        drop(self.context.stopper.take_reason());
         let unsaid = || Failure {
-            fault: fault::runtime_error(fault::codes::SCRIPT, "the session ended at an error", None, None),
+            fault: script_error::runtime_error(codes::SCRIPT, "the session ended at an error", None, None),
             place: None,
         };
         let conclusion = if went_well {
@@ -170,13 +179,13 @@ impl Session {
         } else {
             Conclusion::Failed(self.failure.unwrap_or_else(unsaid))
         };
-        drive::end_run(&self.live, &self.engine, conclusion)
+        drive::end_run(&self.context, &self.engine, conclusion)
     }
 }
 
 /// The embedded library: a session has no folder to import from.
 fn library_sources() -> ModuleSources {
-    super::stdlib::MODULES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    stdlib::MODULES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
 /// Returns whether a block comment is open at the end: Rhai parses such an input without complaint.

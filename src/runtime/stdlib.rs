@@ -1,9 +1,9 @@
-//! The script library that is part of the program, as a list.
+//! The library for scripts that is part of the program.
 
 /// Every module of the library: its import path and its text.
-pub const MODULES: &[(&str, &str)] = &[("std/dr@1", include_str!("../../stdlib/dr@1.rhai"))];
+pub(super) const MODULES: &[(&str, &str)] = &[("std/dr@1", include_str!("../../stdlib/dr@1.rhai"))];
 
 /// Returns the text of a library module.
-pub fn find_module_text(path: &str) -> Option<&'static str> {
+pub(super) fn find_module_text(path: &str) -> Option<&'static str> {
     MODULES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
 }

@@ -3,12 +3,11 @@
 //! A whitelist, because Rhai's own serialization is silently lossy: functions become strings, infinities become
 //! nothing. What is not on the list is refused by name.
 
-use super::fault;
 use crate::base::{
     moment::{Moment, Span},
     value,
 };
-use rhai::{Array, Dynamic, Engine, EvalAltResult, FLOAT, INT, ImmutableString, Map};
+use rhai::{Array, Dynamic, FLOAT, FnPtr, Map};
 use serde_json::{Number, Value, json};
 use std::fmt;
 
@@ -20,15 +19,17 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    fn get_field(&mut self, field: &str) -> Result<Dynamic, Box<EvalAltResult>> {
+    /// Returns a field.
+    ///
+    /// # Errors
+    /// Which fields there are instead.
+    pub(super) fn get_field(&self, field: &str) -> Result<Dynamic, String> {
         let found = match &self.inner {
             Value::Object(fields) => fields.get(field).map(to_dynamic),
             name if field == "name" && self.tag == value::TARGET_TAG => Some(to_dynamic(name)),
             _ => None,
         };
-        found.ok_or_else(|| {
-            fault::misuse_error(&format!("{self} has no field `{field}`{}", self.describe_fields()))
-        })
+        found.ok_or_else(|| format!("{self} has no field `{field}`{}", self.describe_fields()))
     }
 
     /// Lists the fields that the handle has, for an error message.
@@ -144,66 +145,24 @@ fn tagged_to_dynamic(tag: &'static str, inner: &Value, whole: &Value) -> Dynamic
     known.unwrap_or_else(|| Dynamic::from(Handle { tag, inner: inner.clone() }))
 }
 
-type RhaiResult<T> = Result<T, Box<EvalAltResult>>;
-
-fn parse_moment(text: &str) -> RhaiResult<Moment> {
-    Moment::parse(text).map_err(|e| fault::misuse_error(&format!("{e}: {}", e.hint())))
+/// Copies a value so that it shares nothing with the script: Rhai shares what closures capture.
+pub(super) fn deep_copy(value: &Dynamic) -> Dynamic {
+    let flat = value.flatten_clone();
+    if let Some(closure) = flat.clone().try_cast::<FnPtr>() {
+        return copy_captures(closure).into();
+    }
+    if let Ok(items) = flat.as_array_ref() {
+        return items.iter().map(deep_copy).collect::<Array>().into();
+    }
+    if let Ok(fields) = flat.as_map_ref() {
+        return fields.iter().map(|(name, field)| (name.clone(), deep_copy(field))).collect::<Map>().into();
+    }
+    flat
 }
 
-fn parse_span(text: &str) -> RhaiResult<Span> {
-    Span::parse(text).map_err(|e| fault::misuse_error(&format!("{e}: {}", e.hint())))
-}
-
-/// Registers moments, durations and handles with an engine.
-pub(super) fn register_values(engine: &mut Engine) {
-    register_moments(engine);
-    register_spans(engine);
-    engine
-        .register_type_with_name::<Handle>("handle")
-        .register_indexer_get(|handle: &mut Handle, field: ImmutableString| handle.get_field(&field))
-        .register_fn("to_string", |handle: &mut Handle| handle.to_string())
-        .register_fn("to_debug", |handle: &mut Handle| handle.to_string())
-        .register_fn("==", |a: Handle, b: Handle| a == b)
-        .register_fn("!=", |a: Handle, b: Handle| a != b);
-}
-
-fn register_moments(engine: &mut Engine) {
-    engine
-        .register_type_with_name::<Moment>("moment")
-        .register_fn("moment", |text: &str| parse_moment(text))
-        .register_fn("to_string", |m: &mut Moment| m.to_string())
-        .register_fn("to_debug", |m: &mut Moment| m.to_string())
-        .register_fn("-", Moment::duration_since)
-        .register_fn("+", Moment::saturating_add)
-        .register_fn("-", |m: Moment, s: Span| m.saturating_add(Span(-s.0)))
-        .register_fn("+", |m: Moment, text: &str| {
-            Ok::<_, Box<EvalAltResult>>(m.saturating_add(parse_span(text)?))
-        })
-        .register_fn("-", |m: Moment, text: &str| {
-            Ok::<_, Box<EvalAltResult>>(m.saturating_add(Span(-parse_span(text)?.0)))
-        })
-        .register_fn("==", |a: Moment, b: Moment| a == b)
-        .register_fn("!=", |a: Moment, b: Moment| a != b)
-        .register_fn("<", |a: Moment, b: Moment| a < b)
-        .register_fn("<=", |a: Moment, b: Moment| a <= b)
-        .register_fn(">", |a: Moment, b: Moment| a > b)
-        .register_fn(">=", |a: Moment, b: Moment| a >= b);
-}
-
-fn register_spans(engine: &mut Engine) {
-    engine
-        .register_type_with_name::<Span>("duration")
-        .register_fn("duration", |text: &str| parse_span(text))
-        .register_fn("to_string", |s: &mut Span| s.to_string())
-        .register_fn("to_debug", |s: &mut Span| s.to_string())
-        .register_get("seconds", |s: &mut Span| s.as_secs_f64())
-        .register_fn("+", |a: Span, b: Span| Span(a.0.saturating_add(b.0)))
-        .register_fn("-", |a: Span, b: Span| Span(a.0.saturating_sub(b.0)))
-        .register_fn("*", |a: Span, n: INT| Span(a.0.saturating_mul(n.try_into().unwrap_or(i32::MAX))))
-        .register_fn("==", |a: Span, b: Span| a == b)
-        .register_fn("!=", |a: Span, b: Span| a != b)
-        .register_fn("<", |a: Span, b: Span| a < b)
-        .register_fn("<=", |a: Span, b: Span| a <= b)
-        .register_fn(">", |a: Span, b: Span| a > b)
-        .register_fn(">=", |a: Span, b: Span| a >= b);
+/// Returns a closure with copies of the values that it captures, as they are now.
+pub(super) fn copy_captures(mut closure: FnPtr) -> FnPtr {
+    let captured: Vec<Dynamic> = closure.iter_curry().map(deep_copy).collect();
+    closure.set_curry(captured);
+    closure
 }

@@ -8,7 +8,7 @@ use crate::{
     ops::{self, spec::Operation},
     provider,
     runtime::{
-        EvalError, Failure, Refusal, RunResult, SourceLocation, StopReason, check, flow::NATIVES, runbook,
+        EvalError, Failure, NATIVES, Refusal, RunResult, RunbookError, SourceLocation, StopReason, check,
     },
 };
 use serde_json::Value;
@@ -242,8 +242,8 @@ pub fn quote_shell_word(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-impl From<runbook::RunbookError> for CliError {
-    fn from(error: runbook::RunbookError) -> Self {
+impl From<RunbookError> for CliError {
+    fn from(error: RunbookError) -> Self {
         Self { place: error.place, hint: error.hint, ..Self::usage(error.message) }
     }
 }

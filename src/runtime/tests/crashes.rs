@@ -1,6 +1,6 @@
 //! Kills at every event of scripts that wait for people, and kills of what is being recovered from.
 
-use super::{branches::read_knob, gates::ScriptedPerson, *};
+use super::{approvals::ScriptedPerson, forks::read_knob, *};
 
 /// Hears events like a listener, dies like one, and says yes to everything that it is asked.
 struct CrashingPerson {
@@ -28,15 +28,15 @@ impl RunObserver for CrashingPerson {
 impl TestEnv {
     fn start_with(&self, script: &str, watch: Arc<dyn RunObserver>) -> Result<RunResult, Refusal> {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}"))?;
-        self.world
+        self.runtime
             .start_run(StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() }, watch)
     }
 
     fn resume_with_observer(&self, watch: Arc<dyn RunObserver>) -> Result<RunResult, Refusal> {
-        let journal = Arc::new(self.world.open_journal()?);
+        let journal = Arc::new(self.runtime.open_journal()?);
         let (run, runbook, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-        self.world.resume_run(journal, resume, watch)
+        self.runtime.resume_run(journal, resume, watch)
     }
 }
 
@@ -46,23 +46,22 @@ fn assert_survives_every_crash(script: &str, answers: &[Choice], status: RunStat
     let willing = CrashingPerson::dying_at(None, answers);
     let undisturbed = calm.start_with(script, Arc::clone(&willing) as Arc<dyn RunObserver>).expect("it runs");
     assert_eq!(undisturbed.status, status, "{undisturbed:?}");
-    let effects = |stage: &TestEnv| {
-        let mut effects = stage.list_effects();
+    let effects = |env: &TestEnv| {
+        let mut effects = env.list_effects();
         effects.sort();
         effects
     };
     let (step, first) = read_knob("REDRILL_EVENTS", 3);
     for die_at in (first..willing.listener.count.load(Ordering::SeqCst)).step_by(step) {
-        let stage = TestEnv::new();
-        if stage.start_with(script, CrashingPerson::dying_at(Some(die_at), answers)).is_ok() {
+        let env = TestEnv::new();
+        if env.start_with(script, CrashingPerson::dying_at(Some(die_at), answers)).is_ok() {
             continue;
         }
         // Whoever resumes it may be asked once more, and says the last thing that was said.
         let last = *answers.last().expect("an answer");
-        let ended =
-            stage.resume_with_observer(CrashingPerson::dying_at(None, &[last; 4])).expect("it resumes");
+        let ended = env.resume_with_observer(CrashingPerson::dying_at(None, &[last; 4])).expect("it resumes");
         assert_eq!((ended.status, &ended.value), (status, &undisturbed.value), "killed at event {die_at}");
-        assert_eq!(effects(&stage), effects(&calm), "killed at event {die_at}");
+        assert_eq!(effects(&env), effects(&calm), "killed at event {die_at}");
     }
 }
 
@@ -111,11 +110,11 @@ fn two_kills_of_branches_change_nothing_either() {
         effects
     };
     for (first, second) in (2..40).step_by(5).flat_map(|a| [(a, 1), (a, 3), (a, 8), (a, 14)]) {
-        let stage = TestEnv::new();
+        let env = TestEnv::new();
         let dying = |at| Arc::new(Listener { die_at: Some(at), ..Listener::default() });
-        let killed = stage.try_run_script(script, dying(first)).is_err();
-        let again = killed && stage.resume_run(dying(second)).is_err();
-        let ended = if again { stage.resume_run(Arc::default()).map(Some) } else { Ok(None) };
+        let killed = env.try_run_script(script, dying(first)).is_err();
+        let again = killed && env.resume_run(dying(second)).is_err();
+        let ended = if again { env.resume_run(Arc::default()).map(Some) } else { Ok(None) };
         if let Some(ended) = ended.expect("it resumes") {
             assert_eq!(
                 (ended.status, &ended.value),
@@ -124,7 +123,7 @@ fn two_kills_of_branches_change_nothing_either() {
             );
         }
         assert_eq!(
-            sorted(stage.list_effects()),
+            sorted(env.list_effects()),
             sorted(calm.list_effects()),
             "killed at {first}, then at {second}"
         );

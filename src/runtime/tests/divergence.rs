@@ -14,41 +14,37 @@ const RECORDED: &str = r#"
 "#;
 
 /// Records, kills before the last call, and goes on with another text.
-fn resume_edited(stage: &TestEnv, change: impl Fn(&str) -> String) -> RunResult {
+fn resume_edited(env: &TestEnv, change: impl Fn(&str) -> String) -> RunResult {
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
     let dying = Arc::new(Listener { die_before: Some(before), ..Listener::default() });
-    drop(stage.try_run_script(RECORDED, dying));
-    assert_eq!(
-        stage.list_effects().iter().filter(|e| *e == "backup.create").count(),
-        3,
-        "three were recorded"
-    );
-    stage.resume_as(&change(RECORDED))
+    drop(env.try_run_script(RECORDED, dying));
+    assert_eq!(env.list_effects().iter().filter(|e| *e == "backup.create").count(), 3, "three were recorded");
+    env.resume_as(&change(RECORDED))
 }
 
 /// Asserts that a text goes on from what was recorded, and makes `more` backups.
 fn assert_goes_on(change: impl Fn(&str) -> String, more: usize) {
-    let stage = TestEnv::new();
-    let ended = resume_edited(&stage, &change);
+    let env = TestEnv::new();
+    let ended = resume_edited(&env, &change);
     assert_eq!(ended.status, RunStatus::Succeeded, "{}: {ended:?}", change(RECORDED));
-    let effects = stage.list_effects();
+    let effects = env.list_effects();
     let count = |kind: &str| effects.iter().filter(|e| *e == kind).count();
     assert_eq!((count("backup.create"), count("sql.execute")), (3 + more, 1), "{effects:?}");
 }
 
 /// Asserts that a text stops the run, before it does anything, and that the message says why.
 fn assert_stops(change: impl Fn(&str) -> String, said: &[&str]) {
-    let stage = TestEnv::new();
-    let ended = resume_edited(&stage, &change);
+    let env = TestEnv::new();
+    let ended = resume_edited(&env, &change);
     let Some(StopReason::Mismatch { message }) = ended.stop else {
         panic!("{}: {ended:?}", change(RECORDED))
     };
     for words in said {
         assert!(message.contains(words), "`{words}` is not in: {message}");
     }
-    assert_eq!(stage.list_effects().iter().filter(|e| *e == "backup.create").count(), 3);
+    assert_eq!(env.list_effects().iter().filter(|e| *e == "backup.create").count(), 3);
     // The text that did not match is not what a resume goes on with.
-    let resumed = stage.resume_run(Listener::default().into()).expect("it resumes");
+    let resumed = env.resume_run(Listener::default().into()).expect("it resumes");
     assert_eq!(resumed.status, RunStatus::Succeeded, "{resumed:?}");
 }
 
@@ -102,14 +98,12 @@ fn a_step_more_goes_on() {
 
 #[test]
 fn what_was_read_feeds_the_same_argument_although_the_world_has_changed() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script = "let n = backup::list(db).len(); backup::create(db, #{ label: `n${n}` }); \
         backup::create(db, #{ label: `m${n}` }); branch::list(db)";
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
-    drop(
-        stage.try_run_script(script, Arc::new(Listener { die_before: Some(before), ..Listener::default() })),
-    );
-    let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
+    drop(env.try_run_script(script, Arc::new(Listener { die_before: Some(before), ..Listener::default() })));
+    let ended = env.resume_run(Listener::default().into()).expect("it resumes");
     assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
 }
 
@@ -202,16 +196,16 @@ fn another_statement_in_the_same_place_stops() {
 
 #[test]
 fn an_edited_text_is_what_a_later_resume_goes_on_with() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
     let dying = || Arc::new(Listener { die_before: Some(before), ..Listener::default() });
-    drop(stage.try_run_script(RECORDED, dying()));
+    drop(env.try_run_script(RECORDED, dying()));
     let more = RECORDED
         .replace("branch::list(db)", "backup::create(db, #{ label: \"d\" }); branch::list(db); \"edited\"");
-    drop(stage.try_resume_as(&more, dying()));
-    let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
+    drop(env.try_resume_as(&more, dying()));
+    let ended = env.resume_run(Listener::default().into()).expect("it resumes");
     assert_eq!((ended.status, ended.value), (RunStatus::Succeeded, "edited".into()));
-    let journal = stage.world.open_journal().expect("a journal");
+    let journal = env.runtime.open_journal().expect("a journal");
     journal.verify_run(&ended.run, None).expect("its texts are the recorded ones");
-    assert_eq!(stage.list_effects().iter().filter(|e| *e == "backup.create").count(), 4);
+    assert_eq!(env.list_effects().iter().filter(|e| *e == "backup.create").count(), 4);
 }

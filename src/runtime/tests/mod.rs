@@ -1,26 +1,42 @@
 //! Scripts, run for real on the sandbox: what a script can and cannot do, and what a crash leaves.
 
-mod branches;
+mod approvals;
 mod crashes;
 mod divergence;
-mod gates;
+mod forks;
 mod windows;
 
-use super::{live::RunContext, *};
-use crate::journal::Record;
+use super::{
+    VERSION,
+    drive::{self, RunResult},
+    events::Event,
+    observer::{Answer, Choice, Question, RunObserver},
+    refusal::Refusal,
+    run_context::RunContext,
+    runbook::Runbook,
+    runs::{ResumeRequest, Runtime, StartRequest},
+    stop::StopReason,
+};
 use crate::{
-    config::{SANDBOX, TargetConfig},
+    base::clock::{Clock, SystemClock},
+    config::{Config, SANDBOX, TargetConfig},
+    journal::{self, NewRun, Record, RunStatus},
     provider::{OpenContext, sim},
 };
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 /// A state folder of its own, with the sandbox in it.
 struct TestEnv {
     state: tempfile::TempDir,
-    world: Runtime,
+    runtime: Runtime,
 }
 
 /// Listens; from the event that it was told, it does what a kill does: the script's threads are gone, nothing is written.
@@ -66,8 +82,8 @@ const HEADER: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "
 impl TestEnv {
     fn new() -> Self {
         let state = tempfile::tempdir().expect("a temporary folder");
-        let world = Self::open_runtime(state.path());
-        Self { state, world }
+        let runtime = Self::open_runtime(state.path());
+        Self { state, runtime }
     }
 
     fn open_runtime(state: &Path) -> Runtime {
@@ -95,7 +111,7 @@ impl TestEnv {
 
     fn try_run_script(&self, script: &str, listener: Arc<Listener>) -> Result<RunResult, Refusal> {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}"))?;
-        self.world.start_run(
+        self.runtime.start_run(
             StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() },
             listener,
         )
@@ -115,23 +131,23 @@ impl TestEnv {
     }
 
     fn try_resume_as(&self, script: &str, listener: Arc<Listener>) -> Result<RunResult, Refusal> {
-        let journal = Arc::new(self.world.open_journal()?);
+        let journal = Arc::new(self.runtime.open_journal()?);
         let (run, _, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}"))?;
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-        self.world.resume_run(journal, resume, listener)
+        self.runtime.resume_run(journal, resume, listener)
     }
 
     fn take_up_run(&self, listener: Arc<Listener>, abandon: bool) -> Result<RunResult, Refusal> {
-        let journal = Arc::new(self.world.open_journal()?);
+        let journal = Arc::new(self.runtime.open_journal()?);
         let (run, runbook, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon };
-        self.world.resume_run(journal, resume, listener)
+        self.runtime.resume_run(journal, resume, listener)
     }
 
     /// What took effect, as the world itself counts it: kind, what, how often.
     fn list_effects(&self) -> Vec<String> {
-        let target = self.world.config.targets.get(SANDBOX).expect("the sandbox");
+        let target = self.runtime.config.targets.get(SANDBOX).expect("the sandbox");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let opening = OpenContext { target, base: Path::new("."), state: self.state.path(), clock: &clock };
         let sim = sim::Sim::open(&opening).expect("the world opens");
@@ -154,8 +170,8 @@ impl TestEnv {
     /// Runs a script without any right, past the check that would refuse it, and returns why it stopped.
     fn without_rights(&self, script: &str) -> Option<StopReason> {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-        let params = runbook.resolve_params(&BTreeMap::new(), &self.world.config).expect("its parameters");
-        let journal = Arc::new(self.world.open_journal().expect("a journal"));
+        let params = runbook.resolve_params(&BTreeMap::new(), &self.runtime.config).expect("its parameters");
+        let journal = Arc::new(self.runtime.open_journal().expect("a journal"));
         let run = journal
             .create_run(&NewRun {
                 runbook: "test.rhai".into(),
@@ -168,14 +184,14 @@ impl TestEnv {
             })
             .expect("a run");
         let listener = Arc::new(Listener::default());
-        let live = RunContext::new(&self.world, journal, run, Some(vec![]), listener, BTreeSet::new(), false);
-        drive::run_on_thread(&self.world.tokio, &live, runbook, params).expect("it is driven").stop
+        let context = RunContext::new(self.runtime.setup_run(journal, run, Some(vec![]), listener));
+        drive::run_on_thread(&self.runtime.tokio, &context, runbook, params).expect("it is driven").stop
     }
 }
 
 #[test]
 fn a_refusal_cannot_be_swallowed() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     for shape in [
         "try { H } catch { note(\"swallowed\") }",
         "fn f() { backup::list(\"sandbox\") } try { f() } catch { note(\"swallowed\") }",
@@ -189,7 +205,7 @@ fn a_refusal_cannot_be_swallowed() {
         "wait_until(#{ timeout: \"1s\" }, || { try { H } catch { false } })",
     ] {
         let script = shape.replace('H', "backup::list(db)");
-        match stage.without_rights(&script) {
+        match env.without_rights(&script) {
             Some(StopReason::Refused { .. }) => {}
             other => panic!("{script}: {other:?}"),
         }
@@ -198,11 +214,11 @@ fn a_refusal_cannot_be_swallowed() {
 
 #[test]
 fn an_endless_loop_is_interrupted() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     for script in ["loop {}", "sleep(\"1h\")", "wait_until(#{ timeout: \"1h\", every: \"1h\" }, || false)"] {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-        let params = runbook.resolve_params(&BTreeMap::new(), &stage.world.config).expect("its parameters");
-        let journal = Arc::new(stage.world.open_journal().expect("a journal"));
+        let params = runbook.resolve_params(&BTreeMap::new(), &env.runtime.config).expect("its parameters");
+        let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
         let new = NewRun {
             runbook: "test.rhai".into(),
             title: "t".into(),
@@ -213,21 +229,15 @@ fn an_endless_loop_is_interrupted() {
             leases: vec![],
         };
         let run = journal.create_run(&new).expect("a run");
-        let live = RunContext::new(
-            &stage.world,
-            journal,
-            run,
-            None,
-            Arc::new(Listener::default()),
-            BTreeSet::new(),
-            false,
-        );
-        let other = Arc::clone(&live);
+        let context =
+            RunContext::new(env.runtime.setup_run(journal, run, None, Arc::new(Listener::default())));
+        let other = Arc::clone(&context);
         let interrupter = std::thread::spawn(move || {
             std::thread::sleep(std::time::Duration::from_millis(100));
             drop(other.stopper.stop_run(StopReason::Interrupted));
         });
-        let ended = drive::run_on_thread(&stage.world.tokio, &live, runbook, params).expect("it is driven");
+        let ended =
+            drive::run_on_thread(&env.runtime.tokio, &context, runbook, params).expect("it is driven");
         interrupter.join().expect("the interrupter");
         assert!(matches!(ended.stop, Some(StopReason::Interrupted)), "{script}: {ended:?}");
         assert_eq!(ended.status, RunStatus::Interrupted);
@@ -236,7 +246,7 @@ fn an_endless_loop_is_interrupted() {
 
 #[test]
 fn different_types_do_not_compare() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     for (script, wrong) in [
         ("1 < \"2\"", "different types"),
         ("() < 1", "different types"),
@@ -244,7 +254,7 @@ fn different_types_do_not_compare() {
         ("\"1\" == 1", "different types"),
         ("[] >= #{}", "different types"),
     ] {
-        let message = stage.run_to_failure(script);
+        let message = env.run_to_failure(script);
         assert!(message.contains(wrong), "{script}: {message}");
     }
     for script in [
@@ -255,13 +265,13 @@ fn different_types_do_not_compare() {
         "now() <= now()",
         "duration(\"90s\") == duration(\"1m 30s\")",
     ] {
-        assert_eq!(stage.run_to_value(script), Value::Bool(true), "{script}");
+        assert_eq!(env.run_to_value(script), Value::Bool(true), "{script}");
     }
 }
 
 #[test]
 fn the_sandbox_of_the_language_is_closed() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     for (script, wrong) in [
         ("eval(\"1\")", "eval"),
         ("timestamp()", "there is no function `timestamp`"),
@@ -272,20 +282,20 @@ fn the_sandbox_of_the_language_is_closed() {
         ("params.bd", "no parameter `bd`"),
         ("restor(db)", "there is no function `restor`"),
     ] {
-        match stage.try_run_script(script, Listener::default().into()) {
+        match env.try_run_script(script, Listener::default().into()) {
             Err(refusal) => assert!(refusal.to_string().contains(wrong), "{script}: {refusal}"),
             Ok(ended) => panic!("{script} ran: {ended:?}"),
         }
     }
     assert!(
-        stage.world.open_journal().expect("a journal").list_runs().expect("its runs").is_empty(),
+        env.runtime.open_journal().expect("a journal").list_runs().expect("its runs").is_empty(),
         "a refusal left a run"
     );
 }
 
 #[test]
 fn the_header_is_read_without_running_anything() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     for (header, wrong) in [
         ("1", "no header"),
         ("let RUNBOOK = #{ title: \"t\" };", "not a literal constant"),
@@ -309,12 +319,12 @@ fn the_header_is_read_without_running_anything() {
         let error = Runbook::from_text("t.rhai", header.into()).map(drop).expect_err(header);
         assert!(error.message.contains(wrong), "{header}: {error:?}");
     }
-    assert!(stage.list_effects().is_empty());
+    assert!(env.list_effects().is_empty());
 }
 
 #[test]
 fn parameters_are_checked_before_anything_runs() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let runbook = Runbook::from_text(
         "t.rhai",
         r#"const RUNBOOK = #{ title: "t", params: #{
@@ -326,7 +336,7 @@ fn parameters_are_checked_before_anything_runs() {
     .expect("it parses");
     let given = |pairs: &[(&str, &str)]| {
         let words = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        runbook.resolve_params(&words, &stage.world.config)
+        runbook.resolve_params(&words, &env.runtime.config)
     };
     for (pairs, wrong) in [
         (&[][..], "`must` is missing"),
@@ -351,10 +361,10 @@ fn parameters_are_checked_before_anything_runs() {
 
 #[test]
 fn what_is_deferred_keeps_its_values_and_runs_backwards() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let listener = Arc::new(Listener::default());
     let script = r#"for name in ["a", "b", "c"] { defer(|| note(name)); } on_failure(|| note("never"));"#;
-    stage.try_run_script(script, Arc::clone(&listener)).expect("it runs");
+    env.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     let heard = listener.heard.lock().expect("heard").join("\n");
     let order: Vec<_> =
         ["\"text\":\"c\"", "\"text\":\"b\"", "\"text\":\"a\""].iter().map(|n| heard.find(n)).collect();
@@ -364,18 +374,18 @@ fn what_is_deferred_keeps_its_values_and_runs_backwards() {
 
 #[test]
 fn a_failed_clean_up_fails_the_run_and_hides_no_error() {
-    let stage = TestEnv::new();
-    let ended = stage.run_script("defer(|| fail(\"left open\")); 1");
+    let env = TestEnv::new();
+    let ended = env.run_script("defer(|| fail(\"left open\")); 1");
     assert_eq!((ended.status, ended.cleanup), (RunStatus::Failed, vec!["left open".to_owned()]));
-    let ended = stage
+    let ended = env
         .run_script("defer(|| fail(\"left open\")); on_failure(|| note(\"was here\")); fail(\"the cause\")");
     assert_eq!(ended.failure.expect("a failure").fault["message"], "the cause");
 }
 
 #[test]
 fn errors_are_one_map() {
-    let stage = TestEnv::new();
-    let error = stage.run_to_value("let r = attempt(|| backup::get(db, \"nope\")); r.error");
+    let env = TestEnv::new();
+    let error = env.run_to_value("let r = attempt(|| backup::get(db, \"nope\")); r.error");
     assert_eq!(
         (error["code"].as_str(), error["operation"].as_str()),
         (Some("NOT_FOUND"), Some("backup::get"))
@@ -387,28 +397,18 @@ fn errors_are_one_map() {
         ("let c = (); try { throw \"x\" } catch (e) { c = error(e).code } c", "THROWN"),
         ("let five = 5; attempt(|| backup::create(db, #{ label: five })).error.code", "INVALID"),
     ] {
-        assert_eq!(stage.run_to_value(script), Value::from(code), "{script}");
+        assert_eq!(env.run_to_value(script), Value::from(code), "{script}");
     }
-    let ended = stage.run_script("\n\nfail(\"here\")");
+    let ended = env.run_script("\n\nfail(\"here\")");
     let place = ended.failure.expect("a failure").place.expect("a place");
     assert_eq!((place.file.as_str(), place.text.as_str()), ("test.rhai", "fail(\"here\")"));
 }
 
 #[test]
-fn the_state_of_a_repository_is_read_off_one_answer() {
-    let head = "# branch.oid 6acc247fae695daf6fe720ca33a803600dc6215e\n# branch.head main\n";
-    let state = |text: &str| parse_git_status(text).map(|git| (git.commit.len(), git.dirty));
-    assert_eq!(state(head), Some((40, false)));
-    assert_eq!(state(&format!("{head}? new.rhai\n")), Some((40, true)));
-    assert_eq!(state("# branch.oid (initial)\n# branch.head main\n"), None);
-    assert_eq!(state(""), None);
-}
-
-#[test]
 fn only_what_may_be_repeated_is() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let tries = |error: &str| {
-        stage.run_to_value(&format!(
+        env.run_to_value(&format!(
         "let n = 0; attempt(|| retry(#{{ attempts: 3, backoff: \"1ms\" }}, || {{ n += 1; throw #{{ code: \"X\", message: \"m\", {error} }} }})); n"
     ))
     };
@@ -419,27 +419,21 @@ fn only_what_may_be_repeated_is() {
 
 #[test]
 fn a_wait_that_nobody_watched_asks_once_more() {
-    let stage = TestEnv::new();
-    assert_eq!(
-        stage.run_to_value("let n = 0; wait_until(#{ timeout: \"0s\" }, || { n += 1; n == 1 }); n"),
-        1
-    );
+    let env = TestEnv::new();
+    assert_eq!(env.run_to_value("let n = 0; wait_until(#{ timeout: \"0s\" }, || { n += 1; n == 1 }); n"), 1);
     assert!(
-        stage
-            .run_to_failure("wait_until(#{ timeout: \"20ms\", every: \"5ms\" }, || false)")
+        env.run_to_failure("wait_until(#{ timeout: \"20ms\", every: \"5ms\" }, || false)")
             .contains("did not come")
     );
-    assert!(
-        stage.run_to_failure("wait_until(#{ timout: \"20ms\" }, || false)").contains("no option `timout`")
-    );
+    assert!(env.run_to_failure("wait_until(#{ timout: \"20ms\" }, || false)").contains("no option `timout`"));
 }
 
 #[test]
 fn values_are_the_same_live_and_replayed() {
-    let stage = TestEnv::new();
-    assert!(stage.run_to_failure("attach(\"f\", || 1)").contains("cannot be kept"));
-    assert!(stage.run_to_failure("attach(\"f\", #{ \"$branch\": 1 })").contains("may not start with `$`"));
-    let floats = stage.run_to_value("let x = 0.1 + 0.2; attach(\"x\", x); [x, 3.0, 'c', \"t\", (), true, now() - now() <= duration(\"0s\")]");
+    let env = TestEnv::new();
+    assert!(env.run_to_failure("attach(\"f\", || 1)").contains("cannot be kept"));
+    assert!(env.run_to_failure("attach(\"f\", #{ \"$branch\": 1 })").contains("may not start with `$`"));
+    let floats = env.run_to_value("let x = 0.1 + 0.2; attach(\"x\", x); [x, 3.0, 'c', \"t\", (), true, now() - now() <= duration(\"0s\")]");
     assert_eq!(
         floats.as_array().expect("an array")[1..4],
         [Value::from(3.0), Value::from("c"), Value::from("t")]
@@ -468,16 +462,16 @@ fn a_kill_at_any_point_changes_nothing() {
     let events = listener.count.load(Ordering::SeqCst);
     assert!(events > 30, "{events} events are too few to be a test");
     for die_at in 1..events {
-        let stage = TestEnv::new();
+        let env = TestEnv::new();
         let listener = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
-        stage.try_run_script(DRILL, listener).map(drop).expect_err("it is killed");
-        let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
+        env.try_run_script(DRILL, listener).map(drop).expect_err("it is killed");
+        let ended = env.resume_run(Listener::default().into()).expect("it resumes");
         assert_eq!(
             (ended.status, &ended.value),
             (undisturbed.status, &undisturbed.value),
             "killed at event {die_at}"
         );
-        assert_eq!(stage.list_effects(), calm.list_effects(), "killed at event {die_at}");
+        assert_eq!(env.list_effects(), calm.list_effects(), "killed at event {die_at}");
     }
 }
 
@@ -487,63 +481,63 @@ fn two_kills_change_nothing_either() {
     let calm = TestEnv::new();
     calm.run_script(DRILL);
     for (first, second) in (4..44).step_by(6).flat_map(|a| [(a, 1), (a, 2), (a, 4), (a, 9)]) {
-        let stage = TestEnv::new();
+        let env = TestEnv::new();
         let dying = |at| Arc::new(Listener { die_at: Some(at), ..Listener::default() });
-        drop(stage.try_run_script(DRILL, dying(first)));
-        let ended = stage.resume_run(dying(second)).or_else(|_| stage.resume_run(Listener::default().into()));
-        let ended = ended.or_else(|_| stage.resume_run(Listener::default().into()));
+        drop(env.try_run_script(DRILL, dying(first)));
+        let ended = env.resume_run(dying(second)).or_else(|_| env.resume_run(Listener::default().into()));
+        let ended = ended.or_else(|_| env.resume_run(Listener::default().into()));
         drop(ended);
-        assert_eq!(stage.list_effects(), calm.list_effects(), "killed at {first}, then at {second}");
+        assert_eq!(env.list_effects(), calm.list_effects(), "killed at {first}, then at {second}");
     }
 }
 
 #[test]
 fn another_argument_after_a_crash_is_a_mismatch() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     // What the script asks depends on the world outside the run: the state folder has a file, or not.
     let listener = Arc::new(Listener { die_at: Some(6), ..Listener::default() });
-    drop(stage.try_run_script(
+    drop(env.try_run_script(
         "backup::create(db, #{ label: \"a\" }); backup::create(db, #{ label: \"b\" });",
         listener,
     ));
-    let journal = Arc::new(stage.world.open_journal().expect("a journal"));
+    let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
     let (run, _, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
         .expect("it is free");
     let edited = format!("{HEADER}backup::create(db, #{{ label: \"z\" }});");
     let runbook = Runbook::from_text("test.rhai", edited).expect("it parses");
     let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-    let before = stage.list_effects();
-    let ended = stage.world.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
+    let before = env.list_effects();
+    let ended = env.runtime.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     match ended.stop {
         Some(StopReason::Mismatch { message }) => {
             assert!(message.contains("\"a\"") && message.contains("\"z\""), "{message}");
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!((stage.list_effects(), ended.status), (before, RunStatus::Interrupted));
+    assert_eq!((env.list_effects(), ended.status), (before, RunStatus::Interrupted));
 }
 
 #[test]
 fn an_abandoned_run_begins_nothing_and_cleans_up() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let listener = Arc::new(Listener::default());
-    stage.try_run_script(DRILL, Arc::clone(&listener)).expect("it runs");
+    env.try_run_script(DRILL, Arc::clone(&listener)).expect("it runs");
     let begun = listener
         .heard
         .lock()
         .expect("heard")
         .iter()
         .position(|e| e.contains("call.started") && e.contains("branch::create"));
-    let stage = TestEnv::new();
-    drop(stage.try_run_script(DRILL, Arc::new(Listener { die_at: begun, ..Listener::default() })));
-    let journal = Arc::new(stage.world.open_journal().expect("a journal"));
+    let env = TestEnv::new();
+    drop(env.try_run_script(DRILL, Arc::new(Listener { die_at: begun, ..Listener::default() })));
+    let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
     let (run, runbook, params) =
         Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
             .expect("it is free");
     let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
-    let ended = stage.world.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
+    let ended = env.runtime.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     assert_eq!(ended.status, RunStatus::Abandoned, "{ended:?}");
-    let effects = stage.list_effects();
+    let effects = env.list_effects();
     assert!(effects.iter().any(|e| e == "branch.delete"), "the temporary branch is still there: {effects:?}");
 }
 
@@ -557,55 +551,53 @@ fn a_run_that_was_ending_ends_the_same_way() {
     let undisturbed = calm.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     let ending = listener.event_index("run.ending");
     for die_at in ending..listener.count.load(Ordering::SeqCst) {
-        let stage = TestEnv::new();
-        drop(
-            stage.try_run_script(script, Arc::new(Listener { die_at: Some(die_at), ..Listener::default() })),
-        );
-        let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
+        let env = TestEnv::new();
+        drop(env.try_run_script(script, Arc::new(Listener { die_at: Some(die_at), ..Listener::default() })));
+        let ended = env.resume_run(Listener::default().into()).expect("it resumes");
         assert_eq!(ended.failure.map(|f| f.fault), undisturbed.failure.clone().map(|f| f.fault), "{die_at}");
-        assert_eq!(stage.list_effects(), calm.list_effects(), "killed at {die_at}");
+        assert_eq!(env.list_effects(), calm.list_effects(), "killed at {die_at}");
     }
 }
 
 #[test]
 fn an_abandoned_run_that_was_killed_stays_abandoned() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script =
         "defer(|| { note(\"one\"); note(\"two\"); }); backup::create(db); sleep(\"1h\"); backup::create(db);";
     let listener = Arc::new(Listener::default());
-    drop(stage.try_run_script(script, Arc::new(Listener { die_at: Some(10), ..Listener::default() })));
-    let effects = stage.list_effects();
+    drop(env.try_run_script(script, Arc::new(Listener { die_at: Some(10), ..Listener::default() })));
+    let effects = env.list_effects();
     let abandon = |listener: Arc<Listener>| {
-        let journal = Arc::new(stage.world.open_journal().expect("a journal"));
+        let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
         let (run, runbook, params) =
             Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
                 .expect("it is free");
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
-        stage.world.resume_run(journal, resume, listener)
+        env.runtime.resume_run(journal, resume, listener)
     };
     drop(abandon(Arc::new(Listener { die_at: Some(3), ..Listener::default() })));
-    let ended = stage.resume_run(Arc::clone(&listener)).expect("it is taken up");
-    assert_eq!((ended.status, stage.list_effects()), (RunStatus::Abandoned, effects), "{ended:?}");
+    let ended = env.resume_run(Arc::clone(&listener)).expect("it is taken up");
+    assert_eq!((ended.status, env.list_effects()), (RunStatus::Abandoned, effects), "{ended:?}");
 }
 
 #[test]
 fn no_step_has_the_path_of_the_clean_up() {
-    let stage = TestEnv::new();
-    let ended = stage.run_script(
+    let env = TestEnv::new();
+    let ended = env.run_script(
         "defer(|| db::execute(db, \"delete from order_items where line = 1\")); step(\"end\", || step(\"defer\", || db::execute(db, \"delete from order_items where line = 2\")));",
     );
     assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
-    assert_eq!(stage.list_effects().len(), 2);
+    assert_eq!(env.list_effects().len(), 2);
 }
 
 #[test]
 fn what_clean_up_defers_is_done_too() {
-    let stage = TestEnv::new();
-    let ended = stage.run_script(
+    let env = TestEnv::new();
+    let ended = env.run_script(
         "defer(|| { let b = branch::create(db, #{ into: \"late\", temporary: true }); defer(|| db::execute(db, \"delete from order_items\")); });",
     );
     assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
-    let effects = stage.list_effects();
+    let effects = env.list_effects();
     assert!(
         effects.contains(&"branch.delete".into()) && effects.contains(&"sql.execute".into()),
         "{effects:?}"
@@ -614,25 +606,25 @@ fn what_clean_up_defers_is_done_too() {
 
 #[test]
 fn what_changed_something_is_not_repeated() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script =
         "let n = 0; attempt(|| retry(#{ attempts: 3, backoff: \"1ms\" }, || { n += 1; backup::create(db);
         throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } })); n";
-    assert_eq!(stage.run_to_value(script), 1);
-    assert_eq!(stage.list_effects(), ["backup.create"]);
+    assert_eq!(env.run_to_value(script), 1);
+    assert_eq!(env.list_effects(), ["backup.create"]);
 }
 
 #[test]
 fn what_failed_half_done_beside_another_failure_is_not_repeated() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     // The first branch's error may be repeated, and is the one that is raised; the second branch left something.
     let script = "retry(#{ attempts: 3, backoff: \"1ms\" }, || parallel([
         || { sleep(\"200ms\"); throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } },
         || { backup::restore(db, backup::list(db)[0], #{ into: \"half\" }) }]))";
     let restores = |heard: &str| heard.contains("call.started") && heard.contains("backup::restore");
     let dying = Arc::new(Listener { die_before: Some(restores), ..Listener::default() });
-    assert!(stage.try_run_script(script, dying).is_err(), "it was killed");
-    let journal = stage.world.open_journal().expect("a journal");
+    assert!(env.try_run_script(script, dying).is_err(), "it was killed");
+    let journal = env.runtime.open_journal().expect("a journal");
     let id = journal.resolve_run_id("last").expect("the run");
     let run = journal.acquire_run(&id).expect("it is free");
     let call = "/retry#0/attempt#0/parallel#0/1/backup::restore#0".to_owned();
@@ -641,7 +633,7 @@ fn what_failed_half_done_beside_another_failure_is_not_repeated() {
     let end = Record::End { call, op, args, at: "test".into(), outcome: journal::Outcome::Err(fault) };
     run.append_record(end, journal::Durability::Synced).expect("written");
     drop(run);
-    let ended = stage.resume_run(Arc::default()).expect("it is driven");
+    let ended = env.resume_run(Arc::default()).expect("it is driven");
     assert_eq!(ended.status, RunStatus::Failed, "{ended:?}");
     let again = journal.acquire_run(&id).expect("it is free").call_names_below("/retry#0/attempt#1/");
     assert_eq!(again, Vec::<String>::new(), "it was tried again");
@@ -649,10 +641,10 @@ fn what_failed_half_done_beside_another_failure_is_not_repeated() {
 
 #[test]
 fn a_branch_that_the_script_removed_is_not_removed_again() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let listener = Arc::new(Listener::default());
     let script = "let b = branch::create(db, #{ into: \"x\", temporary: true }); branch::delete(db, b);";
-    let ended = stage.try_run_script(script, Arc::clone(&listener)).expect("it runs");
+    let ended = env.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     assert_eq!(ended.status, RunStatus::Succeeded);
     let heard = listener.heard.lock().expect("heard").join("\n");
     assert_eq!(heard.matches("call.started").count(), 2, "{heard}");
@@ -661,26 +653,26 @@ fn a_branch_that_the_script_removed_is_not_removed_again() {
 /// A target that did not answer is an outcome like any other: the script that went on without it goes the same way.
 #[test]
 fn a_target_that_did_not_answer_is_not_asked_again() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let far = |provider: &str, settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
         TargetConfig { name: "far".into(), provider: provider.into(), protect: false, tags: vec![], settings }
     };
-    let world = |target: TargetConfig| {
-        let mut config = Config::clone(&stage.world.config);
+    let open = |target: TargetConfig| {
+        let mut config = Config::clone(&env.runtime.config);
         config.targets.insert("far".into(), target);
         Runtime::new(config).expect("a runtime")
     };
-    let down = world(far("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")]));
+    let down = open(far("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")]));
     let script = "let r = attempt(|| db::execute(\"far\", \"delete from orders\")); backup::create(db); note(\"here\"); note(\"there\"); r.ok";
     let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
     let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
     let calm = Arc::new(Listener::default());
-    let all = stage.try_run_script("backup::create(db); note(\"here\"); note(\"there\");", Arc::clone(&calm));
+    let all = env.try_run_script("backup::create(db); note(\"here\"); note(\"there\");", Arc::clone(&calm));
     drop(all);
     let die_at = Some(calm.event_index("here") + 1);
     drop(down.start_run(start, Arc::new(Listener { die_at, ..Listener::default() })));
-    let up = world(far("sim", &[("world", "sandbox")]));
+    let up = open(far("sim", &[("world", "sandbox")]));
     let journal = Arc::new(up.open_journal().expect("a journal"));
     let (run, runbook, params) =
         Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run")).expect("free");
@@ -692,8 +684,8 @@ fn a_target_that_did_not_answer_is_not_asked_again() {
 /// Of a call that was begun nobody knows anything while its target does not answer: the run stops, and can go on.
 #[test]
 fn a_begun_call_whose_target_is_away_waits_for_it() {
-    let stage = TestEnv::new();
-    let world = |provider: &str, settings: &[(&str, &str)]| {
+    let env = TestEnv::new();
+    let open = |provider: &str, settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
         let far = TargetConfig {
             name: "far".into(),
@@ -702,26 +694,26 @@ fn a_begun_call_whose_target_is_away_waits_for_it() {
             tags: vec![],
             settings,
         };
-        let mut config = Config::clone(&stage.world.config);
+        let mut config = Config::clone(&env.runtime.config);
         config.targets.insert("far".into(), far);
         Runtime::new(config).expect("a runtime")
     };
     let script = "backup::create(\"far\"); retry(#{ attempts: 3, backoff: \"1ms\" }, || db::execute(\"far\", \"delete from order_items\")).rows_affected";
     let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-    let there = world("sim", &[("world", "sandbox")]);
+    let there = open("sim", &[("world", "sandbox")]);
     let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
     // Dead once the call is begun and before it takes effect: when it is said to have started.
     let die_at = Some(2);
     drop(there.start_run(start, Arc::new(Listener { die_at, ..Listener::default() })));
-    let resume = |world: &Runtime| {
-        let journal = Arc::new(world.open_journal().expect("a journal"));
+    let resume = |runtime: &Runtime| {
+        let journal = Arc::new(runtime.open_journal().expect("a journal"));
         let id = journal.resolve_run_id("last").expect("the run");
         let (run, runbook, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-        world.resume_run(journal, resume, Arc::new(Listener::default()))
+        runtime.resume_run(journal, resume, Arc::new(Listener::default()))
     };
     for _ in 0..2 {
-        match resume(&world("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")])) {
+        match resume(&open("postgres", &[("host", "/nowhere"), ("user", "x"), ("database", "x")])) {
             Ok(ended) => assert_eq!(ended.status, RunStatus::Undecided, "{ended:?}"),
             // What was leased is asked for before anything is done; that is no end either.
             Err(refusal) => assert!(matches!(refusal, Refusal::Target(_)), "{refusal:?}"),

@@ -3,7 +3,7 @@
 //!
 //! `REDRILL_WINDOWS=1` tries every record; without it, every nineteenth, beginning at another one each time.
 
-use super::{super::stage::RunResources, branches::read_knob};
+use super::{super::script_runner::RunResources, forks::read_knob};
 use crate::{
     base::{
         clock::{Clock, SystemClock},

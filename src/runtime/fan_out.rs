@@ -9,17 +9,19 @@
 
 use super::{
     call::record_native_call,
-    engine::STACK_BYTES,
-    fault::{self, codes},
-    flow::{NativeOptions, RhaiResult, raise_at_call},
-    live::{
-        CallScope, DeferredCleanup, NativeError, StoredCallContext, deep_copy, format_position,
-        lock_unpoisoned, store_context, take_fork_abandoned,
-    },
-    values::to_dynamic,
+    limits::STACK_BYTES,
+    native_options::NativeOptions,
+    run_context::{DeferredCleanup, StoredCallContext},
+    scope::{CallScope, format_position, store_context},
+    script_error::{RhaiResult, codes, from_rhai_error, raise_at_call},
+    stop::{NativeError, take_fork_abandoned},
+    values::{copy_captures, deep_copy, to_dynamic},
 };
-use crate::journal::{CallState, Outcome};
-use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext as Cx};
+use crate::{
+    base::lock::lock_unpoisoned,
+    journal::{CallState, Outcome},
+};
+use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as Cx};
 use serde_json::{Value, json};
 use std::{
     any::Any,
@@ -63,20 +65,18 @@ pub(super) fn run_each(cx: &Cx<'_>, list: Array, options: &Map, closure: &FnPtr)
     FanOut::new(cx, "each", work, limit, collect)?.run_forks(cx)
 }
 
-type ClosureResult = Result<Dynamic, Box<EvalAltResult>>;
-
 /// The forks of one use of `parallel` or `each`.
 struct FanOut<'a> {
-    frame: CallScope,
+    scope: CallScope,
     engine: &'a Engine,
     made_in: StoredCallContext,
-    /// What each branch calls, and with what.
+    /// What each fork calls, and with what.
     work: Vec<(FnPtr, Option<Dynamic>)>,
     limit: usize,
     /// Whether errors are results like others.
     collect: bool,
     at: String,
-    turn: Mutex<FanOutState>,
+    state: Mutex<FanOutState>,
 }
 
 /// The progress of all forks.
@@ -87,9 +87,9 @@ struct FanOutState {
     /// Whether it is recorded which forks have begun.
     closed: bool,
     begun: BTreeSet<usize>,
-    done: BTreeMap<usize, ClosureResult>,
+    done: BTreeMap<usize, RhaiResult<Dynamic>>,
     deferred: BTreeMap<usize, Vec<DeferredCleanup>>,
-    gave_up: bool,
+    abandoned: bool,
     panic: Option<Box<dyn Any + Send>>,
 }
 
@@ -115,12 +115,12 @@ impl<'a> FanOut<'a> {
         limit: usize,
         collect: bool,
     ) -> RhaiResult<Self> {
-        let frame = CallScope::from_native_context(cx)?.enter_child(native);
+        let scope = CallScope::from_native_context(cx)?.enter_child(native);
         let work =
             work.into_iter().map(|(f, item)| (copy_captures(f), item.map(|item| deep_copy(&item)))).collect();
         let (engine, made_in, at) = (cx.engine(), store_context(cx), format_position(cx));
-        let limit = limit.min(frame.run_context().width);
-        Ok(Self { frame, engine, made_in, work, limit, collect, at, turn: Mutex::default() })
+        let limit = limit.min(scope.run_context().fork_limit);
+        Ok(Self { scope, engine, made_in, work, limit, collect, at, state: Mutex::default() })
     }
 
     /// Runs all forks. A failure that a person has overruled since no longer keeps the others from beginning.
@@ -129,26 +129,28 @@ impl<'a> FanOut<'a> {
         loop {
             self.admit_forks().map_err(stop)?;
             self.run_admitted_forks(cx)?;
-            let turn = lock_unpoisoned(&self.turn);
-            let all = turn.begun.len() == self.work.len();
-            if all || turn.gave_up || turn.panic.is_some() || turn.has_failed() || self.frame.is_halted() {
+            let state = lock_unpoisoned(&self.state);
+            let all = state.begun.len() == self.work.len();
+            if all || state.abandoned || state.panic.is_some() || state.has_failed() || self.scope.is_halted()
+            {
                 break;
             }
         }
-        let mut turn = self.turn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for deferred in std::mem::take(&mut turn.deferred).into_values() {
-            self.frame.lock_deferred().extend(deferred);
+        let mut state = std::mem::take(&mut *lock_unpoisoned(&self.state));
+        for deferred in std::mem::take(&mut state.deferred).into_values() {
+            self.scope.lock_deferred().extend(deferred);
         }
-        if let Some(payload) = turn.panic {
+        if let Some(payload) = state.panic {
             panic::resume_unwind(payload);
         }
-        if self.frame.is_halted() {
+        if self.scope.is_halted() {
             return Err(stop(NativeError::Stopped));
         }
-        if turn.gave_up {
-            return Err(stop(self.frame.abandon_fork()));
+        if state.abandoned {
+            return Err(stop(self.scope.abandon_fork()));
         }
-        turn.done
+        state
+            .done
             .into_values()
             .map(|called| if self.collect { Ok(to_result_map(called)) } else { called })
             .collect()
@@ -156,25 +158,26 @@ impl<'a> FanOut<'a> {
 
     /// Admits forks: after a recorded failure only those that had begun, otherwise all.
     fn admit_forks(&self) -> Result<(), NativeError> {
-        let mut turn = lock_unpoisoned(&self.turn);
-        let recorded = self.frame.peek_call_name("failed");
-        turn.closed = matches!(
-            self.frame.run_context().run.call_state(&recorded),
+        let mut state = lock_unpoisoned(&self.state);
+        let recorded = self.scope.peek_call_name("failed");
+        state.closed = matches!(
+            self.scope.run_context().run.call_state(&recorded),
             CallState::Finished { outcome: Outcome::Ok(_), .. }
         );
-        let may_begin: BTreeSet<usize> = if turn.closed {
-            let begun = record_native_call(&self.frame, "failed", &Value::Null, &self.at, || Value::Null)?;
+        let may_begin: BTreeSet<usize> = if state.closed {
+            let begun = record_native_call(&self.scope, "failed", &Value::Null, &self.at, || Value::Null)?;
             serde_json::from_value(begun).unwrap_or_default()
         } else {
             (0..self.work.len()).collect()
         };
-        turn.waiting = may_begin.difference(&turn.begun).copied().filter(|i| *i < self.work.len()).collect();
+        state.waiting =
+            may_begin.difference(&state.begun).copied().filter(|i| *i < self.work.len()).collect();
         Ok(())
     }
 
     /// Runs the admitted forks to their end, on threads with a large stack.
     fn run_admitted_forks(&self, cx: &Cx<'_>) -> RhaiResult<()> {
-        let count = lock_unpoisoned(&self.turn).waiting.len().min(self.limit);
+        let count = lock_unpoisoned(&self.state).waiting.len().min(self.limit);
         let started = thread::scope(|threads| {
             let start = |_| {
                 let named = thread::Builder::new().name("branch".into()).stack_size(STACK_BYTES);
@@ -192,75 +195,68 @@ impl<'a> FanOut<'a> {
     /// Runs one fork after the other, on one thread.
     fn run_worker(&self) {
         while let Some(index) = self.next_fork() {
-            let frame = self.frame.enter_fork(index);
-            let called = panic::catch_unwind(AssertUnwindSafe(|| self.invoke_fork(&frame, index)));
-            let gave_up = take_fork_abandoned();
-            let mut turn = lock_unpoisoned(&self.turn);
-            turn.deferred.insert(index, std::mem::take(&mut *frame.lock_deferred()));
-            turn.gave_up |= gave_up;
+            let scope = self.scope.enter_fork(index);
+            let called = panic::catch_unwind(AssertUnwindSafe(|| self.invoke_fork(&scope, index)));
+            let abandoned = take_fork_abandoned();
+            let mut state = lock_unpoisoned(&self.state);
+            state.deferred.insert(index, std::mem::take(&mut *scope.lock_deferred()));
+            state.abandoned |= abandoned;
             match called {
                 Ok(called) => {
-                    let failed = called.is_err() && !gave_up && !self.frame.is_halted();
-                    turn.done.insert(index, called);
+                    let failed = called.is_err() && !abandoned && !self.scope.is_halted();
+                    state.done.insert(index, called);
                     if failed && !self.collect {
                         let closed =
-                            panic::catch_unwind(AssertUnwindSafe(|| self.close_admission(&mut turn)));
-                        turn.record_panic(closed.err());
+                            panic::catch_unwind(AssertUnwindSafe(|| self.close_admission(&mut state)));
+                        state.record_panic(closed.err());
                     }
                 }
-                Err(payload) => turn.record_panic(Some(payload)),
+                Err(payload) => state.record_panic(Some(payload)),
             }
         }
     }
 
     fn next_fork(&self) -> Option<usize> {
-        if self.frame.run_context().stopper.is_stopped() {
+        if self.scope.run_context().stopper.is_stopped() {
             return None;
         }
-        let mut turn = lock_unpoisoned(&self.turn);
-        let index = turn.waiting.pop_first()?;
-        turn.begun.insert(index);
+        let mut state = lock_unpoisoned(&self.state);
+        let index = state.waiting.pop_first()?;
+        state.begun.insert(index);
         Some(index)
     }
 
-    fn invoke_fork(&self, frame: &CallScope, index: usize) -> ClosureResult {
+    fn invoke_fork(&self, scope: &CallScope, index: usize) -> RhaiResult<Dynamic> {
         let (closure, item) = &self.work[index];
         match item {
-            Some(item) => frame.invoke_stored_closure(self.engine, &self.made_in, closure, (item.clone(),)),
-            None => frame.invoke_stored_closure(self.engine, &self.made_in, closure, ()),
+            Some(item) => scope.invoke_stored_closure(self.engine, &self.made_in, closure, (item.clone(),)),
+            None => scope.invoke_stored_closure(self.engine, &self.made_in, closure, ()),
         }
     }
 
     /// Records which forks have begun, in this process or an earlier one, and admits no others.
-    fn close_admission(&self, turn: &mut FanOutState) {
-        // A run that is being abandoned settles every branch, and none of them begins anything.
-        if turn.closed || self.frame.run_context().is_settling() {
+    fn close_admission(&self, state: &mut FanOutState) {
+        // A run that is being abandoned resolves what every fork began, and none begins anything.
+        if state.closed || self.scope.run_context().is_settling() {
             return;
         }
-        let below = format!("{}/", self.frame.path());
-        let known = self.frame.run_context().run.call_names_below(&below);
+        let below = format!("{}/", self.scope.path());
+        let known = self.scope.run_context().run.call_names_below(&below);
         let known: BTreeSet<usize> =
             known.iter().filter_map(|call| call[below.len()..].split('/').next()?.parse().ok()).collect();
-        turn.waiting.retain(|index| known.contains(index));
-        turn.closed = true;
-        let begun: BTreeSet<usize> = turn.begun.union(&turn.waiting).copied().collect();
-        // What keeps it from being written stops the run, and with it every branch.
-        drop(record_native_call(&self.frame, "failed", &Value::Null, &self.at, || json!(begun)));
+        state.waiting.retain(|index| known.contains(index));
+        state.closed = true;
+        let begun: BTreeSet<usize> = state.begun.union(&state.waiting).copied().collect();
+        // What keeps it from being written stops the run, and with it every fork.
+        drop(record_native_call(&self.scope, "failed", &Value::Null, &self.at, || json!(begun)));
     }
 }
 
-/// Returns a closure with copies of the values that it captures as they are now.
-fn copy_captures(mut closure: FnPtr) -> FnPtr {
-    let captured: Vec<Dynamic> = closure.iter_curry().map(deep_copy).collect();
-    closure.set_curry(captured);
-    closure
-}
-
 /// Returns `#{ok, value, error}`.
-pub(super) fn to_result_map(called: ClosureResult) -> Dynamic {
+pub(super) fn to_result_map(called: RhaiResult<Dynamic>) -> Dynamic {
     let (ok, value, error) = match called {
         Ok(value) => (true, value, Dynamic::UNIT),
-        Err(e) => (false, Dynamic::UNIT, to_dynamic(&fault::from_rhai_error(&e))),
+        Err(e) => (false, Dynamic::UNIT, to_dynamic(&from_rhai_error(&e))),
     };
     Map::from_iter([("ok".into(), ok.into()), ("value".into(), value), ("error".into(), error)]).into()
 }

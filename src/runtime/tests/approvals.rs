@@ -33,21 +33,21 @@ impl TestEnv {
     fn run_with_person(&self, script: &str, person: &Arc<ScriptedPerson>) -> RunResult {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
         let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
-        self.world.start_run(start, Arc::clone(person) as Arc<dyn RunObserver>).expect("it begins")
+        self.runtime.start_run(start, Arc::clone(person) as Arc<dyn RunObserver>).expect("it begins")
     }
 
     fn resume_with(&self, person: &Arc<ScriptedPerson>) -> RunResult {
-        let journal = Arc::new(self.world.open_journal().expect("a journal"));
+        let journal = Arc::new(self.runtime.open_journal().expect("a journal"));
         let id = journal.resolve_run_id("last").expect("the run");
         let (run, runbook, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
-        self.world
+        self.runtime
             .resume_run(journal, resume, Arc::clone(person) as Arc<dyn RunObserver>)
             .expect("it is driven")
     }
 
     fn decide_open_call(&self, decision: Value) {
-        let journal = self.world.open_journal().expect("a journal");
+        let journal = self.runtime.open_journal().expect("a journal");
         let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
         let open = |call: &String| matches!(run.call_state(call), journal::CallState::Started { .. });
         let call = run.call_names_below("/").into_iter().find(open).expect("an open call");
@@ -65,40 +65,36 @@ const GATE: &str = r#"
 
 #[test]
 fn a_person_who_is_there_approves_or_rejects() {
-    let stage = TestEnv::new();
-    let ended = stage.run_with_person(GATE, &ScriptedPerson::with_answers(&[Choice::Approve]));
+    let env = TestEnv::new();
+    let ended = env.run_with_person(GATE, &ScriptedPerson::with_answers(&[Choice::Approve]));
     assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
-    let stage = TestEnv::new();
-    let ended = stage.run_with_person(GATE, &ScriptedPerson::with_answers(&[Choice::Reject]));
+    let env = TestEnv::new();
+    let ended = env.run_with_person(GATE, &ScriptedPerson::with_answers(&[Choice::Reject]));
     let fault = ended.failure.expect("it fails").fault;
     assert_eq!(
         (fault["code"].as_str(), fault["message"].as_str()),
         (Some("REJECTED"), Some("ann rejected: delete everything?"))
     );
-    assert_eq!(
-        stage.list_effects(),
-        ["backup.create", "backup.create"],
-        "it cleaned up, and changed nothing"
-    );
+    assert_eq!(env.list_effects(), ["backup.create", "backup.create"], "it cleaned up, and changed nothing");
 }
 
 #[test]
 fn where_nobody_is_the_run_waits_and_says_for_what() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let nobody = ScriptedPerson::with_answers(&[]);
     for _ in 0..2 {
         let ended = if nobody.count_questions() == 0 {
-            stage.run_with_person(GATE, &nobody)
+            env.run_with_person(GATE, &nobody)
         } else {
-            stage.resume_with(&nobody)
+            env.resume_with(&nobody)
         };
         assert_eq!(ended.status, RunStatus::Waiting, "{ended:?}");
         let Some(StopReason::Waiting { reason, next, .. }) = ended.stop else { panic!("{:?}", ended.stop) };
         assert!(reason.starts_with("waits since 20") && reason.contains("delete everything?"), "{reason}");
         assert!(reason.contains(&next) && next.starts_with("redrill approve "), "{reason}");
     }
-    assert_eq!(stage.list_effects(), ["backup.create"], "nothing is done or cleaned up while it waits");
-    let ended = stage.resume_with(&ScriptedPerson::with_answers(&[Choice::Approve]));
+    assert_eq!(env.list_effects(), ["backup.create"], "nothing is done or cleaned up while it waits");
+    let ended = env.resume_with(&ScriptedPerson::with_answers(&[Choice::Approve]));
     assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
 }
 
@@ -108,27 +104,27 @@ fn an_approval_of_something_else_is_void() {
         (GATE.replace("delete everything?", "delete a little?"), "delete a little?"),
         (GATE.to_owned(), "what was approved at /approve#0 is not what is asked now"),
     ] {
-        let stage = TestEnv::new();
-        stage.run_with_person(GATE, &ScriptedPerson::with_answers(&[]));
-        stage.decide_open_call(
+        let env = TestEnv::new();
+        env.run_with_person(GATE, &ScriptedPerson::with_answers(&[]));
+        env.decide_open_call(
             serde_json::json!({"kind": "approve", "hash": "of something else", "by": "bob"}),
         );
-        let ended = stage.resume_as(&edited);
+        let ended = env.resume_as(&edited);
         let Some(StopReason::Mismatch { message }) = ended.stop else { panic!("{ended:?}") };
         assert!(message.contains(said), "{message}");
-        assert_eq!(stage.list_effects(), ["backup.create"]);
+        assert_eq!(env.list_effects(), ["backup.create"]);
     }
 }
 
 #[test]
 fn a_gate_in_a_branch_stops_the_others_until_it_opens() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script = "parallel([|| { approve(\"left?\"); backup::create(db, #{ label: \"left\" }).label }, \
         || { sleep(\"5ms\"); backup::create(db, #{ label: \"right\" }).label }, || { approve(\"third?\"); 3 }])";
-    assert_eq!(stage.run_with_person(script, &ScriptedPerson::with_answers(&[])).status, RunStatus::Waiting);
-    let ended = stage.resume_with(&ScriptedPerson::with_answers(&[Choice::Approve, Choice::Approve]));
+    assert_eq!(env.run_with_person(script, &ScriptedPerson::with_answers(&[])).status, RunStatus::Waiting);
+    let ended = env.resume_with(&ScriptedPerson::with_answers(&[Choice::Approve, Choice::Approve]));
     assert_eq!(ended.value, serde_json::json!(["left", "right", 3]), "{ended:?}");
-    assert_eq!(stage.list_effects(), ["backup.create", "backup.create"]);
+    assert_eq!(env.list_effects(), ["backup.create", "backup.create"]);
 }
 
 /// Fails until there is a table of that name.
@@ -140,27 +136,27 @@ const FAILING: &str = r#"
 
 #[test]
 fn a_call_that_failed_is_tried_again_where_a_person_says_so() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let person = ScriptedPerson::with_answers(&[Choice::Redo, Choice::Redo, Choice::Fail]);
-    let ended = stage.run_with_person(FAILING, &person);
+    let ended = env.run_with_person(FAILING, &person);
     assert_eq!((ended.status, person.count_questions()), (RunStatus::Failed, 3), "{ended:?}");
-    assert_eq!(stage.list_effects(), ["backup.create", "backup.create"], "{ended:?}");
+    assert_eq!(env.list_effects(), ["backup.create", "backup.create"], "{ended:?}");
     assert_eq!(ended.failure.expect("it fails").fault["code"], "SQL", "its error stays its error");
 }
 
 #[test]
 fn a_call_that_is_held_waits_until_somebody_decides() {
-    let stage = TestEnv::new();
-    let ended = stage.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
+    let env = TestEnv::new();
+    let ended = env.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
     let Some(StopReason::Waiting { reason, next, .. }) = ended.stop else { panic!("{ended:?}") };
     assert!(reason.starts_with("is held since 20") && reason.contains(&next), "{reason}");
     assert!(next.ends_with("'/db::execute#0' redo"), "{next}");
     // Nobody has decided: it waits on, and cleans nothing up.
-    assert_eq!(stage.resume_with(&ScriptedPerson::with_answers(&[])).status, RunStatus::Waiting);
-    assert_eq!(stage.list_effects(), ["backup.create"]);
-    let ended = stage.resume_with(&ScriptedPerson::with_answers(&[Choice::Fail]));
+    assert_eq!(env.resume_with(&ScriptedPerson::with_answers(&[])).status, RunStatus::Waiting);
+    assert_eq!(env.list_effects(), ["backup.create"]);
+    let ended = env.resume_with(&ScriptedPerson::with_answers(&[Choice::Fail]));
     assert_eq!(ended.status, RunStatus::Failed, "{ended:?}");
-    assert_eq!(stage.list_effects(), ["backup.create", "backup.create"]);
+    assert_eq!(env.list_effects(), ["backup.create", "backup.create"]);
 }
 
 #[test]
@@ -170,12 +166,12 @@ fn a_held_call_that_is_decided_goes_on() {
         (serde_json::json!({"kind": "fail"}), RunStatus::Failed),
         (serde_json::json!({"kind": "done", "result": {"rows_affected": 7}}), RunStatus::Succeeded),
     ] {
-        let stage = TestEnv::new();
-        stage.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
-        stage.decide_open_call(decision.clone());
+        let env = TestEnv::new();
+        env.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
+        env.decide_open_call(decision.clone());
         // What was decided is not asked again; what failed once more is.
         let person = ScriptedPerson::with_answers(&[]);
-        let ended = stage.resume_with(&person);
+        let ended = env.resume_with(&person);
         assert_eq!(ended.status, status, "{decision}: {ended:?}");
         assert_eq!(person.count_questions(), usize::from(decision["kind"] == "redo"), "{decision}");
         if status == RunStatus::Succeeded {
@@ -186,49 +182,49 @@ fn a_held_call_that_is_decided_goes_on() {
 
 #[test]
 fn an_error_that_the_script_handles_is_nobodys_to_decide() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let person = ScriptedPerson::with_answers(&[]);
     let script =
         "let r = attempt(|| backup::get(db, \"nope\")); try { backup::get(db, \"no\") } catch { } r.ok";
-    assert_eq!((stage.run_with_person(script, &person).value, person.count_questions()), (false.into(), 0));
-    assert_eq!(stage.run_with_person("fail(\"on purpose\")", &person).status, RunStatus::Failed);
+    assert_eq!((env.run_with_person(script, &person).value, person.count_questions()), (false.into(), 0));
+    assert_eq!(env.run_with_person("fail(\"on purpose\")", &person).status, RunStatus::Failed);
     assert_eq!(person.count_questions(), 0, "what the script raises itself is no call that failed");
 }
 
 #[test]
 fn a_held_run_that_is_abandoned_cleans_up() {
-    let stage = TestEnv::new();
-    stage.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
-    let ended = stage.abandon_run();
+    let env = TestEnv::new();
+    env.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
+    let ended = env.abandon_run();
     assert_eq!(ended.status, RunStatus::Abandoned, "{ended:?}");
-    assert_eq!(stage.list_effects(), ["backup.create", "backup.create"]);
+    assert_eq!(env.list_effects(), ["backup.create", "backup.create"]);
 }
 
 #[test]
 fn branches_that_a_failure_held_up_begin_when_it_is_decided_to_be_none() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script = "each([1, 2, 3], #{ limit: 1 }, |x| if x == 1 { db::execute(db, \"insert into later values (1)\").rows_affected } \
         else { backup::create(db, #{ label: `${x}` }); x })";
     assert_eq!(
-        stage.run_with_person(script, &ScriptedPerson::with_answers(&[Choice::Hold])).status,
+        env.run_with_person(script, &ScriptedPerson::with_answers(&[Choice::Hold])).status,
         RunStatus::Waiting
     );
-    assert!(stage.list_effects().is_empty());
-    let journal = stage.world.open_journal().expect("a journal");
+    assert!(env.list_effects().is_empty());
+    let journal = env.runtime.open_journal().expect("a journal");
     let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
     let decision = serde_json::json!({"kind": "done", "result": {"rows_affected": 9}});
     let record = Record::Decided { call: "/each#0/0/db::execute#0".into(), decision, by: "bob".into() };
     run.append_record(record, journal::Durability::Synced).expect("written");
     drop((run, journal));
-    let ended = stage.resume_with(&ScriptedPerson::with_answers(&[]));
+    let ended = env.resume_with(&ScriptedPerson::with_answers(&[]));
     assert_eq!(ended.value, serde_json::json!([9, 2, 3]), "{ended:?}");
 }
 
 #[test]
 fn a_gate_beside_another_is_named_in_what_opens_it() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script = "parallel([|| approve(\"left?\"), || approve(\"right?\")])";
-    let ended = stage.run_with_person(script, &ScriptedPerson::with_answers(&[]));
+    let ended = env.run_with_person(script, &ScriptedPerson::with_answers(&[]));
     let Some(StopReason::Waiting { call, reason, next }) = ended.stop else { panic!("{ended:?}") };
     assert!(next.contains(&format!(" '{call}' --resume")), "{next}");
     assert!(reason.contains(&format!("redrill reject {} '{call}'", ended.run)), "{reason}");

@@ -1,6 +1,6 @@
 //! Comparisons between different types are errors, where Rhai would answer with a silent `false`.
 
-use super::{fault, values::Handle};
+use super::{script_error::misuse_error, values::Handle};
 use crate::base::moment::{Moment, Span};
 use rhai::{
     Array, Dynamic, Engine, EvalAltResult, FLOAT, FuncRegistration, INT, ImmutableString, Map, Module, Shared,
@@ -54,7 +54,7 @@ fn forbid_comparison(module: &mut Module, operator: &'static str, a: TypeId, b: 
         };
         let message =
             format!("`{operator}` compares {} with {}, which are different types", of(args[0]), of(args[1]));
-        Err::<Dynamic, Box<EvalAltResult>>(fault::misuse_error(&message))
+        Err::<Dynamic, Box<EvalAltResult>>(misuse_error(&message))
     };
     let func = rhai::RhaiFunc::Pure {
         func: Shared::new(complain),
@@ -67,7 +67,7 @@ fn forbid_comparison(module: &mut Module, operator: &'static str, a: TypeId, b: 
 
 /// Makes an engine's comparisons strict.
 pub(super) fn register_comparisons(engine: &mut Engine) {
-    // Rhai's short cut for built-in operators would answer before ours are looked at.
+    // Rhai's short cut for built-in operators would answer first.
     engine.set_fast_operators(false);
     engine.register_global_module(Shared::clone(&COMPARISONS));
 }

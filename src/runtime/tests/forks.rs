@@ -5,32 +5,32 @@ use serde_json::json;
 
 #[test]
 fn results_come_in_the_order_of_the_list() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script = "parallel([|| { sleep(\"30ms\"); 1 }, || 2, || { sleep(\"10ms\"); 3 }])";
-    assert_eq!(stage.run_to_value(script), json!([1, 2, 3]));
-    assert_eq!(stage.run_to_value("each([3, 1, 2], |x| x * 10)"), json!([30, 10, 20]));
-    assert_eq!(stage.run_to_value("let list = []; each(list, |x| x)"), json!([]));
+    assert_eq!(env.run_to_value(script), json!([1, 2, 3]));
+    assert_eq!(env.run_to_value("each([3, 1, 2], |x| x * 10)"), json!([30, 10, 20]));
+    assert_eq!(env.run_to_value("let list = []; each(list, |x| x)"), json!([]));
     let nested = "each([1, 2], |x| parallel([|| x, || each([x, x], |y| x + y)]))";
-    assert_eq!(stage.run_to_value(nested), json!([[1, [2, 2]], [2, [4, 4]]]));
+    assert_eq!(env.run_to_value(nested), json!([[1, [2, 2]], [2, [4, 4]]]));
 }
 
 #[test]
 fn every_branch_has_its_own_copy_of_what_it_captures() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script = "let n = [0]; let own = each([1, 2, 3], |x| { n.push(x); n }); [n, own]";
-    assert_eq!(stage.run_to_value(script), json!([[0], [[0, 1], [0, 2], [0, 3]]]));
+    assert_eq!(env.run_to_value(script), json!([[0], [[0, 1], [0, 2], [0, 3]]]));
     // A closure inside a closure shares, too.
     let script = "let n = [0]; let f = || n.len(); let all = []; all.pad(64, 0); \
         each(all, #{ limit: 16 }, |x| f.call()).reduce(|sum, one| sum + one, 0)";
-    assert_eq!(stage.run_to_value(script), json!(64));
+    assert_eq!(env.run_to_value(script), json!(64));
 }
 
 #[test]
 fn no_more_than_the_limit_go_on_at_once() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let listener = Arc::new(Listener::default());
     let script = "each([1, 2, 3, 4, 5, 6], #{ limit: 2 }, |x| { step(\"s\", || sleep(\"5ms\")) })";
-    stage.try_run_script(script, Arc::clone(&listener)).expect("it runs");
+    env.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     let (mut now, mut most) = (0, 0);
     for event in listener.heard.lock().expect("heard").iter() {
         now += i32::from(event.contains("step.started")) - i32::from(event.contains("step.finished"));
@@ -41,38 +41,38 @@ fn no_more_than_the_limit_go_on_at_once() {
 
 #[test]
 fn the_first_error_of_the_list_is_raised_where_it_happened() {
-    let stage = TestEnv::new();
-    let ended = stage.run_script("each([1, 2, 3, 4], |x| {\n if x == 4 { fail(\"four\") }\n if x == 2 { sleep(\"20ms\"); fail(\"two\") }\n x })");
+    let env = TestEnv::new();
+    let ended = env.run_script("each([1, 2, 3, 4], |x| {\n if x == 4 { fail(\"four\") }\n if x == 2 { sleep(\"20ms\"); fail(\"two\") }\n x })");
     let failure = ended.failure.expect("it fails");
     assert_eq!(failure.fault["message"], "two");
     assert_eq!(failure.place.expect("a place").text.trim(), "if x == 2 { sleep(\"20ms\"); fail(\"two\") }");
-    let collected = stage.run_to_value(
+    let collected = env.run_to_value(
         "each([1, 2], #{ on_error: \"collect\" }, |x| { ensure(x > 1, \"small\"); x }).map(|r| [r.ok, r.value, if r.ok { () } else { r.error.message }])",
     );
     assert_eq!(collected, json!([[false, null, "small"], [true, 2, null]]));
     assert!(
-        stage.run_to_failure("each([1], #{ on_error: \"stop\" }, |x| x)").contains("\"fail\" or \"collect\"")
+        env.run_to_failure("each([1], #{ on_error: \"stop\" }, |x| x)").contains("\"fail\" or \"collect\"")
     );
-    assert!(stage.run_to_failure("each([1], #{ limt: 2 }, |x| x)").contains("no option `limt`"));
-    assert!(stage.run_to_failure("parallel([1])").contains("a list of closures"));
+    assert!(env.run_to_failure("each([1], #{ limt: 2 }, |x| x)").contains("no option `limt`"));
+    assert!(env.run_to_failure("parallel([1])").contains("a list of closures"));
 }
 
 #[test]
 fn nothing_begins_after_a_failure() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     let script = "each([1, 2, 3], #{ limit: 1 }, |x| { backup::create(db, #{ label: `b${x}` }); ensure(x != 2, \"no\") })";
-    assert_eq!(stage.run_to_failure(script), "no");
-    assert_eq!(stage.list_effects().iter().filter(|e| *e == "backup.create").count(), 2);
+    assert_eq!(env.run_to_failure(script), "no");
+    assert_eq!(env.list_effects().iter().filter(|e| *e == "backup.create").count(), 2);
 }
 
 #[test]
 fn what_branches_defer_is_done_in_the_order_of_the_list() {
     for _ in 0..5 {
-        let stage = TestEnv::new();
+        let env = TestEnv::new();
         let listener = Arc::new(Listener::default());
         let script = "defer(|| note(\"first\")); each([3, 2, 1, 0], |x| { sleep(`${x * 3}ms`); defer(|| note(`item ${x}`)); }); \
             defer(|| note(\"last\"));";
-        stage.try_run_script(script, Arc::clone(&listener)).expect("it runs");
+        env.try_run_script(script, Arc::clone(&listener)).expect("it runs");
         let heard = listener.heard.lock().expect("heard").join("\n");
         let order = ["last", "item 0", "item 1", "item 2", "item 3", "first"];
         let order: Vec<_> = order.iter().map(|text| heard.find(&format!("\"text\":\"{text}\""))).collect();
@@ -82,13 +82,13 @@ fn what_branches_defer_is_done_in_the_order_of_the_list() {
 
 #[test]
 fn a_refusal_in_a_branch_stops_every_branch() {
-    let stage = TestEnv::new();
+    let env = TestEnv::new();
     for script in [
         "try { parallel([|| backup::list(db), || sleep(\"1h\")]) } catch { note(\"swallowed\") }",
         "each([1, 2], #{ on_error: \"collect\" }, |x| attempt(|| if x == 1 { backup::list(db) } else { sleep(\"1h\") }))",
         "attempt(|| parallel([|| { loop {} }, || backup::list(db)]))",
     ] {
-        match stage.without_rights(script) {
+        match env.without_rights(script) {
             Some(StopReason::Refused { .. }) => {}
             other => panic!("{script}: {other:?}"),
         }
@@ -103,17 +103,17 @@ fn an_abandoned_run_settles_every_branch() {
     let listener = Arc::new(Listener::default());
     calm.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     for die_at in (2..listener.count.load(Ordering::SeqCst)).step_by(2) {
-        let stage = TestEnv::new();
+        let env = TestEnv::new();
         let dying = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
-        if stage.try_run_script(script, dying).is_ok() {
+        if env.try_run_script(script, dying).is_ok() {
             // Threads that were quicker this time told less.
             continue;
         }
-        let ended = stage.abandon_run();
+        let ended = env.abandon_run();
         // Killed after its last call, it has nothing left to give up.
         let over = matches!(ended.status, RunStatus::Abandoned | RunStatus::Succeeded);
         assert!(over && ended.cleanup.is_empty(), "killed at event {die_at}: {ended:?}");
-        assert_eq!(stage.run_to_value("branch::list(db)"), json!([]), "killed at event {die_at}");
+        assert_eq!(env.run_to_value("branch::list(db)"), json!([]), "killed at event {die_at}");
     }
 }
 
@@ -154,10 +154,10 @@ const LIBRARY: &str = r"
 
 /// What took effect, without what the timing of threads decides: the order of branches, and how many of those that may
 /// begin before another fails have.
-fn settled(stage: &TestEnv) -> (Vec<String>, Value) {
-    let mut effects = stage.list_effects();
+fn settled(env: &TestEnv) -> (Vec<String>, Value) {
+    let mut effects = env.list_effects();
     effects.sort();
-    let labels = stage
+    let labels = env
         .run_to_value("let labels = backup::list(db).map(|b| b.label).filter(|l| l != () && l != \"nightly\"); labels.sort(); labels");
     (effects, labels)
 }
@@ -172,18 +172,18 @@ fn a_kill_at_any_point_of_any_flow_changes_nothing() {
     assert!(events > 80, "{events} events are too few to be a test");
     let (step, first) = read_knob("REDRILL_EVENTS", 7);
     for die_at in (first..events).step_by(step) {
-        let stage = TestEnv::new();
+        let env = TestEnv::new();
         let dying = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
-        if stage.try_flow(dying).is_ok() {
+        if env.try_flow(dying).is_ok() {
             continue;
         }
-        let ended = stage.resume_run(Listener::default().into()).expect("it resumes");
+        let ended = env.resume_run(Listener::default().into()).expect("it resumes");
         assert_eq!(
             (ended.status, &ended.value),
             (undisturbed.status, &undisturbed.value),
             "killed at event {die_at}"
         );
-        let (effects, labels) = settled(&stage);
+        let (effects, labels) = settled(&env);
         let labels: Vec<&str> = labels.as_array().expect("a list").iter().filter_map(Value::as_str).collect();
         let unique: BTreeSet<&str> = labels.iter().copied().collect();
         assert_eq!(unique.len(), labels.len(), "killed at event {die_at}, twice: {labels:?}");
@@ -214,7 +214,7 @@ impl TestEnv {
         std::fs::write(&file, format!("{HEADER}{FLOW}")).expect("written");
         std::fs::write(self.state.path().join("lib.rhai"), LIBRARY).expect("written");
         let runbook = Runbook::load_file(&file)?;
-        self.world.start_run(
+        self.runtime.start_run(
             StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() },
             listener,
         )

@@ -1,41 +1,44 @@
-//! Errors as a script sees them, one map for all, with the place in the script.
+//! Errors as a script sees them: one map for all, and the place in the script.
 
 use super::values::{to_dynamic, to_json};
 use crate::provider;
-use rhai::{Dynamic, EvalAltResult, Position};
+use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The codes that the runtime adds to the providers' own.
-pub mod codes {
+pub(super) mod codes {
     /// `ensure` did not hold.
-    pub const ENSURE: &str = "ENSURE";
+    pub(in crate::runtime) const ENSURE: &str = "ENSURE";
     /// `fail` was called.
-    pub const FAILED: &str = "FAILED";
+    pub(in crate::runtime) const FAILED: &str = "FAILED";
     /// The script threw something of its own.
-    pub const THROWN: &str = "THROWN";
+    pub(in crate::runtime) const THROWN: &str = "THROWN";
     /// The script itself is wrong: an unknown function, a wrong type.
-    pub const SCRIPT: &str = "SCRIPT";
+    pub(in crate::runtime) const SCRIPT: &str = "SCRIPT";
     /// `wait_until` ran out of time.
-    pub const TIMEOUT: &str = "TIMEOUT";
+    pub(in crate::runtime) const TIMEOUT: &str = "TIMEOUT";
     /// The person who was asked decided that a call failed.
-    pub const DECIDED: &str = "DECIDED";
+    pub(in crate::runtime) const DECIDED: &str = "DECIDED";
     /// The person who was asked did not approve.
-    pub const REJECTED: &str = "REJECTED";
+    pub(in crate::runtime) const REJECTED: &str = "REJECTED";
 }
 
 /// The field of an error that names the call which raised it.
 pub(super) const CALL_FIELD: &str = "call_name";
-/// The field of an error that a person has decided to be one: nobody is asked again.
-pub(super) const DECIDED: &str = "decided";
+/// The field of an error that says whether a person has decided it: nobody is asked again.
+pub(super) const DECIDED_FIELD: &str = "decided";
+
+/// What a native returns to the engine.
+pub(super) type RhaiResult<T> = Result<T, Box<EvalAltResult>>;
 
 /// An error as scripts, the journal and `-o json` see it.
 ///
 /// `#{code, message, hint, retryable, side_effects, operation, target, left_behind}`; `side_effects` is `"none"` or
 /// `"some"`.
-pub type ScriptError = Value;
+pub(super) type ScriptError = Value;
 
-/// Returns the fault of an operation.
+/// Returns the error of an operation.
 pub(super) fn from_operation_error(
     error: &provider::Error,
     operation: &str,
@@ -53,7 +56,7 @@ pub(super) fn from_operation_error(
     })
 }
 
-/// Returns a fault that the runtime itself raises.
+/// Returns an error that the runtime itself raises.
 pub(super) fn runtime_error(
     code: &str,
     message: &str,
@@ -66,9 +69,9 @@ pub(super) fn runtime_error(
     })
 }
 
-/// Returns a fault as an error that a script can catch.
-pub(super) fn to_rhai_error(fault: &ScriptError, at: Position) -> Box<EvalAltResult> {
-    EvalAltResult::ErrorRuntime(to_dynamic(fault), at).into()
+/// Returns an error as one that a script can catch.
+pub(super) fn to_rhai_error(error: &ScriptError, at: Position) -> Box<EvalAltResult> {
+    EvalAltResult::ErrorRuntime(to_dynamic(error), at).into()
 }
 
 /// Returns the error of a script that is itself wrong. The engine adds the position.
@@ -76,7 +79,12 @@ pub(super) fn misuse_error(message: &str) -> Box<EvalAltResult> {
     to_rhai_error(&runtime_error(codes::SCRIPT, message, None, None), Position::NONE)
 }
 
-/// Returns the one map for whatever a script caught: ours, its own `throw`, or one of Rhai's.
+/// Raises an error of the runtime where a native was called.
+pub(super) fn raise_at_call<T>(cx: &NativeCallContext<'_>, code: &str, message: &str) -> RhaiResult<T> {
+    Err(to_rhai_error(&runtime_error(code, message, None, None), cx.call_position()))
+}
+
+/// Returns whatever a script caught as one map: an error of the runtime, a `throw` of its own, or one of Rhai's.
 pub(super) fn normalize_caught(caught: &Dynamic) -> ScriptError {
     let fields = match to_json(caught) {
         Ok(Value::Object(fields)) => fields,
@@ -86,13 +94,13 @@ pub(super) fn normalize_caught(caught: &Dynamic) -> ScriptError {
     };
     let code = if fields.contains_key("error") { codes::SCRIPT } else { codes::THROWN };
     let message = fields.get("message").and_then(Value::as_str).map(str::to_owned);
-    let mut fault = runtime_error(code, &message.unwrap_or_else(|| json!(fields).to_string()), None, None);
+    let mut error = runtime_error(code, &message.unwrap_or_else(|| json!(fields).to_string()), None, None);
     for (key, value) in fields {
         if key != "message" || value.is_string() {
-            fault[key] = value;
+            error[key] = value;
         }
     }
-    fault
+    error
 }
 
 /// An error that ended a script.
@@ -115,7 +123,7 @@ pub struct SourceLocation {
     pub text: String,
 }
 
-/// Returns the fault of whatever a script raised.
+/// Returns the error of whatever a script raised.
 pub(super) fn from_rhai_error(error: &EvalAltResult) -> ScriptError {
     match innermost_error(error, "").0 {
         EvalAltResult::ErrorRuntime(thrown, _) => normalize_caught(thrown),

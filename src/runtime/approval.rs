@@ -1,4 +1,4 @@
-//! Where a run waits for a person: at an approval, or at a failed call that is held.
+//! Where a run waits for a person's approval.
 //!
 //! - A person who is there is asked. If nobody is, the run stops as waiting; no process waits.
 //! - An approval covers the call, its message, the run's parameters and the identity of its targets. When one
@@ -6,14 +6,16 @@
 //! - Every decision is recorded, whoever made it.
 
 use super::{
-    Answer, Choice, Failure, Question,
-    fault::{self, codes},
-    flow::RhaiResult,
-    live::{CallScope, NativeError, RunContext, StopReason, format_position, lock_unpoisoned},
+    decision::{ask_observer, waiting_since},
+    observer::{Answer, Choice, Question},
     permit::{self, IdentityError},
+    run_context::RunContext,
+    scope::{CallScope, format_position},
+    script_error::{self, RhaiResult, codes},
+    stop::{NativeError, StopReason},
 };
 use crate::{
-    base::value,
+    base::{lock::lock_unpoisoned, value},
     journal::{CallState, Durability, Outcome, Record},
     ops::spec::{Effect, Permission},
 };
@@ -27,16 +29,21 @@ pub const APPROVE: &str = "approve";
 
 /// Waits for a person's approval; a rejection is an error that the script can catch.
 pub(super) fn run_approval(cx: &Cx<'_>, message: &str) -> RhaiResult<()> {
-    let frame = CallScope::from_native_context(cx)?;
-    let name = frame.next_call_name(APPROVE);
-    let gate =
-        Approval { frame: &frame, live: frame.run_context(), name: &name, message, at: &format_position(cx) };
-    gate.await_approval().map_err(|halt| halt.into_rhai_error(cx.call_position()))
+    let scope = CallScope::from_native_context(cx)?;
+    let name = scope.next_call_name(APPROVE);
+    let approval = Approval {
+        scope: &scope,
+        context: scope.run_context(),
+        name: &name,
+        message,
+        at: &format_position(cx),
+    };
+    approval.await_approval().map_err(|halt| halt.into_rhai_error(cx.call_position()))
 }
 
 struct Approval<'a> {
-    frame: &'a CallScope,
-    live: &'a Arc<RunContext>,
+    scope: &'a CallScope,
+    context: &'a Arc<RunContext>,
     name: &'a str,
     message: &'a str,
     at: &'a str,
@@ -44,13 +51,13 @@ struct Approval<'a> {
 
 impl Approval<'_> {
     fn await_approval(&self) -> Result<(), NativeError> {
-        if self.frame.is_halted() {
+        if self.scope.is_halted() {
             return Err(NativeError::Stopped);
         }
-        if let Some(asked_for) = &self.live.asked {
-            lock_unpoisoned(asked_for).insert(self.name.to_owned());
+        if let Some(calls_made) = &self.context.calls_made {
+            lock_unpoisoned(calls_made).insert(self.name.to_owned());
         }
-        match self.live.run.call_state(self.name) {
+        match self.context.run.call_state(self.name) {
             CallState::Finished { op, args, outcome } => {
                 self.check_matches_record(&op, &args)?;
                 match outcome {
@@ -58,8 +65,8 @@ impl Approval<'_> {
                     Outcome::Err(fault) => Err(NativeError::Raised(fault)),
                 }
             }
-            CallState::Started { .. } | CallState::NotStarted if self.live.is_settling() => {
-                Err(self.frame.abandon_fork())
+            CallState::Started { .. } | CallState::NotStarted if self.context.is_settling() => {
+                Err(self.scope.abandon_fork())
             }
             CallState::Started { op, args, accepted, decision, .. } => {
                 self.check_matches_record(&op, &args)?;
@@ -74,15 +81,16 @@ impl Approval<'_> {
                 }
             }
             CallState::NotStarted => {
-                let targets = self.live.run.target_identities().into_keys();
+                let targets = self.context.run.target_identities().into_keys();
                 let targets = targets.chain(self.targets_in_params()?).collect();
                 match self.verify_targets(&targets) {
                     Ok(()) => {}
                     Err(IdentityError::Stopped(halt)) => return Err(halt),
                     // Recorded, so that a script which handles the missing target does the same at a resume.
                     Err(IdentityError::Unreachable(e)) => {
-                        return self
-                            .record_outcome(Outcome::Err(fault::from_operation_error(&e, APPROVE, None)));
+                        return self.record_outcome(Outcome::Err(script_error::from_operation_error(
+                            &e, APPROVE, None,
+                        )));
                     }
                 }
                 let hash = self.hash_covered(&targets)?;
@@ -94,7 +102,8 @@ impl Approval<'_> {
 
     /// Returns the targets that the run's parameters name.
     fn targets_in_params(&self) -> Result<Vec<String>, NativeError> {
-        let summary = self.live.stop_on_journal_error(self.live.journal.summarize_run(self.live.run.id()))?;
+        let summary =
+            self.context.stop_on_journal_error(self.context.journal.summarize_run(self.context.run.id()))?;
         let values = summary.params.as_object().into_iter().flatten().map(|(_, value)| value);
         let named = values.filter_map(|v| value::untag_as(v, value::TARGET_TAG)).filter_map(Value::as_str);
         Ok(named.map(str::to_owned).collect())
@@ -108,43 +117,44 @@ impl Approval<'_> {
         let (call, op, args) = (self.name.to_owned(), APPROVE.to_owned(), self.recorded_args());
         let key = hash.chars().take(10).collect();
         let begin = Record::Begin { call: call.clone(), op, args, key, at: self.at.to_owned() };
-        self.live.stop_on_journal_error(self.live.run.append_record(begin, Durability::Buffered))?;
+        self.context.stop_on_journal_error(self.context.run.append_record(begin, Durability::Buffered))?;
         let accepted = Record::Accepted { call, what: json!({"hash": hash, "targets": targets}) };
-        self.live.stop_on_journal_error(self.live.run.append_record(accepted, Durability::Synced))
+        self.context.stop_on_journal_error(self.context.run.append_record(accepted, Durability::Synced))
     }
 
     /// Verifies that every target is the recorded one.
     fn verify_targets(&self, targets: &BTreeSet<String>) -> Result<(), IdentityError> {
         let need = Permission::new("db", Effect::Read);
-        targets.iter().try_for_each(|target| permit::verify_identity(self.live, target, &need))
+        targets.iter().try_for_each(|target| permit::verify_identity(self.context, target, &need))
     }
 
     /// Returns the hash of what an approval covers.
     fn hash_covered(&self, targets: &BTreeSet<String>) -> Result<String, NativeError> {
-        let known = self.live.run.target_identities();
+        let known = self.context.run.target_identities();
         let known: Vec<_> =
             targets.iter().map(|name| (name, known.get(name).map(|who| &who["id"]))).collect();
-        let summary = self.live.stop_on_journal_error(self.live.journal.summarize_run(self.live.run.id()))?;
-        let covered = json!([self.live.run.id(), self.name, self.message, summary.params, known]);
+        let summary =
+            self.context.stop_on_journal_error(self.context.journal.summarize_run(self.context.run.id()))?;
+        let covered = json!([self.context.run.id(), self.name, self.message, summary.params, known]);
         Ok(data_encoding::HEXLOWER.encode(&Sha256::digest(covered.to_string())))
     }
 
     fn ask_approval(&self, hash: &str) -> Result<(), NativeError> {
         let question = Question::Approval { message: self.message.to_owned() };
-        let Some(Answer { choice, by }) = ask_observer(self.live, question)? else {
+        let Some(Answer { choice, by }) = ask_observer(self.context, question)? else {
             return Err(self.stop_waiting());
         };
         let kind = if choice == Choice::Approve { "approve" } else { "reject" };
         let decision = json!({"kind": kind, "hash": hash, "by": by});
         let record = Record::Decided { call: self.name.to_owned(), decision: decision.clone(), by };
-        self.live.stop_on_journal_error(self.live.run.append_record(record, Durability::Synced))?;
+        self.context.stop_on_journal_error(self.context.run.append_record(record, Durability::Synced))?;
         self.apply_decision(&decision, hash)
     }
 
     /// Applies a decision, if what it covers has not changed.
     fn apply_decision(&self, decision: &Value, hash: &str) -> Result<(), NativeError> {
         if decision["hash"] != hash {
-            return Err(self.live.stopper.stop_run(StopReason::Mismatch {
+            return Err(self.context.stopper.stop_run(StopReason::Mismatch {
                 message: format!(
                     "what was approved at {} is not what is asked now\n  approved  {}\n  asked     {hash}",
                     self.name,
@@ -157,7 +167,7 @@ impl Approval<'_> {
         } else {
             let by = decision["by"].as_str().unwrap_or("somebody");
             let message = format!("{by} rejected: {}", self.message);
-            Outcome::Err(fault::runtime_error(codes::REJECTED, &message, None, None))
+            Outcome::Err(script_error::runtime_error(codes::REJECTED, &message, None, None))
         };
         self.record_outcome(outcome)
     }
@@ -165,7 +175,7 @@ impl Approval<'_> {
     fn record_outcome(&self, outcome: Outcome) -> Result<(), NativeError> {
         let (call, op, args) = (self.name.to_owned(), APPROVE.to_owned(), self.recorded_args());
         let end = Record::End { call, op, args, at: self.at.to_owned(), outcome: outcome.clone() };
-        self.live.stop_on_journal_error(self.live.run.append_record(end, Durability::Synced))?;
+        self.context.stop_on_journal_error(self.context.run.append_record(end, Durability::Synced))?;
         match outcome {
             Outcome::Ok(_) => Ok(()),
             Outcome::Err(fault) => Err(NativeError::Raised(fault)),
@@ -176,7 +186,7 @@ impl Approval<'_> {
     fn stop_unverified(&self, why: IdentityError) -> NativeError {
         match why {
             IdentityError::Stopped(halt) => halt,
-            IdentityError::Unreachable(e) => self.live.stopper.stop_run(StopReason::Refused {
+            IdentityError::Unreachable(e) => self.context.stopper.stop_run(StopReason::Refused {
                 message: format!("nobody can say whether {} is still about the same target: {e}", self.name),
                 hint: "go on when the target answers".into(),
             }),
@@ -184,22 +194,22 @@ impl Approval<'_> {
     }
 
     fn stop_waiting(&self) -> NativeError {
-        let (run, since) = (self.live.run.id(), waiting_since(self.live, self.name));
+        let (run, since) = (self.context.run.id(), waiting_since(self.context, self.name));
         // In a fork there may be several approvals, so the command names this one.
-        let gate = if self.frame.is_in_fork() { format!(" '{}'", self.name) } else { String::new() };
-        let next = format!("redrill approve {run}{gate} --resume");
+        let which = if self.scope.is_in_fork() { format!(" '{}'", self.name) } else { String::new() };
+        let next = format!("redrill approve {run}{which} --resume");
         let reason = format!(
-            "waits since {since} for an approval: {} (whoever can write the state folder unblocks it: `{next}`, or `redrill reject {run}{gate}`)",
+            "waits since {since} for an approval: {} (whoever can write the state folder unblocks it: `{next}`, or `redrill reject {run}{which}`)",
             self.message
         );
-        self.live.stopper.stop_run(StopReason::Waiting { call: self.name.to_owned(), reason, next })
+        self.context.stopper.stop_run(StopReason::Waiting { call: self.name.to_owned(), reason, next })
     }
 
     fn check_matches_record(&self, op: &str, args: &Value) -> Result<(), NativeError> {
         if op == APPROVE && *args == self.recorded_args() {
             return Ok(());
         }
-        Err(self.live.stopper.stop_run(StopReason::Mismatch {
+        Err(self.context.stopper.stop_run(StopReason::Mismatch {
             message: format!(
                 "{} is not what was recorded\n  recorded  {op}({})\n  asked     {APPROVE}({})\n  at        {}",
                 self.name,
@@ -209,83 +219,4 @@ impl Approval<'_> {
             ),
         }))
     }
-}
-
-/// Asks the observer, one question at a time. A stopped run does not wait for the answer.
-fn ask_observer(live: &Arc<RunContext>, question: Question) -> Result<Option<Answer>, NativeError> {
-    let turn = lock_unpoisoned(&live.asking);
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let watch = Arc::clone(&live.watch);
-    // A person who reads takes time, and a thread that reads a terminal cannot be interrupted.
-    let asking = std::thread::Builder::new().name("question".into()).spawn(move || {
-        drop(tell.send(watch.ask_person(&question)));
-    });
-    let answer = live.wait_or_stop(told)?;
-    drop((asking, turn));
-    Ok(answer.ok().flatten())
-}
-
-/// Returns the time since when a call waits, as text.
-fn waiting_since(live: &RunContext, call: &str) -> String {
-    let entries = live.journal.read_records(live.run.id()).unwrap_or_default();
-    let begun = entries.iter().rfind(|e| {
-        matches!(&e.record, Record::Begin { call: name, .. } | Record::End { call: name, .. } if name == call)
-    });
-    let at = begun.map_or_else(|| live.fleet.clock().now(), |entry| entry.at);
-    at.0.round(jiff::Unit::Second).unwrap_or(at.0).to_string()
-}
-
-/// What to do with a run after a failed call.
-pub(super) enum FailureDecision {
-    /// It ends as failed.
-    EndRun,
-    /// It is evaluated again, with the decision recorded.
-    EvaluateAgain,
-    /// It stops.
-    StopRun,
-}
-
-/// Asks a person about the call that failed a run. An error that the script raised itself is not asked about.
-pub(super) fn decide_failure(
-    live: &Arc<RunContext>,
-    failure: &Failure,
-) -> Result<FailureDecision, NativeError> {
-    let fault = &failure.fault;
-    let call = match fault[fault::CALL_FIELD].as_str() {
-        Some(call)
-            if fault[fault::DECIDED].is_null()
-                && live.run.ending_outcome().is_none()
-                && !live.is_settling() =>
-        {
-            call
-        }
-        _ => return Ok(FailureDecision::EndRun),
-    };
-    let text = |name: &str| fault[name].as_str().unwrap_or_default().to_owned();
-    let (op, message) = (text("operation"), text("message"));
-    let held = matches!(live.run.call_state(call), CallState::Started { decision: Some(d), .. } if d["kind"] == "hold");
-    let question = Question::FailedCall { call: call.to_owned(), op: op.clone(), message: message.clone() };
-    let answer = ask_observer(live, question)?;
-    let (kind, by) = match answer {
-        None if !held => return Ok(FailureDecision::EndRun),
-        None => ("hold", String::new()),
-        Some(Answer { choice: Choice::Redo, by }) => ("redo", by),
-        Some(Answer { choice: Choice::Hold, by }) => ("hold", by),
-        Some(Answer { by, .. }) => ("fail", by),
-    };
-    if kind != "hold" || !held {
-        let decision = json!({"kind": kind, "error": fault});
-        let record = Record::Decided { call: call.to_owned(), decision, by };
-        live.stop_on_journal_error(live.run.append_record(record, Durability::Synced))?;
-    }
-    if kind != "hold" {
-        return Ok(FailureDecision::EvaluateAgain);
-    }
-    let (run, since) = (live.run.id(), waiting_since(live, call));
-    let next = format!("redrill runs decide {run} '{call}' redo");
-    let reason = format!(
-        "is held since {since} at {call}: `{op}` failed: {message} (whoever can write the state folder unblocks it: `{next}`, or with `fail`, `done --id ID` or `done --result JSON`, and then `redrill resume {run}`)"
-    );
-    drop(live.stopper.stop_run(StopReason::Waiting { call: call.to_owned(), reason, next }));
-    Ok(FailureDecision::StopRun)
 }

@@ -1,0 +1,96 @@
+//! What a person decides: how they are asked, and what becomes of a run after a failed call.
+
+use super::{
+    observer::{Answer, Choice, Question},
+    run_context::RunContext,
+    script_error::{CALL_FIELD, DECIDED_FIELD, Failure},
+    stop::{NativeError, StopReason},
+};
+use crate::{
+    base::lock::lock_unpoisoned,
+    journal::{CallState, Durability, Record},
+};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Asks the observer, one question at a time. A stopped run does not wait for the answer.
+pub(super) fn ask_observer(
+    context: &Arc<RunContext>,
+    question: Question,
+) -> Result<Option<Answer>, NativeError> {
+    let turn = lock_unpoisoned(&context.asking);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let observer = Arc::clone(&context.observer);
+    // A person who reads takes time, and a thread that reads a terminal cannot be interrupted.
+    let asking = std::thread::Builder::new().name("question".into()).spawn(move || {
+        drop(tell.send(observer.ask_person(&question)));
+    });
+    let answer = context.wait_or_stop(told)?;
+    drop((asking, turn));
+    Ok(answer.ok().flatten())
+}
+
+/// Returns the time since when a call waits, as text.
+pub(super) fn waiting_since(context: &RunContext, call: &str) -> String {
+    let entries = context.journal.read_records(context.run.id()).unwrap_or_default();
+    let begun = entries.iter().rfind(|e| {
+        matches!(&e.record, Record::Begin { call: name, .. } | Record::End { call: name, .. } if name == call)
+    });
+    let at = begun.map_or_else(|| context.fleet.clock().now(), |entry| entry.at);
+    at.0.round(jiff::Unit::Second).unwrap_or(at.0).to_string()
+}
+
+/// What to do with a run after a failed call.
+pub(super) enum FailureDecision {
+    /// It ends as failed.
+    EndRun,
+    /// It is evaluated again, with the decision recorded.
+    EvaluateAgain,
+    /// It stops.
+    StopRun,
+}
+
+/// Asks a person about the call that failed a run. An error that the script raised itself is not asked about.
+pub(super) fn decide_failure(
+    context: &Arc<RunContext>,
+    failure: &Failure,
+) -> Result<FailureDecision, NativeError> {
+    let fault = &failure.fault;
+    let call = match fault[CALL_FIELD].as_str() {
+        Some(call)
+            if fault[DECIDED_FIELD].is_null()
+                && context.run.ending_outcome().is_none()
+                && !context.is_settling() =>
+        {
+            call
+        }
+        _ => return Ok(FailureDecision::EndRun),
+    };
+    let text = |name: &str| fault[name].as_str().unwrap_or_default().to_owned();
+    let (op, message) = (text("operation"), text("message"));
+    let held = matches!(context.run.call_state(call), CallState::Started { decision: Some(d), .. } if d["kind"] == "hold");
+    let question = Question::FailedCall { call: call.to_owned(), op: op.clone(), message: message.clone() };
+    let answer = ask_observer(context, question)?;
+    let (kind, by) = match answer {
+        None if !held => return Ok(FailureDecision::EndRun),
+        None => ("hold", String::new()),
+        Some(Answer { choice: Choice::Redo, by }) => ("redo", by),
+        Some(Answer { choice: Choice::Hold, by }) => ("hold", by),
+        Some(Answer { by, .. }) => ("fail", by),
+    };
+    if kind != "hold" || !held {
+        let decision = json!({"kind": kind, "error": fault});
+        let record = Record::Decided { call: call.to_owned(), decision, by };
+        context.stop_on_journal_error(context.run.append_record(record, Durability::Synced))?;
+    }
+    if kind != "hold" {
+        return Ok(FailureDecision::EvaluateAgain);
+    }
+    let (run, since) = (context.run.id(), waiting_since(context, call));
+    let next = format!("redrill runs decide {run} '{call}' redo");
+    let reason = format!(
+        "is held since {since} at {call}: `{op}` failed: {message} (whoever can write the state folder unblocks it: `{next}`, or with `fail`, `done --id ID` or `done --result JSON`, and then `redrill resume {run}`)"
+    );
+    drop(context.stopper.stop_run(StopReason::Waiting { call: call.to_owned(), reason, next }));
+    Ok(FailureDecision::StopRun)
+}

@@ -1,0 +1,187 @@
+//! The context of a run in progress: the state that its natives share.
+
+use super::{
+    events::Event,
+    observer::RunObserver,
+    stop::{NativeError, StopReason, StopSwitch},
+};
+use crate::{
+    base::lock::lock_unpoisoned,
+    journal,
+    ops::spec::Permission,
+    provider::{Fleet, model::Identity},
+};
+use rhai::FnPtr;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// The context of a native's call, kept after the native returned.
+#[expect(deprecated, reason = "keeping the context of a call is volatile in Rhai, and there is no other way")]
+pub(super) type StoredCallContext = rhai::NativeCallContextStore;
+
+/// Something to do when the run ends.
+pub(super) struct DeferredCleanup {
+    /// Its name within the run: the path where it was deferred, with its number there.
+    pub(super) name: String,
+    pub(super) due: Cleanup,
+}
+
+/// What is to be done when the run ends.
+pub(super) enum Cleanup {
+    /// A closure of the script, and whether only after a failure.
+    Closure { closure: FnPtr, made_in: Box<StoredCallContext>, only_on_failure: bool },
+    /// A temporary branch that the run owns.
+    Branch(Value),
+}
+
+/// What a run is made of, and what it may do.
+pub(super) struct RunSetup {
+    pub(super) fleet: Arc<Fleet>,
+    /// The executor that its waits block on.
+    pub(super) tokio: tokio::runtime::Handle,
+    /// The most forks that run at once.
+    pub(super) fork_limit: usize,
+    pub(super) journal: Arc<journal::Journal>,
+    pub(super) run: journal::Run,
+    /// The rights of the run; `None` grants all, for a person at the prompt.
+    pub(super) rights: Option<Vec<Permission>>,
+    pub(super) observer: Arc<dyn RunObserver>,
+    /// Protected targets whose name was typed.
+    pub(super) confirmed: BTreeSet<String>,
+    /// Whether the run is abandoned: begun calls are resolved, and nothing new begins.
+    pub(super) is_abandoning: bool,
+}
+
+/// The state that all natives of one run share.
+pub(super) struct RunContext {
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) tokio: tokio::runtime::Handle,
+    pub(super) journal: Arc<journal::Journal>,
+    pub(super) run: journal::Run,
+    /// The rights of the run; `None` grants all, for a person at the prompt.
+    pub(super) rights: Option<Vec<Permission>>,
+    pub(super) observer: Arc<dyn RunObserver>,
+    pub(super) stopper: StopSwitch,
+    /// Whether begun calls are only resolved and nothing new begins: the run is being abandoned, or was ending.
+    settling: AtomicBool,
+    /// Protected targets whose name was typed.
+    pub(super) confirmed: BTreeSet<String>,
+    /// The most forks that run at once.
+    pub(super) fork_limit: usize,
+    /// What is to be done at the end, in the order of the script.
+    pub(super) deferred: Arc<Mutex<Vec<DeferredCleanup>>>,
+    /// The targets that this process has verified; each is locked meanwhile, so that it is asked once.
+    pub(super) verified: Mutex<BTreeMap<String, Arc<Mutex<Option<VerifiedTarget>>>>>,
+    /// What was made and could not be removed.
+    pub(super) left_behind: Mutex<Vec<String>>,
+    /// Held while a person is asked a question.
+    pub(super) asking: Mutex<()>,
+    /// The calls that an edited script has made so far; `None` if the script was never edited.
+    pub(super) calls_made: Option<Mutex<BTreeSet<String>>>,
+    /// The calls that have changed something.
+    effects: Mutex<BTreeSet<String>>,
+}
+
+/// A target whose identity this process has verified.
+pub(super) struct VerifiedTarget {
+    pub(super) identity: Identity,
+    /// The mode of the run's lease on it.
+    pub(super) mode: Option<journal::LeaseMode>,
+}
+
+impl RunContext {
+    pub(super) fn new(setup: RunSetup) -> Arc<Self> {
+        let RunSetup { fleet, tokio, fork_limit, journal, run, rights, observer, confirmed, is_abandoning } =
+            setup;
+        let calls_made = (run.source_edition() > 0).then(Mutex::default);
+        Arc::new(Self {
+            fleet,
+            tokio,
+            fork_limit,
+            journal,
+            run,
+            rights,
+            observer,
+            stopper: StopSwitch::new(),
+            settling: is_abandoning.into(),
+            confirmed,
+            deferred: Arc::default(),
+            verified: Mutex::default(),
+            left_behind: Mutex::default(),
+            asking: Mutex::default(),
+            calls_made,
+            effects: Mutex::default(),
+        })
+    }
+
+    /// Returns whether begun calls are only resolved.
+    pub(super) fn is_settling(&self) -> bool {
+        self.settling.load(Ordering::SeqCst)
+    }
+
+    /// Sets whether begun calls are only resolved. Clean-up turns it off: it must begin new calls.
+    pub(super) fn set_settling(&self, settling: bool) {
+        self.settling.store(settling, Ordering::SeqCst);
+    }
+
+    /// Remembers that a call has changed something.
+    pub(super) fn note_effect(&self, call: &str) {
+        lock_unpoisoned(&self.effects).insert(call.to_owned());
+    }
+
+    /// Returns whether a call below `path` has changed something.
+    pub(super) fn has_effect_below(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        lock_unpoisoned(&self.effects)
+            .range(below.clone()..)
+            .next()
+            .is_some_and(|call| call.starts_with(&below))
+    }
+
+    /// Blocks on a future until it is ready or the run is stopped.
+    pub(super) fn wait_or_stop<T>(&self, what: impl Future<Output = T>) -> Result<T, NativeError> {
+        let stopped = self.stopper.wait_until_stopped();
+        self.tokio.block_on(async {
+            tokio::select! {
+                biased;
+                () = stopped => Err(NativeError::Stopped),
+                value = what => Ok(value),
+            }
+        })
+    }
+
+    /// Stops the run when the journal failed.
+    pub(super) fn stop_on_journal_error<T>(
+        &self,
+        result: Result<T, journal::Error>,
+    ) -> Result<T, NativeError> {
+        result.map_err(|e| self.stopper.stop_run(StopReason::Journal(e)))
+    }
+
+    /// Tells the observer of an event.
+    pub(super) fn emit_event(&self, event: &Event<'_>) {
+        self.observer.on_event(event);
+    }
+
+    /// Forgets something that was left behind and has been removed since.
+    pub(super) fn forget_left_behind(&self, name: &str) {
+        lock_unpoisoned(&self.left_behind).retain(|known| known != name);
+    }
+
+    /// Remembers what an error says was left behind.
+    pub(super) fn remember_left_behind(&self, error: &Value) {
+        let named = error["left_behind"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut left = lock_unpoisoned(&self.left_behind);
+        for name in named {
+            if !left.iter().any(|known| known == name) {
+                left.push(name.to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Runs: started, resumed, abandoned, over what all of them share.
+
+use super::{
+    VERSION,
+    check::{list_named_targets, require_runnable},
+    drive::{self, RunResult},
+    events::Event,
+    git::read_git_state,
+    observer::RunObserver,
+    permit,
+    refusal::Refusal,
+    run_context::{RunContext, RunSetup},
+    runbook::Runbook,
+};
+use crate::{
+    base::clock::{Clock, SystemClock},
+    config::Config,
+    journal::{self, Journal, NewRun},
+    ops::spec::Permission,
+    provider::Fleet,
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+/// The configuration, targets, clock and threads that runs share.
+pub struct Runtime {
+    pub config: Arc<Config>,
+    pub fleet: Arc<Fleet>,
+    clock: Arc<dyn Clock>,
+    pub(super) tokio: tokio::runtime::Runtime,
+}
+
+/// The request to start a run.
+pub struct StartRequest {
+    pub runbook: Runbook,
+    /// Its parameters, as they were typed.
+    pub params: BTreeMap<String, String>,
+    /// Protected targets whose name was typed.
+    pub confirmed: BTreeSet<String>,
+}
+
+/// The request to resume a run.
+pub struct ResumeRequest {
+    pub run: journal::Run,
+    /// Its runbook, as it was recorded.
+    pub runbook: Runbook,
+    /// Its parameters, as they were recorded.
+    pub params: Value,
+    /// Protected targets whose name was typed.
+    pub confirmed: BTreeSet<String>,
+    /// Whether to abandon the run: begun calls are resolved, nothing new begins, then it cleans up.
+    pub abandon: bool,
+}
+
+impl Runtime {
+    /// Creates the runtime of a configuration; contacts no target.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn new(config: Config) -> std::io::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let config = Arc::new(config);
+        let fleet = Arc::new(Fleet::new(Arc::clone(&config), Arc::clone(&clock)));
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self { config, fleet, clock, tokio })
+    }
+
+    /// Acquires a run, and returns it with its recorded runbook and parameters.
+    ///
+    /// # Errors
+    /// There is no such run, another process has it, or its text no longer parses.
+    pub fn acquire_run(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook, Value), Refusal> {
+        let run = journal.acquire_run(id)?;
+        let summary = journal.summarize_run(run.id())?;
+        let runbook =
+            Runbook::from_recorded(&summary.runbook, journal.read_sources(run.id(), run.source_edition())?)?;
+        Ok((run, runbook, summary.params))
+    }
+
+    /// Opens the journal; creates it if there is none.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn open_journal(&self) -> Result<Journal, journal::Error> {
+        Journal::open(&self.config.state, Arc::clone(&self.clock))
+    }
+
+    /// Opens the journal if there is one.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn open_existing_journal(&self) -> Result<Option<Journal>, journal::Error> {
+        Journal::open_if_exists(&self.config.state, Arc::clone(&self.clock))
+    }
+
+    /// Returns the clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Blocks on a future that belongs to no run.
+    pub fn block_on<T>(&self, what: impl Future<Output = T>) -> T {
+        self.tokio.block_on(what)
+    }
+
+    /// Runs a runbook to its end, or to where it stops.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was done.
+    pub fn start_run(
+        &self,
+        start: StartRequest,
+        observer: Arc<dyn RunObserver>,
+    ) -> Result<RunResult, Refusal> {
+        let StartRequest { runbook, params, confirmed } = start;
+        let params = runbook.resolve_params(&params, &self.config)?;
+        require_runnable(&runbook)?;
+        self.check_targets(&runbook, &params, &confirmed)?;
+        let targets = runbook.targets_in_params(&params);
+        let leases =
+            self.block_on(permit::leases_for_targets(&self.fleet, &targets, &runbook.header.needs))?;
+        let journal = Arc::new(self.open_journal()?);
+        let run = journal.create_run(&NewRun {
+            runbook: runbook.path.clone(),
+            title: runbook.header.title.clone(),
+            params: params.clone(),
+            sources: runbook.sources(),
+            git: read_git_state(Path::new(&runbook.path)),
+            version: VERSION.into(),
+            leases,
+        })?;
+        observer.on_event(&Event::Started {
+            run: run.id(),
+            runbook: &runbook.path,
+            title: &runbook.header.title,
+        });
+        let rights = Some(runbook.header.needs.clone());
+        let context =
+            RunContext::new(RunSetup { confirmed, ..self.setup_run(journal, run, rights, observer) });
+        Ok(drive::run_on_thread(&self.tokio, &context, runbook, params)?)
+    }
+
+    /// Resumes a run where it stopped. A runbook that has changed is recorded as edited; what was
+    /// recorded must match it.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was done.
+    pub fn resume_run(
+        &self,
+        journal: Arc<Journal>,
+        resume: ResumeRequest,
+        observer: Arc<dyn RunObserver>,
+    ) -> Result<RunResult, Refusal> {
+        let ResumeRequest { run, runbook, params, confirmed, abandon } = resume;
+        let edited = journal::digest_sources(&runbook.sources())
+            != journal::digest_sources(&journal.read_sources(run.id(), run.source_edition())?);
+        let params = runbook.add_missing_presets(params, &self.config)?;
+        if edited {
+            require_runnable(&runbook)?;
+        }
+        if !abandon {
+            self.check_targets(&runbook, &params, &confirmed)?;
+            // Leased before the script reaches its first new call: until then it may wait for a long time.
+            journal.acquire_leases(
+                &permit::leases_for_run(&run, &runbook.header.needs),
+                run.id(),
+                &journal::Holder::this_process(),
+            )?;
+        }
+        let age = self.clock.now().duration_since(run.last_at());
+        run.record_resume(VERSION, edited.then(|| runbook.sources()))?;
+        observer.on_event(&Event::Resumed {
+            run: run.id(),
+            runbook: &runbook.path,
+            title: &runbook.header.title,
+            age,
+        });
+        let rights = Some(runbook.header.needs.clone());
+        let setup = self.setup_run(journal, run, rights, observer);
+        let context = RunContext::new(RunSetup { confirmed, is_abandoning: abandon, ..setup });
+        Ok(drive::run_on_thread(&self.tokio, &context, runbook, params)?)
+    }
+
+    /// Abandons a session whose process is gone: resolves the calls that it had begun, and removes
+    /// its temporary branches.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was done.
+    pub fn abandon_session(
+        &self,
+        journal: Arc<Journal>,
+        id: &str,
+        confirmed: BTreeSet<String>,
+        observer: Arc<dyn RunObserver>,
+    ) -> Result<RunResult, Refusal> {
+        let run = journal.acquire_run(id)?;
+        let entries = journal.read_records(id)?;
+        run.record_resume(VERSION, None)?;
+        let setup = self.setup_run(journal, run, None, observer);
+        let context = RunContext::new(RunSetup { confirmed, is_abandoning: true, ..setup });
+        Ok(drive::abandon_on_thread(&self.tokio, &context, entries)?)
+    }
+
+    /// Returns the setup of a run with these rights, for which nothing is confirmed.
+    pub(super) fn setup_run(
+        &self,
+        journal: Arc<Journal>,
+        run: journal::Run,
+        rights: Option<Vec<Permission>>,
+        observer: Arc<dyn RunObserver>,
+    ) -> RunSetup {
+        RunSetup {
+            fleet: Arc::clone(&self.fleet),
+            tokio: self.tokio.handle().clone(),
+            fork_limit: usize::MAX,
+            journal,
+            run,
+            rights,
+            observer,
+            confirmed: BTreeSet::new(),
+            is_abandoning: false,
+        }
+    }
+
+    /// Returns the protected targets that the runbook may change; a person must confirm each by name.
+    pub fn targets_to_confirm(&self, runbook: &Runbook, params: &Value) -> Vec<String> {
+        permit::protected_targets(&self.fleet, &list_named_targets(runbook, params), &runbook.header.needs)
+    }
+
+    /// Refuses a run that names a target which is not configured, or changes a protected one whose name was not typed.
+    fn check_targets(
+        &self,
+        runbook: &Runbook,
+        params: &Value,
+        confirmed: &BTreeSet<String>,
+    ) -> Result<(), Refusal> {
+        let targets = list_named_targets(runbook, params);
+        for target in &targets {
+            self.fleet.target_config(target)?;
+        }
+        let protected = permit::protected_targets(&self.fleet, &targets, &runbook.header.needs);
+        match protected.into_iter().find(|name| !confirmed.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let (message, hint) = permit::unconfirmed_message(&name);
+                Err(Refusal::Policy { message, hint, place: None })
+            }
+        }
+    }
+}
