@@ -2,11 +2,10 @@
 
 use super::{
     activity::Activity,
-    asking::QuestionPolicy,
-    ending::{ReportFormat, run_and_report},
-    exit,
+    one_call, output,
+    questions::QuestionPolicy,
     run::start_run,
-    script,
+    run_output::{ReportFormat, run_and_report},
 };
 use crate::{
     ops::{
@@ -141,7 +140,7 @@ pub(super) fn has_area(area: &str) -> bool {
 ///
 /// # Errors
 /// The arguments are invalid, or the read fails.
-pub(super) fn perform_operation(world: &Runtime, area: &str, matches: &ArgMatches) -> Result<u8, CliError> {
+pub(super) fn perform_operation(runtime: &Runtime, area: &str, matches: &ArgMatches) -> Result<u8, CliError> {
     let mut path = area.to_owned();
     let mut matches = matches;
     while let Some((word, below)) = matches.subcommand() {
@@ -151,22 +150,22 @@ pub(super) fn perform_operation(world: &Runtime, area: &str, matches: &ArgMatche
     let op = ops::find_operation(&path)
         .ok_or_else(|| CliError::usage(format!("there is no operation `{path}`")))?;
     let format = matches.get_one::<DataFormat>("output").copied().unwrap_or(DataFormat::Table);
-    let args = read_arguments(world, op, matches)?;
+    let args = read_arguments(runtime, op, matches)?;
     if runtime::is_read_only(op, &args) {
-        return print_read(world, op, &args, format);
+        return print_read(runtime, op, &args, format);
     }
     let confirm: Vec<String> = matches.get_many("confirm").into_iter().flatten().cloned().collect();
     let columns: Vec<String> = field_names(op);
     Ok(run_and_report(
-        world,
+        runtime,
         ReportFormat::Text,
         QuestionPolicy::approvals_only(),
         &|value| print_result(op, value, &columns, format),
         |watch| {
-            let (text, params) = script::build_one_call_runbook(op, &args);
+            let (text, params) = one_call::build_one_call_runbook(op, &args);
             let name = op.command_words().collect::<Vec<_>>().join(" ");
             let mut ended = start_run(
-                world,
+                runtime,
                 || Ok(Runbook::from_text(&name, text.clone())?),
                 &params,
                 &confirm,
@@ -183,7 +182,7 @@ pub(super) fn perform_operation(world: &Runtime, area: &str, matches: &ArgMatche
 }
 
 fn read_arguments(
-    world: &Runtime,
+    runtime: &Runtime,
     op: &'static Operation,
     matches: &ArgMatches,
 ) -> Result<CallArgs, CliError> {
@@ -194,13 +193,13 @@ fn read_arguments(
             matches.get_many::<String>(param.name).into_iter().flatten().map(String::as_str).collect();
         if given.is_empty() {
             if param.slot == ParamSlot::Positional {
-                return Err(exit::unknown_target_error(&world.config, None));
+                return Err(output::unknown_target_error(&runtime.config, None));
             }
             continue;
         }
         let value = param.kind.parse_words(&given).map_err(|e| argument_error(op, param, e))?;
         if param.kind == ParamKind::Target {
-            require_target(world, given[0])?;
+            require_target(runtime, given[0])?;
         }
         match param.slot {
             ParamSlot::Positional => positional.push(value),
@@ -223,12 +222,12 @@ fn argument_error(op: &Operation, param: &Param, error: crate::provider::Error) 
     CliError::usage(format!("`{}` of `{}`: {}", param.name, words.join(" "), error.message)).with_hint(hint)
 }
 
-fn require_target(world: &Runtime, given: &str) -> Result<(), CliError> {
+fn require_target(runtime: &Runtime, given: &str) -> Result<(), CliError> {
     let name = given.split('/').next().unwrap_or(given);
-    if world.config.targets.contains_key(name) {
+    if runtime.config.targets.contains_key(name) {
         return Ok(());
     }
-    Err(exit::unknown_target_error(&world.config, Some(name)))
+    Err(output::unknown_target_error(&runtime.config, Some(name)))
 }
 
 /// Watches a read: shows its progress, and keeps the columns of a query.
@@ -253,25 +252,25 @@ impl RunObserver for ReadWatch {
 
 /// Performs a read and returns its result, with the column order where it is a query.
 pub(super) fn perform_read(
-    world: &Runtime,
+    runtime: &Runtime,
     op: &'static Operation,
     args: &CallArgs,
 ) -> Result<(Value, Vec<String>), CliError> {
-    let look = ReadWatch { activity: Activity::new(), columns: Mutex::default() };
-    look.activity.start_item(READ_ACTIVITY, op.path());
-    let seen = world.perform_read(op, args, &look);
-    look.activity.finish_item(READ_ACTIVITY);
-    let columns = look.columns.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok((seen.map_err(CliError::from_read_error)?, columns))
+    let watch = ReadWatch { activity: Activity::new(), columns: Mutex::default() };
+    watch.activity.start_item(READ_ACTIVITY, op.path());
+    let result = runtime.perform_read(op, args, &watch);
+    watch.activity.finish_item(READ_ACTIVITY);
+    let columns = watch.columns.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((result.map_err(CliError::from_read_error)?, columns))
 }
 
 fn print_read(
-    world: &Runtime,
+    runtime: &Runtime,
     op: &'static Operation,
     args: &CallArgs,
     format: DataFormat,
 ) -> Result<u8, CliError> {
-    let (value, columns) = perform_read(world, op, args)?;
+    let (value, columns) = perform_read(runtime, op, args)?;
     let columns = if columns.is_empty() { field_names(op) } else { columns };
     print_result(op, &value, &columns, format)?;
     // `ok: false` is a failure to a shell script too: `backup verify … && rm old` must stop.
@@ -291,9 +290,9 @@ fn print_result(
     if format == DataFormat::Table && op.path() == "security::audit" {
         let of_findings = ["check", "level", "status", "object", "category", "detail", "reason", "fix"];
         let columns: Vec<String> = columns.iter().cloned().chain(of_findings.map(String::from)).collect();
-        return exit::print_value(&keep_unfinished_checks(value), &columns, format);
+        return output::print_value(&keep_unfinished_checks(value), &columns, format);
     }
-    exit::print_value(value, columns, format)
+    output::print_value(value, columns, format)
 }
 
 /// Keeps only the checks of an audit that neither passed nor failed, and why. Where there are none,

@@ -1,8 +1,8 @@
 //! A run on the command line: its events while it goes on, then its outcome, its value and the exit code.
 
 use super::{
-    asking::QuestionPolicy,
-    exit,
+    output,
+    questions::QuestionPolicy,
     watch::{JsonWatch, TreeWatch},
 };
 use crate::{
@@ -25,41 +25,41 @@ pub(super) enum ReportFormat {
 
 /// Starts a run with a watcher, reports how it ended, writes its value, and returns the exit code.
 pub(super) fn run_and_report(
-    world: &Runtime,
-    shown: ReportFormat,
-    asking: QuestionPolicy,
+    runtime: &Runtime,
+    format: ReportFormat,
+    policy: QuestionPolicy,
     write: &dyn Fn(&Value) -> Result<(), CliError>,
-    go: impl FnOnce(Arc<dyn RunObserver>) -> Result<RunResult, CliError>,
+    perform: impl FnOnce(Arc<dyn RunObserver>) -> Result<RunResult, CliError>,
 ) -> u8 {
-    let watch: Arc<dyn RunObserver> = match shown {
-        ReportFormat::Text => Arc::new(TreeWatch::new(asking)),
-        ReportFormat::Json => Arc::new(JsonWatch { asking }),
+    let watch: Arc<dyn RunObserver> = match format {
+        ReportFormat::Text => Arc::new(TreeWatch::new(policy)),
+        ReportFormat::Json => Arc::new(JsonWatch { policy }),
     };
-    let result = go(Arc::clone(&watch));
+    let result = perform(Arc::clone(&watch));
     drop(watch);
     let ended = match result {
         Ok(ended) => ended,
-        Err(trouble) => return report_refusal(shown, &trouble),
+        Err(trouble) => return report_refusal(format, &trouble),
     };
     let ink = terminal::stderr_painter();
     let trouble = CliError::from_ended(&ended);
-    match shown {
+    match format {
         ReportFormat::Text => {
             if let Some(trouble) = &trouble {
                 terminal::print_message(&trouble.render_body(ink));
             }
-            print_ending(world, &ended);
+            print_ending(runtime, &ended);
             if trouble.is_none()
                 && !ended.value.is_null()
                 && let Err(wrong) = write(&ended.value)
             {
-                return exit::print_error(&wrong);
+                return output::print_error(&wrong);
             }
         }
         ReportFormat::Json => terminal::print_data(&final_event(&ended, trouble.as_ref()).to_string()),
     }
     if let Some(next) = trouble.as_ref().and_then(|t| t.next.as_ref()) {
-        if shown == ReportFormat::Json
+        if format == ReportFormat::Json
             && let Some(trouble) = &trouble
         {
             terminal::print_message(&trouble.render_body(ink));
@@ -70,8 +70,8 @@ pub(super) fn run_and_report(
 }
 
 /// Reports why a run was not started or resumed, and returns the exit code.
-pub(super) fn report_refusal(shown: ReportFormat, trouble: &CliError) -> u8 {
-    if shown == ReportFormat::Json {
+pub(super) fn report_refusal(format: ReportFormat, trouble: &CliError) -> u8 {
+    if format == ReportFormat::Json {
         let place =
             trouble.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
         let error = json!({"message": trouble.message, "hint": trouble.hint, "place": place});
@@ -83,11 +83,11 @@ pub(super) fn report_refusal(shown: ReportFormat, trouble: &CliError) -> u8 {
     if trouble.exit != trouble::BUG {
         trouble.facts.push("nothing was done".into());
     }
-    exit::print_error(&trouble)
+    output::print_error(&trouble)
 }
 
 /// Prints the state of a run on stderr: status, id, head, open calls, and what is left behind.
-fn print_ending(world: &Runtime, ended: &RunResult) {
+fn print_ending(runtime: &Runtime, ended: &RunResult) {
     let ink = terminal::stderr_painter();
     let head: String = ended.head.chars().take(16).collect();
     // The call that stopped the run was reported above; calls of other limbs may be open too.
@@ -96,7 +96,7 @@ fn print_ending(world: &Runtime, ended: &RunResult) {
         _ => None,
     };
     if ended.stop.is_some() {
-        for open in render_open_calls(world, &ended.run, said) {
+        for open in render_open_calls(runtime, &ended.run, said) {
             terminal::print_message(&format!("  goes on in the world: {open}"));
         }
     }
@@ -113,8 +113,8 @@ fn print_ending(world: &Runtime, ended: &RunResult) {
 }
 
 /// Returns the open calls of a run as text, without approvals and without the call `said`.
-fn render_open_calls(world: &Runtime, run: &str, said: Option<&String>) -> Vec<String> {
-    let entries = world
+fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec<String> {
+    let entries = runtime
         .open_existing_journal()
         .ok()
         .flatten()
