@@ -1,9 +1,9 @@
 //! The fake server, tested over HTTP.
 
 mod branches;
-mod databases;
 mod door;
 mod neighbours;
+mod postgres;
 mod restores;
 
 use super::{FakeServer, ServerOptions};

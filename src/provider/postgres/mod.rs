@@ -41,9 +41,6 @@ pub(super) mod tools;
 mod wal;
 mod window;
 
-#[cfg(test)]
-pub(crate) use scratch::postgres_or_skip;
-
 use super::{
     Backups, Branches, Code, Error, Lifecycle, Network, Provider, Replicas, Result, Security, Sql,
     fleet::OpenContext,

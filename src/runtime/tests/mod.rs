@@ -4,7 +4,7 @@ mod branches;
 mod crashes;
 mod divergence;
 mod gates;
-mod windows;
+mod postgres;
 
 use super::{live::RunContext, *};
 use crate::journal::Record;

@@ -1,6 +1,6 @@
 //! The test lab, and the helpers that the tests share.
 
-use super::super::{branch, lab, scratch, server, sql::DatabaseAddress, tools::Programs};
+use super::super::{branch, lab, server, sql::DatabaseAddress, tools::Programs};
 use crate::{
     base::{clock::SystemClock, moment::Span},
     config::{Config, LAB, Locations},
@@ -10,6 +10,7 @@ use crate::{
             BackupRequest, Branch, CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest,
         },
     },
+    testing,
 };
 use serde_json::Value;
 use std::{
@@ -33,7 +34,7 @@ impl TestLab {
 
     /// Makes a lab whose state folder has these permissions.
     pub(super) async fn start_lab_with_mode(mode: u32) -> Option<Self> {
-        if !scratch::postgres_or_skip() {
+        if !testing::postgres_or_skip() {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");

@@ -11,11 +11,9 @@ use crate::{
     },
     config::{self, Config, LAB, Locations},
     journal::{Journal, Record, RecordObserver, RunStatus},
-    provider::{
-        Fleet, Provider,
-        postgres::{lab, postgres_or_skip},
-    },
+    provider::{Fleet, Provider, postgres::lab},
     runtime::{Event, RunObserver, Runbook, ScriptRunner},
+    testing,
 };
 use std::{
     collections::BTreeMap,
@@ -72,7 +70,7 @@ struct LabEnv {
 
 impl LabEnv {
     fn start_lab() -> Option<Self> {
-        if !postgres_or_skip() {
+        if !testing::postgres_or_skip() {
             return None;
         }
         let state = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
@@ -162,7 +160,7 @@ fn every_window(script: &str, look: impl Fn(&LabEnv, &str)) {
 }
 
 #[test]
-fn postgres_every_window_of_what_makes_changes_and_removes() {
+fn every_window_of_what_makes_changes_and_removes() {
     let script = r#"
         const RUNBOOK = #{ title: "w", params: #{ db: #{ type: "target", preset: "lab" } },
             needs: ["backup.create", "backup.destroy", "branch.create", "branch.destroy", "db.destroy"] };
@@ -186,7 +184,7 @@ fn postgres_every_window_of_what_makes_changes_and_removes() {
 }
 
 #[test]
-fn postgres_every_window_of_a_restore_in_place() {
+fn every_window_of_a_restore_in_place() {
     let script = r#"
         const RUNBOOK = #{ title: "w", params: #{ db: #{ type: "target", preset: "lab" } },
             needs: ["backup.create", "backup.destroy", "db.destroy"] };

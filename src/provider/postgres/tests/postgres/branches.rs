@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use std::{fs, path::Path};
 
 #[tokio::test]
-async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
+async fn a_backup_becomes_a_branch_and_leaves_nothing() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let backups = lab.backups().expect("backups");
@@ -53,7 +53,7 @@ async fn postgres_a_backup_becomes_a_branch_and_leaves_nothing() {
 
 /// Every look is taken by another life of redrill, which knows nothing but the key.
 #[tokio::test]
-async fn postgres_a_killed_run_is_followed_by_the_next() {
+async fn a_killed_run_is_followed_by_the_next() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let request = BackupRequest::default();
     stage
@@ -80,7 +80,7 @@ async fn postgres_a_killed_run_is_followed_by_the_next() {
 
 /// Kills the child process instead of redrill itself.
 #[tokio::test]
-async fn postgres_a_killed_child_is_followed_by_another() {
+async fn a_killed_child_is_followed_by_another() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let job = lab
@@ -133,7 +133,7 @@ async fn follow_job(stage: &TestLab, with: &str) {
 }
 
 #[tokio::test]
-async fn postgres_a_branch_wakes_up_and_keeps_what_was_done() {
+async fn a_branch_wakes_up_and_keeps_what_was_done() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -152,7 +152,7 @@ async fn postgres_a_branch_wakes_up_and_keeps_what_was_done() {
 }
 
 #[tokio::test]
-async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
+async fn a_branch_that_is_given_up_leaves_nothing() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -174,7 +174,7 @@ async fn postgres_a_branch_that_is_given_up_leaves_nothing() {
 
 /// A removal that was killed after the marker had gone: the record says that it was begun, and it is finished.
 #[tokio::test]
-async fn postgres_a_removal_that_was_killed_is_finished() {
+async fn a_removal_that_was_killed_is_finished() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;

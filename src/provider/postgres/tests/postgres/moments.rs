@@ -45,7 +45,7 @@ async fn restore_refusal(lab: &dyn Provider, request: &RestoreRequest) -> crate:
 }
 
 #[tokio::test]
-async fn postgres_t3_t4_a_moment_between_two_commits() {
+async fn t3_t4_a_moment_between_two_commits() {
     let Some(stage) = TestLab::start_lab().await else { return };
     // The cluster's own zone is far from UTC: a target without a zone would mean another moment.
     stage.run_statements(&["alter system set timezone = 'Asia/Tokyo'", "select pg_reload_conf()"]).await;
@@ -66,7 +66,7 @@ async fn postgres_t3_t4_a_moment_between_two_commits() {
 }
 
 #[tokio::test]
-async fn postgres_xid_place_and_name_are_targets() {
+async fn xid_place_and_name_are_targets() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -114,7 +114,7 @@ async fn postgres_xid_place_and_name_are_targets() {
 }
 
 #[tokio::test]
-async fn postgres_t1_t2_a_moment_outside_the_window_is_refused() {
+async fn t1_t2_a_moment_outside_the_window_is_refused() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let before = database_now(lab.as_ref()).await;
@@ -135,7 +135,7 @@ async fn postgres_t1_t2_a_moment_outside_the_window_is_refused() {
 
 /// The source is dead: the window, and everything in it, is still there.
 #[tokio::test]
-async fn postgres_t3_a_dead_source_gives_what_was_archived() {
+async fn t3_a_dead_source_gives_what_was_archived() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -160,7 +160,7 @@ async fn postgres_t3_a_dead_source_gives_what_was_archived() {
 }
 
 #[tokio::test]
-async fn postgres_t6_the_timeline_that_holds_the_moment_is_taken() {
+async fn t6_the_timeline_that_holds_the_moment_is_taken() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -200,7 +200,7 @@ async fn postgres_t6_the_timeline_that_holds_the_moment_is_taken() {
 }
 
 #[tokio::test]
-async fn postgres_t14_a_hole_in_the_archive_is_found_before_it_hurts() {
+async fn t14_a_hole_in_the_archive_is_found_before_it_hurts() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -226,7 +226,7 @@ async fn postgres_t14_a_hole_in_the_archive_is_found_before_it_hurts() {
 }
 
 #[tokio::test]
-async fn postgres_a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
+async fn a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -260,7 +260,7 @@ fn drop_query(since: Option<Moment>, until: Option<Moment>) -> TableEventQuery {
 }
 
 #[tokio::test]
-async fn postgres_nothing_found_in_a_hole_is_not_nothing() {
+async fn nothing_found_in_a_hole_is_not_nothing() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let backups = lab.backups().expect("backups");
@@ -293,7 +293,7 @@ async fn postgres_nothing_found_in_a_hole_is_not_nothing() {
 }
 
 #[tokio::test]
-async fn postgres_nothing_found_without_the_newest_wal_is_not_nothing() {
+async fn nothing_found_without_the_newest_wal_is_not_nothing() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let backups = lab.backups().expect("backups");
@@ -318,7 +318,7 @@ async fn postgres_nothing_found_without_the_newest_wal_is_not_nothing() {
 }
 
 #[tokio::test]
-async fn postgres_the_archive_of_another_cluster_is_refused() {
+async fn the_archive_of_another_cluster_is_refused() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -341,7 +341,7 @@ async fn postgres_the_archive_of_another_cluster_is_refused() {
 }
 
 #[tokio::test]
-async fn postgres_a_damaged_backup_is_seen() {
+async fn a_damaged_backup_is_seen() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let id = make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -365,7 +365,7 @@ async fn postgres_a_damaged_backup_is_seen() {
 }
 
 #[tokio::test]
-async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
+async fn a_deletion_says_what_goes_and_takes_no_more() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let first = make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -393,7 +393,7 @@ async fn postgres_a_deletion_says_what_goes_and_takes_no_more() {
 
 /// Somebody else's backup of the same cluster has left its history file in the archive.
 #[tokio::test]
-async fn postgres_a_deletion_leaves_the_wal_of_other_backups() {
+async fn a_deletion_leaves_the_wal_of_other_backups() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let theirs = stage.make_folder("theirs");
@@ -434,7 +434,7 @@ fn archived_files(stage: &TestLab) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn postgres_a_window_reaches_to_the_end_of_the_newest_backup() {
+async fn a_window_reaches_to_the_end_of_the_newest_backup() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let first = make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -468,7 +468,7 @@ async fn postgres_a_window_reaches_to_the_end_of_the_newest_backup() {
 }
 
 #[tokio::test]
-async fn postgres_the_moment_of_a_drop_is_found_and_undone() {
+async fn the_moment_of_a_drop_is_found_and_undone() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -494,7 +494,7 @@ async fn postgres_the_moment_of_a_drop_is_found_and_undone() {
 
 /// The server was replaced while its last segment was not full: the end of its timeline is in its child's file alone.
 #[tokio::test]
-async fn postgres_the_end_of_a_timeline_that_was_left_is_found_in_its_child() {
+async fn the_end_of_a_timeline_that_was_left_is_found_in_its_child() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;

@@ -17,7 +17,7 @@ use std::{
 };
 
 #[tokio::test]
-async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
+async fn t2_a_branch_that_cannot_reach_its_target_is_removed() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -43,7 +43,7 @@ async fn postgres_t2_a_branch_that_cannot_reach_its_target_is_removed() {
 }
 
 #[tokio::test]
-async fn postgres_t7_t25_a_branch_reaches_nothing() {
+async fn t7_t25_a_branch_reaches_nothing() {
     let Some(stage) = TestLab::start_lab().await else { return };
     stage
         .run_statements(&[
@@ -77,7 +77,7 @@ async fn postgres_t7_t25_a_branch_reaches_nothing() {
 }
 
 #[tokio::test]
-async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
+async fn t9_a_tablespace_of_a_branch_is_its_own() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let outside = stage.make_folder("outside");
     let make = format!("create tablespace outside location '{}'", outside.display());
@@ -112,7 +112,7 @@ async fn postgres_t9_a_tablespace_of_a_branch_is_its_own() {
 
 /// Replaying that a tablespace was made links to the source's own folder.
 #[tokio::test]
-async fn postgres_t9_a_tablespace_younger_than_the_backup_is_left_alone() {
+async fn t9_a_tablespace_younger_than_the_backup_is_left_alone() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -145,7 +145,7 @@ async fn postgres_t9_a_tablespace_younger_than_the_backup_is_left_alone() {
 }
 
 #[tokio::test]
-async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
+async fn t9_a_branch_that_leads_out_is_never_ready() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -172,7 +172,7 @@ async fn postgres_t9_a_branch_that_leads_out_is_never_ready() {
 }
 
 #[tokio::test]
-async fn postgres_t10_no_backup_while_the_archiver_fails() {
+async fn t10_no_backup_while_the_archiver_fails() {
     let Some(stage) = TestLab::start_lab().await else { return };
     stage
         .run_statements(&[
@@ -198,7 +198,7 @@ async fn postgres_t10_no_backup_while_the_archiver_fails() {
 }
 
 #[tokio::test]
-async fn postgres_t15_a_damaged_source_gives_no_backup() {
+async fn t15_a_damaged_source_gives_no_backup() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     stage.run_statements(&["checkpoint"]).await;
@@ -218,7 +218,7 @@ async fn postgres_t15_a_damaged_source_gives_no_backup() {
 }
 
 #[tokio::test]
-async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
+async fn t22_a_branch_needs_no_configuration_of_its_source() {
     let Some(stage) = TestLab::start_lab().await else { return };
     stage.stop_server().await;
     let outside = stage.make_folder("etc");
@@ -254,7 +254,7 @@ async fn postgres_t22_a_branch_needs_no_configuration_of_its_source() {
 }
 
 #[tokio::test]
-async fn postgres_t23_a_branch_has_the_minima_of_its_source() {
+async fn t23_a_branch_has_the_minima_of_its_source() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;

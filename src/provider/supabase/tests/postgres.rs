@@ -338,21 +338,3 @@ async fn a_dump_is_not_restored_in_place() {
     assert_eq!(error.code, Code::Unsupported);
     assert!(error.hint.expect("the nearest").contains("into:"));
 }
-
-#[tokio::test]
-async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
-        line if line == format!("GET /v1/projects/{REF}") => MockReply::from_json(
-            200,
-            &json!({ "ref": REF, "name": "shop", "region": "eu-central-1", "status": "ACTIVE_HEALTHY",
-                "database": { "host": "db.example.com", "version": "99.1.0.001" } }),
-        ),
-        _ => windowed(seen),
-    })
-    .await;
-    let (target, _folder) = project(&stage);
-    let error = target.create(&BackupRequest::default(), &key()).await.expect_err("refused");
-    assert_eq!(error.code, Code::Unavailable);
-    assert!(error.hint.expect("a hint").contains("postgresql-client-99"));
-    assert_eq!(writes(&stage), [""; 0]);
-}

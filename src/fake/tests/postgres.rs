@@ -1,7 +1,7 @@
 //! The real PostgreSQL behind a project.
 
 use super::TestClient;
-use crate::{fake::ServerOptions, provider::postgres::stand_in};
+use crate::{fake::ServerOptions, provider::postgres::stand_in, testing};
 use serde_json::{Value, json};
 use std::{path::Path, process::Command, time::Duration};
 
@@ -34,7 +34,7 @@ async fn run_program(
 
 #[tokio::test]
 async fn a_dump_is_real_and_fills_a_branch() {
-    if !stand_in::is_installed_or_skip() {
+    if !testing::postgres_or_skip() {
         return;
     }
     let desk = TestClient::with_options(ServerOptions { postgres: true, ..TestClient::fast_options() });
@@ -71,7 +71,7 @@ async fn a_dump_is_real_and_fills_a_branch() {
 
 #[tokio::test]
 async fn a_request_that_has_arrived_is_served_though_its_sender_is_gone() {
-    if !stand_in::is_installed_or_skip() {
+    if !testing::postgres_or_skip() {
         return;
     }
     let desk = TestClient::with_options(ServerOptions { postgres: true, ..TestClient::fast_options() });
@@ -83,14 +83,4 @@ async fn a_request_that_has_arrived_is_served_though_its_sender_is_gone() {
         .await;
     let sql = ["-c", "select 1"];
     assert!(run_program(&desk, &desk.project_reference(), true, "psql", &sql).await.contains('1'));
-}
-
-#[tokio::test]
-async fn without_it_a_login_says_what_is_missing() {
-    let desk = TestClient::with_fast_clock();
-    let (status, said) = desk
-        .send_request("POST", "/v1/projects/{ref}/cli/login-role", Some(&json!({ "read_only": true })))
-        .await;
-    assert_eq!(status, 500);
-    assert!(said["message"].as_str().expect("a text").contains("--postgres"));
 }

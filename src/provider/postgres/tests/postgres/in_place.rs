@@ -1,7 +1,7 @@
 //! Restoring in place, and undoing it.
 
 use super::{
-    super::server,
+    super::super::server,
     stage::{
         TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, query_text, test_key,
     },
@@ -13,7 +13,7 @@ use crate::provider::{
 use std::{fs, path::Path};
 
 #[tokio::test]
-async fn postgres_a_restore_in_place_gives_the_backup_back() {
+async fn a_restore_in_place_gives_the_backup_back() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -39,7 +39,7 @@ async fn postgres_a_restore_in_place_gives_the_backup_back() {
 }
 
 #[tokio::test]
-async fn postgres_a_restore_in_place_that_fails_is_undone() {
+async fn a_restore_in_place_that_fails_is_undone() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -66,7 +66,7 @@ async fn postgres_a_restore_in_place_that_fails_is_undone() {
 
 /// Every look is taken by another life of redrill.
 #[tokio::test]
-async fn postgres_a_restore_in_place_survives_being_killed() {
+async fn a_restore_in_place_survives_being_killed() {
     let Some(stage) = TestLab::start_lab().await else { return };
     make_backup(stage.open_target().as_ref(), "BACKUP0001").await;
     change_rows(stage.open_target().as_ref(), "delete from order_items").await;
@@ -104,7 +104,7 @@ async fn postgres_a_restore_in_place_survives_being_killed() {
 
 /// As Debian has it: the server was started on the folder of its configuration, which says where the data is.
 #[tokio::test]
-async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_before() {
+async fn a_server_whose_configuration_lies_elsewhere_is_started_as_before() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let (data, etc) = (stage.lab_folder("data"), stage.make_folder("etc"));
@@ -142,12 +142,12 @@ async fn postgres_a_server_whose_configuration_lies_elsewhere_is_started_as_befo
 }
 
 #[tokio::test]
-async fn postgres_configuration_in_sub_folders_stays_and_a_subscriber_is_refused() {
+async fn configuration_in_sub_folders_stays_and_a_subscriber_is_refused() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let data = stage.lab_folder("data");
     let own = data.join("conf.d");
-    super::super::disk::make_private_folder(&stage.programs(), &own).expect("a folder");
+    super::super::super::disk::make_private_folder(&stage.programs(), &own).expect("a folder");
     let put = |name: &str, text: &str| fs::write(own.join(name), text).expect("is written");
     put("memory.conf", "work_mem = '5MB'\n");
     put("old.conf", "maintenance_work_mem = '7MB'\n");
@@ -196,7 +196,7 @@ async fn wait_until_replaying(stage: &TestLab) {
 }
 
 #[tokio::test]
-async fn postgres_an_undo_that_fails_is_gone_on_with() {
+async fn an_undo_that_fails_is_gone_on_with() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -236,7 +236,7 @@ async fn postgres_an_undo_that_fails_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
+async fn a_restore_in_place_shares_its_data_with_nobody() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -273,7 +273,7 @@ async fn postgres_a_restore_in_place_shares_its_data_with_nobody() {
 }
 
 #[tokio::test]
-async fn postgres_a_server_that_crashed_is_started_and_one_that_was_stopped_is_not() {
+async fn a_server_that_crashed_is_started_and_one_that_was_stopped_is_not() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -296,7 +296,7 @@ async fn postgres_a_server_that_crashed_is_started_and_one_that_was_stopped_is_n
 }
 
 #[tokio::test]
-async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
+async fn wal_that_no_archive_has_is_not_exchanged() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
@@ -326,7 +326,7 @@ async fn postgres_wal_that_no_archive_has_is_not_exchanged() {
 }
 
 #[tokio::test]
-async fn postgres_a_damaged_backup_does_not_take_the_place_of_the_data() {
+async fn a_damaged_backup_does_not_take_the_place_of_the_data() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let lab = stage.open_target();
     let id = make_backup(lab.as_ref(), "BACKUP0001").await;
