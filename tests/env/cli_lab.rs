@@ -1,24 +1,24 @@
-//! A lab for a test: a real PostgreSQL cluster that is removed with it.
+//! A lab of a test: a PostgreSQL cluster that is removed when the test ends.
 
-use super::CliEnv;
+use super::{CliEnv, postgres_or_skip};
 use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-/// A lab that is up. It is taken down when this goes, also after a panic.
+/// A lab that is up. Dropped, it is taken down, also after a panic.
 pub struct CliLab<'a> {
-    stage: &'a CliEnv,
+    env: &'a CliEnv,
     host: String,
     port: String,
     is_down: bool,
 }
 
-/// Something that loads a lab.
+/// A process that loads a lab.
 pub struct LoadProcess(Child);
 
-/// Returns where PostgreSQL's tools are, the newest version of them.
+/// Returns the folder of PostgreSQL's client programs, the newest version.
 fn find_tools() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut bins: Vec<PathBuf> = versions.flatten().map(|v| v.path().join("bin")).collect();
@@ -27,22 +27,17 @@ fn find_tools() -> Option<PathBuf> {
     bins.pop()
 }
 
-/// Returns whether PostgreSQL is installed, and says that the test is skipped when it is not.
-pub fn postgres_or_skip() -> bool {
-    let found = find_tools().is_some();
-    if !found {
-        eprintln!("skipped: PostgreSQL is not installed");
-    }
-    found
-}
-
 impl<'a> CliLab<'a> {
-    pub fn bring_up(stage: &'a CliEnv) -> Self {
-        let up = stage.run_cli(&["lab", "up", "-o", "json"]);
+    /// Brings a lab up; `None` where the test is skipped.
+    pub fn start(env: &'a CliEnv) -> Option<Self> {
+        if !postgres_or_skip() {
+            return None;
+        }
+        let up = env.run_cli(&["lab", "up", "-o", "json"]);
         assert_eq!(up.code, 0, "{up}");
         let status = up.parse_json();
         let host = status["host"].as_str().unwrap().to_owned();
-        Self { stage, host, port: status["port"].to_string(), is_down: false }
+        Some(Self { env, host, port: status["port"].to_string(), is_down: false })
     }
 
     fn tool_command(&self, name: &str) -> Command {
@@ -60,11 +55,11 @@ impl<'a> CliLab<'a> {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Begins to run `script` over and over from several clients.
+    /// Starts to run `script` over and over from several clients.
     pub fn start_pgbench(&self, script: &str, span: Duration) -> LoadProcess {
-        self.stage.write_file("load.sql", script);
+        self.env.write_file("load.sql", script);
         let mut pgbench = self.tool_command("pgbench");
-        pgbench.arg("-n").arg("-f").arg(self.stage.path("load.sql"));
+        pgbench.arg("-n").arg("-f").arg(self.env.path("load.sql"));
         pgbench.args(["-c", "4", "-T", &span.as_secs().to_string(), "postgres"]);
         LoadProcess(pgbench.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
@@ -72,13 +67,13 @@ impl<'a> CliLab<'a> {
     /// Takes the lab down, which must go well.
     pub fn take_down(mut self) {
         self.is_down = true;
-        let down = self.stage.run_cli(&["lab", "down"]);
+        let down = self.env.run_cli(&["lab", "down"]);
         assert_eq!(down.code, 0, "{down}");
     }
 }
 
 impl LoadProcess {
-    /// Returns when the load is over. That its clients failed on the way is part of some tests.
+    /// Waits until the load is over. Its clients may fail: some tests drop their table.
     pub fn wait(mut self) {
         self.0.wait().unwrap();
     }
@@ -87,7 +82,7 @@ impl LoadProcess {
 impl Drop for CliLab<'_> {
     fn drop(&mut self) {
         if !self.is_down {
-            drop(self.stage.run_cli(&["lab", "down"]));
+            drop(self.env.run_cli(&["lab", "down"]));
         }
     }
 }

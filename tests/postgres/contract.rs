@@ -2,79 +2,27 @@
 //!
 //! The project is one of the fake API with a real PostgreSQL behind it, so that a dump is a dump.
 
-use crate::{
-    kills::{KillSeries, kill_count},
-    stage::{CliEnv, CliLab, CommandOutput, postgres_or_skip},
+use crate::env::{
+    CliEnv, CliLab, CommandOutput, FakePlatform, KillSeries, TOKEN, kill_count, shipped_runbook,
 };
 use redrill::{
-    base::clock::{Clock, SystemClock},
-    config::TargetConfig,
-    fake::{FakeServer, ServerOptions, ledger::LedgerEntry},
-    provider::{
-        fleet::OpenContext,
-        sim::{NormalizedWorld, Sim},
-    },
+    base::clock::{Clock as _, SystemClock},
+    fake::ledger::LedgerEntry,
+    provider::sim::NormalizedWorld,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
 /// The endpoint of logins, which are repeated freely: they leave nothing behind.
 const LOGIN_ENDPOINT: &str = "/v1/projects/{ref}/cli/login-role";
 
-/// A stage on which `shop` is a project of a fake platform.
-struct FakePlatform {
-    stage: CliEnv,
-    server: FakeServer,
-}
-
-impl FakePlatform {
-    fn start_with(options: ServerOptions) -> Self {
-        let server =
-            FakeServer::start(ServerOptions { postgres: true, per_minute: 100_000, ..options }).unwrap();
-        let stage = CliEnv::new();
-        stage.write_file("token", TOKEN);
-        let entry = format!(
-            "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{}\"\ntoken = \"file:{}\"\n",
-            server.project_references()[0],
-            server.url(),
-            stage.path("token").display(),
-        );
-        stage.write_file("redrill.toml", &entry);
-        Self { stage, server }
-    }
-
-    fn start_fast() -> Self {
-        Self::start_with(ServerOptions { speed: 1000, ..ServerOptions::default() })
-    }
-
-    fn normalized_world(&self) -> NormalizedWorld {
-        self.server.project_world(&self.server.project_references()[0]).unwrap().normalized_world().unwrap()
-    }
-}
-
-fn run_runbook(stage: &CliEnv, runbook: &str, params: &[&str]) -> CommandOutput {
-    let runbook = format!("{}/runbooks/{runbook}.rhai", env!("CARGO_MANIFEST_DIR"));
+fn run_runbook(env: &CliEnv, runbook: &str, params: &[&str]) -> CommandOutput {
+    let runbook = shipped_runbook(runbook);
     let params = params.iter().flat_map(|param| ["-p", param]);
     let args: Vec<&str> = ["run", runbook.as_str()].into_iter().chain(params).collect();
-    let done = stage.run_cli(&args);
+    let done = env.run_cli(&args);
     assert_eq!(done.code, 0, "{done}");
     done
-}
-
-/// Returns the world of the sandbox that a stage has used.
-fn sandbox_world(stage: &CliEnv) -> NormalizedWorld {
-    let target = TargetConfig {
-        name: "sandbox".into(),
-        provider: "sim".into(),
-        protect: false,
-        tags: vec![],
-        settings: toml::Table::new(),
-    };
-    let (base, kept) = (stage.path("."), stage.path(".redrill"));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let opening = OpenContext { target: &target, base: &base, state: &kept, clock: &clock };
-    Sim::open(&opening).unwrap().normalized_world().unwrap()
 }
 
 /// Half an hour ago, to the second: the table that was dropped since is there.
@@ -86,8 +34,8 @@ fn half_an_hour_ago() -> String {
 /// Compares two worlds that were made at different times. Our own dumps of a project are files, and no backups of its
 /// platform; and the tables with a moment in each row are compared by their other columns, elsewhere.
 fn assert_same_world(on_sim: &NormalizedWorld, on_supabase: &NormalizedWorld) {
-    let plain = |portrait: &NormalizedWorld| {
-        let mut plain = NormalizedWorld { backups: vec![], ..portrait.clone() };
+    let plain = |world: &NormalizedWorld| {
+        let mut plain = NormalizedWorld { backups: vec![], ..world.clone() };
         for table in ["customers", "orders"] {
             let shown = plain.database.get_mut(table).unwrap();
             *shown = shown.split(", ").filter(|part| part.len() != 8).collect::<Vec<_>>().join(", ");
@@ -98,12 +46,12 @@ fn assert_same_world(on_sim: &NormalizedWorld, on_supabase: &NormalizedWorld) {
 }
 
 /// The rows of the tables with a moment in each row, without it.
-fn query_rows(stage: &CliEnv, place: &str) -> Vec<Value> {
+fn query_rows(env: &CliEnv, place: &str) -> Vec<Value> {
     let queries = [
         "select id, customer_id, status, total_cents from orders order by id",
         "select id, name, email from customers order by id",
     ];
-    let ask = |sql: &str| stage.run_cli(&["db", "query", "-t", place, sql, "-o", "json"]).parse_json();
+    let ask = |sql: &str| env.run_cli(&["db", "query", "-t", place, sql, "-o", "json"]).parse_json();
     queries.map(ask).into()
 }
 
@@ -122,85 +70,74 @@ fn count_requests(log: &[LedgerEntry], method: &str, endpoint: &str) -> usize {
 
 #[test]
 fn a_backup_is_restored_to_a_branch_alike() {
-    if !postgres_or_skip() {
-        return;
-    }
-    let practice = FakePlatform::start_fast();
-    let before = practice.normalized_world();
-    run_runbook(&practice.stage, "restore_to_branch", &["db=shop", "keep=true"]);
+    let Some(platform) = FakePlatform::start() else { return };
+    let before = platform.normalized_world();
+    run_runbook(&platform.env, "restore_to_branch", &["db=shop", "keep=true"]);
     let sim = CliEnv::new();
     run_runbook(&sim, "restore_to_branch", &["db=sandbox", "keep=true"]);
-    let (on_sim, on_supabase) =
-        (query_rows(&sim, "sandbox/drill"), query_rows(&practice.stage, "shop/drill"));
+    let (on_sim, on_supabase) = (query_rows(&sim, "sandbox/drill"), query_rows(&platform.env, "shop/drill"));
     assert_eq!(on_sim[0].as_array().unwrap().len(), 211);
     assert_eq!(on_sim, on_supabase, "the branches hold the same");
     assert_eq!(
-        before.list_differences(&practice.normalized_world()),
+        before.list_differences(&platform.normalized_world()),
         Vec::<String>::new(),
         "the source is as it was"
     );
-    let audit = |stage: &CliEnv, target: &str, key: &str| -> Vec<Value> {
-        let audit = stage.run_cli(&["security", "audit", "-t", target, "-o", "json"]).parse_json();
+    let audit = |env: &CliEnv, target: &str, key: &str| -> Vec<Value> {
+        let audit = env.run_cli(&["security", "audit", "-t", target, "-o", "json"]).parse_json();
         let mut found: Vec<Value> = audit["findings"].as_array().unwrap().clone();
         found.retain(|f| f["check"] == key);
         found.iter().map(|f| json!([f["check"], f["level"]])).collect()
     };
     let idle = "policy_exists_rls_disabled";
-    let found = audit(&practice.stage, "shop", idle);
+    let found = audit(&platform.env, "shop", idle);
     assert_eq!((found.len(), &found), (1, &audit(&sim, "sandbox", idle)), "the deliberate fault is found");
-    let removed = practice.stage.run_cli(&["branch", "delete", "-t", "shop", "drill"]);
+    let removed = platform.env.run_cli(&["branch", "delete", "-t", "shop", "drill"]);
     assert_eq!(removed.code, 0, "{removed}");
-    assert_eq!(duplicate_requests(&practice.server.ledger_entries()), Vec::<String>::new());
+    assert_eq!(duplicate_requests(&platform.server.ledger_entries()), Vec::<String>::new());
 }
 
 #[test]
 fn a_target_goes_back_to_a_moment_alike() {
-    if !postgres_or_skip() {
-        return;
-    }
     let moment = half_an_hour_ago();
-    let practice = FakePlatform::start_fast();
-    let done = run_runbook(&practice.stage, "restore_to_moment", &["db=shop", &moment]);
+    let Some(platform) = FakePlatform::start() else { return };
+    let done = run_runbook(&platform.env, "restore_to_moment", &["db=shop", &moment]);
     assert!(done.stderr.contains("rto") && done.stderr.contains("rpo"), "{done}");
     let sim = CliEnv::new();
     run_runbook(&sim, "restore_to_moment", &["db=sandbox", &moment]);
-    let (on_sim, on_supabase) = (sandbox_world(&sim), practice.normalized_world());
+    let (on_sim, on_supabase) = (sim.open_sandbox().normalized_world().unwrap(), platform.normalized_world());
     assert!(on_sim.database.contains_key("order_notes"), "the dropped table is back");
     assert_same_world(&on_sim, &on_supabase);
-    assert_eq!(query_rows(&sim, "sandbox"), query_rows(&practice.stage, "shop"));
-    let log = practice.server.ledger_entries();
+    assert_eq!(query_rows(&sim, "sandbox"), query_rows(&platform.env, "shop"));
+    let log = platform.server.ledger_entries();
     assert_eq!(count_requests(&log, "POST", "/database/backups/restore-pitr"), 1);
     assert_eq!(duplicate_requests(&log), Vec::<String>::new());
 }
 
 #[test]
 fn killed_anywhere_on_a_project_nothing_is_sent_twice() {
-    if !postgres_or_skip() {
-        return;
-    }
-    let practice = FakePlatform::start_fast();
-    let mut branches = KillSeries::new(&practice.stage, "restore_to_branch", &["db=shop"]);
+    let Some(platform) = FakePlatform::start() else { return };
+    let mut branches = KillSeries::new(&platform.env, "restore_to_branch", &["db=shop"]);
     let (mut kills, mut runs) = (0, 1);
     while kills < kill_count(3) {
-        kills += branches.run_through_kills(&practice.stage);
+        kills += branches.run_through_kills(&platform.env);
         runs += 1;
-        let log = practice.server.ledger_entries();
+        let log = platform.server.ledger_entries();
         let branches = (
             count_requests(&log, "POST", "/branches"),
             count_requests(&log, "DELETE", "/{branch_id_or_ref}"),
         );
         assert_eq!(branches, (runs, runs), "after {kills} kills: made and removed");
         assert_eq!(duplicate_requests(&log), Vec::<String>::new(), "after {kills} kills");
-        let backups = practice.stage.run_cli(&["backup", "list", "-t", "shop", "-o", "json"]).parse_json();
+        let backups = platform.env.run_cli(&["backup", "list", "-t", "shop", "-o", "json"]).parse_json();
         assert_eq!(backups.as_array().unwrap().len(), runs, "after {kills} kills: dumps");
     }
-    let mut restores =
-        KillSeries::new(&practice.stage, "restore_to_moment", &["db=shop", &half_an_hour_ago()]);
+    let mut restores = KillSeries::new(&platform.env, "restore_to_moment", &["db=shop", &half_an_hour_ago()]);
     let (mut more, mut times) = (0, 1);
     while more < kill_count(3) {
-        more += restores.run_through_kills(&practice.stage);
+        more += restores.run_through_kills(&platform.env);
         times += 1;
-        let log = practice.server.ledger_entries();
+        let log = platform.server.ledger_entries();
         assert_eq!(
             count_requests(&log, "POST", "/database/backups/restore-pitr"),
             times,
@@ -224,15 +161,12 @@ fn read_texts(folder: &Path, into: &mut Vec<(String, String)>) {
 
 #[test]
 fn no_secret_is_in_anything_that_a_run_leaves_behind() {
-    if !postgres_or_skip() {
-        return;
-    }
-    let practice = FakePlatform::start_fast();
-    let done = run_runbook(&practice.stage, "restore_to_branch", &["db=shop", "keep=true"]);
-    let shown = practice.stage.run_cli(&["branch", "get", "-t", "shop", "drill", "-o", "json"]);
-    let told = practice.stage.run_cli(&["-vv", "runs", "show", "last"]);
+    let Some(platform) = FakePlatform::start() else { return };
+    let done = run_runbook(&platform.env, "restore_to_branch", &["db=shop", "keep=true"]);
+    let shown = platform.env.run_cli(&["branch", "get", "-t", "shop", "drill", "-o", "json"]);
+    let told = platform.env.run_cli(&["-vv", "runs", "show", "last"]);
     let mut left: Vec<(String, String)> = vec![];
-    read_texts(&practice.stage.path("."), &mut left);
+    read_texts(&platform.env.path("."), &mut left);
     left.retain(|(path, _)| !path.ends_with("/token"));
     assert!(left.iter().any(|(path, _)| path.ends_with("journal.db")), "{left:?}");
     for (what, done) in [("run", &done), ("branch get", &shown), ("runs show", &told)] {
@@ -249,13 +183,10 @@ fn no_secret_is_in_anything_that_a_run_leaves_behind() {
 
 #[test]
 fn a_cluster_goes_back_to_a_moment_with_the_same_runbook() {
-    if !postgres_or_skip() {
-        return;
-    }
-    let stage = CliEnv::new();
-    let lab = CliLab::bring_up(&stage);
+    let env = CliEnv::new();
+    let Some(lab) = CliLab::start(&env) else { return };
     let typed = |args: &[&str]| {
-        let done = stage.run_cli(args);
+        let done = env.run_cli(args);
         assert_eq!(done.code, 0, "{done}");
         done
     };
@@ -268,7 +199,7 @@ fn a_cluster_goes_back_to_a_moment_with_the_same_runbook() {
     let moment = jiff::Timestamp::now().to_string();
     typed(&["db", "execute", "-t", "lab", "delete from order_items"]);
     assert_eq!(items(), 0);
-    run_runbook(&stage, "restore_to_moment", &["db=lab", &format!("to={moment}")]);
+    run_runbook(&env, "restore_to_moment", &["db=lab", &format!("to={moment}")]);
     assert_eq!(items(), before);
     lab.take_down();
 }

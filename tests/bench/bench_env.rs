@@ -30,9 +30,9 @@ pub(crate) fn make_folder() -> Result<TempDir> {
     Ok(folder)
 }
 
-/// A world with the sandbox in it.
+/// A runtime with the sandbox, and its state folder.
 pub(crate) struct BenchEnv {
-    pub(crate) world: Runtime,
+    pub(crate) runtime: Runtime,
     state: TempDir,
 }
 
@@ -40,7 +40,7 @@ impl BenchEnv {
     pub(crate) fn new() -> Result<BenchEnv> {
         let state = make_folder()?;
         let locations = Locations { config: None, state: Some(state.path().into()) };
-        Ok(BenchEnv { world: Runtime::new(config::load_config(&locations)?)?, state })
+        Ok(BenchEnv { runtime: Runtime::new(config::load_config(&locations)?)?, state })
     }
 
     /// Returns the state folder.
@@ -50,7 +50,7 @@ impl BenchEnv {
 
     /// Returns the provider that the calls of a run go to.
     pub(crate) fn open_sandbox(&self) -> Result<Arc<dyn Provider>> {
-        Ok(self.world.fleet.open_target(SANDBOX)?)
+        Ok(self.runtime.fleet.open_target(SANDBOX)?)
     }
 
     /// Runs a script under a header that allows it what it does.
@@ -61,18 +61,18 @@ impl BenchEnv {
     ) -> std::result::Result<RunResult, Refusal> {
         let runbook = Runbook::from_text("bench.rhai", format!("{RUNBOOK_HEADER}{script}"))?;
         let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
-        self.world.start_run(start, Arc::clone(stamps) as Arc<dyn RunObserver>)
+        self.runtime.start_run(start, Arc::clone(stamps) as Arc<dyn RunObserver>)
     }
 
     /// Takes the last run up again. Returns when it was taken.
     pub(crate) fn resume_last_run(&self, stamps: &Arc<CallTimes>) -> Result<Instant> {
-        let journal = Arc::new(self.world.open_journal()?);
+        let journal = Arc::new(self.runtime.open_journal()?);
         let id = journal.resolve_run_id("last")?;
         let (run, runbook, params) = Runtime::acquire_run(&journal, &id)?;
         let taken = Instant::now();
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
         // An error where the stamps were told to die, as they were.
-        drop(self.world.resume_run(journal, resume, Arc::clone(stamps) as Arc<dyn RunObserver>));
+        drop(self.runtime.resume_run(journal, resume, Arc::clone(stamps) as Arc<dyn RunObserver>));
         Ok(taken)
     }
 }

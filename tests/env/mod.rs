@@ -1,15 +1,30 @@
 //! The environment of an integration test: a fresh folder and cleared variables for the real binary.
 
-mod lab;
+mod cli_lab;
+mod fake_platform;
+mod kill_series;
+#[path = "../../src/testing/skip.rs"]
+mod skip;
 
-pub use lab::{CliLab, postgres_or_skip};
+pub use cli_lab::CliLab;
+pub use fake_platform::{FakePlatform, TOKEN, start_server, write_shop_target};
+pub use kill_series::{KillSeries, kill_count};
 
+use redrill::{
+    base::clock::{Clock, SystemClock},
+    config::{self, Locations, SANDBOX},
+    provider::{fleet::OpenContext, postgres, sim::Sim},
+};
+use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     io::Write as _,
     os::unix::{fs::symlink, process::ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
+    thread::sleep,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -25,6 +40,32 @@ pub struct CommandOutput {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
+}
+
+/// Returns whether a test may start PostgreSQL; where it may not, says why the test is skipped.
+pub fn postgres_or_skip() -> bool {
+    skip::postgres_or_skip(postgres::lab::check_installed().map_err(|error| error.to_string()))
+}
+
+/// Returns a runbook over the sandbox with this script.
+pub fn sandbox_runbook(needs: &str, script: &str) -> String {
+    format!(
+        "const RUNBOOK = #{{\n    title: \"Test\",\n    params: #{{\n        db: #{{ type: \"target\", preset: \"sandbox\", \
+         help: \"the database\" }},\n        keep: #{{ type: \"bool\", preset: false, help: \"keep it\" }},\n        \
+         since: #{{ type: \"time\", preset: \"2026-11-20T03:00:00Z\", help: \"since when\" }},\n        \
+         token: #{{ type: \"secret\", preset: \"env:TOKEN\", help: \"a token\" }},\n    }},\n    needs: [{needs}],\n}};\n{script}\n"
+    )
+}
+
+/// Returns the path of a runbook that ships.
+pub fn shipped_runbook(name: &str) -> String {
+    format!("{}/runbooks/{name}.rhai", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Sends the signal of Ctrl-C.
+pub fn interrupt_child(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }
 
 impl CliEnv {
@@ -44,7 +85,7 @@ impl CliEnv {
         fs::write(path, text).unwrap();
     }
 
-    /// Makes something outside visible in the folder.
+    /// Links to something outside of the folder.
     pub fn link_path(&self, outside: &str, name: &str) {
         symlink(Path::new(outside), self.path(name)).unwrap();
     }
@@ -81,7 +122,60 @@ impl CliEnv {
         self.build_command(args).spawn().unwrap()
     }
 
-    /// Runs redrill and kills it `after` a while; what it came to, when it was over before.
+    /// Runs redrill to its end, with variables of its own.
+    pub fn run_cli_with_variables(&self, args: &[&str], variables: &[(&str, &str)]) -> CommandOutput {
+        self.build_command(args).envs(variables.iter().copied()).output().unwrap().into()
+    }
+
+    /// Starts redrill on a run, and returns when the run has begun so many calls.
+    pub fn start_until_calls(&self, args: &[&str], calls: u64) -> Child {
+        let child = self.start_cli(args);
+        self.wait_for_run(|run| run["calls"].as_u64().unwrap_or(0) >= calls);
+        child
+    }
+
+    /// Waits until the latest run is as wanted.
+    pub fn wait_for_run(&self, is_reached: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let runs = self.list_runs();
+            if is_reached(&runs[0]) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the run stays {runs}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Returns what `runs list` prints, the latest run first.
+    pub fn list_runs(&self) -> Value {
+        self.run_cli(&["runs", "list", "-o", "json"]).parse_json()
+    }
+
+    /// Returns how many items a command lists as JSON.
+    pub fn count_listed(&self, list: &[&str]) -> usize {
+        self.run_cli(list).parse_json().as_array().unwrap().len()
+    }
+
+    /// Opens the world of the sandbox as a process of redrill does.
+    pub fn open_sandbox(&self) -> Sim {
+        let locations = Locations { config: None, state: Some(self.path(".redrill")) };
+        let config = config::load_config(&locations).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let target = &config.targets[SANDBOX];
+        Sim::open(&OpenContext { target, base: &config.base, state: &config.state, clock: &clock }).unwrap()
+    }
+
+    /// Returns what took effect in the sandbox, as its world counts it.
+    pub fn sandbox_effects(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for effect in self.open_sandbox().effect_log().unwrap() {
+            *counts.entry(effect.kind).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Runs redrill and kills it `after` a while; returns its output where it had ended before.
     pub fn run_cli_killed(&self, args: &[&str], after: Duration) -> Option<CommandOutput> {
         let mut child = self.start_cli(args);
         let deadline = Instant::now() + after;
@@ -89,9 +183,7 @@ impl CliEnv {
             if child.try_wait().unwrap().is_some() {
                 return Some(child.wait_with_output().unwrap().into());
             }
-            std::thread::sleep(
-                Duration::from_millis(1).min(deadline.saturating_duration_since(Instant::now())),
-            );
+            sleep(Duration::from_millis(1).min(deadline.saturating_duration_since(Instant::now())));
         }
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
@@ -101,12 +193,12 @@ impl CliEnv {
 
 impl CommandOutput {
     /// Reads stdout as one JSON value.
-    pub fn parse_json(&self) -> serde_json::Value {
+    pub fn parse_json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON: {e}\n{self}"))
     }
 
     /// Reads stdout as a line of JSON an event.
-    pub fn parse_events(&self) -> Vec<serde_json::Value> {
+    pub fn parse_events(&self) -> Vec<Value> {
         self.stdout
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
@@ -130,7 +222,7 @@ impl fmt::Display for CommandOutput {
     }
 }
 
-/// Compares what a command came to with a snapshot, without what differs from run to run.
+/// Compares the output of a command with a snapshot, without what differs from run to run.
 macro_rules! snapshot {
     ($done:expr, @$snapshot:literal) => {
         insta::with_settings!({filters => vec![

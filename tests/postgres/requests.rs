@@ -3,12 +3,13 @@
 //! Between redrill and the proxy stands a hop that reads what the proxy says of each request, which redrill has no
 //! use for.
 
-use super::{documents_or_skip, prism::ValidatingProxy};
-use crate::stage::{CliEnv, postgres_or_skip};
+use crate::{
+    env::{CliEnv, start_server, write_shop_target},
+    openapi::{documents_or_skip, prism::ValidatingProxy},
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use redrill::fake::{FakeServer, ServerOptions};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::Runtime;
@@ -140,26 +141,12 @@ fn every_request_of_redrill_is_as_the_documents_want_it() {
         eprintln!("skipped: REDRILL_PRISM names no program that validates");
         return;
     };
-    if !postgres_or_skip() {
-        return;
-    }
     drop(rustls::crypto::ring::default_provider().install_default());
-    let options =
-        ServerOptions { speed: 1000, per_minute: 100_000, postgres: true, ..ServerOptions::default() };
-    let server = FakeServer::start(options).unwrap();
+    let Some(server) = start_server() else { return };
     let proxy = ValidatingProxy::start(&program, &documents[1], &server.url());
     let hop = RecordingProxy::start(&proxy.url, &server.url());
-    let stage = CliEnv::new();
-    stage.write_file("token", "sbp_00112233445566778899aabbccddeeff00112233");
-    stage.write_file(
-        "redrill.toml",
-        &format!(
-            "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{}\"\ntoken = \"file:{}\"\n",
-            server.project_references()[0],
-            hop.url,
-            stage.path("token").display(),
-        ),
-    );
+    let env = CliEnv::new();
+    write_shop_target(&env, &server, &hop.url);
     let moment = jiff::Timestamp::now() - jiff::Span::new().minutes(30);
     let (mut dump, mut replica, mut failed) = (String::new(), String::new(), Vec::new());
     for typed in CLI_COMMANDS {
@@ -167,7 +154,7 @@ fn every_request_of_redrill_is_as_the_documents_want_it() {
         let typed = typed.replace("{moment}", &moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         let words: Vec<String> = typed.split(' ').map(|word| word.replace('~', " ")).collect();
         let args: Vec<&str> = words.iter().map(String::as_str).chain(["-o", "json"]).collect();
-        let done = stage.run_cli(&args);
+        let done = env.run_cli(&args);
         if done.code != 0 {
             failed.push(format!("{typed}: {done}"));
             continue;
