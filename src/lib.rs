@@ -27,3 +27,5 @@ pub mod rehearsal;
 pub mod repl;
 pub mod runtime;
 pub mod show;
+#[cfg(test)]
+mod testing;

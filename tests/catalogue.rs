@@ -1,6 +1,6 @@
 //! Rules over the whole catalogue that need more than its values: its examples run, and its page is current.
 
-use crate::stage::CliEnv;
+use crate::env::CliEnv;
 use redrill::ops;
 
 #[test]
@@ -21,13 +21,13 @@ fn every_example_runs() {
         .iter()
         .flat_map(|area| ["read", "create", "change", "destroy"].map(|effect| format!("\"{area}.{effect}\"")))
         .collect();
-    let stage = CliEnv::new();
+    let env = CliEnv::new();
     for op in ops::all_operations() {
         for example in op.examples {
             let text =
                 format!("const RUNBOOK = #{{ title: \"t\", needs: [{}] }};\n{example}\n", needs.join(", "));
-            stage.write_file("example.rhai", &text);
-            let done = stage.run_cli(&["run", "example.rhai"]);
+            env.write_file("example.rhai", &text);
+            let done = env.run_cli(&["run", "example.rhai"]);
             assert_eq!(done.code, 0, "{}: {example}\n{done}", op.path());
         }
     }

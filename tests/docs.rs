@@ -1,6 +1,6 @@
 //! Every command that a document shows is run, in the order in which it is shown.
 
-use crate::stage::{CliEnv, postgres_or_skip};
+use crate::env::CliEnv;
 use std::fs;
 
 const DOCUMENTS: &[&str] = &[
@@ -26,36 +26,54 @@ fn console_commands(text: &str) -> Vec<String> {
     found
 }
 
-/// The words after `redrill`, however it is started; `None` is a command of another program.
-fn command_words(command: &str) -> Option<Vec<String>> {
-    let rest = command.strip_prefix("redrill ").or_else(|| command.strip_prefix("cargo run -- "))?;
-    Some(rest.split_whitespace().map(str::to_owned).collect())
+/// The variables before a command of redrill and the words after it, however it is started; `None` is a command of
+/// another program.
+fn command_words(command: &str) -> Option<(Vec<(&str, &str)>, Vec<&str>)> {
+    let (variables, program) = split_variables(command);
+    let rest = program.strip_prefix("redrill ").or_else(|| program.strip_prefix("cargo run -- "))?;
+    Some((variables, rest.split_whitespace().collect()))
+}
+
+/// Splits `A=b C=d program words` before the program.
+fn split_variables(command: &str) -> (Vec<(&str, &str)>, &str) {
+    let mut variables = vec![];
+    let mut rest = command;
+    while let Some((word, after)) = rest.split_once(' ')
+        && let Some(variable) = word.split_once('=')
+    {
+        variables.push(variable);
+        rest = after;
+    }
+    (variables, rest)
+}
+
+/// Returns whether a command needs a lab, and with it PostgreSQL.
+pub fn needs_lab(command: &str) -> bool {
+    command.split_whitespace().any(|word| word.contains("lab"))
+}
+
+/// Returns the documents, each with its commands.
+pub fn list_documents() -> Vec<(&'static str, Vec<String>)> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let commands = |path: &str| console_commands(&fs::read_to_string(format!("{root}/{path}")).unwrap());
+    DOCUMENTS.iter().map(|document| (*document, commands(document))).collect()
+}
+
+/// Runs those commands of a document that are redrill's, one after the other in one folder.
+pub fn run_commands<'a>(document: &str, commands: impl Iterator<Item = &'a String>) {
+    let env = CliEnv::new();
+    env.link_path(concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks"), "runbooks");
+    for command in commands {
+        let Some((variables, words)) = command_words(command) else { continue };
+        let done = env.run_cli_with_variables(&words, &variables);
+        assert_eq!(done.code, 0, "{document}: `{command}`\n{done}");
+    }
 }
 
 #[test]
-fn every_command_in_the_documents_runs_lab_and_all() {
-    let root = env!("CARGO_MANIFEST_DIR");
-    for document in DOCUMENTS {
-        let text = fs::read_to_string(format!("{root}/{document}")).unwrap();
-        let stage = CliEnv::new();
-        stage.link_path(&format!("{root}/runbooks"), "runbooks");
-        let mut skipped = false;
-        for command in console_commands(&text) {
-            match command_words(&command) {
-                // What passes the tests is running this one; what measures takes minutes.
-                None => assert!(
-                    command == "cargo test" || command.contains("cargo bench"),
-                    "{document}: `{command}`"
-                ),
-                Some(words) => {
-                    skipped |= words.iter().any(|w| w.contains("lab")) && !postgres_or_skip();
-                    if !skipped {
-                        let done = stage.run_cli(&words.iter().map(String::as_str).collect::<Vec<_>>());
-                        assert_eq!(done.code, 0, "{document}: `{command}`\n{done}");
-                    }
-                }
-            }
-        }
+fn every_command_in_the_documents_that_needs_no_lab_runs() {
+    for (document, commands) in list_documents() {
+        run_commands(document, commands.iter().filter(|command| !needs_lab(command)));
     }
 }
 

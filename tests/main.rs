@@ -8,21 +8,22 @@
     reason = "a test that cannot go on panics, and says what it does"
 )]
 
+mod approvals;
 mod arrows;
 mod catalogue;
-mod cli;
-mod contract;
 mod disk;
 mod docs;
-mod gates;
+mod env;
 mod imports;
 mod kills;
 mod leases;
 mod names;
 mod openapi;
 mod operations;
+mod placement;
+mod postgres;
 mod rehearse;
 mod repl;
+mod runs;
 mod source;
-mod stage;
-mod undo;
+mod usage;

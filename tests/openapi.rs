@@ -3,9 +3,8 @@
 //! `REDRILL_OPENAPI` is the folder that has them, and `REDRILL_PRISM` the program that validates; without them the
 //! tests say that they are skipped. Where the real API differs from its documents, `deviations.toml` says why.
 
-mod client;
 mod examples;
-mod prism;
+pub mod prism;
 
 use examples::EXAMPLES;
 use redrill::fake::routes::ROUTES;
@@ -16,7 +15,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 const DOCUMENTS: [&str; 2] = ["management-api-v1.2026-05-22.json", "management-api-v1-v2.derived.json"];
 
 /// Returns the documents, or says why they are not compared with.
-fn documents_or_skip() -> Option<Vec<PathBuf>> {
+pub fn documents_or_skip() -> Option<Vec<PathBuf>> {
     let Some(folder) = std::env::var_os("REDRILL_OPENAPI").map(PathBuf::from) else {
         eprintln!("skipped: REDRILL_OPENAPI names no folder with the OpenAPI documents");
         return None;

@@ -1,6 +1,6 @@
 //! Rehearsals from outside: what ships keeps every invariant, what is bad on purpose is caught by the right one.
 
-use crate::stage::{CliEnv, CommandOutput};
+use crate::env::{CliEnv, CommandOutput};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ fn runbook_path(path: &str) -> String {
 
 /// Rehearses, and holds what is true of every rehearsal: nothing is made, and the last line counts the others.
 fn rehearse_runbook(path: &str, more: &[&str]) -> (CommandOutput, Vec<Value>) {
-    let stage = CliEnv::new();
+    let env = CliEnv::new();
     let runbook = runbook_path(path);
     let args: Vec<&str> =
         ["rehearse", &runbook, "-o", "json"].into_iter().chain(more.iter().copied()).collect();
-    let done = stage.run_cli(&args);
-    assert!(!stage.path(".redrill").exists(), "the state folder was made");
+    let done = env.run_cli(&args);
+    assert!(!env.path(".redrill").exists(), "the state folder was made");
     let mut events = done.parse_events();
     let last = events.pop().unwrap();
     assert_eq!(last["event"], "rehearsal.finished", "{done}");
@@ -93,15 +93,15 @@ fn a_failing_scenario_prints_the_command_that_replays_it() {
 
 #[test]
 fn what_cannot_be_rehearsed_says_so() {
-    let stage = CliEnv::new();
-    stage.write_file("redrill.toml", "[targets.orders]\nprovider = \"postgres\"\ndata_dir = \"/nowhere\"\n");
+    let env = CliEnv::new();
+    env.write_file("redrill.toml", "[targets.orders]\nprovider = \"postgres\"\ndata_dir = \"/nowhere\"\n");
     let path = runbook_path("runbooks/restore_to_branch.rhai");
     for (args, says) in [
         (["-p", "db=orders"], "the target `orders` is real"),
         (["--only", "crash:3:after-efect"], "has no scenario `crash:3:after-efect`"),
         (["-p", "bd=sandbox"], "has no parameter `bd`"),
     ] {
-        let done = stage.run_cli(&[&["rehearse", &path][..], &args].concat());
+        let done = env.run_cli(&[&["rehearse", &path][..], &args].concat());
         assert_eq!(done.code, 2, "{done}");
         assert!(done.stderr.contains(says) && done.stderr.contains("nothing was done"), "{done}");
     }

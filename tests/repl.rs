@@ -1,12 +1,12 @@
 //! The prompt, as a program feeds it.
 
-use crate::stage::{CliEnv, snapshot};
+use crate::env::{CliEnv, snapshot};
 
 #[test]
 fn statements_are_read_and_values_written() {
-    let stage = CliEnv::new();
+    let env = CliEnv::new();
     let input = "let b = backup::create(db, #{\n    label: \"x\",\n});\nb.label\n1 + 1\nans * 3\ndb::query(db, \"select 2 as b, 1 as a\")\n";
-    let done = stage.run_cli_with_input(&["repl", "-t", "sandbox"], input);
+    let done = env.run_cli_with_input(&["repl", "-t", "sandbox"], input);
     snapshot!(done, @"
     exit 0
     ---- stdout
@@ -19,14 +19,14 @@ fn statements_are_read_and_values_written() {
     ✓ backup::create sandbox  [time]
     ✓ db::query sandbox  [time]
     ");
-    let runs = stage.run_cli(&["runs", "list", "-o", "json"]).parse_json();
+    let runs = env.list_runs();
     assert_eq!((&runs[0]["runbook"], &runs[0]["status"]), (&"repl".into(), &"succeeded".into()));
 }
 
 #[test]
 fn the_first_error_ends_it() {
-    let stage = CliEnv::new();
-    snapshot!(stage.run_cli_with_input(&["repl"], "1\nbackup::crate(\"sandbox\")\n2\n"), @r#"
+    let env = CliEnv::new();
+    snapshot!(env.run_cli_with_input(&["repl"], "1\nbackup::crate(\"sandbox\")\n2\n"), @r#"
     exit 1
     ---- stdout
     1
@@ -39,7 +39,7 @@ fn the_first_error_ends_it() {
       SCRIPT
     hint: did you mean `backup::create`?
     "#);
-    snapshot!(stage.run_cli_with_input(&["repl"], "let x = \n"), @"
+    snapshot!(env.run_cli_with_input(&["repl"], "let x = \n"), @"
     exit 1
     ---- stdout
     ---- stderr
@@ -49,7 +49,7 @@ fn the_first_error_ends_it() {
     1 | let x =
       |        ^
     ");
-    snapshot!(stage.run_cli_with_input(&["repl"], "fail(\"no\")\n"), @r#"
+    snapshot!(env.run_cli_with_input(&["repl"], "fail(\"no\")\n"), @r#"
     exit 1
     ---- stdout
     ---- stderr
@@ -60,7 +60,7 @@ fn the_first_error_ends_it() {
       | ^
       FAILED
     "#);
-    snapshot!(stage.run_cli_with_input(&["repl", "-t", "sandbix"], "1\n"), @"
+    snapshot!(env.run_cli_with_input(&["repl", "-t", "sandbix"], "1\n"), @"
     exit 2
     ---- stdout
     ---- stderr
@@ -73,12 +73,12 @@ fn the_first_error_ends_it() {
 
 #[test]
 fn a_branch_that_is_temporary_goes_with_the_session() {
-    let stage = CliEnv::new();
+    let env = CliEnv::new();
     let input = "let b = branch::create(\"sandbox\", #{ into: \"look\", temporary: true });\nbranch::list(\"sandbox\").len()\n";
-    let done = stage.run_cli_with_input(&["repl"], input);
+    let done = env.run_cli_with_input(&["repl"], input);
     assert_eq!((done.code, done.stdout.as_str()), (0, "1\n"), "{done}");
     assert_eq!(
-        stage.run_cli(&["branch", "list", "-t", "sandbox", "-o", "json"]).parse_json(),
+        env.run_cli(&["branch", "list", "-t", "sandbox", "-o", "json"]).parse_json(),
         serde_json::json!([])
     );
 }

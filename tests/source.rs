@@ -8,10 +8,15 @@ use std::{
 
 /// Returns every file below `src`, by its path there.
 pub fn read_sources() -> BTreeMap<String, String> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    read_files("src")
+}
+
+/// Returns every file of Rust below a folder of the repository, by its path there.
+pub fn read_files(folder: &str) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths = vec![];
-    collect_files(&src, &mut paths);
-    let relative = |path: &Path| path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+    collect_files(&root, &mut paths);
+    let relative = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
     paths.iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect()
 }
 

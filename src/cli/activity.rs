@@ -25,18 +25,18 @@ struct ActivityItem {
     name: String,
     text: String,
     progress: Option<Progress>,
-    began: Instant,
-    told: Option<Instant>,
+    started_at: Instant,
+    logged_at: Option<Instant>,
 }
 
 impl Activity {
     /// Returns an activity without items, and starts the thread that shows them.
     pub(super) fn new() -> Self {
-        let going = Arc::default();
-        let watched = Arc::downgrade(&going);
+        let items = Arc::default();
+        let shared = Arc::downgrade(&items);
         // Without the thread, only the progress is missing.
-        drop(thread::Builder::new().name("progress".into()).spawn(move || report_activity(&watched)));
-        Self(going)
+        drop(thread::Builder::new().name("progress".into()).spawn(move || report_activity(&shared)));
+        Self(items)
     }
 
     /// Adds an item; `text` is what is shown of it.
@@ -45,23 +45,23 @@ impl Activity {
             name: name.into(),
             text,
             progress: None,
-            began: Instant::now(),
-            told: None,
+            started_at: Instant::now(),
+            logged_at: None,
         });
     }
 
     /// Updates the progress of an item.
     pub(super) fn update_progress(&self, name: &str, progress: &Progress) {
-        if let Some(going) = self.lock_items().iter_mut().find(|g| g.name == name) {
-            going.progress = Some(progress.clone());
+        if let Some(item) = self.lock_items().iter_mut().find(|item| item.name == name) {
+            item.progress = Some(progress.clone());
         }
     }
 
     /// Removes an item.
     pub(super) fn finish_item(&self, name: &str) {
-        let mut going = self.lock_items();
-        going.retain(|g| g.name != name);
-        if going.is_empty() {
+        let mut items = self.lock_items();
+        items.retain(|item| item.name != name);
+        if items.is_empty() {
             terminal::clear_status();
         }
     }
@@ -78,18 +78,18 @@ impl Drop for Activity {
 }
 
 /// Shows the running items until the activity is dropped.
-fn report_activity(watched: &Weak<Mutex<Vec<ActivityItem>>>) {
-    let lines = !terminal::is_stderr_terminal();
+fn report_activity(shared: &Weak<Mutex<Vec<ActivityItem>>>) {
+    let is_log = !terminal::is_stderr_terminal();
     loop {
         thread::sleep(REDRAW_INTERVAL);
-        let Some(going) = watched.upgrade() else { return };
-        let mut going = going.lock().unwrap_or_else(PoisonError::into_inner);
-        for g in going.iter_mut().filter(|g| g.began.elapsed() >= DISPLAY_DELAY) {
-            if !lines {
-                terminal::show_status(&g.render_line());
-            } else if g.told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-                g.told = Some(Instant::now());
-                terminal::print_message(&format!("… {}", g.render_line()));
+        let Some(items) = shared.upgrade() else { return };
+        let mut items = items.lock().unwrap_or_else(PoisonError::into_inner);
+        for item in items.iter_mut().filter(|item| item.started_at.elapsed() >= DISPLAY_DELAY) {
+            if !is_log {
+                terminal::show_status(&item.render_line());
+            } else if item.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                item.logged_at = Some(Instant::now());
+                terminal::print_message(&format!("… {}", item.render_line()));
             }
         }
     }
@@ -97,8 +97,13 @@ fn report_activity(watched: &Weak<Mutex<Vec<ActivityItem>>>) {
 
 impl ActivityItem {
     fn render_line(&self) -> String {
-        let how = self.progress.as_ref().map(|p| format!(": {}", render_progress(p))).unwrap_or_default();
-        format!("{}{how} ({})", self.text, format_seconds(self.began.elapsed().as_secs_f64().floor()))
+        let progress =
+            self.progress.as_ref().map(|p| format!(": {}", render_progress(p))).unwrap_or_default();
+        format!(
+            "{}{progress} ({})",
+            self.text,
+            format_seconds(self.started_at.elapsed().as_secs_f64().floor())
+        )
     }
 }
 
@@ -106,7 +111,7 @@ impl ActivityItem {
 fn render_progress(progress: &Progress) -> String {
     let Progress { phase, done, total, unit, .. } = progress;
     let amount = |n: u64| if *unit == "bytes" { format_bytes(n) } else { format!("{n} {unit}") };
-    let how = match (done, total) {
+    let progress = match (done, total) {
         (Some(done), Some(total)) if *total > 0 => {
             let percent = u128::from(*done) * 100 / u128::from(*total);
             format!(" {} of {} ({percent} %)", amount(*done), amount(*total))
@@ -114,7 +119,7 @@ fn render_progress(progress: &Progress) -> String {
         (Some(done), _) => format!(" {}", amount(*done)),
         _ => String::new(),
     };
-    format!("{phase}{how}")
+    format!("{phase}{progress}")
 }
 
 #[cfg(test)]
@@ -122,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_far_it_is_says_what_is_known() {
+    fn progress_shows_what_is_known() {
         assert_eq!(render_progress(&Progress::with_phase("replaying WAL")), "replaying WAL");
         assert_eq!(
             render_progress(&Progress::with_bytes("copying", 1 << 20, Some(4 << 20))),

@@ -1,9 +1,10 @@
 //! `approve` and `reject`: a person decides about an approval that a run waits for.
 
 use super::{
-    asking::current_user,
-    exit,
-    run::{ResumeCommand, RunOptions, open_journal},
+    output,
+    questions::current_user,
+    resume::ResumeCommand,
+    run::{RunOptions, open_journal},
 };
 use crate::{
     base::terminal,
@@ -24,7 +25,7 @@ pub(super) struct ApproveCommand {
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
-    how: RunOptions,
+    options: RunOptions,
 }
 
 impl ApproveCommand {
@@ -32,16 +33,16 @@ impl ApproveCommand {
     ///
     /// # Errors
     /// The run waits for no approval, or for several and none was named.
-    pub(super) fn record_decision(self, world: &Runtime, approves: bool) -> Result<u8, CliError> {
-        let journal = open_journal(world)?;
+    pub(super) fn record_decision(self, runtime: &Runtime, approves: bool) -> Result<u8, CliError> {
+        let journal = open_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
         let by = current_user();
-        let gate = decide_approval(&journal, &id, self.gate.as_deref(), approves, &by)?;
+        let approval = decide_approval(&journal, &id, self.gate.as_deref(), approves, &by)?;
         drop(journal);
-        let said = if approves { "approved" } else { "rejected" };
-        terminal::print_message(&format!("{by} {said} {gate}"));
+        let word = if approves { "approved" } else { "rejected" };
+        terminal::print_message(&format!("{by} {word} {approval}"));
         if self.resume {
-            return Ok(ResumeCommand::from_options(id, self.how).resume_run(world));
+            return Ok(ResumeCommand::from_options(id, self.options).resume_run(runtime));
         }
         terminal::print_message(&format!("redrill resume {id}"));
         Ok(0)
@@ -51,29 +52,31 @@ impl ApproveCommand {
 fn decide_approval(
     journal: &Journal,
     id: &str,
-    given: Option<&str>,
+    name_part: Option<&str>,
     approves: bool,
     by: &str,
 ) -> Result<String, CliError> {
     let run = journal.acquire_run(id)?;
     let open = timeline::open_calls(&journal.read_records(id)?).into_iter().filter(|call| call.op == APPROVE);
-    let waits = |past: CallState| match past {
-        CallState::Started { accepted: Some(covers), decision: None, .. } => {
-            covers["hash"].as_str().map(str::to_owned)
+    let approval_hash = |state: CallState| match state {
+        CallState::Started { accepted: Some(accepted), decision: None, .. } => {
+            accepted["hash"].as_str().map(str::to_owned)
         }
         _ => None,
     };
-    let mut gates: Vec<(String, String)> =
-        open.filter_map(|call| waits(run.call_state(&call.name)).map(|hash| (call.name, hash))).collect();
-    let is_exact = gates.iter().any(|(name, _)| given == Some(name));
-    gates.retain(|(name, _)| given.is_none_or(|part| name == part || !is_exact && name.contains(part)));
-    let [(gate, hash)] = &gates[..] else {
-        let trouble = CliError::usage(match gates.len() {
+    let mut approvals: Vec<(String, String)> = open
+        .filter_map(|call| approval_hash(run.call_state(&call.name)).map(|hash| (call.name, hash)))
+        .collect();
+    let is_exact = approvals.iter().any(|(name, _)| name_part == Some(name));
+    approvals
+        .retain(|(name, _)| name_part.is_none_or(|part| name == part || !is_exact && name.contains(part)));
+    let [(approval, hash)] = &approvals[..] else {
+        let trouble = CliError::usage(match approvals.len() {
             0 => format!("the run `{id}` waits for no approval"),
             n => format!("the run `{id}` waits for {n} approvals"),
         })
         .with_next_command(format!("redrill runs show {id}"));
-        let names: Vec<String> = gates.iter().map(|(name, _)| exit::quote_word(name)).collect();
+        let names: Vec<String> = approvals.iter().map(|(name, _)| output::quote_word(name)).collect();
         return Err(if names.is_empty() {
             trouble
         } else {
@@ -83,8 +86,8 @@ fn decide_approval(
     let kind = if approves { "approve" } else { "reject" };
     let decision = json!({"kind": kind, "hash": hash, "by": by});
     run.append_record(
-        Record::Decided { call: gate.clone(), decision, by: by.to_owned() },
+        Record::Decided { call: approval.clone(), decision, by: by.to_owned() },
         Durability::Synced,
     )?;
-    Ok(gate.clone())
+    Ok(approval.clone())
 }

@@ -1,6 +1,6 @@
 //! `check`: what can be said of runbooks without running them.
 
-use super::ending::ReportFormat;
+use super::run_output::ReportFormat;
 use crate::{
     base::terminal,
     runtime::{Runbook, check},

@@ -1,6 +1,6 @@
 //! `lab`: a throw-away PostgreSQL cluster to learn and rehearse on.
 
-use super::{activity::Activity, exit};
+use super::{activity::Activity, output};
 use crate::{
     provider::postgres::lab,
     runtime::Runtime,
@@ -34,24 +34,24 @@ pub(super) enum LabCommand {
 
 impl LabCommand {
     /// Runs the subcommand.
-    pub(super) fn dispatch_subcommand(&self, world: &Runtime) -> Result<u8, CliError> {
-        let state = &world.config.state;
+    pub(super) fn dispatch_subcommand(&self, runtime: &Runtime) -> Result<u8, CliError> {
+        let state = &runtime.config.state;
         let activity = Activity::new();
         let (status, output) = match self {
             LabCommand::Up { output } => {
                 activity.start_item("lab", "making the lab".into());
-                (world.block_on(lab::start_lab(state)), *output)
+                (runtime.block_on(lab::start_lab(state)), *output)
             }
             LabCommand::Down { output } => {
                 activity.start_item("lab", "removing the lab".into());
-                (world.block_on(lab::remove_lab(state)), *output)
+                (runtime.block_on(lab::remove_lab(state)), *output)
             }
             LabCommand::Status { output } => (lab::lab_status(state), *output),
         };
         drop(activity);
         let status = status.map_err(|e| CliError::from(e).with_exit(trouble::FAILED))?;
         let columns = ["status", "folder", "host", "port", "branches"].map(String::from);
-        exit::print_value(&json!(status), &columns, output)?;
+        output::print_value(&json!(status), &columns, output)?;
         Ok(0)
     }
 }

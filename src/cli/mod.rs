@@ -1,21 +1,23 @@
 //! The command line: the command tree, its dispatch, and the exit code.
 //!
-//! Data goes to stdout and everything else to stderr. Nothing is asked where no person can answer. Every command comes
-//! to an exit code or to a [`CliError`], which knows its own.
+//! Data goes to stdout and everything else to stderr. Nothing is asked where no person can answer. Every command returns
+//! an exit code, or a [`CliError`] that has one.
 
 mod activity;
 mod approve;
-mod asking;
 mod check;
-mod ending;
-mod exit;
+mod decide;
 mod fake;
 mod lab;
-mod ops;
+mod one_call;
+mod operations;
+mod output;
+mod questions;
 mod rehearse;
+mod resume;
 mod run;
+mod run_output;
 mod runs;
-mod script;
 mod takeover;
 mod targets;
 mod watch;
@@ -44,7 +46,7 @@ enum BuiltinCommand {
     /// Run a runbook
     Run(run::RunCommand),
     /// Take up a run where it stopped
-    Resume(run::ResumeCommand),
+    Resume(resume::ResumeCommand),
     /// Approve what a run waits for
     Approve(approve::ApproveCommand),
     /// Reject what a run waits for, which fails the call
@@ -114,7 +116,7 @@ fn parse_and_dispatch(args: Vec<OsString>) -> u8 {
         Ok(matches) => matches,
         Err(e) => return print_clap_error(&e),
     };
-    dispatch_command(&matches).unwrap_or_else(|trouble| exit::print_error(&trouble))
+    dispatch_command(&matches).unwrap_or_else(|trouble| output::print_error(&trouble))
 }
 
 /// Builds the whole command tree.
@@ -122,7 +124,7 @@ fn build_command() -> Command {
     let root = Command::new("redrill").version(VERSION).disable_help_subcommand(true);
     // The derived groups overwrite the description of the root with their own, so it is set last.
     BuiltinCommand::augment_subcommands(GlobalOptions::augment_args(root))
-        .subcommands(ops::build_area_commands())
+        .subcommands(operations::build_area_commands())
         .subcommand_required(true)
         .arg_required_else_help(true)
         .about("Runs disaster-recovery runbooks: kill it anywhere, resume, nothing happens twice")
@@ -144,8 +146,8 @@ fn print_clap_error(error: &clap::Error) -> u8 {
 fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
     let global = GlobalOptions::from_arg_matches(matches).map_err(|e| CliError::usage(e.to_string()))?;
     init_tracing(global.verbose)?;
-    if let Some((area, below)) = matches.subcommand().filter(|(word, _)| ops::has_area(word)) {
-        return ops::perform_operation(&load_runtime(&global)?, area, below);
+    if let Some((area, below)) = matches.subcommand().filter(|(word, _)| operations::has_area(word)) {
+        return operations::perform_operation(&load_runtime(&global)?, area, below);
     }
     match BuiltinCommand::from_arg_matches(matches).map_err(|e| CliError::usage(e.to_string()))? {
         BuiltinCommand::Run(run) => Ok(run.run_runbook(&load_runtime(&global)?)),
@@ -160,7 +162,7 @@ fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
         BuiltinCommand::Fake(fake) => fake.dispatch_subcommand(),
         BuiltinCommand::Repl { target, confirm } => {
             let confirmed = confirm.into_iter().collect();
-            let watch = Arc::new(watch::TreeWatch::new(asking::QuestionPolicy::approvals_only()));
+            let watch = Arc::new(watch::TreeWatch::new(questions::QuestionPolicy::approvals_only()));
             repl::run_session(&load_runtime(&global)?, target.as_deref(), confirmed, watch)
         }
         BuiltinCommand::Reference => {

@@ -1,9 +1,9 @@
 //! `rehearse`: a runbook under every fault, and the verdict.
 
 use super::{
-    ending::{ReportFormat, report_refusal},
-    exit,
+    output,
     run::parse_params,
+    run_output::{ReportFormat, report_refusal},
 };
 use crate::{
     base::terminal,
@@ -50,15 +50,15 @@ enum FaultsArg {
 
 impl RehearseCommand {
     /// Rehearses a runbook; the exit code is 0 when no invariant was violated.
-    pub(super) fn rehearse_and_report(&self, world: &Runtime) -> u8 {
-        match self.rehearse_runbook(world) {
+    pub(super) fn rehearse_and_report(&self, runtime: &Runtime) -> u8 {
+        match self.rehearse_runbook(runtime) {
             Ok(report) => self.print_report(&report),
             Err(trouble) => report_refusal(self.output, &trouble),
         }
     }
 
-    fn rehearse_runbook(&self, world: &Runtime) -> Result<RehearsalReport, CliError> {
-        let order = RehearsalRequest {
+    fn rehearse_runbook(&self, runtime: &Runtime) -> Result<RehearsalReport, CliError> {
+        let request = RehearsalRequest {
             runbook: Runbook::load_file(&self.runbook)?,
             params: parse_params(&self.params)?,
             faults: match self.faults {
@@ -70,7 +70,7 @@ impl RehearseCommand {
             seed: self.seed,
             only: self.only.clone(),
         };
-        Ok(rehearsal::rehearse_runbook(&order, &world.config)?)
+        Ok(rehearsal::rehearse_runbook(&request, &runtime.config)?)
     }
 
     fn print_report(&self, report: &RehearsalReport) -> u8 {
@@ -92,6 +92,6 @@ impl RehearseCommand {
         let mut words = vec!["redrill", "rehearse", &file];
         words.extend(self.params.iter().flat_map(|param| ["-p", param]));
         words.extend(["--only", scenario]);
-        words.into_iter().map(exit::quote_word).collect::<Vec<_>>().join(" ")
+        words.into_iter().map(output::quote_word).collect::<Vec<_>>().join(" ")
     }
 }

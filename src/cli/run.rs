@@ -1,31 +1,22 @@
-//! `run` and `resume`: start a run or resume it, until it ends or stops.
+//! `run`: start a run, and what it shares with `resume`.
 
 use super::{
-    asking::QuestionPolicy,
-    ending::{ReportFormat, report_refusal, run_and_report},
-    exit, takeover,
+    output,
+    questions::QuestionPolicy,
+    run_output::{ReportFormat, run_and_report},
+    takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
-    base::{moment::Span, terminal, value},
-    journal::{Journal, RunStatus, RunSummary, Source},
-    ops::spec::{Effect, Permission},
-    runtime::{
-        Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StartRequest, StopReason,
-        check,
-    },
-    show::{CliError, DataFormat, difference::diff_sources, format_seconds, trouble},
+    base::terminal,
+    journal::{Journal, RunSummary},
+    runtime::{Refusal, RunObserver, RunResult, Runbook, Runtime, StartRequest, check},
+    show::{CliError, DataFormat, trouble},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
 };
-
-/// The maximum number of other runs that `--take-over` asks to stop.
-const MAX_TAKEOVERS: u32 = 8;
-/// The age of the last record from which a run that may destroy asks before it is resumed.
-const STALE_AFTER: Span = Span::from_secs(30 * 60);
 
 /// `run`.
 #[derive(Debug, clap::Args)]
@@ -39,22 +30,7 @@ pub(super) struct RunCommand {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    how: RunOptions,
-}
-
-/// `resume`.
-#[derive(Debug, clap::Args)]
-pub(super) struct ResumeCommand {
-    /// The run: its id, the beginning of it, or `last`
-    run: String,
-    /// Go on with the runbook as it is on disk now
-    #[arg(long)]
-    edited: bool,
-    /// Go on although the last record is old and the run may destroy something
-    #[arg(long)]
-    yes: bool,
-    #[command(flatten)]
-    how: RunOptions,
+    options: RunOptions,
 }
 
 /// The options that `run` and `resume` share.
@@ -62,35 +38,35 @@ pub(super) struct ResumeCommand {
 pub(super) struct RunOptions {
     /// Stop and wait where a call fails, instead of cleaning up
     #[arg(long)]
-    hold: bool,
+    pub(super) hold: bool,
     /// Ask whoever holds the run or its targets to stop, then go on
     #[arg(long)]
-    take_over: bool,
+    pub(super) take_over: bool,
     /// Name a protected target that may be changed
     #[arg(long, value_name = "TARGET")]
-    confirm: Vec<String>,
+    pub(super) confirm: Vec<String>,
     /// How the run is shown
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-    output: ReportFormat,
+    pub(super) output: ReportFormat,
 }
 
 impl RunCommand {
     /// Runs a runbook.
-    pub(super) fn run_runbook(&self, world: &Runtime) -> u8 {
-        let how = &self.how;
-        let asking = QuestionPolicy::for_run(how.hold);
+    pub(super) fn run_runbook(&self, runtime: &Runtime) -> u8 {
+        let options = &self.options;
+        let policy = QuestionPolicy::for_run(options.hold);
         run_and_report(
-            world,
-            how.output,
-            asking,
-            &|value| exit::print_value(value, &[], DataFormat::Table),
+            runtime,
+            options.output,
+            policy,
+            &|value| output::print_value(value, &[], DataFormat::Table),
             |watch| {
                 let params = parse_params(&self.params)?;
                 let load = || Runbook::load_file(&self.runbook).map_err(CliError::from);
-                let begun = start_run(world, load, &params, &how.confirm, how.take_over, &watch);
+                let begun = start_run(runtime, load, &params, &options.confirm, options.take_over, &watch);
                 begun.map_err(|trouble| match &trouble.place {
                     Some(_) if trouble.next.is_none() => {
-                        let file = exit::quote_word(&self.runbook.display().to_string());
+                        let file = output::quote_word(&self.runbook.display().to_string());
                         trouble.with_next_command(format!("redrill check {file}"))
                     }
                     _ => trouble,
@@ -117,7 +93,7 @@ pub(super) fn parse_params(words: &[String]) -> Result<BTreeMap<String, String>,
 /// Starts a run after the protected targets that it may change are confirmed. With `take_over`, asks the
 /// runs that hold its targets to stop, loads the runbook again, and starts anew.
 pub(super) fn start_run(
-    world: &Runtime,
+    runtime: &Runtime,
     load: impl Fn() -> Result<Runbook, CliError>,
     params: &BTreeMap<String, String>,
     confirm: &[String],
@@ -125,36 +101,36 @@ pub(super) fn start_run(
     watch: &Arc<dyn RunObserver>,
 ) -> Result<RunResult, CliError> {
     let runbook = load()?;
-    let values = runbook.resolve_params(params, &world.config)?;
+    let values = runbook.resolve_params(params, &runtime.config)?;
     // A runbook that will be refused is not worth a question.
     let confirmed = match check::find_blocking(&check::check_runbook(&runbook)) {
         Some(_) => BTreeSet::new(),
-        None => confirm_targets(world, &runbook, &values, confirm, &command_line_with)?,
+        None => confirm_targets(runtime, &runbook, &values, confirm, &command_line_with)?,
     };
     let start = |runbook| {
         let (params, confirmed) = (params.clone(), confirmed.clone());
-        world.start_run(StartRequest { runbook, params, confirmed }, Arc::clone(watch))
+        runtime.start_run(StartRequest { runbook, params, confirmed }, Arc::clone(watch))
     };
     let mut started = start(runbook);
     for _ in 0..if take_over { MAX_TAKEOVERS } else { 0 } {
         let Err(Refusal::Journal(error)) = &started else { break };
         let Some(rival) = takeover::lease_holder(error) else { break };
-        takeover::stop_run_owner(&world.open_journal()?, rival)?;
+        takeover::stop_run_owner(&runtime.open_journal()?, rival)?;
         started = start(load()?);
     }
     started.map_err(CliError::from)
 }
 
 /// Returns the confirmed protected targets: those given with `--confirm`, and those typed now.
-fn confirm_targets(
-    world: &Runtime,
+pub(super) fn confirm_targets(
+    runtime: &Runtime,
     runbook: &Runbook,
     params: &Value,
     given: &[String],
     again: &dyn Fn(&str) -> String,
 ) -> Result<BTreeSet<String>, CliError> {
     let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
-    for name in world.targets_to_confirm(runbook, params) {
+    for name in runtime.targets_to_confirm(runbook, params) {
         if confirmed.contains(&name) {
             continue;
         }
@@ -178,181 +154,21 @@ fn confirm_targets(
 
 /// Returns the command line of this process with `more` appended.
 fn command_line_with(more: &str) -> String {
-    let words = std::env::args().skip(1).map(|word| exit::quote_word(&word));
+    let words = std::env::args().skip(1).map(|word| output::quote_word(&word));
     let words: Vec<_> = ["redrill".to_owned()].into_iter().chain(words).chain([more.to_owned()]).collect();
     words.join(" ")
 }
 
-impl ResumeCommand {
-    /// Resumes a run.
-    pub(super) fn resume_run(&self, world: &Runtime) -> u8 {
-        let shown = self.how.output;
-        let summary = match find_run(world, &self.run) {
-            Ok(summary) => summary,
-            Err(trouble) => return report_refusal(shown, &trouble),
-        };
-        if summary.status.is_final() {
-            return report_ended_run(&summary, shown);
-        }
-        let asking = QuestionPolicy::for_run(self.how.hold);
-        run_and_report(
-            world,
-            shown,
-            asking,
-            &|value| exit::print_value(value, &[], DataFormat::Table),
-            |watch| {
-                let mut ended = self.resume_once(world, &summary, Arc::clone(&watch))?;
-                for _ in 0..if self.how.take_over { MAX_TAKEOVERS } else { 0 } {
-                    let (Err(Refusal::Journal(error))
-                    | Ok(RunResult { stop: Some(StopReason::Leased(error)), .. })) = &ended
-                    else {
-                        break;
-                    };
-                    let Some(rival) = takeover::lease_holder(error) else { break };
-                    takeover::stop_run_owner(&world.open_journal()?, rival)?;
-                    ended = self.resume_once(world, &summary, Arc::clone(&watch))?;
-                }
-                Ok(ended?)
-            },
-        )
-    }
-
-    /// Returns the command that resumes the run with these options.
-    pub(super) fn from_options(run: String, how: RunOptions) -> Self {
-        Self { run, edited: false, yes: false, how }
-    }
-
-    /// Tries to resume the run once; the inner error is the runtime's refusal.
-    fn resume_once(
-        &self,
-        world: &Runtime,
-        summary: &RunSummary,
-        watch: Arc<dyn RunObserver>,
-    ) -> Result<Result<RunResult, Refusal>, CliError> {
-        if summary.runbook == SESSION {
-            return Err(CliError::usage(format!("`{}` is a session, and its process is gone", summary.id))
-                .with_hint(
-                    "it cannot go on; what it began can be settled, and its temporary branches removed",
-                )
-                .with_next_command(format!("redrill runs abandon {}", summary.id)));
-        }
-        let journal = Arc::new(world.open_journal()?);
-        let (run, recorded, params) = takeover::claim_run(&journal, &summary.id, self.how.take_over)?;
-        // Another process may have finished it since the summary was read.
-        if run.status().is_final() {
-            return Err(CliError::usage(format!("the run `{}` has ended as {}", run.id(), run.status()))
-                .with_next_command(format!("redrill runs show {}", run.id())));
-        }
-        let runbook =
-            if self.edited { load_edited_runbook(&summary.runbook, &recorded.sources())? } else { recorded };
-        let again = |more: &str| self.resume_command_with(&summary.id, more);
-        let age = world.clock().now().duration_since(run.last_at());
-        self.confirm_stale_run(age, &runbook.header.needs, &again)?;
-        let confirmed = confirm_targets(world, &runbook, &params, &self.how.confirm, &again)?;
-        Ok(world.resume_run(
-            journal,
-            ResumeRequest { run, runbook, params, confirmed, abandon: false },
-            watch,
-        ))
-    }
-
-    /// Asks before resuming a run whose last record is old and which may destroy something.
-    fn confirm_stale_run(
-        &self,
-        age: Span,
-        needs: &[Permission],
-        again: &dyn Fn(&str) -> String,
-    ) -> Result<(), CliError> {
-        let destroys = needs.iter().find(|need| need.effect == Effect::Destroy);
-        let Some(right) = destroys.filter(|_| age > STALE_AFTER && !self.yes) else { return Ok(()) };
-        let since = format_seconds(age.as_secs_f64().floor());
-        let message = format!("the last record of the run is {since} old, and the run may `{right}`");
-        let yes = terminal::can_prompt()
-            && ["y", "yes"].contains(
-                &terminal::prompt_line(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str(),
-            );
-        if yes {
-            return Ok(());
-        }
-        Err(CliError::usage(message)
-            .with_hint("look at the world first; then go on with `--yes`")
-            .with_exit(trouble::REFUSED)
-            .with_next_command(again("--yes")))
-    }
-
-    /// Returns the command that resumes the run with these options and `more`. Always `resume`: an approval that
-    /// `approve --resume` has given is not given twice.
-    fn resume_command_with(&self, run: &str, more: &str) -> String {
-        let RunOptions { hold, take_over, confirm, output } = &self.how;
-        let words = [
-            ("--edited", self.edited),
-            ("--yes", self.yes),
-            ("--hold", *hold),
-            ("--take-over", *take_over),
-            ("-o json", *output == ReportFormat::Json),
-        ];
-        let mut line = vec![format!("redrill resume {run}")];
-        line.extend(words.iter().filter(|(_, is_given)| *is_given).map(|(word, _)| (*word).to_owned()));
-        line.extend(confirm.iter().map(|target| format!("--confirm {}", exit::quote_word(target))));
-        line.push(more.to_owned());
-        line.join(" ")
-    }
-}
-
-/// Loads the runbook from disk, and prints its difference from the recorded one.
-fn load_edited_runbook(path: &str, recorded: &[Source]) -> Result<Runbook, CliError> {
-    let runbook = Runbook::load_file(Path::new(path))?;
-    match diff_sources(recorded, &runbook.sources()) {
-        Some(difference) => terminal::print_message(&difference),
-        None => terminal::print_message("the runbook is the one that was recorded"),
-    }
-    Ok(runbook)
-}
-
 /// Returns the run with this id, the beginning of an id, or `last`.
-pub(super) fn find_run(world: &Runtime, given: &str) -> Result<RunSummary, CliError> {
-    let journal = open_journal(world)?;
+pub(super) fn find_run(runtime: &Runtime, given: &str) -> Result<RunSummary, CliError> {
+    let journal = open_journal(runtime)?;
     Ok(journal.summarize_run(&journal.resolve_run_id(given)?)?)
 }
 
 /// Opens the journal, which must exist.
-pub(super) fn open_journal(world: &Runtime) -> Result<Journal, CliError> {
-    world.open_existing_journal()?.ok_or_else(|| {
-        CliError::usage(format!("there are no runs in {}", world.config.state.display()))
+pub(super) fn open_journal(runtime: &Runtime) -> Result<Journal, CliError> {
+    runtime.open_existing_journal()?.ok_or_else(|| {
+        CliError::usage(format!("there are no runs in {}", runtime.config.state.display()))
             .with_hint("choose another state folder with `--state`")
     })
-}
-
-/// Reports that a run ended before, and returns its exit code.
-fn report_ended_run(summary: &RunSummary, shown: ReportFormat) -> u8 {
-    let RunSummary { id, status, .. } = summary;
-    match shown {
-        ReportFormat::Text => {
-            let when = summary.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
-            let ended = if *status == RunStatus::Abandoned { "was abandoned" } else { status.as_str() };
-            terminal::print_message(&format!("the run {id} {ended}{when}: there is nothing to resume"));
-            if *status != RunStatus::Succeeded {
-                terminal::print_message(&format!("redrill runs show {id}"));
-            }
-        }
-        ReportFormat::Json => terminal::print_data(
-            &json!({
-                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(error_to_json),
-                "left_behind": summary.left_behind,
-            })
-            .to_string(),
-        ),
-    }
-    if *status == RunStatus::Succeeded { 0 } else { trouble::FAILED }
-}
-
-/// Returns a recorded error in the form of the final event, with its place as a field.
-fn error_to_json(recorded: &Value) -> Value {
-    let plain = value::strip_tags(recorded);
-    let mut error = plain["fault"].clone();
-    if !error.is_object() {
-        return plain;
-    }
-    error["place"] = plain["place"].clone();
-    error
 }

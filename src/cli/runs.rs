@@ -1,25 +1,20 @@
-//! `runs`: list, show and verify runs, decide about a call, abandon a run.
+//! `runs`: list, show, verify and abandon runs.
 
 use super::{
-    asking::{QuestionPolicy, current_user},
-    ending::{ReportFormat, run_and_report},
-    exit,
-    ops::perform_read,
+    decide::{DecisionArg, decide_call},
+    output,
+    questions::QuestionPolicy,
     run::{find_run, open_journal},
+    run_output::{ReportFormat, run_and_report},
 };
 use crate::{
     base::{terminal, value},
-    journal::{CallState, Durability, JournalEntry, Record, RunStatus, RunSummary},
-    ops::{
-        self,
-        args::CallArgs,
-        spec::{Operation, ReturnShape},
-    },
-    runtime::{APPROVE, ResumeRequest, Runtime, SESSION},
+    journal::{Durability, Record, RunStatus, RunSummary},
+    runtime::{ResumeRequest, Runtime, SESSION},
     show::{self, CliError, DataFormat, timeline, trouble},
 };
-use clap::{Subcommand, ValueEnum};
-use serde_json::{Map, Value, json};
+use clap::Subcommand;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// `runs`.
@@ -78,40 +73,29 @@ pub(super) enum RunsCommand {
     },
 }
 
-/// What a person decides about a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum DecisionArg {
-    /// It did not take effect, and is made again
-    Redo,
-    /// It failed
-    Fail,
-    /// It took effect: it made `--id`, or gave back `--result`
-    Done,
-}
-
 const RUN_COLUMNS: &[&str] =
     &["id", "runbook", "status", "started_at", "finished_at", "calls", "left_behind"];
 
 impl RunsCommand {
     /// Runs the subcommand.
-    pub(super) fn dispatch_subcommand(&self, world: &Runtime) -> Result<u8, CliError> {
+    pub(super) fn dispatch_subcommand(&self, runtime: &Runtime) -> Result<u8, CliError> {
         match self {
-            RunsCommand::List { output } => list_runs(world, *output),
-            RunsCommand::Show { run, output } => show_run(world, run, *output),
+            RunsCommand::List { output } => list_runs(runtime, *output),
+            RunsCommand::Show { run, output } => show_run(runtime, run, *output),
             RunsCommand::Decide { run, call, decision, id, result } => {
-                let outcome = decision.parse_resolution(id.as_deref(), result.as_deref())?;
-                decide_call(world, run, call, &outcome)
+                let resolution = decision.parse_resolution(id.as_deref(), result.as_deref())?;
+                decide_call(runtime, run, call, &resolution)
             }
-            RunsCommand::Abandon { run, leave: true, .. } => abandon_without_cleanup(world, run),
-            RunsCommand::Abandon { run, output, .. } => abandon_run(world, run, *output),
-            RunsCommand::Verify { run, head, output } => verify_run(world, run, head.as_deref(), *output),
+            RunsCommand::Abandon { run, leave: true, .. } => abandon_without_cleanup(runtime, run),
+            RunsCommand::Abandon { run, output, .. } => abandon_run(runtime, run, *output),
+            RunsCommand::Verify { run, head, output } => verify_run(runtime, run, head.as_deref(), *output),
         }
     }
 }
 
-fn list_runs(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
+fn list_runs(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
     let runs =
-        world.open_existing_journal()?.map(|journal| journal.list_runs()).transpose()?.unwrap_or_default();
+        runtime.open_existing_journal()?.map(|journal| journal.list_runs()).transpose()?.unwrap_or_default();
     let columns: Vec<String> = RUN_COLUMNS.iter().map(|&c| c.to_owned()).collect();
     let mut rows: Vec<Value> = runs.iter().map(summary_to_json).collect();
     if output == DataFormat::Table {
@@ -121,7 +105,7 @@ fn list_runs(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
             row["finished_at"] = run.finished_at.map(show::format_moment).into();
         }
     }
-    exit::print_value(&rows.into(), &columns, output)?;
+    output::print_value(&rows.into(), &columns, output)?;
     if output == DataFormat::Table {
         for (run, reason) in runs.iter().filter_map(|run| run.reason.as_ref().map(|reason| (run, reason))) {
             let line = reason.lines().next().unwrap_or_default();
@@ -139,16 +123,16 @@ fn summary_to_json(run: &RunSummary) -> Value {
     })
 }
 
-fn show_run(world: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
-    let summary_of = find_run(world, given)?;
-    let entries = open_journal(world)?.read_records(&summary_of.id)?;
+fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
+    let summary = find_run(runtime, given)?;
+    let entries = open_journal(runtime)?.read_records(&summary.id)?;
     match output {
-        ReportFormat::Text => terminal::print_data(&timeline::render_transcript(&summary_of, &entries)),
+        ReportFormat::Text => terminal::print_data(&timeline::render_transcript(&summary, &entries)),
         ReportFormat::Json => {
-            let mut shown = summary_to_json(&summary_of);
-            shown["title"] = summary_of.title.as_str().into();
-            shown["error"] = json!(summary_of.error.as_ref().map(value::strip_tags));
-            shown["params"] = value::strip_tags(&summary_of.params);
+            let mut shown = summary_to_json(&summary);
+            shown["title"] = summary.title.as_str().into();
+            shown["error"] = json!(summary.error.as_ref().map(value::strip_tags));
+            shown["params"] = value::strip_tags(&summary.params);
             shown["records"] = entries.iter().map(timeline::record_to_json).collect();
             terminal::print_data(&shown.to_string());
         }
@@ -156,202 +140,29 @@ fn show_run(world: &Runtime, given: &str, output: ReportFormat) -> Result<u8, Cl
     Ok(0)
 }
 
-/// A decision about a call, with the result where the call is done.
-enum CallResolution<'a> {
-    Redo,
-    Fail,
-    Created(&'a str),
-    Returned(&'a str),
-}
-
-impl DecisionArg {
-    fn parse_resolution<'a>(
-        self,
-        id: Option<&'a str>,
-        result: Option<&'a str>,
-    ) -> Result<CallResolution<'a>, CliError> {
-        match (self, id, result) {
-            (DecisionArg::Redo, None, None) => Ok(CallResolution::Redo),
-            (DecisionArg::Fail, None, None) => Ok(CallResolution::Fail),
-            (DecisionArg::Done, Some(id), _) => Ok(CallResolution::Created(id)),
-            (DecisionArg::Done, None, Some(result)) => Ok(CallResolution::Returned(result)),
-            (DecisionArg::Done, None, None) => Err(CliError::usage(
-                "`done` does not say what the call came to",
-            )
-            .with_hint("add `--id` with the id of what it made, or `--result` with what it gave back")),
-            _ => Err(CliError::usage("`--id` and `--result` belong to `done`")),
-        }
-    }
-}
-
-fn decide_call(
-    world: &Runtime,
-    given: &str,
-    call: &str,
-    outcome: &CallResolution<'_>,
-) -> Result<u8, CliError> {
-    let journal = open_journal(world)?;
-    let id = journal.resolve_run_id(given)?;
-    let run = journal.acquire_run(&id)?;
-    let entries = journal.read_records(&id)?;
-    let mut open = timeline::decidable_calls(&entries);
-    open.retain(|call| call.op != APPROVE);
-    let named: Vec<&timeline::OpenCall> = match open.iter().find(|c| c.name == call) {
-        Some(exact) => vec![exact],
-        None => open.iter().filter(|c| c.name.contains(call)).collect(),
-    };
-    let [one] = named[..] else {
-        return Err(undecidable_error(&id, call, &open, named.is_empty(), &entries));
-    };
-    let past = run.call_state(&one.name);
-    let args = match &past {
-        CallState::Started { args, .. } => args.clone(),
-        _ => Value::Null,
-    };
-    let mut decision = resolution_to_json(world, one, &args, outcome)?;
-    let known = match past {
-        CallState::Started { decision: Some(held), .. } => held["error"].clone(),
-        _ => Value::Null,
-    };
-    // A call that is decided to have failed keeps the error it was held with.
-    if decision["kind"] == "fail" {
-        decision["error"] = known;
-    }
-    run.append_record(
-        Record::Decided { call: one.name.clone(), decision, by: current_user() },
-        Durability::Synced,
-    )?;
-    terminal::print_message(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
-    terminal::print_message(&format!("redrill resume {id}"));
-    Ok(0)
-}
-
-/// Returns the error for a call that cannot be decided about.
-fn undecidable_error(
-    id: &str,
-    call: &str,
-    open: &[timeline::OpenCall],
-    is_none: bool,
-    entries: &[JournalEntry],
-) -> CliError {
-    // A call that was cut short is looked up by a resume first; a person decides only what that cannot tell.
-    if is_none
-        && let Some(cut) =
-            timeline::open_calls(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
-    {
-        let what = format!("the call `{}` was cut short, and nobody has asked what came of it", cut.name);
-        return CliError::usage(what)
-            .with_hint("a resume asks the world")
-            .with_next_command(format!("redrill resume {id}"));
-    }
-    let known: Vec<String> = open.iter().map(|c| exit::quote_word(&c.name)).collect();
-    let what = if is_none { "no open call" } else { "more than one open call" };
-    let hint = if known.is_empty() {
-        "nothing in it is open".into()
-    } else {
-        format!("open are {}", known.join(", "))
-    };
-    CliError::usage(format!("the run `{id}` has {what} `{call}`")).with_hint(hint)
-}
-
-/// Returns the decision as it is recorded, after checking its result against the operation's fields.
-fn resolution_to_json(
-    world: &Runtime,
-    call: &timeline::OpenCall,
-    args: &Value,
-    outcome: &CallResolution<'_>,
-) -> Result<Value, CliError> {
-    let result = match outcome {
-        CallResolution::Redo => return Ok(json!({"kind": "redo"})),
-        CallResolution::Fail => return Ok(json!({"kind": "fail"})),
-        CallResolution::Created(id) => read_created_item(world, call, &args["target"], id)?,
-        CallResolution::Returned(result) => serde_json::from_str(result)
-            .map_err(|e| CliError::usage(format!("`--result` is no JSON: {e}")))?,
-    };
-    if let Some(op) = ops::find_operation(&call.op) {
-        check_result(op, &result)?;
-    }
-    Ok(json!({"kind": "done", "result": result}))
-}
-
-/// Returns what a call created, as the target lists it now.
-fn read_created_item(
-    world: &Runtime,
-    call: &timeline::OpenCall,
-    target: &Value,
-    id: &str,
-) -> Result<Value, CliError> {
-    let lister = ops::find_operation(&call.op).and_then(ops::find_lister).ok_or_else(|| {
-        CliError::usage(format!("`{}` makes nothing that has an id", call.op))
-            .with_hint("give what it gave back with `--result`")
-    })?;
-    let args =
-        CallArgs::decode(lister, vec![target.clone()], Map::new()).map_err(CliError::from_read_error)?;
-    let (all, _) = perform_read(world, lister, &args)?;
-    let is_it = |item: &&Value| value::untag_value(item).map_or(*item, |(_, inner)| inner)["id"] == id;
-    let found = all.as_array().into_iter().flatten().find(is_it).cloned();
-    found.ok_or_else(|| {
-        let path = lister.path();
-        CliError::usage(format!("`{path}` shows nothing with the id `{id}`"))
-            .with_hint(format!("see `redrill {}`", path.replace("::", " ")))
-    })
-}
-
-fn check_result(op: &Operation, result: &Value) -> Result<(), CliError> {
-    let wrong = |message: String| {
-        let known: Vec<&str> = op.returns.fields().iter().map(|f| f.name).collect();
-        CliError::usage(message).with_hint(format!("`{}` gives back {}", op.path(), known.join(", ")))
-    };
-    if let Some(key) = value::find_stray_tag(result) {
-        return Err(wrong(format!("`{key}` in `--result` is no tag")));
-    }
-    let items: Vec<&Value> = match (&op.returns, result) {
-        (ReturnShape::Any, _) => return Ok(()),
-        (ReturnShape::One(_), one) => vec![one],
-        (ReturnShape::List(_) | ReturnShape::Rows, Value::Array(items)) => items.iter().collect(),
-        _ => return Err(wrong("`--result` is not a list".into())),
-    };
-    let known = op.returns.fields();
-    for item in items {
-        let fields = value::untag_value(item).map_or(item, |(_, inner)| inner).as_object();
-        let fields = fields.ok_or_else(|| wrong("`--result` is not an object".into()))?;
-        let unknown = fields.keys().find(|key| !known.is_empty() && !known.iter().any(|f| f.name == *key));
-        if let Some(unknown) = unknown {
-            return Err(wrong(format!(
-                "`--result` has `{unknown}`, which `{}` does not give back",
-                op.path()
-            )));
-        }
-        if let Some(missing) = known.iter().find(|field| !fields.contains_key(field.name)) {
-            return Err(wrong(format!("`--result` lacks `{}`, and scripts read it", missing.name)));
-        }
-    }
-    Ok(())
-}
-
-fn abandon_run(world: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
-    let summary = find_run(world, given)?;
+fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
+    let summary = find_run(runtime, given)?;
     if summary.status.is_final() {
         return Err(CliError::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
             .with_next_command(format!("redrill runs show {}", summary.id)));
     }
-    Ok(run_and_report(world, output, QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
-        let journal = Arc::new(world.open_journal()?);
+    Ok(run_and_report(runtime, output, QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
+        let journal = Arc::new(runtime.open_journal()?);
         // Nothing new is started on any target, so no name needs to be confirmed.
-        let confirmed = world.fleet.target_configs().map(|target| target.name.clone()).collect();
+        let confirmed = runtime.fleet.target_configs().map(|target| target.name.clone()).collect();
         if summary.runbook == SESSION {
-            return Ok(world.abandon_session(journal, &summary.id, confirmed, watch)?);
+            return Ok(runtime.abandon_session(journal, &summary.id, confirmed, watch)?);
         }
         let (run, runbook, params) = Runtime::acquire_run(&journal, &summary.id)?;
         let resume = ResumeRequest { run, runbook, params, confirmed, abandon: true };
-        Ok(world.resume_run(journal, resume, watch)?)
+        Ok(runtime.resume_run(journal, resume, watch)?)
     }))
 }
 
 /// Ends a run without touching its targets, and records its open calls as left behind.
-fn abandon_without_cleanup(world: &Runtime, given: &str) -> Result<u8, CliError> {
-    let summary = find_run(world, given)?;
-    let journal = open_journal(world)?;
+fn abandon_without_cleanup(runtime: &Runtime, given: &str) -> Result<u8, CliError> {
+    let summary = find_run(runtime, given)?;
+    let journal = open_journal(runtime)?;
     let run = journal.acquire_run(&summary.id)?;
     let open = run.open_calls().into_iter().map(|call| format!("what {call} began"));
     let left_behind: Vec<String> = summary.left_behind.into_iter().chain(open).collect();
@@ -365,11 +176,16 @@ fn abandon_without_cleanup(world: &Runtime, given: &str) -> Result<u8, CliError>
     Ok(0)
 }
 
-fn verify_run(world: &Runtime, given: &str, head: Option<&str>, output: DataFormat) -> Result<u8, CliError> {
-    let journal = open_journal(world)?;
+fn verify_run(
+    runtime: &Runtime,
+    given: &str,
+    head: Option<&str>,
+    output: DataFormat,
+) -> Result<u8, CliError> {
+    let journal = open_journal(runtime)?;
     let id = journal.resolve_run_id(given)?;
     let verified = journal.verify_run(&id, head).map_err(|e| CliError::from(e).with_exit(trouble::FAILED))?;
     let value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
-    exit::print_value(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
+    output::print_value(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
     Ok(0)
 }

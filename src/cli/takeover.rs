@@ -1,6 +1,6 @@
 //! `--take-over`: another process is asked to stop its run, and this one goes on when it has.
 
-use super::asking::current_user;
+use super::questions::current_user;
 use crate::{
     base::terminal,
     journal::{Error, Holder, Journal, Run},
@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The maximum number of other runs that `--take-over` asks to stop.
+pub(super) const MAX_TAKEOVERS: u32 = 8;
 /// How long another process has to stop: at most it finishes a poll.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often to check whether it has stopped.

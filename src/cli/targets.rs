@@ -1,6 +1,6 @@
 //! `targets`: list the targets, and check whether they answer.
 
-use super::{activity::Activity, exit};
+use super::{activity::Activity, output};
 use crate::{
     base::moment::Span,
     config::{self, Config, TargetConfig},
@@ -33,17 +33,17 @@ pub(super) enum TargetsCommand {
 
 impl TargetsCommand {
     /// Runs the subcommand.
-    pub(super) fn dispatch_subcommand(&self, world: &Runtime) -> Result<u8, CliError> {
+    pub(super) fn dispatch_subcommand(&self, runtime: &Runtime) -> Result<u8, CliError> {
         match self {
-            TargetsCommand::List { output } => list_targets(world, *output),
-            TargetsCommand::Check { output } => check_targets(world, *output),
+            TargetsCommand::List { output } => list_targets(runtime, *output),
+            TargetsCommand::Check { output } => check_targets(runtime, *output),
         }
     }
 }
 
-fn list_targets(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
-    let targets: Value = world.fleet.target_configs().map(|t| target_to_json(&world.config, t)).collect();
-    exit::print_value(
+fn list_targets(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
+    let targets: Value = runtime.fleet.target_configs().map(|t| target_to_json(&runtime.config, t)).collect();
+    output::print_value(
         &targets,
         &["name", "provider", "protect", "tags", "configured"].map(String::from),
         output,
@@ -65,15 +65,16 @@ fn target_to_json(config: &Config, target: &TargetConfig) -> Value {
     })
 }
 
-fn check_targets(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
+fn check_targets(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
     let activity = Activity::new();
     let mut answers = Vec::new();
-    for target in world.fleet.target_configs() {
+    for target in runtime.fleet.target_configs() {
         activity.start_item(&target.name, format!("asking {}", target.name));
-        let answer = world.block_on(async {
-            let asked =
-                tokio::time::timeout(ANSWER_TIMEOUT.to_std(), query_target_health(world, &target.name)).await;
-            asked.unwrap_or_else(|_| {
+        let answer = runtime.block_on(async {
+            let answer =
+                tokio::time::timeout(ANSWER_TIMEOUT.to_std(), query_target_health(runtime, &target.name))
+                    .await;
+            answer.unwrap_or_else(|_| {
                 let slow = format!("no answer within {ANSWER_TIMEOUT}");
                 Err(provider::Error::new(provider::Code::Timeout, slow))
             })
@@ -86,12 +87,12 @@ fn check_targets(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
     drop(activity);
     let well = answers.iter().all(|answer| answer["ok"] == json!(true));
     let columns = ["name", "ok", "status", "version", "identity", "hint"].map(String::from);
-    exit::print_value(&answers.into(), &columns, output)?;
+    output::print_value(&answers.into(), &columns, output)?;
     Ok(if well { 0 } else { trouble::FAILED })
 }
 
-async fn query_target_health(world: &Runtime, name: &str) -> provider::Result<Value> {
-    let target = world.fleet.open_target(name)?;
+async fn query_target_health(runtime: &Runtime, name: &str) -> provider::Result<Value> {
+    let target = runtime.fleet.open_target(name)?;
     let identity = target.identity().await?;
     let health = target.sql()?.health().await?;
     Ok(json!({

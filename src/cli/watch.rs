@@ -1,6 +1,6 @@
 //! The events of a run as output: a tree of steps and calls for people, one JSON object a line for programs.
 
-use super::{activity::Activity, asking::QuestionPolicy};
+use super::{activity::Activity, questions::QuestionPolicy};
 use crate::{
     base::{moment::Moment, terminal, value},
     runtime::{Answer, Event, Question, RunObserver},
@@ -14,7 +14,7 @@ use std::{
 /// Writes every event to stdout as a line of JSON.
 pub(super) struct JsonWatch {
     /// Who can be asked.
-    pub(super) asking: QuestionPolicy,
+    pub(super) policy: QuestionPolicy,
 }
 
 impl RunObserver for JsonWatch {
@@ -25,7 +25,7 @@ impl RunObserver for JsonWatch {
     }
 
     fn ask_person(&self, question: &Question) -> Option<Answer> {
-        self.asking.without_person().answer_question(question)
+        self.policy.without_person().answer_question(question)
     }
 }
 
@@ -33,7 +33,7 @@ impl RunObserver for JsonWatch {
 pub(super) struct TreeWatch {
     activity: Activity,
     state: Mutex<TreeState>,
-    asking: QuestionPolicy,
+    policy: QuestionPolicy,
 }
 
 #[derive(Default)]
@@ -47,8 +47,8 @@ struct TreeState {
 }
 
 impl TreeWatch {
-    pub(super) fn new(asking: QuestionPolicy) -> Self {
-        Self { activity: Activity::new(), state: Mutex::default(), asking }
+    pub(super) fn new(policy: QuestionPolicy) -> Self {
+        Self { activity: Activity::new(), state: Mutex::default(), policy }
     }
 
     fn lock_state(&self) -> MutexGuard<'_, TreeState> {
@@ -139,7 +139,7 @@ impl RunObserver for TreeWatch {
     }
 
     fn ask_person(&self, question: &Question) -> Option<Answer> {
-        self.asking.answer_question(question)
+        self.policy.answer_question(question)
     }
 }
 

@@ -2,9 +2,9 @@
 
 mod admission;
 mod branches;
-mod databases;
 mod lifecycle;
 mod network;
+mod postgres;
 mod restores;
 mod settings;
 

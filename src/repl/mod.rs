@@ -1,7 +1,7 @@
 //! The prompt: read, evaluate, print over a session, which is a run like any other.
 //!
-//! At a terminal lines are edited, completed and remembered. From anywhere else statements are read to the end, or to
-//! the first error.
+//! At a terminal, lines are edited, completed and remembered. Elsewhere, statements are read until stdin ends or one
+//! fails.
 
 mod help;
 mod helper;
@@ -33,25 +33,29 @@ const PROMPT: &str = "redrill> ";
 /// # Errors
 /// The session cannot be started.
 pub fn run_session(
-    world: &Runtime,
+    runtime: &Runtime,
     target: Option<&str>,
     confirmed: BTreeSet<String>,
     watch: Arc<dyn RunObserver>,
 ) -> Result<u8, CliError> {
-    Session::run_on_large_stack(|| hold_session(world, target, confirmed, watch))?
+    Session::run_on_large_stack(|| hold_session(runtime, target, confirmed, watch))?
 }
 
 fn hold_session(
-    world: &Runtime,
+    runtime: &Runtime,
     target: Option<&str>,
     confirmed: BTreeSet<String>,
     watch: Arc<dyn RunObserver>,
 ) -> Result<u8, CliError> {
-    let heard = Arc::new(ColumnWatch { watch, columns: Mutex::default() });
-    let session =
-        Session::start_session(world, target, confirmed, Arc::clone(&heard) as Arc<dyn RunObserver>)?;
+    let columns_watch = Arc::new(ColumnWatch { watch, columns: Mutex::default() });
+    let session = Session::start_session(
+        runtime,
+        target,
+        confirmed,
+        Arc::clone(&columns_watch) as Arc<dyn RunObserver>,
+    )?;
     if !terminal::is_stdin_terminal() {
-        return Ok(read_statements(session, &heard));
+        return Ok(read_statements(session, &columns_watch));
     }
     terminal::print_message(&format!(
         "redrill {}, run {}; `:help` helps",
@@ -59,7 +63,7 @@ fn hold_session(
         session.run_id()
     ));
     let session = Rc::new(RefCell::new(session));
-    read_interactively(&session, &heard, &world.config.state.join("history"))?;
+    read_interactively(&session, &columns_watch, &runtime.config.state.join("history"))?;
     let ended = Rc::into_inner(session).map(|session| session.into_inner().end_session(true));
     Ok(ended.map_or(0, |ended| report_session_end(&ended, 0)))
 }
@@ -86,7 +90,7 @@ impl RunObserver for ColumnWatch {
 /// Reads and evaluates lines from a terminal until the person quits.
 fn read_interactively(
     session: &Rc<RefCell<Session>>,
-    heard: &ColumnWatch,
+    columns_watch: &ColumnWatch,
     history: &Path,
 ) -> Result<(), CliError> {
     let wrong = |e: &ReadlineError| CliError::usage(format!("the terminal cannot be used: {e}"));
@@ -114,14 +118,14 @@ fn read_interactively(
             input => {
                 let mut session = session.borrow_mut();
                 // The error was printed; the session goes on.
-                evaluate_input(&mut session, heard, input).unwrap_or_default();
+                evaluate_input(&mut session, columns_watch, input).unwrap_or_default();
             }
         }
     }
 }
 
 /// Reads statements to the end or to the first error, and returns the exit code.
-fn read_statements(mut session: Session, heard: &ColumnWatch) -> u8 {
+fn read_statements(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
     let mut statement = String::new();
     let mut lines = io::stdin().lock().lines();
     let mut exit = 0;
@@ -146,7 +150,7 @@ fn read_statements(mut session: Session, heard: &ColumnWatch) -> u8 {
             continue;
         }
         let input = std::mem::take(&mut statement);
-        if let Err(wrong) = evaluate_input(&mut session, heard, input.trim_end()) {
+        if let Err(wrong) = evaluate_input(&mut session, columns_watch, input.trim_end()) {
             exit = wrong;
             break;
         }
@@ -158,7 +162,7 @@ fn read_statements(mut session: Session, heard: &ColumnWatch) -> u8 {
 }
 
 /// Evaluates an input and writes its value, or says what went wrong and returns an exit code for it.
-fn evaluate_input(session: &mut Session, heard: &ColumnWatch, input: &str) -> Result<(), u8> {
+fn evaluate_input(session: &mut Session, columns_watch: &ColumnWatch, input: &str) -> Result<(), u8> {
     if input.trim().is_empty() {
         return Ok(());
     }
@@ -167,7 +171,7 @@ fn evaluate_input(session: &mut Session, heard: &ColumnWatch, input: &str) -> Re
     match evaluated {
         Ok(Value::Null) => Ok(()),
         Ok(value) => {
-            let columns = column_order(&value, heard);
+            let columns = column_order(&value, columns_watch);
             let text = show::data::render_data(&value, &columns, DataFormat::Table, terminal::stdout_width());
             terminal::print_data(
                 &text.ok().flatten().unwrap_or_else(|| value::strip_tags(&value).to_string()),
@@ -183,11 +187,11 @@ fn evaluate_input(session: &mut Session, heard: &ColumnWatch, input: &str) -> Re
 }
 
 /// Returns the order of a value's fields: that of the last query, or of the best matching operation.
-fn column_order(value: &Value, heard: &ColumnWatch) -> Vec<String> {
+fn column_order(value: &Value, columns_watch: &ColumnWatch) -> Vec<String> {
     let first = value.as_array().and_then(|items| items.first()).unwrap_or(value);
     let first = value::untag_value(first).map_or(first, |(_, inner)| inner);
     let Some(fields) = first.as_object() else { return Vec::new() };
-    let last = heard.columns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let last = columns_watch.columns.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if last.len() == fields.len() && last.iter().all(|name| fields.contains_key(name)) {
         return last;
     }

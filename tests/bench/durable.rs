@@ -3,8 +3,8 @@
 use crate::{
     Result,
     bare::BareJournal,
+    bench_env::{BenchEnv, CallTimes},
     measure::{Sample, TableRow, format_rate, format_ratio, time_work},
-    stage::{BenchEnv, CallTimes},
 };
 use redrill::{
     base::moment::Span,
@@ -41,20 +41,20 @@ fn measure_parallel_reads(rounds: usize) -> Result<()> {
          each(all, #{{ limit: {WIDTH} }}, |one| {{ for i in 0..{each} {{ db::query(db, \"{QUERY}\"); }} }});
          db::query(db, \"{QUERY}\");"
     );
-    let stage = BenchEnv::new()?;
+    let env = BenchEnv::new()?;
     let (mut ours, mut lowest) = <(Sample, Sample)>::default();
     for round in 0..=rounds {
         let stamps = Arc::new(CallTimes::default());
-        let ended = stage.run_script(&script, &stamps)?;
+        let ended = env.run_script(&script, &stamps)?;
         let begun = stamps.start_times();
         let (first, last) = begun.get(1).zip(begun.last()).ok_or("the script made no calls")?;
-        let sizes = record_sizes(&stage.world.open_journal()?.read_records(&ended.run)?);
-        let mut commits = BareJournal::open(stage.state_dir())?;
-        let sandbox = stage.open_sandbox()?;
+        let sizes = record_sizes(&env.runtime.open_journal()?.read_records(&ended.run)?);
+        let mut commits = BareJournal::open(env.state_dir())?;
+        let sandbox = env.open_sandbox()?;
         let bare = || -> Result<()> {
             for _ in 0..each {
                 for _ in 0..WIDTH {
-                    stage.world.block_on(sandbox.sql()?.query(QUERY, Span::from_secs(30)))?;
+                    env.runtime.block_on(sandbox.sql()?.query(QUERY, Span::from_secs(30)))?;
                 }
                 commits.commit_records(&vec![sizes[0]; WIDTH])?;
             }
@@ -84,10 +84,10 @@ fn measure_parallel_reads(rounds: usize) -> Result<()> {
 
 fn measure_reads(rounds: usize) -> Result<()> {
     let script = |_| format!("for i in 0..={CALLS} {{ db::query(db, \"{QUERY}\"); }}");
-    let bare = |stage: &BenchEnv, commits: &mut BareJournal, sizes: &[usize], _: usize| -> Result<()> {
-        let sandbox = stage.open_sandbox()?;
+    let bare = |env: &BenchEnv, commits: &mut BareJournal, sizes: &[usize], _: usize| -> Result<()> {
+        let sandbox = env.open_sandbox()?;
         for call in 0..CALLS {
-            stage.world.block_on(sandbox.sql()?.query(QUERY, Span::from_secs(30)))?;
+            env.runtime.block_on(sandbox.sql()?.query(QUERY, Span::from_secs(30)))?;
             commits.commit_record(sizes[call as usize])?;
         }
         Ok(())
@@ -97,12 +97,12 @@ fn measure_reads(rounds: usize) -> Result<()> {
 
 fn measure_effects(rounds: usize) -> Result<()> {
     let script = |round| format!("for i in 0..={CALLS} {{ backup::pitr::mark(db, `run-{round}-${{i}}`); }}");
-    let bare = |stage: &BenchEnv, commits: &mut BareJournal, sizes: &[usize], round: usize| -> Result<()> {
-        let sandbox = stage.open_sandbox()?;
+    let bare = |env: &BenchEnv, commits: &mut BareJournal, sizes: &[usize], round: usize| -> Result<()> {
+        let sandbox = env.open_sandbox()?;
         for call in 0..CALLS {
             let (name, key) = (format!("bare-{round}-{call}"), CallKey(format!("k{round}-{call}")));
             commits.commit_record(sizes[2 * call as usize])?;
-            stage.world.block_on(sandbox.backups()?.mark(&name, &key))?;
+            env.runtime.block_on(sandbox.backups()?.mark(&name, &key))?;
             commits.commit_record(sizes[2 * call as usize + 1])?;
         }
         Ok(())
@@ -125,17 +125,17 @@ fn measure_calls(
     bare: impl Fn(&BenchEnv, &mut BareJournal, &[usize], usize) -> Result<()>,
     rounds: usize,
 ) -> Result<()> {
-    let stage = BenchEnv::new()?;
+    let env = BenchEnv::new()?;
     let (mut ours, mut lowest) = <(Sample, Sample)>::default();
     // The first round warms up.
     for round in 0..=rounds {
         let stamps = Arc::new(CallTimes::default());
-        let ended = stage.run_script(&script(round), &stamps)?;
+        let ended = env.run_script(&script(round), &stamps)?;
         let begun = stamps.start_times();
         let (first, last) = begun.first().zip(begun.last()).ok_or("the script made no calls")?;
-        let sizes = record_sizes(&stage.world.open_journal()?.read_records(&ended.run)?);
-        let mut commits = BareJournal::open(stage.state_dir())?;
-        let (seconds, done) = time_work(|| bare(&stage, &mut commits, &sizes, round));
+        let sizes = record_sizes(&env.runtime.open_journal()?.read_records(&ended.run)?);
+        let mut commits = BareJournal::open(env.state_dir())?;
+        let (seconds, done) = time_work(|| bare(&env, &mut commits, &sizes, round));
         done?;
         if round > 0 {
             ours.push(last.duration_since(*first).as_secs_f64());
@@ -166,8 +166,8 @@ fn record_sizes(entries: &[JournalEntry]) -> Vec<usize> {
 }
 
 fn measure_appends(rounds: usize) -> Result<()> {
-    let stage = BenchEnv::new()?;
-    let journal = stage.world.open_journal()?;
+    let env = BenchEnv::new()?;
+    let journal = env.runtime.open_journal()?;
     let run = journal.create_run(&NewRun {
         runbook: "bench.rhai".into(),
         title: "bench".into(),
@@ -185,7 +185,7 @@ fn measure_appends(rounds: usize) -> Result<()> {
         outcome: Outcome::Ok(json!([{ "n": 400 }])),
     };
     let size = serde_json::to_string(&record(CALLS))?.len();
-    let mut commits = BareJournal::open(stage.state_dir())?;
+    let mut commits = BareJournal::open(env.state_dir())?;
     let (mut ours, mut bare) = <(Sample, Sample)>::default();
     for round in 0..=rounds {
         let mut records = (0..CALLS).map(|n| record(u32::try_from(round).unwrap_or_default() * CALLS + n));

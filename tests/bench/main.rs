@@ -4,6 +4,7 @@
 //! `REDRILL_BENCH_FOLDER` on which disk. Nothing here fails because something was slow.
 
 mod bare;
+mod bench_env;
 mod durable;
 mod measure;
 mod process;
@@ -11,7 +12,6 @@ mod projects;
 mod rehearse;
 mod replay;
 mod restore;
-mod stage;
 
 use redrill::base::terminal;
 use std::env;

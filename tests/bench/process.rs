@@ -1,9 +1,8 @@
 //! A whole process: how long it takes, how much of a processor, and how much memory.
 
 use crate::{
-    Result,
+    Result, bench_env,
     measure::{Sample, TableRow, format_mebibytes, format_millis, format_ratio, time_work},
-    stage,
 };
 use std::{
     fs,
@@ -50,7 +49,7 @@ impl ProcessCost {
 
 /// Measures a runbook of one call against a bare process, and against a script that keeps one line.
 pub(crate) fn measure_process(rounds: usize) -> Result<()> {
-    let folder = stage::make_folder()?;
+    let folder = bench_env::make_folder()?;
     let (runbook, kept) = (folder.path().join("one.rhai"), folder.path().join("kept"));
     fs::write(&runbook, ONE_CALL)?;
     let ours = || runbook_command(&runbook, &folder.path().join("state"));
@@ -96,7 +95,7 @@ pub(crate) fn measure_process(rounds: usize) -> Result<()> {
 
 /// Measures the most memory that the flagship has at any time.
 fn measure_memory(rounds: usize) -> Result<()> {
-    let folder = stage::make_folder()?;
+    let folder = bench_env::make_folder()?;
     let (mut ours, mut bare) = <(Sample, Sample)>::default();
     for _ in 0..rounds {
         ours.push(peak_memory(&mut runbook_command(Path::new(FLAGSHIP), folder.path()))?);

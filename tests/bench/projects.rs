@@ -1,9 +1,9 @@
 //! A fleet of projects of a fake platform, audited at once: against the same requests without redrill around them.
 
 use crate::{
-    Result,
+    Result, bench_env,
     measure::{Sample, TableRow, format_mebibytes, format_rate, format_ratio, time_work},
-    process, stage,
+    process,
 };
 use redrill::fake::{FakeServer, ServerOptions};
 use std::{env, fmt::Write as _, fs, path::Path, process::Command, sync::Arc};
@@ -32,7 +32,7 @@ pub(crate) fn measure_projects(rounds: usize) -> Result<()> {
     let server =
         FakeServer::start(ServerOptions { projects, per_minute: 1_000_000, ..ServerOptions::default() })?;
     let references = Arc::new(server.project_references());
-    let folder = stage::make_folder()?;
+    let folder = bench_env::make_folder()?;
     write_project_files(folder.path(), &server)?;
     let tokio = tokio::runtime::Runtime::new()?;
     for round in 0..=rounds {

@@ -2,8 +2,8 @@
 
 use crate::{
     Result,
+    bench_env::{BenchEnv, CallTimes},
     measure::{Sample, TableRow, format_millis, format_rate, format_ratio, time_work},
-    stage::{BenchEnv, CallTimes},
 };
 use rusqlite::Connection;
 use serde_json::Value;
@@ -13,16 +13,16 @@ const CALLS: u32 = 10_000;
 
 /// Measures the whole and its two halves: the journal's, and the script's.
 pub(crate) fn measure_replay(rounds: usize) -> Result<()> {
-    let stage = BenchEnv::new()?;
+    let env = BenchEnv::new()?;
     let script = format!("for i in 0..={CALLS} {{ db::query(db, \"select count(*) as n from orders\"); }}");
-    drop(stage.run_script(&script, &CallTimes::killed_at(CALLS as usize + 1)));
+    drop(env.run_script(&script, &CallTimes::killed_at(CALLS as usize + 1)));
     let (mut whole, mut load, mut replay, mut bare) = <(Sample, Sample, Sample, Sample)>::default();
     for round in 0..=rounds {
-        let (seconds_bare, read) = time_work(|| read_records(stage.state_dir()));
+        let (seconds_bare, read) = time_work(|| read_records(env.state_dir()));
         let records = read?;
         let stamps = CallTimes::killed_at(1);
         let asked = Instant::now();
-        let taken = stage.resume_last_run(&stamps)?;
+        let taken = env.resume_last_run(&stamps)?;
         let (replayed, begun) = (stamps.replay_times(), stamps.start_times());
         let (first, new) = replayed.first().zip(begun.first()).ok_or("nothing was replayed")?;
         if replayed.len() != CALLS as usize || records < replayed.len() {

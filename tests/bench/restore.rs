@@ -2,9 +2,9 @@
 
 use crate::{
     Result,
+    bench_env::{self, BenchEnv},
     measure::{Sample, TableRow, format_millis, format_ratio, time_work},
     process,
-    stage::{self, BenchEnv},
 };
 use redrill::{
     base::terminal,
@@ -44,16 +44,16 @@ pub(crate) fn measure_restore(rounds: usize) -> Result<()> {
     for (what, rows) in
         [("restore to a branch, the lab as it is", 0), ("restore to a branch, 500 MiB more", 1_700_000)]
     {
-        let folder = stage::make_folder()?;
+        let folder = bench_env::make_folder()?;
         let place = RestoreBench { state: folder.path().join("state"), hand: folder.path().join("hand") };
         let machine = BenchEnv::new()?;
-        let up = machine.world.block_on(lab::start_lab(&place.state));
+        let up = machine.runtime.block_on(lab::start_lab(&place.state));
         if let Some(e) = up.as_ref().err().filter(|e| e.code == provider::Code::Unavailable) {
             terminal::print_data(&format!("| {what} | skipped: {e} | | | |"));
             continue;
         }
         let measured = up.map_err(Into::into).and_then(|_| place.compare_restores(what, rows, rounds));
-        machine.world.block_on(lab::remove_lab(&place.state))?;
+        machine.runtime.block_on(lab::remove_lab(&place.state))?;
         measured?;
     }
     Ok(())

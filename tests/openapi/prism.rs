@@ -39,13 +39,13 @@ impl Deviation {
 }
 
 /// The proxy, which goes with the test.
-pub(super) struct ValidatingProxy {
+pub struct ValidatingProxy {
     child: Child,
-    pub(super) url: String,
+    pub url: String,
 }
 
 impl ValidatingProxy {
-    pub(super) fn start(program: &str, document: &Path, upstream: &str) -> Self {
+    pub fn start(program: &str, document: &Path, upstream: &str) -> Self {
         // The port was free a moment ago. The program cannot take an open socket.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(program);

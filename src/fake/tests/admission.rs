@@ -111,3 +111,13 @@ async fn a_plan_that_is_too_small_is_said() {
         list.iter().filter(|e| e["feature"]["key"] == "instances.read_replicas").collect();
     assert_eq!(replicas[0]["hasAccess"], false);
 }
+
+#[tokio::test]
+async fn without_postgresql_a_login_says_what_is_missing() {
+    let desk = TestClient::with_fast_clock();
+    let (status, said) = desk
+        .send_request("POST", "/v1/projects/{ref}/cli/login-role", Some(&json!({ "read_only": true })))
+        .await;
+    assert_eq!(status, 500);
+    assert!(said["message"].as_str().expect("a text").contains("--postgres"));
+}

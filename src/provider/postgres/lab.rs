@@ -95,6 +95,14 @@ impl LabLocation {
     }
 }
 
+/// Returns an error where no cluster can be made here.
+///
+/// # Errors
+/// [`Code::Unavailable`] with what to install.
+pub fn check_installed() -> Result<()> {
+    Programs::for_new_cluster(None).map(drop)
+}
+
 /// Makes the lab of a state folder and starts it; one that is up already is left as it is.
 ///
 /// # Errors

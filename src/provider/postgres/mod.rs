@@ -34,9 +34,6 @@ mod verification;
 mod wal;
 mod window;
 
-#[cfg(test)]
-pub(crate) use test_cluster::postgres_or_skip;
-
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security, Sql,
     model::{CallKey, Identity, Job, JobStatus, Project},

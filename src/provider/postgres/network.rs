@@ -176,11 +176,12 @@ impl HbaRule {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::provider::{Code, postgres::test_cluster::TestCluster};
-    use std::fs;
+    mod postgres {
+        use super::super::{super::test_cluster::TestCluster, *};
+        use crate::provider::Code;
+        use std::fs;
 
-    const FILE: &str = "local all all trust
+        const FILE: &str = "local all all trust
 host all all 10.0.0.0/8 scram-sha-256
 host all all 2001:db8::/32 scram-sha-256
 host all all 192.0.2.0/24 reject
@@ -188,54 +189,56 @@ host all all samenet md5
 host all all office.example md5
 ";
 
-    #[tokio::test]
-    async fn postgres_ranges_are_those_of_the_rules() {
-        let Some(cluster) = TestCluster::start(&[]).await else { return };
-        let (db, file) = (cluster.database(), cluster.data().join("pg_hba.conf"));
-        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-        fs::write(&file, FILE).expect("written");
-        let stored = db.allowed().await.expect("ranges");
-        let told = stored.warnings.join("; ");
-        assert!(!stored.applied && told.contains("is not what the server goes by"), "{stored:?}");
-        cluster.run_statements(&["select pg_reload_conf()"]).await;
-        let mut allowed = db.allowed().await.expect("ranges");
-        for _ in 0..100 {
-            if allowed.applied {
-                break;
+        #[tokio::test]
+        async fn ranges_are_those_of_the_rules() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let (db, file) = (cluster.database(), cluster.data().join("pg_hba.conf"));
+            tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+            fs::write(&file, FILE).expect("written");
+            let stored = db.allowed().await.expect("ranges");
+            let told = stored.warnings.join("; ");
+            assert!(!stored.applied && told.contains("is not what the server goes by"), "{stored:?}");
+            cluster.run_statements(&["select pg_reload_conf()"]).await;
+            let mut allowed = db.allowed().await.expect("ranges");
+            for _ in 0..100 {
+                if allowed.applied {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                allowed = db.allowed().await.expect("ranges");
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            allowed = db.allowed().await.expect("ranges");
+            let shown: Vec<String> =
+                allowed.ranges.iter().map(|r| format!("{} {}", r.cidr, r.status)).collect();
+            assert_eq!(shown, ["10.0.0.0/8 applied", "2001:db8::/32 applied"]);
+            let told = allowed.warnings.join("; ");
+            for part in [
+                "line 4 of `pg_hba.conf` rejects `192.0.2.0`",
+                "line 5 of `pg_hba.conf` admits `samenet`",
+                "office.example",
+                "listens on no address",
+            ] {
+                assert!(told.contains(part), "{part}: {told}");
+            }
+            assert!(!db.ssl().await.expect("rules").enforced);
+            // A line for TLS on a server that has none is bad, and with it the whole file.
+            fs::write(&file, format!("{FILE}hostssl all all all md5\n")).expect("written");
+            assert!(!db.allowed().await.expect("ranges").applied);
+            assert_eq!(db.allow(&[], &[]).await.expect_err("it is read only").code, Code::Unsupported);
+            assert_eq!(db.bans().await.expect_err("there are none").code, Code::Unsupported);
         }
-        let shown: Vec<String> = allowed.ranges.iter().map(|r| format!("{} {}", r.cidr, r.status)).collect();
-        assert_eq!(shown, ["10.0.0.0/8 applied", "2001:db8::/32 applied"]);
-        let told = allowed.warnings.join("; ");
-        for part in [
-            "line 4 of `pg_hba.conf` rejects `192.0.2.0`",
-            "line 5 of `pg_hba.conf` admits `samenet`",
-            "office.example",
-            "listens on no address",
-        ] {
-            assert!(told.contains(part), "{part}: {told}");
-        }
-        assert!(!db.ssl().await.expect("rules").enforced);
-        // A line for TLS on a server that has none is bad, and with it the whole file.
-        fs::write(&file, format!("{FILE}hostssl all all all md5\n")).expect("written");
-        assert!(!db.allowed().await.expect("ranges").applied);
-        assert_eq!(db.allow(&[], &[]).await.expect_err("it is read only").code, Code::Unsupported);
-        assert_eq!(db.bans().await.expect_err("there are none").code, Code::Unsupported);
-    }
 
-    #[tokio::test]
-    async fn postgres_a_rule_for_all_is_both_families() {
-        let Some(cluster) = TestCluster::start(&[]).await else { return };
-        let db = cluster.database();
-        fs::write(
-            cluster.data().join("pg_hba.conf"),
-            "local all all trust\nhost all all all scram-sha-256\n",
-        )
-        .expect("written");
-        let shown: Vec<String> =
-            db.allowed().await.expect("ranges").ranges.iter().map(|r| r.cidr.to_string()).collect();
-        assert_eq!(shown, ["0.0.0.0/0", "::/0"]);
+        #[tokio::test]
+        async fn a_rule_for_all_is_both_families() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let db = cluster.database();
+            fs::write(
+                cluster.data().join("pg_hba.conf"),
+                "local all all trust\nhost all all all scram-sha-256\n",
+            )
+            .expect("written");
+            let shown: Vec<String> =
+                db.allowed().await.expect("ranges").ranges.iter().map(|r| r.cidr.to_string()).collect();
+            assert_eq!(shown, ["0.0.0.0/0", "::/0"]);
+        }
     }
 }

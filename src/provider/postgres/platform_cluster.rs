@@ -266,12 +266,6 @@ pub fn installed_major_version() -> Result<String> {
     major.map(Into::into).ok_or_else(|| Error::new(Code::Tool, "`postgres` does not say its version"))
 }
 
-/// Returns whether PostgreSQL is installed, and says that a test is skipped when it is not.
-#[cfg(test)]
-pub(crate) fn is_installed_or_skip() -> bool {
-    super::test_cluster::postgres_or_skip()
-}
-
 /// Returns the folder of PostgreSQL's programs.
 #[cfg(test)]
 pub(crate) fn programs_folder() -> Result<PathBuf> {
@@ -359,7 +353,6 @@ fn parse_text_array(text: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::postgres::test_cluster::postgres_or_skip;
 
     #[test]
     fn lists_are_read() {
@@ -370,41 +363,47 @@ mod tests {
         assert_eq!(parse_text_array("{}"), Some(Vec::new()));
     }
 
-    #[tokio::test]
-    async fn it_lets_in_whoever_has_a_password_and_leaves_nothing() {
-        if !postgres_or_skip() {
-            return;
+    mod postgres {
+        use super::*;
+        use crate::testing;
+
+        #[tokio::test]
+        async fn it_lets_in_whoever_has_a_password_and_leaves_nothing() {
+            if !testing::postgres_or_skip() {
+                return;
+            }
+            let mut cluster = PlatformCluster::new().expect("a folder");
+            cluster
+                .replace_content(
+                    "create table t (id bigint primary key, b boolean); insert into t values (1, true);",
+                )
+                .await
+                .expect("filled");
+            let login = cluster.grant_login(true, 60).await.expect("a role");
+            let (program, host) = (cluster.programs.bin.join("psql"), cluster.socket_folder());
+            let psql = |password: &str, sql: &str| {
+                let mut command = std::process::Command::new(&program);
+                command.env("PGPASSWORD", password).arg("-XAtc").arg(sql);
+                command.args(["-U", &login.role, "-d", "postgres", "-h"]).arg(&host);
+                command.output().expect("psql runs")
+            };
+            assert_eq!(
+                psql(&login.password, "set role supabase_read_only_user; select id from t").stdout,
+                b"SET\n1\n"
+            );
+            assert!(!psql(&login.password, "select id from t").status.success(), "it inherits nothing");
+            assert!(!psql("wrong", "select 1").status.success(), "a password is asked for");
+            let ran =
+                cluster.run_script("select id, b, 1.5::numeric as n from t", true).await.expect("asked");
+            assert_eq!(Value::from(ran.rows), serde_json::json!([{ "id": 1, "b": true, "n": "1.5" }]));
+            let refused = cluster.run_script("delete from t", true).await.expect_err("only reads");
+            assert!(refused.message.starts_with("ERROR:  25006"), "{}", refused.message);
+            assert!(cluster.run_script("delete from t", false).await.expect("done").wrote);
+            cluster.revoke_logins().await.expect("locked");
+            assert!(!psql(&login.password, "select 1").status.success(), "locked out");
+            let folder = cluster.folder.path().to_owned();
+            drop(cluster);
+            assert!(!folder.exists());
         }
-        let mut cluster = PlatformCluster::new().expect("a folder");
-        cluster
-            .replace_content(
-                "create table t (id bigint primary key, b boolean); insert into t values (1, true);",
-            )
-            .await
-            .expect("filled");
-        let login = cluster.grant_login(true, 60).await.expect("a role");
-        let (program, host) = (cluster.programs.bin.join("psql"), cluster.socket_folder());
-        let psql = |password: &str, sql: &str| {
-            let mut command = std::process::Command::new(&program);
-            command.env("PGPASSWORD", password).arg("-XAtc").arg(sql);
-            command.args(["-U", &login.role, "-d", "postgres", "-h"]).arg(&host);
-            command.output().expect("psql runs")
-        };
-        assert_eq!(
-            psql(&login.password, "set role supabase_read_only_user; select id from t").stdout,
-            b"SET\n1\n"
-        );
-        assert!(!psql(&login.password, "select id from t").status.success(), "it inherits nothing");
-        assert!(!psql("wrong", "select 1").status.success(), "a password is asked for");
-        let ran = cluster.run_script("select id, b, 1.5::numeric as n from t", true).await.expect("asked");
-        assert_eq!(Value::from(ran.rows), serde_json::json!([{ "id": 1, "b": true, "n": "1.5" }]));
-        let refused = cluster.run_script("delete from t", true).await.expect_err("only reads");
-        assert!(refused.message.starts_with("ERROR:  25006"), "{}", refused.message);
-        assert!(cluster.run_script("delete from t", false).await.expect("done").wrote);
-        cluster.revoke_logins().await.expect("locked");
-        assert!(!psql(&login.password, "select 1").status.success(), "locked out");
-        let folder = cluster.folder.path().to_owned();
-        drop(cluster);
-        assert!(!folder.exists());
     }
 }

@@ -64,50 +64,57 @@ impl Replicas for Standbys {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::provider::postgres::test_cluster::TestCluster;
-    use std::{ffi::OsStr, fs, process::Stdio, time::Duration};
+    mod postgres {
+        use super::super::{super::test_cluster::TestCluster, *};
+        use std::{ffi::OsStr, fs, process::Stdio, time::Duration};
 
-    #[tokio::test]
-    async fn postgres_a_standby_is_listed_while_it_streams() {
-        let Some(cluster) = TestCluster::start(&[]).await else { return };
-        let standbys = Standbys { target: "orders".into(), database: cluster.database() };
-        assert_eq!(standbys.list().await.expect("they are listed"), []);
-        let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
-        cluster.programs.chown_to_owner(folder.path()).expect("the folder is given away");
-        let data = folder.path().join("data");
-        let socket = cluster.socket();
-        let args = ["-h", socket.to_str().expect("UTF-8"), "-U", "postgres", "-R", "--checkpoint=fast", "-D"];
-        let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
-        args.push(data.as_os_str());
-        cluster.programs.run("pg_basebackup", &args).await.expect("a copy");
-        let log = fs::File::create(folder.path().join("log")).expect("a log");
-        let mut command = cluster.programs.command("setpriv");
-        command.args(["--pdeathsig", "QUIT"]).arg(cluster.programs.bin.join("postgres")).arg("-D").arg(&data);
-        command.args(["-c", "listen_addresses=", "-c", "cluster_name=reader"]);
-        command.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
-        let mut standby = command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
-        let mut listed = Vec::new();
-        for _ in 0..600 {
-            listed = standbys.list().await.expect("they are listed");
-            if listed.iter().any(|r| r.status == "ready") {
-                break;
+        #[tokio::test]
+        async fn a_standby_is_listed_while_it_streams() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let standbys = Standbys { target: "orders".into(), database: cluster.database() };
+            assert_eq!(standbys.list().await.expect("they are listed"), []);
+            let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
+            cluster.programs.chown_to_owner(folder.path()).expect("the folder is given away");
+            let data = folder.path().join("data");
+            let socket = cluster.socket();
+            let args =
+                ["-h", socket.to_str().expect("UTF-8"), "-U", "postgres", "-R", "--checkpoint=fast", "-D"];
+            let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+            args.push(data.as_os_str());
+            cluster.programs.run("pg_basebackup", &args).await.expect("a copy");
+            let log = fs::File::create(folder.path().join("log")).expect("a log");
+            let mut command = cluster.programs.command("setpriv");
+            command
+                .args(["--pdeathsig", "QUIT"])
+                .arg(cluster.programs.bin.join("postgres"))
+                .arg("-D")
+                .arg(&data);
+            command.args(["-c", "listen_addresses=", "-c", "cluster_name=reader"]);
+            command.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
+            let mut standby = command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
+            let mut listed = Vec::new();
+            for _ in 0..600 {
+                listed = standbys.list().await.expect("they are listed");
+                if listed.iter().any(|r| r.status == "ready") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            let pid = rustix::process::Pid::from_child(&standby);
+            rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
+            drop(standby.wait());
+            let shown: Vec<(&str, &str)> =
+                listed.iter().map(|r| (r.id.as_str(), r.status.as_str())).collect();
+            assert_eq!(
+                shown,
+                [("reader", "ready")],
+                "{}",
+                fs::read_to_string(folder.path().join("log")).unwrap_or_default()
+            );
+            assert_eq!(
+                standbys.delete("reader").await.expect_err("not from here").code,
+                crate::provider::Code::Unsupported
+            );
         }
-        let pid = rustix::process::Pid::from_child(&standby);
-        rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
-        drop(standby.wait());
-        let shown: Vec<(&str, &str)> = listed.iter().map(|r| (r.id.as_str(), r.status.as_str())).collect();
-        assert_eq!(
-            shown,
-            [("reader", "ready")],
-            "{}",
-            fs::read_to_string(folder.path().join("log")).unwrap_or_default()
-        );
-        assert_eq!(
-            standbys.delete("reader").await.expect_err("not from here").code,
-            crate::provider::Code::Unsupported
-        );
     }
 }

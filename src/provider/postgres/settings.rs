@@ -173,72 +173,74 @@ async fn revert_settings(client: &Client, done: &[(&String, Value)], error: Erro
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::provider::postgres::test_cluster::TestCluster;
-    use serde_json::json;
+    mod postgres {
+        use super::super::*;
+        use crate::provider::postgres::test_cluster::TestCluster;
+        use serde_json::json;
 
-    fn map(value: &Value) -> &Map<String, Value> {
-        value.as_object().expect("a map")
-    }
-
-    async fn one(db: &Database, name: &str) -> (Value, Value, bool) {
-        let mut got = db.get(&[name.to_owned()]).await.expect("it is shown");
-        let Setting { overridden, effective, pending_restart, .. } = got.remove(0);
-        (overridden, effective, pending_restart)
-    }
-
-    #[tokio::test]
-    async fn postgres_settings_hold_at_once_or_are_said_to_wait_for_a_restart() {
-        let Some(cluster) = TestCluster::start(&[]).await else { return };
-        let db = cluster.database();
-        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
-        assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
-        let values = json!({"work_mem": "8MB", "max_connections": 50, "jit": false});
-        assert_eq!(db.set(map(&values), false).await.expect("they are set"), ["max_connections"]);
-        assert_eq!(one(&db, "work_mem").await, (json!("8MB"), json!("8MB"), false));
-        assert_eq!(one(&db, "Jit").await, (json!("false"), json!("off"), false));
-        assert_eq!(one(&db, "max_connections").await, (json!("50"), json!("100"), true));
-        let overridden = db.get(&[]).await.expect("they are shown");
-        let names: Vec<&str> = overridden.iter().map(|s| s.name.as_str()).collect();
-        assert_eq!(names, ["jit", "max_connections", "work_mem"]);
-
-        let back = json!({"work_mem": null, "max_connections": null, "jit": null});
-        assert_eq!(db.set(map(&back), false).await.expect("they are taken away"), Vec::<String>::new());
-        assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
-        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
-        // Our sessions set it: what holds for others is not known.
-        assert_eq!(one(&db, "TimeZone").await.1, json!(null));
-    }
-
-    #[tokio::test]
-    async fn postgres_a_refused_setting_leaves_none_behind() {
-        let Some(cluster) = TestCluster::start(&[]).await else { return };
-        let db = cluster.database();
-        let refused = db.set(map(&json!({"autovacuum": "off", "work_mem": "much"})), false).await;
-        let refused = refused.expect_err("it is refused");
-        assert!(refused.message.contains("work_mem") && refused.left_behind.is_empty(), "{refused:?}");
-        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
-        for (wrong, code) in
-            [(json!({"work_men": 1}), Code::NotFound), (json!({"block_size": 1}), Code::Refused)]
-        {
-            assert_eq!(db.set(map(&wrong), false).await.expect_err("it is refused").code, code);
+        fn map(value: &Value) -> &Map<String, Value> {
+            value.as_object().expect("a map")
         }
-        let restart =
-            db.set(map(&json!({"max_connections": 50})), true).await.expect_err("it is not restarted");
-        assert_eq!(restart.code, Code::Unsupported);
-        assert_eq!(db.get(&[]).await.expect("they are shown"), []);
-        cluster.run_statements(&["create role guest login"]).await;
-        let guest = cluster.database_as("guest").set(map(&json!({"work_mem": "8MB"})), false).await;
-        assert_eq!(guest.expect_err("it may not").code, Code::Denied);
-    }
 
-    #[tokio::test]
-    async fn postgres_a_list_stays_a_list_and_a_quote_a_quote() {
-        let Some(cluster) = TestCluster::start(&[]).await else { return };
-        let db = cluster.database();
-        let values = json!({"search_path": "\"$user\", public, shop", "log_line_prefix": "it's "});
-        db.set(map(&values), false).await.expect("they are set");
-        assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));
-        assert_eq!(one(&db, "log_line_prefix").await.1, json!("it's "));
+        async fn one(db: &Database, name: &str) -> (Value, Value, bool) {
+            let mut got = db.get(&[name.to_owned()]).await.expect("it is shown");
+            let Setting { overridden, effective, pending_restart, .. } = got.remove(0);
+            (overridden, effective, pending_restart)
+        }
+
+        #[tokio::test]
+        async fn settings_hold_at_once_or_are_said_to_wait_for_a_restart() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let db = cluster.database();
+            assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+            assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
+            let values = json!({"work_mem": "8MB", "max_connections": 50, "jit": false});
+            assert_eq!(db.set(map(&values), false).await.expect("they are set"), ["max_connections"]);
+            assert_eq!(one(&db, "work_mem").await, (json!("8MB"), json!("8MB"), false));
+            assert_eq!(one(&db, "Jit").await, (json!("false"), json!("off"), false));
+            assert_eq!(one(&db, "max_connections").await, (json!("50"), json!("100"), true));
+            let overridden = db.get(&[]).await.expect("they are shown");
+            let names: Vec<&str> = overridden.iter().map(|s| s.name.as_str()).collect();
+            assert_eq!(names, ["jit", "max_connections", "work_mem"]);
+
+            let back = json!({"work_mem": null, "max_connections": null, "jit": null});
+            assert_eq!(db.set(map(&back), false).await.expect("they are taken away"), Vec::<String>::new());
+            assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
+            assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+            // Our sessions set it: what holds for others is not known.
+            assert_eq!(one(&db, "TimeZone").await.1, json!(null));
+        }
+
+        #[tokio::test]
+        async fn a_refused_setting_leaves_none_behind() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let db = cluster.database();
+            let refused = db.set(map(&json!({"autovacuum": "off", "work_mem": "much"})), false).await;
+            let refused = refused.expect_err("it is refused");
+            assert!(refused.message.contains("work_mem") && refused.left_behind.is_empty(), "{refused:?}");
+            assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+            for (wrong, code) in
+                [(json!({"work_men": 1}), Code::NotFound), (json!({"block_size": 1}), Code::Refused)]
+            {
+                assert_eq!(db.set(map(&wrong), false).await.expect_err("it is refused").code, code);
+            }
+            let restart =
+                db.set(map(&json!({"max_connections": 50})), true).await.expect_err("it is not restarted");
+            assert_eq!(restart.code, Code::Unsupported);
+            assert_eq!(db.get(&[]).await.expect("they are shown"), []);
+            cluster.run_statements(&["create role guest login"]).await;
+            let guest = cluster.database_as("guest").set(map(&json!({"work_mem": "8MB"})), false).await;
+            assert_eq!(guest.expect_err("it may not").code, Code::Denied);
+        }
+
+        #[tokio::test]
+        async fn a_list_stays_a_list_and_a_quote_a_quote() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let db = cluster.database();
+            let values = json!({"search_path": "\"$user\", public, shop", "log_line_prefix": "it's "});
+            db.set(map(&values), false).await.expect("they are set");
+            assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));
+            assert_eq!(one(&db, "log_line_prefix").await.1, json!("it's "));
+        }
     }
 }

@@ -26,19 +26,10 @@ pub(in crate::provider) struct TestCluster {
     folder: TempDir,
 }
 
-/// Returns whether PostgreSQL is installed, and says that the test is skipped when it is not.
-pub(crate) fn postgres_or_skip() -> bool {
-    let installed = Programs::for_new_cluster(None);
-    if let Err(e) = &installed {
-        crate::base::terminal::print_message(&format!("skipped: {e}"));
-    }
-    installed.is_ok()
-}
-
 impl TestCluster {
     /// Makes and starts a cluster with these settings, `name=value`; none where PostgreSQL is not installed.
     pub(in crate::provider) async fn start(settings: &[&str]) -> Option<Self> {
-        if !postgres_or_skip() {
+        if !crate::testing::postgres_or_skip() {
             return None;
         }
         let programs = Programs::for_new_cluster(None).expect("PostgreSQL is installed");

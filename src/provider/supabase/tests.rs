@@ -2,8 +2,8 @@
 
 mod audits;
 mod branches;
-mod dumps;
 mod platform_backups;
+mod postgres;
 mod recovery;
 mod replicas;
 mod restores;

@@ -4,7 +4,7 @@ mod approvals;
 mod crashes;
 mod divergence;
 mod forks;
-mod windows;
+mod postgres;
 
 use super::{
     VERSION,

@@ -1,8 +1,4 @@
-//! Tests of the whole provider on real clusters, one lab per test.
+//! Tests of the whole provider on real clusters.
 
-mod branches;
-mod in_place;
-mod labs;
-mod moments;
+mod postgres;
 mod test_lab;
-mod traps;

@@ -9,7 +9,7 @@ use crate::{
         model::{
             BackupRequest, Branch, CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest,
         },
-        postgres::{cluster::server, lab, restore::branch, sql::DatabaseAddress, test_cluster},
+        postgres::{cluster::server, lab, sql::DatabaseAddress},
     },
 };
 use serde_json::Value;
@@ -34,7 +34,7 @@ impl TestLab {
 
     /// Makes a lab whose state folder has these permissions.
     pub(super) async fn start_lab_with_mode(mode: u32) -> Option<Self> {
-        if !test_cluster::postgres_or_skip() {
+        if !crate::testing::postgres_or_skip() {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");

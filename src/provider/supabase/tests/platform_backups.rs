@@ -3,7 +3,7 @@
 use super::{MockApi, MockReply, kept, key, project, windowed, writes};
 use crate::provider::{
     Backups as _, Code, Provider as _,
-    model::{Restorable, TableEventQuery},
+    model::{BackupRequest, Restorable, TableEventQuery},
     supabase::mock_api::REF,
 };
 use serde_json::json;
@@ -103,4 +103,22 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
     assert_eq!(project.find_mark("before", &key()).await.expect_err("whose").code, Code::Unknown);
     assert_eq!(project.find_mark("other", &key()).await.expect("known"), None);
     assert_eq!(writes(&server).len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
+    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line == format!("GET /v1/projects/{REF}") => MockReply::from_json(
+            200,
+            &json!({ "ref": REF, "name": "shop", "region": "eu-central-1", "status": "ACTIVE_HEALTHY",
+                "database": { "host": "db.example.com", "version": "99.1.0.001" } }),
+        ),
+        _ => windowed(seen),
+    })
+    .await;
+    let (target, _folder) = project(&stage);
+    let error = target.create(&BackupRequest::default(), &key()).await.expect_err("refused");
+    assert_eq!(error.code, Code::Unavailable);
+    assert!(error.hint.expect("a hint").contains("postgresql-client-99"));
+    assert_eq!(writes(&stage), [""; 0]);
 }

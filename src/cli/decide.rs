@@ -1,0 +1,209 @@
+//! `runs decide`: a person says what came of a call that nobody else can know about.
+
+use super::{operations::perform_read, output, questions::current_user, run::open_journal};
+use crate::{
+    base::{terminal, value},
+    journal::{CallState, Durability, JournalEntry, Record},
+    ops::{
+        self,
+        args::CallArgs,
+        spec::{Operation, ReturnShape},
+    },
+    runtime::{APPROVE, Runtime},
+    show::{CliError, timeline},
+};
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+
+/// What a person decides about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DecisionArg {
+    /// It did not take effect, and is made again
+    Redo,
+    /// It failed
+    Fail,
+    /// It took effect: it made `--id`, or gave back `--result`
+    Done,
+}
+
+/// A decision about a call, with the result where the call is done.
+pub(super) enum CallResolution<'a> {
+    Redo,
+    Fail,
+    Created(&'a str),
+    Returned(&'a str),
+}
+
+impl DecisionArg {
+    /// Combines the word with what `--id` or `--result` says of the call.
+    ///
+    /// # Errors
+    /// `done` without either of them, or another word with one.
+    pub(super) fn parse_resolution<'a>(
+        self,
+        id: Option<&'a str>,
+        result: Option<&'a str>,
+    ) -> Result<CallResolution<'a>, CliError> {
+        match (self, id, result) {
+            (DecisionArg::Redo, None, None) => Ok(CallResolution::Redo),
+            (DecisionArg::Fail, None, None) => Ok(CallResolution::Fail),
+            (DecisionArg::Done, Some(id), _) => Ok(CallResolution::Created(id)),
+            (DecisionArg::Done, None, Some(result)) => Ok(CallResolution::Returned(result)),
+            (DecisionArg::Done, None, None) => Err(CliError::usage(
+                "`done` does not say what the call came to",
+            )
+            .with_hint("add `--id` with the id of what it made, or `--result` with what it gave back")),
+            _ => Err(CliError::usage("`--id` and `--result` belong to `done`")),
+        }
+    }
+}
+
+/// Records a decision about an open call of a run.
+///
+/// # Errors
+/// The call is not one that a person decides about, or its result is not what its operation gives back.
+pub(super) fn decide_call(
+    runtime: &Runtime,
+    given: &str,
+    call: &str,
+    resolution: &CallResolution<'_>,
+) -> Result<u8, CliError> {
+    let journal = open_journal(runtime)?;
+    let id = journal.resolve_run_id(given)?;
+    let run = journal.acquire_run(&id)?;
+    let entries = journal.read_records(&id)?;
+    let mut open = timeline::decidable_calls(&entries);
+    open.retain(|call| call.op != APPROVE);
+    let named: Vec<&timeline::OpenCall> = match open.iter().find(|c| c.name == call) {
+        Some(exact) => vec![exact],
+        None => open.iter().filter(|c| c.name.contains(call)).collect(),
+    };
+    let [one] = named[..] else {
+        return Err(undecidable_error(&id, call, &open, named.is_empty(), &entries));
+    };
+    let past = run.call_state(&one.name);
+    let args = match &past {
+        CallState::Started { args, .. } => args.clone(),
+        _ => Value::Null,
+    };
+    let mut decision = resolution_to_json(runtime, one, &args, resolution)?;
+    let known = match past {
+        CallState::Started { decision: Some(held), .. } => held["error"].clone(),
+        _ => Value::Null,
+    };
+    // A call that is decided to have failed keeps the error it was held with.
+    if decision["kind"] == "fail" {
+        decision["error"] = known;
+    }
+    run.append_record(
+        Record::Decided { call: one.name.clone(), decision, by: current_user() },
+        Durability::Synced,
+    )?;
+    terminal::print_message(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
+    terminal::print_message(&format!("redrill resume {id}"));
+    Ok(0)
+}
+
+/// Returns the error for a call that cannot be decided about.
+fn undecidable_error(
+    id: &str,
+    call: &str,
+    open: &[timeline::OpenCall],
+    is_none: bool,
+    entries: &[JournalEntry],
+) -> CliError {
+    // A call that was cut short is looked up by a resume first; a person decides only what that cannot tell.
+    if is_none
+        && let Some(cut) =
+            timeline::open_calls(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
+    {
+        let what = format!("the call `{}` was cut short, and nobody has asked what came of it", cut.name);
+        return CliError::usage(what)
+            .with_hint("a resume asks the world")
+            .with_next_command(format!("redrill resume {id}"));
+    }
+    let known: Vec<String> = open.iter().map(|c| output::quote_word(&c.name)).collect();
+    let what = if is_none { "no open call" } else { "more than one open call" };
+    let hint = if known.is_empty() {
+        "nothing in it is open".into()
+    } else {
+        format!("open are {}", known.join(", "))
+    };
+    CliError::usage(format!("the run `{id}` has {what} `{call}`")).with_hint(hint)
+}
+
+/// Returns the decision as it is recorded, after checking its result against the operation's fields.
+fn resolution_to_json(
+    runtime: &Runtime,
+    call: &timeline::OpenCall,
+    args: &Value,
+    resolution: &CallResolution<'_>,
+) -> Result<Value, CliError> {
+    let result = match resolution {
+        CallResolution::Redo => return Ok(json!({"kind": "redo"})),
+        CallResolution::Fail => return Ok(json!({"kind": "fail"})),
+        CallResolution::Created(id) => read_created_item(runtime, call, &args["target"], id)?,
+        CallResolution::Returned(result) => serde_json::from_str(result)
+            .map_err(|e| CliError::usage(format!("`--result` is no JSON: {e}")))?,
+    };
+    if let Some(op) = ops::find_operation(&call.op) {
+        check_result(op, &result)?;
+    }
+    Ok(json!({"kind": "done", "result": result}))
+}
+
+/// Returns what a call created, as the target lists it now.
+fn read_created_item(
+    runtime: &Runtime,
+    call: &timeline::OpenCall,
+    target: &Value,
+    id: &str,
+) -> Result<Value, CliError> {
+    let lister = ops::find_operation(&call.op).and_then(ops::find_lister).ok_or_else(|| {
+        CliError::usage(format!("`{}` makes nothing that has an id", call.op))
+            .with_hint("give what it gave back with `--result`")
+    })?;
+    let args =
+        CallArgs::decode(lister, vec![target.clone()], Map::new()).map_err(CliError::from_read_error)?;
+    let (all, _) = perform_read(runtime, lister, &args)?;
+    let is_it = |item: &&Value| value::untag_value(item).map_or(*item, |(_, inner)| inner)["id"] == id;
+    let found = all.as_array().into_iter().flatten().find(is_it).cloned();
+    found.ok_or_else(|| {
+        let path = lister.path();
+        CliError::usage(format!("`{path}` shows nothing with the id `{id}`"))
+            .with_hint(format!("see `redrill {}`", path.replace("::", " ")))
+    })
+}
+
+/// Checks that a result has the fields that its operation gives back, and no others.
+fn check_result(op: &Operation, result: &Value) -> Result<(), CliError> {
+    let wrong = |message: String| {
+        let known: Vec<&str> = op.returns.fields().iter().map(|f| f.name).collect();
+        CliError::usage(message).with_hint(format!("`{}` gives back {}", op.path(), known.join(", ")))
+    };
+    if let Some(key) = value::find_stray_tag(result) {
+        return Err(wrong(format!("`{key}` in `--result` is no tag")));
+    }
+    let items: Vec<&Value> = match (&op.returns, result) {
+        (ReturnShape::Any, _) => return Ok(()),
+        (ReturnShape::One(_), one) => vec![one],
+        (ReturnShape::List(_) | ReturnShape::Rows, Value::Array(items)) => items.iter().collect(),
+        _ => return Err(wrong("`--result` is not a list".into())),
+    };
+    let known = op.returns.fields();
+    for item in items {
+        let fields = value::untag_value(item).map_or(item, |(_, inner)| inner).as_object();
+        let fields = fields.ok_or_else(|| wrong("`--result` is not an object".into()))?;
+        let unknown = fields.keys().find(|key| !known.is_empty() && !known.iter().any(|f| f.name == *key));
+        if let Some(unknown) = unknown {
+            return Err(wrong(format!(
+                "`--result` has `{unknown}`, which `{}` does not give back",
+                op.path()
+            )));
+        }
+        if let Some(missing) = known.iter().find(|field| !fields.contains_key(field.name)) {
+            return Err(wrong(format!("`--result` lacks `{}`, and scripts read it", missing.name)));
+        }
+    }
+    Ok(())
+}

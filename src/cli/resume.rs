@@ -1,0 +1,196 @@
+//! `resume`: take up a run where it stopped, until it ends or stops again.
+
+use super::{
+    output,
+    questions::QuestionPolicy,
+    run::{RunOptions, confirm_targets, find_run},
+    run_output::{ReportFormat, report_refusal, run_and_report},
+    takeover::{self, MAX_TAKEOVERS},
+};
+use crate::{
+    base::{moment::Span, terminal, value},
+    journal::{RunStatus, RunSummary, Source},
+    ops::spec::{Effect, Permission},
+    runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
+    show::{CliError, DataFormat, difference::diff_sources, format_seconds, trouble},
+};
+use serde_json::{Value, json};
+use std::{path::Path, sync::Arc};
+
+/// The age of the last record from which a run that may destroy asks before it is resumed.
+const STALE_AFTER: Span = Span::from_secs(30 * 60);
+
+/// `resume`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResumeCommand {
+    /// The run: its id, the beginning of it, or `last`
+    run: String,
+    /// Go on with the runbook as it is on disk now
+    #[arg(long)]
+    edited: bool,
+    /// Go on although the last record is old and the run may destroy something
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+impl ResumeCommand {
+    /// Resumes a run.
+    pub(super) fn resume_run(&self, runtime: &Runtime) -> u8 {
+        let format = self.options.output;
+        let summary = match find_run(runtime, &self.run) {
+            Ok(summary) => summary,
+            Err(trouble) => return report_refusal(format, &trouble),
+        };
+        if summary.status.is_final() {
+            return report_ended_run(&summary, format);
+        }
+        let policy = QuestionPolicy::for_run(self.options.hold);
+        run_and_report(
+            runtime,
+            format,
+            policy,
+            &|value| output::print_value(value, &[], DataFormat::Table),
+            |watch| {
+                let mut ended = self.resume_once(runtime, &summary, Arc::clone(&watch))?;
+                for _ in 0..if self.options.take_over { MAX_TAKEOVERS } else { 0 } {
+                    let (Err(Refusal::Journal(error))
+                    | Ok(RunResult { stop: Some(StopReason::Leased(error)), .. })) = &ended
+                    else {
+                        break;
+                    };
+                    let Some(rival) = takeover::lease_holder(error) else { break };
+                    takeover::stop_run_owner(&runtime.open_journal()?, rival)?;
+                    ended = self.resume_once(runtime, &summary, Arc::clone(&watch))?;
+                }
+                Ok(ended?)
+            },
+        )
+    }
+
+    /// Returns the command that resumes the run with these options.
+    pub(super) fn from_options(run: String, options: RunOptions) -> Self {
+        Self { run, edited: false, yes: false, options }
+    }
+
+    /// Tries to resume the run once; the inner error is the runtime's refusal.
+    fn resume_once(
+        &self,
+        runtime: &Runtime,
+        summary: &RunSummary,
+        watch: Arc<dyn RunObserver>,
+    ) -> Result<Result<RunResult, Refusal>, CliError> {
+        if summary.runbook == SESSION {
+            return Err(CliError::usage(format!("`{}` is a session, and its process is gone", summary.id))
+                .with_hint(
+                    "it cannot go on; what it began can be settled, and its temporary branches removed",
+                )
+                .with_next_command(format!("redrill runs abandon {}", summary.id)));
+        }
+        let journal = Arc::new(runtime.open_journal()?);
+        let (run, recorded, params) = takeover::claim_run(&journal, &summary.id, self.options.take_over)?;
+        // Another process may have finished it since the summary was read.
+        if run.status().is_final() {
+            return Err(CliError::usage(format!("the run `{}` has ended as {}", run.id(), run.status()))
+                .with_next_command(format!("redrill runs show {}", run.id())));
+        }
+        let runbook =
+            if self.edited { load_edited_runbook(&summary.runbook, &recorded.sources())? } else { recorded };
+        let again = |more: &str| self.resume_command_with(&summary.id, more);
+        let age = runtime.clock().now().duration_since(run.last_at());
+        self.confirm_stale_run(age, &runbook.header.needs, &again)?;
+        let confirmed = confirm_targets(runtime, &runbook, &params, &self.options.confirm, &again)?;
+        Ok(runtime.resume_run(
+            journal,
+            ResumeRequest { run, runbook, params, confirmed, abandon: false },
+            watch,
+        ))
+    }
+
+    /// Asks before resuming a run whose last record is old and which may destroy something.
+    fn confirm_stale_run(
+        &self,
+        age: Span,
+        needs: &[Permission],
+        again: &dyn Fn(&str) -> String,
+    ) -> Result<(), CliError> {
+        let destroys = needs.iter().find(|need| need.effect == Effect::Destroy);
+        let Some(right) = destroys.filter(|_| age > STALE_AFTER && !self.yes) else { return Ok(()) };
+        let since = format_seconds(age.as_secs_f64().floor());
+        let message = format!("the last record of the run is {since} old, and the run may `{right}`");
+        let yes = terminal::can_prompt()
+            && ["y", "yes"].contains(
+                &terminal::prompt_line(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str(),
+            );
+        if yes {
+            return Ok(());
+        }
+        Err(CliError::usage(message)
+            .with_hint("look at the world first; then go on with `--yes`")
+            .with_exit(trouble::REFUSED)
+            .with_next_command(again("--yes")))
+    }
+
+    /// Returns the command that resumes the run with these options and `more`. Always `resume`: an approval that
+    /// `approve --resume` has given is not given twice.
+    fn resume_command_with(&self, run: &str, more: &str) -> String {
+        let RunOptions { hold, take_over, confirm, output } = &self.options;
+        let words = [
+            ("--edited", self.edited),
+            ("--yes", self.yes),
+            ("--hold", *hold),
+            ("--take-over", *take_over),
+            ("-o json", *output == ReportFormat::Json),
+        ];
+        let mut line = vec![format!("redrill resume {run}")];
+        line.extend(words.iter().filter(|(_, is_given)| *is_given).map(|(word, _)| (*word).to_owned()));
+        line.extend(confirm.iter().map(|target| format!("--confirm {}", output::quote_word(target))));
+        line.push(more.to_owned());
+        line.join(" ")
+    }
+}
+
+/// Loads the runbook from disk, and prints its difference from the recorded one.
+fn load_edited_runbook(path: &str, recorded: &[Source]) -> Result<Runbook, CliError> {
+    let runbook = Runbook::load_file(Path::new(path))?;
+    match diff_sources(recorded, &runbook.sources()) {
+        Some(difference) => terminal::print_message(&difference),
+        None => terminal::print_message("the runbook is the one that was recorded"),
+    }
+    Ok(runbook)
+}
+
+/// Reports that a run ended before, and returns its exit code.
+fn report_ended_run(summary: &RunSummary, format: ReportFormat) -> u8 {
+    let RunSummary { id, status, .. } = summary;
+    match format {
+        ReportFormat::Text => {
+            let when = summary.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
+            let ended = if *status == RunStatus::Abandoned { "was abandoned" } else { status.as_str() };
+            terminal::print_message(&format!("the run {id} {ended}{when}: there is nothing to resume"));
+            if *status != RunStatus::Succeeded {
+                terminal::print_message(&format!("redrill runs show {id}"));
+            }
+        }
+        ReportFormat::Json => terminal::print_data(
+            &json!({
+                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(error_to_json),
+                "left_behind": summary.left_behind,
+            })
+            .to_string(),
+        ),
+    }
+    if *status == RunStatus::Succeeded { 0 } else { trouble::FAILED }
+}
+
+/// Returns a recorded error in the form of the final event, with its place as a field.
+fn error_to_json(recorded: &Value) -> Value {
+    let plain = value::strip_tags(recorded);
+    let mut error = plain["fault"].clone();
+    if !error.is_object() {
+        return plain;
+    }
+    error["place"] = plain["place"].clone();
+    error
+}

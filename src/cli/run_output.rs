@@ -1,0 +1,165 @@
+//! A run on the command line: its events while it goes on, then its outcome, its value and the exit code.
+
+use super::{
+    output,
+    questions::QuestionPolicy,
+    watch::{JsonWatch, TreeWatch},
+};
+use crate::{
+    base::{terminal, value},
+    runtime::{APPROVE, RunObserver, RunResult, Runtime, StopReason},
+    show::{CliError, timeline, trouble},
+};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The output format of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// For people, on stderr
+    Text,
+    /// One JSON object a line, on stdout
+    Json,
+}
+
+/// Starts a run with a watcher, reports how it ended, writes its value, and returns the exit code.
+pub(super) fn run_and_report(
+    runtime: &Runtime,
+    format: ReportFormat,
+    policy: QuestionPolicy,
+    write: &dyn Fn(&Value) -> Result<(), CliError>,
+    perform: impl FnOnce(Arc<dyn RunObserver>) -> Result<RunResult, CliError>,
+) -> u8 {
+    let watch: Arc<dyn RunObserver> = match format {
+        ReportFormat::Text => Arc::new(TreeWatch::new(policy)),
+        ReportFormat::Json => Arc::new(JsonWatch { policy }),
+    };
+    let result = perform(Arc::clone(&watch));
+    drop(watch);
+    let ended = match result {
+        Ok(ended) => ended,
+        Err(trouble) => return report_refusal(format, &trouble),
+    };
+    let ink = terminal::stderr_painter();
+    let trouble = CliError::from_ended(&ended);
+    match format {
+        ReportFormat::Text => {
+            if let Some(trouble) = &trouble {
+                terminal::print_message(&trouble.render_body(ink));
+            }
+            print_ending(runtime, &ended);
+            if trouble.is_none()
+                && !ended.value.is_null()
+                && let Err(wrong) = write(&ended.value)
+            {
+                return output::print_error(&wrong);
+            }
+        }
+        ReportFormat::Json => terminal::print_data(&final_event(&ended, trouble.as_ref()).to_string()),
+    }
+    if let Some(next) = trouble.as_ref().and_then(|t| t.next.as_ref()) {
+        if format == ReportFormat::Json
+            && let Some(trouble) = &trouble
+        {
+            terminal::print_message(&trouble.render_body(ink));
+        }
+        terminal::print_message(next);
+    }
+    trouble::exit_code_for(&ended)
+}
+
+/// Reports why a run was not started or resumed, and returns the exit code.
+pub(super) fn report_refusal(format: ReportFormat, trouble: &CliError) -> u8 {
+    if format == ReportFormat::Json {
+        let place =
+            trouble.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
+        let error = json!({"message": trouble.message, "hint": trouble.hint, "place": place});
+        terminal::print_data(
+            &json!({"event": "run.refused", "error": error, "exit": trouble.exit}).to_string(),
+        );
+    }
+    let mut trouble = trouble.clone();
+    if trouble.exit != trouble::BUG {
+        trouble.facts.push("nothing was done".into());
+    }
+    output::print_error(&trouble)
+}
+
+/// Prints the state of a run on stderr: status, id, head, open calls, and what is left behind.
+fn print_ending(runtime: &Runtime, ended: &RunResult) {
+    let ink = terminal::stderr_painter();
+    let head: String = ended.head.chars().take(16).collect();
+    // The call that stopped the run was reported above; calls of other limbs may be open too.
+    let said = match &ended.stop {
+        Some(StopReason::Waiting { call, .. } | StopReason::Undecided { call, .. }) => Some(call),
+        _ => None,
+    };
+    if ended.stop.is_some() {
+        for open in render_open_calls(runtime, &ended.run, said) {
+            terminal::print_message(&format!("  goes on in the world: {open}"));
+        }
+    }
+    if !ended.left_behind.is_empty() {
+        terminal::print_message(&format!(
+            "{} {}",
+            terminal::stderr_painter().yellow("left behind:"),
+            ended.left_behind.join(", ")
+        ));
+    }
+    let status = ended.status.as_str();
+    let status = if trouble::exit_code_for(ended) == 0 { ink.green(status) } else { ink.red(status) };
+    terminal::print_message(&format!("{status}  run {}  head {head}", ended.run));
+}
+
+/// Returns the open calls of a run as text, without approvals and without the call `said`.
+fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec<String> {
+    let entries = runtime
+        .open_existing_journal()
+        .ok()
+        .flatten()
+        .and_then(|journal| journal.read_records(run).ok())
+        .unwrap_or_default();
+    // An approval is an open call too, but nothing is under way in it.
+    let open = timeline::open_calls(&entries)
+        .into_iter()
+        .filter(|call| call.op != APPROVE && Some(&call.name) != said);
+    open.map(|call| format!("{} ({})", call.op, call.name)).collect()
+}
+
+/// Returns the last line of `-o json`.
+fn final_event(ended: &RunResult, trouble: Option<&CliError>) -> Value {
+    let RunResult { run, status, head, left_behind, .. } = ended;
+    match &ended.stop {
+        None => json!({
+            "event": "run.finished", "run": run, "status": status, "head": head, "value": value::strip_tags(&ended.value),
+            "error": ended.failure.as_ref().map(|failure| {
+                let mut error = value::strip_tags(&failure.fault);
+                error["place"] = json!(failure.place);
+                error
+            }),
+            "cleanup": ended.cleanup, "left_behind": left_behind,
+        }),
+        Some(stop) => json!({
+            "event": "run.stopped", "run": run, "status": status, "head": head, "reason": stop_reason(stop),
+            "message": trouble.map(|t| &t.message), "hint": trouble.and_then(|t| t.hint.as_ref()),
+            "call": match stop { StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call), _ => None },
+            "next": trouble.and_then(|t| t.next.as_ref()), "resume": format!("redrill resume {run}"), "left_behind": left_behind,
+        }),
+    }
+}
+
+/// Returns the word for why a run stopped.
+fn stop_reason(stop: &StopReason) -> &'static str {
+    match stop {
+        StopReason::Interrupted => "interrupted",
+        StopReason::Waiting { .. } => "waiting",
+        StopReason::TakenOver { .. } => "taken_over",
+        StopReason::Undecided { .. } => "undecided",
+        StopReason::Mismatch { .. } => "mismatch",
+        StopReason::Refused { .. } => "refused",
+        StopReason::Leased(_) => "leased",
+        StopReason::Journal(_) => "journal",
+        StopReason::Abandoned => "abandoned",
+    }
+}

@@ -1,0 +1,51 @@
+//! A fake platform of a test, with a PostgreSQL cluster behind each project.
+
+use super::{CliEnv, postgres_or_skip};
+use redrill::{
+    fake::{FakeServer, ServerOptions},
+    provider::sim::NormalizedWorld,
+};
+
+/// The token of every request to a fake platform.
+pub const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
+
+/// An environment in which the target `shop` is a project of a fake platform.
+pub struct FakePlatform {
+    pub env: CliEnv,
+    pub server: FakeServer,
+}
+
+impl FakePlatform {
+    /// Starts a platform on which nothing takes long; `None` where the test is skipped.
+    pub fn start() -> Option<Self> {
+        let server = start_server()?;
+        let env = CliEnv::new();
+        write_shop_target(&env, &server, &server.url());
+        Some(Self { env, server })
+    }
+
+    /// Returns the world behind the project.
+    pub fn normalized_world(&self) -> NormalizedWorld {
+        self.server.project_world(&self.server.project_references()[0]).unwrap().normalized_world().unwrap()
+    }
+}
+
+/// Starts the server of a platform on which nothing takes long; `None` where the test is skipped.
+pub fn start_server() -> Option<FakeServer> {
+    if !postgres_or_skip() {
+        return None;
+    }
+    let fast = ServerOptions { speed: 1000, per_minute: 100_000, postgres: true, ..ServerOptions::default() };
+    Some(FakeServer::start(fast).unwrap())
+}
+
+/// Writes a configuration in which `shop` is the first project of `server`, reached at `url`.
+pub fn write_shop_target(env: &CliEnv, server: &FakeServer, url: &str) {
+    env.write_file("token", TOKEN);
+    let entry = format!(
+        "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{url}\"\ntoken = \"file:{}\"\n",
+        server.project_references()[0],
+        env.path("token").display(),
+    );
+    env.write_file("redrill.toml", &entry);
+}

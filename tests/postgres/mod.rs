@@ -1,0 +1,7 @@
+//! The tests that start PostgreSQL; a test holds that there are none elsewhere.
+
+mod contract;
+mod documents;
+mod kills;
+mod requests;
+mod undo;
