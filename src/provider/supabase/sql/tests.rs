@@ -1,6 +1,7 @@
 use super::super::mock_api::{MockApi, MockReply, REF};
 use super::*;
 use crate::provider::postgres::scratch::TestCluster;
+use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a test does to one request on its way.
@@ -187,7 +188,7 @@ async fn supabase_a_query_that_is_asked_for_its_shape_is_not_run() {
     database.run_statements(&["create sequence public.calls"]).await;
     query(&server, "select nextval('public.calls')").await.expect_err("a sequence is written");
     let fails = "select 1 / (n - 1) as x from generate_series(1, 1) as n";
-    let names = server.project().query_answer(&wording::shape_sql(fails)).await.expect("not run");
+    let names = server.project().query_answer(&statements::shape_sql(fails)).await.expect("not run");
     assert_eq!(names, json!(["x"]));
     assert!(query(&server, fails).await.expect_err("run").message.contains("division by zero"));
 }

@@ -266,7 +266,7 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
     let Some(_mounted) = TmpfsMount::at(&small) else { return };
     // Random, so that it does not shrink.
     env.source.run_statements(&["insert into orders select n, 1, (select string_agg(md5(random()::text || n || m), '') from generate_series(1, 40) m) from generate_series(2001, 3000) n"]).await;
-    let target = Supabase { backups: small.clone(), ..scene.target.clone() };
+    let target = Supabase { backups: small.clone(), ..env.target.clone() };
     let job = target.create(&BackupRequest::default(), &key()).await.expect("accepted");
     let error = patiently(&target, &job).await.expect_err("no room");
     assert_eq!(error.code, Code::NoDiskSpace, "{error}");
