@@ -98,9 +98,8 @@ fn is_wsl() -> bool {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use super::*;
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
