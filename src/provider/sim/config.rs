@@ -1,4 +1,4 @@
-//! What `redrill.toml` says of a simulated target: its name and its world.
+//! The settings of a simulated target: its name and its world.
 
 use super::world::{SANDBOX, WorldSpec};
 use crate::{

@@ -28,17 +28,6 @@ mod world;
 
 pub use normalized::NormalizedWorld;
 pub use tables::{Column, ForeignKey, Table};
-pub use target::Sim;
+pub use target::{Sim, open_target};
 pub use template::WorldTemplate;
 pub use world::{EffectRow, SANDBOX};
-
-use super::{OpenContext, Provider, Result};
-use std::sync::Arc;
-
-/// Opens a simulated target.
-///
-/// # Errors
-/// What its settings or its world file lack.
-pub fn open_target(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
-    Ok(Arc::new(Sim::open(opening)?))
-}

@@ -1,4 +1,4 @@
-//! Who may connect to a simulated target. A change is stored at once, and applied some of the world's time later.
+//! Network access to a simulated target. A change is stored at once, and applied some of the world's time later.
 
 use super::{
     target::Sim,

@@ -47,10 +47,10 @@ pub struct NormalizedWorld {
 }
 
 impl Sim {
-    /// Returns the world as it is now.
+    /// Returns the normalized form of the world as it is now.
     ///
     /// # Errors
-    /// Whatever the world says.
+    /// Whatever the world's file says.
     pub fn normalized_world(&self) -> Result<NormalizedWorld> {
         let store = self.open_store()?;
         store.read_world(|tx| {
@@ -124,7 +124,7 @@ fn summarize_table(content: &Content, name: &str, since: Moment) -> Result<Strin
     Ok(format!("{} rows, {digest}{secured}", rows.rows.len()))
 }
 
-/// Returns a cell without the moment in it, where that came after the world was made.
+/// Returns a cell, without its moment where that is later than the world.
 fn mask_new_moment(cell: &Value, since: Moment) -> Value {
     let moment = cell.as_str().and_then(|text| Moment::parse(text).ok());
     if moment.is_some_and(|moment| moment >= since) { "a moment".into() } else { cell.clone() }

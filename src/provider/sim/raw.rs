@@ -1,4 +1,4 @@
-//! The simulator's own interface: what a world lets see and do that no operation covers.
+//! The simulator's own interface, for what no operation covers.
 
 use super::{
     target::Sim,
@@ -11,7 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use serde_json::{Value, json as object};
 
-/// What there is, for messages.
+/// Every request that there is.
 const RAW_PATHS: &[&str] = &["GET /world", "GET /effects", "POST /clock"];
 
 #[async_trait]
@@ -43,7 +43,7 @@ impl Sim {
         Ok(self.effect_log()?.into_iter().map(effect).collect())
     }
 
-    /// Sets the world's clock forward, and says what it shows then.
+    /// Sets the world's clock forward, and returns its new time.
     fn handle_clock_request(&self, body: Option<&Value>) -> Result<Value> {
         let text = body.and_then(|body| body["pass"].as_str());
         let span = text.and_then(|text| Span::parse(text).ok()).filter(|span| *span > Span::ZERO);

@@ -19,7 +19,7 @@ use crate::{
 use async_trait::async_trait;
 use serde_json::{Value, json as object};
 
-/// The kind of the effect.
+/// The kind of the effect of a statement.
 const EXECUTE_KIND: &str = "sql.execute";
 
 #[async_trait]
@@ -71,7 +71,7 @@ impl Sql for Sim {
                 status,
                 version: Some(version_text()),
                 in_recovery,
-                // Asking takes none of the world's time.
+                // A request takes none of the world's time.
                 latency: Span::ZERO,
                 bytes,
                 connections: None,
@@ -81,7 +81,7 @@ impl Sql for Sim {
 }
 
 impl Sim {
-    /// Runs a statement and takes it back: what the database refuses is refused before anything is written down.
+    /// Runs a statement and rolls it back: the database refuses it before anything is written down.
     fn try_statement(&self, store: &WorldStore, sql: &str, timeout: Span) -> Result<()> {
         store.read_world(|tx| {
             let line = self.answering_timeline(tx)?;
@@ -90,7 +90,7 @@ impl Sim {
         })
     }
 
-    /// Runs a statement for good. It runs anew, on the rows of this moment: others may have written in between.
+    /// Runs a statement and commits it. It runs anew, on the rows of this moment: others may have written in between.
     fn commit_statement(
         &self,
         store: &WorldStore,
@@ -103,7 +103,7 @@ impl Sim {
             let line = self.answering_timeline(tx)?;
             touched = Some(line);
             store.with_content(tx, line, |content| {
-                // A line's times never go back, whatever the wall clock does.
+                // The times of a timeline never go back, whatever the wall clock does.
                 let at = tx.last_entry(line, i64::MAX)?.map_or(tx.now, |last| last.at.max(tx.now));
                 let (lsn, xid) = tx.allocate_transaction(sql.len())?;
                 let entry = HistoryEntry { lsn, xid, at, sql: sql.into() };

@@ -1,4 +1,4 @@
-//! The tables of a simulated database, whole: what it would take to make them somewhere else.
+//! The tables of a simulated database with their rows: all it takes to make them somewhere else.
 
 use super::{
     target::Sim,
@@ -19,7 +19,7 @@ pub struct Table {
     pub unique: Vec<Vec<String>>,
     /// Its foreign keys.
     pub references: Vec<ForeignKey>,
-    /// What a statement said of its row-level security.
+    /// Whether a statement switched its row-level security on or off, and which.
     pub row_security: Option<bool>,
     /// Every row.
     pub rows: Rows,
@@ -31,7 +31,7 @@ pub struct Column {
     pub name: String,
     /// Its type as it was written.
     pub kind: String,
-    /// Whether it is never null.
+    /// Whether it refuses null.
     pub required: bool,
     /// Its default, an expression.
     pub preset: Option<String>,
@@ -43,7 +43,7 @@ pub struct ForeignKey {
     pub columns: Vec<String>,
     /// The table they refer to.
     pub table: String,
-    /// The columns there; none is its primary key.
+    /// The columns there; empty where it is the primary key.
     pub referred: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Sim {
     /// Returns every table of this target or branch, by name.
     ///
     /// # Errors
-    /// While nobody is let in.
+    /// While it answers no query.
     pub fn export_tables(&self) -> Result<Vec<Table>> {
         let store = self.open_store()?;
         store.read_world(|tx| {
@@ -65,7 +65,7 @@ impl Sim {
     /// Returns the name of every table, and whether its row-level security is on.
     ///
     /// # Errors
-    /// While nobody is let in.
+    /// While it answers no query.
     pub fn list_row_security(&self) -> Result<Vec<(String, bool)>> {
         let store = self.open_store()?;
         store.read_world(|tx| {

@@ -31,13 +31,21 @@ const JOB_EFFECTS: &[&str] = &[
     "project.resume",
 ];
 
+/// Opens a simulated target, as a provider.
+///
+/// # Errors
+/// What its settings or its world file lack.
+pub fn open_target(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
+    Ok(Arc::new(Sim::open(opening)?))
+}
+
 /// A simulated target, or a branch of one.
 #[derive(Clone)]
 pub struct Sim {
     pub(super) target: String,
     protect: bool,
     store: Arc<LazyStore>,
-    /// The branch, where it is one.
+    /// The branch, where this is one.
     pub(super) branch: Option<Branch>,
 }
 
@@ -136,7 +144,10 @@ impl Sim {
         self.store.open(&self.target)
     }
 
-    /// Returns the timeline that answers for this target or branch now.
+    /// Returns the timeline that answers queries of this target or branch now.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] while none does.
     pub(super) fn answering_timeline(&self, tx: &WorldTx<'_>) -> Result<i64> {
         let Some(branch) = &self.branch else {
             tx.demand_powered_on(Code::Unavailable)?;

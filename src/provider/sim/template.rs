@@ -1,4 +1,4 @@
-//! A world that was made once, to be copied: thousands of rehearsals begin in the same one.
+//! A world that is made once and copied: thousands of rehearsals begin in the same one.
 
 use super::{
     config::read_world_text,
@@ -23,7 +23,7 @@ pub struct WorldTemplate {
 }
 
 impl WorldTemplate {
-    /// Makes the world of a target's settings, in memory, under the identity `id`; the state folder is not looked at.
+    /// Makes the world that a target's settings name, in memory, under the identity `id`; reads nothing of the state folder.
     ///
     /// # Errors
     /// What its settings or its world file lack.
@@ -34,7 +34,7 @@ impl WorldTemplate {
         Ok(Self { protect: target.protect, ..made })
     }
 
-    /// Makes the world of a text, in memory, under the identity `id`.
+    /// Makes a world from its text, in memory, under the identity `id`.
     ///
     /// # Errors
     /// What the world lacks.

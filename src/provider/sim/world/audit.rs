@@ -13,6 +13,7 @@ struct AuditInput<'a> {
     policies: &'a [Policy],
 }
 
+/// What a check found, without the check.
 struct Defect {
     object: String,
     detail: String,

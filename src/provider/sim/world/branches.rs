@@ -31,7 +31,7 @@ pub(in crate::provider::sim) struct BranchRow {
     pub(in crate::provider::sim) branch: Branch,
 }
 
-/// Refuses what cannot name a branch.
+/// Refuses a text that cannot name a branch.
 pub(in crate::provider::sim) fn demand_branch_name(name: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let fits = (1..=40).contains(&name.len()) && name.chars().all(allowed);

@@ -18,7 +18,7 @@ pub(in crate::provider::sim) fn parse_time_of_day(text: &str) -> Result<civil::T
     })
 }
 
-/// Returns the first moment after `from` (microseconds since 1970) at which a schedule comes round.
+/// Returns the first moment after `from` (microseconds since 1970) at which a schedule is due.
 pub(super) fn next_occurrence(every: Frequency, time: civil::Time, from: i64) -> Moment {
     let mut day = from_micros(from).0.to_zoned(TimeZone::UTC).date();
     loop {
@@ -31,7 +31,7 @@ pub(super) fn next_occurrence(every: Frequency, time: civil::Time, from: i64) ->
         match (at, day.tomorrow()) {
             (Ok(at), _) if is_its_day && to_micros(at) > from => return at,
             (Ok(_), Ok(next)) => day = next,
-            // The end of the calendar: never again.
+            // The calendar ends: never again.
             _ => return Moment(jiff::Timestamp::MAX),
         }
     }

@@ -20,7 +20,7 @@ impl DerivedCheck {
     pub(super) const ALL: &[Self] =
         &[Self::PolicyWithoutRls, Self::PolicyAlwaysTrue, Self::NoUsableBackup, Self::NoPrimaryKey];
 
-    /// Returns the name that a report gives it.
+    /// Returns its name in a report.
     pub(in crate::provider::sim) fn id(self) -> &'static str {
         match self {
             Self::PolicyWithoutRls => "policy_exists_rls_disabled",
@@ -47,7 +47,7 @@ impl DerivedCheck {
         }
     }
 
-    /// Returns whether it says anything of a branch: a branch has no backups of its own.
+    /// Returns whether it applies to a branch, which has no backups of its own.
     pub(super) fn applies_to_branch(self) -> bool {
         !matches!(self, Self::NoUsableBackup)
     }

@@ -42,7 +42,7 @@ struct AuthorizerState {
     dropped: Option<String>,
 }
 
-/// A materialised database.
+/// A database that statements made.
 pub(in crate::provider::sim) struct Content {
     conn: Connection,
     context: Arc<StatementContext>,
@@ -260,9 +260,9 @@ impl Content {
         self.select_rows(&format!("select * from \"{}\"", table.replace('"', "\"\"")))
     }
 
-    /// Gives `look` the connection, on which it may read the schema and nothing else.
-    pub(in crate::provider::sim) fn with_schema<T>(&self, look: impl FnOnce(&Connection) -> T) -> T {
-        look(&self.conn)
+    /// Gives `read` the connection, for reading the schema and nothing else.
+    pub(in crate::provider::sim) fn with_schema<T>(&self, read: impl FnOnce(&Connection) -> T) -> T {
+        read(&self.conn)
     }
 
     /// Returns a digest of the schema and of every row.
@@ -301,7 +301,7 @@ fn open_connection(
     Ok(conn)
 }
 
-/// Decides whether a user's statement may do something, and notes a table that it drops.
+/// Decides whether a user's statement may do `action`, and notes a table that it drops.
 fn authorize_action(action: &AuthAction<'_>, authorizer: &mut AuthorizerState) -> Authorization {
     let denied = match action {
         AuthAction::DropTable { table_name } => {

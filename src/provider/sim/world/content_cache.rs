@@ -24,7 +24,7 @@ pub(in crate::provider::sim) struct ContentCache {
     summaries: Mutex<HashMap<HistoryHash, ContentSummary>>,
 }
 
-/// What a backup keeps of a database.
+/// What a backup needs to know of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::provider::sim) struct ContentFacts {
     /// The digest of its schema and rows.

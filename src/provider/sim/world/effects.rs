@@ -19,7 +19,7 @@ pub struct EffectRow {
     pub seq: i64,
     /// The key of the call that asked, where there was one.
     pub key: Option<CallKey>,
-    /// What kind: `backup.create`, `sql.execute`.
+    /// Its kind: `backup.create`, `sql.execute`.
     pub kind: String,
     /// What it was done to.
     pub what: String,
@@ -29,13 +29,13 @@ pub struct EffectRow {
 }
 
 impl WorldTx<'_> {
-    /// Returns what was done under `key`.
+    /// Returns the effect of `key`, if there is one.
     pub(in crate::provider::sim) fn find_effect(&self, key: &CallKey) -> Result<Option<EffectRow>> {
         let sql = "select seq, key, kind, what, at, answer from effects where key = ?1";
         self.conn.query_row(sql, [&key.0], read_effect_row).optional().map_err(|e| store_error(&e))
     }
 
-    /// Writes down what took effect.
+    /// Adds an effect to the log.
     pub(super) fn append_effect(
         &self,
         key: Option<&CallKey>,

@@ -5,9 +5,9 @@ use sha2::{Digest as _, Sha256};
 /// A statement that is committed, or about to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::provider::sim) struct HistoryEntry {
-    /// The place of its commit.
+    /// The place of its commit in the log.
     pub(in crate::provider::sim) lsn: i64,
-    /// The number of its transaction.
+    /// The id of its transaction.
     pub(in crate::provider::sim) xid: i64,
     /// When it was committed, in microseconds since 1970.
     pub(in crate::provider::sim) at: i64,

@@ -34,9 +34,9 @@ pub(super) struct HistoryToml {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum StatementsToml {
-    /// A text.
+    /// One.
     One(String),
-    /// A list of texts.
+    /// A list.
     Many(Vec<String>),
 }
 
@@ -109,7 +109,7 @@ pub(super) struct CheckToml {
 #[serde(deny_unknown_fields)]
 pub(super) struct FindingToml {
     pub(super) check: Spanned<String>,
-    /// The thing it is about.
+    /// The object it is about.
     pub(super) object: String,
     /// What is the matter.
     pub(super) detail: String,

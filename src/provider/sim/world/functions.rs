@@ -1,4 +1,4 @@
-//! SQL functions that SQLite answers from the machine, answered from the statement instead.
+//! SQL functions whose results SQLite takes from the machine, and here the statement decides.
 //!
 //! A statement runs again whenever its database is rebuilt: in another process, years later. So time is the
 //! statement's own, randomness comes from its transaction id, and what depends on the connection is refused.

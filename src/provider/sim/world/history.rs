@@ -2,7 +2,7 @@
 //!
 //! A timeline (`line` for short) begins empty or forks from another at a place in its log; what it holds is its parent's
 //! statements up to the fork and then its own. Nothing in a timeline ever changes or goes away, so a branch shares the
-//! past of its source and neither can reach the other. Places and transaction numbers are given out once for the whole
+//! past of its source and neither can reach the other. Places and transaction ids are given out once for the whole
 //! world.
 
 use super::{
@@ -17,7 +17,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 /// A timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::provider::sim) struct Timeline {
-    /// What finds it.
+    /// Its id in the world.
     pub(in crate::provider::sim) id: i64,
     /// Its number, as PostgreSQL counts timelines.
     pub(super) number: i64,
@@ -136,7 +136,7 @@ impl WorldTx<'_> {
         Ok(None)
     }
 
-    /// Gives out the next place in the log, behind a record of `length` bytes, and the next transaction number.
+    /// Gives out the next place in the log, behind a record of `length` bytes, and the next transaction id.
     pub(in crate::provider::sim) fn allocate_transaction(&self, length: usize) -> Result<(i64, i64)> {
         // A record has a header and is aligned to eight bytes, as in PostgreSQL.
         let record = i64::try_from(length.div_ceil(8) * 8).unwrap_or(0) + 64;

@@ -62,11 +62,11 @@ struct JobRow {
 pub(super) struct RestoreDetail {
     /// The timeline to fork from.
     pub(in crate::provider::sim) line: i64,
-    /// The place after which.
+    /// The place after which to fork.
     pub(in crate::provider::sim) cut: i64,
     /// The backup it started from.
     pub(super) backup: String,
-    /// The last transaction that is in, in microseconds since 1970.
+    /// The time of the last transaction that is in, in microseconds since 1970.
     pub(super) reached: Option<i64>,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct RestoreDetail {
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::provider::sim) struct PromotionDetail {
     pub(in crate::provider::sim) line: i64,
-    /// The place after which.
+    /// The place after which to fork.
     pub(in crate::provider::sim) cut: i64,
     pub(in crate::provider::sim) branch: String,
 }

@@ -1,4 +1,4 @@
-//! Who may connect, as rows of the world's file: ranges and bans.
+//! Network access, as rows of the world's file: ranges and bans.
 
 use super::tx::{WorldTx, store_error};
 use crate::provider::Result;

@@ -9,12 +9,12 @@ use crate::{
 };
 use serde_json::Value;
 
-/// A setting that is known.
+/// A setting that the simulator knows.
 pub(in crate::provider::sim) struct Parameter {
     pub(in crate::provider::sim) name: &'static str,
     /// The default.
     pub(in crate::provider::sim) preset: &'static str,
-    /// Whether it is taken up at a restart only.
+    /// Whether a change of it waits for a restart.
     pub(super) needs_restart: bool,
     form: ParameterType,
 }
@@ -50,7 +50,7 @@ const fn restart_parameter(name: &'static str, preset: &'static str, form: Param
     Parameter { name, preset, needs_restart: true, form }
 }
 
-/// Every setting that is known, by name.
+/// Every setting that the simulator knows, by name.
 const PARAMETERS: &[Parameter] = &[
     restart_parameter("archive_mode", "off", Choice(&["on", "off", "always"])),
     runtime_parameter("archive_timeout", "0", Time(SECOND, 0, 1_073_741_823)),
@@ -185,7 +185,7 @@ impl Parameter {
             }
             Choice(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(&text)) {
                 Some(word) => Ok((*word).into()),
-                // PostgreSQL reads the words of truth as `on` and `off` where there are such.
+                // PostgreSQL takes `true` for `on` and so forth, where those are among the words.
                 None => match parse_bool_word(&text).filter(|word| words.contains(word)) {
                     Some(word) => Ok(word.into()),
                     None => Err(wrong(format!("it takes {}", words.join(", ")))),
@@ -204,8 +204,8 @@ fn parse_bool_word(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads a number with or without a unit, and returns it as it is shown; `None` outside the limits, which are in units
-/// of `unit`.
+/// Reads a number with or without a unit, and returns it as the server shows it; `None` outside the limits, which count
+/// in `unit`.
 fn normalize_quantity(
     text: &str,
     unit: i64,

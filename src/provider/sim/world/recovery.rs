@@ -43,7 +43,7 @@ struct StopPoint {
 }
 
 impl WorldTx<'_> {
-    /// Returns why a backup cannot be used, or `None` when it can.
+    /// Returns why a backup cannot be used; `None` when it can.
     fn why_unusable(&self, backup: &BackupRow) -> Option<String> {
         let Some(finished) = backup.finished_at else { return Some(format!("it is {}", backup.status)) };
         let retention = self.spec.retention();

@@ -20,7 +20,7 @@ use crate::{
 use jiff::civil;
 use rusqlite::{Row, params};
 
-/// A schedule as it stands in the world.
+/// A schedule, as a row of the world's file.
 pub(in crate::provider::sim) struct ScheduleRow {
     pub(in crate::provider::sim) id: String,
     pub(in crate::provider::sim) every: Frequency,

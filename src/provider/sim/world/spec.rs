@@ -37,7 +37,7 @@ use toml::Spanned;
 /// The built-in world: a small shop.
 pub const SANDBOX: &str = include_str!("sandbox.toml");
 
-/// A world, read and checked.
+/// What a world file says.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::provider::sim) struct WorldSpec {
@@ -177,7 +177,7 @@ impl WorldSpec {
         self.apply_duration.0
     }
 
-    /// Returns what had happened when the world is made at `anchor`, oldest first.
+    /// Returns the events from before `anchor`, when the world is made, oldest first.
     pub(super) fn past_events(&self, anchor: Moment) -> Vec<(Moment, PastEvent)> {
         let marks = self
             .marks
@@ -192,7 +192,7 @@ impl WorldSpec {
         past
     }
 
-    /// Returns the backups that are there when the world is made at `anchor`, oldest first.
+    /// Returns the backups from before `anchor`, when the world is made, oldest first.
     pub(super) fn past_backups(&self, anchor: Moment) -> Vec<PastBackup<'_>> {
         let mut backups: Vec<_> = self
             .backups
@@ -276,7 +276,7 @@ impl WorldSpec {
                 return Err(source.error_at(
                     check.check.span().start,
                     message,
-                    "give the database the source instead",
+                    "give the database the fault instead",
                 ));
             }
         }

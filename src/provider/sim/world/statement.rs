@@ -35,7 +35,7 @@ enum TokenKind {
 }
 
 impl Statement {
-    /// Reads a statement; what is no SQL at all is left for SQLite to say.
+    /// Reads a statement; SQLite says later whether it is SQL at all.
     pub(in crate::provider::sim) fn parse(text: &str) -> Self {
         let sql = strip_public_schema(text);
         let tokens = tokenize(&sql);
@@ -51,7 +51,7 @@ impl Statement {
         }
     }
 
-    /// Returns whether the statement's row count means anything: only for what writes rows.
+    /// Returns whether the statement writes rows, so that their count means anything.
     pub(super) fn counts_rows(&self) -> bool {
         let Statement::Plain { sql, .. } = self else { return false };
         let tokens = tokenize(sql);
@@ -109,7 +109,7 @@ fn parse_row_security(tokens: &[Token<'_>]) -> Option<(String, bool)> {
         .then(|| name.identifier_name().map(|n| (n, on)))?
 }
 
-/// Takes the schema `public` off every name: there is only one schema here.
+/// Takes the schema `public` off every name: the simulator has no other.
 fn strip_public_schema(text: &str) -> String {
     let tokens = tokenize(text);
     let mut out = String::with_capacity(text.len());
@@ -168,7 +168,7 @@ fn quoted_length(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Returns the beginning of a statement on one line.
+/// Returns the beginning of a statement, on one line.
 pub(in crate::provider::sim) fn shorten_sql(sql: &str) -> String {
     let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(60) {

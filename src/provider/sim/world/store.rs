@@ -31,7 +31,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// A world that exists.
+/// An open world.
 pub(in crate::provider::sim) struct WorldStore {
     db: Mutex<PooledDb>,
     contents: Mutex<BTreeMap<i64, Content>>,
@@ -150,7 +150,8 @@ impl WorldStore {
         answer.ok_or_else(|| Error::new(Code::Internal, format!("`{kind}` of `{what}` gave no answer")))
     }
 
-    /// The same for what may find nothing to do: `None` is no effect and leaves no row.
+    /// Does something once as [`WorldStore::apply_effect`] does, if there is anything to do: `None` is no effect and leaves
+    /// no row.
     pub(in crate::provider::sim) fn apply_effect_if_needed(
         &self,
         key: Option<&CallKey>,
@@ -241,7 +242,7 @@ impl WorldStore {
         }
     }
 
-    /// Returns the connection after everything that is due has been done, in a transaction of its own.
+    /// Returns the connection, after completing everything that is due in a transaction of its own.
     fn lock_current_db(&self) -> Result<MutexGuard<'_, PooledDb>> {
         let db = self.lock_db();
         if self.world_tx(&db)?.has_due_work()? {

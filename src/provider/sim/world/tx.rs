@@ -20,7 +20,7 @@ pub(in crate::provider::sim) struct WorldTx<'a> {
     /// What the world's text says.
     pub(in crate::provider::sim) spec: &'a WorldSpec,
     /// The cache of its databases.
-    pub(in crate::provider::sim) cache: &'a ContentCache,
+    pub(super) cache: &'a ContentCache,
     pub(in crate::provider::sim) target: &'a str,
     /// The world's time, in microseconds since 1970.
     pub(in crate::provider::sim) now: i64,
@@ -70,7 +70,7 @@ pub(in crate::provider::sim) fn store_error(e: &rusqlite::Error) -> Error {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
             Error::new(Code::Unavailable, "another process is busy with the world").with_hint("try again")
         }
-        // What a job that was accepted came to, a disk that fails does not say.
+        // A disk that fails says nothing of a job that was accepted: it may be asked again.
         Some(rusqlite::ErrorCode::SystemIoFailure) => {
             Error::new(Code::Unavailable, format!("the world's file cannot be read or written: {e}"))
                 .with_hint("look at the disk of the state folder")
