@@ -276,7 +276,7 @@ impl WorldSpec {
                 return Err(source.error_at(
                     check.check.span().start,
                     message,
-                    "give the database the source instead",
+                    "give the database the fault instead",
                 ));
             }
         }
