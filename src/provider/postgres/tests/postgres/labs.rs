@@ -5,7 +5,7 @@ use crate::provider::{model::RecoveryTarget, postgres::lab};
 use std::path::Path;
 
 #[tokio::test]
-async fn up_twice_is_up_once_and_down_leaves_nothing() {
+async fn a_lab_up_twice_is_up_once_and_down_leaves_nothing() {
     let Some(stage) = TestLab::start_lab().await else { return };
     let first = lab::lab_status(stage.state_folder()).expect("a status");
     assert_eq!(lab::start_lab(stage.state_folder()).await.expect("is up already"), first);
@@ -19,7 +19,7 @@ async fn up_twice_is_up_once_and_down_leaves_nothing() {
 
 /// The state folder of root is closed to the user whom PostgreSQL runs as.
 #[tokio::test]
-async fn and_branches_are_elsewhere_when_the_state_folder_is_closed() {
+async fn a_lab_and_its_branches_are_elsewhere_when_the_state_folder_is_closed() {
     let Some(stage) = TestLab::start_lab_with_mode(0o700).await else { return };
     let lab = stage.open_target();
     let folder = stage.lab_folder("");
@@ -40,7 +40,7 @@ async fn and_branches_are_elsewhere_when_the_state_folder_is_closed() {
 }
 
 #[tokio::test]
-async fn up_that_was_killed_is_finished_by_the_next() {
+async fn a_lab_whose_making_was_killed_is_finished_by_the_next() {
     let Some(stage) = TestLab::start_lab().await else { return };
     // As if killed after the cluster was made, before it was filled and found.
     stage.run_statements(&["drop table order_items, orders, customers, notes"]).await;
