@@ -14,6 +14,7 @@
 //! | [`journal`] | what happened: records, their fold, their chain, leases | operations, providers, scripts |
 //! | [`provider`] | the world: one folder a kind, behind small traits | scripts, journals, terminals |
 //! | [`config`] | `redrill.toml` and the environment as plain data | providers |
+//! | `testing` | for tests only: whether PostgreSQL runs here, and labs; every room's tests may name it | scripts, journals |
 //! | [`base`] | what knows nothing of databases, scripts or runs | the trade |
 
 pub mod base;

@@ -1,12 +1,8 @@
 //! Runs that wait for a person: approvals, held calls, edited runbooks.
 
 use crate::env::CliEnv;
-use redrill::{
-    base::clock::SystemClock,
-    journal::{Durability, Journal, NewRun, Outcome, Record, RunStatus},
-};
+use redrill::journal::{Outcome, Record, RunStatus};
 use serde_json::json;
-use std::sync::Arc;
 
 const APPROVAL_RUNBOOK: &str = r#"const RUNBOOK = #{ title: "approval", params: #{ db: #{ type: "target", preset: "sandbox" } }, needs: ["backup.create", "db.destroy"] };
 let db = params.db;
@@ -183,18 +179,6 @@ fn an_edited_runbook_goes_on_where_it_matches() {
     assert_eq!(env.run_cli(&["runs", "verify", "last"]).code, 0);
 }
 
-/// Leaves a run as a killed process leaves it after these records.
-fn leave_killed_run(env: &CliEnv, records: Vec<Record>) {
-    let journal = Journal::open(&env.path(".redrill"), Arc::new(SystemClock)).unwrap();
-    let (runbook, title, version) = ("r.rhai".into(), "r".into(), "0".into());
-    let new =
-        NewRun { runbook, title, params: json!({}), sources: vec![], git: None, version, leases: vec![] };
-    let run = journal.create_run(&new).unwrap();
-    for record in records {
-        run.append_record(record, Durability::Synced).unwrap();
-    }
-}
-
 fn begin_record(call: &str) -> Record {
     let (call, op, key) = (call.to_owned(), "backup::create".to_owned(), "k".to_owned());
     Record::Begin { call, op, args: json!({}), key, at: "r.rhai:1:1".into() }
@@ -221,7 +205,7 @@ fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
         (vec![begin_record(cut), begin_record(unknown), undecided(unknown)], "one beside an undecided one"),
     ] {
         let env = CliEnv::new();
-        leave_killed_run(&env, records);
+        env.leave_run("0", records);
         let refused = env.run_cli(&["runs", "decide", "last", "/0/backup", "redo"]);
         assert_eq!(refused.code, 2, "{about}: {refused}");
         assert!(
@@ -231,7 +215,7 @@ fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
         assert!(refused.stderr.lines().last().unwrap().starts_with("redrill resume "), "{refused}");
     }
     let env = CliEnv::new();
-    leave_killed_run(&env, vec![begin_record(cut), begin_record(unknown), undecided(unknown)]);
+    env.leave_run("0", vec![begin_record(cut), begin_record(unknown), undecided(unknown)]);
     assert_eq!(env.run_cli(&["runs", "decide", "last", "backup", "redo"]).code, 0, "it is the only one");
 }
 
@@ -241,7 +225,7 @@ fn nobody_decides_about_a_failure_that_the_script_went_on_with() {
     let fault = json!({"code": "REFUSED", "message": "no"});
     let (op, at) = ("backup::create".to_owned(), "r.rhai:1:1".to_owned());
     let end = Record::End { call: "/a#0".into(), op, args: json!({}), at, outcome: Outcome::Err(fault) };
-    leave_killed_run(&env, vec![begin_record("/a#0"), end]);
+    env.leave_run("0", vec![begin_record("/a#0"), end]);
     let refused = env.run_cli(&["runs", "decide", "last", "a#0", "redo"]);
     assert_eq!(refused.code, 2, "{refused}");
     assert!(refused.stderr.contains("no open call `a#0`"), "{refused}");

@@ -6,11 +6,12 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Which rooms a room may name, from the ground up.
+/// Which rooms a room may name, from the ground up. Any may name `testing`, which is built for tests only.
 const ALLOWED_ARROWS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("config", &["base"]),
     ("provider", &["base", "config"]),
+    ("testing", &["base", "config", "provider"]),
     ("fake", &["base", "config", "provider"]),
     ("journal", &["base"]),
     ("ops", &["base", "provider"]),
@@ -78,7 +79,7 @@ fn every_arrow_points_down() {
         };
         for other in named_rooms(&text).into_iter().filter(|r| allowed.contains_key(r.as_str()) && *r != room)
         {
-            if !may.contains(&other.as_str()) {
+            if !may.contains(&other.as_str()) && other != "testing" {
                 wrong.push(format!("{place}: {room} -> {other}"));
             }
         }

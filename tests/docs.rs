@@ -1,10 +1,15 @@
 //! Every command that a document shows is run, in the order in which it is shown.
 
-use crate::env::CliEnv;
-use std::fs;
+use crate::{env::CliEnv, source::read_files};
+use std::{collections::BTreeMap, fs, path::Path};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// The commands of cargo that documents show, or aliases stand for.
+const CARGO_COMMANDS: &[&str] = &["bench", "clippy", "fmt", "nextest", "run", "test"];
 
 const DOCUMENTS: &[&str] = &[
     "README.md",
+    "CONTRIBUTING.md",
     "docs/ARCHITECTURE.md",
     "docs/BENCHMARKS.md",
     "docs/PROVIDERS.md",
@@ -54,15 +59,14 @@ pub fn needs_lab(command: &str) -> bool {
 
 /// Returns the documents, each with its commands.
 pub fn list_documents() -> Vec<(&'static str, Vec<String>)> {
-    let root = env!("CARGO_MANIFEST_DIR");
-    let commands = |path: &str| console_commands(&fs::read_to_string(format!("{root}/{path}")).unwrap());
+    let commands = |path: &str| console_commands(&fs::read_to_string(format!("{ROOT}/{path}")).unwrap());
     DOCUMENTS.iter().map(|document| (*document, commands(document))).collect()
 }
 
 /// Runs those commands of a document that are redrill's, one after the other in one folder.
 pub fn run_commands<'a>(document: &str, commands: impl Iterator<Item = &'a String>) {
     let env = CliEnv::new();
-    env.link_path(concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks"), "runbooks");
+    env.link_path(&format!("{ROOT}/runbooks"), "runbooks");
     for command in commands {
         let Some((variables, words)) = command_words(command) else { continue };
         let done = env.run_cli_with_variables(&words, &variables);
@@ -77,13 +81,58 @@ fn every_command_in_the_documents_that_needs_no_lab_runs() {
     }
 }
 
+fn read_aliases() -> BTreeMap<String, String> {
+    let config = fs::read_to_string(format!("{ROOT}/.cargo/config.toml")).unwrap();
+    let config: toml::Table = toml::from_str(&config).unwrap();
+    let aliases = config["alias"].as_table().unwrap();
+    aliases.iter().map(|(name, words)| (name.clone(), words.as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn every_alias_stands_for_a_command_of_cargo() {
+    for (alias, words) in read_aliases() {
+        let command = words.split(' ').next().unwrap();
+        assert!(CARGO_COMMANDS.contains(&command), "{alias} = {words}");
+    }
+}
+
+/// What passes the tests is running this one, and what measures takes minutes: other programs are not run.
+#[test]
+fn every_command_of_another_program_exists() {
+    let aliases = read_aliases();
+    let sources = [read_files("src"), read_files("tests")];
+    let is_in_sources =
+        |text: &str| sources.iter().flat_map(BTreeMap::values).any(|file| file.contains(text));
+    for (document, commands) in list_documents() {
+        for command in commands.iter().filter(|command| command_words(command).is_none()) {
+            let (variables, program) = split_variables(command);
+            let words: Vec<&str> = program.split_whitespace().collect();
+            let is_known = match words[..] {
+                ["cargo", name, ..] => CARGO_COMMANDS.contains(&name) || aliases.contains_key(name),
+                [script, ..] => Path::new(ROOT).join(script).is_file(),
+                [] => false,
+            };
+            assert!(is_known, "{document}: `{command}`");
+            for (name, _) in variables {
+                assert!(is_in_sources(name), "{document}: nothing reads `{name}`");
+            }
+            let filters = words.iter().skip(2).filter(|_| words[1].starts_with("t-"));
+            for part in filters.flat_map(|filter| filter.split("::")).filter(|part| !part.is_empty()) {
+                assert!(is_in_sources(part), "{document}: no test is called `{part}`");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_readme_has_exactly_two_set_up_commands() {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let text = fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
     let set_up: Vec<_> = console_commands(&text).into_iter().filter(|c| c.starts_with("cargo ")).collect();
     assert_eq!(set_up, ["cargo run -- run runbooks/restore_to_branch.rhai", "cargo test"]);
-    let ci = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run")).unwrap();
-    assert!(ci.lines().any(|line| line == "cargo test"), "CI runs another test command than the README's");
+    let ci = fs::read_to_string(format!("{ROOT}/.ci/run")).unwrap();
+    let at = |wanted: &str| ci.lines().position(|line| line == wanted);
+    assert!(at("cargo test").is_some(), "CI runs another test command than the README's");
+    assert!(at("cargo clippy --all-targets -- -D warnings") < at("cargo test"), "CI lints before it tests");
 }
 
 #[test]
@@ -115,7 +164,7 @@ const WANTED_OPERATIONS: [&str; 17] = [
 
 #[test]
 fn every_wanted_operation_is_there_and_is_said_of_every_provider() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PROVIDERS.md")).unwrap();
+    let page = fs::read_to_string(format!("{ROOT}/docs/PROVIDERS.md")).unwrap();
     for wanted in WANTED_OPERATIONS {
         let path = wanted.replace(' ', "::");
         assert!(redrill::ops::find_operation(&path).is_some(), "there is no {path}");

@@ -14,6 +14,7 @@ mod catalogue;
 mod disk;
 mod docs;
 mod env;
+mod former_name;
 mod imports;
 mod kills;
 mod leases;

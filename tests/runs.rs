@@ -167,7 +167,7 @@ fn start_sleeper(env: &CliEnv, seconds: u32) -> Child {
 #[test]
 fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
     let env = CliEnv::new();
-    let child = start_sleeper(&env, 2);
+    let child = start_sleeper(&env, 5);
     interrupt_child(&child);
     snapshot!(CommandOutput::from(child.wait_with_output().unwrap()), @"
     exit 130
@@ -237,7 +237,7 @@ fn an_interrupted_run_ends_with_a_line_of_json() {
 #[test]
 fn a_run_that_was_given_up_begins_nothing() {
     let env = CliEnv::new();
-    let child = start_sleeper(&env, 1);
+    let child = start_sleeper(&env, 10);
     interrupt_child(&child);
     child.wait_with_output().unwrap();
     let done = env.run_cli(&["runs", "abandon", "last"]);
@@ -251,7 +251,7 @@ fn a_run_that_was_given_up_begins_nothing() {
 #[test]
 fn a_target_that_is_another_one_now_is_a_mismatch() {
     let env = CliEnv::new();
-    let child = start_sleeper(&env, 1);
+    let child = start_sleeper(&env, 10);
     interrupt_child(&child);
     child.wait_with_output().unwrap();
     std::fs::remove_dir_all(env.path(".redrill/worlds")).unwrap();
@@ -317,7 +317,7 @@ fn an_answer_that_is_not_well_is_no_success() {
 #[test]
 fn a_run_whose_target_is_another_one_now_can_be_left() {
     let env = CliEnv::new();
-    let child = start_sleeper(&env, 1);
+    let child = start_sleeper(&env, 10);
     interrupt_child(&child);
     child.wait_with_output().unwrap();
     std::fs::remove_dir_all(env.path(".redrill/worlds")).unwrap();

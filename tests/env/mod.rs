@@ -13,6 +13,7 @@ pub use kill_series::{KillSeries, kill_count};
 use redrill::{
     base::clock::{Clock, SystemClock},
     config::{self, Locations, SANDBOX},
+    journal::{Durability, Journal, NewRun, Record},
     provider::{OpenContext, postgres, sim::Sim},
 };
 use serde_json::Value;
@@ -150,6 +151,18 @@ impl CliEnv {
     /// Returns what `runs list` prints, the latest run first.
     pub fn list_runs(&self) -> Value {
         self.run_cli(&["runs", "list", "-o", "json"]).parse_json()
+    }
+
+    /// Leaves a run in the journal as a process that was killed after these records leaves it.
+    pub fn leave_run(&self, version: &str, records: Vec<Record>) {
+        let journal = Journal::open(&self.path(".redrill"), Arc::new(SystemClock)).unwrap();
+        let (runbook, title, version) = ("r.rhai".into(), "r".into(), version.into());
+        let params = serde_json::json!({});
+        let new = NewRun { runbook, title, params, sources: vec![], git: None, version, leases: vec![] };
+        let run = journal.create_run(&new).unwrap();
+        for record in records {
+            run.append_record(record, Durability::Synced).unwrap();
+        }
     }
 
     /// Returns how many items a command lists as JSON.

@@ -2,6 +2,7 @@
 
 mod contract;
 mod documents;
+mod former_name;
 mod kills;
 mod requests;
 mod undo;

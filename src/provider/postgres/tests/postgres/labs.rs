@@ -19,7 +19,7 @@ async fn a_lab_up_twice_is_up_once_and_down_leaves_nothing() {
 
 /// The state folder of root is closed to the user whom PostgreSQL runs as.
 #[tokio::test]
-async fn and_branches_are_elsewhere_when_the_state_folder_is_closed() {
+async fn a_lab_and_its_branches_are_elsewhere_when_the_state_folder_is_closed() {
     let Some(test_lab) = TestLab::start_lab_with_mode(0o700).await else { return };
     let lab = test_lab.open_target();
     let folder = test_lab.lab_folder("");
@@ -40,7 +40,7 @@ async fn and_branches_are_elsewhere_when_the_state_folder_is_closed() {
 }
 
 #[tokio::test]
-async fn up_that_was_killed_is_finished_by_the_next() {
+async fn a_lab_whose_making_was_killed_is_finished_by_the_next() {
     let Some(test_lab) = TestLab::start_lab().await else { return };
     // As if killed after the cluster was made, before it was filled and found.
     test_lab.run_statements(&["drop table order_items, orders, customers, notes"]).await;
