@@ -1,7 +1,7 @@
 //! A throw-away cluster that gives a simulated platform a real database.
 //!
-//! - Its folder is named first and made into a cluster when somebody wants in, so that its address is known before.
-//! - Its server is a child of the thread that starts it and goes when that does, also when that is killed.
+//! - Its folder is chosen first and the cluster made at the first use, so that its address is known before.
+//! - Its server is a child of the thread that starts it and ends with that thread, also when that is killed.
 //! - Roles are as on the platform: `postgres` owns everything and is no superuser; whoever logs in has a password.
 //! - Nothing of it is left when it is dropped.
 
@@ -36,7 +36,7 @@ const PORT: u16 = 5432;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// The one superuser.
 const ADMIN_ROLE: &str = "supabase_admin";
-/// What every cluster of the platform has.
+/// The roles that every cluster of the platform has.
 const ROLES_SQL: &str = "
     create role postgres login createdb createrole bypassrls;
     create role anon nologin;
@@ -78,7 +78,7 @@ pub struct ScriptResult {
 }
 
 impl PlatformCluster {
-    /// Names a folder and starts nothing.
+    /// Chooses a folder and starts nothing.
     ///
     /// # Errors
     /// [`Code::Unavailable`] with what to install.
@@ -375,15 +375,15 @@ mod tests {
         if !postgres_or_skip() {
             return;
         }
-        let mut stand_in = PlatformCluster::new().expect("a folder");
-        stand_in
+        let mut cluster = PlatformCluster::new().expect("a folder");
+        cluster
             .replace_content(
                 "create table t (id bigint primary key, b boolean); insert into t values (1, true);",
             )
             .await
             .expect("filled");
-        let login = stand_in.grant_login(true, 60).await.expect("a role");
-        let (program, host) = (stand_in.programs.bin.join("psql"), stand_in.socket_folder());
+        let login = cluster.grant_login(true, 60).await.expect("a role");
+        let (program, host) = (cluster.programs.bin.join("psql"), cluster.socket_folder());
         let psql = |password: &str, sql: &str| {
             let mut command = std::process::Command::new(&program);
             command.env("PGPASSWORD", password).arg("-XAtc").arg(sql);
@@ -396,15 +396,15 @@ mod tests {
         );
         assert!(!psql(&login.password, "select id from t").status.success(), "it inherits nothing");
         assert!(!psql("wrong", "select 1").status.success(), "a password is asked for");
-        let ran = stand_in.run_script("select id, b, 1.5::numeric as n from t", true).await.expect("asked");
+        let ran = cluster.run_script("select id, b, 1.5::numeric as n from t", true).await.expect("asked");
         assert_eq!(Value::from(ran.rows), serde_json::json!([{ "id": 1, "b": true, "n": "1.5" }]));
-        let refused = stand_in.run_script("delete from t", true).await.expect_err("only reads");
+        let refused = cluster.run_script("delete from t", true).await.expect_err("only reads");
         assert!(refused.message.starts_with("ERROR:  25006"), "{}", refused.message);
-        assert!(stand_in.run_script("delete from t", false).await.expect("done").wrote);
-        stand_in.revoke_logins().await.expect("locked");
+        assert!(cluster.run_script("delete from t", false).await.expect("done").wrote);
+        cluster.revoke_logins().await.expect("locked");
         assert!(!psql(&login.password, "select 1").status.success(), "locked out");
-        let folder = stand_in.folder.path().to_owned();
-        drop(stand_in);
+        let folder = cluster.folder.path().to_owned();
+        drop(cluster);
         assert!(!folder.exists());
     }
 }
