@@ -1,4 +1,6 @@
-use super::*;
+//! Tests of the audit on real servers.
+
+use super::{check::DEFAULT_CHECK, *};
 use crate::provider::postgres::test_cluster::TestCluster;
 use std::collections::BTreeSet;
 

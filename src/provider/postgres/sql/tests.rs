@@ -1,3 +1,5 @@
+//! Tests of queries and statements on a real server.
+
 use super::*;
 use crate::{
     base::secret::SecretRef,

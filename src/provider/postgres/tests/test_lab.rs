@@ -9,7 +9,7 @@ use crate::{
         model::{
             BackupRequest, Branch, CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest,
         },
-        postgres::{cluster::server, lab, restore::branch, sql::DatabaseAddress, test_cluster},
+        postgres::{cluster::server, lab, sql::DatabaseAddress, test_cluster},
     },
 };
 use serde_json::Value;

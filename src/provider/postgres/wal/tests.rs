@@ -1,7 +1,10 @@
+//! Tests of what an archive of real WAL shows.
+
 use super::*;
 use crate::{
     base::moment::{Moment, Span},
     provider::{
+        Code,
         model::{TableEvent, TableEventQuery},
         postgres::{sql::fetch_text, test_cluster::TestCluster},
     },
