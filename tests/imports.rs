@@ -130,6 +130,7 @@ fn list_uses(text: &str) -> Vec<Use<'_>> {
     all
 }
 
+/// Takes away each `use`, and who may see an item: `pub(in a::b)` uses nothing of `b`.
 fn strip_uses(text: &str) -> String {
     let mut code = String::new();
     let mut from = 0;
@@ -137,7 +138,10 @@ fn strip_uses(text: &str) -> String {
         code.push_str(&text[from..at]);
         from = end;
     }
-    code + &text[from..]
+    code.push_str(&text[from..]);
+    let mut parts = code.split("pub(in ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |code, part| code + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
 /// Writes `a::{b, c::d as e}` as one [`Use`] a name.

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-/// Room that is left free on every disk, in bytes.
+/// The space that is left free on every disk, in bytes.
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// Returns the size of everything in `folder`, links not followed; what vanishes meanwhile counts as nothing.

@@ -29,7 +29,7 @@ impl TrackedProcess {
     ///
     /// # Errors
     /// [`Code::Tool`] when it is gone already and nothing is known of it.
-    pub(in crate::provider) fn track_child(mut child: std::process::Child) -> Result<Self> {
+    pub(super) fn track_child(mut child: std::process::Child) -> Result<Self> {
         let pid = i32::try_from(child.id())
             .map_err(|_| Error::new(Code::Internal, "a process has a number out of range"))?;
         // A child that ended at once is a zombie until it is waited for, so its start time can still be read.
@@ -78,13 +78,12 @@ pub(in crate::provider) fn list_working_in(folder: &Path) -> Vec<TrackedProcess>
         .collect()
 }
 
-/// The programs that redrill starts detached. Another user's program may have one of our folders as an
-/// argument; it is not ours because of that.
+/// The programs that redrill starts detached. Another program that has one of our folders as an argument is not ours.
 const OUR_PROGRAMS: [&str; 8] =
     ["postgres", "initdb", "pg_basebackup", "pg_verifybackup", "pg_dump", "pg_restore", "sh", "cp"];
 
-/// Finds a running program of ours, started with `argument` in this or an earlier life: how a child is
-/// found whose process id was not yet recorded when we died.
+/// Finds a running program of ours that has this argument, whichever process started it: so a child is found whose
+/// process id was not recorded before its parent was killed.
 pub(in crate::provider) fn find_started_with(argument: &OsStr) -> Option<TrackedProcess> {
     find_started(|part| part == argument)
 }
@@ -157,7 +156,7 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .expect("starts");
-        // A moment passes until the machine shows a new process under its own words.
+        // A new process takes a moment to show its own command line.
         let looks = std::iter::repeat_with(|| find_started_below(folder.path())).take(200);
         let found =
             looks.inspect(|_| std::thread::sleep(std::time::Duration::from_millis(10))).flatten().next();

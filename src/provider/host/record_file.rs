@@ -71,7 +71,7 @@ pub(in crate::provider) fn read_all_records<T: DeserializeOwned>(folder: &Path) 
     records.filter_map(Result::transpose).collect()
 }
 
-pub(in crate::provider) fn unreadable_error(path: &Path, why: &dyn std::fmt::Display) -> Error {
+fn unreadable_error(path: &Path, why: &dyn std::fmt::Display) -> Error {
     Error::new(Code::Internal, format!("`{}` cannot be read: {why}", path.display()))
 }
 

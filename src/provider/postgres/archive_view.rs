@@ -133,8 +133,8 @@ impl ArchiveView {
         Ok(holding)
     }
 
-    /// Returns why nothing can be said about all of the time from `since` to `until`: the first segment that is missing
-    /// and in which something may have been committed then. Behind the oldest of `backups`, none should be missing.
+    /// Returns the first missing segment that may hold a commit from between `since` and `until`; `None` when all of that
+    /// time can be searched.
     ///
     /// # Errors
     /// [`Code::Tool`].
@@ -172,7 +172,7 @@ impl ArchiveView {
         let needed: Vec<&RequiredWal> =
             backups.iter().filter_map(|stored| required_wal(stored).ok()).collect();
         let mut all = Vec::new();
-        // One of which nothing is archived yet lacks nothing.
+        // A timeline of which nothing is archived yet lacks nothing.
         let begun = self.archive.timelines.iter().filter(|(_, there)| !there.segments.is_empty());
         for &timeline in begun.map(|(timeline, _)| timeline) {
             let holes = self.archive.missing_segment_names(timeline);
@@ -212,7 +212,7 @@ pub(super) fn backup_end_lsn(needed: &RequiredWal) -> Lsn {
     Lsn::parse(&needed.stop).unwrap_or_default()
 }
 
-/// Returns the stretch of WAL that a backup needs.
+/// Returns the range of WAL that a backup needs.
 ///
 /// # Errors
 /// [`Code::Refused`] when it is not complete.

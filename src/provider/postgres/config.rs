@@ -1,4 +1,4 @@
-//! The settings of a PostgreSQL target in `redrill.toml`.
+//! The configuration of a PostgreSQL target, from `redrill.toml`.
 
 use super::sql::DatabaseAddress;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// Which program makes and restores backups.
+/// The program that makes and restores backups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum BackupEngine {
@@ -18,6 +18,7 @@ enum BackupEngine {
     Pgbackrest,
 }
 
+/// The table of a target, as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PostgresToml {
@@ -34,24 +35,24 @@ struct PostgresToml {
     bin_dir: Option<PathBuf>,
 }
 
-/// The settings of a target, with presets filled in and paths made absolute.
+/// The configuration of a target, with presets filled in and paths made absolute.
 #[derive(Debug, Clone)]
 pub(super) struct PostgresConfig {
     pub address: DatabaseAddress,
     /// The data folder, on this machine.
     pub data_dir: Option<PathBuf>,
     pub backup_dir: Option<PathBuf>,
-    /// Where the cluster archives its WAL, when it is not to be asked of the cluster.
+    /// The folder of archived WAL; `None` when the server is to be asked for it.
     pub archive_dir: Option<PathBuf>,
-    /// Where the programs are, when they are not to be looked for.
+    /// The folder of the programs; `None` when they are to be looked for.
     pub bin_dir: Option<PathBuf>,
 }
 
 impl PostgresConfig {
-    /// Reads the settings of a target.
+    /// Reads the configuration of a target.
     ///
     /// # Errors
-    /// [`Code::Invalid`] with what was meant; [`Code::Unsupported`] for an engine that is not there yet.
+    /// [`Code::Invalid`] for a setting that is unknown or cannot be read; [`Code::Unsupported`] for the engine `pgbackrest`.
     pub(super) fn read(opening: &OpenContext<'_>) -> Result<Self> {
         let name = &opening.target.name;
         let written = PostgresToml::deserialize(toml::Value::Table(opening.target.settings.clone()))

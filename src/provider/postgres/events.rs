@@ -14,8 +14,8 @@ use crate::provider::{
 /// Returns the drops and truncates that the archive shows.
 ///
 /// # Errors
-/// As for the archive; when nothing is found, also [`Code::WalGap`] and [`Code::Refused`] for WAL that could not be
-/// looked at: that there was nothing is then not known.
+/// What reading the archive says. When nothing is found, also [`Code::WalGap`] and [`Code::Refused`] for WAL that could
+/// not be searched: then nobody knows that there was nothing.
 pub(super) async fn find_events(cluster: &Cluster, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
     let all = BuiltinEngine::for_cluster(cluster)?.list_backups()?;
     // What was dropped a moment ago lies in a segment that is not full yet.
@@ -33,7 +33,7 @@ pub(super) async fn find_events(cluster: &Cluster, query: &TableEventQuery) -> R
     Ok(events)
 }
 
-/// Refuses to say that there was nothing where not all of the time that was asked for could be searched.
+/// Fails when part of the requested time could not be searched.
 async fn check_searched_everywhere(
     cluster: &Cluster,
     view: &ArchiveView,

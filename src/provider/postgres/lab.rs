@@ -32,7 +32,7 @@ use std::{
 const PORT: u16 = 5432;
 /// How often the server is polled before its start counts as failed.
 const START_POLLS_MAX: u32 = 600;
-/// The time between two looks.
+/// The time between two polls.
 const POLL_INTERVAL: Span = Span::from_millis(50);
 /// The tables of the shop and what is in them.
 const SHOP_SQL: &str = include_str!("lab/shop.sql");

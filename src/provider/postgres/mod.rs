@@ -61,20 +61,20 @@ struct Postgres {
 /// Opens a PostgreSQL target.
 ///
 /// # Errors
-/// What its settings lack.
+/// What is wrong with its configuration.
 pub fn open(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
-    let settings = PostgresConfig::read(opening)?;
-    let cluster = Cluster::new(opening, &settings);
+    let config = PostgresConfig::read(opening)?;
+    let cluster = Cluster::new(opening, &config);
     let target = opening.target;
     Ok(Arc::new(Postgres {
         name: target.name.clone(),
         protect: target.protect,
-        security: DatabaseSecurity { address: settings.address.clone(), scope: audit::AuditScope::Source },
+        security: DatabaseSecurity { address: config.address.clone(), scope: audit::AuditScope::Source },
         standbys: Standbys {
             target: target.name.clone(),
-            database: Database { address: settings.address.clone() },
+            database: Database { address: config.address.clone() },
         },
-        database: Database { address: settings.address },
+        database: Database { address: config.address },
         cluster,
     }))
 }

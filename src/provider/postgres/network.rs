@@ -1,5 +1,4 @@
-//! Who may connect over the network, according to `pg_hba.conf`. The file belongs to the administrator and is
-//! only read.
+//! The capability `Network`: who may connect, by `pg_hba.conf`. The file belongs to the administrator and is only read.
 //!
 //! The first rule that matches a connection decides, so a list of ranges cannot express all that the rules say;
 //! a warning is given where it does not.
@@ -14,12 +13,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
 use tokio_postgres::SimpleQueryRow;
 
+/// Selects the rules for connections over the network, in their order.
 const RULES_SQL: &str = "
     select line_number, type, address, netmask, auth_method, error
     from pg_hba_file_rules where type is distinct from 'local' order by line_number";
 
-/// Whether the server has loaded the file as it is now, and where the server listens. File times have whole
-/// seconds: a
+/// Selects whether the server has loaded the file as it is now, and where it listens. File times have whole seconds: a
 /// change within the same second as the last load goes unnoticed.
 const STATE_SQL: &str = "
     select (pg_stat_file(current_setting('hba_file'))).modification <= pg_conf_load_time() as applied,
@@ -87,13 +86,17 @@ fn accepts_remote_clients(listens: &str) -> bool {
     listens.split(',').map(str::trim).any(|name| !["", "localhost", "127.0.0.1", "::1"].contains(&name))
 }
 
+/// The rules, and what the server makes of them.
 struct HbaRules {
     rules: Vec<HbaRule>,
+    /// Whether the server has loaded them.
     applied: bool,
+    /// The value of `listen_addresses`.
     listens: String,
     ssl: bool,
 }
 
+/// One rule.
 struct HbaRule {
     line: String,
     kind: String,

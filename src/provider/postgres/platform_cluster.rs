@@ -1,7 +1,7 @@
 //! A throw-away cluster that gives a simulated platform a real database.
 //!
-//! - Its folder is named first and made into a cluster when somebody wants in, so that its address is known before.
-//! - Its server is a child of the thread that starts it and goes when that does, also when that is killed.
+//! - Its folder is chosen first and the cluster made at the first use, so that its address is known before.
+//! - Its server is a child of the thread that starts it and ends with that thread, also when that is killed.
 //! - Roles are as on the platform: `postgres` owns everything and is no superuser; whoever logs in has a password.
 //! - Nothing of it is left when it is dropped.
 
@@ -36,7 +36,7 @@ const PORT: u16 = 5432;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// The one superuser.
 const ADMIN_ROLE: &str = "supabase_admin";
-/// What every cluster of the platform has.
+/// The roles that every cluster of the platform has.
 const ROLES_SQL: &str = "
     create role postgres login createdb createrole bypassrls;
     create role anon nologin;
@@ -78,7 +78,7 @@ pub struct ScriptResult {
 }
 
 impl PlatformCluster {
-    /// Names a folder and starts nothing.
+    /// Chooses a folder and starts nothing.
     ///
     /// # Errors
     /// [`Code::Unavailable`] with what to install.

@@ -1,4 +1,5 @@
-//! Standbys, as the server that sends them its WAL sees them. They are made and removed on their own hosts.
+//! The capability `Replicas`: the standbys of a cluster, as its server lists them. They are made and removed on their own
+//! hosts.
 
 use super::sql::{self, Database};
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 };
 use async_trait::async_trait;
 
-/// Whoever receives WAL and is a server; a backup and an archive are none.
+/// Selects the servers that receive WAL; a running backup and `pg_receivewal` are none.
 const STANDBYS_SQL: &str = "
     select coalesce(nullif(application_name, ''), 'pid ' || pid) as name, state,
            host(client_addr) as host, (extract(epoch from replay_lag) * 1000)::bigint as lag_ms

@@ -1,4 +1,4 @@
-//! Restore points. WAL only has their names, so which key made which is recorded here.
+//! Restore points. WAL has their names alone, so a record says which key made which.
 
 use super::{archive_view::ArchiveView, cluster::Cluster, engine::BuiltinEngine, sql};
 use crate::{
@@ -45,7 +45,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     let mut record = RestorePointRecord { name: name.into(), asked_at: asked, lsn: None, time: None };
     record_file::write_record(&record_path(cluster, key), &record)?;
     let statement = format!("select pg_create_restore_point('{}')", name.replace('\'', "''"));
-    // Sent: whatever keeps the answer from us leaves it unknown, and the WAL is asked.
+    // The statement was sent: without an answer its outcome is unknown, and is looked up in the WAL.
     let made = sql::fetch_text(&client, &statement).await.map_err(|e| match e.code {
         Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
         _ => e,
@@ -59,7 +59,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
 /// Returns the restore point that was made under `key`.
 ///
 /// # Errors
-/// [`Code::Unknown`] when it was asked for, nobody wrote down an answer, and the source is not there to be asked.
+/// [`Code::Unknown`] when it was requested, no answer was recorded, and the source does not answer now.
 pub(super) async fn find_restore_point(
     cluster: &Cluster,
     name: &str,

@@ -1,4 +1,4 @@
-//! The server's settings: the overrides of `ALTER SYSTEM`, and the values in effect.
+//! The capability `Settings` of a server: the overrides of `ALTER SYSTEM`, and the values in effect.
 //!
 //! - An override is a line of `postgresql.auto.conf`. All other configuration belongs to the administrator.
 //! - `ALTER SYSTEM` is not transactional: when the server refuses one setting, the ones before it are reverted.
@@ -28,7 +28,7 @@ const LIST_SETTINGS: &[&str] = &[
     "unix_socket_directories",
 ];
 
-/// All settings. Those that our own session changes get no effective value: other sessions have another.
+/// Selects all settings. One that our own session changes gets no effective value: other sessions have another.
 const SETTINGS_SQL: &str = "
     select s.name, s.context, s.pending_restart, f.setting as overridden,
            case when s.source <> 'client' then current_setting(s.name, true) end as effective
@@ -87,7 +87,7 @@ impl Settings for Database {
 }
 
 impl Database {
-    /// Has the server read its files again, and returns when it has.
+    /// Makes the server read its files again, and returns when it has.
     async fn reload_configuration(&self, client: Client) -> Result<()> {
         const LOADED: &str = "select pg_conf_load_time()";
         let before = sql::fetch_text(&client, LOADED).await?;
@@ -143,7 +143,7 @@ async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> 
         other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())),
     };
     sql::fetch_rows(client, &statement).await.map(drop).map_err(|e| match e.code {
-        // Sent, and the connection is gone: the file has it or not.
+        // The statement was sent, and the answer is lost: the file has it or not.
         Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
         _ => e,
     })

@@ -20,7 +20,7 @@ pub(in super::super) const PORT: u16 = 5432;
 
 /// A running cluster.
 pub(in crate::provider) struct TestCluster {
-    /// The tools it was made with.
+    /// The programs it was made with.
     pub(super) programs: Programs,
     server: Child,
     folder: TempDir,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::provider::{Result, model::Verification};
 
-/// Reads a backup through, and looks for the WAL that it needs.
+/// Verifies a backup: compares its files with their checksums, and looks for the WAL that it needs.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Refused`] when it is not complete.

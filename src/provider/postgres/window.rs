@@ -1,4 +1,4 @@
-//! The restore window: what can be restored, from the backups and the archive alone; the source may be dead.
+//! The recovery window: what can be restored, by the backups and the archive alone; the source may be down.
 
 use super::{
     archive_view::{self, ArchiveView},
@@ -113,7 +113,7 @@ fn describe_gaps(view: &ArchiveView, sound: &[&StoredBackup]) -> Result<Vec<Stri
     Ok(sentences)
 }
 
-/// Returns a sentence for every stretch of time that is lost between a backup and the next, because WAL is missing
+/// Returns a sentence for every span of time that is lost between a backup and the next, because WAL is missing
 /// behind it.
 async fn describe_lost_times(view: &ArchiveView, sound: &[&StoredBackup]) -> Result<Vec<String>> {
     let mut sentences = Vec::new();

@@ -1,4 +1,4 @@
-//! What a check of the audit is.
+//! A check of the audit, as the lists of checks hold it.
 
 use crate::provider::model::FindingLevel;
 

@@ -13,7 +13,7 @@ const MINIMUM_SETTINGS: [(&str, &str); 5] = [
     ("max_locks_per_xact setting", "max_locks_per_transaction"),
 ];
 
-/// The part of a control file that we need.
+/// The part of a control file that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct ControlFile {
     /// The cluster's identifier, which all its physical copies share.

@@ -21,7 +21,7 @@ use std::{
 
 /// How often the archiver is polled before a segment counts as not archived.
 const ARCHIVE_POLLS_MAX: u32 = 600;
-/// The time between two looks.
+/// The time between two polls.
 const POLL_INTERVAL: Span = Span::from_millis(100);
 
 /// A cluster whose data is on this machine.
@@ -30,7 +30,7 @@ pub(super) struct Cluster {
     pub name: String,
     pub address: DatabaseAddress,
     pub data: PathBuf,
-    /// What we write down about its branches and restores.
+    /// The records of its branches and restores.
     pub records: TargetRecords,
     /// The clock of the run.
     pub clock: Arc<dyn Clock>,
@@ -41,23 +41,23 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Returns the cluster of a target; `None` when its data is not on this machine.
-    pub(super) fn new(opening: &OpenContext<'_>, settings: &PostgresConfig) -> Option<Self> {
+    pub(super) fn new(opening: &OpenContext<'_>, config: &PostgresConfig) -> Option<Self> {
         Some(Self {
             name: opening.target.name.clone(),
-            address: settings.address.clone(),
-            data: settings.data_dir.clone()?,
+            address: config.address.clone(),
+            data: config.data_dir.clone()?,
             records: TargetRecords::for_target(opening.state, &opening.target.name),
             clock: Arc::clone(opening.clock),
-            backup_dir: settings.backup_dir.clone(),
-            archive_dir: settings.archive_dir.clone(),
-            bin_dir: settings.bin_dir.clone(),
+            backup_dir: config.backup_dir.clone(),
+            archive_dir: config.archive_dir.clone(),
+            bin_dir: config.bin_dir.clone(),
         })
     }
 
     /// Returns the programs, run as the OS user that owns the data.
     ///
     /// # Errors
-    /// What to install, or who may.
+    /// [`Code::Unavailable`] with what to install; [`Code::Denied`] with who may run them.
     pub(super) fn programs(&self) -> Result<Programs> {
         Programs::for_cluster(&self.data, self.bin_dir.as_deref())
     }
@@ -153,7 +153,7 @@ impl Cluster {
     /// Returns why archiving does not work right now, or `None` when it does.
     ///
     /// # Errors
-    /// What connecting says.
+    /// As for [`DatabaseAddress::connect`].
     pub(super) async fn archiver_failure(&self) -> Result<Option<String>> {
         let client = self.address.connect().await?;
         sql::fetch_text(
@@ -209,8 +209,8 @@ impl Cluster {
     /// Returns whether the server is done with archiving `segment`.
     ///
     /// # Errors
-    /// What connecting says.
-    pub(super) async fn is_archived(&self, segment: &str) -> Result<bool> {
+    /// As for [`DatabaseAddress::connect`].
+    async fn is_archived(&self, segment: &str) -> Result<bool> {
         let client = self.address.connect().await?;
         let last = sql::fetch_text(&client, "select last_archived_wal from pg_stat_archiver").await?;
         // Names of later segments sort later; a `.history` file says nothing about segments.

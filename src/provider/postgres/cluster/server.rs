@@ -23,10 +23,10 @@ use std::{
 const START_POLLS_MAX: u32 = 1200;
 /// How often a server is polled before its shutdown counts as failed.
 const STOP_POLLS_MAX: u32 = 600;
-/// The time between two looks at something that is about to happen.
+/// The time between two polls.
 const POLL_INTERVAL: Span = Span::from_millis(50);
 
-/// The longest path that a socket can have.
+/// The length that the path of a socket must stay below, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A shutdown mode of PostgreSQL.
@@ -43,8 +43,8 @@ pub(in super::super) fn find_server(data: &Path) -> Option<TrackedProcess> {
     let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let pid = text.lines().next()?.trim().parse().ok()?;
     let child = TrackedProcess::find_running(pid)?;
-    // A stale file may name a number that somebody else has by now: a server works in its data folder. Only a
-    // process that we may not look at gets the benefit of the doubt.
+    // A stale file may hold a number that another process has by now: the server is the one that works in its data
+    // folder. A process whose folder may not be read counts as the server.
     match process::working_folder(pid) {
         Some(folder) => (fs::canonicalize(data).ok()? == folder).then_some(child),
         None => Some(child),
@@ -66,7 +66,7 @@ pub(in super::super) async fn wait_until_ready(clock: &dyn Clock, data: &Path) -
         if is_server_ready(data) {
             return Ok(());
         }
-        // It takes a moment until it has written down its number.
+        // A server takes a moment to write `postmaster.pid`.
         if step > 20 && find_server(data).is_none() && process::find_started_with(data.as_os_str()).is_none()
         {
             break;
@@ -114,9 +114,9 @@ pub(in super::super) fn start_server(
 ///
 /// # Errors
 /// [`Code::Timeout`] when it does not stop.
-pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, how: ShutdownMode) -> Result<()> {
+pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, mode: ShutdownMode) -> Result<()> {
     if let Some(server) = find_server(data) {
-        server.signal(match how {
+        server.signal(match mode {
             ShutdownMode::Fast => Signal::INT,
             ShutdownMode::Immediate => Signal::QUIT,
         });
@@ -126,8 +126,8 @@ pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, how: S
         if left.is_empty() && find_server(data).is_none() {
             return Ok(());
         }
-        // What does not go within ten seconds, though it was told to go at once, is not going to.
-        if how == ShutdownMode::Immediate && step >= 200 {
+        // What was told to stop at once and is still there after ten seconds does not stop by itself.
+        if mode == ShutdownMode::Immediate && step >= 200 {
             for child in &left {
                 child.signal(Signal::KILL);
             }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// The `log_line_prefix` that [`ServerLog::read`] reads: it says which kind of process speaks.
 pub(in super::super) const LOG_PREFIX: &str = "%m [%p] %b ";
 
-/// What a server wrote to its log that tells how its recovery went.
+/// What a server's log tells about its recovery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in super::super) struct ServerLog {
     /// The line that says why recovery stopped where it did.
@@ -16,7 +16,7 @@ pub(in super::super) struct ServerLog {
     pub paused: Option<String>,
     /// The setting that is too low.
     pub reason: Option<String>,
-    /// The first fatal words of the server itself (not of a session that came too early).
+    /// The first fatal message of the server itself, not of a session that came too early.
     pub fatal: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl ServerLog {
                 && line.starts_with("postgres")
                 && (line.contains("could not access") || line.contains("does not know where to find"))
             {
-                // Said before it knew how to write a log. Other words that it says so early are no end.
+                // Written before logging was set up. Other messages from that time are not fatal.
                 log.fatal = Some(line.trim().to_owned());
             }
         }

@@ -37,9 +37,9 @@ const ABANDONED_AGE: Duration = Duration::from_secs(3600);
 
 /// The result of polling a backup.
 pub(in super::super) enum BackupPoll {
-    /// Not there yet.
+    /// It is still being made.
     Running(Progress),
-    /// Complete.
+    /// It is complete.
     Completed(Box<StoredBackup>),
 }
 

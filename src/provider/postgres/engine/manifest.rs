@@ -1,4 +1,4 @@
-//! A quick look at a backup: whether every file of its manifest is there and has its length.
+//! The quick check of a backup: whether every file of its manifest is there and has its length.
 //!
 //! `backup verify` reads every byte; this check is cheap enough before each restore. Damage that
 //! `backup verify` found last time counts too.

@@ -42,7 +42,7 @@ use std::{
 const SIDECAR_FILE: &str = "redrill.json";
 
 /// Returns the file with what is known of the backup in `folder`.
-pub(super) fn sidecar_path(folder: &Path) -> PathBuf {
+fn sidecar_path(folder: &Path) -> PathBuf {
     former_name::find_existing_path(folder.join(SIDECAR_FILE))
 }
 
@@ -71,13 +71,13 @@ pub(super) struct StoredBackup {
     pub label: Option<String>,
     /// The key of the call that made it.
     pub key: CallKey,
-    /// How far it is.
+    /// How far its making is.
     pub stage: BackupStage,
-    /// The child that works on it.
+    /// The process that works on it.
     child: Option<TrackedProcess>,
     /// How often the copy was begun.
     starts: u32,
-    /// When it was asked for.
+    /// When it was requested.
     pub started_at: Moment,
     /// When the copy was complete: the earliest moment that it can be restored to.
     pub finished_at: Option<Moment>,
@@ -94,7 +94,7 @@ pub(super) struct StoredBackup {
     /// What the last comparison with its checksums found wrong.
     #[serde(default)]
     pub damaged: Option<String>,
-    /// Tables by the numbers of their files, for reading the WAL later.
+    /// The names of relations by OID, for reading the WAL later.
     pub names: Option<RelationNames>,
 }
 
@@ -132,7 +132,7 @@ impl StoredBackup {
         }
     }
 
-    /// Returns it as it is seen from outside.
+    /// Converts it to the model's `Backup`.
     pub(super) fn to_backup(&self) -> Backup {
         Backup {
             id: self.id.clone(),

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the records of one target are.
+/// The records of one target.
 #[derive(Debug, Clone)]
 pub(super) struct TargetRecords {
     home: PathBuf,

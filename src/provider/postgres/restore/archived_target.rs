@@ -19,13 +19,13 @@ use crate::{
 pub(super) struct ArchivedTarget {
     pub timeline: u32,
     pub stop: RecoveryStop,
-    /// The moment, where it is one: a backup must have been whole by then.
+    /// The moment, for a target in time: a backup must have been complete by then.
     pub time: Option<Moment>,
-    /// The place in the WAL, where it is known: it must be there without a hole.
+    /// The position in the WAL, if known: everything up to it must be there.
     pub lsn: Option<Lsn>,
 }
 
-/// Finds the target in the archive; when it is not there yet and the source is alive, brings the archive up to now.
+/// Finds the target in the archive; when it is not there yet and the server runs, archives up to now first.
 pub(super) async fn resolve_target(
     cluster: &Cluster,
     all: &[StoredBackup],
@@ -112,7 +112,7 @@ async fn find_lsn(view: &ArchiveView, lsn: Lsn, asked: Option<u32>) -> Result<Ar
 async fn find_xid(view: &ArchiveView, text: &str, asked: Option<u32>) -> Result<ArchivedTarget> {
     let wrong = || Error::new(Code::Invalid, format!("`{text}` is no transaction id"));
     let full: u64 = text.trim().parse().map_err(|_| wrong())?;
-    // With its epoch it is longer; in the WAL it stands without.
+    // With its epoch an id has 64 bits; WAL has the lower 32.
     let xid = u32::try_from(full & u64::from(u32::MAX)).map_err(|_| wrong())?;
     let mut commits = view.archive.find_commits(&view.programs, xid).await?;
     commits.retain(|(timeline, _)| asked.is_none_or(|asked| asked == *timeline));
@@ -180,7 +180,7 @@ async fn latest_commit(view: &ArchiveView) -> Result<Option<Commit>> {
     Ok(latest)
 }
 
-/// Adds the timelines to choose from, where there are several.
+/// Adds to the hint the timelines to choose from, where there are several.
 fn hint_at_timelines(error: Error, view: &ArchiveView) -> Error {
     let there: Vec<String> = view.archive.timelines.keys().map(|id| format!("`timeline={id}`")).collect();
     match &error.hint {

@@ -1,4 +1,4 @@
-//! Branches: copies of a cluster in a folder of their own, from the moment they are asked for until nothing is left.
+//! A branch: a copy of a cluster in a folder of its own, from its request until nothing of it is left.
 //!
 //! - The record in the state folder is written first and removed last.
 //! - Each poll does the next part, and each part can be repeated, so another process can continue after a kill.
@@ -179,10 +179,10 @@ async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: BranchR
         address: &record.address(&cluster.address),
         system_identifier: &record.system_identifier,
     };
-    let look = copy.poll_recovery().await;
+    let polled = copy.poll_recovery().await;
     // Checked whatever the poll returned: replay may have just created a link into the source's folders.
     isolation::check_tablespace_links(&record.folder.join("files"))?;
-    let proof = match look? {
+    let proof = match polled? {
         RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
         RecoveryState::Killed if record.starts < STARTS_MAX => {
             return start_server(cluster, programs, record);

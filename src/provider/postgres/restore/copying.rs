@@ -22,10 +22,10 @@ use std::{
 };
 
 /// How often a copy or a server is started in all, when it dies without an error message.
-pub(in super::super) const STARTS_MAX: u32 = 3;
+pub(super) const STARTS_MAX: u32 = 3;
 
 /// What one poll of a copy found.
-pub(in super::super) enum CopyState {
+pub(super) enum CopyState {
     /// No process is copying, and there is no copy.
     Missing,
     /// A process is copying.
@@ -35,15 +35,15 @@ pub(in super::super) enum CopyState {
 }
 
 /// Returns the folder of the copied files.
-pub(in super::super) fn files_folder(folder: &Path) -> PathBuf {
+fn files_folder(folder: &Path) -> PathBuf {
     folder.join("files")
 }
 
-/// Begins to copy `backup` into `folder`, for the `starts`-th time.
+/// Starts to copy `backup` into `folder`, for the `starts`-th time.
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(in super::super) fn start_copy(
+pub(super) fn start_copy(
     cluster: &Cluster,
     programs: &Programs,
     folder: &Path,
@@ -57,16 +57,11 @@ pub(in super::super) fn start_copy(
     programs.spawn_detached(program, &args, &[], &output)
 }
 
-/// Looks at the copy of `backup` in `folder` that was begun `starts` times.
+/// Polls the copy of `backup` in `folder` that was started `starts` times.
 ///
 /// # Errors
 /// [`Code::Tool`] with what the program said, when it failed.
-pub(in super::super) fn poll_copy(
-    cluster: &Cluster,
-    folder: &Path,
-    backup: &str,
-    starts: u32,
-) -> Result<CopyState> {
+pub(super) fn poll_copy(cluster: &Cluster, folder: &Path, backup: &str, starts: u32) -> Result<CopyState> {
     let files = files_folder(folder);
     let partial = BuiltinEngine::partial_folder(&files);
     if process::find_started_with(partial.as_os_str()).is_some() {
@@ -91,7 +86,7 @@ pub(in super::super) fn poll_copy(
 }
 
 /// Kills the processes that copy into `folder`.
-pub(in super::super) async fn kill_copy(cluster: &Cluster, folder: &Path) {
+pub(super) async fn kill_copy(cluster: &Cluster, folder: &Path) {
     let partial = BuiltinEngine::partial_folder(&files_folder(folder));
     while let Some(copying) = process::find_started_with(partial.as_os_str()) {
         copying.signal_group(Signal::KILL);

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// The settings of one isolated copy.
-pub(in super::super) struct IsolatedCopy<'a> {
+pub(super) struct IsolatedCopy<'a> {
     /// Its name in the process list.
     pub cluster_name: String,
     /// The folder of its socket.
@@ -39,7 +39,7 @@ pub(in super::super) struct IsolatedCopy<'a> {
 ///
 /// # Errors
 /// [`Code::Refused`] for a tablespace that leads out of the copy; [`Code::Tool`].
-pub(in super::super) fn write_configuration(
+pub(super) fn write_configuration(
     programs: &Programs,
     files: &Path,
     isolation: &IsolatedCopy<'_>,
@@ -134,11 +134,11 @@ fn link_tablespaces(files: &Path) -> Result<()> {
         .map_err(|e| write_error(&map, &e))
 }
 
-/// Refuses a copy of which a tablespace leads out of `files`, as one does whose making was replayed.
+/// Fails when a tablespace of the copy leads out of `files`, as one does whose creation was replayed.
 ///
 /// # Errors
 /// [`Code::Refused`] with the first that does; [`Code::Tool`].
-pub(in super::super) fn check_tablespace_links(files: &Path) -> Result<()> {
+pub(super) fn check_tablespace_links(files: &Path) -> Result<()> {
     let own = files.join("tablespaces");
     for (oid, to) in list_tablespace_links(&files.join("data"))? {
         if !to.starts_with(&own) || to.components().any(|part| part == Component::ParentDir) {
@@ -152,7 +152,7 @@ pub(in super::super) fn check_tablespace_links(files: &Path) -> Result<()> {
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(in super::super) fn list_tablespace_links(data: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+pub(super) fn list_tablespace_links(data: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     let links = data.join("pg_tblspc");
     let entries = fs::read_dir(&links).map_err(|e| write_error(&links, &e))?.flatten();
     Ok(entries
@@ -161,7 +161,7 @@ pub(in super::super) fn list_tablespace_links(data: &Path) -> Result<Vec<(PathBu
 }
 
 /// Returns the error of a tablespace for which a copy has no folder of its own.
-pub(in super::super) fn unmapped_tablespace_error(oid: &Path) -> Error {
+pub(super) fn unmapped_tablespace_error(oid: &Path) -> Error {
     Error::new(
         Code::Refused,
         format!(

@@ -3,8 +3,8 @@
 
 mod archived_target;
 pub(super) mod branch;
-pub(super) mod copying;
+mod copying;
 pub(super) mod in_place;
-pub(super) mod isolation;
+mod isolation;
 pub(super) mod plan;
 mod recovery;

@@ -1,9 +1,9 @@
 //! The plan of a restore, made before anything is touched: where it stops, which timeline, which backup.
 //!
-//! Recovery itself notices late, or never, that a target cannot be reached: it dies after minutes of replay, and with
-//! the wrong timeline it comes up with the wrong rows. So every refusal comes from here. The one
-//! thing that is done to the source, when it is alive and the target lies between the end of the archive and now, is a
-//! fence: a marker and a WAL switch.
+//! - Recovery notices late, or never, that its target cannot be reached: it fails after minutes of replay, or comes up
+//!   on the wrong timeline with the wrong rows. So every refusal is made here.
+//! - The source is changed in one case: when its server runs and the target lies after the end of the archive, a marker
+//!   is committed and archived ([`Cluster::archive_fence`]).
 
 use super::{
     archived_target::{ArchivedTarget, resolve_target},
@@ -28,16 +28,16 @@ use std::{fs, path::Path};
 
 /// A restore that passed every check.
 pub(in super::super) struct RestorePlan {
-    /// Where it starts and stops.
+    /// From which backup recovery starts, and where it stops.
     pub recovery: RecoveryPlan,
-    /// The cluster that is restored.
+    /// The system identifier of the cluster that is restored.
     pub system_identifier: String,
 }
 
 /// Plans a restore to `folder`.
 ///
 /// # Errors
-/// Every refusal there is.
+/// Any reason to refuse.
 pub(in super::super) async fn plan_restore(
     cluster: &Cluster,
     request: &RestoreRequest,
@@ -49,7 +49,7 @@ pub(in super::super) async fn plan_restore(
     if let Some(requested) = &requested {
         archive_view::required_wal(requested)?;
     }
-    // A damaged backup is only in the way of those who ask for it.
+    // A damaged backup fails only a request that names it.
     let is_sound = |stored: &StoredBackup| {
         stored.is_completed()
             && manifest::compare_with_manifest(&engine.files_folder(&stored.id).join("data")).is_ok()
@@ -115,7 +115,7 @@ async fn choose_backup(
     for stored in candidates.iter().rev() {
         match find_objection(view, stored, target).await? {
             None => return Ok(stored.clone()),
-            // The newest backup that is old enough has the most to say.
+            // The refusal of the newest backup that is old enough says the most.
             Some(error) if error.code == Code::WalGap => refusal = refusal.or(Some(error)),
             Some(_) => {}
         }
@@ -126,6 +126,7 @@ async fn choose_backup(
     }))
 }
 
+/// Returns why the target cannot be reached from a backup.
 async fn find_objection(
     view: &ArchiveView,
     stored: &StoredBackup,

@@ -19,11 +19,11 @@ use crate::{
 use std::{fs, path::Path};
 
 /// A copy whose server was started to recover.
-pub(in super::super) struct RecoveringCopy<'a> {
+pub(super) struct RecoveringCopy<'a> {
     pub data: &'a Path,
     /// The log of that start.
     pub log: &'a Path,
-    /// The server, when its number could be written down.
+    /// The server's process, if it was recorded.
     pub child: Option<&'a TrackedProcess>,
     pub recovery: &'a RecoveryPlan,
     /// How to connect to it.
@@ -33,7 +33,7 @@ pub(in super::super) struct RecoveringCopy<'a> {
 }
 
 /// What one poll of a recovery found.
-pub(in super::super) enum RecoveryState {
+pub(super) enum RecoveryState {
     /// The server replays WAL.
     Running(Progress),
     /// The server is gone without an error in its log: it was killed, or the machine went down.
@@ -42,9 +42,9 @@ pub(in super::super) enum RecoveryState {
     Proved(RecoveryProof),
 }
 
-/// What a recovery that is over came to.
+/// What a recovery that is over has reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct RecoveryProof {
+pub(super) struct RecoveryProof {
     /// The last transaction that is in, when one was replayed.
     pub reached: Option<Moment>,
     /// The timeline that the copy is on now.
@@ -52,17 +52,17 @@ pub(in super::super) struct RecoveryProof {
 }
 
 impl RecoveringCopy<'_> {
-    /// Looks at the recovery once.
+    /// Polls the recovery once.
     ///
     /// # Errors
-    /// Why it did not come to where it should.
-    pub(in super::super) async fn poll_recovery(&self) -> Result<RecoveryState> {
+    /// Why it did not reach its target.
+    pub(super) async fn poll_recovery(&self) -> Result<RecoveryState> {
         let runs = server::find_server(self.data).is_some()
             || self.child.is_some_and(TrackedProcess::is_alive)
             || process::find_started_with(self.data.as_os_str()).is_some()
             // A server that is killed leaves its children for a moment, and the next could not start beside them.
             || !process::list_working_in(self.data).is_empty();
-        // Read after the look at the process: what it said before it went is then complete.
+        // Read after the process was looked for: what it wrote before it ended is then complete.
         let log = ServerLog::read(self.log);
         if !runs {
             return if log.fatal.is_some() {
@@ -96,7 +96,7 @@ impl RecoveringCopy<'_> {
                 self.prove_recovery(&client, &log).await.map(RecoveryState::Proved).map_err(to_copy_error)
             }
             Err(error) if error.code == Code::CorruptSource => Err(to_copy_error(error)),
-            // It went away between two questions; the next look reads its log.
+            // It went away meanwhile; the next poll reads its log.
             Err(_) => Ok(replaying()),
         }
     }
@@ -161,7 +161,7 @@ fn to_copy_error(error: Error) -> Error {
 }
 
 /// Returns the settings that make a server stop where it should, and open for writing there.
-pub(in super::super) fn recovery_target_settings(recovery: &RecoveryPlan) -> Vec<(&'static str, String)> {
+pub(super) fn recovery_target_settings(recovery: &RecoveryPlan) -> Vec<(&'static str, String)> {
     let stop = match &recovery.stop {
         RecoveryStop::BackupEnd => ("recovery_target", "immediate".into()),
         RecoveryStop::Time(moment) => ("recovery_target_time", format_in_utc(*moment)),
@@ -196,7 +196,7 @@ fn parse_log_moment(text: &str) -> Option<Moment> {
 }
 
 /// Returns the error for a recovery that the server gave up.
-pub(in super::super) fn recovery_failed_error(log: &ServerLog) -> Error {
+pub(super) fn recovery_failed_error(log: &ServerLog) -> Error {
     let words = log.fatal.clone().unwrap_or_else(|| "the server went away without a word".into());
     let code = if words.contains("before configured recovery target was reached") {
         Code::TargetNotReached

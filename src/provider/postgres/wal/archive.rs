@@ -150,7 +150,7 @@ impl WalArchive {
 
     /// Returns the names of the first and the last segment of a timeline.
     #[cfg(test)]
-    pub(in super::super) fn segment_bounds(&self, timeline: u32) -> Option<(String, String)> {
+    pub(super) fn segment_bounds(&self, timeline: u32) -> Option<(String, String)> {
         let segments = &self.timelines.get(&timeline)?.segments;
         let (first, last) = (segments.first()?, segments.last()?);
         Some((self.segment_name(timeline, *first), self.segment_name(timeline, *last)))
@@ -196,9 +196,8 @@ impl WalArchive {
         })
     }
 
-    /// Returns the files that a replay on `timeline` reads from segment `from` up to the first missing one:
-    /// ranges
-    /// of segments, each with the timeline whose files they are.
+    /// Returns the files that a replay on `timeline` reads from segment `from` up to the first missing one: ranges of
+    /// segments, each with the timeline whose files they are.
     pub(super) fn replay_path(&self, timeline: u32, from: u64) -> Vec<(u32, RangeInclusive<u64>)> {
         let mut path: Vec<(u32, RangeInclusive<u64>)> = Vec::new();
         for segment in from.. {

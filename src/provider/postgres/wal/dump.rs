@@ -1,6 +1,9 @@
 //! Runs `pg_waldump` and parses its output, record by record.
 
-use super::{ArchivedTimeline, Lsn, WalArchive};
+use super::{
+    Lsn,
+    archive::{ArchivedTimeline, WalArchive},
+};
 use crate::{
     base::moment::Moment,
     provider::{
@@ -57,7 +60,7 @@ pub(super) enum WalRange {
 }
 
 impl WalArchive {
-    /// Passes every record of the resource managers `rmgrs` (empty: all) to `look` until it returns `false`.
+    /// Passes every record of the resource managers `rmgrs` (empty: all) to `visit` until it returns `false`.
     ///
     /// # Errors
     /// [`Code::Tool`] when `pg_waldump` cannot do its work, [`Code::CorruptBackup`] when it stops before the last of
@@ -68,7 +71,7 @@ impl WalArchive {
         timeline: u32,
         range: &WalRange,
         rmgrs: &[&str],
-        mut look: impl FnMut(&WalRecord<'_>) -> bool + Send,
+        mut visit: impl FnMut(&WalRecord<'_>) -> bool + Send,
     ) -> Result<()> {
         let mut command = programs.command("pg_waldump");
         command.args([OsStr::new("--path"), self.folder.as_os_str()]);
@@ -99,7 +102,7 @@ impl WalArchive {
             // A restore point's name may be in any encoding.
             let text = String::from_utf8_lossy(&line);
             let record = WalRecord::parse_line(text.trim_end_matches('\n'));
-            if record.is_some_and(|record| !look(&record)) {
+            if record.is_some_and(|record| !visit(&record)) {
                 return Ok(());
             }
             line.clear();
@@ -210,7 +213,7 @@ impl WalArchive {
     }
 
     /// Passes every record of the resource managers `rmgrs` that a replay on `timeline` from `from` reaches,
-    /// up to the first gap or the end, to `look` until it returns `false`.
+    /// up to the first gap or the end, to `visit` until it returns `false`.
     ///
     /// # Errors
     /// As for a read of one range.
@@ -220,7 +223,7 @@ impl WalArchive {
         timeline: u32,
         from: Lsn,
         rmgrs: &[&str],
-        mut look: impl FnMut(&WalRecord<'_>) -> bool + Send,
+        mut visit: impl FnMut(&WalRecord<'_>) -> bool + Send,
     ) -> Result<()> {
         let mut goes_on = true;
         for (on, run) in self.replay_path(timeline, self.segment_at(from)) {
@@ -229,7 +232,7 @@ impl WalArchive {
                 self.segment_start(run.end() + 1),
             );
             let read = self.read_records(programs, on, &range, rmgrs, |record| {
-                goes_on = look(record);
+                goes_on = visit(record);
                 goes_on
             });
             read.await?;

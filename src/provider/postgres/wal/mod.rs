@@ -16,7 +16,7 @@ mod transaction;
 mod xid;
 
 pub(super) use self::{
-    archive::{ArchivedTimeline, WalArchive, segment_name_before},
+    archive::{WalArchive, segment_name_before},
     dump::Commit,
     lsn::Lsn,
     names::{RelationNames, fetch_relation_names},

@@ -14,7 +14,7 @@ pub(in super::super) struct RelationNames {
 
 /// The relations of one database.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct DatabaseNames {
+struct DatabaseNames {
     name: String,
     schemas: BTreeMap<u32, String>,
     relations: BTreeMap<u32, Relation>,
@@ -22,7 +22,7 @@ pub(super) struct DatabaseNames {
 
 /// One relation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in super::super) struct Relation {
+pub(super) struct Relation {
     /// Its schema, if known.
     pub schema: Option<String>,
     pub name: String,

@@ -1,4 +1,4 @@
-//! Decides whether we may stop and start a cluster, and finds how it was last started.
+//! The data folder that a restore replaces: whether it may be replaced, and how its server was last started.
 
 use super::{lock, refusal::not_in_place_error, running_server::RunningServer};
 use crate::provider::{

@@ -1,4 +1,4 @@
-//! The lock which lets one restore at a time have a data folder, whichever state folder it is run from.
+//! The lock on a data folder: one restore at a time, from whichever state folder.
 //!
 //! The lock is a file beside the data, created exclusively before anything else is done.
 

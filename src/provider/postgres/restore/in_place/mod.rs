@@ -1,11 +1,10 @@
 //! Restores a cluster in place: its data folder is replaced, everything else stays.
 //!
-//! - The backup is copied beside the data and compared with its checksums while the cluster still serves;
-//!   only then
-//!   is it stopped.
+//! - The backup is copied beside the data and compared with its checksums while the cluster still serves; only then is
+//!   the cluster stopped.
 //! - The old data is moved aside and never deleted, even after success: it is the way back.
-//! - The new data recovers on a private socket. The cluster serves again only when recovery
-//!   was proved, with the settings and options that it had before.
+//! - The new data recovers on a private socket. The cluster serves again only when recovery was proved, with the
+//!   settings and options that it had before.
 //! - Whatever fails after the cluster was stopped puts the old data back and starts it again.
 //! - Every phase can be repeated; the existing folders show what was done.
 

@@ -1,4 +1,4 @@
-//! Queries the running server before it is stopped for what cannot be found out afterwards.
+//! The running server, asked before it is stopped for what cannot be found out afterwards.
 
 use super::refusal::not_in_place_error;
 use crate::provider::{
@@ -15,7 +15,7 @@ const CONFIGURATION_FILES_SQL: &str = "select sourcefile as file from pg_file_se
      union select setting from pg_settings where setting <> '' and name in \
      ('config_file', 'hba_file', 'ident_file', 'ssl_cert_file', 'ssl_key_file', 'ssl_ca_file', 'ssl_crl_file')";
 
-/// A server that runs.
+/// What a running server says of its configuration.
 #[derive(Debug)]
 pub(super) struct RunningServer {
     /// Its main configuration file.
@@ -28,7 +28,7 @@ impl RunningServer {
     /// Queries the server of a cluster; `None` when it is not running.
     ///
     /// # Errors
-    /// [`Code::Refused`] when something that the server does would be lost; what connecting says.
+    /// [`Code::Refused`] when something that the server does would be lost; else as for connecting.
     pub(super) async fn query_server(cluster: &Cluster, data: &Path) -> Result<Option<Self>> {
         if !cluster.is_running() {
             return Ok(None);
