@@ -16,11 +16,11 @@ const ALLOWED_ARROWS: &[(&str, &[&str])] = &[
     ("ops", &["base", "provider"]),
     ("runtime", &["base", "config", "provider", "journal", "ops"]),
     ("rehearsal", &["base", "config", "provider", "journal", "ops", "runtime"]),
-    ("show", &["base", "provider", "journal", "ops", "runtime"]),
-    ("repl", &["base", "config", "ops", "runtime", "show"]),
+    ("report", &["base", "provider", "journal", "ops", "runtime"]),
+    ("repl", &["base", "config", "ops", "runtime", "report"]),
     (
         "cli",
-        &["base", "config", "provider", "fake", "journal", "ops", "runtime", "rehearsal", "show", "repl"],
+        &["base", "config", "provider", "fake", "journal", "ops", "runtime", "rehearsal", "report", "repl"],
     ),
 ];
 
@@ -32,8 +32,8 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("rustyline", &["repl/"]),
     ("hyper", &["fake/", "provider/supabase/stage.rs"]),
-    ("similar", &["show/"]),
-    ("comfy_table", &["show/"]),
+    ("similar", &["report/"]),
+    ("comfy_table", &["report/"]),
     ("indicatif", &["base/terminal.rs"]),
 ];
 

@@ -8,6 +8,7 @@ pub mod former_name;
 pub mod ink;
 pub mod moment;
 pub mod secret;
+pub mod shell;
 pub mod sqlite;
 pub mod suggest;
 pub mod terminal;

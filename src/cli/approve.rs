@@ -8,8 +8,8 @@ use super::{
 use crate::{
     base::terminal,
     journal::{CallState, Durability, Journal, Record},
+    report::{CliError, open_calls},
     runtime::{Runtime, gate::APPROVE},
-    show::{CliError, timeline},
 };
 use serde_json::json;
 
@@ -56,7 +56,7 @@ fn decide_approval(
     by: &str,
 ) -> Result<String, CliError> {
     let run = journal.acquire_run(id)?;
-    let open = timeline::open_calls(&journal.read_records(id)?).into_iter().filter(|call| call.op == APPROVE);
+    let open = open_calls(&journal.read_records(id)?).into_iter().filter(|call| call.op == APPROVE);
     let waits = |past: CallState| match past {
         CallState::Started { accepted: Some(covers), decision: None, .. } => {
             covers["hash"].as_str().map(str::to_owned)

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
+    report::{CliError, exit_code, open_calls},
     runtime::{RunObserver, RunResult, Runtime, StopReason, gate::APPROVE},
-    show::{CliError, timeline, trouble},
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ pub(super) fn run_and_report(
         }
         terminal::print_message(next);
     }
-    trouble::exit_code_for(&ended)
+    CliError::exit_code_of(&ended)
 }
 
 /// Reports why a run was not started or resumed, and returns the exit code.
@@ -80,7 +80,7 @@ pub(super) fn report_refusal(shown: ReportFormat, trouble: &CliError) -> u8 {
         );
     }
     let mut trouble = trouble.clone();
-    if trouble.exit != trouble::BUG {
+    if trouble.exit != exit_code::BUG {
         trouble.facts.push("nothing was done".into());
     }
     exit::print_error(&trouble)
@@ -108,7 +108,7 @@ fn print_ending(world: &Runtime, ended: &RunResult) {
         ));
     }
     let status = ended.status.as_str();
-    let status = if trouble::exit_code_for(ended) == 0 { ink.green(status) } else { ink.red(status) };
+    let status = if CliError::exit_code_of(ended) == 0 { ink.green(status) } else { ink.red(status) };
     terminal::print_message(&format!("{status}  run {}  head {head}", ended.run));
 }
 
@@ -121,9 +121,7 @@ fn render_open_calls(world: &Runtime, run: &str, said: Option<&String>) -> Vec<S
         .and_then(|journal| journal.read_records(run).ok())
         .unwrap_or_default();
     // An approval is an open call too, but nothing is under way in it.
-    let open = timeline::open_calls(&entries)
-        .into_iter()
-        .filter(|call| call.op != APPROVE && Some(&call.name) != said);
+    let open = open_calls(&entries).into_iter().filter(|call| call.op != APPROVE && Some(&call.name) != said);
     open.map(|call| format!("{} ({})", call.op, call.name)).collect()
 }
 

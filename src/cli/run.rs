@@ -9,11 +9,11 @@ use crate::{
     base::{moment::Span, terminal, value},
     journal::{Journal, RunStatus, RunSummary, Source},
     ops::spec::{Effect, Permission},
+    report::{CliError, DataFormat, diff_sources, exit_code, format_seconds},
     runtime::{
         Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StartRequest, StopReason,
         check,
     },
-    show::{CliError, DataFormat, difference::diff_sources, format_seconds, trouble},
 };
 use serde_json::{Value, json};
 use std::{
@@ -161,7 +161,7 @@ fn confirm_targets(
         let refused = || {
             CliError::usage(format!("the target `{name}` is protected, and this may change it"))
                 .with_hint(format!("name it: `--confirm {name}`"))
-                .with_exit(trouble::REFUSED)
+                .with_exit(exit_code::REFUSED)
                 .with_next_command(again(&format!("--confirm {name}")))
         };
         if !terminal::can_prompt() {
@@ -276,7 +276,7 @@ impl ResumeCommand {
         }
         Err(CliError::usage(message)
             .with_hint("look at the world first; then go on with `--yes`")
-            .with_exit(trouble::REFUSED)
+            .with_exit(exit_code::REFUSED)
             .with_next_command(again("--yes")))
     }
 
@@ -343,7 +343,7 @@ fn report_ended_run(summary: &RunSummary, shown: ReportFormat) -> u8 {
             .to_string(),
         ),
     }
-    if *status == RunStatus::Succeeded { 0 } else { trouble::FAILED }
+    if *status == RunStatus::Succeeded { 0 } else { exit_code::FAILED }
 }
 
 /// Returns a recorded error in the form of the final event, with its place as a field.

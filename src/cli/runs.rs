@@ -15,8 +15,11 @@ use crate::{
         args::CallArgs,
         spec::{Operation, ReturnShape},
     },
+    report::{
+        self, CliError, DataFormat, OpenCall, decidable_calls, exit_code, open_calls, record_to_json,
+        render_transcript,
+    },
     runtime::{ResumeRequest, Runtime, SESSION, gate::APPROVE},
-    show::{self, CliError, DataFormat, timeline, trouble},
 };
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -117,8 +120,8 @@ fn list_runs(world: &Runtime, output: DataFormat) -> Result<u8, CliError> {
     if output == DataFormat::Table {
         for (row, run) in rows.iter_mut().zip(&runs) {
             drop(row.as_object_mut().and_then(|row| row.remove("reason")));
-            row["started_at"] = show::format_moment(run.started_at).into();
-            row["finished_at"] = run.finished_at.map(show::format_moment).into();
+            row["started_at"] = report::format_moment(run.started_at).into();
+            row["finished_at"] = run.finished_at.map(report::format_moment).into();
         }
     }
     exit::print_value(&rows.into(), &columns, output)?;
@@ -143,13 +146,13 @@ fn show_run(world: &Runtime, given: &str, output: ReportFormat) -> Result<u8, Cl
     let summary_of = find_run(world, given)?;
     let entries = open_journal(world)?.read_records(&summary_of.id)?;
     match output {
-        ReportFormat::Text => terminal::print_data(&timeline::render_transcript(&summary_of, &entries)),
+        ReportFormat::Text => terminal::print_data(&render_transcript(&summary_of, &entries)),
         ReportFormat::Json => {
             let mut shown = summary_to_json(&summary_of);
             shown["title"] = summary_of.title.as_str().into();
             shown["error"] = json!(summary_of.error.as_ref().map(value::strip_tags));
             shown["params"] = value::strip_tags(&summary_of.params);
-            shown["records"] = entries.iter().map(timeline::record_to_json).collect();
+            shown["records"] = entries.iter().map(record_to_json).collect();
             terminal::print_data(&shown.to_string());
         }
     }
@@ -194,9 +197,9 @@ fn decide_call(
     let id = journal.resolve_run_id(given)?;
     let run = journal.acquire_run(&id)?;
     let entries = journal.read_records(&id)?;
-    let mut open = timeline::decidable_calls(&entries);
+    let mut open = decidable_calls(&entries);
     open.retain(|call| call.op != APPROVE);
-    let named: Vec<&timeline::OpenCall> = match open.iter().find(|c| c.name == call) {
+    let named: Vec<&OpenCall> = match open.iter().find(|c| c.name == call) {
         Some(exact) => vec![exact],
         None => open.iter().filter(|c| c.name.contains(call)).collect(),
     };
@@ -230,14 +233,13 @@ fn decide_call(
 fn undecidable_error(
     id: &str,
     call: &str,
-    open: &[timeline::OpenCall],
+    open: &[OpenCall],
     is_none: bool,
     entries: &[JournalEntry],
 ) -> CliError {
     // A call that was cut short is looked up by a resume first; a person decides only what that cannot tell.
     if is_none
-        && let Some(cut) =
-            timeline::open_calls(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
+        && let Some(cut) = open_calls(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
     {
         let what = format!("the call `{}` was cut short, and nobody has asked what came of it", cut.name);
         return CliError::usage(what)
@@ -257,7 +259,7 @@ fn undecidable_error(
 /// Returns the decision as it is recorded, after checking its result against the operation's fields.
 fn resolution_to_json(
     world: &Runtime,
-    call: &timeline::OpenCall,
+    call: &OpenCall,
     args: &Value,
     outcome: &CallResolution<'_>,
 ) -> Result<Value, CliError> {
@@ -275,12 +277,7 @@ fn resolution_to_json(
 }
 
 /// Returns what a call created, as the target lists it now.
-fn read_created_item(
-    world: &Runtime,
-    call: &timeline::OpenCall,
-    target: &Value,
-    id: &str,
-) -> Result<Value, CliError> {
+fn read_created_item(world: &Runtime, call: &OpenCall, target: &Value, id: &str) -> Result<Value, CliError> {
     let lister = ops::find_operation(&call.op).and_then(Operation::find_lister).ok_or_else(|| {
         CliError::usage(format!("`{}` makes nothing that has an id", call.op))
             .with_hint("give what it gave back with `--result`")
@@ -368,7 +365,8 @@ fn abandon_without_cleanup(world: &Runtime, given: &str) -> Result<u8, CliError>
 fn verify_run(world: &Runtime, given: &str, head: Option<&str>, output: DataFormat) -> Result<u8, CliError> {
     let journal = open_journal(world)?;
     let id = journal.resolve_run_id(given)?;
-    let verified = journal.verify_run(&id, head).map_err(|e| CliError::from(e).with_exit(trouble::FAILED))?;
+    let verified =
+        journal.verify_run(&id, head).map_err(|e| CliError::from(e).with_exit(exit_code::FAILED))?;
     let value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
     exit::print_value(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
     Ok(0)

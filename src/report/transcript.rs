@@ -1,6 +1,6 @@
 //! The records of a run: which calls are open, and a transcript for people.
 
-use super::{format_metric, format_moment, format_seconds};
+use super::quantities::{format_metric, format_moment, format_seconds};
 use crate::{
     base::{moment::Moment, value},
     journal::{JournalEntry, Outcome, Record, RunStatus, RunSummary},
