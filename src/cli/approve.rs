@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     base::terminal,
-    journal::{CallState, Durability, Journal, Record},
-    report::{CliError, open_calls},
+    journal::{CallState, Durability, Journal, Record, RunFold},
+    report::CliError,
     runtime::{Runtime, gate::APPROVE},
 };
 use serde_json::json;
@@ -56,15 +56,17 @@ fn decide_approval(
     by: &str,
 ) -> Result<String, CliError> {
     let run = journal.acquire_run(id)?;
-    let open = open_calls(&journal.read_records(id)?).into_iter().filter(|call| call.op == APPROVE);
+    let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
+    let open = fold.open_calls().filter(|(_, call)| call.op == APPROVE);
     let waits = |past: CallState| match past {
         CallState::Started { accepted: Some(covers), decision: None, .. } => {
             covers["hash"].as_str().map(str::to_owned)
         }
         _ => None,
     };
-    let mut gates: Vec<(String, String)> =
-        open.filter_map(|call| waits(run.call_state(&call.name)).map(|hash| (call.name, hash))).collect();
+    let mut gates: Vec<(String, String)> = open
+        .filter_map(|(name, _)| waits(run.call_state(name)).map(|hash| (name.to_owned(), hash)))
+        .collect();
     let is_exact = gates.iter().any(|(name, _)| given == Some(name));
     gates.retain(|(name, _)| given.is_none_or(|part| name == part || !is_exact && name.contains(part)));
     let [(gate, hash)] = &gates[..] else {

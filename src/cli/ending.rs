@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    report::{CliError, exit_code, open_calls},
+    journal::RunFold,
+    report::{CliError, exit_code},
     runtime::{RunObserver, RunResult, Runtime, StopReason, gate::APPROVE},
 };
 use clap::ValueEnum;
@@ -120,9 +121,12 @@ fn render_open_calls(world: &Runtime, run: &str, said: Option<&String>) -> Vec<S
         .flatten()
         .and_then(|journal| journal.read_records(run).ok())
         .unwrap_or_default();
+    let (fold, _) = RunFold::from_entries(&entries);
     // An approval is an open call too, but nothing is under way in it.
-    let open = open_calls(&entries).into_iter().filter(|call| call.op != APPROVE && Some(&call.name) != said);
-    open.map(|call| format!("{} ({})", call.op, call.name)).collect()
+    let open = fold
+        .open_calls()
+        .filter(|(name, call)| call.op != APPROVE && said.is_none_or(|said| said.as_str() != *name));
+    open.map(|(name, call)| format!("{} ({name})", call.op)).collect()
 }
 
 /// Returns the last line of `-o json`.

@@ -26,7 +26,7 @@ mod tests;
 
 pub use chain::{VerifiedChain, digest_sources};
 pub use error::{Error, Holder};
-pub use fold::{CallState, IllegalRecord};
+pub use fold::{Attempt, CallState, FoldedCall, IllegalRecord, RunFold};
 pub use lease::{Lease, LeaseMode};
 pub use prune::Tombstone;
 pub use record::{

@@ -18,15 +18,13 @@
 use super::scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot};
 use crate::{
     base::value,
-    journal::{JournalEntry, Outcome, Record, RunStatus},
+    journal::{JournalEntry, Outcome, Record, RunFold, RunStatus},
     ops::{
         self,
         args::CallArgs,
         spec::{Effect, Permission, parse_target_ref},
         supabase::API_PATH,
     },
-};
-use crate::{
     provider::{model::CallKey, sim::EffectRow},
     runtime::{CLEAN_UP_PATH, gate::APPROVE},
 };
@@ -137,34 +135,30 @@ const KEYLESS: &[(&str, &[&str])] = &[
 
 /// Compares what errors say with what the world did. What is done under no key is counted.
 fn check_truth(result: &ScenarioResult) -> Vec<String> {
-    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut found = Vec::new();
-    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
-    for entry in &result.entries {
-        match &entry.record {
-            Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
-            Record::End { op, outcome: Outcome::Ok(_), .. } => *told.entry(op).or_default() += 1,
-            Record::End { op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "some" => {
-                *told.entry(op).or_default() += 1;
-            }
-            Record::End { call, op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "none" => {
-                let key = begun.get(call.as_str()).copied();
-                let did = |world: &WorldSnapshot| {
-                    lasting_effects(world).any(|e| e.key.as_ref().map(|k| k.0.as_str()) == key)
-                };
-                if key.is_some() && result.worlds.iter().any(did) {
+    let mut reported: BTreeMap<&str, usize> = BTreeMap::new();
+    for (call, attempt) in
+        result.fold.calls().flat_map(|(_, call)| call.attempts.iter().map(move |attempt| (call, attempt)))
+    {
+        let op = call.op.as_str();
+        match &attempt.outcome {
+            Some(Outcome::Err(fault)) if fault["side_effects"] == "none" => {
+                let is_done = |key: &String| result.worlds.iter().any(|world| has_effect(world, key));
+                if attempt.key.as_ref().is_some_and(is_done) {
                     found.push(format!(
                         "`{op}` says that nothing was changed, and its effect is in the world"
                     ));
                 }
             }
-            _ => {}
+            Some(Outcome::Err(fault)) if fault["side_effects"] != "some" => {}
+            Some(_) => *reported.entry(op).or_default() += 1,
+            None => {}
         }
     }
     for (kind, ops) in KEYLESS.iter().filter(|_| result.has_ended()) {
         let done: usize =
             result.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == *kind).count()).sum();
-        let known: usize = ops.iter().filter_map(|op| told.get(op)).sum();
+        let known: usize = ops.iter().filter_map(|op| reported.get(op)).sum();
         if done > known {
             found.push(format!("`{kind}` took effect {done} times, and the run knows of {known}"));
         }
@@ -172,15 +166,20 @@ fn check_truth(result: &ScenarioResult) -> Vec<String> {
     found
 }
 
+/// Returns whether a key has a lasting effect in a world.
+fn has_effect(world: &WorldSnapshot, key: &str) -> bool {
+    lasting_effects(world).any(|effect| effect.key.as_ref().is_some_and(|of| of.0 == key))
+}
+
 fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
     if !result.has_ended() {
         return Vec::new();
     }
-    let ended_well = keys_ended_well(&result.entries);
-    let is_told = |name: &str| result.left_behind().iter().any(|told| told.contains(name));
+    let ended_well = keys_ended_well(&result.fold);
+    let is_reported = |name: &str| result.fold.left_behind().iter().any(|left| left.contains(name));
     let mut found = Vec::new();
     for (world, expected) in result.worlds.iter().zip(&undisturbed.worlds) {
-        for branch in world.branches.iter().filter(|b| !is_told(&b.name) && !is_told(&b.id)) {
+        for branch in world.branches.iter().filter(|b| !is_reported(&b.name) && !is_reported(&b.id)) {
             let place = format!("{}/{}", world.target, branch.name);
             if !expected.normalized.branches.contains_key(&branch.name) {
                 found.push(format!(
@@ -190,9 +189,9 @@ fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec
                 found.push(format!("the branch `{place}` is left by a call that did not end well"));
             }
         }
-        let unanswered =
+        let is_of_failed_call =
             |key: &Option<CallKey>| key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str()));
-        for backup in world.backups.iter().filter(|b| unanswered(&b.key) && !is_told(&b.id)) {
+        for backup in world.backups.iter().filter(|b| is_of_failed_call(&b.key) && !is_reported(&b.id)) {
             let label = backup.label.as_deref().unwrap_or("no label");
             found.push(format!(
                 "a backup of `{}` ({label}) is left by a call that did not end well",
@@ -201,10 +200,10 @@ fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec
         }
         let schedules = world.schedules.iter().map(|s| ("schedule", &s.id, &s.key));
         let others = schedules.chain(world.replicas.iter().map(|r| ("replica", &r.id, &r.key)));
-        for (kind, ..) in others.filter(|(_, id, key)| unanswered(key) && !is_told(id)) {
+        for (kind, ..) in others.filter(|(_, id, key)| is_of_failed_call(key) && !is_reported(id)) {
             found.push(format!("a {kind} of `{}` is left by a call that did not end well", world.target));
         }
-        for job in world.unfinished.iter().filter(|job| !is_told(job)) {
+        for job in world.unfinished.iter().filter(|job| !is_reported(job)) {
             let (kind, _) = job.split_once('-').unwrap_or((job, ""));
             found.push(format!("a {kind} of `{}` goes on after the run's end", world.target));
         }
@@ -216,19 +215,9 @@ fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec
 }
 
 /// Returns the keys of the calls that ended well.
-fn keys_ended_well(entries: &[JournalEntry]) -> BTreeSet<&str> {
-    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut well = BTreeSet::new();
-    for entry in entries {
-        match &entry.record {
-            Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
-            Record::End { call, outcome: Outcome::Ok(_), .. } => {
-                well.extend(begun.get(call.as_str()).copied());
-            }
-            _ => {}
-        }
-    }
-    well
+fn keys_ended_well(fold: &RunFold) -> BTreeSet<&str> {
+    let well = fold.calls().filter(|(_, call)| matches!(call.outcome(), Some(Outcome::Ok(_))));
+    well.filter_map(|(_, call)| call.attempts.last()?.key.as_deref()).collect()
 }
 
 fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
@@ -262,11 +251,8 @@ fn check_ends_well(result: &ScenarioResult) -> Vec<String> {
         return Vec::new();
     }
     let word = result.status().map_or("not there", RunStatus::as_str);
-    let why = result.entries.iter().rev().find_map(|entry| match &entry.record {
-        Record::Stopped { reason, .. } => Some(reason.clone()),
-        Record::Finished { error: Some(error), .. } => Some(error_message(error)),
-        _ => None,
-    });
+    let fold = &result.fold;
+    let why = fold.reason().map(str::to_owned).or_else(|| fold.error().map(error_message));
     vec![format!("nothing went wrong, and the run is {word}: {}", why.unwrap_or_default())]
 }
 
@@ -281,15 +267,8 @@ fn error_message(error: &Value) -> String {
 
 /// Returns whether the run is undecided in a write past the catalogue, of which nobody here can know.
 fn is_undecided_raw_call(result: &ScenarioResult) -> bool {
-    let mut open: BTreeMap<&str, &str> = BTreeMap::new();
-    for entry in &result.entries {
-        match &entry.record {
-            Record::Begin { call, op, .. } => drop(open.insert(call, op)),
-            Record::End { call, .. } => drop(open.remove(call.as_str())),
-            _ => {}
-        }
-    }
-    result.status() == Some(RunStatus::Undecided) && open.values().any(|op| *op == API_PATH)
+    result.status() == Some(RunStatus::Undecided)
+        && result.fold.open_calls().any(|(_, call)| call.op == API_PATH)
 }
 
 fn check_says_why(result: &ScenarioResult) -> Vec<String> {
@@ -300,12 +279,13 @@ fn check_says_why(result: &ScenarioResult) -> Vec<String> {
     if let (Some(why), false) = (&result.refused, result.entries.is_empty()) {
         found.push(format!("the run cannot be resumed: {why}"));
     }
-    let silent = result.entries.iter().rev().find_map(|entry| match &entry.record {
-        Record::Stopped { reason, .. } => Some(reason.is_empty()),
-        Record::Finished { status, error, .. } => Some(*status == RunStatus::Failed && error.is_none()),
-        _ => None,
-    });
-    if silent == Some(true) {
+    let fold = &result.fold;
+    let is_silent = match result.status() {
+        Some(RunStatus::Failed) => fold.error().is_none(),
+        Some(status) if status.is_stopped() => fold.reason().is_none_or(str::is_empty),
+        _ => false,
+    };
+    if is_silent {
         found.push("the run does not say why it is where it is".to_owned());
     }
     found
@@ -321,8 +301,8 @@ fn check_clean_up(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
     for branch in result.entries.iter().filter_map(|entry| temporary_branch_made(&entry.record)) {
         let times = removed.iter().filter(|gone| gone["id"] == branch["id"]).count();
         let name = branch["name"].as_str().unwrap_or_default();
-        let is_told = result.left_behind().iter().any(|told| told.contains(name));
-        if times != 1 && !is_told {
+        let is_reported = result.fold.left_behind().iter().any(|left| left.contains(name));
+        if times != 1 && !is_reported {
             found.push(format!("the temporary branch `{name}` was removed {times} times"));
         }
     }

@@ -11,7 +11,7 @@ use crate::{
         sqlite::DbPool,
     },
     config::Config,
-    journal::{Journal, JournalEntry, Record, RecordObserver, RunStatus},
+    journal::{Journal, JournalEntry, RecordObserver, RunFold, RunStatus},
     ops::spec::Permission,
     provider::{
         Backups, Branches, Fleet, Provider, Replicas, Schedules,
@@ -46,6 +46,8 @@ pub(super) struct ScenarioRunner<'a> {
 pub(super) struct ScenarioResult {
     /// Every record that was kept.
     pub(super) entries: Vec<JournalEntry>,
+    /// What the records come to.
+    pub(super) fold: RunFold,
     /// Why the journal is not what it was, if so.
     pub(super) broken: Option<String>,
     /// The world of each target.
@@ -142,6 +144,7 @@ impl<'a> ScenarioRunner<'a> {
             faults: injector.injected_faults(),
             repeated_requests: injector.repeated_requests(),
             visits: injector.take_visits(),
+            fold: RunFold::from_entries(&entries).0,
             entries,
             refused,
             failed,
@@ -194,30 +197,14 @@ impl<'a> ScenarioRunner<'a> {
 }
 
 impl ScenarioResult {
-    /// Returns how the run ended or stopped; nothing for one that never was.
+    /// Returns where the run stands; nothing for one that never was.
     pub(super) fn status(&self) -> Option<RunStatus> {
-        self.entries.iter().rev().find_map(|entry| match &entry.record {
-            Record::Finished { status, .. } | Record::Stopped { status, .. } => Some(*status),
-            Record::Started { .. } | Record::Resumed { .. } => Some(RunStatus::Running),
-            _ => None,
-        })
+        self.fold.status()
     }
 
     /// Returns whether the run has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.status().is_some_and(RunStatus::is_final)
-    }
-
-    /// Returns what the run said that it left behind.
-    pub(super) fn left_behind(&self) -> &[String] {
-        self.entries
-            .iter()
-            .rev()
-            .find_map(|entry| match &entry.record {
-                Record::Finished { left_behind, .. } => Some(left_behind.as_slice()),
-                _ => None,
-            })
-            .unwrap_or_default()
     }
 }
 
@@ -271,7 +258,7 @@ fn worlds_to_json(result: &ScenarioResult) -> Value {
     };
     json!({
         "status": result.status().map_or("refused", RunStatus::as_str),
-        "left_behind": result.left_behind(),
+        "left_behind": result.fold.left_behind(),
         "branches": all("branches"),
         "backups": all("backups"),
         "effects": all("effects"),

@@ -14,4 +14,4 @@ pub use data::{DataFormat, render_data};
 pub use diff::diff_sources;
 pub use error::{CliError, render_place};
 pub use quantities::{format_bytes, format_metric, format_moment, format_seconds};
-pub use transcript::{OpenCall, decidable_calls, open_calls, record_to_json, render_transcript};
+pub use transcript::{record_to_json, render_transcript};

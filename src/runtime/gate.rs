@@ -227,11 +227,7 @@ fn ask_observer(live: &Arc<RunContext>, question: Question) -> Result<Option<Ans
 
 /// Returns the time since when a call waits, as text.
 fn waiting_since(live: &RunContext, call: &str) -> String {
-    let entries = live.journal.read_records(live.run.id()).unwrap_or_default();
-    let begun = entries.iter().rfind(|e| {
-        matches!(&e.record, Record::Begin { call: name, .. } | Record::End { call: name, .. } if name == call)
-    });
-    let at = begun.map_or_else(|| live.fleet.clock().now(), |entry| entry.at);
+    let at = live.run.call_changed_at(call).unwrap_or_else(|| live.fleet.clock().now());
     at.0.round(jiff::Unit::Second).unwrap_or(at.0).to_string()
 }
 
