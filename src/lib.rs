@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`cli`] | the command tree, one dispatch, errors to message, hint and exit code | how a provider works |
 //! | [`repl`] | read, evaluate, print over a runtime session | providers, journal files |
-//! | [`show`] | values, errors and runs as text, tables and JSON | terminals |
+//! | [`report`] | values, errors and runs as text, tables and JSON | terminals |
 //! | [`rehearsal`] | a runbook under every fault, and the verdict | terminals, state folders |
 //! | [`runtime`] | the only room with Rhai: from a runbook's text to a run that ended or can go on | terminals |
 //! | [`ops`] | what can be asked: the catalogue of operations | scripts, journals, rights |
@@ -26,7 +26,7 @@ pub mod ops;
 pub mod provider;
 pub mod rehearsal;
 pub mod repl;
+pub mod report;
 pub mod runtime;
-pub mod show;
 #[cfg(test)]
 mod testing;

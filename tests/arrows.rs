@@ -17,11 +17,11 @@ const ALLOWED_ARROWS: &[(&str, &[&str])] = &[
     ("ops", &["base", "provider"]),
     ("runtime", &["base", "config", "provider", "journal", "ops"]),
     ("rehearsal", &["base", "config", "provider", "journal", "ops", "runtime"]),
-    ("show", &["base", "provider", "journal", "ops", "runtime"]),
-    ("repl", &["base", "config", "ops", "runtime", "show"]),
+    ("report", &["base", "provider", "journal", "ops", "runtime"]),
+    ("repl", &["base", "config", "ops", "runtime", "report"]),
     (
         "cli",
-        &["base", "config", "provider", "fake", "journal", "ops", "runtime", "rehearsal", "show", "repl"],
+        &["base", "config", "provider", "fake", "journal", "ops", "runtime", "rehearsal", "report", "repl"],
     ),
 ];
 
@@ -33,8 +33,8 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("rustyline", &["repl/"]),
     ("hyper", &["fake/", "provider/supabase/mock_api.rs"]),
-    ("similar", &["show/"]),
-    ("comfy_table", &["show/"]),
+    ("similar", &["report/"]),
+    ("comfy_table", &["report/"]),
     ("indicatif", &["base/terminal.rs"]),
 ];
 

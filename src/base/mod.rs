@@ -10,6 +10,7 @@ pub mod mask;
 pub mod moment;
 pub mod painter;
 pub mod secret;
+pub mod shell;
 pub mod sqlite;
 pub mod suggest;
 pub mod terminal;

@@ -3,7 +3,7 @@
 use crate::{
     base::terminal,
     provider::model::Progress,
-    show::{format_seconds, table::format_bytes},
+    report::{format_bytes, format_seconds},
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},

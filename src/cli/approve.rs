@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     base::terminal,
-    journal::{CallState, Durability, Journal, Record},
+    journal::{CallState, Durability, Journal, Record, RunFold},
+    report::CliError,
     runtime::{APPROVE, Runtime},
-    show::{CliError, timeline},
 };
 use serde_json::json;
 
@@ -57,7 +57,8 @@ fn decide_approval(
     by: &str,
 ) -> Result<String, CliError> {
     let run = journal.acquire_run(id)?;
-    let open = timeline::open_calls(&journal.read_records(id)?).into_iter().filter(|call| call.op == APPROVE);
+    let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
+    let open = fold.open_calls().filter(|(_, call)| call.op == APPROVE);
     let approval_hash = |state: CallState| match state {
         CallState::Started { accepted: Some(accepted), decision: None, .. } => {
             accepted["hash"].as_str().map(str::to_owned)
@@ -65,7 +66,7 @@ fn decide_approval(
         _ => None,
     };
     let mut approvals: Vec<(String, String)> = open
-        .filter_map(|call| approval_hash(run.call_state(&call.name)).map(|hash| (call.name, hash)))
+        .filter_map(|(name, _)| approval_hash(run.call_state(name)).map(|hash| (name.to_owned(), hash)))
         .collect();
     let is_exact = approvals.iter().any(|(name, _)| name_part == Some(name));
     approvals

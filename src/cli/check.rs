@@ -3,8 +3,8 @@
 use super::run_output::ReportFormat;
 use crate::{
     base::terminal,
+    report::{CliError, exit_code, render_place},
     runtime::{Runbook, check},
-    show::{CliError, trouble},
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -28,7 +28,7 @@ impl CheckCommand {
         for path in &self.runbooks {
             let (findings, wrong) = check_runbook(path);
             if wrong {
-                exit = trouble::USAGE;
+                exit = exit_code::USAGE;
             }
             all.extend(findings);
         }
@@ -73,7 +73,7 @@ fn print_finding(severity: &str, file: &str, trouble: &CliError) {
     let word = format!("{severity}:");
     let word = if severity == "error" { ink.red(&word) } else { ink.yellow(&word) };
     terminal::print_message(&format!("{word} {}", trouble.message));
-    let place = trouble.place.as_ref().map_or_else(|| format!(" --> {file}"), trouble::render_place);
+    let place = trouble.place.as_ref().map_or_else(|| format!(" --> {file}"), render_place);
     terminal::print_message(&place);
     if let Some(hint) = &trouble.hint {
         terminal::print_message(&format!("{} {hint}", terminal::stderr_painter().bold("hint:")));

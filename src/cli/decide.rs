@@ -3,14 +3,14 @@
 use super::{operations::perform_read, output, questions::current_user, run::open_journal};
 use crate::{
     base::{terminal, value},
-    journal::{CallState, Durability, JournalEntry, Record},
+    journal::{CallState, Durability, FoldedCall, Record, RunFold},
     ops::{
         self,
         args::CallArgs,
         spec::{Operation, ReturnShape},
     },
+    report::CliError,
     runtime::{APPROVE, Runtime},
-    show::{CliError, timeline},
 };
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -72,21 +72,22 @@ pub(super) fn decide_call(
     let id = journal.resolve_run_id(given)?;
     let run = journal.acquire_run(&id)?;
     let entries = journal.read_records(&id)?;
-    let mut open = timeline::decidable_calls(&entries);
-    open.retain(|call| call.op != APPROVE);
-    let named: Vec<&timeline::OpenCall> = match open.iter().find(|c| c.name == call) {
-        Some(exact) => vec![exact],
-        None => open.iter().filter(|c| c.name.contains(call)).collect(),
+    let (fold, _) = RunFold::from_entries(&entries);
+    let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| open.op != APPROVE).collect();
+    let named: Vec<_> = match open.iter().find(|(name, _)| *name == call) {
+        Some(exact) => vec![*exact],
+        None => open.iter().copied().filter(|(name, _)| name.contains(call)).collect(),
     };
-    let [one] = named[..] else {
-        return Err(undecidable_error(&id, call, &open, named.is_empty(), &entries));
+    let [(name, FoldedCall { op, .. })] = named[..] else {
+        let open: Vec<&str> = open.into_iter().map(|(name, _)| name).collect();
+        return Err(undecidable_error(&id, call, &open, named.is_empty(), &fold));
     };
-    let past = run.call_state(&one.name);
+    let past = run.call_state(name);
     let args = match &past {
         CallState::Started { args, .. } => args.clone(),
         _ => Value::Null,
     };
-    let mut decision = resolution_to_json(runtime, one, &args, resolution)?;
+    let mut decision = resolution_to_json(runtime, op, &args, resolution)?;
     let known = match past {
         CallState::Started { decision: Some(held), .. } => held["error"].clone(),
         _ => Value::Null,
@@ -96,33 +97,27 @@ pub(super) fn decide_call(
         decision["error"] = known;
     }
     run.append_record(
-        Record::Decided { call: one.name.clone(), decision, by: current_user() },
+        Record::Decided { call: name.to_owned(), decision, by: current_user() },
         Durability::Synced,
     )?;
-    terminal::print_message(&format!("decided about {} ({}); the run goes on with", one.op, one.name));
+    terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
     terminal::print_message(&format!("redrill resume {id}"));
     Ok(0)
 }
 
 /// Returns the error for a call that cannot be decided about.
-fn undecidable_error(
-    id: &str,
-    call: &str,
-    open: &[timeline::OpenCall],
-    is_none: bool,
-    entries: &[JournalEntry],
-) -> CliError {
+fn undecidable_error(id: &str, call: &str, open: &[&str], is_none: bool, fold: &RunFold) -> CliError {
     // A call that was cut short is looked up by a resume first; a person decides only what that cannot tell.
     if is_none
-        && let Some(cut) =
-            timeline::open_calls(entries).iter().find(|c| c.op != APPROVE && c.name.contains(call))
+        && let Some((name, _)) =
+            fold.open_calls().find(|(name, open)| open.op != APPROVE && name.contains(call))
     {
-        let what = format!("the call `{}` was cut short, and nobody has asked what came of it", cut.name);
+        let what = format!("the call `{name}` was cut short, and nobody has asked what came of it");
         return CliError::usage(what)
             .with_hint("a resume asks the world")
             .with_next_command(format!("redrill resume {id}"));
     }
-    let known: Vec<String> = open.iter().map(|c| output::quote_word(&c.name)).collect();
+    let known: Vec<String> = open.iter().map(|name| output::quote_word(name)).collect();
     let what = if is_none { "no open call" } else { "more than one open call" };
     let hint = if known.is_empty() {
         "nothing in it is open".into()
@@ -135,32 +130,27 @@ fn undecidable_error(
 /// Returns the decision as it is recorded, after checking its result against the operation's fields.
 fn resolution_to_json(
     runtime: &Runtime,
-    call: &timeline::OpenCall,
+    op: &str,
     args: &Value,
     resolution: &CallResolution<'_>,
 ) -> Result<Value, CliError> {
     let result = match resolution {
         CallResolution::Redo => return Ok(json!({"kind": "redo"})),
         CallResolution::Fail => return Ok(json!({"kind": "fail"})),
-        CallResolution::Created(id) => read_created_item(runtime, call, &args["target"], id)?,
+        CallResolution::Created(id) => read_created_item(runtime, op, &args["target"], id)?,
         CallResolution::Returned(result) => serde_json::from_str(result)
             .map_err(|e| CliError::usage(format!("`--result` is no JSON: {e}")))?,
     };
-    if let Some(op) = ops::find_operation(&call.op) {
+    if let Some(op) = ops::find_operation(op) {
         check_result(op, &result)?;
     }
     Ok(json!({"kind": "done", "result": result}))
 }
 
 /// Returns what a call created, as the target lists it now.
-fn read_created_item(
-    runtime: &Runtime,
-    call: &timeline::OpenCall,
-    target: &Value,
-    id: &str,
-) -> Result<Value, CliError> {
-    let lister = ops::find_operation(&call.op).and_then(ops::find_lister).ok_or_else(|| {
-        CliError::usage(format!("`{}` makes nothing that has an id", call.op))
+fn read_created_item(runtime: &Runtime, op: &str, target: &Value, id: &str) -> Result<Value, CliError> {
+    let lister = ops::find_operation(op).and_then(ops::find_lister).ok_or_else(|| {
+        CliError::usage(format!("`{op}` makes nothing that has an id"))
             .with_hint("give what it gave back with `--result`")
     })?;
     let args =

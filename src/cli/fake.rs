@@ -4,7 +4,7 @@ use crate::{
     base::{file, terminal},
     fake::{BillingPlan, FakeServer, ServerOptions, WorldFile, faults::FaultRule},
     provider::sim::SANDBOX,
-    show::{CliError, trouble},
+    report::{CliError, exit_code},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use std::{
@@ -75,7 +75,7 @@ impl ServeCommand {
     fn serve_until_signal(&self) -> Result<u8, CliError> {
         let options = self.server_options()?;
         let token = self.token_file.as_deref().map(write_token).transpose()?;
-        let server = FakeServer::start(options).map_err(|e| CliError::from(e).with_exit(trouble::USAGE))?;
+        let server = FakeServer::start(options).map_err(|e| CliError::from(e).with_exit(exit_code::USAGE))?;
         terminal::print_data(&render_server_info(&server, token.as_deref()));
         wait_for_signal()?;
         drop(server);
@@ -101,7 +101,7 @@ impl ServeCommand {
             speed: self.speed,
             per_minute: self.per_minute,
             postgres: self.postgres,
-            faults: faults.map_err(|e| CliError::from(e).with_exit(trouble::USAGE))?.unwrap_or_default(),
+            faults: faults.map_err(|e| CliError::from(e).with_exit(exit_code::USAGE))?.unwrap_or_default(),
         })
     }
 }

@@ -3,8 +3,8 @@
 use super::{activity::Activity, output};
 use crate::{
     provider::postgres::lab,
+    report::{CliError, DataFormat, exit_code},
     runtime::Runtime,
-    show::{CliError, DataFormat, trouble},
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -49,7 +49,7 @@ impl LabCommand {
             LabCommand::Status { output } => (lab::lab_status(state), *output),
         };
         drop(activity);
-        let status = status.map_err(|e| CliError::from(e).with_exit(trouble::FAILED))?;
+        let status = status.map_err(|e| CliError::from(e).with_exit(exit_code::FAILED))?;
         let columns = ["status", "folder", "host", "port", "branches"].map(String::from);
         output::print_value(&json!(status), &columns, output)?;
         Ok(0)

@@ -27,8 +27,8 @@ use crate::{
     config::{self, Locations},
     ops::reference,
     repl,
+    report::{CliError, exit_code},
     runtime::{Runtime, VERSION},
-    show::{CliError, trouble},
 };
 use clap::{ArgAction, Args as _, Command, FromArgMatches as _, Subcommand};
 use std::{
@@ -107,7 +107,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         terminal::print_message(&format!("error: this is a bug in redrill, please report it: {what}{at}"));
     }));
     let args: Vec<OsString> = args.into_iter().collect();
-    let code = panic::catch_unwind(AssertUnwindSafe(|| parse_and_dispatch(args))).unwrap_or(trouble::BUG);
+    let code = panic::catch_unwind(AssertUnwindSafe(|| parse_and_dispatch(args))).unwrap_or(exit_code::BUG);
     ExitCode::from(code)
 }
 
@@ -137,7 +137,7 @@ fn print_clap_error(error: &clap::Error) -> u8 {
     if error.use_stderr() {
         let text = if terminal::is_colour_enabled() { text.ansi().to_string() } else { text.to_string() };
         terminal::print_message(text.trim_end());
-        return trouble::USAGE;
+        return exit_code::USAGE;
     }
     terminal::print_data(text.to_string().trim_end());
     0

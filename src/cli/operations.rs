@@ -13,8 +13,8 @@ use crate::{
         args::CallArgs,
         spec::{Effect, Operation, Param, ParamKind, ParamSlot},
     },
+    report::{CliError, DataFormat, exit_code},
     runtime::{self, Event, RunObserver, Runbook, Runtime},
-    show::{CliError, DataFormat, trouble},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
@@ -274,7 +274,7 @@ fn print_read(
     let columns = if columns.is_empty() { field_names(op) } else { columns };
     print_result(op, &value, &columns, format)?;
     // `ok: false` is a failure to a shell script too: `backup verify … && rm old` must stop.
-    Ok(if value["ok"] == false { trouble::FAILED } else { 0 })
+    Ok(if value["ok"] == false { exit_code::FAILED } else { 0 })
 }
 
 fn field_names(op: &Operation) -> Vec<String> {

@@ -1,9 +1,9 @@
 //! Output of the command line: errors to stderr, data to stdout, and the errors of configuration and targets.
 
 use crate::{
-    base::{suggest, terminal},
+    base::{shell, suggest, terminal},
     config,
-    show::{self, CliError, DataFormat},
+    report::{self, CliError, DataFormat},
 };
 use clap::{ValueEnum, builder::PossibleValue};
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub(super) fn print_error(trouble: &CliError) -> u8 {
 /// # Errors
 /// The value cannot be written in this format.
 pub(super) fn print_value(value: &Value, columns: &[String], format: DataFormat) -> Result<(), CliError> {
-    match show::data::render_data(value, columns, format, terminal::stdout_width())? {
+    match report::render_data(value, columns, format, terminal::stdout_width())? {
         Some(text) => terminal::print_data(&text),
         None => terminal::print_message("there are none"),
     }
@@ -51,7 +51,7 @@ pub(super) fn unknown_target_error(config: &config::Config, given: Option<&str>)
 
 /// Quotes a word for the shell where it needs it.
 pub(super) fn quote_word(word: &str) -> String {
-    show::trouble::quote_shell_word(word)
+    shell::quote_shell_word(word)
 }
 
 impl ValueEnum for DataFormat {

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     base::terminal,
     rehearsal::{self, FaultSelection, RehearsalReport, RehearsalRequest},
+    report::{CliError, exit_code},
     runtime::{Runbook, Runtime},
-    show::{CliError, trouble},
 };
 use clap::ValueEnum;
 
@@ -83,7 +83,7 @@ impl RehearseCommand {
                 report.to_json_lines(&replay).iter().for_each(|line| terminal::print_data(line));
             }
         }
-        if report.count_violated() == 0 { 0 } else { trouble::FAILED }
+        if report.count_violated() == 0 { 0 } else { exit_code::FAILED }
     }
 
     /// Returns the command that repeats one scenario.

@@ -11,8 +11,8 @@ use crate::{
     base::{moment::Span, terminal, value},
     journal::{RunStatus, RunSummary, Source},
     ops::spec::{Effect, Permission},
+    report::{CliError, DataFormat, diff_sources, exit_code, format_seconds},
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
-    show::{CliError, DataFormat, difference::diff_sources, format_seconds, trouble},
 };
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
@@ -128,7 +128,7 @@ impl ResumeCommand {
         }
         Err(CliError::usage(message)
             .with_hint("look at the world first; then go on with `--yes`")
-            .with_exit(trouble::REFUSED)
+            .with_exit(exit_code::REFUSED)
             .with_next_command(again("--yes")))
     }
 
@@ -181,7 +181,7 @@ fn report_ended_run(summary: &RunSummary, format: ReportFormat) -> u8 {
             .to_string(),
         ),
     }
-    if *status == RunStatus::Succeeded { 0 } else { trouble::FAILED }
+    if *status == RunStatus::Succeeded { 0 } else { exit_code::FAILED }
 }
 
 /// Returns a recorded error in the form of the final event, with its place as a field.

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     base::terminal,
     journal::{Journal, RunSummary},
+    report::{CliError, DataFormat, exit_code},
     runtime::{Refusal, RunObserver, RunResult, Runbook, Runtime, StartRequest, check},
-    show::{CliError, DataFormat, trouble},
 };
 use serde_json::Value;
 use std::{
@@ -137,7 +137,7 @@ pub(super) fn confirm_targets(
         let refused = || {
             CliError::usage(format!("the target `{name}` is protected, and this may change it"))
                 .with_hint(format!("name it: `--confirm {name}`"))
-                .with_exit(trouble::REFUSED)
+                .with_exit(exit_code::REFUSED)
                 .with_next_command(again(&format!("--confirm {name}")))
         };
         if !terminal::can_prompt() {

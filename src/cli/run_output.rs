@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
+    journal::RunFold,
+    report::{CliError, exit_code},
     runtime::{APPROVE, RunObserver, RunResult, Runtime, StopReason},
-    show::{CliError, timeline, trouble},
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -66,7 +67,7 @@ pub(super) fn run_and_report(
         }
         terminal::print_message(next);
     }
-    trouble::exit_code_for(&ended)
+    CliError::exit_code_of(&ended)
 }
 
 /// Reports why a run was not started or resumed, and returns the exit code.
@@ -80,7 +81,7 @@ pub(super) fn report_refusal(format: ReportFormat, trouble: &CliError) -> u8 {
         );
     }
     let mut trouble = trouble.clone();
-    if trouble.exit != trouble::BUG {
+    if trouble.exit != exit_code::BUG {
         trouble.facts.push("nothing was done".into());
     }
     output::print_error(&trouble)
@@ -108,7 +109,7 @@ fn print_ending(runtime: &Runtime, ended: &RunResult) {
         ));
     }
     let status = ended.status.as_str();
-    let status = if trouble::exit_code_for(ended) == 0 { ink.green(status) } else { ink.red(status) };
+    let status = if CliError::exit_code_of(ended) == 0 { ink.green(status) } else { ink.red(status) };
     terminal::print_message(&format!("{status}  run {}  head {head}", ended.run));
 }
 
@@ -120,11 +121,12 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
         .flatten()
         .and_then(|journal| journal.read_records(run).ok())
         .unwrap_or_default();
+    let (fold, _) = RunFold::from_entries(&entries);
     // An approval is an open call too, but nothing is under way in it.
-    let open = timeline::open_calls(&entries)
-        .into_iter()
-        .filter(|call| call.op != APPROVE && Some(&call.name) != said);
-    open.map(|call| format!("{} ({})", call.op, call.name)).collect()
+    let open = fold
+        .open_calls()
+        .filter(|(name, call)| call.op != APPROVE && said.is_none_or(|said| said.as_str() != *name));
+    open.map(|(name, call)| format!("{} ({name})", call.op)).collect()
 }
 
 /// Returns the last line of `-o json`.

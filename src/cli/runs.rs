@@ -10,8 +10,8 @@ use super::{
 use crate::{
     base::{terminal, value},
     journal::{Durability, Record, RunStatus, RunSummary},
+    report::{self, CliError, DataFormat, exit_code, record_to_json, render_transcript},
     runtime::{ResumeRequest, Runtime, SESSION},
-    show::{self, CliError, DataFormat, timeline, trouble},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -101,8 +101,8 @@ fn list_runs(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
     if output == DataFormat::Table {
         for (row, run) in rows.iter_mut().zip(&runs) {
             drop(row.as_object_mut().and_then(|row| row.remove("reason")));
-            row["started_at"] = show::format_moment(run.started_at).into();
-            row["finished_at"] = run.finished_at.map(show::format_moment).into();
+            row["started_at"] = report::format_moment(run.started_at).into();
+            row["finished_at"] = run.finished_at.map(report::format_moment).into();
         }
     }
     output::print_value(&rows.into(), &columns, output)?;
@@ -127,13 +127,13 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
     let summary = find_run(runtime, given)?;
     let entries = open_journal(runtime)?.read_records(&summary.id)?;
     match output {
-        ReportFormat::Text => terminal::print_data(&timeline::render_transcript(&summary, &entries)),
+        ReportFormat::Text => terminal::print_data(&render_transcript(&summary, &entries)),
         ReportFormat::Json => {
             let mut shown = summary_to_json(&summary);
             shown["title"] = summary.title.as_str().into();
             shown["error"] = json!(summary.error.as_ref().map(value::strip_tags));
             shown["params"] = value::strip_tags(&summary.params);
-            shown["records"] = entries.iter().map(timeline::record_to_json).collect();
+            shown["records"] = entries.iter().map(record_to_json).collect();
             terminal::print_data(&shown.to_string());
         }
     }
@@ -184,7 +184,8 @@ fn verify_run(
 ) -> Result<u8, CliError> {
     let journal = open_journal(runtime)?;
     let id = journal.resolve_run_id(given)?;
-    let verified = journal.verify_run(&id, head).map_err(|e| CliError::from(e).with_exit(trouble::FAILED))?;
+    let verified =
+        journal.verify_run(&id, head).map_err(|e| CliError::from(e).with_exit(exit_code::FAILED))?;
     let value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
     output::print_value(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
     Ok(0)

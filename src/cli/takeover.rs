@@ -4,8 +4,8 @@ use super::questions::current_user;
 use crate::{
     base::terminal,
     journal::{Error, Holder, Journal, Run},
+    report::CliError,
     runtime::{Refusal, Runbook, Runtime},
-    show::CliError,
 };
 use serde_json::Value;
 use std::{

@@ -5,8 +5,8 @@ use crate::{
     base::moment::Span,
     config::{self, Config, TargetConfig},
     provider,
+    report::{CliError, DataFormat, exit_code},
     runtime::Runtime,
-    show::{CliError, DataFormat, trouble},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ fn check_targets(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> 
     let well = answers.iter().all(|answer| answer["ok"] == json!(true));
     let columns = ["name", "ok", "status", "version", "identity", "hint"].map(String::from);
     output::print_value(&answers.into(), &columns, output)?;
-    Ok(if well { 0 } else { trouble::FAILED })
+    Ok(if well { 0 } else { exit_code::FAILED })
 }
 
 async fn query_target_health(runtime: &Runtime, name: &str) -> provider::Result<Value> {

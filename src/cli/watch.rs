@@ -3,8 +3,8 @@
 use super::{activity::Activity, questions::QuestionPolicy};
 use crate::{
     base::{moment::Moment, terminal, value},
+    report::{format_metric, format_moment, format_seconds},
     runtime::{Answer, Event, Question, RunObserver},
-    show::{format_metric, format_moment, format_seconds},
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

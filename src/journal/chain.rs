@@ -111,7 +111,7 @@ impl Chain {
         if serde_json::from_str::<Record>(&body).ok().as_ref() != Some(&record) {
             return Err(illegal(IllegalRecord::Unreadable(record.kind())));
         }
-        self.fold.apply_record(record).map_err(illegal)?;
+        self.fold.apply_record(record, at).map_err(illegal)?;
         Ok(self.tail.push_record(at, self.fold.count_calls(), body))
     }
 
@@ -128,7 +128,7 @@ impl Chain {
         if let Record::Started { version, .. } = &record {
             self.version.clone_from(version);
         }
-        self.fold.apply_record(record).map_err(|why| self.tail.broken_at(row.seq, why.to_string()))?;
+        self.fold.apply_record(record, at).map_err(|why| self.tail.broken_at(row.seq, why.to_string()))?;
         self.last_at = at;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The fold: from a run's records to where it stands. The only place that knows which record may follow which.
 
-use super::{Outcome, Record, RunStatus};
+use super::{JournalEntry, Outcome, Record, RunStatus};
+use crate::base::moment::Moment;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -68,14 +69,27 @@ pub enum CallState {
 
 /// A call as its records leave it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Call {
-    op: String,
-    args: Value,
-    key: String,
-    attempts: u32,
-    accepted: Option<Value>,
-    decision: Option<Value>,
-    outcome: Option<Outcome>,
+pub struct FoldedCall {
+    pub op: String,
+    pub args: Value,
+    /// Every attempt, in order. There is one at least.
+    pub attempts: Vec<Attempt>,
+    /// What somebody decided since the last attempt began or ended.
+    pub decision: Option<Value>,
+    /// The number of the record at which it last began, or at which it ended if it never did.
+    order: u64,
+}
+
+/// One attempt at a call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attempt {
+    /// The key by which what it makes can be found again; nothing for a call without effect, which only ends.
+    pub key: Option<String>,
+    pub began_at: Option<Moment>,
+    /// What it was given to wait on.
+    pub accepted: Option<Value>,
+    pub outcome: Option<Outcome>,
+    pub ended_at: Option<Moment>,
 }
 
 /// Returns where a run stands after `record`, given where it stood and what was known of the record's call.
@@ -84,7 +98,7 @@ pub(super) struct Call {
 /// Why the record does not fit. Nothing may be written then.
 pub(super) fn next_status(
     status: Option<RunStatus>,
-    call: Option<&Call>,
+    call: Option<&FoldedCall>,
     record: &Record,
 ) -> Result<RunStatus, IllegalRecord> {
     let kind = record.kind();
@@ -117,10 +131,10 @@ pub(super) fn next_status(
 }
 
 /// Checks that somebody may decide about a call: it is begun, or it failed.
-fn check_decidable(name: &str, call: Option<&Call>) -> Result<(), IllegalRecord> {
+fn check_decidable(name: &str, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
     match call {
         None => Err(IllegalRecord::CallNotStarted("decided", name.into())),
-        Some(Call { outcome: Some(Outcome::Ok(_)), .. }) => {
+        Some(call) if matches!(call.outcome(), Some(Outcome::Ok(_))) => {
             Err(IllegalRecord::CallFinished("decided", name.into()))
         }
         Some(_) => Ok(()),
@@ -128,27 +142,27 @@ fn check_decidable(name: &str, call: Option<&Call>) -> Result<(), IllegalRecord>
 }
 
 /// Checks that a call may be begun: it is new, or somebody decided that it is done again.
-fn check_startable(name: &str, call: Option<&Call>) -> Result<(), IllegalRecord> {
+fn check_startable(name: &str, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
     match call {
-        Some(Call { outcome: Some(_), .. }) => Err(IllegalRecord::CallFinished("begin", name.into())),
-        Some(Call { decision: None, .. }) => Err(IllegalRecord::CallStartedTwice(name.into())),
+        Some(call) if !call.is_open() => Err(IllegalRecord::CallFinished("begin", name.into())),
+        Some(FoldedCall { decision: None, .. }) => Err(IllegalRecord::CallStartedTwice(name.into())),
         None | Some(_) => Ok(()),
     }
 }
 
 /// Checks that a call is begun and not over.
-fn check_open(kind: &'static str, name: &str, call: Option<&Call>) -> Result<(), IllegalRecord> {
+fn check_open(kind: &'static str, name: &str, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
     match call {
         None => Err(IllegalRecord::CallNotStarted(kind, name.into())),
-        Some(Call { outcome: Some(_), .. }) => Err(IllegalRecord::CallFinished(kind, name.into())),
+        Some(call) if !call.is_open() => Err(IllegalRecord::CallFinished(kind, name.into())),
         Some(_) => Ok(()),
     }
 }
 
 /// Checks that a call may end: it is not over, and if it was begun then as this very call.
-fn check_endable(name: &str, op: &str, args: &Value, call: Option<&Call>) -> Result<(), IllegalRecord> {
+fn check_endable(name: &str, op: &str, args: &Value, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
     match call {
-        Some(Call { outcome: Some(_), .. }) => Err(IllegalRecord::CallFinished("end", name.into())),
+        Some(call) if !call.is_open() => Err(IllegalRecord::CallFinished("end", name.into())),
         Some(begun) if begun.op != op || begun.args != *args => Err(IllegalRecord::CallMismatch(name.into())),
         None | Some(_) => Ok(()),
     }
@@ -159,15 +173,21 @@ pub(super) type RunState = (Option<RunStatus>, Option<String>);
 
 /// A run as its records leave it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct RunFold {
+pub struct RunFold {
     /// Where it stands; nothing before its first record.
     pub(super) status: Option<RunStatus>,
     pub(super) reason: Option<String>,
+    /// The call at which it stopped.
+    stopped_at: Option<String>,
     /// What it ends with, once it is ending.
     pub(super) ending: Option<Outcome>,
+    error: Option<Value>,
+    left_behind: Vec<String>,
     /// The identity that each target name resolved to.
     pub(super) targets: HashMap<String, Value>,
-    calls: HashMap<String, Call>,
+    calls: HashMap<String, FoldedCall>,
+    /// How many records there are.
+    records: u64,
     /// The edition of the sources in force: 0 is the original, higher ones are edits.
     pub(super) edition: u32,
     /// The edition to fall back to if the edited one does not match; moves on once something takes effect.
@@ -177,16 +197,34 @@ pub(super) struct RunFold {
 }
 
 impl RunFold {
+    /// Folds records up to the first that does not fit, and returns why: a journal that was tampered with can still
+    /// be shown.
+    pub fn from_entries(entries: &[JournalEntry]) -> (Self, Option<IllegalRecord>) {
+        let mut fold = Self::default();
+        let illegal = entries.iter().find_map(|entry| fold.apply_entry(entry).err());
+        (fold, illegal)
+    }
+
+    /// Adds an entry of the journal.
+    ///
+    /// # Errors
+    /// Why it does not fit; the fold is then what it was.
+    pub fn apply_entry(&mut self, entry: &JournalEntry) -> Result<(), IllegalRecord> {
+        self.apply_record(entry.record.clone(), entry.at)
+    }
+
     /// Adds a record.
     ///
     /// # Errors
     /// Why it does not fit; the fold is then what it was.
-    pub(super) fn apply_record(&mut self, record: Record) -> Result<(), IllegalRecord> {
+    pub(super) fn apply_record(&mut self, record: Record, at: Moment) -> Result<(), IllegalRecord> {
         let call = record.call_name().and_then(|name| self.calls.get(name));
         self.status = Some(next_status(self.status, call, &record)?);
+        self.records += 1;
         // A decision is made about a stopped run and leaves it stopped, for the same reason.
         if !matches!(record, Record::Decided { .. }) {
             self.reason = None;
+            self.stopped_at = None;
         }
         match &record {
             Record::Resumed { digest: Some(_), .. } => {
@@ -199,56 +237,113 @@ impl RunFold {
             _ => {}
         }
         match record {
-            Record::Stopped { reason, .. } => self.reason = Some(reason),
+            Record::Stopped { reason, at_call, .. } => {
+                self.reason = Some(reason);
+                self.stopped_at = at_call;
+            }
             Record::Target { name, identity } => drop(self.targets.insert(name, identity)),
             Record::Ending { outcome } => self.ending = Some(outcome),
-            Record::Begin { call, op, args, key, .. } => self.start_call(call, op, args, key),
-            Record::End { call, op, args, outcome, .. } => self.finish_call(call, op, args, outcome),
-            Record::Accepted { call, what } => self.update_call(&call, |c| c.accepted = Some(what)),
-            Record::Decided { call, decision, .. } => self.update_call(&call, |c| {
-                c.decision = Some(decision);
-                c.outcome = None;
-            }),
-            Record::Started { .. } | Record::Resumed { .. } | Record::Finished { .. } => {}
+            Record::Begin { call, op, args, key, .. } => {
+                let attempt = Attempt { key: Some(key), began_at: Some(at), ..Attempt::default() };
+                self.start_attempt(call, op, args, attempt);
+            }
+            Record::End { call, op, args, outcome, .. } => {
+                if !self.calls.contains_key(&call) {
+                    self.start_attempt(call.clone(), op, args, Attempt::default());
+                }
+                self.update_call(&call, |c| {
+                    c.decision = None;
+                    c.update_attempt(|attempt| {
+                        attempt.outcome = Some(outcome);
+                        attempt.ended_at = Some(at);
+                    });
+                });
+            }
+            Record::Accepted { call, what } => {
+                self.update_call(&call, |c| c.update_attempt(|attempt| attempt.accepted = Some(what)));
+            }
+            Record::Decided { call, decision, .. } => {
+                self.update_call(&call, |c| c.decision = Some(decision));
+            }
+            Record::Finished { error, left_behind, .. } => {
+                self.error = error;
+                self.left_behind = left_behind;
+            }
+            Record::Started { .. } | Record::Resumed { .. } => {}
         }
         Ok(())
     }
 
-    /// Returns the calls that were begun and are not over, by name.
-    pub(super) fn open_calls(&self) -> Vec<String> {
-        let open = self.calls.iter().filter(|(_, call)| call.outcome.is_none());
-        let mut names: Vec<String> = open.map(|(name, _)| name.clone()).collect();
-        names.sort();
-        names
+    fn start_attempt(&mut self, name: String, op: String, args: Value, attempt: Attempt) {
+        let mut attempts = self.calls.remove(&name).map_or_else(Vec::new, |call| call.attempts);
+        attempts.push(attempt);
+        self.calls.insert(name, FoldedCall { op, args, attempts, decision: None, order: self.records });
     }
 
-    fn start_call(&mut self, name: String, op: String, args: Value, key: String) {
-        let attempts = self.count_attempts(&name) + 1;
-        self.calls.insert(name, Call { key, attempts, ..Call::new(op, args) });
-    }
-
-    fn finish_call(&mut self, name: String, op: String, args: Value, outcome: Outcome) {
-        let call = self.calls.entry(name).or_insert_with(|| Call::new(op, args));
-        call.decision = None;
-        call.outcome = Some(outcome);
-    }
-
-    fn update_call(&mut self, name: &str, change: impl FnOnce(&mut Call)) {
+    fn update_call(&mut self, name: &str, change: impl FnOnce(&mut FoldedCall)) {
         if let Some(call) = self.calls.get_mut(name) {
             change(call);
         }
     }
 
+    /// Returns where the run stands; nothing before its first record.
+    pub fn status(&self) -> Option<RunStatus> {
+        self.status
+    }
+
+    /// Returns why the run has stopped, while it has.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// Returns the error that the run ended with.
+    pub fn error(&self) -> Option<&Value> {
+        self.error.as_ref()
+    }
+
+    /// Returns what the run made and left, by name, once it has ended.
+    pub fn left_behind(&self) -> &[String] {
+        &self.left_behind
+    }
+
+    /// Returns a call by its name.
+    pub fn call(&self, name: &str) -> Option<&FoldedCall> {
+        self.calls.get(name)
+    }
+
+    /// Returns every call with its name, in the order in which they last began.
+    pub fn calls(&self) -> impl Iterator<Item = (&str, &FoldedCall)> {
+        let mut calls: Vec<_> = self.calls.iter().map(|(name, call)| (name.as_str(), call)).collect();
+        calls.sort_by_key(|(_, call)| call.order);
+        calls.into_iter()
+    }
+
+    /// Returns the calls that were begun, or opened again by a decision, and are not over.
+    pub fn open_calls(&self) -> impl Iterator<Item = (&str, &FoldedCall)> {
+        self.calls().filter(|(_, call)| call.is_open())
+    }
+
+    /// Returns the calls that somebody can decide about: those that are held, or decided about already, and the one of
+    /// which the run stopped because nobody knows. The world has not been asked yet about a call that was cut short,
+    /// and the script has gone on with a failure that nobody held.
+    pub fn decidable_calls(&self) -> impl Iterator<Item = (&str, &FoldedCall)> {
+        let is_unknown = |name: &str| {
+            self.status == Some(RunStatus::Undecided)
+                && self.stopped_at.as_ref().is_none_or(|unknown| unknown == name)
+        };
+        self.open_calls().filter(move |(name, call)| call.decision.is_some() || is_unknown(name))
+    }
+
     /// Returns what is known of a call.
     pub(super) fn call_state(&self, name: &str) -> CallState {
-        let Some(Call { op, args, key, accepted, decision, outcome, .. }) = self.calls.get(name).cloned()
-        else {
-            return CallState::NotStarted;
-        };
-        match outcome {
-            Some(outcome) => CallState::Finished { op, args, outcome },
-            None => CallState::Started { op, args, key, accepted, decision },
+        let Some(call) = self.calls.get(name) else { return CallState::NotStarted };
+        let (op, args) = (call.op.clone(), call.args.clone());
+        if let Some(outcome) = call.outcome() {
+            return CallState::Finished { op, args, outcome: outcome.clone() };
         }
+        let Attempt { key, accepted, .. } = call.attempts.last().cloned().unwrap_or_default();
+        let key = key.unwrap_or_default();
+        CallState::Started { op, args, key, accepted, decision: call.decision.clone() }
     }
 
     /// Returns where the run stands and why it stopped.
@@ -258,7 +353,7 @@ impl RunFold {
 
     /// Returns how often a call was begun.
     pub(super) fn count_attempts(&self, name: &str) -> u32 {
-        self.calls.get(name).map_or(0, |call| call.attempts)
+        self.calls.get(name).map_or(0, FoldedCall::count_begins)
     }
 
     /// Returns the names of the calls that begin with `path`, in no order.
@@ -268,7 +363,8 @@ impl RunFold {
 
     /// Returns the names of the calls that were about to take effect, in no order.
     pub(super) fn started_calls(&self) -> Vec<String> {
-        self.calls.iter().filter(|(_, call)| call.attempts > 0).map(|(name, _)| name.clone()).collect()
+        let started = self.calls.iter().filter(|(_, call)| call.count_begins() > 0);
+        started.map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns how many calls there are.
@@ -277,8 +373,40 @@ impl RunFold {
     }
 }
 
-impl Call {
-    fn new(op: String, args: Value) -> Call {
-        Call { op, args, key: String::new(), attempts: 0, accepted: None, decision: None, outcome: None }
+impl FoldedCall {
+    /// Returns whether the call is not over: its attempt goes on, or a decision has opened it again.
+    pub fn is_open(&self) -> bool {
+        self.outcome().is_none()
+    }
+
+    /// Returns what came of the call, once it is over.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        if self.decision.is_some() {
+            return None;
+        }
+        self.attempts.last()?.outcome.as_ref()
+    }
+
+    /// Returns when the last attempt began, while it has not ended.
+    pub fn running_since(&self) -> Option<Moment> {
+        self.attempts.last().filter(|attempt| attempt.ended_at.is_none())?.began_at
+    }
+
+    /// Returns when the call last began or ended.
+    pub(super) fn changed_at(&self) -> Option<Moment> {
+        let last = self.attempts.last()?;
+        last.ended_at.or(last.began_at)
+    }
+
+    /// Returns how often the call was begun: an attempt without a key only ended.
+    fn count_begins(&self) -> u32 {
+        let begins = self.attempts.iter().filter(|attempt| attempt.key.is_some()).count();
+        u32::try_from(begins).unwrap_or(u32::MAX)
+    }
+
+    fn update_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            change(attempt);
+        }
     }
 }

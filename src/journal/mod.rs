@@ -29,7 +29,7 @@ mod tests;
 
 pub use chain::{VerifiedChain, digest_sources};
 pub use error::Error;
-pub use fold::{CallState, IllegalRecord};
+pub use fold::{Attempt, CallState, FoldedCall, IllegalRecord, RunFold};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
 pub use record::{Durability, JournalEntry, Outcome, Record, RunStatus, RunSummary, Tombstone};

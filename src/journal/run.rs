@@ -113,7 +113,15 @@ impl Run {
 
     /// Returns the calls that were begun and are not over, by name.
     pub fn open_calls(&self) -> Vec<String> {
-        self.lock_state().chain.fold.open_calls()
+        let state = self.lock_state();
+        let mut names: Vec<String> = state.chain.fold.open_calls().map(|(name, _)| name.to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Returns when a call last began or ended, records of this process included.
+    pub fn call_changed_at(&self, call: &str) -> Option<Moment> {
+        self.lock_state().chain.fold.call(call)?.changed_at()
     }
 
     /// Returns the identity that a target name resolved to at its first use in this run.

@@ -15,19 +15,17 @@
 //! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
-use super::play::{RunbookRules, ScenarioResult, WorldSnapshot};
+use super::scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot};
 use crate::{
     base::value,
-    journal::{JournalEntry, Outcome, Record, RunStatus},
+    journal::{JournalEntry, Outcome, Record, RunFold, RunStatus},
     ops::{
         self,
         args::CallArgs,
         spec::{Effect, Permission, parse_target_ref},
         supabase::API_PATH,
     },
-};
-use crate::{
-    provider::{model::CallKey, sim::EffectRow as Took},
+    provider::{model::CallKey, sim::EffectRow},
     runtime::{APPROVE, CLEAN_UP_PATH},
 };
 use serde::Serialize;
@@ -46,44 +44,44 @@ pub struct Violation {
 pub(super) fn find_violations(
     rules: &RunbookRules<'_>,
     undisturbed: &ScenarioResult,
-    played: &ScenarioResult,
+    result: &ScenarioResult,
 ) -> Vec<Violation> {
     let found = [
-        ("once", check_once(undisturbed, played)),
-        ("truth", check_truth(played)),
-        ("left-over", check_left_over(undisturbed, played)),
-        ("same-world", check_same_world(undisturbed, played)),
-        ("same-end", check_same_end(undisturbed, played)),
-        ("ends-well", check_ends_well(played)),
-        ("says-why", check_says_why(played)),
-        ("clean-up", check_clean_up(undisturbed, played)),
-        ("journal", check_journal(played)),
-        ("needs", needs(rules, played)),
-        ("guard", check_guard(rules, played)),
+        ("once", check_once(undisturbed, result)),
+        ("truth", check_truth(result)),
+        ("left-over", check_left_over(undisturbed, result)),
+        ("same-world", check_same_world(undisturbed, result)),
+        ("same-end", check_same_end(undisturbed, result)),
+        ("ends-well", check_ends_well(result)),
+        ("says-why", check_says_why(result)),
+        ("clean-up", check_clean_up(undisturbed, result)),
+        ("journal", check_journal(result)),
+        ("needs", check_needs(rules, result)),
+        ("guard", check_guard(rules, result)),
     ];
-    let breaches = found
+    let violations = found
         .into_iter()
         .flat_map(|(invariant, found)| found.into_iter().map(move |what| Violation { invariant, what }));
-    breaches.collect()
+    violations.collect()
 }
 
-fn has_succeeded(played: &ScenarioResult) -> bool {
-    played.status() == Some(RunStatus::Succeeded)
+fn has_succeeded(result: &ScenarioResult) -> bool {
+    result.status() == Some(RunStatus::Succeeded)
 }
 
-fn check_once(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
-    let mut found: Vec<String> = played
-        .asked_again
+fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+    let mut found: Vec<String> = result
+        .repeated_requests
         .iter()
         .map(|what| format!("{what} was asked for again after it was done"))
         .collect();
-    for seen in &played.worlds {
+    for world in &result.worlds {
         let mut keys = BTreeSet::new();
-        let twice = seen.log.iter().filter(|e| e.key.as_ref().is_some_and(|key| !keys.insert(&key.0)));
+        let twice = world.log.iter().filter(|e| e.key.as_ref().is_some_and(|key| !keys.insert(&key.0)));
         found.extend(twice.map(|e| format!("`{}` of `{}` took effect twice", e.kind, e.what)));
     }
-    if has_succeeded(undisturbed) && has_succeeded(played) {
-        let (wanted, had) = (count_effects(undisturbed), count_effects(played));
+    if has_succeeded(undisturbed) && has_succeeded(result) {
+        let (wanted, had) = (count_effects(undisturbed), count_effects(result));
         let kinds: BTreeSet<_> = wanted.keys().chain(had.keys()).collect();
         for effect in kinds {
             let count = |of: &BTreeMap<EffectIdentity, usize>| of.get(effect).copied().unwrap_or(0);
@@ -102,23 +100,23 @@ fn check_once(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<Stri
 type EffectIdentity = (String, String, String);
 
 /// Returns the effects of a world, but for jobs that were given up, and giving them up.
-fn lasting_effects(seen: &WorldSnapshot) -> impl Iterator<Item = &Took> {
+fn lasting_effects(world: &WorldSnapshot) -> impl Iterator<Item = &EffectRow> {
     let given_up: Vec<&str> =
-        seen.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
+        world.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
     let is_void = move |key: &CallKey| {
         given_up.iter().any(|job| job.strip_suffix(&key.0).is_some_and(|j| j.ends_with('-')))
     };
-    seen.log.iter().filter(move |e| e.kind != "job.cancel" && !e.key.as_ref().is_some_and(&is_void))
+    world.log.iter().filter(move |e| e.kind != "job.cancel" && !e.key.as_ref().is_some_and(&is_void))
 }
 
 /// Counts effects by target, kind and what they were done to.
-fn count_effects(played: &ScenarioResult) -> BTreeMap<EffectIdentity, usize> {
+fn count_effects(result: &ScenarioResult) -> BTreeMap<EffectIdentity, usize> {
     let mut counts = BTreeMap::new();
-    for seen in &played.worlds {
-        let keys: Vec<&str> = seen.log.iter().filter_map(|e| e.key.as_ref()).map(|k| k.0.as_str()).collect();
-        for effect in lasting_effects(seen) {
+    for world in &result.worlds {
+        let keys: Vec<&str> = world.log.iter().filter_map(|e| e.key.as_ref()).map(|k| k.0.as_str()).collect();
+        for effect in lasting_effects(world) {
             let what = keys.iter().fold(effect.what.clone(), |what, key| what.replace(key, "…"));
-            *counts.entry((seen.target.clone(), effect.kind.clone(), what)).or_default() += 1;
+            *counts.entry((world.target.clone(), effect.kind.clone(), what)).or_default() += 1;
         }
     }
     counts
@@ -136,35 +134,31 @@ const KEYLESS: &[(&str, &[&str])] = &[
 ];
 
 /// Compares what errors say with what the world did. What is done under no key is counted.
-fn check_truth(played: &ScenarioResult) -> Vec<String> {
-    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
+fn check_truth(result: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
-    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
-    for entry in &played.entries {
-        match &entry.record {
-            Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
-            Record::End { op, outcome: Outcome::Ok(_), .. } => *told.entry(op).or_default() += 1,
-            Record::End { op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "some" => {
-                *told.entry(op).or_default() += 1;
-            }
-            Record::End { call, op, outcome: Outcome::Err(fault), .. } if fault["side_effects"] == "none" => {
-                let key = begun.get(call.as_str()).copied();
-                let did = |seen: &WorldSnapshot| {
-                    lasting_effects(seen).any(|e| e.key.as_ref().map(|k| k.0.as_str()) == key)
-                };
-                if key.is_some() && played.worlds.iter().any(did) {
+    let mut reported: BTreeMap<&str, usize> = BTreeMap::new();
+    for (call, attempt) in
+        result.fold.calls().flat_map(|(_, call)| call.attempts.iter().map(move |attempt| (call, attempt)))
+    {
+        let op = call.op.as_str();
+        match &attempt.outcome {
+            Some(Outcome::Err(fault)) if fault["side_effects"] == "none" => {
+                let is_done = |key: &String| result.worlds.iter().any(|world| has_effect(world, key));
+                if attempt.key.as_ref().is_some_and(is_done) {
                     found.push(format!(
                         "`{op}` says that nothing was changed, and its effect is in the world"
                     ));
                 }
             }
-            _ => {}
+            Some(Outcome::Err(fault)) if fault["side_effects"] != "some" => {}
+            Some(_) => *reported.entry(op).or_default() += 1,
+            None => {}
         }
     }
-    for (kind, ops) in KEYLESS.iter().filter(|_| played.has_ended()) {
+    for (kind, ops) in KEYLESS.iter().filter(|_| result.has_ended()) {
         let done: usize =
-            played.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == *kind).count()).sum();
-        let known: usize = ops.iter().filter_map(|op| told.get(op)).sum();
+            result.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == *kind).count()).sum();
+        let known: usize = ops.iter().filter_map(|op| reported.get(op)).sum();
         if done > known {
             found.push(format!("`{kind}` took effect {done} times, and the run knows of {known}"));
         }
@@ -172,17 +166,22 @@ fn check_truth(played: &ScenarioResult) -> Vec<String> {
     found
 }
 
-fn check_left_over(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
-    if !played.has_ended() {
+/// Returns whether a key has a lasting effect in a world.
+fn has_effect(world: &WorldSnapshot, key: &str) -> bool {
+    lasting_effects(world).any(|effect| effect.key.as_ref().is_some_and(|of| of.0 == key))
+}
+
+fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+    if !result.has_ended() {
         return Vec::new();
     }
-    let ended_well = keys_ended_well(&played.entries);
-    let is_told = |name: &str| played.left_behind().iter().any(|told| told.contains(name));
+    let ended_well = keys_ended_well(&result.fold);
+    let is_reported = |name: &str| result.fold.left_behind().iter().any(|left| left.contains(name));
     let mut found = Vec::new();
-    for (seen, calm) in played.worlds.iter().zip(&undisturbed.worlds) {
-        for branch in seen.branches.iter().filter(|b| !is_told(&b.name) && !is_told(&b.id)) {
-            let place = format!("{}/{}", seen.target, branch.name);
-            if !calm.portrait.branches.contains_key(&branch.name) {
+    for (world, expected) in result.worlds.iter().zip(&undisturbed.worlds) {
+        for branch in world.branches.iter().filter(|b| !is_reported(&b.name) && !is_reported(&b.id)) {
+            let place = format!("{}/{}", world.target, branch.name);
+            if !expected.normalized.branches.contains_key(&branch.name) {
                 found.push(format!(
                     "the branch `{place}` is left, and the undisturbed run leaves none of that name"
                 ));
@@ -190,83 +189,70 @@ fn check_left_over(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec
                 found.push(format!("the branch `{place}` is left by a call that did not end well"));
             }
         }
-        let unanswered =
+        let is_of_failed_call =
             |key: &Option<CallKey>| key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str()));
-        for backup in seen.backups.iter().filter(|b| unanswered(&b.key) && !is_told(&b.id)) {
+        for backup in world.backups.iter().filter(|b| is_of_failed_call(&b.key) && !is_reported(&b.id)) {
             let label = backup.label.as_deref().unwrap_or("no label");
             found.push(format!(
                 "a backup of `{}` ({label}) is left by a call that did not end well",
-                seen.target
+                world.target
             ));
         }
-        let schedules = seen.schedules.iter().map(|s| ("schedule", &s.id, &s.key));
-        let others = schedules.chain(seen.replicas.iter().map(|r| ("replica", &r.id, &r.key)));
-        for (kind, ..) in others.filter(|(_, id, key)| unanswered(key) && !is_told(id)) {
-            found.push(format!("a {kind} of `{}` is left by a call that did not end well", seen.target));
+        let schedules = world.schedules.iter().map(|s| ("schedule", &s.id, &s.key));
+        let others = schedules.chain(world.replicas.iter().map(|r| ("replica", &r.id, &r.key)));
+        for (kind, ..) in others.filter(|(_, id, key)| is_of_failed_call(key) && !is_reported(id)) {
+            found.push(format!("a {kind} of `{}` is left by a call that did not end well", world.target));
         }
-        for job in seen.unfinished.iter().filter(|job| !is_told(job)) {
+        for job in world.unfinished.iter().filter(|job| !is_reported(job)) {
             let (kind, _) = job.split_once('-').unwrap_or((job, ""));
-            found.push(format!("a {kind} of `{}` goes on after the run's end", seen.target));
+            found.push(format!("a {kind} of `{}` goes on after the run's end", world.target));
         }
     }
-    if played.leases > 0 && !played.has_died_last {
-        found.push(format!("{} leases are held after the run's end", played.leases));
+    if result.leases > 0 && !result.has_died_last {
+        found.push(format!("{} leases are held after the run's end", result.leases));
     }
     found
 }
 
 /// Returns the keys of the calls that ended well.
-fn keys_ended_well(entries: &[JournalEntry]) -> BTreeSet<&str> {
-    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut well = BTreeSet::new();
-    for entry in entries {
-        match &entry.record {
-            Record::Begin { call, key, .. } => drop(begun.insert(call, key)),
-            Record::End { call, outcome: Outcome::Ok(_), .. } => {
-                well.extend(begun.get(call.as_str()).copied());
-            }
-            _ => {}
-        }
-    }
-    well
+fn keys_ended_well(fold: &RunFold) -> BTreeSet<&str> {
+    let well = fold.calls().filter(|(_, call)| matches!(call.outcome(), Some(Outcome::Ok(_))));
+    well.filter_map(|(_, call)| call.attempts.last()?.key.as_deref()).collect()
 }
 
-fn check_same_world(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
-    if !(has_succeeded(undisturbed) && has_succeeded(played)) {
+fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+    if !(has_succeeded(undisturbed) && has_succeeded(result)) {
         return Vec::new();
     }
-    let pairs = undisturbed.worlds.iter().zip(&played.worlds);
-    let differences = |(calm, seen): (&WorldSnapshot, &WorldSnapshot)| {
-        let target = seen.target.clone();
-        let all = calm.portrait.list_differences(&seen.portrait);
+    let pairs = undisturbed.worlds.iter().zip(&result.worlds);
+    let differences = |(expected, world): (&WorldSnapshot, &WorldSnapshot)| {
+        let target = world.target.clone();
+        let all = expected.normalized.list_differences(&world.normalized);
         all.into_iter().map(move |difference| format!("`{target}` is another world: {difference}"))
     };
     pairs.flat_map(differences).collect()
 }
 
-fn check_same_end(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
-    if played.failed > 0
-        || played.is_restless
-        || played.status() == undisturbed.status()
-        || is_undecided_raw_call(played)
+fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+    if result.failed > 0
+        || result.is_restless
+        || result.status() == undisturbed.status()
+        || is_undecided_raw_call(result)
     {
         return Vec::new();
     }
-    let word = |played: &ScenarioResult| played.status().map_or("refused", RunStatus::as_str);
-    vec![format!("nothing failed, and the run is {} instead of {}", word(played), word(undisturbed))]
+    let word = |result: &ScenarioResult| result.status().map_or("refused", RunStatus::as_str);
+    vec![format!("nothing failed, and the run is {} instead of {}", word(result), word(undisturbed))]
 }
 
 /// Returns why a run did not succeed that nobody disturbed.
-fn check_ends_well(played: &ScenarioResult) -> Vec<String> {
-    if !played.story.is_empty() || played.refused.is_some() || has_succeeded(played) {
+fn check_ends_well(result: &ScenarioResult) -> Vec<String> {
+    if !result.faults.is_empty() || result.refused.is_some() || has_succeeded(result) {
         return Vec::new();
     }
-    let word = played.status().map_or("not there", RunStatus::as_str);
-    let why = played.entries.iter().rev().find_map(|entry| match &entry.record {
-        Record::Stopped { reason, .. } => Some(reason.clone()),
-        Record::Finished { error: Some(error), .. } => Some(error_message(error)),
-        _ => None,
-    });
+    let word = result.status().map_or("not there", RunStatus::as_str);
+    let fold = &result.fold;
+    let why = fold.reason().map(str::to_owned).or_else(|| fold.error().map(error_message));
     vec![format!("nothing went wrong, and the run is {word}: {}", why.unwrap_or_default())]
 }
 
@@ -280,55 +266,49 @@ fn error_message(error: &Value) -> String {
 }
 
 /// Returns whether the run is undecided in a write past the catalogue, of which nobody here can know.
-fn is_undecided_raw_call(played: &ScenarioResult) -> bool {
-    let mut open: BTreeMap<&str, &str> = BTreeMap::new();
-    for entry in &played.entries {
-        match &entry.record {
-            Record::Begin { call, op, .. } => drop(open.insert(call, op)),
-            Record::End { call, .. } => drop(open.remove(call.as_str())),
-            _ => {}
-        }
-    }
-    played.status() == Some(RunStatus::Undecided) && open.values().any(|op| *op == API_PATH)
+fn is_undecided_raw_call(result: &ScenarioResult) -> bool {
+    result.status() == Some(RunStatus::Undecided)
+        && result.fold.open_calls().any(|(_, call)| call.op == API_PATH)
 }
 
-fn check_says_why(played: &ScenarioResult) -> Vec<String> {
+fn check_says_why(result: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
-    if played.is_restless {
+    if result.is_restless {
         found.push("the run was resumed again and again, and never came to rest".to_owned());
     }
-    if let (Some(why), false) = (&played.refused, played.entries.is_empty()) {
+    if let (Some(why), false) = (&result.refused, result.entries.is_empty()) {
         found.push(format!("the run cannot be resumed: {why}"));
     }
-    let silent = played.entries.iter().rev().find_map(|entry| match &entry.record {
-        Record::Stopped { reason, .. } => Some(reason.is_empty()),
-        Record::Finished { status, error, .. } => Some(*status == RunStatus::Failed && error.is_none()),
-        _ => None,
-    });
-    if silent == Some(true) {
+    let fold = &result.fold;
+    let is_silent = match result.status() {
+        Some(RunStatus::Failed) => fold.error().is_none(),
+        Some(status) if status.is_stopped() => fold.reason().is_none_or(str::is_empty),
+        _ => false,
+    };
+    if is_silent {
         found.push("the run does not say why it is where it is".to_owned());
     }
     found
 }
 
-fn check_clean_up(undisturbed: &ScenarioResult, played: &ScenarioResult) -> Vec<String> {
-    if !played.has_ended() {
+fn check_clean_up(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+    if !result.has_ended() {
         return Vec::new();
     }
     let mut found = Vec::new();
     let removed: Vec<&Value> =
-        played.entries.iter().filter_map(|entry| branch_removed(&entry.record)).collect();
-    for branch in played.entries.iter().filter_map(|entry| temporary_branch_made(&entry.record)) {
+        result.entries.iter().filter_map(|entry| branch_removed(&entry.record)).collect();
+    for branch in result.entries.iter().filter_map(|entry| temporary_branch_made(&entry.record)) {
         let times = removed.iter().filter(|gone| gone["id"] == branch["id"]).count();
         let name = branch["name"].as_str().unwrap_or_default();
-        let is_told = played.left_behind().iter().any(|told| told.contains(name));
-        if times != 1 && !is_told {
+        let is_reported = result.fold.left_behind().iter().any(|left| left.contains(name));
+        if times != 1 && !is_reported {
             found.push(format!("the temporary branch `{name}` was removed {times} times"));
         }
     }
-    if has_succeeded(undisturbed) && has_succeeded(played) {
+    if has_succeeded(undisturbed) && has_succeeded(result) {
         let (wanted, had) =
-            (count_clean_up_calls(&undisturbed.entries), count_clean_up_calls(&played.entries));
+            (count_clean_up_calls(&undisturbed.entries), count_clean_up_calls(&result.entries));
         if wanted != had {
             found.push(format!("at its end the run did {had:?} instead of {wanted:?}"));
         }
@@ -369,20 +349,20 @@ fn count_clean_up_calls(entries: &[JournalEntry]) -> BTreeMap<&str, usize> {
     counts
 }
 
-fn check_journal(played: &ScenarioResult) -> Vec<String> {
+fn check_journal(result: &ScenarioResult) -> Vec<String> {
     let mut found: Vec<String> =
-        played.broken.iter().map(|why| format!("the journal is broken: {why}")).collect();
-    let ends = played.entries.iter().filter(|e| matches!(e.record, Record::Finished { .. })).count();
-    if played.has_ended() && ends != 1 {
+        result.broken.iter().map(|why| format!("the journal is broken: {why}")).collect();
+    let ends = result.entries.iter().filter(|e| matches!(e.record, Record::Finished { .. })).count();
+    if result.has_ended() && ends != 1 {
         found.push(format!("the run has {ends} last records"));
     }
     found
 }
 
-fn needs(rules: &RunbookRules<'_>, played: &ScenarioResult) -> Vec<String> {
+fn check_needs(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
-    for seen in &played.worlds {
-        for effect in &seen.log {
+    for world in &result.worlds {
+        for effect in &world.log {
             let may = |area: &str, effect: Effect| {
                 rules.needs.iter().any(|n| n.covers(&Permission::new(area, effect)))
             };
@@ -413,12 +393,12 @@ fn needs(rules: &RunbookRules<'_>, played: &ScenarioResult) -> Vec<String> {
     found
 }
 
-fn check_guard(rules: &RunbookRules<'_>, played: &ScenarioResult) -> Vec<String> {
+fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
     let mut saved: BTreeSet<String> = BTreeSet::new();
     let mut own: BTreeSet<&str> = BTreeSet::new();
     let mut is_approved = false;
     let mut found = Vec::new();
-    for entry in &played.entries {
+    for entry in &result.entries {
         match &entry.record {
             Record::End { op, args, outcome: Outcome::Ok(made), .. } if op == "backup::create" => {
                 saved.extend(parse_target_ref(&args["target"]).ok().map(|place| place.target));

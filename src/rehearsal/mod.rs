@@ -1,41 +1,39 @@
 //! A runbook × every fault → a verdict.
 //!
 //! The runbook runs once undisturbed against a copy of the simulated world. Everything that can go wrong in a run goes
-//! wrong at one of the points that this run passes: before and after each record, and before and after each request.
-//! For each of them there is a scenario, which runs in a copy of its own, is killed or has its request fail there, and
-//! is resumed until it has ended, or has stopped and stays so. Nothing is random that does not come from a seed, and
-//! time is a clock on which waiting takes none; so the same rehearsal gives the same bytes.
+//! wrong at one of the points that this run visits: before and after each record, and before and after each request.
+//! For each of them there is a scenario. It runs in a copy of its own, is killed or has its request fail there, and is
+//! resumed until it has ended, or has stopped and stays so. Nothing is random that does not come from a seed, and
+//! waiting takes no time on its clock; so the same rehearsal gives the same bytes.
 //!
 //! A scenario **converged** when the run succeeded like the undisturbed one, **stopped safely** when it ended otherwise
-//! or stopped, and in both cases kept every invariant (`invariants`). The first that it broke makes it **violated**.
+//! or stopped, and in both cases kept every invariant (`invariants`). One broken invariant makes it **violated**.
 //!
 //! The state folder is never looked at: worlds, journals and clock are in memory.
 
-mod disturb;
+mod fault_injector;
 mod invariants;
-mod plan;
-mod play;
+mod points;
 mod report;
+mod scenario_runner;
+mod scenarios;
 #[cfg(test)]
 mod tests;
 
 pub use invariants::Violation;
-pub use plan::FaultSelection;
-pub use report::{RehearsalReport, ScenarioVerdict as Scenario, Verdict};
+pub use report::{RehearsalReport, ScenarioVerdict, Verdict};
+pub use scenarios::{FaultSelection, RehearsalRequest};
 
 use crate::{
-    base::{
-        clock::{Clock, VirtualClock},
-        moment::Moment,
-    },
+    base::clock::{Clock, VirtualClock},
     config::{Config, TargetConfig},
     provider::{self, OpenContext, sim::WorldTemplate},
-    runtime::{Refusal, Runbook, RunbookError, ScriptRunner},
+    runtime::{Refusal, RunbookError, ScriptRunner},
 };
-use plan::{FaultPlan, ScenarioSet};
-use play::{ScenarioResult, ScenarioRunner};
+use points::FaultPlan;
+use scenario_runner::{ScenarioResult, ScenarioRunner, start_time};
+use scenarios::ScenarioSet;
 use std::{
-    collections::BTreeMap,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -44,45 +42,31 @@ use std::{
     thread,
 };
 
-/// The request to rehearse a runbook.
-pub struct RehearsalRequest {
-    pub runbook: Runbook,
-    /// Its parameters, as they were typed.
-    pub params: BTreeMap<String, String>,
-    /// Which faults, each on its own.
-    pub faults: FaultSelection,
-    /// How many schedules of several faults.
-    pub seeds: u64,
-    /// The seed of the first of them.
-    pub seed: u64,
-    /// The id of the only scenario to run, if one is given.
-    pub only: Option<String>,
-}
-
 /// Rehearses a runbook.
 ///
 /// # Errors
 /// [`Refusal`]: the runbook would be refused as well, or it wants a target that is not simulated.
-pub fn rehearse_runbook(order: &RehearsalRequest, config: &Config) -> Result<RehearsalReport, Refusal> {
-    let params = ScriptRunner::admit_runbook(&order.runbook, &order.params, config)?;
-    require_simulated(&ScriptRunner::list_targets(&order.runbook, &params), config)?;
+pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<RehearsalReport, Refusal> {
+    let params = ScriptRunner::admit_runbook(&request.runbook, &request.params, config)?;
+    require_simulated(&ScriptRunner::list_targets(&request.runbook, &params), config)?;
     let (templates, config) = make_worlds(config)?;
-    let theatre = || ScenarioRunner::new(&order.runbook, params.clone(), &templates, Arc::clone(&config));
-    let undisturbed = run_on_large_stack(|| theatre()?.run_scenario(&FaultPlan::Undisturbed))?;
+    let make_runner =
+        || ScenarioRunner::new(&request.runbook, params.clone(), &templates, Arc::clone(&config));
+    let undisturbed = run_on_large_stack(|| make_runner()?.run_scenario(&FaultPlan::Undisturbed))?;
     if let Some(why) = &undisturbed.refused {
         return Err(Refusal::Runbook(runbook_error(why.clone(), "run it first: `redrill run`")));
     }
-    let plan = ScenarioSet::from_visits(&undisturbed.score, order)
+    let set = ScenarioSet::from_visits(&undisturbed.visits, request)
         .map_err(|(what, hint)| Refusal::Runbook(runbook_error(what, hint)))?;
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Verdict)>> = Mutex::default();
     let work = || -> Result<(), Refusal> {
-        let mut theatre = theatre()?;
+        let mut runner = make_runner()?;
         while let Some((at, scenario)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| plan.scenario_at(at))
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| set.scenario_at(at))
         {
-            let played = theatre.run_scenario(&scenario.script)?;
-            let verdict = judge_scenario(&mut theatre, &undisturbed, &played);
+            let result = runner.run_scenario(&scenario.plan)?;
+            let verdict = judge_scenario(&mut runner, &undisturbed, &result);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((at, verdict));
         }
         Ok(())
@@ -90,17 +74,18 @@ pub fn rehearse_runbook(order: &RehearsalRequest, config: &Config) -> Result<Reh
     run_on_every_core(work)?;
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
-    Ok(RehearsalReport::new(&order.runbook, plan, done.into_iter().map(|(_, verdict)| verdict).collect()))
+    Ok(RehearsalReport::new(&request.runbook, set, done.into_iter().map(|(_, verdict)| verdict).collect()))
 }
 
 fn judge_scenario(
-    theatre: &mut ScenarioRunner<'_>,
+    runner: &mut ScenarioRunner<'_>,
     undisturbed: &ScenarioResult,
-    played: &ScenarioResult,
+    result: &ScenarioResult,
 ) -> Verdict {
-    let mut breaches = invariants::find_violations(&theatre.runbook_rules(), undisturbed, played);
-    breaches.extend(theatre.check_author_invariant(played));
-    Verdict::from_violations(undisturbed, played, breaches)
+    let mut violations = invariants::find_violations(&runner.runbook_rules(), undisturbed, result);
+    let found = runner.check_author_invariant(result);
+    violations.extend(found.map(|what| Violation { invariant: "author", what }));
+    Verdict::from_violations(undisturbed, result, violations)
 }
 
 /// Refuses to rehearse on anything real.
@@ -130,12 +115,6 @@ fn make_worlds(config: &Config) -> Result<(Vec<WorldTemplate>, Arc<Config>), pro
     };
     let templates = config.targets.values().map(make).collect::<Result<_, _>>()?;
     Ok((templates, Arc::new(config)))
-}
-
-/// Returns the time at which the clock of every scenario starts.
-fn start_time() -> Moment {
-    // 2026-01-01T00:00:00Z
-    Moment(jiff::Timestamp::constant(1_767_225_600, 0))
 }
 
 fn runbook_error(message: String, hint: &str) -> RunbookError {

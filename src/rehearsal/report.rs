@@ -2,8 +2,8 @@
 
 use super::{
     invariants::Violation,
-    plan::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
-    play::ScenarioResult,
+    scenario_runner::ScenarioResult,
+    scenarios::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
 };
 use crate::{base::painter::Painter, journal::RunStatus, runtime::Runbook};
 use serde_json::{Value, json};
@@ -21,11 +21,11 @@ enum Grade {
 #[derive(Debug, Clone)]
 pub struct Verdict {
     grade: Grade,
-    /// Where the run stands; nothing for one that was refused.
+    /// Where the run stands; nothing for a run that was refused.
     pub status: Option<&'static str>,
-    /// What went wrong, in order.
-    pub story: Vec<String>,
-    pub breaches: Vec<Violation>,
+    /// The faults that struck, in order.
+    pub faults: Vec<String>,
+    pub violations: Vec<Violation>,
 }
 
 /// A scenario's id and its verdict.
@@ -39,26 +39,31 @@ pub struct ScenarioVerdict<'a> {
 pub struct RehearsalReport {
     runbook: String,
     title: String,
-    plan: ScenarioSet,
+    set: ScenarioSet,
     verdicts: Vec<Verdict>,
 }
 
 impl Verdict {
     pub(super) fn from_violations(
         undisturbed: &ScenarioResult,
-        played: &ScenarioResult,
-        breaches: Vec<Violation>,
+        result: &ScenarioResult,
+        violations: Vec<Violation>,
     ) -> Self {
-        let as_undisturbed = played.status().is_some() && played.status() == undisturbed.status();
-        let grade = match (breaches.is_empty(), as_undisturbed) {
+        let as_undisturbed = result.status().is_some() && result.status() == undisturbed.status();
+        let grade = match (violations.is_empty(), as_undisturbed) {
             (false, _) => Grade::Violated,
             (true, true) => Grade::Converged,
             (true, false) => Grade::StoppedSafely,
         };
-        Self { grade, status: played.status().map(RunStatus::as_str), story: played.story.clone(), breaches }
+        Self {
+            grade,
+            status: result.status().map(RunStatus::as_str),
+            faults: result.faults.clone(),
+            violations,
+        }
     }
 
-    /// Returns the word for it.
+    /// Returns the verdict as one word.
     pub fn as_str(&self) -> &'static str {
         match self.grade {
             Grade::Converged => "converged",
@@ -79,13 +84,13 @@ impl Grade {
 }
 
 impl RehearsalReport {
-    pub(super) fn new(runbook: &Runbook, plan: ScenarioSet, verdicts: Vec<Verdict>) -> Self {
-        Self { runbook: runbook.path.clone(), title: runbook.header.title.clone(), plan, verdicts }
+    pub(super) fn new(runbook: &Runbook, set: ScenarioSet, verdicts: Vec<Verdict>) -> Self {
+        Self { runbook: runbook.path.clone(), title: runbook.header.title.clone(), set, verdicts }
     }
 
     /// Returns every scenario, in order.
     pub fn scenario_verdicts(&self) -> impl Iterator<Item = ScenarioVerdict<'_>> {
-        let scenarios = self.plan.scenarios.iter().zip(&self.verdicts);
+        let scenarios = self.set.scenarios.iter().zip(&self.verdicts);
         scenarios.map(|(scenario, verdict)| ScenarioVerdict { id: &scenario.id, verdict })
     }
 
@@ -100,11 +105,11 @@ impl RehearsalReport {
 
     /// Returns the lines of JSON; `replay` makes the command that repeats a scenario.
     pub fn to_json_lines(&self, replay: &dyn Fn(&str) -> String) -> Vec<String> {
-        let scene = |scene: ScenarioVerdict<'_>| {
-            let verdict = scene.verdict;
+        let to_json = |scenario: ScenarioVerdict<'_>| {
+            let verdict = scenario.verdict;
             json!({
-                "event": "rehearsal.scenario", "scenario": scene.id, "verdict": verdict.as_str(),
-                "status": verdict.status, "faults": verdict.story, "breaches": verdict.breaches, "replay": replay(scene.id),
+                "event": "rehearsal.scenario", "scenario": scenario.id, "verdict": verdict.as_str(),
+                "status": verdict.status, "faults": verdict.faults, "breaches": verdict.violations, "replay": replay(scenario.id),
             })
         };
         let last = json!({
@@ -112,28 +117,28 @@ impl RehearsalReport {
             "converged": self.count_grade(Grade::Converged), "stopped_safely": self.count_grade(Grade::StoppedSafely),
             "violations": self.count_violated(),
         });
-        self.scenario_verdicts().map(scene).chain([last]).map(|line: Value| line.to_string()).collect()
+        self.scenario_verdicts().map(to_json).chain([last]).map(|line: Value| line.to_string()).collect()
     }
 
     /// Returns the text for people; `replay` makes the command that repeats a scenario.
     pub fn render_text(&self, ink: Painter, replay: &dyn Fn(&str) -> String) -> String {
         let mut lines = vec![format!("{}  {}", ink.bold(&self.title), ink.dim(&self.runbook)), String::new()];
-        let cells = worst_by_cell(&self.plan.scenarios, |at| self.verdicts[at].grade);
+        let cells = worst_by_cell(&self.set.scenarios, |at| self.verdicts[at].grade);
         if !cells.is_empty() {
             lines.extend(
-                self.plan.calls.iter().enumerate().map(|(number, call)| render_call_row(number, call, ink)),
+                self.set.calls.iter().enumerate().map(|(number, call)| render_call_row(number, call, ink)),
             );
             lines.push(String::new());
             lines.extend(self.render_matrix(&cells, ink));
             lines.push(String::new());
         }
         lines.extend(self.render_seeds(ink));
-        for scene in self.scenario_verdicts().filter(|s| s.verdict.grade == Grade::Violated) {
-            lines.push(format!("{} {}", ink.red("✗"), ink.bold(scene.id)));
-            lines.extend(scene.verdict.story.iter().map(|told| ink.dim(&format!("    {told}"))));
-            let breaches = scene.verdict.breaches.iter();
-            lines.extend(breaches.map(|b| format!("    {}: {}", b.invariant, b.what)));
-            lines.push(format!("    {}", replay(scene.id)));
+        for scenario in self.scenario_verdicts().filter(|s| s.verdict.grade == Grade::Violated) {
+            lines.push(format!("{} {}", ink.red("✗"), ink.bold(scenario.id)));
+            lines.extend(scenario.verdict.faults.iter().map(|fault| ink.dim(&format!("    {fault}"))));
+            let violations = scenario.verdict.violations.iter();
+            lines.extend(violations.map(|v| format!("    {}: {}", v.invariant, v.what)));
+            lines.push(format!("    {}", replay(scenario.id)));
         }
         lines.push(format!(
             "{} scenarios: {} {} converged, {} {} stopped safely, {} {} violated",
@@ -150,16 +155,15 @@ impl RehearsalReport {
 
     /// Returns faults by calls; a cell is the worst of its scenarios.
     fn render_matrix(&self, cells: &BTreeMap<(usize, &'static str), Grade>, ink: Painter) -> Vec<String> {
-        let numbers: Vec<String> = (0..self.plan.calls.len()).map(|n| format!("{n:>4}")).collect();
+        let numbers: Vec<String> = (0..self.set.calls.len()).map(|n| format!("{n:>4}")).collect();
         let mut lines = vec![ink.dim(&format!("{:<24}{}", "", numbers.concat()))];
-        let deaths = CRASH_KINDS.iter().map(|death| ("killed", *death));
+        let crashes = CRASH_KINDS.iter().map(|crash| ("killed", *crash));
         let failures = REQUEST_FAULTS.iter().map(|(failure, ..)| ("request", *failure));
-        for (kind, fault) in deaths.chain(failures) {
+        for (kind, fault) in crashes.chain(failures) {
             let cell =
                 |n: usize| cells.get(&(n, fault)).map_or(ink.dim("·"), |grade| grade.render_mark(ink));
             if cells.keys().any(|(_, there)| *there == fault) {
-                let row: Vec<String> =
-                    (0..self.plan.calls.len()).map(|n| format!("   {}", cell(n))).collect();
+                let row: Vec<String> = (0..self.set.calls.len()).map(|n| format!("   {}", cell(n))).collect();
                 lines.push(format!("{:<24}{}", format!("{kind} {}", fault.replace('-', " ")), row.concat()));
             }
         }
@@ -170,8 +174,8 @@ impl RehearsalReport {
     fn render_seeds(&self, ink: Painter) -> Vec<String> {
         let marks: Vec<String> = self
             .scenario_verdicts()
-            .filter(|scene| scene.id.starts_with("seed:"))
-            .map(|scene| scene.verdict.grade.render_mark(ink))
+            .filter(|scenario| scenario.id.starts_with("seed:"))
+            .map(|scenario| scenario.verdict.grade.render_mark(ink))
             .collect();
         let mut lines: Vec<String> = marks.chunks(64).map(<[String]>::concat).collect();
         if !lines.is_empty() {

@@ -1,12 +1,15 @@
 //! A rehearsal of a runtime that is wrong: it must be found, and by the invariant that it breaks.
 
-use super::{plan::ScenarioSet, *};
+use super::*;
 use crate::{
     config::SANDBOX,
     ops::{self, spec::Effect},
-    runtime::mutant::{Mutant, set_mutant},
+    runtime::{
+        Runbook,
+        mutant::{Mutant, set_mutant},
+    },
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const RUNBOOK: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
     needs: ["backup.create", "branch.create", "db.destroy"] };
@@ -28,7 +31,7 @@ fn test_config() -> Config {
 fn run_crashes(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdict)> {
     run_on_large_stack(|| {
         let runbook = Runbook::from_text("t.rhai", text.into())?;
-        let order = RehearsalRequest {
+        let request = RehearsalRequest {
             runbook,
             params: BTreeMap::new(),
             faults: FaultSelection::Crash,
@@ -36,20 +39,20 @@ fn run_crashes(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdi
             seed: 0,
             only: None,
         };
-        let params = ScriptRunner::admit_runbook(&order.runbook, &order.params, &test_config())?;
+        let params = ScriptRunner::admit_runbook(&request.runbook, &request.params, &test_config())?;
         let (templates, config) = make_worlds(&test_config())?;
-        let mut theatre = ScenarioRunner::new(&order.runbook, params, &templates, config)?;
-        let undisturbed = theatre.run_scenario(&FaultPlan::Undisturbed)?;
-        let plan = ScenarioSet::from_visits(&undisturbed.score, &order).expect("no scenario was asked for");
+        let mut runner = ScenarioRunner::new(&request.runbook, params, &templates, config)?;
+        let undisturbed = runner.run_scenario(&FaultPlan::Undisturbed)?;
+        let set = ScenarioSet::from_visits(&undisturbed.visits, &request).expect("no scenario was asked for");
         set_mutant(mutant);
-        let mut deaths = Vec::new();
-        for scenario in &plan.scenarios {
-            let played = theatre.run_scenario(&scenario.script)?;
-            let op = scenario.cell.map_or(String::new(), |(call, _)| plan.calls[call].op.clone());
-            deaths.push((scenario.id.clone(), op, judge_scenario(&mut theatre, &undisturbed, &played)));
+        let mut crashes = Vec::new();
+        for scenario in &set.scenarios {
+            let result = runner.run_scenario(&scenario.plan)?;
+            let op = scenario.cell.map_or(String::new(), |(call, _)| set.calls[call].op.clone());
+            crashes.push((scenario.id.clone(), op, judge_scenario(&mut runner, &undisturbed, &result)));
         }
         set_mutant(None);
-        Ok(deaths)
+        Ok(crashes)
     })
     .expect("it is rehearsed")
 }
@@ -58,7 +61,7 @@ fn run_crashes(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdi
 fn broken_invariants(mutant: Option<Mutant>) -> BTreeMap<&'static str, BTreeSet<String>> {
     let mut broken: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for (id, _, verdict) in run_crashes(RUNBOOK, mutant) {
-        for breach in verdict.breaches {
+        for breach in verdict.violations {
             broken.entry(breach.invariant).or_default().insert(id.clone());
         }
     }
@@ -94,9 +97,9 @@ fn a_clean_up_that_is_not_gone_on_with_is_found() {
     let script = "defer(|| backup::create(db, #{ label: \"end\" }));\n";
     let text = RUNBOOK.replace("backup::create(db);\n", script);
     let all = run_crashes(&text, Some(Mutant::CleanedUpOnce));
-    let breaches =
-        all.iter().flat_map(|(.., verdict)| &verdict.breaches).filter(|b| b.invariant == "clean-up");
-    let found: BTreeSet<&str> = breaches.map(|b| b.what.as_str()).collect();
+    let violations =
+        all.iter().flat_map(|(.., verdict)| &verdict.violations).filter(|b| b.invariant == "clean-up");
+    let found: BTreeSet<&str> = violations.map(|b| b.what.as_str()).collect();
     for what in ["the temporary branch `copy` was removed 0 times", "at its end the run did"] {
         assert!(found.iter().any(|found| found.starts_with(what)), "{found:?}");
     }
@@ -135,7 +138,7 @@ fn every_operation_that_changes_anything_is_right_in_every_failure_window() {
         }
         for (id, _, verdict) in own {
             assert_eq!(
-                (verdict.as_str(), &verdict.breaches),
+                (verdict.as_str(), &verdict.violations),
                 ("converged", &vec![]),
                 "{id} of {}",
                 op.path()
@@ -153,18 +156,18 @@ fn a_write_past_the_catalogue_is_never_sent_again() {
     supabase::api(params.db, "POST", "/clock", #{ body: #{ pass: "1h" } });
     "#;
     let all = run_crashes(text, None);
-    let came_of = |id: &str| {
+    let status_of = |id: &str| {
         let (.., verdict) = all.iter().find(|(known, ..)| known == id).expect("there is this death");
-        assert_eq!(verdict.breaches, [], "{id}");
+        assert_eq!(verdict.violations, [], "{id}");
         verdict.status
     };
     for looks in ["after-begin", "before-record", "after-record"] {
-        assert_eq!(came_of(&format!("crash:2:{looks}")), Some("succeeded"));
+        assert_eq!(status_of(&format!("crash:2:{looks}")), Some("succeeded"));
     }
     // Nothing was written down that it is about to be sent: so it was not.
-    assert_eq!(came_of("crash:3:after-begin"), Some("succeeded"));
+    assert_eq!(status_of("crash:3:after-begin"), Some("succeeded"));
     for sent in ["after-accepted", "after-effect", "before-record"] {
-        assert_eq!(came_of(&format!("crash:3:{sent}")), Some("undecided"), "{sent}");
+        assert_eq!(status_of(&format!("crash:3:{sent}")), Some("undecided"), "{sent}");
     }
-    assert_eq!(came_of("crash:3:after-record"), Some("succeeded"));
+    assert_eq!(status_of("crash:3:after-record"), Some("succeeded"));
 }

@@ -9,8 +9,8 @@ mod helper;
 use crate::{
     base::{terminal, value},
     ops,
+    report::{self, CliError, DataFormat, exit_code},
     runtime::{Answer, Event, Question, RunObserver, RunResult, Runtime, Session},
-    show::{self, CliError, DataFormat, trouble},
 };
 use helper::PromptHelper;
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
@@ -137,7 +137,7 @@ fn read_statements(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
                     &CliError::usage(format!("stdin cannot be read: {e}"))
                         .render_text(terminal::stderr_painter()),
                 );
-                exit = trouble::FAILED;
+                exit = exit_code::FAILED;
                 break;
             }
         };
@@ -172,7 +172,7 @@ fn evaluate_input(session: &mut Session, columns_watch: &ColumnWatch, input: &st
         Ok(Value::Null) => Ok(()),
         Ok(value) => {
             let columns = column_order(&value, columns_watch);
-            let text = show::data::render_data(&value, &columns, DataFormat::Table, terminal::stdout_width());
+            let text = report::render_data(&value, &columns, DataFormat::Table, terminal::stdout_width());
             terminal::print_data(
                 &text.ok().flatten().unwrap_or_else(|| value::strip_tags(&value).to_string()),
             );
@@ -181,7 +181,7 @@ fn evaluate_input(session: &mut Session, columns_watch: &ColumnWatch, input: &st
         Err(unfinished) => {
             let trouble = CliError::from_unfinished(&unfinished, session.run_id());
             terminal::print_message(&trouble.render_body(terminal::stderr_painter()));
-            Err(if trouble.exit == trouble::USAGE { trouble::FAILED } else { trouble.exit })
+            Err(if trouble.exit == exit_code::USAGE { exit_code::FAILED } else { trouble.exit })
         }
     }
 }

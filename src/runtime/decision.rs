@@ -32,11 +32,7 @@ pub(super) fn ask_observer(
 
 /// Returns the time since when a call waits, as text.
 pub(super) fn waiting_since(context: &RunContext, call: &str) -> String {
-    let entries = context.journal.read_records(context.run.id()).unwrap_or_default();
-    let begun = entries.iter().rfind(|e| {
-        matches!(&e.record, Record::Begin { call: name, .. } | Record::End { call: name, .. } if name == call)
-    });
-    let at = begun.map_or_else(|| context.fleet.clock().now(), |entry| entry.at);
+    let at = context.run.call_changed_at(call).unwrap_or_else(|| context.fleet.clock().now());
     at.0.round(jiff::Unit::Second).unwrap_or(at.0).to_string()
 }
 

@@ -1,11 +1,12 @@
-//! The fold: which record may follow which, and what a run is then.
+//! Which record may follow which, and what a run is after them.
 
-use crate::journal::{
-    CallState, IllegalRecord, Outcome, Record, RunStatus,
-    fold::{RunFold, next_status},
+use crate::{
+    base::moment::Moment,
+    journal::{fold::*, *},
 };
 use serde_json::{Value, json};
 
+const AT: Moment = Moment(jiff::Timestamp::UNIX_EPOCH);
 const OPEN: [RunStatus; 4] =
     [RunStatus::Running, RunStatus::Waiting, RunStatus::Undecided, RunStatus::Interrupted];
 const FINAL: [RunStatus; 3] = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Abandoned];
@@ -50,7 +51,7 @@ fn err() -> Outcome {
 fn fold(records: &[Record]) -> RunFold {
     let mut fold = RunFold::default();
     for record in records {
-        fold.apply_record(record.clone()).expect("legal");
+        fold.apply_record(record.clone(), AT).expect("legal");
     }
     fold
 }
@@ -59,7 +60,7 @@ fn last(records: &[Record]) -> Result<RunFold, IllegalRecord> {
     let (last, others) = records.split_last().expect("not empty");
     let mut fold = fold(others);
     let before = fold.clone();
-    let added = fold.apply_record(last.clone());
+    let added = fold.apply_record(last.clone(), AT);
     assert!(added.is_ok() || fold == before, "a refused record left a trace");
     added.map(|()| fold)
 }
@@ -165,7 +166,7 @@ fn the_past_of_a_call_follows_its_records() {
         (decided(), begun("k2", job, redo), 2),
         (end(ok()), ended(ok()), 2),
     ] {
-        fold.apply_record(record).expect("legal");
+        fold.apply_record(record, AT).expect("legal");
         assert_eq!(
             (fold.call_state("a"), fold.count_attempts("a"), fold.call_state("b")),
             (past, attempts, CallState::NotStarted)
@@ -180,4 +181,86 @@ fn a_reason_lasts_until_the_run_goes_on() {
     assert_eq!(waiting.run_state(), (Some(RunStatus::Waiting), Some("a signal".into())));
     let going = fold(&[started(), stopped(RunStatus::Waiting), resumed()]);
     assert_eq!(going.run_state(), (Some(RunStatus::Running), None));
+}
+
+fn entry(second: i64, record: Record) -> JournalEntry {
+    let at = Moment(jiff::Timestamp::constant(second, 0));
+    JournalEntry { seq: second.unsigned_abs(), at, record, hash: String::new() }
+}
+
+fn fold_entries(records: &[Record]) -> RunFold {
+    let entries: Vec<_> = (1..).zip(records.iter().cloned()).map(|(n, record)| entry(n, record)).collect();
+    let (fold, illegal) = RunFold::from_entries(&entries);
+    assert_eq!(illegal, None);
+    fold
+}
+
+#[test]
+fn every_attempt_keeps_its_key_its_times_and_its_outcome() {
+    let fold = fold_entries(&[started(), begin("k1"), end(err()), decided(), begin("k2"), end(ok())]);
+    let call = fold.call("a").expect("is known");
+    let at = |second| Some(Moment(jiff::Timestamp::constant(second, 0)));
+    let attempt = |key: &str, began, ended, outcome| Attempt {
+        key: Some(key.into()),
+        began_at: at(began),
+        accepted: None,
+        outcome: Some(outcome),
+        ended_at: at(ended),
+    };
+    assert_eq!(call.attempts, [attempt("k1", 2, 3, err()), attempt("k2", 5, 6, ok())]);
+    assert_eq!((call.outcome(), call.running_since(), call.changed_at()), (Some(&ok()), None, at(6)));
+}
+
+#[test]
+fn a_call_that_a_decision_ends_has_had_one_attempt() {
+    let fold = fold_entries(&[started(), begin("k"), end(err()), decided(), end(ok())]);
+    let call = fold.call("a").expect("is known");
+    assert_eq!((call.attempts.len(), call.outcome()), (1, Some(&ok())));
+}
+
+#[test]
+fn who_can_decide_about_which_call() {
+    let decidable = |records: &[Record]| fold_entries(records).decidable_calls().count();
+    let open = |records: &[Record]| fold_entries(records).open_calls().count();
+    let stopped_at = |call: &str| Record::Stopped {
+        status: RunStatus::Undecided,
+        reason: "nobody knows".into(),
+        mismatch: false,
+        at_call: Some(call.into()),
+    };
+    let cut_short = [started(), begin("k")];
+    assert_eq!((open(&cut_short), decidable(&cut_short)), (1, 0));
+    for (more, count) in [
+        (&[stopped(RunStatus::Undecided)][..], 1),
+        (&[stopped_at("a")], 1),
+        (&[stopped_at("b")], 0),
+        (&[stopped_at("a"), resumed()], 0),
+        (&[decided()], 1),
+        (&[end(err())], 0),
+        (&[end(err()), decided()], 1),
+    ] {
+        assert_eq!(decidable(&[&cut_short[..], more].concat()), count, "{more:?}");
+    }
+    let held_read = [started(), end(err()), decided()];
+    assert_eq!((open(&held_read), decidable(&held_read)), (1, 1));
+}
+
+#[test]
+fn an_illegal_record_is_told_and_what_was_before_it_stays() {
+    let entries = [entry(1, started()), entry(2, begin("k")), entry(3, begin("k")), entry(4, end(ok()))];
+    let (fold, illegal) = RunFold::from_entries(&entries);
+    assert_eq!(illegal, Some(IllegalRecord::CallStartedTwice("a".into())));
+    assert_eq!(fold, RunFold::from_entries(&entries[..2]).0);
+}
+
+#[test]
+fn the_error_and_what_is_left_come_from_the_last_record() {
+    let (error, left_behind) = (json!({"code": "X"}), vec!["branch a/b".to_owned()]);
+    let finished = Record::Finished {
+        status: RunStatus::Failed,
+        error: Some(error.clone()),
+        left_behind: left_behind.clone(),
+    };
+    let fold = fold_entries(&[started(), finished]);
+    assert_eq!((fold.error(), fold.left_behind()), (Some(&error), &left_behind[..]));
 }

@@ -1,10 +1,12 @@
 //! Which scenarios there are: one for each point that the undisturbed run passed and each thing that can go wrong there.
 
-use super::{
-    RehearsalRequest,
-    disturb::{DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, Point, PointKind, Visit},
+use super::points::{DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, Point, PointKind, Visit};
+use crate::{
+    base::suggest,
+    ops,
+    provider::sim::faults::RequestOutcome,
+    runtime::{APPROVE, Runbook},
 };
-use crate::{base::suggest, ops, provider::sim::faults::RequestOutcome, runtime::APPROVE};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which faults are rehearsed, each on its own.
@@ -18,15 +20,19 @@ pub enum FaultSelection {
     Api,
 }
 
-/// The faults of one scenario.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FaultPlan {
-    /// Nothing.
-    Undisturbed,
-    /// One thing, once.
-    One(Point, Fault),
-    /// Several faults, drawn from a seed.
-    Seed(u64),
+/// The request to rehearse a runbook.
+pub struct RehearsalRequest {
+    pub runbook: Runbook,
+    /// Its parameters, as they were typed.
+    pub params: BTreeMap<String, String>,
+    /// Which faults, each on its own.
+    pub faults: FaultSelection,
+    /// How many schedules of several faults.
+    pub seeds: u64,
+    /// The seed of the first of them.
+    pub seed: u64,
+    /// The id of the only scenario to run, if one is given.
+    pub only: Option<String>,
 }
 
 /// One scenario.
@@ -36,7 +42,7 @@ pub(super) struct Scenario {
     pub(super) id: String,
     /// The number of its call, and what goes wrong there; nothing for one that chance made.
     pub(super) cell: Option<(usize, &'static str)>,
-    pub(super) script: FaultPlan,
+    pub(super) plan: FaultPlan,
 }
 
 /// The scenarios of a rehearsal, with the calls they refer to.
@@ -76,32 +82,32 @@ pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome, bool)] = &[
 ];
 
 impl ScenarioSet {
-    /// Returns the plan for a run that passed these points.
+    /// Returns the scenarios of a run that visited these points.
     ///
     /// # Errors
     /// There is no such scenario as the one that is wanted; and the nearest there is.
     pub(super) fn from_visits(
-        score: &[Visit],
-        order: &RehearsalRequest,
+        visits: &[Visit],
+        request: &RehearsalRequest,
     ) -> Result<Self, (String, &'static str)> {
-        let calls = list_calls(score);
+        let calls = list_calls(visits);
         let mut scenarios =
-            vec![Scenario { id: "undisturbed".into(), cell: None, script: FaultPlan::Undisturbed }];
+            vec![Scenario { id: "undisturbed".into(), cell: None, plan: FaultPlan::Undisturbed }];
         for (number, call) in calls.iter().enumerate() {
-            let own: Vec<&Point> = score.iter().map(|p| &p.point).filter(|p| p.call == call.name).collect();
-            if order.faults != FaultSelection::Api {
+            let own: Vec<&Point> = visits.iter().map(|p| &p.point).filter(|p| p.call == call.name).collect();
+            if request.faults != FaultSelection::Api {
                 scenarios.extend(own.iter().filter_map(|point| crash_scenario(number, point, &own)));
             }
-            if order.faults != FaultSelection::Crash {
+            if request.faults != FaultSelection::Crash {
                 scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
             }
         }
-        scenarios.extend((0..order.seeds).map(|n| seed_scenario(order.seed.wrapping_add(n))));
-        let mut plan = Self { calls, scenarios };
-        if let Some(only) = &order.only {
-            plan.select_scenario(only)?;
+        scenarios.extend((0..request.seeds).map(|n| seed_scenario(request.seed.wrapping_add(n))));
+        let mut set = Self { calls, scenarios };
+        if let Some(only) = &request.only {
+            set.select_scenario(only)?;
         }
-        Ok(plan)
+        Ok(set)
     }
 
     /// Returns a scenario and its place.
@@ -126,19 +132,19 @@ impl ScenarioSet {
 /// Returns the calls of operations, and the natives that wait, in the order in which they were made, behind the run
 /// itself. Of all that one `wait_until` asks only the first and the last are there: those between are like the first,
 /// and a wait of hours would have more scenarios than anybody waits for.
-fn list_calls(score: &[Visit]) -> Vec<RehearsedCall> {
+fn list_calls(visits: &[Visit]) -> Vec<RehearsedCall> {
     let mut calls = vec![RehearsedCall { name: String::new(), op: "the run itself".into() }];
     let mut known = BTreeSet::new();
-    for passed in score {
-        let Some(op) = passed
+    for visit in visits {
+        let Some(op) = visit
             .op
             .as_deref()
             .filter(|op| ["sleep", APPROVE].contains(op) || ops::find_operation(op).is_some())
         else {
             continue;
         };
-        if known.insert(passed.point.call.as_str()) {
-            calls.push(RehearsedCall { name: passed.point.call.clone(), op: op.into() });
+        if known.insert(visit.point.call.as_str()) {
+            calls.push(RehearsedCall { name: visit.point.call.clone(), op: op.into() });
         }
     }
     let mut last: BTreeMap<&str, u32> = BTreeMap::new();
@@ -169,15 +175,15 @@ fn wait_rounds(call: &str) -> Vec<(&str, u32)> {
     rounds
 }
 
-/// Returns the scenario in which the process dies at a point, where that is another death than at the point before.
+/// Returns the scenario in which the process dies at a point, where that differs from a death at the point before.
 fn crash_scenario(number: usize, point: &Point, own: &[&Point]) -> Option<Scenario> {
-    let looks = |at: PointKind| own.iter().filter(|p| p.at == at).count();
-    let death = match point.at {
+    let count_visits = |at: PointKind| own.iter().filter(|p| p.at == at).count();
+    let crash = match point.at {
         PointKind::Adding("begin") if point.nth == 0 => "before-begin",
         PointKind::Added("begin") if point.nth == 0 => "after-begin",
         PointKind::Served(_) if point.nth == 0 => "after-effect",
         PointKind::Added("accepted") if point.nth == 0 => "after-accepted",
-        at @ PointKind::Looks("observe") if usize::try_from(point.nth) == Ok(looks(at) / 2) => {
+        at @ PointKind::Looks("observe") if usize::try_from(point.nth) == Ok(count_visits(at) / 2) => {
             "while-waiting"
         }
         PointKind::Adding("end") => "before-record",
@@ -187,22 +193,18 @@ fn crash_scenario(number: usize, point: &Point, own: &[&Point]) -> Option<Scenar
         }
         _ => return None,
     };
-    let script = FaultPlan::One(point.clone(), Fault::Crash);
-    Some(Scenario { id: format!("crash:{number}:{death}"), cell: Some((number, death)), script })
+    let plan = FaultPlan::One(point.clone(), Fault::Crash);
+    Some(Scenario { id: format!("crash:{number}:{crash}"), cell: Some((number, crash)), plan })
 }
 
 /// Returns the crash scenario for a record of the run itself.
 fn run_crash_scenario(point: &Point, kind: &str) -> Option<Scenario> {
-    let (when, death) = match point.at {
+    let (when, crash) = match point.at {
         PointKind::Adding(_) => ("before", "before-record"),
         _ => ("after", "after-record"),
     };
-    let script = FaultPlan::One(point.clone(), Fault::Crash);
-    (point.nth == 0).then(|| Scenario {
-        id: format!("crash:0:{when}-{kind}"),
-        cell: Some((0, death)),
-        script,
-    })
+    let plan = FaultPlan::One(point.clone(), Fault::Crash);
+    (point.nth == 0).then(|| Scenario { id: format!("crash:0:{when}-{kind}"), cell: Some((0, crash)), plan })
 }
 
 /// Returns the scenarios in which a request fails at a point: the first of its name, and where the call asks the same
@@ -220,10 +222,10 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
     };
     let fitting = REQUEST_FAULTS.iter().filter(|(_, _, only_acts)| acts || !only_acts);
     fitting
-        .map(|(failure, fate, _)| Scenario {
+        .map(|(failure, outcome, _)| Scenario {
             id: format!("api:{number}:{request}{after}:{failure}"),
             cell: Some((number, *failure)),
-            script: FaultPlan::One(point.clone(), Fault::Request(*fate)),
+            plan: FaultPlan::One(point.clone(), Fault::Request(*outcome)),
         })
         .collect()
 }
@@ -236,18 +238,18 @@ fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
 }
 
 fn seed_scenario(seed: u64) -> Scenario {
-    Scenario { id: format!("seed:{seed}"), cell: None, script: FaultPlan::Seed(seed) }
+    Scenario { id: format!("seed:{seed}"), cell: None, plan: FaultPlan::Seed(seed) }
 }
 
-/// Returns how many scenarios there are of each cell, with the worst that came of them.
+/// Returns the worst grade of each cell's scenarios.
 pub(super) fn worst_by_cell<T: Copy + Ord>(
     scenarios: &[Scenario],
-    came_of: impl Fn(usize) -> T,
+    grade_of: impl Fn(usize) -> T,
 ) -> BTreeMap<(usize, &'static str), T> {
     let mut cells: BTreeMap<(usize, &'static str), T> = BTreeMap::new();
     for (at, cell) in scenarios.iter().enumerate().filter_map(|(at, s)| s.cell.map(|cell| (at, cell))) {
-        let worst = cells.entry(cell).or_insert_with(|| came_of(at));
-        *worst = (*worst).max(came_of(at));
+        let worst = cells.entry(cell).or_insert_with(|| grade_of(at));
+        *worst = (*worst).max(grade_of(at));
     }
     cells
 }

@@ -1,9 +1,10 @@
-//! Errors of the command line: the message, what to do next, and the exit code.
+//! The error of a command: the message, what to do next, and the exit code.
 //!
-//! Every room's errors come together here and nowhere else.
+//! The errors of all rooms are turned into it here and nowhere else.
 
+use super::exit_code::{BUG, FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, USAGE, WAITING};
 use crate::{
-    base::{painter::Painter, suggest},
+    base::{painter::Painter, shell::quote_shell_word, suggest},
     journal::{self, RunStatus},
     ops::{self, spec::Operation},
     provider,
@@ -13,23 +14,6 @@ use crate::{
 };
 use serde_json::Value;
 use std::io;
-
-/// The runbook failed.
-pub const FAILED: u8 = 1;
-/// Usage, configuration or check error: nothing was done.
-pub const USAGE: u8 = 2;
-/// The run waits for somebody.
-pub const WAITING: u8 = 3;
-/// It is unknown whether a call took effect.
-pub const UNDECIDED: u8 = 4;
-/// The runbook or a target does not match the record.
-pub const MISMATCH: u8 = 5;
-/// Refused by policy.
-pub const REFUSED: u8 = 6;
-/// A bug in redrill.
-pub const BUG: u8 = 70;
-/// Interrupted.
-pub const INTERRUPTED: u8 = 130;
 
 /// Why a command did not end well.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,18 +70,28 @@ impl CliError {
 
     /// Returns what kept a run from ending well; nothing when it did.
     pub fn from_ended(ended: &RunResult) -> Option<Self> {
-        let trouble = match (&ended.stop, &ended.failure) {
+        let mut error = match (&ended.stop, &ended.failure) {
             (Some(stop), _) => error_from_stop(stop, &ended.run),
             (None, Some(failure)) => Self::from_failure(failure),
             (None, None) if ended.cleanup.is_empty() => return None,
             (None, None) => Self::usage("the clean-up failed").with_exit(FAILED),
         };
-        let mut trouble = trouble;
-        trouble.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
-        if trouble.next.is_none() {
-            trouble.next = Some(format!("redrill runs show {}", ended.run));
+        error.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
+        if error.next.is_none() {
+            error.next = Some(format!("redrill runs show {}", ended.run));
         }
-        Some(trouble)
+        Some(error)
+    }
+
+    /// Returns the exit code of a run that has ended or stopped.
+    pub fn exit_code_of(ended: &RunResult) -> u8 {
+        match ended.status {
+            RunStatus::Succeeded => 0,
+            RunStatus::Waiting => WAITING,
+            // Abandoning was asked for, so it is a success unless the clean-up failed.
+            RunStatus::Abandoned if ended.cleanup.is_empty() => 0,
+            _ => Self::from_ended(ended).map_or(FAILED, |error| error.exit),
+        }
     }
 
     /// Returns the error that ended a script.
@@ -199,47 +193,27 @@ fn fault_facts(fault: &Value) -> Vec<String> {
 
 fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
     let resume = format!("redrill resume {run}");
-    let trouble =
+    let stopped =
         |message: &str, exit| CliError::usage(message).with_exit(exit).with_next_command(resume.clone());
     match stop {
-        StopReason::Waiting { reason, next, .. } => trouble(reason, WAITING).with_next_command(next.clone()),
-        StopReason::TakenOver { by } => trouble(&format!("taken over by {by}"), INTERRUPTED),
-        StopReason::Interrupted => trouble("interrupted", INTERRUPTED),
-        StopReason::Undecided { call, reason } => trouble(reason, UNDECIDED).with_hint(format!(
+        StopReason::Waiting { reason, next, .. } => stopped(reason, WAITING).with_next_command(next.clone()),
+        StopReason::TakenOver { by } => stopped(&format!("taken over by {by}"), INTERRUPTED),
+        StopReason::Interrupted => stopped("interrupted", INTERRUPTED),
+        StopReason::Undecided { call, reason } => stopped(reason, UNDECIDED).with_hint(format!(
             "`resume` asks the world again; or look yourself and say what is so with `redrill runs decide {run} {} done|fail|redo`",
             quote_shell_word(call)
         )),
-        StopReason::Mismatch { message } => trouble(message, MISMATCH)
+        StopReason::Mismatch { message } => stopped(message, MISMATCH)
             .with_hint(format!(
                 "go on with the recorded source: `redrill resume {run}`\n      with the file as it is now: \
                  `redrill resume {run} --edited`\n      or give it up and clean up: `redrill runs abandon {run}`"
             ))
             .with_next_command(format!("redrill runs show {run}")),
-        StopReason::Refused { message, hint } => trouble(message, REFUSED).with_hint(hint.clone()),
+        StopReason::Refused { message, hint } => stopped(message, REFUSED).with_hint(hint.clone()),
         StopReason::Leased(error) => CliError { next: Some(resume.clone()), ..CliError::from(error.clone()) },
         StopReason::Journal(error) => CliError { next: Some(resume.clone()), exit: FAILED, ..CliError::from(error.clone()) },
-        StopReason::Abandoned => trouble("the run was given up", FAILED),
+        StopReason::Abandoned => stopped("the run was given up", FAILED),
     }
-}
-
-/// Returns the exit code of a run that has ended or stopped.
-pub fn exit_code_for(ended: &RunResult) -> u8 {
-    match ended.status {
-        RunStatus::Succeeded => 0,
-        RunStatus::Waiting => WAITING,
-        // Abandoning was asked for, so it is a success unless the clean-up failed.
-        RunStatus::Abandoned if ended.cleanup.is_empty() => 0,
-        _ => CliError::from_ended(ended).map_or(FAILED, |trouble| trouble.exit),
-    }
-}
-
-/// Quotes a word for the shell where it needs it.
-pub fn quote_shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 impl From<RunbookError> for CliError {
@@ -260,25 +234,25 @@ impl From<provider::Error> for CliError {
 
 impl From<journal::Error> for CliError {
     fn from(error: journal::Error) -> Self {
-        let trouble = Self { hint: error.hint(), ..Self::usage(error.to_string()) };
+        let shown = Self { hint: error.hint(), ..Self::usage(error.to_string()) };
         match &error {
             journal::Error::Leased { run, .. } => {
-                trouble.with_exit(REFUSED).with_next_command(format!("redrill runs show {run}"))
+                shown.with_exit(REFUSED).with_next_command(format!("redrill runs show {run}"))
             }
             journal::Error::Held { run, .. } | journal::Error::HeldByUnknown { run } => {
-                trouble.with_next_command(format!("redrill runs show {run}"))
+                shown.with_next_command(format!("redrill runs show {run}"))
             }
-            journal::Error::NoSuchRun { .. } => trouble.with_next_command("redrill runs list"),
-            _ => trouble,
+            journal::Error::NoSuchRun { .. } => shown.with_next_command("redrill runs list"),
+            _ => shown,
         }
     }
 }
 
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
-        let trouble = Self::usage(error.to_string());
+        let shown = Self::usage(error.to_string());
         // `Other` is what the runtime says of a thread that panicked; the machine's own refusals have kinds.
-        if error.kind() == io::ErrorKind::Other { trouble.with_exit(BUG) } else { trouble }
+        if error.kind() == io::ErrorKind::Other { shown.with_exit(BUG) } else { shown }
     }
 }
 
@@ -339,8 +313,8 @@ mod tests {
         ];
         for (status, stop, exit) in stops {
             let ended = ended_run(status, Some(stop));
-            assert_eq!(exit_code_for(&ended), exit, "{:?}", ended.stop);
-            let text = CliError::from_ended(&ended).expect("is trouble").render_text(Painter::PLAIN);
+            assert_eq!(CliError::exit_code_of(&ended), exit, "{:?}", ended.stop);
+            let text = CliError::from_ended(&ended).expect("is an error").render_text(Painter::PLAIN);
             let next = text.lines().last().unwrap_or_default();
             assert!(next.starts_with("redrill ") && next.ends_with("abcd2345"), "{text}");
         }
@@ -348,15 +322,15 @@ mod tests {
 
     #[test]
     fn ends_have_the_exit_code_of_what_they_came_to() {
-        assert_eq!(exit_code_for(&ended_run(RunStatus::Succeeded, None)), 0);
-        assert_eq!(exit_code_for(&ended_run(RunStatus::Abandoned, None)), 0);
-        assert_eq!(exit_code_for(&ended_run(RunStatus::Waiting, None)), WAITING);
+        assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Succeeded, None)), 0);
+        assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Abandoned, None)), 0);
+        assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Waiting, None)), WAITING);
         let untidy = RunResult {
             cleanup: vec!["the branch is still there".into()],
             ..ended_run(RunStatus::Failed, None)
         };
-        assert_eq!(exit_code_for(&untidy), FAILED);
-        let text = CliError::from_ended(&untidy).expect("is trouble").render_text(Painter::PLAIN);
+        assert_eq!(CliError::exit_code_of(&untidy), FAILED);
+        let text = CliError::from_ended(&untidy).expect("is an error").render_text(Painter::PLAIN);
         assert!(text.contains("clean-up failed: the branch is still there"), "{text}");
     }
 
@@ -402,12 +376,5 @@ mod tests {
             explain_unknown_function(&format!("Function not found: ensure ({text}, i64)")).expect("known");
         assert_eq!(message, "`ensure` does not take (string, int)");
         assert_eq!(explain_unknown_function("something else"), None);
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(quote_shell_word("backup-1"), "backup-1");
-        assert_eq!(quote_shell_word("/back up#0"), "'/back up#0'");
-        assert_eq!(quote_shell_word("it's"), r"'it'\''s'");
     }
 }

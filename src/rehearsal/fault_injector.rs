@@ -1,12 +1,9 @@
 //! The fault injector: it is called at every point of a run, and decides what goes wrong there.
-//!
-//! A point is where something can go wrong: a record about to be written, or written; a request about to be made, or
-//! served. It is named by the call it belongs to and how often that call has been there, never by a count over the
-//! whole run: so a point is the same one whatever runs beside it.
 
-use super::plan::FaultPlan;
+use super::points::{
+    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, Point, PointKind, Visit, render_call,
+};
 use crate::{
-    base::moment::Span,
     journal::{Record, RecordObserver},
     provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     runtime::{Answer, Choice, Event, Question, RunObserver},
@@ -19,11 +16,6 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The delay of an answer that is still within every timeout.
-pub(super) const DELAY_WITHIN_TIMEOUT: Span = Span::from_secs(5);
-/// The delay of an answer that comes after every usual timeout.
-pub(super) const DELAY_PAST_TIMEOUT: Span = Span::from_secs(25 * 3600);
-
 /// The most processes of one run in which a random schedule injects faults.
 const MAX_FAULTY_PROCESSES: u32 = 4;
 
@@ -32,76 +24,9 @@ thread_local! {
     static CURRENT_CALL: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Where something can go wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Point {
-    /// The call; empty for what belongs to the run itself.
-    pub(super) call: String,
-    /// What happens there.
-    pub(super) at: PointKind,
-    /// How often the call was there before, in this process.
-    pub(super) nth: u32,
-}
-
-/// What happens at a point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum PointKind {
-    /// A record is about to be added.
-    Adding(&'static str),
-    /// A record was added.
-    Added(&'static str),
-    /// A request that only looks is about to be made.
-    Looks(&'static str),
-    /// A request that does something is about to be made.
-    Acts(&'static str),
-    /// A request was served, and nobody else knows.
-    Served(&'static str),
-}
-
-impl Point {
-    /// Returns what went wrong here, in words.
-    fn describe_fault(&self, mishap: Fault) -> String {
-        let at = match self.at {
-            PointKind::Adding(kind) => format!("before the record `{kind}`"),
-            PointKind::Added(kind) => format!("after the record `{kind}`"),
-            PointKind::Looks(name) | PointKind::Acts(name) => format!("at the request `{name}`"),
-            PointKind::Served(name) => format!("after the request `{name}` was served"),
-        };
-        let what = match mishap {
-            Fault::Crash => "killed",
-            Fault::Request(RequestOutcome::Served) => "served",
-            Fault::Request(RequestOutcome::Refused) => "refused",
-            Fault::Request(RequestOutcome::Throttled) => "throttled",
-            Fault::Request(RequestOutcome::Failed) => "server error",
-            Fault::Request(RequestOutcome::Late(DELAY_PAST_TIMEOUT)) => "answered too late",
-            Fault::Request(RequestOutcome::Late(_)) => "answered late",
-            Fault::Request(RequestOutcome::Lost) => "lost, no answer",
-            Fault::Request(RequestOutcome::Unanswered) => "served, no answer",
-        };
-        format!("{what} {at} of {}", render_call(&self.call))
-    }
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The process dies.
-    Crash,
-    /// A request is not simply served.
-    Request(RequestOutcome),
-}
-
-/// One passing of a point.
-#[derive(Debug, Clone)]
-pub(super) struct Visit {
-    pub(super) point: Point,
-    /// The operation or native that a record is about.
-    pub(super) op: Option<String>,
-}
-
-/// Lets go wrong what the script of a scenario says.
+/// Injects the faults of one plan.
 pub(super) struct FaultInjector {
-    script: FaultPlan,
+    plan: FaultPlan,
     state: Mutex<InjectorState>,
 }
 
@@ -110,41 +35,41 @@ struct InjectorState {
     process: u32,
     is_dead: bool,
     is_over: bool,
-    visits: HashMap<(String, PointKind), u32>,
-    passed: Vec<Visit>,
-    asked_again: Vec<String>,
+    visit_counts: HashMap<(String, PointKind), u32>,
+    visits: Vec<Visit>,
+    repeated: Vec<String>,
     failed: u32,
-    story: Vec<String>,
+    faults: Vec<String>,
 }
 
 impl FaultInjector {
-    pub(super) fn new(script: FaultPlan) -> Self {
+    pub(super) fn new(plan: FaultPlan) -> Self {
         CURRENT_CALL.with_borrow_mut(String::clear);
-        Self { script, state: Mutex::default() }
+        Self { plan, state: Mutex::default() }
     }
 
-    /// Begins the next process: nobody is dead in it.
+    /// Begins the next process.
     pub(super) fn begin_process(&self) {
         CURRENT_CALL.with_borrow_mut(String::clear);
         let mut state = self.lock_state();
         state.process += 1;
         state.is_dead = false;
-        state.visits.clear();
+        state.visit_counts.clear();
     }
 
-    /// Returns every point that was passed, in order.
-    pub(super) fn take_points(&self) -> Vec<Visit> {
-        std::mem::take(&mut self.lock_state().passed)
+    /// Returns every visit to a point, in order.
+    pub(super) fn take_visits(&self) -> Vec<Visit> {
+        std::mem::take(&mut self.lock_state().visits)
     }
 
     /// Returns what was asked for again although the world had done it.
     pub(super) fn repeated_requests(&self) -> Vec<String> {
-        self.lock_state().asked_again.clone()
+        self.lock_state().repeated.clone()
     }
 
     /// Returns what went wrong, in order.
     pub(super) fn injected_faults(&self) -> Vec<String> {
-        self.lock_state().story.clone()
+        self.lock_state().faults.clone()
     }
 
     /// Returns how many requests failed, and whether the last process died.
@@ -158,42 +83,42 @@ impl FaultInjector {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes a point, if whoever comes there survives it.
+    /// Visits a point: returns what becomes of the request there, or dies.
     fn visit_point(&self, call: String, at: PointKind, op: Option<&str>) -> RequestOutcome {
-        let mishap = {
+        let fault = {
             let mut state = self.lock_state();
-            let visits = state.visits.entry((call.clone(), at)).or_default();
-            let nth = *visits;
-            *visits += 1;
+            let count = state.visit_counts.entry((call.clone(), at)).or_default();
+            let nth = *count;
+            *count += 1;
             let point = Point { call, at, nth };
-            let mishap =
+            let fault =
                 if state.is_dead { Some(Fault::Crash) } else { self.choose_fault(&mut state, &point) };
-            if let Some(mishap) = mishap.filter(|_| !state.is_dead) {
-                let told = point.describe_fault(mishap);
-                state.story.push(told);
+            if let Some(fault) = fault.filter(|_| !state.is_dead) {
+                let text = point.describe_fault(fault);
+                state.faults.push(text);
             }
-            match mishap {
+            match fault {
                 Some(Fault::Crash) => state.is_dead = true,
                 Some(Fault::Request(_)) => state.failed += 1,
                 None => {}
             }
-            if matches!(self.script, FaultPlan::Undisturbed) {
-                state.passed.push(Visit { point, op: op.map(str::to_owned) });
+            if matches!(self.plan, FaultPlan::Undisturbed) {
+                state.visits.push(Visit { point, op: op.map(str::to_owned) });
             }
-            mishap
+            fault
         };
-        match mishap {
+        match fault {
             Some(Fault::Crash) => panic::resume_unwind(Box::new("killed in a rehearsal")),
-            Some(Fault::Request(fate)) => fate,
+            Some(Fault::Request(outcome)) => outcome,
             None => RequestOutcome::Served,
         }
     }
 
     fn choose_fault(&self, state: &mut InjectorState, point: &Point) -> Option<Fault> {
-        match &self.script {
-            FaultPlan::One(at, mishap) if !state.is_over && at == point => {
+        match &self.plan {
+            FaultPlan::One(at, fault) if !state.is_over && at == point => {
                 state.is_over = true;
-                Some(*mishap)
+                Some(*fault)
             }
             FaultPlan::Undisturbed | FaultPlan::One(..) => None,
             FaultPlan::Seed(seed) => {
@@ -235,7 +160,7 @@ impl FaultSource for FaultInjector {
         };
         let call = CURRENT_CALL.with_borrow(String::clone);
         if request.is_done && request.kind == RequestKind::Change {
-            self.lock_state().asked_again.push(format!("`{}` of {}", request.name, render_call(&call)));
+            self.lock_state().repeated.push(format!("`{}` of {}", request.name, render_call(&call)));
         }
         self.visit_point(call, at, None)
     }
@@ -283,8 +208,4 @@ fn recorded_op(record: &Record) -> Option<&str> {
         Record::Begin { op, .. } | Record::End { op, .. } => Some(op),
         _ => None,
     }
-}
-
-fn render_call(call: &str) -> &str {
-    if call.is_empty() { "the run" } else { call }
 }

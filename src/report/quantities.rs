@@ -1,17 +1,7 @@
-//! What people and programs read: values, errors and runs as text, tables and JSON.
-//!
-//! Nothing here prints or looks at the terminal: width and colours are passed in.
+//! Times, moments, sizes and metrics as people read them.
 
-pub mod data;
-pub mod difference;
-pub mod table;
-pub mod timeline;
-pub mod trouble;
-
-pub use data::DataFormat;
-pub use trouble::CliError;
-
-use crate::base::moment::Moment;
+use crate::base::{moment::Moment, value};
+use serde_json::Value;
 
 /// Formats seconds for people: `35ms`, `4.2s`, `2m 05s`.
 #[expect(
@@ -36,15 +26,29 @@ pub fn format_moment(moment: Moment) -> String {
 }
 
 /// Formats a metric with its unit, with at most three decimals.
-pub fn format_metric(value: &serde_json::Value, unit: &str) -> String {
+pub fn format_metric(value: &Value, unit: &str) -> String {
     let number = value.as_f64().filter(|_| value.is_f64());
     let text = match number {
         Some(x) => format!("{x:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-        None => {
-            value.as_str().map_or_else(|| crate::base::value::strip_tags(value).to_string(), str::to_owned)
-        }
+        None => value.as_str().map_or_else(|| value::strip_tags(value).to_string(), str::to_owned),
     };
     format!("{text} {unit}").trim_end().to_owned()
+}
+
+/// Returns a size as people read it: `1.5 MiB`.
+pub fn format_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "two digits of it are shown")]
+    let mut amount = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while amount >= 1023.95 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    format!("{amount:.1} {}", UNITS[unit])
 }
 
 #[cfg(test)]
@@ -70,5 +74,18 @@ mod tests {
         assert_eq!(format_metric(&0.035_404_902.into(), "s"), "0.035 s");
         assert_eq!(format_metric(&211.into(), "orders"), "211 orders");
         assert_eq!(format_metric(&2.0.into(), ""), "2");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(format_bytes(bytes), text);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Values as people read them: a list of objects as a table, one object as a list of its fields.
 //!
-//! Sizes are shortened here and nowhere else. What came out of a database cannot steer the terminal: control
+//! What came out of a database cannot steer the terminal: control
 //! characters are written out.
 
+use super::quantities::format_bytes;
 use crate::{
     base::value,
     ops::{self, spec::Field},
@@ -11,7 +12,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
 /// Returns a value as text of at most `width` columns, where that is known. `order` is the order of its fields.
-pub fn render_value(value: &Value, order: &[String], width: Option<u16>) -> String {
+pub(super) fn render_value(value: &Value, order: &[String], width: Option<u16>) -> String {
     match &value::strip_tags(value) {
         Value::Array(items) if items.iter().all(Value::is_object) && !items.is_empty() => {
             render_rows(&items.iter().collect::<Vec<_>>(), order, width)
@@ -181,22 +182,6 @@ fn escape_control(text: &str) -> String {
     shown
 }
 
-/// Returns a size as people read it: `1.5 MiB`.
-pub fn format_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "two digits of it are shown")]
-    let mut amount = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while amount >= 1023.95 && unit + 1 < UNITS.len() {
-        amount /= 1024.0;
-        unit += 1;
-    }
-    format!("{amount:.1} {}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,18 +249,5 @@ mod tests {
     #[test]
     fn control_characters_are_written_out() {
         assert_eq!(render_cell("x", &json!("a\u{1b}[31mb\tc")), "a\\u{1b}[31mb\\tc");
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1_048_575, "1.0 MiB"),
-            (u64::MAX, "16384.0 PiB"),
-        ] {
-            assert_eq!(format_bytes(bytes), text);
-        }
     }
 }

@@ -1,19 +1,17 @@
 //! Runs one scenario: from the first record until the run has ended or stays stopped.
 
 use super::{
-    disturb::{FaultInjector, Visit},
-    invariants::Violation,
-    plan::FaultPlan,
-    start_time,
+    fault_injector::FaultInjector,
+    points::{FaultPlan, Visit},
 };
 use crate::{
     base::{
         clock::{Clock, VirtualClock},
-        moment::Span,
+        moment::{Moment, Span},
         sqlite::DbPool,
     },
     config::Config,
-    journal::{Journal, JournalEntry, Record, RecordObserver, RunStatus},
+    journal::{Journal, JournalEntry, RecordObserver, RunFold, RunStatus},
     ops::spec::Permission,
     provider::{
         Backups, Branches, Fleet, Provider, Replicas, Schedules,
@@ -37,7 +35,7 @@ const RESTART_DELAY: Span = Span::from_secs(60);
 
 /// Runs the scenarios of one runbook, one after the other.
 pub(super) struct ScenarioRunner<'a> {
-    stage: ScriptRunner<'a>,
+    script_runner: ScriptRunner<'a>,
     runbook: &'a Runbook,
     templates: &'a [WorldTemplate],
     config: Arc<Config>,
@@ -48,14 +46,16 @@ pub(super) struct ScenarioRunner<'a> {
 pub(super) struct ScenarioResult {
     /// Every record that was kept.
     pub(super) entries: Vec<JournalEntry>,
+    /// What the records come to.
+    pub(super) fold: RunFold,
     /// Why the journal is not what it was, if so.
     pub(super) broken: Option<String>,
     /// The world of each target.
     pub(super) worlds: Vec<WorldSnapshot>,
     /// What was asked for again although the world had done it.
-    pub(super) asked_again: Vec<String>,
-    /// What went wrong, in order.
-    pub(super) story: Vec<String>,
+    pub(super) repeated_requests: Vec<String>,
+    /// The faults that struck, in order.
+    pub(super) faults: Vec<String>,
     /// Why it was refused: before anything was done, or when it was to be resumed.
     pub(super) refused: Option<String>,
     /// How many leases are still there.
@@ -66,14 +66,14 @@ pub(super) struct ScenarioResult {
     pub(super) has_died_last: bool,
     /// Whether it was resumed as often as it may be and never came to rest.
     pub(super) is_restless: bool,
-    /// Every point that was passed, where nothing went wrong.
-    pub(super) score: Vec<Visit>,
+    /// Every visit to a point, where nothing went wrong.
+    pub(super) visits: Vec<Visit>,
 }
 
 /// A world, as it was left.
 pub(super) struct WorldSnapshot {
     pub(super) target: String,
-    pub(super) portrait: NormalizedWorld,
+    pub(super) normalized: NormalizedWorld,
     pub(super) log: Vec<EffectRow>,
     pub(super) unfinished: Vec<String>,
     pub(super) branches: Vec<Branch>,
@@ -96,44 +96,44 @@ impl<'a> ScenarioRunner<'a> {
         config: Arc<Config>,
     ) -> Result<Self, Refusal> {
         let journals = Arc::default();
-        Ok(Self { stage: ScriptRunner::new(runbook, params)?, runbook, templates, config, journals })
+        Ok(Self { script_runner: ScriptRunner::new(runbook, params)?, runbook, templates, config, journals })
     }
 
     pub(super) fn runbook_rules(&self) -> RunbookRules<'_> {
         RunbookRules { needs: &self.runbook.header.needs, config: &self.config }
     }
 
-    /// Plays a scenario.
+    /// Runs a scenario.
     ///
     /// # Errors
-    /// What keeps any scenario from being played.
-    pub(super) fn run_scenario(&mut self, script: &FaultPlan) -> Result<ScenarioResult, Refusal> {
+    /// What keeps any scenario from being run.
+    pub(super) fn run_scenario(&mut self, plan: &FaultPlan) -> Result<ScenarioResult, Refusal> {
         let clock = Arc::new(VirtualClock::starting_at(start_time()));
         let dyn_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let disturber = Arc::new(FaultInjector::new(script.clone()));
+        let injector = Arc::new(FaultInjector::new(plan.clone()));
         let sims: Vec<Sim> =
             self.templates.iter().map(|t| t.copy_world(Arc::clone(&dyn_clock))).collect::<Result<_, _>>()?;
-        let gated =
-            |sim: &Sim| FaultySim::new(sim.clone(), Arc::clone(&disturber) as _, Arc::clone(&dyn_clock));
-        let open = self.config.targets.keys().zip(&sims);
+        let faulty =
+            |sim: &Sim| FaultySim::new(sim.clone(), Arc::clone(&injector) as _, Arc::clone(&dyn_clock));
+        let names = self.config.targets.keys().zip(&sims);
         let open: BTreeMap<String, Arc<dyn Provider>> =
-            open.map(|(name, sim)| (name.clone(), Arc::new(gated(sim)) as Arc<dyn Provider>)).collect();
-        let witness = Arc::clone(&disturber) as Arc<dyn RecordObserver>;
-        let scene = RunResources {
+            names.map(|(name, sim)| (name.clone(), Arc::new(faulty(sim)) as Arc<dyn Provider>)).collect();
+        let observer = Arc::clone(&injector) as Arc<dyn RecordObserver>;
+        let resources = RunResources {
             fleet: Arc::new(Fleet::with_open_targets(Arc::clone(&self.config), Arc::clone(&dyn_clock), open)),
-            journal: Arc::new(Journal::open_in_memory(Arc::clone(&dyn_clock), witness, &self.journals)?),
-            watch: Arc::clone(&disturber) as Arc<dyn RunObserver>,
+            journal: Arc::new(Journal::open_in_memory(Arc::clone(&dyn_clock), observer, &self.journals)?),
+            watch: Arc::clone(&injector) as Arc<dyn RunObserver>,
         };
-        let (refused, is_restless) = self.run_to_rest(&scene, &disturber, &clock);
-        let entries = scene.journal.read_records(RUN_ID).unwrap_or_default();
-        let (failed, has_died_last) = disturber.failures_and_death();
+        let (refused, is_restless) = self.run_to_rest(&resources, &injector, &clock);
+        let entries = resources.journal.read_records(RUN_ID).unwrap_or_default();
+        let (failed, has_died_last) = injector.failures_and_death();
         Ok(ScenarioResult {
             broken: if entries.is_empty() {
                 None
             } else {
-                scene.journal.verify_run(RUN_ID, None).err().map(|e| e.to_string())
+                resources.journal.verify_run(RUN_ID, None).err().map(|e| e.to_string())
             },
-            leases: scene.journal.list_leases(RUN_ID)?.len(),
+            leases: resources.journal.list_leases(RUN_ID)?.len(),
             worlds: self
                 .config
                 .targets
@@ -141,9 +141,10 @@ impl<'a> ScenarioRunner<'a> {
                 .zip(&sims)
                 .map(|(name, sim)| snapshot_world(name, sim))
                 .collect::<Result<_, _>>()?,
-            story: disturber.injected_faults(),
-            asked_again: disturber.repeated_requests(),
-            score: disturber.take_points(),
+            faults: injector.injected_faults(),
+            repeated_requests: injector.repeated_requests(),
+            visits: injector.take_visits(),
+            fold: RunFold::from_entries(&entries).0,
             entries,
             refused,
             failed,
@@ -156,86 +157,75 @@ impl<'a> ScenarioRunner<'a> {
     /// came to rest.
     fn run_to_rest(
         &mut self,
-        scene: &RunResources,
-        disturber: &FaultInjector,
+        resources: &RunResources,
+        injector: &FaultInjector,
         clock: &VirtualClock,
     ) -> (Option<String>, bool) {
-        let mut looks = 0;
-        let mut ended = self.stage.start_run(scene, RUN_ID);
+        let mut stops = 0;
+        let mut ended = self.script_runner.start_run(resources, RUN_ID);
         for _ in 0..MAX_RESUMES {
             match ended {
                 Err(refusal) => return (Some(refusal.to_string()), false),
                 Ok(Ok(ended)) if ended.status.is_final() => return (None, false),
-                Ok(Ok(_)) if looks == MAX_RESUMES_AFTER_STOP => return (None, false),
-                Ok(Ok(_)) => looks += 1,
+                Ok(Ok(_)) if stops == MAX_RESUMES_AFTER_STOP => return (None, false),
+                Ok(Ok(_)) => stops += 1,
                 Ok(Err(_)) => {}
             }
-            let summary = scene.journal.summarize_run(RUN_ID);
+            let summary = resources.journal.summarize_run(RUN_ID);
             if summary.as_ref().is_ok_and(|run| run.status.is_final()) {
                 return (None, false);
             }
             clock.advance_by(RESTART_DELAY);
-            disturber.begin_process();
+            injector.begin_process();
             ended = match summary {
-                Ok(_) => self.stage.resume_run(scene, RUN_ID),
+                Ok(_) => self.script_runner.resume_run(resources, RUN_ID),
                 // Killed before there was a run: whoever started it starts it again.
-                Err(_) => self.stage.start_run(scene, RUN_ID),
+                Err(_) => self.script_runner.start_run(resources, RUN_ID),
             };
         }
         (None, true)
     }
 
-    /// Asks the runbook's own invariant.
-    pub(super) fn check_author_invariant(&mut self, played: &ScenarioResult) -> Option<Violation> {
-        if !self.stage.has_invariant() {
+    /// Returns what the runbook's own `invariant(world)` has against a result.
+    pub(super) fn check_author_invariant(&mut self, result: &ScenarioResult) -> Option<String> {
+        if !self.script_runner.has_invariant() {
             return None;
         }
-        let failure = self.stage.check_invariant(&worlds_to_json(played)).err()?;
-        let message = failure.fault["message"].as_str().unwrap_or_default().to_owned();
-        Some(Violation { invariant: "author", what: message })
+        let failure = self.script_runner.check_invariant(&worlds_to_json(result)).err()?;
+        Some(failure.fault["message"].as_str().unwrap_or_default().to_owned())
     }
 }
 
 impl ScenarioResult {
-    /// Returns how the run ended or stopped; nothing for one that never was.
+    /// Returns where the run stands; nothing for one that never was.
     pub(super) fn status(&self) -> Option<RunStatus> {
-        self.entries.iter().rev().find_map(|entry| match &entry.record {
-            Record::Finished { status, .. } | Record::Stopped { status, .. } => Some(*status),
-            Record::Started { .. } | Record::Resumed { .. } => Some(RunStatus::Running),
-            _ => None,
-        })
+        self.fold.status()
     }
 
     /// Returns whether the run has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.status().is_some_and(RunStatus::is_final)
     }
+}
 
-    /// Returns what the run said that it left behind.
-    pub(super) fn left_behind(&self) -> &[String] {
-        self.entries
-            .iter()
-            .rev()
-            .find_map(|entry| match &entry.record {
-                Record::Finished { left_behind, .. } => Some(left_behind.as_slice()),
-                _ => None,
-            })
-            .unwrap_or_default()
-    }
+/// Returns the time at which the clock of every scenario starts.
+pub(super) fn start_time() -> Moment {
+    // 2026-01-01T00:00:00Z
+    Moment(jiff::Timestamp::constant(1_767_225_600, 0))
 }
 
 /// Takes a snapshot of a world, past the fault injector.
 fn snapshot_world(target: &str, sim: &Sim) -> Result<WorldSnapshot, Refusal> {
     let at_once = "the simulator answers at once";
-    let portrait = sim.normalized_world()?;
-    let late = || std::io::Error::other(at_once);
-    let branches = Branches::list(sim).now_or_never().ok_or_else(late)??;
-    let backups = Backups::list(sim).now_or_never().ok_or_else(late)??;
-    let schedules = Schedules::list(sim).now_or_never().ok_or_else(late)??;
-    let replicas = Replicas::list(sim).now_or_never().ok_or_else(late)??;
+    let normalized = sim.normalized_world()?;
+    let unanswered = || std::io::Error::other(at_once);
+    let branches = Branches::list(sim).now_or_never().ok_or_else(unanswered)??;
+    let backups = Backups::list(sim).now_or_never().ok_or_else(unanswered)??;
+    let schedules = Schedules::list(sim).now_or_never().ok_or_else(unanswered)??;
+    let replicas = Replicas::list(sim).now_or_never().ok_or_else(unanswered)??;
     Ok(WorldSnapshot {
         target: target.into(),
-        portrait,
+        normalized,
         log: sim.effect_log()?,
         unfinished: sim.unfinished_jobs()?,
         branches,
@@ -246,29 +236,29 @@ fn snapshot_world(target: &str, sim: &Sim) -> Result<WorldSnapshot, Refusal> {
 }
 
 /// Returns the final worlds as the runbook's own invariant sees them.
-fn worlds_to_json(played: &ScenarioResult) -> Value {
-    let of = |seen: &WorldSnapshot| {
-        let effects: Vec<Value> = seen.log.iter().map(|e| json!({"kind": e.kind, "what": e.what})).collect();
+fn worlds_to_json(result: &ScenarioResult) -> Value {
+    let of = |world: &WorldSnapshot| {
+        let effects: Vec<Value> = world.log.iter().map(|e| json!({"kind": e.kind, "what": e.what})).collect();
         json!({
-            "branches": seen.branches.iter().map(Branch::to_handle).map(|b| b[crate::base::value::BRANCH_TAG].clone()).collect::<Vec<_>>(),
-            "backups": seen.backups.iter().map(Backup::to_handle).map(|b| b[crate::base::value::BACKUP_TAG].clone()).collect::<Vec<_>>(),
+            "branches": world.branches.iter().map(Branch::to_handle).map(|b| b[crate::base::value::BRANCH_TAG].clone()).collect::<Vec<_>>(),
+            "backups": world.backups.iter().map(Backup::to_handle).map(|b| b[crate::base::value::BACKUP_TAG].clone()).collect::<Vec<_>>(),
             "effects": effects,
-            "database": seen.portrait.database,
-            "schedules": seen.portrait.schedules,
-            "replicas": seen.portrait.replicas,
-            "settings": seen.portrait.settings,
-            "ranges": seen.portrait.ranges,
-            "bans": seen.portrait.bans,
-            "switches": seen.portrait.switches,
+            "database": world.normalized.database,
+            "schedules": world.normalized.schedules,
+            "replicas": world.normalized.replicas,
+            "settings": world.normalized.settings,
+            "ranges": world.normalized.ranges,
+            "bans": world.normalized.bans,
+            "switches": world.normalized.switches,
         })
     };
-    let targets: BTreeMap<&str, Value> = played.worlds.iter().map(|s| (s.target.as_str(), of(s))).collect();
+    let targets: BTreeMap<&str, Value> = result.worlds.iter().map(|s| (s.target.as_str(), of(s))).collect();
     let all = |field: &str| -> Value {
         targets.values().flat_map(|t| t[field].as_array().into_iter().flatten().cloned()).collect()
     };
     json!({
-        "status": played.status().map_or("refused", RunStatus::as_str),
-        "left_behind": played.left_behind(),
+        "status": result.status().map_or("refused", RunStatus::as_str),
+        "left_behind": result.fold.left_behind(),
         "branches": all("branches"),
         "backups": all("backups"),
         "effects": all("effects"),

@@ -1,6 +1,6 @@
 //! A value as text: a table for people; JSON, YAML or CSV for programs.
 
-use super::{table, trouble::CliError};
+use super::{error::CliError, table};
 use crate::base::value;
 use serde_json::Value;
 

@@ -1,80 +1,12 @@
-//! The records of a run: which calls are open, and a transcript for people.
+//! The transcript of a run: a line for every record, and the calls that are open.
 
-use super::{format_metric, format_moment, format_seconds};
+use super::quantities::{format_metric, format_moment, format_seconds};
 use crate::{
     base::{moment::Moment, value},
-    journal::{JournalEntry, Outcome, Record, RunStatus, RunSummary},
+    journal::{FoldedCall, JournalEntry, Outcome, Record, RunFold, RunSummary},
     ops::spec::parse_target_ref,
 };
 use serde_json::{Value, json};
-
-/// A call of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenCall {
-    /// Its name within the run.
-    pub name: String,
-    pub op: String,
-}
-
-/// Returns the calls that were started and have not ended.
-pub fn open_calls(entries: &[JournalEntry]) -> Vec<OpenCall> {
-    let mut open: Vec<OpenCall> = Vec::new();
-    for entry in entries {
-        match &entry.record {
-            Record::Begin { call, op, .. } => {
-                open.retain(|c| c.name != *call);
-                open.push(OpenCall { name: call.clone(), op: op.clone() });
-            }
-            Record::End { call, .. } => open.retain(|c| c.name != *call),
-            _ => {}
-        }
-    }
-    open
-}
-
-/// Returns the calls that somebody can decide about: those that are held, or decided about already, and the one of
-/// which the run stopped because nobody knows. Of a call that was cut short the world has not been asked yet, and a
-/// failure that nobody held is what the script went on with.
-pub fn decidable_calls(entries: &[JournalEntry]) -> Vec<OpenCall> {
-    let mut known: Vec<(OpenCall, CallPhase)> = Vec::new();
-    for entry in entries {
-        let call = |call: &String, op: &String| OpenCall { name: call.clone(), op: op.clone() };
-        let (call, standing) = match &entry.record {
-            Record::Begin { call: name, op, .. } => (call(name, op), CallPhase::Started),
-            Record::End { call: name, op, .. } => (call(name, op), CallPhase::Finished),
-            Record::Decided { call: name, .. } => {
-                let decided = known.iter_mut().filter(|(call, _)| call.name == *name);
-                decided.for_each(|(_, standing)| *standing = CallPhase::Decidable);
-                continue;
-            }
-            _ => continue,
-        };
-        known.retain(|(other, _)| other.name != call.name);
-        known.push((call, standing));
-    }
-    let mut records = entries.iter().rev().map(|entry| &entry.record);
-    let last = records.find(|r| matches!(r, Record::Stopped { .. } | Record::Resumed { .. }));
-    let is_unknown = |name: &str| match last {
-        Some(Record::Stopped { status: RunStatus::Undecided, at_call, .. }) => {
-            at_call.as_ref().is_none_or(|unknown| unknown == name)
-        }
-        _ => false,
-    };
-    known.retain(|(call, standing)| match standing {
-        CallPhase::Started => is_unknown(&call.name),
-        CallPhase::Decidable => true,
-        CallPhase::Finished => false,
-    });
-    known.into_iter().map(|(call, _)| call).collect()
-}
-
-/// Where a call stands, as far as a decision about it is concerned.
-enum CallPhase {
-    Started,
-    /// It is held, or somebody has decided.
-    Decidable,
-    Finished,
-}
 
 /// Returns a record for programs: tags taken off.
 pub fn record_to_json(entry: &JournalEntry) -> Value {
@@ -88,16 +20,16 @@ pub fn record_to_json(entry: &JournalEntry) -> Value {
 /// Returns a run as lines of text, a line for everything that happened.
 pub fn render_transcript(run: &RunSummary, entries: &[JournalEntry]) -> String {
     let mut lines = render_summary(run, entries);
-    let mut timeline =
-        TranscriptWriter { start: run.started_at, steps: vec![], begun: vec![], lines: vec![] };
+    let mut transcript = TranscriptWriter::new(run.started_at);
     for entry in entries {
-        timeline.push_entry(entry);
+        transcript.push_entry(entry);
     }
-    lines.append(&mut timeline.lines);
-    let open = open_calls(entries);
+    let open: Vec<String> =
+        transcript.fold.open_calls().map(|(name, call)| format!("open  {}  {name}", call.op)).collect();
+    lines.append(&mut transcript.lines);
     if !open.is_empty() {
         lines.push(String::new());
-        lines.extend(open.iter().map(|call| format!("open  {}  {}", call.op, call.name)));
+        lines.extend(open);
     }
     lines.join("\n")
 }
@@ -153,17 +85,29 @@ fn error_message(error: &Value) -> String {
     }
 }
 
+/// Writes the lines of a run, record by record.
 struct TranscriptWriter {
     start: Moment,
     /// The steps that the last line lay in.
     steps: Vec<String>,
-    /// When each open call was begun.
-    begun: Vec<(String, Moment)>,
+    /// The records up to the last line, or to the first that does not fit.
+    fold: RunFold,
+    is_legal: bool,
     lines: Vec<String>,
 }
 
 impl TranscriptWriter {
+    /// Returns the writer of a run that started at `start`.
+    fn new(start: Moment) -> Self {
+        Self { start, steps: Vec::new(), fold: RunFold::default(), is_legal: true, lines: Vec::new() }
+    }
+
     fn push_entry(&mut self, entry: &JournalEntry) {
+        self.render_entry(entry);
+        self.is_legal = self.is_legal && self.fold.apply_entry(entry).is_ok();
+    }
+
+    fn render_entry(&mut self, entry: &JournalEntry) {
         let at = entry.at;
         match &entry.record {
             Record::Started { .. } => self.push_line(at, "started"),
@@ -176,7 +120,6 @@ impl TranscriptWriter {
                 self.push_line(at, &format!("{name} is {who}"));
             }
             Record::Begin { call, op, args, key, .. } => {
-                self.begun.push((call.clone(), at));
                 self.enter_steps(call);
                 self.push_line(at, &format!("▸ {op}({})  key {key}", render_arguments(args)));
             }
@@ -232,16 +175,8 @@ impl TranscriptWriter {
         self.push_line(at, text.trim_end());
     }
 
-    fn render_call_end(
-        &mut self,
-        at: Moment,
-        call: &str,
-        op: &str,
-        args: &Value,
-        outcome: &Outcome,
-    ) -> String {
-        let open = self.begun.iter().rposition(|(name, _)| name == call).map(|i| self.begun.remove(i).1);
-        let what = match open {
+    fn render_call_end(&self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) -> String {
+        let what = match self.fold.call(call).and_then(FoldedCall::running_since) {
             Some(since) => format!("{op}  {}", format_seconds(at.duration_since(since).as_secs_f64())),
             None => format!("{op}({})", render_arguments(args)),
         };

@@ -1,0 +1,95 @@
+//! The points of a run at which something can go wrong, and what does.
+//!
+//! A point is a record about to be written, or written; a request about to be made, or served. It is named by the call
+//! it belongs to and how often that call has been there, never by a count over the whole run: so a point is the same
+//! one whatever runs beside it.
+
+use crate::{base::moment::Span, provider::sim::faults::RequestOutcome};
+
+/// The delay of an answer that is still within every timeout.
+pub(super) const DELAY_WITHIN_TIMEOUT: Span = Span::from_secs(5);
+/// The delay of an answer that comes after every usual timeout.
+pub(super) const DELAY_PAST_TIMEOUT: Span = Span::from_secs(25 * 3600);
+
+/// Where something can go wrong. A seed's faults are drawn from its `Debug` text: other names would be other faults.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Point {
+    /// The call; empty for what belongs to the run itself.
+    pub(super) call: String,
+    /// What happens there.
+    pub(super) at: PointKind,
+    /// How often the call was there before, in this process.
+    pub(super) nth: u32,
+}
+
+/// What happens at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum PointKind {
+    /// A record is about to be added.
+    Adding(&'static str),
+    /// A record was added.
+    Added(&'static str),
+    /// A request that only looks is about to be made.
+    Looks(&'static str),
+    /// A request that does something is about to be made.
+    Acts(&'static str),
+    /// A request was served, and nobody else knows.
+    Served(&'static str),
+}
+
+impl Point {
+    /// Returns what went wrong here, in words.
+    pub(super) fn describe_fault(&self, fault: Fault) -> String {
+        let at = match self.at {
+            PointKind::Adding(kind) => format!("before the record `{kind}`"),
+            PointKind::Added(kind) => format!("after the record `{kind}`"),
+            PointKind::Looks(name) | PointKind::Acts(name) => format!("at the request `{name}`"),
+            PointKind::Served(name) => format!("after the request `{name}` was served"),
+        };
+        let what = match fault {
+            Fault::Crash => "killed",
+            Fault::Request(RequestOutcome::Served) => "served",
+            Fault::Request(RequestOutcome::Refused) => "refused",
+            Fault::Request(RequestOutcome::Throttled) => "throttled",
+            Fault::Request(RequestOutcome::Failed) => "server error",
+            Fault::Request(RequestOutcome::Late(DELAY_PAST_TIMEOUT)) => "answered too late",
+            Fault::Request(RequestOutcome::Late(_)) => "answered late",
+            Fault::Request(RequestOutcome::Lost) => "lost, no answer",
+            Fault::Request(RequestOutcome::Unanswered) => "served, no answer",
+        };
+        format!("{what} {at} of {}", render_call(&self.call))
+    }
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The process dies.
+    Crash,
+    /// A request is not simply served.
+    Request(RequestOutcome),
+}
+
+/// One visit to a point.
+#[derive(Debug, Clone)]
+pub(super) struct Visit {
+    pub(super) point: Point,
+    /// The operation or native that a record is about.
+    pub(super) op: Option<String>,
+}
+
+/// The faults of one scenario.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FaultPlan {
+    /// None.
+    Undisturbed,
+    /// One fault, once.
+    One(Point, Fault),
+    /// Several faults, drawn from a seed.
+    Seed(u64),
+}
+
+/// Returns a call's name as text.
+pub(super) fn render_call(call: &str) -> &str {
+    if call.is_empty() { "the run" } else { call }
+}

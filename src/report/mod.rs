@@ -1,0 +1,17 @@
+//! What people and programs read: values, errors and runs as text, tables and JSON.
+//!
+//! Nothing here prints or looks at the terminal: width and colours are passed in.
+
+mod data;
+mod diff;
+mod error;
+pub mod exit_code;
+mod quantities;
+mod table;
+mod transcript;
+
+pub use data::{DataFormat, render_data};
+pub use diff::diff_sources;
+pub use error::{CliError, render_place};
+pub use quantities::{format_bytes, format_metric, format_moment, format_seconds};
+pub use transcript::{record_to_json, render_transcript};
