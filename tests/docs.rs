@@ -17,6 +17,9 @@ const DOCUMENTS: &[&str] = &[
     "CHANGELOG.md",
 ];
 
+/// Variables that are set for a command.
+type Variables<'a> = Vec<(&'a str, &'a str)>;
+
 /// The commands of the console blocks of a document, without their prompt.
 fn console_commands(text: &str) -> Vec<String> {
     let mut inside = false;
@@ -33,14 +36,14 @@ fn console_commands(text: &str) -> Vec<String> {
 
 /// The variables before a command of redrill and the words after it, however it is started; `None` is a command of
 /// another program.
-fn command_words(command: &str) -> Option<(Vec<(&str, &str)>, Vec<&str>)> {
+fn command_words(command: &str) -> Option<(Variables<'_>, Vec<&str>)> {
     let (variables, program) = split_variables(command);
     let rest = program.strip_prefix("redrill ").or_else(|| program.strip_prefix("cargo run -- "))?;
     Some((variables, rest.split_whitespace().collect()))
 }
 
 /// Splits `A=b C=d program words` before the program.
-fn split_variables(command: &str) -> (Vec<(&str, &str)>, &str) {
+fn split_variables(command: &str) -> (Variables<'_>, &str) {
     let mut variables = vec![];
     let mut rest = command;
     while let Some((word, after)) = rest.split_once(' ')

@@ -29,7 +29,7 @@ impl RunObserver for ScriptedPerson {
     }
 }
 
-impl TestEnv {
+impl ScriptEnv {
     fn run_with_person(&self, script: &str, person: &Arc<ScriptedPerson>) -> RunResult {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
         let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
@@ -65,10 +65,10 @@ const GATE: &str = r#"
 
 #[test]
 fn a_person_who_is_there_approves_or_rejects() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = env.run_with_person(GATE, &ScriptedPerson::with_answers(&[Choice::Approve]));
     assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = env.run_with_person(GATE, &ScriptedPerson::with_answers(&[Choice::Reject]));
     let fault = ended.failure.expect("it fails").fault;
     assert_eq!(
@@ -80,7 +80,7 @@ fn a_person_who_is_there_approves_or_rejects() {
 
 #[test]
 fn where_nobody_is_the_run_waits_and_says_for_what() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let nobody = ScriptedPerson::with_answers(&[]);
     for _ in 0..2 {
         let ended = if nobody.count_questions() == 0 {
@@ -104,7 +104,7 @@ fn an_approval_of_something_else_is_void() {
         (GATE.replace("delete everything?", "delete a little?"), "delete a little?"),
         (GATE.to_owned(), "what was approved at /approve#0 is not what is asked now"),
     ] {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         env.run_with_person(GATE, &ScriptedPerson::with_answers(&[]));
         env.decide_open_call(
             serde_json::json!({"kind": "approve", "hash": "of something else", "by": "bob"}),
@@ -118,7 +118,7 @@ fn an_approval_of_something_else_is_void() {
 
 #[test]
 fn a_gate_in_a_branch_stops_the_others_until_it_opens() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script = "parallel([|| { approve(\"left?\"); backup::create(db, #{ label: \"left\" }).label }, \
         || { sleep(\"5ms\"); backup::create(db, #{ label: \"right\" }).label }, || { approve(\"third?\"); 3 }])";
     assert_eq!(env.run_with_person(script, &ScriptedPerson::with_answers(&[])).status, RunStatus::Waiting);
@@ -136,7 +136,7 @@ const FAILING: &str = r#"
 
 #[test]
 fn a_call_that_failed_is_tried_again_where_a_person_says_so() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let person = ScriptedPerson::with_answers(&[Choice::Redo, Choice::Redo, Choice::Fail]);
     let ended = env.run_with_person(FAILING, &person);
     assert_eq!((ended.status, person.count_questions()), (RunStatus::Failed, 3), "{ended:?}");
@@ -146,7 +146,7 @@ fn a_call_that_failed_is_tried_again_where_a_person_says_so() {
 
 #[test]
 fn a_call_that_is_held_waits_until_somebody_decides() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = env.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
     let Some(StopReason::Waiting { reason, next, .. }) = ended.stop else { panic!("{ended:?}") };
     assert!(reason.starts_with("is held since 20") && reason.contains(&next), "{reason}");
@@ -166,7 +166,7 @@ fn a_held_call_that_is_decided_goes_on() {
         (serde_json::json!({"kind": "fail"}), RunStatus::Failed),
         (serde_json::json!({"kind": "done", "result": {"rows_affected": 7}}), RunStatus::Succeeded),
     ] {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         env.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
         env.decide_open_call(decision.clone());
         // What was decided is not asked again; what failed once more is.
@@ -182,7 +182,7 @@ fn a_held_call_that_is_decided_goes_on() {
 
 #[test]
 fn an_error_that_the_script_handles_is_nobodys_to_decide() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let person = ScriptedPerson::with_answers(&[]);
     let script =
         "let r = attempt(|| backup::get(db, \"nope\")); try { backup::get(db, \"no\") } catch { } r.ok";
@@ -193,7 +193,7 @@ fn an_error_that_the_script_handles_is_nobodys_to_decide() {
 
 #[test]
 fn a_held_run_that_is_abandoned_cleans_up() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     env.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
     let ended = env.abandon_run();
     assert_eq!(ended.status, RunStatus::Abandoned, "{ended:?}");
@@ -202,7 +202,7 @@ fn a_held_run_that_is_abandoned_cleans_up() {
 
 #[test]
 fn branches_that_a_failure_held_up_begin_when_it_is_decided_to_be_none() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script = "each([1, 2, 3], #{ limit: 1 }, |x| if x == 1 { db::execute(db, \"insert into later values (1)\").rows_affected } \
         else { backup::create(db, #{ label: `${x}` }); x })";
     assert_eq!(
@@ -222,7 +222,7 @@ fn branches_that_a_failure_held_up_begin_when_it_is_decided_to_be_none() {
 
 #[test]
 fn a_gate_beside_another_is_named_in_what_opens_it() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script = "parallel([|| approve(\"left?\"), || approve(\"right?\")])";
     let ended = env.run_with_person(script, &ScriptedPerson::with_answers(&[]));
     let Some(StopReason::Waiting { call, reason, next }) = ended.stop else { panic!("{ended:?}") };

@@ -25,7 +25,7 @@ impl RunObserver for CrashingPerson {
     }
 }
 
-impl TestEnv {
+impl ScriptEnv {
     fn start_with(&self, script: &str, watch: Arc<dyn RunObserver>) -> Result<RunResult, Refusal> {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}"))?;
         self.runtime
@@ -42,18 +42,18 @@ impl TestEnv {
 
 /// Dies at every event in turn, before and after what is asked; the effects and the end are those of a calm run.
 fn assert_survives_every_crash(script: &str, answers: &[Choice], status: RunStatus) {
-    let calm = TestEnv::new();
+    let calm = ScriptEnv::new();
     let willing = CrashingPerson::dying_at(None, answers);
     let undisturbed = calm.start_with(script, Arc::clone(&willing) as Arc<dyn RunObserver>).expect("it runs");
     assert_eq!(undisturbed.status, status, "{undisturbed:?}");
-    let effects = |env: &TestEnv| {
+    let effects = |env: &ScriptEnv| {
         let mut effects = env.list_effects();
         effects.sort();
         effects
     };
     let (step, first) = read_knob("REDRILL_EVENTS", 3);
     for die_at in (first..willing.listener.count.load(Ordering::SeqCst)).step_by(step) {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         if env.start_with(script, CrashingPerson::dying_at(Some(die_at), answers)).is_ok() {
             continue;
         }
@@ -103,14 +103,14 @@ fn two_kills_of_branches_change_nothing_either() {
         attempt(|| parallel([|| backup::create(db, #{ label: "l" }), || fail("no")]));
         copies
     "#;
-    let calm = TestEnv::new();
+    let calm = ScriptEnv::new();
     let undisturbed = calm.run_script(script);
     let sorted = |mut effects: Vec<String>| {
         effects.sort();
         effects
     };
     for (first, second) in (2..40).step_by(5).flat_map(|a| [(a, 1), (a, 3), (a, 8), (a, 14)]) {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         let dying = |at| Arc::new(Listener { die_at: Some(at), ..Listener::default() });
         let killed = env.try_run_script(script, dying(first)).is_err();
         let again = killed && env.resume_run(dying(second)).is_err();

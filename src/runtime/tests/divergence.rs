@@ -14,7 +14,7 @@ const RECORDED: &str = r#"
 "#;
 
 /// Records, kills before the last call, and goes on with another text.
-fn resume_edited(env: &TestEnv, change: impl Fn(&str) -> String) -> RunResult {
+fn resume_edited(env: &ScriptEnv, change: impl Fn(&str) -> String) -> RunResult {
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
     let dying = Arc::new(Listener { die_before: Some(before), ..Listener::default() });
     drop(env.try_run_script(RECORDED, dying));
@@ -24,7 +24,7 @@ fn resume_edited(env: &TestEnv, change: impl Fn(&str) -> String) -> RunResult {
 
 /// Asserts that a text goes on from what was recorded, and makes `more` backups.
 fn assert_goes_on(change: impl Fn(&str) -> String, more: usize) {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = resume_edited(&env, &change);
     assert_eq!(ended.status, RunStatus::Succeeded, "{}: {ended:?}", change(RECORDED));
     let effects = env.list_effects();
@@ -34,7 +34,7 @@ fn assert_goes_on(change: impl Fn(&str) -> String, more: usize) {
 
 /// Asserts that a text stops the run, before it does anything, and that the message says why.
 fn assert_stops(change: impl Fn(&str) -> String, said: &[&str]) {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = resume_edited(&env, &change);
     let Some(StopReason::Mismatch { message }) = ended.stop else {
         panic!("{}: {ended:?}", change(RECORDED))
@@ -98,7 +98,7 @@ fn a_step_more_goes_on() {
 
 #[test]
 fn what_was_read_feeds_the_same_argument_although_the_world_has_changed() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script = "let n = backup::list(db).len(); backup::create(db, #{ label: `n${n}` }); \
         backup::create(db, #{ label: `m${n}` }); branch::list(db)";
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
@@ -196,7 +196,7 @@ fn another_statement_in_the_same_place_stops() {
 
 #[test]
 fn an_edited_text_is_what_a_later_resume_goes_on_with() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
     let dying = || Arc::new(Listener { die_before: Some(before), ..Listener::default() });
     drop(env.try_run_script(RECORDED, dying()));

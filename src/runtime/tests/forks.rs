@@ -5,7 +5,7 @@ use serde_json::json;
 
 #[test]
 fn results_come_in_the_order_of_the_list() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script = "parallel([|| { sleep(\"30ms\"); 1 }, || 2, || { sleep(\"10ms\"); 3 }])";
     assert_eq!(env.run_to_value(script), json!([1, 2, 3]));
     assert_eq!(env.run_to_value("each([3, 1, 2], |x| x * 10)"), json!([30, 10, 20]));
@@ -16,7 +16,7 @@ fn results_come_in_the_order_of_the_list() {
 
 #[test]
 fn every_branch_has_its_own_copy_of_what_it_captures() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script = "let n = [0]; let own = each([1, 2, 3], |x| { n.push(x); n }); [n, own]";
     assert_eq!(env.run_to_value(script), json!([[0], [[0, 1], [0, 2], [0, 3]]]));
     // A closure inside a closure shares, too.
@@ -27,7 +27,7 @@ fn every_branch_has_its_own_copy_of_what_it_captures() {
 
 #[test]
 fn no_more_than_the_limit_go_on_at_once() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let listener = Arc::new(Listener::default());
     let script = "each([1, 2, 3, 4, 5, 6], #{ limit: 2 }, |x| { step(\"s\", || sleep(\"5ms\")) })";
     env.try_run_script(script, Arc::clone(&listener)).expect("it runs");
@@ -41,7 +41,7 @@ fn no_more_than_the_limit_go_on_at_once() {
 
 #[test]
 fn the_first_error_of_the_list_is_raised_where_it_happened() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = env.run_script("each([1, 2, 3, 4], |x| {\n if x == 4 { fail(\"four\") }\n if x == 2 { sleep(\"20ms\"); fail(\"two\") }\n x })");
     let failure = ended.failure.expect("it fails");
     assert_eq!(failure.fault["message"], "two");
@@ -59,7 +59,7 @@ fn the_first_error_of_the_list_is_raised_where_it_happened() {
 
 #[test]
 fn nothing_begins_after_a_failure() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script = "each([1, 2, 3], #{ limit: 1 }, |x| { backup::create(db, #{ label: `b${x}` }); ensure(x != 2, \"no\") })";
     assert_eq!(env.run_to_failure(script), "no");
     assert_eq!(env.list_effects().iter().filter(|e| *e == "backup.create").count(), 2);
@@ -68,7 +68,7 @@ fn nothing_begins_after_a_failure() {
 #[test]
 fn what_branches_defer_is_done_in_the_order_of_the_list() {
     for _ in 0..5 {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         let listener = Arc::new(Listener::default());
         let script = "defer(|| note(\"first\")); each([3, 2, 1, 0], |x| { sleep(`${x * 3}ms`); defer(|| note(`item ${x}`)); }); \
             defer(|| note(\"last\"));";
@@ -82,7 +82,7 @@ fn what_branches_defer_is_done_in_the_order_of_the_list() {
 
 #[test]
 fn a_refusal_in_a_branch_stops_every_branch() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     for script in [
         "try { parallel([|| backup::list(db), || sleep(\"1h\")]) } catch { note(\"swallowed\") }",
         "each([1, 2], #{ on_error: \"collect\" }, |x| attempt(|| if x == 1 { backup::list(db) } else { sleep(\"1h\") }))",
@@ -99,11 +99,11 @@ fn a_refusal_in_a_branch_stops_every_branch() {
 fn an_abandoned_run_settles_every_branch() {
     let script = "parallel([|| { backup::restore(db, backup::list(db)[0], #{ into: \"a\", temporary: true }); sleep(\"0s\"); backup::create(db) }, \
         || { backup::restore(db, backup::list(db)[0], #{ into: \"b\", temporary: true }); try { backup::create(db) } catch { loop {} } }])";
-    let calm = TestEnv::new();
+    let calm = ScriptEnv::new();
     let listener = Arc::new(Listener::default());
     calm.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     for die_at in (2..listener.count.load(Ordering::SeqCst)).step_by(2) {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         let dying = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
         if env.try_run_script(script, dying).is_ok() {
             // Threads that were quicker this time told less.
@@ -154,7 +154,7 @@ const LIBRARY: &str = r"
 
 /// What took effect, without what the timing of threads decides: the order of branches, and how many of those that may
 /// begin before another fails have.
-fn settled(env: &TestEnv) -> (Vec<String>, Value) {
+fn settled(env: &ScriptEnv) -> (Vec<String>, Value) {
     let mut effects = env.list_effects();
     effects.sort();
     let labels = env
@@ -164,7 +164,7 @@ fn settled(env: &TestEnv) -> (Vec<String>, Value) {
 
 #[test]
 fn a_kill_at_any_point_of_any_flow_changes_nothing() {
-    let calm = TestEnv::new();
+    let calm = ScriptEnv::new();
     let listener = Arc::new(Listener::default());
     let undisturbed = calm.try_flow(Arc::clone(&listener)).expect("it runs");
     assert_eq!(undisturbed.status, RunStatus::Succeeded, "{undisturbed:?}");
@@ -172,7 +172,7 @@ fn a_kill_at_any_point_of_any_flow_changes_nothing() {
     assert!(events > 80, "{events} events are too few to be a test");
     let (step, first) = read_knob("REDRILL_EVENTS", 7);
     for die_at in (first..events).step_by(step) {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         let dying = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
         if env.try_flow(dying).is_ok() {
             continue;
@@ -208,11 +208,11 @@ fn a_kill_at_any_point_of_any_flow_changes_nothing() {
     }
 }
 
-impl TestEnv {
+impl ScriptEnv {
     fn try_flow(&self, listener: Arc<Listener>) -> Result<RunResult, Refusal> {
-        let file = self.state.path().join("flow.rhai");
+        let file = self.env.path("flow.rhai");
         std::fs::write(&file, format!("{HEADER}{FLOW}")).expect("written");
-        std::fs::write(self.state.path().join("lib.rhai"), LIBRARY).expect("written");
+        std::fs::write(self.env.path("lib.rhai"), LIBRARY).expect("written");
         let runbook = Runbook::load_file(&file)?;
         self.runtime.start_run(
             StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() },

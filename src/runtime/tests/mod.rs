@@ -18,24 +18,22 @@ use super::{
     stop::StopReason,
 };
 use crate::{
-    base::clock::{Clock, SystemClock},
-    config::{Config, SANDBOX, TargetConfig},
+    config::{Config, TargetConfig},
     journal::{self, NewRun, Record, RunStatus},
-    provider::{OpenContext, sim},
+    testing::TestEnv,
 };
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-/// A state folder of its own, with the sandbox in it.
-struct TestEnv {
-    state: tempfile::TempDir,
+/// A runtime over a sandbox of its own.
+struct ScriptEnv {
+    env: TestEnv,
     runtime: Runtime,
 }
 
@@ -79,29 +77,11 @@ const HEADER: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "
     let db = params.db;
 "#;
 
-impl TestEnv {
+impl ScriptEnv {
     fn new() -> Self {
-        let state = tempfile::tempdir().expect("a temporary folder");
-        let runtime = Self::open_runtime(state.path());
-        Self { state, runtime }
-    }
-
-    fn open_runtime(state: &Path) -> Runtime {
-        let settings = toml::Table::from_iter([("world".to_owned(), "sandbox".into())]);
-        let name = SANDBOX.to_owned();
-        let target = TargetConfig {
-            name: name.clone(),
-            provider: "sim".into(),
-            protect: false,
-            tags: vec![],
-            settings,
-        };
-        Runtime::new(Config {
-            state: state.to_path_buf(),
-            targets: [(name, target)].into(),
-            ..Config::empty()
-        })
-        .expect("a runtime")
+        let env = TestEnv::new();
+        let runtime = Runtime::new(env.load_config()).expect("a runtime");
+        Self { env, runtime }
     }
 
     /// Runs a script under a header that allows everything.
@@ -145,13 +125,9 @@ impl TestEnv {
         self.runtime.resume_run(journal, resume, listener)
     }
 
-    /// What took effect, as the world itself counts it: kind, what, how often.
+    /// Returns the kinds of what took effect, in order.
     fn list_effects(&self) -> Vec<String> {
-        let target = self.runtime.config.targets.get(SANDBOX).expect("the sandbox");
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let opening = OpenContext { target, base: Path::new("."), state: self.state.path(), clock: &clock };
-        let sim = sim::Sim::open(&opening).expect("the world opens");
-        sim.effect_log().expect("its log").into_iter().map(|e| e.kind).collect()
+        self.env.sandbox_effects()
     }
 
     fn run_to_value(&self, script: &str) -> Value {
@@ -191,7 +167,7 @@ impl TestEnv {
 
 #[test]
 fn a_refusal_cannot_be_swallowed() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     for shape in [
         "try { H } catch { note(\"swallowed\") }",
         "fn f() { backup::list(\"sandbox\") } try { f() } catch { note(\"swallowed\") }",
@@ -214,7 +190,7 @@ fn a_refusal_cannot_be_swallowed() {
 
 #[test]
 fn an_endless_loop_is_interrupted() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     for script in ["loop {}", "sleep(\"1h\")", "wait_until(#{ timeout: \"1h\", every: \"1h\" }, || false)"] {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
         let params = runbook.resolve_params(&BTreeMap::new(), &env.runtime.config).expect("its parameters");
@@ -246,7 +222,7 @@ fn an_endless_loop_is_interrupted() {
 
 #[test]
 fn different_types_do_not_compare() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     for (script, wrong) in [
         ("1 < \"2\"", "different types"),
         ("() < 1", "different types"),
@@ -271,7 +247,7 @@ fn different_types_do_not_compare() {
 
 #[test]
 fn the_sandbox_of_the_language_is_closed() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     for (script, wrong) in [
         ("eval(\"1\")", "eval"),
         ("timestamp()", "there is no function `timestamp`"),
@@ -295,7 +271,7 @@ fn the_sandbox_of_the_language_is_closed() {
 
 #[test]
 fn the_header_is_read_without_running_anything() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     for (header, wrong) in [
         ("1", "no header"),
         ("let RUNBOOK = #{ title: \"t\" };", "not a literal constant"),
@@ -324,7 +300,7 @@ fn the_header_is_read_without_running_anything() {
 
 #[test]
 fn parameters_are_checked_before_anything_runs() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let runbook = Runbook::from_text(
         "t.rhai",
         r#"const RUNBOOK = #{ title: "t", params: #{
@@ -361,7 +337,7 @@ fn parameters_are_checked_before_anything_runs() {
 
 #[test]
 fn what_is_deferred_keeps_its_values_and_runs_backwards() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let listener = Arc::new(Listener::default());
     let script = r#"for name in ["a", "b", "c"] { defer(|| note(name)); } on_failure(|| note("never"));"#;
     env.try_run_script(script, Arc::clone(&listener)).expect("it runs");
@@ -374,7 +350,7 @@ fn what_is_deferred_keeps_its_values_and_runs_backwards() {
 
 #[test]
 fn a_failed_clean_up_fails_the_run_and_hides_no_error() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = env.run_script("defer(|| fail(\"left open\")); 1");
     assert_eq!((ended.status, ended.cleanup), (RunStatus::Failed, vec!["left open".to_owned()]));
     let ended = env
@@ -384,7 +360,7 @@ fn a_failed_clean_up_fails_the_run_and_hides_no_error() {
 
 #[test]
 fn errors_are_one_map() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let error = env.run_to_value("let r = attempt(|| backup::get(db, \"nope\")); r.error");
     assert_eq!(
         (error["code"].as_str(), error["operation"].as_str()),
@@ -406,7 +382,7 @@ fn errors_are_one_map() {
 
 #[test]
 fn only_what_may_be_repeated_is() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let tries = |error: &str| {
         env.run_to_value(&format!(
         "let n = 0; attempt(|| retry(#{{ attempts: 3, backoff: \"1ms\" }}, || {{ n += 1; throw #{{ code: \"X\", message: \"m\", {error} }} }})); n"
@@ -419,7 +395,7 @@ fn only_what_may_be_repeated_is() {
 
 #[test]
 fn a_wait_that_nobody_watched_asks_once_more() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     assert_eq!(env.run_to_value("let n = 0; wait_until(#{ timeout: \"0s\" }, || { n += 1; n == 1 }); n"), 1);
     assert!(
         env.run_to_failure("wait_until(#{ timeout: \"20ms\", every: \"5ms\" }, || false)")
@@ -430,7 +406,7 @@ fn a_wait_that_nobody_watched_asks_once_more() {
 
 #[test]
 fn values_are_the_same_live_and_replayed() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     assert!(env.run_to_failure("attach(\"f\", || 1)").contains("cannot be kept"));
     assert!(env.run_to_failure("attach(\"f\", #{ \"$branch\": 1 })").contains("may not start with `$`"));
     let floats = env.run_to_value("let x = 0.1 + 0.2; attach(\"x\", x); [x, 3.0, 'c', \"t\", (), true, now() - now() <= duration(\"0s\")]");
@@ -455,14 +431,14 @@ const DRILL: &str = r#"
 /// Dies at every event of a run in turn, and resumes: each effect takes effect exactly once, and the end is the same.
 #[test]
 fn a_kill_at_any_point_changes_nothing() {
-    let calm = TestEnv::new();
+    let calm = ScriptEnv::new();
     let listener = Arc::new(Listener::default());
     let undisturbed = calm.try_run_script(DRILL, Arc::clone(&listener)).expect("it runs");
     assert_eq!(undisturbed.status, RunStatus::Succeeded, "{undisturbed:?}");
     let events = listener.count.load(Ordering::SeqCst);
     assert!(events > 30, "{events} events are too few to be a test");
     for die_at in 1..events {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         let listener = Arc::new(Listener { die_at: Some(die_at), ..Listener::default() });
         env.try_run_script(DRILL, listener).map(drop).expect_err("it is killed");
         let ended = env.resume_run(Listener::default().into()).expect("it resumes");
@@ -478,10 +454,10 @@ fn a_kill_at_any_point_changes_nothing() {
 /// The second kill comes while the first is being recovered from.
 #[test]
 fn two_kills_change_nothing_either() {
-    let calm = TestEnv::new();
+    let calm = ScriptEnv::new();
     calm.run_script(DRILL);
     for (first, second) in (4..44).step_by(6).flat_map(|a| [(a, 1), (a, 2), (a, 4), (a, 9)]) {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         let dying = |at| Arc::new(Listener { die_at: Some(at), ..Listener::default() });
         drop(env.try_run_script(DRILL, dying(first)));
         let ended = env.resume_run(dying(second)).or_else(|_| env.resume_run(Listener::default().into()));
@@ -493,7 +469,7 @@ fn two_kills_change_nothing_either() {
 
 #[test]
 fn another_argument_after_a_crash_is_a_mismatch() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     // What the script asks depends on the world outside the run: the state folder has a file, or not.
     let listener = Arc::new(Listener { die_at: Some(6), ..Listener::default() });
     drop(env.try_run_script(
@@ -519,7 +495,7 @@ fn another_argument_after_a_crash_is_a_mismatch() {
 
 #[test]
 fn an_abandoned_run_begins_nothing_and_cleans_up() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let listener = Arc::new(Listener::default());
     env.try_run_script(DRILL, Arc::clone(&listener)).expect("it runs");
     let begun = listener
@@ -528,7 +504,7 @@ fn an_abandoned_run_begins_nothing_and_cleans_up() {
         .expect("heard")
         .iter()
         .position(|e| e.contains("call.started") && e.contains("branch::create"));
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     drop(env.try_run_script(DRILL, Arc::new(Listener { die_at: begun, ..Listener::default() })));
     let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
     let (run, runbook, params) =
@@ -546,12 +522,12 @@ fn an_abandoned_run_begins_nothing_and_cleans_up() {
 fn a_run_that_was_ending_ends_the_same_way() {
     let script = "defer(|| { note(\"one\"); db::execute(db, \"delete from order_items\"); note(\"two\"); });
         backup::create(db); fail(\"the cause\"); backup::create(db);";
-    let calm = TestEnv::new();
+    let calm = ScriptEnv::new();
     let listener = Arc::new(Listener::default());
     let undisturbed = calm.try_run_script(script, Arc::clone(&listener)).expect("it runs");
     let ending = listener.event_index("run.ending");
     for die_at in ending..listener.count.load(Ordering::SeqCst) {
-        let env = TestEnv::new();
+        let env = ScriptEnv::new();
         drop(env.try_run_script(script, Arc::new(Listener { die_at: Some(die_at), ..Listener::default() })));
         let ended = env.resume_run(Listener::default().into()).expect("it resumes");
         assert_eq!(ended.failure.map(|f| f.fault), undisturbed.failure.clone().map(|f| f.fault), "{die_at}");
@@ -561,7 +537,7 @@ fn a_run_that_was_ending_ends_the_same_way() {
 
 #[test]
 fn an_abandoned_run_that_was_killed_stays_abandoned() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script =
         "defer(|| { note(\"one\"); note(\"two\"); }); backup::create(db); sleep(\"1h\"); backup::create(db);";
     let listener = Arc::new(Listener::default());
@@ -582,7 +558,7 @@ fn an_abandoned_run_that_was_killed_stays_abandoned() {
 
 #[test]
 fn no_step_has_the_path_of_the_clean_up() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = env.run_script(
         "defer(|| db::execute(db, \"delete from order_items where line = 1\")); step(\"end\", || step(\"defer\", || db::execute(db, \"delete from order_items where line = 2\")));",
     );
@@ -592,7 +568,7 @@ fn no_step_has_the_path_of_the_clean_up() {
 
 #[test]
 fn what_clean_up_defers_is_done_too() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let ended = env.run_script(
         "defer(|| { let b = branch::create(db, #{ into: \"late\", temporary: true }); defer(|| db::execute(db, \"delete from order_items\")); });",
     );
@@ -606,7 +582,7 @@ fn what_clean_up_defers_is_done_too() {
 
 #[test]
 fn what_changed_something_is_not_repeated() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let script =
         "let n = 0; attempt(|| retry(#{ attempts: 3, backoff: \"1ms\" }, || { n += 1; backup::create(db);
         throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } })); n";
@@ -616,7 +592,7 @@ fn what_changed_something_is_not_repeated() {
 
 #[test]
 fn what_failed_half_done_beside_another_failure_is_not_repeated() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     // The first branch's error may be repeated, and is the one that is raised; the second branch left something.
     let script = "retry(#{ attempts: 3, backoff: \"1ms\" }, || parallel([
         || { sleep(\"200ms\"); throw #{ code: \"X\", message: \"m\", retryable: true, side_effects: \"none\" } },
@@ -641,7 +617,7 @@ fn what_failed_half_done_beside_another_failure_is_not_repeated() {
 
 #[test]
 fn a_branch_that_the_script_removed_is_not_removed_again() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let listener = Arc::new(Listener::default());
     let script = "let b = branch::create(db, #{ into: \"x\", temporary: true }); branch::delete(db, b);";
     let ended = env.try_run_script(script, Arc::clone(&listener)).expect("it runs");
@@ -653,7 +629,7 @@ fn a_branch_that_the_script_removed_is_not_removed_again() {
 /// A target that did not answer is an outcome like any other: the script that went on without it goes the same way.
 #[test]
 fn a_target_that_did_not_answer_is_not_asked_again() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let far = |provider: &str, settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
         TargetConfig { name: "far".into(), provider: provider.into(), protect: false, tags: vec![], settings }
@@ -684,7 +660,7 @@ fn a_target_that_did_not_answer_is_not_asked_again() {
 /// Of a call that was begun nobody knows anything while its target does not answer: the run stops, and can go on.
 #[test]
 fn a_begun_call_whose_target_is_away_waits_for_it() {
-    let env = TestEnv::new();
+    let env = ScriptEnv::new();
     let open = |provider: &str, settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
         let far = TargetConfig {

@@ -9,11 +9,9 @@ use crate::{
         clock::{Clock, SystemClock},
         moment::Span,
     },
-    config::{self, Config, LAB, Locations},
     journal::{Journal, Record, RecordObserver, RunStatus},
-    provider::{Fleet, Provider, postgres::lab},
     runtime::{Event, RunObserver, Runbook, ScriptRunner},
-    testing,
+    testing::TestLab,
 };
 use std::{
     collections::BTreeMap,
@@ -64,39 +62,20 @@ impl RunObserver for CrashAtRecord {
 
 /// A lab, and what a script does to it.
 struct LabEnv {
-    state: tempfile::TempDir,
+    lab: TestLab,
     tokio: tokio::runtime::Runtime,
 }
 
 impl LabEnv {
     fn start_lab() -> Option<Self> {
-        if !testing::postgres_or_skip() {
-            return None;
-        }
-        let state = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
-        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(state.path(), readable).expect("they are ours to set");
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        tokio.block_on(lab::start_lab(state.path())).expect("the lab comes up");
-        Some(Self { state, tokio })
-    }
-
-    fn load_config(&self) -> Arc<Config> {
-        let locations = Locations { config: None, state: Some(self.state.path().into()) };
-        Arc::new(config::load_config(&locations).expect("the configuration reads"))
-    }
-
-    fn open_fleet(&self) -> Arc<Fleet> {
-        Arc::new(Fleet::new(self.load_config(), Arc::new(SystemClock)))
-    }
-
-    fn open_lab(&self) -> Arc<dyn Provider> {
-        self.open_fleet().open_target(LAB).expect("the lab is a target")
+        let lab = tokio.block_on(TestLab::start_lab())?;
+        Some(Self { lab, tokio })
     }
 
     /// Returns the number that a query gives.
     fn query_number(&self, sql: &str) -> i64 {
-        let lab = self.open_lab();
+        let lab = self.lab.open_target();
         let rows =
             self.tokio.block_on(lab.sql().expect("SQL").query(sql, Span::from_secs(10))).expect("rows");
         rows.rows[0].values().next().and_then(serde_json::Value::as_i64).expect("a number")
@@ -104,7 +83,7 @@ impl LabEnv {
 
     /// Returns how many backups and branches there are.
     fn count_created(&self) -> (usize, usize) {
-        let lab = self.open_lab();
+        let lab = self.lab.open_target();
         let backups = self.tokio.block_on(lab.backups().expect("backups").list()).expect("lists");
         let branches = self.tokio.block_on(lab.branches().expect("branches").list()).expect("lists");
         (backups.len(), branches.len())
@@ -113,37 +92,31 @@ impl LabEnv {
     /// Runs a script and lets it die at one record; resumes it to its end. Returns where it died, if it did.
     fn die_once(&self, script: &str, at: usize) -> Option<String> {
         let runbook = Runbook::from_text("windows.rhai", script.to_owned()).expect("it parses");
-        let params =
-            ScriptRunner::admit_runbook(&runbook, &BTreeMap::new(), &self.load_config()).expect("it may run");
-        let mut stage = ScriptRunner::new(&runbook, params).expect("a stage");
+        let params = ScriptRunner::admit_runbook(&runbook, &BTreeMap::new(), &self.lab.env.load_config())
+            .expect("it may run");
+        let mut runner = ScriptRunner::new(&runbook, params).expect("an engine");
         let reaper = CrashAtRecord::new(at);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let witness = Arc::clone(&reaper) as Arc<dyn RecordObserver>;
-        let journal = Arc::new(Journal::open_in_memory(clock, witness, &Arc::default()).expect("a journal"));
-        let scene = RunResources {
-            fleet: self.open_fleet(),
+        let observer = Arc::clone(&reaper) as Arc<dyn RecordObserver>;
+        let journal = Arc::new(Journal::open_in_memory(clock, observer, &Arc::default()).expect("a journal"));
+        let resources = RunResources {
+            fleet: Arc::new(self.lab.env.open_fleet()),
             journal,
             watch: Arc::clone(&reaper) as Arc<dyn RunObserver>,
         };
-        if stage.start_run(&scene, RUN).expect("it may run").is_err() {
+        if runner.start_run(&resources, RUN).expect("it may run").is_err() {
             reaper.die_at.store(usize::MAX, Ordering::SeqCst);
-            let resumed = match scene.journal.summarize_run(RUN) {
+            let resumed = match resources.journal.summarize_run(RUN) {
                 Ok(run) if run.status.is_final() => None,
-                Ok(_) => Some(stage.resume_run(&scene, RUN)),
-                Err(_) => Some(stage.start_run(&scene, RUN)),
+                Ok(_) => Some(runner.resume_run(&resources, RUN)),
+                Err(_) => Some(runner.start_run(&resources, RUN)),
             };
             drop(resumed.transpose().expect("it may go on"));
         }
         let died = reaper.records.lock().expect("nobody dies while holding it").pop();
-        let run = scene.journal.summarize_run(RUN).expect("there is a run");
+        let run = resources.journal.summarize_run(RUN).expect("there is a run");
         assert_eq!(run.status, RunStatus::Succeeded, "died {died:?}: {:?}", run.error);
         died
-    }
-}
-
-impl Drop for LabEnv {
-    fn drop(&mut self) {
-        drop(self.tokio.block_on(lab::remove_lab(self.state.path())));
     }
 }
 

@@ -1,10 +1,10 @@
-//! The test lab, and the helpers that the tests share.
+//! What these tests do to a lab behind redrill's back, and what they ask of it.
 
+pub(super) use crate::testing::TestLab;
 use crate::{
     base::{clock::SystemClock, moment::Span, value},
-    config::{Config, LAB, Locations},
     provider::{
-        Fleet, NullRecorder, Provider, Result,
+        NullRecorder, Provider, Result,
         host::programs::Programs,
         model::{
             BackupRequest, Branch, CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest,
@@ -13,61 +13,12 @@ use crate::{
     },
 };
 use serde_json::Value;
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
-
-/// A lab that is removed at the end of the test, however the test ends.
-pub(super) struct TestLab {
-    state: tempfile::TempDir,
-}
-
-impl TestLab {
-    /// Creates a lab.
-    ///
-    /// Returns `None` where PostgreSQL is not installed: the test is skipped, and says so.
-    pub(super) async fn start_lab() -> Option<Self> {
-        Self::start_lab_with_mode(0o755).await
-    }
-
-    /// Makes a lab whose state folder has these permissions.
-    pub(super) async fn start_lab_with_mode(mode: u32) -> Option<Self> {
-        if !crate::testing::postgres_or_skip() {
-            return None;
-        }
-        let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        std::fs::set_permissions(folder.path(), permissions).expect("they are ours to set");
-        let test_lab = Self { state: folder };
-        let status = lab::start_lab(test_lab.state_folder()).await.expect("the lab comes up");
-        assert_eq!(status.status, "up");
-        Some(test_lab)
-    }
-
-    /// Returns the state folder.
-    pub(super) fn state_folder(&self) -> &Path {
-        self.state.path()
-    }
-
-    /// Opens the lab as a new redrill process would.
-    pub(super) fn open_target(&self) -> Arc<dyn Provider> {
-        open_lab_in(self.state_folder())
-    }
-}
-
-/// Opens the lab that is registered in a state folder.
-pub(super) fn open_lab_in(state: &Path) -> Arc<dyn Provider> {
-    let locations = Locations { config: None, state: Some(state.into()) };
-    let config: Config = crate::config::load_config(&locations).expect("the configuration reads");
-    Fleet::new(Arc::new(config), Arc::new(SystemClock)).open_target(LAB).expect("the lab is a target")
-}
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 impl TestLab {
     /// Returns a folder of the lab.
     pub(super) fn lab_folder(&self, name: &str) -> PathBuf {
-        let status = lab::lab_status(self.state_folder()).expect("a status");
+        let status = lab::lab_status(&self.state_folder()).expect("a status");
         status.folder.expect("the lab is there").join(name)
     }
 
@@ -142,18 +93,6 @@ impl TestLab {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("{}", std::fs::read_to_string(self.lab_folder("server.log")).unwrap_or_default());
-    }
-}
-
-impl Drop for TestLab {
-    fn drop(&mut self) {
-        let state = self.state_folder().to_path_buf();
-        let down = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(lab::remove_lab(&state)).expect("the lab goes down");
-        });
-        down.join().expect("the lab goes down");
     }
 }
 

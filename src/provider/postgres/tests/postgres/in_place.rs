@@ -3,10 +3,14 @@
 use super::test_lab::{
     TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, query_text, test_key,
 };
-use crate::provider::{
-    Code, NullRecorder,
-    model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
-    postgres::cluster::server,
+use crate::{
+    config::{LAB, lab_file},
+    provider::{
+        Code, NullRecorder,
+        model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
+        postgres::cluster::server,
+    },
+    testing::TestEnv,
 };
 use std::{fs, path::Path};
 
@@ -242,12 +246,9 @@ async fn a_restore_in_place_shares_its_data_with_nobody() {
     let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     // The same cluster, as another state folder would know it.
-    let elsewhere = tempfile::tempdir().expect("a folder");
-    let entry = crate::config::lab_file(test_lab.state_folder());
-    fs::create_dir_all(crate::config::lab_file(elsewhere.path()).parent().expect("a folder"))
-        .expect("is made");
-    fs::copy(entry, crate::config::lab_file(elsewhere.path())).expect("is copied");
-    let other = super::test_lab::open_lab_in(elsewhere.path());
+    let elsewhere = TestEnv::new();
+    fs::copy(lab_file(&test_lab.state_folder()), lab_file(&elsewhere.state_folder())).expect("is copied");
+    let other = elsewhere.open_target(LAB);
     let backups = lab.backups().expect("backups");
     let job = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)

@@ -7,14 +7,14 @@ use std::path::Path;
 #[tokio::test]
 async fn a_lab_up_twice_is_up_once_and_down_leaves_nothing() {
     let Some(test_lab) = TestLab::start_lab().await else { return };
-    let first = lab::lab_status(test_lab.state_folder()).expect("a status");
-    assert_eq!(lab::start_lab(test_lab.state_folder()).await.expect("is up already"), first);
+    let first = lab::lab_status(&test_lab.state_folder()).expect("a status");
+    assert_eq!(lab::start_lab(&test_lab.state_folder()).await.expect("is up already"), first);
     assert_eq!(query_number(test_lab.open_target().as_ref(), "select count(*) from customers").await, 60);
-    assert_eq!(lab::remove_lab(test_lab.state_folder()).await.expect("goes down").status, "down");
+    assert_eq!(lab::remove_lab(&test_lab.state_folder()).await.expect("goes down").status, "down");
     let left: Vec<_> =
-        std::fs::read_dir(test_lab.state_folder()).expect("a folder").flatten().map(|e| e.path()).collect();
+        std::fs::read_dir(&test_lab.state_folder()).expect("a folder").flatten().map(|e| e.path()).collect();
     assert!(left.is_empty(), "{left:?}");
-    assert_eq!(lab::remove_lab(test_lab.state_folder()).await.expect("is down already").status, "down");
+    assert_eq!(lab::remove_lab(&test_lab.state_folder()).await.expect("is down already").status, "down");
 }
 
 /// The state folder of root is closed to the user whom PostgreSQL runs as.
@@ -32,10 +32,13 @@ async fn a_lab_and_its_branches_are_elsewhere_when_the_state_folder_is_closed() 
     );
     let socket = made.host.expect("a socket");
     if rustix::process::geteuid().is_root() {
-        assert!(folder.starts_with("/var/tmp") && !folder.starts_with(test_lab.state_folder()), "{folder:?}");
+        assert!(
+            folder.starts_with("/var/tmp") && !folder.starts_with(&test_lab.state_folder()),
+            "{folder:?}"
+        );
         assert!(socket.starts_with("/var/tmp/redrill-branch-branch0001-"), "{socket}");
     }
-    lab::remove_lab(test_lab.state_folder()).await.expect("goes down");
+    lab::remove_lab(&test_lab.state_folder()).await.expect("goes down");
     assert!(!folder.exists() && !Path::new(&socket).exists());
 }
 
@@ -45,8 +48,8 @@ async fn a_lab_whose_making_was_killed_is_finished_by_the_next() {
     // As if killed after the cluster was made, before it was filled and found.
     test_lab.run_statements(&["drop table order_items, orders, customers, notes"]).await;
     test_lab.stop_server().await;
-    std::fs::remove_file(crate::config::lab_file(test_lab.state_folder())).expect("was there");
-    assert_eq!(lab::lab_status(test_lab.state_folder()).expect("a status").status, "stopped");
-    assert_eq!(lab::start_lab(test_lab.state_folder()).await.expect("is finished").status, "up");
+    std::fs::remove_file(crate::config::lab_file(&test_lab.state_folder())).expect("was there");
+    assert_eq!(lab::lab_status(&test_lab.state_folder()).expect("a status").status, "stopped");
+    assert_eq!(lab::start_lab(&test_lab.state_folder()).await.expect("is finished").status, "up");
     assert_eq!(query_number(test_lab.open_target().as_ref(), "select count(*) from orders").await, 400);
 }
