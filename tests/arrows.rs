@@ -17,7 +17,7 @@ const ALLOWED_ARROWS: &[(&str, &[&str])] = &[
     ("ops", &["base", "provider"]),
     ("runtime", &["base", "config", "provider", "journal", "ops"]),
     ("rehearsal", &["base", "config", "provider", "journal", "ops", "runtime"]),
-    ("report", &["base", "provider", "journal", "ops", "runtime"]),
+    ("report", &["base", "provider", "journal", "ops", "runtime", "rehearsal"]),
     ("repl", &["base", "config", "ops", "runtime", "report"]),
     (
         "cli",

@@ -70,9 +70,11 @@ fn what_is_bad_is_caught_by_the_right_invariant() {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
-    for format in ["text", "json"] {
-        let runbook = runbook_path("tests/good/every_change.rhai");
-        let args = ["rehearse", &runbook, "--faults", "crash", "--seeds", "12", "--seed", "7", "-o", format];
+    let runbook = runbook_path("tests/good/every_change.rhai");
+    let several = ["--faults", "crash", "--seeds", "12", "--seed", "7"];
+    let one = ["--only", "seed:7"];
+    for (format, scenarios) in [("text", &several[..]), ("json", &several), ("text", &one), ("json", &one)] {
+        let args = [&["rehearse", &runbook, "-o", format][..], scenarios].concat();
         let [first, second] = [(); 2].map(|()| CliEnv::new().run_cli(&args));
         assert_eq!(first.stdout, second.stdout);
         assert!(first.stderr.is_empty(), "{first}");
@@ -89,6 +91,85 @@ fn a_failing_scenario_prints_the_command_that_replays_it() {
     assert_eq!(done.code, 1, "{done}");
     assert!(done.stdout.contains("left-over: the branch `sandbox/forgotten` is left"), "{done}");
     assert!(done.stdout.contains("1 scenarios: 0 ✓ converged, 0 s stopped safely, 1 ✗ violated"), "{done}");
+}
+
+/// Rehearses one scenario, and returns its story as text.
+fn tell_story(path: &str, scenario: &str) -> String {
+    let done = CliEnv::new().run_cli(&["rehearse", &runbook_path(path), "--only", scenario]);
+    let (verdict, story) = done.stdout.split_once("\n\nThe story of ").expect("a story below the verdict");
+    assert!(verdict.lines().last().unwrap().starts_with("1 scenarios: "), "{done}");
+    story.to_owned()
+}
+
+#[test]
+fn the_story_of_a_scenario_shows_where_its_violation_comes_from() {
+    insta::assert_snapshot!(tell_story("tests/bad/forgotten_branch.rhai", "api:2:query:refused"), @r#"
+    api:2:query:refused
+
+    process 1
+        +0.0s  started
+        +0.0s  sandbox is a small shop, simulated, as `sandbox`
+        +0.0s  ▸ branch::create(sandbox, into: forgotten)  key j5l5jwv7j4
+        +0.0s    accepted {"id":"branch-j5l5jwv7j4","kind":"branch"}
+     +12m 00s  ✓ branch::create  12m 00s
+     +12m 00s  !! refused at the request `query` of /db::query#0
+     +12m 00s  ✗ db::query(sandbox/forgotten, sql: select count(*) as n from orders)  DENIED `query` was turned away: not allowed
+     +12m 00s  ending
+     +12m 00s  failed
+
+      status      failed
+      error       DENIED `query` was turned away: not allowed
+
+    The world is not as the undisturbed run leaves it:
+      sandbox/branches/forgotten
+        undisturbed  nothing
+        here         customers: 40 rows, 48395795; order_items: 241 rows, 391a6afd, secured; orders: 211 rows, e5303310, secured
+    "#);
+}
+
+#[test]
+fn a_story_marks_the_kill_and_the_process_that_goes_on() {
+    let story = tell_story("tests/good/approved_restore.rhai", "crash:2:after-begin");
+    let lines: Vec<&str> = story.lines().map(str::trim).collect();
+    let kill =
+        "+0.0s  !! killed after the record `begin` of /approve#0; 1 record that was not on disk is lost";
+    let place = lines.iter().position(|line| *line == kill).expect("the kill has its line");
+    assert_eq!(lines[place - 1], "+0.0s  ✓ backup::list(sandbox)", "{story}");
+    assert_eq!(lines[place + 1], "process 2, after process 1 was killed", "{story}");
+    assert!(lines[place + 2].starts_with("+1m 00s  resumed by version "), "{story}");
+    assert!(lines.contains(&"status      succeeded"), "{story}");
+    assert_eq!(lines.last(), Some(&"The world is as the undisturbed run leaves it."), "{story}");
+}
+
+#[test]
+fn a_request_before_the_run_is_told_before_it() {
+    let story = tell_story("tests/bad/forgotten_branch.rhai", "api:0:identity:late");
+    let lines: Vec<&str> = story.lines().map(str::trim).skip(2).take(3).collect();
+    let fault = "+0.0s  !! answered late at the request `identity` of the run";
+    assert_eq!(lines, ["process 1", fault, "+5.0s  started"], "{story}");
+}
+
+#[test]
+fn a_program_reads_the_story_as_one_object() {
+    let path = runbook_path("tests/bad/swallowed_failure.rhai");
+    let done = CliEnv::new().run_cli(&["rehearse", &path, "--only", "api:1:mark:refused", "-o", "json"]);
+    let events = done.parse_events();
+    let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["rehearsal.scenario", "rehearsal.story", "rehearsal.finished"], "{done}");
+    let story = &events[1];
+    let timeline = story["timeline"].as_array().unwrap();
+    let kinds: Vec<&str> = timeline.iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds[..3], ["process", "started", "target"], "{done}");
+    let place = kinds.iter().position(|kind| *kind == "fault").expect("there is a fault");
+    assert_eq!((kinds[place - 1], kinds[place + 1]), ("begin", "end"), "{done}");
+    let fault = &timeline[place];
+    assert_eq!(fault["what"], "refused");
+    assert_eq!(fault["point"], "at the request `mark`");
+    assert!(fault["call"].as_str().unwrap().ends_with("/backup::pitr::mark#0"), "{fault}");
+    assert_eq!(story["status"], "succeeded");
+    let missing =
+        serde_json::json!([{"path": "sandbox/marks", "undisturbed": "before-deploy", "here": null}]);
+    assert_eq!(story["differences"], missing);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     base::terminal,
     rehearsal::{self, FaultSelection, RehearsalReport, RehearsalRequest},
-    report::{CliError, exit_code},
+    report::{CliError, exit_code, render_story, story_to_json},
     runtime::{Runbook, Runtime},
 };
 use clap::ValueEnum;
@@ -30,7 +30,7 @@ pub(super) struct RehearseCommand {
     /// The seed of the first schedule
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
-    /// Play one scenario and no other
+    /// Play one scenario and no other, and tell its story
     #[arg(long, value_name = "SCENARIO")]
     only: Option<String>,
     /// How the verdict is shown
@@ -77,10 +77,17 @@ impl RehearseCommand {
         let replay = |scenario: &str| self.replay_command(scenario);
         match self.output {
             ReportFormat::Text => {
-                terminal::print_data(&report.render_text(terminal::stderr_painter(), &replay));
+                let ink = terminal::stderr_painter();
+                terminal::print_data(&report.render_text(ink, &replay));
+                if let Some(story) = &report.story {
+                    terminal::print_data(&format!("\n{}", render_story(story, ink)));
+                }
             }
             ReportFormat::Json => {
-                report.to_json_lines(&replay).iter().for_each(|line| terminal::print_data(line));
+                let mut events = report.scenario_events(&replay);
+                events.extend(report.story.as_ref().map(story_to_json));
+                events.push(report.finished_event());
+                events.iter().for_each(|event| terminal::print_data(&event.to_string()));
             }
         }
         if report.count_violated() == 0 { 0 } else { exit_code::FAILED }

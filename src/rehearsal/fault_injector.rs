@@ -1,9 +1,11 @@
 //! The fault injector: it is called at every point of a run, and decides what goes wrong there.
 
 use super::points::{
-    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, Point, PointKind, Visit, render_call,
+    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, InjectedFault, Point, PointKind, Visit,
+    render_call,
 };
 use crate::{
+    base::clock::Clock,
     journal::{Record, RecordObserver},
     provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     runtime::{Answer, Choice, Event, Question, RunObserver},
@@ -13,7 +15,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     panic,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The most processes of one run in which a random schedule injects faults.
@@ -27,6 +29,7 @@ thread_local! {
 /// Injects the faults of one plan.
 pub(super) struct FaultInjector {
     plan: FaultPlan,
+    clock: Arc<dyn Clock>,
     state: Mutex<InjectorState>,
 }
 
@@ -35,17 +38,19 @@ struct InjectorState {
     process: u32,
     is_dead: bool,
     is_over: bool,
+    /// How many records this process has appended.
+    appended: usize,
     visit_counts: HashMap<(String, PointKind), u32>,
     visits: Vec<Visit>,
     repeated: Vec<String>,
     failed: u32,
-    faults: Vec<String>,
+    faults: Vec<InjectedFault>,
 }
 
 impl FaultInjector {
-    pub(super) fn new(plan: FaultPlan) -> Self {
+    pub(super) fn new(plan: FaultPlan, clock: Arc<dyn Clock>) -> Self {
         CURRENT_CALL.with_borrow_mut(String::clear);
-        Self { plan, state: Mutex::default() }
+        Self { plan, clock, state: Mutex::default() }
     }
 
     /// Begins the next process.
@@ -54,6 +59,7 @@ impl FaultInjector {
         let mut state = self.lock_state();
         state.process += 1;
         state.is_dead = false;
+        state.appended = 0;
         state.visit_counts.clear();
     }
 
@@ -68,7 +74,7 @@ impl FaultInjector {
     }
 
     /// Returns what went wrong, in order.
-    pub(super) fn injected_faults(&self) -> Vec<String> {
+    pub(super) fn injected_faults(&self) -> Vec<InjectedFault> {
         self.lock_state().faults.clone()
     }
 
@@ -94,8 +100,14 @@ impl FaultInjector {
             let fault =
                 if state.is_dead { Some(Fault::Crash) } else { self.choose_fault(&mut state, &point) };
             if let Some(fault) = fault.filter(|_| !state.is_dead) {
-                let text = point.describe_fault(fault);
-                state.faults.push(text);
+                let struck = InjectedFault {
+                    point: point.clone(),
+                    fault,
+                    at: self.clock.now(),
+                    process: state.process as usize,
+                    appended: state.appended,
+                };
+                state.faults.push(struck);
             }
             match fault {
                 Some(Fault::Crash) => state.is_dead = true,
@@ -185,6 +197,7 @@ impl RecordObserver for FaultInjector {
             Record::Begin { .. } => current.clone_from(&call),
             _ => {}
         });
+        self.lock_state().appended += 1;
         self.visit_point(call, PointKind::Added(record.kind()), recorded_op(record));
     }
 }

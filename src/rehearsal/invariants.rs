@@ -15,7 +15,10 @@
 //! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
-use super::scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot};
+use super::{
+    scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
+    world_diff::diff_worlds,
+};
 use crate::{
     base::value,
     journal::{JournalEntry, Outcome, Record, RunFold, RunStatus},
@@ -224,13 +227,8 @@ fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Ve
     if !(has_succeeded(undisturbed) && has_succeeded(result)) {
         return Vec::new();
     }
-    let pairs = undisturbed.worlds.iter().zip(&result.worlds);
-    let differences = |(expected, world): (&WorldSnapshot, &WorldSnapshot)| {
-        let target = world.target.clone();
-        let all = expected.normalized.list_differences(&world.normalized);
-        all.into_iter().map(move |difference| format!("`{target}` is another world: {difference}"))
-    };
-    pairs.flat_map(differences).collect()
+    let differences = diff_worlds(&undisturbed.worlds, &result.worlds);
+    differences.iter().map(|difference| format!("another world: {}", difference.describe())).collect()
 }
 
 fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {

@@ -17,12 +17,16 @@ mod points;
 mod report;
 mod scenario_runner;
 mod scenarios;
+mod story;
 #[cfg(test)]
 mod tests;
+mod world_diff;
 
 pub use invariants::Violation;
 pub use report::{RehearsalReport, ScenarioVerdict, Verdict};
 pub use scenarios::{FaultSelection, RehearsalRequest};
+pub use story::{ProcessEnd, Story, StoryEvent};
+pub use world_diff::WorldDifference;
 
 use crate::{
     base::clock::{Clock, VirtualClock},
@@ -60,21 +64,29 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
         .map_err(|(what, hint)| Refusal::Runbook(runbook_error(what, hint)))?;
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Verdict)>> = Mutex::default();
+    let story: Mutex<Option<Story>> = Mutex::default();
     let work = || -> Result<(), Refusal> {
         let mut runner = make_runner()?;
+        runner.counts_records = request.only.is_some();
         while let Some((at, scenario)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| set.scenario_at(at))
         {
             let result = runner.run_scenario(&scenario.plan)?;
             let verdict = judge_scenario(&mut runner, &undisturbed, &result);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((at, verdict));
+            if request.only.is_some() {
+                let told = Story::from_result(&scenario.id, &undisturbed, result);
+                *story.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+            }
         }
         Ok(())
     };
     run_on_every_core(work)?;
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
-    Ok(RehearsalReport::new(&request.runbook, set, done.into_iter().map(|(_, verdict)| verdict).collect()))
+    let verdicts = done.into_iter().map(|(_, verdict)| verdict).collect();
+    let story = story.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(RehearsalReport::new(&request.runbook, set, verdicts, story))
 }
 
 fn judge_scenario(

@@ -4,7 +4,10 @@
 //! it belongs to and how often that call has been there, never by a count over the whole run: so a point is the same
 //! one whatever runs beside it.
 
-use crate::{base::moment::Span, provider::sim::faults::RequestOutcome};
+use crate::{
+    base::moment::{Moment, Span},
+    provider::sim::faults::RequestOutcome,
+};
 
 /// The delay of an answer that is still within every timeout.
 pub(super) const DELAY_WITHIN_TIMEOUT: Span = Span::from_secs(5);
@@ -37,16 +40,27 @@ pub(super) enum PointKind {
     Served(&'static str),
 }
 
-impl Point {
-    /// Returns what went wrong here, in words.
-    pub(super) fn describe_fault(&self, fault: Fault) -> String {
-        let at = match self.at {
+impl PointKind {
+    /// Returns the point in words.
+    pub(super) fn describe(self) -> String {
+        match self {
             PointKind::Adding(kind) => format!("before the record `{kind}`"),
             PointKind::Added(kind) => format!("after the record `{kind}`"),
             PointKind::Looks(name) | PointKind::Acts(name) => format!("at the request `{name}`"),
             PointKind::Served(name) => format!("after the request `{name}` was served"),
-        };
-        let what = match fault {
+        }
+    }
+
+    /// Returns whether the point belongs to a request rather than to a record.
+    pub(super) fn is_request(self) -> bool {
+        matches!(self, PointKind::Looks(_) | PointKind::Acts(_) | PointKind::Served(_))
+    }
+}
+
+impl Fault {
+    /// Returns what happens, in words.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
             Fault::Crash => "killed",
             Fault::Request(RequestOutcome::Served) => "served",
             Fault::Request(RequestOutcome::Refused) => "refused",
@@ -56,8 +70,15 @@ impl Point {
             Fault::Request(RequestOutcome::Late(_)) => "answered late",
             Fault::Request(RequestOutcome::Lost) => "lost, no answer",
             Fault::Request(RequestOutcome::Unanswered) => "served, no answer",
-        };
-        format!("{what} {at} of {}", render_call(&self.call))
+        }
+    }
+}
+
+impl InjectedFault {
+    /// Returns what went wrong, and where, in words.
+    pub(super) fn describe(&self) -> String {
+        let Point { call, at, .. } = &self.point;
+        format!("{} {} of {}", self.fault.describe(), at.describe(), render_call(call))
     }
 }
 
@@ -68,6 +89,18 @@ pub(super) enum Fault {
     Crash,
     /// A request is not simply served.
     Request(RequestOutcome),
+}
+
+/// A fault that struck.
+#[derive(Debug, Clone)]
+pub(super) struct InjectedFault {
+    pub(super) point: Point,
+    pub(super) fault: Fault,
+    pub(super) at: Moment,
+    /// The number of its process, from 0.
+    pub(super) process: usize,
+    /// How many records its process had appended to the run, in memory or on disk.
+    pub(super) appended: usize,
 }
 
 /// One visit to a point.

@@ -2,8 +2,10 @@
 
 use super::{
     invariants::Violation,
+    points::InjectedFault,
     scenario_runner::ScenarioResult,
     scenarios::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
+    story::Story,
 };
 use crate::{base::painter::Painter, journal::RunStatus, runtime::Runbook};
 use serde_json::{Value, json};
@@ -41,6 +43,8 @@ pub struct RehearsalReport {
     title: String,
     set: ScenarioSet,
     verdicts: Vec<Verdict>,
+    /// The story of the only scenario, where one was selected.
+    pub story: Option<Story>,
 }
 
 impl Verdict {
@@ -58,7 +62,7 @@ impl Verdict {
         Self {
             grade,
             status: result.status().map(RunStatus::as_str),
-            faults: result.faults.clone(),
+            faults: result.faults.iter().map(InjectedFault::describe).collect(),
             violations,
         }
     }
@@ -84,8 +88,13 @@ impl Grade {
 }
 
 impl RehearsalReport {
-    pub(super) fn new(runbook: &Runbook, set: ScenarioSet, verdicts: Vec<Verdict>) -> Self {
-        Self { runbook: runbook.path.clone(), title: runbook.header.title.clone(), set, verdicts }
+    pub(super) fn new(
+        runbook: &Runbook,
+        set: ScenarioSet,
+        verdicts: Vec<Verdict>,
+        story: Option<Story>,
+    ) -> Self {
+        Self { runbook: runbook.path.clone(), title: runbook.header.title.clone(), set, verdicts, story }
     }
 
     /// Returns every scenario, in order.
@@ -103,8 +112,8 @@ impl RehearsalReport {
         self.verdicts.iter().filter(|v| v.grade == grade).count()
     }
 
-    /// Returns the lines of JSON; `replay` makes the command that repeats a scenario.
-    pub fn to_json_lines(&self, replay: &dyn Fn(&str) -> String) -> Vec<String> {
+    /// Returns the event of every scenario; `replay` makes the command that repeats one.
+    pub fn scenario_events(&self, replay: &dyn Fn(&str) -> String) -> Vec<Value> {
         let to_json = |scenario: ScenarioVerdict<'_>| {
             let verdict = scenario.verdict;
             json!({
@@ -112,12 +121,16 @@ impl RehearsalReport {
                 "status": verdict.status, "faults": verdict.faults, "breaches": verdict.violations, "replay": replay(scenario.id),
             })
         };
-        let last = json!({
+        self.scenario_verdicts().map(to_json).collect()
+    }
+
+    /// Returns the last event: how many scenarios came to what.
+    pub fn finished_event(&self) -> Value {
+        json!({
             "event": "rehearsal.finished", "runbook": self.runbook, "scenarios": self.verdicts.len(),
             "converged": self.count_grade(Grade::Converged), "stopped_safely": self.count_grade(Grade::StoppedSafely),
             "violations": self.count_violated(),
-        });
-        self.scenario_verdicts().map(to_json).chain([last]).map(|line: Value| line.to_string()).collect()
+        })
     }
 
     /// Returns the text for people; `replay` makes the command that repeats a scenario.

@@ -2,7 +2,7 @@
 
 use super::{
     fault_injector::FaultInjector,
-    points::{FaultPlan, Visit},
+    points::{FaultPlan, InjectedFault, Visit},
 };
 use crate::{
     base::{
@@ -40,6 +40,8 @@ pub(super) struct ScenarioRunner<'a> {
     templates: &'a [WorldTemplate],
     config: Arc<Config>,
     journals: Arc<DbPool>,
+    /// Whether it counts the records that each process leaves, for a story.
+    pub(super) counts_records: bool,
 }
 
 /// What came of a scenario.
@@ -55,7 +57,9 @@ pub(super) struct ScenarioResult {
     /// What was asked for again although the world had done it.
     pub(super) repeated_requests: Vec<String>,
     /// The faults that struck, in order.
-    pub(super) faults: Vec<String>,
+    pub(super) faults: Vec<InjectedFault>,
+    /// How many records were kept at the end of each process, where they are counted.
+    pub(super) kept_records: Vec<usize>,
     /// Why it was refused: before anything was done, or when it was to be resumed.
     pub(super) refused: Option<String>,
     /// How many leases are still there.
@@ -96,7 +100,14 @@ impl<'a> ScenarioRunner<'a> {
         config: Arc<Config>,
     ) -> Result<Self, Refusal> {
         let journals = Arc::default();
-        Ok(Self { script_runner: ScriptRunner::new(runbook, params)?, runbook, templates, config, journals })
+        Ok(Self {
+            script_runner: ScriptRunner::new(runbook, params)?,
+            runbook,
+            templates,
+            config,
+            journals,
+            counts_records: false,
+        })
     }
 
     pub(super) fn runbook_rules(&self) -> RunbookRules<'_> {
@@ -110,7 +121,7 @@ impl<'a> ScenarioRunner<'a> {
     pub(super) fn run_scenario(&mut self, plan: &FaultPlan) -> Result<ScenarioResult, Refusal> {
         let clock = Arc::new(VirtualClock::starting_at(start_time()));
         let dyn_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let injector = Arc::new(FaultInjector::new(plan.clone()));
+        let injector = Arc::new(FaultInjector::new(plan.clone(), Arc::clone(&dyn_clock)));
         let sims: Vec<Sim> =
             self.templates.iter().map(|t| t.copy_world(Arc::clone(&dyn_clock))).collect::<Result<_, _>>()?;
         let faulty =
@@ -124,7 +135,8 @@ impl<'a> ScenarioRunner<'a> {
             journal: Arc::new(Journal::open_in_memory(Arc::clone(&dyn_clock), observer, &self.journals)?),
             watch: Arc::clone(&injector) as Arc<dyn RunObserver>,
         };
-        let (refused, is_restless) = self.run_to_rest(&resources, &injector, &clock);
+        let mut kept_records = Vec::new();
+        let (refused, is_restless) = self.run_to_rest(&resources, &injector, &clock, &mut kept_records);
         let entries = resources.journal.read_records(RUN_ID).unwrap_or_default();
         let (failed, has_died_last) = injector.failures_and_death();
         Ok(ScenarioResult {
@@ -142,6 +154,7 @@ impl<'a> ScenarioRunner<'a> {
                 .map(|(name, sim)| snapshot_world(name, sim))
                 .collect::<Result<_, _>>()?,
             faults: injector.injected_faults(),
+            kept_records,
             repeated_requests: injector.repeated_requests(),
             visits: injector.take_visits(),
             fold: RunFold::from_entries(&entries).0,
@@ -160,10 +173,14 @@ impl<'a> ScenarioRunner<'a> {
         resources: &RunResources,
         injector: &FaultInjector,
         clock: &VirtualClock,
+        kept_records: &mut Vec<usize>,
     ) -> (Option<String>, bool) {
         let mut stops = 0;
         let mut ended = self.script_runner.start_run(resources, RUN_ID);
         for _ in 0..MAX_RESUMES {
+            if self.counts_records {
+                kept_records.push(resources.journal.read_records(RUN_ID).map_or(0, |records| records.len()));
+            }
             match ended {
                 Err(refusal) => return (Some(refusal.to_string()), false),
                 Ok(Ok(ended)) if ended.status.is_final() => return (None, false),

@@ -42,8 +42,9 @@ fn is_empty_list(value: &Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty)
 }
 
+/// Returns YAML in which a text that could be read as something else, as `no` or a moment, is quoted.
 fn render_yaml(value: &Value) -> Result<String, CliError> {
-    serde_yaml_ng::to_string(value)
+    serde_saphyr::to_string(value)
         .map_err(|e| CliError::usage(format!("this cannot be written as YAML: {e}")))
 }
 
@@ -109,9 +110,82 @@ mod tests {
     #[test]
     fn yaml_has_no_tags() {
         let value = value::strip_tags(&json!({"at": {"$moment": "2026-11-20T01:00:00Z"}, "n": null}));
-        insta::assert_snapshot!(render_yaml(&value).expect("text"), @"
-        at: 2026-11-20T01:00:00Z
-        n: null
-        ");
+        insta::assert_snapshot!(render_yaml(&value).expect("text"), @r#"
+        at: "2026-11-20T01:00:00Z"
+        "n": null
+        "#);
+    }
+
+    #[test]
+    fn yaml_quotes_a_text_that_could_be_read_as_something_else() {
+        let misread = [
+            "",
+            "~",
+            "null",
+            "true",
+            "no",
+            "y",
+            "Off",
+            "1",
+            "-1.5",
+            "1e3",
+            "0x1f",
+            "0o17",
+            "010",
+            "1_000",
+            "12:30:45",
+            ".inf",
+            "2026-11-20",
+            "2026-11-20T01:00:00Z",
+            "- a",
+            "a: b",
+            "a #b",
+            "#a",
+            "&a",
+            "*a",
+            "!a",
+            "%a",
+            "@a",
+            "`a",
+            "[a]",
+            "{a}",
+            "?",
+            "=",
+            "<<",
+            "---",
+            " a",
+            "a ",
+            "\t",
+            "\u{1b}[31m",
+            "\r",
+            "\0",
+        ];
+        for text in misread {
+            let written = render_yaml(&json!({ "is": text })).expect("text");
+            let quoted = written.strip_prefix("is: ").expect("the key").trim_end();
+            assert!(quoted.starts_with(['"', '\'']) && quoted.ends_with(['"', '\'']), "{text:?}: {written}");
+        }
+        for text in ["a", "no longer", "a-b", "a:b", "orders#1", "café", "1st"] {
+            assert_eq!(render_yaml(&json!({ "is": text })).expect("text"), format!("is: {text}\n"));
+        }
+    }
+
+    #[test]
+    fn yaml_keeps_lists_lines_and_what_is_empty() {
+        let value = json!([{"id": "b1", "bytes": 10, "tags": ["eu", "no"], "none": [], "map": {}}, [1.5, [true]], "two\nlines\n"]);
+        insta::assert_snapshot!(render_yaml(&value).expect("text"), @r#"
+        - bytes: 10
+          id: b1
+          map: {}
+          none: []
+          tags:
+          - eu
+          - "no"
+        - - 1.5
+          - - true
+        - |
+          two
+          lines
+        "#);
     }
 }

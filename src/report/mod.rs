@@ -7,6 +7,7 @@ mod diff;
 mod error;
 pub mod exit_code;
 mod quantities;
+mod story;
 mod table;
 mod transcript;
 
@@ -14,4 +15,5 @@ pub use data::{DataFormat, render_data};
 pub use diff::diff_sources;
 pub use error::{CliError, render_place};
 pub use quantities::{format_bytes, format_metric, format_moment, format_seconds};
+pub use story::{render_story, story_to_json};
 pub use transcript::{record_to_json, render_transcript};

@@ -26,7 +26,7 @@ pub fn render_transcript(run: &RunSummary, entries: &[JournalEntry]) -> String {
     }
     let open: Vec<String> =
         transcript.fold.open_calls().map(|(name, call)| format!("open  {}  {name}", call.op)).collect();
-    lines.append(&mut transcript.lines);
+    lines.extend(transcript.into_lines());
     if !open.is_empty() {
         lines.push(String::new());
         lines.extend(open);
@@ -70,7 +70,7 @@ fn render_summary(run: &RunSummary, entries: &[JournalEntry]) -> Vec<String> {
 }
 
 /// Returns the message of a recorded error.
-fn error_message(error: &Value) -> String {
+pub(super) fn error_message(error: &Value) -> String {
     let fault = error.get("fault").unwrap_or(error);
     match (fault["message"].as_str(), fault["cleanup"].as_array()) {
         (Some(message), _) => match fault["code"].as_str() {
@@ -86,7 +86,7 @@ fn error_message(error: &Value) -> String {
 }
 
 /// Writes the lines of a run, record by record.
-struct TranscriptWriter {
+pub(super) struct TranscriptWriter {
     start: Moment,
     /// The steps that the last line lay in.
     steps: Vec<String>,
@@ -98,11 +98,12 @@ struct TranscriptWriter {
 
 impl TranscriptWriter {
     /// Returns the writer of a run that started at `start`.
-    fn new(start: Moment) -> Self {
+    pub(super) fn new(start: Moment) -> Self {
         Self { start, steps: Vec::new(), fold: RunFold::default(), is_legal: true, lines: Vec::new() }
     }
 
-    fn push_entry(&mut self, entry: &JournalEntry) {
+    /// Adds a record.
+    pub(super) fn push_entry(&mut self, entry: &JournalEntry) {
         self.render_entry(entry);
         self.is_legal = self.is_legal && self.fold.apply_entry(entry).is_ok();
     }
@@ -151,6 +152,17 @@ impl TranscriptWriter {
                 self.push_line(at, &format!("{status}: {}", reason.lines().next().unwrap_or_default()));
             }
         }
+    }
+
+    /// Adds a heading, after which the steps are named anew.
+    pub(super) fn push_heading(&mut self, text: String) {
+        self.steps.clear();
+        self.lines.push(text);
+    }
+
+    /// Returns the lines.
+    pub(super) fn into_lines(self) -> Vec<String> {
+        self.lines
     }
 
     fn push_call_end(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) {
@@ -205,7 +217,8 @@ impl TranscriptWriter {
         }
     }
 
-    fn push_line(&mut self, at: Moment, text: &str) {
+    /// Adds a line with its time, at the depth of the steps that the last record lay in.
+    pub(super) fn push_line(&mut self, at: Moment, text: &str) {
         let indent = "  ".repeat(self.steps.len());
         let since = at.duration_since(self.start).as_secs_f64();
         let since =
