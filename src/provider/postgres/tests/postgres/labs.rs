@@ -12,7 +12,7 @@ async fn a_lab_up_twice_is_up_once_and_down_leaves_nothing() {
     assert_eq!(query_number(test_lab.open_target().as_ref(), "select count(*) from customers").await, 60);
     assert_eq!(lab::remove_lab(&test_lab.state_folder()).await.expect("goes down").status, "down");
     let left: Vec<_> =
-        std::fs::read_dir(&test_lab.state_folder()).expect("a folder").flatten().map(|e| e.path()).collect();
+        std::fs::read_dir(test_lab.state_folder()).expect("a folder").flatten().map(|e| e.path()).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(lab::remove_lab(&test_lab.state_folder()).await.expect("is down already").status, "down");
 }
@@ -32,10 +32,7 @@ async fn a_lab_and_its_branches_are_elsewhere_when_the_state_folder_is_closed() 
     );
     let socket = made.host.expect("a socket");
     if rustix::process::geteuid().is_root() {
-        assert!(
-            folder.starts_with("/var/tmp") && !folder.starts_with(&test_lab.state_folder()),
-            "{folder:?}"
-        );
+        assert!(folder.starts_with("/var/tmp") && !folder.starts_with(test_lab.state_folder()), "{folder:?}");
         assert!(socket.starts_with("/var/tmp/redrill-branch-branch0001-"), "{socket}");
     }
     lab::remove_lab(&test_lab.state_folder()).await.expect("goes down");
