@@ -1,10 +1,11 @@
 //! Time as a dependency: nothing above this room asks the machine for the time itself.
 
 use super::moment::{Moment, Span};
+use crate::base::lock::lock_unpoisoned;
 use async_trait::async_trait;
 use std::{
     future::poll_fn,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::Poll,
 };
 
@@ -59,7 +60,7 @@ impl VirtualClock {
 
     fn lock_state(&self) -> MutexGuard<'_, ClockState> {
         // The state is consistent after every statement, so a poisoned lock is usable.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.0)
     }
 }
 

@@ -6,3 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub fn lock_unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Returns what a mutex guards, whose holder may have panicked.
+pub fn into_unpoisoned<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}

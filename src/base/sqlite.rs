@@ -2,10 +2,11 @@
 //!
 //! A pooled connection lives in one transaction that is never committed: it goes back unchanged.
 
+use crate::base::lock::lock_unpoisoned;
 use rusqlite::{CachedStatement, Connection, MAIN_DB, Params, Row};
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// How many prepared statements a connection caches; no part of the program has more.
@@ -151,7 +152,7 @@ impl PooledDb {
         pool: &Arc<DbPool>,
         make: impl FnOnce() -> rusqlite::Result<Db>,
     ) -> rusqlite::Result<Self> {
-        let idle = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = lock_unpoisoned(&pool).pop();
         let db = idle.map_or_else(make, Ok)?;
         db.execute("begin", [])?;
         Ok(Self { db: Some(db), pool: Some(Arc::clone(pool)) })
@@ -176,7 +177,7 @@ impl Drop for PooledDb {
     fn drop(&mut self) {
         let (Some(db), Some(pool)) = (self.db.take(), &self.pool) else { return };
         if db.execute("rollback", []).is_ok() {
-            pool.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            lock_unpoisoned(&pool).push(db);
         }
     }
 }

@@ -3,10 +3,11 @@
 //! While something goes on, a person sees one line about it at the bottom ([`show_status`]); all else is printed above it.
 
 use super::painter::Painter;
+use crate::base::lock::lock_unpoisoned;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 /// The status line at the bottom of the terminal, while there is one.
@@ -51,7 +52,22 @@ pub fn clear_status() {
 }
 
 fn lock_status_line() -> MutexGuard<'static, Option<ProgressBar>> {
-    STATUS_LINE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock_unpoisoned(&STATUS_LINE)
+}
+
+/// Where log lines go: to stderr, above the status line.
+pub struct LogWriter;
+
+impl io::Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = Ok(());
+        print_above_status(|| written = io::stderr().lock().write_all(bytes));
+        written.map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
 }
 
 /// Runs `print` with the status line suspended.

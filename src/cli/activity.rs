@@ -1,12 +1,13 @@
 //! Progress of what is running: a status line for a person, a plain line every few seconds for a log.
 
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::terminal,
     provider::model::Progress,
     report::{format_bytes, format_seconds},
 };
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     thread,
     time::{Duration, Instant},
 };
@@ -67,7 +68,7 @@ impl Activity {
     }
 
     fn lock_items(&self) -> MutexGuard<'_, Vec<ActivityItem>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.0)
     }
 }
 
@@ -83,7 +84,7 @@ fn report_activity(shared: &Weak<Mutex<Vec<ActivityItem>>>) {
     loop {
         thread::sleep(REDRAW_INTERVAL);
         let Some(items) = shared.upgrade() else { return };
-        let mut items = items.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut items = lock_unpoisoned(&items);
         for item in items.iter_mut().filter(|item| item.started_at.elapsed() >= DISPLAY_DELAY) {
             if !is_log {
                 terminal::show_status(&item.render_line());

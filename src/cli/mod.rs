@@ -39,6 +39,9 @@ use std::{
     sync::Arc,
 };
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// The commands that are not operations of the catalogue.
 #[derive(Debug, Subcommand)]
@@ -190,9 +193,12 @@ fn init_tracing(verbose: u8) -> Result<(), CliError> {
             _ => LevelFilter::DEBUG,
         },
     };
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| terminal::LogWriter);
+    let lines = lines.with_ansi(terminal::is_colour_enabled());
+    // Only what redrill itself does: libraries may log what they send, and with it secrets.
+    let own = Targets::new().with_target("redrill", level);
     // Fails where a subscriber is set already, which only tests do.
-    drop(subscriber.with_ansi(terminal::is_colour_enabled()).try_init());
+    drop(tracing_subscriber::registry().with(lines.with_filter(own)).try_init());
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use super::{
     run::start_run,
     run_output::{ReportFormat, run_and_report},
 };
+use crate::base::lock::{into_unpoisoned, lock_unpoisoned};
 use crate::{
     ops::{
         self,
@@ -18,7 +19,7 @@ use crate::{
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Returns a command for every area of the catalogue, with its operations below it.
 pub(super) fn build_area_commands() -> Vec<Command> {
@@ -243,7 +244,7 @@ impl RunObserver for ReadWatch {
         match event {
             Event::Progress { progress, .. } => self.activity.update_progress(READ_ACTIVITY, progress),
             Event::Columns { columns } => {
-                *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = columns.to_vec();
+                *lock_unpoisoned(&self.columns) = columns.to_vec();
             }
             _ => {}
         }
@@ -260,7 +261,7 @@ pub(super) fn perform_read(
     watch.activity.start_item(READ_ACTIVITY, op.path());
     let result = runtime.perform_read(op, args, &watch);
     watch.activity.finish_item(READ_ACTIVITY);
-    let columns = watch.columns.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let columns = into_unpoisoned(watch.columns);
     Ok((result.map_err(CliError::from_read_error)?, columns))
 }
 

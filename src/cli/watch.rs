@@ -1,13 +1,14 @@
 //! The events of a run as output: a tree of steps and calls for people, one JSON object a line for programs.
 
 use super::{activity::Activity, questions::QuestionPolicy};
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{moment::Moment, terminal, value},
     report::{format_metric, format_moment, format_seconds},
     runtime::{Answer, Event, Question, RunObserver},
 };
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Instant,
 };
 
@@ -52,7 +53,7 @@ impl TreeWatch {
     }
 
     fn lock_state(&self) -> MutexGuard<'_, TreeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.state)
     }
 
     /// Prints a line, indented by the open steps that `path` lies in; without a path, by all of them.

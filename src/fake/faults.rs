@@ -2,12 +2,13 @@
 //!
 //! A rule matches requests by method and path, counts them, and applies a fault to one of them or to all.
 
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::moment::Span,
     provider::{Code, Error, Result},
 };
 use serde::Deserialize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// A fault and the requests that it is applied to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -84,12 +85,12 @@ impl FaultRules {
 
     /// Adds a rule, which counts from now on.
     pub(super) fn add_rule(&self, rule: FaultRule) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((rule, 0));
+        lock_unpoisoned(&self.0).push((rule, 0));
     }
 
     /// Returns the fault of the first rule that applies. Every rule that matches counts the request.
     pub(super) fn decide_action(&self, method: &str, path: &str) -> Option<FaultAction> {
-        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = lock_unpoisoned(&self.0);
         let mut action = None;
         for (rule, matches) in rules.iter_mut().filter(|(rule, _)| rule.matches_request(method, path)) {
             *matches += 1;

@@ -1,12 +1,13 @@
 //! The ledger of requests that took effect: the proof that nothing was sent twice.
 
+use crate::base::lock::lock_unpoisoned;
 use crate::base::moment::Moment;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -60,7 +61,7 @@ impl Ledger {
 
     /// Adds a request that took effect.
     pub(super) fn add_entry(&self, mut entry: LedgerEntry) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock_unpoisoned(&self.entries);
         entry.seq = entries.len() + 1;
         if let Value::Object(fields) = &mut entry.body {
             fields.retain(|name, _| !SECRET_FIELDS.contains(&name.as_str()));
@@ -70,7 +71,7 @@ impl Ledger {
 
     /// Returns the entries, oldest first.
     pub(super) fn entries(&self) -> Vec<LedgerEntry> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock_unpoisoned(&self.entries).clone()
     }
 
     /// Renders the entries, and how often each endpoint is in them.

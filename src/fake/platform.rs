@@ -11,6 +11,7 @@ use super::{
     seeded_id,
     workflow::Workflow,
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::SystemClock,
     provider::{Code, Error, Result, sim::WorldTemplate},
@@ -18,7 +19,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -96,12 +97,12 @@ impl Platform {
 
     /// Locks the list of branches.
     pub(super) fn lock_branches(&self) -> MutexGuard<'_, Vec<BranchRow>> {
-        self.branches.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.branches)
     }
 
     /// Locks the list of workflows.
     pub(super) fn lock_workflows(&self) -> MutexGuard<'_, Vec<Workflow>> {
-        self.workflows.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.workflows)
     }
 
     /// Drops every project, and so every cluster behind one.
@@ -111,7 +112,7 @@ impl Platform {
     }
 
     fn lock_projects(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Project>>> {
-        self.projects.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.projects)
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     response::ApiResponse,
     seeded_id,
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{
         clock::SystemClock,
@@ -20,7 +21,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
 /// How long a database refuses connections after the platform reports it healthy (supabase#39604).
@@ -154,7 +155,7 @@ impl Project {
 
     /// Locks the platform's state of the project.
     pub(super) fn lock_state(&self) -> MutexGuard<'_, ProjectState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.state)
     }
 
     /// Returns the status of the project in the platform's words.

@@ -1,8 +1,9 @@
 //! The rate limit: how many requests are left in the current minute.
 
+use crate::base::lock::lock_unpoisoned;
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,7 @@ impl RateLimiter {
     ///
     /// Returns how many are left, or `None` if this one is over the limit, and the seconds until the reset.
     pub(super) fn count_request(&self, key: String, per_minute: u32) -> (Option<u32>, u64) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock_unpoisoned(&self.0);
         let (since, count) = counts.entry(key).or_insert_with(|| (Instant::now(), 0));
         if since.elapsed() >= RATE_WINDOW {
             (*since, *count) = (Instant::now(), 0);

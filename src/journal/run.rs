@@ -12,6 +12,7 @@ use super::{
     rows::{self, RunRowId},
     schema,
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::base::{
     clock::Clock,
     moment::Moment,
@@ -19,7 +20,8 @@ use crate::base::{
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 /// An observer of appends to an in-memory journal: a rehearsal kills the process at these points.
 pub trait RecordObserver: Send + Sync {
@@ -243,7 +245,9 @@ impl Run {
             return Ok(());
         }
         let batch = self.take_batch();
+        let started = Instant::now();
         let written = batch.write_rows(&db, self.writer.row_id);
+        tracing::debug!(up_to = batch.last, synced = written.is_ok(), took = ?started.elapsed(), "records written");
         let mut state = self.lock_state();
         match written {
             Ok(()) => {
@@ -292,7 +296,7 @@ impl Run {
 
     fn lock_state(&self) -> MutexGuard<'_, WriteState> {
         // Nothing that can panic happens between two changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.state)
     }
 }
 

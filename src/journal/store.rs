@@ -8,6 +8,7 @@ use super::{
     run::{RecordObserver, RunWriter},
     schema,
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::base::{
     clock::Clock,
     former_name,
@@ -18,7 +19,7 @@ use crate::base::{
 use rusqlite::{Connection, OptionalExtension as _};
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 /// The reason that a summary gives for a run whose process is gone.
@@ -298,7 +299,7 @@ fn share_connection(db: Connection) -> Arc<Mutex<PooledDb>> {
 
 pub(super) fn lock_shared_db(db: &Mutex<PooledDb>) -> MutexGuard<'_, PooledDb> {
     // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
-    db.lock().unwrap_or_else(PoisonError::into_inner)
+    lock_unpoisoned(&db)
 }
 
 /// Returns the summary that a row holds.

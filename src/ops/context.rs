@@ -124,7 +124,9 @@ impl CallContext<'_> {
         let deadline = clock.now().saturating_add(timeout);
         let mut waited = Span::ZERO;
         loop {
-            let again_in = match look().await {
+            let answer = look().await;
+            log_poll(&answer);
+            let again_in = match answer {
                 Ok(JobStatus::Done(value)) => return Ok(Some(value)),
                 Ok(JobStatus::Running(progress)) => {
                     self.host.report_progress(&progress);
@@ -170,6 +172,14 @@ pub(super) struct Intent<'a>(&'a dyn CallHost);
 impl Accept for Intent<'_> {
     async fn accepted(&self, what: Value) -> Result<()> {
         self.0.accepted(json!({ INTENT: what })).await
+    }
+}
+
+fn log_poll(answer: &Result<JobStatus>) {
+    match answer {
+        Ok(JobStatus::Done(_)) => tracing::debug!("poll: done"),
+        Ok(JobStatus::Running(progress)) => tracing::debug!(phase = progress.phase, "poll: at work"),
+        Err(error) => tracing::info!(code = %error.code, message = error.message, "poll: no answer"),
     }
 }
 

@@ -163,6 +163,17 @@ pub enum ProbeResult {
     NotDone,
 }
 
+impl ProbeResult {
+    /// Returns the result as one word, without its value.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            ProbeResult::Done(_) => "done",
+            ProbeResult::Accepted(_) => "accepted",
+            ProbeResult::NotDone => "not done",
+        }
+    }
+}
+
 impl Operation {
     /// Returns the name that scripts use: `backup::pitr::restore`.
     pub fn path(&self) -> String {

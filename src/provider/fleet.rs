@@ -1,6 +1,7 @@
 //! The targets of a run, each opened at its first use. The one file that names every provider.
 
 use super::{Code, Error, OpenContext, Provider, Result, postgres, sim, supabase};
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{clock::Clock, suggest},
     config::{Config, TargetConfig},
@@ -8,7 +9,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// A target, or a branch of one: `lab`, `lab/drill`.
@@ -112,7 +113,7 @@ impl Fleet {
     /// [`Code::NotFound`], or what its settings lack.
     pub fn open_target(&self, name: &str) -> Result<Arc<dyn Provider>> {
         let settings = self.target_config(name)?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock_unpoisoned(&self.open);
         if let Some(provider) = open.get(name) {
             return Ok(Arc::clone(provider));
         }

@@ -4,6 +4,7 @@ use super::points::{
     DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, InjectedFault, Point, PointKind, Visit,
     render_call,
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::Clock,
     journal::{Record, RecordObserver},
@@ -15,7 +16,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     panic,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 /// The most processes of one run in which a random schedule injects faults.
@@ -86,7 +87,7 @@ impl FaultInjector {
 
     fn lock_state(&self) -> MutexGuard<'_, InjectorState> {
         // No panic is raised while it is locked.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.state)
     }
 
     /// Visits a point: returns what becomes of the request there, or dies.

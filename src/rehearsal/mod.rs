@@ -28,6 +28,7 @@ pub use scenarios::{FaultSelection, RehearsalRequest};
 pub use story::{ProcessEnd, Story, StoryEvent};
 pub use world_diff::WorldDifference;
 
+use crate::base::lock::{into_unpoisoned, lock_unpoisoned};
 use crate::{
     base::clock::{Clock, VirtualClock},
     config::{Config, TargetConfig},
@@ -40,7 +41,7 @@ use scenarios::ScenarioSet;
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -73,19 +74,19 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
         {
             let result = runner.run_scenario(&scenario.plan)?;
             let verdict = judge_scenario(&mut runner, &undisturbed, &result);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((at, verdict));
+            lock_unpoisoned(&done).push((at, verdict));
             if request.only.is_some() {
                 let told = Story::from_result(&scenario.id, &undisturbed, result);
-                *story.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+                *lock_unpoisoned(&story) = Some(told);
             }
         }
         Ok(())
     };
     run_on_every_core(work)?;
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut done = into_unpoisoned(done);
     done.sort_by_key(|(at, _)| *at);
     let verdicts = done.into_iter().map(|(_, verdict)| verdict).collect();
-    let story = story.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let story = into_unpoisoned(story);
     Ok(RehearsalReport::new(&request.runbook, set, verdicts, story))
 }
 

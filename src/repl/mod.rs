@@ -6,6 +6,7 @@
 mod help;
 mod helper;
 
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{terminal, value},
     ops,
@@ -21,7 +22,7 @@ use std::{
     io::{self, BufRead as _},
     path::Path,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// The text before the cursor.
@@ -77,7 +78,7 @@ struct ColumnWatch {
 impl RunObserver for ColumnWatch {
     fn on_event(&self, event: &Event<'_>) {
         if let Event::Columns { columns } = event {
-            *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = columns.to_vec();
+            *lock_unpoisoned(&self.columns) = columns.to_vec();
         }
         self.watch.on_event(event);
     }
@@ -191,7 +192,7 @@ fn column_order(value: &Value, columns_watch: &ColumnWatch) -> Vec<String> {
     let first = value.as_array().and_then(|items| items.first()).unwrap_or(value);
     let first = value::untag_value(first).map_or(first, |(_, inner)| inner);
     let Some(fields) = first.as_object() else { return Vec::new() };
-    let last = columns_watch.columns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let last = lock_unpoisoned(&columns_watch.columns).clone();
     if last.len() == fields.len() && last.iter().all(|name| fields.contains_key(name)) {
         return last;
     }

@@ -160,6 +160,7 @@ impl Call<'_> {
         #[cfg(test)]
         let durability = super::mutant::begin_durability();
         self.context.stop_on_journal_error(self.context.run.append_record(begin, durability))?;
+        tracing::info!(call = self.name, key = key.0, "effect begins");
         self.perform_effect(&key, None)
     }
 
@@ -246,6 +247,12 @@ impl Call<'_> {
         };
         let cx = self.build_context(key, accepted);
         let found = self.context.wait_or_stop(probe(&cx, &self.request.args))?;
+        tracing::info!(
+            call = self.name,
+            key = key.0,
+            found = found.as_ref().map_or("no answer", ProbeResult::as_str),
+            "probe"
+        );
         found.map_err(|e| NativeError::Raised(self.to_script_error(&e)))
     }
 

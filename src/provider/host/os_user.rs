@@ -1,11 +1,8 @@
 //! OS users, as the machine's user database has them.
 
+use crate::base::lock::lock_unpoisoned;
 use crate::provider::{Code, Error, Result};
-use std::{
-    collections::BTreeMap,
-    process::Command,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, process::Command, sync::Mutex};
 
 /// An OS user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +19,7 @@ impl OsUser {
     /// [`Code::NotFound`].
     pub(in crate::provider) fn look_up(name_or_uid: &str) -> Result<Self> {
         static KNOWN: Mutex<BTreeMap<String, OsUser>> = Mutex::new(BTreeMap::new());
-        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock_unpoisoned(&KNOWN);
         if let Some(owner) = known().get(name_or_uid) {
             return Ok(owner.clone());
         }

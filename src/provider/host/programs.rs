@@ -13,6 +13,7 @@ use std::{
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::Instant,
 };
 
 /// How much of the end of a program's output goes into an error, in bytes.
@@ -76,8 +77,12 @@ impl Programs {
     pub(in crate::provider) async fn try_run(&self, program: &str, args: &[&OsStr]) -> Result<Output> {
         let mut command = self.command(program);
         command.args(args);
+        tracing::debug!(program, ?args, "program runs");
+        let started = Instant::now();
         let mut command = tokio::process::Command::from(command);
-        command.kill_on_drop(true).output().await.map_err(|e| start_error(program, &e))
+        let output = command.kill_on_drop(true).output().await.map_err(|e| start_error(program, &e))?;
+        tracing::debug!(program, status = %output.status, took = ?started.elapsed(), "program has ended");
+        Ok(output)
     }
 
     /// Starts a program that may outlive this process: in a process group of its own, writing to `log`.
@@ -101,7 +106,9 @@ impl Programs {
         let mut command = self.command(program);
         command.args(args).envs(environment.iter().copied());
         command.stdout(open()?).stderr(open()?).process_group(0);
-        TrackedProcess::track_child(command.spawn().map_err(|e| start_error(program, &e))?)
+        let child = command.spawn().map_err(|e| start_error(program, &e))?;
+        tracing::info!(program, ?args, pid = child.id(), log = %log.display(), "program started");
+        TrackedProcess::track_child(child)
     }
 
     /// Gives `path` to the user that the programs run as.

@@ -4,6 +4,7 @@ use super::{
     config::{read_world_text, world_file},
     world::{EffectRow, WorldStore, WorldTx, from_json, jobs, to_json, version_text},
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{clock::Clock, moment::Span},
     provider::{
@@ -16,7 +17,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// The effects whose answer is a job.
@@ -60,7 +61,7 @@ struct LazyStore {
 
 impl LazyStore {
     fn open(&self, target: &str) -> Result<Arc<WorldStore>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock_unpoisoned(&self.open);
         if let Some(store) = open.as_ref() {
             return Ok(Arc::clone(store));
         }

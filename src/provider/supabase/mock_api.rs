@@ -1,6 +1,7 @@
 //! A loopback server that plays the Management API as a test says, and the project that asks it.
 
 use super::{config::DatabaseAddress, project::Supabase, transport::ApiClient};
+use crate::base::lock::lock_unpoisoned;
 use crate::base::{
     clock::{Clock, VirtualClock},
     moment::Moment,
@@ -17,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -164,7 +165,7 @@ impl MockApi {
 
     /// Returns every request so far.
     pub(super) fn received_requests(&self) -> Vec<ReceivedRequest> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock_unpoisoned(&self.seen).clone()
     }
 
     /// Returns the lines of every request so far.
@@ -204,7 +205,7 @@ async fn log_request(request: Request<Incoming>, seen: &Mutex<Vec<ReceivedReques
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.expect("a body").to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let mut all = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = lock_unpoisoned(&seen);
     let earlier = all.iter().filter(|other| other.line == line).count();
     let seen = ReceivedRequest { line, body, headers, earlier };
     all.push(seen.clone());

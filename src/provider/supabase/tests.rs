@@ -13,6 +13,7 @@ use super::{
     platform_backups::moment_from_unix,
     project::Supabase,
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::moment::Moment,
     provider::{
@@ -22,7 +23,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// The reference of a branch.
@@ -39,7 +40,7 @@ struct RecordedIntents(Mutex<Vec<Value>>);
 #[async_trait]
 impl Accept for RecordedIntents {
     async fn accepted(&self, what: Value) -> Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        lock_unpoisoned(&self.0).push(what);
         Ok(())
     }
 }
@@ -47,7 +48,7 @@ impl Accept for RecordedIntents {
 impl RecordedIntents {
     /// Returns the only recorded intent.
     fn only(&self) -> Value {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock_unpoisoned(&self.0);
         assert_eq!(all.len(), 1, "{all:?}");
         all[0].clone()
     }

@@ -8,6 +8,7 @@ use super::{
     functions::{self, StatementContext},
     statement::Statement,
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::moment::Span,
     provider::{Code, Error, Result, model::Rows},
@@ -21,7 +22,7 @@ use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Instant,
 };
 
@@ -206,7 +207,7 @@ impl Content {
     }
 
     fn lock_authorizer(&self) -> MutexGuard<'_, AuthorizerState> {
-        self.authorizer.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.authorizer)
     }
 
     fn demand_table(&self, table: &str) -> Result<()> {
@@ -295,7 +296,7 @@ fn open_connection(
     functions::install_functions(&conn, context)?;
     let authorizer = Arc::clone(authorizer);
     conn.authorizer(Some(move |context: AuthContext<'_>| {
-        let mut authorizer = authorizer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut authorizer = lock_unpoisoned(&authorizer);
         if authorizer.on { authorize_action(&context.action, &mut authorizer) } else { Authorization::Allow }
     }))?;
     Ok(conn)

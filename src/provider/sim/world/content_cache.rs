@@ -7,10 +7,11 @@ use super::{
     content::Content,
     entry::{HistoryEntry, HistoryHash, hash_history},
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::provider::Result;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 /// How many databases of the same statements wait to be used again.
@@ -61,13 +62,13 @@ impl ContentCache {
 
     /// Returns the database that statements make, if one waits to be used again.
     pub(super) fn take_content(&self, entries: &[HistoryEntry]) -> Option<Content> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock_unpoisoned(&self.idle);
         idle.get_mut(&hash_history(entries))?.pop()
     }
 
     /// Keeps a database that its world needs no more.
     pub(super) fn put_content(&self, content: Content) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock_unpoisoned(&self.idle);
         let alike = idle.entry(content.history_hash()).or_default();
         if alike.len() < MAX_IDLE_COPIES {
             alike.push(content);
@@ -81,7 +82,7 @@ fn get_or_compute<T: Clone>(
     hash: HistoryHash,
     compute: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let cache = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+    let cache = || lock_unpoisoned(&cache);
     if let Some(known) = cache().get(&hash) {
         return Ok(known.clone());
     }

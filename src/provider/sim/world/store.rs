@@ -15,6 +15,7 @@ use super::{
     time::to_micros,
     tx::{WorldTx, store_error},
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{
         clock::Clock,
@@ -28,7 +29,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, btree_map},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 /// An open world.
@@ -214,7 +215,7 @@ impl WorldStore {
         line: i64,
         work: impl FnOnce(&mut Content) -> Result<T>,
     ) -> Result<T> {
-        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut contents = lock_unpoisoned(&self.contents);
         let content = match contents.entry(line) {
             btree_map::Entry::Occupied(there) => there.into_mut(),
             btree_map::Entry::Vacant(place) => {
@@ -231,12 +232,12 @@ impl WorldStore {
 
     /// Drops the database of a timeline: its transaction was not committed.
     pub(in crate::provider::sim) fn forget_content(&self, line: i64) {
-        self.contents.lock().unwrap_or_else(PoisonError::into_inner).remove(&line);
+        lock_unpoisoned(&self.contents).remove(&line);
     }
 
     /// Caches the database of a timeline that is gone.
     pub(in crate::provider::sim) fn cache_content(&self, line: i64) {
-        let content = self.contents.lock().unwrap_or_else(PoisonError::into_inner).remove(&line);
+        let content = lock_unpoisoned(&self.contents).remove(&line);
         if let Some(content) = content {
             self.cache.put_content(content);
         }
@@ -254,7 +255,7 @@ impl WorldStore {
     }
 
     fn lock_db(&self) -> MutexGuard<'_, PooledDb> {
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.db)
     }
 
     fn world_tx<'a>(&'a self, conn: &'a Db) -> Result<WorldTx<'a>> {
@@ -268,7 +269,7 @@ impl WorldStore {
 
 impl Drop for WorldStore {
     fn drop(&mut self) {
-        let contents = std::mem::take(self.contents.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let contents = std::mem::take(&mut *lock_unpoisoned(&self.contents));
         for content in contents.into_values() {
             self.cache.put_content(content);
         }

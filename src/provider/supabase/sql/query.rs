@@ -6,6 +6,7 @@
 //! values are what the API made of them.
 
 use super::statements::{self, ROWS_MAX, SEARCH_PATH_PREFIX};
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::moment::Span,
     provider::{
@@ -22,7 +23,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{
     collections::HashMap,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{LazyLock, Mutex, MutexGuard},
 };
 
 /// How many shapes are remembered.
@@ -80,7 +81,7 @@ pub(super) async fn fetch_rows(project: &Supabase, sql: &str, timeout: Span) -> 
 
 fn lock_shape_cache() -> MutexGuard<'static, HashMap<(String, String), QueryShape>> {
     // Consistent after every statement, so a panic elsewhere does no harm.
-    SHAPE_CACHE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock_unpoisoned(&SHAPE_CACHE)
 }
 
 async fn fetch_answer(

@@ -1,11 +1,12 @@
 //! The API's address, and the HTTP clients for it.
 
 use super::environment::Environment;
+use crate::base::lock::lock_unpoisoned;
 use crate::provider::{Code, Error, Result};
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect};
 use std::{
     collections::HashMap,
-    sync::{LazyLock, Mutex, Once, PoisonError},
+    sync::{LazyLock, Mutex, Once},
     time::Duration,
 };
 use tokio::runtime::{Handle, Id};
@@ -64,7 +65,7 @@ fn is_loopback_url(url: &Url) -> bool {
 pub(super) fn shared_client(is_local: bool, keeps: bool) -> Result<Client> {
     // A connection that is kept open belongs to the runtime on which it was opened.
     let key = (Handle::current().id(), is_local, keeps);
-    let mut clients = SHARED_CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut clients = lock_unpoisoned(&SHARED_CLIENTS);
     if let Some(client) = clients.get(&key) {
         return Ok(client.clone());
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{base::moment::Span, provider::Result};
 use reqwest::{Response, header};
 use serde_json::Value;
+use std::time::Instant;
 
 /// How many bytes of an answer are read, unpacked: more than any answer of the API has, and less than memory.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -50,9 +51,29 @@ pub(super) async fn send_once(
             Err(e) => AttemptOutcome::NoAnswer(innermost_reason(&e)),
         }
     };
-    match tokio::time::timeout(limit.to_std(), answered).await {
+    let started = Instant::now();
+    let outcome = match tokio::time::timeout(limit.to_std(), answered).await {
         Ok(tried) => tried,
         Err(_) => AttemptOutcome::NoAnswer(format!("no answer within {limit}")),
+    };
+    log_attempt(request, &outcome, started);
+    outcome
+}
+
+/// Logs an attempt: method, path, outcome. Neither the query of the path nor a body is logged, which may hold a secret.
+fn log_attempt(request: &ApiRequest<'_>, outcome: &AttemptOutcome, started: Instant) {
+    let path = request.path.split('?').next().unwrap_or_default();
+    let method = &request.method;
+    let outcome = match outcome {
+        AttemptOutcome::Answer(answer) => answer.status.to_string(),
+        AttemptOutcome::NotSent(why) => format!("not sent: {why}"),
+        AttemptOutcome::NoAnswer(why) => format!("no answer: {why}"),
+    };
+    let took = started.elapsed();
+    if request.writes {
+        tracing::info!(%method, path, outcome, ?took, "request");
+    } else {
+        tracing::debug!(%method, path, outcome, ?took, "request");
     }
 }
 

@@ -4,6 +4,7 @@
 //! goes at full speed. Other processes of the same account count too, which only the answers tell
 //! (`X-RateLimit-Remaining`, and `X-RateLimit-Reset` in seconds left).
 
+use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{
         clock::Clock,
@@ -16,7 +17,7 @@ use reqwest::{Method, header::HeaderMap};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 /// How many requests of one lane go out within [`WINDOW`]: below 120, and the window above a minute, because requests
@@ -139,7 +140,7 @@ impl RateLimiter {
 
     fn lock_lanes(&self) -> MutexGuard<'_, HashMap<RateLane, LaneState>> {
         // Consistent after every statement, so a panic elsewhere does no harm.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_unpoisoned(&self.0)
     }
 
     fn update_lane(&self, lane: &RateLane, change: impl FnOnce(&mut LaneState)) {

@@ -4,9 +4,10 @@ use super::super::{
     super::mock_api::{MockApi, MockReply, REF},
     *,
 };
+use crate::base::lock::lock_unpoisoned;
 use crate::provider::postgres::test_cluster::TestCluster;
 use serde_json::json;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What a test does to one request on its way.
 type FaultRule = fn(&str) -> Option<Fault>;
@@ -69,14 +70,14 @@ struct RecordedIntents(Mutex<Vec<Value>>);
 
 impl RecordedIntents {
     fn all(&self) -> Vec<Value> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock_unpoisoned(&self.0).clone()
     }
 }
 
 #[async_trait]
 impl Accept for RecordedIntents {
     async fn accepted(&self, what: Value) -> Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        lock_unpoisoned(&self.0).push(what);
         Ok(())
     }
 }
