@@ -1,6 +1,21 @@
 //! redrill: a runtime for disaster-recovery runbooks.
 //!
-//! The floor plan, in reading order. Every arrow points down, and `tests/arrows.rs` holds it.
+//! The library is the program's own: `src/main.rs` calls [`cli::main`], and the tests use the rest. What it promises and
+//! how it keeps that is in `docs/ARCHITECTURE.md`; the words are in `docs/GLOSSARY.md`; how to work on it is in
+//! `CONTRIBUTING.md`.
+//!
+//! # Where to begin
+//!
+//! 1. [`provider`]: the capability traits, and [`provider::model`], the plain data that crosses them.
+//! 2. One operation from its catalogue entry to a provider: `src/ops/backup.rs`, over [`ops::spec::Operation`].
+//! 3. `src/runtime/call.rs`: how a call is replayed, permitted, recorded, performed and recorded again.
+//! 4. [`journal::RunFold`]: from a run's records to where it stands.
+//! 5. [`rehearsal`]: the same run a thousand times, with a fault at every point.
+//!
+//! # The floor plan
+//!
+//! The rooms, from the doors down to the ground. Every arrow points down, no files go in a circle, and `tests/arrows.rs`
+//! holds both.
 //!
 //! | room | what it is | never sees |
 //! |---|---|---|

@@ -18,6 +18,7 @@ mod former_name;
 mod imports;
 mod kills;
 mod leases;
+mod logs;
 mod names;
 mod openapi;
 mod operations;

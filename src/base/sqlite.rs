@@ -152,7 +152,7 @@ impl PooledDb {
         pool: &Arc<DbPool>,
         make: impl FnOnce() -> rusqlite::Result<Db>,
     ) -> rusqlite::Result<Self> {
-        let idle = lock_unpoisoned(&pool).pop();
+        let idle = lock_unpoisoned(pool).pop();
         let db = idle.map_or_else(make, Ok)?;
         db.execute("begin", [])?;
         Ok(Self { db: Some(db), pool: Some(Arc::clone(pool)) })
@@ -177,7 +177,7 @@ impl Drop for PooledDb {
     fn drop(&mut self) {
         let (Some(db), Some(pool)) = (self.db.take(), &self.pool) else { return };
         if db.execute("rollback", []).is_ok() {
-            lock_unpoisoned(&pool).push(db);
+            lock_unpoisoned(pool).push(db);
         }
     }
 }

@@ -87,7 +87,9 @@ impl RehearseCommand {
                 let mut events = report.scenario_events(&replay);
                 events.extend(report.story.as_ref().map(story_to_json));
                 events.push(report.finished_event());
-                events.iter().for_each(|event| terminal::print_data(&event.to_string()));
+                for event in &events {
+                    terminal::print_data(&event.to_string());
+                }
             }
         }
         if report.count_violated() == 0 { 0 } else { exit_code::FAILED }

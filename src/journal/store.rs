@@ -299,7 +299,7 @@ fn share_connection(db: Connection) -> Arc<Mutex<PooledDb>> {
 
 pub(super) fn lock_shared_db(db: &Mutex<PooledDb>) -> MutexGuard<'_, PooledDb> {
     // A panic elsewhere leaves a connection usable: an open transaction was rolled back as it unwound.
-    lock_unpoisoned(&db)
+    lock_unpoisoned(db)
 }
 
 /// Returns the summary that a row holds.
