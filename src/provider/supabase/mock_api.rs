@@ -205,7 +205,7 @@ async fn log_request(request: Request<Incoming>, seen: &Mutex<Vec<ReceivedReques
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.expect("a body").to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let mut all = lock_unpoisoned(&seen);
+    let mut all = lock_unpoisoned(seen);
     let earlier = all.iter().filter(|other| other.line == line).count();
     let seen = ReceivedRequest { line, body, headers, earlier };
     all.push(seen.clone());

@@ -82,7 +82,7 @@ fn get_or_compute<T: Clone>(
     hash: HistoryHash,
     compute: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let cache = || lock_unpoisoned(&cache);
+    let cache = || lock_unpoisoned(cache);
     if let Some(known) = cache().get(&hash) {
         return Ok(known.clone());
     }
