@@ -12,6 +12,8 @@ use std::{
 
 /// The name of the configuration file.
 pub const FILE_NAME: &str = "redrill.toml";
+/// The name of the state folder.
+pub const STATE_FOLDER: &str = ".redrill";
 /// The name of the built-in simulated target.
 pub const SANDBOX: &str = "sandbox";
 /// The name of the throw-away PostgreSQL target.
@@ -113,7 +115,7 @@ pub fn load_config(at: &Locations) -> Result<Config, Error> {
     let base = file.as_deref().and_then(Path::parent).unwrap_or(&here).to_path_buf();
     let state = at.state.clone().or_else(|| env::var_os("REDRILL_STATE").map(PathBuf::from));
     let state =
-        state.map_or_else(|| former_name::find_existing_path(base.join(".redrill")), |s| here.join(s));
+        state.map_or_else(|| former_name::find_existing_path(base.join(STATE_FOLDER)), |s| here.join(s));
     let mut targets = BTreeMap::from([(SANDBOX.to_owned(), sandbox_target())]);
     if let Some(lab) = read_lab_target(&state)? {
         targets.insert(LAB.to_owned(), lab);

@@ -3,7 +3,7 @@
 //! Backups, dumps, branches and ended runs from before the change stay usable where they are. The former name is written
 //! here and in the changelog, and nowhere else; a test holds that.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The former name.
 pub const FORMER_NAME: &str = "firedrill";
@@ -19,6 +19,28 @@ pub fn find_existing_path(path: PathBuf) -> PathBuf {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return path };
     let former = path.with_file_name(name.replace(CURRENT_NAME, FORMER_NAME));
     if !path.exists() && former.exists() { former } else { path }
+}
+
+/// Returns a sentence for each thing of that time which is there and not used: variables, and what has a new one beside it
+/// in `folder`.
+pub fn list_unused(folder: &Path, names: &[&str]) -> Vec<String> {
+    let set = ["CONFIG", "STATE", "LOG"].map(|word| (former_variable(word), word));
+    let set = set.into_iter().filter(|(former, _)| std::env::var_os(former).is_some());
+    let variables = set.map(|(former, word)| format!("{former} is not read: set REDRILL_{word}"));
+    let both =
+        names.iter().map(|name| (folder.join(name), folder.join(name.replace(CURRENT_NAME, FORMER_NAME))));
+    let both = both.filter(|(new, former)| new.exists() && former.exists());
+    variables
+        .chain(
+            both.map(|(new, former)| {
+                format!("`{}` is not used: there is `{}`", former.display(), new.display())
+            }),
+        )
+        .collect()
+}
+
+fn former_variable(word: &str) -> String {
+    format!("{}_{word}", FORMER_NAME.to_uppercase())
 }
 
 /// Returns whether a run with this version was begun by the program under its former name.

@@ -23,7 +23,7 @@ mod targets;
 mod watch;
 
 use crate::{
-    base::terminal,
+    base::{former_name, terminal},
     config::{self, Locations},
     ops::reference,
     repl,
@@ -177,7 +177,11 @@ fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
 
 fn load_runtime(global: &GlobalOptions) -> Result<Runtime, CliError> {
     let at = Locations { config: global.config.clone(), state: global.state.clone() };
-    Ok(Runtime::new(config::load_config(&at)?)?)
+    let config = config::load_config(&at)?;
+    for line in former_name::list_unused(&config.base, &[config::FILE_NAME, config::STATE_FOLDER]) {
+        terminal::print_message(&format!("warning: {line}"));
+    }
+    Ok(Runtime::new(config)?)
 }
 
 /// Switches tracing on: by `REDRILL_LOG`, else by `-v`.

@@ -92,7 +92,7 @@ impl RunObserver for TreeWatch {
                 self.lock_state().steps.push(((*step).to_owned(), Instant::now()));
             }
             Event::StepFinished { step, name, ok } => self.step_finished(step, name, *ok),
-            Event::CallStarted { call, op, target, .. } => self.call_started(call, op, *target),
+            Event::CallStarted { call, op, target, .. } => self.show_call_started(call, op, *target),
             Event::CallFinished { call, op, ok, seconds, error } => {
                 self.call_finished(call, op, *ok, *seconds, *error);
             }
@@ -162,7 +162,7 @@ impl TreeWatch {
         );
     }
 
-    fn call_started(&self, call: &str, op: &str, target: Option<&str>) {
+    fn show_call_started(&self, call: &str, op: &str, target: Option<&str>) {
         let target = target.unwrap_or_default().to_owned();
         self.activity.start_item(call, format!("{op} {target}").trim_end().to_owned());
         self.lock_state().targets.push((call.to_owned(), target));

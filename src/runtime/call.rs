@@ -166,6 +166,7 @@ impl Call<'_> {
 
     /// Performs a begun call, from its accepted job if there is one.
     fn perform_effect(&self, key: &CallKey, accepted: Option<Value>) -> Result<Value, NativeError> {
+        let _span = tracing::info_span!("call", name = self.name).entered();
         let started = Instant::now();
         self.emit_started();
         let cx = self.build_context(key, accepted);
@@ -245,14 +246,10 @@ impl Call<'_> {
             CallState::Started { accepted, .. } => accepted,
             CallState::NotStarted | CallState::Finished { .. } => None,
         };
+        let _span = tracing::info_span!("call", name = self.name).entered();
         let cx = self.build_context(key, accepted);
         let found = self.context.wait_or_stop(probe(&cx, &self.request.args))?;
-        tracing::info!(
-            call = self.name,
-            key = key.0,
-            found = found.as_ref().map_or("no answer", ProbeResult::as_str),
-            "probe"
-        );
+        tracing::info!(key = key.0, found = found.as_ref().map_or("no answer", ProbeResult::as_str), "probe");
         found.map_err(|e| NativeError::Raised(self.to_script_error(&e)))
     }
 

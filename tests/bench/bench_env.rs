@@ -25,7 +25,7 @@ const RUNBOOK_HEADER: &str = r#"const RUNBOOK = #{ title: "bench", params: #{ db
 /// repository, and other users get to it.
 pub(crate) fn make_folder() -> Result<TempDir> {
     let place = std::env::var_os("REDRILL_BENCH_FOLDER").unwrap_or_else(|| "/var/tmp".into());
-    let folder = tempfile::Builder::new().prefix("fd-").tempdir_in(place)?;
+    let folder = tempfile::Builder::new().prefix("rd-").tempdir_in(place)?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     Ok(folder)
 }

@@ -39,6 +39,7 @@ impl Programs {
 
     /// Returns a command without arguments: as the right user, with a clean environment and no standard input.
     pub(in crate::provider) fn command(&self, program: &str) -> Command {
+        tracing::debug!(program, folder = %self.bin.display(), "program");
         let own = self.bin.join(program);
         let mut command = if own.is_file() { Command::new(own) } else { Command::new(program) };
         command

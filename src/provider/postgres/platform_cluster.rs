@@ -85,7 +85,7 @@ impl PlatformCluster {
     pub fn new() -> Result<Self> {
         let programs = Programs::for_new_cluster(None)?;
         // Short, for the sake of the socket, and where the cluster's own user gets to.
-        let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp");
+        let folder = tempfile::Builder::new().prefix("rd-").tempdir_in("/var/tmp");
         let folder = folder.map_err(|e| Error::new(Code::Tool, format!("no folder for a cluster: {e}")))?;
         programs.chown_to_owner(folder.path())?;
         Ok(Self { programs, folder, server: None })

@@ -74,7 +74,7 @@ mod tests {
             let Some(cluster) = TestCluster::start(&[]).await else { return };
             let standbys = Standbys { target: "orders".into(), database: cluster.database() };
             assert_eq!(standbys.list().await.expect("they are listed"), []);
-            let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
+            let folder = tempfile::Builder::new().prefix("rd-").tempdir_in("/var/tmp").expect("a folder");
             cluster.programs.chown_to_owner(folder.path()).expect("the folder is given away");
             let data = folder.path().join("data");
             let socket = cluster.socket();

@@ -33,7 +33,7 @@ impl TestCluster {
             return None;
         }
         let programs = Programs::for_new_cluster(None).expect("PostgreSQL is installed");
-        let folder = tempfile::Builder::new().prefix("fd-").tempdir_in("/var/tmp").expect("a folder");
+        let folder = tempfile::Builder::new().prefix("rd-").tempdir_in("/var/tmp").expect("a folder");
         programs.chown_to_owner(folder.path()).expect("the folder is given away");
         let at = |name: &str| folder.path().join(name);
         let args = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"];

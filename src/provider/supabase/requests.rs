@@ -55,7 +55,7 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(super) async fn query_rows(&self, reference: &str, sql: &str) -> Result<Vec<Value>> {
+    pub(super) async fn query_rows_read_only(&self, reference: &str, sql: &str) -> Result<Vec<Value>> {
         let path = format!("/v1/projects/{reference}/database/query/read-only");
         decode_answer(self.api.send_read(Method::POST, &path, Some(&json!({ "query": sql }))).await?, &path)
     }
@@ -80,7 +80,7 @@ impl Supabase {
         if why.is_some() {
             return Ok(why);
         }
-        match self.query_rows(reference, "select 1 as one").await {
+        match self.query_rows_read_only(reference, "select 1 as one").await {
             Ok(rows) if rows.first().is_some_and(|row| row["one"] == 1) => Ok(None),
             Ok(_) => Ok(Some("it gave another answer than 1 to `select 1`".into())),
             Err(e) if e.code == Code::Denied => Err(e),

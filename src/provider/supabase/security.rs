@@ -19,12 +19,12 @@ const RLS_TABLES_SQL: &str = "select n.nspname, c.relname from pg_catalog.pg_cla
 impl Security for Supabase {
     async fn policies(&self) -> Result<Vec<Policy>> {
         let enabled: BTreeSet<(String, String)> = self
-            .query_rows(&self.reference, RLS_TABLES_SQL)
+            .query_rows_read_only(&self.reference, RLS_TABLES_SQL)
             .await?
             .iter()
             .filter_map(|row| Some((text_field(row, "nspname")?, text_field(row, "relname")?)))
             .collect();
-        let rows = self.query_rows(&self.reference, POLICIES_SQL).await?;
+        let rows = self.query_rows_read_only(&self.reference, POLICIES_SQL).await?;
         rows.iter()
             .map(|row| decode_policy(row, &enabled))
             .collect::<Option<_>>()

@@ -164,7 +164,7 @@ impl ApiClient {
                         .retry_pause(endpoint.clock.now())
                         .unwrap_or_else(|| backoff_delay(throttled, 32));
                     slot.block_until(endpoint.clock.now().saturating_add(pause));
-                    tracing::info!(%pause, throttled, "the API throttles");
+                    tracing::info!(%request, %pause, throttled, "the API throttles");
                     if pause > self.time_left(deadline) {
                         return Err(answer.throttled_error(&request, token, pause));
                     }
@@ -181,7 +181,7 @@ impl ApiClient {
             if !error.again || tries == TRIES_MAX || pause >= self.time_left(deadline) {
                 return Err(error.why);
             }
-            tracing::info!(%pause, tries, "the request is sent again");
+            tracing::info!(%request, %pause, tries, "the request is sent again");
             endpoint.clock.sleep(pause).await;
         }
     }

@@ -81,7 +81,7 @@ pub(in super::super) async fn wait_until_ready(clock: &dyn Clock, data: &Path) -
 /// that name under `/tmp`.
 pub(in super::super) fn choose_socket_folder(folder: &Path, name: &str) -> PathBuf {
     let own = folder.join("socket");
-    if fits_socket(&own) { own } else { Path::new("/tmp").join(format!("fd-{name}")) }
+    if fits_socket(&own) { own } else { Path::new("/tmp").join(format!("rd-{name}")) }
 }
 
 /// Returns whether a socket can be in `folder`.

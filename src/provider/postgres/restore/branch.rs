@@ -111,7 +111,7 @@ async fn advance_branch(cluster: &Cluster, record: BranchRecord) -> Result<JobSt
     if other_boot {
         disk::remove_folder(&record.folder.join("files"))?;
         let record = BranchRecord { phase: BranchPhase::Copying, child: None, starts: 0, ..record };
-        return start_copy(cluster, &programs, record);
+        return start_backup_copy(cluster, &programs, record);
     }
     match record.phase {
         BranchPhase::Copying => poll_copy(cluster, &programs, record).await,
@@ -119,21 +119,22 @@ async fn advance_branch(cluster: &Cluster, record: BranchRecord) -> Result<JobSt
     }
 }
 
-fn start_copy(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
+fn start_backup_copy(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
     fs::create_dir_all(record.folder.parent().unwrap_or(Path::new("/")))
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", record.folder.display())))?;
     disk::make_private_folder(programs, &record.folder)?;
     record_file::write_record(&former_name::find_existing_path(record.folder.join(MARKER)), &record)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
-    record.child = Some(copying::start_copy(cluster, programs, &record.folder, backup, record.starts)?);
+    record.child =
+        Some(copying::start_backup_copy(cluster, programs, &record.folder, backup, record.starts)?);
     cluster.records.save_branch(&record)?;
     Ok(JobStatus::Running(Progress::with_phase("copying")))
 }
 
 async fn poll_copy(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
     match copying::poll_copy(cluster, &record.folder, &record.recovery.backup, record.starts)? {
-        CopyState::Missing => start_copy(cluster, programs, record),
+        CopyState::Missing => start_backup_copy(cluster, programs, record),
         CopyState::Running(progress) => Ok(JobStatus::Running(progress)),
         CopyState::Complete => {
             configure_copy(cluster, programs, &record).await?;

@@ -43,7 +43,7 @@ fn files_folder(folder: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn start_copy(
+pub(super) fn start_backup_copy(
     cluster: &Cluster,
     programs: &Programs,
     folder: &Path,

@@ -22,7 +22,7 @@ impl Supabase {
              group by 1, 2 order by 1, 2",
             excluded.join(", ")
         );
-        let rows = self.query_rows(&self.reference, &sql).await.map_err(|e| e.message)?;
+        let rows = self.query_rows_read_only(&self.reference, &sql).await.map_err(|e| e.message)?;
         let exposed = self.fetch_exposed_schemas().await;
         let fix = "switch row-level security on and write policies, or revoke the grants";
         let mut findings = Vec::new();

@@ -189,7 +189,7 @@ async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result
     match record.phase {
         RestorePhase::Copying if other_boot => {
             disk::remove_folder(&record.folder)?;
-            start_copy(cluster, &programs, RestoreRecord { child: None, starts: 0, ..record })
+            start_backup_copy(cluster, &programs, RestoreRecord { child: None, starts: 0, ..record })
         }
         RestorePhase::Copying => poll_copy(cluster, &programs, record),
         RestorePhase::Exchanging => {
@@ -207,19 +207,20 @@ async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result
     }
 }
 
-fn start_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+fn start_backup_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
     lock::acquire_lock(cluster, &record)?;
     disk::make_private_folder(programs, &record.folder)?;
     record.starts += 1;
     let backup = &record.recovery.backup;
-    record.child = Some(copying::start_copy(cluster, programs, &record.folder, backup, record.starts)?);
+    record.child =
+        Some(copying::start_backup_copy(cluster, programs, &record.folder, backup, record.starts)?);
     cluster.records.save_restore(&record)?;
     Ok(JobStatus::Running(Progress::with_phase("copying")))
 }
 
 fn poll_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
     match copying::poll_copy(cluster, &record.folder, &record.recovery.backup, record.starts)? {
-        CopyState::Missing => start_copy(cluster, programs, record),
+        CopyState::Missing => start_backup_copy(cluster, programs, record),
         CopyState::Running(progress) => Ok(JobStatus::Running(progress)),
         CopyState::Complete
             if !checksums::poll_verification(programs, &record.folder, &record.new_data_folder())? =>

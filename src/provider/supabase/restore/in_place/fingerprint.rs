@@ -48,7 +48,7 @@ impl Supabase {
                            pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) \
                            as timeline";
         let latest = self.fetch_platform_backups().await?.window_bounds().map(|(_, latest)| latest);
-        let rows = self.query_rows(&self.reference, SQL).await.unwrap_or_default();
+        let rows = self.query_rows_read_only(&self.reference, SQL).await.unwrap_or_default();
         let text = |field: &str| rows.first().and_then(|row| row[field].as_str()).map(str::to_owned);
         Ok(ProjectFingerprint {
             latest,

@@ -208,7 +208,7 @@ impl Supabase {
         const SQL: &str = "select slot_name as name from pg_catalog.pg_replication_slots \
                            where slot_name not like 'supabase_realtime%' \
                            union all select subname from pg_catalog.pg_stat_subscription where subname is not null";
-        let rows = match self.query_rows(&self.reference, SQL).await {
+        let rows = match self.query_rows_read_only(&self.reference, SQL).await {
             Ok(rows) => rows,
             Err(e) if e.code == Code::Denied => return Err(e),
             Err(_) => return Ok(()),
