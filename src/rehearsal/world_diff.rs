@@ -68,8 +68,12 @@ fn diff_values(path: &str, expected: &Value, here: &Value, found: &mut Vec<World
             if missing.is_empty() && added.is_empty() {
                 push(Some(expected), Some(here));
             }
-            missing.into_iter().for_each(|item| push(Some(item), None));
-            added.into_iter().for_each(|item| push(None, Some(item)));
+            for item in missing {
+                push(Some(item), None);
+            }
+            for item in added {
+                push(None, Some(item));
+            }
         }
         _ => push(Some(expected), Some(here)),
     }
