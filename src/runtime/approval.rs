@@ -205,15 +205,16 @@ impl Approval<'_> {
         self.context.stopper.stop_run(StopReason::Waiting { call: self.name.to_owned(), reason, next })
     }
 
-    fn check_matches_record(&self, op: &str, args: &Value) -> Result<(), NativeError> {
-        if op == APPROVE && *args == self.recorded_args() {
+    /// Stops the run when the record of this name is not of this approval.
+    fn check_matches_record(&self, recorded_op: &str, recorded_args: &Value) -> Result<(), NativeError> {
+        if recorded_op == APPROVE && *recorded_args == self.recorded_args() {
             return Ok(());
         }
         Err(self.context.stopper.stop_run(StopReason::Mismatch {
             message: format!(
-                "{} is not what was recorded\n  recorded  {op}({})\n  asked     {APPROVE}({})\n  at        {}",
+                "{} is not what was recorded\n  recorded  {recorded_op}({})\n  asked     {APPROVE}({})\n  at        {}",
                 self.name,
-                value::strip_tags(args),
+                value::strip_tags(recorded_args),
                 self.recorded_args(),
                 self.at
             ),

@@ -332,15 +332,15 @@ impl Call<'_> {
     }
 
     /// Stops the run when the script's call differs from the recorded one.
-    fn check_matches_record(&self, op: &str, args: &Value) -> Result<(), NativeError> {
+    fn check_matches_record(&self, recorded_op: &str, recorded_args: &Value) -> Result<(), NativeError> {
         let (own_op, own_args) = (self.request.op.path(), self.request.args.to_value());
-        if op == own_op && *args == own_args {
+        if recorded_op == own_op && *recorded_args == own_args {
             return Ok(());
         }
         Err(self.context.stopper.stop_run(StopReason::Mismatch {
             message: format!(
-                "the call {} is not the one that was recorded\n  recorded  {op}({})\n  asked     {own_op}({})\n  at        {}",
-                self.name, value::strip_tags(args), value::strip_tags(&own_args), self.request.at
+                "the call {} is not the one that was recorded\n  recorded  {recorded_op}({})\n  asked     {own_op}({})\n  at        {}",
+                self.name, value::strip_tags(recorded_args), value::strip_tags(&own_args), self.request.at
             ),
         }))
     }

@@ -149,7 +149,11 @@ impl Runbook {
     ///
     /// # Errors
     /// One of them has no preset.
-    pub fn add_missing_presets(&self, mut params: Value, config: &Config) -> Result<Value, RunbookError> {
+    pub fn add_presets_of_new_params(
+        &self,
+        mut params: Value,
+        config: &Config,
+    ) -> Result<Value, RunbookError> {
         let missing: Vec<_> =
             self.header.params.iter().filter(|(name, _)| params.get(name.as_str()).is_none()).collect();
         for (name, param) in missing {

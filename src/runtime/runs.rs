@@ -158,7 +158,7 @@ impl Runtime {
         let ResumeRequest { run, runbook, params, confirmed, abandon } = resume;
         let edited = journal::digest_sources(&runbook.sources())
             != journal::digest_sources(&journal.read_sources(run.id(), run.source_edition())?);
-        let params = runbook.add_missing_presets(params, &self.config)?;
+        let params = runbook.add_presets_of_new_params(params, &self.config)?;
         if edited {
             require_runnable(&runbook)?;
         }

@@ -86,7 +86,7 @@ async fn restore_into_branch(
     }
     let programs = cluster.programs()?;
     let id = key.to_string().to_lowercase();
-    let folder = branch::choose_branch_folder(cluster, &programs, &id).await;
+    let folder = branch::prepare_branch_home(cluster, &programs, &id).await;
     let plan = plan::plan_restore(cluster, request, &folder).await?;
     let record = BranchRecord {
         name: name.into(),

@@ -29,7 +29,7 @@ impl Backups for Sim {
         let what = request.label.clone().unwrap_or_else(|| self.target.clone());
         job_from_json(self.open_store()?.apply_effect(Some(key), "backup.create", &what, |tx| {
             tx.demand_powered_on(Code::Refused)?;
-            tx.demand_no_restore_job(Code::Conflict)?;
+            tx.demand_not_being_replaced(Code::Conflict)?;
             let line = tx.main_timeline()?;
             let bytes = tx.content_facts_at(line.id, i64::MAX)?.bytes;
             let backup = new_backup_row(key, request.label.as_deref(), line.id, bytes, tx.now);
@@ -106,7 +106,7 @@ impl Backups for Sim {
         }
         let answer = self.open_store()?.apply_effect(Some(key), "mark.create", name, |tx| {
             tx.demand_powered_on(Code::Refused)?;
-            tx.demand_no_restore_job(Code::Conflict)?;
+            tx.demand_not_being_replaced(Code::Conflict)?;
             if tx.find_restore_point(name)?.is_some() {
                 return Err(Error::new(Code::Conflict, format!("there is a restore point `{name}` already"))
                     .with_hint("choose another name"));

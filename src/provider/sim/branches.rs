@@ -61,7 +61,7 @@ impl Branches for Sim {
     async fn promote(&self, branch: &Branch, key: &CallKey, _: &dyn Accept) -> Result<Job> {
         from_json(self.open_store()?.apply_effect(Some(key), "branch.promote", &branch.name, |tx| {
             tx.demand_powered_on(Code::Refused)?;
-            tx.demand_no_restore_job(Code::Conflict)?;
+            tx.demand_not_being_replaced(Code::Conflict)?;
             tx.demand_no_backup_job()?;
             let row = tx.demand_ready_branch(&branch.id)?;
             let cut = tx.log_end()?;

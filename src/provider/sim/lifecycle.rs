@@ -28,7 +28,7 @@ impl Lifecycle for Sim {
     async fn pause(&self, key: &CallKey, _: &dyn Accept) -> Result<Job> {
         self.switch_power(key, "project.pause", |tx| {
             tx.demand_powered_on(Code::Refused)?;
-            tx.demand_no_restore_job(Code::Conflict)?;
+            tx.demand_not_being_replaced(Code::Conflict)?;
             tx.demand_no_backup_job()?;
             tx.set_switch(POWER, "pausing", tx.now)?;
             tx.accept_job(jobs::PAUSE, key, tx.target, tx.spec.pause_duration(), 0, &Value::Null)

@@ -27,7 +27,7 @@ impl Replicas for Sim {
         let what = request.region.clone().unwrap_or_else(|| self.target.clone());
         from_json(self.open_store()?.apply_effect(Some(key), "replica.create", &what, |tx| {
             tx.demand_powered_on(Code::Refused)?;
-            tx.demand_no_restore_job(Code::Conflict)?;
+            tx.demand_not_being_replaced(Code::Conflict)?;
             let id = format!("replica-{key}");
             tx.add_replica(&id, request.region.as_deref(), "preparing", Some(key))?;
             let bytes = tx.content_facts_at(tx.main_timeline()?.id, i64::MAX)?.bytes;

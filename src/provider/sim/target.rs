@@ -152,7 +152,7 @@ impl Sim {
     pub(super) fn answering_timeline(&self, tx: &WorldTx<'_>) -> Result<i64> {
         let Some(branch) = &self.branch else {
             tx.demand_powered_on(Code::Unavailable)?;
-            tx.demand_no_restore_job(Code::Unavailable)?;
+            tx.demand_not_being_replaced(Code::Unavailable)?;
             return Ok(tx.main_timeline()?.id);
         };
         let row = tx.demand_branch(&branch.id)?;

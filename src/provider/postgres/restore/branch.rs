@@ -46,8 +46,8 @@ pub(in super::super) fn check_branch_name(name: &str) -> Result<()> {
         .with_hint("use up to 50 letters, digits, `-` and `_`"))
 }
 
-/// Returns the folder for a branch: in the state folder if the cluster's user can reach it, else in `/var/tmp`.
-pub(in super::super) async fn choose_branch_folder(
+/// Returns the folder for a branch, and makes the one above it: in the state folder if the cluster's user can reach it, else in `/var/tmp`.
+pub(in super::super) async fn prepare_branch_home(
     cluster: &Cluster,
     programs: &Programs,
     id: &str,

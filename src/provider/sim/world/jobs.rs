@@ -247,7 +247,7 @@ impl WorldTx<'_> {
     }
 
     /// Refuses while the target is being restored in place, or made what a branch is.
-    pub(in crate::provider::sim) fn demand_no_restore_job(&self, code: Code) -> Result<()> {
+    pub(in crate::provider::sim) fn demand_not_being_replaced(&self, code: Code) -> Result<()> {
         self.demand_no_job(RESTORE, code, "is being restored")?;
         self.demand_no_job(PROMOTE, code, "is being made what a branch is")
     }

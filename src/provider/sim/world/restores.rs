@@ -23,7 +23,7 @@ impl WorldTx<'_> {
         key: &CallKey,
     ) -> Result<Job> {
         self.demand_powered_on(Code::Refused)?;
-        self.demand_no_restore_job(Code::Conflict)?;
+        self.demand_not_being_replaced(Code::Conflict)?;
         self.demand_free_name(name)?;
         let plan = self.plan_restore(request)?;
         let bytes = self.content_facts_at(plan.line.id, plan.cut)?.bytes;
@@ -39,7 +39,7 @@ impl WorldTx<'_> {
         key: &CallKey,
     ) -> Result<Job> {
         self.demand_powered_on(Code::Refused)?;
-        self.demand_no_restore_job(Code::Conflict)?;
+        self.demand_not_being_replaced(Code::Conflict)?;
         self.demand_no_backup_job()?;
         let RestorePlan { backup, line, cut, reached } = self.plan_restore(request)?;
         let bytes = self.content_facts_at(line.id, cut)?.bytes;

@@ -92,7 +92,7 @@ impl ApiAnswer {
     fn refusal_error(&self, request: &ApiRequest<'_>, token: &AccessToken, message: &str) -> Error {
         let status = self.status.as_u16();
         let refused = |code| Error::new(code, format!("the API refused {request} ({status}): {message}"));
-        if let Some(needed) = find_needed_plan(status, request.path, message) {
+        if let Some(needed) = describe_missing_entitlement(status, request.path, message) {
             return Error::new(Code::Unsupported, format!("{request} needs {needed} ({status}): {message}"))
                 .with_hint(
                     "see what the organization has booked: `GET /v1/organizations/{slug}/entitlements`",
@@ -164,7 +164,7 @@ fn extract_message(body: &Value) -> String {
 }
 
 /// Returns what has to be booked, if a refusal is about that: 402 always is; 400, 403 and 422 say it in words only.
-fn find_needed_plan(status: u16, path: &str, message: &str) -> Option<&'static str> {
+fn describe_missing_entitlement(status: u16, path: &str, message: &str) -> Option<&'static str> {
     const WORDS: &[&str] = &[
         "plan",
         "plans",
