@@ -237,7 +237,7 @@ fn an_interrupted_run_ends_with_a_line_of_json() {
 #[test]
 fn a_run_that_was_given_up_begins_nothing() {
     let env = CliEnv::new();
-    let child = start_sleeper(&env, 10);
+    let child = start_sleeper(&env, 600);
     interrupt_child(&child);
     child.wait_with_output().unwrap();
     let done = env.run_cli(&["runs", "abandon", "last"]);
