@@ -1,7 +1,10 @@
 //! Runs that wait for a person: approvals, held calls, edited runbooks.
 
-use crate::env::CliEnv;
-use redrill::journal::{Outcome, Record, RunStatus};
+use crate::env::{CliEnv, write_shop_target};
+use redrill::{
+    fake::{FakeServer, ServerOptions, WorldFile},
+    journal::{Outcome, Record, RunStatus},
+};
 use serde_json::json;
 
 const APPROVAL_RUNBOOK: &str = r#"const RUNBOOK = #{ title: "approval", params: #{ db: #{ type: "target", preset: "sandbox" } }, needs: ["backup.create", "db.destroy"] };
@@ -269,21 +272,36 @@ fn an_edited_runbook_that_handles_a_held_error_goes_on_to_its_end() {
 
 #[test]
 fn what_an_approval_cuts_short_beside_it_is_said_to_go_on() {
+    // The pause takes longer than any test, and the approval comes when the platform says that it has begun.
+    let text = "title = \"a slow one\"\npause_duration = \"9000h\"\n".into();
+    let worlds = vec![WorldFile { name: "slow".into(), text }];
+    let options = ServerOptions { worlds, per_minute: 100_000, ..ServerOptions::default() };
+    let server = FakeServer::start(options).unwrap();
     let env = CliEnv::new();
-    let header = APPROVAL_RUNBOOK.lines().take(2).collect::<Vec<_>>().join("\n");
-    let beside = "parallel([|| { sleep(\"60ms\"); approve(\"go on?\") }, || each([1, 2, 3, 4, 5], |x| { let n = 0; while n < 400 { backup::create(db, #{ label: `b${x}-${n}` }); n += 1; } })])";
-    env.write_file("r.rhai", &format!("{header}\n{beside}"));
-    // The approval may stop the run between two calls, too.
-    for _ in 0..20 {
-        let waiting = env.run_cli(&["run", "r.rhai"]);
-        assert_eq!(waiting.code, 3, "{waiting}");
-        assert!(!waiting.stderr.contains("goes on in the world: approve"), "{waiting}");
-        if env.run_cli(&["runs", "show", "last"]).stdout.contains("open  backup::create  ") {
-            assert!(waiting.stderr.contains("goes on in the world: backup::create ("), "{waiting}");
-            return;
-        }
-    }
-    panic!("no call was ever cut short");
+    write_shop_target(&env, &server, &server.url());
+    env.write_file(
+        "r.rhai",
+        r#"const RUNBOOK = #{ title: "beside", params: #{}, needs: ["project.change"] };
+        parallel([
+            || {
+                let looks = 0;
+                while project::get("shop").status == "healthy" {
+                    looks += 1;
+                    if looks == 2000 { fail("the pause never began"); }
+                    sleep("20ms");
+                }
+                approve("go on?");
+            },
+            || project::pause("shop", #{ timeout: "9000h" }),
+        ])"#,
+    );
+    let waiting = env.run_cli(&["run", "r.rhai"]);
+    assert_eq!(waiting.code, 3, "{waiting}");
+    let said = "goes on in the world: project::pause (/parallel#0/1/project::pause#0)";
+    assert!(waiting.stderr.contains(said), "{waiting}");
+    assert!(!waiting.stderr.contains("goes on in the world: approve"), "{waiting}");
+    let shown = env.run_cli(&["runs", "show", "last"]);
+    assert!(shown.stdout.contains("open  project::pause  "), "{shown}");
 }
 
 #[test]
