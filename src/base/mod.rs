@@ -9,6 +9,7 @@ pub mod lock;
 pub mod mask;
 pub mod moment;
 pub mod painter;
+pub mod program;
 pub mod secret;
 pub mod shell;
 pub mod sqlite;

@@ -1,6 +1,6 @@
 //! The git state of a runbook's folder.
 
-use crate::journal::GitState;
+use crate::{base::program::run_program, journal::GitState};
 use std::{path::Path, process::Command};
 
 /// Returns the git state of the repository that contains a file, if there is one.
@@ -11,7 +11,9 @@ pub(super) fn read_git_state(file: &Path) -> Option<GitState> {
     // One process answers both questions and leaves the index untouched.
     let args =
         ["--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--", "."];
-    let output = Command::new("git").arg("-C").arg(folder).args(args).output().ok()?;
+    let mut git = Command::new("git");
+    git.arg("-C").arg(folder).args(args);
+    let output = run_program(git).ok()?;
     parse_git_status(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success())
 }
 

@@ -1,6 +1,6 @@
 //! OS users, as the machine's user database has them.
 
-use crate::base::lock::lock_unpoisoned;
+use crate::base::{lock::lock_unpoisoned, program::run_program};
 use crate::provider::{Code, Error, Result};
 use std::{collections::BTreeMap, process::Command, sync::Mutex};
 
@@ -31,7 +31,9 @@ impl OsUser {
     fn ask_getent(name_or_uid: &str) -> Result<Self> {
         let unknown =
             || Error::new(Code::NotFound, format!("there is no OS user `{name_or_uid}` on this machine"));
-        let found = Command::new("getent").args(["passwd", name_or_uid]).output().map_err(|_| unknown())?;
+        let mut getent = Command::new("getent");
+        getent.args(["passwd", name_or_uid]);
+        let found = run_program(getent).map_err(|_| unknown())?;
         let line = String::from_utf8_lossy(&found.stdout).into_owned();
         let mut fields = line.trim_end().split(':');
         let name = fields.next().filter(|name| !name.is_empty()).ok_or_else(unknown)?;

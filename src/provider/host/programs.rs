@@ -5,7 +5,10 @@
 //! - [`Programs::spawn_detached`] starts what may outlive this process: in a process group of its own, writing to a file.
 
 use super::{os_user::OsUser, process::TrackedProcess};
-use crate::provider::{Code, Error, Result};
+use crate::{
+    base::program::run_program_async,
+    provider::{Code, Error, Result},
+};
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -13,7 +16,6 @@ use std::{
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::Instant,
 };
 
 /// How much of the end of a program's output goes into an error, in bytes.
@@ -79,11 +81,7 @@ impl Programs {
         let mut command = self.command(program);
         command.args(args);
         tracing::debug!(program, ?args, "program runs");
-        let started = Instant::now();
-        let mut command = tokio::process::Command::from(command);
-        let output = command.kill_on_drop(true).output().await.map_err(|e| start_error(program, &e))?;
-        tracing::debug!(program, status = %output.status, took = ?started.elapsed(), "program has ended");
-        Ok(output)
+        run_program_async(command).await.map_err(|e| start_error(program, &e))
     }
 
     /// Starts a program that may outlive this process: in a process group of its own, writing to `log`.

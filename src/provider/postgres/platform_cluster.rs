@@ -10,7 +10,7 @@ use super::{
     sql::{self, DatabaseAddress},
 };
 use crate::{
-    base::file,
+    base::{file, program::run_program},
     provider::{
         Code, Error, Result,
         host::{
@@ -259,8 +259,10 @@ impl PlatformCluster {
 /// [`Code::Unavailable`] with what to install.
 pub fn installed_major_version() -> Result<String> {
     let programs = Programs::for_new_cluster(None)?;
-    let output = programs.command("postgres").arg("--version").output();
-    let output = output.map_err(|e| Error::new(Code::Tool, format!("`postgres` cannot be started: {e}")))?;
+    let mut postgres = programs.command("postgres");
+    postgres.arg("--version");
+    let output = run_program(postgres)
+        .map_err(|e| Error::new(Code::Tool, format!("`postgres` cannot be started: {e}")))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let major = text.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty());
     major.map(Into::into).ok_or_else(|| Error::new(Code::Tool, "`postgres` does not say its version"))

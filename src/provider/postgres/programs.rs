@@ -1,8 +1,11 @@
 //! The programs of PostgreSQL: where they are, and the OS user that they run as.
 
-use crate::provider::{
-    Code, Error, Result,
-    host::{os_user::OsUser, programs::Programs},
+use crate::{
+    base::program::run_program,
+    provider::{
+        Code, Error, Result,
+        host::{os_user::OsUser, programs::Programs},
+    },
 };
 use std::{
     env, fs,
@@ -52,8 +55,10 @@ impl Programs {
 
     /// Returns whether the server package has this library for the server to load.
     pub(super) fn has_library(&self, library: &str) -> bool {
-        let said = Command::new(self.bin.join("pg_config")).arg("--pkglibdir").output();
-        let folder = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        let mut pg_config = Command::new(self.bin.join("pg_config"));
+        pg_config.arg("--pkglibdir");
+        let folder =
+            run_program(pg_config).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
         // Without `pg_config`, which distributions package apart, libraries lie beside the programs.
         [folder.unwrap_or_default(), self.bin.join("../lib").display().to_string()]
             .iter()
@@ -115,7 +120,9 @@ fn newest_debian_folder() -> Option<PathBuf> {
 }
 
 fn ask_pg_config() -> Option<PathBuf> {
-    let said = Command::new("pg_config").arg("--bindir").output().ok()?;
+    let mut pg_config = Command::new("pg_config");
+    pg_config.arg("--bindir");
+    let said = run_program(pg_config).ok()?;
     Some(PathBuf::from(String::from_utf8(said.stdout).ok()?.trim())).filter(|p| p.is_absolute())
 }
 

@@ -1,6 +1,9 @@
 //! PostgreSQL's client programs on this machine, and those that fit a server's version.
 
-use crate::provider::{Code, Error, Result, host::programs::Programs, supabase::project::Supabase};
+use crate::{
+    base::program::run_program,
+    provider::{Code, Error, Result, host::programs::Programs, supabase::project::Supabase},
+};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -48,7 +51,9 @@ fn read_programs_version(folder: &Path) -> Option<u32> {
     if !folder.join("pg_restore").is_file() {
         return None;
     }
-    let output = Command::new(folder.join("pg_dump")).arg("--version").env("LC_ALL", "C").output().ok()?;
+    let mut pg_dump = Command::new(folder.join("pg_dump"));
+    pg_dump.arg("--version").env("LC_ALL", "C");
+    let output = run_program(pg_dump).ok()?;
     parse_major_version(String::from_utf8_lossy(&output.stdout).split_whitespace().nth(2)?)
 }
 

@@ -4,9 +4,13 @@
 //! The command line writes with `go-keyring`, which encodes on macOS and says so in a prefix.
 
 use super::environment::Environment;
+use crate::base::program::run_program_async;
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
-use std::{path::PathBuf, process::Stdio, time::Duration};
-use tokio::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 const SERVICE: &str = "Supabase CLI";
 /// The name of the official command line's profile, and the account of its earlier versions.
@@ -53,15 +57,11 @@ fn keyring_arguments(account: &str) -> [&str; 5] {
     }
 }
 
-async fn read_account(program: &PathBuf, account: &str) -> Result<Option<String>, String> {
+async fn read_account(program: &Path, account: &str) -> Result<Option<String>, String> {
     let name = program.display();
-    let lookup = Command::new(program)
-        .args(keyring_arguments(account))
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(KEYRING_TIMEOUT, lookup)
+    let mut lookup = Command::new(program);
+    lookup.args(keyring_arguments(account)).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = tokio::time::timeout(KEYRING_TIMEOUT, run_program_async(lookup))
         .await
         .map_err(|_| format!("`{name}` did not answer within {} s", KEYRING_TIMEOUT.as_secs()))?
         .map_err(|e| format!("`{name}` did not start: {e}"))?;
