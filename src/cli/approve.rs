@@ -1,13 +1,12 @@
 //! `approve` and `reject`: a person decides about an approval that a run waits for.
 
 use super::{
-    output,
     questions::current_user,
     resume::ResumeCommand,
     run::{RunOptions, open_journal},
 };
 use crate::{
-    base::terminal,
+    base::{shell, terminal},
     journal::{CallState, Durability, Journal, Record, RunFold},
     report::CliError,
     runtime::{APPROVE, Runtime},
@@ -20,7 +19,7 @@ pub(super) struct ApproveCommand {
     /// The run: its id, the beginning of it, or `last`
     run: String,
     /// The approval, or a part of its name; needed where the run waits for several
-    gate: Option<String>,
+    approval: Option<String>,
     /// Resume the run at once
     #[arg(long)]
     resume: bool,
@@ -37,7 +36,7 @@ impl ApproveCommand {
         let journal = open_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
         let by = current_user();
-        let approval = decide_approval(&journal, &id, self.gate.as_deref(), approves, &by)?;
+        let approval = decide_approval(&journal, &id, self.approval.as_deref(), approves, &by)?;
         drop(journal);
         let word = if approves { "approved" } else { "rejected" };
         terminal::print_message(&format!("{by} {word} {approval}"));
@@ -72,16 +71,16 @@ fn decide_approval(
     approvals
         .retain(|(name, _)| name_part.is_none_or(|part| name == part || !is_exact && name.contains(part)));
     let [(approval, hash)] = &approvals[..] else {
-        let trouble = CliError::usage(match approvals.len() {
+        let error = CliError::usage(match approvals.len() {
             0 => format!("the run `{id}` waits for no approval"),
             n => format!("the run `{id}` waits for {n} approvals"),
         })
         .with_next_command(format!("redrill runs show {id}"));
-        let names: Vec<String> = approvals.iter().map(|(name, _)| output::quote_word(name)).collect();
+        let names: Vec<String> = approvals.iter().map(|(name, _)| shell::quote_shell_word(name)).collect();
         return Err(if names.is_empty() {
-            trouble
+            error
         } else {
-            trouble.with_hint(format!("name one: {}", names.join(", ")))
+            error.with_hint(format!("name one: {}", names.join(", ")))
         });
     };
     let kind = if approves { "approve" } else { "reject" };

@@ -37,8 +37,8 @@ impl CheckCommand {
             terminal::print_data(&json!(all).to_string());
             return exit;
         }
-        for (severity, file, trouble) in &all {
-            print_finding(severity, file, trouble);
+        for (severity, file, error) in &all {
+            print_finding(severity, file, error);
         }
         let count = |word| all.iter().filter(|(severity, ..)| *severity == word).count();
         let (errors, warnings) = (count("error"), count("warning"));
@@ -64,18 +64,18 @@ fn check_runbook(path: &Path) -> (Vec<(&'static str, String, CliError)>, bool) {
     (findings.iter().map(|f| (word(f), file.clone(), CliError::from(f))).collect(), wrong)
 }
 
-fn finding_to_json(severity: &str, trouble: &CliError) -> Value {
-    json!({"severity": severity, "message": trouble.message, "hint": trouble.hint, "place": trouble.place})
+fn finding_to_json(severity: &str, error: &CliError) -> Value {
+    json!({"severity": severity, "message": error.message, "hint": error.hint, "place": error.place})
 }
 
-fn print_finding(severity: &str, file: &str, trouble: &CliError) {
+fn print_finding(severity: &str, file: &str, error: &CliError) {
     let ink = terminal::stderr_painter();
     let word = format!("{severity}:");
     let word = if severity == "error" { ink.red(&word) } else { ink.yellow(&word) };
-    terminal::print_message(&format!("{word} {}", trouble.message));
-    let place = trouble.place.as_ref().map_or_else(|| format!(" --> {file}"), render_place);
+    terminal::print_message(&format!("{word} {}", error.message));
+    let place = error.place.as_ref().map_or_else(|| format!(" --> {file}"), render_place);
     terminal::print_message(&place);
-    if let Some(hint) = &trouble.hint {
+    if let Some(hint) = &error.hint {
         terminal::print_message(&format!("{} {hint}", terminal::stderr_painter().bold("hint:")));
     }
     terminal::print_message("");

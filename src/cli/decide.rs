@@ -1,8 +1,8 @@
 //! `runs decide`: a person says what came of a call that nobody else can know about.
 
-use super::{operations::perform_read, output, questions::current_user, run::open_journal};
+use super::{operations::perform_read, questions::current_user, run::open_journal};
 use crate::{
-    base::{terminal, value},
+    base::{shell, terminal, value},
     journal::{CallState, Durability, FoldedCall, Record, RunFold},
     ops::{
         self,
@@ -117,7 +117,7 @@ fn undecidable_error(id: &str, call: &str, open: &[&str], is_none: bool, fold: &
             .with_hint("a resume asks the world")
             .with_next_command(format!("redrill resume {id}"));
     }
-    let known: Vec<String> = open.iter().map(|name| output::quote_word(name)).collect();
+    let known: Vec<String> = open.iter().map(|name| shell::quote_shell_word(name)).collect();
     let what = if is_none { "no open call" } else { "more than one open call" };
     let hint = if known.is_empty() {
         "nothing in it is open".into()

@@ -119,7 +119,7 @@ fn parse_and_dispatch(args: Vec<OsString>) -> u8 {
         Ok(matches) => matches,
         Err(e) => return print_clap_error(&e),
     };
-    dispatch_command(&matches).unwrap_or_else(|trouble| output::print_error(&trouble))
+    dispatch_command(&matches).unwrap_or_else(|error| output::print_error(&error))
 }
 
 /// Builds the whole command tree.

@@ -1,7 +1,7 @@
 //! Output of the command line: errors to stderr, data to stdout, and the errors of configuration and targets.
 
 use crate::{
-    base::{shell, suggest, terminal},
+    base::{suggest, terminal},
     config,
     report::{self, CliError, DataFormat},
 };
@@ -9,10 +9,10 @@ use clap::{ValueEnum, builder::PossibleValue};
 use serde_json::Value;
 
 /// Prints an error on stderr and returns its exit code; the command to type next is the last line.
-pub(super) fn print_error(trouble: &CliError) -> u8 {
+pub(super) fn print_error(error: &CliError) -> u8 {
     terminal::clear_status();
-    terminal::print_message(&trouble.render_text(terminal::stderr_painter()));
-    trouble.exit
+    terminal::print_message(&error.render_text(terminal::stderr_painter()));
+    error.exit
 }
 
 /// Writes data to stdout; says on stderr when there is none.
@@ -41,17 +41,12 @@ pub(super) fn unknown_target_error(config: &config::Config, given: Option<&str>)
         let listed: Vec<String> = names.iter().map(|name| format!("`-t {name}`")).collect();
         return CliError::usage("no target was given").with_hint(format!("name one: {}", listed.join(", ")));
     };
-    let trouble =
+    let error =
         CliError::usage(format!("there is no target `{given}`")).with_next_command("redrill targets list");
     if given == config::LAB {
-        return trouble.with_hint("bring the lab up first").with_next_command("redrill lab up");
+        return error.with_hint("bring the lab up first").with_next_command("redrill lab up");
     }
-    trouble.with_hint(suggest::suggest_name(given, names))
-}
-
-/// Quotes a word for the shell where it needs it.
-pub(super) fn quote_word(word: &str) -> String {
-    shell::quote_shell_word(word)
+    error.with_hint(suggest::suggest_name(given, names))
 }
 
 impl ValueEnum for DataFormat {

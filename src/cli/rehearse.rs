@@ -1,12 +1,11 @@
 //! `rehearse`: a runbook under every fault, and the verdict.
 
 use super::{
-    output,
     run::parse_params,
     run_output::{ReportFormat, report_refusal},
 };
 use crate::{
-    base::terminal,
+    base::{shell, terminal},
     rehearsal::{self, FaultSelection, RehearsalReport, RehearsalRequest},
     report::{CliError, exit_code, render_story, story_to_json},
     runtime::{Runbook, Runtime},
@@ -53,7 +52,7 @@ impl RehearseCommand {
     pub(super) fn rehearse_and_report(&self, runtime: &Runtime) -> u8 {
         match self.rehearse_runbook(runtime) {
             Ok(report) => self.print_report(&report),
-            Err(trouble) => report_refusal(self.output, &trouble),
+            Err(error) => report_refusal(self.output, &error),
         }
     }
 
@@ -101,6 +100,6 @@ impl RehearseCommand {
         let mut words = vec!["redrill", "rehearse", &file];
         words.extend(self.params.iter().flat_map(|param| ["-p", param]));
         words.extend(["--only", scenario]);
-        words.into_iter().map(output::quote_word).collect::<Vec<_>>().join(" ")
+        words.into_iter().map(shell::quote_shell_word).collect::<Vec<_>>().join(" ")
     }
 }

@@ -8,7 +8,7 @@ use super::{
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
-    base::{moment::Span, terminal, value},
+    base::{moment::Span, shell, terminal, value},
     journal::{RunStatus, RunSummary, Source},
     ops::spec::{Effect, Permission},
     report::{CliError, DataFormat, diff_sources, exit_code, format_seconds},
@@ -41,7 +41,7 @@ impl ResumeCommand {
         let format = self.options.output;
         let summary = match find_run(runtime, &self.run) {
             Ok(summary) => summary,
-            Err(trouble) => return report_refusal(format, &trouble),
+            Err(error) => return report_refusal(format, &error),
         };
         if summary.status.is_final() {
             return report_ended_run(&summary, format);
@@ -145,7 +145,7 @@ impl ResumeCommand {
         ];
         let mut line = vec![format!("redrill resume {run}")];
         line.extend(words.iter().filter(|(_, is_given)| *is_given).map(|(word, _)| (*word).to_owned()));
-        line.extend(confirm.iter().map(|target| format!("--confirm {}", output::quote_word(target))));
+        line.extend(confirm.iter().map(|target| format!("--confirm {}", shell::quote_shell_word(target))));
         line.push(more.to_owned());
         line.join(" ")
     }

@@ -7,7 +7,7 @@ use super::{
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
-    base::terminal,
+    base::{shell, terminal},
     journal::{Journal, RunSummary},
     report::{CliError, DataFormat, exit_code},
     runtime::{Refusal, RunObserver, RunResult, Runbook, Runtime, StartRequest, check},
@@ -64,12 +64,12 @@ impl RunCommand {
                 let params = parse_params(&self.params)?;
                 let load = || Runbook::load_file(&self.runbook).map_err(CliError::from);
                 let begun = start_run(runtime, load, &params, &options.confirm, options.take_over, &watch);
-                begun.map_err(|trouble| match &trouble.place {
-                    Some(_) if trouble.next.is_none() => {
-                        let file = output::quote_word(&self.runbook.display().to_string());
-                        trouble.with_next_command(format!("redrill check {file}"))
+                begun.map_err(|error| match &error.place {
+                    Some(_) if error.next.is_none() => {
+                        let file = shell::quote_shell_word(&self.runbook.display().to_string());
+                        error.with_next_command(format!("redrill check {file}"))
                     }
-                    _ => trouble,
+                    _ => error,
                 })
             },
         )
@@ -154,7 +154,7 @@ pub(super) fn confirm_targets(
 
 /// Returns the command line of this process with `more` appended.
 fn command_line_with(more: &str) -> String {
-    let words = std::env::args().skip(1).map(|word| output::quote_word(&word));
+    let words = std::env::args().skip(1).map(|word| shell::quote_shell_word(&word));
     let words: Vec<_> = ["redrill".to_owned()].into_iter().chain(words).chain([more.to_owned()]).collect();
     words.join(" ")
 }

@@ -40,30 +40,30 @@ pub(super) fn run_and_report(
     drop(watch);
     let ended = match result {
         Ok(ended) => ended,
-        Err(trouble) => return report_refusal(format, &trouble),
+        Err(error) => return report_refusal(format, &error),
     };
     let ink = terminal::stderr_painter();
-    let trouble = CliError::from_ended(&ended);
+    let error = CliError::from_ended(&ended);
     match format {
         ReportFormat::Text => {
-            if let Some(trouble) = &trouble {
-                terminal::print_message(&trouble.render_body(ink));
+            if let Some(error) = &error {
+                terminal::print_message(&error.render_body(ink));
             }
             print_ending(runtime, &ended);
-            if trouble.is_none()
+            if error.is_none()
                 && !ended.value.is_null()
                 && let Err(wrong) = write(&ended.value)
             {
                 return output::print_error(&wrong);
             }
         }
-        ReportFormat::Json => terminal::print_data(&final_event(&ended, trouble.as_ref()).to_string()),
+        ReportFormat::Json => terminal::print_data(&final_event(&ended, error.as_ref()).to_string()),
     }
-    if let Some(next) = trouble.as_ref().and_then(|t| t.next.as_ref()) {
+    if let Some(next) = error.as_ref().and_then(|t| t.next.as_ref()) {
         if format == ReportFormat::Json
-            && let Some(trouble) = &trouble
+            && let Some(error) = &error
         {
-            terminal::print_message(&trouble.render_body(ink));
+            terminal::print_message(&error.render_body(ink));
         }
         terminal::print_message(next);
     }
@@ -71,20 +71,23 @@ pub(super) fn run_and_report(
 }
 
 /// Reports why a run was not started or resumed, and returns the exit code.
-pub(super) fn report_refusal(format: ReportFormat, trouble: &CliError) -> u8 {
+pub(super) fn report_refusal(format: ReportFormat, error: &CliError) -> u8 {
     if format == ReportFormat::Json {
-        let place =
-            trouble.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
-        let error = json!({"message": trouble.message, "hint": trouble.hint, "place": place});
+        let place = error.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
         terminal::print_data(
-            &json!({"event": "run.refused", "error": error, "exit": trouble.exit}).to_string(),
+            &json!({
+            "event": "run.refused",
+            "error": {"message": error.message, "hint": error.hint, "place": place},
+            "exit": error.exit,
+            })
+            .to_string(),
         );
     }
-    let mut trouble = trouble.clone();
-    if trouble.exit != exit_code::BUG {
-        trouble.facts.push("nothing was done".into());
+    let mut error = error.clone();
+    if error.exit != exit_code::BUG {
+        error.facts.push("nothing was done".into());
     }
-    output::print_error(&trouble)
+    output::print_error(&error)
 }
 
 /// Prints the state of a run on stderr: status, id, head, open calls, and what is left behind.
@@ -130,7 +133,7 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
 }
 
 /// Returns the last line of `-o json`.
-fn final_event(ended: &RunResult, trouble: Option<&CliError>) -> Value {
+fn final_event(ended: &RunResult, error: Option<&CliError>) -> Value {
     let RunResult { run, status, head, left_behind, .. } = ended;
     match &ended.stop {
         None => json!({
@@ -144,9 +147,9 @@ fn final_event(ended: &RunResult, trouble: Option<&CliError>) -> Value {
         }),
         Some(stop) => json!({
             "event": "run.stopped", "run": run, "status": status, "head": head, "reason": stop_reason(stop),
-            "message": trouble.map(|t| &t.message), "hint": trouble.and_then(|t| t.hint.as_ref()),
+            "message": error.map(|t| &t.message), "hint": error.and_then(|t| t.hint.as_ref()),
             "call": match stop { StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call), _ => None },
-            "next": trouble.and_then(|t| t.next.as_ref()), "resume": format!("redrill resume {run}"), "left_behind": left_behind,
+            "next": error.and_then(|t| t.next.as_ref()), "resume": format!("redrill resume {run}"), "left_behind": left_behind,
         }),
     }
 }

@@ -66,7 +66,7 @@ fn hold_session(
     let session = Rc::new(RefCell::new(session));
     read_interactively(&session, &columns_watch, &runtime.config.state.join("history"))?;
     let ended = Rc::into_inner(session).map(|session| session.into_inner().end_session(true));
-    Ok(ended.map_or(0, |ended| print_unreported_trouble(&ended, 0)))
+    Ok(ended.map_or(0, |ended| print_unreported_error(&ended, 0)))
 }
 
 /// Passes events on, and keeps the column order of the last query.
@@ -159,7 +159,7 @@ fn read_statements(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
             break;
         }
     }
-    print_unreported_trouble(&session.end_session(exit == 0), exit)
+    print_unreported_error(&session.end_session(exit == 0), exit)
 }
 
 /// Evaluates an input and writes its value, or says what went wrong and returns an exit code for it.
@@ -180,9 +180,9 @@ fn evaluate_input(session: &mut Session, columns_watch: &ColumnWatch, input: &st
             Ok(())
         }
         Err(unfinished) => {
-            let trouble = CliError::from_unfinished(&unfinished, session.run_id());
-            terminal::print_message(&trouble.render_body(terminal::stderr_painter()));
-            Err(if trouble.exit == exit_code::USAGE { exit_code::FAILED } else { trouble.exit })
+            let error = CliError::from_unfinished(&unfinished, session.run_id());
+            terminal::print_message(&error.render_body(terminal::stderr_painter()));
+            Err(if error.exit == exit_code::USAGE { exit_code::FAILED } else { error.exit })
         }
     }
 }
@@ -205,13 +205,13 @@ fn column_order(value: &Value, columns_watch: &ColumnWatch) -> Vec<String> {
 }
 
 /// Prints what went wrong at the end of the session, and returns the exit code.
-fn print_unreported_trouble(ended: &RunResult, exit: u8) -> u8 {
+fn print_unreported_error(ended: &RunResult, exit: u8) -> u8 {
     // The error that ended it was printed when it happened.
     let said =
         exit != 0 && ended.failure.is_some() && ended.cleanup.is_empty() && ended.left_behind.is_empty();
-    if let Some(trouble) = CliError::from_ended(ended).filter(|_| !said) {
-        terminal::print_message(&trouble.render_text(terminal::stderr_painter()));
-        return if exit == 0 { trouble.exit } else { exit };
+    if let Some(error) = CliError::from_ended(ended).filter(|_| !said) {
+        terminal::print_message(&error.render_text(terminal::stderr_painter()));
+        return if exit == 0 { error.exit } else { exit };
     }
     exit
 }

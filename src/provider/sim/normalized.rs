@@ -15,7 +15,7 @@ use crate::{
     provider::{Result, model::Policy},
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -81,17 +81,6 @@ impl Sim {
                 switches: [SSL, POWER].map(switch).into_iter().collect::<Result<_>>()?,
             })
         })
-    }
-}
-
-impl NormalizedWorld {
-    /// Returns the parts that differ in `other`, a line each.
-    pub fn list_differences(&self, other: &NormalizedWorld) -> Vec<String> {
-        let (Value::Object(ours), Value::Object(theirs)) = (json!(self), json!(other)) else {
-            return Vec::new();
-        };
-        let different = ours.into_iter().filter(|(part, value)| theirs.get(part) != Some(value));
-        different.map(|(part, value)| format!("{part}: {} instead of {value}", theirs[&part])).collect()
     }
 }
 

@@ -56,7 +56,7 @@ impl ScriptEnv {
     }
 }
 
-const GATE: &str = r#"
+const APPROVAL_SCRIPT: &str = r#"
     backup::create(db, #{ label: "before" });
     defer(|| backup::create(db, #{ label: "end" }));
     approve("delete everything?");
@@ -66,10 +66,10 @@ const GATE: &str = r#"
 #[test]
 fn a_person_who_is_there_approves_or_rejects() {
     let env = ScriptEnv::new();
-    let ended = env.run_with_person(GATE, &ScriptedPerson::with_answers(&[Choice::Approve]));
+    let ended = env.run_with_person(APPROVAL_SCRIPT, &ScriptedPerson::with_answers(&[Choice::Approve]));
     assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
     let env = ScriptEnv::new();
-    let ended = env.run_with_person(GATE, &ScriptedPerson::with_answers(&[Choice::Reject]));
+    let ended = env.run_with_person(APPROVAL_SCRIPT, &ScriptedPerson::with_answers(&[Choice::Reject]));
     let fault = ended.failure.expect("it fails").fault;
     assert_eq!(
         (fault["code"].as_str(), fault["message"].as_str()),
@@ -84,7 +84,7 @@ fn where_nobody_is_the_run_waits_and_says_for_what() {
     let nobody = ScriptedPerson::with_answers(&[]);
     for _ in 0..2 {
         let ended = if nobody.count_questions() == 0 {
-            env.run_with_person(GATE, &nobody)
+            env.run_with_person(APPROVAL_SCRIPT, &nobody)
         } else {
             env.resume_with(&nobody)
         };
@@ -101,11 +101,11 @@ fn where_nobody_is_the_run_waits_and_says_for_what() {
 #[test]
 fn an_approval_of_something_else_is_void() {
     for (edited, said) in [
-        (GATE.replace("delete everything?", "delete a little?"), "delete a little?"),
-        (GATE.to_owned(), "what was approved at /approve#0 is not what is asked now"),
+        (APPROVAL_SCRIPT.replace("delete everything?", "delete a little?"), "delete a little?"),
+        (APPROVAL_SCRIPT.to_owned(), "what was approved at /approve#0 is not what is asked now"),
     ] {
         let env = ScriptEnv::new();
-        env.run_with_person(GATE, &ScriptedPerson::with_answers(&[]));
+        env.run_with_person(APPROVAL_SCRIPT, &ScriptedPerson::with_answers(&[]));
         env.decide_open_call(
             serde_json::json!({"kind": "approve", "hash": "of something else", "by": "bob"}),
         );

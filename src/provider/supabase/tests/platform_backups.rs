@@ -107,7 +107,7 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
 
 #[tokio::test]
 async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
-    let stage = MockApi::serve_replies(|seen| match seen.line.as_str() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == format!("GET /v1/projects/{REF}") => MockReply::from_json(
             200,
             &json!({ "ref": REF, "name": "shop", "region": "eu-central-1", "status": "ACTIVE_HEALTHY",
@@ -116,9 +116,9 @@ async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
         _ => windowed(seen),
     })
     .await;
-    let (target, _folder) = project(&stage);
+    let (target, _folder) = project(&server);
     let error = target.create(&BackupRequest::default(), &key()).await.expect_err("refused");
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.hint.expect("a hint").contains("postgresql-client-99"));
-    assert_eq!(writes(&stage), [""; 0]);
+    assert_eq!(writes(&server), [""; 0]);
 }

@@ -10,10 +10,10 @@ use serde_json::json;
 use std::sync::{Arc, Mutex};
 
 /// What a test does to one request on its way.
-type FaultRule = fn(&str) -> Option<Fault>;
+type ChooseFault = fn(&str) -> Option<GatewayFault>;
 
 #[derive(Clone, Copy)]
-enum Fault {
+enum GatewayFault {
     /// It never arrives.
     Lost,
     /// It is done, and the answer is lost.
@@ -23,23 +23,23 @@ enum Fault {
 }
 
 /// Serves the endpoints for SQL from a real database; nothing where PostgreSQL is not installed.
-async fn served(trouble: FaultRule) -> Option<(MockApi, Arc<TestCluster>)> {
+async fn served(choose_fault: ChooseFault) -> Option<(MockApi, Arc<TestCluster>)> {
     let cluster = Arc::new(TestCluster::start(&[]).await?);
     let database = Arc::clone(&cluster);
-    let stage = MockApi::serve_async(move |seen| {
+    let server = MockApi::serve_async(move |seen| {
         let database = Arc::clone(&database);
         async move {
             if seen.line.ends_with("/readonly") {
                 return MockReply::from_json(200, &json!({"enabled": false, "override_enabled": false}));
             }
             let sql = seen.body["query"].as_str().expect("a statement").to_owned();
-            let fault = trouble(&sql);
-            if matches!(fault, Some(Fault::Lost)) {
+            let fault = choose_fault(&sql);
+            if matches!(fault, Some(GatewayFault::Lost)) {
                 return MockReply::without_answer();
             }
             let said = database.answer_as_platform(&sql, seen.line.ends_with("/read-only")).await;
             match (fault, said) {
-                (Some(Fault::Gateway), _) => MockReply::from_text(504, "<html>Gateway Timeout</html>"),
+                (Some(GatewayFault::Gateway), _) => MockReply::from_text(504, "<html>Gateway Timeout</html>"),
                 (Some(_), _) => MockReply::without_answer(),
                 (None, Ok(rows)) => MockReply::from_json(201, &rows),
                 (None, Err(why)) => {
@@ -49,15 +49,15 @@ async fn served(trouble: FaultRule) -> Option<(MockApi, Arc<TestCluster>)> {
         }
     })
     .await;
-    Some((stage, cluster))
+    Some((server, cluster))
 }
 
-fn none(_: &str) -> Option<Fault> {
+fn none(_: &str) -> Option<GatewayFault> {
     None
 }
 
-async fn query(stage: &MockApi, sql: &str) -> Result<Rows> {
-    stage.project().query(sql, Span::from_secs(30)).await
+async fn query(server: &MockApi, sql: &str) -> Result<Rows> {
+    server.project().query(sql, Span::from_secs(30)).await
 }
 
 fn key() -> CallKey {
@@ -82,13 +82,13 @@ impl Accept for RecordedIntents {
     }
 }
 
-async fn execute(stage: &MockApi, sql: &str, written: &RecordedIntents) -> Result<SqlOutcome> {
-    stage.project().execute(sql, Span::from_secs(3600), &key(), written).await
+async fn execute(server: &MockApi, sql: &str, written: &RecordedIntents) -> Result<SqlOutcome> {
+    server.project().execute(sql, Span::from_secs(3600), &key(), written).await
 }
 
 #[tokio::test]
 async fn values_have_the_types_that_every_provider_gives() {
-    let Some((stage, _database)) = served(none).await else { return };
+    let Some((server, _database)) = served(none).await else { return };
     let sql = "
         with x(n) as (values (1)) -- a comment; with a semicolon
         select 9007199254740993::int8 as big, 7::int2 as small, 12::numeric as whole, 12.50::numeric as part,
@@ -99,7 +99,7 @@ async fn values_have_the_types_that_every_provider_gives() {
                '6f1ed002-ab5c-4f0e-9c1c-1d6a3c6a7d1c'::uuid as id, 'ab'::char(4) as padded,
                row(null, null) as pair, \"n\" as \"Odd \"\"name\"\"\", 3.5::float4 as \"?column?\"
         from x; -- done";
-    let rows = query(&stage, sql).await.expect("rows");
+    let rows = query(&server, sql).await.expect("rows");
     assert_eq!(
         rows.columns[..6],
         ["big", "small", "whole", "part", "float", "nan"].map(str::to_owned),
@@ -118,7 +118,7 @@ async fn values_have_the_types_that_every_provider_gives() {
 
 #[tokio::test]
 async fn values_are_those_of_the_postgres_provider() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     database
         .run_statements(&[
             "create domain cents as numeric check (value >= 0)",
@@ -134,73 +134,73 @@ async fn values_are_those_of_the_postgres_provider() {
         "(select 1 as a union all select 2)",
     ] {
         let there = database.database().query(sql, Span::from_secs(30)).await.expect(sql);
-        assert_eq!(query(&stage, sql).await.expect(sql), there, "{sql}");
+        assert_eq!(query(&server, sql).await.expect(sql), there, "{sql}");
     }
 }
 
 #[tokio::test]
 async fn columns_may_be_called_whatever_ours_are() {
-    let Some((stage, _database)) = served(none).await else { return };
+    let Some((server, _database)) = served(none).await else { return };
     let names =
         ["q", "r", "n", "k", "o", "t", "u", "one", "own", "base", "item", "elem", "oids", "answer", "rows"];
     let list =
         names.iter().enumerate().map(|(n, name)| format!("{n} as {name}")).collect::<Vec<_>>().join(", ");
-    let rows = query(&stage, &format!("select {list}")).await.expect("rows");
+    let rows = query(&server, &format!("select {list}")).await.expect("rows");
     assert_eq!(rows.columns, names);
     assert_eq!(rows.rows[0]["elem"], json!(11));
 }
 
 #[tokio::test]
 async fn a_query_keeps_its_order_and_may_have_no_rows_or_columns() {
-    let Some((stage, _database)) = served(none).await else { return };
+    let Some((server, _database)) = served(none).await else { return };
     let rows =
-        query(&stage, "select n from generate_series(1, 500) as n order by n desc").await.expect("rows");
+        query(&server, "select n from generate_series(1, 500) as n order by n desc").await.expect("rows");
     assert_eq!(rows.rows.len(), 500);
     assert_eq!((&rows.rows[0]["n"], &rows.rows[499]["n"]), (&json!(500), &json!(1)));
-    let none = query(&stage, "select 1 as a, 'x' as b where false").await.expect("no rows");
+    let none = query(&server, "select 1 as a, 'x' as b where false").await.expect("no rows");
     assert_eq!((none.columns, none.rows.len()), (vec!["a".to_owned(), "b".to_owned()], 0));
-    assert_eq!(query(&stage, "select").await.expect("no columns").columns, Vec::<String>::new());
+    assert_eq!(query(&server, "select").await.expect("no columns").columns, Vec::<String>::new());
     let wide = (0..150).map(|n| format!("{n} as c{n}")).collect::<Vec<_>>().join(", ");
     let wide =
-        query(&stage, &format!("select {wide}")).await.expect("more columns than a function has arguments");
+        query(&server, &format!("select {wide}")).await.expect("more columns than a function has arguments");
     assert_eq!(wide.rows[0]["c149"], json!(149));
-    assert_eq!(query(&stage, "show server_version_num").await.expect("shown").rows.len(), 1);
-    let explained = query(&stage, "explain select 1").await.expect("explained");
+    assert_eq!(query(&server, "show server_version_num").await.expect("shown").rows.len(), 1);
+    let explained = query(&server, "explain select 1").await.expect("explained");
     assert_eq!(explained.columns, ["QUERY PLAN"]);
 }
 
 #[tokio::test]
 async fn a_query_is_asked_for_its_shape_once_and_notices_another() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     database.run_statements(&["create table public.growing (a int)", "insert into growing values (1)"]).await;
     let sql = "select * from public.growing";
     for _ in 0..3 {
-        assert_eq!(query(&stage, sql).await.expect("rows").columns, ["a"]);
+        assert_eq!(query(&server, sql).await.expect("rows").columns, ["a"]);
     }
-    assert_eq!(stage.received_requests().len(), 4, "one shape and three looks");
+    assert_eq!(server.received_requests().len(), 4, "one shape and three looks");
     database.run_statements(&["alter table growing add b text default 'x'"]).await;
-    let rows = query(&stage, sql).await.expect("rows");
+    let rows = query(&server, sql).await.expect("rows");
     assert_eq!(Value::Object(rows.rows[0].clone()), json!({"a": 1, "b": "x"}));
     database.run_statements(&["alter table growing drop a"]).await;
-    assert_eq!(query(&stage, sql).await.expect("rows").columns, ["b"]);
+    assert_eq!(query(&server, sql).await.expect("rows").columns, ["b"]);
     database.run_statements(&["drop table growing"]).await;
-    assert_eq!(query(&stage, sql).await.expect_err("gone").code, Code::Sql);
+    assert_eq!(query(&server, sql).await.expect_err("gone").code, Code::Sql);
 }
 
 #[tokio::test]
 async fn a_query_that_is_asked_for_its_shape_is_not_run() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     database.run_statements(&["create sequence public.calls"]).await;
-    query(&stage, "select nextval('public.calls')").await.expect_err("a sequence is written");
+    query(&server, "select nextval('public.calls')").await.expect_err("a sequence is written");
     let fails = "select 1 / (n - 1) as x from generate_series(1, 1) as n";
-    let names = stage.project().query_answer(&statements::shape_sql(fails)).await.expect("not run");
+    let names = server.project().query_answer(&statements::shape_sql(fails)).await.expect("not run");
     assert_eq!(names, json!(["x"]));
-    assert!(query(&stage, fails).await.expect_err("run").message.contains("division by zero"));
+    assert!(query(&server, fails).await.expect_err("run").message.contains("division by zero"));
 }
 
 #[tokio::test]
 async fn a_query_cannot_change_anything_and_is_one_statement() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     database.run_statements(&["create table public.t (n int)", "insert into t values (1)"]).await;
     for (sql, code) in [
         ("insert into public.t values (2)", Code::Sql),
@@ -212,26 +212,26 @@ async fn a_query_cannot_change_anything_and_is_one_statement() {
         ("select nonsense", Code::Sql),
         ("select * from public.missing", Code::Sql),
     ] {
-        let error = query(&stage, sql).await.expect_err(sql);
+        let error = query(&server, sql).await.expect_err(sql);
         assert_eq!(error.code, code, "{sql}: {error}");
     }
-    assert_eq!(query(&stage, "select n from public.t").await.expect("rows").rows.len(), 1);
+    assert_eq!(query(&server, "select n from public.t").await.expect("rows").rows.len(), 1);
 }
 
 #[tokio::test]
 async fn names_without_a_schema_are_found_where_the_role_has_no_search_path() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     database.run_statements(&["create table public.orders (n int)", "insert into orders values (7)"]).await;
-    let rows = query(&stage, "select n from orders").await.expect("rows");
+    let rows = query(&server, "select n from orders").await.expect("rows");
     assert_eq!(rows.rows[0]["n"], json!(7));
-    let error = query(&stage, "select n from order_lines").await.expect_err("nowhere");
+    let error = query(&server, "select n from order_lines").await.expect_err("nowhere");
     assert!(error.message.contains("\"order_lines\" does not exist (SQLSTATE 42P01)"), "{error}");
     assert!(error.hint.expect("a hint").contains("`public.orders`"));
 }
 
 #[tokio::test]
 async fn execute_counts_rows_and_leaves_nothing_behind() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     let written = RecordedIntents::default();
     for (sql, rows) in [
         ("create table public.t (n int)", 0),
@@ -240,9 +240,9 @@ async fn execute_counts_rows_and_leaves_nothing_behind() {
         ("select * from public.t", 5),
         ("do $$ begin perform 1; end $$", 0),
     ] {
-        let done = execute(&stage, sql, &written).await.expect(sql);
+        let done = execute(&server, sql, &written).await.expect(sql);
         assert_eq!(done, SqlOutcome { rows_affected: rows }, "{sql}");
-        let settled = stage.project().settle(&key(), written.all().last()).await.expect("known");
+        let settled = server.project().settle(&key(), written.all().last()).await.expect("known");
         assert_eq!(settled, Some(done), "{sql}");
     }
     let left = database
@@ -255,7 +255,7 @@ async fn execute_counts_rows_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn execute_that_is_refused_changes_nothing() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     database.run_statements(&["create table public.t (n int check (n < 3))"]).await;
     for (sql, code) in [
         ("insert into public.t select generate_series(1, 5)", Code::Sql),
@@ -265,56 +265,59 @@ async fn execute_that_is_refused_changes_nothing() {
         ("insert into public.t values ('$statement_abcdefghij$')", Code::Invalid),
         ("nonsense", Code::Sql),
     ] {
-        let error = execute(&stage, sql, &RecordedIntents::default()).await.expect_err(sql);
+        let error = execute(&server, sql, &RecordedIntents::default()).await.expect_err(sql);
         assert_eq!(error.code, code, "{sql}: {error}");
     }
-    assert_eq!(query(&stage, "select n from public.t").await.expect("rows").rows.len(), 0);
+    assert_eq!(query(&server, "select n from public.t").await.expect("rows").rows.len(), 0);
 }
 
 #[tokio::test]
 async fn execute_whose_answer_is_lost_is_found_by_its_mark_and_sent_once() {
-    fn lost(sql: &str) -> Option<Fault> {
-        sql.contains("into public.t values (1)").then_some(Fault::AnswerLost)
+    fn lost(sql: &str) -> Option<GatewayFault> {
+        sql.contains("into public.t values (1)").then_some(GatewayFault::AnswerLost)
     }
-    fn gateway(sql: &str) -> Option<Fault> {
-        sql.contains("into public.t values (1)").then_some(Fault::Gateway)
+    fn gateway(sql: &str) -> Option<GatewayFault> {
+        sql.contains("into public.t values (1)").then_some(GatewayFault::Gateway)
     }
-    for trouble in [lost as FaultRule, gateway] {
-        let Some((stage, database)) = served(trouble).await else { return };
+    for choose_fault in [lost as ChooseFault, gateway] {
+        let Some((server, database)) = served(choose_fault).await else { return };
         database.run_statements(&["create table public.t (n int)"]).await;
-        let done = execute(&stage, "insert into public.t values (1)", &RecordedIntents::default()).await;
+        let done = execute(&server, "insert into public.t values (1)", &RecordedIntents::default()).await;
         assert_eq!(done, Ok(SqlOutcome { rows_affected: 1 }));
-        assert_eq!(query(&stage, "select n from public.t").await.expect("rows").rows.len(), 1);
-        let sent =
-            stage.received_requests().iter().filter(|s| s.body.to_string().contains("into public.t")).count();
+        assert_eq!(query(&server, "select n from public.t").await.expect("rows").rows.len(), 1);
+        let sent = server
+            .received_requests()
+            .iter()
+            .filter(|s| s.body.to_string().contains("into public.t"))
+            .count();
         assert_eq!(sent, 1);
     }
 }
 
 #[tokio::test]
 async fn execute_that_never_arrived_is_known_not_to_have_happened() {
-    fn lost(sql: &str) -> Option<Fault> {
-        sql.contains("do $redrill").then_some(Fault::Lost)
+    fn lost(sql: &str) -> Option<GatewayFault> {
+        sql.contains("do $redrill").then_some(GatewayFault::Lost)
     }
-    let Some((stage, database)) = served(lost).await else { return };
+    let Some((server, database)) = served(lost).await else { return };
     database.run_statements(&["create table public.t (n int)"]).await;
     let written = RecordedIntents::default();
-    let error = execute(&stage, "insert into public.t values (1)", &written).await.expect_err("lost");
-    // The stage's clock is past the moment at once; the database's is not, and so nobody knows yet.
+    let error = execute(&server, "insert into public.t values (1)", &written).await.expect_err("lost");
+    // The server's clock is past the moment at once; the database's is not, and so nobody knows yet.
     assert_eq!(error.code, Code::Unknown, "{error}");
     let mut accepted = written.all().remove(0);
     accepted["until"] = json!("2020-01-01T00:00:00Z");
-    assert_eq!(stage.project().settle(&key(), Some(&accepted)).await, Ok(None), "too late to start");
-    assert_eq!(stage.project().settle(&key(), None).await, Ok(None), "never sent");
+    assert_eq!(server.project().settle(&key(), Some(&accepted)).await, Ok(None), "too late to start");
+    assert_eq!(server.project().settle(&key(), None).await, Ok(None), "never sent");
 }
 
 #[tokio::test]
 async fn a_statement_that_arrives_too_late_is_not_run() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     database.run_statements(&["create table public.t (n int)"]).await;
     let written = RecordedIntents::default();
-    execute(&stage, "insert into public.t values (1)", &written).await.expect("in time");
-    let sent = stage
+    execute(&server, "insert into public.t values (1)", &written).await.expect("in time");
+    let sent = server
         .received_requests()
         .into_iter()
         .find(|s| s.body.to_string().contains("do $redrill"))
@@ -323,12 +326,12 @@ async fn a_statement_that_arrives_too_late_is_not_run() {
     let late = sent.body["query"].as_str().expect("a statement").replace(&until, "2020-01-01T00:00:00Z");
     let said = database.answer_as_platform(&late, false).await.expect_err("too late");
     assert!(said.contains("arrived too late"), "{said}");
-    assert_eq!(query(&stage, "select n from public.t").await.expect("rows").rows.len(), 1);
+    assert_eq!(query(&server, "select n from public.t").await.expect("rows").rows.len(), 1);
 }
 
 #[tokio::test]
 async fn a_statement_that_runs_is_waited_for() {
-    let Some((stage, database)) = served(none).await else { return };
+    let Some((server, database)) = served(none).await else { return };
     let holder = Arc::clone(&database);
     let mut mark = json!({"number": 5, "until": "2020-01-01T00:00:00Z", "timeline": "00000001"});
     let running = tokio::spawn(async move {
@@ -338,20 +341,20 @@ async fn a_statement_that_runs_is_waited_for() {
     while database.answer_as_platform(held, false).await.expect("asked") == json!([{"n": "0"}]) {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    let error = stage.project().settle(&key(), Some(&mark)).await.expect_err("it runs");
+    let error = server.project().settle(&key(), Some(&mark)).await.expect_err("it runs");
     assert_eq!(error.code, Code::Unknown, "{error}");
     let cancel = "select pg_cancel_backend(pid) from pg_locks where locktype = 'advisory'";
     database.answer_as_platform(cancel, false).await.expect("cancelled");
     running.await.expect("over").expect_err("cancelled");
-    assert_eq!(stage.project().settle(&key(), Some(&mark)).await, Ok(None));
+    assert_eq!(server.project().settle(&key(), Some(&mark)).await, Ok(None));
     mark["timeline"] = json!("0000000A");
-    let error = stage.project().settle(&key(), Some(&mark)).await.expect_err("another past");
+    let error = server.project().settle(&key(), Some(&mark)).await.expect_err("another past");
     assert!(error.code == Code::Unknown && error.message.contains("restored"), "{error}");
 }
 
 #[tokio::test]
 async fn health_is_an_answer_also_when_the_database_is_away() {
-    let stage = MockApi::serve_replies(|seen| {
+    let server = MockApi::serve_replies(|seen| {
         if seen.line.contains("/database/query") {
             MockReply::from_json(400, &json!({"message": "Failed to run sql query: connect ECONNREFUSED"}))
         } else {
@@ -359,10 +362,10 @@ async fn health_is_an_answer_also_when_the_database_is_away() {
         }
     })
     .await;
-    let health = stage.project().health().await.expect("an answer");
+    let health = server.project().health().await.expect("an answer");
     assert_eq!((health.ok, health.status.as_str()), (false, "restoring"));
-    let Some((stage, _database)) = served(none).await else { return };
-    let health = stage.project().health().await.expect("an answer");
+    let Some((server, _database)) = served(none).await else { return };
+    let health = server.project().health().await.expect("an answer");
     assert!(health.ok && health.status == "healthy" && !health.in_recovery, "{health:?}");
     assert!(health.bytes > Some(1_000_000) && health.connections >= Some(1) && health.version.is_some());
 }
