@@ -23,6 +23,8 @@ const CAPABILITIES: [&str; 10] = [
 ];
 /// The fewest words that names have on average.
 const WORDS_MIN: f64 = 1.7;
+/// What several modules call their error, and others name with the module: `journal::Error`.
+const NAMED_WITH_MODULE: &str = "Error";
 
 #[test]
 fn names_of_functions_say_what_they_do() {
@@ -63,6 +65,54 @@ fn every_public_type_and_function_is_documented() {
         }
     }
     assert!(bare.is_empty(), "public, and without a word on what it is:\n{}", bare.join("\n"));
+}
+
+#[test]
+fn no_two_types_have_one_name() {
+    let doubled = list_doubled_types(&source::read_program());
+    assert!(doubled.is_empty(), "one name and two meanings:\n{}", doubled.join("\n"));
+}
+
+#[test]
+fn a_name_of_two_types_is_found() {
+    let find = |text: &str| {
+        let program =
+            [("a.rs".to_owned(), "pub(super) struct Row {".to_owned()), ("b.rs".to_owned(), text.to_owned())];
+        list_doubled_types(&program.into())
+    };
+    assert_eq!(find("    enum Row {"), ["Row in a.rs, b.rs"]);
+    assert_eq!(find("pub type Row<T> = Vec<T>;"), ["Row in a.rs, b.rs"]);
+    assert!(find("struct RowCount(u8);\nimpl Iterator for RowCount {\n    type Row = u8;").is_empty());
+}
+
+/// Returns the names that more than one type has, each with its files. A type that belongs to a trait is none.
+fn list_doubled_types(program: &BTreeMap<String, String>) -> Vec<String> {
+    let mut homes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (path, text) in program {
+        for name in text.lines().filter_map(read_declared_type).filter(|name| *name != NAMED_WITH_MODULE) {
+            homes.entry(name).or_default().push(path);
+        }
+    }
+    homes.retain(|_, paths| paths.len() > 1);
+    homes.into_iter().map(|(name, paths)| format!("{name} in {}", paths.join(", "))).collect()
+}
+
+/// Returns the name of the type that a line declares.
+fn read_declared_type(line: &str) -> Option<&str> {
+    let item = line.trim_start();
+    // `pub(in crate::provider)` has a space in it.
+    let item = match item.strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+        Some(rest) => rest,
+        None => item,
+    };
+    let words: Vec<&str> = item.split_whitespace().collect();
+    let is_inner = line.starts_with(' ');
+    match words[..] {
+        ["struct" | "enum" | "trait" | "union", name, ..] => Some(read_word(name)),
+        ["type", name, ..] if !is_inner => Some(read_word(name)),
+        _ => None,
+    }
 }
 
 /// Returns whether a doc comment ends the lines, or is followed by attributes only.

@@ -60,7 +60,8 @@ fn check_runbook(path: &Path) -> (Vec<(&'static str, String, CliError)>, bool) {
     };
     let findings = check::check_runbook(&runbook);
     let wrong = check::find_blocking(&findings).is_some();
-    let word = |f: &check::Finding| if f.severity == check::Severity::Warning { "warning" } else { "error" };
+    let word =
+        |f: &check::CheckFinding| if f.severity == check::Severity::Warning { "warning" } else { "error" };
     (findings.iter().map(|f| (word(f), file.clone(), CliError::from(f))).collect(), wrong)
 }
 

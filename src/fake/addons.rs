@@ -2,13 +2,13 @@
 
 use super::{
     options::BillingPlan,
-    request::ApiRequest,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};
 
 /// Lists the selected and the available add-ons.
-pub(super) async fn list_addons(request: &ApiRequest) -> ApiResult {
+pub(super) async fn list_addons(request: &RoutedRequest) -> ApiResult {
     request.find_root_project()?;
     let options = request.options();
     let compute = render_variant("ci_small", "Small", "hourly", 0.0206);

@@ -4,7 +4,7 @@ use super::{
     faults::FaultAction,
     ledger::LedgerEntry,
     platform::Platform,
-    request::ApiRequest,
+    request::RoutedRequest,
     response::ApiResponse,
     routes::{self, Route, RouteMatch},
 };
@@ -113,7 +113,7 @@ async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, answered:
     let Ok(body) = request.body else {
         return HttpResponse { response: ApiResponse::error(400, "Unexpected token in JSON"), limits };
     };
-    let routed = ApiRequest { platform: Arc::clone(platform), captures, query: request.query, body };
+    let routed = RoutedRequest { platform: Arc::clone(platform), captures, query: request.query, body };
     let response = (route.handler)(&routed).await.unwrap_or_else(ApiResponse::without_effect);
     if route.writes && response.status < 300 && !response.without_effect {
         platform.ledger.add_entry(ledger_entry(

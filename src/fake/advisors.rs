@@ -2,8 +2,8 @@
 
 use super::{
     options::BillingPlan,
-    project::Project,
-    request::ApiRequest,
+    project::FakeProject,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::provider::model::{Finding, FindingLevel};
@@ -19,19 +19,19 @@ const LINT_TABLE: &[(&str, &str, bool)] = &[
 ];
 
 /// Runs the security lints.
-pub(super) async fn get_security_lints(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_security_lints(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     Ok(ApiResponse::json(200, json!({ "lints": collect_lints(request, &project, Some(false)).await? })))
 }
 
 /// Runs the performance lints.
-pub(super) async fn get_performance_lints(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_performance_lints(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     Ok(ApiResponse::json(200, json!({ "lints": collect_lints(request, &project, Some(true)).await? })))
 }
 
 /// Runs the lints that the request names.
-pub(super) async fn run_named_lints(request: &ApiRequest) -> ApiResult {
+pub(super) async fn run_named_lints(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     let requested = request.body.pointer("/data/attributes/lints").and_then(Value::as_array);
     let Some(requested) = requested.filter(|_| request.body["data"]["type"] == "project_advisors") else {
@@ -45,8 +45,8 @@ pub(super) async fn run_named_lints(request: &ApiRequest) -> ApiResult {
 }
 
 async fn collect_lints(
-    request: &ApiRequest,
-    project: &Project,
+    request: &RoutedRequest,
+    project: &FakeProject,
     speed: Option<bool>,
 ) -> Result<Vec<Value>, ApiResponse> {
     let status = project.current_status().await;
@@ -82,7 +82,7 @@ fn render_finding(finding: &Finding, speed: Option<bool>) -> Option<Value> {
 }
 
 /// Checks the project's configuration: recovery, TLS, network restrictions.
-async fn check_configuration(request: &ApiRequest, project: &Project) -> Vec<Value> {
+async fn check_configuration(request: &RoutedRequest, project: &FakeProject) -> Vec<Value> {
     let mut lints = Vec::new();
     let Ok(database) = project.as_provider() else { return lints };
     let mut found = |name, title, detail| {

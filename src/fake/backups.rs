@@ -3,9 +3,9 @@
 use super::{
     options::BillingPlan,
     profile::REGION,
-    project::Project,
-    recorder::NullRecorder,
-    request::ApiRequest,
+    project::FakeProject,
+    recorder::DiscardingRecorder,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::{
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// Lists the daily backups; with point-in-time recovery the list is empty, and there is a window instead.
-pub(super) async fn list_backups(request: &ApiRequest) -> ApiResult {
+pub(super) async fn list_backups(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     let options = request.options();
     let has_moments = options.pitr && options.plan > BillingPlan::Free;
@@ -61,7 +61,7 @@ fn render_backup(id: i64, backup: &Backup) -> Value {
 }
 
 /// Returns the backups that the world keeps, oldest first, with their numbers.
-async fn list_numbered_backups(project: &Project) -> Result<Vec<(i64, Backup)>, ApiResponse> {
+async fn list_numbered_backups(project: &FakeProject) -> Result<Vec<(i64, Backup)>, ApiResponse> {
     let database = project.as_provider()?;
     let list = database.backups()?.list().await?;
     Ok(list.into_iter().map(|backup| (backup_number(&backup.id), backup)).collect())
@@ -74,7 +74,7 @@ fn backup_number(id: &str) -> i64 {
 }
 
 /// Returns the recovery window in whole seconds since 1970, rounded inwards.
-async fn recovery_window(project: &Project) -> Result<(Option<i64>, Option<i64>), ApiResponse> {
+async fn recovery_window(project: &FakeProject) -> Result<(Option<i64>, Option<i64>), ApiResponse> {
     let database = project.as_provider()?;
     let window = database.backups()?.window().await?;
     let earliest = window.earliest.map(|m| {
@@ -85,7 +85,7 @@ async fn recovery_window(project: &Project) -> Result<(Option<i64>, Option<i64>)
 }
 
 /// Restores a backup in place.
-pub(super) async fn restore_backup(request: &ApiRequest) -> ApiResult {
+pub(super) async fn restore_backup(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     request.require_plan(BillingPlan::Pro)?;
     let id = request.required_number("id")?;
@@ -97,7 +97,7 @@ pub(super) async fn restore_backup(request: &ApiRequest) -> ApiResult {
 }
 
 /// Restores a moment in place.
-pub(super) async fn restore_pitr(request: &ApiRequest) -> ApiResult {
+pub(super) async fn restore_pitr(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     request.require_plan(BillingPlan::Pro)?;
     let target = request.required_number("recovery_time_target_unix")?;
@@ -121,8 +121,8 @@ pub(super) async fn restore_pitr(request: &ApiRequest) -> ApiResult {
 
 /// Restores in place; refused while the project has replicas.
 pub(super) async fn restore_in_place(
-    request: &ApiRequest,
-    project: &Project,
+    request: &RoutedRequest,
+    project: &FakeProject,
     backup: Option<String>,
     at: RecoveryTarget,
 ) -> ApiResult {
@@ -140,7 +140,7 @@ pub(super) async fn restore_in_place(
         temporary: false,
         run: None,
     };
-    database.backups()?.restore(&restore, &request.fresh_key(), &NullRecorder).await?;
+    database.backups()?.restore(&restore, &request.fresh_key(), &DiscardingRecorder).await?;
     // A write that only the real database has seen is lost with it.
     project.reset_to_world().await;
     Ok(ApiResponse::empty(201))

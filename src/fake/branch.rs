@@ -4,7 +4,7 @@ use crate::base::moment::Moment;
 
 /// The row of a branch in the list of branches.
 #[derive(Debug, Clone)]
-pub(super) struct BranchRow {
+pub(super) struct PlatformBranch {
     pub(super) id: String,
     pub(super) name: String,
     /// The reference of the branch's project; for the default branch, of production.

@@ -2,12 +2,12 @@
 
 use super::{
     backups,
-    branch::BranchRow,
+    branch::PlatformBranch,
     options::BillingPlan,
     platform::Platform,
-    project::{Project, WorldSource},
-    recorder::NullRecorder,
-    request::ApiRequest,
+    project::{FakeProject, WorldSource},
+    recorder::DiscardingRecorder,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
     seeded_id,
     workflow::Workflow,
@@ -32,7 +32,7 @@ const DELETE_GRACE: Span = Span::from_secs(3600);
 const EMPTY_WORLD: &str = "title = \"an empty branch\"\n";
 
 /// Lists the branches of a project, the default one too.
-pub(super) async fn list_branches(request: &ApiRequest) -> ApiResult {
+pub(super) async fn list_branches(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     let mut rendered = Vec::new();
     for row in list_branch_rows(request, &project).await {
@@ -42,7 +42,7 @@ pub(super) async fn list_branches(request: &ApiRequest) -> ApiResult {
 }
 
 /// Shows a branch by its name.
-pub(super) async fn get_branch(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_branch(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     let rows = list_branch_rows(request, &project).await;
     let row = rows.iter().find(|row| row.name == request.path_param("name") && is_visible(request, row));
@@ -51,11 +51,11 @@ pub(super) async fn get_branch(request: &ApiRequest) -> ApiResult {
 }
 
 /// Creates a branch: empty, or with the data of the newest backup.
-pub(super) async fn create_branch(request: &ApiRequest) -> ApiResult {
+pub(super) async fn create_branch(request: &RoutedRequest) -> ApiResult {
     let parent = request.find_root_project()?;
     request.require_plan(BillingPlan::Pro)?;
     let name = request.required_text("branch_name")?;
-    let requested = BranchRow {
+    let requested = PlatformBranch {
         git_branch: request.optional_text("git_branch")?.map(Into::into),
         notify_url: request.optional_text("notify_url")?.map(Into::into),
         persistent: request.flag_or_false("persistent")?,
@@ -67,7 +67,7 @@ pub(super) async fn create_branch(request: &ApiRequest) -> ApiResult {
 }
 
 /// Creates a branch, in the request and response format of API version 2.
-pub(super) async fn create_branch_v2(request: &ApiRequest) -> ApiResult {
+pub(super) async fn create_branch_v2(request: &RoutedRequest) -> ApiResult {
     let parent = request.find_root_project()?;
     request.require_plan(BillingPlan::Pro)?;
     let attributes = &request.body["data"]["attributes"];
@@ -75,7 +75,7 @@ pub(super) async fn create_branch_v2(request: &ApiRequest) -> ApiResult {
         return Err(ApiResponse::error(400, "data.attributes.name: Required"));
     };
     let text = |field: &str| attributes[field].as_str().map(Into::into);
-    let requested = BranchRow {
+    let requested = PlatformBranch {
         git_branch: text("git_branch"),
         notify_url: text("notify_url"),
         persistent: attributes["persistent"] == true,
@@ -93,10 +93,10 @@ pub(super) async fn create_branch_v2(request: &ApiRequest) -> ApiResult {
     Ok(ApiResponse::json(201, json!({ "data": { "type": "branch", "id": id, "attributes": rendered } })))
 }
 
-fn new_row(request: &ApiRequest, parent: &Project, name: &str) -> BranchRow {
+fn new_row(request: &RoutedRequest, parent: &FakeProject, name: &str) -> PlatformBranch {
     let number = request.platform.next_number();
     let now = request.now();
-    BranchRow {
+    PlatformBranch {
         id: parent.derive_uuid(&format!("branch {number}")),
         name: name.into(),
         reference: seeded_id::derive_letters(&format!("{} branch {number}", parent.reference)),
@@ -115,10 +115,10 @@ fn new_row(request: &ApiRequest, parent: &Project, name: &str) -> BranchRow {
 }
 
 async fn add_branch(
-    request: &ApiRequest,
-    parent: &Project,
-    mut row: BranchRow,
-) -> Result<BranchRow, ApiResponse> {
+    request: &RoutedRequest,
+    parent: &FakeProject,
+    mut row: PlatformBranch,
+) -> Result<PlatformBranch, ApiResponse> {
     let existing = list_branch_rows(request, parent).await;
     if existing.iter().any(|other| other.name == row.name) {
         return Err(ApiResponse::error(409, format!("A branch named {} already exists", row.name)));
@@ -130,14 +130,14 @@ async fn add_branch(
         // The first branch of a project brings a row for production itself.
         let id = parent.derive_uuid("branch main");
         let reference = parent.reference.clone();
-        let main = BranchRow {
+        let main = PlatformBranch {
             id,
             name: "main".into(),
             reference,
             is_default: true,
             ..new_row(request, parent, "main")
         };
-        rows.push(BranchRow { persistent: true, ..main });
+        rows.push(PlatformBranch { persistent: true, ..main });
     }
     rows.push(row.clone());
     Ok(row)
@@ -145,17 +145,17 @@ async fn add_branch(
 
 /// Creates the project of a branch: empty, or restored from the parent's newest backup.
 async fn create_branch_project(
-    request: &ApiRequest,
-    parent: &Project,
-    row: &mut BranchRow,
-) -> Result<Project, ApiResponse> {
+    request: &RoutedRequest,
+    parent: &FakeProject,
+    row: &mut PlatformBranch,
+) -> Result<FakeProject, ApiResponse> {
     let (reference, name, parent_reference) =
         (row.reference.clone(), row.name.clone(), Some(row.parent.clone()));
     let profile = Arc::clone(&request.platform.profile);
     if !row.with_data {
         let empty = Sim::in_memory(&row.name, EMPTY_WORLD, "empty", Arc::new(SystemClock))?;
         let source = WorldSource::Open(Box::new(empty));
-        let project = Project::new(profile, reference, name, parent_reference, row.created_at, source);
+        let project = FakeProject::new(profile, reference, name, parent_reference, row.created_at, source);
         project.lock_state().ready_at =
             Some(row.created_at.saturating_add(request.scale_span(CREATE_DURATION)));
         return Ok(project);
@@ -173,15 +173,15 @@ async fn create_branch_project(
         temporary: false,
         run: None,
     };
-    database.backups()?.restore(&restore, &key, &NullRecorder).await?;
+    database.backups()?.restore(&restore, &key, &DiscardingRecorder).await?;
     let branch = database.branches()?.get(&name_in_world).await?;
     let source = WorldSource::Open(Box::new(parent.simulated_database()?.open_branch(&name_in_world).await?));
     row.world_branch = Some((name_in_world, branch.id));
-    Ok(Project::new(profile, reference, name, parent_reference, row.created_at, source))
+    Ok(FakeProject::new(profile, reference, name, parent_reference, row.created_at, source))
 }
 
 /// Shows the connection data of a branch, secrets included.
-pub(super) async fn get_branch_config(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_branch_config(request: &RoutedRequest) -> ApiResult {
     let row = find_branch(request).await?;
     let Some(project) = request.platform.find_project(&row.reference).filter(|_| is_visible(request, &row))
     else {
@@ -206,7 +206,7 @@ pub(super) async fn get_branch_config(request: &ApiRequest) -> ApiResult {
 }
 
 /// Changes a branch.
-pub(super) async fn update_branch(request: &ApiRequest) -> ApiResult {
+pub(super) async fn update_branch(request: &RoutedRequest) -> ApiResult {
     let found = find_branch(request).await?;
     request.body_fields()?;
     let (name, git) = (request.optional_text("branch_name")?, request.optional_text("git_branch")?);
@@ -231,7 +231,7 @@ pub(super) async fn update_branch(request: &ApiRequest) -> ApiResult {
 }
 
 /// Deletes a branch at once, or with `force=false` in an hour.
-pub(super) async fn delete_branch(request: &ApiRequest) -> ApiResult {
+pub(super) async fn delete_branch(request: &RoutedRequest) -> ApiResult {
     let row = find_branch(request).await?;
     if row.is_default {
         return Err(ApiResponse::error(422, "Cannot delete default branch"));
@@ -254,7 +254,7 @@ pub(super) async fn delete_branch(request: &ApiRequest) -> ApiResult {
 }
 
 /// Cancels a scheduled deletion.
-pub(super) async fn undelete_branch(request: &ApiRequest) -> ApiResult {
+pub(super) async fn undelete_branch(request: &RoutedRequest) -> ApiResult {
     let row = find_branch(request).await?;
     if row.deleted_at.is_none() {
         return Err(ApiResponse::error(422, "Branch is not scheduled for deletion"));
@@ -264,7 +264,7 @@ pub(super) async fn undelete_branch(request: &ApiRequest) -> ApiResult {
 }
 
 /// Deletes every branch of a project, and branching with them.
-pub(super) async fn disable_branching(request: &ApiRequest) -> ApiResult {
+pub(super) async fn disable_branching(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     for row in list_branch_rows(request, &project).await.iter().filter(|row| !row.is_default) {
         remove_branch(&request.platform, row).await;
@@ -274,7 +274,7 @@ pub(super) async fn disable_branching(request: &ApiRequest) -> ApiResult {
 }
 
 /// Resets a branch to the state in which it was created.
-pub(super) async fn reset_branch(request: &ApiRequest) -> ApiResult {
+pub(super) async fn reset_branch(request: &RoutedRequest) -> ApiResult {
     let row = find_branch(request).await?;
     if row.is_default {
         return Err(ApiResponse::error(422, "Cannot reset default branch"));
@@ -285,10 +285,10 @@ pub(super) async fn reset_branch(request: &ApiRequest) -> ApiResult {
         let database = parent.as_provider()?;
         let branches = database.branches()?;
         let branch = branches.get(name).await?;
-        branches.reset(&branch, &request.fresh_key(), &NullRecorder).await?;
+        branches.reset(&branch, &request.fresh_key(), &DiscardingRecorder).await?;
         request.platform.find_project(&row.reference).ok_or_else(missing)?.reset_to_world().await;
     } else {
-        let mut recreated = BranchRow { created_at: request.now(), ..row.clone() };
+        let mut recreated = PlatformBranch { created_at: request.now(), ..row.clone() };
         let project = create_branch_project(request, &parent, &mut recreated).await?;
         request.platform.insert_project(project);
     }
@@ -296,7 +296,7 @@ pub(super) async fn reset_branch(request: &ApiRequest) -> ApiResult {
 }
 
 /// Merges the migrations of a branch into its parent. A simulated world has none, so nothing changes.
-pub(super) async fn merge_branch(request: &ApiRequest) -> ApiResult {
+pub(super) async fn merge_branch(request: &RoutedRequest) -> ApiResult {
     let row = find_branch(request).await?;
     if row.is_default {
         return Err(ApiResponse::error(422, "Cannot merge default branch"));
@@ -305,7 +305,7 @@ pub(super) async fn merge_branch(request: &ApiRequest) -> ApiResult {
 }
 
 /// Starts a workflow for a branch, and returns the response that names it.
-fn start_workflow(request: &ApiRequest, row: &BranchRow) -> ApiResponse {
+fn start_workflow(request: &RoutedRequest, row: &PlatformBranch) -> ApiResponse {
     let number = request.platform.next_number();
     let id = seeded_id::derive_uuid(&format!("{} run {number}", row.id));
     request.platform.lock_workflows().push(Workflow {
@@ -316,7 +316,7 @@ fn start_workflow(request: &ApiRequest, row: &BranchRow) -> ApiResponse {
     ApiResponse::json(201, json!({ "workflow_run_id": id, "message": "ok" }))
 }
 
-async fn remove_branch(platform: &Platform, row: &BranchRow) {
+async fn remove_branch(platform: &Platform, row: &PlatformBranch) {
     platform.lock_branches().retain(|r| r.id != row.id);
     if let (Some((name, id)), Some(parent)) = (&row.world_branch, platform.find_project(&row.parent))
         && let Ok(database) = parent.as_provider()
@@ -329,7 +329,7 @@ async fn remove_branch(platform: &Platform, row: &BranchRow) {
 }
 
 /// Returns the branch that the path names by id or reference.
-async fn find_branch(request: &ApiRequest) -> Result<BranchRow, ApiResponse> {
+async fn find_branch(request: &RoutedRequest) -> Result<PlatformBranch, ApiResponse> {
     remove_expired_branches(&request.platform).await;
     let wanted = request.path_param("branch_id_or_ref");
     let rows = request.platform.lock_branches();
@@ -337,7 +337,7 @@ async fn find_branch(request: &ApiRequest) -> Result<BranchRow, ApiResponse> {
     found.cloned().ok_or_else(|| ApiResponse::error(404, "Branch not found"))
 }
 
-async fn list_branch_rows(request: &ApiRequest, project: &Project) -> Vec<BranchRow> {
+async fn list_branch_rows(request: &RoutedRequest, project: &FakeProject) -> Vec<PlatformBranch> {
     remove_expired_branches(&request.platform).await;
     let rows = request.platform.lock_branches();
     rows.iter().filter(|row| row.parent == project.reference).cloned().collect()
@@ -346,7 +346,7 @@ async fn list_branch_rows(request: &ApiRequest, project: &Project) -> Vec<Branch
 /// Removes the branches whose scheduled deletion is due.
 async fn remove_expired_branches(platform: &Platform) {
     let now = platform.profile.now();
-    let expired: Vec<BranchRow> = platform
+    let expired: Vec<PlatformBranch> = platform
         .lock_branches()
         .iter()
         .filter(|r| r.deleted_at.is_some_and(|at| at <= now))
@@ -357,11 +357,11 @@ async fn remove_expired_branches(platform: &Platform) {
     }
 }
 
-fn is_visible(request: &ApiRequest, row: &BranchRow) -> bool {
+fn is_visible(request: &RoutedRequest, row: &PlatformBranch) -> bool {
     row.is_default || row.created_at.saturating_add(request.scale_span(HIDDEN_DURATION)) <= request.now()
 }
 
-async fn render_branch(request: &ApiRequest, row: &BranchRow) -> Value {
+async fn render_branch(request: &RoutedRequest, row: &PlatformBranch) -> Value {
     let project = request.platform.find_project(&row.reference);
     let health = match &project {
         Some(project) => project.current_status().await,

@@ -4,8 +4,8 @@
 //! types, a change that leaves a marker. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
-    pg_catalog, profile::STATEMENT_TIMEOUT, project::Project, recorder::NullRecorder, request::ApiRequest,
-    response::ApiResponse, sql_error,
+    pg_catalog, profile::STATEMENT_TIMEOUT, project::FakeProject, recorder::DiscardingRecorder,
+    request::RoutedRequest, response::ApiResponse, sql_error,
 };
 use crate::{
     base::moment::{Moment, Span},
@@ -29,8 +29,8 @@ type StatementResult = (Value, bool);
 
 /// Answers a statement of our client; `None` where only the real database can.
 pub(super) async fn answer_statement(
-    request: &ApiRequest,
-    project: &Project,
+    request: &RoutedRequest,
+    project: &FakeProject,
     statement: &SqlRequest,
     read_only: bool,
 ) -> Result<Option<ApiResponse>, ApiResponse> {
@@ -66,7 +66,7 @@ pub(super) async fn answer_statement(
     Ok(Some(if wrote { response } else { response.without_effect() }))
 }
 
-async fn query_rows(project: &Project, sql: &str) -> Result<Rows, ApiResponse> {
+async fn query_rows(project: &FakeProject, sql: &str) -> Result<Rows, ApiResponse> {
     if let Some(row) = pg_catalog::answer_server_query(sql, project).await? {
         return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
     }
@@ -107,8 +107,8 @@ fn render_typed_rows(rows: &Rows) -> Value {
 
 /// Executes a change and leaves its marker; an expired or repeated one is refused.
 async fn execute_with_marker(
-    request: &ApiRequest,
-    project: &Project,
+    request: &RoutedRequest,
+    project: &FakeProject,
     sql: &str,
     (object, comment): (u32, &str),
     until: &str,
@@ -122,18 +122,18 @@ async fn execute_with_marker(
     }
     let done = project
         .simulated_database()?
-        .execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &NullRecorder)
+        .execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &DiscardingRecorder)
         .await;
     let rows_affected = done.map_err(sql_error::translate_error)?.rows_affected;
     project.lock_state().markers.insert(object, format!("{comment}{rows_affected}"));
     Ok((Value::Null, true))
 }
 
-fn is_expired(request: &ApiRequest, until: &str) -> bool {
+fn is_expired(request: &RoutedRequest, until: &str) -> bool {
     Moment::parse(until).is_ok_and(|until| request.now() > until)
 }
 
-async fn read_health(request: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+async fn read_health(request: &RoutedRequest, project: &FakeProject) -> Result<Value, ApiResponse> {
     let health = project.simulated_database()?.health().await.map_err(sql_error::translate_error)?;
     Ok(json!({
         "version": format!("{}.4", request.platform.profile.postgres_engine()),
@@ -143,7 +143,7 @@ async fn read_health(request: &ApiRequest, project: &Project) -> Result<Value, A
     }))
 }
 
-async fn read_settings(project: &Project, names: &[String]) -> Result<Value, ApiResponse> {
+async fn read_settings(project: &FakeProject, names: &[String]) -> Result<Value, ApiResponse> {
     let sim = project.simulated_database()?;
     let mut known = Map::new();
     for name in names {

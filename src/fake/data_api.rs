@@ -1,13 +1,13 @@
 //! `…/postgrest`: the configuration of the data API.
 
 use super::{
-    request::ApiRequest,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::json;
 
 /// Shows the configuration of the data API, with its schemas.
-pub(super) async fn get_data_api_config(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_data_api_config(request: &RoutedRequest) -> ApiResult {
     request.find_project()?;
     Ok(ApiResponse::json(
         200,

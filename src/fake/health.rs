@@ -1,7 +1,7 @@
 //! `GET …/health`: the health of a project's services.
 
 use super::{
-    request::ApiRequest,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ const SERVICES: &[&str] =
     &["auth", "db", "db_postgres_user", "pooler", "realtime", "rest", "storage", "pg_bouncer"];
 
 /// Reports the health of the requested services; the parameter may repeat or hold a comma-separated list.
-pub(super) async fn get_service_health(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_service_health(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     let requested = request.query.iter().filter(|(name, _)| name == "services");
     let requested: Vec<&str> =

@@ -2,13 +2,13 @@
 
 use super::{
     real_database::LOGIN_TTL_SECONDS,
-    request::ApiRequest,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::json;
 
 /// Creates a login role; this needs a real PostgreSQL.
-pub(super) async fn create_login_role(request: &ApiRequest) -> ApiResult {
+pub(super) async fn create_login_role(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     if request.body.get("read_only").is_none() {
         return Err(ApiResponse::error(400, "read_only: Required"));
@@ -28,7 +28,7 @@ pub(super) async fn create_login_role(request: &ApiRequest) -> ApiResult {
 }
 
 /// Revokes the login roles.
-pub(super) async fn delete_login_roles(request: &ApiRequest) -> ApiResult {
+pub(super) async fn delete_login_roles(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     project.lock_real_database().await.revoke_logins().await?;
     Ok(ApiResponse::json(200, json!({ "message": "ok" })))

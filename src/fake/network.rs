@@ -4,8 +4,8 @@
 
 use super::{
     options::BillingPlan,
-    project::Project,
-    request::ApiRequest,
+    project::FakeProject,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Moment;
@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Map, Value, json};
 
 /// The network restrictions of a project, and whether they are applied.
-struct NetworkRestrictions {
+struct ProjectRestrictions {
     ranges: Vec<IpNet>,
     before: Option<Vec<IpNet>>,
     requested_at: Option<Moment>,
@@ -23,13 +23,13 @@ struct NetworkRestrictions {
 }
 
 /// Shows the restrictions, one list for each address family.
-pub(super) async fn get_network_restrictions(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_network_restrictions(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     Ok(ApiResponse::json(200, render_by_family(request, &read_restrictions(&project).await?)))
 }
 
 /// Replaces all restrictions.
-pub(super) async fn apply_network_restrictions(request: &ApiRequest) -> ApiResult {
+pub(super) async fn apply_network_restrictions(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     require_entitlement(request)?;
     request.body_fields()?;
@@ -39,7 +39,7 @@ pub(super) async fn apply_network_restrictions(request: &ApiRequest) -> ApiResul
 }
 
 /// Adds and removes ranges. The response has one list for both families, of objects.
-pub(super) async fn patch_network_restrictions(request: &ApiRequest) -> ApiResult {
+pub(super) async fn patch_network_restrictions(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     require_entitlement(request)?;
     request.body_fields()?;
@@ -56,7 +56,7 @@ pub(super) async fn patch_network_restrictions(request: &ApiRequest) -> ApiResul
 }
 
 /// Applies or rejects a change that waits for review; here none ever does.
-pub(super) async fn review_network_restrictions(request: &ApiRequest) -> ApiResult {
+pub(super) async fn review_network_restrictions(request: &RoutedRequest) -> ApiResult {
     request.find_project()?;
     let action = request.required_text("action")?;
     request.required_text("requested_at")?;
@@ -66,7 +66,7 @@ pub(super) async fn review_network_restrictions(request: &ApiRequest) -> ApiResu
     Err(ApiResponse::error(409, "The change has been replaced by another"))
 }
 
-async fn read_restrictions(project: &Project) -> Result<NetworkRestrictions, ApiResponse> {
+async fn read_restrictions(project: &FakeProject) -> Result<ProjectRestrictions, ApiResponse> {
     let database = project.as_provider()?;
     let allowed = database.network()?.allowed().await?;
     let ranges: Vec<IpNet> = allowed.ranges.iter().map(|range| range.cidr).collect();
@@ -75,7 +75,7 @@ async fn read_restrictions(project: &Project) -> Result<NetworkRestrictions, Api
     let is_applied = allowed.applied && !never_changed;
     let requested_at =
         if never_changed { None } else { state.ranges_requested_at.or(Some(project.created_at)) };
-    Ok(NetworkRestrictions {
+    Ok(ProjectRestrictions {
         ranges: if never_changed { Vec::new() } else { ranges },
         before: state.ranges_before.clone().filter(|_| !is_applied),
         requested_at,
@@ -85,10 +85,10 @@ async fn read_restrictions(project: &Project) -> Result<NetworkRestrictions, Api
 }
 
 async fn change_restrictions(
-    request: &ApiRequest,
-    project: &Project,
+    request: &RoutedRequest,
+    project: &FakeProject,
     to: impl FnOnce(Vec<IpNet>) -> Vec<IpNet>,
-) -> Result<NetworkRestrictions, ApiResponse> {
+) -> Result<ProjectRestrictions, ApiResponse> {
     let before = read_restrictions(project).await?;
     let wanted = to(if before.never_changed { unrestricted_ranges() } else { before.ranges.clone() });
     let removed: Vec<IpNet> = before.ranges.iter().filter(|r| !wanted.contains(r)).copied().collect();
@@ -103,7 +103,7 @@ async fn change_restrictions(
     read_restrictions(project).await
 }
 
-fn require_entitlement(request: &ApiRequest) -> Result<(), ApiResponse> {
+fn require_entitlement(request: &RoutedRequest) -> Result<(), ApiResponse> {
     if request.options().plan > BillingPlan::Free {
         return Ok(());
     }
@@ -113,7 +113,7 @@ fn require_entitlement(request: &ApiRequest) -> Result<(), ApiResponse> {
 fn parse_ranges(from: &Value) -> Result<Vec<IpNet>, ApiResponse> {
     let mut ranges = Vec::new();
     for name in ["dbAllowedCidrs", "dbAllowedCidrsV6"] {
-        for text in ApiRequest::parse_text_list(from, name)? {
+        for text in RoutedRequest::parse_text_list(from, name)? {
             let range: IpNet =
                 text.parse().map_err(|_| ApiResponse::error(400, format!("Invalid CIDR: {text}")))?;
             ranges.push(range.trunc());
@@ -122,7 +122,7 @@ fn parse_ranges(from: &Value) -> Result<Vec<IpNet>, ApiResponse> {
     Ok(ranges)
 }
 
-fn render_by_family(request: &ApiRequest, state: &NetworkRestrictions) -> Value {
+fn render_by_family(request: &RoutedRequest, state: &ProjectRestrictions) -> Value {
     let lists = |ranges: &[IpNet]| {
         let of = |v4: bool| -> Vec<String> {
             let family = ranges.iter().filter(|r| matches!(r, IpNet::V4(_)) == v4);
@@ -133,7 +133,7 @@ fn render_by_family(request: &ApiRequest, state: &NetworkRestrictions) -> Value 
     render_restrictions(request, state, lists)
 }
 
-fn render_with_types(request: &ApiRequest, state: &NetworkRestrictions) -> Value {
+fn render_with_types(request: &RoutedRequest, state: &ProjectRestrictions) -> Value {
     let list = |ranges: &[IpNet]| {
         let one = |r: &IpNet| {
             let family = if matches!(r, IpNet::V4(_)) { "v4" } else { "v6" };
@@ -145,8 +145,8 @@ fn render_with_types(request: &ApiRequest, state: &NetworkRestrictions) -> Value
 }
 
 fn render_restrictions(
-    request: &ApiRequest,
-    state: &NetworkRestrictions,
+    request: &RoutedRequest,
+    state: &ProjectRestrictions,
     config: impl Fn(&[IpNet]) -> Value,
 ) -> Value {
     let entitled = request.options().plan > BillingPlan::Free;

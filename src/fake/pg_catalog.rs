@@ -3,7 +3,7 @@
 //! The simulator's SQL has no `pg_policies`. A query that names such a table gets it as a CTE of literals;
 //! its casts are stripped, and its privilege checks are answered with `true`.
 
-use super::{project::Project, response::ApiResponse};
+use super::{project::FakeProject, response::ApiResponse};
 use crate::provider::{Provider as _, Security as _, model::Policy};
 use serde_json::{Map, Value};
 
@@ -27,7 +27,7 @@ const PRIVILEGE_FUNCTIONS: &[&str] = &["has_schema_privilege", "has_table_privil
 /// Answers a query about the server itself: its start time or its WAL file. Any other gets none.
 pub(super) async fn answer_server_query(
     sql: &str,
-    project: &Project,
+    project: &FakeProject,
 ) -> Result<Option<Map<String, Value>>, ApiResponse> {
     let mentions = |function: &str| sql.contains(function);
     if !mentions("pg_postmaster_start_time") && !mentions("pg_walfile_name") {
@@ -50,7 +50,7 @@ pub(super) async fn answer_server_query(
 }
 
 /// Returns the project's timeline in eight hexadecimal digits, as WAL file names begin.
-pub(super) async fn current_timeline(project: &Project) -> Result<String, ApiResponse> {
+pub(super) async fn current_timeline(project: &FakeProject) -> Result<String, ApiResponse> {
     let timelines = match project.simulated_database()?.backups() {
         Ok(backups) => backups.window().await?.timelines,
         // A branch has no archive of its own.
@@ -79,7 +79,7 @@ fn split_select_list(list: &str) -> Vec<&str> {
 }
 
 /// Puts the catalog tables that a query names in front of it as CTEs; any other query stays as it is.
-pub(super) async fn inline_catalog_tables(sql: &str, project: &Project) -> Result<String, ApiResponse> {
+pub(super) async fn inline_catalog_tables(sql: &str, project: &FakeProject) -> Result<String, ApiResponse> {
     let words: Vec<String> =
         sql.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_lowercase).collect();
     let named: Vec<_> = CATALOG_TABLES.iter().filter(|(table, _)| words.iter().any(|w| w == table)).collect();

@@ -1,13 +1,13 @@
 //! The platform: its projects, branches and workflows, and its ledger.
 
 use super::{
-    branch::BranchRow,
+    branch::PlatformBranch,
     faults::FaultRules,
     ledger::Ledger,
     options::ServerOptions,
     profile::PlatformProfile,
-    project::{Project, WorldSource},
-    rate_limit::RateLimiter,
+    project::{FakeProject, WorldSource},
+    rate_limit::RequestCounter,
     seeded_id,
     workflow::Workflow,
 };
@@ -29,12 +29,12 @@ pub(super) struct Platform {
     pub(super) profile: Arc<PlatformProfile>,
     pub(super) ledger: Ledger,
     pub(super) faults: FaultRules,
-    pub(super) limiter: RateLimiter,
-    projects: Mutex<BTreeMap<String, Arc<Project>>>,
+    pub(super) limiter: RequestCounter,
+    projects: Mutex<BTreeMap<String, Arc<FakeProject>>>,
     /// The references of the root projects, oldest first.
     order: Vec<String>,
     /// The branches, oldest first.
-    branches: Mutex<Vec<BranchRow>>,
+    branches: Mutex<Vec<PlatformBranch>>,
     /// The workflows, oldest first.
     workflows: Mutex<Vec<Workflow>>,
     numbers: AtomicU64,
@@ -51,7 +51,7 @@ impl Platform {
         Ok(Self {
             ledger: Ledger::default(),
             faults: FaultRules::from_rules(&profile.options.faults),
-            limiter: RateLimiter::default(),
+            limiter: RequestCounter::default(),
             order: projects.iter().map(|project| project.reference.clone()).collect(),
             projects: Mutex::new(projects.into_iter().map(|p| (p.reference.clone(), Arc::new(p))).collect()),
             branches: Mutex::default(),
@@ -67,24 +67,24 @@ impl Platform {
     }
 
     /// Returns the projects that are not branches, oldest first.
-    pub(super) fn root_projects(&self) -> Vec<Arc<Project>> {
+    pub(super) fn root_projects(&self) -> Vec<Arc<FakeProject>> {
         let projects = self.lock_projects();
         self.order.iter().filter_map(|reference| projects.get(reference).cloned()).collect()
     }
 
     /// Returns every project: the root projects, then the branches in order of their references.
-    pub(super) fn all_projects(&self) -> Vec<Arc<Project>> {
+    pub(super) fn all_projects(&self) -> Vec<Arc<FakeProject>> {
         let branches = self.lock_projects().values().filter(|p| p.is_branch()).cloned().collect::<Vec<_>>();
         self.root_projects().into_iter().chain(branches).collect()
     }
 
     /// Returns a project by its reference.
-    pub(super) fn find_project(&self, reference: &str) -> Option<Arc<Project>> {
+    pub(super) fn find_project(&self, reference: &str) -> Option<Arc<FakeProject>> {
         self.lock_projects().get(reference).cloned()
     }
 
     /// Adds a project; it replaces one with the same reference.
-    pub(super) fn insert_project(&self, project: Project) {
+    pub(super) fn insert_project(&self, project: FakeProject) {
         let before = self.lock_projects().insert(project.reference.clone(), Arc::new(project));
         drop(before);
     }
@@ -96,7 +96,7 @@ impl Platform {
     }
 
     /// Locks the list of branches.
-    pub(super) fn lock_branches(&self) -> MutexGuard<'_, Vec<BranchRow>> {
+    pub(super) fn lock_branches(&self) -> MutexGuard<'_, Vec<PlatformBranch>> {
         lock_unpoisoned(&self.branches)
     }
 
@@ -111,13 +111,13 @@ impl Platform {
         drop(gone);
     }
 
-    fn lock_projects(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Project>>> {
+    fn lock_projects(&self) -> MutexGuard<'_, BTreeMap<String, Arc<FakeProject>>> {
         lock_unpoisoned(&self.projects)
     }
 }
 
 /// Creates the root projects; they take the worlds in turn.
-fn create_projects(profile: &Arc<PlatformProfile>) -> Result<Vec<Project>> {
+fn create_projects(profile: &Arc<PlatformProfile>) -> Result<Vec<FakeProject>> {
     let templates = read_templates(profile)?;
     let count = profile.options.projects.max(templates.len());
     let projects = templates.iter().cycle().take(count).enumerate().map(|(number, (world, template))| {
@@ -125,7 +125,7 @@ fn create_projects(profile: &Arc<PlatformProfile>) -> Result<Vec<Project>> {
         let name = if copy == 0 { world.clone() } else { format!("{world}-{}", copy + 1) };
         let reference = seeded_id::derive_letters(&format!("{name} {}", template.id()));
         let source = WorldSource::Template(Arc::clone(template));
-        Project::new(Arc::clone(profile), reference, name, None, profile.now(), source)
+        FakeProject::new(Arc::clone(profile), reference, name, None, profile.now(), source)
     });
     Ok(projects.collect())
 }

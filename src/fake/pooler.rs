@@ -1,15 +1,15 @@
 //! `…/config/database/pooler`: the configuration of the connection pooler.
 
 use super::{
-    project::{ConnectionInfo, Project},
+    project::{ConnectionInfo, FakeProject},
     replicas,
-    request::ApiRequest,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};
 
 /// Shows the pooler of the database and of each of its replicas.
-pub(super) async fn get_pooler_config(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_pooler_config(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     let connection = project.connection_info().await;
     let mut list = vec![render_pooler(&project, &project.reference, "PRIMARY", &connection)];
@@ -21,7 +21,7 @@ pub(super) async fn get_pooler_config(request: &ApiRequest) -> ApiResult {
 }
 
 /// Changes the pooler of the database.
-pub(super) async fn update_pooler_config(request: &ApiRequest) -> ApiResult {
+pub(super) async fn update_pooler_config(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     let fields = request.body_fields()?;
     let mut state = project.lock_state();
@@ -38,7 +38,7 @@ pub(super) async fn update_pooler_config(request: &ApiRequest) -> ApiResult {
     Ok(ApiResponse::json(200, rendered))
 }
 
-fn render_pooler(project: &Project, identifier: &str, kind: &str, connection: &ConnectionInfo) -> Value {
+fn render_pooler(project: &FakeProject, identifier: &str, kind: &str, connection: &ConnectionInfo) -> Value {
     let ConnectionInfo { user, host, port, database } = connection;
     let text = format!("postgresql://{user}:[YOUR-PASSWORD]@{host}:{port}/{database}");
     let state = project.lock_state();

@@ -36,7 +36,7 @@ pub(super) enum WorldSource {
 }
 
 /// A project of the platform; a branch is one too.
-pub(super) struct Project {
+pub(super) struct FakeProject {
     profile: Arc<PlatformProfile>,
     /// The project's reference: twenty lower-case letters.
     pub(super) reference: String,
@@ -47,13 +47,13 @@ pub(super) struct Project {
     source: WorldSource,
     /// The copy of the template, where `source` is one.
     world: OnceLock<Result<Sim>>,
-    state: Mutex<ProjectState>,
+    state: Mutex<FakeProjectState>,
     real_database: tokio::sync::Mutex<RealDatabase>,
 }
 
 /// What the platform knows of a project and its world does not.
 #[derive(Default)]
-pub(super) struct ProjectState {
+pub(super) struct FakeProjectState {
     /// The end of a restart of the database.
     pub(super) restarts_until: Option<Moment>,
     /// When a branch is ready.
@@ -94,7 +94,7 @@ pub(super) struct ConnectionInfo {
     pub(super) database: String,
 }
 
-impl Project {
+impl FakeProject {
     /// Creates a project; a template is not copied yet.
     pub(super) fn new(
         profile: Arc<PlatformProfile>,
@@ -138,7 +138,7 @@ impl Project {
     /// Returns the simulated database as a provider.
     ///
     /// # Errors
-    /// As [`Project::simulated_database`].
+    /// As [`FakeProject::simulated_database`].
     pub(super) fn as_provider(&self) -> Result<Arc<dyn Provider>> {
         Ok(Arc::new(self.simulated_database()?))
     }
@@ -154,7 +154,7 @@ impl Project {
     }
 
     /// Locks the platform's state of the project.
-    pub(super) fn lock_state(&self) -> MutexGuard<'_, ProjectState> {
+    pub(super) fn lock_state(&self) -> MutexGuard<'_, FakeProjectState> {
         lock_unpoisoned(&self.state)
     }
 

@@ -3,15 +3,15 @@
 use super::{
     options::BillingPlan,
     profile::{ORGANIZATION, REGION},
-    project::Project,
+    project::FakeProject,
     replicas,
-    request::ApiRequest,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use serde_json::{Value, json};
 
 /// Lists the projects without their branches.
-pub(super) async fn list_projects(request: &ApiRequest) -> ApiResult {
+pub(super) async fn list_projects(request: &RoutedRequest) -> ApiResult {
     let mut rendered = Vec::new();
     for project in request.platform.root_projects() {
         rendered.push(project.to_json().await);
@@ -20,12 +20,12 @@ pub(super) async fn list_projects(request: &ApiRequest) -> ApiResult {
 }
 
 /// Shows a project. This endpoint alone does not find branches by their reference.
-pub(super) async fn get_project(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_project(request: &RoutedRequest) -> ApiResult {
     Ok(ApiResponse::json(200, request.find_root_project()?.to_json().await))
 }
 
 /// Lists the organizations: there is one.
-pub(super) async fn list_organizations(_: &ApiRequest) -> ApiResult {
+pub(super) async fn list_organizations(_: &RoutedRequest) -> ApiResult {
     Ok(ApiResponse::json(
         200,
         json!([{ "id": ORGANIZATION, "slug": ORGANIZATION, "name": "redrill practice" }]),
@@ -33,7 +33,7 @@ pub(super) async fn list_organizations(_: &ApiRequest) -> ApiResult {
 }
 
 /// Shows the organization.
-pub(super) async fn get_organization(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_organization(request: &RoutedRequest) -> ApiResult {
     require_organization(request)?;
     Ok(ApiResponse::json(
         200,
@@ -48,12 +48,12 @@ pub(super) async fn get_organization(request: &ApiRequest) -> ApiResult {
 }
 
 /// Lists the projects of the organization with their databases, a page at a time.
-pub(super) async fn list_organization_projects(request: &ApiRequest) -> ApiResult {
+pub(super) async fn list_organization_projects(request: &RoutedRequest) -> ApiResult {
     require_organization(request)?;
     let (limit, offset) =
         (request.query_number("limit", 100, 100), request.query_number("offset", 0, usize::MAX));
     let search = request.query_param("search").unwrap_or_default();
-    let fits = |p: &Project| p.name.contains(search) || p.reference.contains(search);
+    let fits = |p: &FakeProject| p.name.contains(search) || p.reference.contains(search);
     let all: Vec<_> = request.platform.all_projects().into_iter().filter(|p| fits(p)).collect();
     let mut page = Vec::new();
     for project in all.iter().skip(offset).take(limit.max(1)) {
@@ -63,7 +63,7 @@ pub(super) async fn list_organization_projects(request: &ApiRequest) -> ApiResul
     Ok(ApiResponse::json(200, json!({ "projects": page, "pagination": pagination })))
 }
 
-async fn render_project(request: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+async fn render_project(request: &RoutedRequest, project: &FakeProject) -> Result<Value, ApiResponse> {
     let status = project.current_status().await;
     let mut databases = vec![json!({
         "infra_compute_size": "small",
@@ -87,7 +87,7 @@ async fn render_project(request: &ApiRequest, project: &Project) -> Result<Value
 }
 
 /// Lists the entitlements of the plan.
-pub(super) async fn list_entitlements(request: &ApiRequest) -> ApiResult {
+pub(super) async fn list_entitlements(request: &RoutedRequest) -> ApiResult {
     require_organization(request)?;
     let plan = request.options().plan;
     let paid = plan > BillingPlan::Free;
@@ -122,7 +122,7 @@ pub(super) async fn list_entitlements(request: &ApiRequest) -> ApiResult {
     Ok(ApiResponse::json(200, json!({ "entitlements": list })))
 }
 
-fn require_organization(request: &ApiRequest) -> Result<(), ApiResponse> {
+fn require_organization(request: &RoutedRequest) -> Result<(), ApiResponse> {
     if request.path_param("slug") == ORGANIZATION {
         return Ok(());
     }

@@ -3,9 +3,9 @@
 use super::{
     client_statements, pg_catalog,
     profile::STATEMENT_TIMEOUT,
-    project::Project,
-    recorder::NullRecorder,
-    request::ApiRequest,
+    project::FakeProject,
+    recorder::DiscardingRecorder,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
     sql_error,
 };
@@ -13,17 +13,17 @@ use crate::provider::supabase::statements::SqlRequest;
 use serde_json::{Map, Value};
 
 /// Runs a script.
-pub(super) async fn run_query(request: &ApiRequest) -> ApiResult {
+pub(super) async fn run_query(request: &RoutedRequest) -> ApiResult {
     let read_only = request.flag_or_false("read_only")?;
     answer_query(request, read_only).await
 }
 
 /// Runs a script that only reads.
-pub(super) async fn run_read_only_query(request: &ApiRequest) -> ApiResult {
+pub(super) async fn run_read_only_query(request: &RoutedRequest) -> ApiResult {
     answer_query(request, true).await
 }
 
-async fn answer_query(request: &ApiRequest, read_only: bool) -> ApiResult {
+async fn answer_query(request: &RoutedRequest, read_only: bool) -> ApiResult {
     let project = request.find_project()?;
     let script = request.required_text("query")?;
     if script.is_empty() {
@@ -58,8 +58,8 @@ async fn answer_query(request: &ApiRequest, read_only: bool) -> ApiResult {
 
 /// Runs a script in the real database.
 async fn run_on_real_database(
-    request: &ApiRequest,
-    project: &Project,
+    request: &RoutedRequest,
+    project: &FakeProject,
     script: &str,
     read_only: bool,
 ) -> ApiResult {
@@ -77,8 +77,8 @@ fn rows_response(rows: Vec<Map<String, Value>>, wrote: bool) -> ApiResponse {
 
 /// Runs a statement, and returns its rows and whether it wrote.
 async fn run_statement(
-    request: &ApiRequest,
-    project: &Project,
+    request: &RoutedRequest,
+    project: &FakeProject,
     sql: &str,
     read_only: bool,
 ) -> Result<(Vec<Map<String, Value>>, bool), ApiResponse> {
@@ -96,7 +96,8 @@ async fn run_statement(
         }
         Err(_) => {}
     }
-    let done = database.sql()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &NullRecorder).await;
+    let done =
+        database.sql()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &DiscardingRecorder).await;
     done.map(|_| (Vec::new(), true)).map_err(sql_error::translate_error)
 }
 

@@ -12,9 +12,9 @@ const RATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// The requests of the current window, by token, endpoint and project.
 #[derive(Debug, Default)]
-pub(super) struct RateLimiter(Mutex<BTreeMap<String, (Instant, u32)>>);
+pub(super) struct RequestCounter(Mutex<BTreeMap<String, (Instant, u32)>>);
 
-impl RateLimiter {
+impl RequestCounter {
     /// Counts a request under `key`.
     ///
     /// Returns how many are left, or `None` if this one is over the limit, and the seconds until the reset.

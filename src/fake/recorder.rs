@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 /// A recorder that discards: the platform keeps no journal for its callers.
-pub(super) struct NullRecorder;
+pub(super) struct DiscardingRecorder;
 
 #[async_trait]
-impl Accept for NullRecorder {
+impl Accept for DiscardingRecorder {
     async fn accepted(&self, _: Value) -> Result<()> {
         Ok(())
     }

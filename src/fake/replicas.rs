@@ -3,9 +3,9 @@
 use super::{
     options::BillingPlan,
     profile::REGION,
-    project::Project,
-    recorder::NullRecorder,
-    request::ApiRequest,
+    project::FakeProject,
+    recorder::DiscardingRecorder,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
     seeded_id,
 };
@@ -42,7 +42,7 @@ const REGIONS: &[&str] = &[
 ];
 
 /// Requests a replica; the response is empty.
-pub(super) async fn setup_replica(request: &ApiRequest) -> ApiResult {
+pub(super) async fn setup_replica(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     request.require_plan(BillingPlan::Pro)?;
     let region = request.required_text("read_replica_region")?;
@@ -56,7 +56,7 @@ pub(super) async fn setup_replica(request: &ApiRequest) -> ApiResult {
     }
     let wanted = ReplicaRequest { region: Some(region.into()) };
     let before = replica_ids(&replicas.list().await?);
-    replicas.create(&wanted, &request.fresh_key(), &NullRecorder).await?;
+    replicas.create(&wanted, &request.fresh_key(), &DiscardingRecorder).await?;
     let listed_at = request.now().saturating_add(request.scale_span(LIST_DELAY));
     let new = replica_ids(&replicas.list().await?).into_iter().filter(|id| !before.contains(id));
     project.lock_state().replica_listed_at.extend(new.map(|id| (id, listed_at)));
@@ -64,7 +64,7 @@ pub(super) async fn setup_replica(request: &ApiRequest) -> ApiResult {
 }
 
 /// Removes a replica; the response is empty.
-pub(super) async fn remove_replica(request: &ApiRequest) -> ApiResult {
+pub(super) async fn remove_replica(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     let identifier = request.required_text("database_identifier")?;
     let database = project.as_provider()?;
@@ -77,8 +77,8 @@ pub(super) async fn remove_replica(request: &ApiRequest) -> ApiResult {
 
 /// Renders the listed replicas of a project as entries of the organization's list.
 pub(super) async fn list_visible_replicas(
-    request: &ApiRequest,
-    project: &Project,
+    request: &RoutedRequest,
+    project: &FakeProject,
 ) -> Result<Vec<Value>, ApiResponse> {
     let database = project.as_provider()?;
     // Branches have no replicas.
@@ -90,7 +90,7 @@ pub(super) async fn list_visible_replicas(
     Ok(list.iter().filter(is_listed).map(|r| render_replica(project, r)).collect())
 }
 
-fn render_replica(project: &Project, replica: &Replica) -> Value {
+fn render_replica(project: &FakeProject, replica: &Replica) -> Value {
     let status = match replica.status.as_str() {
         "ready" => "ACTIVE_HEALTHY",
         "preparing" => "INIT_READ_REPLICA",
@@ -108,7 +108,7 @@ fn render_replica(project: &Project, replica: &Replica) -> Value {
 }
 
 /// Returns the platform's identifier of a replica: `abcdefghijklmnopqrst-rr-us-west-1-abcde`.
-pub(super) fn replica_identifier(project: &Project, replica: &Replica) -> String {
+pub(super) fn replica_identifier(project: &FakeProject, replica: &Replica) -> String {
     let region = replica.region.as_deref().unwrap_or(REGION);
     format!("{}-rr-{region}-{}", project.reference, &seeded_id::derive_letters(&replica.id)[..5])
 }

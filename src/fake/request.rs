@@ -3,7 +3,7 @@
 use super::{
     options::{BillingPlan, ServerOptions},
     platform::Platform,
-    project::Project,
+    project::FakeProject,
     response::ApiResponse,
 };
 use crate::{
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// A request that was admitted and routed.
-pub(super) struct ApiRequest {
+pub(super) struct RoutedRequest {
     pub(super) platform: Arc<Platform>,
     /// The path parameters, by name.
     pub(super) captures: Vec<(&'static str, String)>,
@@ -24,7 +24,7 @@ pub(super) struct ApiRequest {
     pub(super) body: Value,
 }
 
-impl ApiRequest {
+impl RoutedRequest {
     /// Returns the options of the server.
     pub(super) fn options(&self) -> &ServerOptions {
         &self.platform.profile.options
@@ -56,7 +56,7 @@ impl ApiRequest {
     }
 
     /// Returns the project of the path, which may be a branch: the database endpoints serve both.
-    pub(super) fn find_project(&self) -> Result<Arc<Project>, ApiResponse> {
+    pub(super) fn find_project(&self) -> Result<Arc<FakeProject>, ApiResponse> {
         let reference = self.path_param("ref");
         if reference.len() != 20 || !reference.chars().all(|c| c.is_ascii_lowercase()) {
             return Err(ApiResponse::error(400, "ref: String must contain exactly 20 character(s)"));
@@ -65,7 +65,7 @@ impl ApiRequest {
     }
 
     /// Returns the project of the path; a branch is not found.
-    pub(super) fn find_root_project(&self) -> Result<Arc<Project>, ApiResponse> {
+    pub(super) fn find_root_project(&self) -> Result<Arc<FakeProject>, ApiResponse> {
         self.find_project().and_then(|project| {
             if project.is_branch() { Err(ApiResponse::error(404, "Project not found")) } else { Ok(project) }
         })

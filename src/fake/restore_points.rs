@@ -3,14 +3,14 @@
 use super::{
     backups,
     options::BillingPlan,
-    request::ApiRequest,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::{base::moment::Moment, provider::model::RecoveryTarget};
 use serde_json::{Value, json};
 
 /// Creates a restore point.
-pub(super) async fn create_restore_point(request: &ApiRequest) -> ApiResult {
+pub(super) async fn create_restore_point(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     request.require_plan(BillingPlan::Enterprise)?;
     let name = request.required_text("name")?;
@@ -23,7 +23,7 @@ pub(super) async fn create_restore_point(request: &ApiRequest) -> ApiResult {
 }
 
 /// Shows one restore point: by its name, or the newest.
-pub(super) async fn get_restore_point(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_restore_point(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     request.require_plan(BillingPlan::Enterprise)?;
     let name = request.query_param("name");
@@ -36,7 +36,7 @@ pub(super) async fn get_restore_point(request: &ApiRequest) -> ApiResult {
 }
 
 /// Restores a restore point in place.
-pub(super) async fn restore_to_point(request: &ApiRequest) -> ApiResult {
+pub(super) async fn restore_to_point(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     request.require_plan(BillingPlan::Enterprise)?;
     let name = request.required_text("name")?;

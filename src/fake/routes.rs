@@ -2,8 +2,8 @@
 
 use super::{
     addons, advisors, backups, bans, branches, data_api, health, jit_access, lifecycle, login_role, network,
-    pooler, projects, query, replicas, request::ApiRequest, response::ApiResult, restore_points, schedules,
-    settings, ssl, url::decode_percent, workflows,
+    pooler, projects, query, replicas, request::RoutedRequest, response::ApiResult, restore_points,
+    schedules, settings, ssl, url::decode_percent, workflows,
 };
 use std::pin::Pin;
 
@@ -18,7 +18,7 @@ pub struct Route {
     /// Whether the endpoint can change something.
     pub writes: bool,
     /// The handler.
-    pub(super) handler: for<'a> fn(&'a ApiRequest) -> ResponseFuture<'a>,
+    pub(super) handler: for<'a> fn(&'a RoutedRequest) -> ResponseFuture<'a>,
 }
 
 /// The endpoint that matches a request, if any.

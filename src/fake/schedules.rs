@@ -2,8 +2,8 @@
 
 use super::{
     options::BillingPlan,
-    project::Project,
-    request::ApiRequest,
+    project::FakeProject,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::{
@@ -18,7 +18,7 @@ const DEFAULT_TIME: &str = "00:00";
 const MAX_DAILY_CHANGES: usize = 3;
 
 /// Shows the time of the daily backup.
-pub(super) async fn get_backup_schedule(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_backup_schedule(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     request.require_plan(BillingPlan::Enterprise)?;
     let at = read_backup_time(&project).await?.unwrap_or_else(|| DEFAULT_TIME.into());
@@ -26,7 +26,7 @@ pub(super) async fn get_backup_schedule(request: &ApiRequest) -> ApiResult {
 }
 
 /// Sets the time of the daily backup.
-pub(super) async fn update_backup_schedule(request: &ApiRequest) -> ApiResult {
+pub(super) async fn update_backup_schedule(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     request.require_plan(BillingPlan::Enterprise)?;
     let time = request.required_text("schedule_for")?;
@@ -53,13 +53,13 @@ pub(super) async fn update_backup_schedule(request: &ApiRequest) -> ApiResult {
     Ok(ApiResponse::json(200, render_schedule(&project, &made.at)))
 }
 
-async fn read_backup_time(project: &Project) -> Result<Option<String>, ApiResponse> {
+async fn read_backup_time(project: &FakeProject) -> Result<Option<String>, ApiResponse> {
     let database = project.as_provider()?;
     let list = database.schedules()?.list().await?;
     Ok(list.into_iter().find(|s| s.every == Frequency::Day).map(|s| s.at))
 }
 
-fn render_schedule(project: &Project, at: &str) -> Value {
+fn render_schedule(project: &FakeProject, at: &str) -> Value {
     let changed = project.lock_state().schedule_changes.last().copied().unwrap_or(project.created_at);
     json!({ "schedule_for": format!("{at}:00"), "updated_at": changed.to_string() })
 }

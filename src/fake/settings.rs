@@ -1,8 +1,8 @@
 //! `…/config/database/postgres`: the overridden settings, not the effective ones.
 
 use super::{
-    project::Project,
-    request::ApiRequest,
+    project::FakeProject,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
@@ -13,7 +13,7 @@ const RESTART_DURATION: Span = Span::from_secs(20);
 
 /// The type of a setting in the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SettingKind {
+enum ApiSettingType {
     Text,
     Duration,
     Number(i64, i64),
@@ -22,59 +22,59 @@ enum SettingKind {
 }
 
 /// Every setting that the API knows.
-const SETTINGS: &[(&str, SettingKind)] = &[
-    ("effective_cache_size", SettingKind::Text),
-    ("logical_decoding_work_mem", SettingKind::Text),
-    ("autovacuum_work_mem", SettingKind::Text),
-    ("log_temp_files", SettingKind::Text),
-    ("maintenance_work_mem", SettingKind::Text),
-    ("track_activity_query_size", SettingKind::Text),
-    ("max_slot_wal_keep_size", SettingKind::Text),
-    ("max_standby_archive_delay", SettingKind::Text),
-    ("max_standby_streaming_delay", SettingKind::Text),
-    ("max_wal_size", SettingKind::Text),
-    ("shared_buffers", SettingKind::Text),
-    ("wal_keep_size", SettingKind::Text),
-    ("work_mem", SettingKind::Text),
-    ("statement_timeout", SettingKind::Duration),
-    ("wal_sender_timeout", SettingKind::Duration),
-    ("checkpoint_timeout", SettingKind::Duration),
-    ("log_autovacuum_min_duration", SettingKind::Duration),
-    ("log_startup_progress_interval", SettingKind::Duration),
-    ("max_connections", SettingKind::Number(1, 262_143)),
-    ("max_locks_per_transaction", SettingKind::Number(10, 2_147_483_640)),
-    ("autovacuum_max_workers", SettingKind::Number(1, 262_143)),
-    ("max_logical_replication_workers", SettingKind::Number(0, 262_143)),
-    ("max_sync_workers_per_subscription", SettingKind::Number(0, 262_143)),
-    ("max_parallel_maintenance_workers", SettingKind::Number(0, 1024)),
-    ("max_parallel_workers", SettingKind::Number(0, 1024)),
-    ("max_parallel_workers_per_gather", SettingKind::Number(0, 1024)),
-    ("max_replication_slots", SettingKind::Number(0, 262_143)),
-    ("max_wal_senders", SettingKind::Number(0, 262_143)),
-    ("max_worker_processes", SettingKind::Number(0, 262_143)),
-    ("pg_stat_statements.max", SettingKind::Number(100, 45_000)),
-    ("pg_net.batch_size", SettingKind::Number(0, 32_767)),
-    ("track_commit_timestamp", SettingKind::Flag),
-    ("hot_standby_feedback", SettingKind::Flag),
-    ("cron.log_statement", SettingKind::Flag),
-    ("log_checkpoints", SettingKind::Flag),
-    ("log_connections", SettingKind::Flag),
-    ("log_disconnections", SettingKind::Flag),
-    ("log_duration", SettingKind::Flag),
-    ("log_lock_waits", SettingKind::Flag),
-    ("log_recovery_conflict_waits", SettingKind::Flag),
-    ("log_replication_commands", SettingKind::Flag),
-    ("session_replication_role", SettingKind::Role),
+const SETTINGS: &[(&str, ApiSettingType)] = &[
+    ("effective_cache_size", ApiSettingType::Text),
+    ("logical_decoding_work_mem", ApiSettingType::Text),
+    ("autovacuum_work_mem", ApiSettingType::Text),
+    ("log_temp_files", ApiSettingType::Text),
+    ("maintenance_work_mem", ApiSettingType::Text),
+    ("track_activity_query_size", ApiSettingType::Text),
+    ("max_slot_wal_keep_size", ApiSettingType::Text),
+    ("max_standby_archive_delay", ApiSettingType::Text),
+    ("max_standby_streaming_delay", ApiSettingType::Text),
+    ("max_wal_size", ApiSettingType::Text),
+    ("shared_buffers", ApiSettingType::Text),
+    ("wal_keep_size", ApiSettingType::Text),
+    ("work_mem", ApiSettingType::Text),
+    ("statement_timeout", ApiSettingType::Duration),
+    ("wal_sender_timeout", ApiSettingType::Duration),
+    ("checkpoint_timeout", ApiSettingType::Duration),
+    ("log_autovacuum_min_duration", ApiSettingType::Duration),
+    ("log_startup_progress_interval", ApiSettingType::Duration),
+    ("max_connections", ApiSettingType::Number(1, 262_143)),
+    ("max_locks_per_transaction", ApiSettingType::Number(10, 2_147_483_640)),
+    ("autovacuum_max_workers", ApiSettingType::Number(1, 262_143)),
+    ("max_logical_replication_workers", ApiSettingType::Number(0, 262_143)),
+    ("max_sync_workers_per_subscription", ApiSettingType::Number(0, 262_143)),
+    ("max_parallel_maintenance_workers", ApiSettingType::Number(0, 1024)),
+    ("max_parallel_workers", ApiSettingType::Number(0, 1024)),
+    ("max_parallel_workers_per_gather", ApiSettingType::Number(0, 1024)),
+    ("max_replication_slots", ApiSettingType::Number(0, 262_143)),
+    ("max_wal_senders", ApiSettingType::Number(0, 262_143)),
+    ("max_worker_processes", ApiSettingType::Number(0, 262_143)),
+    ("pg_stat_statements.max", ApiSettingType::Number(100, 45_000)),
+    ("pg_net.batch_size", ApiSettingType::Number(0, 32_767)),
+    ("track_commit_timestamp", ApiSettingType::Flag),
+    ("hot_standby_feedback", ApiSettingType::Flag),
+    ("cron.log_statement", ApiSettingType::Flag),
+    ("log_checkpoints", ApiSettingType::Flag),
+    ("log_connections", ApiSettingType::Flag),
+    ("log_disconnections", ApiSettingType::Flag),
+    ("log_duration", ApiSettingType::Flag),
+    ("log_lock_waits", ApiSettingType::Flag),
+    ("log_recovery_conflict_waits", ApiSettingType::Flag),
+    ("log_replication_commands", ApiSettingType::Flag),
+    ("session_replication_role", ApiSettingType::Role),
 ];
 
 /// Shows the overrides.
-pub(super) async fn get_postgres_config(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_postgres_config(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     Ok(ApiResponse::json(200, Value::Object(read_overrides(&project).await?)))
 }
 
 /// Replaces all overrides: a setting that is not named loses its override.
-pub(super) async fn replace_postgres_config(request: &ApiRequest) -> ApiResult {
+pub(super) async fn replace_postgres_config(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     let mut wanted = validate_settings(request)?;
     for name in read_overrides(&project).await?.keys() {
@@ -84,13 +84,17 @@ pub(super) async fn replace_postgres_config(request: &ApiRequest) -> ApiResult {
 }
 
 /// Overrides the named settings and leaves the others.
-pub(super) async fn patch_postgres_config(request: &ApiRequest) -> ApiResult {
+pub(super) async fn patch_postgres_config(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     let wanted = validate_settings(request)?;
     apply_settings(request, &project, wanted).await
 }
 
-async fn apply_settings(request: &ApiRequest, project: &Project, wanted: Map<String, Value>) -> ApiResult {
+async fn apply_settings(
+    request: &RoutedRequest,
+    project: &FakeProject,
+    wanted: Map<String, Value>,
+) -> ApiResult {
     // The database restarts unless the request says otherwise.
     let restart = request.body.get("restart_database").and_then(Value::as_bool).unwrap_or(true);
     let database = project.as_provider()?;
@@ -102,7 +106,7 @@ async fn apply_settings(request: &ApiRequest, project: &Project, wanted: Map<Str
     Ok(ApiResponse::json(200, Value::Object(read_overrides(project).await?)))
 }
 
-async fn read_overrides(project: &Project) -> Result<Map<String, Value>, ApiResponse> {
+async fn read_overrides(project: &FakeProject) -> Result<Map<String, Value>, ApiResponse> {
     let database = project.as_provider()?;
     let list = database.settings()?.get(&[]).await?;
     let known = |name: &str| SETTINGS.iter().find(|(n, _)| *n == name);
@@ -113,7 +117,7 @@ async fn read_overrides(project: &Project) -> Result<Map<String, Value>, ApiResp
         .collect())
 }
 
-fn validate_settings(request: &ApiRequest) -> Result<Map<String, Value>, ApiResponse> {
+fn validate_settings(request: &RoutedRequest) -> Result<Map<String, Value>, ApiResponse> {
     let mut wanted = request.body_fields()?.clone();
     wanted.remove("restart_database");
     for (name, value) in &wanted {
@@ -127,14 +131,18 @@ fn validate_settings(request: &ApiRequest) -> Result<Map<String, Value>, ApiResp
     Ok(wanted)
 }
 
-impl SettingKind {
+impl ApiSettingType {
     fn accepts_value(self, value: &Value) -> bool {
         match self {
-            SettingKind::Text => value.is_string(),
-            SettingKind::Duration => value.as_str().is_some_and(is_duration),
-            SettingKind::Number(least, most) => value.as_i64().is_some_and(|n| (least..=most).contains(&n)),
-            SettingKind::Flag => value.is_boolean(),
-            SettingKind::Role => value.as_str().is_some_and(|r| ["origin", "replica", "local"].contains(&r)),
+            ApiSettingType::Text => value.is_string(),
+            ApiSettingType::Duration => value.as_str().is_some_and(is_duration),
+            ApiSettingType::Number(least, most) => {
+                value.as_i64().is_some_and(|n| (least..=most).contains(&n))
+            }
+            ApiSettingType::Flag => value.is_boolean(),
+            ApiSettingType::Role => {
+                value.as_str().is_some_and(|r| ["origin", "replica", "local"].contains(&r))
+            }
         }
     }
 
@@ -142,9 +150,9 @@ impl SettingKind {
     fn to_api_value(self, value: &Value) -> Value {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         match self {
-            SettingKind::Text | SettingKind::Duration | SettingKind::Role => text.into(),
-            SettingKind::Number(..) => text.parse::<i64>().map_or_else(|_| value.clone(), Value::from),
-            SettingKind::Flag => ["true", "on", "yes", "1"].contains(&text.as_str()).into(),
+            ApiSettingType::Text | ApiSettingType::Duration | ApiSettingType::Role => text.into(),
+            ApiSettingType::Number(..) => text.parse::<i64>().map_or_else(|_| value.clone(), Value::from),
+            ApiSettingType::Flag => ["true", "on", "yes", "1"].contains(&text.as_str()).into(),
         }
     }
 }

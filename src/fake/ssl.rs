@@ -2,8 +2,8 @@
 
 use super::{
     options::BillingPlan,
-    project::Project,
-    request::ApiRequest,
+    project::FakeProject,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
 use crate::base::moment::Span;
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 const RESTART_DURATION: Span = Span::from_secs(30);
 
 /// Shows whether connections without TLS are refused.
-pub(super) async fn get_ssl_enforcement(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_ssl_enforcement(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     Ok(ApiResponse::json(200, render_ssl_enforcement(request, &project).await?))
 }
 
 /// Sets whether connections without TLS are refused.
-pub(super) async fn update_ssl_enforcement(request: &ApiRequest) -> ApiResult {
+pub(super) async fn update_ssl_enforcement(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     if request.options().plan == BillingPlan::Free {
         return Err(ApiResponse::error(400, "not allowed to configure SSL enforcements for this project"));
@@ -37,7 +37,10 @@ pub(super) async fn update_ssl_enforcement(request: &ApiRequest) -> ApiResult {
     Ok(ApiResponse::json(200, render_ssl_enforcement(request, &project).await?))
 }
 
-async fn render_ssl_enforcement(request: &ApiRequest, project: &Project) -> Result<Value, ApiResponse> {
+async fn render_ssl_enforcement(
+    request: &RoutedRequest,
+    project: &FakeProject,
+) -> Result<Value, ApiResponse> {
     let database = project.as_provider()?;
     let ssl = database.network()?.ssl().await?;
     let restarts = project.lock_state().restarts_until.is_some_and(|until| request.now() < until);

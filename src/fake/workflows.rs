@@ -1,7 +1,7 @@
 //! `…/actions`: the workflows. Their steps are containers, whose status does not tell success.
 
 use super::{
-    request::ApiRequest,
+    request::RoutedRequest,
     response::{ApiResponse, ApiResult, ResponseBody},
     workflow::Workflow,
 };
@@ -14,7 +14,7 @@ const STEP_DURATION: Span = Span::from_secs(10);
 const WORKFLOW_STEPS: &[&str] = &["clone", "pull", "health", "configure", "migrate", "seed", "deploy"];
 
 /// Lists the workflows, newest first.
-pub(super) async fn list_workflows(request: &ApiRequest) -> ApiResult {
+pub(super) async fn list_workflows(request: &RoutedRequest) -> ApiResult {
     request.find_project()?;
     let (limit, offset) =
         (request.query_number("limit", 10, 100), request.query_number("offset", 0, usize::MAX));
@@ -24,25 +24,25 @@ pub(super) async fn list_workflows(request: &ApiRequest) -> ApiResult {
 }
 
 /// Shows a workflow.
-pub(super) async fn get_workflow(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_workflow(request: &RoutedRequest) -> ApiResult {
     Ok(ApiResponse::json(200, render_workflow(request, &find_workflow(request)?)))
 }
 
 /// Shows the log of a workflow.
-pub(super) async fn get_workflow_logs(request: &ApiRequest) -> ApiResult {
+pub(super) async fn get_workflow_logs(request: &RoutedRequest) -> ApiResult {
     let workflow = find_workflow(request)?;
     let text = format!("workflow {} of branch {}\n", workflow.id, workflow.branch);
     Ok(ApiResponse { status: 200, body: ResponseBody::Text(text), without_effect: true })
 }
 
-fn find_workflow(request: &ApiRequest) -> Result<Workflow, ApiResponse> {
+fn find_workflow(request: &RoutedRequest) -> Result<Workflow, ApiResponse> {
     request.find_project()?;
     let workflows = request.platform.lock_workflows();
     let found = workflows.iter().find(|workflow| workflow.id == request.path_param("run_id"));
     found.cloned().ok_or_else(|| ApiResponse::error(404, "Action run not found"))
 }
 
-fn render_workflow(request: &ApiRequest, workflow: &Workflow) -> Value {
+fn render_workflow(request: &RoutedRequest, workflow: &Workflow) -> Value {
     let now = request.now();
     let mut begins = workflow.started_at;
     let mut steps = Vec::new();

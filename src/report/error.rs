@@ -270,8 +270,8 @@ impl From<Refusal> for CliError {
     }
 }
 
-impl From<&check::Finding> for CliError {
-    fn from(finding: &check::Finding) -> Self {
+impl From<&check::CheckFinding> for CliError {
+    fn from(finding: &check::CheckFinding) -> Self {
         Self {
             place: finding.place.clone(),
             hint: finding.hint.clone(),

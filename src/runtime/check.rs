@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A problem that a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct CheckFinding {
     /// How bad it is.
     pub severity: Severity,
     pub message: String,
@@ -44,7 +44,7 @@ pub enum Severity {
 }
 
 /// Checks a runbook.
-pub fn check_runbook(runbook: &Runbook) -> Vec<Finding> {
+pub fn check_runbook(runbook: &Runbook) -> Vec<CheckFinding> {
     let engine = engine::language_engine();
     let mut checker = RunbookChecker {
         runbook,
@@ -112,7 +112,7 @@ struct RunbookChecker<'a> {
     runbook: &'a Runbook,
     functions: BTreeMap<String, BTreeSet<usize>>,
     used: BTreeSet<Permission>,
-    findings: Vec<Finding>,
+    findings: Vec<CheckFinding>,
 }
 
 impl RunbookChecker<'_> {
@@ -324,7 +324,7 @@ impl RunbookChecker<'_> {
         hint: Option<String>,
     ) {
         let place = locate_source(file, at, &|f| self.runbook.source_text(f));
-        self.findings.push(Finding { severity, message, hint, place });
+        self.findings.push(CheckFinding { severity, message, hint, place });
     }
 }
 
@@ -376,7 +376,7 @@ fn sample_args(op: &Operation, options: &Map<String, Value>) -> CallArgs {
 }
 
 /// Returns the most severe finding that keeps a runbook from being run, if there is one.
-pub fn find_blocking(findings: &[Finding]) -> Option<&Finding> {
+pub fn find_blocking(findings: &[CheckFinding]) -> Option<&CheckFinding> {
     findings.iter().filter(|f| f.severity != Severity::Warning).min_by_key(|f| f.severity)
 }
 
@@ -385,7 +385,7 @@ pub(super) fn require_runnable(runbook: &Runbook) -> Result<(), Refusal> {
     find_blocking(&check_runbook(runbook)).map_or(Ok(()), |finding| Err(to_refusal(finding)))
 }
 
-fn to_refusal(finding: &Finding) -> Refusal {
+fn to_refusal(finding: &CheckFinding) -> Refusal {
     let (message, hint, place) = (finding.message.clone(), finding.hint.clone(), finding.place.clone());
     match finding.severity {
         Severity::Policy => Refusal::Policy { message, hint: hint.unwrap_or_default(), place },

@@ -29,12 +29,12 @@ pub(super) struct SupabaseConfig {
     /// Where dumps are kept.
     pub backups: PathBuf,
     /// Where the database is, when it is not where the platform says.
-    pub database: DatabaseAddress,
+    pub database: ConfiguredAddress,
 }
 
 /// The address of the database, as far as the target gives it; the platform is asked for the rest.
 #[derive(Clone, Default)]
-pub(super) struct DatabaseAddress {
+pub(super) struct ConfiguredAddress {
     /// A host name, an IP address, or the folder of a socket.
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
@@ -67,7 +67,7 @@ impl SupabaseConfig {
                 Some(folder) => opening.base.join(folder),
                 None => opening.state.join("supabase").join(&target.name).join("backups"),
             },
-            database: DatabaseAddress { host: written.db_host, port: written.db_port },
+            database: ConfiguredAddress { host: written.db_host, port: written.db_port },
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A loopback server that plays the Management API as a test says, and the project that asks it.
 
-use super::{config::DatabaseAddress, project::Supabase, transport::ApiClient};
+use super::{config::ConfiguredAddress, project::Supabase, transport::ApiClient};
 use crate::base::lock::lock_unpoisoned;
 use crate::base::{
     clock::{Clock, VirtualClock},
@@ -159,7 +159,7 @@ impl MockApi {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             backups: std::env::temp_dir().join("redrill-no-such-folder"),
             state: std::env::temp_dir().join("redrill-no-such-folder"),
-            database: DatabaseAddress::default(),
+            database: ConfiguredAddress::default(),
         }
     }
 

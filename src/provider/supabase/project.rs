@@ -1,6 +1,6 @@
 //! A project: what its target says of it, its identity, and its status on the platform.
 
-use super::{config::DatabaseAddress, statuses::map_project_status, transport::ApiClient};
+use super::{config::ConfiguredAddress, statuses::map_project_status, transport::ApiClient};
 use crate::{
     base::clock::Clock,
     provider::{
@@ -25,7 +25,7 @@ pub(super) struct Supabase {
     pub(super) backups: PathBuf,
     /// The folder with the progress of long operations.
     pub(super) state: PathBuf,
-    pub(super) database: DatabaseAddress,
+    pub(super) database: ConfiguredAddress,
 }
 
 /// The platform's description of a project. Status words are kept unmapped, because new ones appear.

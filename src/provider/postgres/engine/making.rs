@@ -286,11 +286,11 @@ impl BuiltinEngine<'_> {
 /// Returns what a copy's manifest says about the WAL that it needs.
 fn read_required_wal(files: &Path) -> Result<RequiredWal> {
     #[derive(Deserialize)]
-    struct Manifest {
+    struct WalManifest {
         #[serde(rename = "WAL-Ranges")]
         ranges: Vec<RequiredWal>,
     }
-    let manifest: Option<Manifest> = record_file::read_record(&files.join("data/backup_manifest"))?;
+    let manifest: Option<WalManifest> = record_file::read_record(&files.join("data/backup_manifest"))?;
     let range = manifest.and_then(|manifest| manifest.ranges.into_iter().next_back());
     range.ok_or_else(|| Error::new(Code::CorruptBackup, "the copy's manifest names no WAL"))
 }

@@ -1,7 +1,7 @@
 //! Branches, as rows of the world's file.
 
 use super::{
-    recovery::RestorePlan,
+    recovery::ReplayPlan,
     time::{from_micros, to_micros},
     tx::{WorldTx, store_error},
 };
@@ -25,7 +25,7 @@ pub(super) struct BranchRequest<'a> {
 }
 
 /// A branch and the timeline it is on.
-pub(in crate::provider::sim) struct BranchRow {
+pub(in crate::provider::sim) struct WorldBranchRow {
     pub(in crate::provider::sim) line: i64,
     /// The branch as providers return it.
     pub(in crate::provider::sim) branch: Branch,
@@ -44,11 +44,11 @@ pub(in crate::provider::sim) fn demand_branch_name(name: &str) -> Result<()> {
 
 impl WorldTx<'_> {
     /// Returns every branch, oldest first.
-    pub(in crate::provider::sim) fn list_branch_rows(&self) -> Result<Vec<BranchRow>> {
+    pub(in crate::provider::sim) fn list_branch_rows(&self) -> Result<Vec<WorldBranchRow>> {
         let sql = "select b.id, b.name, b.line, b.status, b.created_at, b.backup, b.reached, b.temporary, b.run, b.key,
                    l.number from branches b join lines l on l.id = b.line order by b.created_at, b.id";
         let read = |row: &Row<'_>| {
-            Ok(BranchRow {
+            Ok(WorldBranchRow {
                 line: row.get(2)?,
                 branch: Branch {
                     id: row.get(0)?,
@@ -93,7 +93,7 @@ impl WorldTx<'_> {
     }
 
     /// Adds a branch that is being prepared and returns its id.
-    pub(super) fn add_branch(&self, request: &BranchRequest<'_>, plan: &RestorePlan) -> Result<String> {
+    pub(super) fn add_branch(&self, request: &BranchRequest<'_>, plan: &ReplayPlan) -> Result<String> {
         let id = format!("branch-{}", request.key);
         let line =
             self.begin_timeline(Some(&id), plan.line.number + 1, Some((plan.line.id, plan.cut)), self.now)?;
@@ -135,7 +135,7 @@ impl WorldTx<'_> {
     }
 
     /// Returns a branch that is ready.
-    pub(in crate::provider::sim) fn demand_ready_branch(&self, id: &str) -> Result<BranchRow> {
+    pub(in crate::provider::sim) fn demand_ready_branch(&self, id: &str) -> Result<WorldBranchRow> {
         let row = self.demand_branch(id)?;
         if row.branch.status == "ready" {
             return Ok(row);
@@ -145,7 +145,7 @@ impl WorldTx<'_> {
     }
 
     /// Returns a branch by its id.
-    pub(in crate::provider::sim) fn demand_branch(&self, id: &str) -> Result<BranchRow> {
+    pub(in crate::provider::sim) fn demand_branch(&self, id: &str) -> Result<WorldBranchRow> {
         self.list_branch_rows()?.into_iter().find(|row| row.branch.id == id).ok_or_else(|| {
             Error::new(Code::NotFound, format!("the branch `{id}` of `{}` is gone", self.target))
         })

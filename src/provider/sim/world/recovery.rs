@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A restore that can be done.
-pub(super) struct RestorePlan {
+pub(super) struct ReplayPlan {
     /// The backup it starts from.
     pub(super) backup: BackupRow,
     /// The timeline it follows.
@@ -109,7 +109,7 @@ impl WorldTx<'_> {
     ///
     /// # Errors
     /// Every reason why not.
-    pub(super) fn plan_restore(&self, request: &RestoreRequest) -> Result<RestorePlan> {
+    pub(super) fn plan_restore(&self, request: &RestoreRequest) -> Result<ReplayPlan> {
         let named = request.backup.as_deref().map(|id| self.demand_usable_backup(id)).transpose()?;
         let usable = self.usable_backups()?;
         let newest = usable.last().ok_or_else(|| {
@@ -135,7 +135,7 @@ impl WorldTx<'_> {
             .with_hint("restore from another with `backup:`"));
         }
         let reached = self.last_entry(stop.line.id, stop.cut)?.map(|e| from_micros(e.at));
-        Ok(RestorePlan { backup, line: stop.line, cut: stop.cut, reached })
+        Ok(ReplayPlan { backup, line: stop.line, cut: stop.cut, reached })
     }
 
     fn demand_usable_backup(&self, id: &str) -> Result<BackupRow> {

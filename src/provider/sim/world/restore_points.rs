@@ -12,7 +12,7 @@ use crate::provider::{
 use rusqlite::{OptionalExtension as _, Row, params};
 
 /// A restore point.
-pub(in crate::provider::sim) struct RestorePointRow {
+pub(in crate::provider::sim) struct WorldRestorePointRow {
     /// The timeline it is on.
     pub(in crate::provider::sim) line: i64,
     pub(in crate::provider::sim) lsn: i64,
@@ -40,13 +40,16 @@ impl WorldTx<'_> {
     }
 
     /// Returns a restore point.
-    pub(in crate::provider::sim) fn find_restore_point(&self, name: &str) -> Result<Option<RestorePointRow>> {
+    pub(in crate::provider::sim) fn find_restore_point(
+        &self,
+        name: &str,
+    ) -> Result<Option<WorldRestorePointRow>> {
         let sql = "select line, lsn, at, key from marks where name = ?1";
         let read = |row: &Row<'_>| {
             let lsn = row.get(1)?;
             let mark =
                 RestorePoint { name: name.into(), lsn: format_lsn(lsn), time: from_micros(row.get(2)?) };
-            Ok(RestorePointRow { line: row.get(0)?, lsn, key: row.get(3)?, mark })
+            Ok(WorldRestorePointRow { line: row.get(0)?, lsn, key: row.get(3)?, mark })
         };
         self.conn.query_row(sql, [name], read).optional().map_err(|e| store_error(&e))
     }

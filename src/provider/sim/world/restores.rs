@@ -4,7 +4,7 @@ use super::{
     branches::BranchRequest,
     effects::to_json,
     jobs::{self, RestoreDetail},
-    recovery::RestorePlan,
+    recovery::ReplayPlan,
     time::to_micros,
     tx::WorldTx,
 };
@@ -41,7 +41,7 @@ impl WorldTx<'_> {
         self.demand_powered_on(Code::Refused)?;
         self.demand_not_being_replaced(Code::Conflict)?;
         self.demand_no_backup_job()?;
-        let RestorePlan { backup, line, cut, reached } = self.plan_restore(request)?;
+        let ReplayPlan { backup, line, cut, reached } = self.plan_restore(request)?;
         let bytes = self.content_facts_at(line.id, cut)?.bytes;
         let detail = to_json(RestoreDetail {
             line: line.id,

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 /// One of our checks.
-pub(super) struct CheckSpec {
+pub(super) struct OwnCheck {
     /// The check's id.
     pub id: &'static str,
     /// The worst it can find.
@@ -19,13 +19,13 @@ pub(super) struct CheckSpec {
 }
 
 /// Every check of ours.
-pub(super) const OWN_CHECKS: &[CheckSpec] = &[
-    CheckSpec { id: "recovery", level: FindingLevel::Error, on_branch: false },
-    CheckSpec { id: "exposed_tables", level: FindingLevel::Error, on_branch: true },
-    CheckSpec { id: "network_restrictions", level: FindingLevel::Warn, on_branch: false },
-    CheckSpec { id: "ssl_enforcement", level: FindingLevel::Warn, on_branch: false },
-    CheckSpec { id: "jit_access", level: FindingLevel::Warn, on_branch: false },
-    CheckSpec { id: "network_bans", level: FindingLevel::Info, on_branch: false },
+pub(super) const OWN_CHECKS: &[OwnCheck] = &[
+    OwnCheck { id: "recovery", level: FindingLevel::Error, on_branch: false },
+    OwnCheck { id: "exposed_tables", level: FindingLevel::Error, on_branch: true },
+    OwnCheck { id: "network_restrictions", level: FindingLevel::Warn, on_branch: false },
+    OwnCheck { id: "ssl_enforcement", level: FindingLevel::Warn, on_branch: false },
+    OwnCheck { id: "jit_access", level: FindingLevel::Warn, on_branch: false },
+    OwnCheck { id: "network_bans", level: FindingLevel::Info, on_branch: false },
 ];
 
 impl Supabase {

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 use fingerprint::ProjectFingerprint;
-use plan::RestorePlan;
+use plan::InPlaceRecoveryTarget;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ const STUCK_TIMEOUT: Span = Span::from_secs(8 * 3600);
 /// The detail of a restore's job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct RestoreJob {
-    plan: RestorePlan,
+    plan: InPlaceRecoveryTarget,
     before: ProjectFingerprint,
     asked_at: Moment,
 }

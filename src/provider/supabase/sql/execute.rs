@@ -37,7 +37,7 @@ const POLL_INTERVAL: Span = Span::from_secs(2);
 
 /// The record of a transaction, written before it is sent.
 #[derive(Debug, Serialize, Deserialize)]
-struct PendingCommit {
+struct TransactionIntent {
     /// Names the lock and the large object.
     number: u32,
     /// When it starts at the latest, in the database's words.
@@ -110,7 +110,7 @@ pub(super) async fn settle_statement(
 ) -> Result<Option<SqlOutcome>> {
     // Nothing is sent before it is accepted.
     let Some(accepted) = accepted else { return Ok(None) };
-    let pending: PendingCommit = serde_json::from_value(accepted.clone())
+    let pending: TransactionIntent = serde_json::from_value(accepted.clone())
         .map_err(|e| Error::new(Code::Internal, format!("what was recorded is no transaction: {e}")))?;
     if let Some(rows_affected) = pending.rows_affected {
         return Ok(Some(SqlOutcome { rows_affected }));
@@ -123,7 +123,7 @@ pub(super) async fn settle_statement(
 }
 
 /// Returns the record of a transaction that is to start soon.
-async fn prepare_commit(project: &Supabase, key: &CallKey) -> Result<PendingCommit> {
+async fn prepare_commit(project: &Supabase, key: &CallKey) -> Result<TransactionIntent> {
     let now = project.query_answer(&statements::clock_sql()).await?;
     let text = |name: &str| now[name].as_str().map(str::to_owned);
     let (Some(until), Some(timeline)) = (text("until"), text("timeline")) else {
@@ -131,15 +131,15 @@ async fn prepare_commit(project: &Supabase, key: &CallKey) -> Result<PendingComm
     };
     let digest = Sha256::digest(key.0.as_bytes());
     let number = u32::from_be_bytes([digest[0] & 0x7f, digest[1], digest[2], digest[3]]);
-    Ok(PendingCommit { number, until, timeline, rows_affected: None })
+    Ok(TransactionIntent { number, until, timeline, rows_affected: None })
 }
 
-fn commit_to_json(pending: &PendingCommit) -> Value {
+fn commit_to_json(pending: &TransactionIntent) -> Value {
     json!(pending)
 }
 
 /// Returns the large object's oid, in a range that ordinary oids do not reach.
-fn marker_oid(pending: &PendingCommit) -> u32 {
+fn marker_oid(pending: &TransactionIntent) -> u32 {
     pending.number | 0x8000_0000
 }
 
@@ -179,7 +179,7 @@ fn map_late_error(error: Error) -> Error {
 async fn wait_for_outcome(
     project: &Supabase,
     key: &CallKey,
-    pending: &PendingCommit,
+    pending: &TransactionIntent,
 ) -> Result<TransactionState> {
     for poll in 0..POLLS_MAX {
         if poll > 0 {
@@ -205,7 +205,7 @@ fn unknown_commit_error(why: &str) -> Error {
 async fn poll_transaction(
     project: &Supabase,
     key: &CallKey,
-    pending: &PendingCommit,
+    pending: &TransactionIntent,
 ) -> Result<TransactionState> {
     let now =
         project.query_answer(&statements::transaction_state_sql(pending.number, &pending.until)).await?;
@@ -225,7 +225,7 @@ async fn poll_transaction(
 }
 
 /// Removes the mark. If that fails, an empty large object stays, whose comment says whose it is.
-async fn remove_marker(project: &Supabase, pending: &PendingCommit) {
+async fn remove_marker(project: &Supabase, pending: &TransactionIntent) {
     let body = json!({ "query": statements::remove_marker_sql(marker_oid(pending)) });
     drop(
         project

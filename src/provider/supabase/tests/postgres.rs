@@ -8,7 +8,7 @@ use crate::provider::{
     host::process,
     model::{BackupRequest, Job, JobStatus, RecoveryTarget},
     postgres::test_cluster::TestCluster,
-    supabase::{config::DatabaseAddress, mock_api::REF},
+    supabase::{config::ConfiguredAddress, mock_api::REF},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ impl DumpTestEnv {
         let server = MockApi::serve_replies(move |seen| served(seen, &socket)).await;
         let (target, folder) = project(&server);
         let database =
-            DatabaseAddress { host: Some(source.socket().display().to_string()), port: Some(5432) };
+            ConfiguredAddress { host: Some(source.socket().display().to_string()), port: Some(5432) };
         Some(Self { source, branch, server, target: Supabase { database, ..target }, folder })
     }
 

@@ -15,7 +15,7 @@ use std::fmt;
 /// What a restore in place goes back to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RestorePlan {
+pub(super) enum InPlaceRecoveryTarget {
     /// A physical backup of the platform, by its number.
     Backup {
         /// The number.
@@ -29,43 +29,45 @@ pub(super) enum RestorePlan {
     Point(String),
 }
 
-impl RestorePlan {
+impl InPlaceRecoveryTarget {
     /// Returns the request: its path below that of the backups, and its body.
     pub(super) fn to_request(&self) -> (&'static str, Value) {
         match self {
-            RestorePlan::Backup { number, .. } => ("restore", json!({ "id": number })),
-            RestorePlan::Moment(unix) => ("restore-pitr", json!({ "recovery_time_target_unix": unix })),
-            RestorePlan::Point(name) => ("undo", json!({ "name": name })),
+            InPlaceRecoveryTarget::Backup { number, .. } => ("restore", json!({ "id": number })),
+            InPlaceRecoveryTarget::Moment(unix) => {
+                ("restore-pitr", json!({ "recovery_time_target_unix": unix }))
+            }
+            InPlaceRecoveryTarget::Point(name) => ("undo", json!({ "name": name })),
         }
     }
 
     /// Returns the backup that the restore starts from, as far as the platform says.
     pub(super) fn source_backup(&self) -> String {
         match self {
-            RestorePlan::Backup { number, .. } => format!("platform-{number}"),
-            RestorePlan::Moment(_) | RestorePlan::Point(_) => "platform".into(),
+            InPlaceRecoveryTarget::Backup { number, .. } => format!("platform-{number}"),
+            InPlaceRecoveryTarget::Moment(_) | InPlaceRecoveryTarget::Point(_) => "platform".into(),
         }
     }
 
     /// Returns the moment that the data is of after the restore.
     pub(super) fn reached_moment(&self) -> Option<Moment> {
         match self {
-            RestorePlan::Backup { taken, .. } => Some(*taken),
-            RestorePlan::Moment(unix) => platform_backups::moment_from_unix(*unix).ok(),
-            RestorePlan::Point(_) => None,
+            InPlaceRecoveryTarget::Backup { taken, .. } => Some(*taken),
+            InPlaceRecoveryTarget::Moment(unix) => platform_backups::moment_from_unix(*unix).ok(),
+            InPlaceRecoveryTarget::Point(_) => None,
         }
     }
 }
 
-impl fmt::Display for RestorePlan {
+impl fmt::Display for InPlaceRecoveryTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RestorePlan::Backup { number, .. } => write!(f, "to backup `platform-{number}`"),
-            RestorePlan::Moment(unix) => match platform_backups::moment_from_unix(*unix) {
+            InPlaceRecoveryTarget::Backup { number, .. } => write!(f, "to backup `platform-{number}`"),
+            InPlaceRecoveryTarget::Moment(unix) => match platform_backups::moment_from_unix(*unix) {
                 Ok(moment) => write!(f, "to {moment}"),
                 Err(_) => write!(f, "to second {unix}"),
             },
-            RestorePlan::Point(name) => write!(f, "to the restore point `{name}`"),
+            InPlaceRecoveryTarget::Point(name) => write!(f, "to the restore point `{name}`"),
         }
     }
 }
@@ -75,7 +77,7 @@ impl Supabase {
     ///
     /// # Errors
     /// The first obstacle.
-    pub(super) async fn plan_in_place(&self, request: &RestoreRequest) -> Result<RestorePlan> {
+    pub(super) async fn plan_in_place(&self, request: &RestoreRequest) -> Result<InPlaceRecoveryTarget> {
         let plan = self.choose_plan(request).await?;
         let status = self.fetch_project_details().await?.status;
         if !statuses::is_up(&status) {
@@ -87,7 +89,7 @@ impl Supabase {
         Ok(plan)
     }
 
-    async fn choose_plan(&self, request: &RestoreRequest) -> Result<RestorePlan> {
+    async fn choose_plan(&self, request: &RestoreRequest) -> Result<InPlaceRecoveryTarget> {
         if request.to.timeline.is_some() || !request.to.inclusive {
             return Err(Error::unsupported(
                 "the platform takes a whole second, and neither a timeline nor `inclusive: false`",
@@ -107,7 +109,7 @@ impl Supabase {
             },
             (None, RecoveryTarget::Name(name)) => {
                 self.check_restore_point(name).await?;
-                Ok(RestorePlan::Point(name.clone()))
+                Ok(InPlaceRecoveryTarget::Point(name.clone()))
             }
             (None, RecoveryTarget::Xid(_) | RecoveryTarget::Lsn(_) | RecoveryTarget::BackupEnd) => {
                 Err(Error::unsupported(
@@ -118,7 +120,7 @@ impl Supabase {
         }
     }
 
-    async fn plan_from_backup(&self, id: &str) -> Result<RestorePlan> {
+    async fn plan_from_backup(&self, id: &str) -> Result<InPlaceRecoveryTarget> {
         let Some(number) = platform_backups::parse_platform_id(id) else {
             self.dump_store().find_dump(id)?;
             return Err(Error::unsupported(
@@ -143,12 +145,12 @@ impl Supabase {
         if backup.status != "completed" {
             return Err(Error::new(Code::Refused, format!("backup `{id}` is {}", backup.status)));
         }
-        Ok(RestorePlan::Backup { number, taken: backup.started_at })
+        Ok(InPlaceRecoveryTarget::Backup { number, taken: backup.started_at })
     }
 
     /// Plans for a whole second, rounded down so that the restore never passes the moment. The platform takes 0
     /// as "now", so 0 is refused.
-    async fn plan_to_moment(&self, unix: i64) -> Result<RestorePlan> {
+    async fn plan_to_moment(&self, unix: i64) -> Result<InPlaceRecoveryTarget> {
         if unix <= 0 {
             return Err(Error::new(
                 Code::Invalid,
@@ -177,7 +179,7 @@ impl Supabase {
                 "{window}; on an idle database it ends long before now, and nothing that was written is missing"
             )));
         }
-        Ok(RestorePlan::Moment(unix))
+        Ok(InPlaceRecoveryTarget::Moment(unix))
     }
 
     fn no_pitr_error(&self) -> Error {
