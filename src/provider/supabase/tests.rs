@@ -13,17 +13,15 @@ use super::{
     platform_backups::moment_from_unix,
     project::Supabase,
 };
-use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::moment::Moment,
     provider::{
-        Accept, Result,
+        Result,
         model::{CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
+    testing::MemoryRecorder,
 };
-use async_trait::async_trait;
 use serde_json::{Value, json};
-use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// The reference of a branch.
@@ -32,27 +30,6 @@ const BRANCH: &str = "bbbbbbbbbbbbbbbbbbbb";
 const KEY: &str = "abcdefgh23";
 /// The window of [`windowed`], in seconds since 1970: a day that ends ten minutes before the mock's clock begins.
 const WINDOW: (i64, i64) = (1_795_056_600, 1_795_143_000);
-
-/// The intents recorded before requests.
-#[derive(Default)]
-struct RecordedIntents(Mutex<Vec<Value>>);
-
-#[async_trait]
-impl Accept for RecordedIntents {
-    async fn accepted(&self, what: Value) -> Result<()> {
-        lock_unpoisoned(&self.0).push(what);
-        Ok(())
-    }
-}
-
-impl RecordedIntents {
-    /// Returns the only recorded intent.
-    fn only(&self) -> Value {
-        let all = lock_unpoisoned(&self.0);
-        assert_eq!(all.len(), 1, "{all:?}");
-        all[0].clone()
-    }
-}
 
 fn key() -> CallKey {
     CallKey(KEY.into())

@@ -150,21 +150,21 @@ async fn a_statement_is_committed_only_after_it_was_written_down() {
     let sim = sim_in_memory(LEDGER);
     let sql = sim.sql().expect("sql");
     let insert = "insert into entries values (7, 70)";
-    let broken = TestRecorder { fail: true, ..TestRecorder::default() };
+    let broken = MemoryRecorder::full();
     sql.execute(insert, Span::from_secs(5), &call_key("k1"), &broken)
         .await
         .expect_err("it is not written down");
     assert_eq!(sql.settle(&call_key("k1"), None).await, Ok(None));
     assert_eq!(entry_ids(&sim).await, [1, 2, 3]);
-    let notes = TestRecorder::default();
+    let notes = MemoryRecorder::default();
     let outcome = sql.execute(insert, Span::from_secs(5), &call_key("k1"), &notes).await.expect("it runs");
-    assert_eq!(notes.taken.lock().expect("notes").len(), 1);
+    assert_eq!(notes.list_records().len(), 1);
     assert_eq!(sql.settle(&call_key("k1"), None).await, Ok(Some(outcome)));
     assert_eq!(entry_ids(&sim).await, [1, 2, 3, 7]);
     let twice =
         sql.execute(insert, Span::from_secs(5), &call_key("k2"), &notes).await.expect_err("the id is taken");
     assert_eq!(twice.code, Code::Sql);
-    assert_eq!(notes.taken.lock().expect("notes").len(), 1, "what is refused was never accepted");
+    assert_eq!(notes.list_records().len(), 1, "what is refused was never accepted");
     assert_eq!(sim.effect_log().expect("the log").len(), 1);
 }
 

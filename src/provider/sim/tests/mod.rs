@@ -15,12 +15,13 @@ use crate::{
     },
     config::TargetConfig,
     provider::{
-        Accept, Code, Error, NullRecorder, OpenContext, Provider, Result,
+        Code, NullRecorder, OpenContext, Provider, Result,
         model::{
             Backup, BackupRequest, Branch, CallKey, CheckStatus, FindingLevel, Job, JobStatus, RecoveryPoint,
             RecoveryTarget, RestoreOutcome, RestoreRequest, TableEventQuery,
         },
     },
+    testing::MemoryRecorder,
 };
 use async_trait::async_trait;
 use proptest::prelude::*;
@@ -66,24 +67,6 @@ impl Clock for FrozenClock {
 
     async fn sleep(&self, _: Span) {
         panic!("a simulated target never sleeps");
-    }
-}
-
-/// Notes what was accepted; with `fail` it is a journal that cannot be written.
-#[derive(Default)]
-struct TestRecorder {
-    taken: Mutex<Vec<Value>>,
-    fail: bool,
-}
-
-#[async_trait]
-impl Accept for TestRecorder {
-    async fn accepted(&self, what: Value) -> Result<()> {
-        if self.fail {
-            return Err(Error::new(Code::Tool, "the journal cannot be written"));
-        }
-        self.taken.lock().expect("nobody panicked with the notes").push(what);
-        Ok(())
     }
 }
 
@@ -136,7 +119,8 @@ async fn entry_ids(place: &dyn Provider) -> Vec<i64> {
 }
 
 async fn execute_sql(sim: &dyn Provider, sql: &str, k: &str) -> Result<u64> {
-    let outcome = sim.sql()?.execute(sql, Span::from_secs(5), &call_key(k), &TestRecorder::default()).await?;
+    let outcome =
+        sim.sql()?.execute(sql, Span::from_secs(5), &call_key(k), &MemoryRecorder::default()).await?;
     Ok(outcome.rows_affected)
 }
 

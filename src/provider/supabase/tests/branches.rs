@@ -1,7 +1,7 @@
 //! Branches.
 
 use super::{
-    BRANCH, KEY, MockApi, MockReply, RecordedIntents, ask, follow, inside, kept, key, main_row, project, row,
+    BRANCH, KEY, MemoryRecorder, MockApi, MockReply, ask, follow, inside, kept, key, main_row, project, row,
     windowed, writes,
 };
 use crate::provider::{
@@ -129,7 +129,7 @@ fn with_data(seen: &super::ReceivedRequest) -> MockReply {
 async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secrets_are_read_by_nobody() {
     let server = MockApi::serve_replies(with_data).await;
     let (project, _folder) = project(&server);
-    let written = RecordedIntents::default();
+    let written = MemoryRecorder::default();
     let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
     let job = project.restore(&request, &key(), &written).await.expect("accepted");
     let made = follow(&project, &job).await.expect("ready");
@@ -143,7 +143,7 @@ async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secret
         .find(|seen| seen.line.starts_with("POST") && seen.line.ends_with("/branches"));
     assert_eq!(asked.expect("asked").body, json!({ "branch_name": name(), "with_data": true }));
     assert_eq!(writes(&server).len(), 1);
-    for text in [made.to_string(), json!(job).to_string(), written.only().to_string()] {
+    for text in [made.to_string(), json!(job).to_string(), written.only_record().to_string()] {
         assert!(!text.contains("the password") && !text.contains("the secret"), "{text}");
     }
 }
@@ -281,13 +281,13 @@ async fn a_reset_and_a_promotion_are_workflows_that_are_found_again() {
         let (project, _folder) = project(&server);
         let branches = project.branches().expect("branches");
         let branch = branches.get("drill").await.expect("a branch");
-        let written = RecordedIntents::default();
+        let written = MemoryRecorder::default();
         let job = match kind {
             "reset" => branches.reset(&branch, &key(), &written).await,
             _ => branches.promote(&branch, &key(), &written).await,
         }
         .expect("accepted");
-        let found: Option<Job> = project.find(&key(), Some(&written.only())).await.expect("found");
+        let found: Option<Job> = project.find(&key(), Some(&written.only_record())).await.expect("found");
         assert_eq!(found.as_ref(), Some(&job));
         let value: Value = follow(&project, &job).await.expect("done");
         match kind {

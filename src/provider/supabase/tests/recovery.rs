@@ -1,7 +1,7 @@
 //! What is found again after a crash, by what was written down before the platform was asked.
 
 use super::{
-    BRANCH, KEY, MockApi, MockReply, RecordedIntents, WINDOW, ask, at, described, inside, key, project, row,
+    BRANCH, KEY, MemoryRecorder, MockApi, MockReply, WINDOW, ask, at, described, inside, key, project, row,
     windowed, writes,
 };
 use crate::provider::{
@@ -30,11 +30,11 @@ async fn a_branch_is_found_by_its_name_however_late_it_shows() {
     for took_effect in [true, false] {
         let server = MockApi::serve_replies(branches(took_effect)).await;
         let (project, _folder) = project(&server);
-        let written = RecordedIntents::default();
+        let written = MemoryRecorder::default();
         let request = ask(None, RecoveryTarget::Latest, Some("drill"));
         let error = project.restore(&request, &key(), &written).await.expect_err("nobody knows");
         assert_eq!(error.code, Code::Unknown);
-        let found = project.find(&key(), Some(&written.only())).await.expect("known");
+        let found = project.find(&key(), Some(&written.only_record())).await.expect("known");
         assert_eq!(found.map(|job| job.id), took_effect.then(|| format!("drill-{KEY}")));
         assert_eq!(writes(&server).len(), 1);
     }
@@ -78,7 +78,7 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     })
     .await;
     let (project_then, _folder) = project(&asked);
-    let written = RecordedIntents::default();
+    let written = MemoryRecorder::default();
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let error = project_then.restore(&request, &key(), &written).await.expect_err("nobody knows");
     assert_eq!(error.code, Code::Unknown);
@@ -89,8 +89,8 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     })
     .await;
     let (now, _folder) = project(&restoring);
-    let job = now.find(&key(), Some(&written.only())).await.expect("known").expect("under way");
-    assert_eq!((job.kind.as_str(), &job.detail), ("restore", &written.only()["detail"]));
+    let job = now.find(&key(), Some(&written.only_record())).await.expect("known").expect("under way");
+    assert_eq!((job.kind.as_str(), &job.detail), ("restore", &written.only_record()["detail"]));
 
     let over = MockApi::serve_replies(|seen| {
         if seen.body["query"].as_str().is_some_and(|sql| sql.contains("pg_postmaster_start_time")) {
@@ -101,13 +101,13 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     })
     .await;
     let (now, _folder) = project(&over);
-    let job = now.find(&key(), Some(&written.only())).await.expect("known").expect("over");
+    let job = now.find(&key(), Some(&written.only_record())).await.expect("known").expect("over");
     let restored = super::follow(&now, &job).await.expect("over");
     assert_eq!(restored["timeline"], 2);
 
     let unchanged = MockApi::serve_replies(windowed).await;
     let (now, _folder) = project(&unchanged);
-    assert_eq!(now.find(&key(), Some(&written.only())).await.expect_err("nobody").code, Code::Unknown);
+    assert_eq!(now.find(&key(), Some(&written.only_record())).await.expect_err("nobody").code, Code::Unknown);
     for server in [&restoring, &over, &unchanged] {
         assert_eq!(writes(server), [""; 0]);
     }

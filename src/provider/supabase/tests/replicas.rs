@@ -1,6 +1,6 @@
 //! Read replicas.
 
-use super::{MockApi, MockReply, RecordedIntents, follow, key, organization, project, windowed, writes};
+use super::{MemoryRecorder, MockApi, MockReply, follow, key, organization, project, windowed, writes};
 use crate::provider::{Code, NullRecorder, Provider as _, model::ReplicaRequest, supabase::mock_api::REF};
 use serde_json::{Value, json};
 
@@ -45,15 +45,15 @@ fn growing(last: &'static str) -> impl Fn(&super::ReceivedRequest) -> MockReply 
 async fn supabase_t20_a_replica_is_asked_for_as_the_schema_says_and_found_by_difference() {
     let server = MockApi::serve_replies(growing("ACTIVE_HEALTHY")).await;
     let (project, _folder) = project(&server);
-    let written = RecordedIntents::default();
+    let written = MemoryRecorder::default();
     let request = ReplicaRequest { region: Some("us-west-1".into()) };
     let job =
         project.replicas().expect("replicas").create(&request, &key(), &written).await.expect("accepted");
     let sent =
         server.received_requests().into_iter().find(|seen| seen.line.ends_with("/setup")).expect("sent");
     assert_eq!(sent.body, json!({ "read_replica_region": "us-west-1" }));
-    assert_eq!(written.only()["detail"]["before"], json!(["old"]));
-    let found = project.find(&key(), Some(&written.only())).await.expect("known").expect("it came");
+    assert_eq!(written.only_record()["detail"]["before"], json!(["old"]));
+    let found = project.find(&key(), Some(&written.only_record())).await.expect("known").expect("it came");
     assert_eq!(found, job);
     let replica = follow(&project, &job).await.expect("ready");
     assert_eq!((&replica["id"], &replica["status"]), (&json!("new"), &json!("ready")));
@@ -92,11 +92,11 @@ async fn a_replica_that_did_not_come_and_one_of_two_that_came_are_known_to_nobod
         })
         .await;
         let (project, _folder) = project(&server);
-        let written = RecordedIntents::default();
+        let written = MemoryRecorder::default();
         let request = ReplicaRequest::default();
         let error = project.replicas().expect("replicas").create(&request, &key(), &written).await;
         assert_eq!(error.expect_err("nobody knows").code, Code::Unknown);
-        let found = project.find(&key(), Some(&written.only())).await;
+        let found = project.find(&key(), Some(&written.only_record())).await;
         assert_eq!(found.expect_err("nor later").code, Code::Unknown);
         assert_eq!(writes(&server).len(), 1);
     }

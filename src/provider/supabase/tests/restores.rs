@@ -1,8 +1,8 @@
 //! Restores in place.
 
 use super::{
-    MockApi, MockReply, RecordedIntents, WINDOW, ask, at, described, follow, kept, key, organization,
-    project, windowed, writes,
+    MemoryRecorder, MockApi, MockReply, WINDOW, ask, at, described, follow, kept, key, organization, project,
+    windowed, writes,
 };
 use crate::{
     base::moment::{Moment, Span},
@@ -44,7 +44,7 @@ async fn supabase_t7_a_moment_is_sent_in_whole_seconds_that_do_not_go_beyond_it(
     .await;
     let (project, _folder) = project(&server);
     let target = at(WINDOW.0 + 60).saturating_add(Span::from_millis(999));
-    let written = RecordedIntents::default();
+    let written = MemoryRecorder::default();
     let job = project
         .restore(&ask(None, RecoveryTarget::Time(target), None), &key(), &written)
         .await
@@ -55,7 +55,7 @@ async fn supabase_t7_a_moment_is_sent_in_whole_seconds_that_do_not_go_beyond_it(
         .find(|seen| seen.line.ends_with("/restore-pitr"))
         .expect("sent");
     assert_eq!(sent.body, json!({ "recovery_time_target_unix": WINDOW.0 + 60 }));
-    assert_eq!(written.only()["detail"], job.detail);
+    assert_eq!(written.only_record()["detail"], job.detail);
     let half = ask(None, RecoveryTarget::Time(target), None);
     let half = crate::provider::model::RestoreRequest {
         to: crate::provider::model::RecoveryPoint { inclusive: false, ..half.to.clone() },
@@ -220,11 +220,11 @@ async fn a_restore_that_was_not_answered_is_not_sent_again() {
     })
     .await;
     let (project, _folder) = project(&server);
-    let written = RecordedIntents::default();
+    let written = MemoryRecorder::default();
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let error = project.restore(&request, &key(), &written).await.expect_err("nobody knows");
     assert_eq!(error.code, Code::Unknown);
-    let found = project.find(&key(), Some(&written.only())).await.expect_err("nor later");
+    let found = project.find(&key(), Some(&written.only_record())).await.expect_err("nor later");
     assert_eq!(found.code, Code::Unknown);
     assert_eq!(writes(&server).len(), 1);
 }

@@ -4,45 +4,15 @@ use super::super::{
     super::test_cluster::{PORT, TestCluster},
     *,
 };
-use crate::base::secret::SecretRef;
+use crate::{base::secret::SecretRef, testing::MemoryRecorder};
 use serde_json::json;
-use std::{path::Path, sync::Mutex};
+use std::path::Path;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
 };
 
 const QUERY_TIMEOUT: Span = Span::from_secs(10);
-
-/// Keeps what it was given.
-#[derive(Default)]
-struct MemoryRecorder(Mutex<Vec<Value>>);
-
-#[async_trait]
-impl Accept for MemoryRecorder {
-    async fn accepted(&self, what: Value) -> Result<()> {
-        self.0.lock().expect("not poisoned").push(what);
-        Ok(())
-    }
-}
-
-impl MemoryRecorder {
-    fn only_record(&self) -> Value {
-        let notes = self.0.lock().expect("not poisoned");
-        assert_eq!(notes.len(), 1, "{notes:?}");
-        notes[0].clone()
-    }
-}
-
-/// Cannot write anything down.
-struct FullRecorder;
-
-#[async_trait]
-impl Accept for FullRecorder {
-    async fn accepted(&self, _: Value) -> Result<()> {
-        Err(Error::new(Code::NoDiskSpace, "no room for the record"))
-    }
-}
 
 fn test_key() -> CallKey {
     CallKey("abcdefghij".into())
@@ -188,7 +158,7 @@ async fn execute_writes_down_before_it_commits() {
     assert_eq!(db.settle(&test_key(), None).await, Ok(None));
 
     let full = db
-        .execute("insert into t values (4)", QUERY_TIMEOUT, &test_key(), &FullRecorder)
+        .execute("insert into t values (4)", QUERY_TIMEOUT, &test_key(), &MemoryRecorder::full())
         .await
         .expect_err("not written down");
     assert_eq!(full.code, Code::NoDiskSpace);
@@ -226,7 +196,7 @@ async fn execute_refuses_what_would_escape_its_transaction() {
         let notes = MemoryRecorder::default();
         let error = db.execute(sql, QUERY_TIMEOUT, &test_key(), &notes).await.expect_err(sql);
         assert_eq!(error.code, code, "{sql}: {error:?}");
-        assert!(notes.0.lock().expect("not poisoned").is_empty(), "{sql} got as far as its commit");
+        assert!(notes.list_records().is_empty(), "{sql} got as far as its commit");
     }
     assert_eq!(query_maps(&db, "select n from t").await.expect("rows"), Vec::new());
 }

@@ -4,10 +4,9 @@ use super::super::{
     super::mock_api::{MockApi, MockReply, REF},
     *,
 };
-use crate::base::lock::lock_unpoisoned;
-use crate::provider::postgres::test_cluster::TestCluster;
+use crate::{provider::postgres::test_cluster::TestCluster, testing::MemoryRecorder};
 use serde_json::json;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What a test does to one request on its way.
 type ChooseFault = fn(&str) -> Option<GatewayFault>;
@@ -64,25 +63,7 @@ fn key() -> CallKey {
     CallKey("abcdefghij".into())
 }
 
-/// Remembers what was accepted.
-#[derive(Default)]
-struct RecordedIntents(Mutex<Vec<Value>>);
-
-impl RecordedIntents {
-    fn all(&self) -> Vec<Value> {
-        lock_unpoisoned(&self.0).clone()
-    }
-}
-
-#[async_trait]
-impl Accept for RecordedIntents {
-    async fn accepted(&self, what: Value) -> Result<()> {
-        lock_unpoisoned(&self.0).push(what);
-        Ok(())
-    }
-}
-
-async fn execute(server: &MockApi, sql: &str, written: &RecordedIntents) -> Result<SqlOutcome> {
+async fn execute(server: &MockApi, sql: &str, written: &MemoryRecorder) -> Result<SqlOutcome> {
     server.project().execute(sql, Span::from_secs(3600), &key(), written).await
 }
 
@@ -232,7 +213,7 @@ async fn names_without_a_schema_are_found_where_the_role_has_no_search_path() {
 #[tokio::test]
 async fn execute_counts_rows_and_leaves_nothing_behind() {
     let Some((server, database)) = served(none).await else { return };
-    let written = RecordedIntents::default();
+    let written = MemoryRecorder::default();
     for (sql, rows) in [
         ("create table public.t (n int)", 0),
         ("insert into public.t select generate_series(1, 5); -- five", 5),
@@ -242,7 +223,7 @@ async fn execute_counts_rows_and_leaves_nothing_behind() {
     ] {
         let done = execute(&server, sql, &written).await.expect(sql);
         assert_eq!(done, SqlOutcome { rows_affected: rows }, "{sql}");
-        let settled = server.project().settle(&key(), written.all().last()).await.expect("known");
+        let settled = server.project().settle(&key(), written.list_records().last()).await.expect("known");
         assert_eq!(settled, Some(done), "{sql}");
     }
     let left = database
@@ -250,7 +231,7 @@ async fn execute_counts_rows_and_leaves_nothing_behind() {
         .await
         .expect("asked");
     assert_eq!(left, json!([{"n": "0"}]));
-    assert!(written.all().iter().all(|w| w["until"].is_string()));
+    assert!(written.list_records().iter().all(|w| w["until"].is_string()));
 }
 
 #[tokio::test]
@@ -265,7 +246,7 @@ async fn execute_that_is_refused_changes_nothing() {
         ("insert into public.t values ('$statement_abcdefghij$')", Code::Invalid),
         ("nonsense", Code::Sql),
     ] {
-        let error = execute(&server, sql, &RecordedIntents::default()).await.expect_err(sql);
+        let error = execute(&server, sql, &MemoryRecorder::default()).await.expect_err(sql);
         assert_eq!(error.code, code, "{sql}: {error}");
     }
     assert_eq!(query(&server, "select n from public.t").await.expect("rows").rows.len(), 0);
@@ -282,7 +263,7 @@ async fn execute_whose_answer_is_lost_is_found_by_its_mark_and_sent_once() {
     for choose_fault in [lost as ChooseFault, gateway] {
         let Some((server, database)) = served(choose_fault).await else { return };
         database.run_statements(&["create table public.t (n int)"]).await;
-        let done = execute(&server, "insert into public.t values (1)", &RecordedIntents::default()).await;
+        let done = execute(&server, "insert into public.t values (1)", &MemoryRecorder::default()).await;
         assert_eq!(done, Ok(SqlOutcome { rows_affected: 1 }));
         assert_eq!(query(&server, "select n from public.t").await.expect("rows").rows.len(), 1);
         let sent = server
@@ -301,11 +282,11 @@ async fn execute_that_never_arrived_is_known_not_to_have_happened() {
     }
     let Some((server, database)) = served(lost).await else { return };
     database.run_statements(&["create table public.t (n int)"]).await;
-    let written = RecordedIntents::default();
+    let written = MemoryRecorder::default();
     let error = execute(&server, "insert into public.t values (1)", &written).await.expect_err("lost");
     // The server's clock is past the moment at once; the database's is not, and so nobody knows yet.
     assert_eq!(error.code, Code::Unknown, "{error}");
-    let mut accepted = written.all().remove(0);
+    let mut accepted = written.list_records().remove(0);
     accepted["until"] = json!("2020-01-01T00:00:00Z");
     assert_eq!(server.project().settle(&key(), Some(&accepted)).await, Ok(None), "too late to start");
     assert_eq!(server.project().settle(&key(), None).await, Ok(None), "never sent");
@@ -315,14 +296,14 @@ async fn execute_that_never_arrived_is_known_not_to_have_happened() {
 async fn a_statement_that_arrives_too_late_is_not_run() {
     let Some((server, database)) = served(none).await else { return };
     database.run_statements(&["create table public.t (n int)"]).await;
-    let written = RecordedIntents::default();
+    let written = MemoryRecorder::default();
     execute(&server, "insert into public.t values (1)", &written).await.expect("in time");
     let sent = server
         .received_requests()
         .into_iter()
         .find(|s| s.body.to_string().contains("do $redrill"))
         .expect("sent");
-    let until = written.all()[0]["until"].as_str().expect("a moment").to_owned();
+    let until = written.list_records()[0]["until"].as_str().expect("a moment").to_owned();
     let late = sent.body["query"].as_str().expect("a statement").replace(&until, "2020-01-01T00:00:00Z");
     let said = database.answer_as_platform(&late, false).await.expect_err("too late");
     assert!(said.contains("arrived too late"), "{said}");
