@@ -202,7 +202,7 @@ pub struct SourceLocation {
 mod tests {
     use super::*;
 
-    fn fields(value: Value) -> Map<String, Value> {
+    fn fields(value: &Value) -> Map<String, Value> {
         value.as_object().expect("a map").clone()
     }
 
@@ -218,7 +218,7 @@ mod tests {
         let thrown = json!({"code": 5, "message": "m", "hint": [1], "retryable": "yes", "side_effects": "maybe",
             "operation": 1.5, "target": {"$target": "lab"}, "left_behind": ["branch x", 7], "call_name": null,
             "decided": false, "own": {"a": [null]}});
-        let error = ScriptError::new("THROWN", "m").with_fields(fields(thrown.clone()));
+        let error = ScriptError::new("THROWN", "m").with_fields(fields(&thrown));
         assert_eq!(error.to_json(), thrown);
         assert_eq!(ScriptError::decode(&thrown), Ok(error.clone()));
         assert_eq!((error.code.as_str(), error.retryable, error.decided), ("", false, false));
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_set_later_replaces_what_was_thrown() {
         let thrown = json!({"call_name": 1, "decided": null, "left_behind": 2});
-        let mut error = ScriptError::new("X", "m").with_fields(fields(thrown));
+        let mut error = ScriptError::new("X", "m").with_fields(fields(&thrown));
         error.name_call("/a#0");
         error.mark_decided();
         error.set_left_behind(vec!["b".into()]);
@@ -245,7 +245,7 @@ mod tests {
         let whole = ScriptError::new("X", "m").to_json();
         assert_eq!(ScriptError::decode(&whole), Ok(ScriptError::new("X", "m")));
         for name in REQUIRED_FIELDS {
-            let mut part = fields(whole.clone());
+            let mut part = fields(&whole);
             part.remove(name);
             let wrong = ScriptError::decode(&Value::Object(part)).expect_err(name);
             assert!(wrong.contains(name), "{wrong}");

@@ -530,5 +530,5 @@ pub(super) fn record_typed_call<T: Serialize + DeserializeOwned>(
 ) -> Result<T, NativeError> {
     let name = scope.peek_call_name(native);
     let recorded = record_native_call(scope, native, args, at, || json!(make()))?;
-    T::deserialize(&recorded).map_err(|e| scope.run_context().stop_unreadable(&name, e))
+    T::deserialize(&recorded).map_err(|e| scope.run_context().stop_unreadable(&name, e.to_string()))
 }

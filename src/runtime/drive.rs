@@ -1,7 +1,7 @@
 //! Evaluates a run, cleans up, and records how it ended. The whole policy of an end is here.
 //!
-//! A run *ends* (succeeded, failed, abandoned) or it *stops* (interrupted, undecided, mismatch). Clean-up belongs to
-//! an end and to nothing else; that the run is ending is on disk before the first of it.
+//! A run *ends* (succeeded, failed, abandoned) or it *stops* (interrupted, undecided, mismatch, unreadable). Clean-up
+//! belongs to an end and to nothing else; that the run is ending is on disk before the first of it.
 
 use super::{
     approval::APPROVE,
@@ -377,7 +377,7 @@ fn remove_branch(scope: &CallScope, made: &str, branch: &Value) -> Result<(), Bo
     let (args, name) = match decoded {
         Ok(decoded) => decoded,
         Err(e) => {
-            drop(scope.run_context().stop_unreadable(made, e));
+            drop(scope.run_context().stop_unreadable(made, e.message));
             return Ok(());
         }
     };

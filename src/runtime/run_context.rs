@@ -173,8 +173,8 @@ impl RunContext {
     }
 
     /// Stops the run because what is recorded of a call does not read as what it must be.
-    pub(super) fn stop_unreadable(&self, call: &str, what: impl ToString) -> NativeError {
-        let record = self.run.unreadable_call(call, what.to_string());
+    pub(super) fn stop_unreadable(&self, call: &str, what: impl Into<String>) -> NativeError {
+        let record = self.run.unreadable_call(call, what.into());
         self.stopper.stop_run(StopReason::Unreadable(record))
     }
 
