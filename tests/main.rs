@@ -24,6 +24,7 @@ mod openapi;
 mod operations;
 mod placement;
 mod postgres;
+mod recorded;
 mod rehearse;
 mod repl;
 mod runs;

@@ -7,11 +7,10 @@ use super::{
 };
 use crate::{
     base::{shell, terminal},
-    journal::{CallState, Durability, Journal, Record, RunFold},
+    journal::{self, CallState, Decision, Durability, Journal, Record, RunFold, UnreadableRecord},
     report::CliError,
-    runtime::{APPROVE, Runtime},
+    runtime::{APPROVE, ApprovalCover, Runtime},
 };
-use serde_json::json;
 
 /// `approve` and `reject`.
 #[derive(Debug, clap::Args)]
@@ -58,15 +57,18 @@ fn decide_approval(
     let run = journal.acquire_run(id)?;
     let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
     let open = fold.open_calls().filter(|(_, call)| call.op == APPROVE);
-    let approval_hash = |state: CallState| match state {
-        CallState::Started { accepted: Some(accepted), decision: None, .. } => {
-            accepted["hash"].as_str().map(str::to_owned)
+    let approval_hash = |name: &str| match run.call_state(name)? {
+        CallState::Started { accepted: Some(cover), decision: None, .. } => {
+            match ApprovalCover::decode(&cover) {
+                Ok(cover) => Ok(Some((name.to_owned(), cover.hash))),
+                Err(what) => Err(run.unreadable_call(name, what)),
+            }
         }
-        _ => None,
+        _ => Ok(None),
     };
-    let mut approvals: Vec<(String, String)> = open
-        .filter_map(|(name, _)| approval_hash(run.call_state(name)).map(|hash| (name.to_owned(), hash)))
-        .collect();
+    let asked: Result<Vec<(String, String)>, UnreadableRecord> =
+        open.filter_map(|(name, _)| approval_hash(name).transpose()).collect();
+    let mut approvals = asked.map_err(journal::Error::from)?;
     let is_exact = approvals.iter().any(|(name, _)| name_part == Some(name));
     approvals
         .retain(|(name, _)| name_part.is_none_or(|part| name == part || !is_exact && name.contains(part)));
@@ -83,10 +85,14 @@ fn decide_approval(
             error.with_hint(format!("name one: {}", names.join(", ")))
         });
     };
-    let kind = if approves { "approve" } else { "reject" };
-    let decision = json!({"kind": kind, "hash": hash, "by": by});
+    let (hash, by) = (hash.clone(), by.to_owned());
+    let decision = if approves {
+        Decision::Approve { hash, by: by.clone() }
+    } else {
+        Decision::Reject { hash, by: by.clone() }
+    };
     run.append_record(
-        Record::Decided { call: approval.clone(), decision, by: by.to_owned() },
+        Record::Decided { call: approval.clone(), decision: decision.to_json(), by },
         Durability::Synced,
     )?;
     Ok(approval.clone())

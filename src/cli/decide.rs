@@ -3,7 +3,7 @@
 use super::{operations::perform_read, questions::current_user, run::open_journal};
 use crate::{
     base::{shell, terminal, value},
-    journal::{CallState, Durability, FoldedCall, Record, RunFold},
+    journal::{self, CallState, Decision, Durability, FoldedCall, Record, RunFold, ScriptError},
     ops::{
         self,
         args::CallArgs,
@@ -13,7 +13,7 @@ use crate::{
     runtime::{APPROVE, Runtime},
 };
 use clap::ValueEnum;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// What a person decides about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,22 +82,13 @@ pub(super) fn decide_call(
         let open: Vec<&str> = open.into_iter().map(|(name, _)| name).collect();
         return Err(undecidable_error(&id, call, &open, named.is_empty(), &fold));
     };
-    let past = run.call_state(name);
-    let args = match &past {
-        CallState::Started { args, .. } => args.clone(),
-        _ => Value::Null,
+    let (args, known) = match run.call_state(name).map_err(journal::Error::from)? {
+        CallState::Started { args, decision, .. } => (args, decision.and_then(find_known_error)),
+        _ => (Value::Null, None),
     };
-    let mut decision = resolution_to_json(runtime, op, &args, resolution)?;
-    let known = match past {
-        CallState::Started { decision: Some(held), .. } => held["error"].clone(),
-        _ => Value::Null,
-    };
-    // A call that is decided to have failed keeps the error it was held with.
-    if decision["kind"] == "fail" {
-        decision["error"] = known;
-    }
+    let decision = resolution_to_decision(runtime, op, &args, resolution, known)?;
     run.append_record(
-        Record::Decided { call: name.to_owned(), decision, by: current_user() },
+        Record::Decided { call: name.to_owned(), decision: decision.to_json(), by: current_user() },
         Durability::Synced,
     )?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
@@ -127,16 +118,27 @@ fn undecidable_error(id: &str, call: &str, open: &[&str], is_none: bool, fold: &
     CliError::usage(format!("the run `{id}` has {what} `{call}`")).with_hint(hint)
 }
 
-/// Returns the decision as it is recorded, after checking its result against the operation's fields.
-fn resolution_to_json(
+/// Returns the error that an earlier decision about a call has.
+fn find_known_error(decision: Decision) -> Option<ScriptError> {
+    match decision {
+        Decision::Redo { error } | Decision::Fail { error } => error,
+        Decision::Hold { error } => Some(error),
+        Decision::Done { .. } | Decision::Approve { .. } | Decision::Reject { .. } => None,
+    }
+}
+
+/// Returns the decision, after checking its result against the operation's fields. A call that is decided to have
+/// failed keeps its `known` error.
+fn resolution_to_decision(
     runtime: &Runtime,
     op: &str,
     args: &Value,
     resolution: &CallResolution<'_>,
-) -> Result<Value, CliError> {
+    known: Option<ScriptError>,
+) -> Result<Decision, CliError> {
     let result = match resolution {
-        CallResolution::Redo => return Ok(json!({"kind": "redo"})),
-        CallResolution::Fail => return Ok(json!({"kind": "fail"})),
+        CallResolution::Redo => return Ok(Decision::Redo { error: None }),
+        CallResolution::Fail => return Ok(Decision::Fail { error: known }),
         CallResolution::Created(id) => read_created_item(runtime, op, &args["target"], id)?,
         CallResolution::Returned(result) => serde_json::from_str(result)
             .map_err(|e| CliError::usage(format!("`--result` is no JSON: {e}")))?,
@@ -144,7 +146,7 @@ fn resolution_to_json(
     if let Some(op) = ops::find_operation(op) {
         check_result(op, &result)?;
     }
-    Ok(json!({"kind": "done", "result": result}))
+    Ok(Decision::Done { result })
 }
 
 /// Returns what a call created, as the target lists it now.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     base::{moment::Span, shell, terminal, value},
-    journal::{RunStatus, RunSummary, Source},
+    journal::{RunError, RunStatus, RunSummary, Source},
     ops::spec::{Effect, Permission},
     report::{CliError, DataFormat, diff_sources, exit_code, format_seconds},
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
@@ -186,11 +186,10 @@ fn report_ended_run(summary: &RunSummary, format: ReportFormat) -> u8 {
 
 /// Returns a recorded error in the form of the final event, with its place as a field.
 fn error_to_json(recorded: &Value) -> Value {
-    let plain = value::strip_tags(recorded);
-    let mut error = plain["fault"].clone();
-    if !error.is_object() {
-        return plain;
-    }
-    error["place"] = plain["place"].clone();
+    let Ok(RunError { fault: Some(fault), place, .. }) = RunError::decode(recorded) else {
+        return value::strip_tags(recorded);
+    };
+    let mut error = value::strip_tags(&fault.to_json());
+    error["place"] = json!(place);
     error
 }

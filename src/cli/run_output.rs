@@ -139,7 +139,7 @@ fn final_event(ended: &RunResult, error: Option<&CliError>) -> Value {
         None => json!({
             "event": "run.finished", "run": run, "status": status, "head": head, "value": value::strip_tags(&ended.value),
             "error": ended.failure.as_ref().map(|failure| {
-                let mut error = value::strip_tags(&failure.fault);
+                let mut error = value::strip_tags(&failure.fault.to_json());
                 error["place"] = json!(failure.place);
                 error
             }),
@@ -162,6 +162,7 @@ fn stop_reason(stop: &StopReason) -> &'static str {
         StopReason::TakenOver { .. } => "taken_over",
         StopReason::Undecided { .. } => "undecided",
         StopReason::Mismatch { .. } => "mismatch",
+        StopReason::Unreadable(_) => "unreadable",
         StopReason::Refused { .. } => "refused",
         StopReason::Leased(_) => "leased",
         StopReason::Journal(_) => "journal",

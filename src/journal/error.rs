@@ -1,6 +1,6 @@
 //! Why the journal could not do what was asked.
 
-use super::{Holder, IllegalRecord, LeaseMode, RunStatus};
+use super::{Holder, IllegalRecord, LeaseMode, RunStatus, UnreadableRecord};
 use crate::base::{former_name, moment::Moment};
 use std::path::PathBuf;
 
@@ -30,6 +30,9 @@ pub enum Error {
         /// What SQLite or the system says.
         why: String,
     },
+    /// Something that is recorded of a run does not read as what this program writes.
+    #[error("{0}")]
+    UnreadableRecord(UnreadableRecord),
     /// There is no such run.
     #[error("there is no run `{given}`")]
     NoSuchRun {
@@ -98,6 +101,12 @@ pub enum Error {
     WriteFailed { run: String, why: String },
 }
 
+impl From<UnreadableRecord> for Error {
+    fn from(record: UnreadableRecord) -> Self {
+        Error::UnreadableRecord(record)
+    }
+}
+
 impl Error {
     /// Returns what to do now.
     pub fn hint(&self) -> Option<String> {
@@ -111,6 +120,7 @@ impl Error {
             Error::Unreadable { .. } => {
                 "look at the file and the disk under it; a copy of the folder made while no run was moving can be put back".into()
             }
+            Error::UnreadableRecord(record) => record.hint(),
             Error::NoSuchRun { hint, .. } => hint.clone(),
             Error::Ambiguous { candidates, .. } => format!("write more of it: {}", quote_names(candidates)),
             Error::Held { run, .. } | Error::HeldByUnknown { run } => {

@@ -1,9 +1,12 @@
 //! The fold: from a run's records to where it stands. The only place that knows which record may follow which.
 
-use super::{JournalEntry, Outcome, Record, RunStatus};
+use super::{
+    Conclusion, Decision, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, UnreadableRecord,
+};
 use crate::base::moment::Moment;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// Why a record may not follow the records before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +45,7 @@ pub enum IllegalRecord {
     CallMismatch(String),
 }
 
-/// The state of a call, folded from its records.
+/// The state of a call, folded from its records and decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallState {
     /// The journal has no record of it.
@@ -56,7 +59,7 @@ pub enum CallState {
         /// What the last attempt was given to wait on.
         accepted: Option<Value>,
         /// What somebody decided since.
-        decision: Option<Value>,
+        decision: Option<Decision>,
     },
     /// It is over.
     Finished {
@@ -74,8 +77,10 @@ pub struct FoldedCall {
     pub args: Value,
     /// Every attempt, in order. There is one at least.
     pub attempts: Vec<Attempt>,
-    /// What somebody decided since the last attempt began or ended.
+    /// What somebody decided since the last attempt began or ended, as it was recorded.
     pub decision: Option<Value>,
+    /// The version of the program that wrote its last record.
+    version: Arc<str>,
     /// The number of the record at which it last began, or at which it ended if it never did.
     order: u64,
 }
@@ -88,7 +93,7 @@ pub struct Attempt {
     pub began_at: Option<Moment>,
     /// What it was given to wait on.
     pub accepted: Option<Value>,
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RecordedOutcome>,
     pub ended_at: Option<Moment>,
 }
 
@@ -171,6 +176,29 @@ fn check_endable(name: &str, op: &str, args: &Value, call: Option<&FoldedCall>) 
 /// Where a run stands, and why it stopped.
 pub(super) type RunState = (Option<RunStatus>, Option<String>);
 
+/// Something recorded, and the version of the program that wrote it.
+#[derive(Debug, Clone, PartialEq)]
+struct Versioned<T> {
+    value: T,
+    version: Arc<str>,
+}
+
+impl<T> Versioned<T> {
+    /// Decodes what is recorded of `subject`.
+    fn decode_with<U, E: ToString>(
+        &self,
+        subject: &str,
+        decode: impl FnOnce(&T) -> Result<U, E>,
+    ) -> Result<U, UnreadableRecord> {
+        decode(&self.value).map_err(|why| unreadable(subject, why.to_string(), &self.version))
+    }
+}
+
+/// Returns the error of a record of `subject` that does not read.
+fn unreadable(subject: &str, what: String, version: &str) -> UnreadableRecord {
+    UnreadableRecord { subject: subject.into(), what, version: version.into() }
+}
+
 /// A run as its records leave it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunFold {
@@ -179,12 +207,14 @@ pub struct RunFold {
     pub(super) reason: Option<String>,
     /// The call at which it stopped.
     stopped_at: Option<String>,
+    /// The version of the program that is writing: the one that started the run, or that resumed it last.
+    version: Arc<str>,
     /// What it ends with, once it is ending.
-    pub(super) ending: Option<Outcome>,
+    ending: Option<Versioned<RecordedOutcome>>,
     error: Option<Value>,
     left_behind: Vec<String>,
     /// The identity that each target name resolved to.
-    pub(super) targets: HashMap<String, Value>,
+    targets: HashMap<String, Versioned<Value>>,
     calls: HashMap<String, FoldedCall>,
     /// How many records there are.
     records: u64,
@@ -226,6 +256,9 @@ impl RunFold {
             self.reason = None;
             self.stopped_at = None;
         }
+        if let Record::Started { version, .. } | Record::Resumed { version, .. } = &record {
+            self.version = version.as_str().into();
+        }
         match &record {
             Record::Resumed { digest: Some(_), .. } => {
                 self.newest += 1;
@@ -241,8 +274,11 @@ impl RunFold {
                 self.reason = Some(reason);
                 self.stopped_at = at_call;
             }
-            Record::Target { name, identity } => drop(self.targets.insert(name, identity)),
-            Record::Ending { outcome } => self.ending = Some(outcome),
+            Record::Target { name, identity } => {
+                let identity = self.add_version(identity);
+                self.targets.insert(name, identity);
+            }
+            Record::Ending { outcome } => self.ending = Some(self.add_version(outcome)),
             Record::Begin { call, op, args, key, .. } => {
                 let attempt = Attempt { key: Some(key), began_at: Some(at), ..Attempt::default() };
                 self.start_attempt(call, op, args, attempt);
@@ -277,13 +313,19 @@ impl RunFold {
     fn start_attempt(&mut self, name: String, op: String, args: Value, attempt: Attempt) {
         let mut attempts = self.calls.remove(&name).map_or_else(Vec::new, |call| call.attempts);
         attempts.push(attempt);
-        self.calls.insert(name, FoldedCall { op, args, attempts, decision: None, order: self.records });
+        let (order, version) = (self.records, Arc::clone(&self.version));
+        self.calls.insert(name, FoldedCall { op, args, attempts, decision: None, version, order });
     }
 
     fn update_call(&mut self, name: &str, change: impl FnOnce(&mut FoldedCall)) {
         if let Some(call) = self.calls.get_mut(name) {
+            call.version = Arc::clone(&self.version);
             change(call);
         }
+    }
+
+    fn add_version<T>(&self, value: T) -> Versioned<T> {
+        Versioned { value, version: Arc::clone(&self.version) }
     }
 
     /// Returns where the run stands; nothing before its first record.
@@ -296,7 +338,7 @@ impl RunFold {
         self.reason.as_deref()
     }
 
-    /// Returns the error that the run ended with.
+    /// Returns the error that the run ended with, as it was recorded.
     pub fn error(&self) -> Option<&Value> {
         self.error.as_ref()
     }
@@ -335,15 +377,64 @@ impl RunFold {
     }
 
     /// Returns what is known of a call.
-    pub(super) fn call_state(&self, name: &str) -> CallState {
-        let Some(call) = self.calls.get(name) else { return CallState::NotStarted };
+    ///
+    /// # Errors
+    /// Its outcome, or what was decided about it, does not read.
+    pub(super) fn call_state(&self, name: &str) -> Result<CallState, UnreadableRecord> {
+        let known = self.calls.get(name).and_then(|call| Some((call, call.attempts.last()?)));
+        let Some((call, last)) = known else { return Ok(CallState::NotStarted) };
         let (op, args) = (call.op.clone(), call.args.clone());
+        let to_unreadable = |what| unreadable(name, what, &call.version);
         if let Some(outcome) = call.outcome() {
-            return CallState::Finished { op, args, outcome: outcome.clone() };
+            let outcome = outcome.decode().map_err(to_unreadable)?;
+            return Ok(CallState::Finished { op, args, outcome });
         }
-        let Attempt { key, accepted, .. } = call.attempts.last().cloned().unwrap_or_default();
-        let key = key.unwrap_or_default();
-        CallState::Started { op, args, key, accepted, decision: call.decision.clone() }
+        let decision = call.decision.as_ref().map(Decision::decode).transpose().map_err(to_unreadable)?;
+        let key = last.key.clone().unwrap_or_default();
+        Ok(CallState::Started { op, args, key, accepted: last.accepted.clone(), decision })
+    }
+
+    /// Returns the error of a call whose recorded value does not read.
+    pub(super) fn unreadable_call(&self, name: &str, what: String) -> UnreadableRecord {
+        let version = self.calls.get(name).map_or(&self.version, |call| &call.version);
+        unreadable(name, what, version)
+    }
+
+    /// Returns whether a call was made as this operation with these arguments.
+    pub(super) fn matches_call(&self, name: &str, op: &str, args: &Value) -> bool {
+        self.calls.get(name).is_some_and(|call| call.op == op && call.args == *args)
+    }
+
+    /// Returns whether it is recorded what the run ends with.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Returns what the run ends with, once that has been recorded.
+    ///
+    /// # Errors
+    /// It does not read.
+    pub(super) fn conclusion(&self) -> Result<Option<Conclusion>, UnreadableRecord> {
+        let decode = |ending: &Versioned<_>| ending.decode_with("the end of the run", Conclusion::decode);
+        self.ending.as_ref().map(decode).transpose()
+    }
+
+    /// Returns the names of the targets that the run has used, in no order.
+    pub(super) fn target_names(&self) -> impl Iterator<Item = &str> {
+        self.targets.keys().map(String::as_str)
+    }
+
+    /// Returns the identity that a target name resolved to.
+    ///
+    /// # Errors
+    /// It does not read.
+    pub(super) fn target_identity<T: DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, UnreadableRecord> {
+        let subject = format!("the target `{name}`");
+        let decode = |who: &Versioned<Value>| who.decode_with(&subject, |value| T::deserialize(value));
+        self.targets.get(name).map(decode).transpose()
     }
 
     /// Returns where the run stands and why it stopped.
@@ -379,8 +470,8 @@ impl FoldedCall {
         self.outcome().is_none()
     }
 
-    /// Returns what came of the call, once it is over.
-    pub fn outcome(&self) -> Option<&Outcome> {
+    /// Returns what came of the call, once it is over, as it was recorded.
+    pub fn outcome(&self) -> Option<&RecordedOutcome> {
         if self.decision.is_some() {
             return None;
         }

@@ -3,7 +3,7 @@
 //! A lease counts only while a process holds its run's lock. It covers one state
 //! folder; runs of other folders on the same target are not seen.
 
-use super::{Error, Holder, Journal, Lease, LeaseMode, lock, schema};
+use super::{Error, Holder, Journal, Lease, LeaseMode, lock, rows, schema};
 use crate::base::{moment::Moment, sqlite::Db};
 use rusqlite::{OptionalExtension as _, params};
 
@@ -13,7 +13,7 @@ struct ConflictingLease {
     name: String,
     mode: LeaseMode,
     holder: Holder,
-    since: String,
+    since: Moment,
 }
 
 impl Journal {
@@ -32,7 +32,7 @@ impl Journal {
         for lease in wanted {
             while let Some(conflict) = find_conflict(&tx, lease, run).map_err(at)? {
                 if lock::is_run_held(&self.state, &conflict.run) {
-                    return Err(self.leased_error(lease, conflict));
+                    return Err(leased_error(lease, conflict));
                 }
                 delete_leases(&tx, &conflict.run).map_err(at)?;
             }
@@ -72,13 +72,12 @@ impl Journal {
         };
         all().map_err(|e| schema::to_journal_error(&self.state, &e))
     }
+}
 
-    fn leased_error(&self, lease: &Lease, conflict: ConflictingLease) -> Error {
-        let ConflictingLease { run, name, mode, holder, since } = conflict;
-        // Stored as text; a value that does not parse is shown as now.
-        let since = Moment::parse(&since).unwrap_or_else(|_| self.clock.now());
-        Error::Leased { target: lease.target.clone(), name, run, mode, holder, since }
-    }
+/// Returns the error of a lease that another run keeps from this one.
+fn leased_error(lease: &Lease, conflict: ConflictingLease) -> Error {
+    let ConflictingLease { run, name, mode, holder, since } = conflict;
+    Error::Leased { target: lease.target.clone(), name, run, mode, holder, since }
 }
 
 /// Returns another run's lease that conflicts with the wanted one.
@@ -90,7 +89,8 @@ fn find_conflict(tx: &Db, wanted: &Lease, run: &str) -> rusqlite::Result<Option<
     .query_row(params![wanted.target, run, wanted.mode.as_str()], |row| {
         let mode = LeaseMode::from_text(&row.get::<_, String>(2)?);
         let holder = Holder { pid: row.get(3)?, host: row.get(4)? };
-        Ok(ConflictingLease { run: row.get(0)?, name: row.get(1)?, mode, holder, since: row.get(5)? })
+        let since = rows::parse_column(row, 5, |text| Moment::parse(&text))?;
+        Ok(ConflictingLease { run: row.get(0)?, name: row.get(1)?, mode, holder, since })
     })
     .optional()
 }

@@ -8,10 +8,14 @@
 //! - After a failed write nothing more is written: what is on disk is unknown until it is read again.
 //!
 //! A state folder holds `journal.db` (SQLite, write-ahead log, synced at every commit) and `runs/<id>.lock`.
-//! The journal knows calls by name and values as JSON, and does not interpret them.
+//! The journal knows calls by name and values as JSON, and does not interpret them. What it writes of itself (errors,
+//! decisions, how a run ends) is typed: it is decoded once, when it is asked for, and what does not read is an
+//! [`UnreadableRecord`] and never a default.
 
 mod chain;
+mod conclusion;
 mod create;
+mod decision;
 mod error;
 mod fold;
 mod holder;
@@ -23,15 +27,23 @@ mod record;
 mod rows;
 mod run;
 mod schema;
+mod script_error;
 mod store;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 
 pub use chain::{VerifiedChain, digest_sources};
+pub use conclusion::{Conclusion, RunError};
+pub use decision::Decision;
 pub use error::Error;
 pub use fold::{Attempt, CallState, FoldedCall, IllegalRecord, RunFold};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
-pub use record::{Durability, JournalEntry, Outcome, Record, RunStatus, RunSummary, Tombstone};
+pub use record::{
+    Durability, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, RunSummary, Tombstone,
+};
 pub use run::{RecordObserver, Run};
+pub use script_error::{Failure, ScriptError, SideEffects, SourceLocation};
 pub use store::Journal;
+pub use unreadable::UnreadableRecord;

@@ -3,20 +3,47 @@
 //! The JSON of a record is what is hashed and stored. Fields may be added later (an older reader skips them);
 //! none is renamed, removed or given another meaning without a new schema version.
 
-use super::GitState;
+use super::{GitState, ScriptError};
 use crate::base::moment::Moment;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
-/// How a call, or the run, ended.
+/// How a call ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum Outcome<E = ScriptError> {
     /// It was done; this is what came back.
     Ok(Value),
     /// It failed; this is the error.
-    Err(Value),
+    Err(E),
+}
+
+/// How a call, or the run, ended, as it is stored. It is decoded where it is asked for: what nobody asks for need not
+/// read, and what is hashed is the stored text.
+pub type RecordedOutcome = Outcome<Value>;
+
+impl Outcome {
+    /// Returns the outcome as it is recorded.
+    pub fn to_recorded(&self) -> RecordedOutcome {
+        match self {
+            Outcome::Ok(value) => Outcome::Ok(value.clone()),
+            Outcome::Err(error) => Outcome::Err(error.to_json()),
+        }
+    }
+}
+
+impl RecordedOutcome {
+    /// Reads the outcome of a call.
+    ///
+    /// # Errors
+    /// Why its error does not read.
+    pub fn decode(&self) -> Result<Outcome, String> {
+        match self {
+            Outcome::Ok(value) => Ok(Outcome::Ok(value.clone())),
+            Outcome::Err(error) => ScriptError::decode(error).map(Outcome::Err),
+        }
+    }
 }
 
 /// Where a run stands.
@@ -123,20 +150,25 @@ pub enum Record {
         /// The script position. For people only.
         at: String,
         /// What came of it.
-        outcome: Outcome,
+        outcome: RecordedOutcome,
     },
     /// Somebody decided about a call that was begun, or that failed; a decision opens a failed call again.
-    Decided { call: String, decision: Value, by: String },
+    Decided {
+        call: String,
+        /// A [`super::Decision`].
+        decision: Value,
+        by: String,
+    },
     /// The run is ending; what follows is clean-up.
     Ending {
-        /// What it ends with.
-        outcome: Outcome,
+        /// What it ends with, a [`super::Conclusion`].
+        outcome: RecordedOutcome,
     },
     /// The run ended. The last record.
     Finished {
         /// Succeeded, failed or abandoned.
         status: RunStatus,
-        /// Why, unless it succeeded.
+        /// Why, unless it succeeded; a [`super::RunError`].
         error: Option<Value>,
         /// What was made and is still there, by name.
         left_behind: Vec<String>,
@@ -225,7 +257,7 @@ pub struct RunSummary {
     /// Where it stands. `Interrupted` when its process died.
     pub status: RunStatus,
     pub reason: Option<String>,
-    /// The error it ended with.
+    /// The error it ended with, as it was recorded: what does not read is still shown.
     pub error: Option<Value>,
     /// When it was made.
     pub started_at: Moment,

@@ -191,7 +191,11 @@ pub(super) fn select_tombstone(db: &Db, run: &str) -> rusqlite::Result<Tombstone
     })
 }
 
-fn parse_column<T, E: std::error::Error + Send + Sync + 'static>(
+/// Reads a column of text as what it means.
+///
+/// # Errors
+/// It does not read.
+pub(super) fn parse_column<T, E: std::error::Error + Send + Sync + 'static>(
     row: &rusqlite::Row<'_>,
     column: usize,
     parse: impl FnOnce(String) -> Result<T, E>,

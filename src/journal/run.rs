@@ -5,7 +5,7 @@
 //! same time share one commit.
 
 use super::{
-    CallState, Durability, Error, Outcome, Record, RunStatus, Source,
+    CallState, Conclusion, Durability, Error, Record, RunStatus, Source, UnreadableRecord,
     chain::{self, Chain, RecordRow},
     fold::RunState,
     lock::RunLock,
@@ -18,6 +18,7 @@ use crate::base::{
     moment::Moment,
     sqlite::{Db, PooledDb},
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -99,8 +100,21 @@ impl Run {
     }
 
     /// Returns what is known of a call, records of this process included.
-    pub fn call_state(&self, call: &str) -> CallState {
+    ///
+    /// # Errors
+    /// What is recorded of it does not read.
+    pub fn call_state(&self, call: &str) -> Result<CallState, UnreadableRecord> {
         self.lock_state().chain.fold.call_state(call)
+    }
+
+    /// Returns the error of a call whose recorded value does not read as what it must be.
+    pub fn unreadable_call(&self, call: &str, what: String) -> UnreadableRecord {
+        self.lock_state().chain.fold.unreadable_call(call, what)
+    }
+
+    /// Returns whether a call was made as this operation with these arguments.
+    pub fn matches_call(&self, call: &str, op: &str, args: &Value) -> bool {
+        self.lock_state().chain.fold.matches_call(call, op, args)
     }
 
     /// Returns how often a call was begun.
@@ -127,18 +141,36 @@ impl Run {
     }
 
     /// Returns the identity that a target name resolved to at its first use in this run.
-    pub fn target_identity(&self, name: &str) -> Option<Value> {
-        self.lock_state().chain.fold.targets.get(name).cloned()
+    ///
+    /// # Errors
+    /// What is recorded does not read as one.
+    pub fn target_identity<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, UnreadableRecord> {
+        self.lock_state().chain.fold.target_identity(name)
     }
 
     /// Returns the identity of every target name that this run has used.
-    pub fn target_identities(&self) -> BTreeMap<String, Value> {
-        self.lock_state().chain.fold.targets.iter().map(|(name, who)| (name.clone(), who.clone())).collect()
+    ///
+    /// # Errors
+    /// What is recorded of one of them does not read.
+    pub fn target_identities<T: DeserializeOwned>(&self) -> Result<BTreeMap<String, T>, UnreadableRecord> {
+        let state = self.lock_state();
+        let fold = &state.chain.fold;
+        let named =
+            |name: &str| Some(fold.target_identity(name).transpose()?.map(|who| (name.to_owned(), who)));
+        fold.target_names().filter_map(named).collect()
+    }
+
+    /// Returns whether it is recorded what the run ends with.
+    pub fn is_ending(&self) -> bool {
+        self.lock_state().chain.fold.is_ending()
     }
 
     /// Returns what the run ends with, once that has been recorded.
-    pub fn ending_outcome(&self) -> Option<Outcome> {
-        self.lock_state().chain.fold.ending.clone()
+    ///
+    /// # Errors
+    /// It does not read.
+    pub fn conclusion(&self) -> Result<Option<Conclusion>, UnreadableRecord> {
+        self.lock_state().chain.fold.conclusion()
     }
 
     /// Returns where the run stands. A run whose process died reads `Running` until it is resumed.
@@ -344,7 +376,7 @@ mod tests {
         drop(run);
         assert_eq!(test.record_kinds(&id), ["started", "begin"], "nothing of the failed commit is there");
         let again = test.journal.acquire_run(&id).expect("taken anew");
-        assert!(matches!(again.call_state("a"), CallState::Started { .. }));
+        assert!(matches!(again.call_state("a"), Ok(CallState::Started { .. })));
         again.append_record(end_record("a", ok_outcome(1)), Durability::Synced).expect("writes again");
     }
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     base::value,
-    journal::{JournalEntry, Outcome, Record, RunFold, RunStatus},
+    journal::{JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects},
     ops::{
         self,
         args::CallArgs,
@@ -144,8 +144,8 @@ fn check_truth(result: &ScenarioResult) -> Vec<String> {
         result.fold.calls().flat_map(|(_, call)| call.attempts.iter().map(move |attempt| (call, attempt)))
     {
         let op = call.op.as_str();
-        match &attempt.outcome {
-            Some(Outcome::Err(fault)) if fault["side_effects"] == "none" => {
+        match attempt.outcome.as_ref().map(Outcome::decode) {
+            Some(Ok(Outcome::Err(fault))) if fault.side_effects == SideEffects::None => {
                 let is_done = |key: &String| result.worlds.iter().any(|world| has_effect(world, key));
                 if attempt.key.as_ref().is_some_and(is_done) {
                     found.push(format!(
@@ -153,8 +153,8 @@ fn check_truth(result: &ScenarioResult) -> Vec<String> {
                     ));
                 }
             }
-            Some(Outcome::Err(fault)) if fault["side_effects"] != "some" => {}
-            Some(_) => *reported.entry(op).or_default() += 1,
+            Some(Err(why)) => found.push(format!("the outcome of `{op}` does not read: {why}")),
+            Some(Ok(_)) => *reported.entry(op).or_default() += 1,
             None => {}
         }
     }
@@ -256,10 +256,10 @@ fn check_ends_well(result: &ScenarioResult) -> Vec<String> {
 
 /// Returns the message of the error that a run ended with.
 fn error_message(error: &Value) -> String {
-    match (error["fault"]["message"].as_str(), &error["cleanup"]) {
-        (Some(message), _) => message.to_owned(),
-        (None, Value::Array(wrong)) => wrong.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
-        (None, _) => error.to_string(),
+    match RunError::decode(error) {
+        Ok(RunError { fault: Some(fault), .. }) => fault.message,
+        Ok(RunError { cleanup, .. }) => cleanup.join("; "),
+        Err(_) => error.to_string(),
     }
 }
 

@@ -209,7 +209,7 @@ impl<'a> ScenarioRunner<'a> {
             return None;
         }
         let failure = self.script_runner.check_invariant(&worlds_to_json(result)).err()?;
-        Some(failure.fault["message"].as_str().unwrap_or_default().to_owned())
+        Some(failure.fault.message)
     }
 }
 

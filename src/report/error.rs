@@ -5,14 +5,11 @@
 use super::exit_code::{BUG, FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, USAGE, WAITING};
 use crate::{
     base::{painter::Painter, shell::quote_shell_word, suggest},
-    journal::{self, RunStatus},
+    journal::{self, Failure, RunStatus, ScriptError, SideEffects, SourceLocation},
     ops::{self, spec::Operation},
     provider,
-    runtime::{
-        EvalError, Failure, NATIVES, Refusal, RunResult, RunbookError, SourceLocation, StopReason, check,
-    },
+    runtime::{EvalError, NATIVES, Refusal, RunResult, RunbookError, StopReason, check},
 };
-use serde_json::Value;
 use std::io;
 
 /// Why a command did not end well.
@@ -97,11 +94,9 @@ impl CliError {
     /// Returns the error that ended a script.
     pub fn from_failure(failure: &Failure) -> Self {
         let fault = &failure.fault;
-        let text = |name: &str| fault[name].as_str();
-        let message = text("message").unwrap_or("the runbook failed");
-        let (message, hint) = match explain_unknown_function(message) {
+        let (message, hint) = match explain_unknown_function(&fault.message) {
             Some((message, hint)) => (message, hint),
-            None => (message.to_owned(), text("hint").map(str::to_owned)),
+            None => (fault.message.clone(), fault.hint.clone()),
         };
         Self {
             message,
@@ -167,26 +162,24 @@ fn explain_unknown_function(message: &str) -> Option<(String, Option<String>)> {
 }
 
 /// Returns what a fault says beside its message: its code, whether anything changed, what is left behind.
-fn fault_facts(fault: &Value) -> Vec<String> {
+fn fault_facts(fault: &ScriptError) -> Vec<String> {
     let mut facts = Vec::new();
-    let operation = fault["operation"].as_str();
-    let at = match (operation, fault["target"].as_str()) {
+    let operation = fault.operation.as_deref();
+    let at = match (operation, fault.target.as_deref()) {
         (Some(operation), Some(target)) => format!(" · {operation} on {target}"),
         (Some(operation), None) => format!(" · {operation}"),
         _ => String::new(),
     };
-    let changed = match (operation, fault["side_effects"].as_str()) {
-        (Some(_), Some("none")) => " · nothing was changed by it",
-        (Some(_), Some("some")) => " · something was changed",
-        _ => "",
+    let changed = match (operation, fault.side_effects) {
+        (Some(_), SideEffects::None) => " · nothing was changed by it",
+        (Some(_), SideEffects::Some) => " · something was changed",
+        (None, _) => "",
     };
-    if let Some(code) = fault["code"].as_str() {
-        facts.push(format!("{code}{at}{changed}"));
+    if !fault.code.is_empty() {
+        facts.push(format!("{}{at}{changed}", fault.code));
     }
-    let left: Vec<&str> =
-        fault["left_behind"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !left.is_empty() {
-        facts.push(format!("left behind: {}", left.join(", ")));
+    if !fault.left_behind.is_empty() {
+        facts.push(format!("left behind: {}", fault.left_behind.join(", ")));
     }
     facts
 }
@@ -207,6 +200,12 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
             .with_hint(format!(
                 "go on with the recorded source: `redrill resume {run}`\n      with the file as it is now: \
                  `redrill resume {run} --edited`\n      or give it up and clean up: `redrill runs abandon {run}`"
+            ))
+            .with_next_command(format!("redrill runs show {run}")),
+        StopReason::Unreadable(record) => stopped(&record.to_string(), MISMATCH)
+            .with_hint(format!(
+                "{}\n      or give the run up as it is: `redrill runs abandon {run} --leave`",
+                record.hint()
             ))
             .with_next_command(format!("redrill runs show {run}")),
         StopReason::Refused { message, hint } => stopped(message, REFUSED).with_hint(hint.clone()),
@@ -242,6 +241,7 @@ impl From<journal::Error> for CliError {
             journal::Error::Held { run, .. } | journal::Error::HeldByUnknown { run } => {
                 shown.with_next_command(format!("redrill runs show {run}"))
             }
+            journal::Error::UnreadableRecord(_) => shown.with_exit(MISMATCH),
             journal::Error::NoSuchRun { .. } => shown.with_next_command("redrill runs list"),
             _ => shown,
         }
@@ -283,7 +283,7 @@ impl From<&check::CheckFinding> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::Value;
 
     fn ended_run(status: RunStatus, stop: Option<StopReason>) -> RunResult {
         RunResult {
@@ -298,6 +298,11 @@ mod tests {
         }
     }
 
+    fn unreadable_record() -> journal::UnreadableRecord {
+        let (subject, what) = ("/now#0".to_owned(), "5 is no moment".to_owned());
+        journal::UnreadableRecord { subject, what, version: "9.9.9".into() }
+    }
+
     #[test]
     fn every_way_to_stop_has_its_exit_code_and_a_command_to_type_next() {
         let call = "/back up#0/backup::create#0".to_owned();
@@ -305,6 +310,7 @@ mod tests {
             (RunStatus::Interrupted, StopReason::Interrupted, INTERRUPTED),
             (RunStatus::Undecided, StopReason::Undecided { call, reason: "no answer".into() }, UNDECIDED),
             (RunStatus::Interrupted, StopReason::Mismatch { message: "another".into() }, MISMATCH),
+            (RunStatus::Interrupted, StopReason::Unreadable(unreadable_record()), MISMATCH),
             (
                 RunStatus::Interrupted,
                 StopReason::Refused { message: "no".into(), hint: "ask".into() },
@@ -340,6 +346,7 @@ mod tests {
             (Refusal::Policy { message: "no".into(), hint: "ask".into(), place: None }, REFUSED),
             (Refusal::Target(provider::Error::new(provider::Code::Unavailable, "silent")), USAGE),
             (Refusal::Journal(journal::Error::HeldByUnknown { run: "abcd2345".into() }), USAGE),
+            (Refusal::from(unreadable_record()), MISMATCH),
             (Refusal::Io(io::Error::other("a thread panicked")), BUG),
             (Refusal::Io(io::ErrorKind::WouldBlock.into()), USAGE),
         ];
@@ -357,8 +364,13 @@ mod tests {
 
     #[test]
     fn a_fault_says_whether_anything_changed_and_what_is_left() {
-        let fault = json!({"code": "TOOL", "message": "it broke", "operation": "branch::create", "target": "lab",
-            "side_effects": "some", "left_behind": ["branch lab/x"]});
+        let fault = ScriptError {
+            operation: Some("branch::create".into()),
+            target: Some("lab".into()),
+            side_effects: SideEffects::Some,
+            left_behind: vec!["branch lab/x".into()],
+            ..ScriptError::new("TOOL", "it broke")
+        };
         assert_eq!(
             fault_facts(&fault),
             ["TOOL · branch::create on lab · something was changed", "left behind: branch lab/x"]

@@ -3,7 +3,10 @@
 use super::quantities::{format_metric, format_moment, format_seconds};
 use crate::{
     base::{moment::Moment, value},
-    journal::{FoldedCall, JournalEntry, Outcome, Record, RunFold, RunSummary},
+    journal::{
+        Decision, FoldedCall, JournalEntry, Outcome, Record, RecordedOutcome, RunError, RunFold, RunSummary,
+        ScriptError,
+    },
     ops::spec::parse_target_ref,
 };
 use serde_json::{Value, json};
@@ -69,19 +72,20 @@ fn render_summary(run: &RunSummary, entries: &[JournalEntry]) -> Vec<String> {
     lines
 }
 
-/// Returns the message of a recorded error.
+/// Returns the message of the recorded error of a run; what does not read as one is shown as it is.
 pub(super) fn error_message(error: &Value) -> String {
-    let fault = error.get("fault").unwrap_or(error);
-    match (fault["message"].as_str(), fault["cleanup"].as_array()) {
-        (Some(message), _) => match fault["code"].as_str() {
-            Some(code) => format!("{code} {message}"),
-            None => message.to_owned(),
-        },
-        (None, Some(wrong)) => {
-            let wrong: Vec<&str> = wrong.iter().filter_map(Value::as_str).collect();
-            format!("clean-up failed: {}", wrong.join("; "))
-        }
-        (None, None) => value::strip_tags(fault).to_string(),
+    match RunError::decode(error) {
+        Ok(RunError { fault: Some(fault), .. }) => fault_message(&fault),
+        Ok(RunError { cleanup, .. }) => format!("clean-up failed: {}", cleanup.join("; ")),
+        Err(_) => value::strip_tags(error).to_string(),
+    }
+}
+
+/// Returns the code and the message of an error.
+fn fault_message(fault: &ScriptError) -> String {
+    match fault.code.as_str() {
+        "" => fault.message.clone(),
+        code => format!("{code} {}", fault.message),
     }
 }
 
@@ -131,7 +135,8 @@ impl TranscriptWriter {
             Record::End { call, op, args, outcome, .. } => self.push_call_end(at, call, op, args, outcome),
             Record::Decided { call, decision, by } => {
                 self.enter_steps(call);
-                let word = decision["kind"].as_str().unwrap_or_default();
+                let decided = Decision::decode(decision);
+                let word = decided.map_or_else(|_| decision.to_string(), |known| known.as_str().into());
                 self.push_line(at, &format!("decided {word} by {by}"));
             }
             Record::Ending { .. } => {
@@ -165,7 +170,7 @@ impl TranscriptWriter {
         self.lines
     }
 
-    fn push_call_end(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) {
+    fn push_call_end(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &RecordedOutcome) {
         // Clock readings and the bookkeeping of `parallel` are of no interest to people.
         if matches!(op, "now" | "sleep" | "failed") {
             return;
@@ -187,14 +192,22 @@ impl TranscriptWriter {
         self.push_line(at, text.trim_end());
     }
 
-    fn render_call_end(&self, at: Moment, call: &str, op: &str, args: &Value, outcome: &Outcome) -> String {
+    fn render_call_end(
+        &self,
+        at: Moment,
+        call: &str,
+        op: &str,
+        args: &Value,
+        outcome: &RecordedOutcome,
+    ) -> String {
         let what = match self.fold.call(call).and_then(FoldedCall::running_since) {
             Some(since) => format!("{op}  {}", format_seconds(at.duration_since(since).as_secs_f64())),
             None => format!("{op}({})", render_arguments(args)),
         };
-        match outcome {
-            Outcome::Ok(_) => format!("✓ {what}"),
-            Outcome::Err(error) => format!("✗ {what}  {}", error_message(error)),
+        match (outcome.decode(), outcome) {
+            (Ok(Outcome::Err(error)), _) => format!("✗ {what}  {}", fault_message(&error)),
+            (_, Outcome::Ok(_)) => format!("✓ {what}"),
+            (_, Outcome::Err(error)) => format!("✗ {what}  {}", value::strip_tags(error)),
         }
     }
 
@@ -261,6 +274,27 @@ fn render_argument(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_read_is_shown_as_it_is() {
+        let at = Moment(jiff::Timestamp::UNIX_EPOCH);
+        let mut transcript = TranscriptWriter::new(at);
+        let (call, op, args) = ("/a#0".to_owned(), "backup::create".to_owned(), json!({}));
+        let outcome = Outcome::Err(json!({"odd": {"$moment": "then"}}));
+        for record in [
+            Record::Decided { call: call.clone(), decision: json!({"kind": "undo"}), by: "ann".into() },
+            Record::End { call, op, args, at: "1:1".into(), outcome },
+        ] {
+            transcript.push_entry(&JournalEntry { seq: 1, at, record, hash: String::new() });
+        }
+        let text = transcript.into_lines().join("\n");
+        assert!(text.contains(r#"decided {"kind":"undo"} by ann"#), "{text}");
+        assert!(text.contains(r#"✗ backup::create()  {"odd":"then"}"#), "{text}");
+        assert_eq!(error_message(&json!({"odd": 1})), r#"{"odd":1}"#);
+        assert_eq!(error_message(&json!({"cleanup": ["a", "b"]})), "clean-up failed: a; b");
+        let fault = ScriptError::new("X", "m").to_json();
+        assert_eq!(error_message(&json!({"fault": fault, "cleanup": ["a"]})), "X m");
+    }
 
     #[test]
     fn a_step_is_named_by_its_use() {

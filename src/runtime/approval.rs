@@ -11,21 +11,42 @@ use super::{
     permit::{self, IdentityError},
     run_context::RunContext,
     scope::{CallScope, format_position},
-    script_error::{self, RhaiResult, codes},
+    script_error::{RhaiResult, codes, from_operation_error},
     stop::{NativeError, StopReason},
 };
 use crate::{
     base::{lock::lock_unpoisoned, value},
-    journal::{CallState, Durability, Outcome, Record},
+    journal::{CallState, Decision, Durability, Outcome, Record, ScriptError},
     ops::spec::{Effect, Permission},
+    provider::model::Identity,
 };
 use rhai::NativeCallContext as Cx;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// The name of the approval native, in scripts and in the journal.
 pub const APPROVE: &str = "approve";
+
+/// What an approval covers, recorded when it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalCover {
+    /// The hash of the call, its message, the run's parameters and the identity of the targets.
+    pub hash: String,
+    /// The targets, by name.
+    pub targets: BTreeSet<String>,
+}
+
+impl ApprovalCover {
+    /// Reads what was recorded when the approval was asked for.
+    ///
+    /// # Errors
+    /// Why it is not what an approval covers.
+    pub fn decode(recorded: &Value) -> Result<Self, String> {
+        Self::deserialize(recorded).map_err(|e| format!("{recorded} is not what an approval covers: {e}"))
+    }
+}
 
 /// Waits for a person's approval; a rejection is an error that the script can catch.
 pub(super) fn run_approval(cx: &Cx<'_>, message: &str) -> RhaiResult<()> {
@@ -57,12 +78,12 @@ impl Approval<'_> {
         if let Some(calls_made) = &self.context.calls_made {
             lock_unpoisoned(calls_made).insert(self.name.to_owned());
         }
-        match self.context.run.call_state(self.name) {
+        match self.context.call_state(self.name)? {
             CallState::Finished { op, args, outcome } => {
                 self.check_matches_record(&op, &args)?;
                 match outcome {
                     Outcome::Ok(_) => Ok(()),
-                    Outcome::Err(fault) => Err(NativeError::Raised(fault)),
+                    Outcome::Err(fault) => Err(fault.into()),
                 }
             }
             CallState::Started { .. } | CallState::NotStarted if self.context.is_settling() => {
@@ -70,34 +91,47 @@ impl Approval<'_> {
             }
             CallState::Started { op, args, accepted, decision, .. } => {
                 self.check_matches_record(&op, &args)?;
-                let covers = accepted.unwrap_or_default();
-                let targets: BTreeSet<String> =
-                    serde_json::from_value(covers["targets"].clone()).unwrap_or_default();
+                let targets = match &accepted {
+                    Some(cover) => {
+                        let cover = ApprovalCover::decode(cover);
+                        cover.map_err(|what| self.context.stop_unreadable(self.name, what))?.targets
+                    }
+                    // Killed between the two records with which it is asked for: nobody has seen it yet.
+                    None => self.targets_to_cover()?,
+                };
                 self.verify_targets(&targets).map_err(|e| self.stop_unverified(e))?;
                 let hash = self.hash_covered(&targets)?;
+                if accepted.is_none() {
+                    self.record_cover(&hash, targets)?;
+                }
                 match decision {
                     Some(decision) => self.apply_decision(&decision, &hash),
                     None => self.ask_approval(&hash),
                 }
             }
             CallState::NotStarted => {
-                let targets = self.context.run.target_identities().into_keys();
-                let targets = targets.chain(self.targets_in_params()?).collect();
+                let targets = self.targets_to_cover()?;
                 match self.verify_targets(&targets) {
                     Ok(()) => {}
                     Err(IdentityError::Stopped(halt)) => return Err(halt),
                     // Recorded, so that a script which handles the missing target does the same at a resume.
                     Err(IdentityError::Unreachable(e)) => {
-                        return self.record_outcome(Outcome::Err(script_error::from_operation_error(
-                            &e, APPROVE, None,
-                        )));
+                        return self.record_outcome(Outcome::Err(from_operation_error(&e, APPROVE, None)));
                     }
                 }
                 let hash = self.hash_covered(&targets)?;
-                self.record_begin(&hash, &targets)?;
+                self.record_begin(&hash)?;
+                self.record_cover(&hash, targets)?;
                 self.ask_approval(&hash)
             }
         }
+    }
+
+    /// Returns the targets that an approval asked for now covers: those that the run has used, and those that its
+    /// parameters name.
+    fn targets_to_cover(&self) -> Result<BTreeSet<String>, NativeError> {
+        let used = self.context.stop_on_unreadable(self.context.run.target_identities::<Identity>())?;
+        Ok(used.into_keys().chain(self.targets_in_params()?).collect())
     }
 
     /// Returns the targets that the run's parameters name.
@@ -113,12 +147,16 @@ impl Approval<'_> {
         json!({ "message": self.message })
     }
 
-    fn record_begin(&self, hash: &str, targets: &BTreeSet<String>) -> Result<(), NativeError> {
+    fn record_begin(&self, hash: &str) -> Result<(), NativeError> {
         let (call, op, args) = (self.name.to_owned(), APPROVE.to_owned(), self.recorded_args());
         let key = hash.chars().take(10).collect();
-        let begin = Record::Begin { call: call.clone(), op, args, key, at: self.at.to_owned() };
-        self.context.stop_on_journal_error(self.context.run.append_record(begin, Durability::Buffered))?;
-        let accepted = Record::Accepted { call, what: json!({"hash": hash, "targets": targets}) };
+        let begin = Record::Begin { call, op, args, key, at: self.at.to_owned() };
+        self.context.stop_on_journal_error(self.context.run.append_record(begin, Durability::Buffered))
+    }
+
+    fn record_cover(&self, hash: &str, targets: BTreeSet<String>) -> Result<(), NativeError> {
+        let cover = ApprovalCover { hash: hash.to_owned(), targets };
+        let accepted = Record::Accepted { call: self.name.to_owned(), what: json!(cover) };
         self.context.stop_on_journal_error(self.context.run.append_record(accepted, Durability::Synced))
     }
 
@@ -130,9 +168,8 @@ impl Approval<'_> {
 
     /// Returns the hash of what an approval covers.
     fn hash_covered(&self, targets: &BTreeSet<String>) -> Result<String, NativeError> {
-        let known = self.context.run.target_identities();
-        let known: Vec<_> =
-            targets.iter().map(|name| (name, known.get(name).map(|who| &who["id"]))).collect();
+        let known = self.context.stop_on_unreadable(self.context.run.target_identities::<Identity>())?;
+        let known: Vec<_> = targets.iter().map(|name| (name, known.get(name).map(|who| &who.id))).collect();
         let summary =
             self.context.stop_on_journal_error(self.context.journal.summarize_run(self.context.run.id()))?;
         let covered = json!([self.context.run.id(), self.name, self.message, summary.params, known]);
@@ -144,41 +181,47 @@ impl Approval<'_> {
         let Some(Answer { choice, by }) = ask_observer(self.context, question)? else {
             return Err(self.stop_waiting());
         };
-        let kind = if choice == Choice::Approve { "approve" } else { "reject" };
-        let decision = json!({"kind": kind, "hash": hash, "by": by});
-        let record = Record::Decided { call: self.name.to_owned(), decision: decision.clone(), by };
+        let (hash_text, name) = (hash.to_owned(), by.clone());
+        let decision = match choice {
+            Choice::Approve => Decision::Approve { hash: hash_text, by: name },
+            _ => Decision::Reject { hash: hash_text, by: name },
+        };
+        let record = Record::Decided { call: self.name.to_owned(), decision: decision.to_json(), by };
         self.context.stop_on_journal_error(self.context.run.append_record(record, Durability::Synced))?;
         self.apply_decision(&decision, hash)
     }
 
     /// Applies a decision, if what it covers has not changed.
-    fn apply_decision(&self, decision: &Value, hash: &str) -> Result<(), NativeError> {
-        if decision["hash"] != hash {
-            return Err(self.context.stopper.stop_run(StopReason::Mismatch {
-                message: format!(
-                    "what was approved at {} is not what is asked now\n  approved  {}\n  asked     {hash}",
-                    self.name,
-                    decision["hash"].as_str().unwrap_or("nothing"),
-                ),
-            }));
-        }
-        let outcome = if decision["kind"] == "approve" {
-            Outcome::Ok(Value::Null)
-        } else {
-            let by = decision["by"].as_str().unwrap_or("somebody");
-            let message = format!("{by} rejected: {}", self.message);
-            Outcome::Err(script_error::runtime_error(codes::REJECTED, &message, None, None))
+    fn apply_decision(&self, decision: &Decision, hash: &str) -> Result<(), NativeError> {
+        let (covered, outcome) = match decision {
+            Decision::Approve { hash, .. } => (hash, Outcome::Ok(Value::Null)),
+            Decision::Reject { hash, by } => {
+                let message = format!("{by} rejected: {}", self.message);
+                (hash, Outcome::Err(ScriptError::new(codes::REJECTED, &message)))
+            }
+            other => {
+                let what = format!("`{}` is no decision about an approval", other.as_str());
+                return Err(self.context.stop_unreadable(self.name, what));
+            }
         };
-        self.record_outcome(outcome)
+        if covered == hash {
+            return self.record_outcome(outcome);
+        }
+        Err(self.context.stopper.stop_run(StopReason::Mismatch {
+            message: format!(
+                "what was approved at {} is not what is asked now\n  approved  {covered}\n  asked     {hash}",
+                self.name
+            ),
+        }))
     }
 
     fn record_outcome(&self, outcome: Outcome) -> Result<(), NativeError> {
         let (call, op, args) = (self.name.to_owned(), APPROVE.to_owned(), self.recorded_args());
-        let end = Record::End { call, op, args, at: self.at.to_owned(), outcome: outcome.clone() };
+        let end = Record::End { call, op, args, at: self.at.to_owned(), outcome: outcome.to_recorded() };
         self.context.stop_on_journal_error(self.context.run.append_record(end, Durability::Synced))?;
         match outcome {
             Outcome::Ok(_) => Ok(()),
-            Outcome::Err(fault) => Err(NativeError::Raised(fault)),
+            Outcome::Err(fault) => Err(fault.into()),
         }
     }
 

@@ -11,12 +11,12 @@ use super::{
     permit::{self, IdentityError},
     run_context::{Cleanup, DeferredCleanup, RunContext},
     scope::CallScope,
-    script_error::{CALL_FIELD, DECIDED_FIELD, ScriptError, codes, from_operation_error, runtime_error},
+    script_error::{codes, from_operation_error},
     stop::{NativeError, StopReason},
 };
 use crate::{
     base::{lock::lock_unpoisoned, value},
-    journal::{CallState, Durability, Outcome, Record},
+    journal::{CallState, Decision, Durability, Outcome, Record, ScriptError, SideEffects},
     ops::{
         args::CallArgs,
         branch,
@@ -31,7 +31,8 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use serde_json::Value;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::time::Instant;
 
@@ -56,7 +57,7 @@ pub(super) fn run_call(scope: &CallScope, request: CallRequest<'_>) -> Result<Va
         lock_unpoisoned(calls_made).insert(name.clone());
     }
     let call = Call { context, scope, name: &name, target: target_name(request.op, &request.args), request };
-    match context.run.call_state(&name) {
+    match context.call_state(&name)? {
         CallState::Finished { op, args, outcome } => {
             call.check_matches_record(&op, &args)?;
             call.emit_replayed();
@@ -79,7 +80,7 @@ pub(super) fn resolve_recorded_call(
 ) -> Result<Value, NativeError> {
     let context = scope.run_context();
     let call = Call { context, scope, name, target: target_name(request.op, &request.args), request };
-    match context.run.call_state(name) {
+    match context.call_state(name)? {
         CallState::Started { key, accepted, decision, .. } => {
             call.resume_call(&CallKey(key), accepted, decision)
         }
@@ -119,7 +120,7 @@ impl Call<'_> {
         &self,
         key: &CallKey,
         accepted: Option<Value>,
-        decision: Option<Value>,
+        decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
         match self.verify_targets() {
             Ok(()) => self.recover_begun_call(key, accepted, decision),
@@ -192,7 +193,7 @@ impl Call<'_> {
                 self.finish_call(Err(certain), started)
             }
             Err(NativeError::Raised(why)) => {
-                Err(self.stop_undecided(&format!("{unknown}; asked again: {}", why["message"])))
+                Err(self.stop_undecided(&format!("{unknown}; asked again: {}", json!(why.message))))
             }
             Err(stop @ NativeError::Stopped) => Err(stop),
         }
@@ -203,12 +204,14 @@ impl Call<'_> {
         &self,
         key: &CallKey,
         accepted: Option<Value>,
-        decision: Option<Value>,
+        decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
         if let Some(decision) = decision {
-            return match decision["kind"].as_str() {
-                Some("redo" | "hold") if self.context.is_settling() => Err(self.scope.abandon_fork()),
-                _ => self.apply_decision(&decision),
+            return match decision {
+                Decision::Redo { .. } | Decision::Hold { .. } if self.context.is_settling() => {
+                    Err(self.scope.abandon_fork())
+                }
+                decision => self.apply_decision(decision),
             };
         }
         // Probe even when the accepted job is known: an error on the way to it does not end the call.
@@ -222,9 +225,7 @@ impl Call<'_> {
                 Err(self.scope.abandon_fork())
             }
             Ok(ProbeResult::Accepted(_) | ProbeResult::NotDone) => self.perform_effect(key, accepted),
-            Err(NativeError::Raised(why)) => {
-                Err(self.stop_undecided(why["message"].as_str().unwrap_or("the world could not be asked")))
-            }
+            Err(NativeError::Raised(why)) => Err(self.stop_undecided(&why.message)),
             Err(stop @ NativeError::Stopped) => Err(stop),
         }
     }
@@ -242,7 +243,7 @@ impl Call<'_> {
         if super::mutant::is_probe_blind() {
             return Ok(ProbeResult::NotDone);
         }
-        let accepted = match self.context.run.call_state(self.name) {
+        let accepted = match self.context.call_state(self.name)? {
             CallState::Started { accepted, .. } => accepted,
             CallState::NotStarted | CallState::Finished { .. } => None,
         };
@@ -250,25 +251,27 @@ impl Call<'_> {
         let cx = self.build_context(key, accepted);
         let found = self.context.wait_or_stop(probe(&cx, &self.request.args))?;
         tracing::info!(key = key.0, found = found.as_ref().map_or("no answer", ProbeResult::as_str), "probe");
-        found.map_err(|e| NativeError::Raised(self.to_script_error(&e)))
+        found.map_err(|e| self.to_script_error(&e).into())
     }
 
     /// Applies a person's decision about a call.
-    fn apply_decision(&self, decision: &Value) -> Result<Value, NativeError> {
-        match decision["kind"].as_str() {
-            Some("redo") => self.begin_effect(),
+    fn apply_decision(&self, decision: Decision) -> Result<Value, NativeError> {
+        match decision {
+            Decision::Redo { .. } => self.begin_effect(),
             // The call stays open: the run fails with the same error, and a person is asked again.
-            Some("hold") => self.deliver_outcome(Outcome::Err(decision["error"].clone())),
-            Some("done") => self.record_outcome(Outcome::Ok(decision["result"].clone())),
-            _ => {
+            Decision::Hold { error } => self.deliver_outcome(Outcome::Err(error)),
+            Decision::Done { result } => self.record_outcome(Outcome::Ok(result)),
+            Decision::Fail { error } => {
                 let op = self.request.op.path();
                 let message = format!("`{op}` was decided to have failed");
-                let mut fault = match &decision["error"] {
-                    known @ Value::Object(_) => known.clone(),
-                    _ => runtime_error(codes::DECIDED, &message, None, Some(&op)),
-                };
-                fault[DECIDED_FIELD] = true.into();
+                let unknown =
+                    || ScriptError { operation: Some(op), ..ScriptError::new(codes::DECIDED, &message) };
+                let mut fault = error.unwrap_or_else(unknown);
+                fault.mark_decided();
                 self.record_outcome(Outcome::Err(fault))
+            }
+            Decision::Approve { .. } | Decision::Reject { .. } => {
+                Err(self.context.stop_unreadable(self.name, "its decision is about an approval"))
             }
         }
     }
@@ -280,7 +283,7 @@ impl Call<'_> {
             Err(e) => Outcome::Err(self.to_script_error(&e)),
         };
         let error = match &outcome {
-            Outcome::Err(fault) => fault["message"].as_str().map(str::to_owned),
+            Outcome::Err(fault) => Some(fault.message.clone()),
             Outcome::Ok(_) => None,
         };
         let concluded = self.record_outcome(outcome);
@@ -298,7 +301,8 @@ impl Call<'_> {
 
     fn record_outcome(&self, outcome: Outcome) -> Result<Value, NativeError> {
         let (call, op, args) = (self.name.to_owned(), self.request.op.path(), self.request.args.to_value());
-        let end = Record::End { call, op, args, at: self.request.at.to_owned(), outcome: outcome.clone() };
+        let end =
+            Record::End { call, op, args, at: self.request.at.to_owned(), outcome: outcome.to_recorded() };
         self.context.stop_on_journal_error(self.context.run.append_record(end, Durability::Synced))?;
         self.deliver_outcome(outcome)
     }
@@ -321,12 +325,12 @@ impl Call<'_> {
                 Ok(value)
             }
             Outcome::Err(mut fault) => {
-                fault[CALL_FIELD] = self.name.into();
-                if fault["side_effects"] == "some" {
+                fault.name_call(self.name);
+                if fault.side_effects == SideEffects::Some {
                     self.context.note_effect(self.name);
                 }
                 self.context.remember_left_behind(&fault);
-                Err(NativeError::Raised(fault))
+                Err(fault.into())
             }
         }
     }
@@ -354,15 +358,9 @@ impl Call<'_> {
         };
         let (op, args) = (self.request.op.path(), self.request.args.to_value());
         let calls_made = lock_unpoisoned(calls_made).clone();
-        let is_it = |past: &CallState| match past {
-            CallState::Started { op: o, args: a, .. } | CallState::Finished { op: o, args: a, .. } => {
-                *o == op && *a == args
-            }
-            CallState::NotStarted => false,
-        };
         let done = self.context.run.started_calls();
-        let twin =
-            done.iter().find(|name| !calls_made.contains(*name) && is_it(&self.context.run.call_state(name)));
+        let is_it = |name: &str| self.context.run.matches_call(name, &op, &args);
+        let twin = done.iter().find(|name| !calls_made.contains(*name) && is_it(name));
         let Some(twin) = twin else { return Ok(()) };
         Err(self.context.stopper.stop_run(StopReason::Mismatch {
             message: format!(
@@ -410,7 +408,7 @@ impl Call<'_> {
         if self.request.op.path() == branch::DELETE_PATH
             && ![Code::NotFound, Code::Invalid].contains(&error.code)
         {
-            fault["left_behind"] = vec![branch::left_behind_name(&self.request.args)].into();
+            fault.left_behind = vec![branch::left_behind_name(&self.request.args)];
         }
         fault
     }
@@ -498,10 +496,10 @@ pub(super) fn record_native_call(
         return Err(NativeError::Stopped);
     }
     let name = scope.next_call_name(native);
-    match context.run.call_state(&name) {
+    match context.call_state(&name)? {
         CallState::Finished { op, args: recorded, outcome } if op == native && recorded == *args => match outcome {
             Outcome::Ok(value) => Ok(value),
-            Outcome::Err(fault) => Err(NativeError::Raised(fault)),
+            Outcome::Err(fault) => Err(fault.into()),
         },
         CallState::Finished { op, args: recorded, .. } | CallState::Started { op, args: recorded, .. } => {
             Err(context.stopper.stop_run(StopReason::Mismatch {
@@ -519,4 +517,18 @@ pub(super) fn record_native_call(
             Ok(value)
         }
     }
+}
+
+/// Records a native as [`record_native_call`] does, and returns its value as what it is. What is recorded and does not
+/// read stops the run: a value made now would be another one.
+pub(super) fn record_typed_call<T: Serialize + DeserializeOwned>(
+    scope: &CallScope,
+    native: &str,
+    args: &Value,
+    at: &str,
+    make: impl FnOnce() -> T,
+) -> Result<T, NativeError> {
+    let name = scope.peek_call_name(native);
+    let recorded = record_native_call(scope, native, args, at, || json!(make()))?;
+    T::deserialize(&recorded).map_err(|e| scope.run_context().stop_unreadable(&name, e.to_string()))
 }

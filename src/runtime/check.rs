@@ -6,11 +6,12 @@ use super::{
     refusal::Refusal,
     runbook::{INVARIANT_FN, Runbook},
     runbook_error::RunbookError,
-    script_error::{SourceLocation, locate_source},
+    script_error::locate_source,
     values::to_json,
 };
 use crate::{
     base::suggest,
+    journal::SourceLocation,
     ops::{
         self,
         args::CallArgs,

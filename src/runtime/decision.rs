@@ -3,14 +3,12 @@
 use super::{
     observer::{Answer, Choice, Question},
     run_context::RunContext,
-    script_error::{CALL_FIELD, DECIDED_FIELD, Failure},
     stop::{NativeError, StopReason},
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{CallState, Durability, Record},
+    journal::{CallState, Decision, Durability, Failure, Record},
 };
-use serde_json::json;
 use std::sync::Arc;
 
 /// Asks the observer, one question at a time. A stopped run does not wait for the answer.
@@ -52,34 +50,31 @@ pub(super) fn decide_failure(
     failure: &Failure,
 ) -> Result<FailureDecision, NativeError> {
     let fault = &failure.fault;
-    let call = match fault[CALL_FIELD].as_str() {
-        Some(call)
-            if fault[DECIDED_FIELD].is_null()
-                && context.run.ending_outcome().is_none()
-                && !context.is_settling() =>
-        {
-            call
-        }
+    let call = match fault.call_name.as_deref() {
+        Some(call) if !fault.decided && !context.run.is_ending() && !context.is_settling() => call,
         _ => return Ok(FailureDecision::EndRun),
     };
-    let text = |name: &str| fault[name].as_str().unwrap_or_default().to_owned();
-    let (op, message) = (text("operation"), text("message"));
-    let held = matches!(context.run.call_state(call), CallState::Started { decision: Some(d), .. } if d["kind"] == "hold");
-    let question = Question::FailedCall { call: call.to_owned(), op: op.clone(), message: message.clone() };
+    let op = fault.operation.as_deref().unwrap_or("");
+    let message = &fault.message;
+    let past = context.call_state(call)?;
+    let held = matches!(past, CallState::Started { decision: Some(Decision::Hold { .. }), .. });
+    let question =
+        Question::FailedCall { call: call.to_owned(), op: op.to_owned(), message: message.clone() };
     let answer = ask_observer(context, question)?;
-    let (kind, by) = match answer {
+    let error = fault.clone();
+    let (decision, by) = match answer {
         None if !held => return Ok(FailureDecision::EndRun),
-        None => ("hold", String::new()),
-        Some(Answer { choice: Choice::Redo, by }) => ("redo", by),
-        Some(Answer { choice: Choice::Hold, by }) => ("hold", by),
-        Some(Answer { by, .. }) => ("fail", by),
+        None => (Decision::Hold { error }, String::new()),
+        Some(Answer { choice: Choice::Redo, by }) => (Decision::Redo { error: Some(error) }, by),
+        Some(Answer { choice: Choice::Hold, by }) => (Decision::Hold { error }, by),
+        Some(Answer { by, .. }) => (Decision::Fail { error: Some(error) }, by),
     };
-    if kind != "hold" || !held {
-        let decision = json!({"kind": kind, "error": fault});
-        let record = Record::Decided { call: call.to_owned(), decision, by };
+    let holds = matches!(decision, Decision::Hold { .. });
+    if !holds || !held {
+        let record = Record::Decided { call: call.to_owned(), decision: decision.to_json(), by };
         context.stop_on_journal_error(context.run.append_record(record, Durability::Synced))?;
     }
-    if kind != "hold" {
+    if !holds {
         return Ok(FailureDecision::EvaluateAgain);
     }
     let (run, since) = (context.run.id(), waiting_since(context, call));

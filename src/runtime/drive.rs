@@ -1,9 +1,10 @@
 //! Evaluates a run, cleans up, and records how it ended. The whole policy of an end is here.
 //!
-//! A run *ends* (succeeded, failed, abandoned) or it *stops* (interrupted, undecided, mismatch). Clean-up belongs to
-//! an end and to nothing else; that the run is ending is on disk before the first of it.
+//! A run *ends* (succeeded, failed, abandoned) or it *stops* (interrupted, undecided, mismatch, unreadable). Clean-up
+//! belongs to an end and to nothing else; that the run is ending is on disk before the first of it.
 
 use super::{
+    approval::APPROVE,
     call::{self, CallRequest, run_call},
     decision::{self, FailureDecision},
     engine,
@@ -13,14 +14,18 @@ use super::{
     run_context::{Cleanup, DeferredCleanup, RunContext},
     runbook::Runbook,
     scope::CallScope,
-    script_error::{self, Failure},
+    script_error,
     stop::{NativeError, StopReason},
     values::{to_dynamic, to_json},
 };
 use crate::{
     base::{lock::lock_unpoisoned, value},
-    journal::{self, CallState, Durability, JournalEntry, Outcome, Record, RunStatus},
+    journal::{
+        CallState, Conclusion, Decision, Durability, Failure, JournalEntry, Outcome, Record, RunError,
+        RunStatus, ScriptError,
+    },
     ops::{self, args::CallArgs, spec::parse_target_ref},
+    provider::Code,
 };
 use rhai::{Engine, EvalAltResult, Scope};
 use serde_json::{Map, Value, json};
@@ -112,7 +117,10 @@ pub(super) fn evaluate_with_engine(
     runbook: &Runbook,
     params: &Value,
 ) -> RunResult {
-    let ending = context.run.ending_outcome();
+    let ending = match context.run.conclusion() {
+        Ok(ending) => ending,
+        Err(record) => return record_stop(context, StopReason::Unreadable(record)),
+    };
     if ending.is_some() {
         context.set_settling(true);
     }
@@ -124,11 +132,11 @@ pub(super) fn evaluate_with_engine(
         variables.push_constant_dynamic("params", to_dynamic(params));
         let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut variables, &runbook.ast);
         let conclusion = match (context.stopper.take_reason(), ending.clone()) {
-            (None | Some(StopReason::Abandoned), Some(recorded)) => Conclusion::from_recorded(recorded),
+            (None | Some(StopReason::Abandoned), Some(recorded)) => recorded,
             (Some(StopReason::Abandoned), None) => Conclusion::Abandoned,
             (Some(stop), _) => return record_stop(context, stop),
             (None, None) => match evaluated {
-                Ok(value) => Conclusion::Done(to_json(&value).unwrap_or_default()),
+                Ok(value) => Conclusion::Done(to_json(&value).unwrap_or(Value::Null)),
                 Err(e) => match conclude_failure(context, to_failure(runbook, &e)) {
                     Ok(Some(conclusion)) => conclusion,
                     Ok(None) => continue,
@@ -147,7 +155,7 @@ pub(super) fn evaluate_with_engine(
 /// resume, over what a person decided.
 fn conclude_failure(context: &Arc<RunContext>, failure: Failure) -> Result<Option<Conclusion>, StopReason> {
     match decision::decide_failure(context, &failure) {
-        Ok(FailureDecision::EndRun) => Ok(Some(Conclusion::Failed(failure))),
+        Ok(FailureDecision::EndRun) => Ok(Some(Conclusion::Failed(Box::new(failure)))),
         Ok(FailureDecision::EvaluateAgain) => {
             lock_unpoisoned(&context.deferred).clear();
             lock_unpoisoned(&context.left_behind).clear();
@@ -162,7 +170,7 @@ fn conclude_failure(context: &Arc<RunContext>, failure: Failure) -> Result<Optio
 /// Returns a mismatch if an edited script no longer makes a recorded call: what follows from it, its clean-up
 /// above all, would be lost.
 fn check_forgotten_calls(context: &RunContext, conclusion: &Conclusion) -> Option<StopReason> {
-    if context.run.ending_outcome().is_some() || matches!(conclusion, Conclusion::Abandoned) {
+    if context.run.is_ending() || matches!(conclusion, Conclusion::Abandoned) {
         return None;
     }
     let made = lock_unpoisoned(context.calls_made.as_ref()?);
@@ -206,15 +214,22 @@ fn abandon_recorded_run(context: &Arc<RunContext>, entries: &[JournalEntry]) -> 
     end_run(context, &engine, Conclusion::Abandoned)
 }
 
-/// Resolves a call if it is open; the outcome is recorded.
+/// Resolves a call if it is open; the outcome is recorded. Nothing is under way in an approval.
 fn resolve_open_call(scope: &CallScope, call: &str, op: &str, args: &Value) {
-    let Some(op) = ops::find_operation(op) else { return };
-    if let Ok(args) = CallArgs::from_recorded(op, args) {
-        drop(call::resolve_recorded_call(
+    let context = scope.run_context();
+    if op == APPROVE || !context.run.open_calls().iter().any(|open| open == call) {
+        return;
+    }
+    let decoded = ops::find_operation(op)
+        .ok_or_else(|| format!("there is no operation `{op}`"))
+        .and_then(|op| Ok((op, CallArgs::from_recorded(op, args).map_err(|e| e.to_string())?)));
+    match decoded {
+        Ok((op, args)) => drop(call::resolve_recorded_call(
             scope,
             call,
             CallRequest { op, args, at: "the settling of a session", implied: false },
-        ));
+        )),
+        Err(what) => drop(context.stop_unreadable(call, what)),
     }
 }
 
@@ -243,63 +258,35 @@ pub struct RunResult {
     pub left_behind: Vec<String>,
 }
 
-/// The conclusion of a script, with which its run ends.
-pub(super) enum Conclusion {
-    /// It succeeded, with the value of its last expression.
-    Done(Value),
-    /// It failed.
-    Failed(Failure),
-    /// It was abandoned.
-    Abandoned,
-}
-
-impl Conclusion {
-    /// Reads the conclusion that was recorded when the run began to end; later processes keep it.
-    fn from_recorded(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Ok(value) => Self::Done(value),
-            Outcome::Err(error) => serde_json::from_value(error).map_or(Self::Abandoned, Self::Failed),
-        }
-    }
-
-    fn to_outcome(&self) -> Outcome {
-        match self {
-            Self::Done(value) => Outcome::Ok(value.clone()),
-            Self::Failed(failure) => Outcome::Err(json!(failure)),
-            Self::Abandoned => Outcome::Err(json!("abandoned")),
-        }
-    }
-}
-
 /// Ends a run: cleans up in reverse order and records the status. A run with an undecided call does
 /// not end; it stops, and can go on.
 pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Conclusion) -> RunResult {
     // Clean-up resolves its own calls; an abandoned run has resolved every other.
     let unresolved = |call: &String| !call.starts_with(CLEAN_UP_PATH);
     if !matches!(conclusion, Conclusion::Abandoned)
-        && let Err(e) = end_held_calls(context)
+        && let Err(stop) = end_held_calls(context)
     {
-        return record_stop(context, StopReason::Journal(e));
+        return record_stop(context, stop);
     }
     if !matches!(conclusion, Conclusion::Abandoned) && context.run.open_calls().iter().any(unresolved) {
         return record_stop(context, StopReason::Interrupted);
     }
     // Without clean-up, the end is the next record, and both are written together.
     #[cfg(test)]
-    if super::mutant::skips_clean_up(context.run.ending_outcome().is_some()) {
+    if super::mutant::skips_clean_up(context.run.is_ending()) {
         lock_unpoisoned(&context.deferred).clear();
     }
     let durability =
         if lock_unpoisoned(&context.deferred).is_empty() { Durability::Buffered } else { Durability::Synced };
-    if context.run.ending_outcome().is_none()
+    if !context.run.is_ending()
         && let Err(e) =
-            context.run.append_record(Record::Ending { outcome: conclusion.to_outcome() }, durability)
+            context.run.append_record(Record::Ending { outcome: conclusion.to_recorded() }, durability)
     {
         return record_stop(context, StopReason::Journal(e));
     }
     let (value, failure, abandoned) = match conclusion {
         Conclusion::Done(value) => (value, None, false),
-        Conclusion::Failed(failure) => (Value::Null, Some(failure), false),
+        Conclusion::Failed(failure) => (Value::Null, Some(*failure), false),
         Conclusion::Abandoned => (Value::Null, None, true),
     };
     let cleanup = run_cleanups(context, engine, failure.is_some() || abandoned);
@@ -312,10 +299,7 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
         (false, false) => RunStatus::Succeeded,
     };
     let left_behind = lock_unpoisoned(&context.left_behind).clone();
-    let mut error = failure.as_ref().map(|f| json!(f));
-    if !cleanup.is_empty() {
-        error.get_or_insert_with(|| json!({}))["cleanup"] = json!(cleanup);
-    }
+    let error = RunError::from_parts(failure.as_ref(), &cleanup).map(|error| error.to_json());
     let finished = Record::Finished { status, error, left_behind: left_behind.clone() };
     if let Err(e) = context.run.append_record(finished, Durability::Synced) {
         return record_stop(context, StopReason::Journal(e));
@@ -335,15 +319,15 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
 }
 
 /// Ends held calls whose errors the script now handles, as an edited one may: they stay errors.
-fn end_held_calls(context: &RunContext) -> Result<(), journal::Error> {
+fn end_held_calls(context: &RunContext) -> Result<(), StopReason> {
     for call in context.run.open_calls() {
-        let CallState::Started { op, args, decision: Some(held), .. } = context.run.call_state(&call) else {
+        let past = context.run.call_state(&call).map_err(StopReason::Unreadable)?;
+        let CallState::Started { op, args, decision: Some(Decision::Hold { error }), .. } = past else {
             continue;
         };
-        if held["kind"] == "hold" {
-            let (at, outcome) = ("the end of the run".to_owned(), Outcome::Err(held["error"].clone()));
-            context.run.append_record(Record::End { call, op, args, at, outcome }, Durability::Buffered)?;
-        }
+        let (at, outcome) = ("the end of the run".to_owned(), Outcome::Err(error.to_json()));
+        let end = Record::End { call, op, args, at, outcome };
+        context.run.append_record(end, Durability::Buffered).map_err(StopReason::Journal)?;
     }
     Ok(())
 }
@@ -369,35 +353,39 @@ fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec
             Cleanup::Closure { closure, made_in, .. } => scope
                 .invoke_stored_closure(engine, &made_in, &closure, ())
                 .map(drop)
-                .map_err(|e| script_error::from_rhai_error(&e)),
-            Cleanup::Branch(branch) => remove_branch(&scope, &branch),
+                .map_err(|e| Box::new(script_error::from_rhai_error(&e))),
+            Cleanup::Branch(branch) => remove_branch(&scope, &deferred.name, &branch),
         };
         if context.stopper.is_stopped() {
             break;
         }
         if let Err(fault) = result {
             context.remember_left_behind(&fault);
-            wrong.push(fault["message"].as_str().unwrap_or_default().to_owned());
+            wrong.push(fault.message);
         }
     }
     wrong
 }
 
-/// Removes a branch that the run owns. A branch that is already gone is no error.
-fn remove_branch(scope: &CallScope, branch: &Value) -> Result<(), Value> {
+/// Removes a branch that the call `made` has given back. A branch that is already gone is no error.
+fn remove_branch(scope: &CallScope, made: &str, branch: &Value) -> Result<(), Box<ScriptError>> {
     let Some(op) = ops::find_operation("branch::delete") else { return Ok(()) };
-    let inside = value::untag_as(branch, value::BRANCH_TAG).cloned().unwrap_or_default();
-    let target = value::tag_value(value::TARGET_TAG, inside["target"].clone());
-    let to_error = |e: &crate::provider::Error| {
-        script_error::from_operation_error(e, "branch::delete", inside["target"].as_str())
+    let decoded = parse_target_ref(branch).and_then(|place| {
+        let target = value::tag_value(value::TARGET_TAG, place.target.as_str());
+        Ok((CallArgs::decode(op, vec![target, branch.clone()], Map::new())?, place.to_string()))
+    });
+    let (args, name) = match decoded {
+        Ok(decoded) => decoded,
+        Err(e) => {
+            drop(scope.run_context().stop_unreadable(made, e.message));
+            return Ok(());
+        }
     };
-    let args = CallArgs::decode(op, vec![target, branch.clone()], Map::new()).map_err(|e| to_error(&e))?;
-    let name = parse_target_ref(branch).map(|p| p.to_string()).unwrap_or_default();
     match run_call(scope, CallRequest { op, args, at: "the end of the run", implied: true }) {
         Ok(_) | Err(NativeError::Stopped) => Ok(()),
-        Err(NativeError::Raised(fault)) if fault["code"] == "NOT_FOUND" => Ok(()),
+        Err(NativeError::Raised(fault)) if fault.code == Code::NotFound.as_str() => Ok(()),
         Err(NativeError::Raised(mut fault)) => {
-            fault["left_behind"] = json!([format!("branch {name}")]);
+            fault.set_left_behind(vec![format!("branch {name}")]);
             Err(fault)
         }
     }
@@ -414,6 +402,7 @@ fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunResult {
         StopReason::Mismatch { message } | StopReason::Refused { message, .. } => {
             (RunStatus::Interrupted, message.clone())
         }
+        StopReason::Unreadable(record) => (RunStatus::Interrupted, record.to_string()),
         StopReason::Leased(e) | StopReason::Journal(e) => (RunStatus::Interrupted, e.to_string()),
         StopReason::Abandoned => (RunStatus::Interrupted, "the run was being abandoned".to_owned()),
     };

@@ -8,7 +8,7 @@
 //! - what must stop the run stops every fork; a run that is being abandoned resolves what each had begun.
 
 use super::{
-    call::record_native_call,
+    call::{record_native_call, record_typed_call},
     limits::STACK_BYTES,
     native_options::NativeOptions,
     run_context::{DeferredCleanup, StoredCallContext},
@@ -161,12 +161,11 @@ impl<'a> FanOut<'a> {
         let mut state = lock_unpoisoned(&self.state);
         let recorded = self.scope.peek_call_name("failed");
         state.closed = matches!(
-            self.scope.run_context().run.call_state(&recorded),
+            self.scope.run_context().call_state(&recorded)?,
             CallState::Finished { outcome: Outcome::Ok(_), .. }
         );
         let may_begin: BTreeSet<usize> = if state.closed {
-            let begun = record_native_call(&self.scope, "failed", &Value::Null, &self.at, || Value::Null)?;
-            serde_json::from_value(begun).unwrap_or_default()
+            record_typed_call(&self.scope, "failed", &Value::Null, &self.at, BTreeSet::new)?
         } else {
             (0..self.work.len()).collect()
         };
@@ -256,7 +255,7 @@ impl<'a> FanOut<'a> {
 pub(super) fn to_result_map(called: RhaiResult<Dynamic>) -> Dynamic {
     let (ok, value, error) = match called {
         Ok(value) => (true, value, Dynamic::UNIT),
-        Err(e) => (false, Dynamic::UNIT, to_dynamic(&from_rhai_error(&e))),
+        Err(e) => (false, Dynamic::UNIT, to_dynamic(&from_rhai_error(&e).to_json())),
     };
     Map::from_iter([("ok".into(), ok.into()), ("value".into(), value), ("error".into(), error)]).into()
 }

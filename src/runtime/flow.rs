@@ -4,7 +4,7 @@
 
 use super::{
     approval,
-    call::record_native_call,
+    call::{record_native_call, record_typed_call},
     events::Event,
     fan_out::{self, to_result_map},
     native_options::{NativeOptions, read_span},
@@ -16,9 +16,12 @@ use super::{
     stop::NativeError,
     values::{copy_captures, to_dynamic, to_json},
 };
-use crate::base::{
-    moment::{Moment, Span},
-    value,
+use crate::{
+    base::{
+        moment::{Moment, Span},
+        value,
+    },
+    journal::{ScriptError, SideEffects},
 };
 use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as Cx};
 use serde_json::{Value, json};
@@ -45,7 +48,7 @@ pub(super) fn register_natives(engine: &mut Engine) {
         .register_fn("fail", |cx: Cx<'_>, message: &str| {
             raise_at_call::<Dynamic>(&cx, codes::FAILED, message)
         })
-        .register_fn("error", |caught: Dynamic| to_dynamic(&normalize_caught(&caught)))
+        .register_fn("error", |caught: Dynamic| to_dynamic(&normalize_caught(&caught).to_json()))
         .register_fn("now", |cx: Cx<'_>| read_now(&cx))
         .register_fn("sleep", |cx: Cx<'_>, span: Dynamic| sleep_for(&cx, &span))
         .register_fn("metric", |cx: Cx<'_>, name: &str, value: Dynamic| record_metric(&cx, name, &value, ""))
@@ -124,7 +127,7 @@ fn retry_closure(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
             Err(e)
                 if attempt < attempts && !scope.is_halted() && may_repeat(&tried, &from_rhai_error(&e)) =>
             {
-                let message = from_rhai_error(&e)["message"].as_str().unwrap_or_default().to_owned();
+                let message = from_rhai_error(&e).message;
                 scope.run_context().emit_event(&Event::Retrying {
                     attempt,
                     attempts,
@@ -142,9 +145,9 @@ fn retry_closure(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
 }
 
 /// Returns whether a retry repeats no effect: neither the failed call nor one before it changed anything.
-fn may_repeat(tried: &CallScope, fault: &Value) -> bool {
-    fault["retryable"] == json!(true)
-        && fault["side_effects"] == json!("none")
+fn may_repeat(tried: &CallScope, fault: &ScriptError) -> bool {
+    fault.retryable
+        && fault.side_effects == SideEffects::None
         && !tried.run_context().has_effect_below(tried.path())
 }
 
@@ -215,8 +218,7 @@ fn read_now(cx: &Cx<'_>) -> RhaiResult<Moment> {
 /// Returns the time as the run sees it: read once, recorded, the same at every replay.
 fn recorded_now(scope: &CallScope, at: &str) -> Result<Moment, NativeError> {
     let clock = scope.run_context().fleet.clock();
-    let recorded = record_native_call(scope, "now", &Value::Null, at, || json!(clock.now()))?;
-    Ok(serde_json::from_value(recorded).unwrap_or_else(|_| clock.now()))
+    record_typed_call(scope, "now", &Value::Null, at, || clock.now())
 }
 
 fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
@@ -246,10 +248,9 @@ fn sleep_announced(
     says: impl FnOnce(Moment),
 ) -> Result<(), NativeError> {
     let context = scope.run_context();
-    let until = record_native_call(scope, "sleep", &json!(span), at, || {
-        json!(context.fleet.clock().now().saturating_add(span))
+    let until = record_typed_call(scope, "sleep", &json!(span), at, || {
+        context.fleet.clock().now().saturating_add(span)
     })?;
-    let until: Moment = serde_json::from_value(until).unwrap_or_else(|_| context.fleet.clock().now());
     let left = until.duration_since(context.fleet.clock().now());
     if left > Span::ZERO {
         if context.is_settling() {

@@ -48,7 +48,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-pub use approval::APPROVE;
+pub use approval::{APPROVE, ApprovalCover};
 pub use drive::{CLEAN_UP_PATH, RunResult};
 pub use events::Event;
 pub use flow::NATIVES;
@@ -58,7 +58,6 @@ pub use refusal::Refusal;
 pub use runbook::Runbook;
 pub use runbook_error::RunbookError;
 pub use runs::{ResumeRequest, Runtime, StartRequest};
-pub use script_error::{Failure, SourceLocation};
 pub use script_runner::{RunResources, ScriptRunner};
 pub use session::{EvalError, SESSION_NAME as SESSION, Session};
 pub use stop::StopReason;

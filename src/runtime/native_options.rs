@@ -1,7 +1,8 @@
 //! The options of a native: `#{ attempts: 3, backoff: "5s" }`.
 
-use super::script_error::{RhaiResult, codes, raise_at_call, runtime_error, to_rhai_error};
+use super::script_error::{RhaiResult, codes, raise_at_call, to_rhai_error};
 use crate::base::{moment::Span, suggest};
+use crate::journal::ScriptError;
 use rhai::{Dynamic, Map, NativeCallContext as Cx};
 
 /// The options map of a native, checked as strictly as an operation's.
@@ -22,12 +23,8 @@ impl<'a> NativeOptions<'a> {
         match given.keys().find(|key| !known.contains(&key.as_str())) {
             Some(unknown) => {
                 let hint = suggest::suggest_name(unknown, known.iter().copied());
-                let error = runtime_error(
-                    codes::SCRIPT,
-                    &format!("`{native}` has no option `{unknown}`"),
-                    Some(&hint),
-                    None,
-                );
+                let message = format!("`{native}` has no option `{unknown}`");
+                let error = ScriptError { hint: Some(hint), ..ScriptError::new(codes::SCRIPT, &message) };
                 Err(to_rhai_error(&error, cx.call_position()))
             }
             None => Ok(Self { cx, native, given }),

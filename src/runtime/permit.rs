@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{Durability, Holder, Lease, LeaseMode, Record, Run},
+    journal::{Durability, Holder, Lease, LeaseMode, Record, Run, UnreadableRecord},
     ops::{
         args::CallArgs,
         spec::{Effect, Operation, Permission},
@@ -104,30 +104,30 @@ fn lease_target(
 
 /// Compares a target's identity with the recorded one, or records it at first use.
 fn match_identity(context: &RunContext, target: &str, identity: &Identity) -> Result<(), NativeError> {
-    let Some(recorded) = context.run.target_identity(target) else {
+    let recorded = context.stop_on_unreadable(context.run.target_identity::<Identity>(target))?;
+    let Some(recorded) = recorded else {
         let identity = serde_json::json!(identity);
         let record = Record::Target { name: target.to_owned(), identity };
         return context.stop_on_journal_error(context.run.append_record(record, Durability::Buffered));
     };
-    if recorded["id"].as_str() == Some(&identity.id) {
+    if recorded.id == identity.id {
         return Ok(());
     }
     Err(context.stopper.stop_run(StopReason::Mismatch {
         message: format!(
             "the target `{target}` is not the one that the run began with\n  recorded  {}\n  now       {}",
-            recorded["description"].as_str().unwrap_or_default(),
-            identity.description
+            recorded.description, identity.description
         ),
     }))
 }
 
 /// Returns the leases that a run needs on the targets it has used.
-pub(super) fn leases_for_run(run: &Run, rights: &[Permission]) -> Vec<Lease> {
-    let known = run
-        .target_identities()
-        .into_iter()
-        .filter_map(|(name, who)| Some((name, serde_json::from_value(who).ok()?)));
-    known.filter_map(|(name, who): (String, Identity)| lease_for_target(&name, &who, rights)).collect()
+///
+/// # Errors
+/// What is recorded of a target does not read: without its lease another run could change it meanwhile.
+pub(super) fn leases_for_run(run: &Run, rights: &[Permission]) -> Result<Vec<Lease>, UnreadableRecord> {
+    let known = run.target_identities::<Identity>()?;
+    Ok(known.iter().filter_map(|(name, who)| lease_for_target(name, who, rights)).collect())
 }
 
 /// Returns the leases that a run with these rights needs on targets; asks each target for its identity.

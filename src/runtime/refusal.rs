@@ -1,7 +1,10 @@
 //! Why a run is refused before it begins.
 
-use super::{runbook_error::RunbookError, script_error::SourceLocation};
-use crate::{journal, provider};
+use super::runbook_error::RunbookError;
+use crate::{
+    journal::{self, SourceLocation, UnreadableRecord},
+    provider,
+};
 
 /// Why a run was refused before it began: nothing was done, and no run was recorded.
 #[derive(Debug, thiserror::Error)]
@@ -27,4 +30,10 @@ pub enum Refusal {
     /// The operating system refused.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+}
+
+impl From<UnreadableRecord> for Refusal {
+    fn from(record: UnreadableRecord) -> Self {
+        Refusal::Journal(record.into())
+    }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal,
+    journal::{self, CallState, ScriptError, UnreadableRecord},
     ops::spec::Permission,
     provider::{Fleet, model::Identity},
 };
@@ -164,6 +164,25 @@ impl RunContext {
         result.map_err(|e| self.stopper.stop_run(StopReason::Journal(e)))
     }
 
+    /// Stops the run when something recorded does not read: what it says is not known, and nothing takes its place.
+    pub(super) fn stop_on_unreadable<T>(
+        &self,
+        result: Result<T, UnreadableRecord>,
+    ) -> Result<T, NativeError> {
+        result.map_err(|record| self.stopper.stop_run(StopReason::Unreadable(record)))
+    }
+
+    /// Stops the run because what is recorded of a call does not read as what it must be.
+    pub(super) fn stop_unreadable(&self, call: &str, what: impl Into<String>) -> NativeError {
+        let record = self.run.unreadable_call(call, what.into());
+        self.stopper.stop_run(StopReason::Unreadable(record))
+    }
+
+    /// Returns what is known of a call.
+    pub(super) fn call_state(&self, call: &str) -> Result<CallState, NativeError> {
+        self.stop_on_unreadable(self.run.call_state(call))
+    }
+
     /// Tells the observer of an event.
     pub(super) fn emit_event(&self, event: &Event<'_>) {
         self.observer.on_event(event);
@@ -175,12 +194,11 @@ impl RunContext {
     }
 
     /// Remembers what an error says was left behind.
-    pub(super) fn remember_left_behind(&self, error: &Value) {
-        let named = error["left_behind"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    pub(super) fn remember_left_behind(&self, error: &ScriptError) {
         let mut left = lock_unpoisoned(&self.left_behind);
-        for name in named {
-            if !left.iter().any(|known| known == name) {
-                left.push(name.to_owned());
+        for name in &error.left_behind {
+            if !left.contains(name) {
+                left.push(name.clone());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What is wrong with a runbook, with a hint and a place.
 
-use super::script_error::{SourceLocation, locate_source};
+use super::script_error::locate_source;
+use crate::journal::SourceLocation;
 use crate::{
     base::suggest,
     ops::{self, spec::Operation},

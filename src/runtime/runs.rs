@@ -15,7 +15,7 @@ use super::{
 use crate::{
     base::clock::{Clock, SystemClock},
     config::Config,
-    journal::{self, Journal, NewRun},
+    journal::{self, Journal, NewRun, UnreadableRecord},
     ops::spec::Permission,
     provider::Fleet,
 };
@@ -72,10 +72,15 @@ impl Runtime {
     /// Acquires a run, and returns it with its recorded runbook and parameters.
     ///
     /// # Errors
-    /// There is no such run, another process has it, or its text no longer parses.
+    /// There is no such run, another process has it, its text no longer parses, or its parameters do not read.
     pub fn acquire_run(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook, Value), Refusal> {
         let run = journal.acquire_run(id)?;
         let summary = journal.summarize_run(run.id())?;
+        if !summary.params.is_object() {
+            let what = format!("they are no map but {}", summary.params);
+            let (subject, version) = ("the parameters".to_owned(), summary.version);
+            return Err(UnreadableRecord { subject, what, version }.into());
+        }
         let runbook =
             Runbook::from_recorded(&summary.runbook, journal.read_sources(run.id(), run.source_edition())?)?;
         Ok((run, runbook, summary.params))
@@ -166,7 +171,7 @@ impl Runtime {
             self.check_targets(&runbook, &params, &confirmed)?;
             // Leased before the script reaches its first new call: until then it may wait for a long time.
             journal.acquire_leases(
-                &permit::leases_for_run(&run, &runbook.header.needs),
+                &permit::leases_for_run(&run, &runbook.header.needs)?,
                 run.id(),
                 &journal::Holder::this_process(),
             )?;

@@ -1,9 +1,11 @@
-//! Errors as a script sees them: one map for all, and the place in the script.
+//! Errors between the script engine and the rest: what a script threw, and the place in the script.
 
 use super::values::{to_dynamic, to_json};
-use crate::provider;
+use crate::{
+    journal::{Failure, ScriptError, SideEffects, SourceLocation},
+    provider,
+};
 use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The codes that the runtime adds to the providers' own.
@@ -24,19 +26,8 @@ pub(super) mod codes {
     pub(in crate::runtime) const REJECTED: &str = "REJECTED";
 }
 
-/// The field of an error that names the call which raised it.
-pub(super) const CALL_FIELD: &str = "call_name";
-/// The field of an error that says whether a person has decided it: nobody is asked again.
-pub(super) const DECIDED_FIELD: &str = "decided";
-
 /// What a native returns to the engine.
 pub(super) type RhaiResult<T> = Result<T, Box<EvalAltResult>>;
-
-/// An error as scripts, the journal and `-o json` see it.
-///
-/// `#{code, message, hint, retryable, side_effects, operation, target, left_behind}`; `side_effects` is `"none"` or
-/// `"some"`.
-pub(super) type ScriptError = Value;
 
 /// Returns the error of an operation.
 pub(super) fn from_operation_error(
@@ -44,83 +35,51 @@ pub(super) fn from_operation_error(
     operation: &str,
     target: Option<&str>,
 ) -> ScriptError {
-    json!({
-        "code": error.code.as_str(),
-        "message": error.message,
-        "hint": error.hint,
-        "retryable": error.retryable,
-        "side_effects": match error.side_effects { provider::SideEffects::None => "none", provider::SideEffects::Some => "some" },
-        "operation": operation,
-        "target": target,
-        "left_behind": error.left_behind,
-    })
-}
-
-/// Returns an error that the runtime itself raises.
-pub(super) fn runtime_error(
-    code: &str,
-    message: &str,
-    hint: Option<&str>,
-    operation: Option<&str>,
-) -> ScriptError {
-    json!({
-        "code": code, "message": message, "hint": hint, "retryable": false, "side_effects": "none",
-        "operation": operation, "target": null, "left_behind": [],
-    })
+    ScriptError {
+        hint: error.hint.clone(),
+        retryable: error.retryable,
+        side_effects: match error.side_effects {
+            provider::SideEffects::None => SideEffects::None,
+            provider::SideEffects::Some => SideEffects::Some,
+        },
+        operation: Some(operation.to_owned()),
+        target: target.map(str::to_owned),
+        left_behind: error.left_behind.clone(),
+        ..ScriptError::new(error.code.as_str(), &error.message)
+    }
 }
 
 /// Returns an error as one that a script can catch.
 pub(super) fn to_rhai_error(error: &ScriptError, at: Position) -> Box<EvalAltResult> {
-    EvalAltResult::ErrorRuntime(to_dynamic(error), at).into()
+    EvalAltResult::ErrorRuntime(to_dynamic(&error.to_json()), at).into()
 }
 
 /// Returns the error of a script that is itself wrong. The engine adds the position.
 pub(super) fn misuse_error(message: &str) -> Box<EvalAltResult> {
-    to_rhai_error(&runtime_error(codes::SCRIPT, message, None, None), Position::NONE)
+    to_rhai_error(&ScriptError::new(codes::SCRIPT, message), Position::NONE)
 }
 
 /// Raises an error of the runtime where a native was called.
 pub(super) fn raise_at_call<T>(cx: &NativeCallContext<'_>, code: &str, message: &str) -> RhaiResult<T> {
-    Err(to_rhai_error(&runtime_error(code, message, None, None), cx.call_position()))
+    Err(to_rhai_error(&ScriptError::new(code, message), cx.call_position()))
 }
 
 /// Returns whatever a script caught as one map: an error of the runtime, a `throw` of its own, or one of Rhai's.
 pub(super) fn normalize_caught(caught: &Dynamic) -> ScriptError {
-    let fields = match to_json(caught) {
+    let mut fields = match to_json(caught) {
         Ok(Value::Object(fields)) => fields,
-        Ok(Value::String(text)) => return runtime_error(codes::THROWN, &text, None, None),
-        Ok(other) => return runtime_error(codes::THROWN, &other.to_string(), None, None),
-        Err(why) => return runtime_error(codes::THROWN, &why, None, None),
+        Ok(Value::String(text)) => return ScriptError::new(codes::THROWN, &text),
+        Ok(other) => return ScriptError::new(codes::THROWN, &other.to_string()),
+        Err(why) => return ScriptError::new(codes::THROWN, &why),
     };
     let code = if fields.contains_key("error") { codes::SCRIPT } else { codes::THROWN };
-    let message = fields.get("message").and_then(Value::as_str).map(str::to_owned);
-    let mut error = runtime_error(code, &message.unwrap_or_else(|| json!(fields).to_string()), None, None);
-    for (key, value) in fields {
-        if key != "message" || value.is_string() {
-            error[key] = value;
-        }
+    if fields.get("message").is_some_and(Value::is_string) {
+        return ScriptError::new(code, "").with_fields(fields);
     }
-    error
-}
-
-/// An error that ended a script.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Failure {
-    pub fault: ScriptError,
-    pub place: Option<SourceLocation>,
-}
-
-/// A place in a script.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceLocation {
-    /// The file, as it was named.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, from 1.
-    pub column: usize,
-    /// The text of the line.
-    pub text: String,
+    let message = json!(fields).to_string();
+    // A message of another type is in the text of the whole map.
+    fields.remove("message");
+    ScriptError::new(code, &message).with_fields(fields)
 }
 
 /// Returns the error of whatever a script raised.
@@ -130,7 +89,7 @@ pub(super) fn from_rhai_error(error: &EvalAltResult) -> ScriptError {
         other => {
             let message = other.to_string();
             let bare = message.strip_suffix(&format!(" ({})", other.position())).unwrap_or(&message);
-            runtime_error(codes::SCRIPT, bare, None, None)
+            ScriptError::new(codes::SCRIPT, bare)
         }
     }
 }

@@ -13,13 +13,13 @@ use super::{
     refusal::Refusal,
     run_context::{RunContext, RunSetup},
     runbook::{INVARIANT_FN, Runbook},
-    script_error::{Failure, codes, runtime_error},
+    script_error::codes,
     values::to_dynamic,
 };
 use crate::{
     base::lock::lock_unpoisoned,
     config::Config,
-    journal::{self, Holder, Journal, Lease, NewRun},
+    journal::{self, Failure, Holder, Journal, Lease, NewRun, ScriptError},
     provider::{self, Fleet},
 };
 use rhai::{CallFnOptions, Dynamic, Engine, Scope};
@@ -125,7 +125,7 @@ impl<'a> ScriptRunner<'a> {
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
         Ok(self.run_until_killed(resources, || {
             let run = resources.journal.acquire_run(run)?;
-            let leases = permit::leases_for_run(&run, &self.runbook.header.needs);
+            let leases = permit::leases_for_run(&run, &self.runbook.header.needs)?;
             resources.journal.acquire_leases(&leases, run.id(), &Holder::this_process())?;
             run.record_resume(VERSION, None).map(|()| run)
         })?)
@@ -169,7 +169,7 @@ impl<'a> ScriptRunner<'a> {
     ///
     /// # Errors
     /// What it threw.
-    pub fn check_invariant(&mut self, world: &Value) -> Result<(), Failure> {
+    pub fn check_invariant(&mut self, world: &Value) -> Result<(), Box<Failure>> {
         let options = CallFnOptions::new().eval_ast(false).rewind_scope(true);
         let mut variables = Scope::new();
         self.engine.on_progress(|_| None);
@@ -183,10 +183,10 @@ impl<'a> ScriptRunner<'a> {
         match answer {
             Ok(holds) if holds.as_bool() == Ok(false) => {
                 let said = "`invariant` returned false";
-                Err(Failure { fault: runtime_error(codes::ENSURE, said, None, None), place: None })
+                Err(Box::new(Failure { fault: ScriptError::new(codes::ENSURE, said), place: None }))
             }
             Ok(_) => Ok(()),
-            Err(e) => Err(drive::to_failure(self.runbook, &e)),
+            Err(e) => Err(Box::new(drive::to_failure(self.runbook, &e))),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     VERSION,
-    drive::{self, Conclusion, RunResult},
+    drive::{self, RunResult},
     engine,
     limits::STACK_BYTES,
     modules::{ModuleSources, PreloadedModules},
@@ -12,12 +12,15 @@ use super::{
     runbook_error::{RunbookError, from_parse_error},
     runs::Runtime,
     scope::CallScope,
-    script_error::{self, Failure, codes},
+    script_error::{self, codes},
     stdlib,
     stop::StopReason,
     values::{to_dynamic, to_json},
 };
-use crate::{base::value, journal::NewRun};
+use crate::{
+    base::value,
+    journal::{Conclusion, Failure, NewRun, ScriptError},
+};
 use rhai::{AST, Dynamic, Engine, Scope};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
@@ -170,14 +173,14 @@ impl Session {
     /// are removed. A session in which something is still under way does not end; it stops.
     pub fn end_session(self, went_well: bool) -> RunResult {
         drop(self.context.stopper.take_reason());
-        let unsaid = || Failure {
-            fault: script_error::runtime_error(codes::SCRIPT, "the session ended at an error", None, None),
-            place: None,
+        let unsaid = || {
+            let fault = ScriptError::new(codes::SCRIPT, "the session ended at an error");
+            Failure { fault, place: None }
         };
         let conclusion = if went_well {
             Conclusion::Done(Value::Null)
         } else {
-            Conclusion::Failed(self.failure.unwrap_or_else(unsaid))
+            Conclusion::Failed(Box::new(self.failure.unwrap_or_else(unsaid)))
         };
         drive::end_run(&self.context, &self.engine, conclusion)
     }

@@ -1,7 +1,10 @@
 //! How a run is stopped, and what a native returns when it is.
 
-use super::script_error::{ScriptError, to_rhai_error};
-use crate::{base::lock::lock_unpoisoned, journal};
+use super::script_error::to_rhai_error;
+use crate::{
+    base::lock::lock_unpoisoned,
+    journal::{self, ScriptError, UnreadableRecord},
+};
 use rhai::{Dynamic, EvalAltResult, Position};
 use std::{
     cell::Cell,
@@ -28,6 +31,8 @@ pub enum StopReason {
         /// What was recorded and what the script does now, side by side.
         message: String,
     },
+    /// What is recorded does not read: another version of the program wrote it.
+    Unreadable(UnreadableRecord),
     /// The run may not do what it is about to do.
     Refused {
         message: String,
@@ -101,9 +106,15 @@ impl StopSwitch {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum NativeError {
     /// An error that the script may catch.
-    Raised(ScriptError),
+    Raised(Box<ScriptError>),
     /// The run stops; the [`StopSwitch`] knows why.
     Stopped,
+}
+
+impl From<ScriptError> for NativeError {
+    fn from(error: ScriptError) -> Self {
+        NativeError::Raised(Box::new(error))
+    }
 }
 
 impl NativeError {

@@ -5,6 +5,7 @@ use crate::{
     journal::{fold::*, *},
 };
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 const AT: Moment = Moment(jiff::Timestamp::UNIX_EPOCH);
 const OPEN: [RunStatus; 4] =
@@ -25,12 +26,12 @@ fn begin(key: &str) -> Record {
 fn accepted() -> Record {
     Record::Accepted { call: "a".into(), what: json!({"job": 7}) }
 }
-fn end(outcome: Outcome) -> Record {
+fn end(outcome: RecordedOutcome) -> Record {
     let (call, op) = ("a".into(), "load".into());
     Record::End { call, op, args: json!([1]), at: "1:1".into(), outcome }
 }
 fn decided() -> Record {
-    Record::Decided { call: "a".into(), decision: json!("redo"), by: "ann".into() }
+    Record::Decided { call: "a".into(), decision: json!({"kind": "redo"}), by: "ann".into() }
 }
 fn ending() -> Record {
     Record::Ending { outcome: Outcome::Ok(json!(null)) }
@@ -41,11 +42,14 @@ fn finished(status: RunStatus) -> Record {
 fn stopped(status: RunStatus) -> Record {
     Record::Stopped { status, reason: "a signal".into(), mismatch: false, at_call: None }
 }
-fn ok() -> Outcome {
+fn ok<E>() -> Outcome<E> {
     Outcome::Ok(json!(1))
 }
-fn err() -> Outcome {
-    Outcome::Err(json!({"code": "X"}))
+fn failed() -> Outcome {
+    Outcome::Err(ScriptError::new("X", "m"))
+}
+fn err() -> RecordedOutcome {
+    failed().to_recorded()
 }
 
 fn fold(records: &[Record]) -> RunFold {
@@ -145,7 +149,7 @@ fn a_call_ends_as_what_was_begun() {
 #[test]
 fn the_past_of_a_call_follows_its_records() {
     let (op, args) = (String::from("load"), json!([1]));
-    let begun = |key: &str, accepted: Option<Value>, decision: Option<Value>| CallState::Started {
+    let begun = |key: &str, accepted: Option<Value>, decision: Option<Decision>| CallState::Started {
         op: op.clone(),
         args: args.clone(),
         key: key.into(),
@@ -153,7 +157,7 @@ fn the_past_of_a_call_follows_its_records() {
         decision,
     };
     let ended = |outcome| CallState::Finished { op: op.clone(), args: args.clone(), outcome };
-    let (job, redo) = (Some(json!({"job": 7})), Some(json!("redo")));
+    let (job, redo) = (Some(json!({"job": 7})), Some(Decision::Redo { error: None }));
     let mut fold = fold(&[started()]);
     for (record, past, attempts) in [
         (resumed(), CallState::NotStarted, 0),
@@ -162,14 +166,14 @@ fn the_past_of_a_call_follows_its_records() {
         (decided(), begun("k1", job.clone(), redo.clone()), 1),
         (begin("k2"), begun("k2", None, None), 2),
         (accepted(), begun("k2", job.clone(), None), 2),
-        (end(err()), ended(err()), 2),
+        (end(err()), ended(failed()), 2),
         (decided(), begun("k2", job, redo), 2),
         (end(ok()), ended(ok()), 2),
     ] {
         fold.apply_record(record, AT).expect("legal");
         assert_eq!(
             (fold.call_state("a"), fold.count_attempts("a"), fold.call_state("b")),
-            (past, attempts, CallState::NotStarted)
+            (Ok(past), attempts, Ok(CallState::NotStarted))
         );
     }
     assert_eq!(fold.count_calls(), 1);
@@ -263,4 +267,30 @@ fn the_error_and_what_is_left_come_from_the_last_record() {
     };
     let fold = fold_entries(&[started(), finished]);
     assert_eq!((fold.error(), fold.left_behind()), (Some(&error), &left_behind[..]));
+}
+
+#[test]
+fn what_does_not_read_names_the_version_that_wrote_it() {
+    let version = |version: &str| Record::Resumed { version: version.into(), edited: false, digest: None };
+    let odd_error = || end(Outcome::Err(json!({"code": "X"})));
+    let odd_decision =
+        || Record::Decided { call: "a".into(), decision: json!({"kind": "undo"}), by: "ann".into() };
+    for records in [
+        vec![started(), version("7"), begin("k"), odd_error(), version("8")],
+        vec![started(), begin("k"), version("7"), odd_decision(), version("8")],
+    ] {
+        let fold = fold(&records);
+        let wrong = fold.call_state("a").expect_err("does not read");
+        assert_eq!((wrong.subject.as_str(), wrong.version.as_str()), ("a", "7"), "{wrong}");
+        assert_eq!(fold.call_state("b"), Ok(CallState::NotStarted), "the rest is as it was");
+    }
+    let target = Record::Target { name: "db".into(), identity: json!({"id": 5}) };
+    let odd_end = Record::Ending { outcome: Outcome::Err(json!({"fault": 5})) };
+    let fold = fold(&[started(), version("7"), target, odd_end, version("8")]);
+    let identity = fold.target_identity::<HashMap<String, String>>("db").expect_err("does not read");
+    assert_eq!((identity.subject.as_str(), identity.version.as_str()), ("the target `db`", "7"));
+    assert!(fold.is_ending());
+    let wrong = fold.conclusion().expect_err("does not read");
+    assert_eq!((wrong.subject.as_str(), wrong.version.as_str()), ("the end of the run", "7"));
+    assert_eq!(fold.unreadable_call("c", "odd".into()).version, "8");
 }

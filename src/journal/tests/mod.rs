@@ -6,7 +6,9 @@ mod run;
 mod store;
 mod verify;
 
-use super::{Journal, JournalEntry, NewRun, Outcome, Record, RecordObserver, Run, Source, schema};
+use super::{
+    Journal, JournalEntry, NewRun, Outcome, Record, RecordObserver, RecordedOutcome, Run, Source, schema,
+};
 use crate::base::{
     clock::Clock,
     moment::{Moment, Span},
@@ -99,7 +101,7 @@ pub(super) fn new_run() -> NewRun {
     }
 }
 
-pub(super) fn ok_outcome(value: impl Into<Value>) -> Outcome {
+pub(super) fn ok_outcome<E>(value: impl Into<Value>) -> Outcome<E> {
     Outcome::Ok(value.into())
 }
 
@@ -112,7 +114,7 @@ pub(super) fn accepted_record(call: &str) -> Record {
     Record::Accepted { call: call.into(), what: json!({"job": 7}) }
 }
 
-pub(super) fn end_record(call: &str, outcome: Outcome) -> Record {
+pub(super) fn end_record(call: &str, outcome: RecordedOutcome) -> Record {
     let (op, at) = ("load".into(), "drill.rhai:1:1".into());
     Record::End { call: call.into(), op, args: json!({"n": 1}), at, outcome }
 }

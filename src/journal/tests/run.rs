@@ -4,9 +4,10 @@ use super::{
     TestJournal, accepted_record, begin_record, end_record, moment_at, new_run, ok_outcome, ticking_clock,
 };
 use crate::journal::{
-    CallState, Durability, Error, Holder, IllegalRecord, Journal, Outcome, Record, RunStatus,
+    CallState, Conclusion, Durability, Error, Failure, Holder, IllegalRecord, Journal, Outcome, Record,
+    RunStatus, ScriptError,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     path::Path,
     process::{Command, Stdio},
@@ -18,18 +19,20 @@ use std::{
 fn a_run_taken_anew_knows_what_it_knew() {
     let test = TestJournal::new();
     let run = test.create_run();
-    let failure = Outcome::Err(json!({"code": "REFUSED", "message": "no"}));
+    let error = ScriptError::new("REFUSED", "no");
+    let failure = Outcome::Err(error.to_json());
+    let ending = Conclusion::Failed(Box::new(Failure { fault: error, place: None }));
     for record in [
         Record::Target { name: "db".into(), identity: json!({"ref": "abc"}) },
         end_record("read", ok_outcome(json!({"rows": [1, 2.5, null]}))),
         begin_record("done"),
         end_record("done", ok_outcome("fine")),
         begin_record("failed"),
-        end_record("failed", failure.clone()),
+        end_record("failed", failure),
         begin_record("open"),
         accepted_record("open"),
-        Record::Decided { call: "open".into(), decision: json!("redo"), by: "ann".into() },
-        Record::Ending { outcome: failure },
+        Record::Decided { call: "open".into(), decision: json!({"kind": "redo"}), by: "ann".into() },
+        Record::Ending { outcome: ending.to_recorded() },
     ] {
         run.append_record(record, Durability::Synced).expect("written");
     }
@@ -38,9 +41,9 @@ fn a_run_taken_anew_knows_what_it_knew() {
             .map(|call| (run.call_state(call), run.count_attempts(call)));
         (
             calls,
-            run.target_identity("db"),
-            run.target_identity("x"),
-            run.ending_outcome(),
+            run.target_identity::<Value>("db"),
+            run.target_identity::<Value>("x"),
+            run.conclusion(),
             run.status(),
             run.head_hash(),
         )
@@ -49,9 +52,10 @@ fn a_run_taken_anew_knows_what_it_knew() {
     drop(run);
     let run = test.journal.acquire_run(&id).expect("taken");
     assert_eq!(seen(&run), before);
-    assert_eq!(run.call_state("never"), CallState::NotStarted);
+    assert_eq!(run.call_state("never"), Ok(CallState::NotStarted));
+    assert_eq!(run.conclusion(), Ok(Some(ending)));
     assert_eq!(run.last_at(), test.read_records(&id).last().expect("records").at);
-    assert_eq!(run.target_identity("db"), Some(json!({"ref": "abc"})));
+    assert_eq!(run.target_identity("db"), Ok(Some(json!({"ref": "abc"}))));
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn what_rides_is_written_with_the_next_that_must_be_and_before_it() {
     assert_eq!(test.record_kinds(run.id()), ["started"], "not on disk yet");
     assert_eq!(
         run.call_state("r1"),
-        CallState::Finished { op: "load".into(), args: json!({"n": 1}), outcome: ok_outcome(1) }
+        Ok(CallState::Finished { op: "load".into(), args: json!({"n": 1}), outcome: ok_outcome(1) })
     );
     run.append_record(begin_record("w"), Durability::Synced).expect("written");
     let calls: Vec<_> =
@@ -83,7 +87,7 @@ fn what_rode_and_was_never_written_never_happened() {
     let id = run.id().to_owned();
     drop(run);
     let run = test.journal.acquire_run(&id).expect("taken");
-    assert_eq!(run.call_state("r"), CallState::NotStarted);
+    assert_eq!(run.call_state("r"), Ok(CallState::NotStarted));
     run.append_record(end_record("r", ok_outcome(2)), Durability::Synced).expect("written");
     assert!(test.journal.verify_run(&id, None).is_ok());
 }
@@ -122,7 +126,7 @@ fn a_value_too_deep_to_be_read_again_is_refused() {
         matches!(refused, Err(Error::Illegal { why: IllegalRecord::Unreadable("end"), .. })),
         "{refused:?}"
     );
-    assert_eq!(run.call_state("a"), CallState::NotStarted);
+    assert_eq!(run.call_state("a"), Ok(CallState::NotStarted));
 }
 
 #[test]
@@ -220,8 +224,8 @@ fn a_killed_process_lets_go_of_its_run() {
         (RunStatus::Interrupted, Some("the process that ran it is gone"))
     );
     let run = test.journal.acquire_run(&id).expect("free");
-    assert!(matches!(run.call_state("r"), CallState::Finished { .. }), "rode with what was durable");
-    assert!(matches!(run.call_state("w"), CallState::Started { .. }), "durable before its effect");
+    assert!(matches!(run.call_state("r"), Ok(CallState::Finished { .. })), "rode with what was durable");
+    assert!(matches!(run.call_state("w"), Ok(CallState::Started { .. })), "durable before its effect");
 }
 
 /// Returns what `look` finds, within ten seconds.

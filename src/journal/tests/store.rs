@@ -91,7 +91,7 @@ fn a_summary_follows_the_run() {
         at_call: None,
     });
     assert_eq!((summary().status, summary().reason.as_deref()), (RunStatus::Waiting, Some("an approval")));
-    add(Record::Decided { call: "w".into(), decision: json!("fail"), by: "ann".into() });
+    add(Record::Decided { call: "w".into(), decision: json!({"kind": "fail"}), by: "ann".into() });
     assert_eq!((summary().status, summary().reason.as_deref()), (RunStatus::Waiting, Some("an approval")));
     add(Record::Resumed { version: "0.2.0".into(), edited: false, digest: None });
     assert_eq!((summary().status, summary().reason), (RunStatus::Running, None));
@@ -242,7 +242,7 @@ fn a_scratch_journal_keeps_what_is_durable_and_is_heard() {
     run.append_record(end_record("r", ok_outcome(1)), Durability::Buffered).expect("kept in memory");
     drop(run);
     let run = journal.acquire_run("rehearse").expect("taken");
-    assert_eq!((run.count_attempts("a"), run.call_state("r")), (1, CallState::NotStarted));
+    assert_eq!((run.count_attempts("a"), run.call_state("r")), (1, Ok(CallState::NotStarted)));
     assert_eq!(journal.verify_run("rehearse", None).expect("sound").records, 2);
     assert!(
         run.append_record(end_record("b", ok_outcome(1)), Durability::Synced).is_ok()

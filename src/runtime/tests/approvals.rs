@@ -49,7 +49,7 @@ impl ScriptEnv {
     fn decide_open_call(&self, decision: Value) {
         let journal = self.runtime.open_journal().expect("a journal");
         let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
-        let open = |call: &String| matches!(run.call_state(call), journal::CallState::Started { .. });
+        let open = |call: &String| matches!(run.call_state(call), Ok(journal::CallState::Started { .. }));
         let call = run.call_names_below("/").into_iter().find(open).expect("an open call");
         let record = Record::Decided { call, decision, by: "bob".into() };
         run.append_record(record, journal::Durability::Synced).expect("written");
@@ -72,8 +72,8 @@ fn a_person_who_is_there_approves_or_rejects() {
     let ended = env.run_with_person(APPROVAL_SCRIPT, &ScriptedPerson::with_answers(&[Choice::Reject]));
     let fault = ended.failure.expect("it fails").fault;
     assert_eq!(
-        (fault["code"].as_str(), fault["message"].as_str()),
-        (Some("REJECTED"), Some("ann rejected: delete everything?"))
+        (fault.code.as_str(), fault.message.as_str()),
+        ("REJECTED", "ann rejected: delete everything?")
     );
     assert_eq!(env.list_effects(), ["backup.create", "backup.create"], "it cleaned up, and changed nothing");
 }
@@ -141,7 +141,7 @@ fn a_call_that_failed_is_tried_again_where_a_person_says_so() {
     let ended = env.run_with_person(FAILING, &person);
     assert_eq!((ended.status, person.count_questions()), (RunStatus::Failed, 3), "{ended:?}");
     assert_eq!(env.list_effects(), ["backup.create", "backup.create"], "{ended:?}");
-    assert_eq!(ended.failure.expect("it fails").fault["code"], "SQL", "its error stays its error");
+    assert_eq!(ended.failure.expect("it fails").fault.code, "SQL", "its error stays its error");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn the_first_error_of_the_list_is_raised_where_it_happened() {
     let env = ScriptEnv::new();
     let ended = env.run_script("each([1, 2, 3, 4], |x| {\n if x == 4 { fail(\"four\") }\n if x == 2 { sleep(\"20ms\"); fail(\"two\") }\n x })");
     let failure = ended.failure.expect("it fails");
-    assert_eq!(failure.fault["message"], "two");
+    assert_eq!(failure.fault.message, "two");
     assert_eq!(failure.place.expect("a place").text.trim(), "if x == 2 { sleep(\"20ms\"); fail(\"two\") }");
     let collected = env.run_to_value(
         "each([1, 2], #{ on_error: \"collect\" }, |x| { ensure(x > 1, \"small\"); x }).map(|r| [r.ok, r.value, if r.ok { () } else { r.error.message }])",

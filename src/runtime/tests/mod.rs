@@ -5,6 +5,7 @@ mod crashes;
 mod divergence;
 mod forks;
 mod postgres;
+mod unreadable;
 
 use super::{
     VERSION,
@@ -140,7 +141,7 @@ impl ScriptEnv {
     fn run_to_failure(&self, script: &str) -> String {
         let ended = self.run_script(script);
         let failure = ended.failure.unwrap_or_else(|| panic!("{script} did not fail: {:?}", ended.value));
-        failure.fault["message"].as_str().expect("a message").to_owned()
+        failure.fault.message
     }
 
     /// Runs a script without any right, past the check that would refuse it, and returns why it stopped.
@@ -355,7 +356,7 @@ fn a_failed_clean_up_fails_the_run_and_hides_no_error() {
     assert_eq!((ended.status, ended.cleanup), (RunStatus::Failed, vec!["left open".to_owned()]));
     let ended = env
         .run_script("defer(|| fail(\"left open\")); on_failure(|| note(\"was here\")); fail(\"the cause\")");
-    assert_eq!(ended.failure.expect("a failure").fault["message"], "the cause");
+    assert_eq!(ended.failure.expect("a failure").fault.message, "the cause");
 }
 
 #[test]
@@ -375,6 +376,13 @@ fn errors_are_one_map() {
     ] {
         assert_eq!(env.run_to_value(script), Value::from(code), "{script}");
     }
+    let own = "#{ code: 5, message: \"m\", hint: [1], side_effects: \"perhaps\", target: db, call_name: (), more: #{ a: 1 } }";
+    assert_eq!(
+        env.run_to_value(&format!("attempt(|| {{ throw {own} }}).error")),
+        serde_json::json!({"code": 5, "message": "m", "hint": [1], "retryable": false, "side_effects": "perhaps",
+            "operation": null, "target": {"$target": "sandbox"}, "left_behind": [], "call_name": null, "more": {"a": 1}}),
+        "what a script throws keeps its own fields"
+    );
     let ended = env.run_script("\n\nfail(\"here\")");
     let place = ended.failure.expect("a failure").place.expect("a place");
     assert_eq!((place.file.as_str(), place.text.as_str()), ("test.rhai", "fail(\"here\")"));
@@ -391,6 +399,10 @@ fn only_what_may_be_repeated_is() {
     assert_eq!(tries("retryable: true, side_effects: \"none\""), 3);
     assert_eq!(tries("retryable: true, side_effects: \"some\""), 1);
     assert_eq!(tries("retryable: false, side_effects: \"none\""), 1);
+    // What is of another type permits nothing.
+    assert_eq!(tries("retryable: true, side_effects: \"perhaps\""), 1);
+    assert_eq!(tries("retryable: true, side_effects: ()"), 1);
+    assert_eq!(tries("retryable: 1, side_effects: \"none\""), 1);
 }
 
 #[test]
@@ -604,7 +616,9 @@ fn what_failed_half_done_beside_another_failure_is_not_repeated() {
     let id = journal.resolve_run_id("last").expect("the run");
     let run = journal.acquire_run(&id).expect("it is free");
     let call = "/retry#0/attempt#0/parallel#0/1/backup::restore#0".to_owned();
-    let journal::CallState::Started { op, args, .. } = run.call_state(&call) else { panic!("it was begun") };
+    let Ok(journal::CallState::Started { op, args, .. }) = run.call_state(&call) else {
+        panic!("it was begun")
+    };
     let fault = serde_json::json!({ "code": "TIMEOUT", "message": "half done", "side_effects": "some", "retryable": true });
     let end = Record::End { call, op, args, at: "test".into(), outcome: journal::Outcome::Err(fault) };
     run.append_record(end, journal::Durability::Synced).expect("written");
