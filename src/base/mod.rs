@@ -8,6 +8,8 @@ pub mod former_name;
 pub mod lock;
 pub mod mask;
 pub mod moment;
+#[cfg(test)]
+pub(crate) mod mutant;
 pub mod painter;
 pub mod program;
 pub mod secret;

@@ -3,7 +3,7 @@
 //! A pooled connection lives in one transaction that is never committed: it goes back unchanged.
 
 use crate::base::lock::lock_unpoisoned;
-use rusqlite::{CachedStatement, Connection, MAIN_DB, Params, Row};
+use rusqlite::{CachedStatement, Connection, MAIN_DB, Params, Row, params_from_iter, types::Value};
 use std::{
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex},
@@ -77,6 +77,25 @@ impl Db {
         self.0.serialize(MAIN_DB).map(|image| image.to_vec())
     }
 
+    /// Returns a copy in memory, which has what an open transaction has changed so far.
+    ///
+    /// Rows are copied one by one: the bytes of a database in memory are those before its transaction.
+    pub fn copy_to_memory(&self) -> rusqlite::Result<Db> {
+        let copy = Connection::open_in_memory()?;
+        copy.execute_batch("pragma foreign_keys = off; begin")?;
+        let sql = "select type = 'table', name, sql from sqlite_schema where name not like 'sqlite_%' order by 1 desc";
+        let mut parts = self.0.prepare(sql)?;
+        let mut parts = parts.query([])?;
+        while let Some(part) = parts.next()? {
+            copy.execute_batch(&part.get::<_, String>(2)?)?;
+            if part.get(0)? {
+                copy_rows(&self.0, &copy, &part.get::<_, String>(1)?)?;
+            }
+        }
+        copy.execute_batch("commit; pragma foreign_keys = on")?;
+        Ok(Self::new(copy))
+    }
+
     /// Closes the connection and reports any error.
     pub fn close(self) -> rusqlite::Result<()> {
         self.0.close().map_err(|(_, e)| e)
@@ -102,6 +121,20 @@ impl Db {
     pub fn is_in_transaction(&self) -> bool {
         !self.0.is_autocommit()
     }
+}
+
+/// Copies the rows of a table from one database to another.
+fn copy_rows(from: &Connection, to: &Connection, table: &str) -> rusqlite::Result<()> {
+    let mut select = from.prepare(&format!("select * from \"{table}\""))?;
+    let width = select.column_count();
+    let places = vec!["?"; width].join(", ");
+    let mut insert = to.prepare(&format!("insert into \"{table}\" values ({places})"))?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let cells = (0..width).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<Value>>>()?;
+        insert.execute(params_from_iter(cells))?;
+    }
+    Ok(())
 }
 
 impl Transaction<'_> {
@@ -228,6 +261,16 @@ mod tests {
         drop(db.begin_read().expect("begins"));
         whole.commit().expect("kept");
         assert_eq!(count(&db), 1);
+    }
+
+    #[test]
+    fn a_copy_has_what_is_not_committed_yet_and_goes_its_own_way() {
+        let db = db();
+        let change = db.begin_write().expect("begins");
+        add(&change);
+        let copy = change.copy_to_memory().expect("copied");
+        add(&copy);
+        assert_eq!((count(&change), count(&copy)), (1, 2));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::{shell, terminal},
-    rehearsal::{self, FaultSelection, RehearsalReport, RehearsalRequest},
+    rehearsal::{self, DEFAULT_FAULTS, FaultSelection, RehearsalReport, RehearsalRequest},
     report::{CliError, exit_code, render_story, story_to_json},
     runtime::{Runbook, Runtime},
 };
@@ -20,9 +20,9 @@ pub(super) struct RehearseCommand {
     /// A parameter of the runbook
     #[arg(short, long = "param", value_name = "KEY=VALUE")]
     params: Vec<String>,
-    /// Which faults happen, each on its own
-    #[arg(long, value_enum, default_value = "all", value_name = "FAULTS")]
-    faults: FaultsArg,
+    /// Which faults happen: one family, or several after commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = DEFAULT_FAULTS, value_name = "FAULTS")]
+    faults: Vec<FaultsArg>,
     /// How many schedules of several faults to play as well
     #[arg(long, default_value_t = 0, value_name = "N")]
     seeds: u64,
@@ -39,12 +39,31 @@ pub(super) struct RehearseCommand {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FaultsArg {
-    /// Deaths of the process and failures of requests
+    /// All that follow
     All,
     /// Deaths of the process
     Crash,
-    /// Failures of requests
+    /// Requests that fail at once, or are answered late or never
     Api,
+    /// Requests that take effect later than they should, or only in part
+    Late,
+}
+
+impl FaultsArg {
+    /// Returns some families with those that a word stands for.
+    fn add_families(families: FaultSelection, more: Self) -> FaultSelection {
+        match more {
+            Self::All => FaultSelection::ALL,
+            Self::Crash => FaultSelection { crash: true, ..families },
+            Self::Api => FaultSelection { api: true, ..families },
+            Self::Late => FaultSelection { late: true, ..families },
+        }
+    }
+
+    /// Returns the word that stands for it.
+    fn to_word(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 impl RehearseCommand {
@@ -60,11 +79,7 @@ impl RehearseCommand {
         let request = RehearsalRequest {
             runbook: Runbook::load_file(&self.runbook)?,
             params: parse_params(&self.params)?,
-            faults: match self.faults {
-                FaultsArg::All => FaultSelection::All,
-                FaultsArg::Crash => FaultSelection::Crash,
-                FaultsArg::Api => FaultSelection::Api,
-            },
+            faults: self.faults.iter().copied().fold(FaultSelection::NONE, FaultsArg::add_families),
             seeds: self.seeds,
             seed: self.seed,
             only: self.only.clone(),
@@ -99,6 +114,11 @@ impl RehearseCommand {
         let file = self.runbook.display().to_string();
         let mut words = vec!["redrill", "rehearse", &file];
         words.extend(self.params.iter().flat_map(|param| ["-p", param]));
+        let faults = self.faults.iter().map(|faults| faults.to_word()).collect::<Vec<_>>().join(",");
+        // What a seed draws depends on the families.
+        if scenario.starts_with("seed:") && faults != DEFAULT_FAULTS {
+            words.extend(["--faults", &faults]);
+        }
         words.extend(["--only", scenario]);
         words.into_iter().map(shell::quote_shell_word).collect::<Vec<_>>().join(" ")
     }

@@ -1,20 +1,20 @@
 //! The fault injector: it is called at every point of a run, and decides what goes wrong there.
 
 use super::points::{
-    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, InjectedFault, Point, PointKind, Visit,
-    render_call,
+    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, InjectedFault, LANDING_LATE, LANDING_SOON,
+    Point, PointKind, Visit, render_call,
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::Clock,
-    journal::{Record, RecordObserver},
+    journal::{Outcome, Record, RecordObserver},
     provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     runtime::{Answer, Choice, Event, Question, RunObserver},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     panic,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -44,6 +44,12 @@ struct InjectorState {
     visit_counts: HashMap<(String, PointKind), u32>,
     visits: Vec<Visit>,
     repeated: Vec<String>,
+    /// The calls whose requests without a key changed the world.
+    keyless_effects: BTreeSet<String>,
+    /// The calls that ended well.
+    ended_well: BTreeSet<String>,
+    /// The calls that ended well before a request of theirs changed the world.
+    premature_ends: BTreeSet<String>,
     failed: u32,
     faults: Vec<InjectedFault>,
 }
@@ -72,6 +78,16 @@ impl FaultInjector {
     /// Returns what was asked for again although the world had done it.
     pub(super) fn repeated_requests(&self) -> Vec<String> {
         self.lock_state().repeated.clone()
+    }
+
+    /// Returns the calls whose requests without a key changed the world.
+    pub(super) fn calls_with_keyless_effects(&self) -> BTreeSet<String> {
+        self.lock_state().keyless_effects.clone()
+    }
+
+    /// Returns the calls that ended well before a request of theirs changed the world.
+    pub(super) fn premature_ends(&self) -> BTreeSet<String> {
+        self.lock_state().premature_ends.clone()
     }
 
     /// Returns what went wrong, in order.
@@ -134,9 +150,9 @@ impl FaultInjector {
                 Some(*fault)
             }
             FaultPlan::Undisturbed | FaultPlan::One(..) => None,
-            FaultPlan::Seed(seed) => {
-                (state.process < MAX_FAULTY_PROCESSES).then(|| draw_fault(*seed, state.process, point))?
-            }
+            FaultPlan::Seed(seed, families) => (state.process < MAX_FAULTY_PROCESSES)
+                .then(|| draw_fault(*seed, state.process, point))?
+                .filter(|fault| families.includes_fault(*fault)),
         }
     }
 }
@@ -153,7 +169,10 @@ fn draw_fault(seed: u64, process: u32, point: &Point) -> Option<Fault> {
     if u32::from(u16::from_be_bytes([dice[0], dice[1]])) % odds != 0 {
         return None;
     }
-    Some(match (point.at, dice[2] % 9) {
+    let landing = [LANDING_SOON, LANDING_LATE][usize::from(dice[3] % 2)];
+    // Only what acts lands late.
+    let sides = if matches!(point.at, PointKind::Acts(_)) { 13 } else { 9 };
+    Some(match (point.at, dice[2] % sides) {
         (PointKind::Adding(_) | PointKind::Added(_) | PointKind::Served(_), _) | (_, 0 | 1) => Fault::Crash,
         (_, 2) => Fault::Request(RequestOutcome::Refused),
         (_, 3) => Fault::Request(RequestOutcome::Throttled),
@@ -161,6 +180,10 @@ fn draw_fault(seed: u64, process: u32, point: &Point) -> Option<Fault> {
         (_, 5) => Fault::Request(RequestOutcome::Late(DELAY_WITHIN_TIMEOUT)),
         (_, 6) => Fault::Request(RequestOutcome::Late(DELAY_PAST_TIMEOUT)),
         (PointKind::Acts(_), 7) => Fault::Request(RequestOutcome::Unanswered),
+        (PointKind::Acts(_), 9) => Fault::Request(RequestOutcome::LandsLate(landing)),
+        (PointKind::Acts(_), 10) => Fault::Request(RequestOutcome::AnsweredEarly(landing)),
+        (PointKind::Acts(_), 11) => Fault::Request(RequestOutcome::StaleReads(landing)),
+        (PointKind::Acts(_), 12) => Fault::Request(RequestOutcome::PartlyDone),
         (PointKind::Acts(_) | PointKind::Looks(_), _) => Fault::Request(RequestOutcome::Lost),
     })
 }
@@ -183,6 +206,24 @@ impl FaultSource for FaultInjector {
             self.visit_point(CURRENT_CALL.with_borrow(String::clone), PointKind::Served(request.name), None);
         }
     }
+
+    fn current_sender(&self) -> String {
+        CURRENT_CALL.with_borrow(String::clone)
+    }
+
+    /// Notes the call, but for giving up what the run began itself.
+    fn on_keyless_effect(&self, sender: &str, name: &str) {
+        if name != "cancel" {
+            self.lock_state().keyless_effects.insert(sender.to_owned());
+        }
+    }
+
+    fn on_late_effect(&self, sender: &str) {
+        let mut state = self.lock_state();
+        if state.ended_well.contains(sender) {
+            state.premature_ends.insert(sender.to_owned());
+        }
+    }
 }
 
 impl RecordObserver for FaultInjector {
@@ -198,7 +239,12 @@ impl RecordObserver for FaultInjector {
             Record::Begin { .. } => current.clone_from(&call),
             _ => {}
         });
-        self.lock_state().appended += 1;
+        let mut state = self.lock_state();
+        state.appended += 1;
+        if let Record::End { outcome: Outcome::Ok(_), .. } = record {
+            state.ended_well.insert(call.clone());
+        }
+        drop(state);
         self.visit_point(call, PointKind::Added(record.kind()), recorded_op(record));
     }
 }

@@ -1,9 +1,11 @@
-//! What must hold after a scenario, whatever went wrong in it.
+//! What must hold after a scenario, whatever went wrong in it, once everything has landed that was still on its way.
+//! A run that stopped undecided, and says why, is always an allowed end: nothing is asked of it that wants a run to have
+//! ended.
 //!
 //! | name | what must hold |
 //! |---|---|
-//! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing). |
-//! | `truth` | A call whose error says `side_effects: "none"` had none in the world. |
+//! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late: set again in part, it is the same value, and `same-world` sees it). |
+//! | `truth` | A call whose error says `side_effects: "none"` had none in the world, under a key or without one. A request that lands after its call ended well changes nothing. When the run has ended, it knows of every call that changed something. |
 //! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
 //! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::send_request`), of which nobody can know. |
@@ -16,12 +18,13 @@
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
 use super::{
+    points::render_call,
     scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
     world_diff::diff_worlds,
 };
 use crate::{
     base::value,
-    journal::{JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects},
+    journal::{Attempt, JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects},
     ops::{
         self,
         args::CallArgs,
@@ -76,7 +79,7 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
     let mut found: Vec<String> = result
         .repeated_requests
         .iter()
-        .map(|what| format!("{what} was asked for again after it was done"))
+        .map(|what| format!("{what} was asked for again after it was done or sent"))
         .collect();
     for world in &result.worlds {
         let mut keys = BTreeSet::new();
@@ -85,8 +88,10 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
     }
     if has_succeeded(undisturbed) && has_succeeded(result) {
         let (wanted, had) = (count_effects(undisturbed), count_effects(result));
+        let landed_late = result.faults.iter().any(|struck| struck.fault.lands_late());
+        let is_counted = |kind: &str| !(landed_late && SETTING_KINDS.contains(&kind));
         let kinds: BTreeSet<_> = wanted.keys().chain(had.keys()).collect();
-        for effect in kinds {
+        for effect in kinds.into_iter().filter(|(_, kind, _)| is_counted(kind)) {
             let count = |of: &BTreeMap<EffectIdentity, usize>| of.get(effect).copied().unwrap_or(0);
             if count(&wanted) != count(&had) {
                 let (target, kind, what) = effect;
@@ -125,48 +130,53 @@ fn count_effects(result: &ScenarioResult) -> BTreeMap<EffectIdentity, usize> {
     counts
 }
 
-/// What is done under no key, by the operations that do it.
-const KEYLESS: &[(&str, &[&str])] = &[
-    ("branch.delete", &["branch::delete"]),
-    ("config.set", &["db::config::set"]),
-    ("network.allow", &["network::restrictions::add", "network::restrictions::remove"]),
-    ("network.ssl", &["network::ssl::set"]),
-    ("network.unban", &["network::bans::remove"]),
-    ("replica.delete", &["db::replicas::delete"]),
-    ("schedule.delete", &["backup::schedule::delete"]),
-];
+/// The effects that set a value, under no key.
+const SETTING_KINDS: &[&str] = &["config.set", "network.allow", "network.ssl", "network.unban"];
 
-/// Compares what errors say with what the world did. What is done under no key is counted.
+/// Compares what errors say with what the world did.
 fn check_truth(result: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
-    let mut reported: BTreeMap<&str, usize> = BTreeMap::new();
-    for (call, attempt) in
-        result.fold.calls().flat_map(|(_, call)| call.attempts.iter().map(move |attempt| (call, attempt)))
-    {
-        let op = call.op.as_str();
-        match attempt.outcome.as_ref().map(Outcome::decode) {
-            Some(Ok(Outcome::Err(fault))) if fault.side_effects == SideEffects::None => {
-                let is_done = |key: &String| result.worlds.iter().any(|world| has_effect(world, key));
-                if attempt.key.as_ref().is_some_and(is_done) {
-                    found.push(format!(
-                        "`{op}` says that nothing was changed, and its effect is in the world"
-                    ));
-                }
+    for (_, call) in result.fold.calls() {
+        let denied = call.attempts.iter().filter(|attempt| says_no_effect(attempt));
+        for key in denied.filter_map(|attempt| attempt.key.as_ref()) {
+            if result.worlds.iter().any(|world| has_effect(world, key)) {
+                found.push(describe_denied_effect(&call.op));
             }
-            Some(Err(why)) => found.push(format!("the outcome of `{op}` does not read: {why}")),
-            Some(Ok(_)) => *reported.entry(op).or_default() += 1,
-            None => {}
         }
     }
-    for (kind, ops) in KEYLESS.iter().filter(|_| result.has_ended()) {
-        let done: usize =
-            result.worlds.iter().map(|s| s.log.iter().filter(|e| e.kind == *kind).count()).sum();
-        let known: usize = ops.iter().filter_map(|op| reported.get(op)).sum();
-        if done > known {
-            found.push(format!("`{kind}` took effect {done} times, and the run knows of {known}"));
-        }
-    }
+    let early =
+        |call: &String| format!("{} ended well before its effect was in the world", render_call(call));
+    found.extend(result.premature_ends.iter().map(early));
+    found.extend(
+        result.calls_with_keyless_effects.iter().filter_map(|call| check_keyless_effect(result, call)),
+    );
     found
+}
+
+/// Returns what a run says wrongly of a call that changed the world under no key.
+fn check_keyless_effect(result: &ScenarioResult, name: &str) -> Option<String> {
+    let known = result.fold.calls().find(|(known, _)| *known == name).map(|(_, call)| call);
+    let attempts = known.map_or(&[][..], |call| &call.attempts);
+    let mut settled = attempts.iter().filter(|attempt| attempt.outcome.is_some()).peekable();
+    match known {
+        Some(call) if settled.peek().is_some() => {
+            settled.all(says_no_effect).then(|| describe_denied_effect(&call.op))
+        }
+        _ if result.has_ended() => {
+            Some(format!("{} changed the world, and the run does not know", render_call(name)))
+        }
+        _ => None,
+    }
+}
+
+fn describe_denied_effect(op: &str) -> String {
+    format!("`{op}` says that nothing was changed, and its effect is in the world")
+}
+
+/// Returns whether an attempt ended with an error that says that nothing was changed.
+fn says_no_effect(attempt: &Attempt) -> bool {
+    let outcome = attempt.outcome.as_ref().map(Outcome::decode);
+    matches!(outcome, Some(Ok(Outcome::Err(fault))) if fault.side_effects == SideEffects::None)
 }
 
 /// Returns whether a key has a lasting effect in a world.

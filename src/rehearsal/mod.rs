@@ -3,7 +3,8 @@
 //! The runbook runs once undisturbed against a copy of the simulated world. Everything that can go wrong in a run goes
 //! wrong at one of the points that this run visits: before and after each record, and before and after each request.
 //! For each of them there is a scenario. It runs in a copy of its own, is killed or has its request fail there, and is
-//! resumed until it has ended, or has stopped and stays so. Nothing is random that does not come from a seed, and
+//! resumed until it has ended, or has stopped and stays so; what was sent and is still to land lands before the world is
+//! looked at. Nothing is random that does not come from a seed, and
 //! waiting takes no time on its clock; so the same rehearsal gives the same bytes.
 //!
 //! A scenario **converged** when the run succeeded like the undisturbed one, **stopped safely** when it ended otherwise
@@ -23,8 +24,9 @@ mod tests;
 mod world_diff;
 
 pub use invariants::Violation;
+pub use points::FaultSelection;
 pub use report::{RehearsalReport, ScenarioVerdict, Verdict};
-pub use scenarios::{FaultSelection, RehearsalRequest};
+pub use scenarios::{DEFAULT_FAULTS, RehearsalRequest};
 pub use story::{ProcessEnd, Story, StoryEvent};
 pub use world_diff::WorldDifference;
 

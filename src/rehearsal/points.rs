@@ -14,6 +14,38 @@ pub(super) const DELAY_WITHIN_TIMEOUT: Span = Span::from_secs(5);
 /// The delay of an answer that comes after every usual timeout.
 pub(super) const DELAY_PAST_TIMEOUT: Span = Span::from_secs(25 * 3600);
 
+/// The delay of an effect that is there when somebody looks a second time.
+pub(super) const LANDING_SOON: Span = Span::from_secs(4);
+/// The delay of an effect that is there only after its sender has given up waiting for an answer.
+pub(super) const LANDING_LATE: Span = Span::from_secs(40);
+
+/// Which families of faults happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultSelection {
+    /// Deaths of the process.
+    pub crash: bool,
+    /// Requests that fail at once, or are answered late or never.
+    pub api: bool,
+    /// Requests that take effect later than they should, or only in part.
+    pub late: bool,
+}
+
+impl FaultSelection {
+    /// All of them.
+    pub const ALL: Self = Self { crash: true, api: true, late: true };
+    /// None of them.
+    pub const NONE: Self = Self { crash: false, api: false, late: false };
+
+    /// Returns whether a fault is of one of the families.
+    pub(super) fn includes_fault(self, fault: Fault) -> bool {
+        match fault {
+            Fault::Crash => self.crash,
+            Fault::Request(_) if fault.lands_late() => self.late,
+            Fault::Request(_) => self.api,
+        }
+    }
+}
+
 /// Where something can go wrong. A seed's faults are drawn from its `Debug` text: other names would be other faults.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Point {
@@ -70,7 +102,24 @@ impl Fault {
             Fault::Request(RequestOutcome::Late(_)) => "answered late",
             Fault::Request(RequestOutcome::Lost) => "lost, no answer",
             Fault::Request(RequestOutcome::Unanswered) => "served, no answer",
+            Fault::Request(RequestOutcome::LandsLate(_)) => "no answer, and an effect after that",
+            Fault::Request(RequestOutcome::AnsweredEarly(_)) => "answered before its effect",
+            Fault::Request(RequestOutcome::StaleReads(_)) => "served, and not seen by reads for a while",
+            Fault::Request(RequestOutcome::PartlyDone) => "answered as done, and done in part",
         }
+    }
+
+    /// Returns whether the world is for a while, or stays, other than an answer says.
+    pub(super) fn lands_late(self) -> bool {
+        matches!(
+            self,
+            Fault::Request(
+                RequestOutcome::LandsLate(_)
+                    | RequestOutcome::AnsweredEarly(_)
+                    | RequestOutcome::StaleReads(_)
+                    | RequestOutcome::PartlyDone
+            )
+        )
     }
 }
 
@@ -118,8 +167,8 @@ pub(super) enum FaultPlan {
     Undisturbed,
     /// One fault, once.
     One(Point, Fault),
-    /// Several faults, drawn from a seed.
-    Seed(u64),
+    /// Several faults of these families, drawn from a seed.
+    Seed(u64, FaultSelection),
 }
 
 /// Returns a call's name as text.

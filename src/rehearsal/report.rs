@@ -171,7 +171,7 @@ impl RehearsalReport {
         let numbers: Vec<String> = (0..self.set.calls.len()).map(|n| format!("{n:>4}")).collect();
         let mut lines = vec![ink.dim(&format!("{:<24}{}", "", numbers.concat()))];
         let crashes = CRASH_KINDS.iter().map(|crash| ("killed", *crash));
-        let failures = REQUEST_FAULTS.iter().map(|(failure, ..)| ("request", *failure));
+        let failures = REQUEST_FAULTS.iter().map(|(failure, _)| ("request", *failure));
         for (kind, fault) in crashes.chain(failures) {
             let cell =
                 |n: usize| cells.get(&(n, fault)).map_or(ink.dim("·"), |grade| grade.render_mark(ink));

@@ -16,13 +16,20 @@ use crate::{
     provider::{
         Backups, Branches, Fleet, Provider, Replicas, Schedules,
         model::{Backup, Branch, Replica, Schedule},
-        sim::{EffectRow, NormalizedWorld, Sim, WorldTemplate, faults::FaultySim},
+        sim::{
+            EffectRow, NormalizedWorld, Sim, WorldTemplate,
+            faults::{FaultySim, LANDING_BOUND},
+        },
     },
     runtime::{Refusal, RunObserver, RunResources, Runbook, ScriptRunner},
 };
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
 
 /// The id of the run, in every scenario: a run that is killed and resumed is still the same one.
 const RUN_ID: &str = "rehearse";
@@ -32,6 +39,8 @@ const MAX_RESUMES: u32 = 60;
 const MAX_RESUMES_AFTER_STOP: u32 = 3;
 /// The pause between the death of a process and the resume.
 const RESTART_DELAY: Span = Span::from_secs(60);
+/// The same in every other schedule of several faults: what the dead process sent may land after the resume.
+const QUICK_RESTART_DELAY: Span = Span::from_secs(5);
 
 /// Runs the scenarios of one runbook, one after the other.
 pub(super) struct ScenarioRunner<'a> {
@@ -42,6 +51,12 @@ pub(super) struct ScenarioRunner<'a> {
     journals: Arc<DbPool>,
     /// Whether it counts the records that each process leaves, for a story.
     pub(super) counts_records: bool,
+}
+
+/// How long it takes until a process is there again.
+struct Restart<'a> {
+    clock: &'a VirtualClock,
+    delay: Span,
 }
 
 /// What came of a scenario.
@@ -56,6 +71,10 @@ pub(super) struct ScenarioResult {
     pub(super) worlds: Vec<WorldSnapshot>,
     /// What was asked for again although the world had done it.
     pub(super) repeated_requests: Vec<String>,
+    /// The calls whose requests without a key changed the world.
+    pub(super) calls_with_keyless_effects: BTreeSet<String>,
+    /// The calls that ended well before a request of theirs changed the world.
+    pub(super) premature_ends: BTreeSet<String>,
     /// The faults that struck, in order.
     pub(super) faults: Vec<InjectedFault>,
     /// How many records were kept at the end of each process, where they are counted.
@@ -124,11 +143,12 @@ impl<'a> ScenarioRunner<'a> {
         let injector = Arc::new(FaultInjector::new(plan.clone(), Arc::clone(&dyn_clock)));
         let sims: Vec<Sim> =
             self.templates.iter().map(|t| t.copy_world(Arc::clone(&dyn_clock))).collect::<Result<_, _>>()?;
-        let faulty =
+        let to_faulty =
             |sim: &Sim| FaultySim::new(sim.clone(), Arc::clone(&injector) as _, Arc::clone(&dyn_clock));
-        let names = self.config.targets.keys().zip(&sims);
+        let faulty: Vec<FaultySim> = sims.iter().map(to_faulty).collect();
+        let names = self.config.targets.keys().zip(&faulty);
         let open: BTreeMap<String, Arc<dyn Provider>> =
-            names.map(|(name, sim)| (name.clone(), Arc::new(faulty(sim)) as Arc<dyn Provider>)).collect();
+            names.map(|(name, sim)| (name.clone(), Arc::new(sim.clone()) as Arc<dyn Provider>)).collect();
         let observer = Arc::clone(&injector) as Arc<dyn RecordObserver>;
         let resources = RunResources {
             fleet: Arc::new(Fleet::with_open_targets(Arc::clone(&self.config), Arc::clone(&dyn_clock), open)),
@@ -136,16 +156,19 @@ impl<'a> ScenarioRunner<'a> {
             watch: Arc::clone(&injector) as Arc<dyn RunObserver>,
         };
         let mut kept_records = Vec::new();
-        let (refused, is_restless) = self.run_to_rest(&resources, &injector, &clock, &mut kept_records);
+        let restart = Restart { clock: &clock, delay: restart_delay(plan) };
+        let (refused, is_restless) = self.run_to_rest(&resources, &injector, &restart, &mut kept_records);
         let entries = resources.journal.read_records(RUN_ID).unwrap_or_default();
         let (failed, has_died_last) = injector.failures_and_death();
+        let leases = resources.journal.list_leases(RUN_ID)?.len();
+        land_everything(&faulty, &clock)?;
         Ok(ScenarioResult {
             broken: if entries.is_empty() {
                 None
             } else {
                 resources.journal.verify_run(RUN_ID, None).err().map(|e| e.to_string())
             },
-            leases: resources.journal.list_leases(RUN_ID)?.len(),
+            leases,
             worlds: self
                 .config
                 .targets
@@ -156,6 +179,8 @@ impl<'a> ScenarioRunner<'a> {
             faults: injector.injected_faults(),
             kept_records,
             repeated_requests: injector.repeated_requests(),
+            calls_with_keyless_effects: injector.calls_with_keyless_effects(),
+            premature_ends: injector.premature_ends(),
             visits: injector.take_visits(),
             fold: RunFold::from_entries(&entries).0,
             entries,
@@ -172,7 +197,7 @@ impl<'a> ScenarioRunner<'a> {
         &mut self,
         resources: &RunResources,
         injector: &FaultInjector,
-        clock: &VirtualClock,
+        restart: &Restart<'_>,
         kept_records: &mut Vec<usize>,
     ) -> (Option<String>, bool) {
         let mut stops = 0;
@@ -192,7 +217,7 @@ impl<'a> ScenarioRunner<'a> {
             if summary.as_ref().is_ok_and(|run| run.status.is_final()) {
                 return (None, false);
             }
-            clock.advance_by(RESTART_DELAY);
+            restart.clock.advance_by(restart.delay);
             injector.begin_process();
             ended = match summary {
                 Ok(_) => self.script_runner.resume_run(resources, RUN_ID),
@@ -231,15 +256,38 @@ pub(super) fn start_time() -> Moment {
     Moment(jiff::Timestamp::constant(1_767_225_600, 0))
 }
 
+/// Returns the pause between the death of a process and the resume.
+fn restart_delay(plan: &FaultPlan) -> Span {
+    match plan {
+        FaultPlan::Seed(seed, _) if seed % 2 == 1 => QUICK_RESTART_DELAY,
+        _ => RESTART_DELAY,
+    }
+}
+
+/// Lets everything land that was sent and has not yet: what comes after the run's end is seen by the invariants.
+fn land_everything(worlds: &[FaultySim], clock: &VirtualClock) -> Result<(), Refusal> {
+    if !worlds.iter().any(FaultySim::has_pending) {
+        return Ok(());
+    }
+    clock.advance_by(LANDING_BOUND);
+    for world in worlds {
+        world.land_due().now_or_never().ok_or_else(not_at_once)??;
+    }
+    Ok(())
+}
+
+/// Returns the error of a request that the simulator did not answer at once.
+fn not_at_once() -> io::Error {
+    io::Error::other("the simulator answers at once")
+}
+
 /// Takes a snapshot of a world, past the fault injector.
 fn snapshot_world(target: &str, sim: &Sim) -> Result<WorldSnapshot, Refusal> {
-    let at_once = "the simulator answers at once";
     let normalized = sim.normalized_world()?;
-    let unanswered = || std::io::Error::other(at_once);
-    let branches = Branches::list(sim).now_or_never().ok_or_else(unanswered)??;
-    let backups = Backups::list(sim).now_or_never().ok_or_else(unanswered)??;
-    let schedules = Schedules::list(sim).now_or_never().ok_or_else(unanswered)??;
-    let replicas = Replicas::list(sim).now_or_never().ok_or_else(unanswered)??;
+    let branches = Branches::list(sim).now_or_never().ok_or_else(not_at_once)??;
+    let backups = Backups::list(sim).now_or_never().ok_or_else(not_at_once)??;
+    let schedules = Schedules::list(sim).now_or_never().ok_or_else(not_at_once)??;
+    let replicas = Replicas::list(sim).now_or_never().ok_or_else(not_at_once)??;
     Ok(WorldSnapshot {
         target: target.into(),
         normalized,

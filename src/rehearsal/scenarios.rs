@@ -1,31 +1,26 @@
 //! Which scenarios there are: one for each point that the undisturbed run passed and each thing that can go wrong there.
 
-use super::points::{DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, Point, PointKind, Visit};
+use super::points::{
+    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, FaultSelection, LANDING_LATE, Point,
+    PointKind, Visit,
+};
 use crate::{
     base::suggest,
     ops,
-    provider::sim::faults::RequestOutcome,
+    provider::sim::faults::{RequestKind, RequestOutcome},
     runtime::{APPROVE, Runbook},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Which faults are rehearsed, each on its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultSelection {
-    /// All of them.
-    All,
-    /// Deaths of the process.
-    Crash,
-    /// Failures of requests.
-    Api,
-}
+/// The families of faults that are rehearsed where none are named, as `rehearse --faults` takes them.
+pub const DEFAULT_FAULTS: &str = "all";
 
 /// The request to rehearse a runbook.
 pub struct RehearsalRequest {
     pub runbook: Runbook,
     /// Its parameters, as they were typed.
     pub params: BTreeMap<String, String>,
-    /// Which faults, each on its own.
+    /// Which faults, each on its own and in schedules of several.
     pub faults: FaultSelection,
     /// How many schedules of several faults.
     pub seeds: u64,
@@ -70,16 +65,30 @@ pub(super) const CRASH_KINDS: &[&str] = &[
     "after-record",
 ];
 
-/// The ways in which a request fails, and whether only one can that does something.
-pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome, bool)] = &[
-    ("refused", RequestOutcome::Refused, false),
-    ("throttled", RequestOutcome::Throttled, false),
-    ("server-error", RequestOutcome::Failed, false),
-    ("late", RequestOutcome::Late(DELAY_WITHIN_TIMEOUT), false),
-    ("too-late", RequestOutcome::Late(DELAY_PAST_TIMEOUT), false),
-    ("lost", RequestOutcome::Lost, false),
-    ("unanswered", RequestOutcome::Unanswered, true),
+/// The ways in which a request fails.
+pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome)] = &[
+    ("refused", RequestOutcome::Refused),
+    ("throttled", RequestOutcome::Throttled),
+    ("server-error", RequestOutcome::Failed),
+    ("late", RequestOutcome::Late(DELAY_WITHIN_TIMEOUT)),
+    ("too-late", RequestOutcome::Late(DELAY_PAST_TIMEOUT)),
+    ("lost", RequestOutcome::Lost),
+    ("unanswered", RequestOutcome::Unanswered),
+    ("lands-late", RequestOutcome::LandsLate(LANDING_LATE)),
+    ("answered-early", RequestOutcome::AnsweredEarly(LANDING_LATE)),
+    ("stale-reads", RequestOutcome::StaleReads(LANDING_LATE)),
+    ("partly-done", RequestOutcome::PartlyDone),
 ];
+
+impl Scenario {
+    /// Returns whether its fault, if it has one of its own, is of these families.
+    fn is_among(&self, families: FaultSelection) -> bool {
+        match &self.plan {
+            FaultPlan::One(_, fault) => families.includes_fault(*fault),
+            FaultPlan::Undisturbed | FaultPlan::Seed(..) => true,
+        }
+    }
+}
 
 impl ScenarioSet {
     /// Returns the scenarios of a run that visited these points.
@@ -95,18 +104,17 @@ impl ScenarioSet {
             vec![Scenario { id: "undisturbed".into(), cell: None, plan: FaultPlan::Undisturbed }];
         for (number, call) in calls.iter().enumerate() {
             let own: Vec<&Point> = visits.iter().map(|p| &p.point).filter(|p| p.call == call.name).collect();
-            if request.faults != FaultSelection::Api {
-                scenarios.extend(own.iter().filter_map(|point| crash_scenario(number, point, &own)));
-            }
-            if request.faults != FaultSelection::Crash {
-                scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
-            }
+            scenarios.extend(own.iter().filter_map(|point| crash_scenario(number, point, &own)));
+            scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
         }
-        scenarios.extend((0..request.seeds).map(|n| seed_scenario(request.seed.wrapping_add(n))));
         let mut set = Self { calls, scenarios };
         if let Some(only) = &request.only {
-            set.select_scenario(only)?;
+            set.select_scenario(only, request.faults)?;
+            return Ok(set);
         }
+        set.scenarios.retain(|scenario| scenario.is_among(request.faults));
+        let seeds = (0..request.seeds).map(|n| request.seed.wrapping_add(n));
+        set.scenarios.extend(seeds.map(|seed| seed_scenario(seed, request.faults)));
         Ok(set)
     }
 
@@ -115,9 +123,16 @@ impl ScenarioSet {
         self.scenarios.get(at).map(|scenario| (at, scenario))
     }
 
-    fn select_scenario(&mut self, only: &str) -> Result<(), (String, &'static str)> {
+    /// Keeps one scenario, of whichever family its fault is; what a seed draws depends on the families.
+    fn select_scenario(
+        &mut self,
+        only: &str,
+        families: FaultSelection,
+    ) -> Result<(), (String, &'static str)> {
         let seed = only.strip_prefix("seed:").and_then(|n| n.parse().ok());
-        let found = seed.map(seed_scenario).or_else(|| self.scenarios.iter().find(|s| s.id == only).cloned());
+        let found = seed
+            .map(|seed| seed_scenario(seed, families))
+            .or_else(|| self.scenarios.iter().find(|s| s.id == only).cloned());
         let Some(found) = found else {
             let near = suggest::nearest_name(only, self.scenarios.iter().map(|s| s.id.as_str()));
             let near = near.map(|id| format!("; the nearest is `{id}`")).unwrap_or_default();
@@ -210,9 +225,9 @@ fn run_crash_scenario(point: &Point, kind: &str) -> Option<Scenario> {
 /// Returns the scenarios in which a request fails at a point: the first of its name, and where the call asks the same
 /// before and after its effect, the first one after it too.
 fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<Scenario> {
-    let (request, acts) = match point.at {
-        PointKind::Looks(request) => (request, false),
-        PointKind::Acts(request) => (request, true),
+    let (request, kind) = match point.at {
+        PointKind::Looks(request) => (request, RequestKind::Read),
+        PointKind::Acts(request) => (request, RequestKind::Change),
         _ => return Vec::new(),
     };
     let after = match point.nth {
@@ -220,9 +235,9 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
         _ if is_first_after_effect(point, own) => "-after",
         _ => return Vec::new(),
     };
-    let fitting = REQUEST_FAULTS.iter().filter(|(_, _, only_acts)| acts || !only_acts);
+    let fitting = REQUEST_FAULTS.iter().filter(|(_, outcome)| outcome.fits_request(request, kind));
     fitting
-        .map(|(failure, outcome, _)| Scenario {
+        .map(|(failure, outcome)| Scenario {
             id: format!("api:{number}:{request}{after}:{failure}"),
             cell: Some((number, *failure)),
             plan: FaultPlan::One(point.clone(), Fault::Request(*outcome)),
@@ -237,8 +252,8 @@ fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
     matches!(point.at, PointKind::Looks(_)) && after.is_some_and(|first| *first == point)
 }
 
-fn seed_scenario(seed: u64) -> Scenario {
-    Scenario { id: format!("seed:{seed}"), cell: None, plan: FaultPlan::Seed(seed) }
+fn seed_scenario(seed: u64, families: FaultSelection) -> Scenario {
+    Scenario { id: format!("seed:{seed}"), cell: None, plan: FaultPlan::Seed(seed, families) }
 }
 
 /// Returns the worst grade of each cell's scenarios.

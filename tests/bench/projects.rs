@@ -74,7 +74,7 @@ fn write_project_files(folder: &Path, server: &FakeServer) -> Result<()> {
         let (url, token) = (server.url(), folder.join("token"));
         write!(
             config,
-            "[targets.p{n}]\nprovider = \"supabase\"\nref = \"{reference}\"\napi_url = \"{url}\"\ntoken = \"file:{}\"\n",
+            "[targets.p{n}]\nprovider = \"supabase\"\nref = \"{reference}\"\napi_url = \"{url}\"\ntoken = \"file:{}\"\nlanding_time = \"1s\"\n",
             token.display(),
         )?;
         write!(names, "\"p{n}\", ")?;

@@ -19,7 +19,7 @@ pub(crate) fn measure_rehearsal(rounds: usize) -> Result<()> {
     let mut scenarios = Sample::default();
     for round in 0..=rounds {
         let runbook = Runbook::load_file(Path::new("runbooks/restore_to_branch.rhai"))?;
-        let (params, faults) = (BTreeMap::new(), FaultSelection::All);
+        let (params, faults) = (BTreeMap::new(), FaultSelection::ALL);
         let order = RehearsalRequest { runbook, params, faults, seeds: SEEDS, seed: 1, only: None };
         let (seconds, report) = time_work(|| rehearsal::rehearse_runbook(&order, &config));
         let report = report?;

@@ -1,29 +1,42 @@
 //! A simulated target whose requests can fail: a fault source decides the outcome of each.
 //!
 //! The world itself knows nothing of faults: a request that is turned away never reaches it, and one whose
-//! answer is lost has taken effect in it.
+//! answer is lost has taken effect in it. One that lands late waits, with copies of its arguments, until its time has come:
+//! the next request executes it, whoever sends that.
 
-use super::target::Sim;
+use super::{
+    arguments::Argument,
+    late::{LateEffects, LateRequest},
+    target::Sim,
+};
 use crate::{
     base::{clock::Clock, moment::Span},
     provider::{
         Accept, Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result,
         Schedules, Security, Settings, Sql,
         model::{
-            Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, Health,
-            Identity, Job, JobStatus, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica,
-            ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest, Setting,
+            Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, EffectKind,
+            Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecoveryWindow,
+            Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest, Setting,
             SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
         },
     },
 };
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    future::{Ready, ready},
+    net::IpAddr,
+    sync::Arc,
+};
 
 /// How long a read waits for an answer that never comes.
 const READ_TIMEOUT: Span = Span::from_secs(30);
+
+/// The bound within which a request lands: none of a simulated platform takes effect later than this after it was sent.
+pub const LANDING_BOUND: Span = Span::from_secs(60);
 
 /// What a request does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +58,7 @@ pub struct SimRequest<'a> {
     pub kind: RequestKind,
     /// The key of the call, where it is sent.
     pub key: Option<&'a CallKey>,
-    /// Whether the world has done already what this key asks for.
+    /// Whether the world has done already what this key asks for, or a request with this key is still to land.
     pub is_done: bool,
 }
 
@@ -66,14 +79,45 @@ pub enum RequestOutcome {
     Lost,
     /// It is served, and no answer comes.
     Unanswered,
+    /// No answer comes, and it takes effect this much after it was sent: over everything that was served in between.
+    LandsLate(Span),
+    /// It is answered as if it were done, and takes effect this much after it was sent.
+    AnsweredEarly(Span),
+    /// It is served, and for this long reads of its target are answered from the world before it.
+    StaleReads(Span),
+    /// It is answered as if all of it were done, and only a part is.
+    PartlyDone,
+}
+
+impl RequestOutcome {
+    /// Returns whether a request can have this outcome.
+    ///
+    /// Only what takes several things at once is done in part. A statement can land late: its commit was sent, and the
+    /// connection broke. A database says of none that it is committed before it is, and shows everybody what is. Of a
+    /// request past the catalogue the answer is all that anybody can know.
+    pub fn fits_request(self, name: &str, kind: RequestKind) -> bool {
+        match self {
+            Self::Unanswered | Self::LandsLate(_) => kind != RequestKind::Read,
+            Self::AnsweredEarly(_) => kind != RequestKind::Read && !["execute", "ask"].contains(&name),
+            Self::StaleReads(_) => kind != RequestKind::Read && name != "execute",
+            Self::PartlyDone => ["set", "allow", "unban"].contains(&name),
+            _ => true,
+        }
+    }
 }
 
 /// A source of faults: decides the outcome of every request.
 pub trait FaultSource: Send + Sync {
-    /// Decides the outcome of a request.
+    /// Decides the outcome of a request. One that does not fit the request is as good as served.
     fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome;
     /// Learns that the world has served a request, before anybody else does.
     fn on_served(&self, request: &SimRequest<'_>);
+    /// Returns who is sending now, to be told of what comes of it.
+    fn current_sender(&self) -> String;
+    /// Learns that a request of this name and without a key has changed the world, whenever that was.
+    fn on_keyless_effect(&self, sender: &str, name: &str);
+    /// Learns that a request has changed the world only when it landed late.
+    fn on_late_effect(&self, sender: &str);
 }
 
 /// A simulated target, or a branch of one, whose requests can fail.
@@ -82,33 +126,128 @@ pub struct FaultySim {
     sim: Sim,
     faults: Arc<dyn FaultSource>,
     clock: Arc<dyn Clock>,
+    late: Arc<LateEffects>,
+}
+
+/// A request that writes, in all the forms that its outcomes need.
+struct WriteRequest<W, P, B, R> {
+    /// All of it, now.
+    whole: W,
+    /// A part of it, now.
+    part: P,
+    /// What of it is done before it can be lost.
+    before_loss: B,
+    /// All of it, in any world and at any time.
+    repeat: R,
 }
 
 impl FaultySim {
     /// Wraps a target; late answers and timeouts sleep on `clock`.
     pub fn new(sim: Sim, faults: Arc<dyn FaultSource>, clock: Arc<dyn Clock>) -> Self {
-        Self { sim, faults, clock }
+        Self { sim, faults, clock, late: Arc::default() }
     }
 
-    /// Sends a request; the world is asked first whether it has done already what `key` asks for.
-    async fn send<T>(
+    /// Returns whether any request was sent that has not landed yet.
+    pub fn has_pending(&self) -> bool {
+        self.late.is_pending()
+    }
+
+    /// Executes the requests whose time to land has come.
+    ///
+    /// # Errors
+    /// Whatever the world's file says.
+    pub async fn land_due(&self) -> Result<()> {
+        while let Some(landing) = self.late.take_due(&self.sim)? {
+            let effects = self.sim.count_effects()?;
+            landing.effect.await;
+            if self.sim.count_effects()? == effects {
+                continue;
+            }
+            self.faults.on_late_effect(&landing.sender);
+            if landing.key.is_none() {
+                self.faults.on_keyless_effect(&landing.sender, landing.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a request that reads: `read` gets the world from which it is answered.
+    async fn send_read<T>(&self, name: &'static str, read: impl AsyncFnOnce(&Sim) -> Result<T>) -> Result<T> {
+        self.land_due().await?;
+        let request = SimRequest { name, kind: RequestKind::Read, key: None, is_done: false };
+        let outcome = self.choose_outcome(&request);
+        let old = self.late.find_old_world(&self.sim)?;
+        self.answer_request(&request, outcome, read(old.as_ref().unwrap_or(&self.sim))).await
+    }
+
+    /// Sends a request that writes; the world is asked first whether it has done already what `key` asks for.
+    async fn send_write<T>(
         &self,
         (name, kind): (&'static str, RequestKind),
         key: Option<&CallKey>,
-        answer: impl Future<Output = Result<T>>,
+        write: WriteRequest<
+            impl Future<Output = Result<T>>,
+            impl Future<Output = Result<T>>,
+            impl Future<Output = Result<()>>,
+            impl Fn(Sim) -> BoxFuture<'static, Result<T>> + Send + 'static,
+        >,
     ) -> Result<T> {
-        let is_done = key.map(|key| self.sim.has_effect(key)).transpose()?.unwrap_or(false);
-        self.send_request(&SimRequest { name, kind, key, is_done }, answer).await
+        self.land_due().await?;
+        let is_in_world = key.map(|key| self.sim.has_effect(key)).transpose()?.unwrap_or(false);
+        let is_done = is_in_world || key.is_some_and(|key| self.late.has_in_flight(key));
+        let request = SimRequest { name, kind, key, is_done };
+        match self.choose_outcome(&request) {
+            RequestOutcome::LandsLate(span) => {
+                write.before_loss.await?;
+                self.land_later(&request, span, write.repeat)?;
+                self.withhold_answer(&request).await
+            }
+            RequestOutcome::AnsweredEarly(span) => {
+                let answer = (write.repeat)(self.sim.copy_world()?).await?;
+                self.land_later(&request, span, write.repeat)?;
+                Ok(answer)
+            }
+            RequestOutcome::StaleReads(span) => {
+                let until = self.sim.world_time()?.saturating_add(span.min(LANDING_BOUND));
+                self.late.keep_old_world(&self.sim, until)?;
+                self.answer_request(&request, RequestOutcome::Served, write.whole).await
+            }
+            RequestOutcome::PartlyDone => {
+                self.answer_request(&request, RequestOutcome::Served, write.part).await
+            }
+            outcome => self.answer_request(&request, outcome, write.whole).await,
+        }
     }
 
-    async fn send_request<T>(
+    fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome {
+        let outcome = self.faults.choose_outcome(request);
+        let fits = outcome.fits_request(request.name, request.kind);
+        if fits { outcome } else { RequestOutcome::Served }
+    }
+
+    /// Lets a request take effect later. What the platform refuses by then is not done, and nobody is told.
+    fn land_later<T>(
         &self,
         request: &SimRequest<'_>,
+        span: Span,
+        repeat: impl Fn(Sim) -> BoxFuture<'static, Result<T>> + Send + 'static,
+    ) -> Result<()> {
+        let due = self.sim.world_time()?.saturating_add(span.min(LANDING_BOUND));
+        let (key, sender, sim) = (request.key.cloned(), self.faults.current_sender(), self.sim.clone());
+        let effect = Box::pin(async move { drop(repeat(sim).await) });
+        self.late.add_landing(LateRequest { name: request.name, due, key, sender, effect });
+        Ok(())
+    }
+
+    /// Answers a request as one of the outcomes that are over at once.
+    async fn answer_request<T>(
+        &self,
+        request: &SimRequest<'_>,
+        outcome: RequestOutcome,
         answer: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let name = request.name;
         let turned_away = |code, why: &str| Err(Error::new(code, format!("`{name}` was turned away: {why}")));
-        let outcome = self.faults.choose_outcome(request);
         match outcome {
             RequestOutcome::Refused => return turned_away(Code::Denied, "not allowed"),
             RequestOutcome::Throttled => return turned_away(Code::Throttled, "too many requests"),
@@ -116,15 +255,34 @@ impl FaultySim {
                 return turned_away(Code::Unavailable, "the server has an error of its own");
             }
             RequestOutcome::Lost => return self.withhold_answer(request).await,
-            RequestOutcome::Served | RequestOutcome::Late(_) | RequestOutcome::Unanswered => {}
+            _ => {}
         }
-        let answer = answer.await?;
-        self.faults.on_served(request);
+        let answer = self.serve_request(request, answer).await?;
         match outcome {
             RequestOutcome::Unanswered => return self.withhold_answer(request).await,
             RequestOutcome::Late(span) => self.clock.sleep(span).await,
             _ => {}
         }
+        Ok(answer)
+    }
+
+    /// Lets the world serve a request, and tells the fault source of it.
+    async fn serve_request<T>(
+        &self,
+        request: &SimRequest<'_>,
+        answer: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if request.kind == RequestKind::Read || request.key.is_some() {
+            let answer = answer.await?;
+            self.faults.on_served(request);
+            return Ok(answer);
+        }
+        let effects = self.sim.count_effects()?;
+        let answer = answer.await?;
+        if self.sim.count_effects()? > effects {
+            self.faults.on_keyless_effect(&self.faults.current_sender(), request.name);
+        }
+        self.faults.on_served(request);
         Ok(answer)
     }
 
@@ -139,18 +297,52 @@ impl FaultySim {
     }
 }
 
-/// Implements a capability: each of its requests is sent through [`FaultySim::send`].
+/// Returns what a request does before it can be lost: nothing, for most.
+fn do_nothing() -> Ready<Result<()>> {
+    ready(Ok(()))
+}
+
+/// Returns the future of a request in a world and at a time of its own, with copies of its arguments.
+macro_rules! repeat {
+    ($capability:ident::$name:ident($($arg:ident),*)) => {{
+        let kept = ($(Argument::keep_copy($arg),)*);
+        move |sim: Sim| {
+            let ($($arg,)*) = kept.clone();
+            let request = async move { $capability::$name(&sim, $(Argument::lend_copy(&$arg)),*).await };
+            Box::pin(request) as BoxFuture<'static, _>
+        }
+    }};
+}
+
+/// Implements a capability: each of its requests is sent through [`FaultySim::send_read`] or [`FaultySim::send_write`].
+/// `part` has the arguments of a request that does only a part of what it was asked.
 macro_rules! forward {
     (@key) => { None };
     (@key $key:ident) => { Some($key) };
+    (@send $self:ident Read $label:literal [] [] $capability:ident::$name:ident($($arg:ident),*)) => {
+        $self.send_read($label, async |sim: &Sim| $capability::$name(sim, $($arg),*).await).await
+    };
+    (@send $self:ident $kind:ident $label:literal $key:tt [] $capability:ident::$name:ident($($arg:ident),*)) => {
+        forward!(@send $self $kind $label $key [($($arg),*)] $capability::$name($($arg),*))
+    };
+    (@send $self:ident $kind:ident $label:literal [$($key:ident)?] [($($part:expr),*)]
+        $capability:ident::$name:ident($($arg:ident),*)) => {{
+        let write = WriteRequest {
+            whole: $capability::$name(&$self.sim, $($arg),*),
+            part: async { $capability::$name(&$self.sim, $($part),*).await },
+            before_loss: do_nothing(),
+            repeat: repeat!($capability::$name($($arg),*)),
+        };
+        $self.send_write(($label, RequestKind::$kind), forward!(@key $($key)?), write).await
+    }};
     ($capability:ident { $(
-        $kind:ident $label:literal $([$key:ident])? fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;
+        $kind:ident $label:literal $([$key:ident])? fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty
+            $(, part $part:tt)?;
     )* } $(by hand { $($other:tt)* })?) => {
         #[async_trait]
         impl $capability for FaultySim {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
-                let answer = $capability::$name(&self.sim, $($arg),*);
-                self.send(($label, RequestKind::$kind), forward!(@key $($key)?), answer).await
+                forward!(@send self $kind $label [$($key)?] [$($part)?] $capability::$name($($arg),*))
             })*
             $($($other)*)?
         }
@@ -173,6 +365,10 @@ forward!(Provider {
     Read   "observe"  fn observe(job: &Job) -> JobStatus;
     Remove "cancel"   fn cancel(job: &Job) -> ();
 } by hand {
+    fn landing(&self, _: EffectKind) -> Landing {
+        Landing::Bounded(LANDING_BOUND, "no request of a simulated platform lands later")
+    }
+
     capabilities!(
         backups: Backups, branches: Branches, sql: Sql, security: Security, schedules: Schedules,
         replicas: Replicas, settings: Settings, network: Network, lifecycle: Lifecycle, raw: Raw
@@ -201,8 +397,9 @@ forward!(Branches {
     Change "promote" [key] fn promote(branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Job;
 } by hand {
     async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
-        let branch = self.send(("open", RequestKind::Read), None, self.sim.open_branch(name)).await?;
-        Ok(Arc::new(Self { sim: branch, ..self.clone() }))
+        let branch = self.send_read("open", async |sim: &Sim| sim.open_branch(name).await).await?;
+        // Where it was found in an old world, what is done to it is done in the real one.
+        Ok(Arc::new(Self { sim: branch.view_in(&self.sim), ..self.clone() }))
     }
 });
 
@@ -220,14 +417,15 @@ forward!(Replicas {
 
 forward!(Settings {
     Read   "get" fn get(names: &[String]) -> Vec<Setting>;
-    Change "set" fn set(values: &Map<String, Value>, restart: bool) -> Vec<String>;
+    Change "set" fn set(values: &Map<String, Value>, restart: bool) -> Vec<String>,
+        part (&values.clone().into_iter().take(1).collect(), restart);
 });
 
 forward!(Network {
     Read   "allowed" fn allowed() -> NetworkRestrictions;
-    Change "allow"   fn allow(add: &[IpNet], remove: &[IpNet]) -> NetworkRestrictions;
+    Change "allow"   fn allow(add: &[IpNet], remove: &[IpNet]) -> NetworkRestrictions, part (add, &[]);
     Read   "bans"    fn bans() -> Vec<Ban>;
-    Remove "unban"   fn unban(addresses: &[IpAddr]) -> ();
+    Remove "unban"   fn unban(addresses: &[IpAddr]) -> (), part (&addresses[..addresses.len().min(1)]);
     Read   "ssl"     fn ssl() -> SslEnforcement;
     Change "enforce" fn enforce_ssl(enforced: bool) -> SslEnforcement;
 });
@@ -241,9 +439,31 @@ forward!(Lifecycle {
 
 forward!(Sql {
     Read   "query"         fn query(sql: &str, timeout: Span) -> Rows;
-    Change "execute" [key] fn execute(sql: &str, timeout: Span, key: &CallKey, accepted: &dyn Accept) -> SqlOutcome;
     Read   "settle"        fn settle(key: &CallKey, accepted: Option<&Value>) -> Option<SqlOutcome>;
     Read   "health"        fn health() -> Health;
+} by hand {
+    /// Executes a statement. Where it lands late, it was tried and written down as accepted, and its commit is under way.
+    async fn execute(
+        &self,
+        sql: &str,
+        timeout: Span,
+        key: &CallKey,
+        accepted: &dyn Accept,
+    ) -> Result<SqlOutcome> {
+        let write = WriteRequest {
+            whole: Sql::execute(&self.sim, sql, timeout, key, accepted),
+            part: Sql::execute(&self.sim, sql, timeout, key, accepted),
+            before_loss: async { self.sim.prepare_commit(sql, timeout, key, accepted).await.map(drop) },
+            repeat: {
+                let (sql, key) = (sql.to_owned(), key.clone());
+                move |sim: Sim| {
+                    let committed = sim.commit_statement(&sql, timeout, &key);
+                    Box::pin(ready(committed)) as BoxFuture<'static, _>
+                }
+            },
+        };
+        self.send_write(("execute", RequestKind::Change), Some(key), write).await
+    }
 });
 
 forward!(Security {
@@ -254,7 +474,9 @@ forward!(Security {
 #[async_trait]
 impl Raw for FaultySim {
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        let kind = if method == "GET" { RequestKind::Read } else { RequestKind::Change };
-        self.send(("ask", kind), None, self.sim.ask(method, path, body)).await
+        if method == "GET" {
+            return self.send_read("ask", async |sim: &Sim| sim.ask(method, path, body).await).await;
+        }
+        forward!(@send self Change "ask" [] [] Raw::ask(method, path, body))
     }
 }

@@ -6,10 +6,12 @@
 //!
 //! `world` is all of that; the files beside it make a provider of it, one file for each trait.
 
+mod arguments;
 mod backups;
 mod branches;
 mod config;
 pub mod faults;
+mod late;
 mod lifecycle;
 mod network;
 mod normalized;
@@ -28,6 +30,7 @@ mod world;
 
 pub use normalized::NormalizedWorld;
 pub use tables::{Column, ForeignKey, Table};
+pub(in crate::provider) use target::state_landing;
 pub use target::{Sim, open_target};
 pub use template::WorldTemplate;
 pub use world::{EffectRow, SANDBOX};

@@ -40,14 +40,10 @@ impl Sql for Sim {
         key: &CallKey,
         accepted: &dyn Accept,
     ) -> Result<SqlOutcome> {
-        demand_statement(sql)?;
-        let store = self.open_store()?;
-        if let Some(outcome) = self.settle(key, None).await? {
-            return Ok(outcome);
+        match self.prepare_commit(sql, timeout, key, accepted).await? {
+            Some(outcome) => Ok(outcome),
+            None => self.commit_statement(sql, timeout, key),
         }
-        self.try_statement(&store, sql, timeout)?;
-        accepted.accepted(object!({ "key": key.0 })).await?;
-        self.commit_statement(&store, sql, timeout, key)
     }
 
     async fn settle(&self, key: &CallKey, _accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
@@ -90,14 +86,27 @@ impl Sim {
         })
     }
 
-    /// Runs a statement and commits it. It runs anew, on the rows of this moment: others may have written in between.
-    fn commit_statement(
+    /// Does everything that comes before the commit of a statement; returns the outcome of one that was committed before.
+    pub(super) async fn prepare_commit(
         &self,
-        store: &WorldStore,
         sql: &str,
         timeout: Span,
         key: &CallKey,
-    ) -> Result<SqlOutcome> {
+        accepted: &dyn Accept,
+    ) -> Result<Option<SqlOutcome>> {
+        demand_statement(sql)?;
+        let store = self.open_store()?;
+        let known = self.settle(key, None).await?;
+        if known.is_none() {
+            self.try_statement(&store, sql, timeout)?;
+            accepted.accepted(object!({ "key": key.0 })).await?;
+        }
+        Ok(known)
+    }
+
+    /// Runs a statement and commits it. It runs anew, on the rows of this moment: others may have written in between.
+    pub(super) fn commit_statement(&self, sql: &str, timeout: Span, key: &CallKey) -> Result<SqlOutcome> {
+        let store = self.open_store()?;
         let mut touched = None;
         let result = store.apply_effect(Some(key), EXECUTE_KIND, &shorten_sql(sql), |tx| {
             let line = self.answering_timeline(tx)?;

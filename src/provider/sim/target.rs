@@ -2,15 +2,18 @@
 
 use super::{
     config::{read_world_text, world_file},
-    world::{EffectRow, WorldStore, WorldTx, from_json, jobs, to_json, version_text},
+    world::{EffectRow, WorldStore, WorldTx, from_json, from_micros, jobs, to_json, version_text},
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
-    base::{clock::Clock, moment::Span},
+    base::{
+        clock::Clock,
+        moment::{Moment, Span},
+    },
     provider::{
         Backups, Branches, Code, Error, Lifecycle, Network, OpenContext, Provider, Raw, Replicas, Result,
         Schedules, Security, Settings, Sql,
-        model::{Branch, CallKey, Identity, Job, JobStatus, Project},
+        model::{Branch, CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project},
     },
 };
 use async_trait::async_trait;
@@ -31,6 +34,11 @@ const JOB_EFFECTS: &[&str] = &[
     "project.pause",
     "project.resume",
 ];
+
+/// Returns until when a request of a kind may still take effect once nobody waits for its answer.
+pub(in crate::provider) fn state_landing(_: EffectKind) -> Landing {
+    Landing::Fenced("a request is one transaction of the process that asks, and is gone with it")
+}
 
 /// Opens a simulated target, as a provider.
 ///
@@ -131,6 +139,38 @@ impl Sim {
         self.open_store()?.read_world(|tx| Ok(tx.find_effect(key)?.is_some()))
     }
 
+    /// Returns how many effects there were in the world.
+    ///
+    /// # Errors
+    /// Whatever the world's file says.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
+    pub(super) fn count_effects(&self) -> Result<i64> {
+        self.open_store()?.read_world(|tx| tx.count_effects())
+    }
+
+    /// Returns the time on the world's clock.
+    ///
+    /// # Errors
+    /// Whatever the world's file says.
+    pub(super) fn world_time(&self) -> Result<Moment> {
+        self.open_store()?.read_world(|tx| Ok(from_micros(tx.now)))
+    }
+
+    /// Returns the same target or branch in a copy of the world, in memory, which goes its own way from now on.
+    ///
+    /// # Errors
+    /// Whatever the world's file says.
+    pub(super) fn copy_world(&self) -> Result<Self> {
+        let copy = self.open_store()?.copy_to_memory()?;
+        let clock = Arc::clone(&self.store.clock);
+        Ok(Self { branch: self.branch.clone(), ..Self::with_store(&self.target, self.protect, copy, clock) })
+    }
+
+    /// Returns this target or branch as it is in the world of another.
+    pub(super) fn view_in(&self, other: &Self) -> Self {
+        Self { store: Arc::clone(&other.store), ..self.clone() }
+    }
+
     /// Returns the ids of the jobs that were accepted and are not over.
     ///
     /// # Errors
@@ -226,6 +266,10 @@ impl Provider for Sim {
     async fn cancel(&self, job: &Job) -> Result<()> {
         let act = |tx: &WorldTx<'_>| Ok(tx.cancel_job(job)?.then(|| job.id.clone().into()));
         self.open_store()?.apply_effect_if_needed(None, "job.cancel", &job.id, act).map(drop)
+    }
+
+    fn landing(&self, kind: EffectKind) -> Landing {
+        state_landing(kind)
     }
 
     async fn pause(&self, clock: &dyn Clock, span: Span) {

@@ -3,6 +3,7 @@
 mod effects;
 mod environment;
 mod files;
+mod late;
 mod restores;
 mod shop;
 mod statements;

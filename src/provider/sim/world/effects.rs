@@ -35,6 +35,12 @@ impl WorldTx<'_> {
         self.conn.query_row(sql, [&key.0], read_effect_row).optional().map_err(|e| store_error(&e))
     }
 
+    /// Returns how many effects there were.
+    pub(in crate::provider::sim) fn count_effects(&self) -> Result<i64> {
+        let sql = "select count(*) from effects";
+        self.conn.query_row(sql, [], |row| row.get(0)).map_err(|e| store_error(&e))
+    }
+
     /// Adds an effect to the log.
     pub(super) fn append_effect(
         &self,

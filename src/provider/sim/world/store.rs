@@ -96,6 +96,20 @@ impl WorldStore {
         Ok(Self { db, contents: Mutex::default(), clock, target: target.into(), id: id.into(), spec, cache })
     }
 
+    /// Returns a copy of the world as it is now, in memory, which goes its own way by the same clock.
+    pub(in crate::provider::sim) fn copy_to_memory(&self) -> Result<Self> {
+        let copy = self.lock_current_db()?.copy_to_memory().map_err(|e| store_error(&e))?;
+        Ok(Self {
+            db: Mutex::new(PooledDb::from_owned(copy)),
+            contents: Mutex::default(),
+            clock: Arc::clone(&self.clock),
+            target: self.target.clone(),
+            id: self.id.clone(),
+            spec: Arc::clone(&self.spec),
+            cache: Arc::clone(&self.cache),
+        })
+    }
+
     fn from_db(db: Db, target: &str, clock: Arc<dyn Clock>) -> Result<Self> {
         let version: i64 =
             db.query_row("pragma user_version", [], |row| row.get(0)).map_err(|e| store_error(&e))?;

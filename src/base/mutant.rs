@@ -1,0 +1,47 @@
+//! Deliberate faults of the program, for the tests that show that a rehearsal finds them.
+
+use std::cell::Cell;
+
+/// A deliberate fault on one thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// A call takes effect before its begin is on disk.
+    BufferedBegin,
+    /// A call that was begun is made again without asking the target.
+    BlindProbe,
+    /// A run that was killed while it cleaned up does not clean up again.
+    CleanedUpOnce,
+    /// The first look after a loss is believed, though the request may still land.
+    LooksOnce,
+    /// A new attempt has a new key, though the one before it is not known to have failed.
+    NewKeyWhileOpen,
+    /// A thing is not in quarantine while a request may still land on it.
+    NoQuarantine,
+    /// A second effect on a thing in quarantine does not wait.
+    SecondEffectUnderQuarantine,
+    /// An answer is believed without a look at what it says.
+    AnswerBelieved,
+}
+
+/// The faults of the protocol of effects.
+pub(crate) const PROTOCOL_MUTANTS: [Mutant; 5] = [
+    Mutant::LooksOnce,
+    Mutant::NewKeyWhileOpen,
+    Mutant::NoQuarantine,
+    Mutant::SecondEffectUnderQuarantine,
+    Mutant::AnswerBelieved,
+];
+
+thread_local! {
+    static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Makes the program wrong on this thread, or right again.
+pub(crate) fn set_mutant(mutant: Option<Mutant>) {
+    MUTANT.set(mutant);
+}
+
+/// Returns whether the program is wrong in this way on this thread.
+pub(crate) fn is_mutant(mutant: Mutant) -> bool {
+    MUTANT.get() == Some(mutant)
+}

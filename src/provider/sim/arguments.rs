@@ -1,0 +1,75 @@
+//! Arguments of a request that outlive the caller: what lands late has copies of its own.
+
+use crate::{
+    base::moment::Span,
+    provider::{Accept, NullRecorder},
+};
+use std::borrow::Borrow as _;
+
+/// An argument of a request, which can be copied and lent again.
+pub(super) trait Argument<'a>: Sized {
+    /// What keeps it.
+    type Kept: Clone + Send + Sync + 'static;
+
+    /// Returns a copy that the caller's end does not end.
+    fn keep_copy(self) -> Self::Kept;
+
+    /// Returns the argument as the request takes it.
+    fn lend_copy(kept: &'a Self::Kept) -> Self;
+}
+
+impl<'a, T: ToOwned<Owned: Clone + Send + Sync + 'static> + ?Sized> Argument<'a> for &'a T {
+    type Kept = T::Owned;
+
+    fn keep_copy(self) -> T::Owned {
+        self.to_owned()
+    }
+
+    fn lend_copy(kept: &'a T::Owned) -> Self {
+        kept.borrow()
+    }
+}
+
+impl<'a, T: Clone + Send + Sync + 'static> Argument<'a> for Option<&'a T> {
+    type Kept = Option<T>;
+
+    fn keep_copy(self) -> Option<T> {
+        self.cloned()
+    }
+
+    fn lend_copy(kept: &'a Option<T>) -> Self {
+        kept.as_ref()
+    }
+}
+
+/// A recorder is not kept: when a request lands late, nobody is there any more who could write down what it says.
+impl<'a> Argument<'a> for &'a dyn Accept {
+    type Kept = NullRecorder;
+
+    fn keep_copy(self) -> NullRecorder {
+        NullRecorder
+    }
+
+    fn lend_copy(kept: &'a NullRecorder) -> Self {
+        kept
+    }
+}
+
+/// Arguments that are copied as they are.
+macro_rules! copied_arguments {
+    ($($type:ty),*) => {
+        $(impl Argument<'_> for $type {
+            type Kept = $type;
+
+            fn keep_copy(self) -> $type {
+                self
+            }
+
+            fn lend_copy(kept: &$type) -> Self {
+                *kept
+            }
+        })*
+    };
+}
+
+copied_arguments!(bool, Span);

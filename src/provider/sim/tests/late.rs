@@ -1,0 +1,171 @@
+//! Requests that land late, are answered too early, are not seen for a while, or are done in part.
+
+use super::*;
+use crate::{
+    base::clock::VirtualClock,
+    provider::sim::faults::{FaultSource, FaultySim, LANDING_BOUND, RequestOutcome, SimRequest},
+};
+
+/// Gives the first request of a name one outcome, and notes what changed the world late, or under no key.
+struct OneFault {
+    name: &'static str,
+    outcome: Mutex<Option<RequestOutcome>>,
+    noted: Mutex<Vec<String>>,
+}
+
+impl FaultSource for OneFault {
+    fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome {
+        let mut outcome = self.outcome.lock().expect("whole");
+        if request.name == self.name { outcome.take() } else { None }.unwrap_or(RequestOutcome::Served)
+    }
+
+    fn on_served(&self, _: &SimRequest<'_>) {}
+
+    fn current_sender(&self) -> String {
+        "a call".into()
+    }
+
+    fn on_keyless_effect(&self, sender: &str, name: &str) {
+        self.noted.lock().expect("whole").push(format!("{name} of {sender}, without a key"));
+    }
+
+    fn on_late_effect(&self, sender: &str) {
+        self.noted.lock().expect("whole").push(format!("{sender}, late"));
+    }
+}
+
+/// A sandbox in which one request has one outcome.
+struct LateEnv {
+    sim: FaultySim,
+    clock: Arc<VirtualClock>,
+    faults: Arc<OneFault>,
+}
+
+impl LateEnv {
+    fn new(name: &'static str, outcome: RequestOutcome) -> Self {
+        let clock = Arc::new(VirtualClock::starting_at(start_moment()));
+        let sim = Sim::in_memory("shop", SANDBOX, "test", Arc::clone(&clock) as _);
+        let (outcome, noted) = (Mutex::new(Some(outcome)), Mutex::default());
+        let faults = Arc::new(OneFault { name, outcome, noted });
+        let sim = FaultySim::new(sim.expect("a world"), Arc::clone(&faults) as _, Arc::clone(&clock) as _);
+        Self { sim, clock, faults }
+    }
+
+    async fn is_enforced(&self) -> bool {
+        self.sim.network().expect("network").ssl().await.expect("answered").enforced
+    }
+
+    fn noted_effects(&self) -> Vec<String> {
+        self.faults.noted.lock().expect("whole").clone()
+    }
+}
+
+const LATER: Span = Span::from_secs(40);
+
+#[tokio::test]
+async fn a_request_that_lands_late_overwrites_what_came_between() {
+    let env = LateEnv::new("enforce", RequestOutcome::LandsLate(LATER));
+    let network = env.sim.network().expect("network");
+    let lost = network.enforce_ssl(true).await.expect_err("no answer");
+    assert_eq!(lost.code, Code::Unknown);
+    assert!(!env.is_enforced().await && env.sim.has_pending());
+    assert!(!network.enforce_ssl(false).await.expect("answered").enforced);
+    env.clock.advance_by(Span::from_secs(10));
+    assert!(env.is_enforced().await);
+    assert_eq!(env.noted_effects(), ["a call, late", "enforce of a call, without a key"]);
+    assert!(!env.sim.has_pending());
+}
+
+#[tokio::test]
+async fn no_request_lands_after_the_bound() {
+    let env = LateEnv::new("enforce", RequestOutcome::LandsLate(Span::from_secs(3600)));
+    env.sim.network().expect("network").enforce_ssl(true).await.expect_err("no answer");
+    env.clock.advance_by(LANDING_BOUND);
+    assert!(env.is_enforced().await);
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_is_under_way_until_it_lands_and_acts_once() {
+    let env = LateEnv::new("create", RequestOutcome::LandsLate(LATER));
+    let backups = env.sim.backups().expect("backups");
+    let request = BackupRequest { label: Some("drill".into()) };
+    backups.create(&request, &call_key("k1")).await.expect_err("no answer");
+    assert_eq!(env.sim.find(&call_key("k1"), None).await.expect("answered"), None);
+    let again = backups.create(&request, &call_key("k1")).await.expect("accepted");
+    env.clock.advance_by(LANDING_BOUND);
+    assert_eq!(env.sim.find(&call_key("k1"), None).await.expect("answered"), Some(again));
+    let drills = backups.list().await.expect("a list").into_iter().filter(|b| b.label == request.label);
+    assert_eq!(drills.count(), 1);
+    assert!(env.noted_effects().is_empty(), "what landed second did nothing");
+}
+
+#[tokio::test]
+async fn a_statement_is_accepted_before_it_is_lost_and_commits_late() {
+    let env = LateEnv::new("execute", RequestOutcome::LandsLate(LATER));
+    let lost = execute_sql(&env.sim, "update orders set status = 'lost' where id <= 3", "k1").await;
+    assert_eq!(lost.expect_err("no answer").code, Code::Unknown);
+    let sql = env.sim.sql().expect("sql");
+    assert_eq!(sql.settle(&call_key("k1"), None).await.expect("answered"), None);
+    env.clock.advance_by(LANDING_BOUND);
+    let settled = sql.settle(&call_key("k1"), None).await.expect("answered");
+    assert_eq!(settled.map(|outcome| outcome.rows_affected), Some(3));
+    let env = LateEnv::new("execute", RequestOutcome::LandsLate(LATER));
+    let refused = execute_sql(&env.sim, "update nothing set a = 1", "k2").await.expect_err("refused");
+    assert_ne!(refused.code, Code::Unknown);
+    assert!(!env.sim.has_pending());
+}
+
+#[tokio::test]
+async fn an_early_answer_is_that_of_success_and_its_effect_comes_later() {
+    let env = LateEnv::new("restore", RequestOutcome::AnsweredEarly(LATER));
+    let backups = env.sim.backups().expect("backups");
+    let request = branch_restore_request(RecoveryTarget::Latest);
+    let job = backups.restore(&request, &call_key("k1"), &NullRecorder).await.expect("accepted");
+    assert_eq!(env.sim.observe(&job).await.expect_err("not there yet").code, Code::NotFound);
+    env.clock.advance_by(LATER);
+    assert!(matches!(env.sim.observe(&job).await.expect("there"), JobStatus::Running(_)));
+}
+
+#[tokio::test]
+async fn reads_show_the_old_world_for_a_while_and_what_is_done_in_it_is_done() {
+    let env = LateEnv::new("enforce", RequestOutcome::StaleReads(LATER));
+    let network = env.sim.network().expect("network");
+    assert!(network.enforce_ssl(true).await.expect("answered").enforced);
+    assert!(!env.is_enforced().await);
+    network.unban(&["203.0.113.66".parse().expect("an address")]).await.expect("done");
+    assert!(!network.bans().await.expect("a list").is_empty());
+    env.clock.advance_by(LATER);
+    assert!(env.is_enforced().await);
+    assert!(
+        !network.bans().await.expect("a list").iter().any(|ban| ban.address.to_string() == "203.0.113.66")
+    );
+}
+
+#[tokio::test]
+async fn what_takes_several_things_is_done_in_part() {
+    let env = LateEnv::new("set", RequestOutcome::PartlyDone);
+    let settings = env.sim.settings().expect("settings");
+    let wanted = json!({ "maintenance_work_mem": "96MB", "work_mem": "8MB" });
+    let wanted = wanted.as_object().expect("an object");
+    settings.set(wanted, false).await.expect("answered");
+    let changed = settings.get(&[]).await.expect("a list");
+    let changed: Vec<&str> = changed
+        .iter()
+        .filter(|s| wanted.get(&s.name) == Some(&s.overridden))
+        .map(|s| s.name.as_str())
+        .collect();
+    assert_eq!(changed, ["maintenance_work_mem"]);
+
+    let env = LateEnv::new("allow", RequestOutcome::PartlyDone);
+    let network = env.sim.network().expect("network");
+    let net = |text: &str| text.parse().expect("a range");
+    let before = network.allowed().await.expect("a list").ranges;
+    let gone: Vec<_> = before.iter().map(|range| range.cidr).collect();
+    network.allow(&[net("192.0.2.0/24")], &gone).await.expect("answered");
+    let after: Vec<_> =
+        network.allowed().await.expect("a list").ranges.iter().map(|range| range.cidr).collect();
+    assert!(
+        after.contains(&net("192.0.2.0/24")) && gone.iter().all(|range| after.contains(range)),
+        "{after:?}"
+    );
+}
