@@ -3,9 +3,10 @@
 use super::moment::{Moment, Span};
 use crate::base::lock::lock_unpoisoned;
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::{
     future::poll_fn,
-    sync::{Mutex, MutexGuard},
+    sync::{LazyLock, Mutex, MutexGuard},
     task::Poll,
 };
 
@@ -16,6 +17,39 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Moment;
     /// Waits until `span` has passed on this clock.
     async fn sleep(&self, span: Span);
+    /// Returns how long the machine has been up, on a clock that nobody sets and that does not stand still while the
+    /// machine is suspended. A clock that is not the machine's has been up since 1970.
+    fn uptime(&self) -> Uptime {
+        let up = self.now().duration_since(Moment(jiff::Timestamp::UNIX_EPOCH));
+        Uptime { boot: "virtual".into(), millis: to_millis(up) }
+    }
+}
+
+/// A reading of the time that a machine has been up. Two readings can be compared only within one boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uptime {
+    /// What names the boot.
+    pub boot: String,
+    /// The time since then, in milliseconds.
+    pub millis: i64,
+}
+
+impl Uptime {
+    /// Returns the reading `span` later.
+    #[must_use]
+    pub fn saturating_add(&self, span: Span) -> Self {
+        Self { boot: self.boot.clone(), millis: self.millis.saturating_add(to_millis(span)) }
+    }
+
+    /// Returns the time from an earlier reading to this one; `None` when the machine was booted in between.
+    pub fn since(&self, earlier: &Uptime) -> Option<Span> {
+        (self.boot == earlier.boot).then(|| Span::from_millis(self.millis.saturating_sub(earlier.millis)))
+    }
+}
+
+fn to_millis(span: Span) -> i64 {
+    i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The machine's own clock.
@@ -31,7 +65,27 @@ impl Clock for SystemClock {
     async fn sleep(&self, span: Span) {
         tokio::time::sleep(span.to_std()).await;
     }
+
+    fn uptime(&self) -> Uptime {
+        let up = rustix::time::clock_gettime(UPTIME_CLOCK);
+        let millis = up.tv_sec.saturating_mul(1000).saturating_add(up.tv_nsec / 1_000_000);
+        Uptime { boot: BOOT_ID.clone(), millis }
+    }
 }
+
+/// The clock that goes on while the machine sleeps.
+#[cfg(target_os = "linux")]
+const UPTIME_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+/// The clock that nobody sets; on these systems it goes on while the machine sleeps, or there is none that does.
+#[cfg(not(target_os = "linux"))]
+const UPTIME_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+
+/// The name of this boot. Where the system has none, no two processes share one: what they recorded is then waited for
+/// in full.
+static BOOT_ID: LazyLock<String> = LazyLock::new(|| {
+    let named = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    named.map_or_else(|| format!("process {}", std::process::id()), |id| id.trim().to_owned())
+});
 
 /// A clock on which waiting takes no time: it stands still until somebody sleeps, then jumps to when
 /// the first sleeper wakes.

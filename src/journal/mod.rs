@@ -23,6 +23,7 @@ mod lease;
 mod lock;
 mod new_run;
 mod prune;
+mod quarantine;
 mod record;
 mod rows;
 mod run;
@@ -40,6 +41,7 @@ pub use error::Error;
 pub use fold::{Attempt, CallState, FoldedCall, IllegalRecord, RunFold};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
+pub use quarantine::Quarantine;
 pub use record::{
     Durability, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, RunSummary, Tombstone,
 };

@@ -72,6 +72,16 @@ const MIGRATIONS: &[&str] = &["
         by  text not null,
         at  text not null
     ) strict, without rowid;
+", "
+    create table quarantines (            -- things at which a request of a call may still land
+        thing   text not null,
+        run     text not null,
+        call    text not null,
+        boot    text not null,            -- until when nothing of it was sent any more: the boot, and the time since it
+        sent_by integer not null,
+        span    integer,                  -- how long after that it may land, in milliseconds; null: nobody knows
+        primary key (thing, run, call)
+    ) strict, without rowid;
 "];
 
 /// Returns the path of the journal of a state folder.

@@ -1,0 +1,149 @@
+//! Quarantines: things of targets at which a request may still take effect although nobody waits for it any more.
+//!
+//! A quarantine holds for every run of the state folder, and stays when its run stops, ends or is abandoned. Time is
+//! counted on the machine's uptime, which nobody sets; after a boot the whole span is waited for again.
+
+use super::{Error, Journal, schema};
+use crate::base::{clock::Uptime, moment::Span, sqlite::Db};
+use rusqlite::params;
+
+/// A call of which a request may still land.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The thing: the target's identity and the part of it.
+    pub thing: String,
+    pub run: String,
+    pub call: String,
+    /// Nothing of the call was sent after this.
+    pub sent_by: Uptime,
+    /// How long after that it may land; `None` where nobody knows.
+    pub span: Option<Span>,
+}
+
+impl Quarantine {
+    /// Returns how long the quarantine still lasts; nothing left is zero. `None` where nobody knows.
+    pub fn time_left(&self, now: &Uptime) -> Option<Span> {
+        let span = self.span?;
+        let passed = now.since(&self.sent_by);
+        Some(passed.map_or(span, |passed| Span(span.0.saturating_sub(passed.0)).max(Span::ZERO)))
+    }
+}
+
+impl Journal {
+    /// Puts things under quarantine, on disk when this returns. A second one of the same call at the same thing
+    /// replaces the first.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Unreadable`].
+    pub fn put_under_quarantine(&self, all: &[Quarantine]) -> Result<(), Error> {
+        let db = self.lock_db();
+        let tx = db.begin_write();
+        let insert = |tx: &Db| all.iter().try_for_each(|one| insert_quarantine(tx, one));
+        tx.and_then(|tx| insert(&tx).and_then(|()| tx.commit()))
+            .map_err(|e| schema::to_journal_error(&self.state, &e))
+    }
+
+    /// Returns the quarantines of a thing, but for those of one call.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn list_quarantines(&self, thing: &str, run: &str, call: &str) -> Result<Vec<Quarantine>, Error> {
+        let all = select_quarantines(&self.lock_db(), thing);
+        let mut all = all.map_err(|e| schema::to_journal_error(&self.state, &e))?;
+        all.retain(|one| one.run != run || one.call != call);
+        Ok(all)
+    }
+
+    /// Counts the span of a quarantine anew from `now`: the machine was booted since.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Unreadable`].
+    pub fn restart_quarantine(&self, one: &Quarantine, now: Uptime) -> Result<(), Error> {
+        self.put_under_quarantine(&[Quarantine { sent_by: now, ..one.clone() }])
+    }
+
+    /// Ends the quarantines of a call.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Unreadable`].
+    pub fn lift_quarantines(&self, run: &str, call: &str) -> Result<(), Error> {
+        let db = self.lock_db();
+        let tx = db.begin_write();
+        tx.and_then(|tx| delete_quarantines(&tx, run, call).and_then(|()| tx.commit()))
+            .map_err(|e| schema::to_journal_error(&self.state, &e))
+    }
+}
+
+fn insert_quarantine(tx: &Db, one: &Quarantine) -> rusqlite::Result<()> {
+    let span = one.span.map(|span| i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX));
+    tx.prepare(
+        "insert or replace into quarantines (thing, run, call, boot, sent_by, span) values (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![one.thing, one.run, one.call, one.sent_by.boot, one.sent_by.millis, span])
+    .map(drop)
+}
+
+fn select_quarantines(db: &Db, thing: &str) -> rusqlite::Result<Vec<Quarantine>> {
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Quarantine {
+            thing: row.get(0)?,
+            run: row.get(1)?,
+            call: row.get(2)?,
+            sent_by: Uptime { boot: row.get(3)?, millis: row.get(4)? },
+            span: row.get::<_, Option<i64>>(5)?.map(Span::from_millis),
+        })
+    };
+    let sql =
+        "select thing, run, call, boot, sent_by, span from quarantines where thing = ?1 order by run, call";
+    db.prepare(sql)?.query_map([thing], read)?.collect()
+}
+
+fn delete_quarantines(tx: &Db, run: &str, call: &str) -> rusqlite::Result<()> {
+    tx.prepare("delete from quarantines where run = ?1 and call = ?2")?.execute(params![run, call]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::TestJournal;
+    use super::*;
+
+    fn uptime(boot: &str, millis: i64) -> Uptime {
+        Uptime { boot: boot.into(), millis }
+    }
+
+    fn quarantine(thing: &str, call: &str, span: Option<Span>) -> Quarantine {
+        let (thing, run, call) = (thing.into(), "r".into(), call.into());
+        Quarantine { thing, run, call, sent_by: uptime("a", 10_000), span }
+    }
+
+    #[test]
+    fn a_quarantine_lasts_as_long_as_something_may_land() {
+        let one = quarantine("x tls", "c#0", Some(Span::from_secs(60)));
+        for (now, left) in [
+            (uptime("a", 0), 70),
+            (uptime("a", 20_000), 50),
+            (uptime("a", 90_000), 0),
+            // The machine was booted: nobody knows how long that took.
+            (uptime("b", 90_000), 60),
+        ] {
+            assert_eq!(one.time_left(&now), Some(Span::from_secs(left)), "{now:?}");
+        }
+        assert_eq!(quarantine("x tls", "c#0", None).time_left(&uptime("a", i64::MAX)), None);
+    }
+
+    #[test]
+    fn a_quarantine_is_of_a_thing_and_ends_with_its_call() {
+        let test = TestJournal::new();
+        let (first, second) = (quarantine("x tls", "c#0", None), quarantine("x tls", "c#1", None));
+        test.journal
+            .put_under_quarantine(&[first.clone(), second.clone(), quarantine("x ranges", "c#0", None)])
+            .expect("written");
+        let at_tls = |call: &str| test.journal.list_quarantines("x tls", "r", call).expect("read");
+        assert_eq!(at_tls("other"), [first.clone(), second.clone()]);
+        assert_eq!(at_tls("c#0"), std::slice::from_ref(&second), "a call is not in its own way");
+        test.journal.restart_quarantine(&first, uptime("b", 5)).expect("written");
+        assert_eq!(at_tls("c#1"), [Quarantine { sent_by: uptime("b", 5), ..first }]);
+        test.journal.lift_quarantines("r", "c#0").expect("written");
+        assert_eq!(at_tls("other"), [second]);
+    }
+}
