@@ -42,6 +42,8 @@ pub enum Code {
     CorruptSource,
     /// Recovery ended before the target.
     TargetNotReached,
+    /// It was asked for and answered, and the target does not show it.
+    NotApplied,
     /// The database refused the statement.
     Sql,
     /// The request was sent and not answered: whether it took effect is unknown. Never reaches a script.
@@ -72,6 +74,7 @@ impl Code {
         Code::CorruptBackup,
         Code::CorruptSource,
         Code::TargetNotReached,
+        Code::NotApplied,
         Code::Sql,
         Code::Unknown,
         Code::Tool,
@@ -98,6 +101,7 @@ impl Code {
             Code::CorruptBackup => "CORRUPT_BACKUP",
             Code::CorruptSource => "CORRUPT_SOURCE",
             Code::TargetNotReached => "TARGET_NOT_REACHED",
+            Code::NotApplied => "NOT_APPLIED",
             Code::Sql => "SQL",
             Code::Unknown => "UNKNOWN",
             Code::Tool => "TOOL",

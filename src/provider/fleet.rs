@@ -1,6 +1,10 @@
 //! The targets of a run, each opened at its first use. The one file that names every provider.
 
-use super::{Code, Error, OpenContext, Provider, Result, postgres, sim, supabase};
+use super::{
+    Code, Error, OpenContext, Provider, Result,
+    model::{EffectKind, Landing},
+    postgres, sim, supabase,
+};
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{clock::Clock, suggest},
@@ -44,14 +48,21 @@ struct ProviderKind {
     name: &'static str,
     /// Reads the settings and makes the provider; touches nothing of the target.
     open: fn(&OpenContext<'_>) -> Result<Arc<dyn Provider>>,
+    /// States until when a request of a kind may still take effect, where the target says nothing else.
+    landing: fn(EffectKind) -> Landing,
 }
 
 /// Every kind of provider.
 const PROVIDER_KINDS: &[ProviderKind] = &[
-    ProviderKind { name: "sim", open: sim::open_target },
-    ProviderKind { name: "postgres", open: postgres::open },
-    ProviderKind { name: "supabase", open: supabase::open },
+    ProviderKind { name: "sim", open: sim::open_target, landing: sim::state_landing },
+    ProviderKind { name: "postgres", open: postgres::open, landing: postgres::landing::state_landing },
+    ProviderKind { name: "supabase", open: supabase::open, landing: supabase::landing::state_landing },
 ];
+
+/// Returns what each kind of provider states of a request: until when it may still take effect once nobody waits for it.
+pub fn list_landings(kind: EffectKind) -> impl Iterator<Item = (&'static str, Landing)> {
+    PROVIDER_KINDS.iter().map(move |provider| (provider.name, (provider.landing)(kind)))
+}
 
 /// Every configured target, each opened at first use.
 pub struct Fleet {

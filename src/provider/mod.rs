@@ -27,10 +27,10 @@ use crate::{
 use async_trait::async_trait;
 use ipnet::IpNet;
 use model::{
-    Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, Health, Identity, Job,
-    JobStatus, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica, ReplicaRequest, RestorePoint,
-    RestoreRequest, Rows, Schedule, ScheduleRequest, Setting, SqlOutcome, SslEnforcement, TableEvent,
-    TableEventQuery, Verification,
+    Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, EffectKind, Health,
+    Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica,
+    ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest, Setting, SqlOutcome,
+    SslEnforcement, TableEvent, TableEventQuery, Verification,
 };
 use serde_json::{Map, Value};
 use std::{net::IpAddr, path::Path, sync::Arc};
@@ -73,6 +73,9 @@ pub trait Provider: Send + Sync {
 
     /// Cancels a job and removes what it has made so far.
     async fn cancel(&self, job: &Job) -> Result<()>;
+
+    /// Returns until when a request of a kind may still take effect once nobody waits for its answer.
+    fn landing(&self, kind: EffectKind) -> Landing;
 
     /// Lets `span` pass for this target: a real one sleeps, a simulated one sets its clock forward.
     async fn pause(&self, clock: &dyn Clock, span: Span) {
@@ -291,11 +294,10 @@ pub trait Accept: Send + Sync {
     async fn accepted(&self, what: Value) -> Result<()>;
 }
 
-/// An [`Accept`] that records nothing, for tests of something else.
-#[cfg(test)]
+/// An [`Accept`] that records nothing: whoever would have written it down is gone, or a test is about something else.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct NullRecorder;
 
-#[cfg(test)]
 #[async_trait]
 impl Accept for NullRecorder {
     async fn accepted(&self, _: Value) -> Result<()> {

@@ -9,6 +9,7 @@ mod branch;
 mod database;
 mod environment;
 mod job;
+mod landing;
 mod recovery;
 mod target;
 
@@ -21,6 +22,7 @@ pub use environment::{
     ScheduleRequest, Setting, SslEnforcement,
 };
 pub use job::{CallKey, Job, JobStatus, Progress};
+pub use landing::{EffectKind, Landing};
 pub use recovery::{
     BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestoreOutcome, RestorePoint,
     RestoreRequest, TableEvent, TableEventQuery,

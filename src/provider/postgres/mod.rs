@@ -14,6 +14,7 @@ mod engine;
 mod events;
 mod jobs;
 pub mod lab;
+pub(super) mod landing;
 mod lifecycle;
 mod network;
 mod open_branch;
@@ -36,7 +37,7 @@ mod window;
 
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security, Sql,
-    model::{CallKey, Identity, Job, JobStatus, Project},
+    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project},
 };
 use async_trait::async_trait;
 use cluster::Cluster;
@@ -139,6 +140,10 @@ impl Provider for Postgres {
 
     async fn cancel(&self, job: &Job) -> Result<()> {
         jobs::cancel_job(self.local_cluster()?, job).await
+    }
+
+    fn landing(&self, kind: EffectKind) -> Landing {
+        landing::state_landing(kind)
     }
 
     fn backups(&self) -> Result<&dyn Backups> {

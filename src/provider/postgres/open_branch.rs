@@ -3,7 +3,7 @@
 use super::{audit, cluster::Cluster, records::BranchRecord, security::DatabaseSecurity, sql::Database};
 use crate::provider::{
     Backups, Branches, Code, Error, Provider, Result, Security, Settings, Sql,
-    model::{CallKey, Identity, Job, JobStatus, Project},
+    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -66,6 +66,10 @@ impl Provider for OpenBranch {
 
     async fn cancel(&self, _: &Job) -> Result<()> {
         Err(self.no_jobs_error())
+    }
+
+    fn landing(&self, kind: EffectKind) -> Landing {
+        super::landing::state_landing(kind)
     }
 
     fn backups(&self) -> Result<&dyn Backups> {

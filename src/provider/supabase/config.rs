@@ -1,7 +1,8 @@
 //! What `redrill.toml` may say of a Supabase target.
 
+use super::landing::{DEFAULT_LANDING_TIME, MAX_LANDING_TIME};
 use crate::{
-    base::suggest,
+    base::{moment::Span, suggest},
     provider::{Code, Error, OpenContext, Result},
 };
 use serde::Deserialize;
@@ -16,6 +17,7 @@ struct SupabaseToml {
     backup_dir: Option<PathBuf>,
     db_host: Option<String>,
     db_port: Option<u16>,
+    landing_time: Option<String>,
 }
 
 /// The settings of a target, with defaults filled in and paths made absolute.
@@ -30,6 +32,8 @@ pub(super) struct SupabaseConfig {
     pub backups: PathBuf,
     /// Where the database is, when it is not where the platform says.
     pub database: ConfiguredAddress,
+    /// How long a request that was not answered may still take effect, as is assumed.
+    pub landing_time: Span,
 }
 
 /// The address of the database, as far as the target gives it; the platform is asked for the rest.
@@ -68,7 +72,26 @@ impl SupabaseConfig {
                 None => opening.state.join("supabase").join(&target.name).join("backups"),
             },
             database: ConfiguredAddress { host: written.db_host, port: written.db_port },
+            landing_time: parse_landing_time(&target.name, written.landing_time.as_deref())?,
         })
+    }
+}
+
+/// Reads how long a lost request may still take effect.
+///
+/// # Errors
+/// [`Code::Invalid`] for a text that is no duration, or one that is too long.
+fn parse_landing_time(target: &str, text: Option<&str>) -> Result<Span> {
+    let Some(text) = text else { return Ok(DEFAULT_LANDING_TIME) };
+    match Span::parse(text) {
+        Ok(span) if span > Span::ZERO && span <= MAX_LANDING_TIME => Ok(span),
+        _ => Err(Error::new(
+            Code::Invalid,
+            format!("`landing_time` of target `{target}` is no duration up to {MAX_LANDING_TIME}: `{text}`"),
+        )
+        .with_hint(
+            "it is how long a request without an answer may still take effect: write `landing_time = \"5m\"`",
+        )),
     }
 }
 

@@ -4,7 +4,7 @@ use super::{config::ConfiguredAddress, project::Supabase, transport::ApiClient};
 use crate::base::lock::lock_unpoisoned;
 use crate::base::{
     clock::{Clock, VirtualClock},
-    moment::Moment,
+    moment::{Moment, Span},
 };
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
@@ -160,6 +160,7 @@ impl MockApi {
             backups: std::env::temp_dir().join("redrill-no-such-folder"),
             state: std::env::temp_dir().join("redrill-no-such-folder"),
             database: ConfiguredAddress::default(),
+            landing_time: Span::from_secs(2),
         }
     }
 

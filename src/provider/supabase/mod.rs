@@ -6,6 +6,7 @@ mod branches;
 mod config;
 mod dump;
 mod jobs;
+pub(super) mod landing;
 mod lifecycle;
 #[cfg(test)]
 mod mock_api;
@@ -32,7 +33,7 @@ pub use sql::statements;
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Raw, Replicas, Result, Schedules,
     Security, Settings, Sql,
-    model::{CallKey, Identity, Job, JobStatus, Project},
+    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project},
 };
 use async_trait::async_trait;
 use config::SupabaseConfig;
@@ -60,6 +61,7 @@ pub fn open(opening: &OpenContext<'_>) -> Result<Arc<dyn Provider>> {
         backups: config.backups,
         state: opening.state.join("supabase").join(&target.name),
         database: config.database,
+        landing_time: config.landing_time,
     }))
 }
 
@@ -83,6 +85,10 @@ impl Provider for Supabase {
 
     async fn cancel(&self, job: &Job) -> Result<()> {
         self.cancel_job(job).await
+    }
+
+    fn landing(&self, kind: EffectKind) -> Landing {
+        self.project_landing(kind)
     }
 
     fn backups(&self) -> Result<&dyn Backups> {

@@ -2,7 +2,7 @@
 
 use super::{config::ConfiguredAddress, statuses::map_project_status, transport::ApiClient};
 use crate::{
-    base::clock::Clock,
+    base::{clock::Clock, moment::Span},
     provider::{
         Code, Error, Result,
         model::{Branch, Identity, Project},
@@ -26,6 +26,8 @@ pub(super) struct Supabase {
     /// The folder with the progress of long operations.
     pub(super) state: PathBuf,
     pub(super) database: ConfiguredAddress,
+    /// How long a request that was not answered may still take effect, as is assumed.
+    pub(super) landing_time: Span,
 }
 
 /// The platform's description of a project. Status words are kept unmapped, because new ones appear.
