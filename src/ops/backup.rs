@@ -3,17 +3,19 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    known::probe_by_key,
+    context::name_thing,
+    protocol::{JobEffect, RemoveEffect, take_job, take_remove},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
-        CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult,
-        Recovery, ReturnShape, TARGET, field,
+        CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
+        Protocol, ReturnShape, TARGET, field,
     },
 };
 use crate::provider::{
-    Result,
-    model::{Backup, BackupDeletion, BackupRequest, RecoveryPoint, RecoveryTarget},
+    Accept, Backups, Result,
+    model::{Backup, BackupDeletion, BackupRequest, CallKey, EffectKind, Job, RecoveryPoint, RecoveryTarget},
 };
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 const BACKUP: Param = Param {
@@ -46,9 +48,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::List(BACKUP_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(list_backups(cx, args))),
         examples: &[r#"backup::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list_backups(cx, args)),
     },
     Operation {
         namespace: "backup",
@@ -58,9 +59,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(BACKUP_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(get_backup(cx, args))),
         examples: &[r#"backup::get("sandbox", backup::list("sandbox")[0])"#],
-        perform: |cx, args| Box::pin(get_backup(cx, args)),
     },
     Operation {
         namespace: "backup",
@@ -78,9 +78,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(BACKUP_FIELDS),
         effect: Effect::Create,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(create_backup(cx, args))),
         examples: &[r#"backup::create("sandbox", #{ label: "before deploy" })"#],
-        perform: |cx, args| Box::pin(create_backup(cx, args)),
     },
     Operation {
         namespace: "backup",
@@ -107,9 +106,8 @@ pub(super) const OPS: &[Operation] = &[
         needs: Some(|args| {
             Permission::new("backup", if args.get_flag("plan") { Effect::Read } else { Effect::Destroy })
         }),
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_backup_deletion(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(delete_backup(cx, args))),
         examples: &[r#"backup::delete("sandbox", backup::list("sandbox")[0], #{ plan: true })"#],
-        perform: |cx, args| Box::pin(delete_backup(cx, args)),
     },
     Operation {
         namespace: "backup",
@@ -119,11 +117,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Destroy,
         needs: Some(restore_permission),
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(restore_backup(cx, args))),
         examples: &[
             r#"backup::restore("sandbox", backup::list("sandbox")[0], #{ into: "look", temporary: true })"#,
         ],
-        perform: |cx, args| Box::pin(restore_backup(cx, args)),
     },
     Operation {
         namespace: "backup",
@@ -138,9 +135,8 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(verify_backup(cx, args))),
         examples: &[r#"backup::verify("sandbox", backup::list("sandbox")[0])"#],
-        perform: |cx, args| Box::pin(verify_backup(cx, args)),
     },
 ];
 
@@ -154,41 +150,87 @@ async fn get_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(target.backups()?.get(args.get_text("backup")).await?.to_handle())
 }
 
-async fn create_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn create_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let request = BackupRequest { label: args.get_optional_text("label") };
-    let job = cx.adopt_or_start_job(target.backups()?.create(&request, cx.key)).await?;
-    cx.wait_for_job(&*target, &job, args.timeout()).await
+    take_job(cx, args, &*target, &BackupMaking { backups: target.backups()?, request, key: cx.key }).await
 }
 
-/// Plans the deletion, records the plan, then deletes; a resume finishes the recorded plan.
-async fn delete_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let target = cx.open_target(args.get("target")).await?;
-    let recorded: Option<BackupDeletion> = cx.accepted.clone().and_then(|v| serde_json::from_value(v).ok());
-    let plan = match recorded {
-        Some(plan) => plan,
-        None => target.backups()?.plan_delete(args.get_text("backup")).await?,
-    };
-    if !args.get_flag("plan") {
-        if cx.accepted.is_none() {
-            cx.record_accepted(&plan).await?;
-        }
-        target.backups()?.delete(&plan, cx.key).await?;
+/// Takes a backup.
+struct BackupMaking<'a> {
+    backups: &'a dyn Backups,
+    request: BackupRequest,
+    key: &'a CallKey,
+}
+
+#[async_trait]
+impl JobEffect for BackupMaking<'_> {
+    fn subject(&self) -> String {
+        "the backup".into()
     }
-    Ok(json!(plan))
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Backup
+    }
+
+    fn things(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn ask(&self, _: &dyn Accept) -> Result<Job> {
+        self.backups.create(&self.request, self.key).await
+    }
 }
 
-/// Looks whether any backup that was to be deleted is still there.
-async fn probe_backup_deletion(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let Some(plan) = cx.accepted.clone() else { return Ok(ProbeResult::NotDone) };
-    let going =
-        |id: &str| plan["id"] == id || plan["also"].as_array().is_some_and(|a| a.iter().any(|b| b == id));
+async fn delete_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let is_there = target.backups()?.list().await?.iter().any(|b| going(&b.id));
-    Ok(if is_there { ProbeResult::NotDone } else { ProbeResult::Done(plan) })
+    let (backups, id) = (target.backups()?, args.get_text("backup"));
+    if args.get_flag("plan") {
+        return Ok(json!(backups.plan_delete(id).await?));
+    }
+    // One at a time: what goes with a backup depends on which others are there.
+    let thing = name_thing(args, "backups")?;
+    take_remove(cx, args, &*target, &BackupRemoval { thing, backups, id, key: cx.key }).await
 }
 
-async fn restore_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+/// Deletes a backup and what depends on it.
+struct BackupRemoval<'a> {
+    thing: String,
+    backups: &'a dyn Backups,
+    id: &'a str,
+    key: &'a CallKey,
+}
+
+#[async_trait]
+impl RemoveEffect for BackupRemoval<'_> {
+    type Gone = BackupDeletion;
+
+    fn subject(&self) -> String {
+        format!("the backup `{}`", self.id)
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::BackupDeletion
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<BackupDeletion> {
+        self.backups.plan_delete(self.id).await
+    }
+
+    async fn is_there(&self, gone: &BackupDeletion) -> Result<bool> {
+        Ok(self.backups.list().await?.iter().any(|b| b.id == gone.id || gone.also.contains(&b.id)))
+    }
+
+    async fn ask(&self, gone: &BackupDeletion) -> Result<()> {
+        self.backups.delete(gone, self.key).await
+    }
+}
+
+async fn restore_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let to = RecoveryPoint { at: RecoveryTarget::BackupEnd, inclusive: true, timeline: None };
     restore_to_point(cx, args, args.get_optional_text("backup"), to).await
 }

@@ -2,13 +2,16 @@
 
 use super::{
     args::CallArgs,
-    known,
+    context::name_thing,
+    evidence::{ElementChange, ElementChanges},
+    protocol::{SetEffect, SetLook, take_set},
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
+        CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
 };
-use crate::provider::{Provider, Result};
+use crate::provider::{Provider, Result, model::EffectKind};
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -22,9 +25,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::List(&[field("address", "text", "the address")]),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(list_bans(cx, args))),
         examples: &[r#"network::bans::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list_bans(cx, args)),
     },
     Operation {
         namespace: "network::bans",
@@ -45,9 +47,8 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_ban_removal(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(remove_bans(cx, args))),
         examples: &[r#"network::bans::remove("sandbox", ["203.0.113.66", "2001:db8::66"])"#],
-        perform: |cx, args| Box::pin(remove_bans(cx, args)),
     },
 ];
 
@@ -55,35 +56,61 @@ async fn list_bans(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(json!(cx.open_target(args.get("target")).await?.network()?.bans().await?))
 }
 
-async fn remove_bans(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn remove_bans(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let plan = known::about_to_remove(cx, plan_removal(&*target, args.get_list("addresses"))).await?;
-    let going = addresses_to_unban(&plan);
-    if !going.is_empty() {
-        target.network()?.unban(&going).await?;
+    let addresses: Vec<IpAddr> = args.get_list("addresses");
+    let effect = BanEffect { thing: name_thing(args, "bans")?, target: &*target, addresses };
+    take_set(cx, args, &*target, &effect).await
+}
+
+/// Lets addresses in again: an element is an address, its value whether it is banned.
+struct BanEffect<'a> {
+    thing: String,
+    target: &'a dyn Provider,
+    addresses: Vec<IpAddr>,
+}
+
+#[async_trait]
+impl SetEffect for BanEffect<'_> {
+    fn subject(&self) -> &'static str {
+        "the removal of bans"
     }
-    Ok(plan)
-}
 
-/// Finds out which of the addresses are shut out.
-async fn plan_removal(target: &dyn Provider, addresses: Vec<IpAddr>) -> Result<Value> {
-    let bans = banned_addresses(target).await?;
-    let (removed, not_banned): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| bans.contains(a));
-    Ok(json!({ "removed": removed, "not_banned": not_banned }))
-}
+    fn kind(&self) -> EffectKind {
+        EffectKind::Bans
+    }
 
-async fn probe_ban_removal(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let Some(plan) = cx.accepted.clone() else { return Ok(ProbeResult::NotDone) };
-    let bans = banned_addresses(&*cx.open_target(args.get("target")).await?).await?;
-    let is_there = addresses_to_unban(&plan).iter().any(|address| bans.contains(address));
-    Ok(if is_there { ProbeResult::NotDone } else { ProbeResult::Done(plan) })
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<ElementChanges> {
+        let bans = banned_addresses(self.target).await?;
+        let banned = self.addresses.iter().filter(|address| bans.contains(address));
+        let change = || ElementChange { before: true.into(), wanted: false.into() };
+        Ok(banned.map(|address| (address.to_string(), change())).collect())
+    }
+
+    async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {
+        let bans: Vec<String> =
+            banned_addresses(self.target).await?.iter().map(ToString::to_string).collect();
+        let elements =
+            changes.keys().map(|address| (address.clone(), bans.contains(address).into())).collect();
+        Ok(SetLook { elements, unapplied: None })
+    }
+
+    async fn ask(&self, changes: &ElementChanges) -> Result<()> {
+        let going: Vec<IpAddr> = changes.keys().filter_map(|address| address.parse().ok()).collect();
+        self.target.network()?.unban(&going).await
+    }
+
+    async fn result(&self, changes: &ElementChanges) -> Result<Value> {
+        let was_banned = |address: &IpAddr| changes.contains_key(&address.to_string());
+        let (removed, not_banned): (Vec<_>, Vec<_>) = self.addresses.iter().copied().partition(was_banned);
+        Ok(json!({ "removed": removed, "not_banned": not_banned }))
+    }
 }
 
 async fn banned_addresses(target: &dyn Provider) -> Result<Vec<IpAddr>> {
     Ok(target.network()?.bans().await?.into_iter().map(|ban| ban.address).collect())
-}
-
-fn addresses_to_unban(plan: &Value) -> Vec<IpAddr> {
-    let texts = plan["removed"].as_array().into_iter().flatten();
-    texts.filter_map(|text| text.as_str()?.parse().ok()).collect()
 }

@@ -2,21 +2,24 @@
 
 use super::{
     args::CallArgs,
-    known::probe_by_key,
+    context::name_thing,
+    protocol::{JobEffect, RemoveEffect, take_job, take_remove},
     restore::{TEMPORARY, restore_to_point},
     spec::{
-        CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult,
-        Recovery, ReturnShape, TARGET, field, parse_target_ref,
+        CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
+        Protocol, ReturnShape, TARGET, field, parse_target_ref,
     },
 };
 use crate::{
     base::value,
     provider::{
-        Code, Error, Result,
-        model::{Branch, RecoveryPoint, RecoveryTarget},
+        Accept, Branches, Code, Error, Result,
+        model::{Branch, EffectKind, Job, RecoveryPoint, RecoveryTarget},
     },
 };
-use serde_json::{Value, json};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 const BRANCH: Param = Param {
     name: "branch",
@@ -54,9 +57,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::List(BRANCH_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(list_branches(cx, args))),
         examples: &[r#"branch::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list_branches(cx, args)),
     },
     Operation {
         namespace: "branch",
@@ -66,11 +68,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(get_branch(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::get("sandbox", made)"#,
         ],
-        perform: |cx, args| Box::pin(get_branch(cx, args)),
     },
     Operation {
         namespace: "branch",
@@ -95,9 +96,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Create,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(create_branch(cx, args))),
         examples: &[r#"branch::create("sandbox", #{ into: "look", temporary: true })"#],
-        perform: |cx, args| Box::pin(create_branch(cx, args)),
     },
     Operation {
         namespace: "branch",
@@ -111,11 +111,10 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_branch_deletion(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(delete_branch(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::delete("sandbox", made)"#,
         ],
-        perform: |cx, args| Box::pin(delete_branch(cx, args)),
     },
     Operation {
         namespace: "branch",
@@ -125,11 +124,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(reset_branch(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "look", temporary: true }); branch::reset("sandbox", made)"#,
         ],
-        perform: |cx, args| Box::pin(reset_branch(cx, args)),
     },
     Operation {
         namespace: "branch",
@@ -148,11 +146,10 @@ pub(super) const OPS: &[Operation] = &[
         effect: Effect::Destroy,
         // What is lost is the target's, not a branch's.
         needs: Some(|_| Permission::new("db", Effect::Destroy)),
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(promote_branch(cx, args))),
         examples: &[
             r#"let made = branch::create("sandbox", #{ into: "next", temporary: true }); branch::promote("sandbox", made)"#,
         ],
-        perform: |cx, args| Box::pin(promote_branch(cx, args)),
     },
 ];
 
@@ -165,56 +162,130 @@ async fn get_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(find_branch(cx, args).await?.to_handle())
 }
 
-async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let latest = RecoveryPoint { at: RecoveryTarget::Latest, inclusive: true, timeline: None };
     restore_to_point(cx, args, None, args.get_point("to").unwrap_or(latest)).await
 }
 
-/// Finds the branch, records which one it is, and only then removes it: a resume removes that one, and no later one of
-/// its name.
-async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let gone = if let Some(recorded) = cx.accepted.clone() {
-        recorded
-    } else {
-        let branch = find_branch(cx, args).await?;
-        let gone = json!({ "name": branch.name, "id": branch.id, "target": branch.target });
-        cx.record_accepted(&gone).await?;
-        gone
-    };
+async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    target
-        .branches()?
-        .delete(gone["name"].as_str().unwrap_or_default(), gone["id"].as_str().unwrap_or_default())
-        .await?;
-    Ok(gone)
+    let thing = name_branch(args)?;
+    take_remove(cx, args, &*target, &BranchRemoval { thing, cx, args, branches: target.branches()? }).await
 }
 
-/// Looks whether the branch that was to be removed is still there.
-async fn probe_branch_deletion(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let Some(gone) = cx.accepted.clone() else { return Ok(ProbeResult::NotDone) };
-    let target = cx.open_target(args.get("target")).await?;
-    let is_there = target.branches()?.list().await?.iter().any(|b| gone["id"] == b.id.as_str());
-    Ok(if is_there { ProbeResult::NotDone } else { ProbeResult::Done(gone) })
+/// Removes a branch: the one that it was when the call began, and no later one of its name.
+struct BranchRemoval<'a> {
+    thing: String,
+    cx: &'a CallContext<'a>,
+    args: &'a CallArgs,
+    branches: &'a dyn Branches,
 }
 
-async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let target = cx.open_target(args.get("target")).await?;
-    let start = async {
-        let branch = find_branch(cx, args).await?;
-        target.branches()?.reset(&branch, cx.key, &cx.intent()).await
-    };
-    let job = cx.adopt_or_start_job(start).await?;
-    cx.wait_for_job(&*target, &job, args.timeout()).await
+/// A branch that goes.
+#[derive(Serialize, Deserialize)]
+struct GoneBranch {
+    name: String,
+    id: String,
+    target: String,
 }
 
-async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+#[async_trait]
+impl RemoveEffect for BranchRemoval<'_> {
+    type Gone = GoneBranch;
+
+    fn subject(&self) -> String {
+        left_behind_name(self.args)
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::BranchDeletion
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<GoneBranch> {
+        let branch = find_branch(self.cx, self.args).await?;
+        Ok(GoneBranch { name: branch.name, id: branch.id, target: branch.target })
+    }
+
+    async fn is_there(&self, gone: &GoneBranch) -> Result<bool> {
+        Ok(self.branches.list().await?.iter().any(|b| b.id == gone.id))
+    }
+
+    async fn ask(&self, gone: &GoneBranch) -> Result<()> {
+        self.branches.delete(&gone.name, &gone.id).await
+    }
+}
+
+async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
+    run_workflow(cx, args, name_branch(args)?, Workflow::Reset).await
+}
+
+async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
+    run_workflow(cx, args, name_thing(args, "data")?, Workflow::Promote).await
+}
+
+async fn run_workflow(
+    cx: &CallContext<'_>,
+    args: &CallArgs,
+    thing: String,
+    workflow: Workflow,
+) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let start = async {
-        let branch = find_branch(cx, args).await?;
-        target.branches()?.promote(&branch, cx.key, &cx.intent()).await
-    };
-    let job = cx.adopt_or_start_job(start).await?;
-    cx.wait_for_job(&*target, &job, args.timeout()).await
+    take_job(cx, args, &*target, &BranchWorkflow { thing, cx, args, branches: target.branches()?, workflow })
+        .await
+}
+
+/// What is done with a whole branch.
+enum Workflow {
+    /// It becomes again what it was when it was made.
+    Reset,
+    /// The target becomes what it is.
+    Promote,
+}
+
+/// Resets or promotes a branch.
+struct BranchWorkflow<'a> {
+    thing: String,
+    cx: &'a CallContext<'a>,
+    args: &'a CallArgs,
+    branches: &'a dyn Branches,
+    workflow: Workflow,
+}
+
+#[async_trait]
+impl JobEffect for BranchWorkflow<'_> {
+    fn subject(&self) -> String {
+        match self.workflow {
+            Workflow::Reset => "the reset of the branch".into(),
+            Workflow::Promote => "the promotion of the branch".into(),
+        }
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::BranchWorkflow
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
+        let branch = find_branch(self.cx, self.args).await?;
+        match self.workflow {
+            Workflow::Reset => self.branches.reset(&branch, self.cx.key, traces).await,
+            Workflow::Promote => self.branches.promote(&branch, self.cx.key, traces).await,
+        }
+    }
+}
+
+/// Returns the name of the call's branch, for claims.
+fn name_branch(args: &CallArgs) -> Result<String> {
+    let handle = value::untag_as(args.get("branch"), value::BRANCH_TAG);
+    let name = handle.and_then(|handle| handle["name"].as_str()).unwrap_or_else(|| args.get_text("branch"));
+    name_thing(args, &format!("branch:{name}"))
 }
 
 /// Returns the branch that a removal is about, as `left_behind` names it.

@@ -2,16 +2,19 @@
 
 use super::{
     args::CallArgs,
-    known,
+    context::name_thing,
+    evidence::{ElementChange, ElementChanges},
+    protocol::{SetEffect, SetLook, take_set},
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
+        CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
 };
 use crate::provider::{
-    Code, Error, Provider, Result,
-    model::{JobStatus, Setting},
+    Result, Settings,
+    model::{EffectKind, Setting},
 };
+use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 /// The operations of `db::config`.
@@ -37,9 +40,8 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(get_settings(cx, args))),
         examples: &[r#"db::config::get("sandbox", #{ names: ["work_mem", "max_connections"] })"#],
-        perform: |cx, args| Box::pin(get_settings(cx, args)),
     },
     Operation {
         namespace: "db::config",
@@ -69,12 +71,11 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_settings(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(set_settings(cx, args))),
         examples: &[
             r#"db::config::set("sandbox", #{ work_mem: "8MB", max_connections: 120 })"#,
             r#"db::config::set("sandbox", #{ max_connections: () }, #{ restart: true })"#,
         ],
-        perform: |cx, args| Box::pin(set_settings(cx, args)),
     },
 ];
 
@@ -83,51 +84,80 @@ async fn get_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(json!(target.settings()?.get(&args.get_list("names")).await?))
 }
 
-async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let values = args.get_map("values");
-    let before = overrides_to_json(&read_settings(&*target, &values).await?);
-    known::about_to(cx, &before, &wanted_to_json(&values)).await?;
-    target.settings()?.set(&values, args.get_flag("restart")).await?;
-    let seen =
-        || async { Ok(JobStatus::Done(changes_to_json(&read_settings(&*target, &values).await?, &before))) };
-    known::applied(cx, args, &*target, seen).await?.ok_or_else(|| {
-        Error::new(Code::Timeout, "the settings were set, and cannot be read back")
-            .with_hint("look with `db::config::get`")
-            .with_side_effects()
-    })
+    let things = values.keys().map(|name| name_thing(args, &format!("setting:{name}")));
+    let effect = SettingsEffect {
+        things: things.collect::<Result<_>>()?,
+        settings: target.settings()?,
+        restart: args.get_flag("restart"),
+        values,
+    };
+    take_set(cx, args, &*target, &effect).await
 }
 
-/// Looks whether the settings are as wanted. A restart leaves no trace of who asked for it: if the call was to restart
-/// the server and a setting still waits for a restart, nobody knows whether the call asked for one.
-async fn probe_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let Some(before) = known::before(cx) else { return Ok(ProbeResult::NotDone) };
-    let target = cx.open_target(args.get("target")).await?;
-    let now = read_settings(&*target, &args.get_map("values")).await?;
-    if !known::is_done(cx, "a setting", &overrides_to_json(&now))? {
-        return Ok(ProbeResult::NotDone);
+/// Overrides settings: an element is a setting, its value the override.
+struct SettingsEffect<'a> {
+    things: Vec<String>,
+    settings: &'a dyn Settings,
+    values: Map<String, Value>,
+    restart: bool,
+}
+
+impl SettingsEffect<'_> {
+    /// Returns the settings that the call is about, in the order of their names.
+    async fn read_settings(&self) -> Result<Vec<Setting>> {
+        let names: Vec<String> = self.values.keys().cloned().collect();
+        self.settings.get(&names).await
     }
-    if args.get_flag("restart") && now.iter().any(|setting| setting.pending_restart) {
-        return Err(Error::new(
-            Code::Unknown,
-            "the settings are as wanted and wait for a restart, of which nobody knows whether it was asked for",
-        ));
+}
+
+#[async_trait]
+impl SetEffect for SettingsEffect<'_> {
+    fn subject(&self) -> &'static str {
+        "the override of settings"
     }
-    Ok(ProbeResult::Done(changes_to_json(&now, before)))
-}
 
-/// Returns the settings that a call is about, in the order of their names.
-async fn read_settings(target: &dyn Provider, values: &Map<String, Value>) -> Result<Vec<Setting>> {
-    let names: Vec<String> = values.keys().cloned().collect();
-    target.settings()?.get(&names).await
-}
+    fn kind(&self) -> EffectKind {
+        EffectKind::Settings
+    }
 
-fn overrides_to_json(settings: &[Setting]) -> Value {
-    settings.iter().map(|s| (s.name.clone(), setting_to_text(&s.overridden))).collect::<Map<_, _>>().into()
-}
+    fn things(&self) -> Vec<String> {
+        self.things.clone()
+    }
 
-fn wanted_to_json(values: &Map<String, Value>) -> Value {
-    values.iter().map(|(name, value)| (name.clone(), setting_to_text(value))).collect::<Map<_, _>>().into()
+    /// Plans every setting, also one that is as wanted: it may wait for the restart that the call asks for.
+    async fn plan(&self) -> Result<ElementChanges> {
+        let now = self.read_settings().await?;
+        let change = |setting: &Setting| ElementChange {
+            before: setting_to_text(&setting.overridden),
+            wanted: setting_to_text(self.values.get(&setting.name).unwrap_or(&Value::Null)),
+        };
+        Ok(now.iter().map(|setting| (setting.name.clone(), change(setting))).collect())
+    }
+
+    async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
+        let now = self.read_settings().await?;
+        let waits = self.restart && now.iter().any(|setting| setting.pending_restart);
+        Ok(SetLook {
+            elements: now.iter().map(|s| (s.name.clone(), setting_to_text(&s.overridden))).collect(),
+            unapplied: waits.then(|| "a setting waits for a restart".to_owned()),
+        })
+    }
+
+    async fn ask(&self, _: &ElementChanges) -> Result<()> {
+        self.settings.set(&self.values, self.restart).await.map(drop)
+    }
+
+    async fn result(&self, changes: &ElementChanges) -> Result<Value> {
+        let with_before = |setting: &Setting| {
+            let mut fields = json!(setting);
+            fields["before"] = changes.get(&setting.name).map_or(Value::Null, |change| change.before.clone());
+            fields
+        };
+        Ok(self.read_settings().await?.iter().map(with_before).collect())
+    }
 }
 
 /// Returns a value as text: platforms give back `120` for `"120"`, and the other way round.
@@ -136,13 +166,4 @@ fn setting_to_text(value: &Value) -> Value {
         Value::Null | Value::String(_) => value.clone(),
         other => other.to_string().into(),
     }
-}
-
-fn changes_to_json(settings: &[Setting], before: &Value) -> Value {
-    let with_before = |s: &Setting| {
-        let mut fields = json!(s);
-        fields["before"] = before[&s.name].clone();
-        fields
-    };
-    settings.iter().map(with_before).collect()
 }

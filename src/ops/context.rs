@@ -1,24 +1,42 @@
 //! What an operation works with: the fleet, the key of its call, its caller, and waiting, which is done once, here.
 
-use super::canonical::parse_target_ref;
+use super::{args::CallArgs, canonical::parse_target_ref, evidence::Evidence, param::TARGET};
 use crate::{
-    base::{moment::Span, value},
+    base::{clock::Uptime, lock::lock_unpoisoned, moment::Span, value},
     provider::{
         Accept, Code, Error, Fleet, Provider, Result,
-        model::{CallKey, Job, JobStatus, Progress},
+        model::{CallKey, Job, JobStatus, Landing, Progress},
     },
 };
 use async_trait::async_trait;
-use serde_json::{Value, json};
-use std::{future::Future, sync::Arc};
+use serde_json::Value;
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::OwnedMutexGuard;
 
 /// The caller of an operation, as the operation sees it.
-pub trait CallHost: Accept {
+#[async_trait]
+pub trait CallHost: Send + Sync {
     /// Reports the progress of the operation.
     fn report_progress(&self, progress: &Progress);
     /// Reports the column order of a query's rows.
     fn report_columns(&self, _columns: &[String]) {}
+    /// Records what the call is about to do, or was given to wait on. It is on disk when this returns.
+    async fn record_evidence(&self, evidence: &Evidence) -> Result<()>;
+    /// Waits until no other call of this process is at these things, and none of any run can still land at them; others
+    /// wait until the claim is dropped.
+    async fn claim_things(&self, things: &[String]) -> Result<ThingClaim>;
+    /// Puts things under quarantine: a request of this call, sent until `sent_by` at the latest, may land there for
+    /// `span` after that, or for a time that nobody knows.
+    async fn begin_quarantine(&self, things: &[String], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
+    /// Ends the quarantines of this call.
+    async fn lift_quarantines(&self) -> Result<()>;
 }
+
+/// A claim to things, given back on drop.
+pub type ThingClaim = Vec<OwnedMutexGuard<()>>;
 
 /// What one call of an operation works with.
 pub struct CallContext<'a> {
@@ -27,8 +45,12 @@ pub struct CallContext<'a> {
     pub key: &'a CallKey,
     /// The id of the run, when there is one.
     pub run: Option<&'a str>,
-    /// What was recorded before a crash: what the world accepted, or what was about to be asked.
-    pub accepted: Option<Value>,
+    /// What was recorded of the call before.
+    pub recorded: Option<Evidence>,
+    /// Whether the call was begun before, by this process or another one.
+    pub is_taken_up: bool,
+    /// Whether the call is only settled: nothing that was not asked for is asked for any more.
+    pub settles_only: bool,
     pub host: &'a dyn CallHost,
 }
 
@@ -50,33 +72,9 @@ impl CallContext<'_> {
         self.fleet.open_target_ref(&target_ref).await
     }
 
-    /// Returns where a provider records how the world was, before it asks a platform that keeps no key.
-    pub(super) fn intent(&self) -> Intent<'_> {
-        Intent(self.host)
-    }
-
-    /// Returns what was recorded there before a crash, when nothing was accepted since.
-    pub(super) fn intended(&self) -> Option<&Value> {
-        self.accepted.as_ref()?.get(INTENT)
-    }
-
-    /// Returns the job of this call: the one that was recorded before a crash, else the one that `start` starts now,
-    /// recorded before anything waits for it.
-    ///
-    /// # Errors
-    /// The error of `start`, or [`Code::Internal`] when the record holds no job.
-    pub(super) async fn adopt_or_start_job(&self, start: impl Future<Output = Result<Job>>) -> Result<Job> {
-        if let Some(recorded) = self.accepted.clone().filter(|recorded| !is_intent(recorded)) {
-            return serde_json::from_value(recorded).map_err(|e| {
-                Error::new(Code::Internal, format!("the journal holds no job where one belongs: {e}"))
-            });
-        }
-        let job = start.await?;
-        self.record_accepted(&job).await?;
-        Ok(job)
-    }
-
     /// Waits for a job and returns its result. At the timeout the job is cancelled and what it made is removed.
+    ///
+    /// A job that is not shown is believed to be gone once the request for it must have landed.
     ///
     /// # Errors
     /// What the job failed with, or [`Code::Timeout`]; what could not be removed again is named in it.
@@ -85,9 +83,20 @@ impl CallContext<'_> {
         provider: &dyn Provider,
         job: &Job,
         timeout: Span,
+        landing: Landing,
     ) -> Result<Value> {
+        let clock = self.fleet.clock();
+        let shown_by = clock.now().saturating_add(landing.span().unwrap_or(timeout));
+        let look = || async {
+            match provider.observe(job).await {
+                Err(e) if e.code == Code::NotFound && clock.now() < shown_by => {
+                    Ok(JobStatus::Running(Progress::with_phase("not shown yet")))
+                }
+                answer => answer,
+            }
+        };
         let mut first_failure = None;
-        let why = match self.poll(provider, timeout, &mut first_failure, || provider.observe(job)).await {
+        let why = match self.poll(provider, timeout, &mut first_failure, look).await {
             Ok(Some(value)) => return Ok(value),
             Ok(None) => Error::new(Code::Timeout, format!("the {} was not done within {timeout}", job.kind))
                 .with_hint("give it more with `timeout:`"),
@@ -146,32 +155,39 @@ impl CallContext<'_> {
             waited = Span(waited.0.saturating_add(pause.0));
         }
     }
+}
 
-    /// Records what the world accepted.
-    ///
-    /// # Errors
-    /// Why it cannot be recorded.
-    pub(super) async fn record_accepted(&self, what: &impl serde::Serialize) -> Result<()> {
-        let what = serde_json::to_value(what).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-        self.host.accepted(what).await
+/// Returns the name of a part of a call's target, for claims: `sandbox tls`, `sandbox/look data`.
+///
+/// # Errors
+/// As [`parse_target_ref`].
+pub(super) fn name_thing(args: &CallArgs, part: &str) -> Result<String> {
+    Ok(format!("{} {part}", parse_target_ref(args.get(TARGET.name))?))
+}
+
+/// Records what a provider tells it to, as evidence of one shape, and keeps the last of it.
+pub(super) struct EvidenceRecorder<'a, F> {
+    cx: &'a CallContext<'a>,
+    to_evidence: F,
+    last: Mutex<Option<Value>>,
+}
+
+impl<'a, F: Fn(Value) -> Evidence> EvidenceRecorder<'a, F> {
+    pub(super) fn new(cx: &'a CallContext<'a>, to_evidence: F) -> Self {
+        Self { cx, to_evidence, last: Mutex::default() }
+    }
+
+    /// Returns what was recorded last.
+    pub(super) fn last(&self) -> Option<Value> {
+        lock_unpoisoned(&self.last).clone()
     }
 }
 
-/// The field that tells a record of what was about to be asked from one of what was accepted.
-const INTENT: &str = "$intent";
-
-/// Returns whether a record says what was about to be asked, not what was accepted.
-pub fn is_intent(recorded: &Value) -> bool {
-    recorded.get(INTENT).is_some()
-}
-
-/// Where a provider records how the world was, before it asks for something that carries no key.
-pub(super) struct Intent<'a>(&'a dyn CallHost);
-
 #[async_trait]
-impl Accept for Intent<'_> {
+impl<F: Fn(Value) -> Evidence + Send + Sync> Accept for EvidenceRecorder<'_, F> {
     async fn accepted(&self, what: Value) -> Result<()> {
-        self.0.accepted(json!({ INTENT: what })).await
+        *lock_unpoisoned(&self.last) = Some(what.clone());
+        self.cx.host.record_evidence(&(self.to_evidence)(what)).await
     }
 }
 
@@ -184,7 +200,7 @@ fn log_poll(answer: &Result<JobStatus>) {
 }
 
 /// Returns whether an error says only that the job could not be polled.
-fn is_poll_failure(code: Code) -> bool {
+pub(super) fn is_poll_failure(code: Code) -> bool {
     matches!(code, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown)
 }
 
@@ -207,6 +223,6 @@ async fn cancel_job(provider: &dyn Provider, job: &Job, why: Error) -> Result<Va
 }
 
 /// Returns the pause before the next poll, given the time waited so far: a late poll adds at most a twentieth to it.
-fn next_poll_delay(waited: Span) -> Span {
+pub(super) fn next_poll_delay(waited: Span) -> Span {
     Span(waited.0 / 20).clamp(Span::from_millis(20), Span::from_millis(500))
 }

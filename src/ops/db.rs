@@ -2,12 +2,13 @@
 
 use super::{
     args::CallArgs,
+    protocol::take_commit,
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
+        CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
 };
-use crate::provider::{Code, Error, Result, model::SqlOutcome};
+use crate::provider::Result;
 use serde_json::{Value, json};
 
 const SQL: Param =
@@ -23,9 +24,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::Rows,
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(query_rows(cx, args))),
         examples: &[r#"db::query("sandbox", "select count(*) as n from orders")"#],
-        perform: |cx, args| Box::pin(query_rows(cx, args)),
     },
     Operation {
         namespace: "db",
@@ -35,9 +35,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(&[field("rows_affected", "int", "how many rows it touched")]),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_statement(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(execute_statement(cx, args))),
         examples: &[r#"db::execute("sandbox", "update customers set name = 'Ada' where id = 1")"#],
-        perform: |cx, args| Box::pin(execute_statement(cx, args)),
     },
     Operation {
         namespace: "db",
@@ -55,9 +54,8 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(check_health(cx, args))),
         examples: &[r#"db::health("sandbox")"#],
-        perform: |cx, args| Box::pin(check_health(cx, args)),
     },
 ];
 
@@ -68,31 +66,9 @@ async fn query_rows(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(rows.rows.into_iter().map(Value::Object).collect())
 }
 
-/// Runs the statement. Its commit is the effect, so what tells its outcome later is recorded just before the commit.
-async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    if cx.accepted.is_some()
-        && let Some(outcome) = find_outcome(cx, args).await?
-    {
-        return Ok(json!(outcome));
-    }
+async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    Ok(json!(target.sql()?.execute(args.get_text("sql"), args.timeout(), cx.key, cx.host).await?))
-}
-
-async fn probe_statement(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    Ok(find_outcome(cx, args)
-        .await?
-        .map_or(ProbeResult::NotDone, |outcome| ProbeResult::Done(json!(outcome))))
-}
-
-/// Returns the outcome of a statement that may have been committed; `None` if it was not. Any error means that the
-/// outcome is unknown: an error of another kind would have the statement run again.
-async fn find_outcome(cx: &CallContext<'_>, args: &CallArgs) -> Result<Option<SqlOutcome>> {
-    let settled = async {
-        let target = cx.open_target(args.get("target")).await?;
-        target.sql()?.settle(cx.key, cx.accepted.as_ref()).await
-    };
-    settled.await.map_err(|e| Error { code: Code::Unknown, retryable: false, ..e })
+    take_commit(cx, args, &*target, args.get_text("sql")).await
 }
 
 async fn check_health(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

@@ -12,11 +12,12 @@ mod config;
 mod context;
 mod db;
 mod decode;
-mod known;
+mod evidence;
 mod param;
 mod pitr;
 mod policies;
 mod project;
+mod protocol;
 pub mod reference;
 mod replicas;
 mod restore;
@@ -68,7 +69,7 @@ pub fn find_lister(op: &Operation) -> Option<&'static Operation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::spec::{Effect, ParamSlot, Recovery};
+    use crate::ops::spec::{Effect, ParamSlot, Protocol};
     use std::collections::BTreeSet;
 
     /// The words that Rhai keeps for itself: a field of that name does not parse.
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn only_what_reads_may_be_done_again_unasked() {
         for op in all_operations() {
-            let reads = matches!(op.recovery, Recovery::Read | Recovery::Wait);
+            let reads = !matches!(op.protocol, Protocol::Effect(_));
             assert_eq!(reads, op.effect == Effect::Read, "{}", op.path());
         }
     }

@@ -3,17 +3,19 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    known::probe_by_key,
+    context::name_thing,
+    protocol::{MakeEffect, take_make},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
+        CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
 };
 use crate::provider::{
-    Code, Error, Result,
-    model::{TableEvent, TableEventQuery},
+    Backups, Code, Error, Result,
+    model::{CallKey, EffectKind, TableEvent, TableEventQuery},
 };
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 const MARK_NAME: Param = Param {
@@ -49,11 +51,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(BRANCH_FIELDS),
         effect: Effect::Destroy,
         needs: Some(restore_permission),
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(restore_point_in_time(cx, args))),
         examples: &[
             r#"backup::pitr::restore("sandbox", #{ to: #{ time: now() - "10m" }, into: "then", temporary: true })"#,
         ],
-        perform: |cx, args| Box::pin(restore_point_in_time(cx, args)),
     },
     Operation {
         namespace: "backup::pitr",
@@ -71,9 +72,8 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(read_window(cx, args))),
         examples: &[r#"backup::pitr::window("sandbox")"#],
-        perform: |cx, args| Box::pin(read_window(cx, args)),
     },
     Operation {
         namespace: "backup::pitr",
@@ -117,9 +117,8 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(find_events(cx, args))),
         examples: &[r#"backup::pitr::find("sandbox", #{ event: "drop" })"#],
-        perform: |cx, args| Box::pin(find_events(cx, args)),
     },
     Operation {
         namespace: "backup::pitr",
@@ -133,13 +132,12 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Create,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_restore_point(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(create_restore_point(cx, args))),
         examples: &[r#"backup::pitr::mark("sandbox", "before-deploy")"#],
-        perform: |cx, args| Box::pin(create_restore_point(cx, args)),
     },
 ];
 
-async fn restore_point_in_time(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn restore_point_in_time(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let to = args.get_point("to").ok_or_else(|| Error::new(Code::Invalid, "no recovery point was given"))?;
     restore_to_point(cx, args, args.get_optional_text("backup"), to).await
 }
@@ -172,13 +170,44 @@ fn with_restore_point(event: &TableEvent) -> Value {
     fields
 }
 
-async fn create_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn create_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    Ok(json!(target.backups()?.mark(args.get_text("name"), cx.key).await?))
+    let name = args.get_text("name");
+    let thing = name_thing(args, &format!("restore_point:{name}"))?;
+    take_make(cx, args, &*target, &MarkMaking { thing, backups: target.backups()?, name, key: cx.key }).await
 }
 
-async fn probe_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let target = cx.open_target(args.get("target")).await?;
-    let found = target.backups()?.find_mark(args.get_text("name"), cx.key).await?;
-    Ok(found.map_or(ProbeResult::NotDone, |mark| ProbeResult::Done(json!(mark))))
+/// Makes a restore point.
+struct MarkMaking<'a> {
+    thing: String,
+    backups: &'a dyn Backups,
+    name: &'a str,
+    key: &'a CallKey,
+}
+
+#[async_trait]
+impl MakeEffect for MarkMaking<'_> {
+    fn subject(&self) -> String {
+        format!("the restore point `{}`", self.name)
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::RestorePoint
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<Value> {
+        Ok(Value::Null)
+    }
+
+    async fn find(&self, _: &Value) -> Result<Option<Value>> {
+        Ok(self.backups.find_mark(self.name, self.key).await?.map(|mark| json!(mark)))
+    }
+
+    async fn ask(&self) -> Result<Value> {
+        Ok(json!(self.backups.mark(self.name, self.key).await?))
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    spec::{CallContext, Effect, Operation, Recovery, ReturnShape, TARGET, field},
+    spec::{CallContext, Effect, Operation, Protocol, ReturnShape, TARGET, field},
 };
 use crate::provider::Result;
 use serde_json::{Value, json};
@@ -30,9 +30,8 @@ pub(super) const OPS: &[Operation] = &[Operation {
     ]),
     effect: Effect::Read,
     needs: None,
-    recovery: Recovery::Read,
+    protocol: Protocol::Read(|cx, args| Box::pin(list_policies(cx, args))),
     examples: &[r#"security::policies::list("sandbox")"#],
-    perform: |cx, args| Box::pin(list_policies(cx, args)),
 }];
 
 async fn list_policies(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

@@ -2,10 +2,15 @@
 
 use super::{
     args::CallArgs,
-    known::probe_by_key,
-    spec::{CallContext, Effect, Field, Operation, Recovery, ReturnShape, TARGET, field},
+    context::name_thing,
+    protocol::{JobEffect, take_job},
+    spec::{CallContext, Effect, EffectResult, Field, Operation, Protocol, ReturnShape, TARGET, field},
 };
-use crate::provider::{Code, Error, Provider, Result, model::Project};
+use crate::provider::{
+    Accept, Code, Error, Lifecycle, Provider, Result,
+    model::{CallKey, EffectKind, Job, Project},
+};
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 const PROJECT_FIELDS: &[Field] = &[
@@ -27,9 +32,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::List(PROJECT_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(list_projects(cx, args))),
         examples: &["project::list()"],
-        perform: |cx, args| Box::pin(list_projects(cx, args)),
     },
     Operation {
         namespace: "project",
@@ -39,9 +43,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(PROJECT_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(get_project(cx, args))),
         examples: &[r#"project::get("sandbox")"#],
-        perform: |cx, args| Box::pin(get_project(cx, args)),
     },
     Operation {
         namespace: "project",
@@ -51,9 +54,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(PROJECT_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Wait,
+        protocol: Protocol::Wait(|cx, args| Box::pin(wait_until_ready(cx, args))),
         examples: &[r#"project::wait_ready("sandbox", #{ timeout: "10m" })"#],
-        perform: |cx, args| Box::pin(wait_until_ready(cx, args)),
     },
     Operation {
         namespace: "project",
@@ -63,9 +65,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(PROJECT_FIELDS),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(pause_project(cx, args))),
         examples: &[r#"project::pause("sandbox"); project::resume("sandbox")"#],
-        perform: |cx, args| Box::pin(pause_project(cx, args)),
     },
     Operation {
         namespace: "project",
@@ -75,9 +76,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(PROJECT_FIELDS),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(resume_project(cx, args))),
         examples: &[r#"project::pause("sandbox"); project::resume("sandbox")"#],
-        perform: |cx, args| Box::pin(resume_project(cx, args)),
     },
     Operation {
         namespace: "project",
@@ -91,9 +91,8 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(list_addons(cx, args))),
         examples: &[r#"project::addons("sandbox")"#],
-        perform: |cx, args| Box::pin(list_addons(cx, args)),
     },
 ];
 
@@ -135,16 +134,50 @@ async fn wait_until_ready(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value
     })
 }
 
-async fn pause_project(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let target = cx.open_target(args.get("target")).await?;
-    let job = cx.adopt_or_start_job(async { target.lifecycle()?.pause(cx.key, &cx.intent()).await }).await?;
-    cx.wait_for_job(&*target, &job, args.timeout()).await
+async fn pause_project(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
+    switch_power(cx, args, false).await
 }
 
-async fn resume_project(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn resume_project(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
+    switch_power(cx, args, true).await
+}
+
+async fn switch_power(cx: &CallContext<'_>, args: &CallArgs, on: bool) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let job = cx.adopt_or_start_job(async { target.lifecycle()?.resume(cx.key, &cx.intent()).await }).await?;
-    cx.wait_for_job(&*target, &job, args.timeout()).await
+    let thing = name_thing(args, "power")?;
+    take_job(cx, args, &*target, &PowerSwitch { thing, lifecycle: target.lifecycle()?, on, key: cx.key })
+        .await
+}
+
+/// Pauses or resumes a target.
+struct PowerSwitch<'a> {
+    thing: String,
+    lifecycle: &'a dyn Lifecycle,
+    on: bool,
+    key: &'a CallKey,
+}
+
+#[async_trait]
+impl JobEffect for PowerSwitch<'_> {
+    fn subject(&self) -> String {
+        (if self.on { "the resume" } else { "the pause" }).into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Power
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
+        if self.on {
+            self.lifecycle.resume(self.key, traces).await
+        } else {
+            self.lifecycle.pause(self.key, traces).await
+        }
+    }
 }
 
 async fn list_addons(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

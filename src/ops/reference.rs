@@ -3,8 +3,9 @@
 use super::{
     CATALOGUE, all_operations,
     args::CallArgs,
-    spec::{Operation, Param, ParamKind, ParamSlot, Recovery, ReturnShape},
+    spec::{Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape},
 };
+use crate::provider::{fleet::list_landings, model::EffectKind};
 use serde_json::Value;
 
 /// Returns the reference of every operation, as Markdown.
@@ -25,6 +26,18 @@ pub fn render_reference() -> String {
         push_operation(&mut page, op);
     }
     page
+}
+
+/// Returns the table of what each provider states of its requests, as Markdown: until when one whose answer never came may
+/// still take effect.
+pub fn render_landings() -> String {
+    let names: Vec<&str> = list_landings(EffectKind::Backup).map(|(name, _)| name).collect();
+    let mut table = format!("| to | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    for (kind, words) in EffectKind::ALL {
+        let stated: Vec<String> = list_landings(*kind).map(|(_, landing)| landing.to_string()).collect();
+        push_line(&mut table, &format!("| {words} | {} |", stated.join(" | ")));
+    }
+    table
 }
 
 fn push_operation(page: &mut String, op: &Operation) {
@@ -105,10 +118,10 @@ fn permission_note(op: &Operation) -> &'static str {
 }
 
 fn describe_recovery(op: &Operation) -> &'static str {
-    match op.recovery {
-        Recovery::Read => "it only looks, so it is done again",
-        Recovery::Wait => "it only looks, so it goes on looking",
-        Recovery::Probe(_) => {
+    match op.protocol {
+        Protocol::Read(_) => "it only looks, so it is done again",
+        Protocol::Wait(_) => "it only looks, so it goes on looking",
+        Protocol::Effect(_) => {
             "the world is asked whether it was done; it is taken up where it was, never done twice"
         }
     }

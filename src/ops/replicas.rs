@@ -2,19 +2,21 @@
 
 use super::{
     args::CallArgs,
-    known::{self, probe_by_key},
+    context::name_thing,
+    protocol::{JobEffect, RemoveEffect, take_job, take_remove},
     spec::{
-        CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery,
+        CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
     },
 };
 use crate::{
     base::suggest,
     provider::{
-        Code, Error, Result,
-        model::{Replica, ReplicaRequest},
+        Accept, Code, Error, Replicas, Result,
+        model::{CallKey, EffectKind, Job, Replica, ReplicaRequest},
     },
 };
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 const REPLICA_FIELDS: &[Field] = &[
@@ -45,9 +47,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::List(REPLICA_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(list_replicas(cx, args))),
         examples: &[r#"db::replicas::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list_replicas(cx, args)),
     },
     Operation {
         namespace: "db::replicas",
@@ -65,11 +66,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(REPLICA_FIELDS),
         effect: Effect::Create,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_by_key(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(create_replica(cx, args))),
         examples: &[
             r#"let made = db::replicas::create("sandbox", #{ region: "eu-west-1" }); db::replicas::delete("sandbox", made.id)"#,
         ],
-        perform: |cx, args| Box::pin(create_replica(cx, args)),
     },
     Operation {
         namespace: "db::replicas",
@@ -79,11 +79,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(REPLICA_FIELDS),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_replica_deletion(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(delete_replica(cx, args))),
         examples: &[
             r#"let made = db::replicas::create("sandbox"); db::replicas::delete("sandbox", made.id)"#,
         ],
-        perform: |cx, args| Box::pin(delete_replica(cx, args)),
     },
 ];
 
@@ -95,30 +94,88 @@ async fn fetch_replicas(cx: &CallContext<'_>, args: &CallArgs) -> Result<Vec<Rep
     cx.open_target(args.get("target")).await?.replicas()?.list().await
 }
 
-async fn create_replica(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn create_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let request = ReplicaRequest { region: args.get_optional_text("region") };
-    let job = cx.adopt_or_start_job(target.replicas()?.create(&request, cx.key, &cx.intent())).await?;
-    cx.wait_for_job(&*target, &job, args.timeout()).await
+    let effect = ReplicaMaking {
+        // Where the platform keeps no key, two replicas at once could not be told apart.
+        thing: name_thing(args, "replicas")?,
+        replicas: target.replicas()?,
+        request: ReplicaRequest { region: args.get_optional_text("region") },
+        key: cx.key,
+    };
+    take_job(cx, args, &*target, &effect).await
 }
 
-async fn delete_replica(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let gone = known::about_to_remove(cx, async { Ok(json!(find_replica(cx, args).await?)) }).await?;
+/// Makes a read replica.
+struct ReplicaMaking<'a> {
+    thing: String,
+    replicas: &'a dyn Replicas,
+    request: ReplicaRequest,
+    key: &'a CallKey,
+}
+
+#[async_trait]
+impl JobEffect for ReplicaMaking<'_> {
+    fn subject(&self) -> String {
+        "the replica".into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Replica
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
+        self.replicas.create(&self.request, self.key, traces).await
+    }
+}
+
+async fn delete_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    target.replicas()?.delete(gone["id"].as_str().unwrap_or_default()).await?;
-    Ok(gone)
+    let id = args.get_text("replica");
+    let thing = name_thing(args, &format!("replica:{id}"))?;
+    take_remove(cx, args, &*target, &ReplicaRemoval { thing, replicas: target.replicas()?, id }).await
 }
 
-async fn find_replica(cx: &CallContext<'_>, args: &CallArgs) -> Result<Replica> {
-    let (id, all) = (args.get_text("replica"), fetch_replicas(cx, args).await?);
-    all.iter().find(|r| r.id == id).cloned().ok_or_else(|| {
-        Error::new(Code::NotFound, format!("there is no replica `{id}`"))
-            .with_hint(suggest::suggest_name(id, all.iter().map(|r| r.id.as_str())))
-    })
+/// Removes a read replica.
+struct ReplicaRemoval<'a> {
+    thing: String,
+    replicas: &'a dyn Replicas,
+    id: &'a str,
 }
 
-async fn probe_replica_deletion(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let Some(gone) = cx.accepted.clone() else { return Ok(ProbeResult::NotDone) };
-    let is_there = fetch_replicas(cx, args).await?.iter().any(|r| gone["id"] == r.id.as_str());
-    Ok(if is_there { ProbeResult::NotDone } else { ProbeResult::Done(gone) })
+#[async_trait]
+impl RemoveEffect for ReplicaRemoval<'_> {
+    type Gone = Replica;
+
+    fn subject(&self) -> String {
+        format!("the replica `{}`", self.id)
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::ReplicaDeletion
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<Replica> {
+        let all = self.replicas.list().await?;
+        all.iter().find(|r| r.id == self.id).cloned().ok_or_else(|| {
+            Error::new(Code::NotFound, format!("there is no replica `{}`", self.id))
+                .with_hint(suggest::suggest_name(self.id, all.iter().map(|r| r.id.as_str())))
+        })
+    }
+
+    async fn is_there(&self, gone: &Replica) -> Result<bool> {
+        Ok(self.replicas.list().await?.iter().any(|r| r.id == gone.id))
+    }
+
+    async fn ask(&self, gone: &Replica) -> Result<()> {
+        self.replicas.delete(&gone.id).await
+    }
 }

@@ -2,12 +2,15 @@
 
 use super::{
     args::CallArgs,
-    spec::{CallContext, Effect, Param, ParamKind, ParamSlot, Permission},
+    context::name_thing,
+    protocol::{JobEffect, take_job},
+    spec::{CallContext, Effect, EffectResult, Param, ParamKind, ParamSlot, Permission},
 };
 use crate::provider::{
-    Code, Error, Result,
-    model::{RecoveryPoint, RestoreRequest},
+    Accept, Backups, Code, Error, Result,
+    model::{CallKey, EffectKind, Job, RecoveryPoint, RestoreRequest},
 };
+use async_trait::async_trait;
 use serde_json::Value;
 
 pub(super) const INTO: Param = Param {
@@ -30,7 +33,7 @@ pub(super) async fn restore_to_point(
     args: &CallArgs,
     backup: Option<String>,
     to: RecoveryPoint,
-) -> Result<Value> {
+) -> EffectResult<Value> {
     let into = args.get_optional_text("into");
     let temporary = args.get_flag("temporary");
     if temporary && into.is_none() {
@@ -38,12 +41,48 @@ pub(super) async fn restore_to_point(
             Code::Invalid,
             "`temporary` is for a branch, and a restore in place makes none",
         )
-        .with_hint("name the branch with `into:`"));
+        .with_hint("name the branch with `into:`")
+        .into());
     }
     let target = cx.open_target(args.get("target")).await?;
-    let request = RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) };
-    let job = cx.adopt_or_start_job(target.backups()?.restore(&request, cx.key, &cx.intent())).await?;
-    cx.wait_for_job(&*target, &job, args.timeout()).await
+    let part = into.as_ref().map_or_else(|| "data".to_owned(), |name| format!("branch:{name}"));
+    let effect = Restore {
+        thing: name_thing(args, &part)?,
+        backups: target.backups()?,
+        request: RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) },
+        key: cx.key,
+    };
+    take_job(cx, args, &*target, &effect).await
+}
+
+/// A restore, in place or into a branch.
+struct Restore<'a> {
+    thing: String,
+    backups: &'a dyn Backups,
+    request: RestoreRequest,
+    key: &'a CallKey,
+}
+
+#[async_trait]
+impl JobEffect for Restore<'_> {
+    fn subject(&self) -> String {
+        match &self.request.into {
+            Some(branch) => format!("the branch `{branch}`"),
+            None => "the restore in place".into(),
+        }
+    }
+
+    fn kind(&self) -> EffectKind {
+        if self.request.into.is_some() { EffectKind::Branch } else { EffectKind::Restore }
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
+        self.backups.restore(&self.request, self.key, traces).await
+    }
 }
 
 /// Returns the permission that a restore needs: to make a branch, or to overwrite the target.

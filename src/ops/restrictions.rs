@@ -4,19 +4,22 @@
 
 use super::{
     args::CallArgs,
-    known,
+    context::name_thing,
+    evidence::{ElementChange, ElementChanges},
+    protocol::{SetEffect, SetLook, take_set},
     spec::{
-        CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery,
+        CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
     },
 };
 use crate::{
-    base::{moment::Span, suggest},
+    base::suggest,
     provider::{
-        Code, Error, Network, Provider, Result,
-        model::{AllowedRange, JobStatus, NetworkRestrictions, Progress},
+        Code, Error, Network, Result,
+        model::{AllowedRange, EffectKind, NetworkRestrictions},
     },
 };
+use async_trait::async_trait;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 
@@ -48,9 +51,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(RANGE_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(list_ranges(cx, args))),
         examples: &[r#"network::restrictions::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list_ranges(cx, args)),
     },
     Operation {
         namespace: "network::restrictions",
@@ -71,9 +73,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(RANGE_FIELDS),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_ranges(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(add_ranges(cx, args))),
         examples: &[r#"network::restrictions::add("sandbox", "203.0.113.0/24", #{ exclusive: true })"#],
-        perform: |cx, args| Box::pin(add_ranges(cx, args)),
     },
     Operation {
         namespace: "network::restrictions",
@@ -83,11 +84,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(RANGE_FIELDS),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_ranges(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(remove_ranges(cx, args))),
         examples: &[
             r#"network::restrictions::add("sandbox", "198.51.100.0/24"); network::restrictions::remove("sandbox", "198.51.100.0/24")"#,
         ],
-        perform: |cx, args| Box::pin(remove_ranges(cx, args)),
     },
 ];
 
@@ -96,7 +96,7 @@ async fn list_ranges(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(allowed_to_json(&normalize_allowed(target.network()?.allowed().await?)))
 }
 
-async fn add_ranges(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn add_ranges(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let add: Vec<IpNet> = args.get_list("cidrs");
     let exclusive = args.get_flag("exclusive");
     if let Some(open) = add.iter().find(|net| exclusive && is_open_range(net)) {
@@ -104,19 +104,93 @@ async fn add_ranges(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
             Code::Invalid,
             format!("`{open}` lets everybody in, and `exclusive` lets nobody else"),
         )
-        .with_hint("leave one of the two out"));
+        .with_hint("leave one of the two out")
+        .into());
     }
-    let target = cx.open_target(args.get("target")).await?;
-    let now = allowed_nets(&normalize_allowed(target.network()?.allowed().await?));
-    let add: Vec<IpNet> = add.into_iter().filter(|net| !now.contains(net)).collect();
-    let remove = now.iter().copied().filter(|net| exclusive && is_open_range(net)).collect();
-    change_ranges(cx, args, &*target, RangeChange { now, add, remove }).await
+    change_ranges(cx, args, RangeChange::Add { ranges: add, exclusive }).await
 }
 
-async fn remove_ranges(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let remove: Vec<IpNet> = args.get_list("cidrs");
+async fn remove_ranges(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
+    change_ranges(cx, args, RangeChange::Remove { ranges: args.get_list("cidrs") }).await
+}
+
+/// A change of the allowed ranges, as a call asks for it.
+enum RangeChange {
+    Add { ranges: Vec<IpNet>, exclusive: bool },
+    Remove { ranges: Vec<IpNet> },
+}
+
+async fn change_ranges(cx: &CallContext<'_>, args: &CallArgs, change: RangeChange) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let now = allowed_nets(&normalize_allowed(target.network()?.allowed().await?));
+    let effect = RangeEffect { thing: name_thing(args, "ranges")?, network: target.network()?, change };
+    take_set(cx, args, &*target, &effect).await
+}
+
+/// Makes ranges present or absent: an element is a range, its value whether it may connect.
+struct RangeEffect<'a> {
+    thing: String,
+    network: &'a dyn Network,
+    change: RangeChange,
+}
+
+#[async_trait]
+impl SetEffect for RangeEffect<'_> {
+    fn subject(&self) -> &'static str {
+        "the list of ranges"
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Ranges
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<ElementChanges> {
+        let now = allowed_nets(&normalize_allowed(self.network.allowed().await?));
+        let element = |net: &IpNet, wanted: bool| {
+            (net.to_string(), ElementChange { before: (!wanted).into(), wanted: wanted.into() })
+        };
+        match &self.change {
+            RangeChange::Add { ranges, exclusive } => {
+                let added = ranges.iter().filter(|net| !now.contains(net)).map(|net| element(net, true));
+                let open =
+                    now.iter().filter(|net| *exclusive && is_open_range(net)).map(|net| element(net, false));
+                Ok(added.chain(open).collect())
+            }
+            RangeChange::Remove { ranges } => {
+                check_removable(&now, ranges)?;
+                Ok(ranges.iter().map(|net| element(net, false)).collect())
+            }
+        }
+    }
+
+    async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {
+        let allowed = normalize_allowed(self.network.allowed().await?);
+        let stored: Vec<String> = allowed_nets(&allowed).iter().map(ToString::to_string).collect();
+        let is_under_review = allowed.ranges.iter().any(|range| range.status == "pending");
+        let elements = changes.keys().map(|net| (net.clone(), stored.contains(net).into())).collect();
+        let doing =
+            if is_under_review { "a change is under review" } else { "they are stored and not enforced yet" };
+        Ok(SetLook { elements, unapplied: (!allowed.applied).then(|| doing.to_owned()) })
+    }
+
+    async fn ask(&self, changes: &ElementChanges) -> Result<()> {
+        let of = |wanted: bool| -> Vec<IpNet> {
+            let names = changes.iter().filter(|(_, change)| change.wanted == wanted).map(|(name, _)| name);
+            names.filter_map(|name| name.parse().ok()).collect()
+        };
+        self.network.allow(&of(true), &of(false)).await.map(drop)
+    }
+
+    async fn result(&self, _: &ElementChanges) -> Result<Value> {
+        Ok(allowed_to_json(&normalize_allowed(self.network.allowed().await?)))
+    }
+}
+
+/// Refuses to remove what is not there, and the last range.
+fn check_removable(now: &[IpNet], remove: &[IpNet]) -> Result<()> {
     if let Some(missing) = remove.iter().find(|net| !now.contains(net)) {
         let known: Vec<String> = now.iter().map(ToString::to_string).collect();
         return Err(Error::new(
@@ -132,72 +206,7 @@ async fn remove_ranges(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
         )
         .with_hint("add the range that is to be left first; `0.0.0.0/0` and `::/0` let everybody in"));
     }
-    change_ranges(cx, args, &*target, RangeChange { now, add: Vec::new(), remove }).await
-}
-
-/// A change of the allowed ranges.
-struct RangeChange {
-    now: Vec<IpNet>,
-    add: Vec<IpNet>,
-    remove: Vec<IpNet>,
-}
-
-/// Records how the ranges are and are to be, changes them in one request, and waits until the change is applied.
-async fn change_ranges(
-    cx: &CallContext<'_>,
-    args: &CallArgs,
-    target: &dyn Provider,
-    change: RangeChange,
-) -> Result<Value> {
-    let RangeChange { now, add, remove } = change;
-    let left = now.iter().filter(|net| !remove.contains(net)).chain(&add);
-    let wanted: Vec<IpNet> = left.copied().collect();
-    if add.is_empty() && remove.is_empty() {
-        return Ok(allowed_to_json(&normalize_allowed(target.network()?.allowed().await?)));
-    }
-    known::about_to(cx, &nets_to_json(&now), &nets_to_json(&wanted)).await?;
-    target.network()?.allow(&add, &remove).await?;
-    wait_until_applied(cx, args, target).await
-}
-
-async fn probe_ranges(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    if cx.intended().is_none() {
-        return Ok(ProbeResult::NotDone);
-    }
-    let target = cx.open_target(args.get("target")).await?;
-    let now = normalize_allowed(target.network()?.allowed().await?);
-    if !known::is_done(cx, "the list of ranges", &nets_to_json(&allowed_nets(&now)))? {
-        return Ok(ProbeResult::NotDone);
-    }
-    Ok(ProbeResult::Done(wait_until_applied(cx, args, &*target).await?))
-}
-
-/// Waits until the stored ranges are applied or under review, and returns what holds then.
-async fn wait_until_applied(cx: &CallContext<'_>, args: &CallArgs, target: &dyn Provider) -> Result<Value> {
-    let network = target.network()?;
-    if let Some(shown) = known::applied(cx, args, target, || poll_ranges(network)).await? {
-        return Ok(shown);
-    }
-    let mut late =
-        allowed_to_json(&normalize_allowed(network.allowed().await.map_err(Error::with_side_effects)?));
-    if late["applied"] == false
-        && let Some(warnings) = late["warnings"].as_array_mut()
-    {
-        warnings.push("the ranges are stored, and were not applied while they were waited for".into());
-    }
-    Ok(late)
-}
-
-async fn poll_ranges(network: &dyn Network) -> Result<JobStatus> {
-    let allowed = normalize_allowed(network.allowed().await?);
-    let is_under_review = allowed.ranges.iter().any(|range| range.status == "pending");
-    if allowed.applied || is_under_review {
-        return Ok(JobStatus::Done(allowed_to_json(&allowed)));
-    }
-    Ok(JobStatus::Running(Progress {
-        again_in: Some(Span::from_secs(2)),
-        ..Progress::with_phase("applying the ranges")
-    }))
+    Ok(())
 }
 
 /// Returns the ranges that hold: where none is stored and none is applied, everybody may connect.
@@ -239,14 +248,6 @@ fn is_open_range(net: &IpNet) -> bool {
 
 fn allowed_nets(allowed: &NetworkRestrictions) -> Vec<IpNet> {
     allowed.ranges.iter().map(|range| range.cidr).collect()
-}
-
-/// Returns the ranges sorted and without duplicates, so that two lists compare equal.
-fn nets_to_json(nets: &[IpNet]) -> Value {
-    let mut nets = nets.to_vec();
-    nets.sort_unstable();
-    nets.dedup();
-    json!(nets)
 }
 
 #[cfg(test)]

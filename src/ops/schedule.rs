@@ -2,19 +2,21 @@
 
 use super::{
     args::CallArgs,
-    known,
+    context::name_thing,
+    protocol::{MakeEffect, RemoveEffect, take_make, take_remove},
     spec::{
-        CallContext, Effect, Field, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery,
+        CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
     },
 };
 use crate::{
     base::suggest,
     provider::{
-        Code, Error, Result,
-        model::{Frequency, Schedule, ScheduleRequest},
+        Code, Error, Result, Schedules,
+        model::{CallKey, EffectKind, Frequency, Schedule, ScheduleRequest},
     },
 };
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 const SCHEDULE_FIELDS: &[Field] = &[
@@ -45,9 +47,8 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::List(SCHEDULE_FIELDS),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(list_schedules(cx, args))),
         examples: &[r#"backup::schedule::list("sandbox")"#],
-        perform: |cx, args| Box::pin(list_schedules(cx, args)),
     },
     Operation {
         namespace: "backup::schedule",
@@ -77,11 +78,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(SCHEDULE_FIELDS),
         effect: Effect::Create,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_schedule(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(create_schedule(cx, args))),
         examples: &[
             r#"let made = backup::schedule::create("sandbox", #{ at: "03:00", keep_days: 7 }); backup::schedule::delete("sandbox", made.id)"#,
         ],
-        perform: |cx, args| Box::pin(create_schedule(cx, args)),
     },
     Operation {
         namespace: "backup::schedule",
@@ -91,11 +91,10 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(SCHEDULE_FIELDS),
         effect: Effect::Destroy,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_schedule_deletion(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(delete_schedule(cx, args))),
         examples: &[
             r#"let made = backup::schedule::create("sandbox", #{ at: "04:00", every: "week" }); backup::schedule::delete("sandbox", made.id)"#,
         ],
-        perform: |cx, args| Box::pin(delete_schedule(cx, args)),
     },
 ];
 
@@ -124,36 +123,72 @@ fn parse_request(args: &CallArgs) -> Result<ScheduleRequest> {
     Ok(ScheduleRequest { every, at: args.get_text("at").to_owned(), keep_days: keep_days.flatten() })
 }
 
-/// Records the schedules first: where the platform keeps no key, a resume compares with them.
-async fn create_schedule(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let request = parse_request(args)?;
+async fn create_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let schedules = target.schedules()?;
-    let before = keyless_to_json(&schedules.list().await?);
-    known::about_to(cx, &before, &request_to_json(&request)).await?;
-    Ok(json!(schedules.create(&request, cx.key).await?))
+    let effect = ScheduleMaking {
+        thing: name_thing(args, "schedules")?,
+        schedules: target.schedules()?,
+        request: parse_request(args)?,
+        key: cx.key,
+    };
+    take_make(cx, args, &*target, &effect).await
 }
 
-/// Looks for the schedule that carries the call's key, or, where the platform keeps none, for one that was not there.
-async fn probe_schedule(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let Some(before) = known::before(cx) else { return Ok(ProbeResult::NotDone) };
-    let request = parse_request(args)?;
-    let now = fetch_schedules(cx, args).await?;
-    if let Some(made) = now.iter().find(|s| s.key.as_ref() == Some(cx.key)) {
-        return Ok(ProbeResult::Done(json!(made)));
+/// Makes a schedule, or where the platform has exactly one, sets it.
+struct ScheduleMaking<'a> {
+    thing: String,
+    schedules: &'a dyn Schedules,
+    request: ScheduleRequest,
+    key: &'a CallKey,
+}
+
+#[async_trait]
+impl MakeEffect for ScheduleMaking<'_> {
+    fn subject(&self) -> String {
+        format!("the schedule at {}", self.request.at)
     }
-    let is_new = |s: &&Schedule| !before.as_array().is_some_and(|known| known.contains(&schedule_to_json(s)));
-    let is_requested = |s: &&Schedule| s.every == request.every && s.at == request.at;
-    let mut new = now.iter().filter(|s| s.key.is_none()).filter(is_new);
-    match (new.next(), new.next()) {
-        _ if keyless_to_json(&now) == *before => Ok(ProbeResult::NotDone),
-        (Some(made), None) if is_requested(&made) => Ok(ProbeResult::Done(json!(made))),
-        _ => Err(known::unknown(
-            "the list of schedules",
-            before,
-            &request_to_json(&request),
-            &keyless_to_json(&now),
-        )),
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Schedule
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<Value> {
+        Ok(keyless_to_json(&self.schedules.list().await?))
+    }
+
+    /// Looks for the schedule that carries the call's key, or, where the platform keeps none, for one as requested that
+    /// was not there.
+    async fn find(&self, before: &Value) -> Result<Option<Value>> {
+        let now = self.schedules.list().await?;
+        if let Some(made) = now.iter().find(|s| s.key.as_ref() == Some(self.key)) {
+            return Ok(Some(json!(made)));
+        }
+        let was_there =
+            |s: &Schedule| before.as_array().is_some_and(|all| all.contains(&schedule_to_json(s)));
+        let is_requested = |s: &Schedule| s.every == self.request.every && s.at == self.request.at;
+        let is_only = now.len() == 1;
+        let new: Vec<&Schedule> =
+            now.iter().filter(|s| s.key.is_none() && is_requested(s) && (is_only || !was_there(s))).collect();
+        match new[..] {
+            [made] => Ok(Some(json!(made))),
+            [] => Ok(None),
+            _ => Err(Error::new(
+                Code::Unknown,
+                format!(
+                    "several schedules as requested are new: before {before}, requested {}, now {}",
+                    request_to_json(&self.request),
+                    keyless_to_json(&now)
+                ),
+            )),
+        }
+    }
+
+    async fn ask(&self) -> Result<Value> {
+        Ok(json!(self.schedules.create(&self.request, self.key).await?))
     }
 }
 
@@ -171,23 +206,49 @@ fn schedule_to_json(s: &Schedule) -> Value {
     json!({ "id": s.id, "every": s.every, "at": s.at, "keep_days": s.keep_days })
 }
 
-async fn delete_schedule(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let gone = known::about_to_remove(cx, async { Ok(json!(find_schedule(cx, args).await?)) }).await?;
+async fn delete_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    target.schedules()?.delete(gone["id"].as_str().unwrap_or_default()).await?;
-    Ok(gone)
+    let id = args.get_text("schedule");
+    let thing = name_thing(args, &format!("schedule:{id}"))?;
+    take_remove(cx, args, &*target, &ScheduleRemoval { thing, schedules: target.schedules()?, id }).await
 }
 
-async fn find_schedule(cx: &CallContext<'_>, args: &CallArgs) -> Result<Schedule> {
-    let (id, all) = (args.get_text("schedule"), fetch_schedules(cx, args).await?);
-    all.iter().find(|s| s.id == id).cloned().ok_or_else(|| {
-        Error::new(Code::NotFound, format!("there is no schedule `{id}`"))
-            .with_hint(suggest::suggest_name(id, all.iter().map(|s| s.id.as_str())))
-    })
+/// Removes a schedule.
+struct ScheduleRemoval<'a> {
+    thing: String,
+    schedules: &'a dyn Schedules,
+    id: &'a str,
 }
 
-async fn probe_schedule_deletion(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let Some(gone) = cx.accepted.clone() else { return Ok(ProbeResult::NotDone) };
-    let is_there = fetch_schedules(cx, args).await?.iter().any(|s| gone["id"] == s.id.as_str());
-    Ok(if is_there { ProbeResult::NotDone } else { ProbeResult::Done(gone) })
+#[async_trait]
+impl RemoveEffect for ScheduleRemoval<'_> {
+    type Gone = Schedule;
+
+    fn subject(&self) -> String {
+        format!("the schedule `{}`", self.id)
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::ScheduleDeletion
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<Schedule> {
+        let all = self.schedules.list().await?;
+        all.iter().find(|s| s.id == self.id).cloned().ok_or_else(|| {
+            Error::new(Code::NotFound, format!("there is no schedule `{}`", self.id))
+                .with_hint(suggest::suggest_name(self.id, all.iter().map(|s| s.id.as_str())))
+        })
+    }
+
+    async fn is_there(&self, gone: &Schedule) -> Result<bool> {
+        Ok(self.schedules.list().await?.iter().any(|s| s.id == gone.id))
+    }
+
+    async fn ask(&self, gone: &Schedule) -> Result<()> {
+        self.schedules.delete(&gone.id).await
+    }
 }

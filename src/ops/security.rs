@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Recovery, ReturnShape, TARGET, field,
+        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape, TARGET, field,
     },
 };
 use crate::provider::{
@@ -56,9 +56,8 @@ pub(super) const OPS: &[Operation] = &[Operation {
     ]),
     effect: Effect::Read,
     needs: None,
-    recovery: Recovery::Read,
+    protocol: Protocol::Read(|cx, args| Box::pin(audit_target(cx, args))),
     examples: &[r#"security::audit("sandbox")"#],
-    perform: |cx, args| Box::pin(audit_target(cx, args)),
 }];
 
 async fn audit_target(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

@@ -10,8 +10,10 @@ use std::{fmt, future::Future, pin::Pin};
 pub(super) use super::param::TARGET;
 pub use super::{
     canonical::parse_target_ref,
-    context::{CallContext, CallHost, is_intent},
+    context::{CallContext, CallHost, ThingClaim},
+    evidence::Evidence,
     param::{Param, ParamKind, ParamSlot, TIMEOUT_PARAM},
+    protocol::{EffectFailure, EffectResult},
 };
 
 /// One operation of the catalogue.
@@ -30,21 +32,28 @@ pub struct Operation {
     pub effect: Effect,
     /// The permission it needs, where that depends on the arguments; otherwise its namespace and effect.
     pub needs: Option<fn(&CallArgs) -> Permission>,
-    /// What to do with a call that was begun and not ended.
-    pub recovery: Recovery,
+    /// How it is performed, and what becomes of a call that was begun and not ended.
+    pub protocol: Protocol,
     /// Script lines that run on the sandbox.
     pub examples: &'static [&'static str],
-    pub perform: PerformFn,
 }
 
-/// A future that an operation's function returns.
-pub type PerformFuture<'a> = Pin<Box<dyn Future<Output = Result<Value>> + Send + 'a>>;
-/// The function of an operation.
-pub type PerformFn = for<'a> fn(&'a CallContext<'a>, &'a CallArgs) -> PerformFuture<'a>;
-/// A future that a probe returns.
-pub type ProbeFuture<'a> = Pin<Box<dyn Future<Output = Result<ProbeResult>> + Send + 'a>>;
-/// A function that looks in the world for what a call with this key has made.
-pub type Probe = for<'a> fn(&'a CallContext<'a>, &'a CallArgs) -> ProbeFuture<'a>;
+/// A future that the function of an operation returns.
+pub type OperationFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// The function of an operation that only looks.
+pub type ReadFn = for<'a> fn(&'a CallContext<'a>, &'a CallArgs) -> OperationFuture<'a, Result<Value>>;
+/// The function of an operation that takes effect: it begins the call, or takes it up.
+pub type EffectFn = for<'a> fn(&'a CallContext<'a>, &'a CallArgs) -> OperationFuture<'a, EffectResult<Value>>;
+
+/// How an operation is performed.
+pub enum Protocol {
+    /// It only looks. Taken up, it looks again.
+    Read(ReadFn),
+    /// It only looks, as often as it takes until something is so. Taken up, it goes on looking.
+    Wait(ReadFn),
+    /// It takes effect, by the protocol of its shape.
+    Effect(EffectFn),
+}
 
 /// What an operation does to the world, from harmless to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,38 +151,6 @@ pub const fn field(name: &'static str, kind: &'static str, help: &'static str) -
     Field { name, kind, help }
 }
 
-/// How to take up a call that was begun and whose end was never recorded.
-pub enum Recovery {
-    /// It only looks: do it again.
-    Read,
-    /// It only looks, as often as it takes until something is so: look again.
-    Wait,
-    /// Ask the world for what its key would have made.
-    Probe(Probe),
-}
-
-/// What a probe found.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ProbeResult {
-    /// It was done, and this is its value.
-    Done(Value),
-    /// It was accepted and goes on; this is what to wait for.
-    Accepted(Value),
-    /// Nothing happened.
-    NotDone,
-}
-
-impl ProbeResult {
-    /// Returns the result as one word, without its value.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            ProbeResult::Done(_) => "done",
-            ProbeResult::Accepted(_) => "accepted",
-            ProbeResult::NotDone => "not done",
-        }
-    }
-}
-
 impl Operation {
     /// Returns the name that scripts use: `backup::pitr::restore`.
     pub fn path(&self) -> String {
@@ -202,7 +179,7 @@ impl Operation {
 
     /// Returns the timeout of a call that gives none.
     pub fn default_timeout(&self) -> Span {
-        if matches!(self.recovery, Recovery::Read) { Span::from_secs(30) } else { Span::from_secs(3600) }
+        if matches!(self.protocol, Protocol::Read(_)) { Span::from_secs(30) } else { Span::from_secs(3600) }
     }
 
     /// Returns the positional parameters.

@@ -2,19 +2,16 @@
 
 use super::{
     args::CallArgs,
-    known,
+    context::name_thing,
+    evidence::{ElementChange, ElementChanges},
+    protocol::{SetEffect, SetLook, take_set},
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, ProbeResult, Recovery, ReturnShape,
+        CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
 };
-use crate::{
-    base::moment::Span,
-    provider::{
-        Error, Network, Provider, Result,
-        model::{JobStatus, Progress},
-    },
-};
+use crate::provider::{Network, Result, model::EffectKind};
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 /// The operations of `network::ssl`.
@@ -30,9 +27,8 @@ pub(super) const OPS: &[Operation] = &[
         ]),
         effect: Effect::Read,
         needs: None,
-        recovery: Recovery::Read,
+        protocol: Protocol::Read(|cx, args| Box::pin(get_ssl(cx, args))),
         examples: &[r#"network::ssl::get("sandbox")"#],
-        perform: |cx, args| Box::pin(get_ssl(cx, args)),
     },
     Operation {
         namespace: "network::ssl",
@@ -50,13 +46,12 @@ pub(super) const OPS: &[Operation] = &[
         returns: ReturnShape::One(&[
             field("before", "bool", "whether they were to be before"),
             field("enforced", "bool", "whether they are to be"),
-            field("applied", "bool", "whether that is so already; if not, look again later"),
+            field("applied", "bool", "whether that is so already"),
         ]),
         effect: Effect::Change,
         needs: None,
-        recovery: Recovery::Probe(|cx, args| Box::pin(probe_ssl(cx, args))),
+        protocol: Protocol::Effect(|cx, args| Box::pin(set_ssl(cx, args))),
         examples: &[r#"network::ssl::set("sandbox", true)"#],
-        perform: |cx, args| Box::pin(set_ssl(cx, args)),
     },
 ];
 
@@ -64,52 +59,62 @@ async fn get_ssl(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     Ok(json!(cx.open_target(args.get("target")).await?.network()?.ssl().await?))
 }
 
-async fn set_ssl(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
-    let wanted = args.get_flag("enforced");
+async fn set_ssl(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let now = target.network()?.ssl().await?;
-    let before = now.enforced;
-    if before == wanted && now.applied {
-        return Ok(json!({ "before": before, "enforced": now.enforced, "applied": now.applied }));
-    }
-    known::about_to(cx, &before.into(), &wanted.into()).await?;
-    target.network()?.enforce_ssl(wanted).await?;
-    wait_until_applied(cx, args, &*target, &before.into()).await
-}
-
-async fn probe_ssl(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    let Some(before) = known::before(cx) else { return Ok(ProbeResult::NotDone) };
-    let target = cx.open_target(args.get("target")).await?;
-    let now = target.network()?.ssl().await?.enforced;
-    if !known::is_done(cx, "the enforcement of TLS", &now.into())? {
-        return Ok(ProbeResult::NotDone);
-    }
-    Ok(ProbeResult::Done(wait_until_applied(cx, args, &*target, before).await?))
-}
-
-/// Waits until the setting is applied, and returns what holds then.
-async fn wait_until_applied(
-    cx: &CallContext<'_>,
-    args: &CallArgs,
-    target: &dyn Provider,
-    before: &Value,
-) -> Result<Value> {
-    let network = target.network()?;
-    let mut result = match known::applied(cx, args, target, || poll_ssl(network)).await? {
-        Some(ssl) => ssl,
-        None => json!(network.ssl().await.map_err(Error::with_side_effects)?),
+    let change = TlsChange {
+        thing: name_thing(args, TLS)?,
+        network: target.network()?,
+        wanted: args.get_flag("enforced"),
     };
-    result["before"] = before.clone();
-    Ok(result)
+    take_set(cx, args, &*target, &change).await
 }
 
-async fn poll_ssl(network: &dyn Network) -> Result<JobStatus> {
-    let ssl = network.ssl().await?;
-    if ssl.applied {
-        return Ok(JobStatus::Done(json!(ssl)));
+/// The part of a target that this changes, which is also the name of its one element.
+const TLS: &str = "tls";
+
+/// A change of whether connections without TLS are refused.
+struct TlsChange<'a> {
+    thing: String,
+    network: &'a dyn Network,
+    wanted: bool,
+}
+
+#[async_trait]
+impl SetEffect for TlsChange<'_> {
+    fn subject(&self) -> &'static str {
+        "the enforcement of TLS"
     }
-    Ok(JobStatus::Running(Progress {
-        again_in: Some(Span::from_secs(2)),
-        ..Progress::with_phase("applying")
-    }))
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Tls
+    }
+
+    fn things(&self) -> Vec<String> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<ElementChanges> {
+        let now = self.network.ssl().await?;
+        if now.enforced == self.wanted && now.applied {
+            return Ok(ElementChanges::new());
+        }
+        let change = ElementChange { before: now.enforced.into(), wanted: self.wanted.into() };
+        Ok([(TLS.to_owned(), change)].into())
+    }
+
+    async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
+        let now = self.network.ssl().await?;
+        let unapplied = (!now.applied).then(|| "the platform is applying it".to_owned());
+        Ok(SetLook { elements: [(TLS.to_owned(), now.enforced.into())].into(), unapplied })
+    }
+
+    async fn ask(&self, _: &ElementChanges) -> Result<()> {
+        self.network.enforce_ssl(self.wanted).await.map(drop)
+    }
+
+    async fn result(&self, changes: &ElementChanges) -> Result<Value> {
+        let now = self.network.ssl().await?;
+        let before = changes.get(TLS).map_or(Value::from(now.enforced), |change| change.before.clone());
+        Ok(json!({ "before": before, "enforced": now.enforced, "applied": now.applied }))
+    }
 }

@@ -7,17 +7,17 @@
 
 use super::{
     args::CallArgs,
+    protocol::take_opaque,
     spec::{
-        CallContext, Effect, Operation, Param, ParamKind, ParamSlot, Permission, ProbeResult, Recovery,
+        CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Permission, Protocol,
         ReturnShape, TARGET,
     },
 };
 use crate::{
     base::{mask, secret::SecretRef, value},
-    provider::{Accept as _, Code, Error, Result},
+    provider::{Code, Error, Result},
 };
-use serde_json::{Value, json};
-use std::future::ready;
+use serde_json::Value;
 
 /// What scripts call the way past the catalogue.
 pub const API_PATH: &str = "supabase::api";
@@ -53,23 +53,42 @@ pub(super) const OPS: &[Operation] = &[Operation {
     needs: Some(|args| {
         Permission::new("supabase", if is_read_request(args) { Effect::Read } else { Effect::Destroy })
     }),
-    recovery: Recovery::Probe(|cx, args| Box::pin(ready(probe_request(cx, args)))),
+    protocol: Protocol::Effect(|cx, args| Box::pin(send_request(cx, args))),
     examples: &[
         r#"supabase::api("sandbox", "GET", "/world")"#,
         r#"supabase::api("sandbox", "POST", "/clock", #{ body: #{ pass: "1h" } })"#,
     ],
-    perform: |cx, args| Box::pin(send_request(cx, args)),
 }];
 
 fn is_read_request(args: &CallArgs) -> bool {
     args.get_text("method") == "GET"
 }
 
-/// That a write is about to be sent is written down first: a resume that finds nothing written knows that none was.
-async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let (method, path) = (args.get_text("method"), args.get_text("path"));
     let mut revealed = Vec::new();
     let body = resolve_secrets(args.get("body"), &mut revealed)?;
+    check_request(args, &body)?;
+    let target = cx.open_target(args.get("target")).await?;
+    let raw = target.raw()?;
+    let send = async {
+        let body = Some(&body).filter(|body| !body.is_null());
+        let answer = raw.ask(method, path, body).await.map_err(|e| Error {
+            message: mask::mask_text(e.message, &revealed),
+            hint: e.hint.map(|hint| mask::mask_text(hint, &revealed)),
+            ..e
+        })?;
+        Ok(redact_answer(answer, &revealed))
+    };
+    if is_read_request(args) {
+        return Ok(send.await?);
+    }
+    take_opaque(cx, format!("`{method} {path}`").into(), send).await
+}
+
+/// Refuses a path that is none, and a read with a body.
+fn check_request(args: &CallArgs, body: &Value) -> Result<()> {
+    let path = args.get_text("path");
     if !path.starts_with('/') {
         return Err(Error::new(Code::Invalid, format!("`{path}` is no path")).with_hint("it begins with `/`"));
     }
@@ -78,18 +97,7 @@ async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
             Error::new(Code::Invalid, "a `GET` takes no body").with_hint("put it into the path, behind `?`")
         );
     }
-    let target = cx.open_target(args.get("target")).await?;
-    let raw = target.raw()?;
-    if !is_read_request(args) {
-        cx.intent().accepted(json!({ "method": method, "path": path })).await?;
-    }
-    let body = Some(&body).filter(|body| !body.is_null());
-    let answer = raw.ask(method, path, body).await.map_err(|e| Error {
-        message: mask::mask_text(e.message, &revealed),
-        hint: e.hint.map(|hint| mask::mask_text(hint, &revealed)),
-        ..e
-    })?;
-    Ok(redact_answer(answer, &revealed))
+    Ok(())
 }
 
 /// Returns a body as it is sent, and notes the secrets in it.
@@ -111,16 +119,6 @@ fn resolve_secrets(body: &Value, revealed: &mut Vec<String>) -> Result<Value> {
         }
         other => value::strip_tags(other),
     })
-}
-
-fn probe_request(cx: &CallContext<'_>, args: &CallArgs) -> Result<ProbeResult> {
-    if is_read_request(args) || cx.intended().is_none() {
-        return Ok(ProbeResult::NotDone);
-    }
-    let (method, path) = (args.get_text("method"), args.get_text("path"));
-    let message =
-        format!("`{method} {path}` may have been sent, and only whoever knows what it does can tell");
-    Err(Error::new(Code::Unknown, message))
 }
 
 /// Returns an answer as it may be kept: without secrets, and without names that only this program's own values have.
@@ -146,6 +144,7 @@ fn contains_tag(answer: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn an_answer_is_kept_without_secrets_and_without_tags() {

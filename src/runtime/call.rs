@@ -7,6 +7,7 @@
 //! - after `end`: the recorded outcome is returned, and nothing is done.
 
 use super::{
+    call_host::HostedCall,
     events::Event,
     permit::{self, IdentityError},
     run_context::{Cleanup, DeferredCleanup, RunContext},
@@ -21,18 +22,13 @@ use crate::{
         args::CallArgs,
         branch,
         spec::{
-            CallContext, CallHost, Effect, Operation, ParamKind, Permission, ProbeResult, Recovery,
-            is_intent, parse_target_ref,
+            CallContext, Effect, EffectFailure, EffectFn, Evidence, Operation, ParamKind, Permission,
+            Protocol, ReadFn, parse_target_ref,
         },
     },
-    provider::{
-        Accept, Code, Error,
-        model::{CallKey, Progress},
-    },
+    provider::{Code, Error, model::CallKey},
 };
-use async_trait::async_trait;
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::time::Instant;
 
@@ -65,7 +61,7 @@ pub(super) fn run_call(scope: &CallScope, request: CallRequest<'_>) -> Result<Va
         }
         CallState::Started { op, args, key, accepted, decision } => {
             call.check_matches_record(&op, &args)?;
-            call.resume_call(&CallKey(key), accepted, decision)
+            call.resume_call(&CallKey(key), accepted.as_ref(), decision)
         }
         CallState::NotStarted if context.is_settling() => Err(scope.abandon_fork()),
         CallState::NotStarted => call.start_call(),
@@ -82,7 +78,7 @@ pub(super) fn resolve_recorded_call(
     let call = Call { context, scope, name, target: target_name(request.op, &request.args), request };
     match context.call_state(name)? {
         CallState::Started { key, accepted, decision, .. } => {
-            call.resume_call(&CallKey(key), accepted, decision)
+            call.resume_call(&CallKey(key), accepted.as_ref(), decision)
         }
         CallState::NotStarted | CallState::Finished { .. } => Ok(Value::Null),
     }
@@ -109,9 +105,9 @@ impl Call<'_> {
             Err(IdentityError::Stopped(halt)) => return Err(halt),
             Err(IdentityError::Unreachable(e)) => return self.finish_call(Err(e), Instant::now()),
         }
-        match self.request.op.recovery {
-            Recovery::Read | Recovery::Wait => self.perform_read(),
-            Recovery::Probe(_) => self.begin_effect(),
+        match self.request.op.protocol {
+            Protocol::Read(perform) | Protocol::Wait(perform) => self.perform_read(perform),
+            Protocol::Effect(perform) => self.begin_effect(perform),
         }
     }
 
@@ -119,7 +115,7 @@ impl Call<'_> {
     fn resume_call(
         &self,
         key: &CallKey,
-        accepted: Option<Value>,
+        accepted: Option<&Value>,
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
         match self.verify_targets() {
@@ -130,13 +126,14 @@ impl Call<'_> {
     }
 
     /// Performs a read-only call.
-    fn perform_read(&self) -> Result<Value, NativeError> {
+    fn perform_read(&self, perform: ReadFn) -> Result<Value, NativeError> {
         self.context.stop_on_journal_error(self.context.run.flush())?;
         let started = Instant::now();
         self.emit_started();
         let timeout = self.request.args.timeout();
         let key = self.derive_key(0);
-        let cx = self.build_context(&key, None);
+        let host = self.host();
+        let cx = self.build_context(&host, &key, CallProgress::default());
         let performed = self.context.wait_or_stop(async {
             let slow = || {
                 Error::new(Code::Timeout, format!("no answer within {timeout}"))
@@ -144,7 +141,7 @@ impl Call<'_> {
             };
             tokio::select! {
                 biased;
-                performed = (self.request.op.perform)(&cx, &self.request.args) => performed,
+                performed = perform(&cx, &self.request.args) => performed,
                 () = self.context.fleet.clock().sleep(timeout) => Err(slow()),
             }
         })?;
@@ -152,7 +149,7 @@ impl Call<'_> {
     }
 
     /// Records that the call is about to take effect, and performs it.
-    fn begin_effect(&self) -> Result<Value, NativeError> {
+    fn begin_effect(&self, perform: EffectFn) -> Result<Value, NativeError> {
         let key = self.derive_key(self.context.run.count_attempts(self.name));
         let (call, op, args) = (self.name.to_owned(), self.request.op.path(), self.request.args.to_value());
         let begin = Record::Begin { call, op, args, key: key.0.clone(), at: self.request.at.to_owned() };
@@ -162,48 +159,35 @@ impl Call<'_> {
         let durability = super::mutant::begin_durability();
         self.context.stop_on_journal_error(self.context.run.append_record(begin, durability))?;
         tracing::info!(call = self.name, key = key.0, "effect begins");
-        self.perform_effect(&key, None)
+        self.perform_effect(perform, &key, CallProgress::default())
     }
 
-    /// Performs a begun call, from its accepted job if there is one.
-    fn perform_effect(&self, key: &CallKey, accepted: Option<Value>) -> Result<Value, NativeError> {
+    /// Performs a call that is begun, or takes it up with what was recorded of it.
+    fn perform_effect(
+        &self,
+        perform: EffectFn,
+        key: &CallKey,
+        progress: CallProgress,
+    ) -> Result<Value, NativeError> {
         let _span = tracing::info_span!("call", name = self.name).entered();
         let started = Instant::now();
         self.emit_started();
-        let cx = self.build_context(key, accepted);
-        match self.context.wait_or_stop((self.request.op.perform)(&cx, &self.request.args))? {
-            Err(e) if e.code == Code::Unknown => self.resolve_unknown(key, &e, started),
-            performed => self.finish_call(performed, started),
+        let host = self.host();
+        let cx = self.build_context(&host, key, progress);
+        match self.context.wait_or_stop(perform(&cx, &self.request.args))? {
+            Ok(value) => self.finish_call(Ok(value), started),
+            Err(EffectFailure::Failed(e)) => self.finish_call(Err(e), started),
+            Err(EffectFailure::NeverAsked) => self.finish_call(Err(never_asked_error()), started),
+            Err(EffectFailure::Undecided(why)) => Err(self.stop_undecided(&why)),
+            Err(EffectFailure::Unreadable(why)) => Err(self.context.stop_unreadable(self.name, &why)),
         }
     }
 
-    /// Resolves an unknown outcome by the call's key. If it stays unknown, the run stops.
-    fn resolve_unknown(
-        &self,
-        key: &CallKey,
-        unknown: &Error,
-        started: Instant,
-    ) -> Result<Value, NativeError> {
-        match self.probe_target(key) {
-            Ok(ProbeResult::Done(value)) => self.finish_call(Ok(value), started),
-            Ok(ProbeResult::Accepted(job)) => self.adopt_job(key, job),
-            Ok(ProbeResult::NotDone) => {
-                let mut certain = unknown.clone();
-                (certain.code, certain.retryable) = (Code::Unavailable, true);
-                self.finish_call(Err(certain), started)
-            }
-            Err(NativeError::Raised(why)) => {
-                Err(self.stop_undecided(&format!("{unknown}; asked again: {}", json!(why.message))))
-            }
-            Err(stop @ NativeError::Stopped) => Err(stop),
-        }
-    }
-
-    /// Recovers a call that was begun and has no end: by a person's decision, else by a probe.
+    /// Recovers a call that was begun and has no end: by a person's decision, else by its protocol.
     fn recover_begun_call(
         &self,
         key: &CallKey,
-        accepted: Option<Value>,
+        accepted: Option<&Value>,
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
         if let Some(decision) = decision {
@@ -214,50 +198,25 @@ impl Call<'_> {
                 decision => self.apply_decision(decision),
             };
         }
-        // Probe even when the accepted job is known: an error on the way to it does not end the call.
-        let probed = self.probe_target(key);
-        // The probe has already compared a recorded intent with the target.
-        let accepted = accepted.filter(|recorded| !is_intent(recorded));
-        match probed {
-            Ok(ProbeResult::Done(value)) => self.finish_call(Ok(value), Instant::now()),
-            Ok(ProbeResult::Accepted(job)) if accepted.is_none() => self.adopt_job(key, job),
-            Ok(ProbeResult::NotDone) if accepted.is_none() && self.context.is_settling() => {
-                Err(self.scope.abandon_fork())
-            }
-            Ok(ProbeResult::Accepted(_) | ProbeResult::NotDone) => self.perform_effect(key, accepted),
-            Err(NativeError::Raised(why)) => Err(self.stop_undecided(&why.message)),
-            Err(stop @ NativeError::Stopped) => Err(stop),
-        }
-    }
-
-    /// Records the job that a probe found, and waits for it.
-    fn adopt_job(&self, key: &CallKey, job: Value) -> Result<Value, NativeError> {
-        let accepted = Record::Accepted { call: self.name.to_owned(), what: job.clone() };
-        self.context.stop_on_journal_error(self.context.run.append_record(accepted, Durability::Synced))?;
-        self.perform_effect(key, Some(job))
-    }
-
-    fn probe_target(&self, key: &CallKey) -> Result<ProbeResult, NativeError> {
-        let Recovery::Probe(probe) = self.request.op.recovery else { return Ok(ProbeResult::NotDone) };
+        let Protocol::Effect(perform) = self.request.op.protocol else {
+            return Err(self.context.stop_unreadable(self.name, "it only looks, and is recorded as begun"));
+        };
         #[cfg(test)]
         if super::mutant::is_probe_blind() {
-            return Ok(ProbeResult::NotDone);
+            return self.perform_effect(perform, key, CallProgress::default());
         }
-        let accepted = match self.context.call_state(self.name)? {
-            CallState::Started { accepted, .. } => accepted,
-            CallState::NotStarted | CallState::Finished { .. } => None,
-        };
-        let _span = tracing::info_span!("call", name = self.name).entered();
-        let cx = self.build_context(key, accepted);
-        let found = self.context.wait_or_stop(probe(&cx, &self.request.args))?;
-        tracing::info!(key = key.0, found = found.as_ref().map_or("no answer", ProbeResult::as_str), "probe");
-        found.map_err(|e| self.to_script_error(&e).into())
+        let recorded = accepted.map(Evidence::decode).transpose();
+        let recorded = recorded.map_err(|why| self.context.stop_unreadable(self.name, &why))?;
+        self.perform_effect(perform, key, CallProgress { recorded, is_taken_up: true })
     }
 
     /// Applies a person's decision about a call.
     fn apply_decision(&self, decision: Decision) -> Result<Value, NativeError> {
         match decision {
-            Decision::Redo { .. } => self.begin_effect(),
+            Decision::Redo { .. } => match self.request.op.protocol {
+                Protocol::Effect(perform) => self.begin_effect(perform),
+                Protocol::Read(perform) | Protocol::Wait(perform) => self.perform_read(perform),
+            },
             // The call stays open: the run fails with the same error, and a person is asked again.
             Decision::Hold { error } => self.deliver_outcome(Outcome::Err(error)),
             Decision::Done { result } => self.record_outcome(Outcome::Ok(result)),
@@ -430,13 +389,24 @@ impl Call<'_> {
         CallKey(text)
     }
 
-    fn build_context<'c>(&'c self, key: &'c CallKey, accepted: Option<Value>) -> CallContext<'c> {
+    fn host(&self) -> HostedCall<'_> {
+        HostedCall { context: self.context, name: self.name, op: self.request.op.path() }
+    }
+
+    fn build_context<'c>(
+        &'c self,
+        host: &'c HostedCall<'c>,
+        key: &'c CallKey,
+        progress: CallProgress,
+    ) -> CallContext<'c> {
         CallContext {
             fleet: &self.context.fleet,
             key,
             run: Some(self.context.run.id()),
-            accepted,
-            host: self,
+            recorded: progress.recorded,
+            is_taken_up: progress.is_taken_up,
+            settles_only: self.context.is_settling(),
+            host,
         }
     }
 
@@ -455,80 +425,19 @@ impl Call<'_> {
     }
 }
 
-#[async_trait]
-impl Accept for Call<'_> {
-    async fn accepted(&self, what: Value) -> Result<(), Error> {
-        let record = Record::Accepted { call: self.name.to_owned(), what };
-        self.context.run.append_record(record, Durability::Synced).map_err(|e| {
-            let message = format!("what was accepted could not be written down: {e}");
-            drop(self.context.stopper.stop_run(StopReason::Journal(e)));
-            Error::new(Code::Internal, message)
-        })
-    }
+/// How far a call was when it is performed.
+#[derive(Default)]
+struct CallProgress {
+    recorded: Option<Evidence>,
+    is_taken_up: bool,
 }
 
-impl CallHost for Call<'_> {
-    fn report_progress(&self, progress: &Progress) {
-        self.context.emit_event(&Event::Progress { call: self.name, op: &self.request.op.path(), progress });
-    }
-
-    fn report_columns(&self, columns: &[String]) {
-        self.context.emit_event(&Event::Columns { columns });
-    }
+/// Returns the error of a call that was begun, and not asked for before the run was given up.
+fn never_asked_error() -> Error {
+    Error::new(Code::Unavailable, "it was never asked for, and the run is being given up")
 }
 
 fn target_name(op: &Operation, args: &CallArgs) -> Option<String> {
     let target = op.positional_params().find(|p| p.kind == ParamKind::Target)?;
     parse_target_ref(args.get(target.name)).ok().map(|place| place.to_string())
-}
-
-/// Records a native without an operation (the time, a note, a metric) like a call, so that a replay returns the same
-/// value. The record is written together with the next durable one.
-pub(super) fn record_native_call(
-    scope: &CallScope,
-    native: &str,
-    args: &Value,
-    at: &str,
-    make: impl FnOnce() -> Value,
-) -> Result<Value, NativeError> {
-    let context = scope.run_context();
-    if scope.is_halted() {
-        return Err(NativeError::Stopped);
-    }
-    let name = scope.next_call_name(native);
-    match context.call_state(&name)? {
-        CallState::Finished { op, args: recorded, outcome } if op == native && recorded == *args => match outcome {
-            Outcome::Ok(value) => Ok(value),
-            Outcome::Err(fault) => Err(fault.into()),
-        },
-        CallState::Finished { op, args: recorded, .. } | CallState::Started { op, args: recorded, .. } => {
-            Err(context.stopper.stop_run(StopReason::Mismatch {
-                message: format!(
-                    "{name} is not what was recorded\n  recorded  {op}({})\n  asked     {native}({})\n  at        {at}",
-                    value::strip_tags(&recorded), value::strip_tags(args)
-                ),
-            }))
-        }
-        CallState::NotStarted if context.is_settling() => Err(scope.abandon_fork()),
-        CallState::NotStarted => {
-            let value = make();
-            let end = Record::End { call: name, op: native.into(), args: args.clone(), at: at.into(), outcome: Outcome::Ok(value.clone()) };
-            context.stop_on_journal_error(context.run.append_record(end, Durability::Buffered))?;
-            Ok(value)
-        }
-    }
-}
-
-/// Records a native as [`record_native_call`] does, and returns its value as what it is. What is recorded and does not
-/// read stops the run: a value made now would be another one.
-pub(super) fn record_typed_call<T: Serialize + DeserializeOwned>(
-    scope: &CallScope,
-    native: &str,
-    args: &Value,
-    at: &str,
-    make: impl FnOnce() -> T,
-) -> Result<T, NativeError> {
-    let name = scope.peek_call_name(native);
-    let recorded = record_native_call(scope, native, args, at, || json!(make()))?;
-    T::deserialize(&recorded).map_err(|e| scope.run_context().stop_unreadable(&name, e.to_string()))
 }

@@ -137,6 +137,8 @@ pub(super) fn evaluate_with_engine(
             (Some(stop), _) => return record_stop(context, stop),
             (None, None) => match evaluated {
                 Ok(value) => Conclusion::Done(to_json(&value).unwrap_or(Value::Null)),
+                // A call that was settled now may have failed; the run was given up before.
+                Err(_) if context.is_settling() => Conclusion::Abandoned,
                 Err(e) => match conclude_failure(context, to_failure(runbook, &e)) {
                     Ok(Some(conclusion)) => conclusion,
                     Ok(None) => continue,

@@ -8,8 +8,8 @@
 //! - what must stop the run stops every fork; a run that is being abandoned resolves what each had begun.
 
 use super::{
-    call::{record_native_call, record_typed_call},
     limits::STACK_BYTES,
+    native_call::{record_native_call, record_typed_call},
     native_options::NativeOptions,
     run_context::{DeferredCleanup, StoredCallContext},
     scope::{CallScope, format_position, store_context},

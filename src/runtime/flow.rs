@@ -4,9 +4,9 @@
 
 use super::{
     approval,
-    call::{record_native_call, record_typed_call},
     events::Event,
     fan_out::{self, to_result_map},
+    native_call::{record_native_call, record_typed_call},
     native_options::{NativeOptions, read_span},
     run_context::{Cleanup, DeferredCleanup},
     scope::{CallScope, format_position, store_context},

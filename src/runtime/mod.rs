@@ -13,6 +13,7 @@ mod fan_out;
 mod flow;
 mod limits;
 mod modules;
+mod native_call;
 mod native_options;
 mod script_error;
 mod stdlib;
@@ -28,6 +29,7 @@ mod runbook_error;
 // What a run does.
 mod approval;
 mod call;
+mod call_host;
 mod decision;
 mod drive;
 mod events;

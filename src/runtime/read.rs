@@ -2,12 +2,13 @@
 
 use super::{events::Event, observer::RunObserver, runs::Runtime};
 use crate::{
+    base::{clock::Uptime, moment::Span},
     ops::{
         args::CallArgs,
-        spec::{CallContext, CallHost, Effect, Operation},
+        spec::{CallContext, CallHost, Effect, EffectFailure, Evidence, Operation, Protocol, ThingClaim},
     },
     provider::{
-        Accept, Code, Error, Result,
+        Code, Error, Result,
         model::{CallKey, Progress},
     },
 };
@@ -32,30 +33,43 @@ impl Runtime {
     ) -> Result<Value> {
         let key = CallKey(String::new());
         let host = ReadOnlyHost(observer);
-        let cx = CallContext { fleet: &self.fleet, key: &key, run: None, accepted: None, host: &host };
+        let cx = CallContext {
+            fleet: &self.fleet,
+            key: &key,
+            run: None,
+            recorded: None,
+            is_taken_up: false,
+            settles_only: false,
+            host: &host,
+        };
         let timeout = args.timeout();
         self.tokio.block_on(async {
             let slow = || {
                 Error::new(Code::Timeout, format!("no answer within {timeout}"))
                     .with_hint("give it more with `--timeout`")
             };
-            tokio::time::timeout(timeout.to_std(), (op.perform)(&cx, args))
+            tokio::time::timeout(timeout.to_std(), perform_once(op, &cx, args))
                 .await
                 .unwrap_or_else(|_| Err(slow()))
         })
     }
 }
 
-/// The host of a read-only operation: it accepts no job.
-struct ReadOnlyHost<'a>(&'a dyn RunObserver);
-
-#[async_trait]
-impl Accept for ReadOnlyHost<'_> {
-    async fn accepted(&self, _: Value) -> Result<()> {
-        Err(Error::new(Code::Internal, "an operation that only looks was given something to wait for"))
+async fn perform_once(op: &Operation, cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+    match op.protocol {
+        Protocol::Read(perform) | Protocol::Wait(perform) => perform(cx, args).await,
+        Protocol::Effect(perform) => perform(cx, args).await.map_err(|failure| match failure {
+            EffectFailure::Failed(e) => e,
+            EffectFailure::Undecided(why) | EffectFailure::Unreadable(why) => Error::new(Code::Internal, why),
+            EffectFailure::NeverAsked => effect_error(),
+        }),
     }
 }
 
+/// The host of a read-only operation: it takes no effect.
+struct ReadOnlyHost<'a>(&'a dyn RunObserver);
+
+#[async_trait]
 impl CallHost for ReadOnlyHost<'_> {
     fn report_progress(&self, progress: &Progress) {
         self.0.on_event(&Event::Progress { call: "", op: "", progress });
@@ -64,4 +78,24 @@ impl CallHost for ReadOnlyHost<'_> {
     fn report_columns(&self, columns: &[String]) {
         self.0.on_event(&Event::Columns { columns });
     }
+
+    async fn record_evidence(&self, _: &Evidence) -> Result<()> {
+        Err(effect_error())
+    }
+
+    async fn claim_things(&self, _: &[String]) -> Result<ThingClaim> {
+        Err(effect_error())
+    }
+
+    async fn begin_quarantine(&self, _: &[String], _: &Uptime, _: Option<Span>) -> Result<()> {
+        Err(effect_error())
+    }
+
+    async fn lift_quarantines(&self) -> Result<()> {
+        Err(effect_error())
+    }
+}
+
+fn effect_error() -> Error {
+    Error::new(Code::Internal, "an operation that only looks was about to take effect")
 }

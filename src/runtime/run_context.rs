@@ -80,6 +80,8 @@ pub(super) struct RunContext {
     pub(super) verified: Mutex<BTreeMap<String, Arc<Mutex<Option<VerifiedTarget>>>>>,
     /// What was made and could not be removed.
     pub(super) left_behind: Mutex<Vec<String>>,
+    /// The things that calls of this process are at, each locked by the one that is.
+    pub(super) thing_locks: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while a person is asked a question.
     pub(super) asking: Mutex<()>,
     /// The calls that an edited script has made so far; `None` if the script was never edited.
@@ -114,6 +116,7 @@ impl RunContext {
             deferred: Arc::default(),
             verified: Mutex::default(),
             left_behind: Mutex::default(),
+            thing_locks: Mutex::default(),
             asking: Mutex::default(),
             calls_made,
             effects: Mutex::default(),

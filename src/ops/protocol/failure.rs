@@ -1,0 +1,54 @@
+//! Why an effect has no value, and the words for it.
+
+use crate::{
+    ops::{context::CallContext, evidence::Evidence},
+    provider::{Code, Error, model::Landing},
+};
+
+/// Why an effect has no value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EffectFailure {
+    /// It failed, and the error says what it has changed.
+    Failed(Error),
+    /// Nobody knows whether it took effect.
+    Undecided(String),
+    /// It was never asked for, and nothing new is asked for any more.
+    NeverAsked,
+    /// What was recorded of it cannot be read.
+    Unreadable(String),
+}
+
+impl From<Error> for EffectFailure {
+    fn from(error: Error) -> Self {
+        match error.code {
+            Code::Unknown => EffectFailure::Undecided(error.message),
+            _ => EffectFailure::Failed(error),
+        }
+    }
+}
+
+/// The result of an effect.
+pub type EffectResult<T> = Result<T, EffectFailure>;
+
+/// Returns the failure of a call whose evidence is of another shape than its effect.
+pub(super) fn misfit_failure(evidence: &Evidence, shape: &str) -> EffectFailure {
+    EffectFailure::Unreadable(format!("what was recorded of it is no {shape}: {evidence:?}"))
+}
+
+/// Returns the error of something that was asked for, got no answer, and has certainly not happened.
+pub(super) fn lost_error(what: &str, landing: Landing) -> Error {
+    let proof = match landing {
+        Landing::Fenced(how) => how.to_owned(),
+        Landing::Bounded(span, _) | Landing::Assumed(span) => {
+            format!("it was looked for until {span} after it was sent, in which it could still have come")
+        }
+        Landing::Unbounded => "it was decided so".to_owned(),
+    };
+    Error::new(Code::Unavailable, format!("{what} was asked for, got no answer, and did not happen: {proof}"))
+        .with_hint("ask again")
+}
+
+/// Refuses to ask for anything while calls are only settled.
+pub(super) fn demand_acting(cx: &CallContext<'_>) -> EffectResult<()> {
+    if cx.settles_only { Err(EffectFailure::NeverAsked) } else { Ok(()) }
+}

@@ -1,0 +1,156 @@
+//! `Job`: work that the platform accepts and goes on with.
+//!
+//! It is found by the call's key, or, where the platform keeps none, by its traces, which the provider wrote down before
+//! it asked. A job that was accepted is recorded and waited for, by whichever process is there.
+
+use super::{
+    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    sending::{RequestAnswer, SENDING_TIME, Sending},
+    watch::{Look, Watched, watch},
+};
+use crate::{
+    base::moment::Span,
+    ops::{
+        args::CallArgs,
+        context::{CallContext, EvidenceRecorder},
+        evidence::Evidence,
+    },
+    provider::{
+        Accept, Error, Provider, Result,
+        model::{EffectKind, Job, Progress},
+    },
+};
+use async_trait::async_trait;
+use serde_json::Value;
+
+/// Work that is asked for.
+#[async_trait]
+pub(in crate::ops) trait JobEffect: Sync {
+    /// What is asked for, for messages: `the backup`.
+    fn subject(&self) -> String;
+    /// What kind of request it is.
+    fn kind(&self) -> EffectKind;
+    /// The parts of the target that it changes; none for a new thing that only its key names.
+    fn things(&self) -> Vec<String>;
+    /// Plans and asks for it. Every refusal comes before the first side effect; a provider whose platform keeps no key
+    /// writes down how the world was.
+    async fn ask(&self, traces: &dyn Accept) -> Result<Job>;
+}
+
+/// Takes a job up where it is: asks for it, or goes on with it.
+pub(in crate::ops) async fn take_job(
+    cx: &CallContext<'_>,
+    args: &CallArgs,
+    provider: &dyn Provider,
+    effect: &dyn JobEffect,
+) -> EffectResult<Value> {
+    let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
+    let job = JobRequest { cx, provider, effect }.find_or_ask(&mut sending).await;
+    if !matches!(job, Err(EffectFailure::Undecided(_))) {
+        sending.settle().await?;
+    }
+    Ok(cx.wait_for_job(provider, &job?, args.timeout(), sending.landing).await?)
+}
+
+/// A job on its way to be accepted.
+struct JobRequest<'a> {
+    cx: &'a CallContext<'a>,
+    provider: &'a dyn Provider,
+    effect: &'a dyn JobEffect,
+}
+
+impl JobRequest<'_> {
+    /// Returns the job of this call: the one that was accepted or is found, else the one that is asked for now.
+    async fn find_or_ask(&self, sending: &mut Sending<'_>) -> EffectResult<Job> {
+        let lost = lost_error(&self.effect.subject(), sending.landing);
+        let traces = match &self.cx.recorded {
+            Some(Evidence::Accepted { job }) => {
+                // A target that cannot be asked about the job does not end the call.
+                self.find_once(None).await?;
+                return Ok(job.clone());
+            }
+            Some(Evidence::Job { traces, sent_by }) => {
+                sending.adopt(sent_by);
+                traces.clone()
+            }
+            Some(other) => return Err(misfit_failure(other, "job")),
+            None => Value::Null,
+        };
+        if self.cx.is_taken_up {
+            // What an earlier process asked for must not land beside what is asked for now.
+            match self.await_lost(sending, &traces, lost.clone()).await {
+                Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {}
+                Err(EffectFailure::Failed(_)) if self.cx.recorded.is_none() => {
+                    return Err(EffectFailure::NeverAsked);
+                }
+                found => return found,
+            }
+        }
+        demand_acting(self.cx)?;
+        self.ask(sending, lost).await
+    }
+
+    async fn ask(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
+        let traces = EvidenceRecorder::new(self.cx, |traces| {
+            let sent_by = self.cx.fleet.clock().uptime().saturating_add(SENDING_TIME);
+            Evidence::Job { traces, sent_by }
+        });
+        let request = self.effect.ask(&traces);
+        let answer = if sending.landing.is_fenced() {
+            // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.
+            sending.ask_unrecorded(request).await
+        } else {
+            sending.ask(|sent_by| Evidence::Job { traces: Value::Null, sent_by }, request).await?
+        };
+        match answer {
+            RequestAnswer::Answered(job) => {
+                self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
+                Ok(job)
+            }
+            RequestAnswer::Refused(why) => Err(why.into()),
+            #[cfg(test)]
+            RequestAnswer::Lost if super::mutant::forgets_lost_job() => Err(lost.into()),
+            RequestAnswer::Lost => {
+                self.await_lost(sending, &traces.last().unwrap_or(Value::Null), lost).await
+            }
+        }
+    }
+
+    /// Looks for a lost job until it cannot land any more, and records it; `why` is the error of one that did not.
+    async fn await_lost(&self, sending: &Sending<'_>, traces: &Value, why: Error) -> EffectResult<Job> {
+        let limit = sending.time_left().unwrap_or_else(|| sending.look_time());
+        match self.find_within(limit, traces).await? {
+            Some(job) => {
+                self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
+                Ok(job)
+            }
+            None if sending.time_left().is_none() => {
+                Err(EffectFailure::Undecided(format!("{why}; and nobody knows until when it may still come")))
+            }
+            None => Err(why.into()),
+        }
+    }
+
+    async fn find_once(&self, traces: Option<&Value>) -> EffectResult<Option<Job>> {
+        self.provider.find(self.cx.key, traces).await.map_err(|e| EffectFailure::Undecided(e.message))
+    }
+
+    /// Looks until the job is there, for `limit` at most.
+    async fn find_within(&self, limit: Span, traces: &Value) -> EffectResult<Option<Job>> {
+        let look = || async {
+            let traces = Some(traces).filter(|traces| !traces.is_null());
+            Ok(match self.provider.find(self.cx.key, traces).await? {
+                Some(job) => Look::Seen(Some(job)),
+                None => {
+                    Look::NotYet(None, Progress::with_phase(format!("looking for {}", self.effect.subject())))
+                }
+            })
+        };
+        match watch(self.cx, self.provider, limit, look).await {
+            Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
+            Err(e) => {
+                Err(EffectFailure::Undecided(format!("{} cannot be looked for: {e}", self.effect.subject())))
+            }
+        }
+    }
+}

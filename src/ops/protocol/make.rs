@@ -1,0 +1,136 @@
+//! `Make`: something comes to be that was not there, in one request.
+//!
+//! It is found by the call's key, or, where the platform keeps none, as what was not there before.
+
+use super::{
+    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    sending::{RequestAnswer, Sending},
+    watch::{Look, Watched, watch},
+};
+use crate::{
+    base::moment::Span,
+    ops::{args::CallArgs, context::CallContext, evidence::Evidence},
+    provider::{
+        Code, Error, Provider, Result,
+        model::{EffectKind, Progress},
+    },
+};
+use async_trait::async_trait;
+use serde_json::Value;
+
+/// How long, at most, something that was made is waited for until it is seen.
+const SEEN_TIMEOUT: Span = Span::from_secs(300);
+
+/// Something that is made at once.
+#[async_trait]
+pub(in crate::ops) trait MakeEffect: Sync {
+    /// What is made, for messages: `the schedule`.
+    fn subject(&self) -> String;
+    /// What kind of request it is.
+    fn kind(&self) -> EffectKind;
+    /// The parts of the target that it changes.
+    fn things(&self) -> Vec<String>;
+    /// Returns how it was before; null where the platform keeps a key. Every refusal comes from here.
+    async fn plan(&self) -> Result<Value>;
+    /// Looks for what the call has made, fresh.
+    async fn find(&self, before: &Value) -> Result<Option<Value>>;
+    /// Asks for it, and returns what the answer says was made.
+    async fn ask(&self) -> Result<Value>;
+}
+
+/// Takes up where it is what is made at once: begins it, or goes on with it.
+pub(in crate::ops) async fn take_make(
+    cx: &CallContext<'_>,
+    args: &CallArgs,
+    provider: &dyn Provider,
+    effect: &dyn MakeEffect,
+) -> EffectResult<Value> {
+    let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
+    let before = match &cx.recorded {
+        None => {
+            demand_acting(cx)?;
+            effect.plan().await?
+        }
+        Some(Evidence::Make { before, sent_by }) => {
+            sending.adopt(sent_by);
+            before.clone()
+        }
+        Some(other) => return Err(misfit_failure(other, "making")),
+    };
+    let making = Making { cx, provider, effect, before, limit: args.timeout().min(SEEN_TIMEOUT) };
+    let made = making.make(&mut sending).await;
+    if !matches!(made, Err(EffectFailure::Undecided(_))) {
+        sending.settle().await?;
+    }
+    made
+}
+
+/// Something on its way to be made.
+struct Making<'a> {
+    cx: &'a CallContext<'a>,
+    provider: &'a dyn Provider,
+    effect: &'a dyn MakeEffect,
+    before: Value,
+    /// How long it is waited for once it was answered.
+    limit: Span,
+}
+
+impl Making<'_> {
+    async fn make(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
+        let lost = lost_error(&self.effect.subject(), sending.landing);
+        if sending.is_open() {
+            // What an earlier process asked for must not land beside what is asked for now.
+            match self.await_lost(sending, lost.clone()).await {
+                Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {}
+                found => return found,
+            }
+        }
+        let evidence = |sent_by| Evidence::Make { before: self.before.clone(), sent_by };
+        match sending.ask(evidence, self.effect.ask()).await? {
+            RequestAnswer::Answered(_) => match self.find_within(self.limit).await? {
+                Some(made) => Ok(made),
+                None => Err(self.unseen_error().into()),
+            },
+            RequestAnswer::Refused(why) => Err(why.into()),
+            RequestAnswer::Lost => self.await_lost(sending, lost).await,
+        }
+    }
+
+    /// Looks for a lost one until it cannot land any more; `why` is the error of one that did not.
+    async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
+        let Some(left) = sending.time_left() else {
+            return match self.find_within(sending.look_time()).await? {
+                Some(made) => Ok(made),
+                None => Err(EffectFailure::Undecided(format!(
+                    "{why}; and nobody knows until when it may still come"
+                ))),
+            };
+        };
+        self.find_within(left).await?.ok_or_else(|| why.into())
+    }
+
+    /// Looks until it is there, for `limit` at most.
+    async fn find_within(&self, limit: Span) -> EffectResult<Option<Value>> {
+        let look = || async {
+            Ok(match self.effect.find(&self.before).await? {
+                Some(made) => Look::Seen(Some(made)),
+                None => {
+                    Look::NotYet(None, Progress::with_phase(format!("looking for {}", self.effect.subject())))
+                }
+            })
+        };
+        match watch(self.cx, self.provider, limit, look).await {
+            Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
+            Err(e) => {
+                Err(EffectFailure::Undecided(format!("{} cannot be looked for: {e}", self.effect.subject())))
+            }
+        }
+    }
+
+    fn unseen_error(&self) -> Error {
+        let what = self.effect.subject();
+        Error::new(Code::NotApplied, format!("{what} was asked for and answered, and is not there"))
+            .with_hint("look again later: the platform may still show it")
+            .with_left_behind(what)
+    }
+}

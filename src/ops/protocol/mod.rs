@@ -1,0 +1,32 @@
+//! The protocol of an effect: the only place that knows the order in which things are written down, asked for, waited
+//! for and looked up.
+//!
+//! Every effect has a shape, and every shape its function here. It is called when the call begins and again whenever the
+//! call is taken up; what was recorded in between tells the two apart. Each keeps to the same rules:
+//! - What is about to be asked for is on disk before it is asked for.
+//! - An effect is done when a fresh look shows it, not when a request was answered.
+//! - No answer is no answer. Absence proves nothing until the time has passed in which the request may still land
+//!   ([`Landing`]); until then the thing is under quarantine, and the next effect on it waits.
+//! - An error that comes from here is certain. What is not certain is [`EffectFailure::Undecided`].
+
+mod commit;
+mod failure;
+mod job;
+mod make;
+#[cfg(test)]
+mod mutant;
+mod opaque;
+mod remove;
+mod sending;
+mod set;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub(super) use commit::take_commit;
+pub use failure::{EffectFailure, EffectResult};
+pub(super) use job::{JobEffect, take_job};
+pub(super) use make::{MakeEffect, take_make};
+pub(super) use opaque::take_opaque;
+pub(super) use remove::{RemoveEffect, take_remove};
+pub(super) use set::{SetEffect, SetLook, take_set};

@@ -1,0 +1,30 @@
+//! `Opaque`: a request of which nobody here can know what it does.
+//!
+//! That it is about to be sent is recorded first. Once it is, no answer means that nobody knows, and it is never sent again.
+
+use super::failure::{EffectFailure, EffectResult, demand_acting, misfit_failure};
+use crate::{
+    ops::{context::CallContext, evidence::Evidence},
+    provider::Result,
+};
+use serde_json::Value;
+
+/// Takes an opaque request up where it is: sends it, or says that nobody knows.
+pub(in crate::ops) async fn take_opaque(
+    cx: &CallContext<'_>,
+    request: Value,
+    send: impl Future<Output = Result<Value>>,
+) -> EffectResult<Value> {
+    match &cx.recorded {
+        None => {
+            demand_acting(cx)?;
+            cx.host.record_evidence(&Evidence::Opaque { request }).await?;
+            Ok(send.await?)
+        }
+        Some(Evidence::Opaque { request }) => Err(EffectFailure::Undecided(format!(
+            "{} may have been sent, and only whoever knows what it does can tell",
+            request.as_str().unwrap_or("it")
+        ))),
+        Some(other) => Err(misfit_failure(other, "opaque request")),
+    }
+}

@@ -1,0 +1,148 @@
+//! `Remove`: something goes, by its own id.
+//!
+//! What exactly goes is recorded first. Removing it twice is removing it once, and once it is seen absent it is gone: an
+//! id is never given again.
+
+use super::{
+    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    sending::{RequestAnswer, Sending},
+    watch::{Look, Watched, watch},
+};
+use crate::{
+    base::moment::Span,
+    ops::{
+        args::CallArgs,
+        context::CallContext,
+        evidence::{Evidence, decode_part},
+    },
+    provider::{
+        Code, Error, Provider, Result,
+        model::{EffectKind, Progress},
+    },
+};
+use async_trait::async_trait;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// How long, at most, something that was removed is waited for until it is seen to be gone.
+const GONE_TIMEOUT: Span = Span::from_secs(300);
+
+/// A removal.
+#[async_trait]
+pub(in crate::ops) trait RemoveEffect: Sync {
+    /// What goes, as the call gives it back.
+    type Gone: Serialize + DeserializeOwned + Send + Sync;
+
+    /// What is removed, for messages: `the branch sandbox/look`.
+    fn subject(&self) -> String;
+    /// What kind of request it is.
+    fn kind(&self) -> EffectKind;
+    /// The parts of the target that it removes.
+    fn things(&self) -> Vec<String>;
+    /// Finds out what exactly goes. Every refusal comes from here.
+    async fn plan(&self) -> Result<Self::Gone>;
+    /// Looks whether any of it is still there, fresh.
+    async fn is_there(&self, gone: &Self::Gone) -> Result<bool>;
+    /// Asks for the removal.
+    async fn ask(&self, gone: &Self::Gone) -> Result<()>;
+}
+
+/// Takes a removal up where it is: begins it, or goes on with it.
+pub(in crate::ops) async fn take_remove<E: RemoveEffect>(
+    cx: &CallContext<'_>,
+    args: &CallArgs,
+    provider: &dyn Provider,
+    effect: &E,
+) -> EffectResult<Value> {
+    let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
+    let gone = match &cx.recorded {
+        None => {
+            demand_acting(cx)?;
+            effect.plan().await?
+        }
+        Some(Evidence::Remove { gone, sent_by }) => {
+            sending.adopt(sent_by);
+            decode_part(gone).map_err(EffectFailure::Unreadable)?
+        }
+        Some(other) => return Err(misfit_failure(other, "removal")),
+    };
+    let removal = Removal { cx, provider, effect, gone: &gone, limit: args.timeout().min(GONE_TIMEOUT) };
+    let removed = removal.remove(&mut sending).await;
+    if !matches!(removed, Err(EffectFailure::Undecided(_))) {
+        sending.settle().await?;
+    }
+    removed.map(|()| json!(gone))
+}
+
+/// A removal on its way.
+struct Removal<'a, E: RemoveEffect> {
+    cx: &'a CallContext<'a>,
+    provider: &'a dyn Provider,
+    effect: &'a E,
+    gone: &'a E::Gone,
+    /// How long an answered removal is waited for.
+    limit: Span,
+}
+
+impl<E: RemoveEffect> Removal<'_, E> {
+    /// Removes what is still there: asks twice at most, the second time when the first got no answer and it is still there.
+    async fn remove(&self, sending: &mut Sending<'_>) -> EffectResult<()> {
+        let lost = lost_error(&format!("the removal of {}", self.effect.subject()), sending.landing);
+        if sending.is_open() && self.is_gone_within(Span::ZERO).await? {
+            return Ok(());
+        }
+        if self.cx.settles_only {
+            return self.await_lost(sending, lost).await;
+        }
+        for is_second in [false, true] {
+            let evidence = |sent_by| Evidence::Remove { gone: json!(self.gone), sent_by };
+            match sending.ask(evidence, self.effect.ask(self.gone)).await? {
+                RequestAnswer::Answered(()) if self.is_gone_within(self.limit).await? => return Ok(()),
+                RequestAnswer::Answered(()) => return Err(self.unapplied_error().into()),
+                RequestAnswer::Refused(why) if sending.is_open() => {
+                    return self.await_lost(sending, why).await;
+                }
+                RequestAnswer::Refused(why) => return Err(why.into()),
+                RequestAnswer::Lost if self.is_gone_within(sending.look_time()).await? => return Ok(()),
+                RequestAnswer::Lost if is_second || sending.has_landed() => break,
+                RequestAnswer::Lost => {}
+            }
+        }
+        self.await_lost(sending, lost).await
+    }
+
+    /// Looks until a lost removal cannot land any more; `why` is the error of one that did not.
+    async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<()> {
+        let Some(left) = sending.time_left() else {
+            return Err(EffectFailure::Undecided(format!(
+                "{why}; and nobody knows until when it may still come"
+            )));
+        };
+        if self.is_gone_within(left).await? { Ok(()) } else { Err(why.into()) }
+    }
+
+    /// Looks until it is gone, for `limit` at most.
+    async fn is_gone_within(&self, limit: Span) -> EffectResult<bool> {
+        let look = || async {
+            if !self.effect.is_there(self.gone).await? {
+                return Ok(Look::Seen(true));
+            }
+            let phase = format!("waiting until {} is gone", self.effect.subject());
+            Ok(Look::NotYet(false, Progress::with_phase(phase)))
+        };
+        match watch(self.cx, self.provider, limit, look).await {
+            Ok(Watched::Seen(gone) | Watched::TimeUp(gone)) => Ok(gone),
+            Err(e) => Err(EffectFailure::Undecided(format!(
+                "whether {} is still there cannot be looked at: {e}",
+                self.effect.subject()
+            ))),
+        }
+    }
+
+    fn unapplied_error(&self) -> Error {
+        let message = format!("the removal of {} was answered, and it is still there", self.effect.subject());
+        Error::new(Code::NotApplied, message)
+            .with_side_effects()
+            .with_hint("look again later: the platform may still remove it")
+    }
+}

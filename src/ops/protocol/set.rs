@@ -1,0 +1,272 @@
+//! `Set`: elements of a thing get other values.
+//!
+//! Each element is recorded as it was and as it is to be. A look then shows each as wanted, as before, or with a third
+//! value. What is as before is asked for again: setting twice is setting once. A third value is somebody else's, and no
+//! more is known. Elements that the call does not touch are nobody's business here.
+
+use super::{
+    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    sending::{RequestAnswer, Sending},
+    watch::{Look, Watched, watch},
+};
+use crate::{
+    base::moment::Span,
+    ops::{
+        args::CallArgs,
+        context::CallContext,
+        evidence::{ElementChange, ElementChanges, Evidence},
+    },
+    provider::{
+        Code, Error, Provider, Result,
+        model::{EffectKind, Progress},
+    },
+};
+use async_trait::async_trait;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// How long, at most, an answered change is waited for until it is seen.
+const APPLY_TIMEOUT: Span = Span::from_secs(300);
+/// The pause between two looks at a change that was answered.
+const LOOK_INTERVAL: Span = Span::from_secs(2);
+
+/// A change of elements.
+#[async_trait]
+pub(in crate::ops) trait SetEffect: Sync {
+    /// What is changed, for messages: `the enforcement of TLS`.
+    fn subject(&self) -> &'static str;
+    /// What kind of request it is.
+    fn kind(&self) -> EffectKind;
+    /// The parts of the target that it changes: two calls at one of them are made one after the other.
+    fn things(&self) -> Vec<String>;
+    /// Plans the change: the elements that are not as wanted. Every refusal comes from here.
+    async fn plan(&self) -> Result<ElementChanges>;
+    /// Looks at the elements of a change, fresh.
+    async fn look(&self, changes: &ElementChanges) -> Result<SetLook>;
+    /// Asks for the change.
+    async fn ask(&self, changes: &ElementChanges) -> Result<()>;
+    /// Returns the result of the change, which a look has shown.
+    async fn result(&self, changes: &ElementChanges) -> Result<Value>;
+}
+
+/// What a look shows of the elements of a change.
+pub(in crate::ops) struct SetLook {
+    /// The value of each element.
+    pub(in crate::ops) elements: BTreeMap<String, Value>,
+    /// Why they do not hold yet, where they are only stored: what the platform is doing.
+    pub(in crate::ops) unapplied: Option<String>,
+}
+
+/// How the elements of a change stand.
+#[derive(Debug, Clone, PartialEq)]
+enum Standing {
+    /// Every element is as wanted and holds.
+    AsWanted,
+    /// Every element is as wanted, and they do not all hold yet.
+    Unapplied,
+    /// Every element is as before.
+    AsBefore,
+    /// Some are as wanted, and others as before.
+    InPart,
+    /// An element has a third value.
+    Changed,
+}
+
+/// Takes a change up where it is: begins it, or goes on with it.
+pub(in crate::ops) async fn take_set(
+    cx: &CallContext<'_>,
+    args: &CallArgs,
+    provider: &dyn Provider,
+    effect: &dyn SetEffect,
+) -> EffectResult<Value> {
+    let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
+    let mut set = Set {
+        cx,
+        provider,
+        effect,
+        changes: ElementChanges::new(),
+        limit: args.timeout().min(APPLY_TIMEOUT),
+    };
+    match &cx.recorded {
+        None => {
+            demand_acting(cx)?;
+            set.changes = effect.plan().await?;
+            if set.changes.is_empty() {
+                return Ok(effect.result(&set.changes).await?);
+            }
+        }
+        Some(Evidence::Set { changes, sent_by }) => {
+            set.changes.clone_from(changes);
+            sending.adopt(sent_by);
+            if let Some(value) = set.take_up(&sending).await? {
+                sending.settle().await?;
+                return Ok(value);
+            }
+        }
+        Some(other) => return Err(misfit_failure(other, "change of elements")),
+    }
+    let value = set.ask_until_seen(&mut sending).await;
+    if !matches!(value, Err(EffectFailure::Undecided(_))) {
+        sending.settle().await?;
+    }
+    value
+}
+
+/// A change on its way.
+struct Set<'a> {
+    cx: &'a CallContext<'a>,
+    provider: &'a dyn Provider,
+    effect: &'a dyn SetEffect,
+    changes: ElementChanges,
+    /// How long an answered change is waited for.
+    limit: Span,
+}
+
+impl Set<'_> {
+    /// Looks what became of a change that was begun: its value, or nothing when it is to be asked for again.
+    async fn take_up(&self, sending: &Sending<'_>) -> EffectResult<Option<Value>> {
+        if self.cx.settles_only {
+            let lost = lost_error(self.effect.subject(), sending.landing);
+            return self.await_lost(sending, lost).await.map(Some);
+        }
+        let mut standing = self.watch_for(Span::ZERO).await?;
+        if standing == Standing::Changed {
+            // A look may still show what was before the last change but one.
+            standing = self.watch_for(sending.look_time()).await?;
+        }
+        match standing {
+            Standing::AsBefore | Standing::InPart => Ok(None),
+            standing => self.conclude(standing).await.map(Some),
+        }
+    }
+
+    /// Asks for the change until it is seen: twice at most, the second time when the first got no answer and is not seen.
+    async fn ask_until_seen(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
+        for is_second in [false, true] {
+            let evidence = |sent_by| Evidence::Set { changes: self.changes.clone(), sent_by };
+            match sending.ask(evidence, self.effect.ask(&self.changes)).await? {
+                RequestAnswer::Answered(()) => return self.await_applied().await,
+                RequestAnswer::Refused(why) if sending.is_open() => {
+                    return self.await_lost(sending, why).await;
+                }
+                RequestAnswer::Refused(why) => return Err(why.into()),
+                RequestAnswer::Lost => match self.watch_for(sending.look_time()).await? {
+                    Standing::AsBefore | Standing::InPart if is_second || sending.has_landed() => break,
+                    Standing::AsBefore | Standing::InPart => {}
+                    standing => return self.conclude(standing).await,
+                },
+            }
+        }
+        let lost = lost_error(self.effect.subject(), sending.landing);
+        self.await_lost(sending, lost).await
+    }
+
+    /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.
+    async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
+        let Some(left) = sending.time_left() else {
+            return Err(EffectFailure::Undecided(format!(
+                "{why}; and nobody knows until when it may still come"
+            )));
+        };
+        match self.watch_for(left).await? {
+            Standing::AsBefore => Err(why.into()),
+            standing => self.conclude(standing).await,
+        }
+    }
+
+    /// Waits until an answered change is seen to hold.
+    async fn await_applied(&self) -> EffectResult<Value> {
+        #[cfg(test)]
+        if super::mutant::believes_answer() {
+            return Ok(self.effect.result(&self.changes).await?);
+        }
+        match self.watch_for(self.limit).await? {
+            Standing::AsWanted => Ok(self.effect.result(&self.changes).await?),
+            _ => Err(self.unapplied_error().await?.into()),
+        }
+    }
+
+    /// Concludes a change that was lost from how its elements stand.
+    async fn conclude(&self, standing: Standing) -> EffectResult<Value> {
+        match standing {
+            Standing::AsWanted => Ok(self.effect.result(&self.changes).await?),
+            Standing::Unapplied => self.await_applied().await,
+            Standing::AsBefore | Standing::InPart => Err(self.unapplied_error().await?.into()),
+            Standing::Changed => Err(self.changed_failure().await?),
+        }
+    }
+
+    /// Looks until the elements are as wanted and hold, for `limit` at most, and tells how they stand then.
+    async fn watch_for(&self, limit: Span) -> EffectResult<Standing> {
+        let look = || async {
+            let look = self.effect.look(&self.changes).await?;
+            let standing = judge_look(&self.changes, &look);
+            if standing == Standing::AsWanted {
+                return Ok(Look::Seen(standing));
+            }
+            let phase = look.unapplied.unwrap_or_else(|| format!("looking at {}", self.effect.subject()));
+            Ok(Look::NotYet(
+                standing,
+                Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) },
+            ))
+        };
+        match watch(self.cx, self.provider, limit, look).await {
+            Ok(Watched::Seen(standing) | Watched::TimeUp(standing)) => Ok(standing),
+            Err(e) => {
+                Err(EffectFailure::Undecided(format!("{} cannot be looked at: {e}", self.effect.subject())))
+            }
+        }
+    }
+
+    /// Returns the error of a change that was asked for, and is not there as wanted.
+    async fn unapplied_error(&self) -> EffectResult<Error> {
+        let look = self.effect.look(&self.changes).await?;
+        let why = look.unapplied.as_ref().map(|doing| format!(" ({doing})")).unwrap_or_default();
+        let message = format!(
+            "{} was asked for and is not as wanted{why}: {}",
+            self.effect.subject(),
+            describe_elements(&self.changes, &look)
+        );
+        let error = Error::new(Code::NotApplied, message).with_side_effects();
+        Ok(error.with_hint(
+            "look again later: the platform may still apply it, or somebody else changes the same",
+        ))
+    }
+
+    /// Returns the failure of a change of which nobody knows: an element is neither as before nor as wanted.
+    async fn changed_failure(&self) -> EffectResult<EffectFailure> {
+        let look = self.effect.look(&self.changes).await?;
+        Ok(EffectFailure::Undecided(format!(
+            "{} is neither as before nor as wanted: {}",
+            self.effect.subject(),
+            describe_elements(&self.changes, &look)
+        )))
+    }
+}
+
+/// Tells how the elements of a change stand.
+fn judge_look(changes: &ElementChanges, look: &SetLook) -> Standing {
+    let found = |name: &String| look.elements.get(name).unwrap_or(&Value::Null);
+    let wanted = changes.iter().filter(|(name, change)| change.wanted == *found(name)).count();
+    let is_changed = |(name, change): (&String, &ElementChange)| {
+        change.wanted != *found(name) && change.before != *found(name)
+    };
+    match wanted {
+        _ if changes.iter().any(is_changed) => Standing::Changed,
+        n if n == changes.len() && look.unapplied.is_none() => Standing::AsWanted,
+        n if n == changes.len() => Standing::Unapplied,
+        0 => Standing::AsBefore,
+        _ => Standing::InPart,
+    }
+}
+
+/// Describes every element that is not as wanted: before, wanted, found. Where all are, those of the change.
+fn describe_elements(changes: &ElementChanges, look: &SetLook) -> String {
+    let found = |name: &String| look.elements.get(name).unwrap_or(&Value::Null);
+    let odd: Vec<_> = changes.iter().filter(|(name, change)| change.wanted != *found(name)).collect();
+    let shown = if odd.is_empty() { changes.iter().collect() } else { odd };
+    let describe = |(name, change): (&String, &ElementChange)| {
+        format!("{name} before {}, wanted {}, found {}", change.before, change.wanted, found(name))
+    };
+    shown.into_iter().map(describe).collect::<Vec<_>>().join("; ")
+}

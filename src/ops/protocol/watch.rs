@@ -1,0 +1,57 @@
+//! Watching: looking again and again until something is seen or the time is up.
+
+use crate::{
+    base::moment::Span,
+    ops::context::{CallContext, is_poll_failure, next_poll_delay},
+    provider::{Provider, Result, model::Progress},
+};
+
+/// What one look shows.
+pub(super) enum Look<T> {
+    /// What was looked for.
+    Seen(T),
+    /// Something else, so far.
+    NotYet(T, Progress),
+}
+
+/// What a watch ended with.
+pub(super) enum Watched<T> {
+    /// What was looked for was seen.
+    Seen(T),
+    /// The time was up; the last look, which was after it, showed this.
+    TimeUp(T),
+}
+
+/// Looks until what was looked for is seen, for `limit` at most and once at least.
+///
+/// # Errors
+/// What ends the watch, and the error of the last look: what an earlier one showed proves nothing about the time since.
+pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
+    cx: &CallContext<'_>,
+    provider: &dyn Provider,
+    limit: Span,
+    mut look: impl FnMut() -> F,
+) -> Result<Watched<T>> {
+    #[cfg(test)]
+    let limit = if super::mutant::looks_once() { Span::ZERO } else { limit };
+    let clock = cx.fleet.clock();
+    let began = clock.now();
+    let mut waited = Span::ZERO;
+    loop {
+        // A simulated target's time passes without the process's own.
+        let is_last = waited.max(clock.now().duration_since(began)) >= limit;
+        let pause = match look().await {
+            Ok(Look::Seen(seen)) => return Ok(Watched::Seen(seen)),
+            Ok(Look::NotYet(shown, _)) if is_last => return Ok(Watched::TimeUp(shown)),
+            Ok(Look::NotYet(_, progress)) => {
+                cx.host.report_progress(&progress);
+                progress.again_in
+            }
+            Err(e) if is_poll_failure(e.code) && !is_last => None,
+            Err(e) => return Err(e),
+        };
+        let pause = pause.unwrap_or_else(|| next_poll_delay(waited)).min(limit).max(Span::from_millis(1));
+        provider.pause(clock.as_ref(), pause).await;
+        waited = Span(waited.0.saturating_add(pause.0));
+    }
+}
