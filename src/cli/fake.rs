@@ -140,7 +140,7 @@ fn render_server_info(server: &FakeServer, token: Option<&str>) -> String {
         let name = server.project_name(reference).unwrap_or_else(|| reference.clone());
         let token = token.map_or_else(|| "env:SUPABASE_ACCESS_TOKEN".into(), |path| format!("file:{path}"));
         let entry = format!(
-            "\n[targets.{name}]\nprovider = \"supabase\"\nref = \"{reference}\"\napi_url = \"{url}\"\ntoken = \"{token}\"\n"
+            "\n[targets.{name}]\nprovider = \"supabase\"\nref = \"{reference}\"\napi_url = \"{url}\"\ntoken = \"{token}\"\nlanding_time = \"10s\"\n"
         );
         text.push_str(&entry);
     }

@@ -43,7 +43,7 @@ pub fn start_server() -> Option<FakeServer> {
 pub fn write_shop_target(env: &CliEnv, server: &FakeServer, url: &str) {
     env.write_file("token", TOKEN);
     let entry = format!(
-        "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{url}\"\ntoken = \"file:{}\"\n",
+        "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{url}\"\ntoken = \"file:{}\"\nlanding_time = \"1s\"\n",
         server.project_references()[0],
         env.path("token").display(),
     );
