@@ -90,8 +90,10 @@ async fn change_restrictions(
     to: impl FnOnce(Vec<IpNet>) -> Vec<IpNet>,
 ) -> Result<ProjectRestrictions, ApiResponse> {
     let before = read_restrictions(project).await?;
-    let wanted = to(if before.never_changed { unrestricted_ranges() } else { before.ranges.clone() });
-    let removed: Vec<IpNet> = before.ranges.iter().filter(|r| !wanted.contains(r)).copied().collect();
+    // An unrestricted project lists nothing, and has the ranges that let everybody in.
+    let ranges = if before.never_changed { unrestricted_ranges() } else { before.ranges.clone() };
+    let wanted = to(ranges.clone());
+    let removed: Vec<IpNet> = ranges.into_iter().filter(|range| !wanted.contains(range)).collect();
     let database = project.as_provider()?;
     // Every wanted range is sent, not only new ones: a world without restrictions stores no ranges.
     database.network()?.allow(&wanted, &removed).await?;

@@ -29,6 +29,7 @@ const CLI_COMMANDS: &[&str] = &[
     "security audit -t shop",
     "network restrictions list -t shop",
     "network restrictions add -t shop 203.0.113.0/24 --exclusive",
+    "network restrictions add -t shop 198.51.100.0/24",
     "network restrictions remove -t shop 203.0.113.0/24",
     "network bans list -t shop",
     "network bans remove -t shop 203.0.113.66",

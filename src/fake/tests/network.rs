@@ -30,6 +30,22 @@ async fn a_range_that_is_added_to_an_open_project_restricts_nothing() {
 }
 
 #[tokio::test]
+async fn an_open_project_is_shut_by_removing_what_lets_everybody_in() {
+    let path = "/v1/projects/{ref}/network-restrictions";
+    let open = json!({ "dbAllowedCidrs": ["0.0.0.0/0"], "dbAllowedCidrsV6": ["::/0"] });
+    let only = json!({ "dbAllowedCidrs": ["203.0.113.0/24"], "dbAllowedCidrsV6": [] });
+    for (method, path, body) in [
+        ("PATCH", path.to_owned(), json!({ "add": only, "remove": open })),
+        ("POST", format!("{path}/apply"), only.clone()),
+    ] {
+        let api = TestClient::with_fast_clock();
+        assert!(api.send_request(method, &path, Some(&body)).await.0 < 300);
+        let shown = api.get_json("/v1/projects/{ref}/network-restrictions").await;
+        assert_eq!(shown["config"], only, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn bans_are_lifted_by_a_body() {
     let api = TestClient::with_fast_clock();
     let path = "/v1/projects/{ref}/network-bans";
