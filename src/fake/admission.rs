@@ -1,15 +1,21 @@
 //! Admission of requests: fault rules, authorization, rate limits, and the entry in the ledger.
 
 use super::{
-    faults::FaultAction,
+    acknowledgement, current_answers,
+    faults::{FaultAction, OddBody},
     ledger::LedgerEntry,
+    partial_request,
     platform::Platform,
     request::ApiRequest,
-    response::ApiResponse,
+    response::{ApiResponse, ResponseBody},
     routes::{self, Route, RouteMatch},
 };
-use serde_json::Value;
-use std::sync::Arc;
+use crate::base::moment::Span;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Instant};
+
+/// The page that a proxy in between would send.
+const HTML_PAGE: &str = "<html><head><title>Just a moment...</title></head><body></body></html>";
 
 /// A request as it arrived over HTTP.
 pub(super) struct HttpRequest {
@@ -61,6 +67,61 @@ pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpReques
             serve_request(platform, request, false).await;
             Some(without_limits(fault_response(status)))
         }
+        Some(FaultAction::LandsLater { after, status }) => {
+            land_later(platform, request, after, false);
+            status.map(|status| without_limits(fault_response(status)))
+        }
+        Some(FaultAction::AcknowledgedLater { after }) => {
+            let response = acknowledge_request(platform, &request).await;
+            land_later(platform, request, after, true);
+            Some(without_limits(response))
+        }
+        Some(FaultAction::Stale(span)) => Some(match find_stale_answer(platform, &request, span) {
+            Some(response) => without_limits(response),
+            None => serve_request(platform, request, true).await,
+        }),
+        Some(FaultAction::Partial) => Some(serve_request(platform, keep_first_part(request), true).await),
+        Some(FaultAction::Odd(odd)) => {
+            let HttpResponse { response, limits } = serve_request(platform, request, true).await;
+            Some(HttpResponse { response: ApiResponse { body: odd_body(odd), ..response }, limits })
+        }
+    }
+}
+
+/// Serves a request after this time. The task is the server's: it outlives the connection, and ends with the server.
+fn land_later(platform: &Arc<Platform>, request: HttpRequest, after: Span, answered: bool) {
+    let platform = Arc::clone(platform);
+    tokio::spawn(async move {
+        tokio::time::sleep(after.to_std()).await;
+        serve_request(&platform, request, answered).await;
+    });
+}
+
+/// Returns the response of a request as if it had taken effect.
+async fn acknowledge_request(platform: &Arc<Platform>, request: &HttpRequest) -> ApiResponse {
+    let body = request.body.as_ref().unwrap_or(&Value::Null);
+    acknowledgement::answer_as_wanted(platform, &request.method, &request.path, body).await
+}
+
+/// Returns what a read gave this long ago, if a write has landed since.
+fn find_stale_answer(platform: &Platform, request: &HttpRequest, span: Span) -> Option<ApiResponse> {
+    let is_plain = request.query.is_empty() && matches!(request.body, Ok(Value::Null));
+    is_plain.then(|| platform.stale_reads.find_answer(&request.method, &request.path, span)).flatten()
+}
+
+/// Returns the request with the first part of what it asks for.
+fn keep_first_part(request: HttpRequest) -> HttpRequest {
+    let HttpRequest { method, path, query, body, authorization } = request;
+    let body = body.map(|body| partial_request::keep_first_part(&path, body));
+    HttpRequest { method, path, query, body, authorization }
+}
+
+fn odd_body(odd: OddBody) -> ResponseBody {
+    match odd {
+        OddBody::Null => ResponseBody::Json(Value::Null),
+        OddBody::EmptyList => ResponseBody::Json(json!([])),
+        OddBody::EmptyObject => ResponseBody::Json(json!({})),
+        OddBody::Html => ResponseBody::Html(HTML_PAGE),
     }
 }
 
@@ -114,8 +175,10 @@ async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, answered:
         return HttpResponse { response: ApiResponse::error(400, "Unexpected token in JSON"), limits };
     };
     let routed = ApiRequest { platform: Arc::clone(platform), captures, query: request.query, body };
+    let before = if route.writes { current_answers::take_answers(platform).await } else { Vec::new() };
     let response = (route.handler)(&routed).await.unwrap_or_else(ApiResponse::without_effect);
     if route.writes && response.status < 300 && !response.without_effect {
+        platform.stale_reads.add_answers(before, Instant::now());
         platform.ledger.add_entry(ledger_entry(
             platform,
             route,

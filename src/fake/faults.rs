@@ -1,6 +1,7 @@
 //! Fault rules: which requests fail, and how.
 //!
-//! A rule matches requests by method and path, counts them, and applies a fault to one of them or to all.
+//! A rule matches requests by method and path, counts them, and applies a fault to one of them or to all. Every time in
+//! a fault is real time, whatever the server's speed.
 
 use crate::base::lock::lock_unpoisoned;
 use crate::{
@@ -25,7 +26,7 @@ pub struct FaultRule {
 
 /// The fault that is applied to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FaultAction {
     /// The request takes effect and is answered after this time.
     Late(Span),
@@ -41,6 +42,33 @@ pub enum FaultAction {
     Status(u16),
     /// The request takes effect, and is answered with this status all the same.
     StatusAfter(u16),
+    /// The request is answered at once, with the status or by closing the connection, and takes effect after this time,
+    /// whether or not its sender is still there.
+    LandsLater { after: Span, status: Option<u16> },
+    /// The request is answered at once as if it had taken effect, and takes effect after this time.
+    AcknowledgedLater { after: Span },
+    /// The read is answered as it was this long ago: writes since then are not in it. It holds for reads without
+    /// parameters and body whose path names the project only; others and writes are served as ever.
+    Stale(Span),
+    /// The first part of the request takes effect, and is answered with what holds then: of ranges those to add, of
+    /// settings and of bans the first. Other requests are served as ever.
+    Partial,
+    /// The request takes effect, and is answered with its status and a body of another shape.
+    Odd(OddBody),
+}
+
+/// A body that no endpoint is documented to answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum OddBody {
+    #[serde(rename = "null")]
+    Null,
+    #[serde(rename = "[]")]
+    EmptyList,
+    #[serde(rename = "{}")]
+    EmptyObject,
+    /// A page for people, as a proxy in between sends it.
+    #[serde(rename = "text/html")]
+    Html,
 }
 
 /// A file of fault rules.
@@ -62,7 +90,7 @@ impl FaultRule {
     pub fn parse_rules(text: &str) -> Result<Vec<FaultRule>> {
         let written: FaultsToml = toml::from_str(text).map_err(|e| {
             Error::new(Code::Invalid, format!("the faults cannot be read: {}", e.message())).with_hint(
-                "write `[[rule]]`, `path = \"/v1/projects/*/branches\"`, `fate = \"cut-after\"` or `fate = { status = 500 }`",
+                "write `[[rule]]`, `path = \"/v1/projects/*/branches\"`, `fate = \"cut-after\"` or `fate = { status = 500 }`; CONTRIBUTING.md has every fate",
             )
         })?;
         Ok(written.rule)
@@ -100,6 +128,13 @@ impl FaultRules {
         }
         action
     }
+
+    /// Returns whether a rule makes a read stale, now or at a later match; counts nothing.
+    pub(super) fn makes_stale(&self, method: &str, path: &str) -> bool {
+        let rules = lock_unpoisoned(&self.0);
+        let mut stale = rules.iter().filter(|(rule, _)| matches!(rule.fate, FaultAction::Stale(_)));
+        stale.any(|(rule, _)| rule.matches_request(method, path))
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +167,46 @@ mod tests {
             faults.decide_action("GET", "/v1/projects/abc"),
             Some(FaultAction::Late(Span::from_secs(2)))
         );
-        let wrong = FaultRule::parse_rules("[[rule]]\npath = \"/\"\nfate = \"away\"").expect_err("no fate");
-        assert_eq!(wrong.code, Code::Invalid);
+        for wrong in ["\"away\"", "{ lands-later = { status = 504 } }", "{ odd = \"xml\" }"] {
+            let wrong = FaultRule::parse_rules(&format!("[[rule]]\npath = \"/\"\nfate = {wrong}"));
+            assert_eq!(wrong.expect_err("no fate").code, Code::Invalid);
+        }
+    }
+
+    #[test]
+    fn every_fate_is_written_in_plain_words() {
+        let (soon, later) = (Span::from_millis(300), Span::from_secs(4));
+        for (written, fate) in [
+            ("\"cut-before\"", FaultAction::CutBefore),
+            ("{ status-after = 502 }", FaultAction::StatusAfter(502)),
+            (
+                "{ lands-later = { after = \"4s\", status = 504 } }",
+                FaultAction::LandsLater { after: later, status: Some(504) },
+            ),
+            (
+                "{ lands-later = { after = \"300ms\" } }",
+                FaultAction::LandsLater { after: soon, status: None },
+            ),
+            ("{ acknowledged-later = { after = \"4s\" } }", FaultAction::AcknowledgedLater { after: later }),
+            ("{ stale = \"4s\" }", FaultAction::Stale(later)),
+            ("\"partial\"", FaultAction::Partial),
+            ("{ odd = \"null\" }", FaultAction::Odd(OddBody::Null)),
+            ("{ odd = \"[]\" }", FaultAction::Odd(OddBody::EmptyList)),
+            ("{ odd = \"{}\" }", FaultAction::Odd(OddBody::EmptyObject)),
+            ("{ odd = \"text/html\" }", FaultAction::Odd(OddBody::Html)),
+        ] {
+            let rules = FaultRule::parse_rules(&format!("[[rule]]\npath = \"/\"\nfate = {written}"));
+            assert_eq!(rules.expect("a rule")[0].fate, fate);
+        }
+    }
+
+    #[test]
+    fn a_stale_rule_is_asked_for_without_being_counted() {
+        let text = "[[rule]]\npath = \"/v1/projects/*\"\nnth = 1\nfate = { stale = \"4s\" }";
+        let faults = FaultRules::from_rules(&FaultRule::parse_rules(text).expect("rules"));
+        assert!(faults.makes_stale("GET", "/v1/projects/abc"));
+        assert!(!faults.makes_stale("GET", "/v1/projects/abc/branches"));
+        let first = faults.decide_action("GET", "/v1/projects/abc");
+        assert_eq!(first, Some(FaultAction::Stale(Span::from_secs(4))), "the first match was still to come");
     }
 }

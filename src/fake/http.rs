@@ -99,5 +99,8 @@ fn build_response(
         ResponseBody::Text(text) => {
             builder.header("content-type", "text/plain; charset=utf-8").body(Full::from(text))
         }
+        ResponseBody::Html(page) => {
+            builder.header("content-type", "text/html; charset=utf-8").body(Full::from(page))
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! - **Faults are injected by rules only** (`faults.rs`), and are deterministic.
 //! - **The server stops when its handle is dropped**, also by a panic.
 
+mod acknowledgement;
 mod addons;
 mod admission;
 mod advisors;
@@ -15,6 +16,7 @@ mod bans;
 mod branch;
 mod branches;
 mod client_statements;
+mod current_answers;
 mod data_api;
 pub mod faults;
 mod health;
@@ -25,6 +27,7 @@ mod lifecycle;
 mod login_role;
 mod network;
 mod options;
+mod partial_request;
 mod pg_catalog;
 mod platform;
 mod pooler;
@@ -45,6 +48,7 @@ mod seeded_id;
 mod settings;
 mod sql_error;
 mod ssl;
+mod stale_reads;
 #[cfg(test)]
 mod tests;
 mod url;

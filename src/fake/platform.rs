@@ -9,6 +9,7 @@ use super::{
     project::{Project, WorldSource},
     rate_limit::RateLimiter,
     seeded_id,
+    stale_reads::StaleReads,
     workflow::Workflow,
 };
 use crate::base::lock::lock_unpoisoned;
@@ -29,6 +30,7 @@ pub(super) struct Platform {
     pub(super) profile: Arc<PlatformProfile>,
     pub(super) ledger: Ledger,
     pub(super) faults: FaultRules,
+    pub(super) stale_reads: StaleReads,
     pub(super) limiter: RateLimiter,
     projects: Mutex<BTreeMap<String, Arc<Project>>>,
     /// The references of the root projects, oldest first.
@@ -51,6 +53,7 @@ impl Platform {
         Ok(Self {
             ledger: Ledger::default(),
             faults: FaultRules::from_rules(&profile.options.faults),
+            stale_reads: StaleReads::default(),
             limiter: RateLimiter::default(),
             order: projects.iter().map(|project| project.reference.clone()).collect(),
             projects: Mutex::new(projects.into_iter().map(|p| (p.reference.clone(), Arc::new(p))).collect()),

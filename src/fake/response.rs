@@ -24,6 +24,8 @@ pub(super) enum ResponseBody {
     Json(Value),
     /// Plain text.
     Text(String),
+    /// A page for people, which no endpoint has.
+    Html(&'static str),
 }
 
 impl ApiResponse {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod branches;
+mod late;
 mod lifecycle;
 mod network;
 mod postgres;
