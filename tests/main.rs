@@ -17,6 +17,7 @@ mod env;
 mod former_name;
 mod imports;
 mod kills;
+mod late;
 mod leases;
 mod logs;
 mod names;
