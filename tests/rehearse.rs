@@ -110,7 +110,8 @@ fn the_story_of_a_scenario_shows_where_its_violation_comes_from() {
         +0.0s  started
         +0.0s  sandbox is a small shop, simulated, as `sandbox`
         +0.0s  ▸ branch::create(sandbox, into: forgotten)  key j5l5jwv7j4
-        +0.0s    accepted {"id":"branch-j5l5jwv7j4","kind":"branch"}
+        +0.0s    accepted {"sent_by":{"boot":"virtual","millis":1767225780000},"shape":"job","traces":null}
+        +0.0s    accepted {"job":{"id":"branch-j5l5jwv7j4","kind":"branch"},"shape":"accepted"}
      +12m 00s  ✓ branch::create  12m 00s
      +12m 00s  !! refused at the request `query` of /db::query#0
      +12m 00s  ✗ db::query(sandbox/forgotten, sql: select count(*) as n from orders)  DENIED `query` was turned away: not allowed
@@ -161,7 +162,7 @@ fn a_program_reads_the_story_as_one_object() {
     let kinds: Vec<&str> = timeline.iter().map(|event| event["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds[..3], ["process", "started", "target"], "{done}");
     let place = kinds.iter().position(|kind| *kind == "fault").expect("there is a fault");
-    assert_eq!((kinds[place - 1], kinds[place + 1]), ("begin", "end"), "{done}");
+    assert_eq!((kinds[place - 1], kinds[place + 1]), ("accepted", "end"), "{done}");
     let fault = &timeline[place];
     assert_eq!(fault["what"], "refused");
     assert_eq!(fault["point"], "at the request `mark`");

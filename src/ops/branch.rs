@@ -220,18 +220,18 @@ impl RemoveEffect for BranchRemoval<'_> {
 }
 
 async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, name_branch(args)?, Workflow::Reset).await
+    run_workflow(cx, args, name_branch(args)?, BranchChange::Reset).await
 }
 
 async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, name_thing(args, "data")?, Workflow::Promote).await
+    run_workflow(cx, args, name_thing(args, "data")?, BranchChange::Promote).await
 }
 
 async fn run_workflow(
     cx: &CallContext<'_>,
     args: &CallArgs,
     thing: String,
-    workflow: Workflow,
+    workflow: BranchChange,
 ) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     take_job(cx, args, &*target, &BranchWorkflow { thing, cx, args, branches: target.branches()?, workflow })
@@ -239,7 +239,7 @@ async fn run_workflow(
 }
 
 /// What is done with a whole branch.
-enum Workflow {
+enum BranchChange {
     /// It becomes again what it was when it was made.
     Reset,
     /// The target becomes what it is.
@@ -252,15 +252,15 @@ struct BranchWorkflow<'a> {
     cx: &'a CallContext<'a>,
     args: &'a CallArgs,
     branches: &'a dyn Branches,
-    workflow: Workflow,
+    workflow: BranchChange,
 }
 
 #[async_trait]
 impl JobEffect for BranchWorkflow<'_> {
     fn subject(&self) -> String {
         match self.workflow {
-            Workflow::Reset => "the reset of the branch".into(),
-            Workflow::Promote => "the promotion of the branch".into(),
+            BranchChange::Reset => "the reset of the branch".into(),
+            BranchChange::Promote => "the promotion of the branch".into(),
         }
     }
 
@@ -275,8 +275,8 @@ impl JobEffect for BranchWorkflow<'_> {
     async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
         let branch = find_branch(self.cx, self.args).await?;
         match self.workflow {
-            Workflow::Reset => self.branches.reset(&branch, self.cx.key, traces).await,
-            Workflow::Promote => self.branches.promote(&branch, self.cx.key, traces).await,
+            BranchChange::Reset => self.branches.reset(&branch, self.cx.key, traces).await,
+            BranchChange::Promote => self.branches.promote(&branch, self.cx.key, traces).await,
         }
     }
 }

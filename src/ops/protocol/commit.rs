@@ -2,22 +2,23 @@
 //!
 //! A token is recorded after the statement has run and before it is committed; afterwards the target is asked for it.
 
-use super::failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure};
+use super::{
+    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    watch::{Look, Watched, watch},
+};
 use crate::{
+    base::moment::Span,
     ops::{
         args::CallArgs,
         context::{CallContext, EvidenceRecorder},
         evidence::Evidence,
     },
     provider::{
-        Code, Provider,
-        model::{Landing, SqlOutcome},
+        Code, Error, Provider,
+        model::{EffectKind, Progress, SqlOutcome},
     },
 };
 use serde_json::{Value, json};
-
-/// What makes it certain that a statement without a trace was not committed.
-const FENCE: Landing = Landing::Fenced("its session is over, and the target does not know its transaction");
 
 /// Takes a statement up where it is: runs it, or asks whether it was committed.
 pub(in crate::ops) async fn take_commit(
@@ -42,23 +43,33 @@ pub(in crate::ops) async fn take_commit(
         Err(e) if e.code == Code::Unknown => {
             match find_outcome(cx, provider, recorder.last().as_ref()).await? {
                 Some(outcome) => Ok(json!(outcome)),
-                None => Err(lost_error("the statement", FENCE).into()),
+                None => Err(lost_error("the statement", provider.landing(EffectKind::Statement)).into()),
             }
         }
         done => Ok(json!(done?)),
     }
 }
 
-/// Returns the outcome of a statement that may have been committed; `None` if it was not. Any error means that the
-/// outcome is unknown: an error of another kind would have the statement run again.
+/// Returns the outcome of a statement that may have been committed; `None` if it was not. One that reached its commit is
+/// asked about until that can land no more. Any error means that the outcome is unknown: an error of another kind would
+/// have the statement run again.
 async fn find_outcome(
     cx: &CallContext<'_>,
     provider: &dyn Provider,
     token: Option<&Value>,
 ) -> EffectResult<Option<SqlOutcome>> {
-    let settled = match provider.sql() {
-        Ok(sql) => sql.settle(cx.key, token).await,
-        Err(e) => Err(e),
+    let unknown = |e: Error| EffectFailure::Undecided(e.message);
+    let sql = provider.sql().map_err(unknown)?;
+    let look = || async {
+        let outcome = sql.settle(cx.key, token).await?;
+        Ok(match outcome {
+            Some(_) => Look::Seen(outcome),
+            None => Look::NotYet(outcome, Progress::with_phase("asking whether it was committed")),
+        })
     };
-    settled.map_err(|e| EffectFailure::Undecided(e.message))
+    let landing = provider.landing(EffectKind::Statement).span().filter(|_| token.is_some());
+    match watch(cx, provider, landing.unwrap_or(Span::ZERO), look).await {
+        Ok(Watched::Seen(outcome) | Watched::TimeUp(outcome)) => Ok(outcome),
+        Err(e) => Err(unknown(e)),
+    }
 }

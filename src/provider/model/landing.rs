@@ -38,6 +38,8 @@ pub enum EffectKind {
     Tls,
     /// Pauses or resumes.
     Power,
+    /// Runs a statement that reached its commit.
+    Statement,
 }
 
 impl EffectKind {
@@ -59,6 +61,7 @@ impl EffectKind {
         (EffectKind::Bans, "remove bans"),
         (EffectKind::Tls, "enforce TLS or not"),
         (EffectKind::Power, "pause or resume"),
+        (EffectKind::Statement, "commit a statement"),
     ];
 }
 

@@ -1,12 +1,16 @@
 //! What `redrill.toml` may say of a Supabase target.
 
-use super::landing::{DEFAULT_LANDING_TIME, MAX_LANDING_TIME};
 use crate::{
     base::{moment::Span, suggest},
     provider::{Code, Error, OpenContext, Result},
 };
 use serde::Deserialize;
 use std::path::PathBuf;
+
+/// The time that is assumed where the target gives none.
+pub(super) const DEFAULT_LANDING_TIME: Span = Span::from_secs(300);
+/// The longest time that may be assumed: a run waits for it at three in the morning.
+const MAX_LANDING_TIME: Span = Span::from_secs(600);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

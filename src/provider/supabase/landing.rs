@@ -2,16 +2,8 @@
 //!
 //! The platform does not say. What is assumed is `landing_time` of the target.
 
-use super::project::Supabase;
-use crate::{
-    base::moment::Span,
-    provider::model::{EffectKind, Landing},
-};
-
-/// The time that is assumed where the target gives none.
-pub(super) const DEFAULT_LANDING_TIME: Span = Span::from_secs(300);
-/// The longest time that may be assumed: a run waits for it at three in the morning.
-pub(super) const MAX_LANDING_TIME: Span = Span::from_secs(600);
+use super::{config::DEFAULT_LANDING_TIME, project::Supabase};
+use crate::provider::model::{EffectKind, Landing};
 
 /// Returns until when a request of a kind may still take effect once nobody waits for its answer, where nothing else is
 /// configured.
@@ -19,6 +11,9 @@ pub(in crate::provider) fn state_landing(kind: EffectKind) -> Landing {
     match kind {
         EffectKind::Backup | EffectKind::BackupDeletion => {
             Landing::Fenced("a dump is a file of this machine, made by a process that its key finds")
+        }
+        EffectKind::Statement => {
+            Landing::Fenced("a statement carries a deadline, and the database is asked for its mark")
         }
         _ => Landing::Assumed(DEFAULT_LANDING_TIME),
     }
