@@ -12,7 +12,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 use std::{
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -87,12 +90,16 @@ impl CallContext<'_> {
     ) -> Result<Value> {
         let clock = self.fleet.clock();
         let shown_by = clock.now().saturating_add(landing.span().unwrap_or(timeout));
+        let is_shown = AtomicBool::new(false);
         let look = || async {
             match provider.observe(job).await {
                 Err(e) if e.code == Code::NotFound && clock.now() < shown_by => {
                     Ok(JobStatus::Running(Progress::with_phase("not shown yet")))
                 }
-                answer => answer,
+                answer => {
+                    is_shown.fetch_or(answer.is_ok(), Ordering::Relaxed);
+                    answer
+                }
             }
         };
         let mut first_failure = None;
@@ -105,6 +112,11 @@ impl CallContext<'_> {
             Err(e) if e.code == Code::NotFound => return Err(first_failure.unwrap_or(e)),
             Err(e) => return Err(e),
         };
+        // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
+        let unlanded = shown_by.duration_since(clock.now());
+        if !is_shown.into_inner() && unlanded > Span::ZERO {
+            provider.pause(clock.as_ref(), unlanded).await;
+        }
         cancel_job(provider, job, why).await
     }
 
