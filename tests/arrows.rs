@@ -125,7 +125,7 @@ fn an_arrow_up_is_seen() {
     assert!(is_room_arrow("ops/backup.rs", "provider/mod.rs") && is_room_arrow("main.rs", "cli/mod.rs"));
     assert!(!is_room_arrow("config.rs", "cli/mod.rs") && !is_room_arrow("journal/run.rs", "runtime/mod.rs"));
     assert!(is_provider_arrow("provider/postgres/sql/mod.rs", "provider/sql/values.rs"));
-    assert!(!is_provider_arrow("provider/supabase/dump.rs", "provider/postgres/lab.rs"));
+    assert!(!is_provider_arrow("provider/supabase/dump/mod.rs", "provider/postgres/lab/mod.rs"));
     assert!(!is_provider_arrow("provider/mod.rs", "provider/fleet.rs"));
 }
 

@@ -11,6 +11,7 @@ mod backups;
 mod branches;
 mod config;
 pub mod faults;
+mod jobs;
 mod late;
 mod lifecycle;
 mod network;

@@ -2,7 +2,7 @@
 
 use super::{
     config::{read_world_text, world_file},
-    world::{EffectRow, WorldStore, WorldTx, from_json, from_micros, jobs, to_json, version_text},
+    world::{EffectRow, WorldStore, WorldTx, from_micros, version_text},
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
@@ -22,18 +22,6 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
 };
-
-/// The effects whose answer is a job.
-const JOB_EFFECTS: &[&str] = &[
-    "backup.create",
-    "restore.branch",
-    "restore.in_place",
-    "replica.create",
-    "branch.reset",
-    "branch.promote",
-    "project.pause",
-    "project.resume",
-];
 
 /// Returns until when a request of a kind may still take effect once nobody waits for its answer.
 pub(in crate::provider) fn state_landing(_: EffectKind) -> Landing {
@@ -245,27 +233,15 @@ impl Provider for Sim {
     }
 
     async fn find(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
-        let effect = self.open_store()?.read_world(|tx| tx.find_effect(key))?;
-        effect
-            .map(|e| match e.kind.as_str() {
-                kind if JOB_EFFECTS.contains(&kind) => from_json(e.answer),
-                _ => Ok(Job { kind: e.kind, id: key.0.clone(), detail: Value::Null }),
-            })
-            .transpose()
+        self.find_job(key)
     }
 
     async fn observe(&self, job: &Job) -> Result<JobStatus> {
-        match self.open_store()?.read_world(|tx| tx.poll_job(job))? {
-            JobStatus::Done(_) if [jobs::PAUSE, jobs::RESUME].contains(&job.kind.as_str()) => {
-                Ok(JobStatus::Done(to_json(self.project().await?)?))
-            }
-            observed => Ok(observed),
-        }
+        self.poll_job(job).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
-        let act = |tx: &WorldTx<'_>| Ok(tx.cancel_job(job)?.then(|| job.id.clone().into()));
-        self.open_store()?.apply_effect_if_needed(None, "job.cancel", &job.id, act).map(drop)
+        self.cancel_job(job)
     }
 
     fn landing(&self, kind: EffectKind) -> Landing {

@@ -1,8 +1,8 @@
-//! Makes a backup, one stage per poll: the copy, the comparison with its checksums, the WAL that it needs.
+//! Makes a backup, one phase per poll: the copy, the comparison with its checksums, the WAL that it needs.
 //!
-//! Each stage ends by adding something to the folder, and is started again when it did not.
+//! Each phase ends by adding something to the folder, and is started again when it did not.
 
-use super::{BackupStage, BuiltinEngine, RequiredWal, SIDECAR_FILE, StoredBackup};
+use super::{BackupPhase, BuiltinEngine, RequiredWal, SIDECAR_FILE, StoredBackup};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -72,7 +72,7 @@ impl BuiltinEngine<'_> {
             target: self.cluster.name.clone(),
             label: request.label.clone(),
             key: key.clone(),
-            stage: BackupStage::Copying,
+            phase: BackupPhase::Copying,
             child: None,
             starts: 0,
             started_at,
@@ -175,18 +175,18 @@ impl BuiltinEngine<'_> {
         Ok(rows.iter().filter_map(|row| Some((field(row, "oid")?, field(row, "location")?))).collect())
     }
 
-    /// Polls a backup and advances it by one stage.
+    /// Polls a backup and advances it by one phase.
     ///
     /// # Errors
     /// What went wrong; the backup has then been removed.
     pub(in super::super) async fn poll_backup(&self, id: &str) -> Result<BackupPoll> {
         let stored = self.get_backup(id)?;
         let programs = self.cluster.programs()?;
-        let looked = match stored.stage {
-            BackupStage::Completed => return Ok(BackupPoll::Completed(Box::new(stored))),
-            BackupStage::Copying => self.poll_copy(&programs, stored).await,
-            BackupStage::Verifying => self.poll_verification(&programs, stored),
-            BackupStage::Archiving => self.poll_archiving(&programs, stored).await,
+        let looked = match stored.phase {
+            BackupPhase::Completed => return Ok(BackupPoll::Completed(Box::new(stored))),
+            BackupPhase::Copying => self.poll_copy(&programs, stored).await,
+            BackupPhase::Verifying => self.poll_verification(&programs, stored),
+            BackupPhase::Archiving => self.poll_archiving(&programs, stored).await,
         };
         looked.map_err(|error| match self.discard_backup(id) {
             Ok(()) => error,
@@ -220,7 +220,7 @@ impl BuiltinEngine<'_> {
             self.start_copy(programs, stored).await?;
             return Ok(BackupPoll::Running(Progress::with_phase("copying")));
         }
-        stored.stage = BackupStage::Verifying;
+        stored.phase = BackupPhase::Verifying;
         self.start_verification(programs, stored)
     }
 
@@ -247,7 +247,7 @@ impl BuiltinEngine<'_> {
                 format!("the copy differs from its checksums: {}", programs::tail_output(&said)),
             ));
         }
-        stored.stage = BackupStage::Archiving;
+        stored.phase = BackupPhase::Archiving;
         stored.child = None;
         stored.wal = Some(read_required_wal(&self.files_folder(&stored.id))?);
         self.save_backup(programs, &stored)?;
@@ -277,7 +277,7 @@ impl BuiltinEngine<'_> {
         if let Ok(client) = self.cluster.address.connect().await {
             stored.names = wal::fetch_relation_names(&client).await.ok();
         }
-        stored.stage = BackupStage::Completed;
+        stored.phase = BackupPhase::Completed;
         self.save_backup(programs, &stored)?;
         Ok(BackupPoll::Completed(Box::new(stored)))
     }

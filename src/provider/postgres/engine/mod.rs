@@ -6,7 +6,7 @@
 //! - `output`, `verified`: the output of the programs that made and checked it.
 //!
 //! A folder whose name begins with a dot is not yet, or no longer, a backup. Exit codes are not relied on:
-//! every stage ends by adding something to the folder.
+//! every phase ends by adding something to the folder.
 //!
 //! Another engine would offer the same methods, and [`restore_command`].
 
@@ -46,10 +46,10 @@ fn sidecar_path(folder: &Path) -> PathBuf {
     former_name::find_existing_path(folder.join(SIDECAR_FILE))
 }
 
-/// The stage of a backup.
+/// The phase of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum BackupStage {
+pub(super) enum BackupPhase {
     /// The data is being copied.
     Copying,
     /// The copy is being compared with its checksums.
@@ -72,7 +72,8 @@ pub(super) struct StoredBackup {
     /// The key of the call that made it.
     pub key: CallKey,
     /// How far its making is.
-    pub stage: BackupStage,
+    #[serde(rename = "stage")]
+    pub phase: BackupPhase,
     /// The process that works on it.
     child: Option<TrackedProcess>,
     /// How often the copy was begun.
@@ -121,7 +122,7 @@ pub(super) struct BuiltinEngine<'a> {
 impl StoredBackup {
     /// Returns whether it is complete; whether the archive has its WAL is another question.
     pub(super) fn is_completed(&self) -> bool {
-        self.stage == BackupStage::Completed
+        self.phase == BackupPhase::Completed
     }
 
     fn status(&self) -> &'static str {

@@ -61,7 +61,7 @@ impl Supabase {
             reference: self.reference.clone(),
             label: request.label.clone(),
             key: key.clone(),
-            stage: DumpPhase::Dumping,
+            phase: DumpPhase::Dumping,
             child: None,
             starts: 0,
             started_at,
@@ -86,7 +86,7 @@ impl Supabase {
         args.extend(contents::excluded_schemas().map(|schema| format!("--exclude-schema={schema}").into()));
         args.extend(login.program_args());
         dump.starts += 1;
-        dump.stage = DumpPhase::Dumping;
+        dump.phase = DumpPhase::Dumping;
         let home = dumps.dump_folder(&dump.id);
         dump.child = Some(DetachedProgram::in_folder(&home, DUMP_PROGRAM).start_program(
             &tools,
@@ -104,7 +104,7 @@ impl Supabase {
     pub(in crate::provider::supabase) async fn poll_dump(&self, id: &str) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let dump = dumps.find_dump(id)?;
-        let polled = match dump.stage {
+        let polled = match dump.phase {
             DumpPhase::Completed => Ok(JobStatus::Done(dump.to_backup().to_handle())),
             DumpPhase::Dumping => self.poll_dumping(dump).await,
             DumpPhase::Reading => self.poll_reading(dump).await,
@@ -155,7 +155,7 @@ impl Supabase {
         let tools = self.find_client_programs(dump.server_major)?;
         let args = pg_restore_read_args(&dumps.partial_path(&dump.id));
         let home = dumps.dump_folder(&dump.id);
-        dump.stage = DumpPhase::Reading;
+        dump.phase = DumpPhase::Reading;
         dump.child = Some(DetachedProgram::in_folder(&home, READ_PROGRAM).start_program(
             &tools,
             "pg_restore",
@@ -192,7 +192,7 @@ impl Supabase {
         dump.sha256 = Some(sum.sha256);
         dump.finished_at = Some(self.clock.now());
         dump.child = None;
-        dump.stage = DumpPhase::Completed;
+        dump.phase = DumpPhase::Completed;
         dumps.save_dump(&dump)?;
         Ok(JobStatus::Done(dump.to_backup().to_handle()))
     }

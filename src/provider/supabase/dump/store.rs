@@ -50,7 +50,8 @@ pub(in crate::provider::supabase) struct Dump {
     pub(super) label: Option<String>,
     /// The key of the call that made it.
     pub key: CallKey,
-    pub(super) stage: DumpPhase,
+    #[serde(rename = "stage")]
+    pub(super) phase: DumpPhase,
     pub(super) child: Option<TrackedProcess>,
     pub(super) starts: u32,
     pub(super) started_at: Moment,
@@ -76,7 +77,7 @@ pub(in crate::provider::supabase) struct DumpStore<'a> {
 
 impl Dump {
     pub(super) fn is_completed(&self) -> bool {
-        self.stage == DumpPhase::Completed
+        self.phase == DumpPhase::Completed
     }
 
     /// Refuses a dump that is not complete or is damaged.

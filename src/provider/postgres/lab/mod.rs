@@ -35,7 +35,7 @@ const START_POLLS_MAX: u32 = 600;
 /// The time between two polls.
 const POLL_INTERVAL: Span = Span::from_millis(50);
 /// The tables of the shop and what is in them.
-const SHOP_SQL: &str = include_str!("lab/shop.sql");
+const SHOP_SQL: &str = include_str!("shop.sql");
 
 /// The state of the lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
