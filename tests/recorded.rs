@@ -2,12 +2,12 @@
 //! recorded does it to somebody's database.
 //!
 //! A default in these rooms is refused wherever it stands, and the places that have nothing to do with what is recorded
-//! are named here, each with its reason. `ops` is not held to it yet.
+//! are named here, each with its reason.
 
 use crate::source;
 
 /// The rooms that read what is recorded.
-const ROOMS: [&str; 2] = ["journal/", "runtime/"];
+const ROOMS: [&str; 3] = ["journal/", "ops/", "runtime/"];
 /// What puts a default in the place of something.
 const DEFAULTS: [&str; 4] =
     ["unwrap_or_default()", "unwrap_or_else(|_|", "map_or_default(", "unwrap_or(Value::Null)"];
@@ -46,6 +46,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "a record that does not read back is refused before it is written",
     ),
     ("runtime/values.rs", "unwrap_or_default()", "the name of a handle in a message"),
+    (
+        "ops/args.rs",
+        "self.get(name)",
+        "an argument that was left out; what is given was decoded, recorded or not",
+    ),
+    ("ops/context.rs", "target_ref.branch", "a target is no branch, and the branch of no name is not found"),
+    ("ops/context.rs", "why.hint.clone()", "an error without a hint has none to join"),
+    ("ops/param.rs", "words.first()", "what is typed for a parameter; the empty text is refused"),
+    ("ops/protocol/set.rs", "look.unapplied", "the platform does not say what it is doing"),
+    ("ops/supabase.rs", "SecretRef::parse(", "what is typed for a secret; the empty text is refused"),
     (
         "runtime/values.rs",
         "serde_json::from_value::<Moment>",

@@ -110,7 +110,7 @@ fn the_story_of_a_scenario_shows_where_its_violation_comes_from() {
         +0.0s  started
         +0.0s  sandbox is a small shop, simulated, as `sandbox`
         +0.0s  ▸ branch::create(sandbox, into: forgotten)  key j5l5jwv7j4
-        +0.0s    accepted {"sent_by":{"boot":"virtual","millis":1767225780000},"shape":"job","traces":null}
+        +0.0s    written down {"sent_by":{"boot":"virtual","millis":1767225780000},"shape":"job","traces":null}
         +0.0s    accepted {"job":{"id":"branch-j5l5jwv7j4","kind":"branch"},"shape":"accepted"}
      +12m 00s  ✓ branch::create  12m 00s
      +12m 00s  !! refused at the request `query` of /db::query#0

@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     context::name_thing,
-    evidence::{ElementChange, ElementChanges},
+    evidence::{ElementChange, ElementChanges, parse_element},
     protocol::{SetEffect, SetLook, take_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
@@ -100,7 +100,8 @@ impl SetEffect for BanEffect<'_> {
     }
 
     async fn ask(&self, changes: &ElementChanges) -> Result<()> {
-        let going: Vec<IpAddr> = changes.keys().filter_map(|address| address.parse().ok()).collect();
+        let going: Vec<IpAddr> =
+            changes.keys().map(|address| parse_element(address)).collect::<Result<_>>()?;
         self.target.network()?.unban(&going).await
     }
 

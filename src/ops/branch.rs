@@ -283,24 +283,27 @@ impl JobEffect for BranchWorkflow<'_> {
 
 /// Returns the name of the call's branch, for claims.
 fn name_branch(args: &CallArgs) -> Result<String> {
+    name_thing(args, &format!("branch:{}", branch_name(args)))
+}
+
+/// Returns the name of the call's branch, which is given as a handle or by its name.
+fn branch_name(args: &CallArgs) -> &str {
     let handle = value::untag_as(args.get("branch"), value::BRANCH_TAG);
-    let name = handle.and_then(|handle| handle["name"].as_str()).unwrap_or_else(|| args.get_text("branch"));
-    name_thing(args, &format!("branch:{name}"))
+    handle.and_then(|handle| handle["name"].as_str()).unwrap_or_else(|| args.get_text("branch"))
 }
 
 /// Returns the branch that a removal is about, as `left_behind` names it.
 pub fn left_behind_name(args: &CallArgs) -> String {
-    let target = parse_target_ref(args.get("target")).map(|place| place.to_string()).unwrap_or_default();
-    let handle = value::untag_as(args.get("branch"), value::BRANCH_TAG);
-    let name = handle.map_or(args.get_text("branch"), |h| h["name"].as_str().unwrap_or_default());
-    format!("branch {target}/{name}")
+    let name = branch_name(args);
+    parse_target_ref(args.get("target"))
+        .map_or_else(|_| format!("branch {name}"), |place| format!("branch {place}/{name}"))
 }
 
 /// Returns the branch that the arguments name. A handle pins its id; a plain name means today's branch.
 async fn find_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Branch> {
     let target = cx.open_target(args.get("target")).await?;
     let handle = value::untag_as(args.get("branch"), value::BRANCH_TAG);
-    let name = handle.map_or(args.get_text("branch"), |h| h["name"].as_str().unwrap_or_default());
+    let name = branch_name(args);
     let branch = target.branches()?.get(name).await?;
     match handle.and_then(|h| h["id"].as_str()) {
         Some(id) if id != branch.id => Err(Error::new(Code::NotFound, format!("branch `{name}` is gone"))

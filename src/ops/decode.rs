@@ -2,13 +2,14 @@
 
 use super::{
     args::CallArgs,
-    param::{Param, ParamSlot},
+    param::{Param, ParamSlot, TIMEOUT_PARAM},
     spec::Operation,
 };
 use crate::{
-    base::suggest,
+    base::{moment::Span, suggest},
     provider::{Code, Error, Result},
 };
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 impl CallArgs {
@@ -28,8 +29,12 @@ impl CallArgs {
             }
         }
         refuse_unknown_option(op, &options)?;
-        let timeout = given.get("timeout").and_then(|text| serde_json::from_value(text.clone()).ok());
-        Ok(Self { given, timeout: timeout.unwrap_or_else(|| op.default_timeout()) })
+        let timeout = match given.get(TIMEOUT_PARAM.name) {
+            Some(text) => Span::deserialize(text)
+                .map_err(|e| Error::new(Code::Invalid, format!("`timeout` of `{}`: {e}", op.path())))?,
+            None => op.default_timeout(),
+        };
+        Ok(Self { given, timeout })
     }
 
     /// Decodes what [`CallArgs::to_value`] returned and the journal recorded.
@@ -37,7 +42,10 @@ impl CallArgs {
     /// # Errors
     /// As [`CallArgs::decode`]: a later version of the program may refuse it.
     pub fn from_recorded(op: &Operation, recorded: &Value) -> Result<Self> {
-        let mut options = recorded.as_object().cloned().unwrap_or_default();
+        let Value::Object(mut options) = recorded.clone() else {
+            return Err(Error::new(Code::Invalid, format!("the recorded arguments {recorded} are no map"))
+                .with_hint("another version of the program wrote them"));
+        };
         let positional = op.positional_params().filter_map(|p| options.remove(p.name)).collect();
         Self::decode(op, positional, options)
     }

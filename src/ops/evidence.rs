@@ -3,10 +3,13 @@
 //! It is typed, and decoded once, when a call is taken up that was begun. What does not decode stops the run: a call that
 //! went on by a default would act on what nobody recorded.
 
-use crate::{base::clock::Uptime, provider::model::Job};
+use crate::{
+    base::clock::Uptime,
+    provider::{Code, Error, model::Job},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 /// What a call wrote down, by the shape of its effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +73,15 @@ impl Evidence {
 /// Why it is not what the operation writes.
 pub(super) fn decode_part<T: DeserializeOwned>(part: &Value) -> Result<T, String> {
     T::deserialize(part).map_err(|e| format!("its evidence cannot be read: {e}"))
+}
+
+/// Reads the name of an element as what it names.
+///
+/// # Errors
+/// [`Code::Internal`] for a name that another version wrote: what it does not read it cannot ask for.
+pub(super) fn parse_element<T: FromStr>(name: &str) -> Result<T, Error> {
+    name.parse()
+        .map_err(|_| Error::new(Code::Internal, format!("the recorded element `{name}` cannot be read")))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use super::{
     args::CallArgs,
     context::name_thing,
-    evidence::{ElementChange, ElementChanges},
+    evidence::{ElementChange, ElementChanges, parse_element},
     protocol::{SetEffect, SetLook, take_set},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
@@ -177,11 +177,11 @@ impl SetEffect for RangeEffect<'_> {
     }
 
     async fn ask(&self, changes: &ElementChanges) -> Result<()> {
-        let of = |wanted: bool| -> Vec<IpNet> {
+        let of = |wanted: bool| -> Result<Vec<IpNet>> {
             let names = changes.iter().filter(|(_, change)| change.wanted == wanted).map(|(name, _)| name);
-            names.filter_map(|name| name.parse().ok()).collect()
+            names.map(|name| parse_element(name)).collect()
         };
-        self.network.allow(&of(true), &of(false)).await.map(drop)
+        self.network.allow(&of(true)?, &of(false)?).await.map(drop)
     }
 
     async fn result(&self, _: &ElementChanges) -> Result<Value> {

@@ -130,7 +130,9 @@ impl TranscriptWriter {
             }
             Record::Accepted { call, what } => {
                 self.enter_steps(call);
-                self.push_line(at, &format!("  accepted {}", value::strip_tags(what)));
+                // Only a job was accepted; all other evidence is of what is about to be asked for.
+                let word = if what["shape"] == "accepted" { "accepted" } else { "written down" };
+                self.push_line(at, &format!("  {word} {}", value::strip_tags(what)));
             }
             Record::End { call, op, args, outcome, .. } => self.push_call_end(at, call, op, args, outcome),
             Record::Decided { call, decision, by } => {

@@ -4,7 +4,7 @@
 
 use super::{
     failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
-    watch::{Look, Watched, watch},
+    watch::find_within,
 };
 use crate::{
     base::moment::Span,
@@ -14,8 +14,8 @@ use crate::{
         evidence::Evidence,
     },
     provider::{
-        Code, Error, Provider,
-        model::{EffectKind, Progress, SqlOutcome},
+        Code, Provider,
+        model::{EffectKind, SqlOutcome},
     },
 };
 use serde_json::{Value, json};
@@ -58,18 +58,8 @@ async fn find_outcome(
     provider: &dyn Provider,
     token: Option<&Value>,
 ) -> EffectResult<Option<SqlOutcome>> {
-    let unknown = |e: Error| EffectFailure::Undecided(e.message);
-    let sql = provider.sql().map_err(unknown)?;
-    let look = || async {
-        let outcome = sql.settle(cx.key, token).await?;
-        Ok(match outcome {
-            Some(_) => Look::Seen(outcome),
-            None => Look::NotYet(outcome, Progress::with_phase("asking whether it was committed")),
-        })
-    };
+    let sql = provider.sql().map_err(|e| EffectFailure::Undecided(e.message))?;
     let landing = provider.landing(EffectKind::Statement).span().filter(|_| token.is_some());
-    match watch(cx, provider, landing.unwrap_or(Span::ZERO), look).await {
-        Ok(Watched::Seen(outcome) | Watched::TimeUp(outcome)) => Ok(outcome),
-        Err(e) => Err(unknown(e)),
-    }
+    let find = || sql.settle(cx.key, token);
+    find_within(cx, provider, landing.unwrap_or(Span::ZERO), "the transaction", find).await
 }

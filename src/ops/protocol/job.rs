@@ -6,10 +6,8 @@
 use super::{
     failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
     sending::{RequestAnswer, SENDING_TIME, Sending},
-    watch::{Look, Watched, watch},
 };
 use crate::{
-    base::moment::Span,
     ops::{
         args::CallArgs,
         context::{CallContext, EvidenceRecorder},
@@ -17,7 +15,7 @@ use crate::{
     },
     provider::{
         Accept, Error, Provider, Result,
-        model::{EffectKind, Job, Progress},
+        model::{EffectKind, Job},
     },
 };
 use async_trait::async_trait;
@@ -46,10 +44,8 @@ pub(in crate::ops) async fn take_job(
 ) -> EffectResult<Value> {
     let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
     let job = JobRequest { cx, provider, effect }.find_or_ask(&mut sending).await;
-    if !matches!(job, Err(EffectFailure::Undecided(_))) {
-        sending.settle().await?;
-    }
-    Ok(cx.wait_for_job(provider, &job?, args.timeout(), sending.landing).await?)
+    let job = sending.finish(job).await?;
+    Ok(cx.wait_for_job(provider, &job, args.timeout(), sending.landing).await?)
 }
 
 /// A job on its way to be accepted.
@@ -118,39 +114,14 @@ impl JobRequest<'_> {
 
     /// Looks for a lost job until it cannot land any more, and records it; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, traces: &Value, why: Error) -> EffectResult<Job> {
-        let limit = sending.time_left().unwrap_or_else(|| sending.look_time());
-        match self.find_within(limit, traces).await? {
-            Some(job) => {
-                self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
-                Ok(job)
-            }
-            None if sending.time_left().is_none() => {
-                Err(EffectFailure::Undecided(format!("{why}; and nobody knows until when it may still come")))
-            }
-            None => Err(why.into()),
-        }
+        let traces = Some(traces).filter(|traces| !traces.is_null());
+        let find = || self.provider.find(self.cx.key, traces);
+        let job = sending.find_lost(self.provider, &self.effect.subject(), why, find).await?;
+        self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
+        Ok(job)
     }
 
     async fn find_once(&self, traces: Option<&Value>) -> EffectResult<Option<Job>> {
         self.provider.find(self.cx.key, traces).await.map_err(|e| EffectFailure::Undecided(e.message))
-    }
-
-    /// Looks until the job is there, for `limit` at most.
-    async fn find_within(&self, limit: Span, traces: &Value) -> EffectResult<Option<Job>> {
-        let look = || async {
-            let traces = Some(traces).filter(|traces| !traces.is_null());
-            Ok(match self.provider.find(self.cx.key, traces).await? {
-                Some(job) => Look::Seen(Some(job)),
-                None => {
-                    Look::NotYet(None, Progress::with_phase(format!("looking for {}", self.effect.subject())))
-                }
-            })
-        };
-        match watch(self.cx, self.provider, limit, look).await {
-            Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
-            Err(e) => {
-                Err(EffectFailure::Undecided(format!("{} cannot be looked for: {e}", self.effect.subject())))
-            }
-        }
     }
 }

@@ -5,15 +5,12 @@
 use super::{
     failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
     sending::{RequestAnswer, Sending},
-    watch::{Look, Watched, watch},
+    watch::find_within,
 };
 use crate::{
     base::moment::Span,
     ops::{args::CallArgs, context::CallContext, evidence::Evidence},
-    provider::{
-        Code, Error, Provider, Result,
-        model::{EffectKind, Progress},
-    },
+    provider::{Code, Error, Provider, Result, model::EffectKind},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -59,10 +56,7 @@ pub(in crate::ops) async fn take_make(
     };
     let making = Making { cx, provider, effect, before, limit: args.timeout().min(SEEN_TIMEOUT) };
     let made = making.make(&mut sending).await;
-    if !matches!(made, Err(EffectFailure::Undecided(_))) {
-        sending.settle().await?;
-    }
-    made
+    sending.finish(made).await
 }
 
 /// Something on its way to be made.
@@ -87,7 +81,7 @@ impl Making<'_> {
         }
         let evidence = |sent_by| Evidence::Make { before: self.before.clone(), sent_by };
         match sending.ask(evidence, self.effect.ask()).await? {
-            RequestAnswer::Answered(_) => match self.find_within(self.limit).await? {
+            RequestAnswer::Answered(_) => match self.find_answered().await? {
                 Some(made) => Ok(made),
                 None => Err(self.unseen_error().into()),
             },
@@ -96,35 +90,16 @@ impl Making<'_> {
         }
     }
 
-    /// Looks for a lost one until it cannot land any more; `why` is the error of one that did not.
-    async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
-        let Some(left) = sending.time_left() else {
-            return match self.find_within(sending.look_time()).await? {
-                Some(made) => Ok(made),
-                None => Err(EffectFailure::Undecided(format!(
-                    "{why}; and nobody knows until when it may still come"
-                ))),
-            };
-        };
-        self.find_within(left).await?.ok_or_else(|| why.into())
+    /// Looks for one that was answered.
+    async fn find_answered(&self) -> EffectResult<Option<Value>> {
+        let find = || self.effect.find(&self.before);
+        find_within(self.cx, self.provider, self.limit, &self.effect.subject(), find).await
     }
 
-    /// Looks until it is there, for `limit` at most.
-    async fn find_within(&self, limit: Span) -> EffectResult<Option<Value>> {
-        let look = || async {
-            Ok(match self.effect.find(&self.before).await? {
-                Some(made) => Look::Seen(Some(made)),
-                None => {
-                    Look::NotYet(None, Progress::with_phase(format!("looking for {}", self.effect.subject())))
-                }
-            })
-        };
-        match watch(self.cx, self.provider, limit, look).await {
-            Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
-            Err(e) => {
-                Err(EffectFailure::Undecided(format!("{} cannot be looked for: {e}", self.effect.subject())))
-            }
-        }
+    /// Looks for a lost one until it cannot land any more; `why` is the error of one that did not.
+    async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
+        let find = || self.effect.find(&self.before);
+        sending.find_lost(self.provider, &self.effect.subject(), why, find).await
     }
 
     fn unseen_error(&self) -> Error {

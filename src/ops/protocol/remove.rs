@@ -68,10 +68,7 @@ pub(in crate::ops) async fn take_remove<E: RemoveEffect>(
     };
     let removal = Removal { cx, provider, effect, gone: &gone, limit: args.timeout().min(GONE_TIMEOUT) };
     let removed = removal.remove(&mut sending).await;
-    if !matches!(removed, Err(EffectFailure::Undecided(_))) {
-        sending.settle().await?;
-    }
-    removed.map(|()| json!(gone))
+    sending.finish(removed).await.map(|()| json!(gone))
 }
 
 /// A removal on its way.
@@ -113,12 +110,8 @@ impl<E: RemoveEffect> Removal<'_, E> {
 
     /// Looks until a lost removal cannot land any more; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<()> {
-        let Some(left) = sending.time_left() else {
-            return Err(EffectFailure::Undecided(format!(
-                "{why}; and nobody knows until when it may still come"
-            )));
-        };
-        if self.is_gone_within(left).await? { Ok(()) } else { Err(why.into()) }
+        let limit = sending.time_left().unwrap_or_else(|| sending.look_time());
+        if self.is_gone_within(limit).await? { Ok(()) } else { Err(sending.lost_failure(why)) }
     }
 
     /// Looks until it is gone, for `limit` at most.

@@ -1,6 +1,9 @@
 //! Sending: what is on disk before a request goes out, and until when it may land.
 
-use super::failure::EffectResult;
+use super::{
+    failure::{EffectFailure, EffectResult},
+    watch::find_within,
+};
 use crate::{
     base::{clock::Uptime, moment::Span},
     ops::{
@@ -114,11 +117,40 @@ impl<'a> Sending<'a> {
         self.time_left().map_or(LOOK_TIMEOUT, |left| left.min(LOOK_TIMEOUT))
     }
 
-    /// Ends the quarantine, unless a request may still land.
-    pub(super) async fn settle(&self) -> Result<()> {
-        if self.landing.is_fenced() || !self.has_landed() {
-            return Ok(());
+    /// Looks for what a lost request makes until it can land no more; `why` is the error of one that did not.
+    pub(super) async fn find_lost<T, F: Future<Output = Result<Option<T>>>>(
+        &self,
+        provider: &dyn Provider,
+        subject: &str,
+        why: Error,
+        find: impl Fn() -> F,
+    ) -> EffectResult<T> {
+        let limit = self.time_left().unwrap_or_else(|| self.look_time());
+        match find_within(self.cx, provider, limit, subject, find).await? {
+            Some(found) => Ok(found),
+            None => Err(self.lost_failure(why)),
         }
-        self.cx.host.lift_quarantines().await
+    }
+
+    /// Returns the failure of a lost request that was looked for and is not there.
+    pub(super) fn lost_failure(&self, why: Error) -> EffectFailure {
+        match self.time_left() {
+            Some(_) => why.into(),
+            None => EffectFailure::Undecided(format!("{why}; and nobody knows until when it may still come")),
+        }
+    }
+
+    /// Ends the quarantine when the call is settled, unless a request may still land, and returns what came of the call.
+    pub(super) async fn finish<T>(&self, result: EffectResult<T>) -> EffectResult<T> {
+        let may_land = match &result {
+            Err(EffectFailure::Undecided(_)) => true,
+            // It was answered, and what was asked for may still come.
+            Err(EffectFailure::Failed(e)) if e.code == Code::NotApplied => true,
+            _ => !self.has_landed(),
+        };
+        if !may_land && !self.landing.is_fenced() {
+            self.cx.host.lift_quarantines().await?;
+        }
+        result
     }
 }

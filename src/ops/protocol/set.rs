@@ -98,18 +98,11 @@ pub(in crate::ops) async fn take_set(
         Some(Evidence::Set { changes, sent_by }) => {
             set.changes.clone_from(changes);
             sending.adopt(sent_by);
-            if let Some(value) = set.take_up(&sending).await? {
-                sending.settle().await?;
-                return Ok(value);
-            }
         }
         Some(other) => return Err(misfit_failure(other, "change of elements")),
     }
-    let value = set.ask_until_seen(&mut sending).await;
-    if !matches!(value, Err(EffectFailure::Undecided(_))) {
-        sending.settle().await?;
-    }
-    value
+    let value = set.change_elements(&mut sending).await;
+    sending.finish(value).await
 }
 
 /// A change on its way.
@@ -123,6 +116,16 @@ struct Set<'a> {
 }
 
 impl Set<'_> {
+    /// Goes on with what an earlier process asked for, else asks.
+    async fn change_elements(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
+        if sending.is_open()
+            && let Some(value) = self.take_up(sending).await?
+        {
+            return Ok(value);
+        }
+        self.ask_until_seen(sending).await
+    }
+
     /// Looks what became of a change that was begun: its value, or nothing when it is to be asked for again.
     async fn take_up(&self, sending: &Sending<'_>) -> EffectResult<Option<Value>> {
         if self.cx.settles_only {
@@ -163,13 +166,9 @@ impl Set<'_> {
 
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
-        let Some(left) = sending.time_left() else {
-            return Err(EffectFailure::Undecided(format!(
-                "{why}; and nobody knows until when it may still come"
-            )));
-        };
-        match self.watch_for(left).await? {
-            Standing::AsBefore => Err(why.into()),
+        let limit = sending.time_left().unwrap_or_else(|| sending.look_time());
+        match self.watch_for(limit).await? {
+            Standing::AsBefore => Err(sending.lost_failure(why)),
             standing => self.conclude(standing).await,
         }
     }

@@ -1,5 +1,6 @@
 //! Watching: looking again and again until something is seen or the time is up.
 
+use super::failure::{EffectFailure, EffectResult};
 use crate::{
     base::moment::Span,
     ops::context::{CallContext, is_poll_failure, next_poll_delay},
@@ -53,5 +54,28 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
         let pause = pause.unwrap_or_else(|| next_poll_delay(waited)).min(limit).max(Span::from_millis(1));
         provider.pause(clock.as_ref(), pause).await;
         waited = Span(waited.0.saturating_add(pause.0));
+    }
+}
+
+/// Looks until something is there, for `limit` at most.
+///
+/// # Errors
+/// [`EffectFailure::Undecided`] when the last look failed: whether it is there is not known then.
+pub(super) async fn find_within<T, F: Future<Output = Result<Option<T>>>>(
+    cx: &CallContext<'_>,
+    provider: &dyn Provider,
+    limit: Span,
+    subject: &str,
+    find: impl Fn() -> F,
+) -> EffectResult<Option<T>> {
+    let look = || async {
+        Ok(match find().await? {
+            Some(found) => Look::Seen(Some(found)),
+            None => Look::NotYet(None, Progress::with_phase(format!("looking for {subject}"))),
+        })
+    };
+    match watch(cx, provider, limit, look).await {
+        Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
+        Err(e) => Err(EffectFailure::Undecided(format!("{subject} cannot be looked for: {e}"))),
     }
 }
