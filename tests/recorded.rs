@@ -54,7 +54,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("ops/context.rs", "target_ref.branch", "a target is no branch, and the branch of no name is not found"),
     ("ops/context.rs", "why.hint.clone()", "an error without a hint has none to join"),
     ("ops/param.rs", "words.first()", "what is typed for a parameter; the empty text is refused"),
-    ("ops/protocol/set.rs", "look.unapplied", "the platform does not say what it is doing"),
     ("ops/supabase.rs", "SecretRef::parse(", "what is typed for a secret; the empty text is refused"),
     (
         "runtime/values.rs",

@@ -96,7 +96,7 @@ impl SetEffect for BanEffect<'_> {
             banned_addresses(self.target).await?.iter().map(ToString::to_string).collect();
         let elements =
             changes.keys().map(|address| (address.clone(), bans.contains(address).into())).collect();
-        Ok(SetLook { elements, unapplied: None })
+        Ok(SetLook { elements, unapplied: None, shown: Value::Null })
     }
 
     async fn ask(&self, changes: &ElementChanges) -> Result<()> {
@@ -105,10 +105,10 @@ impl SetEffect for BanEffect<'_> {
         self.target.network()?.unban(&going).await
     }
 
-    async fn result(&self, changes: &ElementChanges) -> Result<Value> {
+    fn result(&self, changes: &ElementChanges, _: SetLook) -> Value {
         let was_banned = |address: &IpAddr| changes.contains_key(&address.to_string());
         let (removed, not_banned): (Vec<_>, Vec<_>) = self.addresses.iter().copied().partition(was_banned);
-        Ok(json!({ "removed": removed, "not_banned": not_banned }))
+        json!({ "removed": removed, "not_banned": not_banned })
     }
 }
 

@@ -143,6 +143,7 @@ impl SetEffect for SettingsEffect<'_> {
         Ok(SetLook {
             elements: now.iter().map(|s| (s.name.clone(), setting_to_text(&s.overridden))).collect(),
             unapplied: waits.then(|| "a setting waits for a restart".to_owned()),
+            shown: json!(now),
         })
     }
 
@@ -150,13 +151,13 @@ impl SetEffect for SettingsEffect<'_> {
         self.settings.set(&self.values, self.restart).await.map(drop)
     }
 
-    async fn result(&self, changes: &ElementChanges) -> Result<Value> {
-        let with_before = |setting: &Setting| {
-            let mut fields = json!(setting);
-            fields["before"] = changes.get(&setting.name).map_or(Value::Null, |change| change.before.clone());
-            fields
-        };
-        Ok(self.read_settings().await?.iter().map(with_before).collect())
+    fn result(&self, changes: &ElementChanges, look: SetLook) -> Value {
+        let mut settings = look.shown;
+        for setting in settings.as_array_mut().into_iter().flatten() {
+            let change = setting["name"].as_str().and_then(|name| changes.get(name));
+            setting["before"] = change.map_or(Value::Null, |change| change.before.clone());
+        }
+        settings
     }
 }
 

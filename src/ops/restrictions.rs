@@ -173,7 +173,11 @@ impl SetEffect for RangeEffect<'_> {
         let elements = changes.keys().map(|net| (net.clone(), stored.contains(net).into())).collect();
         let doing =
             if is_under_review { "a change is under review" } else { "they are stored and not enforced yet" };
-        Ok(SetLook { elements, unapplied: (!allowed.applied).then(|| doing.to_owned()) })
+        Ok(SetLook {
+            elements,
+            unapplied: (!allowed.applied).then(|| doing.to_owned()),
+            shown: allowed_to_json(&allowed),
+        })
     }
 
     async fn ask(&self, changes: &ElementChanges) -> Result<()> {
@@ -184,8 +188,8 @@ impl SetEffect for RangeEffect<'_> {
         self.network.allow(&of(true)?, &of(false)?).await.map(drop)
     }
 
-    async fn result(&self, _: &ElementChanges) -> Result<Value> {
-        Ok(allowed_to_json(&normalize_allowed(self.network.allowed().await?)))
+    fn result(&self, _: &ElementChanges, look: SetLook) -> Value {
+        look.shown
     }
 }
 

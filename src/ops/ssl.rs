@@ -105,16 +105,18 @@ impl SetEffect for TlsChange<'_> {
     async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
         let now = self.network.ssl().await?;
         let unapplied = (!now.applied).then(|| "the platform is applying it".to_owned());
-        Ok(SetLook { elements: [(TLS.to_owned(), now.enforced.into())].into(), unapplied })
+        let elements = [(TLS.to_owned(), now.enforced.into())].into();
+        Ok(SetLook { elements, unapplied, shown: json!(now) })
     }
 
     async fn ask(&self, _: &ElementChanges) -> Result<()> {
         self.network.enforce_ssl(self.wanted).await.map(drop)
     }
 
-    async fn result(&self, changes: &ElementChanges) -> Result<Value> {
-        let now = self.network.ssl().await?;
-        let before = changes.get(TLS).map_or(Value::from(now.enforced), |change| change.before.clone());
-        Ok(json!({ "before": before, "enforced": now.enforced, "applied": now.applied }))
+    fn result(&self, changes: &ElementChanges, look: SetLook) -> Value {
+        let mut result = look.shown;
+        result["before"] =
+            changes.get(TLS).map_or_else(|| result["enforced"].clone(), |change| change.before.clone());
+        result
     }
 }

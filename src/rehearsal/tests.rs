@@ -198,7 +198,12 @@ fn write_runbook(needs: &str, body: &str) -> String {
 }
 
 /// The statements that answers and looks tell untruths about, with the rights that they need.
-const LATE_CHANGES: [(&str, &str, &str); 6] = [
+const LATE_CHANGES: [(&str, &str, &str); 7] = [
+    (
+        "two ranges",
+        r#""network.change""#,
+        r#"parallel([|| network::restrictions::add(db, "203.0.113.0/24"), || network::restrictions::add(db, "198.51.100.0/24")]);"#,
+    ),
     ("tls", r#""network.change""#, "network::ssl::set(db, true);"),
     ("tls twice", r#""network.change""#, "network::ssl::set(db, true); network::ssl::set(db, false);"),
     (
@@ -260,6 +265,11 @@ fn switching_tls_twice_is_right_under_late_faults() {
 #[test]
 fn replacing_the_ranges_is_right_under_late_faults() {
     assert_late_faults_break_nothing("ranges");
+}
+
+#[test]
+fn adding_two_ranges_at_once_is_right_under_late_faults() {
+    assert_late_faults_break_nothing("two ranges");
 }
 
 #[test]

@@ -45,8 +45,8 @@ pub(in crate::ops) trait SetEffect: Sync {
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook>;
     /// Asks for the change.
     async fn ask(&self, changes: &ElementChanges) -> Result<()>;
-    /// Returns the result of the change, which a look has shown.
-    async fn result(&self, changes: &ElementChanges) -> Result<Value>;
+    /// Returns what the call gives back when a look has shown the change.
+    fn result(&self, changes: &ElementChanges, look: SetLook) -> Value;
 }
 
 /// What a look shows of the elements of a change.
@@ -55,6 +55,8 @@ pub(in crate::ops) struct SetLook {
     pub(in crate::ops) elements: BTreeMap<String, Value>,
     /// Why they do not hold yet, where they are only stored: what the platform is doing.
     pub(in crate::ops) unapplied: Option<String>,
+    /// Everything that was shown, as the call gives it back.
+    pub(in crate::ops) shown: Value,
 }
 
 /// How the elements of a change stand.
@@ -70,6 +72,12 @@ enum Standing {
     InPart,
     /// An element has a third value.
     Changed,
+}
+
+/// A change as a look has shown it.
+struct SeenChange {
+    standing: Standing,
+    look: SetLook,
 }
 
 /// Takes a change up where it is: begins it, or goes on with it.
@@ -92,7 +100,8 @@ pub(in crate::ops) async fn take_set(
             demand_acting(cx)?;
             set.changes = effect.plan().await?;
             if set.changes.is_empty() {
-                return Ok(effect.result(&set.changes).await?);
+                let look = effect.look(&set.changes).await?;
+                return Ok(effect.result(&set.changes, look));
             }
         }
         Some(Evidence::Set { changes, sent_by }) => {
@@ -132,14 +141,14 @@ impl Set<'_> {
             let lost = lost_error(self.effect.subject(), sending.landing);
             return self.await_lost(sending, lost).await.map(Some);
         }
-        let mut standing = self.watch_for(Span::ZERO).await?;
-        if standing == Standing::Changed {
+        let mut seen = self.watch_for(Span::ZERO).await?;
+        if seen.standing == Standing::Changed {
             // A look may still show what was before the last change but one.
-            standing = self.watch_for(sending.look_time()).await?;
+            seen = self.watch_for(sending.look_time()).await?;
         }
-        match standing {
+        match seen.standing {
             Standing::AsBefore | Standing::InPart => Ok(None),
-            standing => self.conclude(standing).await.map(Some),
+            _ => self.conclude(seen).await.map(Some),
         }
     }
 
@@ -153,11 +162,14 @@ impl Set<'_> {
                     return self.await_lost(sending, why).await;
                 }
                 RequestAnswer::Refused(why) => return Err(why.into()),
-                RequestAnswer::Lost => match self.watch_for(sending.look_time()).await? {
-                    Standing::AsBefore | Standing::InPart if is_second || sending.has_landed() => break,
-                    Standing::AsBefore | Standing::InPart => {}
-                    standing => return self.conclude(standing).await,
-                },
+                RequestAnswer::Lost => {
+                    let seen = self.watch_for(sending.look_time()).await?;
+                    match seen.standing {
+                        Standing::AsBefore | Standing::InPart if is_second || sending.has_landed() => break,
+                        Standing::AsBefore | Standing::InPart => {}
+                        _ => return self.conclude(seen).await,
+                    }
+                }
             }
         }
         let lost = lost_error(self.effect.subject(), sending.landing);
@@ -167,9 +179,10 @@ impl Set<'_> {
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
         let limit = sending.time_left().unwrap_or_else(|| sending.look_time());
-        match self.watch_for(limit).await? {
+        let seen = self.watch_for(limit).await?;
+        match seen.standing {
             Standing::AsBefore => Err(sending.lost_failure(why)),
-            standing => self.conclude(standing).await,
+            _ => self.conclude(seen).await,
         }
     }
 
@@ -177,40 +190,41 @@ impl Set<'_> {
     async fn await_applied(&self) -> EffectResult<Value> {
         #[cfg(test)]
         if super::mutant::believes_answer() {
-            return Ok(self.effect.result(&self.changes).await?);
+            return Ok(self.effect.result(&self.changes, self.effect.look(&self.changes).await?));
         }
-        match self.watch_for(self.limit).await? {
-            Standing::AsWanted => Ok(self.effect.result(&self.changes).await?),
-            _ => Err(self.unapplied_error().await?.into()),
+        let seen = self.watch_for(self.limit).await?;
+        match seen.standing {
+            Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
+            _ => Err(self.unapplied_error(&seen.look).into()),
         }
     }
 
     /// Concludes a change that was lost from how its elements stand.
-    async fn conclude(&self, standing: Standing) -> EffectResult<Value> {
-        match standing {
-            Standing::AsWanted => Ok(self.effect.result(&self.changes).await?),
+    async fn conclude(&self, seen: SeenChange) -> EffectResult<Value> {
+        match seen.standing {
+            Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
             Standing::Unapplied => self.await_applied().await,
-            Standing::AsBefore | Standing::InPart => Err(self.unapplied_error().await?.into()),
-            Standing::Changed => Err(self.changed_failure().await?),
+            Standing::AsBefore | Standing::InPart => Err(self.unapplied_error(&seen.look).into()),
+            Standing::Changed => Err(self.changed_failure(&seen.look)),
         }
     }
 
     /// Looks until the elements are as wanted and hold, for `limit` at most, and tells how they stand then.
-    async fn watch_for(&self, limit: Span) -> EffectResult<Standing> {
+    async fn watch_for(&self, limit: Span) -> EffectResult<SeenChange> {
         let look = || async {
             let look = self.effect.look(&self.changes).await?;
             let standing = judge_look(&self.changes, &look);
-            if standing == Standing::AsWanted {
-                return Ok(Look::Seen(standing));
+            let doing = look.unapplied.clone();
+            let seen = SeenChange { standing, look };
+            if seen.standing == Standing::AsWanted {
+                return Ok(Look::Seen(seen));
             }
-            let phase = look.unapplied.unwrap_or_else(|| format!("looking at {}", self.effect.subject()));
-            Ok(Look::NotYet(
-                standing,
-                Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) },
-            ))
+            let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.subject()));
+            let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
+            Ok(Look::NotYet(seen, progress))
         };
         match watch(self.cx, self.provider, limit, look).await {
-            Ok(Watched::Seen(standing) | Watched::TimeUp(standing)) => Ok(standing),
+            Ok(Watched::Seen(seen) | Watched::TimeUp(seen)) => Ok(seen),
             Err(e) => {
                 Err(EffectFailure::Undecided(format!("{} cannot be looked at: {e}", self.effect.subject())))
             }
@@ -218,28 +232,25 @@ impl Set<'_> {
     }
 
     /// Returns the error of a change that was asked for, and is not there as wanted.
-    async fn unapplied_error(&self) -> EffectResult<Error> {
-        let look = self.effect.look(&self.changes).await?;
-        let why = look.unapplied.as_ref().map(|doing| format!(" ({doing})")).unwrap_or_default();
+    fn unapplied_error(&self, look: &SetLook) -> Error {
+        let why = look.unapplied.as_ref().map_or_else(String::new, |doing| format!(" ({doing})"));
         let message = format!(
             "{} was asked for and is not as wanted{why}: {}",
             self.effect.subject(),
-            describe_elements(&self.changes, &look)
+            describe_elements(&self.changes, look)
         );
         let error = Error::new(Code::NotApplied, message).with_side_effects();
-        Ok(error.with_hint(
-            "look again later: the platform may still apply it, or somebody else changes the same",
-        ))
+        error
+            .with_hint("look again later: the platform may still apply it, or somebody else changes the same")
     }
 
     /// Returns the failure of a change of which nobody knows: an element is neither as before nor as wanted.
-    async fn changed_failure(&self) -> EffectResult<EffectFailure> {
-        let look = self.effect.look(&self.changes).await?;
-        Ok(EffectFailure::Undecided(format!(
+    fn changed_failure(&self, look: &SetLook) -> EffectFailure {
+        EffectFailure::Undecided(format!(
             "{} is neither as before nor as wanted: {}",
             self.effect.subject(),
-            describe_elements(&self.changes, &look)
-        )))
+            describe_elements(&self.changes, look)
+        ))
     }
 }
 

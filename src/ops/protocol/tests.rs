@@ -146,15 +146,19 @@ impl SetEffect for StuckSwitch {
     }
 
     async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
-        Ok(SetLook { elements: [("on".to_owned(), false.into())].into(), unapplied: None })
+        Ok(SetLook {
+            elements: [("on".to_owned(), false.into())].into(),
+            unapplied: None,
+            shown: Value::Null,
+        })
     }
 
     async fn ask(&self, _: &ElementChanges) -> Result<()> {
         Ok(())
     }
 
-    async fn result(&self, _: &ElementChanges) -> Result<Value> {
-        Ok(Value::Null)
+    fn result(&self, _: &ElementChanges, look: SetLook) -> Value {
+        look.shown
     }
 }
 
