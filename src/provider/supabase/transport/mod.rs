@@ -28,6 +28,7 @@ use crate::{
     },
     provider::{Code, Error, Result},
 };
+use answer::unanswered_failure;
 use attempt::{AttemptOutcome, send_once};
 use endpoint::ApiEndpoint;
 use environment::Environment;
@@ -146,9 +147,15 @@ impl ApiClient {
             request.path,
         );
         let deadline = endpoint.clock.now().saturating_add(self.request_timeout);
+        let began = endpoint.clock.uptime();
         let (mut tries, mut throttled) = (0, 0);
         loop {
             let slot = endpoint.limiter.acquire_slot(&lane, &*endpoint.clock, deadline).await?;
+            // Nobody looks for a write that is sent later than this. The machine may have slept since.
+            let passed = endpoint.clock.uptime().since(&began);
+            if request.writes && passed.is_none_or(|passed| passed > self.request_timeout) {
+                return Err(unanswered_failure(&request, "the time to send it is over", false).why);
+            }
             let limit = if request.writes {
                 self.attempt_timeout
             } else {
