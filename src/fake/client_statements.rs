@@ -4,8 +4,8 @@
 //! types, a change that leaves a marker. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
-    pg_catalog, profile::STATEMENT_TIMEOUT, project::FakeProject, recorder::DiscardingRecorder,
-    request::RoutedRequest, response::ApiResponse, sql_error,
+    pg_catalog, profile::STATEMENT_TIMEOUT, project::FakeProject, request::RoutedRequest,
+    response::ApiResponse, sql_error,
 };
 use crate::{
     base::moment::{Moment, Span},
@@ -55,6 +55,9 @@ pub(super) async fn answer_statement(
             None if request.options().postgres => return Ok(None),
             None => (Value::Null, false),
         },
+        SqlRequest::EndSessions { .. } if request.options().postgres => return Ok(None),
+        // Every statement of a simulated database is over when it is answered.
+        SqlRequest::EndSessions { .. } => (Value::Null, false),
         SqlRequest::RemoveMarker { object } => match project.lock_state().markers.remove(object) {
             None if request.options().postgres => return Ok(None),
             _ => (Value::Null, false),
@@ -120,10 +123,7 @@ async fn execute_with_marker(
         let message = format!("ERROR:  23505: large object {object} already exists");
         return Err(sql_error::failed_query(&message));
     }
-    let done = project
-        .simulated_database()?
-        .execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &DiscardingRecorder)
-        .await;
+    let done = project.simulated_database()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key()).await;
     let rows_affected = done.map_err(sql_error::translate_error)?.rows_affected;
     project.lock_state().markers.insert(object, format!("{comment}{rows_affected}"));
     Ok((Value::Null, true))

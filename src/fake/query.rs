@@ -4,7 +4,6 @@ use super::{
     client_statements, pg_catalog,
     profile::STATEMENT_TIMEOUT,
     project::FakeProject,
-    recorder::DiscardingRecorder,
     request::RoutedRequest,
     response::{ApiResponse, ApiResult},
     sql_error,
@@ -42,8 +41,10 @@ async fn answer_query(request: &RoutedRequest, read_only: bool) -> ApiResult {
     }
     let mut rows = Vec::new();
     let mut wrote = false;
+    // One statement alone is a transaction of its own or none; several are one transaction together.
+    let is_alone = split_statements(script).count() == 1;
     for statement in split_statements(script).filter(|s| !is_session_statement(s)) {
-        let done = match run_statement(request, &project, statement, read_only).await {
+        let done = match run_statement(request, &project, statement, read_only, is_alone).await {
             // A statement that the simulator's SQL cannot run goes to the real database.
             Err(_) if request.options().postgres && !wrote => {
                 return run_on_real_database(request, &project, script, read_only).await;
@@ -81,6 +82,7 @@ async fn run_statement(
     project: &FakeProject,
     sql: &str,
     read_only: bool,
+    is_alone: bool,
 ) -> Result<(Vec<Map<String, Value>>, bool), ApiResponse> {
     let database = project.as_provider()?;
     if let Some(row) = pg_catalog::answer_server_query(sql, project).await? {
@@ -96,8 +98,11 @@ async fn run_statement(
         }
         Err(_) => {}
     }
-    let done =
-        database.sql()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key(), &DiscardingRecorder).await;
+    let done = if is_alone {
+        database.sql()?.execute_alone(sql, STATEMENT_TIMEOUT).await
+    } else {
+        database.sql()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key()).await
+    };
     done.map(|_| (Vec::new(), true)).map_err(sql_error::translate_error)
 }
 

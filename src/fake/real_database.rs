@@ -2,7 +2,7 @@
 //!
 //! From then on the real database answers for the project, and the world no longer does.
 
-use super::{recorder::DiscardingRecorder, world_script};
+use super::world_script;
 use crate::{
     base::moment::Span,
     provider::{
@@ -85,7 +85,7 @@ impl RealDatabase {
         self.copy_world_if_changed(world).await?;
         let ran = self.cluster_mut()?.run_script(script, read_only).await?;
         if ran.wrote && !self.authoritative {
-            match world.execute(unwrap_do_block(script), WORLD_TIMEOUT, key, &DiscardingRecorder).await {
+            match world.execute(unwrap_do_block(script), WORLD_TIMEOUT, key).await {
                 Ok(_) => self.filled_with = Some(render_world(world).await?),
                 Err(_) => self.authoritative = true,
             }

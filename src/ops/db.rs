@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::take_commit,
+    protocol::{take_commit, take_opaque},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -13,6 +13,14 @@ use serde_json::{Value, json};
 
 const SQL: Param =
     Param { name: "sql", kind: ParamKind::Text, slot: ParamSlot::Positional, help: "one SQL statement" };
+
+const TRANSACTION: Param = Param {
+    name: "transaction",
+    kind: ParamKind::Bool,
+    slot: ParamSlot::Optional("true"),
+    help: "`false` for what runs only outside a transaction, such as `vacuum` and `create index concurrently`: \
+           when its answer is lost, nobody knows what came of it",
+};
 
 /// The operations of `db`.
 pub(super) const OPS: &[Operation] = &[
@@ -30,13 +38,16 @@ pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "db",
         name: "execute",
-        summary: "Run one SQL statement in a transaction of its own",
-        params: &[TARGET, SQL],
+        summary: "Run one SQL statement in a transaction of its own, or outside one",
+        params: &[TARGET, SQL, TRANSACTION],
         returns: ReturnShape::One(&[field("rows_affected", "int", "how many rows it touched")]),
         effect: Effect::Destroy,
         needs: None,
         protocol: Protocol::Effect(|cx, args| Box::pin(execute_statement(cx, args))),
-        examples: &[r#"db::execute("sandbox", "update customers set name = 'Ada' where id = 1")"#],
+        examples: &[
+            r#"db::execute("sandbox", "update customers set name = 'Ada' where id = 1")"#,
+            r#"db::execute("sandbox", "vacuum orders", #{ transaction: false })"#,
+        ],
     },
     Operation {
         namespace: "db",
@@ -68,7 +79,12 @@ async fn query_rows(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 
 async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    take_commit(cx, args, &*target, args.get_text("sql")).await
+    let statement = args.get_text("sql");
+    if args.get("transaction") != false {
+        return take_commit(cx, args, &*target, statement).await;
+    }
+    let run = async { Ok(json!(target.sql()?.execute_alone(statement, args.timeout()).await?)) };
+    take_opaque(cx, format!("`{statement}`").into(), run).await
 }
 
 async fn check_health(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

@@ -5,7 +5,10 @@
 
 use crate::{
     base::clock::Uptime,
-    provider::{Code, Error, model::Job},
+    provider::{
+        Code, Error,
+        model::{Job, SqlOutcome},
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -41,6 +44,9 @@ pub enum Evidence {
     Commit {
         /// What tells later whether it was.
         token: Value,
+        /// What it did, once it is known to be committed and before its mark is removed from the target.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outcome: Option<SqlOutcome>,
     },
     /// A request is about to be sent of which nobody can know what came of it.
     Opaque { request: Value },

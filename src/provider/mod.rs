@@ -19,6 +19,7 @@ pub mod supabase;
 
 pub use error::{Code, Error, Result, SideEffects};
 pub use fleet::{Fleet, TargetRef};
+pub(crate) use sql::statement::mark_lasting_effects;
 
 use crate::{
     base::{clock::Clock, moment::Span},
@@ -27,8 +28,8 @@ use crate::{
 use async_trait::async_trait;
 use ipnet::IpNet;
 use model::{
-    Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, EffectKind, Health,
-    Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica,
+    Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState, EffectKind,
+    Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica,
     ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest, Setting, SqlOutcome,
     SslEnforcement, TableEvent, TableEventQuery, Verification,
 };
@@ -262,20 +263,42 @@ pub trait Raw: Send + Sync {
 pub trait Sql: Send + Sync {
     /// Runs one statement in a read-only transaction and returns its rows.
     async fn query(&self, sql: &str, timeout: Span) -> Result<Rows>;
-    /// Runs one statement in a transaction of its own. `accepted` is called, and must return, after the statement has
-    /// run and before it is committed; its value lets [`Sql::settle`] say later whether the commit happened.
-    async fn execute(
+    /// Runs one statement in a transaction of its own, and does not commit it yet.
+    async fn open_transaction(
         &self,
         sql: &str,
         timeout: Span,
         key: &CallKey,
-        accepted: &dyn Accept,
-    ) -> Result<SqlOutcome>;
-    /// Returns the outcome of an execute that was interrupted: `None` when it is certain that nothing was committed.
-    /// [`Code::Unknown`] when nobody can know.
-    async fn settle(&self, key: &CallKey, accepted: Option<&Value>) -> Result<Option<SqlOutcome>>;
+    ) -> Result<Box<dyn OpenTransaction>>;
+    /// Runs one statement in a transaction of its own and commits it, for callers that keep no record of it.
+    async fn execute(&self, sql: &str, timeout: Span, key: &CallKey) -> Result<SqlOutcome> {
+        self.open_transaction(sql, timeout, key).await?.commit().await
+    }
+    /// Runs one statement outside a transaction, as some have to be. [`Code::Unknown`] when no answer came; any other
+    /// error says whether a part of it was done.
+    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome>;
+    /// Returns what became of a transaction, by its token. A session that may still be at work on it is ended.
+    /// [`Code::Unknown`] when nobody can know, [`Code::Internal`] for a token that cannot be read.
+    async fn settle(&self, key: &CallKey, token: &Value) -> Result<CommitState>;
+    /// Removes from the target what a transaction left there so that it can be settled; only after its outcome is on disk.
+    async fn remove_commit_mark(&self, _token: &Value) -> Result<()> {
+        Ok(())
+    }
+    /// Returns whether a transaction leaves a mark in the target, which [`Sql::remove_commit_mark`] removes.
+    fn leaves_commit_mark(&self) -> bool {
+        false
+    }
     /// Returns whether the database answers, and how it is.
     async fn health(&self) -> Result<Health>;
+}
+
+/// A transaction that has run its statement and is not committed. Dropped, it never is.
+#[async_trait]
+pub trait OpenTransaction: Send {
+    /// Returns what [`Sql::settle`] tells its outcome by.
+    fn token(&self) -> Value;
+    /// Commits it. [`Code::Unknown`] when no answer came.
+    async fn commit(self: Box<Self>) -> Result<SqlOutcome>;
 }
 
 /// Row-level policies and the audit.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a lost request is looked for before it is asked for again.
-const LOOK_TIMEOUT: Span = Span::from_secs(90);
+pub(super) const LOOK_TIMEOUT: Span = Span::from_secs(90);
 /// How long a provider may try to get a request out; nothing is sent after that.
 pub(super) const SENDING_TIME: Span = Span::from_secs(180);
 

@@ -20,6 +20,17 @@ pub struct SqlOutcome {
     pub rows_affected: u64,
 }
 
+/// What became of a transaction whose commit may have been asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitState {
+    /// It was committed.
+    Committed(SqlOutcome),
+    /// It was not committed, as far as the target shows, and nothing is at work on it.
+    NotCommitted,
+    /// It may still be committed; why.
+    Open(String),
+}
+
 /// The health of a database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {

@@ -16,7 +16,7 @@ mod target;
 pub use audit::{AuditCheck, AuditReport, CheckStatus, Finding, FindingLevel, Policy};
 pub use backup::{Backup, BackupDeletion, BackupRequest, Restorable, Verification};
 pub use branch::{Branch, PromotionOutcome};
-pub use database::{Health, Rows, SqlOutcome};
+pub use database::{CommitState, Health, Rows, SqlOutcome};
 pub use environment::{
     Addon, AllowedRange, Ban, Frequency, NetworkRestrictions, Replica, ReplicaRequest, Schedule,
     ScheduleRequest, Setting, SslEnforcement,

@@ -27,6 +27,7 @@ mod restore_points;
 mod security;
 mod settings;
 mod sql;
+mod statements;
 #[cfg(test)]
 pub(super) mod test_cluster;
 #[cfg(test)]
@@ -155,7 +156,7 @@ impl Provider for Postgres {
     }
 
     fn sql(&self) -> Result<&dyn Sql> {
-        Ok(&self.database)
+        Ok(self)
     }
 
     fn security(&self) -> Result<&dyn Security> {

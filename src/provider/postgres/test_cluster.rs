@@ -85,6 +85,14 @@ impl TestCluster {
         }
     }
 
+    /// Stops the cluster hard, and starts it with these settings when `meanwhile` is done with its folder.
+    pub(in super::super) async fn restart(&mut self, settings: &[&str], meanwhile: impl FnOnce(&Path)) {
+        self.stop();
+        meanwhile(&self.data());
+        self.server = Self::spawn_server(&self.programs, self.folder.path(), settings);
+        self.wait_until_up().await;
+    }
+
     /// The server's own immediate shutdown takes its children along, which a kill would not.
     fn stop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.server);

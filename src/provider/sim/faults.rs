@@ -12,13 +12,13 @@ use super::{
 use crate::{
     base::{clock::Clock, moment::Span},
     provider::{
-        Accept, Backups, Branches, Code, Error, Lifecycle, Network, Provider, Raw, Replicas, Result,
-        Schedules, Security, Settings, Sql,
+        Accept, Backups, Branches, Code, Error, Lifecycle, Network, OpenTransaction, Provider, Raw, Replicas,
+        Result, Schedules, Security, Settings, Sql,
         model::{
-            Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, EffectKind,
-            Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecoveryWindow,
-            Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest, Setting,
-            SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
+            Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState,
+            EffectKind, Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project,
+            RecoveryWindow, Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule,
+            ScheduleRequest, Setting, SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
         },
     },
 };
@@ -26,11 +26,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
-use std::{
-    future::{Ready, ready},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{future::ready, net::IpAddr, sync::Arc};
 
 /// How long a read waits for an answer that never comes.
 const READ_TIMEOUT: Span = Span::from_secs(30);
@@ -94,12 +90,14 @@ impl RequestOutcome {
     ///
     /// Only what takes several things at once is done in part. A statement can land late: its commit was sent, and the
     /// connection broke. A database says of none that it is committed before it is, and shows everybody what is. Of a
-    /// request past the catalogue the answer is all that anybody can know.
+    /// request past the catalogue, or a statement outside a transaction, the answer is all that anybody can know.
     pub fn fits_request(self, name: &str, kind: RequestKind) -> bool {
         match self {
             Self::Unanswered | Self::LandsLate(_) => kind != RequestKind::Read,
-            Self::AnsweredEarly(_) => kind != RequestKind::Read && !["execute", "ask"].contains(&name),
-            Self::StaleReads(_) => kind != RequestKind::Read && name != "execute",
+            Self::AnsweredEarly(_) => {
+                kind != RequestKind::Read && !["execute", "alone", "ask"].contains(&name)
+            }
+            Self::StaleReads(_) => kind != RequestKind::Read && !["execute", "alone"].contains(&name),
             Self::PartlyDone => ["set", "allow", "unban"].contains(&name),
             _ => true,
         }
@@ -130,13 +128,11 @@ pub struct FaultySim {
 }
 
 /// A request that writes, in all the forms that its outcomes need.
-struct WriteRequest<W, P, B, R> {
+struct WriteRequest<W, P, R> {
     /// All of it, now.
     whole: W,
     /// A part of it, now.
     part: P,
-    /// What of it is done before it can be lost.
-    before_loss: B,
     /// All of it, in any world and at any time.
     repeat: R,
 }
@@ -188,7 +184,6 @@ impl FaultySim {
         write: WriteRequest<
             impl Future<Output = Result<T>>,
             impl Future<Output = Result<T>>,
-            impl Future<Output = Result<()>>,
             impl Fn(Sim) -> BoxFuture<'static, Result<T>> + Send + 'static,
         >,
     ) -> Result<T> {
@@ -198,7 +193,6 @@ impl FaultySim {
         let request = SimRequest { name, kind, key, is_done };
         match self.choose_outcome(&request) {
             RequestOutcome::LandsLate(span) => {
-                write.before_loss.await?;
                 self.land_later(&request, span, write.repeat)?;
                 self.withhold_answer(&request).await
             }
@@ -297,11 +291,6 @@ impl FaultySim {
     }
 }
 
-/// Returns what a request does before it can be lost: nothing, for most.
-fn do_nothing() -> Ready<Result<()>> {
-    ready(Ok(()))
-}
-
 /// Returns the future of a request in a world and at a time of its own, with copies of its arguments.
 macro_rules! repeat {
     ($capability:ident::$name:ident($($arg:ident),*)) => {{
@@ -330,7 +319,6 @@ macro_rules! forward {
         let write = WriteRequest {
             whole: $capability::$name(&$self.sim, $($arg),*),
             part: async { $capability::$name(&$self.sim, $($part),*).await },
-            before_loss: do_nothing(),
             repeat: repeat!($capability::$name($($arg),*)),
         };
         $self.send_write(($label, RequestKind::$kind), forward!(@key $($key)?), write).await
@@ -438,33 +426,54 @@ forward!(Lifecycle {
 });
 
 forward!(Sql {
-    Read   "query"         fn query(sql: &str, timeout: Span) -> Rows;
-    Read   "settle"        fn settle(key: &CallKey, accepted: Option<&Value>) -> Option<SqlOutcome>;
-    Read   "health"        fn health() -> Health;
+    Read   "query"  fn query(sql: &str, timeout: Span) -> Rows;
+    Change "alone"  fn execute_alone(sql: &str, timeout: Span) -> SqlOutcome;
+    Read   "settle" fn settle(key: &CallKey, token: &Value) -> CommitState;
+    Read   "health" fn health() -> Health;
 } by hand {
-    /// Executes a statement. Where it lands late, it was tried and written down as accepted, and its commit is under way.
-    async fn execute(
+    async fn open_transaction(
         &self,
         sql: &str,
         timeout: Span,
         key: &CallKey,
-        accepted: &dyn Accept,
-    ) -> Result<SqlOutcome> {
-        let write = WriteRequest {
-            whole: Sql::execute(&self.sim, sql, timeout, key, accepted),
-            part: Sql::execute(&self.sim, sql, timeout, key, accepted),
-            before_loss: async { self.sim.prepare_commit(sql, timeout, key, accepted).await.map(drop) },
-            repeat: {
-                let (sql, key) = (sql.to_owned(), key.clone());
-                move |sim: Sim| {
-                    let committed = sim.commit_statement(&sql, timeout, &key);
-                    Box::pin(ready(committed)) as BoxFuture<'static, _>
-                }
-            },
-        };
-        self.send_write(("execute", RequestKind::Change), Some(key), write).await
+    ) -> Result<Box<dyn OpenTransaction>> {
+        let run = async |sim: &Sim| sim.open_transaction(sql, timeout, key).await;
+        let open = self.send_read("run", run).await?;
+        let (sql, key) = (sql.to_owned(), key.clone());
+        Ok(Box::new(FaultyTransaction { faulty: self.clone(), open, sql, timeout, key }))
     }
 });
+
+/// A transaction on a simulated target whose commit can fail.
+struct FaultyTransaction {
+    faulty: FaultySim,
+    open: Box<dyn OpenTransaction>,
+    sql: String,
+    timeout: Span,
+    key: CallKey,
+}
+
+#[async_trait]
+impl OpenTransaction for FaultyTransaction {
+    fn token(&self) -> Value {
+        self.open.token()
+    }
+
+    async fn commit(self: Box<Self>) -> Result<SqlOutcome> {
+        let Self { faulty, open, sql, timeout, key } = *self;
+        let repeat = {
+            let key = key.clone();
+            move |sim: Sim| {
+                let (sql, key) = (sql.clone(), key.clone());
+                Box::pin(async move { sim.execute(&sql, timeout, &key).await }) as BoxFuture<'static, _>
+            }
+        };
+        // A commit is done whole or not at all.
+        let part = ready(Err(Error::new(Code::Internal, "a commit was to be done in part")));
+        let write = WriteRequest { whole: open.commit(), part, repeat };
+        faulty.send_write(("execute", RequestKind::Change), Some(&key), write).await
+    }
+}
 
 forward!(Security {
     Read "policies" fn policies() -> Vec<Policy>;

@@ -4,7 +4,7 @@ use super::{
     target::Sim,
     world::{
         HistoryEntry, WorldStore, WorldTx, from_json,
-        statement::{is_blank, shorten_sql},
+        statement::{LoneStatement, StandIn, is_blank, shorten_sql},
         switches::POWER,
         to_json, version_text,
     },
@@ -12,8 +12,9 @@ use super::{
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Code, Error, Result, Sql,
-        model::{CallKey, Health, Rows, SqlOutcome},
+        Code, Error, OpenTransaction, Result, Sql,
+        model::{CallKey, CommitState, Health, Rows, SqlOutcome},
+        sql::sqlstate,
     },
 };
 use async_trait::async_trait;
@@ -33,22 +34,42 @@ impl Sql for Sim {
         })
     }
 
-    async fn execute(
+    async fn open_transaction(
         &self,
         sql: &str,
         timeout: Span,
         key: &CallKey,
-        accepted: &dyn Accept,
-    ) -> Result<SqlOutcome> {
-        match self.prepare_commit(sql, timeout, key, accepted).await? {
-            Some(outcome) => Ok(outcome),
-            None => self.commit_statement(sql, timeout, key),
+    ) -> Result<Box<dyn OpenTransaction>> {
+        demand_statement(sql)?;
+        if let Some(lone) = LoneStatement::parse(sql) {
+            return Err(in_transaction_error(&lone));
+        }
+        if self.find_commit(key)?.is_none() {
+            let store = self.open_store()?;
+            self.try_statement(&store, sql, timeout)?;
+        }
+        Ok(Box::new(SimTransaction { sim: self.clone(), sql: sql.to_owned(), timeout, key: key.clone() }))
+    }
+
+    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
+        demand_statement(sql)?;
+        match LoneStatement::parse(sql).map(|lone| lone.stand_in) {
+            None => self.commit_statement(sql, timeout, None),
+            Some(StandIn::Statement(same)) => self.commit_statement(&same, timeout, None),
+            Some(StandIn::Nothing) => {
+                from_json(self.open_store()?.apply_effect(None, EXECUTE_KIND, &shorten_sql(sql), |tx| {
+                    self.answering_timeline(tx).and_then(|_| to_json(SqlOutcome { rows_affected: 0 }))
+                })?)
+            }
+            Some(StandIn::Refusal(instead)) => Err(Error::unsupported(
+                format!("`{}` does not run on a simulated target", shorten_sql(sql)),
+                instead,
+            )),
         }
     }
 
-    async fn settle(&self, key: &CallKey, _accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
-        let effect = self.open_store()?.read_world(|tx| tx.find_effect(key))?;
-        effect.filter(|e| e.kind == EXECUTE_KIND).map(|e| from_json(e.answer)).transpose()
+    async fn settle(&self, key: &CallKey, _token: &Value) -> Result<CommitState> {
+        Ok(self.find_commit(key)?.map_or(CommitState::NotCommitted, CommitState::Committed))
     }
 
     async fn health(&self) -> Result<Health> {
@@ -86,29 +107,17 @@ impl Sim {
         })
     }
 
-    /// Does everything that comes before the commit of a statement; returns the outcome of one that was committed before.
-    pub(super) async fn prepare_commit(
-        &self,
-        sql: &str,
-        timeout: Span,
-        key: &CallKey,
-        accepted: &dyn Accept,
-    ) -> Result<Option<SqlOutcome>> {
-        demand_statement(sql)?;
-        let store = self.open_store()?;
-        let known = self.settle(key, None).await?;
-        if known.is_none() {
-            self.try_statement(&store, sql, timeout)?;
-            accepted.accepted(object!({ "key": key.0 })).await?;
-        }
-        Ok(known)
+    /// Returns what the statement that a call committed has done.
+    fn find_commit(&self, key: &CallKey) -> Result<Option<SqlOutcome>> {
+        let effect = self.open_store()?.read_world(|tx| tx.find_effect(key))?;
+        effect.filter(|e| e.kind == EXECUTE_KIND).map(|e| from_json(e.answer)).transpose()
     }
 
     /// Runs a statement and commits it. It runs anew, on the rows of this moment: others may have written in between.
-    pub(super) fn commit_statement(&self, sql: &str, timeout: Span, key: &CallKey) -> Result<SqlOutcome> {
+    fn commit_statement(&self, sql: &str, timeout: Span, key: Option<&CallKey>) -> Result<SqlOutcome> {
         let store = self.open_store()?;
         let mut touched = None;
-        let result = store.apply_effect(Some(key), EXECUTE_KIND, &shorten_sql(sql), |tx| {
+        let result = store.apply_effect(key, EXECUTE_KIND, &shorten_sql(sql), |tx| {
             let line = self.answering_timeline(tx)?;
             touched = Some(line);
             store.with_content(tx, line, |content| {
@@ -131,6 +140,38 @@ impl Sim {
     fn status_word(&self, tx: &WorldTx<'_>) -> Result<String> {
         let power = tx.read_switch(POWER)?.value;
         Ok(if self.branch.is_some() || power == "on" { "restoring".into() } else { power })
+    }
+}
+
+/// Returns the error that PostgreSQL has for a statement which it runs only outside a transaction.
+fn in_transaction_error(lone: &LoneStatement) -> Error {
+    let state = "25001";
+    let error = Error::new(
+        sqlstate::code_for_sqlstate(state),
+        format!(
+            "the database refused the statement: {} cannot run inside a transaction block (SQLSTATE {state})",
+            lone.name
+        ),
+    );
+    Error { hint: sqlstate::hint_for_sqlstate(state).map(str::to_owned), ..error }
+}
+
+/// A transaction on a simulated target: its statement was tried, and runs when it is committed.
+struct SimTransaction {
+    sim: Sim,
+    sql: String,
+    timeout: Span,
+    key: CallKey,
+}
+
+#[async_trait]
+impl OpenTransaction for SimTransaction {
+    fn token(&self) -> Value {
+        object!({ "key": self.key.0 })
+    }
+
+    async fn commit(self: Box<Self>) -> Result<SqlOutcome> {
+        self.sim.commit_statement(&self.sql, self.timeout, Some(&self.key))
     }
 }
 

@@ -65,6 +65,57 @@ pub(in crate::provider) fn first_word(sql: &str) -> String {
     if start.starts_with('(') { "(".into() } else { split_first_word(start).0 }
 }
 
+/// What takes back all that a statement has set for its session, which a connection pool would give to somebody else. It
+/// runs inside the statement's transaction.
+pub(in crate::provider) const RELEASE_SESSION_SQL: &str = "reset all; reset role; reset session authorization; \
+     close all; unlisten *; discard temp; select pg_advisory_unlock_all()";
+
+/// What a rollback does not take back, by the words of the functions and statements that do it.
+const LASTING_WORDS: &[(&str, &str)] = &[
+    ("NEXTVAL", "the sequence goes on"),
+    ("SETVAL", "the sequence stays set"),
+    ("PG_CREATE_PHYSICAL_REPLICATION_SLOT", "the replication slot stays"),
+    ("PG_CREATE_LOGICAL_REPLICATION_SLOT", "the replication slot stays"),
+    ("PG_COPY_PHYSICAL_REPLICATION_SLOT", "the replication slot stays"),
+    ("PG_COPY_LOGICAL_REPLICATION_SLOT", "the replication slot stays"),
+    ("PG_DROP_REPLICATION_SLOT", "the replication slot stays dropped"),
+    ("PG_REPLICATION_SLOT_ADVANCE", "the replication slot stays where it is now"),
+    ("PG_LOGICAL_SLOT_GET_CHANGES", "the replication slot stays where it is now"),
+    ("PG_CREATE_RESTORE_POINT", "the restore point stays"),
+    ("PG_SWITCH_WAL", "the WAL segment stays switched"),
+    ("PG_LOGICAL_EMIT_MESSAGE", "the message stays in the WAL"),
+    ("DBLINK", "what another connection did stays done"),
+    ("DBLINK_EXEC", "what another connection did stays done"),
+    ("COPY", "a file stays written"),
+    ("LO_EXPORT", "the file stays written"),
+    ("PG_FILE_WRITE", "the file stays written"),
+    ("PG_TERMINATE_BACKEND", "an ended session stays ended"),
+    ("PG_CANCEL_BACKEND", "a cancelled statement stays cancelled"),
+    ("PG_RELOAD_CONF", "the configuration stays read anew"),
+    ("PG_PROMOTE", "a promotion stays"),
+];
+
+/// Says of the error of a statement that was rolled back that something of it stays, where its text names what does.
+pub(crate) fn mark_lasting_effects(error: Error, sql: &str) -> Error {
+    let words = sql.to_uppercase();
+    let mut words = words.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let Some((_, stays)) = words.find_map(|word| LASTING_WORDS.iter().find(|(name, _)| *name == word)) else {
+        return error;
+    };
+    let own = error.hint.clone().map(|own| format!("{own}\n")).unwrap_or_default();
+    error
+        .with_side_effects()
+        .with_hint(format!("{own}it was rolled back, and a rollback does not undo all of it: {stays}"))
+}
+
+/// Says of the error of a statement outside a transaction that a part of it may be done.
+pub(in crate::provider) fn mark_partial_effects(error: Error) -> Error {
+    let own = error.hint.clone().map(|own| format!("{own}\n")).unwrap_or_default();
+    error.with_side_effects().with_hint(format!(
+        "{own}it ran outside a transaction, so a part of it may be done, such as an invalid index: look before you ask again"
+    ))
+}
+
 fn has_atomic_body(sql: &str) -> bool {
     let words = sql.to_uppercase();
     words.starts_with("CREATE") && words.split_whitespace().any(|w| w == "ATOMIC")
@@ -169,6 +220,7 @@ fn skip_comment(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::SideEffects;
 
     #[test]
     fn nothing_is_no_statement() {
@@ -222,6 +274,17 @@ mod tests {
         }
         for sql in ["select 1", "(select 1)", "prepare q as select 1", "commitment", "values (1)"] {
             assert_eq!(check_statement(sql), Ok(()), "{sql}");
+        }
+        let failed = || Error::new(Code::Sql, "it failed").with_hint("look");
+        for (sql, lasts) in [
+            ("select nextval('s')", true),
+            ("do $$ begin perform pg_create_restore_point('x'); end $$", true),
+            ("insert into t values (1)", false),
+            ("select renextval(1)", false),
+        ] {
+            let error = mark_lasting_effects(failed(), sql);
+            assert_eq!(error.side_effects == SideEffects::Some, lasts, "{sql}: {error:?}");
+            assert!(error.hint.expect("a hint").starts_with("look"), "{sql}");
         }
         assert_eq!(check_query("copy t to program 'x'").expect_err("copy").code, Code::Unsupported);
     }

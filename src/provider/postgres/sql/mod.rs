@@ -2,29 +2,30 @@
 //!
 //! - Each statement is sent alone: it is prepared first, so the server's own parser refuses two in one.
 //! - A query runs in a read-only transaction that is always rolled back.
-//! - A change's transaction id is written down after the statement has run and before it is committed. Whatever is
-//!   lost afterwards, `pg_xact_status` still knows.
+//! - A change's transaction is open after its statement has run, and can be recorded before it is committed (`commit`).
 //! - Each has a connection of its own, which is closed at the end, however it ends.
 //! - Values arrive as text and are parsed by their type (`values`).
 
+mod commit;
 mod connect;
 mod refusal;
 mod values;
 
+pub(super) use commit::{CommitToken, ServerReading};
 pub(super) use connect::{Client, DatabaseAddress};
 pub(super) use refusal::statement_error;
 
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Code, Error, Result, Sql,
-        model::{CallKey, Health, Rows, SqlOutcome},
+        Code, Error, OpenTransaction, Result, Sql,
+        model::{CallKey, CommitState, Health, Rows, SqlOutcome},
         sql::statement,
     },
 };
 use async_trait::async_trait;
+use commit::PendingTransaction;
 use futures_util::StreamExt as _;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{future::Future, pin::pin, time::Duration};
 use tokio::time::Instant;
@@ -36,32 +37,11 @@ const ROWS_MAX: usize = 100_000;
 const BYTES_MAX: usize = 64 << 20;
 /// How long we wait beyond the server's own time limit before reporting that it does not answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
-/// How often, and at what interval, a transaction in progress is polled.
-const OUTCOME_POLLS_MAX: u32 = 20;
-const OUTCOME_POLL_INTERVAL: Duration = Duration::from_millis(500);
-
 /// One database of a cluster.
 #[derive(Debug, Clone)]
 pub(in crate::provider) struct Database {
     /// How to reach it.
     pub(super) address: DatabaseAddress,
-}
-
-/// What is recorded of a transaction before it is committed.
-#[derive(Debug, Serialize, Deserialize)]
-struct PendingCommit {
-    /// The transaction id with its epoch: it never comes again on this timeline.
-    xid: String,
-    system_identifier: String,
-    /// The timeline in hexadecimal, as in WAL segment names. A restore to an earlier moment reuses ids.
-    timeline: String,
-    rows_affected: u64,
-}
-
-/// The outcome of a transaction.
-enum CommitOutcome {
-    Committed,
-    Aborted,
 }
 
 #[async_trait]
@@ -73,48 +53,57 @@ impl Sql for Database {
             begin_transaction(&client, "begin read only", timeout).await?;
             // After an error the connection is closed instead: there may be millions of rows on their way.
             let rows = query_rows(&client, sql).await?;
-            drop(client.batch_execute("rollback").await);
+            drop(client.batch_execute("rollback; select pg_advisory_unlock_all()").await);
             Ok(rows)
         })
         .await
     }
 
-    async fn execute(
+    async fn open_transaction(
         &self,
         sql: &str,
         timeout: Span,
         _key: &CallKey,
-        accepted: &dyn Accept,
-    ) -> Result<SqlOutcome> {
+    ) -> Result<Box<dyn OpenTransaction>> {
         statement::check_statement(sql)?;
         let client = self.address.connect().await?;
-        let (rows_affected, pending) = within_timeout(timeout, async {
+        let token = within_timeout(timeout, async {
             begin_transaction(&client, "begin", timeout).await?;
-            let rows_affected = run_statement(&client, sql).await?;
-            Ok((rows_affected, fetch_pending_commit(&client, rows_affected).await?))
+            let ran = run_statement(&client, sql).await;
+            let rows_affected = ran.map_err(|e| statement::mark_lasting_effects(e, sql))?;
+            commit::end_statement(&client, timeout).await?;
+            CommitToken::fetch(&client, rows_affected).await
         })
         .await?;
-        if let Some(pending) = &pending {
-            let what =
-                serde_json::to_value(pending).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-            if let Err(error) = accepted.accepted(what).await {
-                drop(client.batch_execute("rollback").await);
-                return Err(error);
-            }
-        }
-        self.commit_transaction(client, pending.as_ref(), timeout).await?;
-        Ok(SqlOutcome { rows_affected })
+        let answer_timeout = timeout.to_std() + ANSWER_GRACE;
+        Ok(Box::new(PendingTransaction { client, token, answer_timeout, statement: sql.to_owned() }))
     }
 
-    async fn settle(&self, _key: &CallKey, accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
-        // Nothing is committed before it is accepted.
-        let Some(accepted) = accepted else { return Ok(None) };
-        let pending: PendingCommit = serde_json::from_value(accepted.clone())
-            .map_err(|e| Error::new(Code::Internal, format!("what was recorded is no transaction: {e}")))?;
-        Ok(match self.await_outcome(&pending).await? {
-            CommitOutcome::Committed => Some(SqlOutcome { rows_affected: pending.rows_affected }),
-            CommitOutcome::Aborted => None,
-        })
+    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
+        statement::check_statement(sql)?;
+        let client = self.address.connect().await?;
+        let limit = format!("set statement_timeout = {}", limit_in_millis(timeout));
+        client.batch_execute(&limit).await.map_err(|e| statement_error(&e, &limit))?;
+        prepare_statement(&client, sql).await?;
+        let lost = |why: &str| {
+            Error::new(Code::Unknown, format!("the statement was sent, and no answer came: {why}"))
+        };
+        match tokio::time::timeout(timeout.to_std() + ANSWER_GRACE, send_statement(&client, sql)).await {
+            Ok(Ok(rows_affected)) => Ok(SqlOutcome { rows_affected }),
+            Ok(Err(e)) if refusal::is_server_error(&e) => {
+                Err(statement::mark_partial_effects(statement_error(&e, sql)))
+            }
+            Ok(Err(e)) => Err(lost(&refusal::innermost_reason(&e))),
+            Err(_) => Err(lost("the time for it is over")),
+        }
+    }
+
+    async fn settle(&self, _key: &CallKey, token: &Value) -> Result<CommitState> {
+        let token = CommitToken::decode(token)?;
+        match self.read_commit(&token).await? {
+            ServerReading::Settled(state) => Ok(state),
+            ServerReading::Restarted(_) => Err(token.restarted_error()),
+        }
     }
 
     /// Returns the health of the database; being unreachable is a result, not an error.
@@ -154,100 +143,6 @@ const HEALTH_SQL: &str = "
            pg_database_size(current_database()) as bytes,
            (select count(*) from pg_stat_activity where backend_type = 'client backend') as connections";
 
-const PENDING_COMMIT_SQL: &str = "
-    select case when not pg_is_in_recovery() then pg_current_xact_id() end as xid,
-           (select system_identifier from pg_control_system()) as system_identifier,
-           case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline";
-
-impl Database {
-    /// Commits, and looks the outcome up when the answer is lost.
-    async fn commit_transaction(
-        &self,
-        client: Client,
-        pending: Option<&PendingCommit>,
-        timeout: Span,
-    ) -> Result<()> {
-        let wait = timeout.to_std() + ANSWER_GRACE;
-        let why = match tokio::time::timeout(wait, client.batch_execute("commit")).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(e)) if refusal::is_server_error(&e) => return Err(statement_error(&e, "commit")),
-            Ok(Err(e)) => refusal::innermost_reason(&e),
-            Err(_) => "no answer in time".into(),
-        };
-        drop(client);
-        let rolled_back =
-            || Error::new(Code::Unavailable, format!("the commit failed and nothing was changed: {why}"));
-        let Some(pending) = pending else { return Err(rolled_back()) };
-        match self.await_outcome(pending).await {
-            Ok(CommitOutcome::Committed) => Ok(()),
-            Ok(CommitOutcome::Aborted) => Err(rolled_back()),
-            Err(e) => Err(Error::new(
-                Code::Unknown,
-                format!("nobody knows whether transaction {} was committed: {why}, then {e}", pending.xid),
-            )
-            .with_hint(format!(
-                "when the database answers again: `select pg_xact_status('{}')`",
-                pending.xid
-            ))),
-        }
-    }
-
-    /// Returns the outcome of a transaction, over new connections; polls for a while if it is in progress.
-    async fn await_outcome(&self, pending: &PendingCommit) -> Result<CommitOutcome> {
-        let mut last = None;
-        for look in 0..OUTCOME_POLLS_MAX {
-            if look > 0 {
-                tokio::time::sleep(OUTCOME_POLL_INTERVAL).await;
-            }
-            match self.query_outcome(pending).await {
-                Ok(Some(outcome)) => return Ok(outcome),
-                Ok(None) => last = Some(in_progress_error(pending)),
-                Err(e) if e.code == Code::Unavailable => last = Some(e),
-                Err(e) => return Err(e),
-            }
-        }
-        Err(last.unwrap_or_else(|| in_progress_error(pending)))
-    }
-
-    /// Returns the outcome of a transaction; `None` while it is in progress.
-    async fn query_outcome(&self, pending: &PendingCommit) -> Result<Option<CommitOutcome>> {
-        let client = self.address.connect().await?;
-        let ask = format!("select pg_xact_status('{}')", parse_xid(&pending.xid)?);
-        let unknown = |why: String| {
-            Error::new(
-                Code::Unknown,
-                format!("nobody knows whether transaction {} was committed: {why}", pending.xid),
-            )
-            .with_hint("look at what the statement should have changed, and decide")
-        };
-        let now = fetch_rows(&client, CLUSTER_IDENTITY_SQL).await?;
-        let now = now.first().ok_or_else(|| unknown("the server gave no row".into()))?;
-        if now.get("system_identifier") != Some(&pending.system_identifier) {
-            return Err(unknown("this is another database cluster".into()));
-        }
-        let Some(timeline) = now.get("timeline") else {
-            return Err(Error::new(Code::Unavailable, "the database is in recovery")
-                .with_hint("ask again when recovery is over"));
-        };
-        if timeline != pending.timeline {
-            return Err(unknown(format!(
-                "the cluster was restored or promoted since, from timeline {} to {timeline}",
-                pending.timeline
-            )));
-        }
-        match fetch_text(&client, &ask).await?.as_deref() {
-            Some("committed") => Ok(Some(CommitOutcome::Committed)),
-            Some("aborted") => Ok(Some(CommitOutcome::Aborted)),
-            Some(_) => Ok(None),
-            None => Err(unknown("it is so old that the server has forgotten it".into())),
-        }
-    }
-}
-
-const CLUSTER_IDENTITY_SQL: &str = "
-    select (select system_identifier from pg_control_system()) as system_identifier,
-           case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline";
-
 /// Returns the first column of the first row, which is null also where there is no row.
 ///
 /// # Errors
@@ -281,9 +176,13 @@ async fn within_timeout<T>(timeout: Span, work: impl Future<Output = Result<T>>)
 }
 
 async fn begin_transaction(client: &Client, begin: &str, timeout: Span) -> Result<()> {
-    let limit = timeout.to_std().as_millis().clamp(1, i32::MAX as u128);
-    let sql = format!("{begin}; set local statement_timeout = {limit}");
+    let sql = format!("{begin}; set local statement_timeout = {}", limit_in_millis(timeout));
     client.batch_execute(&sql).await.map_err(|e| statement_error(&e, &sql))
+}
+
+/// Returns a time limit as the server takes it.
+fn limit_in_millis(limit: Span) -> u128 {
+    limit.to_std().as_millis().clamp(1, i32::MAX as u128)
 }
 
 /// Prepares the statement, for which the server refuses two in one, and returns its description.
@@ -331,37 +230,18 @@ fn row_to_json(row: &SimpleQueryRow, statement: &Statement) -> Map<String, Value
 /// Runs a statement and returns how many rows it affected, by the server's command tag.
 async fn run_statement(client: &Client, sql: &str) -> Result<u64> {
     prepare_statement(client, sql).await?;
-    let mut stream = pin!(client.simple_query_raw(sql).await.map_err(|e| statement_error(&e, sql))?);
+    send_statement(client, sql).await.map_err(|e| statement_error(&e, sql))
+}
+
+async fn send_statement(client: &Client, sql: &str) -> Result<u64, tokio_postgres::Error> {
+    let mut stream = pin!(client.simple_query_raw(sql).await?);
     let mut rows_affected = 0;
     while let Some(message) = stream.next().await {
-        if let SimpleQueryMessage::CommandComplete(rows) = message.map_err(|e| statement_error(&e, sql))? {
+        if let SimpleQueryMessage::CommandComplete(rows) = message? {
             rows_affected = rows;
         }
     }
     Ok(rows_affected)
-}
-
-/// Returns what to record before the commit; `None` in recovery, where nothing can be committed.
-///
-/// This assigns an id even if the statement needed none so far: `notify` gets one only during its commit.
-async fn fetch_pending_commit(client: &Client, rows_affected: u64) -> Result<Option<PendingCommit>> {
-    let row = fetch_rows(client, PENDING_COMMIT_SQL).await?;
-    let column = |name| row.first().and_then(|row| row.get(name)).map(str::to_owned);
-    Ok(match (column("xid"), column("system_identifier"), column("timeline")) {
-        (Some(xid), Some(system_identifier), Some(timeline)) => {
-            Some(PendingCommit { xid, system_identifier, timeline, rows_affected })
-        }
-        _ => None,
-    })
-}
-
-fn parse_xid(xid: &str) -> Result<u64> {
-    xid.parse().map_err(|_| Error::new(Code::Internal, format!("`{xid}` is no transaction id")))
-}
-
-fn in_progress_error(pending: &PendingCommit) -> Error {
-    Error::new(Code::Unavailable, format!("transaction {} is still in progress", pending.xid))
-        .with_hint("ask again when its session is over")
 }
 
 fn unreachable_health(why: &Error, latency: Span) -> Health {

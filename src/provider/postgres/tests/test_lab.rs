@@ -131,7 +131,7 @@ pub(super) fn in_place_request(at: RecoveryTarget) -> RestoreRequest {
 /// Executes a statement that changes rows.
 pub(super) async fn change_rows(provider: &dyn Provider, sql: &str) {
     let database = provider.sql().expect("SQL");
-    database.execute(sql, Span::from_secs(10), &test_key("SQL"), &NullRecorder).await.expect(sql);
+    database.execute(sql, Span::from_secs(10), &test_key("SQL")).await.expect(sql);
 }
 
 /// Returns the number that a query gives.

@@ -150,22 +150,34 @@ async fn a_statement_is_committed_only_after_it_was_written_down() {
     let sim = sim_in_memory(LEDGER);
     let sql = sim.sql().expect("sql");
     let insert = "insert into entries values (7, 70)";
-    let broken = MemoryRecorder::full();
-    sql.execute(insert, Span::from_secs(5), &call_key("k1"), &broken)
-        .await
-        .expect_err("it is not written down");
-    assert_eq!(sql.settle(&call_key("k1"), None).await, Ok(None));
+    let (key, timeout, token) = (call_key("k1"), Span::from_secs(5), Value::Null);
+    drop(sql.open_transaction(insert, timeout, &key).await.expect("it runs"));
+    assert_eq!(sql.settle(&key, &token).await, Ok(CommitState::NotCommitted));
     assert_eq!(entry_ids(&sim).await, [1, 2, 3]);
-    let notes = MemoryRecorder::default();
-    let outcome = sql.execute(insert, Span::from_secs(5), &call_key("k1"), &notes).await.expect("it runs");
-    assert_eq!(notes.list_records().len(), 1);
-    assert_eq!(sql.settle(&call_key("k1"), None).await, Ok(Some(outcome)));
+    let transaction = sql.open_transaction(insert, timeout, &key).await.expect("it runs");
+    let outcome = transaction.commit().await.expect("it is committed");
+    assert_eq!(sql.settle(&key, &token).await, Ok(CommitState::Committed(outcome)));
     assert_eq!(entry_ids(&sim).await, [1, 2, 3, 7]);
-    let twice =
-        sql.execute(insert, Span::from_secs(5), &call_key("k2"), &notes).await.expect_err("the id is taken");
+    let twice = sql.execute(insert, timeout, &call_key("k2")).await.expect_err("the id is taken");
     assert_eq!(twice.code, Code::Sql);
-    assert_eq!(notes.list_records().len(), 1, "what is refused was never accepted");
     assert_eq!(sim.effect_log().expect("the log").len(), 1);
+}
+
+#[tokio::test]
+async fn what_runs_only_outside_a_transaction_is_refused_inside_one_as_by_the_server() {
+    let sim = sim_in_memory(LEDGER);
+    let sql = sim.sql().expect("sql");
+    let timeout = Span::from_secs(5);
+    for statement in ["vacuum entries", "create index concurrently i on entries (id)"] {
+        let refused = sql.execute(statement, timeout, &call_key("k1")).await.expect_err(statement);
+        assert_eq!(refused.code, Code::Unsupported, "{refused:?}");
+        assert!(refused.message.contains("cannot run inside a transaction block (SQLSTATE 25001)"));
+        assert!(refused.hint.expect("a hint").contains("`transaction: false`"));
+        sql.execute_alone(statement, timeout).await.expect(statement);
+    }
+    let refused = sql.execute_alone("create database b", timeout).await.expect_err("one database");
+    assert_eq!(refused.code, Code::Unsupported);
+    assert_eq!(sim.effect_log().expect("the log").len(), 2);
 }
 
 #[test]

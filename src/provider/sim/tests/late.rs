@@ -100,15 +100,15 @@ async fn a_request_with_a_key_is_under_way_until_it_lands_and_acts_once() {
 }
 
 #[tokio::test]
-async fn a_statement_is_accepted_before_it_is_lost_and_commits_late() {
+async fn a_statement_has_run_before_its_commit_is_lost_and_commits_late() {
     let env = LateEnv::new("execute", RequestOutcome::LandsLate(LATER));
     let lost = execute_sql(&env.sim, "update orders set status = 'lost' where id <= 3", "k1").await;
     assert_eq!(lost.expect_err("no answer").code, Code::Unknown);
     let sql = env.sim.sql().expect("sql");
-    assert_eq!(sql.settle(&call_key("k1"), None).await.expect("answered"), None);
+    let settle = async || sql.settle(&call_key("k1"), &Value::Null).await.expect("answered");
+    assert_eq!(settle().await, CommitState::NotCommitted, "not yet");
     env.clock.advance_by(LANDING_BOUND);
-    let settled = sql.settle(&call_key("k1"), None).await.expect("answered");
-    assert_eq!(settled.map(|outcome| outcome.rows_affected), Some(3));
+    assert_eq!(settle().await, CommitState::Committed(SqlOutcome { rows_affected: 3 }));
     let env = LateEnv::new("execute", RequestOutcome::LandsLate(LATER));
     let refused = execute_sql(&env.sim, "update nothing set a = 1", "k2").await.expect_err("refused");
     assert_ne!(refused.code, Code::Unknown);

@@ -18,11 +18,10 @@ use crate::{
     provider::{
         Code, NullRecorder, OpenContext, Provider, Result,
         model::{
-            Backup, BackupRequest, Branch, CallKey, CheckStatus, FindingLevel, Job, JobStatus, RecoveryPoint,
-            RecoveryTarget, RestoreOutcome, RestoreRequest, TableEventQuery,
+            Backup, BackupRequest, Branch, CallKey, CheckStatus, CommitState, FindingLevel, Job, JobStatus,
+            RecoveryPoint, RecoveryTarget, RestoreOutcome, RestoreRequest, SqlOutcome, TableEventQuery,
         },
     },
-    testing::MemoryRecorder,
 };
 use async_trait::async_trait;
 use proptest::prelude::*;
@@ -120,8 +119,7 @@ async fn entry_ids(place: &dyn Provider) -> Vec<i64> {
 }
 
 async fn execute_sql(sim: &dyn Provider, sql: &str, k: &str) -> Result<u64> {
-    let outcome =
-        sim.sql()?.execute(sql, Span::from_secs(5), &call_key(k), &MemoryRecorder::default()).await?;
+    let outcome = sim.sql()?.execute(sql, Span::from_secs(5), &call_key(k)).await?;
     Ok(outcome.rows_affected)
 }
 

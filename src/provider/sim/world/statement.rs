@@ -17,6 +17,57 @@ pub(super) enum Statement {
     RowSecurity { table: String, on: bool },
 }
 
+/// A statement that PostgreSQL runs only outside a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::provider::sim) struct LoneStatement {
+    /// Its first words, in capitals, as the server names it.
+    pub name: String,
+    /// What the simulator does instead.
+    pub stand_in: StandIn,
+}
+
+/// What the simulator does for a statement that PostgreSQL runs only outside a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::provider::sim) enum StandIn {
+    /// Nothing: it changes no rows.
+    Nothing,
+    /// The same statement, which need not be concurrent.
+    Statement(String),
+    /// It is refused, with what to do instead.
+    Refusal(&'static str),
+}
+
+impl LoneStatement {
+    /// Reads a statement; `None` for one that runs inside a transaction too.
+    pub(in crate::provider::sim) fn parse(text: &str) -> Option<Self> {
+        let tokens = tokenize(text);
+        let starts_with = |words: &[&str]| {
+            tokens.len() >= words.len()
+                && words.iter().zip(&tokens).all(|(word, token)| token.is_keyword(word))
+        };
+        let lone = |name: &str, stand_in| Some(Self { name: name.to_uppercase(), stand_in });
+        if starts_with(&["vacuum"]) {
+            return lone("vacuum", StandIn::Nothing);
+        }
+        for words in [["create", "database"], ["drop", "database"]] {
+            if starts_with(&words) {
+                return lone(&words.join(" "), StandIn::Refusal("a simulated target has one database"));
+            }
+        }
+        if starts_with(&["alter", "system"]) {
+            return lone("alter system", StandIn::Refusal("set it with `db::config::set`"));
+        }
+        let is_index = starts_with(&["create", "index"])
+            || starts_with(&["create", "unique", "index"])
+            || starts_with(&["drop", "index"])
+            || starts_with(&["reindex"]);
+        let concurrent = tokens.iter().take(4).find(|t| t.is_keyword("concurrently")).filter(|_| is_index)?;
+        let same = format!("{}{}", &text[..concurrent.start], &text[concurrent.end..]);
+        let name = format!("{} INDEX CONCURRENTLY", tokens[0].text.to_uppercase());
+        lone(&name.replace("REINDEX INDEX", "REINDEX"), StandIn::Statement(same))
+    }
+}
+
 /// A word, quoted or not, or any other character, and where it starts and ends.
 #[derive(Debug, Clone, Copy)]
 struct Token<'a> {
@@ -198,6 +249,25 @@ mod tests {
         for (word, on) in [("enable", true), ("DISABLE", false)] {
             let text = format!("ALTER TABLE public.orders {word} ROW LEVEL SECURITY;");
             assert_eq!(Statement::parse(&text), Statement::RowSecurity { table: "orders".into(), on });
+        }
+    }
+
+    #[test]
+    fn what_runs_only_outside_a_transaction_is_recognised() {
+        let parse = |text: &str| LoneStatement::parse(text).map(|lone| (lone.name, lone.stand_in));
+        let named = |name: &str, stand_in| Some((name.to_owned(), stand_in));
+        assert_eq!(parse("VACUUM (analyze) orders"), named("VACUUM", StandIn::Nothing));
+        let same = StandIn::Statement("create unique index  i on t (a)".into());
+        assert_eq!(
+            parse("create unique index concurrently i on t (a)"),
+            named("CREATE INDEX CONCURRENTLY", same)
+        );
+        let same = StandIn::Statement("reindex index  i".into());
+        assert_eq!(parse("reindex index concurrently i"), named("REINDEX CONCURRENTLY", same));
+        assert!(matches!(parse("alter system set work_mem = 1"), Some((_, StandIn::Refusal(_)))));
+        assert!(matches!(parse("create database b"), Some((_, StandIn::Refusal(_)))));
+        for text in ["create index i on t (a)", "select 'vacuum'", "create table concurrently (a)", ""] {
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 

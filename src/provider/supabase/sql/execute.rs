@@ -2,12 +2,12 @@
 //!
 //! A request carries a whole transaction, so its id cannot be learned before it is committed. Instead the transaction
 //! leaves a mark that is named after the call's key: an empty large object, which any role may make, with the number
-//! of rows in its comment. It is there exactly when the transaction was committed. It is removed when the outcome has
-//! been written down.
+//! of rows in its comment. It is there exactly when the transaction was committed, and it is removed as soon as the outcome
+//! is on disk: a dump by another role would stumble over it.
 //!
 //! A request that was lost may still arrive. The transaction therefore starts only before a moment on the database's
-//! own clock, and holds an advisory lock while it runs: when that moment has passed, nobody holds the lock and there
-//! is no mark, it was not committed and never will be.
+//! own clock, and holds an advisory lock while it runs. Whoever asks for its outcome ends the session that holds the lock;
+//! when the moment has passed, nobody holds the lock and there is no mark, it was not committed and never will be.
 
 use super::{
     refusal::{SQL_ERROR_PREFIX, map_sql_refusal, parse_sqlstate},
@@ -16,12 +16,13 @@ use super::{
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Code, Error, Result,
-        model::{CallKey, SqlOutcome},
+        Code, Error, OpenTransaction, Result,
+        model::{CallKey, CommitState, SqlOutcome},
         sql::statement,
         supabase::project::Supabase,
     },
 };
+use async_trait::async_trait;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -29,101 +30,137 @@ use sha2::{Digest as _, Sha256};
 
 /// How long the answer to a change is waited for: the platform's own gateway gives up earlier.
 const ANSWER_TIMEOUT: Span = Span::from_secs(300);
-/// The longest wait for the removal of a mark, which may fail harmlessly.
-const CLEAR_TIMEOUT: Span = Span::from_secs(5);
-/// How often, and how far apart, a transaction without an answer is polled: for longer than it may still start.
-const POLLS_MAX: u32 = 24;
-const POLL_INTERVAL: Span = Span::from_secs(2);
+/// How long we wait beyond the server's own time limit before we stop waiting.
+const ANSWER_GRACE: Span = Span::from_secs(5);
 
-/// The record of a transaction, written before it is sent.
-#[derive(Debug, Serialize, Deserialize)]
-struct TransactionIntent {
+/// What is recorded of a transaction before it is sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TransactionToken {
     /// Names the lock and the large object.
     number: u32,
     /// When it starts at the latest, in the database's words.
     until: String,
     /// The timeline: a database that was restored since has another past.
     timeline: String,
-    /// How many rows it changed, once that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    rows_affected: Option<u64>,
 }
 
-/// The state of a transaction.
-enum TransactionState {
-    Committed(u64),
-    NotCommitted,
-    /// It runs, or may still start.
-    Pending,
+/// A statement that is ready to be sent as a transaction of its own.
+pub(super) struct UnsentTransaction {
+    project: Supabase,
+    key: CallKey,
+    token: TransactionToken,
+    /// The statement of ours around the one that was given.
+    request: String,
+    /// The one that was given.
+    statement: String,
+    timeout: Span,
 }
 
-/// Runs one statement in a transaction of its own.
+/// Prepares one statement to be sent as a transaction of its own.
 ///
 /// # Errors
-/// What the database says; [`Code::Unknown`] when nobody knows whether it was committed.
-pub(super) async fn execute_statement(
+/// [`Code::Invalid`] for what is no single statement; what the database says when it is asked for its clock.
+pub(super) async fn open_transaction(
     project: &Supabase,
     sql: &str,
     timeout: Span,
     key: &CallKey,
-    accepted: &dyn Accept,
-) -> Result<SqlOutcome> {
-    let sql = statement::single_statement(sql)?;
-    let mut pending = prepare_commit(project, key).await?;
-    let statement =
-        statements::execute_sql(sql, &key.0, pending.number, marker_oid(&pending), &pending.until)
+) -> Result<UnsentTransaction> {
+    let statement = statement::single_statement(sql)?;
+    let token = make_token(project, key).await?;
+    let request =
+        statements::execute_sql(statement, &key.0, (token.number, marker_oid(&token)), &token.until, timeout)
             .ok_or_else(|| {
                 Error::new(Code::Invalid, "the statement holds a mark of the call that is to run it")
             })?;
-    let body = json!({ "query": statement });
-    accepted.accepted(commit_to_json(&pending)).await?;
-    let api = project.api.with_timeout(timeout.min(ANSWER_TIMEOUT));
-    let outcome = match api.send_write(Method::POST, &project.database_path("query"), Some(&body)).await {
-        Ok(_) => wait_for_outcome(project, key, &pending).await?,
-        Err(error) if is_certain_refusal(&error) => return Err(map_late_error(map_sql_refusal(error))),
-        Err(error) => match wait_for_outcome(project, key, &pending).await? {
-            TransactionState::NotCommitted => return Err(not_run_error(error)),
-            seen => seen,
-        },
-    };
-    let TransactionState::Committed(rows_affected) = outcome else {
-        return Err(Error::new(
-            Code::Unknown,
-            "the API says that the statement has run, and the database shows no trace of it",
-        )
-        .with_hint("look at what the statement should have changed, and decide"));
-    };
-    pending.rows_affected = Some(rows_affected);
-    accepted.accepted(commit_to_json(&pending)).await?;
-    remove_marker(project, &pending).await;
-    Ok(SqlOutcome { rows_affected })
+    let statement = statement.to_owned();
+    Ok(UnsentTransaction { project: project.clone(), key: key.clone(), token, request, statement, timeout })
 }
 
-/// Returns the outcome of a statement that may have been sent.
+#[async_trait]
+impl OpenTransaction for UnsentTransaction {
+    fn token(&self) -> Value {
+        json!(self.token)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<SqlOutcome> {
+        let body = json!({ "query": self.request });
+        let limit = Span(self.timeout.0.saturating_add(ANSWER_GRACE.0)).min(ANSWER_TIMEOUT);
+        let api = self.project.api.with_timeout(limit);
+        match api.send_write(Method::POST, &self.project.database_path("query"), Some(&body)).await {
+            Ok(_) => self.fetch_rows_affected().await,
+            Err(error) if is_certain_refusal(&error) => {
+                let error = map_late_error(map_sql_refusal(error));
+                Err(statement::mark_lasting_effects(error, &self.statement))
+            }
+            Err(error) => Err(Error::new(Code::Unknown, error.message)),
+        }
+    }
+}
+
+impl UnsentTransaction {
+    /// Returns what a transaction that was answered has done, by its mark.
+    async fn fetch_rows_affected(&self) -> Result<SqlOutcome> {
+        match read_marker(&self.project, &self.key, &self.token).await {
+            Ok(Some(outcome)) => Ok(outcome),
+            Ok(None) => Err(Error::new(
+                Code::Unknown,
+                "the API says that the statement has run, and the database does not show it",
+            )),
+            Err(error) => Err(Error::new(Code::Unknown, error.message)),
+        }
+    }
+}
+
+/// Returns what became of a transaction that may have been sent, and ends the session that may still be at work on it.
 ///
 /// # Errors
-/// [`Code::Unknown`] when nobody can know; [`Code::Unavailable`] while it runs.
-pub(super) async fn settle_statement(
+/// [`Code::Unknown`] when nobody can know; what the API says when it cannot be asked.
+pub(super) async fn settle_transaction(
     project: &Supabase,
     key: &CallKey,
-    accepted: Option<&Value>,
-) -> Result<Option<SqlOutcome>> {
-    // Nothing is sent before it is accepted.
-    let Some(accepted) = accepted else { return Ok(None) };
-    let pending: TransactionIntent = serde_json::from_value(accepted.clone())
-        .map_err(|e| Error::new(Code::Internal, format!("what was recorded is no transaction: {e}")))?;
-    if let Some(rows_affected) = pending.rows_affected {
-        return Ok(Some(SqlOutcome { rows_affected }));
+    token: &Value,
+) -> Result<CommitState> {
+    let token = decode_token(token)?;
+    // Whether it may still run is asked first: the other way round it could be committed in between.
+    let now = project.query_answer(&statements::transaction_state_sql(token.number, &token.until)).await?;
+    if let Some(outcome) = read_marker(project, key, &token).await? {
+        return Ok(CommitState::Committed(outcome));
     }
-    // The mark stays: until the outcome is on disk, another resume has to find it.
-    match wait_for_outcome(project, key, &pending).await? {
-        TransactionState::Committed(rows_affected) => Ok(Some(SqlOutcome { rows_affected })),
-        TransactionState::NotCommitted | TransactionState::Pending => Ok(None),
+    if now["timeline"] != token.timeline.as_str() {
+        let why = "nobody knows whether the statement was committed: the database was restored or failed over since";
+        return Err(Error::new(Code::Unknown, why)
+            .with_hint("look at what the statement should have changed, and decide"));
     }
+    if now["running"] == true {
+        let end = json!({ "query": statements::end_sessions_sql(token.number) });
+        project.api.send_write(Method::POST, &project.database_path("query"), Some(&end)).await?;
+        return Ok(CommitState::Open("its session is still at work, and was told to end".into()));
+    }
+    if now["late"] == true {
+        return Ok(CommitState::NotCommitted);
+    }
+    Ok(CommitState::Open(format!("it could still be started until {} by the database's clock", token.until)))
 }
 
-/// Returns the record of a transaction that is to start soon.
-async fn prepare_commit(project: &Supabase, key: &CallKey) -> Result<TransactionIntent> {
+/// Removes the mark of a transaction whose outcome is on disk. One that is already gone is no error.
+///
+/// # Errors
+/// What the API says.
+pub(super) async fn remove_marker(project: &Supabase, token: &Value) -> Result<()> {
+    let token = decode_token(token)?;
+    let body = json!({ "query": statements::remove_marker_sql(marker_oid(&token)) });
+    project.api.send_write(Method::POST, &project.database_path("query"), Some(&body)).await.map(drop)
+}
+
+fn decode_token(recorded: &Value) -> Result<TransactionToken> {
+    TransactionToken::deserialize(recorded)
+        .map_err(|e| Error::new(Code::Internal, format!("what was recorded is no transaction: {e}")))
+}
+
+/// Returns the token of a transaction that is to start soon.
+async fn make_token(project: &Supabase, key: &CallKey) -> Result<TransactionToken> {
     let now = project.query_answer(&statements::clock_sql()).await?;
     let text = |name: &str| now[name].as_str().map(str::to_owned);
     let (Some(until), Some(timeline)) = (text("until"), text("timeline")) else {
@@ -131,37 +168,23 @@ async fn prepare_commit(project: &Supabase, key: &CallKey) -> Result<Transaction
     };
     let digest = Sha256::digest(key.0.as_bytes());
     let number = u32::from_be_bytes([digest[0] & 0x7f, digest[1], digest[2], digest[3]]);
-    Ok(TransactionIntent { number, until, timeline, rows_affected: None })
-}
-
-fn commit_to_json(pending: &TransactionIntent) -> Value {
-    json!(pending)
+    Ok(TransactionToken { number, until, timeline })
 }
 
 /// Returns the large object's oid, in a range that ordinary oids do not reach.
-fn marker_oid(pending: &TransactionIntent) -> u32 {
-    pending.number | 0x8000_0000
+fn marker_oid(token: &TransactionToken) -> u32 {
+    token.number | 0x8000_0000
 }
 
 /// Returns whether an error means that nothing was committed: the platform turned the request away, or the database
 /// refused the statement itself. A connection that broke between the two of them says neither.
-fn is_certain_refusal(error: &Error) -> bool {
+pub(super) fn is_certain_refusal(error: &Error) -> bool {
     match error.message.split_once(SQL_ERROR_PREFIX) {
         Some((_, text)) => {
             parse_sqlstate(text.trim()).is_some_and(|s| !s.starts_with("08") && !s.starts_with("57P"))
         }
         None => !matches!(error.code, Code::Unknown | Code::Refused | Code::Invalid),
     }
-}
-
-/// Returns the error of a statement that turned out not to have run.
-fn not_run_error(error: Error) -> Error {
-    if error.code != Code::Unknown {
-        return map_sql_refusal(error);
-    }
-    let why = error.message.rsplit_once("took effect: ").map_or(error.message.as_str(), |(_, why)| why);
-    Error::new(Code::Unavailable, format!("the statement was not run and nothing was changed: {why}"))
-        .with_hint("it did not reach the database in time, and no longer can: ask again")
 }
 
 fn map_late_error(error: Error) -> Error {
@@ -175,63 +198,20 @@ fn map_late_error(error: Error) -> Error {
     .with_hint("the platform is slow: ask again")
 }
 
-/// Polls a transaction until its outcome is known.
-async fn wait_for_outcome(
+/// Returns what a transaction has done, if its mark is there.
+async fn read_marker(
     project: &Supabase,
     key: &CallKey,
-    pending: &TransactionIntent,
-) -> Result<TransactionState> {
-    for poll in 0..POLLS_MAX {
-        if poll > 0 {
-            project.clock.sleep(POLL_INTERVAL).await;
-        }
-        match poll_transaction(project, key, pending).await {
-            Ok(TransactionState::Pending) => {}
-            Err(e) if matches!(e.code, Code::Unavailable | Code::Timeout) && poll + 1 < POLLS_MAX => {}
-            Ok(seen) => return Ok(seen),
-            Err(e) => return Err(unknown_commit_error(&e.message)),
-        }
-    }
-    Err(unknown_commit_error("it is still running"))
-}
-
-fn unknown_commit_error(why: &str) -> Error {
-    Error::new(Code::Unknown, format!("nobody knows whether the statement was committed: {why}"))
-        .with_hint("ask again when the database answers and the statement is over")
-}
-
-/// Polls a transaction. Whether it may still run is asked first, and whether it left its mark second: the other way
-/// round it could be committed in between.
-async fn poll_transaction(
-    project: &Supabase,
-    key: &CallKey,
-    pending: &TransactionIntent,
-) -> Result<TransactionState> {
-    let now =
-        project.query_answer(&statements::transaction_state_sql(pending.number, &pending.until)).await?;
-    let comment = project.query_answer(&statements::marker_sql(marker_oid(pending))).await?;
-    if let Some(touched) =
-        comment.as_str().and_then(|text| text.strip_prefix(&statements::marker_comment(&key.0)))
-    {
-        let rows =
-            touched.parse().map_err(|_| Error::new(Code::Internal, format!("`{touched}` is no number")))?;
-        return Ok(TransactionState::Committed(rows));
-    }
-    if now["timeline"] != pending.timeline.as_str() {
-        return Err(Error::new(Code::Unknown, "the database was restored or failed over since"));
-    }
-    let is_over = now["late"] == true && now["running"] == false;
-    Ok(if is_over { TransactionState::NotCommitted } else { TransactionState::Pending })
-}
-
-/// Removes the mark. If that fails, an empty large object stays, whose comment says whose it is.
-async fn remove_marker(project: &Supabase, pending: &TransactionIntent) {
-    let body = json!({ "query": statements::remove_marker_sql(marker_oid(pending)) });
-    drop(
-        project
-            .api
-            .with_timeout(CLEAR_TIMEOUT)
-            .send_write(Method::POST, &project.database_path("query"), Some(&body))
-            .await,
-    );
+    token: &TransactionToken,
+) -> Result<Option<SqlOutcome>> {
+    let comment = project.query_answer(&statements::marker_sql(marker_oid(token))).await?;
+    let touched = comment.as_str().and_then(|text| text.strip_prefix(&statements::marker_comment(&key.0)));
+    touched
+        .map(|touched| {
+            let rows_affected = touched.parse().map_err(|_| {
+                Error::new(Code::Unknown, format!("the mark of the statement says `{touched}` rows"))
+            })?;
+            Ok(SqlOutcome { rows_affected })
+        })
+        .transpose()
 }

@@ -7,6 +7,7 @@
 
 mod client;
 mod execute;
+mod lone_statement;
 mod query;
 mod refusal;
 pub mod statements;
@@ -20,8 +21,8 @@ use super::{
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Code, Result, Sql,
-        model::{CallKey, Health, Rows, SqlOutcome},
+        Code, OpenTransaction, Result, Sql,
+        model::{CallKey, CommitState, Health, Rows, SqlOutcome},
     },
 };
 use async_trait::async_trait;
@@ -33,18 +34,29 @@ impl Sql for Supabase {
         query::fetch_rows(self, sql, timeout).await
     }
 
-    async fn execute(
+    async fn open_transaction(
         &self,
         sql: &str,
         timeout: Span,
         key: &CallKey,
-        accepted: &dyn Accept,
-    ) -> Result<SqlOutcome> {
-        execute::execute_statement(self, sql, timeout, key, accepted).await
+    ) -> Result<Box<dyn OpenTransaction>> {
+        Ok(Box::new(execute::open_transaction(self, sql, timeout, key).await?))
     }
 
-    async fn settle(&self, key: &CallKey, accepted: Option<&Value>) -> Result<Option<SqlOutcome>> {
-        execute::settle_statement(self, key, accepted).await
+    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
+        lone_statement::run_statement(self, sql, timeout).await
+    }
+
+    async fn settle(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
+        execute::settle_transaction(self, key, token).await
+    }
+
+    async fn remove_commit_mark(&self, token: &Value) -> Result<()> {
+        execute::remove_marker(self, token).await
+    }
+
+    fn leaves_commit_mark(&self) -> bool {
+        true
     }
 
     /// Returns the health of the database. That it does not answer is a result and no error.

@@ -3,6 +3,7 @@
 //! Each begins with a comment that names it: for people, in the database's log and statistics, and for the mock that
 //! plays the database in a rehearsal. Writing and reading stand side by side.
 
+use crate::{base::moment::Span, provider::sql::statement};
 use serde_json::Value;
 
 /// What a statement asks.
@@ -45,7 +46,12 @@ pub enum SqlRequest {
         /// The large object.
         object: u32,
     },
-    /// Removes a mark.
+    /// Ends the sessions in which a transaction runs.
+    EndSessions {
+        /// The lock that it holds while it runs.
+        lock: u32,
+    },
+    /// Removes a mark, if it is there.
     RemoveMarker {
         /// The large object.
         object: u32,
@@ -139,16 +145,23 @@ pub(super) fn clock_sql() -> String {
     )
 }
 
-/// Returns the one statement that takes the lock, makes the mark, and runs `sql`; `None` for a statement that holds the
-/// words by which it would be told from ours.
-pub(super) fn execute_sql(sql: &str, key: &str, lock: u32, object: u32, until: &str) -> Option<String> {
+/// Returns the request that takes the lock, makes the mark, and runs `sql`, for `timeout` at most, in one transaction;
+/// `None` for a statement that holds the words by which it would be told from ours.
+pub(super) fn execute_sql(
+    sql: &str,
+    key: &str,
+    (lock, object): (u32, u32),
+    until: &str,
+    timeout: Span,
+) -> Option<String> {
     let (outer, inner) = (format!("$redrill_{key}$"), format!("$statement_{key}$"));
     if sql.contains(&outer) || sql.contains(&inner) {
         return None;
     }
     let (until, comment) = (quote_literal(until), quote_literal(&marker_comment(key)));
+    let limit = timeout.to_std().as_millis().clamp(1, i32::MAX as u128);
     Some(format!(
-        "{}do {outer}
+        "{}set local statement_timeout = {limit}; do {outer}
 declare touched bigint;
 begin
   perform pg_advisory_xact_lock({LOCK_CLASS}, {lock});
@@ -157,8 +170,9 @@ begin
   execute {inner}{sql}{inner};
   get diagnostics touched = row_count;
   execute format('comment on large object {object} is %L', {comment} || touched);
-end {outer}",
-        comment_prefix("execute")
+end {outer}; {}",
+        comment_prefix("execute"),
+        statement::RELEASE_SESSION_SQL
     ))
 }
 
@@ -172,11 +186,26 @@ pub(super) fn transaction_state_sql(lock: u32, until: &str) -> String {
     let until = quote_literal(until);
     format!(
         "{}select json_build_object('late', clock_timestamp() > timestamptz {until}, \
-         'running', exists (select from pg_locks where locktype = 'advisory' \
-             and classid = {LOCK_CLASS} and objid = {lock} and objsubid = 2 \
-             and database = (select oid from pg_database where datname = current_database())), \
-         'timeline', {TIMELINE_SQL})::text as answer",
-        comment_prefix("sight")
+         'running', exists (select from {}), 'timeline', {TIMELINE_SQL})::text as answer",
+        comment_prefix("sight"),
+        lock_holders_sql(lock)
+    )
+}
+
+/// Returns the sessions that hold a lock of ours, or wait for it, as a source of rows.
+fn lock_holders_sql(lock: u32) -> String {
+    format!(
+        "pg_locks where locktype = 'advisory' and classid = {LOCK_CLASS} and objid = {lock} and objsubid = 2 \
+         and database = (select oid from pg_database where datname = current_database())"
+    )
+}
+
+/// Returns the statement of [`SqlRequest::EndSessions`].
+pub(super) fn end_sessions_sql(lock: u32) -> String {
+    format!(
+        "{}select count(pg_terminate_backend(pid)) from {}",
+        comment_prefix("end"),
+        lock_holders_sql(lock)
     )
 }
 
@@ -190,7 +219,10 @@ pub(super) fn marker_sql(object: u32) -> String {
 
 /// Returns the statement of [`SqlRequest::RemoveMarker`].
 pub(super) fn remove_marker_sql(object: u32) -> String {
-    format!("{}select lo_unlink({object}::oid)", comment_prefix("clear"))
+    format!(
+        "{}select lo_unlink(oid) from pg_largeobject_metadata where oid = {object}::oid",
+        comment_prefix("clear")
+    )
 }
 
 /// Returns the statement of [`SqlRequest::Health`].
@@ -238,8 +270,9 @@ impl SqlRequest {
             "mark" => {
                 SqlRequest::Marker { object: text_between(sql, "obj_description(", "::oid")?.parse().ok()? }
             }
+            "end" => SqlRequest::EndSessions { lock: text_between(sql, "objid = ", " ")?.parse().ok()? },
             "clear" => {
-                SqlRequest::RemoveMarker { object: text_between(sql, "lo_unlink(", "::oid")?.parse().ok()? }
+                SqlRequest::RemoveMarker { object: text_between(sql, "where oid = ", "::oid")?.parse().ok()? }
             }
             "health" => SqlRequest::Health,
             "settings" => {
@@ -288,7 +321,7 @@ mod tests {
             (format!("{}{}", SEARCH_PATH_PREFIX, shape_sql(sql)), SqlRequest::Shape { sql: sql.into() }),
             (clock_sql(), SqlRequest::Clock),
             (
-                execute_sql(sql, "abcdefghij", 7, 8, until).expect("a statement"),
+                execute_sql(sql, "abcdefghij", (7, 8), until, Span::from_secs(5)).expect("a statement"),
                 SqlRequest::Execute {
                     sql: sql.into(),
                     lock: 7,
@@ -298,6 +331,7 @@ mod tests {
                 },
             ),
             (transaction_state_sql(7, until), SqlRequest::TransactionState { lock: 7, until: until.into() }),
+            (end_sessions_sql(7), SqlRequest::EndSessions { lock: 7 }),
             (marker_sql(8), SqlRequest::Marker { object: 8 }),
             (remove_marker_sql(8), SqlRequest::RemoveMarker { object: 8 }),
             (health_sql(), SqlRequest::Health),

@@ -4,7 +4,7 @@ use super::super::{
     super::test_cluster::{PORT, TestCluster},
     *,
 };
-use crate::{base::secret::SecretRef, testing::MemoryRecorder};
+use crate::{base::secret::SecretRef, provider::SideEffects};
 use serde_json::json;
 use std::path::Path;
 use tokio::{
@@ -144,39 +144,165 @@ async fn password_is_read_from_its_reference_and_never_shown() {
 }
 
 #[tokio::test]
-async fn execute_writes_down_before_it_commits() {
+async fn a_transaction_is_settled_by_its_token() {
     let Some(cluster) = TestCluster::start(&[]).await else { return };
     cluster.run_statements(&["create table t (n int primary key deferrable initially deferred)"]).await;
     let db = cluster.database();
-    let notes = MemoryRecorder::default();
-    let done =
-        db.execute("insert into t select generate_series(1, 3)", QUERY_TIMEOUT, &test_key(), &notes).await;
-    assert_eq!(done.expect("done").rows_affected, 3);
-    let settled =
-        db.settle(&test_key(), Some(&notes.only_record())).await.expect("known").expect("committed");
-    assert_eq!(settled.rows_affected, 3);
-    assert_eq!(db.settle(&test_key(), None).await, Ok(None));
+    let open = async |sql: &str| db.open_transaction(sql, QUERY_TIMEOUT, &test_key()).await.expect(sql);
+    let settle = async |token: &Value| db.settle(&test_key(), token).await;
 
-    let full = db
-        .execute("insert into t values (4)", QUERY_TIMEOUT, &test_key(), &MemoryRecorder::full())
-        .await
-        .expect_err("not written down");
-    assert_eq!(full.code, Code::NoDiskSpace);
+    let transaction = open("insert into t select generate_series(1, 3)").await;
+    let token = transaction.token();
+    let done = transaction.commit().await.expect("committed");
+    assert_eq!(done.rows_affected, 3);
+    assert_eq!(settle(&token).await, Ok(CommitState::Committed(done)));
+
+    // Whoever asks ends the session that is still at work; then its commit cannot come any more.
+    let transaction = open("insert into t values (4)").await;
+    let token = transaction.token();
+    while settle(&token).await != Ok(CommitState::NotCommitted) {}
+    assert_eq!(transaction.commit().await.expect_err("the session is ended").code, Code::Unknown);
+    assert_eq!(settle(&token).await, Ok(CommitState::NotCommitted));
 
     // The constraint is checked by the commit itself, and its refusal is an answer.
-    let notes = MemoryRecorder::default();
-    let twice =
-        db.execute("insert into t values (1)", QUERY_TIMEOUT, &test_key(), &notes).await.expect_err("twice");
+    let transaction = open("insert into t values (1)").await;
+    let token = transaction.token();
+    let twice = transaction.commit().await.expect_err("twice");
     assert!(twice.code == Code::Sql && twice.message.contains("23505"), "{twice:?}");
-    assert_eq!(db.settle(&test_key(), Some(&notes.only_record())).await, Ok(None));
+    assert_eq!(settle(&token).await, Ok(CommitState::NotCommitted));
     assert_eq!(query_maps(&db, "select count(*) as n from t").await.expect("rows")[0]["n"], json!(3));
 
-    let elsewhere =
-        json!({"xid": "700", "system_identifier": "1", "timeline": "00000001", "rows_affected": 1});
-    assert_eq!(
-        db.settle(&test_key(), Some(&elsewhere)).await.expect_err("another cluster").code,
-        Code::Unknown
-    );
+    let mut elsewhere = token.clone();
+    elsewhere["system_identifier"] = json!("1");
+    assert_eq!(settle(&elsewhere).await.expect_err("another cluster").code, Code::Unknown);
+    let other_version = json!({"xid": "700", "system_identifier": "1", "timeline": "00000001"});
+    assert_eq!(settle(&other_version).await.expect_err("unreadable").code, Code::Internal);
+}
+
+#[tokio::test]
+async fn a_session_that_works_for_somebody_else_by_now_is_left_alone() {
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    let db = cluster.database();
+    let ours = db.open_transaction("select 1", QUERY_TIMEOUT, &test_key()).await.expect("open");
+    let theirs = db.open_transaction("select 1", QUERY_TIMEOUT, &test_key()).await.expect("open");
+    // The pool gave our session to somebody else after our commit: it has another transaction.
+    let mut token = ours.token();
+    ours.commit().await.expect("committed");
+    for of_session in ["pid", "backend_start"] {
+        token[of_session] = theirs.token()[of_session].clone();
+    }
+    let settled = db.settle(&test_key(), &token).await;
+    assert!(matches!(settled, Ok(CommitState::Committed(_))), "{settled:?}");
+    theirs.commit().await.expect("nobody ended it");
+}
+
+/// Copies a folder with its owners.
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.expect("cp runs").success());
+}
+
+#[tokio::test]
+async fn a_restarted_server_is_believed_only_about_the_commit_that_was_ours() {
+    for dates_commits in [true, false] {
+        let settings =
+            [if dates_commits { "track_commit_timestamp=on" } else { "track_commit_timestamp=off" }];
+        let Some(mut cluster) = TestCluster::start(&settings).await else { return };
+        cluster.run_statements(&["create table t (n int)", "checkpoint"]).await;
+        let db = cluster.database();
+        let snapshots = tempfile::tempdir().expect("a folder");
+        let snapshot = snapshots.path().join("data");
+        cluster.restart(&settings, |data| copy_folder(data, &snapshot)).await;
+        let transaction = db.open_transaction("insert into t values (1)", QUERY_TIMEOUT, &test_key()).await;
+        let transaction = transaction.expect("open");
+        let token = transaction.token();
+        let done = transaction.commit().await.expect("committed");
+
+        // After a restart, the server has to say when that was.
+        cluster.restart(&settings, |_| ()).await;
+        let settled = db.settle(&test_key(), &token).await;
+        if dates_commits {
+            assert_eq!(settled, Ok(CommitState::Committed(done)));
+        } else {
+            let error = settled.expect_err("nobody knows");
+            assert!(
+                error.code == Code::Unknown && error.message.contains("track_commit_timestamp"),
+                "{error}"
+            );
+        }
+
+        // Put back to before it, the server hands the same id out again, and calls it committed.
+        let put_back = |data: &Path| {
+            std::fs::remove_dir_all(data).expect("removed");
+            copy_folder(&snapshot, data);
+        };
+        cluster.restart(&settings, put_back).await;
+        let error = db.settle(&test_key(), &token).await.expect_err("the id is not handed out yet");
+        assert!(error.code == Code::Unknown && error.message.contains("put back"), "{error}");
+        let xid = token["xid"].as_u64().expect("an id");
+        let mut last = 0;
+        while last < xid {
+            db.execute("select 1", QUERY_TIMEOUT, &test_key()).await.expect("committed");
+            let ids =
+                query_maps(&db, "select pg_snapshot_xmax(pg_current_snapshot())::text::int8 as n").await;
+            last = ids.expect("rows")[0]["n"].as_u64().expect("an id") - 1;
+        }
+        let error = db.settle(&test_key(), &token).await.expect_err("another transaction");
+        assert_eq!(error.code, Code::Unknown, "{error}");
+        assert_eq!(query_maps(&db, "select count(*) as n from t").await.expect("rows")[0]["n"], json!(0));
+    }
+}
+
+#[tokio::test]
+async fn a_statement_outside_a_transaction_runs_and_says_what_may_be_done() {
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create table t (n int)", "insert into t values (1), (1)"]).await;
+    let db = cluster.database();
+    for sql in ["vacuum t", "create index concurrently i on t (n)", "alter system set work_mem = '5MB'"] {
+        db.execute_alone(sql, QUERY_TIMEOUT).await.expect(sql);
+    }
+    let half = "create unique index concurrently half on t (n)";
+    let error = db.execute_alone(half, QUERY_TIMEOUT).await.expect_err("the rows are equal");
+    assert_eq!((error.code, error.side_effects), (Code::Sql, SideEffects::Some), "{error:?}");
+    for (sql, code) in
+        [("vacuum t; vacuum t", Code::Sql), ("commit", Code::Invalid), ("vacuum nothing", Code::Sql)]
+    {
+        assert_eq!(db.execute_alone(sql, QUERY_TIMEOUT).await.expect_err(sql).code, code, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_rollback_does_not_undo_is_a_side_effect_of_the_error() {
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create sequence s"]).await;
+    let db = cluster.database();
+    let fails = "select nextval('s'), 1 / (n - 1) from generate_series(1, 2) as n";
+    let error = db.execute(fails, QUERY_TIMEOUT, &test_key()).await.expect_err("a division by zero");
+    assert_eq!(error.side_effects, SideEffects::Some, "{error:?}");
+    let error = db.execute("select 1 / 0", QUERY_TIMEOUT, &test_key()).await.expect_err("by zero");
+    assert_eq!(error.side_effects, SideEffects::None, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_session_is_given_back_as_it_was() {
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    let db = cluster.database();
+    for leaves in [
+        "set work_mem = '77MB'",
+        "select pg_advisory_lock(5)",
+        "declare c cursor with hold for select 1",
+        "listen news",
+        "create temp table left_over (n int)",
+        "do $$ begin perform set_config('application_name', 'left over', false); end $$",
+    ] {
+        let transaction = db.open_transaction(leaves, QUERY_TIMEOUT, &test_key()).await.expect(leaves);
+        let pid = transaction.token()["pid"].clone();
+        let held = format!("select count(*) as n from pg_locks where locktype = 'advisory' and pid = {pid}");
+        assert_eq!(query_maps(&db, &held).await.expect("rows")[0]["n"], json!(0), "{leaves}");
+        let name = format!("select application_name as n from pg_stat_activity where pid = {pid}");
+        assert_eq!(query_maps(&db, &name).await.expect("rows")[0]["n"], json!("redrill"), "{leaves}");
+        transaction.commit().await.expect(leaves);
+    }
 }
 
 #[tokio::test]
@@ -193,10 +319,8 @@ async fn execute_refuses_what_would_escape_its_transaction() {
         ("create database other", Code::Unsupported),
         ("copy t from stdin", Code::Unsupported),
     ] {
-        let notes = MemoryRecorder::default();
-        let error = db.execute(sql, QUERY_TIMEOUT, &test_key(), &notes).await.expect_err(sql);
+        let error = db.open_transaction(sql, QUERY_TIMEOUT, &test_key()).await.err().expect(sql);
         assert_eq!(error.code, code, "{sql}: {error:?}");
-        assert!(notes.list_records().is_empty(), "{sql} got as far as its commit");
     }
     assert_eq!(query_maps(&db, "select n from t").await.expect("rows"), Vec::new());
 }
@@ -250,15 +374,16 @@ async fn a_commit_without_an_answer_is_looked_up() {
         db.address.host = between.path().display().to_string();
         let socket = between.path().join(format!(".s.PGSQL.{PORT}"));
         cut_at_commit(&socket, &cluster.socket(), let_through);
-        let done = db
-            .execute("insert into t values (1)", QUERY_TIMEOUT, &test_key(), &MemoryRecorder::default())
-            .await;
-        if let_through {
-            assert_eq!(done.expect("it was committed").rows_affected, 1);
-        } else {
-            let error = done.expect_err("it never arrived");
-            assert!(error.code == Code::Unavailable && error.retryable, "{error:?}");
+        let transaction = db.open_transaction("insert into t values (1)", QUERY_TIMEOUT, &test_key()).await;
+        let transaction = transaction.expect("open");
+        let token = transaction.token();
+        assert_eq!(transaction.commit().await.expect_err("no answer").code, Code::Unknown);
+        let mut settled = db.settle(&test_key(), &token).await.expect("asked");
+        while matches!(settled, CommitState::Open(_)) {
+            settled = db.settle(&test_key(), &token).await.expect("asked");
         }
+        let committed = CommitState::Committed(SqlOutcome { rows_affected: 1 });
+        assert_eq!(settled, if let_through { committed } else { CommitState::NotCommitted });
     }
     let rows = query_maps(&cluster.database(), "select n from t").await.expect("rows");
     assert_eq!(rows.len(), 1, "one of the two was committed");

@@ -4,7 +4,7 @@ use super::super::{
     super::mock_api::{MockApi, MockReply, REF},
     *,
 };
-use crate::{provider::postgres::test_cluster::TestCluster, testing::MemoryRecorder};
+use crate::provider::{SideEffects, postgres::test_cluster::TestCluster};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -63,9 +63,29 @@ fn key() -> CallKey {
     CallKey("abcdefghij".into())
 }
 
-async fn execute(server: &MockApi, sql: &str, written: &MemoryRecorder) -> Result<SqlOutcome> {
-    server.project().execute(sql, Span::from_secs(3600), &key(), written).await
+async fn open(server: &MockApi, sql: &str) -> Result<Box<dyn OpenTransaction>> {
+    server.project().open_transaction(sql, Span::from_secs(3600), &key()).await
 }
+
+async fn settle(server: &MockApi, token: &Value) -> Result<CommitState> {
+    server.project().settle(&key(), token).await
+}
+
+/// Runs a statement, commits it and removes its mark.
+async fn execute(server: &MockApi, sql: &str) -> Result<SqlOutcome> {
+    let transaction = open(server, sql).await?;
+    let token = transaction.token();
+    let outcome = transaction.commit().await?;
+    server.project().remove_commit_mark(&token).await.map(|()| outcome)
+}
+
+/// Returns the number that a query gives.
+async fn count(database: &TestCluster, sql: &str) -> String {
+    let rows = database.answer_as_platform(sql, false).await.expect(sql);
+    rows[0]["n"].as_str().expect("a number").to_owned()
+}
+
+const MARKS: &str = "select count(*) as n from pg_largeobject_metadata";
 
 #[tokio::test]
 async fn values_have_the_types_that_every_provider_gives() {
@@ -213,7 +233,6 @@ async fn names_without_a_schema_are_found_where_the_role_has_no_search_path() {
 #[tokio::test]
 async fn execute_counts_rows_and_leaves_nothing_behind() {
     let Some((server, database)) = served(none).await else { return };
-    let written = MemoryRecorder::default();
     for (sql, rows) in [
         ("create table public.t (n int)", 0),
         ("insert into public.t select generate_series(1, 5); -- five", 5),
@@ -221,23 +240,25 @@ async fn execute_counts_rows_and_leaves_nothing_behind() {
         ("select * from public.t", 5),
         ("do $$ begin perform 1; end $$", 0),
     ] {
-        let done = execute(&server, sql, &written).await.expect(sql);
+        let transaction = open(&server, sql).await.expect(sql);
+        let token = transaction.token();
+        let done = transaction.commit().await.expect(sql);
         assert_eq!(done, SqlOutcome { rows_affected: rows }, "{sql}");
-        let settled = server.project().settle(&key(), written.list_records().last()).await.expect("known");
-        assert_eq!(settled, Some(done), "{sql}");
+        assert_eq!(settle(&server, &token).await, Ok(CommitState::Committed(done)), "{sql}");
+        assert_eq!(count(&database, MARKS).await, "1", "until its outcome is on disk");
+        for _ in 0..2 {
+            server.project().remove_commit_mark(&token).await.expect("removed, or gone already");
+        }
     }
-    let left = database
-        .answer_as_platform("select count(*) as n from pg_largeobject_metadata", false)
-        .await
-        .expect("asked");
-    assert_eq!(left, json!([{"n": "0"}]));
-    assert!(written.list_records().iter().all(|w| w["until"].is_string()));
+    assert_eq!(count(&database, MARKS).await, "0");
 }
 
 #[tokio::test]
 async fn execute_that_is_refused_changes_nothing() {
     let Some((server, database)) = served(none).await else { return };
-    database.run_statements(&["create table public.t (n int check (n < 3))"]).await;
+    database
+        .run_statements(&["create table public.t (n int check (n < 3))", "create sequence public.s"])
+        .await;
     for (sql, code) in [
         ("insert into public.t select generate_series(1, 5)", Code::Sql),
         ("insert into public.t values (1); insert into public.t values (2)", Code::Invalid),
@@ -246,14 +267,27 @@ async fn execute_that_is_refused_changes_nothing() {
         ("insert into public.t values ('$statement_abcdefghij$')", Code::Invalid),
         ("nonsense", Code::Sql),
     ] {
-        let error = execute(&server, sql, &MemoryRecorder::default()).await.expect_err(sql);
-        assert_eq!(error.code, code, "{sql}: {error}");
+        let error = execute(&server, sql).await.expect_err(sql);
+        assert_eq!((error.code, error.side_effects), (code, SideEffects::None), "{sql}: {error}");
     }
     assert_eq!(query(&server, "select n from public.t").await.expect("rows").rows.len(), 0);
+    assert_eq!(count(&database, MARKS).await, "0");
+    let fails = "select nextval('public.s'), 1 / (n - 1) from generate_series(1, 2) as n";
+    let error = execute(&server, fails).await.expect_err("a division by zero");
+    assert_eq!(error.side_effects, SideEffects::Some, "a sequence goes on: {error:?}");
 }
 
 #[tokio::test]
-async fn execute_whose_answer_is_lost_is_found_by_its_mark_and_sent_once() {
+async fn execute_is_ended_by_the_server_when_its_time_is_over() {
+    let Some((server, _database)) = served(none).await else { return };
+    let sleeps =
+        server.project().open_transaction("select pg_sleep(600)", Span::from_millis(300), &key()).await;
+    let error = sleeps.expect("ready").commit().await.expect_err("it sleeps too long");
+    assert_eq!(error.code, Code::Timeout, "{error:?}");
+}
+
+#[tokio::test]
+async fn execute_whose_answer_is_lost_is_found_by_its_mark() {
     fn lost(sql: &str) -> Option<GatewayFault> {
         sql.contains("into public.t values (1)").then_some(GatewayFault::AnswerLost)
     }
@@ -263,47 +297,43 @@ async fn execute_whose_answer_is_lost_is_found_by_its_mark_and_sent_once() {
     for choose_fault in [lost as ChooseFault, gateway] {
         let Some((server, database)) = served(choose_fault).await else { return };
         database.run_statements(&["create table public.t (n int)"]).await;
-        let done = execute(&server, "insert into public.t values (1)", &MemoryRecorder::default()).await;
-        assert_eq!(done, Ok(SqlOutcome { rows_affected: 1 }));
-        assert_eq!(query(&server, "select n from public.t").await.expect("rows").rows.len(), 1);
-        let sent = server
-            .received_requests()
-            .iter()
-            .filter(|s| s.body.to_string().contains("into public.t"))
-            .count();
+        let transaction = open(&server, "insert into public.t values (1)").await.expect("ready");
+        let token = transaction.token();
+        assert_eq!(transaction.commit().await.expect_err("no answer").code, Code::Unknown);
+        let done = SqlOutcome { rows_affected: 1 };
+        assert_eq!(settle(&server, &token).await, Ok(CommitState::Committed(done)));
+        let sent = server.received_requests();
+        let sent = sent.iter().filter(|s| s.body.to_string().contains("into public.t")).count();
         assert_eq!(sent, 1);
     }
 }
 
 #[tokio::test]
-async fn execute_that_never_arrived_is_known_not_to_have_happened() {
+async fn execute_that_never_arrived_is_known_not_to_have_happened_once_it_can_start_no_more() {
     fn lost(sql: &str) -> Option<GatewayFault> {
         sql.contains("do $redrill").then_some(GatewayFault::Lost)
     }
     let Some((server, database)) = served(lost).await else { return };
     database.run_statements(&["create table public.t (n int)"]).await;
-    let written = MemoryRecorder::default();
-    let error = execute(&server, "insert into public.t values (1)", &written).await.expect_err("lost");
-    // The server's clock is past the moment at once; the database's is not, and so nobody knows yet.
-    assert_eq!(error.code, Code::Unknown, "{error}");
-    let mut accepted = written.list_records().remove(0);
-    accepted["until"] = json!("2020-01-01T00:00:00Z");
-    assert_eq!(server.project().settle(&key(), Some(&accepted)).await, Ok(None), "too late to start");
-    assert_eq!(server.project().settle(&key(), None).await, Ok(None), "never sent");
+    let transaction = open(&server, "insert into public.t values (1)").await.expect("ready");
+    let mut token = transaction.token();
+    assert_eq!(transaction.commit().await.expect_err("lost").code, Code::Unknown);
+    assert!(matches!(settle(&server, &token).await, Ok(CommitState::Open(_))), "it may still start");
+    token["until"] = json!("2020-01-01T00:00:00Z");
+    assert_eq!(settle(&server, &token).await, Ok(CommitState::NotCommitted), "too late to start");
+    let other_version = settle(&server, &json!({"number": 5})).await.expect_err("unreadable");
+    assert_eq!(other_version.code, Code::Internal);
 }
 
 #[tokio::test]
 async fn a_statement_that_arrives_too_late_is_not_run() {
     let Some((server, database)) = served(none).await else { return };
     database.run_statements(&["create table public.t (n int)"]).await;
-    let written = MemoryRecorder::default();
-    execute(&server, "insert into public.t values (1)", &written).await.expect("in time");
-    let sent = server
-        .received_requests()
-        .into_iter()
-        .find(|s| s.body.to_string().contains("do $redrill"))
-        .expect("sent");
-    let until = written.list_records()[0]["until"].as_str().expect("a moment").to_owned();
+    let transaction = open(&server, "insert into public.t values (1)").await.expect("ready");
+    let until = transaction.token()["until"].as_str().expect("a moment").to_owned();
+    transaction.commit().await.expect("in time");
+    let requests = server.received_requests();
+    let sent = requests.iter().find(|s| s.body.to_string().contains("do $redrill")).expect("sent");
     let late = sent.body["query"].as_str().expect("a statement").replace(&until, "2020-01-01T00:00:00Z");
     let said = database.answer_as_platform(&late, false).await.expect_err("too late");
     assert!(said.contains("arrived too late"), "{said}");
@@ -311,26 +341,41 @@ async fn a_statement_that_arrives_too_late_is_not_run() {
 }
 
 #[tokio::test]
-async fn a_statement_that_runs_is_waited_for() {
+async fn a_statement_that_still_runs_is_ended_by_whoever_asks_for_it() {
     let Some((server, database)) = served(none).await else { return };
     let holder = Arc::clone(&database);
-    let mut mark = json!({"number": 5, "until": "2020-01-01T00:00:00Z", "timeline": "00000001"});
+    let mut token = json!({"number": 5, "until": "2020-01-01T00:00:00Z", "timeline": "00000001"});
     let running = tokio::spawn(async move {
         holder.answer_as_platform("select pg_advisory_xact_lock(1718186597, 5), pg_sleep(600)", false).await
     });
-    let held = "select count(*) as n from pg_locks where locktype = 'advisory'";
-    while database.answer_as_platform(held, false).await.expect("asked") == json!([{"n": "0"}]) {
+    while count(&database, "select count(*) as n from pg_locks where locktype = 'advisory'").await == "0" {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    let error = server.project().settle(&key(), Some(&mark)).await.expect_err("it runs");
-    assert_eq!(error.code, Code::Unknown, "{error}");
-    let cancel = "select pg_cancel_backend(pid) from pg_locks where locktype = 'advisory'";
-    database.answer_as_platform(cancel, false).await.expect("cancelled");
-    running.await.expect("over").expect_err("cancelled");
-    assert_eq!(server.project().settle(&key(), Some(&mark)).await, Ok(None));
-    mark["timeline"] = json!("0000000A");
-    let error = server.project().settle(&key(), Some(&mark)).await.expect_err("another past");
+    assert!(matches!(settle(&server, &token).await, Ok(CommitState::Open(_))), "it runs, and is told to end");
+    running.await.expect("over").expect_err("its session is ended");
+    while settle(&server, &token).await != Ok(CommitState::NotCommitted) {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    token["timeline"] = json!("0000000A");
+    let error = settle(&server, &token).await.expect_err("another past");
     assert!(error.code == Code::Unknown && error.message.contains("restored"), "{error}");
+}
+
+#[tokio::test]
+async fn a_statement_outside_a_transaction_is_sent_as_it_is_and_alone() {
+    fn lost(sql: &str) -> Option<GatewayFault> {
+        sql.contains("checkpoint").then_some(GatewayFault::AnswerLost)
+    }
+    let Some((server, database)) = served(lost).await else { return };
+    database.run_statements(&["create table public.t (n int)", "insert into t values (1), (1)"]).await;
+    let run = async |sql: &str| server.project().execute_alone(sql, Span::from_secs(30)).await;
+    run("vacuum public.t; -- done").await.expect("it runs");
+    run("create index concurrently i on public.t (n)").await.expect("it runs");
+    let half = "create unique index concurrently half on public.t (n)";
+    let error = run(half).await.expect_err("the rows are equal");
+    assert_eq!((error.code, error.side_effects), (Code::Sql, SideEffects::Some), "{error:?}");
+    assert_eq!(run("vacuum; vacuum").await.expect_err("two").code, Code::Invalid);
+    assert_eq!(run("checkpoint").await.expect_err("nobody knows").code, Code::Unknown);
 }
 
 #[tokio::test]
