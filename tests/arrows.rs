@@ -142,7 +142,7 @@ fn no_files_go_in_a_circle() {
 const PROVIDER_ARROWS: &[(&str, &[&str])] = &[
     ("host", &[]),
     ("sql", &[]),
-    ("sim", &[]),
+    ("sim", &["sql"]),
     ("postgres", &["host", "sql"]),
     ("supabase", &["host", "sql"]),
     ("fleet", &["sim", "postgres", "supabase"]),

@@ -42,9 +42,13 @@ pub struct KillSeries {
 impl KillSeries {
     /// Runs a shipped runbook to its end, undisturbed.
     pub fn new(env: &CliEnv, runbook: &str, params: &[&str]) -> Self {
-        let runbook = shipped_runbook(runbook);
+        Self::of_file(env, &shipped_runbook(runbook), params)
+    }
+
+    /// Runs the runbook of a file to its end, undisturbed.
+    pub fn of_file(env: &CliEnv, runbook: &str, params: &[&str]) -> Self {
         let params = params.iter().flat_map(|param| ["-p", param]);
-        let start = ["run", &runbook].into_iter().chain(params).map(str::to_owned).collect();
+        let start = ["run", runbook].into_iter().chain(params).map(str::to_owned).collect();
         let mut series = Self { start, chance: SeededRandom::new(), length: Duration::ZERO };
         let begun = Instant::now();
         let done = env.run_cli(&series.start_args());

@@ -143,6 +143,35 @@ fn killed_anywhere_on_a_project_nothing_is_sent_twice() {
     eprintln!("{kills} kills in {} runs, and {more} in {}", runs - 1, times - 1);
 }
 
+#[test]
+fn a_statement_killed_anywhere_is_done_once_and_leaves_no_mark() {
+    let Some(platform) = FakePlatform::start() else { return };
+    let env = &platform.env;
+    let ask = |sql: &str| {
+        env.run_cli(&["db", "query", "-t", "shop", sql, "-o", "json"]).parse_json()[0]["n"].as_u64().unwrap()
+    };
+    let total = || ask("select total_cents as n from public.orders where id = 1");
+    env.write_file(
+        "raise.rhai",
+        r#"const RUNBOOK = #{ title: "Raise", needs: ["db.destroy"] };
+let raise = "update public.orders set total_cents = total_cents + 1 where id = 1 and pg_sleep(0.3) is not null";
+db::execute("shop", raise);
+"#,
+    );
+    let before = total();
+    let mut series = KillSeries::of_file(env, "raise.rhai", &[]);
+    let (mut kills, mut runs) = (0, 1);
+    while kills < kill_count(2) {
+        kills += series.run_through_kills(env);
+        runs += 1;
+        assert_eq!(total(), before + runs, "after {kills} kills");
+        assert_eq!(ask("select count(*) as n from pg_largeobject_metadata"), 0, "after {kills} kills: marks");
+    }
+    let dumped = env.run_cli(&["backup", "create", "-t", "shop"]);
+    assert_eq!(dumped.code, 0, "{dumped}");
+    eprintln!("{kills} kills in {runs} runs");
+}
+
 /// Every file below a folder, as text.
 fn read_texts(folder: &Path, into: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {

@@ -42,15 +42,13 @@ pub(in crate::ops) async fn take_commit(
     let transaction = sql.open_transaction(statement, args.timeout(), cx.key).await?;
     let token = transaction.token();
     cx.host.record_evidence(&Evidence::Commit { token: token.clone(), outcome: None }).await?;
-    let outcome = match transaction.commit().await {
-        Err(e) if e.code == Code::Unknown => match find_outcome(cx, provider, sql, &token).await? {
-            Some(outcome) => outcome,
-            None => {
-                let error = lost_error("the statement", provider.landing(EffectKind::Statement));
-                return Err(mark_lasting_effects(error, statement).into());
-            }
-        },
-        committed => committed?,
+    let committed = match transaction.commit().await {
+        Err(e) if e.code == Code::Unknown => find_outcome(cx, provider, sql, &token).await?,
+        committed => Some(committed?),
+    };
+    let Some(outcome) = committed else {
+        let error = lost_error("the statement", provider.landing(EffectKind::Statement));
+        return Err(mark_lasting_effects(error, statement).into());
     };
     finish_commit(cx, provider, sql, &token, &outcome).await
 }

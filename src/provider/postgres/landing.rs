@@ -14,7 +14,9 @@ pub(in crate::provider) fn state_landing(kind: EffectKind) -> Landing {
         EffectKind::Settings | EffectKind::RestorePoint => {
             Landing::Bounded(STATEMENT_TIME, "the server runs a statement as soon as it has read it")
         }
-        EffectKind::Statement => Landing::Fenced("the server is asked for the transaction"),
+        EffectKind::Statement => {
+            Landing::Fenced("its session is ended, and the server is asked for the transaction")
+        }
         _ => Landing::Fenced(
             "redrill and its child processes do it on this host, and find it again by its key",
         ),

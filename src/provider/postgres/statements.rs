@@ -61,9 +61,8 @@ async fn settle_from_archive(
     let view = ArchiveView::read_archive(cluster, &[]).await.map_err(|e| unknown(&e.message))?;
     let from = Lsn::parse(&token.insert_lsn)?;
     let commits = view.archive.find_commits(&view.programs, token.short_xid()).await?;
-    let fitting = commits.iter().filter(|(_, commit)| commit.lsn >= from);
-    fitting
-        .filter_map(|(_, commit)| token.state_if_dated(commit.time, restarted))
-        .next()
+    let mut later = commits.iter().filter(|(_, commit)| commit.lsn >= from);
+    later
+        .find_map(|(_, commit)| token.state_if_dated(commit.time, restarted))
         .ok_or_else(|| unknown("the commit that its archive has under this id is another one's"))
 }

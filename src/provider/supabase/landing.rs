@@ -12,9 +12,9 @@ pub(in crate::provider) fn state_landing(kind: EffectKind) -> Landing {
         EffectKind::Backup | EffectKind::BackupDeletion => {
             Landing::Fenced("a dump is a file of this machine, made by a process that its key finds")
         }
-        EffectKind::Statement => {
-            Landing::Fenced("a statement carries a deadline, and the database is asked for its mark")
-        }
+        EffectKind::Statement => Landing::Fenced(
+            "it starts before a moment of the database's clock, its session is ended, and it leaves a mark",
+        ),
         _ => Landing::Assumed(DEFAULT_LANDING_TIME),
     }
 }

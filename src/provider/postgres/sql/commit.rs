@@ -7,7 +7,11 @@
 //! - A server that was put back from a snapshot gives the same id out again. After a restart, "committed" counts only
 //!   where the time of the commit fits.
 
-use super::{Client, Database, fetch_rows, fetch_text, refusal, statement_error};
+use super::{
+    connect::{Client, Database},
+    fetch::{fetch_rows, fetch_text, limit_in_millis},
+    refusal::{self, statement_error},
+};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -182,8 +186,8 @@ pub(super) async fn end_statement(client: &Client, timeout: Span) -> Result<()> 
     let sql = format!(
         "{}; set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}",
         statement::RELEASE_SESSION_SQL,
-        super::limit_in_millis(timeout),
-        super::limit_in_millis(COMMIT_GRACE)
+        limit_in_millis(timeout),
+        limit_in_millis(COMMIT_GRACE)
     );
     client.batch_execute(&sql).await.map_err(|e| statement_error(&e, &sql))
 }

@@ -42,6 +42,13 @@ pub(in super::super) struct DatabaseAddress {
     pub password: Option<secret::SecretRef>,
 }
 
+/// One database of a cluster.
+#[derive(Debug, Clone)]
+pub(in crate::provider) struct Database {
+    /// How to reach it.
+    pub(in super::super) address: DatabaseAddress,
+}
+
 /// An open connection.
 pub(in super::super) struct Client {
     client: tokio_postgres::Client,

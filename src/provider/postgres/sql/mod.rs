@@ -8,11 +8,14 @@
 
 mod commit;
 mod connect;
+mod fetch;
 mod refusal;
 mod values;
 
 pub(super) use commit::{CommitToken, ServerReading};
+pub(in crate::provider) use connect::Database;
 pub(super) use connect::{Client, DatabaseAddress};
+pub(super) use fetch::{fetch_rows, fetch_text};
 pub(super) use refusal::statement_error;
 
 use crate::{
@@ -25,6 +28,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use commit::PendingTransaction;
+use fetch::limit_in_millis;
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 use std::{future::Future, pin::pin, time::Duration};
@@ -37,13 +41,6 @@ const ROWS_MAX: usize = 100_000;
 const BYTES_MAX: usize = 64 << 20;
 /// How long we wait beyond the server's own time limit before reporting that it does not answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
-/// One database of a cluster.
-#[derive(Debug, Clone)]
-pub(in crate::provider) struct Database {
-    /// How to reach it.
-    pub(super) address: DatabaseAddress,
-}
-
 #[async_trait]
 impl Sql for Database {
     async fn query(&self, sql: &str, timeout: Span) -> Result<Rows> {
@@ -143,29 +140,6 @@ const HEALTH_SQL: &str = "
            pg_database_size(current_database()) as bytes,
            (select count(*) from pg_stat_activity where backend_type = 'client backend') as connections";
 
-/// Returns the first column of the first row, which is null also where there is no row.
-///
-/// # Errors
-/// What the server says.
-pub(super) async fn fetch_text(client: &tokio_postgres::Client, sql: &str) -> Result<Option<String>> {
-    Ok(fetch_rows(client, sql).await?.first().and_then(|row| row.get(0)).map(str::to_owned))
-}
-
-/// Returns the rows of one or more statements of our own, every value as text.
-///
-/// # Errors
-/// What the server says.
-pub(super) async fn fetch_rows(client: &tokio_postgres::Client, sql: &str) -> Result<Vec<SimpleQueryRow>> {
-    let messages = client.simple_query(sql).await.map_err(|e| statement_error(&e, sql))?;
-    Ok(messages
-        .into_iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        })
-        .collect())
-}
-
 /// Returns the result of `work`, or [`Code::Timeout`] when the server overruns its own time limit.
 async fn within_timeout<T>(timeout: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(timeout.to_std() + ANSWER_GRACE, work).await {
@@ -178,11 +152,6 @@ async fn within_timeout<T>(timeout: Span, work: impl Future<Output = Result<T>>)
 async fn begin_transaction(client: &Client, begin: &str, timeout: Span) -> Result<()> {
     let sql = format!("{begin}; set local statement_timeout = {}", limit_in_millis(timeout));
     client.batch_execute(&sql).await.map_err(|e| statement_error(&e, &sql))
-}
-
-/// Returns a time limit as the server takes it.
-fn limit_in_millis(limit: Span) -> u128 {
-    limit.to_std().as_millis().clamp(1, i32::MAX as u128)
 }
 
 /// Prepares the statement, for which the server refuses two in one, and returns its description.
