@@ -2,13 +2,13 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     protocol::{JobEffect, RemoveEffect, take_job, take_remove},
     restore::{TEMPORARY, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
         Protocol, ReturnShape, TARGET, field, parse_target_ref,
     },
+    thing::Thing,
 };
 use crate::{
     base::value,
@@ -169,13 +169,13 @@ async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
 
 async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let thing = name_branch(args)?;
+    let thing = whole_branch(args)?;
     take_remove(cx, args, &*target, &BranchRemoval { thing, cx, args, branches: target.branches()? }).await
 }
 
 /// Removes a branch: the one that it was when the call began, and no later one of its name.
 struct BranchRemoval<'a> {
-    thing: String,
+    thing: Thing,
     cx: &'a CallContext<'a>,
     args: &'a CallArgs,
     branches: &'a dyn Branches,
@@ -201,7 +201,7 @@ impl RemoveEffect for BranchRemoval<'_> {
         EffectKind::BranchDeletion
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -220,17 +220,17 @@ impl RemoveEffect for BranchRemoval<'_> {
 }
 
 async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, name_branch(args)?, BranchChange::Reset).await
+    run_workflow(cx, args, whole_branch(args)?, BranchChange::Reset).await
 }
 
 async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, name_thing(args, "data")?, BranchChange::Promote).await
+    run_workflow(cx, args, Thing::target(args)?, BranchChange::Promote).await
 }
 
 async fn run_workflow(
     cx: &CallContext<'_>,
     args: &CallArgs,
-    thing: String,
+    thing: Thing,
     workflow: BranchChange,
 ) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
@@ -248,7 +248,7 @@ enum BranchChange {
 
 /// Resets or promotes a branch.
 struct BranchWorkflow<'a> {
-    thing: String,
+    thing: Thing,
     cx: &'a CallContext<'a>,
     args: &'a CallArgs,
     branches: &'a dyn Branches,
@@ -268,7 +268,7 @@ impl JobEffect for BranchWorkflow<'_> {
         EffectKind::BranchWorkflow
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -281,9 +281,9 @@ impl JobEffect for BranchWorkflow<'_> {
     }
 }
 
-/// Returns the name of the call's branch, for claims.
-fn name_branch(args: &CallArgs) -> Result<String> {
-    name_thing(args, &format!("branch:{}", branch_name(args)))
+/// Returns all of the call's branch.
+fn whole_branch(args: &CallArgs) -> Result<Thing> {
+    Thing::branch(args, branch_name(args))
 }
 
 /// Returns the name of the call's branch, which is given as a handle or by its name.

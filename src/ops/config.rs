@@ -2,13 +2,13 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     evidence::{ElementChange, ElementChanges},
     protocol::{SetEffect, SetLook, take_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
+    thing::Thing,
 };
 use crate::provider::{
     Result, Settings,
@@ -87,7 +87,7 @@ async fn get_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let values = args.get_map("values");
-    let things = values.keys().map(|name| name_thing(args, &format!("setting:{name}")));
+    let things = values.keys().map(|name| Thing::named(args, &format!("setting:{name}")));
     let effect = SettingsEffect {
         things: things.collect::<Result<_>>()?,
         settings: target.settings()?,
@@ -99,7 +99,7 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
 
 /// Overrides settings: an element is a setting, its value the override.
 struct SettingsEffect<'a> {
-    things: Vec<String>,
+    things: Vec<Thing>,
     settings: &'a dyn Settings,
     values: Map<String, Value>,
     restart: bool,
@@ -123,7 +123,7 @@ impl SetEffect for SettingsEffect<'_> {
         EffectKind::Settings
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         self.things.clone()
     }
 

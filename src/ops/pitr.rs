@@ -3,13 +3,13 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    context::name_thing,
     protocol::{MakeEffect, take_make},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
+    thing::Thing,
 };
 use crate::provider::{
     Backups, Code, Error, Result,
@@ -173,13 +173,13 @@ fn with_restore_point(event: &TableEvent) -> Value {
 async fn create_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let name = args.get_text("name");
-    let thing = name_thing(args, &format!("restore_point:{name}"))?;
+    let thing = Thing::named(args, &format!("restore_point:{name}"))?;
     take_make(cx, args, &*target, &MarkMaking { thing, backups: target.backups()?, name, key: cx.key }).await
 }
 
 /// Makes a restore point.
 struct MarkMaking<'a> {
-    thing: String,
+    thing: Thing,
     backups: &'a dyn Backups,
     name: &'a str,
     key: &'a CallKey,
@@ -195,7 +195,7 @@ impl MakeEffect for MarkMaking<'_> {
         EffectKind::RestorePoint
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 

@@ -4,13 +4,13 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     evidence::{ElementChange, ElementChanges, parse_element},
     protocol::{SetEffect, SetLook, take_set},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
     },
+    thing::Thing,
 };
 use crate::{
     base::suggest,
@@ -122,13 +122,13 @@ enum RangeChange {
 
 async fn change_ranges(cx: &CallContext<'_>, args: &CallArgs, change: RangeChange) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let effect = RangeEffect { thing: name_thing(args, "ranges")?, network: target.network()?, change };
+    let effect = RangeEffect { thing: Thing::named(args, "ranges")?, network: target.network()?, change };
     take_set(cx, args, &*target, &effect).await
 }
 
 /// Makes ranges present or absent: an element is a range, its value whether it may connect.
 struct RangeEffect<'a> {
-    thing: String,
+    thing: Thing,
     network: &'a dyn Network,
     change: RangeChange,
 }
@@ -143,18 +143,19 @@ impl SetEffect for RangeEffect<'_> {
         EffectKind::Ranges
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
         let now = allowed_nets(&normalize_allowed(self.network.allowed().await?));
         let element = |net: &IpNet, wanted: bool| {
-            (net.to_string(), ElementChange { before: (!wanted).into(), wanted: wanted.into() })
+            let before = now.contains(net).into();
+            (net.to_string(), ElementChange { before, wanted: wanted.into() })
         };
         match &self.change {
             RangeChange::Add { ranges, exclusive } => {
-                let added = ranges.iter().filter(|net| !now.contains(net)).map(|net| element(net, true));
+                let added = ranges.iter().map(|net| element(net, true));
                 let open =
                     now.iter().filter(|net| *exclusive && is_open_range(net)).map(|net| element(net, false));
                 Ok(added.chain(open).collect())

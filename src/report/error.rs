@@ -173,6 +173,7 @@ fn fault_facts(fault: &ScriptError) -> Vec<String> {
     let changed = match (operation, fault.side_effects) {
         (Some(_), SideEffects::None) => " · nothing was changed by it",
         (Some(_), SideEffects::Some) => " · something was changed",
+        (Some(_), SideEffects::Unknown) => " · nothing is seen of it yet, and it may still come",
         (None, _) => "",
     };
     if !fault.code.is_empty() {
