@@ -9,7 +9,7 @@ use crate::{
     provider::{
         Code, Error, Result,
         fleet::TargetRef,
-        model::{RecoveryPoint, RecoveryTarget},
+        model::{RecoveryPoint, RecoveryTarget, RestorePoint},
     },
 };
 use ipnet::{IpNet, Ipv4Net};
@@ -201,7 +201,10 @@ pub(super) fn expected(type_name: &str, found: &Value) -> Error {
 /// The fields of a recovery point: the four that say where, and the two that qualify them.
 const POINT_FIELDS: &[&str] = &["time", "xid", "lsn", "name", "inclusive", "timeline"];
 
-/// Returns the recovery point that a map describes.
+/// The fields that a restore point has in every version, and a recovery point that is written by hand never has together.
+const MARK_FIELDS: [&str; 3] = ["name", "lsn", "time"];
+
+/// Returns the recovery point that a map describes. What `backup::pitr::mark` returned is one, too.
 ///
 /// # Errors
 /// [`Code::Invalid`].
@@ -214,6 +217,20 @@ pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
     if let Some(unknown) = fields.keys().find(|k| !POINT_FIELDS.contains(&k.as_str())) {
         return Err(invalid(format!("a recovery point has no `{unknown}`"))
             .with_hint(suggest::suggest_name(unknown, POINT_FIELDS.iter().copied())));
+    }
+    let inclusive = match fields.get("inclusive") {
+        None => true,
+        Some(Value::Bool(b)) => *b,
+        Some(other) => {
+            return Err(invalid(format!("`inclusive` is true or false, found {}", describe_value(other))));
+        }
+    };
+    if MARK_FIELDS.iter().all(|name| fields.contains_key(*name)) {
+        return Ok(RecoveryPoint {
+            at: RecoveryTarget::Point(parse_restore_point(fields)?),
+            inclusive,
+            timeline: None,
+        });
     }
     let text = |name: &str| match fields.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
@@ -234,24 +251,44 @@ pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
         ["name"] => RecoveryTarget::Name(text("name")?),
         _ => {
             let message = "a recovery point has exactly one of `time`, `xid`, `lsn`, `name`";
-            return Err(invalid(format!("{message}, and {} were given", places.len())));
+            return Err(invalid(format!("{message}, and {} were given", places.len()))
+                .with_hint("or pass what `backup::pitr::mark` returned, as it is"));
         }
     };
-    let inclusive = match fields.get("inclusive") {
-        None => true,
-        Some(Value::Bool(b)) => *b,
-        Some(other) => {
-            return Err(invalid(format!("`inclusive` is true or false, found {}", describe_value(other))));
-        }
-    };
-    let timeline =
-        match fields.get("timeline") {
-            None => None,
-            Some(n) => Some(n.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
-                invalid(format!("`timeline` is a whole number, found {}", describe_value(n)))
-            })?),
-        };
+    let timeline = fields.get("timeline").map(parse_timeline).transpose()?;
     Ok(RecoveryPoint { at, inclusive, timeline })
+}
+
+/// Returns the restore point that `backup::pitr::mark` returned as this map.
+fn parse_restore_point(fields: &Map<String, Value>) -> Result<RestorePoint> {
+    let invalid = |message: String| Error::new(Code::Invalid, message);
+    let wrong = |name: &str| {
+        invalid(format!("`{name}` of a restore point is not what `backup::pitr::mark` returns"))
+            .with_hint("pass on what it returned, as it is")
+    };
+    let name = fields["name"].as_str().ok_or_else(|| wrong("name"))?;
+    // Earlier versions did not say it, and their place was that of the record after the restore point.
+    let timeline = fields.get("timeline").ok_or_else(|| {
+        invalid(format!(
+            "the restore point `{name}` was recorded by another version of redrill, and says no timeline"
+        ))
+        .with_hint(format!("give its name alone, which is then looked for: `to: #{{ name: \"{name}\" }}`"))
+    })?;
+    Ok(RestorePoint {
+        name: name.to_owned(),
+        lsn: match &fields["lsn"] {
+            Value::Null => None,
+            lsn => Some(lsn.as_str().ok_or_else(|| wrong("lsn"))?.to_owned()),
+        },
+        timeline: if timeline.is_null() { None } else { Some(parse_timeline(timeline)?) },
+        time: parse_moment(&fields["time"]).unwrap_or_else(|| Err(wrong("time")))?,
+    })
+}
+
+fn parse_timeline(given: &Value) -> Result<u32> {
+    given.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
+        Error::new(Code::Invalid, format!("`timeline` is a whole number, found {}", describe_value(given)))
+    })
 }
 
 /// Returns a recovery point as the map that describes it.
@@ -262,6 +299,12 @@ pub(super) fn recovery_point_to_json(point: &RecoveryPoint) -> Value {
         RecoveryTarget::Xid(xid) => drop(fields.insert("xid".into(), xid.as_str().into())),
         RecoveryTarget::Lsn(lsn) => drop(fields.insert("lsn".into(), lsn.as_str().into())),
         RecoveryTarget::Name(name) => drop(fields.insert("name".into(), name.as_str().into())),
+        RecoveryTarget::Point(mark) => {
+            fields.insert("name".into(), mark.name.as_str().into());
+            fields.insert("lsn".into(), json!(mark.lsn));
+            fields.insert("timeline".into(), json!(mark.timeline));
+            fields.insert("time".into(), json!(mark.time));
+        }
         RecoveryTarget::BackupEnd | RecoveryTarget::Latest => {}
     }
     if !point.inclusive {

@@ -13,6 +13,7 @@ pub mod fleet;
 mod host;
 pub mod model;
 pub mod postgres;
+mod restore_points;
 pub mod sim;
 mod sql;
 pub mod supabase;

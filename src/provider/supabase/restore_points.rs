@@ -1,6 +1,6 @@
 //! Restore points, which the platform makes for select customers: named, at most twenty characters.
 
-use super::{project::Supabase, requests};
+use super::{super::restore_points, project::Supabase, requests};
 use crate::{
     base::moment::{Moment, Span},
     provider::{Code, Error, Result, model::RestorePoint},
@@ -26,10 +26,15 @@ pub(super) struct RestorePointRow {
 }
 
 impl RestorePointRow {
-    /// Converts the row. The platform does not report the LSN.
+    /// Returns when it was complete, where the platform says it.
+    pub(super) fn completed_at(&self) -> Option<Moment> {
+        self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok())
+    }
+
+    /// Converts the row. The platform reports neither the LSN nor the timeline.
     fn to_restore_point(&self, otherwise: Moment) -> RestorePoint {
-        let time = self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok()).unwrap_or(otherwise);
-        RestorePoint { name: self.name.clone(), lsn: String::new(), time }
+        let time = self.completed_at().unwrap_or(otherwise);
+        RestorePoint { name: self.name.clone(), lsn: None, timeline: None, time }
     }
 }
 
@@ -68,9 +73,9 @@ impl Supabase {
             ),
             _ => e,
         };
-        if self.fetch_restore_point(name).await.map_err(available)?.is_some() {
-            let taken = Error::new(Code::Conflict, format!("there is already a restore point `{name}`"));
-            return Err(Error { retryable: false, ..taken }.with_hint("choose another name"));
+        if let Some(taken) = self.fetch_restore_point(name).await.map_err(available)? {
+            let made = taken.completed_on.map_or_else(|| "still being made".into(), |at| format!("of {at}"));
+            return Err(restore_points::taken_name_error(name, &made));
         }
         let path = format!("/v1/projects/{}/database/backups/restore-point", self.reference);
         self.api.send_write(Method::POST, &path, Some(&json!({ "name": name }))).await.map_err(available)?;

@@ -21,6 +21,7 @@ use crate::{
             Backup, BackupRequest, Branch, CallKey, CheckStatus, FindingLevel, Job, JobStatus, RecoveryPoint,
             RecoveryTarget, RestoreOutcome, RestoreRequest, TableEventQuery,
         },
+        restore_points::contract::HeldTarget,
     },
     testing::MemoryRecorder,
 };
