@@ -225,7 +225,7 @@ pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
             return Err(invalid(format!("`inclusive` is true or false, found {}", describe_value(other))));
         }
     };
-    if MARK_FIELDS.iter().all(|name| fields.contains_key(*name)) {
+    if MARK_FIELDS.iter().all(|name| fields.contains_key(*name)) && !fields.contains_key("xid") {
         return Ok(RecoveryPoint {
             at: RecoveryTarget::Point(parse_restore_point(fields)?),
             inclusive,
@@ -407,6 +407,40 @@ mod tests {
             assert!(ParamKind::Settings.parse_words(wrong).is_err(), "{wrong:?}");
         }
         assert!(ParamKind::Settings.canonicalize_value(json!({"a": [1]})).is_err());
+    }
+
+    #[test]
+    fn what_a_mark_returned_is_a_recovery_point() {
+        let time = json!({"$moment": "2026-11-20T03:00:00Z"});
+        let mark = json!({"name": "weekly", "lsn": "0/3000148", "timeline": 2, "time": time});
+        let placeless = json!({"name": "weekly", "lsn": null, "timeline": null, "time": time});
+        for given in [&mark, &placeless] {
+            let point = parse_recovery_point(given).expect("a recovery point");
+            assert!(matches!(&point.at, RecoveryTarget::Point(point) if point.name == "weekly"), "{point:?}");
+            assert_eq!(&recovery_point_to_json(&point), given, "the canonical form reads back as it is");
+        }
+        let refusal = |field: &str, value: Value| {
+            let mut wrong = mark.clone();
+            wrong[field] = value;
+            parse_recovery_point(&wrong).expect_err("it is refused")
+        };
+        for (field, value) in [
+            ("name", json!(5)),
+            ("lsn", json!(5)),
+            ("timeline", json!("two")),
+            ("time", json!("then")),
+            ("xid", json!([])),
+        ] {
+            let error = refusal(field, value);
+            assert_eq!(error.code, Code::Invalid, "{field}: {error:?}");
+        }
+        let mut former = mark.clone();
+        former.as_object_mut().expect("a map").remove("timeline");
+        let error = parse_recovery_point(&former).expect_err("it says no timeline");
+        assert!(error.message.contains("another version"), "{error:?}");
+        assert!(error.hint.expect("a hint").contains("#{ name: \"weekly\" }"));
+        let both = parse_recovery_point(&json!({"name": "weekly", "lsn": "0/1"})).expect_err("two places");
+        assert!(both.message.contains("exactly one of") && both.hint.is_some(), "{both:?}");
     }
 
     #[test]

@@ -141,8 +141,7 @@ impl HeldTarget<'_> {
         for (branch, at, timeline) in [
             ("named", RecoveryTarget::Name("weekly".into()), None),
             ("named-there", RecoveryTarget::Name("weekly".into()), weekly.timeline),
-            ("placed", RecoveryTarget::Lsn(lsn.clone()), None),
-            ("placed-there", RecoveryTarget::Lsn(lsn), weekly.timeline),
+            ("placed", RecoveryTarget::Lsn(lsn), None),
             ("marked", RecoveryTarget::Point(weekly.clone()), None),
         ] {
             assert_eq!(self.steps_in_branch(at, timeline, branch).await, [1], "{branch}");
@@ -161,7 +160,6 @@ impl HeldTarget<'_> {
             ("again", RecoveryTarget::Name("weekly".into()), None, &[1][..]),
             ("again-next", RecoveryTarget::Name("weekly".into()), next.timeline, &[1]),
             ("next", RecoveryTarget::Point(next.clone()), None, &[1, 30]),
-            ("next-named", RecoveryTarget::Name("next".into()), None, &[1, 30]),
         ] {
             assert_eq!(self.steps_in_branch(at, timeline, branch).await, steps, "{branch}");
         }
