@@ -209,11 +209,15 @@ impl MakeEffect for MarkMaking<'_> {
     }
 
     async fn plan(&self) -> Result<Value> {
-        Ok(Value::Null)
+        self.backups.plan_mark(self.name).await
     }
 
-    async fn find(&self, _: &Value) -> Result<Option<Value>> {
-        Ok(self.backups.find_mark(self.name, self.key).await?.map(|mark| json!(mark)))
+    async fn find(&self, before: &Value) -> Result<Option<Value>> {
+        let found = match before {
+            Value::Null => self.backups.find_mark(self.name, self.key).await?,
+            plan => self.backups.find_mark_made_since(self.name, plan).await?,
+        };
+        Ok(found.map(|mark| json!(mark)))
     }
 
     async fn ask(&self) -> Result<Value> {
