@@ -170,6 +170,6 @@ fn unarchived_point_error(name: &str, why: &str) -> Error {
         Code::Refused,
         format!("restore point `{name}` was made and cannot be gone back to yet: {why}"),
     )
-    .with_hint("mend the archiving, look for it with `pitr window`, and go back to it by its name")
+    .with_hint("mend the archiving; then it can be gone back to by its name, which is taken")
     .with_left_behind(format!("restore point {name}"))
 }
