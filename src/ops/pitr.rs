@@ -141,7 +141,7 @@ pub(super) const OPS: &[Operation] = &[
         protocol: Protocol::Effect(|cx, args| Box::pin(create_restore_point(cx, args))),
         examples: &[
             r#"backup::pitr::mark("sandbox", "before-deploy")"#,
-            r#"backup::pitr::restore("sandbox", #{ to: backup::pitr::mark("sandbox", "before-deploy"), into: "then" })"#,
+            r#"backup::pitr::restore("sandbox", #{ to: backup::pitr::mark("sandbox", "before-upgrade"), into: "upgrade" })"#,
         ],
     },
 ];

@@ -181,6 +181,37 @@ async fn a_dead_source_says_what_could_not_be_searched() {
     unseen(restored.unseen);
 }
 
+/// The server runs and cannot archive: nothing can be marked, and what was written last cannot be searched.
+#[tokio::test]
+async fn a_source_that_cannot_archive_says_what_could_not_be_searched() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    begin_steps(lab.as_ref()).await;
+    mark(lab.as_ref(), "weekly", "MARK000001").await.expect("a mark");
+    let nowhere = "alter system set basic_archive.archive_directory = '/nowhere'";
+    test_lab
+        .run_statements(&[
+            nowhere,
+            "select pg_reload_conf()",
+            &make_point_sql("weekly"),
+            "select pg_switch_wal()",
+        ])
+        .await;
+    while query_text(lab.as_ref(), "select (failed_count > 0)::text from pg_stat_archiver").await != "true" {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let error = mark(lab.as_ref(), "more", "MARK000002").await.expect_err("leads nowhere");
+    assert_eq!(error.code, Code::Refused, "{error:?}");
+    assert!(error.message.contains("WAL is not being archived"), "{error:?}");
+    let backups = lab.backups().expect("backups");
+    assert_eq!(backups.find_mark("more", &test_key("MARK000002")).await, Ok(None), "nothing was asked for");
+    let made = make_branch(lab.as_ref(), &branch_request("named", to_name("weekly")), "BRANCH0001").await;
+    let unseen = made.unseen.expect("something was not seen");
+    assert!(unseen.contains("could not be searched: WAL is not being archived"), "{unseen}");
+    let error = refusal(lab.as_ref(), &in_place_request(to_name("weekly"))).await;
+    assert_eq!(error.code, Code::Refused, "{error:?}");
+}
+
 /// A server that was shut down in order has archived everything: nothing is left to be said.
 #[tokio::test]
 async fn a_source_that_was_shut_down_has_been_searched_to_its_end() {
