@@ -1,9 +1,9 @@
 //! A recovery target, looked for in the archive: on which timeline it is, and where recovery stops for it.
 //!
-//! - A moment and a restore point's own place mean the same whatever was written later: where the archive has them, it is
-//!   enough as it is.
-//! - A name, a transaction and a place in the WAL may have come up again since, on the same timeline or on another, so what
-//!   was written last is archived before each search for one.
+//! - A moment, a restore point's own place, and a place or a transaction of a given timeline mean the same whatever was
+//!   written later: where the archive has them, it is enough as it is.
+//! - A name, and a transaction or a place of no given timeline, may have come up again since, on the same timeline or on
+//!   another, so what was written last is archived before each search for one.
 
 use crate::{
     base::moment::Moment,
@@ -58,7 +58,7 @@ pub(super) async fn resolve_target(
     backups: &[StoredBackup],
     to: &RecoveryPoint,
 ) -> Result<(ArchiveView, ArchivedTarget)> {
-    let is_exact = matches!(to.at, RecoveryTarget::Time(_) | RecoveryTarget::Point(_));
+    let is_exact = is_exact_target(to);
     if is_exact {
         let view = ArchiveView::read_archive(cluster, backups).await?;
         let looked = TargetSearch { cluster, view: &view, backups, asked: to.timeline }.find_target(to).await;
@@ -80,6 +80,16 @@ pub(super) async fn resolve_target(
         Err(error) => return Err(search.explain_failure(error).await?),
     };
     Ok((search.view, target))
+}
+
+/// Returns whether a target means the same whatever was written later.
+fn is_exact_target(to: &RecoveryPoint) -> bool {
+    match to.at {
+        RecoveryTarget::Time(_) | RecoveryTarget::Point(_) => true,
+        // One timeline has a place and a transaction once.
+        RecoveryTarget::Lsn(_) | RecoveryTarget::Xid(_) => to.timeline.is_some(),
+        RecoveryTarget::Name(_) | RecoveryTarget::Latest | RecoveryTarget::BackupEnd => false,
+    }
 }
 
 /// Returns whether a target that was not found may be in WAL that is not archived yet.

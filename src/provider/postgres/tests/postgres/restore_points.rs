@@ -169,9 +169,12 @@ async fn a_dead_source_says_what_could_not_be_searched() {
     unseen(made.unseen);
     assert_eq!(list_steps(open_branch(lab.as_ref(), "named").await.as_ref()).await, "1");
     // The restore point itself says where it is, whatever there may be besides.
-    let request = branch_request("marked", RecoveryTarget::Point(weekly));
-    let made = make_branch(lab.as_ref(), &request, "BRANCH0002").await;
-    assert_eq!(made.unseen, None);
+    let mut placed = branch_request("placed", RecoveryTarget::Lsn(weekly.lsn.clone().expect("a place")));
+    placed.to.timeline = weekly.timeline;
+    let marked = branch_request("marked", RecoveryTarget::Point(weekly));
+    for (request, key) in [(placed, "BRANCH0002"), (marked, "BRANCH0003")] {
+        assert_eq!(make_branch(lab.as_ref(), &request, key).await.unseen, None, "{request:?}");
+    }
     let error = refusal(lab.as_ref(), &branch_request("lost", to_name("unarchived"))).await;
     assert_eq!(error.code, Code::NotFound, "{error:?}");
     unseen(error.message.split_once("; ").map(|(_, unseen)| unseen.to_owned()));
