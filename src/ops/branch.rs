@@ -36,6 +36,11 @@ pub(super) const BRANCH_FIELDS: &[Field] = &[
     field("reached", "moment", "the last transaction that is in it, where that is known"),
     field("backup", "text", "the backup it was made from"),
     field("timeline", "int", "its timeline"),
+    field(
+        "unseen",
+        "text",
+        "what of the target could not be searched for where to stop; nothing when all was",
+    ),
     field("host", "text", "how to connect: a socket folder or an address"),
     field("port", "int", "the port"),
     field("temporary", "bool", "whether the run that made it removes it"),

@@ -37,7 +37,7 @@ pub(super) const OPS: &[Operation] = &[
                 name: "to",
                 kind: ParamKind::Point,
                 slot: ParamSlot::Named,
-                help: "where to stop: one of `time`, `xid`, `lsn`, `name`; `inclusive: false` stops just before it",
+                help: "where to stop: one of `time`, `xid`, `lsn`, `name`, or what `mark` returned; `inclusive: false` stops just before it",
             },
             Param {
                 name: "backup",
@@ -113,6 +113,11 @@ pub(super) const OPS: &[Operation] = &[
             field("xid", "text", "the transaction"),
             field("lsn", "text", "the place of its commit in the WAL"),
             field("timeline", "int", "the timeline it is on"),
+            field(
+                "unseen",
+                "text",
+                "what could not be searched, so that a newer event may be missing; nothing when all was",
+            ),
             field("restore_to", "map", "the recovery point just before it, for `backup::pitr::restore`"),
         ]),
         effect: Effect::Read,
@@ -123,17 +128,21 @@ pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "backup::pitr",
         name: "mark",
-        summary: "Make a named restore point",
+        summary: "Make a restore point, under a name that no other one has",
         params: &[TARGET, MARK_NAME],
         returns: ReturnShape::One(&[
             field("name", "text", "its name"),
-            field("lsn", "text", "its place in the WAL"),
+            field("lsn", "text", "its place in the WAL, where the platform says it"),
+            field("timeline", "int", "the timeline it is on, where the platform says it"),
             field("time", "moment", "when it was made"),
         ]),
         effect: Effect::Create,
         needs: None,
         protocol: Protocol::Effect(|cx, args| Box::pin(create_restore_point(cx, args))),
-        examples: &[r#"backup::pitr::mark("sandbox", "before-deploy")"#],
+        examples: &[
+            r#"backup::pitr::mark("sandbox", "before-deploy")"#,
+            r#"backup::pitr::restore("sandbox", #{ to: backup::pitr::mark("sandbox", "before-upgrade"), into: "upgrade" })"#,
+        ],
     },
 ];
 
@@ -200,11 +209,15 @@ impl MakeEffect for MarkMaking<'_> {
     }
 
     async fn plan(&self) -> Result<Value> {
-        Ok(Value::Null)
+        self.backups.plan_mark(self.name).await
     }
 
-    async fn find(&self, _: &Value) -> Result<Option<Value>> {
-        Ok(self.backups.find_mark(self.name, self.key).await?.map(|mark| json!(mark)))
+    async fn find(&self, before: &Value) -> Result<Option<Value>> {
+        let found = match before {
+            Value::Null => self.backups.find_mark(self.name, self.key).await?,
+            plan => self.backups.find_mark_made_since(self.name, plan).await?,
+        };
+        Ok(found.map(|mark| json!(mark)))
     }
 
     async fn ask(&self) -> Result<Value> {

@@ -218,6 +218,7 @@ pub(in super::super) fn to_branch(record: &BranchRecord) -> Branch {
         backup: Some(record.recovery.backup.clone()),
         reached: record.reached,
         timeline: record.timeline,
+        unseen: record.recovery.unseen.clone(),
         host: Some(record.socket.display().to_string()),
         port: Some(record.port),
         temporary: record.temporary,

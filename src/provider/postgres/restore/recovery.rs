@@ -240,6 +240,7 @@ mod tests {
             inclusive: true,
             timeline: 3,
             archive: "/wal".into(),
+            unseen: None,
         };
         assert!(recovery_target_settings(&recovery).contains(&("recovery_target_timeline", "3".into())));
     }

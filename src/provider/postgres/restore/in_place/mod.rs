@@ -401,6 +401,7 @@ fn restored_to_json(record: &RestoreRecord) -> Value {
         reached: record.reached,
         timeline: record.timeline,
         kept: Some(record.aside.display().to_string()),
+        unseen: record.recovery.unseen.clone(),
         running: record.running,
     };
     serde_json::to_value(restored).unwrap_or_default()
