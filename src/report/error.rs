@@ -194,7 +194,8 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
         StopReason::TakenOver { by } => stopped(&format!("taken over by {by}"), INTERRUPTED),
         StopReason::Interrupted => stopped("interrupted", INTERRUPTED),
         StopReason::Undecided { call, reason } => stopped(reason, UNDECIDED).with_hint(format!(
-            "`resume` asks the world again; or look yourself and say what is so with `redrill runs decide {run} {} done|fail|redo`",
+            "`resume` asks the world again; or look yourself and say what is so: `redrill runs decide {run} {} redo` \
+             makes it again, and `fail` and `done` stand in place of `redo`",
             quote_shell_word(call)
         )),
         StopReason::Mismatch { message } => stopped(message, MISMATCH)

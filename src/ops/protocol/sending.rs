@@ -124,7 +124,8 @@ impl<'a> Sending<'a> {
                 self.answered = now;
                 RequestAnswer::Answered(value)
             }
-            Err(e) if e.code == Code::Unknown => {
+            // An answer that could not be read is no answer either.
+            Err(e) if matches!(e.code, Code::Unknown | Code::Internal) => {
                 self.lost = now;
                 RequestAnswer::Lost
             }
