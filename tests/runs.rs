@@ -327,3 +327,17 @@ fn a_run_whose_target_is_another_one_now_can_be_left() {
     assert_eq!(env.run_cli(&["runs", "verify", "last"]).code, 0);
     assert_eq!(env.run_cli(&["runs", "abandon", "last", "--leave"]).code, 2);
 }
+
+#[test]
+fn a_command_that_fails_has_its_error_as_json_where_its_result_would_be() {
+    let env = CliEnv::new();
+    let failed = env.run_cli(&["db", "execute", "-t", "sandbox", "nonsense", "-o", "json"]);
+    assert_eq!(failed.code, 1, "{failed}");
+    let said = failed.parse_json();
+    assert_eq!((&said["event"], &said["status"]), (&"run.finished".into(), &"failed".into()));
+    assert_eq!((&said["error"]["code"], &said["error"]["side_effects"]), (&"SQL".into(), &"none".into()));
+    let refused =
+        env.run_cli(&["db", "execute", "-t", "sandbox", "commit", "--confirm", "nothing", "-o", "json"]);
+    assert_ne!(refused.code, 0, "{refused}");
+    assert!(refused.parse_json()["event"].is_string(), "{refused}");
+}

@@ -71,7 +71,7 @@ impl RehearseCommand {
     pub(super) fn rehearse_and_report(&self, runtime: &Runtime) -> u8 {
         match self.rehearse_runbook(runtime) {
             Ok(report) => self.print_report(&report),
-            Err(error) => report_refusal(self.output, &error),
+            Err(error) => report_refusal(self.output.into(), &error),
         }
     }
 

@@ -125,7 +125,7 @@ fn summary_to_json(run: &RunSummary) -> Value {
 
 fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
     let summary = find_run(runtime, given)?;
-    let entries = open_journal(runtime)?.read_records(&summary.id)?;
+    let (entries, wrong) = open_journal(runtime)?.read_intact_records(&summary.id)?;
     match output {
         ReportFormat::Text => terminal::print_data(&render_transcript(&summary, &entries)),
         ReportFormat::Json => {
@@ -137,7 +137,7 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
             terminal::print_data(&shown.to_string());
         }
     }
-    Ok(0)
+    wrong.map_or(Ok(0), |why| Err(why.into()))
 }
 
 fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
@@ -146,7 +146,7 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
         return Err(CliError::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
             .with_next_command(format!("redrill runs show {}", summary.id)));
     }
-    Ok(run_and_report(runtime, output, QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
+    Ok(run_and_report(runtime, output.into(), QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
         let journal = Arc::new(runtime.open_journal()?);
         // Nothing new is started on any target, so no name needs to be confirmed.
         let confirmed = runtime.fleet.target_configs().map(|target| target.name.clone()).collect();
