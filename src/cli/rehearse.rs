@@ -47,6 +47,8 @@ enum FaultsArg {
     Api,
     /// Requests that take effect later than they should, or only in part
     Late,
+    /// What other people do meanwhile (a colleague, an operator), and steps of the machine's clock
+    Operators,
 }
 
 impl FaultsArg {
@@ -57,6 +59,7 @@ impl FaultsArg {
             Self::Crash => FaultSelection { crash: true, ..families },
             Self::Api => FaultSelection { api: true, ..families },
             Self::Late => FaultSelection { late: true, ..families },
+            Self::Operators => FaultSelection { operators: true, ..families },
         }
     }
 

@@ -1,14 +1,17 @@
 //! The fault injector: it is called at every point of a run, and decides what goes wrong there.
 
 use super::points::{
-    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, InjectedFault, LANDING_LATE, LANDING_SOON,
-    Point, PointKind, Visit, render_call,
+    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, HELD_BACK, InjectedFault, LANDING_LATE,
+    LANDING_SOON, Point, PointKind, Visit, render_call,
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::Clock,
     journal::{Outcome, Record, RecordObserver},
-    provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
+    provider::sim::{
+        ColleagueTurn,
+        faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
+    },
     runtime::{Answer, Choice, Event, Question, RunObserver},
 };
 use sha2::{Digest as _, Sha256};
@@ -128,8 +131,8 @@ impl FaultInjector {
             }
             match fault {
                 Some(Fault::Crash) => state.is_dead = true,
-                Some(Fault::Request(_)) => state.failed += 1,
-                None => {}
+                Some(fault) if !fault.is_colleague() => state.failed += 1,
+                Some(_) | None => {}
             }
             if matches!(self.plan, FaultPlan::Undisturbed) {
                 state.visits.push(Visit { point, op: op.map(str::to_owned) });
@@ -151,19 +154,35 @@ impl FaultInjector {
             }
             FaultPlan::Undisturbed | FaultPlan::One(..) => None,
             FaultPlan::Seed(seed, families) => (state.process < MAX_FAULTY_PROCESSES)
-                .then(|| draw_fault(*seed, state.process, point))?
-                .filter(|fault| families.includes_fault(*fault)),
+                .then(|| draw_faults(*seed, state.process, point))
+                .into_iter()
+                .flatten()
+                .find(|fault| families.includes_fault(*fault)),
         }
     }
 }
 
-/// Returns what goes wrong at a point, which follows from the seed and the point alone.
-fn draw_fault(seed: u64, process: u32, point: &Point) -> Option<Fault> {
+/// Returns what goes wrong at a point, which follows from the seed and the point alone; of several the first counts that
+/// is of a family that happens.
+fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterator<Item = Fault> + use<> {
     let mut hash = Sha256::new();
     hash.update(seed.to_be_bytes());
     hash.update(process.to_be_bytes());
     hash.update(format!("{point:?}"));
-    let dice = hash.finalize();
+    let dice: [u8; 32] = hash.finalize().into();
+    draw_fault(seed, point, &dice).into_iter().chain(draw_colleague(point, &dice))
+}
+
+/// Returns whether a colleague is there at a point: other dice than those of a fault say so.
+fn draw_colleague(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    let turn = [ColleagueTurn::Before, ColleagueTurn::After][usize::from(dice[5] % 2)];
+    let outcome = RequestOutcome::BesideColleague(turn);
+    let PointKind::Acts(name) = point.at else { return None };
+    let is_there = dice[4].is_multiple_of(4) && outcome.fits_request(name, RequestKind::Change);
+    is_there.then_some(Fault::Request(outcome))
+}
+
+fn draw_fault(seed: u64, point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     // A seed has one of three fault rates.
     let odds = [6, 4, 2][usize::from(seed.to_be_bytes()[7] % 3)] * 5;
     if u32::from(u16::from_be_bytes([dice[0], dice[1]])) % odds != 0 {
@@ -180,6 +199,9 @@ fn draw_fault(seed: u64, process: u32, point: &Point) -> Option<Fault> {
         (_, 5) => Fault::Request(RequestOutcome::Late(DELAY_WITHIN_TIMEOUT)),
         (_, 6) => Fault::Request(RequestOutcome::Late(DELAY_PAST_TIMEOUT)),
         (PointKind::Acts(_), 7) => Fault::Request(RequestOutcome::Unanswered),
+        (PointKind::Acts(_), 9) if dice[6].is_multiple_of(3) => {
+            Fault::Request(RequestOutcome::SentLate(HELD_BACK))
+        }
         (PointKind::Acts(_), 9) => Fault::Request(RequestOutcome::LandsLate(landing)),
         (PointKind::Acts(_), 10) => Fault::Request(RequestOutcome::AnsweredEarly(landing)),
         (PointKind::Acts(_), 11) => Fault::Request(RequestOutcome::StaleReads(landing)),

@@ -15,23 +15,29 @@
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
 //! | `needs` | Every effect in the world's log is of a kind that the runbook's `needs` allow; removing its own temporary branch is allowed to whoever may make one. |
 //! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
+//! | `colleague` | What somebody else changed beside a change of ours (another range, another setting) is there at the end, unless a call of the run was recorded to take it away; and no change of ours fails or is undecided because of it. |
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
 use super::{
     points::render_call,
     scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
-    world_diff::diff_worlds,
+    world_diff::{WorldDifference, diff_worlds},
 };
 use crate::{
     base::value,
-    journal::{Attempt, JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects},
+    journal::{
+        Attempt, FoldedCall, JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects,
+    },
     ops::{
         self,
         args::CallArgs,
-        spec::{Effect, Permission, parse_target_ref},
+        spec::{Effect, Evidence, Permission, parse_target_ref},
         supabase::API_PATH,
     },
-    provider::{model::CallKey, sim::EffectRow},
+    provider::{
+        model::CallKey,
+        sim::{COLLEAGUE_KINDS, COLLEAGUE_RANGE, COLLEAGUE_SETTING, EffectRow},
+    },
     runtime::{APPROVE, CLEAN_UP_PATH},
 };
 use serde::Serialize;
@@ -64,6 +70,7 @@ pub(super) fn find_violations(
         ("journal", check_journal(result)),
         ("needs", check_needs(rules, result)),
         ("guard", check_guard(rules, result)),
+        ("colleague", check_colleague(undisturbed, result)),
     ];
     let violations = found
         .into_iter()
@@ -107,14 +114,15 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
 
 type EffectIdentity = (String, String, String);
 
-/// Returns the effects of a world, but for jobs that were given up, and giving them up.
+/// Returns the run's effects on a world, but for jobs that were given up, and giving them up.
 fn lasting_effects(world: &WorldSnapshot) -> impl Iterator<Item = &EffectRow> {
     let given_up: Vec<&str> =
         world.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
     let is_void = move |key: &CallKey| {
         given_up.iter().any(|job| job.strip_suffix(&key.0).is_some_and(|j| j.ends_with('-')))
     };
-    world.log.iter().filter(move |e| e.kind != "job.cancel" && !e.key.as_ref().is_some_and(&is_void))
+    let is_own = |e: &EffectRow| e.kind != "job.cancel" && !e.kind.starts_with(COLLEAGUE_KINDS);
+    world.log.iter().filter(move |e| is_own(e) && !e.key.as_ref().is_some_and(&is_void))
 }
 
 /// Counts effects by target, kind and what they were done to.
@@ -237,13 +245,21 @@ fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Ve
     if !(has_succeeded(undisturbed) && has_succeeded(result)) {
         return Vec::new();
     }
-    let differences = diff_worlds(&undisturbed.worlds, &result.worlds);
+    let is_by_colleague = |difference: &WorldDifference| {
+        difference.undisturbed.is_none()
+            && difference.here.as_ref().is_some_and(|here| {
+                result.worlds.iter().flat_map(list_colleague_elements).any(|(element, _)| *here == element)
+            })
+    };
+    let mut differences = diff_worlds(&undisturbed.worlds, &result.worlds);
+    differences.retain(|difference| !is_by_colleague(difference));
     differences.iter().map(|difference| format!("another world: {}", difference.describe())).collect()
 }
 
 fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
     if result.failed > 0
         || result.is_restless
+        || result.worlds.iter().any(|world| !list_colleague_elements(world).is_empty())
         || result.status() == undisturbed.status()
         || is_undecided_raw_call(result)
     {
@@ -388,6 +404,7 @@ fn check_needs(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String>
                 "clock.pass" => may("supabase", Effect::Destroy),
                 // Giving up what the run began itself.
                 "job.cancel" => true,
+                kind if kind.starts_with(COLLEAGUE_KINDS) => true,
                 _ => false,
             };
             if !is_allowed {
@@ -447,4 +464,63 @@ fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<Stri
     let is_own = removed.as_str().is_some_and(|id| own.contains(id));
     let destroys = need.effect == Effect::Destroy && need.area != "branch" && place.branch.is_none();
     (destroys && !is_own).then_some(place.target)
+}
+
+/// Returns what the colleague has put into a world: as the normalized world shows it, and as a call names it.
+fn list_colleague_elements(world: &WorldSnapshot) -> Vec<(String, &'static str)> {
+    let (setting, value) = COLLEAGUE_SETTING;
+    let kinds: BTreeSet<&str> =
+        world.log.iter().filter_map(|effect| effect.kind.strip_prefix(COLLEAGUE_KINDS)).collect();
+    let elements = kinds.into_iter().map(|kind| match kind {
+        "allow" => (COLLEAGUE_RANGE.to_owned(), COLLEAGUE_RANGE),
+        _ => (format!("{setting} = {value}"), setting),
+    });
+    elements.collect()
+}
+
+/// Checks that the colleague and the run do not get into each other's way.
+fn check_colleague(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut is_there = false;
+    for world in &result.worlds {
+        let left = world.normalized.ranges.iter().chain(&world.normalized.settings).collect::<BTreeSet<_>>();
+        for (element, name) in list_colleague_elements(world) {
+            is_there = true;
+            if !left.contains(&element) && !is_touched_by_call(result, name) {
+                found.push(format!("`{element}`, which a colleague put into `{}`, is gone", world.target));
+            }
+        }
+    }
+    if is_there && result.failed == 0 {
+        let failed = result.fold.calls().filter(|(name, call)| {
+            is_failed_change(call)
+                && !undisturbed.fold.call(name).is_some_and(|undisturbed| is_failed_change(undisturbed))
+        });
+        found.extend(failed.map(|(name, _)| {
+            format!(
+                "{} does not succeed, only because a colleague changed something beside it",
+                render_call(name)
+            )
+        }));
+    }
+    found
+}
+
+/// Returns whether the evidence of any call of the run names an element.
+fn is_touched_by_call(result: &ScenarioResult, element: &str) -> bool {
+    let evidence = result.entries.iter().filter_map(|entry| match &entry.record {
+        Record::Accepted { what, .. } => Evidence::decode(what).ok(),
+        _ => None,
+    });
+    let mut sets = evidence.filter_map(|evidence| match evidence {
+        Evidence::Set { changes, .. } => Some(changes),
+        _ => None,
+    });
+    sets.any(|changes| changes.contains_key(element))
+}
+
+/// Returns whether a call that sets elements has failed, or stays open.
+fn is_failed_change(call: &FoldedCall) -> bool {
+    let sets = ops::find_operation(&call.op).is_some_and(|op| op.effect == Effect::Change);
+    sets && !matches!(call.outcome(), Some(Outcome::Ok(_)))
 }

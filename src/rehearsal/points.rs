@@ -6,7 +6,7 @@
 
 use crate::{
     base::moment::{Moment, Span},
-    provider::sim::faults::RequestOutcome,
+    provider::sim::{ColleagueTurn, faults::RequestOutcome},
 };
 
 /// The delay of an answer that is still within every timeout.
@@ -19,6 +19,9 @@ pub(super) const LANDING_SOON: Span = Span::from_secs(4);
 /// The delay of an effect that is there only after its sender has given up waiting for an answer.
 pub(super) const LANDING_LATE: Span = Span::from_secs(40);
 
+/// How long a request is held back in its sender that goes out only just within its time, which is three minutes.
+pub(super) const HELD_BACK: Span = Span::from_secs(170);
+
 /// Which families of faults happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaultSelection {
@@ -28,18 +31,21 @@ pub struct FaultSelection {
     pub api: bool,
     /// Requests that take effect later than they should, or only in part.
     pub late: bool,
+    /// What other people do meanwhile, and what becomes of the machine's clock.
+    pub operators: bool,
 }
 
 impl FaultSelection {
     /// All of them.
-    pub const ALL: Self = Self { crash: true, api: true, late: true };
+    pub const ALL: Self = Self { crash: true, api: true, late: true, operators: true };
     /// None of them.
-    pub const NONE: Self = Self { crash: false, api: false, late: false };
+    pub const NONE: Self = Self { crash: false, api: false, late: false, operators: false };
 
     /// Returns whether a fault is of one of the families.
     pub(super) fn includes_fault(self, fault: Fault) -> bool {
         match fault {
             Fault::Crash => self.crash,
+            Fault::Request(RequestOutcome::BesideColleague(_)) => self.operators,
             Fault::Request(_) if fault.lands_late() => self.late,
             Fault::Request(_) => self.api,
         }
@@ -103,10 +109,24 @@ impl Fault {
             Fault::Request(RequestOutcome::Lost) => "lost, no answer",
             Fault::Request(RequestOutcome::Unanswered) => "served, no answer",
             Fault::Request(RequestOutcome::LandsLate(_)) => "no answer, and an effect after that",
+            Fault::Request(RequestOutcome::SentLate(_)) => {
+                "held back and sent just within its time, no answer, and an effect after that"
+            }
             Fault::Request(RequestOutcome::AnsweredEarly(_)) => "answered before its effect",
             Fault::Request(RequestOutcome::StaleReads(_)) => "served, and not seen by reads for a while",
             Fault::Request(RequestOutcome::PartlyDone) => "answered as done, and done in part",
+            Fault::Request(RequestOutcome::BesideColleague(ColleagueTurn::Before)) => {
+                "served, and a colleague changed another element right before"
+            }
+            Fault::Request(RequestOutcome::BesideColleague(ColleagueTurn::After)) => {
+                "served, and a colleague changed another element right after"
+            }
         }
+    }
+
+    /// Returns whether a colleague acts, and nothing goes wrong with the request itself.
+    pub(super) fn is_colleague(self) -> bool {
+        matches!(self, Fault::Request(RequestOutcome::BesideColleague(_)))
     }
 
     /// Returns whether the world is for a while, or stays, other than an answer says.
@@ -115,6 +135,7 @@ impl Fault {
             self,
             Fault::Request(
                 RequestOutcome::LandsLate(_)
+                    | RequestOutcome::SentLate(_)
                     | RequestOutcome::AnsweredEarly(_)
                     | RequestOutcome::StaleReads(_)
                     | RequestOutcome::PartlyDone

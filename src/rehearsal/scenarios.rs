@@ -1,13 +1,16 @@
 //! Which scenarios there are: one for each point that the undisturbed run passed and each thing that can go wrong there.
 
 use super::points::{
-    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, FaultSelection, LANDING_LATE, Point,
-    PointKind, Visit,
+    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, FaultSelection, HELD_BACK, LANDING_LATE,
+    Point, PointKind, Visit,
 };
 use crate::{
     base::suggest,
     ops,
-    provider::sim::faults::{RequestKind, RequestOutcome},
+    provider::sim::{
+        ColleagueTurn,
+        faults::{RequestKind, RequestOutcome},
+    },
     runtime::{APPROVE, Runbook},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,9 +78,12 @@ pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome)] = &[
     ("lost", RequestOutcome::Lost),
     ("unanswered", RequestOutcome::Unanswered),
     ("lands-late", RequestOutcome::LandsLate(LANDING_LATE)),
+    ("sent-late", RequestOutcome::SentLate(HELD_BACK)),
     ("answered-early", RequestOutcome::AnsweredEarly(LANDING_LATE)),
     ("stale-reads", RequestOutcome::StaleReads(LANDING_LATE)),
     ("partly-done", RequestOutcome::PartlyDone),
+    ("colleague-before", RequestOutcome::BesideColleague(ColleagueTurn::Before)),
+    ("colleague-after", RequestOutcome::BesideColleague(ColleagueTurn::After)),
 ];
 
 impl Scenario {

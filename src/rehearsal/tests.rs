@@ -33,6 +33,9 @@ const CRASHES: FaultSelection = FaultSelection { crash: true, ..FaultSelection::
 /// Requests that take effect later than they should, or only in part.
 const LATE: FaultSelection = FaultSelection { late: true, ..FaultSelection::NONE };
 
+/// What other people do, and the clock.
+const OPERATORS: FaultSelection = FaultSelection { operators: true, ..FaultSelection::NONE };
+
 /// Returns the scenarios in which the process dies, with the operation in which it does, and what came of each.
 fn run_crashes(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdict)> {
     run_scenarios(text, CRASHES, 0..0, mutant)
@@ -235,15 +238,30 @@ fn late_change(name: &str) -> String {
     write_runbook(needs, body)
 }
 
-/// Returns every invariant that late faults break, one line each, with and without deaths of the process.
+/// Late faults alone, with deaths of the process, and with what other people do as well.
+const LATE_FAMILIES: [FaultSelection; 3] = [
+    LATE,
+    FaultSelection { late: true, ..CRASHES },
+    FaultSelection { late: true, operators: true, ..CRASHES },
+];
+
+/// Returns every invariant that late faults break, one line each.
 fn broken_by_late_faults(text: &str, mutant: Option<Mutant>, seeds: Range<u64>) -> Vec<String> {
-    let with_deaths = FaultSelection { late: true, ..CRASHES };
-    let mut all = run_scenarios(text, LATE, seeds.clone(), mutant);
-    all.extend(run_scenarios(text, with_deaths, seeds, mutant));
+    let run = |families| broken_by_faults(text, families, seeds.clone(), mutant);
+    LATE_FAMILIES.into_iter().flat_map(run).collect()
+}
+
+/// Returns every invariant that some families of faults break, one line each.
+fn broken_by_faults(
+    text: &str,
+    families: FaultSelection,
+    seeds: Range<u64>,
+    mutant: Option<Mutant>,
+) -> Vec<String> {
     let line = |(id, _, verdict): &(String, String, Verdict)| -> Vec<String> {
         verdict.violations.iter().map(|v| format!("{id}: {}: {}", v.invariant, v.what)).collect()
     };
-    all.iter().flat_map(line).collect()
+    run_scenarios(text, families, seeds, mutant).iter().flat_map(line).collect()
 }
 
 /// Holds that a change keeps every invariant under late faults.
@@ -295,6 +313,7 @@ const MUTANT_ROUNDS: u64 = 20;
 fn revealing_change(mutant: Mutant) -> (&'static str, u64) {
     match mutant {
         Mutant::NewKeyWhileOpen => ("branch", 0),
+        Mutant::WholeListCompared => ("ranges", 0),
         Mutant::NoQuarantine | Mutant::SecondEffectUnderQuarantine => ("tls twice", 16 * LATE_SEEDS),
         _ => ("tls", 0),
     }
@@ -310,5 +329,26 @@ fn every_mutant_is_found() {
             !broken_by_late_faults(&text, Some(mutant), start..start + LATE_SEEDS).is_empty()
         };
         assert!((0..MUTANT_ROUNDS).any(finds), "no rehearsal finds {mutant:?}");
+    }
+}
+
+/// Holds that in one scenario, which breaks nothing, a mutant breaks an invariant.
+fn assert_mutant_is_found(mutant: Mutant, families: FaultSelection, change: &str, broken: &str) {
+    let text = late_change(change);
+    assert_eq!(broken_by_faults(&text, families, 0..0, None), Vec::<String>::new());
+    let found = broken_by_faults(&text, families, 0..0, Some(mutant));
+    assert!(found.iter().any(|line| line.starts_with(broken)), "{mutant:?}: {found:?}");
+}
+
+#[test]
+fn a_bound_that_is_counted_from_the_record_is_found() {
+    assert_mutant_is_found(Mutant::BoundFromRecord, LATE, "tls", "api:1:enforce:sent-late: truth:");
+}
+
+#[test]
+fn a_whole_list_that_is_compared_is_found() {
+    for scenario in ["colleague-before", "colleague-after"] {
+        let broken = format!("api:1:allow:{scenario}: colleague:");
+        assert_mutant_is_found(Mutant::WholeListCompared, OPERATORS, "ranges", &broken);
     }
 }

@@ -75,11 +75,21 @@ impl<'a> Sending<'a> {
     ) -> EffectResult<RequestAnswer<T>> {
         let clock = self.cx.fleet.clock();
         let sent_by = clock.uptime().saturating_add(SENDING_TIME);
+        #[cfg(test)]
+        let (counts_from_record, sent_by) = match super::mutant::counts_from_record() {
+            true => (Some(clock.uptime()), clock.uptime()),
+            false => (None, sent_by),
+        };
         if !self.landing.is_fenced() {
             self.cx.host.begin_quarantine(&self.things, &sent_by, self.landing.span()).await?;
         }
         self.cx.host.record_evidence(&evidence(sent_by)).await?;
-        Ok(self.ask_unrecorded(request).await)
+        let answer = self.ask_unrecorded(request).await;
+        #[cfg(test)]
+        if self.is_open() && counts_from_record.is_some() {
+            self.lost = counts_from_record;
+        }
+        Ok(answer)
     }
 
     /// Asks for something that leaves nothing to be recorded: it cannot land later, and its key finds it.

@@ -99,6 +99,8 @@ pub(in crate::ops) async fn take_set(
         None => {
             demand_acting(cx)?;
             set.changes = effect.plan().await?;
+            #[cfg(test)]
+            super::mutant::note_planned_list(effect).await?;
             if set.changes.is_empty() {
                 let look = effect.look(&set.changes).await?;
                 return Ok(effect.result(&set.changes, look));
@@ -214,6 +216,12 @@ impl Set<'_> {
         let look = || async {
             let look = self.effect.look(&self.changes).await?;
             let standing = judge_look(&self.changes, &look);
+            #[cfg(test)]
+            let standing = if super::mutant::finds_other_list(&self.changes, &look) {
+                Standing::Changed
+            } else {
+                standing
+            };
             let doing = look.unapplied.clone();
             let seen = SeenChange { standing, look };
             if seen.standing == Standing::AsWanted {
