@@ -51,7 +51,7 @@ mod stop;
 mod tests;
 
 pub use approval::{APPROVE, ApprovalCover};
-pub use drive::{CLEAN_UP_PATH, RunResult};
+pub use drive::RunResult;
 pub use events::Event;
 pub use flow::NATIVES;
 pub use observer::{Answer, Choice, Question, RunObserver};
@@ -60,6 +60,7 @@ pub use refusal::Refusal;
 pub use runbook::Runbook;
 pub use runbook_error::RunbookError;
 pub use runs::{ResumeRequest, Runtime, StartRequest};
+pub use scope::CLEAN_UP_PATH;
 pub use script_runner::{RunResources, ScriptRunner};
 pub use session::{EvalError, SESSION_NAME as SESSION, Session};
 pub use stop::StopReason;
