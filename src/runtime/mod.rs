@@ -34,6 +34,7 @@ mod decision;
 mod drive;
 mod events;
 mod git;
+mod leave;
 #[cfg(test)]
 pub(crate) mod mutant;
 mod observer;
@@ -54,6 +55,7 @@ pub use approval::{APPROVE, ApprovalCover};
 pub use drive::RunResult;
 pub use events::Event;
 pub use flow::NATIVES;
+pub use leave::leave_run;
 pub use observer::{Answer, Choice, Question, RunObserver};
 pub use read::is_read_only;
 pub use refusal::Refusal;
