@@ -30,6 +30,7 @@ mod runbook_error;
 mod approval;
 mod call;
 mod call_host;
+mod decidable_call;
 mod decision;
 mod drive;
 mod events;
@@ -52,6 +53,7 @@ mod stop;
 mod tests;
 
 pub use approval::{APPROVE, ApprovalCover};
+pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use drive::RunResult;
 pub use events::Event;
 pub use flow::NATIVES;
