@@ -1,8 +1,12 @@
 //! The fault injector: it is called at every point of a run, and decides what goes wrong there.
 
-use super::points::{
-    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, HELD_BACK, InjectedFault, LANDING_LATE,
-    LANDING_SOON, Point, PointKind, Visit, render_call,
+use super::{
+    fault_plan::FaultPlan,
+    operators::take_over_at,
+    points::{
+        DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, HELD_BACK, InjectedFault, LANDING_LATE,
+        LANDING_SOON, Point, PointKind, Visit, render_call,
+    },
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
@@ -12,8 +16,9 @@ use crate::{
         ColleagueTurn,
         faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     },
-    runtime::{Answer, Choice, Event, Question, RunObserver},
+    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester},
 };
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{
     cell::RefCell,
@@ -23,7 +28,7 @@ use std::{
 };
 
 /// The most processes of one run in which a random schedule injects faults.
-const MAX_FAULTY_PROCESSES: u32 = 4;
+pub(super) const MAX_FAULTY_PROCESSES: u32 = 4;
 
 thread_local! {
     /// The call that this thread is in; empty between calls.
@@ -33,6 +38,8 @@ thread_local! {
 /// Injects the faults of one plan.
 pub(super) struct FaultInjector {
     plan: FaultPlan,
+    /// Through which the process is asked to stop.
+    stop_requester: Arc<StopRequester>,
     clock: Arc<dyn Clock>,
     state: Mutex<InjectorState>,
 }
@@ -41,6 +48,8 @@ pub(super) struct FaultInjector {
 struct InjectorState {
     process: u32,
     is_dead: bool,
+    /// Whether this process gets no answer to anything any more.
+    is_silent: bool,
     is_over: bool,
     /// How many records this process has appended.
     appended: usize,
@@ -58,9 +67,9 @@ struct InjectorState {
 }
 
 impl FaultInjector {
-    pub(super) fn new(plan: FaultPlan, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(plan: FaultPlan, clock: Arc<dyn Clock>, stop_requester: Arc<StopRequester>) -> Self {
         CURRENT_CALL.with_borrow_mut(String::clear);
-        Self { plan, clock, state: Mutex::default() }
+        Self { plan, clock, stop_requester, state: Mutex::default() }
     }
 
     /// Begins the next process.
@@ -69,6 +78,7 @@ impl FaultInjector {
         let mut state = self.lock_state();
         state.process += 1;
         state.is_dead = false;
+        state.is_silent = false;
         state.appended = 0;
         state.visit_counts.clear();
     }
@@ -110,7 +120,7 @@ impl FaultInjector {
     }
 
     /// Visits a point: returns what becomes of the request there, or dies.
-    fn visit_point(&self, call: String, at: PointKind, op: Option<&str>) -> RequestOutcome {
+    fn visit_point(&self, call: String, at: PointKind, record: Option<&Record>) -> RequestOutcome {
         let fault = {
             let mut state = self.lock_state();
             let count = state.visit_counts.entry((call.clone(), at)).or_default();
@@ -131,28 +141,40 @@ impl FaultInjector {
             }
             match fault {
                 Some(Fault::Crash) => state.is_dead = true,
-                Some(fault) if !fault.is_colleague() => state.failed += 1,
+                Some(Fault::Silence(_)) => state.is_silent = true,
+                Some(fault) if fault.fails_request() => state.failed += 1,
                 Some(_) | None => {}
             }
             if matches!(self.plan, FaultPlan::Undisturbed) {
-                state.visits.push(Visit { point, op: op.map(str::to_owned) });
+                state.visits.push(Visit {
+                    point,
+                    op: record.and_then(recorded_op).map(str::to_owned),
+                    result: record.and_then(recorded_result),
+                });
             }
-            fault
+            fault.or(state.is_silent.then_some(Fault::Request(RequestOutcome::Lost)))
         };
         match fault {
             Some(Fault::Crash) => panic::resume_unwind(Box::new("killed in a rehearsal")),
-            Some(Fault::Request(outcome)) => outcome,
+            Some(Fault::Request(outcome) | Fault::Silence(outcome)) => outcome,
+            Some(Fault::TakeOver(outcome)) => {
+                // A journal that cannot be written says so at the next record.
+                drop(self.stop_requester.request_stop("another process"));
+                outcome
+            }
             None => RequestOutcome::Served,
         }
     }
 
     fn choose_fault(&self, state: &mut InjectorState, point: &Point) -> Option<Fault> {
         match &self.plan {
-            FaultPlan::One(at, fault) if !state.is_over && at == point => {
+            FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _)
+                if !state.is_over && at == point =>
+            {
                 state.is_over = true;
                 Some(*fault)
             }
-            FaultPlan::Undisturbed | FaultPlan::One(..) => None,
+            FaultPlan::Undisturbed | FaultPlan::One(..) | FaultPlan::Operated(..) => None,
             FaultPlan::Seed(seed, families) => (state.process < MAX_FAULTY_PROCESSES)
                 .then(|| draw_faults(*seed, state.process, point))
                 .into_iter()
@@ -170,7 +192,15 @@ fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterator<Item = F
     hash.update(process.to_be_bytes());
     hash.update(format!("{point:?}"));
     let dice: [u8; 32] = hash.finalize().into();
-    draw_fault(seed, point, &dice).into_iter().chain(draw_colleague(point, &dice))
+    draw_fault(seed, point, &dice)
+        .into_iter()
+        .chain(draw_take_over(point, &dice))
+        .chain(draw_colleague(point, &dice))
+}
+
+/// Returns whether another process takes the run over at a point: other dice than those of a fault say so.
+fn draw_take_over(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    take_over_at(point.at).filter(|_| dice[7].is_multiple_of(8))
 }
 
 /// Returns whether a colleague is there at a point: other dice than those of a fault say so.
@@ -251,7 +281,7 @@ impl FaultSource for FaultInjector {
 impl RecordObserver for FaultInjector {
     fn before_append(&self, record: &Record) {
         let call = record.call_name().unwrap_or_default().to_owned();
-        self.visit_point(call, PointKind::Adding(record.kind()), recorded_op(record));
+        self.visit_point(call, PointKind::Adding(record.kind()), Some(record));
     }
 
     fn after_append(&self, record: &Record) {
@@ -267,7 +297,7 @@ impl RecordObserver for FaultInjector {
             state.ended_well.insert(call.clone());
         }
         drop(state);
-        self.visit_point(call, PointKind::Added(record.kind()), recorded_op(record));
+        self.visit_point(call, PointKind::Added(record.kind()), Some(record));
     }
 }
 
@@ -282,6 +312,14 @@ impl RunObserver for FaultInjector {
     fn ask_person(&self, question: &Question) -> Option<Answer> {
         let approves = || Answer { choice: Choice::Approve, by: "the rehearsal".into() };
         matches!(question, Question::Approval { .. }).then(approves)
+    }
+}
+
+/// Returns what a call gives back, where a record is that it ended well.
+fn recorded_result(record: &Record) -> Option<Value> {
+    match record {
+        Record::End { outcome: Outcome::Ok(result), .. } => Some(result.clone()),
+        _ => None,
     }
 }
 

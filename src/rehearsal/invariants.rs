@@ -1,14 +1,15 @@
 //! What must hold after a scenario, whatever went wrong in it, once everything has landed that was still on its way.
 //! A run that stopped undecided, and says why, is always an allowed end: nothing is asked of it that wants a run to have
-//! ended.
+//! ended. The same invariants hold whoever takes the run up: by `resume`, `abandon`, `abandon --leave`, `decide`, another
+//! process that takes it over, or after the clock was set or the machine booted.
 //!
 //! | name | what must hold |
 //! |---|---|
 //! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late: set again in part, it is the same value, and `same-world` sees it). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world, under a key or without one. A request that lands after its call ended well changes nothing. When the run has ended, it knows of every call that changed something. |
-//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
+//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count; nor does what a call began that it names there. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
-//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::send_request`), of which nobody can know. |
+//! | `same-end` | A run that was only killed or taken over, and had no request fail, ends as the undisturbed one, unless an operator gave it up or decided that a call has failed, or the clock ran ahead of a limit; or it is undecided in a write past the catalogue (`supabase::send_request`), of which nobody can know. |
 //! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
@@ -170,7 +171,7 @@ fn check_keyless_effect(result: &ScenarioResult, name: &str) -> Option<String> {
         Some(call) if settled.peek().is_some() => {
             settled.all(says_no_effect).then(|| describe_denied_effect(&call.op))
         }
-        _ if result.has_ended() => {
+        _ if result.has_ended() && !names_call(result, name) => {
             Some(format!("{} changed the world, and the run does not know", render_call(name)))
         }
         _ => None,
@@ -179,6 +180,12 @@ fn check_keyless_effect(result: &ScenarioResult, name: &str) -> Option<String> {
 
 fn describe_denied_effect(op: &str) -> String {
     format!("`{op}` says that nothing was changed, and its effect is in the world")
+}
+
+/// Returns whether a run says that it leaves behind what a call began.
+fn names_call(result: &ScenarioResult, name: &str) -> bool {
+    let began = format!("what {name} began");
+    result.fold.left_behind().iter().any(|left| left.starts_with(&began))
 }
 
 /// Returns whether an attempt ended with an error that says that nothing was changed.
@@ -197,10 +204,23 @@ fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec
         return Vec::new();
     }
     let ended_well = keys_ended_well(&result.fold);
-    let is_reported = |name: &str| result.fold.left_behind().iter().any(|left| left.contains(name));
+    let open_and_named = result.fold.open_calls().filter(|(name, _)| names_call(result, name));
+    let named_keys: BTreeSet<&str> = open_and_named
+        .flat_map(|(_, call)| &call.attempts)
+        .filter_map(|attempt| attempt.key.as_deref())
+        .collect();
+    let is_reported = |name: &str| {
+        result.fold.left_behind().iter().any(|left| left.contains(name))
+            || named_keys.iter().any(|key| name.ends_with(key))
+    };
     let mut found = Vec::new();
     for (world, expected) in result.worlds.iter().zip(&undisturbed.worlds) {
-        for branch in world.branches.iter().filter(|b| !is_reported(&b.name) && !is_reported(&b.id)) {
+        let is_of_named_call = |key: &Option<CallKey>| key.as_ref().is_some_and(|key| is_reported(&key.0));
+        let unnamed = world
+            .branches
+            .iter()
+            .filter(|b| !is_reported(&b.name) && !is_reported(&b.id) && !is_of_named_call(&b.key));
+        for branch in unnamed {
             let place = format!("{}/{}", world.target, branch.name);
             if !expected.normalized.branches.contains_key(&branch.name) {
                 found.push(format!(
@@ -210,8 +230,9 @@ fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec
                 found.push(format!("the branch `{place}` is left by a call that did not end well"));
             }
         }
-        let is_of_failed_call =
-            |key: &Option<CallKey>| key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str()));
+        let is_of_failed_call = |key: &Option<CallKey>| {
+            key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str())) && !is_of_named_call(key)
+        };
         for backup in world.backups.iter().filter(|b| is_of_failed_call(&b.key) && !is_reported(&b.id)) {
             let label = backup.label.as_deref().unwrap_or("no label");
             found.push(format!(
@@ -258,6 +279,7 @@ fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Ve
 
 fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
     if result.failed > 0
+        || is_ended_by_operator(result)
         || result.is_restless
         || result.worlds.iter().any(|world| !list_colleague_elements(world).is_empty())
         || result.status() == undisturbed.status()
@@ -267,6 +289,11 @@ fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
     }
     let word = |result: &ScenarioResult| result.status().map_or("refused", RunStatus::as_str);
     vec![format!("nothing failed, and the run is {} instead of {}", word(result), word(undisturbed))]
+}
+
+/// Returns whether an operator, or the clock, may have made the run end otherwise.
+fn is_ended_by_operator(result: &ScenarioResult) -> bool {
+    result.acts.iter().any(|(_, act)| act.may_change_end())
 }
 
 /// Returns why a run did not succeed that nobody disturbed.
@@ -491,10 +518,9 @@ fn check_colleague(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec
             }
         }
     }
-    if is_there && result.failed == 0 {
+    if is_there && result.failed == 0 && !is_ended_by_operator(result) {
         let failed = result.fold.calls().filter(|(name, call)| {
-            is_failed_change(call)
-                && !undisturbed.fold.call(name).is_some_and(|undisturbed| is_failed_change(undisturbed))
+            is_failed_change(call) && !undisturbed.fold.call(name).is_some_and(is_failed_change)
         });
         found.extend(failed.map(|(name, _)| {
             format!(

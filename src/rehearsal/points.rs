@@ -8,6 +8,7 @@ use crate::{
     base::moment::{Moment, Span},
     provider::sim::{ColleagueTurn, faults::RequestOutcome},
 };
+use serde_json::Value;
 
 /// The delay of an answer that is still within every timeout.
 pub(super) const DELAY_WITHIN_TIMEOUT: Span = Span::from_secs(5);
@@ -22,33 +23,47 @@ pub(super) const LANDING_LATE: Span = Span::from_secs(40);
 /// How long a request is held back in its sender that goes out only just within its time, which is three minutes.
 pub(super) const HELD_BACK: Span = Span::from_secs(170);
 
-/// Which families of faults happen.
+/// A family of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FaultSelection {
+pub enum FaultFamily {
     /// Deaths of the process.
-    pub crash: bool,
+    Crash,
     /// Requests that fail at once, or are answered late or never.
-    pub api: bool,
+    Api,
     /// Requests that take effect later than they should, or only in part.
-    pub late: bool,
+    Late,
     /// What other people do meanwhile, and what becomes of the machine's clock.
-    pub operators: bool,
+    Operators,
 }
 
+/// Which families of faults happen: a set of [`FaultFamily`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultSelection(u8);
+
 impl FaultSelection {
-    /// All of them.
-    pub const ALL: Self = Self { crash: true, api: true, late: true, operators: true };
     /// None of them.
-    pub const NONE: Self = Self { crash: false, api: false, late: false, operators: false };
+    pub const NONE: Self = Self(0);
+    /// All of them.
+    pub const ALL: Self = Self::NONE
+        .with(FaultFamily::Crash)
+        .with(FaultFamily::Api)
+        .with(FaultFamily::Late)
+        .with(FaultFamily::Operators);
+
+    /// Returns the selection with one more family.
+    #[must_use]
+    pub const fn with(self, family: FaultFamily) -> Self {
+        Self(self.0 | 1 << family as u8)
+    }
+
+    /// Returns whether a family is among them.
+    pub(super) const fn has(self, family: FaultFamily) -> bool {
+        self.0 & 1 << family as u8 != 0
+    }
 
     /// Returns whether a fault is of one of the families.
     pub(super) fn includes_fault(self, fault: Fault) -> bool {
-        match fault {
-            Fault::Crash => self.crash,
-            Fault::Request(RequestOutcome::BesideColleague(_)) => self.operators,
-            Fault::Request(_) if fault.lands_late() => self.late,
-            Fault::Request(_) => self.api,
-        }
+        self.has(fault.family())
     }
 }
 
@@ -96,10 +111,25 @@ impl PointKind {
 }
 
 impl Fault {
+    /// Returns the family that it is of.
+    fn family(self) -> FaultFamily {
+        match self {
+            Fault::Crash => FaultFamily::Crash,
+            Fault::TakeOver(_) | Fault::Silence(_) | Fault::Request(RequestOutcome::BesideColleague(_)) => {
+                FaultFamily::Operators
+            }
+            Fault::Request(_) if self.lands_late() => FaultFamily::Late,
+            Fault::Request(_) => FaultFamily::Api,
+        }
+    }
+
     /// Returns what happens, in words.
     pub(super) fn describe(self) -> &'static str {
         match self {
             Fault::Crash => "killed",
+            Fault::TakeOver(_) => "taken over by another process, while its request was on its way,",
+            Fault::Silence(RequestOutcome::Lost) => "lost, and nothing answered after that,",
+            Fault::Silence(_) => "served, no answer, and nothing answered after that,",
             Fault::Request(RequestOutcome::Served) => "served",
             Fault::Request(RequestOutcome::Refused) => "refused",
             Fault::Request(RequestOutcome::Throttled) => "throttled",
@@ -124,22 +154,26 @@ impl Fault {
         }
     }
 
-    /// Returns whether a colleague acts, and nothing goes wrong with the request itself.
-    pub(super) fn is_colleague(self) -> bool {
-        matches!(self, Fault::Request(RequestOutcome::BesideColleague(_)))
+    /// Returns whether it makes a request fail, so that a call or the run may end otherwise for it.
+    pub(super) fn fails_request(self) -> bool {
+        match self {
+            Fault::Crash | Fault::TakeOver(_) | Fault::Silence(_) => false,
+            Fault::Request(outcome) => !matches!(outcome, RequestOutcome::BesideColleague(_)),
+        }
     }
 
     /// Returns whether the world is for a while, or stays, other than an answer says.
     pub(super) fn lands_late(self) -> bool {
         matches!(
             self,
-            Fault::Request(
-                RequestOutcome::LandsLate(_)
-                    | RequestOutcome::SentLate(_)
-                    | RequestOutcome::AnsweredEarly(_)
-                    | RequestOutcome::StaleReads(_)
-                    | RequestOutcome::PartlyDone
-            )
+            Fault::TakeOver(_)
+                | Fault::Request(
+                    RequestOutcome::LandsLate(_)
+                        | RequestOutcome::SentLate(_)
+                        | RequestOutcome::AnsweredEarly(_)
+                        | RequestOutcome::StaleReads(_)
+                        | RequestOutcome::PartlyDone
+                )
         )
     }
 }
@@ -159,6 +193,10 @@ pub(super) enum Fault {
     Crash,
     /// A request is not simply served.
     Request(RequestOutcome),
+    /// Another process asks this one to stop, and takes the run over, while a request is on its way to this outcome.
+    TakeOver(RequestOutcome),
+    /// A request has this outcome, and its process gets no answer to any later one.
+    Silence(RequestOutcome),
 }
 
 /// A fault that struck.
@@ -179,17 +217,8 @@ pub(super) struct Visit {
     pub(super) point: Point,
     /// The operation or native that a record is about.
     pub(super) op: Option<String>,
-}
-
-/// The faults of one scenario.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FaultPlan {
-    /// None.
-    Undisturbed,
-    /// One fault, once.
-    One(Point, Fault),
-    /// Several faults of these families, drawn from a seed.
-    Seed(u64, FaultSelection),
+    /// What a call gives back, where it is about to be recorded that it ended well.
+    pub(super) result: Option<Value>,
 }
 
 /// Returns a call's name as text.

@@ -29,12 +29,12 @@ fn test_config() -> Config {
 }
 
 /// Deaths of the process.
-const CRASHES: FaultSelection = FaultSelection { crash: true, ..FaultSelection::NONE };
+const CRASHES: FaultSelection = FaultSelection::NONE.with(FaultFamily::Crash);
 /// Requests that take effect later than they should, or only in part.
-const LATE: FaultSelection = FaultSelection { late: true, ..FaultSelection::NONE };
+const LATE: FaultSelection = FaultSelection::NONE.with(FaultFamily::Late);
 
 /// What other people do, and the clock.
-const OPERATORS: FaultSelection = FaultSelection { operators: true, ..FaultSelection::NONE };
+const OPERATORS: FaultSelection = FaultSelection::NONE.with(FaultFamily::Operators);
 
 /// Returns the scenarios in which the process dies, with the operation in which it does, and what came of each.
 fn run_crashes(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdict)> {
@@ -239,11 +239,8 @@ fn late_change(name: &str) -> String {
 }
 
 /// Late faults alone, with deaths of the process, and with what other people do as well.
-const LATE_FAMILIES: [FaultSelection; 3] = [
-    LATE,
-    FaultSelection { late: true, ..CRASHES },
-    FaultSelection { late: true, operators: true, ..CRASHES },
-];
+const LATE_FAMILIES: [FaultSelection; 3] =
+    [LATE, CRASHES.with(FaultFamily::Late), CRASHES.with(FaultFamily::Late).with(FaultFamily::Operators)];
 
 /// Returns every invariant that late faults break, one line each.
 fn broken_by_late_faults(text: &str, mutant: Option<Mutant>, seeds: Range<u64>) -> Vec<String> {
@@ -303,6 +300,72 @@ fn retrying_a_branch_is_right_under_late_faults() {
 #[test]
 fn retrying_a_backup_is_right_under_late_faults() {
     assert_late_faults_break_nothing("backup");
+}
+
+/// Waits of every kind, around temporary branches and clean-up.
+const WAITS: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+    needs: ["backup.create", "branch.create", "db.change", "network.change"] };
+let db = params.db;
+sleep("5m");
+let due = now() + duration("1m");
+wait_until(#{ timeout: "10m", every: "30s" }, || now() > due);
+defer(|| { sleep("2m"); network::ssl::set(db, false); });
+network::ssl::set(db, true);
+sleep("90s");
+let copy = branch::create(db, #{ into: "copy", temporary: true });
+parallel([
+    || { sleep("1m"); branch::create(db, #{ into: "one", temporary: true }); },
+    || { sleep("2m"); backup::create(db, #{ label: "two" }); sleep("10s"); },
+]);
+network::restrictions::add(db, "203.0.113.0/24");
+sleep("1m");
+db::config::set(db, #{ work_mem: "8MB" });
+"#;
+
+/// Deaths of the process, and what is done after them.
+const OPERATED: FaultSelection = CRASHES.with(FaultFamily::Operators);
+
+#[test]
+fn whatever_an_operator_does_nothing_is_broken() {
+    for text in [RUNBOOK, WAITS] {
+        assert_eq!(broken_by_faults(text, OPERATED, 0..LATE_SEEDS, None), Vec::<String>::new());
+    }
+}
+
+/// Returns the verdict on one scenario of a runbook.
+fn judge_one(text: &str, wanted: &str) -> Verdict {
+    let all = run_scenarios(text, OPERATED, 0..0, None);
+    let found = all.into_iter().find(|(id, ..)| id == wanted);
+    found.unwrap_or_else(|| panic!("there is no {wanted}")).2
+}
+
+#[test]
+fn a_sleep_that_the_run_has_passed_is_over_whatever_the_clock_shows() {
+    let verdict = judge_one(WAITS, "operator:0:after-ending:clock-back");
+    assert_eq!((verdict.status, verdict.violations), (Some("succeeded"), vec![]));
+}
+
+#[test]
+fn a_decision_is_what_becomes_of_an_undecided_call() {
+    for (act, status) in
+        [("decide-done", "succeeded"), ("decide-redo", "succeeded"), ("decide-fail", "failed")]
+    {
+        let verdict = judge_one(RUNBOOK, &format!("operator:1:create:{act}"));
+        assert_eq!((verdict.status, verdict.violations), (Some(status), vec![]), "{act}");
+    }
+}
+
+#[test]
+fn a_run_that_is_given_up_or_taken_over_says_what_is_so() {
+    for (act, status) in [
+        ("after-effect:leave", "abandoned"),
+        ("after-record:leave", "abandoned"),
+        ("after-begin:abandon", "abandoned"),
+        ("restore:take-over", "succeeded"),
+    ] {
+        let verdict = judge_one(RUNBOOK, &format!("operator:5:{act}"));
+        assert_eq!((verdict.status, verdict.violations), (Some(status), vec![]), "{act}");
+    }
 }
 
 /// How often as many schedules are gone through, at most, until one finds a mutant.

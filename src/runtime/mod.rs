@@ -65,7 +65,7 @@ pub use runbook::Runbook;
 pub use runbook_error::RunbookError;
 pub use runs::{ResumeRequest, Runtime, StartRequest};
 pub use scope::CLEAN_UP_PATH;
-pub use script_runner::{RunResources, ScriptRunner};
+pub use script_runner::{ProcessKilled, RunResources, ScriptRunner, StopRequester};
 pub use session::{EvalError, SESSION_NAME as SESSION, Session};
 pub use stop::StopReason;
 
