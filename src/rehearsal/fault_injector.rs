@@ -2,7 +2,7 @@
 
 use super::{
     fault_plan::FaultPlan,
-    operators::take_over_at,
+    operators::{NOT_YET_TRUE, STEP_FORWARD, clock_jump_at, take_over_at},
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, HELD_BACK, InjectedFault, LANDING_LATE,
         LANDING_SOON, Point, PointKind, Visit, render_call,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
-    base::clock::Clock,
+    base::clock::{Clock as _, VirtualClock},
     journal::{Outcome, Record, RecordObserver},
     provider::sim::{
         ColleagueTurn,
@@ -40,7 +40,7 @@ pub(super) struct FaultInjector {
     plan: FaultPlan,
     /// Through which the process is asked to stop.
     stop_requester: Arc<StopRequester>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<VirtualClock>,
     state: Mutex<InjectorState>,
 }
 
@@ -48,8 +48,8 @@ pub(super) struct FaultInjector {
 struct InjectorState {
     process: u32,
     is_dead: bool,
-    /// Whether this process gets no answer to anything any more.
-    is_silent: bool,
+    /// What an earlier fault still has in store for this process.
+    aftermath: Option<Aftermath>,
     is_over: bool,
     /// How many records this process has appended.
     appended: usize,
@@ -66,8 +66,17 @@ struct InjectorState {
     faults: Vec<InjectedFault>,
 }
 
+/// What a fault has in store for the later requests of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aftermath {
+    /// None of them is answered.
+    Silence,
+    /// The clock is set forward at the next one.
+    ClockJump,
+}
+
 impl FaultInjector {
-    pub(super) fn new(plan: FaultPlan, clock: Arc<dyn Clock>, stop_requester: Arc<StopRequester>) -> Self {
+    pub(super) fn new(plan: FaultPlan, clock: Arc<VirtualClock>, stop_requester: Arc<StopRequester>) -> Self {
         CURRENT_CALL.with_borrow_mut(String::clear);
         Self { plan, clock, stop_requester, state: Mutex::default() }
     }
@@ -78,7 +87,7 @@ impl FaultInjector {
         let mut state = self.lock_state();
         state.process += 1;
         state.is_dead = false;
-        state.is_silent = false;
+        state.aftermath = None;
         state.appended = 0;
         state.visit_counts.clear();
     }
@@ -127,6 +136,10 @@ impl FaultInjector {
             let nth = *count;
             *count += 1;
             let point = Point { call, at, nth };
+            if at.is_request() && state.aftermath == Some(Aftermath::ClockJump) {
+                state.aftermath = None;
+                self.clock.step_by(STEP_FORWARD);
+            }
             let fault =
                 if state.is_dead { Some(Fault::Crash) } else { self.choose_fault(&mut state, &point) };
             if let Some(fault) = fault.filter(|_| !state.is_dead) {
@@ -141,7 +154,8 @@ impl FaultInjector {
             }
             match fault {
                 Some(Fault::Crash) => state.is_dead = true,
-                Some(Fault::Silence(_)) => state.is_silent = true,
+                Some(Fault::Silence(_)) => state.aftermath = Some(Aftermath::Silence),
+                Some(Fault::ClockJump(_)) => state.aftermath = Some(Aftermath::ClockJump),
                 Some(fault) if fault.fails_request() => state.failed += 1,
                 Some(_) | None => {}
             }
@@ -152,11 +166,12 @@ impl FaultInjector {
                     result: record.and_then(recorded_result),
                 });
             }
-            fault.or(state.is_silent.then_some(Fault::Request(RequestOutcome::Lost)))
+            let is_silent = state.aftermath == Some(Aftermath::Silence);
+            fault.or(is_silent.then_some(Fault::Request(RequestOutcome::Lost)))
         };
         match fault {
             Some(Fault::Crash) => panic::resume_unwind(Box::new("killed in a rehearsal")),
-            Some(Fault::Request(outcome) | Fault::Silence(outcome)) => outcome,
+            Some(Fault::Request(outcome) | Fault::Silence(outcome) | Fault::ClockJump(outcome)) => outcome,
             Some(Fault::TakeOver(outcome)) => {
                 // A journal that cannot be written says so at the next record.
                 drop(self.stop_requester.request_stop("another process"));
@@ -195,7 +210,14 @@ fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterator<Item = F
     draw_fault(seed, point, &dice)
         .into_iter()
         .chain(draw_take_over(point, &dice))
+        .chain(draw_clock_jump(point, &dice))
         .chain(draw_colleague(point, &dice))
+}
+
+/// Returns whether the clock is set forward while a request of a point is looked for, once that breaks nothing.
+fn draw_clock_jump(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    let is_drawn = dice[8].is_multiple_of(8) && !NOT_YET_TRUE.contains(&"clock-jump");
+    clock_jump_at(point.at).filter(|_| is_drawn)
 }
 
 /// Returns whether another process takes the run over at a point: other dice than those of a fault say so.

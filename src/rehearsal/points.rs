@@ -115,9 +115,10 @@ impl Fault {
     fn family(self) -> FaultFamily {
         match self {
             Fault::Crash => FaultFamily::Crash,
-            Fault::TakeOver(_) | Fault::Silence(_) | Fault::Request(RequestOutcome::BesideColleague(_)) => {
-                FaultFamily::Operators
-            }
+            Fault::TakeOver(_)
+            | Fault::Silence(_)
+            | Fault::ClockJump(_)
+            | Fault::Request(RequestOutcome::BesideColleague(_)) => FaultFamily::Operators,
             Fault::Request(_) if self.lands_late() => FaultFamily::Late,
             Fault::Request(_) => FaultFamily::Api,
         }
@@ -128,6 +129,9 @@ impl Fault {
         match self {
             Fault::Crash => "killed",
             Fault::TakeOver(_) => "taken over by another process, while its request was on its way,",
+            Fault::ClockJump(_) => {
+                "no answer, the clock set 3 hours forward while it was looked for, and an effect after that,"
+            }
             Fault::Silence(RequestOutcome::Lost) => "lost, and nothing answered after that,",
             Fault::Silence(_) => "served, no answer, and nothing answered after that,",
             Fault::Request(RequestOutcome::Served) => "served",
@@ -157,7 +161,7 @@ impl Fault {
     /// Returns whether it makes a request fail, so that a call or the run may end otherwise for it.
     pub(super) fn fails_request(self) -> bool {
         match self {
-            Fault::Crash | Fault::TakeOver(_) | Fault::Silence(_) => false,
+            Fault::Crash | Fault::TakeOver(_) | Fault::Silence(_) | Fault::ClockJump(_) => false,
             Fault::Request(outcome) => !matches!(outcome, RequestOutcome::BesideColleague(_)),
         }
     }
@@ -167,6 +171,7 @@ impl Fault {
         matches!(
             self,
             Fault::TakeOver(_)
+                | Fault::ClockJump(_)
                 | Fault::Request(
                     RequestOutcome::LandsLate(_)
                         | RequestOutcome::SentLate(_)
@@ -197,6 +202,8 @@ pub(super) enum Fault {
     TakeOver(RequestOutcome),
     /// A request has this outcome, and its process gets no answer to any later one.
     Silence(RequestOutcome),
+    /// A request has this outcome, and the machine's clock is set forward when its process makes the next one.
+    ClockJump(RequestOutcome),
 }
 
 /// A fault that struck.

@@ -168,7 +168,7 @@ impl<'a> ScenarioRunner<'a> {
         let world_clock = Arc::new(clock.real_time()) as Arc<dyn Clock>;
         let stop_requester = Arc::<StopRequester>::default();
         let injector =
-            Arc::new(FaultInjector::new(plan.clone(), Arc::clone(&dyn_clock), Arc::clone(&stop_requester)));
+            Arc::new(FaultInjector::new(plan.clone(), Arc::clone(&clock), Arc::clone(&stop_requester)));
         let sims: Vec<Sim> = self
             .templates
             .iter()

@@ -2,7 +2,7 @@
 
 use super::{
     fault_plan::FaultPlan,
-    operators::{ACTS_AFTER_DEATH, OperatorAct, silences_at, take_over_at},
+    operators::{ACTS_AFTER_DEATH, NOT_YET_TRUE, OperatorAct, clock_jump_at, silences_at, take_over_at},
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
         LANDING_LATE, Point, PointKind, Visit,
@@ -92,8 +92,11 @@ pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome)] = &[
 ];
 
 impl Scenario {
-    /// Returns whether its fault, if it has one of its own, is of these families.
+    /// Returns whether its fault, if it has one of its own, is of these families, and is one that breaks nothing.
     fn is_among(&self, families: FaultSelection) -> bool {
+        if self.cell.is_some_and(|(_, word)| NOT_YET_TRUE.contains(&word)) {
+            return false;
+        }
         match &self.plan {
             FaultPlan::One(_, fault) => families.includes_fault(*fault),
             FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
@@ -293,13 +296,16 @@ fn operator_scenarios(number: usize, point: &Point, result: Option<&Value>) -> V
         cell: Some((number, word)),
         plan,
     };
-    let take_over = take_over_at(point.at).filter(|_| point.nth == 0);
-    let take_over = take_over.map(|fault| scenario("take-over", FaultPlan::One(point.clone(), fault)));
+    let meanwhile = [("take-over", take_over_at(point.at)), ("clock-jump", clock_jump_at(point.at))];
+    let meanwhile = meanwhile
+        .into_iter()
+        .filter(|_| point.nth == 0)
+        .filter_map(|(word, fault)| Some(scenario(word, FaultPlan::One(point.clone(), fault?))));
     let silences = silences_at(point, result).into_iter().map(|(word, outcome, decision)| {
         let act = OperatorAct::Decide(decision);
         scenario(word, FaultPlan::Operated(point.clone(), Fault::Silence(outcome), act))
     });
-    take_over.into_iter().chain(silences).collect()
+    meanwhile.chain(silences).collect()
 }
 
 /// Returns whether a request that looks is the first of its name after the call took effect.
