@@ -61,8 +61,19 @@ impl CallContext<'_> {
     /// Returns the target or branch that a parameter names, opened.
     ///
     /// # Errors
-    /// [`Code::NotFound`], also when the branch of that name is a later one.
+    /// [`Code::NotFound`], also when the branch of that name is a later one. [`Code::Unknown`] when a call that was begun
+    /// cannot ask there what came of it.
     pub(super) async fn open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
+        self.try_open_target(given).await.map_err(|e| match e.code {
+            Code::NotFound | Code::Invalid => e,
+            _ if self.is_taken_up => {
+                Error::new(Code::Unknown, format!("its target cannot be asked: {}", e.message))
+            }
+            _ => e,
+        })
+    }
+
+    async fn try_open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
         let target_ref = parse_target_ref(given)?;
         if let Some(id) = value::untag_as(given, value::BRANCH_TAG).and_then(|b| b["id"].as_str()) {
             let name = target_ref.branch.as_deref().unwrap_or_default();
