@@ -341,3 +341,26 @@ fn a_command_that_fails_has_its_error_as_json_where_its_result_would_be() {
     assert_ne!(refused.code, 0, "{refused}");
     assert!(refused.parse_json()["event"].is_string(), "{refused}");
 }
+
+#[test]
+fn a_run_that_is_left_names_what_it_leaves() {
+    let env = CliEnv::new();
+    let script = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+        needs: ["branch.create", "branch.destroy"] };
+    branch::create(params.db, #{ into: "gone" });
+    branch::delete(params.db, "gone");
+    branch::create(params.db, #{ into: "copy", temporary: true });
+    defer(|| note("the end"));
+    sleep("10m");
+    "#;
+    env.write_file("r.rhai", script);
+    let child = env.start_until_calls(&["run", "r.rhai"], 4);
+    interrupt_child(&child);
+    child.wait_with_output().unwrap();
+    let done = env.run_cli(&["runs", "abandon", "last", "--leave"]);
+    let says =
+        "given up; left behind: branch sandbox/copy, what its `defer` and `on_failure` would have undone";
+    assert!(done.code == 0 && done.stderr.contains(says), "{done}");
+    let left = &env.list_runs()[0]["left_behind"];
+    assert_eq!(left[0], "branch sandbox/copy", "{left}");
+}

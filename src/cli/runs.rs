@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Record, RunStatus, RunSummary},
+    journal::RunSummary,
     report::{self, CliError, DataFormat, exit_code, record_to_json, render_transcript},
-    runtime::{ResumeRequest, Runtime, SESSION},
+    runtime::{ResumeRequest, Runtime, SESSION, leave_run},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub(super) enum RunsCommand {
     Abandon {
         /// The run
         run: String,
-        /// Change nothing, for targets that are gone or replaced: only record what is open
+        /// Change nothing, for targets that are gone or replaced: only record what is left behind
         #[arg(long)]
         leave: bool,
         /// How it is shown
@@ -159,20 +159,14 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
     }))
 }
 
-/// Ends a run without touching its targets, and records its open calls as left behind.
+/// Ends a run without touching its targets, and says what it leaves behind.
 fn abandon_without_cleanup(runtime: &Runtime, given: &str) -> Result<u8, CliError> {
     let summary = find_run(runtime, given)?;
-    let journal = open_journal(runtime)?;
-    let run = journal.acquire_run(&summary.id)?;
-    let open = run.open_calls().into_iter().map(|call| format!("what {call} began"));
-    let left_behind: Vec<String> = summary.left_behind.into_iter().chain(open).collect();
+    let left_behind = leave_run(&open_journal(runtime)?, &summary.id)?;
     terminal::print_message(&format!(
         "given up; left behind: {}",
         if left_behind.is_empty() { "nothing".to_owned() } else { left_behind.join(", ") }
     ));
-    let finished = Record::Finished { status: RunStatus::Abandoned, error: None, left_behind };
-    run.append_record(finished, Durability::Synced)?;
-    journal.release_leases(&summary.id)?;
     Ok(0)
 }
 
