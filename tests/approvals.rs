@@ -2,10 +2,15 @@
 
 use crate::env::{CliEnv, write_shop_target};
 use redrill::{
+    base::{
+        clock::{Clock as _, SystemClock},
+        moment::Span,
+    },
     fake::{FakeServer, ServerOptions, WorldFile},
-    journal::{Outcome, Record, RunStatus},
+    journal::{Journal, Outcome, Quarantine, Record, RunStatus},
 };
 use serde_json::json;
+use std::sync::Arc;
 
 const APPROVAL_RUNBOOK: &str = r#"const RUNBOOK = #{ title: "approval", params: #{ db: #{ type: "target", preset: "sandbox" } }, needs: ["backup.create", "db.destroy"] };
 let db = params.db;
@@ -220,6 +225,43 @@ fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
     let env = CliEnv::new();
     env.leave_run("0", vec![begin_record(cut), begin_record(unknown), undecided(unknown)]);
     assert_eq!(env.run_cli(&["runs", "decide", "last", "backup", "redo"]).code, 0, "it is the only one");
+}
+
+#[test]
+fn what_may_still_take_effect_is_decided_about_only_by_name_of_it_and_named_when_it_is_left() {
+    let unknown = "/backup::create#0";
+    let undecided = Record::Stopped {
+        status: RunStatus::Undecided,
+        reason: "nobody knows".into(),
+        mismatch: false,
+        at_call: Some(unknown.to_owned()),
+    };
+    let env = CliEnv::new();
+    env.leave_run("0", vec![begin_record(unknown), undecided]);
+    let journal = Journal::open(&env.path(".redrill"), Arc::new(SystemClock)).unwrap();
+    let run = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+    let quarantine = |span| Quarantine {
+        place: "somewhere".into(),
+        part: None,
+        run: run.clone(),
+        call: unknown.into(),
+        sent_by: SystemClock.uptime(),
+        span,
+    };
+    for (span, said) in [(None, "nobody knows until when"), (Some(Span::from_secs(3600)), "until 20")] {
+        journal.put_under_quarantine(&[quarantine(span)]).unwrap();
+        let refused = env.run_cli(&["runs", "decide", "last", "backup", "redo"]);
+        assert!(
+            refused.code == 2 && refused.stderr.contains(&format!("may still take effect, {said}")),
+            "{refused}"
+        );
+    }
+    let decided = env.run_cli(&["runs", "decide", "last", "backup", "fail", "--anyway"]);
+    assert_eq!(decided.code, 0, "{decided}");
+    let shown = env.run_cli(&["runs", "show", "last"]);
+    assert!(shown.stdout.contains(", with --anyway"), "{shown}");
+    let left = env.run_cli(&["runs", "abandon", "last", "--leave"]);
+    assert!(left.code == 0 && left.stderr.contains("asked for, which may still appear, until 20"), "{left}");
 }
 
 #[test]

@@ -67,13 +67,16 @@ pub(super) fn decide_call(
     given: &str,
     call: &str,
     resolution: &CallResolution<'_>,
+    anyway: bool,
 ) -> Result<u8, CliError> {
     let journal = open_journal(runtime)?;
     let id = journal.resolve_run_id(given)?;
-    let open = DecidableCall::find(&journal, &id, call).map_err(|why| refusal_to_error(&id, call, why))?;
+    let open =
+        DecidableCall::find(&journal, &id, call, anyway).map_err(|why| refusal_to_error(&id, call, why))?;
     let DecidableCall { name, op, args, known_error, .. } = &open;
     let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
-    open.record_decision(&decision, current_user())?;
+    let by = current_user();
+    open.record_decision(&decision, if anyway { format!("{by}, with --anyway") } else { by })?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
     terminal::print_message(&format!("redrill resume {id}"));
     Ok(0)
@@ -88,6 +91,15 @@ fn refusal_to_error(id: &str, given: &str, refusal: DecisionRefusal) -> CliError
             return CliError::usage(what)
                 .with_hint("a resume asks the world")
                 .with_next_command(format!("redrill resume {id}"));
+        }
+        DecisionRefusal::MayLand { call, until } => {
+            let until =
+                until.map_or_else(|| "nobody knows until when".to_owned(), |at| format!("until {at}"));
+            return CliError::usage(format!(
+                "a request of the call `{call}` may still take effect, {until}: nothing that is decided now would stop it"
+            ))
+            .with_hint("a resume looks on; or decide all the same, with `--anyway`")
+            .with_next_command(format!("redrill resume {id}"));
         }
         DecisionRefusal::NotOne { open, is_none } => (open, is_none),
     };

@@ -48,6 +48,9 @@ pub(super) enum RunsCommand {
         /// What the call gave back, when it is done
         #[arg(long, value_name = "JSON")]
         result: Option<String>,
+        /// Decide although a request of the call may still take effect
+        #[arg(long)]
+        anyway: bool,
     },
     /// Give a run up: resolve what was started, clean up, start nothing new
     Abandon {
@@ -82,9 +85,9 @@ impl RunsCommand {
         match self {
             RunsCommand::List { output } => list_runs(runtime, *output),
             RunsCommand::Show { run, output } => show_run(runtime, run, *output),
-            RunsCommand::Decide { run, call, decision, id, result } => {
+            RunsCommand::Decide { run, call, decision, id, result, anyway } => {
                 let resolution = decision.parse_resolution(id.as_deref(), result.as_deref())?;
-                decide_call(runtime, run, call, &resolution)
+                decide_call(runtime, run, call, &resolution, *anyway)
             }
             RunsCommand::Abandon { run, leave: true, .. } => abandon_without_cleanup(runtime, run),
             RunsCommand::Abandon { run, output, .. } => abandon_run(runtime, run, *output),

@@ -4,8 +4,13 @@
 //! counted on the machine's uptime, which nobody sets; after a boot the whole span is waited for again.
 
 use super::{Error, Journal, schema};
-use crate::base::{clock::Uptime, moment::Span, sqlite::Db};
+use crate::base::{
+    clock::Uptime,
+    moment::{Moment, Span},
+    sqlite::Db,
+};
 use rusqlite::params;
+use std::collections::BTreeMap;
 
 /// A call of which a request may still land.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +56,25 @@ impl Journal {
     /// [`Error::Unreadable`].
     pub fn list_quarantines(&self) -> Result<Vec<Quarantine>, Error> {
         select_quarantines(&self.lock_db()).map_err(|e| schema::to_journal_error(&self.state, &e))
+    }
+
+    /// Returns until when a request of each call of a run may still take effect, of those of which one may; `None` where nobody
+    /// knows.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn list_landings(&self, run: &str) -> Result<BTreeMap<String, Option<Moment>>, Error> {
+        let (now, up) = (self.clock.now(), self.clock.uptime());
+        let mut landings: BTreeMap<String, Option<Moment>> = BTreeMap::new();
+        for one in self.list_quarantines()?.into_iter().filter(|one| one.run == run) {
+            let until = match one.time_left(&up) {
+                Some(Span::ZERO) => continue,
+                left => left.map(|left| now.saturating_add(left).round_to_second()),
+            };
+            let latest = landings.entry(one.call).or_insert(until);
+            *latest = latest.zip(until).map(|(one, other)| one.max(other));
+        }
+        Ok(landings)
     }
 
     /// Counts the span of a quarantine anew from `now`: the machine was booted since.
@@ -154,6 +178,9 @@ mod tests {
         assert_eq!(list(), [first.clone(), second.clone()]);
         test.journal.restart_quarantine(&first, uptime("b", 5)).expect("written");
         assert_eq!(list(), [Quarantine { sent_by: uptime("b", 5), ..first }, second.clone()]);
+        assert_eq!(test.journal.list_landings("other").expect("read"), BTreeMap::new());
+        let landings = test.journal.list_landings("r").expect("read");
+        assert_eq!(landings.keys().collect::<Vec<_>>(), ["c#0", "c#1"]);
         test.journal.lift_quarantines("r", "c#0").expect("written");
         assert_eq!(list(), [second]);
     }

@@ -321,10 +321,10 @@ impl Scene<'_> {
     /// Decides, as a person, about the call at which the run stopped.
     fn decide_call(&self, decision: &TrueDecision) -> Result<(), Refusal> {
         let journal = &self.resources.journal;
-        match DecidableCall::find(journal, RUN_ID, "") {
+        match DecidableCall::find(journal, RUN_ID, "", true) {
             Ok(call) => Ok(call.record_decision(&decision.to_decision(), "the rehearsal".into())?),
             Err(DecisionRefusal::Journal(error)) => Err(error.into()),
-            Err(DecisionRefusal::CutShort { .. } | DecisionRefusal::NotOne { .. }) => Ok(()),
+            Err(_) => Ok(()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A call that a person decides about: which one it is, what is known of it, and the record of the decision.
 
 use super::approval::APPROVE;
+use crate::base::moment::Moment;
 use crate::journal::{
     self, CallState, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError,
 };
@@ -23,6 +24,8 @@ pub enum DecisionRefusal {
     Journal(journal::Error),
     /// It was cut short, and the world has not been asked yet.
     CutShort { call: String },
+    /// A request of it may still take effect: until a moment, or until nobody knows when.
+    MayLand { call: String, until: Option<Moment> },
     /// Not exactly one open call has such a name.
     NotOne {
         /// Those that are open.
@@ -39,11 +42,12 @@ impl From<journal::Error> for DecisionRefusal {
 }
 
 impl DecidableCall {
-    /// Takes a run, and finds the call in it that has this name, or alone has it in its name.
+    /// Takes a run, and finds the call in it that has this name, or alone has it in its name. One of which a request may still
+    /// take effect is found only where somebody decides `anyway`.
     ///
     /// # Errors
     /// [`DecisionRefusal`].
-    pub fn find(journal: &Journal, id: &str, given: &str) -> Result<Self, DecisionRefusal> {
+    pub fn find(journal: &Journal, id: &str, given: &str, anyway: bool) -> Result<Self, DecisionRefusal> {
         let run = journal.acquire_run(id)?;
         let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
         let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| open.op != APPROVE).collect();
@@ -59,6 +63,9 @@ impl DecidableCall {
             _ => (Value::Null, None),
         };
         let (name, op) = (name.to_owned(), op.clone());
+        if let Some(until) = journal.list_landings(id)?.remove(&name).filter(|_| !anyway) {
+            return Err(DecisionRefusal::MayLand { call: name, until });
+        }
         Ok(Self { run, name, op, args, known_error })
     }
 

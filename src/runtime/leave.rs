@@ -2,7 +2,7 @@
 //! and its texts alone.
 
 use crate::{
-    base::value,
+    base::{moment::Moment, value},
     journal::{
         self, CallState, Durability, Journal, JournalEntry, Outcome, Record, RecordedOutcome, Run, RunStatus,
         Source,
@@ -26,7 +26,9 @@ const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
 pub fn leave_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
     let run = journal.acquire_run(id)?;
     let sources = journal.read_sources(id, run.source_edition())?;
-    let left_behind = list_left_behind(&run, &journal.read_records(id)?, &sources);
+    let mut left_behind = list_left_behind(&run, &journal.read_records(id)?, &sources);
+    left_behind
+        .extend(journal.list_landings(id)?.into_iter().map(|(call, until)| name_landing(&call, until)));
     let finished =
         Record::Finished { status: RunStatus::Abandoned, error: None, left_behind: left_behind.clone() };
     run.append_record(finished, Durability::Synced)?;
@@ -52,6 +54,12 @@ fn list_left_behind(run: &Run, entries: &[JournalEntry], sources: &[Source]) -> 
     left.sort();
     left.dedup();
     left
+}
+
+/// Returns what a call asked for and nobody waits for any more.
+fn name_landing(call: &str, until: Option<Moment>) -> String {
+    let until = until.map_or_else(|| "nobody knows until when".to_owned(), |at| format!("until {at}"));
+    format!("what {call} asked for, which may still appear, {until}")
 }
 
 /// Returns what an open call began, with the branch that it was to make: it may be there by now.
