@@ -2,9 +2,10 @@
 
 use super::{CliEnv, postgres_or_skip};
 use redrill::{
-    fake::{FakeServer, ServerOptions},
+    fake::{FakeServer, ServerOptions, faults::FaultRule},
     provider::sim::NormalizedWorld,
 };
+use std::fs;
 
 /// The token of every request to a fake platform.
 pub const TOKEN: &str = "sbp_00112233445566778899aabbccddeeff00112233";
@@ -18,10 +19,22 @@ pub struct FakePlatform {
 impl FakePlatform {
     /// Starts a platform on which nothing takes long; `None` where the test is skipped.
     pub fn start() -> Option<Self> {
-        let server = start_server()?;
+        Self::start_with_faults("")
+    }
+
+    /// Starts a platform on which these things go wrong; `None` where the test is skipped.
+    pub fn start_with_faults(rules: &str) -> Option<Self> {
+        let server = start_server_with_faults(rules)?;
         let env = CliEnv::new();
         write_shop_target(&env, &server, &server.url());
         Some(Self { env, server })
+    }
+
+    /// Says how long a request that got no answer may take to land.
+    pub fn set_landing_time(&self, span: &str) {
+        let config = fs::read_to_string(self.env.path("redrill.toml")).unwrap();
+        let config = config.replace("landing_time = \"1s\"", &format!("landing_time = \"{span}\""));
+        self.env.write_file("redrill.toml", &config);
     }
 
     /// Returns the world behind the project.
@@ -32,10 +45,21 @@ impl FakePlatform {
 
 /// Starts the server of a platform on which nothing takes long; `None` where the test is skipped.
 pub fn start_server() -> Option<FakeServer> {
+    start_server_with_faults("")
+}
+
+fn start_server_with_faults(rules: &str) -> Option<FakeServer> {
     if !postgres_or_skip() {
         return None;
     }
-    let fast = ServerOptions { speed: 1000, per_minute: 100_000, postgres: true, ..ServerOptions::default() };
+    let faults = if rules.is_empty() { Vec::new() } else { FaultRule::parse_rules(rules).unwrap() };
+    let fast = ServerOptions {
+        speed: 1000,
+        per_minute: 100_000,
+        postgres: true,
+        faults,
+        ..ServerOptions::default()
+    };
     Some(FakeServer::start(fast).unwrap())
 }
 

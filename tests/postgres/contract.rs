@@ -143,6 +143,48 @@ fn killed_anywhere_on_a_project_nothing_is_sent_twice() {
     eprintln!("{kills} kills in {} runs, and {more} in {}", runs - 1, times - 1);
 }
 
+/// Everything that is asked for lands after its answer was lost, and lists lag behind.
+const LATE_PLATFORM: &str = r#"
+[[rule]]
+method = "POST"
+path = "/v1/projects/*/branches"
+fate = { lands-later = { after = "1s", status = 504 } }
+[[rule]]
+method = "DELETE"
+path = "/v1/branches/*"
+fate = { lands-later = { after = "1s" } }
+[[rule]]
+method = "POST"
+path = "/v1/projects/*/database/backups/restore-pitr"
+fate = { lands-later = { after = "1s", status = 502 } }
+[[rule]]
+method = "GET"
+path = "/v1/projects/*/branches"
+fate = { stale = "700ms" }
+"#;
+
+#[test]
+fn killed_anywhere_on_a_late_project_nothing_is_sent_twice() {
+    let Some(platform) = FakePlatform::start_with_faults(LATE_PLATFORM) else { return };
+    platform.set_landing_time("5s");
+    let env = &platform.env;
+    let mut branches = KillSeries::new(env, "restore_to_branch", &["db=shop"]);
+    let mut restores = KillSeries::new(env, "restore_to_moment", &["db=shop", &half_an_hour_ago()]);
+    let (mut kills, mut runs) = (0, 1);
+    while kills < kill_count(2) {
+        kills += branches.run_through_kills(env) + restores.run_through_kills(env);
+        runs += 1;
+        let log = platform.server.ledger_entries();
+        let done = (
+            count_requests(&log, "POST", "/branches"),
+            count_requests(&log, "DELETE", "/{branch_id_or_ref}"),
+            count_requests(&log, "POST", "/database/backups/restore-pitr"),
+        );
+        assert_eq!(done, (runs, runs, runs), "after {kills} kills: branches made, removed, restores");
+    }
+    eprintln!("{kills} kills in {runs} runs of each");
+}
+
 #[test]
 fn a_statement_killed_anywhere_is_done_once_and_leaves_no_mark() {
     let Some(platform) = FakePlatform::start() else { return };
