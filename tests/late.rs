@@ -25,11 +25,13 @@ struct FaultyPlatform {
 impl FaultyPlatform {
     /// Starts a platform with a rule for the requests with a method to a path of the project.
     fn start(method: &str, path: &str, fate: &str) -> Self {
-        let rule = format!(
-            "[[rule]]\nmethod = \"{method}\"\npath = \"/v1/projects/*{path}\"\nfate = {fate}\n{}",
-            if fate.contains("later") { "nth = 1\n" } else { "" },
-        );
-        let faults = FaultRule::parse_rules(&rule).unwrap();
+        let nth = fate.contains("later").then_some(1);
+        Self::start_with_rules(&[write_rule(method, &format!("/v1/projects/*{path}"), nth, fate)])
+    }
+
+    /// Starts a platform with several rules.
+    fn start_with_rules(rules: &[String]) -> Self {
+        let faults = FaultRule::parse_rules(&rules.concat()).unwrap();
         let options = ServerOptions { speed: 1000, per_minute: 100_000, faults, ..ServerOptions::default() };
         let (env, server) = (CliEnv::new(), FakeServer::start(options).unwrap());
         write_shop_target(&env, &server, &server.url());
@@ -59,6 +61,12 @@ impl FaultyPlatform {
         let entries = self.server.ledger_entries();
         entries.iter().filter(|e| e.method == "POST" && e.endpoint.ends_with("/branches")).count()
     }
+}
+
+/// Writes a rule, for every match or for one.
+fn write_rule(method: &str, path: &str, nth: Option<u32>, fate: &str) -> String {
+    let nth = nth.map(|nth| format!("nth = {nth}\n")).unwrap_or_default();
+    format!("[[rule]]\nmethod = \"{method}\"\npath = \"{path}\"\nfate = {fate}\n{nth}")
 }
 
 /// Plays every row at the same time, and returns what is wrong with each.
@@ -143,6 +151,72 @@ fn a_change_that_no_look_shows_is_no_success() {
             ("DELETE", "/network-bans", NEVER, "network bans remove -t shop 203.0.113.66 --timeout 3s"),
         ],
         |_, done| (done.code == 0).then(|| "it was called a success".into()),
+    );
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_look_that_cannot_be_read_concludes_nothing() {
+    const NEVER: &str = "{ acknowledged-later = { after = \"1h\" } }";
+    let rows = [
+        (
+            ("DELETE", "/v1/projects/*/network-bans"),
+            ("POST", "/v1/projects/*/network-bans/retrieve"),
+            "network bans remove -t shop 203.0.113.66 --timeout 3s",
+        ),
+        (
+            ("PUT", "/v1/projects/*/ssl-enforcement"),
+            ("GET", "/v1/projects/*/ssl-enforcement"),
+            "network ssl set -t shop true --timeout 3s",
+        ),
+        (
+            ("PATCH", "/v1/projects/*/database/backups/schedule"),
+            ("GET", "/v1/projects/*/database/backups/schedule"),
+            "backup schedule create -t shop --at 04:00 --timeout 3s",
+        ),
+    ];
+    for odd in ["{}", "null", "text/html"] {
+        for (write, read, command) in rows {
+            let odd = format!("{{ odd = \"{odd}\" }}");
+            let platform = FaultyPlatform::start_with_rules(&[
+                write_rule(write.0, write.1, Some(1), NEVER),
+                // The plan is made from a good look.
+                write_rule(read.0, read.1, Some(1), "{ late = \"1ms\" }"),
+                write_rule(read.0, read.1, None, &odd),
+            ]);
+            let done = platform.type_command(command);
+            assert_eq!(done.code, 4, "{command} with {odd}: {done}");
+            assert!(done.stderr.contains("cannot be read"), "{command} with {odd}: {done}");
+        }
+    }
+}
+
+#[test]
+fn an_odd_answer_to_a_write_is_no_refusal() {
+    let wrong = collect_faults(
+        [
+            ("PUT", "/ssl-enforcement", "{ odd = \"null\" }", "network ssl set -t shop true"),
+            (
+                "PATCH",
+                "/network-restrictions",
+                "{ odd = \"text/html\" }",
+                "network restrictions add -t shop 203.0.113.0/24",
+            ),
+            ("PATCH", "/config/database/postgres", "{ odd = \"[]\" }", "db config set -t shop work_mem=8MB"),
+            (
+                "PATCH",
+                "/database/backups/schedule",
+                "{ odd = \"{}\" }",
+                "backup schedule create -t shop --at 04:00",
+            ),
+            (
+                "DELETE",
+                "/network-bans",
+                "{ odd = \"text/html\" }",
+                "network bans remove -t shop 203.0.113.66",
+            ),
+        ],
+        |_, done| (done.code != 0).then(|| "it has taken effect".into()),
     );
     assert!(wrong.is_empty(), "{wrong}");
 }

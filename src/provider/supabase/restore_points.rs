@@ -45,8 +45,10 @@ impl Supabase {
             percent_encode(name)
         );
         match self.api.get(&path).await {
-            Ok(answer) if answer["name"] == name => requests::decode_answer(answer, &path).map(Some),
-            Ok(_) => Ok(None),
+            Ok(answer) => {
+                let row: RestorePointRow = requests::decode_answer(answer, &path)?;
+                Ok(Some(row).filter(|row| row.name == name))
+            }
             Err(e) if e.code == Code::NotFound => Ok(None),
             Err(e) => Err(e),
         }
