@@ -220,3 +220,26 @@ fn an_odd_answer_to_a_write_is_no_refusal() {
     );
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+#[test]
+fn an_override_that_a_late_replacement_undoes_is_named() {
+    let fate = "{ lands-later = { after = \"6s\", status = 504 } }";
+    let platform = FaultyPlatform::start("PUT", "/config/database/postgres", fate);
+    let set = platform.type_command("db config set -t shop work_mem=16MB max_connections=90");
+    assert_eq!(set.code, 0, "{set}");
+    let colleague = CliEnv::new();
+    write_shop_target(&colleague, &platform.server, &platform.server.url());
+    let taken_away = thread::scope(|scope| {
+        let taken_away = scope.spawn(|| platform.type_command("db config set -t shop work_mem="));
+        thread::sleep(Duration::from_millis(1500));
+        let theirs = colleague.run_cli(&["db", "config", "set", "-t", "shop", "statement_timeout=30000"]);
+        assert_eq!(theirs.code, 0, "{theirs}");
+        taken_away.join().unwrap()
+    });
+    assert_eq!(taken_away.code, 0, "{taken_away}");
+    let said =
+        "somebody else had set `statement_timeout` to `\"30000\"`, and the replacement has undone that";
+    assert!(taken_away.stdout.contains(said), "{taken_away}");
+    let recorded = platform.type_command("runs show last -o json");
+    assert!(recorded.stdout.contains("other overrides"), "what it carries is on disk: {recorded}");
+}
