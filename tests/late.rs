@@ -243,3 +243,24 @@ fn an_override_that_a_late_replacement_undoes_is_named() {
     let recorded = platform.type_command("runs show last -o json");
     assert!(recorded.stdout.contains("other overrides"), "what it carries is on disk: {recorded}");
 }
+
+#[test]
+fn a_range_that_lands_late_opens_nothing() {
+    let fate = "{ lands-later = { after = \"5s\", status = 504 } }";
+    let platform = FaultyPlatform::start("PATCH", "/network-restrictions", fate);
+    let colleague = CliEnv::new();
+    write_shop_target(&colleague, &platform.server, &platform.server.url());
+    let added = thread::scope(|scope| {
+        let added = scope.spawn(|| platform.type_command("network restrictions add -t shop 198.51.100.0/24"));
+        thread::sleep(Duration::from_millis(1500));
+        let lock = ["network", "restrictions", "add", "-t", "shop", "203.0.113.0/24", "--exclusive"];
+        let locked = colleague.run_cli(&lock);
+        assert_eq!(locked.code, 0, "{locked}");
+        added.join().unwrap()
+    });
+    assert_eq!(added.code, 0, "{added}");
+    let now = platform.type_command("network restrictions list -t shop -o json");
+    assert!(now.stdout.contains("\"open\": false") || now.stdout.contains("\"open\":false"), "{now}");
+    assert!(now.stdout.contains("198.51.100.0/24") && now.stdout.contains("203.0.113.0/24"), "{now}");
+    assert!(added.stdout.contains("let everybody in before this change and is gone"), "{added}");
+}
