@@ -78,7 +78,12 @@ impl Supabase {
         self.api.send_write(Method::POST, &path, Some(&json!({ "name": name }))).await.map_err(available)?;
         let asked_at = self.clock.now();
         loop {
-            match self.fetch_restore_point(name).await? {
+            // It was accepted: that it cannot be looked at is no refusal.
+            let point = self.fetch_restore_point(name).await.map_err(|e| {
+                let what = format!("the restore point `{name}` was accepted and cannot be looked at");
+                Error::new(Code::Unknown, format!("{what}: {}", e.message))
+            })?;
+            match point {
                 Some(point) if point.status == AVAILABLE => {
                     return Ok(point.to_restore_point(self.clock.now()));
                 }

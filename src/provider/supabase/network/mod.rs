@@ -2,6 +2,7 @@
 //!
 //! Restrictions hold for PostgreSQL and the pooler; the data API, Auth and Storage stay open to everybody.
 
+mod address_item;
 mod restrictions;
 
 use super::{project::Supabase, requests, transport::unreadable_answer_error};
@@ -9,6 +10,7 @@ use crate::provider::{
     Network, Result,
     model::{Ban, NetworkRestrictions, SslEnforcement},
 };
+use address_item::AddressItem;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use reqwest::Method;
@@ -84,25 +86,6 @@ struct SslConfig {
 struct BansAnswer {
     /// Despite its name, it has addresses of both families.
     banned_ipv4_addresses: Vec<AddressItem>,
-}
-
-/// An address or a range, as text or as an object with it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum AddressItem {
-    Text(String),
-    Object {
-        #[serde(alias = "banned_address")]
-        address: String,
-    },
-}
-
-impl AddressItem {
-    fn as_text(&self) -> &str {
-        match self {
-            AddressItem::Text(text) | AddressItem::Object { address: text } => text,
-        }
-    }
 }
 
 impl Supabase {

@@ -3,7 +3,7 @@
 //! A list is enforced only once it is `applied`: `stored` is not yet, and a change under review waits for approval. A
 //! project on which nothing was ever restricted lists nothing, or what lets everybody in.
 
-use super::AddressItem;
+use super::address_item::AddressItem;
 use crate::provider::{
     Code, Error, Result,
     model::{AllowedRange, NetworkRestrictions},

@@ -152,8 +152,11 @@ pub(super) async fn settle_transaction(
             .with_hint("look at what the statement should have changed, and decide"));
     }
     if now.running {
-        project.send_statement(&project.api, &statements::end_sessions_sql(token.number)).await?;
-        return Ok(CommitState::Open("its session is still at work, and was told to end".into()));
+        // Whether it was told is asked by the next look, also when this request got no answer.
+        match project.send_statement(&project.api, &statements::end_sessions_sql(token.number)).await {
+            Err(e) if e.code != Code::Unknown => return Err(e),
+            _ => return Ok(CommitState::Open("its session is still at work, and was told to end".into())),
+        }
     }
     if now.late {
         return Ok(CommitState::NotCommitted);
