@@ -264,3 +264,36 @@ fn a_range_that_lands_late_opens_nothing() {
     assert!(now.stdout.contains("198.51.100.0/24") && now.stdout.contains("203.0.113.0/24"), "{now}");
     assert!(added.stdout.contains("let everybody in before this change and is gone"), "{added}");
 }
+
+/// The platform keeps no key of a restore point: what has the name is what was made, because nothing had it before.
+#[test]
+fn a_restore_point_is_made_once_and_gone_back_to() {
+    const POINTS: &str = "/database/backups/restore-point";
+    let sent = |platform: &FaultyPlatform, endpoint: &str| {
+        let log = platform.server.ledger_entries();
+        log.iter().filter(|e| e.method == "POST" && e.endpoint.ends_with(endpoint)).count()
+    };
+    let platform = FaultyPlatform::start("POST", "/nowhere", "{ status = 500 }");
+    platform.env.write_file(
+        "back.rhai",
+        r#"const RUNBOOK = #{ title: "Back", needs: ["backup.create", "backup.destroy"] };
+        let mark = backup::pitr::mark("shop", "release");
+        ensure(mark.lsn == () && mark.timeline == (), "the platform does not say them");
+        let again = attempt(|| backup::pitr::mark("shop", "release"));
+        ensure(again.error.code == "CONFLICT", again.error.message);
+        let other = mark;
+        other.time = mark.time - "1s";
+        let wrong = attempt(|| backup::pitr::restore("shop", #{ to: other }));
+        ensure(wrong.error.code == "NOT_FOUND", wrong.error.message);
+        backup::pitr::restore("shop", #{ to: mark });
+        "#,
+    );
+    let done = platform.type_command("run back.rhai --yes");
+    assert_eq!(done.code, 0, "{done}");
+    assert_eq!((sent(&platform, POINTS), sent(&platform, "/database/backups/undo")), (1, 1));
+    let later = "{ lands-later = { after = \"3s\", status = 504 } }";
+    let platform = FaultyPlatform::start("POST", POINTS, later);
+    let done = platform.type_command("backup pitr mark -t shop release");
+    assert_eq!(done.code, 0, "{done}");
+    assert_eq!(sent(&platform, POINTS), 1);
+}

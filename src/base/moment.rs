@@ -56,6 +56,13 @@ impl Moment {
         })
     }
 
+    /// Returns the next whole second, for people.
+    #[must_use]
+    pub fn round_to_second(self) -> Self {
+        let second = jiff::Timestamp::from_second(self.0.as_second().saturating_add(1));
+        Self(second.unwrap_or(self.0))
+    }
+
     /// Returns the time from `earlier` to this moment; negative when it lies before.
     pub fn duration_since(self, earlier: Moment) -> Span {
         Span(self.0.duration_since(earlier.0))

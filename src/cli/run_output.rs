@@ -101,7 +101,7 @@ fn print_ending(runtime: &Runtime, ended: &RunResult) {
     };
     if ended.stop.is_some() {
         for open in render_open_calls(runtime, &ended.run, said) {
-            terminal::print_message(&format!("  goes on in the world: {open}"));
+            terminal::print_message(&format!("  {open}"));
         }
     }
     if !ended.left_behind.is_empty() {
@@ -129,7 +129,13 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
     let open = fold
         .open_calls()
         .filter(|(name, call)| call.op != APPROVE && said.is_none_or(|said| said.as_str() != *name));
-    open.map(|(name, call)| format!("{} ({name})", call.op)).collect()
+    open.map(|(name, call)| {
+        let is_asked_for = call.attempts.last().is_some_and(|attempt| attempt.accepted.is_some());
+        let state =
+            if is_asked_for { "goes on in the world" } else { "was begun, and may not be asked for yet" };
+        format!("{state}: {} ({name})", call.op)
+    })
+    .collect()
 }
 
 /// Returns the last line of `-o json`.

@@ -10,8 +10,10 @@ use rusqlite::params;
 /// A call of which a request may still land.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
-    /// The thing: the target's identity and the part of it.
-    pub thing: String,
+    /// The identity of the target or branch.
+    pub place: String,
+    /// The part of it; `None` for all of it.
+    pub part: Option<String>,
     pub run: String,
     pub call: String,
     /// Nothing of the call was sent after this.
@@ -43,15 +45,12 @@ impl Journal {
             .map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
-    /// Returns the quarantines of a thing, but for those of one call.
+    /// Returns every quarantine, also those that are over.
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub fn list_quarantines(&self, thing: &str, run: &str, call: &str) -> Result<Vec<Quarantine>, Error> {
-        let all = select_quarantines(&self.lock_db(), thing);
-        let mut all = all.map_err(|e| schema::to_journal_error(&self.state, &e))?;
-        all.retain(|one| one.run != run || one.call != call);
-        Ok(all)
+    pub fn list_quarantines(&self) -> Result<Vec<Quarantine>, Error> {
+        select_quarantines(&self.lock_db()).map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
     /// Counts the span of a quarantine anew from `now`: the machine was booted since.
@@ -77,25 +76,39 @@ impl Journal {
 fn insert_quarantine(tx: &Db, one: &Quarantine) -> rusqlite::Result<()> {
     let span = one.span.map(|span| i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX));
     tx.prepare(
-        "insert or replace into quarantines (thing, run, call, boot, sent_by, span) values (?1, ?2, ?3, ?4, ?5, ?6)",
+        "insert or replace into quarantines (place, part, run, call, boot, sent_by, span) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
-    .execute(params![one.thing, one.run, one.call, one.sent_by.boot, one.sent_by.millis, span])
+    .execute(params![
+        one.place,
+        part_column(one.part.as_deref()),
+        one.run,
+        one.call,
+        one.sent_by.boot,
+        one.sent_by.millis,
+        span
+    ])
     .map(drop)
 }
 
-fn select_quarantines(db: &Db, thing: &str) -> rusqlite::Result<Vec<Quarantine>> {
+fn select_quarantines(db: &Db) -> rusqlite::Result<Vec<Quarantine>> {
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Quarantine {
-            thing: row.get(0)?,
-            run: row.get(1)?,
-            call: row.get(2)?,
-            sent_by: Uptime { boot: row.get(3)?, millis: row.get(4)? },
-            span: row.get::<_, Option<i64>>(5)?.map(Span::from_millis),
+            place: row.get(0)?,
+            part: Some(row.get(1)?).filter(|part: &String| !part.is_empty()),
+            run: row.get(2)?,
+            call: row.get(3)?,
+            sent_by: Uptime { boot: row.get(4)?, millis: row.get(5)? },
+            span: row.get::<_, Option<i64>>(6)?.map(Span::from_millis),
         })
     };
-    let sql =
-        "select thing, run, call, boot, sent_by, span from quarantines where thing = ?1 order by run, call";
-    db.prepare(sql)?.query_map([thing], read)?.collect()
+    let sql = "select place, part, run, call, boot, sent_by, span from quarantines order by run, call";
+    db.prepare(sql)?.query_map([], read)?.collect()
+}
+
+/// Returns a part as its column has it: a key column is never null.
+fn part_column(part: Option<&str>) -> &str {
+    part.unwrap_or("")
 }
 
 fn delete_quarantines(tx: &Db, run: &str, call: &str) -> rusqlite::Result<()> {
@@ -111,14 +124,15 @@ mod tests {
         Uptime { boot: boot.into(), millis }
     }
 
-    fn quarantine(thing: &str, call: &str, span: Option<Span>) -> Quarantine {
-        let (thing, run, call) = (thing.into(), "r".into(), call.into());
-        Quarantine { thing, run, call, sent_by: uptime("a", 10_000), span }
+    fn quarantine(part: Option<&str>, call: &str, span: Option<Span>) -> Quarantine {
+        let (run, call) = ("r".into(), call.into());
+        let part = part.map(str::to_owned);
+        Quarantine { place: "x".into(), part, run, call, sent_by: uptime("a", 10_000), span }
     }
 
     #[test]
     fn a_quarantine_lasts_as_long_as_something_may_land() {
-        let one = quarantine("x tls", "c#0", Some(Span::from_secs(60)));
+        let one = quarantine(Some("tls"), "c#0", Some(Span::from_secs(60)));
         for (now, left) in [
             (uptime("a", 0), 70),
             (uptime("a", 20_000), 50),
@@ -128,22 +142,19 @@ mod tests {
         ] {
             assert_eq!(one.time_left(&now), Some(Span::from_secs(left)), "{now:?}");
         }
-        assert_eq!(quarantine("x tls", "c#0", None).time_left(&uptime("a", i64::MAX)), None);
+        assert_eq!(quarantine(None, "c#0", None).time_left(&uptime("a", i64::MAX)), None);
     }
 
     #[test]
     fn a_quarantine_is_of_a_thing_and_ends_with_its_call() {
         let test = TestJournal::new();
-        let (first, second) = (quarantine("x tls", "c#0", None), quarantine("x tls", "c#1", None));
-        test.journal
-            .put_under_quarantine(&[first.clone(), second.clone(), quarantine("x ranges", "c#0", None)])
-            .expect("written");
-        let at_tls = |call: &str| test.journal.list_quarantines("x tls", "r", call).expect("read");
-        assert_eq!(at_tls("other"), [first.clone(), second.clone()]);
-        assert_eq!(at_tls("c#0"), std::slice::from_ref(&second), "a call is not in its own way");
+        let (first, second) = (quarantine(Some("tls"), "c#0", None), quarantine(None, "c#1", None));
+        test.journal.put_under_quarantine(&[first.clone(), second.clone()]).expect("written");
+        let list = || test.journal.list_quarantines().expect("read");
+        assert_eq!(list(), [first.clone(), second.clone()]);
         test.journal.restart_quarantine(&first, uptime("b", 5)).expect("written");
-        assert_eq!(at_tls("c#1"), [Quarantine { sent_by: uptime("b", 5), ..first }]);
+        assert_eq!(list(), [Quarantine { sent_by: uptime("b", 5), ..first }, second.clone()]);
         test.journal.lift_quarantines("r", "c#0").expect("written");
-        assert_eq!(at_tls("other"), [second]);
+        assert_eq!(list(), [second]);
     }
 }

@@ -74,13 +74,14 @@ const MIGRATIONS: &[&str] = &["
     ) strict, without rowid;
 ", "
     create table quarantines (            -- things at which a request of a call may still land
-        thing   text not null,
+        place   text not null,            -- the identity of the target or branch
+        part    text not null,            -- empty: all of it
         run     text not null,
         call    text not null,
         boot    text not null,            -- until when nothing of it was sent any more: the boot, and the time since it
         sent_by integer not null,
         span    integer,                  -- how long after that it may land, in milliseconds; null: nobody knows
-        primary key (thing, run, call)
+        primary key (place, part, run, call)
     ) strict, without rowid;
 "];
 

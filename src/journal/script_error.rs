@@ -17,6 +17,8 @@ pub enum SideEffects {
     None,
     /// Something changed.
     Some,
+    /// Nothing is seen to have changed, and it still may.
+    Unknown,
 }
 
 /// An error that a script can catch, or that ended it.
@@ -86,6 +88,9 @@ impl ScriptError {
             ("decided", Value::Bool(true)) => self.decided = true,
             ("side_effects", Value::String(word)) if word == "none" => self.side_effects = SideEffects::None,
             ("side_effects", Value::String(word)) if word == "some" => self.side_effects = SideEffects::Some,
+            ("side_effects", Value::String(word)) if word == "unknown" => {
+                self.side_effects = SideEffects::Unknown;
+            }
             ("left_behind", value) => self.absorb_left_behind(value),
             (_, value) => self.keep_other(name, value),
         }

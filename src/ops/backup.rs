@@ -3,13 +3,13 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    context::name_thing,
     protocol::{JobEffect, RemoveEffect, take_job, take_remove},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
         Protocol, ReturnShape, TARGET, field,
     },
+    thing::Thing,
 };
 use crate::provider::{
     Accept, Backups, Result,
@@ -153,11 +153,13 @@ async fn get_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 async fn create_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let request = BackupRequest { label: args.get_optional_text("label") };
-    take_job(cx, args, &*target, &BackupMaking { backups: target.backups()?, request, key: cx.key }).await
+    let effect = BackupMaking { thing: Thing::rows(args)?, backups: target.backups()?, request, key: cx.key };
+    take_job(cx, args, &*target, &effect).await
 }
 
 /// Takes a backup.
 struct BackupMaking<'a> {
+    thing: Thing,
     backups: &'a dyn Backups,
     request: BackupRequest,
     key: &'a CallKey,
@@ -173,8 +175,8 @@ impl JobEffect for BackupMaking<'_> {
         EffectKind::Backup
     }
 
-    fn things(&self) -> Vec<String> {
-        Vec::new()
+    fn things(&self) -> Vec<Thing> {
+        vec![self.thing.clone()]
     }
 
     async fn ask(&self, _: &dyn Accept) -> Result<Job> {
@@ -189,13 +191,13 @@ async fn delete_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
         return Ok(json!(backups.plan_delete(id).await?));
     }
     // One at a time: what goes with a backup depends on which others are there.
-    let thing = name_thing(args, "backups")?;
+    let thing = Thing::named(args, "backups")?;
     take_remove(cx, args, &*target, &BackupRemoval { thing, backups, id, key: cx.key }).await
 }
 
 /// Deletes a backup and what depends on it.
 struct BackupRemoval<'a> {
-    thing: String,
+    thing: Thing,
     backups: &'a dyn Backups,
     id: &'a str,
     key: &'a CallKey,
@@ -213,7 +215,7 @@ impl RemoveEffect for BackupRemoval<'_> {
         EffectKind::BackupDeletion
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 

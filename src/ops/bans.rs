@@ -2,13 +2,13 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     evidence::{ElementChange, ElementChanges, parse_element},
     protocol::{SetEffect, SetLook, take_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
+    thing::Thing,
 };
 use crate::provider::{Provider, Result, model::EffectKind};
 use async_trait::async_trait;
@@ -59,13 +59,13 @@ async fn list_bans(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 async fn remove_bans(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let addresses: Vec<IpAddr> = args.get_list("addresses");
-    let effect = BanEffect { thing: name_thing(args, "bans")?, target: &*target, addresses };
+    let effect = BanEffect { thing: Thing::named(args, "bans")?, target: &*target, addresses };
     take_set(cx, args, &*target, &effect).await
 }
 
 /// Lets addresses in again: an element is an address, its value whether it is banned.
 struct BanEffect<'a> {
-    thing: String,
+    thing: Thing,
     target: &'a dyn Provider,
     addresses: Vec<IpAddr>,
 }
@@ -80,15 +80,15 @@ impl SetEffect for BanEffect<'_> {
         EffectKind::Bans
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
         let bans = banned_addresses(self.target).await?;
-        let banned = self.addresses.iter().filter(|address| bans.contains(address));
-        let change = || ElementChange { before: true.into(), wanted: false.into() };
-        Ok(banned.map(|address| (address.to_string(), change())).collect())
+        let change =
+            |address: &IpAddr| ElementChange { before: bans.contains(address).into(), wanted: false.into() };
+        Ok(self.addresses.iter().map(|address| (address.to_string(), change(address))).collect())
     }
 
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {
@@ -106,7 +106,8 @@ impl SetEffect for BanEffect<'_> {
     }
 
     fn result(&self, changes: &ElementChanges, _: SetLook) -> Value {
-        let was_banned = |address: &IpAddr| changes.contains_key(&address.to_string());
+        let was_banned =
+            |address: &IpAddr| changes.get(&address.to_string()).is_some_and(|change| change.before == true);
         let (removed, not_banned): (Vec<_>, Vec<_>) = self.addresses.iter().copied().partition(was_banned);
         json!({ "removed": removed, "not_banned": not_banned })
     }

@@ -2,13 +2,13 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     protocol::{JobEffect, RemoveEffect, take_job, take_remove},
     restore::{TEMPORARY, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
         Protocol, ReturnShape, TARGET, field, parse_target_ref,
     },
+    thing::Thing,
 };
 use crate::{
     base::value,
@@ -36,6 +36,11 @@ pub(super) const BRANCH_FIELDS: &[Field] = &[
     field("reached", "moment", "the last transaction that is in it, where that is known"),
     field("backup", "text", "the backup it was made from"),
     field("timeline", "int", "its timeline"),
+    field(
+        "unseen",
+        "text",
+        "what of the target could not be searched for where to stop; nothing when all was",
+    ),
     field("host", "text", "how to connect: a socket folder or an address"),
     field("port", "int", "the port"),
     field("temporary", "bool", "whether the run that made it removes it"),
@@ -169,13 +174,13 @@ async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
 
 async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let thing = name_branch(args)?;
+    let thing = whole_branch(args)?;
     take_remove(cx, args, &*target, &BranchRemoval { thing, cx, args, branches: target.branches()? }).await
 }
 
 /// Removes a branch: the one that it was when the call began, and no later one of its name.
 struct BranchRemoval<'a> {
-    thing: String,
+    thing: Thing,
     cx: &'a CallContext<'a>,
     args: &'a CallArgs,
     branches: &'a dyn Branches,
@@ -201,7 +206,7 @@ impl RemoveEffect for BranchRemoval<'_> {
         EffectKind::BranchDeletion
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -220,17 +225,17 @@ impl RemoveEffect for BranchRemoval<'_> {
 }
 
 async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, name_branch(args)?, BranchChange::Reset).await
+    run_workflow(cx, args, whole_branch(args)?, BranchChange::Reset).await
 }
 
 async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, name_thing(args, "data")?, BranchChange::Promote).await
+    run_workflow(cx, args, Thing::target(args)?, BranchChange::Promote).await
 }
 
 async fn run_workflow(
     cx: &CallContext<'_>,
     args: &CallArgs,
-    thing: String,
+    thing: Thing,
     workflow: BranchChange,
 ) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
@@ -248,7 +253,7 @@ enum BranchChange {
 
 /// Resets or promotes a branch.
 struct BranchWorkflow<'a> {
-    thing: String,
+    thing: Thing,
     cx: &'a CallContext<'a>,
     args: &'a CallArgs,
     branches: &'a dyn Branches,
@@ -268,7 +273,7 @@ impl JobEffect for BranchWorkflow<'_> {
         EffectKind::BranchWorkflow
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -281,9 +286,9 @@ impl JobEffect for BranchWorkflow<'_> {
     }
 }
 
-/// Returns the name of the call's branch, for claims.
-fn name_branch(args: &CallArgs) -> Result<String> {
-    name_thing(args, &format!("branch:{}", branch_name(args)))
+/// Returns all of the call's branch.
+fn whole_branch(args: &CallArgs) -> Result<Thing> {
+    Thing::branch(args, branch_name(args))
 }
 
 /// Returns the name of the call's branch, which is given as a handle or by its name.

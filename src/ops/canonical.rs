@@ -9,7 +9,7 @@ use crate::{
     provider::{
         Code, Error, Result,
         fleet::TargetRef,
-        model::{RecoveryPoint, RecoveryTarget},
+        model::{RecoveryPoint, RecoveryTarget, RestorePoint},
     },
 };
 use ipnet::{IpNet, Ipv4Net};
@@ -201,7 +201,10 @@ pub(super) fn expected(type_name: &str, found: &Value) -> Error {
 /// The fields of a recovery point: the four that say where, and the two that qualify them.
 const POINT_FIELDS: &[&str] = &["time", "xid", "lsn", "name", "inclusive", "timeline"];
 
-/// Returns the recovery point that a map describes.
+/// The fields that a restore point has in every version, and a recovery point that is written by hand never has together.
+const MARK_FIELDS: [&str; 3] = ["name", "lsn", "time"];
+
+/// Returns the recovery point that a map describes. What `backup::pitr::mark` returned is one, too.
 ///
 /// # Errors
 /// [`Code::Invalid`].
@@ -214,6 +217,20 @@ pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
     if let Some(unknown) = fields.keys().find(|k| !POINT_FIELDS.contains(&k.as_str())) {
         return Err(invalid(format!("a recovery point has no `{unknown}`"))
             .with_hint(suggest::suggest_name(unknown, POINT_FIELDS.iter().copied())));
+    }
+    let inclusive = match fields.get("inclusive") {
+        None => true,
+        Some(Value::Bool(b)) => *b,
+        Some(other) => {
+            return Err(invalid(format!("`inclusive` is true or false, found {}", describe_value(other))));
+        }
+    };
+    if MARK_FIELDS.iter().all(|name| fields.contains_key(*name)) && !fields.contains_key("xid") {
+        return Ok(RecoveryPoint {
+            at: RecoveryTarget::Point(parse_restore_point(fields)?),
+            inclusive,
+            timeline: None,
+        });
     }
     let text = |name: &str| match fields.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
@@ -234,24 +251,44 @@ pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
         ["name"] => RecoveryTarget::Name(text("name")?),
         _ => {
             let message = "a recovery point has exactly one of `time`, `xid`, `lsn`, `name`";
-            return Err(invalid(format!("{message}, and {} were given", places.len())));
+            return Err(invalid(format!("{message}, and {} were given", places.len()))
+                .with_hint("or pass what `backup::pitr::mark` returned, as it is"));
         }
     };
-    let inclusive = match fields.get("inclusive") {
-        None => true,
-        Some(Value::Bool(b)) => *b,
-        Some(other) => {
-            return Err(invalid(format!("`inclusive` is true or false, found {}", describe_value(other))));
-        }
-    };
-    let timeline =
-        match fields.get("timeline") {
-            None => None,
-            Some(n) => Some(n.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
-                invalid(format!("`timeline` is a whole number, found {}", describe_value(n)))
-            })?),
-        };
+    let timeline = fields.get("timeline").map(parse_timeline).transpose()?;
     Ok(RecoveryPoint { at, inclusive, timeline })
+}
+
+/// Returns the restore point that `backup::pitr::mark` returned as this map.
+fn parse_restore_point(fields: &Map<String, Value>) -> Result<RestorePoint> {
+    let invalid = |message: String| Error::new(Code::Invalid, message);
+    let wrong = |name: &str| {
+        invalid(format!("`{name}` of a restore point is not what `backup::pitr::mark` returns"))
+            .with_hint("pass on what it returned, as it is")
+    };
+    let name = fields["name"].as_str().ok_or_else(|| wrong("name"))?;
+    // Earlier versions did not say it, and their place was that of the record after the restore point.
+    let timeline = fields.get("timeline").ok_or_else(|| {
+        invalid(format!(
+            "the restore point `{name}` was recorded by another version of redrill, and says no timeline"
+        ))
+        .with_hint(format!("give its name alone, which is then looked for: `to: #{{ name: \"{name}\" }}`"))
+    })?;
+    Ok(RestorePoint {
+        name: name.to_owned(),
+        lsn: match &fields["lsn"] {
+            Value::Null => None,
+            lsn => Some(lsn.as_str().ok_or_else(|| wrong("lsn"))?.to_owned()),
+        },
+        timeline: if timeline.is_null() { None } else { Some(parse_timeline(timeline)?) },
+        time: parse_moment(&fields["time"]).unwrap_or_else(|| Err(wrong("time")))?,
+    })
+}
+
+fn parse_timeline(given: &Value) -> Result<u32> {
+    given.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
+        Error::new(Code::Invalid, format!("`timeline` is a whole number, found {}", describe_value(given)))
+    })
 }
 
 /// Returns a recovery point as the map that describes it.
@@ -262,6 +299,12 @@ pub(super) fn recovery_point_to_json(point: &RecoveryPoint) -> Value {
         RecoveryTarget::Xid(xid) => drop(fields.insert("xid".into(), xid.as_str().into())),
         RecoveryTarget::Lsn(lsn) => drop(fields.insert("lsn".into(), lsn.as_str().into())),
         RecoveryTarget::Name(name) => drop(fields.insert("name".into(), name.as_str().into())),
+        RecoveryTarget::Point(mark) => {
+            fields.insert("name".into(), mark.name.as_str().into());
+            fields.insert("lsn".into(), json!(mark.lsn));
+            fields.insert("timeline".into(), json!(mark.timeline));
+            fields.insert("time".into(), json!(mark.time));
+        }
         RecoveryTarget::BackupEnd | RecoveryTarget::Latest => {}
     }
     if !point.inclusive {
@@ -364,6 +407,40 @@ mod tests {
             assert!(ParamKind::Settings.parse_words(wrong).is_err(), "{wrong:?}");
         }
         assert!(ParamKind::Settings.canonicalize_value(json!({"a": [1]})).is_err());
+    }
+
+    #[test]
+    fn what_a_mark_returned_is_a_recovery_point() {
+        let time = json!({"$moment": "2026-11-20T03:00:00Z"});
+        let mark = json!({"name": "weekly", "lsn": "0/3000148", "timeline": 2, "time": time});
+        let placeless = json!({"name": "weekly", "lsn": null, "timeline": null, "time": time});
+        for given in [&mark, &placeless] {
+            let point = parse_recovery_point(given).expect("a recovery point");
+            assert!(matches!(&point.at, RecoveryTarget::Point(point) if point.name == "weekly"), "{point:?}");
+            assert_eq!(&recovery_point_to_json(&point), given, "the canonical form reads back as it is");
+        }
+        let refusal = |field: &str, value: Value| {
+            let mut wrong = mark.clone();
+            wrong[field] = value;
+            parse_recovery_point(&wrong).expect_err("it is refused")
+        };
+        for (field, value) in [
+            ("name", json!(5)),
+            ("lsn", json!(5)),
+            ("timeline", json!("two")),
+            ("time", json!("then")),
+            ("xid", json!([])),
+        ] {
+            let error = refusal(field, value);
+            assert_eq!(error.code, Code::Invalid, "{field}: {error:?}");
+        }
+        let mut former = mark.clone();
+        former.as_object_mut().expect("a map").remove("timeline");
+        let error = parse_recovery_point(&former).expect_err("it says no timeline");
+        assert!(error.message.contains("another version"), "{error:?}");
+        assert!(error.hint.expect("a hint").contains("#{ name: \"weekly\" }"));
+        let both = parse_recovery_point(&json!({"name": "weekly", "lsn": "0/1"})).expect_err("two places");
+        assert!(both.message.contains("exactly one of") && both.hint.is_some(), "{both:?}");
     }
 
     #[test]

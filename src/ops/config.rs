@@ -2,13 +2,13 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     evidence::{ElementChange, ElementChanges},
     protocol::{SetEffect, SetLook, take_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
+    thing::Thing,
 };
 use crate::{
     base::lock::lock_unpoisoned,
@@ -106,7 +106,7 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
         things.push("overrides".into());
     }
     let effect = SettingsEffect {
-        things: things.iter().map(|thing| name_thing(args, thing)).collect::<Result<_>>()?,
+        things: things.into_iter().map(|thing| Thing::named(args, thing)).collect::<Result<_>>()?,
         settings,
         restart: args.get_flag("restart"),
         values,
@@ -123,7 +123,7 @@ const CARRIED: &str = "other overrides";
 /// Where an override is taken away by replacing them all, [`CARRIED`] is an element too: what the request carries along is
 /// on disk before it is sent. It counts as changed when the settings of the call are: what others set is not judged.
 struct SettingsEffect<'a> {
-    things: Vec<String>,
+    things: Vec<Thing>,
     settings: &'a dyn Settings,
     values: Map<String, Value>,
     restart: bool,
@@ -202,7 +202,7 @@ impl SetEffect for SettingsEffect<'_> {
         EffectKind::Settings
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         self.things.clone()
     }
 

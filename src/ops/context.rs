@@ -1,6 +1,6 @@
 //! What an operation works with: the fleet, the key of its call, its caller, and waiting, which is done once, here.
 
-use super::{args::CallArgs, canonical::parse_target_ref, evidence::Evidence, param::TARGET};
+use super::{canonical::parse_target_ref, evidence::Evidence, thing::Thing};
 use crate::{
     base::{clock::Uptime, lock::lock_unpoisoned, moment::Span, value},
     provider::{
@@ -17,7 +17,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 /// The caller of an operation, as the operation sees it.
 #[async_trait]
@@ -29,17 +29,32 @@ pub trait CallHost: Send + Sync {
     /// Records what the call is about to do, or was given to wait on. It is on disk when this returns.
     async fn record_evidence(&self, evidence: &Evidence) -> Result<()>;
     /// Waits until no other call of this process is at these things, and none of any run can still land at them; others
-    /// wait until the claim is dropped.
-    async fn claim_things(&self, things: &[String]) -> Result<ThingClaim>;
+    /// wait until the claim is dropped. [`Code::Timeout`] when that takes longer than `limit`.
+    async fn claim_things(&self, things: &[Thing], limit: Option<Span>) -> Result<ThingClaim>;
     /// Puts things under quarantine: a request of this call, sent until `sent_by` at the latest, may land there for
     /// `span` after that, or for a time that nobody knows.
-    async fn begin_quarantine(&self, things: &[String], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
+    async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
     /// Ends the quarantines of this call.
     async fn lift_quarantines(&self) -> Result<()>;
 }
 
 /// A claim to things, given back on drop.
-pub type ThingClaim = Vec<OwnedMutexGuard<()>>;
+#[derive(Debug, Default)]
+pub struct ThingClaim {
+    /// The locks that keep other calls of this process away.
+    pub locks: Vec<ThingLock>,
+    /// Until when an earlier attempt of this call may have sent a request that may still land, as of the last of them.
+    pub open_since: Option<Uptime>,
+}
+
+/// The lock of a place or of a part of one.
+#[derive(Debug)]
+pub enum ThingLock {
+    /// Others may be at other parts.
+    Shared(OwnedRwLockReadGuard<()>),
+    /// Nobody else is there.
+    Exclusive(OwnedRwLockWriteGuard<()>),
+}
 
 /// What one call of an operation works with.
 pub struct CallContext<'a> {
@@ -167,14 +182,6 @@ impl CallContext<'_> {
             waited = Span(waited.0.saturating_add(pause.0));
         }
     }
-}
-
-/// Returns the name of a part of a call's target, for claims: `sandbox tls`, `sandbox/look data`.
-///
-/// # Errors
-/// As [`parse_target_ref`].
-pub(super) fn name_thing(args: &CallArgs, part: &str) -> Result<String> {
-    Ok(format!("{} {part}", parse_target_ref(args.get(TARGET.name))?))
 }
 
 /// Records what a provider tells it to, as evidence of one shape, and keeps the last of it.

@@ -7,6 +7,7 @@ use super::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
+    thing::Thing,
 };
 use crate::provider::Result;
 use serde_json::{Value, json};
@@ -83,6 +84,7 @@ async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> EffectResul
     if args.get("transaction") != false {
         return take_commit(cx, args, &*target, statement).await;
     }
+    let _claim = cx.host.claim_things(&[Thing::rows(args)?], Some(args.timeout())).await?;
     let run = async { Ok(json!(target.sql()?.execute_alone(statement, args.timeout()).await?)) };
     take_opaque(cx, format!("`{statement}`").into(), run).await
 }

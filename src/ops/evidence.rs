@@ -86,8 +86,12 @@ pub(super) fn decode_part<T: DeserializeOwned>(part: &Value) -> Result<T, String
 /// # Errors
 /// [`Code::Internal`] for a name that another version wrote: what it does not read it cannot ask for.
 pub(super) fn parse_element<T: FromStr>(name: &str) -> Result<T, Error> {
-    name.parse()
-        .map_err(|_| Error::new(Code::Internal, format!("the recorded element `{name}` cannot be read")))
+    name.parse().map_err(|_| unreadable_element(name))
+}
+
+/// Returns the error of a recorded element that another version wrote.
+pub(super) fn unreadable_element(name: &str) -> Error {
+    Error::new(Code::Internal, format!("the recorded element `{name}` cannot be read"))
 }
 
 #[cfg(test)]

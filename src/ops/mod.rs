@@ -27,6 +27,7 @@ mod security;
 pub mod spec;
 mod ssl;
 pub mod supabase;
+mod thing;
 
 use spec::{Field, Operation, ReturnShape};
 

@@ -3,13 +3,13 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    context::name_thing,
     protocol::{MakeEffect, take_make},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
+    thing::Thing,
 };
 use crate::provider::{
     Backups, Code, Error, Result,
@@ -37,7 +37,7 @@ pub(super) const OPS: &[Operation] = &[
                 name: "to",
                 kind: ParamKind::Point,
                 slot: ParamSlot::Named,
-                help: "where to stop: one of `time`, `xid`, `lsn`, `name`; `inclusive: false` stops just before it",
+                help: "where to stop: one of `time`, `xid`, `lsn`, `name`, or what `mark` returned; `inclusive: false` stops just before it",
             },
             Param {
                 name: "backup",
@@ -113,6 +113,11 @@ pub(super) const OPS: &[Operation] = &[
             field("xid", "text", "the transaction"),
             field("lsn", "text", "the place of its commit in the WAL"),
             field("timeline", "int", "the timeline it is on"),
+            field(
+                "unseen",
+                "text",
+                "what could not be searched, so that a newer event may be missing; nothing when all was",
+            ),
             field("restore_to", "map", "the recovery point just before it, for `backup::pitr::restore`"),
         ]),
         effect: Effect::Read,
@@ -123,17 +128,21 @@ pub(super) const OPS: &[Operation] = &[
     Operation {
         namespace: "backup::pitr",
         name: "mark",
-        summary: "Make a named restore point",
+        summary: "Make a restore point, under a name that no other one has",
         params: &[TARGET, MARK_NAME],
         returns: ReturnShape::One(&[
             field("name", "text", "its name"),
-            field("lsn", "text", "its place in the WAL"),
+            field("lsn", "text", "its place in the WAL, where the platform says it"),
+            field("timeline", "int", "the timeline it is on, where the platform says it"),
             field("time", "moment", "when it was made"),
         ]),
         effect: Effect::Create,
         needs: None,
         protocol: Protocol::Effect(|cx, args| Box::pin(create_restore_point(cx, args))),
-        examples: &[r#"backup::pitr::mark("sandbox", "before-deploy")"#],
+        examples: &[
+            r#"backup::pitr::mark("sandbox", "before-deploy")"#,
+            r#"backup::pitr::restore("sandbox", #{ to: backup::pitr::mark("sandbox", "before-upgrade"), into: "upgrade" })"#,
+        ],
     },
 ];
 
@@ -173,13 +182,13 @@ fn with_restore_point(event: &TableEvent) -> Value {
 async fn create_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let name = args.get_text("name");
-    let thing = name_thing(args, &format!("restore_point:{name}"))?;
+    let thing = Thing::named(args, &format!("restore_point:{name}"))?;
     take_make(cx, args, &*target, &MarkMaking { thing, backups: target.backups()?, name, key: cx.key }).await
 }
 
 /// Makes a restore point.
 struct MarkMaking<'a> {
-    thing: String,
+    thing: Thing,
     backups: &'a dyn Backups,
     name: &'a str,
     key: &'a CallKey,
@@ -195,16 +204,20 @@ impl MakeEffect for MarkMaking<'_> {
         EffectKind::RestorePoint
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
     async fn plan(&self) -> Result<Value> {
-        Ok(Value::Null)
+        self.backups.plan_mark(self.name).await
     }
 
-    async fn find(&self, _: &Value) -> Result<Option<Value>> {
-        Ok(self.backups.find_mark(self.name, self.key).await?.map(|mark| json!(mark)))
+    async fn find(&self, before: &Value) -> Result<Option<Value>> {
+        let found = match before {
+            Value::Null => self.backups.find_mark(self.name, self.key).await?,
+            plan => self.backups.find_mark_made_since(self.name, plan).await?,
+        };
+        Ok(found.map(|mark| json!(mark)))
     }
 
     async fn ask(&self) -> Result<Value> {

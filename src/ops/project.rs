@@ -2,9 +2,9 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     protocol::{JobEffect, take_job},
     spec::{CallContext, Effect, EffectResult, Field, Operation, Protocol, ReturnShape, TARGET, field},
+    thing::Thing,
 };
 use crate::provider::{
     Accept, Code, Error, Lifecycle, Provider, Result,
@@ -144,14 +144,14 @@ async fn resume_project(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
 
 async fn switch_power(cx: &CallContext<'_>, args: &CallArgs, on: bool) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let thing = name_thing(args, "power")?;
+    let thing = Thing::target(args)?;
     take_job(cx, args, &*target, &PowerSwitch { thing, lifecycle: target.lifecycle()?, on, key: cx.key })
         .await
 }
 
 /// Pauses or resumes a target.
 struct PowerSwitch<'a> {
-    thing: String,
+    thing: Thing,
     lifecycle: &'a dyn Lifecycle,
     on: bool,
     key: &'a CallKey,
@@ -167,7 +167,7 @@ impl JobEffect for PowerSwitch<'_> {
         EffectKind::Power
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 

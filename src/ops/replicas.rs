@@ -2,12 +2,12 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     protocol::{JobEffect, RemoveEffect, take_job, take_remove},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
     },
+    thing::Thing,
 };
 use crate::{
     base::suggest,
@@ -98,7 +98,7 @@ async fn create_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
     let target = cx.open_target(args.get("target")).await?;
     let effect = ReplicaMaking {
         // Where the platform keeps no key, two replicas at once could not be told apart.
-        thing: name_thing(args, "replicas")?,
+        thing: Thing::named(args, "replicas")?,
         replicas: target.replicas()?,
         request: ReplicaRequest { region: args.get_optional_text("region") },
         key: cx.key,
@@ -108,7 +108,7 @@ async fn create_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
 
 /// Makes a read replica.
 struct ReplicaMaking<'a> {
-    thing: String,
+    thing: Thing,
     replicas: &'a dyn Replicas,
     request: ReplicaRequest,
     key: &'a CallKey,
@@ -124,7 +124,7 @@ impl JobEffect for ReplicaMaking<'_> {
         EffectKind::Replica
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -136,13 +136,13 @@ impl JobEffect for ReplicaMaking<'_> {
 async fn delete_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("replica");
-    let thing = name_thing(args, &format!("replica:{id}"))?;
+    let thing = Thing::named(args, &format!("replica:{id}"))?;
     take_remove(cx, args, &*target, &ReplicaRemoval { thing, replicas: target.replicas()?, id }).await
 }
 
 /// Removes a read replica.
 struct ReplicaRemoval<'a> {
-    thing: String,
+    thing: Thing,
     replicas: &'a dyn Replicas,
     id: &'a str,
 }
@@ -159,7 +159,7 @@ impl RemoveEffect for ReplicaRemoval<'_> {
         EffectKind::ReplicaDeletion
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 

@@ -2,9 +2,9 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     protocol::{JobEffect, take_job},
     spec::{CallContext, Effect, EffectResult, Param, ParamKind, ParamSlot, Permission},
+    thing::Thing,
 };
 use crate::provider::{
     Accept, Backups, Code, Error, Result,
@@ -45,9 +45,12 @@ pub(super) async fn restore_to_point(
         .into());
     }
     let target = cx.open_target(args.get("target")).await?;
-    let part = into.as_ref().map_or_else(|| "data".to_owned(), |name| format!("branch:{name}"));
+    let thing = match &into {
+        Some(branch) => Thing::branch(args, branch)?,
+        None => Thing::target(args)?,
+    };
     let effect = Restore {
-        thing: name_thing(args, &part)?,
+        thing,
         backups: target.backups()?,
         request: RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) },
         key: cx.key,
@@ -57,7 +60,7 @@ pub(super) async fn restore_to_point(
 
 /// A restore, in place or into a branch.
 struct Restore<'a> {
-    thing: String,
+    thing: Thing,
     backups: &'a dyn Backups,
     request: RestoreRequest,
     key: &'a CallKey,
@@ -76,7 +79,7 @@ impl JobEffect for Restore<'_> {
         if self.request.into.is_some() { EffectKind::Branch } else { EffectKind::Restore }
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 

@@ -5,13 +5,13 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     evidence::{ElementChange, ElementChanges, parse_element},
     protocol::{SetEffect, SetLook, take_set},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
     },
+    thing::Thing,
 };
 use crate::{
     base::suggest,
@@ -125,7 +125,7 @@ enum RangeChange {
 async fn change_ranges(cx: &CallContext<'_>, args: &CallArgs, change: RangeChange) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let effect = RangeEffect {
-        thing: name_thing(args, "ranges")?,
+        thing: Thing::named(args, "ranges")?,
         network: target.network()?,
         change,
         open_before: OnceLock::new(),
@@ -135,7 +135,7 @@ async fn change_ranges(cx: &CallContext<'_>, args: &CallArgs, change: RangeChang
 
 /// Makes ranges present or absent: an element is a range, its value whether it may connect.
 struct RangeEffect<'a> {
-    thing: String,
+    thing: Thing,
     network: &'a dyn Network,
     change: RangeChange,
     /// The ranges that let everybody in before, and that the call leaves as they are.
@@ -166,20 +166,21 @@ impl SetEffect for RangeEffect<'_> {
         EffectKind::Ranges
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
         let now = allowed_nets(&normalize_allowed(self.network.allowed().await?));
         let element = |net: &IpNet, wanted: bool| {
-            (net.to_string(), ElementChange { before: (!wanted).into(), wanted: wanted.into() })
+            let before = now.contains(net).into();
+            (net.to_string(), ElementChange { before, wanted: wanted.into() })
         };
         match &self.change {
             RangeChange::Add { ranges, exclusive } => {
                 let kept = now.iter().filter(|net| !exclusive && is_open_range(net));
                 self.open_before.get_or_init(|| kept.copied().collect());
-                let added = ranges.iter().filter(|net| !now.contains(net)).map(|net| element(net, true));
+                let added = ranges.iter().map(|net| element(net, true));
                 let open =
                     now.iter().filter(|net| *exclusive && is_open_range(net)).map(|net| element(net, false));
                 Ok(added.chain(open).collect())

@@ -2,12 +2,12 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
     protocol::{MakeEffect, RemoveEffect, take_make, take_remove},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
     },
+    thing::Thing,
 };
 use crate::{
     base::suggest,
@@ -126,7 +126,7 @@ fn parse_request(args: &CallArgs) -> Result<ScheduleRequest> {
 async fn create_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let effect = ScheduleMaking {
-        thing: name_thing(args, "schedules")?,
+        thing: Thing::named(args, "schedules")?,
         schedules: target.schedules()?,
         request: parse_request(args)?,
         key: cx.key,
@@ -136,7 +136,7 @@ async fn create_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<
 
 /// Makes a schedule, or where the platform has exactly one, sets it.
 struct ScheduleMaking<'a> {
-    thing: String,
+    thing: Thing,
     schedules: &'a dyn Schedules,
     request: ScheduleRequest,
     key: &'a CallKey,
@@ -152,7 +152,7 @@ impl MakeEffect for ScheduleMaking<'_> {
         EffectKind::Schedule
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -209,13 +209,13 @@ fn schedule_to_json(s: &Schedule) -> Value {
 async fn delete_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("schedule");
-    let thing = name_thing(args, &format!("schedule:{id}"))?;
+    let thing = Thing::named(args, &format!("schedule:{id}"))?;
     take_remove(cx, args, &*target, &ScheduleRemoval { thing, schedules: target.schedules()?, id }).await
 }
 
 /// Removes a schedule.
 struct ScheduleRemoval<'a> {
-    thing: String,
+    thing: Thing,
     schedules: &'a dyn Schedules,
     id: &'a str,
 }
@@ -232,7 +232,7 @@ impl RemoveEffect for ScheduleRemoval<'_> {
         EffectKind::ScheduleDeletion
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 

@@ -10,10 +10,11 @@ use std::{fmt, future::Future, pin::Pin};
 pub(super) use super::param::TARGET;
 pub use super::{
     canonical::parse_target_ref,
-    context::{CallContext, CallHost, ThingClaim},
+    context::{CallContext, CallHost, ThingClaim, ThingLock},
     evidence::Evidence,
     param::{Param, ParamKind, ParamSlot, TIMEOUT_PARAM},
     protocol::{EffectFailure, EffectResult},
+    thing::{Thing, ThingPart},
 };
 
 /// One operation of the catalogue.

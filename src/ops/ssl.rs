@@ -2,13 +2,13 @@
 
 use super::{
     args::CallArgs,
-    context::name_thing,
-    evidence::{ElementChange, ElementChanges},
+    evidence::{ElementChange, ElementChanges, unreadable_element},
     protocol::{SetEffect, SetLook, take_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
+    thing::Thing,
 };
 use crate::provider::{Network, Result, model::EffectKind};
 use async_trait::async_trait;
@@ -62,7 +62,7 @@ async fn get_ssl(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 async fn set_ssl(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let change = TlsChange {
-        thing: name_thing(args, TLS)?,
+        thing: Thing::named(args, TLS)?,
         network: target.network()?,
         wanted: args.get_flag("enforced"),
     };
@@ -74,7 +74,7 @@ const TLS: &str = "tls";
 
 /// A change of whether connections without TLS are refused.
 struct TlsChange<'a> {
-    thing: String,
+    thing: Thing,
     network: &'a dyn Network,
     wanted: bool,
 }
@@ -89,15 +89,12 @@ impl SetEffect for TlsChange<'_> {
         EffectKind::Tls
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
         let now = self.network.ssl().await?;
-        if now.enforced == self.wanted && now.applied {
-            return Ok(ElementChanges::new());
-        }
         let change = ElementChange { before: now.enforced.into(), wanted: self.wanted.into() };
         Ok([(TLS.to_owned(), change)].into())
     }
@@ -109,8 +106,10 @@ impl SetEffect for TlsChange<'_> {
         Ok(SetLook { elements, unapplied, shown: json!(now) })
     }
 
-    async fn ask(&self, _: &ElementChanges) -> Result<()> {
-        self.network.enforce_ssl(self.wanted).await.map(drop)
+    async fn ask(&self, changes: &ElementChanges) -> Result<()> {
+        let wanted = changes.get(TLS).and_then(|change| change.wanted.as_bool());
+        let wanted = wanted.ok_or_else(|| unreadable_element(TLS))?;
+        self.network.enforce_ssl(wanted).await.map(drop)
     }
 
     fn result(&self, changes: &ElementChanges, look: SetLook) -> Value {

@@ -129,6 +129,8 @@ pub enum SideEffects {
     None,
     /// Something changed, and the error says what.
     Some,
+    /// Nothing is seen to have changed, and it still may.
+    Unknown,
 }
 
 /// An error of a provider.

@@ -13,6 +13,7 @@ pub mod fleet;
 mod host;
 pub mod model;
 pub mod postgres;
+mod restore_points;
 pub mod sim;
 mod sql;
 pub mod supabase;
@@ -152,10 +153,21 @@ pub trait Backups: Send + Sync {
     async fn window(&self) -> Result<RecoveryWindow>;
     /// Returns the drops and truncates of a table that the archive shows, newest first.
     async fn events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>>;
-    /// Makes a named restore point.
+    /// Returns what tells a restore point from earlier ones of its name, where the platform keeps no key; null where it
+    /// keeps one.
+    async fn plan_mark(&self, name: &str) -> Result<Value> {
+        let _ = name;
+        Ok(Value::Null)
+    }
+    /// Makes a restore point. Its name must be no other one's: a name that is taken is [`Code::Conflict`].
     async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint>;
     /// Returns the restore point that `mark` made under `key`, if it did.
     async fn find_mark(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>>;
+    /// Returns the restore point that was made after `plan_mark` had returned this, where that was not null.
+    async fn find_mark_made_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
+        let _ = plan;
+        Err(Error::new(Code::Internal, format!("the restore point `{name}` has a key, and is found by it")))
+    }
 }
 
 /// Isolated copies of a target.

@@ -93,7 +93,8 @@ fn a_runtime_that_is_right_breaks_nothing() {
 fn a_begin_that_is_not_durable_is_found() {
     let found = broken_invariants(Some(Mutant::BufferedBegin));
     let once = found.get("once").expect("something was asked for twice");
-    for call in [1, 2, 5] {
+    // The restore point is looked for because its quarantine was on disk before.
+    for call in [1, 5] {
         assert!(once.contains(&format!("crash:{call}:after-effect")), "{found:?}");
     }
 }
@@ -102,8 +103,8 @@ fn a_begin_that_is_not_durable_is_found() {
 fn a_probe_that_does_not_look_is_found() {
     let found = broken_invariants(Some(Mutant::BlindProbe));
     let once = found.get("once").expect("something was asked for twice");
-    // `db::execute` looks for its own commit before it runs anything again.
-    for call in [1, 2, 5] {
+    // `db::execute` looks for its own commit before it runs anything again, and the restore point has its quarantine.
+    for call in [1, 5] {
         assert!(once.contains(&format!("crash:{call}:after-effect")), "{found:?}");
     }
 }

@@ -173,6 +173,7 @@ fn fault_facts(fault: &ScriptError) -> Vec<String> {
     let changed = match (operation, fault.side_effects) {
         (Some(_), SideEffects::None) => " · nothing was changed by it",
         (Some(_), SideEffects::Some) => " · something was changed",
+        (Some(_), SideEffects::Unknown) => " · nothing is seen of it yet, and it may still come",
         (None, _) => "",
     };
     if !fault.code.is_empty() {
@@ -193,7 +194,8 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
         StopReason::TakenOver { by } => stopped(&format!("taken over by {by}"), INTERRUPTED),
         StopReason::Interrupted => stopped("interrupted", INTERRUPTED),
         StopReason::Undecided { call, reason } => stopped(reason, UNDECIDED).with_hint(format!(
-            "`resume` asks the world again; or look yourself and say what is so with `redrill runs decide {run} {} done|fail|redo`",
+            "`resume` asks the world again; or look yourself and say what is so: `redrill runs decide {run} {} redo` \
+             makes it again, and `fail` and `done` stand in place of `redo`",
             quote_shell_word(call)
         )),
         StopReason::Mismatch { message } => stopped(message, MISMATCH)

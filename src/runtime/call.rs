@@ -285,7 +285,7 @@ impl Call<'_> {
             }
             Outcome::Err(mut fault) => {
                 fault.name_call(self.name);
-                if fault.side_effects == SideEffects::Some {
+                if fault.side_effects != SideEffects::None {
                     self.context.note_effect(self.name);
                 }
                 self.context.remember_left_behind(&fault);

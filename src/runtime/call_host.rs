@@ -5,9 +5,13 @@
 
 use super::{events::Event, run_context::RunContext, stop::StopReason};
 use crate::{
-    base::{clock::Uptime, lock::lock_unpoisoned, moment::Span},
+    base::{
+        clock::Uptime,
+        lock::lock_unpoisoned,
+        moment::{Moment, Span},
+    },
     journal::{self, Quarantine, Record},
-    ops::spec::{CallHost, Evidence, ThingClaim},
+    ops::spec::{CallHost, Evidence, Thing, ThingClaim, ThingLock, ThingPart},
     provider::{
         Code, Error, Result,
         model::{Identity, Progress},
@@ -15,7 +19,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::json;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// How often a call looks whether a quarantine is over that nobody knows the end of: somebody may decide its call.
 const QUARANTINE_POLL_INTERVAL: Span = Span::from_secs(2);
@@ -46,30 +50,39 @@ impl CallHost for HostedCall<'_> {
         self.stop_on_failure(self.context.run.append_record(record, durability))
     }
 
-    async fn claim_things(&self, things: &[String]) -> Result<ThingClaim> {
-        let mut things = self.name_things(things)?;
+    async fn claim_things(&self, things: &[Thing], limit: Option<Span>) -> Result<ThingClaim> {
+        let mut things = self.identify_things(things)?;
         // In one order for all, so that no two calls wait for each other.
         things.sort();
         things.dedup();
-        let mut claim = ThingClaim::new();
-        for thing in things {
-            let lock =
-                Arc::clone(lock_unpoisoned(&self.context.thing_locks).entry(thing.clone()).or_default());
-            claim.push(lock.lock_owned().await);
-            self.await_quarantine(&thing).await?;
+        let deadline = limit.map(|limit| self.context.fleet.clock().now().saturating_add(limit));
+        let mut claim = ThingClaim::default();
+        for thing in &things {
+            claim.locks.extend(self.lock_thing(thing).await);
+            let own = self.await_quarantine(thing, deadline).await?;
+            claim.open_since = claim.open_since.into_iter().chain(own).max_by_key(|sent_by| sent_by.millis);
         }
         Ok(claim)
     }
 
-    async fn begin_quarantine(&self, things: &[String], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
+    async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
         #[cfg(test)]
         if super::mutant::skips_quarantine() {
             return Ok(());
         }
         let (run, call) = (self.context.run.id(), self.name);
-        let quarantine =
-            |thing| Quarantine { thing, run: run.into(), call: call.into(), sent_by: sent_by.clone(), span };
-        let all: Vec<Quarantine> = self.name_things(things)?.into_iter().map(quarantine).collect();
+        let quarantine = |thing: Thing| Quarantine {
+            place: thing.place,
+            part: match thing.part {
+                ThingPart::Named(name) => Some(name),
+                ThingPart::Whole | ThingPart::Rows => None,
+            },
+            run: run.into(),
+            call: call.into(),
+            sent_by: sent_by.clone(),
+            span,
+        };
+        let all: Vec<Quarantine> = self.identify_things(things)?.into_iter().map(quarantine).collect();
         self.stop_on_failure(self.context.journal.put_under_quarantine(&all))
     }
 
@@ -79,49 +92,68 @@ impl CallHost for HostedCall<'_> {
 }
 
 impl HostedCall<'_> {
-    /// Waits until no request of another call can land at a thing any more.
-    async fn await_quarantine(&self, thing: &str) -> Result<()> {
+    /// Locks a thing against other calls of this process: its place, which others may share unless it is all of it, and its
+    /// part.
+    async fn lock_thing(&self, thing: &Thing) -> Vec<ThingLock> {
+        let lock =
+            |name: String| Arc::clone(lock_unpoisoned(&self.context.thing_locks).entry(name).or_default());
+        let place = lock(thing.place.clone());
+        match &thing.part {
+            ThingPart::Whole => vec![ThingLock::Exclusive(place.write_owned().await)],
+            ThingPart::Rows => vec![ThingLock::Shared(place.read_owned().await)],
+            ThingPart::Named(part) => {
+                let place = ThingLock::Shared(place.read_owned().await);
+                let part = lock(format!("{}\t{part}", thing.place)).write_owned().await;
+                vec![place, ThingLock::Exclusive(part)]
+            }
+        }
+    }
+
+    /// Waits until no request of another call can land at a thing any more. Returns until when an earlier attempt of this
+    /// call sent one that still may.
+    async fn await_quarantine(&self, thing: &Thing, deadline: Option<Moment>) -> Result<Option<Uptime>> {
         #[cfg(test)]
         if super::mutant::ignores_quarantine() {
-            return Ok(());
+            return Ok(None);
         }
         let journal = &self.context.journal;
         let clock = self.context.fleet.clock();
         loop {
-            let all =
-                self.stop_on_failure(journal.list_quarantines(thing, self.context.run.id(), self.name))?;
             let now = clock.uptime();
-            let Some(one) = all.iter().find(|one| one.time_left(&now) != Some(Span::ZERO)) else {
-                return Ok(());
+            let mut all = self.stop_on_failure(journal.list_quarantines())?;
+            all.retain(|one| is_in_the_way(one, thing) && one.time_left(&now) != Some(Span::ZERO));
+            let is_own = |one: &&Quarantine| one.run == self.context.run.id() && one.call == self.name;
+            let Some(one) = all.iter().find(|one| !is_own(one)) else {
+                return Ok(all.into_iter().map(|one| one.sent_by).max_by_key(|sent_by| sent_by.millis));
             };
             if one.sent_by.boot != now.boot {
                 self.stop_on_failure(journal.restart_quarantine(one, now.clone()))?;
             }
             let left = one.time_left(&now);
-            let until = left.map_or_else(
-                || "until it is decided".to_owned(),
-                |left| format!("until {}", clock.now().saturating_add(left)),
-            );
-            let phase = format!(
-                "waiting {until}: a request of {} in the run {} may still land here",
-                one.call, one.run
-            );
-            self.report_progress(&Progress::with_phase(phase));
-            clock.sleep(left.unwrap_or(QUARANTINE_POLL_INTERVAL).max(Span::from_millis(1))).await;
+            let waits = WaitedQuarantine { one, until: left.map(|left| clock.now().saturating_add(left)) };
+            if deadline.is_some_and(|deadline| clock.now() >= deadline) {
+                return Err(waits.timeout_error());
+            }
+            self.report_progress(&Progress::with_phase(waits.to_string()));
+            let left_for_us = deadline.map(|deadline| deadline.duration_since(clock.now()));
+            let pause = [left, left_for_us].into_iter().flatten().chain([QUARANTINE_POLL_INTERVAL]).min();
+            clock.sleep(pause.unwrap_or(QUARANTINE_POLL_INTERVAL).max(Span::from_millis(1))).await;
         }
     }
 
-    /// Returns the things of this call as every run names them: by who the target is, not by what it is called here.
-    fn name_things(&self, things: &[String]) -> Result<Vec<String>> {
-        things.iter().map(|thing| self.name_thing(thing)).collect()
+    /// Returns things as every run names them: by who the target is, not by what it is called here.
+    fn identify_things(&self, things: &[Thing]) -> Result<Vec<Thing>> {
+        things
+            .iter()
+            .map(|thing| Ok(Thing { place: self.identify_place(&thing.place)?, part: thing.part.clone() }))
+            .collect()
     }
 
-    fn name_thing(&self, thing: &str) -> Result<String> {
-        let end = thing.find(['/', ' ']).unwrap_or(thing.len());
-        let (target, part) = thing.split_at(end);
+    fn identify_place(&self, place: &str) -> Result<String> {
+        let (target, branch) = place.split_at(place.find('/').unwrap_or(place.len()));
         let identity = self.context.run.target_identity::<Identity>(target);
         let identity = identity.map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-        Ok(identity.map_or_else(|| thing.to_owned(), |identity| format!("{}{part}", identity.id)))
+        Ok(identity.map_or_else(|| place.to_owned(), |identity| format!("{}{branch}", identity.id)))
     }
 
     /// Stops the run when the journal failed.
@@ -131,5 +163,45 @@ impl HostedCall<'_> {
             drop(self.context.stopper.stop_run(StopReason::Journal(e)));
             Error::new(Code::Internal, message)
         })
+    }
+}
+
+/// Returns whether a quarantine keeps calls at a thing waiting: it is of the same part, or one of the two is all of the place.
+fn is_in_the_way(quarantine: &Quarantine, thing: &Thing) -> bool {
+    let same_part = match (&quarantine.part, &thing.part) {
+        (None, _) | (_, ThingPart::Whole) => true,
+        (Some(part), ThingPart::Named(wanted)) => part == wanted,
+        (Some(_), ThingPart::Rows) => false,
+    };
+    quarantine.place == thing.place && same_part
+}
+
+/// A quarantine that a call waits for.
+struct WaitedQuarantine<'a> {
+    one: &'a Quarantine,
+    /// When it ends; `None` where only a decision ends it.
+    until: Option<Moment>,
+}
+
+impl WaitedQuarantine<'_> {
+    /// Returns the error of a call whose time was over before it was its turn.
+    fn timeout_error(&self) -> Error {
+        Error::new(Code::Timeout, format!("nothing was asked for, because its time was over {self}"))
+            .with_hint(format!(
+                "give it more with `timeout:`; `redrill resume {}` looks what became of that request, where the run is \
+                 not over",
+                self.one.run
+            ))
+    }
+}
+
+impl fmt::Display for WaitedQuarantine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("waiting ")?;
+        match self.until {
+            Some(until) => write!(f, "until {}", until.round_to_second())?,
+            None => f.write_str("until it is decided")?,
+        }
+        write!(f, ": a request of {} in the run {} may still take effect here", self.one.call, self.one.run)
     }
 }

@@ -5,7 +5,9 @@ use crate::{
     base::{clock::Uptime, moment::Span},
     ops::{
         args::CallArgs,
-        spec::{CallContext, CallHost, Effect, EffectFailure, Evidence, Operation, Protocol, ThingClaim},
+        spec::{
+            CallContext, CallHost, Effect, EffectFailure, Evidence, Operation, Protocol, Thing, ThingClaim,
+        },
     },
     provider::{
         Code, Error, Result,
@@ -83,11 +85,11 @@ impl CallHost for ReadOnlyHost<'_> {
         Err(effect_error())
     }
 
-    async fn claim_things(&self, _: &[String]) -> Result<ThingClaim> {
+    async fn claim_things(&self, _: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
         Err(effect_error())
     }
 
-    async fn begin_quarantine(&self, _: &[String], _: &Uptime, _: Option<Span>) -> Result<()> {
+    async fn begin_quarantine(&self, _: &[Thing], _: &Uptime, _: Option<Span>) -> Result<()> {
         Err(effect_error())
     }
 

@@ -81,7 +81,7 @@ pub(super) struct RunContext {
     /// What was made and could not be removed.
     pub(super) left_behind: Mutex<Vec<String>>,
     /// The things that calls of this process are at, each locked by the one that is.
-    pub(super) thing_locks: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) thing_locks: Mutex<BTreeMap<String, Arc<tokio::sync::RwLock<()>>>>,
     /// Held while a person is asked a question.
     pub(super) asking: Mutex<()>,
     /// The calls that an edited script has made so far; `None` if the script was never edited.

@@ -41,6 +41,7 @@ pub(super) fn from_operation_error(
         side_effects: match error.side_effects {
             provider::SideEffects::None => SideEffects::None,
             provider::SideEffects::Some => SideEffects::Some,
+            provider::SideEffects::Unknown => SideEffects::Unknown,
         },
         operation: Some(operation.to_owned()),
         target: target.map(str::to_owned),

@@ -10,7 +10,7 @@ use super::{
     watch::{Look, Watched, find_within, watch},
 };
 use crate::{
-    ops::{args::CallArgs, context::CallContext, evidence::Evidence},
+    ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
     provider::{
         Code, Provider, Sql, mark_lasting_effects,
         model::{CommitState, EffectKind, Progress, SqlOutcome},
@@ -39,6 +39,7 @@ pub(in crate::ops) async fn take_commit(
         Some(other) => return Err(misfit_failure(other, "commit")),
     }
     demand_acting(cx)?;
+    let _claim = cx.host.claim_things(&[Thing::rows(args)?], Some(args.timeout())).await?;
     let transaction = sql.open_transaction(statement, args.timeout(), cx.key).await?;
     let token = transaction.token();
     cx.host.record_evidence(&Evidence::Commit { token: token.clone(), outcome: None }).await?;

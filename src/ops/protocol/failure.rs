@@ -39,8 +39,19 @@ pub(super) fn misfit_failure(evidence: &Evidence, shape: &str) -> EffectFailure 
 pub(super) fn lost_error(what: &str, landing: Landing) -> Error {
     let proof = match landing {
         Landing::Fenced(how) => how.to_owned(),
-        Landing::Bounded(span, _) | Landing::Assumed(span) => {
+        Landing::Bounded(span, _) => {
             format!("it was looked for until {span} after it was sent, in which it could still have come")
+        }
+        Landing::Assumed(span) => {
+            let look = "look whether it came after all before you ask again";
+            return Error::new(
+                Code::Unavailable,
+                format!(
+                    "{what} was asked for, got no answer, and was not seen within {span}; that nothing comes later is \
+                     assumed, because the platform does not say"
+                ),
+            )
+            .with_hint(format!("{look}; `landing_time` of the target says how long is waited for it"));
         }
         Landing::Unbounded => "it was decided so".to_owned(),
     };

@@ -12,6 +12,7 @@ use crate::{
         args::CallArgs,
         context::{CallContext, EvidenceRecorder},
         evidence::Evidence,
+        thing::Thing,
     },
     provider::{
         Accept, Error, Provider, Result,
@@ -29,7 +30,7 @@ pub(in crate::ops) trait JobEffect: Sync {
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes; none for a new thing that only its key names.
-    fn things(&self) -> Vec<String>;
+    fn things(&self) -> Vec<Thing>;
     /// Plans and asks for it. Every refusal comes before the first side effect; a provider whose platform keeps no key
     /// writes down how the world was.
     async fn ask(&self, traces: &dyn Accept) -> Result<Job>;
@@ -42,7 +43,7 @@ pub(in crate::ops) async fn take_job(
     provider: &dyn Provider,
     effect: &dyn JobEffect,
 ) -> EffectResult<Value> {
-    let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
+    let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let job = JobRequest { cx, provider, effect }.find_or_ask(&mut sending).await;
     let job = sending.finish(job).await?;
     Ok(cx.wait_for_job(provider, &job, args.timeout(), sending.landing).await?)
@@ -66,7 +67,7 @@ impl JobRequest<'_> {
                 return Ok(job.clone());
             }
             Some(Evidence::Job { traces, sent_by }) => {
-                sending.adopt(sent_by);
+                sending.adopt(sent_by).await?;
                 traces.clone()
             }
             Some(other) => return Err(misfit_failure(other, "job")),

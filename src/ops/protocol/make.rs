@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     base::moment::Span,
-    ops::{args::CallArgs, context::CallContext, evidence::Evidence},
-    provider::{Code, Error, Provider, Result, model::EffectKind},
+    ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
+    provider::{Error, Provider, Result, model::EffectKind},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub(in crate::ops) trait MakeEffect: Sync {
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes.
-    fn things(&self) -> Vec<String>;
+    fn things(&self) -> Vec<Thing>;
     /// Returns how it was before; null where the platform keeps a key. Every refusal comes from here.
     async fn plan(&self) -> Result<Value>;
     /// Looks for what the call has made, fresh.
@@ -42,14 +42,14 @@ pub(in crate::ops) async fn take_make(
     provider: &dyn Provider,
     effect: &dyn MakeEffect,
 ) -> EffectResult<Value> {
-    let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
+    let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let before = match &cx.recorded {
         None => {
             demand_acting(cx)?;
             effect.plan().await?
         }
         Some(Evidence::Make { before, sent_by }) => {
-            sending.adopt(sent_by);
+            sending.adopt(sent_by).await?;
             before.clone()
         }
         Some(other) => return Err(misfit_failure(other, "making")),
@@ -83,7 +83,7 @@ impl Making<'_> {
         match sending.ask(evidence, self.effect.ask()).await? {
             RequestAnswer::Answered(_) => match self.find_answered().await? {
                 Some(made) => Ok(made),
-                None => Err(self.unseen_error().into()),
+                None => Err(self.unseen_error(sending).into()),
             },
             RequestAnswer::Refused(why) => Err(why.into()),
             RequestAnswer::Lost => self.await_lost(sending, lost).await,
@@ -102,10 +102,9 @@ impl Making<'_> {
         sending.find_lost(self.provider, &self.effect.subject(), why, find).await
     }
 
-    fn unseen_error(&self) -> Error {
+    fn unseen_error(&self, sending: &Sending<'_>) -> Error {
         let what = self.effect.subject();
-        Error::new(Code::NotApplied, format!("{what} was asked for and answered, and is not there"))
-            .with_hint("look again later: the platform may still show it")
-            .with_left_behind(what)
+        let error = sending.unapplied_error(format!("{what} was asked for and answered, and is not there"));
+        Error { left_behind: vec![what], ..error }
     }
 }

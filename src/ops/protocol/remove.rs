@@ -14,9 +14,10 @@ use crate::{
         args::CallArgs,
         context::CallContext,
         evidence::{Evidence, decode_part},
+        thing::Thing,
     },
     provider::{
-        Code, Error, Provider, Result,
+        Error, Provider, Result,
         model::{EffectKind, Progress},
     },
 };
@@ -38,7 +39,7 @@ pub(in crate::ops) trait RemoveEffect: Sync {
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it removes.
-    fn things(&self) -> Vec<String>;
+    fn things(&self) -> Vec<Thing>;
     /// Finds out what exactly goes. Every refusal comes from here.
     async fn plan(&self) -> Result<Self::Gone>;
     /// Looks whether any of it is still there, fresh.
@@ -54,14 +55,14 @@ pub(in crate::ops) async fn take_remove<E: RemoveEffect>(
     provider: &dyn Provider,
     effect: &E,
 ) -> EffectResult<Value> {
-    let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
+    let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let gone = match &cx.recorded {
         None => {
             demand_acting(cx)?;
             effect.plan().await?
         }
         Some(Evidence::Remove { gone, sent_by }) => {
-            sending.adopt(sent_by);
+            sending.adopt(sent_by).await?;
             decode_part(gone).map_err(EffectFailure::Unreadable)?
         }
         Some(other) => return Err(misfit_failure(other, "removal")),
@@ -95,7 +96,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
             let evidence = |sent_by| Evidence::Remove { gone: json!(self.gone), sent_by };
             match sending.ask(evidence, self.effect.ask(self.gone)).await? {
                 RequestAnswer::Answered(()) if self.is_gone_within(self.limit).await? => return Ok(()),
-                RequestAnswer::Answered(()) => return Err(self.unapplied_error().into()),
+                RequestAnswer::Answered(()) => return Err(self.unapplied_error(sending).into()),
                 RequestAnswer::Refused(why) if sending.is_open() => {
                     return self.await_lost(sending, why).await;
                 }
@@ -132,10 +133,10 @@ impl<E: RemoveEffect> Removal<'_, E> {
         }
     }
 
-    fn unapplied_error(&self) -> Error {
-        let message = format!("the removal of {} was answered, and it is still there", self.effect.subject());
-        Error::new(Code::NotApplied, message)
-            .with_side_effects()
-            .with_hint("look again later: the platform may still remove it")
+    fn unapplied_error(&self, sending: &Sending<'_>) -> Error {
+        sending.unapplied_error(format!(
+            "the removal of {} was answered, and it is still there",
+            self.effect.subject()
+        ))
     }
 }

@@ -1,17 +1,19 @@
 //! Sending: what is on disk before a request goes out, and until when it may land.
 
 use super::{
-    failure::{EffectFailure, EffectResult},
+    failure::{EffectFailure, EffectResult, demand_acting},
     watch::find_within,
 };
 use crate::{
     base::{clock::Uptime, moment::Span},
     ops::{
-        context::{CallContext, ThingClaim},
+        args::CallArgs,
+        context::{CallContext, ThingClaim, ThingLock},
         evidence::Evidence,
+        thing::Thing,
     },
     provider::{
-        Code, Error, Provider, Result,
+        Code, Error, Provider, Result, SideEffects,
         model::{EffectKind, Landing},
     },
 };
@@ -24,12 +26,14 @@ pub(super) const SENDING_TIME: Span = Span::from_secs(180);
 /// The request of one call: the things that it changes, and until when it may land.
 pub(super) struct Sending<'a> {
     cx: &'a CallContext<'a>,
-    things: Vec<String>,
+    things: Vec<Thing>,
     pub(super) landing: Landing,
     /// The last moment at which any request of the call may have been sent, as far as it is not known to have failed.
     lost: Option<Uptime>,
+    /// When the last request was answered.
+    answered: Option<Uptime>,
     #[expect(dead_code, reason = "it is held, not looked at")]
-    claim: ThingClaim,
+    locks: Vec<ThingLock>,
 }
 
 /// What came of one request.
@@ -46,20 +50,27 @@ impl<'a> Sending<'a> {
     /// Waits until nothing else is under way at these parts of the call's target; until then nothing is read either.
     pub(super) async fn claim(
         cx: &'a CallContext<'a>,
+        args: &CallArgs,
         provider: &dyn Provider,
-        kind: EffectKind,
-        things: Vec<String>,
-    ) -> Result<Sending<'a>> {
-        let claim = cx.host.claim_things(&things).await?;
-        Ok(Sending { cx, things, landing: provider.landing(kind), lost: None, claim })
+        (kind, things): (EffectKind, Vec<Thing>),
+    ) -> EffectResult<Sending<'a>> {
+        let landing = provider.landing(kind);
+        let may_be_asked_for = cx.recorded.is_some() || landing.is_fenced() && cx.is_taken_up;
+        if !may_be_asked_for {
+            demand_acting(cx)?;
+        }
+        // The time of a call ends waiting, never uncertainty.
+        let limit = (!may_be_asked_for).then(|| args.timeout());
+        let ThingClaim { locks, open_since } = cx.host.claim_things(&things, limit).await?;
+        let lost = open_since.map(|sent_by| clamp_to_now(&sent_by, cx));
+        Ok(Sending { cx, things, landing, lost, answered: None, locks })
     }
 
     /// Takes a request over that an earlier process may have sent, until `sent_by` or until it died: whoever takes a call
     /// up holds the run, so nobody else does any more.
-    pub(super) fn adopt(&mut self, sent_by: &Uptime) {
-        let now = self.cx.fleet.clock().uptime();
-        let is_later = now.since(sent_by).is_some_and(|passed| passed > Span::ZERO);
-        self.lost = Some(if is_later || now.boot != sent_by.boot { sent_by.clone() } else { now });
+    pub(super) async fn adopt(&mut self, sent_by: &Uptime) -> Result<()> {
+        self.lost = Some(clamp_to_now(sent_by, self.cx));
+        self.date_quarantine().await
     }
 
     /// Returns whether a request of the call may still land.
@@ -79,7 +90,26 @@ impl<'a> Sending<'a> {
             self.cx.host.begin_quarantine(&self.things, &sent_by, self.landing.span()).await?;
         }
         self.cx.host.record_evidence(&evidence(sent_by)).await?;
-        Ok(self.ask_unrecorded(request).await)
+        let answer = self.ask_unrecorded(request).await;
+        if matches!(answer, RequestAnswer::Lost) {
+            self.date_quarantine().await?;
+        }
+        Ok(answer)
+    }
+
+    /// Counts the quarantine from when a request was really sent: nothing of the call goes out any more.
+    async fn date_quarantine(&self) -> Result<()> {
+        match self.last_sent() {
+            Some(sent_by) if !self.landing.is_fenced() => {
+                self.cx.host.begin_quarantine(&self.things, sent_by, self.landing.span()).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns when the last request of the call, as far as it may have changed something, was sent at the latest.
+    fn last_sent(&self) -> Option<&Uptime> {
+        self.answered.as_ref().or(self.lost.as_ref())
     }
 
     /// Asks for something that leaves nothing to be recorded: it cannot land later, and its key finds it.
@@ -87,10 +117,16 @@ impl<'a> Sending<'a> {
         &mut self,
         request: impl Future<Output = Result<T>>,
     ) -> RequestAnswer<T> {
-        match request.await {
-            Ok(value) => RequestAnswer::Answered(value),
-            Err(e) if e.code == Code::Unknown => {
-                self.lost = Some(self.cx.fleet.clock().uptime());
+        let answer = request.await;
+        let now = Some(self.cx.fleet.clock().uptime());
+        match answer {
+            Ok(value) => {
+                self.answered = now;
+                RequestAnswer::Answered(value)
+            }
+            // An answer that could not be read is no answer either.
+            Err(e) if matches!(e.code, Code::Unknown | Code::Internal) => {
+                self.lost = now;
                 RequestAnswer::Lost
             }
             Err(e) => RequestAnswer::Refused(e),
@@ -99,12 +135,36 @@ impl<'a> Sending<'a> {
 
     /// Returns how long a lost request may still land, nothing left being zero; `None` where nobody knows.
     pub(super) fn time_left(&self) -> Option<Span> {
-        let Some(sent_by) = self.lost.as_ref().filter(|_| !self.landing.is_fenced()) else {
+        self.time_left_after(self.lost.as_ref())
+    }
+
+    fn time_left_after(&self, sent_by: Option<&Uptime>) -> Option<Span> {
+        let Some(sent_by) = sent_by.filter(|_| !self.landing.is_fenced()) else {
             return Some(Span::ZERO);
         };
         let span = self.landing.span()?;
         let passed = self.cx.fleet.clock().uptime().since(sent_by);
         Some(passed.map_or(span, |passed| Span(span.0.saturating_sub(passed.0)).max(Span::ZERO)))
+    }
+
+    /// Returns the error of a call whose request was answered and is not seen within the call's time: until when it may
+    /// still take effect, and what waits for that.
+    pub(super) fn unapplied_error(&self, message: String) -> Error {
+        let left = self.time_left_after(self.last_sent());
+        let error = Error::new(Code::NotApplied, message);
+        if left == Some(Span::ZERO) {
+            return error.with_hint("look what is there now, then ask again");
+        }
+        let error = Error { side_effects: SideEffects::Unknown, ..error };
+        match left {
+            Some(left) => {
+                let until = self.cx.fleet.clock().now().saturating_add(left).round_to_second();
+                error.with_hint(format!(
+                    "look again later: it may still take effect until {until}; until then the next change there waits"
+                ))
+            }
+            None => error.with_hint("look again later: nobody knows until when it may still take effect"),
+        }
     }
 
     /// Returns whether no request of the call can land any more.
@@ -148,9 +208,18 @@ impl<'a> Sending<'a> {
             Err(EffectFailure::Failed(e)) if e.code == Code::NotApplied => true,
             _ => !self.has_landed(),
         };
-        if !may_land && !self.landing.is_fenced() {
+        if may_land {
+            self.date_quarantine().await?;
+        } else if !self.landing.is_fenced() {
             self.cx.host.lift_quarantines().await?;
         }
         result
     }
+}
+
+/// Returns the reading at which a request was sent at the latest: not later than now, and now where the machine was
+/// booted since.
+fn clamp_to_now(sent_by: &Uptime, cx: &CallContext<'_>) -> Uptime {
+    let now = cx.fleet.clock().uptime();
+    if now.since(sent_by).is_some_and(|passed| passed > Span::ZERO) { sent_by.clone() } else { now }
 }

@@ -15,9 +15,10 @@ use crate::{
         args::CallArgs,
         context::CallContext,
         evidence::{ElementChange, ElementChanges, Evidence},
+        thing::Thing,
     },
     provider::{
-        Code, Error, Provider, Result,
+        Error, Provider, Result,
         model::{EffectKind, Progress},
     },
 };
@@ -38,8 +39,8 @@ pub(in crate::ops) trait SetEffect: Sync {
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes: two calls at one of them are made one after the other.
-    fn things(&self) -> Vec<String>;
-    /// Plans the change: the elements that are not as wanted. Every refusal comes from here.
+    fn things(&self) -> Vec<Thing>;
+    /// Plans the change: every element that the call is about, as it is and as it is to be. Every refusal comes from here.
     async fn plan(&self) -> Result<ElementChanges>;
     /// Looks at the elements of a change, fresh.
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook>;
@@ -87,7 +88,7 @@ pub(in crate::ops) async fn take_set(
     provider: &dyn Provider,
     effect: &dyn SetEffect,
 ) -> EffectResult<Value> {
-    let mut sending = Sending::claim(cx, provider, effect.kind(), effect.things()).await?;
+    let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let mut set = Set {
         cx,
         provider,
@@ -99,14 +100,20 @@ pub(in crate::ops) async fn take_set(
         None => {
             demand_acting(cx)?;
             set.changes = effect.plan().await?;
-            if set.changes.is_empty() {
-                let look = effect.look(&set.changes).await?;
-                return Ok(effect.result(&set.changes, look));
+            // Where a look may lag behind, only asking makes certain what it calls done already.
+            if !set.is_needed() && sending.landing.is_fenced() {
+                let seen = set.watch_for(Span::ZERO).await?;
+                if seen.standing == Standing::AsWanted {
+                    return Ok(effect.result(&set.changes, seen.look));
+                }
             }
+        }
+        Some(Evidence::Set { changes, .. }) if changes.is_empty() => {
+            return Err(EffectFailure::Unreadable("its evidence names no element".into()));
         }
         Some(Evidence::Set { changes, sent_by }) => {
             set.changes.clone_from(changes);
-            sending.adopt(sent_by);
+            sending.adopt(sent_by).await?;
         }
         Some(other) => return Err(misfit_failure(other, "change of elements")),
     }
@@ -125,6 +132,11 @@ struct Set<'a> {
 }
 
 impl Set<'_> {
+    /// Returns whether any element was seen to be other than wanted.
+    fn is_needed(&self) -> bool {
+        self.changes.values().any(|change| change.before != change.wanted)
+    }
+
     /// Goes on with what an earlier process asked for, else asks.
     async fn change_elements(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
         if sending.is_open()
@@ -148,7 +160,7 @@ impl Set<'_> {
         }
         match seen.standing {
             Standing::AsBefore | Standing::InPart => Ok(None),
-            _ => self.conclude(seen).await.map(Some),
+            _ => self.conclude(seen, sending).await.map(Some),
         }
     }
 
@@ -157,17 +169,25 @@ impl Set<'_> {
         for is_second in [false, true] {
             let evidence = |sent_by| Evidence::Set { changes: self.changes.clone(), sent_by };
             match sending.ask(evidence, self.effect.ask(&self.changes)).await? {
-                RequestAnswer::Answered(()) => return self.await_applied().await,
+                RequestAnswer::Answered(()) => return self.await_applied(sending).await,
                 RequestAnswer::Refused(why) if sending.is_open() => {
                     return self.await_lost(sending, why).await;
                 }
-                RequestAnswer::Refused(why) => return Err(why.into()),
+                RequestAnswer::Refused(why) if self.is_needed() => return Err(why.into()),
+                // What a look calls done already may be refused for that.
+                RequestAnswer::Refused(why) => {
+                    let seen = self.watch_for(Span::ZERO).await?;
+                    return match seen.standing {
+                        Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
+                        _ => Err(why.into()),
+                    };
+                }
                 RequestAnswer::Lost => {
                     let seen = self.watch_for(sending.look_time()).await?;
                     match seen.standing {
                         Standing::AsBefore | Standing::InPart if is_second || sending.has_landed() => break,
                         Standing::AsBefore | Standing::InPart => {}
-                        _ => return self.conclude(seen).await,
+                        _ => return self.conclude(seen, sending).await,
                     }
                 }
             }
@@ -182,12 +202,12 @@ impl Set<'_> {
         let seen = self.watch_for(limit).await?;
         match seen.standing {
             Standing::AsBefore => Err(sending.lost_failure(why)),
-            _ => self.conclude(seen).await,
+            _ => self.conclude(seen, sending).await,
         }
     }
 
     /// Waits until an answered change is seen to hold.
-    async fn await_applied(&self) -> EffectResult<Value> {
+    async fn await_applied(&self, sending: &Sending<'_>) -> EffectResult<Value> {
         #[cfg(test)]
         if super::mutant::believes_answer() {
             return Ok(self.effect.result(&self.changes, self.effect.look(&self.changes).await?));
@@ -195,16 +215,16 @@ impl Set<'_> {
         let seen = self.watch_for(self.limit).await?;
         match seen.standing {
             Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
-            _ => Err(self.unapplied_error(&seen.look).into()),
+            _ => Err(self.unapplied_error(&seen, sending).into()),
         }
     }
 
     /// Concludes a change that was lost from how its elements stand.
-    async fn conclude(&self, seen: SeenChange) -> EffectResult<Value> {
+    async fn conclude(&self, seen: SeenChange, sending: &Sending<'_>) -> EffectResult<Value> {
         match seen.standing {
             Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
-            Standing::Unapplied => self.await_applied().await,
-            Standing::AsBefore | Standing::InPart => Err(self.unapplied_error(&seen.look).into()),
+            Standing::Unapplied => self.await_applied(sending).await,
+            Standing::AsBefore | Standing::InPart => Err(self.unapplied_error(&seen, sending).into()),
             Standing::Changed => Err(self.changed_failure(&seen.look)),
         }
     }
@@ -232,16 +252,17 @@ impl Set<'_> {
     }
 
     /// Returns the error of a change that was asked for, and is not there as wanted.
-    fn unapplied_error(&self, look: &SetLook) -> Error {
+    fn unapplied_error(&self, seen: &SeenChange, sending: &Sending<'_>) -> Error {
+        let look = &seen.look;
         let why = look.unapplied.as_ref().map_or_else(String::new, |doing| format!(" ({doing})"));
         let message = format!(
             "{} was asked for and is not as wanted{why}: {}",
             self.effect.subject(),
             describe_elements(&self.changes, look)
         );
-        let error = Error::new(Code::NotApplied, message).with_side_effects();
-        error
-            .with_hint("look again later: the platform may still apply it, or somebody else changes the same")
+        let error = sending.unapplied_error(message);
+        // What is as before may still change; what is not is changed.
+        if seen.standing == Standing::AsBefore { error } else { error.with_side_effects() }
     }
 
     /// Returns the failure of a change of which nobody knows: an element is neither as before nor as wanted.

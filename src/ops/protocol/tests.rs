@@ -1,6 +1,6 @@
 //! The protocol on a sandbox, and on a target that does not do as it says.
 
-use super::{EffectFailure, EffectResult, SetEffect, SetLook, take_set};
+use super::{EffectFailure, EffectResult, SetEffect, SetLook, sending::SENDING_TIME, take_set};
 use crate::{
     base::{
         clock::{Clock, Uptime, VirtualClock},
@@ -11,42 +11,57 @@ use crate::{
         self,
         args::CallArgs,
         evidence::{ElementChange, ElementChanges, Evidence},
-        spec::{CallContext, CallHost, Protocol, ThingClaim},
+        spec::{CallContext, CallHost, Protocol, Thing, ThingClaim},
     },
     provider::{
-        Code, Fleet, Provider, Result, SideEffects,
+        Code, Error, Fleet, Provider, Result, SideEffects,
         model::{CallKey, EffectKind, Progress},
-        sim::{self, Sim},
+        sim::{
+            self, Sim,
+            faults::{FaultSource, FaultySim, RequestOutcome, SimRequest},
+        },
     },
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 const SANDBOX: &str = "sandbox";
 
 /// A host that keeps what is recorded in memory.
 #[derive(Default)]
-struct MemoryHost(Mutex<Vec<Evidence>>);
+struct MemoryHost {
+    evidence: Mutex<Vec<Evidence>>,
+    /// Until when something may have been sent, of each quarantine that was begun.
+    quarantines: Mutex<Vec<Uptime>>,
+    lifted: AtomicUsize,
+    /// Until when an earlier attempt may have sent something.
+    open_since: Option<Uptime>,
+}
 
 #[async_trait]
 impl CallHost for MemoryHost {
     fn report_progress(&self, _: &Progress) {}
 
     async fn record_evidence(&self, evidence: &Evidence) -> Result<()> {
-        lock_unpoisoned(&self.0).push(evidence.clone());
+        lock_unpoisoned(&self.evidence).push(evidence.clone());
         Ok(())
     }
 
-    async fn claim_things(&self, _: &[String]) -> Result<ThingClaim> {
-        Ok(ThingClaim::new())
+    async fn claim_things(&self, _: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
+        Ok(ThingClaim { open_since: self.open_since.clone(), ..ThingClaim::default() })
     }
 
-    async fn begin_quarantine(&self, _: &[String], _: &Uptime, _: Option<Span>) -> Result<()> {
+    async fn begin_quarantine(&self, _: &[Thing], sent_by: &Uptime, _: Option<Span>) -> Result<()> {
+        lock_unpoisoned(&self.quarantines).push(sent_by.clone());
         Ok(())
     }
 
     async fn lift_quarantines(&self) -> Result<()> {
+        self.lifted.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -75,7 +90,7 @@ async fn take_call(
         CallContext { fleet, key: &key, run: None, recorded, is_taken_up, settles_only: false, host: &host };
     let Protocol::Effect(perform) = op.protocol else { panic!("`{path}` takes no effect") };
     let taken = perform(&cx, &args).await;
-    let last = lock_unpoisoned(&host.0).pop();
+    let last = lock_unpoisoned(&host.evidence).pop();
     (taken, last)
 }
 
@@ -124,11 +139,31 @@ async fn evidence_of_another_shape_is_not_acted_on() {
     assert!(sim.backups().expect("it has them").get(&backup).await.is_ok(), "it is still there");
 }
 
-/// A switch that answers and stays as it is.
-struct StuckSwitch;
+/// How a switch answers; whatever it says, it stays as it is.
+#[derive(Clone, Copy)]
+enum Answer {
+    Done,
+    Refused,
+    Lost,
+}
+
+/// A switch that is to be on.
+struct Switch {
+    is_on: bool,
+    answer: Answer,
+    /// How often it was asked for.
+    asked: AtomicUsize,
+}
+
+impl Switch {
+    /// Returns a switch that is off.
+    fn answering(answer: Answer) -> Self {
+        Self { is_on: false, answer, asked: AtomicUsize::new(0) }
+    }
+}
 
 #[async_trait]
-impl SetEffect for StuckSwitch {
+impl SetEffect for Switch {
     fn subject(&self) -> &'static str {
         "the switch"
     }
@@ -137,24 +172,29 @@ impl SetEffect for StuckSwitch {
         EffectKind::Tls
     }
 
-    fn things(&self) -> Vec<String> {
+    fn things(&self) -> Vec<Thing> {
         Vec::new()
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
-        Ok([("on".to_owned(), ElementChange { before: false.into(), wanted: true.into() })].into())
+        Ok([("on".to_owned(), ElementChange { before: self.is_on.into(), wanted: true.into() })].into())
     }
 
     async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
         Ok(SetLook {
-            elements: [("on".to_owned(), false.into())].into(),
+            elements: [("on".to_owned(), self.is_on.into())].into(),
             unapplied: None,
             shown: Value::Null,
         })
     }
 
     async fn ask(&self, _: &ElementChanges) -> Result<()> {
-        Ok(())
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        match self.answer {
+            Answer::Done => Ok(()),
+            Answer::Refused => Err(Error::new(Code::Conflict, "it is so already")),
+            Answer::Lost => Err(Error::new(Code::Unknown, "no answer")),
+        }
     }
 
     fn result(&self, _: &ElementChanges, look: SetLook) -> Value {
@@ -162,27 +202,97 @@ impl SetEffect for StuckSwitch {
     }
 }
 
-#[tokio::test]
-async fn an_answer_that_the_target_does_not_bear_out_is_no_success() {
-    let (fleet, sim) = sandbox();
+/// A platform on which a request may land later than its answer, and none does.
+fn slow_sandbox() -> (Fleet, Arc<dyn Provider>) {
+    struct NoFaults;
+    impl FaultSource for NoFaults {
+        fn choose_outcome(&self, _: &SimRequest<'_>) -> RequestOutcome {
+            RequestOutcome::Served
+        }
+        fn on_served(&self, _: &SimRequest<'_>) {}
+        fn current_sender(&self) -> String {
+            String::new()
+        }
+        fn on_keyless_effect(&self, _: &str, _: &str) {}
+        fn on_late_effect(&self, _: &str) {}
+    }
+    let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
+    let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
+    let sim: Arc<dyn Provider> = Arc::new(FaultySim::new(sim, Arc::new(NoFaults), Arc::clone(&clock)));
+    (Fleet::with_one_target(SANDBOX, Arc::clone(&sim), clock), sim)
+}
+
+/// Takes a change of the switch up as new on a host.
+async fn take_switch(
+    (fleet, provider): &(Fleet, Arc<dyn Provider>),
+    host: &MemoryHost,
+    switch: &Switch,
+) -> EffectResult<Value> {
     let op = ops::find_operation("network::ssl::set").expect("an operation");
-    let args = CallArgs::decode(op, vec![SANDBOX.into(), true.into()], Map::new()).expect("arguments");
-    let (host, key) = (MemoryHost::default(), CallKey("k1".into()));
+    let options = Map::from_iter([("timeout".to_owned(), json!("10s"))]);
+    let args = CallArgs::decode(op, vec![SANDBOX.into(), true.into()], options).expect("arguments");
+    let key = CallKey("k1".into());
     let cx = CallContext {
-        fleet: &fleet,
+        fleet,
         key: &key,
         run: None,
         recorded: None,
         is_taken_up: false,
         settles_only: false,
-        host: &host,
+        host,
     };
-    let Err(EffectFailure::Failed(error)) = take_set(&cx, &args, &*sim, &StuckSwitch).await else {
-        panic!("it is not on")
-    };
-    assert_eq!(
-        (error.code, error.side_effects, error.retryable),
-        (Code::NotApplied, SideEffects::Some, false)
-    );
-    assert!(error.message.contains("on before false, wanted true, found false"), "{error}");
+    take_set(&cx, &args, &**provider, switch).await
+}
+
+#[tokio::test]
+async fn an_answer_that_the_target_does_not_bear_out_is_no_success() {
+    for (sandbox, side_effects, hint) in [
+        (sandbox(), SideEffects::None, "then ask again"),
+        (slow_sandbox(), SideEffects::Unknown, "until then the next change there waits"),
+    ] {
+        let (host, switch) = (MemoryHost::default(), Switch::answering(Answer::Done));
+        let Err(EffectFailure::Failed(error)) = take_switch(&sandbox, &host, &switch).await else {
+            panic!("it is not on")
+        };
+        assert_eq!(
+            (error.code, error.side_effects, error.retryable),
+            (Code::NotApplied, side_effects, false)
+        );
+        assert!(error.message.contains("on before false, wanted true, found false"), "{error}");
+        assert!(error.hint.as_ref().is_some_and(|said| said.contains(hint)), "{error:?}");
+        assert_eq!(host.lifted.into_inner(), 0, "it may still come");
+    }
+}
+
+#[tokio::test]
+async fn what_a_look_calls_done_is_asked_for_where_looks_lag_behind() {
+    for (sandbox, asked) in [(sandbox(), 0), (slow_sandbox(), 1)] {
+        for answer in [Answer::Done, Answer::Refused] {
+            let (host, switch) = (MemoryHost::default(), Switch { is_on: true, ..Switch::answering(answer) });
+            take_switch(&sandbox, &host, &switch).await.expect("it is on");
+            assert_eq!(switch.asked.into_inner(), asked);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_quarantine_counts_from_when_a_lost_request_was_sent() {
+    let (host, switch) = (MemoryHost::default(), Switch::answering(Answer::Lost));
+    take_switch(&slow_sandbox(), &host, &switch).await.expect_err("it is not on");
+    let sent_by = host.quarantines.into_inner().expect("nobody panicked");
+    let [planned, lost, ..] = sent_by.as_slice() else { panic!("{sent_by:?}") };
+    assert_eq!(planned.since(lost), Some(SENDING_TIME), "{sent_by:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_made_again_leaves_the_quarantine_of_its_first_attempt() {
+    let sandbox = slow_sandbox();
+    let open_since = Some(sandbox.0.clock().uptime());
+    for (open_since, lifted) in [(open_since, 0), (None, 1)] {
+        let host = MemoryHost { open_since, ..MemoryHost::default() };
+        let switch = Switch { is_on: true, ..Switch::answering(Answer::Done) };
+        take_switch(&sandbox, &host, &switch).await.expect("it is on");
+        assert_eq!(host.lifted.into_inner(), lifted);
+    }
 }

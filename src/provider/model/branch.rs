@@ -23,6 +23,9 @@ pub struct Branch {
     /// The last transaction that is in, where that is known.
     pub reached: Option<Moment>,
     pub timeline: Option<u32>,
+    /// What of the target could not be searched for where to stop, as a sentence; `None` when all was.
+    #[serde(default)]
+    pub unseen: Option<String>,
     /// How to connect: a socket folder or an address.
     pub host: Option<String>,
     pub port: Option<u16>,

@@ -28,8 +28,10 @@ pub enum RecoveryTarget {
     Xid(String),
     /// A place in the WAL.
     Lsn(String),
-    /// A restore point, by its name.
+    /// A restore point, by its name: it is looked for, and refused where there are several.
     Name(String),
+    /// A restore point as making it returned it, by its place: its name alone decides nothing.
+    Point(RestorePoint),
 }
 
 /// The arguments of a restore.
@@ -58,6 +60,9 @@ pub struct RestoreOutcome {
     pub timeline: Option<u32>,
     /// Where the data from before is kept, if it is.
     pub kept: Option<String>,
+    /// What of the target could not be searched for where to stop, as a sentence; `None` when all was.
+    #[serde(default)]
+    pub unseen: Option<String>,
     /// Whether its server runs; one that had been stopped stays so.
     #[serde(default)]
     pub running: bool,
@@ -116,14 +121,19 @@ pub struct TableEvent {
     pub lsn: String,
     /// The timeline it is on.
     pub timeline: Option<u32>,
+    /// What could not be searched, as a sentence: there may be a newer event, or another. `None` when everything was.
+    #[serde(default)]
+    pub unseen: Option<String>,
 }
 
 /// A restore point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestorePoint {
     pub name: String,
-    /// Its place in the WAL.
-    pub lsn: String,
+    /// Its place in the WAL, where the platform says it.
+    pub lsn: Option<String>,
+    /// The timeline it is on, where the platform says it.
+    pub timeline: Option<u32>,
     /// When it was made.
     pub time: Moment,
 }

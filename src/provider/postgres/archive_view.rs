@@ -47,6 +47,29 @@ impl ArchiveView {
         }
     }
 
+    /// Returns the last commit of the whole archive.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn latest_commit(&self) -> Result<Option<Commit>> {
+        let mut latest: Option<Commit> = None;
+        for &timeline in self.archive.timelines.keys() {
+            let last = self.last_commit(timeline).await?;
+            if last.as_ref().map(|c| c.time) > latest.as_ref().map(|c| c.time) {
+                latest = last;
+            }
+        }
+        Ok(latest)
+    }
+
+    /// Returns whether recovery from any of these backups can come to a place on a timeline, if no WAL is missing.
+    pub(super) fn is_reachable(&self, backups: &[StoredBackup], timeline: u32, lsn: Lsn) -> bool {
+        backups
+            .iter()
+            .filter_map(|stored| required_wal(stored).ok())
+            .any(|needed| backup_end_lsn(needed) <= lsn && self.can_follow_timeline(needed, timeline))
+    }
+
     /// Returns whether recovery from a backup can follow `timeline`: it is the backup's own, or forked from it later.
     pub(super) fn can_follow_timeline(&self, from: &RequiredWal, timeline: u32) -> bool {
         if from.timeline == timeline {

@@ -1,7 +1,7 @@
 //! The drops and truncates of tables, looked for in the whole archive.
 
 use super::{
-    archive_view::ArchiveView,
+    archive_search::ArchiveSearch,
     cluster::Cluster,
     engine::{BuiltinEngine, StoredBackup},
     wal::{self, RelationNames},
@@ -11,7 +11,7 @@ use crate::provider::{
     model::{TableEvent, TableEventQuery},
 };
 
-/// Returns the drops and truncates that the archive shows.
+/// Returns the drops and truncates that the archive shows, each with what could not be searched.
 ///
 /// # Errors
 /// What reading the archive says. When nothing is found, also [`Code::WalGap`] and [`Code::Refused`] for WAL that could
@@ -19,44 +19,47 @@ use crate::provider::{
 pub(super) async fn find_events(cluster: &Cluster, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
     let all = BuiltinEngine::for_cluster(cluster)?.list_backups()?;
     // What was dropped a moment ago lies in a segment that is not full yet.
-    let archived = if cluster.is_running() { cluster.archive_now().await } else { Ok(()) };
-    let view = ArchiveView::read_archive(cluster, &all).await?;
+    let search = ArchiveSearch::begin(cluster, &all).await?;
     let mut names = RelationNames::default();
     all.iter().filter_map(|stored| stored.names.clone()).for_each(|older| names.merge_newer(older));
     if let Ok(client) = cluster.address.connect().await {
         names.merge_newer(wal::fetch_relation_names(&client).await?);
     }
-    let events = view.archive.find_events(&view.programs, query, &names).await?;
+    let mut events = search.view.archive.find_events(&search.view.programs, query, &names).await?;
+    let Some(unseen) = find_unseen(cluster, &search, &all, query).await? else { return Ok(events) };
     if events.is_empty() {
-        check_searched_everywhere(cluster, &view, &all, query, archived).await?;
+        return Err(Error { message: format!("nothing was found, but {}", unseen.message), ..unseen });
+    }
+    for event in &mut events {
+        event.unseen = Some(unseen.message.clone());
     }
     Ok(events)
 }
 
-/// Fails when part of the requested time could not be searched.
-async fn check_searched_everywhere(
+/// Returns which part of the requested time could not be searched, as an error; `None` when all of it was.
+async fn find_unseen(
     cluster: &Cluster,
-    view: &ArchiveView,
+    search: &ArchiveSearch,
     backups: &[StoredBackup],
     query: &TableEventQuery,
-    archived: Result<()>,
-) -> Result<()> {
+) -> Result<Option<Error>> {
+    let view = &search.view;
     if let Some(segment) = view.find_unsearchable_segment(backups, query.since, query.until).await? {
-        return Err(Error::new(
-            Code::WalGap,
-            format!("nothing was found, but WAL segment `{segment}` is missing and could not be searched"),
-        )
-        .with_hint(
+        let message = format!("WAL segment `{segment}` is missing and could not be searched");
+        return Ok(Some(Error::new(Code::WalGap, message).with_hint(
             "bring the segment back, or ask for a time span without it; `pitr window` shows every gap",
-        ));
+        )));
     }
-    let Err(why) = archived else { return Ok(()) };
-    let timeline = cluster.current_timeline().await.unwrap_or_default();
-    let last = view.last_commit(timeline).await?.map(|commit| commit.time);
-    if query.until.zip(last).is_some_and(|(until, last)| until <= last) {
-        return Ok(());
+    let Some(message) = search.describe_unarchived().await? else { return Ok(None) };
+    let last = match cluster.current_timeline().await {
+        Some(timeline) => view.last_commit(timeline).await?,
+        None => None,
+    };
+    if query.until.zip(last).is_some_and(|(until, last)| until <= last.time) {
+        return Ok(None);
     }
-    let since = last.map_or_else(|| "any commit".into(), |last| format!("what was committed after {last}"));
-    let message = format!("nothing was found, but {since} could not be searched: {}", why.message);
-    Err(Error { code: Code::Refused, message, ..why })
+    let why = search.unarchived.as_ref().and_then(|why| why.hint.clone());
+    let hint = why
+        .unwrap_or_else(|| "ask for a time span that is archived; `pitr window` says to when it is".into());
+    Ok(Some(Error::new(Code::Refused, message).with_hint(hint)))
 }

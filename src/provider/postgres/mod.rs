@@ -4,6 +4,7 @@
 //! - Programs run as the OS user that owns the data, whoever runs redrill.
 //! - State is read from files, processes and the server itself. An exit code proves nothing.
 
+mod archive_search;
 mod archive_view;
 mod audit;
 mod backups;

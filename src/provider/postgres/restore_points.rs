@@ -1,59 +1,80 @@
 //! Restore points. WAL has their names alone, so a record says which key made which.
+//!
+//! - A name is taken while a backup leads to a restore point that has it, on whatever timeline: the archive is brought up to
+//!   date and searched before one is made.
+//! - A restore point counts as made when it is seen in the archive. The server does not flush one by itself, and one that is
+//!   lost with the server leads nowhere.
 
-use super::{archive_view::ArchiveView, cluster::Cluster, engine::BuiltinEngine, sql};
-use crate::{
-    base::moment::Moment,
-    provider::{
-        Code, Error, Result,
-        host::record_file,
-        model::{CallKey, RestorePoint},
-    },
+use super::{
+    archive_view::ArchiveView,
+    cluster::Cluster,
+    engine::{BuiltinEngine, StoredBackup},
+    sql,
+    wal::{Lsn, WalRestorePoint},
+};
+use crate::provider::{
+    Code, Error, Result,
+    host::record_file,
+    model::{CallKey, RestorePoint},
+    restore_points::{check_point_name, describe_place, taken_name_error},
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The longest name that PostgreSQL takes, in bytes.
-const NAME_BYTES_MAX: usize = 63;
-
-/// A requested restore point; while `lsn` is `None`, nobody knows whether it was made.
+/// A requested restore point; while `made` is `None`, nobody knows whether it was made.
 #[derive(Debug, Serialize, Deserialize)]
 struct RestorePointRecord {
     name: String,
-    asked_at: Moment,
-    lsn: Option<String>,
-    time: Option<Moment>,
+    /// Where the WAL ended before it was asked for; no record of an earlier version says it.
+    after: Option<WalEnd>,
+    /// The restore point, as the archive has it.
+    made: Option<RestorePoint>,
+}
+
+/// The end of the WAL of a running server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct WalEnd {
+    timeline: u32,
+    lsn: String,
 }
 
 fn record_path(cluster: &Cluster, key: &CallKey) -> PathBuf {
     cluster.records.home().join("marks").join(format!("{key}.json"))
 }
 
-/// Makes a restore point.
+/// Makes a restore point, and archives it.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a name that is too long; what the server says.
+/// [`Code::Invalid`] for a text that is no name, [`Code::Conflict`] for a name that is taken, what the server says; with side
+/// effects when it was made and cannot be archived.
 pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &CallKey) -> Result<RestorePoint> {
     if let Some(made) = find_restore_point(cluster, name, key).await? {
         return Ok(made);
     }
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
-        return Err(Error::new(Code::Invalid, format!("`{name}` is no name for a restore point"))
-            .with_hint(format!("use 1 to {NAME_BYTES_MAX} bytes")));
-    }
+    check_point_name(name)?;
     let client = cluster.address.connect().await?;
-    let asked = cluster.clock.now();
-    let mut record = RestorePointRecord { name: name.into(), asked_at: asked, lsn: None, time: None };
+    cluster.archive_fence().await?;
+    check_name_is_free(cluster, name).await?;
+    let after = fetch_wal_end(&client).await?;
+    let record = RestorePointRecord { name: name.into(), after: Some(after.clone()), made: None };
     record_file::write_record(&record_path(cluster, key), &record)?;
     let statement = format!("select pg_create_restore_point('{}')", name.replace('\'', "''"));
     // The statement was sent: without an answer its outcome is unknown, and is looked up in the WAL.
-    let made = sql::fetch_text(&client, &statement).await.map_err(|e| match e.code {
+    let end = sql::fetch_text(&client, &statement).await.map_err(|e| match e.code {
         Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
         _ => e,
     })?;
-    record.lsn = Some(made.unwrap_or_default());
-    record.time = Some(cluster.clock.now());
-    record_file::write_record(&record_path(cluster, key), &record)?;
-    Ok(to_restore_point(&record))
+    let end = end.as_deref().map(Lsn::parse).transpose()?;
+    // Another process may make one of the same name at the same moment; the answer tells them apart.
+    let made = fetch_made_points(cluster, name, &after).await.map(|mut points| {
+        points.retain(|point| end.is_none_or(|end| point.lsn < end));
+        points.into_iter().max_by_key(|point| point.lsn)
+    });
+    match made {
+        Ok(Some(point)) => save_made_point(cluster, key, record, &point),
+        Ok(None) => Err(unarchived_point_error(name, "it is not in the archive")),
+        Err(why) => Err(unarchived_point_error(name, &why.message)),
+    }
 }
 
 /// Returns the restore point that was made under `key`.
@@ -65,32 +86,90 @@ pub(super) async fn find_restore_point(
     name: &str,
     key: &CallKey,
 ) -> Result<Option<RestorePoint>> {
-    let Some(mut record) = record_file::read_record::<RestorePointRecord>(&record_path(cluster, key))?
+    let Some(record) = record_file::read_record::<RestorePointRecord>(&record_path(cluster, key))?
         .filter(|record| record.name == name)
     else {
         return Ok(None);
     };
-    if record.lsn.is_some() {
-        return Ok(Some(to_restore_point(&record)));
+    if record.made.is_some() {
+        return Ok(record.made);
     }
+    let unknown = |why: &str| {
+        Error::new(Code::Unknown, format!("nobody knows whether restore point `{name}` was made: {why}"))
+    };
+    let Some(after) = record.after.clone() else {
+        return Err(unknown("its record was written by another version of redrill"));
+    };
     // A process died before it recorded the answer. The archive must be complete before it can prove absence.
-    cluster.archive_fence().await.map_err(|e| {
-        Error::new(Code::Unknown, format!("nobody knows whether restore point `{name}` was made: {e}"))
-    })?;
-    let view =
-        ArchiveView::read_archive(cluster, &BuiltinEngine::for_cluster(cluster)?.list_backups()?).await?;
-    let points = view.archive.find_restore_points(&view.programs, name).await?;
-    let Some(point) = points.into_iter().find(|point| record.asked_at <= point.time) else { return Ok(None) };
-    record.lsn = Some(point.lsn.to_string());
-    record.time = Some(point.time);
-    record_file::write_record(&record_path(cluster, key), &record)?;
-    Ok(Some(to_restore_point(&record)))
+    let points = fetch_made_points(cluster, name, &after).await.map_err(|e| unknown(&e.message))?;
+    match points.as_slice() {
+        [] => Ok(None),
+        [only] => save_made_point(cluster, key, record, only).map(Some),
+        several => Err(unknown(&format!("{} of this name were made at that time", several.len()))),
+    }
 }
 
-fn to_restore_point(record: &RestorePointRecord) -> RestorePoint {
-    RestorePoint {
-        name: record.name.clone(),
-        lsn: record.lsn.clone().unwrap_or_default(),
-        time: record.time.unwrap_or(record.asked_at),
+/// Refuses a name while a backup leads to a restore point that has it.
+async fn check_name_is_free(cluster: &Cluster, name: &str) -> Result<()> {
+    let backups = BuiltinEngine::for_cluster(cluster)?.list_backups()?;
+    let view = ArchiveView::read_archive(cluster, &backups).await?;
+    // What no backup leads to is no part of the recovery window.
+    if !backups.iter().any(StoredBackup::is_completed) {
+        return Ok(());
     }
+    let points = view.archive.list_restore_points(&view.programs, 0..=u64::MAX).await?;
+    let taken = points.iter().find(|p| p.name == name && view.is_reachable(&backups, p.timeline, p.lsn));
+    taken.map_or(Ok(()), |taken| Err(taken_name_error(name, &describe_place(&taken.to_restore_point()))))
+}
+
+async fn fetch_wal_end(client: &sql::Client) -> Result<WalEnd> {
+    let place = "select pg_current_wal_insert_lsn()::text";
+    let timeline = "select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+    let (lsn, timeline) = (sql::fetch_text(client, place).await?, sql::fetch_text(client, timeline).await?);
+    let timeline = timeline.and_then(|hex| u32::from_str_radix(&hex, 16).ok());
+    let (Some(lsn), Some(timeline)) = (lsn, timeline) else {
+        return Err(Error::new(
+            Code::Tool,
+            "the server does not say where its WAL ends; no restore point was made",
+        ));
+    };
+    Ok(WalEnd { timeline, lsn })
+}
+
+/// Archives everything up to now, and returns the restore points of this name that were made after a place.
+async fn fetch_made_points(cluster: &Cluster, name: &str, after: &WalEnd) -> Result<Vec<WalRestorePoint>> {
+    cluster.archive_fence().await?;
+    let backups = BuiltinEngine::for_cluster(cluster)?.list_backups()?;
+    let view = ArchiveView::read_archive(cluster, &backups).await?;
+    let archive = &view.archive;
+    let from = Lsn::parse(&after.lsn)?;
+    let mut points = archive.list_restore_points(&view.programs, archive.segment_at(from)..=u64::MAX).await?;
+    points.retain(|point| {
+        let writer = archive.writing_timeline(point.timeline, point.lsn);
+        point.name == name && from <= point.lsn && writer == after.timeline
+    });
+    Ok(points)
+}
+
+fn save_made_point(
+    cluster: &Cluster,
+    key: &CallKey,
+    record: RestorePointRecord,
+    point: &WalRestorePoint,
+) -> Result<RestorePoint> {
+    let made = point.to_restore_point();
+    record_file::write_record(
+        &record_path(cluster, key),
+        &RestorePointRecord { made: Some(made.clone()), ..record },
+    )?;
+    Ok(made)
+}
+
+fn unarchived_point_error(name: &str, why: &str) -> Error {
+    Error::new(
+        Code::Refused,
+        format!("restore point `{name}` was made and cannot be gone back to yet: {why}"),
+    )
+    .with_hint("mend the archiving; then it can be gone back to by its name, which is taken")
+    .with_left_behind(format!("restore point {name}"))
 }

@@ -10,6 +10,7 @@ use crate::provider::{
         Backup, BackupDeletion, BackupRequest, CallKey, Job, RecoveryWindow, RestorePoint, RestoreRequest,
         TableEvent, TableEventQuery, Verification,
     },
+    restore_points::check_point_name,
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -100,18 +101,12 @@ impl Backups for Sim {
     }
 
     async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
-        if name.is_empty() || name.len() > 63 {
-            return Err(Error::new(Code::Invalid, format!("`{name}` cannot name a restore point"))
-                .with_hint("use 1 to 63 characters"));
-        }
+        check_point_name(name)?;
         let answer = self.open_store()?.apply_effect(Some(key), "mark.create", name, |tx| {
             tx.demand_powered_on(Code::Refused)?;
             tx.demand_not_being_replaced(Code::Conflict)?;
-            if tx.find_restore_point(name)?.is_some() {
-                return Err(Error::new(Code::Conflict, format!("there is a restore point `{name}` already"))
-                    .with_hint("choose another name"));
-            }
-            to_json(tx.add_restore_point(name, tx.main_timeline()?.id, tx.now, Some(key))?)
+            tx.demand_free_point_name(name)?;
+            to_json(tx.add_restore_point(name, tx.now, Some(key))?)
         })?;
         from_json(answer)
     }

@@ -4,11 +4,12 @@ use super::{
     dump::Dump,
     platform_backups::{DailyBackup, moment_from_unix, parse_platform_id, platform_backup_error},
     project::Supabase,
+    restore_points::NameWasFree,
 };
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Backups, Error, Result,
+        Accept, Backups, Code, Error, Result,
         model::{
             Backup, BackupDeletion, BackupRequest, BackupUsability, CallKey, Job, RecoveryWindow,
             RestorePoint, RestoreRequest, TableEvent, TableEventQuery, Verification,
@@ -16,6 +17,8 @@ use crate::{
     },
 };
 use async_trait::async_trait;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 /// The age of the latest restorable moment that is worth a warning. The platform archives every two minutes.
 const ARCHIVE_LAG_GRACE: Span = Span::from_secs(10 * 60);
@@ -127,11 +130,28 @@ impl Backups for Supabase {
         ))
     }
 
+    async fn plan_mark(&self, name: &str) -> Result<Value> {
+        self.check_restore_point_name(name).await?;
+        Ok(json!(NameWasFree { name_was_free: true }))
+    }
+
     async fn mark(&self, name: &str, _: &CallKey) -> Result<RestorePoint> {
         self.create_restore_point(name).await
     }
 
     async fn find_mark(&self, name: &str, _: &CallKey) -> Result<Option<RestorePoint>> {
         self.check_restore_point_absent(name).await
+    }
+
+    async fn find_mark_made_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
+        match NameWasFree::deserialize(plan) {
+            Ok(NameWasFree { name_was_free: true }) => self.find_available_restore_point(name).await,
+            _ => Err(Error::new(
+                Code::Unknown,
+                format!(
+                    "what was recorded before the restore point `{name}` was asked for cannot be read: {plan}"
+                ),
+            )),
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! Restore points, which the platform makes for select customers: named, at most twenty characters.
 
-use super::{project::Supabase, requests};
+use super::{super::restore_points, project::Supabase, requests};
 use crate::{
     base::moment::{Moment, Span},
     provider::{Code, Error, Result, model::RestorePoint},
 };
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// The status of a restore point that can be restored.
@@ -15,6 +15,14 @@ pub(super) const AVAILABLE: &str = "AVAILABLE";
 const NAME_CHARS_MAX: usize = 20;
 /// How long the platform may take to complete a restore point.
 const COMPLETION_TIMEOUT: Span = Span::from_secs(120);
+
+/// What is written down before a restore point is asked for: the platform keeps no key, so what has the name afterwards is
+/// what was made.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NameWasFree {
+    pub name_was_free: bool,
+}
 
 /// A restore point, as the platform shows it: one object, not a list.
 #[derive(Debug, Deserialize)]
@@ -26,10 +34,15 @@ pub(super) struct RestorePointRow {
 }
 
 impl RestorePointRow {
-    /// Converts the row. The platform does not report the LSN.
+    /// Returns when it was complete, where the platform says it.
+    pub(super) fn completed_at(&self) -> Option<Moment> {
+        self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok())
+    }
+
+    /// Converts the row. The platform reports neither the LSN nor the timeline.
     fn to_restore_point(&self, otherwise: Moment) -> RestorePoint {
-        let time = self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok()).unwrap_or(otherwise);
-        RestorePoint { name: self.name.clone(), lsn: String::new(), time }
+        let time = self.completed_at().unwrap_or(otherwise);
+        RestorePoint { name: self.name.clone(), lsn: None, timeline: None, time }
     }
 }
 
@@ -54,28 +67,45 @@ impl Supabase {
         }
     }
 
-    /// Creates a restore point and waits until it is complete.
+    /// Refuses a name that no restore point can have, or that one has.
     ///
     /// # Errors
     /// [`Code::Invalid`] for a name that is too long, [`Code::Conflict`] for one that is taken, what the API says.
-    pub(super) async fn create_restore_point(&self, name: &str) -> Result<RestorePoint> {
+    pub(super) async fn check_restore_point_name(&self, name: &str) -> Result<()> {
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
             return Err(Error::new(Code::Invalid, format!("a restore point cannot be called `{name}`"))
                 .with_hint(format!("the platform takes up to {NAME_CHARS_MAX} characters")));
         }
-        let available = |e: Error| match e.code {
+        match self.fetch_restore_point(name).await.map_err(|e| self.explain_unavailable(e))? {
+            Some(taken) => {
+                let made =
+                    taken.completed_on.map_or_else(|| "still being made".into(), |at| format!("of {at}"));
+                Err(restore_points::taken_name_error(name, &made))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Says of an error that the project may have no restore points at all.
+    fn explain_unavailable(&self, error: Error) -> Error {
+        match error.code {
             Code::NotFound | Code::Denied | Code::Refused | Code::Unsupported => Error::unsupported(
-                format!("`{}` has no restore points: {}", self.display_name(), e.message),
+                format!("`{}` has no restore points: {}", self.display_name(), error.message),
                 "only select customers have them; note the moment, and go back to it with `backup::pitr::restore`",
             ),
-            _ => e,
-        };
-        if self.fetch_restore_point(name).await.map_err(available)?.is_some() {
-            let taken = Error::new(Code::Conflict, format!("there is already a restore point `{name}`"));
-            return Err(Error { retryable: false, ..taken }.with_hint("choose another name"));
+            _ => error,
         }
+    }
+
+    /// Creates a restore point and waits until it is complete.
+    ///
+    /// # Errors
+    /// As for [`Supabase::check_restore_point_name`].
+    pub(super) async fn create_restore_point(&self, name: &str) -> Result<RestorePoint> {
+        self.check_restore_point_name(name).await?;
         let path = format!("/v1/projects/{}/database/backups/restore-point", self.reference);
-        self.api.send_write(Method::POST, &path, Some(&json!({ "name": name }))).await.map_err(available)?;
+        let asked = self.api.send_write(Method::POST, &path, Some(&json!({ "name": name }))).await;
+        asked.map_err(|e| self.explain_unavailable(e))?;
         let asked_at = self.clock.now();
         loop {
             // It was accepted: that it cannot be looked at is no refusal.
@@ -102,6 +132,15 @@ impl Supabase {
                 }
             }
         }
+    }
+
+    /// Returns the restore point of this name, once it can be gone back to.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(super) async fn find_available_restore_point(&self, name: &str) -> Result<Option<RestorePoint>> {
+        let point = self.fetch_restore_point(name).await?.filter(|point| point.status == AVAILABLE);
+        Ok(point.map(|point| point.to_restore_point(self.clock.now())))
     }
 
     /// Checks that a restore point which may have been requested does not exist.

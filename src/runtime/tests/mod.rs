@@ -5,6 +5,7 @@ mod crashes;
 mod divergence;
 mod forks;
 mod postgres;
+mod quarantines;
 mod unreadable;
 
 use super::{

@@ -1,20 +1,24 @@
-//! The windows of every call on a real PostgreSQL: dead before the effect, after it and before its record, while what
-//! was accepted goes on, and after its record. Each time somebody resumes, and the world has every effect once.
+//! Scripts on a real PostgreSQL.
+//!
+//! The windows of every call: dead before the effect, after it and before its record, while what was accepted goes on, and
+//! after its record. Each time somebody resumes, and the world has every effect once.
 //!
 //! `REDRILL_WINDOWS=1` tries every record; without it, every nineteenth, beginning at another one each time.
 
-use super::{super::script_runner::RunResources, forks::read_knob};
+use super::{super::script_runner::RunResources, Listener, forks::read_knob};
 use crate::{
     base::{
         clock::{Clock, SystemClock},
         moment::Span,
     },
+    config::Config,
     journal::{Journal, Record, RecordObserver, RunStatus},
-    runtime::{Event, RunObserver, Runbook, ScriptRunner},
-    testing::TestLab,
+    runtime::{Event, RunObserver, Runbook, Runtime, ScriptRunner, StartRequest},
+    testing::{TestEnv, TestLab},
 };
+use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -89,6 +93,11 @@ impl LabEnv {
         (backups.len(), branches.len())
     }
 
+    /// Runs a script on the lab.
+    fn run_script(&self, script: &str) -> Value {
+        run_script_on("lab", self.lab.env.load_config(), script)
+    }
+
     /// Runs a script and lets it die at one record; resumes it to its end. Returns where it died, if it did.
     fn die_once(&self, script: &str, at: usize) -> Option<String> {
         let runbook = Runbook::from_text("windows.rhai", script.to_owned()).expect("it parses");
@@ -118,6 +127,21 @@ impl LabEnv {
         assert_eq!(run.status, RunStatus::Succeeded, "died {died:?}: {:?}", run.error);
         died
     }
+}
+
+/// Runs a script to its end on a target, and returns its value.
+fn run_script_on(target: &str, config: Config, script: &str) -> Value {
+    let header = format!(
+        r#"const RUNBOOK = #{{ title: "t", params: #{{ db: #{{ type: "target", preset: "{target}" }} }},
+        needs: ["backup.create", "backup.destroy", "branch.create", "branch.destroy", "db.destroy", "project.read"] }};
+        let db = params.db;"#
+    );
+    let runbook = Runbook::from_text("t.rhai", format!("{header}\n{script}")).expect("it parses");
+    let request = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
+    let runtime = Runtime::new(config).expect("a runtime");
+    let run = runtime.start_run(request, Arc::<Listener>::default()).expect("it may run");
+    assert_eq!(run.status, RunStatus::Succeeded, "{run:?}");
+    run.value
 }
 
 /// Lets a script die at one record after the other, and looks at the world each time.
@@ -172,4 +196,91 @@ fn every_window_of_a_restore_in_place() {
         assert_eq!(windows.count_created(), (0, 0), "died {died}");
         assert_eq!(windows.query_number("select count(*) as n from seen"), 0, "died {died}");
     });
+}
+
+/// Last week's drill went back to a restore point in place; this week's name is the same.
+const DRILL_OF_EVERY_WEEK: &str = r#"
+    db::execute(db, "create table dm (id integer not null)");
+    backup::create(db, #{ label: "dm" });
+    db::execute(db, "insert into dm values (1)");
+    let first = backup::pitr::mark(db, "before-deploy");
+    db::execute(db, "insert into dm values (2)");
+    backup::pitr::restore(db, #{ to: #{ name: "before-deploy" } });
+    project::wait_ready(db);
+    db::execute(db, "insert into dm values (30)");
+    let again = attempt(|| backup::pitr::mark(db, "before-deploy")).error;
+    let second = backup::pitr::mark(db, "before-next-deploy");
+    db::execute(db, "insert into dm values (31)");
+    let seen = [again.code, again.side_effects, first.timeline, second.timeline];
+    for to in [first, second, #{ name: "before-deploy" }, #{ lsn: second.lsn, timeline: second.timeline }] {
+        let copy = backup::pitr::restore(db, #{ to: to, into: "dupmark" });
+        seen.push(db::query(copy, "select id from dm order by id").map(|row| row.id));
+        branch::delete(db, copy);
+    }
+    backup::pitr::restore(db, #{ to: second });
+    project::wait_ready(db);
+    seen.push(db::query(db, "select id from dm order by id").map(|row| row.id));
+    seen
+"#;
+
+/// The simulator and a cluster do and refuse the same.
+#[test]
+fn a_mark_of_the_last_timeline_is_never_taken_for_todays() {
+    let wanted = json!(["CONFLICT", "none", 1, 2, [1], [1, 30], [1], [1, 30], [1, 30]]);
+    let env = TestEnv::new();
+    assert_eq!(run_script_on("sandbox", env.load_config(), DRILL_OF_EVERY_WEEK), wanted);
+    let Some(lab) = LabEnv::start_lab() else { return };
+    assert_eq!(lab.run_script(DRILL_OF_EVERY_WEEK), wanted);
+}
+
+/// A name, a place and a transaction that two places of the history have, the newer of them not archived yet.
+#[test]
+fn what_is_in_two_places_of_the_history_is_refused() {
+    let script = r#"
+        fn into(db, name, to) {
+            let r = attempt(|| backup::pitr::restore(db, #{ to: to, into: name, temporary: true }));
+            if r.ok { db::query(r.value, "select id from dm2 order by id").map(|row| row.id) } else { r.error.code }
+        }
+        db::execute(db, "create table dm2 (id integer)");
+        backup::create(db, #{ label: "y0" });
+        db::execute(db, "insert into dm2 values (1)");
+        let weekly = backup::pitr::mark(db, "weekly");
+        backup::create(db, #{ label: "y1" });
+        db::execute(db, "insert into dm2 values (2)");
+        // Somebody else makes one of this name, without redrill.
+        db::execute(db, "select pg_create_restore_point('weekly')");
+        let seen = [into(db, "same-timeline", #{ name: "weekly" }), into(db, "the-first", weekly)];
+        seen.push(attempt(|| backup::pitr::restore(db, #{ to: #{ name: "weekly" } })).error.code);
+        let fork = backup::pitr::mark(db, "fork");
+        // The timeline that is left goes on far enough to have every place that the next one has.
+        for i in 0..6 {
+            db::execute(db, `insert into dm2 values (${100 + i})`);
+            db::execute(db, "select pg_switch_wal()");
+        }
+        backup::create(db, #{ label: "y2" });
+        backup::pitr::restore(db, #{ to: fork });
+        project::wait_ready(db);
+        db::execute(db, "insert into dm2 values (50)");
+        let xid = db::query(db, "select xmin::text as x from dm2 where id = 50")[0].x;
+        let place = db::query(db, "select pg_current_wal_lsn()::text as lsn")[0].lsn;
+        db::execute(db, "insert into dm2 values (51)");
+        seen.push(into(db, "by-lsn", #{ lsn: place }));
+        seen.push(into(db, "by-xid", #{ xid: xid }));
+        let after = backup::pitr::mark(db, "after-fork");
+        db::execute(db, "insert into dm2 values (52)");
+        seen.push(into(db, "by-name", #{ name: "after-fork" }));
+        seen.push(into(db, "by-mark", after));
+        seen
+    "#;
+    let Some(lab) = LabEnv::start_lab() else { return };
+    let wanted = json!([
+        "REFUSED",
+        [1],
+        "REFUSED",
+        "AMBIGUOUS_TIMELINE",
+        "AMBIGUOUS_TIMELINE",
+        [1, 2, 50, 51],
+        [1, 2, 50, 51]
+    ]);
+    assert_eq!(lab.run_script(script), wanted);
 }

@@ -15,6 +15,7 @@ use crate::{
 };
 use control_file::ControlFile;
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -228,6 +229,28 @@ pub(super) fn archiver_error(why: &str) -> Error {
     Error::new(Code::Refused, format!("WAL is not being archived: {why}")).with_hint(
         "mend what the server's log says about archiving; until then nothing after the last archived segment can be restored",
     )
+}
+
+/// Returns whether the server of a data folder has WAL files that wait to be archived.
+pub(super) fn has_unarchived_wal(data: &Path) -> bool {
+    !list_waiting_wal(data).is_empty()
+}
+
+/// Returns the WAL files of a data folder that wait to be archived and are not in `archive`, oldest first.
+pub(super) fn list_unarchived_wal(data: &Path, archive: &Path) -> Vec<String> {
+    let mut left = list_waiting_wal(data);
+    left.retain(|file| !archive.join(file).is_file());
+    left
+}
+
+/// Returns the WAL files that a server says wait to be archived, oldest first.
+fn list_waiting_wal(data: &Path) -> Vec<String> {
+    let entries = fs::read_dir(data.join("pg_wal/archive_status")).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut all: Vec<String> =
+        names.filter_map(|name| Some(name.strip_suffix(".ready")?.to_owned())).collect();
+    all.sort_unstable();
+    all
 }
 
 /// Returns the folder of a plain `cp %p FOLDER/%f`, with or without a test before it.

@@ -17,6 +17,9 @@ pub(in super::super) struct RecoveryPlan {
     pub timeline: u32,
     /// The folder of archived WAL.
     pub archive: PathBuf,
+    /// What could not be searched for the target, as a sentence; `None` when everything was.
+    #[serde(default)]
+    pub unseen: Option<String>,
 }
 
 /// What recovery stops at.
@@ -31,6 +34,6 @@ pub(in super::super) enum RecoveryStop {
     Xid(String),
     /// A place in the WAL.
     Lsn(String),
-    /// A restore point.
+    /// A restore point, by its name; written by earlier versions only: a restore point's place is exact.
     Name(String),
 }

@@ -6,9 +6,9 @@
 //! - A folder is removed only when its marker names this very branch.
 
 use super::{
-    copying::{self, CopyState, STARTS_MAX},
+    copying::{self, CopyState},
     isolation::{self, IsolatedCopy},
-    recovery::{self, RecoveringCopy, RecoveryState},
+    recovery::{RecoveringCopy, RecoveryState},
 };
 use crate::{
     base::former_name,
@@ -17,7 +17,7 @@ use crate::{
         host::{disk, process, programs::Programs, record_file},
         model::{Branch, Job, JobStatus, Progress},
         postgres::{
-            cluster::{Cluster, control_file::ControlFile, server, server_log},
+            cluster::{Cluster, control_file::ControlFile, server},
             records::{BranchPhase, BranchRecord},
         },
     },
@@ -175,6 +175,7 @@ async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: BranchR
     let copy = RecoveringCopy {
         data: &record.data_folder(),
         log: &record.recovery_log_path(),
+        starts: record.starts,
         child: record.child.as_ref(),
         recovery: &record.recovery,
         address: &record.address(&cluster.address),
@@ -185,14 +186,7 @@ async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: BranchR
     isolation::check_tablespace_links(&record.folder.join("files"))?;
     let proof = match polled? {
         RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
-        RecoveryState::Killed if record.starts < STARTS_MAX => {
-            return start_server(cluster, programs, record);
-        }
-        RecoveryState::Killed => {
-            return Err(recovery::recovery_failed_error(&server_log::ServerLog::read(
-                &record.recovery_log_path(),
-            )));
-        }
+        RecoveryState::Killed => return start_server(cluster, programs, record),
         RecoveryState::Proved(proof) => proof,
     };
     record.reached = proof.reached;
@@ -218,6 +212,7 @@ pub(in super::super) fn to_branch(record: &BranchRecord) -> Branch {
         backup: Some(record.recovery.backup.clone()),
         reached: record.reached,
         timeline: record.timeline,
+        unseen: record.recovery.unseen.clone(),
         host: Some(record.socket.display().to_string()),
         port: Some(record.port),
         temporary: record.temporary,

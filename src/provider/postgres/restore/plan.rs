@@ -2,8 +2,8 @@
 //!
 //! - Recovery notices late, or never, that its target cannot be reached: it fails after minutes of replay, or comes up
 //!   on the wrong timeline with the wrong rows. So every refusal is made here.
-//! - The source is changed in one case: when its server runs and the target lies after the end of the archive, a marker
-//!   is committed and archived ([`Cluster::archive_fence`]).
+//! - The source is changed in one way: before a search by name, transaction or place, and for a target after the end of the
+//!   archive, a marker is committed and archived where its server runs ([`Cluster::archive_fence`]).
 
 use super::{
     archived_target::{ArchivedTarget, resolve_target},
@@ -73,7 +73,8 @@ pub(in super::super) async fn plan_restore(
             ));
         }
         let lsn = Some(archive_view::backup_end_lsn(needed));
-        let target = ArchivedTarget { timeline: own, stop: RecoveryStop::BackupEnd, time: None, lsn };
+        let target =
+            ArchivedTarget { timeline: own, stop: RecoveryStop::BackupEnd, time: None, lsn, unseen: None };
         (newest.clone(), ArchiveView::read_archive(cluster, &all).await?, target)
     } else {
         check_not_before(&request.to.at, oldest)?;
@@ -91,6 +92,7 @@ pub(in super::super) async fn plan_restore(
         inclusive: request.to.inclusive,
         timeline: target.timeline,
         archive: view.archive.folder,
+        unseen: target.unseen,
     };
     Ok(RestorePlan { recovery, system_identifier })
 }

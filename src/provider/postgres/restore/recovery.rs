@@ -3,6 +3,7 @@
 //! A server that came up proves nothing: it may be on the wrong timeline, or not yet know that the target
 //! cannot be reached. Only its answers after recovery count, together with its log.
 
+use super::copying::STARTS_MAX;
 use crate::{
     base::moment::Moment,
     provider::{
@@ -23,6 +24,8 @@ pub(super) struct RecoveringCopy<'a> {
     pub data: &'a Path,
     /// The log of that start.
     pub log: &'a Path,
+    /// How often it was started so far.
+    pub starts: u32,
     /// The server's process, if it was recorded.
     pub child: Option<&'a TrackedProcess>,
     pub recovery: &'a RecoveryPlan,
@@ -36,7 +39,7 @@ pub(super) struct RecoveringCopy<'a> {
 pub(super) enum RecoveryState {
     /// The server replays WAL.
     Running(Progress),
-    /// The server is gone without an error in its log: it was killed, or the machine went down.
+    /// The server is gone without an error in its log: it was killed, or the machine went down. It is to be started again.
     Killed,
     /// Recovery is over, and proved to have reached its target.
     Proved(RecoveryProof),
@@ -65,11 +68,8 @@ impl RecoveringCopy<'_> {
         // Read after the process was looked for: what it wrote before it ended is then complete.
         let log = ServerLog::read(self.log);
         if !runs {
-            return if log.fatal.is_some() {
-                Err(recovery_failed_error(&log))
-            } else {
-                Ok(RecoveryState::Killed)
-            };
+            let may_go_on = log.fatal.is_none() && self.starts < STARTS_MAX;
+            return if may_go_on { Ok(RecoveryState::Killed) } else { Err(recovery_failed_error(&log)) };
         }
         if let Some(words) = &log.paused {
             return Err(Error::new(
@@ -196,7 +196,7 @@ fn parse_log_moment(text: &str) -> Option<Moment> {
 }
 
 /// Returns the error for a recovery that the server gave up.
-pub(super) fn recovery_failed_error(log: &ServerLog) -> Error {
+fn recovery_failed_error(log: &ServerLog) -> Error {
     let words = log.fatal.clone().unwrap_or_else(|| "the server went away without a word".into());
     let code = if words.contains("before configured recovery target was reached") {
         Code::TargetNotReached
@@ -240,6 +240,7 @@ mod tests {
             inclusive: true,
             timeline: 3,
             archive: "/wal".into(),
+            unseen: None,
         };
         assert!(recovery_target_settings(&recovery).contains(&("recovery_target_timeline", "3".into())));
     }

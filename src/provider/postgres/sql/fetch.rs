@@ -8,7 +8,10 @@ use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 ///
 /// # Errors
 /// What the server says.
-pub(in super::super) async fn fetch_text(client: &tokio_postgres::Client, sql: &str) -> Result<Option<String>> {
+pub(in super::super) async fn fetch_text(
+    client: &tokio_postgres::Client,
+    sql: &str,
+) -> Result<Option<String>> {
     Ok(fetch_rows(client, sql).await?.first().and_then(|row| row.get(0)).map(str::to_owned))
 }
 
@@ -16,7 +19,10 @@ pub(in super::super) async fn fetch_text(client: &tokio_postgres::Client, sql: &
 ///
 /// # Errors
 /// What the server says.
-pub(in super::super) async fn fetch_rows(client: &tokio_postgres::Client, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+pub(in super::super) async fn fetch_rows(
+    client: &tokio_postgres::Client,
+    sql: &str,
+) -> Result<Vec<SimpleQueryRow>> {
     let messages = client.simple_query(sql).await.map_err(|e| statement_error(&e, sql))?;
     Ok(messages
         .into_iter()

@@ -225,6 +225,20 @@ impl WalArchive {
         lsn >= fork || !parent.is_some_and(|p| p.segments.contains(&self.segment_at(lsn)))
     }
 
+    /// Returns whether what a file of timeline `on` has at `lsn` is part of the history of `timeline`.
+    pub(in super::super) fn is_in_history(&self, timeline: u32, on: u32, lsn: Lsn) -> bool {
+        let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
+        timeline == on || ancestors.iter().any(|(ancestor, left)| *ancestor == on && lsn < *left)
+    }
+
+    /// Returns the timeline that wrote what a file of `timeline` has at `lsn`: a file in which a timeline began has the end
+    /// of its ancestor, too.
+    pub(in super::super) fn writing_timeline(&self, timeline: u32, lsn: Lsn) -> u32 {
+        let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
+        let older = ancestors.iter().find(|(_, left)| lsn < *left);
+        older.map_or(timeline, |(ancestor, _)| *ancestor)
+    }
+
     /// Returns the timeline whose file of a segment a replay on `timeline` needs: the newest that had begun by then.
     fn source_timeline(&self, timeline: u32, segment: u64) -> u32 {
         let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();

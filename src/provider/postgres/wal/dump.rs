@@ -9,6 +9,7 @@ use crate::{
     provider::{
         Code, Error, Result,
         host::programs::{Programs, tail_output},
+        model::RestorePoint,
     },
 };
 use std::{ffi::OsStr, ops::RangeInclusive, process::Stdio};
@@ -28,12 +29,25 @@ pub(in super::super) struct Commit {
 /// A named restore point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct WalRestorePoint {
+    pub name: String,
     /// When it was made.
     pub time: Moment,
     /// The position of the record.
     pub lsn: Lsn,
-    /// The timeline it is on.
+    /// The timeline whose file it is in.
     pub timeline: u32,
+}
+
+impl WalRestorePoint {
+    /// Returns the restore point as providers return it.
+    pub(in super::super) fn to_restore_point(&self) -> RestorePoint {
+        RestorePoint {
+            name: self.name.clone(),
+            lsn: Some(self.lsn.to_string()),
+            timeline: Some(self.timeline),
+            time: self.time,
+        }
+    }
 }
 
 /// The messages of `pg_waldump` at the end of the WAL; they are no error.
@@ -243,36 +257,37 @@ impl WalArchive {
         Ok(())
     }
 
-    /// Returns every restore point of that name in the archive, newest first.
+    /// Returns every restore point in these segments of every timeline, newest first.
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(in super::super) async fn find_restore_points(
+    pub(in super::super) async fn list_restore_points(
         &self,
         programs: &Programs,
-        name: &str,
+        within: RangeInclusive<u64>,
     ) -> Result<Vec<WalRestorePoint>> {
         let mut points = Vec::new();
         for (&timeline, there) in &self.timelines {
-            let mut places = Vec::new();
+            let mut found = Vec::new();
             for run in there.contiguous_segments() {
+                let run = *run.start().max(within.start())..=*run.end().min(within.end());
+                if run.is_empty() {
+                    continue;
+                }
                 let range = WalRange::Segments(run);
                 let read = self.read_records(programs, timeline, &range, &["XLOG"], |record| {
-                    if record.desc.strip_prefix("RESTORE_POINT ") == Some(name)
+                    if let Some(name) = record.desc.strip_prefix("RESTORE_POINT ")
                         && self.belongs_to_timeline(timeline, record.lsn)
                     {
-                        places.push(record.lsn);
+                        found.push((name.to_owned(), record.lsn));
                     }
                     true
                 });
                 read.await?;
             }
-            for lsn in places {
-                points.push(WalRestorePoint {
-                    time: self.read_restore_point_time(timeline, lsn)?,
-                    lsn,
-                    timeline,
-                });
+            for (name, lsn) in found {
+                let time = self.read_restore_point_time(timeline, lsn)?;
+                points.push(WalRestorePoint { name, time, lsn, timeline });
             }
         }
         points.sort_by_key(|point| std::cmp::Reverse(point.time));

@@ -112,6 +112,7 @@ impl CandidateTransaction {
             xid: self.done.commit.xid.to_string(),
             lsn: self.done.commit.lsn.to_string(),
             timeline: Some(self.timeline),
+            unseen: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Positions in the WAL.
 
-use crate::provider::{Code, Error, Result};
+use crate::provider::{Result, restore_points};
 use std::fmt;
 
 /// A position in the WAL.
@@ -11,17 +11,9 @@ impl Lsn {
     /// Reads `16/B374D848`.
     ///
     /// # Errors
-    /// [`Code::Invalid`].
+    /// [`crate::provider::Code::Invalid`].
     pub(in super::super) fn parse(text: &str) -> Result<Self> {
-        let read = || {
-            let (high, low) = text.trim().split_once('/')?;
-            let part = |digits: &str| u32::from_str_radix(digits, 16).ok().map(u64::from);
-            Some(Self(part(high)? << 32 | part(low)?))
-        };
-        read().ok_or_else(|| {
-            Error::new(Code::Invalid, format!("`{text}` is no place in the WAL"))
-                .with_hint("write it as `pg_current_wal_lsn()` does, such as `16/B374D848`")
-        })
+        restore_points::parse_lsn(text).map(Self)
     }
 }
 

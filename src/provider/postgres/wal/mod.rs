@@ -17,7 +17,7 @@ mod xid;
 
 pub(super) use self::{
     archive::{WalArchive, segment_name_before},
-    dump::Commit,
+    dump::{Commit, WalRestorePoint},
     lsn::Lsn,
     names::{RelationNames, fetch_relation_names},
     tablespaces::ReplayLimit,

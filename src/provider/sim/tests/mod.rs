@@ -21,6 +21,7 @@ use crate::{
             Backup, BackupRequest, Branch, CallKey, CheckStatus, CommitState, FindingLevel, Job, JobStatus,
             RecoveryPoint, RecoveryTarget, RestoreOutcome, RestoreRequest, SqlOutcome, TableEventQuery,
         },
+        restore_points::contract::HeldTarget,
     },
 };
 use async_trait::async_trait;

@@ -50,7 +50,7 @@ async fn every_kind_of_target_stops_where_it_says() {
     let event = sim.backups().expect("backups").events(&query).await.expect("events").remove(0);
     let cases: [(RecoveryTarget, bool, &[i64]); 8] = [
         (RecoveryTarget::Name("before-five".into()), true, &[1, 2, 3, 4]),
-        (RecoveryTarget::Lsn(mark.lsn.clone()), true, &[1, 2, 3, 4]),
+        (RecoveryTarget::Lsn(mark.lsn.clone().expect("a place")), true, &[1, 2, 3, 4]),
         (RecoveryTarget::Xid(event.xid.clone()), true, &[]),
         (RecoveryTarget::Xid(event.xid.clone()), false, &[1, 2, 3, 4, 5]),
         (RecoveryTarget::Lsn(event.lsn.clone()), false, &[1, 2, 3, 4, 5]),
@@ -277,4 +277,26 @@ proptest! {
             assert_eq!(entry_ids(&sim).await, rows.iter().copied().collect::<Vec<_>>());
         });
     }
+}
+
+#[tokio::test]
+async fn restore_points_are_held_to_the_contract() {
+    let sim = sim_in_memory("title = \"bare\"");
+    let target = HeldTarget { name: "ledger", provider: &sim, pause: Span::from_secs(600) };
+    target.hold_contract().await;
+}
+
+/// A name is free again when no backup leads to the restore point that had it.
+#[tokio::test]
+async fn a_name_is_taken_while_a_backup_leads_to_it() {
+    let sim = sim_in_memory(LEDGER);
+    let backups = sim.backups().expect("backups");
+    let old = backups.mark("weekly", &call_key("k1")).await.expect("it is made");
+    assert_eq!(backups.mark("weekly", &call_key("k2")).await.expect_err("it is taken").code, Code::Conflict);
+    let plan = backups.plan_delete("first").await.expect("a plan");
+    backups.delete(&plan, &call_key("k3")).await.expect("it goes");
+    let new = backups.mark("weekly", &call_key("k4")).await.expect("it is free");
+    assert_ne!(old.lsn, new.lsn);
+    assert_eq!(backups.find_mark("weekly", &call_key("k1")).await, Ok(None));
+    assert_eq!(backups.find_mark("weekly", &call_key("k4")).await, Ok(Some(new)));
 }

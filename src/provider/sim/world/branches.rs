@@ -62,6 +62,7 @@ impl WorldTx<'_> {
                     run: row.get(8)?,
                     key: row.get::<_, Option<String>>(9)?.map(CallKey),
                     timeline: row.get(10)?,
+                    unseen: None,
                     host: None,
                     port: None,
                 },

@@ -163,6 +163,7 @@ impl WorldTx<'_> {
             reached: detail.reached.map(from_micros),
             timeline: u32::try_from(number).ok(),
             kept: Some(format!("timeline {}", before.number)),
+            unseen: None,
             running: true,
         })
     }

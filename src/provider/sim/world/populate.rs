@@ -29,7 +29,7 @@ pub(super) fn fill_world(tx: &WorldTx<'_>, anchor: Moment) -> Result<()> {
                 let applied = content.apply_entry(&entry, None)?;
                 tx.append_entry(line, &entry, &applied)?;
             }
-            PastEvent::Mark(name) => drop(tx.add_restore_point(&name, line, to_micros(at), None)?),
+            PastEvent::Mark(name) => drop(tx.add_restore_point(&name, to_micros(at), None)?),
         }
     }
     for backup in tx.spec.past_backups(anchor) {

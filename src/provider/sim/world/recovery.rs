@@ -10,15 +10,14 @@ use super::{
     tx::WorldTx,
 };
 use crate::{
-    base::{
-        moment::{Moment, Span},
-        suggest,
-    },
+    base::moment::{Moment, Span},
     provider::{
         Code, Error, Result,
         model::{
-            BackupDeletion, BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestoreRequest,
+            BackupDeletion, BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestorePoint,
+            RestoreRequest,
         },
+        restore_points,
     },
 };
 
@@ -120,7 +119,7 @@ impl WorldTx<'_> {
         let chain = self.timeline_chain(stop.line.id, stop.cut)?;
         let holds_target = |b: &&BackupRow| {
             let by = stop.by.is_none_or(|by| b.finished_at.is_some_and(|finished| finished <= by));
-            by && chain.iter().any(|(line, upto)| *line == b.line && b.stop <= *upto)
+            by && is_on_chain(&chain, b)
         };
         let backup = match &named {
             Some(backup) => Some(backup).filter(holds_target),
@@ -164,31 +163,31 @@ impl WorldTx<'_> {
             }
             RecoveryTarget::Time(at) => self.resolve_stop_time(*at, to.inclusive, requested)?,
             RecoveryTarget::Xid(text) => {
-                let xid = text.parse::<i64>().map_err(|_| {
-                    Error::new(Code::Invalid, format!("`{text}` is not a transaction id"))
-                        .with_hint("write digits")
-                })?;
-                let place = self.find_transaction(xid)?;
-                let (line, lsn) =
-                    self.locate_on_target(place, requested, || format!("transaction `{xid}`"))?;
+                let xid = restore_points::parse_xid(text)?;
+                let place = i64::try_from(xid).ok().map(|xid| self.find_transaction(xid)).transpose()?;
+                let (line, lsn) = self
+                    .locate_on_target(place.flatten(), requested)?
+                    .ok_or_else(|| restore_points::unknown_transaction_error(self.target, xid))?;
                 StopPoint { line, cut: exact(lsn), by: None }
             }
             RecoveryTarget::Lsn(text) => {
                 let lsn = parse_lsn(text)?;
-                if lsn > self.log_end()? {
+                let line = requested.map_or_else(|| self.newest_timeline_where(|l| l.start < lsn), Ok)?;
+                if lsn > self.timeline_end(&line)? {
                     return Err(self.after_window_error(&to.at));
                 }
-                let line = requested.map_or_else(|| self.newest_timeline_where(|l| l.start < lsn), Ok)?;
                 StopPoint { line, cut: exact(lsn), by: None }
             }
             RecoveryTarget::Name(name) => {
-                let mark = self.find_restore_point(name)?;
+                let place = self.find_restore_point(name)?.map(|m| (m.line, m.lsn));
                 let known = self.restore_point_names()?;
-                let place = mark.map(|m| (m.line, m.lsn));
-                let (line, lsn) =
-                    self.locate_on_target(place, requested, || format!("restore point `{name}`")).map_err(
-                        |e| e.with_hint(suggest::suggest_name(name, known.iter().map(String::as_str))),
-                    )?;
+                let (line, lsn) = self
+                    .locate_on_target(place, requested)?
+                    .ok_or_else(|| restore_points::unknown_name_error(self.target, name, &known))?;
+                StopPoint { line, cut: lsn, by: None }
+            }
+            RecoveryTarget::Point(point) => {
+                let (line, lsn) = self.locate_point(point)?;
                 StopPoint { line, cut: lsn, by: None }
             }
         };
@@ -223,11 +222,11 @@ impl WorldTx<'_> {
 
     fn demand_timeline(&self, number: u32) -> Result<Timeline> {
         let lines = self.main_timelines()?;
-        let known: Vec<String> = lines.iter().map(|l| l.number.to_string()).collect();
-        lines.into_iter().find(|l| l.number == i64::from(number)).ok_or_else(|| {
-            Error::new(Code::NotFound, format!("`{}` has no timeline {number}", self.target))
-                .with_hint(format!("its timelines are {}", known.join(", ")))
-        })
+        let known: Vec<u32> = lines.iter().filter_map(|l| u32::try_from(l.number).ok()).collect();
+        lines
+            .into_iter()
+            .find(|l| l.number == i64::from(number))
+            .ok_or_else(|| restore_points::unknown_timeline_error(self.target, number, &known))
     }
 
     /// Returns the timeline and place of something that was found, if the target's own history holds it.
@@ -235,22 +234,49 @@ impl WorldTx<'_> {
         &self,
         place: Option<(i64, i64)>,
         requested: Option<Timeline>,
-        what: impl Fn() -> String,
-    ) -> Result<(Timeline, i64)> {
-        let missing = || {
-            Error::new(Code::NotFound, format!("the history of `{}` holds no {}", self.target, what()))
-                .with_hint(
-                    "`backup::pitr::find` lists drops and truncates with their transactions and places",
-                )
-        };
-        let (id, lsn) = place.ok_or_else(missing)?;
-        let own = self.main_timelines()?.into_iter().find(|l| l.id == id).ok_or_else(missing)?;
-        let Some(requested) = requested else { return Ok((own, lsn)) };
+    ) -> Result<Option<(Timeline, i64)>> {
+        let Some((id, lsn)) = place else { return Ok(None) };
+        let own = self.main_timelines()?.into_iter().find(|l| l.id == id);
+        let (Some(own), Some(requested)) = (&own, requested) else { return Ok(own.map(|own| (own, lsn))) };
         let held = self
             .timeline_chain(requested.id, i64::MAX)?
             .iter()
-            .any(|(line, upto)| *line == id && lsn <= *upto);
-        if held { Ok((requested, lsn)) } else { Err(missing()) }
+            .any(|(line, upto)| *line == own.id && lsn <= *upto);
+        Ok(held.then_some((requested, lsn)))
+    }
+
+    /// Returns the timeline and place of a restore point, which must be where it says that it is.
+    fn locate_point(&self, point: &RestorePoint) -> Result<(Timeline, i64)> {
+        let (Some(lsn), Some(_)) = (&point.lsn, point.timeline) else {
+            return Err(restore_points::placeless_point_error(point));
+        };
+        let lsn = parse_lsn(lsn)?;
+        let same =
+            self.find_restore_point(&point.name)?.filter(|found| found.mark.timeline == point.timeline);
+        let place = same.filter(|found| found.lsn == lsn).map(|found| (found.line, found.lsn));
+        if let Some(located) = self.locate_on_target(place, None)? {
+            return Ok(located);
+        }
+        let lines = self.main_timelines()?;
+        let line = lines.iter().find(|line| point.timeline.map(i64::from) == Some(line.number));
+        match line {
+            Some(line) if !self.is_reachable(line.id, lsn)? => {
+                Err(self.before_window_error(&RecoveryTarget::Point(point.clone()), None))
+            }
+            _ => Err(restore_points::unknown_point_error(self.target, point)),
+        }
+    }
+
+    /// Returns whether recovery from a usable backup can come to a place on a timeline.
+    pub(super) fn is_reachable(&self, line: i64, lsn: i64) -> Result<bool> {
+        let chain = self.timeline_chain(line, lsn)?;
+        Ok(self.usable_backups()?.iter().any(|backup| is_on_chain(&chain, backup)))
+    }
+
+    /// Returns the last place of a timeline: where the next one began, or where the log ends.
+    fn timeline_end(&self, line: &Timeline) -> Result<i64> {
+        let next = self.main_timelines()?.into_iter().find(|l| l.number > line.number).map(|l| l.start);
+        next.map_or_else(|| self.log_end(), Ok)
     }
 
     fn before_window_error(&self, at: &RecoveryTarget, named: Option<&BackupRow>) -> Error {
@@ -282,6 +308,11 @@ impl WorldTx<'_> {
     }
 }
 
+/// Returns whether a backup was whole at a place of these timelines, each with the place up to which it counts.
+fn is_on_chain(chain: &[(i64, i64)], backup: &BackupRow) -> bool {
+    chain.iter().any(|(line, upto)| *line == backup.line && backup.stop <= *upto)
+}
+
 fn describe_recovery_target(at: &RecoveryTarget) -> String {
     match at {
         RecoveryTarget::BackupEnd => "`the end of the backup`".into(),
@@ -290,5 +321,6 @@ fn describe_recovery_target(at: &RecoveryTarget) -> String {
         RecoveryTarget::Xid(text) | RecoveryTarget::Lsn(text) | RecoveryTarget::Name(text) => {
             format!("`{text}`")
         }
+        RecoveryTarget::Point(point) => format!("`{}`", point.name),
     }
 }

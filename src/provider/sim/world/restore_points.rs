@@ -8,6 +8,7 @@ use super::{
 use crate::provider::{
     Result,
     model::{CallKey, RestorePoint},
+    restore_points::{describe_place, taken_name_error},
 };
 use rusqlite::{OptionalExtension as _, Row, params};
 
@@ -23,20 +24,35 @@ pub(in crate::provider::sim) struct WorldRestorePointRow {
 }
 
 impl WorldTx<'_> {
-    /// Makes a restore point.
+    /// Makes a restore point, in the place of one of the same name that no backup leads to any more.
     pub(in crate::provider::sim) fn add_restore_point(
         &self,
         name: &str,
-        line: i64,
         at: i64,
         key: Option<&CallKey>,
     ) -> Result<RestorePoint> {
         let (lsn, _) = self.allocate_transaction(name.len())?;
-        let sql = "insert into marks values (?1, ?2, ?3, ?4, ?5)";
+        let line = self.main_timeline()?;
+        let sql = "insert or replace into marks values (?1, ?2, ?3, ?4, ?5)";
         self.conn
-            .execute(sql, params![name, line, lsn, at, key.map(|k| &k.0)])
+            .execute(sql, params![name, line.id, lsn, at, key.map(|k| &k.0)])
             .map_err(|e| store_error(&e))?;
-        Ok(RestorePoint { name: name.into(), lsn: format_lsn(lsn), time: from_micros(at) })
+        Ok(RestorePoint {
+            name: name.into(),
+            lsn: Some(format_lsn(lsn)),
+            timeline: u32::try_from(line.number).ok(),
+            time: from_micros(at),
+        })
+    }
+
+    /// Refuses a name while a backup leads to a restore point that has it.
+    pub(in crate::provider::sim) fn demand_free_point_name(&self, name: &str) -> Result<()> {
+        match self.find_restore_point(name)? {
+            Some(taken) if self.is_reachable(taken.line, taken.lsn)? => {
+                Err(taken_name_error(name, &describe_place(&taken.mark)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns a restore point.
@@ -44,11 +60,16 @@ impl WorldTx<'_> {
         &self,
         name: &str,
     ) -> Result<Option<WorldRestorePointRow>> {
-        let sql = "select line, lsn, at, key from marks where name = ?1";
+        let sql = "select m.line, m.lsn, m.at, m.key, l.number from marks m join lines l on l.id = m.line
+                   where m.name = ?1";
         let read = |row: &Row<'_>| {
             let lsn = row.get(1)?;
-            let mark =
-                RestorePoint { name: name.into(), lsn: format_lsn(lsn), time: from_micros(row.get(2)?) };
+            let mark = RestorePoint {
+                name: name.into(),
+                lsn: Some(format_lsn(lsn)),
+                timeline: row.get(4)?,
+                time: from_micros(row.get(2)?),
+            };
             Ok(WorldRestorePointRow { line: row.get(0)?, lsn, key: row.get(3)?, mark })
         };
         self.conn.query_row(sql, [name], read).optional().map_err(|e| store_error(&e))

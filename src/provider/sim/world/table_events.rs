@@ -23,6 +23,7 @@ impl WorldTx<'_> {
                 xid: row.get::<_, i64>(3)?.to_string(),
                 lsn: format_lsn(row.get(4)?),
                 timeline: row.get(5)?,
+                unseen: None,
             })
         };
         let mut events = self.query_rows(sql, [], read)?;

@@ -85,6 +85,7 @@ impl BranchRow {
             backup: None,
             reached: None,
             timeline: None,
+            unseen: None,
             host: details.map(|i| i.db_host.clone()),
             port: details.map(|i| i.db_port),
             temporary: false,

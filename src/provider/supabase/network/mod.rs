@@ -14,7 +14,7 @@ use address_item::AddressItem;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use reqwest::Method;
-use restrictions::RestrictionsResponse;
+use restrictions::{RestrictionChange, RestrictionsResponse};
 use serde::Deserialize;
 use serde_json::json;
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ impl Network for Supabase {
     async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
         let now = self.fetch_restrictions().await?;
         now.check_changeable()?;
-        let change = now.plan_change(add, remove);
+        let change = RestrictionChange::new(add, remove);
         if !change.is_empty() {
             let path = format!("/v1/projects/{}/network-restrictions", self.reference);
             self.api.send_write(Method::PATCH, &path, Some(&change.to_patch_body())).await?;

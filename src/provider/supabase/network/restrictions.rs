@@ -142,19 +142,6 @@ impl RestrictionsResponse {
         Ok(())
     }
 
-    /// Returns the change after which `add` may connect and `remove` may not: what is not listed yet, and what is to go.
-    ///
-    /// The ranges that let everybody in while nothing is listed are not added to it. The platform keeps them when others
-    /// come, and a request that named them would open a project that somebody has closed by the time it lands.
-    pub(super) fn plan_change(&self, add: &[IpNet], remove: &[IpNet]) -> RestrictionChange {
-        let add: Vec<IpNet> = add.iter().map(normalize_family).collect();
-        RestrictionChange {
-            // Also what is not listed: a list that was never applied may be open without saying so.
-            remove: remove.iter().map(normalize_family).filter(|net| !add.contains(net)).collect(),
-            add: add.into_iter().filter(|net| !self.ranges.contains(net)).collect(),
-        }
-    }
-
     /// Returns the restrictions as they are stored with a change, which is not enforced yet as far as is known.
     pub(super) fn with_change(&self, change: &RestrictionChange) -> Self {
         let mut changed = self.clone();
@@ -165,7 +152,7 @@ impl RestrictionsResponse {
             changed.old = Some(self.ranges.clone());
         }
         changed.is_applied = false;
-        changed.ranges.retain(|net| !change.remove.contains(net));
+        changed.ranges.retain(|net| !change.remove.contains(net) && !change.add.contains(net));
         changed.ranges.extend(&change.add);
         changed
     }
@@ -221,6 +208,17 @@ impl RestrictionsResponse {
 }
 
 impl RestrictionChange {
+    /// Returns the change after which `add` may connect and `remove` may not: these and no others, also what the list
+    /// has already, since a look may lag behind.
+    ///
+    /// The ranges that let everybody in while nothing is listed are not added to it. The platform keeps them when others
+    /// come, and a request that named them would open a project that somebody has closed by the time it lands.
+    pub(super) fn new(add: &[IpNet], remove: &[IpNet]) -> Self {
+        let add: Vec<IpNet> = add.iter().map(normalize_family).collect();
+        let remove = remove.iter().map(normalize_family).filter(|net| !add.contains(net)).collect();
+        Self { add, remove }
+    }
+
     /// Returns whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty()

@@ -175,7 +175,10 @@ async fn supabase_adding_to_an_open_project_sends_what_was_asked_for_and_nothing
     );
     let server = served(applied(&["8.8.8.0/24"], &["::/0"])).await;
     server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("there already");
-    assert_eq!(server.request_lines().len(), 1, "nothing to change, nothing sent");
+    let sent = server.received_requests().pop().expect("a look may lag behind");
+    assert_eq!(sent.body["add"]["dbAllowedCidrs"], json!(["8.8.8.0/24"]));
+    server.project().allow(&[], &[]).await.expect("nothing");
+    assert_eq!(server.request_lines().len(), 3, "nothing is asked for, nothing sent");
 }
 
 #[tokio::test]

@@ -10,7 +10,10 @@ use crate::provider::{
     supabase::{mock_api::REF, project::Supabase, sql::statements},
 };
 use serde_json::{Value, json};
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// What is answered instead.
 const ODD: &[&str] = &["{}", "null", "[]", "[{}]", "\"text\"", "<html><title>Sign in</title></html>", ""];
@@ -247,4 +250,36 @@ async fn supabase_a_workflow_without_a_number_is_looked_for() {
         let error = branches.reset(&row_branch(), &key(), &NullRecorder).await.expect_err(odd);
         assert_eq!(error.code, Code::Unknown, "{odd}: {error}");
     }
+}
+
+#[tokio::test]
+async fn supabase_a_look_that_fails_after_a_write_is_no_refusal_of_it() {
+    let serve = || {
+        let has_written = AtomicBool::new(false);
+        MockApi::serve_replies(move |seen| {
+            let is_look = seen.line.starts_with("GET ");
+            if !is_look {
+                has_written.store(true, Ordering::SeqCst);
+                return MockReply::from_text(201, "");
+            }
+            if has_written.load(Ordering::SeqCst) {
+                return MockReply::from_text(200, "<html>");
+            }
+            if seen.line.contains("/organizations/") {
+                let replica = json!({"identifier": "r", "type": "READ_REPLICA", "region": "x", "status": "ACTIVE_HEALTHY"});
+                return MockReply::from_json(200, &organization(&[replica]));
+            }
+            answer_well(seen)
+        })
+    };
+    let server = serve().await;
+    let (target, _folder) = project(&server);
+    target.replicas().expect("replicas").delete("r").await.expect("it was accepted");
+    let server = serve().await;
+    let (target, _folder) = project(&server);
+    target.branches().expect("branches").delete("drill", BRANCH).await.expect("it was accepted");
+    let server = serve().await;
+    let (target, _folder) = project(&server);
+    let error = target.backups().expect("backups").mark("q", &key()).await.expect_err("nobody knows");
+    assert_eq!(error.code, Code::Unknown, "{error}");
 }

@@ -17,9 +17,9 @@ mod running_server;
 mod unarchived_wal;
 
 use super::{
-    copying::{self, CopyState, STARTS_MAX},
+    copying::{self, CopyState},
     plan,
-    recovery::{self, RecoveringCopy, RecoveryState},
+    recovery::{RecoveringCopy, RecoveryState},
 };
 use crate::provider::{
     Code, Error, Result,
@@ -29,7 +29,7 @@ use crate::provider::{
     },
     model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
     postgres::{
-        cluster::{Cluster, control_file::ControlFile, server, server_log},
+        cluster::{Cluster, control_file::ControlFile, server},
         records::{RestoreFailure, RestorePhase, RestoreRecord},
         sql::DatabaseAddress,
     },
@@ -265,6 +265,7 @@ async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: Restore
     let copy = RecoveringCopy {
         data: &record.data,
         log: &record.recovery_log_path(),
+        starts: record.starts,
         child: record.child.as_ref(),
         recovery: &record.recovery,
         address: &DatabaseAddress {
@@ -277,14 +278,7 @@ async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: Restore
     };
     let proof = match copy.poll_recovery().await? {
         RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
-        RecoveryState::Killed if record.starts < STARTS_MAX => {
-            return start_recovery(cluster, programs, record).await;
-        }
-        RecoveryState::Killed => {
-            return Err(recovery::recovery_failed_error(&server_log::ServerLog::read(
-                &record.recovery_log_path(),
-            )));
-        }
+        RecoveryState::Killed => return start_recovery(cluster, programs, record).await,
         RecoveryState::Proved(proof) => proof,
     };
     record.reached = proof.reached;
@@ -401,6 +395,7 @@ fn restored_to_json(record: &RestoreRecord) -> Value {
         reached: record.reached,
         timeline: record.timeline,
         kept: Some(record.aside.display().to_string()),
+        unseen: record.recovery.unseen.clone(),
         running: record.running,
     };
     serde_json::to_value(restored).unwrap_or_default()

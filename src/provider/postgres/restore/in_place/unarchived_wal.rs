@@ -5,7 +5,7 @@ use crate::provider::{
     Result,
     postgres::cluster::{self, Cluster},
 };
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// Fails while a running server cannot archive; waits for one that lags behind.
 ///
@@ -18,7 +18,8 @@ pub(super) async fn ensure_wal_archived(cluster: &Cluster, current: &DataFolder)
     if let Some(why) = cluster.archiver_failure().await? {
         return Err(cluster::archiver_error(&why));
     }
-    if list_unarchived_wal(&current.data).is_empty() { Ok(()) } else { cluster.archive_now().await }
+    let is_waiting = cluster::has_unarchived_wal(&current.data);
+    if is_waiting { cluster.archive_now().await } else { Ok(()) }
 }
 
 /// Fails when a stopped server has left segments that are not in `archive`.
@@ -26,8 +27,7 @@ pub(super) async fn ensure_wal_archived(cluster: &Cluster, current: &DataFolder)
 /// # Errors
 /// [`crate::provider::Code::Refused`] with the first of them.
 pub(super) fn check_no_unarchived_wal(data: &Path, archive: &Path) -> Result<()> {
-    let mut left = list_unarchived_wal(data);
-    left.retain(|segment| !archive.join(segment).is_file());
+    let left = cluster::list_unarchived_wal(data, archive);
     let Some(first) = left.first() else { return Ok(()) };
     let why = format!("{} WAL files from `{first}` on were never archived, and would be lost", left.len());
     Err(not_in_place_error(data, &why).with_hint(format!(
@@ -35,14 +35,4 @@ pub(super) fn check_no_unarchived_wal(data: &Path, archive: &Path) -> Result<()>
         data.join("pg_wal").display(),
         archive.display()
     )))
-}
-
-/// Returns the files that wait to be archived, oldest first.
-fn list_unarchived_wal(data: &Path) -> Vec<String> {
-    let entries = fs::read_dir(data.join("pg_wal/archive_status")).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut all: Vec<String> =
-        names.filter_map(|name| Some(name.strip_suffix(".ready")?.to_owned())).collect();
-    all.sort_unstable();
-    all
 }

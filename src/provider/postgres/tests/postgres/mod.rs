@@ -4,6 +4,7 @@ mod branches;
 mod in_place;
 mod labs;
 mod moments;
+mod restore_points;
 mod statements;
 mod traps;
 

@@ -100,17 +100,22 @@ async fn xid_place_and_name_are_targets() {
     )
     .await;
     assert_eq!(list_notes(open_branch(lab.as_ref(), "named").await.as_ref()).await, "one");
-    make_branch(lab.as_ref(), &branch_request("placed", RecoveryTarget::Lsn(mark.lsn)), "BRANCH0004").await;
-    assert!(list_notes(open_branch(lab.as_ref(), "placed").await.as_ref()).await.starts_with("one"));
+    make_branch(
+        lab.as_ref(),
+        &branch_request("placed", RecoveryTarget::Lsn(mark.lsn.expect("a place"))),
+        "BRANCH0004",
+    )
+    .await;
+    assert_eq!(list_notes(open_branch(lab.as_ref(), "placed").await.as_ref()).await, "one");
     let error =
         restore_refusal(lab.as_ref(), &branch_request("never", RecoveryTarget::Xid("4000000".into()))).await;
-    assert_eq!(error.code, Code::TargetAfterWindow, "{error:?}");
+    assert_eq!(error.code, Code::NotFound, "{error:?}");
     let error = restore_refusal(
         lab.as_ref(),
         &branch_request("never", RecoveryTarget::Name("nobody made it".into())),
     )
     .await;
-    assert_eq!(error.code, Code::TargetAfterWindow, "{error:?}");
+    assert_eq!(error.code, Code::NotFound, "{error:?}");
 }
 
 #[tokio::test]
@@ -289,7 +294,9 @@ async fn nothing_found_in_a_hole_is_not_nothing() {
     }
     assert_eq!(backups.events(&drop_query(None, Some(late))).await.expect_err("is lost").code, Code::WalGap);
     change_rows(lab.as_ref(), "drop table orders").await;
-    assert_eq!(backups.events(&drop_query(None, None)).await.expect("shows what there is").len(), 1);
+    let found = backups.events(&drop_query(None, None)).await.expect("shows what there is");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].unseen.as_ref().is_some_and(|unseen| unseen.contains("is missing")), "{found:?}");
 }
 
 #[tokio::test]
@@ -314,7 +321,10 @@ async fn nothing_found_without_the_newest_wal_is_not_nothing() {
     assert!(error.message.contains("could not be searched"), "{error:?}");
     assert_eq!(backups.events(&drop_query(None, Some(early))).await.expect("was looked at"), []);
     test_lab.crash_server().await;
-    assert_eq!(backups.events(&drop_query(None, None)).await.expect("what there is"), []);
+    let error = backups.events(&drop_query(None, None)).await.expect_err("was not looked at");
+    assert_eq!(error.code, Code::Refused, "{error:?}");
+    assert!(error.message.contains("its server is down"), "{error:?}");
+    assert_eq!(backups.events(&drop_query(None, Some(early))).await.expect("was looked at"), []);
 }
 
 #[tokio::test]

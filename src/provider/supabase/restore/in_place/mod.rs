@@ -177,6 +177,7 @@ impl Supabase {
             reached: detail.plan.reached_moment(),
             timeline: fingerprint.timeline_number(),
             kept: None,
+            unseen: None,
             running: true,
         };
         let restored =

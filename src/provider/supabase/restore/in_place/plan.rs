@@ -5,7 +5,13 @@ use crate::{
     provider::{
         Code, Error, Result,
         model::{RecoveryTarget, RestoreRequest},
-        supabase::{platform_backups, project::Supabase, restore_points, statuses},
+        restore_points as known_points,
+        supabase::{
+            platform_backups,
+            project::Supabase,
+            restore_points::{self, RestorePointRow},
+            statuses,
+        },
     },
 };
 use serde::{Deserialize, Serialize};
@@ -110,6 +116,13 @@ impl Supabase {
             (None, RecoveryTarget::Name(name)) => {
                 self.check_restore_point(name).await?;
                 Ok(InPlaceRecoveryTarget::Point(name.clone()))
+            }
+            (None, RecoveryTarget::Point(point)) => {
+                let there = self.check_restore_point(&point.name).await?;
+                if there.completed_at().is_some_and(|completed| completed != point.time) {
+                    return Err(known_points::unknown_point_error(&self.display_name(), point));
+                }
+                Ok(InPlaceRecoveryTarget::Point(point.name.clone()))
             }
             (None, RecoveryTarget::Xid(_) | RecoveryTarget::Lsn(_) | RecoveryTarget::BackupEnd) => {
                 Err(Error::unsupported(
@@ -227,16 +240,14 @@ impl Supabase {
         .with_hint("drop them, restore, and make them again"))
     }
 
-    async fn check_restore_point(&self, name: &str) -> Result<()> {
+    /// Returns a restore point that can be gone back to.
+    async fn check_restore_point(&self, name: &str) -> Result<RestorePointRow> {
         match self.fetch_restore_point(name).await? {
-            Some(point) if point.status == restore_points::AVAILABLE => Ok(()),
+            Some(point) if point.status == restore_points::AVAILABLE => Ok(point),
             Some(point) => {
                 Err(Error::new(Code::Refused, format!("the restore point `{name}` is {}", point.status)))
             }
-            None => Err(Error::new(
-                Code::NotFound,
-                format!("`{}` has no restore point `{name}`", self.display_name()),
-            )),
+            None => Err(known_points::unknown_name_error(&self.display_name(), name, &[])),
         }
     }
 }

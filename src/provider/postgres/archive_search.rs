@@ -1,0 +1,89 @@
+//! A search of the archive: brought up to date first, and with what it still could not see.
+//!
+//! What is found is all there is only where everything was read. What was written last is not in the archive yet, so it is
+//! archived before every search by name, transaction or place; what cannot be archived is said with what was found.
+
+use super::{
+    archive_view::ArchiveView,
+    cluster::{self, Cluster},
+    engine::StoredBackup,
+};
+use crate::provider::{Code, Error, Result};
+
+/// The state in a control file of a server that archived all it had before it ended.
+const SHUT_DOWN: &str = "shut down";
+
+/// The archive as it is for a search.
+pub(super) struct ArchiveSearch {
+    pub view: ArchiveView,
+    /// Why the last of the WAL is not in the archive; `None` when it is.
+    pub unarchived: Option<Error>,
+}
+
+impl ArchiveSearch {
+    /// Archives everything that was written up to now, where the server runs, and reads the archive.
+    ///
+    /// # Errors
+    /// As for [`ArchiveView::read_archive`].
+    pub(super) async fn begin(cluster: &Cluster, backups: &[StoredBackup]) -> Result<Self> {
+        let fenced = if cluster.is_running() { Some(cluster.archive_fence().await) } else { None };
+        let view = ArchiveView::read_archive(cluster, backups).await?;
+        let unarchived = match fenced {
+            Some(fenced) => fenced.err(),
+            None => explain_unarchived(cluster, &view).await,
+        };
+        Ok(Self { view, unarchived })
+    }
+
+    /// Returns what of the target's history could not be searched, as a sentence; `None` when all was.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn describe_unseen(&self, backups: &[StoredBackup]) -> Result<Option<String>> {
+        let hole = self.view.find_unsearchable_segment(backups, None, None).await?;
+        let hole =
+            hole.map(|segment| format!("WAL segment `{segment}` is missing and could not be searched"));
+        let sentences: Vec<String> =
+            [self.describe_unarchived().await?, hole].into_iter().flatten().collect();
+        Ok(Some(sentences.join("; ")).filter(|unseen| !unseen.is_empty()))
+    }
+
+    /// Returns what could not be searched because it is not archived, as a sentence; `None` when everything is.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn describe_unarchived(&self) -> Result<Option<String>> {
+        let Some(why) = &self.unarchived else { return Ok(None) };
+        let what = match self.view.latest_commit().await? {
+            Some(last) => format!("what was committed after {}", last.time),
+            None => "any commit".into(),
+        };
+        Ok(Some(format!("{what} could not be searched: {}", why.message)))
+    }
+
+    /// Adds to an error of a search what could not be searched: what was not found may be there.
+    ///
+    /// # Errors
+    /// [`Code::Tool`].
+    pub(super) async fn explain_failure(&self, error: Error) -> Result<Error> {
+        let unseen = self.describe_unarchived().await?;
+        Ok(match unseen {
+            Some(unseen) => Error { message: format!("{}; {unseen}", error.message), ..error },
+            None => error,
+        })
+    }
+}
+
+/// Returns why a server that does not run may have left WAL that was never archived; `None` when it has not.
+async fn explain_unarchived(cluster: &Cluster, view: &ArchiveView) -> Option<Error> {
+    let down = |why: String| Some(Error::new(Code::Refused, format!("its server is down, {why}")));
+    let control = match cluster.read_control_file().await {
+        Ok(control) => control,
+        Err(error) => return down(format!("and how it ended cannot be seen: {}", error.message)),
+    };
+    if control.state != SHUT_DOWN {
+        return down("and was not shut down in order, so that its last WAL was never archived".into());
+    }
+    let left = cluster::list_unarchived_wal(&cluster.data, &view.archive.folder);
+    left.first().and_then(|first| down(format!("and its WAL from `{first}` on was never archived")))
+}
