@@ -85,7 +85,7 @@ impl Supabase {
         let body = json!({ "branch_name": name, "with_data": matches!(detail.seed, BranchSeed::Latest(_)) });
         let path = format!("/v1/projects/{}/branches", self.reference);
         match self.api.send_write(Method::POST, &path, Some(&body)).await {
-            Ok(_) => Ok(branch_job(&name, &detail)),
+            Ok(()) => Ok(branch_job(&name, &detail)),
             // The name contains the key, so an existing branch of that name was created by this call.
             Err(e) if e.code == Code::Conflict => match self.find_branch_by_key(key).await {
                 Ok(Some(_)) => Ok(branch_job(&name, &detail)),

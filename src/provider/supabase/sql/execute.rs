@@ -106,7 +106,7 @@ impl OpenTransaction for UnsentTransaction {
         let limit = Span(self.timeout.0.saturating_add(ANSWER_GRACE.0)).min(ANSWER_TIMEOUT);
         let api = self.project.api.with_timeout(limit);
         match api.send_write(Method::POST, &self.project.database_path("query"), Some(&body)).await {
-            Ok(_) => self.fetch_rows_affected().await,
+            Ok(()) => self.fetch_rows_affected().await,
             Err(error) if is_certain_refusal(&error) => {
                 let error = map_late_error(map_sql_refusal(error));
                 Err(statement::mark_lasting_effects(error, &self.statement))
