@@ -100,7 +100,10 @@ impl Supabase {
             let page: ProjectsPage = requests::decode_answer(self.api.get(&path).await?, &path)?;
             let count = page.projects.len();
             if let Some(project) = page.projects.into_iter().find(|project| project.r#ref == self.reference) {
-                let listed = json!({ "databases": project.databases.unwrap_or_default() });
+                let databases = project.databases.ok_or_else(|| {
+                    unreadable_answer_error(&format!("`{path}`"), "`databases` of the project is missing")
+                })?;
+                let listed = json!({ "databases": databases });
                 let mut listed: ListedDatabases = requests::decode_answer(listed, &path)?;
                 listed.databases.retain(|row| row.r#type == "READ_REPLICA");
                 return Ok(listed.databases);

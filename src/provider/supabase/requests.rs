@@ -139,6 +139,8 @@ fn describe_misfit(path: &str, error: &str, kind: &str) -> String {
     }
     match error.rsplit_once(", expected ") {
         _ if is_root => format!("it is {kind}"),
+        Some((_, "a sequence")) => format!("`{path}` is no list"),
+        Some((_, "a map")) => format!("`{path}` is no object"),
         Some((_, expected)) if !expected.starts_with("struct ") => format!("`{path}` is not {expected}"),
         _ => format!("`{path}` is of another shape"),
     }

@@ -223,7 +223,7 @@ async fn supabase_a_field_that_decides_is_named_when_it_is_missing_or_odd() {
             "replicas",
             "/organizations/acme/projects?limit=100&offset=0",
             r#"{"projects":[{"ref":"abcdefghijklmnopqrst"}]}"#,
-            "`databases` is not a sequence",
+            "`databases` of the project is missing",
         ),
         (
             "overrides",

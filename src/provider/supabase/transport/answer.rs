@@ -118,6 +118,7 @@ impl ApiAnswer {
         }
         match page_title(text) {
             _ if text.is_empty() => "an empty body".to_owned(),
+            Some(title) if title.is_empty() => "a page without words".to_owned(),
             Some(title) => format!("a page that says `{}`", mask_message(&title, token)),
             None => format!("the text `{}`", mask_message(text, token)),
         }

@@ -276,6 +276,7 @@ async fn supabase_a_read_takes_json_only_and_says_what_else_came() {
     for (body, said) in [
         ("", "it is an empty body"),
         ("<html><title>Sign in</title></html>", "it is a page that says `Sign in`"),
+        ("<html>", "it is a page without words"),
         ("upstream", "it is the text `upstream`"),
     ] {
         let server = MockApi::serve_replies(move |_| MockReply::from_text(200, body)).await;
