@@ -188,3 +188,57 @@ fn what_cannot_be_rehearsed_says_so() {
         assert!(done.stderr.contains(says) && done.stderr.contains("nothing was done"), "{done}");
     }
 }
+
+#[test]
+fn a_story_says_what_operators_and_colleagues_do() {
+    let path = "tests/good/every_change.rhai";
+    for (scenario, tells) in [
+        (
+            "operator:4:after-effect:leave",
+            &[
+                "process 2, after process 1 was killed; it is given up as it is: `runs abandon --leave`",
+                "left behind what /branch::create#0 began (branch sandbox/copy)",
+            ][..],
+        ),
+        (
+            "operator:4:after-begin:clock-back",
+            &[
+                "process 2, after process 1 was killed; the clock is set 30 minutes back",
+                "-25m 00s  resumed by version",
+            ],
+        ),
+        (
+            "operator:1:create:take-over",
+            &[
+                "!! taken over by another process, while its request was on its way, at the request `create` of /backup::create#0",
+                "interrupted: taken over by another process",
+                "process 2, after process 1 stopped",
+            ],
+        ),
+        (
+            "operator:1:create:decide-redo",
+            &[
+                "!! lost, and nothing answered after that, at the request `create` of /backup::create#0",
+                "process 2, after process 1 stopped; where it is undecided, `runs decide … redo`",
+            ],
+        ),
+        (
+            "api:23:allow:colleague-before",
+            &[
+                "!! served, and a colleague changed another element right before at the request `allow` of /network::restrictions::add#0",
+                "sandbox/ranges",
+            ],
+        ),
+        (
+            "api:23:allow:sent-late",
+            &[
+                "!! held back and sent just within its time, no answer, and an effect after that at the request `allow` of /network::restrictions::add#0",
+            ],
+        ),
+    ] {
+        let story = tell_story(path, scenario);
+        for line in tells {
+            assert!(story.contains(line), "{line} in {story}");
+        }
+    }
+}

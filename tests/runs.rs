@@ -327,3 +327,40 @@ fn a_run_whose_target_is_another_one_now_can_be_left() {
     assert_eq!(env.run_cli(&["runs", "verify", "last"]).code, 0);
     assert_eq!(env.run_cli(&["runs", "abandon", "last", "--leave"]).code, 2);
 }
+
+#[test]
+fn a_command_that_fails_has_its_error_as_json_where_its_result_would_be() {
+    let env = CliEnv::new();
+    let failed = env.run_cli(&["db", "execute", "-t", "sandbox", "nonsense", "-o", "json"]);
+    assert_eq!(failed.code, 1, "{failed}");
+    let said = failed.parse_json();
+    assert_eq!((&said["event"], &said["status"]), (&"run.finished".into(), &"failed".into()));
+    assert_eq!((&said["error"]["code"], &said["error"]["side_effects"]), (&"SQL".into(), &"none".into()));
+    let refused =
+        env.run_cli(&["db", "execute", "-t", "sandbox", "commit", "--confirm", "nothing", "-o", "json"]);
+    assert_ne!(refused.code, 0, "{refused}");
+    assert!(refused.parse_json()["event"].is_string(), "{refused}");
+}
+
+#[test]
+fn a_run_that_is_left_names_what_it_leaves() {
+    let env = CliEnv::new();
+    let script = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+        needs: ["branch.create", "branch.destroy"] };
+    branch::create(params.db, #{ into: "gone" });
+    branch::delete(params.db, "gone");
+    branch::create(params.db, #{ into: "copy", temporary: true });
+    defer(|| note("the end"));
+    sleep("10m");
+    "#;
+    env.write_file("r.rhai", script);
+    let child = env.start_until_calls(&["run", "r.rhai"], 4);
+    interrupt_child(&child);
+    child.wait_with_output().unwrap();
+    let done = env.run_cli(&["runs", "abandon", "last", "--leave"]);
+    let says =
+        "given up; left behind: branch sandbox/copy, what its `defer` and `on_failure` would have undone";
+    assert!(done.code == 0 && done.stderr.contains(says), "{done}");
+    let left = &env.list_runs()[0]["left_behind"];
+    assert_eq!(left[0], "branch sandbox/copy", "{left}");
+}

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{
     future::poll_fn,
-    sync::{LazyLock, Mutex, MutexGuard},
+    sync::{Arc, LazyLock, Mutex, MutexGuard},
     task::Poll,
 };
 
@@ -45,6 +45,29 @@ impl Uptime {
     /// Returns the time from an earlier reading to this one; `None` when the machine was booted in between.
     pub fn since(&self, earlier: &Uptime) -> Option<Span> {
         (self.boot == earlier.boot).then(|| Span::from_millis(self.millis.saturating_sub(earlier.millis)))
+    }
+}
+
+/// Measures how long something takes, on a clock that nobody sets.
+pub struct Stopwatch<'a> {
+    clock: &'a dyn Clock,
+    began: Uptime,
+}
+
+impl<'a> Stopwatch<'a> {
+    /// Begins to measure.
+    pub fn start(clock: &'a dyn Clock) -> Self {
+        Self { clock, began: clock.uptime() }
+    }
+
+    /// Returns the time that has passed.
+    pub fn passed(&self) -> Span {
+        self.clock.uptime().since(&self.began).unwrap_or(Span::ZERO)
+    }
+
+    /// Returns what is left of `limit`, nothing being zero.
+    pub fn left_of(&self, limit: Span) -> Span {
+        Span(limit.0.saturating_sub(self.passed().0)).max(Span::ZERO)
     }
 }
 
@@ -88,13 +111,19 @@ static BOOT_ID: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// A clock on which waiting takes no time: it stands still until somebody sleeps, then jumps to when
-/// the first sleeper wakes.
+/// the first sleeper wakes. As on a machine, it can be set, and booted anew; the time that really passes knows of neither.
 #[derive(Debug)]
 pub struct VirtualClock(Mutex<ClockState>);
 
 #[derive(Debug)]
 struct ClockState {
+    /// The time that really passes.
     now: Moment,
+    /// How much later than that the clock shows; negative where it is slow.
+    ahead: Span,
+    /// How often the machine was booted anew, and when it was last.
+    boots: u32,
+    booted_at: Moment,
     /// When each sleeper wakes, and its number.
     sleepers: Vec<(Moment, u64)>,
     next: u64,
@@ -103,7 +132,27 @@ struct ClockState {
 impl VirtualClock {
     /// Returns a clock that stands at `now`.
     pub fn starting_at(now: Moment) -> Self {
-        Self(Mutex::new(ClockState { now, sleepers: Vec::new(), next: 0 }))
+        let booted_at = Moment(jiff::Timestamp::UNIX_EPOCH);
+        let (ahead, sleepers) = (Span::ZERO, Vec::new());
+        Self(Mutex::new(ClockState { now, ahead, boots: 0, booted_at, sleepers, next: 0 }))
+    }
+
+    /// Sets what the clock shows forward, or back; no time passes.
+    pub fn step_by(&self, span: Span) {
+        let mut state = self.lock_state();
+        state.ahead = Span(state.ahead.0.saturating_add(span.0));
+    }
+
+    /// Boots the machine anew; no time passes.
+    pub fn reboot(&self) {
+        let mut state = self.lock_state();
+        state.boots += 1;
+        state.booted_at = state.now;
+    }
+
+    /// Returns the time that really passes, whatever the clock shows: the time of everybody else.
+    pub fn real_time(self: &Arc<Self>) -> RealTime {
+        RealTime(Arc::clone(self))
     }
 
     /// Sets the clock forward.
@@ -130,7 +179,17 @@ impl Drop for Sleeper<'_> {
 #[async_trait]
 impl Clock for VirtualClock {
     fn now(&self) -> Moment {
-        self.lock_state().now
+        let state = self.lock_state();
+        state.now.saturating_add(state.ahead)
+    }
+
+    fn uptime(&self) -> Uptime {
+        let state = self.lock_state();
+        let boot = match state.boots {
+            0 => "virtual".to_owned(),
+            n => format!("virtual {n}"),
+        };
+        Uptime { boot, millis: to_millis(state.now.duration_since(state.booted_at)) }
     }
 
     async fn sleep(&self, span: Span) {
@@ -159,6 +218,21 @@ impl Clock for VirtualClock {
     }
 }
 
+/// The time that really passes on a [`VirtualClock`], which nobody sets.
+#[derive(Debug, Clone)]
+pub struct RealTime(Arc<VirtualClock>);
+
+#[async_trait]
+impl Clock for RealTime {
+    fn now(&self) -> Moment {
+        self.0.lock_state().now
+    }
+
+    async fn sleep(&self, span: Span) {
+        self.0.sleep(span).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,5 +251,20 @@ mod tests {
         }
         clock.sleep(Span::from_secs(-5)).await;
         assert!(clock.lock_state().sleepers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_is_set_for_its_machine_alone() {
+        let began = Moment(jiff::Timestamp::UNIX_EPOCH).saturating_add(Span::from_secs(100));
+        let clock = Arc::new(VirtualClock::starting_at(began));
+        let (real, before) = (clock.real_time(), clock.uptime());
+        clock.step_by(Span::from_secs(-60));
+        clock.sleep(Span::from_secs(10)).await;
+        assert_eq!(clock.now().duration_since(began), Span::from_secs(-50));
+        assert_eq!(real.now().duration_since(began), Span::from_secs(10));
+        assert_eq!(clock.uptime().since(&before), Some(Span::from_secs(10)));
+        clock.reboot();
+        clock.sleep(Span::from_secs(1)).await;
+        assert_eq!((clock.uptime().since(&before), clock.uptime().millis), (None, 1000));
     }
 }

@@ -21,15 +21,21 @@ pub(crate) enum Mutant {
     SecondEffectUnderQuarantine,
     /// An answer is believed without a look at what it says.
     AnswerBelieved,
+    /// The time in which a lost request may land is counted from its record, not from when it may have been sent.
+    BoundFromRecord,
+    /// The whole list is compared, not the elements that the effect touches.
+    WholeListCompared,
 }
 
 /// The faults of the protocol of effects.
-pub(crate) const PROTOCOL_MUTANTS: [Mutant; 5] = [
+pub(crate) const PROTOCOL_MUTANTS: [Mutant; 7] = [
     Mutant::LooksOnce,
     Mutant::NewKeyWhileOpen,
     Mutant::NoQuarantine,
     Mutant::SecondEffectUnderQuarantine,
     Mutant::AnswerBelieved,
+    Mutant::BoundFromRecord,
+    Mutant::WholeListCompared,
 ];
 
 thread_local! {

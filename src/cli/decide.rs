@@ -3,14 +3,14 @@
 use super::{operations::perform_read, questions::current_user, run::open_journal};
 use crate::{
     base::{shell, terminal, value},
-    journal::{self, CallState, Decision, Durability, FoldedCall, Record, RunFold, ScriptError},
+    journal::{Decision, ScriptError},
     ops::{
         self,
         args::CallArgs,
         spec::{Operation, ReturnShape},
     },
     report::CliError,
-    runtime::{APPROVE, Runtime},
+    runtime::{DecidableCall, DecisionRefusal, Runtime},
 };
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -70,44 +70,27 @@ pub(super) fn decide_call(
 ) -> Result<u8, CliError> {
     let journal = open_journal(runtime)?;
     let id = journal.resolve_run_id(given)?;
-    let run = journal.acquire_run(&id)?;
-    let entries = journal.read_records(&id)?;
-    let (fold, _) = RunFold::from_entries(&entries);
-    let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| open.op != APPROVE).collect();
-    let named: Vec<_> = match open.iter().find(|(name, _)| *name == call) {
-        Some(exact) => vec![*exact],
-        None => open.iter().copied().filter(|(name, _)| name.contains(call)).collect(),
-    };
-    let [(name, FoldedCall { op, .. })] = named[..] else {
-        let open: Vec<&str> = open.into_iter().map(|(name, _)| name).collect();
-        return Err(undecidable_error(&id, call, &open, named.is_empty(), &fold));
-    };
-    let (args, known) = match run.call_state(name).map_err(journal::Error::from)? {
-        CallState::Started { args, decision, .. } => (args, decision.and_then(find_known_error)),
-        _ => (Value::Null, None),
-    };
-    let decision = resolution_to_decision(runtime, op, &args, resolution, known)?;
-    run.append_record(
-        Record::Decided { call: name.to_owned(), decision: decision.to_json(), by: current_user() },
-        Durability::Synced,
-    )?;
+    let open = DecidableCall::find(&journal, &id, call).map_err(|why| refusal_to_error(&id, call, why))?;
+    let DecidableCall { name, op, args, known_error, .. } = &open;
+    let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
+    open.record_decision(&decision, current_user())?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
     terminal::print_message(&format!("redrill resume {id}"));
     Ok(0)
 }
 
 /// Returns the error for a call that cannot be decided about.
-fn undecidable_error(id: &str, call: &str, open: &[&str], is_none: bool, fold: &RunFold) -> CliError {
-    // A call that was cut short is looked up by a resume first; a person decides only what that cannot tell.
-    if is_none
-        && let Some((name, _)) =
-            fold.open_calls().find(|(name, open)| open.op != APPROVE && name.contains(call))
-    {
-        let what = format!("the call `{name}` was cut short, and nobody has asked what came of it");
-        return CliError::usage(what)
-            .with_hint("a resume asks the world")
-            .with_next_command(format!("redrill resume {id}"));
-    }
+fn refusal_to_error(id: &str, given: &str, refusal: DecisionRefusal) -> CliError {
+    let (open, is_none) = match refusal {
+        DecisionRefusal::Journal(error) => return error.into(),
+        DecisionRefusal::CutShort { call } => {
+            let what = format!("the call `{call}` was cut short, and nobody has asked what came of it");
+            return CliError::usage(what)
+                .with_hint("a resume asks the world")
+                .with_next_command(format!("redrill resume {id}"));
+        }
+        DecisionRefusal::NotOne { open, is_none } => (open, is_none),
+    };
     let known: Vec<String> = open.iter().map(|name| shell::quote_shell_word(name)).collect();
     let what = if is_none { "no open call" } else { "more than one open call" };
     let hint = if known.is_empty() {
@@ -115,16 +98,7 @@ fn undecidable_error(id: &str, call: &str, open: &[&str], is_none: bool, fold: &
     } else {
         format!("open are {}", known.join(", "))
     };
-    CliError::usage(format!("the run `{id}` has {what} `{call}`")).with_hint(hint)
-}
-
-/// Returns the error that an earlier decision about a call has.
-fn find_known_error(decision: Decision) -> Option<ScriptError> {
-    match decision {
-        Decision::Redo { error } | Decision::Fail { error } => error,
-        Decision::Hold { error } => Some(error),
-        Decision::Done { .. } | Decision::Approve { .. } | Decision::Reject { .. } => None,
-    }
+    CliError::usage(format!("the run `{id}` has {what} `{given}`")).with_hint(hint)
 }
 
 /// Returns the decision, after checking its result against the operation's fields. A call that is decided to have

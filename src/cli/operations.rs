@@ -5,7 +5,7 @@ use super::{
     one_call, output,
     questions::QuestionPolicy,
     run::start_run,
-    run_output::{ReportFormat, run_and_report},
+    run_output::{RunReport, run_and_report},
 };
 use crate::base::lock::{into_unpoisoned, lock_unpoisoned};
 use crate::{
@@ -157,9 +157,10 @@ pub(super) fn perform_operation(runtime: &Runtime, area: &str, matches: &ArgMatc
     }
     let confirm: Vec<String> = matches.get_many("confirm").into_iter().flatten().cloned().collect();
     let columns: Vec<String> = field_names(op);
+    let report = if format == DataFormat::Json { RunReport::JsonValue } else { RunReport::Text };
     Ok(run_and_report(
         runtime,
-        ReportFormat::Text,
+        report,
         QuestionPolicy::approvals_only(),
         &|value| print_result(op, value, &columns, format),
         |watch| {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::{shell, terminal},
-    rehearsal::{self, DEFAULT_FAULTS, FaultSelection, RehearsalReport, RehearsalRequest},
+    rehearsal::{self, DEFAULT_FAULTS, FaultFamily, FaultSelection, RehearsalReport, RehearsalRequest},
     report::{CliError, exit_code, render_story, story_to_json},
     runtime::{Runbook, Runtime},
 };
@@ -47,6 +47,9 @@ enum FaultsArg {
     Api,
     /// Requests that take effect later than they should, or only in part
     Late,
+    /// What other people do meanwhile: a colleague changes something beside the run, an operator gives the run up,
+    /// decides or takes it over; and steps of the machine's clock
+    Operators,
 }
 
 impl FaultsArg {
@@ -54,9 +57,10 @@ impl FaultsArg {
     fn add_families(families: FaultSelection, more: Self) -> FaultSelection {
         match more {
             Self::All => FaultSelection::ALL,
-            Self::Crash => FaultSelection { crash: true, ..families },
-            Self::Api => FaultSelection { api: true, ..families },
-            Self::Late => FaultSelection { late: true, ..families },
+            Self::Crash => families.with(FaultFamily::Crash),
+            Self::Api => families.with(FaultFamily::Api),
+            Self::Late => families.with(FaultFamily::Late),
+            Self::Operators => families.with(FaultFamily::Operators),
         }
     }
 
@@ -71,7 +75,7 @@ impl RehearseCommand {
     pub(super) fn rehearse_and_report(&self, runtime: &Runtime) -> u8 {
         match self.rehearse_runbook(runtime) {
             Ok(report) => self.print_report(&report),
-            Err(error) => report_refusal(self.output, &error),
+            Err(error) => report_refusal(self.output.into(), &error),
         }
     }
 

@@ -41,7 +41,7 @@ impl ResumeCommand {
         let format = self.options.output;
         let summary = match find_run(runtime, &self.run) {
             Ok(summary) => summary,
-            Err(error) => return report_refusal(format, &error),
+            Err(error) => return report_refusal(format.into(), &error),
         };
         if summary.status.is_final() {
             return report_ended_run(&summary, format);
@@ -49,7 +49,7 @@ impl ResumeCommand {
         let policy = QuestionPolicy::for_run(self.options.hold);
         run_and_report(
             runtime,
-            format,
+            format.into(),
             policy,
             &|value| output::print_value(value, &[], DataFormat::Table),
             |watch| {

@@ -57,7 +57,7 @@ impl RunCommand {
         let policy = QuestionPolicy::for_run(options.hold);
         run_and_report(
             runtime,
-            options.output,
+            options.output.into(),
             policy,
             &|value| output::print_value(value, &[], DataFormat::Table),
             |watch| {

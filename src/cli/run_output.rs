@@ -24,28 +24,48 @@ pub(super) enum ReportFormat {
     Json,
 }
 
+/// How a run is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RunReport {
+    /// For people, on stderr; its value, if it has one, on stdout.
+    Text,
+    /// As text, but a run that does not succeed puts the last of its events, with the error, in the place of its value.
+    JsonValue,
+    /// One JSON object an event, on stdout.
+    JsonEvents,
+}
+
+impl From<ReportFormat> for RunReport {
+    fn from(format: ReportFormat) -> Self {
+        match format {
+            ReportFormat::Text => RunReport::Text,
+            ReportFormat::Json => RunReport::JsonEvents,
+        }
+    }
+}
+
 /// Starts a run with a watcher, reports how it ended, writes its value, and returns the exit code.
 pub(super) fn run_and_report(
     runtime: &Runtime,
-    format: ReportFormat,
+    report: RunReport,
     policy: QuestionPolicy,
     write: &dyn Fn(&Value) -> Result<(), CliError>,
     perform: impl FnOnce(Arc<dyn RunObserver>) -> Result<RunResult, CliError>,
 ) -> u8 {
-    let watch: Arc<dyn RunObserver> = match format {
-        ReportFormat::Text => Arc::new(TreeWatch::new(policy)),
-        ReportFormat::Json => Arc::new(JsonWatch { policy }),
+    let watch: Arc<dyn RunObserver> = match report {
+        RunReport::Text | RunReport::JsonValue => Arc::new(TreeWatch::new(policy)),
+        RunReport::JsonEvents => Arc::new(JsonWatch { policy }),
     };
     let result = perform(Arc::clone(&watch));
     drop(watch);
     let ended = match result {
         Ok(ended) => ended,
-        Err(error) => return report_refusal(format, &error),
+        Err(error) => return report_refusal(report, &error),
     };
     let ink = terminal::stderr_painter();
     let error = CliError::from_ended(&ended);
-    match format {
-        ReportFormat::Text => {
+    match report {
+        RunReport::Text | RunReport::JsonValue => {
             if let Some(error) = &error {
                 terminal::print_message(&error.render_body(ink));
             }
@@ -56,11 +76,14 @@ pub(super) fn run_and_report(
             {
                 return output::print_error(&wrong);
             }
+            if error.is_some() && report == RunReport::JsonValue {
+                terminal::print_data(&final_event(&ended, error.as_ref()).to_string());
+            }
         }
-        ReportFormat::Json => terminal::print_data(&final_event(&ended, error.as_ref()).to_string()),
+        RunReport::JsonEvents => terminal::print_data(&final_event(&ended, error.as_ref()).to_string()),
     }
     if let Some(next) = error.as_ref().and_then(|t| t.next.as_ref()) {
-        if format == ReportFormat::Json
+        if report == RunReport::JsonEvents
             && let Some(error) = &error
         {
             terminal::print_message(&error.render_body(ink));
@@ -71,8 +94,8 @@ pub(super) fn run_and_report(
 }
 
 /// Reports why a run was not started or resumed, and returns the exit code.
-pub(super) fn report_refusal(format: ReportFormat, error: &CliError) -> u8 {
-    if format == ReportFormat::Json {
+pub(super) fn report_refusal(report: RunReport, error: &CliError) -> u8 {
+    if report != RunReport::Text {
         let place = error.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
         terminal::print_data(
             &json!({

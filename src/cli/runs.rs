@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    journal::{Durability, Record, RunStatus, RunSummary},
+    journal::RunSummary,
     report::{self, CliError, DataFormat, exit_code, record_to_json, render_transcript},
-    runtime::{ResumeRequest, Runtime, SESSION},
+    runtime::{ResumeRequest, Runtime, SESSION, leave_run},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub(super) enum RunsCommand {
     Abandon {
         /// The run
         run: String,
-        /// Change nothing, for targets that are gone or replaced: only record what is open
+        /// Change nothing, for targets that are gone or replaced: only record what is left behind
         #[arg(long)]
         leave: bool,
         /// How it is shown
@@ -125,7 +125,7 @@ fn summary_to_json(run: &RunSummary) -> Value {
 
 fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
     let summary = find_run(runtime, given)?;
-    let entries = open_journal(runtime)?.read_records(&summary.id)?;
+    let (entries, wrong) = open_journal(runtime)?.read_intact_records(&summary.id)?;
     match output {
         ReportFormat::Text => terminal::print_data(&render_transcript(&summary, &entries)),
         ReportFormat::Json => {
@@ -137,7 +137,7 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
             terminal::print_data(&shown.to_string());
         }
     }
-    Ok(0)
+    wrong.map_or(Ok(0), |why| Err(why.into()))
 }
 
 fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
@@ -146,7 +146,7 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
         return Err(CliError::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
             .with_next_command(format!("redrill runs show {}", summary.id)));
     }
-    Ok(run_and_report(runtime, output, QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
+    Ok(run_and_report(runtime, output.into(), QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
         let journal = Arc::new(runtime.open_journal()?);
         // Nothing new is started on any target, so no name needs to be confirmed.
         let confirmed = runtime.fleet.target_configs().map(|target| target.name.clone()).collect();
@@ -159,20 +159,14 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
     }))
 }
 
-/// Ends a run without touching its targets, and records its open calls as left behind.
+/// Ends a run without touching its targets, and says what it leaves behind.
 fn abandon_without_cleanup(runtime: &Runtime, given: &str) -> Result<u8, CliError> {
     let summary = find_run(runtime, given)?;
-    let journal = open_journal(runtime)?;
-    let run = journal.acquire_run(&summary.id)?;
-    let open = run.open_calls().into_iter().map(|call| format!("what {call} began"));
-    let left_behind: Vec<String> = summary.left_behind.into_iter().chain(open).collect();
+    let left_behind = leave_run(&open_journal(runtime)?, &summary.id)?;
     terminal::print_message(&format!(
         "given up; left behind: {}",
         if left_behind.is_empty() { "nothing".to_owned() } else { left_behind.join(", ") }
     ));
-    let finished = Record::Finished { status: RunStatus::Abandoned, error: None, left_behind };
-    run.append_record(finished, Durability::Synced)?;
-    journal.release_leases(&summary.id)?;
     Ok(0)
 }
 

@@ -452,6 +452,13 @@ impl RunFold {
         self.calls.keys().filter(|name| name.starts_with(path)).cloned().collect()
     }
 
+    /// Returns the names of the calls that last began, or were made, after another one, in no order.
+    pub(super) fn call_names_after(&self, name: &str) -> Vec<String> {
+        let Some(call) = self.calls.get(name) else { return Vec::new() };
+        let later = self.calls.iter().filter(|(_, other)| other.order > call.order);
+        later.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Returns the names of the calls that were about to take effect, in no order.
     pub(super) fn started_calls(&self) -> Vec<String> {
         let started = self.calls.iter().filter(|(_, call)| call.count_begins() > 0);

@@ -20,6 +20,7 @@ const RUN_ROWS_SQL: &str = "
     order by runs.ord desc";
 
 /// One run with its first and last record, from which a summary is made.
+#[derive(Debug, Clone)]
 pub(super) struct RunRow {
     pub(super) id: String,
     pub(super) status: String,

@@ -127,6 +127,11 @@ impl Run {
         self.lock_state().chain.fold.call_names_below(path)
     }
 
+    /// Returns the names of the calls that last began, or were made, after another one, in no order.
+    pub fn call_names_after(&self, call: &str) -> Vec<String> {
+        self.lock_state().chain.fold.call_names_after(call)
+    }
+
     /// Returns the calls that were begun and are not over, by name.
     pub fn open_calls(&self) -> Vec<String> {
         let state = self.lock_state();

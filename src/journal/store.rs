@@ -2,7 +2,7 @@
 
 use super::{
     Error, JournalEntry, Record, Run, RunStatus, RunSummary, Source, Tombstone, VerifiedChain,
-    chain::{self, Chain},
+    chain::{self, Chain, RecordRow},
     lock::{self, RunLock},
     rows::{self, RunRow, RunRowId},
     run::{RecordObserver, RunWriter},
@@ -17,6 +17,7 @@ use crate::base::{
     suggest,
 };
 use rusqlite::{Connection, OptionalExtension as _};
+use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
@@ -147,10 +148,10 @@ impl Journal {
         Ok(Run::from_chain(self.run_writer(writer, row_id, lock), chain))
     }
 
-    /// Returns every run, newest first.
+    /// Returns every run, newest first, also one whose records do not read.
     ///
     /// # Errors
-    /// [`Error::Unreadable`], [`Error::Broken`].
+    /// [`Error::Unreadable`].
     pub fn list_runs(&self) -> Result<Vec<RunSummary>, Error> {
         self.read_run_rows(None)?.into_iter().map(|row| self.summarize_row(row)).collect()
     }
@@ -158,7 +159,7 @@ impl Journal {
     /// Returns the summary of a run.
     ///
     /// # Errors
-    /// [`Error::NoSuchRun`], [`Error::Unreadable`], [`Error::Broken`].
+    /// [`Error::NoSuchRun`], [`Error::Unreadable`].
     pub fn summarize_run(&self, id: &str) -> Result<RunSummary, Error> {
         self.read_run_rows(Some(id))?
             .pop()
@@ -176,6 +177,27 @@ impl Journal {
             rows::for_each_record(db, rows::select_row_id(db, &id)?, |row| all.push(row)).map(|()| all)
         })?;
         rows.iter().map(|row| chain::decode_entry(&id, row)).collect()
+    }
+
+    /// Returns the records of a run up to the first that is not what was written, and what is wrong with that.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRun`], [`Error::Unreadable`].
+    pub fn read_intact_records(&self, id: &str) -> Result<(Vec<JournalEntry>, Option<Error>), Error> {
+        let id = self.require_run(id)?;
+        let mut chain = Chain::from_run_id(&id);
+        let (mut intact, mut wrong) = (Vec::new(), None);
+        self.with_db(|db| {
+            rows::for_each_record(db, rows::select_row_id(db, &id)?, |row| {
+                if wrong.is_none() {
+                    match chain.replay_row(&row).and_then(|()| chain::decode_entry(&id, &row)) {
+                        Ok(entry) => intact.push(entry),
+                        Err(why) => wrong = Some(why),
+                    }
+                }
+            })
+        })?;
+        Ok((intact, wrong))
     }
 
     /// Returns the sources of an edition of a run, in the order in which they were given; 0 is the first edition.
@@ -281,7 +303,7 @@ impl Journal {
         let dead =
             |g: &RunRow| g.status == RunStatus::Running.as_str() && !lock::is_run_held(&self.state, &g.id);
         if !dead(&row) {
-            return decode_summary(row);
+            return Ok(to_summary(row));
         }
         // It may have ended between reading the store and testing the lock: read again.
         let mut again = self.read_run_rows(Some(&row.id))?.pop().unwrap_or(row);
@@ -289,7 +311,7 @@ impl Journal {
             again.status = RunStatus::Interrupted.as_str().into();
             again.reason = Some(PROCESS_GONE.into());
         }
-        decode_summary(again)
+        Ok(to_summary(again))
     }
 }
 
@@ -302,9 +324,38 @@ pub(super) fn lock_shared_db(db: &Mutex<PooledDb>) -> MutexGuard<'_, PooledDb> {
     lock_unpoisoned(db)
 }
 
-/// Returns the summary that a row holds.
-fn decode_summary(row: RunRow) -> Result<RunSummary, Error> {
-    let RunRow { id, status, reason, first, last } = row;
+/// Returns the summary that a row holds, or says of one that does not read why.
+fn to_summary(row: RunRow) -> RunSummary {
+    decode_summary(&row).unwrap_or_else(|why| {
+        let at = |row: &RecordRow| Moment::parse(&row.at).unwrap_or(Moment(jiff::Timestamp::UNIX_EPOCH));
+        let (runbook, title) = match chain::decode_entry(&row.id, &row.first) {
+            Ok(JournalEntry { record: Record::Started { runbook, title, .. }, .. }) => (runbook, title),
+            _ => (UNREADABLE.into(), UNREADABLE.into()),
+        };
+        RunSummary {
+            runbook,
+            title,
+            // Whatever is kept beside it, nobody knows how it stands.
+            status: RunStatus::Interrupted,
+            reason: Some(why.to_string()),
+            error: None,
+            started_at: at(&row.first),
+            finished_at: None,
+            last_at: at(&row.last),
+            calls: row.last.calls,
+            left_behind: Vec::new(),
+            params: Value::Null,
+            version: String::new(),
+            id: row.id,
+        }
+    })
+}
+
+/// What stands for the runbook of a run whose records do not read.
+const UNREADABLE: &str = "(cannot be read)";
+
+fn decode_summary(row: &RunRow) -> Result<RunSummary, Error> {
+    let RunRow { id, status, reason, first, last } = row.clone();
     let calls = last.calls;
     let (first, last) = (chain::decode_entry(&id, &first)?, chain::decode_entry(&id, &last)?);
     let broken = |what: &str| Error::Broken { run: id.clone(), seq: 1, what: what.into() };

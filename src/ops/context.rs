@@ -2,7 +2,12 @@
 
 use super::{canonical::parse_target_ref, evidence::Evidence, thing::Thing};
 use crate::{
-    base::{clock::Uptime, lock::lock_unpoisoned, moment::Span, value},
+    base::{
+        clock::{Stopwatch, Uptime},
+        lock::lock_unpoisoned,
+        moment::Span,
+        value,
+    },
     provider::{
         Accept, Code, Error, Fleet, Provider, Result,
         model::{CallKey, Job, JobStatus, Landing, Progress},
@@ -76,8 +81,19 @@ impl CallContext<'_> {
     /// Returns the target or branch that a parameter names, opened.
     ///
     /// # Errors
-    /// [`Code::NotFound`], also when the branch of that name is a later one.
+    /// [`Code::NotFound`], also when the branch of that name is a later one. [`Code::Unknown`] when a call that was begun
+    /// cannot ask there what came of it.
     pub(super) async fn open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
+        self.try_open_target(given).await.map_err(|e| match e.code {
+            Code::NotFound | Code::Invalid => e,
+            _ if self.is_taken_up => {
+                Error::new(Code::Unknown, format!("its target cannot be asked: {}", e.message))
+            }
+            _ => e,
+        })
+    }
+
+    async fn try_open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
         let target_ref = parse_target_ref(given)?;
         if let Some(id) = value::untag_as(given, value::BRANCH_TAG).and_then(|b| b["id"].as_str()) {
             let name = target_ref.branch.as_deref().unwrap_or_default();
@@ -104,11 +120,11 @@ impl CallContext<'_> {
         landing: Landing,
     ) -> Result<Value> {
         let clock = self.fleet.clock();
-        let shown_by = clock.now().saturating_add(landing.span().unwrap_or(timeout));
+        let (watch, shown_within) = (Stopwatch::start(clock.as_ref()), landing.span().unwrap_or(timeout));
         let is_shown = AtomicBool::new(false);
         let look = || async {
             match provider.observe(job).await {
-                Err(e) if e.code == Code::NotFound && clock.now() < shown_by => {
+                Err(e) if e.code == Code::NotFound && watch.passed() < shown_within => {
                     Ok(JobStatus::Running(Progress::with_phase("not shown yet")))
                 }
                 answer => {
@@ -128,7 +144,7 @@ impl CallContext<'_> {
             Err(e) => return Err(e),
         };
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
-        let unlanded = shown_by.duration_since(clock.now());
+        let unlanded = watch.left_of(shown_within);
         if !is_shown.into_inner() && unlanded > Span::ZERO {
             provider.pause(clock.as_ref(), unlanded).await;
         }
@@ -157,7 +173,7 @@ impl CallContext<'_> {
         mut look: impl FnMut() -> F + Send,
     ) -> Result<Option<Value>> {
         let clock = self.fleet.clock();
-        let deadline = clock.now().saturating_add(timeout);
+        let watch = Stopwatch::start(clock.as_ref());
         let mut waited = Span::ZERO;
         loop {
             let answer = look().await;
@@ -174,7 +190,7 @@ impl CallContext<'_> {
                 }
                 Err(e) => return Err(e),
             };
-            if clock.now() >= deadline {
+            if watch.passed() >= timeout {
                 return Ok(None);
             }
             let pause = again_in.unwrap_or_else(|| next_poll_delay(waited));

@@ -1,16 +1,24 @@
 //! The fault injector: it is called at every point of a run, and decides what goes wrong there.
 
-use super::points::{
-    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, InjectedFault, LANDING_LATE, LANDING_SOON,
-    Point, PointKind, Visit, render_call,
+use super::{
+    fault_plan::FaultPlan,
+    operators::{STEP_FORWARD, clock_jump_at, take_over_at},
+    points::{
+        DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, HELD_BACK, InjectedFault, LANDING_LATE,
+        LANDING_SOON, Point, PointKind, Visit, render_call,
+    },
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
-    base::clock::Clock,
+    base::clock::{Clock as _, VirtualClock},
     journal::{Outcome, Record, RecordObserver},
-    provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
-    runtime::{Answer, Choice, Event, Question, RunObserver},
+    provider::sim::{
+        ColleagueTurn,
+        faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
+    },
+    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester},
 };
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{
     cell::RefCell,
@@ -20,7 +28,7 @@ use std::{
 };
 
 /// The most processes of one run in which a random schedule injects faults.
-const MAX_FAULTY_PROCESSES: u32 = 4;
+pub(super) const MAX_FAULTY_PROCESSES: u32 = 4;
 
 thread_local! {
     /// The call that this thread is in; empty between calls.
@@ -30,7 +38,9 @@ thread_local! {
 /// Injects the faults of one plan.
 pub(super) struct FaultInjector {
     plan: FaultPlan,
-    clock: Arc<dyn Clock>,
+    /// Through which the process is asked to stop.
+    stop_requester: Arc<StopRequester>,
+    clock: Arc<VirtualClock>,
     state: Mutex<InjectorState>,
 }
 
@@ -38,6 +48,8 @@ pub(super) struct FaultInjector {
 struct InjectorState {
     process: u32,
     is_dead: bool,
+    /// What an earlier fault still has in store for this process.
+    aftermath: Option<Aftermath>,
     is_over: bool,
     /// How many records this process has appended.
     appended: usize,
@@ -54,10 +66,19 @@ struct InjectorState {
     faults: Vec<InjectedFault>,
 }
 
+/// What a fault has in store for the later requests of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aftermath {
+    /// None of them is answered.
+    Silence,
+    /// The clock is set forward at the next one.
+    ClockJump,
+}
+
 impl FaultInjector {
-    pub(super) fn new(plan: FaultPlan, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(plan: FaultPlan, clock: Arc<VirtualClock>, stop_requester: Arc<StopRequester>) -> Self {
         CURRENT_CALL.with_borrow_mut(String::clear);
-        Self { plan, clock, state: Mutex::default() }
+        Self { plan, clock, stop_requester, state: Mutex::default() }
     }
 
     /// Begins the next process.
@@ -66,6 +87,7 @@ impl FaultInjector {
         let mut state = self.lock_state();
         state.process += 1;
         state.is_dead = false;
+        state.aftermath = None;
         state.appended = 0;
         state.visit_counts.clear();
     }
@@ -107,13 +129,17 @@ impl FaultInjector {
     }
 
     /// Visits a point: returns what becomes of the request there, or dies.
-    fn visit_point(&self, call: String, at: PointKind, op: Option<&str>) -> RequestOutcome {
+    fn visit_point(&self, call: String, at: PointKind, record: Option<&Record>) -> RequestOutcome {
         let fault = {
             let mut state = self.lock_state();
             let count = state.visit_counts.entry((call.clone(), at)).or_default();
             let nth = *count;
             *count += 1;
             let point = Point { call, at, nth };
+            if at.is_request() && state.aftermath == Some(Aftermath::ClockJump) {
+                state.aftermath = None;
+                self.clock.step_by(STEP_FORWARD);
+            }
             let fault =
                 if state.is_dead { Some(Fault::Crash) } else { self.choose_fault(&mut state, &point) };
             if let Some(fault) = fault.filter(|_| !state.is_dead) {
@@ -128,42 +154,87 @@ impl FaultInjector {
             }
             match fault {
                 Some(Fault::Crash) => state.is_dead = true,
-                Some(Fault::Request(_)) => state.failed += 1,
-                None => {}
+                Some(Fault::Silence(_)) => state.aftermath = Some(Aftermath::Silence),
+                Some(Fault::ClockJump(_)) => state.aftermath = Some(Aftermath::ClockJump),
+                Some(fault) if fault.fails_request() => state.failed += 1,
+                Some(_) | None => {}
             }
             if matches!(self.plan, FaultPlan::Undisturbed) {
-                state.visits.push(Visit { point, op: op.map(str::to_owned) });
+                state.visits.push(Visit {
+                    point,
+                    op: record.and_then(recorded_op).map(str::to_owned),
+                    result: record.and_then(recorded_result),
+                });
             }
-            fault
+            let is_silent = state.aftermath == Some(Aftermath::Silence);
+            fault.or(is_silent.then_some(Fault::Request(RequestOutcome::Lost)))
         };
         match fault {
             Some(Fault::Crash) => panic::resume_unwind(Box::new("killed in a rehearsal")),
-            Some(Fault::Request(outcome)) => outcome,
+            Some(Fault::Request(outcome) | Fault::Silence(outcome) | Fault::ClockJump(outcome)) => outcome,
+            Some(Fault::TakeOver(outcome)) => {
+                // A journal that cannot be written says so at the next record.
+                drop(self.stop_requester.request_stop("another process"));
+                outcome
+            }
             None => RequestOutcome::Served,
         }
     }
 
     fn choose_fault(&self, state: &mut InjectorState, point: &Point) -> Option<Fault> {
         match &self.plan {
-            FaultPlan::One(at, fault) if !state.is_over && at == point => {
+            FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _)
+                if !state.is_over && at == point =>
+            {
                 state.is_over = true;
                 Some(*fault)
             }
-            FaultPlan::Undisturbed | FaultPlan::One(..) => None,
+            FaultPlan::Undisturbed | FaultPlan::One(..) | FaultPlan::Operated(..) => None,
             FaultPlan::Seed(seed, families) => (state.process < MAX_FAULTY_PROCESSES)
-                .then(|| draw_fault(*seed, state.process, point))?
-                .filter(|fault| families.includes_fault(*fault)),
+                .then(|| draw_faults(*seed, state.process, point))
+                .into_iter()
+                .flatten()
+                .find(|fault| families.includes_fault(*fault)),
         }
     }
 }
 
-/// Returns what goes wrong at a point, which follows from the seed and the point alone.
-fn draw_fault(seed: u64, process: u32, point: &Point) -> Option<Fault> {
+/// Returns what goes wrong at a point, which follows from the seed and the point alone; of several the first counts that
+/// is of a family that happens.
+fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterator<Item = Fault> + use<> {
     let mut hash = Sha256::new();
     hash.update(seed.to_be_bytes());
     hash.update(process.to_be_bytes());
     hash.update(format!("{point:?}"));
-    let dice = hash.finalize();
+    let dice: [u8; 32] = hash.finalize().into();
+    draw_fault(seed, point, &dice)
+        .into_iter()
+        .chain(draw_take_over(point, &dice))
+        .chain(draw_clock_jump(point, &dice))
+        .chain(draw_colleague(point, &dice))
+}
+
+/// Returns whether the clock is set forward while a request of a point is looked for, once that breaks nothing.
+fn draw_clock_jump(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    let is_drawn = dice[8].is_multiple_of(8);
+    clock_jump_at(point.at).filter(|_| is_drawn)
+}
+
+/// Returns whether another process takes the run over at a point: other dice than those of a fault say so.
+fn draw_take_over(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    take_over_at(point.at).filter(|_| dice[7].is_multiple_of(8))
+}
+
+/// Returns whether a colleague is there at a point: other dice than those of a fault say so.
+fn draw_colleague(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    let turn = [ColleagueTurn::Before, ColleagueTurn::After][usize::from(dice[5] % 2)];
+    let outcome = RequestOutcome::BesideColleague(turn);
+    let PointKind::Acts(name) = point.at else { return None };
+    let is_there = dice[4].is_multiple_of(4) && outcome.fits_request(name, RequestKind::Change);
+    is_there.then_some(Fault::Request(outcome))
+}
+
+fn draw_fault(seed: u64, point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     // A seed has one of three fault rates.
     let odds = [6, 4, 2][usize::from(seed.to_be_bytes()[7] % 3)] * 5;
     if u32::from(u16::from_be_bytes([dice[0], dice[1]])) % odds != 0 {
@@ -180,6 +251,9 @@ fn draw_fault(seed: u64, process: u32, point: &Point) -> Option<Fault> {
         (_, 5) => Fault::Request(RequestOutcome::Late(DELAY_WITHIN_TIMEOUT)),
         (_, 6) => Fault::Request(RequestOutcome::Late(DELAY_PAST_TIMEOUT)),
         (PointKind::Acts(_), 7) => Fault::Request(RequestOutcome::Unanswered),
+        (PointKind::Acts(_), 9) if dice[6].is_multiple_of(3) => {
+            Fault::Request(RequestOutcome::SentLate(HELD_BACK))
+        }
         (PointKind::Acts(_), 9) => Fault::Request(RequestOutcome::LandsLate(landing)),
         (PointKind::Acts(_), 10) => Fault::Request(RequestOutcome::AnsweredEarly(landing)),
         (PointKind::Acts(_), 11) => Fault::Request(RequestOutcome::StaleReads(landing)),
@@ -229,7 +303,7 @@ impl FaultSource for FaultInjector {
 impl RecordObserver for FaultInjector {
     fn before_append(&self, record: &Record) {
         let call = record.call_name().unwrap_or_default().to_owned();
-        self.visit_point(call, PointKind::Adding(record.kind()), recorded_op(record));
+        self.visit_point(call, PointKind::Adding(record.kind()), Some(record));
     }
 
     fn after_append(&self, record: &Record) {
@@ -245,7 +319,7 @@ impl RecordObserver for FaultInjector {
             state.ended_well.insert(call.clone());
         }
         drop(state);
-        self.visit_point(call, PointKind::Added(record.kind()), recorded_op(record));
+        self.visit_point(call, PointKind::Added(record.kind()), Some(record));
     }
 }
 
@@ -260,6 +334,14 @@ impl RunObserver for FaultInjector {
     fn ask_person(&self, question: &Question) -> Option<Answer> {
         let approves = || Answer { choice: Choice::Approve, by: "the rehearsal".into() };
         matches!(question, Question::Approval { .. }).then(approves)
+    }
+}
+
+/// Returns what a call gives back, where a record is that it ended well.
+fn recorded_result(record: &Record) -> Option<Value> {
+    match record {
+        Record::End { outcome: Outcome::Ok(result), .. } => Some(result.clone()),
+        _ => None,
     }
 }
 

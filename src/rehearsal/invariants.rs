@@ -1,37 +1,44 @@
 //! What must hold after a scenario, whatever went wrong in it, once everything has landed that was still on its way.
 //! A run that stopped undecided, and says why, is always an allowed end: nothing is asked of it that wants a run to have
-//! ended.
+//! ended. The same invariants hold whoever takes the run up: by `resume`, `abandon`, `abandon --leave`, `decide`, another
+//! process that takes it over, or after the clock was set or the machine booted.
 //!
 //! | name | what must hold |
 //! |---|---|
 //! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late: set again in part, it is the same value, and `same-world` sees it). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world, under a key or without one. A request that lands after its call ended well changes nothing. When the run has ended, it knows of every call that changed something. |
-//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count. |
+//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count; nor does what a call began that it names there. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
-//! | `same-end` | A run that was only killed, and had no request fail, ends as the undisturbed one; or it is undecided in a write past the catalogue (`supabase::send_request`), of which nobody can know. |
+//! | `same-end` | A run that was only killed or taken over, and had no request fail, ends as the undisturbed one, unless an operator gave it up or decided that a call has failed, or the script read another time from a clock that was set; or it is undecided in a write past the catalogue (`supabase::send_request`), of which nobody can know. |
 //! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
 //! | `needs` | Every effect in the world's log is of a kind that the runbook's `needs` allow; removing its own temporary branch is allowed to whoever may make one. |
 //! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
+//! | `colleague` | What somebody else changed beside a change of ours (another range, another setting) is there at the end, unless a call of the run was recorded to take it away; and no change of ours fails or is undecided because of it. |
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
 use super::{
     points::render_call,
     scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
-    world_diff::diff_worlds,
+    world_diff::{WorldDifference, diff_worlds},
 };
 use crate::{
     base::value,
-    journal::{Attempt, JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects},
+    journal::{
+        Attempt, FoldedCall, JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects,
+    },
     ops::{
         self,
         args::CallArgs,
-        spec::{Effect, Permission, parse_target_ref},
+        spec::{Effect, Evidence, Permission, parse_target_ref},
         supabase::API_PATH,
     },
-    provider::{model::CallKey, sim::EffectRow},
+    provider::{
+        model::CallKey,
+        sim::{COLLEAGUE_KINDS, COLLEAGUE_RANGE, COLLEAGUE_SETTING, EffectRow},
+    },
     runtime::{APPROVE, CLEAN_UP_PATH},
 };
 use serde::Serialize;
@@ -64,6 +71,7 @@ pub(super) fn find_violations(
         ("journal", check_journal(result)),
         ("needs", check_needs(rules, result)),
         ("guard", check_guard(rules, result)),
+        ("colleague", check_colleague(undisturbed, result)),
     ];
     let violations = found
         .into_iter()
@@ -107,14 +115,15 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
 
 type EffectIdentity = (String, String, String);
 
-/// Returns the effects of a world, but for jobs that were given up, and giving them up.
+/// Returns the run's effects on a world, but for jobs that were given up, and giving them up.
 fn lasting_effects(world: &WorldSnapshot) -> impl Iterator<Item = &EffectRow> {
     let given_up: Vec<&str> =
         world.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
     let is_void = move |key: &CallKey| {
         given_up.iter().any(|job| job.strip_suffix(&key.0).is_some_and(|j| j.ends_with('-')))
     };
-    world.log.iter().filter(move |e| e.kind != "job.cancel" && !e.key.as_ref().is_some_and(&is_void))
+    let is_own = |e: &EffectRow| e.kind != "job.cancel" && !e.kind.starts_with(COLLEAGUE_KINDS);
+    world.log.iter().filter(move |e| is_own(e) && !e.key.as_ref().is_some_and(&is_void))
 }
 
 /// Counts effects by target, kind and what they were done to.
@@ -162,7 +171,7 @@ fn check_keyless_effect(result: &ScenarioResult, name: &str) -> Option<String> {
         Some(call) if settled.peek().is_some() => {
             settled.all(says_no_effect).then(|| describe_denied_effect(&call.op))
         }
-        _ if result.has_ended() => {
+        _ if result.has_ended() && !names_call(result, name) => {
             Some(format!("{} changed the world, and the run does not know", render_call(name)))
         }
         _ => None,
@@ -171,6 +180,12 @@ fn check_keyless_effect(result: &ScenarioResult, name: &str) -> Option<String> {
 
 fn describe_denied_effect(op: &str) -> String {
     format!("`{op}` says that nothing was changed, and its effect is in the world")
+}
+
+/// Returns whether a run says that it leaves behind what a call began.
+fn names_call(result: &ScenarioResult, name: &str) -> bool {
+    let began = format!("what {name} began");
+    result.fold.left_behind().iter().any(|left| left.starts_with(&began))
 }
 
 /// Returns whether an attempt ended with an error that says that nothing was changed.
@@ -189,10 +204,23 @@ fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec
         return Vec::new();
     }
     let ended_well = keys_ended_well(&result.fold);
-    let is_reported = |name: &str| result.fold.left_behind().iter().any(|left| left.contains(name));
+    let open_and_named = result.fold.open_calls().filter(|(name, _)| names_call(result, name));
+    let named_keys: BTreeSet<&str> = open_and_named
+        .flat_map(|(_, call)| &call.attempts)
+        .filter_map(|attempt| attempt.key.as_deref())
+        .collect();
+    let is_reported = |name: &str| {
+        result.fold.left_behind().iter().any(|left| left.contains(name))
+            || named_keys.iter().any(|key| name.ends_with(key))
+    };
     let mut found = Vec::new();
     for (world, expected) in result.worlds.iter().zip(&undisturbed.worlds) {
-        for branch in world.branches.iter().filter(|b| !is_reported(&b.name) && !is_reported(&b.id)) {
+        let is_of_named_call = |key: &Option<CallKey>| key.as_ref().is_some_and(|key| is_reported(&key.0));
+        let unnamed = world
+            .branches
+            .iter()
+            .filter(|b| !is_reported(&b.name) && !is_reported(&b.id) && !is_of_named_call(&b.key));
+        for branch in unnamed {
             let place = format!("{}/{}", world.target, branch.name);
             if !expected.normalized.branches.contains_key(&branch.name) {
                 found.push(format!(
@@ -202,8 +230,9 @@ fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec
                 found.push(format!("the branch `{place}` is left by a call that did not end well"));
             }
         }
-        let is_of_failed_call =
-            |key: &Option<CallKey>| key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str()));
+        let is_of_failed_call = |key: &Option<CallKey>| {
+            key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str())) && !is_of_named_call(key)
+        };
         for backup in world.backups.iter().filter(|b| is_of_failed_call(&b.key) && !is_reported(&b.id)) {
             let label = backup.label.as_deref().unwrap_or("no label");
             found.push(format!(
@@ -237,13 +266,22 @@ fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Ve
     if !(has_succeeded(undisturbed) && has_succeeded(result)) {
         return Vec::new();
     }
-    let differences = diff_worlds(&undisturbed.worlds, &result.worlds);
+    let is_by_colleague = |difference: &WorldDifference| {
+        difference.undisturbed.is_none()
+            && difference.here.as_ref().is_some_and(|here| {
+                result.worlds.iter().flat_map(list_colleague_elements).any(|(element, _)| *here == element)
+            })
+    };
+    let mut differences = diff_worlds(&undisturbed.worlds, &result.worlds);
+    differences.retain(|difference| !is_by_colleague(difference));
     differences.iter().map(|difference| format!("another world: {}", difference.describe())).collect()
 }
 
 fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
     if result.failed > 0
+        || is_ended_by_operator(result)
         || result.is_restless
+        || result.worlds.iter().any(|world| !list_colleague_elements(world).is_empty())
         || result.status() == undisturbed.status()
         || is_undecided_raw_call(result)
     {
@@ -251,6 +289,11 @@ fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
     }
     let word = |result: &ScenarioResult| result.status().map_or("refused", RunStatus::as_str);
     vec![format!("nothing failed, and the run is {} instead of {}", word(result), word(undisturbed))]
+}
+
+/// Returns whether an operator, or the clock, may have made the run end otherwise.
+fn is_ended_by_operator(result: &ScenarioResult) -> bool {
+    result.acts.iter().any(|(_, act)| act.may_change_end())
 }
 
 /// Returns why a run did not succeed that nobody disturbed.
@@ -388,6 +431,7 @@ fn check_needs(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String>
                 "clock.pass" => may("supabase", Effect::Destroy),
                 // Giving up what the run began itself.
                 "job.cancel" => true,
+                kind if kind.starts_with(COLLEAGUE_KINDS) => true,
                 _ => false,
             };
             if !is_allowed {
@@ -447,4 +491,62 @@ fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<Stri
     let is_own = removed.as_str().is_some_and(|id| own.contains(id));
     let destroys = need.effect == Effect::Destroy && need.area != "branch" && place.branch.is_none();
     (destroys && !is_own).then_some(place.target)
+}
+
+/// Returns what the colleague has put into a world: as the normalized world shows it, and as a call names it.
+fn list_colleague_elements(world: &WorldSnapshot) -> Vec<(String, &'static str)> {
+    let (setting, value) = COLLEAGUE_SETTING;
+    let kinds: BTreeSet<&str> =
+        world.log.iter().filter_map(|effect| effect.kind.strip_prefix(COLLEAGUE_KINDS)).collect();
+    let elements = kinds.into_iter().map(|kind| match kind {
+        "allow" => (COLLEAGUE_RANGE.to_owned(), COLLEAGUE_RANGE),
+        _ => (format!("{setting} = {value}"), setting),
+    });
+    elements.collect()
+}
+
+/// Checks that the colleague and the run do not get into each other's way.
+fn check_colleague(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut is_there = false;
+    for world in &result.worlds {
+        let left = world.normalized.ranges.iter().chain(&world.normalized.settings).collect::<BTreeSet<_>>();
+        for (element, name) in list_colleague_elements(world) {
+            is_there = true;
+            if !left.contains(&element) && !is_touched_by_call(result, name) {
+                found.push(format!("`{element}`, which a colleague put into `{}`, is gone", world.target));
+            }
+        }
+    }
+    if is_there && result.failed == 0 && !is_ended_by_operator(result) {
+        let failed = result.fold.calls().filter(|(name, call)| {
+            is_failed_change(call) && !undisturbed.fold.call(name).is_some_and(is_failed_change)
+        });
+        found.extend(failed.map(|(name, _)| {
+            format!(
+                "{} does not succeed, only because a colleague changed something beside it",
+                render_call(name)
+            )
+        }));
+    }
+    found
+}
+
+/// Returns whether the evidence of any call of the run names an element.
+fn is_touched_by_call(result: &ScenarioResult, element: &str) -> bool {
+    let evidence = result.entries.iter().filter_map(|entry| match &entry.record {
+        Record::Accepted { what, .. } => Evidence::decode(what).ok(),
+        _ => None,
+    });
+    let mut sets = evidence.filter_map(|evidence| match evidence {
+        Evidence::Set { changes, .. } => Some(changes),
+        _ => None,
+    });
+    sets.any(|changes| changes.contains_key(element))
+}
+
+/// Returns whether a call that sets elements has failed, or stays open.
+fn is_failed_change(call: &FoldedCall) -> bool {
+    let sets = ops::find_operation(&call.op).is_some_and(|op| op.effect == Effect::Change);
+    sets && !matches!(call.outcome(), Some(Outcome::Ok(_)))
 }

@@ -13,7 +13,9 @@
 //! The state folder is never looked at: worlds, journals and clock are in memory.
 
 mod fault_injector;
+mod fault_plan;
 mod invariants;
+mod operators;
 mod points;
 mod report;
 mod scenario_runner;
@@ -24,7 +26,7 @@ mod tests;
 mod world_diff;
 
 pub use invariants::Violation;
-pub use points::FaultSelection;
+pub use points::{FaultFamily, FaultSelection};
 pub use report::{RehearsalReport, ScenarioVerdict, Verdict};
 pub use scenarios::{DEFAULT_FAULTS, RehearsalRequest};
 pub use story::{ProcessEnd, Story, StoryEvent};
@@ -37,7 +39,7 @@ use crate::{
     provider::{self, OpenContext, sim::WorldTemplate},
     runtime::{Refusal, RunbookError, ScriptRunner},
 };
-use points::FaultPlan;
+use fault_plan::FaultPlan;
 use scenario_runner::{ScenarioResult, ScenarioRunner, start_time};
 use scenarios::ScenarioSet;
 use std::{

@@ -6,8 +6,9 @@
 
 use crate::{
     base::moment::{Moment, Span},
-    provider::sim::faults::RequestOutcome,
+    provider::sim::{ColleagueTurn, faults::RequestOutcome},
 };
+use serde_json::Value;
 
 /// The delay of an answer that is still within every timeout.
 pub(super) const DELAY_WITHIN_TIMEOUT: Span = Span::from_secs(5);
@@ -19,30 +20,50 @@ pub(super) const LANDING_SOON: Span = Span::from_secs(4);
 /// The delay of an effect that is there only after its sender has given up waiting for an answer.
 pub(super) const LANDING_LATE: Span = Span::from_secs(40);
 
-/// Which families of faults happen.
+/// How long a request is held back in its sender that goes out only just within its time, which is three minutes.
+pub(super) const HELD_BACK: Span = Span::from_secs(170);
+
+/// A family of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FaultSelection {
+pub enum FaultFamily {
     /// Deaths of the process.
-    pub crash: bool,
+    Crash,
     /// Requests that fail at once, or are answered late or never.
-    pub api: bool,
+    Api,
     /// Requests that take effect later than they should, or only in part.
-    pub late: bool,
+    Late,
+    /// What other people do meanwhile, and what becomes of the machine's clock.
+    Operators,
 }
 
+/// Which families of faults happen: a set of [`FaultFamily`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultSelection(u8);
+
 impl FaultSelection {
-    /// All of them.
-    pub const ALL: Self = Self { crash: true, api: true, late: true };
     /// None of them.
-    pub const NONE: Self = Self { crash: false, api: false, late: false };
+    pub const NONE: Self = Self(0);
+    /// All of them.
+    pub const ALL: Self = Self::NONE
+        .with(FaultFamily::Crash)
+        .with(FaultFamily::Api)
+        .with(FaultFamily::Late)
+        .with(FaultFamily::Operators);
+
+    /// Returns the selection with one more family.
+    #[must_use]
+    pub const fn with(self, family: FaultFamily) -> Self {
+        Self(self.0 | 1 << family as u8)
+    }
+
+    /// Returns whether a family is among them.
+    pub(super) const fn has(self, family: FaultFamily) -> bool {
+        self.0 & 1 << family as u8 != 0
+    }
 
     /// Returns whether a fault is of one of the families.
     pub(super) fn includes_fault(self, fault: Fault) -> bool {
-        match fault {
-            Fault::Crash => self.crash,
-            Fault::Request(_) if fault.lands_late() => self.late,
-            Fault::Request(_) => self.api,
-        }
+        self.has(fault.family())
     }
 }
 
@@ -90,10 +111,29 @@ impl PointKind {
 }
 
 impl Fault {
+    /// Returns the family that it is of.
+    fn family(self) -> FaultFamily {
+        match self {
+            Fault::Crash => FaultFamily::Crash,
+            Fault::TakeOver(_)
+            | Fault::Silence(_)
+            | Fault::ClockJump(_)
+            | Fault::Request(RequestOutcome::BesideColleague(_)) => FaultFamily::Operators,
+            Fault::Request(_) if self.lands_late() => FaultFamily::Late,
+            Fault::Request(_) => FaultFamily::Api,
+        }
+    }
+
     /// Returns what happens, in words.
     pub(super) fn describe(self) -> &'static str {
         match self {
             Fault::Crash => "killed",
+            Fault::TakeOver(_) => "taken over by another process, while its request was on its way,",
+            Fault::ClockJump(_) => {
+                "no answer, the clock set 3 hours forward while it was looked for, and an effect after that,"
+            }
+            Fault::Silence(RequestOutcome::Lost) => "lost, and nothing answered after that,",
+            Fault::Silence(_) => "served, no answer, and nothing answered after that,",
             Fault::Request(RequestOutcome::Served) => "served",
             Fault::Request(RequestOutcome::Refused) => "refused",
             Fault::Request(RequestOutcome::Throttled) => "throttled",
@@ -103,9 +143,26 @@ impl Fault {
             Fault::Request(RequestOutcome::Lost) => "lost, no answer",
             Fault::Request(RequestOutcome::Unanswered) => "served, no answer",
             Fault::Request(RequestOutcome::LandsLate(_)) => "no answer, and an effect after that",
+            Fault::Request(RequestOutcome::SentLate(_)) => {
+                "held back and sent just within its time, no answer, and an effect after that"
+            }
             Fault::Request(RequestOutcome::AnsweredEarly(_)) => "answered before its effect",
             Fault::Request(RequestOutcome::StaleReads(_)) => "served, and not seen by reads for a while",
             Fault::Request(RequestOutcome::PartlyDone) => "answered as done, and done in part",
+            Fault::Request(RequestOutcome::BesideColleague(ColleagueTurn::Before)) => {
+                "served, and a colleague changed another element right before"
+            }
+            Fault::Request(RequestOutcome::BesideColleague(ColleagueTurn::After)) => {
+                "served, and a colleague changed another element right after"
+            }
+        }
+    }
+
+    /// Returns whether it makes a request fail, so that a call or the run may end otherwise for it.
+    pub(super) fn fails_request(self) -> bool {
+        match self {
+            Fault::Crash | Fault::TakeOver(_) | Fault::Silence(_) | Fault::ClockJump(_) => false,
+            Fault::Request(outcome) => !matches!(outcome, RequestOutcome::BesideColleague(_)),
         }
     }
 
@@ -113,12 +170,15 @@ impl Fault {
     pub(super) fn lands_late(self) -> bool {
         matches!(
             self,
-            Fault::Request(
-                RequestOutcome::LandsLate(_)
-                    | RequestOutcome::AnsweredEarly(_)
-                    | RequestOutcome::StaleReads(_)
-                    | RequestOutcome::PartlyDone
-            )
+            Fault::TakeOver(_)
+                | Fault::ClockJump(_)
+                | Fault::Request(
+                    RequestOutcome::LandsLate(_)
+                        | RequestOutcome::SentLate(_)
+                        | RequestOutcome::AnsweredEarly(_)
+                        | RequestOutcome::StaleReads(_)
+                        | RequestOutcome::PartlyDone
+                )
         )
     }
 }
@@ -138,6 +198,12 @@ pub(super) enum Fault {
     Crash,
     /// A request is not simply served.
     Request(RequestOutcome),
+    /// Another process asks this one to stop, and takes the run over, while a request is on its way to this outcome.
+    TakeOver(RequestOutcome),
+    /// A request has this outcome, and its process gets no answer to any later one.
+    Silence(RequestOutcome),
+    /// A request has this outcome, and the machine's clock is set forward when its process makes the next one.
+    ClockJump(RequestOutcome),
 }
 
 /// A fault that struck.
@@ -158,17 +224,8 @@ pub(super) struct Visit {
     pub(super) point: Point,
     /// The operation or native that a record is about.
     pub(super) op: Option<String>,
-}
-
-/// The faults of one scenario.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FaultPlan {
-    /// None.
-    Undisturbed,
-    /// One fault, once.
-    One(Point, Fault),
-    /// Several faults of these families, drawn from a seed.
-    Seed(u64, FaultSelection),
+    /// What a call gives back, where it is about to be recorded that it ended well.
+    pub(super) result: Option<Value>,
 }
 
 /// Returns a call's name as text.

@@ -2,7 +2,7 @@
 
 use super::{
     invariants::Violation,
-    points::InjectedFault,
+    operators::{ACTS_AFTER_DEATH, OTHER_ACTS},
     scenario_runner::ScenarioResult,
     scenarios::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
     story::Story,
@@ -62,7 +62,7 @@ impl Verdict {
         Self {
             grade,
             status: result.status().map(RunStatus::as_str),
-            faults: result.faults.iter().map(InjectedFault::describe).collect(),
+            faults: describe_faults(result),
             violations,
         }
     }
@@ -75,6 +75,15 @@ impl Verdict {
             Grade::Violated => "violated",
         }
     }
+}
+
+/// Returns what went wrong and what was done about it, in order.
+fn describe_faults(result: &ScenarioResult) -> Vec<String> {
+    let faults = result.faults.iter().map(|fault| (2 * fault.process + 1, fault.describe()));
+    let acts = result.acts.iter().map(|(process, act)| (2 * process, act.describe().to_owned()));
+    let mut all: Vec<(usize, String)> = faults.chain(acts).collect();
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, what)| what).collect()
 }
 
 impl Grade {
@@ -172,7 +181,8 @@ impl RehearsalReport {
         let mut lines = vec![ink.dim(&format!("{:<24}{}", "", numbers.concat()))];
         let crashes = CRASH_KINDS.iter().map(|crash| ("killed", *crash));
         let failures = REQUEST_FAULTS.iter().map(|(failure, _)| ("request", *failure));
-        for (kind, fault) in crashes.chain(failures) {
+        let acts = ACTS_AFTER_DEATH.iter().map(|(act, _)| *act).chain(OTHER_ACTS.iter().copied());
+        for (kind, fault) in crashes.chain(failures).chain(acts.map(|act| ("operator", act))) {
             let cell =
                 |n: usize| cells.get(&(n, fault)).map_or(ink.dim("·"), |grade| grade.render_mark(ink));
             if cells.keys().any(|(_, there)| *there == fault) {

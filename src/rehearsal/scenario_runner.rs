@@ -1,8 +1,10 @@
 //! Runs one scenario: from the first record until the run has ended or stays stopped.
 
 use super::{
-    fault_injector::FaultInjector,
-    points::{FaultPlan, InjectedFault, Visit},
+    fault_injector::{FaultInjector, MAX_FAULTY_PROCESSES},
+    fault_plan::FaultPlan,
+    operators::{OperatorAct, TrueDecision},
+    points::{Fault, FaultFamily, InjectedFault, Visit},
 };
 use crate::{
     base::{
@@ -21,13 +23,17 @@ use crate::{
             faults::{FaultySim, LANDING_BOUND},
         },
     },
-    runtime::{Refusal, RunObserver, RunResources, Runbook, ScriptRunner},
+    runtime::{
+        DecidableCall, DecisionRefusal, ProcessKilled, Refusal, RunObserver, RunResources, RunResult,
+        Runbook, ScriptRunner, StopRequester, leave_run,
+    },
 };
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -53,10 +59,27 @@ pub(super) struct ScenarioRunner<'a> {
     pub(super) counts_records: bool,
 }
 
-/// How long it takes until a process is there again.
-struct Restart<'a> {
+/// One scenario while it is played.
+struct Scene<'a> {
+    plan: &'a FaultPlan,
+    resources: RunResources,
+    injector: &'a FaultInjector,
     clock: &'a VirtualClock,
-    delay: Span,
+    /// How many records were kept at the end of each process, where they are counted.
+    kept_records: Vec<usize>,
+    /// What was done before which process, numbered from 0.
+    acts: Vec<(usize, OperatorAct)>,
+    /// Whether the run is being abandoned.
+    is_given_up: bool,
+}
+
+/// Where a run came to rest.
+#[derive(Default)]
+struct Rest {
+    /// Why it was refused.
+    refused: Option<String>,
+    /// Whether it never came to rest.
+    is_restless: bool,
 }
 
 /// What came of a scenario.
@@ -77,13 +100,15 @@ pub(super) struct ScenarioResult {
     pub(super) premature_ends: BTreeSet<String>,
     /// The faults that struck, in order.
     pub(super) faults: Vec<InjectedFault>,
+    /// What operators did and what became of the clock, before which process, numbered from 0.
+    pub(super) acts: Vec<(usize, OperatorAct)>,
     /// How many records were kept at the end of each process, where they are counted.
     pub(super) kept_records: Vec<usize>,
     /// Why it was refused: before anything was done, or when it was to be resumed.
     pub(super) refused: Option<String>,
     /// How many leases are still there.
     pub(super) leases: usize,
-    /// How many requests failed.
+    /// How many requests failed, but for those of a process that was taken over or got no answer any more.
     pub(super) failed: u32,
     /// Whether the last process died, rather than seeing the run to where it is.
     pub(super) has_died_last: bool,
@@ -140,11 +165,17 @@ impl<'a> ScenarioRunner<'a> {
     pub(super) fn run_scenario(&mut self, plan: &FaultPlan) -> Result<ScenarioResult, Refusal> {
         let clock = Arc::new(VirtualClock::starting_at(start_time()));
         let dyn_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let injector = Arc::new(FaultInjector::new(plan.clone(), Arc::clone(&dyn_clock)));
-        let sims: Vec<Sim> =
-            self.templates.iter().map(|t| t.copy_world(Arc::clone(&dyn_clock))).collect::<Result<_, _>>()?;
+        let world_clock = Arc::new(clock.real_time()) as Arc<dyn Clock>;
+        let stop_requester = Arc::<StopRequester>::default();
+        let injector =
+            Arc::new(FaultInjector::new(plan.clone(), Arc::clone(&clock), Arc::clone(&stop_requester)));
+        let sims: Vec<Sim> = self
+            .templates
+            .iter()
+            .map(|t| t.copy_world(Arc::clone(&world_clock)))
+            .collect::<Result<_, _>>()?;
         let to_faulty =
-            |sim: &Sim| FaultySim::new(sim.clone(), Arc::clone(&injector) as _, Arc::clone(&dyn_clock));
+            |sim: &Sim| FaultySim::new(sim.clone(), Arc::clone(&injector) as _, Arc::clone(&world_clock));
         let faulty: Vec<FaultySim> = sims.iter().map(to_faulty).collect();
         let names = self.config.targets.keys().zip(&faulty);
         let open: BTreeMap<String, Arc<dyn Provider>> =
@@ -154,10 +185,19 @@ impl<'a> ScenarioRunner<'a> {
             fleet: Arc::new(Fleet::with_open_targets(Arc::clone(&self.config), Arc::clone(&dyn_clock), open)),
             journal: Arc::new(Journal::open_in_memory(Arc::clone(&dyn_clock), observer, &self.journals)?),
             watch: Arc::clone(&injector) as Arc<dyn RunObserver>,
+            stop_requester,
         };
-        let mut kept_records = Vec::new();
-        let restart = Restart { clock: &clock, delay: restart_delay(plan) };
-        let (refused, is_restless) = self.run_to_rest(&resources, &injector, &restart, &mut kept_records);
+        let mut scene = Scene {
+            plan,
+            resources,
+            injector: &injector,
+            clock: &clock,
+            kept_records: Vec::new(),
+            acts: Vec::new(),
+            is_given_up: false,
+        };
+        let Rest { refused, is_restless } = self.run_to_rest(&mut scene);
+        let Scene { resources, kept_records, acts, .. } = scene;
         let entries = resources.journal.read_records(RUN_ID).unwrap_or_default();
         let (failed, has_died_last) = injector.failures_and_death();
         let leases = resources.journal.list_leases(RUN_ID)?.len();
@@ -177,6 +217,7 @@ impl<'a> ScenarioRunner<'a> {
                 .map(|(name, sim)| snapshot_world(name, sim))
                 .collect::<Result<_, _>>()?,
             faults: injector.injected_faults(),
+            acts,
             kept_records,
             repeated_requests: injector.repeated_requests(),
             calls_with_keyless_effects: injector.calls_with_keyless_effects(),
@@ -191,41 +232,66 @@ impl<'a> ScenarioRunner<'a> {
         })
     }
 
-    /// Runs the runbook, and resumes it until it stays where it is. Returns why it was refused, and whether it never
-    /// came to rest.
-    fn run_to_rest(
-        &mut self,
-        resources: &RunResources,
-        injector: &FaultInjector,
-        restart: &Restart<'_>,
-        kept_records: &mut Vec<usize>,
-    ) -> (Option<String>, bool) {
+    /// Runs the runbook, and takes it up until it stays where it is.
+    fn run_to_rest(&mut self, scene: &mut Scene<'_>) -> Rest {
         let mut stops = 0;
-        let mut ended = self.script_runner.start_run(resources, RUN_ID);
-        for _ in 0..MAX_RESUMES {
+        let mut ended = self.script_runner.start_run(&scene.resources, RUN_ID);
+        for process in 1..=MAX_RESUMES {
             if self.counts_records {
-                kept_records.push(resources.journal.read_records(RUN_ID).map_or(0, |records| records.len()));
+                let records = scene.resources.journal.read_records(RUN_ID);
+                scene.kept_records.push(records.map_or(0, |records| records.len()));
             }
             match ended {
-                Err(refusal) => return (Some(refusal.to_string()), false),
-                Ok(Ok(ended)) if ended.status.is_final() => return (None, false),
-                Ok(Ok(_)) if stops == MAX_RESUMES_AFTER_STOP => return (None, false),
+                Err(refusal) => return Rest { refused: Some(refusal.to_string()), ..Rest::default() },
+                Ok(Ok(ended)) if ended.status.is_final() => return Rest::default(),
+                Ok(Ok(_)) if stops == MAX_RESUMES_AFTER_STOP => return Rest::default(),
                 Ok(Ok(_)) => stops += 1,
                 Ok(Err(_)) => {}
             }
-            let summary = resources.journal.summarize_run(RUN_ID);
-            if summary.as_ref().is_ok_and(|run| run.status.is_final()) {
-                return (None, false);
+            let status = scene.resources.journal.summarize_run(RUN_ID).ok().map(|run| run.status);
+            if status.is_some_and(RunStatus::is_final) {
+                return Rest::default();
             }
-            restart.clock.advance_by(restart.delay);
-            injector.begin_process();
-            ended = match summary {
-                Ok(_) => self.script_runner.resume_run(resources, RUN_ID),
+            scene.clock.advance_by(restart_delay(scene.plan));
+            scene.injector.begin_process();
+            ended = match status {
+                Some(status) => self.take_up_run(scene, process, status),
                 // Killed before there was a run: whoever started it starts it again.
-                Err(_) => self.script_runner.start_run(resources, RUN_ID),
+                None => self.script_runner.start_run(&scene.resources, RUN_ID),
             };
         }
-        (None, true)
+        Rest { is_restless: true, ..Rest::default() }
+    }
+
+    /// Takes a run up that stands still: resumes it, unless an operator does something else.
+    fn take_up_run(
+        &mut self,
+        scene: &mut Scene<'_>,
+        process: u32,
+        status: RunStatus,
+    ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
+        if let Some(act) = scene.next_act(process) {
+            act.move_clock(scene.clock);
+            match &act {
+                OperatorAct::Abandon => scene.is_given_up = true,
+                OperatorAct::Decide(decision) if status == RunStatus::Undecided => {
+                    scene.decide_call(decision)?;
+                }
+                OperatorAct::Leave => {
+                    let left = catch_unwind(AssertUnwindSafe(|| leave_run(&scene.resources.journal, RUN_ID)));
+                    scene.acts.push((process as usize, act));
+                    // It has ended, or the process died: either way the next look tells.
+                    return left.map_or(Ok(Err(ProcessKilled)), |left| Ok(left.map(|_| Err(ProcessKilled))?));
+                }
+                _ => {}
+            }
+            scene.acts.push((process as usize, act));
+        }
+        if scene.is_given_up {
+            self.script_runner.abandon_run(&scene.resources, RUN_ID)
+        } else {
+            self.script_runner.resume_run(&scene.resources, RUN_ID)
+        }
     }
 
     /// Returns what the runbook's own `invariant(world)` has against a result.
@@ -235,6 +301,31 @@ impl<'a> ScenarioRunner<'a> {
         }
         let failure = self.script_runner.check_invariant(&worlds_to_json(result)).err()?;
         Some(failure.fault.message)
+    }
+}
+
+impl Scene<'_> {
+    /// Returns what is done before a process, if anything is.
+    fn next_act(&self, process: u32) -> Option<OperatorAct> {
+        match self.plan {
+            FaultPlan::Operated(.., act) => (process == 1).then(|| act.clone()),
+            FaultPlan::Seed(seed, families)
+                if families.has(FaultFamily::Operators) && process < MAX_FAULTY_PROCESSES =>
+            {
+                OperatorAct::draw(*seed, process)
+            }
+            _ => None,
+        }
+    }
+
+    /// Decides, as a person, about the call at which the run stopped.
+    fn decide_call(&self, decision: &TrueDecision) -> Result<(), Refusal> {
+        let journal = &self.resources.journal;
+        match DecidableCall::find(journal, RUN_ID, "") {
+            Ok(call) => Ok(call.record_decision(&decision.to_decision(), "the rehearsal".into())?),
+            Err(DecisionRefusal::Journal(error)) => Err(error.into()),
+            Err(DecisionRefusal::CutShort { .. } | DecisionRefusal::NotOne { .. }) => Ok(()),
+        }
     }
 }
 
@@ -260,6 +351,8 @@ pub(super) fn start_time() -> Moment {
 fn restart_delay(plan: &FaultPlan) -> Span {
     match plan {
         FaultPlan::Seed(seed, _) if seed % 2 == 1 => QUICK_RESTART_DELAY,
+        // Whoever takes a run over goes on with it at once.
+        FaultPlan::One(_, Fault::TakeOver(_)) => QUICK_RESTART_DELAY,
         _ => RESTART_DELAY,
     }
 }

@@ -1,15 +1,23 @@
 //! Which scenarios there are: one for each point that the undisturbed run passed and each thing that can go wrong there.
 
-use super::points::{
-    DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultPlan, FaultSelection, LANDING_LATE, Point,
-    PointKind, Visit,
+use super::{
+    fault_plan::FaultPlan,
+    operators::{ACTS_AFTER_DEATH, OperatorAct, clock_jump_at, silences_at, take_over_at},
+    points::{
+        DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
+        LANDING_LATE, Point, PointKind, Visit,
+    },
 };
 use crate::{
     base::suggest,
     ops,
-    provider::sim::faults::{RequestKind, RequestOutcome},
+    provider::sim::{
+        ColleagueTurn,
+        faults::{RequestKind, RequestOutcome},
+    },
     runtime::{APPROVE, Runbook},
 };
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The families of faults that are rehearsed where none are named, as `rehearse --faults` takes them.
@@ -75,9 +83,12 @@ pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome)] = &[
     ("lost", RequestOutcome::Lost),
     ("unanswered", RequestOutcome::Unanswered),
     ("lands-late", RequestOutcome::LandsLate(LANDING_LATE)),
+    ("sent-late", RequestOutcome::SentLate(HELD_BACK)),
     ("answered-early", RequestOutcome::AnsweredEarly(LANDING_LATE)),
     ("stale-reads", RequestOutcome::StaleReads(LANDING_LATE)),
     ("partly-done", RequestOutcome::PartlyDone),
+    ("colleague-before", RequestOutcome::BesideColleague(ColleagueTurn::Before)),
+    ("colleague-after", RequestOutcome::BesideColleague(ColleagueTurn::After)),
 ];
 
 impl Scenario {
@@ -85,6 +96,7 @@ impl Scenario {
     fn is_among(&self, families: FaultSelection) -> bool {
         match &self.plan {
             FaultPlan::One(_, fault) => families.includes_fault(*fault),
+            FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
             FaultPlan::Undisturbed | FaultPlan::Seed(..) => true,
         }
     }
@@ -104,8 +116,15 @@ impl ScenarioSet {
             vec![Scenario { id: "undisturbed".into(), cell: None, plan: FaultPlan::Undisturbed }];
         for (number, call) in calls.iter().enumerate() {
             let own: Vec<&Point> = visits.iter().map(|p| &p.point).filter(|p| p.call == call.name).collect();
-            scenarios.extend(own.iter().filter_map(|point| crash_scenario(number, point, &own)));
+            let crashes: Vec<_> =
+                own.iter().filter_map(|point| crash_scenario(number, point, &own)).collect();
+            let operated =
+                crashes.iter().flat_map(|crash| death_scenarios(number, crash)).collect::<Vec<_>>();
+            scenarios.extend(crashes);
             scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
+            scenarios.extend(operated);
+            let result = visits.iter().find_map(|v| v.result.as_ref().filter(|_| v.point.call == call.name));
+            scenarios.extend(own.iter().flat_map(|point| operator_scenarios(number, point, result)));
         }
         let mut set = Self { calls, scenarios };
         if let Some(only) = &request.only {
@@ -243,6 +262,47 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
             plan: FaultPlan::One(point.clone(), Fault::Request(*outcome)),
         })
         .collect()
+}
+
+/// The deaths after which an operator does something else than resume: each leaves the call in another state.
+const OPERATED_DEATHS: &[&str] = &["after-begin", "after-effect", "after-accepted", "after-record"];
+
+/// Returns the scenarios in which an operator does something else than resume after a death, or the clock is another.
+fn death_scenarios(number: usize, crash: &Scenario) -> Vec<Scenario> {
+    let (FaultPlan::One(point, fault), Some((_, death))) = (&crash.plan, crash.cell) else {
+        return Vec::new();
+    };
+    if !OPERATED_DEATHS.contains(&death) {
+        return Vec::new();
+    }
+    let death = crash.id.rsplit(':').next().unwrap_or(death);
+    let operate = |(word, act): &(&'static str, OperatorAct)| Scenario {
+        id: format!("operator:{number}:{death}:{word}"),
+        cell: Some((number, *word)),
+        plan: FaultPlan::Operated(point.clone(), *fault, act.clone()),
+    };
+    ACTS_AFTER_DEATH.iter().map(operate).collect()
+}
+
+/// Returns the scenarios in which another process takes the run over at a point, or nothing is answered after it and a
+/// person decides; `result` is what the call gives back.
+fn operator_scenarios(number: usize, point: &Point, result: Option<&Value>) -> Vec<Scenario> {
+    let PointKind::Acts(request) = point.at else { return Vec::new() };
+    let scenario = |word: &'static str, plan| Scenario {
+        id: format!("operator:{number}:{request}:{word}"),
+        cell: Some((number, word)),
+        plan,
+    };
+    let meanwhile = [("take-over", take_over_at(point.at)), ("clock-jump", clock_jump_at(point.at))];
+    let meanwhile = meanwhile
+        .into_iter()
+        .filter(|_| point.nth == 0)
+        .filter_map(|(word, fault)| Some(scenario(word, FaultPlan::One(point.clone(), fault?))));
+    let silences = silences_at(point, result).into_iter().map(|(word, outcome, decision)| {
+        let act = OperatorAct::Decide(decision);
+        scenario(word, FaultPlan::Operated(point.clone(), Fault::Silence(outcome), act))
+    });
+    meanwhile.chain(silences).collect()
 }
 
 /// Returns whether a request that looks is the first of its name after the call took effect.

@@ -32,6 +32,8 @@ pub enum StoryEvent {
         number: usize,
         /// How the process before it ended; nothing for the first.
         after: Option<ProcessEnd>,
+        /// What was done before it, other than to wait.
+        act: Option<&'static str>,
     },
     /// A record that was kept.
     Record(JournalEntry),
@@ -78,7 +80,8 @@ fn list_events(result: &ScenarioResult) -> Vec<StoryEvent> {
     let (mut kept, mut after) = (0, None);
     for (process, end) in result.kept_records.iter().copied().enumerate() {
         let end = end.min(result.entries.len()).max(kept);
-        events.push(StoryEvent::Process { number: process + 1, after });
+        let act = result.acts.iter().find(|(before, _)| *before == process).map(|(_, act)| act.describe());
+        events.push(StoryEvent::Process { number: process + 1, after, act });
         let own: Vec<_> = result.faults.iter().filter(|fault| fault.process == process).collect();
         push_process_events(&result.entries[kept..end], &own, kept == 0, &mut events);
         let is_killed = own.iter().any(|fault| fault.fault == Fault::Crash);

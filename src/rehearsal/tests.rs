@@ -29,9 +29,12 @@ fn test_config() -> Config {
 }
 
 /// Deaths of the process.
-const CRASHES: FaultSelection = FaultSelection { crash: true, ..FaultSelection::NONE };
+const CRASHES: FaultSelection = FaultSelection::NONE.with(FaultFamily::Crash);
 /// Requests that take effect later than they should, or only in part.
-const LATE: FaultSelection = FaultSelection { late: true, ..FaultSelection::NONE };
+const LATE: FaultSelection = FaultSelection::NONE.with(FaultFamily::Late);
+
+/// What other people do, and the clock.
+const OPERATORS: FaultSelection = FaultSelection::NONE.with(FaultFamily::Operators);
 
 /// Returns the scenarios in which the process dies, with the operation in which it does, and what came of each.
 fn run_crashes(text: &str, mutant: Option<Mutant>) -> Vec<(String, String, Verdict)> {
@@ -236,15 +239,27 @@ fn late_change(name: &str) -> String {
     write_runbook(needs, body)
 }
 
-/// Returns every invariant that late faults break, one line each, with and without deaths of the process.
+/// Late faults alone, with deaths of the process, and with what other people do as well.
+const LATE_FAMILIES: [FaultSelection; 3] =
+    [LATE, CRASHES.with(FaultFamily::Late), CRASHES.with(FaultFamily::Late).with(FaultFamily::Operators)];
+
+/// Returns every invariant that late faults break, one line each.
 fn broken_by_late_faults(text: &str, mutant: Option<Mutant>, seeds: Range<u64>) -> Vec<String> {
-    let with_deaths = FaultSelection { late: true, ..CRASHES };
-    let mut all = run_scenarios(text, LATE, seeds.clone(), mutant);
-    all.extend(run_scenarios(text, with_deaths, seeds, mutant));
+    let run = |families| broken_by_faults(text, families, seeds.clone(), mutant);
+    LATE_FAMILIES.into_iter().flat_map(run).collect()
+}
+
+/// Returns every invariant that some families of faults break, one line each.
+fn broken_by_faults(
+    text: &str,
+    families: FaultSelection,
+    seeds: Range<u64>,
+    mutant: Option<Mutant>,
+) -> Vec<String> {
     let line = |(id, _, verdict): &(String, String, Verdict)| -> Vec<String> {
         verdict.violations.iter().map(|v| format!("{id}: {}: {}", v.invariant, v.what)).collect()
     };
-    all.iter().flat_map(line).collect()
+    run_scenarios(text, families, seeds, mutant).iter().flat_map(line).collect()
 }
 
 /// Holds that a change keeps every invariant under late faults.
@@ -288,6 +303,72 @@ fn retrying_a_backup_is_right_under_late_faults() {
     assert_late_faults_break_nothing("backup");
 }
 
+/// Waits of every kind, around temporary branches and clean-up.
+const WAITS: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+    needs: ["backup.create", "branch.create", "db.change", "network.change"] };
+let db = params.db;
+sleep("5m");
+let due = now() + duration("1m");
+wait_until(#{ timeout: "10m", every: "30s" }, || now() > due);
+defer(|| { sleep("2m"); network::ssl::set(db, false); });
+network::ssl::set(db, true);
+sleep("90s");
+let copy = branch::create(db, #{ into: "copy", temporary: true });
+parallel([
+    || { sleep("1m"); branch::create(db, #{ into: "one", temporary: true }); },
+    || { sleep("2m"); backup::create(db, #{ label: "two" }); sleep("10s"); },
+]);
+network::restrictions::add(db, "203.0.113.0/24");
+sleep("1m");
+db::config::set(db, #{ work_mem: "8MB" });
+"#;
+
+/// Deaths of the process, and what is done after them.
+const OPERATED: FaultSelection = CRASHES.with(FaultFamily::Operators);
+
+#[test]
+fn whatever_an_operator_does_nothing_is_broken() {
+    for text in [RUNBOOK, WAITS] {
+        assert_eq!(broken_by_faults(text, OPERATED, 0..LATE_SEEDS, None), Vec::<String>::new());
+    }
+}
+
+/// Returns the verdict on one scenario of a runbook.
+fn judge_one(text: &str, wanted: &str) -> Verdict {
+    let all = run_scenarios(text, OPERATED, 0..0, None);
+    let found = all.into_iter().find(|(id, ..)| id == wanted);
+    found.unwrap_or_else(|| panic!("there is no {wanted}")).2
+}
+
+#[test]
+fn a_sleep_that_the_run_has_passed_is_over_whatever_the_clock_shows() {
+    let verdict = judge_one(WAITS, "operator:0:after-ending:clock-back");
+    assert_eq!((verdict.status, verdict.violations), (Some("succeeded"), vec![]));
+}
+
+#[test]
+fn a_decision_is_what_becomes_of_an_undecided_call() {
+    for (act, status) in
+        [("decide-done", "succeeded"), ("decide-redo", "succeeded"), ("decide-fail", "failed")]
+    {
+        let verdict = judge_one(RUNBOOK, &format!("operator:1:create:{act}"));
+        assert_eq!((verdict.status, verdict.violations), (Some(status), vec![]), "{act}");
+    }
+}
+
+#[test]
+fn a_run_that_is_given_up_or_taken_over_says_what_is_so() {
+    for (act, status) in [
+        ("after-effect:leave", "abandoned"),
+        ("after-record:leave", "abandoned"),
+        ("after-begin:abandon", "abandoned"),
+        ("restore:take-over", "succeeded"),
+    ] {
+        let verdict = judge_one(RUNBOOK, &format!("operator:5:{act}"));
+        assert_eq!((verdict.status, verdict.violations), (Some(status), vec![]), "{act}");
+    }
+}
+
 /// How often as many schedules are gone through, at most, until one finds a mutant.
 const MUTANT_ROUNDS: u64 = 20;
 
@@ -296,6 +377,7 @@ const MUTANT_ROUNDS: u64 = 20;
 fn revealing_change(mutant: Mutant) -> (&'static str, u64) {
     match mutant {
         Mutant::NewKeyWhileOpen => ("branch", 0),
+        Mutant::WholeListCompared => ("ranges", 0),
         Mutant::NoQuarantine | Mutant::SecondEffectUnderQuarantine => ("tls twice", 16 * LATE_SEEDS),
         _ => ("tls", 0),
     }
@@ -311,5 +393,45 @@ fn every_mutant_is_found() {
             !broken_by_late_faults(&text, Some(mutant), start..start + LATE_SEEDS).is_empty()
         };
         assert!((0..MUTANT_ROUNDS).any(finds), "no rehearsal finds {mutant:?}");
+    }
+}
+
+/// Holds that in one scenario, which breaks nothing, a mutant breaks an invariant.
+fn assert_mutant_is_found(mutant: Mutant, families: FaultSelection, change: &str, broken: &str) {
+    let text = late_change(change);
+    assert_eq!(broken_by_faults(&text, families, 0..0, None), Vec::<String>::new());
+    let found = broken_by_faults(&text, families, 0..0, Some(mutant));
+    assert!(found.iter().any(|line| line.starts_with(broken)), "{mutant:?}: {found:?}");
+}
+
+#[test]
+fn a_bound_that_is_counted_from_the_record_is_found() {
+    assert_mutant_is_found(Mutant::BoundFromRecord, LATE, "tls", "api:1:enforce:sent-late: truth:");
+}
+
+#[test]
+fn a_whole_list_that_is_compared_is_found() {
+    for scenario in ["colleague-before", "colleague-after"] {
+        let broken = format!("api:1:allow:{scenario}: colleague:");
+        assert_mutant_is_found(Mutant::WholeListCompared, OPERATORS, "ranges", &broken);
+    }
+}
+
+#[test]
+fn a_begun_call_whose_branch_cannot_be_asked_is_undecided() {
+    let text = include_str!("../../tests/good/every_change.rhai");
+    // In these schedules the process dies after a statement on a branch was committed, and the branch does not open then.
+    for seed in [139, 328] {
+        let request = RehearsalRequest {
+            runbook: Runbook::from_text("t.rhai", text.into()).expect("it parses"),
+            params: BTreeMap::new(),
+            faults: FaultSelection::ALL,
+            seeds: 0,
+            seed: 0,
+            only: Some(format!("seed:{seed}")),
+        };
+        let report = rehearse_runbook(&request, &test_config()).expect("it is rehearsed");
+        let verdict = report.scenario_verdicts().next().expect("one scenario").verdict;
+        assert_eq!(verdict.violations, [], "seed {seed}");
     }
 }

@@ -13,8 +13,8 @@ pub fn render_story(story: &Story, ink: Painter) -> String {
     let mut transcript = TranscriptWriter::new(story.started_at);
     for event in &story.events {
         match event {
-            StoryEvent::Process { number, after } => {
-                transcript.push_heading(ink.bold(&render_heading(*number, *after)));
+            StoryEvent::Process { number, after, act } => {
+                transcript.push_heading(ink.bold(&render_heading(*number, *after, *act)));
             }
             StoryEvent::Record(entry) => transcript.push_entry(entry),
             StoryEvent::Fault { at, call, point, what, lost_records } => {
@@ -32,12 +32,13 @@ pub fn render_story(story: &Story, ink: Painter) -> String {
     lines.join("\n")
 }
 
-fn render_heading(number: usize, after: Option<ProcessEnd>) -> String {
-    match after {
+fn render_heading(number: usize, after: Option<ProcessEnd>, act: Option<&str>) -> String {
+    let heading = match after {
         None => format!("process {number}"),
         Some(ProcessEnd::Killed) => format!("process {number}, after process {} was killed", number - 1),
         Some(ProcessEnd::Stopped) => format!("process {number}, after process {} stopped", number - 1),
-    }
+    };
+    act.map_or(heading.clone(), |act| format!("{heading}; {act}"))
 }
 
 /// Returns what a kill took with it, as the end of a sentence.
@@ -95,8 +96,8 @@ pub fn story_to_json(story: &Story) -> Value {
 
 fn event_to_json(event: &StoryEvent) -> Value {
     match event {
-        StoryEvent::Process { number, after } => {
-            json!({"kind": "process", "process": number, "after": after})
+        StoryEvent::Process { number, after, act } => {
+            json!({"kind": "process", "process": number, "after": after, "act": act})
         }
         StoryEvent::Record(entry) => record_to_json(entry),
         StoryEvent::Fault { at, call, point, what, lost_records } => json!({

@@ -236,8 +236,10 @@ impl TranscriptWriter {
     pub(super) fn push_line(&mut self, at: Moment, text: &str) {
         let indent = "  ".repeat(self.steps.len());
         let since = at.duration_since(self.start).as_secs_f64();
-        let since =
-            if since < 60.0 { format!("+{since:.1}s") } else { format!("+{}", format_seconds(since)) };
+        // A clock that was set back shows times before the start.
+        let (sign, since) = if since < 0.0 { ('-', -since) } else { ('+', since) };
+        let since = if since < 60.0 { format!("{since:.1}s") } else { format_seconds(since) };
+        let since = format!("{sign}{since}");
         self.lines.push(format!("{since:>9}  {indent}{text}"));
     }
 }

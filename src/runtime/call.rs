@@ -223,8 +223,12 @@ impl Call<'_> {
             Decision::Fail { error } => {
                 let op = self.request.op.path();
                 let message = format!("`{op}` was decided to have failed");
-                let unknown =
-                    || ScriptError { operation: Some(op), ..ScriptError::new(codes::DECIDED, &message) };
+                let left_behind = self.left_by_failure().into_iter().collect();
+                let unknown = || ScriptError {
+                    operation: Some(op),
+                    left_behind,
+                    ..ScriptError::new(codes::DECIDED, &message)
+                };
                 let mut fault = error.unwrap_or_else(unknown);
                 fault.mark_decided();
                 self.record_outcome(Outcome::Err(fault))
@@ -363,13 +367,19 @@ impl Call<'_> {
 
     fn to_script_error(&self, error: &Error) -> ScriptError {
         let mut fault = from_operation_error(error, &self.request.op.path(), self.target.as_deref());
-        // A branch that could not be removed is left behind, unless it never existed.
-        if self.request.op.path() == branch::DELETE_PATH
+        // What never existed is not left behind.
+        if let Some(left) = self.left_by_failure()
             && ![Code::NotFound, Code::Invalid].contains(&error.code)
         {
-            fault.left_behind = vec![branch::left_behind_name(&self.request.args)];
+            fault.left_behind = vec![left];
         }
         fault
+    }
+
+    /// Returns what is there when the call fails and should not be: a branch that could not be removed.
+    fn left_by_failure(&self) -> Option<String> {
+        let removes_branch = self.request.op.path() == branch::DELETE_PATH;
+        removes_branch.then(|| branch::left_behind_name(&self.request.args))
     }
 
     /// Returns the key by which the target knows the call: the same at every resume, another for every attempt.

@@ -6,7 +6,7 @@
 use super::{events::Event, run_context::RunContext, stop::StopReason};
 use crate::{
     base::{
-        clock::Uptime,
+        clock::{Stopwatch, Uptime},
         lock::lock_unpoisoned,
         moment::{Moment, Span},
     },
@@ -55,11 +55,12 @@ impl CallHost for HostedCall<'_> {
         // In one order for all, so that no two calls wait for each other.
         things.sort();
         things.dedup();
-        let deadline = limit.map(|limit| self.context.fleet.clock().now().saturating_add(limit));
+        let clock = self.context.fleet.clock();
+        let waited = Stopwatch::start(clock.as_ref());
         let mut claim = ThingClaim::default();
         for thing in &things {
             claim.locks.extend(self.lock_thing(thing).await);
-            let own = self.await_quarantine(thing, deadline).await?;
+            let own = self.await_quarantine(thing, limit.map(|limit| (&waited, limit))).await?;
             claim.open_since = claim.open_since.into_iter().chain(own).max_by_key(|sent_by| sent_by.millis);
         }
         Ok(claim)
@@ -111,7 +112,11 @@ impl HostedCall<'_> {
 
     /// Waits until no request of another call can land at a thing any more. Returns until when an earlier attempt of this
     /// call sent one that still may.
-    async fn await_quarantine(&self, thing: &Thing, deadline: Option<Moment>) -> Result<Option<Uptime>> {
+    async fn await_quarantine(
+        &self,
+        thing: &Thing,
+        limit: Option<(&Stopwatch<'_>, Span)>,
+    ) -> Result<Option<Uptime>> {
         #[cfg(test)]
         if super::mutant::ignores_quarantine() {
             return Ok(None);
@@ -131,11 +136,11 @@ impl HostedCall<'_> {
             }
             let left = one.time_left(&now);
             let waits = WaitedQuarantine { one, until: left.map(|left| clock.now().saturating_add(left)) };
-            if deadline.is_some_and(|deadline| clock.now() >= deadline) {
+            let left_for_us = limit.map(|(waited, limit)| waited.left_of(limit));
+            if left_for_us == Some(Span::ZERO) {
                 return Err(waits.timeout_error());
             }
             self.report_progress(&Progress::with_phase(waits.to_string()));
-            let left_for_us = deadline.map(|deadline| deadline.duration_since(clock.now()));
             let pause = [left, left_for_us].into_iter().flatten().chain([QUARANTINE_POLL_INTERVAL]).min();
             clock.sleep(pause.unwrap_or(QUARANTINE_POLL_INTERVAL).max(Span::from_millis(1))).await;
         }

@@ -13,7 +13,7 @@ use super::{
     modules::{ModuleSources, PreloadedModules},
     run_context::{Cleanup, DeferredCleanup, RunContext},
     runbook::Runbook,
-    scope::CallScope,
+    scope::{CLEAN_UP_PATH, CallScope},
     script_error,
     stop::{NativeError, StopReason},
     values::{to_dynamic, to_json},
@@ -74,10 +74,7 @@ fn with_run_thread(
             tokio::select! {
                 result = &mut ended => break result,
                 _ = poll.tick() => {
-                    // A journal that cannot be read says so at the next record.
-                    if let Ok(Some(by)) = context.journal.stop_requested_by(context.run.id()) {
-                        drop(context.stopper.stop_run(StopReason::TakenOver { by }));
-                    }
+                    obey_stop_request(context);
                 }
                 () = wait_for_interrupt() => drop(context.stopper.stop_run(StopReason::Interrupted)),
             }
@@ -88,6 +85,14 @@ fn with_run_thread(
     lock_unpoisoned(&context.deferred).clear();
     // A panic of the thread leaves the run as a kill would: it can be resumed.
     result.map_err(|_| io::Error::other("a bug in redrill ended the run's thread; the run can be resumed"))
+}
+
+/// Stops a run that another process has asked to stop.
+pub(super) fn obey_stop_request(context: &RunContext) {
+    // A journal that cannot be read says so at the next record.
+    if let Ok(Some(by)) = context.journal.stop_requested_by(context.run.id()) {
+        drop(context.stopper.stop_run(StopReason::TakenOver { by }));
+    }
 }
 
 /// Returns when a person or the system asks the process to stop.
@@ -238,9 +243,6 @@ fn resolve_open_call(scope: &CallScope, call: &str, op: &str, args: &Value) {
 pub(super) fn to_failure(runbook: &Runbook, error: &EvalAltResult) -> Failure {
     script_error::to_failure(error, &runbook.path, &|file| runbook.source_text(file))
 }
-
-/// The path of clean-up calls, which no step can have.
-pub const CLEAN_UP_PATH: &str = "//end";
 
 /// The result of a run that ended or stopped.
 #[derive(Debug)]

@@ -240,7 +240,8 @@ fn sleep_recorded(scope: &CallScope, span: Span, at: &str) -> Result<(), NativeE
     sleep_announced(scope, span, at, |_| {})
 }
 
-/// Sleeps until a recorded moment, and announces it once it is on disk.
+/// Sleeps until a recorded moment, and announces it once it is on disk. A recorded sleep that the run has passed is over,
+/// whatever the clock shows since.
 fn sleep_announced(
     scope: &CallScope,
     span: Span,
@@ -248,11 +249,13 @@ fn sleep_announced(
     says: impl FnOnce(Moment),
 ) -> Result<(), NativeError> {
     let context = scope.run_context();
+    let (name, mut is_new) = (scope.peek_call_name("sleep"), false);
     let until = record_typed_call(scope, "sleep", &json!(span), at, || {
+        is_new = true;
         context.fleet.clock().now().saturating_add(span)
     })?;
     let left = until.duration_since(context.fleet.clock().now());
-    if left > Span::ZERO {
+    if left > Span::ZERO && (is_new || !scope.has_passed(&name)) {
         if context.is_settling() {
             return Err(scope.abandon_fork());
         }

@@ -30,10 +30,12 @@ mod runbook_error;
 mod approval;
 mod call;
 mod call_host;
+mod decidable_call;
 mod decision;
 mod drive;
 mod events;
 mod git;
+mod leave;
 #[cfg(test)]
 pub(crate) mod mutant;
 mod observer;
@@ -51,16 +53,19 @@ mod stop;
 mod tests;
 
 pub use approval::{APPROVE, ApprovalCover};
-pub use drive::{CLEAN_UP_PATH, RunResult};
+pub use decidable_call::{DecidableCall, DecisionRefusal};
+pub use drive::RunResult;
 pub use events::Event;
 pub use flow::NATIVES;
+pub use leave::leave_run;
 pub use observer::{Answer, Choice, Question, RunObserver};
 pub use read::is_read_only;
 pub use refusal::Refusal;
 pub use runbook::Runbook;
 pub use runbook_error::RunbookError;
 pub use runs::{ResumeRequest, Runtime, StartRequest};
-pub use script_runner::{RunResources, ScriptRunner};
+pub use scope::CLEAN_UP_PATH;
+pub use script_runner::{ProcessKilled, RunResources, ScriptRunner, StopRequester};
 pub use session::{EvalError, SESSION_NAME as SESSION, Session};
 pub use stop::StopReason;
 

@@ -12,6 +12,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+/// The path of clean-up calls, which no step can have.
+pub const CLEAN_UP_PATH: &str = "//end";
+
 /// The place of a call in the run: the path of steps, and how often each name was used there.
 ///
 /// It travels in the engine's call state, so that closures, functions and modules find it.
@@ -99,6 +102,14 @@ impl CallScope {
         &self.0.path
     }
 
+    /// Returns whether the run has passed a recorded call: something that comes after it in the script has begun, or the
+    /// script has ended. What another fork did says nothing.
+    pub(super) fn has_passed(&self, call: &str) -> bool {
+        let run = &self.0.context.run;
+        let is_over = run.is_ending() && !call.starts_with(CLEAN_UP_PATH);
+        is_over || run.call_names_after(call).iter().any(|later| !are_in_other_forks(call, later))
+    }
+
     /// Returns whether this is inside a fork of `parallel` or `each`.
     pub(super) fn is_in_fork(&self) -> bool {
         self.0.is_fork
@@ -128,6 +139,13 @@ impl CallScope {
     }
 }
 
+/// Returns whether two calls are in different forks of one `parallel` or `each`: their paths part at a fork's number.
+fn are_in_other_forks(call: &str, other: &str) -> bool {
+    let is_fork = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = call.split('/').zip(other.split('/')).find(|(own, other)| own != other);
+    parts.is_some_and(|(own, other)| is_fork(own) && is_fork(other))
+}
+
 /// Stores a native's call context: a closure from a library finds the library's functions through it.
 #[expect(deprecated, reason = "keeping the context of a call is volatile in Rhai, and there is no other way")]
 pub(super) fn store_context(cx: &Cx<'_>) -> StoredCallContext {
@@ -142,5 +160,25 @@ pub(super) fn format_position(cx: &Cx<'_>) -> String {
         (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
         (Some(line), None) => format!("{file}:{line}"),
         _ => file.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_other_forks_are_told_from_those_that_come_later() {
+        for (call, other, are_apart) in [
+            ("/parallel#0/0/sleep#0", "/parallel#0/1/backup::list#0", true),
+            ("/parallel#0/0/sleep#0", "/parallel#0/0/backup::list#0", false),
+            ("/parallel#0/0/sleep#0", "/parallel#0/forks#0", false),
+            ("/each#0/0/step#0/sleep#0", "/each#0/10/sleep#0", true),
+            ("/each#0/0/each#0/1/sleep#0", "/each#0/0/each#0/2/sleep#0", true),
+            ("/sleep#0", "/backup::list#0", false),
+            ("/each#0/1/sleep#0", "//end/defer#0/branch::delete#0", false),
+        ] {
+            assert_eq!(are_in_other_forks(call, other), are_apart, "{call} {other}");
+        }
     }
 }

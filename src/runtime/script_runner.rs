@@ -28,7 +28,7 @@ use std::{
     collections::BTreeMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, Weak},
 };
 
 /// One engine for many runs of one runbook.
@@ -44,6 +44,25 @@ pub struct RunResources {
     pub fleet: Arc<Fleet>,
     pub journal: Arc<Journal>,
     pub watch: Arc<dyn RunObserver>,
+    /// Through which the process is asked to stop.
+    pub stop_requester: Arc<StopRequester>,
+}
+
+/// Asks the process that is at a run to stop, as another process does that takes the run over.
+#[derive(Default)]
+pub struct StopRequester(Mutex<Weak<RunContext>>);
+
+impl StopRequester {
+    /// Asks, and lets the process see it now instead of when it looks next. Without a process nothing is asked.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn request_stop(&self, by: &str) -> Result<(), journal::Error> {
+        let Some(context) = lock_unpoisoned(&self.0).upgrade() else { return Ok(()) };
+        context.journal.request_stop(context.run.id(), by)?;
+        drive::obey_stop_request(&context);
+        Ok(())
+    }
 }
 
 /// The process died, as an observer pretends; its run can be resumed.
@@ -105,7 +124,7 @@ impl<'a> ScriptRunner<'a> {
             version: VERSION.into(),
             leases,
         };
-        Ok(self.run_until_killed(resources, || resources.journal.create_run_as(run, &new))?)
+        Ok(self.run_until_killed(resources, false, || resources.journal.create_run_as(run, &new))?)
     }
 
     fn find_leases(&self, resources: &RunResources) -> provider::Result<Vec<Lease>> {
@@ -123,10 +142,25 @@ impl<'a> ScriptRunner<'a> {
         resources: &RunResources,
         run: &str,
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
-        Ok(self.run_until_killed(resources, || {
+        Ok(self.run_until_killed(resources, false, || {
             let run = resources.journal.acquire_run(run)?;
             let leases = permit::leases_for_run(&run, &self.runbook.header.needs)?;
             resources.journal.acquire_leases(&leases, run.id(), &Holder::this_process())?;
+            run.record_resume(VERSION, None).map(|()| run)
+        })?)
+    }
+
+    /// Abandons a run: begun calls are resolved, nothing new begins, then it cleans up.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was done.
+    pub fn abandon_run(
+        &mut self,
+        resources: &RunResources,
+        run: &str,
+    ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
+        Ok(self.run_until_killed(resources, true, || {
+            let run = resources.journal.acquire_run(run)?;
             run.record_resume(VERSION, None).map(|()| run)
         })?)
     }
@@ -135,6 +169,7 @@ impl<'a> ScriptRunner<'a> {
     fn run_until_killed(
         &mut self,
         resources: &RunResources,
+        is_abandoning: bool,
         run: impl FnOnce() -> Result<journal::Run, journal::Error>,
     ) -> Result<Result<RunResult, ProcessKilled>, journal::Error> {
         let Ok(run) = catch_unwind(AssertUnwindSafe(run)) else { return Ok(Err(ProcessKilled)) };
@@ -149,8 +184,9 @@ impl<'a> ScriptRunner<'a> {
             observer: Arc::clone(&resources.watch),
             // The targets are simulated copies.
             confirmed: resources.fleet.target_configs().map(|t| t.name.clone()).collect(),
-            is_abandoning: false,
+            is_abandoning,
         });
+        *lock_unpoisoned(&resources.stop_requester.0) = Arc::downgrade(&context);
         let driven = catch_unwind(AssertUnwindSafe(|| {
             drive::evaluate_with_engine(&mut self.engine, &context, self.runbook, &self.params)
         }));

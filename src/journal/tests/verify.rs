@@ -209,3 +209,24 @@ fn what_is_no_head_is_refused() {
     assert_eq!(fixture.verify_with_head(&head[..12]), Err(Error::InvalidHead { given: head[..12].into() }));
     assert_eq!(fixture.verify_with_head(&format!(" {head}\n")), Ok(3));
 }
+
+#[test]
+fn a_run_that_does_not_read_hides_no_other_and_is_shown_up_to_there() {
+    let fixture = JournalFixture::with_calls(2);
+    let other = fixture.journal.create_run(&new_run()).expect("made").id().to_owned();
+    let whole = fixture.journal.read_records(&fixture.id).expect("reads");
+    for (broken, seq) in [
+        ("update records set body = replace(body, '\"kind\"', '\"kinda\"') where seq = ?1", whole.len()),
+        ("update records set body = 'x' where seq = ?1", 1),
+    ] {
+        fixture.execute_on_row(broken, seq as u64);
+        let listed = fixture.journal.list_runs().expect("it lists");
+        assert_eq!(listed.len(), 2, "{broken}");
+        assert!(listed.iter().any(|run| run.id == other && run.title == new_run().title), "{listed:?}");
+        let (intact, wrong) = fixture.journal.read_intact_records(&fixture.id).expect("reads");
+        assert_eq!(intact[..], whole[..seq - 1], "{broken}");
+        assert!(matches!(wrong, Some(Error::Broken { .. })), "{wrong:?}");
+    }
+    let broken = fixture.journal.summarize_run(&fixture.id).expect("there is such a run");
+    assert!(broken.reason.is_some_and(|why| why.contains("cannot be read")));
+}

@@ -86,11 +86,19 @@ impl<'a> Sending<'a> {
     ) -> EffectResult<RequestAnswer<T>> {
         let clock = self.cx.fleet.clock();
         let sent_by = clock.uptime().saturating_add(SENDING_TIME);
+        #[cfg(test)]
+        let (recorded_at, is_mutant) = (clock.uptime(), super::mutant::counts_from_record());
+        #[cfg(test)]
+        let sent_by = if is_mutant { recorded_at.clone() } else { sent_by };
         if !self.landing.is_fenced() {
             self.cx.host.begin_quarantine(&self.things, &sent_by, self.landing.span()).await?;
         }
         self.cx.host.record_evidence(&evidence(sent_by)).await?;
         let answer = self.ask_unrecorded(request).await;
+        #[cfg(test)]
+        if self.is_open() && is_mutant {
+            self.lost = Some(recorded_at);
+        }
         if matches!(answer, RequestAnswer::Lost) {
             self.date_quarantine().await?;
         }

@@ -100,6 +100,8 @@ pub(in crate::ops) async fn take_set(
         None => {
             demand_acting(cx)?;
             set.changes = effect.plan().await?;
+            #[cfg(test)]
+            super::mutant::note_planned_list(effect).await?;
             // Where a look may lag behind, only asking makes certain what it calls done already.
             if !set.is_needed() && sending.landing.is_fenced() {
                 let seen = set.watch_for(Span::ZERO).await?;
@@ -234,6 +236,12 @@ impl Set<'_> {
         let look = || async {
             let look = self.effect.look(&self.changes).await?;
             let standing = judge_look(&self.changes, &look);
+            #[cfg(test)]
+            let standing = if super::mutant::finds_other_list(&self.changes, &look) {
+                Standing::Changed
+            } else {
+                standing
+            };
             let doing = look.unapplied.clone();
             let seen = SeenChange { standing, look };
             if seen.standing == Standing::AsWanted {

@@ -2,7 +2,7 @@
 
 use super::failure::{EffectFailure, EffectResult};
 use crate::{
-    base::moment::Span,
+    base::{clock::Stopwatch, moment::Span},
     ops::context::{CallContext, is_poll_failure, next_poll_delay},
     provider::{Provider, Result, model::Progress},
 };
@@ -36,11 +36,11 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
     #[cfg(test)]
     let limit = if super::mutant::looks_once() { Span::ZERO } else { limit };
     let clock = cx.fleet.clock();
-    let began = clock.now();
+    let stopwatch = Stopwatch::start(clock.as_ref());
     let mut waited = Span::ZERO;
     loop {
         // A simulated target's time passes without the process's own.
-        let is_last = waited.max(clock.now().duration_since(began)) >= limit;
+        let is_last = waited.max(stopwatch.passed()) >= limit;
         let pause = match look().await {
             Ok(Look::Seen(seen)) => return Ok(Watched::Seen(seen)),
             Ok(Look::NotYet(shown, _)) if is_last => return Ok(Watched::TimeUp(shown)),

@@ -6,6 +6,7 @@
 
 use super::{
     arguments::Argument,
+    colleague::ColleagueTurn,
     late::{LateEffects, LateRequest},
     target::Sim,
 };
@@ -77,12 +78,17 @@ pub enum RequestOutcome {
     Unanswered,
     /// No answer comes, and it takes effect this much after it was sent: over everything that was served in between.
     LandsLate(Span),
+    /// It is held back in its sender for this long (throttled, or the machine sleeps), and only then sent: no answer
+    /// comes, and it lands as late as any request can.
+    SentLate(Span),
     /// It is answered as if it were done, and takes effect this much after it was sent.
     AnsweredEarly(Span),
     /// It is served, and for this long reads of its target are answered from the world before it.
     StaleReads(Span),
     /// It is answered as if all of it were done, and only a part is.
     PartlyDone,
+    /// It is served, and somebody else changes another element of the same list right before or right after it.
+    BesideColleague(ColleagueTurn),
 }
 
 impl RequestOutcome {
@@ -90,15 +96,19 @@ impl RequestOutcome {
     ///
     /// Only what takes several things at once is done in part. A statement can land late: its commit was sent, and the
     /// connection broke. A database says of none that it is committed before it is, and shows everybody what is. Of a
-    /// request past the catalogue, or a statement outside a transaction, the answer is all that anybody can know.
+    /// request past the catalogue, or a statement outside a transaction, the answer is all that anybody can know. None of these
+    /// is held back in its sender: they are sent once, on a connection that is there. A colleague works beside what changes a
+    /// list or settings.
     pub fn fits_request(self, name: &str, kind: RequestKind) -> bool {
+        let is_statement = ["execute", "alone"].contains(&name);
         match self {
             Self::Unanswered | Self::LandsLate(_) => kind != RequestKind::Read,
-            Self::AnsweredEarly(_) => {
-                kind != RequestKind::Read && !["execute", "alone", "ask"].contains(&name)
+            Self::AnsweredEarly(_) | Self::SentLate(_) => {
+                kind != RequestKind::Read && !is_statement && name != "ask"
             }
-            Self::StaleReads(_) => kind != RequestKind::Read && !["execute", "alone"].contains(&name),
+            Self::StaleReads(_) => kind != RequestKind::Read && !is_statement,
             Self::PartlyDone => ["set", "allow", "unban"].contains(&name),
+            Self::BesideColleague(_) => ["set", "allow"].contains(&name),
             _ => true,
         }
     }
@@ -196,6 +206,12 @@ impl FaultySim {
                 self.land_later(&request, span, write.repeat)?;
                 self.withhold_answer(&request).await
             }
+            RequestOutcome::SentLate(held_back) => {
+                self.clock.sleep(held_back).await;
+                self.land_due().await?;
+                self.land_later(&request, LANDING_BOUND, write.repeat)?;
+                self.withhold_answer(&request).await
+            }
             RequestOutcome::AnsweredEarly(span) => {
                 let answer = (write.repeat)(self.sim.copy_world()?).await?;
                 self.land_later(&request, span, write.repeat)?;
@@ -205,6 +221,16 @@ impl FaultySim {
                 let until = self.sim.world_time()?.saturating_add(span.min(LANDING_BOUND));
                 self.late.keep_old_world(&self.sim, until)?;
                 self.answer_request(&request, RequestOutcome::Served, write.whole).await
+            }
+            RequestOutcome::BesideColleague(turn) => {
+                if turn == ColleagueTurn::Before {
+                    self.sim.change_as_colleague(name)?;
+                }
+                let answer = self.answer_request(&request, RequestOutcome::Served, write.whole).await;
+                if turn == ColleagueTurn::After {
+                    self.sim.change_as_colleague(name)?;
+                }
+                answer
             }
             RequestOutcome::PartlyDone => {
                 self.answer_request(&request, RequestOutcome::Served, write.part).await

@@ -9,6 +9,7 @@
 mod arguments;
 mod backups;
 mod branches;
+mod colleague;
 mod config;
 pub mod faults;
 mod jobs;
@@ -29,6 +30,7 @@ mod template;
 mod tests;
 mod world;
 
+pub use colleague::{COLLEAGUE_KINDS, COLLEAGUE_RANGE, COLLEAGUE_SETTING, ColleagueTurn};
 pub use normalized::NormalizedWorld;
 pub use tables::{Column, ForeignKey, Table};
 pub(in crate::provider) use target::state_landing;

@@ -16,16 +16,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::json;
 use std::net::IpAddr;
 
-#[async_trait]
-impl Network for Sim {
-    async fn allowed(&self) -> Result<NetworkRestrictions> {
-        self.open_store()?.read_world(read_restrictions)
-    }
-
-    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
-        let store = self.open_store()?;
+impl Sim {
+    /// Lets ranges connect, and others no longer; `kind` is under what the log of effects has it.
+    pub(super) fn change_ranges(&self, kind: &str, add: &[IpNet], remove: &[IpNet]) -> Result<()> {
         let what = describe_changes(add, remove);
-        store.apply_effect_if_needed(None, "network.allow", &what, |tx| {
+        let change = |tx: &WorldTx<'_>| {
             let before = tx.allowed_ranges()?;
             if before.is_empty() {
                 // What lets everybody in is listed once anything is, and stays until it is removed.
@@ -50,8 +45,20 @@ impl Network for Sim {
                 tx.set_switch(RANGES, "changed", tx.now)?;
             }
             Ok(is_changed.then(|| json!({ "add": add, "remove": remove })))
-        })?;
-        store.read_world(read_restrictions)
+        };
+        self.open_store()?.apply_effect_if_needed(None, kind, &what, change).map(drop)
+    }
+}
+
+#[async_trait]
+impl Network for Sim {
+    async fn allowed(&self) -> Result<NetworkRestrictions> {
+        self.open_store()?.read_world(read_restrictions)
+    }
+
+    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
+        self.change_ranges("network.allow", add, remove)?;
+        self.open_store()?.read_world(read_restrictions)
     }
 
     async fn bans(&self) -> Result<Vec<Ban>> {

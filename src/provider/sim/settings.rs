@@ -3,6 +3,7 @@
 use super::{
     target::Sim,
     world::{
+        WorldTx,
         parameters::{self, Parameter},
         settings::{SettingOverride, format_setting},
     },
@@ -11,6 +12,37 @@ use crate::provider::{Code, Result, Settings, model::Setting};
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+
+impl Sim {
+    /// Overrides settings; `kind` is under what the log of effects has it.
+    pub(super) fn override_settings(
+        &self,
+        kind: &str,
+        values: &Map<String, Value>,
+        restart: bool,
+    ) -> Result<()> {
+        let known: Vec<(&Parameter, &Value)> = values
+            .iter()
+            .map(|(name, value)| {
+                let parameter = parameters::find_parameter(name)?;
+                if !value.is_null() {
+                    parameter.format_value(value)?;
+                }
+                Ok((parameter, value))
+            })
+            .collect::<Result<_>>()?;
+        let what =
+            known.iter().map(|(parameter, value)| format!("{}={}", parameter.name, format_setting(value)));
+        let what = what.collect::<Vec<_>>().join(" ");
+        let change = |tx: &WorldTx<'_>| {
+            tx.demand_powered_on(Code::Refused)?;
+            let is_changed = tx.set_overrides(&known)?;
+            let is_restarted = restart && tx.apply_pending_overrides()?;
+            Ok((is_changed || is_restarted).then(|| json!({ "restarted": is_restarted })))
+        };
+        self.open_store()?.apply_effect_if_needed(None, kind, &what, change).map(drop)
+    }
+}
 
 #[async_trait]
 impl Settings for Sim {
@@ -24,27 +56,8 @@ impl Settings for Sim {
     }
 
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
-        let known: Vec<(&Parameter, &Value)> = values
-            .iter()
-            .map(|(name, value)| {
-                let parameter = parameters::find_parameter(name)?;
-                if !value.is_null() {
-                    parameter.format_value(value)?;
-                }
-                Ok((parameter, value))
-            })
-            .collect::<Result<_>>()?;
-        let store = self.open_store()?;
-        let what =
-            known.iter().map(|(parameter, value)| format!("{}={}", parameter.name, format_setting(value)));
-        let what = what.collect::<Vec<_>>().join(" ");
-        store.apply_effect_if_needed(None, "config.set", &what, |tx| {
-            tx.demand_powered_on(Code::Refused)?;
-            let is_changed = tx.set_overrides(&known)?;
-            let is_restarted = restart && tx.apply_pending_overrides()?;
-            Ok((is_changed || is_restarted).then(|| json!({ "restarted": is_restarted })))
-        })?;
-        store.read_world(|tx| {
+        self.override_settings("config.set", values, restart)?;
+        self.open_store()?.read_world(|tx| {
             Ok(tx
                 .read_overrides()?
                 .into_iter()

@@ -112,6 +112,7 @@ impl LabEnv {
             fleet: Arc::new(self.lab.env.open_fleet()),
             journal,
             watch: Arc::clone(&reaper) as Arc<dyn RunObserver>,
+            stop_requester: Arc::default(),
         };
         if runner.start_run(&resources, RUN).expect("it may run").is_err() {
             reaper.die_at.store(usize::MAX, Ordering::SeqCst);

@@ -3,8 +3,15 @@
 use super::*;
 use crate::{
     base::clock::VirtualClock,
-    provider::sim::faults::{FaultSource, FaultySim, LANDING_BOUND, RequestOutcome, SimRequest},
+    provider::{
+        model::NetworkRestrictions,
+        sim::{
+            COLLEAGUE_RANGE, COLLEAGUE_SETTING, ColleagueTurn,
+            faults::{FaultSource, FaultySim, LANDING_BOUND, RequestOutcome, SimRequest},
+        },
+    },
 };
+use serde_json::Map;
 
 /// Gives the first request of a name one outcome, and notes what changed the world late, or under no key.
 struct OneFault {
@@ -168,4 +175,40 @@ async fn what_takes_several_things_is_done_in_part() {
         after.contains(&net("192.0.2.0/24")) && gone.iter().all(|range| after.contains(range)),
         "{after:?}"
     );
+}
+
+#[tokio::test]
+async fn a_request_that_is_held_back_goes_out_late_and_lands_at_the_bound() {
+    let held_back = Span::from_secs(170);
+    let env = LateEnv::new("enforce", RequestOutcome::SentLate(held_back));
+    let lost = env.sim.network().expect("network").enforce_ssl(true).await.expect_err("no answer");
+    assert_eq!(lost.code, Code::Unknown);
+    let passed = env.clock.now().duration_since(start_moment());
+    assert!(passed > held_back && !env.is_enforced().await, "{passed}");
+    env.clock.advance_by(Span(held_back.0.saturating_add(LANDING_BOUND.0).saturating_sub(passed.0)));
+    assert!(env.is_enforced().await);
+    assert_eq!(env.noted_effects(), ["a call, late", "enforce of a call, without a key"]);
+}
+
+#[tokio::test]
+async fn a_colleague_changes_another_element_under_a_kind_of_its_own() {
+    for turn in [ColleagueTurn::Before, ColleagueTurn::After] {
+        let env = LateEnv::new("allow", RequestOutcome::BesideColleague(turn));
+        let network = env.sim.network().expect("network");
+        let ours = "203.0.113.0/24".parse().expect("a range");
+        let answer = network.allow(&[ours], &[]).await.expect("answered");
+        let shows = |ranges: &NetworkRestrictions| {
+            ranges.ranges.iter().any(|range| range.cidr.to_string() == COLLEAGUE_RANGE)
+        };
+        assert_eq!(shows(&answer), turn == ColleagueTurn::Before);
+        assert!(shows(&network.allowed().await.expect("a list")));
+        assert_eq!(env.noted_effects(), ["allow of a call, without a key"], "the colleague is nobody's call");
+    }
+    let env = LateEnv::new("set", RequestOutcome::BesideColleague(ColleagueTurn::After));
+    let settings = env.sim.settings().expect("settings");
+    let ours = Map::from_iter([("work_mem".to_owned(), "8MB".into())]);
+    settings.set(&ours, false).await.expect("answered");
+    let (name, value) = COLLEAGUE_SETTING;
+    let seen = settings.get(&[name.to_owned()]).await.expect("answered").remove(0);
+    assert_eq!(seen.overridden, value);
 }

@@ -1,0 +1,150 @@
+//! What an operator does with a run that stands still, and what becomes of the machine's clock meanwhile.
+
+use super::points::{Fault, LANDING_LATE, Point, PointKind};
+use crate::{
+    base::{clock::VirtualClock, moment::Span},
+    journal::Decision,
+    provider::sim::faults::{RequestKind, RequestOutcome},
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// How far the clock is set back: further than the usual job of a run takes.
+const STEP_BACK: Span = Span::from_secs(-1800);
+/// How far the clock is set forward: past most limits of a run.
+pub(super) const STEP_FORWARD: Span = Span::from_secs(3 * 3600);
+/// How long an operator waits before a decision: by then whatever was begun is over, and can be seen.
+const TIME_TO_DECIDE: Span = Span::from_secs(4 * 3600);
+
+/// What happens between two processes of a run, beside the time that passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OperatorAct {
+    /// `runs abandon`, again and again until the run has ended.
+    Abandon,
+    /// `runs abandon --leave`.
+    Leave,
+    /// `runs decide`, if the run is undecided, then `resume`.
+    Decide(TrueDecision),
+    /// The clock is set back, then `resume`.
+    ClockBack,
+    /// The clock is set forward, then `resume`.
+    ClockForward,
+    /// The machine is booted anew, then `resume`.
+    Reboot,
+}
+
+/// A decision by somebody who has looked, and says what is so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TrueDecision {
+    /// It did not take effect, and is made again.
+    Redo,
+    /// It did not take effect, and has failed.
+    Fail,
+    /// It took effect, and gave this back.
+    Done(Value),
+}
+
+/// What an operator does after a death of the process, as scenarios name it.
+pub(super) const ACTS_AFTER_DEATH: &[(&str, OperatorAct)] = &[
+    ("abandon", OperatorAct::Abandon),
+    ("leave", OperatorAct::Leave),
+    ("clock-back", OperatorAct::ClockBack),
+    ("clock-forward", OperatorAct::ClockForward),
+    ("reboot", OperatorAct::Reboot),
+];
+
+/// What operators do otherwise, as scenarios name it.
+pub(super) const OTHER_ACTS: &[&str] =
+    &["take-over", "clock-jump", "decide-done", "decide-fail", "decide-redo"];
+
+impl OperatorAct {
+    /// Returns what is done, in words.
+    pub(super) fn describe(&self) -> &'static str {
+        match self {
+            Self::Abandon => "it is given up: `runs abandon`",
+            Self::Leave => "it is given up as it is: `runs abandon --leave`",
+            Self::Decide(TrueDecision::Redo) => "where it is undecided, `runs decide … redo`",
+            Self::Decide(TrueDecision::Fail) => "where it is undecided, `runs decide … fail`",
+            Self::Decide(TrueDecision::Done(_)) => "where it is undecided, `runs decide … done`",
+            Self::ClockBack => "the clock is set 30 minutes back",
+            Self::ClockForward => "the clock is set 3 hours forward",
+            Self::Reboot => "the machine is booted anew",
+        }
+    }
+
+    /// Returns whether a run may end otherwise because of it: it is given up, decided to have failed, or its script reads
+    /// another time.
+    pub(super) fn may_change_end(&self) -> bool {
+        !matches!(self, Self::Reboot | Self::Decide(TrueDecision::Redo | TrueDecision::Done(_)))
+    }
+
+    /// Lets the clock do what it does.
+    pub(super) fn move_clock(&self, clock: &VirtualClock) {
+        match self {
+            Self::ClockBack => clock.step_by(STEP_BACK),
+            Self::ClockForward => clock.step_by(STEP_FORWARD),
+            Self::Reboot => clock.reboot(),
+            Self::Decide(_) => clock.advance_by(TIME_TO_DECIDE),
+            Self::Abandon | Self::Leave => {}
+        }
+    }
+
+    /// Draws what happens after a process, which follows from the seed and the number of the process alone.
+    pub(super) fn draw(seed: u64, process: u32) -> Option<Self> {
+        let mut hash = Sha256::new();
+        hash.update(seed.to_be_bytes());
+        hash.update(process.to_be_bytes());
+        hash.update("operator");
+        let dice = hash.finalize();
+        // In half of the restarts nobody does anything but resume.
+        let (_, act) = ACTS_AFTER_DEATH.get(usize::from(dice[0]) % (2 * ACTS_AFTER_DEATH.len()))?;
+        Some(act.clone())
+    }
+}
+
+impl TrueDecision {
+    /// Returns the decision as it is recorded.
+    pub(super) fn to_decision(&self) -> Decision {
+        match self {
+            Self::Redo => Decision::Redo { error: None },
+            Self::Fail => Decision::Fail { error: None },
+            Self::Done(result) => Decision::Done { result: result.clone() },
+        }
+    }
+}
+
+/// Returns the fault of a process that is asked to stop while a request of this point is on its way; nothing where a
+/// request cannot land after its sender is gone.
+pub(super) fn take_over_at(at: PointKind) -> Option<Fault> {
+    landing_late_at(at).map(Fault::TakeOver)
+}
+
+/// Returns the fault of a clock that is set forward while a lost request of this point is looked for; nothing where a
+/// request cannot land late.
+pub(super) fn clock_jump_at(at: PointKind) -> Option<Fault> {
+    landing_late_at(at).map(Fault::ClockJump)
+}
+
+fn landing_late_at(at: PointKind) -> Option<RequestOutcome> {
+    let outcome = RequestOutcome::LandsLate(LANDING_LATE);
+    match at {
+        PointKind::Acts(name) if outcome.fits_request(name, RequestKind::Change) => Some(outcome),
+        _ => None,
+    }
+}
+
+/// Returns, for a request that acts, what can become of it when nothing is answered any more, with what is then so: the
+/// word for it, the outcome, and the decision. `result` is what its call gives back.
+pub(super) fn silences_at(
+    point: &Point,
+    result: Option<&Value>,
+) -> Vec<(&'static str, RequestOutcome, TrueDecision)> {
+    if !matches!(point.at, PointKind::Acts(_)) || point.nth > 0 {
+        return Vec::new();
+    }
+    let done =
+        result.map(|result| ("decide-done", RequestOutcome::Unanswered, TrueDecision::Done(result.clone())));
+    let lost = [("decide-fail", TrueDecision::Fail), ("decide-redo", TrueDecision::Redo)];
+    let lost = lost.map(|(word, decision)| (word, RequestOutcome::Lost, decision));
+    done.into_iter().chain(lost).collect()
+}

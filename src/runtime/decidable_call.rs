@@ -1,0 +1,97 @@
+//! A call that a person decides about: which one it is, what is known of it, and the record of the decision.
+
+use super::approval::APPROVE;
+use crate::journal::{
+    self, CallState, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError,
+};
+use serde_json::Value;
+
+/// A call of a run that stands still, of which only a person can say what came of it.
+pub struct DecidableCall {
+    run: Run,
+    pub name: String,
+    pub op: String,
+    pub args: Value,
+    /// The error that an earlier decision about it has.
+    pub known_error: Option<ScriptError>,
+}
+
+/// Why nobody can decide about a call.
+#[derive(Debug)]
+pub enum DecisionRefusal {
+    /// The run cannot be read or taken.
+    Journal(journal::Error),
+    /// It was cut short, and the world has not been asked yet.
+    CutShort { call: String },
+    /// Not exactly one open call has such a name.
+    NotOne {
+        /// Those that are open.
+        open: Vec<String>,
+        /// Whether none has.
+        is_none: bool,
+    },
+}
+
+impl From<journal::Error> for DecisionRefusal {
+    fn from(error: journal::Error) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl DecidableCall {
+    /// Takes a run, and finds the call in it that has this name, or alone has it in its name.
+    ///
+    /// # Errors
+    /// [`DecisionRefusal`].
+    pub fn find(journal: &Journal, id: &str, given: &str) -> Result<Self, DecisionRefusal> {
+        let run = journal.acquire_run(id)?;
+        let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
+        let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| open.op != APPROVE).collect();
+        let named: Vec<_> = match open.iter().find(|(name, _)| *name == given) {
+            Some(exact) => vec![*exact],
+            None => open.iter().copied().filter(|(name, _)| name.contains(given)).collect(),
+        };
+        let [(name, FoldedCall { op, .. })] = named[..] else {
+            return Err(refuse_decision(&fold, &open, given, named.is_empty()));
+        };
+        let (args, known_error) = match run.call_state(name).map_err(journal::Error::from)? {
+            CallState::Started { args, decision, .. } => (args, decision.and_then(find_known_error)),
+            _ => (Value::Null, None),
+        };
+        let (name, op) = (name.to_owned(), op.clone());
+        Ok(Self { run, name, op, args, known_error })
+    }
+
+    /// Records what somebody decided about the call; the run goes by it when it is resumed.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn record_decision(&self, decision: &Decision, by: String) -> Result<(), journal::Error> {
+        let record = Record::Decided { call: self.name.clone(), decision: decision.to_json(), by };
+        self.run.append_record(record, Durability::Synced)
+    }
+}
+
+/// Returns why nobody can decide about a call: one that was cut short is looked up by a resume first.
+fn refuse_decision(
+    fold: &RunFold,
+    open: &[(&str, &FoldedCall)],
+    given: &str,
+    is_none: bool,
+) -> DecisionRefusal {
+    let mut cut_short = fold.open_calls().filter(|(name, open)| open.op != APPROVE && name.contains(given));
+    if is_none && let Some((call, _)) = cut_short.next() {
+        return DecisionRefusal::CutShort { call: call.to_owned() };
+    }
+    let open = open.iter().map(|(name, _)| (*name).to_owned()).collect();
+    DecisionRefusal::NotOne { open, is_none }
+}
+
+/// Returns the error that an earlier decision about a call has.
+fn find_known_error(decision: Decision) -> Option<ScriptError> {
+    match decision {
+        Decision::Redo { error } | Decision::Fail { error } => error,
+        Decision::Hold { error } => Some(error),
+        Decision::Done { .. } | Decision::Approve { .. } | Decision::Reject { .. } => None,
+    }
+}

@@ -1,0 +1,114 @@
+//! `abandon --leave`: a run ends, and none of its targets is touched. What it may have left there is told from its records
+//! and its texts alone.
+
+use crate::{
+    base::value,
+    journal::{
+        self, CallState, Durability, Journal, JournalEntry, Outcome, Record, RecordedOutcome, Run, RunStatus,
+        Source,
+    },
+    ops::{
+        self,
+        args::CallArgs,
+        branch::DELETE_PATH,
+        spec::{Effect, Permission, parse_target_ref},
+    },
+};
+use serde_json::Value;
+
+/// The natives whose closures are clean-up. Nothing is recorded of them before they run.
+const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
+
+/// Ends a run as abandoned without touching its targets, and returns what it leaves behind.
+///
+/// # Errors
+/// [`journal::Error`]; the run is then what it was.
+pub fn leave_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
+    let run = journal.acquire_run(id)?;
+    let sources = journal.read_sources(id, run.source_edition())?;
+    let left_behind = list_left_behind(&run, &journal.read_records(id)?, &sources);
+    let finished =
+        Record::Finished { status: RunStatus::Abandoned, error: None, left_behind: left_behind.clone() };
+    run.append_record(finished, Durability::Synced)?;
+    journal.release_leases(id)?;
+    Ok(left_behind)
+}
+
+/// Returns what a run may have left, by name: the branches that it made, what its failed calls could not remove, what its
+/// open calls began, and its clean-up.
+fn list_left_behind(run: &Run, entries: &[JournalEntry], sources: &[Source]) -> Vec<String> {
+    let mut left: Vec<String> = Vec::new();
+    for entry in entries {
+        let Record::End { call, op, args, outcome, .. } = &entry.record else { continue };
+        match removed_branch(op, outcome) {
+            Some(gone) => left.retain(|name| *name != gone),
+            None => left.extend(list_left_by_call(call, op, args, outcome)),
+        }
+    }
+    left.extend(run.open_calls().iter().map(|call| name_open_call(run, call)));
+    if sources.iter().any(|source| defers_clean_up(&source.text)) {
+        left.push("what its `defer` and `on_failure` would have undone".to_owned());
+    }
+    left.sort();
+    left.dedup();
+    left
+}
+
+/// Returns what an open call began, with the branch that it was to make: it may be there by now.
+fn name_open_call(run: &Run, call: &str) -> String {
+    let branch = match run.call_state(call) {
+        Ok(CallState::Started { op, args, .. }) => name_wanted_branch(&op, &args),
+        _ => None,
+    };
+    match branch {
+        Some(branch) => format!("what {call} began ({branch})"),
+        None => format!("what {call} began"),
+    }
+}
+
+/// Returns the branch that a call is to make, if it makes one.
+fn name_wanted_branch(op: &str, args: &Value) -> Option<String> {
+    let place = parse_target_ref(&args["target"]).ok()?;
+    let name = args["into"].as_str()?;
+    makes_branch(op, args)?.then(|| format!("branch {place}/{name}"))
+}
+
+/// Returns whether a text may defer clean-up.
+fn defers_clean_up(text: &str) -> bool {
+    let calls = |native: &str| text.split(native).skip(1).any(|rest| rest.trim_start().starts_with('('));
+    DEFERRING_NATIVES.into_iter().any(calls)
+}
+
+/// Returns what a call that has ended may have left.
+fn list_left_by_call(call: &str, op: &str, args: &Value, outcome: &RecordedOutcome) -> Vec<String> {
+    match (outcome.decode(), makes_branch(op, args)) {
+        (Ok(Outcome::Ok(made)), Some(true)) => name_branch(&made).into_iter().collect(),
+        (Ok(Outcome::Err(error)), _) => error.left_behind,
+        (Ok(Outcome::Ok(_)), Some(false)) => Vec::new(),
+        (Err(_), _) | (_, None) => vec![format!("what {call} left, whose record does not read")],
+    }
+}
+
+/// Returns whether a call makes a branch, by the right that it takes; nothing where its arguments do not read.
+fn makes_branch(op: &str, args: &Value) -> Option<bool> {
+    let Some(op) = ops::find_operation(op) else { return Some(false) };
+    let args = CallArgs::from_recorded(op, args).ok()?;
+    Some(op.required_permission(&args) == Permission::new("branch", Effect::Create))
+}
+
+/// Returns a branch under the name by which one is told to be left behind.
+fn name_branch(branch: &Value) -> Option<String> {
+    value::untag_as(branch, value::BRANCH_TAG)?;
+    parse_target_ref(branch).ok().map(|place| format!("branch {place}"))
+}
+
+/// Returns the branch that a call has removed.
+fn removed_branch(op: &str, outcome: &RecordedOutcome) -> Option<String> {
+    match outcome {
+        Outcome::Ok(gone) if op == DELETE_PATH => {
+            let (target, name) = (gone["target"].as_str()?, gone["name"].as_str()?);
+            Some(format!("branch {target}/{name}"))
+        }
+        _ => None,
+    }
+}
