@@ -25,11 +25,13 @@ struct FaultyPlatform {
 impl FaultyPlatform {
     /// Starts a platform with a rule for the requests with a method to a path of the project.
     fn start(method: &str, path: &str, fate: &str) -> Self {
-        let rule = format!(
-            "[[rule]]\nmethod = \"{method}\"\npath = \"/v1/projects/*{path}\"\nfate = {fate}\n{}",
-            if fate.contains("later") { "nth = 1\n" } else { "" },
-        );
-        let faults = FaultRule::parse_rules(&rule).unwrap();
+        let nth = fate.contains("later").then_some(1);
+        Self::start_with_rules(&[write_rule(method, &format!("/v1/projects/*{path}"), nth, fate)])
+    }
+
+    /// Starts a platform with several rules.
+    fn start_with_rules(rules: &[String]) -> Self {
+        let faults = FaultRule::parse_rules(&rules.concat()).unwrap();
         let options = ServerOptions { speed: 1000, per_minute: 100_000, faults, ..ServerOptions::default() };
         let (env, server) = (CliEnv::new(), FakeServer::start(options).unwrap());
         write_shop_target(&env, &server, &server.url());
@@ -59,6 +61,12 @@ impl FaultyPlatform {
         let entries = self.server.ledger_entries();
         entries.iter().filter(|e| e.method == "POST" && e.endpoint.ends_with("/branches")).count()
     }
+}
+
+/// Writes a rule, for every match or for one.
+fn write_rule(method: &str, path: &str, nth: Option<u32>, fate: &str) -> String {
+    let nth = nth.map(|nth| format!("nth = {nth}\n")).unwrap_or_default();
+    format!("[[rule]]\nmethod = \"{method}\"\npath = \"{path}\"\nfate = {fate}\n{nth}")
 }
 
 /// Plays every row at the same time, and returns what is wrong with each.
@@ -145,6 +153,116 @@ fn a_change_that_no_look_shows_is_no_success() {
         |_, done| (done.code == 0).then(|| "it was called a success".into()),
     );
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_look_that_cannot_be_read_concludes_nothing() {
+    const NEVER: &str = "{ acknowledged-later = { after = \"1h\" } }";
+    let rows = [
+        (
+            ("DELETE", "/v1/projects/*/network-bans"),
+            ("POST", "/v1/projects/*/network-bans/retrieve"),
+            "network bans remove -t shop 203.0.113.66 --timeout 3s",
+        ),
+        (
+            ("PUT", "/v1/projects/*/ssl-enforcement"),
+            ("GET", "/v1/projects/*/ssl-enforcement"),
+            "network ssl set -t shop true --timeout 3s",
+        ),
+        (
+            ("PATCH", "/v1/projects/*/database/backups/schedule"),
+            ("GET", "/v1/projects/*/database/backups/schedule"),
+            "backup schedule create -t shop --at 04:00 --timeout 3s",
+        ),
+    ];
+    for odd in ["{}", "null", "text/html"] {
+        for (write, read, command) in rows {
+            let odd = format!("{{ odd = \"{odd}\" }}");
+            let platform = FaultyPlatform::start_with_rules(&[
+                write_rule(write.0, write.1, Some(1), NEVER),
+                // The plan is made from a good look.
+                write_rule(read.0, read.1, Some(1), "{ late = \"1ms\" }"),
+                write_rule(read.0, read.1, None, &odd),
+            ]);
+            let done = platform.type_command(command);
+            assert_eq!(done.code, 4, "{command} with {odd}: {done}");
+            assert!(done.stderr.contains("cannot be read"), "{command} with {odd}: {done}");
+        }
+    }
+}
+
+#[test]
+fn an_odd_answer_to_a_write_is_no_refusal() {
+    let wrong = collect_faults(
+        [
+            ("PUT", "/ssl-enforcement", "{ odd = \"null\" }", "network ssl set -t shop true"),
+            (
+                "PATCH",
+                "/network-restrictions",
+                "{ odd = \"text/html\" }",
+                "network restrictions add -t shop 203.0.113.0/24",
+            ),
+            ("PATCH", "/config/database/postgres", "{ odd = \"[]\" }", "db config set -t shop work_mem=8MB"),
+            (
+                "PATCH",
+                "/database/backups/schedule",
+                "{ odd = \"{}\" }",
+                "backup schedule create -t shop --at 04:00",
+            ),
+            (
+                "DELETE",
+                "/network-bans",
+                "{ odd = \"text/html\" }",
+                "network bans remove -t shop 203.0.113.66",
+            ),
+        ],
+        |_, done| (done.code != 0).then(|| "it has taken effect".into()),
+    );
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn an_override_that_a_late_replacement_undoes_is_named() {
+    let fate = "{ lands-later = { after = \"6s\", status = 504 } }";
+    let platform = FaultyPlatform::start("PUT", "/config/database/postgres", fate);
+    let set = platform.type_command("db config set -t shop work_mem=16MB max_connections=90");
+    assert_eq!(set.code, 0, "{set}");
+    let colleague = CliEnv::new();
+    write_shop_target(&colleague, &platform.server, &platform.server.url());
+    let taken_away = thread::scope(|scope| {
+        let taken_away = scope.spawn(|| platform.type_command("db config set -t shop work_mem="));
+        thread::sleep(Duration::from_millis(1500));
+        let theirs = colleague.run_cli(&["db", "config", "set", "-t", "shop", "statement_timeout=30000"]);
+        assert_eq!(theirs.code, 0, "{theirs}");
+        taken_away.join().unwrap()
+    });
+    assert_eq!(taken_away.code, 0, "{taken_away}");
+    let said =
+        "somebody else had set `statement_timeout` to `\"30000\"`, and the replacement has undone that";
+    assert!(taken_away.stdout.contains(said), "{taken_away}");
+    let recorded = platform.type_command("runs show last -o json");
+    assert!(recorded.stdout.contains("other overrides"), "what it carries is on disk: {recorded}");
+}
+
+#[test]
+fn a_range_that_lands_late_opens_nothing() {
+    let fate = "{ lands-later = { after = \"5s\", status = 504 } }";
+    let platform = FaultyPlatform::start("PATCH", "/network-restrictions", fate);
+    let colleague = CliEnv::new();
+    write_shop_target(&colleague, &platform.server, &platform.server.url());
+    let added = thread::scope(|scope| {
+        let added = scope.spawn(|| platform.type_command("network restrictions add -t shop 198.51.100.0/24"));
+        thread::sleep(Duration::from_millis(1500));
+        let lock = ["network", "restrictions", "add", "-t", "shop", "203.0.113.0/24", "--exclusive"];
+        let locked = colleague.run_cli(&lock);
+        assert_eq!(locked.code, 0, "{locked}");
+        added.join().unwrap()
+    });
+    assert_eq!(added.code, 0, "{added}");
+    let now = platform.type_command("network restrictions list -t shop -o json");
+    assert!(now.stdout.contains("\"open\": false") || now.stdout.contains("\"open\":false"), "{now}");
+    assert!(now.stdout.contains("198.51.100.0/24") && now.stdout.contains("203.0.113.0/24"), "{now}");
+    assert!(added.stdout.contains("let everybody in before this change and is gone"), "{added}");
 }
 
 /// The platform keeps no key of a restore point: what has the name is what was made, because nothing had it before.

@@ -10,12 +10,19 @@ use super::{
     },
     thing::Thing,
 };
-use crate::provider::{
-    Result, Settings,
-    model::{EffectKind, Setting},
+use crate::{
+    base::lock::lock_unpoisoned,
+    provider::{
+        Result, Settings,
+        model::{EffectKind, Setting},
+    },
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 /// The operations of `db::config`.
 pub(super) const OPS: &[Operation] = &[
@@ -68,6 +75,11 @@ pub(super) const OPS: &[Operation] = &[
             field("overridden", "any", "what it is overridden with now"),
             field("effective", "any", "what holds now, where the platform says"),
             field("pending_restart", "bool", "whether it waits for a restart"),
+            field(
+                "warning",
+                "text",
+                "what somebody else set meanwhile and is lost, where an override is taken away by replacing them all",
+            ),
         ]),
         effect: Effect::Change,
         needs: None,
@@ -87,22 +99,36 @@ async fn get_settings(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let values = args.get_map("values");
-    let things = values.keys().map(|name| Thing::named(args, &format!("setting:{name}")));
+    let settings = target.settings()?;
+    let mut things: Vec<String> = values.keys().map(|name| format!("setting:{name}")).collect();
+    if settings.replaces_overrides() {
+        // A replacement that lands late would undo what was set after it.
+        things.push("overrides".into());
+    }
     let effect = SettingsEffect {
-        things: things.collect::<Result<_>>()?,
-        settings: target.settings()?,
+        things: things.into_iter().map(|thing| Thing::named(args, thing)).collect::<Result<_>>()?,
+        settings,
         restart: args.get_flag("restart"),
         values,
+        others_before: Mutex::default(),
     };
     take_set(cx, args, &*target, &effect).await
 }
 
+/// The name of the element that stands for the overrides which are replaced with themselves; no setting has a space.
+const CARRIED: &str = "other overrides";
+
 /// Overrides settings: an element is a setting, its value the override.
+///
+/// Where an override is taken away by replacing them all, [`CARRIED`] is an element too: what the request carries along is
+/// on disk before it is sent. It counts as changed when the settings of the call are: what others set is not judged.
 struct SettingsEffect<'a> {
     things: Vec<Thing>,
     settings: &'a dyn Settings,
     values: Map<String, Value>,
     restart: bool,
+    /// The other overrides as the last look showed them before the replacement.
+    others_before: Mutex<Option<Map<String, Value>>>,
 }
 
 impl SettingsEffect<'_> {
@@ -111,6 +137,59 @@ impl SettingsEffect<'_> {
         let names: Vec<String> = self.values.keys().cloned().collect();
         self.settings.get(&names).await
     }
+
+    /// Returns every override that the call is not about.
+    async fn read_others(&self) -> Result<Map<String, Value>> {
+        let mut others = self.settings.overrides().await?;
+        others.retain(|name, _| !self.values.contains_key(name));
+        Ok(others)
+    }
+
+    /// Looks what became of the overrides that a replacement carries along, given whether it has taken effect: returns
+    /// what was lost or is otherwise.
+    async fn look_at_others(&self, carried: &Map<String, Value>, has_landed: bool) -> Result<Vec<String>> {
+        let now = self.read_others().await?;
+        let mut before = lock_unpoisoned(&self.others_before);
+        if !has_landed {
+            *before = Some(now);
+            return Ok(Vec::new());
+        }
+        Ok(describe_losses(carried, before.as_ref().unwrap_or(carried), &now))
+    }
+}
+
+/// Describes what a replacement of all overrides with `carried` has undone of what others had set `before`, and what it
+/// carried that is otherwise `now`.
+fn describe_losses(
+    carried: &Map<String, Value>,
+    before: &Map<String, Value>,
+    now: &Map<String, Value>,
+) -> Vec<String> {
+    let shown = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), |v| format!("`{v}`"));
+    let names: BTreeSet<&String> = carried.keys().chain(before.keys()).collect();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let (sent, was, is) = (carried.get(name), before.get(name), now.get(name));
+            if was != sent && is == sent {
+                let theirs = match was {
+                    Some(value) => format!("set `{name}` to `{value}`"),
+                    None => format!("taken the override of `{name}` away"),
+                };
+                return Some(format!(
+                    "somebody else had {theirs}, and the replacement has undone that: it is {} again",
+                    shown(is)
+                ));
+            }
+            (is != sent && sent.is_some()).then(|| {
+                format!(
+                    "`{name}` was carried along as {}, and is {}: somebody else changes it",
+                    shown(sent),
+                    shown(is)
+                )
+            })
+        })
+        .collect()
 }
 
 #[async_trait]
@@ -134,21 +213,53 @@ impl SetEffect for SettingsEffect<'_> {
             before: setting_to_text(&setting.overridden),
             wanted: setting_to_text(self.values.get(&setting.name).unwrap_or(&Value::Null)),
         };
-        Ok(now.iter().map(|setting| (setting.name.clone(), change(setting))).collect())
+        let mut changes: ElementChanges =
+            now.iter().map(|setting| (setting.name.clone(), change(setting))).collect();
+        let takes_away = changes.values().any(|change| change.wanted.is_null() && !change.before.is_null());
+        if takes_away && self.settings.replaces_overrides() {
+            let carried = self.read_others().await?;
+            changes.insert(CARRIED.into(), ElementChange { before: Value::Null, wanted: carried.into() });
+        }
+        Ok(changes)
     }
 
-    async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
+    async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {
         let now = self.read_settings().await?;
         let waits = self.restart && now.iter().any(|setting| setting.pending_restart);
-        Ok(SetLook {
-            elements: now.iter().map(|s| (s.name.clone(), setting_to_text(&s.overridden))).collect(),
-            unapplied: waits.then(|| "a setting waits for a restart".to_owned()),
-            shown: json!(now),
-        })
+        let mut elements: BTreeMap<String, Value> =
+            now.iter().map(|s| (s.name.clone(), setting_to_text(&s.overridden))).collect();
+        let mut shown = json!(now);
+        let mut warnings = Vec::new();
+        if let Some(ElementChange { wanted: Value::Object(carried), .. }) = changes.get(CARRIED) {
+            let is_new = |(name, found): (&String, &Value)| {
+                changes.get(name).is_some_and(|change| change.wanted == *found && change.before != *found)
+            };
+            let has_landed = elements.iter().any(is_new);
+            warnings = self.look_at_others(carried, has_landed).await?;
+            let as_seen = if has_landed { carried.clone().into() } else { Value::Null };
+            elements.insert(CARRIED.into(), as_seen);
+        }
+        for row in shown.as_array_mut().into_iter().flatten() {
+            let is_taken_away = row["overridden"].is_null() && !warnings.is_empty();
+            row["warning"] = if is_taken_away { warnings.join("; ").into() } else { Value::Null };
+        }
+        Ok(SetLook { elements, unapplied: waits.then(|| "a setting waits for a restart".to_owned()), shown })
     }
 
-    async fn ask(&self, _: &ElementChanges) -> Result<()> {
-        self.settings.set(&self.values, self.restart).await.map(drop)
+    /// Asks for the settings. Where they are all replaced, an override is only taken away with the others on record.
+    async fn ask(&self, changes: &ElementChanges) -> Result<()> {
+        let asked = match changes.get(CARRIED) {
+            Some(ElementChange { wanted: Value::Object(carried), .. }) => {
+                self.settings.set_carrying(&self.values, carried, self.restart).await
+            }
+            _ if self.settings.replaces_overrides() => {
+                let mut values = self.values.clone();
+                values.retain(|_, value| !value.is_null());
+                self.settings.set(&values, self.restart).await
+            }
+            _ => self.settings.set(&self.values, self.restart).await,
+        };
+        asked.map(drop)
     }
 
     fn result(&self, changes: &ElementChanges, look: SetLook) -> Value {
@@ -166,5 +277,37 @@ fn setting_to_text(value: &Value) -> Value {
     match value {
         Value::Null | Value::String(_) => value.clone(),
         other => other.to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_replacement_of_all_overrides_undoes_is_said() {
+        let map = |value: Value| value.as_object().expect("a map").clone();
+        let carried = map(json!({"max_connections": 90, "wal_keep_size": "1GB"}));
+        let losses = |before: Value, now: Value| describe_losses(&carried, &map(before), &map(now));
+        assert_eq!(losses(json!(carried), json!(carried)), Vec::<String>::new());
+        let later = json!({"max_connections": 90, "wal_keep_size": "1GB", "work_mem": "8MB"});
+        assert_eq!(losses(json!(carried), later.clone()), Vec::<String>::new(), "set after it, and there");
+        assert_eq!(
+            losses(later, json!(carried)),
+            [
+                "somebody else had set `work_mem` to `\"8MB\"`, and the replacement has undone that: it is not set again"
+            ]
+        );
+        assert_eq!(
+            losses(json!({"max_connections": 120}), json!(carried)),
+            [
+                "somebody else had set `max_connections` to `120`, and the replacement has undone that: it is `90` again",
+                "somebody else had taken the override of `wal_keep_size` away, and the replacement has undone that: it is `\"1GB\"` again",
+            ]
+        );
+        assert_eq!(
+            losses(json!(carried), json!({"max_connections": 120, "wal_keep_size": "1GB"})),
+            ["`max_connections` was carried along as `90`, and is `120`: somebody else changes it"]
+        );
     }
 }

@@ -182,7 +182,7 @@ fn with_restore_point(event: &TableEvent) -> Value {
 async fn create_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let name = args.get_text("name");
-    let thing = Thing::named(args, &format!("restore_point:{name}"))?;
+    let thing = Thing::named(args, format!("restore_point:{name}"))?;
     take_make(cx, args, &*target, &MarkMaking { thing, backups: target.backups()?, name, key: cx.key }).await
 }
 

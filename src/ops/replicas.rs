@@ -136,7 +136,7 @@ impl JobEffect for ReplicaMaking<'_> {
 async fn delete_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("replica");
-    let thing = Thing::named(args, &format!("replica:{id}"))?;
+    let thing = Thing::named(args, format!("replica:{id}"))?;
     take_remove(cx, args, &*target, &ReplicaRemoval { thing, replicas: target.replicas()?, id }).await
 }
 

@@ -1,6 +1,7 @@
 //! `network::restrictions`: list, add, remove.
 //!
-//! The list of a target that nothing restricts shows `0.0.0.0/0` and `::/0`; it is never empty.
+//! The list of a target that nothing restricts shows `0.0.0.0/0` and `::/0`; it is never empty. To add a range to it asks
+//! for that range only: who may connect still may, and a list that somebody closes meanwhile stays closed.
 
 use super::{
     args::CallArgs,
@@ -22,6 +23,7 @@ use crate::{
 use async_trait::async_trait;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 const RANGE_FIELDS: &[Field] = &[
     field("open", "bool", "whether a range lets everybody in"),
@@ -65,7 +67,7 @@ pub(super) const OPS: &[Operation] = &[
                 name: "exclusive",
                 kind: ParamKind::Bool,
                 slot: ParamSlot::Optional(
-                    "false: a range that lets everybody in stays, and makes the others void",
+                    "false: where everybody may connect everybody still may, and the range is void until that ends",
                 ),
                 help: "take away, in the same change, the ranges that let everybody in",
             },
@@ -122,7 +124,12 @@ enum RangeChange {
 
 async fn change_ranges(cx: &CallContext<'_>, args: &CallArgs, change: RangeChange) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let effect = RangeEffect { thing: Thing::named(args, "ranges")?, network: target.network()?, change };
+    let effect = RangeEffect {
+        thing: Thing::named(args, "ranges")?,
+        network: target.network()?,
+        change,
+        open_before: OnceLock::new(),
+    };
     take_set(cx, args, &*target, &effect).await
 }
 
@@ -131,6 +138,22 @@ struct RangeEffect<'a> {
     thing: Thing,
     network: &'a dyn Network,
     change: RangeChange,
+    /// The ranges that let everybody in before, and that the call leaves as they are.
+    open_before: OnceLock<Vec<IpNet>>,
+}
+
+impl RangeEffect<'_> {
+    /// Says that a range which let everybody in is gone, though this call did not ask for that.
+    fn warn_of_closing(&self, now: &[String]) -> Option<String> {
+        let gone = self.open_before.get()?.iter().map(ToString::to_string);
+        let gone: Vec<String> = gone.filter(|net| !now.contains(net)).map(|net| format!("`{net}`")).collect();
+        (!gone.is_empty()).then(|| {
+            format!(
+                "{} let everybody in before this change and is gone, by the platform or by somebody else: only the listed ranges may connect",
+                gone.join(", ")
+            )
+        })
+    }
 }
 
 #[async_trait]
@@ -155,6 +178,8 @@ impl SetEffect for RangeEffect<'_> {
         };
         match &self.change {
             RangeChange::Add { ranges, exclusive } => {
+                let kept = now.iter().filter(|net| !exclusive && is_open_range(net));
+                self.open_before.get_or_init(|| kept.copied().collect());
                 let added = ranges.iter().map(|net| element(net, true));
                 let open =
                     now.iter().filter(|net| *exclusive && is_open_range(net)).map(|net| element(net, false));
@@ -170,15 +195,15 @@ impl SetEffect for RangeEffect<'_> {
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {
         let allowed = normalize_allowed(self.network.allowed().await?);
         let stored: Vec<String> = allowed_nets(&allowed).iter().map(ToString::to_string).collect();
-        let is_under_review = allowed.ranges.iter().any(|range| range.status == "pending");
-        let elements = changes.keys().map(|net| (net.clone(), stored.contains(net).into())).collect();
-        let doing =
-            if is_under_review { "a change is under review" } else { "they are stored and not enforced yet" };
-        Ok(SetLook {
-            elements,
-            unapplied: (!allowed.applied).then(|| doing.to_owned()),
-            shown: allowed_to_json(&allowed),
-        })
+        let elements: BTreeMap<String, Value> =
+            changes.keys().map(|net| (net.clone(), stored.contains(net).into())).collect();
+        let mut shown = allowed_to_json(&allowed);
+        if let Some(warning) = self.warn_of_closing(&stored)
+            && let Some(warnings) = shown["warnings"].as_array_mut()
+        {
+            warnings.push(warning.into());
+        }
+        Ok(SetLook { unapplied: describe_unapplied(changes, &elements, &allowed), elements, shown })
     }
 
     async fn ask(&self, changes: &ElementChanges) -> Result<()> {
@@ -192,6 +217,28 @@ impl SetEffect for RangeEffect<'_> {
     fn result(&self, _: &ElementChanges, look: SetLook) -> Value {
         look.shown
     }
+}
+
+/// Says what of a change is not so yet: the ranges that are not as wanted, else what keeps them from being enforced.
+fn describe_unapplied(
+    changes: &ElementChanges,
+    elements: &BTreeMap<String, Value>,
+    allowed: &NetworkRestrictions,
+) -> Option<String> {
+    let missing = changes.iter().filter(|(net, change)| elements.get(*net) != Some(&change.wanted));
+    let missing: Vec<String> = missing
+        .map(|(net, change)| match change.wanted.as_bool() {
+            Some(true) => format!("`{net}` is not in the list of ranges yet"),
+            _ => format!("`{net}` is still in the list of ranges"),
+        })
+        .collect();
+    if !missing.is_empty() {
+        return Some(missing.join(", "));
+    }
+    if allowed.ranges.iter().any(|range| range.status == "pending") {
+        return Some("a change of the ranges is under review".into());
+    }
+    (!allowed.applied).then(|| "the ranges are stored and not enforced yet".into())
 }
 
 /// Refuses to remove what is not there, and the last range.
@@ -277,6 +324,25 @@ mod tests {
             json!([{"cidr": "0.0.0.0/0", "status": "stored"}, {"cidr": "::/0", "status": "stored"}])
         );
         assert_eq!(shown["warnings"], json!([]));
+    }
+
+    #[test]
+    fn what_is_not_so_yet_is_said_by_its_range() {
+        let change = |wanted: bool| ElementChange { before: (!wanted).into(), wanted: wanted.into() };
+        let changes: ElementChanges =
+            [("0.0.0.0/0".to_owned(), change(false)), ("203.0.113.0/24".to_owned(), change(true))].into();
+        let said = |applied: bool, elements: [bool; 2]| {
+            let found = changes.keys().cloned().zip(elements.map(Value::from)).collect();
+            describe_unapplied(&changes, &found, &NetworkRestrictions { applied, ..allowed(&[]) })
+        };
+        let as_before =
+            "`0.0.0.0/0` is still in the list of ranges, `203.0.113.0/24` is not in the list of ranges yet";
+        assert_eq!(said(true, [true, false]).as_deref(), Some(as_before));
+        let in_part = "`0.0.0.0/0` is still in the list of ranges";
+        assert_eq!(said(false, [true, true]).as_deref(), Some(in_part));
+        let stored = "the ranges are stored and not enforced yet";
+        assert_eq!(said(false, [false, true]).as_deref(), Some(stored));
+        assert_eq!(said(true, [false, true]), None);
     }
 
     #[test]

@@ -209,7 +209,7 @@ fn schedule_to_json(s: &Schedule) -> Value {
 async fn delete_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("schedule");
-    let thing = Thing::named(args, &format!("schedule:{id}"))?;
+    let thing = Thing::named(args, format!("schedule:{id}"))?;
     take_remove(cx, args, &*target, &ScheduleRemoval { thing, schedules: target.schedules()?, id }).await
 }
 

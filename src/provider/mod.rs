@@ -229,6 +229,24 @@ pub trait Settings: Send + Sync {
     /// Overrides settings; `null` takes an override away. Returns those that wait for a restart, which comes at once
     /// when `restart` says so.
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>>;
+    /// Returns whether the platform takes an override away only by replacing them all.
+    fn replaces_overrides(&self) -> bool {
+        false
+    }
+    /// Returns every override there is, where they are replaced all at once.
+    async fn overrides(&self) -> Result<Map<String, Value>> {
+        Ok(Map::new())
+    }
+    /// Sets as [`Settings::set`] does; where that replaces all overrides, the others are replaced with `carried`.
+    /// [`Code::Conflict`] when the others are not these any more, and then nothing was sent.
+    async fn set_carrying(
+        &self,
+        values: &Map<String, Value>,
+        _carried: &Map<String, Value>,
+        restart: bool,
+    ) -> Result<Vec<String>> {
+        self.set(values, restart).await
+    }
 }
 
 /// Network access: address ranges, bans, TLS.

@@ -22,13 +22,25 @@ impl Sim {
         let what = describe_changes(add, remove);
         let change = |tx: &WorldTx<'_>| {
             let before = tx.allowed_ranges()?;
+            if before.is_empty() {
+                // What lets everybody in is listed once anything is, and stays until it is removed.
+                let since = tx.read_switch(RANGES)?.since;
+                for net in &everybody() {
+                    tx.add_range(net, since)?;
+                }
+            }
             for net in remove {
                 tx.remove_range(net)?;
             }
             for net in add {
                 tx.add_range(net, tx.now)?;
             }
-            let is_changed = tx.allowed_ranges()?.iter().map(|r| r.0).ne(before.iter().map(|r| r.0));
+            let before = if before.is_empty() {
+                everybody().into()
+            } else {
+                before.into_iter().map(|r| r.0).collect::<Vec<_>>()
+            };
+            let is_changed = tx.allowed_ranges()?.into_iter().map(|r| r.0).ne(before);
             if is_changed {
                 tx.set_switch(RANGES, "changed", tx.now)?;
             }
@@ -92,10 +104,14 @@ fn read_restrictions(tx: &WorldTx<'_>) -> Result<NetworkRestrictions> {
     let range = |(cidr, since): (IpNet, i64)| AllowedRange { cidr, status: status(since).into() };
     let mut ranges: Vec<AllowedRange> = tx.allowed_ranges()?.into_iter().map(range).collect();
     if ranges.is_empty() {
-        let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
-        ranges.extend(everybody.map(|net| range((net, changed))));
+        ranges.extend(everybody().map(|net| range((net, changed))));
     }
     Ok(NetworkRestrictions { ranges, applied: tx.is_applied(changed), warnings: Vec::new() })
+}
+
+/// Returns the ranges of a world that nothing restricts.
+fn everybody() -> [IpNet; 2] {
+    [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]
 }
 
 fn read_ssl_enforcement(tx: &WorldTx<'_>) -> Result<SslEnforcement> {

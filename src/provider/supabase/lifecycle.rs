@@ -15,6 +15,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The kind of job that pauses a project.
@@ -24,6 +25,25 @@ pub(super) const RESUME_JOB: &str = "resume";
 
 /// The time between two polls; a switch takes minutes.
 const POLL_INTERVAL: Span = Span::from_secs(5);
+
+/// The paid add-ons of a project.
+#[derive(Deserialize)]
+struct AddonsAnswer {
+    selected_addons: Vec<SelectedAddon>,
+}
+
+#[derive(Deserialize)]
+struct SelectedAddon {
+    #[serde(rename = "type")]
+    kind: String,
+    variant: AddonVariant,
+}
+
+#[derive(Deserialize)]
+struct AddonVariant {
+    id: String,
+    name: Option<String>,
+}
 
 #[async_trait]
 impl Lifecycle for Supabase {
@@ -45,15 +65,13 @@ impl Lifecycle for Supabase {
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
-        let answer = self.api.get(&format!("/v1/projects/{}/billing/addons", self.reference)).await?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let addons = answer["selected_addons"].as_array().cloned().unwrap_or_default();
-        let read = |addon: &Value| Addon {
-            kind: text(&addon["type"]),
-            variant: text(&addon["variant"]["id"]),
-            name: text(&addon["variant"]["name"]),
+        let answer: AddonsAnswer = self.get_project_resource("/billing/addons").await?;
+        let addon = |addon: SelectedAddon| Addon {
+            kind: addon.kind,
+            variant: addon.variant.id,
+            name: addon.variant.name.unwrap_or_default(),
         };
-        Ok(addons.iter().map(read).collect())
+        Ok(answer.selected_addons.into_iter().map(addon).collect())
     }
 }
 

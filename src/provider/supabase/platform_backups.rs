@@ -2,7 +2,7 @@
 //!
 //! `GET /v1/projects/{ref}/database/backups` is the only endpoint: it gives no size, no expiry and no label.
 
-use super::{project::Supabase, statuses};
+use super::{project::Supabase, statuses, transport::unreadable_answer_error};
 use crate::{
     base::moment::Moment,
     provider::{
@@ -18,11 +18,8 @@ const PLATFORM_ID_PREFIX: &str = "platform-";
 #[derive(Debug, Deserialize)]
 pub(super) struct PlatformBackups {
     /// Whether point-in-time recovery is on; the platform then takes no daily backups.
-    #[serde(default)]
     pub pitr_enabled: bool,
-    #[serde(default)]
     pub backups: Vec<DailyBackup>,
-    #[serde(default)]
     physical_backup_data: WindowBounds,
 }
 
@@ -35,7 +32,8 @@ pub(super) struct DailyBackup {
     inserted_at: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The window of moments, empty where there is none.
+#[derive(Debug, Deserialize)]
 struct WindowBounds {
     earliest_physical_backup_date_unix: Option<i64>,
     latest_physical_backup_date_unix: Option<i64>,
@@ -66,7 +64,7 @@ impl DailyBackup {
         let text = self.inserted_at.replacen(' ', "T", 1);
         Moment::parse(&text)
             .or_else(|_| Moment::parse(&format!("{text}Z")))
-            .map_err(|e| Error::new(Code::Internal, format!("backup `{}`: {e}", self.backup_id())))
+            .map_err(|e| backups_error(&format!("the moment of backup `{}`: {e}", self.backup_id())))
     }
 
     fn backup_id(&self) -> String {
@@ -157,9 +155,13 @@ impl Supabase {
 /// Returns a moment that the platform gave in seconds.
 ///
 /// # Errors
-/// [`Code::Internal`] for a number outside the calendar.
+/// [`Code::Unavailable`] for a number outside the calendar.
 pub(super) fn moment_from_unix(unix: i64) -> Result<Moment> {
     jiff::Timestamp::from_second(unix)
         .map(Moment)
-        .map_err(|_| Error::new(Code::Internal, format!("the platform gave `{unix}` for a moment")))
+        .map_err(|_| backups_error(&format!("`{unix}` is no moment")))
+}
+
+fn backups_error(why: &str) -> Error {
+    unreadable_answer_error("`…/database/backups`", why)
 }

@@ -22,10 +22,10 @@ impl Raw for Supabase {
         let path = path.replace("{ref}", &self.reference);
         check_api_path(&path)?;
         let answer = if method == Method::GET {
-            self.api.get(&path).await?
+            self.api.get_any(&path).await?
         } else {
             self.check_own_project(&path)?;
-            self.api.send_write(method, &path, body).await?
+            self.api.send_write_for_answer(method, &path, body).await?
         };
         // `GET /v1/projects/{ref}/secrets` gives each secret as `value`.
         Ok(if path.contains("/secrets") { mask_secret_values(answer) } else { mask_secret_fields(answer) })

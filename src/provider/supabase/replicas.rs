@@ -3,7 +3,7 @@
 //! A request for a replica returns no id. The new replica is the one that the list did not have before, so the list is
 //! recorded before the request.
 
-use super::{project::Supabase, requests, statuses};
+use super::{project::Supabase, requests, statuses, transport::unreadable_answer_error};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -22,8 +22,6 @@ pub(super) const REPLICA_JOB: &str = "replica";
 const PAGE_SIZE: usize = 100;
 /// How long a requested replica may be missing from the list.
 const REPLICA_GRACE: Span = Span::from_secs(60);
-/// How long a removed replica may stay in the list.
-const REMOVAL_TIMEOUT: Span = Span::from_secs(300);
 
 /// A database of a project, as the list of the organization's projects shows it.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,8 +30,13 @@ pub(super) struct ReplicaRow {
     pub identifier: String,
     r#type: String,
     region: Option<String>,
-    #[serde(default)]
     status: String,
+}
+
+/// The databases of one project, of which at least the primary is always listed.
+#[derive(Deserialize)]
+struct ListedDatabases {
+    databases: Vec<ReplicaRow>,
 }
 
 /// The detail of a replica's job.
@@ -74,32 +77,39 @@ impl Supabase {
     /// What the API says.
     pub(super) async fn list_replica_rows(&self) -> Result<Vec<ReplicaRow>> {
         #[derive(Deserialize)]
+        struct ProjectsPage {
+            projects: Vec<ListedProject>,
+            pagination: Option<Pagination>,
+        }
+        #[derive(Deserialize)]
+        struct Pagination {
+            count: Option<usize>,
+        }
+        #[derive(Deserialize)]
         struct ListedProject {
             r#ref: String,
-            #[serde(default)]
-            databases: Vec<ReplicaRow>,
+            /// The databases, which only matter of the project itself.
+            databases: Option<Value>,
         }
-        let Some(slug) = self.fetch_project_details().await?.organization_slug else {
-            return Err(Error::new(
-                Code::Internal,
-                "the platform does not say which organization the project is of",
-            ));
-        };
+        let slug = self.fetch_project_details().await?.organization_slug;
+        let slug = slug
+            .ok_or_else(|| unreadable_answer_error("`/v1/projects/…`", "`organization_slug` is missing"))?;
         let mut offset = 0;
         loop {
             let path = format!("/v1/organizations/{slug}/projects?limit={PAGE_SIZE}&offset={offset}");
-            let mut page = self.api.get(&path).await?;
-            let projects: Vec<ListedProject> = requests::decode_answer(page["projects"].take(), &path)?;
-            let count = projects.len();
-            if let Some(project) = projects.into_iter().find(|project| project.r#ref == self.reference) {
-                return Ok(project
-                    .databases
-                    .into_iter()
-                    .filter(|row| row.r#type == "READ_REPLICA")
-                    .collect());
+            let page: ProjectsPage = requests::decode_answer(self.api.get(&path).await?, &path)?;
+            let count = page.projects.len();
+            if let Some(project) = page.projects.into_iter().find(|project| project.r#ref == self.reference) {
+                let databases = project.databases.ok_or_else(|| {
+                    unreadable_answer_error(&format!("`{path}`"), "`databases` of the project is missing")
+                })?;
+                let listed = json!({ "databases": databases });
+                let mut listed: ListedDatabases = requests::decode_answer(listed, &path)?;
+                listed.databases.retain(|row| row.r#type == "READ_REPLICA");
+                return Ok(listed.databases);
             }
             offset += count;
-            let total = page["pagination"]["count"].as_u64().and_then(|n| usize::try_from(n).ok());
+            let total = page.pagination.and_then(|pages| pages.count);
             if count == 0 || total.is_some_and(|total| offset >= total) {
                 let what = format!("the organization `{slug}` does not list `{}`", self.display_name());
                 return Err(Error::new(Code::NotFound, what)
@@ -197,9 +207,8 @@ impl Supabase {
     async fn remove_replica(&self, id: &str) -> Result<()> {
         let path = format!("/v1/projects/{}/read-replicas/remove", self.reference);
         match self.api.send_write(Method::POST, &path, Some(&json!({ "database_identifier": id }))).await {
-            Ok(_) => Ok(()),
             Err(e) if e.code == Code::NotFound => Ok(()),
-            Err(e) => Err(e),
+            removed => removed,
         }
     }
 }
@@ -240,14 +249,7 @@ impl Replicas for Supabase {
         if !self.has_replica(id).await? {
             return Ok(());
         }
-        self.remove_replica(id).await?;
-        let asked_at = self.clock.now();
-        while self.has_replica(id).await? {
-            if !self.sleep_unless_expired(asked_at, REMOVAL_TIMEOUT).await {
-                let what = format!("replica `{id}` is being removed, and still in the list");
-                return Err(Error::new(Code::Timeout, what).with_side_effects());
-            }
-        }
-        Ok(())
+        // Whoever asks looks when it is gone: a look that failed here would pass for a refusal.
+        self.remove_replica(id).await
     }
 }

@@ -1,9 +1,9 @@
 //! Requests that several capabilities share: project details, read-only queries, readiness of the database.
 
-use super::{project::Supabase, statuses};
+use super::{project::Supabase, statuses, transport::unreadable_answer_error};
 use crate::{
     base::moment::{Moment, Span},
-    provider::{Code, Error, Result},
+    provider::{Code, Result},
 };
 use reqwest::Method;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -33,11 +33,19 @@ pub(super) struct DatabaseServer {
     pub version: Option<String>,
 }
 
+/// How a service of a project is.
+#[derive(Deserialize)]
+struct ServiceHealth {
+    name: String,
+    status: String,
+    error: Option<String>,
+}
+
 impl Supabase {
     /// Sends `GET /v1/projects/{ref}{path}` and decodes the response.
     ///
     /// # Errors
-    /// What the API says, or [`Code::Internal`] for an answer of another shape.
+    /// What the API says, or [`Code::Unavailable`] for an answer of another shape.
     pub(super) async fn get_project_resource<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let path = format!("/v1/projects/{}{path}", self.reference);
         decode_answer(self.api.get(&path).await?, &path)
@@ -67,13 +75,17 @@ impl Supabase {
     /// [`Code::Denied`], which waiting does not change.
     pub(super) async fn why_not_ready(&self, reference: &str) -> Result<Option<String>> {
         let health = format!("/v1/projects/{reference}/health?services=db");
-        let why = match self.api.get(&health).await {
-            Ok(services) => {
-                services[0]["status"].as_str().filter(|s| *s != statuses::ACTIVE_HEALTHY).map(|s| {
-                    let why = services[0]["error"].as_str().map(|e| format!(": {e}")).unwrap_or_default();
-                    format!("its database is {s}{why}")
-                })
-            }
+        let answer = self.api.get(&health).await;
+        let services = answer.and_then(|answer| decode_answer::<Vec<ServiceHealth>>(answer, &health));
+        let why = match services {
+            Ok(services) => match services.iter().find(|service| service.name == "db") {
+                Some(service) if service.status == statuses::ACTIVE_HEALTHY => None,
+                Some(service) => {
+                    let why = service.error.as_ref().map(|e| format!(": {e}")).unwrap_or_default();
+                    Some(format!("its database is {}{why}", service.status))
+                }
+                None => Some("the platform does not say how its database is".into()),
+            },
             Err(e) if e.code == Code::Denied => return Err(e),
             Err(e) => Some(e.message),
         };
@@ -105,16 +117,42 @@ impl Supabase {
     }
 }
 
-/// Decodes a response.
+/// Decodes a response. What is documented and missing is an error, never a preset: a default would be read as a fact.
 ///
 /// # Errors
-/// [`Code::Internal`]. The message does not repeat the response, which may hold secrets.
+/// [`Code::Unavailable`], with the field. The message does not repeat the response, which may hold secrets.
 pub(super) fn decode_answer<T: DeserializeOwned>(answer: Value, path: &str) -> Result<T> {
-    serde_json::from_value(answer).map_err(|e| {
-        // Only a `missing field` error is safe to show: the others quote values of the response.
-        let why =
-            if e.to_string().starts_with("missing field") { e.to_string() } else { "another shape".into() };
-        Error::new(Code::Internal, format!("the platform's answer to `{path}` cannot be read: {why}"))
-            .with_hint("the platform may have changed: see whether there is a newer redrill")
+    let kind = describe_kind(&answer);
+    serde_path_to_error::deserialize(answer).map_err(|e| {
+        let why = describe_misfit(&e.path().to_string(), &e.inner().to_string(), kind);
+        unreadable_answer_error(&format!("`{}`", path.split('?').next().unwrap_or_default()), &why)
     })
+}
+
+/// Says what of a response does not fit, without a value of it: `path` is where, `error` the decoder's own words.
+fn describe_misfit(path: &str, error: &str, kind: &str) -> String {
+    let is_root = path == ".";
+    if let Some(field) = error.strip_prefix("missing field ") {
+        let field = field.trim_matches('`');
+        let place = if is_root { field.to_owned() } else { format!("{path}.{field}") };
+        return format!("`{place}` is missing");
+    }
+    match error.rsplit_once(", expected ") {
+        _ if is_root => format!("it is {kind}"),
+        Some((_, "a sequence")) => format!("`{path}` is no list"),
+        Some((_, "a map")) => format!("`{path}` is no object"),
+        Some((_, expected)) if !expected.starts_with("struct ") => format!("`{path}` is not {expected}"),
+        _ => format!("`{path}` is of another shape"),
+    }
+}
+
+fn describe_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a bool",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }

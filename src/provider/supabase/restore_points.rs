@@ -58,8 +58,10 @@ impl Supabase {
             percent_encode(name)
         );
         match self.api.get(&path).await {
-            Ok(answer) if answer["name"] == name => requests::decode_answer(answer, &path).map(Some),
-            Ok(_) => Ok(None),
+            Ok(answer) => {
+                let row: RestorePointRow = requests::decode_answer(answer, &path)?;
+                Ok(Some(row).filter(|row| row.name == name))
+            }
             Err(e) if e.code == Code::NotFound => Ok(None),
             Err(e) => Err(e),
         }
@@ -106,7 +108,12 @@ impl Supabase {
         asked.map_err(|e| self.explain_unavailable(e))?;
         let asked_at = self.clock.now();
         loop {
-            match self.fetch_restore_point(name).await? {
+            // It was accepted: that it cannot be looked at is no refusal.
+            let point = self.fetch_restore_point(name).await.map_err(|e| {
+                let what = format!("the restore point `{name}` was accepted and cannot be looked at");
+                Error::new(Code::Unknown, format!("{what}: {}", e.message))
+            })?;
+            match point {
                 Some(point) if point.status == AVAILABLE => {
                     return Ok(point.to_restore_point(self.clock.now()));
                 }

@@ -1,6 +1,6 @@
 //! The platform's own daily backup, of which only the time of day can be set, and on one plan.
 
-use super::project::Supabase;
+use super::{project::Supabase, requests, transport::unreadable_answer_error};
 use crate::{
     base::moment::{Moment, Span},
     provider::{
@@ -10,7 +10,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 /// The name of the one schedule there is.
 const SCHEDULE_ID: &str = "daily";
@@ -18,8 +19,14 @@ const SCHEDULE_ID: &str = "daily";
 #[async_trait]
 impl Schedules for Supabase {
     async fn list(&self) -> Result<Vec<Schedule>> {
-        let answer = self.api.get(&self.schedule_path()).await.map_err(map_schedule_error)?;
-        Ok(vec![self.decode_schedule(&answer)?])
+        let path = self.schedule_path();
+        let answer = self.api.get(&path).await.map_err(map_schedule_error)?;
+        let answer: ScheduleAnswer = requests::decode_answer(answer, &path)?;
+        let at = parse_time_of_day(&answer.schedule_for).ok_or_else(|| {
+            let why = format!("`schedule_for` is `{}`, which is no time of day", answer.schedule_for);
+            unreadable_answer_error(&format!("`{path}`"), &why)
+        })?;
+        Ok(vec![self.daily_schedule(at)])
     }
 
     /// Sets the time of day. The platform takes three changes a day, and keeps no key.
@@ -33,12 +40,9 @@ impl Schedules for Supabase {
             ));
         }
         let body = json!({ "schedule_for": format!("{}:00", request.at) });
-        let answer = self
-            .api
-            .send_write(Method::PATCH, &self.schedule_path(), Some(&body))
-            .await
-            .map_err(map_schedule_error)?;
-        self.decode_schedule(&answer)
+        let asked = self.api.send_write(Method::PATCH, &self.schedule_path(), Some(&body)).await;
+        asked.map_err(map_schedule_error)?;
+        Ok(self.daily_schedule(&request.at))
     }
 
     async fn delete(&self, _id: &str) -> Result<()> {
@@ -54,28 +58,38 @@ impl Supabase {
         format!("/v1/projects/{}/database/backups/schedule", self.reference)
     }
 
-    fn decode_schedule(&self, answer: &Value) -> Result<Schedule> {
-        let time = answer["schedule_for"].as_str().unwrap_or_default();
-        let at = time.get(..5).filter(|at| at.as_bytes()[2] == b':').map(str::to_owned).ok_or_else(|| {
-            Error::new(Code::Internal, format!("the API gives `{time}` as the time of day of a schedule"))
-        })?;
-        Ok(Schedule {
+    /// Returns the one schedule there is, with a time of day such as `03:00`.
+    fn daily_schedule(&self, at: &str) -> Schedule {
+        Schedule {
             id: SCHEDULE_ID.into(),
             target: self.target.clone(),
             every: Frequency::Day,
-            next_at: next_occurrence(self.clock.now(), time),
-            at,
+            next_at: next_occurrence(self.clock.now(), at),
+            at: at.to_owned(),
             keep_days: None,
             method: "physical".into(),
             key: None,
-        })
+        }
     }
 }
 
+/// The platform's answer about its schedule.
+#[derive(Deserialize)]
+struct ScheduleAnswer {
+    /// The time of day in UTC, with seconds.
+    schedule_for: String,
+}
+
+/// Returns the hours and minutes of a time of day such as `03:00:00`; `None` for anything else.
+fn parse_time_of_day(time: &str) -> Option<&str> {
+    let (at, rest) = time.split_at_checked(5)?;
+    let is_rest = rest.is_empty() || rest.starts_with(':');
+    Moment::parse(&format!("2026-01-01T{at}:00Z")).ok().filter(|_| is_rest).map(|_| at)
+}
+
 /// Returns the next moment with this time of day, in UTC.
-fn next_occurrence(now: Moment, time: &str) -> Option<Moment> {
-    let full = if time.len() == 5 { format!("{time}:00") } else { time.to_owned() };
-    let today = Moment::parse(&format!("{}T{full}Z", now.to_string().get(..10)?)).ok()?;
+fn next_occurrence(now: Moment, at: &str) -> Option<Moment> {
+    let today = Moment::parse(&format!("{}T{at}:00Z", now.to_string().get(..10)?)).ok()?;
     Some(if today > now { today } else { today.saturating_add(Span::from_secs(86_400)) })
 }
 

@@ -1,8 +1,8 @@
 //! Row-level policies, read off the catalogs: the platform has no list of them.
 
-use super::project::Supabase;
+use super::{project::Supabase, transport::unreadable_answer_error};
 use crate::provider::{
-    Code, Error, Result, Security,
+    Error, Result, Security,
     model::{AuditReport, Policy},
 };
 use async_trait::async_trait;
@@ -18,17 +18,16 @@ const RLS_TABLES_SQL: &str = "select n.nspname, c.relname from pg_catalog.pg_cla
 #[async_trait]
 impl Security for Supabase {
     async fn policies(&self) -> Result<Vec<Policy>> {
-        let enabled: BTreeSet<(String, String)> = self
-            .query_rows_read_only(&self.reference, RLS_TABLES_SQL)
-            .await?
+        let tables = self.query_rows_read_only(&self.reference, RLS_TABLES_SQL).await?;
+        let enabled: BTreeSet<(String, String)> = tables
             .iter()
-            .filter_map(|row| Some((text_field(row, "nspname")?, text_field(row, "relname")?)))
-            .collect();
-        let rows = self.query_rows_read_only(&self.reference, POLICIES_SQL).await?;
-        rows.iter()
-            .map(|row| decode_policy(row, &enabled))
+            .map(|row| Some((text_field(row, "nspname")?, text_field(row, "relname")?)))
             .collect::<Option<_>>()
-            .ok_or_else(|| Error::new(Code::Internal, "a policy without a schema, a table or a name"))
+            .ok_or_else(|| unreadable_rows_error("a table without a schema or a name"))?;
+        let rows = self.query_rows_read_only(&self.reference, POLICIES_SQL).await?;
+        rows.iter().map(|row| decode_policy(row, &enabled)).collect::<Option<_>>().ok_or_else(|| {
+            unreadable_rows_error("a policy without a schema, a table, a name, roles or a command")
+        })
     }
 
     async fn audit(&self) -> Result<AuditReport> {
@@ -43,7 +42,7 @@ fn decode_policy(row: &Value, enabled: &BTreeSet<(String, String)>) -> Option<Po
         name: text_field(row, "policyname")?,
         command: text_field(row, "cmd")?,
         permissive: text_field(row, "permissive")? == "PERMISSIVE",
-        roles: parse_role_names(&row["roles"]),
+        roles: parse_role_names(&row["roles"])?,
         using_expression: text_field(row, "qual"),
         check_expression: text_field(row, "with_check"),
         schema,
@@ -56,17 +55,22 @@ fn text_field(row: &Value, field: &str) -> Option<String> {
 }
 
 /// Returns a list of names, which comes as one or as PostgreSQL writes it: `{anon,authenticated}`.
-fn parse_role_names(list: &Value) -> Vec<String> {
+fn parse_role_names(list: &Value) -> Option<Vec<String>> {
     match list {
-        Value::Array(names) => names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect(),
-        Value::String(text) => text
-            .trim_matches(['{', '}'])
-            .split(',')
-            .filter(|name| !name.is_empty())
-            .map(|name| name.trim_matches('"').to_owned())
-            .collect(),
-        _ => Vec::new(),
+        Value::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
+        Value::String(text) => Some(
+            text.trim_matches(['{', '}'])
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(|name| name.trim_matches('"').to_owned())
+                .collect(),
+        ),
+        _ => None,
     }
+}
+
+fn unreadable_rows_error(what: &str) -> Error {
+    unreadable_answer_error("`…/database/query/read-only`", &format!("it has {what}"))
 }
 
 #[cfg(test)]
@@ -76,7 +80,9 @@ mod tests {
 
     #[test]
     fn roles_come_in_two_shapes() {
-        assert_eq!(parse_role_names(&json!(["anon", "public"])), ["anon", "public"]);
-        assert_eq!(parse_role_names(&json!("{anon,\"my role\"}")), ["anon", "my role"]);
+        let named = |list: Value| parse_role_names(&list).expect("names");
+        assert_eq!(named(json!(["anon", "public"])), ["anon", "public"]);
+        assert_eq!(named(json!("{anon,\"my role\"}")), ["anon", "my role"]);
+        assert_eq!(parse_role_names(&Value::Null), None);
     }
 }

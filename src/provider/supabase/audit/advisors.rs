@@ -51,9 +51,8 @@ struct Lint {
     name: String,
     #[serde(default)]
     title: String,
-    #[serde(default)]
     level: String,
-    #[serde(default)]
+    /// What it is about; one about health means that something was not looked at.
     categories: Vec<String>,
     #[serde(default)]
     detail: String,
@@ -65,6 +64,11 @@ struct Lint {
     metadata: Value,
     #[serde(default)]
     cache_key: String,
+}
+
+#[derive(Deserialize)]
+struct LintsAnswer {
+    lints: Vec<Lint>,
 }
 
 impl Lint {
@@ -128,7 +132,7 @@ impl Supabase {
 
     async fn fetch_lints(&self) -> Result<Vec<Lint>> {
         let first = format!("/v1/projects/{}/advisors/security", self.reference);
-        let (mut answer, path) = match self.api.get(&first).await {
+        let (answer, path) = match self.api.get(&first).await {
             Ok(answer) => (answer, first),
             Err(e) if is_missing_endpoint(&e) => {
                 let names: Vec<_> = KNOWN_LINTS.iter().map(|(name, _)| json!({ "name": name })).collect();
@@ -140,7 +144,7 @@ impl Supabase {
             }
             Err(e) => return Err(e),
         };
-        requests::decode_answer(answer["lints"].take(), &path)
+        requests::decode_answer::<LintsAnswer>(answer, &path).map(|answer| answer.lints)
     }
 }
 

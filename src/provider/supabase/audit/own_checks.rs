@@ -2,10 +2,10 @@
 
 use super::finding::{CheckOutcome, build_finding};
 use crate::provider::{
+    Network as _,
     model::{Finding, FindingLevel},
     supabase::project::Supabase,
 };
-use reqwest::Method;
 use serde_json::Value;
 
 /// One of our checks.
@@ -68,7 +68,7 @@ impl Supabase {
     /// Checks the network restrictions, which hold for the database and its pooler only. Stored ranges are not
     /// enforced, a list that was never applied is open, and a change under review is not enforced yet.
     async fn check_restrictions(&self) -> CheckOutcome {
-        let answer = self.fetch_for_check("/network-restrictions").await?;
+        let restrictions = self.fetch_restrictions().await.map_err(|e| e.message)?;
         let found = |detail: &str, fix: &str| {
             build_finding(
                 "network_restrictions",
@@ -79,26 +79,19 @@ impl Supabase {
                 fix,
             )
         };
-        let ranges: Vec<&str> = ["dbAllowedCidrs", "dbAllowedCidrsV6"]
-            .iter()
-            .filter_map(|field| answer["config"][field].as_array())
-            .flatten()
-            // A range is text in one of the two shapes of this answer, and an object in the other.
-            .filter_map(|range| range.as_str().or_else(|| range["address"].as_str()))
-            .collect();
         let mut findings: Vec<Finding> = Vec::new();
-        if ranges.is_empty() || ranges.iter().any(|range| ["0.0.0.0/0", "::/0"].contains(range)) {
+        if restrictions.is_open() {
             findings.push(found(
                 "any address may connect to the database and its pooler",
                 "add the ranges that need it with `network::restrictions::add`, and remove `0.0.0.0/0` and `::/0`",
             ));
-        } else if answer["status"] != "applied" {
+        } else if !restrictions.is_applied() {
             findings.push(found(
                 "the restrictions are stored and not enforced",
                 "wait until they are applied, and set them again when that does not happen",
             ));
         }
-        if !answer["pending_config"].is_null() {
+        if restrictions.is_under_review() {
             findings.push(found(
                 "a change of the restrictions waits for its review and is not enforced",
                 "review it in the dashboard",
@@ -108,14 +101,11 @@ impl Supabase {
     }
 
     async fn check_ssl(&self) -> CheckOutcome {
-        let answer = self.fetch_for_check("/ssl-enforcement").await?;
-        let enforced = answer["currentConfig"]["database"].as_bool();
-        let applied = answer["appliedSuccessfully"].as_bool().unwrap_or(true);
-        let detail = match enforced {
-            None => return Err("the platform does not say whether TLS is enforced".into()),
-            Some(true) if applied => return Ok(Vec::new()),
-            Some(true) => "that connections use TLS was asked for and is not applied",
-            Some(false) => "the database takes connections without TLS",
+        let ssl = self.ssl().await.map_err(|e| e.message)?;
+        let detail = match (ssl.enforced, ssl.applied) {
+            (true, true) => return Ok(Vec::new()),
+            (true, false) => "that connections use TLS was asked for and is not applied",
+            (false, _) => "the database takes connections without TLS",
         };
         let fix = "enforce TLS; the database restarts for it";
         Ok(vec![build_finding(
@@ -140,18 +130,19 @@ impl Supabase {
             _ => return Err("the platform does not say whether access on demand is on".into()),
         }
         let listed = self.fetch_for_check("/database/jit/list").await?;
-        let items = listed.as_array().or_else(|| listed["items"].as_array());
-        let endless = items.into_iter().flatten().flat_map(|user| {
-            let roles = user["user_roles"].as_array().into_iter().flatten();
-            roles.filter(|role| role["expires_at"].is_null() && role["branches_only"] != true).map(
-                move |role| {
-                    let who = user["user_id"].as_str().unwrap_or("somebody");
-                    format!("{who}:{}", role["role"].as_str().unwrap_or("a role"))
-                },
-            )
-        });
+        let unlisted = || "the platform does not list who may log in on demand".to_owned();
+        let mut endless = Vec::new();
+        for user in listed.as_array().or_else(|| listed["items"].as_array()).ok_or_else(unlisted)? {
+            let who = user["user_id"].as_str().unwrap_or("somebody");
+            for role in user["user_roles"].as_array().ok_or_else(unlisted)? {
+                if role["expires_at"].is_null() && role["branches_only"] != true {
+                    endless.push(format!("{who}:{}", role["role"].as_str().unwrap_or("a role")));
+                }
+            }
+        }
         let fix = "give the grant an end, or take it away";
         Ok(endless
+            .into_iter()
             .map(|who| {
                 let detail = format!("`{who}` may log in on demand for ever");
                 build_finding("jit_access", FindingLevel::Warn, "ROLES", &who, detail, fix)
@@ -160,17 +151,20 @@ impl Supabase {
     }
 
     async fn check_bans(&self) -> CheckOutcome {
-        let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
-        let answer = self.api.send_read(Method::POST, &path, None).await.map_err(|e| e.message)?;
-        let banned = answer["banned_ipv4_addresses"].as_array();
-        let banned = banned.ok_or("the platform does not list the addresses that are shut out")?;
+        let banned = self.fetch_banned_addresses().await.map_err(|e| e.message)?;
         let fix = "see who tries to log in from there; `network::bans::remove` lets an address in again";
         Ok(banned
             .iter()
-            .filter_map(Value::as_str)
             .map(|address| {
                 let detail = format!("`{address}` is shut out after failed attempts to log in");
-                build_finding("network_bans", FindingLevel::Info, "NETWORK", address, detail, fix)
+                build_finding(
+                    "network_bans",
+                    FindingLevel::Info,
+                    "NETWORK",
+                    &address.to_string(),
+                    detail,
+                    fix,
+                )
             })
             .collect())
     }

@@ -5,7 +5,7 @@ use crate::{
     provider::{
         Code, Error, Result,
         model::{Branch, CallKey},
-        supabase::{project::Supabase, requests, statuses},
+        supabase::{project::Supabase, requests, statuses, transport::unreadable_answer_error},
     },
 };
 use reqwest::Method;
@@ -24,14 +24,10 @@ pub(in crate::provider::supabase) struct BranchRow {
     /// Its name, with the key of the call that made it.
     pub name: String,
     pub project_ref: String,
-    #[serde(default)]
     parent_project_ref: String,
-    #[serde(default)]
     is_default: bool,
-    #[serde(default)]
     persistent: bool,
     /// The status of its workflow.
-    #[serde(default)]
     pub status: String,
     created_at: String,
     pub(super) preview_project_status: Option<String>,
@@ -71,7 +67,7 @@ impl BranchRow {
     /// Converts the row to the provider-neutral branch.
     ///
     /// # Errors
-    /// [`Code::Internal`] when the creation time cannot be parsed.
+    /// [`Code::Unavailable`] when the creation time cannot be parsed.
     pub(in crate::provider::supabase) fn to_branch(
         &self,
         target: &str,
@@ -79,7 +75,7 @@ impl BranchRow {
     ) -> Result<Branch> {
         let project = details.map(|i| i.status.as_str()).or(self.preview_project_status.as_deref());
         let created_at = Moment::parse(&self.created_at)
-            .map_err(|e| Error::new(Code::Internal, format!("branch `{}`: {e}", self.name)))?;
+            .map_err(|e| unreadable_answer_error("`…/branches`", &format!("branch `{}`: {e}", self.name)))?;
         Ok(Branch {
             name: self.name.clone(),
             id: self.project_ref.clone(),
@@ -192,13 +188,15 @@ impl Supabase {
             self.api.send_write(Method::PATCH, &path, Some(&json!({ "persistent": false }))).await?;
         }
         match self.api.send_write(Method::DELETE, &path, None).await {
-            Ok(_) => {}
             Err(e) if e.code == Code::NotFound => {}
-            Err(e) => return Err(e),
+            Err(e) if row.persistent => return Err(e.with_side_effects()),
+            deleted => deleted?,
         }
         for _ in 0..DELETION_POLLS {
-            if self.list_branch_rows().await?.iter().all(|row| row.project_ref != reference) {
-                break;
+            match self.list_branch_rows().await {
+                Ok(rows) if rows.iter().any(|row| row.project_ref == reference) => {}
+                // It is deleted all the same: an error of a look would pass for a refusal.
+                Ok(_) | Err(_) => break,
             }
             self.clock.sleep(Span::from_secs(2)).await;
         }

@@ -5,11 +5,11 @@ use crate::{
     provider::{
         Accept, Code, Error, Result,
         model::{Branch, Job, JobStatus, Progress, PromotionOutcome},
-        supabase::{project::Supabase, requests, statuses},
+        supabase::{project::Supabase, statuses},
     },
 };
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 /// The kind of job that resets a branch.
@@ -24,8 +24,30 @@ const WORKFLOW_GRACE: Span = Span::from_secs(30);
 struct WorkflowRun {
     id: String,
     branch_id: Option<String>,
-    #[serde(default)]
     run_steps: Vec<WorkflowStep>,
+}
+
+/// What is recorded of a workflow before it is asked for.
+#[derive(Deserialize)]
+struct WorkflowTraces {
+    /// The workflows that were there before.
+    before: Vec<String>,
+    detail: WorkflowDetail,
+}
+
+/// The detail of a workflow's job.
+#[derive(Deserialize)]
+struct WorkflowDetail {
+    asked_at: Moment,
+}
+
+/// Decodes what was recorded of a workflow.
+///
+/// # Errors
+/// [`Code::Internal`] for what nobody records.
+fn decode_recorded<T: DeserializeOwned>(recorded: &Value) -> Result<T> {
+    T::deserialize(recorded)
+        .map_err(|e| Error::new(Code::Internal, format!("the job of a workflow cannot be read: {e}")))
 }
 
 #[derive(Deserialize)]
@@ -50,15 +72,21 @@ impl Supabase {
         intent.accepted(json!({ "kind": verb, "before": before, "detail": detail })).await?;
         let path =
             format!("/v1/branches/{}/{}", row.project_ref, if verb == PROMOTE_JOB { "merge" } else { verb });
-        let answer = self.api.send_write(Method::POST, &path, Some(&json!({}))).await?;
-        let id = answer["workflow_run_id"].as_str().unwrap_or_default();
-        Ok(Job { kind: verb.into(), id: id.into(), detail })
+        let answer = self.api.send_write_for_answer(Method::POST, &path, Some(&json!({}))).await?;
+        match answer["workflow_run_id"].as_str().filter(|id| !id.is_empty()) {
+            Some(id) => Ok(Job { kind: verb.into(), id: id.into(), detail }),
+            // The list of workflows tells which one it is.
+            None => Err(Error::new(
+                Code::Unknown,
+                format!("the answer to the {verb} of branch `{}` names no workflow", row.name),
+            )),
+        }
     }
 
     /// Returns the ids of the latest workflows.
     async fn list_workflow_ids(&self) -> Result<Vec<String>> {
-        let runs: Vec<Value> = self.get_project_resource("/actions?limit=50").await?;
-        Ok(runs.iter().filter_map(|run| run["id"].as_str().map(str::to_owned)).collect())
+        let runs: Vec<WorkflowRun> = self.get_project_resource("/actions?limit=50").await?;
+        Ok(runs.into_iter().map(|run| run.id).collect())
     }
 
     /// Returns the job of a workflow whose request may have been sent, if a new one of that branch appeared.
@@ -68,8 +96,7 @@ impl Supabase {
         intent: &Value,
     ) -> Result<Option<Job>> {
         let detail = &intent["detail"];
-        let before: Vec<String> = requests::decode_answer(intent["before"].clone(), "actions")?;
-        let asked_at: Moment = requests::decode_answer(detail["asked_at"].clone(), "actions")?;
+        let WorkflowTraces { before, detail: WorkflowDetail { asked_at } } = decode_recorded(intent)?;
         loop {
             let runs: Vec<WorkflowRun> = self.get_project_resource("/actions?limit=50").await?;
             let is_new = |run: &WorkflowRun| {
@@ -102,7 +129,7 @@ impl Supabase {
                 .with_hint("see the branch in the dashboard"));
         }
         let reference = job.detail["reference"].as_str().unwrap_or_default();
-        let asked_at: Moment = requests::decode_answer(job.detail["asked_at"].clone(), "actions")?;
+        let WorkflowDetail { asked_at } = decode_recorded(&job.detail)?;
         let waiting = |phase: String| {
             Ok(JobStatus::Running(Progress {
                 again_in: Some(self.poll_interval(asked_at)),

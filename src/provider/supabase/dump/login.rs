@@ -100,7 +100,10 @@ impl Supabase {
         read_only: bool,
     ) -> Result<Login> {
         let path = format!("/v1/projects/{reference}/cli/login-role");
-        let answer = self.api.send_write(Method::POST, &path, Some(&json!({ "read_only": read_only }))).await;
+        let answer = self
+            .api
+            .send_write_for_answer(Method::POST, &path, Some(&json!({ "read_only": read_only })))
+            .await;
         let answer: LoginRole = match answer {
             Ok(answer) => requests::decode_answer(answer, &path)?,
             // At worst this set a password that nobody knows, so asking again is safe.

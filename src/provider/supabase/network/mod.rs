@@ -2,18 +2,21 @@
 //!
 //! Restrictions hold for PostgreSQL and the pooler; the data API, Auth and Storage stay open to everybody.
 
+mod address_item;
 mod restrictions;
 
-use super::project::Supabase;
+use super::{project::Supabase, requests, transport::unreadable_answer_error};
 use crate::provider::{
-    Code, Error, Network, Result,
+    Network, Result,
     model::{Ban, NetworkRestrictions, SslEnforcement},
 };
+use address_item::AddressItem;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use reqwest::Method;
-use restrictions::{RangesByFamily, RestrictionsResponse};
-use serde_json::{Value, json};
+use restrictions::{RestrictionChange, RestrictionsResponse};
+use serde::Deserialize;
+use serde_json::json;
 use std::net::IpAddr;
 
 #[async_trait]
@@ -22,30 +25,21 @@ impl Network for Supabase {
         Ok(self.fetch_restrictions().await?.to_network_restrictions())
     }
 
+    /// Sends the ranges to add and to take away, and nothing else: what a colleague changes meanwhile stays.
     async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
         let now = self.fetch_restrictions().await?;
         now.check_changeable()?;
-        let change = now.plan_change(add, remove);
-        if change.is_empty() {
-            return Ok(now.to_network_restrictions());
+        let change = RestrictionChange::new(add, remove);
+        if !change.is_empty() {
+            let path = format!("/v1/projects/{}/network-restrictions", self.reference);
+            self.api.send_write(Method::PATCH, &path, Some(&change.to_patch_body())).await?;
         }
-        let path = format!("/v1/projects/{}/network-restrictions", self.reference);
-        let answer = match self.api.send_write(Method::PATCH, &path, Some(&change.to_patch_body())).await {
-            // The `PATCH` endpoint is newer; older platforms only replace the whole list.
-            Err(e) if matches!(e.code, Code::NotFound | Code::Unsupported) && is_missing_endpoint(&e) => {
-                let all = RangesByFamily::from_ranges(&change.wanted).to_json();
-                self.api.send_write(Method::POST, &format!("{path}/apply"), Some(&all)).await?
-            }
-            answer => answer?,
-        };
-        Ok(RestrictionsResponse::from_json(&answer)?.to_network_restrictions())
+        Ok(now.with_change(&change).to_network_restrictions())
     }
 
     async fn bans(&self) -> Result<Vec<Ban>> {
-        let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
-        let answer = self.api.send_read(Method::POST, &path, None).await?;
-        let banned = answer["banned_ipv4_addresses"].as_array().cloned().unwrap_or_default();
-        banned.iter().map(|one| Ok(Ban { address: parse_banned_address(one)? })).collect()
+        let addresses = self.fetch_banned_addresses().await?;
+        Ok(addresses.into_iter().map(|address| Ban { address }).collect())
     }
 
     async fn unban(&self, addresses: &[IpAddr]) -> Result<()> {
@@ -55,48 +49,70 @@ impl Network for Supabase {
         let path = format!("/v1/projects/{}/network-bans", self.reference);
         // `DELETE` with a body. Despite its name, the field takes addresses of both families.
         let body = json!({ "ipv4_addresses": addresses, "requester_ip": false });
-        self.api.send_write(Method::DELETE, &path, Some(&body)).await.map(drop)
+        self.api.send_write(Method::DELETE, &path, Some(&body)).await
     }
 
     async fn ssl(&self) -> Result<SslEnforcement> {
-        Ok(decode_ssl(&self.api.get(&self.ssl_path()).await?))
+        let answer: SslAnswer = self.get_project_resource("/ssl-enforcement").await?;
+        Ok(SslEnforcement { enforced: answer.current.database, applied: answer.applied })
     }
 
     /// Says whether connections without TLS are refused. Changing it restarts the database.
     async fn enforce_ssl(&self, enforced: bool) -> Result<SslEnforcement> {
         let body = json!({ "requestedConfig": { "database": enforced } });
-        Ok(decode_ssl(&self.api.send_write(Method::PUT, &self.ssl_path(), Some(&body)).await?))
+        let path = format!("/v1/projects/{}/ssl-enforcement", self.reference);
+        self.api.send_write(Method::PUT, &path, Some(&body)).await?;
+        Ok(SslEnforcement { enforced, applied: false })
     }
+}
+
+/// What the platform says of the enforcement of TLS.
+#[derive(Deserialize)]
+struct SslAnswer {
+    #[serde(rename = "currentConfig")]
+    current: SslConfig,
+    #[serde(rename = "appliedSuccessfully")]
+    applied: bool,
+}
+
+#[derive(Deserialize)]
+struct SslConfig {
+    /// Whether the database refuses connections without TLS.
+    database: bool,
+}
+
+/// The addresses that are shut out. The plain endpoint lists texts, the enriched one objects.
+#[derive(Deserialize)]
+struct BansAnswer {
+    /// Despite its name, it has addresses of both families.
+    banned_ipv4_addresses: Vec<AddressItem>,
 }
 
 impl Supabase {
-    async fn fetch_restrictions(&self) -> Result<RestrictionsResponse> {
-        let path = format!("/v1/projects/{}/network-restrictions", self.reference);
-        RestrictionsResponse::from_json(&self.api.get(&path).await?)
+    /// Fetches who may connect.
+    ///
+    /// # Errors
+    /// As [`Supabase::get_project_resource`].
+    pub(super) async fn fetch_restrictions(&self) -> Result<RestrictionsResponse> {
+        RestrictionsResponse::from_answer(&self.get_project_resource("/network-restrictions").await?)
     }
 
-    fn ssl_path(&self) -> String {
-        format!("/v1/projects/{}/ssl-enforcement", self.reference)
-    }
-}
-
-/// Returns whether the error means that the endpoint is missing, as opposed to the project.
-fn is_missing_endpoint(error: &Error) -> bool {
-    error.code == Code::Unsupported && !error.message.contains(" needs ")
-        || error.message.contains("Cannot PATCH")
-}
-
-fn decode_ssl(answer: &Value) -> SslEnforcement {
-    SslEnforcement {
-        enforced: answer["currentConfig"]["database"] == true,
-        applied: answer["appliedSuccessfully"] == true,
+    /// Fetches the addresses that are shut out.
+    ///
+    /// # Errors
+    /// As [`Supabase::get_project_resource`].
+    pub(super) async fn fetch_banned_addresses(&self) -> Result<Vec<IpAddr>> {
+        let path = format!("/v1/projects/{}/network-bans/retrieve", self.reference);
+        let answer = self.api.send_read(Method::POST, &path, None).await?;
+        let answer: BansAnswer = requests::decode_answer(answer, &path)?;
+        answer.banned_ipv4_addresses.iter().map(|item| parse_banned_address(item.as_text(), &path)).collect()
     }
 }
 
-fn parse_banned_address(answer: &Value) -> Result<IpAddr> {
-    let text = answer.as_str().or_else(|| answer["banned_address"].as_str()).unwrap_or_default();
+fn parse_banned_address(text: &str, path: &str) -> Result<IpAddr> {
     let alone = text.split('/').next().unwrap_or_default();
-    alone.parse().map_err(|_| Error::new(Code::Internal, format!("the API calls `{text}` a banned address")))
+    let why = || format!("`{text}` is no address");
+    alone.parse().map_err(|_| unreadable_answer_error(&format!("`{path}`"), &why()))
 }
 
 #[cfg(test)]

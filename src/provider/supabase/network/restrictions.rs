@@ -1,18 +1,43 @@
-//! The list of ranges that may connect, in both of the shapes in which the API gives it.
+//! The list of ranges that may connect.
 //!
-//! `GET` and `apply` return two lists of strings, `PATCH` one list of typed objects. A list is enforced
-//! only once it is `applied`: `stored` is not yet, and a change under review waits for approval.
+//! A list is enforced only once it is `applied`: `stored` is not yet, and a change under review waits for approval. A
+//! project on which nothing was ever restricted lists nothing, or what lets everybody in.
 
+use super::address_item::AddressItem;
 use crate::provider::{
     Code, Error, Result,
     model::{AllowedRange, NetworkRestrictions},
+    supabase::transport::unreadable_answer_error,
 };
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
+/// What the platform says of the ranges that may connect.
+#[derive(Deserialize)]
+pub(super) struct RestrictionsAnswer {
+    entitlement: String,
+    status: String,
+    config: RangeLists,
+    old_config: Option<RangeLists>,
+    pending_config: Option<RangeLists>,
+    pending_requested_at: Option<String>,
+    applied_at: Option<String>,
+}
+
+/// Ranges, a list for each family; a project on which nothing was ever restricted has neither.
+#[derive(Deserialize)]
+struct RangeLists {
+    #[serde(rename = "dbAllowedCidrs")]
+    four: Option<Vec<AddressItem>>,
+    #[serde(rename = "dbAllowedCidrsV6")]
+    six: Option<Vec<AddressItem>>,
+}
+
 /// The network restrictions of a project.
-pub(super) struct RestrictionsResponse {
+#[derive(Clone)]
+pub(in crate::provider::supabase) struct RestrictionsResponse {
     /// Whether the plan includes network restrictions.
     is_entitled: bool,
     /// Whether `ranges` are enforced.
@@ -30,8 +55,6 @@ pub(super) struct RestrictionsResponse {
 
 /// A change of the allowed ranges.
 pub(super) struct RestrictionChange {
-    /// The complete list after the change.
-    pub wanted: Vec<IpNet>,
     add: Vec<IpNet>,
     remove: Vec<IpNet>,
 }
@@ -43,23 +66,44 @@ pub(super) struct RangesByFamily {
 }
 
 impl RestrictionsResponse {
-    /// Reads the list in either shape.
+    /// Reads the platform's answer.
     ///
     /// # Errors
-    /// [`Code::Internal`] for a range that cannot be parsed; skipping it would report it as absent.
-    pub(super) fn from_json(answer: &Value) -> Result<Self> {
-        let status = answer["status"].as_str().unwrap_or_default();
-        let other = |name: &str| answer.get(name).filter(|c| !c.is_null()).map(parse_ranges).transpose();
-        let since = &answer["pending_requested_at"];
+    /// [`Code::Unavailable`] for a range that cannot be parsed, as skipping it would report it as absent; and for a list
+    /// that is applied and missing, which would read as nobody.
+    pub(super) fn from_answer(answer: &RestrictionsAnswer) -> Result<Self> {
+        let is_applied = answer.status == "applied";
+        let config = &answer.config;
+        if is_applied && config.four.is_none() && config.six.is_none() {
+            return Err(restrictions_error("`config.dbAllowedCidrs` is missing"));
+        }
+        let other = |lists: &Option<RangeLists>| lists.as_ref().map(RangeLists::parse_ranges).transpose();
+        let old = other(&answer.old_config)?;
+        let has_old = old.as_ref().is_some_and(|ranges| !ranges.is_empty());
         Ok(Self {
-            is_entitled: answer["entitlement"] != "disallowed",
-            is_applied: status == "applied",
-            was_ever_applied: status == "applied" || !answer["applied_at"].is_null(),
-            ranges: parse_ranges(&answer["config"])?,
-            old: other("old_config")?,
-            pending: other("pending_config")?,
-            pending_since: since.as_str().map(str::to_owned),
+            is_entitled: answer.entitlement != "disallowed",
+            is_applied,
+            was_ever_applied: is_applied || answer.applied_at.is_some() || has_old,
+            ranges: config.parse_ranges()?,
+            old,
+            pending: other(&answer.pending_config)?,
+            pending_since: answer.pending_requested_at.clone(),
         })
+    }
+
+    /// Returns whether any address may connect once the list is enforced.
+    pub(in crate::provider::supabase) fn is_open(&self) -> bool {
+        (self.ranges.is_empty() && !self.is_applied) || self.ranges.iter().any(|net| net.prefix_len() == 0)
+    }
+
+    /// Returns whether the list is enforced.
+    pub(in crate::provider::supabase) fn is_applied(&self) -> bool {
+        self.is_applied
+    }
+
+    /// Returns whether a change awaits its review.
+    pub(in crate::provider::supabase) fn is_under_review(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// Returns who may connect.
@@ -98,32 +142,23 @@ impl RestrictionsResponse {
         Ok(())
     }
 
-    /// Returns the change after which `add` may connect and `remove` may not.
-    ///
-    /// An empty list lets everybody in. The change then starts from `0.0.0.0/0` and `::/0`, so that adding a
-    /// range does not close one address family and leave the other open.
-    pub(super) fn plan_change(&self, add: &[IpNet], remove: &[IpNet]) -> RestrictionChange {
-        let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
-        let now = if self.ranges.is_empty() { everybody.to_vec() } else { self.ranges.clone() };
-        let (add, remove): (Vec<_>, Vec<_>) =
-            (add.iter().map(normalize_family).collect(), remove.iter().map(normalize_family).collect());
-        let mut wanted: Vec<IpNet> = now.into_iter().filter(|net| !remove.contains(net)).collect();
-        wanted.extend(add.iter().filter(|net| !wanted.contains(net)).copied().collect::<Vec<_>>());
-        RestrictionChange {
-            add: wanted.iter().filter(|net| !self.ranges.contains(net)).copied().collect(),
-            // Also what is not listed: a list that was never applied may be open without saying so.
-            remove: remove.iter().filter(|net| !wanted.contains(net)).copied().collect(),
-            wanted,
+    /// Returns the restrictions as they are stored with a change, which is not enforced yet as far as is known.
+    pub(super) fn with_change(&self, change: &RestrictionChange) -> Self {
+        let mut changed = self.clone();
+        if change.is_empty() {
+            return changed;
         }
+        if self.is_applied {
+            changed.old = Some(self.ranges.clone());
+        }
+        changed.is_applied = false;
+        changed.ranges.retain(|net| !change.remove.contains(net) && !change.add.contains(net));
+        changed.ranges.extend(&change.add);
+        changed
     }
 
     fn collect_warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if !self.was_ever_applied {
-            warnings.push("no restriction was ever applied: everybody may connect".into());
-        } else if !self.is_applied {
-            warnings.push("the ranges are stored and not enforced yet".into());
-        }
+        let mut warnings: Vec<String> = self.warn_of_enforcement().into_iter().collect();
         if self.pending.is_some() {
             warnings.push(format!(
                 "a change is under review{}, and not enforced before somebody agrees",
@@ -145,12 +180,45 @@ impl RestrictionsResponse {
         warnings
     }
 
+    /// Says what holds instead of a list that is not enforced.
+    fn warn_of_enforcement(&self) -> Option<String> {
+        if self.is_applied {
+            return None;
+        }
+        if !self.was_ever_applied {
+            return Some(if self.ranges.is_empty() {
+                "no restriction was ever applied: everybody may connect".into()
+            } else {
+                "the ranges are stored and not enforced yet: everybody may connect until they are".into()
+            });
+        }
+        let going = self.old.iter().flatten().filter(|net| !self.ranges.contains(net));
+        let going = going.map(|net| format!("`{net}`")).collect::<Vec<_>>();
+        let meanwhile = if going.is_empty() {
+            String::new()
+        } else {
+            format!(": until they are, {} may still connect", going.join(", "))
+        };
+        Some(format!("the ranges are stored and not enforced yet{meanwhile}"))
+    }
+
     fn format_pending_since(&self) -> String {
         self.pending_since.as_ref().map(|at| format!(" since {at}")).unwrap_or_default()
     }
 }
 
 impl RestrictionChange {
+    /// Returns the change after which `add` may connect and `remove` may not: these and no others, also what the list
+    /// has already, since a look may lag behind.
+    ///
+    /// The ranges that let everybody in while nothing is listed are not added to it. The platform keeps them when others
+    /// come, and a request that named them would open a project that somebody has closed by the time it lands.
+    pub(super) fn new(add: &[IpNet], remove: &[IpNet]) -> Self {
+        let add: Vec<IpNet> = add.iter().map(normalize_family).collect();
+        let remove = remove.iter().map(normalize_family).filter(|net| !add.contains(net)).collect();
+        Self { add, remove }
+    }
+
     /// Returns whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty()
@@ -179,17 +247,21 @@ fn build_range(cidr: IpNet, status: &str) -> AllowedRange {
     AllowedRange { cidr, status: status.into() }
 }
 
-fn parse_ranges(config: &Value) -> Result<Vec<IpNet>> {
-    let lists = ["dbAllowedCidrs", "dbAllowedCidrsV6"]
-        .map(|name| config[name].as_array().cloned().unwrap_or_default());
-    let text = |item: &Value| item["address"].as_str().or(item.as_str()).unwrap_or_default().to_owned();
-    lists.iter().flatten().map(text).map(|text| parse_range(&text)).collect()
+impl RangeLists {
+    fn parse_ranges(&self) -> Result<Vec<IpNet>> {
+        let items = [&self.four, &self.six].into_iter().flatten().flatten();
+        items.map(|item| parse_range(item.as_text())).collect()
+    }
 }
 
 fn parse_range(text: &str) -> Result<IpNet> {
     let read = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     read.map(|net| normalize_family(&net))
-        .ok_or_else(|| Error::new(Code::Internal, format!("the API calls `{text}` a range of addresses")))
+        .ok_or_else(|| restrictions_error(&format!("`{text}` is no range of addresses")))
+}
+
+fn restrictions_error(why: &str) -> Error {
+    unreadable_answer_error("`…/network-restrictions`", why)
 }
 
 /// Converts IPv4-mapped IPv6 ranges to IPv4 (`::ffff:192.0.2.0/120`) and truncates host bits.

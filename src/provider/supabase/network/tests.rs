@@ -1,5 +1,7 @@
 use super::super::mock_api::{MockApi, MockReply, REF};
 use super::*;
+use crate::provider::Code;
+use serde_json::Value;
 
 const PATH: &str = "/v1/projects/abcdefghijklmnopqrst/network-restrictions";
 
@@ -49,45 +51,49 @@ async fn supabase_t2_locking_down_adds_and_removes_in_one() {
 }
 
 #[tokio::test]
-async fn supabase_t1_without_the_change_endpoint_both_lists_are_sent_whole() {
+async fn supabase_t1_the_list_is_never_replaced() {
     let server = MockApi::serve_replies(|seen| match seen.line.split(' ').next() {
-        Some("PATCH") => MockReply::from_json(404, &json!({"message": "Cannot PATCH /v1/projects"})),
-        Some("POST") => {
-            MockReply::from_json(201, &applied(&["198.51.100.0/24", "8.8.8.0/24"], &["2001:db8::/32"]))
-        }
-        _ => MockReply::from_json(200, &applied(&["198.51.100.0/24"], &["2001:db8::/32"])),
+        Some("GET") => MockReply::from_json(200, &applied(&["198.51.100.0/24"], &["2001:db8::/32"])),
+        _ => MockReply::from_json(404, &json!({"message": "Cannot PATCH /v1/projects"})),
     })
     .await;
-    let now = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
-    assert_eq!(now.ranges.len(), 3);
-    let sent = server.received_requests().pop().expect("sent");
-    assert_eq!(sent.line, format!("POST {PATH}/apply"));
-    let whole =
-        json!({"dbAllowedCidrs": ["198.51.100.0/24", "8.8.8.0/24"], "dbAllowedCidrsV6": ["2001:db8::/32"]});
-    assert_eq!(sent.body, whole);
-    let server =
-        MockApi::serve_replies(|_| MockReply::from_json(404, &json!({"message": "Project not found"}))).await;
-    assert_eq!(
-        server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("gone").code,
-        Code::NotFound
+    let error = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("it is not there");
+    assert_eq!(error.code, Code::NotFound);
+    assert!(
+        server.request_lines().iter().all(|line| !line.contains("/apply")),
+        "{:?}",
+        server.request_lines()
     );
 }
 
 #[tokio::test]
-async fn supabase_t3_both_shapes_are_read() {
-    let server = served(applied(&["198.51.100.7/32"], &["2001:db8::/32"])).await;
+async fn supabase_t3_both_shapes_are_read_and_a_change_is_not_known_to_be_applied() {
+    let mut said = applied(&[], &["2001:db8::/32"]);
+    said["config"]["dbAllowedCidrs"] = json!([{"address": "198.51.100.7/32", "type": "v4"}]);
+    let server = served(said).await;
     let before = server.project().allowed().await.expect("ranges");
-    assert_eq!(
-        before.ranges.iter().map(|r| r.cidr.to_string()).collect::<Vec<_>>(),
-        ["198.51.100.7/32", "2001:db8::/32"]
-    );
+    let shown = |now: &NetworkRestrictions| now.ranges.iter().map(|r| r.cidr).collect::<Vec<_>>();
+    assert_eq!(shown(&before), nets(&["198.51.100.7/32", "2001:db8::/32"]));
     assert!(before.applied && before.warnings.is_empty(), "{before:?}");
-    let after = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
-    assert_eq!(
-        after.ranges.iter().map(|r| r.cidr).collect::<Vec<_>>(),
-        nets(&["8.8.8.0/24", "2001:db8::/32"])
-    );
+    let gone = nets(&["198.51.100.7/32"]);
+    let after = server.project().allow(&nets(&["8.8.8.0/24"]), &gone).await.expect("asked for");
+    assert_eq!(shown(&after), nets(&["2001:db8::/32", "8.8.8.0/24"]));
     assert!(!after.applied);
+}
+
+#[tokio::test]
+async fn supabase_the_answer_to_a_write_proves_nothing_and_is_not_read() {
+    for body in ["null", "[]", "{}", "<html>", ""] {
+        let server = MockApi::serve_replies(move |seen| match seen.line.split(' ').next() {
+            Some("GET") => MockReply::from_json(200, &applied(&["198.51.100.0/24"], &[])),
+            _ => MockReply::from_text(200, body),
+        })
+        .await;
+        let project = server.project();
+        project.allow(&nets(&["8.8.8.0/24"]), &[]).await.expect(body);
+        assert!(!project.enforce_ssl(true).await.expect(body).applied);
+        project.unban(&["203.0.113.66".parse().expect("an address")]).await.expect(body);
+    }
 }
 
 #[tokio::test]
@@ -123,6 +129,24 @@ async fn supabase_t5_stored_is_not_enforced_and_never_applied_is_open() {
 }
 
 #[tokio::test]
+async fn supabase_t5_what_holds_until_a_list_is_enforced_is_said() {
+    let stored = |old: Value| {
+        json!({"entitlement": "allowed", "status": "stored", "old_config": old,
+               "config": {"dbAllowedCidrs": ["203.0.113.0/24"], "dbAllowedCidrsV6": ["2001:db8::/32"]}})
+    };
+    for (old, said) in [
+        (json!({}), "the ranges are stored and not enforced yet: everybody may connect until they are"),
+        (
+            json!({"dbAllowedCidrs": ["0.0.0.0/0"], "dbAllowedCidrsV6": ["::/0"]}),
+            "the ranges are stored and not enforced yet: until they are, `0.0.0.0/0`, `::/0` may still connect",
+        ),
+        (json!({"dbAllowedCidrs": ["203.0.113.0/24"]}), "the ranges are stored and not enforced yet"),
+    ] {
+        assert_eq!(allowed(stored(old)).await.warnings[0], said);
+    }
+}
+
+#[tokio::test]
 async fn supabase_t5_a_change_under_review_is_shown_as_pending_and_not_changed_again() {
     let mut said = applied(&["0.0.0.0/0"], &["::/0"]);
     said["pending_config"] = json!({"dbAllowedCidrs": ["203.0.113.0/24"], "dbAllowedCidrsV6": []});
@@ -139,17 +163,22 @@ async fn supabase_t5_a_change_under_review_is_shown_as_pending_and_not_changed_a
 }
 
 #[tokio::test]
-async fn supabase_adding_to_an_open_project_names_what_is_open() {
-    let server = served(json!({"entitlement": "allowed", "status": "stored", "config": {}})).await;
+async fn supabase_adding_to_an_open_project_sends_what_was_asked_for_and_nothing_else() {
+    let never = json!({"entitlement": "allowed", "status": "stored", "config": {}});
+    let server = served(never).await;
     server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
     let sent = server.received_requests().pop().expect("sent").body;
+    let nothing = json!({"dbAllowedCidrs": [], "dbAllowedCidrsV6": []});
     assert_eq!(
-        sent["add"],
-        json!({"dbAllowedCidrs": ["0.0.0.0/0", "8.8.8.0/24"], "dbAllowedCidrsV6": ["::/0"]})
+        sent,
+        json!({"add": {"dbAllowedCidrs": ["8.8.8.0/24"], "dbAllowedCidrsV6": []}, "remove": nothing})
     );
     let server = served(applied(&["8.8.8.0/24"], &["::/0"])).await;
     server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("there already");
-    assert_eq!(server.request_lines().len(), 1, "nothing to change, nothing sent");
+    let sent = server.received_requests().pop().expect("a look may lag behind");
+    assert_eq!(sent.body["add"]["dbAllowedCidrs"], json!(["8.8.8.0/24"]));
+    server.project().allow(&[], &[]).await.expect("nothing");
+    assert_eq!(server.request_lines().len(), 3, "nothing is asked for, nothing sent");
 }
 
 #[tokio::test]

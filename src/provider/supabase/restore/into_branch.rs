@@ -85,11 +85,16 @@ impl Supabase {
         let body = json!({ "branch_name": name, "with_data": matches!(detail.seed, BranchSeed::Latest(_)) });
         let path = format!("/v1/projects/{}/branches", self.reference);
         match self.api.send_write(Method::POST, &path, Some(&body)).await {
-            Ok(_) => Ok(branch_job(&name, &detail)),
+            Ok(()) => Ok(branch_job(&name, &detail)),
             // The name contains the key, so an existing branch of that name was created by this call.
-            Err(e) if e.code == Code::Conflict && self.find_branch_by_key(key).await?.is_some() => {
-                Ok(branch_job(&name, &detail))
-            }
+            Err(e) if e.code == Code::Conflict => match self.find_branch_by_key(key).await {
+                Ok(Some(_)) => Ok(branch_job(&name, &detail)),
+                Ok(None) => Err(e),
+                Err(look) => Err(Error::new(
+                    Code::Unknown,
+                    format!("{}, and the branches cannot be looked at: {}", e.message, look.message),
+                )),
+            },
             Err(e) => Err(e),
         }
     }

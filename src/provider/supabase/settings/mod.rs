@@ -1,18 +1,21 @@
 //! The server's settings: overrides from `config/database/postgres`, effective values from `pg_settings`.
 //!
-//! The endpoint returns overrides only, so effective values are queried from the database if it answers.
-//! `PATCH` changes only the settings it names; removing an override takes `PUT`, which replaces all.
+//! - The endpoint returns overrides only, so effective values are queried from the database if it answers.
+//! - `PATCH` changes only the settings it names, and takes no null: an override is taken away by a `PUT`, which replaces
+//!   all. It carries the others along as they were read right before, and is not sent when they are not as recorded.
 
 mod schema;
 
-use super::{project::Supabase, sql::statements};
+use super::{project::Supabase, requests, sql::statements, transport::unreadable_answer_error};
 use crate::{
     base::suggest,
     provider::{Code, Error, Result, Settings, model::Setting},
 };
 use async_trait::async_trait;
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[async_trait]
 impl Settings for Supabase {
@@ -31,42 +34,75 @@ impl Settings for Supabase {
             Ok(Setting {
                 name: name.clone(),
                 overridden,
-                effective: holds.map(|h| schema::decode_setting(name, &h["setting"])).unwrap_or_default(),
-                pending_restart: holds.is_some_and(|h| h["pending_restart"] == true),
+                effective: holds.map(|h| schema::decode_setting(name, &json!(h.setting))).unwrap_or_default(),
+                pending_restart: holds.is_some_and(|h| h.pending_restart),
             })
         };
         names.iter().map(setting).collect()
     }
 
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
-        let mut sent = values
-            .iter()
-            .map(|(name, value)| {
-                let field = schema::find_setting(name).ok_or_else(|| unsettable_setting_error(name))?;
-                Ok((name.clone(), if value.is_null() { Value::Null } else { field.validate_value(value)? }))
-            })
-            .collect::<Result<Map<_, _>>>()?;
-        if sent.is_empty() {
-            return Ok(Vec::new());
+        let mut carried = Map::new();
+        if values.values().any(Value::is_null) {
+            carried = self.fetch_overrides().await?;
+            carried.retain(|name, _| !values.contains_key(name));
         }
-        let waiting: Vec<String> = sent
-            .keys()
-            .filter(|name| schema::find_setting(name).is_some_and(|f| f.restarts))
-            .cloned()
-            .collect();
-        let is_patch = sent.values().all(|value| !value.is_null());
-        if !is_patch {
-            let mut all = self.fetch_overrides().await?;
-            all.append(&mut sent);
-            all.retain(|_, value| !value.is_null());
-            sent = all;
+        self.set_carrying(values, &carried, restart).await
+    }
+
+    fn replaces_overrides(&self) -> bool {
+        true
+    }
+
+    async fn overrides(&self) -> Result<Map<String, Value>> {
+        self.fetch_overrides().await
+    }
+
+    async fn set_carrying(
+        &self,
+        values: &Map<String, Value>,
+        carried: &Map<String, Value>,
+        restart: bool,
+    ) -> Result<Vec<String>> {
+        let mut sent = validate_values(values)?;
+        let needs_restart = |name: &&String| schema::find_setting(name).is_some_and(|f| f.restarts);
+        let waiting: Vec<String> = values.keys().filter(needs_restart).cloned().collect();
+        let mut method = Method::PATCH;
+        if sent.len() < values.len() {
+            let mut others = self.fetch_overrides().await?;
+            let is_replaced = values.iter().any(|(name, v)| v.is_null() && others.contains_key(name));
+            others.retain(|name, _| !values.contains_key(name));
+            if is_replaced {
+                if others != *carried {
+                    return Err(changed_overrides_error(carried, &others));
+                }
+                sent.append(&mut others);
+                method = Method::PUT;
+            }
+        }
+        if sent.is_empty() && method == Method::PATCH {
+            return Ok(Vec::new());
         }
         // A restart breaks every connection, so ask for one only if a setting needs it.
         sent.insert("restart_database".into(), json!(restart && !waiting.is_empty()));
-        let method = if is_patch { Method::PATCH } else { Method::PUT };
         self.api.send_write(method, &self.settings_path(), Some(&Value::Object(sent))).await?;
         Ok(if restart { Vec::new() } else { waiting })
     }
+}
+
+/// Returns the values to set, in the types of the platform. Those to take away are left out.
+///
+/// # Errors
+/// [`Code::Unsupported`] and [`Code::Invalid`] for what the platform does not take.
+fn validate_values(values: &Map<String, Value>) -> Result<Map<String, Value>> {
+    let mut set = Map::new();
+    for (name, value) in values {
+        let field = schema::find_setting(name).ok_or_else(|| unsettable_setting_error(name))?;
+        if !value.is_null() {
+            set.insert(name.clone(), field.validate_value(value)?);
+        }
+    }
+    Ok(set)
 }
 
 impl Supabase {
@@ -75,24 +111,49 @@ impl Supabase {
     }
 
     async fn fetch_overrides(&self) -> Result<Map<String, Value>> {
-        let answer = self.api.get(&self.settings_path()).await?;
-        let mut overrides = answer.as_object().cloned().unwrap_or_default();
+        let path = self.settings_path();
+        let answer = self.api.get(&path).await?;
+        let mut overrides: Map<String, Value> = requests::decode_answer(answer, &path)?;
         overrides.retain(|_, value| !value.is_null());
-        Ok(overrides)
+        match overrides.iter().find(|(_, value)| value.is_object() || value.is_array()) {
+            None => Ok(overrides),
+            Some((name, _)) => {
+                let why = format!("`{name}` is no value of a setting");
+                Err(unreadable_answer_error(&format!("`{path}`"), &why))
+            }
+        }
     }
 
     /// Returns the effective values by name; settings that the database does not know are left out.
-    async fn query_effective_settings(&self, names: &[String]) -> Result<Map<String, Value>> {
+    async fn query_effective_settings(&self, names: &[String]) -> Result<BTreeMap<String, EffectiveSetting>> {
         if names.is_empty() {
-            return Ok(Map::new());
+            return Ok(BTreeMap::new());
         }
-        Ok(self
-            .query_answer(&statements::settings_sql(names))
-            .await?
-            .as_object()
-            .cloned()
-            .unwrap_or_default())
+        self.query_decoded(&self.api, &statements::settings_sql(names)).await
     }
+}
+
+/// What the database says of a setting.
+#[derive(Deserialize)]
+struct EffectiveSetting {
+    /// Its value; null where the asking role may not see it.
+    setting: Option<String>,
+    pending_restart: bool,
+}
+
+/// Returns the error of a replacement that was not sent, since it would have undone what somebody else has set.
+fn changed_overrides_error(carried: &Map<String, Value>, now: &Map<String, Value>) -> Error {
+    let shown = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), |v| format!("`{v}`"));
+    let names: BTreeSet<&String> = carried.keys().chain(now.keys()).collect();
+    let changed = names.into_iter().filter(|name| carried.get(*name) != now.get(*name));
+    let changed: Vec<String> = changed
+        .map(|name| format!("`{name}` was {} and is {}", shown(carried.get(name)), shown(now.get(name))))
+        .collect();
+    let what = format!(
+        "somebody else has changed overrides, and taking one away replaces them all, so nothing was sent: {}",
+        changed.join(", ")
+    );
+    Error::new(Code::Conflict, what).with_hint("ask again: what they are now is then kept")
 }
 
 fn unknown_setting_error(name: &str) -> Error {
@@ -212,6 +273,30 @@ mod tests {
         let wanted =
             json!({"max_connections": 120, "checkpoint_timeout": "10min", "restart_database": false});
         assert_eq!(sent.body, wanted);
+    }
+
+    #[tokio::test]
+    async fn supabase_overrides_are_not_replaced_when_others_were_set_meanwhile() {
+        let server = served().await;
+        let values = json!({"work_mem": null});
+        let carried = json!({"max_connections": 90, "statement_timeout": "5s"});
+        let (values, carried) = (values.as_object().expect("a map"), carried.as_object().expect("a map"));
+        let error = server.project().set_carrying(values, carried, false).await.expect_err("changed");
+        assert_eq!(error.code, Code::Conflict);
+        let said = "`max_connections` was `90` and is `120`, `statement_timeout` was `\"5s\"` and is not set";
+        assert!(error.message.contains(said), "{error}");
+        assert!(server.request_lines().iter().all(|line| line.starts_with("GET")), "nothing was sent");
+    }
+
+    #[tokio::test]
+    async fn supabase_an_override_that_is_not_listed_is_no_reason_to_replace_all() {
+        let server = MockApi::serve_replies(|_| MockReply::from_json(200, &json!({}))).await;
+        set(&server, json!({"work_mem": null}), false).await.expect("there is none");
+        assert!(server.request_lines().iter().all(|line| line.starts_with("GET")));
+        set(&server, json!({"work_mem": null, "checkpoint_timeout": "10min"}), false).await.expect("set");
+        let sent = server.received_requests().pop().expect("sent");
+        assert_eq!(sent.line, format!("PATCH {PATH}"));
+        assert_eq!(sent.body, json!({"checkpoint_timeout": "10min", "restart_database": false}));
     }
 
     #[tokio::test]

@@ -45,6 +45,23 @@ struct TransactionToken {
     timeline: String,
 }
 
+/// When a transaction that is prepared now starts at the latest, and on which timeline.
+#[derive(Deserialize)]
+struct ClockAnswer {
+    until: String,
+    timeline: String,
+}
+
+/// How a transaction stands that may have been sent.
+#[derive(Deserialize)]
+struct TransactionState {
+    /// Whether it can no longer start.
+    late: bool,
+    /// Whether a session still runs it.
+    running: bool,
+    timeline: String,
+}
+
 /// A statement that is ready to be sent as a transaction of its own.
 pub(super) struct UnsentTransaction {
     project: Supabase,
@@ -89,7 +106,7 @@ impl OpenTransaction for UnsentTransaction {
         let limit = Span(self.timeout.0.saturating_add(ANSWER_GRACE.0)).min(ANSWER_TIMEOUT);
         let api = self.project.api.with_timeout(limit);
         match api.send_write(Method::POST, &self.project.database_path("query"), Some(&body)).await {
-            Ok(_) => self.fetch_rows_affected().await,
+            Ok(()) => self.fetch_rows_affected().await,
             Err(error) if is_certain_refusal(&error) => {
                 let error = map_late_error(map_sql_refusal(error));
                 Err(statement::mark_lasting_effects(error, &self.statement))
@@ -124,21 +141,24 @@ pub(super) async fn settle_transaction(
 ) -> Result<CommitState> {
     let token = decode_token(token)?;
     // Whether it may still run is asked first: the other way round it could be committed in between.
-    let now = project.query_answer(&statements::transaction_state_sql(token.number, &token.until)).await?;
+    let state = statements::transaction_state_sql(token.number, &token.until);
+    let now: TransactionState = project.query_decoded(&project.api, &state).await?;
     if let Some(outcome) = read_marker(project, key, &token).await? {
         return Ok(CommitState::Committed(outcome));
     }
-    if now["timeline"] != token.timeline.as_str() {
+    if now.timeline != token.timeline {
         let why = "nobody knows whether the statement was committed: the database was restored or failed over since";
         return Err(Error::new(Code::Unknown, why)
             .with_hint("look at what the statement should have changed, and decide"));
     }
-    if now["running"] == true {
-        let end = json!({ "query": statements::end_sessions_sql(token.number) });
-        project.api.send_write(Method::POST, &project.database_path("query"), Some(&end)).await?;
-        return Ok(CommitState::Open("its session is still at work, and was told to end".into()));
+    if now.running {
+        // Whether it was told is asked by the next look, also when this request got no answer.
+        match project.send_statement(&project.api, &statements::end_sessions_sql(token.number)).await {
+            Err(e) if e.code != Code::Unknown => return Err(e),
+            _ => return Ok(CommitState::Open("its session is still at work, and was told to end".into())),
+        }
     }
-    if now["late"] == true {
+    if now.late {
         return Ok(CommitState::NotCommitted);
     }
     Ok(CommitState::Open(format!("it could still be started until {} by the database's clock", token.until)))
@@ -150,8 +170,7 @@ pub(super) async fn settle_transaction(
 /// What the API says.
 pub(super) async fn remove_marker(project: &Supabase, token: &Value) -> Result<()> {
     let token = decode_token(token)?;
-    let body = json!({ "query": statements::remove_marker_sql(marker_oid(&token)) });
-    project.api.send_write(Method::POST, &project.database_path("query"), Some(&body)).await.map(drop)
+    project.send_statement(&project.api, &statements::remove_marker_sql(marker_oid(&token))).await
 }
 
 fn decode_token(recorded: &Value) -> Result<TransactionToken> {
@@ -161,11 +180,8 @@ fn decode_token(recorded: &Value) -> Result<TransactionToken> {
 
 /// Returns the token of a transaction that is to start soon.
 async fn make_token(project: &Supabase, key: &CallKey) -> Result<TransactionToken> {
-    let now = project.query_answer(&statements::clock_sql()).await?;
-    let text = |name: &str| now[name].as_str().map(str::to_owned);
-    let (Some(until), Some(timeline)) = (text("until"), text("timeline")) else {
-        return Err(Error::new(Code::Unavailable, "the database does not say what time it is there"));
-    };
+    let ClockAnswer { until, timeline } =
+        project.query_decoded(&project.api, &statements::clock_sql()).await?;
     let digest = Sha256::digest(key.0.as_bytes());
     let number = u32::from_be_bytes([digest[0] & 0x7f, digest[1], digest[2], digest[3]]);
     Ok(TransactionToken { number, until, timeline })
@@ -205,7 +221,17 @@ async fn read_marker(
     token: &TransactionToken,
 ) -> Result<Option<SqlOutcome>> {
     let comment = project.query_answer(&statements::marker_sql(marker_oid(token))).await?;
-    let touched = comment.as_str().and_then(|text| text.strip_prefix(&statements::marker_comment(&key.0)));
+    let comment = match &comment {
+        Value::Null => return Ok(None),
+        Value::String(text) => text,
+        _ => {
+            return Err(Error::new(
+                Code::Unavailable,
+                "the mark of the statement cannot be read: it is no text",
+            ));
+        }
+    };
+    let touched = comment.strip_prefix(&statements::marker_comment(&key.0));
     touched
         .map(|touched| {
             let rows_affected = touched.parse().map_err(|_| {

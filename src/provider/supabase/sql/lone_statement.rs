@@ -8,18 +8,15 @@ use crate::{
     base::moment::Span,
     provider::{Code, Error, Result, model::SqlOutcome, sql::statement, supabase::project::Supabase},
 };
-use reqwest::Method;
-use serde_json::json;
 
 /// Runs one statement outside a transaction.
 ///
 /// # Errors
 /// What the database says; [`Code::Unknown`] when no answer came.
 pub(super) async fn run_statement(project: &Supabase, sql: &str, timeout: Span) -> Result<SqlOutcome> {
-    let body = json!({ "query": statement::single_statement(sql)? });
     let api = project.api.with_timeout(timeout);
-    match api.send_write(Method::POST, &project.database_path("query"), Some(&body)).await {
-        Ok(_) => Ok(SqlOutcome { rows_affected: 0 }),
+    match project.send_statement(&api, statement::single_statement(sql)?).await {
+        Ok(()) => Ok(SqlOutcome { rows_affected: 0 }),
         Err(error) if is_certain_refusal(&error) => {
             Err(statement::mark_partial_effects(map_sql_refusal(error)))
         }

@@ -26,7 +26,24 @@ use crate::{
     },
 };
 use async_trait::async_trait;
+use serde::Deserialize;
 use serde_json::Value;
+
+/// What a database that answers says of itself.
+#[derive(Deserialize)]
+struct HealthAnswer {
+    in_recovery: bool,
+    version: Option<String>,
+    bytes: Option<u64>,
+    connections: Option<u64>,
+}
+
+/// Whether the platform has made the database read-only, and somebody has overridden that.
+#[derive(Deserialize)]
+struct ReadOnlyAnswer {
+    enabled: bool,
+    override_enabled: bool,
+}
 
 #[async_trait]
 impl Sql for Supabase {
@@ -62,7 +79,7 @@ impl Sql for Supabase {
     /// Returns the health of the database. That it does not answer is a result and no error.
     async fn health(&self) -> Result<Health> {
         let asked_at = self.clock.now();
-        let answer = match self.query_answer(&statements::health_sql()).await {
+        let answer: HealthAnswer = match self.query_decoded(&self.api, &statements::health_sql()).await {
             Ok(answer) => answer,
             Err(e) if matches!(e.code, Code::Denied | Code::Throttled | Code::Unsupported) => return Err(e),
             Err(_) => return self.unreachable_health().await,
@@ -70,7 +87,7 @@ impl Sql for Supabase {
         let latency = Span::from_millis(
             self.clock.now().duration_since(asked_at).0.as_millis().try_into().unwrap_or(i64::MAX),
         );
-        let in_recovery = answer["in_recovery"] == true;
+        let in_recovery = answer.in_recovery;
         let read_only = self.is_read_only().await?;
         let status = match (in_recovery, read_only) {
             (true, _) => "in_recovery",
@@ -80,11 +97,11 @@ impl Sql for Supabase {
         Ok(Health {
             ok: !in_recovery && !read_only,
             status: status.into(),
-            version: answer["version"].as_str().map(str::to_owned),
+            version: answer.version,
             in_recovery,
             latency,
-            bytes: answer["bytes"].as_u64(),
-            connections: answer["connections"].as_u64(),
+            bytes: answer.bytes,
+            connections: answer.connections,
         })
     }
 }
@@ -92,8 +109,8 @@ impl Sql for Supabase {
 impl Supabase {
     /// Returns whether the platform has made the database read-only, as it does when its disk is full.
     async fn is_read_only(&self) -> Result<bool> {
-        match self.api.get(&format!("/v1/projects/{}/readonly", self.reference)).await {
-            Ok(answer) => Ok(answer["enabled"] == true && answer["override_enabled"] != true),
+        match self.get_project_resource::<ReadOnlyAnswer>("/readonly").await {
+            Ok(answer) => Ok(answer.enabled && !answer.override_enabled),
             Err(e) if matches!(e.code, Code::NotFound | Code::Denied | Code::Unsupported) => Ok(false),
             Err(e) => Err(e),
         }

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use std::{
     collections::HashMap,
     sync::{LazyLock, Mutex, MutexGuard},
@@ -91,9 +91,7 @@ async fn fetch_answer(
     shape: &QueryShape,
 ) -> Result<RowsAnswer> {
     let statement = format!("{}{}", shape.before, statements::rows_sql(sql, &shape.columns));
-    let answer = project.query_answer_with(api, &statement).await?;
-    serde_json::from_value(answer)
-        .map_err(|e| Error::new(Code::Internal, format!("the answer to a query cannot be read: {e}")))
+    project.query_decoded(api, &statement).await
 }
 
 fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
@@ -116,16 +114,13 @@ fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
 /// found is looked for once more along the path of everybody else.
 async fn fetch_shape(project: &Supabase, api: &ApiClient, sql: &str) -> Result<QueryShape> {
     let ask = statements::shape_sql(sql);
-    let (answer, before) = match project.query_answer_with(api, &ask).await {
+    let (columns, before): (Vec<String>, _) = match project.query_decoded(api, &ask).await {
         Err(error) if error.code == Code::Sql && is_unknown_name(&error) => {
-            let again = project.query_answer_with(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;
+            let again = project.query_decoded(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;
             (again.map_err(|_| error)?, SEARCH_PATH_PREFIX)
         }
-        answer => (answer?, ""),
+        columns => (columns?, ""),
     };
-    let columns: Vec<String> = serde_json::from_value(answer).map_err(|e| {
-        Error::new(Code::Internal, format!("the names of a query's columns cannot be read: {e}"))
-    })?;
     match columns.iter().enumerate().find(|(n, name)| columns[..*n].contains(name)) {
         Some(twice) => Err(Error::new(Code::Invalid, format!("two columns are called `{}`", twice.1))
             .with_hint("give one of them another name with `as`")),
@@ -159,11 +154,7 @@ fn scalar_from_oid(oid: u32) -> ScalarType {
 
 /// Sends a statement unwrapped. Column order and types are lost in the API's JSON.
 async fn fetch_untyped_rows(project: &Supabase, api: &ApiClient, sql: &str) -> Result<Rows> {
-    let answer = project.query_read_only(api, sql).await?;
-    let rows: Vec<Map<String, Value>> = match answer {
-        Value::Array(rows) => rows.into_iter().filter_map(|row| row.as_object().cloned()).collect(),
-        _ => Vec::new(),
-    };
+    let rows = project.query_read_only(api, sql).await?;
     if rows.len() > ROWS_MAX {
         return Err(too_many_rows_error());
     }

@@ -2,6 +2,7 @@
 
 mod audits;
 mod branches;
+mod odd_answers;
 mod platform_backups;
 mod postgres;
 mod recovery;

@@ -80,7 +80,7 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
         |status: &str| json!({ "name": "before", "status": status, "completed_on": "2026-11-20T03:00:05Z" });
     let server = MockApi::serve_replies(move |seen| match (seen.line.as_str(), seen.earlier) {
         (line, 0) if line.ends_with("/restore-point?name=before") => {
-            MockReply::from_json(200, &serde_json::Value::Null)
+            MockReply::from_json(404, &json!({ "message": "Restore point not found" }))
         }
         (line, 1 | 2) if line.ends_with("/restore-point?name=before") => {
             MockReply::from_json(200, &point("PENDING"))

@@ -1,6 +1,8 @@
 //! What an answer means: a value, a refusal in the API's own words, or an unknown outcome.
 //!
-//! The API does not keep to its documented status codes, so every code is understood at every endpoint.
+//! - The API does not keep to its documented status codes, so every code is understood at every endpoint.
+//! - Only the API's own error in a 4xx is a refusal. A page of a proxy or a firewall with the same status may have been
+//!   put in the place of the answer after the request was passed on, so to a write it says nothing.
 
 use super::{rate_limit::RateLimitHeaders, request::ApiRequest, token::AccessToken};
 use crate::{
@@ -32,9 +34,9 @@ pub(super) struct RequestFailure {
 }
 
 impl ApiAnswer {
-    /// Returns whether the API throttled the request.
-    pub(super) fn is_throttled(&self) -> bool {
-        self.status == StatusCode::TOO_MANY_REQUESTS
+    /// Returns whether the API throttled the request, so that it certainly did not take effect.
+    pub(super) fn is_throttled(&self, request: &ApiRequest<'_>) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS && (!request.writes || self.is_from_api())
     }
 
     /// Returns the error of a throttled request that is not sent again.
@@ -53,39 +55,72 @@ impl ApiAnswer {
         ))
     }
 
-    /// Returns the value. An empty body is null, and a body that is no JSON is text.
+    /// Returns the value. Where any body will do, an empty one is null, and one that is no JSON is text.
     pub(super) fn into_value(
         self,
         request: &ApiRequest<'_>,
         token: &AccessToken,
     ) -> Result<Value, RequestFailure> {
+        let status = self.status.as_u16();
         if self.status.is_success() {
-            return Ok(match serde_json::from_str(&self.text) {
-                Ok(value) => value,
-                Err(_) if self.text.trim().is_empty() => Value::Null,
-                Err(_) => self.text.into(),
+            return match serde_json::from_str(&self.text) {
+                Ok(value) => Ok(value),
+                Err(_) if request.needs_json => {
+                    let why = format!("it is {}", self.describe_body(token));
+                    Err(RequestFailure {
+                        why: unreadable_answer_error(&request.to_string(), &why),
+                        again: false,
+                    })
+                }
+                Err(_) if self.text.trim().is_empty() => Ok(Value::Null),
+                Err(_) => Ok(self.text.into()),
+            };
+        }
+        if self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT {
+            let message = self.masked_message(token);
+            return Err(unanswered_failure(request, &format!("{status}: {message}"), true));
+        }
+        if self.status.is_client_error() && self.is_from_api() {
+            let message = self.masked_message(token);
+            return Err(RequestFailure { why: self.refusal_error(request, token, &message), again: false });
+        }
+        let why = format!("{status} with {}, which is not the API's own error", self.describe_body(token));
+        let mut failure = unanswered_failure(request, &why, true);
+        failure.again = false;
+        if !request.writes {
+            failure.why = failure.why.with_hint(if self.status.is_redirection() {
+                "`api_url` leads somewhere else: give the address it leads to"
+            } else {
+                "something between here and the API answers in its place: see the network, the proxy settings of the environment, and `api_url` of the target"
             });
         }
-        let message = self.masked_message(token);
-        if self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT {
-            return Err(unanswered_failure(request, &format!("{}: {message}", self.status.as_u16()), true));
-        }
-        Err(RequestFailure { why: self.refusal_error(request, token, &message), again: false })
+        Err(failure)
     }
 
-    /// Returns the API's message, masked and shortened.
+    /// Returns whether the body is an error of the API: v1 has a message, v2 a list of errors that have one.
+    fn is_from_api(&self) -> bool {
+        let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
+        ["message", "errors"].iter().any(|name| !extract_message(&body[*name]).is_empty())
+    }
+
+    /// Returns the API's message, or what else the body is, masked and shortened.
     fn masked_message(&self, token: &AccessToken) -> String {
         let body: Option<Value> = serde_json::from_str(&self.text).ok();
-        let message = match body.as_ref().map(extract_message) {
-            Some(message) if !message.is_empty() => message,
-            Some(_) => redact::mask_secret_fields(body.unwrap_or_default()).to_string(),
-            None => self.text.trim().to_owned(),
-        };
-        let message = redact::mask_tokens(&message, token.secret.expose_secret());
-        match message.char_indices().nth(MESSAGE_CHARS_MAX) {
-            Some((cut, _)) => format!("{}…", &message[..cut]),
-            None if message.is_empty() => self.status.canonical_reason().unwrap_or("no reason").to_owned(),
-            None => message,
+        let message = body.as_ref().map(extract_message).unwrap_or_default();
+        if message.is_empty() { self.describe_body(token) } else { mask_message(&message, token) }
+    }
+
+    /// Describes a body that is not what it should be: a page by its title.
+    fn describe_body(&self, token: &AccessToken) -> String {
+        let text = self.text.trim();
+        if let Ok(body) = serde_json::from_str::<Value>(text) {
+            return mask_message(&redact::mask_secret_fields(body).to_string(), token);
+        }
+        match page_title(text) {
+            _ if text.is_empty() => "an empty body".to_owned(),
+            Some(title) if title.is_empty() => "a page without words".to_owned(),
+            Some(title) => format!("a page that says `{}`", mask_message(&title, token)),
+            None => format!("the text `{}`", mask_message(text, token)),
         }
     }
 
@@ -99,8 +134,6 @@ impl ApiAnswer {
                 );
         }
         match status {
-            300..400 => refused(Code::Refused)
-                .with_hint("`api_url` leads somewhere else: give the address it leads to"),
             401 => refused(Code::Denied).with_hint(format!(
                 "the token was taken from {}: it may be wrong, revoked or expired",
                 token.from
@@ -123,6 +156,49 @@ impl ApiAnswer {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
         body["message"].is_array()
     }
+}
+
+/// Returns the error of an answer that is not what the API's documents say; `answer` is what it answers.
+pub(in crate::provider::supabase) fn unreadable_answer_error(answer: &str, why: &str) -> Error {
+    Error::new(Code::Unavailable, format!("the API's answer to {answer} cannot be read: {why}")).with_hint(
+        "ask again; if it stays so, something answers in the API's place, or the platform has changed: see whether there is a newer redrill",
+    )
+}
+
+/// Masks the secrets of a text, and shortens it.
+fn mask_message(text: &str, token: &AccessToken) -> String {
+    let message = redact::mask_tokens(text, token.secret.expose_secret());
+    match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &message[..cut]),
+        None => message,
+    }
+}
+
+/// Returns the title of a page, or what else it says when it has none; `None` for a text that is no page.
+fn page_title(text: &str) -> Option<String> {
+    if !text.starts_with('<') {
+        return None;
+    }
+    let lower = text.to_ascii_lowercase();
+    let title = lower.find("<title").and_then(|at| {
+        let start = at + lower[at..].find('>')? + 1;
+        let end = start + lower[start..].find('<')?;
+        text.get(start..end)
+    });
+    let mut words = String::new();
+    let mut is_tag = false;
+    for c in title.unwrap_or(text).chars() {
+        match c {
+            '<' => is_tag = true,
+            '>' => {
+                is_tag = false;
+                words.push(' ');
+            }
+            c if !is_tag => words.push(c),
+            _ => {}
+        }
+    }
+    Some(words.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Returns the failure of a request without an answer: a read is sent again; the outcome of a write is unknown, unless

@@ -77,7 +77,7 @@ fn log_attempt(request: &ApiRequest<'_>, outcome: &AttemptOutcome, started: Inst
     }
 }
 
-/// Reads the whole answer. One that breaks off counts as none, unless its status alone is a refusal.
+/// Reads the whole answer. One that breaks off counts as none: a status alone is no refusal.
 async fn read_response(mut response: Response) -> AttemptOutcome {
     let status = response.status();
     let limits = RateLimitHeaders::from_headers(response.headers());
@@ -93,8 +93,8 @@ async fn read_response(mut response: Response) -> AttemptOutcome {
         }
     };
     match broken {
-        Some(why) if !status.is_client_error() => AttemptOutcome::NoAnswer(why),
-        _ => AttemptOutcome::Answer(ApiAnswer {
+        Some(why) => AttemptOutcome::NoAnswer(why),
+        None => AttemptOutcome::Answer(ApiAnswer {
             status,
             limits,
             text: String::from_utf8_lossy(&body).into_owned(),

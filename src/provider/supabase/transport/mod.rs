@@ -2,6 +2,8 @@
 //!
 //! - A read is retried until its timeout. A write is sent again only where the platform certainly did not accept it:
 //!   never connected, or refused with 429. Any other write without an answer is [`Code::Unknown`].
+//! - The body of an accepted write proves nothing, and is not read: a look shows what holds. A read that is answered with
+//!   anything but JSON has no value.
 //! - A write takes a connection of its own: one from the pool may be closed by the other side just as it is used, and
 //!   the outcome is then unknown.
 //! - Redirects are not followed: a redirected `POST` becomes a `GET`.
@@ -29,6 +31,7 @@ use crate::{
     provider::{Code, Error, Result},
 };
 use answer::unanswered_failure;
+pub(super) use answer::unreadable_answer_error;
 use attempt::{AttemptOutcome, send_once};
 use endpoint::ApiEndpoint;
 use environment::Environment;
@@ -116,9 +119,18 @@ impl ApiClient {
     /// Sends a `GET`, and again while there is time when no answer comes or the API throttles it.
     ///
     /// # Errors
-    /// What the API says, or that it cannot be reached.
+    /// What the API says, that it cannot be reached, or that its answer is no JSON.
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
-        self.send_with_retries(ApiRequest { method: Method::GET, path, body: None, writes: false }).await
+        self.send_read(Method::GET, path, None).await
+    }
+
+    /// Sends a `GET` as [`ApiClient::get`] does, for any answer: text is fine.
+    ///
+    /// # Errors
+    /// What the API says, or that it cannot be reached.
+    pub(super) async fn get_any(&self, path: &str) -> Result<Value> {
+        let request = ApiRequest { method: Method::GET, path, body: None, writes: false, needs_json: false };
+        self.send_with_retries(request).await
     }
 
     /// Sends a read with a method that usually writes, such as a query in the body; retried as [`ApiClient::get`] is.
@@ -126,15 +138,28 @@ impl ApiClient {
     /// # Errors
     /// As [`ApiClient::get`].
     pub(super) async fn send_read(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        self.send_with_retries(ApiRequest { method, path, body, writes: false }).await
+        self.send_with_retries(ApiRequest { method, path, body, writes: false, needs_json: true }).await
     }
 
-    /// Sends a write, and again only where the platform certainly did not accept it.
+    /// Sends a write, and again only where the platform certainly did not accept it. What it answers is not looked at.
     ///
     /// # Errors
-    /// What the API says; [`Code::Unknown`] when it was sent and not answered.
-    pub(super) async fn send_write(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        self.send_with_retries(ApiRequest { method, path, body, writes: true }).await
+    /// What the API says; [`Code::Unknown`] when it was sent, and neither accepted nor refused in the API's own words.
+    pub(super) async fn send_write(&self, method: Method, path: &str, body: Option<&Value>) -> Result<()> {
+        self.send_write_for_answer(method, path, body).await.map(drop)
+    }
+
+    /// Sends a write as [`ApiClient::send_write`] does, and returns what it answers, whatever that is.
+    ///
+    /// # Errors
+    /// As [`ApiClient::send_write`].
+    pub(super) async fn send_write_for_answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        self.send_with_retries(ApiRequest { method, path, body, writes: true, needs_json: false }).await
     }
 
     async fn send_with_retries(&self, request: ApiRequest<'_>) -> Result<Value> {
@@ -164,7 +189,7 @@ impl ApiClient {
             let outcome = send_once(endpoint, &request, token, limit).await;
             if let AttemptOutcome::Answer(answer) = &outcome {
                 slot.apply_limits(&answer.limits, endpoint.clock.now());
-                if answer.is_throttled() {
+                if answer.is_throttled(&request) {
                     throttled += 1;
                     let pause = answer
                         .limits

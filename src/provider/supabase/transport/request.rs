@@ -10,6 +10,8 @@ pub(super) struct ApiRequest<'a> {
     pub path: &'a str,
     pub body: Option<&'a Value>,
     pub writes: bool,
+    /// Whether an answer that is no JSON is an error.
+    pub needs_json: bool,
 }
 
 impl fmt::Display for ApiRequest<'_> {

@@ -10,7 +10,7 @@ async fn read(server: &MockApi) -> Result<Value> {
 }
 
 async fn write(server: &MockApi) -> Result<Value> {
-    server.api().send_write(Method::POST, PAUSE, None).await
+    server.api().send_write_for_answer(Method::POST, PAUSE, None).await
 }
 
 #[tokio::test]
@@ -132,11 +132,11 @@ async fn supabase_throttled_waits_for_what_it_is_told_reads_and_writes() {
         let server = MockApi::serve_replies(move |seen| match seen.earlier {
             0 => MockReply::from_json(429, &json!({"message": "ThrottlerException: Too Many Requests"}))
                 .with_header(header, value),
-            _ => MockReply::from_json(201, &Value::Null),
+            _ => MockReply::from_json(201, &json!([])),
         })
         .await;
         for asked in [write(&server).await, read(&server).await] {
-            assert_eq!(asked.expect("the second answer"), Value::Null);
+            assert_eq!(asked.expect("the second answer"), json!([]));
         }
         let waited =
             server.clock.now().duration_since(Moment::parse("2026-11-20T03:00:00Z").expect("a moment"));
@@ -183,9 +183,9 @@ async fn supabase_t22_plan_gates_say_what_is_needed_and_keep_the_words() {
         (422, "branches", "Branching is not available on the free plan", "(branching)"),
         (400, "ssl-enforcement", "Project is not allowed to configure SSL enforcements", "SSL enforcement"),
         (400, "network-restrictions/apply", "Organization is not entitled", "(network restrictions)"),
-        (402, "anything/else", "", "a higher plan or an add-on (402): Payment Required"),
+        (402, "anything/else", "Payment Required", "a higher plan or an add-on (402): Payment Required"),
     ] {
-        let body = if said.is_empty() { Value::Null } else { json!({"message": said}) };
+        let body = json!({"message": said});
         let server = MockApi::serve_replies(move |_| MockReply::from_json(status, &body)).await;
         let path = format!("/v1/projects/{REF}/{path}");
         let error = server.api().send_write(Method::POST, &path, None).await.expect_err(said);
@@ -210,7 +210,6 @@ async fn supabase_refusals_keep_the_words_and_are_told_apart() {
         ),
         (422, json!({"message": "Cannot delete persistent branch"}), Code::Refused, "persistent branch"),
         (403, json!({"errors": [{"title": "No", "detail": "not yours"}]}), Code::Denied, "not yours"),
-        (418, json!({"odd": 1}), Code::Refused, r#"{"odd":1}"#),
         (410, json!({"message": "Gone"}), Code::Unsupported, "Gone"),
     ] {
         let server = MockApi::serve_replies(move |_| MockReply::from_json(status, &body)).await;
@@ -232,8 +231,61 @@ async fn supabase_redirects_are_not_followed() {
         }
     })
     .await;
-    assert_eq!(write(&server).await.expect_err("moved").code, Code::Refused);
+    assert_eq!(write(&server).await.expect_err("moved").code, Code::Unknown);
     assert_eq!(server.request_lines(), [format!("POST {PAUSE}")]);
+    let error = read(&server).await.expect_err("moved");
+    assert_eq!(error.code, Code::Unavailable);
+    assert!(error.hint.expect("a hint").contains("`api_url` leads somewhere else"));
+}
+
+#[tokio::test]
+async fn supabase_only_the_apis_own_error_refuses_a_write() {
+    const PAGE: &str =
+        "<!DOCTYPE html><html><head><TITLE>Attention Required! | Cloudflare</TITLE></head><body>x";
+    for (status, body, said) in [
+        (302, "", "302 with an empty body"),
+        (403, PAGE, "403 with a page that says `Attention Required! | Cloudflare`"),
+        (404, "<h1>Not <b>found</b></h1>", "404 with a page that says `Not found`"),
+        (404, "default backend - 404", "404 with the text `default backend - 404`"),
+        (400, "{}", "400 with {}"),
+        (401, "null", "401 with null"),
+        (409, "[]", "409 with []"),
+        (403, r#"{"message":""}"#, "403 with"),
+        (418, r#"{"odd":1}"#, r#"418 with {"odd":1}"#),
+    ] {
+        let server = MockApi::serve_replies(move |_| MockReply::from_text(status, body)).await;
+        let error = write(&server).await.expect_err("nobody knows");
+        assert_eq!((error.code, server.received_requests().len()), (Code::Unknown, 1), "{error}");
+        assert!(error.message.contains(said) && error.message.contains("nobody knows"), "{error}");
+        let error = read(&server).await.expect_err("no answer");
+        assert_eq!((error.code, server.received_requests().len()), (Code::Unavailable, 2), "{error}");
+        let hint = error.hint.expect("a hint");
+        assert!(error.message.contains(said) && !hint.contains("token"), "{} {hint}", error.message);
+    }
+    let server = MockApi::serve_replies(|_| MockReply::from_text(429, PAGE)).await;
+    assert_eq!(write(&server).await.expect_err("nobody knows").code, Code::Unknown);
+    let server = MockApi::serve_replies(|_| {
+        MockReply::from_text(403, r#"{"message":"Forbidden"}"#).with_broken_body()
+    })
+    .await;
+    assert_eq!(write(&server).await.expect_err("it broke off").code, Code::Unknown);
+}
+
+#[tokio::test]
+async fn supabase_a_read_takes_json_only_and_says_what_else_came() {
+    for (body, said) in [
+        ("", "it is an empty body"),
+        ("<html><title>Sign in</title></html>", "it is a page that says `Sign in`"),
+        ("<html>", "it is a page without words"),
+        ("upstream", "it is the text `upstream`"),
+    ] {
+        let server = MockApi::serve_replies(move |_| MockReply::from_text(200, body)).await;
+        let error = read(&server).await.expect_err("no JSON");
+        assert_eq!((error.code, server.received_requests().len()), (Code::Unavailable, 1), "{error}");
+        let whole = format!("the API's answer to `GET /v1/projects` cannot be read: {said}");
+        assert_eq!(error.message, whole);
+        server.api().get_any("/v1/projects").await.expect("what is asked for by hand may be text");
+    }
 }
 
 #[tokio::test]
