@@ -4,7 +4,6 @@ use super::{
     options::BillingPlan,
     profile::REGION,
     project::FakeProject,
-    recorder::DiscardingRecorder,
     request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
@@ -140,7 +139,7 @@ pub(super) async fn restore_in_place(
         temporary: false,
         run: None,
     };
-    database.backups()?.restore(&restore, &request.fresh_key(), &DiscardingRecorder).await?;
+    database.backups()?.restore(&restore, &request.fresh_key()).await?;
     // A write that only the real database has seen is lost with it.
     project.reset_to_world().await;
     Ok(ApiResponse::empty(201))

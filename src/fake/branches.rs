@@ -6,7 +6,6 @@ use super::{
     options::BillingPlan,
     platform::Platform,
     project::{FakeProject, WorldSource},
-    recorder::DiscardingRecorder,
     request::RoutedRequest,
     response::{ApiResponse, ApiResult},
     seeded_id,
@@ -173,7 +172,7 @@ async fn create_branch_project(
         temporary: false,
         run: None,
     };
-    database.backups()?.restore(&restore, &key, &DiscardingRecorder).await?;
+    database.backups()?.restore(&restore, &key).await?;
     let branch = database.branches()?.get(&name_in_world).await?;
     let source = WorldSource::Open(Box::new(parent.simulated_database()?.open_branch(&name_in_world).await?));
     row.world_branch = Some((name_in_world, branch.id));
@@ -285,7 +284,7 @@ pub(super) async fn reset_branch(request: &RoutedRequest) -> ApiResult {
         let database = parent.as_provider()?;
         let branches = database.branches()?;
         let branch = branches.get(name).await?;
-        branches.reset(&branch, &request.fresh_key(), &DiscardingRecorder).await?;
+        branches.reset(&branch, &request.fresh_key()).await?;
         request.platform.find_project(&row.reference).ok_or_else(missing)?.reset_to_world().await;
     } else {
         let mut recreated = PlatformBranch { created_at: request.now(), ..row.clone() };

@@ -1,7 +1,6 @@
 //! Pausing, resuming and restarting a project; and `readonly`.
 
 use super::{
-    recorder::DiscardingRecorder,
     request::RoutedRequest,
     response::{ApiResponse, ApiResult},
 };
@@ -18,7 +17,7 @@ pub(super) async fn pause_project(request: &RoutedRequest) -> ApiResult {
     if status != "ACTIVE_HEALTHY" {
         return Err(ApiResponse::error(400, format!("This project cannot be paused, it is {status}")));
     }
-    project.as_provider()?.lifecycle()?.pause(&request.fresh_key(), &DiscardingRecorder).await?;
+    project.as_provider()?.lifecycle()?.pause(&request.fresh_key()).await?;
     Ok(ApiResponse::empty(200))
 }
 
@@ -30,7 +29,7 @@ pub(super) async fn unpause_project(request: &RoutedRequest) -> ApiResult {
         let message = format!("This project is no longer in a paused state, it is {status}");
         return Err(ApiResponse::error(400, message));
     }
-    project.as_provider()?.lifecycle()?.resume(&request.fresh_key(), &DiscardingRecorder).await?;
+    project.as_provider()?.lifecycle()?.resume(&request.fresh_key()).await?;
     Ok(ApiResponse::empty(200))
 }
 

@@ -37,7 +37,6 @@ mod projects;
 mod query;
 mod rate_limit;
 mod real_database;
-mod recorder;
 mod replicas;
 mod request;
 mod response;

@@ -4,7 +4,6 @@ use super::{
     options::BillingPlan,
     profile::REGION,
     project::FakeProject,
-    recorder::DiscardingRecorder,
     request::RoutedRequest,
     response::{ApiResponse, ApiResult},
     seeded_id,
@@ -56,7 +55,7 @@ pub(super) async fn setup_replica(request: &RoutedRequest) -> ApiResult {
     }
     let wanted = ReplicaRequest { region: Some(region.into()) };
     let before = replica_ids(&replicas.list().await?);
-    replicas.create(&wanted, &request.fresh_key(), &DiscardingRecorder).await?;
+    replicas.create(&wanted, &request.fresh_key()).await?;
     let listed_at = request.now().saturating_add(request.scale_span(LIST_DELAY));
     let new = replica_ids(&replicas.list().await?).into_iter().filter(|id| !before.contains(id));
     project.lock_state().replica_listed_at.extend(new.map(|id| (id, listed_at)));

@@ -12,8 +12,8 @@ use super::{
     thing::Thing,
 };
 use crate::provider::{
-    Accept, Backups, Result,
-    model::{Backup, BackupDeletion, BackupRequest, CallKey, EffectKind, Job, RecoveryPoint, RecoveryTarget},
+    Backups, PlannedJob, Result,
+    model::{Backup, BackupDeletion, BackupRequest, CallKey, EffectKind, RecoveryPoint, RecoveryTarget},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -179,8 +179,8 @@ impl JobEffect for BackupMaking<'_> {
         vec![self.thing.clone()]
     }
 
-    async fn ask(&self, _: &dyn Accept) -> Result<Job> {
-        self.backups.create(&self.request, self.key).await
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
+        Ok(PlannedJob::with_key(self.backups.create(&self.request, self.key)))
     }
 }
 

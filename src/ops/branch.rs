@@ -13,13 +13,14 @@ use super::{
 use crate::{
     base::value,
     provider::{
-        Accept, Branches, Code, Error, Result,
-        model::{Branch, EffectKind, Job, RecoveryPoint, RecoveryTarget},
+        Branches, Code, Error, PlannedJob, Result,
+        model::{Branch, EffectKind, RecoveryPoint, RecoveryTarget},
     },
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::OnceLock;
 
 const BRANCH: Param = Param {
     name: "branch",
@@ -239,8 +240,9 @@ async fn run_workflow(
     workflow: BranchChange,
 ) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    take_job(cx, args, &*target, &BranchWorkflow { thing, cx, args, branches: target.branches()?, workflow })
-        .await
+    let branches = target.branches()?;
+    let effect = BranchWorkflow { thing, cx, args, branches, workflow, branch: OnceLock::new() };
+    take_job(cx, args, &*target, &effect).await
 }
 
 /// What is done with a whole branch.
@@ -258,6 +260,8 @@ struct BranchWorkflow<'a> {
     args: &'a CallArgs,
     branches: &'a dyn Branches,
     workflow: BranchChange,
+    /// The branch, once it was looked for.
+    branch: OnceLock<Branch>,
 }
 
 #[async_trait]
@@ -277,11 +281,12 @@ impl JobEffect for BranchWorkflow<'_> {
         vec![self.thing.clone()]
     }
 
-    async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
         let branch = find_branch(self.cx, self.args).await?;
+        let branch = self.branch.get_or_init(|| branch);
         match self.workflow {
-            BranchChange::Reset => self.branches.reset(&branch, self.cx.key, traces).await,
-            BranchChange::Promote => self.branches.promote(&branch, self.cx.key, traces).await,
+            BranchChange::Reset => self.branches.plan_reset(branch, self.cx.key).await,
+            BranchChange::Promote => self.branches.plan_promotion(branch, self.cx.key).await,
         }
     }
 }

@@ -4,12 +4,11 @@ use super::{canonical::parse_target_ref, evidence::Evidence, thing::Thing};
 use crate::{
     base::{
         clock::{Stopwatch, Uptime},
-        lock::lock_unpoisoned,
         moment::Span,
         value,
     },
     provider::{
-        Accept, Code, Error, Fleet, Provider, Result,
+        Code, Error, Fleet, Provider, Result,
         model::{CallKey, Job, JobStatus, Landing, Progress},
     },
 };
@@ -18,7 +17,7 @@ use serde_json::Value;
 use std::{
     future::Future,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -197,32 +196,6 @@ impl CallContext<'_> {
             provider.pause(clock.as_ref(), pause).await;
             waited = Span(waited.0.saturating_add(pause.0));
         }
-    }
-}
-
-/// Records what a provider tells it to, as evidence of one shape, and keeps the last of it.
-pub(super) struct EvidenceRecorder<'a, F> {
-    cx: &'a CallContext<'a>,
-    to_evidence: F,
-    last: Mutex<Option<Value>>,
-}
-
-impl<'a, F: Fn(Value) -> Evidence> EvidenceRecorder<'a, F> {
-    pub(super) fn new(cx: &'a CallContext<'a>, to_evidence: F) -> Self {
-        Self { cx, to_evidence, last: Mutex::default() }
-    }
-
-    /// Returns what was recorded last.
-    pub(super) fn last(&self) -> Option<Value> {
-        lock_unpoisoned(&self.last).clone()
-    }
-}
-
-#[async_trait]
-impl<F: Fn(Value) -> Evidence + Send + Sync> Accept for EvidenceRecorder<'_, F> {
-    async fn accepted(&self, what: Value) -> Result<()> {
-        *lock_unpoisoned(&self.last) = Some(what.clone());
-        self.cx.host.record_evidence(&(self.to_evidence)(what)).await
     }
 }
 

@@ -7,8 +7,8 @@ use super::{
     thing::Thing,
 };
 use crate::provider::{
-    Accept, Code, Error, Lifecycle, Provider, Result,
-    model::{CallKey, EffectKind, Job, Project},
+    Code, Error, Lifecycle, PlannedJob, Provider, Result,
+    model::{CallKey, EffectKind, Project},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -171,11 +171,11 @@ impl JobEffect for PowerSwitch<'_> {
         vec![self.thing.clone()]
     }
 
-    async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
         if self.on {
-            self.lifecycle.resume(self.key, traces).await
+            self.lifecycle.plan_resume(self.key).await
         } else {
-            self.lifecycle.pause(self.key, traces).await
+            self.lifecycle.plan_pause(self.key).await
         }
     }
 }

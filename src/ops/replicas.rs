@@ -12,8 +12,8 @@ use super::{
 use crate::{
     base::suggest,
     provider::{
-        Accept, Code, Error, Replicas, Result,
-        model::{CallKey, EffectKind, Job, Replica, ReplicaRequest},
+        Code, Error, PlannedJob, Replicas, Result,
+        model::{CallKey, EffectKind, Replica, ReplicaRequest},
     },
 };
 use async_trait::async_trait;
@@ -128,8 +128,8 @@ impl JobEffect for ReplicaMaking<'_> {
         vec![self.thing.clone()]
     }
 
-    async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
-        self.replicas.create(&self.request, self.key, traces).await
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
+        self.replicas.plan_create(&self.request, self.key).await
     }
 }
 

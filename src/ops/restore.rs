@@ -7,8 +7,8 @@ use super::{
     thing::Thing,
 };
 use crate::provider::{
-    Accept, Backups, Code, Error, Result,
-    model::{CallKey, EffectKind, Job, RecoveryPoint, RestoreRequest},
+    Backups, Code, Error, PlannedJob, Result,
+    model::{CallKey, EffectKind, RecoveryPoint, RestoreRequest},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -83,8 +83,8 @@ impl JobEffect for Restore<'_> {
         vec![self.thing.clone()]
     }
 
-    async fn ask(&self, traces: &dyn Accept) -> Result<Job> {
-        self.backups.restore(&self.request, self.key, traces).await
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
+        self.backups.plan_restore(&self.request, self.key).await
     }
 }
 

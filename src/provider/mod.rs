@@ -2,7 +2,7 @@
 //!
 //! Three rules hold for every provider.
 //! - **Plan before act.** Every refusal comes before the first side effect.
-//! - **Accept, then poll.** What takes time is accepted at once and named by a [`Job`]; [`Provider::observe`] polls it
+//! - **then poll.** What takes time is accepted at once and named by a [`Job`]; [`Provider::observe`] polls it
 //!   and, where the job has several parts, does the next. Everything a job needs to go on is in the job and on the
 //!   platform, so that another process can go on after one is killed.
 //! - **The key is the identity.** What a call makes carries the call's [`CallKey`] on the platform, and
@@ -27,6 +27,7 @@ use crate::{
     config::TargetConfig,
 };
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use model::{
     Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState, EffectKind,
@@ -63,9 +64,9 @@ pub trait Provider: Send + Sync {
 
     /// Returns what `key` has made or is making, or `None` when no request with that key ever took effect.
     ///
-    /// `intent` is what the provider wrote down before it asked, where it did: a platform that keeps no key is
-    /// compared with how it was. [`Code::Unknown`] when nobody can know.
-    async fn find(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>>;
+    /// `traces` are those of its [`PlannedJob`], where it was asked for with some: a platform that keeps no key is compared
+    /// with how it was. [`Code::Unknown`] when nobody can know.
+    async fn find(&self, key: &CallKey, traces: Option<&Value>) -> Result<Option<Job>>;
 
     /// Looks at an accepted job and takes it one part further; never waits for the job itself.
     ///
@@ -146,9 +147,16 @@ pub trait Backups: Send + Sync {
     /// Reads a backup through and compares it with its checksums.
     async fn verify(&self, id: &str) -> Result<Verification>;
     /// Plans and accepts a restore, in place or into a branch. The job's value is a [`Branch`], or for a restore in
-    /// place a [`model::RestoreOutcome`]. Every refusal comes from here, before anything is made. A provider whose platform
-    /// keeps no key writes down in `intent` how the world was, before it asks.
-    async fn restore(&self, request: &RestoreRequest, key: &CallKey, intent: &dyn Accept) -> Result<Job>;
+    /// place a [`model::RestoreOutcome`]. Every refusal comes before anything is made.
+    async fn restore(&self, request: &RestoreRequest, key: &CallKey) -> Result<Job>;
+    /// Plans a restore, and returns it with its traces: what it is found by where the platform keeps no key.
+    async fn plan_restore<'a>(
+        &'a self,
+        request: &'a RestoreRequest,
+        key: &'a CallKey,
+    ) -> Result<PlannedJob<'a>> {
+        Ok(PlannedJob::with_key(self.restore(request, key)))
+    }
     /// Returns which moments can be restored, and the gaps between them.
     async fn window(&self) -> Result<RecoveryWindow>;
     /// Returns the drops and truncates of a table that the archive shows, newest first.
@@ -183,18 +191,26 @@ pub trait Branches: Send + Sync {
     /// is left alone, and one that is already gone is not an error.
     async fn delete(&self, name: &str, id: &str) -> Result<()>;
     /// Accepts that a branch becomes again what it was when it was made. The job's value is the [`Branch`].
-    async fn reset(&self, branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
-        let _ = (branch, key, intent);
+    async fn reset(&self, branch: &Branch, key: &CallKey) -> Result<Job> {
+        let _ = (branch, key);
         Err(Error::unsupported("branches of this provider cannot be reset", "delete it and make another"))
     }
     /// Accepts that the target becomes what a branch is, as far as the platform carries it over. The job's value is a
     /// [`model::PromotionOutcome`].
-    async fn promote(&self, branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
-        let _ = (branch, key, intent);
+    async fn promote(&self, branch: &Branch, key: &CallKey) -> Result<Job> {
+        let _ = (branch, key);
         Err(Error::unsupported(
             "branches of this provider cannot be promoted",
             "restore the target in place from the same backup or moment",
         ))
+    }
+    /// Plans a reset, and returns it with its traces.
+    async fn plan_reset<'a>(&'a self, branch: &'a Branch, key: &'a CallKey) -> Result<PlannedJob<'a>> {
+        Ok(PlannedJob::with_key(self.reset(branch, key)))
+    }
+    /// Plans a promotion, and returns it with its traces.
+    async fn plan_promotion<'a>(&'a self, branch: &'a Branch, key: &'a CallKey) -> Result<PlannedJob<'a>> {
+        Ok(PlannedJob::with_key(self.promote(branch, key)))
     }
 }
 
@@ -215,7 +231,15 @@ pub trait Replicas: Send + Sync {
     /// Returns every replica, oldest first.
     async fn list(&self) -> Result<Vec<Replica>>;
     /// Accepts a replica. The job's value is the [`Replica`].
-    async fn create(&self, request: &ReplicaRequest, key: &CallKey, intent: &dyn Accept) -> Result<Job>;
+    async fn create(&self, request: &ReplicaRequest, key: &CallKey) -> Result<Job>;
+    /// Plans a replica, and returns it with its traces.
+    async fn plan_create<'a>(
+        &'a self,
+        request: &'a ReplicaRequest,
+        key: &'a CallKey,
+    ) -> Result<PlannedJob<'a>> {
+        Ok(PlannedJob::with_key(self.create(request, key)))
+    }
     /// Removes a replica; one that is already gone is not an error. Done when the list shows it no more.
     async fn delete(&self, id: &str) -> Result<()>;
 }
@@ -273,9 +297,17 @@ pub trait Lifecycle: Send + Sync {
     /// Looks once whether it is ready: `Done` with the [`Project`] when it says so and answers a query.
     async fn ready(&self) -> Result<JobStatus>;
     /// Accepts a pause. The job's value is the [`Project`].
-    async fn pause(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job>;
+    async fn pause(&self, key: &CallKey) -> Result<Job>;
     /// Accepts a resume. The job's value is the [`Project`].
-    async fn resume(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job>;
+    async fn resume(&self, key: &CallKey) -> Result<Job>;
+    /// Plans a pause, and returns it with its traces.
+    async fn plan_pause<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
+        Ok(PlannedJob::with_key(self.pause(key)))
+    }
+    /// Plans a resume, and returns it with its traces.
+    async fn plan_resume<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
+        Ok(PlannedJob::with_key(self.resume(key)))
+    }
     /// Returns the paid add-ons of the plan.
     async fn addons(&self) -> Result<Vec<Addon>>;
 }
@@ -340,20 +372,17 @@ pub trait Security: Send + Sync {
     async fn audit(&self) -> Result<AuditReport>;
 }
 
-/// Records durably what the platform accepted, before the provider goes on.
-#[async_trait]
-pub trait Accept: Send + Sync {
-    /// Returns when `what` is on disk.
-    async fn accepted(&self, what: Value) -> Result<()>;
+/// A job that is planned and not asked for yet. Every refusal that can be known came before.
+pub struct PlannedJob<'a> {
+    /// What [`Provider::find`] finds it by, where the platform keeps no key; else null.
+    pub traces: Value,
+    /// Asks for it.
+    pub request: BoxFuture<'a, Result<Job>>,
 }
 
-/// An [`Accept`] that records nothing: whoever would have written it down is gone, or a test is about something else.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NullRecorder;
-
-#[async_trait]
-impl Accept for NullRecorder {
-    async fn accepted(&self, _: Value) -> Result<()> {
-        Ok(())
+impl<'a> PlannedJob<'a> {
+    /// Returns a job that its key finds.
+    pub fn with_key(request: BoxFuture<'a, Result<Job>>) -> Self {
+        Self { traces: Value::Null, request }
     }
 }

@@ -1,11 +1,9 @@
 //! The environment of unit tests: a state folder with what is configured there, and a lab where PostgreSQL is wanted.
 
 mod lab;
-mod recorder;
 mod skip;
 
 pub(crate) use lab::TestLab;
-pub(crate) use recorder::MemoryRecorder;
 
 use crate::{
     base::clock::{Clock, SystemClock},

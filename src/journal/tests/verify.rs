@@ -215,11 +215,10 @@ fn a_run_that_does_not_read_hides_no_other_and_is_shown_up_to_there() {
     let fixture = JournalFixture::with_calls(2);
     let other = fixture.journal.create_run(&new_run()).expect("made").id().to_owned();
     let whole = fixture.journal.read_records(&fixture.id).expect("reads");
-    for (broken, seq) in [
-        ("update records set body = replace(body, '\"kind\"', '\"kinda\"') where seq = ?1", whole.len()),
-        ("update records set body = 'x' where seq = ?1", 1),
-    ] {
-        fixture.execute_on_row(broken, seq as u64);
+    for (broken, seq) in [("replace(body, '\"kind\"', '\"kinda\"')", whole.len()), ("'x'", 1)] {
+        let first_run = "(select ord from runs order by ord limit 1)";
+        let update = format!("update records set body = {broken} where seq = ?1 and run = {first_run}");
+        fixture.execute_on_row(&update, seq as u64);
         let listed = fixture.journal.list_runs().expect("it lists");
         assert_eq!(listed.len(), 2, "{broken}");
         assert!(listed.iter().any(|run| run.id == other && run.title == new_run().title), "{listed:?}");

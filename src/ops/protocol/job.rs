@@ -5,17 +5,12 @@
 
 use super::{
     failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
-    sending::{RequestAnswer, SENDING_TIME, Sending},
+    sending::{RequestAnswer, Sending},
 };
 use crate::{
-    ops::{
-        args::CallArgs,
-        context::{CallContext, EvidenceRecorder},
-        evidence::Evidence,
-        thing::Thing,
-    },
+    ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
     provider::{
-        Accept, Error, Provider, Result,
+        Error, PlannedJob, Provider, Result,
         model::{EffectKind, Job},
     },
 };
@@ -31,9 +26,8 @@ pub(in crate::ops) trait JobEffect: Sync {
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes; none for a new thing that only its key names.
     fn things(&self) -> Vec<Thing>;
-    /// Plans and asks for it. Every refusal comes before the first side effect; a provider whose platform keeps no key
-    /// writes down how the world was.
-    async fn ask(&self, traces: &dyn Accept) -> Result<Job>;
+    /// Plans it. Every refusal that can be known comes from here.
+    async fn plan(&self) -> Result<PlannedJob<'_>>;
 }
 
 /// Takes a job up where it is: asks for it, or goes on with it.
@@ -88,16 +82,13 @@ impl JobRequest<'_> {
     }
 
     async fn ask(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
-        let traces = EvidenceRecorder::new(self.cx, |traces| {
-            let sent_by = self.cx.fleet.clock().uptime().saturating_add(SENDING_TIME);
-            Evidence::Job { traces, sent_by }
-        });
-        let request = self.effect.ask(&traces);
+        let PlannedJob { traces, request } = self.effect.plan().await?;
         let answer = if sending.landing.is_fenced() {
             // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.
             sending.ask_unrecorded(request).await
         } else {
-            sending.ask(|sent_by| Evidence::Job { traces: Value::Null, sent_by }, request).await?
+            let evidence = |sent_by| Evidence::Job { traces: traces.clone(), sent_by };
+            sending.ask(evidence, request).await?
         };
         match answer {
             RequestAnswer::Answered(job) => {
@@ -107,9 +98,7 @@ impl JobRequest<'_> {
             RequestAnswer::Refused(why) => Err(why.into()),
             #[cfg(test)]
             RequestAnswer::Lost if super::mutant::forgets_lost_job() => Err(lost.into()),
-            RequestAnswer::Lost => {
-                self.await_lost(sending, &traces.last().unwrap_or(Value::Null), lost).await
-            }
+            RequestAnswer::Lost => self.await_lost(sending, &traces, lost).await,
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     restore_points, verification, window,
 };
 use crate::provider::{
-    Accept, Backups, Code, Error, Result,
+    Backups, Code, Error, Result,
     model::{
         Backup, BackupDeletion, BackupRequest, CallKey, Job, RecoveryWindow, RestorePoint, RestoreRequest,
         TableEvent, TableEventQuery, Verification,
@@ -46,7 +46,7 @@ impl Backups for Cluster {
         verification::verify_backup(self, id).await
     }
 
-    async fn restore(&self, request: &RestoreRequest, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn restore(&self, request: &RestoreRequest, key: &CallKey) -> Result<Job> {
         if let Some(made) = jobs::find_job(self, key)? {
             return Ok(made);
         }

@@ -2,7 +2,7 @@
 
 use super::Postgres;
 use crate::provider::{
-    Accept, Code, Error, Lifecycle, Provider as _, Result, Sql as _,
+    Code, Error, Lifecycle, Provider as _, Result, Sql as _,
     model::{Addon, CallKey, Job, JobStatus, Progress},
 };
 use async_trait::async_trait;
@@ -19,11 +19,11 @@ impl Lifecycle for Postgres {
         }
     }
 
-    async fn pause(&self, _: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn pause(&self, _: &CallKey) -> Result<Job> {
         Err(self.not_switchable_error())
     }
 
-    async fn resume(&self, _: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn resume(&self, _: &CallKey) -> Result<Job> {
         Err(self.not_switchable_error())
     }
 

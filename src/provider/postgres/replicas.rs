@@ -5,7 +5,7 @@ use super::sql::{self, Database};
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Error, Replicas, Result,
+        Error, Replicas, Result,
         model::{CallKey, Job, Replica, ReplicaRequest},
     },
 };
@@ -48,7 +48,7 @@ impl Replicas for Standbys {
         Ok(rows.iter().map(shown).collect())
     }
 
-    async fn create(&self, _: &ReplicaRequest, _: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn create(&self, _: &ReplicaRequest, _: &CallKey) -> Result<Job> {
         Err(Error::unsupported(
             format!("a standby of `{}` is made on its own host", self.target),
             "make it there with `pg_basebackup --write-recovery-conf`, or make a branch to read from",

@@ -8,7 +8,7 @@ use crate::{
         value,
     },
     provider::{
-        Backups, Code, Error, NullRecorder, Provider, Result,
+        Backups, Code, Error, Provider, Result,
         model::{
             BackupRequest, Branch, CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestorePoint,
             RestoreRequest,
@@ -195,7 +195,7 @@ impl HeldTarget<'_> {
         let request =
             RestoreRequest { backup: None, to, into: into.map(Into::into), temporary: false, run: None };
         let with = key(&format!("TO{}", into.unwrap_or("INPLACE")).to_uppercase().replace('-', ""));
-        let job = self.backups().restore(&request, &with, &NullRecorder).await?;
+        let job = self.backups().restore(&request, &with).await?;
         let done = self.finish(job).await;
         Ok(value::untag_as(&done, value::BRANCH_TAG)
             .map(|branch| serde_json::from_value(branch.clone()).expect("a branch")))

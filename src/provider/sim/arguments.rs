@@ -1,9 +1,6 @@
 //! Arguments of a request that outlive the caller: what lands late has copies of its own.
 
-use crate::{
-    base::moment::Span,
-    provider::{Accept, NullRecorder},
-};
+use crate::base::moment::Span;
 use std::borrow::Borrow as _;
 
 /// An argument of a request, which can be copied and lent again.
@@ -39,19 +36,6 @@ impl<'a, T: Clone + Send + Sync + 'static> Argument<'a> for Option<&'a T> {
 
     fn lend_copy(kept: &'a Option<T>) -> Self {
         kept.as_ref()
-    }
-}
-
-/// A recorder is not kept: when a request lands late, nobody is there any more who could write down what it says.
-impl<'a> Argument<'a> for &'a dyn Accept {
-    type Kept = NullRecorder;
-
-    fn keep_copy(self) -> NullRecorder {
-        NullRecorder
-    }
-
-    fn lend_copy(kept: &'a NullRecorder) -> Self {
-        kept
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     world::{WorldTx, demand_branch_name, from_json, jobs, new_backup_row, to_json},
 };
 use crate::provider::{
-    Accept, Backups, Code, Error, Result,
+    Backups, Code, Error, Result,
     model::{
         Backup, BackupDeletion, BackupRequest, CallKey, Job, RecoveryWindow, RestorePoint, RestoreRequest,
         TableEvent, TableEventQuery, Verification,
@@ -72,7 +72,7 @@ impl Backups for Sim {
         })
     }
 
-    async fn restore(&self, request: &RestoreRequest, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn restore(&self, request: &RestoreRequest, key: &CallKey) -> Result<Job> {
         let store = self.open_store()?;
         match &request.into {
             Some(name) => {

@@ -9,7 +9,7 @@ use super::{
     },
 };
 use crate::provider::{
-    Accept, Branches, Code, Provider, Result,
+    Branches, Code, Provider, Result,
     model::{Branch, CallKey, Job},
 };
 use async_trait::async_trait;
@@ -47,7 +47,7 @@ impl Branches for Sim {
         Ok(())
     }
 
-    async fn reset(&self, branch: &Branch, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn reset(&self, branch: &Branch, key: &CallKey) -> Result<Job> {
         from_json(self.open_store()?.apply_effect(Some(key), "branch.reset", &branch.name, |tx| {
             let row = tx.demand_ready_branch(&branch.id)?;
             let cut = tx.find_timeline(row.line)?.fork.map_or(0, |(_, cut)| cut);
@@ -58,7 +58,7 @@ impl Branches for Sim {
         })?)
     }
 
-    async fn promote(&self, branch: &Branch, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn promote(&self, branch: &Branch, key: &CallKey) -> Result<Job> {
         from_json(self.open_store()?.apply_effect(Some(key), "branch.promote", &branch.name, |tx| {
             tx.demand_powered_on(Code::Refused)?;
             tx.demand_not_being_replaced(Code::Conflict)?;

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     base::{clock::Clock, moment::Span},
     provider::{
-        Accept, Backups, Branches, Code, Error, Lifecycle, Network, OpenTransaction, Provider, Raw, Replicas,
-        Result, Schedules, Security, Settings, Sql,
+        Backups, Branches, Code, Error, Lifecycle, Network, OpenTransaction, Provider, Raw, Replicas, Result,
+        Schedules, Security, Settings, Sql,
         model::{
             Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState,
             EffectKind, Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project,
@@ -396,7 +396,7 @@ forward!(Backups {
     Read   "plan"          fn plan_delete(id: &str) -> BackupDeletion;
     Remove "delete"  [key] fn delete(plan: &BackupDeletion, key: &CallKey) -> ();
     Read   "verify"        fn verify(id: &str) -> Verification;
-    Change "restore" [key] fn restore(request: &RestoreRequest, key: &CallKey, intent: &dyn Accept) -> Job;
+    Change "restore" [key] fn restore(request: &RestoreRequest, key: &CallKey) -> Job;
     Read   "window"        fn window() -> RecoveryWindow;
     Read   "events"        fn events(query: &TableEventQuery) -> Vec<TableEvent>;
     Change "mark"    [key] fn mark(name: &str, key: &CallKey) -> RestorePoint;
@@ -407,8 +407,8 @@ forward!(Branches {
     Read   "list"          fn list() -> Vec<Branch>;
     Read   "get"           fn get(name: &str) -> Branch;
     Remove "delete"        fn delete(name: &str, id: &str) -> ();
-    Change "reset"   [key] fn reset(branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Job;
-    Change "promote" [key] fn promote(branch: &Branch, key: &CallKey, intent: &dyn Accept) -> Job;
+    Change "reset"   [key] fn reset(branch: &Branch, key: &CallKey) -> Job;
+    Change "promote" [key] fn promote(branch: &Branch, key: &CallKey) -> Job;
 } by hand {
     async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
         let branch = self.send_read("open", async |sim: &Sim| sim.open_branch(name).await).await?;
@@ -425,7 +425,7 @@ forward!(Schedules {
 
 forward!(Replicas {
     Read   "list"         fn list() -> Vec<Replica>;
-    Change "create" [key] fn create(request: &ReplicaRequest, key: &CallKey, intent: &dyn Accept) -> Job;
+    Change "create" [key] fn create(request: &ReplicaRequest, key: &CallKey) -> Job;
     Remove "delete"       fn delete(id: &str) -> ();
 });
 
@@ -446,8 +446,8 @@ forward!(Network {
 
 forward!(Lifecycle {
     Read   "ready"        fn ready() -> JobStatus;
-    Change "pause"  [key] fn pause(key: &CallKey, intent: &dyn Accept) -> Job;
-    Change "resume" [key] fn resume(key: &CallKey, intent: &dyn Accept) -> Job;
+    Change "pause"  [key] fn pause(key: &CallKey) -> Job;
+    Change "resume" [key] fn resume(key: &CallKey) -> Job;
     Read   "addons"       fn addons() -> Vec<Addon>;
 });
 

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Code, Error, Lifecycle, Provider as _, Result,
+        Code, Error, Lifecycle, Provider as _, Result,
         model::{Addon, CallKey, Job, JobStatus, Progress},
     },
 };
@@ -25,7 +25,7 @@ impl Lifecycle for Sim {
         Ok(JobStatus::Running(Progress { again_in, ..Progress::with_phase(project.status) }))
     }
 
-    async fn pause(&self, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn pause(&self, key: &CallKey) -> Result<Job> {
         self.switch_power(key, "project.pause", |tx| {
             tx.demand_powered_on(Code::Refused)?;
             tx.demand_not_being_replaced(Code::Conflict)?;
@@ -35,7 +35,7 @@ impl Lifecycle for Sim {
         })
     }
 
-    async fn resume(&self, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn resume(&self, key: &CallKey) -> Result<Job> {
         self.switch_power(key, "project.resume", |tx| {
             let power = tx.read_switch(POWER)?.value;
             if power != "paused" {

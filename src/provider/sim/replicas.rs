@@ -5,7 +5,7 @@ use super::{
     world::{WorldTx, from_json, jobs, to_json},
 };
 use crate::provider::{
-    Accept, Code, Error, Replicas, Result,
+    Code, Error, Replicas, Result,
     model::{CallKey, Job, Replica, ReplicaRequest},
 };
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ impl Replicas for Sim {
         self.open_store()?.read_world(|tx| tx.list_replicas())
     }
 
-    async fn create(&self, request: &ReplicaRequest, key: &CallKey, _: &dyn Accept) -> Result<Job> {
+    async fn create(&self, request: &ReplicaRequest, key: &CallKey) -> Result<Job> {
         if request.region.as_deref().is_some_and(str::is_empty) {
             return Err(
                 Error::new(Code::Invalid, "the region of a replica has no name").with_hint("leave it out")

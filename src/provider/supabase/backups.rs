@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Backups, Code, Error, Result,
+        Backups, Code, Error, PlannedJob, Result,
         model::{
             Backup, BackupDeletion, BackupRequest, BackupUsability, CallKey, Job, RecoveryWindow,
             RestorePoint, RestoreRequest, TableEvent, TableEventQuery, Verification,
@@ -82,10 +82,18 @@ impl Backups for Supabase {
         self.dump_store().verify_dump(id, &self.find_client_programs(major)?).await
     }
 
-    async fn restore(&self, request: &RestoreRequest, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+    async fn restore(&self, request: &RestoreRequest, key: &CallKey) -> Result<Job> {
+        self.plan_restore(request, key).await?.request.await
+    }
+
+    async fn plan_restore<'a>(
+        &'a self,
+        request: &'a RestoreRequest,
+        key: &'a CallKey,
+    ) -> Result<PlannedJob<'a>> {
         match &request.into {
-            Some(name) => self.restore_into_branch(request, name, key, intent).await,
-            None => self.restore_in_place(request, key, intent).await,
+            Some(name) => self.plan_into_branch(request, name, key).await,
+            None => self.plan_restore_in_place(request, key).await,
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::moment::Span,
     provider::{
-        Accept, Code, Error, Lifecycle, Result,
+        Code, Error, Lifecycle, PlannedJob, Result,
         model::{Addon, CallKey, Job, JobStatus, Progress},
     },
 };
@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::future::ready;
 
 /// The kind of job that pauses a project.
 pub(super) const PAUSE_JOB: &str = "pause";
@@ -56,12 +57,20 @@ impl Lifecycle for Supabase {
         self.poll_ready(&state).await
     }
 
-    async fn pause(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
-        self.switch_project(PAUSE_JOB, key, intent).await
+    async fn pause(&self, key: &CallKey) -> Result<Job> {
+        self.plan_pause(key).await?.request.await
     }
 
-    async fn resume(&self, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
-        self.switch_project(RESUME_JOB, key, intent).await
+    async fn resume(&self, key: &CallKey) -> Result<Job> {
+        self.plan_resume(key).await?.request.await
+    }
+
+    async fn plan_pause<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
+        self.plan_switch(PAUSE_JOB, key).await
+    }
+
+    async fn plan_resume<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
+        self.plan_switch(RESUME_JOB, key).await
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
@@ -76,14 +85,14 @@ impl Lifecycle for Supabase {
 }
 
 impl Supabase {
-    /// Requests a pause or a resume, unless the project is already in that state.
-    async fn switch_project(&self, kind: &str, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+    /// Plans a pause or a resume; nothing is requested of a project that is already in that state.
+    async fn plan_switch<'a>(&'a self, kind: &'static str, key: &CallKey) -> Result<PlannedJob<'a>> {
         let status = self.fetch_project_state().await?.status;
         let job = self.switch_job(kind);
         match (kind, status.as_str()) {
             (PAUSE_JOB, "INACTIVE" | "PAUSING")
             | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => {
-                return Ok(job);
+                return Ok(PlannedJob::with_key(Box::pin(ready(Ok(job)))));
             }
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY" | "PAUSE_FAILED")
             | (RESUME_JOB, "INACTIVE" | "RESTORE_FAILED") => {}
@@ -101,7 +110,11 @@ impl Supabase {
                 ));
             }
         }
-        intent.accepted(json!({"kind": kind, "ref": self.reference, "status": status, "key": key})).await?;
+        let traces = json!({"kind": kind, "ref": self.reference, "status": status, "key": key});
+        Ok(PlannedJob { traces, request: Box::pin(self.request_switch(kind, job)) })
+    }
+
+    async fn request_switch(&self, kind: &str, job: Job) -> Result<Job> {
         let action = if kind == PAUSE_JOB { "pause" } else { "restore" };
         self.api.send_write(Method::POST, &format!("/v1/projects/{}/{action}", self.reference), None).await?;
         Ok(job)
@@ -188,7 +201,7 @@ fn still_running(phase: String) -> JobStatus {
 mod tests {
     use super::super::mock_api::{MockApi, MockReply, REF};
     use super::*;
-    use crate::provider::{NullRecorder, Provider as _};
+    use crate::provider::Provider as _;
 
     fn key() -> CallKey {
         CallKey("abcdefghij".into())
@@ -217,7 +230,7 @@ mod tests {
     async fn supabase_t12_resume_is_the_restore_of_the_project_and_of_nothing_else() {
         let server = project(&["INACTIVE", "INACTIVE", "COMING_UP", "ACTIVE_HEALTHY"]).await;
         let target = server.project();
-        let job = target.resume(&key(), &NullRecorder).await.expect("accepted");
+        let job = target.resume(&key()).await.expect("accepted");
         let writes: Vec<_> = server.request_lines().into_iter().filter(|l| l.starts_with("POST")).collect();
         assert_eq!(writes, [format!("POST /v1/projects/{REF}/restore")]);
         for phase in ["paused", "coming_up"] {
@@ -234,10 +247,10 @@ mod tests {
     async fn supabase_pause_is_asked_for_once_and_not_at_all_when_it_is_so() {
         let server = project(&["ACTIVE_HEALTHY", "PAUSING", "INACTIVE"]).await;
         let target = server.project();
-        let job = Lifecycle::pause(&target, &key(), &NullRecorder).await.expect("accepted");
+        let job = Lifecycle::pause(&target, &key()).await.expect("accepted");
         assert!(matches!(target.observe(&job).await, Ok(JobStatus::Running(_))));
         assert!(matches!(target.observe(&job).await, Ok(JobStatus::Done(_))));
-        let again = Lifecycle::pause(&target, &key(), &NullRecorder).await.expect("it is so already");
+        let again = Lifecycle::pause(&target, &key()).await.expect("it is so already");
         assert_eq!(again, job);
         assert_eq!(server.request_lines().iter().filter(|l| l.starts_with("POST")).count(), 1);
     }
@@ -245,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn supabase_a_resume_while_it_pauses_is_refused_before_anything_is_sent() {
         let server = project(&["PAUSING"]).await;
-        let error = server.project().resume(&key(), &NullRecorder).await.expect_err("not now");
+        let error = server.project().resume(&key()).await.expect_err("not now");
         assert_eq!(error.code, Code::Refused);
         assert!(error.message.contains("`pausing`"), "{error}");
         assert!(server.request_lines().iter().all(|l| l.starts_with("GET")));

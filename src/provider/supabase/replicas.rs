@@ -7,7 +7,7 @@ use super::{project::Supabase, requests, statuses, transport::unreadable_answer_
 use crate::{
     base::moment::{Moment, Span},
     provider::{
-        Accept, Code, Error, Replicas, Result,
+        Code, Error, PlannedJob, Replicas, Result,
         model::{CallKey, Job, JobStatus, Progress, Replica, ReplicaRequest},
     },
 };
@@ -71,6 +71,14 @@ impl ReplicaRow {
 }
 
 impl Supabase {
+    async fn request_replica(&self, region: String, job: Job) -> Result<Job> {
+        // The platform's own page says `region`, which it does not take.
+        let body = json!({ "read_replica_region": region });
+        let path = format!("/v1/projects/{}/read-replicas/setup", self.reference);
+        self.api.send_write(Method::POST, &path, Some(&body)).await.map_err(add_limits_hint)?;
+        Ok(job)
+    }
+
     /// Returns the project's replicas, in the order in which the platform lists them.
     ///
     /// # Errors
@@ -230,19 +238,24 @@ impl Replicas for Supabase {
         Ok(self.list_replica_rows().await?.iter().map(|row| row.to_replica(&self.display_name())).collect())
     }
 
-    async fn create(&self, request: &ReplicaRequest, key: &CallKey, intent: &dyn Accept) -> Result<Job> {
+    async fn create(&self, request: &ReplicaRequest, key: &CallKey) -> Result<Job> {
+        self.plan_create(request, key).await?.request.await
+    }
+
+    async fn plan_create<'a>(
+        &'a self,
+        request: &'a ReplicaRequest,
+        key: &'a CallKey,
+    ) -> Result<PlannedJob<'a>> {
         let region = match &request.region {
             Some(region) => region.clone(),
             None => self.fetch_project_details().await?.region,
         };
         let before = self.list_replica_rows().await?.into_iter().map(|row| row.identifier).collect();
         let detail = json!(ReplicaJob { before, region: region.clone(), asked_at: self.clock.now() });
-        intent.accepted(json!({ "kind": REPLICA_JOB, "detail": detail })).await?;
-        // The platform's own page says `region`, which it does not take.
-        let body = json!({ "read_replica_region": region });
-        let path = format!("/v1/projects/{}/read-replicas/setup", self.reference);
-        self.api.send_write(Method::POST, &path, Some(&body)).await.map_err(add_limits_hint)?;
-        Ok(Job { kind: REPLICA_JOB.into(), id: key.to_string(), detail })
+        let traces = json!({ "kind": REPLICA_JOB, "detail": detail });
+        let job = Job { kind: REPLICA_JOB.into(), id: key.to_string(), detail };
+        Ok(PlannedJob { traces, request: Box::pin(self.request_replica(region, job)) })
     }
 
     async fn delete(&self, id: &str) -> Result<()> {

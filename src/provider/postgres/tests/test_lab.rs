@@ -4,7 +4,7 @@ pub(super) use crate::testing::TestLab;
 use crate::{
     base::{clock::SystemClock, moment::Span, value},
     provider::{
-        NullRecorder, Provider, Result,
+        Provider, Result,
         host::programs::Programs,
         model::{
             BackupRequest, Branch, CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest,
@@ -156,12 +156,7 @@ pub(super) async fn make_backup(lab: &dyn Provider, with: &str) -> String {
 
 /// Makes a branch.
 pub(super) async fn make_branch(lab: &dyn Provider, request: &RestoreRequest, with: &str) -> Branch {
-    let job = lab
-        .backups()
-        .expect("backups")
-        .restore(request, &test_key(with), &NullRecorder)
-        .await
-        .expect("accepted");
+    let job = lab.backups().expect("backups").restore(request, &test_key(with)).await.expect("accepted");
     let handle = finish_job(lab, &job).await.expect("a branch");
     let inner = value::untag_as(&handle, value::BRANCH_TAG).expect("a branch handle");
     serde_json::from_value(inner.clone()).expect("a branch")

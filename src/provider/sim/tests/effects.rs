@@ -95,7 +95,7 @@ async fn a_job_can_be_given_up() {
     let job = sim
         .backups()
         .expect("backups")
-        .restore(&branch_restore_request(RecoveryTarget::Latest), &call_key("k1"), &NullRecorder)
+        .restore(&branch_restore_request(RecoveryTarget::Latest), &call_key("k1"))
         .await
         .expect("it is accepted");
     let preparing = sim.branches().expect("branches").open("drill").await.expect("it is there");
@@ -117,9 +117,7 @@ async fn backups_are_verified_expire_and_go() {
     let backups = sim.backups().expect("backups");
     assert!(backups.verify("first").await.expect("it is read").ok);
     assert_eq!(backups.verify("second").await.expect("it is read").problems.len(), 1);
-    let corrupt = backups
-        .restore(&branch_restore_request(RecoveryTarget::Latest), &call_key("k0"), &NullRecorder)
-        .await;
+    let corrupt = backups.restore(&branch_restore_request(RecoveryTarget::Latest), &call_key("k0")).await;
     assert_eq!(corrupt.expect_err("it is damaged").code, Code::CorruptBackup);
 
     let plan = backups.plan_delete("first").await.expect("a plan");
@@ -137,7 +135,7 @@ async fn backups_are_verified_expire_and_go() {
     assert_eq!((window.earliest, window.backups[0].usable), (None, false));
     assert_eq!(
         backups
-            .restore(&branch_restore_request(RecoveryTarget::Latest), &call_key("k3"), &NullRecorder)
+            .restore(&branch_restore_request(RecoveryTarget::Latest), &call_key("k3"))
             .await
             .expect_err("nothing is left")
             .code,

@@ -126,7 +126,7 @@ async fn a_schedule_is_made_once_and_not_beside_its_like() {
 #[tokio::test]
 async fn a_target_that_is_off_answers_no_query_and_takes_no_backup() {
     let sim = sim_in_memory(FULL_LEDGER);
-    let off = Lifecycle::pause(&sim, &call_key("k1"), &NullRecorder).await.expect("it is accepted");
+    let off = Lifecycle::pause(&sim, &call_key("k1")).await.expect("it is accepted");
     let refused = execute_sql(&sim, "insert into entries values (1, 1)", "k2").await.expect_err("it is off");
     assert_eq!((refused.code, refused.retryable), (Code::Unavailable, true));
     let (project, _) = wait_for_job(&sim, &off).await.expect("it is off");
@@ -136,16 +136,16 @@ async fn a_target_that_is_off_answers_no_query_and_takes_no_backup() {
     let restore = sim
         .backups()
         .expect("backups")
-        .restore(&in_place_restore_request(RecoveryTarget::Latest), &call_key("k3"), &NullRecorder)
+        .restore(&in_place_restore_request(RecoveryTarget::Latest), &call_key("k3"))
         .await;
     assert_eq!(restore.expect_err("it is off").code, Code::Refused);
-    let again = Lifecycle::pause(&sim, &call_key("k4"), &NullRecorder).await.expect_err("it is off");
+    let again = Lifecycle::pause(&sim, &call_key("k4")).await.expect_err("it is off");
     assert_eq!(again.code, Code::Refused);
 
     pass_hours(&sim, 48).await;
     assert_eq!(list_backups(&sim).await.len(), 1, "nothing is taken of what is off");
     assert_eq!(Schedules::list(&sim).await.expect("schedules")[0].next_at, None);
-    let on = Lifecycle::resume(&sim, &call_key("k5"), &NullRecorder).await.expect("it is accepted");
+    let on = Lifecycle::resume(&sim, &call_key("k5")).await.expect("it is accepted");
     assert!(
         matches!(sim.ready().await.expect("it can be asked"), JobStatus::Running(p) if p.phase == "resuming")
     );
@@ -161,7 +161,7 @@ async fn a_replica_comes_up_with_time_and_once() {
     let sim = sim_in_memory(FULL_LEDGER);
     let request = ReplicaRequest { region: Some("us-east-1".into()) };
     let k1 = call_key("k1");
-    let create = || Replicas::create(&sim, &request, &k1, &NullRecorder);
+    let create = || Replicas::create(&sim, &request, &k1);
     let job = create().await.expect("it is accepted");
     assert_eq!(create().await.expect("it is answered"), job);
     assert_eq!(sim.find(&call_key("k1"), None).await.expect("it can be asked"), Some(job.clone()));
@@ -172,8 +172,7 @@ async fn a_replica_comes_up_with_time_and_once() {
     let (replica, looks) = wait_for_job(&sim, &job).await.expect("it comes up");
     assert_eq!((&replica["status"], &replica["region"], looks), (&json!("ready"), &json!("us-east-1"), 1));
 
-    let given_up =
-        Replicas::create(&sim, &request, &call_key("k2"), &NullRecorder).await.expect("it is accepted");
+    let given_up = Replicas::create(&sim, &request, &call_key("k2")).await.expect("it is accepted");
     sim.cancel(&given_up).await.expect("it is given up");
     Replicas::delete(&sim, "reader").await.expect("it goes");
     assert_eq!(status().await, ["ready"]);
@@ -244,7 +243,7 @@ async fn a_branch_is_reset_and_the_target_made_what_it_is() {
     let drill = sim.branches().expect("branches").get("drill").await.expect("it is there");
     let branches = || sim.branches().expect("branches");
 
-    let promotion = branches().promote(&drill, &call_key("k3"), &NullRecorder).await.expect("it is accepted");
+    let promotion = branches().promote(&drill, &call_key("k3")).await.expect("it is accepted");
     assert_eq!(
         execute_sql(&sim, "delete from entries", "k4").await.expect_err("it is overwritten").code,
         Code::Unavailable
@@ -254,7 +253,7 @@ async fn a_branch_is_reset_and_the_target_made_what_it_is() {
     assert_eq!((entry_ids(&sim).await, entry_ids(&*copy).await), (vec![1, 2], vec![1, 2]));
     insert_entry(&sim, 3).await;
 
-    let reset = branches().reset(&drill, &call_key("k5"), &NullRecorder).await.expect("it is accepted");
+    let reset = branches().reset(&drill, &call_key("k5")).await.expect("it is accepted");
     assert_eq!(
         execute_sql(&*copy, "delete from entries", "k6").await.expect_err("it is away").code,
         Code::Unavailable
@@ -264,7 +263,7 @@ async fn a_branch_is_reset_and_the_target_made_what_it_is() {
     assert_eq!((entry_ids(&sim).await, entry_ids(&*copy).await), (vec![1, 2, 3], vec![1]));
 
     execute_sql(&*copy, "insert into entries values (7, 7)", "k7").await.expect("it runs");
-    let given_up = branches().reset(&drill, &call_key("k8"), &NullRecorder).await.expect("it is accepted");
+    let given_up = branches().reset(&drill, &call_key("k8")).await.expect("it is accepted");
     sim.cancel(&given_up).await.expect("it is given up");
     assert_eq!(entry_ids(&*copy).await, [1, 7], "what is given up has touched nothing");
     // What came before the promotion can still be gone back to.

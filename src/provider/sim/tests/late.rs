@@ -127,7 +127,7 @@ async fn an_early_answer_is_that_of_success_and_its_effect_comes_later() {
     let env = LateEnv::new("restore", RequestOutcome::AnsweredEarly(LATER));
     let backups = env.sim.backups().expect("backups");
     let request = branch_restore_request(RecoveryTarget::Latest);
-    let job = backups.restore(&request, &call_key("k1"), &NullRecorder).await.expect("accepted");
+    let job = backups.restore(&request, &call_key("k1")).await.expect("accepted");
     assert_eq!(env.sim.observe(&job).await.expect_err("not there yet").code, Code::NotFound);
     env.clock.advance_by(LATER);
     assert!(matches!(env.sim.observe(&job).await.expect("there"), JobStatus::Running(_)));

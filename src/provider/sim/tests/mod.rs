@@ -16,7 +16,7 @@ use crate::{
     },
     config::TargetConfig,
     provider::{
-        Code, NullRecorder, OpenContext, Provider, Result,
+        Code, OpenContext, Provider, Result,
         model::{
             Backup, BackupRequest, Branch, CallKey, CheckStatus, CommitState, FindingLevel, Job, JobStatus,
             RecoveryPoint, RecoveryTarget, RestoreOutcome, RestoreRequest, SqlOutcome, TableEventQuery,
@@ -137,7 +137,7 @@ async fn wait_for_job(sim: &Sim, job: &Job) -> Result<(Value, u32)> {
 }
 
 async fn restore_branch(sim: &Sim, request: &RestoreRequest, k: &str) -> Result<Arc<dyn Provider>> {
-    let job = sim.backups()?.restore(request, &call_key(k), &NullRecorder).await?;
+    let job = sim.backups()?.restore(request, &call_key(k)).await?;
     let (value, _) = wait_for_job(sim, &job).await?;
     let branch: Branch = serde_json::from_value(value["$branch"].clone()).expect("a branch");
     assert_eq!(branch.status, "ready");

@@ -21,7 +21,7 @@ async fn a_branch_has_the_rows_of_its_moment_and_cannot_reach_its_source() {
     let taken = sim
         .backups()
         .expect("backups")
-        .restore(&branch_restore_request(RecoveryTarget::Latest), &call_key("k4"), &NullRecorder)
+        .restore(&branch_restore_request(RecoveryTarget::Latest), &call_key("k4"))
         .await;
     assert_eq!(taken.expect_err("the name is taken").code, Code::Conflict);
     branches.delete("drill", "branch-other").await.expect("another one's id is nobody's");
@@ -104,7 +104,7 @@ async fn what_cannot_be_restored_is_refused_before_anything_changes() {
         let error = sim
             .backups()
             .expect("backups")
-            .restore(&request, &call_key("k"), &NullRecorder)
+            .restore(&request, &call_key("k"))
             .await
             .expect_err("it is refused");
         assert_eq!(error.code, code, "{request:?}: {error:?}");
@@ -113,11 +113,7 @@ async fn what_cannot_be_restored_is_refused_before_anything_changes() {
     let early = sim
         .backups()
         .expect("backups")
-        .restore(
-            &branch_restore_request(RecoveryTarget::Time(minutes_ago(90))),
-            &call_key("k"),
-            &NullRecorder,
-        )
+        .restore(&branch_restore_request(RecoveryTarget::Time(minutes_ago(90))), &call_key("k"))
         .await;
     let hint = early.expect_err("it is refused").hint;
     assert_eq!(
@@ -134,19 +130,13 @@ async fn a_restore_in_place_keeps_the_old_timeline() {
     let backups = sim.backups().expect("backups");
     let old_end = backups.window().await.expect("a window").latest_lsn.expect("it has an end");
     let job = backups
-        .restore(
-            &in_place_restore_request(RecoveryTarget::Time(minutes_ago(20))),
-            &call_key("k1"),
-            &NullRecorder,
-        )
+        .restore(&in_place_restore_request(RecoveryTarget::Time(minutes_ago(20))), &call_key("k1"))
         .await
         .expect("it is accepted");
     let during = sim.sql().expect("sql").query("select 1", Span::from_secs(5)).await;
     assert_eq!(during.expect_err("it is being restored").code, Code::Unavailable);
     assert!(!sim.sql().expect("sql").health().await.expect("it is known").ok);
-    let other = backups
-        .restore(&in_place_restore_request(RecoveryTarget::Latest), &call_key("k2"), &NullRecorder)
-        .await;
+    let other = backups.restore(&in_place_restore_request(RecoveryTarget::Latest), &call_key("k2")).await;
     assert_eq!(other.expect_err("one at a time").code, Code::Conflict);
     let (value, looks) = wait_for_job(&sim, &job).await.expect("it is done");
     assert_eq!(looks, 18, "three hours in steps of ten minutes");
@@ -201,13 +191,13 @@ async fn a_backup_and_a_restore_in_place_exclude_each_other() {
     let backups = sim.backups().expect("backups");
     let backup = backups.create(&BackupRequest::default(), &call_key("k1")).await.expect("it is accepted");
     let early = backups
-        .restore(&in_place_restore_request(RecoveryTarget::Latest), &call_key("k2"), &NullRecorder)
+        .restore(&in_place_restore_request(RecoveryTarget::Latest), &call_key("k2"))
         .await
         .expect_err("a backup is being made");
     assert_eq!((early.code, early.retryable), (Code::Conflict, true));
     wait_for_job(&sim, &backup).await.expect("it is done");
     backups
-        .restore(&in_place_restore_request(RecoveryTarget::Latest), &call_key("k3"), &NullRecorder)
+        .restore(&in_place_restore_request(RecoveryTarget::Latest), &call_key("k3"))
         .await
         .expect("it is accepted");
     let during =

@@ -12,7 +12,7 @@ pub(super) use workflow::{PROMOTE_JOB, RESET_JOB};
 
 use super::project::Supabase;
 use crate::provider::{
-    Accept, Branches, Provider, Result,
+    Branches, PlannedJob, Provider, Result,
     model::{Branch, CallKey, Job},
 };
 use async_trait::async_trait;
@@ -57,11 +57,19 @@ impl Branches for Supabase {
         self.delete_branch(id).await
     }
 
-    async fn reset(&self, branch: &Branch, _: &CallKey, intent: &dyn Accept) -> Result<Job> {
-        self.start_workflow(RESET_JOB, branch, intent).await
+    async fn reset(&self, branch: &Branch, _: &CallKey) -> Result<Job> {
+        self.plan_workflow(RESET_JOB, branch).await?.request.await
     }
 
-    async fn promote(&self, branch: &Branch, _: &CallKey, intent: &dyn Accept) -> Result<Job> {
-        self.start_workflow(PROMOTE_JOB, branch, intent).await
+    async fn promote(&self, branch: &Branch, _: &CallKey) -> Result<Job> {
+        self.plan_workflow(PROMOTE_JOB, branch).await?.request.await
+    }
+
+    async fn plan_reset<'a>(&'a self, branch: &'a Branch, _: &'a CallKey) -> Result<PlannedJob<'a>> {
+        self.plan_workflow(RESET_JOB, branch).await
+    }
+
+    async fn plan_promotion<'a>(&'a self, branch: &'a Branch, _: &'a CallKey) -> Result<PlannedJob<'a>> {
+        self.plan_workflow(PROMOTE_JOB, branch).await
     }
 }

@@ -1,9 +1,10 @@
 //! Workflows that the platform runs on a branch: a reset, and the merge that promotes it.
 
+use super::rows::BranchRow;
 use crate::{
     base::moment::{Moment, Span},
     provider::{
-        Accept, Code, Error, Result,
+        Code, Error, PlannedJob, Result,
         model::{Branch, Job, JobStatus, Progress, PromotionOutcome},
         supabase::{project::Supabase, statuses},
     },
@@ -57,19 +58,23 @@ struct WorkflowStep {
 }
 
 impl Supabase {
-    /// Starts a workflow (`reset` or `promote`) on a branch and returns its job.
-    pub(super) async fn start_workflow(
-        &self,
-        verb: &str,
+    /// Plans a workflow (`reset` or `promote`) on a branch.
+    pub(super) async fn plan_workflow<'a>(
+        &'a self,
+        verb: &'static str,
         branch: &Branch,
-        intent: &dyn Accept,
-    ) -> Result<Job> {
+    ) -> Result<PlannedJob<'a>> {
         let row = self.find_existing_row(branch).await?;
         let before = self.list_workflow_ids().await?;
         let detail = json!({
             "reference": row.project_ref, "branch": row.id, "name": row.name, "asked_at": self.clock.now(),
         });
-        intent.accepted(json!({ "kind": verb, "before": before, "detail": detail })).await?;
+        let traces = json!({ "kind": verb, "before": before, "detail": detail });
+        Ok(PlannedJob { traces, request: Box::pin(self.request_workflow(verb, row, detail)) })
+    }
+
+    /// Requests a workflow and returns its job.
+    async fn request_workflow(&self, verb: &str, row: BranchRow, detail: Value) -> Result<Job> {
         let path =
             format!("/v1/branches/{}/{}", row.project_ref, if verb == PROMOTE_JOB { "merge" } else { verb });
         let answer = self.api.send_write_for_answer(Method::POST, &path, Some(&json!({}))).await?;

@@ -6,7 +6,7 @@
 use crate::{
     base::moment::{Moment, Span},
     provider::{
-        Accept, Code, Error, Result,
+        Code, Error, PlannedJob, Result,
         model::{Branch, CallKey, Job, JobStatus, Progress, RecoveryTarget, RestoreRequest},
         supabase::{
             branches::{self, BranchRow},
@@ -59,17 +59,16 @@ fn branch_job(name: &str, detail: &BranchJob) -> Job {
 }
 
 impl Supabase {
-    /// Plans a restore into a new branch, records it and requests the branch.
+    /// Plans a restore into a new branch.
     ///
     /// # Errors
-    /// Every refusal, before anything is made; then what the API says.
-    pub(in crate::provider::supabase) async fn restore_into_branch(
-        &self,
+    /// Every refusal.
+    pub(in crate::provider::supabase) async fn plan_into_branch<'a>(
+        &'a self,
         request: &RestoreRequest,
         name: &str,
-        key: &CallKey,
-        intent: &dyn Accept,
-    ) -> Result<Job> {
+        key: &'a CallKey,
+    ) -> Result<PlannedJob<'a>> {
         let name = branches::build_full_name(name, key)?;
         let seed = self.choose_seed(request).await?;
         let detail = BranchJob {
@@ -78,10 +77,15 @@ impl Supabase {
             run: request.run.clone(),
             asked_at: self.clock.now(),
         };
+        let traces = json!({ "kind": BRANCH_JOB, "name": name, "detail": detail });
+        Ok(PlannedJob { traces, request: Box::pin(self.request_branch(name, detail, key)) })
+    }
+
+    /// Requests a branch, unless it is there.
+    async fn request_branch(&self, name: String, detail: BranchJob, key: &CallKey) -> Result<Job> {
         if self.find_branch_by_key(key).await?.is_some() {
             return Ok(branch_job(&name, &detail));
         }
-        intent.accepted(json!({ "kind": BRANCH_JOB, "name": name, "detail": detail })).await?;
         let body = json!({ "branch_name": name, "with_data": matches!(detail.seed, BranchSeed::Latest(_)) });
         let path = format!("/v1/projects/{}/branches", self.reference);
         match self.api.send_write(Method::POST, &path, Some(&body)).await {

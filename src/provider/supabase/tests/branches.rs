@@ -1,11 +1,11 @@
 //! Branches.
 
 use super::{
-    BRANCH, KEY, MemoryRecorder, MockApi, MockReply, ask, follow, inside, kept, key, main_row, project, row,
+    BRANCH, KEY, MockApi, MockReply, ask, ask_planned, follow, inside, kept, key, main_row, project, row,
     windowed, writes,
 };
 use crate::provider::{
-    Backups as _, Code, NullRecorder, Provider as _,
+    Backups as _, Code, Provider as _,
     model::{Job, RecoveryTarget},
     supabase::mock_api::REF,
 };
@@ -73,8 +73,8 @@ async fn supabase_t16_the_project_itself_is_no_branch_and_is_never_deleted() {
     let mut main = project.branches().expect("branches").get("a").await.expect("a branch");
     main.id = REF.into();
     for asked in [
-        project.branches().expect("branches").reset(&main, &key(), &NullRecorder).await,
-        project.branches().expect("branches").promote(&main, &key(), &NullRecorder).await,
+        project.branches().expect("branches").reset(&main, &key()).await,
+        project.branches().expect("branches").promote(&main, &key()).await,
     ] {
         assert_eq!(asked.expect_err("refused").code, Code::NotFound);
     }
@@ -129,9 +129,9 @@ fn with_data(seen: &super::ReceivedRequest) -> MockReply {
 async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secrets_are_read_by_nobody() {
     let server = MockApi::serve_replies(with_data).await;
     let (project, _folder) = project(&server);
-    let written = MemoryRecorder::default();
     let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
-    let job = project.restore(&request, &key(), &written).await.expect("accepted");
+    let (traces, job) = ask_planned(project.plan_restore(&request, &key()).await).await;
+    let job = job.expect("accepted");
     let made = follow(&project, &job).await.expect("ready");
     let branch = &made["$branch"];
     assert_eq!((&branch["name"], &branch["id"]), (&json!(name()), &json!(BRANCH)));
@@ -143,7 +143,7 @@ async fn supabase_t17_a_branch_that_is_not_found_yet_is_preparing_and_its_secret
         .find(|seen| seen.line.starts_with("POST") && seen.line.ends_with("/branches"));
     assert_eq!(asked.expect("asked").body, json!({ "branch_name": name(), "with_data": true }));
     assert_eq!(writes(&server).len(), 1);
-    for text in [made.to_string(), json!(job).to_string(), written.only_record().to_string()] {
+    for text in [made.to_string(), json!(job).to_string(), traces.to_string()] {
         assert!(!text.contains("the password") && !text.contains("the secret"), "{text}");
     }
 }
@@ -169,7 +169,7 @@ async fn only_the_latest_backup_goes_into_a_branch() {
     let (project, _folder) = project(&server);
     let refused = async |backup, at| {
         let request = ask(backup, at, Some("drill"));
-        project.restore(&request, &key(), &NullRecorder).await.expect_err("refused")
+        project.restore(&request, &key()).await.expect_err("refused")
     };
     let error = refused(Some("platform-6"), RecoveryTarget::BackupEnd).await;
     assert_eq!(error.code, Code::Unsupported);
@@ -195,7 +195,7 @@ async fn a_branch_that_a_newer_backup_may_be_in_is_removed_and_refused() {
     .await;
     let (project, _folder) = project(&server);
     let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
-    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let job = project.restore(&request, &key()).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("refused");
     assert_eq!(error.code, Code::Refused);
     assert_eq!(error.left_behind, [""; 0]);
@@ -216,7 +216,7 @@ async fn a_branch_whose_migrations_failed_is_removed() {
     .await;
     let (project, _folder) = project(&server);
     let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
-    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let job = project.restore(&request, &key()).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
     assert!(error.message.contains("MIGRATIONS_FAILED"), "{}", error.message);
     assert_eq!(error.left_behind, [format!("branch prod/{}", name())]);
@@ -281,13 +281,14 @@ async fn a_reset_and_a_promotion_are_workflows_that_are_found_again() {
         let (project, _folder) = project(&server);
         let branches = project.branches().expect("branches");
         let branch = branches.get("drill").await.expect("a branch");
-        let written = MemoryRecorder::default();
-        let job = match kind {
-            "reset" => branches.reset(&branch, &key(), &written).await,
-            _ => branches.promote(&branch, &key(), &written).await,
-        }
-        .expect("accepted");
-        let found: Option<Job> = project.find(&key(), Some(&written.only_record())).await.expect("found");
+        let key = key();
+        let planned = match kind {
+            "reset" => branches.plan_reset(&branch, &key).await,
+            _ => branches.plan_promotion(&branch, &key).await,
+        };
+        let (traces, job) = ask_planned(planned).await;
+        let job = job.expect("accepted");
+        let found: Option<Job> = project.find(&key, Some(&traces)).await.expect("found");
         assert_eq!(found.as_ref(), Some(&job));
         let value: Value = follow(&project, &job).await.expect("done");
         match kind {

@@ -17,10 +17,9 @@ use super::{
 use crate::{
     base::moment::Moment,
     provider::{
-        Result,
+        PlannedJob, Result,
         model::{CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
-    testing::MemoryRecorder,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -59,6 +58,12 @@ fn ask(backup: Option<&str>, at: RecoveryTarget, into: Option<&str>) -> RestoreR
         temporary: true,
         run: Some("r1".into()),
     }
+}
+
+/// Asks for a job that was planned; returns its traces, too.
+async fn ask_planned(planned: Result<PlannedJob<'_>>) -> (Value, Result<Job>) {
+    let PlannedJob { traces, request } = planned.expect("it is planned");
+    (traces, request.await)
 }
 
 /// Observes a job to its end.

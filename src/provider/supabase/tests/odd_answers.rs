@@ -5,7 +5,7 @@ use super::{
     row, windowed,
 };
 use crate::provider::{
-    Code, NullRecorder, Provider as _,
+    Code, Provider as _,
     model::{CheckStatus, JobStatus},
     supabase::{mock_api::REF, project::Supabase, sql::statements},
 };
@@ -130,7 +130,7 @@ async fn read(project: &Supabase, name: &str) -> Result<String, String> {
         "branch" => shown(branches().get("drill").await),
         "reset" => {
             let branch = row_branch();
-            shown(branches().reset(&branch, &key(), &NullRecorder).await)
+            shown(branches().reset(&branch, &key()).await)
         }
         "restrictions" => shown(project.network().expect("network").allowed().await),
         "bans" => shown(project.network().expect("network").bans().await),
@@ -247,7 +247,7 @@ async fn supabase_a_workflow_without_a_number_is_looked_for() {
         let server = serve_odd("/reset", odd).await;
         let (target, _folder) = project(&server);
         let branches = target.branches().expect("branches");
-        let error = branches.reset(&row_branch(), &key(), &NullRecorder).await.expect_err(odd);
+        let error = branches.reset(&row_branch(), &key()).await.expect_err(odd);
         assert_eq!(error.code, Code::Unknown, "{odd}: {error}");
     }
 }

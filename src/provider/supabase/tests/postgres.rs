@@ -4,7 +4,7 @@ use super::{
     BRANCH, KEY, MockApi, MockReply, Supabase, ask, described, key, main_row, project, row, windowed, writes,
 };
 use crate::provider::{
-    Backups as _, Code, NullRecorder, Provider as _, Result,
+    Backups as _, Code, Provider as _, Result,
     host::process,
     model::{BackupRequest, Job, JobStatus, RecoveryTarget},
     postgres::test_cluster::TestCluster,
@@ -153,7 +153,7 @@ async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
     assert!(verified.ok, "{verified:?}");
 
     let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
-    let job = env.target.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let job = env.target.restore(&request, &key()).await.expect("accepted");
     let made = patiently(&env.target, &job).await.expect("loaded");
     assert_eq!((&made["$branch"]["backup"], &made["$branch"]["status"]), (&json!(id), &json!("ready")));
     let socket = env.branch.socket().display().to_string();
@@ -310,7 +310,7 @@ async fn a_dump_that_was_damaged_is_noticed_and_not_restored() {
     assert!(!verified.ok && !verified.problems.is_empty(), "{verified:?}");
     assert_eq!(env.target.get(&id).await.expect("found").status, "damaged");
     let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
-    let error = env.target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
+    let error = env.target.restore(&request, &key()).await.expect_err("refused");
     assert_eq!(error.code, Code::CorruptBackup);
     assert!(writes(&env.server).iter().all(|line| !line.ends_with("/branches")));
 }
@@ -321,7 +321,7 @@ async fn a_branch_that_cannot_be_loaded_is_removed() {
     env.source.run_statements(&["create role clerk", "grant select on orders to clerk"]).await;
     let id = env.dump().await;
     let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
-    let job = env.target.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let job = env.target.restore(&request, &key()).await.expect("accepted");
     let error = patiently(&env.target, &job).await.expect_err("there is no such role");
     assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("roles")), "{error:?}");
     assert!(writes(&env.server).contains(&format!("DELETE /v1/branches/{BRANCH}")));
@@ -335,7 +335,7 @@ async fn a_dump_is_not_restored_in_place() {
     let Some(env) = DumpTestEnv::start().await else { return };
     let id = env.dump().await;
     let request = ask(Some(&id), RecoveryTarget::BackupEnd, None);
-    let error = env.target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
+    let error = env.target.restore(&request, &key()).await.expect_err("refused");
     assert_eq!(error.code, Code::Unsupported);
     assert!(error.hint.expect("the nearest").contains("into:"));
 }

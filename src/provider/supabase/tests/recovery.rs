@@ -1,12 +1,10 @@
 //! What is found again after a crash, by what was written down before the platform was asked.
 
 use super::{
-    BRANCH, KEY, MemoryRecorder, MockApi, MockReply, WINDOW, ask, at, described, inside, key, project, row,
+    BRANCH, KEY, MockApi, MockReply, WINDOW, ask, ask_planned, at, described, inside, key, project, row,
     windowed, writes,
 };
-use crate::provider::{
-    Backups as _, Code, NullRecorder, Provider as _, model::RecoveryTarget, supabase::mock_api::REF,
-};
+use crate::provider::{Backups as _, Code, Provider as _, model::RecoveryTarget, supabase::mock_api::REF};
 use serde_json::json;
 
 /// Serves a project on which a request breaks off, and the branch list that says whether it took effect.
@@ -30,11 +28,10 @@ async fn a_branch_is_found_by_its_name_however_late_it_shows() {
     for took_effect in [true, false] {
         let server = MockApi::serve_replies(branches(took_effect)).await;
         let (project, _folder) = project(&server);
-        let written = MemoryRecorder::default();
         let request = ask(None, RecoveryTarget::Latest, Some("drill"));
-        let error = project.restore(&request, &key(), &written).await.expect_err("nobody knows");
-        assert_eq!(error.code, Code::Unknown);
-        let found = project.find(&key(), Some(&written.only_record())).await.expect("known");
+        let (traces, asked) = ask_planned(project.plan_restore(&request, &key()).await).await;
+        assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
+        let found = project.find(&key(), Some(&traces)).await.expect("known");
         assert_eq!(found.map(|job| job.id), took_effect.then(|| format!("drill-{KEY}")));
         assert_eq!(writes(&server).len(), 1);
     }
@@ -55,10 +52,8 @@ async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
     })
     .await;
     let (project, _folder) = project(&server);
-    let job = project
-        .restore(&ask(None, RecoveryTarget::Latest, Some("drill")), &key(), &NullRecorder)
-        .await
-        .expect("taken");
+    let job =
+        project.restore(&ask(None, RecoveryTarget::Latest, Some("drill")), &key()).await.expect("taken");
     assert_eq!(job.id, format!("drill-{KEY}"));
 }
 
@@ -78,10 +73,9 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     })
     .await;
     let (project_then, _folder) = project(&asked);
-    let written = MemoryRecorder::default();
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
-    let error = project_then.restore(&request, &key(), &written).await.expect_err("nobody knows");
-    assert_eq!(error.code, Code::Unknown);
+    let (traces, asked) = ask_planned(project_then.plan_restore(&request, &key()).await).await;
+    assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
 
     let restoring = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == format!("GET /v1/projects/{REF}") => described("RESTORING"),
@@ -89,8 +83,8 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     })
     .await;
     let (now, _folder) = project(&restoring);
-    let job = now.find(&key(), Some(&written.only_record())).await.expect("known").expect("under way");
-    assert_eq!((job.kind.as_str(), &job.detail), ("restore", &written.only_record()["detail"]));
+    let job = now.find(&key(), Some(&traces)).await.expect("known").expect("under way");
+    assert_eq!((job.kind.as_str(), &job.detail), ("restore", &traces["detail"]));
 
     let over = MockApi::serve_replies(|seen| {
         if seen.body["query"].as_str().is_some_and(|sql| sql.contains("pg_postmaster_start_time")) {
@@ -101,13 +95,13 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     })
     .await;
     let (now, _folder) = project(&over);
-    let job = now.find(&key(), Some(&written.only_record())).await.expect("known").expect("over");
+    let job = now.find(&key(), Some(&traces)).await.expect("known").expect("over");
     let restored = super::follow(&now, &job).await.expect("over");
     assert_eq!(restored["timeline"], 2);
 
     let unchanged = MockApi::serve_replies(windowed).await;
     let (now, _folder) = project(&unchanged);
-    assert_eq!(now.find(&key(), Some(&written.only_record())).await.expect_err("nobody").code, Code::Unknown);
+    assert_eq!(now.find(&key(), Some(&traces)).await.expect_err("nobody").code, Code::Unknown);
     for server in [&restoring, &over, &unchanged] {
         assert_eq!(writes(server), [""; 0]);
     }

@@ -1,7 +1,7 @@
 //! Read replicas.
 
-use super::{MemoryRecorder, MockApi, MockReply, follow, key, organization, project, windowed, writes};
-use crate::provider::{Code, NullRecorder, Provider as _, model::ReplicaRequest, supabase::mock_api::REF};
+use super::{MockApi, MockReply, ask_planned, follow, key, organization, project, windowed, writes};
+use crate::provider::{Code, Provider as _, model::ReplicaRequest, supabase::mock_api::REF};
 use serde_json::{Value, json};
 
 fn database(identifier: &str, kind: &str, region: &str, status: &str) -> Value {
@@ -45,15 +45,15 @@ fn growing(last: &'static str) -> impl Fn(&super::ReceivedRequest) -> MockReply 
 async fn supabase_t20_a_replica_is_asked_for_as_the_schema_says_and_found_by_difference() {
     let server = MockApi::serve_replies(growing("ACTIVE_HEALTHY")).await;
     let (project, _folder) = project(&server);
-    let written = MemoryRecorder::default();
     let request = ReplicaRequest { region: Some("us-west-1".into()) };
-    let job =
-        project.replicas().expect("replicas").create(&request, &key(), &written).await.expect("accepted");
+    let replicas = project.replicas().expect("replicas");
+    let (traces, job) = ask_planned(replicas.plan_create(&request, &key()).await).await;
+    let job = job.expect("accepted");
     let sent =
         server.received_requests().into_iter().find(|seen| seen.line.ends_with("/setup")).expect("sent");
     assert_eq!(sent.body, json!({ "read_replica_region": "us-west-1" }));
-    assert_eq!(written.only_record()["detail"]["before"], json!(["old"]));
-    let found = project.find(&key(), Some(&written.only_record())).await.expect("known").expect("it came");
+    assert_eq!(traces["detail"]["before"], json!(["old"]));
+    let found = project.find(&key(), Some(&traces)).await.expect("known").expect("it came");
     assert_eq!(found, job);
     let replica = follow(&project, &job).await.expect("ready");
     assert_eq!((&replica["id"], &replica["status"]), (&json!("new"), &json!("ready")));
@@ -65,12 +65,7 @@ async fn a_replica_that_failed_is_removed() {
     let server = MockApi::serve_replies(growing("INIT_READ_REPLICA_FAILED")).await;
     let (project, _folder) = project(&server);
     let request = ReplicaRequest { region: Some("us-west-1".into()) };
-    let job = project
-        .replicas()
-        .expect("replicas")
-        .create(&request, &key(), &NullRecorder)
-        .await
-        .expect("accepted");
+    let job = project.replicas().expect("replicas").create(&request, &key()).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
     assert!(error.message.contains("INIT_READ_REPLICA_FAILED"), "{}", error.message);
     let removed =
@@ -92,11 +87,11 @@ async fn a_replica_that_did_not_come_and_one_of_two_that_came_are_known_to_nobod
         })
         .await;
         let (project, _folder) = project(&server);
-        let written = MemoryRecorder::default();
         let request = ReplicaRequest::default();
-        let error = project.replicas().expect("replicas").create(&request, &key(), &written).await;
-        assert_eq!(error.expect_err("nobody knows").code, Code::Unknown);
-        let found = project.find(&key(), Some(&written.only_record())).await;
+        let replicas = project.replicas().expect("replicas");
+        let (traces, asked) = ask_planned(replicas.plan_create(&request, &key()).await).await;
+        assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
+        let found = project.find(&key(), Some(&traces)).await;
         assert_eq!(found.expect_err("nor later").code, Code::Unknown);
         assert_eq!(writes(&server).len(), 1);
     }

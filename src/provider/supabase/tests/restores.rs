@@ -1,13 +1,13 @@
 //! Restores in place.
 
 use super::{
-    MemoryRecorder, MockApi, MockReply, WINDOW, ask, at, described, follow, kept, key, organization, project,
+    MockApi, MockReply, WINDOW, ask, ask_planned, at, described, follow, kept, key, organization, project,
     windowed, writes,
 };
 use crate::{
     base::moment::{Moment, Span},
     provider::{
-        Backups as _, Code, NullRecorder, Provider as _,
+        Backups as _, Code, Provider as _,
         model::{JobStatus, RecoveryTarget},
         supabase::mock_api::REF,
     },
@@ -24,7 +24,7 @@ async fn supabase_t7_zero_and_what_is_out_of_the_window_is_refused_before_anythi
     let (project, _folder) = project(&server);
     let refused = async |unix| {
         let request = ask(None, RecoveryTarget::Time(at(unix)), None);
-        project.restore(&request, &key(), &NullRecorder).await.expect_err("refused").code
+        project.restore(&request, &key()).await.expect_err("refused").code
     };
     assert_eq!(refused(0).await, Code::Invalid);
     assert_eq!(refused(-1).await, Code::Invalid);
@@ -44,24 +44,22 @@ async fn supabase_t7_a_moment_is_sent_in_whole_seconds_that_do_not_go_beyond_it(
     .await;
     let (project, _folder) = project(&server);
     let target = at(WINDOW.0 + 60).saturating_add(Span::from_millis(999));
-    let written = MemoryRecorder::default();
-    let job = project
-        .restore(&ask(None, RecoveryTarget::Time(target), None), &key(), &written)
-        .await
-        .expect("accepted");
+    let request = ask(None, RecoveryTarget::Time(target), None);
+    let (traces, job) = ask_planned(project.plan_restore(&request, &key()).await).await;
+    let job = job.expect("accepted");
     let sent = server
         .received_requests()
         .into_iter()
         .find(|seen| seen.line.ends_with("/restore-pitr"))
         .expect("sent");
     assert_eq!(sent.body, json!({ "recovery_time_target_unix": WINDOW.0 + 60 }));
-    assert_eq!(written.only_record()["detail"], job.detail);
+    assert_eq!(traces["detail"], job.detail);
     let half = ask(None, RecoveryTarget::Time(target), None);
     let half = crate::provider::model::RestoreRequest {
         to: crate::provider::model::RecoveryPoint { inclusive: false, ..half.to.clone() },
         ..half
     };
-    let error = project.restore(&half, &key(), &NullRecorder).await.expect_err("not taken");
+    let error = project.restore(&half, &key()).await.expect_err("not taken");
     assert_eq!(error.code, Code::Unsupported);
 }
 
@@ -74,10 +72,8 @@ async fn supabase_t8_a_window_that_lags_is_said_to_be_idle_and_not_short() {
     assert_eq!(window.latest, Some(at(WINDOW.1)));
     assert!(window.warnings.iter().any(|warning| warning.contains("idle")), "{:?}", window.warnings);
     let soon = at(WINDOW.1 + 120);
-    let error = project
-        .restore(&ask(None, RecoveryTarget::Time(soon), None), &key(), &NullRecorder)
-        .await
-        .expect_err("refused");
+    let error =
+        project.restore(&ask(None, RecoveryTarget::Time(soon), None), &key()).await.expect_err("refused");
     assert_eq!(error.code, Code::TargetAfterWindow);
     assert!(error.hint.expect("a hint").contains("nothing that was written is missing"));
 }
@@ -103,7 +99,7 @@ async fn supabase_t9_a_restore_is_over_when_the_project_went_away_and_answers_ag
     .await;
     let (project, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.1)), None);
-    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let job = project.restore(&request, &key()).await.expect("accepted");
     let JobStatus::Running(first) = project.observe(&job).await.expect("a look") else { panic!("not begun") };
     assert!(first.phase.contains("not begun"), "{first:?}");
     let restored = follow(&project, &job).await.expect("restored");
@@ -123,7 +119,7 @@ async fn supabase_t9_a_restore_that_failed_says_what_was_seen_and_what_support_w
     .await;
     let (project, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
-    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let job = project.restore(&request, &key()).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
     assert_eq!((error.code, error.side_effects), (Code::Tool, crate::provider::SideEffects::Some));
     let hint = error.hint.expect("a hint");
@@ -141,7 +137,7 @@ async fn supabase_t9_a_stuck_restore_says_so() {
     .await;
     let (project, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
-    let job = project.restore(&request, &key(), &NullRecorder).await.expect("accepted");
+    let job = project.restore(&request, &key()).await.expect("accepted");
     project.observe(&job).await.expect("a look");
     server.clock.advance_by(Span::from_secs(9 * 3600));
     let JobStatus::Running(progress) = project.observe(&job).await.expect("a look") else {
@@ -165,7 +161,7 @@ async fn supabase_t10_nothing_is_restored_while_there_are_replicas_or_slots() {
     .await;
     let (target, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
-    let error = target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
+    let error = target.restore(&request, &key()).await.expect_err("refused");
     assert_eq!(error.code, Code::Refused);
     assert!(error.message.contains("rr-us-west-1"), "{}", error.message);
     assert_eq!(writes(&server), [""; 0]);
@@ -178,7 +174,7 @@ async fn supabase_t10_nothing_is_restored_while_there_are_replicas_or_slots() {
     })
     .await;
     let (target, _folder) = project(&server);
-    let error = target.restore(&request, &key(), &NullRecorder).await.expect_err("refused");
+    let error = target.restore(&request, &key()).await.expect_err("refused");
     assert!(error.message.contains("warehouse"), "{}", error.message);
     assert_eq!(writes(&server), [""; 0]);
 }
@@ -194,9 +190,7 @@ async fn supabase_t12_a_backup_is_restored_with_the_one_of_three_restores_that_r
     })
     .await;
     let (project, _folder) = project(&server);
-    let restore = async |id| {
-        project.restore(&ask(Some(id), RecoveryTarget::BackupEnd, None), &key(), &NullRecorder).await
-    };
+    let restore = async |id| project.restore(&ask(Some(id), RecoveryTarget::BackupEnd, None), &key()).await;
     let job = restore("platform-7").await.expect("accepted");
     assert_eq!(writes(&server), [format!("POST {}/restore", backups())]);
     assert_eq!(server.received_requests().last().expect("a request").body, json!({ "id": 7 }));
@@ -204,10 +198,8 @@ async fn supabase_t12_a_backup_is_restored_with_the_one_of_three_restores_that_r
     assert_eq!(restore("platform-8").await.expect_err("a logical one").code, Code::Unsupported);
     assert_eq!(restore("platform-9").await.expect_err("none").code, Code::NotFound);
     let moment = Moment::parse("2026-11-19T02:00:00Z").expect("a moment");
-    let none = project
-        .restore(&ask(None, RecoveryTarget::Time(moment), None), &key(), &NullRecorder)
-        .await
-        .expect_err("no window");
+    let none =
+        project.restore(&ask(None, RecoveryTarget::Time(moment), None), &key()).await.expect_err("no window");
     assert_eq!(none.code, Code::Refused);
     assert_eq!(writes(&server).len(), 1);
 }
@@ -220,11 +212,10 @@ async fn a_restore_that_was_not_answered_is_not_sent_again() {
     })
     .await;
     let (project, _folder) = project(&server);
-    let written = MemoryRecorder::default();
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
-    let error = project.restore(&request, &key(), &written).await.expect_err("nobody knows");
-    assert_eq!(error.code, Code::Unknown);
-    let found = project.find(&key(), Some(&written.only_record())).await.expect_err("nor later");
+    let (traces, asked) = ask_planned(project.plan_restore(&request, &key()).await).await;
+    assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
+    let found = project.find(&key(), Some(&traces)).await.expect_err("nor later");
     assert_eq!(found.code, Code::Unknown);
     assert_eq!(writes(&server).len(), 1);
 }

@@ -7,7 +7,7 @@ use super::test_lab::{
 use crate::{
     base::clock::SystemClock,
     provider::{
-        Code, NullRecorder,
+        Code,
         host::process,
         model::{BackupRequest, JobStatus, RecoveryTarget},
         postgres::cluster::server,
@@ -35,7 +35,7 @@ async fn a_backup_becomes_a_branch_and_leaves_nothing() {
     assert_eq!(query_number(drill.as_ref(), "select count(*) from orders").await, 400);
     assert_eq!(drill.backups().map(drop).expect_err("a branch has no backups").code, Code::Unsupported);
     let error = backups
-        .restore(&branch_request("drill", RecoveryTarget::BackupEnd), &test_key("BRANCH0002"), &NullRecorder)
+        .restore(&branch_request("drill", RecoveryTarget::BackupEnd), &test_key("BRANCH0002"))
         .await
         .expect_err("taken");
     assert_eq!(error.code, Code::Conflict);
@@ -69,7 +69,7 @@ async fn a_killed_run_is_followed_by_the_next() {
         .open_target()
         .backups()
         .expect("backups")
-        .restore(&branch_request("drill", RecoveryTarget::BackupEnd), &test_key("BRANCH0001"), &NullRecorder)
+        .restore(&branch_request("drill", RecoveryTarget::BackupEnd), &test_key("BRANCH0001"))
         .await
         .expect("accepted");
     follow_job(&test_lab, "BRANCH0001").await;
@@ -95,12 +95,8 @@ async fn a_killed_child_is_followed_by_another() {
     child.signal(Signal::KILL);
     finish_job(lab.as_ref(), &job).await.expect("a backup all the same");
     let request = branch_request("drill", RecoveryTarget::BackupEnd);
-    let job = lab
-        .backups()
-        .expect("backups")
-        .restore(&request, &test_key("BRANCH0001"), &NullRecorder)
-        .await
-        .expect("accepted");
+    let job =
+        lab.backups().expect("backups").restore(&request, &test_key("BRANCH0001")).await.expect("accepted");
     let files = test_lab.state_folder().join("postgres/lab/data/branch0001/files");
     let mut killed = false;
     for _ in 0..600 {
@@ -158,12 +154,8 @@ async fn a_branch_that_is_given_up_leaves_nothing() {
     let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let request = branch_request("drill", RecoveryTarget::BackupEnd);
-    let job = lab
-        .backups()
-        .expect("backups")
-        .restore(&request, &test_key("BRANCH0001"), &NullRecorder)
-        .await
-        .expect("accepted");
+    let job =
+        lab.backups().expect("backups").restore(&request, &test_key("BRANCH0001")).await.expect("accepted");
     lab.observe(&job).await.expect("begins to copy");
     lab.cancel(&job).await.expect("is given up");
     assert!(lab.find(&test_key("BRANCH0001"), None).await.expect("looks").is_none());

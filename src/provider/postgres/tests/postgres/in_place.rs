@@ -6,7 +6,7 @@ use super::test_lab::{
 use crate::{
     config::{LAB, lab_file},
     provider::{
-        Code, NullRecorder,
+        Code,
         model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
         postgres::cluster::server,
     },
@@ -23,7 +23,7 @@ async fn a_restore_in_place_gives_the_backup_back() {
     let before = lab.identity().await.expect("an identity");
     let backups = lab.backups().expect("backups");
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     let restored = finish_job(lab.as_ref(), &job).await.expect("restored");
@@ -48,7 +48,7 @@ async fn a_restore_in_place_that_fails_is_undone() {
     change_rows(lab.as_ref(), "delete from order_items").await;
     let backups = lab.backups().expect("backups");
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::Latest), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::Latest), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     // What the plan saw in the archive is gone when recovery asks for it.
@@ -80,7 +80,7 @@ async fn a_restore_in_place_survives_being_killed() {
         .open_target()
         .backups()
         .expect("backups")
-        .restore(&request, &test_key("RESTORE001"), &NullRecorder)
+        .restore(&request, &test_key("RESTORE001"))
         .await
         .expect("accepted");
     let mut looks = 0;
@@ -127,7 +127,7 @@ async fn a_server_whose_configuration_lies_elsewhere_is_started_as_before() {
     change_rows(lab.as_ref(), "delete from order_items").await;
     let backups = lab.backups().expect("backups");
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     finish_job(lab.as_ref(), &job).await.expect("restored");
@@ -138,7 +138,7 @@ async fn a_server_whose_configuration_lies_elsewhere_is_started_as_before() {
     // What cannot be repeated is refused while the server still serves.
     fs::write(data.join("postmaster.opts"), "postgres \"-D\" \"/nowhere\"\n").expect("is written");
     let refused = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"))
         .await
         .expect_err("refused");
     assert_eq!(refused.code, Code::Refused, "{refused:?}");
@@ -169,14 +169,14 @@ async fn configuration_in_sub_folders_stays_and_a_subscriber_is_refused() {
         ])
         .await;
     let refused = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"))
         .await
         .expect_err("refused");
     assert_eq!(refused.code, Code::Refused, "{refused:?}");
     assert!(refused.message.contains("subscribes to s"), "{refused:?}");
     test_lab.run_statements(&["alter subscription s disable"]).await;
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"))
         .await
         .expect("accepted");
     finish_job(lab.as_ref(), &job).await.expect("restored");
@@ -207,7 +207,7 @@ async fn an_undo_that_fails_is_gone_on_with() {
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let backups = lab.backups().expect("backups");
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     wait_until_replaying(&test_lab).await;
@@ -221,7 +221,7 @@ async fn an_undo_that_fails_is_gone_on_with() {
     assert_eq!(lab.find(&test_key("RESTORE001"), None).await.expect_err("nobody knows").code, Code::Unknown);
     // Another one is told which, and of which run.
     let other = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"))
         .await
         .expect_err("is not alone");
     assert!(other.message.contains("RESTORE001.json") && other.message.contains("run1"), "{other:?}");
@@ -234,7 +234,7 @@ async fn an_undo_that_fails_is_gone_on_with() {
         "{undone:?}"
     );
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"))
         .await
         .expect("accepted");
     finish_job(lab.as_ref(), &job).await.expect("restored");
@@ -251,13 +251,13 @@ async fn a_restore_in_place_shares_its_data_with_nobody() {
     let other = elsewhere.open_target(LAB);
     let backups = lab.backups().expect("backups");
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     let refused = other
         .backups()
         .expect("backups")
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"))
         .await
         .expect_err("is not alone");
     assert_eq!(refused.code, Code::Conflict, "{refused:?}");
@@ -282,7 +282,7 @@ async fn a_server_that_crashed_is_started_and_one_that_was_stopped_is_not() {
     let backups = lab.backups().expect("backups");
     test_lab.stop_server().await;
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     assert_eq!(finish_job(lab.as_ref(), &job).await.expect("restored")["running"], false);
@@ -290,7 +290,7 @@ async fn a_server_that_crashed_is_started_and_one_that_was_stopped_is_not() {
     test_lab.start_server(&[]).await;
     test_lab.crash_server().await;
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"))
         .await
         .expect("accepted");
     assert_eq!(finish_job(lab.as_ref(), &job).await.expect("restored")["running"], true);
@@ -305,7 +305,7 @@ async fn wal_that_no_archive_has_is_not_exchanged() {
     let backups = lab.backups().expect("backups");
     let restore = async |with: &str| {
         let refused = backups
-            .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key(with), &NullRecorder)
+            .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key(with))
             .await
             .expect_err("refused");
         assert_eq!(refused.code, Code::Refused, "{refused:?}");
@@ -342,7 +342,7 @@ async fn a_damaged_backup_does_not_take_the_place_of_the_data() {
     let before = server::find_server(&test_lab.lab_folder("data")).expect("runs");
     let backups = lab.backups().expect("backups");
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     let error = finish_job(lab.as_ref(), &job).await.expect_err("is damaged");
@@ -354,8 +354,7 @@ async fn a_damaged_backup_does_not_take_the_place_of_the_data() {
     assert_eq!(backups.list().await.expect("lists")[0].status, "damaged");
     assert!(!backups.window().await.expect("a window").backups[0].usable);
     let request = RestoreRequest { backup: Some(id.clone()), ..in_place_request(RecoveryTarget::BackupEnd) };
-    let refused =
-        backups.restore(&request, &test_key("RESTORE002"), &NullRecorder).await.expect_err("is known");
+    let refused = backups.restore(&request, &test_key("RESTORE002")).await.expect_err("is known");
     assert_eq!(refused.code, Code::CorruptBackup, "{refused:?}");
     bytes[last] ^= 0xff;
     fs::write(&table, &bytes).expect("is mended");

@@ -10,7 +10,7 @@ use crate::{
         moment::{Moment, Span},
     },
     provider::{
-        Code, NullRecorder, Provider,
+        Code, Provider,
         model::{RecoveryPoint, RecoveryTarget, RestoreRequest, TableEventQuery},
     },
 };
@@ -37,11 +37,7 @@ fn with_point(request: RestoreRequest, to: RecoveryPoint) -> RestoreRequest {
 }
 
 async fn restore_refusal(lab: &dyn Provider, request: &RestoreRequest) -> crate::provider::Error {
-    lab.backups()
-        .expect("backups")
-        .restore(request, &test_key("REFUSED001"), &NullRecorder)
-        .await
-        .expect_err("is refused")
+    lab.backups().expect("backups").restore(request, &test_key("REFUSED001")).await.expect_err("is refused")
 }
 
 #[tokio::test]
@@ -176,7 +172,7 @@ async fn t6_the_timeline_that_holds_the_moment_is_taken() {
     insert_note(lab.as_ref(), "three").await;
     let backups = lab.backups().expect("backups");
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::Time(early)), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::Time(early)), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     finish_job(lab.as_ref(), &job).await.expect("restored");
@@ -240,7 +236,7 @@ async fn a_moment_before_the_first_commit_of_a_timeline_is_on_it() {
     insert_note(lab.as_ref(), "two").await;
     let backups = lab.backups().expect("backups");
     let job = backups
-        .restore(&in_place_request(RecoveryTarget::Time(early)), &test_key("RESTORE001"), &NullRecorder)
+        .restore(&in_place_request(RecoveryTarget::Time(early)), &test_key("RESTORE001"))
         .await
         .expect("accepted");
     finish_job(lab.as_ref(), &job).await.expect("restored");

@@ -7,7 +7,7 @@ use super::test_lab::{
 use crate::{
     base::moment::Span,
     provider::{
-        Code, Error, NullRecorder, Provider, Result,
+        Code, Error, Provider, Result,
         host::record_file,
         model::{RecoveryTarget, RestoreOutcome, RestorePoint, RestoreRequest},
         restore_points::contract::HeldTarget,
@@ -40,13 +40,13 @@ fn to_name(name: &str) -> RecoveryTarget {
 
 async fn restore_in_place(lab: &dyn Provider, at: RecoveryTarget, key: &str) -> Result<RestoreOutcome> {
     let backups = lab.backups().expect("backups");
-    let job = backups.restore(&in_place_request(at), &test_key(key), &NullRecorder).await?;
+    let job = backups.restore(&in_place_request(at), &test_key(key)).await?;
     Ok(serde_json::from_value(finish_job(lab, &job).await?).expect("a restore"))
 }
 
 async fn refusal(lab: &dyn Provider, request: &RestoreRequest) -> Error {
     let backups = lab.backups().expect("backups");
-    backups.restore(request, &test_key("REFUSED001"), &NullRecorder).await.expect_err("is refused")
+    backups.restore(request, &test_key("REFUSED001")).await.expect_err("is refused")
 }
 
 /// Makes a restore point as somebody else does, beside redrill.

@@ -7,7 +7,7 @@ use super::test_lab::{
 use crate::{
     base::moment::Moment,
     provider::{
-        Code, NullRecorder,
+        Code,
         model::{BackupRequest, JobStatus, RecoveryTarget},
     },
 };
@@ -23,12 +23,8 @@ async fn t2_a_branch_that_cannot_reach_its_target_is_removed() {
     make_backup(lab.as_ref(), "BACKUP0001").await;
     change_rows(lab.as_ref(), "delete from order_items").await;
     let request = branch_request("drill", RecoveryTarget::Latest);
-    let job = lab
-        .backups()
-        .expect("backups")
-        .restore(&request, &test_key("BRANCH0001"), &NullRecorder)
-        .await
-        .expect("accepted");
+    let job =
+        lab.backups().expect("backups").restore(&request, &test_key("BRANCH0001")).await.expect("accepted");
     // What the plan saw in the archive is gone when recovery asks for it.
     for entry in fs::read_dir(test_lab.lab_folder("archive")).expect("an archive").flatten() {
         fs::remove_file(entry.path()).expect("is lost");
@@ -104,7 +100,7 @@ async fn t9_a_tablespace_of_a_branch_is_its_own() {
     let error = lab
         .backups()
         .expect("backups")
-        .restore(&request, &test_key("RESTORE001"), &NullRecorder)
+        .restore(&request, &test_key("RESTORE001"))
         .await
         .expect_err("not in place");
     assert_eq!(error.code, Code::Refused);
@@ -130,7 +126,7 @@ async fn t9_a_tablespace_younger_than_the_backup_is_left_alone() {
     for to in [RecoveryTarget::Latest, RecoveryTarget::Time(after), RecoveryTarget::Lsn(lsn)] {
         let backups = lab.backups().expect("backups");
         let error = backups
-            .restore(&branch_request("drill", to), &test_key("BRANCH0001"), &NullRecorder)
+            .restore(&branch_request("drill", to), &test_key("BRANCH0001"))
             .await
             .expect_err("is refused");
         assert_eq!(error.code, Code::Refused, "{error:?}");
@@ -152,12 +148,8 @@ async fn t9_a_branch_that_leads_out_is_never_ready() {
     let outside = test_lab.make_folder("outside");
     fs::write(outside.join("rows"), "rows").expect("a file");
     let request = branch_request("drill", RecoveryTarget::BackupEnd);
-    let job = lab
-        .backups()
-        .expect("backups")
-        .restore(&request, &test_key("BRANCH0001"), &NullRecorder)
-        .await
-        .expect("accepted");
+    let job =
+        lab.backups().expect("backups").restore(&request, &test_key("BRANCH0001")).await.expect("accepted");
     let links = test_lab.state_folder().join("postgres/lab/data/branch0001/files/data/pg_tblspc");
     while !matches!(lab.observe(&job).await.expect("looks"), JobStatus::Running(p) if p.phase.starts_with("replaying"))
     {
@@ -242,12 +234,8 @@ async fn t22_a_branch_needs_no_configuration_of_its_source() {
     assert_eq!(query_number(drill.as_ref(), "select count(*) from orders").await, 400);
     // In place the cluster comes back with the configuration it had.
     let request = in_place_request(RecoveryTarget::BackupEnd);
-    let job = lab
-        .backups()
-        .expect("backups")
-        .restore(&request, &test_key("RESTORE001"), &NullRecorder)
-        .await
-        .expect("accepted");
+    let job =
+        lab.backups().expect("backups").restore(&request, &test_key("RESTORE001")).await.expect("accepted");
     finish_job(lab.as_ref(), &job).await.expect("restored");
     let file = query_text(lab.as_ref(), "select current_setting('config_file')").await;
     assert_eq!(file, outside.join("postgresql.conf").display().to_string());

@@ -13,7 +13,7 @@ mod plan;
 use crate::{
     base::moment::{Moment, Span},
     provider::{
-        Accept, Code, Error, Result,
+        Code, Error, PlannedJob, Result,
         host::record_file,
         model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
         supabase::{platform_backups::moment_from_unix, project::Supabase, statuses},
@@ -75,19 +75,22 @@ impl StatusHistory {
 }
 
 impl Supabase {
-    /// Plans a restore in place, records it and requests it.
+    /// Plans a restore in place.
     ///
     /// # Errors
-    /// Every refusal, before anything is sent; then what the API says, and [`Code::Unknown`] when it says nothing.
-    pub(in crate::provider::supabase) async fn restore_in_place(
-        &self,
+    /// Every refusal.
+    pub(in crate::provider::supabase) async fn plan_restore_in_place<'a>(
+        &'a self,
         request: &RestoreRequest,
-        key: &CallKey,
-        intent: &dyn Accept,
-    ) -> Result<Job> {
+        key: &'a CallKey,
+    ) -> Result<PlannedJob<'a>> {
         let plan = self.plan_in_place(request).await?;
         let detail = RestoreJob { plan, before: self.fetch_fingerprint().await?, asked_at: self.clock.now() };
-        intent.accepted(json!({ "kind": RESTORE_JOB, "detail": detail })).await?;
+        let traces = json!({ "kind": RESTORE_JOB, "detail": detail });
+        Ok(PlannedJob { traces, request: Box::pin(self.request_restore(detail, key)) })
+    }
+
+    async fn request_restore(&self, detail: RestoreJob, key: &CallKey) -> Result<Job> {
         let (path, body) = detail.plan.to_request();
         let path = format!("/v1/projects/{}/database/backups/{path}", self.reference);
         self.api.send_write(Method::POST, &path, Some(&body)).await?;
