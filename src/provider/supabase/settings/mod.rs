@@ -42,12 +42,14 @@ impl Settings for Supabase {
     }
 
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
-        let mut carried = Map::new();
+        let (mut values, mut carried) = (values.clone(), Map::new());
         if values.values().any(Value::is_null) {
             carried = self.fetch_overrides().await?;
+            // What is not overridden is no reason to replace the others.
+            values.retain(|name, value| !value.is_null() || carried.contains_key(name));
             carried.retain(|name, _| !values.contains_key(name));
         }
-        self.set_carrying(values, &carried, restart).await
+        self.set_carrying(&values, &carried, restart).await
     }
 
     fn replaces_overrides(&self) -> bool {
@@ -70,15 +72,16 @@ impl Settings for Supabase {
         let mut method = Method::PATCH;
         if sent.len() < values.len() {
             let mut others = self.fetch_overrides().await?;
-            let is_replaced = values.iter().any(|(name, v)| v.is_null() && others.contains_key(name));
-            others.retain(|name, _| !values.contains_key(name));
-            if is_replaced {
-                if others != *carried {
-                    return Err(changed_overrides_error(carried, &others));
-                }
-                sent.append(&mut others);
-                method = Method::PUT;
+            let mut taken_away = values.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name);
+            if !taken_away.clone().any(|name| others.contains_key(name)) {
+                return Err(missing_override_error(taken_away.next().map_or("", String::as_str)));
             }
+            others.retain(|name, _| !values.contains_key(name));
+            if others != *carried {
+                return Err(changed_overrides_error(carried, &others));
+            }
+            sent.append(&mut others);
+            method = Method::PUT;
         }
         if sent.is_empty() && method == Method::PATCH {
             return Ok(Vec::new());
@@ -139,6 +142,12 @@ struct EffectiveSetting {
     /// Its value; null where the asking role may not see it.
     setting: Option<String>,
     pending_restart: bool,
+}
+
+/// Returns the error of a replacement that was not sent, since there is nothing to take away any more.
+fn missing_override_error(name: &str) -> Error {
+    let what = format!("the override of `{name}` is gone, and was there right before, so nothing was sent");
+    Error::new(Code::Conflict, what).with_hint("see `db::config::get`, and ask again if it is there")
 }
 
 /// Returns the error of a replacement that was not sent, since it would have undone what somebody else has set.
@@ -297,6 +306,11 @@ mod tests {
         let sent = server.received_requests().pop().expect("sent");
         assert_eq!(sent.line, format!("PATCH {PATH}"));
         assert_eq!(sent.body, json!({"checkpoint_timeout": "10min", "restart_database": false}));
+        let values = json!({"work_mem": null});
+        let planned = server.project();
+        let error = planned.set_carrying(values.as_object().expect("a map"), &Map::new(), false).await;
+        assert_eq!(error.expect_err("it was seen before").code, Code::Conflict);
+        assert!(server.request_lines().iter().all(|line| !line.starts_with("PUT")));
     }
 
     #[tokio::test]
