@@ -456,7 +456,7 @@ fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String>
                 saved.extend(parse_target_ref(&args["target"]).ok().map(|place| place.target));
                 own.extend(value::untag_as(made, value::BACKUP_TAG).and_then(|b| b["id"].as_str()));
             }
-            Record::End { op, outcome: Outcome::Ok(made), .. } if MAKE_BY_ID.contains(&op.as_str()) => {
+            Record::End { op, outcome: Outcome::Ok(made), .. } if is_making(op) => {
                 own.extend(made["id"].as_str());
             }
             Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
@@ -474,8 +474,10 @@ fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String>
     found
 }
 
-/// What makes something that is removed by its id.
-const MAKE_BY_ID: &[&str] = &["backup::schedule::create", "db::replicas::create"];
+/// Returns whether an operation makes something, which may have an id.
+fn is_making(op: &str) -> bool {
+    ops::find_operation(op).is_some_and(|op| op.effect == Effect::Create)
+}
 
 /// Returns the target of which a call destroys something that the run did not make.
 fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {

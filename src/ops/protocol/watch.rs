@@ -23,6 +23,9 @@ pub(super) enum Watched<T> {
     TimeUp(T),
 }
 
+/// How long it is looked before a person is told how long that may go on, and what else can be done.
+const PATIENCE: Span = Span::from_secs(10);
+
 /// Looks until what was looked for is seen, for `limit` at most and once at least.
 ///
 /// # Errors
@@ -44,7 +47,16 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
         let pause = match look().await {
             Ok(Look::Seen(seen)) => return Ok(Watched::Seen(seen)),
             Ok(Look::NotYet(shown, _)) if is_last => return Ok(Watched::TimeUp(shown)),
-            Ok(Look::NotYet(_, progress)) => {
+            Ok(Look::NotYet(_, mut progress)) => {
+                let passed = waited.max(stopwatch.passed());
+                if passed >= PATIENCE {
+                    let left = Span(limit.0.saturating_sub(passed.0));
+                    let until = clock.now().saturating_add(left).round_to_second();
+                    progress.phase = format!(
+                        "{} (until {until} at most; Ctrl-C stops, a resume looks on)",
+                        progress.phase
+                    );
+                }
                 cx.host.report_progress(&progress);
                 progress.again_in
             }
