@@ -23,7 +23,7 @@ pub(super) async fn ask_endpoint(platform: &Arc<Platform>, method: &str, path: &
 pub(super) async fn take_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer> {
     let mut answers = Vec::new();
     for project in platform.all_projects() {
-        for route in ROUTES.iter().filter(|route| names_project_only(route)) {
+        for route in ROUTES.iter().filter(|route| is_project_read(route)) {
             let (method, path) = (route.method, route.path.replace("{ref}", &project.reference));
             if platform.faults.makes_stale(method, &path)
                 && let Some(response) = ask_endpoint(platform, method, &path).await
@@ -35,6 +35,6 @@ pub(super) async fn take_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer> {
     answers
 }
 
-fn names_project_only(route: &Route) -> bool {
+fn is_project_read(route: &Route) -> bool {
     !route.writes && route.path.contains("{ref}") && route.path.matches('{').count() == 1
 }

@@ -114,7 +114,7 @@ impl FakeServer {
     }
 
     /// Returns the world behind a project.
-    pub fn project_world(&self, reference: &str) -> Option<Sim> {
+    pub fn root_project_world(&self, reference: &str) -> Option<Sim> {
         self.platform
             .root_projects()
             .into_iter()

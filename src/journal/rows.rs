@@ -98,14 +98,14 @@ pub(super) fn insert_stop_request(db: &Db, run: &str, by: &str, at: Moment) -> r
 }
 
 /// Returns who asks the process that holds a run to stop.
-pub(super) fn select_stop_request(db: &Db, run: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn select_stop_requester(db: &Db, run: &str) -> rusqlite::Result<Option<String>> {
     let mut request = db.prepare("select by from requests where run = ?1")?;
     request.query_row([run], |row| row.get(0)).optional()
 }
 
 /// Deletes the stop request of a run. Writes nothing if there is none.
 pub(super) fn delete_stop_request(db: &Db, run: &str) -> rusqlite::Result<()> {
-    if select_stop_request(db, run)?.is_none() {
+    if select_stop_requester(db, run)?.is_none() {
         return Ok(());
     }
     db.execute("delete from requests where run = ?1", [run]).map(drop)

@@ -66,7 +66,7 @@ impl ScriptError {
 
     /// Takes over fields, each as ours if it has our name and our type.
     #[must_use]
-    pub fn with_fields(mut self, fields: Map<String, Value>) -> Self {
+    pub fn absorb_fields(mut self, fields: Map<String, Value>) -> Self {
         for (name, value) in fields {
             self.absorb_field(name, value);
         }
@@ -128,7 +128,7 @@ impl ScriptError {
         if !fields["message"].is_string() {
             return Err(format!("the `message` of the error is no text but {}", fields["message"]));
         }
-        Ok(Self::new("", "").with_fields(fields.clone()))
+        Ok(Self::new("", "").absorb_fields(fields.clone()))
     }
 
     /// Returns the map that scripts see and the journal keeps.
@@ -223,7 +223,7 @@ mod tests {
         let thrown = json!({"code": 5, "message": "m", "hint": [1], "retryable": "yes", "side_effects": "maybe",
             "operation": 1.5, "target": {"$target": "lab"}, "left_behind": ["branch x", 7], "call_name": null,
             "decided": false, "own": {"a": [null]}});
-        let error = ScriptError::new("THROWN", "m").with_fields(fields(&thrown));
+        let error = ScriptError::new("THROWN", "m").absorb_fields(fields(&thrown));
         assert_eq!(error.to_json(), thrown);
         assert_eq!(ScriptError::decode(&thrown), Ok(error.clone()));
         assert_eq!((error.code.as_str(), error.retryable, error.decided), ("", false, false));
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn what_is_set_later_replaces_what_was_thrown() {
         let thrown = json!({"call_name": 1, "decided": null, "left_behind": 2});
-        let mut error = ScriptError::new("X", "m").with_fields(fields(&thrown));
+        let mut error = ScriptError::new("X", "m").absorb_fields(fields(&thrown));
         error.name_call("/a#0");
         error.mark_decided();
         error.set_left_behind(vec!["b".into()]);

@@ -91,7 +91,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Unreadable`].
     pub fn stop_requested_by(&self, id: &str) -> Result<Option<String>, Error> {
-        self.with_db(|db| rows::select_stop_request(db, id))
+        self.with_db(|db| rows::select_stop_requester(db, id))
     }
 
     /// Returns whether a process holds a run.

@@ -116,7 +116,7 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
 type EffectIdentity = (String, String, String);
 
 /// Returns the run's effects on a world, but for jobs that were given up, and giving them up.
-fn lasting_effects(world: &WorldSnapshot) -> impl Iterator<Item = &EffectRow> {
+fn lasting_run_effects(world: &WorldSnapshot) -> impl Iterator<Item = &EffectRow> {
     let given_up: Vec<&str> =
         world.log.iter().filter(|e| e.kind == "job.cancel").map(|e| e.what.as_str()).collect();
     let is_void = move |key: &CallKey| {
@@ -131,7 +131,7 @@ fn count_effects(result: &ScenarioResult) -> BTreeMap<EffectIdentity, usize> {
     let mut counts = BTreeMap::new();
     for world in &result.worlds {
         let keys: Vec<&str> = world.log.iter().filter_map(|e| e.key.as_ref()).map(|k| k.0.as_str()).collect();
-        for effect in lasting_effects(world) {
+        for effect in lasting_run_effects(world) {
             let what = keys.iter().fold(effect.what.clone(), |what, key| what.replace(key, "…"));
             *counts.entry((world.target.clone(), effect.kind.clone(), what)).or_default() += 1;
         }
@@ -196,7 +196,7 @@ fn says_no_effect(attempt: &Attempt) -> bool {
 
 /// Returns whether a key has a lasting effect in a world.
 fn has_effect(world: &WorldSnapshot, key: &str) -> bool {
-    lasting_effects(world).any(|effect| effect.key.as_ref().is_some_and(|of| of.0 == key))
+    lasting_run_effects(world).any(|effect| effect.key.as_ref().is_some_and(|of| of.0 == key))
 }
 
 fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {

@@ -244,6 +244,8 @@ impl<'a> ScenarioRunner<'a> {
             match ended {
                 Err(refusal) => return Rest { refused: Some(refusal.to_string()), ..Rest::default() },
                 Ok(Ok(ended)) if ended.status.is_final() => return Rest::default(),
+                // Whoever took it over goes on.
+                Ok(Ok(ended)) if ended.status == RunStatus::Interrupted => {}
                 Ok(Ok(_)) if stops == MAX_RESUMES_AFTER_STOP => return Rest::default(),
                 Ok(Ok(_)) => stops += 1,
                 Ok(Err(_)) => {}

@@ -75,12 +75,12 @@ pub(super) fn normalize_caught(caught: &Dynamic) -> ScriptError {
     };
     let code = if fields.contains_key("error") { codes::SCRIPT } else { codes::THROWN };
     if fields.get("message").is_some_and(Value::is_string) {
-        return ScriptError::new(code, "").with_fields(fields);
+        return ScriptError::new(code, "").absorb_fields(fields);
     }
     let message = json!(fields).to_string();
     // A message of another type is in the text of the whole map.
     fields.remove("message");
-    ScriptError::new(code, &message).with_fields(fields)
+    ScriptError::new(code, &message).absorb_fields(fields)
 }
 
 /// Returns the error of whatever a script raised.

@@ -39,7 +39,11 @@ impl FakePlatform {
 
     /// Returns the world behind the project.
     pub fn normalized_world(&self) -> NormalizedWorld {
-        self.server.project_world(&self.server.project_references()[0]).unwrap().normalized_world().unwrap()
+        self.server
+            .root_project_world(&self.server.project_references()[0])
+            .unwrap()
+            .normalized_world()
+            .unwrap()
     }
 }
 

@@ -55,7 +55,7 @@ async fn a_write_whose_connection_is_cut_lands_later() {
 #[tokio::test]
 async fn what_has_not_landed_never_does_once_the_server_is_gone() {
     let api = serve_with_rule("PUT", SSL, "{ lands-later = { after = \"200ms\", status = 504 } }");
-    let world = api.server.project_world(&api.project_reference()).expect("a world");
+    let world = api.server.root_project_world(&api.project_reference()).expect("a world");
     assert_eq!(api.send_request("PUT", SSL, Some(&ssl_body(true))).await.0, 504);
     drop(api);
     tokio::time::sleep(Duration::from_millis(300)).await;

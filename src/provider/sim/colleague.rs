@@ -31,7 +31,7 @@ impl Sim {
         let changed = match request {
             "allow" => {
                 let range = IpNet::new_assert(Ipv4Addr::new(192, 0, 2, 77).into(), 32);
-                self.change_ranges("colleague.allow", &[range], &[])
+                self.change_allowed_ranges("colleague.allow", &[range], &[])
             }
             "set" => {
                 let values = Map::from_iter([(name.to_owned(), value.into())]);

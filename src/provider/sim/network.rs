@@ -17,8 +17,13 @@ use serde_json::json;
 use std::net::IpAddr;
 
 impl Sim {
-    /// Lets ranges connect, and others no longer; `kind` is under what the log of effects has it.
-    pub(super) fn change_ranges(&self, kind: &str, add: &[IpNet], remove: &[IpNet]) -> Result<()> {
+    /// Lets ranges connect, and others no longer; `effect_kind` is what the log of effects calls it.
+    pub(super) fn change_allowed_ranges(
+        &self,
+        effect_kind: &str,
+        add: &[IpNet],
+        remove: &[IpNet],
+    ) -> Result<()> {
         let what = describe_changes(add, remove);
         let change = |tx: &WorldTx<'_>| {
             let before = tx.allowed_ranges()?;
@@ -46,7 +51,7 @@ impl Sim {
             }
             Ok(is_changed.then(|| json!({ "add": add, "remove": remove })))
         };
-        self.open_store()?.apply_effect_if_needed(None, kind, &what, change).map(drop)
+        self.open_store()?.apply_effect_if_needed(None, effect_kind, &what, change).map(drop)
     }
 }
 
@@ -57,7 +62,7 @@ impl Network for Sim {
     }
 
     async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
-        self.change_ranges("network.allow", add, remove)?;
+        self.change_allowed_ranges("network.allow", add, remove)?;
         self.open_store()?.read_world(read_restrictions)
     }
 

@@ -128,7 +128,7 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Unknown`] when the status does not tell.
-    pub(super) async fn find_switch_job(&self, kind: &str) -> Result<Option<Job>> {
+    pub(super) async fn infer_switch_job(&self, kind: &str) -> Result<Option<Job>> {
         let status = self.fetch_project_state().await?.status;
         match (kind, status.as_str()) {
             (PAUSE_JOB, "INACTIVE" | "PAUSING")

@@ -68,7 +68,7 @@ impl DailyBackup {
     }
 
     fn backup_id(&self) -> String {
-        format!("{PLATFORM_ID_PREFIX}{}", self.id)
+        to_platform_id(self.id)
     }
 }
 
@@ -114,6 +114,11 @@ impl PlatformBackups {
             key: None,
         })
     }
+}
+
+/// Returns the id of the backup of the platform with this number.
+pub(super) fn to_platform_id(number: i64) -> String {
+    format!("{PLATFORM_ID_PREFIX}{number}")
 }
 
 /// Returns the number in the id of a backup that the platform made.

@@ -118,7 +118,7 @@ impl Lint {
 impl Supabase {
     /// Returns the report of the platform's advisors.
     pub(super) async fn run_advisors(&self) -> AuditReport {
-        match self.fetch_lints().await {
+        match self.fetch_security_lints().await {
             Ok(lints) => build_report(&lints, self.branch.is_some()),
             Err(why) => {
                 let why = format!("the platform's advisors could not be asked: {}", why.message);
@@ -130,7 +130,7 @@ impl Supabase {
         }
     }
 
-    async fn fetch_lints(&self) -> Result<Vec<Lint>> {
+    async fn fetch_security_lints(&self) -> Result<Vec<Lint>> {
         let first = format!("/v1/projects/{}/advisors/security", self.reference);
         let (answer, path) = match self.api.get(&first).await {
             Ok(answer) => (answer, first),

@@ -107,7 +107,7 @@ impl Supabase {
         match (&request.backup, &request.to.at) {
             (Some(id), RecoveryTarget::BackupEnd) => {
                 if let Some(number) = platform_backups::parse_platform_id(id) {
-                    return self.seed_from_platform(id, number).await;
+                    return self.choose_platform_seed(number).await;
                 }
                 let dump = self.dump_store().find_dump(id)?;
                 dump.check_restorable()?;
@@ -133,7 +133,8 @@ impl Supabase {
         }
     }
 
-    async fn seed_from_platform(&self, id: &str, number: i64) -> Result<BranchSeed> {
+    async fn choose_platform_seed(&self, number: i64) -> Result<BranchSeed> {
+        let id = platform_backups::to_platform_id(number);
         let platform = self.fetch_platform_backups().await?;
         match platform.latest_restorable() {
             Some(latest) if latest.id == number => Ok(BranchSeed::Latest(Some(number))),
