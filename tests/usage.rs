@@ -417,3 +417,24 @@ fn a_protected_target_wants_its_name() {
     redrill runs show [run]
     ");
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success_and_a_closed_pipe_is_quiet() {
+    let env = CliEnv::new();
+    for args in [
+        &["backup", "list", "-t", "sandbox", "-o", "json"][..],
+        &["backup", "create", "-t", "sandbox", "-o", "json"],
+        &["runs", "verify", "last"],
+        &["runs", "list"],
+        &["--help"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let done = env.run_cli_onto(args, full.into());
+        assert_eq!(done.code, 74, "{args:?}: {done}");
+        assert!(done.stderr.contains("not everything could be written to stdout: "), "{args:?}: {done}");
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let done = env.run_cli_onto(args, write.into());
+        assert_eq!(done.code, 0, "{args:?}: {done}");
+    }
+}

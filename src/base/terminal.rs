@@ -13,12 +13,25 @@ use std::{
 /// The status line at the bottom of the terminal, while there is one.
 static STATUS_LINE: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Prints data and a line end to stdout. A closed pipe is not an error.
+/// Why something could not be written to stdout, the first time.
+static WRITE_FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Prints data and a line end to stdout. A closed pipe is not an error; any other failure is kept for
+/// [`take_write_failure`].
 pub fn print_data(text: &str) {
     print_above_status(|| {
         let mut stdout = io::stdout().lock();
-        drop(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
+        if let Err(why) = writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+            && why.kind() != io::ErrorKind::BrokenPipe
+        {
+            lock_unpoisoned(&WRITE_FAILURE).get_or_insert(why);
+        }
     });
+}
+
+/// Returns why something could not be written to stdout, if anything could not.
+pub fn take_write_failure() -> Option<io::Error> {
+    lock_unpoisoned(&WRITE_FAILURE).take()
 }
 
 /// Prints a line for people to stderr.

@@ -111,7 +111,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }));
     let args: Vec<OsString> = args.into_iter().collect();
     let code = panic::catch_unwind(AssertUnwindSafe(|| parse_and_dispatch(args))).unwrap_or(exit_code::BUG);
-    ExitCode::from(code)
+    ExitCode::from(report_write_failure(code))
+}
+
+/// Says that something could not be printed, and returns the exit code: a command that did its work and could not say so
+/// has not succeeded.
+fn report_write_failure(code: u8) -> u8 {
+    let Some(why) = terminal::take_write_failure() else { return code };
+    let error = CliError::usage(format!("not everything could be written to stdout: {why}"))
+        .with_hint("what the command did is done: a change is in `redrill runs list`")
+        .with_exit(if code == 0 { exit_code::OUTPUT } else { code });
+    output::print_error(&error)
 }
 
 fn parse_and_dispatch(args: Vec<OsString>) -> u8 {

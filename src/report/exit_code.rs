@@ -14,5 +14,7 @@ pub const MISMATCH: u8 = 5;
 pub const REFUSED: u8 = 6;
 /// A bug in redrill.
 pub const BUG: u8 = 70;
+/// It is done, and not everything could be written to stdout.
+pub const OUTPUT: u8 = 74;
 /// Interrupted.
 pub const INTERRUPTED: u8 = 130;

@@ -104,6 +104,11 @@ impl CliEnv {
         self.build_command(args).output().unwrap().into()
     }
 
+    /// Runs redrill to its end with its stdout somewhere else.
+    pub fn run_cli_onto(&self, args: &[&str], stdout: Stdio) -> CommandOutput {
+        self.build_command(args).stdout(stdout).output().unwrap().into()
+    }
+
     /// Runs redrill to its end on a disk whose `nth` sync fails, counted from 1.
     pub fn run_cli_on_bad_disk(&self, args: &[&str], shim: &Path, nth: u32) -> CommandOutput {
         let mut command = self.build_command(args);

@@ -30,7 +30,7 @@ impl Supabase {
             RESTORE_JOB => self.find_restore_job(key, intent).await,
             REPLICA_JOB => self.find_replica_job(key, intent).await,
             kind @ (RESET_JOB | PROMOTE_JOB) => self.find_workflow_job(kind, intent).await,
-            kind @ (PAUSE_JOB | RESUME_JOB) => self.infer_switch_job(kind).await,
+            kind @ (PAUSE_JOB | RESUME_JOB) => self.infer_switch_job(kind, intent).await,
             kind => Err(Error::new(Code::Internal, format!("the journal holds an intent of kind `{kind}`"))),
         }
     }

@@ -124,17 +124,25 @@ impl Supabase {
         Job { kind: kind.into(), id: self.reference.clone(), detail: Value::Null }
     }
 
-    /// Returns the job of a pause or a resume whose request may have been sent, if the project's status shows it.
+    /// Returns the job of a pause or a resume whose request may have been sent, if the project's status shows it: nothing keeps
+    /// the request itself.
     ///
     /// # Errors
-    /// [`Code::Unknown`] when the status does not tell.
-    pub(super) async fn infer_switch_job(&self, kind: &str) -> Result<Option<Job>> {
+    /// [`Code::Unknown`] when the status does not tell, [`Code::Internal`] for traces that cannot be read.
+    pub(super) async fn infer_switch_job(&self, kind: &str, traces: &Value) -> Result<Option<Job>> {
+        let before = traces["status"].as_str().ok_or_else(|| {
+            Error::new(Code::Internal, format!("the recorded {kind} does not say how the project was"))
+        })?;
         let status = self.fetch_project_state().await?.status;
         match (kind, status.as_str()) {
             (PAUSE_JOB, "INACTIVE" | "PAUSING")
             | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => Ok(Some(self.switch_job(kind))),
             // The platform refuses a request that it has accepted before, so it may be sent again.
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY") | (RESUME_JOB, "INACTIVE") => Ok(None),
+            // One that failed before has not failed again; one that fails now was accepted.
+            (PAUSE_JOB, "PAUSE_FAILED") | (RESUME_JOB, "RESTORE_FAILED") => {
+                Ok((before != status).then(|| self.switch_job(kind)))
+            }
             (_, other) => Err(Error::new(
                 Code::Unknown,
                 format!(
@@ -266,17 +274,20 @@ mod tests {
 
     #[tokio::test]
     async fn supabase_an_intended_switch_is_known_by_how_the_project_is() {
-        for (kind, status, found) in [
-            (PAUSE_JOB, "PAUSING", Ok(true)),
-            (PAUSE_JOB, "ACTIVE_HEALTHY", Ok(false)),
-            (RESUME_JOB, "COMING_UP", Ok(true)),
-            (RESUME_JOB, "INACTIVE", Ok(false)),
-            (RESUME_JOB, "UPGRADING", Err(Code::Unknown)),
+        for (kind, before, status, found) in [
+            (PAUSE_JOB, "ACTIVE_HEALTHY", "PAUSING", Ok(true)),
+            (PAUSE_JOB, "ACTIVE_HEALTHY", "ACTIVE_HEALTHY", Ok(false)),
+            (PAUSE_JOB, "ACTIVE_HEALTHY", "PAUSE_FAILED", Ok(true)),
+            (PAUSE_JOB, "PAUSE_FAILED", "PAUSE_FAILED", Ok(false)),
+            (RESUME_JOB, "INACTIVE", "COMING_UP", Ok(true)),
+            (RESUME_JOB, "INACTIVE", "INACTIVE", Ok(false)),
+            (RESUME_JOB, "RESTORE_FAILED", "RESTORE_FAILED", Ok(false)),
+            (RESUME_JOB, "INACTIVE", "UPGRADING", Err(Code::Unknown)),
         ] {
             let server =
                 MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
-            let intent = json!({"kind": kind});
-            let known = server.project().find(&key(), Some(&intent)).await;
+            let traces = json!({"kind": kind, "status": before});
+            let known = server.project().find(&key(), Some(&traces)).await;
             assert_eq!(known.map(|job| job.is_some()).map_err(|e| e.code), found, "{kind} {status}");
         }
     }
