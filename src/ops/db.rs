@@ -86,7 +86,7 @@ async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> EffectResul
     }
     let _claim = cx.host.claim_things(&[Thing::rows(args)?], Some(args.timeout())).await?;
     let run = async { Ok(json!(target.sql()?.execute_alone(statement, args.timeout()).await?)) };
-    take_opaque(cx, format!("`{statement}`").into(), run).await
+    take_opaque(cx, Thing::unknown(args)?, format!("`{statement}`").into(), run).await
 }
 
 async fn check_health(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

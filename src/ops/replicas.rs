@@ -128,6 +128,10 @@ impl JobEffect for ReplicaMaking<'_> {
         vec![self.thing.clone()]
     }
 
+    fn is_found_by_difference(&self) -> bool {
+        true
+    }
+
     async fn plan(&self) -> Result<PlannedJob<'_>> {
         self.replicas.plan_create(&self.request, self.key).await
     }

@@ -12,6 +12,7 @@ use super::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Permission, Protocol,
         ReturnShape, TARGET,
     },
+    thing::Thing,
 };
 use crate::{
     base::{mask, secret::SecretRef, value},
@@ -83,7 +84,7 @@ async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     if is_read_request(args) {
         return Ok(send.await?);
     }
-    take_opaque(cx, format!("`{method} {path}`").into(), send).await
+    take_opaque(cx, Thing::unknown(args)?, format!("`{method} {path}`").into(), send).await
 }
 
 /// Refuses a path that is none, and a read with a body.

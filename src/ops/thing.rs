@@ -42,6 +42,11 @@ impl Thing {
         Ok(Self { place: place(args)?, part: ThingPart::Named(name.into()) })
     }
 
+    /// Returns what nobody knows of the call's target: nothing else is called so.
+    pub(super) fn unknown(args: &CallArgs) -> Result<Self> {
+        Self::named(args, "something")
+    }
+
     /// Returns the rows of the call's target.
     pub(super) fn rows(args: &CallArgs) -> Result<Self> {
         Ok(Self { place: place(args)?, part: ThingPart::Rows })

@@ -346,6 +346,11 @@ pub trait Sql: Send + Sync {
     async fn remove_commit_mark(&self, _token: &Value) -> Result<()> {
         Ok(())
     }
+    /// Returns whether [`Sql::open_transaction`] runs the statement, so that there is something to end before there is a token:
+    /// [`Sql::settle`] with null as the token does that.
+    fn runs_before_token(&self) -> bool {
+        false
+    }
     /// Returns whether a transaction leaves a mark in the target, which [`Sql::remove_commit_mark`] removes.
     fn leaves_commit_mark(&self) -> bool {
         false

@@ -226,6 +226,8 @@ impl Call<'_> {
                 let left_behind = self.left_by_failure().into_iter().collect();
                 let unknown = || ScriptError {
                     operation: Some(op),
+                    // Whoever decides that it failed does not say that it has changed nothing.
+                    side_effects: SideEffects::Unknown,
                     left_behind,
                     ..ScriptError::new(codes::DECIDED, &message)
                 };

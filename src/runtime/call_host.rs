@@ -24,6 +24,9 @@ use std::{fmt, sync::Arc};
 /// How often a call looks whether a quarantine is over that nobody knows the end of: somebody may decide its call.
 const QUARANTINE_POLL_INTERVAL: Span = Span::from_secs(2);
 
+/// What a quarantine calls the rows of a place; no part with a name is called so.
+const ROWS: &str = "its rows";
+
 /// A call on its way, and what it was asked as.
 pub(super) struct HostedCall<'a> {
     pub(super) context: &'a RunContext,
@@ -76,7 +79,8 @@ impl CallHost for HostedCall<'_> {
             place: thing.place,
             part: match thing.part {
                 ThingPart::Named(name) => Some(name),
-                ThingPart::Whole | ThingPart::Rows => None,
+                ThingPart::Rows => Some(ROWS.to_owned()),
+                ThingPart::Whole => None,
             },
             run: run.into(),
             call: call.into(),

@@ -3,6 +3,10 @@
 //! A token is recorded after the statement has run and before it is committed; afterwards the target is asked for it.
 //! Where the target shows a commit by a mark, the outcome is recorded before the mark is removed: whoever takes the call
 //! up finds one of the two. No mark stays once the call is settled.
+//!
+//! A target that runs the statement before there is a token is told apart by a record without one: whoever takes the call up
+//! has the session ended first. While a statement may be at work, its rows are under quarantine: what changes all of the
+//! target waits.
 
 use super::{
     failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
@@ -10,6 +14,7 @@ use super::{
     watch::{Look, Watched, find_within, watch},
 };
 use crate::{
+    base::moment::Span,
     ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
     provider::{
         Code, Provider, Sql, mark_lasting_effects,
@@ -18,6 +23,10 @@ use crate::{
 };
 use serde_json::{Value, json};
 
+/// How much longer than the time of its call a statement may be at work when nobody ends it: it waits to be started, or for
+/// its commit.
+const WORK_GRACE: Span = Span::from_secs(60);
+
 /// Takes a statement up where it is: runs it, or asks whether it was committed.
 pub(in crate::ops) async fn take_commit(
     cx: &CallContext<'_>,
@@ -25,33 +34,69 @@ pub(in crate::ops) async fn take_commit(
     provider: &dyn Provider,
     statement: &str,
 ) -> EffectResult<Value> {
-    let sql = provider.sql()?;
-    match &cx.recorded {
-        None => {}
-        Some(Evidence::Commit { token, outcome: Some(outcome) }) => {
-            return finish_commit(cx, provider, sql, token, outcome).await;
-        }
-        Some(Evidence::Commit { token, outcome: None }) => {
-            if let Some(outcome) = find_outcome(cx, provider, sql, token).await? {
-                return finish_commit(cx, provider, sql, token, &outcome).await;
-            }
-        }
-        Some(other) => return Err(misfit_failure(other, "commit")),
+    let commit = StatementCommit { cx, provider, sql: provider.sql()?, things: vec![Thing::rows(args)?] };
+    let value = commit.take(args, statement).await;
+    // While nobody knows, it may still be at work.
+    if commit.may_stay_at_work() && !matches!(value, Err(EffectFailure::Undecided(_))) {
+        cx.host.lift_quarantines().await?;
     }
-    demand_acting(cx)?;
-    let _claim = cx.host.claim_things(&[Thing::rows(args)?], Some(args.timeout())).await?;
-    let transaction = sql.open_transaction(statement, args.timeout(), cx.key).await?;
-    let token = transaction.token();
-    cx.host.record_evidence(&Evidence::Commit { token: token.clone(), outcome: None }).await?;
-    let committed = match transaction.commit().await {
-        Err(e) if e.code == Code::Unknown => find_outcome(cx, provider, sql, &token).await?,
-        committed => Some(committed?),
-    };
-    let Some(outcome) = committed else {
-        let error = lost_error("the statement", provider.landing(EffectKind::Statement));
-        return Err(mark_lasting_effects(error, statement).into());
-    };
-    finish_commit(cx, provider, sql, &token, &outcome).await
+    value
+}
+
+/// A statement on its way to its commit.
+struct StatementCommit<'a> {
+    cx: &'a CallContext<'a>,
+    provider: &'a dyn Provider,
+    sql: &'a dyn Sql,
+    things: Vec<Thing>,
+}
+
+impl StatementCommit<'_> {
+    /// Returns whether a statement may go on when its process is gone.
+    fn may_stay_at_work(&self) -> bool {
+        let is_fenced = self.provider.landing(EffectKind::Statement).is_fenced();
+        !is_fenced || self.sql.runs_before_token() || self.sql.leaves_commit_mark()
+    }
+
+    async fn take(&self, args: &CallArgs, statement: &str) -> EffectResult<Value> {
+        let Self { cx, provider, sql, things } = self;
+        let was_lost = || {
+            let error = lost_error("the statement", provider.landing(EffectKind::Statement));
+            EffectFailure::from(mark_lasting_effects(error, statement))
+        };
+        match &cx.recorded {
+            None => demand_acting(cx)?,
+            Some(Evidence::Commit { token, outcome: Some(outcome) }) => {
+                return finish_commit(cx, *provider, *sql, token, outcome).await;
+            }
+            Some(Evidence::Commit { token, outcome: None }) => {
+                if let Some(outcome) = find_outcome(cx, *provider, *sql, token).await? {
+                    return finish_commit(cx, *provider, *sql, token, &outcome).await;
+                }
+                if cx.settles_only {
+                    return Err(was_lost());
+                }
+            }
+            Some(other) => return Err(misfit_failure(other, "commit")),
+        }
+        let _claim = cx.host.claim_things(things, Some(args.timeout())).await?;
+        if self.may_stay_at_work() {
+            let work = Span(args.timeout().0.saturating_add(WORK_GRACE.0));
+            cx.host.begin_quarantine(things, &cx.fleet.clock().uptime(), Some(work)).await?;
+        }
+        if sql.runs_before_token() {
+            cx.host.record_evidence(&Evidence::Commit { token: Value::Null, outcome: None }).await?;
+        }
+        let transaction = sql.open_transaction(statement, args.timeout(), cx.key).await?;
+        let token = transaction.token();
+        cx.host.record_evidence(&Evidence::Commit { token: token.clone(), outcome: None }).await?;
+        let committed = match transaction.commit().await {
+            Err(e) if e.code == Code::Unknown => find_outcome(cx, *provider, *sql, &token).await?,
+            committed => Some(committed?),
+        };
+        let outcome = committed.ok_or_else(was_lost)?;
+        finish_commit(cx, *provider, *sql, &token, &outcome).await
+    }
 }
 
 /// Returns the outcome of a statement whose commit may have been asked for; `None` if it was not committed. It is asked

@@ -26,6 +26,11 @@ pub(in crate::ops) trait JobEffect: Sync {
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes; none for a new thing that only its key names.
     fn things(&self) -> Vec<Thing>;
+    /// Returns whether it is found by what is new where the platform keeps no key. Somebody else's is new, too, so that is
+    /// conclusive only when ours can land no more.
+    fn is_found_by_difference(&self) -> bool {
+        false
+    }
     /// Plans it. Every refusal that can be known comes from here.
     async fn plan(&self) -> Result<PlannedJob<'_>>;
 }
@@ -105,7 +110,12 @@ impl JobRequest<'_> {
     /// Looks for a lost job until it cannot land any more, and records it; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, traces: &Value, why: Error) -> EffectResult<Job> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
-        let find = || self.provider.find(self.cx.key, traces);
+        let find = || async {
+            if self.effect.is_found_by_difference() && !sending.has_landed() {
+                return Ok(None);
+            }
+            self.provider.find(self.cx.key, traces).await
+        };
         let job = sending.find_lost(self.provider, &self.effect.subject(), why, find).await?;
         self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
         Ok(job)

@@ -4,7 +4,7 @@
 
 use super::failure::{EffectFailure, EffectResult, demand_acting, misfit_failure};
 use crate::{
-    ops::{context::CallContext, evidence::Evidence},
+    ops::{context::CallContext, evidence::Evidence, thing::Thing},
     provider::Result,
 };
 use serde_json::Value;
@@ -12,14 +12,21 @@ use serde_json::Value;
 /// Takes an opaque request up where it is: sends it, or says that nobody knows.
 pub(in crate::ops) async fn take_opaque(
     cx: &CallContext<'_>,
+    thing: Thing,
     request: Value,
     send: impl Future<Output = Result<Value>>,
 ) -> EffectResult<Value> {
     match &cx.recorded {
         None => {
             demand_acting(cx)?;
+            // Nothing waits for it, because nobody knows what it changes; but whoever decides about it or leaves it is told.
+            cx.host.begin_quarantine(&[thing], &cx.fleet.clock().uptime(), None).await?;
             cx.host.record_evidence(&Evidence::Opaque { request }).await?;
-            Ok(send.await?)
+            let answer = send.await.map_err(EffectFailure::from);
+            if !matches!(answer, Err(EffectFailure::Undecided(_))) {
+                cx.host.lift_quarantines().await?;
+            }
+            answer
         }
         Some(Evidence::Opaque { request }) => Err(EffectFailure::Undecided(format!(
             "{} may have been sent, and only whoever knows what it does can tell",

@@ -4,11 +4,11 @@ use super::{
     Postgres,
     archive_view::ArchiveView,
     cluster::Cluster,
-    sql::{CommitToken, ServerReading},
+    sql::{CommitToken, ServerReading, message_prefix},
     wal::Lsn,
 };
 use crate::{
-    base::moment::{Moment, Span},
+    base::moment::Span,
     provider::{
         OpenTransaction, Result, Sql,
         model::{CallKey, CommitState, Health, Rows, SqlOutcome},
@@ -36,13 +36,20 @@ impl Sql for Postgres {
         self.database.execute_alone(sql, timeout).await
     }
 
-    async fn settle(&self, _: &CallKey, token: &Value) -> Result<CommitState> {
+    async fn settle(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
+        if token.is_null() {
+            return self.database.end_unfinished(key).await;
+        }
         let token = CommitToken::decode(token)?;
         match (self.database.read_commit(&token).await?, &self.cluster) {
             (ServerReading::Settled(state), _) => Ok(state),
-            (ServerReading::Restarted(at), Some(cluster)) => settle_from_archive(cluster, &token, at).await,
-            (ServerReading::Restarted(_), None) => Err(token.restarted_error()),
+            (ServerReading::Restarted, Some(cluster)) => settle_from_archive(cluster, &token, key).await,
+            (ServerReading::Restarted, None) => Err(token.restarted_error()),
         }
+    }
+
+    fn runs_before_token(&self) -> bool {
+        true
     }
 
     async fn health(&self) -> Result<Health> {
@@ -50,19 +57,15 @@ impl Sql for Postgres {
     }
 }
 
-/// Looks for the record of a commit in the archive, brought up to now, and takes it only where its place and its time fit.
-async fn settle_from_archive(
-    cluster: &Cluster,
-    token: &CommitToken,
-    restarted: Moment,
-) -> Result<CommitState> {
+/// Looks in the archive, brought up to now, for the message of a call's transaction and the commit after it.
+async fn settle_from_archive(cluster: &Cluster, token: &CommitToken, key: &CallKey) -> Result<CommitState> {
     let unknown = |why: &str| token.unknown_error(&format!("the server was restarted since, and {why}"));
     cluster.archive_fence().await.map_err(|e| unknown(&format!("the WAL cannot be archived: {e}")))?;
     let view = ArchiveView::read_archive(cluster, &[]).await.map_err(|e| unknown(&e.message))?;
+    let prefix = message_prefix(key);
     let from = Lsn::parse(&token.insert_lsn)?;
-    let commits = view.archive.find_commits(&view.programs, token.short_xid()).await?;
-    let mut later = commits.iter().filter(|(_, commit)| commit.lsn >= from);
-    later
-        .find_map(|(_, commit)| token.state_if_dated(commit.time, restarted))
-        .ok_or_else(|| unknown("the commit that its archive has under this id is another one's"))
+    match view.archive.find_commit_after_message(&view.programs, token.short_xid(), &prefix).await? {
+        Some(commit) if commit.lsn >= from => Ok(token.committed()),
+        _ => Err(unknown("its WAL does not show that the transaction with this id is this one")),
+    }
 }

@@ -23,9 +23,9 @@ pub(in crate::provider) fn hint_for_sqlstate(state: &str) -> Option<&'static str
     match state {
         "25006" => Some("a query is read-only: use `db::execute` for a change"),
         "57014" => Some("give it more `timeout:`, or find out what it waits for"),
-        "25001" => {
-            Some("each call is a transaction of its own: with `transaction: false` (`--transaction=false`) it runs without one")
-        }
+        "25001" => Some(
+            "each call is a transaction of its own: with `transaction: false` (`--transaction=false`) it runs without one",
+        ),
         _ => None,
     }
 }

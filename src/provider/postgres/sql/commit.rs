@@ -4,8 +4,9 @@
 //!   session it runs in, and where and when that was.
 //! - A session that may still be at work on it is ended; then the server knows for certain. The server itself ends a
 //!   session whose commit does not come within [`COMMIT_GRACE`].
-//! - A server that was put back from a snapshot gives the same id out again. After a restart, "committed" counts only
-//!   where the time of the commit fits.
+//! - A server that was put back from a snapshot gives the same id out again. The transaction therefore leaves a message of
+//!   its own in the WAL, and after a restart "committed" counts only where the WAL has that message before the commit.
+//! - A session that runs a statement of a call bears the call's key, by which it is found and ended before anything else.
 
 use super::{
     connect::{Client, Database},
@@ -16,7 +17,7 @@ use crate::{
     base::moment::{Moment, Span},
     provider::{
         Code, Error, OpenTransaction, Result,
-        model::{CommitState, SqlOutcome},
+        model::{CallKey, CommitState, SqlOutcome},
         sql::statement,
     },
 };
@@ -26,8 +27,6 @@ use serde_json::{Value, json};
 
 /// How long a transaction that has run waits for its commit: the server ends the session after that.
 const COMMIT_GRACE: Span = Span::from_secs(60);
-/// How much later than its token says a commit may be dated: the server reads the two from its clock one after the other.
-const CLOCK_SLACK: Span = Span::from_secs(1);
 
 /// What tells later whether a transaction was committed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,8 +39,6 @@ pub(in super::super) struct CommitToken {
     timeline: String,
     /// Where the WAL ended. The commit's record is there or later.
     pub(in super::super) insert_lsn: String,
-    /// When that was, by the server's clock.
-    at: Moment,
     pid: i32,
     backend_start: String,
     postmaster_start: Moment,
@@ -52,9 +49,8 @@ pub(in super::super) struct CommitToken {
 pub(in super::super) enum ServerReading {
     /// The server knows.
     Settled(CommitState),
-    /// The server was restarted, last at this moment, and calls the transaction committed. Only the record of its commit says
-    /// whether it means this one.
-    Restarted(Moment),
+    /// The server was restarted, and calls the transaction committed. Only the WAL says whether it means this one.
+    Restarted,
 }
 
 /// A transaction that has run its statement.
@@ -81,15 +77,13 @@ const TOKEN_SQL: &str = concat!(
             pg_backend_pid() as pid,
             (select a.backend_start from pg_stat_activity as a where a.pid = pg_backend_pid()) as backend_start, ",
     moment_sql!("pg_postmaster_start_time()"),
-    " as postmaster_start, ",
-    moment_sql!("clock_timestamp()"),
-    " as at"
+    " as postmaster_start"
 );
 
 const SERVER_SQL: &str = concat!(
     "select (select system_identifier from pg_control_system()) as system_identifier,
             case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline,
-            current_setting('track_commit_timestamp') as dates_commits, ",
+            ",
     moment_sql!("pg_postmaster_start_time()"),
     " as postmaster_start"
 );
@@ -109,7 +103,6 @@ impl CommitToken {
             system_identifier: text("system_identifier")?,
             timeline: text("timeline")?,
             insert_lsn: text("insert_lsn")?,
-            at: moment("at")?,
             pid: text("pid")?.parse().map_err(|_| missing("pid"))?,
             backend_start: text("backend_start")?,
             postmaster_start: moment("postmaster_start")?,
@@ -134,22 +127,16 @@ impl CommitToken {
         short
     }
 
-    /// Returns the state of a transaction whose commit is dated `at`, on a server that was last restarted at `restarted`;
-    /// `None` when it must be another's.
-    pub(in super::super) fn state_if_dated(&self, at: Moment, restarted: Moment) -> Option<CommitState> {
-        let latest = self.at.saturating_add(COMMIT_GRACE).saturating_add(CLOCK_SLACK);
-        (self.at <= at && at <= latest.min(restarted)).then(|| self.committed())
-    }
-
-    fn committed(&self) -> CommitState {
+    /// Returns the state of a transaction that was committed.
+    pub(in super::super) fn committed(&self) -> CommitState {
         CommitState::Committed(SqlOutcome { rows_affected: self.rows_affected })
     }
 
-    /// Returns the error of a transaction whose server was restarted and does not date its commits.
+    /// Returns the error of a transaction whose server was restarted, and whose WAL cannot be read from here.
     pub(in super::super) fn restarted_error(&self) -> Error {
         self.unknown_error(
-            "the server was restarted since, and does not say when the transaction with this id was committed; \
-             with `track_commit_timestamp = on` it would",
+            "the server was restarted since, and only its WAL would say whether the transaction that it calls \
+             committed is this one",
         )
     }
 
@@ -180,16 +167,45 @@ impl OpenTransaction for PendingTransaction {
     }
 }
 
-/// Takes back what a statement has set for its session, which a connection pool would give to somebody else, and has the
-/// server end a session whose commit does not come.
-pub(super) async fn end_statement(client: &Client, timeout: Span) -> Result<()> {
+/// Returns the name under which a session runs the statement of a call.
+fn session_name(key: &CallKey) -> String {
+    format!("redrill {key}")
+}
+
+/// Returns the prefix of the message that the transaction of a call leaves in the WAL.
+pub(in super::super) fn message_prefix(key: &CallKey) -> String {
+    format!("redrill {key}")
+}
+
+/// Begins the transaction of a call, in a session that bears its key.
+pub(super) fn begin_sql(key: &CallKey) -> String {
+    format!("begin; set local application_name = '{}'", session_name(key))
+}
+
+/// Takes back what a statement has set for its session, which a connection pool would give to somebody else, leaves a message
+/// in the WAL, and has the server end a session whose commit does not come.
+pub(super) async fn end_statement(client: &Client, timeout: Span, key: &CallKey) -> Result<()> {
     let sql = format!(
-        "{}; set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}",
+        "{}; set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}; \
+         set local application_name = '{}'; \
+         select case when not pg_is_in_recovery() then pg_logical_emit_message(true, '{}', '') end",
         statement::RELEASE_SESSION_SQL,
         limit_in_millis(timeout),
-        limit_in_millis(COMMIT_GRACE)
+        limit_in_millis(COMMIT_GRACE),
+        session_name(key),
+        message_prefix(key),
     );
     client.batch_execute(&sql).await.map_err(|e| statement_error(&e, &sql))
+}
+
+/// Ends every other session that runs a statement of a call, and returns whether none is left.
+pub(super) async fn end_sessions(client: &Client, key: &CallKey) -> Result<bool> {
+    let end = format!(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+         where application_name = '{}' and pid <> pg_backend_pid()",
+        session_name(key)
+    );
+    Ok(fetch_text(client, &end).await?.as_deref() == Some("0"))
 }
 
 impl Database {
@@ -223,14 +239,7 @@ impl Database {
         };
         match status.as_deref() {
             Some("aborted") if same_timeline => Ok(ServerReading::Settled(CommitState::NotCommitted)),
-            Some("committed") if server.get("dates_commits") == Some("on") => {
-                let at = fetch_commit_time(&client, token).await?;
-                Ok(match at.and_then(|at| token.state_if_dated(at, started)) {
-                    Some(state) => ServerReading::Settled(state),
-                    None => ServerReading::Restarted(started),
-                })
-            }
-            Some("committed") => Ok(ServerReading::Restarted(started)),
+            Some("committed") => Ok(ServerReading::Restarted),
             _ if !same_timeline => Err(token.unknown_error(&format!(
                 "the cluster was restored or promoted since, from timeline {} to {timeline}",
                 token.timeline
@@ -264,11 +273,4 @@ async fn read_running_server(client: &Client, token: &CommitToken, xid: u64) -> 
 
 fn status_sql(xid: u64) -> String {
     format!("select pg_xact_status('{xid}')")
-}
-
-/// Returns the time of the last commit with an id, which servers keep where they are told to.
-async fn fetch_commit_time(client: &Client, token: &CommitToken) -> Result<Option<Moment>> {
-    let ask =
-        format!(concat!("select ", moment_sql!("pg_xact_commit_timestamp('{}'::xid)")), token.short_xid());
-    Ok(fetch_text(client, &ask).await?.and_then(|at| Moment::parse(&at).ok()))
 }

@@ -12,7 +12,7 @@ mod fetch;
 mod refusal;
 mod values;
 
-pub(super) use commit::{CommitToken, ServerReading};
+pub(super) use commit::{CommitToken, ServerReading, message_prefix};
 pub(in crate::provider) use connect::Database;
 pub(super) use connect::{Client, DatabaseAddress};
 pub(super) use fetch::{fetch_rows, fetch_text};
@@ -39,6 +39,8 @@ use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow, Statement};
 const ROWS_MAX: usize = 100_000;
 /// How many bytes of text the rows of a query may have in total.
 const BYTES_MAX: usize = 64 << 20;
+/// How often it is looked whether a session that was told to end has ended.
+const END_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long we wait beyond the server's own time limit before reporting that it does not answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
 #[async_trait]
@@ -60,15 +62,19 @@ impl Sql for Database {
         &self,
         sql: &str,
         timeout: Span,
-        _key: &CallKey,
+        key: &CallKey,
     ) -> Result<Box<dyn OpenTransaction>> {
         statement::check_statement(sql)?;
         let client = self.address.connect().await?;
         let token = within_timeout(timeout, async {
-            begin_transaction(&client, "begin", timeout).await?;
+            // An earlier attempt may still be at work, and would be in the way.
+            while !commit::end_sessions(&client, key).await? {
+                tokio::time::sleep(END_POLL_INTERVAL).await;
+            }
+            begin_transaction(&client, &commit::begin_sql(key), timeout).await?;
             let ran = run_statement(&client, sql).await;
             let rows_affected = ran.map_err(|e| statement::mark_lasting_effects(e, sql))?;
-            commit::end_statement(&client, timeout).await?;
+            commit::end_statement(&client, timeout, key).await?;
             CommitToken::fetch(&client, rows_affected).await
         })
         .await?;
@@ -95,12 +101,19 @@ impl Sql for Database {
         }
     }
 
-    async fn settle(&self, _key: &CallKey, token: &Value) -> Result<CommitState> {
+    async fn settle(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
+        if token.is_null() {
+            return self.end_unfinished(key).await;
+        }
         let token = CommitToken::decode(token)?;
         match self.read_commit(&token).await? {
             ServerReading::Settled(state) => Ok(state),
-            ServerReading::Restarted(_) => Err(token.restarted_error()),
+            ServerReading::Restarted => Err(token.restarted_error()),
         }
+    }
+
+    fn runs_before_token(&self) -> bool {
+        true
     }
 
     /// Returns the health of the database; being unreachable is a result, not an error.
@@ -139,6 +152,21 @@ const HEALTH_SQL: &str = "
            current_setting('transaction_read_only') as read_only,
            pg_database_size(current_database()) as bytes,
            (select count(*) from pg_stat_activity where backend_type = 'client backend') as connections";
+
+impl Database {
+    /// Ends the session of a statement whose commit was never sent.
+    ///
+    /// # Errors
+    /// As for connecting.
+    pub(super) async fn end_unfinished(&self, key: &CallKey) -> Result<CommitState> {
+        let client = self.address.connect().await?;
+        Ok(if commit::end_sessions(&client, key).await? {
+            CommitState::NotCommitted
+        } else {
+            CommitState::Open("its session was told to end".into())
+        })
+    }
+}
 
 /// Returns the result of `work`, or [`Code::Timeout`] when the server overruns its own time limit.
 async fn within_timeout<T>(timeout: Span, work: impl Future<Output = Result<T>>) -> Result<T> {

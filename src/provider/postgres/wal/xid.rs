@@ -33,4 +33,41 @@ impl WalArchive {
         }
         Ok(commits)
     }
+
+    /// Returns the commit of the transaction `xid` (without epoch) that left a message with this prefix before it.
+    ///
+    /// # Errors
+    /// [`crate::provider::Code::Tool`].
+    pub(in super::super) async fn find_commit_after_message(
+        &self,
+        programs: &Programs,
+        xid: u32,
+        prefix: &str,
+    ) -> Result<Option<Commit>> {
+        let message = format!("MESSAGE transactional, prefix \"{prefix}\";");
+        for (&timeline, there) in &self.timelines {
+            for run in there.contiguous_segments() {
+                let (mut is_announced, mut found) = (false, None);
+                let range = WalRange::Segments(run);
+                let read = self.read_records(
+                    programs,
+                    timeline,
+                    &range,
+                    &["LogicalMessage", "Transaction"],
+                    |record| {
+                        if record.xid == xid && record.desc.starts_with(&message) {
+                            is_announced = true;
+                        }
+                        found = record.to_commit().filter(|commit| is_announced && commit.xid == xid);
+                        found.is_none()
+                    },
+                );
+                read.await?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
 }

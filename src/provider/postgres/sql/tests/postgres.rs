@@ -184,7 +184,8 @@ async fn a_session_that_works_for_somebody_else_by_now_is_left_alone() {
     let Some(cluster) = TestCluster::start(&[]).await else { return };
     let db = cluster.database();
     let ours = db.open_transaction("select 1", QUERY_TIMEOUT, &test_key()).await.expect("open");
-    let theirs = db.open_transaction("select 1", QUERY_TIMEOUT, &test_key()).await.expect("open");
+    let their_key = CallKey("theirs".into());
+    let theirs = db.open_transaction("select 1", QUERY_TIMEOUT, &their_key).await.expect("open");
     // The pool gave our session to somebody else after our commit: it has another transaction.
     let mut token = ours.token();
     ours.commit().await.expect("committed");
@@ -203,54 +204,59 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn a_restarted_server_is_believed_only_about_the_commit_that_was_ours() {
-    for dates_commits in [true, false] {
-        let settings =
-            [if dates_commits { "track_commit_timestamp=on" } else { "track_commit_timestamp=off" }];
-        let Some(mut cluster) = TestCluster::start(&settings).await else { return };
-        cluster.run_statements(&["create table t (n int)", "checkpoint"]).await;
-        let db = cluster.database();
-        let snapshots = tempfile::tempdir().expect("a folder");
-        let snapshot = snapshots.path().join("data");
-        cluster.restart(&settings, |data| copy_folder(data, &snapshot)).await;
-        let transaction = db.open_transaction("insert into t values (1)", QUERY_TIMEOUT, &test_key()).await;
-        let transaction = transaction.expect("open");
-        let token = transaction.token();
-        let done = transaction.commit().await.expect("committed");
+async fn a_restarted_server_is_not_believed_about_an_id_that_it_may_have_given_out_again() {
+    let Some(mut cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create table t (n int)", "checkpoint"]).await;
+    let db = cluster.database();
+    let snapshots = tempfile::tempdir().expect("a folder");
+    let snapshot = snapshots.path().join("data");
+    cluster.restart(&[], |data| copy_folder(data, &snapshot)).await;
+    let transaction = db.open_transaction("insert into t values (1)", QUERY_TIMEOUT, &test_key()).await;
+    let transaction = transaction.expect("open");
+    let token = transaction.token();
+    transaction.commit().await.expect("committed");
+    cluster.restart(&[], |_| ()).await;
+    let error = db.settle(&test_key(), &token).await.expect_err("only the WAL would say");
+    assert!(error.code == Code::Unknown && error.message.contains("only its WAL"), "{error}");
 
-        // After a restart, the server has to say when that was.
-        cluster.restart(&settings, |_| ()).await;
-        let settled = db.settle(&test_key(), &token).await;
-        if dates_commits {
-            assert_eq!(settled, Ok(CommitState::Committed(done)));
-        } else {
-            let error = settled.expect_err("nobody knows");
-            assert!(
-                error.code == Code::Unknown && error.message.contains("track_commit_timestamp"),
-                "{error}"
-            );
-        }
-
-        // Put back to before it, the server hands the same id out again, and calls it committed.
-        let put_back = |data: &Path| {
-            std::fs::remove_dir_all(data).expect("removed");
-            copy_folder(&snapshot, data);
-        };
-        cluster.restart(&settings, put_back).await;
-        let error = db.settle(&test_key(), &token).await.expect_err("the id is not handed out yet");
-        assert!(error.code == Code::Unknown && error.message.contains("put back"), "{error}");
-        let xid = token["xid"].as_u64().expect("an id");
-        let mut last = 0;
-        while last < xid {
-            db.execute("select 1", QUERY_TIMEOUT, &test_key()).await.expect("committed");
-            let ids =
-                query_maps(&db, "select pg_snapshot_xmax(pg_current_snapshot())::text::int8 as n").await;
-            last = ids.expect("rows")[0]["n"].as_u64().expect("an id") - 1;
-        }
-        let error = db.settle(&test_key(), &token).await.expect_err("another transaction");
-        assert_eq!(error.code, Code::Unknown, "{error}");
-        assert_eq!(query_maps(&db, "select count(*) as n from t").await.expect("rows")[0]["n"], json!(0));
+    // Put back to before it, the server hands the same id out again, and calls it committed.
+    let put_back = |data: &Path| {
+        std::fs::remove_dir_all(data).expect("removed");
+        copy_folder(&snapshot, data);
+    };
+    cluster.restart(&[], put_back).await;
+    let error = db.settle(&test_key(), &token).await.expect_err("the id is not handed out yet");
+    assert!(error.code == Code::Unknown && error.message.contains("put back"), "{error}");
+    let xid = token["xid"].as_u64().expect("an id");
+    let mut last = 0;
+    while last < xid {
+        db.execute("select 1", QUERY_TIMEOUT, &CallKey("another".into())).await.expect("committed");
+        let ids = query_maps(&db, "select pg_snapshot_xmax(pg_current_snapshot())::text::int8 as n").await;
+        last = ids.expect("rows")[0]["n"].as_u64().expect("an id") - 1;
     }
+    cluster.restart(&[], |_| ()).await;
+    let error = db.settle(&test_key(), &token).await.expect_err("another transaction");
+    assert_eq!(error.code, Code::Unknown, "{error}");
+    assert_eq!(query_maps(&db, "select count(*) as n from t").await.expect("rows")[0]["n"], json!(0));
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_left_at_work_is_ended_before_anything_else() {
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    cluster.run_statements(&["create table t (n int)", "insert into t values (1)"]).await;
+    let db = cluster.database();
+    let update = "update t set n = n + 1";
+    // Its process is gone, and its session holds the row.
+    let orphan = db.open_transaction(update, QUERY_TIMEOUT, &test_key()).await.expect("open");
+    let again = db.open_transaction(update, QUERY_TIMEOUT, &test_key()).await.expect("nothing is in the way");
+    again.commit().await.expect("committed");
+    assert_eq!(orphan.commit().await.expect_err("it was ended").code, Code::Unknown);
+    assert_eq!(query_maps(&db, "select n from t").await.expect("rows")[0]["n"], json!(2));
+
+    let orphan = db.open_transaction(update, QUERY_TIMEOUT, &test_key()).await.expect("open");
+    while db.settle(&test_key(), &Value::Null).await.expect("asked") != CommitState::NotCommitted {}
+    assert_eq!(orphan.commit().await.expect_err("it was ended").code, Code::Unknown);
+    assert_eq!(query_maps(&db, "select n from t").await.expect("rows")[0]["n"], json!(2));
 }
 
 #[tokio::test]
@@ -300,7 +306,8 @@ async fn a_session_is_given_back_as_it_was() {
         let held = format!("select count(*) as n from pg_locks where locktype = 'advisory' and pid = {pid}");
         assert_eq!(query_maps(&db, &held).await.expect("rows")[0]["n"], json!(0), "{leaves}");
         let name = format!("select application_name as n from pg_stat_activity where pid = {pid}");
-        assert_eq!(query_maps(&db, &name).await.expect("rows")[0]["n"], json!("redrill"), "{leaves}");
+        let shown = &query_maps(&db, &name).await.expect("rows")[0]["n"];
+        assert_eq!(shown, &json!(format!("redrill {}", test_key())), "{leaves}");
         transaction.commit().await.expect(leaves);
     }
 }
