@@ -297,3 +297,23 @@ fn a_restore_point_is_made_once_and_gone_back_to() {
     assert_eq!(done.code, 0, "{done}");
     assert_eq!(sent(&platform, POINTS), 1);
 }
+
+#[test]
+fn somebody_elses_replica_is_not_taken_for_one_that_may_still_come() {
+    let fate = "{ lands-later = { after = \"4s\", status = 504 } }";
+    let platform = FaultyPlatform::start("POST", "/read-replicas/setup", fate);
+    let config = std::fs::read_to_string(platform.env.path("redrill.toml")).unwrap();
+    platform.env.write_file("redrill.toml", &config.replace("\"1m\"", "\"8s\""));
+    let done = thread::scope(|scope| {
+        let ours = scope.spawn(|| platform.type_command("db replicas create -t shop"));
+        thread::sleep(Duration::from_secs(1));
+        let body = "{\"read_replica_region\":\"eu-central-1\"}";
+        let path = format!("/v1/projects/{}/read-replicas/setup", platform.server.project_references()[0]);
+        let theirs = ["--state", "theirs", "supabase", "api", "-t", "shop", "POST", &path, "--body", body];
+        let theirs = platform.env.run_cli(&theirs);
+        assert_eq!(theirs.code, 0, "{theirs}");
+        ours.join().unwrap()
+    });
+    platform.wait_for_late_effect();
+    assert_eq!(done.code, 4, "two came, and nobody knows which is whose: {done}");
+}

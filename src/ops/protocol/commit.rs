@@ -109,14 +109,18 @@ async fn find_outcome(
 ) -> EffectResult<Option<SqlOutcome>> {
     let landing = provider.landing(EffectKind::Statement);
     let look = || async {
-        let state = sql.settle(cx.key, token).await?;
+        let state = match sql.settle(cx.key, token).await {
+            // Who cannot know now cannot know later.
+            Err(e) if e.code == Code::Unknown => return Ok(Look::Seen(Err(e))),
+            state => state?,
+        };
         let is_settled = match &state {
             CommitState::Committed(_) => true,
             CommitState::NotCommitted => landing.is_fenced(),
             CommitState::Open(_) => false,
         };
         let progress = Progress::with_phase("asking whether the statement was committed");
-        Ok(if is_settled { Look::Seen(state) } else { Look::NotYet(state, progress) })
+        Ok(if is_settled { Look::Seen(Ok(state)) } else { Look::NotYet(Ok(state), progress) })
     };
     let limit = landing.span().unwrap_or(LOOK_TIMEOUT);
     let limit = if landing.is_fenced() { LOOK_TIMEOUT } else { limit };
@@ -125,7 +129,7 @@ async fn find_outcome(
             Code::Internal => EffectFailure::Unreadable(e.message),
             _ => EffectFailure::Undecided(e.message),
         })?;
-    match state {
+    match state.map_err(EffectFailure::from)? {
         CommitState::Committed(outcome) => Ok(Some(outcome)),
         CommitState::NotCommitted => Ok(None),
         CommitState::Open(why) => Err(EffectFailure::Undecided(format!(
