@@ -11,7 +11,7 @@ use crate::{
     base::{terminal, value},
     journal::RunSummary,
     report::{self, CliError, DataFormat, exit_code, record_to_json, render_transcript},
-    runtime::{ResumeRequest, Runtime, SESSION, leave_run},
+    runtime::{ResumeRequest, RunResult, Runtime, SESSION, leave_run},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -153,12 +153,14 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
         let journal = Arc::new(runtime.open_journal()?);
         // Nothing new is started on any target, so no name needs to be confirmed.
         let confirmed = runtime.fleet.target_configs().map(|target| target.name.clone()).collect();
-        if summary.runbook == SESSION {
-            return Ok(runtime.abandon_session(journal, &summary.id, confirmed, watch)?);
-        }
-        let (run, runbook, params) = Runtime::acquire_run(&journal, &summary.id)?;
-        let resume = ResumeRequest { run, runbook, params, confirmed, abandon: true };
-        Ok(runtime.resume_run(journal, resume, watch)?)
+        let ended = if summary.runbook == SESSION {
+            runtime.abandon_session(journal, &summary.id, confirmed, watch)?
+        } else {
+            let (run, runbook, params) = Runtime::acquire_run(&journal, &summary.id)?;
+            let resume = ResumeRequest { run, runbook, params, confirmed, abandon: true };
+            runtime.resume_run(journal, resume, watch)?
+        };
+        Ok(RunResult { is_given_up: true, ..ended })
     }))
 }
 

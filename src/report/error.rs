@@ -74,6 +74,9 @@ impl CliError {
             (None, None) => Self::usage("the clean-up failed").with_exit(FAILED),
         };
         error.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
+        if ended.is_given_up && ended.stop.is_some() {
+            error.next = Some(format!("redrill runs abandon {}", ended.run));
+        }
         if error.next.is_none() {
             error.next = Some(format!("redrill runs show {}", ended.run));
         }
@@ -298,12 +301,22 @@ mod tests {
             stop,
             cleanup: vec![],
             left_behind: vec![],
+            is_given_up: false,
         }
     }
 
     fn unreadable_record() -> journal::UnreadableRecord {
         let (subject, what) = ("/now#0".to_owned(), "5 is no moment".to_owned());
         journal::UnreadableRecord { subject, what, version: "9.9.9".into() }
+    }
+
+    #[test]
+    fn what_goes_on_with_giving_up_is_no_resume() {
+        let stopped = ended_run(RunStatus::Interrupted, Some(StopReason::Interrupted));
+        let next = |ended: &RunResult| CliError::from_ended(ended).and_then(|error| error.next);
+        assert_eq!(next(&stopped).as_deref(), Some("redrill resume abcd2345"));
+        let given_up = RunResult { is_given_up: true, ..stopped };
+        assert_eq!(next(&given_up).as_deref(), Some("redrill runs abandon abcd2345"));
     }
 
     #[test]

@@ -260,6 +260,8 @@ pub struct RunResult {
     pub cleanup: Vec<String>,
     /// What was made and is still there.
     pub left_behind: Vec<String>,
+    /// Whether it was taken up to be given up: what goes on with that is not a resume.
+    pub is_given_up: bool,
 }
 
 /// Ends a run: cleans up in reverse order and records the status. A run with an undecided call does
@@ -319,6 +321,7 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
         stop: None,
         cleanup,
         left_behind,
+        is_given_up: false,
     }
 }
 
@@ -432,5 +435,6 @@ fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunResult {
         stop: Some(stop),
         cleanup: vec![],
         left_behind: lock_unpoisoned(&context.left_behind).clone(),
+        is_given_up: false,
     }
 }

@@ -68,6 +68,12 @@ impl ArchiveSearch {
     pub(super) async fn explain_failure(&self, error: Error) -> Result<Error> {
         let unseen = self.describe_unarchived().await?;
         Ok(match unseen {
+            // What is not in the part that was searched may be in the other.
+            Some(unseen) if error.code == Code::NotFound => Error::new(
+                Code::Unavailable,
+                format!("nobody knows: in what could be searched, {}; {unseen}", error.message),
+            )
+            .with_hint("start the server, or archive its last WAL, and ask again"),
             Some(unseen) => Error { message: format!("{}; {unseen}", error.message), ..error },
             None => error,
         })

@@ -176,7 +176,7 @@ async fn a_dead_source_says_what_could_not_be_searched() {
         assert_eq!(make_branch(lab.as_ref(), &request, key).await.unseen, None, "{request:?}");
     }
     let error = refusal(lab.as_ref(), &branch_request("lost", to_name("unarchived"))).await;
-    assert_eq!(error.code, Code::NotFound, "{error:?}");
+    assert_eq!(error.code, Code::Unavailable, "what is not seen may be there: {error:?}");
     unseen(error.message.split_once("; ").map(|(_, unseen)| unseen.to_owned()));
     let error = mark(lab.as_ref(), "more", "MARK000002").await.expect_err("nobody answers");
     assert_eq!(error.code, Code::Unavailable, "{error:?}");
