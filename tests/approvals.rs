@@ -339,9 +339,9 @@ fn what_an_approval_cuts_short_beside_it_is_said_to_go_on() {
     );
     let waiting = env.run_cli(&["run", "r.rhai"]);
     assert_eq!(waiting.code, 3, "{waiting}");
-    let said = "goes on in the world: project::pause (/parallel#0/1/project::pause#0)";
+    let said = "may go on in the world: project::pause (/parallel#0/1/project::pause#0)";
     assert!(waiting.stderr.contains(said), "{waiting}");
-    assert!(!waiting.stderr.contains("goes on in the world: approve"), "{waiting}");
+    assert!(!waiting.stderr.contains("may go on in the world: approve"), "{waiting}");
     let shown = env.run_cli(&["runs", "show", "last"]);
     assert!(shown.stdout.contains("open  project::pause  "), "{shown}");
 }

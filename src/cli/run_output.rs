@@ -155,7 +155,7 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
     open.map(|(name, call)| {
         let is_asked_for = call.attempts.last().is_some_and(|attempt| attempt.accepted.is_some());
         let state =
-            if is_asked_for { "goes on in the world" } else { "was begun, and may not be asked for yet" };
+            if is_asked_for { "may go on in the world" } else { "was begun, and may not be asked for yet" };
         format!("{state}: {} ({name})", call.op)
     })
     .collect()

@@ -200,6 +200,10 @@ mod tests {
         let point =
             ParamKind::Point.parse_word("time=2026-11-20T03:00:00Z,inclusive=false").expect("a point");
         assert_eq!(point, json!({"time": {"$moment": "2026-11-20T03:00:00Z"}, "inclusive": false}));
+        let mark = r#"{"name":"m1","lsn":"0/C000060","timeline":2,"time":"2026-11-20T03:00:00Z"}"#;
+        let point = ParamKind::Point.parse_word(mark).expect("what a mark printed");
+        assert_eq!((&point["name"], &point["timeline"]), (&json!("m1"), &json!(2)));
+        assert!(ParamKind::Point.parse_word("{").is_err());
         assert!(ParamKind::Point.parse_word("yesterday").is_err());
         assert!(ParamKind::Bool.parse_word("yes").is_err());
         assert_eq!(ParamKind::Int.parse_word("7").expect("a number"), json!(7));

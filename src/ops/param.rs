@@ -155,13 +155,20 @@ impl ParamKind {
             ParamKind::Bool => self.canonicalize_value(
                 text.parse::<bool>().map_err(|_| wrong().with_hint("write `true` or `false`"))?.into(),
             ),
+            // What a command printed with `-o json` is passed on as it is.
+            ParamKind::Point if text.starts_with('{') => {
+                let json = serde_json::from_str(text).map_err(|e| {
+                    Error::new(Code::Invalid, format!("expected a recovery point as JSON: {e}"))
+                })?;
+                self.canonicalize_value(json)
+            }
             ParamKind::Point => {
                 let pairs = text.split(',').map(|pair| pair.split_once('='));
                 let fields = pairs.map(|p| {
                     p.map(|(k, v)| (k.trim().to_owned(), canonical::parse_point_field(k.trim(), v.trim())))
                 });
                 let map: Option<Map<String, Value>> = fields.collect();
-                self.canonicalize_value(map.ok_or_else(|| wrong().with_hint("write `time=2026-11-20T03:00:00Z`, `xid=771`, `lsn=0/3000148` or `name=before-deploy`"))?.into())
+                self.canonicalize_value(map.ok_or_else(|| wrong().with_hint("write `time=2026-11-20T03:00:00Z`, `xid=771`, `lsn=0/3000148` or `name=before-deploy`, or pass on what `backup pitr mark -o json` printed"))?.into())
             }
             ParamKind::Json => {
                 let json = serde_json::from_str(text).map_err(|e| {
