@@ -15,6 +15,7 @@ use super::{
     runbook::Runbook,
     scope::{CLEAN_UP_PATH, CallScope},
     script_error,
+    signals::Signals,
     stop::{NativeError, StopReason},
     values::{to_dynamic, to_json},
 };
@@ -30,7 +31,7 @@ use crate::{
 use rhai::{Engine, EvalAltResult, Scope};
 use serde_json::{Map, Value, json};
 use std::{io, sync::Arc, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 /// The interval at which a run checks whether another process asks it to stop.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -61,6 +62,10 @@ fn with_run_thread(
     body: impl FnOnce(&Arc<RunContext>) -> RunResult + Send + 'static,
 ) -> io::Result<RunResult> {
     let (done, ended) = tokio::sync::oneshot::channel();
+    let mut interrupts = {
+        let _runtime = tokio.enter();
+        Signals::listen_for(&[SignalKind::interrupt(), SignalKind::terminate()])
+    };
     let running = Arc::clone(context);
     let thread = std::thread::Builder::new().name("runbook".into()).stack_size(STACK_BYTES);
     let script = thread.spawn(move || {
@@ -76,7 +81,7 @@ fn with_run_thread(
                 _ = poll.tick() => {
                     obey_stop_request(context);
                 }
-                () = wait_for_interrupt() => drop(context.stopper.stop_run(StopReason::Interrupted)),
+                () = interrupts.wait_for_one() => drop(context.stopper.stop_run(StopReason::Interrupted)),
             }
         }
     });
@@ -92,22 +97,6 @@ pub(super) fn obey_stop_request(context: &RunContext) {
     // A journal that cannot be read says so at the next record.
     if let Ok(Some(by)) = context.journal.stop_requested_by(context.run.id()) {
         drop(context.stopper.stop_run(StopReason::TakenOver { by }));
-    }
-}
-
-/// Returns when a person or the system asks the process to stop.
-async fn wait_for_interrupt() {
-    tokio::select! {
-        () = wait_for_signal(SignalKind::interrupt()) => {}
-        () = wait_for_signal(SignalKind::terminate()) => {}
-    }
-}
-
-/// Returns when the process gets a signal; never, where it cannot be listened for.
-pub(super) async fn wait_for_signal(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
     }
 }
 

@@ -47,6 +47,7 @@ mod runs;
 mod scope;
 mod script_runner;
 mod session;
+mod signals;
 mod stop;
 
 #[cfg(test)]

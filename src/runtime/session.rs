@@ -13,6 +13,7 @@ use super::{
     runs::Runtime,
     scope::CallScope,
     script_error::{self, codes},
+    signals::Signals,
     stdlib,
     stop::StopReason,
     values::{to_dynamic, to_json},
@@ -24,6 +25,7 @@ use crate::{
 use rhai::{AST, Dynamic, Engine, Scope};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
+use tokio::signal::unix::SignalKind;
 
 /// The name of a session where a runbook has its path. A session has no text: only its records tell what it did.
 pub const SESSION_NAME: &str = "repl";
@@ -80,8 +82,9 @@ impl Session {
             RunContext::new(RunSetup { confirmed, ..runtime.setup_run(journal, run, None, observer) });
         let interrupted = Arc::clone(&context);
         runtime.tokio.spawn(async move {
+            let mut interrupts = Signals::listen_for(&[SignalKind::interrupt()]);
             loop {
-                drive::wait_for_signal(tokio::signal::unix::SignalKind::interrupt()).await;
+                interrupts.wait_for_one().await;
                 drop(interrupted.stopper.stop_run(StopReason::Interrupted));
             }
         });
