@@ -9,7 +9,7 @@
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world, under a key or without one. A request that lands after its call ended well changes nothing. When the run has ended, it knows of every call that changed something. |
 //! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count; nor does what a call began that it names there. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
-//! | `same-end` | A run that was only killed or taken over, and had no request fail, ends as the undisturbed one, unless an operator gave it up or decided that a call has failed, or the script read another time from a clock that was set; or it is undecided in a write past the catalogue (`supabase::send_request`), of which nobody can know. |
+//! | `same-end` | A run that was only killed or taken over, and had no request fail, ends as the undisturbed one, unless an operator gave it up or decided that a call has failed, or the script read another time from a clock that was set; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
@@ -20,26 +20,21 @@
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
 use super::{
+    colleague::{check_colleague, list_colleague_elements},
     points::render_call,
+    rights::{check_guard, check_needs},
     scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
     world_diff::{WorldDifference, diff_worlds},
 };
 use crate::{
     base::value,
-    journal::{
-        Attempt, FoldedCall, JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects,
-    },
-    ops::{
-        self,
-        args::CallArgs,
-        spec::{Effect, Evidence, Permission, parse_target_ref},
-        supabase::API_PATH,
-    },
+    journal::{Attempt, JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects},
+    ops::{self, spec::Effect, supabase::API_PATH},
     provider::{
         model::CallKey,
-        sim::{COLLEAGUE_KINDS, COLLEAGUE_RANGE, COLLEAGUE_SETTING, EffectRow},
+        sim::{COLLEAGUE_KINDS, EffectRow},
     },
-    runtime::{APPROVE, CLEAN_UP_PATH},
+    runtime::CLEAN_UP_PATH,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -279,7 +274,7 @@ fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Ve
 
 fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
     if result.failed > 0
-        || is_ended_by_operator(result)
+        || result.is_ended_by_operator()
         || result.is_restless
         || result.worlds.iter().any(|world| !list_colleague_elements(world).is_empty())
         || result.status() == undisturbed.status()
@@ -289,11 +284,6 @@ fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
     }
     let word = |result: &ScenarioResult| result.status().map_or("refused", RunStatus::as_str);
     vec![format!("nothing failed, and the run is {} instead of {}", word(result), word(undisturbed))]
-}
-
-/// Returns whether an operator, or the clock, may have made the run end otherwise.
-fn is_ended_by_operator(result: &ScenarioResult) -> bool {
-    result.acts.iter().any(|(_, act)| act.may_change_end())
 }
 
 /// Returns why a run did not succeed that nobody disturbed.
@@ -408,147 +398,4 @@ fn check_journal(result: &ScenarioResult) -> Vec<String> {
         found.push(format!("the run has {ends} last records"));
     }
     found
-}
-
-fn check_needs(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
-    let mut found = Vec::new();
-    for world in &result.worlds {
-        for effect in &world.log {
-            let may = |area: &str, effect: Effect| {
-                rules.needs.iter().any(|n| n.covers(&Permission::new(area, effect)))
-            };
-            let is_allowed = match effect.kind.as_str() {
-                "backup.create" | "mark.create" | "schedule.create" => may("backup", Effect::Create),
-                "restore.in_place" | "backup.delete" | "schedule.delete" => may("backup", Effect::Destroy),
-                "restore.branch" => may("branch", Effect::Create),
-                "branch.delete" => may("branch", Effect::Destroy) || may("branch", Effect::Create),
-                "sql.execute" | "branch.promote" | "replica.delete" => may("db", Effect::Destroy),
-                "branch.reset" => may("branch", Effect::Destroy),
-                "replica.create" => may("db", Effect::Create),
-                "config.set" => may("db", Effect::Change),
-                "network.allow" | "network.unban" | "network.ssl" => may("network", Effect::Change),
-                "project.pause" | "project.resume" => may("project", Effect::Change),
-                "clock.pass" => may("supabase", Effect::Destroy),
-                // Giving up what the run began itself.
-                "job.cancel" => true,
-                kind if kind.starts_with(COLLEAGUE_KINDS) => true,
-                _ => false,
-            };
-            if !is_allowed {
-                found.push(format!(
-                    "`{}` of `{}` is not among what the runbook `needs`",
-                    effect.kind, effect.what
-                ));
-            }
-        }
-    }
-    found
-}
-
-fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
-    let mut saved: BTreeSet<String> = BTreeSet::new();
-    let mut own: BTreeSet<&str> = BTreeSet::new();
-    let mut is_approved = false;
-    let mut found = Vec::new();
-    for entry in &result.entries {
-        match &entry.record {
-            Record::End { op, args, outcome: Outcome::Ok(made), .. } if op == "backup::create" => {
-                saved.extend(parse_target_ref(&args["target"]).ok().map(|place| place.target));
-                own.extend(value::untag_as(made, value::BACKUP_TAG).and_then(|b| b["id"].as_str()));
-            }
-            Record::End { op, outcome: Outcome::Ok(made), .. } if is_making(op) => {
-                own.extend(made["id"].as_str());
-            }
-            Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
-            Record::Begin { op, args, at, .. } => {
-                let Some(target) = destroyed_source(op, args, &own) else { continue };
-                let is_protected = rules.config.targets.get(&target).is_some_and(|t| t.protect);
-                if !is_protected && !is_approved && !saved.contains(&target) {
-                    let what = format!("`{op}` at {at} destroys something of `{target}`");
-                    found.push(format!("{what} without a backup made before it in the same run, and `{target}` is not protected"));
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Returns whether an operation makes something, which may have an id.
-fn is_making(op: &str) -> bool {
-    ops::find_operation(op).is_some_and(|op| op.effect == Effect::Create)
-}
-
-/// Returns the target of which a call destroys something that the run did not make.
-fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
-    let need = ops::find_operation(op)?
-        .required_permission(&CallArgs::from_unchecked(args.as_object().cloned().unwrap_or_default()));
-    let place = parse_target_ref(&args["target"]).ok()?;
-    let removed = match op {
-        "backup::delete" => &args["backup"],
-        "backup::schedule::delete" => &args["schedule"],
-        "db::replicas::delete" => &args["replica"],
-        _ => &Value::Null,
-    };
-    let is_own = removed.as_str().is_some_and(|id| own.contains(id));
-    let destroys = need.effect == Effect::Destroy && need.area != "branch" && place.branch.is_none();
-    (destroys && !is_own).then_some(place.target)
-}
-
-/// Returns what the colleague has put into a world: as the normalized world shows it, and as a call names it.
-fn list_colleague_elements(world: &WorldSnapshot) -> Vec<(String, &'static str)> {
-    let (setting, value) = COLLEAGUE_SETTING;
-    let kinds: BTreeSet<&str> =
-        world.log.iter().filter_map(|effect| effect.kind.strip_prefix(COLLEAGUE_KINDS)).collect();
-    let elements = kinds.into_iter().map(|kind| match kind {
-        "allow" => (COLLEAGUE_RANGE.to_owned(), COLLEAGUE_RANGE),
-        _ => (format!("{setting} = {value}"), setting),
-    });
-    elements.collect()
-}
-
-/// Checks that the colleague and the run do not get into each other's way.
-fn check_colleague(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut is_there = false;
-    for world in &result.worlds {
-        let left = world.normalized.ranges.iter().chain(&world.normalized.settings).collect::<BTreeSet<_>>();
-        for (element, name) in list_colleague_elements(world) {
-            is_there = true;
-            if !left.contains(&element) && !is_touched_by_call(result, name) {
-                found.push(format!("`{element}`, which a colleague put into `{}`, is gone", world.target));
-            }
-        }
-    }
-    if is_there && result.failed == 0 && !is_ended_by_operator(result) {
-        let failed = result.fold.calls().filter(|(name, call)| {
-            is_failed_change(call) && !undisturbed.fold.call(name).is_some_and(is_failed_change)
-        });
-        found.extend(failed.map(|(name, _)| {
-            format!(
-                "{} does not succeed, only because a colleague changed something beside it",
-                render_call(name)
-            )
-        }));
-    }
-    found
-}
-
-/// Returns whether the evidence of any call of the run names an element.
-fn is_touched_by_call(result: &ScenarioResult, element: &str) -> bool {
-    let evidence = result.entries.iter().filter_map(|entry| match &entry.record {
-        Record::Accepted { what, .. } => Evidence::decode(what).ok(),
-        _ => None,
-    });
-    let mut sets = evidence.filter_map(|evidence| match evidence {
-        Evidence::Set { changes, .. } => Some(changes),
-        _ => None,
-    });
-    sets.any(|changes| changes.contains_key(element))
-}
-
-/// Returns whether a call that sets elements has failed, or stays open.
-fn is_failed_change(call: &FoldedCall) -> bool {
-    let sets = ops::find_operation(&call.op).is_some_and(|op| op.effect == Effect::Change);
-    sets && !matches!(call.outcome(), Some(Outcome::Ok(_)))
 }

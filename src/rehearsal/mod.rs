@@ -12,12 +12,14 @@
 //!
 //! The state folder is never looked at: worlds, journals and clock are in memory.
 
+mod colleague;
 mod fault_injector;
 mod fault_plan;
 mod invariants;
 mod operators;
 mod points;
 mod report;
+mod rights;
 mod scenario_runner;
 mod scenarios;
 mod story;

@@ -341,6 +341,11 @@ impl ScenarioResult {
     pub(super) fn has_ended(&self) -> bool {
         self.status().is_some_and(RunStatus::is_final)
     }
+
+    /// Returns whether an operator, or the clock, may have made the run end otherwise.
+    pub(super) fn is_ended_by_operator(&self) -> bool {
+        self.acts.iter().any(|(_, act)| act.may_change_end())
+    }
 }
 
 /// Returns the time at which the clock of every scenario starts.

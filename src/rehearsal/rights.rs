@@ -1,0 +1,103 @@
+//! The invariants about what a run may do: `needs` and `guard`.
+
+use super::scenario_runner::{RunbookRules, ScenarioResult};
+use crate::{
+    base::value,
+    journal::{Outcome, Record},
+    ops::{
+        self,
+        args::CallArgs,
+        spec::{Effect, Permission, parse_target_ref},
+    },
+    provider::sim::COLLEAGUE_KINDS,
+    runtime::APPROVE,
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Returns the effects that the runbook has not declared.
+pub(super) fn check_needs(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
+    let mut found = Vec::new();
+    for world in &result.worlds {
+        for effect in &world.log {
+            let may = |area: &str, effect: Effect| {
+                rules.needs.iter().any(|n| n.covers(&Permission::new(area, effect)))
+            };
+            let is_allowed = match effect.kind.as_str() {
+                "backup.create" | "mark.create" | "schedule.create" => may("backup", Effect::Create),
+                "restore.in_place" | "backup.delete" | "schedule.delete" => may("backup", Effect::Destroy),
+                "restore.branch" => may("branch", Effect::Create),
+                "branch.delete" => may("branch", Effect::Destroy) || may("branch", Effect::Create),
+                "sql.execute" | "branch.promote" | "replica.delete" => may("db", Effect::Destroy),
+                "branch.reset" => may("branch", Effect::Destroy),
+                "replica.create" => may("db", Effect::Create),
+                "config.set" => may("db", Effect::Change),
+                "network.allow" | "network.unban" | "network.ssl" => may("network", Effect::Change),
+                "project.pause" | "project.resume" => may("project", Effect::Change),
+                "clock.pass" => may("supabase", Effect::Destroy),
+                // Giving up what the run began itself.
+                "job.cancel" => true,
+                kind if kind.starts_with(COLLEAGUE_KINDS) => true,
+                _ => false,
+            };
+            if !is_allowed {
+                found.push(format!(
+                    "`{}` of `{}` is not among what the runbook `needs`",
+                    effect.kind, effect.what
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Returns the calls that destroy something of a source without what must come before.
+pub(super) fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
+    let mut saved: BTreeSet<String> = BTreeSet::new();
+    let mut own: BTreeSet<&str> = BTreeSet::new();
+    let mut is_approved = false;
+    let mut found = Vec::new();
+    for entry in &result.entries {
+        match &entry.record {
+            Record::End { op, args, outcome: Outcome::Ok(made), .. } if op == "backup::create" => {
+                saved.extend(parse_target_ref(&args["target"]).ok().map(|place| place.target));
+                own.extend(value::untag_as(made, value::BACKUP_TAG).and_then(|b| b["id"].as_str()));
+            }
+            Record::End { op, outcome: Outcome::Ok(made), .. } if is_making(op) => {
+                own.extend(made["id"].as_str());
+            }
+            Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
+            Record::Begin { op, args, at, .. } => {
+                let Some(target) = destroyed_source(op, args, &own) else { continue };
+                let is_protected = rules.config.targets.get(&target).is_some_and(|t| t.protect);
+                if !is_protected && !is_approved && !saved.contains(&target) {
+                    let what = format!("`{op}` at {at} destroys something of `{target}`");
+                    found.push(format!("{what} without a backup made before it in the same run, and `{target}` is not protected"));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Returns whether an operation makes something, which may have an id.
+fn is_making(op: &str) -> bool {
+    ops::find_operation(op).is_some_and(|op| op.effect == Effect::Create)
+}
+
+/// Returns the target of which a call destroys something that the run did not make.
+fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
+    let need = ops::find_operation(op)?
+        .required_permission(&CallArgs::from_unchecked(args.as_object().cloned().unwrap_or_default()));
+    let place = parse_target_ref(&args["target"]).ok()?;
+    let removed = match op {
+        "backup::delete" => &args["backup"],
+        "backup::schedule::delete" => &args["schedule"],
+        "db::replicas::delete" => &args["replica"],
+        _ => &Value::Null,
+    };
+    let is_own = removed.as_str().is_some_and(|id| own.contains(id));
+    let destroys = need.effect == Effect::Destroy && need.area != "branch" && place.branch.is_none();
+    (destroys && !is_own).then_some(place.target)
+}
