@@ -37,7 +37,8 @@ pub(in crate::ops) async fn take_commit(
     let commit = StatementCommit { cx, provider, sql: provider.sql()?, things: vec![Thing::rows(args)?] };
     let value = commit.take(args, statement).await;
     // While nobody knows, it may still be at work.
-    if commit.may_stay_at_work() && !matches!(value, Err(EffectFailure::Undecided(_))) {
+    let is_settled = !matches!(value, Err(EffectFailure::Undecided(_) | EffectFailure::Unreadable(_)));
+    if commit.may_stay_at_work() && is_settled {
         cx.host.lift_quarantines().await?;
     }
     value
@@ -122,8 +123,7 @@ async fn find_outcome(
         let progress = Progress::with_phase("asking whether the statement was committed");
         Ok(if is_settled { Look::Seen(Ok(state)) } else { Look::NotYet(Ok(state), progress) })
     };
-    let limit = landing.span().unwrap_or(LOOK_TIMEOUT);
-    let limit = if landing.is_fenced() { LOOK_TIMEOUT } else { limit };
+    let limit = landing.span().filter(|_| !landing.is_fenced()).unwrap_or(LOOK_TIMEOUT);
     let (Watched::Seen(state) | Watched::TimeUp(state)) =
         watch(cx, provider, limit, look).await.map_err(|e| match e.code {
             Code::Internal => EffectFailure::Unreadable(e.message),
