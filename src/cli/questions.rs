@@ -53,6 +53,12 @@ impl QuestionPolicy {
                 terminal::print_message(message);
                 read_choice("Approve? [yes/no]", &[("yes", Choice::Approve), ("no", Choice::Reject)])?
             }
+            Question::Edit { .. } if !self.person => return None,
+            Question::Edit { difference } => {
+                terminal::print_message(difference);
+                let choices = [("yes", Choice::Approve), ("no", Choice::Reject)];
+                read_choice("Do what is new now, although that is missing? [yes/no]", &choices)?
+            }
             Question::FailedCall { .. } if self.failed == FailurePolicy::Fail => return None,
             Question::FailedCall { .. } if self.failed == FailurePolicy::Hold => Choice::Hold,
             Question::FailedCall { call, op, message } => {

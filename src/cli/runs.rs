@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     base::{terminal, value},
-    journal::RunSummary,
-    report::{self, CliError, DataFormat, exit_code, record_to_json, render_transcript},
-    runtime::{ResumeRequest, RunResult, Runtime, SESSION, leave_run},
+    journal::{RunStatus, RunSummary},
+    report::{self, CliError, DataFormat, exit_code, find_next_step, record_to_json, render_transcript},
+    runtime::{Refusal, ResumeRequest, RunResult, Runtime, SESSION, leave_run},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -112,7 +112,8 @@ fn list_runs(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
     if output == DataFormat::Table {
         for (run, reason) in runs.iter().filter_map(|run| run.reason.as_ref().map(|reason| (run, reason))) {
             let line = reason.lines().next().unwrap_or_default();
-            terminal::print_message(&format!("{} is {}: {line}", run.id, run.status));
+            let next = find_next_step(runtime, &run.id).command;
+            terminal::print_message(&format!("{} is {}: {line}\n  {next}", run.id, run.status));
         }
     }
     Ok(0)
@@ -130,7 +131,12 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
     let summary = find_run(runtime, given)?;
     let (entries, wrong) = open_journal(runtime)?.read_intact_records(&summary.id)?;
     match output {
-        ReportFormat::Text => terminal::print_data(&render_transcript(&summary, &entries)),
+        ReportFormat::Text => {
+            terminal::print_data(&render_transcript(&summary, &entries));
+            if !summary.status.is_final() && summary.status != RunStatus::Running {
+                terminal::print_message(&find_next_step(runtime, &summary.id).command);
+            }
+        }
         ReportFormat::Json => {
             let mut shown = summary_to_json(&summary);
             shown["title"] = summary.title.as_str().into();
@@ -153,12 +159,21 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
         let journal = Arc::new(runtime.open_journal()?);
         // Nothing new is started on any target, so no name needs to be confirmed.
         let confirmed = runtime.fleet.target_configs().map(|target| target.name.clone()).collect();
-        let ended = if summary.runbook == SESSION {
-            runtime.abandon_session(journal, &summary.id, confirmed, watch)?
-        } else {
-            let (run, runbook, params) = Runtime::acquire_run(&journal, &summary.id)?;
-            let resume = ResumeRequest { run, runbook, params, confirmed, abandon: true };
-            runtime.resume_run(journal, resume, watch)?
+        let acquired = match Runtime::acquire_run(&journal, &summary.id) {
+            _ if summary.runbook == SESSION => None,
+            // What no longer reads as a runbook still has its records.
+            Err(Refusal::Runbook(error)) => {
+                terminal::print_message(&format!("{error}\nthe run is given up by its records"));
+                None
+            }
+            acquired => Some(acquired?),
+        };
+        let ended = match acquired {
+            Some((run, runbook, params)) => {
+                let resume = ResumeRequest { run, runbook, params, confirmed, abandon: true };
+                runtime.resume_run(journal, resume, watch)?
+            }
+            None => runtime.abandon_by_records(journal, &summary.id, confirmed, watch)?,
         };
         Ok(RunResult { is_given_up: true, ..ended })
     }))

@@ -6,7 +6,10 @@ use super::{
 use crate::base::moment::Moment;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// Why a record may not follow the records before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -220,10 +223,23 @@ pub struct RunFold {
     records: u64,
     /// The edition of the sources in force: 0 is the original, higher ones are edits.
     pub(super) edition: u32,
-    /// The edition to fall back to if the edited one does not match; moves on once something takes effect.
-    before: u32,
+    /// What the edition in force has added, while nothing has taken effect under it and it may still be dropped.
+    trial: Option<EditionTrial>,
+    /// What the edition in force need not ask for before it does something new, because somebody allowed it.
+    allowed: BTreeSet<String>,
     /// The newest text there is.
     pub(super) newest: u32,
+}
+
+/// An edition of the sources that may still be dropped.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct EditionTrial {
+    /// The edition to fall back to.
+    before: u32,
+    /// The calls that were first recorded under it: they only read.
+    calls: Vec<String>,
+    /// The target names that were first used under it.
+    targets: Vec<String>,
 }
 
 impl RunFold {
@@ -259,16 +275,7 @@ impl RunFold {
         if let Record::Started { version, .. } | Record::Resumed { version, .. } = &record {
             self.version = version.as_str().into();
         }
-        match &record {
-            Record::Resumed { digest: Some(_), .. } => {
-                self.newest += 1;
-                self.before = self.edition;
-                self.edition = self.newest;
-            }
-            Record::Begin { .. } | Record::Ending { .. } => self.before = self.edition,
-            Record::Stopped { mismatch: true, .. } => self.edition = self.before,
-            _ => {}
-        }
+        self.follow_editions(&record);
         match record {
             Record::Stopped { reason, at_call, .. } => {
                 self.reason = Some(reason);
@@ -305,9 +312,54 @@ impl RunFold {
                 self.error = error;
                 self.left_behind = left_behind;
             }
+            Record::EditAllowed { missing, .. } => self.allowed.extend(missing),
             Record::Started { .. } | Record::Resumed { .. } => {}
         }
         Ok(())
+    }
+
+    /// Follows which edition of the sources is in force. One under which nothing has taken effect is dropped when it does
+    /// not match or another one takes its place, and what was recorded under it is dropped with it: a later text would
+    /// have to ask for it.
+    fn follow_editions(&mut self, record: &Record) {
+        match record {
+            Record::Resumed { digest: Some(_), .. } => {
+                self.drop_trial();
+                self.newest += 1;
+                self.trial = Some(EditionTrial { before: self.edition, ..EditionTrial::default() });
+                self.edition = self.newest;
+                self.allowed.clear();
+            }
+            Record::Stopped { mismatch: true, .. } => self.drop_trial(),
+            Record::Begin { .. } | Record::Accepted { .. } | Record::Ending { .. } => self.trial = None,
+            Record::End { call, .. } if self.calls.get(call).is_some_and(FoldedCall::has_effect) => {
+                self.trial = None;
+            }
+            Record::End { call, .. } if !self.calls.contains_key(call) => {
+                if let Some(trial) = &mut self.trial {
+                    trial.calls.push(call.clone());
+                }
+            }
+            Record::Target { name, .. } if !self.targets.contains_key(name) => {
+                if let Some(trial) = &mut self.trial {
+                    trial.targets.push(name.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Drops the edition in force, if it may still be dropped.
+    fn drop_trial(&mut self) {
+        let Some(trial) = self.trial.take() else { return };
+        self.edition = trial.before;
+        self.allowed.clear();
+        for call in &trial.calls {
+            self.calls.remove(call);
+        }
+        for target in &trial.targets {
+            self.targets.remove(target);
+        }
     }
 
     fn start_attempt(&mut self, name: String, op: String, args: Value, attempt: Attempt) {
@@ -331,6 +383,11 @@ impl RunFold {
     /// Returns where the run stands; nothing before its first record.
     pub fn status(&self) -> Option<RunStatus> {
         self.status
+    }
+
+    /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
+    pub fn source_edition(&self) -> u32 {
+        self.edition
     }
 
     /// Returns why the run has stopped, while it has.
@@ -461,8 +518,18 @@ impl RunFold {
 
     /// Returns the names of the calls that were about to take effect, in no order.
     pub(super) fn started_calls(&self) -> Vec<String> {
-        let started = self.calls.iter().filter(|(_, call)| call.count_begins() > 0);
+        let started = self.calls.iter().filter(|(_, call)| call.has_effect());
         started.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns the names of the calls of one operation, in no order.
+    pub(super) fn calls_of(&self, op: &str) -> Vec<String> {
+        self.calls.iter().filter(|(_, call)| call.op == op).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns what the edition in force need not ask for before it does something new.
+    pub(super) fn allowed_missing(&self) -> &BTreeSet<String> {
+        &self.allowed
     }
 
     /// Returns how many calls there are.
@@ -472,6 +539,11 @@ impl RunFold {
 }
 
 impl FoldedCall {
+    /// Returns whether the call was about to take effect, or to wait for somebody, at least once.
+    fn has_effect(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.key.is_some())
+    }
+
     /// Returns whether the call is not over: its attempt goes on, or a decision has opened it again.
     pub fn is_open(&self) -> bool {
         self.outcome().is_none()

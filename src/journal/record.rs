@@ -159,6 +159,12 @@ pub enum Record {
         decision: Value,
         by: String,
     },
+    /// Somebody allowed the edition in force to do something new before, or without, what the run had done.
+    EditAllowed {
+        /// The calls and clean-up that the script had not asked for, by name.
+        missing: Vec<String>,
+        by: String,
+    },
     /// The run is ending; what follows is clean-up.
     Ending {
         /// What it ends with, a [`super::Conclusion`].
@@ -199,6 +205,7 @@ impl Record {
             Record::Accepted { .. } => "accepted",
             Record::End { .. } => "end",
             Record::Decided { .. } => "decided",
+            Record::EditAllowed { .. } => "edit_allowed",
             Record::Ending { .. } => "ending",
             Record::Finished { .. } => "finished",
             Record::Stopped { .. } => "stopped",

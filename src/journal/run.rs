@@ -5,7 +5,7 @@
 //! same time share one commit.
 
 use super::{
-    CallState, Conclusion, Durability, Error, Record, RunStatus, Source, UnreadableRecord,
+    CallState, Conclusion, Durability, Error, FoldedCall, Record, RunStatus, Source, UnreadableRecord,
     chain::{self, Chain, RecordRow},
     fold::RunState,
     lock::RunLock,
@@ -20,7 +20,7 @@ use crate::base::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -112,6 +112,16 @@ impl Run {
         self.lock_state().chain.fold.unreadable_call(call, what)
     }
 
+    /// Returns a call as its records leave it, if there are any.
+    pub fn recorded_call(&self, call: &str) -> Option<FoldedCall> {
+        self.lock_state().chain.fold.call(call).cloned()
+    }
+
+    /// Returns whether there is a record of a call.
+    pub fn is_recorded(&self, call: &str) -> bool {
+        self.lock_state().chain.fold.call(call).is_some()
+    }
+
     /// Returns whether a call was made as this operation with these arguments.
     pub fn matches_call(&self, call: &str, op: &str, args: &Value) -> bool {
         self.lock_state().chain.fold.matches_call(call, op, args)
@@ -197,6 +207,16 @@ impl Run {
     /// Returns the names of the calls that were begun at least once, in no order.
     pub fn started_calls(&self) -> Vec<String> {
         self.lock_state().chain.fold.started_calls()
+    }
+
+    /// Returns the names of the calls of one operation, in no order.
+    pub fn calls_of(&self, op: &str) -> Vec<String> {
+        self.lock_state().chain.fold.calls_of(op)
+    }
+
+    /// Returns the recorded calls and clean-up that somebody allowed the edited sources not to ask for first.
+    pub fn allowed_missing(&self) -> BTreeSet<String> {
+        self.lock_state().chain.fold.allowed_missing().clone()
     }
 
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.

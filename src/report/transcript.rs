@@ -141,6 +141,9 @@ impl TranscriptWriter {
                 let word = decided.map_or_else(|_| decision.to_string(), |known| known.as_str().into());
                 self.push_line(at, &format!("decided {word} by {by}"));
             }
+            Record::EditAllowed { missing, by } => {
+                self.push_line(at, &format!("{by} allowed something new before {}", missing.join(", ")));
+            }
             Record::Ending { .. } => {
                 self.steps.clear();
                 self.push_line(at, "ending");
@@ -174,7 +177,7 @@ impl TranscriptWriter {
 
     fn push_call_end(&mut self, at: Moment, call: &str, op: &str, args: &Value, outcome: &RecordedOutcome) {
         // Clock readings and the bookkeeping of `parallel` are of no interest to people.
-        if matches!(op, "now" | "sleep" | "failed") {
+        if matches!(op, "now" | "sleep" | "failed" | "defer") {
             return;
         }
         self.enter_steps(call);

@@ -7,6 +7,8 @@
 
 use super::{
     decision::{ask_observer, waiting_since},
+    edit_barrier::Frontier,
+    frontier::reach_frontier,
     observer::{Answer, Choice, Question},
     permit::{self, IdentityError},
     run_context::RunContext,
@@ -15,7 +17,7 @@ use super::{
     stop::{NativeError, StopReason},
 };
 use crate::{
-    base::{lock::lock_unpoisoned, value},
+    base::value,
     journal::{CallState, Decision, Durability, Outcome, Record, ScriptError},
     ops::spec::{Effect, Permission},
     provider::model::Identity,
@@ -75,9 +77,7 @@ impl Approval<'_> {
         if self.scope.is_halted() {
             return Err(NativeError::Stopped);
         }
-        if let Some(calls_made) = &self.context.calls_made {
-            lock_unpoisoned(calls_made).insert(self.name.to_owned());
-        }
+        self.context.note_asked(self.name);
         match self.context.call_state(self.name)? {
             CallState::Finished { op, args, outcome } => {
                 self.check_matches_record(&op, &args)?;
@@ -91,6 +91,7 @@ impl Approval<'_> {
             }
             CallState::Started { op, args, accepted, decision, .. } => {
                 self.check_matches_record(&op, &args)?;
+                self.reach_frontier()?;
                 let targets = match &accepted {
                     Some(cover) => {
                         let cover = ApprovalCover::decode(cover);
@@ -110,6 +111,7 @@ impl Approval<'_> {
                 }
             }
             CallState::NotStarted => {
+                self.reach_frontier()?;
                 let targets = self.targets_to_cover()?;
                 match self.verify_targets(&targets) {
                     Ok(()) => {}
@@ -125,6 +127,16 @@ impl Approval<'_> {
                 self.ask_approval(&hash)
             }
         }
+    }
+
+    /// Waits, in an edited script, until nothing that had begun is missing.
+    fn reach_frontier(&self) -> Result<(), NativeError> {
+        reach_frontier(self.context, || Frontier {
+            call: self.name.to_owned(),
+            op: APPROVE.to_owned(),
+            args: self.recorded_args(),
+            at: self.at.to_owned(),
+        })
     }
 
     /// Returns the targets that an approval asked for now covers: those that the run has used, and those that its
@@ -237,15 +249,12 @@ impl Approval<'_> {
     }
 
     fn stop_waiting(&self) -> NativeError {
-        let (run, since) = (self.context.run.id(), waiting_since(self.context, self.name));
-        // In a fork there may be several approvals, so the command names this one.
-        let which = if self.scope.is_in_fork() { format!(" '{}'", self.name) } else { String::new() };
-        let next = format!("redrill approve {run}{which} --resume");
+        let since = waiting_since(self.context, self.name);
         let reason = format!(
-            "waits since {since} for an approval: {} (whoever can write the state folder unblocks it: `{next}`, or `redrill reject {run}{which}`)",
+            "waits since {since} for an approval, which whoever can write the state folder may give: {}",
             self.message
         );
-        self.context.stopper.stop_run(StopReason::Waiting { call: self.name.to_owned(), reason, next })
+        self.context.stopper.stop_run(StopReason::Waiting { call: self.name.to_owned(), reason })
     }
 
     /// Stops the run when the record of this name is not of this approval.

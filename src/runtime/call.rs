@@ -8,7 +8,9 @@
 
 use super::{
     call_host::HostedCall,
+    edit_barrier::Frontier,
     events::Event,
+    frontier::reach_frontier,
     permit::{self, IdentityError},
     run_context::{Cleanup, DeferredCleanup, RunContext},
     scope::CallScope,
@@ -16,7 +18,7 @@ use super::{
     stop::{NativeError, StopReason},
 };
 use crate::{
-    base::{lock::lock_unpoisoned, value},
+    base::value,
     journal::{CallState, Decision, Durability, Outcome, Record, ScriptError, SideEffects},
     ops::{
         args::CallArgs,
@@ -30,7 +32,7 @@ use crate::{
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 /// A call as the script requests it.
 pub(super) struct CallRequest<'a> {
@@ -48,10 +50,11 @@ pub(super) fn run_call(scope: &CallScope, request: CallRequest<'_>) -> Result<Va
     if scope.is_halted() {
         return Err(NativeError::Stopped);
     }
-    let name = scope.next_call_name(&request.op.path());
-    if let Some(calls_made) = &context.calls_made {
-        lock_unpoisoned(calls_made).insert(name.clone());
-    }
+    let name = match request.op.protocol {
+        Protocol::Read(_) => scope.claim_read_name(&request.op.path(), &request.args.to_value()),
+        Protocol::Wait(_) | Protocol::Effect(_) => scope.next_call_name(&request.op.path()),
+    };
+    context.note_asked(&name);
     let call = Call { context, scope, name: &name, target: target_name(request.op, &request.args), request };
     match context.call_state(&name)? {
         CallState::Finished { op, args, outcome } => {
@@ -85,7 +88,7 @@ pub(super) fn resolve_recorded_call(
 }
 
 struct Call<'a> {
-    context: &'a RunContext,
+    context: &'a Arc<RunContext>,
     scope: &'a CallScope,
     name: &'a str,
     target: Option<String>,
@@ -96,10 +99,12 @@ impl Call<'_> {
     /// Starts a call that was never begun. A target that does not answer is an outcome, recorded like any other:
     /// a script that went on without it goes the same way at a resume.
     fn start_call(&self) -> Result<Value, NativeError> {
+        if !matches!(self.request.op.protocol, Protocol::Read(_)) {
+            self.reach_frontier()?;
+        }
         if !self.request.implied {
             permit::check_rights(self.context, self.request.op, &self.request.args)?;
         }
-        self.check_not_repeated()?;
         match self.verify_targets() {
             Ok(()) => {}
             Err(IdentityError::Stopped(halt)) => return Err(halt),
@@ -118,11 +123,22 @@ impl Call<'_> {
         accepted: Option<&Value>,
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
+        self.reach_frontier()?;
         match self.verify_targets() {
             Ok(()) => self.recover_begun_call(key, accepted, decision),
             Err(IdentityError::Stopped(halt)) => Err(halt),
             Err(IdentityError::Unreachable(e)) => Err(self.stop_undecided(&e.message)),
         }
+    }
+
+    /// Waits, in an edited script, until nothing that had begun is missing.
+    fn reach_frontier(&self) -> Result<(), NativeError> {
+        reach_frontier(self.context, || Frontier {
+            call: self.name.to_owned(),
+            op: self.request.op.path(),
+            args: self.request.args.to_value(),
+            at: self.request.at.to_owned(),
+        })
     }
 
     /// Performs a read-only call.
@@ -310,27 +326,6 @@ impl Call<'_> {
             message: format!(
                 "the call {} is not the one that was recorded\n  recorded  {recorded_op}({})\n  asked     {own_op}({})\n  at        {}",
                 self.name, value::strip_tags(recorded_args), value::strip_tags(&own_args), self.request.at
-            ),
-        }))
-    }
-
-    /// Stops an edited script that would repeat a call under another name: a step was renamed or moved.
-    fn check_not_repeated(&self) -> Result<(), NativeError> {
-        let Some(calls_made) =
-            self.context.calls_made.as_ref().filter(|_| self.request.op.effect != Effect::Read)
-        else {
-            return Ok(());
-        };
-        let (op, args) = (self.request.op.path(), self.request.args.to_value());
-        let calls_made = lock_unpoisoned(calls_made).clone();
-        let done = self.context.run.started_calls();
-        let is_it = |name: &str| self.context.run.matches_call(name, &op, &args);
-        let twin = done.iter().find(|name| !calls_made.contains(*name) && is_it(name));
-        let Some(twin) = twin else { return Ok(()) };
-        Err(self.context.stopper.stop_run(StopReason::Mismatch {
-            message: format!(
-                "the call {} was done before as {twin}\n  recorded  {op}({})\n  asked     the same, in another place\n  at        {}",
-                self.name, value::strip_tags(&args), self.request.at
             ),
         }))
     }

@@ -77,11 +77,10 @@ pub(super) fn decide_failure(
     if !holds {
         return Ok(FailureDecision::EvaluateAgain);
     }
-    let (run, since) = (context.run.id(), waiting_since(context, call));
-    let next = format!("redrill runs decide {run} '{call}' redo");
+    let since = waiting_since(context, call);
     let reason = format!(
-        "is held since {since} at {call}: `{op}` failed: {message} (whoever can write the state folder unblocks it: `{next}`, or with `fail`, `done --id ID` or `done --result JSON`, and then `redrill resume {run}`)"
+        "is held since {since} at {call}, which whoever can write the state folder may decide about: `{op}` failed: {message}"
     );
-    drop(context.stopper.stop_run(StopReason::Waiting { call: call.to_owned(), reason, next }));
+    drop(context.stopper.stop_run(StopReason::Waiting { call: call.to_owned(), reason }));
     Ok(FailureDecision::StopRun)
 }

@@ -6,14 +6,18 @@
 use super::{
     approval::APPROVE,
     call::{self, CallRequest, run_call},
+    call_path::CLEAN_UP_PATH,
     decision::{self, FailureDecision},
+    deferred_cleanup,
+    edit_barrier::DEFER,
     engine,
     events::Event,
+    leave::name_open_call,
     limits::STACK_BYTES,
     modules::{ModuleSources, PreloadedModules},
     run_context::{Cleanup, DeferredCleanup, RunContext},
     runbook::Runbook,
-    scope::{CLEAN_UP_PATH, CallScope},
+    scope::CallScope,
     script_error,
     signals::Signals,
     stop::{NativeError, StopReason},
@@ -50,9 +54,8 @@ pub(super) fn run_on_thread(
 pub(super) fn abandon_on_thread(
     tokio: &tokio::runtime::Runtime,
     context: &Arc<RunContext>,
-    entries: Vec<JournalEntry>,
 ) -> io::Result<RunResult> {
-    with_run_thread(tokio, context, move |context| abandon_recorded_run(context, &entries))
+    with_run_thread(tokio, context, abandon_recorded_run)
 }
 
 /// Executes a run on a thread of its own. SIGINT and SIGTERM interrupt it.
@@ -118,7 +121,12 @@ pub(super) fn evaluate_with_engine(
     if ending.is_some() {
         context.set_settling(true);
     }
+    // Only set once: a context evaluates one runbook.
+    context.sources.get_or_init(|| runbook.sources());
     loop {
+        if let Some(edits) = &context.edits {
+            edits.restart();
+        }
         let scope = CallScope::at_root(Arc::clone(context));
         let modules = PreloadedModules::new(runbook.modules.clone());
         engine::attach_run(engine, &scope, modules, context.stopper.shared_flag());
@@ -126,6 +134,10 @@ pub(super) fn evaluate_with_engine(
         variables.push_constant_dynamic("params", to_dynamic(params));
         let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut variables, &runbook.ast);
         let conclusion = match (context.stopper.take_reason(), ending.clone()) {
+            // An edited text that asks for something else says no more about what is to be given up.
+            (Some(StopReason::Mismatch { .. }), _) if context.is_abandoning => {
+                return abandon_by_records(context, engine, &scope);
+            }
             (None | Some(StopReason::Abandoned), Some(recorded)) => recorded,
             (Some(StopReason::Abandoned), None) => Conclusion::Abandoned,
             (Some(stop), _) => return record_stop(context, stop),
@@ -140,6 +152,9 @@ pub(super) fn evaluate_with_engine(
                 },
             },
         };
+        if context.is_abandoning {
+            return abandon_by_records(context, engine, &scope);
+        }
         return match check_forgotten_calls(context, &conclusion) {
             Some(stop) => record_stop(context, stop),
             None => end_run(context, engine, conclusion),
@@ -169,45 +184,64 @@ fn check_forgotten_calls(context: &RunContext, conclusion: &Conclusion) -> Optio
     if context.run.is_ending() || matches!(conclusion, Conclusion::Abandoned) {
         return None;
     }
-    let made = lock_unpoisoned(context.calls_made.as_ref()?);
-    let mut forgotten = context.run.started_calls();
-    forgotten.retain(|call| !made.contains(call) && !call.starts_with(CLEAN_UP_PATH));
-    forgotten.sort();
-    (!forgotten.is_empty()).then(|| StopReason::Mismatch {
-        message: format!(
-            "the script no longer asks for what was done\n  recorded  {}\n  asked     nothing",
-            forgotten.join(", ")
-        ),
-    })
+    let message = context.edits.as_ref()?.find_lost()?;
+    Some(StopReason::Mismatch { message })
 }
 
-/// Abandons a session that was killed, a run without a text: its calls are taken from its records.
-fn abandon_recorded_run(context: &Arc<RunContext>, entries: &[JournalEntry]) -> RunResult {
+/// Abandons a session that was killed, a run without a text.
+fn abandon_recorded_run(context: &Arc<RunContext>) -> RunResult {
     let scope = CallScope::at_root(Arc::clone(context));
     let engine = engine::build_engine_for_run(
         &scope,
         PreloadedModules::new(ModuleSources::new()),
         context.stopper.shared_flag(),
     );
+    abandon_by_records(context, &engine, &scope)
+}
+
+/// Abandons a run by its records: what its text has not resolved, or removed, is taken from them. A run that was ending
+/// ends as was recorded.
+fn abandon_by_records(context: &Arc<RunContext>, engine: &Engine, scope: &CallScope) -> RunResult {
+    let settled = context
+        .run
+        .flush()
+        .and_then(|()| context.journal.read_records(context.run.id()))
+        .map_err(StopReason::Journal)
+        .and_then(|entries| settle_recorded_calls(scope, &entries))
+        .and_then(|()| context.run.conclusion().map_err(StopReason::Unreadable));
+    match settled {
+        Ok(ending) => end_run(context, engine, ending.unwrap_or(Conclusion::Abandoned)),
+        Err(stop) => record_stop(context, stop),
+    }
+}
+
+/// Resolves every open call of a run, and defers the removal of its temporary branches, where its text has not.
+fn settle_recorded_calls(scope: &CallScope, entries: &[JournalEntry]) -> Result<(), StopReason> {
+    let context = scope.run_context();
     for JournalEntry { record, .. } in entries {
         match record {
             Record::End { call, args, outcome: Outcome::Ok(value), .. }
                 if args["temporary"] == json!(true)
                     && value::untag_as(value, value::BRANCH_TAG).is_some() =>
             {
-                scope
-                    .lock_deferred()
-                    .push(DeferredCleanup { name: call.clone(), due: Cleanup::Branch(value.clone()) });
+                let mut deferred = scope.lock_deferred();
+                if !deferred.iter().any(|known| known.name == *call) {
+                    let due = Cleanup::Branch(value.clone());
+                    deferred.push(DeferredCleanup { name: call.clone(), due });
+                }
             }
-            Record::Begin { call, op, args, .. } => resolve_open_call(&scope, call, op, args),
+            // Clean-up resolves its own calls.
+            Record::Begin { call, op, args, .. } if !call.starts_with(CLEAN_UP_PATH) => {
+                resolve_open_call(scope, call, op, args);
+            }
             _ => {}
         }
         match context.stopper.take_reason() {
             None | Some(StopReason::Abandoned) => {}
-            Some(stop) => return record_stop(context, stop),
+            Some(stop) => return Err(stop),
         }
     }
-    end_run(context, &engine, Conclusion::Abandoned)
+    Ok(())
 }
 
 /// Resolves a call if it is open; the outcome is recorded. Nothing is under way in an approval.
@@ -266,6 +300,9 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
     if !matches!(conclusion, Conclusion::Abandoned) && context.run.open_calls().iter().any(unresolved) {
         return record_stop(context, StopReason::Interrupted);
     }
+    if let Err(stop) = check_lost_cleanup(context) {
+        return record_stop(context, stop);
+    }
     // Without clean-up, the end is the next record, and both are written together.
     #[cfg(test)]
     if super::mutant::skips_clean_up(context.run.is_ending()) {
@@ -293,6 +330,9 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
         (false, true) => RunStatus::Failed,
         (false, false) => RunStatus::Succeeded,
     };
+    // Clean-up whose text is lost resolves none of its calls.
+    let open = context.run.open_calls();
+    lock_unpoisoned(&context.left_behind).extend(open.iter().map(|call| name_open_call(&context.run, call)));
     let left_behind = lock_unpoisoned(&context.left_behind).clone();
     let error = RunError::from_parts(failure.as_ref(), &cleanup).map(|error| error.to_json());
     let finished = Record::Finished { status, error, left_behind: left_behind.clone() };
@@ -312,6 +352,32 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
         left_behind,
         is_given_up: false,
     }
+}
+
+/// Checks that everything that was deferred is due now: a run does not end without it. One that is given up names it
+/// among what it leaves behind.
+fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
+    let allowed = context.run.allowed_missing();
+    let mut lost = context.run.calls_of(DEFER);
+    lost.retain(|name| !name.starts_with(CLEAN_UP_PATH) && !allowed.contains(name));
+    let due = lock_unpoisoned(&context.deferred);
+    lost.retain(|name| !due.iter().any(|deferred| deferred.name == *name));
+    lost.sort();
+    let texts = lost.iter().filter_map(|name| Some((name, context.run.recorded_call(name)?.args)));
+    let named: Vec<_> = texts.map(|(name, args)| deferred_cleanup::name_undone(name, &args)).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    if context.is_abandoning {
+        lock_unpoisoned(&context.left_behind).extend(named);
+        return Ok(());
+    }
+    Err(StopReason::Mismatch {
+        message: format!(
+            "the script does not come to clean-up that was deferred\n  recorded  {}\n  asked     nothing",
+            named.join("\n  recorded  ")
+        ),
+    })
 }
 
 /// Ends held calls whose errors the script now handles, as an edited one may: they stay errors.

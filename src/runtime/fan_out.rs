@@ -8,6 +8,7 @@
 //! - what must stop the run stops every fork; a run that is being abandoned resolves what each had begun.
 
 use super::{
+    frontier::end_branch,
     limits::STACK_BYTES,
     native_call::{record_native_call, record_typed_call},
     native_options::NativeOptions,
@@ -90,6 +91,8 @@ struct FanOutState {
     done: BTreeMap<usize, RhaiResult<Dynamic>>,
     deferred: BTreeMap<usize, Vec<DeferredCleanup>>,
     abandoned: bool,
+    /// How many threads are at work.
+    workers: usize,
     panic: Option<Box<dyn Any + Send>>,
 }
 
@@ -171,24 +174,56 @@ impl<'a> FanOut<'a> {
         };
         state.waiting =
             may_begin.difference(&state.begun).copied().filter(|i| *i < self.work.len()).collect();
+        if let Some(edits) = &self.scope.run_context().edits {
+            edits.admit_forks(self.scope.path(), &state.waiting);
+        }
         Ok(())
     }
 
     /// Runs the admitted forks to their end, on threads with a large stack.
     fn run_admitted_forks(&self, cx: &Cx<'_>) -> RhaiResult<()> {
         let count = lock_unpoisoned(&self.state).waiting.len().min(self.limit);
+        self.split_branch(count);
         let started = thread::scope(|threads| {
             let start = |_| {
                 let named = thread::Builder::new().name("branch".into()).stack_size(STACK_BYTES);
-                named.spawn_scoped(threads, || self.run_worker()).is_ok()
+                named.spawn_scoped(threads, || self.run_worker_branch()).is_ok()
             };
             // With fewer threads than asked for it only takes longer.
             (0..count).map(start).take_while(|started| *started).count()
         });
+        // They take no part, and the last of all threads is not known before.
+        (started..count).for_each(|_| self.end_branch());
         if started == 0 && count > 0 {
             return raise_at_call(cx, codes::FAILED, "the machine gives no thread to run a branch on");
         }
         Ok(())
+    }
+
+    /// Tells an edited script's barrier that this branch goes on as several.
+    fn split_branch(&self, count: usize) {
+        lock_unpoisoned(&self.state).workers = count;
+        if let Some(edits) = self.scope.run_context().edits.as_ref().filter(|_| count > 0) {
+            edits.split_branch(count);
+        }
+    }
+
+    /// Tells an edited script's barrier that one of several branches is over; in place of the last, the branch from which
+    /// they came goes on.
+    fn end_branch(&self) {
+        let is_last = {
+            let mut state = lock_unpoisoned(&self.state);
+            state.workers -= 1;
+            state.workers == 0
+        };
+        if !is_last {
+            end_branch(self.scope.run_context());
+        }
+    }
+
+    fn run_worker_branch(&self) {
+        self.run_worker();
+        self.end_branch();
     }
 
     /// Runs one fork after the other, on one thread.
@@ -222,6 +257,9 @@ impl<'a> FanOut<'a> {
         let mut state = lock_unpoisoned(&self.state);
         let index = state.waiting.pop_first()?;
         state.begun.insert(index);
+        if let Some(edits) = &self.scope.run_context().edits {
+            edits.note_started(self.scope.path(), index);
+        }
         Some(index)
     }
 

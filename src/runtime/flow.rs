@@ -3,10 +3,12 @@
 //! They keep no state of their own: at a resume their closures run again, over recorded calls.
 
 use super::{
-    approval,
+    approval, deferred_cleanup,
+    edit_barrier::Frontier,
     events::Event,
     fan_out::{self, to_result_map},
-    native_call::{record_native_call, record_typed_call},
+    frontier::reach_frontier,
+    native_call::{record_native_call, record_typed_as, record_typed_call},
     native_options::{NativeOptions, read_span},
     run_context::{Cleanup, DeferredCleanup},
     scope::{CallScope, format_position, store_context},
@@ -108,8 +110,9 @@ fn run_step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
 fn defer_closure(cx: &Cx<'_>, closure: FnPtr, only_on_failure: bool) -> RhaiResult<()> {
     let scope = CallScope::from_native_context(cx)?;
     let closure = copy_captures(closure);
+    let name = deferred_cleanup::record_deferral(cx, &scope, &closure)
+        .map_err(|halt| halt.into_rhai_error(cx.call_position()))?;
     let due = Cleanup::Closure { closure, made_in: Box::new(store_context(cx)), only_on_failure };
-    let name = scope.next_call_name("defer");
     scope.lock_deferred().push(DeferredCleanup { name, due });
     Ok(())
 }
@@ -249,9 +252,15 @@ fn sleep_announced(
     says: impl FnOnce(Moment),
 ) -> Result<(), NativeError> {
     let context = scope.run_context();
-    let (name, mut is_new) = (scope.peek_call_name("sleep"), false);
-    let until = record_typed_call(scope, "sleep", &json!(span), at, || {
-        is_new = true;
+    let args = json!(span);
+    let name = scope.claim_read_name("sleep", &args);
+    let frontier =
+        || Frontier { call: name.clone(), op: "sleep".to_owned(), args: args.clone(), at: at.to_owned() };
+    let is_new = !context.run.is_recorded(&name);
+    if is_new && span > Span::ZERO && !context.is_settling() {
+        reach_frontier(context, frontier)?;
+    }
+    let until = record_typed_as(scope, name.clone(), "sleep", &args, at, || {
         context.fleet.clock().now().saturating_add(span)
     })?;
     let left = until.duration_since(context.fleet.clock().now());
@@ -259,6 +268,7 @@ fn sleep_announced(
         if context.is_settling() {
             return Err(scope.abandon_fork());
         }
+        reach_frontier(context, frontier)?;
         context.stop_on_journal_error(context.run.flush())?;
         says(until);
         context.wait_or_stop(context.fleet.clock().sleep(left))?;

@@ -1,6 +1,7 @@
 //! `abandon --leave`: a run ends, and none of its targets is touched. What it may have left there is told from its records
 //! and its texts alone.
 
+use super::{deferred_cleanup::name_undone, edit_barrier::DEFER};
 use crate::{
     base::{moment::Moment, value},
     journal::{
@@ -16,7 +17,7 @@ use crate::{
 };
 use serde_json::Value;
 
-/// The natives whose closures are clean-up. Nothing is recorded of them before they run.
+/// The natives whose closures are clean-up.
 const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
 
 /// Ends a run as abandoned without touching its targets, and returns what it leaves behind.
@@ -48,12 +49,21 @@ fn list_left_behind(run: &Run, entries: &[JournalEntry], sources: &[Source]) -> 
         }
     }
     left.extend(run.open_calls().iter().map(|call| name_open_call(run, call)));
-    if sources.iter().any(|source| defers_clean_up(&source.text)) {
+    let deferred = list_deferred(run);
+    // Whatever has begun since the last record may have deferred something.
+    if deferred.is_empty() && sources.iter().any(|source| defers_clean_up(&source.text)) {
         left.push("what its `defer` and `on_failure` would have undone".to_owned());
     }
+    left.extend(deferred);
     left.sort();
     left.dedup();
     left
+}
+
+/// Returns the clean-up that a run has deferred. Of a run that was cleaning up it is not known how far it came.
+fn list_deferred(run: &Run) -> Vec<String> {
+    let named = |name: &String| Some(name_undone(name, &run.recorded_call(name)?.args));
+    run.calls_of(DEFER).iter().filter_map(named).collect()
 }
 
 /// Returns what a call asked for and nobody waits for any more.
@@ -63,7 +73,7 @@ fn name_landing(call: &str, until: Option<Moment>) -> String {
 }
 
 /// Returns what an open call began, with the branch that it was to make: it may be there by now.
-fn name_open_call(run: &Run, call: &str) -> String {
+pub(super) fn name_open_call(run: &Run, call: &str) -> String {
     let branch = match run.call_state(call) {
         Ok(CallState::Started { op, args, .. }) => name_wanted_branch(&op, &args),
         _ => None,

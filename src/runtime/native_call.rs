@@ -20,11 +20,23 @@ pub(super) fn record_native_call(
     at: &str,
     make: impl FnOnce() -> Value,
 ) -> Result<Value, NativeError> {
+    let name = scope.claim_read_name(native, args);
+    record_named_call(scope, name, native, args, at, make)
+}
+
+/// Records a native as [`record_native_call`] does, under a name that is claimed.
+pub(super) fn record_named_call(
+    scope: &CallScope,
+    name: String,
+    native: &str,
+    args: &Value,
+    at: &str,
+    make: impl FnOnce() -> Value,
+) -> Result<Value, NativeError> {
     let context = scope.run_context();
     if scope.is_halted() {
         return Err(NativeError::Stopped);
     }
-    let name = scope.next_call_name(native);
     match context.call_state(&name)? {
         CallState::Finished { op, args: recorded, outcome } if op == native && recorded == *args => match outcome {
             Outcome::Ok(value) => Ok(value),
@@ -57,7 +69,18 @@ pub(super) fn record_typed_call<T: Serialize + DeserializeOwned>(
     at: &str,
     make: impl FnOnce() -> T,
 ) -> Result<T, NativeError> {
-    let name = scope.peek_call_name(native);
-    let recorded = record_native_call(scope, native, args, at, || json!(make()))?;
+    record_typed_as(scope, scope.claim_read_name(native, args), native, args, at, make)
+}
+
+/// Records a native as [`record_typed_call`] does, under a name that is claimed.
+pub(super) fn record_typed_as<T: Serialize + DeserializeOwned>(
+    scope: &CallScope,
+    name: String,
+    native: &str,
+    args: &Value,
+    at: &str,
+    make: impl FnOnce() -> T,
+) -> Result<T, NativeError> {
+    let recorded = record_named_call(scope, name.clone(), native, args, at, || json!(make()))?;
     T::deserialize(&recorded).map_err(|e| scope.run_context().stop_unreadable(&name, e.to_string()))
 }

@@ -10,6 +10,11 @@ pub enum Question {
         /// What is to be approved, in the words of the runbook.
         message: String,
     },
+    /// Whether an edited script may do something new before, or without, what was done.
+    Edit {
+        /// What is missing and what would be new, a line each.
+        difference: String,
+    },
     /// How to handle a failed call whose error is about to end the run.
     FailedCall { call: String, op: String, message: String },
 }

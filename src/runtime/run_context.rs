@@ -1,13 +1,14 @@
 //! The context of a run in progress: the state that its natives share.
 
 use super::{
+    edit_barrier::EditBarrier,
     events::Event,
     observer::RunObserver,
     stop::{NativeError, StopReason, StopSwitch},
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{self, CallState, ScriptError, UnreadableRecord},
+    journal::{self, CallState, ScriptError, Source, UnreadableRecord},
     ops::spec::Permission,
     provider::{Fleet, model::Identity},
 };
@@ -16,7 +17,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -68,6 +69,8 @@ pub(super) struct RunContext {
     pub(super) rights: Option<Vec<Permission>>,
     pub(super) observer: Arc<dyn RunObserver>,
     pub(super) stopper: StopSwitch,
+    /// Whether the run is being abandoned.
+    pub(super) is_abandoning: bool,
     /// Whether begun calls are only resolved and nothing new begins: the run is being abandoned, or was ending.
     settling: AtomicBool,
     /// Protected targets whose name was typed.
@@ -84,8 +87,10 @@ pub(super) struct RunContext {
     pub(super) thing_locks: Mutex<BTreeMap<String, Arc<tokio::sync::RwLock<()>>>>,
     /// Held while a person is asked a question.
     pub(super) asking: Mutex<()>,
-    /// The calls that an edited script has made so far; `None` if the script was never edited.
-    pub(super) calls_made: Option<Mutex<BTreeSet<String>>>,
+    /// What keeps an edited script from doing anything new too early; `None` if the script was never edited.
+    pub(super) edits: Option<EditBarrier>,
+    /// The texts of the runbook and of its modules; a session has none.
+    pub(super) sources: OnceLock<Vec<Source>>,
     /// The calls that have changed something.
     effects: Mutex<BTreeSet<String>>,
 }
@@ -101,7 +106,7 @@ impl RunContext {
     pub(super) fn new(setup: RunSetup) -> Arc<Self> {
         let RunSetup { fleet, tokio, fork_limit, journal, run, rights, observer, confirmed, is_abandoning } =
             setup;
-        let calls_made = (run.source_edition() > 0).then(Mutex::default);
+        let edits = EditBarrier::for_run(&run);
         Arc::new(Self {
             fleet,
             tokio,
@@ -111,6 +116,7 @@ impl RunContext {
             rights,
             observer,
             stopper: StopSwitch::new(),
+            is_abandoning,
             settling: is_abandoning.into(),
             confirmed,
             deferred: Arc::default(),
@@ -118,7 +124,8 @@ impl RunContext {
             left_behind: Mutex::default(),
             thing_locks: Mutex::default(),
             asking: Mutex::default(),
-            calls_made,
+            edits,
+            sources: OnceLock::new(),
             effects: Mutex::default(),
         })
     }
@@ -131,6 +138,13 @@ impl RunContext {
     /// Sets whether begun calls are only resolved. Clean-up turns it off: it must begin new calls.
     pub(super) fn set_settling(&self, settling: bool) {
         self.settling.store(settling, Ordering::SeqCst);
+    }
+
+    /// Notes that the script has asked for a call, a gate or a clean-up.
+    pub(super) fn note_asked(&self, name: &str) {
+        if let Some(edits) = &self.edits {
+            edits.note_asked(name);
+        }
     }
 
     /// Remembers that a call has changed something.

@@ -190,12 +190,12 @@ impl Runtime {
         Ok(drive::run_on_thread(&self.tokio, &context, runbook, params)?)
     }
 
-    /// Abandons a session whose process is gone: resolves the calls that it had begun, and removes
-    /// its temporary branches.
+    /// Abandons a run by its records, where there is no text of it that reads: resolves the calls that it had begun,
+    /// removes its temporary branches, and names the clean-up that only its text could do.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was done.
-    pub fn abandon_session(
+    pub fn abandon_by_records(
         &self,
         journal: Arc<Journal>,
         id: &str,
@@ -203,11 +203,10 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let run = journal.acquire_run(id)?;
-        let entries = journal.read_records(id)?;
         run.record_resume(VERSION, None)?;
         let setup = self.setup_run(journal, run, None, observer);
         let context = RunContext::new(RunSetup { confirmed, is_abandoning: true, ..setup });
-        Ok(drive::abandon_on_thread(&self.tokio, &context, entries)?)
+        Ok(drive::abandon_on_thread(&self.tokio, &context)?)
     }
 
     /// Returns the setup of a run with these rights, for which nothing is confirmed.

@@ -1,19 +1,18 @@
 //! The scope of a call: the path that names it, and the clean-up that is deferred there.
 
 use super::{
+    call_path::{CLEAN_UP_PATH, are_in_other_forks},
     run_context::{DeferredCleanup, RunContext, StoredCallContext},
     script_error::RhaiResult,
     stop::{self, NativeError, StopReason},
 };
 use crate::base::lock::lock_unpoisoned;
 use rhai::{Dynamic, Engine, FnPtr, FuncArgs, NativeCallContext as Cx};
+use serde_json::Value;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard},
 };
-
-/// The path of clean-up calls, which no step can have.
-pub const CLEAN_UP_PATH: &str = "//end";
 
 /// The place of a call in the run: the path of steps, and how often each name was used there.
 ///
@@ -24,10 +23,35 @@ pub(super) struct CallScope(Arc<CallScopeState>);
 struct CallScopeState {
     context: Arc<RunContext>,
     path: String,
-    counts: Mutex<HashMap<String, u64>>,
+    /// The numbers of the calls that the script has made here, by operation.
+    claimed: Mutex<HashMap<String, ClaimedNumbers>>,
     /// The clean-up deferred by this fork, or by the run outside any fork.
     deferred: Arc<Mutex<Vec<DeferredCleanup>>>,
     is_fork: bool,
+}
+
+/// The numbers that are claimed among the calls of one operation at one place.
+#[derive(Default)]
+struct ClaimedNumbers {
+    /// The lowest that is free.
+    next: u64,
+    /// Those above it that are not.
+    beyond: BTreeSet<u64>,
+}
+
+impl ClaimedNumbers {
+    fn claim_next(&mut self) -> u64 {
+        let number = self.next;
+        self.claim(number);
+        number
+    }
+
+    fn claim(&mut self, number: u64) {
+        self.beyond.insert(number);
+        while self.beyond.remove(&self.next) {
+            self.next += 1;
+        }
+    }
 }
 
 impl CallScope {
@@ -39,12 +63,12 @@ impl CallScope {
     /// Creates a scope at a path of its own; its counters start at zero.
     pub(super) fn at_path(context: Arc<RunContext>, path: String) -> Self {
         let deferred = Arc::clone(&context.deferred);
-        Self(Arc::new(CallScopeState { context, path, counts: Mutex::default(), deferred, is_fork: false }))
+        Self(Arc::new(CallScopeState { context, path, claimed: Mutex::default(), deferred, is_fork: false }))
     }
 
     fn scope_below(&self, path: String, deferred: Arc<Mutex<Vec<DeferredCleanup>>>, is_fork: bool) -> Self {
         let context = Arc::clone(&self.0.context);
-        Self(Arc::new(CallScopeState { context, path, counts: Mutex::default(), deferred, is_fork }))
+        Self(Arc::new(CallScopeState { context, path, claimed: Mutex::default(), deferred, is_fork }))
     }
 
     /// Creates the scope of a fork, which has its own thread and its own deferred clean-up.
@@ -80,17 +104,37 @@ impl CallScope {
         &self.0.context
     }
 
-    /// Returns the name of the next call of `name` here, and counts it.
-    pub(super) fn next_call_name(&self, name: &str) -> String {
-        let id = self.peek_call_name(name);
-        *lock_unpoisoned(&self.0.counts).entry(name.to_owned()).or_default() += 1;
-        id
+    /// Claims the name of the next call of `op` here.
+    pub(super) fn next_call_name(&self, op: &str) -> String {
+        let number = lock_unpoisoned(&self.0.claimed).entry(op.to_owned()).or_default().claim_next();
+        format!("{}/{op}#{number}", self.0.path)
     }
 
-    /// Returns the name that the next call of `name` here will have.
-    pub(super) fn peek_call_name(&self, name: &str) -> String {
-        let count = lock_unpoisoned(&self.0.counts).get(name).copied().unwrap_or_default();
-        format!("{}/{name}#{count}", self.0.path)
+    /// Returns the name that [`CallScope::next_call_name`] would claim.
+    pub(super) fn peek_call_name(&self, op: &str) -> String {
+        let next = lock_unpoisoned(&self.0.claimed).get(op).map_or(0, |numbers| numbers.next);
+        format!("{}/{op}#{next}", self.0.path)
+    }
+
+    /// Claims the name of a call that takes no effect. In an edited script it is the first one here that was recorded with
+    /// the same arguments and is not claimed, so that a read may be put in or taken out; otherwise it is the next.
+    pub(super) fn claim_read_name(&self, op: &str, args: &Value) -> String {
+        if self.0.context.edits.is_none() {
+            return self.next_call_name(op);
+        }
+        let mut claimed = lock_unpoisoned(&self.0.claimed);
+        let numbers = claimed.entry(op.to_owned()).or_default();
+        let run = &self.0.context.run;
+        let name_of = |number: u64| format!("{}/{op}#{number}", self.0.path);
+        let mut number = numbers.next;
+        // The recorded numbers have no gap, so that the first without a record ends them.
+        while numbers.beyond.contains(&number)
+            || (run.is_recorded(&name_of(number)) && !run.matches_call(&name_of(number), op, args))
+        {
+            number += 1;
+        }
+        numbers.claim(number);
+        name_of(number)
     }
 
     /// Returns the scope of the next use of a step called `name`.
@@ -108,11 +152,6 @@ impl CallScope {
         let run = &self.0.context.run;
         let is_over = run.is_ending() && !call.starts_with(CLEAN_UP_PATH);
         is_over || run.call_names_after(call).iter().any(|later| !are_in_other_forks(call, later))
-    }
-
-    /// Returns whether this is inside a fork of `parallel` or `each`.
-    pub(super) fn is_in_fork(&self) -> bool {
-        self.0.is_fork
     }
 
     /// Calls a closure of the script in this scope.
@@ -139,13 +178,6 @@ impl CallScope {
     }
 }
 
-/// Returns whether two calls are in different forks of one `parallel` or `each`: their paths part at a fork's number.
-fn are_in_other_forks(call: &str, other: &str) -> bool {
-    let is_fork = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
-    let parts = call.split('/').zip(other.split('/')).find(|(own, other)| own != other);
-    parts.is_some_and(|(own, other)| is_fork(own) && is_fork(other))
-}
-
 /// Stores a native's call context: a closure from a library finds the library's functions through it.
 #[expect(deprecated, reason = "keeping the context of a call is volatile in Rhai, and there is no other way")]
 pub(super) fn store_context(cx: &Cx<'_>) -> StoredCallContext {
@@ -160,25 +192,5 @@ pub(super) fn format_position(cx: &Cx<'_>) -> String {
         (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
         (Some(line), None) => format!("{file}:{line}"),
         _ => file.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calls_of_other_forks_are_told_from_those_that_come_later() {
-        for (call, other, are_apart) in [
-            ("/parallel#0/0/sleep#0", "/parallel#0/1/backup::list#0", true),
-            ("/parallel#0/0/sleep#0", "/parallel#0/0/backup::list#0", false),
-            ("/parallel#0/0/sleep#0", "/parallel#0/forks#0", false),
-            ("/each#0/0/step#0/sleep#0", "/each#0/10/sleep#0", true),
-            ("/each#0/0/each#0/1/sleep#0", "/each#0/0/each#0/2/sleep#0", true),
-            ("/sleep#0", "/backup::list#0", false),
-            ("/each#0/1/sleep#0", "//end/defer#0/branch::delete#0", false),
-        ] {
-            assert_eq!(are_in_other_forks(call, other), are_apart, "{call} {other}");
-        }
     }
 }

@@ -47,10 +47,8 @@ pub enum StopReason {
     Waiting {
         /// The call it waits at.
         call: String,
-        /// What it waits for, since when, and how it can be unblocked.
+        /// What it waits for, since when, and who can unblock it.
         reason: String,
-        /// The command that unblocks it.
-        next: String,
     },
     /// Another process asked to take over the run.
     TakenOver { by: String },

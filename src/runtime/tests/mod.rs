@@ -3,6 +3,7 @@
 mod approvals;
 mod crashes;
 mod divergence;
+mod edits;
 mod forks;
 mod postgres;
 mod quarantines;

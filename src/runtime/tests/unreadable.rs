@@ -222,7 +222,7 @@ fn a_call_of_a_session_that_does_not_read_is_not_passed_over() {
         env.begin_as_other("()", sandbox_params(), vec![begin]);
         let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
         let id = journal.resolve_run_id("last").expect("the run");
-        let ended = env.runtime.abandon_session(journal, &id, BTreeSet::new(), Arc::<Listener>::default());
+        let ended = env.runtime.abandon_by_records(journal, &id, BTreeSet::new(), Arc::<Listener>::default());
         assert_eq!(env.check_nothing_done(ended.expect("it is driven")).subject, "/x#0", "{op}");
     }
 }

@@ -1,0 +1,31 @@
+//! The paths that name calls: what they say of where a call was made.
+
+/// The path of clean-up calls, which no step can have.
+pub const CLEAN_UP_PATH: &str = "//end";
+
+/// Returns whether two calls are in different forks of one `parallel` or `each`: their paths part at a fork's number.
+pub(super) fn are_in_other_forks(call: &str, other: &str) -> bool {
+    let is_fork = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = call.split('/').zip(other.split('/')).find(|(own, other)| own != other);
+    parts.is_some_and(|(own, other)| is_fork(own) && is_fork(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_other_forks_are_told_from_those_that_come_later() {
+        for (call, other, are_apart) in [
+            ("/parallel#0/0/sleep#0", "/parallel#0/1/backup::list#0", true),
+            ("/parallel#0/0/sleep#0", "/parallel#0/0/backup::list#0", false),
+            ("/parallel#0/0/sleep#0", "/parallel#0/forks#0", false),
+            ("/each#0/0/step#0/sleep#0", "/each#0/10/sleep#0", true),
+            ("/each#0/0/each#0/1/sleep#0", "/each#0/0/each#0/2/sleep#0", true),
+            ("/sleep#0", "/backup::list#0", false),
+            ("/each#0/1/sleep#0", "//end/defer#0/branch::delete#0", false),
+        ] {
+            assert_eq!(are_in_other_forks(call, other), are_apart, "{call} {other}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Deferred clean-up in the records: an edited script that no longer defers what a run had deferred would lose it.
+
+use super::{
+    call_text::read_call_text,
+    edit_barrier::DEFER,
+    native_call::record_named_call,
+    scope::{CallScope, format_position},
+    stop::NativeError,
+    values::to_json,
+};
+use rhai::{Dynamic, FnPtr, NativeCallContext as Cx};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// The most characters of a clean-up's text that are recorded, for people.
+const TEXT_LIMIT: usize = 120;
+
+/// Records that clean-up is deferred, and returns its name within the run.
+pub(super) fn record_deferral(
+    cx: &Cx<'_>,
+    scope: &CallScope,
+    closure: &FnPtr,
+) -> Result<String, NativeError> {
+    let context = scope.run_context();
+    let args = describe_clean_up(cx, scope, closure);
+    let name = scope.claim_read_name(DEFER, &args);
+    context.note_asked(&name);
+    // A run that is being settled records nothing new, and does what it had deferred.
+    if !context.is_settling() || context.run.is_recorded(&name) {
+        record_named_call(scope, name.clone(), DEFER, &args, &format_position(cx), || Value::Null)?;
+    }
+    Ok(name)
+}
+
+/// Returns what is compared of a clean-up: its text and the values that it captures.
+fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
+    let text = read_own_text(cx, scope).unwrap_or_default();
+    let captured: Vec<Value> = closure.iter_curry().map(describe_captured).collect();
+    let digest = Sha256::digest(json!([text, captured]).to_string());
+    let short: String = text.chars().take(TEXT_LIMIT).collect();
+    json!({ "text": short, "digest": data_encoding::HEXLOWER.encode(&digest[..8]) })
+}
+
+/// Returns a captured value; of a closure only that it is one.
+fn describe_captured(value: &Dynamic) -> Value {
+    match to_json(value) {
+        Ok(known) => known,
+        Err(_) => json!({ "type": value.type_name() }),
+    }
+}
+
+/// Returns the text of the native's call in its file; a session has no files.
+fn read_own_text(cx: &Cx<'_>, scope: &CallScope) -> Option<String> {
+    let sources = scope.run_context().sources.get()?;
+    let file = cx.call_source()?;
+    let source = sources.iter().find(|source| source.path == file)?;
+    read_call_text(&source.text, cx.call_position().line()?, cx.call_position().position()?)
+}
+
+/// Names a clean-up that was deferred and not done, by what is recorded of it.
+pub(super) fn name_undone(name: &str, args: &Value) -> String {
+    match args["text"].as_str().filter(|text| !text.is_empty()) {
+        Some(text) => format!("what `{text}` would have undone ({name})"),
+        None => format!("what {name} would have undone"),
+    }
+}
