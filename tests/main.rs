@@ -21,6 +21,7 @@ mod late;
 mod leases;
 mod logs;
 mod names;
+mod next_step;
 mod openapi;
 mod operations;
 mod placement;

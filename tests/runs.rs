@@ -358,8 +358,7 @@ fn a_run_that_is_left_names_what_it_leaves() {
     interrupt_child(&child);
     child.wait_with_output().unwrap();
     let done = env.run_cli(&["runs", "abandon", "last", "--leave"]);
-    let says =
-        "given up; left behind: branch sandbox/copy, what its `defer` and `on_failure` would have undone";
+    let says = "given up; left behind: branch sandbox/copy, what `defer(||note(\"the end\"))` would have undone (/defer#0)";
     assert!(done.code == 0 && done.stderr.contains(says), "{done}");
     let left = &env.list_runs()[0]["left_behind"];
     assert_eq!(left[0], "branch sandbox/copy", "{left}");

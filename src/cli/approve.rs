@@ -8,7 +8,7 @@ use super::{
 use crate::{
     base::{shell, terminal},
     journal::{self, CallState, Decision, Durability, Journal, Record, RunFold, UnreadableRecord},
-    report::CliError,
+    report::{CliError, exit_code, find_next_step, list_targets_to_confirm},
     runtime::{APPROVE, ApprovalCover, Runtime},
 };
 
@@ -34,6 +34,7 @@ impl ApproveCommand {
     pub(super) fn record_decision(self, runtime: &Runtime, approves: bool) -> Result<u8, CliError> {
         let journal = open_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
+        self.check_confirmations(runtime, &id)?;
         let by = current_user();
         let approval = decide_approval(&journal, &id, self.approval.as_deref(), approves, &by)?;
         drop(journal);
@@ -42,8 +43,30 @@ impl ApproveCommand {
         if self.resume {
             return Ok(ResumeCommand::from_options(id, self.options).resume_run(runtime));
         }
-        terminal::print_message(&format!("redrill resume {id}"));
+        terminal::print_message(&find_next_step(runtime, &id).command);
         Ok(0)
+    }
+}
+
+impl ApproveCommand {
+    /// Refuses a decision after which the run could not go on here: it would be recorded, and nothing done.
+    ///
+    /// # Errors
+    /// A protected target is not named, and nobody can be asked for its name.
+    fn check_confirmations(&self, runtime: &Runtime, run: &str) -> Result<(), CliError> {
+        if !self.resume || terminal::can_prompt() {
+            return Ok(());
+        }
+        let missing = list_targets_to_confirm(runtime, run);
+        let Some(name) = missing.iter().find(|name| !self.options.confirm.contains(name)) else {
+            return Ok(());
+        };
+        Err(CliError::usage(format!(
+            "the target `{name}` is protected, and the run may change it; nothing was decided"
+        ))
+        .with_hint(format!("name it: `--confirm {name}`"))
+        .with_exit(exit_code::REFUSED)
+        .with_next_command(find_next_step(runtime, run).command))
     }
 }
 

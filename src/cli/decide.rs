@@ -9,7 +9,7 @@ use crate::{
         args::CallArgs,
         spec::{Operation, ReturnShape},
     },
-    report::CliError,
+    report::{CliError, find_next_step},
     runtime::{DecidableCall, DecisionRefusal, Runtime},
 };
 use clap::ValueEnum;
@@ -78,7 +78,8 @@ pub(super) fn decide_call(
     let by = current_user();
     open.record_decision(&decision, if anyway { format!("{by}, with --anyway") } else { by })?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
-    terminal::print_message(&format!("redrill resume {id}"));
+    drop(open);
+    terminal::print_message(&find_next_step(runtime, &id).command);
     Ok(0)
 }
 

@@ -132,6 +132,18 @@ fn parse_and_dispatch(args: Vec<OsString>) -> u8 {
     dispatch_command(&matches).unwrap_or_else(|error| output::print_error(&error))
 }
 
+/// Checks that a command line is one that can be typed; nothing is done.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_command_line(args: impl IntoIterator<Item = OsString>) -> Result<(), String> {
+    let matches = build_command().try_get_matches_from(args).map_err(|e| e.to_string())?;
+    if matches.subcommand().is_some_and(|(word, _)| operations::has_area(word)) {
+        return Ok(());
+    }
+    BuiltinCommand::from_arg_matches(&matches).map(drop).map_err(|e| e.to_string())
+}
+
 /// Builds the whole command tree.
 fn build_command() -> Command {
     let root = Command::new("redrill").version(VERSION).disable_help_subcommand(true);

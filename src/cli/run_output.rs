@@ -8,7 +8,7 @@ use super::{
 use crate::{
     base::{terminal, value},
     journal::RunFold,
-    report::{CliError, exit_code},
+    report::{CliError, exit_code, find_next_step},
     runtime::{APPROVE, RunObserver, RunResult, Runtime, StopReason},
 };
 use clap::ValueEnum;
@@ -63,7 +63,8 @@ pub(super) fn run_and_report(
         Err(error) => return report_refusal(report, &error),
     };
     let ink = terminal::stderr_painter();
-    let error = CliError::from_ended(&ended);
+    let error = CliError::from_ended(&ended)
+        .map(|error| error.with_next_step(&ended, find_next_step(runtime, &ended.run)));
     match report {
         RunReport::Text | RunReport::JsonValue => {
             if let Some(error) = &error {

@@ -2,7 +2,10 @@
 //!
 //! The errors of all rooms are turned into it here and nowhere else.
 
-use super::exit_code::{BUG, FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, USAGE, WAITING};
+use super::{
+    exit_code::{BUG, FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, USAGE, WAITING},
+    next_step::NextStep,
+};
 use crate::{
     base::{painter::Painter, shell::quote_shell_word, suggest},
     journal::{self, Failure, RunStatus, ScriptError, SideEffects, SourceLocation},
@@ -74,13 +77,39 @@ impl CliError {
             (None, None) => Self::usage("the clean-up failed").with_exit(FAILED),
         };
         error.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
-        if ended.is_given_up && ended.stop.is_some() {
-            error.next = Some(format!("redrill runs abandon {}", ended.run));
+        match (&ended.stop, ended.is_given_up) {
+            // The same would be met again: only its records can still end the run.
+            (Some(StopReason::Mismatch { .. } | StopReason::Unreadable(_)), true) => {
+                error.next = Some(format!("redrill runs abandon {} --leave", ended.run));
+            }
+            (Some(_), true) => error.next = Some(format!("redrill runs abandon {}", ended.run)),
+            (_, _) => {}
         }
         if error.next.is_none() {
             error.next = Some(format!("redrill runs show {}", ended.run));
         }
         Some(error)
+    }
+
+    /// Replaces what to type next by what the run's records say, where it stands still and can go on.
+    #[must_use]
+    pub fn with_next_step(mut self, ended: &RunResult, step: NextStep) -> Self {
+        let goes_on = matches!(
+            ended.stop,
+            Some(
+                StopReason::Waiting { .. }
+                    | StopReason::TakenOver { .. }
+                    | StopReason::Interrupted
+                    | StopReason::Undecided { .. }
+                    | StopReason::Refused { .. }
+                    | StopReason::Leased(_)
+            )
+        );
+        if goes_on && !ended.is_given_up {
+            self.next = Some(step.command);
+            self.hint = step.hint.or(self.hint);
+        }
+        self
     }
 
     /// Returns the exit code of a run that has ended or stopped.
@@ -193,7 +222,7 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
     let stopped =
         |message: &str, exit| CliError::usage(message).with_exit(exit).with_next_command(resume.clone());
     match stop {
-        StopReason::Waiting { reason, next, .. } => stopped(reason, WAITING).with_next_command(next.clone()),
+        StopReason::Waiting { reason, .. } => stopped(reason, WAITING),
         StopReason::TakenOver { by } => stopped(&format!("taken over by {by}"), INTERRUPTED),
         StopReason::Interrupted => stopped("interrupted", INTERRUPTED),
         StopReason::Undecided { call, reason } => stopped(reason, UNDECIDED).with_hint(format!(

@@ -58,7 +58,7 @@ fn render_rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String 
     if !left_out.is_empty() {
         left_out.reverse();
         let names: Vec<&str> = left_out.iter().map(|name| name.as_str()).collect();
-        return format!("{table}\n(not shown for want of room: {}; `-o json` has them)", names.join(", "));
+        return format!("{table}\n(not shown for want of room: {}; a wider terminal shows them, and JSON has them)", names.join(", "));
     }
     table
 }
@@ -239,7 +239,7 @@ mod tests {
         insta::assert_snapshot!(render_value(&backup, &known, Some(40)), @"
         id                 label  status
         backup-vut5clsm6t  x      completed
-        (not shown for want of room: key; `-o json` has them)
+        (not shown for want of room: key; a wider terminal shows them, and JSON has them)
         ");
         assert!(
             !render_value(&value, &owned_names(&["name", "lsn", "when"]), Some(20)).contains("not shown")

@@ -5,10 +5,12 @@ mod fake_platform;
 mod kill_series;
 #[path = "../../src/testing/skip.rs"]
 mod skip;
+mod typed_commands;
 
 pub use cli_lab::CliLab;
 pub use fake_platform::{FakePlatform, TOKEN, start_server, write_shop_target};
 pub use kill_series::{KillSeries, kill_count};
+use typed_commands::assert_typable;
 
 use redrill::{
     base::clock::{Clock, SystemClock},
@@ -128,6 +130,13 @@ impl CliEnv {
         self.build_command(args).spawn().unwrap()
     }
 
+    /// Starts redrill with something to read, and leaves it running with its input open.
+    pub fn start_session(&self, args: &[&str], input: &str) -> Child {
+        let mut child = self.build_command(args).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(input.as_bytes()).unwrap();
+        child
+    }
+
     /// Runs redrill to its end, with variables of its own.
     pub fn run_cli_with_variables(&self, args: &[&str], variables: &[(&str, &str)]) -> CommandOutput {
         self.build_command(args).envs(variables.iter().copied()).output().unwrap().into()
@@ -226,10 +235,12 @@ impl CommandOutput {
 
 impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_typable(&stderr);
         Self {
             code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap()),
             stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
+            stderr,
         }
     }
 }

@@ -1,0 +1,97 @@
+//! What to type next about a run: made here and nowhere else, from what is recorded of it.
+
+use crate::{
+    base::shell::quote_shell_word,
+    journal::{Decision, FoldedCall, RunFold, RunStatus, RunSummary},
+    runtime::{APPROVE, Refusal, Runbook, Runtime, SESSION},
+};
+
+/// The command that brings a run on, and what else can be typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextStep {
+    pub command: String,
+    pub hint: Option<String>,
+}
+
+impl NextStep {
+    fn with_command(command: String) -> Self {
+        Self { command, hint: None }
+    }
+}
+
+/// Returns what to type next about a run, with everything that the command needs. Where its records do not say, it is the
+/// command that shows them.
+pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
+    let read = || -> Result<Option<NextStep>, Refusal> {
+        let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
+        let summary = journal.summarize_run(run)?;
+        let (fold, _) = RunFold::from_entries(&journal.read_records(run)?);
+        let names = list_targets_to_confirm(runtime, run);
+        let confirm: String =
+            names.iter().map(|name| format!(" --confirm {}", quote_shell_word(name))).collect();
+        Ok(Some(step_from_fold(&summary, &fold, &confirm)))
+    };
+    read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("redrill runs show {run}")))
+}
+
+fn step_from_fold(summary: &RunSummary, fold: &RunFold, confirm: &str) -> NextStep {
+    let run = &summary.id;
+    if summary.status.is_final() {
+        return NextStep::with_command(format!("redrill runs show {run}"));
+    }
+    if summary.runbook == SESSION {
+        return NextStep::with_command(format!("redrill runs abandon {run}"));
+    }
+    if summary.status == RunStatus::Waiting {
+        if let Some(step) = step_at_gate(run, fold, confirm) {
+            return step;
+        }
+        if let Some(step) = step_at_held_call(run, fold) {
+            return step;
+        }
+    }
+    NextStep::with_command(format!("redrill resume {run}{confirm}"))
+}
+
+/// Returns what to type about an approval that nobody has decided about.
+fn step_at_gate(run: &str, fold: &RunFold, confirm: &str) -> Option<NextStep> {
+    let is_undecided = |call: &FoldedCall| call.op == APPROVE && call.decision.is_none();
+    let gates: Vec<&str> =
+        fold.open_calls().filter(|(_, call)| is_undecided(call)).map(|(name, _)| name).collect();
+    let first = *gates.first()?;
+    // With one gate, there is nothing to choose.
+    let which = if gates.len() > 1 { format!(" {}", quote_shell_word(first)) } else { String::new() };
+    Some(NextStep {
+        command: format!("redrill approve {run}{which} --resume{confirm}"),
+        hint: Some(format!("or `redrill reject {run}{which} --resume{confirm}`")),
+    })
+}
+
+/// Returns what to type about a call that is held.
+fn step_at_held_call(run: &str, fold: &RunFold) -> Option<NextStep> {
+    let is_held = |call: &FoldedCall| {
+        let decided = call.decision.as_ref().map(Decision::decode);
+        matches!(decided, Some(Ok(Decision::Hold { .. })))
+    };
+    let (name, _) = fold.decidable_calls().find(|(_, call)| call.op != APPROVE && is_held(call))?;
+    Some(NextStep {
+        command: format!("redrill runs decide {run} {} redo", quote_shell_word(name)),
+        hint: Some(format!(
+            "or, in place of `redo`, `fail`, `done --id ID` or `done --result JSON`; and then `redrill resume {run}`"
+        )),
+    })
+}
+
+/// Returns the protected targets that a run may change, each of which must be named to resume it. Where its text does not
+/// read there are none: that keeps it from being resumed, and is said then.
+pub fn list_targets_to_confirm(runtime: &Runtime, run: &str) -> Vec<String> {
+    let read = || -> Result<Option<Vec<String>>, Refusal> {
+        let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
+        let summary = journal.summarize_run(run)?;
+        let (fold, _) = RunFold::from_entries(&journal.read_records(run)?);
+        let sources = journal.read_sources(run, fold.source_edition())?;
+        let runbook = Runbook::from_recorded(&summary.runbook, sources)?;
+        Ok(Some(runtime.targets_to_confirm(&runbook, &summary.params)))
+    };
+    read().ok().flatten().into_iter().flatten().collect()
+}
