@@ -3,7 +3,7 @@
 use super::{
     questions::current_user,
     resume::ResumeCommand,
-    run::{RunOptions, open_journal},
+    run::{RunOptions, check_not_ended, open_journal},
 };
 use crate::{
     base::{shell, terminal},
@@ -34,6 +34,7 @@ impl ApproveCommand {
     pub(super) fn record_decision(self, runtime: &Runtime, approves: bool) -> Result<u8, CliError> {
         let journal = open_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
+        check_not_ended(&id, journal.summarize_run(&id)?.status)?;
         self.check_confirmations(runtime, &id)?;
         let by = current_user();
         let approval = decide_approval(&journal, &id, self.approval.as_deref(), approves, &by)?;

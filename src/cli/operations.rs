@@ -212,7 +212,9 @@ fn read_arguments(
         return Err(CliError::usage(
             "`--temporary` makes no sense here: the run ends with this command, and the branch with it",
         )
-        .with_hint("leave it out, and remove the branch when you are done: `redrill branch delete NAME -t TARGET`"));
+        .with_hint(
+            "leave it out, and remove the branch when you are done: `redrill branch delete NAME -t TARGET`",
+        ));
     }
     options.remove("temporary");
     CallArgs::decode(op, positional, options).map_err(CliError::from_read_error)

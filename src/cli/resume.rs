@@ -3,7 +3,7 @@
 use super::{
     output,
     questions::QuestionPolicy,
-    run::{RunOptions, confirm_targets, find_run},
+    run::{RunOptions, check_not_ended, confirm_targets, find_run},
     run_output::{ReportFormat, report_refusal, run_and_report},
     takeover::{self, MAX_TAKEOVERS},
 };
@@ -91,10 +91,7 @@ impl ResumeCommand {
         let journal = Arc::new(runtime.open_journal()?);
         let (run, recorded, params) = takeover::claim_run(&journal, &summary.id, self.options.take_over)?;
         // Another process may have finished it since the summary was read.
-        if run.status().is_final() {
-            return Err(CliError::usage(format!("the run `{}` has ended as {}", run.id(), run.status()))
-                .with_next_command(format!("redrill runs show {}", run.id())));
-        }
+        check_not_ended(run.id(), run.status())?;
         let runbook =
             if self.edited { load_edited_runbook(&summary.runbook, &recorded.sources())? } else { recorded };
         let again = |more: &str| self.resume_command_with(&summary.id, more);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::{shell, terminal},
-    journal::{Journal, RunSummary},
+    journal::{Journal, RunStatus, RunSummary},
     report::{CliError, DataFormat, exit_code},
     runtime::{Refusal, RunObserver, RunResult, Runbook, Runtime, StartRequest, check},
 };
@@ -163,6 +163,18 @@ fn command_line_with(more: &str) -> String {
 pub(super) fn find_run(runtime: &Runtime, given: &str) -> Result<RunSummary, CliError> {
     let journal = open_journal(runtime)?;
     Ok(journal.summarize_run(&journal.resolve_run_id(given)?)?)
+}
+
+/// Refuses to go on with a run that has ended.
+///
+/// # Errors
+/// It has.
+pub(super) fn check_not_ended(run: &str, status: RunStatus) -> Result<(), CliError> {
+    if !status.is_final() {
+        return Ok(());
+    }
+    Err(CliError::usage(format!("the run `{run}` has ended as {status}"))
+        .with_next_command(format!("redrill runs show {run}")))
 }
 
 /// Opens the journal, which must exist.

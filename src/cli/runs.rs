@@ -4,7 +4,7 @@ use super::{
     decide::{DecisionArg, decide_call},
     output,
     questions::QuestionPolicy,
-    run::{find_run, open_journal},
+    run::{check_not_ended, find_run, open_journal},
     run_output::{ReportFormat, run_and_report},
 };
 use crate::{
@@ -151,10 +151,7 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
 
 fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
     let summary = find_run(runtime, given)?;
-    if summary.status.is_final() {
-        return Err(CliError::usage(format!("the run `{}` has ended as {}", summary.id, summary.status))
-            .with_next_command(format!("redrill runs show {}", summary.id)));
-    }
+    check_not_ended(&summary.id, summary.status)?;
     Ok(run_and_report(runtime, output.into(), QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
         let journal = Arc::new(runtime.open_journal()?);
         // Nothing new is started on any target, so no name needs to be confirmed.
@@ -182,6 +179,7 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
 /// Ends a run without touching its targets, and says what it leaves behind.
 fn abandon_without_cleanup(runtime: &Runtime, given: &str) -> Result<u8, CliError> {
     let summary = find_run(runtime, given)?;
+    check_not_ended(&summary.id, summary.status)?;
     let left_behind = leave_run(&open_journal(runtime)?, &summary.id)?;
     terminal::print_message(&format!(
         "given up; left behind: {}",

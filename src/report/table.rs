@@ -58,7 +58,10 @@ fn render_rows(rows: &[&Value], order: &[String], width: Option<u16>) -> String 
     if !left_out.is_empty() {
         left_out.reverse();
         let names: Vec<&str> = left_out.iter().map(|name| name.as_str()).collect();
-        return format!("{table}\n(not shown for want of room: {}; a wider terminal shows them, and JSON has them)", names.join(", "));
+        return format!(
+            "{table}\n(not shown for want of room: {}; a wider terminal shows them, and JSON has them)",
+            names.join(", ")
+        );
     }
     table
 }

@@ -263,7 +263,8 @@ fn sleep_announced(
     let until = record_typed_as(scope, name.clone(), "sleep", &args, at, || {
         context.fleet.clock().now().saturating_add(span)
     })?;
-    let left = until.duration_since(context.fleet.clock().now());
+    // A clock that was set back makes no sleep longer than it was asked to be.
+    let left = until.duration_since(context.fleet.clock().now()).min(span);
     if left > Span::ZERO && (is_new || !scope.has_passed(&name)) {
         if context.is_settling() {
             return Err(scope.abandon_fork());
