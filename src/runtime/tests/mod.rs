@@ -4,6 +4,7 @@ mod approvals;
 mod crashes;
 mod divergence;
 mod forks;
+mod lost_requests;
 mod postgres;
 mod quarantines;
 mod unreadable;
@@ -12,7 +13,7 @@ use super::{
     VERSION,
     drive::{self, RunResult},
     events::Event,
-    observer::{Answer, Choice, Question, RunObserver},
+    observer::{Answer, Choice, Question, RunObserver, Withdrawal},
     refusal::Refusal,
     run_context::RunContext,
     runbook::Runbook,
