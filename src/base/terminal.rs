@@ -140,6 +140,7 @@ pub fn prompt_line(question: &str) -> io::Result<String> {
 
 /// A question to the person at the terminal: while it stands no other is put, and no status line is shown.
 pub struct Prompt {
+    stdin: io::Stdin,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -149,7 +150,7 @@ impl Prompt {
         let turn = lock_unpoisoned(&PROMPT);
         IS_PROMPTING.store(true, Ordering::SeqCst);
         clear_status();
-        Self { _turn: turn }
+        Self { stdin: io::stdin(), _turn: turn }
     }
 
     /// Asks on stderr and returns the line that was typed, without its end; `None` when it is withdrawn before.
@@ -159,32 +160,31 @@ impl Prompt {
     pub fn read_line(&self, question: &str, is_withdrawn: impl Fn() -> bool) -> io::Result<Option<String>> {
         write!(io::stderr().lock(), "{question} ")?;
         // A thread that reads a terminal cannot be interrupted, and would take the line that answers the next question.
-        while !is_line_typed()? {
+        while !self.is_line_typed()? {
             if is_withdrawn() {
                 writeln!(io::stderr().lock())?;
                 return Ok(None);
             }
         }
         let mut line = String::new();
-        io::stdin().read_line(&mut line)?;
+        self.stdin.read_line(&mut line)?;
         Ok(Some(line.trim().to_owned()))
+    }
+
+    /// Waits a moment until a line can be read, or the end of input. A terminal gives out whole lines, one at a time, so
+    /// that none is left over in the buffer of a reader.
+    fn is_line_typed(&self) -> io::Result<bool> {
+        match poll(&mut [PollFd::new(&self.stdin, PollFlags::IN)], Some(&PROMPT_INTERVAL)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 }
 
 impl Drop for Prompt {
     fn drop(&mut self) {
         IS_PROMPTING.store(false, Ordering::SeqCst);
-    }
-}
-
-/// Waits a moment until a line can be read from stdin, or its end. A terminal gives out whole lines, one at a time, so
-/// that none is left over in the buffer of a reader.
-fn is_line_typed() -> io::Result<bool> {
-    let stdin = io::stdin();
-    match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&PROMPT_INTERVAL)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(e) => Err(e.into()),
     }
 }
 

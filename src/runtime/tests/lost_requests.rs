@@ -68,9 +68,9 @@ impl LostEnv {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
         let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
         let faults = Arc::new(LostAnswer { lands_after, is_over: AtomicBool::new(false) });
-        let faulty = FaultySim::new(sim.clone(), faults, Arc::clone(&clock)).with_landing_bound(BOUND);
-        let faulty: Arc<dyn Provider> = Arc::new(faulty);
-        let fleet = Arc::new(Fleet::with_one_target(SANDBOX, faulty, Arc::clone(&clock)));
+        let platform = FaultySim::new(sim.clone(), faults, Arc::clone(&clock)).with_landing_bound(BOUND);
+        let platform: Arc<dyn Provider> = Arc::new(platform);
+        let fleet = Arc::new(Fleet::with_one_target(SANDBOX, platform, Arc::clone(&clock)));
         let journal = Journal::open_in_memory(clock, Arc::new(NoCrash), &Arc::default());
         Self { sim, fleet, journal: Arc::new(journal.expect("a journal")) }
     }
