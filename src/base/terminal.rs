@@ -5,13 +5,27 @@
 use super::painter::Painter;
 use crate::base::lock::lock_unpoisoned;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The status line at the bottom of the terminal, while there is one.
 static STATUS_LINE: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Held by the question that stands.
+static PROMPT: Mutex<()> = Mutex::new(());
+/// Whether a question stands: a status line would be drawn over it.
+static IS_PROMPTING: AtomicBool = AtomicBool::new(false);
+/// How often a question that stands looks whether its answer is still wanted.
+const PROMPT_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Why something could not be written to stdout, the first time.
 static WRITE_FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -39,12 +53,16 @@ pub fn print_message(text: &str) {
     print_above_status(|| drop(writeln!(io::stderr().lock(), "{text}")));
 }
 
-/// Shows `text` as the status line until [`clear_status`], and turns its spinner. Without a terminal it does nothing.
+/// Shows `text` as the status line until [`clear_status`], and turns its spinner. Without a terminal, and while a question
+/// stands, it does nothing.
 pub fn show_status(text: &str) {
     if !is_stderr_terminal() {
         return;
     }
     let mut line = lock_status_line();
+    if IS_PROMPTING.load(Ordering::SeqCst) {
+        return;
+    }
     let bar = line.get_or_insert_with(|| {
         let bar = ProgressBar::new_spinner();
         bar.set_style(
@@ -117,11 +135,57 @@ pub fn stdout_width() -> Option<u16> {
 /// # Errors
 /// Whatever reading stdin says.
 pub fn prompt_line(question: &str) -> io::Result<String> {
-    clear_status();
-    write!(io::stderr().lock(), "{question} ")?;
-    let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
-    Ok(line.trim().to_owned())
+    Ok(Prompt::open().read_line(question, || false)?.unwrap_or_default())
+}
+
+/// A question to the person at the terminal: while it stands no other is put, and no status line is shown.
+pub struct Prompt {
+    stdin: io::Stdin,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Prompt {
+    /// Waits until no other question stands.
+    pub fn open() -> Self {
+        let turn = lock_unpoisoned(&PROMPT);
+        IS_PROMPTING.store(true, Ordering::SeqCst);
+        clear_status();
+        Self { stdin: io::stdin(), _turn: turn }
+    }
+
+    /// Asks on stderr and returns the line that was typed, without its end; `None` when it is withdrawn before.
+    ///
+    /// # Errors
+    /// Whatever reading stdin says.
+    pub fn read_line(&self, question: &str, is_withdrawn: impl Fn() -> bool) -> io::Result<Option<String>> {
+        write!(io::stderr().lock(), "{question} ")?;
+        // A thread that reads a terminal cannot be interrupted, and would take the line that answers the next question.
+        while !self.is_line_typed()? {
+            if is_withdrawn() {
+                writeln!(io::stderr().lock())?;
+                return Ok(None);
+            }
+        }
+        let mut line = String::new();
+        self.stdin.read_line(&mut line)?;
+        Ok(Some(line.trim().to_owned()))
+    }
+
+    /// Waits a moment until a line can be read, or the end of input. A terminal gives out whole lines, one at a time, so
+    /// that none is left over in the buffer of a reader.
+    fn is_line_typed(&self) -> io::Result<bool> {
+        match poll(&mut [PollFd::new(&self.stdin, PollFlags::IN)], Some(&PROMPT_INTERVAL)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        IS_PROMPTING.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Returns whether stderr takes colour: it is a terminal and `NO_COLOR` is not set.

@@ -1,8 +1,9 @@
-//! Questions to a person during a run: approvals, and what to do about a call that failed.
+//! Questions to a person during a run: approvals, what to do about a call that failed, and whether to look on for a lost
+//! request.
 
 use crate::{
-    base::terminal,
-    runtime::{Answer, Choice, Question},
+    base::terminal::{self, Prompt},
+    runtime::{Answer, Choice, Question, Withdrawal},
 };
 
 /// Which questions are put to a person, and which are answered without one.
@@ -46,35 +47,60 @@ impl QuestionPolicy {
     }
 
     /// Returns the answer to a question, from a person or by policy; `None` leaves it open.
-    pub(super) fn answer_question(self, question: &Question) -> Option<Answer> {
+    pub(super) fn answer_question(self, question: &Question, withdrawal: &Withdrawal) -> Option<Answer> {
         let choice = match question {
-            Question::Approval { .. } if !self.person => return None,
-            Question::Approval { message } => {
-                terminal::print_message(message);
-                read_choice("Approve? [yes/no]", &[("yes", Choice::Approve), ("no", Choice::Reject)])?
-            }
-            Question::Edit { .. } if !self.person => return None,
-            Question::Edit { difference } => {
-                terminal::print_message(difference);
-                let choices = [("yes", Choice::Approve), ("no", Choice::Reject)];
-                read_choice("Do what is new now, although that is missing? [yes/no]", &choices)?
-            }
             Question::FailedCall { .. } if self.failed == FailurePolicy::Fail => return None,
             Question::FailedCall { .. } if self.failed == FailurePolicy::Hold => Choice::Hold,
-            Question::FailedCall { call, op, message } => {
-                terminal::print_message(&format!("`{op}` failed: {message}\n  {call}"));
-                let choices = [("again", Choice::Redo), ("hold", Choice::Hold), ("fail", Choice::Fail)];
-                read_choice("Try it `again`, `hold` everything as it is, or clean up and `fail`?", &choices)?
-            }
+            _ if !self.person => return None,
+            question => read_answer(question, withdrawal)?,
         };
         Some(Answer { choice, by: current_user() })
     }
 }
 
+/// Puts a question to the person at the terminal; `None` when nothing is typed that answers it, or it is withdrawn.
+fn read_answer(question: &Question, withdrawal: &Withdrawal) -> Option<Choice> {
+    let (told, asked, choices): (_, _, &[_]) = match question {
+        Question::Approval { message } => (
+            message.clone(),
+            "Approve? [yes/no]".to_owned(),
+            &[("yes", Choice::Approve), ("no", Choice::Reject)],
+        ),
+        Question::Edit { difference } => (
+            difference.clone(),
+            "Do what is new now, although that is missing? [yes/no]".to_owned(),
+            &[("yes", Choice::Approve), ("no", Choice::Reject)],
+        ),
+        Question::FailedCall { call, op, message } => (
+            format!("`{op}` failed: {message}\n  {call}"),
+            "Try it `again`, `hold` everything as it is, or clean up and `fail`?".to_owned(),
+            &[("again", Choice::Redo), ("hold", Choice::Hold), ("fail", Choice::Fail)],
+        ),
+        Question::LostRequest { call, op, subject, until } => (
+            format!(
+                "`{op}` got no answer: {subject} may still come until {until}, and is looked for meanwhile\n  {call}"
+            ),
+            format!("[w]ait until {until} · [s]top, resume looks on"),
+            &[("w", Choice::Wait), ("wait", Choice::Wait), ("s", Choice::Stop), ("stop", Choice::Stop)],
+        ),
+    };
+    let prompt = Prompt::open();
+    if withdrawal.is_withdrawn() {
+        return None;
+    }
+    terminal::print_message(&told);
+    read_choice(&prompt, &asked, choices, withdrawal)
+}
+
 /// Asks until one of the words is typed, five times at most; `None` at the end of input.
-fn read_choice(question: &str, choices: &[(&str, Choice)]) -> Option<Choice> {
+fn read_choice(
+    prompt: &Prompt,
+    question: &str,
+    choices: &[(&str, Choice)],
+    withdrawal: &Withdrawal,
+) -> Option<Choice> {
     for _ in 0..5 {
-        let typed = terminal::prompt_line(question).ok()?.to_lowercase();
+        let typed = prompt.read_line(question, || withdrawal.is_withdrawn()).ok()??.to_lowercase();
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == typed) {
             return Some(*choice);
         }

@@ -5,7 +5,7 @@ use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{moment::Moment, terminal, value},
     report::{format_metric, format_moment, format_seconds},
-    runtime::{Answer, Event, Question, RunObserver},
+    runtime::{Answer, Event, Question, RunObserver, Withdrawal},
 };
 use std::{
     sync::{Mutex, MutexGuard},
@@ -25,8 +25,8 @@ impl RunObserver for JsonWatch {
         }
     }
 
-    fn ask_person(&self, question: &Question) -> Option<Answer> {
-        self.policy.without_person().answer_question(question)
+    fn ask_person(&self, question: &Question, withdrawal: &Withdrawal) -> Option<Answer> {
+        self.policy.without_person().answer_question(question, withdrawal)
     }
 }
 
@@ -139,8 +139,8 @@ impl RunObserver for TreeWatch {
         }
     }
 
-    fn ask_person(&self, question: &Question) -> Option<Answer> {
-        self.policy.answer_question(question)
+    fn ask_person(&self, question: &Question, withdrawal: &Withdrawal) -> Option<Answer> {
+        self.policy.answer_question(question, withdrawal)
     }
 }
 

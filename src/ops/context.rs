@@ -4,7 +4,7 @@ use super::{canonical::parse_target_ref, evidence::Evidence, thing::Thing};
 use crate::{
     base::{
         clock::{Stopwatch, Uptime},
-        moment::Span,
+        moment::{Moment, Span},
         value,
     },
     provider::{
@@ -40,6 +40,11 @@ pub trait CallHost: Send + Sync {
     async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
     /// Ends the quarantines of this call.
     async fn lift_quarantines(&self) -> Result<()>;
+    /// Asks a person whether a lost request is looked for until `until`, when it can land no more. Returns who ends the
+    /// looking; `None` when it goes on, also because nobody is there. The question is withdrawn when this is dropped.
+    async fn ask_to_stop_looking(&self, _subject: &str, _until: Moment) -> Option<String> {
+        None
+    }
 }
 
 /// A claim to things, given back on drop.

@@ -16,7 +16,7 @@ use crate::{
         ColleagueTurn,
         faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     },
-    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester},
+    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -331,7 +331,7 @@ impl RunObserver for FaultInjector {
     }
 
     /// Approves: a rehearsal is about what comes after.
-    fn ask_person(&self, question: &Question) -> Option<Answer> {
+    fn ask_person(&self, question: &Question, _: &Withdrawal) -> Option<Answer> {
         let approves = || Answer { choice: Choice::Approve, by: "the rehearsal".into() };
         matches!(question, Question::Approval { .. }).then(approves)
     }

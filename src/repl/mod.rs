@@ -11,7 +11,7 @@ use crate::{
     base::{terminal, value},
     ops,
     report::{self, CliError, DataFormat, exit_code},
-    runtime::{Answer, Event, Question, RunObserver, RunResult, Runtime, Session},
+    runtime::{Answer, Event, Question, RunObserver, RunResult, Runtime, Session, Withdrawal},
 };
 use helper::PromptHelper;
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
@@ -83,8 +83,8 @@ impl RunObserver for ColumnWatch {
         self.watch.on_event(event);
     }
 
-    fn ask_person(&self, question: &Question) -> Option<Answer> {
-        self.watch.ask_person(question)
+    fn ask_person(&self, question: &Question, withdrawal: &Withdrawal) -> Option<Answer> {
+        self.watch.ask_person(question, withdrawal)
     }
 }
 

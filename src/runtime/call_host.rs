@@ -3,7 +3,13 @@
 //! Two calls at one thing are made one after the other: those of this process by a lock, those of which a request may
 //! still land by their quarantine.
 
-use super::{events::Event, run_context::RunContext, stop::StopReason};
+use super::{
+    decision::ask_beside,
+    events::Event,
+    observer::{Choice, Question},
+    run_context::RunContext,
+    stop::StopReason,
+};
 use crate::{
     base::{
         clock::{Stopwatch, Uptime},
@@ -93,6 +99,13 @@ impl CallHost for HostedCall<'_> {
 
     async fn lift_quarantines(&self) -> Result<()> {
         self.stop_on_failure(self.context.journal.lift_quarantines(self.context.run.id(), self.name))
+    }
+
+    async fn ask_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {
+        let (call, op) = (self.name.to_owned(), self.op.clone());
+        let question = Question::LostRequest { call, op, subject: subject.to_owned(), until };
+        let answer = ask_beside(Arc::clone(&self.context.observer), question).await?;
+        (answer.choice == Choice::Stop).then_some(answer.by)
     }
 }
 

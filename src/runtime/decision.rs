@@ -1,7 +1,7 @@
 //! What a person decides: how they are asked, and what becomes of a run after a failed call.
 
 use super::{
-    observer::{Answer, Choice, Question},
+    observer::{Answer, Choice, Question, RunObserver, Withdrawal},
     run_context::RunContext,
     stop::{NativeError, StopReason},
 };
@@ -11,21 +11,39 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Asks the observer, one question at a time. A stopped run does not wait for the answer.
+/// Asks the observer, one question at a time. A stopped run does not wait for the answer, and withdraws the question.
 pub(super) fn ask_observer(
     context: &Arc<RunContext>,
     question: Question,
 ) -> Result<Option<Answer>, NativeError> {
     let turn = lock_unpoisoned(&context.asking);
+    let answer = context.wait_or_stop(ask_beside(Arc::clone(&context.observer), question))?;
+    drop(turn);
+    Ok(answer)
+}
+
+/// Asks an observer on a thread of its own, because a person who reads takes time. The question is withdrawn when this is
+/// dropped.
+pub(super) async fn ask_beside(observer: Arc<dyn RunObserver>, question: Question) -> Option<Answer> {
     let (tell, told) = tokio::sync::oneshot::channel();
-    let observer = Arc::clone(&context.observer);
-    // A person who reads takes time, and a thread that reads a terminal cannot be interrupted.
+    let standing = StandingQuestion::default();
+    let withdrawal = standing.0.clone();
     let asking = std::thread::Builder::new().name("question".into()).spawn(move || {
-        drop(tell.send(observer.ask_person(&question)));
+        drop(tell.send(observer.ask_person(&question, &withdrawal)));
     });
-    let answer = context.wait_or_stop(told)?;
-    drop((asking, turn));
-    Ok(answer.ok().flatten())
+    let answer = told.await;
+    drop((asking, standing));
+    answer.ok().flatten()
+}
+
+/// A question that stands; withdrawn on drop.
+#[derive(Default)]
+struct StandingQuestion(Withdrawal);
+
+impl Drop for StandingQuestion {
+    fn drop(&mut self) {
+        self.0.withdraw();
+    }
 }
 
 /// Returns the time since when a call waits, as text.

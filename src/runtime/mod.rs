@@ -65,7 +65,7 @@ pub use drive::RunResult;
 pub use events::Event;
 pub use flow::NATIVES;
 pub use leave::leave_run;
-pub use observer::{Answer, Choice, Question, RunObserver};
+pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
 pub use read::is_read_only;
 pub use refusal::Refusal;
 pub use runbook::Runbook;

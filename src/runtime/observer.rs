@@ -1,6 +1,11 @@
 //! The observer of a run: it hears what happens, and answers what only a person can answer.
 
 use super::events::Event;
+use crate::base::moment::Moment;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// A question that only a person can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,31 @@ pub enum Question {
     },
     /// How to handle a failed call whose error is about to end the run.
     FailedCall { call: String, op: String, message: String },
+    /// Whether to look on for a request that got no answer. It is looked for meanwhile.
+    LostRequest {
+        call: String,
+        op: String,
+        /// What was asked for.
+        subject: String,
+        /// When it can land no more.
+        until: Moment,
+    },
+}
+
+/// Whether a question still stands: what becomes of it when its answer is not wanted any more.
+#[derive(Debug, Clone, Default)]
+pub struct Withdrawal(Arc<AtomicBool>);
+
+impl Withdrawal {
+    /// Withdraws the question.
+    pub fn withdraw(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether the question was withdrawn.
+    pub fn is_withdrawn(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// A person's answer to a [`Question`].
@@ -39,6 +69,10 @@ pub enum Choice {
     Hold,
     /// The run cleans up and fails.
     Fail,
+    /// The lost request is looked for until it can land no more.
+    Wait,
+    /// The run stops, and looks on when it is resumed.
+    Stop,
 }
 
 /// An observer of a run: it hears events and may answer questions.
@@ -46,8 +80,8 @@ pub trait RunObserver: Send + Sync {
     /// Receives an event.
     fn on_event(&self, event: &Event<'_>);
 
-    /// Answers a question, or returns `None` when nobody is there to answer.
-    fn ask_person(&self, _question: &Question) -> Option<Answer> {
+    /// Answers a question, or returns `None` when nobody is there to answer, or it was withdrawn.
+    fn ask_person(&self, _question: &Question, _withdrawal: &Withdrawal) -> Option<Answer> {
         None
     }
 }

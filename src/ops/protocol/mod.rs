@@ -12,6 +12,7 @@
 mod commit;
 mod failure;
 mod job;
+mod lost;
 mod make;
 #[cfg(test)]
 mod mutant;

@@ -111,20 +111,23 @@ impl<E: RemoveEffect> Removal<'_, E> {
 
     /// Looks until a lost removal cannot land any more; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<()> {
-        let limit = sending.time_left().unwrap_or_else(|| sending.look_time());
-        if self.is_gone_within(limit).await? { Ok(()) } else { Err(sending.lost_failure(why)) }
+        let subject = format!("the removal of {}", self.effect.subject());
+        let is_gone = sending.watch_lost(self.provider, &subject, || self.look()).await?;
+        if is_gone { Ok(()) } else { Err(sending.lost_failure(why)) }
+    }
+
+    /// Looks whether it is gone.
+    async fn look(&self) -> Result<Look<bool>> {
+        if !self.effect.is_there(self.gone).await? {
+            return Ok(Look::Seen(true));
+        }
+        let phase = format!("waiting until {} is gone", self.effect.subject());
+        Ok(Look::NotYet(false, Progress::with_phase(phase)))
     }
 
     /// Looks until it is gone, for `limit` at most.
     async fn is_gone_within(&self, limit: Span) -> EffectResult<bool> {
-        let look = || async {
-            if !self.effect.is_there(self.gone).await? {
-                return Ok(Look::Seen(true));
-            }
-            let phase = format!("waiting until {} is gone", self.effect.subject());
-            Ok(Look::NotYet(false, Progress::with_phase(phase)))
-        };
-        match watch(self.cx, self.provider, limit, look).await {
+        match watch(self.cx, self.provider, limit, || self.look()).await {
             Ok(Watched::Seen(gone) | Watched::TimeUp(gone)) => Ok(gone),
             Err(e) => Err(EffectFailure::Undecided(format!(
                 "whether {} is still there cannot be looked at: {e}",

@@ -2,7 +2,7 @@
 
 use super::{
     failure::{EffectFailure, EffectResult, demand_acting},
-    watch::find_within,
+    watch::Look,
 };
 use crate::{
     base::{clock::Uptime, moment::Span},
@@ -25,11 +25,13 @@ pub(super) const SENDING_TIME: Span = Span::from_secs(180);
 
 /// The request of one call: the things that it changes, and until when it may land.
 pub(super) struct Sending<'a> {
-    cx: &'a CallContext<'a>,
+    pub(super) cx: &'a CallContext<'a>,
     things: Vec<Thing>,
     pub(super) landing: Landing,
     /// The last moment at which any request of the call may have been sent, as far as it is not known to have failed.
     lost: Option<Uptime>,
+    /// Since when a lost request of the call is looked for here.
+    looking_since: Option<Uptime>,
     /// When the last request was answered.
     answered: Option<Uptime>,
     #[expect(dead_code, reason = "it is held, not looked at")]
@@ -63,14 +65,21 @@ impl<'a> Sending<'a> {
         let limit = (!may_be_asked_for).then(|| args.timeout());
         let ThingClaim { locks, open_since } = cx.host.claim_things(&things, limit).await?;
         let lost = open_since.map(|sent_by| clamp_to_now(&sent_by, cx));
-        Ok(Sending { cx, things, landing, lost, answered: None, locks })
+        let looking_since = lost.as_ref().map(|_| cx.fleet.clock().uptime());
+        Ok(Sending { cx, things, landing, lost, looking_since, answered: None, locks })
     }
 
     /// Takes a request over that an earlier process may have sent, until `sent_by` or until it died: whoever takes a call
     /// up holds the run, so nobody else does any more.
     pub(super) async fn adopt(&mut self, sent_by: &Uptime) -> Result<()> {
         self.lost = Some(clamp_to_now(sent_by, self.cx));
+        self.looking_since.get_or_insert_with(|| self.cx.fleet.clock().uptime());
         self.date_quarantine().await
+    }
+
+    /// Returns since when a lost request of the call is looked for here.
+    pub(super) fn looking_since(&self) -> Option<&Uptime> {
+        self.looking_since.as_ref()
     }
 
     /// Returns whether a request of the call may still land.
@@ -126,15 +135,16 @@ impl<'a> Sending<'a> {
         request: impl Future<Output = Result<T>>,
     ) -> RequestAnswer<T> {
         let answer = request.await;
-        let now = Some(self.cx.fleet.clock().uptime());
+        let now = self.cx.fleet.clock().uptime();
         match answer {
             Ok(value) => {
-                self.answered = now;
+                self.answered = Some(now);
                 RequestAnswer::Answered(value)
             }
             // An answer that could not be read is no answer either.
             Err(e) if matches!(e.code, Code::Unknown | Code::Internal) => {
-                self.lost = now;
+                self.looking_since.get_or_insert_with(|| now.clone());
+                self.lost = Some(now);
                 RequestAnswer::Lost
             }
             Err(e) => RequestAnswer::Refused(e),
@@ -193,8 +203,8 @@ impl<'a> Sending<'a> {
         why: Error,
         find: impl Fn() -> F,
     ) -> EffectResult<T> {
-        let limit = self.time_left().unwrap_or_else(|| self.look_time());
-        match find_within(self.cx, provider, limit, subject, find).await? {
+        let look = || async { Ok(Look::for_found(subject, find().await?)) };
+        match self.watch_lost(provider, subject, look).await? {
             Some(found) => Ok(found),
             None => Err(self.lost_failure(why)),
         }

@@ -200,8 +200,7 @@ impl Set<'_> {
 
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
-        let limit = sending.time_left().unwrap_or_else(|| sending.look_time());
-        let seen = self.watch_for(limit).await?;
+        let seen = sending.watch_lost(self.provider, self.effect.subject(), || self.look()).await?;
         match seen.standing {
             Standing::AsBefore => Err(sending.lost_failure(why)),
             _ => self.conclude(seen, sending).await,
@@ -231,27 +230,26 @@ impl Set<'_> {
         }
     }
 
+    /// Looks how the elements stand.
+    async fn look(&self) -> Result<Look<SeenChange>> {
+        let look = self.effect.look(&self.changes).await?;
+        let standing = judge_look(&self.changes, &look);
+        #[cfg(test)]
+        let standing =
+            if super::mutant::finds_other_list(&self.changes, &look) { Standing::Changed } else { standing };
+        let doing = look.unapplied.clone();
+        let seen = SeenChange { standing, look };
+        if seen.standing == Standing::AsWanted {
+            return Ok(Look::Seen(seen));
+        }
+        let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.subject()));
+        let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
+        Ok(Look::NotYet(seen, progress))
+    }
+
     /// Looks until the elements are as wanted and hold, for `limit` at most, and tells how they stand then.
     async fn watch_for(&self, limit: Span) -> EffectResult<SeenChange> {
-        let look = || async {
-            let look = self.effect.look(&self.changes).await?;
-            let standing = judge_look(&self.changes, &look);
-            #[cfg(test)]
-            let standing = if super::mutant::finds_other_list(&self.changes, &look) {
-                Standing::Changed
-            } else {
-                standing
-            };
-            let doing = look.unapplied.clone();
-            let seen = SeenChange { standing, look };
-            if seen.standing == Standing::AsWanted {
-                return Ok(Look::Seen(seen));
-            }
-            let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.subject()));
-            let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
-            Ok(Look::NotYet(seen, progress))
-        };
-        match watch(self.cx, self.provider, limit, look).await {
+        match watch(self.cx, self.provider, limit, || self.look()).await {
             Ok(Watched::Seen(seen) | Watched::TimeUp(seen)) => Ok(seen),
             Err(e) => {
                 Err(EffectFailure::Undecided(format!("{} cannot be looked at: {e}", self.effect.subject())))

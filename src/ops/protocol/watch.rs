@@ -15,6 +15,16 @@ pub(super) enum Look<T> {
     NotYet(T, Progress),
 }
 
+impl<T> Look<Option<T>> {
+    /// Returns the look for something that is there or not.
+    pub(super) fn for_found(subject: &str, found: Option<T>) -> Self {
+        match found {
+            Some(found) => Look::Seen(Some(found)),
+            None => Look::NotYet(None, Progress::with_phase(format!("looking for {subject}"))),
+        }
+    }
+}
+
 /// What a watch ended with.
 pub(super) enum Watched<T> {
     /// What was looked for was seen.
@@ -80,12 +90,7 @@ pub(super) async fn find_within<T, F: Future<Output = Result<Option<T>>>>(
     subject: &str,
     find: impl Fn() -> F,
 ) -> EffectResult<Option<T>> {
-    let look = || async {
-        Ok(match find().await? {
-            Some(found) => Look::Seen(Some(found)),
-            None => Look::NotYet(None, Progress::with_phase(format!("looking for {subject}"))),
-        })
-    };
+    let look = || async { Ok(Look::for_found(subject, find().await?)) };
     match watch(cx, provider, limit, look).await {
         Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
         Err(e) => Err(EffectFailure::Undecided(format!("{subject} cannot be looked for: {e}"))),

@@ -4,7 +4,7 @@ use super::{
     cluster::{Cluster, server},
     engine::{BuiltinEngine, StoredBackup, deletion},
     events, jobs,
-    records::{BranchPhase, BranchRecord},
+    records::{BranchPhase, BranchRecord, CopyRecord},
     restore::{branch, in_place, plan},
     restore_points, verification, window,
 };
@@ -88,6 +88,7 @@ async fn restore_into_branch(
     let id = key.to_string().to_lowercase();
     let folder = branch::prepare_branch_home(cluster, &programs, &id).await;
     let plan = plan::plan_restore(cluster, request, &folder).await?;
+    let socket = server::choose_socket_folder(&folder, &cluster.records.unique_name(&id));
     let record = BranchRecord {
         name: name.into(),
         target: cluster.name.clone(),
@@ -95,17 +96,10 @@ async fn restore_into_branch(
         run: request.run.clone(),
         temporary: request.temporary,
         created_at: cluster.clock.now(),
-        system_identifier: plan.system_identifier,
-        recovery: plan.recovery,
-        socket: server::choose_socket_folder(&folder, &cluster.records.unique_name(&id)),
-        folder,
+        copy: CopyRecord::new(plan.system_identifier, plan.recovery, folder, socket),
         id,
         port: BRANCH_PORT,
         phase: BranchPhase::Copying,
-        child: None,
-        starts: 0,
-        reached: None,
-        timeline: None,
     };
     cluster.records.claim_branch(&record)?;
     Ok(branch::branch_job(&record))

@@ -43,10 +43,10 @@ impl Branches for Cluster {
 
 /// Starts the server of a branch that does not run, such as after the machine was restarted.
 async fn start_if_stopped(cluster: &Cluster, record: &BranchRecord) -> Result<()> {
-    let data = record.data_folder();
+    let data = record.copy.data_folder();
     if server::find_server(&data).is_none() {
-        disk::make_private_folder(&cluster.programs()?, &record.socket)?;
-        server::start_server(&cluster.programs()?, &data, &[], &record.folder.join("server.log"))?;
+        disk::make_private_folder(&cluster.programs()?, &record.copy.socket)?;
+        server::start_server(&cluster.programs()?, &data, &[], &record.copy.folder.join("server.log"))?;
     }
     server::wait_until_ready(cluster.clock.as_ref(), &data).await
 }

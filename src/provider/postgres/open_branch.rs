@@ -18,7 +18,7 @@ pub(super) struct OpenBranch {
 impl OpenBranch {
     /// Returns a branch of `cluster`.
     pub(super) fn new(cluster: &Cluster, record: &BranchRecord) -> Self {
-        let address = record.address(&cluster.address);
+        let address = record.server_address(&cluster.address);
         Self {
             record: record.clone(),
             security: DatabaseSecurity { address: address.clone(), scope: audit::AuditScope::Branch },
@@ -39,8 +39,8 @@ impl OpenBranch {
 impl Provider for OpenBranch {
     async fn identity(&self) -> Result<Identity> {
         Ok(Identity {
-            id: format!("postgres:{}:branch:{}", self.record.system_identifier, self.record.id),
-            description: format!("branch `{}` in {}", self.full_name(), self.record.folder.display()),
+            id: format!("postgres:{}:branch:{}", self.record.copy.system_identifier, self.record.id),
+            description: format!("branch `{}` in {}", self.full_name(), self.record.copy.folder.display()),
         })
     }
 

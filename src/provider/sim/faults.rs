@@ -135,6 +135,8 @@ pub struct FaultySim {
     faults: Arc<dyn FaultSource>,
     clock: Arc<dyn Clock>,
     late: Arc<LateEffects>,
+    /// How long after it was sent a request may land.
+    landing_bound: Span,
 }
 
 /// A request that writes, in all the forms that its outcomes need.
@@ -150,7 +152,14 @@ struct WriteRequest<W, P, R> {
 impl FaultySim {
     /// Wraps a target; late answers and timeouts sleep on `clock`.
     pub fn new(sim: Sim, faults: Arc<dyn FaultSource>, clock: Arc<dyn Clock>) -> Self {
-        Self { sim, faults, clock, late: Arc::default() }
+        Self { sim, faults, clock, late: Arc::default(), landing_bound: LANDING_BOUND }
+    }
+
+    /// Returns the same target on a platform with another bound, for requests that really land within it.
+    #[cfg(test)]
+    #[must_use]
+    pub fn with_landing_bound(self, landing_bound: Span) -> Self {
+        Self { landing_bound, ..self }
     }
 
     /// Returns whether any request was sent that has not landed yet.
@@ -209,7 +218,7 @@ impl FaultySim {
             RequestOutcome::SentLate(held_back) => {
                 self.clock.sleep(held_back).await;
                 self.land_due().await?;
-                self.land_later(&request, LANDING_BOUND, write.repeat)?;
+                self.land_later(&request, self.landing_bound, write.repeat)?;
                 self.withhold_answer(&request).await
             }
             RequestOutcome::AnsweredEarly(span) => {
@@ -218,7 +227,7 @@ impl FaultySim {
                 Ok(answer)
             }
             RequestOutcome::StaleReads(span) => {
-                let until = self.sim.world_time()?.saturating_add(span.min(LANDING_BOUND));
+                let until = self.sim.world_time()?.saturating_add(span.min(self.landing_bound));
                 self.late.keep_old_world(&self.sim, until)?;
                 self.answer_request(&request, RequestOutcome::Served, write.whole).await
             }
@@ -252,7 +261,7 @@ impl FaultySim {
         span: Span,
         repeat: impl Fn(Sim) -> BoxFuture<'static, Result<T>> + Send + 'static,
     ) -> Result<()> {
-        let due = self.sim.world_time()?.saturating_add(span.min(LANDING_BOUND));
+        let due = self.sim.world_time()?.saturating_add(span.min(self.landing_bound));
         let (key, sender, sim) = (request.key.cloned(), self.faults.current_sender(), self.sim.clone());
         let effect = Box::pin(async move { drop(repeat(sim).await) });
         self.late.add_landing(LateRequest { name: request.name, due, key, sender, effect });
@@ -380,7 +389,7 @@ forward!(Provider {
     Remove "cancel"   fn cancel(job: &Job) -> ();
 } by hand {
     fn landing(&self, _: EffectKind) -> Landing {
-        Landing::Bounded(LANDING_BOUND, "no request of a simulated platform lands later")
+        Landing::Bounded(self.landing_bound, "no request of a simulated platform lands later")
     }
 
     capabilities!(

@@ -14,6 +14,11 @@ impl ScriptedPerson {
         Arc::new(Self { answers: Mutex::new(answers), asked: Mutex::default() })
     }
 
+    /// Returns what was asked, in order.
+    pub(super) fn list_questions(&self) -> Vec<Question> {
+        self.asked.lock().expect("no answer panics").clone()
+    }
+
     fn count_questions(&self) -> usize {
         self.asked.lock().expect("no answer panics").len()
     }
@@ -22,7 +27,7 @@ impl ScriptedPerson {
 impl RunObserver for ScriptedPerson {
     fn on_event(&self, _: &Event<'_>) {}
 
-    fn ask_person(&self, question: &Question) -> Option<Answer> {
+    fn ask_person(&self, question: &Question, _: &Withdrawal) -> Option<Answer> {
         self.asked.lock().expect("no answer panics").push(question.clone());
         let choice = self.answers.lock().expect("no answer panics").pop()?;
         Some(Answer { choice, by: "ann".into() })

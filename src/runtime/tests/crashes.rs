@@ -20,8 +20,8 @@ impl RunObserver for CrashingPerson {
         self.listener.on_event(event);
     }
 
-    fn ask_person(&self, question: &Question) -> Option<Answer> {
-        self.person.ask_person(question)
+    fn ask_person(&self, question: &Question, withdrawal: &Withdrawal) -> Option<Answer> {
+        self.person.ask_person(question, withdrawal)
     }
 }
 

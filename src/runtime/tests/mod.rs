@@ -5,6 +5,7 @@ mod crashes;
 mod divergence;
 mod edits;
 mod forks;
+mod lost_requests;
 mod postgres;
 mod quarantines;
 mod unreadable;
@@ -13,7 +14,7 @@ use super::{
     VERSION,
     drive::{self, RunResult},
     events::Event,
-    observer::{Answer, Choice, Question, RunObserver},
+    observer::{Answer, Choice, Question, RunObserver, Withdrawal},
     refusal::Refusal,
     run_context::RunContext,
     runbook::Runbook,

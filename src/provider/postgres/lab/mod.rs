@@ -331,10 +331,10 @@ fn write_target(state: &Path, location: &LabLocation) -> Result<()> {
 
 /// Removes a branch of a lab that goes away as a whole.
 async fn remove_branch(branch: &BranchRecord) -> Result<()> {
-    kill_children(&branch.folder).await;
-    server::stop_server(&SystemClock, &branch.data_folder(), server::ShutdownMode::Immediate).await?;
-    disk::remove_folder(&branch.folder)?;
-    disk::remove_folder(&branch.socket)
+    kill_children(&branch.copy.folder).await;
+    server::stop_server(&SystemClock, &branch.copy.data_folder(), server::ShutdownMode::Immediate).await?;
+    disk::remove_folder(&branch.copy.folder)?;
+    disk::remove_folder(&branch.copy.socket)
 }
 
 /// Ends every process that was started for something in `folder`, and returns when none is left.

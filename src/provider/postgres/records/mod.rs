@@ -4,10 +4,12 @@
 //! - A record is replaced as a whole, and removed last.
 
 mod branch;
+mod copy;
 mod recovery_plan;
 mod restore;
 
 pub(super) use branch::{BranchPhase, BranchRecord};
+pub(super) use copy::CopyRecord;
 pub(super) use recovery_plan::{RecoveryPlan, RecoveryStop};
 pub(super) use restore::{RestoreFailure, RestorePhase, RestoreRecord};
 
@@ -155,13 +157,14 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`] when a record cannot be read.
     pub(super) fn find_reader_of_backup(&self, backup: &str) -> Result<Option<String>> {
-        let copies =
-            |branch: &BranchRecord| branch.phase == BranchPhase::Copying && branch.recovery.backup == backup;
+        let copies = |branch: &BranchRecord| {
+            branch.phase == BranchPhase::Copying && branch.copy.recovery.backup == backup
+        };
         if let Some(branch) = self.list_branches()?.into_iter().find(copies) {
             return Ok(Some(format!("branch `{}`", branch.name)));
         }
         let copies = |restore: &RestoreRecord| {
-            restore.phase == RestorePhase::Copying && restore.recovery.backup == backup
+            restore.phase == RestorePhase::Copying && restore.copy.recovery.backup == backup
         };
         let restore = self.list_restores()?.into_iter().find(copies);
         Ok(restore.map(|restore| format!("`{}`", restore.data.display())))

@@ -1,9 +1,9 @@
 //! The record of a restore in place.
 
-use super::recovery_plan::RecoveryPlan;
+use super::copy::CopyRecord;
 use crate::{
     base::moment::Moment,
-    provider::{Code, host::process::TrackedProcess, model::CallKey},
+    provider::{Code, model::CallKey},
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -35,16 +35,13 @@ pub(in super::super) struct RestoreRecord {
     pub target: String,
     pub run: Option<String>,
     pub created_at: Moment,
-    pub system_identifier: String,
-    pub recovery: RecoveryPlan,
+    /// The copy that replaces the data, in a working folder beside it, and its private recovery.
+    #[serde(flatten)]
+    pub copy: CopyRecord,
     /// The data folder, links followed.
     pub data: PathBuf,
     /// Where the old data is moved to.
     pub aside: PathBuf,
-    /// The working folder beside the data: the copy, and the files of the private recovery.
-    pub folder: PathBuf,
-    /// The socket of the private recovery.
-    pub socket: PathBuf,
     /// What the cluster's server is started with, besides its data folder.
     pub options: Vec<String>,
     /// The configuration files in the data folder that its server named, relative to that folder.
@@ -58,10 +55,6 @@ pub(in super::super) struct RestoreRecord {
     #[serde(default)]
     pub running: bool,
     pub phase: RestorePhase,
-    pub child: Option<TrackedProcess>,
-    pub starts: u32,
-    pub reached: Option<Moment>,
-    pub timeline: Option<u32>,
     pub failure: Option<RestoreFailure>,
     /// Why only a person can say how to go on; cleared by the next poll.
     #[serde(default)]
@@ -85,19 +78,9 @@ impl RestoreFailure {
 }
 
 impl RestoreRecord {
-    /// Returns the folder of the new data until it is exchanged for the old.
-    pub(in super::super) fn new_data_folder(&self) -> PathBuf {
-        self.folder.join("files/data")
-    }
-
-    /// Returns the log of the server's latest start for recovery.
-    pub(in super::super) fn recovery_log_path(&self) -> PathBuf {
-        self.folder.join(format!("server-{}.log", self.starts))
-    }
-
     /// Returns whether nothing is left to do, which includes a failed undo that was finished by hand.
     pub(in super::super) fn is_over(&self) -> bool {
-        let is_back = || self.data.is_dir() && !self.aside.exists() && !self.folder.exists();
+        let is_back = || self.data.is_dir() && !self.aside.exists() && !self.copy.folder.exists();
         matches!(self.phase, RestorePhase::Done | RestorePhase::Undone)
             || (self.phase == RestorePhase::Undoing && is_back())
     }

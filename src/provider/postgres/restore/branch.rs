@@ -6,24 +6,26 @@
 //! - A folder is removed only when its marker names this very branch.
 
 use super::{
-    copying::{self, CopyState},
+    copying,
     isolation::{self, IsolatedCopy},
-    recovery::{RecoveringCopy, RecoveryState},
+    restored_copy::{self, RestoredCopy},
 };
 use crate::{
     base::former_name,
     provider::{
         Code, Error, Result,
-        host::{disk, process, programs::Programs, record_file},
-        model::{Branch, Job, JobStatus, Progress},
+        host::{disk, programs::Programs, record_file},
+        model::{Branch, Job, JobStatus},
         postgres::{
             cluster::{Cluster, control_file::ControlFile, server},
-            records::{BranchPhase, BranchRecord},
+            records::{BranchPhase, BranchRecord, CopyRecord},
+            sql::DatabaseAddress,
         },
     },
 };
-use rustix::process::Signal;
+use async_trait::async_trait;
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -104,103 +106,110 @@ fn branch_gone_error(name: &str) -> Error {
     Error::new(Code::NotFound, format!("branch `{name}` is not there any more: it failed, or it was deleted"))
 }
 
-async fn advance_branch(cluster: &Cluster, record: BranchRecord) -> Result<JobStatus> {
+async fn advance_branch(cluster: &Cluster, mut record: BranchRecord) -> Result<JobStatus> {
     let programs = cluster.programs()?;
-    // After a reboot nobody knows what had reached the disk, so the copy starts again.
-    let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::read_boot_id());
-    if other_boot {
-        disk::remove_folder(&record.folder.join("files"))?;
-        let record = BranchRecord { phase: BranchPhase::Copying, child: None, starts: 0, ..record };
-        return start_backup_copy(cluster, &programs, record);
+    if record.copy.is_of_other_boot() {
+        let stale = record.copy.files_folder();
+        record.phase = BranchPhase::Copying;
+        return restored_copy::restart_copying(cluster, &programs, &mut record, &stale);
     }
     match record.phase {
-        BranchPhase::Copying => poll_copy(cluster, &programs, record).await,
-        _ => poll_replay(cluster, &programs, record).await,
+        BranchPhase::Copying => poll_copying(cluster, &programs, record).await,
+        _ => poll_recovery(cluster, &programs, record).await,
     }
 }
 
-fn start_backup_copy(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
-    fs::create_dir_all(record.folder.parent().unwrap_or(Path::new("/")))
-        .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", record.folder.display())))?;
-    disk::make_private_folder(programs, &record.folder)?;
-    record_file::write_record(&former_name::find_existing_path(record.folder.join(MARKER)), &record)?;
-    record.starts += 1;
-    let backup = &record.recovery.backup;
-    record.child =
-        Some(copying::start_backup_copy(cluster, programs, &record.folder, backup, record.starts)?);
-    cluster.records.save_branch(&record)?;
-    Ok(JobStatus::Running(Progress::with_phase("copying")))
-}
-
-async fn poll_copy(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
-    match copying::poll_copy(cluster, &record.folder, &record.recovery.backup, record.starts)? {
-        CopyState::Missing => start_backup_copy(cluster, programs, record),
-        CopyState::Running(progress) => Ok(JobStatus::Running(progress)),
-        CopyState::Complete => {
-            configure_copy(cluster, programs, &record).await?;
-            record.phase = BranchPhase::Replaying;
-            record.starts = 0;
-            start_server(cluster, programs, record)
-        }
+async fn poll_copying(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
+    if let Some(at_work) = restored_copy::poll_copying(cluster, programs, &mut record)? {
+        return Ok(at_work);
     }
+    configure_copy(cluster, programs, &record).await?;
+    record.phase = BranchPhase::Replaying;
+    restored_copy::begin_recovery(cluster, programs, &mut record).await
 }
 
 async fn configure_copy(cluster: &Cluster, programs: &Programs, record: &BranchRecord) -> Result<()> {
-    let mut control = ControlFile::read(programs, &record.data_folder()).await?;
+    let mut control = ControlFile::read(programs, &record.copy.data_folder()).await?;
     // The source may have raised a setting after the backup; its WAL then wants the higher one.
     if let Ok(source) = cluster.read_control_file().await {
         control.raise_minima(&source);
     }
     let isolation = IsolatedCopy {
         cluster_name: format!("branch:{}", record.name),
-        socket: &record.socket,
+        socket: &record.copy.socket,
         port: record.port,
-        recovery: &record.recovery,
+        recovery: &record.copy.recovery,
         control: &control,
     };
-    isolation::write_configuration(programs, &record.folder.join("files"), &isolation)
+    isolation::write_configuration(programs, &record.copy.files_folder(), &isolation)
 }
 
-fn start_server(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
-    record.starts += 1;
-    // The count is saved first, because it names the log: an unread log would hide why the server died.
-    cluster.records.save_branch(&record)?;
-    record.child =
-        Some(server::start_server(programs, &record.data_folder(), &[], &record.recovery_log_path())?);
-    cluster.records.save_branch(&record)?;
-    Ok(JobStatus::Running(Progress::with_phase("replaying WAL")))
-}
-
-async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: BranchRecord) -> Result<JobStatus> {
-    let copy = RecoveringCopy {
-        data: &record.data_folder(),
-        log: &record.recovery_log_path(),
-        starts: record.starts,
-        child: record.child.as_ref(),
-        recovery: &record.recovery,
-        address: &record.address(&cluster.address),
-        system_identifier: &record.system_identifier,
-    };
-    let polled = copy.poll_recovery().await;
-    // Checked whatever the poll returned: replay may have just created a link into the source's folders.
-    isolation::check_tablespace_links(&record.folder.join("files"))?;
-    let proof = match polled? {
-        RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
-        RecoveryState::Killed => return start_server(cluster, programs, record),
-        RecoveryState::Proved(proof) => proof,
-    };
-    record.reached = proof.reached;
-    record.timeline = Some(proof.timeline);
+async fn poll_recovery(
+    cluster: &Cluster,
+    programs: &Programs,
+    mut record: BranchRecord,
+) -> Result<JobStatus> {
+    if let Some(at_work) = restored_copy::poll_recovery(cluster, programs, &mut record).await? {
+        return Ok(at_work);
+    }
     record.phase = BranchPhase::Ready;
-    cluster.records.save_branch(&record)?;
+    record.save(cluster)?;
     Ok(JobStatus::Done(to_branch(&record).to_handle()))
+}
+
+#[async_trait]
+impl RestoredCopy for BranchRecord {
+    fn copy(&self) -> &CopyRecord {
+        &self.copy
+    }
+
+    fn copy_mut(&mut self) -> &mut CopyRecord {
+        &mut self.copy
+    }
+
+    fn save(&self, cluster: &Cluster) -> Result<()> {
+        cluster.records.save_branch(self)
+    }
+
+    /// The marker in the folder says whose it is.
+    fn claim_folder(&self, _: &Cluster, programs: &Programs) -> Result<()> {
+        let folder = &self.copy.folder;
+        fs::create_dir_all(folder.parent().unwrap_or(Path::new("/")))
+            .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", folder.display())))?;
+        disk::make_private_folder(programs, folder)?;
+        record_file::write_record(&former_name::find_existing_path(folder.join(MARKER)), self)
+    }
+
+    /// A branch stays where it was laid down.
+    fn recovered_data(&self) -> PathBuf {
+        self.copy.data_folder()
+    }
+
+    fn address(&self, source: &DatabaseAddress) -> DatabaseAddress {
+        self.server_address(source)
+    }
+
+    /// Its configuration was rewritten when it was complete, and has everything.
+    async fn prepare_server(&mut self, _: &Programs) -> Result<Vec<OsString>> {
+        Ok(Vec::new())
+    }
+
+    /// Nobody else knows of its folder.
+    fn check_server(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Replay may have just created a link into the source's folders.
+    fn check_isolation(&self) -> Result<()> {
+        isolation::check_tablespace_links(&self.copy.files_folder())
+    }
 }
 
 /// Converts a branch's record to the model's `Branch`.
 pub(in super::super) fn to_branch(record: &BranchRecord) -> Branch {
     let status = match record.phase {
         BranchPhase::Copying | BranchPhase::Replaying => "preparing",
-        BranchPhase::Ready if server::find_server(&record.data_folder()).is_some() => "ready",
+        BranchPhase::Ready if server::find_server(&record.copy.data_folder()).is_some() => "ready",
         BranchPhase::Ready | BranchPhase::Removing => "stopped",
     };
     Branch {
@@ -209,11 +218,11 @@ pub(in super::super) fn to_branch(record: &BranchRecord) -> Branch {
         target: record.target.clone(),
         status: status.into(),
         created_at: record.created_at,
-        backup: Some(record.recovery.backup.clone()),
-        reached: record.reached,
-        timeline: record.timeline,
-        unseen: record.recovery.unseen.clone(),
-        host: Some(record.socket.display().to_string()),
+        backup: Some(record.copy.recovery.backup.clone()),
+        reached: record.copy.reached,
+        timeline: record.copy.timeline,
+        unseen: record.copy.recovery.unseen.clone(),
+        host: Some(record.copy.socket.display().to_string()),
         port: Some(record.port),
         temporary: record.temporary,
         run: record.run.clone(),
@@ -229,25 +238,21 @@ pub(in super::super) async fn remove_branch(cluster: &Cluster, mut record: Branc
     check_folder_ownership(cluster, &record)?;
     record.phase = BranchPhase::Removing;
     cluster.records.save_branch(&record)?;
-    copying::kill_copy(cluster, &record.folder).await;
-    if let Some(starting) = process::find_started_with(record.data_folder().as_os_str()) {
-        starting.signal(Signal::QUIT);
-    }
-    server::stop_server(cluster.clock.as_ref(), &record.data_folder(), server::ShutdownMode::Immediate)
-        .await?;
-    disk::remove_folder(&record.folder)?;
-    disk::remove_folder(&record.socket)?;
+    copying::kill_copy(cluster, &record.copy).await;
+    restored_copy::stop_recovery(cluster, &record.copy.data_folder()).await?;
+    disk::remove_folder(&record.copy.folder)?;
+    disk::remove_folder(&record.copy.socket)?;
     cluster.records.forget_branch(&record.name)
 }
 
 /// Refuses a folder whose marker does not name this branch.
 fn check_folder_ownership(cluster: &Cluster, record: &BranchRecord) -> Result<()> {
     let foreign = |why: &str| {
-        Error::new(Code::Refused, format!("`{}` is left alone: {why}", record.folder.display()))
+        Error::new(Code::Refused, format!("`{}` is left alone: {why}", record.copy.folder.display()))
             .with_hint("look at it, and remove it by hand when nobody needs it")
-            .with_left_behind(record.folder.display().to_string())
+            .with_left_behind(record.copy.folder.display().to_string())
     };
-    let Ok(folder) = fs::canonicalize(&record.folder) else { return Ok(()) };
+    let Ok(folder) = fs::canonicalize(&record.copy.folder) else { return Ok(()) };
     let source = fs::canonicalize(&cluster.data).unwrap_or_else(|_| cluster.data.clone());
     if source.starts_with(&folder) || folder.starts_with(&source) {
         return Err(foreign("it is the source's own"));

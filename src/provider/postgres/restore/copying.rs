@@ -11,14 +11,14 @@ use crate::{
             record_file,
         },
         model::Progress,
-        postgres::{cluster::Cluster, engine::BuiltinEngine},
+        postgres::{cluster::Cluster, engine::BuiltinEngine, records::CopyRecord},
     },
 };
 use rustix::process::Signal;
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// How often a copy or a server is started in all, when it dies without an error message.
@@ -34,35 +34,29 @@ pub(super) enum CopyState {
     Complete,
 }
 
-/// Returns the folder of the copied files.
-fn files_folder(folder: &Path) -> PathBuf {
-    folder.join("files")
-}
-
-/// Starts to copy `backup` into `folder`, for the `starts`-th time.
+/// Starts to copy the backup of `copy` into its folder; its count of starts has this one in it already.
 ///
 /// # Errors
 /// [`Code::Tool`].
 pub(super) fn start_backup_copy(
     cluster: &Cluster,
     programs: &Programs,
-    folder: &Path,
-    backup: &str,
-    starts: u32,
+    copy: &CopyRecord,
 ) -> Result<TrackedProcess> {
-    let (program, args) = BuiltinEngine::for_cluster(cluster)?.copy_command(backup, &files_folder(folder));
+    let (program, args) =
+        BuiltinEngine::for_cluster(cluster)?.copy_command(&copy.recovery.backup, &copy.files_folder());
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-    let output = copy_log_path(folder, starts);
+    let output = copy_log_path(copy);
     record_file::remove_file(&output)?;
     programs.spawn_detached(program, &args, &[], &output)
 }
 
-/// Polls the copy of `backup` in `folder` that was started `starts` times.
+/// Polls the copying of a backup's files.
 ///
 /// # Errors
 /// [`Code::Tool`] with what the program said, when it failed.
-pub(super) fn poll_copy(cluster: &Cluster, folder: &Path, backup: &str, starts: u32) -> Result<CopyState> {
-    let files = files_folder(folder);
+pub(super) fn poll_copy(cluster: &Cluster, copy: &CopyRecord) -> Result<CopyState> {
+    let (files, backup) = (copy.files_folder(), &copy.recovery.backup);
     let partial = BuiltinEngine::partial_folder(&files);
     if process::find_started_with(partial.as_os_str()).is_some() {
         let total = BuiltinEngine::for_cluster(cluster)?.get_backup(backup).ok().map(|stored| stored.bytes);
@@ -76,8 +70,8 @@ pub(super) fn poll_copy(cluster: &Cluster, folder: &Path, backup: &str, starts: 
     if files.is_dir() {
         return Ok(CopyState::Complete);
     }
-    let said = fs::read(copy_log_path(folder, starts)).unwrap_or_default();
-    if said.is_empty() && starts < STARTS_MAX {
+    let said = fs::read(copy_log_path(copy)).unwrap_or_default();
+    if said.is_empty() && copy.starts < STARTS_MAX {
         return Ok(CopyState::Missing);
     }
     let said = programs::tail_output(&said);
@@ -85,9 +79,9 @@ pub(super) fn poll_copy(cluster: &Cluster, folder: &Path, backup: &str, starts: 
     Err(Error::new(code, format!("backup `{backup}` could not be copied: {said}")))
 }
 
-/// Kills the processes that copy into `folder`.
-pub(super) async fn kill_copy(cluster: &Cluster, folder: &Path) {
-    let partial = BuiltinEngine::partial_folder(&files_folder(folder));
+/// Kills the processes that copy a backup's files.
+pub(super) async fn kill_copy(cluster: &Cluster, copy: &CopyRecord) {
+    let partial = BuiltinEngine::partial_folder(&copy.files_folder());
     while let Some(copying) = process::find_started_with(partial.as_os_str()) {
         copying.signal_group(Signal::KILL);
         copying.signal(Signal::KILL);
@@ -95,6 +89,6 @@ pub(super) async fn kill_copy(cluster: &Cluster, folder: &Path) {
     }
 }
 
-fn copy_log_path(folder: &Path, starts: u32) -> PathBuf {
-    folder.join(format!("copy-{starts}.log"))
+fn copy_log_path(copy: &CopyRecord) -> PathBuf {
+    copy.folder.join(format!("copy-{}.log", copy.starts))
 }

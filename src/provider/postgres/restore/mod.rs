@@ -8,3 +8,4 @@ pub(super) mod in_place;
 mod isolation;
 pub(super) mod plan;
 mod recovery;
+mod restored_copy;

@@ -12,7 +12,7 @@ use crate::{
         model::Progress,
         postgres::{
             cluster::{server, server_log::ServerLog},
-            records::{RecoveryPlan, RecoveryStop},
+            records::{CopyRecord, RecoveryPlan, RecoveryStop},
             sql::{self, DatabaseAddress},
         },
     },
@@ -21,18 +21,12 @@ use std::{fs, path::Path};
 
 /// A copy whose server was started to recover.
 pub(super) struct RecoveringCopy<'a> {
+    /// The data folder that the server was started on.
     pub data: &'a Path,
-    /// The log of that start.
-    pub log: &'a Path,
-    /// How often it was started so far.
-    pub starts: u32,
-    /// The server's process, if it was recorded.
-    pub child: Option<&'a TrackedProcess>,
-    pub recovery: &'a RecoveryPlan,
     /// How to connect to it.
     pub address: &'a DatabaseAddress,
-    /// The cluster that it is a copy of.
-    pub system_identifier: &'a str,
+    /// What is recorded of the copy: how often the server was started, and its process if that is known.
+    pub copy: &'a CopyRecord,
 }
 
 /// What one poll of a recovery found.
@@ -61,14 +55,14 @@ impl RecoveringCopy<'_> {
     /// Why it did not reach its target.
     pub(super) async fn poll_recovery(&self) -> Result<RecoveryState> {
         let runs = server::find_server(self.data).is_some()
-            || self.child.is_some_and(TrackedProcess::is_alive)
+            || self.copy.child.as_ref().is_some_and(TrackedProcess::is_alive)
             || process::find_started_with(self.data.as_os_str()).is_some()
             // A server that is killed leaves its children for a moment, and the next could not start beside them.
             || !process::list_working_in(self.data).is_empty();
         // Read after the process was looked for: what it wrote before it ended is then complete.
-        let log = ServerLog::read(self.log);
+        let log = ServerLog::read(&self.copy.recovery_log_path());
         if !runs {
-            let may_go_on = log.fatal.is_none() && self.starts < STARTS_MAX;
+            let may_go_on = log.fatal.is_none() && self.copy.starts < STARTS_MAX;
             return if may_go_on { Ok(RecoveryState::Killed) } else { Err(recovery_failed_error(&log)) };
         }
         if let Some(words) = &log.paused {
@@ -116,10 +110,10 @@ impl RecoveringCopy<'_> {
         let not_so = |what: String| Err(Error::new(Code::TargetNotReached, what));
         let ask = "select system_identifier from pg_control_system()";
         let identifier = sql::fetch_text(client, ask).await?.unwrap_or_default();
-        if identifier != self.system_identifier {
+        if identifier != self.copy.system_identifier {
             return not_so(format!(
                 "the copy is of cluster {identifier} and not of {}",
-                self.system_identifier
+                self.copy.system_identifier
             ));
         }
         if log.stopping.is_none() {
@@ -129,16 +123,16 @@ impl RecoveringCopy<'_> {
             sql::fetch_text(client, "select left(pg_walfile_name(pg_current_wal_lsn()), 8)").await?;
         let timeline = segment.and_then(|hex| u32::from_str_radix(&hex, 16).ok()).unwrap_or_default();
         let parent = read_parent_timeline(self.data, timeline);
-        if parent != Some(self.recovery.timeline) {
+        if parent != Some(self.copy.recovery.timeline) {
             let parent = parent.map_or_else(|| "unknown".into(), |p| p.to_string());
             return not_so(format!(
                 "the copy followed timeline {parent} instead of {}",
-                self.recovery.timeline
+                self.copy.recovery.timeline
             ));
         }
         let reached = log.last_transaction.as_deref().and_then(parse_log_moment);
-        if let (RecoveryStop::Time(target), Some(reached)) = (&self.recovery.stop, reached)
-            && (reached > *target || (reached == *target && !self.recovery.inclusive))
+        if let (RecoveryStop::Time(target), Some(reached)) = (&self.copy.recovery.stop, reached)
+            && (reached > *target || (reached == *target && !self.copy.recovery.inclusive))
         {
             return not_so(format!("the last transaction is of {reached}, after the target {target}"));
         }

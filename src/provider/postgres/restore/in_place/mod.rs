@@ -12,26 +12,25 @@ mod checksums;
 mod data_folder;
 mod exchange;
 mod lock;
+mod new_data;
 mod refusal;
 mod running_server;
 mod unarchived_wal;
 
 use super::{
-    copying::{self, CopyState},
-    plan,
-    recovery::{RecoveringCopy, RecoveryState},
+    copying, plan,
+    restored_copy::{self, RestoredCopy as _},
 };
 use crate::provider::{
     Code, Error, Result,
     host::{
-        disk, process,
+        disk,
         programs::{self, Programs},
     },
     model::{CallKey, Job, JobStatus, Progress, RestoreOutcome, RestoreRequest},
     postgres::{
-        cluster::{Cluster, control_file::ControlFile, server},
-        records::{RestoreFailure, RestorePhase, RestoreRecord},
-        sql::DatabaseAddress,
+        cluster::{Cluster, server},
+        records::{CopyRecord, RestoreFailure, RestorePhase, RestoreRecord},
     },
 };
 use serde_json::Value;
@@ -78,16 +77,14 @@ pub(in super::super) async fn start_restore(
     if current.running.is_none() {
         unarchived_wal::check_no_unarchived_wal(&current.data, &plan.recovery.archive)?;
     }
+    let socket = server::choose_socket_folder(&folder, &cluster.records.unique_name(&suffix));
     let record = RestoreRecord {
         key: key.clone(),
         target: cluster.name.clone(),
         run: request.run.clone(),
         created_at: cluster.clock.now(),
-        system_identifier: plan.system_identifier,
-        recovery: plan.recovery,
+        copy: CopyRecord::new(plan.system_identifier, plan.recovery, folder, socket),
         aside: beside("before"),
-        socket: server::choose_socket_folder(&folder, &cluster.records.unique_name(&suffix)),
-        folder,
         options: current.options,
         log: current.log,
         ran: current.running.is_some() || has_crashed(cluster).await?,
@@ -95,10 +92,6 @@ pub(in super::super) async fn start_restore(
         configuration: current.running.map(|running| running.configuration).unwrap_or_default(),
         data: current.data,
         phase: RestorePhase::Copying,
-        child: None,
-        starts: 0,
-        reached: None,
-        timeline: None,
         failure: None,
         stuck: None,
     };
@@ -185,106 +178,51 @@ pub(in super::super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Re
 
 async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
     let programs = cluster.programs_for_any(&[&record.data, &record.aside])?;
-    let other_boot = record.child.as_ref().is_some_and(|child| child.boot != process::read_boot_id());
     match record.phase {
-        RestorePhase::Copying if other_boot => {
-            disk::remove_folder(&record.folder)?;
-            start_backup_copy(cluster, &programs, RestoreRecord { child: None, starts: 0, ..record })
+        RestorePhase::Copying if record.copy.is_of_other_boot() => {
+            // What the verification of the stale files said goes with them.
+            let stale = record.copy.folder.clone();
+            restored_copy::restart_copying(cluster, &programs, &mut record, &stale)
         }
-        RestorePhase::Copying => poll_copy(cluster, &programs, record),
+        RestorePhase::Copying => poll_copying(cluster, &programs, record),
         RestorePhase::Exchanging => {
             server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
             if !record.aside.exists() {
-                unarchived_wal::check_no_unarchived_wal(&record.data, &record.recovery.archive)?;
+                unarchived_wal::check_no_unarchived_wal(&record.data, &record.copy.recovery.archive)?;
             }
-            exchange::move_new_data_in(&record.data, &record.aside, &record.new_data_folder())?;
+            exchange::move_new_data_in(&record.data, &record.aside, &record.copy.data_folder())?;
             record.phase = RestorePhase::Replaying;
-            record.starts = 0;
-            start_recovery(cluster, &programs, record).await
+            restored_copy::begin_recovery(cluster, &programs, &mut record).await
         }
-        RestorePhase::Replaying => poll_replay(cluster, &programs, record).await,
+        RestorePhase::Replaying => poll_recovery(cluster, &programs, record).await,
         _ => start_serving(cluster, &programs, record).await,
     }
 }
 
-fn start_backup_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
-    lock::acquire_lock(cluster, &record)?;
-    disk::make_private_folder(programs, &record.folder)?;
-    record.starts += 1;
-    let backup = &record.recovery.backup;
-    record.child =
-        Some(copying::start_backup_copy(cluster, programs, &record.folder, backup, record.starts)?);
-    cluster.records.save_restore(&record)?;
-    Ok(JobStatus::Running(Progress::with_phase("copying")))
-}
-
-fn poll_copy(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
-    match copying::poll_copy(cluster, &record.folder, &record.recovery.backup, record.starts)? {
-        CopyState::Missing => start_backup_copy(cluster, programs, record),
-        CopyState::Running(progress) => Ok(JobStatus::Running(progress)),
-        CopyState::Complete
-            if !checksums::poll_verification(programs, &record.folder, &record.new_data_folder())? =>
-        {
-            Ok(JobStatus::Running(Progress::with_phase("comparing with checksums")))
-        }
-        CopyState::Complete => {
-            exchange::keep_configuration(
-                programs,
-                &record.data,
-                &record.new_data_folder(),
-                &record.configuration,
-            )?;
-            record.phase = RestorePhase::Exchanging;
-            cluster.records.save_restore(&record)?;
-            Ok(JobStatus::Running(Progress::with_phase("stopping the cluster")))
-        }
+fn poll_copying(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
+    if let Some(at_work) = restored_copy::poll_copying(cluster, programs, &mut record)? {
+        return Ok(at_work);
     }
+    let new = record.copy.data_folder();
+    if !checksums::poll_verification(programs, &record.copy.folder, &new)? {
+        return Ok(JobStatus::Running(Progress::with_phase("comparing with checksums")));
+    }
+    exchange::keep_configuration(programs, &record.data, &new, &record.configuration)?;
+    record.phase = RestorePhase::Exchanging;
+    record.save(cluster)?;
+    Ok(JobStatus::Running(Progress::with_phase("stopping the cluster")))
 }
 
-async fn start_recovery(
+async fn poll_recovery(
     cluster: &Cluster,
     programs: &Programs,
     mut record: RestoreRecord,
 ) -> Result<JobStatus> {
-    exchange::check_no_foreign_server(&record.data, &record.socket, record.child.as_ref())?;
-    record.starts += 1;
-    // Until its process id is recorded, the server is identified by its socket.
-    record.child = None;
-    cluster.records.save_restore(&record)?;
-    let mut options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
-    let control = ControlFile::read(programs, &record.data).await?;
-    exchange::make_private_folders(programs, &record.folder, &record.socket)?;
-    options.extend(exchange::recovery_options(&record.recovery, &control, &record.socket));
-    record.child = Some(server::start_server(programs, &record.data, &options, &record.recovery_log_path())?);
-    cluster.records.save_restore(&record)?;
-    Ok(JobStatus::Running(Progress::with_phase("replaying WAL")))
-}
-
-async fn poll_replay(cluster: &Cluster, programs: &Programs, mut record: RestoreRecord) -> Result<JobStatus> {
-    exchange::check_no_foreign_server(&record.data, &record.socket, record.child.as_ref())?;
-    let copy = RecoveringCopy {
-        data: &record.data,
-        log: &record.recovery_log_path(),
-        starts: record.starts,
-        child: record.child.as_ref(),
-        recovery: &record.recovery,
-        address: &DatabaseAddress {
-            host: record.socket.display().to_string(),
-            port: exchange::PRIVATE_PORT,
-            password: None,
-            ..cluster.address.clone()
-        },
-        system_identifier: &record.system_identifier,
-    };
-    let proof = match copy.poll_recovery().await? {
-        RecoveryState::Running(progress) => return Ok(JobStatus::Running(progress)),
-        RecoveryState::Killed => return start_recovery(cluster, programs, record).await,
-        RecoveryState::Proved(proof) => proof,
-    };
-    record.reached = proof.reached;
-    record.timeline = Some(proof.timeline);
+    if let Some(at_work) = restored_copy::poll_recovery(cluster, programs, &mut record).await? {
+        return Ok(at_work);
+    }
     record.phase = RestorePhase::Starting;
-    cluster.records.save_restore(&record)?;
+    record.save(cluster)?;
     Ok(JobStatus::Running(Progress::with_phase("starting the cluster")))
 }
 
@@ -294,18 +232,18 @@ async fn start_serving(
     programs: &Programs,
     mut record: RestoreRecord,
 ) -> Result<JobStatus> {
-    let serves =
-        server::is_server_ready(&record.data) && !exchange::is_private_server(&record.data, &record.socket);
+    let serves = server::is_server_ready(&record.data)
+        && !exchange::is_private_server(&record.data, &record.copy.socket);
     if !serves {
         server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
         if record.ran {
             start_server_as_before(cluster, programs, &record).await?;
         }
     }
-    disk::remove_folder(&record.socket)?;
-    disk::remove_folder(&record.folder)?;
+    disk::remove_folder(&record.copy.socket)?;
+    disk::remove_folder(&record.copy.folder)?;
     record.phase = RestorePhase::Done;
-    record.child = None;
+    record.copy.child = None;
     record.running = server::find_server(&record.data).is_some();
     cluster.records.save_restore(&record)?;
     lock::release_lock(&record)?;
@@ -341,7 +279,7 @@ async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<Jo
                 record.aside.display(),
                 record.data.display()
             ))
-            .with_left_behind(record.folder.display().to_string())
+            .with_left_behind(record.copy.folder.display().to_string())
     };
     match put_old_data_back(cluster, &record).await {
         Ok(()) => {
@@ -360,20 +298,17 @@ async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<Jo
 
 async fn put_old_data_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
     let programs = cluster.programs_for_any(&[&record.data, &record.aside])?;
-    copying::kill_copy(cluster, &record.folder).await;
-    checksums::kill_verification(cluster.clock.as_ref(), &record.new_data_folder()).await;
+    copying::kill_copy(cluster, &record.copy).await;
+    checksums::kill_verification(cluster.clock.as_ref(), &record.copy.data_folder()).await;
     if record.aside.is_dir() {
-        if let Some(starting) = process::find_started_with(record.data.as_os_str()) {
-            starting.signal(rustix::process::Signal::QUIT);
-        }
-        server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Immediate).await?;
-        exchange::move_old_data_back(&record.data, &record.aside, &record.new_data_folder())?;
+        restored_copy::stop_recovery(cluster, &record.data).await?;
+        exchange::move_old_data_back(&record.data, &record.aside, &record.copy.data_folder())?;
     }
     if record.ran && server::find_server(&record.data).is_none() {
         start_server_as_before(cluster, &programs, record).await?;
     }
-    disk::remove_folder(&record.socket)?;
-    disk::remove_folder(&record.folder)
+    disk::remove_folder(&record.copy.socket)?;
+    disk::remove_folder(&record.copy.folder)
 }
 
 fn restore_failed_error(record: &RestoreRecord) -> Error {
@@ -391,11 +326,11 @@ fn restore_failed_error(record: &RestoreRecord) -> Error {
 fn restored_to_json(record: &RestoreRecord) -> Value {
     let restored = RestoreOutcome {
         target: record.target.clone(),
-        backup: record.recovery.backup.clone(),
-        reached: record.reached,
-        timeline: record.timeline,
+        backup: record.copy.recovery.backup.clone(),
+        reached: record.copy.reached,
+        timeline: record.copy.timeline,
         kept: Some(record.aside.display().to_string()),
-        unseen: record.recovery.unseen.clone(),
+        unseen: record.copy.recovery.unseen.clone(),
         running: record.running,
     };
     serde_json::to_value(restored).unwrap_or_default()

@@ -1,5 +1,7 @@
 //! The protocol on a sandbox, and on a target that does not do as it says.
 
+mod lost;
+
 use super::{EffectFailure, EffectResult, SetEffect, SetLook, sending::SENDING_TIME, take_set};
 use crate::{
     base::{
@@ -18,7 +20,7 @@ use crate::{
         model::{CallKey, EffectKind, Progress},
         sim::{
             self, Sim,
-            faults::{FaultSource, FaultySim, RequestOutcome, SimRequest},
+            faults::{FaultSource, FaultySim, LANDING_BOUND, RequestOutcome, SimRequest},
         },
     },
 };
@@ -26,10 +28,13 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 const SANDBOX: &str = "sandbox";
+
+/// What a person does who is asked whether to look on: who ends the looking, if it ends.
+type PersonAsked = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// A host that keeps what is recorded in memory.
 #[derive(Default)]
@@ -40,6 +45,10 @@ struct MemoryHost {
     lifted: AtomicUsize,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,
+    /// Who is asked whether to look on, where somebody is there.
+    person: Option<PersonAsked>,
+    /// What a person was asked about, and until when.
+    questions: Mutex<Vec<(String, Moment)>>,
 }
 
 #[async_trait]
@@ -63,6 +72,11 @@ impl CallHost for MemoryHost {
     async fn lift_quarantines(&self) -> Result<()> {
         self.lifted.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn ask_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {
+        lock_unpoisoned(&self.questions).push((subject.to_owned(), until));
+        self.person.as_ref().and_then(|person| person())
     }
 }
 
@@ -139,7 +153,7 @@ async fn evidence_of_another_shape_is_not_acted_on() {
     assert!(sim.backups().expect("it has them").get(&backup).await.is_ok(), "it is still there");
 }
 
-/// How a switch answers; whatever it says, it stays as it is.
+/// How a switch answers; whatever it says, it stays as it is, unless somebody turns it.
 #[derive(Clone, Copy)]
 enum Answer {
     Done,
@@ -149,7 +163,7 @@ enum Answer {
 
 /// A switch that is to be on.
 struct Switch {
-    is_on: bool,
+    is_on: AtomicBool,
     answer: Answer,
     /// How often it was asked for.
     asked: AtomicUsize,
@@ -158,7 +172,11 @@ struct Switch {
 impl Switch {
     /// Returns a switch that is off.
     fn answering(answer: Answer) -> Self {
-        Self { is_on: false, answer, asked: AtomicUsize::new(0) }
+        Self { is_on: false.into(), answer, asked: AtomicUsize::new(0) }
+    }
+
+    fn shows(&self) -> Value {
+        self.is_on.load(Ordering::Relaxed).into()
     }
 }
 
@@ -177,12 +195,12 @@ impl SetEffect for Switch {
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
-        Ok([("on".to_owned(), ElementChange { before: self.is_on.into(), wanted: true.into() })].into())
+        Ok([("on".to_owned(), ElementChange { before: self.shows(), wanted: true.into() })].into())
     }
 
     async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
         Ok(SetLook {
-            elements: [("on".to_owned(), self.is_on.into())].into(),
+            elements: [("on".to_owned(), self.shows())].into(),
             unapplied: None,
             shown: Value::Null,
         })
@@ -204,6 +222,11 @@ impl SetEffect for Switch {
 
 /// A platform on which a request may land later than its answer, and none does.
 fn slow_sandbox() -> (Fleet, Arc<dyn Provider>) {
+    slow_sandbox_within(LANDING_BOUND)
+}
+
+/// The same with another time in which a request may land.
+fn slow_sandbox_within(bound: Span) -> (Fleet, Arc<dyn Provider>) {
     struct NoFaults;
     impl FaultSource for NoFaults {
         fn choose_outcome(&self, _: &SimRequest<'_>) -> RequestOutcome {
@@ -219,15 +242,26 @@ fn slow_sandbox() -> (Fleet, Arc<dyn Provider>) {
     let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
     let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
-    let sim: Arc<dyn Provider> = Arc::new(FaultySim::new(sim, Arc::new(NoFaults), Arc::clone(&clock)));
+    let sim = FaultySim::new(sim, Arc::new(NoFaults), Arc::clone(&clock)).with_landing_bound(bound);
+    let sim: Arc<dyn Provider> = Arc::new(sim);
     (Fleet::with_one_target(SANDBOX, Arc::clone(&sim), clock), sim)
 }
 
 /// Takes a change of the switch up as new on a host.
 async fn take_switch(
+    sandbox: &(Fleet, Arc<dyn Provider>),
+    host: &MemoryHost,
+    switch: &Switch,
+) -> EffectResult<Value> {
+    take_switch_up(sandbox, host, switch, None).await
+}
+
+/// Takes a change of the switch up on a host; one that was recorded only to settle it.
+async fn take_switch_up(
     (fleet, provider): &(Fleet, Arc<dyn Provider>),
     host: &MemoryHost,
     switch: &Switch,
+    recorded: Option<Evidence>,
 ) -> EffectResult<Value> {
     let op = ops::find_operation("network::ssl::set").expect("an operation");
     let options = Map::from_iter([("timeout".to_owned(), json!("10s"))]);
@@ -237,9 +271,9 @@ async fn take_switch(
         fleet,
         key: &key,
         run: None,
-        recorded: None,
-        is_taken_up: false,
-        settles_only: false,
+        is_taken_up: recorded.is_some(),
+        settles_only: recorded.is_some(),
+        recorded,
         host,
     };
     take_set(&cx, &args, &**provider, switch).await
@@ -269,7 +303,8 @@ async fn an_answer_that_the_target_does_not_bear_out_is_no_success() {
 async fn what_a_look_calls_done_is_asked_for_where_looks_lag_behind() {
     for (sandbox, asked) in [(sandbox(), 0), (slow_sandbox(), 1)] {
         for answer in [Answer::Done, Answer::Refused] {
-            let (host, switch) = (MemoryHost::default(), Switch { is_on: true, ..Switch::answering(answer) });
+            let (host, switch) =
+                (MemoryHost::default(), Switch { is_on: true.into(), ..Switch::answering(answer) });
             take_switch(&sandbox, &host, &switch).await.expect("it is on");
             assert_eq!(switch.asked.into_inner(), asked);
         }
@@ -291,7 +326,7 @@ async fn a_call_that_is_made_again_leaves_the_quarantine_of_its_first_attempt() 
     let open_since = Some(sandbox.0.clock().uptime());
     for (open_since, lifted) in [(open_since, 0), (None, 1)] {
         let host = MemoryHost { open_since, ..MemoryHost::default() };
-        let switch = Switch { is_on: true, ..Switch::answering(Answer::Done) };
+        let switch = Switch { is_on: true.into(), ..Switch::answering(Answer::Done) };
         take_switch(&sandbox, &host, &switch).await.expect("it is on");
         assert_eq!(host.lifted.into_inner(), lifted);
     }

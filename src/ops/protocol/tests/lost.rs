@@ -1,0 +1,69 @@
+//! A lost request that is looked for, and a person who may end the looking.
+
+use super::*;
+
+/// Longer than a lost request is looked for before anything else is done about it.
+const BOUND: Span = Span::from_secs(300);
+
+/// Returns a host where somebody answers whether to look on.
+fn host_with(person: impl Fn() -> Option<String> + Send + Sync + 'static) -> MemoryHost {
+    MemoryHost { person: Some(Box::new(person)), ..MemoryHost::default() }
+}
+
+#[tokio::test]
+async fn a_person_may_end_the_looking_and_nothing_is_decided() {
+    let sandbox = slow_sandbox_within(BOUND);
+    let (began, switch) = (sandbox.0.clock().now(), Switch::answering(Answer::Lost));
+    let host = host_with(|| Some("ann".into()));
+    let Err(EffectFailure::Undecided(why)) = take_switch(&sandbox, &host, &switch).await else {
+        panic!("it may still come")
+    };
+    let [(subject, until)] = &lock_unpoisoned(&host.questions)[..] else { panic!("asked once") };
+    assert_eq!(subject, "the switch");
+    assert!(why.contains("ann ended the looking") && why.ends_with(&format!("until {until}")), "{why}");
+    // It was asked for again after 90 seconds, and looked for as long.
+    let bound = until.duration_since(began);
+    assert!((390..395).contains(&bound.0.as_secs()), "{bound}");
+    assert_eq!((host.lifted.into_inner(), switch.asked.into_inner()), (0, 2), "its quarantine stays");
+    let passed = sandbox.0.clock().now().duration_since(began);
+    assert!((180..190).contains(&passed.0.as_secs()), "{passed}");
+}
+
+#[tokio::test]
+async fn where_nobody_ends_the_looking_it_goes_on_until_nothing_can_come() {
+    let sandbox = slow_sandbox_within(BOUND);
+    let (began, switch) = (sandbox.0.clock().now(), Switch::answering(Answer::Lost));
+    let host = host_with(|| None);
+    let taken = take_switch(&sandbox, &host, &switch).await;
+    assert!(matches!(taken, Err(EffectFailure::Failed(_))), "it is certain: {taken:?}");
+    assert_eq!(lock_unpoisoned(&host.questions).len(), 1);
+    assert!(sandbox.0.clock().now().duration_since(began) >= Span::from_secs(390));
+}
+
+#[tokio::test]
+async fn what_comes_while_the_question_stands_is_not_lost() {
+    let (sandbox, switch) = (slow_sandbox_within(BOUND), Arc::new(Switch::answering(Answer::Lost)));
+    let turned = Arc::clone(&switch);
+    let host = host_with(move || {
+        turned.is_on.store(true, Ordering::Relaxed);
+        Some("ann".into())
+    });
+    take_switch(&sandbox, &host, &switch).await.expect("it is on");
+    assert_eq!(lock_unpoisoned(&host.questions).len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_where_the_bound_is_near_or_the_run_is_given_up() {
+    let before = ElementChange { before: false.into(), wanted: true.into() };
+    for (bound, given_up) in [(LANDING_BOUND, false), (BOUND, true)] {
+        let sandbox = slow_sandbox_within(bound);
+        let evidence = || Evidence::Set {
+            changes: [("on".to_owned(), before.clone())].into(),
+            sent_by: sandbox.0.clock().uptime(),
+        };
+        let (host, switch) = (host_with(|| Some("ann".into())), Switch::answering(Answer::Lost));
+        let taken = take_switch_up(&sandbox, &host, &switch, given_up.then(evidence)).await;
+        assert!(matches!(taken, Err(EffectFailure::Failed(_))), "{taken:?}");
+        assert_eq!(*lock_unpoisoned(&host.questions), []);
+    }
+}

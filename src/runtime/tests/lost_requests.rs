@@ -1,0 +1,161 @@
+//! A request that gets no answer, and a person who is asked whether to look on for it.
+
+use super::{super::script_runner::RunResources, approvals::ScriptedPerson, *};
+use crate::{
+    base::{
+        clock::{Clock, VirtualClock},
+        moment::{Moment, Span},
+    },
+    config::SANDBOX,
+    journal::{Journal, RecordObserver},
+    provider::{
+        Fleet, Provider,
+        sim::{
+            self, Sim,
+            faults::{FaultSource, FaultySim, RequestKind, RequestOutcome, SimRequest},
+        },
+    },
+    runtime::ScriptRunner,
+};
+use std::time::{Duration, Instant};
+
+const RUN: &str = "lost";
+/// Longer than anybody here takes to answer, however slow the machine is.
+const BOUND: Span = Span::from_secs(10 * 3600);
+const SCRIPT: &str = r#"const RUNBOOK = #{ title: "t", needs: ["backup.create"] };
+backup::schedule::create("sandbox", #{ at: "04:00", every: "week" });
+"#;
+
+/// Loses the answer of the first request that writes, which lands later.
+struct LostAnswer {
+    lands_after: Span,
+    is_over: AtomicBool,
+}
+
+impl FaultSource for LostAnswer {
+    fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome {
+        if request.kind == RequestKind::Read || self.is_over.swap(true, Ordering::SeqCst) {
+            return RequestOutcome::Served;
+        }
+        RequestOutcome::LandsLate(self.lands_after)
+    }
+    fn on_served(&self, _: &SimRequest<'_>) {}
+    fn current_sender(&self) -> String {
+        String::new()
+    }
+    fn on_keyless_effect(&self, _: &str, _: &str) {}
+    fn on_late_effect(&self, _: &str) {}
+}
+
+/// Hears of records, and does nothing.
+struct NoCrash;
+
+impl RecordObserver for NoCrash {
+    fn before_append(&self, _: &Record) {}
+    fn after_append(&self, _: &Record) {}
+}
+
+/// A sandbox where the answer of one request is lost, and a run on it.
+struct LostEnv {
+    sim: Sim,
+    fleet: Arc<Fleet>,
+    journal: Arc<Journal>,
+}
+
+impl LostEnv {
+    fn new(lands_after: Span) -> Self {
+        let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
+        let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
+        let faults = Arc::new(LostAnswer { lands_after, is_over: AtomicBool::new(false) });
+        let platform = FaultySim::new(sim.clone(), faults, Arc::clone(&clock)).with_landing_bound(BOUND);
+        let platform: Arc<dyn Provider> = Arc::new(platform);
+        let fleet = Arc::new(Fleet::with_one_target(SANDBOX, platform, Arc::clone(&clock)));
+        let journal = Journal::open_in_memory(clock, Arc::new(NoCrash), &Arc::default());
+        Self { sim, fleet, journal: Arc::new(journal.expect("a journal")) }
+    }
+
+    /// Starts the run, or resumes it, before somebody who may answer.
+    fn drive(&self, resumes: bool, watch: Arc<dyn RunObserver>) -> RunResult {
+        let runbook = Runbook::from_text("lost.rhai", SCRIPT.to_owned()).expect("it parses");
+        let config = TestEnv::new().load_config();
+        let params = ScriptRunner::admit_runbook(&runbook, &BTreeMap::new(), &config).expect("it may run");
+        let mut runner = ScriptRunner::new(&runbook, params).expect("an engine");
+        let resources = RunResources {
+            fleet: Arc::clone(&self.fleet),
+            journal: Arc::clone(&self.journal),
+            watch,
+            stop_requester: Arc::default(),
+        };
+        let driven =
+            if resumes { runner.resume_run(&resources, RUN) } else { runner.start_run(&resources, RUN) };
+        driven.expect("it may run").expect("nobody is killed")
+    }
+
+    fn count_schedules(&self) -> usize {
+        self.sim.effect_log().expect("a log").iter().filter(|effect| effect.kind.contains("schedule")).count()
+    }
+}
+
+#[test]
+fn who_stops_the_looking_leaves_the_run_undecided_and_a_resume_looks_on() {
+    let env = LostEnv::new(Span::from_secs(3600));
+    let person = ScriptedPerson::with_answers(&[Choice::Stop]);
+    let ended = env.drive(false, Arc::clone(&person) as Arc<dyn RunObserver>);
+    assert_eq!(ended.status, RunStatus::Undecided, "{ended:?}");
+    let Some(StopReason::Undecided { reason, .. }) = ended.stop else { panic!("{ended:?}") };
+    assert!(
+        reason.contains("ann ended the looking, and it may still come until 2026-11-20T22:00:"),
+        "{reason}"
+    );
+    let [Question::LostRequest { op, until, .. }] = &person.list_questions()[..] else {
+        panic!("{:?}", person.list_questions())
+    };
+    assert_eq!(op, "backup::schedule::create");
+    assert!(reason.contains(&until.to_string()), "{reason}");
+    assert_eq!(env.count_schedules(), 0);
+    let ended = env.drive(true, Arc::<Listener>::default());
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
+    assert_eq!(env.count_schedules(), 1, "it was found, and not asked for again");
+}
+
+#[test]
+fn who_waits_gets_what_comes_before_the_bound() {
+    let env = LostEnv::new(Span::from_secs(3600));
+    let person = ScriptedPerson::with_answers(&[Choice::Wait]);
+    let ended = env.drive(false, Arc::clone(&person) as Arc<dyn RunObserver>);
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
+    assert_eq!((person.list_questions().len(), env.count_schedules()), (1, 1));
+}
+
+/// Thinks about a question until it is withdrawn.
+#[derive(Default)]
+struct SlowThinker {
+    has_given_up: AtomicBool,
+}
+
+impl RunObserver for SlowThinker {
+    fn on_event(&self, _: &Event<'_>) {}
+
+    fn ask_person(&self, question: &Question, withdrawal: &Withdrawal) -> Option<Answer> {
+        assert!(matches!(question, Question::LostRequest { .. }), "{question:?}");
+        while !withdrawal.is_withdrawn() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.has_given_up.store(true, Ordering::SeqCst);
+        None
+    }
+}
+
+#[test]
+fn what_comes_while_somebody_thinks_ends_the_call_and_withdraws_the_question() {
+    let (env, thinker) = (LostEnv::new(Span::from_secs(120)), Arc::new(SlowThinker::default()));
+    let ended = env.drive(false, Arc::clone(&thinker) as Arc<dyn RunObserver>);
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
+    assert_eq!(env.count_schedules(), 1);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !thinker.has_given_up.load(Ordering::SeqCst) {
+        assert!(Instant::now() < deadline, "the question stands although its answer is not wanted any more");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
