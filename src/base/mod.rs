@@ -7,6 +7,7 @@ pub mod file;
 pub mod former_name;
 pub mod lock;
 pub mod mask;
+pub mod memory;
 pub mod moment;
 #[cfg(test)]
 pub(crate) mod mutant;

@@ -61,7 +61,11 @@ pub(super) fn attach_run(
 ) {
     engine.set_default_tag(Dynamic::from(scope.clone()));
     engine.set_module_resolver(modules);
+    let memory = limits::MemoryAllowance::from_now();
     engine.on_progress(move |_| {
-        (stopped.load(Ordering::Relaxed) || stop::is_fork_abandoned()).then_some(Dynamic::UNIT)
+        if stopped.load(Ordering::Relaxed) || stop::is_fork_abandoned() {
+            return Some(Dynamic::UNIT);
+        }
+        memory.find_excess().map(Dynamic::from)
     });
 }

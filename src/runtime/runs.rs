@@ -62,7 +62,14 @@ impl Runtime {
     /// # Errors
     /// When no thread can be started.
     pub fn new(config: Config) -> std::io::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self::with_clock(config, Arc::new(SystemClock))
+    }
+
+    /// Creates the runtime of a configuration on a clock of the caller's.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn with_clock(config: Config, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
         let config = Arc::new(config);
         let fleet = Arc::new(Fleet::new(Arc::clone(&config), Arc::clone(&clock)));
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -87,6 +87,10 @@ pub(super) fn normalize_caught(caught: &Dynamic) -> ScriptError {
 pub(super) fn from_rhai_error(error: &EvalAltResult) -> ScriptError {
     match innermost_error(error, "").0 {
         EvalAltResult::ErrorRuntime(thrown, _) => normalize_caught(thrown),
+        // The engine was stopped at a limit, which the token tells.
+        EvalAltResult::ErrorTerminated(why, _) if why.is_string() => {
+            ScriptError::new(codes::SCRIPT, &why.to_string())
+        }
         other => {
             let message = other.to_string();
             let bare = message.strip_suffix(&format!(" ({})", other.position())).unwrap_or(&message);

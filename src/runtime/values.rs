@@ -61,11 +61,25 @@ impl fmt::Display for Handle {
     }
 }
 
+/// The levels to which lists and maps may be nested in a value that is kept: with what is recorded around it, it must read
+/// back.
+const DEPTH_LIMIT: usize = 96;
+
 /// Returns the JSON of a script's value.
 ///
 /// # Errors
-/// The type that cannot be kept, in words.
+/// What cannot be kept, in words: a type, or a value that is nested too deeply.
 pub(super) fn to_json(dynamic: &Dynamic) -> Result<Value, String> {
+    to_json_below(dynamic, DEPTH_LIMIT)
+}
+
+/// Returns the JSON of a value that may be nested to `depth` levels more.
+fn to_json_below(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
+    let inner = || {
+        depth.checked_sub(1).ok_or_else(|| {
+            format!("a value that is nested more than {DEPTH_LIMIT} levels deep cannot be kept")
+        })
+    };
     let dynamic = &dynamic.flatten_clone();
     if dynamic.is_unit() {
         return Ok(Value::Null);
@@ -86,10 +100,11 @@ pub(super) fn to_json(dynamic: &Dynamic) -> Result<Value, String> {
         return Ok(c.to_string().into());
     }
     if let Ok(items) = dynamic.as_array_ref() {
-        return items.iter().map(to_json).collect();
+        let depth = inner()?;
+        return items.iter().map(|item| to_json_below(item, depth)).collect();
     }
     if let Ok(fields) = dynamic.as_map_ref() {
-        return map_to_json(&fields);
+        return map_to_json(&fields, inner()?);
     }
     if let Some(moment) = dynamic.clone().try_cast::<Moment>() {
         return Ok(json!(moment));
@@ -104,14 +119,14 @@ pub(super) fn to_json(dynamic: &Dynamic) -> Result<Value, String> {
     }
 }
 
-fn map_to_json(fields: &Map) -> Result<Value, String> {
+fn map_to_json(fields: &Map, depth: usize) -> Result<Value, String> {
     fields
         .iter()
         .map(|(key, field)| {
             if key.starts_with('$') {
                 return Err(format!("the key `{key}` of a map may not start with `$`"));
             }
-            Ok((key.to_string(), to_json(field)?))
+            Ok((key.to_string(), to_json_below(field, depth)?))
         })
         .collect::<Result<serde_json::Map<_, _>, _>>()
         .map(Value::Object)

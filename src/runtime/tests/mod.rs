@@ -8,6 +8,7 @@ mod forks;
 mod lost_requests;
 mod postgres;
 mod quarantines;
+mod sequences;
 mod unreadable;
 
 use super::{
@@ -714,4 +715,37 @@ fn a_begun_call_whose_target_is_away_waits_for_it() {
     }
     let ended = resume(&there).expect("it is driven");
     assert_eq!((ended.status, &ended.value), (RunStatus::Succeeded, &Value::from(241)), "{ended:?}");
+}
+
+#[test]
+fn a_long_list_is_built_in_the_time_that_its_items_take() {
+    let env = ScriptEnv::new();
+    // With a look at every item at every change this takes hours.
+    let script = "let list = []; for i in 0..1000001 { list.push(i); } list.len()";
+    assert_eq!(env.run_to_value(script), 1_000_001);
+}
+
+#[test]
+fn a_script_that_takes_all_memory_is_stopped() {
+    let env = ScriptEnv::new();
+    let many = "let big = \"\"; big.pad(1000000, 'x'); let list = []; loop { list.push(big + list.len()); }";
+    for script in ["let s = \"x\"; loop { s += s; }", many] {
+        let said = env.run_to_failure(script);
+        assert!(said.contains("takes more than 1024 MiB of memory"), "{said}");
+    }
+    for script in ["[].pad(1000000000, 0)", "\"\".pad(1000000000, 'x')", "blob(1000000000)"] {
+        let said = env.run_to_failure(script);
+        assert!(said.contains("a length of 1000000000 is too large"), "{script}: {said}");
+    }
+    let script = "let text = \"a\"; text.pad(4, \"xy\"); let list = [1]; list.pad(3, 0); [text, list]";
+    assert_eq!(env.run_to_value(script), serde_json::json!(["axyx", [1, 0, 0]]));
+}
+
+#[test]
+fn a_value_that_would_not_read_back_is_an_error_of_the_script() {
+    let env = ScriptEnv::new();
+    let nested = "let v = 1; for i in 0..DEPTH { v = [v]; } attach(\"v\", v); 1";
+    assert_eq!(env.run_to_value(&nested.replace("DEPTH", "96")), 1);
+    let said = env.run_to_failure(&nested.replace("DEPTH", "97"));
+    assert!(said.contains("nested more than 96 levels deep"), "{said}");
 }
