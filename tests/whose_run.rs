@@ -165,6 +165,7 @@ fn a_journal_that_was_rolled_back_does_nothing_twice() {
         (["approve", "last", "--resume"].as_slice(), "--adopt --rolled-back\n"),
         (&["approve", "last", "--resume", "--adopt"], "--adopt --rolled-back\n"),
         (&["backup", "create", "-t", "sandbox"], "--adopt --rolled-back\n"),
+        (&["--adopt", "backup", "create", "-t", "sandbox"], "-t sandbox --rolled-back\n"),
     ] {
         let refused = env.run_cli(act);
         assert_eq!(refused.code, MISMATCH, "{refused}");
@@ -214,6 +215,22 @@ fn a_change_that_holds_after_a_rollback_is_not_made_again() {
     let done = env.run_cli(&["approve", "last", "--resume", "--adopt", "--rolled-back"]);
     assert_eq!(done.code, 0, "{done}");
     assert_eq!(env.sandbox_effects(), effects);
+}
+
+#[test]
+fn what_keeps_no_key_is_left_to_a_person_after_a_rollback() {
+    for (call, needs) in [
+        ("backup::pitr::mark(params.db, \"here\");", "\"backup.create\""),
+        ("db::execute(params.db, \"vacuum\", #{ transaction: false });", "\"db.destroy\""),
+    ] {
+        let env = CliEnv::new();
+        roll_back(&env, &format!("approve(\"go?\");\n{call}"), needs);
+        let effects = env.sandbox_effects();
+        let stopped = env.run_cli(&["approve", "last", "--resume", "--adopt", "--rolled-back"]);
+        assert_eq!(stopped.code, 4, "{call}: {stopped}");
+        assert_eq!(env.run_cli(&["resume", "last", "--yes"]).code, 4, "{call}");
+        assert_eq!(env.sandbox_effects(), effects, "{call}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ mod targets;
 mod watch;
 
 use crate::{
-    base::{former_name, terminal},
+    base::{former_name, shell::command_line_with, terminal},
     config::{self, Locations},
     journal::StateConsent,
     ops::reference,
@@ -100,7 +100,7 @@ struct GlobalOptions {
     #[arg(long, global = true)]
     adopt: bool,
     /// With `--adopt`: it may be older than what was done; effects are looked for before they are made
-    #[arg(long, global = true, requires = "adopt")]
+    #[arg(long, global = true)]
     rolled_back: bool,
     /// Act in a state folder on a file system that several machines may share
     #[arg(long, global = true)]
@@ -112,14 +112,21 @@ struct GlobalOptions {
 
 impl GlobalOptions {
     /// Returns what these options consent to about the state folder.
-    fn to_consent(&self) -> StateConsent {
-        StateConsent {
+    fn to_consent(&self) -> Result<StateConsent, CliError> {
+        // Clap does not see one of the two where they stand before and behind the name of the command.
+        if self.rolled_back && !self.adopt {
+            let error = CliError::usage("`--rolled-back` says how a state folder is taken over");
+            return Err(error
+                .with_hint("add `--adopt` to take it over")
+                .with_next_command(command_line_with("--adopt")));
+        }
+        Ok(StateConsent {
             adopt: self.adopt,
             rolled_back: self.rolled_back,
             shared_file_system: self.state_unsafe,
             by: questions::current_user(),
             announce: adoption::announce_adoption,
-        }
+        })
     }
 }
 
@@ -216,7 +223,7 @@ fn load_runtime(global: &GlobalOptions) -> Result<Runtime, CliError> {
     for line in former_name::list_unused(&config.base, &[config::FILE_NAME, config::STATE_FOLDER]) {
         terminal::print_message(&format!("warning: {line}"));
     }
-    Ok(Runtime::new(config)?.with_consent(global.to_consent()))
+    Ok(Runtime::new(config)?.with_consent(global.to_consent()?))
 }
 
 /// Switches tracing on: by `REDRILL_LOG`, else by `-v`.
@@ -254,7 +261,7 @@ mod tests {
     fn consent_is_what_was_typed_wherever_it_was_typed() {
         let read = |words: &str| {
             let matches = build_command().try_get_matches_from(words.split(' ')).ok()?;
-            let consent = GlobalOptions::from_arg_matches(&matches).ok()?.to_consent();
+            let consent = GlobalOptions::from_arg_matches(&matches).ok()?.to_consent().ok()?;
             Some((consent.adopt, consent.rolled_back, consent.shared_file_system))
         };
         assert_eq!(read("redrill resume last"), Some((false, false, false)));
