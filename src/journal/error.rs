@@ -157,12 +157,7 @@ impl Error {
             }
             Error::Busy { holders, .. } => match &holders[..] {
                 [] => "nothing was done; look who has the file open (`fuser` shows it), and try again".into(),
-                [(_, holder), ..] => format!(
-                    "nothing was done; is that process stopped? on {}, `kill -CONT {pid}` lets it go on and `kill -9 {pid}` ends \
-                     it, which harms no run; then try again",
-                    holder.host,
-                    pid = holder.pid
-                ),
+                [(_, holder), ..] => format!("nothing was done; {}", holder.describe_way_out()),
             },
             Error::JournalGone { .. } => {
                 "nothing was done; put the journal back with its `-wal` file, from where it went; or begin a new one, which \

@@ -23,6 +23,15 @@ impl Holder {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Holder { pid: std::process::id(), host }
     }
+
+    /// Returns what to do about a process that does not let go.
+    pub fn describe_way_out(&self) -> String {
+        let Holder { pid, host } = self;
+        format!(
+            "is that process stopped? on {host}, `kill -CONT {pid}` lets it go on and `kill -9 {pid}` ends it, which harms no \
+             run; then try again"
+        )
+    }
 }
 
 impl fmt::Display for Holder {

@@ -1,8 +1,9 @@
 //! The journal of a state folder: opens it, and finds, takes, reads and verifies runs.
 
 use super::{
-    Error, JournalEntry, Record, Run, RunStatus, RunSummary, Source, Tombstone, VerifiedChain,
+    Error, Holder, JournalEntry, Record, Run, RunStatus, RunSummary, Source, Tombstone, VerifiedChain,
     chain::{self, Chain, RecordRow},
+    holder::LockNote,
     lock::{self, RunLock},
     place::{StateConsent, list_traces},
     rows::{self, RunRow, RunRowId},
@@ -118,6 +119,13 @@ impl Journal {
     /// Returns whether a process holds a run.
     pub fn is_run_held(&self, id: &str) -> bool {
         lock::is_run_held(&self.state, id)
+    }
+
+    /// Returns the process that holds a run, where one does and has said who it is.
+    pub fn find_holder(&self, id: &str) -> Option<Holder> {
+        LockNote::read(&lock::lock_path(&self.state, id))
+            .map(|note| note.holder)
+            .filter(|_| self.is_run_held(id))
     }
 
     /// Returns the full id for `last` or the beginning of an id.

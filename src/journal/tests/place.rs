@@ -4,7 +4,8 @@ use super::{
     TestJournal, accepted_record, begin_record, clock_from, end_record, new_run, ok_outcome, ticking_clock,
 };
 use crate::journal::{
-    Adoption, Durability, Error, Journal, LostRun, PlaceDoubt, Record, RunStatus, StateConsent, schema,
+    Adoption, Durability, Error, Holder, Journal, LostRun, PlaceDoubt, Record, RunStatus, StateConsent,
+    schema,
 };
 use serde_json::json;
 use std::{
@@ -347,4 +348,14 @@ fn a_file_system_that_machines_share_wants_consent() {
     let consent = StateConsent { shared_file_system: true, ..StateConsent::default() };
     let journal = Journal::open_with_consent(test.folder.path(), ticking_clock(), consent).expect("opens");
     assert_eq!(journal.admit_on_file_system(Some(NFS)), Ok(()));
+}
+
+#[test]
+fn who_holds_a_run_is_known_while_it_is_held() {
+    let test = TestJournal::new();
+    let run = test.create_run();
+    let id = run.id().to_owned();
+    assert_eq!(test.journal.find_holder(&id), Some(Holder::this_process()));
+    drop(run);
+    assert_eq!(test.journal.find_holder(&id), None);
 }
