@@ -32,3 +32,4 @@ mod repl;
 mod runs;
 mod source;
 mod usage;
+mod whose_run;

@@ -4,6 +4,7 @@
 //! an exit code, or a [`CliError`] that has one.
 
 mod activity;
+mod adoption;
 mod approve;
 mod check;
 mod decide;
@@ -12,6 +13,7 @@ mod lab;
 mod one_call;
 mod operations;
 mod output;
+mod prune;
 mod questions;
 mod rehearse;
 mod resume;
@@ -23,8 +25,9 @@ mod targets;
 mod watch;
 
 use crate::{
-    base::{former_name, terminal},
+    base::{former_name, shell::command_line_with, terminal},
     config::{self, Locations},
+    journal::StateConsent,
     ops::reference,
     repl,
     report::{CliError, exit_code},
@@ -93,9 +96,38 @@ struct GlobalOptions {
     /// The state folder; else `REDRILL_STATE`, else `.redrill` beside the configuration
     #[arg(long, global = true, value_name = "FOLDER")]
     state: Option<PathBuf>,
+    /// Act in a state folder that was copied or moved to another disk: it acts here from now on
+    #[arg(long, global = true)]
+    adopt: bool,
+    /// With `--adopt`: it may be older than what was done; effects are looked for before they are made
+    #[arg(long, global = true)]
+    rolled_back: bool,
+    /// Act in a state folder on a file system that several machines may share
+    #[arg(long, global = true)]
+    state_unsafe: bool,
     /// Say more; twice for more still
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+}
+
+impl GlobalOptions {
+    /// Returns what these options consent to about the state folder.
+    fn to_consent(&self) -> Result<StateConsent, CliError> {
+        // Clap does not see one of the two where they stand before and behind the name of the command.
+        if self.rolled_back && !self.adopt {
+            let error = CliError::usage("`--rolled-back` says how a state folder is taken over");
+            return Err(error
+                .with_hint("add `--adopt` to take it over")
+                .with_next_command(command_line_with("--adopt")));
+        }
+        Ok(StateConsent {
+            adopt: self.adopt,
+            rolled_back: self.rolled_back,
+            shared_file_system: self.state_unsafe,
+            by: questions::current_user(),
+            announce: adoption::announce_adoption,
+        })
+    }
 }
 
 /// Runs the command that the arguments name, and returns the exit code. A panic is reported as a bug.
@@ -203,7 +235,7 @@ fn load_runtime(global: &GlobalOptions) -> Result<Runtime, CliError> {
     for line in former_name::list_unused(&config.base, &[config::FILE_NAME, config::STATE_FOLDER]) {
         terminal::print_message(&format!("warning: {line}"));
     }
-    Ok(Runtime::new(config)?)
+    Ok(Runtime::new(config)?.with_consent(global.to_consent()?))
 }
 
 /// Switches tracing on: by `REDRILL_LOG`, else by `-v`.
@@ -235,5 +267,19 @@ mod tests {
     #[test]
     fn the_tree_of_commands_is_sound() {
         build_command().debug_assert();
+    }
+
+    #[test]
+    fn consent_is_what_was_typed_wherever_it_was_typed() {
+        let read = |words: &str| {
+            let matches = build_command().try_get_matches_from(words.split(' ')).ok()?;
+            let consent = GlobalOptions::from_arg_matches(&matches).ok()?.to_consent().ok()?;
+            Some((consent.adopt, consent.rolled_back, consent.shared_file_system))
+        };
+        assert_eq!(read("redrill resume last"), Some((false, false, false)));
+        assert_eq!(read("redrill resume last --adopt"), Some((true, false, false)));
+        assert_eq!(read("redrill --adopt backup create -t x --rolled-back"), Some((true, true, false)));
+        assert_eq!(read("redrill run r.rhai --state-unsafe"), Some((false, false, true)));
+        assert_eq!(read("redrill run r.rhai --rolled-back"), None, "it says how a state is taken over");
     }
 }

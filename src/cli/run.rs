@@ -105,7 +105,7 @@ pub(super) fn start_run(
     // A runbook that will be refused is not worth a question.
     let confirmed = match check::find_blocking(&check::check_runbook(&runbook)) {
         Some(_) => BTreeSet::new(),
-        None => confirm_targets(runtime, &runbook, &values, confirm, &command_line_with)?,
+        None => confirm_targets(runtime, &runbook, &values, confirm, &shell::command_line_with)?,
     };
     let start = |runbook| {
         let (params, confirmed) = (params.clone(), confirmed.clone());
@@ -150,13 +150,6 @@ pub(super) fn confirm_targets(
         confirmed.insert(name);
     }
     Ok(confirmed)
-}
-
-/// Returns the command line of this process with `more` appended.
-fn command_line_with(more: &str) -> String {
-    let words = std::env::args().skip(1).map(|word| shell::quote_shell_word(&word));
-    let words: Vec<_> = ["redrill".to_owned()].into_iter().chain(words).chain([more.to_owned()]).collect();
-    words.join(" ")
 }
 
 /// Returns the run with this id, the beginning of an id, or `last`.

@@ -1,15 +1,16 @@
-//! `runs`: list, show, verify and abandon runs.
+//! `runs`: list, show, verify, abandon and prune runs.
 
 use super::{
     decide::{DecisionArg, decide_call},
     output,
+    prune::PruneCommand,
     questions::QuestionPolicy,
     run::{check_not_ended, find_run, open_journal},
     run_output::{ReportFormat, run_and_report},
 };
 use crate::{
     base::{terminal, value},
-    journal::{RunStatus, RunSummary},
+    journal::{self, Journal, JournalEntry, Record, RunStatus, RunSummary},
     report::{self, CliError, DataFormat, exit_code, find_next_step, record_to_json, render_transcript},
     runtime::{Refusal, ResumeRequest, RunResult, Runtime, SESSION, leave_run},
 };
@@ -25,6 +26,9 @@ pub(super) enum RunsCommand {
         /// How they are written
         #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
         output: DataFormat,
+        /// In the table, every run, and not only the newest ones
+        #[arg(long)]
+        all: bool,
     },
     /// Show what happened in a run
     Show {
@@ -63,6 +67,8 @@ pub(super) enum RunsCommand {
         #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
         output: ReportFormat,
     },
+    /// Remove runs that have ended, for good
+    Prune(PruneCommand),
     /// Check the records of a run against their hashes
     Verify {
         /// The run
@@ -76,6 +82,9 @@ pub(super) enum RunsCommand {
     },
 }
 
+/// How many runs the table has where not all were asked for.
+const NEWEST_SHOWN: usize = 50;
+
 const RUN_COLUMNS: &[&str] =
     &["id", "runbook", "status", "started_at", "finished_at", "calls", "left_behind"];
 
@@ -83,7 +92,7 @@ impl RunsCommand {
     /// Runs the subcommand.
     pub(super) fn dispatch_subcommand(&self, runtime: &Runtime) -> Result<u8, CliError> {
         match self {
-            RunsCommand::List { output } => list_runs(runtime, *output),
+            RunsCommand::List { output, all } => list_runs(runtime, *output, *all),
             RunsCommand::Show { run, output } => show_run(runtime, run, *output),
             RunsCommand::Decide { run, call, decision, id, result, anyway } => {
                 let resolution = decision.parse_resolution(id.as_deref(), result.as_deref())?;
@@ -91,14 +100,22 @@ impl RunsCommand {
             }
             RunsCommand::Abandon { run, leave: true, .. } => abandon_without_cleanup(runtime, run),
             RunsCommand::Abandon { run, output, .. } => abandon_run(runtime, run, *output),
+            RunsCommand::Prune(prune) => prune.prune_runs(runtime),
             RunsCommand::Verify { run, head, output } => verify_run(runtime, run, head.as_deref(), *output),
         }
     }
 }
 
-fn list_runs(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
-    let runs =
-        runtime.open_existing_journal()?.map(|journal| journal.list_runs()).transpose()?.unwrap_or_default();
+fn list_runs(runtime: &Runtime, output: DataFormat, all: bool) -> Result<u8, CliError> {
+    let journal = runtime.open_existing_journal()?;
+    let mut runs = journal.as_ref().map(Journal::list_runs).transpose()?.unwrap_or_default();
+    let lost = journal.as_ref().map(Journal::list_lost_runs).transpose()?.unwrap_or_default();
+    // What can still be read is shown first.
+    let rolled_back =
+        (!lost.is_empty()).then(|| journal::Error::RolledBack { state: runtime.config.state.clone(), lost });
+    let shown = if output == DataFormat::Table && !all { NEWEST_SHOWN } else { usize::MAX };
+    let older = runs.len().saturating_sub(shown);
+    runs.truncate(shown);
     let columns: Vec<String> = RUN_COLUMNS.iter().map(|&c| c.to_owned()).collect();
     let mut rows: Vec<Value> = runs.iter().map(summary_to_json).collect();
     if output == DataFormat::Table {
@@ -116,7 +133,17 @@ fn list_runs(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
             terminal::print_message(&format!("{} is {}: {line}\n  {next}", run.id, run.status));
         }
     }
-    Ok(0)
+    if older > 0 {
+        terminal::print_message(&format!("and {older} older runs: redrill runs list --all"));
+    }
+    match rolled_back {
+        Some(error) if runs.is_empty() => Err(CliError { next: None, ..error.into() }),
+        Some(error) => {
+            terminal::print_message(&format!("warning: {error}"));
+            Ok(0)
+        }
+        None => Ok(0),
+    }
 }
 
 fn summary_to_json(run: &RunSummary) -> Value {
@@ -198,7 +225,20 @@ fn verify_run(
     let id = journal.resolve_run_id(given)?;
     let verified =
         journal.verify_run(&id, head).map_err(|e| CliError::from(e).with_exit(exit_code::FAILED))?;
-    let value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
-    output::print_value(&value, &["run".into(), "ok".into(), "records".into(), "head".into()], output)?;
+    let mut value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
+    let adopted: Vec<Value> = journal.read_records(&id)?.iter().filter_map(adoption_to_json).collect();
+    if !adopted.is_empty() || output != DataFormat::Table {
+        value["adopted"] = adopted.into();
+    }
+    let columns = ["run", "ok", "records", "head", "adopted"].map(str::to_owned);
+    output::print_value(&value, &columns, output)?;
     Ok(0)
+}
+
+/// Returns a record of a take-over for programs; nothing for any other record.
+fn adoption_to_json(entry: &JournalEntry) -> Option<Value> {
+    let Record::Adopted { by, from, to, rolled_back } = &entry.record else { return None };
+    Some(json!({
+        "at": entry.at.to_string(), "by": by, "from": from, "to": to, "rolled_back": rolled_back,
+    }))
 }

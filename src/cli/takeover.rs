@@ -49,10 +49,17 @@ pub(super) fn stop_run_owner(journal: &Journal, run: &str) -> Result<(), CliErro
     let deadline = Instant::now() + STOP_TIMEOUT;
     while journal.is_run_held(run) {
         if Instant::now() > deadline {
-            let message =
-                format!("the run `{run}` was asked to stop and has not within {} s", STOP_TIMEOUT.as_secs());
+            let holder = journal.find_holder(run);
+            let by = holder.as_ref().map_or_else(String::new, |holder| format!(", which {holder} holds,"));
+            let message = format!(
+                "the run `{run}`{by} was asked to stop and has not within {} s",
+                STOP_TIMEOUT.as_secs()
+            );
+            let way_out = holder
+                .as_ref()
+                .map_or_else(|| "try again, or stop its process".into(), Holder::describe_way_out);
             return Err(CliError::usage(message)
-                .with_hint("it stops when it next looks up from its work; try again, or stop its process")
+                .with_hint(format!("it stops when it next looks up from its work; {way_out}"))
                 .with_next_command(format!("redrill runs show {run}")));
         }
         sleep(POLL_INTERVAL);

@@ -128,8 +128,10 @@ impl Chain {
         if let Record::Started { version, .. } = &record {
             self.version.clone_from(version);
         }
+        // Whoever takes a state over does nothing in its runs: what they last did is as old as it was.
+        let last_at = if matches!(record, Record::Adopted { .. }) { self.last_at } else { at };
         self.fold.apply_record(record, at).map_err(|why| self.tail.broken_at(row.seq, why.to_string()))?;
-        self.last_at = at;
+        self.last_at = last_at;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ impl Journal {
     /// # Errors
     /// As [`Journal::create_run`].
     pub fn create_run_as(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
+        self.admit_action()?;
         let now = self.clock.now();
         let lock = self.lock_run(id, now)?;
         // If the run is not created, its leases give way like those of any run that no process holds.
@@ -38,6 +39,9 @@ impl Journal {
         let writer = self.open_writer()?;
         let row_id = rows::insert_run(&store::lock_shared_db(&writer), new, id, &first);
         let row_id = row_id.map_err(|e| schema::to_journal_error(&self.state, &e))?;
+        if let Some(lock) = &lock {
+            lock.note_synced(first.seq);
+        }
         Ok(Run::from_chain(self.run_writer(writer, row_id, lock), chain))
     }
 }

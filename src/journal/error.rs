@@ -1,8 +1,11 @@
 //! Why the journal could not do what was asked.
 
-use super::{Holder, IllegalRecord, LeaseMode, RunStatus, UnreadableRecord};
+use super::{Holder, IllegalRecord, LeaseMode, LostRun, PlaceDoubt, PlaceNote, RunStatus, UnreadableRecord};
 use crate::base::{former_name, moment::Moment};
 use std::path::PathBuf;
+
+/// How many names a message has at most.
+const SHOWN_MAX: usize = 5;
 
 /// What went wrong. Except after [`Error::WriteFailed`] nothing was written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -30,6 +33,38 @@ pub enum Error {
         /// What SQLite or the system says.
         why: String,
     },
+    /// Another process keeps the journal to itself.
+    #[error("`{}` was kept busy by another process for {waited} s{}", .path.display(), name_holders(.holders))]
+    Busy {
+        path: PathBuf,
+        /// How long it was waited for, in seconds.
+        waited: u64,
+        /// The runs that other processes hold, with these.
+        holders: Vec<(String, Holder)>,
+    },
+    /// There were runs, and there is no journal of them.
+    #[error("the journal `{}` is gone or empty, and there were runs: {}", .path.display(), quote_first(.runs))]
+    JournalGone {
+        path: PathBuf,
+        /// The runs of which files are there.
+        runs: Vec<String>,
+    },
+    /// The state may act in another place as well.
+    #[error("the state folder `{}` is not where it acts: {doubt}; {}", .state.display(), describe_move(.written.as_ref(), .host))]
+    ElsewhereState {
+        state: PathBuf,
+        /// This machine.
+        host: String,
+        doubt: PlaceDoubt,
+        /// What was written where it acts.
+        written: Option<PlaceNote>,
+    },
+    /// The journal has less than was on disk.
+    #[error("the journal of `{}` was rolled back: {}", .state.display(), describe_lost(.lost))]
+    RolledBack { state: PathBuf, lost: Vec<LostRun> },
+    /// The state is on a file system that several machines may share.
+    #[error("the state folder `{}` is on {kind}, where locks and syncs may not hold between machines", .state.display())]
+    SharedFileSystem { state: PathBuf, kind: &'static str },
     /// Something that is recorded of a run does not read as what this program writes.
     #[error("{0}")]
     UnreadableRecord(UnreadableRecord),
@@ -120,6 +155,30 @@ impl Error {
             Error::Unreadable { .. } => {
                 "look at the file and the disk under it; a copy of the folder made while no run was moving can be put back".into()
             }
+            Error::Busy { holders, .. } => match &holders[..] {
+                [] => "nothing was done; look who has the file open (`fuser` shows it), and try again".into(),
+                [(_, holder), ..] => format!("nothing was done; {}", holder.describe_way_out()),
+            },
+            Error::JournalGone { .. } => {
+                "nothing was done; put the journal back with its `-wal` file, from where it went; or begin a new one, which \
+                 knows nothing of these runs and of what they may have left"
+                    .into()
+            }
+            Error::ElsewhereState { .. } => {
+                "nothing was done; it can be read here. Make sure that nobody goes on with it there, then take it over; if this \
+                 copy may be older than what was done there, add `--rolled-back`"
+                    .into()
+            }
+            Error::RolledBack { .. } => {
+                "nothing was done; it can be read. Put the newer journal back if there is one; or take this one over: every effect \
+                 is then looked for by its key before it is made, and what cannot be told is asked of you"
+                    .into()
+            }
+            Error::SharedFileSystem { .. } => {
+                "nothing was done; choose a folder on a disk of this machine with `--state` or `REDRILL_STATE`; or, where no \
+                 other machine uses this one, go on with `--state-unsafe`"
+                    .into()
+            }
             Error::UnreadableRecord(record) => record.hint(),
             Error::NoSuchRun { hint, .. } => hint.clone(),
             Error::Ambiguous { candidates, .. } => format!("write more of it: {}", quote_names(candidates)),
@@ -151,4 +210,41 @@ impl Error {
 /// Returns names in back-quotes with commas between them.
 fn quote_names(names: &[String]) -> String {
     names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns names in back-quotes, of many the first ones.
+fn quote_first(names: &[String]) -> String {
+    let shown = &names[..names.len().min(SHOWN_MAX)];
+    match names.len() - shown.len() {
+        0 => quote_names(shown),
+        more => format!("{} and {more} more", quote_names(shown)),
+    }
+}
+
+/// Returns who holds what, to follow a sentence; nothing where nobody is known.
+fn name_holders(holders: &[(String, Holder)]) -> String {
+    let named: Vec<String> =
+        holders.iter().map(|(run, holder)| format!("; the run `{run}` is held by {holder}")).collect();
+    named.concat()
+}
+
+/// Returns where a state acts and where it is.
+fn describe_move(written: Option<&PlaceNote>, host: &str) -> String {
+    match written {
+        Some(PlaceNote { host: there, path, at, .. }) if there == host => {
+            format!("it acts on this machine, in `{}`, since {at}", path.display())
+        }
+        Some(PlaceNote { host: there, path, at, .. }) => {
+            format!("it acts on {there}, in `{}`, since {at}, and this is {host}", path.display())
+        }
+        None => format!("where it acts is not written down, and this is {host}"),
+    }
+}
+
+/// Returns what was lost, run by run, of many the first ones.
+fn describe_lost(lost: &[LostRun]) -> String {
+    let shown: Vec<String> = lost.iter().take(SHOWN_MAX).map(|run| format!("{run} records")).collect();
+    let more = lost.len() - shown.len();
+    let more = if more == 0 { String::new() } else { format!(", and {more} more runs") };
+    format!("{}{more}", shown.join(", "))
 }

@@ -122,6 +122,7 @@ pub(super) fn next_status(
         Record::Resumed { .. } => return Ok(RunStatus::Running),
         Record::Finished { status: RunStatus::Abandoned, .. } => return Ok(RunStatus::Abandoned),
         Record::Decided { call: name, .. } => return check_decidable(name, call).map(|()| status),
+        Record::Adopted { .. } => return Ok(status),
         _ if status.is_stopped() => return Err(IllegalRecord::WhileStopped(kind, status)),
         _ => {}
     }
@@ -221,6 +222,8 @@ pub struct RunFold {
     calls: HashMap<String, FoldedCall>,
     /// How many records there are.
     records: u64,
+    /// The record that says that the journal was rolled back.
+    rolled_back_at: Option<u64>,
     /// The edition of the sources in force: 0 is the original, higher ones are edits.
     pub(super) edition: u32,
     /// What the edition in force has added, while nothing has taken effect under it and it may still be dropped.
@@ -267,8 +270,8 @@ impl RunFold {
         let call = record.call_name().and_then(|name| self.calls.get(name));
         self.status = Some(next_status(self.status, call, &record)?);
         self.records += 1;
-        // A decision is made about a stopped run and leaves it stopped, for the same reason.
-        if !matches!(record, Record::Decided { .. }) {
+        // A decision is made about a stopped run and leaves it stopped, for the same reason; so does taking it over.
+        if !matches!(record, Record::Decided { .. } | Record::Adopted { .. }) {
             self.reason = None;
             self.stopped_at = None;
         }
@@ -313,7 +316,8 @@ impl RunFold {
                 self.left_behind = left_behind;
             }
             Record::EditAllowed { missing, .. } => self.allowed.extend(missing),
-            Record::Started { .. } | Record::Resumed { .. } => {}
+            Record::Adopted { rolled_back: true, .. } => self.rolled_back_at = Some(self.records),
+            Record::Started { .. } | Record::Resumed { .. } | Record::Adopted { .. } => {}
         }
         Ok(())
     }
@@ -449,6 +453,17 @@ impl RunFold {
         let decision = call.decision.as_ref().map(Decision::decode).transpose().map_err(to_unreadable)?;
         let key = last.key.clone().unwrap_or_default();
         Ok(CallState::Started { op, args, key, accepted: last.accepted.clone(), decision })
+    }
+
+    /// Returns whether an effect of a call may have been made without a record of it: the journal was rolled back, and since
+    /// then the call has neither written down what it asks for nor been begun anew by a decision.
+    pub(super) fn is_call_doubtful(&self, name: &str) -> bool {
+        let Some(rolled_back_at) = self.rolled_back_at else { return false };
+        self.calls.get(name).is_none_or(|call| {
+            let is_first = call.count_begins() < 2;
+            let has_asked = call.attempts.last().is_some_and(|attempt| attempt.accepted.is_some());
+            call.order < rolled_back_at || is_first && !has_asked
+        })
     }
 
     /// Returns the error of a call whose recorded value does not read.

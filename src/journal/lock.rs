@@ -4,11 +4,15 @@
 //! To learn whether a lock is free one must take it. A process that only probes takes it shared, which tells
 //! [`acquire_lock`] whether it met a holder or a probe.
 
-use super::{Error, Holder, schema};
+use super::{
+    Error, Holder,
+    holder::{LockNote, is_held_exclusively},
+    place::SyncedNumber,
+    schema,
+};
 use crate::base::moment::Moment;
-use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
     thread,
@@ -21,18 +25,18 @@ const LOCK_ATTEMPTS: u32 = 200;
 /// holder has its files, and so its lock, between its fork and its exec.
 const HELD_CONFIRMATIONS: u32 = 50;
 
-/// A run's lock, held until this is dropped.
+/// A run's lock, held until this is dropped, and the number that only its holder writes.
 #[derive(Debug)]
 pub(super) struct RunLock {
     _file: File,
+    synced: SyncedNumber,
 }
 
-/// What a holder writes into the lock file.
-#[derive(Serialize, Deserialize)]
-struct LockNote {
-    #[serde(flatten)]
-    holder: Holder,
-    since: Moment,
+impl RunLock {
+    /// Writes down that the record `seq` of the run is on disk.
+    pub(super) fn note_synced(&self, seq: u64) {
+        self.synced.write_number(seq);
+    }
 }
 
 /// Returns the path of the lock file of a run.
@@ -54,7 +58,8 @@ pub(super) fn acquire_lock(state: &Path, run: &str, now: Moment) -> Result<RunLo
         match file.try_lock() {
             Ok(()) => {
                 write_holder(&mut file, now).map_err(refused)?;
-                return Ok(RunLock { _file: file });
+                let synced = SyncedNumber::open(state, run).map_err(refused)?;
+                return Ok(RunLock { _file: file, synced });
             }
             Err(TryLockError::Error(why)) => return Err(refused(why)),
             Err(TryLockError::WouldBlock) => met += u32::from(is_held_exclusively(&file)),
@@ -72,18 +77,6 @@ pub(super) fn is_run_held(state: &Path, run: &str) -> bool {
     File::open(lock_path(state, run)).is_ok_and(|file| is_held_exclusively(&file))
 }
 
-/// Returns whether the file is locked exclusively, by a holder, and not shared, by a probe.
-fn is_held_exclusively(file: &File) -> bool {
-    match file.try_lock_shared() {
-        Ok(()) => {
-            // Unlock now: others should not wait until the file is closed.
-            drop(file.unlock());
-            false
-        }
-        Err(_) => true,
-    }
-}
-
 /// Writes down who holds the lock. For people only: not synced, and nothing depends on it.
 fn write_holder(file: &mut File, since: Moment) -> io::Result<()> {
     let note = serde_json::to_string(&LockNote { holder: Holder::this_process(), since })?;
@@ -93,8 +86,7 @@ fn write_holder(file: &mut File, since: Moment) -> io::Result<()> {
 
 /// Returns the error that says who holds the lock.
 fn held_error(path: &Path, run: &str) -> Error {
-    let note = fs::read(path).ok().and_then(|text| serde_json::from_slice::<LockNote>(&text).ok());
-    match note {
+    match LockNote::read(path) {
         Some(LockNote { holder, since }) => Error::Held { run: run.into(), holder, since },
         None => Error::HeldByUnknown { run: run.into() },
     }

@@ -7,7 +7,8 @@
 //! - At most one process drives a run. It holds a file lock, which the system releases if the process dies.
 //! - After a failed write nothing more is written: what is on disk is unknown until it is read again.
 //!
-//! A state folder holds `journal.db` (SQLite, write-ahead log, synced at every commit) and `runs/<id>.lock`.
+//! A state folder holds `journal.db` (SQLite, write-ahead log, synced at every commit), `place`, and for each run
+//! `runs/<id>.lock` and `runs/<id>.synced`.
 //! The journal knows calls by name and values as JSON, and does not interpret them. What it writes of itself (errors,
 //! decisions, how a run ends) is typed: it is decoded once, when it is asked for, and what does not read is an
 //! [`UnreadableRecord`] and never a default.
@@ -22,6 +23,7 @@ mod holder;
 mod lease;
 mod lock;
 mod new_run;
+mod place;
 mod prune;
 mod quarantine;
 mod record;
@@ -41,6 +43,9 @@ pub use error::Error;
 pub use fold::{Attempt, CallState, FoldedCall, IllegalRecord, RunFold};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
+pub use place::{
+    Adoption, LostRun, PlaceDoubt, PlaceNote, StateConsent, StatePlace, find_shared_file_system,
+};
 pub use quarantine::Quarantine;
 pub use record::{
     Durability, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, RunSummary, Tombstone,

@@ -1,6 +1,6 @@
 //! Removing runs for good. What stays is a tombstone: that there was such a run, how it ended, and its head.
 
-use super::{Error, Journal, Tombstone, lock, rows, schema};
+use super::{Error, Journal, Tombstone, lock, place, rows, schema};
 use std::fs;
 
 impl Journal {
@@ -9,6 +9,7 @@ impl Journal {
     /// # Errors
     /// [`Error::NotEnded`], [`Error::NoSuchRun`], [`Error::Held`], [`Error::HeldByUnknown`], or what the store says.
     pub fn prune_run(&self, id: &str) -> Result<Tombstone, Error> {
+        self.admit_action()?;
         let at = |e: rusqlite::Error| schema::to_journal_error(&self.state, &e);
         let summary = self.summarize_run(id)?;
         if !summary.status.is_final() {
@@ -24,7 +25,8 @@ impl Journal {
         let tombstone = Tombstone { run, runbook, status, records, head, pruned_at: self.clock.now() };
         rows::replace_with_tombstone(&tx, row_id, &tombstone).map_err(at)?;
         tx.commit().map_err(at)?;
-        // A lock file left behind means nothing, so a failure is ignored.
+        // The tombstone has the number of its records. What is left behind means nothing, so a failure is ignored.
+        drop(place::remove_number(&self.state, id));
         drop(fs::remove_file(lock::lock_path(&self.state, id)));
         drop(lock);
         Ok(tombstone)

@@ -3,7 +3,7 @@
 //! The JSON of a record is what is hashed and stored. Fields may be added later (an older reader skips them);
 //! none is renamed, removed or given another meaning without a new schema version.
 
-use super::{GitState, ScriptError};
+use super::{GitState, PlaceNote, ScriptError};
 use crate::base::moment::Moment;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -165,6 +165,15 @@ pub enum Record {
         missing: Vec<String>,
         by: String,
     },
+    /// Somebody took over the state folder, and with it this run.
+    Adopted {
+        by: String,
+        /// Where it acted before, if that was written down.
+        from: Option<Box<PlaceNote>>,
+        to: Box<PlaceNote>,
+        /// Whether the journal was rolled back: what was done after the record before this one may not be recorded.
+        rolled_back: bool,
+    },
     /// The run is ending; what follows is clean-up.
     Ending {
         /// What it ends with, a [`super::Conclusion`].
@@ -206,6 +215,7 @@ impl Record {
             Record::End { .. } => "end",
             Record::Decided { .. } => "decided",
             Record::EditAllowed { .. } => "edit_allowed",
+            Record::Adopted { .. } => "adopted",
             Record::Ending { .. } => "ending",
             Record::Finished { .. } => "finished",
             Record::Stopped { .. } => "stopped",

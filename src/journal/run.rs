@@ -47,7 +47,6 @@ pub(super) struct RunWriter {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) observer: Option<Arc<dyn RecordObserver>>,
     // Last: the connection is closed before another process may take the run.
-    #[expect(dead_code, reason = "it is held, not looked at")]
     pub(super) lock: Option<RunLock>,
 }
 
@@ -153,6 +152,11 @@ impl Run {
     /// Returns when a call last began or ended, records of this process included.
     pub fn call_changed_at(&self, call: &str) -> Option<Moment> {
         self.lock_state().chain.fold.call(call)?.changed_at()
+    }
+
+    /// Returns whether an effect of a call may have been made and the journal does not know of it: it was rolled back.
+    pub fn is_call_doubtful(&self, call: &str) -> bool {
+        self.lock_state().chain.fold.is_call_doubtful(call)
     }
 
     /// Returns the identity that a target name resolved to at its first use in this run.
@@ -305,6 +309,9 @@ impl Run {
         let started = Instant::now();
         let written = batch.write_rows(&db, self.writer.row_id);
         tracing::debug!(up_to = batch.last, synced = written.is_ok(), took = ?started.elapsed(), "records written");
+        if let (Ok(()), Some(lock)) = (&written, &self.writer.lock) {
+            lock.note_synced(batch.last);
+        }
         let mut state = self.lock_state();
         match written {
             Ok(()) => {

@@ -3,7 +3,7 @@
 //! Nothing but SQLite may open `journal.db` in a process that has it open: closing any other handle drops SQLite's
 //! own locks on it (POSIX locks belong to the process, not to the handle).
 
-use super::Error;
+use super::{Error, holder};
 use crate::base::{file::sync_folder, sqlite::Db};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{
@@ -15,6 +15,8 @@ use std::{
 
 /// How long a write waits for the writes of other processes; each of theirs takes milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+/// The size of a database without tables: one page.
+const EMPTY_SIZE_MAX: u64 = 4096;
 
 /// Each step from one schema version to the next. Steps are added, never changed.
 const MIGRATIONS: &[&str] = &["
@@ -83,6 +85,13 @@ const MIGRATIONS: &[&str] = &["
         span    integer,                  -- how long after that it may land, in milliseconds; null: nobody knows
         primary key (place, part, run, call)
     ) strict, without rowid;
+", "
+    create table places (                 -- where the state acts: the last one; those before were left
+        ord         integer primary key,
+        note        text not null,        -- JSON, as in the file `place`
+        by          text not null,        -- who took the state over; empty for the first place
+        rolled_back integer not null      -- whether it was said to have been rolled back
+    ) strict;
 "];
 
 /// Returns the path of the journal of a state folder.
@@ -109,13 +118,32 @@ pub(super) fn open_or_create(state: &Path) -> Result<Connection, Error> {
         sync_folder(parent).and_then(|()| sync_folder(state)).map_err(refused)?;
     }
     // When two processes turn the write-ahead log on at once, one gets an SQLITE_BUSY that no timeout waits for.
-    let turn = File::open(&folder).map_err(refused)?;
-    turn.lock().map_err(refused)?;
+    let _turn = wait_for_turn(state)?;
     let (mut db, _) =
         open_connection(state, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     configure_durability(&db).map_err(|e| to_journal_error(state, &e))?;
     migrate_schema(&mut db, state, MIGRATIONS)?;
     Ok(db)
+}
+
+/// Waits until no other process makes something in the state folder; others wait until the file is closed.
+pub(super) fn wait_for_turn(state: &Path) -> Result<File, Error> {
+    let refused = |why: io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
+    let turn = File::open(locks_folder(state)).map_err(refused)?;
+    turn.lock().map_err(refused)?;
+    Ok(turn)
+}
+
+/// Returns whether there is no journal, or one without any tables: a new one, or what is left when files of it are removed.
+pub(super) fn is_journal_empty(state: &Path) -> Result<bool, Error> {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    let path = journal_path(state);
+    match (size(&path), size(&state.join("journal.db-wal"))) {
+        (0, 0) => Ok(true),
+        // Larger than the page that every database has. With its log, even an empty file may be a whole journal.
+        (large, _) if large > EMPTY_SIZE_MAX => Ok(false),
+        _ => open_connection(state, OpenFlags::SQLITE_OPEN_READ_WRITE).map(|(_, version)| version == 0),
+    }
 }
 
 /// Opens a journal that is there. Nothing is made or written, unless its schema is an older one.
@@ -196,6 +224,10 @@ pub(super) fn to_journal_error(state: &Path, error: &rusqlite::Error) -> Error {
         Some(
             ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::DiskFull | ErrorCode::PermissionDenied,
         ) => Error::NotWritable { path: state.into(), why },
+        Some(ErrorCode::DatabaseBusy) => {
+            let holders = holder::list_holders(&locks_folder(state));
+            Error::Busy { path: journal_path(state), waited: BUSY_TIMEOUT.as_secs(), holders }
+        }
         _ => Error::Unreadable { path: journal_path(state), why },
     }
 }

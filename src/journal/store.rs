@@ -1,9 +1,11 @@
 //! The journal of a state folder: opens it, and finds, takes, reads and verifies runs.
 
 use super::{
-    Error, JournalEntry, Record, Run, RunStatus, RunSummary, Source, Tombstone, VerifiedChain,
+    Error, Holder, JournalEntry, Record, Run, RunStatus, RunSummary, Source, Tombstone, VerifiedChain,
     chain::{self, Chain, RecordRow},
+    holder::LockNote,
     lock::{self, RunLock},
+    place::{StateConsent, list_traces},
     rows::{self, RunRow, RunRowId},
     run::{RecordObserver, RunWriter},
     schema,
@@ -20,7 +22,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
 /// The reason that a summary gives for a run whose process is gone.
@@ -32,7 +34,10 @@ pub struct Journal {
     pub(super) clock: Arc<dyn Clock>,
     db: Arc<Mutex<PooledDb>>,
     /// The observer of an in-memory journal; `None` for one on disk.
-    observer: Option<Arc<dyn RecordObserver>>,
+    pub(super) observer: Option<Arc<dyn RecordObserver>>,
+    pub(super) consent: StateConsent,
+    /// Set once it is known that a command may act here.
+    pub(super) admitted: OnceLock<()>,
 }
 
 impl Journal {
@@ -41,24 +46,39 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::NewerSchema`], [`Error::Unreadable`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Journal, Error> {
-        Ok(Journal {
-            state: state.into(),
-            clock,
-            db: share_connection(schema::open_or_create(state)?),
-            observer: None,
-        })
+        Self::open_with_consent(state, clock, StateConsent::default())
     }
 
-    /// Opens the journal of a state folder for reading; `None` if there is none.
+    /// Opens the journal as [`Journal::open`] does, for somebody who has consented to something about the state folder.
     ///
     /// # Errors
-    /// As [`Journal::open`].
-    pub fn open_if_exists(state: &Path, clock: Arc<dyn Clock>) -> Result<Option<Journal>, Error> {
+    /// As [`Journal::open`], and [`Error::JournalGone`].
+    pub fn open_with_consent(
+        state: &Path,
+        clock: Arc<dyn Clock>,
+        consent: StateConsent,
+    ) -> Result<Journal, Error> {
+        refuse_emptied_journal(state, &consent)?;
+        let db = share_connection(schema::open_or_create(state)?);
+        Ok(Journal { state: state.into(), clock, db, observer: None, consent, admitted: OnceLock::new() })
+    }
+
+    /// Opens the journal of a state folder if there is one.
+    ///
+    /// # Errors
+    /// As [`Journal::open_with_consent`].
+    pub fn open_if_exists(
+        state: &Path,
+        clock: Arc<dyn Clock>,
+        consent: StateConsent,
+    ) -> Result<Option<Journal>, Error> {
+        refuse_emptied_journal(state, &consent)?;
         if !schema::journal_path(state).exists() {
             return Ok(None);
         }
         let db = share_connection(schema::open_existing(state)?);
-        Ok(Some(Journal { state: state.into(), clock, db, observer: None }))
+        let admitted = OnceLock::new();
+        Ok(Some(Journal { state: state.into(), clock, db, observer: None, consent, admitted }))
     }
 
     /// Makes a journal in memory, for rehearsals. It keeps what a journal on disk keeps, loses what that would lose when
@@ -75,7 +95,8 @@ impl Journal {
         let db = PooledDb::from_pool(idle, schema::open_in_memory)
             .map_err(|e| schema::to_journal_error(&state, &e))?;
         let db = Arc::new(Mutex::new(db));
-        Ok(Journal { state, clock, db, observer: Some(observer) })
+        let (consent, admitted) = (StateConsent::default(), OnceLock::new());
+        Ok(Journal { state, clock, db, observer: Some(observer), consent, admitted })
     }
 
     /// Asks the process that holds a run to stop.
@@ -83,6 +104,7 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
     pub fn request_stop(&self, id: &str, by: &str) -> Result<(), Error> {
+        self.admit_action()?;
         self.with_db(|db| rows::insert_stop_request(db, id, by, self.clock.now()))
     }
 
@@ -97,6 +119,13 @@ impl Journal {
     /// Returns whether a process holds a run.
     pub fn is_run_held(&self, id: &str) -> bool {
         lock::is_run_held(&self.state, id)
+    }
+
+    /// Returns the process that holds a run, where one does and has said who it is.
+    pub fn find_holder(&self, id: &str) -> Option<Holder> {
+        LockNote::read(&lock::lock_path(&self.state, id))
+            .map(|note| note.holder)
+            .filter(|_| self.is_run_held(id))
     }
 
     /// Returns the full id for `last` or the beginning of an id.
@@ -135,6 +164,7 @@ impl Journal {
     /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::HeldByUnknown`], [`Error::Broken`], [`Error::FormerVersion`].
     pub fn acquire_run(&self, id: &str) -> Result<Run, Error> {
         let id = self.require_run(id)?;
+        self.admit_action()?;
         let lock = self.lock_run(&id, self.clock.now())?;
         let writer = self.open_writer()?;
         let (row_id, chain) = self.replay_chain(&lock_shared_db(&writer), &id, |_| {})?;
@@ -142,6 +172,10 @@ impl Journal {
             && chain.fold.status.is_some_and(|status| !status.is_final())
         {
             return Err(Error::FormerVersion { run: id, version: chain.version });
+        }
+        if let Some(lock) = &lock {
+            // A state from before there were numbers has none.
+            lock.note_synced(chain.tail.seq);
         }
         // The process that was asked to stop is gone.
         self.with_db(|db| rows::delete_stop_request(db, &id))?;
@@ -229,7 +263,7 @@ impl Journal {
     }
 
     /// Replays a run's chain and checks what is stored beside it, in one read transaction.
-    fn replay_chain(
+    pub(super) fn replay_chain(
         &self,
         db: &Db,
         id: &str,
@@ -290,7 +324,7 @@ impl Journal {
         lock_shared_db(&self.db)
     }
 
-    fn with_db<T>(&self, read: impl FnOnce(&Db) -> rusqlite::Result<T>) -> Result<T, Error> {
+    pub(super) fn with_db<T>(&self, read: impl FnOnce(&Db) -> rusqlite::Result<T>) -> Result<T, Error> {
         read(&self.lock_db()).map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
@@ -313,6 +347,18 @@ impl Journal {
         }
         Ok(to_summary(again))
     }
+}
+
+/// Refuses a folder in which there were runs and whose journal is gone, before anything makes a new one in its place.
+fn refuse_emptied_journal(state: &Path, consent: &StateConsent) -> Result<(), Error> {
+    if consent.allows_rolled_back() || !schema::is_journal_empty(state)? {
+        return Ok(());
+    }
+    let runs: Vec<String> = list_traces(state)?.into_iter().collect();
+    if runs.is_empty() {
+        return Ok(());
+    }
+    Err(Error::JournalGone { path: schema::journal_path(state), runs })
 }
 
 fn share_connection(db: Connection) -> Arc<Mutex<PooledDb>> {

@@ -7,7 +7,11 @@ use super::{
     next_step::NextStep,
 };
 use crate::{
-    base::{painter::Painter, shell::quote_shell_word, suggest},
+    base::{
+        painter::Painter,
+        shell::{command_line_with, quote_shell_word},
+        suggest,
+    },
     journal::{self, Failure, RunStatus, ScriptError, SideEffects, SourceLocation},
     ops::{self, spec::Operation},
     provider,
@@ -276,7 +280,20 @@ impl From<journal::Error> for CliError {
             journal::Error::Held { run, .. } | journal::Error::HeldByUnknown { run } => {
                 shown.with_next_command(format!("redrill runs show {run}"))
             }
-            journal::Error::UnreadableRecord(_) => shown.with_exit(MISMATCH),
+            journal::Error::UnreadableRecord(_) | journal::Error::JournalGone { .. } => {
+                shown.with_exit(MISMATCH)
+            }
+            journal::Error::ElsewhereState { .. } => {
+                shown.with_exit(MISMATCH).with_next_command(command_line_with("--adopt"))
+            }
+            journal::Error::RolledBack { .. } => {
+                let is_adopted = std::env::args().any(|word| word == "--adopt");
+                let more = if is_adopted { "--rolled-back" } else { "--adopt --rolled-back" };
+                shown.with_exit(MISMATCH).with_next_command(command_line_with(more))
+            }
+            journal::Error::SharedFileSystem { .. } => {
+                shown.with_next_command(command_line_with("--state-unsafe"))
+            }
             journal::Error::NoSuchRun { .. } => shown.with_next_command("redrill runs list"),
             _ => shown,
         }
@@ -337,6 +354,28 @@ mod tests {
     fn unreadable_record() -> journal::UnreadableRecord {
         let (subject, what) = ("/now#0".to_owned(), "5 is no moment".to_owned());
         journal::UnreadableRecord { subject, what, version: "9.9.9".into() }
+    }
+
+    #[test]
+    fn a_state_that_is_refused_says_how_it_is_taken_over() {
+        let state = std::path::PathBuf::from(".redrill");
+        let (host, doubt) = ("here".to_owned(), journal::PlaceDoubt::Copied);
+        let lost = vec![journal::LostRun { run: "abcd2345".into(), known: 7, found: 3 }];
+        let refusals = [
+            (
+                journal::Error::ElsewhereState { state: state.clone(), host, doubt, written: None },
+                MISMATCH,
+                "--adopt",
+            ),
+            (journal::Error::RolledBack { state: state.clone(), lost }, MISMATCH, "--adopt --rolled-back"),
+            (journal::Error::SharedFileSystem { state, kind: "NFS" }, USAGE, "--state-unsafe"),
+        ];
+        for (refusal, exit, more) in refusals {
+            let error = CliError::from(refusal);
+            assert_eq!(error.exit, exit, "{error:?}");
+            let next = error.next.as_deref().unwrap_or_default();
+            assert!(next.starts_with("redrill ") && next.ends_with(more), "{error:?}");
+        }
     }
 
     #[test]

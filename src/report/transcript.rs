@@ -4,8 +4,8 @@ use super::quantities::{format_metric, format_moment, format_seconds};
 use crate::{
     base::{moment::Moment, value},
     journal::{
-        Decision, FoldedCall, JournalEntry, Outcome, Record, RecordedOutcome, RunError, RunFold, RunSummary,
-        ScriptError,
+        Decision, FoldedCall, JournalEntry, Outcome, PlaceNote, Record, RecordedOutcome, RunError, RunFold,
+        RunSummary, ScriptError,
     },
     ops::spec::parse_target_ref,
 };
@@ -144,6 +144,13 @@ impl TranscriptWriter {
             Record::EditAllowed { missing, by } => {
                 self.push_line(at, &format!("{by} allowed something new before {}", missing.join(", ")));
             }
+            Record::Adopted { by, from, to, rolled_back } => {
+                self.steps.clear();
+                let from = from.as_ref().map_or_else(String::new, |from| format!("{}, ", name_place(from)));
+                let since = if *rolled_back { "; what was done before may not be recorded" } else { "" };
+                let to = name_place(to);
+                self.push_line(at, &format!("the state was taken over by {by}: {from}now {to}{since}"));
+            }
             Record::Ending { .. } => {
                 self.steps.clear();
                 self.push_line(at, "ending");
@@ -245,6 +252,11 @@ impl TranscriptWriter {
         let since = format!("{sign}{since}");
         self.lines.push(format!("{since:>9}  {indent}{text}"));
     }
+}
+
+/// Returns where a state acts, for people.
+fn name_place(note: &PlaceNote) -> String {
+    format!("on {} in `{}`", note.host, note.path.display())
 }
 
 /// Returns the name of a step of a call's path, and which use of the name it is unless it is the first.

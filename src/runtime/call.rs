@@ -412,6 +412,7 @@ impl Call<'_> {
             run: Some(self.context.run.id()),
             recorded: progress.recorded,
             is_taken_up: progress.is_taken_up,
+            is_doubtful: self.context.run.is_call_doubtful(self.name),
             settles_only: self.context.is_settling(),
             host,
         }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     base::clock::{Clock, SystemClock},
     config::Config,
-    journal::{self, Journal, NewRun, UnreadableRecord},
+    journal::{self, Journal, NewRun, StateConsent, UnreadableRecord},
     ops::spec::Permission,
     provider::Fleet,
 };
@@ -31,6 +31,7 @@ pub struct Runtime {
     pub config: Arc<Config>,
     pub fleet: Arc<Fleet>,
     clock: Arc<dyn Clock>,
+    consent: StateConsent,
     pub(super) tokio: tokio::runtime::Runtime,
 }
 
@@ -73,7 +74,13 @@ impl Runtime {
         let config = Arc::new(config);
         let fleet = Arc::new(Fleet::new(Arc::clone(&config), Arc::clone(&clock)));
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { config, fleet, clock, tokio })
+        Ok(Self { config, fleet, clock, consent: StateConsent::default(), tokio })
+    }
+
+    /// Returns the runtime for a person who has consented to something about the state folder.
+    #[must_use]
+    pub fn with_consent(self, consent: StateConsent) -> Self {
+        Self { consent, ..self }
     }
 
     /// Acquires a run, and returns it with its recorded runbook and parameters.
@@ -98,7 +105,7 @@ impl Runtime {
     /// # Errors
     /// [`journal::Error`].
     pub fn open_journal(&self) -> Result<Journal, journal::Error> {
-        Journal::open(&self.config.state, Arc::clone(&self.clock))
+        Journal::open_with_consent(&self.config.state, Arc::clone(&self.clock), self.consent.clone())
     }
 
     /// Opens the journal if there is one.
@@ -106,7 +113,7 @@ impl Runtime {
     /// # Errors
     /// [`journal::Error`].
     pub fn open_existing_journal(&self) -> Result<Option<Journal>, journal::Error> {
-        Journal::open_if_exists(&self.config.state, Arc::clone(&self.clock))
+        Journal::open_if_exists(&self.config.state, Arc::clone(&self.clock), self.consent.clone())
     }
 
     /// Returns the clock.

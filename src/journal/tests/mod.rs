@@ -2,12 +2,14 @@
 
 mod fold;
 mod lease;
+mod place;
 mod run;
 mod store;
 mod verify;
 
 use super::{
-    Journal, JournalEntry, NewRun, Outcome, Record, RecordObserver, RecordedOutcome, Run, Source, schema,
+    Journal, JournalEntry, NewRun, Outcome, Record, RecordObserver, RecordedOutcome, Run, Source,
+    StateConsent, schema,
 };
 use crate::base::{
     clock::Clock,
@@ -44,7 +46,12 @@ impl RecordObserver for SilentObserver {
 
 /// Returns a clock that starts at noon.
 pub(super) fn ticking_clock() -> Arc<dyn Clock> {
-    Arc::new(TickingClock(Mutex::new(moment_at("12:00:00"))))
+    clock_from("12:00:00")
+}
+
+/// Returns a clock that starts at a time of the day of all tests.
+fn clock_from(time: &str) -> Arc<dyn Clock> {
+    Arc::new(TickingClock(Mutex::new(moment_at(time))))
 }
 
 /// Returns a moment of the day of all tests.
@@ -61,7 +68,9 @@ pub(super) struct TestJournal {
 impl TestJournal {
     pub(super) fn new() -> TestJournal {
         let folder = tempfile::tempdir().expect("a folder");
-        let journal = Journal::open(folder.path(), ticking_clock()).expect("opens");
+        let journal = Journal::open(folder.path(), clock_from("11:59:59")).expect("opens");
+        // Writing the place down takes the first second.
+        journal.admit_action().expect("a place of its own");
         TestJournal { folder, journal }
     }
 
@@ -77,8 +86,9 @@ impl TestJournal {
 
     /// Returns what another connection sees of a run.
     pub(super) fn read_records(&self, id: &str) -> Vec<JournalEntry> {
-        let other =
-            Journal::open_if_exists(self.folder.path(), ticking_clock()).expect("opens").expect("is there");
+        let other = Journal::open_if_exists(self.folder.path(), ticking_clock(), StateConsent::default())
+            .expect("opens")
+            .expect("is there");
         other.read_records(id).expect("reads")
     }
 

@@ -3,6 +3,7 @@
 use super::{TestJournal, begin_record, end_record, moment_at, new_run, ok_outcome, ticking_clock};
 use crate::journal::{
     CallState, Durability, Error, Holder, Journal, Lease, LeaseMode, Record, RecordObserver, RunStatus,
+    StateConsent,
 };
 use serde_json::json;
 use std::{
@@ -17,7 +18,9 @@ use std::{
 fn looking_where_there_is_no_journal_makes_nothing() {
     let place = tempfile::tempdir().expect("a folder");
     let state = place.path().join("state");
-    assert!(Journal::open_if_exists(&state, ticking_clock()).expect("looks").is_none());
+    assert!(
+        Journal::open_if_exists(&state, ticking_clock(), StateConsent::default()).expect("looks").is_none()
+    );
     assert!(!state.exists());
 }
 
@@ -31,13 +34,18 @@ fn opened_by_many_at_once_it_is_made_once() {
             for _ in 0..6 {
                 threads.spawn(|| {
                     together.wait();
-                    drop(Journal::open_if_exists(&state, ticking_clock()).expect("looks"));
+                    drop(
+                        Journal::open_if_exists(&state, ticking_clock(), StateConsent::default())
+                            .expect("looks"),
+                    );
                     let journal = Journal::open(&state, ticking_clock()).expect("opens");
                     drop(journal.create_run(&new_run()).expect("made"));
                 });
             }
         });
-        let journal = Journal::open_if_exists(&state, ticking_clock()).expect("opens").expect("is there");
+        let journal = Journal::open_if_exists(&state, ticking_clock(), StateConsent::default())
+            .expect("opens")
+            .expect("is there");
         assert_eq!(journal.list_runs().expect("reads").len(), 6);
     }
 }
@@ -207,7 +215,7 @@ fn a_pruned_run_leaves_a_tombstone_and_nothing_else() {
     );
     assert!(matches!(test.journal.acquire_run(&id), Err(Error::NoSuchRun { .. })));
     let left: Vec<_> = std::fs::read_dir(test.folder.path().join("runs")).expect("reads").collect();
-    assert_eq!(left.len(), 1, "the lock of the other run");
+    assert_eq!(left.len(), 2, "the lock and the number of the other run");
     for (table, rows) in [("runs", 1), ("sources", 2), ("records", 1), ("leases", 0), ("tombstones", 1)] {
         let count = format!("select count(*) from {table}");
         assert_eq!(test.second_connection().query_row(&count, [], |row| row.get(0)), Ok(rows), "{table}");

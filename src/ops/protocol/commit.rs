@@ -9,7 +9,7 @@
 //! target waits.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    failure::{EffectFailure, EffectResult, demand_acting, demand_known, lost_error, misfit_failure},
     sending::LOOK_TIMEOUT,
     watch::{Look, Watched, find_within, watch},
 };
@@ -65,6 +65,7 @@ impl StatementCommit<'_> {
             let error = lost_error("the statement", provider.landing(EffectKind::Statement));
             EffectFailure::from(mark_lasting_effects(error, statement))
         };
+        demand_known(cx)?;
         match &cx.recorded {
             None => demand_acting(cx)?,
             Some(Evidence::Commit { token, outcome: Some(outcome) }) => {

@@ -63,3 +63,28 @@ pub(super) fn lost_error(what: &str, landing: Landing) -> Error {
 pub(super) fn demand_acting(cx: &CallContext<'_>) -> EffectResult<()> {
     if cx.settles_only { Err(EffectFailure::NeverAsked) } else { Ok(()) }
 }
+
+/// Lets a call go on whose effect was not made before; of one that may have been, without a record that is left, nobody can
+/// tell from what the target keeps.
+///
+/// # Errors
+/// [`EffectFailure::Undecided`].
+pub(super) fn demand_known(cx: &CallContext<'_>) -> EffectResult<()> {
+    if cx.is_doubtful {
+        Err(doubt_failure("the target keeps nothing by which it could be told"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Returns the failure of a call that could not be planned. What is refused because it was done before has not failed.
+pub(super) fn plan_failure(cx: &CallContext<'_>, error: Error) -> EffectFailure {
+    if cx.is_doubtful { doubt_failure(&error.message) } else { error.into() }
+}
+
+/// Returns the failure of a call that may have been made before the journal was rolled back.
+pub(super) fn doubt_failure(why: &str) -> EffectFailure {
+    EffectFailure::Undecided(format!(
+        "the journal was rolled back, and the call may have been made before; {why}"
+    ))
+}

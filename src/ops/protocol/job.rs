@@ -4,7 +4,7 @@
 //! it asked. A job that was accepted is recorded and waited for, by whichever process is there.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    failure::{EffectFailure, EffectResult, demand_acting, doubt_failure, lost_error, misfit_failure},
     sending::{RequestAnswer, Sending},
 };
 use crate::{
@@ -72,6 +72,9 @@ impl JobRequest<'_> {
             Some(other) => return Err(misfit_failure(other, "job")),
             None => Value::Null,
         };
+        if self.cx.is_doubtful {
+            return self.find_or_ask_in_doubt(sending, &traces, lost).await;
+        }
         if self.cx.is_taken_up {
             // What an earlier process asked for must not land beside what is asked for now.
             match self.await_lost(sending, &traces, lost.clone()).await {
@@ -119,6 +122,28 @@ impl JobRequest<'_> {
         let job = sending.find_lost(self.provider, &self.effect.subject(), why, find).await?;
         self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
         Ok(job)
+    }
+
+    /// Finds the job of a call that may have been made before the journal was rolled back. Not found, it is asked for only
+    /// where it makes something that its key would have found, and whose request can land no more.
+    async fn find_or_ask_in_doubt(
+        &self,
+        sending: &mut Sending<'_>,
+        traces: &Value,
+        lost: Error,
+    ) -> EffectResult<Job> {
+        let traces = Some(traces).filter(|traces| !traces.is_null());
+        if let Some(job) = self.find_once(traces).await? {
+            self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
+            return Ok(job);
+        }
+        let makes =
+            matches!(self.effect.kind(), EffectKind::Backup | EffectKind::Branch | EffectKind::Replica);
+        if !makes || self.effect.is_found_by_difference() || !sending.landing.is_fenced() {
+            return Err(doubt_failure(&format!("{} is not found now", self.effect.subject())));
+        }
+        demand_acting(self.cx)?;
+        self.ask(sending, lost).await
     }
 
     async fn find_once(&self, traces: Option<&Value>) -> EffectResult<Option<Job>> {

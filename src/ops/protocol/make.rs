@@ -3,7 +3,7 @@
 //! It is found by the call's key, or, where the platform keeps none, as what was not there before.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    failure::{EffectFailure, EffectResult, demand_acting, demand_known, lost_error, misfit_failure},
     sending::{RequestAnswer, Sending},
     watch::find_within,
 };
@@ -42,6 +42,7 @@ pub(in crate::ops) async fn take_make(
     provider: &dyn Provider,
     effect: &dyn MakeEffect,
 ) -> EffectResult<Value> {
+    demand_known(cx)?;
     let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let before = match &cx.recorded {
         None => {

@@ -2,7 +2,7 @@
 //!
 //! That it is about to be sent is recorded first. Once it is, no answer means that nobody knows, and it is never sent again.
 
-use super::failure::{EffectFailure, EffectResult, demand_acting, misfit_failure};
+use super::failure::{EffectFailure, EffectResult, demand_acting, demand_known, misfit_failure};
 use crate::{
     ops::{context::CallContext, evidence::Evidence, thing::Thing},
     provider::Result,
@@ -16,6 +16,7 @@ pub(in crate::ops) async fn take_opaque(
     request: Value,
     send: impl Future<Output = Result<Value>>,
 ) -> EffectResult<Value> {
+    demand_known(cx)?;
     match &cx.recorded {
         None => {
             demand_acting(cx)?;

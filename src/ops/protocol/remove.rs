@@ -4,7 +4,7 @@
 //! id is never given again.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure, plan_failure},
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -59,7 +59,8 @@ pub(in crate::ops) async fn take_remove<E: RemoveEffect>(
     let gone = match &cx.recorded {
         None => {
             demand_acting(cx)?;
-            effect.plan().await?
+            // What is there, by its own id, was not removed before.
+            effect.plan().await.map_err(|e| plan_failure(cx, e))?
         }
         Some(Evidence::Remove { gone, sent_by }) => {
             sending.adopt(sent_by).await?;

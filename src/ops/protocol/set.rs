@@ -5,7 +5,9 @@
 //! more is known. Elements that the call does not touch are nobody's business here.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure},
+    failure::{
+        EffectFailure, EffectResult, demand_acting, doubt_failure, lost_error, misfit_failure, plan_failure,
+    },
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -99,7 +101,7 @@ pub(in crate::ops) async fn take_set(
     match &cx.recorded {
         None => {
             demand_acting(cx)?;
-            set.changes = effect.plan().await?;
+            set.changes = effect.plan().await.map_err(|e| plan_failure(cx, e))?;
             #[cfg(test)]
             super::mutant::note_planned_list(effect).await?;
             // Where a look may lag behind, only asking makes certain what it calls done already.
@@ -119,7 +121,8 @@ pub(in crate::ops) async fn take_set(
         }
         Some(other) => return Err(misfit_failure(other, "change of elements")),
     }
-    let value = set.change_elements(&mut sending).await;
+    let value =
+        if cx.is_doubtful { set.confirm_wanted().await } else { set.change_elements(&mut sending).await };
     sending.finish(value).await
 }
 
@@ -137,6 +140,16 @@ impl Set<'_> {
     /// Returns whether any element was seen to be other than wanted.
     fn is_needed(&self) -> bool {
         self.changes.values().any(|change| change.before != change.wanted)
+    }
+
+    /// Returns the value of a change that holds, and asks for nothing: whether it was made before, and changed since, nobody
+    /// knows.
+    async fn confirm_wanted(&self) -> EffectResult<Value> {
+        let seen = self.watch_for(Span::ZERO).await?;
+        match seen.standing {
+            Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
+            _ => Err(doubt_failure("it does not hold now, and may have been changed since")),
+        }
     }
 
     /// Goes on with what an earlier process asked for, else asks.

@@ -100,8 +100,16 @@ async fn take_call(
     let args = CallArgs::decode(op, vec![SANDBOX.into(), given], Map::new()).expect("arguments");
     let (host, key) = (MemoryHost::default(), CallKey("k1".into()));
     let is_taken_up = recorded.is_some();
-    let cx =
-        CallContext { fleet, key: &key, run: None, recorded, is_taken_up, settles_only: false, host: &host };
+    let cx = CallContext {
+        fleet,
+        key: &key,
+        run: None,
+        recorded,
+        is_taken_up,
+        is_doubtful: false,
+        settles_only: false,
+        host: &host,
+    };
     let Protocol::Effect(perform) = op.protocol else { panic!("`{path}` takes no effect") };
     let taken = perform(&cx, &args).await;
     let last = lock_unpoisoned(&host.evidence).pop();
@@ -274,6 +282,7 @@ async fn take_switch_up(
         is_taken_up: recorded.is_some(),
         settles_only: recorded.is_some(),
         recorded,
+        is_doubtful: false,
         host,
     };
     take_set(&cx, &args, &**provider, switch).await

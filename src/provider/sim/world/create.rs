@@ -36,17 +36,42 @@ pub(super) fn create_world_file(path: &Path, target: &str, text: &str, now: Mome
     };
     fs::create_dir_all(folder).map_err(failed)?;
     let temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    let conn = Connection::open(temporary.path()).map_err(|e| store_error(&e))?;
-    configure_connection(&conn).map_err(|e| store_error(&e))?;
-    let db = Db::new(conn);
-    create_world(&db, target, text, &new_world_id()?, now)?;
-    db.close().map_err(|e| store_error(&e))?;
+    let filled = fill_file(temporary.path(), target, text, now);
+    for ending in ["-wal", "-shm"] {
+        // There is one only where the file could not be made whole.
+        let mut log = temporary.path().as_os_str().to_owned();
+        log.push(ending);
+        drop(fs::remove_file(log));
+    }
+    filled?;
     match temporary.persist_noclobber(path) {
         Ok(_) => file::sync_folder(folder).map_err(failed),
         // Another process was faster: its world is the world.
         Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(failed(e.error)),
     }
+}
+
+/// Makes a world in the file `path`, which is whole when this returns.
+fn fill_file(path: &Path, target: &str, text: &str, now: Moment) -> Result<()> {
+    let conn = Connection::open(path).map_err(|e| store_error(&e))?;
+    configure_connection(&conn).map_err(|e| store_error(&e))?;
+    let db = Db::new(conn);
+    create_world(&db, target, text, &new_world_id()?, now)?;
+    empty_log(&db)?;
+    db.close().map_err(|e| store_error(&e))
+}
+
+/// Moves everything from the log into the file. Closing does that too, and says nothing where it could not: on a full disk
+/// the file was then renamed without its log, and never read again.
+fn empty_log(db: &Db) -> Result<()> {
+    let read = |row: &rusqlite::Row<'_>| row.get(0);
+    let is_blocked: bool =
+        db.query_row("pragma wal_checkpoint(truncate)", [], read).map_err(|e| store_error(&e))?;
+    if is_blocked {
+        return Err(Error::new(Code::Unavailable, "the new world could not be written into its file"));
+    }
+    Ok(())
 }
 
 fn new_world_id() -> Result<String> {
@@ -93,4 +118,32 @@ pub(super) fn migrate_world(db: &Db, target: &str, spec: &WorldSpec) -> Result<(
         change.raw_connection().pragma_update(None, "user_version", FORMAT_VERSION).map_err(failed)?;
     }
     change.commit().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_be_emptied_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("world.db");
+        let open = || {
+            let conn = Connection::open(&path).expect("opens");
+            configure_connection(&conn).expect("configured");
+            conn.busy_timeout(Duration::ZERO).expect("set");
+            Db::new(conn)
+        };
+        let (writer, reader) = (open(), open());
+        writer.execute("create table t (x)", []).expect("made");
+        let view = reader.begin_read().expect("begins");
+        let count = "select count(*) from t";
+        assert_eq!(view.query_row(count, [], |row| row.get::<_, i64>(0)), Ok(0));
+        writer.execute("insert into t values (1)", []).expect("a row");
+        assert_eq!(empty_log(&writer).map_err(|e| e.code), Err(Code::Unavailable));
+        drop(view);
+        empty_log(&writer).expect("nobody is in the way");
+        let log = folder.path().join("world.db-wal");
+        assert_eq!(fs::metadata(log).expect("is there").len(), 0);
+    }
 }

@@ -75,6 +75,10 @@ pub(in crate::provider::sim) fn store_error(e: &rusqlite::Error) -> Error {
             Error::new(Code::Unavailable, format!("the world's file cannot be read or written: {e}"))
                 .with_hint("look at the disk of the state folder")
         }
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            Error::new(Code::Tool, format!("the world's file is damaged: {e}"))
+                .with_hint("remove its file in `worlds/` of the state folder to begin a new one")
+        }
         _ => Error::new(Code::Tool, format!("the world's file cannot be used: {e}"))
             .with_hint("look at `worlds/` in the state folder"),
     }

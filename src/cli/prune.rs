@@ -1,0 +1,113 @@
+//! `runs prune`: runs that have ended are removed for good, and a tombstone stays of each.
+
+use super::{output, run::open_journal};
+use crate::{
+    base::{
+        moment::{Moment, Span},
+        shell::command_line_with,
+        terminal,
+    },
+    journal::{Journal, RunSummary},
+    report::{CliError, DataFormat, format_moment},
+    runtime::Runtime,
+};
+use serde_json::{Value, json};
+
+/// How long ago a run must have ended where nothing is said.
+const AGE_PRESET: Span = Span::from_secs(30 * 24 * 3600);
+
+const COLUMNS: &[&str] = &["id", "runbook", "status", "finished_at", "left_behind"];
+
+/// `runs prune`.
+#[derive(Debug, clap::Args)]
+pub(super) struct PruneCommand {
+    /// Runs to remove whatever their age is and whatever they left behind
+    runs: Vec<String>,
+    /// Remove runs that ended longer ago than this; `30d` where neither this nor `--keep` is given
+    #[arg(long, value_name = "SPAN", value_parser = parse_age, conflicts_with = "runs")]
+    older_than: Option<Span>,
+    /// Keep the runs that ended last, so many of them
+    #[arg(long, value_name = "N", conflicts_with = "runs")]
+    keep: Option<usize>,
+    /// Remove them without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+impl PruneCommand {
+    /// Shows what would be removed, and removes it where a person says so.
+    pub(super) fn prune_runs(&self, runtime: &Runtime) -> Result<u8, CliError> {
+        let journal = open_journal(runtime)?;
+        let chosen = self.choose_runs(&journal, runtime.clock().now())?;
+        if chosen.is_empty() {
+            terminal::print_message("there is nothing to remove");
+            return Ok(0);
+        }
+        print_runs(&chosen)?;
+        let count =
+            if chosen.len() == 1 { "this run".to_owned() } else { format!("these {} runs", chosen.len()) };
+        if !self.yes && !confirm_removal(&count)? {
+            terminal::print_message("nothing was removed; to remove them");
+            terminal::print_message(&command_line_with("--yes"));
+            return Ok(0);
+        }
+        for run in &chosen {
+            let tombstone = journal.prune_run(&run.id)?;
+            terminal::print_message(&format!("removed {}, whose head was {}", run.id, tombstone.head));
+        }
+        Ok(0)
+    }
+
+    /// Returns the runs that were named; where none was, the ended ones that are old enough and left nothing behind.
+    fn choose_runs(&self, journal: &Journal, now: Moment) -> Result<Vec<RunSummary>, CliError> {
+        let find_run = |given: &String| Ok(journal.summarize_run(&journal.resolve_run_id(given)?)?);
+        if !self.runs.is_empty() {
+            return self.runs.iter().map(find_run).collect();
+        }
+        let age = self.older_than.or(self.keep.is_none().then_some(AGE_PRESET));
+        let is_old = |run: &RunSummary| {
+            let ended = run.finished_at.filter(|_| run.status.is_final());
+            ended.is_some_and(|at| age.is_none_or(|age| now.duration_since(at) > age))
+        };
+        let mut ended = journal.list_runs()?;
+        ended.retain(|run| run.status.is_final());
+        ended.sort_by_key(|run| std::cmp::Reverse(run.finished_at));
+        let old: Vec<_> = ended.into_iter().skip(self.keep.unwrap_or(0)).filter(is_old).collect();
+        let (kept, chosen): (Vec<_>, Vec<_>) = old.into_iter().partition(|run| !run.left_behind.is_empty());
+        if !kept.is_empty() {
+            let names: Vec<&str> = kept.iter().map(|run| run.id.as_str()).collect();
+            terminal::print_message(&format!(
+                "kept, because something of them is left behind, unless they are named: {}",
+                names.join(", ")
+            ));
+        }
+        Ok(chosen)
+    }
+}
+
+fn print_runs(runs: &[RunSummary]) -> Result<(), CliError> {
+    let to_row = |run: &RunSummary| {
+        json!({
+            "id": run.id, "runbook": run.runbook, "status": run.status,
+            "finished_at": run.finished_at.map(format_moment), "left_behind": run.left_behind,
+        })
+    };
+    let rows: Value = runs.iter().map(to_row).collect();
+    output::print_value(
+        &rows,
+        &COLUMNS.iter().map(|&column| column.to_owned()).collect::<Vec<_>>(),
+        DataFormat::Table,
+    )
+}
+
+fn confirm_removal(what: &str) -> Result<bool, CliError> {
+    if !terminal::can_prompt() {
+        return Ok(false);
+    }
+    let answer = terminal::prompt_line(&format!("Remove {what} for good? [y/N]"))?;
+    Ok(["y", "yes"].contains(&answer.to_lowercase().as_str()))
+}
+
+fn parse_age(word: &str) -> Result<Span, String> {
+    Span::parse(word).map_err(|e| e.to_string())
+}

@@ -1,0 +1,54 @@
+//! What a person has consented to about the state folder, on the command line, and what was done by that.
+
+use super::identity::PlaceNote;
+use crate::base::moment::Moment;
+
+/// The consent of a person to act in a state folder that would be refused. By preset there is none.
+#[derive(Debug, Clone)]
+pub struct StateConsent {
+    /// To take over a state that was copied.
+    pub adopt: bool,
+    /// To take over a state that was rolled back; counts with `adopt` only.
+    pub rolled_back: bool,
+    /// To act on a file system that several machines may share.
+    pub shared_file_system: bool,
+    /// Who consents.
+    pub by: String,
+    /// Told of a take-over, once it is recorded.
+    pub announce: fn(&Adoption),
+}
+
+impl StateConsent {
+    /// Returns whether a state that was rolled back may be taken over.
+    pub(in crate::journal) fn allows_rolled_back(&self) -> bool {
+        self.adopt && self.rolled_back
+    }
+}
+
+impl Default for StateConsent {
+    fn default() -> Self {
+        Self {
+            adopt: false,
+            rolled_back: false,
+            shared_file_system: false,
+            by: String::new(),
+            announce: |_| {},
+        }
+    }
+}
+
+/// A state that was taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    pub by: String,
+    pub at: Moment,
+    /// Where it acted before, if that was written down.
+    pub from: Option<PlaceNote>,
+    pub to: PlaceNote,
+    /// Whether it was said to have been rolled back.
+    pub rolled_back: bool,
+    /// The open runs, in which this is recorded.
+    pub open: Vec<String>,
+    /// The runs that the journal no longer has.
+    pub gone: Vec<String>,
+}

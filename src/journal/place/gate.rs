@@ -1,0 +1,99 @@
+//! The gate before everything that acts: is this the place of the state, and is the journal whole?
+
+use super::{
+    super::{Error, Journal, schema},
+    doubt::{LostRun, PlaceDoubt},
+    file_system::{find_shared_file_system, read_magic},
+    identity::{PlaceFile, PlaceNote, place_path, this_host, write_place},
+    rows, synced,
+};
+use std::io;
+
+impl Journal {
+    /// Checks, once for this journal, that a command may act here. A state without a place gets one; one that a person has
+    /// consented to take over is taken over.
+    ///
+    /// # Errors
+    /// [`Error::SharedFileSystem`], [`Error::ElsewhereState`], [`Error::RolledBack`], [`Error::Held`] when a run of a state that is
+    /// to be taken over is held, or what the store says.
+    pub(in crate::journal) fn admit_action(&self) -> Result<(), Error> {
+        if self.observer.is_some() || self.admitted.get().is_some() {
+            return Ok(());
+        }
+        self.admit_on_file_system(read_magic(&self.state).map_err(|e| self.place_error(&e))?)?;
+        let _turn = schema::wait_for_turn(&self.state)?;
+        let doubt = self.find_doubt()?;
+        let lost = self.list_lost_runs()?;
+        let consent = &self.consent;
+        if !lost.is_empty() && !consent.allows_rolled_back() {
+            return Err(Error::RolledBack { state: self.state.clone(), lost });
+        }
+        match doubt {
+            Some((doubt, written)) if !consent.adopt => {
+                let (state, host) = (self.state.clone(), this_host());
+                return Err(Error::ElsewhereState { state, host, doubt, written });
+            }
+            None if !consent.allows_rolled_back() => {}
+            doubt => self.adopt_state(doubt.is_some(), &lost)?,
+        }
+        self.admitted.get_or_init(|| ());
+        Ok(())
+    }
+
+    /// Returns the runs of which the journal has less than was on disk.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub fn list_lost_runs(&self) -> Result<Vec<LostRun>, Error> {
+        // In this order: while other processes write, the journal is ahead of what was read here.
+        let numbers = synced::read_numbers(&self.state)?;
+        let found = self.with_db(rows::select_last_numbers)?;
+        let compare = |(run, known): (String, u64)| {
+            let found = found.get(&run).copied().unwrap_or(0);
+            (found < known).then_some(LostRun { run, known, found })
+        };
+        Ok(numbers.into_iter().filter_map(compare).collect())
+    }
+
+    /// Admits the type of file system that has this number.
+    pub(in crate::journal) fn admit_on_file_system(&self, magic: Option<u32>) -> Result<(), Error> {
+        match magic.and_then(find_shared_file_system) {
+            Some(kind) if !self.consent.shared_file_system => {
+                Err(Error::SharedFileSystem { state: self.state.clone(), kind })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns why this may not be the place of the state, and what is written of the place where it is. A state that has no
+    /// place yet gets this one.
+    fn find_doubt(&self) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
+        let file = PlaceFile::read(&self.state).map_err(|e| self.place_error(&e))?;
+        let recorded = self.with_db(rows::select_last_place)?;
+        let Some(file) = file else {
+            if let Some(written) = recorded {
+                return Ok(Some((PlaceDoubt::Missing, Some(written))));
+            }
+            let note = write_place(&self.state, self.clock.now()).map_err(|e| self.place_error(&e))?;
+            return self.record_place(&note);
+        };
+        let Some(note) = file.note.clone() else { return Ok(Some((PlaceDoubt::Missing, recorded))) };
+        match (file.own_note(), recorded) {
+            (None, recorded) => Ok(Some((PlaceDoubt::Copied, recorded.or(Some(note))))),
+            // The process died between the file and the row.
+            (Some(own), None) => self.record_place(own),
+            (Some(own), Some(recorded)) if own.token == recorded.token => Ok(None),
+            (Some(_), Some(recorded)) => Ok(Some((PlaceDoubt::Foreign, Some(recorded)))),
+        }
+    }
+
+    /// Records the first place of a state, about which there is no doubt.
+    fn record_place(&self, note: &PlaceNote) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
+        self.with_db(|db| rows::insert_place(db, note, "", false))?;
+        Ok(None)
+    }
+
+    pub(super) fn place_error(&self, why: &io::Error) -> Error {
+        Error::NotWritable { path: place_path(&self.state), why: why.to_string() }
+    }
+}
