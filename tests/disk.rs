@@ -1,6 +1,6 @@
 //! A disk whose sync fails: the run stops, and a resume continues at the right place.
 
-use crate::env::{CliEnv, shipped_runbook};
+use crate::env::{CliEnv, sandbox_runbook, shipped_runbook};
 use serde_json::json;
 use std::{path::PathBuf, process::Command};
 
@@ -65,4 +65,23 @@ fn a_sync_that_fails_stops_the_run_and_a_resume_finds_its_place() {
         }
     }
     assert!(stopped > 10, "only {stopped} failed syncs stopped the run");
+}
+
+#[test]
+fn what_is_only_noted_or_read_waits_for_no_disk() {
+    let env = CliEnv::new();
+    let Some(shim) = build_bad_disk(&env) else { return };
+    env.write_file(
+        "r.rhai",
+        &sandbox_runbook(
+            r#""db.read", "backup.create""#,
+            r#"let db = params.db; for i in 0..300 { note("n" + i); if i % 10 == 0 { branch::list(db); } } 1"#,
+        ),
+    );
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 0);
+    // With a sync for each of the 330 it comes to the one that fails.
+    let done = env.run_cli_on_bad_disk(&["run", "r.rhai"], &shim, 60);
+    assert_eq!(done.code, 0, "{done}");
+    let noted = env.run_cli(&["runs", "show", "last"]).stdout.matches("• n").count();
+    assert_eq!(noted, 300);
 }

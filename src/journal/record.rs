@@ -246,8 +246,11 @@ impl Record {
 /// When a record must be on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Written with the next synced record, in the same transaction and before it. A crash may lose it.
+    /// Written with the next record that is, in the same transaction and before it. A crash may lose it.
     Buffered,
+    /// Written when `append` returns, together with every earlier record: a kill of the process loses none of them, and a
+    /// power cut may, until the next synced record.
+    Written,
     /// On disk when `append` returns, together with every earlier record.
     Synced,
 }

@@ -56,12 +56,21 @@ struct WriteState {
     pending: Vec<RecordRow>,
     /// An edition of the sources that is not yet on disk either.
     edited: Option<(u32, Vec<Source>)>,
-    /// The last record that is on disk.
-    durable: u64,
+    /// The last record that is written: a kill of the process does not lose it.
+    written: u64,
+    /// The last record that is synced: a power cut does not lose it.
+    synced: u64,
     /// What the store has for lists.
     stored: RunState,
     /// Why nothing can be written any more.
     failed: Option<String>,
+}
+
+/// How far a record has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Written,
+    Synced,
 }
 
 /// The records and changes that one commit writes.
@@ -80,7 +89,8 @@ impl Run {
         let state = WriteState {
             pending: Vec::new(),
             edited: None,
-            durable: chain.tail.seq,
+            written: chain.tail.seq,
+            synced: chain.tail.seq,
             stored: chain.fold.run_state(),
             failed: None,
             chain,
@@ -245,7 +255,7 @@ impl Run {
                 state.edited = edited.map(|sources| (newest, sources));
                 state.chain.tail.seq
             };
-            self.write_up_to(seq)
+            self.write_up_to(seq, Reach::Synced)
         })
     }
 
@@ -281,41 +291,55 @@ impl Run {
         };
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Synced => self.write_up_to(seq),
+            Durability::Written => self.write_up_to(seq, Reach::Written),
+            Durability::Synced => self.write_up_to(seq, Reach::Synced),
         }
     }
 
-    /// Writes every record that was added and is not yet on disk; returns at once when there is none.
+    /// Syncs every record that was added and is not synced; returns at once when there is none.
     ///
     /// # Errors
     /// [`Error::WriteFailed`].
-    pub fn flush(&self) -> Result<(), Error> {
+    pub fn sync_records(&self) -> Result<(), Error> {
         let last = self.lock_state().chain.tail.seq;
-        self.write_up_to(last)
+        self.write_up_to(last, Reach::Synced)
+    }
+
+    /// Writes every record that was added and is not written; returns at once when there is none. A power cut may lose
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error::WriteFailed`].
+    pub fn write_records(&self) -> Result<(), Error> {
+        let last = self.lock_state().chain.tail.seq;
+        self.write_up_to(last, Reach::Written)
     }
 
     /// Writes what is pending, unless another thread has written `seq` by the time it is this one's turn.
-    fn write_up_to(&self, seq: u64) -> Result<(), Error> {
-        if self.is_durable(seq)? {
+    fn write_up_to(&self, seq: u64, reach: Reach) -> Result<(), Error> {
+        if self.has_reached(seq, reach)? {
             return Ok(());
         }
         // Poisoned: a thread panicked while it wrote a batch, and that batch is lost.
         let db =
             self.writer.db.lock().map_err(|_| self.write_error("a thread died while it wrote".into()))?;
-        if self.is_durable(seq)? {
+        if self.has_reached(seq, reach)? {
             return Ok(());
         }
-        let batch = self.take_batch();
+        let batch = self.take_batch(reach);
         let started = Instant::now();
-        let written = batch.write_rows(&db, self.writer.row_id);
-        tracing::debug!(up_to = batch.last, synced = written.is_ok(), took = ?started.elapsed(), "records written");
-        if let (Ok(()), Some(lock)) = (&written, &self.writer.lock) {
+        let written = self.set_reach(&db, reach).and_then(|()| batch.write_rows(&db, self.writer.row_id));
+        tracing::debug!(up_to = batch.last, ?reach, ok = written.is_ok(), took = ?started.elapsed(), "records written");
+        if let (Ok(()), Reach::Synced, Some(lock)) = (&written, reach, &self.writer.lock) {
             lock.note_synced(batch.last);
         }
         let mut state = self.lock_state();
         match written {
             Ok(()) => {
-                state.durable = batch.last;
+                state.written = batch.last;
+                if reach == Reach::Synced {
+                    state.synced = batch.last;
+                }
                 Ok(())
             }
             Err(why) => {
@@ -327,11 +351,20 @@ impl Run {
         }
     }
 
-    /// Returns everything that is pending.
-    fn take_batch(&self) -> Batch {
+    /// Sets whether the next commit waits for the disk. A journal in memory has none, and is in a transaction already.
+    fn set_reach(&self, db: &Db, reach: Reach) -> rusqlite::Result<()> {
+        if self.writer.lock.is_none() {
+            return Ok(());
+        }
+        let word = if reach == Reach::Synced { "full" } else { "normal" };
+        db.raw_connection().pragma_update(None, "synchronous", word)
+    }
+
+    /// Returns everything that is pending. With nothing pending, what is written is synced by a commit of something else.
+    fn take_batch(&self, reach: Reach) -> Batch {
         let mut state = self.lock_state();
         let run_state = state.chain.fold.run_state();
-        let changed = run_state != state.stored;
+        let changed = run_state != state.stored || (reach == Reach::Synced && state.pending.is_empty());
         if changed {
             state.stored.clone_from(&run_state);
         }
@@ -345,9 +378,10 @@ impl Run {
         }
     }
 
-    fn is_durable(&self, seq: u64) -> Result<bool, Error> {
+    fn has_reached(&self, seq: u64, reach: Reach) -> Result<bool, Error> {
         let state = self.lock_state();
-        self.check_writable(&state).map(|()| state.durable >= seq)
+        let last = if reach == Reach::Synced { state.synced } else { state.written };
+        self.check_writable(&state).map(|()| last >= seq)
     }
 
     fn check_writable(&self, state: &WriteState) -> Result<(), Error> {
@@ -403,7 +437,7 @@ mod tests {
         sql(mends);
         assert_eq!(run.append_record(begin_record("b"), Durability::Buffered), Err(first.clone()));
         assert_eq!(run.append_record(begin_record("b"), Durability::Synced), Err(first.clone()));
-        assert_eq!(run.flush(), Err(first));
+        assert_eq!(run.sync_records(), Err(first));
         let id = run.id().to_owned();
         drop(run);
         assert_eq!(test.record_kinds(&id), ["started", "begin"], "nothing of the failed commit is there");

@@ -143,7 +143,7 @@ impl Call<'_> {
 
     /// Performs a read-only call.
     fn perform_read(&self, perform: ReadFn) -> Result<Value, NativeError> {
-        self.context.stop_on_journal_error(self.context.run.flush())?;
+        self.context.stop_on_journal_error(self.context.run.write_records())?;
         let started = Instant::now();
         self.emit_started();
         let timeout = self.request.args.timeout();
@@ -284,7 +284,9 @@ impl Call<'_> {
         let (call, op, args) = (self.name.to_owned(), self.request.op.path(), self.request.args.to_value());
         let end =
             Record::End { call, op, args, at: self.request.at.to_owned(), outcome: outcome.to_recorded() };
-        self.context.stop_on_journal_error(self.context.run.append_record(end, Durability::Synced))?;
+        let is_read = matches!(self.request.op.protocol, Protocol::Read(_));
+        let durability = if is_read { Durability::Written } else { Durability::Synced };
+        self.context.stop_on_journal_error(self.context.run.append_record(end, durability))?;
         self.deliver_outcome(outcome)
     }
 

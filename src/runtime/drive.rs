@@ -204,7 +204,7 @@ fn abandon_recorded_run(context: &Arc<RunContext>) -> RunResult {
 fn abandon_by_records(context: &Arc<RunContext>, engine: &Engine, scope: &CallScope) -> RunResult {
     let settled = context
         .run
-        .flush()
+        .sync_records()
         .and_then(|()| context.journal.read_records(context.run.id()))
         .map_err(StopReason::Journal)
         .and_then(|entries| settle_recorded_calls(scope, &entries))

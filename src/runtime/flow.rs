@@ -270,7 +270,7 @@ fn sleep_announced(
             return Err(scope.abandon_fork());
         }
         reach_frontier(context, frontier)?;
-        context.stop_on_journal_error(context.run.flush())?;
+        context.stop_on_journal_error(context.run.sync_records())?;
         says(until);
         context.wait_or_stop(context.fleet.clock().sleep(left))?;
     }
@@ -314,8 +314,10 @@ fn record_and_emit(cx: &Cx<'_>, native: &str, args: &Value, event: &Event<'_>) -
         is_new = true;
         Value::Null
     });
-    said.and_then(|_| if is_new { context.stop_on_journal_error(context.run.flush()) } else { Ok(()) })
-        .map_err(|halt| halt.into_rhai_error(cx.call_position()))?;
+    said.and_then(
+        |_| if is_new { context.stop_on_journal_error(context.run.write_records()) } else { Ok(()) },
+    )
+    .map_err(|halt| halt.into_rhai_error(cx.call_position()))?;
     if is_new {
         context.emit_event(event);
     }

@@ -74,7 +74,7 @@ fn what_rides_is_written_with_the_next_that_must_be_and_before_it() {
         test.read_records(run.id()).iter().filter_map(|e| e.record.call_name().map(str::to_owned)).collect();
     assert_eq!(calls, ["r1", "r2", "w"]);
     run.append_record(end_record("r3", ok_outcome(3)), Durability::Buffered).expect("kept");
-    run.flush().expect("written");
+    run.sync_records().expect("written");
     assert_eq!(test.record_kinds(run.id()), ["started", "end", "end", "begin", "end"]);
 }
 
@@ -100,7 +100,7 @@ fn a_flush_with_nothing_to_write_does_not_touch_the_store() {
     let other = test.second_connection();
     other.execute_batch("begin immediate").expect("no other can write now");
     let asked = Instant::now();
-    run.flush().expect("nothing to write");
+    run.sync_records().expect("nothing to write");
     assert!(asked.elapsed() < Duration::from_secs(5), "it waited for the other");
 }
 
@@ -146,7 +146,7 @@ fn threads_that_add_at_the_same_time_lose_nothing() {
             });
         }
     });
-    run.flush().expect("written");
+    run.sync_records().expect("written");
     let id = run.id().to_owned();
     assert_eq!(test.read_records(&id).len(), 1 + 8 * 20 * 2);
     assert_eq!(test.journal.verify_run(&id, Some(&run.head_hash())).expect("whole").records, 321);
