@@ -85,6 +85,26 @@ pub const NATIVES: &[&str] = &[
     "duration",
 ];
 
+/// The flow natives that work only inside a run: the others compute, or raise an error.
+pub(super) const RUN_NATIVES: &[&str] = &[
+    "step",
+    "parallel",
+    "each",
+    "defer",
+    "on_failure",
+    "retry",
+    "attempt",
+    "wait_until",
+    "approve",
+    "measure",
+    "now",
+    "sleep",
+    "metric",
+    "note",
+    "attach",
+    "target",
+];
+
 /// Runs a step. Its body runs at every replay, over recorded calls, so that what it captures is rebuilt.
 fn run_step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
     let name = name.replace('/', "∕");
@@ -173,7 +193,7 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
     let at = format_position(cx);
     let stop = |halt: NativeError| halt.into_rhai_error(cx.call_position());
     let deadline = recorded_now(&scope, &at).map_err(stop)?.saturating_add(timeout);
-    loop {
+    for polls in 0.. {
         let now = recorded_now(&scope, &at).map_err(stop)?;
         let last = now >= deadline;
         let answer = scope.enter_child("ask").invoke_closure(cx, f)?;
@@ -188,9 +208,10 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
             );
         }
         scope.run_context().emit_event(&Event::Waiting { step: scope.path(), until: deadline, every });
-        sleep_recorded(&scope, every.max(MIN_POLL_INTERVAL).min(deadline.duration_since(now)), &at)
-            .map_err(stop)?;
+        let pause = scope.run_context().clock.poll_pause(every.max(MIN_POLL_INTERVAL), polls);
+        sleep_recorded(&scope, pause.min(deadline.duration_since(now)), &at).map_err(stop)?;
     }
+    Ok(Dynamic::UNIT)
 }
 
 /// The shortest pause between two questions of `wait_until`: each is written down.
@@ -217,8 +238,7 @@ fn read_now(cx: &Cx<'_>) -> RhaiResult<Moment> {
 
 /// Returns the time as the run sees it: read once, recorded, the same at every replay.
 fn recorded_now(scope: &CallScope, at: &str) -> Result<Moment, NativeError> {
-    let clock = scope.run_context().fleet.clock();
-    record_typed_call(scope, "now", &Value::Null, at, || clock.now())
+    record_typed_call(scope, "now", &Value::Null, at, || scope.run_context().clock.now())
 }
 
 fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
@@ -227,7 +247,7 @@ fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
     let context = scope.run_context();
     let says = |until: Moment| {
         // A sleep that ends before anybody has read the line is not worth one.
-        if until.duration_since(context.fleet.clock().now()) >= Span::from_secs(1) {
+        if until.duration_since(context.clock.now()) >= Span::from_secs(1) {
             context.emit_event(&Event::Sleeping { until });
         }
     };
@@ -252,16 +272,16 @@ fn sleep_announced(
     let (name, mut is_new) = (scope.peek_call_name("sleep"), false);
     let until = record_typed_call(scope, "sleep", &json!(span), at, || {
         is_new = true;
-        context.fleet.clock().now().saturating_add(span)
+        context.clock.now().saturating_add(span)
     })?;
-    let left = until.duration_since(context.fleet.clock().now());
+    let left = until.duration_since(context.clock.now());
     if left > Span::ZERO && (is_new || !scope.has_passed(&name)) {
         if context.is_settling() {
             return Err(scope.abandon_fork());
         }
         context.stop_on_journal_error(context.run.flush())?;
         says(until);
-        context.wait_or_stop(context.fleet.clock().sleep(left))?;
+        context.wait_or_stop(context.clock.sleep(left))?;
     }
     Ok(())
 }

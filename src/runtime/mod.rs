@@ -19,10 +19,13 @@ mod script_error;
 mod stdlib;
 mod value_methods;
 mod values;
+mod world_natives;
 
 // What a runbook says.
 pub mod check;
+mod fixture;
 mod header;
+mod prelude;
 mod runbook;
 mod runbook_error;
 
@@ -42,6 +45,7 @@ mod observer;
 mod permit;
 mod read;
 mod refusal;
+mod run_clock;
 mod run_context;
 mod runs;
 mod scope;
@@ -57,12 +61,13 @@ pub use approval::{APPROVE, ApprovalCover};
 pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use drive::RunResult;
 pub use events::Event;
+pub use fixture::run_fixture;
 pub use flow::NATIVES;
 pub use leave::leave_run;
 pub use observer::{Answer, Choice, Question, RunObserver};
 pub use read::is_read_only;
 pub use refusal::Refusal;
-pub use runbook::Runbook;
+pub use runbook::{RelativeParam, Runbook};
 pub use runbook_error::RunbookError;
 pub use runs::{ResumeRequest, Runtime, StartRequest};
 pub use scope::CLEAN_UP_PATH;

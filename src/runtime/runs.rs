@@ -9,11 +9,15 @@ use super::{
     observer::RunObserver,
     permit,
     refusal::Refusal,
+    run_clock::RunClock,
     run_context::{RunContext, RunSetup},
     runbook::Runbook,
 };
 use crate::{
-    base::clock::{Clock, SystemClock},
+    base::{
+        clock::{Clock, SystemClock},
+        moment::Moment,
+    },
     config::Config,
     journal::{self, Journal, NewRun, UnreadableRecord},
     ops::spec::Permission,
@@ -122,9 +126,12 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let StartRequest { runbook, params, confirmed } = start;
-        let params = runbook.resolve_params(&params, &self.config)?;
+        let given = params;
+        let params = self.resolve_params(&runbook, &given)?;
         require_runnable(&runbook)?;
         self.check_targets(&runbook, &params, &confirmed)?;
+        let clock = RunClock::for_targets(&self.fleet, &list_named_targets(&runbook, &params))?;
+        clock.require_one_time()?;
         let targets = runbook.targets_in_params(&params);
         let leases =
             self.block_on(permit::leases_for_targets(&self.fleet, &targets, &runbook.header.needs))?;
@@ -143,10 +150,53 @@ impl Runtime {
             runbook: &runbook.path,
             title: &runbook.header.title,
         });
+        for param in runbook.list_relative_params(&given, &params) {
+            observer.on_event(&Event::Resolved {
+                name: &param.name,
+                moment: param.moment,
+                given: &param.given,
+            });
+        }
         let rights = Some(runbook.header.needs.clone());
         let context =
-            RunContext::new(RunSetup { confirmed, ..self.setup_run(journal, run, rights, observer) });
-        Ok(drive::run_on_thread(&self.tokio, &context, runbook, params)?)
+            RunContext::new(RunSetup { clock, confirmed, ..self.setup_run(journal, run, rights, observer) });
+        self.drive_run(&context, runbook, params)
+    }
+
+    /// Runs the script of a run; its worlds have one time when it is over, too.
+    fn drive_run(
+        &self,
+        context: &Arc<RunContext>,
+        runbook: Runbook,
+        params: Value,
+    ) -> Result<RunResult, Refusal> {
+        let result = drive::run_on_thread(&self.tokio, context, runbook, params);
+        // A world whose file cannot be written says so when it is next used.
+        drop(context.clock.align_worlds());
+        Ok(result?)
+    }
+
+    /// Checks what was given against a runbook's header, and returns the value of every parameter; a moment that is
+    /// counted back from now is fixed on the clock of the targets that the parameters name.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the first unknown, missing or mistyped one, or worlds that have no time in common.
+    pub fn resolve_params(
+        &self,
+        runbook: &Runbook,
+        given: &BTreeMap<String, String>,
+    ) -> Result<Value, Refusal> {
+        runbook.resolve_params(given, &self.config, &|targets| self.read_target_time(targets))
+    }
+
+    /// Returns the time on the clock of targets: their worlds' where all are simulated, else the machine's.
+    ///
+    /// # Errors
+    /// [`Refusal`]: worlds that have no time in common, or a file that cannot be read.
+    pub fn read_target_time(&self, targets: &[String]) -> Result<Moment, Refusal> {
+        let clock = RunClock::for_targets(&self.fleet, targets)?;
+        clock.require_one_time()?;
+        Ok(clock.now())
     }
 
     /// Resumes a run where it stopped. A runbook that has changed is recorded as edited; what was
@@ -163,7 +213,11 @@ impl Runtime {
         let ResumeRequest { run, runbook, params, confirmed, abandon } = resume;
         let edited = journal::digest_sources(&runbook.sources())
             != journal::digest_sources(&journal.read_sources(run.id(), run.source_edition())?);
-        let params = runbook.add_presets_of_new_params(params, &self.config)?;
+        let now = |targets: &[String]| self.read_target_time(targets);
+        let params = runbook.add_presets_of_new_params(params, &self.config, &now)?;
+        let clock = RunClock::for_targets(&self.fleet, &list_named_targets(&runbook, &params));
+        // Where a target is gone, what the run asks of it says so; it is still ended by the clock that is there.
+        let clock = clock.unwrap_or_else(|_| RunClock::of_machine(Arc::clone(&self.clock)));
         if edited {
             require_runnable(&runbook)?;
         }
@@ -186,8 +240,8 @@ impl Runtime {
         });
         let rights = Some(runbook.header.needs.clone());
         let setup = self.setup_run(journal, run, rights, observer);
-        let context = RunContext::new(RunSetup { confirmed, is_abandoning: abandon, ..setup });
-        Ok(drive::run_on_thread(&self.tokio, &context, runbook, params)?)
+        let context = RunContext::new(RunSetup { clock, confirmed, is_abandoning: abandon, ..setup });
+        self.drive_run(&context, runbook, params)
     }
 
     /// Abandons a session whose process is gone: resolves the calls that it had begun, and removes
@@ -210,7 +264,7 @@ impl Runtime {
         Ok(drive::abandon_on_thread(&self.tokio, &context, entries)?)
     }
 
-    /// Returns the setup of a run with these rights, for which nothing is confirmed.
+    /// Returns the setup of a run with these rights, for which nothing is confirmed, by the machine's clock.
     pub(super) fn setup_run(
         &self,
         journal: Arc<Journal>,
@@ -220,6 +274,7 @@ impl Runtime {
     ) -> RunSetup {
         RunSetup {
             fleet: Arc::clone(&self.fleet),
+            clock: RunClock::of_machine(Arc::clone(&self.clock)),
             tokio: self.tokio.handle().clone(),
             fork_limit: usize::MAX,
             journal,
