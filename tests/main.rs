@@ -31,3 +31,4 @@ mod repl;
 mod runs;
 mod source;
 mod usage;
+mod world;

@@ -239,8 +239,7 @@ fn fix_moment(
     };
     let fixed = param.kind.fix_moment(word, now)?;
     Ok(fixed.map(|(text, moment)| {
-        let given = word.trim().trim_start_matches("time=");
-        terminal::print_message(&format!("{} {moment} ({given})", param.name));
+        terminal::print_message(&format!("{} {moment} ({word})", param.name));
         text
     }))
 }

@@ -131,7 +131,7 @@ fn show_fixture(
         .get(target)
         .ok_or_else(|| output::unknown_target_error(&runtime.config, Some(target)))?;
     let mut world =
-        draft.open_world().and_then(|sim| sim.survey_world()).map_err(CliError::from_read_error)?;
+        draft.open_world(stage.now).and_then(|sim| sim.survey_world()).map_err(CliError::from_read_error)?;
     world["params"] = stage.params.clone();
     print_world(world, output)
 }
@@ -209,16 +209,19 @@ struct ResetRequest<'a> {
 
 impl ResetRequest<'_> {
     fn reset_world(&self, runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
-        let name = &self.target.name;
-        let open = self.find_open_runs(runtime)?;
-        self.confirm_reset(&open)?;
-        // Somebody may have begun a run while the question stood there.
-        self.find_open_runs(runtime)?;
-        let removed = sim::remove_world(&opening(runtime, self.target))
-            .map_err(|e| CliError::from(e).with_exit(exit_code::FAILED))?;
-        let ids: Vec<&str> = open.iter().map(|run| run.id.as_str()).collect();
-        let answer = json!({ "target": name, "removed": removed, "stranded_runs": ids });
-        output::print_value(&answer, &["target".into(), "removed".into(), "stranded_runs".into()], output)?;
+        let opening = opening(runtime, self.target);
+        let is_there = sim::has_world(&opening);
+        let mut stranded = Vec::new();
+        if is_there {
+            stranded = self.find_open_runs(runtime)?;
+            self.confirm_reset(&stranded)?;
+            // Somebody may have begun a run while the question stood there.
+            self.find_open_runs(runtime)?;
+            sim::remove_world(&opening).map_err(|e| CliError::from(e).with_exit(exit_code::FAILED))?;
+        }
+        let ids: Vec<&str> = stranded.iter().map(|run| run.id.as_str()).collect();
+        let answer = json!({ "target": self.target.name, "removed": is_there, "stranded_runs": ids });
+        output::print_value(&answer, &["target", "removed", "stranded_runs"].map(String::from), output)?;
         Ok(0)
     }
 

@@ -197,18 +197,22 @@ impl ParamKind {
         word: &str,
         now: impl FnOnce() -> std::result::Result<Moment, E>,
     ) -> std::result::Result<Option<(String, Moment)>, E> {
-        let (before, text) = match self {
-            ParamKind::Moment => ("", word),
-            ParamKind::Point => ("time=", word.trim().strip_prefix("time=").unwrap_or(word)),
+        let is_bare = self == ParamKind::Moment || GivenMoment::is_relative(word);
+        let (fields, name) = match self {
+            ParamKind::Moment | ParamKind::Point if is_bare => (vec![word], ""),
+            ParamKind::Point if !word.starts_with('{') => (word.split(',').map(str::trim).collect(), "time="),
             _ => return Ok(None),
         };
-        match GivenMoment::parse(text) {
-            Ok(given @ GivenMoment::Back(_)) => {
-                let moment = given.resolve(now()?);
-                Ok(Some((format!("{before}{moment}"), moment)))
-            }
-            _ => Ok(None),
-        }
+        let texts = fields.iter().map(|field| field.strip_prefix(name).unwrap_or_default());
+        let Some(at) = texts.clone().position(GivenMoment::is_relative) else { return Ok(None) };
+        let Ok(given) = GivenMoment::parse(texts.clone().nth(at).unwrap_or_default()) else {
+            return Ok(None);
+        };
+        let moment = given.resolve(now()?);
+        let put = |(n, field): (usize, &&str)| {
+            if n == at { format!("{name}{moment}") } else { (*field).to_owned() }
+        };
+        Ok(Some((fields.iter().enumerate().map(put).collect::<Vec<_>>().join(","), moment)))
     }
 
     /// Returns whether a word of this kind may be a moment, which may begin with a hyphen.

@@ -90,7 +90,7 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
     done.sort_by_key(|(at, _)| *at);
     let verdicts = done.into_iter().map(|(_, verdict)| verdict).collect();
     let story = into_unpoisoned(story);
-    Ok(RehearsalReport::new(&request.runbook, stage.beginning, set, verdicts, story))
+    Ok(RehearsalReport::new(&request.runbook, stage.time, set, verdicts, story))
 }
 
 fn judge_scenario(

@@ -26,11 +26,11 @@ pub struct Stage {
     pub params: Value,
     /// The time at which every scenario begins.
     pub now: Moment,
-    pub(super) beginning: Beginning,
+    pub(super) time: RehearsalTime,
 }
 
 /// When a rehearsal begins, for its report.
-pub(super) struct Beginning {
+pub(super) struct RehearsalTime {
     pub(super) now: Moment,
     /// Whether a parameter of the runbook is a moment, which must be one of this time.
     pub(super) has_time_param: bool,
@@ -49,7 +49,8 @@ impl Stage {
         config: &Config,
     ) -> Result<Self, Refusal> {
         ScriptRunner::require_runnable(runbook)?;
-        let (drafts, mut params) = run_fixture(runbook, draft_worlds(config)?)?;
+        let mut drafts = draft_worlds(config)?;
+        let mut params = run_fixture(runbook, &mut drafts)?;
         params.extend(given.iter().map(|(name, text)| (name.clone(), text.clone())));
         let now = drafts.values().map(WorldDraft::now).max().unwrap_or_else(start_time);
         let values = ScriptRunner::admit_runbook(runbook, &params, config, now)
@@ -57,15 +58,8 @@ impl Stage {
         require_simulated(&ScriptRunner::list_targets(runbook, &values), config)?;
         let templates = drafts.values().map(WorldDraft::build).collect::<Result<_, _>>()?;
         let relative = runbook.list_relative_params(&params, &values);
-        let beginning = Beginning { now, has_time_param: runbook.has_time_param(), relative };
-        Ok(Self {
-            config: Arc::new(keep_simulated(config)),
-            templates,
-            drafts,
-            params: values,
-            now,
-            beginning,
-        })
+        let time = RehearsalTime { now, has_time_param: runbook.has_time_param(), relative };
+        Ok(Self { config: Arc::new(keep_simulated(config)), templates, drafts, params: values, now, time })
     }
 }
 

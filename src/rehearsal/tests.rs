@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     base::mutant::{Mutant, PROTOCOL_MUTANTS, set_mutant},
-    config::SANDBOX,
+    config::{SANDBOX, TargetConfig},
     ops::{self, spec::Effect},
     runtime::Runbook,
 };

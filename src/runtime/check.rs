@@ -439,8 +439,7 @@ fn called_name(call: &FnCallExpr) -> String {
 /// Returns the keys of the map literal that a statement gives, with their places.
 fn list_returned_keys(statement: &Stmt) -> Vec<(String, Position)> {
     let map = match statement {
-        Stmt::Expr(expression) => &**expression,
-        Stmt::Return(Some(expression), ..) => &**expression,
+        Stmt::Expr(expression) | Stmt::Return(Some(expression), ..) => &**expression,
         _ => return vec![],
     };
     match map {

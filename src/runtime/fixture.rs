@@ -30,17 +30,18 @@ use std::{
 /// [`Refusal`]: it failed, did not end, or returned something else.
 pub fn run_fixture(
     runbook: &Runbook,
-    drafts: BTreeMap<String, WorldDraft>,
-) -> Result<(BTreeMap<String, WorldDraft>, BTreeMap<String, String>), Refusal> {
+    drafts: &mut BTreeMap<String, WorldDraft>,
+) -> Result<BTreeMap<String, String>, Refusal> {
     if !runbook.has_fixture() {
-        return Ok((drafts, BTreeMap::new()));
+        return Ok(BTreeMap::new());
     }
     let root = Path::new(&runbook.path).parent().filter(|p| !p.as_os_str().is_empty());
     let root = root.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-    let scope = FixtureScope::new(drafts, root);
+    let scope = FixtureScope::new(std::mem::take(drafts), root);
     let mut engine = engine::build_engine();
     engine.set_default_tag(Dynamic::from(scope.clone()));
     let returned = call_prelude_function(&mut engine, runbook, FIXTURE_FN, ());
+    *drafts = scope.take_drafts();
     let returned = returned.map_err(|e| match e {
         PreludeError::Endless => RunbookError::new("the fixture did not end")
             .with_hint("`fn fixture()` prepares worlds, and returns parameters; nothing was done"),
@@ -51,7 +52,7 @@ pub fn run_fixture(
         },
     })?;
     let params = read_params(runbook, &returned)?;
-    Ok((scope.take_drafts(), params))
+    Ok(params)
 }
 
 /// Returns what a fixture returned as parameters.

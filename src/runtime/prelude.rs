@@ -60,7 +60,7 @@ pub(super) fn call_prelude_function(
         if failure.fault.message == script_error::OUTSIDE_RUN {
             failure.fault.message =
                 format!("`{name}` sees no operations, and nothing that works in a run only");
-            failure.fault.code = codes::SCRIPT.to_owned();
+            codes::SCRIPT.clone_into(&mut failure.fault.code);
         }
         PreludeError::Failed(Box::new(failure))
     })

@@ -74,7 +74,7 @@ pub(super) fn register_world_natives(engine: &mut Engine) {
         })
     });
     new("look").set_into_module(&mut module, |cx: Cx<'_>, target: D| {
-        let look = |draft: &mut WorldDraft, _: &Path| draft.open_world()?.look_at_world();
+        let look = |draft: &mut WorldDraft, _: &Path| draft.open_world(draft.now())?.look_at_world();
         RhaiResult::<D>::Ok(to_dynamic(&change_draft(&cx, "world::look", &target, look)?))
     });
     engine.register_static_module(WORLD_NAMESPACE, module.into());
@@ -138,13 +138,12 @@ fn read_span(given: &Dynamic) -> provider::Result<Span> {
     let invalid = |message: String| {
         provider::Error::new(Code::Invalid, message).with_hint("write how much time passes, such as `\"2h\"`")
     };
-    let span = match given.clone().try_cast::<Span>() {
-        Some(span) => span,
-        None => {
-            let text = given.clone().into_string();
-            let text = text.map_err(|kind| invalid(format!("expected a duration, found {kind}")))?;
-            Span::parse(&text).map_err(|e| invalid(e.to_string()))?
-        }
+    let span = if let Some(span) = given.clone().try_cast::<Span>() {
+        span
+    } else {
+        let text = given.clone().into_string();
+        let text = text.map_err(|kind| invalid(format!("expected a duration, found {kind}")))?;
+        Span::parse(&text).map_err(|e| invalid(e.to_string()))?
     };
     if span < Span::ZERO { Err(invalid(format!("time does not pass by {span}"))) } else { Ok(span) }
 }

@@ -32,14 +32,18 @@ pub(super) fn read_world_text(opening: &OpenContext<'_>) -> Result<String> {
     load_world_text(&parse_config(opening.target)?, opening.base)
 }
 
-/// Removes the world of a target: the next use of the target makes a new one. Returns whether there was one.
+/// Returns whether the world of a target was made.
+pub fn has_world(opening: &OpenContext<'_>) -> bool {
+    world_file(opening.state, &opening.target.name).exists()
+}
+
+/// Removes the world of a target: the next use of the target makes a new one.
 ///
 /// # Errors
 /// What its name lacks, or the file cannot be removed.
-pub fn remove_world(opening: &OpenContext<'_>) -> Result<bool> {
+pub fn remove_world(opening: &OpenContext<'_>) -> Result<()> {
     demand_file_name(&opening.target.name)?;
     let file = world_file(opening.state, &opening.target.name);
-    let was_there = file.exists();
     // The world goes with its file; what SQLite keeps beside it belongs to that file alone.
     for end in ["", "-wal", "-shm"] {
         let mut path = file.clone().into_os_string();
@@ -52,7 +56,7 @@ pub fn remove_world(opening: &OpenContext<'_>) -> Result<bool> {
             _ => {}
         }
     }
-    Ok(was_there)
+    Ok(())
 }
 
 /// Refuses a target whose name cannot be that of a file: its world is kept under it.

@@ -112,12 +112,12 @@ impl WorldDraft {
         )
     }
 
-    /// Makes the world, and opens it as it is now.
+    /// Makes the world, and opens it as it is at a moment, which is not before its own now.
     ///
     /// # Errors
     /// As [`WorldDraft::build`].
-    pub fn open_world(&self) -> Result<Sim> {
-        let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(self.now()));
+    pub fn open_world(&self, at: Moment) -> Result<Sim> {
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(at.max(self.now())));
         self.build()?.copy_world(clock)
     }
 }

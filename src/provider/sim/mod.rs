@@ -34,7 +34,7 @@ mod tests;
 mod world;
 
 pub use colleague::{COLLEAGUE_KINDS, COLLEAGUE_RANGE, COLLEAGUE_SETTING, ColleagueTurn};
-pub use config::remove_world;
+pub use config::{has_world, remove_world};
 pub use draft::WorldDraft;
 pub use log::LogLine;
 pub use look::WorldFacts;

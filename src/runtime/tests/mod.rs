@@ -7,6 +7,7 @@ mod forks;
 mod postgres;
 mod quarantines;
 mod unreadable;
+mod worlds;
 
 use super::{
     VERSION,
@@ -327,7 +328,7 @@ fn parameters_are_checked_before_anything_runs() {
         (&[("must", "true"), ("net", "10.0.0.0/64")], "expected cidr"),
         (&[("must", "true"), ("key", "hunter2")], "a secret is given as a reference"),
     ] {
-        let error = given(pairs).expect_err(wrong);
+        let Err(Refusal::Runbook(error)) = given(pairs) else { panic!("{wrong}") };
         assert!(error.message.contains(wrong), "{error:?}");
         assert!(!format!("{error:?}").contains("hunter2"), "a secret's value was repeated");
         assert!(error.hint.is_some(), "{error:?}");
