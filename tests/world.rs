@@ -109,7 +109,7 @@ fn a_world_begins_anew_when_nobody_is_at_it() {
     env.write_file(
         "r.rhai",
         "const RUNBOOK = #{ title: \"r\", params: #{ db: #{ type: \"target\", preset: \"sandbox\" } }, needs: [\"db.destroy\"] };
-        db::execute(params.db, \"delete from order_items\"); sleep(\"30s\");",
+        db::execute(params.db, \"delete from order_items\"); sleep(\"10s\"); db::health(params.db);",
     );
     let child = env.start_until_calls(&["run", "r.rhai"], 1);
     let held = env.run_cli(&["world", "reset", "-t", "sandbox", "--yes"]);
@@ -155,7 +155,7 @@ fn only_a_simulated_target_has_a_world() {
 #[test]
 fn what_a_fixture_makes_is_shown_without_a_run() {
     let env = CliEnv::new();
-    let runbook = shipped_runbook("undo_dropped_table.rhai");
+    let runbook = shipped_runbook("undo_dropped_table");
     let shown = env.run_cli(&["world", "show", "--fixture", &runbook, "-p", "keep=false", "-o", "json"]);
     assert_succeeded(&shown);
     let world = shown.parse_json();

@@ -113,6 +113,11 @@ impl GivenMoment {
         parse_span_back(text).is_some()
     }
 
+    /// Returns whether it is counted back from now.
+    pub const fn is_back(self) -> bool {
+        matches!(self, Self::Back(_))
+    }
+
     /// Returns the instant, as of `now`.
     #[must_use]
     pub fn resolve(self, now: Moment) -> Moment {

@@ -99,7 +99,7 @@ mod tests {
         let runbook = Runbook::from_text("literal", text).ok()?;
         let now = |_: &[String]| Ok(Moment(jiff::Timestamp::UNIX_EPOCH));
         let params = runbook.resolve_params(&BTreeMap::new(), &Config::empty(), &now);
-        params.ok().map(|params| params["p"].clone())
+        params.ok().map(|params| params.values["p"].clone())
     }
 
     proptest::proptest! {

@@ -7,7 +7,7 @@ use crate::{
         terminal,
     },
     config::TargetConfig,
-    journal::{Journal, RunSummary},
+    journal::{Journal, Record, RunSummary},
     provider::{
         OpenContext, Provider as _,
         sim::{self, Sim},
@@ -225,7 +225,7 @@ impl ResetRequest<'_> {
         Ok(0)
     }
 
-    /// Returns the runs that have this world and can still go on: after the reset they no longer find it.
+    /// Returns the runs that were in this world and have not ended: after the reset they no longer find it.
     ///
     /// # Errors
     /// One of them is at work.
@@ -235,7 +235,7 @@ impl ResetRequest<'_> {
         let identity = runtime.block_on(world.identity()).map_err(CliError::from_read_error)?;
         let mut open = Vec::new();
         for run in journal.list_runs()? {
-            if run.status.is_final() || !has_lease(&journal, &run, &identity.id)? {
+            if run.status.is_final() || !is_at_world(&journal, &run, &identity.id)? {
                 continue;
             }
             if journal.is_run_held(&run.id) {
@@ -271,7 +271,7 @@ impl ResetRequest<'_> {
             return Err(refused());
         }
         for run in open {
-            let line = format!("the run {} ({}) could not go on any more", run.id, run.status);
+            let line = format!("the run {} ({}) would not find its world any more", run.id, run.status);
             terminal::print_message(&line);
         }
         let question = format!("Everything in the world of `{name}` goes. Type its name to go on:");
@@ -279,6 +279,12 @@ impl ResetRequest<'_> {
     }
 }
 
-fn has_lease(journal: &Journal, run: &RunSummary, identity: &str) -> Result<bool, CliError> {
-    Ok(journal.list_leases(&run.id)?.iter().any(|lease| lease.target == identity))
+/// Returns whether a run has a lease on a world, or was in it before.
+fn is_at_world(journal: &Journal, run: &RunSummary, identity: &str) -> Result<bool, CliError> {
+    if journal.list_leases(&run.id)?.iter().any(|lease| lease.target == identity) {
+        return Ok(true);
+    }
+    let (entries, _) = journal.read_intact_records(&run.id)?;
+    let is_of_world = |record: &Record| matches!(record, Record::Target { identity: recorded, .. } if recorded["id"] == identity);
+    Ok(entries.iter().any(|entry| is_of_world(&entry.record)))
 }

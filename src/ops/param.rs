@@ -203,9 +203,9 @@ impl ParamKind {
             ParamKind::Point if !word.starts_with('{') => (word.split(',').map(str::trim).collect(), "time="),
             _ => return Ok(None),
         };
-        let texts = fields.iter().map(|field| field.strip_prefix(name).unwrap_or_default());
-        let Some(at) = texts.clone().position(GivenMoment::is_relative) else { return Ok(None) };
-        let Ok(given) = GivenMoment::parse(texts.clone().nth(at).unwrap_or_default()) else {
+        let read = |field: &&str| GivenMoment::parse(field.strip_prefix(name)?).ok().filter(|g| g.is_back());
+        let Some((at, given)) = fields.iter().enumerate().find_map(|(n, field)| Some((n, read(field)?)))
+        else {
             return Ok(None);
         };
         let moment = given.resolve(now()?);

@@ -10,7 +10,7 @@ use crate::{
         self, OpenContext,
         sim::{WorldDraft, WorldTemplate},
     },
-    runtime::{Refusal, RelativeParam, Runbook, RunbookError, ScriptRunner, run_fixture},
+    runtime::{Refusal, RelativeParam, ResolvedParams, Runbook, RunbookError, ScriptRunner, run_fixture},
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
@@ -53,12 +53,12 @@ impl Stage {
         let mut params = run_fixture(runbook, &mut drafts)?;
         params.extend(given.iter().map(|(name, text)| (name.clone(), text.clone())));
         let now = drafts.values().map(WorldDraft::now).max().unwrap_or_else(start_time);
-        let values = ScriptRunner::admit_runbook(runbook, &params, config, now)
-            .map_err(|refusal| say_time(refusal, runbook, now))?;
+        let has_time_param = runbook.has_time_param();
+        let ResolvedParams { values, relative } = ScriptRunner::admit_runbook(runbook, &params, config, now)
+            .map_err(|refusal| if has_time_param { say_time(refusal, now) } else { refusal })?;
         require_simulated(&ScriptRunner::list_targets(runbook, &values), config)?;
         let templates = drafts.values().map(WorldDraft::build).collect::<Result<_, _>>()?;
-        let relative = runbook.list_relative_params(&params, &values);
-        let time = RehearsalTime { now, has_time_param: runbook.has_time_param(), relative };
+        let time = RehearsalTime { now, has_time_param, relative };
         Ok(Self { config: Arc::new(keep_simulated(config)), templates, drafts, params: values, now, time })
     }
 }
@@ -70,9 +70,9 @@ fn start_time() -> Moment {
 }
 
 /// Adds to a refusal in which time a rehearsal lives, where a moment may be what was refused.
-fn say_time(refusal: Refusal, runbook: &Runbook, now: Moment) -> Refusal {
+fn say_time(refusal: Refusal, now: Moment) -> Refusal {
     match refusal {
-        Refusal::Runbook(error) if runbook.has_time_param() => {
+        Refusal::Runbook(error) => {
             let said = format!("the rehearsal's now is {now}");
             let hint = error.hint.map_or_else(|| said.clone(), |hint| format!("{hint}; {said}"));
             Refusal::Runbook(RunbookError { hint: Some(hint), ..error })

@@ -3,7 +3,7 @@
 use super::{runbook_error::RunbookError, values::to_json};
 use crate::{
     base::{
-        moment::{GivenMoment, Span},
+        moment::{self, GivenMoment, Span},
         secret::SecretRef,
         suggest, value,
     },
@@ -250,6 +250,9 @@ impl ParamType {
                 Ok(GivenMoment::Fixed(moment)) => Ok(json!(moment)),
                 // It stays text until the targets are known by whose clock it counts.
                 Ok(GivenMoment::Back(_)) => Ok(given.clone()),
+                Err(e @ moment::Error::MissingZone(_)) => {
+                    Err(RunbookError::new(e.to_string()).with_hint(e.hint()))
+                }
                 Err(e) => Err(RunbookError::new(e.to_string())
                     .with_hint(format!("{}; or `-30m` for so long ago", e.hint()))),
             },

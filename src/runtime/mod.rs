@@ -67,7 +67,7 @@ pub use leave::leave_run;
 pub use observer::{Answer, Choice, Question, RunObserver};
 pub use read::is_read_only;
 pub use refusal::Refusal;
-pub use runbook::{RelativeParam, Runbook};
+pub use runbook::{RelativeParam, ResolvedParams, Runbook};
 pub use runbook_error::RunbookError;
 pub use runs::{ResumeRequest, Runtime, StartRequest};
 pub use scope::CLEAN_UP_PATH;

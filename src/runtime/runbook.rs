@@ -18,7 +18,6 @@ use crate::{
     ops::spec::parse_target_ref,
 };
 use rhai::{AST, Engine};
-use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
@@ -31,6 +30,14 @@ pub(super) const INVARIANT_FN: &str = "invariant";
 
 /// The function of a runbook that says what a rehearsal begins with.
 pub(super) const FIXTURE_FN: &str = "fixture";
+
+/// The parameters of a run, checked.
+pub struct ResolvedParams {
+    /// The value of every parameter.
+    pub values: Value,
+    /// Those that were given, or preset, as so long before now.
+    pub relative: Vec<RelativeParam>,
+}
 
 /// A parameter that was given as so long before now.
 pub struct RelativeParam {
@@ -145,27 +152,10 @@ impl Runbook {
         given: &BTreeMap<String, String>,
         config: &Config,
         now: &dyn Fn(&[String]) -> Result<Moment, Refusal>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<ResolvedParams, Refusal> {
         let mut values = self.parse_params(given, config)?;
-        self.fix_moments(&mut values, now)?;
-        Ok(values)
-    }
-
-    /// Returns the parameters that were given, or preset, as so long before now, with the moments that they have become.
-    pub fn list_relative_params(
-        &self,
-        given: &BTreeMap<String, String>,
-        values: &Value,
-    ) -> Vec<RelativeParam> {
-        let times = self.header.params.iter().filter(|(_, param)| param.kind == ParamType::Time);
-        let found = times.filter_map(|(name, param)| {
-            let preset = || param.preset.as_ref().and_then(Value::as_str);
-            let text = given.get(name).map(String::as_str).or_else(preset)?;
-            let moment =
-                Moment::deserialize(&values[name]).ok().filter(|_| GivenMoment::is_relative(text))?;
-            Some(RelativeParam { name: name.clone(), given: text.to_owned(), moment })
-        });
-        found.collect()
+        let relative = self.fix_moments(&mut values, now)?;
+        Ok(ResolvedParams { values, relative })
     }
 
     /// Returns whether the runbook says what a rehearsal begins with.
@@ -178,23 +168,29 @@ impl Runbook {
         self.header.params.values().any(|param| param.kind == ParamType::Time)
     }
 
-    /// Fixes the moments that are counted back from now: they are text still.
+    /// Fixes the moments that are counted back from now, which are text still, and returns them.
     fn fix_moments(
         &self,
         values: &mut Value,
         now: &dyn Fn(&[String]) -> Result<Moment, Refusal>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Vec<RelativeParam>, Refusal> {
         let times = self.header.params.iter().filter(|(_, param)| param.kind == ParamType::Time);
-        let back: Vec<(&String, GivenMoment)> = times
-            .filter_map(|(name, _)| Some((name, GivenMoment::parse(values[name].as_str()?).ok()?)))
+        let back: Vec<(&String, String, GivenMoment)> = times
+            .filter_map(|(name, _)| {
+                let text = values[name].as_str()?;
+                Some((name, text.to_owned(), GivenMoment::parse(text).ok()?))
+            })
             .collect();
-        if !back.is_empty() {
-            let now = now(&self.targets_in_params(values))?;
-            for (name, moment) in back {
-                values[name] = json!(moment.resolve(now));
-            }
+        if back.is_empty() {
+            return Ok(vec![]);
         }
-        Ok(())
+        let now = now(&self.targets_in_params(values))?;
+        let fixed = back.into_iter().map(|(name, given, moment)| {
+            let moment = moment.resolve(now);
+            values[name] = json!(moment);
+            RelativeParam { name: name.clone(), given, moment }
+        });
+        Ok(fixed.collect())
     }
 
     fn parse_params(&self, given: &BTreeMap<String, String>, config: &Config) -> Result<Value, RunbookError> {

@@ -11,7 +11,7 @@ use super::{
     refusal::Refusal,
     run_clock::RunClock,
     run_context::{RunContext, RunSetup},
-    runbook::Runbook,
+    runbook::{ResolvedParams, Runbook},
 };
 use crate::{
     base::{
@@ -126,8 +126,7 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let StartRequest { runbook, params, confirmed } = start;
-        let given = params;
-        let params = self.resolve_params(&runbook, &given)?;
+        let ResolvedParams { values: params, relative } = self.resolve_params(&runbook, &params)?;
         require_runnable(&runbook)?;
         self.check_targets(&runbook, &params, &confirmed)?;
         let clock = RunClock::for_targets(&self.fleet, &list_named_targets(&runbook, &params))?;
@@ -150,7 +149,7 @@ impl Runtime {
             runbook: &runbook.path,
             title: &runbook.header.title,
         });
-        for param in runbook.list_relative_params(&given, &params) {
+        for param in &relative {
             observer.on_event(&Event::Resolved {
                 name: &param.name,
                 moment: param.moment,
@@ -161,6 +160,18 @@ impl Runtime {
         let context =
             RunContext::new(RunSetup { clock, confirmed, ..self.setup_run(journal, run, rights, observer) });
         self.drive_run(&context, runbook, params)
+    }
+
+    /// Returns the clock of a run that is resumed. Where a target is gone, every call there says so, and the run can still
+    /// be ended.
+    fn clock_of_resumed_run(&self, targets: &[String]) -> RunClock {
+        match RunClock::for_targets(&self.fleet, targets) {
+            Ok(clock) => clock,
+            Err(error) => {
+                tracing::warn!(message = error.message, "the clock of a target cannot be read");
+                RunClock::of_machine(Arc::clone(&self.clock))
+            }
+        }
     }
 
     /// Runs the script of a run; its worlds have one time when it is over, too.
@@ -185,7 +196,7 @@ impl Runtime {
         &self,
         runbook: &Runbook,
         given: &BTreeMap<String, String>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<ResolvedParams, Refusal> {
         runbook.resolve_params(given, &self.config, &|targets| self.read_target_time(targets))
     }
 
@@ -215,9 +226,7 @@ impl Runtime {
             != journal::digest_sources(&journal.read_sources(run.id(), run.source_edition())?);
         let now = |targets: &[String]| self.read_target_time(targets);
         let params = runbook.add_presets_of_new_params(params, &self.config, &now)?;
-        let clock = RunClock::for_targets(&self.fleet, &list_named_targets(&runbook, &params));
-        // Where a target is gone, what the run asks of it says so; it is still ended by the clock that is there.
-        let clock = clock.unwrap_or_else(|_| RunClock::of_machine(Arc::clone(&self.clock)));
+        let clock = self.clock_of_resumed_run(&list_named_targets(&runbook, &params));
         if edited {
             require_runnable(&runbook)?;
         }

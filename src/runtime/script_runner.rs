@@ -14,7 +14,7 @@ use super::{
     refusal::Refusal,
     run_clock::RunClock,
     run_context::{RunContext, RunSetup},
-    runbook::{INVARIANT_FN, Runbook},
+    runbook::{INVARIANT_FN, ResolvedParams, Runbook},
     runbook_error::RunbookError,
     script_error::codes,
     values::to_dynamic,
@@ -94,7 +94,7 @@ impl<'a> ScriptRunner<'a> {
         given: &BTreeMap<String, String>,
         config: &Config,
         now: Moment,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<ResolvedParams, Refusal> {
         require_runnable(runbook)?;
         runbook.resolve_params(given, config, &|_| Ok(now))
     }

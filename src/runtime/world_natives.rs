@@ -22,9 +22,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-type Cx<'a> = NativeCallContext<'a>;
-type D = Dynamic;
-
 /// The functions that prepare worlds, each with the number of its arguments.
 pub(super) const WORLD_NATIVES: &[(&str, usize)] = &[("load", 2), ("sql", 3), ("advance", 2), ("look", 1)];
 
@@ -56,33 +53,42 @@ impl FixtureScope {
 pub(super) fn register_world_natives(engine: &mut Engine) {
     let mut module = Module::new();
     let new = |name: &'static str| FuncRegistration::new(name).with_volatility(true);
-    new("load").set_into_module(&mut module, |cx: Cx<'_>, target: D, path: &str| -> RhaiResult<()> {
-        change_draft(&cx, "world::load", &target, |draft, root| {
-            let text = read_world_file(root, path)?;
-            draft.load_text(text, path)
-        })
-    });
-    new("sql").set_into_module(&mut module, |cx: Cx<'_>, target: D, when: D, sql: &str| -> RhaiResult<()> {
-        change_draft(&cx, "world::sql", &target, |draft, _| {
-            draft.add_statement(read_moment(&when, draft.now())?, sql)
-        })
-    });
-    new("advance").set_into_module(&mut module, |cx: Cx<'_>, target: D, span: D| -> RhaiResult<()> {
-        change_draft(&cx, "world::advance", &target, |draft, _| {
-            draft.advance_by(read_span(&span)?);
-            Ok(())
-        })
-    });
-    new("look").set_into_module(&mut module, |cx: Cx<'_>, target: D| {
+    new("load").set_into_module(
+        &mut module,
+        |cx: NativeCallContext<'_>, target: Dynamic, path: &str| -> RhaiResult<()> {
+            change_draft(&cx, "world::load", &target, |draft, root| {
+                let text = read_world_file(root, path)?;
+                draft.load_text(text, path)
+            })
+        },
+    );
+    new("sql").set_into_module(
+        &mut module,
+        |cx: NativeCallContext<'_>, target: Dynamic, when: Dynamic, sql: &str| -> RhaiResult<()> {
+            change_draft(&cx, "world::sql", &target, |draft, _| {
+                draft.add_statement(read_moment(&when, draft.now())?, sql)
+            })
+        },
+    );
+    new("advance").set_into_module(
+        &mut module,
+        |cx: NativeCallContext<'_>, target: Dynamic, span: Dynamic| -> RhaiResult<()> {
+            change_draft(&cx, "world::advance", &target, |draft, _| {
+                draft.advance_by(read_span(&span)?);
+                Ok(())
+            })
+        },
+    );
+    new("look").set_into_module(&mut module, |cx: NativeCallContext<'_>, target: Dynamic| {
         let look = |draft: &mut WorldDraft, _: &Path| draft.open_world(draft.now())?.look_at_world();
-        RhaiResult::<D>::Ok(to_dynamic(&change_draft(&cx, "world::look", &target, look)?))
+        RhaiResult::<Dynamic>::Ok(to_dynamic(&change_draft(&cx, "world::look", &target, look)?))
     });
     engine.register_static_module(WORLD_NAMESPACE, module.into());
 }
 
 /// Gives `work` the draft of a target. An error is raised where the native was called.
 fn change_draft<T>(
-    cx: &Cx<'_>,
+    cx: &NativeCallContext<'_>,
     native: &str,
     target: &Dynamic,
     work: impl FnOnce(&mut WorldDraft, &Path) -> provider::Result<T>,

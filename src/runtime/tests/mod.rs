@@ -149,7 +149,7 @@ impl ScriptEnv {
     /// Runs a script without any right, past the check that would refuse it, and returns why it stopped.
     fn without_rights(&self, script: &str) -> Option<StopReason> {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-        let params = self.runtime.resolve_params(&runbook, &BTreeMap::new()).expect("its parameters");
+        let params = self.runtime.resolve_params(&runbook, &BTreeMap::new()).expect("its parameters").values;
         let journal = Arc::new(self.runtime.open_journal().expect("a journal"));
         let run = journal
             .create_run(&NewRun {
@@ -196,7 +196,7 @@ fn an_endless_loop_is_interrupted() {
     let env = ScriptEnv::new();
     for script in ["loop {}", "sleep(\"1h\")", "wait_until(#{ timeout: \"1h\", every: \"1h\" }, || false)"] {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-        let params = env.runtime.resolve_params(&runbook, &BTreeMap::new()).expect("its parameters");
+        let params = env.runtime.resolve_params(&runbook, &BTreeMap::new()).expect("its parameters").values;
         let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
         let new = NewRun {
             runbook: "test.rhai".into(),
@@ -315,7 +315,7 @@ fn parameters_are_checked_before_anything_runs() {
     .expect("it parses");
     let given = |pairs: &[(&str, &str)]| {
         let words = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        env.runtime.resolve_params(&runbook, &words)
+        env.runtime.resolve_params(&runbook, &words).map(|params| params.values)
     };
     for (pairs, wrong) in [
         (&[][..], "`must` is missing"),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     base::{
-        clock::{Clock as _, SystemClock},
+        clock::{Clock, SystemClock, VirtualClock},
         moment::{Moment, Span},
     },
     config::Config,
@@ -160,7 +160,8 @@ fn load_runbook(body: &str) -> Runbook {
 }
 
 fn draft_sandbox(config: &Config) -> BTreeMap<String, WorldDraft> {
-    let clock: Arc<dyn crate::base::clock::Clock> = Arc::new(SystemClock);
+    let begun = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(begun));
     let target = &config.targets["sandbox"];
     let opening = OpenContext { target, base: &config.base, state: &config.state, clock: &clock };
     BTreeMap::from([("sandbox".to_owned(), WorldDraft::from_config(&opening, "w").expect("a world"))])
