@@ -13,6 +13,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/ARCHITECTURE.md",
     "docs/BENCHMARKS.md",
     "docs/PROVIDERS.md",
+    "docs/RUNBOOKS.md",
     "docs/SUPABASE.md",
     "CHANGELOG.md",
 ];

@@ -33,3 +33,4 @@ mod runs;
 mod source;
 mod usage;
 mod whose_run;
+mod world;

@@ -265,7 +265,7 @@ fn an_operation_wants_its_target_and_what_else_it_needs() {
     ---- stdout
     ---- stderr
     error: `--temporary` makes no sense here: the run ends with this command, and the branch with it
-    hint: leave it out, and remove the branch with `redrill branch delete` when you are done
+    hint: leave it out, and remove the branch when you are done: `redrill branch delete NAME -t TARGET`
     ");
     snapshot!(env.run_cli(&["backup", "pitr", "restore", "-t", "sandbox", "--to", "time=2026-11-20T03:00:00"]), @"
     exit 2

@@ -9,6 +9,15 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub Timestamp);
 
+/// A moment as a person gives it: fixed, or counted back from now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenMoment {
+    /// An instant.
+    Fixed(Moment),
+    /// So long before now; the span is negative, or zero.
+    Back(Span),
+}
+
 /// A length of time, written `1h 30m`, `45s`, `250ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(pub SignedDuration);
@@ -22,6 +31,9 @@ pub enum Error {
     /// Not RFC 3339.
     #[error("`{0}` is not a moment")]
     NotAMoment(String),
+    /// A moment that is counted back from now, where only a fixed one means the same at every resume.
+    #[error("`{0}` is counted back from now, and would be another moment at every resume")]
+    Unfixed(String),
     /// Not a length of time.
     #[error("`{0}` is not a duration")]
     NotASpan(String),
@@ -38,6 +50,10 @@ impl Error {
                 )
             }
             Error::NotAMoment(_) => "write RFC 3339 with a zone, such as `2026-11-20T03:00:00Z`".into(),
+            Error::Unfixed(text) => format!(
+                "take it as a parameter of type `time`, which is resolved once: `-p to={text}`; or write `now() - \"{}\"`, which is recorded",
+                text.trim().trim_start_matches('-')
+            ),
             Error::NotASpan(_) => "write a number and a unit, such as `45s`, `30m`, `1h 30m`".into(),
         }
     }
@@ -47,9 +63,13 @@ impl Moment {
     /// Reads RFC 3339 with a zone.
     ///
     /// # Errors
-    /// [`Error::MissingZone`] where the zone is missing, [`Error::NotAMoment`] for anything else.
+    /// [`Error::MissingZone`] where the zone is missing, [`Error::Unfixed`] for one that is counted back from now,
+    /// [`Error::NotAMoment`] for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
+        if parse_span_back(text).is_some() {
+            return Err(Error::Unfixed(text.into()));
+        }
         text.parse::<Timestamp>().map(Moment).map_err(|_| match DateTimeParser::new().parse_datetime(text) {
             Ok(_) => Error::MissingZone(text.into()),
             Err(_) => Error::NotAMoment(text.into()),
@@ -74,6 +94,47 @@ impl Moment {
         let end = if span.0.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
         Moment(self.0.checked_add(span.0).unwrap_or(end))
     }
+}
+
+impl GivenMoment {
+    /// Reads RFC 3339 with a zone, or how long ago: `-30m`, `-1d 2h`.
+    ///
+    /// # Errors
+    /// As [`Moment::parse`].
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        match parse_span_back(text) {
+            Some(span) => Ok(Self::Back(span)),
+            None => Moment::parse(text).map(Self::Fixed),
+        }
+    }
+
+    /// Returns whether a text is counted back from now.
+    pub fn is_relative(text: &str) -> bool {
+        parse_span_back(text).is_some()
+    }
+
+    /// Returns whether it is counted back from now.
+    pub const fn is_back(self) -> bool {
+        matches!(self, Self::Back(_))
+    }
+
+    /// Returns the instant, as of `now`.
+    #[must_use]
+    pub fn resolve(self, now: Moment) -> Moment {
+        match self {
+            Self::Fixed(moment) => moment,
+            Self::Back(span) => now.saturating_add(span),
+        }
+    }
+}
+
+/// Returns the span of `-30m`; nothing for a text of another form.
+fn parse_span_back(text: &str) -> Option<Span> {
+    let digits = text.trim().strip_prefix('-')?;
+    digits
+        .starts_with(|c: char| c.is_ascii_digit())
+        .then(|| Span::parse(digits).ok())?
+        .map(|span| Span(-span.0))
 }
 
 impl Span {
@@ -154,6 +215,23 @@ impl<'de> Deserialize<'de> for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_may_be_counted_back_from_now_where_a_person_gives_it() {
+        let now = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
+        let resolve = |text: &str| GivenMoment::parse(text).map(|given| given.resolve(now).to_string());
+        assert_eq!(resolve("-30m").as_deref(), Ok("2026-11-20T11:30:00Z"));
+        assert_eq!(resolve(" -1d 2h ").as_deref(), Ok("2026-11-19T10:00:00Z"));
+        assert_eq!(resolve("-0s").as_deref(), Ok("2026-11-20T12:00:00Z"));
+        assert_eq!(resolve("2026-11-20T03:00:00Z").as_deref(), Ok("2026-11-20T03:00:00Z"));
+        for wrong in ["30m", "+30m", "--30m", "-soon", "-30", "- 30m"] {
+            assert_eq!(resolve(wrong), Err(Error::NotAMoment(wrong.into())), "{wrong}");
+        }
+        assert_eq!(resolve("2026-11-20T03:00"), Err(Error::MissingZone("2026-11-20T03:00".into())));
+        let unfixed = Moment::parse("-30m").expect_err("a script has it fixed");
+        assert_eq!(unfixed, Error::Unfixed("-30m".into()));
+        assert!(unfixed.hint().contains("`-p to=-30m`") && unfixed.hint().contains("now() - \"30m\""));
+    }
 
     #[test]
     fn a_moment_needs_a_zone() {

@@ -23,6 +23,7 @@ mod runs;
 mod takeover;
 mod targets;
 mod watch;
+mod world;
 
 use crate::{
     base::{former_name, shell::command_line_with, terminal},
@@ -67,6 +68,9 @@ enum BuiltinCommand {
     /// Look at targets
     #[command(subcommand, arg_required_else_help = true)]
     Targets(targets::TargetsCommand),
+    /// Look at the worlds of simulated targets, and begin them anew
+    #[command(subcommand, arg_required_else_help = true)]
+    World(world::WorldCommand),
     /// A throw-away PostgreSQL cluster to practise on
     #[command(subcommand, arg_required_else_help = true)]
     Lab(lab::LabCommand),
@@ -216,6 +220,7 @@ fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
         BuiltinCommand::Runs(runs) => runs.dispatch_subcommand(&load_runtime(&global)?),
         BuiltinCommand::Targets(targets) => targets.dispatch_subcommand(&load_runtime(&global)?),
         BuiltinCommand::Lab(lab) => lab.dispatch_subcommand(&load_runtime(&global)?),
+        BuiltinCommand::World(world) => world.dispatch_subcommand(&load_runtime(&global)?),
         BuiltinCommand::Fake(fake) => fake.dispatch_subcommand(),
         BuiltinCommand::Repl { target, confirm } => {
             let confirmed = confirm.into_iter().collect();

@@ -88,7 +88,7 @@ fn render_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, ops, runtime::Runbook};
+    use crate::{base::moment::Moment, config::Config, ops, runtime::Runbook};
     use serde_json::json;
 
     fn parse_literal(value: &Value) -> Option<Value> {
@@ -97,7 +97,9 @@ mod tests {
             render_literal(value)
         );
         let runbook = Runbook::from_text("literal", text).ok()?;
-        runbook.resolve_params(&BTreeMap::new(), &Config::empty()).ok().map(|params| params["p"].clone())
+        let now = |_: &[String]| Ok(Moment(jiff::Timestamp::UNIX_EPOCH));
+        let params = runbook.resolve_params(&BTreeMap::new(), &Config::empty(), &now);
+        params.ok().map(|params| params.values["p"].clone())
     }
 
     proptest::proptest! {

@@ -9,10 +9,11 @@ use super::{
 };
 use crate::base::lock::{into_unpoisoned, lock_unpoisoned};
 use crate::{
+    base::terminal,
     ops::{
         self,
         args::CallArgs,
-        spec::{Effect, Operation, Param, ParamKind, ParamSlot},
+        spec::{Effect, Operation, Param, ParamKind, ParamSlot, parse_target_ref},
     },
     report::{CliError, DataFormat, exit_code},
     runtime::{self, Event, RunObserver, Runbook, Runtime},
@@ -96,6 +97,9 @@ fn build_argument(param: &'static Param) -> Arg {
             let arg = if long == param.name { arg.long(long) } else { arg.long(long).alias(param.name) };
             if param.kind == ParamKind::Bool {
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
+            } else if param.kind.may_be_moment() {
+                arg.allow_hyphen_values(true)
+                    .value_name(param.kind.type_name().replace(' ', "-").to_uppercase())
             } else if param.kind.is_many() {
                 arg.value_name(value_placeholder(param.kind)).num_args(1..)
             } else {
@@ -199,6 +203,8 @@ fn read_arguments(
             }
             continue;
         }
+        let fixed = fix_moment(runtime, param, &given, positional.first())?;
+        let given = fixed.as_ref().map_or(given, |word| vec![word.as_str()]);
         let value = param.kind.parse_words(&given).map_err(|e| argument_error(op, param, e))?;
         if param.kind == ParamKind::Target {
             require_target(runtime, given[0])?;
@@ -218,6 +224,26 @@ fn read_arguments(
     }
     options.remove("temporary");
     CallArgs::decode(op, positional, options).map_err(CliError::from_read_error)
+}
+
+/// Returns the word for a moment that is counted back from now with the moment in its place, by the target's clock, and
+/// says which moment that is.
+fn fix_moment(
+    runtime: &Runtime,
+    param: &Param,
+    given: &[&str],
+    target: Option<&Value>,
+) -> Result<Option<String>, CliError> {
+    let [word] = given else { return Ok(None) };
+    let now = || {
+        let targets = target.and_then(|target| parse_target_ref(target).ok()).map(|place| place.target);
+        runtime.read_target_time(targets.as_slice())
+    };
+    let fixed = param.kind.fix_moment(word, now)?;
+    Ok(fixed.map(|(text, moment)| {
+        terminal::print_message(&format!("{} {moment} ({word})", param.name));
+        text
+    }))
 }
 
 fn argument_error(op: &Operation, param: &Param, error: crate::provider::Error) -> CliError {

@@ -101,7 +101,7 @@ pub(super) fn start_run(
     watch: &Arc<dyn RunObserver>,
 ) -> Result<RunResult, CliError> {
     let runbook = load()?;
-    let values = runbook.resolve_params(params, &runtime.config)?;
+    let values = runtime.resolve_params(&runbook, params)?.values;
     // A runbook that will be refused is not worth a question.
     let confirmed = match check::find_blocking(&check::check_runbook(&runbook)) {
         Some(_) => BTreeSet::new(),

@@ -82,6 +82,9 @@ impl RunObserver for TreeWatch {
                     terminal::stderr_painter().dim(&format!("run {run}"))
                 ));
             }
+            Event::Resolved { name, moment, given } => {
+                terminal::print_message(&format!("{name} {moment} ({given})"));
+            }
             Event::Resumed { run, title, age, .. } => {
                 let age = format_seconds(age.as_secs_f64().floor());
                 let run = terminal::stderr_painter().dim(&format!("run {run}, last record {age} ago"));

@@ -5,7 +5,10 @@
 //! in, nobody guesses which of two ranges was meant.
 
 use crate::{
-    base::{moment::Moment, suggest, value},
+    base::{
+        moment::{self, GivenMoment, Moment},
+        suggest, value,
+    },
     provider::{
         Code, Error, Result,
         fleet::TargetRef,
@@ -210,6 +213,10 @@ const MARK_FIELDS: [&str; 3] = ["name", "lsn", "time"];
 /// [`Code::Invalid`].
 pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
     let invalid = |message: String| Error::new(Code::Invalid, message);
+    if let Some(text) = given.as_str().filter(|text| GivenMoment::is_relative(text)) {
+        let unfixed = moment::Error::Unfixed(text.to_owned());
+        return Err(invalid(unfixed.to_string()).with_hint(unfixed.hint()));
+    }
     let fields = given.as_object().filter(|_| value::untag_value(given).is_none()).ok_or_else(|| {
         invalid(format!("expected a recovery point, found {}", describe_value(given)))
             .with_hint("write `#{time: …}`, `#{xid: …}`, `#{lsn: …}` or `#{name: …}`")

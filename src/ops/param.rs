@@ -2,7 +2,10 @@
 
 use super::canonical;
 use crate::{
-    base::{moment::Span, suggest, value},
+    base::{
+        moment::{GivenMoment, Moment, Span},
+        suggest, value,
+    },
     provider::{Code, Error, Result},
 };
 use serde_json::{Map, Value, json};
@@ -162,13 +165,16 @@ impl ParamKind {
                 })?;
                 self.canonicalize_value(json)
             }
+            ParamKind::Point if Moment::parse(text).is_ok() => {
+                self.canonicalize_value(json!({ "time": text }))
+            }
             ParamKind::Point => {
                 let pairs = text.split(',').map(|pair| pair.split_once('='));
                 let fields = pairs.map(|p| {
                     p.map(|(k, v)| (k.trim().to_owned(), canonical::parse_point_field(k.trim(), v.trim())))
                 });
                 let map: Option<Map<String, Value>> = fields.collect();
-                self.canonicalize_value(map.ok_or_else(|| wrong().with_hint("write `time=2026-11-20T03:00:00Z`, `xid=771`, `lsn=0/3000148` or `name=before-deploy`, or pass on what `backup pitr mark -o json` printed"))?.into())
+                self.canonicalize_value(map.ok_or_else(|| wrong().with_hint("write `time=2026-11-20T03:00:00Z`, `-30m`, `xid=771`, `lsn=0/3000148` or `name=before-deploy`, or pass on what `backup pitr mark -o json` printed"))?.into())
             }
             ParamKind::Json => {
                 let json = serde_json::from_str(text).map_err(|e| {
@@ -179,6 +185,39 @@ impl ParamKind {
             }
             _ => self.canonicalize_value(text.into()),
         }
+    }
+
+    /// Returns a word from the command line with a moment in it that is counted back from now fixed, and the moment that
+    /// it has become. `now` is asked only then.
+    ///
+    /// # Errors
+    /// What `now` says.
+    pub fn fix_moment<E>(
+        self,
+        word: &str,
+        now: impl FnOnce() -> std::result::Result<Moment, E>,
+    ) -> std::result::Result<Option<(String, Moment)>, E> {
+        let is_bare = self == ParamKind::Moment || GivenMoment::is_relative(word);
+        let (fields, name) = match self {
+            ParamKind::Moment | ParamKind::Point if is_bare => (vec![word], ""),
+            ParamKind::Point if !word.starts_with('{') => (word.split(',').map(str::trim).collect(), "time="),
+            _ => return Ok(None),
+        };
+        let read = |field: &&str| GivenMoment::parse(field.strip_prefix(name)?).ok().filter(|g| g.is_back());
+        let Some((at, given)) = fields.iter().enumerate().find_map(|(n, field)| Some((n, read(field)?)))
+        else {
+            return Ok(None);
+        };
+        let moment = given.resolve(now()?);
+        let put = |(n, field): (usize, &&str)| {
+            if n == at { format!("{name}{moment}") } else { (*field).to_owned() }
+        };
+        Ok(Some((fields.iter().enumerate().map(put).collect::<Vec<_>>().join(","), moment)))
+    }
+
+    /// Returns whether a word of this kind may be a moment, which may begin with a hyphen.
+    pub const fn may_be_moment(self) -> bool {
+        matches!(self, ParamKind::Moment | ParamKind::Point)
     }
 
     /// Returns the canonical form of the words that the command line gives for one parameter.

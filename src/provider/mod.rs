@@ -80,6 +80,23 @@ pub trait Provider: Send + Sync {
     /// Returns until when a request of a kind may still take effect once nobody waits for its answer.
     fn landing(&self, kind: EffectKind) -> Landing;
 
+    /// Returns how much later the target's own clock is than the machine's, where it has one: a simulated world's.
+    ///
+    /// # Errors
+    /// Whatever the world's file says.
+    fn clock_lead(&self) -> Result<Option<Span>> {
+        Ok(None)
+    }
+
+    /// Sets the target's own clock forward, so that it is at least `lead` later than the machine's. One that has none
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// Whatever the world's file says.
+    fn raise_clock_lead(&self, _lead: Span) -> Result<()> {
+        Ok(())
+    }
+
     /// Lets `span` pass for this target: a real one sleeps, a simulated one sets its clock forward.
     async fn pause(&self, clock: &dyn Clock, span: Span) {
         clock.sleep(span).await;

@@ -22,6 +22,7 @@ mod report;
 mod rights;
 mod scenario_runner;
 mod scenarios;
+mod stage;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -31,23 +32,22 @@ pub use invariants::Violation;
 pub use points::{FaultFamily, FaultSelection};
 pub use report::{RehearsalReport, ScenarioVerdict, Verdict};
 pub use scenarios::{DEFAULT_FAULTS, RehearsalRequest};
+pub use stage::Stage;
 pub use story::{ProcessEnd, Story, StoryEvent};
 pub use world_diff::WorldDifference;
 
 use crate::base::lock::{into_unpoisoned, lock_unpoisoned};
 use crate::{
-    base::clock::{Clock, VirtualClock},
-    config::{Config, TargetConfig},
-    provider::{self, OpenContext, sim::WorldTemplate},
+    config::Config,
     runtime::{Refusal, RunbookError, ScriptRunner},
 };
 use fault_plan::FaultPlan;
-use scenario_runner::{ScenarioResult, ScenarioRunner, start_time};
+use scenario_runner::{ScenarioResult, ScenarioRunner};
 use scenarios::ScenarioSet;
 use std::{
     io,
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -58,11 +58,8 @@ use std::{
 /// # Errors
 /// [`Refusal`]: the runbook would be refused as well, or it wants a target that is not simulated.
 pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<RehearsalReport, Refusal> {
-    let params = ScriptRunner::admit_runbook(&request.runbook, &request.params, config)?;
-    require_simulated(&ScriptRunner::list_targets(&request.runbook, &params), config)?;
-    let (templates, config) = make_worlds(config)?;
-    let make_runner =
-        || ScenarioRunner::new(&request.runbook, params.clone(), &templates, Arc::clone(&config));
+    let stage = Stage::set(&request.runbook, &request.params, config)?;
+    let make_runner = || ScenarioRunner::new(&request.runbook, stage.params.clone(), &stage);
     let undisturbed = run_on_large_stack(|| make_runner()?.run_scenario(&FaultPlan::Undisturbed))?;
     if let Some(why) = &undisturbed.refused {
         return Err(Refusal::Runbook(runbook_error(why.clone(), "run it first: `redrill run`")));
@@ -79,10 +76,10 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| set.scenario_at(at))
         {
             let result = runner.run_scenario(&scenario.plan)?;
-            let verdict = judge_scenario(&mut runner, &undisturbed, &result);
+            let verdict = judge_scenario(&mut runner, &undisturbed, &result)?;
             lock_unpoisoned(&done).push((at, verdict));
             if request.only.is_some() {
-                let told = Story::from_result(&scenario.id, &undisturbed, result);
+                let told = Story::from_result(&scenario.id, stage.now, &undisturbed, result);
                 *lock_unpoisoned(&story) = Some(told);
             }
         }
@@ -93,47 +90,18 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
     done.sort_by_key(|(at, _)| *at);
     let verdicts = done.into_iter().map(|(_, verdict)| verdict).collect();
     let story = into_unpoisoned(story);
-    Ok(RehearsalReport::new(&request.runbook, set, verdicts, story))
+    Ok(RehearsalReport::new(&request.runbook, stage.time, set, verdicts, story))
 }
 
 fn judge_scenario(
     runner: &mut ScenarioRunner<'_>,
     undisturbed: &ScenarioResult,
     result: &ScenarioResult,
-) -> Verdict {
+) -> Result<Verdict, Refusal> {
     let mut violations = invariants::find_violations(&runner.runbook_rules(), undisturbed, result);
-    let found = runner.check_author_invariant(result);
+    let found = runner.check_author_invariant(result)?;
     violations.extend(found.map(|what| Violation { invariant: "author", what }));
-    Verdict::from_violations(undisturbed, result, violations)
-}
-
-/// Refuses to rehearse on anything real.
-fn require_simulated(targets: &[String], config: &Config) -> Result<(), Refusal> {
-    let real = |name: &&String| config.targets.get(*name).is_some_and(|t| !is_simulated(t));
-    match targets.iter().find(real) {
-        None => Ok(()),
-        Some(name) => Err(Refusal::Runbook(runbook_error(
-            format!("the target `{name}` is real, and a rehearsal runs on simulated ones only"),
-            "give the parameter a target whose provider is `sim`, such as `sandbox`",
-        ))),
-    }
-}
-
-fn is_simulated(target: &TargetConfig) -> bool {
-    target.provider == "sim"
-}
-
-/// Makes the world of every simulated target, and returns the configuration that has no others.
-fn make_worlds(config: &Config) -> Result<(Vec<WorldTemplate>, Arc<Config>), provider::Error> {
-    let mut config = config.clone();
-    config.targets.retain(|_, target| is_simulated(target));
-    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(start_time()));
-    let make = |target: &TargetConfig| {
-        let opening = OpenContext { target, base: &config.base, state: &config.state, clock: &clock };
-        WorldTemplate::from_config(&opening, &format!("rehearsal-{}", target.name))
-    };
-    let templates = config.targets.values().map(make).collect::<Result<_, _>>()?;
-    Ok((templates, Arc::new(config)))
+    Ok(Verdict::from_violations(undisturbed, result, violations))
 }
 
 fn runbook_error(message: String, hint: &str) -> RunbookError {

@@ -5,6 +5,7 @@ use super::{
     operators::{ACTS_AFTER_DEATH, OTHER_ACTS},
     scenario_runner::ScenarioResult,
     scenarios::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
+    stage::RehearsalTime,
     story::Story,
 };
 use crate::{base::painter::Painter, journal::RunStatus, runtime::Runbook};
@@ -41,6 +42,7 @@ pub struct ScenarioVerdict<'a> {
 pub struct RehearsalReport {
     runbook: String,
     title: String,
+    time: RehearsalTime,
     set: ScenarioSet,
     verdicts: Vec<Verdict>,
     /// The story of the only scenario, where one was selected.
@@ -99,11 +101,13 @@ impl Grade {
 impl RehearsalReport {
     pub(super) fn new(
         runbook: &Runbook,
+        time: RehearsalTime,
         set: ScenarioSet,
         verdicts: Vec<Verdict>,
         story: Option<Story>,
     ) -> Self {
-        Self { runbook: runbook.path.clone(), title: runbook.header.title.clone(), set, verdicts, story }
+        let (runbook, title) = (runbook.path.clone(), runbook.header.title.clone());
+        Self { runbook, title, time, set, verdicts, story }
     }
 
     /// Returns every scenario, in order.
@@ -138,13 +142,15 @@ impl RehearsalReport {
         json!({
             "event": "rehearsal.finished", "runbook": self.runbook, "scenarios": self.verdicts.len(),
             "converged": self.count_grade(Grade::Converged), "stopped_safely": self.count_grade(Grade::StoppedSafely),
-            "violations": self.count_violated(),
+            "violations": self.count_violated(), "now": self.time.now.to_string(),
         })
     }
 
     /// Returns the text for people; `replay` makes the command that repeats a scenario.
     pub fn render_text(&self, ink: Painter, replay: &dyn Fn(&str) -> String) -> String {
-        let mut lines = vec![format!("{}  {}", ink.bold(&self.title), ink.dim(&self.runbook)), String::new()];
+        let mut lines = vec![format!("{}  {}", ink.bold(&self.title), ink.dim(&self.runbook))];
+        lines.extend(self.render_time().map(|line| ink.dim(&line)));
+        lines.push(String::new());
         let cells = worst_by_cell(&self.set.scenarios, |at| self.verdicts[at].grade);
         if !cells.is_empty() {
             lines.extend(
@@ -173,6 +179,13 @@ impl RehearsalReport {
             Grade::Violated.render_mark(ink),
         ));
         lines.join("\n")
+    }
+
+    /// Returns in which time the rehearsal lives, where that matters to a parameter.
+    fn render_time(&self) -> Option<String> {
+        let RehearsalTime { now, has_time_param, relative } = &self.time;
+        let resolved = relative.iter().map(|p| format!("; {} {} ({})", p.name, p.moment, p.given));
+        has_time_param.then(|| format!("the rehearsal's now is {now}{}", resolved.collect::<String>()))
     }
 
     /// Returns faults by calls; a cell is the worst of its scenarios.

@@ -5,11 +5,12 @@ use super::{
     fault_plan::FaultPlan,
     operators::{OperatorAct, TrueDecision},
     points::{Fault, FaultFamily, InjectedFault, Visit},
+    stage::Stage,
 };
 use crate::{
     base::{
         clock::{Clock, VirtualClock},
-        moment::{Moment, Span},
+        moment::Span,
         sqlite::DbPool,
     },
     config::Config,
@@ -19,7 +20,7 @@ use crate::{
         Backups, Branches, Fleet, Provider, Replicas, Schedules,
         model::{Backup, Branch, Replica, Schedule},
         sim::{
-            EffectRow, NormalizedWorld, Sim, WorldTemplate,
+            EffectRow, NormalizedWorld, Sim, WorldFacts,
             faults::{FaultySim, LANDING_BOUND},
         },
     },
@@ -52,8 +53,7 @@ const QUICK_RESTART_DELAY: Span = Span::from_secs(5);
 pub(super) struct ScenarioRunner<'a> {
     script_runner: ScriptRunner<'a>,
     runbook: &'a Runbook,
-    templates: &'a [WorldTemplate],
-    config: Arc<Config>,
+    stage: &'a Stage,
     journals: Arc<DbPool>,
     /// Whether it counts the records that each process leaves, for a story.
     pub(super) counts_records: bool,
@@ -137,25 +137,19 @@ pub(super) struct RunbookRules<'a> {
 }
 
 impl<'a> ScenarioRunner<'a> {
-    pub(super) fn new(
-        runbook: &'a Runbook,
-        params: Value,
-        templates: &'a [WorldTemplate],
-        config: Arc<Config>,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn new(runbook: &'a Runbook, params: Value, stage: &'a Stage) -> Result<Self, Refusal> {
         let journals = Arc::default();
         Ok(Self {
             script_runner: ScriptRunner::new(runbook, params)?,
             runbook,
-            templates,
-            config,
+            stage,
             journals,
             counts_records: false,
         })
     }
 
     pub(super) fn runbook_rules(&self) -> RunbookRules<'_> {
-        RunbookRules { needs: &self.runbook.header.needs, config: &self.config }
+        RunbookRules { needs: &self.runbook.header.needs, config: &self.stage.config }
     }
 
     /// Runs a scenario.
@@ -163,13 +157,14 @@ impl<'a> ScenarioRunner<'a> {
     /// # Errors
     /// What keeps any scenario from being run.
     pub(super) fn run_scenario(&mut self, plan: &FaultPlan) -> Result<ScenarioResult, Refusal> {
-        let clock = Arc::new(VirtualClock::starting_at(start_time()));
+        let clock = Arc::new(VirtualClock::starting_at(self.stage.now));
         let dyn_clock = Arc::clone(&clock) as Arc<dyn Clock>;
         let world_clock = Arc::new(clock.real_time()) as Arc<dyn Clock>;
         let stop_requester = Arc::<StopRequester>::default();
         let injector =
             Arc::new(FaultInjector::new(plan.clone(), Arc::clone(&clock), Arc::clone(&stop_requester)));
         let sims: Vec<Sim> = self
+            .stage
             .templates
             .iter()
             .map(|t| t.copy_world(Arc::clone(&world_clock)))
@@ -177,12 +172,13 @@ impl<'a> ScenarioRunner<'a> {
         let to_faulty =
             |sim: &Sim| FaultySim::new(sim.clone(), Arc::clone(&injector) as _, Arc::clone(&world_clock));
         let faulty: Vec<FaultySim> = sims.iter().map(to_faulty).collect();
-        let names = self.config.targets.keys().zip(&faulty);
+        let config = &self.stage.config;
+        let names = config.targets.keys().zip(&faulty);
         let open: BTreeMap<String, Arc<dyn Provider>> =
             names.map(|(name, sim)| (name.clone(), Arc::new(sim.clone()) as Arc<dyn Provider>)).collect();
         let observer = Arc::clone(&injector) as Arc<dyn RecordObserver>;
         let resources = RunResources {
-            fleet: Arc::new(Fleet::with_open_targets(Arc::clone(&self.config), Arc::clone(&dyn_clock), open)),
+            fleet: Arc::new(Fleet::with_open_targets(Arc::clone(config), Arc::clone(&dyn_clock), open)),
             journal: Arc::new(Journal::open_in_memory(Arc::clone(&dyn_clock), observer, &self.journals)?),
             watch: Arc::clone(&injector) as Arc<dyn RunObserver>,
             stop_requester,
@@ -209,8 +205,7 @@ impl<'a> ScenarioRunner<'a> {
                 resources.journal.verify_run(RUN_ID, None).err().map(|e| e.to_string())
             },
             leases,
-            worlds: self
-                .config
+            worlds: config
                 .targets
                 .keys()
                 .zip(&sims)
@@ -297,12 +292,18 @@ impl<'a> ScenarioRunner<'a> {
     }
 
     /// Returns what the runbook's own `invariant(world)` has against a result.
-    pub(super) fn check_author_invariant(&mut self, result: &ScenarioResult) -> Option<String> {
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub(super) fn check_author_invariant(
+        &mut self,
+        result: &ScenarioResult,
+    ) -> Result<Option<String>, Refusal> {
         if !self.script_runner.has_invariant() {
-            return None;
+            return Ok(None);
         }
-        let failure = self.script_runner.check_invariant(&worlds_to_json(result)).err()?;
-        Some(failure.fault.message)
+        let held = self.script_runner.check_invariant(&worlds_to_json(result))?;
+        Ok(held.err().map(|failure| failure.fault.message))
     }
 }
 
@@ -346,12 +347,6 @@ impl ScenarioResult {
     pub(super) fn is_ended_by_operator(&self) -> bool {
         self.acts.iter().any(|(_, act)| act.may_change_end())
     }
-}
-
-/// Returns the time at which the clock of every scenario starts.
-pub(super) fn start_time() -> Moment {
-    // 2026-01-01T00:00:00Z
-    Moment(jiff::Timestamp::constant(1_767_225_600, 0))
 }
 
 /// Returns the pause between the death of a process and the resume.
@@ -403,19 +398,8 @@ fn snapshot_world(target: &str, sim: &Sim) -> Result<WorldSnapshot, Refusal> {
 /// Returns the final worlds as the runbook's own invariant sees them.
 fn worlds_to_json(result: &ScenarioResult) -> Value {
     let of = |world: &WorldSnapshot| {
-        let effects: Vec<Value> = world.log.iter().map(|e| json!({"kind": e.kind, "what": e.what})).collect();
-        json!({
-            "branches": world.branches.iter().map(Branch::to_handle).map(|b| b[crate::base::value::BRANCH_TAG].clone()).collect::<Vec<_>>(),
-            "backups": world.backups.iter().map(Backup::to_handle).map(|b| b[crate::base::value::BACKUP_TAG].clone()).collect::<Vec<_>>(),
-            "effects": effects,
-            "database": world.normalized.database,
-            "schedules": world.normalized.schedules,
-            "replicas": world.normalized.replicas,
-            "settings": world.normalized.settings,
-            "ranges": world.normalized.ranges,
-            "bans": world.normalized.bans,
-            "switches": world.normalized.switches,
-        })
+        let WorldSnapshot { normalized, log, branches, backups, .. } = world;
+        WorldFacts { normalized, log, branches, backups }.to_json()
     };
     let targets: BTreeMap<&str, Value> = result.worlds.iter().map(|s| (s.target.as_str(), of(s))).collect();
     let all = |field: &str| -> Value {

@@ -2,7 +2,7 @@
 
 use super::{
     points::{Fault, InjectedFault, render_call},
-    scenario_runner::{ScenarioResult, start_time},
+    scenario_runner::ScenarioResult,
     world_diff::{WorldDifference, diff_worlds},
 };
 use crate::{
@@ -63,10 +63,15 @@ pub enum ProcessEnd {
 
 impl Story {
     /// Returns the story of a scenario whose records were counted.
-    pub(super) fn from_result(scenario: &str, undisturbed: &ScenarioResult, result: ScenarioResult) -> Self {
+    pub(super) fn from_result(
+        scenario: &str,
+        started_at: Moment,
+        undisturbed: &ScenarioResult,
+        result: ScenarioResult,
+    ) -> Self {
         Self {
             scenario: scenario.into(),
-            started_at: start_time(),
+            started_at,
             events: list_events(&result),
             differences: diff_worlds(&undisturbed.worlds, &result.worlds),
             fold: result.fold,

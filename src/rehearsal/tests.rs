@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     base::mutant::{Mutant, PROTOCOL_MUTANTS, set_mutant},
-    config::SANDBOX,
+    config::{SANDBOX, TargetConfig},
     ops::{self, spec::Effect},
     runtime::Runbook,
 };
@@ -58,9 +58,8 @@ fn run_scenarios(
             seed: seeds.start,
             only: None,
         };
-        let params = ScriptRunner::admit_runbook(&request.runbook, &request.params, &test_config())?;
-        let (templates, config) = make_worlds(&test_config())?;
-        let mut runner = ScenarioRunner::new(&request.runbook, params, &templates, config)?;
+        let stage = Stage::set(&request.runbook, &request.params, &test_config())?;
+        let mut runner = ScenarioRunner::new(&request.runbook, stage.params.clone(), &stage)?;
         let undisturbed = runner.run_scenario(&FaultPlan::Undisturbed)?;
         let set = ScenarioSet::from_visits(&undisturbed.visits, &request).expect("no scenario was asked for");
         set_mutant(mutant);
@@ -68,7 +67,7 @@ fn run_scenarios(
         for scenario in &set.scenarios {
             let result = runner.run_scenario(&scenario.plan)?;
             let op = scenario.cell.map_or(String::new(), |(call, _)| set.calls[call].op.clone());
-            crashes.push((scenario.id.clone(), op, judge_scenario(&mut runner, &undisturbed, &result)));
+            crashes.push((scenario.id.clone(), op, judge_scenario(&mut runner, &undisturbed, &result)?));
         }
         set_mutant(None);
         Ok(crashes)

@@ -2,12 +2,13 @@
 
 use super::{
     engine,
-    flow::NATIVES,
+    flow::{NATIVES, RUN_NATIVES},
     refusal::Refusal,
-    runbook::{INVARIANT_FN, Runbook},
+    runbook::{FIXTURE_FN, INVARIANT_FN, Runbook},
     runbook_error::RunbookError,
     script_error::locate_source,
     values::to_json,
+    world_natives::{WORLD_NAMESPACE, WORLD_NATIVES},
 };
 use crate::{
     base::suggest,
@@ -132,14 +133,12 @@ impl RunbookChecker<'_> {
             }
             self.functions.entry(name.clone()).or_default().insert(*params);
         }
-        // With other parameters it would never be called, and the rehearsal would pass without it.
-        let takes: Vec<usize> =
-            own.iter().filter(|(name, _)| name == INVARIANT_FN).map(|(_, n)| *n).collect();
-        if file == self.runbook.path && !takes.is_empty() && !takes.contains(&1) {
-            let message = format!("`{INVARIANT_FN}` takes {}, and a rehearsal gives it the world", takes[0]);
-            let hint = "write `fn invariant(world)`, or give it another name".to_owned();
-            self.add_finding(Severity::Error, file, Position::NONE, message, Some(hint));
+        if file == self.runbook.path {
+            self.check_prelude_function(&own, (INVARIANT_FN, 1), "the world", "fn invariant(world)");
+            self.check_prelude_function(&own, (FIXTURE_FN, 0), "nothing", "fn fixture()");
+            self.check_fixture(ast);
         }
+        self.refuse_worlds_in_run(file, ast);
         ast.walk(&mut |path: &[ASTNode<'_>]| {
             match path.last() {
                 Some(ASTNode::Expr(Expr::FnCall(call, at)) | ASTNode::Stmt(Stmt::FnCall(call, at))) => {
@@ -154,9 +153,104 @@ impl RunbookChecker<'_> {
         });
     }
 
+    /// Checks that a rehearsal would call a function of the runbook: with other parameters it never would be, and the
+    /// rehearsal would pass without it.
+    fn check_prelude_function(
+        &mut self,
+        own: &[(String, usize)],
+        (name, wanted): (&str, usize),
+        given: &str,
+        signature: &str,
+    ) {
+        let takes: Vec<usize> = own.iter().filter(|(own, _)| own == name).map(|(_, n)| *n).collect();
+        if takes.is_empty() || takes.contains(&wanted) {
+            return;
+        }
+        let message = format!("`{name}` takes {}, and a rehearsal gives it {given}", takes[0]);
+        let hint = format!("write `{signature}`, or give it another name");
+        let path = self.runbook.path.clone();
+        self.add_finding(Severity::Error, &path, Position::NONE, message, Some(hint));
+    }
+
+    /// Checks what a fixture calls and returns: it is no part of a run.
+    fn check_fixture(&mut self, ast: &AST) {
+        let path = self.runbook.path.clone();
+        let mut body = ast.clone_functions_only();
+        body.retain_functions(|_, _, name, params| name == FIXTURE_FN && params == 0);
+        let mut returned = Vec::new();
+        body.walk(&mut |nodes: &[ASTNode<'_>]| {
+            if let [ASTNode::Stmt(statement)] = nodes {
+                returned = list_returned_keys(statement);
+            }
+            if let Some(ASTNode::Expr(Expr::FnCall(call, at)) | ASTNode::Stmt(Stmt::FnCall(call, at))) =
+                nodes.last()
+            {
+                self.refuse_operation_in_fixture(&path, call, *at);
+            }
+            true
+        });
+        for (name, at) in returned {
+            if !self.runbook.header.params.contains_key(&name) {
+                let known: Vec<_> = self.runbook.header.params.keys().map(String::as_str).collect();
+                let hint = suggest::suggest_name(&name, known);
+                let message = format!("the fixture returns `{name}`, and the header has no such parameter");
+                self.add_finding(Severity::Error, &path, at, message, Some(hint));
+            }
+        }
+    }
+
+    fn refuse_operation_in_fixture(&mut self, file: &str, call: &FnCallExpr, at: Position) {
+        let name = called_name(call);
+        if ops::find_operation(&name).is_none() && !RUN_NATIVES.contains(&name.as_str()) {
+            return;
+        }
+        let message = format!("`{name}` works in a run, and `{FIXTURE_FN}` is called before there is one");
+        let known: Vec<String> =
+            WORLD_NATIVES.iter().map(|(name, _)| format!("`{WORLD_NAMESPACE}::{name}`")).collect();
+        let hint = format!("prepare the simulated world with {}", known.join(", "));
+        self.add_finding(Severity::Error, file, at, message, Some(hint));
+    }
+
+    /// Refuses what prepares worlds among the statements that a run evaluates.
+    fn refuse_worlds_in_run(&mut self, file: &str, ast: &AST) {
+        for statement in ast.statements() {
+            statement.walk(&mut Vec::new(), &mut |nodes: &[ASTNode<'_>]| {
+                if let Some(ASTNode::Expr(Expr::FnCall(call, at)) | ASTNode::Stmt(Stmt::FnCall(call, at))) =
+                    nodes.last()
+                    && namespace_of(call) == WORLD_NAMESPACE
+                {
+                    let message =
+                        format!("`{}` prepares a world, and a run takes it as it is", called_name(call));
+                    let hint = format!("put it into `fn {FIXTURE_FN}()`");
+                    self.add_finding(Severity::Error, file, *at, message, Some(hint));
+                }
+                true
+            });
+        }
+    }
+
+    fn check_world_call(&mut self, file: &str, call: &FnCallExpr, at: Position) {
+        let name = called_name(call);
+        let known = WORLD_NATIVES.iter().find(|(known, _)| *known == call.name.as_str());
+        let (message, hint) = match known {
+            Some((_, takes)) if *takes == call.args.len() => return,
+            Some((_, takes)) => {
+                (format!("`{name}` takes {takes} arguments, and {} were given", call.args.len()), None)
+            }
+            None => {
+                let known = WORLD_NATIVES.iter().map(|(name, _)| *name);
+                (format!("there is no function `{name}`"), Some(suggest::suggest_name(&call.name, known)))
+            }
+        };
+        self.add_finding(Severity::Error, file, at, message, hint);
+    }
+
     fn check_call(&mut self, file: &str, call: &FnCallExpr, at: Position) {
-        let namespace = call.namespace.to_string();
-        let namespace = namespace.trim_end_matches("::");
+        let namespace = namespace_of(call);
+        let namespace = namespace.as_str();
+        if namespace == WORLD_NAMESPACE {
+            return self.check_world_call(file, call, at);
+        }
         if namespace.is_empty() {
             return self.check_plain_call(file, call, at);
         }
@@ -326,6 +420,31 @@ impl RunbookChecker<'_> {
     ) {
         let place = locate_source(file, at, &|f| self.runbook.source_text(f));
         self.findings.push(CheckFinding { severity, message, hint, place });
+    }
+}
+
+/// Returns the namespace of a call, without the `::` that follows it.
+fn namespace_of(call: &FnCallExpr) -> String {
+    call.namespace.to_string().trim_end_matches("::").to_owned()
+}
+
+/// Returns the name of a call as it is written.
+fn called_name(call: &FnCallExpr) -> String {
+    match namespace_of(call) {
+        namespace if namespace.is_empty() => call.name.to_string(),
+        namespace => format!("{namespace}::{}", call.name),
+    }
+}
+
+/// Returns the keys of the map literal that a statement gives, with their places.
+fn list_returned_keys(statement: &Stmt) -> Vec<(String, Position)> {
+    let map = match statement {
+        Stmt::Expr(expression) | Stmt::Return(Some(expression), ..) => &**expression,
+        _ => return vec![],
+    };
+    match map {
+        Expr::Map(map, _) => map.0.iter().map(|(key, _)| (key.name.to_string(), key.pos)).collect(),
+        _ => vec![],
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     bind, comparisons, flow, limits, modules::PreloadedModules, scope::CallScope, stop, value_methods,
+    world_natives,
 };
 use rhai::{
     Dynamic, Engine, OptimizationLevel,
@@ -37,6 +38,7 @@ pub(super) fn build_engine() -> Engine {
     comparisons::register_comparisons(&mut engine);
     flow::register_natives(&mut engine);
     bind::register_operations(&mut engine);
+    world_natives::register_world_natives(&mut engine);
     engine
 }
 

@@ -14,6 +14,14 @@ pub enum Event<'a> {
     /// A run was started.
     #[serde(rename = "run.started")]
     Started { run: &'a str, runbook: &'a str, title: &'a str },
+    /// A parameter that was given as so long before now has its moment.
+    #[serde(rename = "param.resolved")]
+    Resolved {
+        name: &'a str,
+        moment: Moment,
+        /// As it was given: `-30m`.
+        given: &'a str,
+    },
     /// A run was resumed.
     #[serde(rename = "run.resumed")]
     Resumed {

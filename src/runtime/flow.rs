@@ -87,6 +87,26 @@ pub const NATIVES: &[&str] = &[
     "duration",
 ];
 
+/// The flow natives that work only inside a run: the others compute, or raise an error.
+pub(super) const RUN_NATIVES: &[&str] = &[
+    "step",
+    "parallel",
+    "each",
+    "defer",
+    "on_failure",
+    "retry",
+    "attempt",
+    "wait_until",
+    "approve",
+    "measure",
+    "now",
+    "sleep",
+    "metric",
+    "note",
+    "attach",
+    "target",
+];
+
 /// Runs a step. Its body runs at every replay, over recorded calls, so that what it captures is rebuilt.
 fn run_step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
     let name = name.replace('/', "∕");
@@ -176,7 +196,7 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
     let at = format_position(cx);
     let stop = |halt: NativeError| halt.into_rhai_error(cx.call_position());
     let deadline = recorded_now(&scope, &at).map_err(stop)?.saturating_add(timeout);
-    loop {
+    for polls in 0.. {
         let now = recorded_now(&scope, &at).map_err(stop)?;
         let last = now >= deadline;
         let answer = scope.enter_child("ask").invoke_closure(cx, f)?;
@@ -191,9 +211,10 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
             );
         }
         scope.run_context().emit_event(&Event::Waiting { step: scope.path(), until: deadline, every });
-        sleep_recorded(&scope, every.max(MIN_POLL_INTERVAL).min(deadline.duration_since(now)), &at)
-            .map_err(stop)?;
+        let pause = scope.run_context().clock.poll_pause(every.max(MIN_POLL_INTERVAL), polls);
+        sleep_recorded(&scope, pause.min(deadline.duration_since(now)), &at).map_err(stop)?;
     }
+    Ok(Dynamic::UNIT)
 }
 
 /// The shortest pause between two questions of `wait_until`: each is written down.
@@ -220,8 +241,7 @@ fn read_now(cx: &Cx<'_>) -> RhaiResult<Moment> {
 
 /// Returns the time as the run sees it: read once, recorded, the same at every replay.
 fn recorded_now(scope: &CallScope, at: &str) -> Result<Moment, NativeError> {
-    let clock = scope.run_context().fleet.clock();
-    record_typed_call(scope, "now", &Value::Null, at, || clock.now())
+    record_typed_call(scope, "now", &Value::Null, at, || scope.run_context().clock.now())
 }
 
 fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
@@ -230,7 +250,7 @@ fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
     let context = scope.run_context();
     let says = |until: Moment| {
         // A sleep that ends before anybody has read the line is not worth one.
-        if until.duration_since(context.fleet.clock().now()) >= Span::from_secs(1) {
+        if until.duration_since(context.clock.now()) >= Span::from_secs(1) {
             context.emit_event(&Event::Sleeping { until });
         }
     };
@@ -261,10 +281,10 @@ fn sleep_announced(
         reach_frontier(context, frontier)?;
     }
     let until = record_typed_as(scope, name.clone(), "sleep", &args, at, || {
-        context.fleet.clock().now().saturating_add(span)
+        context.clock.now().saturating_add(span)
     })?;
     // A clock that was set back makes no sleep longer than it was asked to be.
-    let left = until.duration_since(context.fleet.clock().now()).min(span);
+    let left = until.duration_since(context.clock.now()).min(span);
     if left > Span::ZERO && (is_new || !scope.has_passed(&name)) {
         if context.is_settling() {
             return Err(scope.abandon_fork());
@@ -272,7 +292,7 @@ fn sleep_announced(
         reach_frontier(context, frontier)?;
         context.stop_on_journal_error(context.run.sync_records())?;
         says(until);
-        context.wait_or_stop(context.fleet.clock().sleep(left))?;
+        context.wait_or_stop(context.clock.sleep(left))?;
     }
     Ok(())
 }

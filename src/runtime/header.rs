@@ -3,7 +3,7 @@
 use super::{runbook_error::RunbookError, values::to_json};
 use crate::{
     base::{
-        moment::{Moment, Span},
+        moment::{self, GivenMoment, Span},
         secret::SecretRef,
         suggest, value,
     },
@@ -221,7 +221,8 @@ impl ParamType {
         }
     }
 
-    /// Returns the value of a parameter that was given as a word or as a preset.
+    /// Returns the value of a parameter that was given as a word or as a preset. A moment that is counted back from now
+    /// is text still.
     pub(super) fn parse_value(&self, given: &Value, config: &Config) -> Result<Value, RunbookError> {
         let shown = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
         let wrong = || RunbookError::new(format!("expected {}, found `{shown}`", self.name()));
@@ -245,9 +246,16 @@ impl ParamType {
             ParamType::Duration => Span::parse(text.ok_or_else(wrong)?)
                 .map(|s| json!(s))
                 .map_err(|e| wrong().with_hint(e.hint())),
-            ParamType::Time => Moment::parse(text.ok_or_else(wrong)?)
-                .map(|m| json!(m))
-                .map_err(|e| RunbookError::new(e.to_string()).with_hint(e.hint())),
+            ParamType::Time => match GivenMoment::parse(text.ok_or_else(wrong)?) {
+                Ok(GivenMoment::Fixed(moment)) => Ok(json!(moment)),
+                // It stays text until the targets are known by whose clock it counts.
+                Ok(GivenMoment::Back(_)) => Ok(given.clone()),
+                Err(e @ moment::Error::MissingZone(_)) => {
+                    Err(RunbookError::new(e.to_string()).with_hint(e.hint()))
+                }
+                Err(e) => Err(RunbookError::new(e.to_string())
+                    .with_hint(format!("{}; or `-30m` for so long ago", e.hint()))),
+            },
             ParamType::Cidr => {
                 let net: ipnet::IpNet = text
                     .ok_or_else(wrong)?

@@ -19,10 +19,13 @@ mod script_error;
 mod stdlib;
 mod value_methods;
 mod values;
+mod world_natives;
 
 // What a runbook says.
 pub mod check;
+mod fixture;
 mod header;
+mod prelude;
 mod runbook;
 mod runbook_error;
 
@@ -47,6 +50,7 @@ mod observer;
 mod permit;
 mod read;
 mod refusal;
+mod run_clock;
 mod run_context;
 mod runs;
 mod scope;
@@ -63,12 +67,13 @@ pub use call_path::CLEAN_UP_PATH;
 pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use drive::RunResult;
 pub use events::Event;
+pub use fixture::run_fixture;
 pub use flow::NATIVES;
 pub use leave::leave_run;
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
 pub use read::is_read_only;
 pub use refusal::Refusal;
-pub use runbook::Runbook;
+pub use runbook::{RelativeParam, ResolvedParams, Runbook};
 pub use runbook_error::RunbookError;
 pub use runs::{ResumeRequest, Runtime, StartRequest};
 pub use script_runner::{ProcessKilled, RunResources, ScriptRunner, StopRequester};

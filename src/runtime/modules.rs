@@ -9,8 +9,8 @@ use rhai::{
 };
 use std::{
     collections::BTreeMap,
-    fs,
-    path::{Component, Path},
+    fs, io,
+    path::{Component, Path, PathBuf},
     sync::Mutex,
 };
 
@@ -108,21 +108,41 @@ fn read_module(root: &Path, path: &str) -> Result<String, String> {
             format!("there is no library module `{path}`: {hint}")
         });
     }
+    // The ending is added, not set: `lib/v1.2` is `lib/v1.2.rhai`.
+    let wrong = |why: &str| format!("module `{path}` cannot be read: {why}");
+    let file = match find_file_below(root, &format!("{path}.rhai")) {
+        Err(FileError::Outside(how)) => {
+            return Err(format!("`{path}` leads out of the runbook's folder{how}"));
+        }
+        Err(FileError::Unreadable(why)) => return Err(wrong(&why)),
+        Ok(file) => file,
+    };
+    fs::read_to_string(file).map_err(|e| wrong(&e.to_string()))
+}
+
+/// Why a path names no file below a folder.
+pub(super) enum FileError {
+    /// It leads out of the folder; how, where that is not plain to see.
+    Outside(&'static str),
+    /// It cannot be read: which file, and why.
+    Unreadable(String),
+}
+
+/// Returns the file below a runbook's own folder that a path names.
+///
+/// # Errors
+/// It leads out, or is not there.
+pub(super) fn find_file_below(root: &Path, path: &str) -> Result<PathBuf, FileError> {
     let inside = Path::new(path);
     let allowed = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
     if inside.is_absolute() || !inside.components().all(allowed) {
-        return Err(format!("`{path}` leads out of the runbook's folder"));
+        return Err(FileError::Outside(""));
     }
-    // The ending is added, not set: `lib/v1.2` is `lib/v1.2.rhai`.
-    let file = root.join(format!("{path}.rhai"));
-    let real = file
-        .canonicalize()
-        .map_err(|e| format!("module `{path}` cannot be read: {} ({e})", file.display()))?;
-    let root = root.canonicalize().map_err(|e| format!("{} cannot be read: {e}", root.display()))?;
-    if !real.starts_with(root) {
-        return Err(format!("`{path}` leads out of the runbook's folder through a link"));
-    }
-    fs::read_to_string(real).map_err(|e| format!("module `{path}` cannot be read: {e}"))
+    let file = root.join(inside);
+    let unreadable = |of: &Path, e: io::Error| FileError::Unreadable(format!("{} ({e})", of.display()));
+    let real = file.canonicalize().map_err(|e| unreadable(&file, e))?;
+    let root = root.canonicalize().map_err(|e| unreadable(root, e))?;
+    if real.starts_with(root) { Ok(real) } else { Err(FileError::Outside(" through a link")) }
 }
 
 /// Resolves imports from texts that were read before.

@@ -61,6 +61,7 @@ pub(super) fn verify_identity(
     target: &str,
     need: &Permission,
 ) -> Result<(), IdentityError> {
+    context.clock.align_worlds().map_err(IdentityError::Unreachable)?;
     let known = Arc::clone(lock_unpoisoned(&context.verified).entry(target.to_owned()).or_default());
     let mut known = lock_unpoisoned(&known);
     let rights = context.rights.as_deref().unwrap_or(std::slice::from_ref(need));

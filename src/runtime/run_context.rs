@@ -4,6 +4,7 @@ use super::{
     edit_barrier::EditBarrier,
     events::Event,
     observer::RunObserver,
+    run_clock::RunClock,
     stop::{NativeError, StopReason, StopSwitch},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) enum Cleanup {
 /// What a run is made of, and what it may do.
 pub(super) struct RunSetup {
     pub(super) fleet: Arc<Fleet>,
+    /// The time that the script sees.
+    pub(super) clock: RunClock,
     /// The executor that its waits block on.
     pub(super) tokio: tokio::runtime::Handle,
     /// The most forks that run at once.
@@ -62,6 +65,8 @@ pub(super) struct RunSetup {
 /// The state that all natives of one run share.
 pub(super) struct RunContext {
     pub(super) fleet: Arc<Fleet>,
+    /// The time that the script sees.
+    pub(super) clock: RunClock,
     pub(super) tokio: tokio::runtime::Handle,
     pub(super) journal: Arc<journal::Journal>,
     pub(super) run: journal::Run,
@@ -104,11 +109,22 @@ pub(super) struct VerifiedTarget {
 
 impl RunContext {
     pub(super) fn new(setup: RunSetup) -> Arc<Self> {
-        let RunSetup { fleet, tokio, fork_limit, journal, run, rights, observer, confirmed, is_abandoning } =
-            setup;
+        let RunSetup {
+            fleet,
+            clock,
+            tokio,
+            fork_limit,
+            journal,
+            run,
+            rights,
+            observer,
+            confirmed,
+            is_abandoning,
+        } = setup;
         let edits = EditBarrier::for_run(&run);
         Arc::new(Self {
             fleet,
+            clock,
             tokio,
             fork_limit,
             journal,

@@ -4,12 +4,21 @@ use super::{
     engine,
     header::{Header, ParamType, header_position, read_header},
     modules::{self, ModuleSources, compile_main},
+    refusal::Refusal,
     runbook_error::{RunbookError, from_parse_error},
     script_error::locate_source,
 };
-use crate::{base::suggest, config::Config, journal::Source, ops::spec::parse_target_ref};
+use crate::{
+    base::{
+        moment::{GivenMoment, Moment},
+        suggest,
+    },
+    config::Config,
+    journal::Source,
+    ops::spec::parse_target_ref,
+};
 use rhai::{AST, Engine};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
     fs,
@@ -18,6 +27,25 @@ use std::{
 
 /// The function of a runbook that says what must hold after every run of it, whatever went wrong.
 pub(super) const INVARIANT_FN: &str = "invariant";
+
+/// The function of a runbook that says what a rehearsal begins with.
+pub(super) const FIXTURE_FN: &str = "fixture";
+
+/// The parameters of a run, checked.
+pub struct ResolvedParams {
+    /// The value of every parameter.
+    pub values: Value,
+    /// Those that were given, or preset, as so long before now.
+    pub relative: Vec<RelativeParam>,
+}
+
+/// A parameter that was given as so long before now.
+pub struct RelativeParam {
+    pub name: String,
+    /// As it was given: `-30m`.
+    pub given: String,
+    pub moment: Moment,
+}
 
 /// A runbook: its texts, its header and its compiled script.
 pub struct Runbook {
@@ -114,7 +142,8 @@ impl Runbook {
             .collect()
     }
 
-    /// Checks what was given against the header, and returns the value of every parameter.
+    /// Checks what was given against the header, and returns the value of every parameter. A moment that is counted back
+    /// from now is fixed; `now` is asked for the time of the targets that the parameters name.
     ///
     /// # Errors
     /// The first unknown, missing or mistyped one.
@@ -122,7 +151,49 @@ impl Runbook {
         &self,
         given: &BTreeMap<String, String>,
         config: &Config,
-    ) -> Result<Value, RunbookError> {
+        now: &dyn Fn(&[String]) -> Result<Moment, Refusal>,
+    ) -> Result<ResolvedParams, Refusal> {
+        let mut values = self.parse_params(given, config)?;
+        let relative = self.fix_moments(&mut values, now)?;
+        Ok(ResolvedParams { values, relative })
+    }
+
+    /// Returns whether the runbook says what a rehearsal begins with.
+    pub fn has_fixture(&self) -> bool {
+        self.ast.iter_functions().any(|f| f.name == FIXTURE_FN && f.params.is_empty())
+    }
+
+    /// Returns whether a parameter is a moment.
+    pub fn has_time_param(&self) -> bool {
+        self.header.params.values().any(|param| param.kind == ParamType::Time)
+    }
+
+    /// Fixes the moments that are counted back from now, which are text still, and returns them.
+    fn fix_moments(
+        &self,
+        values: &mut Value,
+        now: &dyn Fn(&[String]) -> Result<Moment, Refusal>,
+    ) -> Result<Vec<RelativeParam>, Refusal> {
+        let times = self.header.params.iter().filter(|(_, param)| param.kind == ParamType::Time);
+        let back: Vec<(&String, String, GivenMoment)> = times
+            .filter_map(|(name, _)| {
+                let text = values[name].as_str()?;
+                Some((name, text.to_owned(), GivenMoment::parse(text).ok()?))
+            })
+            .collect();
+        if back.is_empty() {
+            return Ok(vec![]);
+        }
+        let now = now(&self.targets_in_params(values))?;
+        let fixed = back.into_iter().map(|(name, given, moment)| {
+            let moment = moment.resolve(now);
+            values[name] = json!(moment);
+            RelativeParam { name: name.clone(), given, moment }
+        });
+        Ok(fixed.collect())
+    }
+
+    fn parse_params(&self, given: &BTreeMap<String, String>, config: &Config) -> Result<Value, RunbookError> {
         if let Some(unknown) = given.keys().find(|k| !self.header.params.contains_key(*k)) {
             let known: Vec<_> = self.header.params.keys().map(String::as_str).collect();
             return Err(RunbookError::new(format!("{} has no parameter `{unknown}`", self.path))
@@ -145,7 +216,8 @@ impl Runbook {
         Ok(Value::Object(values))
     }
 
-    /// Adds the presets of parameters that a run was not given because its runbook did not have them.
+    /// Adds the presets of parameters that a run was not given because its runbook did not have them; `now` is asked as
+    /// when the parameters are given.
     ///
     /// # Errors
     /// One of them has no preset.
@@ -153,7 +225,8 @@ impl Runbook {
         &self,
         mut params: Value,
         config: &Config,
-    ) -> Result<Value, RunbookError> {
+        now: &dyn Fn(&[String]) -> Result<Moment, Refusal>,
+    ) -> Result<Value, Refusal> {
         let missing: Vec<_> =
             self.header.params.iter().filter(|(name, _)| params.get(name.as_str()).is_none()).collect();
         for (name, param) in missing {
@@ -163,6 +236,7 @@ impl Runbook {
             })?;
             params[name] = param.kind.parse_value(preset, config)?;
         }
+        self.fix_moments(&mut params, now)?;
         Ok(params)
     }
 }

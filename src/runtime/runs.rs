@@ -9,11 +9,15 @@ use super::{
     observer::RunObserver,
     permit,
     refusal::Refusal,
+    run_clock::RunClock,
     run_context::{RunContext, RunSetup},
-    runbook::Runbook,
+    runbook::{ResolvedParams, Runbook},
 };
 use crate::{
-    base::clock::{Clock, SystemClock},
+    base::{
+        clock::{Clock, SystemClock},
+        moment::Moment,
+    },
     config::Config,
     journal::{self, Journal, NewRun, StateConsent, UnreadableRecord},
     ops::spec::Permission,
@@ -136,9 +140,11 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let StartRequest { runbook, params, confirmed } = start;
-        let params = runbook.resolve_params(&params, &self.config)?;
+        let ResolvedParams { values: params, relative } = self.resolve_params(&runbook, &params)?;
         require_runnable(&runbook)?;
         self.check_targets(&runbook, &params, &confirmed)?;
+        let clock = RunClock::for_targets(&self.fleet, &list_named_targets(&runbook, &params))?;
+        clock.require_one_time()?;
         let targets = runbook.targets_in_params(&params);
         let leases =
             self.block_on(permit::leases_for_targets(&self.fleet, &targets, &runbook.header.needs))?;
@@ -157,10 +163,65 @@ impl Runtime {
             runbook: &runbook.path,
             title: &runbook.header.title,
         });
+        for param in &relative {
+            observer.on_event(&Event::Resolved {
+                name: &param.name,
+                moment: param.moment,
+                given: &param.given,
+            });
+        }
         let rights = Some(runbook.header.needs.clone());
         let context =
-            RunContext::new(RunSetup { confirmed, ..self.setup_run(journal, run, rights, observer) });
-        Ok(drive::run_on_thread(&self.tokio, &context, runbook, params)?)
+            RunContext::new(RunSetup { clock, confirmed, ..self.setup_run(journal, run, rights, observer) });
+        self.drive_run(&context, runbook, params)
+    }
+
+    /// Returns the clock of a run that is resumed. Where a target is gone, every call there says so, and the run can still
+    /// be ended.
+    fn clock_of_resumed_run(&self, targets: &[String]) -> RunClock {
+        match RunClock::for_targets(&self.fleet, targets) {
+            Ok(clock) => clock,
+            Err(error) => {
+                tracing::warn!(message = error.message, "the clock of a target cannot be read");
+                RunClock::of_machine(Arc::clone(&self.clock))
+            }
+        }
+    }
+
+    /// Runs the script of a run; its worlds have one time when it is over, too.
+    fn drive_run(
+        &self,
+        context: &Arc<RunContext>,
+        runbook: Runbook,
+        params: Value,
+    ) -> Result<RunResult, Refusal> {
+        let result = drive::run_on_thread(&self.tokio, context, runbook, params);
+        // A world whose file cannot be written says so when it is next used.
+        drop(context.clock.align_worlds());
+        Ok(result?)
+    }
+
+    /// Checks what was given against a runbook's header, and returns the value of every parameter; a moment that is
+    /// counted back from now is fixed on the clock of the targets that the parameters name.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the first unknown, missing or mistyped one, or worlds that have no time in common.
+    pub fn resolve_params(
+        &self,
+        runbook: &Runbook,
+        given: &BTreeMap<String, String>,
+    ) -> Result<ResolvedParams, Refusal> {
+        runbook.resolve_params(given, &self.config, &|targets| self.read_target_time(targets))
+    }
+
+    /// Returns the time on the clock of targets: their worlds' where all are simulated, else the machine's.
+    ///
+    /// # Errors
+    /// [`Refusal`]: worlds that have no time in common, or a file that cannot be read.
+    pub fn read_target_time(&self, targets: &[String]) -> Result<Moment, Refusal> {
+        let clock = RunClock::for_targets(&self.fleet, targets)?;
+        clock.require_one_time()?;
+        Ok(clock.now())
     }
 
     /// Resumes a run where it stopped. A runbook that has changed is recorded as edited; what was
@@ -177,7 +238,9 @@ impl Runtime {
         let ResumeRequest { run, runbook, params, confirmed, abandon } = resume;
         let edited = journal::digest_sources(&runbook.sources())
             != journal::digest_sources(&journal.read_sources(run.id(), run.source_edition())?);
-        let params = runbook.add_presets_of_new_params(params, &self.config)?;
+        let now = |targets: &[String]| self.read_target_time(targets);
+        let params = runbook.add_presets_of_new_params(params, &self.config, &now)?;
+        let clock = self.clock_of_resumed_run(&list_named_targets(&runbook, &params));
         if edited {
             require_runnable(&runbook)?;
         }
@@ -200,8 +263,8 @@ impl Runtime {
         });
         let rights = Some(runbook.header.needs.clone());
         let setup = self.setup_run(journal, run, rights, observer);
-        let context = RunContext::new(RunSetup { confirmed, is_abandoning: abandon, ..setup });
-        Ok(drive::run_on_thread(&self.tokio, &context, runbook, params)?)
+        let context = RunContext::new(RunSetup { clock, confirmed, is_abandoning: abandon, ..setup });
+        self.drive_run(&context, runbook, params)
     }
 
     /// Abandons a run by its records, where there is no text of it that reads: resolves the calls that it had begun,
@@ -223,7 +286,7 @@ impl Runtime {
         Ok(drive::abandon_on_thread(&self.tokio, &context)?)
     }
 
-    /// Returns the setup of a run with these rights, for which nothing is confirmed.
+    /// Returns the setup of a run with these rights, for which nothing is confirmed, by the machine's clock.
     pub(super) fn setup_run(
         &self,
         journal: Arc<Journal>,
@@ -233,6 +296,7 @@ impl Runtime {
     ) -> RunSetup {
         RunSetup {
             fleet: Arc::clone(&self.fleet),
+            clock: RunClock::of_machine(Arc::clone(&self.clock)),
             tokio: self.tokio.handle().clone(),
             fork_limit: usize::MAX,
             journal,

@@ -3,7 +3,7 @@
 use super::{
     call_path::{CLEAN_UP_PATH, are_in_other_forks},
     run_context::{DeferredCleanup, RunContext, StoredCallContext},
-    script_error::RhaiResult,
+    script_error::{OUTSIDE_RUN, RhaiResult},
     stop::{self, NativeError, StopReason},
 };
 use crate::base::lock::lock_unpoisoned;
@@ -97,7 +97,7 @@ impl CallScope {
     /// Returns the scope that a native was called in.
     pub(super) fn from_native_context(cx: &Cx<'_>) -> RhaiResult<Self> {
         let scope = cx.tag().and_then(|tag| tag.clone().try_cast::<Self>());
-        scope.ok_or_else(|| "this function works only inside a run".into())
+        scope.ok_or_else(|| OUTSIDE_RUN.into())
     }
 
     pub(super) fn run_context(&self) -> &Arc<RunContext> {

@@ -26,6 +26,9 @@ pub(super) mod codes {
     pub(in crate::runtime) const REJECTED: &str = "REJECTED";
 }
 
+/// What a native says that works only inside a run.
+pub(super) const OUTSIDE_RUN: &str = "this function works only inside a run";
+
 /// What a native returns to the engine.
 pub(super) type RhaiResult<T> = Result<T, Box<EvalAltResult>>;
 

@@ -10,19 +10,22 @@ use super::{
     engine, limits,
     observer::RunObserver,
     permit,
+    prelude::{PreludeError, call_prelude_function},
     refusal::Refusal,
+    run_clock::RunClock,
     run_context::{RunContext, RunSetup},
-    runbook::{INVARIANT_FN, Runbook},
+    runbook::{INVARIANT_FN, ResolvedParams, Runbook},
+    runbook_error::RunbookError,
     script_error::codes,
     values::to_dynamic,
 };
 use crate::{
-    base::lock::lock_unpoisoned,
+    base::{lock::lock_unpoisoned, moment::Moment},
     config::Config,
     journal::{self, Failure, Holder, Journal, Lease, NewRun, ScriptError},
     provider::{self, Fleet},
 };
-use rhai::{CallFnOptions, Dynamic, Engine, Scope};
+use rhai::{Dynamic, Engine};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -82,7 +85,7 @@ impl<'a> ScriptRunner<'a> {
         Ok(Self { runbook, params, engine: engine::build_engine(), tokio })
     }
 
-    /// Checks a runbook and its parameters as a run would, and returns the parameters.
+    /// Checks a runbook and its parameters as a run would that begins at `now`, and returns the parameters.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -90,10 +93,18 @@ impl<'a> ScriptRunner<'a> {
         runbook: &Runbook,
         given: &BTreeMap<String, String>,
         config: &Config,
-    ) -> Result<Value, Refusal> {
-        let params = runbook.resolve_params(given, config)?;
+        now: Moment,
+    ) -> Result<ResolvedParams, Refusal> {
         require_runnable(runbook)?;
-        Ok(params)
+        runbook.resolve_params(given, config, &|_| Ok(now))
+    }
+
+    /// Refuses a runbook that a run would refuse, whatever its parameters are.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn require_runnable(runbook: &Runbook) -> Result<(), Refusal> {
+        require_runnable(runbook)
     }
 
     /// Returns the targets that the runbook and its parameters name.
@@ -175,6 +186,7 @@ impl<'a> ScriptRunner<'a> {
         let Ok(run) = catch_unwind(AssertUnwindSafe(run)) else { return Ok(Err(ProcessKilled)) };
         let context = RunContext::new(RunSetup {
             fleet: Arc::clone(&resources.fleet),
+            clock: RunClock::jumping(Arc::clone(resources.fleet.clock())),
             tokio: self.tokio.handle().clone(),
             // The result must not depend on the timing of threads.
             fork_limit: 1,
@@ -204,25 +216,20 @@ impl<'a> ScriptRunner<'a> {
     /// Asks the runbook's own `invariant(world)`, which neither throws nor returns `false` when all is well.
     ///
     /// # Errors
-    /// What it threw.
-    pub fn check_invariant(&mut self, world: &Value) -> Result<(), Box<Failure>> {
-        let options = CallFnOptions::new().eval_ast(false).rewind_scope(true);
-        let mut variables = Scope::new();
-        self.engine.on_progress(|_| None);
-        let answer = self.engine.call_fn_with_options::<Dynamic>(
-            options,
-            &mut variables,
-            &self.runbook.ast,
-            INVARIANT_FN,
-            (to_dynamic(world),),
-        );
+    /// It does not end, so that nothing can be judged.
+    pub fn check_invariant(&mut self, world: &Value) -> Result<Result<(), Box<Failure>>, Refusal> {
+        let answer =
+            call_prelude_function(&mut self.engine, self.runbook, INVARIANT_FN, (to_dynamic(world),));
         match answer {
             Ok(holds) if holds.as_bool() == Ok(false) => {
                 let said = "`invariant` returned false";
-                Err(Box::new(Failure { fault: ScriptError::new(codes::ENSURE, said), place: None }))
+                Ok(Err(Box::new(Failure { fault: ScriptError::new(codes::ENSURE, said), place: None })))
             }
-            Ok(_) => Ok(()),
-            Err(e) => Err(Box::new(drive::to_failure(self.runbook, &e))),
+            Ok(_) => Ok(Ok(())),
+            Err(PreludeError::Failed(failure)) => Ok(Err(failure)),
+            Err(PreludeError::Endless) => Err(RunbookError::new("the invariant did not end")
+                .with_hint("`fn invariant(world)` looks at what it is given, and returns; nothing was judged")
+                .into()),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     modules::{ModuleSources, PreloadedModules},
     observer::RunObserver,
     refusal::Refusal,
+    run_clock::RunClock,
     run_context::{RunContext, RunSetup},
     runbook_error::{RunbookError, from_parse_error},
     runs::Runtime,
@@ -63,6 +64,7 @@ impl Session {
         confirmed: BTreeSet<String>,
         observer: Arc<dyn RunObserver>,
     ) -> Result<Self, Refusal> {
+        let clock = session_clock(runtime, target)?;
         let journal = Arc::new(runtime.open_journal()?);
         let mut variables = Scope::new();
         if let Some(name) = target {
@@ -79,7 +81,7 @@ impl Session {
             leases: vec![],
         })?;
         let context =
-            RunContext::new(RunSetup { confirmed, ..runtime.setup_run(journal, run, None, observer) });
+            RunContext::new(RunSetup { clock, confirmed, ..runtime.setup_run(journal, run, None, observer) });
         let interrupted = Arc::clone(&context);
         runtime.tokio.spawn(async move {
             let mut interrupts = Signals::listen_for(&[SignalKind::interrupt()]);
@@ -187,6 +189,19 @@ impl Session {
         };
         drive::end_run(&self.context, &self.engine, conclusion)
     }
+}
+
+/// Returns the clock of a session: that of the target it is about, or of the only one that there is.
+fn session_clock(runtime: &Runtime, target: Option<&str>) -> Result<RunClock, Refusal> {
+    let only = || {
+        let mut targets = runtime.fleet.target_configs();
+        targets.next().map(|t| t.name.as_str()).filter(|_| targets.next().is_none())
+    };
+    let named: Vec<String> = target.or_else(only).into_iter().map(str::to_owned).collect();
+    for name in &named {
+        runtime.fleet.target_config(name)?;
+    }
+    Ok(RunClock::for_targets(&runtime.fleet, &named)?)
 }
 
 /// The embedded library: a session has no folder to import from.

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::Deserialize;
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +30,33 @@ pub(super) fn world_file(state: &Path, target: &str) -> PathBuf {
 pub(super) fn read_world_text(opening: &OpenContext<'_>) -> Result<String> {
     demand_file_name(&opening.target.name)?;
     load_world_text(&parse_config(opening.target)?, opening.base)
+}
+
+/// Returns whether the world of a target was made.
+pub fn has_world(opening: &OpenContext<'_>) -> bool {
+    world_file(opening.state, &opening.target.name).exists()
+}
+
+/// Removes the world of a target: the next use of the target makes a new one.
+///
+/// # Errors
+/// What its name lacks, or the file cannot be removed.
+pub fn remove_world(opening: &OpenContext<'_>) -> Result<()> {
+    demand_file_name(&opening.target.name)?;
+    let file = world_file(opening.state, &opening.target.name);
+    // The world goes with its file; what SQLite keeps beside it belongs to that file alone.
+    for end in ["", "-wal", "-shm"] {
+        let mut path = file.clone().into_os_string();
+        path.push(end);
+        match fs::remove_file(&path) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                let what = format!("{} cannot be removed: {why}", Path::new(&path).display());
+                return Err(Error::new(Code::Unavailable, what).with_hint("look at the rights of the folder"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a target whose name cannot be that of a file: its world is kept under it.
@@ -56,6 +83,14 @@ fn parse_config(target: &TargetConfig) -> Result<SimConfig> {
     })
 }
 
+/// Checks a text as that of a world; `origin` names it in messages.
+///
+/// # Errors
+/// What it lacks, with the line.
+pub(super) fn check_world_text(text: &str, origin: &str) -> Result<()> {
+    WorldSpec::parse_and_check(text, origin).map(drop)
+}
+
 /// Returns the text of the world that the settings name, checked.
 fn load_world_text(settings: &SimConfig, base: &Path) -> Result<String> {
     let Some(path) = settings.world.as_deref().filter(|w| *w != "sandbox") else { return Ok(SANDBOX.into()) };
@@ -63,6 +98,6 @@ fn load_world_text(settings: &SimConfig, base: &Path) -> Result<String> {
         Error::new(Code::Invalid, format!("the world file `{path}` cannot be read: {why}"))
             .with_hint("`world` is `sandbox` or the path of a world file, relative to `redrill.toml`")
     })?;
-    WorldSpec::parse_and_check(&text, path)?;
+    check_world_text(&text, path)?;
     Ok(text)
 }

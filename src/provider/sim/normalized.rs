@@ -24,6 +24,9 @@ use std::collections::BTreeMap;
 pub struct NormalizedWorld {
     /// What the target's database holds: by table, the number of its rows and a digest of them.
     pub database: BTreeMap<String, String>,
+    /// The number of its rows alone, by table.
+    #[serde(skip)]
+    pub rows: BTreeMap<String, usize>,
     /// The same for every branch, by name.
     pub branches: BTreeMap<String, BTreeMap<String, String>>,
     /// Label and status of every backup, oldest first.
@@ -63,12 +66,13 @@ impl Sim {
                 Some(label) => format!("{label}: {status}"),
                 None => status.to_owned(),
             };
-            let ContentSummary { tables, policies } = summarize_content(&store, tx, line)?;
+            let ContentSummary { tables, rows, policies } = summarize_content(&store, tx, line)?;
             let scheduled = tx.scheduled_backup_ids()?;
             let requested = tx.list_backup_rows()?.into_iter().filter(|b| !scheduled.contains(&b.id));
             let switch = |name: &str| Ok(format!("{name}: {}", tx.read_switch(name)?.value));
             Ok(NormalizedWorld {
                 database: tables,
+                rows,
                 branches,
                 backups: requested.map(|b| backup(b.label, &b.status)).collect(),
                 marks: tx.restore_point_names()?,
@@ -89,16 +93,21 @@ fn summarize_content(store: &WorldStore, tx: &WorldTx<'_>, line: i64) -> Result<
     let since = tx.made_at()?;
     tx.cached_summary(line, || {
         store.with_content(tx, line, |content| {
-            let row = |name: String| summarize_table(content, &name, since).map(|rows| (name, rows));
-            let tables = content.table_names()?.into_iter().map(row).collect::<Result<_>>()?;
+            let (mut tables, mut rows) = (BTreeMap::new(), BTreeMap::new());
+            for name in content.table_names()? {
+                let (count, summary) = summarize_table(content, &name, since)?;
+                rows.insert(name.clone(), count);
+                tables.insert(name, summary);
+            }
             let policies = effective_policies(tx, content)?;
             let shown = |policy: &Policy| format!("{} on {}: {}", policy.name, policy.table, policy.enabled);
-            Ok(ContentSummary { tables, policies: policies.iter().map(shown).collect() })
+            Ok(ContentSummary { tables, rows, policies: policies.iter().map(shown).collect() })
         })
     })
 }
 
-fn summarize_table(content: &Content, name: &str, since: Moment) -> Result<String> {
+/// Returns how many rows a table has, and the summary of them.
+fn summarize_table(content: &Content, name: &str, since: Moment) -> Result<(usize, String)> {
     let mut hash = Sha256::new();
     let rows = content.table_rows(name)?;
     for row in &rows.rows {
@@ -110,7 +119,7 @@ fn summarize_table(content: &Content, name: &str, since: Moment) -> Result<Strin
     let mut digest = data_encoding::HEXLOWER.encode(&hash.finalize());
     digest.truncate(8);
     let secured = content.row_security(name).map_or("", |on| if on { ", secured" } else { ", not secured" });
-    Ok(format!("{} rows, {digest}{secured}", rows.rows.len()))
+    Ok((rows.rows.len(), format!("{} rows, {digest}{secured}", rows.rows.len())))
 }
 
 /// Returns a cell, without its moment where that is later than the world.

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json as object};
 
 /// The kind of the effect of a statement.
-const EXECUTE_KIND: &str = "sql.execute";
+pub(super) const EXECUTE_KIND: &str = "sql.execute";
 
 #[async_trait]
 impl Sql for Sim {

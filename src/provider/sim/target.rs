@@ -2,7 +2,7 @@
 
 use super::{
     config::{read_world_text, world_file},
-    world::{EffectRow, WorldStore, WorldTx, from_micros, version_text},
+    world::{Beginning, EffectRow, WorldStore, WorldTx, from_micros, version_text},
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
@@ -90,7 +90,8 @@ impl Sim {
     /// # Errors
     /// What the world lacks.
     pub fn in_memory(target: &str, world: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        let store = WorldStore::in_memory(target, world, id, Arc::clone(&clock))?;
+        let beginning = Beginning { anchor: clock.now(), statements: &[] };
+        let store = WorldStore::in_memory(target, world, id, &beginning, Arc::clone(&clock))?;
         Ok(Self::with_store(target, false, store, clock))
     }
 
@@ -246,6 +247,14 @@ impl Provider for Sim {
 
     fn landing(&self, kind: EffectKind) -> Landing {
         state_landing(kind)
+    }
+
+    fn clock_lead(&self) -> Result<Option<Span>> {
+        self.open_store()?.clock_lead().map(Some)
+    }
+
+    fn raise_clock_lead(&self, lead: Span) -> Result<()> {
+        self.open_store()?.raise_clock_lead(lead)
     }
 
     async fn pause(&self, clock: &dyn Clock, span: Span) {

@@ -1,13 +1,12 @@
 //! A world that is made once and copied: thousands of rehearsals begin in the same one.
 
 use super::{
-    config::read_world_text,
     target::Sim,
-    world::{ContentCache, WorldSpec, WorldStore},
+    world::{Beginning, ContentCache, WorldSpec, WorldStore},
 };
 use crate::{
     base::{clock::Clock, sqlite::DbPool},
-    provider::{OpenContext, Result},
+    provider::Result,
 };
 use std::sync::Arc;
 
@@ -23,26 +22,32 @@ pub struct WorldTemplate {
 }
 
 impl WorldTemplate {
-    /// Makes the world that a target's settings name, in memory, under the identity `id`; reads nothing of the state folder.
-    ///
-    /// # Errors
-    /// What its settings or its world file lack.
-    pub fn from_config(opening: &OpenContext<'_>, id: &str) -> Result<Self> {
-        let target = opening.target;
-        let text = read_world_text(opening)?;
-        let made = Self::from_text(&target.name, &text, id, Arc::clone(opening.clock))?;
-        Ok(Self { protect: target.protect, ..made })
-    }
-
     /// Makes a world from its text, in memory, under the identity `id`.
     ///
     /// # Errors
     /// What the world lacks.
     pub fn from_text(target: &str, text: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        let made = WorldStore::in_memory(target, text, id, clock)?;
+        Self::from_beginning(
+            (target, false),
+            text,
+            id,
+            &Beginning { anchor: clock.now(), statements: &[] },
+            clock,
+        )
+    }
+
+    /// Makes a world from its text and more statements, in memory, under the identity `id`.
+    pub(super) fn from_beginning(
+        (target, protect): (&str, bool),
+        text: &str,
+        id: &str,
+        beginning: &Beginning<'_>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let made = WorldStore::in_memory(target, text, id, beginning, clock)?;
         let (spec, image) = made.export_image()?;
         let (cache, idle) = (Arc::default(), Arc::default());
-        Ok(Self { target: target.into(), protect: false, id: id.into(), spec, cache, image, idle })
+        Ok(Self { target: target.into(), protect, id: id.into(), spec, cache, image, idle })
     }
 
     /// Returns the identity of the world.

@@ -79,7 +79,9 @@ impl LostEnv {
     fn drive(&self, resumes: bool, watch: Arc<dyn RunObserver>) -> RunResult {
         let runbook = Runbook::from_text("lost.rhai", SCRIPT.to_owned()).expect("it parses");
         let config = TestEnv::new().load_config();
-        let params = ScriptRunner::admit_runbook(&runbook, &BTreeMap::new(), &config).expect("it may run");
+        let now = self.fleet.clock().now();
+        let admitted = ScriptRunner::admit_runbook(&runbook, &BTreeMap::new(), &config, now);
+        let params = admitted.expect("it may run").values;
         let mut runner = ScriptRunner::new(&runbook, params).expect("an engine");
         let resources = RunResources {
             fleet: Arc::clone(&self.fleet),

@@ -10,6 +10,7 @@ mod postgres;
 mod quarantines;
 mod sequences;
 mod unreadable;
+mod worlds;
 
 use super::{
     VERSION,
@@ -151,7 +152,7 @@ impl ScriptEnv {
     /// Runs a script without any right, past the check that would refuse it, and returns why it stopped.
     fn without_rights(&self, script: &str) -> Option<StopReason> {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-        let params = runbook.resolve_params(&BTreeMap::new(), &self.runtime.config).expect("its parameters");
+        let params = self.runtime.resolve_params(&runbook, &BTreeMap::new()).expect("its parameters").values;
         let journal = Arc::new(self.runtime.open_journal().expect("a journal"));
         let run = journal
             .create_run(&NewRun {
@@ -198,7 +199,7 @@ fn an_endless_loop_is_interrupted() {
     let env = ScriptEnv::new();
     for script in ["loop {}", "sleep(\"1h\")", "wait_until(#{ timeout: \"1h\", every: \"1h\" }, || false)"] {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
-        let params = runbook.resolve_params(&BTreeMap::new(), &env.runtime.config).expect("its parameters");
+        let params = env.runtime.resolve_params(&runbook, &BTreeMap::new()).expect("its parameters").values;
         let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
         let new = NewRun {
             runbook: "test.rhai".into(),
@@ -317,7 +318,7 @@ fn parameters_are_checked_before_anything_runs() {
     .expect("it parses");
     let given = |pairs: &[(&str, &str)]| {
         let words = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        runbook.resolve_params(&words, &env.runtime.config)
+        env.runtime.resolve_params(&runbook, &words).map(|params| params.values)
     };
     for (pairs, wrong) in [
         (&[][..], "`must` is missing"),
@@ -330,7 +331,7 @@ fn parameters_are_checked_before_anything_runs() {
         (&[("must", "true"), ("net", "10.0.0.0/64")], "expected cidr"),
         (&[("must", "true"), ("key", "hunter2")], "a secret is given as a reference"),
     ] {
-        let error = given(pairs).expect_err(wrong);
+        let Err(Refusal::Runbook(error)) = given(pairs) else { panic!("{wrong}") };
         assert!(error.message.contains(wrong), "{error:?}");
         assert!(!format!("{error:?}").contains("hunter2"), "a secret's value was repeated");
         assert!(error.hint.is_some(), "{error:?}");

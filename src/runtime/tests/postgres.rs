@@ -101,8 +101,10 @@ impl LabEnv {
     /// Runs a script and lets it die at one record; resumes it to its end. Returns where it died, if it did.
     fn die_once(&self, script: &str, at: usize) -> Option<String> {
         let runbook = Runbook::from_text("windows.rhai", script.to_owned()).expect("it parses");
-        let params = ScriptRunner::admit_runbook(&runbook, &BTreeMap::new(), &self.lab.env.load_config())
-            .expect("it may run");
+        let (given, now) = (BTreeMap::new(), SystemClock.now());
+        let params = ScriptRunner::admit_runbook(&runbook, &given, &self.lab.env.load_config(), now)
+            .expect("it may run")
+            .values;
         let mut runner = ScriptRunner::new(&runbook, params).expect("an engine");
         let reaper = CrashAtRecord::new(at);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

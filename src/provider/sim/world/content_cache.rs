@@ -39,6 +39,8 @@ pub(in crate::provider::sim) struct ContentFacts {
 pub(in crate::provider::sim) struct ContentSummary {
     /// The number and a digest of the rows of each table.
     pub(in crate::provider::sim) tables: BTreeMap<String, String>,
+    /// The number of the rows alone.
+    pub(in crate::provider::sim) rows: BTreeMap<String, usize>,
     pub(in crate::provider::sim) policies: Vec<String>,
 }
 

@@ -57,7 +57,7 @@ fn fill_file(path: &Path, target: &str, text: &str, now: Moment) -> Result<()> {
     let conn = Connection::open(path).map_err(|e| store_error(&e))?;
     configure_connection(&conn).map_err(|e| store_error(&e))?;
     let db = Db::new(conn);
-    create_world(&db, target, text, &new_world_id()?, now)?;
+    create_world(&db, target, text, &new_world_id()?, &Beginning { anchor: now, statements: &[] })?;
     empty_log(&db)?;
     db.close().map_err(|e| store_error(&e))
 }
@@ -87,10 +87,24 @@ pub(super) fn configure_connection(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch("pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on")
 }
 
-/// Makes a world in an empty database; the times of its text count back from `now`.
-pub(super) fn create_world(db: &Db, target: &str, text: &str, id: &str, now: Moment) -> Result<()> {
+/// When a world begins, and what is in its history beside what its text says.
+pub(in crate::provider::sim) struct Beginning<'a> {
+    /// The moment from which the times of its text count back.
+    pub(in crate::provider::sim) anchor: Moment,
+    /// Statements and when they were committed.
+    pub(in crate::provider::sim) statements: &'a [(Moment, String)],
+}
+
+/// Makes a world in an empty database.
+pub(super) fn create_world(
+    db: &Db,
+    target: &str,
+    text: &str,
+    id: &str,
+    beginning: &Beginning<'_>,
+) -> Result<()> {
     let spec = WorldSpec::parse_and_check(text, &format!("the world of `{target}`"))?;
-    let anchor = from_micros(to_micros(now));
+    let anchor = from_micros(to_micros(beginning.anchor));
     let failed = |e: rusqlite::Error| store_error(&e);
     let change = db.begin_write().map_err(failed)?;
     change.raw_connection().execute_batch(include_str!("schema.sql")).map_err(failed)?;
@@ -99,7 +113,7 @@ pub(super) fn create_world(db: &Db, target: &str, text: &str, id: &str, now: Mom
     change.execute(sql, params![id, text, to_micros(anchor), FIRST_LSN, FIRST_XID]).map_err(failed)?;
     let cache = ContentCache::default();
     let tx = WorldTx { conn: &change, spec: &spec, cache: &cache, target, now: to_micros(anchor) };
-    fill_world(&tx, anchor)?;
+    fill_world(&tx, anchor, beginning.statements)?;
     change.commit().map_err(failed)
 }
 

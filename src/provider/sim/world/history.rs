@@ -9,9 +9,10 @@ use super::{
     content::StatementOutcome,
     content_cache::{ContentFacts, ContentSummary},
     entry::HistoryEntry,
+    time::from_micros,
     tx::{WorldTx, store_error},
 };
-use crate::provider::Result;
+use crate::{base::moment::Moment, provider::Result};
 use rusqlite::{OptionalExtension as _, Row, params};
 
 /// A timeline.
@@ -110,6 +111,15 @@ impl WorldTx<'_> {
             entries.extend(self.query_rows(sql, params![line, after, upto], read_history_entry)?);
         }
         Ok(entries)
+    }
+
+    /// Returns every statement that was committed, oldest first, with its time and the name of the branch it is on, if that
+    /// is still there.
+    pub(in crate::provider::sim) fn list_statements(&self) -> Result<Vec<(Moment, Option<String>, String)>> {
+        let sql =
+            "select h.at, coalesce(b.name, l.branch), h.sql from history h join lines l on l.id = h.line
+                   left join branches b on b.id = l.branch order by h.at, h.lsn";
+        self.query_rows(sql, [], |row| Ok((from_micros(row.get(0)?), row.get(1)?, row.get(2)?)))
     }
 
     /// Returns the place of the last statement of a timeline that was committed at or before `at`, or 0.

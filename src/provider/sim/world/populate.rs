@@ -15,9 +15,12 @@ use super::{
 };
 use crate::{base::moment::Moment, provider::Result};
 
-/// Adds the history and the backups that a world has from the start, and its environment.
-pub(super) fn fill_world(tx: &WorldTx<'_>, anchor: Moment) -> Result<()> {
-    let past = tx.spec.past_events(anchor);
+/// Adds the history and the backups that a world has from the start, with `more` statements, and its environment.
+pub(super) fn fill_world(tx: &WorldTx<'_>, anchor: Moment, more: &[(Moment, String)]) -> Result<()> {
+    let mut past = tx.spec.past_events(anchor);
+    past.extend(more.iter().map(|(at, sql)| (*at, PastEvent::Statement(sql.clone()))));
+    // A stable order: of one time, what the text says comes first.
+    past.sort_by_key(|(at, _)| *at);
     let begun = past.first().map_or(anchor, |(at, _)| *at);
     let line = tx.begin_timeline(None, 1, None, to_micros(begun))?;
     let mut content = Content::empty()?;

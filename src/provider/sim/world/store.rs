@@ -7,12 +7,12 @@ use super::{
     content::Content,
     content_cache::ContentCache,
     create::{
-        FORMAT_VERSION, PREVIOUS_VERSION, configure_connection, create_world, create_world_file,
+        Beginning, FORMAT_VERSION, PREVIOUS_VERSION, configure_connection, create_world, create_world_file,
         migrate_world,
     },
     effects::{EffectRow, read_effect_row},
     spec::WorldSpec,
-    time::to_micros,
+    time::{micros_to_span, span_to_micros, to_micros},
     tx::{WorldTx, store_error},
 };
 use crate::base::lock::lock_unpoisoned;
@@ -64,11 +64,12 @@ impl WorldStore {
         target: &str,
         text: &str,
         id: &str,
+        beginning: &Beginning<'_>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let conn = Connection::open_in_memory().map_err(|e| store_error(&e))?;
         let db = Db::new(conn);
-        create_world(&db, target, text, id, clock.now())?;
+        create_world(&db, target, text, id, beginning)?;
         Self::from_db(db, target, clock)
     }
 
@@ -197,9 +198,23 @@ impl WorldStore {
     /// Waiting does this often, so it does not wait for the disk: a power cut may take back time in which nothing else
     /// was written.
     pub(in crate::provider::sim) fn advance_clock(&self, span: Span) -> Result<()> {
-        let micros = i64::try_from(span.0.as_micros()).unwrap_or(i64::MAX).max(0);
+        self.move_clock("update world set clock_offset = clock_offset + ?1", span.max(Span::ZERO))
+    }
+
+    /// Returns how much later the world's clock is than the machine's.
+    pub(in crate::provider::sim) fn clock_lead(&self) -> Result<Span> {
+        let lead = self.lock_db().query_row("select clock_offset from world", [], |row| row.get(0));
+        lead.map(micros_to_span).map_err(|e| store_error(&e))
+    }
+
+    /// Sets the world's clock forward, so that it is at least `lead` later than the machine's.
+    pub(in crate::provider::sim) fn raise_clock_lead(&self, lead: Span) -> Result<()> {
+        self.move_clock("update world set clock_offset = max(clock_offset, ?1)", lead)
+    }
+
+    fn move_clock(&self, sql: &str, span: Span) -> Result<()> {
         let db = self.lock_db();
-        let add = || db.execute("update world set clock_offset = clock_offset + ?1", [micros]).map(drop);
+        let add = || db.execute(sql, [span_to_micros(span)]).map(drop);
         if db.is_in_transaction() {
             return add().map_err(|e| store_error(&e));
         }

@@ -1,0 +1,85 @@
+//! `fn fixture()`: what a rehearsal begins with.
+//!
+//! It is called on the prelude of its runbook, before any run: it sees no operations and needs no rights. What it has is
+//! `world::*`, which prepares simulated worlds; what it returns are parameters.
+
+use super::{
+    engine,
+    prelude::{PreludeError, call_prelude_function},
+    refusal::Refusal,
+    runbook::{FIXTURE_FN, Runbook},
+    runbook_error::RunbookError,
+    values::to_json,
+    world_natives::FixtureScope,
+};
+use crate::{
+    base::{suggest, value},
+    provider::sim::WorldDraft,
+};
+use rhai::Dynamic;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Calls the fixture of a runbook, if it has one: it prepares the drafts, and what it returns are parameters as a person
+/// would type them.
+///
+/// # Errors
+/// [`Refusal`]: it failed, did not end, or returned something else.
+pub fn run_fixture(
+    runbook: &Runbook,
+    drafts: &mut BTreeMap<String, WorldDraft>,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    if !runbook.has_fixture() {
+        return Ok(BTreeMap::new());
+    }
+    let root = Path::new(&runbook.path).parent().filter(|p| !p.as_os_str().is_empty());
+    let root = root.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    let scope = FixtureScope::new(std::mem::take(drafts), root);
+    let mut engine = engine::build_engine();
+    engine.set_default_tag(Dynamic::from(scope.clone()));
+    let returned = call_prelude_function(&mut engine, runbook, FIXTURE_FN, ());
+    *drafts = scope.take_drafts();
+    let returned = returned.map_err(|e| match e {
+        PreludeError::Endless => RunbookError::new("the fixture did not end")
+            .with_hint("`fn fixture()` prepares worlds, and returns parameters; nothing was done"),
+        PreludeError::Failed(failure) => RunbookError {
+            message: format!("the fixture: {}", failure.fault.message),
+            hint: failure.fault.hint,
+            place: failure.place,
+        },
+    })?;
+    let params = read_params(runbook, &returned)?;
+    Ok(params)
+}
+
+/// Returns what a fixture returned as parameters.
+fn read_params(runbook: &Runbook, returned: &Dynamic) -> Result<BTreeMap<String, String>, RunbookError> {
+    let hint = "return a map such as `#{ table: \"orders\", to: \"-30m\" }`, or nothing";
+    let wrong = |what: String| RunbookError::new(format!("the fixture returned {what}")).with_hint(hint);
+    let fields = match to_json(returned).map_err(|why| wrong(format!("what no parameter can be: {why}")))? {
+        Value::Null => return Ok(BTreeMap::new()),
+        Value::Object(fields) if value::untag_value(&Value::Object(fields.clone())).is_none() => fields,
+        other => return Err(wrong(format!("`{}`, which is no map", value::strip_tags(&other)))),
+    };
+    let known: Vec<&str> = runbook.header.params.keys().map(String::as_str).collect();
+    let mut params = BTreeMap::new();
+    for (name, given) in &fields {
+        if !known.contains(&name.as_str()) {
+            return Err(RunbookError::new(format!(
+                "the fixture returned `{name}`, which is no parameter of {}",
+                runbook.path
+            ))
+            .with_hint(suggest::suggest_name(name, known.iter().copied())));
+        }
+        let text = match value::strip_tags(given) {
+            Value::String(text) => text,
+            scalar @ (Value::Bool(_) | Value::Number(_)) => scalar.to_string(),
+            other => return Err(wrong(format!("`{other}` for `{name}`, which no parameter takes"))),
+        };
+        params.insert(name.clone(), text);
+    }
+    Ok(params)
+}

@@ -1,0 +1,130 @@
+//! The time that a script sees: one clock in a run, whatever clocks its targets have.
+//!
+//! A simulated world's clock runs with the machine's and is set forward where a real platform would be waited for. In a
+//! run whose targets are all simulated, `now()` is their clock, so that what the script counts and what its targets
+//! answer can be compared. The worlds of one run have one time: whichever is ahead takes the others along. What the
+//! script itself waits for passes on every clock alike, and takes as long as it says.
+
+use super::{refusal::Refusal, runbook_error::RunbookError};
+use crate::{
+    base::{
+        clock::Clock,
+        lock::lock_unpoisoned,
+        moment::{Moment, Span},
+    },
+    provider::{self, Fleet, Provider},
+};
+use std::sync::{Arc, Mutex};
+
+/// The kind of provider whose targets have a clock of their own.
+const SIMULATED: &str = "sim";
+/// How often `wait_until` asks at its own pace where time is jumped over.
+const STEADY_POLLS: u32 = 16;
+
+/// The clock of a run.
+pub(super) struct RunClock {
+    machine: Arc<dyn Clock>,
+    /// The worlds whose time it shows, by name; without any it shows the machine's.
+    worlds: Vec<(String, Arc<dyn Provider>)>,
+    /// How much later than the machine's clock the worlds were when they were last asked.
+    lead: Mutex<Span>,
+    jumps: bool,
+}
+
+impl RunClock {
+    /// Returns the machine's clock.
+    pub(super) fn of_machine(clock: Arc<dyn Clock>) -> Self {
+        Self { machine: clock, worlds: vec![], lead: Mutex::default(), jumps: false }
+    }
+
+    /// Returns the clock of a rehearsal, whose worlds live by `clock`: of a long wait only some polls are made.
+    pub(super) fn jumping(clock: Arc<dyn Clock>) -> Self {
+        Self { jumps: true, ..Self::of_machine(clock) }
+    }
+
+    /// Returns the clock of a run on these targets: their own where all are simulated, else the machine's.
+    ///
+    /// # Errors
+    /// A target cannot be opened, or its world's file not be read.
+    pub(super) fn for_targets(fleet: &Fleet, targets: &[String]) -> provider::Result<Self> {
+        let mut clock = Self::of_machine(Arc::clone(fleet.clock()));
+        // A real target is not opened for this.
+        if targets.iter().any(|name| fleet.target_config(name).is_ok_and(|t| t.provider != SIMULATED)) {
+            return Ok(clock);
+        }
+        for name in targets {
+            let target = fleet.open_target(name)?;
+            if target.clock_lead()?.is_none() {
+                clock.worlds.clear();
+                break;
+            }
+            clock.worlds.push((name.clone(), target));
+        }
+        Ok(clock)
+    }
+
+    /// Refuses worlds of different times: a moment of one would be another moment in the other.
+    ///
+    /// # Errors
+    /// Two of them, named, and what to do.
+    pub(super) fn require_one_time(&self) -> Result<(), Refusal> {
+        let leads = self.read_leads()?;
+        let Some((first, ahead)) = leads.iter().max_by_key(|(_, lead)| *lead) else { return Ok(()) };
+        let Some((second, behind)) = leads.iter().find(|(_, lead)| lead != ahead) else { return Ok(()) };
+        let moved: Vec<String> = leads
+            .iter()
+            .filter(|(_, lead)| *lead != Span::ZERO)
+            .map(|(name, _)| format!("`redrill world reset -t {name}`"))
+            .collect();
+        let message = format!(
+            "the simulated worlds of `{first}` and `{second}` have different times: one is {ahead} ahead of this machine, the other {behind}"
+        );
+        let hint = format!("begin with fresh worlds: {}", moved.join(", "));
+        Err(Refusal::Runbook(RunbookError::new(message).with_hint(hint)))
+    }
+
+    /// Takes every world along to the time of the one that is ahead.
+    ///
+    /// # Errors
+    /// Whatever a world's file says.
+    pub(super) fn align_worlds(&self) -> provider::Result<()> {
+        let leads = self.read_leads()?;
+        let Some(ahead) = leads.iter().map(|(_, lead)| *lead).max() else { return Ok(()) };
+        for ((_, world), (_, lead)) in self.worlds.iter().zip(&leads) {
+            if *lead < ahead {
+                world.raise_clock_lead(ahead)?;
+            }
+        }
+        *lock_unpoisoned(&self.lead) = ahead;
+        Ok(())
+    }
+
+    /// Returns the time. Where a world's file cannot be read, it is as far ahead as when it last could: the next call
+    /// there says what is wrong.
+    pub(super) fn now(&self) -> Moment {
+        if let Err(error) = self.align_worlds() {
+            tracing::warn!(message = error.message, "the clock of a world cannot be read");
+        }
+        self.machine.now().saturating_add(*lock_unpoisoned(&self.lead))
+    }
+
+    /// Waits until `span` has passed, on this clock as on the machine's.
+    pub(super) async fn sleep(&self, span: Span) {
+        self.machine.sleep(span).await;
+    }
+
+    /// Returns the pause of `wait_until` after so many polls. Where time is jumped over, a wait of hours is a few polls
+    /// more than a wait of minutes: after the first ones, each pause is twice the one before.
+    pub(super) fn poll_pause(&self, every: Span, polls: u32) -> Span {
+        let doublings = if self.jumps { polls.saturating_sub(STEADY_POLLS).min(30) } else { 0 };
+        Span(every.0.saturating_mul(1 << doublings))
+    }
+
+    fn read_leads(&self) -> provider::Result<Vec<(&str, Span)>> {
+        let mut leads = Vec::new();
+        for (name, world) in &self.worlds {
+            leads.push((name.as_str(), world.clock_lead()?.unwrap_or(Span::ZERO)));
+        }
+        Ok(leads)
+    }
+}
