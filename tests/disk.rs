@@ -74,7 +74,7 @@ fn what_is_only_noted_or_read_waits_for_no_disk() {
     env.write_file(
         "r.rhai",
         &sandbox_runbook(
-            r#""db.read", "backup.create""#,
+            r#""branch.create""#,
             r#"let db = params.db; for i in 0..300 { note("n" + i); if i % 10 == 0 { branch::list(db); } } 1"#,
         ),
     );

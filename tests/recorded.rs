@@ -20,8 +20,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "last.key.clone().unwrap_or_default()",
         "a call without effect has no key, and is opened again by a decision",
     ),
-    ("runtime/check.rs", "namespace.split(", "the first part of a text is there, also of an empty one"),
-    ("runtime/check.rs", "hint: hint.unwrap_or_default()", "a finding without a hint has none to show"),
+    ("runtime/check/mod.rs", "namespace.split(", "the first part of a text is there, also of an empty one"),
+    ("runtime/check/mod.rs", "hint: hint.unwrap_or_default()", "a finding without a hint has none to show"),
     (
         "runtime/drive.rs",
         "to_json(&value).unwrap_or(Value::Null)",

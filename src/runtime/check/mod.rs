@@ -1,5 +1,7 @@
 //! Checks a runbook without running it: unknown operations, wrong options, missing and unused rights.
 
+mod lost_changes;
+
 use super::{
     engine,
     flow::{NATIVES, RUN_NATIVES},
@@ -19,6 +21,7 @@ use crate::{
         spec::{Operation, Param, ParamKind, Permission, parse_target_ref},
     },
 };
+use lost_changes::{LostChange, find_lost_changes};
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -139,6 +142,7 @@ impl RunbookChecker<'_> {
             self.check_fixture(ast);
         }
         self.refuse_worlds_in_run(file, ast);
+        self.report_lost_changes(file, ast);
         ast.walk(&mut |path: &[ASTNode<'_>]| {
             match path.last() {
                 Some(ASTNode::Expr(Expr::FnCall(call, at)) | ASTNode::Stmt(Stmt::FnCall(call, at))) => {
@@ -386,6 +390,17 @@ impl RunbookChecker<'_> {
                 format!("the header has no parameter `{name}`"),
                 Some(hint),
             );
+        }
+    }
+
+    /// Warns of what is changed in a copy.
+    fn report_lost_changes(&mut self, file: &str, ast: &AST) {
+        for LostChange { native, variable, at } in find_lost_changes(ast) {
+            let message = format!(
+                "`{variable}` is changed in a closure of `{native}`, which has a copy of it: the change is lost"
+            );
+            let hint = "give it back as the value of the closure".to_owned();
+            self.add_finding(Severity::Warning, file, at, message, Some(hint));
         }
     }
 
