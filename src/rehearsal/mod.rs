@@ -16,8 +16,10 @@ mod colleague;
 mod fault_injector;
 mod fault_plan;
 mod invariants;
+mod left_over;
 mod operators;
 mod points;
+mod remainders;
 mod report;
 mod rights;
 mod scenario_runner;
@@ -25,9 +27,11 @@ mod scenarios;
 mod story;
 #[cfg(test)]
 mod tests;
+mod told;
 mod world_diff;
 
 pub use invariants::Violation;
+pub use left_over::LeftOver;
 pub use points::{FaultFamily, FaultSelection};
 pub use report::{RehearsalReport, ScenarioVerdict, Verdict};
 pub use scenarios::{DEFAULT_FAULTS, RehearsalRequest};
@@ -103,7 +107,7 @@ fn judge_scenario(
 ) -> Verdict {
     let mut violations = invariants::find_violations(&runner.runbook_rules(), undisturbed, result);
     let found = runner.check_author_invariant(result);
-    violations.extend(found.map(|what| Violation { invariant: "author", what }));
+    violations.extend(found.map(|what| Violation::new("author", what)));
     Verdict::from_violations(undisturbed, result, violations)
 }
 

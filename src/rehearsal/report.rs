@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{base::painter::Painter, journal::RunStatus, runtime::Runbook};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The grade of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,6 +162,7 @@ impl RehearsalReport {
             lines.extend(violations.map(|v| format!("    {}: {}", v.invariant, v.what)));
             lines.push(format!("    {}", replay(scenario.id)));
         }
+        lines.extend(self.list_hints().iter().map(|hint| format!("{} {hint}", ink.bold("hint:"))));
         lines.push(format!(
             "{} scenarios: {} {} converged, {} {} stopped safely, {} {} violated",
             self.verdicts.len(),
@@ -173,6 +174,12 @@ impl RehearsalReport {
             Grade::Violated.render_mark(ink),
         ));
         lines.join("\n")
+    }
+
+    /// Returns what to do about what was found, each once however many scenarios found it.
+    fn list_hints(&self) -> BTreeSet<&str> {
+        let violations = self.verdicts.iter().flat_map(|verdict| &verdict.violations);
+        violations.filter_map(|violation| violation.hint.as_deref()).collect()
     }
 
     /// Returns faults by calls; a cell is the worst of its scenarios.

@@ -24,8 +24,8 @@ use crate::{
         },
     },
     runtime::{
-        DecidableCall, DecisionRefusal, ProcessKilled, Refusal, RunObserver, RunResources, RunResult,
-        Runbook, ScriptRunner, StopRequester, leave_run,
+        DecidableCall, DecisionRefusal, ProcessKilled, Refusal, RemainderRule, RunObserver, RunResources,
+        RunResult, Runbook, ScriptRunner, StopRequester, leave_run,
     },
 };
 use futures_util::FutureExt as _;
@@ -54,6 +54,8 @@ pub(super) struct ScenarioRunner<'a> {
     runbook: &'a Runbook,
     templates: &'a [WorldTemplate],
     config: Arc<Config>,
+    /// The worlds in which every scenario begins.
+    beginning: Vec<WorldSnapshot>,
     journals: Arc<DbPool>,
     /// Whether it counts the records that each process leaves, for a story.
     pub(super) counts_records: bool,
@@ -133,6 +135,9 @@ pub(super) struct WorldSnapshot {
 /// What the runbook and its targets say that the invariants need.
 pub(super) struct RunbookRules<'a> {
     pub(super) needs: &'a [Permission],
+    pub(super) leaves: &'a [RemainderRule],
+    /// The world of each target, before the run.
+    pub(super) beginning: &'a [WorldSnapshot],
     pub(super) config: &'a Config,
 }
 
@@ -143,19 +148,30 @@ impl<'a> ScenarioRunner<'a> {
         templates: &'a [WorldTemplate],
         config: Arc<Config>,
     ) -> Result<Self, Refusal> {
-        let journals = Arc::default();
+        let clock = Arc::new(VirtualClock::starting_at(start_time())) as Arc<dyn Clock>;
+        let snapshot = |(name, template): (&String, &WorldTemplate)| {
+            snapshot_world(name, &template.copy_world(Arc::clone(&clock))?)
+        };
+        let beginning = config.targets.keys().zip(templates).map(snapshot).collect::<Result<_, _>>()?;
         Ok(Self {
             script_runner: ScriptRunner::new(runbook, params)?,
             runbook,
             templates,
             config,
-            journals,
+            beginning,
+            journals: Arc::default(),
             counts_records: false,
         })
     }
 
     pub(super) fn runbook_rules(&self) -> RunbookRules<'_> {
-        RunbookRules { needs: &self.runbook.header.needs, config: &self.config }
+        let header = &self.runbook.header;
+        RunbookRules {
+            needs: &header.needs,
+            leaves: &header.leaves,
+            beginning: &self.beginning,
+            config: &self.config,
+        }
     }
 
     /// Runs a scenario.

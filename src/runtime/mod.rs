@@ -23,6 +23,7 @@ mod values;
 // What a runbook says.
 pub mod check;
 mod header;
+mod remainder;
 mod runbook;
 mod runbook_error;
 
@@ -61,6 +62,7 @@ mod tests;
 pub use approval::{APPROVE, ApprovalCover};
 pub use call_path::CLEAN_UP_PATH;
 pub use decidable_call::{DecidableCall, DecisionRefusal};
+pub use deferred_cleanup::names_undone;
 pub use drive::RunResult;
 pub use events::Event;
 pub use flow::NATIVES;
@@ -68,6 +70,7 @@ pub use leave::leave_run;
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
 pub use read::is_read_only;
 pub use refusal::Refusal;
+pub use remainder::{Remainder, RemainderKind, RemainderRule};
 pub use runbook::Runbook;
 pub use runbook_error::RunbookError;
 pub use runs::{ResumeRequest, Runtime, StartRequest};
