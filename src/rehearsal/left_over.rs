@@ -31,16 +31,11 @@ pub struct LeftOver {
     /// The last call that changed it, as far as the records say.
     pub call: Option<String>,
     /// How the run ended.
-    #[serde(serialize_with = "serialize_status")]
     pub ended: RunStatus,
 }
 
 fn serialize_entry<S: Serializer>(entry: &Remainder, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(entry)
-}
-
-fn serialize_status<S: Serializer>(status: &RunStatus, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(status.as_str())
 }
 
 impl LeftOver {

@@ -60,9 +60,9 @@ fn read_own_text(cx: &Cx<'_>, scope: &CallScope) -> Option<String> {
 /// How clean-up is named that was not done: all that it would have undone may still be there.
 const UNDONE: &str = "would have undone";
 
-/// Names a clean-up that was deferred and not done, by what is recorded of it.
-pub(super) fn name_undone(name: &str, args: &Value) -> String {
-    match args["text"].as_str().filter(|text| !text.is_empty()) {
+/// Names a clean-up that was deferred and not done, by what is recorded of it, if anything is.
+pub(super) fn name_undone(name: &str, args: Option<&Value>) -> String {
+    match args.and_then(|args| args["text"].as_str()).filter(|text| !text.is_empty()) {
         Some(text) => format!("what `{text}` {UNDONE} ({name})"),
         None => format!("what {name} {UNDONE}"),
     }

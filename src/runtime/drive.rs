@@ -364,7 +364,7 @@ fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
     lost.retain(|name| !due.iter().any(|deferred| deferred.name == *name));
     lost.sort();
     let texts = lost.iter().filter_map(|name| Some((name, context.run.recorded_call(name)?.args)));
-    let named: Vec<_> = texts.map(|(name, args)| deferred_cleanup::name_undone(name, &args)).collect();
+    let named: Vec<_> = texts.map(|(name, args)| deferred_cleanup::name_undone(name, Some(&args))).collect();
     if named.is_empty() {
         return Ok(());
     }
@@ -439,9 +439,10 @@ fn run_deferred_closure(
 ) -> Result<(), Box<ScriptError>> {
     scope.invoke_stored_closure(engine, made_in, closure, ()).map(drop).map_err(|e| {
         let context = scope.run_context();
-        let args = context.run.recorded_call(name).map_or(Value::Null, |recorded| recorded.args);
+        let recorded = context.run.recorded_call(name);
         let mut fault = script_error::from_rhai_error(&e);
-        fault.left_behind.push(deferred_cleanup::name_undone(name, &args));
+        let undone = deferred_cleanup::name_undone(name, recorded.as_ref().map(|recorded| &recorded.args));
+        fault.left_behind.push(undone);
         Box::new(fault)
     })
 }

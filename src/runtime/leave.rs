@@ -65,7 +65,7 @@ fn list_left_behind(run: &Run, entries: &[JournalEntry], sources: &[Source]) -> 
 
 /// Returns the clean-up that a run has deferred. Of a run that was cleaning up it is not known how far it came.
 fn list_deferred(run: &Run) -> Vec<String> {
-    let named = |name: &String| Some(name_undone(name, &run.recorded_call(name)?.args));
+    let named = |name: &String| Some(name_undone(name, Some(&run.recorded_call(name)?.args)));
     run.calls_of(DEFER).iter().filter_map(named).collect()
 }
 
