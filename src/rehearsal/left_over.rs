@@ -74,6 +74,7 @@ impl LeftOver {
             (None, RemainderKind::Branch | RemainderKind::Replica | RemainderKind::Schedule) => {
                 "remove it in a `defer` directly after it is made"
             }
+            (_, RemainderKind::Bans) => "no operation shuts an address out again, so leave the ban as it is",
             _ => "undo it in a `defer` put before the change or directly after it",
         };
         format!("`{entry}`: {undo}; or, where it is to stay, name it in the header: `leaves: [\"{entry}\"]`")

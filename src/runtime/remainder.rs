@@ -116,10 +116,11 @@ impl RemainderRule {
         };
         let words = RemainderKind::ALL.map(RemainderKind::word);
         let Some(kind) = RemainderKind::ALL.into_iter().find(|kind| kind.word() == word) else {
-            let near = suggest::nearest_name(word, words);
-            let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
             let wrong = RunbookError::new(format!("`{text}` in `leaves` is nothing that a run may leave"));
-            return Err(wrong.with_hint(format!("{near}{}", list_forms())));
+            return Err(wrong.with_hint(match suggest::nearest_name(word, words) {
+                Some(near) => format!("did you mean `{near}`? {}", list_forms()),
+                None => list_forms(),
+            }));
         };
         let wrong = match (name, kind.name_word()) {
             (None, _) => return Ok(Self { kind, name: None }),
