@@ -56,6 +56,10 @@ fn what_is_bad_is_caught_by_the_right_invariant() {
         ("tests/bad/swallowed_failure.rhai", &["once", "same-world"]),
         ("tests/bad/broken_promise.rhai", &["author"]),
         ("tests/bad/never_well.rhai", &["ends-well"]),
+        ("tests/bad/forgotten_replica.rhai", &["left-over"]),
+        ("tests/bad/forgotten_setting.rhai", &["left-over"]),
+        ("tests/bad/forgotten_tls.rhai", &["left-over"]),
+        ("tests/bad/forgotten_pause.rhai", &["ends-well", "left-over"]),
     ] {
         let (done, events) = rehearse_runbook(path, &[]);
         assert_eq!(done.code, 1, "{path}: {done}");
@@ -66,6 +70,34 @@ fn what_is_bad_is_caught_by_the_right_invariant() {
             .collect();
         assert_eq!(broken, invariants.iter().copied().collect(), "{path}: {done}");
     }
+}
+
+#[test]
+fn what_is_left_is_told_with_what_to_do() {
+    let path = runbook_path("tests/bad/forgotten_setting.rhai");
+    let refused = ["rehearse", &path, "--only", "api:2:restore:refused"];
+    let done = CliEnv::new().run_cli(&refused);
+    let says = "left-over: the setting `work_mem` of `sandbox` is left changed, from no override to `1GB` by /db::config::set#0, at the end of a run that failed";
+    let hint = "hint: `setting:work_mem`: undo it in a `defer` put before the change or directly after it; or, where it is to stay, name it in the header: `leaves: [\"setting:work_mem\"]`";
+    assert!(done.code == 1 && done.stdout.contains(says) && done.stdout.contains(hint), "{done}");
+    let done = CliEnv::new().run_cli(&[&refused[..], &["-o", "json"]].concat());
+    let breach = &done.parse_events()[0]["breaches"][0];
+    assert_eq!(breach["invariant"], "left-over", "{done}");
+    let left = serde_json::json!({
+        "target": "sandbox", "entry": "setting:work_mem", "before": null, "after": "1GB",
+        "call": "/db::config::set#0", "ended": "failed",
+    });
+    assert_eq!(breach["left"], left, "{done}");
+    assert_eq!(format!("hint: {}", breach["hint"].as_str().unwrap()), hint, "{done}");
+}
+
+#[test]
+fn a_wrong_entry_of_leaves_is_found_by_check() {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", "const RUNBOOK = #{ title: \"t\", leaves: [\"setings\"] };\n");
+    let done = env.run_cli(&["check", "r.rhai"]);
+    let says = ["error: `setings` in `leaves`", "did you mean `setting`?", "\"branch:NAME\"", "\"power\""];
+    assert!(done.code == 2 && says.iter().all(|says| done.stderr.contains(says)), "{done}");
 }
 
 #[test]

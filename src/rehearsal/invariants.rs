@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late: set again in part, it is the same value, and `same-world` sees it). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world, under a key or without one. A request that lands after its call ended well changes nothing. When the run has ended, it knows of every call that changed something. |
-//! | `left-over` | When the run has ended: no branch is there that the undisturbed run does not leave, nor one whose call did not end well; no backup, schedule or replica whose call did not end well (one whose call did is what the runbook made, also when something failed later); nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count; nor does what a call began that it names there. |
+//! | `left-over` | When the run has ended, however it did: each branch, replica and schedule that the run made or removed, and each setting, range, ban and switch that it changed, is as it was before the run, or an entry of the header's `leaves` names it. Nothing is left that a call made that did not end well, be it a backup or in `leaves`; nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count: by its name, by the call that began it, or by the clean-up that would have undone it; nor does what the error that ended the run says to be changed. Backups, restore points and data are what a runbook is for, and what a colleague changed is not the run's. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
 //! | `same-end` | A run that was only killed or taken over, and had no request fail, ends as the undisturbed one, unless an operator gave it up or decided that a call has failed, or the script read another time from a clock that was set; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
@@ -21,14 +21,16 @@
 
 use super::{
     colleague::{check_colleague, list_colleague_elements},
+    left_over::{LeftOver, find_left_over, list_unfinished},
     points::render_call,
     rights::{check_guard, check_needs},
     scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
+    told::names_call,
     world_diff::{WorldDifference, diff_worlds},
 };
 use crate::{
     base::value,
-    journal::{Attempt, JournalEntry, Outcome, Record, RunError, RunFold, RunStatus, SideEffects},
+    journal::{Attempt, JournalEntry, Outcome, Record, RunError, RunStatus, SideEffects},
     ops::{self, spec::Effect, supabase::API_PATH},
     provider::{
         model::CallKey,
@@ -46,7 +48,26 @@ pub struct Violation {
     pub invariant: &'static str,
     /// What was found: one sentence without a full stop.
     pub what: String,
+    /// What to do about it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What the run left behind or changed, where that is what was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<LeftOver>,
 }
+
+impl Violation {
+    pub(super) fn new(invariant: &'static str, what: String) -> Self {
+        Self { invariant, what, hint: None, left: None }
+    }
+
+    fn from_left_over(left: LeftOver) -> Self {
+        Self { invariant: LEFT_OVER, what: left.describe(), hint: Some(left.hint()), left: Some(left) }
+    }
+}
+
+/// The invariant about what a run leaves behind or changed.
+const LEFT_OVER: &str = "left-over";
 
 /// Returns what was broken in a scenario.
 pub(super) fn find_violations(
@@ -57,7 +78,7 @@ pub(super) fn find_violations(
     let found = [
         ("once", check_once(undisturbed, result)),
         ("truth", check_truth(result)),
-        ("left-over", check_left_over(undisturbed, result)),
+        (LEFT_OVER, list_unfinished(result)),
         ("same-world", check_same_world(undisturbed, result)),
         ("same-end", check_same_end(undisturbed, result)),
         ("ends-well", check_ends_well(result)),
@@ -70,8 +91,9 @@ pub(super) fn find_violations(
     ];
     let violations = found
         .into_iter()
-        .flat_map(|(invariant, found)| found.into_iter().map(move |what| Violation { invariant, what }));
-    violations.collect()
+        .flat_map(|(invariant, found)| found.into_iter().map(move |what| Violation::new(invariant, what)));
+    let left = find_left_over(rules, result).into_iter().map(Violation::from_left_over);
+    violations.chain(left).collect()
 }
 
 fn has_succeeded(result: &ScenarioResult) -> bool {
@@ -177,12 +199,6 @@ fn describe_denied_effect(op: &str) -> String {
     format!("`{op}` says that nothing was changed, and its effect is in the world")
 }
 
-/// Returns whether a run says that it leaves behind what a call began.
-fn names_call(result: &ScenarioResult, name: &str) -> bool {
-    let began = format!("what {name} began");
-    result.fold.left_behind().iter().any(|left| left.starts_with(&began))
-}
-
 /// Returns whether an attempt ended with an error that says that nothing was changed.
 fn says_no_effect(attempt: &Attempt) -> bool {
     let outcome = attempt.outcome.as_ref().map(Outcome::decode);
@@ -192,69 +208,6 @@ fn says_no_effect(attempt: &Attempt) -> bool {
 /// Returns whether a key has a lasting effect in a world.
 fn has_effect(world: &WorldSnapshot, key: &str) -> bool {
     lasting_run_effects(world).any(|effect| effect.key.as_ref().is_some_and(|of| of.0 == key))
-}
-
-fn check_left_over(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
-    if !result.has_ended() {
-        return Vec::new();
-    }
-    let ended_well = keys_ended_well(&result.fold);
-    let open_and_named = result.fold.open_calls().filter(|(name, _)| names_call(result, name));
-    let named_keys: BTreeSet<&str> = open_and_named
-        .flat_map(|(_, call)| &call.attempts)
-        .filter_map(|attempt| attempt.key.as_deref())
-        .collect();
-    let is_reported = |name: &str| {
-        result.fold.left_behind().iter().any(|left| left.contains(name))
-            || named_keys.iter().any(|key| name.ends_with(key))
-    };
-    let mut found = Vec::new();
-    for (world, expected) in result.worlds.iter().zip(&undisturbed.worlds) {
-        let is_of_named_call = |key: &Option<CallKey>| key.as_ref().is_some_and(|key| is_reported(&key.0));
-        let unnamed = world
-            .branches
-            .iter()
-            .filter(|b| !is_reported(&b.name) && !is_reported(&b.id) && !is_of_named_call(&b.key));
-        for branch in unnamed {
-            let place = format!("{}/{}", world.target, branch.name);
-            if !expected.normalized.branches.contains_key(&branch.name) {
-                found.push(format!(
-                    "the branch `{place}` is left, and the undisturbed run leaves none of that name"
-                ));
-            } else if branch.key.as_ref().is_some_and(|key| !ended_well.contains(key.0.as_str())) {
-                found.push(format!("the branch `{place}` is left by a call that did not end well"));
-            }
-        }
-        let is_of_failed_call = |key: &Option<CallKey>| {
-            key.as_ref().is_some_and(|k| !ended_well.contains(k.0.as_str())) && !is_of_named_call(key)
-        };
-        for backup in world.backups.iter().filter(|b| is_of_failed_call(&b.key) && !is_reported(&b.id)) {
-            let label = backup.label.as_deref().unwrap_or("no label");
-            found.push(format!(
-                "a backup of `{}` ({label}) is left by a call that did not end well",
-                world.target
-            ));
-        }
-        let schedules = world.schedules.iter().map(|s| ("schedule", &s.id, &s.key));
-        let others = schedules.chain(world.replicas.iter().map(|r| ("replica", &r.id, &r.key)));
-        for (kind, ..) in others.filter(|(_, id, key)| is_of_failed_call(key) && !is_reported(id)) {
-            found.push(format!("a {kind} of `{}` is left by a call that did not end well", world.target));
-        }
-        for job in world.unfinished.iter().filter(|job| !is_reported(job)) {
-            let (kind, _) = job.split_once('-').unwrap_or((job, ""));
-            found.push(format!("a {kind} of `{}` goes on after the run's end", world.target));
-        }
-    }
-    if result.leases > 0 && !result.has_died_last {
-        found.push(format!("{} leases are held after the run's end", result.leases));
-    }
-    found
-}
-
-/// Returns the keys of the calls that ended well.
-fn keys_ended_well(fold: &RunFold) -> BTreeSet<&str> {
-    let well = fold.calls().filter(|(_, call)| matches!(call.outcome(), Some(Outcome::Ok(_))));
-    well.filter_map(|(_, call)| call.attempts.last()?.key.as_deref()).collect()
 }
 
 fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {

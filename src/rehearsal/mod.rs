@@ -16,8 +16,10 @@ mod colleague;
 mod fault_injector;
 mod fault_plan;
 mod invariants;
+mod left_over;
 mod operators;
 mod points;
+mod remainders;
 mod report;
 mod rights;
 mod scenario_runner;
@@ -26,9 +28,11 @@ mod stage;
 mod story;
 #[cfg(test)]
 mod tests;
+mod told;
 mod world_diff;
 
 pub use invariants::Violation;
+pub use left_over::LeftOver;
 pub use points::{FaultFamily, FaultSelection};
 pub use report::{RehearsalReport, ScenarioVerdict, Verdict};
 pub use scenarios::{DEFAULT_FAULTS, RehearsalRequest};
@@ -100,7 +104,7 @@ fn judge_scenario(
 ) -> Result<Verdict, Refusal> {
     let mut violations = invariants::find_violations(&runner.runbook_rules(), undisturbed, result);
     let found = runner.check_author_invariant(result)?;
-    violations.extend(found.map(|what| Violation { invariant: "author", what }));
+    violations.extend(found.map(|what| Violation::new("author", what)));
     Ok(Verdict::from_violations(undisturbed, result, violations))
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{base::painter::Painter, journal::RunStatus, runtime::Runbook};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The grade of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,6 +168,7 @@ impl RehearsalReport {
             lines.extend(violations.map(|v| format!("    {}: {}", v.invariant, v.what)));
             lines.push(format!("    {}", replay(scenario.id)));
         }
+        lines.extend(self.list_hints().iter().map(|hint| format!("{} {hint}", ink.bold("hint:"))));
         lines.push(format!(
             "{} scenarios: {} {} converged, {} {} stopped safely, {} {} violated",
             self.verdicts.len(),
@@ -186,6 +187,12 @@ impl RehearsalReport {
         let RehearsalTime { now, has_time_param, relative } = &self.time;
         let resolved = relative.iter().map(|p| format!("; {} {} ({})", p.name, p.moment, p.given));
         has_time_param.then(|| format!("the rehearsal's now is {now}{}", resolved.collect::<String>()))
+    }
+
+    /// Returns what to do about what was found, each once however many scenarios found it.
+    fn list_hints(&self) -> BTreeSet<&str> {
+        let violations = self.verdicts.iter().flat_map(|verdict| &verdict.violations);
+        violations.filter_map(|violation| violation.hint.as_deref()).collect()
     }
 
     /// Returns faults by calls; a cell is the worst of its scenarios.

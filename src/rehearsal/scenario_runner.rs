@@ -20,13 +20,13 @@ use crate::{
         Backups, Branches, Fleet, Provider, Replicas, Schedules,
         model::{Backup, Branch, Replica, Schedule},
         sim::{
-            EffectRow, NormalizedWorld, Sim, WorldFacts,
+            EffectRow, NormalizedWorld, Sim, WorldFacts, WorldTemplate,
             faults::{FaultySim, LANDING_BOUND},
         },
     },
     runtime::{
-        DecidableCall, DecisionRefusal, ProcessKilled, Refusal, RunObserver, RunResources, RunResult,
-        Runbook, ScriptRunner, StopRequester, leave_run,
+        DecidableCall, DecisionRefusal, ProcessKilled, Refusal, RemainderRule, RunObserver, RunResources,
+        RunResult, Runbook, ScriptRunner, StopRequester, leave_run,
     },
 };
 use futures_util::FutureExt as _;
@@ -54,6 +54,8 @@ pub(super) struct ScenarioRunner<'a> {
     script_runner: ScriptRunner<'a>,
     runbook: &'a Runbook,
     stage: &'a Stage,
+    /// The worlds in which every scenario begins.
+    beginning: Vec<WorldSnapshot>,
     journals: Arc<DbPool>,
     /// Whether it counts the records that each process leaves, for a story.
     pub(super) counts_records: bool,
@@ -133,23 +135,37 @@ pub(super) struct WorldSnapshot {
 /// What the runbook and its targets say that the invariants need.
 pub(super) struct RunbookRules<'a> {
     pub(super) needs: &'a [Permission],
+    pub(super) leaves: &'a [RemainderRule],
+    /// The world of each target, before the run.
+    pub(super) beginning: &'a [WorldSnapshot],
     pub(super) config: &'a Config,
 }
 
 impl<'a> ScenarioRunner<'a> {
     pub(super) fn new(runbook: &'a Runbook, params: Value, stage: &'a Stage) -> Result<Self, Refusal> {
-        let journals = Arc::default();
+        let clock = Arc::new(VirtualClock::starting_at(stage.now)) as Arc<dyn Clock>;
+        let snapshot = |(name, template): (&String, &WorldTemplate)| {
+            snapshot_world(name, &template.copy_world(Arc::clone(&clock))?)
+        };
+        let worlds = stage.config.targets.keys().zip(&stage.templates);
         Ok(Self {
             script_runner: ScriptRunner::new(runbook, params)?,
             runbook,
             stage,
-            journals,
+            beginning: worlds.map(snapshot).collect::<Result<_, _>>()?,
+            journals: Arc::default(),
             counts_records: false,
         })
     }
 
     pub(super) fn runbook_rules(&self) -> RunbookRules<'_> {
-        RunbookRules { needs: &self.runbook.header.needs, config: &self.stage.config }
+        let header = &self.runbook.header;
+        RunbookRules {
+            needs: &header.needs,
+            leaves: &header.leaves,
+            beginning: &self.beginning,
+            config: &self.stage.config,
+        }
     }
 
     /// Runs a scenario.

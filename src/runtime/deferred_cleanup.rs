@@ -57,10 +57,23 @@ fn read_own_text(cx: &Cx<'_>, scope: &CallScope) -> Option<String> {
     read_call_text(&source.text, cx.call_position().line()?, cx.call_position().position()?)
 }
 
-/// Names a clean-up that was deferred and not done, by what is recorded of it.
-pub(super) fn name_undone(name: &str, args: &Value) -> String {
-    match args["text"].as_str().filter(|text| !text.is_empty()) {
-        Some(text) => format!("what `{text}` would have undone ({name})"),
-        None => format!("what {name} would have undone"),
+/// How clean-up is named that was not done: all that it would have undone may still be there.
+const UNDONE: &str = "would have undone";
+
+/// Names a clean-up that was deferred and not done, by what is recorded of it, if anything is.
+pub(super) fn name_undone(name: &str, args: Option<&Value>) -> String {
+    match args.and_then(|args| args["text"].as_str()).filter(|text| !text.is_empty()) {
+        Some(text) => format!("what `{text}` {UNDONE} ({name})"),
+        None => format!("what {name} {UNDONE}"),
     }
+}
+
+/// Names all clean-up of a run of which the records do not say what it had deferred.
+pub(super) fn name_all_undone() -> String {
+    format!("what its `defer` and `on_failure` {UNDONE}")
+}
+
+/// Returns whether something that is left behind is named by the clean-up that was not done.
+pub fn names_undone(left: &str) -> bool {
+    left.contains(UNDONE)
 }

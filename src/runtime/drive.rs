@@ -15,7 +15,7 @@ use super::{
     leave::name_open_call,
     limits::STACK_BYTES,
     modules::{ModuleSources, PreloadedModules},
-    run_context::{Cleanup, DeferredCleanup, RunContext},
+    run_context::{Cleanup, DeferredCleanup, RunContext, StoredCallContext},
     runbook::Runbook,
     scope::CallScope,
     script_error,
@@ -32,7 +32,7 @@ use crate::{
     ops::{self, args::CallArgs, spec::parse_target_ref},
     provider::Code,
 };
-use rhai::{Engine, EvalAltResult, Scope};
+use rhai::{Engine, EvalAltResult, FnPtr, Scope};
 use serde_json::{Map, Value, json};
 use std::{io, sync::Arc, time::Duration};
 use tokio::signal::unix::SignalKind;
@@ -364,7 +364,7 @@ fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
     lost.retain(|name| !due.iter().any(|deferred| deferred.name == *name));
     lost.sort();
     let texts = lost.iter().filter_map(|name| Some((name, context.run.recorded_call(name)?.args)));
-    let named: Vec<_> = texts.map(|(name, args)| deferred_cleanup::name_undone(name, &args)).collect();
+    let named: Vec<_> = texts.map(|(name, args)| deferred_cleanup::name_undone(name, Some(&args))).collect();
     if named.is_empty() {
         return Ok(());
     }
@@ -412,10 +412,9 @@ fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec
         }
         let scope = CallScope::at_path(Arc::clone(context), format!("{CLEAN_UP_PATH}{}", deferred.name));
         let result = match deferred.due {
-            Cleanup::Closure { closure, made_in, .. } => scope
-                .invoke_stored_closure(engine, &made_in, &closure, ())
-                .map(drop)
-                .map_err(|e| Box::new(script_error::from_rhai_error(&e))),
+            Cleanup::Closure { closure, made_in, .. } => {
+                run_deferred_closure(&scope, engine, &deferred.name, &made_in, &closure)
+            }
             Cleanup::Branch(branch) => remove_branch(&scope, &deferred.name, &branch),
         };
         if context.stopper.is_stopped() {
@@ -427,6 +426,25 @@ fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec
         }
     }
     wrong
+}
+
+/// Runs a closure that was deferred. One that fails is named among what is left behind: whatever it would have undone may
+/// still be there.
+fn run_deferred_closure(
+    scope: &CallScope,
+    engine: &Engine,
+    name: &str,
+    made_in: &StoredCallContext,
+    closure: &FnPtr,
+) -> Result<(), Box<ScriptError>> {
+    scope.invoke_stored_closure(engine, made_in, closure, ()).map(drop).map_err(|e| {
+        let context = scope.run_context();
+        let recorded = context.run.recorded_call(name);
+        let mut fault = script_error::from_rhai_error(&e);
+        let undone = deferred_cleanup::name_undone(name, recorded.as_ref().map(|recorded| &recorded.args));
+        fault.left_behind.push(undone);
+        Box::new(fault)
+    })
 }
 
 /// Removes a branch that the call `made` has given back. A branch that is already gone is no error.

@@ -1,6 +1,6 @@
 //! The header of a runbook, `const RUNBOOK = #{ … }`: read off the script without running anything of it.
 
-use super::{runbook_error::RunbookError, values::to_json};
+use super::{remainder::RemainderRule, runbook_error::RunbookError, values::to_json};
 use crate::{
     base::{
         moment::{self, GivenMoment, Span},
@@ -31,6 +31,8 @@ pub struct Header {
     pub params: BTreeMap<String, HeaderParam>,
     /// The rights that it needs.
     pub needs: Vec<Permission>,
+    /// What it may leave behind or changed.
+    pub leaves: Vec<RemainderRule>,
 }
 
 /// A parameter of a runbook.
@@ -77,6 +79,8 @@ struct RawHeader {
     params: BTreeMap<String, RawParam>,
     #[serde(default)]
     needs: Vec<String>,
+    #[serde(default)]
+    leaves: Vec<String>,
     #[serde(default)]
     schedule: Option<RawSchedule>,
 }
@@ -134,10 +138,12 @@ pub(super) fn read_header(ast: &AST) -> Result<Header, RunbookError> {
     drop(raw.schedule);
     let params = raw.params.into_iter().map(|(name, p)| Ok((name.clone(), build_param(&name, p)?)));
     let needs = raw.needs.iter().map(|text| parse_need(text));
+    let leaves = raw.leaves.iter().map(|text| RemainderRule::parse_entry(text));
     Ok(Header {
         title: raw.title,
         params: params.collect::<Result<_, RunbookError>>()?,
         needs: needs.collect::<Result<_, _>>()?,
+        leaves: leaves.collect::<Result<_, _>>()?,
     })
 }
 

@@ -1,7 +1,10 @@
 //! `abandon --leave`: a run ends, and none of its targets is touched. What it may have left there is told from its records
 //! and its texts alone.
 
-use super::{deferred_cleanup::name_undone, edit_barrier::DEFER};
+use super::{
+    deferred_cleanup::{name_all_undone, name_undone},
+    edit_barrier::DEFER,
+};
 use crate::{
     base::{moment::Moment, value},
     journal::{
@@ -52,7 +55,7 @@ fn list_left_behind(run: &Run, entries: &[JournalEntry], sources: &[Source]) -> 
     let deferred = list_deferred(run);
     // Whatever has begun since the last record may have deferred something.
     if deferred.is_empty() && sources.iter().any(|source| defers_clean_up(&source.text)) {
-        left.push("what its `defer` and `on_failure` would have undone".to_owned());
+        left.push(name_all_undone());
     }
     left.extend(deferred);
     left.sort();
@@ -62,7 +65,7 @@ fn list_left_behind(run: &Run, entries: &[JournalEntry], sources: &[Source]) -> 
 
 /// Returns the clean-up that a run has deferred. Of a run that was cleaning up it is not known how far it came.
 fn list_deferred(run: &Run) -> Vec<String> {
-    let named = |name: &String| Some(name_undone(name, &run.recorded_call(name)?.args));
+    let named = |name: &String| Some(name_undone(name, Some(&run.recorded_call(name)?.args)));
     run.calls_of(DEFER).iter().filter_map(named).collect()
 }
 

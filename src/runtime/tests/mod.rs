@@ -297,6 +297,8 @@ fn the_header_is_read_without_running_anything() {
         ),
         ("const RUNBOOK = #{ title: \"t\", needs: [\"backups.create\"] };", "is no right"),
         ("const RUNBOOK = #{ title: \"t\", needs: [\"backup.make\"] };", "is no right"),
+        ("const RUNBOOK = #{ title: \"t\", leaves: [\"brench\"] };", "is nothing that a run may leave"),
+        ("const RUNBOOK = #{ title: \"t\", leaves: \"branch\" };", "expected a sequence"),
     ] {
         let error = Runbook::from_text("t.rhai", header.into()).map(drop).expect_err(header);
         assert!(error.message.contains(wrong), "{header}: {error:?}");
@@ -359,6 +361,7 @@ fn a_failed_clean_up_fails_the_run_and_hides_no_error() {
     let env = ScriptEnv::new();
     let ended = env.run_script("defer(|| fail(\"left open\")); 1");
     assert_eq!((ended.status, ended.cleanup), (RunStatus::Failed, vec!["left open".to_owned()]));
+    assert_eq!(ended.left_behind, ["what `defer(||fail(\"left open\"))` would have undone (/defer#0)"]);
     let ended = env
         .run_script("defer(|| fail(\"left open\")); on_failure(|| note(\"was here\")); fail(\"the cause\")");
     assert_eq!(ended.failure.expect("a failure").fault.message, "the cause");

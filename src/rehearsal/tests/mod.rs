@@ -1,5 +1,7 @@
 //! A rehearsal of a runtime that is wrong: it must be found, and by the invariant that it breaks.
 
+mod left_over;
+
 use super::*;
 use crate::{
     base::mutant::{Mutant, PROTOCOL_MUTANTS, set_mutant},
@@ -146,7 +148,7 @@ const WINDOWS: [&str; 4] = ["after-begin", "after-effect", "before-record", "aft
 
 #[test]
 fn every_operation_that_changes_anything_is_right_in_every_failure_window() {
-    let all = run_crashes(include_str!("../../tests/good/every_change.rhai"), None);
+    let all = run_crashes(include_str!("../../../tests/good/every_change.rhai"), None);
     let changes =
         ops::all_operations().filter(|op| op.effect != Effect::Read && op.path() != ops::supabase::API_PATH);
     for op in changes {
@@ -194,10 +196,16 @@ fn a_write_past_the_catalogue_is_never_sent_again() {
 /// How many schedules of several faults the changes below go through.
 const LATE_SEEDS: u64 = 64;
 
-/// Returns a runbook of these statements on the sandbox `db`.
+/// Returns a runbook of these statements on the sandbox `db`, which may leave what it likes.
 fn write_runbook(needs: &str, body: &str) -> String {
+    write_leaving_runbook(needs, r#""branch", "setting", "ranges", "tls""#, body)
+}
+
+/// Returns a runbook of these statements on the sandbox `db`, with the entries of its `leaves`.
+fn write_leaving_runbook(needs: &str, leaves: &str, body: &str) -> String {
     let header = r#"title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } }"#;
-    format!("const RUNBOOK = #{{ {header}, needs: [{needs}] }};\nlet db = params.db;\n{body}\n")
+    let rights = format!("needs: [{needs}], leaves: [{leaves}]");
+    format!("const RUNBOOK = #{{ {header}, {rights} }};\nlet db = params.db;\n{body}\n")
 }
 
 /// The statements that answers and looks tell untruths about, with the rights that they need.
@@ -304,7 +312,7 @@ fn retrying_a_backup_is_right_under_late_faults() {
 
 /// Waits of every kind, around temporary branches and clean-up.
 const WAITS: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
-    needs: ["backup.create", "branch.create", "db.change", "network.change"] };
+    needs: ["backup.create", "branch.create", "db.change", "network.change"], leaves: ["ranges", "setting:work_mem"] };
 let db = params.db;
 sleep("5m");
 let due = now() + duration("1m");
@@ -418,7 +426,7 @@ fn a_whole_list_that_is_compared_is_found() {
 
 #[test]
 fn a_begun_call_whose_branch_cannot_be_asked_is_undecided() {
-    let text = include_str!("../../tests/good/every_change.rhai");
+    let text = include_str!("../../../tests/good/every_change.rhai");
     // In these schedules the process dies after a statement on a branch was committed, and the branch does not open then.
     for seed in [139, 328] {
         let request = RehearsalRequest {
