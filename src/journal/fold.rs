@@ -228,6 +228,8 @@ pub struct RunFold {
     pub(super) edition: u32,
     /// What the edition in force has added, while nothing has taken effect under it and it may still be dropped.
     trial: Option<EditionTrial>,
+    /// Whether the run stopped at a mismatch, and no edition was dropped by it: the same text meets it again.
+    is_stuck: bool,
     /// What the edition in force need not ask for before it does something new, because somebody allowed it.
     allowed: BTreeSet<String>,
     /// The newest text there is.
@@ -328,13 +330,18 @@ impl RunFold {
     fn follow_editions(&mut self, record: &Record) {
         match record {
             Record::Resumed { digest: Some(_), .. } => {
+                self.is_stuck = false;
                 self.drop_trial();
                 self.newest += 1;
                 self.trial = Some(EditionTrial { before: self.edition, ..EditionTrial::default() });
                 self.edition = self.newest;
                 self.allowed.clear();
             }
-            Record::Stopped { mismatch: true, .. } => self.drop_trial(),
+            Record::Stopped { mismatch: true, .. } => {
+                self.is_stuck = self.trial.is_none();
+                self.drop_trial();
+            }
+            Record::Resumed { .. } => self.is_stuck = false,
             Record::Begin { .. } | Record::Accepted { .. } | Record::Ending { .. } => self.trial = None,
             Record::End { call, .. } if self.calls.get(call).is_some_and(FoldedCall::has_effect) => {
                 self.trial = None;
@@ -392,6 +399,11 @@ impl RunFold {
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
         self.edition
+    }
+
+    /// Returns whether the run stopped at a mismatch that a resume meets again.
+    pub fn is_stuck(&self) -> bool {
+        self.is_stuck
     }
 
     /// Returns why the run has stopped, while it has.

@@ -106,6 +106,7 @@ impl CliError {
                     | StopReason::Interrupted
                     | StopReason::Undecided { .. }
                     | StopReason::Refused { .. }
+                    | StopReason::Mismatch { .. }
                     | StopReason::Leased(_)
             )
         );

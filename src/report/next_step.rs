@@ -27,8 +27,9 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
         let summary = journal.summarize_run(run)?;
         let (fold, _) = RunFold::from_entries(&journal.read_records(run)?);
         let names = list_targets_to_confirm(runtime, run);
-        let confirm: String =
+        let options: Vec<String> =
             names.iter().map(|name| format!(" --confirm {}", quote_shell_word(name))).collect();
+        let confirm = options.concat();
         Ok(Some(step_from_fold(&summary, &fold, &confirm)))
     };
     read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("redrill runs show {run}")))
@@ -41,6 +42,14 @@ fn step_from_fold(summary: &RunSummary, fold: &RunFold, confirm: &str) -> NextSt
     }
     if summary.runbook == SESSION {
         return NextStep::with_command(format!("redrill runs abandon {run}"));
+    }
+    if fold.is_stuck() {
+        return NextStep {
+            command: format!("redrill runs abandon {run}"),
+            hint: Some(format!(
+                "give it up, or give it a text that asks for all that was done: `redrill resume {run} --edited{confirm}`"
+            )),
+        };
     }
     if summary.status == RunStatus::Waiting {
         if let Some(step) = step_at_gate(run, fold, confirm) {

@@ -92,17 +92,17 @@ impl Approval<'_> {
             CallState::Started { op, args, accepted, decision, .. } => {
                 self.check_matches_record(&op, &args)?;
                 self.reach_frontier()?;
-                let targets = match &accepted {
-                    Some(cover) => {
-                        let cover = ApprovalCover::decode(cover);
-                        cover.map_err(|what| self.context.stop_unreadable(self.name, what))?.targets
-                    }
+                let cover = accepted.as_ref().map(ApprovalCover::decode).transpose();
+                let cover = cover.map_err(|what| self.context.stop_unreadable(self.name, what))?;
+                let covered = cover.as_ref().map(|cover| &cover.hash);
+                let targets = match &cover {
+                    Some(cover) => cover.targets.clone(),
                     // Killed between the two records with which it is asked for: nobody has seen it yet.
                     None => self.targets_to_cover()?,
                 };
                 self.verify_targets(&targets).map_err(|e| self.stop_unverified(e))?;
                 let hash = self.hash_covered(&targets)?;
-                if accepted.is_none() {
+                if decision.is_none() && covered != Some(&hash) {
                     self.record_cover(&hash, targets)?;
                 }
                 match decision {
@@ -184,7 +184,12 @@ impl Approval<'_> {
         let known: Vec<_> = targets.iter().map(|name| (name, known.get(name).map(|who| &who.id))).collect();
         let summary =
             self.context.stop_on_journal_error(self.context.journal.summarize_run(self.context.run.id()))?;
-        let covered = json!([self.context.run.id(), self.name, self.message, summary.params, known]);
+        let mut covered = json!([self.context.run.id(), self.name, self.message, summary.params, known]);
+        // What an edited text does behind the gate is not what was approved before.
+        let edition = self.context.run.source_edition();
+        if let Some(parts) = covered.as_array_mut().filter(|_| edition > 0) {
+            parts.push(edition.into());
+        }
         Ok(data_encoding::HEXLOWER.encode(&Sha256::digest(covered.to_string())))
     }
 

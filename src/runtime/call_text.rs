@@ -4,9 +4,24 @@
 /// space than its words need, so that another layout is the same text. Nothing where no call stands.
 pub(super) fn read_call_text(source: &str, line: usize, column: usize) -> Option<String> {
     let rest = source.split('\n').skip(line.checked_sub(1)?).collect::<Vec<_>>().join("\n");
-    let mut scanner =
-        Scanner { chars: rest.chars().skip(column.checked_sub(1)?).collect(), at: 0, text: String::new() };
-    scanner.read_call().then_some(scanner.text)
+    read_until_closed(rest.chars().skip(column.checked_sub(1)?).collect(), ')')
+}
+
+/// Returns the text of a function of a script, in the same form. Nothing where there is none of that name.
+pub(super) fn find_function_text(source: &str, name: &str) -> Option<String> {
+    let is_it = |at: &usize| {
+        let rest = source[at + 2..].trim_start();
+        let rest = rest.strip_prefix(name).map(str::trim_start);
+        rest.is_some_and(|rest| rest.starts_with('(')) && source[at + 2..].starts_with(char::is_whitespace)
+    };
+    let at = source.match_indices("fn").map(|(at, _)| at).find(is_it)?;
+    read_until_closed(source[at..].chars().collect(), '}')
+}
+
+/// Reads to the bracket `closing` with which everything is closed.
+fn read_until_closed(chars: Vec<char>, closing: char) -> Option<String> {
+    let mut scanner = Scanner { chars, at: 0, text: String::new() };
+    scanner.read_until_closed(closing).then_some(scanner.text)
 }
 
 struct Scanner {
@@ -26,8 +41,8 @@ impl Scanner {
         self.at += 1;
     }
 
-    /// Reads from a name to the parenthesis that closes its call; returns whether there is one.
-    fn read_call(&mut self) -> bool {
+    /// Reads to the bracket with which everything is closed; returns whether it is `closing`, or one like it that is.
+    fn read_until_closed(&mut self, closing: char) -> bool {
         let mut open: Vec<char> = Vec::new();
         while let Some(c) = self.peek(0) {
             match (open.last(), c) {
@@ -52,8 +67,12 @@ impl Scanner {
                 (_, ')' | ']' | '}') => {
                     self.take();
                     open.pop();
-                    if open.is_empty() {
-                        return c == ')';
+                    match (open.is_empty(), c) {
+                        (true, c) if c == closing => return true,
+                        // The parameters of a function stand before its body.
+                        (true, ')') if closing == '}' => {}
+                        (true, _) => return false,
+                        (false, _) => {}
                     }
                 }
                 (_, c) if c.is_whitespace() => self.skip_space(),
@@ -110,7 +129,7 @@ impl Scanner {
 
 #[cfg(test)]
 mod tests {
-    use super::read_call_text;
+    use super::{find_function_text, read_call_text};
 
     #[test]
     fn the_text_of_a_call_ends_where_the_call_does() {
@@ -123,6 +142,9 @@ mod tests {
         ] {
             assert_eq!(read_call_text(source, 1, 1).as_deref(), Some(text), "{source}");
         }
+        let source = "fn g() { 1 } fn undo( a, b ) {\n  f(a); // }\n}\nundo(1)";
+        assert_eq!(find_function_text(source, "undo").as_deref(), Some("fn undo(a,b){f(a);}"));
+        assert_eq!(find_function_text(source, "f"), None);
         assert_eq!(read_call_text("a;\n  defer(f)", 2, 3).as_deref(), Some("defer(f)"));
         for (source, line, column) in [("defer(f", 1, 1), ("x", 3, 1), ("x", 0, 0), ("} defer(f)", 1, 1)] {
             assert_eq!(read_call_text(source, line, column), None, "{source}");

@@ -1,8 +1,9 @@
 //! Deferred clean-up in the records: an edited script that no longer defers what a run had deferred would lose it.
 
 use super::{
-    call_text::read_call_text,
-    edit_barrier::DEFER,
+    call_text::{find_function_text, read_call_text},
+    edit_barrier::{DEFER, Frontier},
+    frontier::reach_frontier,
     native_call::record_named_call,
     scope::{CallScope, format_position},
     stop::NativeError,
@@ -11,6 +12,7 @@ use super::{
 use rhai::{Dynamic, FnPtr, NativeCallContext as Cx};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most characters of a clean-up's text that are recorded, for people.
 const TEXT_LIMIT: usize = 120;
@@ -25,9 +27,15 @@ pub(super) fn record_deferral(
     let args = describe_clean_up(cx, scope, closure);
     let name = scope.claim_read_name(DEFER, &args);
     context.note_asked(&name);
+    let (at, is_new) = (format_position(cx), !context.run.is_recorded(&name));
+    if is_new && !context.is_settling() {
+        // It may undo, or destroy, what a run that is rejected would have left alone.
+        let (op, args) = (DEFER.to_owned(), args.clone());
+        reach_frontier(context, || Frontier { call: name.clone(), op, args, at: at.clone() })?;
+    }
     // A run that is being settled records nothing new, and does what it had deferred.
-    if !context.is_settling() || context.run.is_recorded(&name) {
-        record_named_call(scope, name.clone(), DEFER, &args, &format_position(cx), || Value::Null)?;
+    if !context.is_settling() || !is_new {
+        record_named_call(scope, name.clone(), DEFER, &args, &at, || Value::Null)?;
     }
     Ok(name)
 }
@@ -36,9 +44,34 @@ pub(super) fn record_deferral(
 fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
     let text = read_own_text(cx, scope).unwrap_or_default();
     let captured: Vec<Value> = closure.iter_curry().map(describe_captured).collect();
-    let digest = Sha256::digest(json!([text, captured]).to_string());
+    let reached = list_reached_texts(cx, scope, &text);
+    let digest = Sha256::digest(json!([text, captured, reached]).to_string());
     let short: String = text.chars().take(TEXT_LIMIT).collect();
     json!({ "text": short, "digest": data_encoding::HEXLOWER.encode(&digest[..8]) })
+}
+
+/// Returns the texts of what a clean-up calls: the functions of its file, and those that they call; every module, where
+/// one of them calls into a module.
+fn list_reached_texts(cx: &Cx<'_>, scope: &CallScope, text: &str) -> BTreeMap<String, String> {
+    let (sources, file) = (scope.run_context().sources.get(), cx.call_source().unwrap_or_default());
+    let own = sources.into_iter().flatten().find(|source| source.path == file);
+    let mut reached = BTreeMap::new();
+    let mut open = vec![text.to_owned()];
+    while let (Some(text), Some(own)) = (open.pop(), own) {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let words = text.split(|c| !is_word(c)).filter(|word| !word.is_empty());
+        for word in words.filter(|word| !reached.contains_key(*word)).collect::<BTreeSet<_>>() {
+            if let Some(function) = find_function_text(&own.text, word) {
+                open.push(function.clone());
+                reached.insert(word.to_owned(), function);
+            }
+        }
+        if text.contains("::") {
+            let modules = sources.into_iter().flatten().filter(|source| source.path != file);
+            reached.extend(modules.map(|module| (format!("module {}", module.path), module.text.clone())));
+        }
+    }
+    reached
 }
 
 /// Returns a captured value; of a closure only that it is one.

@@ -155,9 +155,13 @@ pub(super) fn evaluate_with_engine(
         if context.is_abandoning {
             return abandon_by_records(context, engine, &scope);
         }
-        return match check_forgotten_calls(context, &conclusion) {
-            Some(stop) => record_stop(context, stop),
-            None => end_run(context, engine, conclusion),
+        let checked = match check_forgotten_calls(context, &conclusion) {
+            Some(stop) => Err(stop),
+            None => keep_allowed_cleanup(&scope),
+        };
+        return match checked {
+            Err(stop) => record_stop(context, stop),
+            Ok(()) => end_run(context, engine, conclusion),
         };
     }
 }
@@ -186,6 +190,17 @@ fn check_forgotten_calls(context: &RunContext, conclusion: &Conclusion) -> Optio
     }
     let message = context.edits.as_ref()?.find_lost()?;
     Some(StopReason::Mismatch { message })
+}
+
+/// Keeps the clean-up of calls that somebody allowed to be missing in an edited script: their temporary branches are the
+/// run's all the same.
+fn keep_allowed_cleanup(scope: &CallScope) -> Result<(), StopReason> {
+    let context = scope.run_context();
+    if context.run.allowed_missing().is_empty() || context.run.is_ending() {
+        return Ok(());
+    }
+    let entries = context.run.sync_records().and_then(|()| context.journal.read_records(context.run.id()));
+    settle_recorded_calls(scope, &entries.map_err(StopReason::Journal)?)
 }
 
 /// Abandons a session that was killed, a run without a text.

@@ -32,6 +32,12 @@ pub(super) struct Frontier {
     pub(super) at: String,
 }
 
+/// A branch that waits at its frontier.
+pub(super) struct WaitingBranch {
+    number: u64,
+    pub(super) rounds: watch::Receiver<u64>,
+}
+
 /// What an edited script has not asked for when it comes to something new.
 pub(super) struct MissingCalls {
     pub(super) names: Vec<String>,
@@ -63,8 +69,12 @@ struct BarrierState {
     asked: BTreeSet<String>,
     /// How many branches replay.
     replaying: usize,
-    /// The frontiers at which the other branches wait.
-    waiting: Vec<Frontier>,
+    /// The frontiers at which the other branches wait, each with the number of its branch.
+    waiting: Vec<(u64, Frontier)>,
+    /// The number of the next branch that waits.
+    next: u64,
+    /// The branches that were let go on and have not yet.
+    released: BTreeSet<u64>,
     /// The indexes that have not started, by the path of their fork.
     unstarted: BTreeMap<String, BTreeSet<usize>>,
     /// What somebody has allowed to be missing.
@@ -102,6 +112,7 @@ impl EditBarrier {
         let mut state = self.lock_state();
         state.asked.clear();
         state.unstarted.clear();
+        state.waiting.clear();
         state.replaying = 1;
     }
 
@@ -123,35 +134,47 @@ impl EditBarrier {
         state.replaying = (state.replaying + count).saturating_sub(1);
     }
 
-    /// Returns a receiver that tells when the branches that wait are let go on; nothing when no branch waits any more.
-    pub(super) fn wait_for_round(&self) -> Option<watch::Receiver<u64>> {
-        let mut rounds = self.round.subscribe();
-        if self.lock_state().is_open {
-            return None;
-        }
-        rounds.mark_unchanged();
-        Some(rounds)
-    }
-
-    /// Counts the branch on this thread as one that replays no more: it is at a frontier, or over. If none replays, the
-    /// others are let go on, unless something is missing.
-    pub(super) fn stand_still(&self, at: Option<Frontier>) -> Option<MissingCalls> {
+    /// Counts the branch on this thread as one that waits at a frontier; returns its number, a receiver that tells when
+    /// some branch is let go on, and what is missing if no other one replays. Nothing when no branch waits any more.
+    pub(super) fn wait_at(&self, frontier: Frontier) -> Option<(WaitingBranch, Option<MissingCalls>)> {
+        let rounds = self.round.subscribe();
         let mut state = self.lock_state();
         if state.is_open {
             return None;
         }
-        state.waiting.extend(at);
+        let number = state.next;
+        state.next += 1;
+        state.waiting.push((number, frontier));
+        let missing = self.stand_still(&mut state);
+        Some((WaitingBranch { number, rounds }, missing))
+    }
+
+    /// Returns whether a branch was let go on.
+    pub(super) fn is_released(&self, branch: &WaitingBranch) -> bool {
+        self.lock_state().released.remove(&branch.number)
+    }
+
+    /// Counts the branch on this thread as one that is over; returns what is missing if no other one replays.
+    pub(super) fn end_branch(&self) -> Option<MissingCalls> {
+        self.stand_still(&mut self.lock_state())
+    }
+
+    /// Counts one branch less that replays. If none does, the others are let go on, unless something is missing.
+    fn stand_still(&self, state: &mut BarrierState) -> Option<MissingCalls> {
+        if state.is_open {
+            return None;
+        }
         state.replaying = state.replaying.saturating_sub(1);
         if state.replaying > 0 || state.waiting.is_empty() {
             return None;
         }
-        let missing = self.find_missing(&state);
-        if missing.iter().all(|name| state.allowed.contains(name)) {
-            state.is_open = missing.is_empty();
-            self.release_branches(&mut state);
-            return None;
+        let missing = self.find_missing(state);
+        let is_allowed = missing.iter().all(|name| state.allowed.contains(name));
+        if !is_allowed || self.find_repeated(state).is_some() {
+            return Some(self.describe_missing(state, missing));
         }
-        Some(self.describe_missing(&state.waiting, missing))
+        self.release_branches(state);
+        None
     }
 
     /// Lets the branches that wait go on, although something is missing.
@@ -161,15 +184,26 @@ impl EditBarrier {
         self.release_branches(&mut state);
     }
 
+    /// Lets branches go on: first those at something that had begun, a gate above all, while what is new waits for what
+    /// comes of it; then all of them.
     fn release_branches(&self, state: &mut BarrierState) {
-        state.replaying = state.waiting.len();
-        state.waiting.clear();
+        let (begun, new): (Vec<_>, Vec<_>) =
+            state.waiting.drain(..).partition(|(_, frontier)| self.begun.contains_key(&frontier.call));
+        let (go, stay) = if begun.is_empty() { (new, begun) } else { (begun, new) };
+        state.waiting = stay;
+        state.is_open = state.waiting.is_empty() && self.find_missing(state).is_empty();
+        state.replaying = go.len();
+        state.released.extend(go.into_iter().map(|(number, _)| number));
         self.round.send_modify(|round| *round += 1);
     }
 
-    /// Returns what had begun and was not asked for, but for what waits for a thread.
+    /// Returns what had begun and was not asked for, but for what is over and waits for a thread. What is open is never
+    /// passed over: a gate that nobody gave may be gone.
     fn find_missing(&self, state: &BarrierState) -> Vec<String> {
         let waits = |name: &str| {
+            if self.begun[name].is_open {
+                return false;
+            }
             state.unstarted.iter().any(|(path, indexes)| {
                 let below = name.strip_prefix(path.as_str()).and_then(|rest| rest.strip_prefix('/'));
                 let index = below.and_then(|rest| rest.split('/').next()?.parse().ok());
@@ -180,12 +214,22 @@ impl EditBarrier {
         missing.cloned().collect()
     }
 
-    /// Says what would happen, what had happened and is missing, and whether a person may allow it.
-    fn describe_missing(&self, waiting: &[Frontier], missing: Vec<String>) -> MissingCalls {
-        let twin_of = |new: &Frontier| {
-            missing.iter().find(|name| self.begun[*name].op == new.op && self.begun[*name].args == new.args)
+    /// Returns a new call at a frontier that was done under another name, which the script has not asked for: a step was
+    /// renamed or moved.
+    fn find_repeated<'s>(&'s self, state: &'s BarrierState) -> Option<(&'s Frontier, &'s str)> {
+        let is_twin = |name: &str, new: &Frontier| {
+            let begun = &self.begun[name];
+            !state.asked.contains(name) && begun.op == new.op && begun.args == new.args
         };
-        if let Some((new, twin)) = waiting.iter().find_map(|new| Some((new, twin_of(new)?))) {
+        state.waiting.iter().filter(|(_, new)| !self.begun.contains_key(&new.call)).find_map(|(_, new)| {
+            let twin = self.begun.keys().find(|name| is_twin(name, new))?;
+            Some((new, twin.as_str()))
+        })
+    }
+
+    /// Says what would happen, what had happened and is missing, and whether a person may allow it.
+    fn describe_missing(&self, state: &BarrierState, missing: Vec<String>) -> MissingCalls {
+        if let Some((new, twin)) = self.find_repeated(state) {
             let difference = format!(
                 "the call {} was done before as {twin}\n  recorded  {}({})\n  asked     the same, in another place\n  at        {}",
                 new.call,
@@ -195,14 +239,14 @@ impl EditBarrier {
             );
             return MissingCalls { names: missing, difference, refusal: Some("a step was renamed or moved") };
         }
-        let news = waiting.iter().map(|new| {
+        let news = state.waiting.iter().map(|(_, new)| {
             format!("\n  asked     {} {}({}) at {}", new.call, new.op, value::strip_tags(&new.args), new.at)
         });
         let gone = missing.iter().map(|name| self.describe_begun(name));
         let difference = format!(
             "the edited script comes to something new before it has asked for what was done: that was removed, moved, or something was put before it{}{}",
-            gone.collect::<String>(),
-            news.collect::<String>()
+            gone.collect::<Vec<_>>().concat(),
+            news.collect::<Vec<_>>().concat()
         );
         let is_open = missing.iter().any(|name| self.begun[name].is_open);
         let refusal = is_open.then_some("what is under way must be asked for before anything new happens");
@@ -218,12 +262,10 @@ impl EditBarrier {
     }
 
     /// Returns what a script that has come to its end has not asked for, in words: what follows from it, its clean-up above
-    /// all, would be lost. Clean-up that somebody allowed to be missing is not.
+    /// all, would be lost. What somebody allowed to be missing is not.
     pub(super) fn find_lost(&self) -> Option<String> {
         let state = self.lock_state();
-        let is_lost = |name: &&String| {
-            !state.asked.contains(*name) && !(self.begun[*name].op == DEFER && state.allowed.contains(*name))
-        };
+        let is_lost = |name: &&String| !state.asked.contains(*name) && !state.allowed.contains(*name);
         let lost: Vec<_> = self.begun.keys().filter(is_lost).map(|name| self.describe_begun(name)).collect();
         (!lost.is_empty()).then(|| {
             format!("the script no longer asks for what was done{}\n  asked     nothing", lost.concat())

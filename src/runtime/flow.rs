@@ -241,7 +241,10 @@ fn read_now(cx: &Cx<'_>) -> RhaiResult<Moment> {
 
 /// Returns the time as the run sees it: read once, recorded, the same at every replay.
 fn recorded_now(scope: &CallScope, at: &str) -> Result<Moment, NativeError> {
-    record_typed_call(scope, "now", &Value::Null, at, || scope.run_context().clock.now())
+    let clock = &scope.run_context().clock;
+    let at = record_typed_call(scope, "now", &Value::Null, at, || clock.now())?;
+    clock.note_recorded(at);
+    Ok(at)
 }
 
 fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
@@ -280,9 +283,8 @@ fn sleep_announced(
     if is_new && span > Span::ZERO && !context.is_settling() {
         reach_frontier(context, frontier)?;
     }
-    let until = record_typed_as(scope, name.clone(), "sleep", &args, at, || {
-        context.clock.now().saturating_add(span)
-    })?;
+    let until =
+        record_typed_as(scope, &name, "sleep", &args, at, || context.clock.now().saturating_add(span))?;
     // A clock that was set back makes no sleep longer than it was asked to be.
     let left = until.duration_since(context.clock.now()).min(span);
     if left > Span::ZERO && (is_new || !scope.has_passed(&name)) {

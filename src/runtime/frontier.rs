@@ -2,7 +2,7 @@
 
 use super::{
     decision::ask_observer,
-    edit_barrier::{Frontier, MissingCalls},
+    edit_barrier::{EditBarrier, Frontier, MissingCalls},
     observer::{Answer, Choice, Question},
     run_context::RunContext,
     stop::{NativeError, StopReason},
@@ -20,19 +20,21 @@ pub(super) fn reach_frontier(
     frontier: impl FnOnce() -> Frontier,
 ) -> Result<(), NativeError> {
     let Some(edits) = context.edits.as_ref().filter(|_| !context.run.is_ending()) else { return Ok(()) };
-    let Some(mut rounds) = edits.wait_for_round() else { return Ok(()) };
-    if let Some(missing) = edits.stand_still(Some(frontier())) {
+    let Some((mut branch, missing)) = edits.wait_at(frontier()) else { return Ok(()) };
+    if let Some(missing) = missing {
         ask_about_missing(context, missing)?;
     }
     context.wait_or_stop(async {
-        // The sender lives as long as the run.
-        drop(rounds.changed().await);
+        while !edits.is_released(&branch) {
+            // The sender lives as long as the run.
+            drop(branch.rounds.changed().await);
+        }
     })
 }
 
 /// Ends a branch of an edited script. In place of the last one of a fork, the branch from which they came goes on.
 pub(super) fn end_branch(context: &Arc<RunContext>) {
-    let missing = context.edits.as_ref().and_then(|edits| edits.stand_still(None));
+    let missing = context.edits.as_ref().and_then(EditBarrier::end_branch);
     if let Some(missing) = missing {
         // What stops the run here, stops every branch.
         drop(ask_about_missing(context, missing));

@@ -69,18 +69,18 @@ pub(super) fn record_typed_call<T: Serialize + DeserializeOwned>(
     at: &str,
     make: impl FnOnce() -> T,
 ) -> Result<T, NativeError> {
-    record_typed_as(scope, scope.claim_read_name(native, args), native, args, at, make)
+    record_typed_as(scope, &scope.claim_read_name(native, args), native, args, at, make)
 }
 
 /// Records a native as [`record_typed_call`] does, under a name that is claimed.
 pub(super) fn record_typed_as<T: Serialize + DeserializeOwned>(
     scope: &CallScope,
-    name: String,
+    name: &str,
     native: &str,
     args: &Value,
     at: &str,
     make: impl FnOnce() -> T,
 ) -> Result<T, NativeError> {
-    let recorded = record_named_call(scope, name.clone(), native, args, at, || json!(make()))?;
-    T::deserialize(&recorded).map_err(|e| scope.run_context().stop_unreadable(&name, e.to_string()))
+    let recorded = record_named_call(scope, name.to_owned(), native, args, at, || json!(make()))?;
+    T::deserialize(&recorded).map_err(|e| scope.run_context().stop_unreadable(name, e.to_string()))
 }

@@ -5,6 +5,7 @@
 
 use super::{
     drive,
+    limits::MemoryAllowance,
     modules::PreloadedModules,
     runbook::Runbook,
     script_error::{self, codes},
@@ -42,8 +43,9 @@ pub(super) fn call_prelude_function(
     // What terminates a script can be dropped by `sort` and others, so that it is remembered here.
     let is_endless = Arc::new(AtomicBool::new(false));
     let endless = Arc::clone(&is_endless);
+    let memory = MemoryAllowance::from_now();
     engine.on_progress(move |count| {
-        (count > MAX_OPERATIONS).then(|| {
+        (count > MAX_OPERATIONS || memory.find_excess().is_some()).then(|| {
             endless.store(true, Ordering::Relaxed);
             Dynamic::UNIT
         })

@@ -8,7 +8,7 @@
 use super::{refusal::Refusal, runbook_error::RunbookError};
 use crate::{
     base::{
-        clock::Clock,
+        clock::{Clock, Uptime},
         lock::lock_unpoisoned,
         moment::{Moment, Span},
     },
@@ -28,13 +28,15 @@ pub(super) struct RunClock {
     worlds: Vec<(String, Arc<dyn Provider>)>,
     /// How much later than the machine's clock the worlds were when they were last asked.
     lead: Mutex<Span>,
+    /// A time that the run has seen, and how long the machine had been up then: the run's time never goes back.
+    floor: Mutex<Option<(Moment, Uptime)>>,
     jumps: bool,
 }
 
 impl RunClock {
     /// Returns the machine's clock.
     pub(super) fn of_machine(clock: Arc<dyn Clock>) -> Self {
-        Self { machine: clock, worlds: vec![], lead: Mutex::default(), jumps: false }
+        Self { machine: clock, worlds: vec![], lead: Mutex::default(), floor: Mutex::default(), jumps: false }
     }
 
     /// Returns the clock of a rehearsal, whose worlds live by `clock`: of a long wait only some polls are made.
@@ -99,13 +101,30 @@ impl RunClock {
         Ok(())
     }
 
+    /// Notes a time that was recorded: no later one is earlier.
+    pub(super) fn note_recorded(&self, at: Moment) {
+        self.raise_floor(at);
+    }
+
+    /// Returns the later of a time and of what the clock must show at least; from then on that is the least. A machine's
+    /// clock that is set back makes no deadline later and no span negative: what has passed is counted on its uptime.
+    fn raise_floor(&self, shown: Moment) -> Moment {
+        let up = self.machine.uptime();
+        let mut floor = lock_unpoisoned(&self.floor);
+        let least =
+            floor.as_ref().map(|(at, since)| at.saturating_add(up.since(since).unwrap_or(Span::ZERO)));
+        let now = least.map_or(shown, |least| shown.max(least));
+        *floor = Some((now, up));
+        now
+    }
+
     /// Returns the time. Where a world's file cannot be read, it is as far ahead as when it last could: the next call
     /// there says what is wrong.
     pub(super) fn now(&self) -> Moment {
         if let Err(error) = self.align_worlds() {
             tracing::warn!(message = error.message, "the clock of a world cannot be read");
         }
-        self.machine.now().saturating_add(*lock_unpoisoned(&self.lead))
+        self.raise_floor(self.machine.now().saturating_add(*lock_unpoisoned(&self.lead)))
     }
 
     /// Waits until `span` has passed, on this clock as on the machine's.

@@ -12,6 +12,7 @@ use super::{
     run_clock::RunClock,
     run_context::{RunContext, RunSetup},
     runbook::{ResolvedParams, Runbook},
+    runbook_error::RunbookError,
 };
 use crate::{
     base::{
@@ -243,6 +244,11 @@ impl Runtime {
         let clock = self.clock_of_resumed_run(&list_named_targets(&runbook, &params));
         if edited {
             require_runnable(&runbook)?;
+            if run.is_ending() {
+                return Err(RunbookError::new("the run is ending: its clean-up goes on as it was recorded")
+                    .with_hint("resume it without `--edited`")
+                    .into());
+            }
         }
         if !abandon {
             self.check_targets(&runbook, &params, &confirmed)?;

@@ -59,6 +59,8 @@ pub(super) struct PlaceFile {
     pub(super) place: StatePlace,
     /// The note in it; nothing where that does not read.
     pub(super) note: Option<PlaceNote>,
+    /// Whether another folder has the same file, by a link.
+    pub(super) is_shared: bool,
 }
 
 impl PlaceFile {
@@ -71,14 +73,15 @@ impl PlaceFile {
             Err(e) => return Err(e),
         };
         let place = StatePlace::measure(&file)?;
+        let is_shared = fs::symlink_metadata(&path)?.is_symlink() || file.metadata()?.nlink() > 1;
         // A file that does not read is no place, and nobody acts there before it is taken over.
         let note = serde_json::from_slice(&fs::read(&path)?).ok();
-        Ok(Some(PlaceFile { place, note }))
+        Ok(Some(PlaceFile { place, note, is_shared }))
     }
 
     /// Returns the note, where the file is the one for which it was written.
     pub(super) fn own_note(&self) -> Option<&PlaceNote> {
-        self.note.as_ref().filter(|note| note.place == self.place)
+        self.note.as_ref().filter(|note| note.place == self.place && !self.is_shared)
     }
 }
 

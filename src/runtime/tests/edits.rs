@@ -13,11 +13,9 @@ enum Verdict {
     Stops(&'static str),
     /// It stops where nobody is; with a person who allows it, this many effects are new.
     Asks(usize),
-    /// As `Asks`, but a person who allows it only comes to a script that lost something that was done.
-    AsksThenStops,
 }
 
-use Verdict::{Asks, AsksThenStops, GoesOn, Stops};
+use Verdict::{Asks, GoesOn, Stops};
 
 /// One edit: what is replaced, by what, and what becomes of it.
 type Edit = (&'static str, &'static str, &'static str, Verdict);
@@ -115,7 +113,7 @@ const DONE_EDITS: &[Edit] = &[
         "for i in 0..2 { backup::create(db, #{ label: `g${i}` }) }",
         GoesOn(2),
     ),
-    ("clean-up put in", "note(\"half\");", "defer(|| note(\"more\")); note(\"half\");", GoesOn(0)),
+    ("clean-up put in", "note(\"half\");", "defer(|| note(\"more\")); note(\"half\");", Asks(0)),
     // New things before what was done.
     (
         "a call of another kind before",
@@ -185,7 +183,7 @@ const DONE_EDITS: &[Edit] = &[
         "the last call taken out, another at the end",
         "if n >= 0 { backup::create(db, #{ label: \"c\" }); }",
         "db::execute(db, \"update orders set id = id\");",
-        AsksThenStops,
+        Asks(1),
     ),
     ("a decision that goes the other way", "n >= 0", "n < 0", Stops("/backup::create#3")),
     (
@@ -247,7 +245,7 @@ const DONE_EDITS: &[Edit] = &[
         "another operation",
         "if n >= 0 { backup::create(db, #{ label: \"c\" }); }",
         "db::execute(db, \"update orders set id = id\");",
-        AsksThenStops,
+        Asks(1),
     ),
     (
         "a mismatch swallowed",
@@ -283,6 +281,38 @@ const DONE_EDITS: &[Edit] = &[
         GoesOn(0),
     ),
 ];
+
+/// A run that is killed after what a gate guards in one of several branches was reached.
+const FORKED: &str = r#"
+fn undo(db) { backup::create(db, #{ label: "undone" }) }
+defer(|| undo(db));
+each(["a", "b"], #{ limit: 1 }, |x| {
+    backup::list(db);
+    if x == "b" { approve("go on?"); backup::create(db, #{ label: "b" }); }
+});
+"#;
+
+const FORKED_EDITS: &[Edit] = &[
+    ("a gate gone from a branch that starts later", "approve(\"go on?\");", "", Stops("/each#0/1/approve#0")),
+    (
+        "an effect moved before a gate that starts later",
+        "if x == \"b\" { approve(\"go on?\");",
+        "if x == \"a\" {",
+        Stops("/each#0/1/approve#0"),
+    ),
+    (
+        "a function that clean-up calls",
+        "label: \"undone\"",
+        "label: \"polished\"",
+        Stops("defer(||undo(db))"),
+    ),
+];
+
+/// A gate beside what is moved next to it.
+const BESIDE: &str = r#"
+parallel([|| backup::create(db, #{ label: "one" }), || approve("go on?")]);
+backup::create(db, #{ label: "behind" })
+"#;
 
 /// A run that waits at a gate.
 const WAITING: &str = r#"
@@ -359,28 +389,20 @@ fn play_edit(script: &str, (name, from, to, verdict): &Edit) {
             return;
         }
         Stops(said) => assert_mismatch(name, &nobody, said),
-        Asks(_) | AsksThenStops => assert_mismatch(name, &nobody, "only a person at a terminal can allow it"),
+        Asks(_) => assert_mismatch(name, &nobody, "only a person at a terminal can allow it"),
     }
     assert_eq!(count_new(), 0, "{name}: nothing new has happened");
     let rejected = resume_with_text(&env, &edited, &[Choice::Reject]);
     assert!(matches!(rejected.stop, Some(StopReason::Mismatch { .. })), "{name}: {rejected:?}");
     assert_eq!(count_new(), 0, "{name}: nothing new has happened");
-    match verdict {
-        Asks(more) => {
-            let allowed = resume_with_text(&env, &edited, &[Choice::Approve; 3]);
-            assert_eq!(allowed.status, RunStatus::Succeeded, "{name}: {allowed:?}");
-            assert_eq!(count_new(), *more, "{name}");
-        }
-        AsksThenStops => {
-            let allowed = resume_with_text(&env, &edited, &[Choice::Approve; 3]);
-            assert_mismatch(name, &allowed, "no longer asks for what was done");
-            assert_eq!(env.abandon_run().status, RunStatus::Abandoned, "{name}");
-        }
+    if let Asks(more) = verdict {
+        let allowed = resume_with_text(&env, &edited, &[Choice::Approve; 3]);
+        assert_eq!(allowed.status, RunStatus::Succeeded, "{name}: {allowed:?}");
+        assert_eq!(count_new(), *more, "{name}");
+    } else {
         // The text that did not match is not what a resume goes on with.
-        _ => {
-            let resumed = resume_with_text(&env, script, &[Choice::Approve; 3]);
-            assert_eq!(resumed.status, RunStatus::Succeeded, "{name}: {resumed:?}");
-        }
+        let resumed = resume_with_text(&env, script, &[Choice::Approve; 3]);
+        assert_eq!(resumed.status, RunStatus::Succeeded, "{name}: {resumed:?}");
     }
 }
 
@@ -399,4 +421,25 @@ fn every_kind_of_edit_goes_on_stops_or_is_asked_about() {
 #[test]
 fn every_kind_of_edit_of_a_run_that_waits_stops() {
     play_edits(WAITING, WAITING_EDITS);
+}
+
+#[test]
+fn every_kind_of_edit_of_branches_that_wait_stops() {
+    play_edits(FORKED, FORKED_EDITS);
+}
+
+#[test]
+fn what_is_moved_beside_its_gate_waits_for_it() {
+    let env = record_run(BESIDE);
+    assert_eq!(env.list_effects().len(), 1);
+    let moved = BESIDE
+        .replace("label: \"one\" })", "label: \"one\" }) + backup::create(db, #{ label: \"behind\" })")
+        .replace("|| backup", "|| { backup")
+        .replace(
+            "}) + backup::create(db, #{ label: \"behind\" })",
+            "}); backup::create(db, #{ label: \"behind\" }) }",
+        )
+        .replace("]);\nbackup::create(db, #{ label: \"behind\" })", "]);");
+    let waiting = resume_with_text(&env, &moved, &[]);
+    assert_eq!((waiting.status, env.list_effects().len()), (RunStatus::Waiting, 1), "{waiting:?}");
 }
