@@ -72,7 +72,7 @@ fn read_closure(node: &ASTNode<'_>) -> Option<(String, BTreeSet<String>)> {
 fn find_changes(ast: &AST, closure: &str, captured: &BTreeSet<String>) -> Vec<(String, Position)> {
     let mut changes = Vec::new();
     walk_closure(ast, closure, &mut |node| {
-        let changed = match node {
+        let target = match node {
             ASTNode::Stmt(Stmt::Assignment(assignment)) => Some(&assignment.1.lhs),
             ASTNode::Expr(Expr::Dot(dot, ..)) => match &dot.rhs {
                 Expr::MethodCall(method, _) if CHANGING_METHODS.contains(&method.name.as_str()) => {
@@ -82,7 +82,7 @@ fn find_changes(ast: &AST, closure: &str, captured: &BTreeSet<String>) -> Vec<(S
             },
             _ => None,
         };
-        changes.extend(changed.and_then(root_variable).filter(|(name, _)| captured.contains(name)));
+        changes.extend(target.and_then(root_variable).filter(|(name, _)| captured.contains(name)));
         if let Some((inner, its_own)) = read_closure(node) {
             let shared = its_own.intersection(captured).cloned().collect::<BTreeSet<_>>();
             if !shared.is_empty() {
