@@ -5,7 +5,7 @@ use super::{
     watch::Look,
 };
 use crate::{
-    base::{clock::Uptime, moment::Span},
+    base::{clock::Uptime, moment::Span, send_deadline::send_before},
     ops::{
         args::CallArgs,
         context::{CallContext, ThingClaim, ThingLock},
@@ -102,8 +102,8 @@ impl<'a> Sending<'a> {
         if !self.landing.is_fenced() {
             self.cx.host.begin_quarantine(&self.things, &sent_by, self.landing.span()).await?;
         }
-        self.cx.host.record_evidence(&evidence(sent_by)).await?;
-        let answer = self.ask_unrecorded(request).await;
+        self.cx.host.record_evidence(&evidence(sent_by.clone())).await?;
+        let answer = self.ask_unrecorded(send_before(sent_by, request)).await;
         #[cfg(test)]
         if self.is_open() && is_mutant {
             self.lost = Some(recorded_at);
