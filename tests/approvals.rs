@@ -261,6 +261,24 @@ fn what_may_still_take_effect_is_decided_about_only_by_name_of_it_and_named_when
     assert!(shown.stdout.contains(", with --anyway"), "{shown}");
     let left = env.run_cli(&["runs", "abandon", "last", "--leave"]);
     assert!(left.code == 0 && left.stderr.contains("asked for, which may still appear, until 20"), "{left}");
+    assert_eq!(left.stderr.matches(unknown).count(), 1, "it is named once: {left}");
+
+    // The run has ended: what stays of the call is its quarantine, and there is a way to end that.
+    let records = |env: &CliEnv| env.run_cli(&["runs", "verify", "last", "-o", "json"]).stdout;
+    let before = records(&env);
+    for decision in [&["redo"][..], &["redo", "--anyway"], &["fail"]] {
+        let refused = env.run_cli(&[&["runs", "decide", "last", "backup"], decision].concat());
+        assert!(refused.code == 2 && !refused.stderr.contains("redrill resume"), "{refused}");
+        let next = format!("redrill runs decide {run} '/backup::create#0' fail --anyway");
+        assert!(refused.stderr.contains(&next), "{refused}");
+    }
+    let lifted = env.run_cli(&["runs", "decide", "last", "backup", "fail", "--anyway"]);
+    assert!(lifted.code == 0 && lifted.stderr.contains("may still take effect, until 20"), "{lifted}");
+    assert_eq!(journal.list_quarantines().unwrap(), []);
+    assert_eq!(records(&env), before, "nothing else is recorded");
+    let nothing = env.run_cli(&["runs", "decide", "last", "backup", "fail", "--anyway"]);
+    assert!(nothing.code == 2 && nothing.stderr.contains("has ended"), "{nothing}");
+    assert!(!nothing.stderr.contains("redrill resume"), "{nothing}");
 }
 
 #[test]

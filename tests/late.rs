@@ -317,3 +317,61 @@ fn somebody_elses_replica_is_not_taken_for_one_that_may_still_come() {
     platform.wait_for_late_effect();
     assert_eq!(done.code, 4, "two came, and nobody knows which is whose: {done}");
 }
+
+/// A pause cannot be stopped: nobody waits for it any more, and it comes all the same.
+#[test]
+fn an_accepted_job_keeps_its_target_until_it_is_settled_or_decided_about() {
+    let platform = start_with_late_pause();
+    let change = "network ssl set -t shop true --timeout 1s";
+    for command in ["project pause -t shop --timeout 2s", "run pause.rhai --yes"] {
+        let paused = platform.type_command(command);
+        assert_eq!(paused.code, 4, "{paused}");
+        assert!(paused.stderr.contains("may still be at work"), "{paused}");
+        let run = platform.env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+        let waits = platform.type_command(change);
+        assert_eq!(waits.code, 1, "{waits}");
+        assert!(waits.stderr.contains(&format!("`redrill resume {run}`")), "{waits}");
+        let looked_again = platform.type_command(&format!("resume {run}"));
+        assert_eq!(looked_again.code, 4, "{looked_again}");
+
+        let left = platform.type_command(&format!("runs abandon {run} --leave"));
+        assert!(left.stderr.contains("which may still appear, nobody knows until when"), "{left}");
+        let waits = platform.type_command(change);
+        assert_eq!(waits.code, 1, "{waits}");
+        assert!(!waits.stderr.contains(&format!("redrill resume {run}")), "the run has ended: {waits}");
+        let (_, way_out) = waits.stderr.split_once("`redrill runs decide ").expect("it is printed");
+        let (way_out, _) = way_out.split_once('`').expect("it ends");
+        let lifted = platform.type_command(&format!("runs decide {}", way_out.replace('\'', "")));
+        assert_eq!(lifted.code, 0, "{lifted}");
+        let changed = platform.type_command(change);
+        assert_eq!(changed.code, 0, "{changed}");
+    }
+}
+
+#[test]
+fn a_decision_about_an_accepted_job_gives_its_target_back() {
+    let platform = start_with_late_pause();
+    let paused = platform.type_command("run pause.rhai --yes");
+    assert_eq!(paused.code, 4, "{paused}");
+    let run = platform.env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+    let decided = platform.type_command(&format!("runs decide {run} pause fail --anyway"));
+    assert_eq!(decided.code, 0, "{decided}");
+    let resumed = platform.type_command(&format!("resume {run}"));
+    assert_eq!(resumed.code, 0, "the script goes on with the failure: {resumed}");
+    let changed = platform.type_command("network ssl set -t shop true --timeout 1s");
+    assert_eq!(changed.code, 0, "{changed}");
+}
+
+/// Starts a platform that accepts a pause and begins it an hour later, with a runbook that goes on without it.
+fn start_with_late_pause() -> FaultyPlatform {
+    let fate = "{ acknowledged-later = { after = \"1h\" } }";
+    let rule = write_rule("POST", "/v1/projects/*/pause", None, fate);
+    let platform = FaultyPlatform::start_with_rules(&[rule]);
+    platform.env.write_file(
+        "pause.rhai",
+        r#"const RUNBOOK = #{ title: "Pause", needs: ["project.change"] };
+        attempt(|| project::pause("shop", #{ timeout: "2s" }));
+        "#,
+    );
+    platform
+}

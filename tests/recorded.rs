@@ -56,7 +56,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "an argument that was left out; what is given was decoded, recorded or not",
     ),
     ("ops/context.rs", "target_ref.branch", "a target is no branch, and the branch of no name is not found"),
-    ("ops/context.rs", "why.hint.clone()", "an error without a hint has none to join"),
     ("ops/param.rs", "words.first()", "what is typed for a parameter; the empty text is refused"),
     ("ops/supabase.rs", "SecretRef::parse(", "what is typed for a secret; the empty text is refused"),
     (

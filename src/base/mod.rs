@@ -14,6 +14,7 @@ pub(crate) mod mutant;
 pub mod painter;
 pub mod program;
 pub mod secret;
+pub mod send_deadline;
 pub mod shell;
 pub mod sqlite;
 pub mod suggest;

@@ -3,7 +3,7 @@
 use super::{operations::perform_read, questions::current_user, run::open_journal};
 use crate::{
     base::{shell, terminal, value},
-    journal::{Decision, ScriptError},
+    journal::{Decision, Journal, ScriptError, describe_landing_end},
     ops::{
         self,
         args::CallArgs,
@@ -71,6 +71,9 @@ pub(super) fn decide_call(
 ) -> Result<u8, CliError> {
     let journal = open_journal(runtime)?;
     let id = journal.resolve_run_id(given)?;
+    if journal.summarize_run(&id)?.status.is_final() {
+        return decide_left_call(&journal, &id, call, resolution, anyway);
+    }
     let open =
         DecidableCall::find(&journal, &id, call, anyway).map_err(|why| refusal_to_error(&id, call, why))?;
     let DecidableCall { name, op, args, known_error, .. } = &open;
@@ -81,6 +84,58 @@ pub(super) fn decide_call(
     drop(open);
     terminal::print_message(&find_next_step(runtime, &id).command);
     Ok(0)
+}
+
+/// Ends the quarantine of a call of a run that has ended: nothing else of it is left to decide about.
+fn decide_left_call(
+    journal: &Journal,
+    id: &str,
+    given: &str,
+    resolution: &CallResolution<'_>,
+    anyway: bool,
+) -> Result<u8, CliError> {
+    let landings = journal.list_landings(id)?;
+    let named: Vec<_> = match landings.get_key_value(given) {
+        Some(exact) => vec![exact],
+        None => landings.iter().filter(|(call, _)| call.contains(given)).collect(),
+    };
+    let [(call, until)] = named[..] else { return Err(no_left_call_error(id, given, landings.keys())) };
+    let until = describe_landing_end(*until);
+    if !anyway || !matches!(resolution, CallResolution::Fail) {
+        return Err(CliError::usage(format!(
+            "the run `{id}` has ended, and a request of its call `{call}` may still take effect, {until}"
+        ))
+        .with_hint(
+            "all that is left to decide is that nothing waits for it any more: `fail`, with `--anyway`",
+        )
+        .with_next_command(format!(
+            "redrill runs decide {id} {} fail --anyway",
+            shell::quote_shell_word(call)
+        )));
+    }
+    // Its process may still be at its end.
+    let run = journal.acquire_run(id)?;
+    journal.lift_quarantines(id, call)?;
+    drop(run);
+    terminal::print_message(&format!(
+        "nothing waits any more for what {call} asked for, which may still take effect, {until}; nothing else is \
+         recorded, because the run has ended"
+    ));
+    Ok(0)
+}
+
+/// Returns the error for a call of a run that has ended, of which no request may still take effect.
+fn no_left_call_error<'a>(id: &str, given: &str, left: impl Iterator<Item = &'a String>) -> CliError {
+    let left: Vec<String> = left.map(|call| shell::quote_shell_word(call)).collect();
+    let hint = if left.is_empty() {
+        "there is nothing left of it to decide about".into()
+    } else {
+        format!("a request may still take effect of {}", left.join(", "))
+    };
+    CliError::usage(format!(
+        "the run `{id}` has ended, and `{given}` names no one call of it that may still take effect"
+    ))
+    .with_hint(hint)
 }
 
 /// Returns the error for a call that cannot be decided about.
@@ -94,8 +149,7 @@ fn refusal_to_error(id: &str, given: &str, refusal: DecisionRefusal) -> CliError
                 .with_next_command(format!("redrill resume {id}"));
         }
         DecisionRefusal::MayLand { call, until } => {
-            let until =
-                until.map_or_else(|| "nobody knows until when".to_owned(), |at| format!("until {at}"));
+            let until = describe_landing_end(until);
             return CliError::usage(format!(
                 "a request of the call `{call}` may still take effect, {until}: nothing that is decided now would stop it"
             ))

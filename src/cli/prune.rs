@@ -7,7 +7,7 @@ use crate::{
         shell::command_line_with,
         terminal,
     },
-    journal::{Journal, RunSummary},
+    journal::{Journal, RunSummary, describe_landing_end},
     report::{CliError, DataFormat, format_moment},
     runtime::Runtime,
 };
@@ -44,6 +44,7 @@ impl PruneCommand {
             return Ok(0);
         }
         print_runs(&chosen)?;
+        print_landings(&journal, &chosen)?;
         let count =
             if chosen.len() == 1 { "this run".to_owned() } else { format!("these {} runs", chosen.len()) };
         if !self.yes && !confirm_removal(&count)? {
@@ -98,6 +99,20 @@ fn print_runs(runs: &[RunSummary]) -> Result<(), CliError> {
         &COLUMNS.iter().map(|&column| column.to_owned()).collect::<Vec<_>>(),
         DataFormat::Table,
     )
+}
+
+/// Says which requests of the runs may still take effect: what waits for them does not once their run is removed.
+fn print_landings(journal: &Journal, runs: &[RunSummary]) -> Result<(), CliError> {
+    for run in runs {
+        for (call, until) in journal.list_landings(&run.id)? {
+            terminal::print_message(&format!(
+                "a request of {call} in {} may still take effect, {}; once the run is removed nothing waits for it",
+                run.id,
+                describe_landing_end(until)
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn confirm_removal(what: &str) -> Result<bool, CliError> {

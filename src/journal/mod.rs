@@ -46,7 +46,7 @@ pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
 pub use place::{
     Adoption, LostRun, PlaceDoubt, PlaceNote, StateConsent, StatePlace, find_shared_file_system,
 };
-pub use quarantine::Quarantine;
+pub use quarantine::{Quarantine, describe_landing_end};
 pub use record::{
     Durability, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, RunSummary, Tombstone,
 };

@@ -4,7 +4,7 @@ use super::{Error, Journal, Tombstone, lock, place, rows, schema};
 use std::fs;
 
 impl Journal {
-    /// Removes a run that has ended, with its records, sources and leases.
+    /// Removes a run that has ended, with its records, sources, leases and quarantines.
     ///
     /// # Errors
     /// [`Error::NotEnded`], [`Error::NoSuchRun`], [`Error::Held`], [`Error::HeldByUnknown`], or what the store says.

@@ -1,6 +1,7 @@
 //! Quarantines: things of targets at which a request may still take effect although nobody waits for it any more.
 //!
-//! A quarantine holds for every run of the state folder, and stays when its run stops, ends or is abandoned. Time is
+//! A quarantine holds for every run of the state folder, and stays when its run stops, ends or is abandoned, until somebody
+//! lifts it or the run is pruned. Time is
 //! counted on the machine's uptime, which nobody sets; after a boot the whole span is waited for again.
 
 use super::{Error, Journal, schema};
@@ -95,6 +96,24 @@ impl Journal {
         tx.and_then(|tx| delete_quarantines(&tx, run, call).and_then(|()| tx.commit()))
             .map_err(|e| schema::to_journal_error(&self.state, &e))
     }
+
+    /// Ends the quarantines of a call that have no known end: somebody has decided what came of it.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Unreadable`].
+    pub fn lift_endless_quarantines(&self, run: &str, call: &str) -> Result<(), Error> {
+        let sql = "delete from quarantines where run = ?1 and call = ?2 and span is null";
+        let db = self.lock_db();
+        let delete = |tx: &Db| tx.prepare(sql)?.execute(params![run, call]).map(drop);
+        let tx = db.begin_write();
+        tx.and_then(|tx| delete(&tx).and_then(|()| tx.commit()))
+            .map_err(|e| schema::to_journal_error(&self.state, &e))
+    }
+}
+
+/// Returns until when a request may still take effect, in words.
+pub fn describe_landing_end(until: Option<Moment>) -> String {
+    until.map_or_else(|| "nobody knows until when".to_owned(), |at| format!("until {at}"))
 }
 
 fn insert_quarantine(tx: &Db, one: &Quarantine) -> rusqlite::Result<()> {
@@ -177,11 +196,17 @@ mod tests {
         let list = || test.journal.list_quarantines().expect("read");
         assert_eq!(list(), [first.clone(), second.clone()]);
         test.journal.restart_quarantine(&first, uptime("b", 5)).expect("written");
-        assert_eq!(list(), [Quarantine { sent_by: uptime("b", 5), ..first }, second.clone()]);
+        assert_eq!(list(), [Quarantine { sent_by: uptime("b", 5), ..first }, second]);
         assert_eq!(test.journal.list_landings("other").expect("read"), BTreeMap::new());
         let landings = test.journal.list_landings("r").expect("read");
         assert_eq!(landings.keys().collect::<Vec<_>>(), ["c#0", "c#1"]);
+        let bounded = quarantine(None, "c#2", Some(Span::from_secs(60)));
+        test.journal.put_under_quarantine(&[bounded.clone()]).expect("written");
+        for call in ["c#1", "c#2"] {
+            test.journal.lift_endless_quarantines("r", call).expect("written");
+        }
+        assert_eq!(list().into_iter().map(|one| one.call).collect::<Vec<_>>(), ["c#0", "c#2"]);
         test.journal.lift_quarantines("r", "c#0").expect("written");
-        assert_eq!(list(), [second]);
+        assert_eq!(list(), [bounded]);
     }
 }

@@ -117,7 +117,7 @@ impl CallContext<'_> {
     /// A job that is not shown is believed to be gone once the request for it must have landed.
     ///
     /// # Errors
-    /// What the job failed with, or [`Code::Timeout`]; what could not be removed again is named in it.
+    /// What the job failed with, or [`Code::Timeout`] when it is gone; [`Code::Unknown`] when it may still be at work.
     pub(super) async fn wait_for_job(
         &self,
         provider: &dyn Provider,
@@ -219,22 +219,26 @@ pub(super) fn is_poll_failure(code: Code) -> bool {
     matches!(code, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown)
 }
 
-/// Cancels a job and returns `why` as its error, or the job's result if it turns out to be done. What it made and cannot
-/// be removed is named in the error; for a job that cannot be cancelled, the provider's hint is added.
+/// Cancels a job and returns `why` as its error, or the job's result if it turns out to be done. Of one that cannot be
+/// cancelled and may still be at work, nobody knows what comes: [`Code::Unknown`].
 async fn cancel_job(provider: &dyn Provider, job: &Job, why: Error) -> Result<Value> {
     let Err(refusal) = provider.cancel(job).await else { return Err(why) };
-    let why = match refusal {
-        Error { code: Code::Unsupported, hint: Some(hint), .. } => {
-            let own = why.hint.clone().map(|own| format!("{own}; ")).unwrap_or_default();
-            why.with_hint(format!("{own}{hint}"))
-        }
-        _ => why,
-    };
     match provider.observe(job).await {
         Ok(JobStatus::Done(value)) => Ok(value),
         Err(e) if !is_poll_failure(e.code) && e.code != Code::Denied => Err(why),
-        Ok(JobStatus::Running(_)) | Err(_) => Err(why.with_left_behind(format!("{} {}", job.kind, job.id))),
+        Ok(JobStatus::Running(_)) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
     }
+}
+
+/// Returns the error of a job that is waited for no longer, could not be cancelled, and may still be at work.
+fn uncancelled_error(job: &Job, why: &Error, refusal: &Error) -> Error {
+    let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+    let Error { message: refused, .. } = refusal;
+    let message = format!(
+        "{}, and the {} `{}` may still be at work, because it was not cancelled: {refused}{hint}",
+        why.message, job.kind, job.id
+    );
+    Error::new(Code::Unknown, message)
 }
 
 /// Returns the pause before the next poll, given the time waited so far: a late poll adds at most a twentieth to it.

@@ -235,7 +235,7 @@ impl Call<'_> {
             },
             // The call stays open: the run fails with the same error, and a person is asked again.
             Decision::Hold { error } => self.deliver_outcome(Outcome::Err(error)),
-            Decision::Done { result } => self.record_outcome(Outcome::Ok(result)),
+            Decision::Done { result } => self.record_decided(Outcome::Ok(result)),
             Decision::Fail { error } => {
                 let op = self.request.op.path();
                 let message = format!("`{op}` was decided to have failed");
@@ -249,12 +249,19 @@ impl Call<'_> {
                 };
                 let mut fault = error.unwrap_or_else(unknown);
                 fault.mark_decided();
-                self.record_outcome(Outcome::Err(fault))
+                self.record_decided(Outcome::Err(fault))
             }
             Decision::Approve { .. } | Decision::Reject { .. } => {
                 Err(self.context.stop_unreadable(self.name, "its decision is about an approval"))
             }
         }
+    }
+
+    /// Records an outcome that a person decided. What nobody knows the end of is over with that.
+    fn record_decided(&self, outcome: Outcome) -> Result<Value, NativeError> {
+        let lifted = self.context.journal.lift_endless_quarantines(self.context.run.id(), self.name);
+        self.context.stop_on_journal_error(lifted)?;
+        self.record_outcome(outcome)
     }
 
     /// Records the outcome, and only then reports it.

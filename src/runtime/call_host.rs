@@ -15,6 +15,7 @@ use crate::{
         clock::{Stopwatch, Uptime},
         lock::lock_unpoisoned,
         moment::{Moment, Span},
+        shell::quote_shell_word,
     },
     journal::{self, Quarantine, Record},
     ops::spec::{CallHost, Evidence, Thing, ThingClaim, ThingLock, ThingPart},
@@ -68,8 +69,20 @@ impl CallHost for HostedCall<'_> {
         let waited = Stopwatch::start(clock.as_ref());
         let mut claim = ThingClaim::default();
         for thing in &things {
-            claim.locks.extend(self.lock_thing(thing).await);
-            let own = self.await_quarantine(thing, limit.map(|limit| (&waited, limit))).await?;
+            let own = loop {
+                let locks = self.lock_thing(thing).await;
+                match self.look_at_thing(thing, limit.map(|limit| waited.left_of(limit)))? {
+                    ThingAccess::Free { open_since } => {
+                        claim.locks.extend(locks);
+                        break open_since;
+                    }
+                    ThingAccess::Kept { look_again_in } => {
+                        // The call that ends the quarantine may be one of this process, which needs the lock.
+                        drop(locks);
+                        clock.sleep(look_again_in).await;
+                    }
+                }
+            };
             claim.open_since = claim.open_since.into_iter().chain(own).max_by_key(|sent_by| sent_by.millis);
         }
         Ok(claim)
@@ -127,40 +140,36 @@ impl HostedCall<'_> {
         }
     }
 
-    /// Waits until no request of another call can land at a thing any more. Returns until when an earlier attempt of this
-    /// call sent one that still may.
-    async fn await_quarantine(
-        &self,
-        thing: &Thing,
-        limit: Option<(&Stopwatch<'_>, Span)>,
-    ) -> Result<Option<Uptime>> {
+    /// Looks whether a request of another call can still land at a thing. [`Code::Timeout`] when nothing is left of the time
+    /// in which this call may wait for that.
+    fn look_at_thing(&self, thing: &Thing, left_for_us: Option<Span>) -> Result<ThingAccess> {
         #[cfg(test)]
         if super::mutant::ignores_quarantine() {
-            return Ok(None);
+            return Ok(ThingAccess::Free { open_since: None });
         }
         let journal = &self.context.journal;
         let clock = self.context.fleet.clock();
-        loop {
-            let now = clock.uptime();
-            let mut all = self.stop_on_failure(journal.list_quarantines())?;
-            all.retain(|one| is_in_the_way(one, thing) && one.time_left(&now) != Some(Span::ZERO));
-            let is_own = |one: &&Quarantine| one.run == self.context.run.id() && one.call == self.name;
-            let Some(one) = all.iter().find(|one| !is_own(one)) else {
-                return Ok(all.into_iter().map(|one| one.sent_by).max_by_key(|sent_by| sent_by.millis));
-            };
-            if one.sent_by.boot != now.boot {
-                self.stop_on_failure(journal.restart_quarantine(one, now.clone()))?;
-            }
-            let left = one.time_left(&now);
-            let waits = WaitedQuarantine { one, until: left.map(|left| clock.now().saturating_add(left)) };
-            let left_for_us = limit.map(|(waited, limit)| waited.left_of(limit));
-            if left_for_us == Some(Span::ZERO) {
-                return Err(waits.timeout_error());
-            }
-            self.report_progress(&Progress::with_phase(waits.to_string()));
-            let pause = [left, left_for_us].into_iter().flatten().chain([QUARANTINE_POLL_INTERVAL]).min();
-            clock.sleep(pause.unwrap_or(QUARANTINE_POLL_INTERVAL).max(Span::from_millis(1))).await;
+        let now = clock.uptime();
+        let mut all = self.stop_on_failure(journal.list_quarantines())?;
+        all.retain(|one| is_in_the_way(one, thing) && one.time_left(&now) != Some(Span::ZERO));
+        let is_own = |one: &&Quarantine| one.run == self.context.run.id() && one.call == self.name;
+        let Some(one) = all.iter().find(|one| !is_own(one)) else {
+            let open_since = all.into_iter().map(|one| one.sent_by).max_by_key(|sent_by| sent_by.millis);
+            return Ok(ThingAccess::Free { open_since });
+        };
+        if one.sent_by.boot != now.boot {
+            self.stop_on_failure(journal.restart_quarantine(one, now.clone()))?;
         }
+        let left = one.time_left(&now);
+        let waits = WaitedQuarantine { one, until: left.map(|left| clock.now().saturating_add(left)) };
+        if left_for_us == Some(Span::ZERO) {
+            let has_ended = journal.summarize_run(&one.run).is_ok_and(|run| run.status.is_final());
+            return Err(waits.timeout_error(has_ended));
+        }
+        self.report_progress(&Progress::with_phase(waits.to_string()));
+        let pause = [left, left_for_us].into_iter().flatten().chain([QUARANTINE_POLL_INTERVAL]).min();
+        let look_again_in = pause.unwrap_or(QUARANTINE_POLL_INTERVAL).max(Span::from_millis(1));
+        Ok(ThingAccess::Kept { look_again_in })
     }
 
     /// Returns things as every run names them: by who the target is, not by what it is called here.
@@ -188,6 +197,14 @@ impl HostedCall<'_> {
     }
 }
 
+/// Whether a call may be at a thing now.
+enum ThingAccess {
+    /// It may; an earlier attempt of it may have sent a request until `open_since` that may still land.
+    Free { open_since: Option<Uptime> },
+    /// A request of another call may still land there.
+    Kept { look_again_in: Span },
+}
+
 /// Returns whether a quarantine keeps calls at a thing waiting: it is of the same part, or one of the two is all of the place.
 fn is_in_the_way(quarantine: &Quarantine, thing: &Thing) -> bool {
     let same_part = match (&quarantine.part, &thing.part) {
@@ -207,13 +224,18 @@ struct WaitedQuarantine<'a> {
 
 impl WaitedQuarantine<'_> {
     /// Returns the error of a call whose time was over before it was its turn.
-    fn timeout_error(&self) -> Error {
+    fn timeout_error(&self, has_ended: bool) -> Error {
+        let Quarantine { run, call, .. } = self.one;
+        let way_out = if has_ended {
+            let call = quote_shell_word(call);
+            format!(
+                "that run has ended; `redrill runs decide {run} {call} fail --anyway` ends the waiting, and stops nothing"
+            )
+        } else {
+            format!("`redrill resume {run}` looks what became of that request")
+        };
         Error::new(Code::Timeout, format!("nothing was asked for, because its time was over {self}"))
-            .with_hint(format!(
-                "give it more with `timeout:`; `redrill resume {}` looks what became of that request, where the run is \
-                 not over",
-                self.one.run
-            ))
+            .with_hint(format!("give it more with `timeout:`; {way_out}"))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     base::{moment::Moment, value},
     journal::{
         self, CallState, Durability, Journal, JournalEntry, Outcome, Record, RecordedOutcome, Run, RunStatus,
-        Source,
+        Source, describe_landing_end,
     },
     ops::{
         self,
@@ -19,6 +19,7 @@ use crate::{
     },
 };
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The natives whose closures are clean-up.
 const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
@@ -30,9 +31,8 @@ const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
 pub fn leave_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
     let run = journal.acquire_run(id)?;
     let sources = journal.read_sources(id, run.source_edition())?;
-    let mut left_behind = list_left_behind(&run, &journal.read_records(id)?, &sources);
-    left_behind
-        .extend(journal.list_landings(id)?.into_iter().map(|(call, until)| name_landing(&call, until)));
+    let landings = journal.list_landings(id)?;
+    let left_behind = list_left_behind(&run, &journal.read_records(id)?, &sources, &landings);
     let finished =
         Record::Finished { status: RunStatus::Abandoned, error: None, left_behind: left_behind.clone() };
     run.append_record(finished, Durability::Synced)?;
@@ -41,8 +41,13 @@ pub fn leave_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Er
 }
 
 /// Returns what a run may have left, by name: the branches that it made, what its failed calls could not remove, what its
-/// open calls began, and its clean-up.
-fn list_left_behind(run: &Run, entries: &[JournalEntry], sources: &[Source]) -> Vec<String> {
+/// open calls began, what of its calls may still land, and its clean-up.
+fn list_left_behind(
+    run: &Run,
+    entries: &[JournalEntry],
+    sources: &[Source],
+    landings: &BTreeMap<String, Option<Moment>>,
+) -> Vec<String> {
     let mut left: Vec<String> = Vec::new();
     for entry in entries {
         let Record::End { call, op, args, outcome, .. } = &entry.record else { continue };
@@ -51,7 +56,10 @@ fn list_left_behind(run: &Run, entries: &[JournalEntry], sources: &[Source]) -> 
             None => left.extend(list_left_by_call(call, op, args, outcome)),
         }
     }
-    left.extend(run.open_calls().iter().map(|call| name_open_call(run, call)));
+    let open = run.open_calls();
+    let landed = open.iter().filter(|call| !landings.contains_key(call.as_str()));
+    left.extend(landed.map(|call| name_open_call(run, call)));
+    left.extend(landings.iter().map(|(call, until)| name_landing(run, call, *until)));
     let deferred = list_deferred(run);
     // Whatever has begun since the last record may have deferred something.
     if deferred.is_empty() && sources.iter().any(|source| defers_clean_up(&source.text)) {
@@ -69,25 +77,30 @@ fn list_deferred(run: &Run) -> Vec<String> {
     run.calls_of(DEFER).iter().filter_map(named).collect()
 }
 
-/// Returns what a call asked for and nobody waits for any more.
-fn name_landing(call: &str, until: Option<Moment>) -> String {
-    let until = until.map_or_else(|| "nobody knows until when".to_owned(), |at| format!("until {at}"));
-    format!("what {call} asked for, which may still appear, {until}")
+/// Returns what a call asked for and nobody waits for any more, with the branch that it was to make.
+fn name_landing(run: &Run, call: &str, until: Option<Moment>) -> String {
+    let branch = find_branch_to_make(run, call);
+    let named = branch.map_or_else(String::new, |branch| format!(" ({branch})"));
+    format!("what {call} asked for, which may still appear, {}{named}", describe_landing_end(until))
 }
 
 /// Returns what an open call began, with the branch that it was to make: it may be there by now.
 pub(super) fn name_open_call(run: &Run, call: &str) -> String {
-    let branch = match run.call_state(call) {
-        Ok(CallState::Started { op, args, .. }) => name_wanted_branch(&op, &args),
-        _ => None,
-    };
-    match branch {
+    match find_branch_to_make(run, call) {
         Some(branch) => format!("what {call} began ({branch})"),
         None => format!("what {call} began"),
     }
 }
 
-/// Returns the branch that a call is to make, if it makes one.
+/// Returns the branch that an open call is to make, if it makes one.
+fn find_branch_to_make(run: &Run, call: &str) -> Option<String> {
+    match run.call_state(call) {
+        Ok(CallState::Started { op, args, .. }) => name_wanted_branch(&op, &args),
+        _ => None,
+    }
+}
+
+/// Returns the name of the branch that a call of an operation makes, if it makes one.
 fn name_wanted_branch(op: &str, args: &Value) -> Option<String> {
     let place = parse_target_ref(&args["target"]).ok()?;
     let name = args["into"].as_str()?;

@@ -1,9 +1,10 @@
 //! The store: making it, finding runs, looking at them.
 
 use super::{TestJournal, begin_record, end_record, moment_at, new_run, ok_outcome, ticking_clock};
+use crate::base::clock::Uptime;
 use crate::journal::{
-    CallState, Durability, Error, Holder, Journal, Lease, LeaseMode, Record, RecordObserver, RunStatus,
-    StateConsent,
+    CallState, Durability, Error, Holder, Journal, Lease, LeaseMode, Quarantine, Record, RecordObserver,
+    RunStatus, StateConsent,
 };
 use serde_json::json;
 use std::{
@@ -191,6 +192,15 @@ fn a_pruned_run_leaves_a_tombstone_and_nothing_else() {
     let (id, wish) =
         (run.id().to_owned(), Lease { target: "t".into(), name: "t".into(), mode: LeaseMode::Exclusive });
     test.journal.acquire_leases(&[wish], &id, &Holder::this_process()).expect("free");
+    let quarantine = |run: &str| Quarantine {
+        place: "t".into(),
+        part: None,
+        run: run.into(),
+        call: "c#0".into(),
+        sent_by: Uptime { boot: "a".into(), millis: 0 },
+        span: None,
+    };
+    test.journal.put_under_quarantine(&[quarantine(&id), quarantine(other.id())]).expect("written");
     let not_ended = |status| Err(Error::NotEnded { run: id.clone(), status });
     assert_eq!(test.journal.prune_run(&id), not_ended(RunStatus::Running));
     drop(run);
@@ -216,7 +226,9 @@ fn a_pruned_run_leaves_a_tombstone_and_nothing_else() {
     assert!(matches!(test.journal.acquire_run(&id), Err(Error::NoSuchRun { .. })));
     let left: Vec<_> = std::fs::read_dir(test.folder.path().join("runs")).expect("reads").collect();
     assert_eq!(left.len(), 2, "the lock and the number of the other run");
-    for (table, rows) in [("runs", 1), ("sources", 2), ("records", 1), ("leases", 0), ("tombstones", 1)] {
+    for (table, rows) in
+        [("runs", 1), ("sources", 2), ("records", 1), ("leases", 0), ("quarantines", 1), ("tombstones", 1)]
+    {
         let count = format!("select count(*) from {table}");
         assert_eq!(test.second_connection().query_row(&count, [], |row| row.get(0)), Ok(rows), "{table}");
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     ops::{context::CallContext, evidence::Evidence},
-    provider::{Code, Error, model::Landing},
+    provider::{Code, Error, SideEffects, model::Landing},
 };
 
 /// Why an effect has no value.
@@ -35,7 +35,7 @@ pub(super) fn misfit_failure(evidence: &Evidence, shape: &str) -> EffectFailure 
     EffectFailure::Unreadable(format!("what was recorded of it is no {shape}: {evidence:?}"))
 }
 
-/// Returns the error of something that was asked for, got no answer, and has certainly not happened.
+/// Returns the error of something that was asked for, got no answer, and has not happened: certainly, or as far as is assumed.
 pub(super) fn lost_error(what: &str, landing: Landing) -> Error {
     let proof = match landing {
         Landing::Fenced(how) => how.to_owned(),
@@ -44,14 +44,13 @@ pub(super) fn lost_error(what: &str, landing: Landing) -> Error {
         }
         Landing::Assumed(span) => {
             let look = "look whether it came after all before you ask again";
-            return Error::new(
-                Code::Unavailable,
-                format!(
-                    "{what} was asked for, got no answer, and was not seen within {span}; that nothing comes later is \
-                     assumed, because the platform does not say"
-                ),
-            )
-            .with_hint(format!("{look}; `landing_time` of the target says how long is waited for it"));
+            let message = format!(
+                "{what} was asked for, got no answer, and was not seen within {span}; that nothing comes later is \
+                 assumed, because the platform does not say"
+            );
+            // Nobody has said that it changes nothing.
+            return Error { side_effects: SideEffects::Unknown, ..Error::new(Code::Unavailable, message) }
+                .with_hint(format!("{look}; `landing_time` of the target says how long is waited for it"));
         }
         Landing::Unbounded => "it was decided so".to_owned(),
     };

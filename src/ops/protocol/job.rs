@@ -1,13 +1,15 @@
 //! `Job`: work that the platform accepts and goes on with.
 //!
 //! It is found by the call's key, or, where the platform keeps none, by its traces, which the provider wrote down before
-//! it asked. A job that was accepted is recorded and waited for, by whichever process is there.
+//! it asked. A job that was accepted is recorded and waited for, by whichever process is there. Nobody knows when it takes
+//! effect, so its things are under quarantine until it is seen to be done, or to have failed, or was cancelled.
 
 use super::{
     failure::{EffectFailure, EffectResult, demand_acting, doubt_failure, lost_error, misfit_failure},
     sending::{RequestAnswer, Sending},
 };
 use crate::{
+    base::moment::Span,
     ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
     provider::{
         Error, PlannedJob, Provider, Result,
@@ -43,9 +45,8 @@ pub(in crate::ops) async fn take_job(
     effect: &dyn JobEffect,
 ) -> EffectResult<Value> {
     let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
-    let job = JobRequest { cx, provider, effect }.find_or_ask(&mut sending).await;
-    let job = sending.finish(job).await?;
-    Ok(cx.wait_for_job(provider, &job, args.timeout(), sending.landing).await?)
+    let settled = JobRequest { cx, provider, effect }.settle(&mut sending, args.timeout()).await;
+    sending.finish(settled).await
 }
 
 /// A job on its way to be accepted.
@@ -56,11 +57,18 @@ struct JobRequest<'a> {
 }
 
 impl JobRequest<'_> {
+    /// Brings the call to its end: what was asked for is there only when the job is done.
+    async fn settle(&self, sending: &mut Sending<'_>, timeout: Span) -> EffectResult<Value> {
+        let job = self.find_or_ask(sending).await?;
+        Ok(self.cx.wait_for_job(self.provider, &job, timeout, sending.landing).await?)
+    }
+
     /// Returns the job of this call: the one that was accepted or is found, else the one that is asked for now.
     async fn find_or_ask(&self, sending: &mut Sending<'_>) -> EffectResult<Job> {
         let lost = lost_error(&self.effect.subject(), sending.landing);
         let traces = match &self.cx.recorded {
             Some(Evidence::Accepted { job }) => {
+                sending.adopt_accepted().await?;
                 // A target that cannot be asked about the job does not end the call.
                 self.find_once(None).await?;
                 return Ok(job.clone());
@@ -99,10 +107,7 @@ impl JobRequest<'_> {
             sending.ask(evidence, request).await?
         };
         match answer {
-            RequestAnswer::Answered(job) => {
-                self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
-                Ok(job)
-            }
+            RequestAnswer::Answered(job) => self.accept(sending, job).await,
             RequestAnswer::Refused(why) => Err(why.into()),
             #[cfg(test)]
             RequestAnswer::Lost if super::mutant::forgets_lost_job() => Err(lost.into()),
@@ -111,15 +116,22 @@ impl JobRequest<'_> {
     }
 
     /// Looks for a lost job until it cannot land any more, and records it; `why` is the error of one that did not.
-    async fn await_lost(&self, sending: &Sending<'_>, traces: &Value, why: Error) -> EffectResult<Job> {
+    async fn await_lost(&self, sending: &mut Sending<'_>, traces: &Value, why: Error) -> EffectResult<Job> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
+        let looking = &*sending;
         let find = || async {
-            if self.effect.is_found_by_difference() && !sending.has_landed() {
+            if self.effect.is_found_by_difference() && !looking.has_landed() {
                 return Ok(None);
             }
             self.provider.find(self.cx.key, traces).await
         };
-        let job = sending.find_lost(self.provider, &self.effect.subject(), why, find).await?;
+        let job = looking.find_lost(self.provider, &self.effect.subject(), why, find).await?;
+        self.accept(sending, job).await
+    }
+
+    /// Records a job that goes on, after its things are kept until its end.
+    async fn accept(&self, sending: &mut Sending<'_>, job: Job) -> EffectResult<Job> {
+        sending.accept().await?;
         self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
         Ok(job)
     }
@@ -134,8 +146,7 @@ impl JobRequest<'_> {
     ) -> EffectResult<Job> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
         if let Some(job) = self.find_once(traces).await? {
-            self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
-            return Ok(job);
+            return self.accept(sending, job).await;
         }
         let makes =
             matches!(self.effect.kind(), EffectKind::Backup | EffectKind::Branch | EffectKind::Replica);

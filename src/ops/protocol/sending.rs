@@ -5,7 +5,7 @@ use super::{
     watch::Look,
 };
 use crate::{
-    base::{clock::Uptime, moment::Span},
+    base::{clock::Uptime, moment::Span, send_deadline::send_before},
     ops::{
         args::CallArgs,
         context::{CallContext, ThingClaim, ThingLock},
@@ -34,6 +34,8 @@ pub(super) struct Sending<'a> {
     looking_since: Option<Uptime>,
     /// When the last request was answered.
     answered: Option<Uptime>,
+    /// Whether what was asked for goes on as a job, to an end that nobody knows beforehand.
+    is_accepted: bool,
     #[expect(dead_code, reason = "it is held, not looked at")]
     locks: Vec<ThingLock>,
 }
@@ -66,7 +68,7 @@ impl<'a> Sending<'a> {
         let ThingClaim { locks, open_since } = cx.host.claim_things(&things, limit).await?;
         let lost = open_since.map(|sent_by| clamp_to_now(&sent_by, cx));
         let looking_since = lost.as_ref().map(|_| cx.fleet.clock().uptime());
-        Ok(Sending { cx, things, landing, lost, looking_since, answered: None, locks })
+        Ok(Sending { cx, things, landing, lost, looking_since, answered: None, is_accepted: false, locks })
     }
 
     /// Takes a request over that an earlier process may have sent, until `sent_by` or until it died: whoever takes a call
@@ -75,6 +77,22 @@ impl<'a> Sending<'a> {
         self.lost = Some(clamp_to_now(sent_by, self.cx));
         self.looking_since.get_or_insert_with(|| self.cx.fleet.clock().uptime());
         self.date_quarantine().await
+    }
+
+    /// Keeps the things until the job that was accepted is settled: what a provider states of its requests says nothing of
+    /// how long their work takes.
+    pub(super) async fn accept(&mut self) -> Result<()> {
+        self.is_accepted = true;
+        if self.landing.is_fenced() {
+            return Ok(());
+        }
+        self.cx.host.begin_quarantine(&self.things, &self.cx.fleet.clock().uptime(), None).await
+    }
+
+    /// Takes a job over that an earlier process saw accepted: its request has landed.
+    pub(super) async fn adopt_accepted(&mut self) -> Result<()> {
+        (self.lost, self.looking_since) = (None, None);
+        self.accept().await
     }
 
     /// Returns since when a lost request of the call is looked for here.
@@ -102,8 +120,8 @@ impl<'a> Sending<'a> {
         if !self.landing.is_fenced() {
             self.cx.host.begin_quarantine(&self.things, &sent_by, self.landing.span()).await?;
         }
-        self.cx.host.record_evidence(&evidence(sent_by)).await?;
-        let answer = self.ask_unrecorded(request).await;
+        self.cx.host.record_evidence(&evidence(sent_by.clone())).await?;
+        let answer = self.ask_unrecorded(send_before(sent_by, request)).await;
         #[cfg(test)]
         if self.is_open() && is_mutant {
             self.lost = Some(recorded_at);
@@ -221,6 +239,8 @@ impl<'a> Sending<'a> {
     /// Ends the quarantine when the call is settled, unless a request may still land, and returns what came of the call.
     pub(super) async fn finish<T>(&self, result: EffectResult<T>) -> EffectResult<T> {
         let may_land = match &result {
+            // The job may still be at work, and its quarantine has no end that is known.
+            Err(EffectFailure::Undecided(_)) if self.is_accepted => return result,
             Err(EffectFailure::Undecided(_)) => true,
             // It was answered, and what was asked for may still come.
             Err(EffectFailure::Failed(e)) if e.code == Code::NotApplied => true,

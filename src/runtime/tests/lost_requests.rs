@@ -7,7 +7,7 @@ use crate::{
         moment::{Moment, Span},
     },
     config::SANDBOX,
-    journal::{Journal, RecordObserver},
+    journal::{Journal, Quarantine, RecordObserver},
     provider::{
         Fleet, Provider,
         sim::{
@@ -17,6 +17,7 @@ use crate::{
     },
     runtime::ScriptRunner,
 };
+use futures_util::FutureExt as _;
 use std::time::{Duration, Instant};
 
 const RUN: &str = "lost";
@@ -64,11 +65,15 @@ struct LostEnv {
 
 impl LostEnv {
     fn new(lands_after: Span) -> Self {
+        Self::with_faults(LostAnswer { lands_after, is_over: AtomicBool::new(false) })
+    }
+
+    fn with_faults(faults: LostAnswer) -> Self {
         let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
         let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
-        let faults = Arc::new(LostAnswer { lands_after, is_over: AtomicBool::new(false) });
-        let platform = FaultySim::new(sim.clone(), faults, Arc::clone(&clock)).with_landing_bound(BOUND);
+        let platform =
+            FaultySim::new(sim.clone(), Arc::new(faults), Arc::clone(&clock)).with_landing_bound(BOUND);
         let platform: Arc<dyn Provider> = Arc::new(platform);
         let fleet = Arc::new(Fleet::with_one_target(SANDBOX, platform, Arc::clone(&clock)));
         let journal = Journal::open_in_memory(clock, Arc::new(NoCrash), &Arc::default());
@@ -77,7 +82,11 @@ impl LostEnv {
 
     /// Starts the run, or resumes it, before somebody who may answer.
     fn drive(&self, resumes: bool, watch: Arc<dyn RunObserver>) -> RunResult {
-        let runbook = Runbook::from_text("lost.rhai", SCRIPT.to_owned()).expect("it parses");
+        self.drive_script(SCRIPT, resumes, watch)
+    }
+
+    fn drive_script(&self, script: &str, resumes: bool, watch: Arc<dyn RunObserver>) -> RunResult {
+        let runbook = Runbook::from_text("lost.rhai", script.to_owned()).expect("it parses");
         let config = TestEnv::new().load_config();
         let now = self.fleet.clock().now();
         let admitted = ScriptRunner::admit_runbook(&runbook, &BTreeMap::new(), &config, now);
@@ -97,6 +106,40 @@ impl LostEnv {
     fn count_schedules(&self) -> usize {
         self.sim.effect_log().expect("a log").iter().filter(|effect| effect.kind.contains("schedule")).count()
     }
+}
+
+/// The restore is the call that ends what the change waits for, and it comes to the target after it.
+#[test]
+fn a_call_that_waits_for_another_one_of_its_run_does_not_keep_it_away() {
+    const BESIDE: &str = r#"const RUNBOOK = #{ title: "t", needs: ["backup.destroy", "network.change"] };
+    parallel([
+        || { sleep("1m"); backup::pitr::restore("sandbox", #{ to: #{ time: now() - duration("1h") }, timeout: "4h" }) },
+        || network::ssl::set("sandbox", true, #{ timeout: "20h" }),
+    ]);
+    "#;
+    let served =
+        || LostEnv::with_faults(LostAnswer { lands_after: Span::ZERO, is_over: AtomicBool::new(true) });
+    let drive = |env: &LostEnv| env.drive_script(BESIDE, false, Arc::<Listener>::default());
+    let first = served();
+    assert_eq!(drive(&first).status, RunStatus::Succeeded);
+    let records = first.journal.read_records(RUN).expect("records");
+    let restore = records.iter().find_map(|entry| match &entry.record {
+        Record::Begin { call, op, .. } if op.contains("restore") => Some(call.clone()),
+        _ => None,
+    });
+    let identity = first.sim.identity().now_or_never().expect("at once").expect("an identity");
+    let env = served();
+    let accepted = Quarantine {
+        place: identity.id,
+        part: None,
+        run: RUN.into(),
+        call: restore.expect("it began"),
+        sent_by: env.fleet.clock().uptime(),
+        span: None,
+    };
+    env.journal.put_under_quarantine(&[accepted]).expect("written");
+    let ended = drive(&env);
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A lost request that is looked for, and a person who may end the looking.
 
-use super::*;
+use super::{super::failure::lost_error, *};
+use crate::provider::model::Landing;
 
 /// Longer than a lost request is looked for before anything else is done about it.
 const BOUND: Span = Span::from_secs(300);
@@ -65,5 +66,17 @@ async fn nobody_is_asked_where_the_bound_is_near_or_the_run_is_given_up() {
         let taken = take_switch_up(&sandbox, &host, &switch, given_up.then(evidence)).await;
         assert!(matches!(taken, Err(EffectFailure::Failed(_))), "{taken:?}");
         assert_eq!(*lock_unpoisoned(&host.questions), []);
+    }
+}
+
+#[test]
+fn that_nothing_comes_any_more_is_certain_only_where_somebody_says_so() {
+    let bound = Span::from_secs(60);
+    for (landing, side_effects) in [
+        (Landing::Assumed(bound), SideEffects::Unknown),
+        (Landing::Bounded(bound, "the server says so"), SideEffects::None),
+        (Landing::Fenced("it is gone"), SideEffects::None),
+    ] {
+        assert_eq!(lost_error("the switch", landing).side_effects, side_effects, "{landing:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! The protocol on a sandbox, and on a target that does not do as it says.
 
+mod jobs;
 mod lost;
 
 use super::{EffectFailure, EffectResult, SetEffect, SetLook, sending::SENDING_TIME, take_set};
@@ -8,6 +9,7 @@ use crate::{
         clock::{Clock, Uptime, VirtualClock},
         lock::lock_unpoisoned,
         moment::{Moment, Span},
+        send_deadline::find_send_deadline,
     },
     ops::{
         self,
@@ -40,8 +42,8 @@ type PersonAsked = Box<dyn Fn() -> Option<String> + Send + Sync>;
 #[derive(Default)]
 struct MemoryHost {
     evidence: Mutex<Vec<Evidence>>,
-    /// Until when something may have been sent, of each quarantine that was begun.
-    quarantines: Mutex<Vec<Uptime>>,
+    /// Until when something may have been sent, of each quarantine that was begun, and how long it lasts after that.
+    quarantines: Mutex<Vec<(Uptime, Option<Span>)>>,
     lifted: AtomicUsize,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,
@@ -64,8 +66,8 @@ impl CallHost for MemoryHost {
         Ok(ThingClaim { open_since: self.open_since.clone(), ..ThingClaim::default() })
     }
 
-    async fn begin_quarantine(&self, _: &[Thing], sent_by: &Uptime, _: Option<Span>) -> Result<()> {
-        lock_unpoisoned(&self.quarantines).push(sent_by.clone());
+    async fn begin_quarantine(&self, _: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
+        lock_unpoisoned(&self.quarantines).push((sent_by.clone(), span));
         Ok(())
     }
 
@@ -175,12 +177,14 @@ struct Switch {
     answer: Answer,
     /// How often it was asked for.
     asked: AtomicUsize,
+    /// Until when it may be asked for, as it was told the last time.
+    send_by: Mutex<Option<Uptime>>,
 }
 
 impl Switch {
     /// Returns a switch that is off.
     fn answering(answer: Answer) -> Self {
-        Self { is_on: false.into(), answer, asked: AtomicUsize::new(0) }
+        Self { is_on: false.into(), answer, asked: AtomicUsize::new(0), send_by: Mutex::default() }
     }
 
     fn shows(&self) -> Value {
@@ -216,6 +220,7 @@ impl SetEffect for Switch {
 
     async fn ask(&self, _: &ElementChanges) -> Result<()> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        *lock_unpoisoned(&self.send_by) = find_send_deadline();
         match self.answer {
             Answer::Done => Ok(()),
             Answer::Refused => Err(Error::new(Code::Conflict, "it is so already")),
@@ -233,24 +238,32 @@ fn slow_sandbox() -> (Fleet, Arc<dyn Provider>) {
     slow_sandbox_within(LANDING_BOUND)
 }
 
+/// A platform whose requests of one name are refused.
+struct Refusals(Option<&'static str>);
+
+impl FaultSource for Refusals {
+    fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome {
+        if self.0 == Some(request.name) { RequestOutcome::Refused } else { RequestOutcome::Served }
+    }
+    fn on_served(&self, _: &SimRequest<'_>) {}
+    fn current_sender(&self) -> String {
+        String::new()
+    }
+    fn on_keyless_effect(&self, _: &str, _: &str) {}
+    fn on_late_effect(&self, _: &str) {}
+}
+
 /// The same with another time in which a request may land.
 fn slow_sandbox_within(bound: Span) -> (Fleet, Arc<dyn Provider>) {
-    struct NoFaults;
-    impl FaultSource for NoFaults {
-        fn choose_outcome(&self, _: &SimRequest<'_>) -> RequestOutcome {
-            RequestOutcome::Served
-        }
-        fn on_served(&self, _: &SimRequest<'_>) {}
-        fn current_sender(&self) -> String {
-            String::new()
-        }
-        fn on_keyless_effect(&self, _: &str, _: &str) {}
-        fn on_late_effect(&self, _: &str) {}
-    }
+    faulty_sandbox(bound, Refusals(None))
+}
+
+/// The same where something is refused.
+fn faulty_sandbox(bound: Span, refusals: Refusals) -> (Fleet, Arc<dyn Provider>) {
     let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
     let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
-    let sim = FaultySim::new(sim, Arc::new(NoFaults), Arc::clone(&clock)).with_landing_bound(bound);
+    let sim = FaultySim::new(sim, Arc::new(refusals), Arc::clone(&clock)).with_landing_bound(bound);
     let sim: Arc<dyn Provider> = Arc::new(sim);
     (Fleet::with_one_target(SANDBOX, Arc::clone(&sim), clock), sim)
 }
@@ -323,10 +336,12 @@ async fn what_a_look_calls_done_is_asked_for_where_looks_lag_behind() {
 #[tokio::test]
 async fn a_quarantine_counts_from_when_a_lost_request_was_sent() {
     let (host, switch) = (MemoryHost::default(), Switch::answering(Answer::Lost));
+    let told = || lock_unpoisoned(&switch.send_by).clone();
     take_switch(&slow_sandbox(), &host, &switch).await.expect_err("it is not on");
     let sent_by = host.quarantines.into_inner().expect("nobody panicked");
-    let [planned, lost, ..] = sent_by.as_slice() else { panic!("{sent_by:?}") };
+    let [(planned, _), (lost, _), ..] = sent_by.as_slice() else { panic!("{sent_by:?}") };
     assert_eq!(planned.since(lost), Some(SENDING_TIME), "{sent_by:?}");
+    assert!(told().is_some_and(|told| sent_by.iter().any(|(planned, _)| *planned == told)), "{:?}", told());
 }
 
 #[tokio::test]

@@ -1,15 +1,17 @@
 //! The API's address, and the HTTP clients for it.
 
 use super::environment::Environment;
-use crate::base::lock::lock_unpoisoned;
+use crate::base::{lock::lock_unpoisoned, moment::Span};
 use crate::provider::{Code, Error, Result};
 use reqwest::{Certificate, Client, ClientBuilder, Url, redirect};
 use std::{
     collections::HashMap,
     sync::{LazyLock, Mutex, Once},
-    time::Duration,
 };
 use tokio::runtime::{Handle, Id};
+
+/// How long connecting may take.
+pub(super) const CONNECT_TIMEOUT: Span = Span::from_secs(10);
 
 /// The clients of this process: all targets share them, their certificates and their open connections.
 static SHARED_CLIENTS: LazyLock<Mutex<ClientMap>> = LazyLock::new(Mutex::default);
@@ -90,7 +92,7 @@ fn build_client(is_local: bool, keeps: bool) -> Result<Client> {
 fn client_builder(is_local: bool, keeps: bool) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(concat!("redrill/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_secs(10))
+        .connect_timeout(CONNECT_TIMEOUT.to_std())
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .pool_max_idle_per_host(if keeps { 32 } else { 0 });

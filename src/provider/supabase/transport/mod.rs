@@ -27,9 +27,11 @@ use crate::{
         clock::Clock,
         moment::{Moment, Span},
         secret::SecretRef,
+        send_deadline::find_send_deadline,
     },
     provider::{Code, Error, Result},
 };
+use address::CONNECT_TIMEOUT;
 use answer::unanswered_failure;
 pub(super) use answer::unreadable_answer_error;
 use attempt::{AttemptOutcome, send_once};
@@ -171,14 +173,15 @@ impl ApiClient {
             &request.method,
             request.path,
         );
-        let deadline = endpoint.clock.now().saturating_add(self.request_timeout);
+        let time = self.time_to_send(&request);
+        let deadline = endpoint.clock.now().saturating_add(time);
         let began = endpoint.clock.uptime();
         let (mut tries, mut throttled) = (0, 0);
         loop {
             let slot = endpoint.limiter.acquire_slot(&lane, &*endpoint.clock, deadline).await?;
             // Nobody looks for a write that is sent later than this. The machine may have slept since.
             let passed = endpoint.clock.uptime().since(&began);
-            if request.writes && passed.is_none_or(|passed| passed > self.request_timeout) {
+            if request.writes && passed.is_none_or(|passed| passed >= time) {
                 return Err(unanswered_failure(&request, "the time to send it is over", false).why);
             }
             let limit = if request.writes {
@@ -216,6 +219,16 @@ impl ApiClient {
             tracing::info!(%request, %pause, tries, "the request is sent again");
             endpoint.clock.sleep(pause).await;
         }
+    }
+
+    /// Returns how long a request may be tried. A write is looked for until a moment that was written down before, however
+    /// many requests its effect takes: by then it has been sent, connecting included.
+    fn time_to_send(&self, request: &ApiRequest<'_>) -> Span {
+        let Some(deadline) = find_send_deadline().filter(|_| request.writes) else {
+            return self.request_timeout;
+        };
+        let left = deadline.since(&self.endpoint.clock.uptime()).unwrap_or(Span::ZERO);
+        Span(left.0.saturating_sub(CONNECT_TIMEOUT.0)).max(Span::ZERO).min(self.request_timeout)
     }
 
     fn time_left(&self, deadline: Moment) -> Span {

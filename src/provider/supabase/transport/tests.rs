@@ -1,5 +1,11 @@
 use super::*;
-use crate::provider::supabase::mock_api::{MockApi, MockReply, REF, TOKEN};
+use crate::{
+    base::send_deadline::send_before,
+    provider::{
+        SideEffects,
+        supabase::mock_api::{MockApi, MockReply, REF, TOKEN},
+    },
+};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -42,6 +48,38 @@ async fn supabase_t13_any_success_and_any_body_is_fine() {
             assert_eq!(write(&server).await.expect(body), value, "{status} {body}");
         }
     }
+}
+
+#[tokio::test]
+async fn supabase_nothing_is_written_after_the_deadline_of_its_effect() {
+    let server = MockApi::serve_replies(|_| MockReply::from_json(200, &json!([]))).await;
+    let deadline = server.clock.uptime().saturating_add(Span::from_secs(100));
+    let effect = async {
+        write(&server).await.expect("in time");
+        server.clock.advance_by(Span::from_secs(60));
+        write(&server).await.expect("in time");
+        server.clock.advance_by(Span::from_secs(60));
+        read(&server).await.expect("reads change nothing");
+        write(&server).await
+    };
+    let late = send_before(deadline, effect).await.expect_err("it is over");
+    assert_eq!((late.code, late.side_effects), (Code::Unavailable, SideEffects::None), "{late:?}");
+    assert!(late.message.contains("nothing was sent"), "{late}");
+    let count = server.received_requests().iter().filter(|seen| seen.line.starts_with("POST")).count();
+    assert_eq!(count, 2, "the one that is late is not sent");
+}
+
+#[tokio::test]
+async fn supabase_a_throttled_write_is_not_sent_again_after_the_deadline_of_its_effect() {
+    let server = MockApi::serve_replies(|seen| match seen.earlier {
+        0 => MockReply::from_json(429, &json!({ "message": "too many" })).with_header("retry-after", "50"),
+        _ => MockReply::from_json(200, &json!([])),
+    })
+    .await;
+    let deadline = server.clock.uptime().saturating_add(Span::from_secs(40));
+    let late = send_before(deadline, write(&server)).await.expect_err("it would be too late");
+    assert_eq!(late.code, Code::Throttled, "{late:?}");
+    assert_eq!(server.received_requests().len(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,62 @@
+//! A job that was accepted, and its things until it is seen to be over.
+
+use super::*;
+
+/// Takes a pause of the sandbox up on a host, for as long as a call waits.
+async fn take_pause(
+    fleet: &Fleet,
+    host: &MemoryHost,
+    timeout: &str,
+    recorded: Option<Evidence>,
+) -> EffectResult<Value> {
+    let op = ops::find_operation("project::pause").expect("an operation");
+    let options = Map::from_iter([("timeout".to_owned(), json!(timeout))]);
+    let args = CallArgs::decode(op, vec![SANDBOX.into()], options).expect("arguments");
+    let key = CallKey("k1".into());
+    let cx = CallContext {
+        fleet,
+        key: &key,
+        run: None,
+        is_taken_up: recorded.is_some(),
+        settles_only: false,
+        recorded,
+        is_doubtful: false,
+        host,
+    };
+    let Protocol::Effect(perform) = op.protocol else { panic!("it is an effect") };
+    perform(&cx, &args).await
+}
+
+/// Returns how long the last quarantine lasts: without an end where nobody knows.
+fn last_span(host: &MemoryHost) -> Option<Span> {
+    lock_unpoisoned(&host.quarantines).last().expect("one was begun").1
+}
+
+#[tokio::test]
+async fn an_accepted_job_that_nothing_stops_is_undecided_and_keeps_its_things_to_its_end() {
+    let (fleet, _) = faulty_sandbox(LANDING_BOUND, Refusals(Some("cancel")));
+    let host = MemoryHost::default();
+    let Err(EffectFailure::Undecided(why)) = take_pause(&fleet, &host, "1s", None).await else {
+        panic!("it is still at work")
+    };
+    assert!(why.contains("was not done within 1s") && why.contains("may still be at work"), "{why}");
+    assert_eq!((last_span(&host), host.lifted.load(Ordering::Relaxed)), (None, 0), "nobody knows its end");
+    let recorded = lock_unpoisoned(&host.evidence).pop();
+    assert!(matches!(recorded, Some(Evidence::Accepted { .. })), "{recorded:?}");
+
+    // Whoever takes it up has its quarantine as one of its own.
+    let host = MemoryHost { open_since: Some(fleet.clock().uptime()), ..MemoryHost::default() };
+    take_pause(&fleet, &host, "10m", recorded).await.expect("it is paused");
+    assert_eq!((last_span(&host), host.lifted.load(Ordering::Relaxed)), (None, 1));
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_at_its_timeout_gives_its_things_back() {
+    let (fleet, _) = slow_sandbox();
+    let host = MemoryHost::default();
+    let Err(EffectFailure::Failed(error)) = take_pause(&fleet, &host, "1s", None).await else {
+        panic!("it is known to be gone")
+    };
+    assert_eq!((error.code, error.left_behind.as_slice()), (Code::Timeout, &[][..]), "{error:?}");
+    assert_eq!((last_span(&host), host.lifted.into_inner()), (None, 1));
+}
