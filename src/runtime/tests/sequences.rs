@@ -359,7 +359,7 @@ fn whatever_is_done_to_a_run_something_ends_it_and_nothing_happens_twice() {
     let cases = variable("REDRILL_SEQUENCES").map_or(FEW_SEQUENCES, |n| u32::try_from(n).expect("a count"));
     let seed = variable("REDRILL_SEED")
         .unwrap_or_else(|| u64::try_from(jiff::Timestamp::now().as_millisecond()).expect("after 1970"));
-    eprintln!("REDRILL_SEED={seed} REDRILL_SEQUENCES={cases}");
+    crate::base::terminal::print_message(&format!("REDRILL_SEED={seed} REDRILL_SEQUENCES={cases}"));
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = ProptestConfig {
