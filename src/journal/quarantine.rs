@@ -201,7 +201,7 @@ mod tests {
         let landings = test.journal.list_landings("r").expect("read");
         assert_eq!(landings.keys().collect::<Vec<_>>(), ["c#0", "c#1"]);
         let bounded = quarantine(None, "c#2", Some(Span::from_secs(60)));
-        test.journal.put_under_quarantine(&[bounded.clone()]).expect("written");
+        test.journal.put_under_quarantine(std::slice::from_ref(&bounded)).expect("written");
         for call in ["c#1", "c#2"] {
             test.journal.lift_endless_quarantines("r", call).expect("written");
         }
