@@ -153,7 +153,7 @@ impl Error {
                 "use the newer redrill, or another folder with `--state`; nothing was changed".into()
             }
             Error::Unreadable { .. } => {
-                "look at the file and the disk under it; a copy of the folder made while no run was moving can be put back".into()
+                "look at the file and the disk under it; a copy of the folder made while no run was moving can be put back; then say `--adopt --rolled-back` with the next command".into()
             }
             Error::Busy { holders, .. } => match &holders[..] {
                 [] => "nothing was done; look who has the file open (`fuser` shows it), and try again".into(),
