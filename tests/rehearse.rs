@@ -229,7 +229,7 @@ fn a_story_says_what_operators_and_colleagues_do() {
             "operator:4:after-effect:leave",
             &[
                 "process 2, after process 1 was killed; it is given up as it is: `runs abandon --leave`",
-                "left behind what /branch::create#0 began (branch sandbox/copy)",
+                "left behind what /branch::create#0 asked for, which may still appear",
             ][..],
         ),
         (

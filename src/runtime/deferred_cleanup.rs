@@ -9,6 +9,7 @@ use super::{
     stop::NativeError,
     values::to_json,
 };
+use crate::ops;
 use rhai::{Dynamic, FnPtr, NativeCallContext as Cx};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -53,8 +54,8 @@ fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
 /// Returns the texts of what a clean-up calls: the functions of its file, and those that they call; every module, where
 /// one of them calls into a module.
 fn list_reached_texts(cx: &Cx<'_>, scope: &CallScope, text: &str) -> BTreeMap<String, String> {
-    let (sources, file) = (scope.run_context().sources.get(), cx.call_source().unwrap_or_default());
-    let own = sources.into_iter().flatten().find(|source| source.path == file);
+    let (sources, file) = (scope.run_context().sources.get(), cx.call_source());
+    let own = sources.into_iter().flatten().find(|source| Some(source.path.as_str()) == file);
     let mut reached = BTreeMap::new();
     let mut open = vec![text.to_owned()];
     while let (Some(text), Some(own)) = (open.pop(), own) {
@@ -66,12 +67,22 @@ fn list_reached_texts(cx: &Cx<'_>, scope: &CallScope, text: &str) -> BTreeMap<St
                 reached.insert(word.to_owned(), function);
             }
         }
-        if text.contains("::") {
-            let modules = sources.into_iter().flatten().filter(|source| source.path != file);
+        if calls_module(&text) {
+            let modules = sources.into_iter().flatten().filter(|source| Some(source.path.as_str()) != file);
             reached.extend(modules.map(|module| (format!("module {}", module.path), module.text.clone())));
         }
     }
     reached
+}
+
+/// Returns whether a text calls into a module: it names something in a namespace that no operation has.
+fn calls_module(text: &str) -> bool {
+    let is_of_operation =
+        |word: &str| ops::all_operations().any(|op| op.path().split("::").any(|segment| segment == word));
+    text.match_indices("::").any(|(at, _)| {
+        let word = text[..at].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next();
+        word.is_some_and(|word| !is_of_operation(word))
+    })
 }
 
 /// Returns a captured value; of a closure only that it is one.
