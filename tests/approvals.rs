@@ -413,3 +413,16 @@ fn an_ended_run_shows_its_error_as_when_it_ended() {
     let (ended, again) = (error(&ended), error(&again));
     assert_eq!((&ended["message"], &ended["place"]), (&again["message"], &again["place"]));
 }
+
+#[test]
+fn an_approval_is_of_the_text_that_asked_for_it() {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", APPROVAL_RUNBOOK);
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    assert_eq!(env.run_cli(&["approve", "last"]).code, 0);
+    env.write_file("r.rhai", &APPROVAL_RUNBOOK.replace("delete from order_items", "delete from orders"));
+    let void = env.run_cli(&["resume", "last", "--edited"]);
+    assert!(void.code == 5 && void.stderr.contains("what was approved at /approve#0"), "{void}");
+    let done = env.run_cli(&["resume", "last"]);
+    assert_eq!((done.code, done.stdout.trim()), (0, "true"), "the recorded text is approved: {done}");
+}

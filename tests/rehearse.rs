@@ -274,3 +274,12 @@ fn a_story_says_what_operators_and_colleagues_do() {
         }
     }
 }
+
+#[test]
+fn an_invariant_that_takes_all_memory_is_stopped() {
+    let env = CliEnv::new();
+    let text = "const RUNBOOK = #{ title: \"t\", params: #{}, needs: [] };\nfn invariant(w) { let a = \"x\"; loop { a += a; } }\n1\n";
+    env.write_file("r.rhai", text);
+    let stopped = env.run_cli(&["rehearse", "r.rhai"]);
+    assert!(stopped.code == 2 && stopped.stderr.contains("the invariant did not end"), "{stopped}");
+}

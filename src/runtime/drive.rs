@@ -272,7 +272,7 @@ fn resolve_open_call(scope: &CallScope, call: &str, op: &str, args: &Value) {
         Ok((op, args)) => drop(call::resolve_recorded_call(
             scope,
             call,
-            CallRequest { op, args, at: "the settling of a session", implied: false },
+            CallRequest { op, args, at: "the settling of the run", implied: false },
         )),
         Err(what) => drop(context.stop_unreadable(call, what)),
     }

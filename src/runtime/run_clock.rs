@@ -147,3 +147,29 @@ impl RunClock {
         Ok(leads)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::VirtualClock;
+
+    #[test]
+    fn the_time_of_a_run_never_goes_back() {
+        let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
+        let machine = Arc::new(VirtualClock::starting_at(noon));
+        let clock = RunClock::of_machine(Arc::clone(&machine) as Arc<dyn Clock>);
+        assert_eq!(clock.now(), noon);
+        machine.step_by(Span::from_secs(-3600));
+        machine.advance_by(Span::from_secs(10));
+        assert_eq!(clock.now(), noon.saturating_add(Span::from_secs(10)), "what has passed is counted");
+        // As at a resume: the time that was recorded is the least.
+        let resumed = RunClock::of_machine(Arc::clone(&machine) as Arc<dyn Clock>);
+        resumed.note_recorded(noon);
+        assert_eq!(resumed.now(), noon);
+        machine.step_by(Span::from_secs(7200));
+        assert!(
+            resumed.now() > noon.saturating_add(Span::from_secs(3600)),
+            "a clock that is set forward is believed"
+        );
+    }
+}

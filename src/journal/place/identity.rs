@@ -146,6 +146,21 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_another_folder_has_too_is_nobodys() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [first, linked, symbolic] = ["a", "b", "c"].map(|name| folder.path().join(name));
+        for state in [&first, &linked, &symbolic] {
+            fs::create_dir(state).expect("made");
+        }
+        write_place(&first, at_noon()).expect("written");
+        std::os::unix::fs::symlink(place_path(&first), place_path(&symbolic)).expect("linked");
+        let read = |state: &Path| PlaceFile::read(state).expect("reads").expect("is there");
+        assert!(read(&first).own_note().is_some() && read(&symbolic).own_note().is_none());
+        fs::hard_link(place_path(&first), place_path(&linked)).expect("linked");
+        assert!(read(&first).own_note().is_none() && read(&linked).own_note().is_none());
+    }
+
+    #[test]
     fn a_file_that_does_not_read_is_no_place() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(PlaceFile::read(folder.path()).expect("reads"), None);

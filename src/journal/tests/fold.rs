@@ -294,3 +294,25 @@ fn what_does_not_read_names_the_version_that_wrote_it() {
     assert_eq!((wrong.subject.as_str(), wrong.version.as_str()), ("the end of the run", "7"));
     assert_eq!(fold.unreadable_call("c", "odd".into()).version, "8");
 }
+
+#[test]
+fn a_mismatch_that_drops_no_edition_is_met_again() {
+    let mismatch = Record::Stopped {
+        status: RunStatus::Interrupted,
+        reason: "another call".into(),
+        mismatch: true,
+        at_call: None,
+    };
+    let edited = Record::Resumed { version: "7".into(), edited: true, digest: Some("d".into()) };
+    assert!(fold(&[started(), begin("k"), mismatch.clone()]).is_stuck());
+    assert!(!fold(&[started(), begin("k"), mismatch.clone(), edited.clone()]).is_stuck());
+    let read =
+        Record::End { call: "r".into(), op: "look".into(), args: json!(1), at: "1:1".into(), outcome: ok() };
+    let dropped = fold(&[started(), begin("k"), edited, read, mismatch]);
+    assert!(!dropped.is_stuck(), "the recorded text goes on");
+    assert_eq!(
+        (dropped.source_edition(), dropped.call("r")),
+        (0, None),
+        "what was recorded under it is dropped, too"
+    );
+}
