@@ -363,3 +363,15 @@ fn a_run_that_is_left_names_what_it_leaves() {
     let left = &env.list_runs()[0]["left_behind"];
     assert_eq!(left[0], "branch sandbox/copy", "{left}");
 }
+
+/// The memory of a whole process is measured, so this runs in processes of its own.
+#[test]
+fn a_script_that_takes_all_memory_is_stopped() {
+    let env = CliEnv::new();
+    let many = "let big = \"\"; big.pad(1000000, 'x'); let list = []; loop { list.push(big + list.len()); }";
+    for script in ["let s = \"x\"; loop { s += s; }", many] {
+        env.write_file("r.rhai", &sandbox_runbook("", script));
+        let said = env.run_cli(&["run", "r.rhai"]).to_string();
+        assert!(said.contains("exit 1") && said.contains("takes more than 1024 MiB of memory"), "{said}");
+    }
+}

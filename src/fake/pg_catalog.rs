@@ -24,7 +24,7 @@ const CATALOG_TABLES: &[(&str, &[&str])] = &[
 /// Privilege checks: the platform grants everything in `public` to its API roles.
 const PRIVILEGE_FUNCTIONS: &[&str] = &["has_schema_privilege", "has_table_privilege"];
 
-/// Answers a query about the server itself: its start time or its WAL file. Any other gets none.
+/// Answers a query about the server itself: its start time, its WAL file or its place in the WAL. Any other gets none.
 pub(super) async fn answer_server_query(
     sql: &str,
     project: &FakeProject,
@@ -42,6 +42,9 @@ pub(super) async fn answer_server_query(
         let value = match () {
             () if expression.contains("pg_postmaster_start_time") => project.started_at().to_string().into(),
             () if expression.contains("pg_walfile_name") => timeline.clone().into(),
+            () if expression.contains("pg_current_wal_lsn") => {
+                count_wal_bytes(project).await?.to_string().into()
+            }
             () => return Ok(None),
         };
         row.insert(name.trim().to_owned(), value);
@@ -57,6 +60,19 @@ pub(super) async fn current_timeline(project: &FakeProject) -> Result<String, Ap
         Err(_) => Vec::new(),
     };
     Ok(format!("{:08X}", timelines.into_iter().max().unwrap_or(1)))
+}
+
+/// Returns the place in the WAL that the project is at, in bytes.
+async fn count_wal_bytes(project: &FakeProject) -> Result<u64, ApiResponse> {
+    let lsn = match project.simulated_database()?.backups() {
+        Ok(backups) => backups.window().await?.latest_lsn,
+        Err(_) => None,
+    };
+    let parts = lsn.as_deref().and_then(|lsn| lsn.split_once('/'));
+    let byte = |(high, low): (&str, &str)| {
+        Some((u64::from_str_radix(high, 16).ok()? << 32) | u64::from_str_radix(low, 16).ok()?)
+    };
+    Ok(parts.and_then(byte).unwrap_or(0))
 }
 
 /// Splits a list at the commas outside parentheses and string literals.

@@ -281,6 +281,10 @@ impl JobEffect for BranchWorkflow<'_> {
         vec![self.thing.clone()]
     }
 
+    fn is_found_by_difference(&self) -> bool {
+        true
+    }
+
     async fn plan(&self) -> Result<PlannedJob<'_>> {
         let branch = find_branch(self.cx, self.args).await?;
         let branch = self.branch.get_or_init(|| branch);

@@ -83,6 +83,10 @@ impl JobEffect for Restore<'_> {
         vec![self.thing.clone()]
     }
 
+    fn is_found_by_difference(&self) -> bool {
+        self.request.into.is_none()
+    }
+
     async fn plan(&self) -> Result<PlannedJob<'_>> {
         self.backups.plan_restore(&self.request, self.key).await
     }

@@ -4,7 +4,7 @@ use super::failure::{EffectFailure, EffectResult};
 use crate::{
     base::{clock::Stopwatch, moment::Span},
     ops::context::{CallContext, is_poll_failure, next_poll_delay},
-    provider::{Provider, Result, model::Progress},
+    provider::{Code, Provider, Result, model::Progress},
 };
 
 /// What one look shows.
@@ -82,7 +82,8 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
 /// Looks until something is there, for `limit` at most.
 ///
 /// # Errors
-/// [`EffectFailure::Undecided`] when the last look failed: whether it is there is not known then.
+/// What the target failed with ([`Code::Tool`]); [`EffectFailure::Undecided`] when the last look failed: whether it is there
+/// is not known then.
 pub(super) async fn find_within<T, F: Future<Output = Result<Option<T>>>>(
     cx: &CallContext<'_>,
     provider: &dyn Provider,
@@ -93,6 +94,7 @@ pub(super) async fn find_within<T, F: Future<Output = Result<Option<T>>>>(
     let look = || async { Ok(Look::for_found(subject, find().await?)) };
     match watch(cx, provider, limit, look).await {
         Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
+        Err(e) if e.code == Code::Tool => Err(e.into()),
         Err(e) => Err(EffectFailure::Undecided(format!("{subject} cannot be looked for: {e}"))),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{project::Supabase, requests, statuses, transport::unreadable_answer_error};
 use crate::{
-    base::moment::{Moment, Span},
+    base::moment::Moment,
     provider::{
         Code, Error, PlannedJob, Replicas, Result,
         model::{CallKey, Job, JobStatus, Progress, Replica, ReplicaRequest},
@@ -20,8 +20,6 @@ use serde_json::{Value, json};
 pub(super) const REPLICA_JOB: &str = "replica";
 /// How many projects a page of the list has.
 const PAGE_SIZE: usize = 100;
-/// How long a requested replica may be missing from the list.
-const REPLICA_GRACE: Span = Span::from_secs(60);
 
 /// A database of a project, as the list of the organization's projects shows it.
 #[derive(Debug, Clone, Deserialize)]
@@ -152,15 +150,13 @@ impl Supabase {
     /// [`Code::Unknown`] when none did: it may still appear.
     pub(super) async fn find_replica_job(&self, key: &CallKey, intent: &Value) -> Result<Option<Job>> {
         let detail = ReplicaJob::from_detail(&intent["detail"])?;
-        while self.find_new_replica(&detail).await?.is_none() {
-            if !self.sleep_unless_expired(detail.asked_at, REPLICA_GRACE).await {
-                let what = format!(
-                    "a replica in `{}` was about to be asked for {}, and none came since",
-                    detail.region, detail.asked_at
-                );
-                return Err(Error::new(Code::Unknown, what)
-                    .with_hint("see whether one comes up in the dashboard, and decide the call"));
-            }
+        if self.find_new_replica(&detail).await?.is_none() {
+            let what = format!(
+                "a replica in `{}` was about to be asked for {}, and none came since",
+                detail.region, detail.asked_at
+            );
+            return Err(Error::new(Code::Unknown, what)
+                .with_hint("see whether one comes up in the dashboard, and decide the call"));
         }
         Ok(Some(Job { kind: REPLICA_JOB.into(), id: key.to_string(), detail: intent["detail"].clone() }))
     }

@@ -106,15 +106,6 @@ impl Supabase {
         Span(self.clock.now().duration_since(asked_at).0 / 10)
             .clamp(Span::from_millis(200), Span::from_secs(10))
     }
-
-    /// Sleeps and returns true while `timeout` has not passed since `asked_at`; afterwards returns false.
-    pub(super) async fn sleep_unless_expired(&self, asked_at: Moment, timeout: Span) -> bool {
-        let is_young = self.clock.now() < asked_at.saturating_add(timeout);
-        if is_young {
-            self.clock.sleep(Span::from_secs(3)).await;
-        }
-        is_young
-    }
 }
 
 /// Decodes a response. What is documented and missing is an error, never a preset: a default would be read as a fact.

@@ -2,7 +2,7 @@
 
 use super::{super::restore_points, project::Supabase, requests};
 use crate::{
-    base::moment::{Moment, Span},
+    base::moment::Moment,
     provider::{Code, Error, Result, model::RestorePoint},
 };
 use reqwest::Method;
@@ -13,8 +13,6 @@ use serde_json::json;
 pub(super) const AVAILABLE: &str = "AVAILABLE";
 /// How many characters the name of a restore point may have.
 const NAME_CHARS_MAX: usize = 20;
-/// How long the platform may take to complete a restore point.
-const COMPLETION_TIMEOUT: Span = Span::from_secs(120);
 
 /// What is written down before a restore point is asked for: the platform keeps no key, so what has the name afterwards is
 /// what was made.
@@ -97,7 +95,7 @@ impl Supabase {
         }
     }
 
-    /// Creates a restore point and waits until it is complete.
+    /// Asks for a restore point. It is complete once [`Supabase::find_available_restore_point`] shows it.
     ///
     /// # Errors
     /// As for [`Supabase::check_restore_point_name`].
@@ -106,41 +104,21 @@ impl Supabase {
         let path = format!("/v1/projects/{}/database/backups/restore-point", self.reference);
         let asked = self.api.send_write(Method::POST, &path, Some(&json!({ "name": name }))).await;
         asked.map_err(|e| self.explain_unavailable(e))?;
-        let asked_at = self.clock.now();
-        loop {
-            // It was accepted: that it cannot be looked at is no refusal.
-            let point = self.fetch_restore_point(name).await.map_err(|e| {
-                let what = format!("the restore point `{name}` was accepted and cannot be looked at");
-                Error::new(Code::Unknown, format!("{what}: {}", e.message))
-            })?;
-            match point {
-                Some(point) if point.status == AVAILABLE => {
-                    return Ok(point.to_restore_point(self.clock.now()));
-                }
-                Some(point) if point.status != "PENDING" => {
-                    return Err(Error::new(
-                        Code::Tool,
-                        format!("the restore point `{name}` is {}", point.status),
-                    ));
-                }
-                _ if self.sleep_unless_expired(asked_at, COMPLETION_TIMEOUT).await => {}
-                _ => {
-                    let late = format!("the restore point `{name}` was not there in time");
-                    return Err(
-                        Error::new(Code::Timeout, late).with_left_behind(format!("restore point {name}"))
-                    );
-                }
-            }
-        }
+        Ok(RestorePoint { name: name.into(), lsn: None, timeline: None, time: self.clock.now() })
     }
 
     /// Returns the restore point of this name, once it can be gone back to.
     ///
     /// # Errors
-    /// What the API says.
+    /// [`Code::Tool`] for one that was not made, what the API says.
     pub(super) async fn find_available_restore_point(&self, name: &str) -> Result<Option<RestorePoint>> {
-        let point = self.fetch_restore_point(name).await?.filter(|point| point.status == AVAILABLE);
-        Ok(point.map(|point| point.to_restore_point(self.clock.now())))
+        match self.fetch_restore_point(name).await? {
+            Some(point) if point.status == AVAILABLE => Ok(Some(point.to_restore_point(self.clock.now()))),
+            Some(point) if point.status != "PENDING" => {
+                Err(Error::new(Code::Tool, format!("the restore point `{name}` is {}", point.status)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Checks that a restore point which may have been requested does not exist.

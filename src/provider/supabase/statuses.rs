@@ -3,11 +3,19 @@
 /// The platform's word for a project, or a branch, that is up.
 pub(super) const ACTIVE_HEALTHY: &str = "ACTIVE_HEALTHY";
 
+/// The platform's word for a project whose data is restored, or that comes back from a pause.
+pub(super) const RESTORING: &str = "RESTORING";
+
 /// Returns whether a project does not leave this status by itself.
 pub(super) fn is_final(status: &str) -> bool {
     const FINAL: [&str; 6] =
         ["INIT_FAILED", "RESTORE_FAILED", "PAUSE_FAILED", "REMOVED", "INACTIVE", "GOING_DOWN"];
     FINAL.contains(&status)
+}
+
+/// Returns whether a project is switched off, or is about to be.
+pub(super) fn is_switched_off(status: &str) -> bool {
+    ["PAUSING", "INACTIVE", "PAUSE_FAILED", "GOING_DOWN"].contains(&status)
 }
 
 /// Returns whether a project in this status is up, healthy or not, and takes requests.

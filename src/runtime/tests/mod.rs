@@ -730,13 +730,8 @@ fn a_long_list_is_built_in_the_time_that_its_items_take() {
 }
 
 #[test]
-fn a_script_that_takes_all_memory_is_stopped() {
+fn what_would_be_huge_in_one_step_is_refused() {
     let env = ScriptEnv::new();
-    let many = "let big = \"\"; big.pad(1000000, 'x'); let list = []; loop { list.push(big + list.len()); }";
-    for script in ["let s = \"x\"; loop { s += s; }", many] {
-        let said = env.run_to_failure(script);
-        assert!(said.contains("takes more than 1024 MiB of memory"), "{said}");
-    }
     for script in ["[].pad(1000000000, 0)", "\"\".pad(1000000000, 'x')", "blob(1000000000)"] {
         let said = env.run_to_failure(script);
         assert!(said.contains("a length of 1000000000 is too large"), "{script}: {said}");

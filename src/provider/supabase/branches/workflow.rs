@@ -2,7 +2,7 @@
 
 use super::rows::BranchRow;
 use crate::{
-    base::moment::{Moment, Span},
+    base::moment::Moment,
     provider::{
         Code, Error, PlannedJob, Result,
         model::{Branch, Job, JobStatus, Progress, PromotionOutcome},
@@ -17,8 +17,6 @@ use serde_json::{Value, json};
 pub(in crate::provider::supabase) const RESET_JOB: &str = "reset";
 /// The kind of job that promotes a branch.
 pub(in crate::provider::supabase) const PROMOTE_JOB: &str = "promote";
-/// How long a workflow may take to appear in the list after its request was accepted.
-const WORKFLOW_GRACE: Span = Span::from_secs(30);
 
 /// A workflow of a branch.
 #[derive(Deserialize)]
@@ -94,7 +92,10 @@ impl Supabase {
         Ok(runs.into_iter().map(|run| run.id).collect())
     }
 
-    /// Returns the job of a workflow whose request may have been sent, if a new one of that branch appeared.
+    /// Returns the job of a workflow whose request may have been sent, if one new workflow of that branch appeared.
+    ///
+    /// # Errors
+    /// [`Code::Unknown`] when none or several did: which one is this call's, nothing tells.
     pub(in crate::provider::supabase) async fn find_workflow_job(
         &self,
         kind: &str,
@@ -102,23 +103,21 @@ impl Supabase {
     ) -> Result<Option<Job>> {
         let detail = &intent["detail"];
         let WorkflowTraces { before, detail: WorkflowDetail { asked_at } } = decode_recorded(intent)?;
-        loop {
-            let runs: Vec<WorkflowRun> = self.get_project_resource("/actions?limit=50").await?;
-            let is_new = |run: &WorkflowRun| {
-                !before.contains(&run.id) && run.branch_id.as_deref() == detail["branch"].as_str()
-            };
-            if let Some(run) = runs.into_iter().find(is_new) {
-                return Ok(Some(Job { kind: kind.into(), id: run.id, detail: detail.clone() }));
+        let mut runs: Vec<WorkflowRun> = self.get_project_resource("/actions?limit=50").await?;
+        runs.retain(|run| !before.contains(&run.id) && run.branch_id.as_deref() == detail["branch"].as_str());
+        let shown = match runs.as_slice() {
+            [run] => return Ok(Some(Job { kind: kind.into(), id: run.id.clone(), detail: detail.clone() })),
+            [] => "none shows".to_owned(),
+            several => {
+                let ids: Vec<_> = several.iter().map(|run| format!("`{}`", run.id)).collect();
+                format!("any of the workflows {} may be it", ids.join(", "))
             }
-            if !self.sleep_unless_expired(asked_at, WORKFLOW_GRACE).await {
-                let name = &detail["name"];
-                let what = format!(
-                    "whether a {kind} of branch {name} was begun {asked_at} cannot be known: none shows"
-                );
-                return Err(Error::new(Code::Unknown, what)
-                    .with_hint("see the branch in the dashboard, and decide the call"));
-            }
-        }
+        };
+        let what = format!(
+            "whether a {kind} of branch {} was begun {asked_at} cannot be known: {shown}",
+            detail["name"]
+        );
+        Err(Error::new(Code::Unknown, what).with_hint("see the branch in the dashboard, and decide the call"))
     }
 
     /// Polls a workflow. It is done when its steps have exited and the branch is up again: only the branch tells
@@ -149,9 +148,14 @@ impl Supabase {
                 if let Some(step) = run.run_steps.iter().find(|step| step.status != "EXITED") {
                     return waiting(format!("{} is {}", step.name, step.status));
                 }
+                if run.run_steps.is_empty() {
+                    return waiting("accepted, and not begun".into());
+                }
             }
-            // The platform forgets workflows after a while; the branch's status decides.
-            Err(e) if e.code == Code::NotFound => {}
+            // The branch's status is the same before the workflow as after it, and proves nothing alone.
+            Err(e) if e.code == Code::NotFound => {
+                return waiting(format!("the platform does not show the workflow `{}`", job.id));
+            }
             Err(e) => return Err(e),
         }
         let rows = self.list_branch_rows().await?;

@@ -4,7 +4,7 @@
 //! the latest backup is compared before and after.
 
 use crate::{
-    base::moment::{Moment, Span},
+    base::moment::Moment,
     provider::{
         Code, Error, PlannedJob, Result,
         model::{Branch, CallKey, Job, JobStatus, Progress, RecoveryTarget, RestoreRequest},
@@ -22,10 +22,6 @@ use serde_json::{Value, json};
 
 /// The kind of job that makes a branch.
 pub(in crate::provider::supabase) const BRANCH_JOB: &str = "branch";
-/// How long a branch that was just requested may be missing from the list.
-const BRANCH_GRACE: Span = Span::from_secs(30);
-/// How long a branch may be missing from the list before it counts as gone.
-const LOST_TIMEOUT: Span = Span::from_secs(5 * 60);
 
 /// What a branch is filled with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,28 +169,18 @@ impl Supabase {
         intent: &Value,
     ) -> Result<Option<Job>> {
         let detail = BranchJob::from_detail(&intent["detail"])?;
-        loop {
-            if let Some(row) = self.find_branch_by_key(key).await? {
-                return Ok(Some(branch_job(&row.name, &detail)));
-            }
-            if !self.sleep_unless_expired(detail.asked_at, BRANCH_GRACE).await {
-                return Ok(None);
-            }
-        }
+        Ok(self.find_branch_by_key(key).await?.map(|row| branch_job(&row.name, &detail)))
     }
 
     /// Polls a branch that is being created, and starts its next part.
     ///
     /// # Errors
-    /// Why it cannot be created; it has then been deleted.
+    /// [`Code::NotFound`] while it is not listed, which it may not be for a while after it was asked for; why it cannot be
+    /// created: it has then been deleted.
     pub(in crate::provider::supabase) async fn poll_branch(&self, job: &Job) -> Result<JobStatus> {
         let detail = BranchJob::from_detail(&job.detail)?;
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
-            return if self.clock.now().duration_since(detail.asked_at) < LOST_TIMEOUT {
-                Ok(self.still_waiting(&detail, "asked for, and not in the list yet"))
-            } else {
-                Err(Error::new(Code::NotFound, format!("branch `{}` is gone", job.id)))
-            };
+            return Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list", job.id)));
         };
         let polled = self.poll_branch_row(&row, &detail).await;
         match polled {
@@ -280,12 +266,7 @@ impl Supabase {
     /// What the API says.
     pub(in crate::provider::supabase) async fn cancel_branch(&self, job: &Job) -> Result<()> {
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
-            let asked_at = BranchJob::from_detail(&job.detail)?.asked_at;
-            return if self.clock.now().duration_since(asked_at) < LOST_TIMEOUT {
-                Err(Error::new(Code::Unavailable, format!("branch `{}` is not in the list yet", job.id)))
-            } else {
-                Ok(())
-            };
+            return Ok(());
         };
         self.abandon_load(&row.project_ref);
         self.delete_branch(&row.project_ref).await

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::provider::{
     Backups as _, Code, Provider as _,
-    model::{Job, RecoveryTarget},
+    model::{Job, JobStatus, RecoveryTarget},
     supabase::mock_api::REF,
 };
 use serde_json::{Value, json};
@@ -272,6 +272,52 @@ fn workflow(seen: &super::ReceivedRequest) -> MockReply {
         }
         _ => windowed(seen),
     }
+}
+
+#[tokio::test]
+async fn a_workflow_that_is_not_shown_or_has_no_step_yet_is_not_over() {
+    let server = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+        (line, 0) if line.ends_with("/actions/run-2") => {
+            MockReply::from_json(404, &json!({ "message": "Action run not found" }))
+        }
+        (line, 1) if line.ends_with("/actions/run-2") => {
+            MockReply::from_json(200, &json!({ "id": "run-2", "branch_id": null, "run_steps": [] }))
+        }
+        _ => workflow(seen),
+    })
+    .await;
+    let (project, _folder) = project(&server);
+    let branches = project.branches().expect("branches");
+    let branch = branches.get("drill").await.expect("a branch");
+    let job = branches.reset(&branch, &key()).await.expect("accepted");
+    for wanted in ["does not show the workflow `run-2`", "accepted, and not begun"] {
+        match project.observe(&job).await.expect("a look") {
+            JobStatus::Running(progress) => assert!(progress.phase.contains(wanted), "{progress:?}"),
+            JobStatus::Done(value) => panic!("{wanted}: {value}"),
+        }
+    }
+    follow(&project, &job).await.expect("done");
+}
+
+#[tokio::test]
+async fn of_two_new_workflows_nobody_knows_which_is_ours() {
+    let run =
+        |id: &str| json!({ "id": id, "branch_id": "11111111-1111-4111-8111-111111111111", "run_steps": [] });
+    let server = MockApi::serve_replies(move |seen| match (seen.line.as_str(), seen.earlier) {
+        (line, 1..) if line.ends_with("/actions?limit=50") => {
+            MockReply::from_json(200, &json!([run("run-3"), run("run-2")]))
+        }
+        _ => workflow(seen),
+    })
+    .await;
+    let (project, _folder) = project(&server);
+    let branches = project.branches().expect("branches");
+    let branch = branches.get("drill").await.expect("a branch");
+    let key = key();
+    let (traces, _) = ask_planned(branches.plan_reset(&branch, &key).await).await;
+    let error = project.find(&key, Some(&traces)).await.expect_err("nobody knows");
+    assert_eq!(error.code, Code::Unknown);
+    assert!(error.message.contains("`run-3`, `run-2`"), "{error}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     base::moment::Moment,
     provider::{
-        PlannedJob, Result,
+        Code, PlannedJob, Result,
         model::{CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
 };
@@ -66,11 +66,14 @@ async fn ask_planned(planned: Result<PlannedJob<'_>>) -> (Value, Result<Job>) {
     (traces, request.await)
 }
 
-/// Observes a job to its end.
+/// Observes a job to its end; what is not shown yet may be late.
 async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..500 {
-        if let JobStatus::Done(value) = project.poll_job(job).await? {
-            return Ok(value);
+        match project.poll_job(job).await {
+            Ok(JobStatus::Done(value)) => return Ok(value),
+            Ok(JobStatus::Running(_)) => {}
+            Err(e) if e.code == Code::NotFound => {}
+            Err(e) => return Err(e),
         }
         project.clock.sleep(crate::base::moment::Span::from_secs(2)).await;
     }
@@ -122,14 +125,21 @@ fn answered(seen: &ReceivedRequest) -> MockReply {
     let sql = seen.body["query"].as_str().unwrap_or_default();
     if sql.contains("select 1") {
         MockReply::from_json(201, &json!([{ "one": 1 }]))
-    } else if sql.contains("pg_postmaster_start_time") {
-        MockReply::from_json(
-            201,
-            &json!([{ "timeline": "00000001", "started_at": "2026-11-01T00:00:00.000000Z" }]),
-        )
+    } else if sql.contains("pg_walfile_name") {
+        on_timeline(1)
     } else {
         MockReply::from_json(201, &json!([]))
     }
+}
+
+/// Answers a query as a database does that takes no connections.
+fn no_database() -> MockReply {
+    MockReply::from_json(400, &json!({ "message": "the database system is starting up" }))
+}
+
+/// Answers the query for a project's fingerprint.
+fn on_timeline(number: u32) -> MockReply {
+    MockReply::from_json(201, &json!([{ "timeline": format!("{number:08X}"), "lsn": "50331648" }]))
 }
 
 /// Returns what the platform says of its backups: `(number, physical, status, moment)` each.

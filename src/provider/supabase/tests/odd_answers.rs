@@ -280,6 +280,5 @@ async fn supabase_a_look_that_fails_after_a_write_is_no_refusal_of_it() {
     target.branches().expect("branches").delete("drill", BRANCH).await.expect("it was accepted");
     let server = serve().await;
     let (target, _folder) = project(&server);
-    let error = target.backups().expect("backups").mark("q", &key()).await.expect_err("nobody knows");
-    assert_eq!(error.code, Code::Unknown, "{error}");
+    target.backups().expect("backups").mark("q", &key()).await.expect("it was accepted");
 }

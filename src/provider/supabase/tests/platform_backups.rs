@@ -79,10 +79,10 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
     let point =
         |status: &str| json!({ "name": "before", "status": status, "completed_on": "2026-11-20T03:00:05Z" });
     let server = MockApi::serve_replies(move |seen| match (seen.line.as_str(), seen.earlier) {
-        (line, 0) if line.ends_with("/restore-point?name=before") => {
+        (line, 0 | 1) if line.ends_with("/restore-point?name=before") => {
             MockReply::from_json(404, &json!({ "message": "Restore point not found" }))
         }
-        (line, 1 | 2) if line.ends_with("/restore-point?name=before") => {
+        (line, 2) if line.ends_with("/restore-point?name=before") => {
             MockReply::from_json(200, &point("PENDING"))
         }
         (line, _) if line.ends_with("/restore-point?name=before") => {
@@ -97,7 +97,11 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
     let (project, _folder) = project(&server);
     let long = "a name that is longer than that";
     assert_eq!(project.mark(long, &key()).await.expect_err("too long").code, Code::Invalid);
-    let mark = project.mark("before", &key()).await.expect("made");
+    let plan = project.plan_mark("before").await.expect("the name is free");
+    project.mark("before", &key()).await.expect("asked for");
+    let seen = async || project.find_mark_made_since("before", &plan).await.expect("a look");
+    assert_eq!(seen().await, None, "it is pending");
+    let mark = seen().await.expect("made");
     assert_eq!(mark.time.to_string(), "2026-11-20T03:00:05Z");
     assert_eq!(project.mark("before", &key()).await.expect_err("taken").code, Code::Conflict);
     assert_eq!(project.find_mark("before", &key()).await.expect_err("whose").code, Code::Unknown);

@@ -1,18 +1,20 @@
 //! Restores in place.
 
 use super::{
-    MockApi, MockReply, WINDOW, ask, ask_planned, at, described, follow, kept, key, organization, project,
-    windowed, writes,
+    MockApi, MockReply, WINDOW, ask, ask_planned, at, described, follow, kept, key, no_database, on_timeline,
+    organization, project, windowed, writes,
 };
 use crate::{
     base::moment::{Moment, Span},
     provider::{
         Backups as _, Code, Provider as _,
-        model::{JobStatus, RecoveryTarget},
-        supabase::mock_api::REF,
+        model::{Job, JobStatus, RecoveryTarget},
+        supabase::{mock_api::REF, project::Supabase},
     },
 };
 use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tempfile::TempDir;
 
 fn backups() -> String {
     format!("/v1/projects/{REF}/database/backups")
@@ -78,34 +80,104 @@ async fn supabase_t8_a_window_that_lags_is_said_to_be_idle_and_not_short() {
     assert!(error.hint.expect("a hint").contains("nothing that was written is missing"));
 }
 
-/// A restore that is seen: healthy for a moment, away, back, and not answering at once.
-#[tokio::test]
-async fn supabase_t9_a_restore_is_over_when_the_project_went_away_and_answers_again() {
-    let server = MockApi::serve_replies(|seen| {
+/// Asks for a restore to the end of the window of a project that shows `statuses`, one a look, the first of them to both
+/// looks of the plan, and that is on `timelines`, one a query. Its status stays the last one, and its timeline, too.
+async fn restore_seen_as(
+    statuses: &'static [&'static str],
+    timelines: &'static [Option<u32>],
+) -> (MockApi, Supabase, TempDir, Job) {
+    let asked = AtomicUsize::new(0);
+    let server = MockApi::serve_replies(move |seen| {
         let about = seen.line.replace(REF, "REF");
+        let sql = seen.body["query"].as_str().unwrap_or_default();
         match about.as_str() {
             "POST /v1/projects/REF/database/backups/restore-pitr" => MockReply::from_text(201, "{}"),
-            // Once it was asked for the plan; the rest are looks at the restore.
-            "GET /v1/projects/REF" => match seen.earlier {
-                4..=6 => described("RESTORING"),
-                _ => described("ACTIVE_HEALTHY"),
-            },
-            "POST /v1/projects/REF/database/query/read-only" if (8..12).contains(&seen.earlier) => {
-                MockReply::from_json(400, &json!({ "message": "the database system is starting up" }))
+            "GET /v1/projects/REF" => {
+                described(statuses[seen.earlier.saturating_sub(1).min(statuses.len() - 1)])
+            }
+            _ if sql.contains("pg_walfile_name") => {
+                let asked = asked.fetch_add(1, Ordering::SeqCst);
+                timelines[asked.min(timelines.len() - 1)].map_or_else(no_database, on_timeline)
             }
             _ => windowed(seen),
         }
     })
     .await;
-    let (project, _folder) = project(&server);
+    let (project, folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.1)), None);
     let job = project.restore(&request, &key()).await.expect("accepted");
-    let JobStatus::Running(first) = project.observe(&job).await.expect("a look") else { panic!("not begun") };
-    assert!(first.phase.contains("not begun"), "{first:?}");
+    (server, project, folder, job)
+}
+
+/// Returns the phase of a job that is not over.
+async fn phase(project: &Supabase, job: &Job) -> String {
+    match project.observe(job).await.expect("a look") {
+        JobStatus::Running(progress) => progress.phase,
+        JobStatus::Done(value) => panic!("over: {value}"),
+    }
+}
+
+/// Healthy for a moment, away, back, and not answering at once.
+#[tokio::test]
+async fn supabase_t9_a_restore_is_over_when_the_project_answers_on_another_timeline() {
+    let (server, project, _folder, job) = restore_seen_as(
+        &["ACTIVE_HEALTHY", "ACTIVE_HEALTHY", "RESTORING", "RESTORING", "ACTIVE_HEALTHY"],
+        &[Some(1), Some(1), None, Some(2)],
+    )
+    .await;
+    assert!(phase(&project, &job).await.contains("not begun"));
+    for wanted in ["RESTORING since", "RESTORING since", "does not say its timeline"] {
+        let shown = phase(&project, &job).await;
+        assert!(shown.contains(wanted), "{wanted}: {shown}");
+    }
     let restored = follow(&project, &job).await.expect("restored");
-    assert_eq!(restored["target"], "prod");
+    assert_eq!((&restored["target"], &restored["timeline"]), (&json!("prod"), &json!(2)));
     assert_eq!(restored["reached"]["$moment"], at(WINDOW.1).to_string());
     assert_eq!(writes(&server).len(), 1);
+}
+
+#[tokio::test]
+async fn supabase_whoever_restarts_or_pauses_a_project_neither_ends_a_restore_nor_fails_it() {
+    let (_server, project, _folder, job) = restore_seen_as(
+        &[
+            "ACTIVE_HEALTHY",
+            "RESTARTING",
+            "ACTIVE_HEALTHY",
+            "PAUSING",
+            "INACTIVE",
+            "RESTORING",
+            "ACTIVE_HEALTHY",
+        ],
+        &[Some(1), Some(1), Some(1), Some(2)],
+    )
+    .await;
+    for wanted in [
+        "RESTARTING since",
+        "that was no restore",
+        "somebody pauses",
+        "INACTIVE since",
+        "RESTORING since",
+        "that was no restore",
+    ] {
+        let shown = phase(&project, &job).await;
+        assert!(shown.contains(wanted), "{wanted}: {shown}");
+    }
+    assert_eq!(follow(&project, &job).await.expect("it came after all")["timeline"], 2);
+}
+
+#[tokio::test]
+async fn supabase_of_a_database_that_did_not_answer_before_the_platforms_word_is_taken() {
+    let (_server, project, _folder, job) =
+        restore_seen_as(&["ACTIVE_UNHEALTHY", "RESTORING", "ACTIVE_HEALTHY"], &[None, Some(2)]).await;
+    assert_eq!(follow(&project, &job).await.expect("restored")["timeline"], 2);
+    // Whoever pauses and resumes it takes it through the same word.
+    let (_server, project, _folder, job) =
+        restore_seen_as(&["ACTIVE_UNHEALTHY", "INACTIVE", "RESTORING", "ACTIVE_HEALTHY"], &[None, Some(2)])
+            .await;
+    for _ in 0..2 {
+        phase(&project, &job).await;
+    }
+    assert!(phase(&project, &job).await.contains("nothing tells whether"));
 }
 
 #[tokio::test]

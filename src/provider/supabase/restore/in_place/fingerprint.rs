@@ -1,33 +1,49 @@
 //! The properties of a project by which a restore that happened is told from one that did not.
 
-use crate::{
-    base::moment::Moment,
-    provider::{Result, supabase::project::Supabase},
-};
+use crate::provider::{Result, supabase::project::Supabase};
 use serde::{Deserialize, Serialize};
 
-/// The properties of a project that a restore changes. A field is absent if the database did not answer.
+/// The properties of a project that a restore changes. A field is absent if the platform or the database did not say it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProjectFingerprint {
-    /// The latest moment that can be restored, in seconds since 1970. Only a restore sets it back.
+    /// The latest moment that can be restored, in seconds since 1970. Only a restore sets it back, but the platform's
+    /// answers may lag.
     latest: Option<i64>,
     /// The timeline, in hexadecimal: recovery ends on a new one.
     timeline: Option<String>,
-    /// When the server started.
-    started_at: Option<Moment>,
+    /// The place in the WAL that the server writes at, in bytes. Only a server that was put back writes at an earlier one.
+    lsn: Option<u64>,
+}
+
+/// What two fingerprints say of a restore between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RestoreSign {
+    /// The project was restored.
+    Restored,
+    /// It was not: its database goes on where it was.
+    NotRestored,
+    /// The database did not say how it was before, or does not say how it is now.
+    Untold,
 }
 
 impl ProjectFingerprint {
-    /// Returns whether the project was restored since it was like `before`.
-    pub(super) fn shows_restore_since(&self, before: &ProjectFingerprint) -> bool {
-        let set_back = matches!((self.latest, before.latest), (Some(now), Some(then)) if now < then);
-        let other = matches!((&self.timeline, &before.timeline), (Some(now), Some(then)) if now != then);
-        set_back || other
+    /// Returns what this fingerprint says of a restore since the one of `before`.
+    pub(super) fn compare_with(&self, before: &ProjectFingerprint) -> RestoreSign {
+        let (Some(timeline), Some(timeline_before)) = (&self.timeline, &before.timeline) else {
+            return RestoreSign::Untold;
+        };
+        let set_back = matches!((self.lsn, before.lsn), (Some(now), Some(then)) if now < then);
+        if timeline != timeline_before || set_back { RestoreSign::Restored } else { RestoreSign::NotRestored }
     }
 
-    /// Returns whether the server started after `moment`, which may have another reason than a restore.
-    pub(super) fn shows_start_since(&self, moment: Moment) -> bool {
-        self.started_at.is_some_and(|at| at > moment)
+    /// Returns whether the platform shows a window of recovery that ends earlier than the one of `before`.
+    pub(super) fn shows_shorter_window_than(&self, before: &ProjectFingerprint) -> bool {
+        matches!((self.latest, before.latest), (Some(now), Some(then)) if now < then)
+    }
+
+    /// Returns whether the database said how it is.
+    pub(super) fn is_complete(&self) -> bool {
+        self.timeline.is_some()
     }
 
     /// Returns the timeline's number.
@@ -43,17 +59,15 @@ impl Supabase {
     /// # Errors
     /// What the API says of the backups.
     pub(super) async fn fetch_fingerprint(&self) -> Result<ProjectFingerprint> {
-        const SQL: &str = "select pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() at time zone 'utc', \
-                           'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as started_at, \
-                           pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) \
-                           as timeline";
+        const SQL: &str = "select pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) \
+                           as timeline, (pg_catalog.pg_current_wal_lsn() - '0/0')::text as lsn";
         let latest = self.fetch_platform_backups().await?.window_bounds().map(|(_, latest)| latest);
         let rows = self.query_rows_read_only(&self.reference, SQL).await.unwrap_or_default();
         let text = |field: &str| rows.first().and_then(|row| row[field].as_str()).map(str::to_owned);
         Ok(ProjectFingerprint {
             latest,
             timeline: text("timeline"),
-            started_at: text("started_at").and_then(|at| Moment::parse(&at).ok()),
+            lsn: text("lsn").and_then(|bytes| bytes.parse().ok()),
         })
     }
 }
@@ -62,30 +76,34 @@ impl Supabase {
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> Moment {
-        Moment::parse(text).expect("a moment")
+    fn before() -> ProjectFingerprint {
+        ProjectFingerprint { latest: Some(100), timeline: Some("00000001".into()), lsn: Some(5000) }
     }
 
     #[test]
-    fn a_window_that_grows_is_no_restore_and_one_that_shrinks_is() {
-        let before =
-            ProjectFingerprint { latest: Some(100), timeline: Some("00000001".into()), started_at: None };
-        assert!(!ProjectFingerprint { latest: Some(220), ..before.clone() }.shows_restore_since(&before));
-        assert!(ProjectFingerprint { latest: Some(40), ..before.clone() }.shows_restore_since(&before));
-        let other = ProjectFingerprint { timeline: Some("00000002".into()), ..before.clone() };
-        assert!(other.shows_restore_since(&before));
+    fn another_timeline_or_an_earlier_place_is_a_restore() {
+        let other = ProjectFingerprint { timeline: Some("00000002".into()), ..before() };
+        assert_eq!(other.compare_with(&before()), RestoreSign::Restored);
         assert_eq!(other.timeline_number(), Some(2));
-        let silent = ProjectFingerprint { latest: None, timeline: None, started_at: None };
-        assert!(!silent.shows_restore_since(&before));
+        let back = ProjectFingerprint { lsn: Some(4000), ..before() };
+        assert_eq!(back.compare_with(&before()), RestoreSign::Restored);
+        let later = ProjectFingerprint { lsn: Some(6000), ..before() };
+        assert_eq!(later.compare_with(&before()), RestoreSign::NotRestored);
     }
 
     #[test]
-    fn a_server_that_started_since_was_begun_anew() {
-        let asked = at("2026-11-20T03:00:00Z");
-        let before =
-            ProjectFingerprint { latest: None, timeline: None, started_at: Some(at("2026-11-01T00:00:00Z")) };
-        assert!(!before.shows_start_since(asked));
-        let now = ProjectFingerprint { started_at: Some(at("2026-11-20T03:10:00Z")), ..before.clone() };
-        assert!(now.shows_start_since(asked) && !now.shows_restore_since(&before));
+    fn a_window_that_shrinks_proves_nothing_against_the_database() {
+        let shorter = ProjectFingerprint { latest: Some(40), ..before() };
+        assert!(shorter.shows_shorter_window_than(&before()));
+        assert_eq!(shorter.compare_with(&before()), RestoreSign::NotRestored);
+        assert!(!ProjectFingerprint { latest: Some(220), ..before() }.shows_shorter_window_than(&before()));
+    }
+
+    #[test]
+    fn a_silent_database_tells_nothing() {
+        let silent = ProjectFingerprint { latest: None, timeline: None, lsn: None };
+        assert_eq!(silent.compare_with(&before()), RestoreSign::Untold);
+        assert_eq!(before().compare_with(&silent), RestoreSign::Untold);
+        assert!(!silent.is_complete());
     }
 }

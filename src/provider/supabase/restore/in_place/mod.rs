@@ -2,10 +2,10 @@
 //!
 //! - The platform gives a restore no id, no progress and no end. So the state of the project is recorded before the
 //!   request, and every status seen since is kept in a file, for the process that goes on.
-//! - A restore is over when the project has left [`statuses::ACTIVE_HEALTHY`], or its [`ProjectFingerprint`] shows that
-//!   it was restored, and it is up and answers again.
-//! - Whether a lost request was accepted, only status and fingerprint can tell. Where they do not, the outcome is
-//!   unknown and the request is not sent again.
+//! - A restore is over when the project is up and answers, and its [`ProjectFingerprint`] shows that it was restored. A
+//!   status is no proof: whoever pauses or restarts the project takes it through the same ones.
+//! - Whether a lost request was accepted, only the same signs can tell. Where they do not, the outcome is unknown and the
+//!   request is not sent again.
 
 mod fingerprint;
 mod plan;
@@ -19,7 +19,7 @@ use crate::{
         supabase::{platform_backups::moment_from_unix, project::Supabase, statuses},
     },
 };
-use fingerprint::ProjectFingerprint;
+use fingerprint::{ProjectFingerprint, RestoreSign};
 use plan::InPlaceRecoveryTarget;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,6 @@ use std::path::PathBuf;
 
 /// The kind of job that restores in place.
 pub(in crate::provider::supabase) const RESTORE_JOB: &str = "restore";
-/// How long the platform may take from accepting a restore to showing it.
-const RESTORE_GRACE: Span = Span::from_secs(30);
 /// The age at which the progress of a restore says that it is stuck.
 const STUCK_TIMEOUT: Span = Span::from_secs(8 * 3600);
 
@@ -62,6 +60,12 @@ impl RestoreJob {
 impl StatusHistory {
     fn has_gone_down(&self) -> bool {
         self.statuses.iter().any(|(status, _)| !statuses::is_up(status))
+    }
+
+    /// Returns whether the project was seen at a restore, and at nothing that has another cause.
+    fn shows_restore_alone(&self) -> bool {
+        let mut seen = self.statuses.iter().map(|(status, _)| status.as_str());
+        seen.clone().any(|status| status == statuses::RESTORING) && !seen.any(statuses::is_switched_off)
     }
 
     /// Appends the status if it differs from the last one; returns whether it did.
@@ -107,22 +111,26 @@ impl Supabase {
         intent: &Value,
     ) -> Result<Option<Job>> {
         let detail = RestoreJob::from_detail(&intent["detail"])?;
-        while !self.has_restore_begun(&detail).await? {
-            if !self.sleep_unless_expired(detail.asked_at, RESTORE_GRACE).await {
-                return Err(self.unknown_outcome_error(&detail));
-            }
-        }
-        Ok(Some(detail.to_job(key)))
-    }
-
-    async fn has_restore_begun(&self, detail: &RestoreJob) -> Result<bool> {
         let status = self.fetch_project_details().await?.status;
-        Ok(!statuses::is_up(&status) || self.fetch_fingerprint().await?.shows_restore_since(&detail.before))
+        let is_begun = match status.as_str() {
+            statuses::RESTORING | "RESTORE_FAILED" => true,
+            status if statuses::is_up(status) => {
+                let sign = self.fetch_fingerprint().await?.compare_with(&detail.before);
+                sign == RestoreSign::Restored
+            }
+            _ => false,
+        };
+        if is_begun {
+            Ok(Some(detail.to_job(key)))
+        } else {
+            Err(self.unknown_outcome_error(&detail, &status))
+        }
     }
 
-    fn unknown_outcome_error(&self, detail: &RestoreJob) -> Error {
+    fn unknown_outcome_error(&self, detail: &RestoreJob, status: &str) -> Error {
         let what = format!(
-            "whether `{}` was told to go back {} cannot be known: it was about to be asked {}, and shows no trace of it",
+            "whether `{}` was told to go back {} cannot be known: it was about to be asked {}, is {status}, and shows no \
+             trace of it",
             self.display_name(),
             detail.plan,
             detail.asked_at
@@ -138,41 +146,47 @@ impl Supabase {
     pub(in crate::provider::supabase) async fn poll_restore(&self, job: &Job) -> Result<JobStatus> {
         let detail = RestoreJob::from_detail(&job.detail)?;
         let status = self.fetch_project_details().await?.status;
-        let now = self.clock.now();
-        let path = self.history_path(&job.id);
-        let mut seen: StatusHistory = record_file::read_record(&path)?.unwrap_or_default();
-        if seen.add_status(&status, now) {
-            record_file::write_record(&path, &seen)?;
-        }
-        if statuses::is_final(&status) {
+        let seen = self.record_status(job, &status)?;
+        if is_dead_end(&status) {
             let what =
                 format!("`{}` was told to go back {} and is {status}", self.display_name(), detail.plan);
             return Err(Error::new(Code::Tool, what)
                 .with_side_effects()
                 .with_hint(self.describe_for_support(&detail, &seen)));
         }
-        if status != statuses::ACTIVE_HEALTHY {
-            return Ok(self.still_restoring(
-                &detail,
-                &seen,
-                &format!("{status} since {}", format_since(&seen)),
+        let waiting = |phase: &str| Ok(self.still_restoring(&detail, &seen, phase));
+        if statuses::is_switched_off(&status) {
+            return waiting(&format!(
+                "{status} since {}, which is no restore: somebody pauses the project",
+                format_since(&seen)
             ));
         }
-        let fingerprint = match self.why_not_ready(&self.reference).await? {
-            None => self.fetch_fingerprint().await?,
-            Some(why) => {
-                return Ok(self.still_restoring(
-                    &detail,
-                    &seen,
-                    &format!("back, and does not answer yet: {why}"),
-                ));
+        if status != statuses::ACTIVE_HEALTHY {
+            return waiting(&format!("{status} since {}", format_since(&seen)));
+        }
+        if let Some(why) = self.why_not_ready(&self.reference).await? {
+            return waiting(&format!("back, and does not answer yet: {why}"));
+        }
+        let fingerprint = self.fetch_fingerprint().await?;
+        match fingerprint.compare_with(&detail.before) {
+            RestoreSign::Restored => {}
+            RestoreSign::NotRestored if seen.has_gone_down() => {
+                return waiting(
+                    "it was down and is up, and its database is the one of before: that was no restore",
+                );
             }
-        };
-        let began = seen.has_gone_down()
-            || fingerprint.shows_restore_since(&detail.before)
-            || fingerprint.shows_start_since(detail.asked_at);
-        if !began {
-            return Ok(self.still_restoring(&detail, &seen, "accepted, and not begun"));
+            RestoreSign::NotRestored => return waiting("accepted, and not begun"),
+            RestoreSign::Untold if detail.before.is_complete() => {
+                return waiting("back, and does not say its timeline");
+            }
+            // Before, the database did not answer: what the platform shows is all there is.
+            RestoreSign::Untold
+                if seen.shows_restore_alone() || fingerprint.shows_shorter_window_than(&detail.before) => {}
+            RestoreSign::Untold => {
+                return waiting(
+                    "its database did not answer before, and nothing tells whether it was restored",
+                );
+            }
         }
         let restored = RestoreOutcome {
             target: self.display_name(),
@@ -186,6 +200,16 @@ impl Supabase {
         let restored =
             serde_json::to_value(restored).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
         Ok(JobStatus::Done(restored))
+    }
+
+    /// Adds the status to the ones seen during a restore, and returns them.
+    fn record_status(&self, job: &Job, status: &str) -> Result<StatusHistory> {
+        let path = self.history_path(&job.id);
+        let mut seen: StatusHistory = record_file::read_record(&path)?.unwrap_or_default();
+        if seen.add_status(status, self.clock.now()) {
+            record_file::write_record(&path, &seen)?;
+        }
+        Ok(seen)
     }
 
     fn still_restoring(&self, detail: &RestoreJob, seen: &StatusHistory, phase: &str) -> JobStatus {
@@ -230,6 +254,12 @@ impl Supabase {
     fn history_path(&self, key: &str) -> PathBuf {
         self.state.join("restores").join(format!("{key}.json"))
     }
+}
+
+/// Returns whether a restore ends in this status, and not well. Whoever pauses a project or takes it down takes it through
+/// others, and a restore that was accepted may still come after them.
+fn is_dead_end(status: &str) -> bool {
+    ["RESTORE_FAILED", "INIT_FAILED", "REMOVED"].contains(&status)
 }
 
 fn format_since(seen: &StatusHistory) -> String {
