@@ -318,6 +318,54 @@ fn somebody_elses_replica_is_not_taken_for_one_that_may_still_come() {
     assert_eq!(done.code, 4, "two came, and nobody knows which is whose: {done}");
 }
 
+/// Whoever restarts or pauses the project takes it through the statuses of a restore, and restores nothing.
+#[test]
+fn what_somebody_else_does_to_a_project_is_not_taken_for_a_restore_that_comes_later() {
+    let fates =
+        ["{ acknowledged-later = { after = \"6s\" } }", "{ lands-later = { after = \"6s\", status = 504 } }"];
+    thread::scope(|scope| {
+        for fate in fates {
+            scope.spawn(move || play_restore_beside_a_colleague(fate));
+        }
+    });
+}
+
+fn play_restore_beside_a_colleague(fate: &str) {
+    let platform = FaultyPlatform::start("POST", "/database/backups/restore-pitr", fate);
+    let config = std::fs::read_to_string(platform.env.path("redrill.toml")).unwrap();
+    platform.env.write_file("redrill.toml", &config.replace("\"1m\"", "\"10s\""));
+    platform.env.write_file(
+        "back.rhai",
+        r#"const RUNBOOK = #{ title: "Back", needs: ["backup.destroy"] };
+        let latest = backup::pitr::window("shop").latest;
+        backup::pitr::restore("shop", #{ to: #{ time: latest - "10m" } });
+        "#,
+    );
+    let reference = &platform.server.project_references()[0];
+    let (restart, pause) =
+        (format!("/v1/projects/{reference}/restart"), format!("/v1/projects/{reference}/pause"));
+    let unpause = format!("/v1/projects/{reference}/restore");
+    let done = thread::scope(|scope| {
+        let ours = scope.spawn(|| platform.type_command("run back.rhai --yes"));
+        for path in [&restart, &pause, &unpause] {
+            thread::sleep(Duration::from_secs(1));
+            let theirs = ["--state", "theirs", "supabase", "api", "-t", "shop", "POST", path];
+            let theirs = platform.env.run_cli(&theirs);
+            assert_eq!(theirs.code, 0, "{theirs}");
+        }
+        let early = platform.server.ledger_entries();
+        assert!(
+            early.iter().all(|entry| !entry.endpoint.ends_with("restore-pitr")),
+            "too slow for this test"
+        );
+        ours.join().unwrap()
+    });
+    assert_eq!(done.code, 0, "{fate}: {done}");
+    let log = platform.server.ledger_entries();
+    let restores = log.iter().filter(|entry| entry.endpoint.ends_with("/restore-pitr")).count();
+    assert_eq!(restores, 1, "{fate}: it is over when it has happened: {done}");
+}
+
 /// A pause cannot be stopped: nobody waits for it any more, and it comes all the same.
 #[test]
 fn an_accepted_job_keeps_its_target_until_it_is_settled_or_decided_about() {
