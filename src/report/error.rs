@@ -231,7 +231,7 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
         StopReason::TakenOver { by } => stopped(&format!("taken over by {by}"), INTERRUPTED),
         StopReason::Interrupted => stopped("interrupted", INTERRUPTED),
         StopReason::Undecided { call, reason } => stopped(reason, UNDECIDED).with_hint(format!(
-            "`resume` asks the world again; or look yourself and say what is so: `redrill runs decide {run} {} redo` \
+            "`resume` looks again where the target keeps a trace of it; or look yourself and say what is so: `redrill runs decide {run} {} redo` \
              makes it again, and `fail` and `done` stand in place of `redo`; while a request of it may still take \
              effect, add `--anyway`",
             quote_shell_word(call)

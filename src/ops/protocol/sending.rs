@@ -83,15 +83,15 @@ impl<'a> Sending<'a> {
     /// how long their work takes.
     pub(super) async fn accept(&mut self) -> Result<()> {
         self.is_accepted = true;
-        if self.landing.is_fenced() {
-            return Ok(());
-        }
         self.cx.host.begin_quarantine(&self.things, &self.cx.fleet.clock().uptime(), None).await
     }
 
-    /// Takes a job over that an earlier process saw accepted: its request has landed.
+    /// Takes a job over that an earlier process saw accepted: its request has landed, which says nothing of an earlier
+    /// attempt's.
     pub(super) async fn adopt_accepted(&mut self) -> Result<()> {
-        (self.lost, self.looking_since) = (None, None);
+        if !self.cx.is_redone {
+            (self.lost, self.looking_since) = (None, None);
+        }
         self.accept().await
     }
 
@@ -248,7 +248,7 @@ impl<'a> Sending<'a> {
         };
         if may_land {
             self.date_quarantine().await?;
-        } else if !self.landing.is_fenced() {
+        } else if self.is_accepted || !self.landing.is_fenced() {
             self.cx.host.lift_quarantines().await?;
         }
         result

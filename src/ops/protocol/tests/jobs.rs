@@ -9,6 +9,17 @@ async fn take_pause(
     timeout: &str,
     recorded: Option<Evidence>,
 ) -> EffectResult<Value> {
+    take_attempt_at_pause(fleet, host, timeout, recorded, false).await
+}
+
+/// Does what [`take_pause`] does; `is_redone` is of an attempt that is not the first one.
+async fn take_attempt_at_pause(
+    fleet: &Fleet,
+    host: &MemoryHost,
+    timeout: &str,
+    recorded: Option<Evidence>,
+    is_redone: bool,
+) -> EffectResult<Value> {
     let op = ops::find_operation("project::pause").expect("an operation");
     let options = Map::from_iter([("timeout".to_owned(), json!(timeout))]);
     let args = CallArgs::decode(op, vec![SANDBOX.into()], options).expect("arguments");
@@ -20,6 +31,7 @@ async fn take_pause(
         is_taken_up: recorded.is_some(),
         settles_only: false,
         recorded,
+        is_redone,
         is_doubtful: false,
         host,
     };
@@ -59,4 +71,24 @@ async fn a_job_that_is_cancelled_at_its_timeout_gives_its_things_back() {
     };
     assert_eq!((error.code, error.left_behind.as_slice()), (Code::Timeout, &[][..]), "{error:?}");
     assert_eq!((last_span(&host), host.lifted.into_inner()), (None, 1));
+}
+
+#[tokio::test]
+async fn a_job_that_nothing_can_come_late_of_keeps_its_things_while_it_is_at_work() {
+    let (fleet, _) = sandbox();
+    let host = MemoryHost::default();
+    take_pause(&fleet, &host, "10m", None).await.expect("it is paused");
+    assert_eq!((last_span(&host), host.lifted.into_inner()), (None, 1));
+}
+
+#[tokio::test]
+async fn the_job_of_a_later_attempt_says_nothing_of_the_request_of_an_earlier_one() {
+    let bound = Span::from_secs(3600);
+    let (fleet, _) = faulty_sandbox(bound, Refusals(Some("cancel")));
+    let host = MemoryHost::default();
+    drop(take_pause(&fleet, &host, "1s", None).await);
+    let recorded = lock_unpoisoned(&host.evidence).pop();
+    let host = MemoryHost { open_since: Some(fleet.clock().uptime()), ..MemoryHost::default() };
+    take_attempt_at_pause(&fleet, &host, "10m", recorded, true).await.expect("it is paused");
+    assert_eq!((last_span(&host), host.lifted.into_inner()), (Some(bound), 0));
 }

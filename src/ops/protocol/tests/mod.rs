@@ -108,6 +108,7 @@ async fn take_call(
         run: None,
         recorded,
         is_taken_up,
+        is_redone: false,
         is_doubtful: false,
         settles_only: false,
         host: &host,
@@ -295,6 +296,7 @@ async fn take_switch_up(
         is_taken_up: recorded.is_some(),
         settles_only: recorded.is_some(),
         recorded,
+        is_redone: false,
         is_doubtful: false,
         host,
     };
