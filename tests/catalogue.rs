@@ -17,7 +17,7 @@ fn the_reference_is_current() {
 fn the_table_of_landings_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/DURABILITY.md");
     let page = std::fs::read_to_string(path).unwrap_or_default();
-    let table = ops::reference::render_landings();
+    let table = ops::reference::render_landing_limits();
     assert!(
         page.contains(&format!("<!-- landings -->\n{table}<!-- /landings -->")),
         "docs/DURABILITY.md has another table than what the providers state:\n{table}"

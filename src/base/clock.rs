@@ -138,7 +138,7 @@ impl VirtualClock {
     }
 
     /// Sets what the clock shows forward, or back; no time passes.
-    pub fn step_by(&self, span: Span) {
+    pub fn shift_wall_clock(&self, span: Span) {
         let mut state = self.lock_state();
         state.ahead = Span(state.ahead.0.saturating_add(span.0));
     }
@@ -151,7 +151,7 @@ impl VirtualClock {
     }
 
     /// Returns the time that really passes, whatever the clock shows: the time of everybody else.
-    pub fn real_time(self: &Arc<Self>) -> RealTime {
+    pub fn real_time_clock(self: &Arc<Self>) -> RealTime {
         RealTime(Arc::clone(self))
     }
 
@@ -257,8 +257,8 @@ mod tests {
     async fn a_clock_that_is_set_is_set_for_its_machine_alone() {
         let began = Moment(jiff::Timestamp::UNIX_EPOCH).saturating_add(Span::from_secs(100));
         let clock = Arc::new(VirtualClock::starting_at(began));
-        let (real, before) = (clock.real_time(), clock.uptime());
-        clock.step_by(Span::from_secs(-60));
+        let (real, before) = (clock.real_time_clock(), clock.uptime());
+        clock.shift_wall_clock(Span::from_secs(-60));
         clock.sleep(Span::from_secs(10)).await;
         assert_eq!(clock.now().duration_since(began), Span::from_secs(-50));
         assert_eq!(real.now().duration_since(began), Span::from_secs(10));

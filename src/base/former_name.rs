@@ -23,7 +23,7 @@ pub fn find_existing_path(path: PathBuf) -> PathBuf {
 
 /// Returns a sentence for each thing of that time which is there and not used: variables, and what has a new one beside it
 /// in `folder`.
-pub fn list_unused(folder: &Path, names: &[&str]) -> Vec<String> {
+pub fn describe_ignored(folder: &Path, names: &[&str]) -> Vec<String> {
     let set = ["CONFIG", "STATE", "LOG"].map(|word| (former_variable(word), word));
     let set = set.into_iter().filter(|(former, _)| std::env::var_os(former).is_some());
     let variables = set.map(|(former, word)| format!("{former} is not read: set REDRILL_{word}"));
@@ -44,12 +44,12 @@ fn former_variable(word: &str) -> String {
 }
 
 /// Returns whether a run with this version was begun by the program under its former name.
-pub fn has_begun_run(version: &str) -> bool {
+pub fn is_former_version(version: &str) -> bool {
     version.starts_with(FORMER_VERSION_PREFIX)
 }
 
 /// Returns why an open run that was begun under the former name is not resumed.
-pub fn refuse_open_run(version: &str) -> String {
+pub fn explain_refusal(version: &str) -> String {
     format!("it was begun by {FORMER_NAME} {version}: finish it with the program that began it")
 }
 

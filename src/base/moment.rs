@@ -78,7 +78,7 @@ impl Moment {
 
     /// Returns the next whole second, for people.
     #[must_use]
-    pub fn round_to_second(self) -> Self {
+    pub fn round_up_to_second(self) -> Self {
         let second = jiff::Timestamp::from_second(self.0.as_second().saturating_add(1));
         Self(second.unwrap_or(self.0))
     }

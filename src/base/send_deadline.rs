@@ -7,11 +7,11 @@ tokio::task_local! {
 }
 
 /// Does something of which nothing is sent after `deadline`.
-pub async fn send_before<T>(deadline: Uptime, work: impl Future<Output = T>) -> T {
+pub async fn with_send_deadline<T>(deadline: Uptime, work: impl Future<Output = T>) -> T {
     SEND_DEADLINE.scope(deadline, work).await
 }
 
 /// Returns until when what is at work here may send, where somebody has said so.
-pub fn find_send_deadline() -> Option<Uptime> {
+pub fn current_send_deadline() -> Option<Uptime> {
     SEND_DEADLINE.try_with(Clone::clone).ok()
 }

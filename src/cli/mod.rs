@@ -237,7 +237,7 @@ fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
 fn load_runtime(global: &GlobalOptions) -> Result<Runtime, CliError> {
     let at = Locations { config: global.config.clone(), state: global.state.clone() };
     let config = config::load_config(&at)?;
-    for line in former_name::list_unused(&config.base, &[config::FILE_NAME, config::STATE_FOLDER]) {
+    for line in former_name::describe_ignored(&config.base, &[config::FILE_NAME, config::STATE_FOLDER]) {
         terminal::print_message(&format!("warning: {line}"));
     }
     Ok(Runtime::new(config)?.with_consent(global.to_consent()?))

@@ -239,7 +239,7 @@ fn fix_moment(
         let targets = target.and_then(|target| parse_target_ref(target).ok()).map(|place| place.target);
         runtime.read_target_time(targets.as_slice())
     };
-    let fixed = param.kind.fix_moment(word, now)?;
+    let fixed = param.kind.resolve_moment(word, now)?;
     Ok(fixed.map(|(text, moment)| {
         terminal::print_message(&format!("{} {moment} ({word})", param.name));
         text

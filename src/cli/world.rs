@@ -73,7 +73,7 @@ impl WorldCommand {
         match self {
             WorldCommand::Show { target, fixture, params, output } => {
                 let world = match fixture {
-                    None => open_world(runtime, find_simulated(runtime, target)?)?.survey_world(),
+                    None => open_world(runtime, find_simulated(runtime, target)?)?.world_overview(),
                     Some(runbook) => return show_fixture(runtime, target, runbook, params, *output),
                 };
                 print_world(world.map_err(CliError::from_read_error)?, *output)
@@ -130,8 +130,10 @@ fn show_fixture(
         .drafts
         .get(target)
         .ok_or_else(|| output::unknown_target_error(&runtime.config, Some(target)))?;
-    let mut world =
-        draft.open_world(stage.now).and_then(|sim| sim.survey_world()).map_err(CliError::from_read_error)?;
+    let mut world = draft
+        .open_world(stage.now)
+        .and_then(|sim| sim.world_overview())
+        .map_err(CliError::from_read_error)?;
     world["params"] = stage.params.clone();
     print_world(world, output)
 }

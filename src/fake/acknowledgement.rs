@@ -15,7 +15,7 @@ const RANGE_LISTS: &[(&str, &str)] = &[("dbAllowedCidrs", "v4"), ("dbAllowedCidr
 
 /// Returns the response of a write as if it had taken effect: what a read of its path gives, with what is wanted in it.
 /// What only the effect can name, such as the reference of a branch, is missing.
-pub(super) async fn answer_as_wanted(
+pub(super) async fn compose_applied_state(
     platform: &Arc<Platform>,
     method: &str,
     path: &str,
@@ -29,7 +29,7 @@ pub(super) async fn answer_as_wanted(
         ("PATCH", "schedule") => (path, merge_fields),
         ("PATCH", "network-restrictions") => (path, compose_range_change),
         ("POST", "apply") => (path.strip_suffix("/apply").unwrap_or(path), compose_ranges),
-        _ => return answer_briefly(method, path),
+        _ => return answer_accepted(method, path),
     };
     let now = current_answers::ask_endpoint(platform, "GET", read).await;
     let now = match now.map(|response| response.body) {
@@ -40,7 +40,7 @@ pub(super) async fn answer_as_wanted(
 }
 
 /// Returns the response of an endpoint that says no more than that it has accepted.
-fn answer_briefly(method: &str, path: &str) -> ApiResponse {
+fn answer_accepted(method: &str, path: &str) -> ApiResponse {
     let status = success_status(method, path);
     if method == "DELETE" && path.starts_with("/v1/branches/") {
         return ApiResponse::json(status, json!({ "message": "ok" }));

@@ -42,10 +42,10 @@ pub(super) struct HttpResponse {
 /// Handles a request under the fault rules; `None` means that the connection is cut without a response.
 pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpRequest) -> Option<HttpResponse> {
     if request.path == "/_fake/log" {
-        return Some(without_limits(ApiResponse::json(200, platform.ledger.to_json())));
+        return Some(without_limit_headers(ApiResponse::json(200, platform.ledger.to_json())));
     }
     platform.ledger.count_request();
-    match platform.faults.decide_action(&request.method, &request.path) {
+    match platform.faults.next_action(&request.method, &request.path) {
         None => Some(serve_request(platform, request, true).await),
         Some(FaultAction::Late(span)) => {
             let response = serve_request(platform, request, true).await;
@@ -62,25 +62,25 @@ pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpReques
             serve_request(platform, request, false).await;
             std::future::pending().await
         }
-        Some(FaultAction::Status(status)) => Some(without_limits(fault_response(status))),
+        Some(FaultAction::Status(status)) => Some(without_limit_headers(fault_response(status))),
         Some(FaultAction::StatusAfter(status)) => {
             serve_request(platform, request, false).await;
-            Some(without_limits(fault_response(status)))
+            Some(without_limit_headers(fault_response(status)))
         }
         Some(FaultAction::LandsLater { after, status }) => {
             land_later(platform, request, after, false);
-            status.map(|status| without_limits(fault_response(status)))
+            status.map(|status| without_limit_headers(fault_response(status)))
         }
         Some(FaultAction::AcknowledgedLater { after }) => {
-            let response = acknowledge_request(platform, &request).await;
+            let response = answer_as_applied(platform, &request).await;
             land_later(platform, request, after, true);
-            Some(without_limits(response))
+            Some(without_limit_headers(response))
         }
         Some(FaultAction::Stale(span)) => Some(match find_stale_answer(platform, &request, span) {
-            Some(response) => without_limits(response),
+            Some(response) => without_limit_headers(response),
             None => serve_request(platform, request, true).await,
         }),
-        Some(FaultAction::Partial) => Some(serve_request(platform, keep_first_part(request), true).await),
+        Some(FaultAction::Partial) => Some(serve_request(platform, keep_first_items(request), true).await),
         Some(FaultAction::Odd(odd)) => {
             let HttpResponse { response, limits } = serve_request(platform, request, true).await;
             Some(HttpResponse { response: ApiResponse { body: odd_body(odd), ..response }, limits })
@@ -98,9 +98,9 @@ fn land_later(platform: &Arc<Platform>, request: HttpRequest, after: Span, answe
 }
 
 /// Returns the response of a request as if it had taken effect.
-async fn acknowledge_request(platform: &Arc<Platform>, request: &HttpRequest) -> ApiResponse {
+async fn answer_as_applied(platform: &Arc<Platform>, request: &HttpRequest) -> ApiResponse {
     let body = request.body.as_ref().unwrap_or(&Value::Null);
-    acknowledgement::answer_as_wanted(platform, &request.method, &request.path, body).await
+    acknowledgement::compose_applied_state(platform, &request.method, &request.path, body).await
 }
 
 /// Returns what a read gave this long ago, if a write has landed since.
@@ -110,7 +110,7 @@ fn find_stale_answer(platform: &Platform, request: &HttpRequest, span: Span) -> 
 }
 
 /// Returns the request with the first part of what it asks for.
-fn keep_first_part(request: HttpRequest) -> HttpRequest {
+fn keep_first_items(request: HttpRequest) -> HttpRequest {
     let HttpRequest { method, path, query, body, authorization } = request;
     let body = body.map(|body| partial_request::keep_first_part(&path, body));
     HttpRequest { method, path, query, body, authorization }
@@ -125,7 +125,7 @@ fn odd_body(odd: OddBody) -> ResponseBody {
     }
 }
 
-fn without_limits(response: ApiResponse) -> HttpResponse {
+fn without_limit_headers(response: ApiResponse) -> HttpResponse {
     HttpResponse { response, limits: Vec::new() }
 }
 
@@ -147,12 +147,12 @@ fn throttled_response() -> ApiResponse {
 async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, answered: bool) -> HttpResponse {
     let token = request.authorization.as_deref().and_then(|a| a.strip_prefix("Bearer "));
     let Some(token) = token.filter(|token| token.starts_with("sbp_")) else {
-        return without_limits(ApiResponse::error(401, "Unauthorized"));
+        return without_limit_headers(ApiResponse::error(401, "Unauthorized"));
     };
     let (route, captures) = match routes::find_route(&request.method, &request.path) {
         RouteMatch::Route(route, captures) => (route, captures),
         RouteMatch::NotFound => {
-            return without_limits(ApiResponse::error(
+            return without_limit_headers(ApiResponse::error(
                 404,
                 format!("Cannot {} {}", request.method, request.path),
             ));
@@ -175,7 +175,7 @@ async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, answered:
         return HttpResponse { response: ApiResponse::error(400, "Unexpected token in JSON"), limits };
     };
     let routed = RoutedRequest { platform: Arc::clone(platform), captures, query: request.query, body };
-    let before = if route.writes { current_answers::take_answers(platform).await } else { Vec::new() };
+    let before = if route.writes { current_answers::capture_answers(platform).await } else { Vec::new() };
     let response = (route.handler)(&routed).await.unwrap_or_else(ApiResponse::without_effect);
     if route.writes && response.status < 300 && !response.without_effect {
         platform.stale_reads.add_answers(before, Instant::now());

@@ -49,7 +49,7 @@ async fn collect_lints(
     project: &FakeProject,
     speed: Option<bool>,
 ) -> Result<Vec<Value>, ApiResponse> {
-    let status = project.current_status().await;
+    let status = project.refresh_status().await;
     if status != "ACTIVE_HEALTHY" {
         // A project that was not audited gets a lint of its own: no lints would look like a pass.
         let detail = format!("the project is {status}");
@@ -95,7 +95,7 @@ async fn check_configuration(request: &RoutedRequest, project: &FakeProject) -> 
         if network.ssl().await.is_ok_and(|ssl| !ssl.enforced) {
             found("ssl_not_enforced", "SSL Not Enforced", "connections without TLS are let in");
         }
-        if network.allowed().await.is_ok_and(|a| a.ranges.iter().any(|r| r.cidr.prefix_len() == 0)) {
+        if network.allowed_ranges().await.is_ok_and(|a| a.ranges.iter().any(|r| r.cidr.prefix_len() == 0)) {
             found("network_restrictions_not_set", "No Network Restrictions", "everybody may connect");
         }
     }

@@ -75,7 +75,7 @@ fn backup_number(id: &str) -> i64 {
 /// Returns the recovery window in whole seconds since 1970, rounded inwards.
 async fn recovery_window(project: &FakeProject) -> Result<(Option<i64>, Option<i64>), ApiResponse> {
     let database = project.as_provider()?;
-    let window = database.backups()?.window().await?;
+    let window = database.backups()?.recovery_window().await?;
     let earliest = window.earliest.map(|m| {
         let second = m.0.as_second();
         if m.0.subsec_nanosecond() > 0 { second + 1 } else { second }
@@ -141,7 +141,7 @@ pub(super) async fn restore_in_place(
     };
     database.backups()?.restore(&restore, &request.fresh_key()).await?;
     // A write that only the real database has seen is lost with it.
-    project.reset_to_world().await;
+    project.discard_real_database().await;
     Ok(ApiResponse::empty(201))
 }
 

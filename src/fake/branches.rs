@@ -44,7 +44,7 @@ pub(super) async fn list_branches(request: &RoutedRequest) -> ApiResult {
 pub(super) async fn get_branch(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     let rows = list_branch_rows(request, &project).await;
-    let row = rows.iter().find(|row| row.name == request.path_param("name") && is_visible(request, row));
+    let row = rows.iter().find(|row| row.name == request.path_param("name") && is_listed(request, row));
     let row = row.ok_or_else(|| ApiResponse::error(404, "Branch not found"))?;
     Ok(ApiResponse::json(200, render_branch(request, row).await))
 }
@@ -182,7 +182,7 @@ async fn create_branch_project(
 /// Shows the connection data of a branch, secrets included.
 pub(super) async fn get_branch_config(request: &RoutedRequest) -> ApiResult {
     let row = find_branch(request).await?;
-    let Some(project) = request.platform.find_project(&row.reference).filter(|_| is_visible(request, &row))
+    let Some(project) = request.platform.find_project(&row.reference).filter(|_| is_listed(request, &row))
     else {
         return Err(ApiResponse::error(404, "Branch not found"));
     };
@@ -194,7 +194,7 @@ pub(super) async fn get_branch_config(request: &RoutedRequest) -> ApiResult {
             "postgres_version": request.platform.profile.postgres_version(),
             "postgres_engine": request.platform.profile.postgres_engine(),
             "release_channel": "ga",
-            "status": project.current_status().await,
+            "status": project.refresh_status().await,
             "db_host": connection.host,
             "db_port": connection.port,
             "db_user": connection.user,
@@ -285,7 +285,7 @@ pub(super) async fn reset_branch(request: &RoutedRequest) -> ApiResult {
         let branches = database.branches()?;
         let branch = branches.get(name).await?;
         branches.reset(&branch, &request.fresh_key()).await?;
-        request.platform.find_project(&row.reference).ok_or_else(missing)?.reset_to_world().await;
+        request.platform.find_project(&row.reference).ok_or_else(missing)?.discard_real_database().await;
     } else {
         let mut recreated = PlatformBranch { created_at: request.now(), ..row.clone() };
         let project = create_branch_project(request, &parent, &mut recreated).await?;
@@ -356,14 +356,14 @@ async fn remove_expired_branches(platform: &Platform) {
     }
 }
 
-fn is_visible(request: &RoutedRequest, row: &PlatformBranch) -> bool {
+fn is_listed(request: &RoutedRequest, row: &PlatformBranch) -> bool {
     row.is_default || row.created_at.saturating_add(request.scale_span(HIDDEN_DURATION)) <= request.now()
 }
 
 async fn render_branch(request: &RoutedRequest, row: &PlatformBranch) -> Value {
     let project = request.platform.find_project(&row.reference);
     let health = match &project {
-        Some(project) => project.current_status().await,
+        Some(project) => project.refresh_status().await,
         None => "REMOVED",
     };
     let settles = project.is_some_and(|p| p.lock_state().settles_until.is_some_and(|at| request.now() < at));

@@ -42,7 +42,7 @@ pub(super) async fn answer_statement(
             let timeline = pg_catalog::current_timeline(project).await?;
             (json!({ "until": until.to_string(), "timeline": timeline }), false)
         }
-        SqlRequest::Execute { .. } if read_only => return Err(sql_error::refuse_write("DO")),
+        SqlRequest::Execute { .. } if read_only => return Err(sql_error::write_refused_response("DO")),
         SqlRequest::Execute { sql, object, comment, until, .. } => {
             execute_with_marker(request, project, sql, (*object, comment), until).await?
         }
@@ -65,7 +65,7 @@ pub(super) async fn answer_statement(
         SqlRequest::Health => (read_health(request, project).await?, false),
         SqlRequest::Settings { names } => (read_settings(project, names).await?, false),
     };
-    let response = ApiResponse::json(201, statements::answer_row(&value));
+    let response = ApiResponse::json(201, statements::wrap_answer_row(&value));
     Ok(Some(if wrote { response } else { response.without_effect() }))
 }
 
@@ -76,7 +76,7 @@ async fn query_rows(project: &FakeProject, sql: &str) -> Result<Rows, ApiRespons
     let reading = pg_catalog::inline_catalog_tables(sql, project).await?;
     project.simulated_database()?.query(&reading, STATEMENT_TIMEOUT).await.map_err(|e| {
         if sql_error::is_write_refusal(&e) {
-            sql_error::refuse_write("a statement that writes")
+            sql_error::write_refused_response("a statement that writes")
         } else {
             sql_error::translate_error(e)
         }

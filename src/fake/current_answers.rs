@@ -20,7 +20,7 @@ pub(super) async fn ask_endpoint(platform: &Arc<Platform>, method: &str, path: &
 
 /// Takes the answers of all reads that a rule makes stale. A write takes them of every project: one that it does not
 /// touch answers the same before and after.
-pub(super) async fn take_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer> {
+pub(super) async fn capture_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer> {
     let mut answers = Vec::new();
     for project in platform.all_projects() {
         for route in ROUTES.iter().filter(|route| is_project_read(route)) {

@@ -22,7 +22,7 @@ pub(super) async fn get_service_health(request: &RoutedRequest) -> ApiResult {
     if let Some(unknown) = requested.iter().find(|s| !SERVICES.contains(s)) {
         return Err(ApiResponse::error(400, format!("services: Invalid enum value '{unknown}'")));
     }
-    let status = project.current_status().await;
+    let status = project.refresh_status().await;
     let rendered: Vec<Value> = requested.into_iter().map(|name| render_service(name, status)).collect();
     Ok(ApiResponse::json(200, rendered.into()))
 }

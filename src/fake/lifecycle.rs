@@ -13,7 +13,7 @@ const RESTART_DURATION: Span = Span::from_secs(60);
 /// Pauses a project; the response is empty and the pause goes on in the background.
 pub(super) async fn pause_project(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
-    let status = project.current_status().await;
+    let status = project.refresh_status().await;
     if status != "ACTIVE_HEALTHY" {
         return Err(ApiResponse::error(400, format!("This project cannot be paused, it is {status}")));
     }
@@ -24,7 +24,7 @@ pub(super) async fn pause_project(request: &RoutedRequest) -> ApiResult {
 /// Resumes a paused project: despite its path `…/restore`, no backup is restored.
 pub(super) async fn unpause_project(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
-    let status = project.current_status().await;
+    let status = project.refresh_status().await;
     if status != "INACTIVE" {
         let message = format!("This project is no longer in a paused state, it is {status}");
         return Err(ApiResponse::error(400, message));
@@ -47,7 +47,7 @@ pub(super) async fn list_available_versions(request: &RoutedRequest) -> ApiResul
 /// Restarts a project.
 pub(super) async fn restart_project(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
-    let status = project.current_status().await;
+    let status = project.refresh_status().await;
     if status != "ACTIVE_HEALTHY" {
         return Err(ApiResponse::error(400, format!("This project cannot be restarted, it is {status}")));
     }

@@ -68,7 +68,7 @@ pub(super) async fn review_network_restrictions(request: &RoutedRequest) -> ApiR
 
 async fn read_restrictions(project: &FakeProject) -> Result<ProjectRestrictions, ApiResponse> {
     let database = project.as_provider()?;
-    let allowed = database.network()?.allowed().await?;
+    let allowed = database.network()?.allowed_ranges().await?;
     let ranges: Vec<IpNet> = allowed.ranges.iter().map(|range| range.cidr).collect();
     let state = project.lock_state();
     let never_changed = state.ranges_requested_at.is_none() && ranges == unrestricted_ranges();
@@ -96,7 +96,7 @@ async fn change_restrictions(
     let removed: Vec<IpNet> = ranges.into_iter().filter(|range| !wanted.contains(range)).collect();
     let database = project.as_provider()?;
     // Every wanted range is sent, not only new ones: a world without restrictions stores no ranges.
-    database.network()?.allow(&wanted, &removed).await?;
+    database.network()?.change_ranges(&wanted, &removed).await?;
     {
         let mut state = project.lock_state();
         state.ranges_before = Some(before.ranges);

@@ -43,7 +43,7 @@ pub(super) async fn answer_server_query(
             () if expression.contains("pg_postmaster_start_time") => project.started_at().to_string().into(),
             () if expression.contains("pg_walfile_name") => timeline.clone().into(),
             () if expression.contains("pg_current_wal_lsn") => {
-                count_wal_bytes(project).await?.to_string().into()
+                current_wal_position(project).await?.to_string().into()
             }
             () => return Ok(None),
         };
@@ -55,7 +55,7 @@ pub(super) async fn answer_server_query(
 /// Returns the project's timeline in eight hexadecimal digits, as WAL file names begin.
 pub(super) async fn current_timeline(project: &FakeProject) -> Result<String, ApiResponse> {
     let timelines = match project.simulated_database()?.backups() {
-        Ok(backups) => backups.window().await?.timelines,
+        Ok(backups) => backups.recovery_window().await?.timelines,
         // A branch has no archive of its own.
         Err(_) => Vec::new(),
     };
@@ -63,9 +63,9 @@ pub(super) async fn current_timeline(project: &FakeProject) -> Result<String, Ap
 }
 
 /// Returns the place in the WAL that the project is at, in bytes.
-async fn count_wal_bytes(project: &FakeProject) -> Result<u64, ApiResponse> {
+async fn current_wal_position(project: &FakeProject) -> Result<u64, ApiResponse> {
     let lsn = match project.simulated_database()?.backups() {
-        Ok(backups) => backups.window().await?.latest_lsn,
+        Ok(backups) => backups.recovery_window().await?.latest_lsn,
         Err(_) => None,
     };
     let parts = lsn.as_deref().and_then(|lsn| lsn.split_once('/'));

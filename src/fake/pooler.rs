@@ -13,7 +13,7 @@ pub(super) async fn get_pooler_config(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
     let connection = project.connection_info().await;
     let mut list = vec![render_pooler(&project, &project.reference, "PRIMARY", &connection)];
-    for replica in replicas::list_visible_replicas(request, &project).await? {
+    for replica in replicas::render_listed_replicas(request, &project).await? {
         let identifier = replica["identifier"].as_str().unwrap_or_default();
         list.push(render_pooler(&project, identifier, "READ_REPLICA", &connection));
     }

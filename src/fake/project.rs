@@ -161,7 +161,7 @@ impl FakeProject {
     /// Returns the status of the project in the platform's words.
     ///
     /// It also records that the project came back into service: from then on the database settles for a while.
-    pub(super) async fn current_status(&self) -> &'static str {
+    pub(super) async fn refresh_status(&self) -> &'static str {
         let word = match self.as_provider() {
             Ok(database) => database.project().await.map_or_else(|_| "unknown".into(), |p| p.status),
             Err(_) => "unknown".into(),
@@ -191,7 +191,7 @@ impl FakeProject {
 
     /// Refuses while the database accepts no connections, which lasts a while after it is reported healthy.
     pub(super) async fn require_usable(&self) -> Result<(), ApiResponse> {
-        let status = self.current_status().await;
+        let status = self.refresh_status().await;
         let settles = self.lock_state().settles_until.is_some_and(|until| self.profile.now() < until);
         if status == "ACTIVE_HEALTHY" && !settles {
             return Ok(());
@@ -216,7 +216,7 @@ impl FakeProject {
     }
 
     /// Discards the real database and the markers after a restore of the world.
-    pub(super) async fn reset_to_world(&self) {
+    pub(super) async fn discard_real_database(&self) {
         drop(std::mem::take(&mut *self.lock_real_database().await));
         self.lock_state().markers.clear();
     }
@@ -241,7 +241,7 @@ impl FakeProject {
             "name": self.name,
             "region": REGION,
             "created_at": self.created_at.to_string(),
-            "status": self.current_status().await,
+            "status": self.refresh_status().await,
             "database": {
                 "host": self.database_host().await,
                 "version": self.profile.postgres_version(),

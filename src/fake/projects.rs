@@ -64,7 +64,7 @@ pub(super) async fn list_organization_projects(request: &RoutedRequest) -> ApiRe
 }
 
 async fn render_project(request: &RoutedRequest, project: &FakeProject) -> Result<Value, ApiResponse> {
-    let status = project.current_status().await;
+    let status = project.refresh_status().await;
     let mut databases = vec![json!({
         "infra_compute_size": "small",
         "region": REGION,
@@ -73,7 +73,7 @@ async fn render_project(request: &RoutedRequest, project: &FakeProject) -> Resul
         "identifier": project.reference,
         "type": "PRIMARY",
     })];
-    databases.extend(replicas::list_visible_replicas(request, project).await?);
+    databases.extend(replicas::render_listed_replicas(request, project).await?);
     Ok(json!({
         "ref": project.reference,
         "name": project.name,

@@ -94,12 +94,12 @@ async fn run_statement(
         Err(e) if !sql_error::is_write_refusal(&e) => return Err(sql_error::translate_error(e)),
         Err(_) if read_only => {
             let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
-            return Err(sql_error::refuse_write(&word));
+            return Err(sql_error::write_refused_response(&word));
         }
         Err(_) => {}
     }
     let done = if is_alone {
-        database.sql()?.execute_alone(sql, STATEMENT_TIMEOUT).await
+        database.sql()?.execute_outside_transaction(sql, STATEMENT_TIMEOUT).await
     } else {
         database.sql()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key()).await
     };

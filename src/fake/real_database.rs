@@ -35,7 +35,7 @@ impl RealDatabase {
     /// # Errors
     /// Where PostgreSQL is not installed.
     pub(super) fn socket_address(&mut self) -> Result<(String, u16)> {
-        let cluster = self.cluster_mut()?;
+        let cluster = self.ensure_cluster()?;
         Ok((cluster.socket_folder().display().to_string(), cluster.port()))
     }
 
@@ -47,7 +47,7 @@ impl RealDatabase {
     /// Where PostgreSQL is not installed, or what it refuses.
     pub(super) async fn grant_login(&mut self, world: &Sim, read_only: bool) -> Result<RoleLogin> {
         self.copy_world_if_changed(world).await?;
-        let login = self.cluster_mut()?.grant_login(read_only, LOGIN_TTL_SECONDS).await?;
+        let login = self.ensure_cluster()?.grant_login(read_only, LOGIN_TTL_SECONDS).await?;
         self.authoritative |= !read_only;
         Ok(login)
     }
@@ -83,7 +83,7 @@ impl RealDatabase {
         key: &CallKey,
     ) -> Result<ScriptResult> {
         self.copy_world_if_changed(world).await?;
-        let ran = self.cluster_mut()?.run_script(script, read_only).await?;
+        let ran = self.ensure_cluster()?.run_script(script, read_only).await?;
         if ran.wrote && !self.authoritative {
             match world.execute(unwrap_do_block(script), WORLD_TIMEOUT, key).await {
                 Ok(_) => self.filled_with = Some(render_world(world).await?),
@@ -100,13 +100,13 @@ impl RealDatabase {
         }
         let script = render_world(world).await?;
         if self.filled_with.as_ref() != Some(&script) {
-            self.cluster_mut()?.replace_content(&script).await?;
+            self.ensure_cluster()?.replace_content(&script).await?;
             self.filled_with = Some(script);
         }
         Ok(())
     }
 
-    fn cluster_mut(&mut self) -> Result<&mut PlatformCluster> {
+    fn ensure_cluster(&mut self) -> Result<&mut PlatformCluster> {
         match &mut self.cluster {
             Some(cluster) => Ok(cluster),
             empty => Ok(empty.insert(PlatformCluster::new()?)),

@@ -75,7 +75,7 @@ pub(super) async fn remove_replica(request: &RoutedRequest) -> ApiResult {
 }
 
 /// Renders the listed replicas of a project as entries of the organization's list.
-pub(super) async fn list_visible_replicas(
+pub(super) async fn render_listed_replicas(
     request: &RoutedRequest,
     project: &FakeProject,
 ) -> Result<Vec<Value>, ApiResponse> {

@@ -17,7 +17,7 @@ pub(super) async fn create_restore_point(request: &RoutedRequest) -> ApiResult {
     if name.is_empty() || name.chars().count() > 20 {
         return Err(ApiResponse::error(400, "name: String must contain at most 20 character(s)"));
     }
-    let point = project.as_provider()?.backups()?.mark(name, &request.fresh_key()).await?;
+    let point = project.as_provider()?.backups()?.create_restore_point(name, &request.fresh_key()).await?;
     project.lock_state().restore_points.push((point.name.clone(), point.time));
     Ok(ApiResponse::json(201, render_restore_point(&point.name, point.time)))
 }

@@ -9,7 +9,7 @@ pub(super) fn failed_query(message: &str) -> ApiResponse {
 }
 
 /// Returns the error for a write in a read-only transaction.
-pub(super) fn refuse_write(word: &str) -> ApiResponse {
+pub(super) fn write_refused_response(word: &str) -> ApiResponse {
     failed_query(&format!("ERROR:  25006: cannot execute {word} in a read-only transaction"))
 }
 

@@ -119,7 +119,7 @@ pub enum Error {
         given: String,
     },
     /// The program under its former name has begun this run, and it has not ended.
-    #[error("the run `{run}` stays as it is: {}", former_name::refuse_open_run(.version))]
+    #[error("the run `{run}` stays as it is: {}", former_name::explain_refusal(.version))]
     FormerVersion {
         run: String,
         /// The version that began it.

@@ -70,7 +70,7 @@ impl Journal {
         for one in self.list_quarantines()?.into_iter().filter(|one| one.run == run) {
             let until = match one.time_left(&up) {
                 Some(Span::ZERO) => continue,
-                left => left.map(|left| now.saturating_add(left).round_to_second()),
+                left => left.map(|left| now.saturating_add(left).round_up_to_second()),
             };
             let latest = landings.entry(one.call).or_insert(until);
             *latest = latest.zip(until).map(|(one, other)| one.max(other));

@@ -168,7 +168,7 @@ impl Journal {
         let lock = self.lock_run(&id, self.clock.now())?;
         let writer = self.open_writer()?;
         let (row_id, chain) = self.replay_chain(&lock_shared_db(&writer), &id, |_| {})?;
-        if former_name::has_begun_run(&chain.version)
+        if former_name::is_former_version(&chain.version)
             && chain.fold.status.is_some_and(|status| !status.is_final())
         {
             return Err(Error::FormerVersion { run: id, version: chain.version });
@@ -415,8 +415,8 @@ fn decode_summary(row: &RunRow) -> Result<RunSummary, Error> {
         _ => (None, None, Vec::new()),
     };
     let (started_at, last_at) = (first.at, last.at);
-    let reason = if !status.is_final() && former_name::has_begun_run(&version) {
-        Some(former_name::refuse_open_run(&version))
+    let reason = if !status.is_final() && former_name::is_former_version(&version) {
+        Some(former_name::explain_refusal(&version))
     } else {
         reason
     };

@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    protocol::{JobEffect, RemoveEffect, take_job, take_remove},
+    protocol::{JobEffect, RemoveEffect, perform_job, perform_remove},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
@@ -153,8 +153,9 @@ async fn get_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 async fn create_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let request = BackupRequest { label: args.get_optional_text("label") };
-    let effect = BackupMaking { thing: Thing::rows(args)?, backups: target.backups()?, request, key: cx.key };
-    take_job(cx, args, &*target, &effect).await
+    let effect =
+        BackupMaking { thing: Thing::table_rows(args)?, backups: target.backups()?, request, key: cx.key };
+    perform_job(cx, args, &*target, &effect).await
 }
 
 /// Takes a backup.
@@ -180,7 +181,7 @@ impl JobEffect for BackupMaking<'_> {
     }
 
     async fn plan(&self) -> Result<PlannedJob<'_>> {
-        Ok(PlannedJob::with_key(self.backups.create(&self.request, self.key)))
+        Ok(PlannedJob::without_traces(self.backups.create(&self.request, self.key)))
     }
 }
 
@@ -192,7 +193,7 @@ async fn delete_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
     }
     // One at a time: what goes with a backup depends on which others are there.
     let thing = Thing::named(args, "backups")?;
-    take_remove(cx, args, &*target, &BackupRemoval { thing, backups, id, key: cx.key }).await
+    perform_remove(cx, args, &*target, &BackupRemoval { thing, backups, id, key: cx.key }).await
 }
 
 /// Deletes a backup and what depends on it.
@@ -227,7 +228,7 @@ impl RemoveEffect for BackupRemoval<'_> {
         Ok(self.backups.list().await?.iter().any(|b| b.id == gone.id || gone.also.contains(&b.id)))
     }
 
-    async fn ask(&self, gone: &BackupDeletion) -> Result<()> {
+    async fn send_request(&self, gone: &BackupDeletion) -> Result<()> {
         self.backups.delete(gone, self.key).await
     }
 }

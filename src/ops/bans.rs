@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges, parse_element},
-    protocol::{SetEffect, SetLook, take_set},
+    protocol::{SetEffect, SetLook, perform_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -60,7 +60,7 @@ async fn remove_bans(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Valu
     let target = cx.open_target(args.get("target")).await?;
     let addresses: Vec<IpAddr> = args.get_list("addresses");
     let effect = BanEffect { thing: Thing::named(args, "bans")?, target: &*target, addresses };
-    take_set(cx, args, &*target, &effect).await
+    perform_set(cx, args, &*target, &effect).await
 }
 
 /// Lets addresses in again: an element is an address, its value whether it is banned.
@@ -99,7 +99,7 @@ impl SetEffect for BanEffect<'_> {
         Ok(SetLook { elements, unapplied: None, shown: Value::Null })
     }
 
-    async fn ask(&self, changes: &ElementChanges) -> Result<()> {
+    async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
         let going: Vec<IpAddr> =
             changes.keys().map(|address| parse_element(address)).collect::<Result<_>>()?;
         self.target.network()?.unban(&going).await

@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, RemoveEffect, take_job, take_remove},
+    protocol::{JobEffect, RemoveEffect, perform_job, perform_remove},
     restore::{TEMPORARY, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
@@ -175,8 +175,8 @@ async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
 
 async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let thing = whole_branch(args)?;
-    take_remove(cx, args, &*target, &BranchRemoval { thing, cx, args, branches: target.branches()? }).await
+    let thing = branch_thing(args)?;
+    perform_remove(cx, args, &*target, &BranchRemoval { thing, cx, args, branches: target.branches()? }).await
 }
 
 /// Removes a branch: the one that it was when the call began, and no later one of its name.
@@ -220,17 +220,17 @@ impl RemoveEffect for BranchRemoval<'_> {
         Ok(self.branches.list().await?.iter().any(|b| b.id == gone.id))
     }
 
-    async fn ask(&self, gone: &GoneBranch) -> Result<()> {
+    async fn send_request(&self, gone: &GoneBranch) -> Result<()> {
         self.branches.delete(&gone.name, &gone.id).await
     }
 }
 
 async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, whole_branch(args)?, BranchChange::Reset).await
+    run_workflow(cx, args, branch_thing(args)?, BranchChange::Reset).await
 }
 
 async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, Thing::target(args)?, BranchChange::Promote).await
+    run_workflow(cx, args, Thing::whole_target(args)?, BranchChange::Promote).await
 }
 
 async fn run_workflow(
@@ -242,7 +242,7 @@ async fn run_workflow(
     let target = cx.open_target(args.get("target")).await?;
     let branches = target.branches()?;
     let effect = BranchWorkflow { thing, cx, args, branches, workflow, branch: OnceLock::new() };
-    take_job(cx, args, &*target, &effect).await
+    perform_job(cx, args, &*target, &effect).await
 }
 
 /// What is done with a whole branch.
@@ -296,8 +296,8 @@ impl JobEffect for BranchWorkflow<'_> {
 }
 
 /// Returns all of the call's branch.
-fn whole_branch(args: &CallArgs) -> Result<Thing> {
-    Thing::branch(args, branch_name(args))
+fn branch_thing(args: &CallArgs) -> Result<Thing> {
+    Thing::whole_branch(args, branch_name(args))
 }
 
 /// Returns the name of the call's branch, which is given as a handle or by its name.

@@ -99,7 +99,7 @@ pub(super) fn parse_address(text: &str) -> Result<String> {
 }
 
 /// Returns settings by name, checked; `None` is something other than a map of them.
-pub(super) fn check_settings(given: &Value) -> Option<Result<Value>> {
+pub(super) fn canonicalize_settings(given: &Value) -> Option<Result<Value>> {
     let fields = given.as_object().filter(|fields| !fields.is_empty())?;
     if value::untag_value(given).is_some() {
         return None;
@@ -197,7 +197,7 @@ pub(super) fn parse_moment(given: &Value) -> Option<Result<Moment>> {
 }
 
 /// Returns the error for a value that is not of the wanted type.
-pub(super) fn expected(type_name: &str, found: &Value) -> Error {
+pub(super) fn wrong_type_error(type_name: &str, found: &Value) -> Error {
     Error::new(Code::Invalid, format!("expected {type_name}, found {}", describe_value(found)))
 }
 
@@ -251,7 +251,8 @@ pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
         POINT_FIELDS[..4].iter().copied().filter(|name| fields.contains_key(*name)).collect();
     let at = match places[..] {
         ["time"] => RecoveryTarget::Time(
-            parse_moment(&fields["time"]).unwrap_or_else(|| Err(expected("moment", &fields["time"])))?,
+            parse_moment(&fields["time"])
+                .unwrap_or_else(|| Err(wrong_type_error("moment", &fields["time"])))?,
         ),
         ["xid"] => RecoveryTarget::Xid(text("xid")?),
         ["lsn"] => RecoveryTarget::Lsn(text("lsn")?),

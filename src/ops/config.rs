@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges},
-    protocol::{SetEffect, SetLook, take_set},
+    protocol::{SetEffect, SetLook, perform_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -112,7 +112,7 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
         values,
         others_before: Mutex::default(),
     };
-    take_set(cx, args, &*target, &effect).await
+    perform_set(cx, args, &*target, &effect).await
 }
 
 /// The name of the element that stands for the overrides which are replaced with themselves; no setting has a space.
@@ -147,7 +147,7 @@ impl SettingsEffect<'_> {
 
     /// Looks what became of the overrides that a replacement carries along, given whether it has taken effect: returns
     /// what was lost or is otherwise.
-    async fn look_at_others(&self, carried: &Map<String, Value>, has_landed: bool) -> Result<Vec<String>> {
+    async fn track_others(&self, carried: &Map<String, Value>, has_landed: bool) -> Result<Vec<String>> {
         let now = self.read_others().await?;
         let mut before = lock_unpoisoned(&self.others_before);
         if !has_landed {
@@ -235,7 +235,7 @@ impl SetEffect for SettingsEffect<'_> {
                 changes.get(name).is_some_and(|change| change.wanted == *found && change.before != *found)
             };
             let has_landed = elements.iter().any(is_new);
-            warnings = self.look_at_others(carried, has_landed).await?;
+            warnings = self.track_others(carried, has_landed).await?;
             let as_seen = if has_landed { carried.clone().into() } else { Value::Null };
             elements.insert(CARRIED.into(), as_seen);
         }
@@ -247,10 +247,10 @@ impl SetEffect for SettingsEffect<'_> {
     }
 
     /// Asks for the settings. Where they are all replaced, an override is only taken away with the others on record.
-    async fn ask(&self, changes: &ElementChanges) -> Result<()> {
+    async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
         let asked = match changes.get(CARRIED) {
             Some(ElementChange { wanted: Value::Object(carried), .. }) => {
-                self.settings.set_carrying(&self.values, carried, self.restart).await
+                self.settings.set_if_unchanged(&self.values, carried, self.restart).await
             }
             _ if self.settings.replaces_overrides() => {
                 let mut values = self.values.clone();

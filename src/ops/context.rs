@@ -128,10 +128,11 @@ impl CallContext<'_> {
         landing: Landing,
     ) -> Result<Value> {
         let clock = self.fleet.clock();
-        let (watch, shown_within) = (Stopwatch::start(clock.as_ref()), landing.span().unwrap_or(timeout));
+        let (watch, shown_within) =
+            (Stopwatch::start(clock.as_ref()), landing.max_delay().unwrap_or(timeout));
         let is_shown = AtomicBool::new(false);
         let look = || async {
-            match provider.observe(job).await {
+            match provider.poll_job(job).await {
                 Err(e) if e.code == Code::NotFound && watch.passed() < shown_within => {
                     Ok(JobStatus::Running(Progress::with_phase("not shown yet")))
                 }
@@ -154,7 +155,7 @@ impl CallContext<'_> {
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
         let unlanded = watch.left_of(shown_within);
         if !is_shown.into_inner() && unlanded > Span::ZERO {
-            provider.pause(clock.as_ref(), unlanded).await;
+            provider.let_time_pass(clock.as_ref(), unlanded).await;
         }
         cancel_job(provider, job, why).await
     }
@@ -202,7 +203,7 @@ impl CallContext<'_> {
                 return Ok(None);
             }
             let pause = again_in.unwrap_or_else(|| next_poll_delay(waited));
-            provider.pause(clock.as_ref(), pause).await;
+            provider.let_time_pass(clock.as_ref(), pause).await;
             waited = Span(waited.0.saturating_add(pause.0));
         }
     }
@@ -225,7 +226,7 @@ pub(super) fn is_poll_failure(code: Code) -> bool {
 /// cancelled and may still be at work, nobody knows what comes: [`Code::Unknown`].
 async fn cancel_job(provider: &dyn Provider, job: &Job, why: Error) -> Result<Value> {
     let Err(refusal) = provider.cancel(job).await else { return Err(why) };
-    match provider.observe(job).await {
+    match provider.poll_job(job).await {
         Ok(JobStatus::Done(value)) => Ok(value),
         Err(e) if !is_poll_failure(e.code) && e.code != Code::Denied => Err(why),
         Ok(JobStatus::Running(_)) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),

@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{take_commit, take_opaque},
+    protocol::{perform_commit, perform_opaque},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -82,11 +82,12 @@ async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> EffectResul
     let target = cx.open_target(args.get("target")).await?;
     let statement = args.get_text("sql");
     if args.get("transaction") != false {
-        return take_commit(cx, args, &*target, statement).await;
+        return perform_commit(cx, args, &*target, statement).await;
     }
-    let _claim = cx.host.claim_things(&[Thing::rows(args)?], Some(args.timeout())).await?;
-    let run = async { Ok(json!(target.sql()?.execute_alone(statement, args.timeout()).await?)) };
-    take_opaque(cx, Thing::unknown(args)?, format!("`{statement}`").into(), run).await
+    let _claim = cx.host.claim_things(&[Thing::table_rows(args)?], Some(args.timeout())).await?;
+    let run =
+        async { Ok(json!(target.sql()?.execute_outside_transaction(statement, args.timeout()).await?)) };
+    perform_opaque(cx, Thing::undetermined(args)?, format!("`{statement}`").into(), run).await
 }
 
 async fn check_health(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

@@ -102,7 +102,7 @@ impl ParamKind {
     /// # Errors
     /// What it takes instead.
     pub fn canonicalize_value(self, given: Value) -> Result<Value> {
-        let wrong = |given: &Value| canonical::expected(&self.type_name(), given);
+        let wrong = |given: &Value| canonical::wrong_type_error(&self.type_name(), given);
         match self {
             ParamKind::Target => canonical::canonicalize_target_ref(&given).map_err(|_| wrong(&given)),
             ParamKind::Backup => {
@@ -142,7 +142,9 @@ impl ParamKind {
                 .unwrap_or_else(|| Err(wrong(&given))),
             ParamKind::Words => canonical::canonicalize_list(&given, |word| Ok(word.into()))
                 .unwrap_or_else(|| Err(wrong(&given))),
-            ParamKind::Settings => canonical::check_settings(&given).unwrap_or_else(|| Err(wrong(&given))),
+            ParamKind::Settings => {
+                canonical::canonicalize_settings(&given).unwrap_or_else(|| Err(wrong(&given)))
+            }
             ParamKind::Json => Ok(given),
         }
     }
@@ -192,7 +194,7 @@ impl ParamKind {
     ///
     /// # Errors
     /// What `now` says.
-    pub fn fix_moment<E>(
+    pub fn resolve_moment<E>(
         self,
         word: &str,
         now: impl FnOnce() -> std::result::Result<Moment, E>,

@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    protocol::{MakeEffect, take_make},
+    protocol::{MakeEffect, perform_make},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
@@ -153,7 +153,7 @@ async fn restore_point_in_time(cx: &CallContext<'_>, args: &CallArgs) -> EffectR
 
 async fn read_window(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    Ok(json!(target.backups()?.window().await?))
+    Ok(json!(target.backups()?.recovery_window().await?))
 }
 
 async fn find_events(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
@@ -164,7 +164,7 @@ async fn find_events(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
         since: args.get_moment("after"),
         until: args.get_moment("before"),
     };
-    Ok(target.backups()?.events(&query).await?.iter().map(with_restore_point).collect())
+    Ok(target.backups()?.table_events(&query).await?.iter().map(with_restore_point).collect())
 }
 
 /// Adds the recovery point that undoes an event, so that no script has to know what makes it exact: the transaction,
@@ -183,7 +183,8 @@ async fn create_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> EffectRe
     let target = cx.open_target(args.get("target")).await?;
     let name = args.get_text("name");
     let thing = Thing::named(args, format!("restore_point:{name}"))?;
-    take_make(cx, args, &*target, &MarkMaking { thing, backups: target.backups()?, name, key: cx.key }).await
+    perform_make(cx, args, &*target, &MarkMaking { thing, backups: target.backups()?, name, key: cx.key })
+        .await
 }
 
 /// Makes a restore point.
@@ -209,18 +210,18 @@ impl MakeEffect for MarkMaking<'_> {
     }
 
     async fn plan(&self) -> Result<Value> {
-        self.backups.plan_mark(self.name).await
+        self.backups.plan_restore_point(self.name).await
     }
 
     async fn find(&self, before: &Value) -> Result<Option<Value>> {
         let found = match before {
-            Value::Null => self.backups.find_mark(self.name, self.key).await?,
-            plan => self.backups.find_mark_made_since(self.name, plan).await?,
+            Value::Null => self.backups.find_restore_point(self.name, self.key).await?,
+            plan => self.backups.find_restore_point_since(self.name, plan).await?,
         };
         Ok(found.map(|mark| json!(mark)))
     }
 
-    async fn ask(&self) -> Result<Value> {
-        Ok(json!(self.backups.mark(self.name, self.key).await?))
+    async fn send_request(&self) -> Result<Value> {
+        Ok(json!(self.backups.create_restore_point(self.name, self.key).await?))
     }
 }

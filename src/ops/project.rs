@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, take_job},
+    protocol::{JobEffect, perform_job},
     spec::{CallContext, Effect, EffectResult, Field, Operation, Protocol, ReturnShape, TARGET, field},
     thing::Thing,
 };
@@ -128,24 +128,24 @@ async fn wait_until_ready(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value
     let target = cx.open_target(args.get("target")).await?;
     let lifecycle = target.lifecycle()?;
     let timeout = args.timeout();
-    cx.poll_until(&*target, timeout, || lifecycle.ready()).await?.ok_or_else(|| {
+    cx.poll_until(&*target, timeout, || lifecycle.check_ready()).await?.ok_or_else(|| {
         Error::new(Code::Timeout, format!("it was not ready within {timeout}"))
             .with_hint("give it more with `timeout:`")
     })
 }
 
 async fn pause_project(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    switch_power(cx, args, false).await
+    pause_or_resume(cx, args, false).await
 }
 
 async fn resume_project(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    switch_power(cx, args, true).await
+    pause_or_resume(cx, args, true).await
 }
 
-async fn switch_power(cx: &CallContext<'_>, args: &CallArgs, on: bool) -> EffectResult<Value> {
+async fn pause_or_resume(cx: &CallContext<'_>, args: &CallArgs, on: bool) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let thing = Thing::target(args)?;
-    take_job(cx, args, &*target, &PowerSwitch { thing, lifecycle: target.lifecycle()?, on, key: cx.key })
+    let thing = Thing::whole_target(args)?;
+    perform_job(cx, args, &*target, &PowerSwitch { thing, lifecycle: target.lifecycle()?, on, key: cx.key })
         .await
 }
 

@@ -5,7 +5,7 @@ use super::{
     args::CallArgs,
     spec::{Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape},
 };
-use crate::provider::{fleet::list_landings, model::EffectKind};
+use crate::provider::{fleet::landings_by_provider, model::EffectKind};
 use serde_json::Value;
 
 /// Returns the reference of every operation, as Markdown.
@@ -30,11 +30,12 @@ pub fn render_reference() -> String {
 
 /// Returns the table of what each provider states of its requests, as Markdown: until when one whose answer never came may
 /// still take effect.
-pub fn render_landings() -> String {
-    let names: Vec<&str> = list_landings(EffectKind::Backup).map(|(name, _)| name).collect();
+pub fn render_landing_limits() -> String {
+    let names: Vec<&str> = landings_by_provider(EffectKind::Backup).map(|(name, _)| name).collect();
     let mut table = format!("| to | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     for (kind, words) in EffectKind::ALL {
-        let stated: Vec<String> = list_landings(*kind).map(|(_, landing)| landing.to_string()).collect();
+        let stated: Vec<String> =
+            landings_by_provider(*kind).map(|(_, landing)| landing.to_string()).collect();
         push_line(&mut table, &format!("| {words} | {} |", stated.join(" | ")));
     }
     table
@@ -44,7 +45,7 @@ fn push_operation(page: &mut String, op: &Operation) {
     push_line(page, &format!("## {}\n", op.path()));
     push_line(page, &format!("{}.\n", op.summary));
     push_line(page, &format!("- Needs `{}`{}", op.worst_permission(), permission_note(op)));
-    push_line(page, &format!("- After a crash: {}", describe_recovery(op)));
+    push_line(page, &format!("- After a crash: {}", describe_resumption(op)));
     push_line(page, &format!("- Command: `redrill {}`\n", render_command(op)));
     push_line(page, "| parameter | takes | |\n|---|---|---|");
     for param in op.positional_params().chain(op.option_params()) {
@@ -117,7 +118,7 @@ fn permission_note(op: &Operation) -> &'static str {
     if depends { ", or less, by its arguments" } else { "" }
 }
 
-fn describe_recovery(op: &Operation) -> &'static str {
+fn describe_resumption(op: &Operation) -> &'static str {
     match op.protocol {
         Protocol::Read(_) => "it only looks, so it is done again",
         Protocol::Wait(_) => "it only looks, so it goes on looking",

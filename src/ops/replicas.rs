@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, RemoveEffect, take_job, take_remove},
+    protocol::{JobEffect, RemoveEffect, perform_job, perform_remove},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -103,7 +103,7 @@ async fn create_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
         request: ReplicaRequest { region: args.get_optional_text("region") },
         key: cx.key,
     };
-    take_job(cx, args, &*target, &effect).await
+    perform_job(cx, args, &*target, &effect).await
 }
 
 /// Makes a read replica.
@@ -141,7 +141,7 @@ async fn delete_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("replica");
     let thing = Thing::named(args, format!("replica:{id}"))?;
-    take_remove(cx, args, &*target, &ReplicaRemoval { thing, replicas: target.replicas()?, id }).await
+    perform_remove(cx, args, &*target, &ReplicaRemoval { thing, replicas: target.replicas()?, id }).await
 }
 
 /// Removes a read replica.
@@ -179,7 +179,7 @@ impl RemoveEffect for ReplicaRemoval<'_> {
         Ok(self.replicas.list().await?.iter().any(|r| r.id == gone.id))
     }
 
-    async fn ask(&self, gone: &Replica) -> Result<()> {
+    async fn send_request(&self, gone: &Replica) -> Result<()> {
         self.replicas.delete(&gone.id).await
     }
 }

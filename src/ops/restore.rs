@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, take_job},
+    protocol::{JobEffect, perform_job},
     spec::{CallContext, Effect, EffectResult, Param, ParamKind, ParamSlot, Permission},
     thing::Thing,
 };
@@ -46,8 +46,8 @@ pub(super) async fn restore_to_point(
     }
     let target = cx.open_target(args.get("target")).await?;
     let thing = match &into {
-        Some(branch) => Thing::branch(args, branch)?,
-        None => Thing::target(args)?,
+        Some(branch) => Thing::whole_branch(args, branch)?,
+        None => Thing::whole_target(args)?,
     };
     let effect = Restore {
         thing,
@@ -55,7 +55,7 @@ pub(super) async fn restore_to_point(
         request: RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) },
         key: cx.key,
     };
-    take_job(cx, args, &*target, &effect).await
+    perform_job(cx, args, &*target, &effect).await
 }
 
 /// A restore, in place or into a branch.

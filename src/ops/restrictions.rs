@@ -6,7 +6,7 @@
 use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges, parse_element},
-    protocol::{SetEffect, SetLook, take_set},
+    protocol::{SetEffect, SetLook, perform_set},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -95,7 +95,7 @@ pub(super) const OPS: &[Operation] = &[
 
 async fn list_ranges(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    Ok(allowed_to_json(&normalize_allowed(target.network()?.allowed().await?)))
+    Ok(allowed_to_json(&fill_in_open_ranges(target.network()?.allowed_ranges().await?)))
 }
 
 async fn add_ranges(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
@@ -130,7 +130,7 @@ async fn change_ranges(cx: &CallContext<'_>, args: &CallArgs, change: RangeChang
         change,
         open_before: OnceLock::new(),
     };
-    take_set(cx, args, &*target, &effect).await
+    perform_set(cx, args, &*target, &effect).await
 }
 
 /// Makes ranges present or absent: an element is a range, its value whether it may connect.
@@ -171,7 +171,7 @@ impl SetEffect for RangeEffect<'_> {
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
-        let now = allowed_nets(&normalize_allowed(self.network.allowed().await?));
+        let now = allowed_nets(&fill_in_open_ranges(self.network.allowed_ranges().await?));
         let element = |net: &IpNet, wanted: bool| {
             let before = now.contains(net).into();
             (net.to_string(), ElementChange { before, wanted: wanted.into() })
@@ -193,7 +193,7 @@ impl SetEffect for RangeEffect<'_> {
     }
 
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {
-        let allowed = normalize_allowed(self.network.allowed().await?);
+        let allowed = fill_in_open_ranges(self.network.allowed_ranges().await?);
         let stored: Vec<String> = allowed_nets(&allowed).iter().map(ToString::to_string).collect();
         let elements: BTreeMap<String, Value> =
             changes.keys().map(|net| (net.clone(), stored.contains(net).into())).collect();
@@ -206,12 +206,12 @@ impl SetEffect for RangeEffect<'_> {
         Ok(SetLook { unapplied: describe_unapplied(changes, &elements, &allowed), elements, shown })
     }
 
-    async fn ask(&self, changes: &ElementChanges) -> Result<()> {
+    async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
         let of = |wanted: bool| -> Result<Vec<IpNet>> {
             let names = changes.iter().filter(|(_, change)| change.wanted == wanted).map(|(name, _)| name);
             names.map(|name| parse_element(name)).collect()
         };
-        self.network.allow(&of(true)?, &of(false)?).await.map(drop)
+        self.network.change_ranges(&of(true)?, &of(false)?).await.map(drop)
     }
 
     fn result(&self, _: &ElementChanges, look: SetLook) -> Value {
@@ -262,7 +262,7 @@ fn check_removable(now: &[IpNet], remove: &[IpNet]) -> Result<()> {
 }
 
 /// Returns the ranges that hold: where none is stored and none is applied, everybody may connect.
-fn normalize_allowed(mut allowed: NetworkRestrictions) -> NetworkRestrictions {
+fn fill_in_open_ranges(mut allowed: NetworkRestrictions) -> NetworkRestrictions {
     if !allowed.ranges.is_empty() {
         return allowed;
     }
@@ -314,10 +314,10 @@ mod tests {
 
     #[test]
     fn nothing_that_restricts_is_everybody() {
-        let shut = allowed_to_json(&normalize_allowed(allowed(&[])));
+        let shut = allowed_to_json(&fill_in_open_ranges(allowed(&[])));
         assert_eq!((&shut["open"], &shut["warnings"]), (&json!(false), &json!(["no range may connect"])));
         let shown =
-            allowed_to_json(&normalize_allowed(NetworkRestrictions { applied: false, ..allowed(&[]) }));
+            allowed_to_json(&fill_in_open_ranges(NetworkRestrictions { applied: false, ..allowed(&[]) }));
         assert_eq!(shown["open"], true);
         assert_eq!(
             shown["ranges"],
@@ -348,12 +348,12 @@ mod tests {
     #[test]
     fn an_open_range_makes_void_those_of_its_family() {
         let half_open =
-            allowed_to_json(&normalize_allowed(allowed(&["203.0.113.0/24", "2001:db8::/32", "::/0"])));
+            allowed_to_json(&fill_in_open_ranges(allowed(&["203.0.113.0/24", "2001:db8::/32", "::/0"])));
         assert_eq!(
             half_open["warnings"],
             json!(["`::/0` lets everybody in, so `2001:db8::/32` restricts nothing"])
         );
-        let shut = allowed_to_json(&normalize_allowed(allowed(&["203.0.113.0/24"])));
+        let shut = allowed_to_json(&fill_in_open_ranges(allowed(&["203.0.113.0/24"])));
         assert_eq!((&shut["open"], &shut["warnings"]), (&json!(false), &json!([])));
     }
 }

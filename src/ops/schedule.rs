@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{MakeEffect, RemoveEffect, take_make, take_remove},
+    protocol::{MakeEffect, RemoveEffect, perform_make, perform_remove},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -131,7 +131,7 @@ async fn create_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<
         request: parse_request(args)?,
         key: cx.key,
     };
-    take_make(cx, args, &*target, &effect).await
+    perform_make(cx, args, &*target, &effect).await
 }
 
 /// Makes a schedule, or where the platform has exactly one, sets it.
@@ -187,7 +187,7 @@ impl MakeEffect for ScheduleMaking<'_> {
         }
     }
 
-    async fn ask(&self) -> Result<Value> {
+    async fn send_request(&self) -> Result<Value> {
         Ok(json!(self.schedules.create(&self.request, self.key).await?))
     }
 }
@@ -210,7 +210,7 @@ async fn delete_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("schedule");
     let thing = Thing::named(args, format!("schedule:{id}"))?;
-    take_remove(cx, args, &*target, &ScheduleRemoval { thing, schedules: target.schedules()?, id }).await
+    perform_remove(cx, args, &*target, &ScheduleRemoval { thing, schedules: target.schedules()?, id }).await
 }
 
 /// Removes a schedule.
@@ -248,7 +248,7 @@ impl RemoveEffect for ScheduleRemoval<'_> {
         Ok(self.schedules.list().await?.iter().any(|s| s.id == gone.id))
     }
 
-    async fn ask(&self, gone: &Schedule) -> Result<()> {
+    async fn send_request(&self, gone: &Schedule) -> Result<()> {
         self.schedules.delete(&gone.id).await
     }
 }

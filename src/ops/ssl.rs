@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges, unreadable_element},
-    protocol::{SetEffect, SetLook, take_set},
+    protocol::{SetEffect, SetLook, perform_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -66,7 +66,7 @@ async fn set_ssl(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
         network: target.network()?,
         wanted: args.get_flag("enforced"),
     };
-    take_set(cx, args, &*target, &change).await
+    perform_set(cx, args, &*target, &change).await
 }
 
 /// The part of a target that this changes, which is also the name of its one element.
@@ -106,7 +106,7 @@ impl SetEffect for TlsChange<'_> {
         Ok(SetLook { elements, unapplied, shown: json!(now) })
     }
 
-    async fn ask(&self, changes: &ElementChanges) -> Result<()> {
+    async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
         let wanted = changes.get(TLS).and_then(|change| change.wanted.as_bool());
         let wanted = wanted.ok_or_else(|| unreadable_element(TLS))?;
         self.network.enforce_ssl(wanted).await.map(drop)

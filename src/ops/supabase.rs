@@ -7,7 +7,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::take_opaque,
+    protocol::perform_opaque,
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Permission, Protocol,
         ReturnShape, TARGET,
@@ -74,7 +74,7 @@ async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     let raw = target.raw()?;
     let send = async {
         let body = Some(&body).filter(|body| !body.is_null());
-        let answer = raw.ask(method, path, body).await.map_err(|e| Error {
+        let answer = raw.send_request(method, path, body).await.map_err(|e| Error {
             message: mask::mask_text(e.message, &revealed),
             hint: e.hint.map(|hint| mask::mask_text(hint, &revealed)),
             ..e
@@ -84,7 +84,7 @@ async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     if is_read_request(args) {
         return Ok(send.await?);
     }
-    take_opaque(cx, Thing::unknown(args)?, format!("`{method} {path}`").into(), send).await
+    perform_opaque(cx, Thing::undetermined(args)?, format!("`{method} {path}`").into(), send).await
 }
 
 /// Refuses a path that is none, and a read with a body.

@@ -28,32 +28,32 @@ impl Thing {
     ///
     /// # Errors
     /// As [`parse_target_ref`]; so do the others.
-    pub(super) fn target(args: &CallArgs) -> Result<Self> {
-        Ok(Self { place: place(args)?, part: ThingPart::Whole })
+    pub(super) fn whole_target(args: &CallArgs) -> Result<Self> {
+        Ok(Self { place: target_ref_text(args)?, part: ThingPart::Whole })
     }
 
     /// Returns all of a branch of the call's target.
-    pub(super) fn branch(args: &CallArgs, name: &str) -> Result<Self> {
-        Ok(Self { place: format!("{}/{name}", place(args)?), part: ThingPart::Whole })
+    pub(super) fn whole_branch(args: &CallArgs, name: &str) -> Result<Self> {
+        Ok(Self { place: format!("{}/{name}", target_ref_text(args)?), part: ThingPart::Whole })
     }
 
     /// Returns a part of the call's target that has a name.
     pub(super) fn named(args: &CallArgs, name: impl Into<String>) -> Result<Self> {
-        Ok(Self { place: place(args)?, part: ThingPart::Named(name.into()) })
+        Ok(Self { place: target_ref_text(args)?, part: ThingPart::Named(name.into()) })
     }
 
     /// Returns what nobody knows of the call's target: nothing else is called so.
-    pub(super) fn unknown(args: &CallArgs) -> Result<Self> {
+    pub(super) fn undetermined(args: &CallArgs) -> Result<Self> {
         Self::named(args, "something")
     }
 
     /// Returns the rows of the call's target.
-    pub(super) fn rows(args: &CallArgs) -> Result<Self> {
-        Ok(Self { place: place(args)?, part: ThingPart::Rows })
+    pub(super) fn table_rows(args: &CallArgs) -> Result<Self> {
+        Ok(Self { place: target_ref_text(args)?, part: ThingPart::Rows })
     }
 }
 
-fn place(args: &CallArgs) -> Result<String> {
+fn target_ref_text(args: &CallArgs) -> Result<String> {
     Ok(parse_target_ref(args.get(TARGET.name))?.to_string())
 }
 

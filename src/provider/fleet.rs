@@ -60,7 +60,7 @@ const PROVIDER_KINDS: &[ProviderKind] = &[
 ];
 
 /// Returns what each kind of provider states of a request: until when it may still take effect once nobody waits for it.
-pub fn list_landings(kind: EffectKind) -> impl Iterator<Item = (&'static str, Landing)> {
+pub fn landings_by_provider(kind: EffectKind) -> impl Iterator<Item = (&'static str, Landing)> {
     PROVIDER_KINDS.iter().map(move |provider| (provider.name, (provider.landing)(kind)))
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Three rules hold for every provider.
 //! - **Plan before act.** Every refusal comes before the first side effect.
-//! - **then poll.** What takes time is accepted at once and named by a [`Job`]; [`Provider::observe`] polls it
+//! - **Accept, then poll.** What takes time is accepted at once and named by a [`Job`]; [`Provider::poll_job`] looks at it
 //!   and, where the job has several parts, does the next. Everything a job needs to go on is in the job and on the
 //!   platform, so that another process can go on after one is killed.
 //! - **The key is the identity.** What a call makes carries the call's [`CallKey`] on the platform, and
-//!   [`Provider::find`] finds it again. Asking twice with one key makes one thing.
+//!   [`Provider::find_job`] finds it again. Asking twice with one key makes one thing.
 
 pub mod error;
 pub mod fleet;
@@ -66,13 +66,13 @@ pub trait Provider: Send + Sync {
     ///
     /// `traces` are those of its [`PlannedJob`], where it was asked for with some: a platform that keeps no key is compared
     /// with how it was. [`Code::Unknown`] when nobody can know.
-    async fn find(&self, key: &CallKey, traces: Option<&Value>) -> Result<Option<Job>>;
+    async fn find_job(&self, key: &CallKey, traces: Option<&Value>) -> Result<Option<Job>>;
 
     /// Looks at an accepted job and takes it one part further; never waits for the job itself.
     ///
     /// Safe to call again after a crash at any point. When a job has failed, what it made has been removed by the
     /// time this answers `Err`, or is named in the error's `left_behind`.
-    async fn observe(&self, job: &Job) -> Result<JobStatus>;
+    async fn poll_job(&self, job: &Job) -> Result<JobStatus>;
 
     /// Cancels a job and removes what it has made so far.
     async fn cancel(&self, job: &Job) -> Result<()>;
@@ -84,7 +84,7 @@ pub trait Provider: Send + Sync {
     ///
     /// # Errors
     /// Whatever the world's file says.
-    fn clock_lead(&self) -> Result<Option<Span>> {
+    fn simulated_clock_lead(&self) -> Result<Option<Span>> {
         Ok(None)
     }
 
@@ -98,7 +98,7 @@ pub trait Provider: Send + Sync {
     }
 
     /// Lets `span` pass for this target: a real one sleeps, a simulated one sets its clock forward.
-    async fn pause(&self, clock: &dyn Clock, span: Span) {
+    async fn let_time_pass(&self, clock: &dyn Clock, span: Span) {
         clock.sleep(span).await;
     }
 
@@ -172,24 +172,24 @@ pub trait Backups: Send + Sync {
         request: &'a RestoreRequest,
         key: &'a CallKey,
     ) -> Result<PlannedJob<'a>> {
-        Ok(PlannedJob::with_key(self.restore(request, key)))
+        Ok(PlannedJob::without_traces(self.restore(request, key)))
     }
     /// Returns which moments can be restored, and the gaps between them.
-    async fn window(&self) -> Result<RecoveryWindow>;
+    async fn recovery_window(&self) -> Result<RecoveryWindow>;
     /// Returns the drops and truncates of a table that the archive shows, newest first.
-    async fn events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>>;
+    async fn table_events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>>;
     /// Returns what tells a restore point from earlier ones of its name, where the platform keeps no key; null where it
     /// keeps one.
-    async fn plan_mark(&self, name: &str) -> Result<Value> {
+    async fn plan_restore_point(&self, name: &str) -> Result<Value> {
         let _ = name;
         Ok(Value::Null)
     }
     /// Makes a restore point. Its name must be no other one's: a name that is taken is [`Code::Conflict`].
-    async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint>;
+    async fn create_restore_point(&self, name: &str, key: &CallKey) -> Result<RestorePoint>;
     /// Returns the restore point that `mark` made under `key`, if it did.
-    async fn find_mark(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>>;
-    /// Returns the restore point that was made after `plan_mark` had returned this, where that was not null.
-    async fn find_mark_made_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
+    async fn find_restore_point(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>>;
+    /// Returns the restore point that was made after `plan_restore_point` had returned this, where that was not null.
+    async fn find_restore_point_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
         let _ = plan;
         Err(Error::new(Code::Internal, format!("the restore point `{name}` has a key, and is found by it")))
     }
@@ -223,11 +223,11 @@ pub trait Branches: Send + Sync {
     }
     /// Plans a reset, and returns it with its traces.
     async fn plan_reset<'a>(&'a self, branch: &'a Branch, key: &'a CallKey) -> Result<PlannedJob<'a>> {
-        Ok(PlannedJob::with_key(self.reset(branch, key)))
+        Ok(PlannedJob::without_traces(self.reset(branch, key)))
     }
     /// Plans a promotion, and returns it with its traces.
     async fn plan_promotion<'a>(&'a self, branch: &'a Branch, key: &'a CallKey) -> Result<PlannedJob<'a>> {
-        Ok(PlannedJob::with_key(self.promote(branch, key)))
+        Ok(PlannedJob::without_traces(self.promote(branch, key)))
     }
 }
 
@@ -255,7 +255,7 @@ pub trait Replicas: Send + Sync {
         request: &'a ReplicaRequest,
         key: &'a CallKey,
     ) -> Result<PlannedJob<'a>> {
-        Ok(PlannedJob::with_key(self.create(request, key)))
+        Ok(PlannedJob::without_traces(self.create(request, key)))
     }
     /// Removes a replica; one that is already gone is not an error. Done when the list shows it no more.
     async fn delete(&self, id: &str) -> Result<()>;
@@ -280,7 +280,7 @@ pub trait Settings: Send + Sync {
     }
     /// Sets as [`Settings::set`] does; where that replaces all overrides, the others are replaced with `carried`.
     /// [`Code::Conflict`] when the others are not these any more, and then nothing was sent.
-    async fn set_carrying(
+    async fn set_if_unchanged(
         &self,
         values: &Map<String, Value>,
         _carried: &Map<String, Value>,
@@ -295,9 +295,9 @@ pub trait Settings: Send + Sync {
 pub trait Network: Send + Sync {
     /// Returns the address ranges that may connect. Where nothing restricts that is `0.0.0.0/0` and `::/0`, also when
     /// the platform itself says nothing then: an empty list that is applied means nobody.
-    async fn allowed(&self) -> Result<NetworkRestrictions>;
+    async fn allowed_ranges(&self) -> Result<NetworkRestrictions>;
     /// Adds and takes away ranges in one change, and returns what holds then.
-    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions>;
+    async fn change_ranges(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions>;
     /// Returns the addresses that are shut out after failed attempts.
     async fn bans(&self) -> Result<Vec<Ban>>;
     /// Lets addresses in again.
@@ -312,18 +312,18 @@ pub trait Network: Send + Sync {
 #[async_trait]
 pub trait Lifecycle: Send + Sync {
     /// Looks once whether it is ready: `Done` with the [`Project`] when it says so and answers a query.
-    async fn ready(&self) -> Result<JobStatus>;
+    async fn check_ready(&self) -> Result<JobStatus>;
     /// Accepts a pause. The job's value is the [`Project`].
     async fn pause(&self, key: &CallKey) -> Result<Job>;
     /// Accepts a resume. The job's value is the [`Project`].
     async fn resume(&self, key: &CallKey) -> Result<Job>;
     /// Plans a pause, and returns it with its traces.
     async fn plan_pause<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
-        Ok(PlannedJob::with_key(self.pause(key)))
+        Ok(PlannedJob::without_traces(self.pause(key)))
     }
     /// Plans a resume, and returns it with its traces.
     async fn plan_resume<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
-        Ok(PlannedJob::with_key(self.resume(key)))
+        Ok(PlannedJob::without_traces(self.resume(key)))
     }
     /// Returns the paid add-ons of the plan.
     async fn addons(&self) -> Result<Vec<Addon>>;
@@ -334,7 +334,7 @@ pub trait Lifecycle: Send + Sync {
 pub trait Raw: Send + Sync {
     /// Asks with a method and a path below the platform's address, and returns the answer, parsed where it is JSON.
     /// [`Code::Unknown`] when something other than a `GET` was sent and not answered.
-    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value>;
+    async fn send_request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value>;
 }
 
 /// Queries and statements.
@@ -343,7 +343,7 @@ pub trait Sql: Send + Sync {
     /// Runs one statement in a read-only transaction and returns its rows.
     async fn query(&self, sql: &str, timeout: Span) -> Result<Rows>;
     /// Runs one statement in a transaction of its own, and does not commit it yet.
-    async fn open_transaction(
+    async fn execute_uncommitted(
         &self,
         sql: &str,
         timeout: Span,
@@ -351,21 +351,21 @@ pub trait Sql: Send + Sync {
     ) -> Result<Box<dyn OpenTransaction>>;
     /// Runs one statement in a transaction of its own and commits it, for callers that keep no record of it.
     async fn execute(&self, sql: &str, timeout: Span, key: &CallKey) -> Result<SqlOutcome> {
-        self.open_transaction(sql, timeout, key).await?.commit().await
+        self.execute_uncommitted(sql, timeout, key).await?.commit().await
     }
     /// Runs one statement outside a transaction, as some have to be. [`Code::Unknown`] when no answer came; any other
     /// error says whether a part of it was done.
-    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome>;
+    async fn execute_outside_transaction(&self, sql: &str, timeout: Span) -> Result<SqlOutcome>;
     /// Returns what became of a transaction, by its token. A session that may still be at work on it is ended.
     /// [`Code::Unknown`] when nobody can know, [`Code::Internal`] for a token that cannot be read.
-    async fn settle(&self, key: &CallKey, token: &Value) -> Result<CommitState>;
+    async fn find_commit_state(&self, key: &CallKey, token: &Value) -> Result<CommitState>;
     /// Removes from the target what a transaction left there so that it can be settled; only after its outcome is on disk.
     async fn remove_commit_mark(&self, _token: &Value) -> Result<()> {
         Ok(())
     }
-    /// Returns whether [`Sql::open_transaction`] runs the statement, so that there is something to end before there is a token:
-    /// [`Sql::settle`] with null as the token does that.
-    fn runs_before_token(&self) -> bool {
+    /// Returns whether [`Sql::execute_uncommitted`] runs the statement, so that there is something to end before there is a token:
+    /// [`Sql::find_commit_state`] with null as the token does that.
+    fn runs_statement_on_open(&self) -> bool {
         false
     }
     /// Returns whether a transaction leaves a mark in the target, which [`Sql::remove_commit_mark`] removes.
@@ -379,7 +379,7 @@ pub trait Sql: Send + Sync {
 /// A transaction that has run its statement and is not committed. Dropped, it never is.
 #[async_trait]
 pub trait OpenTransaction: Send {
-    /// Returns what [`Sql::settle`] tells its outcome by.
+    /// Returns what [`Sql::find_commit_state`] tells its outcome by.
     fn token(&self) -> Value;
     /// Commits it. [`Code::Unknown`] when no answer came.
     async fn commit(self: Box<Self>) -> Result<SqlOutcome>;
@@ -396,7 +396,7 @@ pub trait Security: Send + Sync {
 
 /// A job that is planned and not asked for yet. Every refusal that can be known came before.
 pub struct PlannedJob<'a> {
-    /// What [`Provider::find`] finds it by, where the platform keeps no key; else null.
+    /// What [`Provider::find_job`] finds it by, where the platform keeps no key; else null.
     pub traces: Value,
     /// Asks for it.
     pub request: BoxFuture<'a, Result<Job>>,
@@ -404,7 +404,7 @@ pub struct PlannedJob<'a> {
 
 impl<'a> PlannedJob<'a> {
     /// Returns a job that its key finds.
-    pub fn with_key(request: BoxFuture<'a, Result<Job>>) -> Self {
+    pub fn without_traces(request: BoxFuture<'a, Result<Job>>) -> Self {
         Self { traces: Value::Null, request }
     }
 }

@@ -138,7 +138,7 @@ impl FaultInjector {
             let point = Point { call, at, nth };
             if at.is_request() && state.aftermath == Some(Aftermath::ClockJump) {
                 state.aftermath = None;
-                self.clock.step_by(STEP_FORWARD);
+                self.clock.shift_wall_clock(STEP_FORWARD);
             }
             let fault =
                 if state.is_dead { Some(Fault::Crash) } else { self.choose_fault(&mut state, &point) };

@@ -81,8 +81,8 @@ impl OperatorAct {
     /// Lets the clock do what it does.
     pub(super) fn move_clock(&self, clock: &VirtualClock) {
         match self {
-            Self::ClockBack => clock.step_by(STEP_BACK),
-            Self::ClockForward => clock.step_by(STEP_FORWARD),
+            Self::ClockBack => clock.shift_wall_clock(STEP_BACK),
+            Self::ClockForward => clock.shift_wall_clock(STEP_FORWARD),
             Self::Reboot => clock.reboot(),
             Self::Decide(_) => clock.advance_by(TIME_TO_DECIDE),
             Self::Abandon | Self::Leave => {}

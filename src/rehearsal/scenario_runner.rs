@@ -175,7 +175,7 @@ impl<'a> ScenarioRunner<'a> {
     pub(super) fn run_scenario(&mut self, plan: &FaultPlan) -> Result<ScenarioResult, Refusal> {
         let clock = Arc::new(VirtualClock::starting_at(self.stage.now));
         let dyn_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let world_clock = Arc::new(clock.real_time()) as Arc<dyn Clock>;
+        let world_clock = Arc::new(clock.real_time_clock()) as Arc<dyn Clock>;
         let stop_requester = Arc::<StopRequester>::default();
         let injector =
             Arc::new(FaultInjector::new(plan.clone(), Arc::clone(&clock), Arc::clone(&stop_requester)));

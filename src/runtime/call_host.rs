@@ -243,7 +243,7 @@ impl fmt::Display for WaitedQuarantine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("waiting ")?;
         match self.until {
-            Some(until) => write!(f, "until {} at the latest", until.round_to_second())?,
+            Some(until) => write!(f, "until {} at the latest", until.round_up_to_second())?,
             None => f.write_str("until it is decided")?,
         }
         write!(f, ": a request of {} in the run {} may still take effect here", self.one.call, self.one.run)

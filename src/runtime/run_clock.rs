@@ -56,7 +56,7 @@ impl RunClock {
         }
         for name in targets {
             let target = fleet.open_target(name)?;
-            if target.clock_lead()?.is_none() {
+            if target.simulated_clock_lead()?.is_none() {
                 clock.worlds.clear();
                 break;
             }
@@ -142,7 +142,7 @@ impl RunClock {
     fn read_leads(&self) -> provider::Result<Vec<(&str, Span)>> {
         let mut leads = Vec::new();
         for (name, world) in &self.worlds {
-            leads.push((name.as_str(), world.clock_lead()?.unwrap_or(Span::ZERO)));
+            leads.push((name.as_str(), world.simulated_clock_lead()?.unwrap_or(Span::ZERO)));
         }
         Ok(leads)
     }
@@ -159,14 +159,14 @@ mod tests {
         let machine = Arc::new(VirtualClock::starting_at(noon));
         let clock = RunClock::of_machine(Arc::clone(&machine) as Arc<dyn Clock>);
         assert_eq!(clock.now(), noon);
-        machine.step_by(Span::from_secs(-3600));
+        machine.shift_wall_clock(Span::from_secs(-3600));
         machine.advance_by(Span::from_secs(10));
         assert_eq!(clock.now(), noon.saturating_add(Span::from_secs(10)), "what has passed is counted");
         // As at a resume: the time that was recorded is the least.
         let resumed = RunClock::of_machine(Arc::clone(&machine) as Arc<dyn Clock>);
         resumed.note_recorded(noon);
         assert_eq!(resumed.now(), noon);
-        machine.step_by(Span::from_secs(7200));
+        machine.shift_wall_clock(Span::from_secs(7200));
         assert!(
             resumed.now() > noon.saturating_add(Span::from_secs(3600)),
             "a clock that is set forward is believed"

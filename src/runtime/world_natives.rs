@@ -80,7 +80,7 @@ pub(super) fn register_world_natives(engine: &mut Engine) {
         },
     );
     new("look").set_into_module(&mut module, |cx: NativeCallContext<'_>, target: Dynamic| {
-        let look = |draft: &mut WorldDraft, _: &Path| draft.open_world(draft.now())?.look_at_world();
+        let look = |draft: &mut WorldDraft, _: &Path| draft.open_world(draft.now())?.world_facts();
         RhaiResult::<Dynamic>::Ok(to_dynamic(&change_draft(&cx, "world::look", &target, look)?))
     });
     engine.register_static_module(WORLD_NAMESPACE, module.into());

@@ -102,7 +102,7 @@ fn measure_effects(rounds: usize) -> Result<()> {
         for call in 0..CALLS {
             let (name, key) = (format!("bare-{round}-{call}"), CallKey(format!("k{round}-{call}")));
             commits.commit_record(sizes[2 * call as usize])?;
-            env.runtime.block_on(sandbox.backups()?.mark(&name, &key))?;
+            env.runtime.block_on(sandbox.backups()?.create_restore_point(&name, &key))?;
             commits.commit_record(sizes[2 * call as usize + 1])?;
         }
         Ok(())

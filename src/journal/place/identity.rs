@@ -94,7 +94,7 @@ pub(super) fn write_place(state: &Path, at: Moment) -> io::Result<PlaceNote> {
         place: StatePlace::measure(file.as_file())?,
         host: this_host(),
         path: fs::canonicalize(state)?,
-        at: at.round_to_second(),
+        at: at.round_up_to_second(),
     };
     writeln!(file, "{}", serde_json::to_string(&note)?)?;
     file.as_file().sync_all()?;

@@ -9,7 +9,10 @@
 //! target waits.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, demand_known, lost_error, misfit_failure},
+    failure::{
+        EffectFailure, EffectResult, never_landed_error, refuse_in_doubt, refuse_when_settling,
+        wrong_evidence_failure,
+    },
     sending::LOOK_TIMEOUT,
     watch::{Look, Watched, find_within, watch},
 };
@@ -28,17 +31,18 @@ use serde_json::{Value, json};
 const WORK_GRACE: Span = Span::from_secs(60);
 
 /// Takes a statement up where it is: runs it, or asks whether it was committed.
-pub(in crate::ops) async fn take_commit(
+pub(in crate::ops) async fn perform_commit(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
     statement: &str,
 ) -> EffectResult<Value> {
-    let commit = StatementCommit { cx, provider, sql: provider.sql()?, things: vec![Thing::rows(args)?] };
-    let value = commit.take(args, statement).await;
+    let commit =
+        StatementCommit { cx, provider, sql: provider.sql()?, things: vec![Thing::table_rows(args)?] };
+    let value = commit.perform(args, statement).await;
     // While nobody knows, it may still be at work.
     let is_settled = !matches!(value, Err(EffectFailure::Undecided(_) | EffectFailure::Unreadable(_)));
-    if commit.may_stay_at_work() && is_settled {
+    if commit.may_outlive_process() && is_settled {
         cx.host.lift_quarantines().await?;
     }
     value
@@ -54,20 +58,20 @@ struct StatementCommit<'a> {
 
 impl StatementCommit<'_> {
     /// Returns whether a statement may go on when its process is gone.
-    fn may_stay_at_work(&self) -> bool {
+    fn may_outlive_process(&self) -> bool {
         let is_fenced = self.provider.landing(EffectKind::Statement).is_fenced();
-        !is_fenced || self.sql.runs_before_token() || self.sql.leaves_commit_mark()
+        !is_fenced || self.sql.runs_statement_on_open() || self.sql.leaves_commit_mark()
     }
 
-    async fn take(&self, args: &CallArgs, statement: &str) -> EffectResult<Value> {
+    async fn perform(&self, args: &CallArgs, statement: &str) -> EffectResult<Value> {
         let Self { cx, provider, sql, things } = self;
         let was_lost = || {
-            let error = lost_error("the statement", provider.landing(EffectKind::Statement));
+            let error = never_landed_error("the statement", provider.landing(EffectKind::Statement));
             EffectFailure::from(mark_lasting_effects(error, statement))
         };
-        demand_known(cx)?;
+        refuse_in_doubt(cx)?;
         match &cx.recorded {
-            None => demand_acting(cx)?,
+            None => refuse_when_settling(cx)?,
             Some(Evidence::Commit { token, outcome: Some(outcome) }) => {
                 return finish_commit(cx, *provider, *sql, token, outcome).await;
             }
@@ -79,17 +83,17 @@ impl StatementCommit<'_> {
                     return Err(was_lost());
                 }
             }
-            Some(other) => return Err(misfit_failure(other, "commit")),
+            Some(other) => return Err(wrong_evidence_failure(other, "commit")),
         }
         let _claim = cx.host.claim_things(things, Some(args.timeout())).await?;
-        if self.may_stay_at_work() {
+        if self.may_outlive_process() {
             let work = Span(args.timeout().0.saturating_add(WORK_GRACE.0));
             cx.host.begin_quarantine(things, &cx.fleet.clock().uptime(), Some(work)).await?;
         }
-        if sql.runs_before_token() {
+        if sql.runs_statement_on_open() {
             cx.host.record_evidence(&Evidence::Commit { token: Value::Null, outcome: None }).await?;
         }
-        let transaction = sql.open_transaction(statement, args.timeout(), cx.key).await?;
+        let transaction = sql.execute_uncommitted(statement, args.timeout(), cx.key).await?;
         let token = transaction.token();
         cx.host.record_evidence(&Evidence::Commit { token: token.clone(), outcome: None }).await?;
         let committed = match transaction.commit().await {
@@ -111,7 +115,7 @@ async fn find_outcome(
 ) -> EffectResult<Option<SqlOutcome>> {
     let landing = provider.landing(EffectKind::Statement);
     let look = || async {
-        let state = match sql.settle(cx.key, token).await {
+        let state = match sql.find_commit_state(cx.key, token).await {
             // Who cannot know now cannot know later.
             Err(e) if e.code == Code::Unknown => return Ok(Look::Seen(Err(e))),
             state => state?,
@@ -124,7 +128,7 @@ async fn find_outcome(
         let progress = Progress::with_phase("asking whether the statement was committed");
         Ok(if is_settled { Look::Seen(Ok(state)) } else { Look::NotYet(Ok(state), progress) })
     };
-    let limit = landing.span().filter(|_| !landing.is_fenced()).unwrap_or(LOOK_TIMEOUT);
+    let limit = landing.max_delay().filter(|_| !landing.is_fenced()).unwrap_or(LOOK_TIMEOUT);
     let (Watched::Seen(state) | Watched::TimeUp(state)) =
         watch(cx, provider, limit, look).await.map_err(|e| match e.code {
             Code::Internal => EffectFailure::Unreadable(e.message),

@@ -31,12 +31,12 @@ impl From<Error> for EffectFailure {
 pub type EffectResult<T> = Result<T, EffectFailure>;
 
 /// Returns the failure of a call whose evidence is of another shape than its effect.
-pub(super) fn misfit_failure(evidence: &Evidence, shape: &str) -> EffectFailure {
+pub(super) fn wrong_evidence_failure(evidence: &Evidence, shape: &str) -> EffectFailure {
     EffectFailure::Unreadable(format!("what was recorded of it is no {shape}: {evidence:?}"))
 }
 
 /// Returns the error of something that was asked for, got no answer, and has not happened: certainly, or as far as is assumed.
-pub(super) fn lost_error(what: &str, landing: Landing) -> Error {
+pub(super) fn never_landed_error(what: &str, landing: Landing) -> Error {
     let proof = match landing {
         Landing::Fenced(how) => how.to_owned(),
         Landing::Bounded(span, _) => {
@@ -59,7 +59,7 @@ pub(super) fn lost_error(what: &str, landing: Landing) -> Error {
 }
 
 /// Refuses to ask for anything while calls are only settled.
-pub(super) fn demand_acting(cx: &CallContext<'_>) -> EffectResult<()> {
+pub(super) fn refuse_when_settling(cx: &CallContext<'_>) -> EffectResult<()> {
     if cx.settles_only { Err(EffectFailure::NeverAsked) } else { Ok(()) }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn demand_acting(cx: &CallContext<'_>) -> EffectResult<()> {
 ///
 /// # Errors
 /// [`EffectFailure::Undecided`].
-pub(super) fn demand_known(cx: &CallContext<'_>) -> EffectResult<()> {
+pub(super) fn refuse_in_doubt(cx: &CallContext<'_>) -> EffectResult<()> {
     if cx.is_doubtful {
         Err(doubt_failure("the target keeps nothing by which it could be told"))
     } else {

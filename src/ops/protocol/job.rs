@@ -5,7 +5,10 @@
 //! effect, so its things are under quarantine until it is seen to be done, or to have failed, or was cancelled.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, doubt_failure, lost_error, misfit_failure},
+    failure::{
+        EffectFailure, EffectResult, doubt_failure, never_landed_error, refuse_when_settling,
+        wrong_evidence_failure,
+    },
     sending::{RequestAnswer, Sending},
 };
 use crate::{
@@ -38,7 +41,7 @@ pub(in crate::ops) trait JobEffect: Sync {
 }
 
 /// Takes a job up where it is: asks for it, or goes on with it.
-pub(in crate::ops) async fn take_job(
+pub(in crate::ops) async fn perform_job(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
@@ -59,13 +62,13 @@ struct JobRequest<'a> {
 impl JobRequest<'_> {
     /// Brings the call to its end: what was asked for is there only when the job is done.
     async fn settle(&self, sending: &mut Sending<'_>, timeout: Span) -> EffectResult<Value> {
-        let job = self.find_or_ask(sending).await?;
+        let job = self.find_or_send(sending).await?;
         Ok(self.cx.wait_for_job(self.provider, &job, timeout, sending.landing).await?)
     }
 
     /// Returns the job of this call: the one that was accepted or is found, else the one that is asked for now.
-    async fn find_or_ask(&self, sending: &mut Sending<'_>) -> EffectResult<Job> {
-        let lost = lost_error(&self.effect.subject(), sending.landing);
+    async fn find_or_send(&self, sending: &mut Sending<'_>) -> EffectResult<Job> {
+        let lost = never_landed_error(&self.effect.subject(), sending.landing);
         let traces = match &self.cx.recorded {
             Some(Evidence::Accepted { job }) => {
                 sending.adopt_accepted().await?;
@@ -74,14 +77,14 @@ impl JobRequest<'_> {
                 return Ok(job.clone());
             }
             Some(Evidence::Job { traces, sent_by }) => {
-                sending.adopt(sent_by).await?;
+                sending.adopt_lost_request(sent_by).await?;
                 traces.clone()
             }
-            Some(other) => return Err(misfit_failure(other, "job")),
+            Some(other) => return Err(wrong_evidence_failure(other, "job")),
             None => Value::Null,
         };
         if self.cx.is_doubtful {
-            return self.find_or_ask_in_doubt(sending, &traces, lost).await;
+            return self.find_or_send_in_doubt(sending, &traces, lost).await;
         }
         if self.cx.is_taken_up {
             // What an earlier process asked for must not land beside what is asked for now.
@@ -93,21 +96,21 @@ impl JobRequest<'_> {
                 found => return found,
             }
         }
-        demand_acting(self.cx)?;
-        self.ask(sending, lost).await
+        refuse_when_settling(self.cx)?;
+        self.send_and_await(sending, lost).await
     }
 
-    async fn ask(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
+    async fn send_and_await(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
         let PlannedJob { traces, request } = self.effect.plan().await?;
         let answer = if sending.landing.is_fenced() {
             // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.
-            sending.ask_unrecorded(request).await
+            sending.send_unrecorded(request).await
         } else {
             let evidence = |sent_by| Evidence::Job { traces: traces.clone(), sent_by };
-            sending.ask(evidence, request).await?
+            sending.send_recorded(evidence, request).await?
         };
         match answer {
-            RequestAnswer::Answered(job) => self.accept(sending, job).await,
+            RequestAnswer::Answered(job) => self.record_accepted_job(sending, job).await,
             RequestAnswer::Refused(why) => Err(why.into()),
             #[cfg(test)]
             RequestAnswer::Lost if super::mutant::forgets_lost_job() => Err(lost.into()),
@@ -120,25 +123,25 @@ impl JobRequest<'_> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
         let looking = &*sending;
         let find = || async {
-            if self.effect.is_found_by_difference() && !looking.has_landed() {
+            if self.effect.is_found_by_difference() && !looking.is_past_landing() {
                 return Ok(None);
             }
-            self.provider.find(self.cx.key, traces).await
+            self.provider.find_job(self.cx.key, traces).await
         };
         let job = looking.find_lost(self.provider, &self.effect.subject(), why, find).await?;
-        self.accept(sending, job).await
+        self.record_accepted_job(sending, job).await
     }
 
     /// Records a job that goes on, after its things are kept until its end.
-    async fn accept(&self, sending: &mut Sending<'_>, job: Job) -> EffectResult<Job> {
-        sending.accept().await?;
+    async fn record_accepted_job(&self, sending: &mut Sending<'_>, job: Job) -> EffectResult<Job> {
+        sending.hold_until_settled().await?;
         self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
         Ok(job)
     }
 
     /// Finds the job of a call that may have been made before the journal was rolled back. Not found, it is asked for only
     /// where it makes something that its key would have found, and whose request can land no more.
-    async fn find_or_ask_in_doubt(
+    async fn find_or_send_in_doubt(
         &self,
         sending: &mut Sending<'_>,
         traces: &Value,
@@ -146,18 +149,18 @@ impl JobRequest<'_> {
     ) -> EffectResult<Job> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
         if let Some(job) = self.find_once(traces).await? {
-            return self.accept(sending, job).await;
+            return self.record_accepted_job(sending, job).await;
         }
         let makes =
             matches!(self.effect.kind(), EffectKind::Backup | EffectKind::Branch | EffectKind::Replica);
         if !makes || self.effect.is_found_by_difference() || !sending.landing.is_fenced() {
             return Err(doubt_failure(&format!("{} is not found now", self.effect.subject())));
         }
-        demand_acting(self.cx)?;
-        self.ask(sending, lost).await
+        refuse_when_settling(self.cx)?;
+        self.send_and_await(sending, lost).await
     }
 
     async fn find_once(&self, traces: Option<&Value>) -> EffectResult<Option<Job>> {
-        self.provider.find(self.cx.key, traces).await.map_err(|e| EffectFailure::Undecided(e.message))
+        self.provider.find_job(self.cx.key, traces).await.map_err(|e| EffectFailure::Undecided(e.message))
     }
 }

@@ -25,8 +25,8 @@ impl Sending<'_> {
         look: impl Fn() -> F,
     ) -> EffectResult<T> {
         let unseen = |e: Error| EffectFailure::Undecided(format!("{subject} cannot be looked for: {e}"));
-        let limit = self.time_left().unwrap_or_else(|| self.look_time());
-        let until = self.cx.fleet.clock().now().saturating_add(limit).round_to_second();
+        let limit = self.landing_time_left().unwrap_or_else(|| self.look_limit());
+        let until = self.cx.fleet.clock().now().saturating_add(limit).round_up_to_second();
         let by = tokio::select! {
             biased;
             watched = watch(self.cx, provider, limit, &look) => {
@@ -51,7 +51,8 @@ impl Sending<'_> {
         let looked = self.looking_since().and_then(|since| clock.uptime().since(since)).unwrap_or(Span::ZERO);
         let patience = Span(LOOK_TIMEOUT.0.saturating_sub(looked.0)).max(Span::ZERO);
         // Who gives a run up waits for nothing else.
-        let may_be_asked = !self.cx.settles_only && self.time_left().is_some_and(|left| left > patience);
+        let may_be_asked =
+            !self.cx.settles_only && self.landing_time_left().is_some_and(|left| left > patience);
         if may_be_asked {
             clock.sleep(patience).await;
             if let Some(by) = self.cx.host.ask_to_stop_looking(subject, until).await {

@@ -3,7 +3,10 @@
 //! It is found by the call's key, or, where the platform keeps none, as what was not there before.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, demand_known, lost_error, misfit_failure},
+    failure::{
+        EffectFailure, EffectResult, never_landed_error, refuse_in_doubt, refuse_when_settling,
+        wrong_evidence_failure,
+    },
     sending::{RequestAnswer, Sending},
     watch::find_within,
 };
@@ -32,28 +35,28 @@ pub(in crate::ops) trait MakeEffect: Sync {
     /// Looks for what the call has made, fresh.
     async fn find(&self, before: &Value) -> Result<Option<Value>>;
     /// Asks for it, and returns what the answer says was made.
-    async fn ask(&self) -> Result<Value>;
+    async fn send_request(&self) -> Result<Value>;
 }
 
 /// Takes up where it is what is made at once: begins it, or goes on with it.
-pub(in crate::ops) async fn take_make(
+pub(in crate::ops) async fn perform_make(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
     effect: &dyn MakeEffect,
 ) -> EffectResult<Value> {
-    demand_known(cx)?;
+    refuse_in_doubt(cx)?;
     let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let before = match &cx.recorded {
         None => {
-            demand_acting(cx)?;
+            refuse_when_settling(cx)?;
             effect.plan().await?
         }
         Some(Evidence::Make { before, sent_by }) => {
-            sending.adopt(sent_by).await?;
+            sending.adopt_lost_request(sent_by).await?;
             before.clone()
         }
-        Some(other) => return Err(misfit_failure(other, "making")),
+        Some(other) => return Err(wrong_evidence_failure(other, "making")),
     };
     let making = Making { cx, provider, effect, before, limit: args.timeout().min(SEEN_TIMEOUT) };
     let made = making.make(&mut sending).await;
@@ -72,8 +75,8 @@ struct Making<'a> {
 
 impl Making<'_> {
     async fn make(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
-        let lost = lost_error(&self.effect.subject(), sending.landing);
-        if sending.is_open() {
+        let lost = never_landed_error(&self.effect.subject(), sending.landing);
+        if sending.has_lost_request() {
             // What an earlier process asked for must not land beside what is asked for now.
             match self.await_lost(sending, lost.clone()).await {
                 Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {}
@@ -81,8 +84,8 @@ impl Making<'_> {
             }
         }
         let evidence = |sent_by| Evidence::Make { before: self.before.clone(), sent_by };
-        match sending.ask(evidence, self.effect.ask()).await? {
-            RequestAnswer::Answered(_) => match self.find_answered().await? {
+        match sending.send_recorded(evidence, self.effect.send_request()).await? {
+            RequestAnswer::Answered(_) => match self.await_made().await? {
                 Some(made) => Ok(made),
                 None => Err(self.unseen_error(sending).into()),
             },
@@ -92,7 +95,7 @@ impl Making<'_> {
     }
 
     /// Looks for one that was answered.
-    async fn find_answered(&self) -> EffectResult<Option<Value>> {
+    async fn await_made(&self) -> EffectResult<Option<Value>> {
         let find = || self.effect.find(&self.before);
         find_within(self.cx, self.provider, self.limit, &self.effect.subject(), find).await
     }

@@ -24,10 +24,10 @@ mod set;
 mod tests;
 mod watch;
 
-pub(super) use commit::take_commit;
+pub(super) use commit::perform_commit;
 pub use failure::{EffectFailure, EffectResult};
-pub(super) use job::{JobEffect, take_job};
-pub(super) use make::{MakeEffect, take_make};
-pub(super) use opaque::take_opaque;
-pub(super) use remove::{RemoveEffect, take_remove};
-pub(super) use set::{SetEffect, SetLook, take_set};
+pub(super) use job::{JobEffect, perform_job};
+pub(super) use make::{MakeEffect, perform_make};
+pub(super) use opaque::perform_opaque;
+pub(super) use remove::{RemoveEffect, perform_remove};
+pub(super) use set::{SetEffect, SetLook, perform_set};

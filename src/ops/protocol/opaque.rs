@@ -2,7 +2,9 @@
 //!
 //! That it is about to be sent is recorded first. Once it is, no answer means that nobody knows, and it is never sent again.
 
-use super::failure::{EffectFailure, EffectResult, demand_acting, demand_known, misfit_failure};
+use super::failure::{
+    EffectFailure, EffectResult, refuse_in_doubt, refuse_when_settling, wrong_evidence_failure,
+};
 use crate::{
     ops::{context::CallContext, evidence::Evidence, thing::Thing},
     provider::Result,
@@ -10,16 +12,16 @@ use crate::{
 use serde_json::Value;
 
 /// Takes an opaque request up where it is: sends it, or says that nobody knows.
-pub(in crate::ops) async fn take_opaque(
+pub(in crate::ops) async fn perform_opaque(
     cx: &CallContext<'_>,
     thing: Thing,
     request: Value,
     send: impl Future<Output = Result<Value>>,
 ) -> EffectResult<Value> {
-    demand_known(cx)?;
+    refuse_in_doubt(cx)?;
     match &cx.recorded {
         None => {
-            demand_acting(cx)?;
+            refuse_when_settling(cx)?;
             // Nothing waits for it, because nobody knows what it changes; but whoever decides about it or leaves it is told.
             cx.host.begin_quarantine(&[thing], &cx.fleet.clock().uptime(), None).await?;
             cx.host.record_evidence(&Evidence::Opaque { request }).await?;
@@ -33,6 +35,6 @@ pub(in crate::ops) async fn take_opaque(
             "{} may have been sent, and only whoever knows what it does can tell",
             request.as_str().unwrap_or("it")
         ))),
-        Some(other) => Err(misfit_failure(other, "opaque request")),
+        Some(other) => Err(wrong_evidence_failure(other, "opaque request")),
     }
 }

@@ -4,7 +4,10 @@
 //! id is never given again.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting, lost_error, misfit_failure, plan_failure},
+    failure::{
+        EffectFailure, EffectResult, never_landed_error, plan_failure, refuse_when_settling,
+        wrong_evidence_failure,
+    },
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -45,11 +48,11 @@ pub(in crate::ops) trait RemoveEffect: Sync {
     /// Looks whether any of it is still there, fresh.
     async fn is_there(&self, gone: &Self::Gone) -> Result<bool>;
     /// Asks for the removal.
-    async fn ask(&self, gone: &Self::Gone) -> Result<()>;
+    async fn send_request(&self, gone: &Self::Gone) -> Result<()>;
 }
 
 /// Takes a removal up where it is: begins it, or goes on with it.
-pub(in crate::ops) async fn take_remove<E: RemoveEffect>(
+pub(in crate::ops) async fn perform_remove<E: RemoveEffect>(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
@@ -58,15 +61,15 @@ pub(in crate::ops) async fn take_remove<E: RemoveEffect>(
     let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let gone = match &cx.recorded {
         None => {
-            demand_acting(cx)?;
+            refuse_when_settling(cx)?;
             // What is there, by its own id, was not removed before.
             effect.plan().await.map_err(|e| plan_failure(cx, e))?
         }
         Some(Evidence::Remove { gone, sent_by }) => {
-            sending.adopt(sent_by).await?;
+            sending.adopt_lost_request(sent_by).await?;
             decode_part(gone).map_err(EffectFailure::Unreadable)?
         }
-        Some(other) => return Err(misfit_failure(other, "removal")),
+        Some(other) => return Err(wrong_evidence_failure(other, "removal")),
     };
     let removal = Removal { cx, provider, effect, gone: &gone, limit: args.timeout().min(GONE_TIMEOUT) };
     let removed = removal.remove(&mut sending).await;
@@ -86,8 +89,8 @@ struct Removal<'a, E: RemoveEffect> {
 impl<E: RemoveEffect> Removal<'_, E> {
     /// Removes what is still there: asks twice at most, the second time when the first got no answer and it is still there.
     async fn remove(&self, sending: &mut Sending<'_>) -> EffectResult<()> {
-        let lost = lost_error(&format!("the removal of {}", self.effect.subject()), sending.landing);
-        if sending.is_open() && self.is_gone_within(Span::ZERO).await? {
+        let lost = never_landed_error(&format!("the removal of {}", self.effect.subject()), sending.landing);
+        if sending.has_lost_request() && self.is_gone_within(Span::ZERO).await? {
             return Ok(());
         }
         if self.cx.settles_only {
@@ -95,15 +98,15 @@ impl<E: RemoveEffect> Removal<'_, E> {
         }
         for is_second in [false, true] {
             let evidence = |sent_by| Evidence::Remove { gone: json!(self.gone), sent_by };
-            match sending.ask(evidence, self.effect.ask(self.gone)).await? {
+            match sending.send_recorded(evidence, self.effect.send_request(self.gone)).await? {
                 RequestAnswer::Answered(()) if self.is_gone_within(self.limit).await? => return Ok(()),
                 RequestAnswer::Answered(()) => return Err(self.unapplied_error(sending).into()),
-                RequestAnswer::Refused(why) if sending.is_open() => {
+                RequestAnswer::Refused(why) if sending.has_lost_request() => {
                     return self.await_lost(sending, why).await;
                 }
                 RequestAnswer::Refused(why) => return Err(why.into()),
-                RequestAnswer::Lost if self.is_gone_within(sending.look_time()).await? => return Ok(()),
-                RequestAnswer::Lost if is_second || sending.has_landed() => break,
+                RequestAnswer::Lost if self.is_gone_within(sending.look_limit()).await? => return Ok(()),
+                RequestAnswer::Lost if is_second || sending.is_past_landing() => break,
                 RequestAnswer::Lost => {}
             }
         }
@@ -114,7 +117,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<()> {
         let subject = format!("the removal of {}", self.effect.subject());
         let is_gone = sending.watch_lost(self.provider, &subject, || self.look()).await?;
-        if is_gone { Ok(()) } else { Err(sending.lost_failure(why)) }
+        if is_gone { Ok(()) } else { Err(sending.never_landed_failure(why)) }
     }
 
     /// Looks whether it is gone.

@@ -1,11 +1,11 @@
 //! Sending: what is on disk before a request goes out, and until when it may land.
 
 use super::{
-    failure::{EffectFailure, EffectResult, demand_acting},
+    failure::{EffectFailure, EffectResult, refuse_when_settling},
     watch::Look,
 };
 use crate::{
-    base::{clock::Uptime, moment::Span, send_deadline::send_before},
+    base::{clock::Uptime, moment::Span, send_deadline::with_send_deadline},
     ops::{
         args::CallArgs,
         context::{CallContext, ThingClaim, ThingLock},
@@ -61,7 +61,7 @@ impl<'a> Sending<'a> {
         let landing = provider.landing(kind);
         let may_be_asked_for = cx.recorded.is_some() || landing.is_fenced() && cx.is_taken_up;
         if !may_be_asked_for {
-            demand_acting(cx)?;
+            refuse_when_settling(cx)?;
         }
         // The time of a call ends waiting, never uncertainty.
         let limit = (!may_be_asked_for).then(|| args.timeout());
@@ -73,15 +73,15 @@ impl<'a> Sending<'a> {
 
     /// Takes a request over that an earlier process may have sent, until `sent_by` or until it died: whoever takes a call
     /// up holds the run, so nobody else does any more.
-    pub(super) async fn adopt(&mut self, sent_by: &Uptime) -> Result<()> {
+    pub(super) async fn adopt_lost_request(&mut self, sent_by: &Uptime) -> Result<()> {
         self.lost = Some(clamp_to_now(sent_by, self.cx));
         self.looking_since.get_or_insert_with(|| self.cx.fleet.clock().uptime());
-        self.date_quarantine().await
+        self.redate_quarantine().await
     }
 
     /// Keeps the things until the job that was accepted is settled: what a provider states of its requests says nothing of
     /// how long their work takes.
-    pub(super) async fn accept(&mut self) -> Result<()> {
+    pub(super) async fn hold_until_settled(&mut self) -> Result<()> {
         self.is_accepted = true;
         self.cx.host.begin_quarantine(&self.things, &self.cx.fleet.clock().uptime(), None).await
     }
@@ -92,7 +92,7 @@ impl<'a> Sending<'a> {
         if !self.cx.is_redone {
             (self.lost, self.looking_since) = (None, None);
         }
-        self.accept().await
+        self.hold_until_settled().await
     }
 
     /// Returns since when a lost request of the call is looked for here.
@@ -101,12 +101,12 @@ impl<'a> Sending<'a> {
     }
 
     /// Returns whether a request of the call may still land.
-    pub(super) fn is_open(&self) -> bool {
+    pub(super) fn has_lost_request(&self) -> bool {
         self.lost.is_some()
     }
 
     /// Records what is about to be asked for, puts the things under quarantine, and asks.
-    pub(super) async fn ask<T>(
+    pub(super) async fn send_recorded<T>(
         &mut self,
         evidence: impl FnOnce(Uptime) -> Evidence,
         request: impl Future<Output = Result<T>>,
@@ -118,25 +118,25 @@ impl<'a> Sending<'a> {
         #[cfg(test)]
         let sent_by = if is_mutant { recorded_at.clone() } else { sent_by };
         if !self.landing.is_fenced() {
-            self.cx.host.begin_quarantine(&self.things, &sent_by, self.landing.span()).await?;
+            self.cx.host.begin_quarantine(&self.things, &sent_by, self.landing.max_delay()).await?;
         }
         self.cx.host.record_evidence(&evidence(sent_by.clone())).await?;
-        let answer = self.ask_unrecorded(send_before(sent_by, request)).await;
+        let answer = self.send_unrecorded(with_send_deadline(sent_by, request)).await;
         #[cfg(test)]
-        if self.is_open() && is_mutant {
+        if self.has_lost_request() && is_mutant {
             self.lost = Some(recorded_at);
         }
         if matches!(answer, RequestAnswer::Lost) {
-            self.date_quarantine().await?;
+            self.redate_quarantine().await?;
         }
         Ok(answer)
     }
 
     /// Counts the quarantine from when a request was really sent: nothing of the call goes out any more.
-    async fn date_quarantine(&self) -> Result<()> {
+    async fn redate_quarantine(&self) -> Result<()> {
         match self.last_sent() {
             Some(sent_by) if !self.landing.is_fenced() => {
-                self.cx.host.begin_quarantine(&self.things, sent_by, self.landing.span()).await
+                self.cx.host.begin_quarantine(&self.things, sent_by, self.landing.max_delay()).await
             }
             _ => Ok(()),
         }
@@ -148,7 +148,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Asks for something that leaves nothing to be recorded: it cannot land later, and its key finds it.
-    pub(super) async fn ask_unrecorded<T>(
+    pub(super) async fn send_unrecorded<T>(
         &mut self,
         request: impl Future<Output = Result<T>>,
     ) -> RequestAnswer<T> {
@@ -170,7 +170,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Returns how long a lost request may still land, nothing left being zero; `None` where nobody knows.
-    pub(super) fn time_left(&self) -> Option<Span> {
+    pub(super) fn landing_time_left(&self) -> Option<Span> {
         self.time_left_after(self.lost.as_ref())
     }
 
@@ -178,7 +178,7 @@ impl<'a> Sending<'a> {
         let Some(sent_by) = sent_by.filter(|_| !self.landing.is_fenced()) else {
             return Some(Span::ZERO);
         };
-        let span = self.landing.span()?;
+        let span = self.landing.max_delay()?;
         let passed = self.cx.fleet.clock().uptime().since(sent_by);
         Some(passed.map_or(span, |passed| Span(span.0.saturating_sub(passed.0)).max(Span::ZERO)))
     }
@@ -194,7 +194,7 @@ impl<'a> Sending<'a> {
         let error = Error { side_effects: SideEffects::Unknown, ..error };
         match left {
             Some(left) => {
-                let until = self.cx.fleet.clock().now().saturating_add(left).round_to_second();
+                let until = self.cx.fleet.clock().now().saturating_add(left).round_up_to_second();
                 error.with_hint(format!(
                     "look again later: it may still take effect until {until}; until then the next change there waits"
                 ))
@@ -204,13 +204,13 @@ impl<'a> Sending<'a> {
     }
 
     /// Returns whether no request of the call can land any more.
-    pub(super) fn has_landed(&self) -> bool {
-        self.time_left() == Some(Span::ZERO)
+    pub(super) fn is_past_landing(&self) -> bool {
+        self.landing_time_left() == Some(Span::ZERO)
     }
 
     /// Returns how long to look for a lost request before anything else is done about it.
-    pub(super) fn look_time(&self) -> Span {
-        self.time_left().map_or(LOOK_TIMEOUT, |left| left.min(LOOK_TIMEOUT))
+    pub(super) fn look_limit(&self) -> Span {
+        self.landing_time_left().map_or(LOOK_TIMEOUT, |left| left.min(LOOK_TIMEOUT))
     }
 
     /// Looks for what a lost request makes until it can land no more; `why` is the error of one that did not.
@@ -224,13 +224,13 @@ impl<'a> Sending<'a> {
         let look = || async { Ok(Look::for_found(subject, find().await?)) };
         match self.watch_lost(provider, subject, look).await? {
             Some(found) => Ok(found),
-            None => Err(self.lost_failure(why)),
+            None => Err(self.never_landed_failure(why)),
         }
     }
 
     /// Returns the failure of a lost request that was looked for and is not there.
-    pub(super) fn lost_failure(&self, why: Error) -> EffectFailure {
-        match self.time_left() {
+    pub(super) fn never_landed_failure(&self, why: Error) -> EffectFailure {
+        match self.landing_time_left() {
             Some(_) => why.into(),
             None => EffectFailure::Undecided(format!("{why}; and nobody knows until when it may still come")),
         }
@@ -244,10 +244,10 @@ impl<'a> Sending<'a> {
             Err(EffectFailure::Undecided(_)) => true,
             // It was answered, and what was asked for may still come.
             Err(EffectFailure::Failed(e)) if e.code == Code::NotApplied => true,
-            _ => !self.has_landed(),
+            _ => !self.is_past_landing(),
         };
         if may_land {
-            self.date_quarantine().await?;
+            self.redate_quarantine().await?;
         } else if self.is_accepted || !self.landing.is_fenced() {
             self.cx.host.lift_quarantines().await?;
         }

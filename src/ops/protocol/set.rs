@@ -6,7 +6,8 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, demand_acting, doubt_failure, lost_error, misfit_failure, plan_failure,
+        EffectFailure, EffectResult, doubt_failure, never_landed_error, plan_failure, refuse_when_settling,
+        wrong_evidence_failure,
     },
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
@@ -47,7 +48,7 @@ pub(in crate::ops) trait SetEffect: Sync {
     /// Looks at the elements of a change, fresh.
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook>;
     /// Asks for the change.
-    async fn ask(&self, changes: &ElementChanges) -> Result<()>;
+    async fn send_request(&self, changes: &ElementChanges) -> Result<()>;
     /// Returns what the call gives back when a look has shown the change.
     fn result(&self, changes: &ElementChanges, look: SetLook) -> Value;
 }
@@ -84,7 +85,7 @@ struct SeenChange {
 }
 
 /// Takes a change up where it is: begins it, or goes on with it.
-pub(in crate::ops) async fn take_set(
+pub(in crate::ops) async fn perform_set(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
@@ -100,7 +101,7 @@ pub(in crate::ops) async fn take_set(
     };
     match &cx.recorded {
         None => {
-            demand_acting(cx)?;
+            refuse_when_settling(cx)?;
             set.changes = effect.plan().await.map_err(|e| plan_failure(cx, e))?;
             #[cfg(test)]
             super::mutant::note_planned_list(effect).await?;
@@ -117,9 +118,9 @@ pub(in crate::ops) async fn take_set(
         }
         Some(Evidence::Set { changes, sent_by }) => {
             set.changes.clone_from(changes);
-            sending.adopt(sent_by).await?;
+            sending.adopt_lost_request(sent_by).await?;
         }
-        Some(other) => return Err(misfit_failure(other, "change of elements")),
+        Some(other) => return Err(wrong_evidence_failure(other, "change of elements")),
     }
     let value =
         if cx.is_doubtful { set.confirm_wanted().await } else { set.change_elements(&mut sending).await };
@@ -154,7 +155,7 @@ impl Set<'_> {
 
     /// Goes on with what an earlier process asked for, else asks.
     async fn change_elements(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
-        if sending.is_open()
+        if sending.has_lost_request()
             && let Some(value) = self.take_up(sending).await?
         {
             return Ok(value);
@@ -165,13 +166,13 @@ impl Set<'_> {
     /// Looks what became of a change that was begun: its value, or nothing when it is to be asked for again.
     async fn take_up(&self, sending: &Sending<'_>) -> EffectResult<Option<Value>> {
         if self.cx.settles_only {
-            let lost = lost_error(self.effect.subject(), sending.landing);
+            let lost = never_landed_error(self.effect.subject(), sending.landing);
             return self.await_lost(sending, lost).await.map(Some);
         }
         let mut seen = self.watch_for(Span::ZERO).await?;
         if seen.standing == Standing::Changed {
             // A look may still show what was before the last change but one.
-            seen = self.watch_for(sending.look_time()).await?;
+            seen = self.watch_for(sending.look_limit()).await?;
         }
         match seen.standing {
             Standing::AsBefore | Standing::InPart => Ok(None),
@@ -183,9 +184,9 @@ impl Set<'_> {
     async fn ask_until_seen(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
         for is_second in [false, true] {
             let evidence = |sent_by| Evidence::Set { changes: self.changes.clone(), sent_by };
-            match sending.ask(evidence, self.effect.ask(&self.changes)).await? {
+            match sending.send_recorded(evidence, self.effect.send_request(&self.changes)).await? {
                 RequestAnswer::Answered(()) => return self.await_applied(sending).await,
-                RequestAnswer::Refused(why) if sending.is_open() => {
+                RequestAnswer::Refused(why) if sending.has_lost_request() => {
                     return self.await_lost(sending, why).await;
                 }
                 RequestAnswer::Refused(why) if self.is_needed() => return Err(why.into()),
@@ -198,16 +199,18 @@ impl Set<'_> {
                     };
                 }
                 RequestAnswer::Lost => {
-                    let seen = self.watch_for(sending.look_time()).await?;
+                    let seen = self.watch_for(sending.look_limit()).await?;
                     match seen.standing {
-                        Standing::AsBefore | Standing::InPart if is_second || sending.has_landed() => break,
+                        Standing::AsBefore | Standing::InPart if is_second || sending.is_past_landing() => {
+                            break;
+                        }
                         Standing::AsBefore | Standing::InPart => {}
                         _ => return self.conclude(seen, sending).await,
                     }
                 }
             }
         }
-        let lost = lost_error(self.effect.subject(), sending.landing);
+        let lost = never_landed_error(self.effect.subject(), sending.landing);
         self.await_lost(sending, lost).await
     }
 
@@ -215,7 +218,7 @@ impl Set<'_> {
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
         let seen = sending.watch_lost(self.provider, self.effect.subject(), || self.look()).await?;
         match seen.standing {
-            Standing::AsBefore => Err(sending.lost_failure(why)),
+            Standing::AsBefore => Err(sending.never_landed_failure(why)),
             _ => self.conclude(seen, sending).await,
         }
     }

@@ -61,7 +61,7 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
                 let passed = waited.max(stopwatch.passed());
                 if passed >= PATIENCE {
                     let left = Span(limit.0.saturating_sub(passed.0));
-                    let until = clock.now().saturating_add(left).round_to_second();
+                    let until = clock.now().saturating_add(left).round_up_to_second();
                     progress.phase = format!(
                         "{} (until {until} at most; Ctrl-C stops, a resume looks on)",
                         progress.phase
@@ -74,7 +74,7 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
             Err(e) => return Err(e),
         };
         let pause = pause.unwrap_or_else(|| next_poll_delay(waited)).min(limit).max(Span::from_millis(1));
-        provider.pause(clock.as_ref(), pause).await;
+        provider.let_time_pass(clock.as_ref(), pause).await;
         waited = Span(waited.0.saturating_add(pause.0));
     }
 }

@@ -48,7 +48,7 @@ pub(in crate::provider) fn check_free_space(bytes: u64, folder: &Path) -> Result
 
 /// Returns whether the OS user of `programs` can enter `folder`.
 pub(in crate::provider) async fn is_reachable(programs: &Programs, folder: &Path) -> bool {
-    let asked = programs.try_run("test", &[OsStr::new("-x"), folder.as_os_str()]).await;
+    let asked = programs.run_with_any_exit("test", &[OsStr::new("-x"), folder.as_os_str()]).await;
     asked.is_ok_and(|output| output.status.success())
 }
 

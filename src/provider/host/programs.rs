@@ -62,7 +62,7 @@ impl Programs {
     /// # Errors
     /// [`Code::Tool`] with the end of its output, when it cannot be started or ends with anything but 0.
     pub(in crate::provider) async fn run(&self, program: &str, args: &[&OsStr]) -> Result<Output> {
-        let output = self.try_run(program, args).await?;
+        let output = self.run_with_any_exit(program, args).await?;
         if output.status.success() {
             return Ok(output);
         }
@@ -77,7 +77,11 @@ impl Programs {
     ///
     /// # Errors
     /// [`Code::Tool`] when it cannot be started.
-    pub(in crate::provider) async fn try_run(&self, program: &str, args: &[&OsStr]) -> Result<Output> {
+    pub(in crate::provider) async fn run_with_any_exit(
+        &self,
+        program: &str,
+        args: &[&OsStr],
+    ) -> Result<Output> {
         let mut command = self.command(program);
         command.args(args);
         tracing::debug!(program, ?args, "program runs");

@@ -80,7 +80,7 @@ pub enum Landing {
 
 impl Landing {
     /// Returns how long after it was sent a request may take effect: zero for one that cannot, `None` where nobody knows.
-    pub fn span(self) -> Option<Span> {
+    pub fn max_delay(self) -> Option<Span> {
         match self {
             Landing::Fenced(_) => Some(Span::ZERO),
             Landing::Bounded(span, _) | Landing::Assumed(span) => Some(span),

@@ -25,8 +25,8 @@ impl ArchiveSearch {
     ///
     /// # Errors
     /// As for [`ArchiveView::read_archive`].
-    pub(super) async fn begin(cluster: &Cluster, backups: &[StoredBackup]) -> Result<Self> {
-        let fenced = if cluster.is_running() { Some(cluster.archive_fence().await) } else { None };
+    pub(super) async fn archive_and_read(cluster: &Cluster, backups: &[StoredBackup]) -> Result<Self> {
+        let fenced = if cluster.is_running() { Some(cluster.archive_marker().await) } else { None };
         let view = ArchiveView::read_archive(cluster, backups).await?;
         let unarchived = match fenced {
             Some(fenced) => fenced.err(),
@@ -39,7 +39,7 @@ impl ArchiveSearch {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn describe_unseen(&self, backups: &[StoredBackup]) -> Result<Option<String>> {
+    pub(super) async fn describe_unsearched(&self, backups: &[StoredBackup]) -> Result<Option<String>> {
         let hole = self.view.find_unsearchable_segment(backups, None, None).await?;
         let hole =
             hole.map(|segment| format!("WAL segment `{segment}` is missing and could not be searched"));
@@ -54,7 +54,7 @@ impl ArchiveSearch {
     /// [`Code::Tool`].
     pub(super) async fn describe_unarchived(&self) -> Result<Option<String>> {
         let Some(why) = &self.unarchived else { return Ok(None) };
-        let what = match self.view.latest_commit().await? {
+        let what = match self.view.last_commit_anywhere().await? {
             Some(last) => format!("what was committed after {}", last.time),
             None => "any commit".into(),
         };

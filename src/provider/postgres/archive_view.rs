@@ -51,10 +51,10 @@ impl ArchiveView {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn latest_commit(&self) -> Result<Option<Commit>> {
+    pub(super) async fn last_commit_anywhere(&self) -> Result<Option<Commit>> {
         let mut latest: Option<Commit> = None;
         for &timeline in self.archive.timelines.keys() {
-            let last = self.last_commit(timeline).await?;
+            let last = self.last_commit_on(timeline).await?;
             if last.as_ref().map(|c| c.time) > latest.as_ref().map(|c| c.time) {
                 latest = last;
             }
@@ -110,7 +110,7 @@ impl ArchiveView {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn last_commit(&self, timeline: u32) -> Result<Option<Commit>> {
+    pub(super) async fn last_commit_on(&self, timeline: u32) -> Result<Option<Commit>> {
         self.archive.find_last_commit(&self.programs, timeline).await
     }
 
@@ -128,9 +128,9 @@ impl ArchiveView {
                     // An idle timeline commits its first long after it began.
                     first.map(|first| first.time).into_iter().chain(there.begun).any(|begun| begun <= time)
                 }
-                Some((parent, _)) => self.last_commit(parent).await?.is_none_or(|last| last.time < time),
+                Some((parent, _)) => self.last_commit_on(parent).await?.is_none_or(|last| last.time < time),
             };
-            if begun && self.last_commit(timeline).await?.is_some_and(|last| time <= last.time) {
+            if begun && self.last_commit_on(timeline).await?.is_some_and(|last| time <= last.time) {
                 holding.push(timeline);
             }
         }
@@ -147,9 +147,9 @@ impl ArchiveView {
             let begun = match there.parent_timeline() {
                 None => true,
                 Some((parent, fork)) if self.continues_past_fork(parent, fork) => fork <= lsn,
-                Some((parent, _)) => self.last_commit(parent).await?.is_none_or(|last| last.lsn < lsn),
+                Some((parent, _)) => self.last_commit_on(parent).await?.is_none_or(|last| last.lsn < lsn),
             };
-            if begun && self.last_commit(timeline).await?.is_some_and(|last| lsn <= last.lsn) {
+            if begun && self.last_commit_on(timeline).await?.is_some_and(|last| lsn <= last.lsn) {
                 holding.push(timeline);
             }
         }
@@ -181,7 +181,7 @@ impl ArchiveView {
                 }
             }
         }
-        for (timeline, first) in self.missing_outside_holes(backups) {
+        for (timeline, first) in self.missing_leading_segments(backups) {
             let before = self.cut_before_segment(&first).find_last_commit(&self.programs, timeline).await?;
             if until.zip(before).is_none_or(|(until, before)| until >= before.time) {
                 return Ok(Some(first));
@@ -191,7 +191,7 @@ impl ArchiveView {
     }
 
     /// Returns the segments that are missing behind a backup and before the first of a timeline, each with the timeline.
-    fn missing_outside_holes(&self, backups: &[StoredBackup]) -> Vec<(u32, String)> {
+    fn missing_leading_segments(&self, backups: &[StoredBackup]) -> Vec<(u32, String)> {
         let needed: Vec<&RequiredWal> =
             backups.iter().filter_map(|stored| required_wal(stored).ok()).collect();
         let mut all = Vec::new();

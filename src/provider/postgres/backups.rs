@@ -52,23 +52,23 @@ impl Backups for Cluster {
         }
         match &request.into {
             Some(name) => restore_into_branch(self, request, name, key).await,
-            None => in_place::start_restore(self, request, key).await,
+            None => in_place::accept_restore(self, request, key).await,
         }
     }
 
-    async fn window(&self) -> Result<RecoveryWindow> {
+    async fn recovery_window(&self) -> Result<RecoveryWindow> {
         window::compute_window(self).await
     }
 
-    async fn events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
+    async fn table_events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
         events::find_events(self, query).await
     }
 
-    async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
+    async fn create_restore_point(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
         restore_points::make_restore_point(self, name, key).await
     }
 
-    async fn find_mark(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>> {
+    async fn find_restore_point(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>> {
         restore_points::find_restore_point(self, name, key).await
     }
 }
@@ -86,7 +86,7 @@ async fn restore_into_branch(
     }
     let programs = cluster.programs()?;
     let id = key.to_string().to_lowercase();
-    let folder = branch::prepare_branch_home(cluster, &programs, &id).await;
+    let folder = branch::choose_branch_folder(cluster, &programs, &id).await;
     let plan = plan::plan_restore(cluster, request, &folder).await?;
     let socket = server::choose_socket_folder(&folder, &cluster.records.unique_name(&id));
     let record = BranchRecord {

@@ -19,14 +19,14 @@ use crate::provider::{
 pub(super) async fn find_events(cluster: &Cluster, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
     let all = BuiltinEngine::for_cluster(cluster)?.list_backups()?;
     // What was dropped a moment ago lies in a segment that is not full yet.
-    let search = ArchiveSearch::begin(cluster, &all).await?;
+    let search = ArchiveSearch::archive_and_read(cluster, &all).await?;
     let mut names = RelationNames::default();
     all.iter().filter_map(|stored| stored.names.clone()).for_each(|older| names.merge_newer(older));
     if let Ok(client) = cluster.address.connect().await {
         names.merge_newer(wal::fetch_relation_names(&client).await?);
     }
     let mut events = search.view.archive.find_events(&search.view.programs, query, &names).await?;
-    let Some(unseen) = find_unseen(cluster, &search, &all, query).await? else { return Ok(events) };
+    let Some(unseen) = unsearched_error(cluster, &search, &all, query).await? else { return Ok(events) };
     if events.is_empty() {
         return Err(Error { message: format!("nothing was found, but {}", unseen.message), ..unseen });
     }
@@ -37,7 +37,7 @@ pub(super) async fn find_events(cluster: &Cluster, query: &TableEventQuery) -> R
 }
 
 /// Returns which part of the requested time could not be searched, as an error; `None` when all of it was.
-async fn find_unseen(
+async fn unsearched_error(
     cluster: &Cluster,
     search: &ArchiveSearch,
     backups: &[StoredBackup],
@@ -52,7 +52,7 @@ async fn find_unseen(
     }
     let Some(message) = search.describe_unarchived().await? else { return Ok(None) };
     let last = match cluster.current_timeline().await {
-        Some(timeline) => view.last_commit(timeline).await?,
+        Some(timeline) => view.last_commit_on(timeline).await?,
         None => None,
     };
     if query.until.zip(last).is_some_and(|(until, last)| until <= last.time) {

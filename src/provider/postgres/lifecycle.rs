@@ -10,7 +10,7 @@ use serde_json::json;
 
 #[async_trait]
 impl Lifecycle for Postgres {
-    async fn ready(&self) -> Result<JobStatus> {
+    async fn check_ready(&self) -> Result<JobStatus> {
         match self.database.health().await {
             Ok(health) if health.ok => Ok(JobStatus::Done(json!(self.project().await?))),
             Ok(health) => Ok(JobStatus::Running(Progress::with_phase(health.status))),
@@ -20,11 +20,11 @@ impl Lifecycle for Postgres {
     }
 
     async fn pause(&self, _: &CallKey) -> Result<Job> {
-        Err(self.not_switchable_error())
+        Err(self.power_unsupported_error())
     }
 
     async fn resume(&self, _: &CallKey) -> Result<Job> {
-        Err(self.not_switchable_error())
+        Err(self.power_unsupported_error())
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
@@ -33,7 +33,7 @@ impl Lifecycle for Postgres {
 }
 
 impl Postgres {
-    fn not_switchable_error(&self) -> Error {
+    fn power_unsupported_error(&self) -> Error {
         Error::unsupported(
             format!("`{}` is not switched on and off from here", self.name),
             "use the service manager of the server's host",

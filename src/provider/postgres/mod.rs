@@ -132,11 +132,11 @@ impl Provider for Postgres {
         })
     }
 
-    async fn find(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
+    async fn find_job(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
         self.cluster.as_ref().map_or(Ok(None), |cluster| jobs::find_job(cluster, key))
     }
 
-    async fn observe(&self, job: &Job) -> Result<JobStatus> {
+    async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
         jobs::poll_job(self.local_cluster()?, job).await
     }
 

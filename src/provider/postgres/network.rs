@@ -26,7 +26,7 @@ const STATE_SQL: &str = "
 
 #[async_trait]
 impl Network for Database {
-    async fn allowed(&self) -> Result<NetworkRestrictions> {
+    async fn allowed_ranges(&self) -> Result<NetworkRestrictions> {
         let rules = HbaRules::load_rules(self).await?;
         let status = if rules.applied { "applied" } else { "stored" };
         let (ranges, mut warnings) = rules.admitted_ranges();
@@ -44,16 +44,16 @@ impl Network for Database {
         Ok(NetworkRestrictions { ranges, applied: rules.applied, warnings })
     }
 
-    async fn allow(&self, _: &[IpNet], _: &[IpNet]) -> Result<NetworkRestrictions> {
+    async fn change_ranges(&self, _: &[IpNet], _: &[IpNet]) -> Result<NetworkRestrictions> {
         Err(hba_read_only_error())
     }
 
     async fn bans(&self) -> Result<Vec<Ban>> {
-        Err(no_bans_error())
+        Err(bans_unsupported_error())
     }
 
     async fn unban(&self, _: &[IpAddr]) -> Result<()> {
-        Err(no_bans_error())
+        Err(bans_unsupported_error())
     }
 
     async fn ssl(&self) -> Result<SslEnforcement> {
@@ -74,7 +74,7 @@ fn hba_read_only_error() -> Error {
     )
 }
 
-fn no_bans_error() -> Error {
+fn bans_unsupported_error() -> Error {
     Error::unsupported(
         "PostgreSQL shuts nobody out after failed attempts",
         "see what guards the server's host, such as its firewall",
@@ -198,17 +198,17 @@ host all all office.example md5
             let (db, file) = (cluster.database(), cluster.data().join("pg_hba.conf"));
             tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
             fs::write(&file, FILE).expect("written");
-            let stored = db.allowed().await.expect("ranges");
+            let stored = db.allowed_ranges().await.expect("ranges");
             let told = stored.warnings.join("; ");
             assert!(!stored.applied && told.contains("is not what the server goes by"), "{stored:?}");
             cluster.run_statements(&["select pg_reload_conf()"]).await;
-            let mut allowed = db.allowed().await.expect("ranges");
+            let mut allowed = db.allowed_ranges().await.expect("ranges");
             for _ in 0..100 {
                 if allowed.applied {
                     break;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                allowed = db.allowed().await.expect("ranges");
+                allowed = db.allowed_ranges().await.expect("ranges");
             }
             let shown: Vec<String> =
                 allowed.ranges.iter().map(|r| format!("{} {}", r.cidr, r.status)).collect();
@@ -225,8 +225,11 @@ host all all office.example md5
             assert!(!db.ssl().await.expect("rules").enforced);
             // A line for TLS on a server that has none is bad, and with it the whole file.
             fs::write(&file, format!("{FILE}hostssl all all all md5\n")).expect("written");
-            assert!(!db.allowed().await.expect("ranges").applied);
-            assert_eq!(db.allow(&[], &[]).await.expect_err("it is read only").code, Code::Unsupported);
+            assert!(!db.allowed_ranges().await.expect("ranges").applied);
+            assert_eq!(
+                db.change_ranges(&[], &[]).await.expect_err("it is read only").code,
+                Code::Unsupported
+            );
             assert_eq!(db.bans().await.expect_err("there are none").code, Code::Unsupported);
         }
 
@@ -239,8 +242,14 @@ host all all office.example md5
                 "local all all trust\nhost all all all scram-sha-256\n",
             )
             .expect("written");
-            let shown: Vec<String> =
-                db.allowed().await.expect("ranges").ranges.iter().map(|r| r.cidr.to_string()).collect();
+            let shown: Vec<String> = db
+                .allowed_ranges()
+                .await
+                .expect("ranges")
+                .ranges
+                .iter()
+                .map(|r| r.cidr.to_string())
+                .collect();
             assert_eq!(shown, ["0.0.0.0/0", "::/0"]);
         }
     }

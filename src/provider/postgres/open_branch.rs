@@ -56,11 +56,11 @@ impl Provider for OpenBranch {
         })
     }
 
-    async fn find(&self, _: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
+    async fn find_job(&self, _: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
         Ok(None)
     }
 
-    async fn observe(&self, _: &Job) -> Result<JobStatus> {
+    async fn poll_job(&self, _: &Job) -> Result<JobStatus> {
         Err(self.no_jobs_error())
     }
 

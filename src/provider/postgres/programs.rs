@@ -34,7 +34,7 @@ impl Programs {
                 .with_hint("set `data_dir` of the target, and run redrill on the cluster's own host")
             })?
             .uid();
-        Ok(Self { bin, owner: choose_owner(uid)? })
+        Ok(Self { bin, owner: find_user_to_run_as(uid)? })
     }
 
     /// Returns the programs for a new cluster: ours, or as root those of the OS user `postgres`.
@@ -66,7 +66,7 @@ impl Programs {
     }
 }
 
-fn choose_owner(uid: u32) -> Result<Option<OsUser>> {
+fn find_user_to_run_as(uid: u32) -> Result<Option<OsUser>> {
     let we = rustix::process::geteuid();
     if we.as_raw() == uid {
         return if we.is_root() { Err(owned_by_root_error()) } else { Ok(None) };

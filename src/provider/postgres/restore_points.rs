@@ -53,7 +53,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     }
     check_point_name(name)?;
     let client = cluster.address.connect().await?;
-    cluster.archive_fence().await?;
+    cluster.archive_marker().await?;
     check_name_is_free(cluster, name).await?;
     let after = fetch_wal_end(&client).await?;
     let record = RestorePointRecord { name: name.into(), after: Some(after.clone()), made: None };
@@ -66,7 +66,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     })?;
     let end = end.as_deref().map(Lsn::parse).transpose()?;
     // Another process may make one of the same name at the same moment; the answer tells them apart.
-    let made = fetch_made_points(cluster, name, &after).await.map(|mut points| {
+    let made = archive_and_find_points(cluster, name, &after).await.map(|mut points| {
         points.retain(|point| end.is_none_or(|end| point.lsn < end));
         points.into_iter().max_by_key(|point| point.lsn)
     });
@@ -101,7 +101,7 @@ pub(super) async fn find_restore_point(
         return Err(unknown("its record was written by another version of redrill"));
     };
     // A process died before it recorded the answer. The archive must be complete before it can prove absence.
-    let points = fetch_made_points(cluster, name, &after).await.map_err(|e| unknown(&e.message))?;
+    let points = archive_and_find_points(cluster, name, &after).await.map_err(|e| unknown(&e.message))?;
     match points.as_slice() {
         [] => Ok(None),
         [only] => save_made_point(cluster, key, record, only).map(Some),
@@ -137,15 +137,19 @@ async fn fetch_wal_end(client: &sql::Client) -> Result<WalEnd> {
 }
 
 /// Archives everything up to now, and returns the restore points of this name that were made after a place.
-async fn fetch_made_points(cluster: &Cluster, name: &str, after: &WalEnd) -> Result<Vec<WalRestorePoint>> {
-    cluster.archive_fence().await?;
+async fn archive_and_find_points(
+    cluster: &Cluster,
+    name: &str,
+    after: &WalEnd,
+) -> Result<Vec<WalRestorePoint>> {
+    cluster.archive_marker().await?;
     let backups = BuiltinEngine::for_cluster(cluster)?.list_backups()?;
     let view = ArchiveView::read_archive(cluster, &backups).await?;
     let archive = &view.archive;
     let from = Lsn::parse(&after.lsn)?;
     let mut points = archive.list_restore_points(&view.programs, archive.segment_at(from)..=u64::MAX).await?;
     points.retain(|point| {
-        let writer = archive.writing_timeline(point.timeline, point.lsn);
+        let writer = archive.timeline_that_wrote(point.timeline, point.lsn);
         point.name == name && from <= point.lsn && writer == after.timeline
     });
     Ok(points)

@@ -23,32 +23,32 @@ impl Sql for Postgres {
         self.database.query(sql, timeout).await
     }
 
-    async fn open_transaction(
+    async fn execute_uncommitted(
         &self,
         sql: &str,
         timeout: Span,
         key: &CallKey,
     ) -> Result<Box<dyn OpenTransaction>> {
-        self.database.open_transaction(sql, timeout, key).await
+        self.database.execute_uncommitted(sql, timeout, key).await
     }
 
-    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
-        self.database.execute_alone(sql, timeout).await
+    async fn execute_outside_transaction(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
+        self.database.execute_outside_transaction(sql, timeout).await
     }
 
-    async fn settle(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
+    async fn find_commit_state(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
         if token.is_null() {
-            return self.database.end_unfinished(key).await;
+            return self.database.terminate_unfinished_session(key).await;
         }
         let token = CommitToken::decode(token)?;
-        match (self.database.read_commit(&token).await?, &self.cluster) {
+        match (self.database.settle_from_server(&token).await?, &self.cluster) {
             (ServerReading::Settled(state), _) => Ok(state),
             (ServerReading::Restarted, Some(cluster)) => settle_from_archive(cluster, &token, key).await,
             (ServerReading::Restarted, None) => Err(token.restarted_error()),
         }
     }
 
-    fn runs_before_token(&self) -> bool {
+    fn runs_statement_on_open(&self) -> bool {
         true
     }
 
@@ -60,12 +60,12 @@ impl Sql for Postgres {
 /// Looks in the archive, brought up to now, for the message of a call's transaction and the commit after it.
 async fn settle_from_archive(cluster: &Cluster, token: &CommitToken, key: &CallKey) -> Result<CommitState> {
     let unknown = |why: &str| token.unknown_error(&format!("the server was restarted since, and {why}"));
-    cluster.archive_fence().await.map_err(|e| unknown(&format!("the WAL cannot be archived: {e}")))?;
+    cluster.archive_marker().await.map_err(|e| unknown(&format!("the WAL cannot be archived: {e}")))?;
     let view = ArchiveView::read_archive(cluster, &[]).await.map_err(|e| unknown(&e.message))?;
     let prefix = message_prefix(key);
     let from = Lsn::parse(&token.insert_lsn)?;
     match view.archive.find_commit_after_message(&view.programs, token.short_xid(), &prefix).await? {
-        Some(commit) if commit.lsn >= from => Ok(token.committed()),
+        Some(commit) if commit.lsn >= from => Ok(token.committed_state()),
         _ => Err(unknown("its WAL does not show that the transaction with this id is this one")),
     }
 }

@@ -68,7 +68,7 @@ impl TestCluster {
 
     /// Stops the cluster hard and starts it into recovery from its own archive, at the end of which it is on a new
     /// timeline.
-    pub(in super::super) async fn begin_timeline(&mut self, settings: &[&str]) {
+    pub(in super::super) async fn recover_to_new_timeline(&mut self, settings: &[&str]) {
         self.stop();
         let signal = self.data().join("recovery.signal");
         fs::write(&signal, "").expect("written");
@@ -86,7 +86,11 @@ impl TestCluster {
     }
 
     /// Stops the cluster hard, and starts it with these settings when `meanwhile` is done with its folder.
-    pub(in super::super) async fn restart(&mut self, settings: &[&str], meanwhile: impl FnOnce(&Path)) {
+    pub(in super::super) async fn crash_and_restart(
+        &mut self,
+        settings: &[&str],
+        meanwhile: impl FnOnce(&Path),
+    ) {
         self.stop();
         meanwhile(&self.data());
         self.server = Self::spawn_server(&self.programs, self.folder.path(), settings);

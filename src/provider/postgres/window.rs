@@ -23,7 +23,7 @@ pub(super) async fn compute_window(cluster: &Cluster) -> Result<RecoveryWindow> 
     let all = engine.list_backups()?;
     let view = ArchiveView::read_archive(cluster, &all).await?;
     let backups: Vec<BackupUsability> =
-        all.iter().map(|stored| check_usable(&engine, &view, stored)).collect();
+        all.iter().map(|stored| backup_usability(&engine, &view, stored)).collect();
     let sound: Vec<&StoredBackup> =
         all.iter().zip(&backups).filter(|(_, seen)| seen.usable).map(|(stored, _)| stored).collect();
     let latest = latest_reachable_commit(cluster, &view, &sound).await?;
@@ -41,7 +41,11 @@ pub(super) async fn compute_window(cluster: &Cluster) -> Result<RecoveryWindow> 
     })
 }
 
-fn check_usable(engine: &BuiltinEngine<'_>, view: &ArchiveView, stored: &StoredBackup) -> BackupUsability {
+fn backup_usability(
+    engine: &BuiltinEngine<'_>,
+    view: &ArchiveView,
+    stored: &StoredBackup,
+) -> BackupUsability {
     let why = if let Ok(needed) = archive_view::required_wal(stored) {
         let damage = manifest::compare_with_manifest(&engine.files_folder(&stored.id).join("data"))
             .err()

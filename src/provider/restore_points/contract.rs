@@ -64,9 +64,9 @@ impl HeldTarget<'_> {
         let made = self.mark("weekly", "MARK000001").await.expect("is made");
         assert!(made.name == "weekly" && made.lsn.is_some() && made.timeline.is_some(), "{made:?}");
         assert_eq!(self.mark("weekly", "MARK000001").await.as_ref(), Ok(&made), "the same call again");
-        let found = self.backups().find_mark("weekly", &key("MARK000001")).await;
+        let found = self.backups().find_restore_point("weekly", &key("MARK000001")).await;
         assert_eq!(found, Ok(Some(made.clone())));
-        assert_eq!(self.backups().find_mark("weekly", &key("MARK000009")).await, Ok(None));
+        assert_eq!(self.backups().find_restore_point("weekly", &key("MARK000009")).await, Ok(None));
         self.hold_taken(&made).await;
         made
     }
@@ -79,7 +79,7 @@ impl HeldTarget<'_> {
             error.message,
             format!("there is already a restore point `{}`, {place}; none was made", made.name)
         );
-        assert_eq!(self.backups().find_mark(&made.name, &key("MARK000002")).await, Ok(None));
+        assert_eq!(self.backups().find_restore_point(&made.name, &key("MARK000002")).await, Ok(None));
     }
 
     /// Refuses what is nowhere, before anything is made.
@@ -143,7 +143,7 @@ impl HeldTarget<'_> {
             ("placed", RecoveryTarget::Lsn(lsn), None),
             ("marked", RecoveryTarget::Point(weekly.clone()), None),
         ] {
-            assert_eq!(self.steps_in_branch(at, timeline, branch).await, [1], "{branch}");
+            assert_eq!(self.restore_and_read_steps(at, timeline, branch).await, [1], "{branch}");
         }
     }
 
@@ -160,7 +160,7 @@ impl HeldTarget<'_> {
             ("again-next", RecoveryTarget::Name("weekly".into()), next.timeline, &[1]),
             ("next", RecoveryTarget::Point(next.clone()), None, &[1, 30]),
         ] {
-            assert_eq!(self.steps_in_branch(at, timeline, branch).await, steps, "{branch}");
+            assert_eq!(self.restore_and_read_steps(at, timeline, branch).await, steps, "{branch}");
         }
         let error = self
             .restore(RecoveryTarget::Name("next".into()), weekly.timeline, Some("refused"))
@@ -174,7 +174,7 @@ impl HeldTarget<'_> {
     }
 
     async fn mark(&self, name: &str, with: &str) -> Result<RestorePoint> {
-        self.backups().mark(name, &key(with)).await
+        self.backups().create_restore_point(name, &key(with)).await
     }
 
     async fn execute(&self, sql: &str) {
@@ -201,7 +201,12 @@ impl HeldTarget<'_> {
             .map(|branch| serde_json::from_value(branch.clone()).expect("a branch")))
     }
 
-    async fn steps_in_branch(&self, at: RecoveryTarget, timeline: Option<u32>, name: &str) -> Vec<i64> {
+    async fn restore_and_read_steps(
+        &self,
+        at: RecoveryTarget,
+        timeline: Option<u32>,
+        name: &str,
+    ) -> Vec<i64> {
         let made = self.restore(at, timeline, Some(name)).await.expect(name).expect("a branch");
         assert_eq!(made.unseen, None, "{name}");
         let branches = self.provider.branches().expect("branches");
@@ -214,10 +219,10 @@ impl HeldTarget<'_> {
 
     async fn finish(&self, job: Job) -> Value {
         for _ in 0..LOOKS_MAX {
-            if let JobStatus::Done(value) = self.provider.observe(&job).await.expect("goes on") {
+            if let JobStatus::Done(value) = self.provider.poll_job(&job).await.expect("goes on") {
                 return value;
             }
-            self.provider.pause(&SystemClock, self.pause).await;
+            self.provider.let_time_pass(&SystemClock, self.pause).await;
         }
         panic!("{job:?} does not end");
     }

@@ -18,12 +18,13 @@ use serde_json::Value;
 #[async_trait]
 impl Backups for Sim {
     async fn list(&self) -> Result<Vec<Backup>> {
-        self.open_store()?
-            .read_world(|tx| Ok(tx.list_backup_rows()?.iter().map(|b| b.to_backup(tx.target)).collect()))
+        self.open_store()?.read_current_world(|tx| {
+            Ok(tx.list_backup_rows()?.iter().map(|b| b.to_backup(tx.target)).collect())
+        })
     }
 
     async fn get(&self, id: &str) -> Result<Backup> {
-        self.open_store()?.read_world(|tx| Ok(tx.demand_backup(id)?.to_backup(tx.target)))
+        self.open_store()?.read_current_world(|tx| Ok(tx.demand_backup(id)?.to_backup(tx.target)))
     }
 
     async fn create(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
@@ -41,7 +42,7 @@ impl Backups for Sim {
     }
 
     async fn plan_delete(&self, id: &str) -> Result<BackupDeletion> {
-        self.open_store()?.read_world(|tx| tx.plan_backup_deletion(id))
+        self.open_store()?.read_current_world(|tx| tx.plan_backup_deletion(id))
     }
 
     async fn delete(&self, plan: &BackupDeletion, key: &CallKey) -> Result<()> {
@@ -56,7 +57,7 @@ impl Backups for Sim {
     }
 
     async fn verify(&self, id: &str) -> Result<Verification> {
-        self.open_store()?.read_world(|tx| {
+        self.open_store()?.read_current_world(|tx| {
             let backup = tx.demand_backup(id)?;
             if backup.finished_at.is_none() {
                 return Err(Error::new(Code::Refused, format!("the backup `{id}` is not complete yet"))
@@ -88,19 +89,19 @@ impl Backups for Sim {
     }
 
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
-    async fn window(&self) -> Result<RecoveryWindow> {
-        self.open_store()?.read_world(|tx| tx.recovery_window())
+    async fn recovery_window(&self) -> Result<RecoveryWindow> {
+        self.open_store()?.read_current_world(|tx| tx.recovery_window())
     }
 
-    async fn events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
+    async fn table_events(&self, query: &TableEventQuery) -> Result<Vec<TableEvent>> {
         if let Some(event) = query.event.as_deref().filter(|e| !["drop", "truncate"].contains(e)) {
             return Err(Error::new(Code::Invalid, format!("`{event}` is no event that is looked for"))
                 .with_hint("there is `drop`, `truncate`"));
         }
-        self.open_store()?.read_world(|tx| tx.find_table_events(query))
+        self.open_store()?.read_current_world(|tx| tx.find_table_events(query))
     }
 
-    async fn mark(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
+    async fn create_restore_point(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
         check_point_name(name)?;
         let answer = self.open_store()?.apply_effect(Some(key), "mark.create", name, |tx| {
             tx.demand_powered_on(Code::Refused)?;
@@ -111,8 +112,8 @@ impl Backups for Sim {
         from_json(answer)
     }
 
-    async fn find_mark(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>> {
-        self.open_store()?.read_world(|tx| {
+    async fn find_restore_point(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>> {
+        self.open_store()?.read_current_world(|tx| {
             Ok(tx.find_restore_point(name)?.filter(|m| m.key.as_ref() == Some(&key.0)).map(|m| m.mark))
         })
     }

@@ -20,11 +20,11 @@ use std::sync::Arc;
 impl Branches for Sim {
     async fn list(&self) -> Result<Vec<Branch>> {
         self.open_store()?
-            .read_world(|tx| Ok(tx.list_branch_rows()?.into_iter().map(|row| row.branch).collect()))
+            .read_current_world(|tx| Ok(tx.list_branch_rows()?.into_iter().map(|row| row.branch).collect()))
     }
 
     async fn get(&self, name: &str) -> Result<Branch> {
-        self.open_store()?.read_world(|tx| tx.find_branch(name))
+        self.open_store()?.read_current_world(|tx| tx.find_branch(name))
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
@@ -42,7 +42,7 @@ impl Branches for Sim {
             Ok(Some(row.line.into()))
         })?;
         if let Some(line) = line.and_then(|line| line.as_i64()) {
-            store.cache_content(line);
+            store.release_content(line);
         }
         Ok(())
     }

@@ -191,7 +191,7 @@ impl FaultySim {
         self.land_due().await?;
         let request = SimRequest { name, kind: RequestKind::Read, key: None, is_done: false };
         let outcome = self.choose_outcome(&request);
-        let old = self.late.find_old_world(&self.sim)?;
+        let old = self.late.find_stale_view(&self.sim)?;
         self.answer_request(&request, outcome, read(old.as_ref().unwrap_or(&self.sim))).await
     }
 
@@ -228,16 +228,16 @@ impl FaultySim {
             }
             RequestOutcome::StaleReads(span) => {
                 let until = self.sim.world_time()?.saturating_add(span.min(self.landing_bound));
-                self.late.keep_old_world(&self.sim, until)?;
+                self.late.serve_stale_until(&self.sim, until)?;
                 self.answer_request(&request, RequestOutcome::Served, write.whole).await
             }
             RequestOutcome::BesideColleague(turn) => {
                 if turn == ColleagueTurn::Before {
-                    self.sim.change_as_colleague(name)?;
+                    self.sim.change_beside_request(name)?;
                 }
                 let answer = self.answer_request(&request, RequestOutcome::Served, write.whole).await;
                 if turn == ColleagueTurn::After {
-                    self.sim.change_as_colleague(name)?;
+                    self.sim.change_beside_request(name)?;
                 }
                 answer
             }
@@ -329,10 +329,10 @@ impl FaultySim {
 /// Returns the future of a request in a world and at a time of its own, with copies of its arguments.
 macro_rules! repeat {
     ($capability:ident::$name:ident($($arg:ident),*)) => {{
-        let kept = ($(Argument::keep_copy($arg),)*);
+        let kept = ($(Argument::to_kept($arg),)*);
         move |sim: Sim| {
             let ($($arg,)*) = kept.clone();
-            let request = async move { $capability::$name(&sim, $(Argument::lend_copy(&$arg)),*).await };
+            let request = async move { $capability::$name(&sim, $(Argument::from_kept(&$arg)),*).await };
             Box::pin(request) as BoxFuture<'static, _>
         }
     }};
@@ -384,8 +384,8 @@ macro_rules! capabilities {
 forward!(Provider {
     Read   "identity" fn identity() -> Identity;
     Read   "project"  fn project() -> Project;
-    Read   "find"     fn find(key: &CallKey, intent: Option<&Value>) -> Option<Job>;
-    Read   "observe"  fn observe(job: &Job) -> JobStatus;
+    Read   "find"     fn find_job(key: &CallKey, intent: Option<&Value>) -> Option<Job>;
+    Read   "observe"  fn poll_job(job: &Job) -> JobStatus;
     Remove "cancel"   fn cancel(job: &Job) -> ();
 } by hand {
     fn landing(&self, _: EffectKind) -> Landing {
@@ -406,10 +406,10 @@ forward!(Backups {
     Remove "delete"  [key] fn delete(plan: &BackupDeletion, key: &CallKey) -> ();
     Read   "verify"        fn verify(id: &str) -> Verification;
     Change "restore" [key] fn restore(request: &RestoreRequest, key: &CallKey) -> Job;
-    Read   "window"        fn window() -> RecoveryWindow;
-    Read   "events"        fn events(query: &TableEventQuery) -> Vec<TableEvent>;
-    Change "mark"    [key] fn mark(name: &str, key: &CallKey) -> RestorePoint;
-    Read   "find"          fn find_mark(name: &str, key: &CallKey) -> Option<RestorePoint>;
+    Read   "window"        fn recovery_window() -> RecoveryWindow;
+    Read   "events"        fn table_events(query: &TableEventQuery) -> Vec<TableEvent>;
+    Change "mark"    [key] fn create_restore_point(name: &str, key: &CallKey) -> RestorePoint;
+    Read   "find"          fn find_restore_point(name: &str, key: &CallKey) -> Option<RestorePoint>;
 });
 
 forward!(Branches {
@@ -445,8 +445,8 @@ forward!(Settings {
 });
 
 forward!(Network {
-    Read   "allowed" fn allowed() -> NetworkRestrictions;
-    Change "allow"   fn allow(add: &[IpNet], remove: &[IpNet]) -> NetworkRestrictions, part (add, &[]);
+    Read   "allowed" fn allowed_ranges() -> NetworkRestrictions;
+    Change "allow"   fn change_ranges(add: &[IpNet], remove: &[IpNet]) -> NetworkRestrictions, part (add, &[]);
     Read   "bans"    fn bans() -> Vec<Ban>;
     Remove "unban"   fn unban(addresses: &[IpAddr]) -> (), part (&addresses[..addresses.len().min(1)]);
     Read   "ssl"     fn ssl() -> SslEnforcement;
@@ -454,7 +454,7 @@ forward!(Network {
 });
 
 forward!(Lifecycle {
-    Read   "ready"        fn ready() -> JobStatus;
+    Read   "ready"        fn check_ready() -> JobStatus;
     Change "pause"  [key] fn pause(key: &CallKey) -> Job;
     Change "resume" [key] fn resume(key: &CallKey) -> Job;
     Read   "addons"       fn addons() -> Vec<Addon>;
@@ -462,17 +462,17 @@ forward!(Lifecycle {
 
 forward!(Sql {
     Read   "query"  fn query(sql: &str, timeout: Span) -> Rows;
-    Change "alone"  fn execute_alone(sql: &str, timeout: Span) -> SqlOutcome;
-    Read   "settle" fn settle(key: &CallKey, token: &Value) -> CommitState;
+    Change "alone"  fn execute_outside_transaction(sql: &str, timeout: Span) -> SqlOutcome;
+    Read   "settle" fn find_commit_state(key: &CallKey, token: &Value) -> CommitState;
     Read   "health" fn health() -> Health;
 } by hand {
-    async fn open_transaction(
+    async fn execute_uncommitted(
         &self,
         sql: &str,
         timeout: Span,
         key: &CallKey,
     ) -> Result<Box<dyn OpenTransaction>> {
-        let run = async |sim: &Sim| sim.open_transaction(sql, timeout, key).await;
+        let run = async |sim: &Sim| sim.execute_uncommitted(sql, timeout, key).await;
         let open = self.send_read("run", run).await?;
         let (sql, key) = (sql.to_owned(), key.clone());
         Ok(Box::new(FaultyTransaction { faulty: self.clone(), open, sql, timeout, key }))
@@ -517,10 +517,10 @@ forward!(Security {
 
 #[async_trait]
 impl Raw for FaultySim {
-    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+    async fn send_request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         if method == "GET" {
-            return self.send_read("ask", async |sim: &Sim| sim.ask(method, path, body).await).await;
+            return self.send_read("ask", async |sim: &Sim| sim.send_request(method, path, body).await).await;
         }
-        forward!(@send self Change "ask" [] [] Raw::ask(method, path, body))
+        forward!(@send self Change "ask" [] [] Raw::send_request(method, path, body))
     }
 }

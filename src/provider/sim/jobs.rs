@@ -27,8 +27,8 @@ impl Sim {
     ///
     /// # Errors
     /// Whatever the world's file says.
-    pub(super) fn find_job(&self, key: &CallKey) -> Result<Option<Job>> {
-        let effect = self.open_store()?.read_world(|tx| tx.find_effect(key))?;
+    pub(super) fn find_recorded_job(&self, key: &CallKey) -> Result<Option<Job>> {
+        let effect = self.open_store()?.read_current_world(|tx| tx.find_effect(key))?;
         effect
             .map(|e| match e.kind.as_str() {
                 kind if JOB_EFFECTS.contains(&kind) => from_json(e.answer),
@@ -41,8 +41,8 @@ impl Sim {
     ///
     /// # Errors
     /// Why it failed.
-    pub(super) async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
-        match self.open_store()?.read_world(|tx| tx.poll_job(job))? {
+    pub(super) async fn poll_recorded_job(&self, job: &Job) -> Result<JobStatus> {
+        match self.open_store()?.read_current_world(|tx| tx.poll_job(job))? {
             JobStatus::Done(_) if [jobs::PAUSE, jobs::RESUME].contains(&job.kind.as_str()) => {
                 Ok(JobStatus::Done(to_json(self.project().await?)?))
             }

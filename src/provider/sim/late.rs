@@ -61,14 +61,14 @@ impl LateEffects {
     }
 
     /// Lets reads be answered from the world as it is now, until a moment.
-    pub(super) fn keep_old_world(&self, sim: &Sim, until: Moment) -> Result<()> {
+    pub(super) fn serve_stale_until(&self, sim: &Sim, until: Moment) -> Result<()> {
         let old = OldWorld { until, sim: sim.copy_world()? };
         *lock_unpoisoned(&self.old_world) = Some(old);
         Ok(())
     }
 
     /// Returns `sim` in the old world from which its reads are answered; nothing when they are answered as they should be.
-    pub(super) fn find_old_world(&self, sim: &Sim) -> Result<Option<Sim>> {
+    pub(super) fn find_stale_view(&self, sim: &Sim) -> Result<Option<Sim>> {
         let mut old_world = lock_unpoisoned(&self.old_world);
         let Some(old) = old_world.as_ref() else { return Ok(None) };
         if sim.world_time()? < old.until {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 #[async_trait]
 impl Lifecycle for Sim {
-    async fn ready(&self) -> Result<JobStatus> {
+    async fn check_ready(&self) -> Result<JobStatus> {
         let project = self.project().await?;
         if project.status == "healthy" {
             return Ok(JobStatus::Done(to_json(project)?));
@@ -50,7 +50,7 @@ impl Lifecycle for Sim {
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
-        self.open_store()?.read_world(|tx| Ok(tx.spec.addons.clone()))
+        self.open_store()?.read_current_world(|tx| Ok(tx.spec.addons.clone()))
     }
 }
 

@@ -24,7 +24,7 @@ impl Sim {
     /// Whatever the world's file says.
     pub fn read_log(&self, since: Option<Moment>) -> Result<Vec<LogLine>> {
         let store = self.open_store()?;
-        let mut lines = store.read_world(|tx| {
+        let mut lines = store.read_current_world(|tx| {
             let statement = |(at, branch, what)| LogLine { at, kind: "statement".into(), branch, what };
             Ok(tx.list_statements()?.into_iter().map(statement).collect::<Vec<_>>())
         })?;

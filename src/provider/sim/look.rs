@@ -47,8 +47,8 @@ impl Sim {
     ///
     /// # Errors
     /// Whatever the world's file says.
-    pub fn look_at_world(&self) -> Result<Value> {
-        let (branches, backups) = self.open_store()?.read_world(|tx| {
+    pub fn world_facts(&self) -> Result<Value> {
+        let (branches, backups) = self.open_store()?.read_current_world(|tx| {
             let branches = tx.list_branch_rows()?.into_iter().map(|row| row.branch).collect::<Vec<_>>();
             let backups = tx.list_backup_rows()?.iter().map(|b| b.to_backup(tx.target)).collect::<Vec<_>>();
             Ok((branches, backups))
@@ -62,11 +62,11 @@ impl Sim {
     ///
     /// # Errors
     /// Whatever the world's file says.
-    pub fn survey_world(&self) -> Result<Value> {
+    pub fn world_overview(&self) -> Result<Value> {
         let store = self.open_store()?;
-        let mut shown = self.look_at_world()?;
+        let mut shown = self.world_facts()?;
         let (window, marks) =
-            store.read_world(|tx| Ok((tx.recovery_window()?, tx.restore_point_names()?)))?;
+            store.read_current_world(|tx| Ok((tx.recovery_window()?, tx.restore_point_names()?)))?;
         shown["title"] = store.title().into();
         shown["id"] = store.id().into();
         shown["now"] = json!(self.world_time()?);

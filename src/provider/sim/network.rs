@@ -57,18 +57,19 @@ impl Sim {
 
 #[async_trait]
 impl Network for Sim {
-    async fn allowed(&self) -> Result<NetworkRestrictions> {
-        self.open_store()?.read_world(read_restrictions)
+    async fn allowed_ranges(&self) -> Result<NetworkRestrictions> {
+        self.open_store()?.read_current_world(read_restrictions)
     }
 
-    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
+    async fn change_ranges(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
         self.change_allowed_ranges("network.allow", add, remove)?;
-        self.open_store()?.read_world(read_restrictions)
+        self.open_store()?.read_current_world(read_restrictions)
     }
 
     async fn bans(&self) -> Result<Vec<Ban>> {
-        self.open_store()?
-            .read_world(|tx| Ok(tx.banned_addresses()?.into_iter().map(|address| Ban { address }).collect()))
+        self.open_store()?.read_current_world(|tx| {
+            Ok(tx.banned_addresses()?.into_iter().map(|address| Ban { address }).collect())
+        })
     }
 
     async fn unban(&self, addresses: &[IpAddr]) -> Result<()> {
@@ -86,7 +87,7 @@ impl Network for Sim {
     }
 
     async fn ssl(&self) -> Result<SslEnforcement> {
-        self.open_store()?.read_world(read_ssl_enforcement)
+        self.open_store()?.read_current_world(read_ssl_enforcement)
     }
 
     async fn enforce_ssl(&self, enforced: bool) -> Result<SslEnforcement> {
@@ -99,7 +100,7 @@ impl Network for Sim {
             }
             Ok(is_changed.then(|| word.into()))
         })?;
-        store.read_world(read_ssl_enforcement)
+        store.read_current_world(read_ssl_enforcement)
     }
 }
 

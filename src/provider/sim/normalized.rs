@@ -56,7 +56,7 @@ impl Sim {
     /// Whatever the world's file says.
     pub fn normalized_world(&self) -> Result<NormalizedWorld> {
         let store = self.open_store()?;
-        store.read_world(|tx| {
+        store.read_current_world(|tx| {
             let line = tx.main_timeline()?.id;
             let mut branches = BTreeMap::new();
             for row in tx.list_branch_rows()? {
@@ -77,9 +77,9 @@ impl Sim {
                 backups: requested.map(|b| backup(b.label, &b.status)).collect(),
                 marks: tx.restore_point_names()?,
                 policies,
-                schedules: tx.describe_schedules()?,
-                replicas: tx.describe_replicas()?,
-                settings: tx.describe_settings()?,
+                schedules: tx.normalized_schedules()?,
+                replicas: tx.normalized_replicas()?,
+                settings: tx.normalized_settings()?,
                 ranges: tx.allowed_ranges()?.iter().map(|(net, _)| net.to_string()).collect(),
                 bans: tx.banned_addresses()?.iter().map(ToString::to_string).collect(),
                 switches: [SSL, POWER].map(switch).into_iter().collect::<Result<_>>()?,
@@ -118,7 +118,8 @@ fn summarize_table(content: &Content, name: &str, since: Moment) -> Result<(usiz
     }
     let mut digest = data_encoding::HEXLOWER.encode(&hash.finalize());
     digest.truncate(8);
-    let secured = content.row_security(name).map_or("", |on| if on { ", secured" } else { ", not secured" });
+    let secured =
+        content.switched_row_security(name).map_or("", |on| if on { ", secured" } else { ", not secured" });
     Ok((rows.rows.len(), format!("{} rows, {digest}{secured}", rows.rows.len())))
 }
 

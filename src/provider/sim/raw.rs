@@ -16,9 +16,9 @@ const RAW_PATHS: &[&str] = &["GET /world", "GET /effects", "POST /clock"];
 
 #[async_trait]
 impl Raw for Sim {
-    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+    async fn send_request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         match (method, path) {
-            ("GET", "/world") => self.describe_world(),
+            ("GET", "/world") => self.world_header(),
             ("GET", "/effects") => self.list_effects(),
             ("POST", "/clock") => self.handle_clock_request(body),
             _ => {
@@ -31,9 +31,9 @@ impl Raw for Sim {
 }
 
 impl Sim {
-    fn describe_world(&self) -> Result<Value> {
+    fn world_header(&self) -> Result<Value> {
         let store = self.open_store()?;
-        let now = store.read_world(|tx| Ok(tx.now))?;
+        let now = store.read_current_world(|tx| Ok(tx.now))?;
         Ok(object!({ "id": store.id(), "title": store.title(), "now": from_micros(now).to_string() }))
     }
 
@@ -54,7 +54,7 @@ impl Sim {
         let store = self.open_store()?;
         let pass = |tx: &WorldTx<'_>| tx.advance_clock(span).map(|()| Value::Null);
         store.apply_effect(None, "clock.pass", &span.to_string(), pass)?;
-        let now = store.read_world(|tx| Ok(tx.now))?;
+        let now = store.read_current_world(|tx| Ok(tx.now))?;
         Ok(object!({ "now": from_micros(now).to_string() }))
     }
 }

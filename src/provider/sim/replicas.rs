@@ -15,7 +15,7 @@ use serde_json::{Value, json as object};
 impl Replicas for Sim {
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
     async fn list(&self) -> Result<Vec<Replica>> {
-        self.open_store()?.read_world(|tx| tx.list_replicas())
+        self.open_store()?.read_current_world(|tx| tx.list_replicas())
     }
 
     async fn create(&self, request: &ReplicaRequest, key: &CallKey) -> Result<Job> {

@@ -18,8 +18,9 @@ use serde_json::json as object;
 #[async_trait]
 impl Schedules for Sim {
     async fn list(&self) -> Result<Vec<Schedule>> {
-        self.open_store()?
-            .read_world(|tx| tx.list_schedule_rows()?.into_iter().map(|s| tx.to_schedule(s)).collect())
+        self.open_store()?.read_current_world(|tx| {
+            tx.list_schedule_rows()?.into_iter().map(|s| tx.to_schedule(s)).collect()
+        })
     }
 
     async fn create(&self, request: &ScheduleRequest, key: &CallKey) -> Result<Schedule> {

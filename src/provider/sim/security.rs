@@ -14,7 +14,7 @@ use async_trait::async_trait;
 impl Security for Sim {
     async fn policies(&self) -> Result<Vec<Policy>> {
         let store = self.open_store()?;
-        store.read_world(|tx| {
+        store.read_current_world(|tx| {
             let line = self.answering_timeline(tx)?;
             store.with_content(tx, line, |content| effective_policies(tx, content))
         })
@@ -22,7 +22,7 @@ impl Security for Sim {
 
     async fn audit(&self) -> Result<AuditReport> {
         let store = self.open_store()?;
-        store.read_world(|tx| {
+        store.read_current_world(|tx| {
             let line = self.answering_timeline(tx)?;
             store.with_content(tx, line, |content| audit_content(tx, content, self.branch.is_some()))
         })

@@ -47,7 +47,7 @@ impl Sim {
 #[async_trait]
 impl Settings for Sim {
     async fn get(&self, names: &[String]) -> Result<Vec<Setting>> {
-        self.open_store()?.read_world(|tx| {
+        self.open_store()?.read_current_world(|tx| {
             let overrides = tx.read_overrides()?;
             let all = overrides.keys().cloned().collect::<Vec<_>>();
             let names = if names.is_empty() { &all } else { names };
@@ -57,7 +57,7 @@ impl Settings for Sim {
 
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
         self.override_settings("config.set", values, restart)?;
-        self.open_store()?.read_world(|tx| {
+        self.open_store()?.read_current_world(|tx| {
             Ok(tx
                 .read_overrides()?
                 .into_iter()

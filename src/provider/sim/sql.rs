@@ -28,13 +28,13 @@ impl Sql for Sim {
     async fn query(&self, sql: &str, timeout: Span) -> Result<Rows> {
         demand_statement(sql)?;
         let store = self.open_store()?;
-        store.read_world(|tx| {
+        store.read_current_world(|tx| {
             let line = self.answering_timeline(tx)?;
             store.with_content(tx, line, |content| content.query_at(sql, timeout, tx.now))
         })
     }
 
-    async fn open_transaction(
+    async fn execute_uncommitted(
         &self,
         sql: &str,
         timeout: Span,
@@ -46,12 +46,12 @@ impl Sql for Sim {
         }
         if self.find_commit(key)?.is_none() {
             let store = self.open_store()?;
-            self.try_statement(&store, sql, timeout)?;
+            self.dry_run_statement(&store, sql, timeout)?;
         }
         Ok(Box::new(SimTransaction { sim: self.clone(), sql: sql.to_owned(), timeout, key: key.clone() }))
     }
 
-    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
+    async fn execute_outside_transaction(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
         demand_statement(sql)?;
         match LoneStatement::parse(sql).map(|lone| lone.stand_in) {
             None => self.commit_statement(sql, timeout, None),
@@ -68,13 +68,13 @@ impl Sql for Sim {
         }
     }
 
-    async fn settle(&self, key: &CallKey, _token: &Value) -> Result<CommitState> {
+    async fn find_commit_state(&self, key: &CallKey, _token: &Value) -> Result<CommitState> {
         Ok(self.find_commit(key)?.map_or(CommitState::NotCommitted, CommitState::Committed))
     }
 
     async fn health(&self) -> Result<Health> {
         let store = self.open_store()?;
-        store.read_world(|tx| {
+        store.read_current_world(|tx| {
             let (line, status) = match self.answering_timeline(tx) {
                 Ok(line) => (Some(line), "healthy".to_owned()),
                 Err(e) if e.code == Code::Unavailable => (None, self.status_word(tx)?),
@@ -99,17 +99,17 @@ impl Sql for Sim {
 
 impl Sim {
     /// Runs a statement and rolls it back: the database refuses it before anything is written down.
-    fn try_statement(&self, store: &WorldStore, sql: &str, timeout: Span) -> Result<()> {
-        store.read_world(|tx| {
+    fn dry_run_statement(&self, store: &WorldStore, sql: &str, timeout: Span) -> Result<()> {
+        store.read_current_world(|tx| {
             let line = self.answering_timeline(tx)?;
             let entry = HistoryEntry { lsn: 0, xid: 0, at: tx.now, sql: sql.into() };
-            store.with_content(tx, line, |content| content.try_entry(&entry, timeout)).map(drop)
+            store.with_content(tx, line, |content| content.dry_run_entry(&entry, timeout)).map(drop)
         })
     }
 
     /// Returns what the statement that a call committed has done.
     fn find_commit(&self, key: &CallKey) -> Result<Option<SqlOutcome>> {
-        let effect = self.open_store()?.read_world(|tx| tx.find_effect(key))?;
+        let effect = self.open_store()?.read_current_world(|tx| tx.find_effect(key))?;
         effect.filter(|e| e.kind == EXECUTE_KIND).map(|e| from_json(e.answer)).transpose()
     }
 

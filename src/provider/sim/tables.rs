@@ -54,7 +54,7 @@ impl Sim {
     /// While it answers no query.
     pub fn export_tables(&self) -> Result<Vec<Table>> {
         let store = self.open_store()?;
-        store.read_world(|tx| {
+        store.read_current_world(|tx| {
             let line = self.answering_timeline(tx)?;
             store.with_content(tx, line, |content| {
                 content.table_names()?.iter().map(|name| export_table(content, name)).collect()
@@ -68,13 +68,14 @@ impl Sim {
     /// While it answers no query.
     pub fn list_row_security(&self) -> Result<Vec<(String, bool)>> {
         let store = self.open_store()?;
-        store.read_world(|tx| {
+        store.read_current_world(|tx| {
             let line = self.answering_timeline(tx)?;
             store.with_content(tx, line, |content| {
                 let policies = effective_policies(tx, content)?;
                 let has =
                     |name: &String| policies.iter().any(|policy| policy.table == *name && policy.enabled);
-                let secured = |name: String| (content.row_security(&name).unwrap_or(has(&name)), name);
+                let secured =
+                    |name: String| (content.switched_row_security(&name).unwrap_or(has(&name)), name);
                 Ok(content.table_names()?.into_iter().map(secured).map(|(on, name)| (name, on)).collect())
             })
         })
@@ -84,7 +85,7 @@ impl Sim {
 fn export_table(content: &Content, name: &str) -> Result<Table> {
     let schema = |read: rusqlite::Result<Table>| read.map_err(|e| store_error(&e));
     let rows = content.table_rows(name)?;
-    let row_security = content.row_security(name);
+    let row_security = content.switched_row_security(name);
     schema(content.with_schema(|conn| {
         let (columns, key) = read_columns(conn, name)?;
         let (unique, references) = (read_unique_constraints(conn, name)?, read_foreign_keys(conn, name)?);

@@ -108,7 +108,7 @@ impl Sim {
     /// [`Code::NotFound`] with the nearest name.
     #[expect(clippy::unused_async, reason = "a real platform would be asked here")]
     pub async fn open_branch(&self, name: &str) -> Result<Sim> {
-        let branch = self.open_store()?.read_world(|tx| tx.find_branch(name))?;
+        let branch = self.open_store()?.read_current_world(|tx| tx.find_branch(name))?;
         Ok(Self { branch: Some(branch), ..self.clone() })
     }
 
@@ -125,7 +125,7 @@ impl Sim {
     /// # Errors
     /// Whatever the world's file says.
     pub fn has_effect(&self, key: &CallKey) -> Result<bool> {
-        self.open_store()?.read_world(|tx| Ok(tx.find_effect(key)?.is_some()))
+        self.open_store()?.read_current_world(|tx| Ok(tx.find_effect(key)?.is_some()))
     }
 
     /// Returns how many effects there were in the world.
@@ -134,7 +134,7 @@ impl Sim {
     /// Whatever the world's file says.
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
     pub(super) fn count_effects(&self) -> Result<i64> {
-        self.open_store()?.read_world(|tx| tx.count_effects())
+        self.open_store()?.read_current_world(|tx| tx.count_effects())
     }
 
     /// Returns the time on the world's clock.
@@ -142,7 +142,7 @@ impl Sim {
     /// # Errors
     /// Whatever the world's file says.
     pub(super) fn world_time(&self) -> Result<Moment> {
-        self.open_store()?.read_world(|tx| Ok(from_micros(tx.now)))
+        self.open_store()?.read_current_world(|tx| Ok(from_micros(tx.now)))
     }
 
     /// Returns the same target or branch in a copy of the world, in memory, which goes its own way from now on.
@@ -166,7 +166,7 @@ impl Sim {
     /// Whatever the world's file says.
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
     pub fn unfinished_jobs(&self) -> Result<Vec<String>> {
-        self.open_store()?.read_world(|tx| tx.unfinished_jobs())
+        self.open_store()?.read_current_world(|tx| tx.unfinished_jobs())
     }
 
     /// Returns the store of the world.
@@ -233,12 +233,12 @@ impl Provider for Sim {
         })
     }
 
-    async fn find(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
-        self.find_job(key)
+    async fn find_job(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
+        self.find_recorded_job(key)
     }
 
-    async fn observe(&self, job: &Job) -> Result<JobStatus> {
-        self.poll_job(job).await
+    async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
+        self.poll_recorded_job(job).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
@@ -249,7 +249,7 @@ impl Provider for Sim {
         state_landing(kind)
     }
 
-    fn clock_lead(&self) -> Result<Option<Span>> {
+    fn simulated_clock_lead(&self) -> Result<Option<Span>> {
         self.open_store()?.clock_lead().map(Some)
     }
 
@@ -257,7 +257,7 @@ impl Provider for Sim {
         self.open_store()?.raise_clock_lead(lead)
     }
 
-    async fn pause(&self, clock: &dyn Clock, span: Span) {
+    async fn let_time_pass(&self, clock: &dyn Clock, span: Span) {
         // If the world's clock cannot be set forward, wait for real.
         let passed = self.open_store().and_then(|store| store.advance_clock(span));
         if passed.is_err() {

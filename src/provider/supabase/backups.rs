@@ -41,7 +41,7 @@ impl Backups for Supabase {
     }
 
     async fn create(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
-        self.create_dump(request, key).await
+        self.request_dump(request, key).await
     }
 
     async fn plan_delete(&self, id: &str) -> Result<BackupDeletion> {
@@ -99,7 +99,7 @@ impl Backups for Supabase {
 
     /// Returns what can be restored. `latest` is the last moment for which WAL was archived: on an idle database it
     /// lies far behind now, though nothing was lost.
-    async fn window(&self) -> Result<RecoveryWindow> {
+    async fn recovery_window(&self) -> Result<RecoveryWindow> {
         let platform = self.fetch_platform_backups().await?;
         let (earliest, latest) = match platform.window_bounds() {
             Some((earliest, latest)) => (Some(moment_from_unix(earliest)?), Some(moment_from_unix(latest)?)),
@@ -131,29 +131,29 @@ impl Backups for Supabase {
         })
     }
 
-    async fn events(&self, _: &TableEventQuery) -> Result<Vec<TableEvent>> {
+    async fn table_events(&self, _: &TableEventQuery) -> Result<Vec<TableEvent>> {
         Err(Error::unsupported(
             "the platform shows its archive to nobody, so that the moment of a drop cannot be found in it",
             "look for the statement in the project's logs, and restore to the second before it",
         ))
     }
 
-    async fn plan_mark(&self, name: &str) -> Result<Value> {
+    async fn plan_restore_point(&self, name: &str) -> Result<Value> {
         self.check_restore_point_name(name).await?;
         Ok(json!(NameWasFree { name_was_free: true }))
     }
 
-    async fn mark(&self, name: &str, _: &CallKey) -> Result<RestorePoint> {
-        self.create_restore_point(name).await
+    async fn create_restore_point(&self, name: &str, _: &CallKey) -> Result<RestorePoint> {
+        self.request_restore_point(name).await
     }
 
-    async fn find_mark(&self, name: &str, _: &CallKey) -> Result<Option<RestorePoint>> {
+    async fn find_restore_point(&self, name: &str, _: &CallKey) -> Result<Option<RestorePoint>> {
         self.check_restore_point_absent(name).await
     }
 
-    async fn find_mark_made_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
+    async fn find_restore_point_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
         match NameWasFree::deserialize(plan) {
-            Ok(NameWasFree { name_was_free: true }) => self.find_available_restore_point(name).await,
+            Ok(NameWasFree { name_was_free: true }) => self.fetch_available_restore_point(name).await,
             _ => Err(Error::new(
                 Code::Unknown,
                 format!(

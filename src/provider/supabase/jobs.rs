@@ -19,7 +19,11 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Unknown`] when it cannot be determined whether the request took effect.
-    pub(super) async fn find_job(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>> {
+    pub(super) async fn find_project_job(
+        &self,
+        key: &CallKey,
+        intent: Option<&Value>,
+    ) -> Result<Option<Job>> {
         if let Some(dump) = self.dump_store().find_by_key(key)? {
             return Ok(Some(dump::dump_job(dump.id)));
         }
@@ -30,7 +34,7 @@ impl Supabase {
             RESTORE_JOB => self.find_restore_job(key, intent).await,
             REPLICA_JOB => self.find_replica_job(key, intent).await,
             kind @ (RESET_JOB | PROMOTE_JOB) => self.find_workflow_job(kind, intent).await,
-            kind @ (PAUSE_JOB | RESUME_JOB) => self.infer_switch_job(kind, intent).await,
+            kind @ (PAUSE_JOB | RESUME_JOB) => self.infer_power_job(kind, intent).await,
             kind => Err(Error::new(Code::Internal, format!("the journal holds an intent of kind `{kind}`"))),
         }
     }
@@ -39,14 +43,14 @@ impl Supabase {
     ///
     /// # Errors
     /// Why it failed.
-    pub(super) async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
+    pub(super) async fn poll_project_job(&self, job: &Job) -> Result<JobStatus> {
         match job.kind.as_str() {
             DUMP_JOB => self.poll_dump(&job.id).await,
             BRANCH_JOB => self.poll_branch(job).await,
             RESTORE_JOB => self.poll_restore(job).await,
             REPLICA_JOB => self.poll_replica(job).await,
             RESET_JOB | PROMOTE_JOB => self.poll_workflow(job).await,
-            kind @ (PAUSE_JOB | RESUME_JOB) => self.poll_switch(kind).await,
+            kind @ (PAUSE_JOB | RESUME_JOB) => self.poll_power_change(kind).await,
             kind => Err(Error::new(Code::Internal, format!("there are no jobs of kind `{kind}`"))),
         }
     }

@@ -21,7 +21,7 @@ pub(in crate::provider) fn state_landing(kind: EffectKind) -> Landing {
 
 impl Supabase {
     /// Returns until when a request of a kind to this project may still take effect once nobody waits for its answer.
-    pub(super) fn project_landing(&self, kind: EffectKind) -> Landing {
+    pub(super) fn configured_landing(&self, kind: EffectKind) -> Landing {
         match state_landing(kind) {
             Landing::Assumed(_) => Landing::Assumed(self.landing_time),
             stated => stated,

@@ -48,7 +48,7 @@ struct AddonVariant {
 
 #[async_trait]
 impl Lifecycle for Supabase {
-    async fn ready(&self) -> Result<JobStatus> {
+    async fn check_ready(&self) -> Result<JobStatus> {
         let state = self.fetch_project_state().await?;
         if state.status == "INACTIVE" {
             return Err(Error::new(Code::Refused, format!("project {} is paused", self.reference))
@@ -66,11 +66,11 @@ impl Lifecycle for Supabase {
     }
 
     async fn plan_pause<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
-        self.plan_switch(PAUSE_JOB, key).await
+        self.plan_power_change(PAUSE_JOB, key).await
     }
 
     async fn plan_resume<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
-        self.plan_switch(RESUME_JOB, key).await
+        self.plan_power_change(RESUME_JOB, key).await
     }
 
     async fn addons(&self) -> Result<Vec<Addon>> {
@@ -86,13 +86,13 @@ impl Lifecycle for Supabase {
 
 impl Supabase {
     /// Plans a pause or a resume; nothing is requested of a project that is already in that state.
-    async fn plan_switch<'a>(&'a self, kind: &'static str, key: &CallKey) -> Result<PlannedJob<'a>> {
+    async fn plan_power_change<'a>(&'a self, kind: &'static str, key: &CallKey) -> Result<PlannedJob<'a>> {
         let status = self.fetch_project_state().await?.status;
-        let job = self.switch_job(kind);
+        let job = self.power_job(kind);
         match (kind, status.as_str()) {
             (PAUSE_JOB, "INACTIVE" | "PAUSING")
             | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => {
-                return Ok(PlannedJob::with_key(Box::pin(ready(Ok(job)))));
+                return Ok(PlannedJob::without_traces(Box::pin(ready(Ok(job)))));
             }
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY" | "PAUSE_FAILED")
             | (RESUME_JOB, "INACTIVE" | "RESTORE_FAILED") => {}
@@ -111,16 +111,16 @@ impl Supabase {
             }
         }
         let traces = json!({"kind": kind, "ref": self.reference, "status": status, "key": key});
-        Ok(PlannedJob { traces, request: Box::pin(self.request_switch(kind, job)) })
+        Ok(PlannedJob { traces, request: Box::pin(self.request_power_change(kind, job)) })
     }
 
-    async fn request_switch(&self, kind: &str, job: Job) -> Result<Job> {
+    async fn request_power_change(&self, kind: &str, job: Job) -> Result<Job> {
         let action = if kind == PAUSE_JOB { "pause" } else { "restore" };
         self.api.send_write(Method::POST, &format!("/v1/projects/{}/{action}", self.reference), None).await?;
         Ok(job)
     }
 
-    fn switch_job(&self, kind: &str) -> Job {
+    fn power_job(&self, kind: &str) -> Job {
         Job { kind: kind.into(), id: self.reference.clone(), detail: Value::Null }
     }
 
@@ -129,19 +129,19 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Unknown`] when the status does not tell, [`Code::Internal`] for traces that cannot be read.
-    pub(super) async fn infer_switch_job(&self, kind: &str, traces: &Value) -> Result<Option<Job>> {
+    pub(super) async fn infer_power_job(&self, kind: &str, traces: &Value) -> Result<Option<Job>> {
         let before = traces["status"].as_str().ok_or_else(|| {
             Error::new(Code::Internal, format!("the recorded {kind} does not say how the project was"))
         })?;
         let status = self.fetch_project_state().await?.status;
         match (kind, status.as_str()) {
             (PAUSE_JOB, "INACTIVE" | "PAUSING")
-            | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => Ok(Some(self.switch_job(kind))),
+            | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => Ok(Some(self.power_job(kind))),
             // The platform refuses a request that it has accepted before, so it may be sent again.
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY") | (RESUME_JOB, "INACTIVE") => Ok(None),
             // One that failed before has not failed again; one that fails now was accepted.
             (PAUSE_JOB, "PAUSE_FAILED") | (RESUME_JOB, "RESTORE_FAILED") => {
-                Ok((before != status).then(|| self.switch_job(kind)))
+                Ok((before != status).then(|| self.power_job(kind)))
             }
             (_, other) => Err(Error::new(
                 Code::Unknown,
@@ -158,7 +158,7 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Refused`] when it has failed.
-    pub(super) async fn poll_switch(&self, kind: &str) -> Result<JobStatus> {
+    pub(super) async fn poll_power_change(&self, kind: &str) -> Result<JobStatus> {
         let state = self.fetch_project_state().await?;
         match (kind, state.status.as_str()) {
             (PAUSE_JOB, "INACTIVE") => Ok(JobStatus::Done(json!(self.to_project(&state)))),
@@ -176,7 +176,7 @@ impl Supabase {
     /// # Errors
     /// [`Code::Refused`] when it will not get ready by itself.
     async fn poll_ready(&self, state: &ProjectState) -> Result<JobStatus> {
-        if statuses::is_final(&state.status) {
+        if statuses::is_final_project_status(&state.status) {
             return Err(self.dead_end_error(state));
         }
         if state.status != statuses::ACTIVE_HEALTHY {
@@ -242,12 +242,12 @@ mod tests {
         let writes: Vec<_> = server.request_lines().into_iter().filter(|l| l.starts_with("POST")).collect();
         assert_eq!(writes, [format!("POST /v1/projects/{REF}/restore")]);
         for phase in ["paused", "coming_up"] {
-            let JobStatus::Running(progress) = target.observe(&job).await.expect("a look") else {
+            let JobStatus::Running(progress) = target.poll_job(&job).await.expect("a look") else {
                 panic!("{phase}")
             };
             assert_eq!(progress.phase, phase);
         }
-        let JobStatus::Done(project) = target.observe(&job).await.expect("a look") else { panic!("ready") };
+        let JobStatus::Done(project) = target.poll_job(&job).await.expect("a look") else { panic!("ready") };
         assert_eq!(project["status"], "healthy");
     }
 
@@ -256,8 +256,8 @@ mod tests {
         let server = project(&["ACTIVE_HEALTHY", "PAUSING", "INACTIVE"]).await;
         let target = server.project();
         let job = Lifecycle::pause(&target, &key()).await.expect("accepted");
-        assert!(matches!(target.observe(&job).await, Ok(JobStatus::Running(_))));
-        assert!(matches!(target.observe(&job).await, Ok(JobStatus::Done(_))));
+        assert!(matches!(target.poll_job(&job).await, Ok(JobStatus::Running(_))));
+        assert!(matches!(target.poll_job(&job).await, Ok(JobStatus::Done(_))));
         let again = Lifecycle::pause(&target, &key()).await.expect("it is so already");
         assert_eq!(again, job);
         assert_eq!(server.request_lines().iter().filter(|l| l.starts_with("POST")).count(), 1);
@@ -287,7 +287,7 @@ mod tests {
             let server =
                 MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
             let traces = json!({"kind": kind, "status": before});
-            let known = server.project().find(&key(), Some(&traces)).await;
+            let known = server.project().find_job(&key(), Some(&traces)).await;
             assert_eq!(known.map(|job| job.is_some()).map_err(|e| e.code), found, "{kind} {status}");
         }
     }
@@ -319,12 +319,12 @@ mod tests {
         for phase in
             ["restoring", "does not answer yet: its database is COMING_UP", "does not answer yet: the API"]
         {
-            let JobStatus::Running(progress) = target.ready().await.expect("a look") else {
+            let JobStatus::Running(progress) = target.check_ready().await.expect("a look") else {
                 panic!("{phase}")
             };
             assert!(progress.phase.starts_with(phase), "{}", progress.phase);
         }
-        assert!(matches!(target.ready().await, Ok(JobStatus::Done(_))));
+        assert!(matches!(target.check_ready().await, Ok(JobStatus::Done(_))));
     }
 
     #[tokio::test]
@@ -332,7 +332,7 @@ mod tests {
         for status in ["RESTORE_FAILED", "INIT_FAILED", "GOING_DOWN", "REMOVED", "INACTIVE"] {
             let server =
                 MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
-            assert_eq!(server.project().ready().await.expect_err(status).code, Code::Refused);
+            assert_eq!(server.project().check_ready().await.expect_err(status).code, Code::Refused);
         }
     }
 

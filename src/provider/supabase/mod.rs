@@ -75,12 +75,12 @@ impl Provider for Supabase {
         self.fetch_project().await
     }
 
-    async fn find(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>> {
-        self.find_job(key, intent).await
+    async fn find_job(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>> {
+        self.find_project_job(key, intent).await
     }
 
-    async fn observe(&self, job: &Job) -> Result<JobStatus> {
-        self.poll_job(job).await
+    async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
+        self.poll_project_job(job).await
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
@@ -88,7 +88,7 @@ impl Provider for Supabase {
     }
 
     fn landing(&self, kind: EffectKind) -> Landing {
-        self.project_landing(kind)
+        self.configured_landing(kind)
     }
 
     fn backups(&self) -> Result<&dyn Backups> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 impl Raw for Supabase {
     /// Sends a request whose path begins with `/v1/` or `/v2/`; `{ref}` in it is this project. Secrets in the answer
     /// are masked, because it may be recorded.
-    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+    async fn send_request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let method = ["GET", "POST", "PUT", "PATCH", "DELETE"]
             .into_iter()
             .find(|known| known.eq_ignore_ascii_case(method))
@@ -28,7 +28,7 @@ impl Raw for Supabase {
             self.api.send_write_for_answer(method, &path, body).await?
         };
         // `GET /v1/projects/{ref}/secrets` gives each secret as `value`.
-        Ok(if path.contains("/secrets") { mask_secret_values(answer) } else { mask_secret_fields(answer) })
+        Ok(if path.contains("/secrets") { mask_listed_values(answer) } else { mask_secret_fields(answer) })
     }
 }
 
@@ -74,7 +74,7 @@ fn check_api_path(path: &str) -> Result<()> {
         .with_hint("write one such as `/v1/projects/{ref}/health?services=db`, with spaces as `%20`"))
 }
 
-fn mask_secret_values(answer: Value) -> Value {
+fn mask_listed_values(answer: Value) -> Value {
     let mut answer = mask_secret_fields(answer);
     for item in answer.as_array_mut().into_iter().flatten() {
         if let Some(value) = item.get_mut("value") {
@@ -97,7 +97,7 @@ mod tests {
         })
         .await;
         let target = server.project();
-        let said = Raw::ask(
+        let said = Raw::send_request(
             &target,
             "post",
             "/v1/projects/{ref}/readonly/temporary-disable",
@@ -106,7 +106,8 @@ mod tests {
         .await;
         let line = format!("POST /v1/projects/{REF}/readonly/temporary-disable");
         assert_eq!(said, Ok(json!({"line": line, "body": {"a": 1}})));
-        let said = Raw::ask(&target, "GET", "/v1/organizations", None).await.expect("a read goes anywhere");
+        let said =
+            Raw::send_request(&target, "GET", "/v1/organizations", None).await.expect("a read goes anywhere");
         assert_eq!(said["line"], "GET /v1/organizations");
     }
 
@@ -125,7 +126,7 @@ mod tests {
             ("GET", "/v1/projects/a b", Code::Invalid),
             ("HEAD", "/v1/projects", Code::Invalid),
         ] {
-            let error = Raw::ask(&server.project(), method, path, None).await.expect_err(path);
+            let error = Raw::send_request(&server.project(), method, path, None).await.expect_err(path);
             assert_eq!(error.code, code, "{path}: {error}");
         }
         assert_eq!(server.received_requests().len(), 0);
@@ -142,7 +143,7 @@ mod tests {
         })
         .await;
         for path in ["/v1/projects/{ref}/secrets", "/v1/branches/{ref}"] {
-            let said = Raw::ask(&server.project(), "GET", path, None).await.expect("an answer");
+            let said = Raw::send_request(&server.project(), "GET", path, None).await.expect("an answer");
             assert!(!said.to_string().contains("hunter"), "{said}");
         }
     }

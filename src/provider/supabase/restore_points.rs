@@ -95,11 +95,11 @@ impl Supabase {
         }
     }
 
-    /// Asks for a restore point. It is complete once [`Supabase::find_available_restore_point`] shows it.
+    /// Asks for a restore point. It is complete once [`Supabase::fetch_available_restore_point`] shows it.
     ///
     /// # Errors
     /// As for [`Supabase::check_restore_point_name`].
-    pub(super) async fn create_restore_point(&self, name: &str) -> Result<RestorePoint> {
+    pub(super) async fn request_restore_point(&self, name: &str) -> Result<RestorePoint> {
         self.check_restore_point_name(name).await?;
         let path = format!("/v1/projects/{}/database/backups/restore-point", self.reference);
         let asked = self.api.send_write(Method::POST, &path, Some(&json!({ "name": name }))).await;
@@ -111,7 +111,7 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Tool`] for one that was not made, what the API says.
-    pub(super) async fn find_available_restore_point(&self, name: &str) -> Result<Option<RestorePoint>> {
+    pub(super) async fn fetch_available_restore_point(&self, name: &str) -> Result<Option<RestorePoint>> {
         match self.fetch_restore_point(name).await? {
             Some(point) if point.status == AVAILABLE => Ok(Some(point.to_restore_point(self.clock.now()))),
             Some(point) if point.status != "PENDING" => {

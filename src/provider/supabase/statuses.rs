@@ -7,19 +7,19 @@ pub(super) const ACTIVE_HEALTHY: &str = "ACTIVE_HEALTHY";
 pub(super) const RESTORING: &str = "RESTORING";
 
 /// Returns whether a project does not leave this status by itself.
-pub(super) fn is_final(status: &str) -> bool {
+pub(super) fn is_final_project_status(status: &str) -> bool {
     const FINAL: [&str; 6] =
         ["INIT_FAILED", "RESTORE_FAILED", "PAUSE_FAILED", "REMOVED", "INACTIVE", "GOING_DOWN"];
     FINAL.contains(&status)
 }
 
 /// Returns whether a project is switched off, or is about to be.
-pub(super) fn is_switched_off(status: &str) -> bool {
+pub(super) fn is_project_off_or_pausing(status: &str) -> bool {
     ["PAUSING", "INACTIVE", "PAUSE_FAILED", "GOING_DOWN"].contains(&status)
 }
 
 /// Returns whether a project in this status is up, healthy or not, and takes requests.
-pub(super) fn is_up(status: &str) -> bool {
+pub(super) fn is_project_up(status: &str) -> bool {
     [ACTIVE_HEALTHY, "ACTIVE_UNHEALTHY"].contains(&status)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn map_branch_status(workflow: &str, project: Option<&str>) -> String
     let word = match project {
         _ if workflow.ends_with("_FAILED") => "failed",
         Some("INACTIVE" | "PAUSING") => "stopped",
-        Some(status) if is_final(status) => "failed",
+        Some(status) if is_final_project_status(status) => "failed",
         Some(ACTIVE_HEALTHY) | None if !is_workflow_running(workflow) => "ready",
         Some("ACTIVE_UNHEALTHY") => "unhealthy",
         _ => "preparing",

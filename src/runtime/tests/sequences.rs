@@ -180,7 +180,7 @@ impl Sequence {
             Act::Leave => drop(leave_run(&self.journal(), &self.id)),
             Act::DecideGate { approves } => drop(self.decide_gate(*approves)),
             Act::DecideCall { redo } => drop(self.decide_call(*redo)),
-            Act::StepClock { minutes } => self.clock.step_by(Span::from_secs(minutes * 60)),
+            Act::StepClock { minutes } => self.clock.shift_wall_clock(Span::from_secs(minutes * 60)),
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A lost request that is looked for, and a person who may end the looking.
 
-use super::{super::failure::lost_error, *};
+use super::{super::failure::never_landed_error, *};
 use crate::provider::model::Landing;
 
 /// Longer than a lost request is looked for before anything else is done about it.
@@ -77,6 +77,6 @@ fn that_nothing_comes_any_more_is_certain_only_where_somebody_says_so() {
         (Landing::Bounded(bound, "the server says so"), SideEffects::None),
         (Landing::Fenced("it is gone"), SideEffects::None),
     ] {
-        assert_eq!(lost_error("the switch", landing).side_effects, side_effects, "{landing:?}");
+        assert_eq!(never_landed_error("the switch", landing).side_effects, side_effects, "{landing:?}");
     }
 }

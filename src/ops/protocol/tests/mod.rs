@@ -3,13 +3,13 @@
 mod jobs;
 mod lost;
 
-use super::{EffectFailure, EffectResult, SetEffect, SetLook, sending::SENDING_TIME, take_set};
+use super::{EffectFailure, EffectResult, SetEffect, SetLook, perform_set, sending::SENDING_TIME};
 use crate::{
     base::{
         clock::{Clock, Uptime, VirtualClock},
         lock::lock_unpoisoned,
         moment::{Moment, Span},
-        send_deadline::find_send_deadline,
+        send_deadline::current_send_deadline,
     },
     ops::{
         self,
@@ -129,7 +129,7 @@ async fn what_a_colleague_changes_beside_it_is_not_looked_at_and_stays() {
     take_call(&fleet, "network::restrictions::add", theirs, None).await.0.expect("it is added");
     let (again, _) = take_call(&fleet, "network::restrictions::add", ours, evidence).await;
     again.expect("it is as wanted, whatever else is");
-    let ranges = sim.network().expect("it has one").allowed().await.expect("a list").ranges;
+    let ranges = sim.network().expect("it has one").allowed_ranges().await.expect("a list").ranges;
     for net in ["203.0.113.0/24", "198.51.100.0/24"] {
         assert!(ranges.iter().any(|range| range.cidr.to_string() == net), "{net}: {ranges:?}");
     }
@@ -219,9 +219,9 @@ impl SetEffect for Switch {
         })
     }
 
-    async fn ask(&self, _: &ElementChanges) -> Result<()> {
+    async fn send_request(&self, _: &ElementChanges) -> Result<()> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        *lock_unpoisoned(&self.send_by) = find_send_deadline();
+        *lock_unpoisoned(&self.send_by) = current_send_deadline();
         match self.answer {
             Answer::Done => Ok(()),
             Answer::Refused => Err(Error::new(Code::Conflict, "it is so already")),
@@ -300,7 +300,7 @@ async fn take_switch_up(
         is_doubtful: false,
         host,
     };
-    take_set(&cx, &args, &**provider, switch).await
+    perform_set(&cx, &args, &**provider, switch).await
 }
 
 #[tokio::test]

@@ -71,12 +71,12 @@ pub(super) async fn run_audit(client: &Client, scope: AuditScope) -> Result<Audi
     const BEGIN: &str = "begin isolation level repeatable read, read only;
         set local search_path = ''; set local statement_timeout = '5s'; set local lock_timeout = '1s'";
     client.batch_execute(BEGIN).await.map_err(|e| statement_error(&e, BEGIN))?;
-    let report = run_checks(client, scope).await;
+    let report = run_checks_in_transaction(client, scope).await;
     drop(client.batch_execute("rollback").await);
     report
 }
 
-async fn run_checks(client: &Client, scope: AuditScope) -> Result<AuditReport> {
+async fn run_checks_in_transaction(client: &Client, scope: AuditScope) -> Result<AuditReport> {
     let session = AuditSession::query_session(client).await?;
     let mut report = AuditReport { findings: Vec::new(), checks: Vec::new() };
     let specs: Vec<&CheckSpec> = CHECK_GROUPS.iter().copied().flatten().collect();

@@ -171,7 +171,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As for [`Cluster::archive_now`].
-    pub(super) async fn archive_fence(&self) -> Result<()> {
+    pub(super) async fn archive_marker(&self) -> Result<()> {
         if let Some(why) = self.archiver_failure().await? {
             return Err(archiver_error(&why));
         }
@@ -232,7 +232,7 @@ pub(super) fn archiver_error(why: &str) -> Error {
 }
 
 /// Returns whether the server of a data folder has WAL files that wait to be archived.
-pub(super) fn has_unarchived_wal(data: &Path) -> bool {
+pub(super) fn has_waiting_wal(data: &Path) -> bool {
     !list_waiting_wal(data).is_empty()
 }
 

@@ -90,7 +90,7 @@ pub(in super::super) fn fits_socket(folder: &Path) -> bool {
 }
 
 /// Returns the file that the standard error of the server of `data` goes to.
-pub(in super::super) fn find_output_file(data: &Path) -> Option<PathBuf> {
+pub(in super::super) fn find_stderr_file(data: &Path) -> Option<PathBuf> {
     let file = fs::read_link(format!("/proc/{}/fd/2", find_server(data)?.pid)).ok()?;
     file.is_file().then_some(file)
 }

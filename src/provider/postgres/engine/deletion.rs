@@ -85,7 +85,7 @@ async fn clean_archive(cluster: &Cluster, all: &[StoredBackup], deleted: &Stored
     let archive = &view.archive;
     let first = first_kept_segment(&view, deleted, &rest);
     // Left in place, the history file would keep the WAL of the deleted backup for ever.
-    for (history, ..) in archive.backups.iter().filter(|history| is_history_of(history, deleted)) {
+    for (history, ..) in archive.backups.iter().filter(|history| is_backup_history_of(history, deleted)) {
         record_file::remove_file(&archive.folder.join(history)).map_err(Error::with_side_effects)?;
     }
     let Some(first) = first else { return Ok(()) };
@@ -98,7 +98,7 @@ async fn clean_archive(cluster: &Cluster, all: &[StoredBackup], deleted: &Stored
 /// Returns the oldest segment to keep when `deleted` goes and `rest` stays; `None` to keep all.
 fn first_kept_segment(view: &ArchiveView, deleted: &StoredBackup, rest: &[&StoredBackup]) -> Option<u64> {
     let archive = &view.archive;
-    let others = archive.backups.iter().filter(|history| !is_history_of(history, deleted));
+    let others = archive.backups.iter().filter(|history| !is_backup_history_of(history, deleted));
     let first = others
         .map(|(_, _, start)| archive.segment_at(*start))
         .chain([first_needed_segment(view, rest)?])
@@ -113,7 +113,7 @@ fn first_kept_segment(view: &ArchiveView, deleted: &StoredBackup, rest: &[&Store
 }
 
 /// Returns whether a history file in the archive is that of `stored`.
-fn is_history_of((_, timeline, start): &(String, u32, Lsn), stored: &StoredBackup) -> bool {
+fn is_backup_history_of((_, timeline, start): &(String, u32, Lsn), stored: &StoredBackup) -> bool {
     stored.wal.as_ref().is_some_and(|needed| {
         needed.timeline == *timeline && Lsn::parse(&needed.start).is_ok_and(|s| s == *start)
     })

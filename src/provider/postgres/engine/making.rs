@@ -88,7 +88,7 @@ impl BuiltinEngine<'_> {
         self.create_folder(&programs, &stored)?;
         self.start_copy(&programs, stored.clone())
             .await
-            .inspect_err(|_| drop(self.discard_backup(&stored.id)))?;
+            .inspect_err(|_| drop(self.abort_backup(&stored.id)))?;
         Ok(stored.id)
     }
 
@@ -188,7 +188,7 @@ impl BuiltinEngine<'_> {
             BackupPhase::Verifying => self.poll_verification(&programs, stored),
             BackupPhase::Archiving => self.poll_archiving(&programs, stored).await,
         };
-        looked.map_err(|error| match self.discard_backup(id) {
+        looked.map_err(|error| match self.abort_backup(id) {
             Ok(()) => error,
             Err(left) => Error { left_behind: left.left_behind, ..error }.with_side_effects(),
         })

@@ -239,7 +239,7 @@ impl<'a> BuiltinEngine<'a> {
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(super) fn discard_backup(&self, id: &str) -> Result<()> {
+    pub(super) fn abort_backup(&self, id: &str) -> Result<()> {
         if let Ok(stored) = self.get_backup(id) {
             let data = self.files_folder(id).join("data");
             let child = stored
@@ -277,7 +277,7 @@ impl<'a> BuiltinEngine<'a> {
     pub(super) async fn verify_backup(&self, id: &str) -> Result<Vec<String>> {
         let data = self.files_folder(id).join("data");
         let programs = self.cluster.programs()?;
-        let output = programs.try_run("pg_verifybackup", &[data.as_os_str()]).await?;
+        let output = programs.run_with_any_exit("pg_verifybackup", &[data.as_os_str()]).await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let mut problems: Vec<String> = said
             .lines()
@@ -306,7 +306,7 @@ impl<'a> BuiltinEngine<'a> {
 
     /// Returns the program and arguments that copy a backup's files to `to`, which appears only when
     /// complete.
-    pub(super) fn copy_command(&self, id: &str, to: &Path) -> (&'static str, Vec<OsString>) {
+    pub(super) fn restore_copy_command(&self, id: &str, to: &Path) -> (&'static str, Vec<OsString>) {
         const SCRIPT: &str = r#"rm -rf -- "$2" && cp -a --reflink=auto -- "$1" "$2" && mv -T -- "$2" "$3""#;
         let partial = Self::partial_folder(to);
         let script = ["-c", SCRIPT, "redrill"].map(OsString::from);

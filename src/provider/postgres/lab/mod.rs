@@ -138,7 +138,7 @@ pub async fn remove_lab(state: &Path) -> Result<LabStatus> {
             starting.signal(rustix::process::Signal::QUIT);
         }
         server::stop_server(&SystemClock, &location.data(), server::ShutdownMode::Immediate).await?;
-        kill_children(&location.folder).await;
+        kill_processes_below(&location.folder).await;
         // What `initdb` had started is not named after the folder, and works in it.
         server::stop_server(&SystemClock, &location.partial(), server::ShutdownMode::Immediate).await?;
         disk::remove_folder(&location.folder)?;
@@ -331,14 +331,14 @@ fn write_target(state: &Path, location: &LabLocation) -> Result<()> {
 
 /// Removes a branch of a lab that goes away as a whole.
 async fn remove_branch(branch: &BranchRecord) -> Result<()> {
-    kill_children(&branch.copy.folder).await;
+    kill_processes_below(&branch.copy.folder).await;
     server::stop_server(&SystemClock, &branch.copy.data_folder(), server::ShutdownMode::Immediate).await?;
     disk::remove_folder(&branch.copy.folder)?;
     disk::remove_folder(&branch.copy.socket)
 }
 
 /// Ends every process that was started for something in `folder`, and returns when none is left.
-async fn kill_children(folder: &Path) {
+async fn kill_processes_below(folder: &Path) {
     while let Some(child) = process::find_started_below(folder) {
         child.signal_group(rustix::process::Signal::KILL);
         child.signal(rustix::process::Signal::KILL);

@@ -68,7 +68,7 @@ pub(super) async fn resolve_target(
             Err(_) => {}
         }
     }
-    let search = ArchiveSearch::begin(cluster, backups).await?;
+    let search = ArchiveSearch::archive_and_read(cluster, backups).await?;
     if let (RecoveryTarget::Latest, true, Some(why)) = (&to.at, cluster.is_running(), &search.unarchived) {
         return Err(why.clone());
     }
@@ -76,7 +76,7 @@ pub(super) async fn resolve_target(
     let found = looking.find_target(to).await;
     let target = match found {
         Ok(target) if is_exact => target,
-        Ok(target) => ArchivedTarget { unseen: search.describe_unseen(backups).await?, ..target },
+        Ok(target) => ArchivedTarget { unseen: search.describe_unsearched(backups).await?, ..target },
         Err(error) => return Err(search.explain_failure(error).await?),
     };
     Ok((search.view, target))
@@ -132,11 +132,14 @@ impl TargetSearch<'_> {
             None => only_timeline(&view.timelines_holding_time(time).await?, "the moment")?,
         };
         let Some(timeline) = found else {
-            return Err(hint_at_timelines(after_window_error(view.latest_commit().await?.as_ref()), view));
+            return Err(hint_at_timelines(
+                after_window_error(view.last_commit_anywhere().await?.as_ref()),
+                view,
+            ));
         };
-        let last = view.last_commit(timeline).await?.filter(|last| time <= last.time);
+        let last = view.last_commit_on(timeline).await?.filter(|last| time <= last.time);
         let Some(last) = last else {
-            return Err(after_window_error(view.last_commit(timeline).await?.as_ref()));
+            return Err(after_window_error(view.last_commit_on(timeline).await?.as_ref()));
         };
         // Nothing comes after the last commit at which recovery could notice that it has gone far enough.
         if inclusive && time == last.time {
@@ -154,7 +157,7 @@ impl TargetSearch<'_> {
                 None => self.view.archive.timelines.keys().next_back().copied().unwrap_or(1),
             },
         };
-        let last = self.view.last_commit(timeline).await?.ok_or_else(|| after_window_error(None))?;
+        let last = self.view.last_commit_on(timeline).await?.ok_or_else(|| after_window_error(None))?;
         Ok(ArchivedTarget::at_place(timeline, last.lsn))
     }
 
@@ -162,12 +165,12 @@ impl TargetSearch<'_> {
         let view = self.view;
         let found = match self.asked {
             // What is from before its fork is part of its history, too.
-            Some(asked) => view.last_commit(asked).await?.filter(|last| lsn <= last.lsn).map(|_| asked),
+            Some(asked) => view.last_commit_on(asked).await?.filter(|last| lsn <= last.lsn).map(|_| asked),
             None => only_timeline(&view.timelines_holding_lsn(lsn).await?, "the place")?,
         };
         match found {
             Some(timeline) => Ok(ArchivedTarget::at_place(timeline, lsn)),
-            None => Err(after_window_error(view.latest_commit().await?.as_ref())),
+            None => Err(after_window_error(view.last_commit_anywhere().await?.as_ref())),
         }
     }
 
@@ -177,7 +180,7 @@ impl TargetSearch<'_> {
             Error::new(Code::Internal, format!("transaction {full} cannot be looked for: {e}"))
         })?;
         let commits = self.view.archive.find_commits(&self.view.programs, xid).await?;
-        let commits = self.keep_reachable(commits, |(timeline, commit)| (*timeline, commit.lsn));
+        let commits = self.prefer_reachable(commits, |(timeline, commit)| (*timeline, commit.lsn));
         let timelines: Vec<u32> = commits.iter().map(|(timeline, _)| *timeline).collect();
         let only = only_timeline(&timelines, "the transaction")?;
         let (Some(on), [(_, commit)]) = (only, commits.as_slice()) else {
@@ -195,7 +198,7 @@ impl TargetSearch<'_> {
         let all = self.view.archive.list_restore_points(&self.view.programs, 0..=u64::MAX).await?;
         let (named, others): (Vec<WalRestorePoint>, Vec<WalRestorePoint>) =
             all.into_iter().partition(|point| point.name == name);
-        let named = self.keep_reachable(named, |point| (point.timeline, point.lsn));
+        let named = self.prefer_reachable(named, |point| (point.timeline, point.lsn));
         match named.as_slice() {
             [] => {
                 let known: Vec<String> = others.into_iter().map(|point| point.name).collect();
@@ -220,7 +223,7 @@ impl TargetSearch<'_> {
         let segment = archive.segment_at(lsn);
         let there = archive.list_restore_points(&self.view.programs, segment..=segment + 1).await?;
         let found = there.iter().find(|found| {
-            let writer = archive.writing_timeline(found.timeline, found.lsn);
+            let writer = archive.timeline_that_wrote(found.timeline, found.lsn);
             found.lsn == lsn && found.name == point.name && (found.timeline == timeline || writer == timeline)
         });
         match found {
@@ -237,14 +240,14 @@ impl TargetSearch<'_> {
         if archive.timelines.contains_key(&timeline) && !self.view.is_reachable(self.backups, timeline, lsn) {
             return Ok(true);
         }
-        let last = self.view.last_commit(timeline).await?;
+        let last = self.view.last_commit_on(timeline).await?;
         let is_missing = archive.first_missing_segment(timeline, lsn, Some(Lsn(lsn.0 + 1))).is_some();
         Ok(is_missing && last.is_some_and(|last| lsn < last.lsn))
     }
 
     /// Keeps of what was found in files of timelines what is in the history that is asked for, and of that what a backup
     /// leads to. Where none does, the newest is kept: why it cannot be reached is then said of it.
-    fn keep_reachable<T>(&self, found: Vec<T>, place: impl Fn(&T) -> (u32, Lsn)) -> Vec<T> {
+    fn prefer_reachable<T>(&self, found: Vec<T>, place: impl Fn(&T) -> (u32, Lsn)) -> Vec<T> {
         let is_asked = |one: &T| {
             let (on, lsn) = place(one);
             self.asked.is_none_or(|asked| self.view.archive.is_in_history(asked, on, lsn))

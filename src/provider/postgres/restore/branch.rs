@@ -49,7 +49,7 @@ pub(in super::super) fn check_branch_name(name: &str) -> Result<()> {
 }
 
 /// Returns the folder for a branch, and makes the one above it: in the state folder if the cluster's user can reach it, else in `/var/tmp`.
-pub(in super::super) async fn prepare_branch_home(
+pub(in super::super) async fn choose_branch_folder(
     cluster: &Cluster,
     programs: &Programs,
     id: &str,

@@ -43,8 +43,8 @@ pub(super) fn start_backup_copy(
     programs: &Programs,
     copy: &CopyRecord,
 ) -> Result<TrackedProcess> {
-    let (program, args) =
-        BuiltinEngine::for_cluster(cluster)?.copy_command(&copy.recovery.backup, &copy.files_folder());
+    let (program, args) = BuiltinEngine::for_cluster(cluster)?
+        .restore_copy_command(&copy.recovery.backup, &copy.files_folder());
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
     let output = copy_log_path(copy);
     record_file::remove_file(&output)?;

@@ -3,7 +3,7 @@
 //! - Recovery notices late, or never, that its target cannot be reached: it fails after minutes of replay, or comes up
 //!   on the wrong timeline with the wrong rows. So every refusal is made here.
 //! - The source is changed in one way: before a search by name, transaction or place, and for a target after the end of the
-//!   archive, a marker is committed and archived where its server runs ([`Cluster::archive_fence`]).
+//!   archive, a marker is committed and archived where its server runs ([`Cluster::archive_marker`]).
 
 use super::{
     archived_target::{ArchivedTarget, resolve_target},
@@ -62,7 +62,7 @@ pub(in super::super) async fn plan_restore(
         return Err(Error::new(Code::Refused, format!("`{}` has no usable backup", cluster.name))
             .with_hint("make one with `backup create`"));
     };
-    let system_identifier = check_backup(cluster, newest, folder).await?;
+    let system_identifier = check_backup_and_folder(cluster, newest, folder).await?;
     let (backup, view, target) = if request.to.at == RecoveryTarget::BackupEnd {
         let needed = archive_view::required_wal(newest)?;
         let own = needed.timeline;
@@ -83,7 +83,7 @@ pub(in super::super) async fn plan_restore(
         (backup, view, target)
     };
     if backup.id != newest.id {
-        check_backup(cluster, &backup, folder).await?;
+        check_backup_and_folder(cluster, &backup, folder).await?;
     }
     check_no_new_tablespace(&view, &backup, &target).await?;
     let recovery = RecoveryPlan {
@@ -186,7 +186,7 @@ async fn check_no_new_tablespace(
 }
 
 /// Checks the backup and the folder it would go to; returns the system identifier of its cluster.
-async fn check_backup(cluster: &Cluster, backup: &StoredBackup, folder: &Path) -> Result<String> {
+async fn check_backup_and_folder(cluster: &Cluster, backup: &StoredBackup, folder: &Path) -> Result<String> {
     let files = BuiltinEngine::for_cluster(cluster)?.files_folder(&backup.id);
     let data = files.join("data");
     manifest::compare_with_manifest(&data)?;

@@ -128,7 +128,7 @@ impl CommitToken {
     }
 
     /// Returns the state of a transaction that was committed.
-    pub(in super::super) fn committed(&self) -> CommitState {
+    pub(in super::super) fn committed_state(&self) -> CommitState {
         CommitState::Committed(SqlOutcome { rows_affected: self.rows_affected })
     }
 
@@ -157,7 +157,7 @@ impl OpenTransaction for PendingTransaction {
     async fn commit(self: Box<Self>) -> Result<SqlOutcome> {
         let why = match tokio::time::timeout(self.answer_timeout, self.client.batch_execute("commit")).await {
             Ok(Ok(())) => return Ok(SqlOutcome { rows_affected: self.token.rows_affected }),
-            Ok(Err(e)) if refusal::is_server_error(&e) => {
+            Ok(Err(e)) if refusal::is_statement_refusal(&e) => {
                 return Err(statement::mark_lasting_effects(statement_error(&e, "commit"), &self.statement));
             }
             Ok(Err(e)) => refusal::innermost_reason(&e),
@@ -184,7 +184,7 @@ pub(super) fn begin_sql(key: &CallKey) -> String {
 
 /// Takes back what a statement has set for its session, which a connection pool would give to somebody else, leaves a message
 /// in the WAL, and has the server end a session whose commit does not come.
-pub(super) async fn end_statement(client: &Client, timeout: Span, key: &CallKey) -> Result<()> {
+pub(super) async fn emit_commit_message(client: &Client, timeout: Span, key: &CallKey) -> Result<()> {
     let sql = format!(
         "{}; set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}; \
          set local application_name = '{}'; \
@@ -199,7 +199,7 @@ pub(super) async fn end_statement(client: &Client, timeout: Span, key: &CallKey)
 }
 
 /// Ends every other session that runs a statement of a call, and returns whether none is left.
-pub(super) async fn end_sessions(client: &Client, key: &CallKey) -> Result<bool> {
+pub(super) async fn terminate_sessions(client: &Client, key: &CallKey) -> Result<bool> {
     let end = format!(
         "select count(pg_terminate_backend(pid)) from pg_stat_activity \
          where application_name = '{}' and pid <> pg_backend_pid()",
@@ -213,7 +213,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Code::Unknown`] when this server cannot know; as for connecting.
-    pub(in super::super) async fn read_commit(&self, token: &CommitToken) -> Result<ServerReading> {
+    pub(in super::super) async fn settle_from_server(&self, token: &CommitToken) -> Result<ServerReading> {
         let Some(xid) = token.xid else { return Ok(ServerReading::Settled(CommitState::NotCommitted)) };
         let client = self.address.connect().await?;
         let server = fetch_rows(&client, SERVER_SQL).await?;
@@ -264,7 +264,7 @@ async fn read_running_server(client: &Client, token: &CommitToken, xid: u64) -> 
     );
     fetch_text(client, &end).await?;
     match fetch_text(client, &status_sql(xid)).await?.as_deref() {
-        Some("committed") => Ok(token.committed()),
+        Some("committed") => Ok(token.committed_state()),
         Some("aborted") => Ok(CommitState::NotCommitted),
         Some(_) => Ok(CommitState::Open(format!("transaction {xid} is still in progress"))),
         None => Err(token.unknown_error(FORGOTTEN)),

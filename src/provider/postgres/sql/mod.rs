@@ -58,7 +58,7 @@ impl Sql for Database {
         .await
     }
 
-    async fn open_transaction(
+    async fn execute_uncommitted(
         &self,
         sql: &str,
         timeout: Span,
@@ -68,13 +68,13 @@ impl Sql for Database {
         let client = self.address.connect().await?;
         let token = within_timeout(timeout, async {
             // An earlier attempt may still be at work, and would be in the way.
-            while !commit::end_sessions(&client, key).await? {
+            while !commit::terminate_sessions(&client, key).await? {
                 tokio::time::sleep(END_POLL_INTERVAL).await;
             }
             begin_transaction(&client, &commit::begin_sql(key), timeout).await?;
             let ran = run_statement(&client, sql).await;
             let rows_affected = ran.map_err(|e| statement::mark_lasting_effects(e, sql))?;
-            commit::end_statement(&client, timeout, key).await?;
+            commit::emit_commit_message(&client, timeout, key).await?;
             CommitToken::fetch(&client, rows_affected).await
         })
         .await?;
@@ -82,7 +82,7 @@ impl Sql for Database {
         Ok(Box::new(PendingTransaction { client, token, answer_timeout, statement: sql.to_owned() }))
     }
 
-    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
+    async fn execute_outside_transaction(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
         statement::check_statement(sql)?;
         let client = self.address.connect().await?;
         let limit = format!("set statement_timeout = {}", limit_in_millis(timeout));
@@ -93,7 +93,7 @@ impl Sql for Database {
         };
         match tokio::time::timeout(timeout.to_std() + ANSWER_GRACE, send_statement(&client, sql)).await {
             Ok(Ok(rows_affected)) => Ok(SqlOutcome { rows_affected }),
-            Ok(Err(e)) if refusal::is_server_error(&e) => {
+            Ok(Err(e)) if refusal::is_statement_refusal(&e) => {
                 Err(statement::mark_partial_effects(statement_error(&e, sql)))
             }
             Ok(Err(e)) => Err(lost(&refusal::innermost_reason(&e))),
@@ -101,18 +101,18 @@ impl Sql for Database {
         }
     }
 
-    async fn settle(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
+    async fn find_commit_state(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
         if token.is_null() {
-            return self.end_unfinished(key).await;
+            return self.terminate_unfinished_session(key).await;
         }
         let token = CommitToken::decode(token)?;
-        match self.read_commit(&token).await? {
+        match self.settle_from_server(&token).await? {
             ServerReading::Settled(state) => Ok(state),
             ServerReading::Restarted => Err(token.restarted_error()),
         }
     }
 
-    fn runs_before_token(&self) -> bool {
+    fn runs_statement_on_open(&self) -> bool {
         true
     }
 
@@ -158,9 +158,9 @@ impl Database {
     ///
     /// # Errors
     /// As for connecting.
-    pub(super) async fn end_unfinished(&self, key: &CallKey) -> Result<CommitState> {
+    pub(super) async fn terminate_unfinished_session(&self, key: &CallKey) -> Result<CommitState> {
         let client = self.address.connect().await?;
-        Ok(if commit::end_sessions(&client, key).await? {
+        Ok(if commit::terminate_sessions(&client, key).await? {
             CommitState::NotCommitted
         } else {
             CommitState::Open("its session was told to end".into())

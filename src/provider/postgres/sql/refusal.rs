@@ -23,7 +23,7 @@ pub(in super::super) fn statement_error(error: &tokio_postgres::Error, sql: &str
 }
 
 /// Returns whether the server refused the statement and the session goes on: the statement had no effect.
-pub(super) fn is_server_error(error: &tokio_postgres::Error) -> bool {
+pub(super) fn is_statement_refusal(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|said| said.parsed_severity() == Some(Severity::Error))
 }
 

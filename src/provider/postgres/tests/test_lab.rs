@@ -99,7 +99,7 @@ impl TestLab {
 /// Polls a job until it is over.
 pub(super) async fn finish_job(provider: &dyn Provider, job: &Job) -> Result<Value> {
     for _ in 0..600 {
-        if let JobStatus::Done(value) = provider.observe(job).await? {
+        if let JobStatus::Done(value) = provider.poll_job(job).await? {
             return Ok(value);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -190,7 +190,7 @@ impl WalArchive {
             None => there.segments.last().copied().unwrap_or_default().max(self.segment_at(from)),
         };
         (self.segment_at(from)..=last).find_map(|segment| {
-            let on = self.source_timeline(timeline, segment);
+            let on = self.timeline_to_read(timeline, segment);
             let there = self.timelines.get(&on).is_some_and(|t| t.segments.contains(&segment));
             (!there).then(|| self.segment_name(on, segment))
         })
@@ -201,7 +201,7 @@ impl WalArchive {
     pub(super) fn replay_path(&self, timeline: u32, from: u64) -> Vec<(u32, RangeInclusive<u64>)> {
         let mut path: Vec<(u32, RangeInclusive<u64>)> = Vec::new();
         for segment in from.. {
-            let on = self.source_timeline(timeline, segment);
+            let on = self.timeline_to_read(timeline, segment);
             if !self.timelines.get(&on).is_some_and(|there| there.segments.contains(&segment)) {
                 break;
             }
@@ -233,14 +233,14 @@ impl WalArchive {
 
     /// Returns the timeline that wrote what a file of `timeline` has at `lsn`: a file in which a timeline began has the end
     /// of its ancestor, too.
-    pub(in super::super) fn writing_timeline(&self, timeline: u32, lsn: Lsn) -> u32 {
+    pub(in super::super) fn timeline_that_wrote(&self, timeline: u32, lsn: Lsn) -> u32 {
         let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
         let older = ancestors.iter().find(|(_, left)| lsn < *left);
         older.map_or(timeline, |(ancestor, _)| *ancestor)
     }
 
     /// Returns the timeline whose file of a segment a replay on `timeline` needs: the newest that had begun by then.
-    fn source_timeline(&self, timeline: u32, segment: u64) -> u32 {
+    fn timeline_to_read(&self, timeline: u32, segment: u64) -> u32 {
         let ancestors = self.timelines.get(&timeline).map(|t| t.ancestors.as_slice()).unwrap_or_default();
         let older = ancestors.iter().find(|(_, left)| segment < self.segment_at(*left));
         older.map_or(timeline, |(ancestor, _)| *ancestor)

@@ -70,7 +70,7 @@ impl WalArchive {
         };
         let candidates = reader.find_candidates().await?;
         let mut events = Vec::new();
-        for candidate in candidates.iter().filter(|s| query.covers_candidate(s)) {
+        for candidate in candidates.iter().filter(|s| query.covers_time_of(s)) {
             let mut seen: Vec<(&str, Vec<Option<Relation>>)> = Vec::new();
             if query.event.as_deref() != Some("truncate") {
                 seen.push(("drop", reader.dropped_tables(candidate)?));
@@ -89,7 +89,7 @@ impl WalArchive {
 }
 
 impl TableEventQuery {
-    fn covers_candidate(&self, candidate: &CandidateTransaction) -> bool {
+    fn covers_time_of(&self, candidate: &CandidateTransaction) -> bool {
         let time = candidate.done.commit.time;
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time <= until)
     }

@@ -52,12 +52,12 @@ async fn a_job_goes_on_while_nobody_looks_and_is_done_once() {
         .create(&BackupRequest { label: Some("drill".into()) }, &call_key("k1"))
         .await;
     let job = job.expect("it is accepted");
-    let JobStatus::Running(begun) = first.observe(&job).await.expect("it can be seen") else {
+    let JobStatus::Running(begun) = first.poll_job(&job).await.expect("it can be seen") else {
         panic!("it takes time")
     };
     assert_eq!(begun.done, Some(0));
-    first.pause(&*frozen_clock(), Span::from_secs(60)).await;
-    let JobStatus::Running(quarter) = first.observe(&job).await.expect("it can be seen") else {
+    first.let_time_pass(&*frozen_clock(), Span::from_secs(60)).await;
+    let JobStatus::Running(quarter) = first.poll_job(&job).await.expect("it can be seen") else {
         panic!("it takes time")
     };
     assert_eq!(quarter.done, quarter.total.map(|t| t / 4));
@@ -65,10 +65,11 @@ async fn a_job_goes_on_while_nobody_looks_and_is_done_once() {
     drop(first);
 
     let second = sim_on_disk(state.path(), "").expect("it opens");
-    let found = second.find(&call_key("k1"), None).await.expect("it can be asked").expect("the key is known");
+    let found =
+        second.find_job(&call_key("k1"), None).await.expect("it can be asked").expect("the key is known");
     assert_eq!(found, job);
-    assert_eq!(second.find(&call_key("k2"), None).await.expect("it can be asked"), None);
-    second.pause(&*frozen_clock(), Span::from_secs(86_400)).await;
+    assert_eq!(second.find_job(&call_key("k2"), None).await.expect("it can be asked"), None);
+    second.let_time_pass(&*frozen_clock(), Span::from_secs(86_400)).await;
     let (value, looks) = wait_for_job(&second, &found).await.expect("it is done");
     assert_eq!(looks, 0);
     let backup: Backup = serde_json::from_value(value["$backup"].clone()).expect("a backup");
@@ -105,8 +106,8 @@ async fn a_job_can_be_given_up() {
     sim.cancel(&job).await.expect("it stays given up");
     assert_eq!(sim.effect_log().expect("the log").len(), 2);
     assert_eq!(sim.branches().expect("branches").list().await, Ok(Vec::new()));
-    assert_eq!(sim.observe(&job).await.expect_err("it is over").code, Code::Refused);
-    sim.pause(&*frozen_clock(), Span::from_secs(86_400)).await;
+    assert_eq!(sim.poll_job(&job).await.expect_err("it is over").code, Code::Refused);
+    sim.let_time_pass(&*frozen_clock(), Span::from_secs(86_400)).await;
     assert_eq!(sim.branches().expect("branches").list().await, Ok(Vec::new()));
 }
 
@@ -127,11 +128,11 @@ async fn backups_are_verified_expire_and_go() {
     backups.delete(&plan, &call_key("k1")).await.expect("the same key does nothing");
     backups.delete(&plan, &call_key("k2")).await.expect("what is gone is gone");
     assert_eq!(sim.effect_log().expect("the log").len(), 1);
-    assert_eq!(backups.window().await.expect("a window").earliest, Some(minutes_ago(15)));
+    assert_eq!(backups.recovery_window().await.expect("a window").earliest, Some(minutes_ago(15)));
     assert_eq!(backups.get("first").await.expect_err("it is gone").code, Code::NotFound);
 
-    sim.pause(&*frozen_clock(), Span::from_secs(11 * 86_400)).await;
-    let window = backups.window().await.expect("a window");
+    sim.let_time_pass(&*frozen_clock(), Span::from_secs(11 * 86_400)).await;
+    let window = backups.recovery_window().await.expect("a window");
     assert_eq!((window.earliest, window.backups[0].usable), (None, false));
     assert_eq!(
         backups
@@ -149,12 +150,12 @@ async fn a_statement_is_committed_only_after_it_was_written_down() {
     let sql = sim.sql().expect("sql");
     let insert = "insert into entries values (7, 70)";
     let (key, timeout, token) = (call_key("k1"), Span::from_secs(5), Value::Null);
-    drop(sql.open_transaction(insert, timeout, &key).await.expect("it runs"));
-    assert_eq!(sql.settle(&key, &token).await, Ok(CommitState::NotCommitted));
+    drop(sql.execute_uncommitted(insert, timeout, &key).await.expect("it runs"));
+    assert_eq!(sql.find_commit_state(&key, &token).await, Ok(CommitState::NotCommitted));
     assert_eq!(entry_ids(&sim).await, [1, 2, 3]);
-    let transaction = sql.open_transaction(insert, timeout, &key).await.expect("it runs");
+    let transaction = sql.execute_uncommitted(insert, timeout, &key).await.expect("it runs");
     let outcome = transaction.commit().await.expect("it is committed");
-    assert_eq!(sql.settle(&key, &token).await, Ok(CommitState::Committed(outcome)));
+    assert_eq!(sql.find_commit_state(&key, &token).await, Ok(CommitState::Committed(outcome)));
     assert_eq!(entry_ids(&sim).await, [1, 2, 3, 7]);
     let twice = sql.execute(insert, timeout, &call_key("k2")).await.expect_err("the id is taken");
     assert_eq!(twice.code, Code::Sql);
@@ -171,9 +172,10 @@ async fn what_runs_only_outside_a_transaction_is_refused_inside_one_as_by_the_se
         assert_eq!(refused.code, Code::Unsupported, "{refused:?}");
         assert!(refused.message.contains("cannot run inside a transaction block (SQLSTATE 25001)"));
         assert!(refused.hint.expect("a hint").contains("`transaction: false`"));
-        sql.execute_alone(statement, timeout).await.expect(statement);
+        sql.execute_outside_transaction(statement, timeout).await.expect(statement);
     }
-    let refused = sql.execute_alone("create database b", timeout).await.expect_err("one database");
+    let refused =
+        sql.execute_outside_transaction("create database b", timeout).await.expect_err("one database");
     assert_eq!(refused.code, Code::Unsupported);
     assert_eq!(sim.effect_log().expect("the log").len(), 2);
 }

@@ -42,7 +42,7 @@ at = "-1h"
 "#;
 
 async fn pass_hours(sim: &Sim, hours: i64) {
-    Provider::pause(sim, &*frozen_clock(), Span::from_secs(hours * 3600)).await;
+    Provider::let_time_pass(sim, &*frozen_clock(), Span::from_secs(hours * 3600)).await;
 }
 
 async fn list_backups(sim: &Sim) -> Vec<Backup> {
@@ -147,7 +147,7 @@ async fn a_target_that_is_off_answers_no_query_and_takes_no_backup() {
     assert_eq!(Schedules::list(&sim).await.expect("schedules")[0].next_at, None);
     let on = Lifecycle::resume(&sim, &call_key("k5")).await.expect("it is accepted");
     assert!(
-        matches!(sim.ready().await.expect("it can be asked"), JobStatus::Running(p) if p.phase == "resuming")
+        matches!(sim.check_ready().await.expect("it can be asked"), JobStatus::Running(p) if p.phase == "resuming")
     );
     let (project, looks) = wait_for_job(&sim, &on).await.expect("it is on");
     assert_eq!((&project["status"], looks > 0), (&json!("healthy"), true));
@@ -164,7 +164,7 @@ async fn a_replica_comes_up_with_time_and_once() {
     let create = || Replicas::create(&sim, &request, &k1);
     let job = create().await.expect("it is accepted");
     assert_eq!(create().await.expect("it is answered"), job);
-    assert_eq!(sim.find(&call_key("k1"), None).await.expect("it can be asked"), Some(job.clone()));
+    assert_eq!(sim.find_job(&call_key("k1"), None).await.expect("it can be asked"), Some(job.clone()));
     let status = || async {
         Replicas::list(&sim).await.expect("replicas").iter().map(|r| r.status.clone()).collect::<Vec<_>>()
     };
@@ -208,18 +208,19 @@ async fn settings_hold_at_once_or_after_a_restart() {
 async fn what_is_stored_of_the_network_is_applied_later() {
     let sim = sim_in_memory(FULL_LEDGER);
     let net = |text: &str| text.parse().expect("a range");
-    let before = sim.allowed().await.expect("ranges");
+    let before = sim.allowed_ranges().await.expect("ranges");
     assert_eq!((before.applied, before.ranges.len(), before.ranges[0].status.as_str()), (true, 1, "applied"));
-    let changed = sim.allow(&[net("203.0.113.0/24")], &[net("10.0.0.0/8")]).await.expect("it is changed");
+    let changed =
+        sim.change_ranges(&[net("203.0.113.0/24")], &[net("10.0.0.0/8")]).await.expect("it is changed");
     assert_eq!((changed.applied, changed.ranges[0].status.as_str()), (false, "stored"));
     assert!(!sim.enforce_ssl(false).await.expect("it is changed").applied);
-    Provider::pause(&sim, &*frozen_clock(), Span::from_secs(30)).await;
-    let applied = sim.allowed().await.expect("ranges");
+    Provider::let_time_pass(&sim, &*frozen_clock(), Span::from_secs(30)).await;
+    let applied = sim.allowed_ranges().await.expect("ranges");
     assert_eq!((applied.applied, applied.ranges[0].status.as_str()), (true, "applied"));
     let ssl = sim.ssl().await.expect("ssl");
     assert_eq!((ssl.enforced, ssl.applied), (false, true));
 
-    let open = sim.allow(&[], &[net("203.0.113.0/24")]).await.expect("it is changed");
+    let open = sim.change_ranges(&[], &[net("203.0.113.0/24")]).await.expect("it is changed");
     let shown: Vec<String> = open.ranges.iter().map(|r| r.cidr.to_string()).collect();
     assert_eq!(shown, ["0.0.0.0/0", "::/0"], "what nothing restricts is open, and says so");
 
@@ -298,13 +299,16 @@ async fn a_branch_has_none_of_it() {
 #[tokio::test]
 async fn the_worlds_own_interface_sets_its_clock_forward() {
     let sim = sim_in_memory(FULL_LEDGER);
-    sim.ask("POST", "/clock", Some(&json!({"pass": "1d"}))).await.expect("it is set");
-    assert_eq!(sim.ask("GET", "/world", None).await.expect("it is told")["now"], "2026-11-21T12:00:00Z");
-    assert_eq!(sim.ask("GET", "/effects", None).await.expect("it is told")[0]["kind"], "clock.pass");
+    sim.send_request("POST", "/clock", Some(&json!({"pass": "1d"}))).await.expect("it is set");
+    assert_eq!(
+        sim.send_request("GET", "/world", None).await.expect("it is told")["now"],
+        "2026-11-21T12:00:00Z"
+    );
+    assert_eq!(sim.send_request("GET", "/effects", None).await.expect("it is told")[0]["kind"], "clock.pass");
     for (method, path, body) in
         [("POST", "/clock", None), ("POST", "/clock", Some(json!({"pass": "-1d"}))), ("GET", "/clock", None)]
     {
-        assert!(sim.ask(method, path, body.as_ref()).await.is_err());
+        assert!(sim.send_request(method, path, body.as_ref()).await.is_err());
     }
 }
 
@@ -357,5 +361,5 @@ async fn a_world_of_the_first_format_is_moved_on() {
     let shop = sim_on_disk(state.path(), "").expect("it opens");
     assert_eq!(shop.bans().await.expect("bans").len(), 2);
     assert_eq!(shop.effect_log().expect("the log").len(), 1, "what was done is still done");
-    assert!(shop.allowed().await.expect("ranges").applied);
+    assert!(shop.allowed_ranges().await.expect("ranges").applied);
 }

@@ -97,10 +97,10 @@ async fn a_request_with_a_key_is_under_way_until_it_lands_and_acts_once() {
     let backups = env.sim.backups().expect("backups");
     let request = BackupRequest { label: Some("drill".into()) };
     backups.create(&request, &call_key("k1")).await.expect_err("no answer");
-    assert_eq!(env.sim.find(&call_key("k1"), None).await.expect("answered"), None);
+    assert_eq!(env.sim.find_job(&call_key("k1"), None).await.expect("answered"), None);
     let again = backups.create(&request, &call_key("k1")).await.expect("accepted");
     env.clock.advance_by(LANDING_BOUND);
-    assert_eq!(env.sim.find(&call_key("k1"), None).await.expect("answered"), Some(again));
+    assert_eq!(env.sim.find_job(&call_key("k1"), None).await.expect("answered"), Some(again));
     let drills = backups.list().await.expect("a list").into_iter().filter(|b| b.label == request.label);
     assert_eq!(drills.count(), 1);
     assert!(env.noted_effects().is_empty(), "what landed second did nothing");
@@ -112,7 +112,7 @@ async fn a_statement_has_run_before_its_commit_is_lost_and_commits_late() {
     let lost = execute_sql(&env.sim, "update orders set status = 'lost' where id <= 3", "k1").await;
     assert_eq!(lost.expect_err("no answer").code, Code::Unknown);
     let sql = env.sim.sql().expect("sql");
-    let settle = async || sql.settle(&call_key("k1"), &Value::Null).await.expect("answered");
+    let settle = async || sql.find_commit_state(&call_key("k1"), &Value::Null).await.expect("answered");
     assert_eq!(settle().await, CommitState::NotCommitted, "not yet");
     env.clock.advance_by(LANDING_BOUND);
     assert_eq!(settle().await, CommitState::Committed(SqlOutcome { rows_affected: 3 }));
@@ -128,9 +128,9 @@ async fn an_early_answer_is_that_of_success_and_its_effect_comes_later() {
     let backups = env.sim.backups().expect("backups");
     let request = branch_restore_request(RecoveryTarget::Latest);
     let job = backups.restore(&request, &call_key("k1")).await.expect("accepted");
-    assert_eq!(env.sim.observe(&job).await.expect_err("not there yet").code, Code::NotFound);
+    assert_eq!(env.sim.poll_job(&job).await.expect_err("not there yet").code, Code::NotFound);
     env.clock.advance_by(LATER);
-    assert!(matches!(env.sim.observe(&job).await.expect("there"), JobStatus::Running(_)));
+    assert!(matches!(env.sim.poll_job(&job).await.expect("there"), JobStatus::Running(_)));
 }
 
 #[tokio::test]
@@ -166,11 +166,11 @@ async fn what_takes_several_things_is_done_in_part() {
     let env = LateEnv::new("allow", RequestOutcome::PartlyDone);
     let network = env.sim.network().expect("network");
     let net = |text: &str| text.parse().expect("a range");
-    let before = network.allowed().await.expect("a list").ranges;
+    let before = network.allowed_ranges().await.expect("a list").ranges;
     let gone: Vec<_> = before.iter().map(|range| range.cidr).collect();
-    network.allow(&[net("192.0.2.0/24")], &gone).await.expect("answered");
+    network.change_ranges(&[net("192.0.2.0/24")], &gone).await.expect("answered");
     let after: Vec<_> =
-        network.allowed().await.expect("a list").ranges.iter().map(|range| range.cidr).collect();
+        network.allowed_ranges().await.expect("a list").ranges.iter().map(|range| range.cidr).collect();
     assert!(
         after.contains(&net("192.0.2.0/24")) && gone.iter().all(|range| after.contains(range)),
         "{after:?}"
@@ -196,12 +196,12 @@ async fn a_colleague_changes_another_element_under_a_kind_of_its_own() {
         let env = LateEnv::new("allow", RequestOutcome::BesideColleague(turn));
         let network = env.sim.network().expect("network");
         let ours = "203.0.113.0/24".parse().expect("a range");
-        let answer = network.allow(&[ours], &[]).await.expect("answered");
+        let answer = network.change_ranges(&[ours], &[]).await.expect("answered");
         let shows = |ranges: &NetworkRestrictions| {
             ranges.ranges.iter().any(|range| range.cidr.to_string() == COLLEAGUE_RANGE)
         };
         assert_eq!(shows(&answer), turn == ColleagueTurn::Before);
-        assert!(shows(&network.allowed().await.expect("a list")));
+        assert!(shows(&network.allowed_ranges().await.expect("a list")));
         assert_eq!(env.noted_effects(), ["allow of a call, without a key"], "the colleague is nobody's call");
     }
     let env = LateEnv::new("set", RequestOutcome::BesideColleague(ColleagueTurn::After));

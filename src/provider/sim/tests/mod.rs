@@ -128,11 +128,11 @@ async fn execute_sql(sim: &dyn Provider, sql: &str, k: &str) -> Result<u64> {
 async fn wait_for_job(sim: &Sim, job: &Job) -> Result<(Value, u32)> {
     let mut looks = 0;
     loop {
-        match sim.observe(job).await? {
+        match sim.poll_job(job).await? {
             JobStatus::Done(value) => return Ok((value, looks)),
             JobStatus::Running(_) => looks += 1,
         }
-        sim.pause(&*frozen_clock(), Span::from_secs(600)).await;
+        sim.let_time_pass(&*frozen_clock(), Span::from_secs(600)).await;
     }
 }
 

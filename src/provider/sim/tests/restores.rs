@@ -37,8 +37,12 @@ async fn a_branch_has_the_rows_of_its_moment_and_cannot_reach_its_source() {
 async fn every_kind_of_target_stops_where_it_says() {
     let sim = sim_in_memory(LEDGER);
     execute_sql(&sim, "insert into entries values (4, 40)", "k1").await.expect("it runs");
-    let mark =
-        sim.backups().expect("backups").mark("before-five", &call_key("k2")).await.expect("it is made");
+    let mark = sim
+        .backups()
+        .expect("backups")
+        .create_restore_point("before-five", &call_key("k2"))
+        .await
+        .expect("it is made");
     execute_sql(&sim, "insert into entries values (5, 50)", "k3").await.expect("it runs");
     execute_sql(&sim, "truncate table entries", "k4").await.expect("it runs");
     let query = TableEventQuery {
@@ -47,7 +51,7 @@ async fn every_kind_of_target_stops_where_it_says() {
         since: None,
         until: None,
     };
-    let event = sim.backups().expect("backups").events(&query).await.expect("events").remove(0);
+    let event = sim.backups().expect("backups").table_events(&query).await.expect("events").remove(0);
     let cases: [(RecoveryTarget, bool, &[i64]); 8] = [
         (RecoveryTarget::Name("before-five".into()), true, &[1, 2, 3, 4]),
         (RecoveryTarget::Lsn(mark.lsn.clone().expect("a place")), true, &[1, 2, 3, 4]),
@@ -69,10 +73,13 @@ async fn every_kind_of_target_stops_where_it_says() {
         assert_eq!(entry_ids(&*copy).await, expected, "{at:?} inclusive: {inclusive}");
     }
     assert_eq!(
-        sim.backups().expect("backups").find_mark("before-five", &call_key("k2")).await,
+        sim.backups().expect("backups").find_restore_point("before-five", &call_key("k2")).await,
         Ok(Some(mark))
     );
-    assert_eq!(sim.backups().expect("backups").find_mark("before-five", &call_key("k9")).await, Ok(None));
+    assert_eq!(
+        sim.backups().expect("backups").find_restore_point("before-five", &call_key("k9")).await,
+        Ok(None)
+    );
 }
 
 #[tokio::test]
@@ -128,7 +135,7 @@ async fn what_cannot_be_restored_is_refused_before_anything_changes() {
 async fn a_restore_in_place_keeps_the_old_timeline() {
     let sim = sim_in_memory(LEDGER);
     let backups = sim.backups().expect("backups");
-    let old_end = backups.window().await.expect("a window").latest_lsn.expect("it has an end");
+    let old_end = backups.recovery_window().await.expect("a window").latest_lsn.expect("it has an end");
     let job = backups
         .restore(&in_place_restore_request(RecoveryTarget::Time(minutes_ago(20))), &call_key("k1"))
         .await
@@ -147,7 +154,7 @@ async fn a_restore_in_place_keeps_the_old_timeline() {
     );
     assert_eq!(entry_ids(&sim).await, [1, 2]);
     execute_sql(&sim, "insert into entries values (9, 90)", "k3").await.expect("it runs");
-    assert_eq!(backups.window().await.expect("a window").timelines, [1, 2]);
+    assert_eq!(backups.recovery_window().await.expect("a window").timelines, [1, 2]);
 
     // The rows that the restore took away are still there on the timeline before.
     let before = RecoveryPoint { at: RecoveryTarget::Time(minutes_ago(5)), inclusive: true, timeline: None };
@@ -170,7 +177,7 @@ async fn a_restore_in_place_keeps_the_old_timeline() {
     };
     assert_eq!(entry_ids(&*restore_branch(&sim, &request, "k5").await.expect("it comes")).await, [1, 2]);
     assert_eq!(entry_ids(&sim).await, [1, 2, 9]);
-    let log_end = backups.window().await.expect("a window").latest_lsn.expect("it has an end");
+    let log_end = backups.recovery_window().await.expect("a window").latest_lsn.expect("it has an end");
     for (name, at) in [
         ("three", RecoveryTarget::Time(minutes_ago(-185))),
         ("four", RecoveryTarget::Lsn(log_end)),
@@ -211,15 +218,15 @@ async fn a_wall_clock_that_goes_back_does_not_turn_history_round() {
     let clock = Arc::new(FrozenClock(Mutex::new(start_moment())));
     let sim =
         Sim::in_memory("ledger", LEDGER, "test", Arc::clone(&clock) as Arc<dyn Clock>).expect("it is good");
-    sim.pause(&*frozen_clock(), Span::from_secs(600)).await;
+    sim.let_time_pass(&*frozen_clock(), Span::from_secs(600)).await;
     execute_sql(&sim, "insert into entries values (4, 40)", "k1").await.expect("it runs");
     *clock.0.lock().expect("the clock") = minutes_ago(30);
     execute_sql(&sim, "truncate entries", "k2").await.expect("it runs");
     let query = TableEventQuery { table: None, event: None, since: None, until: None };
-    let events = sim.backups().expect("backups").events(&query).await.expect("events");
+    let events = sim.backups().expect("backups").table_events(&query).await.expect("events");
     assert_eq!(events[0].time, minutes_ago(-10), "no earlier than the statement before it");
     assert_eq!(
-        sim.backups().expect("backups").window().await.expect("a window").latest,
+        sim.backups().expect("backups").recovery_window().await.expect("a window").latest,
         Some(start_moment())
     );
 }
@@ -252,7 +259,7 @@ proptest! {
             let mut rows = std::collections::BTreeSet::from([1, 2, 3]);
             let mut moments = vec![(start_moment(), rows.clone())];
             for (n, act) in (1..).zip(&acts) {
-                sim.pause(&*frozen_clock(), Span::from_secs(60)).await;
+                sim.let_time_pass(&*frozen_clock(), Span::from_secs(60)).await;
                 let sql = match act {
                     RowChange::Insert(id) => { rows.insert(*id); format!("insert or ignore into entries values ({id}, 1)") }
                     RowChange::Delete(id) => { rows.remove(id); format!("delete from entries where id = {id}") }
@@ -281,12 +288,15 @@ async fn restore_points_are_held_to_the_contract() {
 async fn a_name_is_taken_while_a_backup_leads_to_it() {
     let sim = sim_in_memory(LEDGER);
     let backups = sim.backups().expect("backups");
-    let old = backups.mark("weekly", &call_key("k1")).await.expect("it is made");
-    assert_eq!(backups.mark("weekly", &call_key("k2")).await.expect_err("it is taken").code, Code::Conflict);
+    let old = backups.create_restore_point("weekly", &call_key("k1")).await.expect("it is made");
+    assert_eq!(
+        backups.create_restore_point("weekly", &call_key("k2")).await.expect_err("it is taken").code,
+        Code::Conflict
+    );
     let plan = backups.plan_delete("first").await.expect("a plan");
     backups.delete(&plan, &call_key("k3")).await.expect("it goes");
-    let new = backups.mark("weekly", &call_key("k4")).await.expect("it is free");
+    let new = backups.create_restore_point("weekly", &call_key("k4")).await.expect("it is free");
     assert_ne!(old.lsn, new.lsn);
-    assert_eq!(backups.find_mark("weekly", &call_key("k1")).await, Ok(None));
-    assert_eq!(backups.find_mark("weekly", &call_key("k4")).await, Ok(Some(new)));
+    assert_eq!(backups.find_restore_point("weekly", &call_key("k1")).await, Ok(None));
+    assert_eq!(backups.find_restore_point("weekly", &call_key("k4")).await, Ok(Some(new)));
 }

@@ -16,7 +16,7 @@ async fn the_sandbox_is_a_shop_with_one_fault() {
         [("customers", false), ("order_items", true), ("orders", true)]
     );
     let query = TableEventQuery { table: None, event: None, since: None, until: None };
-    let events = shop.backups().expect("backups").events(&query).await.expect("events");
+    let events = shop.backups().expect("backups").table_events(&query).await.expect("events");
     assert_eq!(events.len(), 1);
     assert_eq!(
         (events[0].event.as_str(), events[0].table.as_deref(), events[0].time),

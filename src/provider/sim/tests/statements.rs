@@ -54,7 +54,7 @@ async fn a_statement_cannot_leave_its_database() {
     assert_eq!(sim.effect_log().expect("the log"), []);
     execute_sql(&sim, "drop table if exists nowhere", "k1").await.expect("it does nothing");
     let query = TableEventQuery { table: None, event: None, since: None, until: None };
-    assert_eq!(sim.backups().expect("backups").events(&query).await, Ok(Vec::new()));
+    assert_eq!(sim.backups().expect("backups").table_events(&query).await, Ok(Vec::new()));
     assert_eq!(entry_ids(&sim).await, [1, 2, 3]);
 }
 

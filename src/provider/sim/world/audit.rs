@@ -32,7 +32,7 @@ pub(in crate::provider::sim) fn effective_policies(
     let mut policies = tx.spec.initial_policies();
     policies.retain(|p| tables.contains(&p.table) && !content.was_dropped(&p.table));
     for policy in &mut policies {
-        policy.enabled = content.row_security(&policy.table).unwrap_or(policy.enabled);
+        policy.enabled = content.switched_row_security(&policy.table).unwrap_or(policy.enabled);
     }
     Ok(policies)
 }

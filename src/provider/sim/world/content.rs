@@ -103,7 +103,7 @@ impl Content {
     }
 
     /// Runs a statement and rolls it back.
-    pub(in crate::provider::sim) fn try_entry(
+    pub(in crate::provider::sim) fn dry_run_entry(
         &mut self,
         entry: &HistoryEntry,
         timeout: Span,
@@ -238,7 +238,7 @@ impl Content {
     }
 
     /// Returns whether row-level security of `table` was switched on or off by a statement, and which.
-    pub(in crate::provider::sim) fn row_security(&self, table: &str) -> Option<bool> {
+    pub(in crate::provider::sim) fn switched_row_security(&self, table: &str) -> Option<bool> {
         self.row_security.get(&table.to_lowercase()).copied()
     }
 
@@ -278,7 +278,7 @@ impl Content {
         }
         for table in self.table_names()? {
             let rows = self.table_rows(&table)?;
-            add(&format!("{table} {:?} {:?}", self.row_security(&table), rows.columns));
+            add(&format!("{table} {:?} {:?}", self.switched_row_security(&table), rows.columns));
             for row in rows.rows {
                 add(&Value::Object(row).to_string());
             }

@@ -58,13 +58,13 @@ fn fill_file(path: &Path, target: &str, text: &str, now: Moment) -> Result<()> {
     configure_connection(&conn).map_err(|e| store_error(&e))?;
     let db = Db::new(conn);
     create_world(&db, target, text, &new_world_id()?, &Beginning { anchor: now, statements: &[] })?;
-    empty_log(&db)?;
+    checkpoint_wal(&db)?;
     db.close().map_err(|e| store_error(&e))
 }
 
 /// Moves everything from the log into the file. Closing does that too, and says nothing where it could not: on a full disk
 /// the file was then renamed without its log, and never read again.
-fn empty_log(db: &Db) -> Result<()> {
+fn checkpoint_wal(db: &Db) -> Result<()> {
     let read = |row: &rusqlite::Row<'_>| row.get(0);
     let is_blocked: bool =
         db.query_row("pragma wal_checkpoint(truncate)", [], read).map_err(|e| store_error(&e))?;
@@ -154,9 +154,9 @@ mod tests {
         let count = "select count(*) from t";
         assert_eq!(view.query_row(count, [], |row| row.get::<_, i64>(0)), Ok(0));
         writer.execute("insert into t values (1)", []).expect("a row");
-        assert_eq!(empty_log(&writer).map_err(|e| e.code), Err(Code::Unavailable));
+        assert_eq!(checkpoint_wal(&writer).map_err(|e| e.code), Err(Code::Unavailable));
         drop(view);
-        empty_log(&writer).expect("nobody is in the way");
+        checkpoint_wal(&writer).expect("nobody is in the way");
         let log = folder.path().join("world.db-wal");
         assert_eq!(fs::metadata(log).expect("is there").len(), 0);
     }

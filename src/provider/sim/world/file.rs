@@ -194,12 +194,12 @@ pub(super) fn default_retention() -> NonNegativeSpan {
 }
 
 /// Returns how long a backup or a restore takes when nothing is said.
-pub(super) fn default_duration() -> NonNegativeSpan {
+pub(super) fn default_copy_duration() -> NonNegativeSpan {
     NonNegativeSpan(Span::from_secs(120))
 }
 
 /// Returns how long a replica, or resuming a paused target, takes when nothing is said.
-pub(super) fn long_default_duration() -> NonNegativeSpan {
+pub(super) fn default_startup_duration() -> NonNegativeSpan {
     NonNegativeSpan(Span::from_secs(300))
 }
 

@@ -134,7 +134,7 @@ impl WorldTx<'_> {
                 self.set_job_state(&row.id, "done", Some(&value))?;
             }
         }
-        self.take_due_backups()
+        self.run_due_schedules()
     }
 
     fn complete_job(&self, row: &JobRow) -> Result<Value> {

@@ -54,7 +54,7 @@ impl WorldTx<'_> {
     }
 
     /// Returns the replicas as a normalized world shows them.
-    pub(in crate::provider::sim) fn describe_replicas(&self) -> Result<Vec<String>> {
+    pub(in crate::provider::sim) fn normalized_replicas(&self) -> Result<Vec<String>> {
         let line =
             |r: &Replica| format!("{}: {}", r.region.as_deref().unwrap_or("where the target is"), r.status);
         let mut lines: Vec<String> = self.list_replicas()?.iter().map(line).collect();

@@ -50,7 +50,7 @@ impl WorldTx<'_> {
     }
 
     /// Takes every scheduled backup that should be complete by now, and deletes those whose days are over.
-    pub(super) fn take_due_backups(&self) -> Result<()> {
+    pub(super) fn run_due_schedules(&self) -> Result<()> {
         let power = self.read_switch(POWER)?;
         for schedule in self.list_schedule_rows()? {
             let time = parse_time_of_day(&schedule.at)?;
@@ -101,7 +101,7 @@ impl WorldTx<'_> {
     }
 
     /// Returns the schedules as a normalized world shows them.
-    pub(in crate::provider::sim) fn describe_schedules(&self) -> Result<Vec<String>> {
+    pub(in crate::provider::sim) fn normalized_schedules(&self) -> Result<Vec<String>> {
         let keeps =
             |s: &ScheduleRow| s.keep_days.map(|days| format!(", kept {days} days")).unwrap_or_default();
         let line = |s: &ScheduleRow| format!("every {} at {}{}", frequency_word(s.every), s.at, keeps(s));

@@ -29,7 +29,7 @@ impl WorldTx<'_> {
     }
 
     /// Returns the settings as a normalized world shows them.
-    pub(in crate::provider::sim) fn describe_settings(&self) -> Result<Vec<String>> {
+    pub(in crate::provider::sim) fn normalized_settings(&self) -> Result<Vec<String>> {
         let line = |(name, o): (String, SettingOverride)| {
             let waits = if o.wanted == o.held { "" } else { ", waits for a restart" };
             format!("{name} = {}{waits}", format_setting(&o.wanted))

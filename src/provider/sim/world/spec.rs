@@ -10,8 +10,8 @@ use super::{
     entry::HistoryEntry,
     file::{
         BackupToml, CheckToml, FindingToml, HistoryToml, MarkToml, NonNegativeSpan, PolicyToml, ReplicaToml,
-        ScheduleToml, StatementsToml, default_apply_duration, default_duration, default_pause_duration,
-        default_restrictions, default_retention, long_default_duration, parse_range, setting_to_json,
+        ScheduleToml, StatementsToml, default_apply_duration, default_copy_duration, default_pause_duration,
+        default_restrictions, default_retention, default_startup_duration, parse_range, setting_to_json,
     },
     parameters::find_parameter,
     source::SourceText,
@@ -45,9 +45,9 @@ pub(in crate::provider::sim) struct WorldSpec {
     pub(super) title: String,
     #[serde(default = "default_retention")]
     retention: NonNegativeSpan,
-    #[serde(default = "default_duration")]
+    #[serde(default = "default_copy_duration")]
     backup_duration: NonNegativeSpan,
-    #[serde(default = "default_duration")]
+    #[serde(default = "default_copy_duration")]
     restore_duration: NonNegativeSpan,
     #[serde(default)]
     history: Vec<HistoryToml>,
@@ -62,11 +62,11 @@ pub(in crate::provider::sim) struct WorldSpec {
     pub(super) checks: Vec<CheckToml>,
     #[serde(default)]
     findings: Vec<FindingToml>,
-    #[serde(default = "long_default_duration")]
+    #[serde(default = "default_startup_duration")]
     replica_duration: NonNegativeSpan,
     #[serde(default = "default_pause_duration")]
     pause_duration: NonNegativeSpan,
-    #[serde(default = "long_default_duration")]
+    #[serde(default = "default_startup_duration")]
     resume_duration: NonNegativeSpan,
     #[serde(default = "default_apply_duration")]
     apply_duration: NonNegativeSpan,

@@ -99,7 +99,7 @@ impl WorldStore {
 
     /// Returns a copy of the world as it is now, in memory, which goes its own way by the same clock.
     pub(in crate::provider::sim) fn copy_to_memory(&self) -> Result<Self> {
-        let copy = self.lock_current_db()?.copy_to_memory().map_err(|e| store_error(&e))?;
+        let copy = self.lock_caught_up_db()?.copy_to_memory().map_err(|e| store_error(&e))?;
         Ok(Self {
             db: Mutex::new(PooledDb::from_owned(copy)),
             contents: Mutex::default(),
@@ -144,11 +144,11 @@ impl WorldStore {
     }
 
     /// Reads the world, after completing everything that is due.
-    pub(in crate::provider::sim) fn read_world<T>(
+    pub(in crate::provider::sim) fn read_current_world<T>(
         &self,
         read: impl FnOnce(&WorldTx<'_>) -> Result<T>,
     ) -> Result<T> {
-        let db = self.lock_current_db()?;
+        let db = self.lock_caught_up_db()?;
         let view = db.begin_read().map_err(|e| store_error(&e))?;
         read(&self.world_tx(&view)?)
     }
@@ -175,7 +175,7 @@ impl WorldStore {
         what: &str,
         act: impl FnOnce(&WorldTx<'_>) -> Result<Option<Value>>,
     ) -> Result<Option<Value>> {
-        let db = self.lock_current_db()?;
+        let db = self.lock_caught_up_db()?;
         let change = db.begin_write().map_err(|e| store_error(&e))?;
         let tx = self.world_tx(&change)?;
         if let Some(key) = key
@@ -265,7 +265,7 @@ impl WorldStore {
     }
 
     /// Caches the database of a timeline that is gone.
-    pub(in crate::provider::sim) fn cache_content(&self, line: i64) {
+    pub(in crate::provider::sim) fn release_content(&self, line: i64) {
         let content = lock_unpoisoned(&self.contents).remove(&line);
         if let Some(content) = content {
             self.cache.put_content(content);
@@ -273,7 +273,7 @@ impl WorldStore {
     }
 
     /// Returns the connection, after completing everything that is due in a transaction of its own.
-    fn lock_current_db(&self) -> Result<MutexGuard<'_, PooledDb>> {
+    fn lock_caught_up_db(&self) -> Result<MutexGuard<'_, PooledDb>> {
         let db = self.lock_db();
         if self.world_tx(&db)?.has_due_work()? {
             let change = db.begin_write().map_err(|e| store_error(&e))?;

@@ -36,7 +36,7 @@ impl Supabase {
             "exposed_tables" => self.check_exposed_tables().await,
             "network_restrictions" => self.check_restrictions().await,
             "ssl_enforcement" => self.check_ssl().await,
-            "jit_access" => self.check_jit().await,
+            "jit_access" => self.check_jit_access().await,
             "network_bans" => self.check_bans().await,
             other => Err(format!("there is no check `{other}`")),
         }
@@ -80,7 +80,7 @@ impl Supabase {
             )
         };
         let mut findings: Vec<Finding> = Vec::new();
-        if restrictions.is_open() {
+        if restrictions.lists_everybody() {
             findings.push(found(
                 "any address may connect to the database and its pooler",
                 "add the ranges that need it with `network::restrictions::add`, and remove `0.0.0.0/0` and `::/0`",
@@ -118,7 +118,7 @@ impl Supabase {
         )])
     }
 
-    async fn check_jit(&self) -> CheckOutcome {
+    async fn check_jit_access(&self) -> CheckOutcome {
         let state = self.fetch_for_check("/jit-access").await?;
         match state["state"].as_str() {
             Some("enabled") => {}

@@ -39,7 +39,7 @@ const PREINSTALLED_SCHEMAS: &[&str] = &["auth", "extensions", "storage"];
 const COPIED_TABLES: &[(&str, &str)] = &[("auth", "users"), ("auth", "identities"), ("storage", "buckets")];
 
 /// Returns the schemas that are left out of a dump, as patterns.
-pub(super) fn excluded_schemas() -> impl Iterator<Item = &'static str> {
+pub(super) fn excluded_schema_patterns() -> impl Iterator<Item = &'static str> {
     EXCLUDED_SCHEMAS.iter().copied()
 }
 
@@ -54,7 +54,7 @@ pub(in crate::provider::supabase) fn select_branch_entries(contents: &str) -> St
     let rows = COPIED_TABLES
         .iter()
         .flat_map(|row| entries().filter(move |e| e.kind == "TABLE DATA" && (e.schema, e.name) == *row));
-    let own: Vec<TocEntry<'_>> = entries().filter(TocEntry::is_loaded).collect();
+    let own: Vec<TocEntry<'_>> = entries().filter(TocEntry::belongs_in_branch).collect();
     // Before the first rows of the project's own, which may refer to these.
     let at = own.iter().position(|e| e.kind == "TABLE DATA").unwrap_or(own.len());
     let (before, after) = own.split_at(at);
@@ -72,7 +72,7 @@ struct TocEntry<'a> {
     owner: &'a str,
 }
 
-/// The kinds of entries that have several words or matter to [`TocEntry::is_loaded`].
+/// The kinds of entries that have several words or matter to [`TocEntry::belongs_in_branch`].
 const ENTRY_KINDS: &[&str] = &[
     "TABLE DATA",
     "TABLE ATTACH",
@@ -119,7 +119,7 @@ impl<'a> TocEntry<'a> {
         (!line.starts_with(';')).then_some(Self { line, kind: kind.unwrap_or_default(), schema, name, owner })
     }
 
-    fn is_loaded(&self) -> bool {
+    fn belongs_in_branch(&self) -> bool {
         match self.kind {
             // The platform's own, which only it may create.
             "EVENT TRIGGER" => false,

@@ -8,7 +8,7 @@ use super::{
     detached::{DetachedProgram, ProgramStatus, file_error, vanished_error},
     login::Login,
     store::{DUMP_PROGRAM, Dump, DumpPhase, DumpStore, READ_PROGRAM},
-    verify::{hash_file, pg_restore_read_args},
+    verify::{pg_restore_read_args, sync_and_hash_file},
 };
 use crate::{
     base::{file, moment::Span},
@@ -39,7 +39,7 @@ impl Supabase {
     ///
     /// # Errors
     /// Every refusal, before anything is made; [`Code::NoDiskSpace`].
-    pub(in crate::provider::supabase) async fn create_dump(
+    pub(in crate::provider::supabase) async fn request_dump(
         &self,
         request: &BackupRequest,
         key: &CallKey,
@@ -72,18 +72,20 @@ impl Supabase {
             damaged: None,
         };
         let id = dump.id.clone();
-        let started = dumps.create_dump_folder(&dump).and_then(|()| self.start_dump(dump, &login));
+        let started = dumps.create_dump_folder(&dump).and_then(|()| self.start_pg_dump(dump, &login));
         started.map_err(|error| discard_failed_dump(&dumps, &id, error))?;
         Ok(dump_job(id))
     }
 
-    fn start_dump(&self, mut dump: Dump, login: &Login) -> Result<()> {
+    fn start_pg_dump(&self, mut dump: Dump, login: &Login) -> Result<()> {
         let dumps = self.dump_store();
         let tools = self.find_client_programs(dump.server_major)?;
         let mut args: Vec<OsString> =
             vec!["--format=custom".into(), "-f".into(), dumps.partial_path(&dump.id).into()];
         args.extend(["--lock-wait-timeout=60s", "--no-subscriptions"].map(OsString::from));
-        args.extend(contents::excluded_schemas().map(|schema| format!("--exclude-schema={schema}").into()));
+        args.extend(
+            contents::excluded_schema_patterns().map(|schema| format!("--exclude-schema={schema}").into()),
+        );
         args.extend(login.program_args());
         dump.starts += 1;
         dump.phase = DumpPhase::Dumping;
@@ -106,8 +108,8 @@ impl Supabase {
         let dump = dumps.find_dump(id)?;
         let polled = match dump.phase {
             DumpPhase::Completed => Ok(JobStatus::Done(dump.to_backup().to_handle())),
-            DumpPhase::Dumping => self.poll_dumping(dump).await,
-            DumpPhase::Reading => self.poll_reading(dump).await,
+            DumpPhase::Dumping => self.poll_pg_dump(dump).await,
+            DumpPhase::Reading => self.poll_read_through(dump).await,
         };
         polled.map_err(|error| match error.code {
             // The platform gave no login: the next poll tries again.
@@ -116,7 +118,7 @@ impl Supabase {
         })
     }
 
-    async fn poll_dumping(&self, dump: Dump) -> Result<JobStatus> {
+    async fn poll_pg_dump(&self, dump: Dump) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let home = dumps.dump_folder(&dump.id);
         match DetachedProgram::in_folder(&home, DUMP_PROGRAM).poll_status(dump.child.as_ref()) {
@@ -124,7 +126,7 @@ impl Supabase {
                 let done = fs::metadata(dumps.partial_path(&dump.id)).map_or(0, |file| file.len());
                 Ok(JobStatus::Running(Progress::with_bytes("dumping", done, None)))
             }
-            ProgramStatus::Exited { success: true, .. } => self.start_reading(dump),
+            ProgramStatus::Exited { success: true, .. } => self.start_read_through(dump),
             ProgramStatus::Exited { log_tail, .. }
                 if log_tail.contains(STALE_PASSWORD) && dump.starts < STARTS_MAX =>
             {
@@ -146,11 +148,11 @@ impl Supabase {
 
     async fn restart_dump(&self, dump: Dump) -> Result<JobStatus> {
         let login = self.log_in_read_only().await?;
-        self.start_dump(dump, &login)?;
+        self.start_pg_dump(dump, &login)?;
         Ok(JobStatus::Running(Progress::with_phase("dumping")))
     }
 
-    fn start_reading(&self, mut dump: Dump) -> Result<JobStatus> {
+    fn start_read_through(&self, mut dump: Dump) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let tools = self.find_client_programs(dump.server_major)?;
         let args = pg_restore_read_args(&dumps.partial_path(&dump.id));
@@ -166,7 +168,7 @@ impl Supabase {
         Ok(JobStatus::Running(Progress::with_phase("reading it through")))
     }
 
-    async fn poll_reading(&self, mut dump: Dump) -> Result<JobStatus> {
+    async fn poll_read_through(&self, mut dump: Dump) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let (home, partial, whole) =
             (dumps.dump_folder(&dump.id), dumps.partial_path(&dump.id), dumps.dump_path(&dump.id));
@@ -181,9 +183,9 @@ impl Supabase {
                     format!("the dump cannot be read through: {log_tail}"),
                 ));
             }
-            ProgramStatus::Vanished => return self.start_reading(dump),
+            ProgramStatus::Vanished => return self.start_read_through(dump),
         }
-        let sum = hash_file(if whole.is_file() { whole.clone() } else { partial.clone() }).await?;
+        let sum = sync_and_hash_file(if whole.is_file() { whole.clone() } else { partial.clone() }).await?;
         if !whole.is_file() {
             fs::rename(&partial, &whole).map_err(|e| file_error(&partial, "be renamed", &e))?;
         }

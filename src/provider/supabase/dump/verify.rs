@@ -33,7 +33,7 @@ impl DumpStore<'_> {
         }
         let file = self.dump_path(id);
         let mut problems = Vec::new();
-        match hash_file(file.clone()).await {
+        match sync_and_hash_file(file.clone()).await {
             Ok(sum) if Some(&sum.sha256) == dump.sha256.as_ref() => {}
             Ok(sum) => {
                 problems.push(format!("its checksum is {} and was another when it was made", sum.sha256));
@@ -43,7 +43,7 @@ impl DumpStore<'_> {
         if problems.is_empty() {
             for args in [pg_restore_list_args(&file), pg_restore_read_args(&file)] {
                 let args: Vec<_> = args.iter().map(OsString::as_os_str).collect();
-                let output = tools.try_run("pg_restore", &args).await?;
+                let output = tools.run_with_any_exit("pg_restore", &args).await?;
                 if !output.status.success() {
                     problems.push(programs::tail_output(&output.stderr));
                 }
@@ -74,7 +74,7 @@ pub(super) struct FileDigest {
 }
 
 /// Syncs a file to disk and returns its checksum and size.
-pub(super) async fn hash_file(file: PathBuf) -> Result<FileDigest> {
+pub(super) async fn sync_and_hash_file(file: PathBuf) -> Result<FileDigest> {
     let read = tokio::task::spawn_blocking(move || {
         hash_file_blocking(&file).map_err(|e| file_error(&file, "be read", &e))
     });

@@ -21,12 +21,12 @@ use std::net::IpAddr;
 
 #[async_trait]
 impl Network for Supabase {
-    async fn allowed(&self) -> Result<NetworkRestrictions> {
+    async fn allowed_ranges(&self) -> Result<NetworkRestrictions> {
         Ok(self.fetch_restrictions().await?.to_network_restrictions())
     }
 
     /// Sends the ranges to add and to take away, and nothing else: what a colleague changes meanwhile stays.
-    async fn allow(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
+    async fn change_ranges(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
         let now = self.fetch_restrictions().await?;
         now.check_changeable()?;
         let change = RestrictionChange::new(add, remove);

@@ -92,7 +92,7 @@ impl RestrictionsResponse {
     }
 
     /// Returns whether any address may connect once the list is enforced.
-    pub(in crate::provider::supabase) fn is_open(&self) -> bool {
+    pub(in crate::provider::supabase) fn lists_everybody(&self) -> bool {
         (self.ranges.is_empty() && !self.is_applied) || self.ranges.iter().any(|net| net.prefix_len() == 0)
     }
 
@@ -158,7 +158,7 @@ impl RestrictionsResponse {
     }
 
     fn collect_warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.warn_of_enforcement().into_iter().collect();
+        let mut warnings: Vec<String> = self.warn_not_enforced().into_iter().collect();
         if self.pending.is_some() {
             warnings.push(format!(
                 "a change is under review{}, and not enforced before somebody agrees",
@@ -181,7 +181,7 @@ impl RestrictionsResponse {
     }
 
     /// Says what holds instead of a list that is not enforced.
-    fn warn_of_enforcement(&self) -> Option<String> {
+    fn warn_not_enforced(&self) -> Option<String> {
         if self.is_applied {
             return None;
         }

@@ -32,14 +32,14 @@ fn applied(four: &[&str], six: &[&str]) -> Value {
 }
 
 async fn allowed(said: Value) -> NetworkRestrictions {
-    served(said).await.project().allowed().await.expect("ranges")
+    served(said).await.project().allowed_ranges().await.expect("ranges")
 }
 
 #[tokio::test]
 async fn supabase_t2_locking_down_adds_and_removes_in_one() {
     let server = served(applied(&["0.0.0.0/0"], &["::/0"])).await;
     let open = nets(&["0.0.0.0/0", "::/0"]);
-    server.project().allow(&nets(&["8.8.8.0/24", "2001:db8::/32"]), &open).await.expect("changed");
+    server.project().change_ranges(&nets(&["8.8.8.0/24", "2001:db8::/32"]), &open).await.expect("changed");
     let sent = server.received_requests().pop().expect("sent");
     assert_eq!(sent.line, format!("PATCH {PATH}"));
     assert_eq!(
@@ -57,7 +57,8 @@ async fn supabase_t1_the_list_is_never_replaced() {
         _ => MockReply::from_json(404, &json!({"message": "Cannot PATCH /v1/projects"})),
     })
     .await;
-    let error = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("it is not there");
+    let error =
+        server.project().change_ranges(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("it is not there");
     assert_eq!(error.code, Code::NotFound);
     assert!(
         server.request_lines().iter().all(|line| !line.contains("/apply")),
@@ -71,12 +72,12 @@ async fn supabase_t3_both_shapes_are_read_and_a_change_is_not_known_to_be_applie
     let mut said = applied(&[], &["2001:db8::/32"]);
     said["config"]["dbAllowedCidrs"] = json!([{"address": "198.51.100.7/32", "type": "v4"}]);
     let server = served(said).await;
-    let before = server.project().allowed().await.expect("ranges");
+    let before = server.project().allowed_ranges().await.expect("ranges");
     let shown = |now: &NetworkRestrictions| now.ranges.iter().map(|r| r.cidr).collect::<Vec<_>>();
     assert_eq!(shown(&before), nets(&["198.51.100.7/32", "2001:db8::/32"]));
     assert!(before.applied && before.warnings.is_empty(), "{before:?}");
     let gone = nets(&["198.51.100.7/32"]);
-    let after = server.project().allow(&nets(&["8.8.8.0/24"]), &gone).await.expect("asked for");
+    let after = server.project().change_ranges(&nets(&["8.8.8.0/24"]), &gone).await.expect("asked for");
     assert_eq!(shown(&after), nets(&["2001:db8::/32", "8.8.8.0/24"]));
     assert!(!after.applied);
 }
@@ -90,7 +91,7 @@ async fn supabase_the_answer_to_a_write_proves_nothing_and_is_not_read() {
         })
         .await;
         let project = server.project();
-        project.allow(&nets(&["8.8.8.0/24"]), &[]).await.expect(body);
+        project.change_ranges(&nets(&["8.8.8.0/24"]), &[]).await.expect(body);
         assert!(!project.enforce_ssl(true).await.expect(body).applied);
         project.unban(&["203.0.113.66".parse().expect("an address")]).await.expect(body);
     }
@@ -107,7 +108,7 @@ async fn supabase_t4_ipv4_alone_is_warned_of_and_mapped_addresses_are_ipv4() {
     );
     assert!(allowed(applied(&["0.0.0.0/0"], &["::/0"])).await.warnings.is_empty());
     let server = served(applied(&["198.51.100.0/24"], &["2001:db8::/32"])).await;
-    server.project().allow(&nets(&["::ffff:192.0.2.0/120"]), &[]).await.expect("changed");
+    server.project().change_ranges(&nets(&["::ffff:192.0.2.0/120"]), &[]).await.expect("changed");
     let sent = server.received_requests().pop().expect("sent").body;
     assert_eq!(sent["add"], json!({"dbAllowedCidrs": ["192.0.2.0/24"], "dbAllowedCidrsV6": []}));
 }
@@ -152,9 +153,9 @@ async fn supabase_t5_a_change_under_review_is_shown_as_pending_and_not_changed_a
     said["pending_config"] = json!({"dbAllowedCidrs": ["203.0.113.0/24"], "dbAllowedCidrsV6": []});
     said["pending_requested_at"] = json!("2026-11-19T00:00:00Z");
     let server = served(said).await;
-    let now = server.project().allowed().await.expect("ranges");
+    let now = server.project().allowed_ranges().await.expect("ranges");
     assert_eq!((now.ranges[2].status.as_str(), now.applied), ("pending", false));
-    let error = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("under review");
+    let error = server.project().change_ranges(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("under review");
     assert_eq!(error.code, Code::Refused);
     assert!(
         error.message.contains("2026-11-19T00:00:00Z") && error.hint.expect("a hint").contains("/review")
@@ -166,7 +167,7 @@ async fn supabase_t5_a_change_under_review_is_shown_as_pending_and_not_changed_a
 async fn supabase_adding_to_an_open_project_sends_what_was_asked_for_and_nothing_else() {
     let never = json!({"entitlement": "allowed", "status": "stored", "config": {}});
     let server = served(never).await;
-    server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
+    server.project().change_ranges(&nets(&["8.8.8.0/24"]), &[]).await.expect("changed");
     let sent = server.received_requests().pop().expect("sent").body;
     let nothing = json!({"dbAllowedCidrs": [], "dbAllowedCidrsV6": []});
     assert_eq!(
@@ -174,10 +175,10 @@ async fn supabase_adding_to_an_open_project_sends_what_was_asked_for_and_nothing
         json!({"add": {"dbAllowedCidrs": ["8.8.8.0/24"], "dbAllowedCidrsV6": []}, "remove": nothing})
     );
     let server = served(applied(&["8.8.8.0/24"], &["::/0"])).await;
-    server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect("there already");
+    server.project().change_ranges(&nets(&["8.8.8.0/24"]), &[]).await.expect("there already");
     let sent = server.received_requests().pop().expect("a look may lag behind");
     assert_eq!(sent.body["add"]["dbAllowedCidrs"], json!(["8.8.8.0/24"]));
-    server.project().allow(&[], &[]).await.expect("nothing");
+    server.project().change_ranges(&[], &[]).await.expect("nothing");
     assert_eq!(server.request_lines().len(), 3, "nothing is asked for, nothing sent");
 }
 
@@ -186,7 +187,7 @@ async fn supabase_t22_without_the_plan_nothing_is_sent() {
     let mut said = applied(&[], &[]);
     said["entitlement"] = json!("disallowed");
     let server = served(said).await;
-    let error = server.project().allow(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("no plan");
+    let error = server.project().change_ranges(&nets(&["8.8.8.0/24"]), &[]).await.expect_err("no plan");
     assert!(error.code == Code::Unsupported && error.message.contains("Pro plan"), "{error}");
     assert_eq!(server.request_lines().len(), 1);
 }

@@ -184,7 +184,7 @@ impl Supabase {
         };
         let polled = self.poll_branch_row(&row, &detail).await;
         match polled {
-            Err(error) if is_fatal_code(error.code) => Err(self.abandon_branch(&row, error).await),
+            Err(error) if is_fatal_code(error.code) => Err(self.discard_failed_branch(&row, error).await),
             polled => polled,
         }
     }
@@ -198,7 +198,7 @@ impl Supabase {
                 "the migrations of the project do not build it from nothing: see the logs of the branch's workflow",
             ));
         }
-        if statuses::is_final(&project.status) {
+        if statuses::is_final_project_status(&project.status) {
             return Err(Error::new(Code::Tool, format!("branch `{}` is {}", row.name, project.status)));
         }
         if project.status != statuses::ACTIVE_HEALTHY || statuses::is_workflow_running(&row.status) {
@@ -248,8 +248,8 @@ impl Supabase {
     }
 
     /// Deletes a branch that failed, and adds to the error what cannot be deleted.
-    async fn abandon_branch(&self, row: &BranchRow, error: Error) -> Error {
-        self.abandon_load(&row.project_ref);
+    async fn discard_failed_branch(&self, row: &BranchRow, error: Error) -> Error {
+        self.discard_load(&row.project_ref);
         match self.delete_branch(&row.project_ref).await {
             Ok(()) => error,
             Err(left) => {
@@ -268,7 +268,7 @@ impl Supabase {
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
             return Ok(());
         };
-        self.abandon_load(&row.project_ref);
+        self.discard_load(&row.project_ref);
         self.delete_branch(&row.project_ref).await
     }
 }

@@ -90,7 +90,7 @@ impl Supabase {
             .map_err(|e| file_error(&folder, "be made", &e))?;
         let list: Vec<OsString> = dump::pg_restore_list_args(&file);
         let list: Vec<_> = list.iter().map(OsString::as_os_str).collect();
-        let listed = tools.try_run("pg_restore", &list).await?;
+        let listed = tools.run_with_any_exit("pg_restore", &list).await?;
         if !listed.status.success() {
             let why = tail_output(&listed.stderr);
             return Err(Error::new(Code::CorruptBackup, format!("dump `{id}` cannot be read: {why}")));
@@ -118,7 +118,7 @@ impl Supabase {
     }
 
     /// Stops the load of a branch that is being abandoned and removes its folder.
-    pub(super) fn abandon_load(&self, reference: &str) {
+    pub(super) fn discard_load(&self, reference: &str) {
         let folder = self.load_folder(reference);
         if let Ok(Some(load)) = record_file::read_record::<LoadState>(&former_name::find_existing_path(
             folder.join(LOAD_STATE_FILE),

@@ -49,7 +49,7 @@ impl Settings for Supabase {
             values.retain(|name, value| !value.is_null() || carried.contains_key(name));
             carried.retain(|name, _| !values.contains_key(name));
         }
-        self.set_carrying(&values, &carried, restart).await
+        self.set_if_unchanged(&values, &carried, restart).await
     }
 
     fn replaces_overrides(&self) -> bool {
@@ -60,13 +60,13 @@ impl Settings for Supabase {
         self.fetch_overrides().await
     }
 
-    async fn set_carrying(
+    async fn set_if_unchanged(
         &self,
         values: &Map<String, Value>,
         carried: &Map<String, Value>,
         restart: bool,
     ) -> Result<Vec<String>> {
-        let mut sent = validate_values(values)?;
+        let mut sent = encode_values(values)?;
         let needs_restart = |name: &&String| schema::find_setting(name).is_some_and(|f| f.restarts);
         let waiting: Vec<String> = values.keys().filter(needs_restart).cloned().collect();
         let mut method = Method::PATCH;
@@ -97,12 +97,12 @@ impl Settings for Supabase {
 ///
 /// # Errors
 /// [`Code::Unsupported`] and [`Code::Invalid`] for what the platform does not take.
-fn validate_values(values: &Map<String, Value>) -> Result<Map<String, Value>> {
+fn encode_values(values: &Map<String, Value>) -> Result<Map<String, Value>> {
     let mut set = Map::new();
     for (name, value) in values {
         let field = schema::find_setting(name).ok_or_else(|| unsettable_setting_error(name))?;
         if !value.is_null() {
-            set.insert(name.clone(), field.validate_value(value)?);
+            set.insert(name.clone(), field.encode_value(value)?);
         }
     }
     Ok(set)
@@ -132,7 +132,7 @@ impl Supabase {
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
-        self.query_decoded(&self.api, &statements::settings_sql(names)).await
+        self.query_own_decoded(&self.api, &statements::settings_sql(names)).await
     }
 }
 
@@ -290,7 +290,7 @@ mod tests {
         let values = json!({"work_mem": null});
         let carried = json!({"max_connections": 90, "statement_timeout": "5s"});
         let (values, carried) = (values.as_object().expect("a map"), carried.as_object().expect("a map"));
-        let error = server.project().set_carrying(values, carried, false).await.expect_err("changed");
+        let error = server.project().set_if_unchanged(values, carried, false).await.expect_err("changed");
         assert_eq!(error.code, Code::Conflict);
         let said = "`max_connections` was `90` and is `120`, `statement_timeout` was `\"5s\"` and is not set";
         assert!(error.message.contains(said), "{error}");
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(sent.body, json!({"checkpoint_timeout": "10min", "restart_database": false}));
         let values = json!({"work_mem": null});
         let planned = server.project();
-        let error = planned.set_carrying(values.as_object().expect("a map"), &Map::new(), false).await;
+        let error = planned.set_if_unchanged(values.as_object().expect("a map"), &Map::new(), false).await;
         assert_eq!(error.expect_err("it was seen before").code, Code::Conflict);
         assert!(server.request_lines().iter().all(|line| !line.starts_with("PUT")));
     }

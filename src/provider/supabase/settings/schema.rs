@@ -110,7 +110,7 @@ impl SettingSpec {
     ///
     /// # Errors
     /// [`Code::Invalid`] with what to write.
-    pub(super) fn validate_value(&self, value: &Value) -> Result<Value> {
+    pub(super) fn encode_value(&self, value: &Value) -> Result<Value> {
         let text = match value {
             Value::String(text) => text.trim().to_owned(),
             other => other.to_string(),

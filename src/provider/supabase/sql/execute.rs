@@ -86,11 +86,14 @@ pub(super) async fn open_transaction(
 ) -> Result<UnsentTransaction> {
     let statement = statement::single_statement(sql)?;
     let token = make_token(project, key).await?;
-    let request =
-        statements::execute_sql(statement, &key.0, (token.number, marker_oid(&token)), &token.until, timeout)
-            .ok_or_else(|| {
-                Error::new(Code::Invalid, "the statement holds a mark of the call that is to run it")
-            })?;
+    let request = statements::transaction_request_sql(
+        statement,
+        &key.0,
+        (token.number, marker_oid(&token)),
+        &token.until,
+        timeout,
+    )
+    .ok_or_else(|| Error::new(Code::Invalid, "the statement holds a mark of the call that is to run it"))?;
     let statement = statement.to_owned();
     Ok(UnsentTransaction { project: project.clone(), key: key.clone(), token, request, statement, timeout })
 }
@@ -106,9 +109,9 @@ impl OpenTransaction for UnsentTransaction {
         let limit = Span(self.timeout.0.saturating_add(ANSWER_GRACE.0)).min(ANSWER_TIMEOUT);
         let api = self.project.api.with_timeout(limit);
         match api.send_write(Method::POST, &self.project.database_path("query"), Some(&body)).await {
-            Ok(()) => self.fetch_rows_affected().await,
+            Ok(()) => self.fetch_committed_outcome().await,
             Err(error) if is_certain_refusal(&error) => {
-                let error = map_late_error(map_sql_refusal(error));
+                let error = explain_unrun_statement(map_sql_refusal(error));
                 Err(statement::mark_lasting_effects(error, &self.statement))
             }
             Err(error) => Err(Error::new(Code::Unknown, error.message)),
@@ -118,7 +121,7 @@ impl OpenTransaction for UnsentTransaction {
 
 impl UnsentTransaction {
     /// Returns what a transaction that was answered has done, by its mark.
-    async fn fetch_rows_affected(&self) -> Result<SqlOutcome> {
+    async fn fetch_committed_outcome(&self) -> Result<SqlOutcome> {
         match read_marker(&self.project, &self.key, &self.token).await {
             Ok(Some(outcome)) => Ok(outcome),
             Ok(None) => Err(Error::new(
@@ -142,7 +145,7 @@ pub(super) async fn settle_transaction(
     let token = decode_token(token)?;
     // Whether it may still run is asked first: the other way round it could be committed in between.
     let state = statements::transaction_state_sql(token.number, &token.until);
-    let now: TransactionState = project.query_decoded(&project.api, &state).await?;
+    let now: TransactionState = project.query_own_decoded(&project.api, &state).await?;
     if let Some(outcome) = read_marker(project, key, &token).await? {
         return Ok(CommitState::Committed(outcome));
     }
@@ -153,7 +156,7 @@ pub(super) async fn settle_transaction(
     }
     if now.running {
         // Whether it was told is asked by the next look, also when this request got no answer.
-        match project.send_statement(&project.api, &statements::end_sessions_sql(token.number)).await {
+        match project.send_statement(&project.api, &statements::session_end_sql(token.number)).await {
             Err(e) if e.code != Code::Unknown => return Err(e),
             _ => return Ok(CommitState::Open("its session is still at work, and was told to end".into())),
         }
@@ -170,7 +173,7 @@ pub(super) async fn settle_transaction(
 /// What the API says.
 pub(super) async fn remove_marker(project: &Supabase, token: &Value) -> Result<()> {
     let token = decode_token(token)?;
-    project.send_statement(&project.api, &statements::remove_marker_sql(marker_oid(&token))).await
+    project.send_statement(&project.api, &statements::marker_removal_sql(marker_oid(&token))).await
 }
 
 fn decode_token(recorded: &Value) -> Result<TransactionToken> {
@@ -181,7 +184,7 @@ fn decode_token(recorded: &Value) -> Result<TransactionToken> {
 /// Returns the token of a transaction that is to start soon.
 async fn make_token(project: &Supabase, key: &CallKey) -> Result<TransactionToken> {
     let ClockAnswer { until, timeline } =
-        project.query_decoded(&project.api, &statements::clock_sql()).await?;
+        project.query_own_decoded(&project.api, &statements::clock_sql()).await?;
     let digest = Sha256::digest(key.0.as_bytes());
     let number = u32::from_be_bytes([digest[0] & 0x7f, digest[1], digest[2], digest[3]]);
     Ok(TransactionToken { number, until, timeline })
@@ -203,7 +206,7 @@ pub(super) fn is_certain_refusal(error: &Error) -> bool {
     }
 }
 
-fn map_late_error(error: Error) -> Error {
+fn explain_unrun_statement(error: Error) -> Error {
     if !error.message.contains(statements::TOO_LATE) {
         return error;
     }
@@ -220,7 +223,7 @@ async fn read_marker(
     key: &CallKey,
     token: &TransactionToken,
 ) -> Result<Option<SqlOutcome>> {
-    let comment = project.query_answer(&statements::marker_sql(marker_oid(token))).await?;
+    let comment = project.query_own_answer(&statements::marker_sql(marker_oid(token))).await?;
     let comment = match &comment {
         Value::Null => return Ok(None),
         Value::String(text) => text,

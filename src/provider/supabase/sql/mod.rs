@@ -51,7 +51,7 @@ impl Sql for Supabase {
         query::fetch_rows(self, sql, timeout).await
     }
 
-    async fn open_transaction(
+    async fn execute_uncommitted(
         &self,
         sql: &str,
         timeout: Span,
@@ -60,11 +60,11 @@ impl Sql for Supabase {
         Ok(Box::new(execute::open_transaction(self, sql, timeout, key).await?))
     }
 
-    async fn execute_alone(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
+    async fn execute_outside_transaction(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
         lone_statement::run_statement(self, sql, timeout).await
     }
 
-    async fn settle(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
+    async fn find_commit_state(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
         execute::settle_transaction(self, key, token).await
     }
 
@@ -79,7 +79,7 @@ impl Sql for Supabase {
     /// Returns the health of the database. That it does not answer is a result and no error.
     async fn health(&self) -> Result<Health> {
         let asked_at = self.clock.now();
-        let answer: HealthAnswer = match self.query_decoded(&self.api, &statements::health_sql()).await {
+        let answer: HealthAnswer = match self.query_own_decoded(&self.api, &statements::health_sql()).await {
             Ok(answer) => answer,
             Err(e) if matches!(e.code, Code::Denied | Code::Throttled | Code::Unsupported) => return Err(e),
             Err(_) => return self.unreachable_health().await,

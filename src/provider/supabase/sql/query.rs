@@ -91,7 +91,7 @@ async fn fetch_answer(
     shape: &QueryShape,
 ) -> Result<RowsAnswer> {
     let statement = format!("{}{}", shape.before, statements::rows_sql(sql, &shape.columns));
-    project.query_decoded(api, &statement).await
+    project.query_own_decoded(api, &statement).await
 }
 
 fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
@@ -114,9 +114,9 @@ fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
 /// found is looked for once more along the path of everybody else.
 async fn fetch_shape(project: &Supabase, api: &ApiClient, sql: &str) -> Result<QueryShape> {
     let ask = statements::shape_sql(sql);
-    let (columns, before): (Vec<String>, _) = match project.query_decoded(api, &ask).await {
+    let (columns, before): (Vec<String>, _) = match project.query_own_decoded(api, &ask).await {
         Err(error) if error.code == Code::Sql && is_unknown_name(&error) => {
-            let again = project.query_decoded(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;
+            let again = project.query_own_decoded(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;
             (again.map_err(|_| error)?, SEARCH_PATH_PREFIX)
         }
         columns => (columns?, ""),

@@ -147,7 +147,7 @@ pub(super) fn clock_sql() -> String {
 
 /// Returns the request that takes the lock, makes the mark, and runs `sql`, for `timeout` at most, in one transaction;
 /// `None` for a statement that holds the words by which it would be told from ours.
-pub(super) fn execute_sql(
+pub(super) fn transaction_request_sql(
     sql: &str,
     key: &str,
     (lock, object): (u32, u32),
@@ -201,7 +201,7 @@ fn lock_holders_sql(lock: u32) -> String {
 }
 
 /// Returns the statement of [`SqlRequest::EndSessions`].
-pub(super) fn end_sessions_sql(lock: u32) -> String {
+pub(super) fn session_end_sql(lock: u32) -> String {
     format!(
         "{}select count(pg_terminate_backend(pid)) from {}",
         comment_prefix("end"),
@@ -218,7 +218,7 @@ pub(super) fn marker_sql(object: u32) -> String {
 }
 
 /// Returns the statement of [`SqlRequest::RemoveMarker`].
-pub(super) fn remove_marker_sql(object: u32) -> String {
+pub(super) fn marker_removal_sql(object: u32) -> String {
     format!(
         "{}select lo_unlink(oid) from pg_largeobject_metadata where oid = {object}::oid",
         comment_prefix("clear")
@@ -302,7 +302,7 @@ fn text_between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str>
 }
 
 /// Returns the row in which an answer to one of these statements comes.
-pub fn answer_row(answer: &Value) -> Value {
+pub fn wrap_answer_row(answer: &Value) -> Value {
     serde_json::json!([{ "answer": answer.to_string() }])
 }
 
@@ -321,7 +321,8 @@ mod tests {
             (format!("{}{}", SEARCH_PATH_PREFIX, shape_sql(sql)), SqlRequest::Shape { sql: sql.into() }),
             (clock_sql(), SqlRequest::Clock),
             (
-                execute_sql(sql, "abcdefghij", (7, 8), until, Span::from_secs(5)).expect("a statement"),
+                transaction_request_sql(sql, "abcdefghij", (7, 8), until, Span::from_secs(5))
+                    .expect("a statement"),
                 SqlRequest::Execute {
                     sql: sql.into(),
                     lock: 7,
@@ -331,9 +332,9 @@ mod tests {
                 },
             ),
             (transaction_state_sql(7, until), SqlRequest::TransactionState { lock: 7, until: until.into() }),
-            (end_sessions_sql(7), SqlRequest::EndSessions { lock: 7 }),
+            (session_end_sql(7), SqlRequest::EndSessions { lock: 7 }),
             (marker_sql(8), SqlRequest::Marker { object: 8 }),
-            (remove_marker_sql(8), SqlRequest::RemoveMarker { object: 8 }),
+            (marker_removal_sql(8), SqlRequest::RemoveMarker { object: 8 }),
             (health_sql(), SqlRequest::Health),
             (settings_sql(&names), SqlRequest::Settings { names }),
         ] {

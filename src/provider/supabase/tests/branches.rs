@@ -291,7 +291,7 @@ async fn a_workflow_that_is_not_shown_or_has_no_step_yet_is_not_over() {
     let branch = branches.get("drill").await.expect("a branch");
     let job = branches.reset(&branch, &key()).await.expect("accepted");
     for wanted in ["does not show the workflow `run-2`", "accepted, and not begun"] {
-        match project.observe(&job).await.expect("a look") {
+        match project.poll_job(&job).await.expect("a look") {
             JobStatus::Running(progress) => assert!(progress.phase.contains(wanted), "{progress:?}"),
             JobStatus::Done(value) => panic!("{wanted}: {value}"),
         }
@@ -315,7 +315,7 @@ async fn of_two_new_workflows_nobody_knows_which_is_ours() {
     let branch = branches.get("drill").await.expect("a branch");
     let key = key();
     let (traces, _) = ask_planned(branches.plan_reset(&branch, &key).await).await;
-    let error = project.find(&key, Some(&traces)).await.expect_err("nobody knows");
+    let error = project.find_job(&key, Some(&traces)).await.expect_err("nobody knows");
     assert_eq!(error.code, Code::Unknown);
     assert!(error.message.contains("`run-3`, `run-2`"), "{error}");
 }
@@ -334,7 +334,7 @@ async fn a_reset_and_a_promotion_are_workflows_that_are_found_again() {
         };
         let (traces, job) = ask_planned(planned).await;
         let job = job.expect("accepted");
-        let found: Option<Job> = project.find(&key, Some(&traces)).await.expect("found");
+        let found: Option<Job> = project.find_job(&key, Some(&traces)).await.expect("found");
         assert_eq!(found.as_ref(), Some(&job));
         let value: Value = follow(&project, &job).await.expect("done");
         match kind {

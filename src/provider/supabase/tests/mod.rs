@@ -69,7 +69,7 @@ async fn ask_planned(planned: Result<PlannedJob<'_>>) -> (Value, Result<Job>) {
 /// Observes a job to its end; what is not shown yet may be late.
 async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..500 {
-        match project.poll_job(job).await {
+        match project.poll_project_job(job).await {
             Ok(JobStatus::Done(value)) => return Ok(value),
             Ok(JobStatus::Running(_)) => {}
             Err(e) if e.code == Code::NotFound => {}

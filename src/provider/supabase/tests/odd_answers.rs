@@ -85,17 +85,17 @@ fn answer_well(seen: &ReceivedRequest) -> MockReply {
         "/v1/organizations/acme/projects?limit=100&offset=0" => ok(organization(&[])),
         "/health?services=db" => healthy(),
         "/database/query/read-only" if sql.contains("pg_is_in_recovery") => {
-            ok(statements::answer_row(&json!({"in_recovery": false})))
+            ok(statements::wrap_answer_row(&json!({"in_recovery": false})))
         }
         "/database/query/read-only" if sql.contains("pg_settings") => {
-            ok(statements::answer_row(&json!({"port": {"setting": "5432", "pending_restart": false}})))
+            ok(statements::wrap_answer_row(&json!({"port": {"setting": "5432", "pending_restart": false}})))
         }
         "/database/query/read-only"
             if sql.contains("json_object_keys(row_to_json(redrill)) with") && !sql.contains("'rows'") =>
         {
-            ok(statements::answer_row(&json!(["one"])))
+            ok(statements::wrap_answer_row(&json!(["one"])))
         }
-        "/database/query/read-only" if sql.contains("'rows'") => ok(statements::answer_row(
+        "/database/query/read-only" if sql.contains("'rows'") => ok(statements::wrap_answer_row(
             &json!({"columns": ["one"], "types": [[23, null, null]], "rows": [["1"]]}),
         )),
         "/database/query/read-only" => answered(seen),
@@ -115,7 +115,7 @@ async fn read(project: &Supabase, name: &str) -> Result<String, String> {
     let branches = || project.branches().expect("branches");
     match name {
         "project" => shown(project.project().await),
-        "ready" => match project.lifecycle().expect("it can").ready().await {
+        "ready" => match project.lifecycle().expect("it can").check_ready().await {
             Ok(JobStatus::Running(progress)) => Err(progress.phase),
             ready => shown(ready),
         },
@@ -124,7 +124,7 @@ async fn read(project: &Supabase, name: &str) -> Result<String, String> {
             health => shown(health),
         },
         "backups" => shown(project.backups().expect("backups").list().await),
-        "window" => shown(project.backups().expect("backups").window().await),
+        "window" => shown(project.backups().expect("backups").recovery_window().await),
         "schedules" => shown(project.schedules().expect("schedules").list().await),
         "branches" => shown(branches().list().await),
         "branch" => shown(branches().get("drill").await),
@@ -132,7 +132,7 @@ async fn read(project: &Supabase, name: &str) -> Result<String, String> {
             let branch = row_branch();
             shown(branches().reset(&branch, &key()).await)
         }
-        "restrictions" => shown(project.network().expect("network").allowed().await),
+        "restrictions" => shown(project.network().expect("network").allowed_ranges().await),
         "bans" => shown(project.network().expect("network").bans().await),
         "ssl" => shown(project.network().expect("network").ssl().await),
         "overrides" => shown(project.settings().expect("settings").get(&[]).await),
@@ -280,5 +280,5 @@ async fn supabase_a_look_that_fails_after_a_write_is_no_refusal_of_it() {
     target.branches().expect("branches").delete("drill", BRANCH).await.expect("it was accepted");
     let server = serve().await;
     let (target, _folder) = project(&server);
-    target.backups().expect("backups").mark("q", &key()).await.expect("it was accepted");
+    target.backups().expect("backups").create_restore_point("q", &key()).await.expect("it was accepted");
 }

@@ -53,7 +53,7 @@ async fn nobody_deletes_or_reads_what_the_platform_keeps() {
         project.plan_delete("platform-7").await.expect_err("cannot"),
         project.verify("platform-7").await.expect_err("cannot"),
         project
-            .events(&TableEventQuery { table: None, event: None, since: None, until: None })
+            .table_events(&TableEventQuery { table: None, event: None, since: None, until: None })
             .await
             .expect_err("cannot"),
     ] {
@@ -96,16 +96,16 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
     .await;
     let (project, _folder) = project(&server);
     let long = "a name that is longer than that";
-    assert_eq!(project.mark(long, &key()).await.expect_err("too long").code, Code::Invalid);
-    let plan = project.plan_mark("before").await.expect("the name is free");
-    project.mark("before", &key()).await.expect("asked for");
-    let seen = async || project.find_mark_made_since("before", &plan).await.expect("a look");
+    assert_eq!(project.create_restore_point(long, &key()).await.expect_err("too long").code, Code::Invalid);
+    let plan = project.plan_restore_point("before").await.expect("the name is free");
+    project.create_restore_point("before", &key()).await.expect("asked for");
+    let seen = async || project.find_restore_point_since("before", &plan).await.expect("a look");
     assert_eq!(seen().await, None, "it is pending");
     let mark = seen().await.expect("made");
     assert_eq!(mark.time.to_string(), "2026-11-20T03:00:05Z");
-    assert_eq!(project.mark("before", &key()).await.expect_err("taken").code, Code::Conflict);
-    assert_eq!(project.find_mark("before", &key()).await.expect_err("whose").code, Code::Unknown);
-    assert_eq!(project.find_mark("other", &key()).await.expect("known"), None);
+    assert_eq!(project.create_restore_point("before", &key()).await.expect_err("taken").code, Code::Conflict);
+    assert_eq!(project.find_restore_point("before", &key()).await.expect_err("whose").code, Code::Unknown);
+    assert_eq!(project.find_restore_point("other", &key()).await.expect("known"), None);
     assert_eq!(writes(&server).len(), 1);
 }
 

@@ -127,7 +127,7 @@ fn served(seen: &super::ReceivedRequest, socket: &Path) -> MockReply {
 /// Follows a job that a real program works on, in real time.
 async fn patiently(target: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..1000 {
-        if let JobStatus::Done(value) = target.observe(job).await? {
+        if let JobStatus::Done(value) = target.poll_job(job).await? {
             return Ok(value);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -188,12 +188,12 @@ async fn a_dump_whose_maker_died_is_found_by_its_key_and_goes_on() {
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let job = env.create().await.expect("accepted");
-            let JobStatus::Running(_) = env.target.observe(&job).await.expect("a look") else {
+            let JobStatus::Running(_) = env.target.poll_job(&job).await.expect("a look") else {
                 panic!("it cannot be done while the table is held")
             };
             // Another process of redrill: it knows the folder, the key, and nothing else.
             let successor = env.target.clone();
-            let found = successor.find(&key(), None).await.expect("known").expect("found");
+            let found = successor.find_job(&key(), None).await.expect("known").expect("found");
             assert_eq!(found, job);
             assert_eq!(env.create().await.expect("the same"), job);
             found
@@ -233,7 +233,7 @@ async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone(
             env.target.cancel(&job).await.expect("given up");
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert!(process::find_started_below(&env.folder.path().join("backups")).is_none());
-            assert_eq!(env.target.find(&key(), None).await.expect("known"), None);
+            assert_eq!(env.target.find_job(&key(), None).await.expect("known"), None);
         },
         env.hold()
     );

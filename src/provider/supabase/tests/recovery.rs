@@ -33,7 +33,7 @@ async fn a_branch_is_found_by_its_name_however_late_it_shows() {
         assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
         let mut found = None;
         for _ in 0..5 {
-            found = project.find(&key(), Some(&traces)).await.expect("known");
+            found = project.find_job(&key(), Some(&traces)).await.expect("known");
         }
         assert_eq!(found.map(|job| job.id), took_effect.then(|| format!("drill-{KEY}")));
         assert_eq!(writes(&server).len(), 1);
@@ -64,7 +64,7 @@ async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
 async fn nothing_was_asked_where_nothing_was_written_down() {
     let server = MockApi::serve_replies(windowed).await;
     let (project, _folder) = project(&server);
-    assert_eq!(project.find(&key(), None).await.expect("known"), None);
+    assert_eq!(project.find_job(&key(), None).await.expect("known"), None);
     assert_eq!(server.request_lines(), [""; 0]);
 }
 
@@ -86,7 +86,7 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     })
     .await;
     let (now, _folder) = project(&restoring);
-    let job = now.find(&key(), Some(&traces)).await.expect("known").expect("under way");
+    let job = now.find_job(&key(), Some(&traces)).await.expect("known").expect("under way");
     assert_eq!((job.kind.as_str(), &job.detail), ("restore", &traces["detail"]));
 
     let over = MockApi::serve_replies(|seen| {
@@ -97,13 +97,13 @@ async fn a_restore_is_found_by_its_status_and_by_its_traces_and_otherwise_by_nob
     })
     .await;
     let (now, _folder) = project(&over);
-    let job = now.find(&key(), Some(&traces)).await.expect("known").expect("over");
+    let job = now.find_job(&key(), Some(&traces)).await.expect("known").expect("over");
     let restored = super::follow(&now, &job).await.expect("over");
     assert_eq!(restored["timeline"], 2);
 
     let unchanged = MockApi::serve_replies(windowed).await;
     let (now, _folder) = project(&unchanged);
-    assert_eq!(now.find(&key(), Some(&traces)).await.expect_err("nobody").code, Code::Unknown);
+    assert_eq!(now.find_job(&key(), Some(&traces)).await.expect_err("nobody").code, Code::Unknown);
     for server in [&restoring, &over, &unchanged] {
         assert_eq!(writes(server), [""; 0]);
     }

@@ -53,7 +53,7 @@ async fn supabase_t20_a_replica_is_asked_for_as_the_schema_says_and_found_by_dif
         server.received_requests().into_iter().find(|seen| seen.line.ends_with("/setup")).expect("sent");
     assert_eq!(sent.body, json!({ "read_replica_region": "us-west-1" }));
     assert_eq!(traces["detail"]["before"], json!(["old"]));
-    let find = async || project.find(&key(), Some(&traces)).await;
+    let find = async || project.find_job(&key(), Some(&traces)).await;
     assert_eq!(find().await.expect_err("it may still come").code, Code::Unknown);
     let found = find().await.expect("known").expect("it came");
     assert_eq!(found, job);
@@ -93,7 +93,7 @@ async fn a_replica_that_did_not_come_and_one_of_two_that_came_are_known_to_nobod
         let replicas = project.replicas().expect("replicas");
         let (traces, asked) = ask_planned(replicas.plan_create(&request, &key()).await).await;
         assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
-        let found = project.find(&key(), Some(&traces)).await;
+        let found = project.find_job(&key(), Some(&traces)).await;
         assert_eq!(found.expect_err("nor later").code, Code::Unknown);
         assert_eq!(writes(&server).len(), 1);
     }

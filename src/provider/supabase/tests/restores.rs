@@ -70,7 +70,7 @@ async fn supabase_t8_a_window_that_lags_is_said_to_be_idle_and_not_short() {
     let server = MockApi::serve_replies(windowed).await;
     server.clock.advance_by(Span::from_secs(3600));
     let (project, _folder) = project(&server);
-    let window = project.window().await.expect("a window");
+    let window = project.recovery_window().await.expect("a window");
     assert_eq!(window.latest, Some(at(WINDOW.1)));
     assert!(window.warnings.iter().any(|warning| warning.contains("idle")), "{:?}", window.warnings);
     let soon = at(WINDOW.1 + 120);
@@ -111,7 +111,7 @@ async fn restore_seen_as(
 
 /// Returns the phase of a job that is not over.
 async fn phase(project: &Supabase, job: &Job) -> String {
-    match project.observe(job).await.expect("a look") {
+    match project.poll_job(job).await.expect("a look") {
         JobStatus::Running(progress) => progress.phase,
         JobStatus::Done(value) => panic!("over: {value}"),
     }
@@ -210,9 +210,9 @@ async fn supabase_t9_a_stuck_restore_says_so() {
     let (project, _folder) = project(&server);
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let job = project.restore(&request, &key()).await.expect("accepted");
-    project.observe(&job).await.expect("a look");
+    project.poll_job(&job).await.expect("a look");
     server.clock.advance_by(Span::from_secs(9 * 3600));
-    let JobStatus::Running(progress) = project.observe(&job).await.expect("a look") else {
+    let JobStatus::Running(progress) = project.poll_job(&job).await.expect("a look") else {
         panic!("not over")
     };
     assert!(progress.phase.contains("stuck") && progress.phase.contains("support"), "{progress:?}");
@@ -287,7 +287,7 @@ async fn a_restore_that_was_not_answered_is_not_sent_again() {
     let request = ask(None, RecoveryTarget::Time(at(WINDOW.0)), None);
     let (traces, asked) = ask_planned(project.plan_restore(&request, &key()).await).await;
     assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
-    let found = project.find(&key(), Some(&traces)).await.expect_err("nor later");
+    let found = project.find_job(&key(), Some(&traces)).await.expect_err("nor later");
     assert_eq!(found.code, Code::Unknown);
     assert_eq!(writes(&server).len(), 1);
 }

@@ -36,7 +36,7 @@ pub(super) struct RequestFailure {
 impl ApiAnswer {
     /// Returns whether the API throttled the request, so that it certainly did not take effect.
     pub(super) fn is_throttled(&self, request: &ApiRequest<'_>) -> bool {
-        self.status == StatusCode::TOO_MANY_REQUESTS && (!request.writes || self.is_from_api())
+        self.status == StatusCode::TOO_MANY_REQUESTS && (!request.writes || self.has_api_error_body())
     }
 
     /// Returns the error of a throttled request that is not sent again.
@@ -80,7 +80,7 @@ impl ApiAnswer {
             let message = self.masked_message(token);
             return Err(unanswered_failure(request, &format!("{status}: {message}"), true));
         }
-        if self.status.is_client_error() && self.is_from_api() {
+        if self.status.is_client_error() && self.has_api_error_body() {
             let message = self.masked_message(token);
             return Err(RequestFailure { why: self.refusal_error(request, token, &message), again: false });
         }
@@ -98,7 +98,7 @@ impl ApiAnswer {
     }
 
     /// Returns whether the body is an error of the API: v1 has a message, v2 a list of errors that have one.
-    fn is_from_api(&self) -> bool {
+    fn has_api_error_body(&self) -> bool {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
         ["message", "errors"].iter().any(|name| !extract_message(&body[*name]).is_empty())
     }
@@ -258,10 +258,10 @@ fn describe_missing_entitlement(status: u16, path: &str, message: &str) -> Optio
     let says_so = may_say_so
         && (message.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|w| WORDS.contains(&w))
             || message.contains("not allowed to configure"));
-    (status == 402 || says_so).then(|| plan_for_path(path))
+    (status == 402 || says_so).then(|| required_plan_for_path(path))
 }
 
-fn plan_for_path(path: &str) -> &'static str {
+fn required_plan_for_path(path: &str) -> &'static str {
     const PLACES: &[(&str, &str)] = &[
         ("/backups/schedule", "the Enterprise plan"),
         ("/backups/restore-pitr", "the Pro plan or above and the PITR add-on"),

@@ -32,7 +32,7 @@ pub(super) async fn read_keyring_token(environment: &Environment) -> Result<Stri
     let name = keyring_program().ok_or("not looked at on this system")?;
     let program = find_on_path(environment, name).ok_or_else(|| format!("`{name}` is not installed"))?;
     for account in ACCOUNTS {
-        if let Some(token) = read_account(&program, account).await? {
+        if let Some(token) = read_account_token(&program, account).await? {
             return Ok(token);
         }
     }
@@ -57,7 +57,7 @@ fn keyring_arguments(account: &str) -> [&str; 5] {
     }
 }
 
-async fn read_account(program: &Path, account: &str) -> Result<Option<String>, String> {
+async fn read_account_token(program: &Path, account: &str) -> Result<Option<String>, String> {
     let name = program.display();
     let mut lookup = Command::new(program);
     lookup.args(keyring_arguments(account)).stdin(Stdio::null()).stderr(Stdio::null());

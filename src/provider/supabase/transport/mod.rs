@@ -27,7 +27,7 @@ use crate::{
         clock::Clock,
         moment::{Moment, Span},
         secret::SecretRef,
-        send_deadline::find_send_deadline,
+        send_deadline::current_send_deadline,
     },
     provider::{Code, Error, Result},
 };
@@ -224,7 +224,7 @@ impl ApiClient {
     /// Returns how long a request may be tried. A write is looked for until a moment that was written down before, however
     /// many requests its effect takes: by then it has been sent, connecting included.
     fn time_to_send(&self, request: &ApiRequest<'_>) -> Span {
-        let Some(deadline) = find_send_deadline().filter(|_| request.writes) else {
+        let Some(deadline) = current_send_deadline().filter(|_| request.writes) else {
             return self.request_timeout;
         };
         let left = deadline.since(&self.endpoint.clock.uptime()).unwrap_or(Span::ZERO);

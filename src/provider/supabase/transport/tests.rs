@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    base::send_deadline::send_before,
+    base::send_deadline::with_send_deadline,
     provider::{
         SideEffects,
         supabase::mock_api::{MockApi, MockReply, REF, TOKEN},
@@ -62,7 +62,7 @@ async fn supabase_nothing_is_written_after_the_deadline_of_its_effect() {
         read(&server).await.expect("reads change nothing");
         write(&server).await
     };
-    let late = send_before(deadline, effect).await.expect_err("it is over");
+    let late = with_send_deadline(deadline, effect).await.expect_err("it is over");
     assert_eq!((late.code, late.side_effects), (Code::Unavailable, SideEffects::None), "{late:?}");
     assert!(late.message.contains("nothing was sent"), "{late}");
     let count = server.received_requests().iter().filter(|seen| seen.line.starts_with("POST")).count();
@@ -77,7 +77,7 @@ async fn supabase_a_throttled_write_is_not_sent_again_after_the_deadline_of_its_
     })
     .await;
     let deadline = server.clock.uptime().saturating_add(Span::from_secs(40));
-    let late = send_before(deadline, write(&server)).await.expect_err("it would be too late");
+    let late = with_send_deadline(deadline, write(&server)).await.expect_err("it would be too late");
     assert_eq!(late.code, Code::Throttled, "{late:?}");
     assert_eq!(server.received_requests().len(), 1);
 }

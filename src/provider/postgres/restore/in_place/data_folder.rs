@@ -33,7 +33,7 @@ impl DataFolder {
     ///
     /// # Errors
     /// Why not.
-    pub(super) async fn find_exchangeable(cluster: &Cluster) -> Result<Self> {
+    pub(super) async fn load_replaceable(cluster: &Cluster) -> Result<Self> {
         let programs = cluster.programs()?;
         let unreadable = |e: std::io::Error| {
             Error::new(Code::Unavailable, format!("`{}` cannot be looked at: {e}", cluster.data.display()))
@@ -73,7 +73,7 @@ impl DataFolder {
         let running = RunningServer::query_server(cluster, &data).await?;
         let options = find_start_options(&programs, &data, running.as_ref()).await?;
         let log =
-            server::find_output_file(&data).unwrap_or_else(|| cluster.records.home().join("server.log"));
+            server::find_stderr_file(&data).unwrap_or_else(|| cluster.records.home().join("server.log"));
         Ok(Self { data, options, log, running })
     }
 }
@@ -129,7 +129,7 @@ async fn query_setting(programs: &Programs, data: &Path, options: &[String], nam
     let mut args = vec![OsStr::new("-D"), data.as_os_str()];
     args.extend(options.iter().map(OsStr::new));
     args.extend(["-C", name].map(OsStr::new));
-    let output = programs.try_run("postgres", &args).await?;
+    let output = programs.run_with_any_exit("postgres", &args).await?;
     if !output.status.success() {
         let said = programs::tail_output(&output.stderr);
         return Err(not_in_place_error(

@@ -28,7 +28,7 @@ const CONFIGURATION_SUFFIXES: [&str; 6] = [".conf", ".crt", ".key", ".pem", ".cr
 ///
 /// # Errors
 /// [`Code::Tool`].
-pub(super) fn keep_configuration(
+pub(super) fn carry_over_configuration(
     programs: &Programs,
     data: &Path,
     new: &Path,

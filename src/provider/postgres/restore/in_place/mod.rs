@@ -59,12 +59,12 @@ fn restore_job(record: &RestoreRecord) -> Job {
 ///
 /// # Errors
 /// Any reason to refuse; nothing was changed.
-pub(in super::super) async fn start_restore(
+pub(in super::super) async fn accept_restore(
     cluster: &Cluster,
     request: &RestoreRequest,
     key: &CallKey,
 ) -> Result<Job> {
-    let current = data_folder::DataFolder::find_exchangeable(cluster).await?;
+    let current = data_folder::DataFolder::load_replaceable(cluster).await?;
     let suffix = key.0.to_lowercase();
     let beside = |what: &str| {
         let mut name = current.data.file_name().unwrap_or_default().to_owned();
@@ -207,7 +207,7 @@ fn poll_copying(cluster: &Cluster, programs: &Programs, mut record: RestoreRecor
     if !checksums::poll_verification(programs, &record.copy.folder, &new)? {
         return Ok(JobStatus::Running(Progress::with_phase("comparing with checksums")));
     }
-    exchange::keep_configuration(programs, &record.data, &new, &record.configuration)?;
+    exchange::carry_over_configuration(programs, &record.data, &new, &record.configuration)?;
     record.phase = RestorePhase::Exchanging;
     record.save(cluster)?;
     Ok(JobStatus::Running(Progress::with_phase("stopping the cluster")))

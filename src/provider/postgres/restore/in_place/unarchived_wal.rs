@@ -18,7 +18,7 @@ pub(super) async fn ensure_wal_archived(cluster: &Cluster, current: &DataFolder)
     if let Some(why) = cluster.archiver_failure().await? {
         return Err(cluster::archiver_error(&why));
     }
-    let is_waiting = cluster::has_unarchived_wal(&current.data);
+    let is_waiting = cluster::has_waiting_wal(&current.data);
     if is_waiting { cluster.archive_now().await } else { Ok(()) }
 }
 

@@ -148,8 +148,8 @@ async fn a_transaction_is_settled_by_its_token() {
     let Some(cluster) = TestCluster::start(&[]).await else { return };
     cluster.run_statements(&["create table t (n int primary key deferrable initially deferred)"]).await;
     let db = cluster.database();
-    let open = async |sql: &str| db.open_transaction(sql, QUERY_TIMEOUT, &test_key()).await.expect(sql);
-    let settle = async |token: &Value| db.settle(&test_key(), token).await;
+    let open = async |sql: &str| db.execute_uncommitted(sql, QUERY_TIMEOUT, &test_key()).await.expect(sql);
+    let settle = async |token: &Value| db.find_commit_state(&test_key(), token).await;
 
     let transaction = open("insert into t select generate_series(1, 3)").await;
     let token = transaction.token();
@@ -183,16 +183,16 @@ async fn a_transaction_is_settled_by_its_token() {
 async fn a_session_that_works_for_somebody_else_by_now_is_left_alone() {
     let Some(cluster) = TestCluster::start(&[]).await else { return };
     let db = cluster.database();
-    let ours = db.open_transaction("select 1", QUERY_TIMEOUT, &test_key()).await.expect("open");
+    let ours = db.execute_uncommitted("select 1", QUERY_TIMEOUT, &test_key()).await.expect("open");
     let their_key = CallKey("theirs".into());
-    let theirs = db.open_transaction("select 1", QUERY_TIMEOUT, &their_key).await.expect("open");
+    let theirs = db.execute_uncommitted("select 1", QUERY_TIMEOUT, &their_key).await.expect("open");
     // The pool gave our session to somebody else after our commit: it has another transaction.
     let mut token = ours.token();
     ours.commit().await.expect("committed");
     for of_session in ["pid", "backend_start"] {
         token[of_session] = theirs.token()[of_session].clone();
     }
-    let settled = db.settle(&test_key(), &token).await;
+    let settled = db.find_commit_state(&test_key(), &token).await;
     assert!(matches!(settled, Ok(CommitState::Committed(_))), "{settled:?}");
     theirs.commit().await.expect("nobody ended it");
 }
@@ -210,13 +210,13 @@ async fn a_restarted_server_is_not_believed_about_an_id_that_it_may_have_given_o
     let db = cluster.database();
     let snapshots = tempfile::tempdir().expect("a folder");
     let snapshot = snapshots.path().join("data");
-    cluster.restart(&[], |data| copy_folder(data, &snapshot)).await;
-    let transaction = db.open_transaction("insert into t values (1)", QUERY_TIMEOUT, &test_key()).await;
+    cluster.crash_and_restart(&[], |data| copy_folder(data, &snapshot)).await;
+    let transaction = db.execute_uncommitted("insert into t values (1)", QUERY_TIMEOUT, &test_key()).await;
     let transaction = transaction.expect("open");
     let token = transaction.token();
     transaction.commit().await.expect("committed");
-    cluster.restart(&[], |_| ()).await;
-    let error = db.settle(&test_key(), &token).await.expect_err("only the WAL would say");
+    cluster.crash_and_restart(&[], |_| ()).await;
+    let error = db.find_commit_state(&test_key(), &token).await.expect_err("only the WAL would say");
     assert!(error.code == Code::Unknown && error.message.contains("only its WAL"), "{error}");
 
     // Put back to before it, the server hands the same id out again, and calls it committed.
@@ -224,8 +224,8 @@ async fn a_restarted_server_is_not_believed_about_an_id_that_it_may_have_given_o
         std::fs::remove_dir_all(data).expect("removed");
         copy_folder(&snapshot, data);
     };
-    cluster.restart(&[], put_back).await;
-    let error = db.settle(&test_key(), &token).await.expect_err("the id is not handed out yet");
+    cluster.crash_and_restart(&[], put_back).await;
+    let error = db.find_commit_state(&test_key(), &token).await.expect_err("the id is not handed out yet");
     assert!(error.code == Code::Unknown && error.message.contains("put back"), "{error}");
     let xid = token["xid"].as_u64().expect("an id");
     let mut last = 0;
@@ -234,8 +234,8 @@ async fn a_restarted_server_is_not_believed_about_an_id_that_it_may_have_given_o
         let ids = query_maps(&db, "select pg_snapshot_xmax(pg_current_snapshot())::text::int8 as n").await;
         last = ids.expect("rows")[0]["n"].as_u64().expect("an id") - 1;
     }
-    cluster.restart(&[], |_| ()).await;
-    let error = db.settle(&test_key(), &token).await.expect_err("another transaction");
+    cluster.crash_and_restart(&[], |_| ()).await;
+    let error = db.find_commit_state(&test_key(), &token).await.expect_err("another transaction");
     assert_eq!(error.code, Code::Unknown, "{error}");
     assert_eq!(query_maps(&db, "select count(*) as n from t").await.expect("rows")[0]["n"], json!(0));
 }
@@ -247,14 +247,16 @@ async fn what_an_earlier_attempt_left_at_work_is_ended_before_anything_else() {
     let db = cluster.database();
     let update = "update t set n = n + 1";
     // Its process is gone, and its session holds the row.
-    let orphan = db.open_transaction(update, QUERY_TIMEOUT, &test_key()).await.expect("open");
-    let again = db.open_transaction(update, QUERY_TIMEOUT, &test_key()).await.expect("nothing is in the way");
+    let orphan = db.execute_uncommitted(update, QUERY_TIMEOUT, &test_key()).await.expect("open");
+    let again =
+        db.execute_uncommitted(update, QUERY_TIMEOUT, &test_key()).await.expect("nothing is in the way");
     again.commit().await.expect("committed");
     assert_eq!(orphan.commit().await.expect_err("it was ended").code, Code::Unknown);
     assert_eq!(query_maps(&db, "select n from t").await.expect("rows")[0]["n"], json!(2));
 
-    let orphan = db.open_transaction(update, QUERY_TIMEOUT, &test_key()).await.expect("open");
-    while db.settle(&test_key(), &Value::Null).await.expect("asked") != CommitState::NotCommitted {}
+    let orphan = db.execute_uncommitted(update, QUERY_TIMEOUT, &test_key()).await.expect("open");
+    while db.find_commit_state(&test_key(), &Value::Null).await.expect("asked") != CommitState::NotCommitted {
+    }
     assert_eq!(orphan.commit().await.expect_err("it was ended").code, Code::Unknown);
     assert_eq!(query_maps(&db, "select n from t").await.expect("rows")[0]["n"], json!(2));
 }
@@ -265,15 +267,19 @@ async fn a_statement_outside_a_transaction_runs_and_says_what_may_be_done() {
     cluster.run_statements(&["create table t (n int)", "insert into t values (1), (1)"]).await;
     let db = cluster.database();
     for sql in ["vacuum t", "create index concurrently i on t (n)", "alter system set work_mem = '5MB'"] {
-        db.execute_alone(sql, QUERY_TIMEOUT).await.expect(sql);
+        db.execute_outside_transaction(sql, QUERY_TIMEOUT).await.expect(sql);
     }
     let half = "create unique index concurrently half on t (n)";
-    let error = db.execute_alone(half, QUERY_TIMEOUT).await.expect_err("the rows are equal");
+    let error = db.execute_outside_transaction(half, QUERY_TIMEOUT).await.expect_err("the rows are equal");
     assert_eq!((error.code, error.side_effects), (Code::Sql, SideEffects::Some), "{error:?}");
     for (sql, code) in
         [("vacuum t; vacuum t", Code::Sql), ("commit", Code::Invalid), ("vacuum nothing", Code::Sql)]
     {
-        assert_eq!(db.execute_alone(sql, QUERY_TIMEOUT).await.expect_err(sql).code, code, "{sql}");
+        assert_eq!(
+            db.execute_outside_transaction(sql, QUERY_TIMEOUT).await.expect_err(sql).code,
+            code,
+            "{sql}"
+        );
     }
 }
 
@@ -301,7 +307,7 @@ async fn a_session_is_given_back_as_it_was() {
         "create temp table left_over (n int)",
         "do $$ begin perform set_config('application_name', 'left over', false); end $$",
     ] {
-        let transaction = db.open_transaction(leaves, QUERY_TIMEOUT, &test_key()).await.expect(leaves);
+        let transaction = db.execute_uncommitted(leaves, QUERY_TIMEOUT, &test_key()).await.expect(leaves);
         let pid = transaction.token()["pid"].clone();
         let held = format!("select count(*) as n from pg_locks where locktype = 'advisory' and pid = {pid}");
         assert_eq!(query_maps(&db, &held).await.expect("rows")[0]["n"], json!(0), "{leaves}");
@@ -326,7 +332,7 @@ async fn execute_refuses_what_would_escape_its_transaction() {
         ("create database other", Code::Unsupported),
         ("copy t from stdin", Code::Unsupported),
     ] {
-        let error = db.open_transaction(sql, QUERY_TIMEOUT, &test_key()).await.err().expect(sql);
+        let error = db.execute_uncommitted(sql, QUERY_TIMEOUT, &test_key()).await.err().expect(sql);
         assert_eq!(error.code, code, "{sql}: {error:?}");
     }
     assert_eq!(query_maps(&db, "select n from t").await.expect("rows"), Vec::new());
@@ -381,13 +387,14 @@ async fn a_commit_without_an_answer_is_looked_up() {
         db.address.host = between.path().display().to_string();
         let socket = between.path().join(format!(".s.PGSQL.{PORT}"));
         cut_at_commit(&socket, &cluster.socket(), let_through);
-        let transaction = db.open_transaction("insert into t values (1)", QUERY_TIMEOUT, &test_key()).await;
+        let transaction =
+            db.execute_uncommitted("insert into t values (1)", QUERY_TIMEOUT, &test_key()).await;
         let transaction = transaction.expect("open");
         let token = transaction.token();
         assert_eq!(transaction.commit().await.expect_err("no answer").code, Code::Unknown);
-        let mut settled = db.settle(&test_key(), &token).await.expect("asked");
+        let mut settled = db.find_commit_state(&test_key(), &token).await.expect("asked");
         while matches!(settled, CommitState::Open(_)) {
-            settled = db.settle(&test_key(), &token).await.expect("asked");
+            settled = db.find_commit_state(&test_key(), &token).await.expect("asked");
         }
         let committed = CommitState::Committed(SqlOutcome { rows_affected: 1 });
         assert_eq!(settled, if let_through { committed } else { CommitState::NotCommitted });

@@ -76,7 +76,7 @@ async fn a_killed_run_is_followed_by_the_next() {
     let lab = test_lab.open_target();
     assert_eq!(lab.backups().expect("backups").list().await.expect("lists").len(), 1);
     assert_eq!(lab.branches().expect("branches").list().await.expect("lists").len(), 1);
-    assert!(lab.find(&test_key("OTHERKEY00"), None).await.expect("looks").is_none());
+    assert!(lab.find_job(&test_key("OTHERKEY00"), None).await.expect("looks").is_none());
 }
 
 /// Kills the child process instead of redrill itself.
@@ -100,7 +100,7 @@ async fn a_killed_child_is_followed_by_another() {
     let files = test_lab.state_folder().join("postgres/lab/data/branch0001/files");
     let mut killed = false;
     for _ in 0..600 {
-        if let JobStatus::Done(_) = lab.observe(&job).await.expect("looks") {
+        if let JobStatus::Done(_) = lab.poll_job(&job).await.expect("looks") {
             break;
         }
         // The first server, as soon as there is one.
@@ -120,8 +120,8 @@ async fn a_killed_child_is_followed_by_another() {
 async fn follow_job(test_lab: &TestLab, with: &str) {
     for _ in 0..600 {
         let lab = test_lab.open_target();
-        let job = lab.find(&test_key(with), None).await.expect("looks").expect("is found");
-        if let JobStatus::Done(_) = lab.observe(&job).await.expect("looks") {
+        let job = lab.find_job(&test_key(with), None).await.expect("looks").expect("is found");
+        if let JobStatus::Done(_) = lab.poll_job(&job).await.expect("looks") {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
@@ -156,10 +156,10 @@ async fn a_branch_that_is_given_up_leaves_nothing() {
     let request = branch_request("drill", RecoveryTarget::BackupEnd);
     let job =
         lab.backups().expect("backups").restore(&request, &test_key("BRANCH0001")).await.expect("accepted");
-    lab.observe(&job).await.expect("begins to copy");
+    lab.poll_job(&job).await.expect("begins to copy");
     lab.cancel(&job).await.expect("is given up");
-    assert!(lab.find(&test_key("BRANCH0001"), None).await.expect("looks").is_none());
-    assert_eq!(lab.observe(&job).await.expect_err("is gone").code, Code::NotFound);
+    assert!(lab.find_job(&test_key("BRANCH0001"), None).await.expect("looks").is_none());
+    assert_eq!(lab.poll_job(&job).await.expect_err("is gone").code, Code::NotFound);
     let left: Vec<_> =
         fs::read_dir(test_lab.state_folder().join("postgres/lab/data")).expect("a folder").collect();
     assert!(left.is_empty(), "{left:?}");

@@ -86,8 +86,8 @@ async fn a_restore_in_place_survives_being_killed() {
     let mut looks = 0;
     loop {
         let lab = test_lab.open_target();
-        let job = lab.find(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
-        if let crate::provider::model::JobStatus::Done(_) = lab.observe(&job).await.expect("looks") {
+        let job = lab.find_job(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
+        if let crate::provider::model::JobStatus::Done(_) = lab.poll_job(&job).await.expect("looks") {
             break;
         }
         looks += 1;
@@ -188,8 +188,8 @@ async fn configuration_in_sub_folders_stays_and_a_subscriber_is_refused() {
 async fn wait_until_replaying(test_lab: &TestLab) {
     for _ in 0..600 {
         let lab = test_lab.open_target();
-        let job = lab.find(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
-        lab.observe(&job).await.expect("looks");
+        let job = lab.find_job(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
+        lab.poll_job(&job).await.expect("looks");
         if test_lab.lab_folder("data.before-restore001").is_dir()
             && server::find_server(&test_lab.lab_folder("data")).is_some()
         {
@@ -218,7 +218,10 @@ async fn an_undo_that_fails_is_gone_on_with() {
     let stuck = lab.cancel(&job).await.expect_err("the old data does not start");
     assert_eq!(stuck.code, Code::Unknown, "{stuck:?}");
     assert!(stuck.message.contains("no_such_setting"), "the log's own words: {stuck:?}");
-    assert_eq!(lab.find(&test_key("RESTORE001"), None).await.expect_err("nobody knows").code, Code::Unknown);
+    assert_eq!(
+        lab.find_job(&test_key("RESTORE001"), None).await.expect_err("nobody knows").code,
+        Code::Unknown
+    );
     // Another one is told which, and of which run.
     let other = backups
         .restore(&in_place_request(RecoveryTarget::BackupEnd), &test_key("RESTORE002"))
@@ -227,7 +230,7 @@ async fn an_undo_that_fails_is_gone_on_with() {
     assert!(other.message.contains("RESTORE001.json") && other.message.contains("run1"), "{other:?}");
     // Taken up again, it is undone; then it is over.
     fs::write(test_lab.lab_folder("data/postgresql.conf"), text).expect("is mended");
-    let undone = lab.observe(&job).await.expect_err("is undone");
+    let undone = lab.poll_job(&job).await.expect_err("is undone");
     assert_eq!(
         (undone.code, undone.message.contains("as it was before")),
         (Code::Refused, true),
@@ -352,7 +355,7 @@ async fn a_damaged_backup_does_not_take_the_place_of_the_data() {
     assert_eq!(backups.list().await.expect("lists")[0].status, "completed");
     assert!(!backups.verify(&id).await.expect("reads it").ok);
     assert_eq!(backups.list().await.expect("lists")[0].status, "damaged");
-    assert!(!backups.window().await.expect("a window").backups[0].usable);
+    assert!(!backups.recovery_window().await.expect("a window").backups[0].usable);
     let request = RestoreRequest { backup: Some(id.clone()), ..in_place_request(RecoveryTarget::BackupEnd) };
     let refused = backups.restore(&request, &test_key("RESTORE002")).await.expect_err("is known");
     assert_eq!(refused.code, Code::CorruptBackup, "{refused:?}");

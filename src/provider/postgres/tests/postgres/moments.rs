@@ -67,12 +67,16 @@ async fn xid_place_and_name_are_targets() {
     let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     insert_note(lab.as_ref(), "one").await;
-    let mark =
-        lab.backups().expect("backups").mark("before two", &test_key("MARK000001")).await.expect("a mark");
+    let mark = lab
+        .backups()
+        .expect("backups")
+        .create_restore_point("before two", &test_key("MARK000001"))
+        .await
+        .expect("a mark");
     assert_eq!(
         lab.backups()
             .expect("backups")
-            .find_mark("before two", &test_key("MARK000001"))
+            .find_restore_point("before two", &test_key("MARK000001"))
             .await
             .expect("looks"),
         Some(mark.clone())
@@ -125,7 +129,7 @@ async fn t1_t2_a_moment_outside_the_window_is_refused() {
     );
     make_backup(lab.as_ref(), "BACKUP0001").await;
     let error = restore_refusal(lab.as_ref(), &branch_request("early", RecoveryTarget::Time(before))).await;
-    let window = lab.backups().expect("backups").window().await.expect("a window");
+    let window = lab.backups().expect("backups").recovery_window().await.expect("a window");
     assert_eq!(error.code, Code::TargetBeforeWindow);
     assert!(error.hint.expect("a hint").contains(&window.earliest.expect("a moment").to_string()));
     let future = database_now(lab.as_ref()).await.saturating_add(Span::from_secs(3600));
@@ -143,7 +147,7 @@ async fn t3_a_dead_source_gives_what_was_archived() {
     insert_note(lab.as_ref(), "one").await;
     let there = lab.backups().expect("backups");
     test_lab.stop_server().await;
-    let window = there.window().await.expect("a window");
+    let window = there.recovery_window().await.expect("a window");
     let latest = window.latest.expect("a moment");
     assert!(window.earliest.expect("a moment") < latest);
     let error = restore_refusal(
@@ -219,7 +223,7 @@ async fn t14_a_hole_in_the_archive_is_found_before_it_hurts() {
     let error = restore_refusal(lab.as_ref(), &branch_request("late", RecoveryTarget::Time(late))).await;
     assert_eq!(error.code, Code::WalGap, "{error:?}");
     assert!(error.message.contains(&hole), "{error:?}");
-    let window = lab.backups().expect("backups").window().await.expect("a window");
+    let window = lab.backups().expect("backups").recovery_window().await.expect("a window");
     assert!(window.gaps[0].contains(&hole), "{window:?}");
     assert!(window.latest.expect("a moment") < late);
     make_branch(lab.as_ref(), &branch_request("still", RecoveryTarget::Time(early)), "BRANCH0002").await;
@@ -276,21 +280,24 @@ async fn nothing_found_in_a_hole_is_not_nothing() {
     insert_note(lab.as_ref(), "three").await;
     let late = database_now(lab.as_ref()).await;
     insert_note(lab.as_ref(), "four").await;
-    assert_eq!(backups.events(&drop_query(None, None)).await.expect("reads").len(), 1);
+    assert_eq!(backups.table_events(&drop_query(None, None)).await.expect("reads").len(), 1);
     fs::remove_file(test_lab.lab_folder("archive").join(&hole)).expect("was archived");
-    let error = backups.events(&drop_query(None, None)).await.expect_err("may be in the hole");
+    let error = backups.table_events(&drop_query(None, None)).await.expect_err("may be in the hole");
     assert_eq!(error.code, Code::WalGap, "{error:?}");
     assert!(error.message.contains(&hole), "{error:?}");
     for (since, until) in [(None, Some(early)), (Some(late), None)] {
-        assert_eq!(backups.events(&drop_query(since, until)).await.expect("was looked at"), []);
+        assert_eq!(backups.table_events(&drop_query(since, until)).await.expect("was looked at"), []);
     }
     // With everything before it gone, the hole is the beginning of the archive; the backup says that there was more.
     for older in archived_files(&test_lab).iter().filter(|name| name.len() == 24 && **name < hole) {
         fs::remove_file(test_lab.lab_folder("archive").join(older)).expect("is lost");
     }
-    assert_eq!(backups.events(&drop_query(None, Some(late))).await.expect_err("is lost").code, Code::WalGap);
+    assert_eq!(
+        backups.table_events(&drop_query(None, Some(late))).await.expect_err("is lost").code,
+        Code::WalGap
+    );
     change_rows(lab.as_ref(), "drop table orders").await;
-    let found = backups.events(&drop_query(None, None)).await.expect("shows what there is");
+    let found = backups.table_events(&drop_query(None, None)).await.expect("shows what there is");
     assert_eq!(found.len(), 1);
     assert!(found[0].unseen.as_ref().is_some_and(|unseen| unseen.contains("is missing")), "{found:?}");
 }
@@ -304,7 +311,7 @@ async fn nothing_found_without_the_newest_wal_is_not_nothing() {
     insert_note(lab.as_ref(), "one").await;
     let early = database_now(lab.as_ref()).await;
     insert_note(lab.as_ref(), "two").await;
-    assert_eq!(backups.events(&drop_query(None, None)).await.expect("all was looked at"), []);
+    assert_eq!(backups.table_events(&drop_query(None, None)).await.expect("all was looked at"), []);
     test_lab
         .run_statements(&[
             "alter system set basic_archive.archive_directory = '/nowhere'",
@@ -312,15 +319,15 @@ async fn nothing_found_without_the_newest_wal_is_not_nothing() {
         ])
         .await;
     change_rows(lab.as_ref(), "drop table order_items").await;
-    let error = backups.events(&drop_query(None, None)).await.expect_err("was not looked at");
+    let error = backups.table_events(&drop_query(None, None)).await.expect_err("was not looked at");
     assert_eq!(error.code, Code::Refused, "{error:?}");
     assert!(error.message.contains("could not be searched"), "{error:?}");
-    assert_eq!(backups.events(&drop_query(None, Some(early))).await.expect("was looked at"), []);
+    assert_eq!(backups.table_events(&drop_query(None, Some(early))).await.expect("was looked at"), []);
     test_lab.crash_server().await;
-    let error = backups.events(&drop_query(None, None)).await.expect_err("was not looked at");
+    let error = backups.table_events(&drop_query(None, None)).await.expect_err("was not looked at");
     assert_eq!(error.code, Code::Refused, "{error:?}");
     assert!(error.message.contains("its server is down"), "{error:?}");
-    assert_eq!(backups.events(&drop_query(None, Some(early))).await.expect("was looked at"), []);
+    assert_eq!(backups.table_events(&drop_query(None, Some(early))).await.expect("was looked at"), []);
 }
 
 #[tokio::test]
@@ -335,7 +342,7 @@ async fn the_archive_of_another_cluster_is_refused() {
     let mut bytes = fs::read(archive.join(newest)).expect("reads");
     bytes[24] ^= 1;
     fs::write(archive.join("0000000100000000000000F0"), bytes).expect("another cluster's");
-    let error = backups.window().await.expect_err("is another's");
+    let error = backups.recovery_window().await.expect_err("is another's");
     assert_eq!(error.code, Code::Refused, "{error:?}");
     assert!(error.hint.expect("a hint").contains("archive_dir"));
     assert_eq!(
@@ -343,7 +350,10 @@ async fn the_archive_of_another_cluster_is_refused() {
         Code::Refused
     );
     test_lab.stop_server().await;
-    assert_eq!(backups.events(&drop_query(None, None)).await.expect_err("is another's").code, Code::Refused);
+    assert_eq!(
+        backups.table_events(&drop_query(None, None)).await.expect_err("is another's").code,
+        Code::Refused
+    );
 }
 
 #[tokio::test]
@@ -367,7 +377,7 @@ async fn a_damaged_backup_is_seen() {
         restore_refusal(lab.as_ref(), &branch_request("broken", RecoveryTarget::BackupEnd)).await.code,
         Code::Refused
     );
-    assert!(!backups.window().await.expect("a window").backups[0].usable);
+    assert!(!backups.recovery_window().await.expect("a window").backups[0].usable);
 }
 
 #[tokio::test]
@@ -463,13 +473,13 @@ async fn a_window_reaches_to_the_end_of_the_newest_backup() {
     for segment in there.iter().filter(|name| name.len() == 24 && !needed.contains(name)) {
         fs::remove_file(test_lab.lab_folder("archive").join(segment)).expect("is lost");
     }
-    let window = backups.window().await.expect("a window");
+    let window = backups.recovery_window().await.expect("a window");
     assert!(window.backups.iter().all(|backup| backup.usable), "{window:?}");
     assert_eq!((window.earliest, window.latest), (Some(ends[0]), Some(ends[1])), "{window:?}");
     let lost = window.gaps.last().expect("a stretch");
     assert!(lost.contains(&first) && lost.contains(&format!("before {}", ends[1])), "{window:?}");
     fs::remove_file(test_lab.lab_folder("archive").join(&needed[0])).expect("is lost");
-    let window = backups.window().await.expect("a window");
+    let window = backups.recovery_window().await.expect("a window");
     assert!(!window.backups[0].usable && window.earliest == Some(ends[1]), "{window:?}");
 }
 
@@ -480,7 +490,7 @@ async fn the_moment_of_a_drop_is_found_and_undone() {
     make_backup(lab.as_ref(), "BACKUP0001").await;
     change_rows(lab.as_ref(), "drop table order_items").await;
     let query = TableEventQuery { table: Some("order_items".into()), event: None, since: None, until: None };
-    let events = lab.backups().expect("backups").events(&query).await.expect("reads the archive");
+    let events = lab.backups().expect("backups").table_events(&query).await.expect("reads the archive");
     let [event] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((event.event.as_str(), event.table.as_deref()), ("drop", Some("public.order_items")));
     let before = RecoveryPoint {

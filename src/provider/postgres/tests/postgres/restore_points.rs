@@ -31,7 +31,7 @@ async fn list_steps(place: &dyn Provider) -> String {
 }
 
 async fn mark(lab: &dyn Provider, name: &str, key: &str) -> Result<RestorePoint> {
-    lab.backups().expect("backups").mark(name, &test_key(key)).await
+    lab.backups().expect("backups").create_restore_point(name, &test_key(key)).await
 }
 
 fn to_name(name: &str) -> RecoveryTarget {
@@ -207,7 +207,11 @@ async fn a_source_that_cannot_archive_says_what_could_not_be_searched() {
     assert_eq!(error.code, Code::Refused, "{error:?}");
     assert!(error.message.contains("WAL is not being archived"), "{error:?}");
     let backups = lab.backups().expect("backups");
-    assert_eq!(backups.find_mark("more", &test_key("MARK000002")).await, Ok(None), "nothing was asked for");
+    assert_eq!(
+        backups.find_restore_point("more", &test_key("MARK000002")).await,
+        Ok(None),
+        "nothing was asked for"
+    );
     let made = make_branch(lab.as_ref(), &branch_request("named", to_name("weekly")), "BRANCH0001").await;
     let unseen = made.unseen.expect("something was not seen");
     assert!(unseen.contains("could not be searched: WAL is not being archived"), "{unseen}");
@@ -247,7 +251,8 @@ async fn a_restore_point_is_found_by_its_key_without_an_answer() {
         json!({ "name": "weekly", "asked_at": "2026-11-20T03:00:00Z", "lsn": "0/3000148", "time": null });
     record_file::write_record(&path, &former).expect("written");
     let backups = lab.backups().expect("backups");
-    let error = backups.find_mark("weekly", &test_key("MARK000001")).await.expect_err("does not say");
+    let error =
+        backups.find_restore_point("weekly", &test_key("MARK000001")).await.expect_err("does not say");
     assert_eq!(error.code, Code::Unknown, "{error:?}");
     assert!(error.message.contains("another version"), "{error:?}");
 }

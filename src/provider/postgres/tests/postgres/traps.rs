@@ -151,7 +151,7 @@ async fn t9_a_branch_that_leads_out_is_never_ready() {
     let job =
         lab.backups().expect("backups").restore(&request, &test_key("BRANCH0001")).await.expect("accepted");
     let links = test_lab.state_folder().join("postgres/lab/data/branch0001/files/data/pg_tblspc");
-    while !matches!(lab.observe(&job).await.expect("looks"), JobStatus::Running(p) if p.phase.starts_with("replaying"))
+    while !matches!(lab.poll_job(&job).await.expect("looks"), JobStatus::Running(p) if p.phase.starts_with("replaying"))
     {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

@@ -288,7 +288,7 @@ async fn wal_before_a_fork_belongs_to_the_parent() {
     let client = cluster.connect().await;
     let lsn = fetch_text(&client, "select pg_current_wal_lsn()").await.expect("asked").expect("a place");
     // The segment that is forked in is archived twice: cut short on the parent, and as the child's first.
-    cluster.begin_timeline(ARCHIVING_SETTINGS).await;
+    cluster.recover_to_new_timeline(ARCHIVING_SETTINGS).await;
     scan_after_switch(&cluster).await;
     let read = scan_after_switch(&cluster).await;
     let fork = read.timelines[&2].parent_timeline().expect("a history");

@@ -42,7 +42,7 @@ impl ProjectFingerprint {
     }
 
     /// Returns whether the database said how it is.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(super) fn has_database_part(&self) -> bool {
         self.timeline.is_some()
     }
 
@@ -104,6 +104,6 @@ mod tests {
         let silent = ProjectFingerprint { latest: None, timeline: None, lsn: None };
         assert_eq!(silent.compare_with(&before()), RestoreSign::Untold);
         assert_eq!(before().compare_with(&silent), RestoreSign::Untold);
-        assert!(!silent.is_complete());
+        assert!(!silent.has_database_part());
     }
 }

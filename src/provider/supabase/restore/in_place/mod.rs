@@ -59,13 +59,14 @@ impl RestoreJob {
 
 impl StatusHistory {
     fn has_gone_down(&self) -> bool {
-        self.statuses.iter().any(|(status, _)| !statuses::is_up(status))
+        self.statuses.iter().any(|(status, _)| !statuses::is_project_up(status))
     }
 
     /// Returns whether the project was seen at a restore, and at nothing that has another cause.
-    fn shows_restore_alone(&self) -> bool {
+    fn shows_only_restore(&self) -> bool {
         let mut seen = self.statuses.iter().map(|(status, _)| status.as_str());
-        seen.clone().any(|status| status == statuses::RESTORING) && !seen.any(statuses::is_switched_off)
+        seen.clone().any(|status| status == statuses::RESTORING)
+            && !seen.any(statuses::is_project_off_or_pausing)
     }
 
     /// Appends the status if it differs from the last one; returns whether it did.
@@ -88,7 +89,7 @@ impl Supabase {
         request: &RestoreRequest,
         key: &'a CallKey,
     ) -> Result<PlannedJob<'a>> {
-        let plan = self.plan_in_place(request).await?;
+        let plan = self.plan_recovery_target(request).await?;
         let detail = RestoreJob { plan, before: self.fetch_fingerprint().await?, asked_at: self.clock.now() };
         let traces = json!({ "kind": RESTORE_JOB, "detail": detail });
         Ok(PlannedJob { traces, request: Box::pin(self.request_restore(detail, key)) })
@@ -114,7 +115,7 @@ impl Supabase {
         let status = self.fetch_project_details().await?.status;
         let is_begun = match status.as_str() {
             statuses::RESTORING | "RESTORE_FAILED" => true,
-            status if statuses::is_up(status) => {
+            status if statuses::is_project_up(status) => {
                 let sign = self.fetch_fingerprint().await?.compare_with(&detail.before);
                 sign == RestoreSign::Restored
             }
@@ -155,7 +156,7 @@ impl Supabase {
                 .with_hint(self.describe_for_support(&detail, &seen)));
         }
         let waiting = |phase: &str| Ok(self.still_restoring(&detail, &seen, phase));
-        if statuses::is_switched_off(&status) {
+        if statuses::is_project_off_or_pausing(&status) {
             return waiting(&format!(
                 "{status} since {}, which is no restore: somebody pauses the project",
                 format_since(&seen)
@@ -176,12 +177,12 @@ impl Supabase {
                 );
             }
             RestoreSign::NotRestored => return waiting("accepted, and not begun"),
-            RestoreSign::Untold if detail.before.is_complete() => {
+            RestoreSign::Untold if detail.before.has_database_part() => {
                 return waiting("back, and does not say its timeline");
             }
             // Before, the database did not answer: what the platform shows is all there is.
             RestoreSign::Untold
-                if seen.shows_restore_alone() || fingerprint.shows_shorter_window_than(&detail.before) => {}
+                if seen.shows_only_restore() || fingerprint.shows_shorter_window_than(&detail.before) => {}
             RestoreSign::Untold => {
                 return waiting(
                     "its database did not answer before, and nothing tells whether it was restored",

@@ -83,10 +83,13 @@ impl Supabase {
     ///
     /// # Errors
     /// The first obstacle.
-    pub(super) async fn plan_in_place(&self, request: &RestoreRequest) -> Result<InPlaceRecoveryTarget> {
-        let plan = self.choose_plan(request).await?;
+    pub(super) async fn plan_recovery_target(
+        &self,
+        request: &RestoreRequest,
+    ) -> Result<InPlaceRecoveryTarget> {
+        let plan = self.choose_recovery_target(request).await?;
         let status = self.fetch_project_details().await?.status;
-        if !statuses::is_up(&status) {
+        if !statuses::is_project_up(&status) {
             return Err(Error::new(Code::Conflict, format!("`{}` is {status}", self.display_name()))
                 .with_hint("wait until it is up, or see in its dashboard what it is at"));
         }
@@ -95,7 +98,7 @@ impl Supabase {
         Ok(plan)
     }
 
-    async fn choose_plan(&self, request: &RestoreRequest) -> Result<InPlaceRecoveryTarget> {
+    async fn choose_recovery_target(&self, request: &RestoreRequest) -> Result<InPlaceRecoveryTarget> {
         if request.to.timeline.is_some() || !request.to.inclusive {
             return Err(Error::unsupported(
                 "the platform takes a whole second, and neither a timeline nor `inclusive: false`",
@@ -103,14 +106,14 @@ impl Supabase {
             ));
         }
         match (&request.backup, &request.to.at) {
-            (Some(id), RecoveryTarget::BackupEnd) => self.plan_from_backup(id).await,
+            (Some(id), RecoveryTarget::BackupEnd) => self.target_from_backup(id).await,
             (Some(_), _) => Err(Error::unsupported(
                 "the platform chooses itself which backup a moment is restored from",
                 "leave `backup` out",
             )),
-            (None, RecoveryTarget::Time(moment)) => self.plan_to_moment(moment.0.as_second()).await,
+            (None, RecoveryTarget::Time(moment)) => self.target_at_moment(moment.0.as_second()).await,
             (None, RecoveryTarget::Latest) => match self.fetch_platform_backups().await?.window_bounds() {
-                Some((_, latest)) => self.plan_to_moment(latest).await,
+                Some((_, latest)) => self.target_at_moment(latest).await,
                 None => Err(self.no_pitr_error()),
             },
             (None, RecoveryTarget::Name(name)) => {
@@ -133,7 +136,7 @@ impl Supabase {
         }
     }
 
-    async fn plan_from_backup(&self, id: &str) -> Result<InPlaceRecoveryTarget> {
+    async fn target_from_backup(&self, id: &str) -> Result<InPlaceRecoveryTarget> {
         let Some(number) = platform_backups::parse_platform_id(id) else {
             self.dump_store().find_dump(id)?;
             return Err(Error::unsupported(
@@ -163,7 +166,7 @@ impl Supabase {
 
     /// Plans for a whole second, rounded down so that the restore never passes the moment. The platform takes 0
     /// as "now", so 0 is refused.
-    async fn plan_to_moment(&self, unix: i64) -> Result<InPlaceRecoveryTarget> {
+    async fn target_at_moment(&self, unix: i64) -> Result<InPlaceRecoveryTarget> {
         if unix <= 0 {
             return Err(Error::new(
                 Code::Invalid,

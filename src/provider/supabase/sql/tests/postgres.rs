@@ -64,11 +64,11 @@ fn key() -> CallKey {
 }
 
 async fn open(server: &MockApi, sql: &str) -> Result<Box<dyn OpenTransaction>> {
-    server.project().open_transaction(sql, Span::from_secs(3600), &key()).await
+    server.project().execute_uncommitted(sql, Span::from_secs(3600), &key()).await
 }
 
 async fn settle(server: &MockApi, token: &Value) -> Result<CommitState> {
-    server.project().settle(&key(), token).await
+    server.project().find_commit_state(&key(), token).await
 }
 
 /// Runs a statement, commits it and removes its mark.
@@ -194,7 +194,7 @@ async fn a_query_that_is_asked_for_its_shape_is_not_run() {
     database.run_statements(&["create sequence public.calls"]).await;
     query(&server, "select nextval('public.calls')").await.expect_err("a sequence is written");
     let fails = "select 1 / (n - 1) as x from generate_series(1, 1) as n";
-    let names = server.project().query_answer(&statements::shape_sql(fails)).await.expect("not run");
+    let names = server.project().query_own_answer(&statements::shape_sql(fails)).await.expect("not run");
     assert_eq!(names, json!(["x"]));
     assert!(query(&server, fails).await.expect_err("run").message.contains("division by zero"));
 }
@@ -281,7 +281,7 @@ async fn execute_that_is_refused_changes_nothing() {
 async fn execute_is_ended_by_the_server_when_its_time_is_over() {
     let Some((server, _database)) = served(none).await else { return };
     let sleeps =
-        server.project().open_transaction("select pg_sleep(600)", Span::from_millis(300), &key()).await;
+        server.project().execute_uncommitted("select pg_sleep(600)", Span::from_millis(300), &key()).await;
     let error = sleeps.expect("ready").commit().await.expect_err("it sleeps too long");
     assert_eq!(error.code, Code::Timeout, "{error:?}");
 }
@@ -368,7 +368,7 @@ async fn a_statement_outside_a_transaction_is_sent_as_it_is_and_alone() {
     }
     let Some((server, database)) = served(lost).await else { return };
     database.run_statements(&["create table public.t (n int)", "insert into t values (1), (1)"]).await;
-    let run = async |sql: &str| server.project().execute_alone(sql, Span::from_secs(30)).await;
+    let run = async |sql: &str| server.project().execute_outside_transaction(sql, Span::from_secs(30)).await;
     run("vacuum public.t; -- done").await.expect("it runs");
     run("create index concurrently i on public.t (n)").await.expect("it runs");
     let half = "create unique index concurrently half on public.t (n)";
