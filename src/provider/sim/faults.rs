@@ -5,29 +5,16 @@
 //! the next request executes it, whoever sends that.
 
 use super::{
-    arguments::Argument,
     colleague::ColleagueTurn,
     late::{LateEffects, LateRequest},
     target::Sim,
 };
 use crate::{
     base::{clock::Clock, moment::Span},
-    provider::{
-        Backups, Branches, Code, Error, Lifecycle, Network, OpenTransaction, Provider, Raw, Replicas, Result,
-        Schedules, Security, Settings, Sql,
-        model::{
-            Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState,
-            EffectKind, Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project,
-            RecoveryWindow, Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule,
-            ScheduleRequest, Setting, SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
-        },
-    },
+    provider::{Code, Error, Result, model::CallKey},
 };
-use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use ipnet::IpNet;
-use serde_json::{Map, Value};
-use std::{future::ready, net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 /// How long a read waits for an answer that never comes.
 const READ_TIMEOUT: Span = Span::from_secs(30);
@@ -131,22 +118,22 @@ pub trait FaultSource: Send + Sync {
 /// A simulated target, or a branch of one, whose requests can fail.
 #[derive(Clone)]
 pub struct FaultySim {
-    sim: Sim,
+    pub(super) sim: Sim,
     faults: Arc<dyn FaultSource>,
     clock: Arc<dyn Clock>,
     late: Arc<LateEffects>,
     /// How long after it was sent a request may land.
-    landing_bound: Span,
+    pub(super) landing_bound: Span,
 }
 
 /// A request that writes, in all the forms that its outcomes need.
-struct WriteRequest<W, P, R> {
+pub(super) struct WriteRequest<W, P, R> {
     /// All of it, now.
-    whole: W,
+    pub(super) whole: W,
     /// A part of it, now.
-    part: P,
+    pub(super) part: P,
     /// All of it, in any world and at any time.
-    repeat: R,
+    pub(super) repeat: R,
 }
 
 impl FaultySim {
@@ -160,6 +147,11 @@ impl FaultySim {
     #[must_use]
     pub fn with_landing_bound(self, landing_bound: Span) -> Self {
         Self { landing_bound, ..self }
+    }
+
+    /// Returns the same platform with another of its databases.
+    pub(super) fn with_database(&self, sim: Sim) -> Self {
+        Self { sim, ..self.clone() }
     }
 
     /// Returns whether any request was sent that has not landed yet.
@@ -187,7 +179,11 @@ impl FaultySim {
     }
 
     /// Sends a request that reads: `read` gets the world from which it is answered.
-    async fn send_read<T>(&self, name: &'static str, read: impl AsyncFnOnce(&Sim) -> Result<T>) -> Result<T> {
+    pub(super) async fn send_read<T>(
+        &self,
+        name: &'static str,
+        read: impl AsyncFnOnce(&Sim) -> Result<T>,
+    ) -> Result<T> {
         self.land_due().await?;
         let request = SimRequest { name, kind: RequestKind::Read, key: None, is_done: false };
         let outcome = self.choose_outcome(&request);
@@ -196,7 +192,7 @@ impl FaultySim {
     }
 
     /// Sends a request that writes; the world is asked first whether it has done already what `key` asks for.
-    async fn send_write<T>(
+    pub(super) async fn send_write<T>(
         &self,
         (name, kind): (&'static str, RequestKind),
         key: Option<&CallKey>,
@@ -323,204 +319,5 @@ impl FaultySim {
             RequestKind::Read => Error::new(Code::Timeout, message),
             RequestKind::Change | RequestKind::Remove => Error::new(Code::Unknown, message),
         })
-    }
-}
-
-/// Returns the future of a request in a world and at a time of its own, with copies of its arguments.
-macro_rules! repeat {
-    ($capability:ident::$name:ident($($arg:ident),*)) => {{
-        let kept = ($(Argument::to_kept($arg),)*);
-        move |sim: Sim| {
-            let ($($arg,)*) = kept.clone();
-            let request = async move { $capability::$name(&sim, $(Argument::from_kept(&$arg)),*).await };
-            Box::pin(request) as BoxFuture<'static, _>
-        }
-    }};
-}
-
-/// Implements a capability: each of its requests is sent through [`FaultySim::send_read`] or [`FaultySim::send_write`].
-/// `part` has the arguments of a request that does only a part of what it was asked.
-macro_rules! forward {
-    (@key) => { None };
-    (@key $key:ident) => { Some($key) };
-    (@send $self:ident Read $label:literal [] [] $capability:ident::$name:ident($($arg:ident),*)) => {
-        $self.send_read($label, async |sim: &Sim| $capability::$name(sim, $($arg),*).await).await
-    };
-    (@send $self:ident $kind:ident $label:literal $key:tt [] $capability:ident::$name:ident($($arg:ident),*)) => {
-        forward!(@send $self $kind $label $key [($($arg),*)] $capability::$name($($arg),*))
-    };
-    (@send $self:ident $kind:ident $label:literal [$($key:ident)?] [($($part:expr),*)]
-        $capability:ident::$name:ident($($arg:ident),*)) => {{
-        let write = WriteRequest {
-            whole: $capability::$name(&$self.sim, $($arg),*),
-            part: async { $capability::$name(&$self.sim, $($part),*).await },
-            repeat: repeat!($capability::$name($($arg),*)),
-        };
-        $self.send_write(($label, RequestKind::$kind), forward!(@key $($key)?), write).await
-    }};
-    ($capability:ident { $(
-        $kind:ident $label:literal $([$key:ident])? fn $name:ident($($arg:ident: $type:ty),*) -> $answer:ty
-            $(, part $part:tt)?;
-    )* } $(by hand { $($other:tt)* })?) => {
-        #[async_trait]
-        impl $capability for FaultySim {
-            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer> {
-                forward!(@send self $kind $label [$($key)?] [$($part)?] $capability::$name($($arg),*))
-            })*
-            $($($other)*)?
-        }
-    };
-}
-
-/// Returns each interface where the simulated target has it.
-macro_rules! capabilities {
-    ($($name:ident: $capability:ident),*) => {
-        $(fn $name(&self) -> Result<&dyn $capability> {
-            self.sim.$name().map(|_| self as &dyn $capability)
-        })*
-    };
-}
-
-forward!(Provider {
-    Read   "identity" fn identity() -> Identity;
-    Read   "project"  fn project() -> Project;
-    Read   "find"     fn find_job(key: &CallKey, intent: Option<&Value>) -> Option<Job>;
-    Read   "observe"  fn poll_job(job: &Job) -> JobStatus;
-    Remove "cancel"   fn cancel(job: &Job) -> ();
-} by hand {
-    fn landing(&self, _: EffectKind) -> Landing {
-        Landing::Bounded(self.landing_bound, "no request of a simulated platform lands later")
-    }
-
-    capabilities!(
-        backups: Backups, branches: Branches, sql: Sql, security: Security, schedules: Schedules,
-        replicas: Replicas, settings: Settings, network: Network, lifecycle: Lifecycle, raw: Raw
-    );
-});
-
-forward!(Backups {
-    Read   "list"          fn list() -> Vec<Backup>;
-    Read   "get"           fn get(id: &str) -> Backup;
-    Change "create"  [key] fn create(request: &BackupRequest, key: &CallKey) -> Job;
-    Read   "plan"          fn plan_delete(id: &str) -> BackupDeletion;
-    Remove "delete"  [key] fn delete(plan: &BackupDeletion, key: &CallKey) -> ();
-    Read   "verify"        fn verify(id: &str) -> Verification;
-    Change "restore" [key] fn restore(request: &RestoreRequest, key: &CallKey) -> Job;
-    Read   "window"        fn recovery_window() -> RecoveryWindow;
-    Read   "events"        fn table_events(query: &TableEventQuery) -> Vec<TableEvent>;
-    Change "mark"    [key] fn create_restore_point(name: &str, key: &CallKey) -> RestorePoint;
-    Read   "find"          fn find_restore_point(name: &str, key: &CallKey) -> Option<RestorePoint>;
-});
-
-forward!(Branches {
-    Read   "list"          fn list() -> Vec<Branch>;
-    Read   "get"           fn get(name: &str) -> Branch;
-    Remove "delete"        fn delete(name: &str, id: &str) -> ();
-    Change "reset"   [key] fn reset(branch: &Branch, key: &CallKey) -> Job;
-    Change "promote" [key] fn promote(branch: &Branch, key: &CallKey) -> Job;
-} by hand {
-    async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
-        let branch = self.send_read("open", async |sim: &Sim| sim.open_branch(name).await).await?;
-        // Where it was found in an old world, what is done to it is done in the real one.
-        Ok(Arc::new(Self { sim: branch.view_in(&self.sim), ..self.clone() }))
-    }
-});
-
-forward!(Schedules {
-    Read   "list"         fn list() -> Vec<Schedule>;
-    Change "create" [key] fn create(request: &ScheduleRequest, key: &CallKey) -> Schedule;
-    Remove "delete"       fn delete(id: &str) -> ();
-});
-
-forward!(Replicas {
-    Read   "list"         fn list() -> Vec<Replica>;
-    Change "create" [key] fn create(request: &ReplicaRequest, key: &CallKey) -> Job;
-    Remove "delete"       fn delete(id: &str) -> ();
-});
-
-forward!(Settings {
-    Read   "get" fn get(names: &[String]) -> Vec<Setting>;
-    Change "set" fn set(values: &Map<String, Value>, restart: bool) -> Vec<String>,
-        part (&values.clone().into_iter().take(1).collect(), restart);
-});
-
-forward!(Network {
-    Read   "allowed" fn allowed_ranges() -> NetworkRestrictions;
-    Change "allow"   fn change_ranges(add: &[IpNet], remove: &[IpNet]) -> NetworkRestrictions, part (add, &[]);
-    Read   "bans"    fn bans() -> Vec<Ban>;
-    Remove "unban"   fn unban(addresses: &[IpAddr]) -> (), part (&addresses[..addresses.len().min(1)]);
-    Read   "ssl"     fn ssl() -> SslEnforcement;
-    Change "enforce" fn enforce_ssl(enforced: bool) -> SslEnforcement;
-});
-
-forward!(Lifecycle {
-    Read   "ready"        fn check_ready() -> JobStatus;
-    Change "pause"  [key] fn pause(key: &CallKey) -> Job;
-    Change "resume" [key] fn resume(key: &CallKey) -> Job;
-    Read   "addons"       fn addons() -> Vec<Addon>;
-});
-
-forward!(Sql {
-    Read   "query"  fn query(sql: &str, timeout: Span) -> Rows;
-    Change "alone"  fn execute_outside_transaction(sql: &str, timeout: Span) -> SqlOutcome;
-    Read   "settle" fn find_commit_state(key: &CallKey, token: &Value) -> CommitState;
-    Read   "health" fn health() -> Health;
-} by hand {
-    async fn execute_uncommitted(
-        &self,
-        sql: &str,
-        timeout: Span,
-        key: &CallKey,
-    ) -> Result<Box<dyn OpenTransaction>> {
-        let run = async |sim: &Sim| sim.execute_uncommitted(sql, timeout, key).await;
-        let open = self.send_read("run", run).await?;
-        let (sql, key) = (sql.to_owned(), key.clone());
-        Ok(Box::new(FaultyTransaction { faulty: self.clone(), open, sql, timeout, key }))
-    }
-});
-
-/// A transaction on a simulated target whose commit can fail.
-struct FaultyTransaction {
-    faulty: FaultySim,
-    open: Box<dyn OpenTransaction>,
-    sql: String,
-    timeout: Span,
-    key: CallKey,
-}
-
-#[async_trait]
-impl OpenTransaction for FaultyTransaction {
-    fn token(&self) -> Value {
-        self.open.token()
-    }
-
-    async fn commit(self: Box<Self>) -> Result<SqlOutcome> {
-        let Self { faulty, open, sql, timeout, key } = *self;
-        let repeat = {
-            let key = key.clone();
-            move |sim: Sim| {
-                let (sql, key) = (sql.clone(), key.clone());
-                Box::pin(async move { sim.execute(&sql, timeout, &key).await }) as BoxFuture<'static, _>
-            }
-        };
-        // A commit is done whole or not at all.
-        let part = ready(Err(Error::new(Code::Internal, "a commit was to be done in part")));
-        let write = WriteRequest { whole: open.commit(), part, repeat };
-        faulty.send_write(("execute", RequestKind::Change), Some(&key), write).await
-    }
-}
-
-forward!(Security {
-    Read "policies" fn policies() -> Vec<Policy>;
-    Read "audit"    fn audit() -> AuditReport;
-});
-
-#[async_trait]
-impl Raw for FaultySim {
-    async fn send_request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        if method == "GET" {
-            return self.send_read("ask", async |sim: &Sim| sim.send_request(method, path, body).await).await;
-        }
-        forward!(@send self Change "ask" [] [] Raw::send_request(method, path, body))
     }
 }

@@ -13,6 +13,7 @@ mod colleague;
 mod config;
 mod draft;
 pub mod faults;
+mod faulty_capabilities;
 mod jobs;
 mod late;
 mod lifecycle;
