@@ -366,6 +366,52 @@ fn play_restore_beside_a_colleague(fate: &str) {
     assert_eq!(restores, 1, "{fate}: it is over when it has happened: {done}");
 }
 
+/// Writes rules by which the list of branches shows what was there before, from one look of the project's on.
+fn write_lagging_lists(from: u32) -> Vec<String> {
+    let rule = |nth| write_rule("GET", "/v1/projects/*/branches", Some(nth), "{ stale = \"10m\" }");
+    (from..from + 400).map(rule).collect()
+}
+
+#[test]
+fn one_odd_answer_to_a_look_ends_no_accepted_restore() {
+    // Four looks are the plan's.
+    let rule = write_rule("GET", "/v1/projects/*", Some(5), "{ status = 400 }");
+    let platform = FaultyPlatform::start_with_rules(&[rule]);
+    let done = platform.type_command("backup pitr restore -t shop --to -20m --confirm shop -v");
+    assert_eq!(done.code, 0, "{done}");
+    assert!(done.stderr.contains("poll: no answer"), "it was looked at: {done}");
+}
+
+#[test]
+fn a_branch_that_a_lagging_list_hides_is_neither_given_up_as_gone_nor_made_again() {
+    let platform = FaultyPlatform::start_with_rules(&write_lagging_lists(2));
+    platform.env.write_file(
+        "again.rhai",
+        r#"const RUNBOOK = #{ title: "Again", needs: ["branch.create"] };
+        retry(#{ attempts: 2 }, || branch::create("shop", #{ into: "drill", temporary: true, timeout: "2s" }));
+        "#,
+    );
+    let done = platform.type_command("run again.rhai");
+    assert_eq!((done.code, platform.count_branches_made()), (4, 1), "{done}");
+}
+
+#[test]
+fn a_temporary_branch_that_a_lagging_list_hides_is_removed_at_the_end() {
+    let platform = FaultyPlatform::start_with_rules(&write_lagging_lists(40));
+    platform.env.write_file(
+        "drill.rhai",
+        r#"const RUNBOOK = #{ title: "Drill", needs: ["branch.create"] };
+        branch::create("shop", #{ into: "drill", temporary: true });
+        wait_until(#{ timeout: "1m", every: "1ms" }, || branch::list("shop").len() == 0);
+        "#,
+    );
+    let done = platform.type_command("run drill.rhai");
+    assert_eq!(done.code, 0, "{done}");
+    let log = platform.server.ledger_entries();
+    let removed = log.iter().filter(|entry| entry.method == "DELETE").count();
+    assert_eq!(removed, 1, "{done}");
+}
+
 /// A pause cannot be stopped: nobody waits for it any more, and it comes all the same.
 #[test]
 fn an_accepted_job_keeps_its_target_until_it_is_settled_or_decided_about() {

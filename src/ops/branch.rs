@@ -14,7 +14,7 @@ use crate::{
     base::value,
     provider::{
         Branches, Code, Error, PlannedJob, Result,
-        model::{Branch, EffectKind, RecoveryPoint, RecoveryTarget},
+        model::{Branch, EffectKind, Landing, RecoveryPoint, RecoveryTarget},
     },
 };
 use async_trait::async_trait;
@@ -176,7 +176,9 @@ async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
 async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let thing = branch_thing(args)?;
-    perform_remove(cx, args, &*target, &BranchRemoval { thing, cx, args, branches: target.branches()? }).await
+    let landing = target.landing(EffectKind::BranchDeletion);
+    let removal = BranchRemoval { thing, cx, args, branches: target.branches()?, landing };
+    perform_remove(cx, args, &*target, &removal).await
 }
 
 /// Removes a branch: the one that it was when the call began, and no later one of its name.
@@ -185,6 +187,15 @@ struct BranchRemoval<'a> {
     cx: &'a CallContext<'a>,
     args: &'a CallArgs,
     branches: &'a dyn Branches,
+    landing: Landing,
+}
+
+impl BranchRemoval<'_> {
+    /// Returns what the call's handle says of its branch; `None` for a plain name.
+    fn decode_handle(&self) -> Option<GoneBranch> {
+        let handle = value::untag_as(self.args.get("branch"), value::BRANCH_TAG)?;
+        GoneBranch::deserialize(handle).ok()
+    }
 }
 
 /// A branch that goes.
@@ -212,8 +223,12 @@ impl RemoveEffect for BranchRemoval<'_> {
     }
 
     async fn plan(&self) -> Result<GoneBranch> {
-        let branch = find_branch(self.cx, self.args).await?;
-        Ok(GoneBranch { name: branch.name, id: branch.id, target: branch.target })
+        match find_branch(self.cx, self.args).await {
+            Ok(branch) => Ok(GoneBranch { name: branch.name, id: branch.id, target: branch.target }),
+            // The id of one that no look shows is enough to ask for its removal: the look may lag behind.
+            Err(e) if e.code == Code::NotFound && !self.landing.is_fenced() => self.decode_handle().ok_or(e),
+            Err(e) => Err(e),
+        }
     }
 
     async fn is_there(&self, gone: &GoneBranch) -> Result<bool> {

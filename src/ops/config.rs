@@ -100,7 +100,8 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     let target = cx.open_target(args.get("target")).await?;
     let values = args.get_map("values");
     let settings = target.settings()?;
-    let mut things: Vec<String> = values.keys().map(|name| format!("setting:{name}")).collect();
+    let mut things: Vec<String> =
+        values.keys().map(|name| format!("setting:{}", name.to_lowercase())).collect();
     if settings.replaces_overrides() {
         // A replacement that lands late would undo what was set after it.
         things.push("overrides".into());

@@ -1,6 +1,11 @@
 //! What an operation works with: the fleet, the key of its call, its caller, and waiting, which is done once, here.
 
-use super::{canonical::parse_target_ref, evidence::Evidence, thing::Thing};
+use super::{
+    canonical::parse_target_ref,
+    evidence::Evidence,
+    job_watch::{JobWatch, cancel_job},
+    thing::Thing,
+};
 use crate::{
     base::{
         clock::{Stopwatch, Uptime},
@@ -14,13 +19,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::Value;
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{future::Future, sync::Arc};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 /// The caller of an operation, as the operation sees it.
@@ -54,6 +53,8 @@ pub struct ThingClaim {
     pub locks: Vec<ThingLock>,
     /// Until when an earlier attempt of this call may have sent a request that may still land, as of the last of them.
     pub open_since: Option<Uptime>,
+    /// Whether an earlier attempt of this call was accepted, so that nobody knows until when it is at work.
+    pub is_at_work: bool,
 }
 
 /// The lock of a place or of a part of one.
@@ -116,7 +117,8 @@ impl CallContext<'_> {
 
     /// Waits for a job and returns its result. At the timeout the job is cancelled and what it made is removed.
     ///
-    /// A job that is not shown is believed to be gone once the request for it must have landed.
+    /// That a look fails, or does not show the job, ends nothing, unless everything of the job is this machine's own work.
+    /// A job that is not shown for as long as its request may take to land is believed to be gone.
     ///
     /// # Errors
     /// What the job failed with, or [`Code::Timeout`] when it is gone; [`Code::Unknown`] when it may still be at work.
@@ -128,20 +130,8 @@ impl CallContext<'_> {
         landing: Landing,
     ) -> Result<Value> {
         let clock = self.fleet.clock();
-        let (watch, shown_within) =
-            (Stopwatch::start(clock.as_ref()), landing.max_delay().unwrap_or(timeout));
-        let is_shown = AtomicBool::new(false);
-        let look = || async {
-            match provider.poll_job(job).await {
-                Err(e) if e.code == Code::NotFound && watch.passed() < shown_within => {
-                    Ok(JobStatus::Running(Progress::with_phase("not shown yet")))
-                }
-                answer => {
-                    is_shown.fetch_or(answer.is_ok(), Ordering::Relaxed);
-                    answer
-                }
-            }
-        };
+        let watch = JobWatch::new(landing, timeout);
+        let look = || async { watch.judge_look(&clock.uptime(), provider.poll_job(job).await) };
         let mut first_failure = None;
         let why = match self.poll(provider, timeout, &mut first_failure, look).await {
             Ok(Some(value)) => return Ok(value),
@@ -149,15 +139,14 @@ impl CallContext<'_> {
                 .with_hint("give it more with `timeout:`"),
             Err(e) if e.code == Code::Denied => e,
             // A provider that failed for a while may have dropped the job since: report that first failure.
-            Err(e) if e.code == Code::NotFound => return Err(first_failure.unwrap_or(e)),
+            Err(e) if e.code == Code::NotFound => return Err(watch.doubt(first_failure.unwrap_or(e))),
             Err(e) => return Err(e),
         };
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
-        let unlanded = watch.left_of(shown_within);
-        if !is_shown.into_inner() && unlanded > Span::ZERO {
+        if let Some(unlanded) = watch.unlanded(&clock.uptime()) {
             provider.let_time_pass(clock.as_ref(), unlanded).await;
         }
-        cancel_job(provider, job, why).await
+        cancel_job(provider, job, why, landing).await
     }
 
     /// Polls with `look` until it is done and returns its result; `None` when the time is up first.
@@ -189,11 +178,16 @@ impl CallContext<'_> {
             log_poll(&answer);
             let again_in = match answer {
                 Ok(JobStatus::Done(value)) => return Ok(Some(value)),
+                Ok(JobStatus::Failed(e)) => return Err(e),
                 Ok(JobStatus::Running(progress)) => {
                     self.host.report_progress(&progress);
                     progress.again_in
                 }
-                Err(e) if is_poll_failure(e.code) => {
+                Err(e) if e.code.is_look_failure() => {
+                    self.host.report_progress(&Progress::with_phase(format!(
+                        "cannot be looked at: {}",
+                        e.message
+                    )));
                     first_failure.get_or_insert(e);
                     None
                 }
@@ -213,35 +207,11 @@ fn log_poll(answer: &Result<JobStatus>) {
     match answer {
         Ok(JobStatus::Done(_)) => tracing::debug!("poll: done"),
         Ok(JobStatus::Running(progress)) => tracing::debug!(phase = progress.phase, "poll: at work"),
+        Ok(JobStatus::Failed(error)) => {
+            tracing::info!(code = %error.code, message = error.message, "poll: failed");
+        }
         Err(error) => tracing::info!(code = %error.code, message = error.message, "poll: no answer"),
     }
-}
-
-/// Returns whether an error says only that the job could not be polled.
-pub(super) fn is_poll_failure(code: Code) -> bool {
-    matches!(code, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown)
-}
-
-/// Cancels a job and returns `why` as its error, or the job's result if it turns out to be done. Of one that cannot be
-/// cancelled and may still be at work, nobody knows what comes: [`Code::Unknown`].
-async fn cancel_job(provider: &dyn Provider, job: &Job, why: Error) -> Result<Value> {
-    let Err(refusal) = provider.cancel(job).await else { return Err(why) };
-    match provider.poll_job(job).await {
-        Ok(JobStatus::Done(value)) => Ok(value),
-        Err(e) if !is_poll_failure(e.code) && e.code != Code::Denied => Err(why),
-        Ok(JobStatus::Running(_)) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
-    }
-}
-
-/// Returns the error of a job that is waited for no longer, could not be cancelled, and may still be at work.
-fn uncancelled_error(job: &Job, why: &Error, refusal: &Error) -> Error {
-    let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
-    let Error { message: refused, .. } = refusal;
-    let message = format!(
-        "{}, and the {} `{}` may still be at work, because it was not cancelled: {refused}{hint}",
-        why.message, job.kind, job.id
-    );
-    Error::new(Code::Unknown, message)
 }
 
 /// Returns the pause before the next poll, given the time waited so far: a late poll adds at most a twentieth to it.

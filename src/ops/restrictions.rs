@@ -181,8 +181,8 @@ impl SetEffect for RangeEffect<'_> {
                 let kept = now.iter().filter(|net| !exclusive && is_open_range(net));
                 self.open_before.get_or_init(|| kept.copied().collect());
                 let added = ranges.iter().map(|net| element(net, true));
-                let open =
-                    now.iter().filter(|net| *exclusive && is_open_range(net)).map(|net| element(net, false));
+                // Also what is not there now: somebody may add it before the change takes effect.
+                let open = everybody().into_iter().filter(|_| *exclusive).map(|net| element(&net, false));
                 Ok(added.chain(open).collect())
             }
             RangeChange::Remove { ranges } => {
@@ -270,8 +270,7 @@ fn fill_in_open_ranges(mut allowed: NetworkRestrictions) -> NetworkRestrictions 
         allowed.warnings.push("no range may connect".into());
         return allowed;
     }
-    let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
-    allowed.ranges = everybody.map(|cidr| AllowedRange { cidr, status: "stored".into() }).into();
+    allowed.ranges = everybody().map(|cidr| AllowedRange { cidr, status: "stored".into() }).into();
     allowed
 }
 
@@ -292,6 +291,11 @@ fn allowed_to_json(allowed: &NetworkRestrictions) -> Value {
         "ranges": allowed.ranges,
         "warnings": warnings,
     })
+}
+
+/// Returns the ranges that let everybody in.
+fn everybody() -> [IpNet; 2] {
+    [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]
 }
 
 fn is_open_range(net: &IpNet) -> bool {

@@ -4,6 +4,9 @@ use super::{args::CallArgs, canonical::parse_target_ref, param::TARGET};
 use crate::provider::Result;
 use std::fmt;
 
+/// How many characters the key of a call has.
+const KEY_CHARS: usize = 10;
+
 /// A part of a target or branch that a call changes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Thing {
@@ -34,7 +37,7 @@ impl Thing {
 
     /// Returns all of a branch of the call's target.
     pub(super) fn whole_branch(args: &CallArgs, name: &str) -> Result<Self> {
-        Ok(Self { place: format!("{}/{name}", target_ref_text(args)?), part: ThingPart::Whole })
+        Ok(Self { place: branch_place(&target_ref_text(args)?, name), part: ThingPart::Whole })
     }
 
     /// Returns a part of the call's target that has a name.
@@ -54,7 +57,20 @@ impl Thing {
 }
 
 fn target_ref_text(args: &CallArgs) -> Result<String> {
-    Ok(parse_target_ref(args.get(TARGET.name))?.to_string())
+    let place = parse_target_ref(args.get(TARGET.name))?;
+    Ok(place
+        .branch
+        .as_deref()
+        .map_or_else(|| place.target.clone(), |branch| branch_place(&place.target, branch)))
+}
+
+/// Returns the one name of a branch's place. A platform that keeps no labels has the key of the call at the end of the name,
+/// and the branch goes by both: with the key and without it.
+fn branch_place(target: &str, branch: &str) -> String {
+    let is_key =
+        |end: &str| end.len() == KEY_CHARS && end.chars().all(|c| matches!(c, 'a'..='z' | '2'..='7'));
+    let name = branch.rsplit_once('-').filter(|(_, end)| is_key(end)).map_or(branch, |(name, _)| name);
+    format!("{target}/{name}")
 }
 
 impl fmt::Display for Thing {
@@ -63,6 +79,21 @@ impl fmt::Display for Thing {
             ThingPart::Whole => f.write_str(&self.place),
             ThingPart::Named(name) => write!(f, "{name} of {}", self.place),
             ThingPart::Rows => write!(f, "rows of {}", self.place),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_is_one_place_with_its_key_and_without() {
+        for name in ["drill", "drill-khp4j6vle3"] {
+            assert_eq!(branch_place("shop", name), "shop/drill");
+        }
+        for name in ["drill-two", "drill-KHP4J6VLE3", "drill-khp4j6vle1"] {
+            assert_eq!(branch_place("shop", name), format!("shop/{name}"));
         }
     }
 }

@@ -55,6 +55,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// Returns whether an error of this code says only that something could not be looked at.
+    pub fn is_look_failure(self) -> bool {
+        matches!(self, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown)
+    }
+
     /// Every code, for the page that lists them.
     pub const ALL: &[Code] = &[
         Code::Invalid,

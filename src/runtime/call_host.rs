@@ -72,7 +72,8 @@ impl CallHost for HostedCall<'_> {
             let own = loop {
                 let locks = self.lock_thing(thing).await;
                 match self.look_at_thing(thing, limit.map(|limit| waited.left_of(limit)))? {
-                    ThingAccess::Free { open_since } => {
+                    ThingAccess::Free { open_since, is_at_work } => {
+                        claim.is_at_work |= is_at_work;
                         claim.locks.extend(locks);
                         break open_since;
                     }
@@ -145,7 +146,7 @@ impl HostedCall<'_> {
     fn look_at_thing(&self, thing: &Thing, left_for_us: Option<Span>) -> Result<ThingAccess> {
         #[cfg(test)]
         if super::mutant::ignores_quarantine() {
-            return Ok(ThingAccess::Free { open_since: None });
+            return Ok(ThingAccess::Free { open_since: None, is_at_work: false });
         }
         let journal = &self.context.journal;
         let clock = self.context.fleet.clock();
@@ -154,8 +155,9 @@ impl HostedCall<'_> {
         all.retain(|one| is_in_the_way(one, thing) && one.time_left(&now) != Some(Span::ZERO));
         let is_own = |one: &&Quarantine| one.run == self.context.run.id() && one.call == self.name;
         let Some(one) = all.iter().find(|one| !is_own(one)) else {
+            let is_at_work = all.iter().any(|one| one.span.is_none());
             let open_since = all.into_iter().map(|one| one.sent_by).max_by_key(|sent_by| sent_by.millis);
-            return Ok(ThingAccess::Free { open_since });
+            return Ok(ThingAccess::Free { open_since, is_at_work });
         };
         if one.sent_by.boot != now.boot {
             self.stop_on_failure(journal.restart_quarantine(one, now.clone()))?;
@@ -199,8 +201,8 @@ impl HostedCall<'_> {
 
 /// Whether a call may be at a thing now.
 enum ThingAccess {
-    /// It may; an earlier attempt of it may have sent a request until `open_since` that may still land.
-    Free { open_since: Option<Uptime> },
+    /// It may; an earlier attempt of it may have sent a request until `open_since` that may still land, or is at work.
+    Free { open_since: Option<Uptime>, is_at_work: bool },
     /// A request of another call may still land there.
     Kept { look_again_in: Span },
 }

@@ -36,6 +36,8 @@ pub(super) struct Sending<'a> {
     answered: Option<Uptime>,
     /// Whether what was asked for goes on as a job, to an end that nobody knows beforehand.
     is_accepted: bool,
+    /// Whether that is so of an earlier attempt, and the call was to be made anew all the same.
+    is_earlier_at_work: bool,
     #[expect(dead_code, reason = "it is held, not looked at")]
     locks: Vec<ThingLock>,
 }
@@ -65,10 +67,21 @@ impl<'a> Sending<'a> {
         }
         // The time of a call ends waiting, never uncertainty.
         let limit = (!may_be_asked_for).then(|| args.timeout());
-        let ThingClaim { locks, open_since } = cx.host.claim_things(&things, limit).await?;
+        let ThingClaim { locks, open_since, is_at_work } = cx.host.claim_things(&things, limit).await?;
         let lost = open_since.map(|sent_by| clamp_to_now(&sent_by, cx));
+        let is_earlier_at_work = is_at_work && cx.is_redone;
         let looking_since = lost.as_ref().map(|_| cx.fleet.clock().uptime());
-        Ok(Sending { cx, things, landing, lost, looking_since, answered: None, is_accepted: false, locks })
+        Ok(Sending {
+            cx,
+            things,
+            landing,
+            lost,
+            looking_since,
+            answered: None,
+            is_accepted: false,
+            is_earlier_at_work,
+            locks,
+        })
     }
 
     /// Takes a request over that an earlier process may have sent, until `sent_by` or until it died: whoever takes a call
@@ -118,7 +131,7 @@ impl<'a> Sending<'a> {
         #[cfg(test)]
         let sent_by = if is_mutant { recorded_at.clone() } else { sent_by };
         if !self.landing.is_fenced() {
-            self.cx.host.begin_quarantine(&self.things, &sent_by, self.landing.max_delay()).await?;
+            self.cx.host.begin_quarantine(&self.things, &sent_by, self.quarantine_span()).await?;
         }
         self.cx.host.record_evidence(&evidence(sent_by.clone())).await?;
         let answer = self.send_unrecorded(with_send_deadline(sent_by, request)).await;
@@ -136,10 +149,15 @@ impl<'a> Sending<'a> {
     async fn redate_quarantine(&self) -> Result<()> {
         match self.last_sent() {
             Some(sent_by) if !self.landing.is_fenced() => {
-                self.cx.host.begin_quarantine(&self.things, sent_by, self.landing.max_delay()).await
+                self.cx.host.begin_quarantine(&self.things, sent_by, self.quarantine_span()).await
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns how long the things are kept after the last request; `None` where nobody knows.
+    fn quarantine_span(&self) -> Option<Span> {
+        self.landing.max_delay().filter(|_| !self.is_earlier_at_work)
     }
 
     /// Returns when the last request of the call, as far as it may have changed something, was sent at the latest.
@@ -242,6 +260,8 @@ impl<'a> Sending<'a> {
             // The job may still be at work, and its quarantine has no end that is known.
             Err(EffectFailure::Undecided(_)) if self.is_accepted => return result,
             Err(EffectFailure::Undecided(_)) => true,
+            // Only what is seen to be done ends what an earlier attempt began.
+            Err(_) if self.is_earlier_at_work => true,
             // It was answered, and what was asked for may still come.
             Err(EffectFailure::Failed(e)) if e.code == Code::NotApplied => true,
             _ => !self.is_past_landing(),

@@ -176,8 +176,15 @@ impl Set<'_> {
         }
         match seen.standing {
             Standing::AsBefore | Standing::InPart => Ok(None),
+            Standing::AsWanted if self.tells_nothing_yet(sending) => Ok(None),
             _ => self.conclude(seen, sending).await.map(Some),
         }
+    }
+
+    /// Returns whether a look at what is as wanted says nothing of a lost request yet: it was so before, by a look that may have
+    /// lagged behind, and so may this one.
+    fn tells_nothing_yet(&self, sending: &Sending<'_>) -> bool {
+        !self.is_needed() && !sending.is_past_landing()
     }
 
     /// Asks for the change until it is seen: twice at most, the second time when the first got no answer and is not seen.
@@ -205,6 +212,7 @@ impl Set<'_> {
                             break;
                         }
                         Standing::AsBefore | Standing::InPart => {}
+                        Standing::AsWanted if self.tells_nothing_yet(sending) => {}
                         _ => return self.conclude(seen, sending).await,
                     }
                 }
@@ -216,7 +224,19 @@ impl Set<'_> {
 
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
-        let seen = sending.watch_lost(self.provider, self.effect.subject(), || self.look()).await?;
+        let look = || async {
+            Ok(match self.look().await? {
+                Look::Seen(seen) if self.tells_nothing_yet(sending) => {
+                    let phase = "waiting until what was lost can come no more";
+                    Look::NotYet(
+                        seen,
+                        Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) },
+                    )
+                }
+                look => look,
+            })
+        };
+        let seen = sending.watch_lost(self.provider, self.effect.subject(), look).await?;
         match seen.standing {
             Standing::AsBefore => Err(sending.never_landed_failure(why)),
             _ => self.conclude(seen, sending).await,

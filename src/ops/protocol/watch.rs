@@ -3,7 +3,7 @@
 use super::failure::{EffectFailure, EffectResult};
 use crate::{
     base::{clock::Stopwatch, moment::Span},
-    ops::context::{CallContext, is_poll_failure, next_poll_delay},
+    ops::context::{CallContext, next_poll_delay},
     provider::{Code, Provider, Result, model::Progress},
 };
 
@@ -70,7 +70,7 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
                 cx.host.report_progress(&progress);
                 progress.again_in
             }
-            Err(e) if is_poll_failure(e.code) && !is_last => None,
+            Err(e) if e.code.is_look_failure() && !is_last => None,
             Err(e) => return Err(e),
         };
         let pause = pause.unwrap_or_else(|| next_poll_delay(waited)).min(limit).max(Span::from_millis(1));

@@ -1,6 +1,9 @@
 //! Jobs: what a call asked for and the platform goes on with, and the key that names the call there.
 
-use crate::base::moment::Span;
+use crate::{
+    base::moment::Span,
+    provider::error::{Code, Error, Result},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -35,6 +38,24 @@ pub enum JobStatus {
     Running(Progress),
     /// Finished without an error; with its value, handles tagged.
     Done(Value),
+    /// It has failed, as the platform says: an error of the look itself is none of these.
+    Failed(Error),
+}
+
+impl JobStatus {
+    /// Returns the status of a job that this machine works on: whatever its poll fails with, the job has failed with. An error
+    /// of the look itself, and a job that is gone, stay errors.
+    ///
+    /// # Errors
+    /// As described.
+    pub fn from_own_work(polled: Result<Self>) -> Result<Self> {
+        match polled {
+            Err(e) if !e.code.is_look_failure() && !matches!(e.code, Code::NotFound | Code::Denied) => {
+                Ok(Self::Failed(e))
+            }
+            polled => polled,
+        }
+    }
 }
 
 /// How far a job has come.

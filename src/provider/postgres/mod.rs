@@ -137,7 +137,7 @@ impl Provider for Postgres {
     }
 
     async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
-        jobs::poll_job(self.local_cluster()?, job).await
+        JobStatus::from_own_work(jobs::poll_job(self.local_cluster()?, job).await)
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {

@@ -34,7 +34,7 @@ const SETTINGS_SQL: &str = "
            case when s.source <> 'client' then current_setting(s.name, true) end as effective
     from pg_settings s
     left join lateral (select f.setting from pg_file_settings f
-                       where f.name = s.name and f.sourcefile like '%/postgresql.auto.conf'
+                       where lower(f.name) = lower(s.name) and f.sourcefile like '%/postgresql.auto.conf'
                        order by f.seqno desc limit 1) f on true
     order by s.name";
 
@@ -74,10 +74,12 @@ impl Settings for Database {
         }
         let mut done: Vec<(&String, Value)> = Vec::new();
         for (name, value) in values {
-            if let Err(error) = alter_system(&client, name, value).await {
+            // The server's own spelling: in its file another one would be another setting.
+            let setting = &find_setting(&all, name)?.setting;
+            if let Err(error) = alter_system(&client, &setting.name, value).await {
                 return Err(revert_settings(&client, &done, error).await);
             }
-            done.push((name, find_setting(&all, name)?.setting.overridden.clone()));
+            done.push((&setting.name, setting.overridden.clone()));
         }
         self.reload_configuration(client).await.map_err(Error::with_side_effects)?;
         let names: Vec<String> = values.keys().cloned().collect();

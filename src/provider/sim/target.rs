@@ -238,7 +238,7 @@ impl Provider for Sim {
     }
 
     async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
-        self.poll_recorded_job(job).await
+        JobStatus::from_own_work(self.poll_recorded_job(job).await)
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {

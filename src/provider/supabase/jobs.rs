@@ -45,7 +45,7 @@ impl Supabase {
     /// Why it failed.
     pub(super) async fn poll_project_job(&self, job: &Job) -> Result<JobStatus> {
         match job.kind.as_str() {
-            DUMP_JOB => self.poll_dump(&job.id).await,
+            DUMP_JOB => JobStatus::from_own_work(self.poll_dump(&job.id).await),
             BRANCH_JOB => self.poll_branch(job).await,
             RESTORE_JOB => self.poll_restore(job).await,
             REPLICA_JOB => self.poll_replica(job).await,

@@ -17,7 +17,6 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::future::ready;
 
 /// The kind of job that pauses a project.
 pub(super) const PAUSE_JOB: &str = "pause";
@@ -85,15 +84,13 @@ impl Lifecycle for Supabase {
 }
 
 impl Supabase {
-    /// Plans a pause or a resume; nothing is requested of a project that is already in that state.
+    /// Plans a pause or a resume.
     async fn plan_power_change<'a>(&'a self, kind: &'static str, key: &CallKey) -> Result<PlannedJob<'a>> {
         let status = self.fetch_project_state().await?.status;
         let job = self.power_job(kind);
         match (kind, status.as_str()) {
-            (PAUSE_JOB, "INACTIVE" | "PAUSING")
-            | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => {
-                return Ok(PlannedJob::without_traces(Box::pin(ready(Ok(job)))));
-            }
+            // What a look calls done is asked for all the same: the look may lag behind.
+            (kind, status) if is_as_wanted(kind, status) => {}
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY" | "PAUSE_FAILED")
             | (RESUME_JOB, "INACTIVE" | "RESTORE_FAILED") => {}
             (_, other) => {
@@ -116,8 +113,16 @@ impl Supabase {
 
     async fn request_power_change(&self, kind: &str, job: Job) -> Result<Job> {
         let action = if kind == PAUSE_JOB { "pause" } else { "restore" };
-        self.api.send_write(Method::POST, &format!("/v1/projects/{}/{action}", self.reference), None).await?;
-        Ok(job)
+        let path = format!("/v1/projects/{}/{action}", self.reference);
+        match self.api.send_write(Method::POST, &path, None).await {
+            // The platform refuses what is so already.
+            Err(e) if e.code == Code::Refused && self.has_power_as_wanted(kind).await => Ok(job),
+            asked => asked.map(|()| job),
+        }
+    }
+
+    async fn has_power_as_wanted(&self, kind: &str) -> bool {
+        self.fetch_project_state().await.is_ok_and(|state| is_as_wanted(kind, &state.status))
     }
 
     fn power_job(&self, kind: &str) -> Job {
@@ -135,8 +140,7 @@ impl Supabase {
         })?;
         let status = self.fetch_project_state().await?.status;
         match (kind, status.as_str()) {
-            (PAUSE_JOB, "INACTIVE" | "PAUSING")
-            | (RESUME_JOB, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING") => Ok(Some(self.power_job(kind))),
+            (kind, status) if is_as_wanted(kind, status) => Ok(Some(self.power_job(kind))),
             // The platform refuses a request that it has accepted before, so it may be sent again.
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY") | (RESUME_JOB, "INACTIVE") => Ok(None),
             // One that failed before has not failed again; one that fails now was accepted.
@@ -162,7 +166,9 @@ impl Supabase {
         let state = self.fetch_project_state().await?;
         match (kind, state.status.as_str()) {
             (PAUSE_JOB, "INACTIVE") => Ok(JobStatus::Done(json!(self.to_project(&state)))),
-            (PAUSE_JOB, "PAUSE_FAILED" | "REMOVED" | "GOING_DOWN") => Err(self.dead_end_error(&state)),
+            (PAUSE_JOB, "PAUSE_FAILED" | "REMOVED" | "GOING_DOWN") => {
+                Ok(JobStatus::Failed(self.dead_end_error(&state)))
+            }
             (PAUSE_JOB, status) => Ok(still_running(map_project_status(status))),
             // Right after the request the old status is still shown.
             (_, "INACTIVE") => Ok(still_running("paused".into())),
@@ -177,7 +183,7 @@ impl Supabase {
     /// [`Code::Refused`] when it will not get ready by itself.
     async fn poll_ready(&self, state: &ProjectState) -> Result<JobStatus> {
         if statuses::is_final_project_status(&state.status) {
-            return Err(self.dead_end_error(state));
+            return Ok(JobStatus::Failed(self.dead_end_error(state)));
         }
         if state.status != statuses::ACTIVE_HEALTHY {
             return Ok(still_running(map_project_status(&state.status)));
@@ -192,6 +198,14 @@ impl Supabase {
         Error::new(Code::Refused, format!("project {} is `{}`", self.reference, map_project_status(&state.status)))
             .with_hint("it does not get out of this by itself: see its dashboard, or ask Supabase's support with the reference and since when")
             .with_side_effects()
+    }
+}
+
+/// Returns whether a project in this status is as a pause or a resume makes it, or on its way there.
+fn is_as_wanted(kind: &str, status: &str) -> bool {
+    match kind {
+        PAUSE_JOB => matches!(status, "INACTIVE" | "PAUSING"),
+        _ => matches!(status, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING"),
     }
 }
 
@@ -252,15 +266,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn supabase_pause_is_asked_for_once_and_not_at_all_when_it_is_so() {
-        let server = project(&["ACTIVE_HEALTHY", "PAUSING", "INACTIVE"]).await;
+    async fn supabase_pause_is_asked_for_also_where_a_look_calls_it_done() {
+        let server = MockApi::serve_replies(|seen| match (seen.line.starts_with("POST"), seen.earlier) {
+            (true, 0) => MockReply::from_text(200, ""),
+            (true, _) => MockReply::from_json(400, &json!({"message": "This project cannot be paused"})),
+            (false, earlier) => {
+                let statuses = ["ACTIVE_HEALTHY", "PAUSING", "INACTIVE", "INACTIVE", "INACTIVE", "INACTIVE"];
+                let status = statuses.get(earlier).unwrap_or(&"ACTIVE_HEALTHY");
+                MockReply::from_json(200, &json!({"name": "Shop", "status": status}))
+            }
+        })
+        .await;
         let target = server.project();
         let job = Lifecycle::pause(&target, &key()).await.expect("accepted");
         assert!(matches!(target.poll_job(&job).await, Ok(JobStatus::Running(_))));
         assert!(matches!(target.poll_job(&job).await, Ok(JobStatus::Done(_))));
-        let again = Lifecycle::pause(&target, &key()).await.expect("it is so already");
+        let again = Lifecycle::pause(&target, &key()).await.expect("it is refused because it is so already");
         assert_eq!(again, job);
-        assert_eq!(server.request_lines().iter().filter(|l| l.starts_with("POST")).count(), 1);
+        let refused = Lifecycle::pause(&target, &key()).await.expect_err("the next look shows it was not so");
+        assert_eq!(refused.code, Code::Refused);
+        assert_eq!(server.request_lines().iter().filter(|l| l.starts_with("POST")).count(), 3);
     }
 
     #[tokio::test]
@@ -332,7 +357,11 @@ mod tests {
         for status in ["RESTORE_FAILED", "INIT_FAILED", "GOING_DOWN", "REMOVED", "INACTIVE"] {
             let server =
                 MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
-            assert_eq!(server.project().check_ready().await.expect_err(status).code, Code::Refused);
+            let why = match server.project().check_ready().await {
+                Ok(JobStatus::Failed(why)) | Err(why) => why,
+                other => panic!("{status}: {other:?}"),
+            };
+            assert_eq!(why.code, Code::Refused, "{status}");
         }
     }
 

@@ -92,3 +92,13 @@ async fn the_job_of_a_later_attempt_says_nothing_of_the_request_of_an_earlier_on
     take_attempt_at_pause(&fleet, &host, "10m", recorded, true).await.expect("it is paused");
     assert_eq!((last_span(&host), host.lifted.into_inner()), (Some(bound), 0));
 }
+
+#[tokio::test]
+async fn what_an_earlier_attempt_began_keeps_its_things_when_the_next_one_is_refused() {
+    let (fleet, _) = faulty_sandbox(LANDING_BOUND, Refusals(Some("pause")));
+    let now = fleet.clock().uptime();
+    let host = MemoryHost { open_since: Some(now), is_at_work: true, ..MemoryHost::default() };
+    let refused = take_attempt_at_pause(&fleet, &host, "1s", None, true).await;
+    assert!(matches!(refused, Err(EffectFailure::Failed(_))), "{refused:?}");
+    assert_eq!((last_span(&host), host.lifted.into_inner()), (None, 0));
+}

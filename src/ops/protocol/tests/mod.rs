@@ -47,6 +47,8 @@ struct MemoryHost {
     lifted: AtomicUsize,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,
+    /// Whether an earlier attempt was accepted and is not known to be over.
+    is_at_work: bool,
     /// Who is asked whether to look on, where somebody is there.
     person: Option<PersonAsked>,
     /// What a person was asked about, and until when.
@@ -63,7 +65,8 @@ impl CallHost for MemoryHost {
     }
 
     async fn claim_things(&self, _: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
-        Ok(ThingClaim { open_since: self.open_since.clone(), ..ThingClaim::default() })
+        let (open_since, is_at_work) = (self.open_since.clone(), self.is_at_work);
+        Ok(ThingClaim { open_since, is_at_work, ..ThingClaim::default() })
     }
 
     async fn begin_quarantine(&self, _: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
@@ -117,6 +120,40 @@ async fn take_call(
     let taken = perform(&cx, &args).await;
     let last = lock_unpoisoned(&host.evidence).pop();
     (taken, last)
+}
+
+#[tokio::test]
+async fn what_lets_everybody_in_is_taken_away_also_where_a_look_does_not_show_it() {
+    let (fleet, sim) = sandbox();
+    take_call(&fleet, "network::restrictions::add", json!("203.0.113.0/24"), None)
+        .await
+        .0
+        .expect("it is added");
+    let everybody = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a range"));
+    sim.network().expect("network").change_ranges(&[], &everybody).await.expect("they are taken away");
+    let op = ops::find_operation("network::restrictions::add").expect("an operation");
+    let options = Map::from_iter([("exclusive".to_owned(), json!(true))]);
+    let args =
+        CallArgs::decode(op, vec![SANDBOX.into(), json!("198.51.100.0/24")], options).expect("arguments");
+    let (host, key) = (MemoryHost::default(), CallKey("k2".into()));
+    let cx = CallContext {
+        fleet: &fleet,
+        key: &key,
+        run: None,
+        recorded: None,
+        is_taken_up: false,
+        is_redone: false,
+        is_doubtful: false,
+        settles_only: false,
+        host: &host,
+    };
+    let Protocol::Effect(perform) = op.protocol else { panic!("it is an effect") };
+    perform(&cx, &args).await.expect("it is added");
+    let recorded = lock_unpoisoned(&host.evidence).pop();
+    let Some(Evidence::Set { changes, .. }) = recorded else { panic!("{recorded:?}") };
+    for net in ["0.0.0.0/0", "::/0"] {
+        assert_eq!(changes[net], ElementChange { before: false.into(), wanted: false.into() });
+    }
 }
 
 #[tokio::test]
@@ -333,6 +370,17 @@ async fn what_a_look_calls_done_is_asked_for_where_looks_lag_behind() {
             assert_eq!(switch.asked.into_inner(), asked);
         }
     }
+}
+
+#[tokio::test]
+async fn a_lost_request_for_what_a_look_calls_done_is_asked_again_and_waited_for() {
+    let sandbox = slow_sandbox();
+    let (host, switch) =
+        (MemoryHost::default(), Switch { is_on: true.into(), ..Switch::answering(Answer::Lost) });
+    let began = sandbox.0.clock().uptime();
+    take_switch(&sandbox, &host, &switch).await.expect("it is on when nothing can come any more");
+    assert_eq!(switch.asked.into_inner(), 2);
+    assert!(sandbox.0.clock().uptime().since(&began) >= Some(LANDING_BOUND));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The branches of a project as the platform lists them, found by their names, and deleted.
 
 use crate::{
-    base::moment::{Moment, Span},
+    base::moment::Moment,
     provider::{
         Code, Error, Result,
         model::{Branch, CallKey},
@@ -14,8 +14,6 @@ use serde_json::json;
 
 /// How many characters a key has.
 const KEY_LENGTH: usize = 10;
-/// How often the list is polled for a deleted branch to disappear.
-const DELETION_POLLS: u32 = 15;
 
 /// A branch, as the list of a project's branches shows it.
 #[derive(Debug, Clone, Deserialize)]
@@ -173,33 +171,28 @@ impl Supabase {
             .ok_or_else(|| Error::new(Code::NotFound, format!("branch `{}` is gone", branch.name)))
     }
 
-    /// Deletes a branch; a branch that is gone is no error.
+    /// Asks for a branch to be deleted; that it is gone is no error. Whoever asks looks when it is.
     ///
     /// # Errors
     /// [`Code::Refused`] for the project itself, and what the API says.
     pub(in crate::provider::supabase) async fn delete_branch(&self, reference: &str) -> Result<()> {
         let rows: Vec<BranchRow> = self.get_project_resource("/branches").await?;
-        let Some(row) = rows.into_iter().find(|row| row.project_ref == reference) else { return Ok(()) };
-        if row.is_project_itself() || row.project_ref == self.reference {
-            return Err(Error::new(Code::Refused, format!("`{}` is the project itself", row.name)));
+        let row = rows.into_iter().find(|row| row.project_ref == reference);
+        if reference == self.reference || row.as_ref().is_some_and(BranchRow::is_project_itself) {
+            return Err(Error::new(Code::Refused, format!("`{reference}` is the project itself")));
         }
         let path = format!("/v1/branches/{reference}");
-        if row.persistent {
+        let is_persistent = row.is_some_and(|row| row.persistent);
+        if is_persistent {
             self.api.send_write(Method::PATCH, &path, Some(&json!({ "persistent": false }))).await?;
         }
+        // Also where the list does not show it: the list may lag behind.
         match self.api.send_write(Method::DELETE, &path, None).await {
             Err(e) if e.code == Code::NotFound => {}
-            Err(e) if row.persistent => return Err(e.with_side_effects()),
+            Err(e) if is_persistent => return Err(e.with_side_effects()),
             deleted => deleted?,
         }
-        for _ in 0..DELETION_POLLS {
-            match self.list_branch_rows().await {
-                Ok(rows) if rows.iter().any(|row| row.project_ref == reference) => {}
-                // It is deleted all the same: an error of a look would pass for a refusal.
-                Ok(_) | Err(_) => break,
-            }
-            self.clock.sleep(Span::from_secs(2)).await;
-        }
+        self.discard_load(reference);
         Ok(())
     }
 }

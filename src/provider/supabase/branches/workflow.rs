@@ -92,10 +92,11 @@ impl Supabase {
         Ok(runs.into_iter().map(|run| run.id).collect())
     }
 
-    /// Returns the job of a workflow whose request may have been sent, if one new workflow of that branch appeared.
+    /// Says of a workflow whose request may have been sent that nobody knows: every push, reset and promotion of a branch is a
+    /// workflow, and none of them says what it is or who asked for it.
     ///
     /// # Errors
-    /// [`Code::Unknown`] when none or several did: which one is this call's, nothing tells.
+    /// [`Code::Unknown`], with the workflows that are new.
     pub(in crate::provider::supabase) async fn find_workflow_job(
         &self,
         kind: &str,
@@ -105,13 +106,11 @@ impl Supabase {
         let WorkflowTraces { before, detail: WorkflowDetail { asked_at } } = decode_recorded(intent)?;
         let mut runs: Vec<WorkflowRun> = self.get_project_resource("/actions?limit=50").await?;
         runs.retain(|run| !before.contains(&run.id) && run.branch_id.as_deref() == detail["branch"].as_str());
-        let shown = match runs.as_slice() {
-            [run] => return Ok(Some(Job { kind: kind.into(), id: run.id.clone(), detail: detail.clone() })),
-            [] => "none shows".to_owned(),
-            several => {
-                let ids: Vec<_> = several.iter().map(|run| format!("`{}`", run.id)).collect();
-                format!("any of the workflows {} may be it", ids.join(", "))
-            }
+        let ids: Vec<_> = runs.iter().map(|run| format!("`{}`", run.id)).collect();
+        let shown = match ids.as_slice() {
+            [] => "no new workflow of it shows".to_owned(),
+            [id] => format!("the workflow {id} is new, and may be it"),
+            ids => format!("the workflows {} are new, and any may be it", ids.join(", ")),
         };
         let what = format!(
             "whether a {kind} of branch {} was begun {asked_at} cannot be known: {shown}",
@@ -143,7 +142,7 @@ impl Supabase {
         match self.get_project_resource::<WorkflowRun>(&format!("/actions/{}", job.id)).await {
             Ok(run) => {
                 if let Some(dead) = run.run_steps.iter().find(|step| step.status == "DEAD") {
-                    return Err(self.workflow_error(job, &format!("its step `{}` is DEAD", dead.name)));
+                    return Ok(self.failed_workflow(job, &format!("its step `{}` is DEAD", dead.name)));
                 }
                 if let Some(step) = run.run_steps.iter().find(|step| step.status != "EXITED") {
                     return waiting(format!("{} is {}", step.name, step.status));
@@ -163,7 +162,7 @@ impl Supabase {
         let row =
             row.ok_or_else(|| Error::new(Code::NotFound, format!("branch {} is gone", job.detail["name"])))?;
         if row.status.ends_with("_FAILED") {
-            return Err(self.workflow_error(job, &format!("the branch is {}", row.status)));
+            return Ok(self.failed_workflow(job, &format!("the branch is {}", row.status)));
         }
         let details = self.fetch_branch_details(reference).await?;
         let status = details.as_ref().map_or("not found yet", |details| details.status.as_str());
@@ -188,15 +187,16 @@ impl Supabase {
             .map_err(|e| Error::new(Code::Internal, e.to_string()))
     }
 
-    fn workflow_error(&self, job: &Job, why: &str) -> Error {
+    fn failed_workflow(&self, job: &Job, why: &str) -> JobStatus {
         let what = format!(
             "the {} of branch {} in `{}` failed: {why}",
             job.kind,
             job.detail["name"],
             self.display_name()
         );
-        Error::new(Code::Tool, what)
-            .with_side_effects()
-            .with_hint(format!("see the logs of the workflow `{}` in the dashboard", job.id))
+        let failed = Error::new(Code::Tool, what).with_side_effects();
+        JobStatus::Failed(
+            failed.with_hint(format!("see the logs of the workflow `{}` in the dashboard", job.id)),
+        )
     }
 }

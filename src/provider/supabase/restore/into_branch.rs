@@ -182,10 +182,9 @@ impl Supabase {
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
             return Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list", job.id)));
         };
-        let polled = self.poll_branch_row(&row, &detail).await;
-        match polled {
-            Err(error) if is_fatal_code(error.code) => Err(self.discard_failed_branch(&row, error).await),
-            polled => polled,
+        match self.poll_branch_row(&row, &detail).await? {
+            JobStatus::Failed(error) => Ok(JobStatus::Failed(self.discard_failed_branch(&row, error).await)),
+            status => Ok(status),
         }
     }
 
@@ -194,12 +193,14 @@ impl Supabase {
             return Ok(self.still_waiting(detail, "just made, and not found yet"));
         };
         if row.status.ends_with("_FAILED") {
-            return Err(Error::new(Code::Tool, format!("branch `{}` is {}", row.name, row.status)).with_hint(
+            let failed = Error::new(Code::Tool, format!("branch `{}` is {}", row.name, row.status));
+            return Ok(JobStatus::Failed(failed.with_hint(
                 "the migrations of the project do not build it from nothing: see the logs of the branch's workflow",
-            ));
+            )));
         }
         if statuses::is_final_project_status(&project.status) {
-            return Err(Error::new(Code::Tool, format!("branch `{}` is {}", row.name, project.status)));
+            let failed = Error::new(Code::Tool, format!("branch `{}` is {}", row.name, project.status));
+            return Ok(JobStatus::Failed(failed));
         }
         if project.status != statuses::ACTIVE_HEALTHY || statuses::is_workflow_running(&row.status) {
             return Ok(self.still_waiting(detail, format!("{}, {}", project.status, row.status)));
@@ -208,12 +209,16 @@ impl Supabase {
             return Ok(self.still_waiting(detail, format!("up, and does not answer yet: {why}")));
         }
         let backup = match &detail.seed {
-            BranchSeed::Dump(id) => match self.advance_load(&row.project_ref, &project, id).await? {
-                Some(progress) => return Ok(JobStatus::Running(progress)),
-                None => Some(id.clone()),
+            BranchSeed::Dump(id) => match self.advance_load(&row.project_ref, &project, id).await {
+                Ok(Some(progress)) => return Ok(JobStatus::Running(progress)),
+                Ok(None) => Some(id.clone()),
+                Err(e) if ends_load(e.code) => return Ok(JobStatus::Failed(e)),
+                Err(e) => return Err(e),
             },
             BranchSeed::Latest(number) => {
-                self.check_still_latest(*number).await?;
+                if let Some(newer) = self.find_newer_backup(*number).await? {
+                    return Ok(JobStatus::Failed(newer));
+                }
                 number.map(|number| format!("platform-{number}"))
             }
         };
@@ -223,7 +228,6 @@ impl Supabase {
             run: detail.run.clone(),
             ..row.to_branch(&self.target, Some(&project))?
         };
-        self.remove_load_folder(&row.project_ref)?;
         Ok(JobStatus::Done(branch.to_handle()))
     }
 
@@ -234,17 +238,14 @@ impl Supabase {
         })
     }
 
-    /// Refuses a branch that may have been seeded from a newer backup than intended.
-    async fn check_still_latest(&self, number: Option<i64>) -> Result<()> {
+    /// Returns the error of a branch that may have been seeded from a newer backup than intended.
+    async fn find_newer_backup(&self, number: Option<i64>) -> Result<Option<Error>> {
         let latest = self.fetch_platform_backups().await?.latest_restorable().map(|latest| latest.id);
         if number.is_none() || latest == number {
-            return Ok(());
+            return Ok(None);
         }
-        Err(Error::new(
-            Code::Refused,
-            "a newer backup was completed while the branch was made, and nobody can tell which of the two is in it",
-        )
-        .with_hint("list the backups again, and restore the latest"))
+        let what = "a newer backup was completed while the branch was made, and nobody can tell which of the two is in it";
+        Ok(Some(Error::new(Code::Refused, what).with_hint("list the backups again, and restore the latest")))
     }
 
     /// Deletes a branch that failed, and adds to the error what cannot be deleted.
@@ -266,14 +267,15 @@ impl Supabase {
     /// What the API says.
     pub(in crate::provider::supabase) async fn cancel_branch(&self, job: &Job) -> Result<()> {
         let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
-            return Ok(());
+            let what = format!("branch `{}` is not in the list, and may still be made", job.id);
+            return Err(Error::new(Code::Unavailable, what));
         };
         self.discard_load(&row.project_ref);
         self.delete_branch(&row.project_ref).await
     }
 }
 
-/// Returns whether an error concerns the branch itself, as opposed to the request that polled it.
-fn is_fatal_code(code: Code) -> bool {
-    !matches!(code, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown | Code::Denied)
+/// Returns whether an error says that a dump cannot be loaded, as opposed to the look that was to tell.
+fn ends_load(code: Code) -> bool {
+    matches!(code, Code::Tool | Code::CorruptBackup | Code::NotFound | Code::NoDiskSpace)
 }

@@ -1,5 +1,6 @@
 //! Loading a dump into an empty branch: `pg_restore`, in one transaction, detached.
 //!
+//! Its folder stays until the branch is deleted: whoever takes the call up must see that the dump is in the branch.
 //! A load that vanished without an exit code may have committed. The branch is new, so it is deleted.
 
 use crate::{
@@ -118,7 +119,7 @@ impl Supabase {
     }
 
     /// Stops the load of a branch that is being abandoned and removes its folder.
-    pub(super) fn discard_load(&self, reference: &str) {
+    pub(in crate::provider::supabase) fn discard_load(&self, reference: &str) {
         let folder = self.load_folder(reference);
         if let Ok(Some(load)) = record_file::read_record::<LoadState>(&former_name::find_existing_path(
             folder.join(LOAD_STATE_FILE),
@@ -126,14 +127,6 @@ impl Supabase {
             DetachedProgram::in_folder(&folder, LOAD_PROGRAM).kill_program(load.child.as_ref());
         }
         disk::remove_folder(&folder).ok();
-    }
-
-    /// Removes the load's folder once the branch is ready.
-    ///
-    /// # Errors
-    /// [`Code::Tool`].
-    pub(super) fn remove_load_folder(&self, reference: &str) -> Result<()> {
-        disk::remove_folder(&self.load_folder(reference))
     }
 
     fn load_folder(&self, reference: &str) -> PathBuf {

@@ -72,6 +72,7 @@ async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
         match project.poll_project_job(job).await {
             Ok(JobStatus::Done(value)) => return Ok(value),
             Ok(JobStatus::Running(_)) => {}
+            Ok(JobStatus::Failed(e)) => return Err(e),
             Err(e) if e.code == Code::NotFound => {}
             Err(e) => return Err(e),
         }

@@ -113,7 +113,7 @@ async fn restore_seen_as(
 async fn phase(project: &Supabase, job: &Job) -> String {
     match project.poll_job(job).await.expect("a look") {
         JobStatus::Running(progress) => progress.phase,
-        JobStatus::Done(value) => panic!("over: {value}"),
+        over => panic!("over: {over:?}"),
     }
 }
 

@@ -1,14 +1,11 @@
 //! The properties of a project by which a restore that happened is told from one that did not.
 
-use crate::provider::{Result, supabase::project::Supabase};
+use crate::provider::supabase::project::Supabase;
 use serde::{Deserialize, Serialize};
 
-/// The properties of a project that a restore changes. A field is absent if the platform or the database did not say it.
+/// The properties of a project that a restore changes. A field is absent if the database did not say it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProjectFingerprint {
-    /// The latest moment that can be restored, in seconds since 1970. Only a restore sets it back, but the platform's
-    /// answers may lag.
-    latest: Option<i64>,
     /// The timeline, in hexadecimal: recovery ends on a new one.
     timeline: Option<String>,
     /// The place in the WAL that the server writes at, in bytes. Only a server that was put back writes at an earlier one.
@@ -36,11 +33,6 @@ impl ProjectFingerprint {
         if timeline != timeline_before || set_back { RestoreSign::Restored } else { RestoreSign::NotRestored }
     }
 
-    /// Returns whether the platform shows a window of recovery that ends earlier than the one of `before`.
-    pub(super) fn shows_shorter_window_than(&self, before: &ProjectFingerprint) -> bool {
-        matches!((self.latest, before.latest), (Some(now), Some(then)) if now < then)
-    }
-
     /// Returns whether the database said how it is.
     pub(super) fn has_database_part(&self) -> bool {
         self.timeline.is_some()
@@ -55,20 +47,15 @@ impl ProjectFingerprint {
 impl Supabase {
     /// Fetches the fingerprint of the project as it is now. What only the database knows is absent if it does not
     /// answer.
-    ///
-    /// # Errors
-    /// What the API says of the backups.
-    pub(super) async fn fetch_fingerprint(&self) -> Result<ProjectFingerprint> {
+    pub(super) async fn fetch_fingerprint(&self) -> ProjectFingerprint {
         const SQL: &str = "select pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) \
                            as timeline, (pg_catalog.pg_current_wal_lsn() - '0/0')::text as lsn";
-        let latest = self.fetch_platform_backups().await?.window_bounds().map(|(_, latest)| latest);
         let rows = self.query_rows_read_only(&self.reference, SQL).await.unwrap_or_default();
         let text = |field: &str| rows.first().and_then(|row| row[field].as_str()).map(str::to_owned);
-        Ok(ProjectFingerprint {
-            latest,
+        ProjectFingerprint {
             timeline: text("timeline"),
             lsn: text("lsn").and_then(|bytes| bytes.parse().ok()),
-        })
+        }
     }
 }
 
@@ -77,7 +64,7 @@ mod tests {
     use super::*;
 
     fn before() -> ProjectFingerprint {
-        ProjectFingerprint { latest: Some(100), timeline: Some("00000001".into()), lsn: Some(5000) }
+        ProjectFingerprint { timeline: Some("00000001".into()), lsn: Some(5000) }
     }
 
     #[test]
@@ -92,16 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_shrinks_proves_nothing_against_the_database() {
-        let shorter = ProjectFingerprint { latest: Some(40), ..before() };
-        assert!(shorter.shows_shorter_window_than(&before()));
-        assert_eq!(shorter.compare_with(&before()), RestoreSign::NotRestored);
-        assert!(!ProjectFingerprint { latest: Some(220), ..before() }.shows_shorter_window_than(&before()));
-    }
-
-    #[test]
     fn a_silent_database_tells_nothing() {
-        let silent = ProjectFingerprint { latest: None, timeline: None, lsn: None };
+        let silent = ProjectFingerprint { timeline: None, lsn: None };
         assert_eq!(silent.compare_with(&before()), RestoreSign::Untold);
         assert_eq!(before().compare_with(&silent), RestoreSign::Untold);
         assert!(!silent.has_database_part());

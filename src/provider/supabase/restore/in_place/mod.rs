@@ -90,7 +90,7 @@ impl Supabase {
         key: &'a CallKey,
     ) -> Result<PlannedJob<'a>> {
         let plan = self.plan_recovery_target(request).await?;
-        let detail = RestoreJob { plan, before: self.fetch_fingerprint().await?, asked_at: self.clock.now() };
+        let detail = RestoreJob { plan, before: self.fetch_fingerprint().await, asked_at: self.clock.now() };
         let traces = json!({ "kind": RESTORE_JOB, "detail": detail });
         Ok(PlannedJob { traces, request: Box::pin(self.request_restore(detail, key)) })
     }
@@ -116,7 +116,7 @@ impl Supabase {
         let is_begun = match status.as_str() {
             statuses::RESTORING | "RESTORE_FAILED" => true,
             status if statuses::is_project_up(status) => {
-                let sign = self.fetch_fingerprint().await?.compare_with(&detail.before);
+                let sign = self.fetch_fingerprint().await.compare_with(&detail.before);
                 sign == RestoreSign::Restored
             }
             _ => false,
@@ -140,10 +140,10 @@ impl Supabase {
             .with_hint("look at the project's backups in its dashboard, and decide the call")
     }
 
-    /// Polls a restore.
+    /// Polls a restore; one that the platform says has failed has an error with what support will ask.
     ///
     /// # Errors
-    /// [`Code::Tool`] when the platform says that it failed, with what support will ask.
+    /// What the API says.
     pub(in crate::provider::supabase) async fn poll_restore(&self, job: &Job) -> Result<JobStatus> {
         let detail = RestoreJob::from_detail(&job.detail)?;
         let status = self.fetch_project_details().await?.status;
@@ -151,9 +151,8 @@ impl Supabase {
         if is_dead_end(&status) {
             let what =
                 format!("`{}` was told to go back {} and is {status}", self.display_name(), detail.plan);
-            return Err(Error::new(Code::Tool, what)
-                .with_side_effects()
-                .with_hint(self.describe_for_support(&detail, &seen)));
+            let failed = Error::new(Code::Tool, what).with_side_effects();
+            return Ok(JobStatus::Failed(failed.with_hint(self.describe_for_support(&detail, &seen))));
         }
         let waiting = |phase: &str| Ok(self.still_restoring(&detail, &seen, phase));
         if statuses::is_project_off_or_pausing(&status) {
@@ -168,7 +167,7 @@ impl Supabase {
         if let Some(why) = self.why_not_ready(&self.reference).await? {
             return waiting(&format!("back, and does not answer yet: {why}"));
         }
-        let fingerprint = self.fetch_fingerprint().await?;
+        let fingerprint = self.fetch_fingerprint().await;
         match fingerprint.compare_with(&detail.before) {
             RestoreSign::Restored => {}
             RestoreSign::NotRestored if seen.has_gone_down() => {
@@ -181,8 +180,7 @@ impl Supabase {
                 return waiting("back, and does not say its timeline");
             }
             // Before, the database did not answer: what the platform shows is all there is.
-            RestoreSign::Untold
-                if seen.shows_only_restore() || fingerprint.shows_shorter_window_than(&detail.before) => {}
+            RestoreSign::Untold if seen.shows_only_restore() => {}
             RestoreSign::Untold => {
                 return waiting(
                     "its database did not answer before, and nothing tells whether it was restored",
