@@ -189,6 +189,67 @@ fn a_journal_that_was_rolled_back_does_nothing_twice() {
     assert_eq!(env.run_cli(&["runs", "verify", "last"]).code, 0);
 }
 
+/// A run that is rolled back to before a statement, behind which it had made a temporary branch.
+const LOST_BRANCH: &str = "approve(\"go?\");\n\
+    db::execute(params.db, \"insert into customers (name, email) values ('x', 'x@example.org')\");\n\
+    branch::create(params.db, #{ into: \"copy\", temporary: true });\napprove(\"again?\");";
+
+/// Leaves a run of which the journal was put back to its first gate, while it waits at its second.
+fn roll_back_between_gates(env: &CliEnv) {
+    env.write_file("r.rhai", &sandbox_runbook("\"branch.create\", \"db.destroy\"", LOST_BRANCH));
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    copy_state(&env.path(".redrill"), &env.path("older"));
+    assert_eq!(env.run_cli(&["approve", "last", "--resume"]).code, 3);
+    put_journal_back(&env.path("older"), &env.path(".redrill"));
+}
+
+#[test]
+fn after_a_rollback_what_only_a_person_knows_is_decided_and_lost_branches_are_named() {
+    let env = CliEnv::new();
+    roll_back_between_gates(&env);
+    let effects = env.sandbox_effects();
+    let stopped = env.run_cli(&["approve", "last", "--resume", "--adopt", "--rolled-back"]);
+    assert_eq!(stopped.code, 4, "{stopped}");
+    let id = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+    let next = format!("redrill runs decide {id} '/db::execute#0' fail");
+    let lost = "branch sandbox/copy (made in the part of its history that the journal has lost)";
+    assert!(stopped.stderr.trim_end().ends_with(&next) && stopped.stderr.contains(lost), "{stopped}");
+    for shown in [env.run_cli(&["runs", "list"]), env.run_cli(&["runs", "show", "last"])] {
+        assert!(shown.stderr.trim_end().ends_with(&next), "{shown}");
+    }
+    // To give it up meets the same call, and says the same.
+    let given_up = env.run_cli(&["runs", "abandon", "last"]);
+    assert_eq!(given_up.code, 4, "{given_up}");
+    assert!(given_up.stderr.trim_end().ends_with(&next) && given_up.stderr.contains(lost), "{given_up}");
+    assert!(given_up.stderr.contains(&format!("redrill runs abandon {id} --leave")), "{given_up}");
+    let decided = env.run_cli(&["runs", "decide", "last", "/db::execute#0", "fail"]);
+    assert!(decided.stderr.trim_end().ends_with(&format!("redrill resume {id}")), "{decided}");
+    let ended = env.run_cli(&["runs", "abandon", "last"]);
+    assert!(ended.code == 0 && ended.stderr.contains(lost), "{ended}");
+    assert_eq!(env.list_runs()[0]["left_behind"][0], lost);
+    assert_eq!(env.sandbox_effects(), effects, "what is not recorded is named and not removed");
+}
+
+#[test]
+fn a_run_that_was_rolled_back_and_is_left_says_that_more_may_be_there() {
+    let env = CliEnv::new();
+    roll_back_between_gates(&env);
+    let left = env.run_cli(&["runs", "abandon", "last", "--leave", "--adopt", "--rolled-back"]);
+    let lost = "what it made in the part of its history that the journal has lost";
+    assert!(left.code == 0 && left.stderr.contains(lost), "{left}");
+}
+
+#[test]
+fn a_command_takes_a_state_over_once() {
+    let env = CliEnv::new();
+    write_gated_runbook(&env);
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let done = env.run_cli(&["approve", "last", "--resume", "--adopt", "--rolled-back"]);
+    assert_eq!(done.stderr.matches("took the state folder over").count(), 1, "{done}");
+    let shown = env.run_cli(&["runs", "show", "last"]);
+    assert_eq!(shown.stdout.matches("the state was taken over by").count(), 1, "{shown}");
+}
+
 #[test]
 fn what_was_removed_or_changed_before_a_rollback_is_not_said_to_have_failed() {
     let env = CliEnv::new();

@@ -110,7 +110,16 @@ impl CliError {
                     | StopReason::Leased(_)
             )
         );
-        if goes_on && !ended.is_given_up {
+        if goes_on && ended.is_given_up && step.is_decision {
+            self.hint = step.hint.map(|hint| {
+                let run = &ended.run;
+                format!(
+                    "{hint}\n      once it is decided, `redrill runs abandon {run}` goes on to give the run up; as it is, \
+                     without clean-up: `redrill runs abandon {run} --leave`"
+                )
+            });
+            self.next = Some(step.command);
+        } else if goes_on && !ended.is_given_up {
             self.next = Some(step.command);
             self.hint = step.hint.or(self.hint);
         }

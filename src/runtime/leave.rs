@@ -4,6 +4,7 @@
 use super::{
     deferred_cleanup::{name_all_undone, name_undone},
     edit_barrier::DEFER,
+    lost_history::name_lost_history,
 };
 use crate::{
     base::{moment::Moment, value},
@@ -60,6 +61,9 @@ fn list_left_behind(
     let landed = open.iter().filter(|call| !landings.contains_key(call.as_str()));
     left.extend(landed.map(|call| name_open_call(run, call)));
     left.extend(landings.iter().map(|(call, until)| name_landing(run, call, *until)));
+    if run.is_rolled_back() {
+        left.push(name_lost_history());
+    }
     let deferred = list_deferred(run);
     // Whatever has begun since the last record may have deferred something.
     if deferred.is_empty() && sources.iter().any(|source| defers_clean_up(&source.text)) {

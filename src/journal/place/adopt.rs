@@ -46,6 +46,7 @@ impl Journal {
             tx.commit()
         };
         self.with_db(write)?;
+        self.consent.use_up();
         // Only now: whoever dies before this is asked again.
         self.settle_numbers(&open, lost)?;
         let open = open.into_iter().map(|run| run.chain.tail.run).collect();

@@ -2,6 +2,10 @@
 
 use super::identity::PlaceNote;
 use crate::base::moment::Moment;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// The consent of a person to act in a state folder that would be refused. By preset there is none.
 #[derive(Debug, Clone)]
@@ -16,12 +20,19 @@ pub struct StateConsent {
     pub by: String,
     /// Told of a take-over, once it is recorded.
     pub announce: fn(&Adoption),
+    /// Whether the state was taken over by this consent: a second journal of the same command does not do so again.
+    pub is_used: Arc<AtomicBool>,
 }
 
 impl StateConsent {
     /// Returns whether a state that was rolled back may be taken over.
     pub(in crate::journal) fn allows_rolled_back(&self) -> bool {
-        self.adopt && self.rolled_back
+        self.adopt && self.rolled_back && !self.is_used.load(Ordering::SeqCst)
+    }
+
+    /// Notes that the state was taken over.
+    pub(super) fn use_up(&self) {
+        self.is_used.store(true, Ordering::SeqCst);
     }
 }
 
@@ -33,6 +44,7 @@ impl Default for StateConsent {
             shared_file_system: false,
             by: String::new(),
             announce: |_| {},
+            is_used: Arc::default(),
         }
     }
 }
