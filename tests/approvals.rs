@@ -1,6 +1,6 @@
 //! Runs that wait for a person: approvals, held calls, edited runbooks.
 
-use crate::env::{CliEnv, write_shop_target};
+use crate::env::{CliEnv, sandbox_runbook, write_shop_target};
 use redrill::{
     base::{
         clock::{Clock as _, SystemClock},
@@ -373,7 +373,24 @@ fn a_sleep_says_until_when() {
     let done = env.run_cli(&["run", "r.rhai"]);
     assert_eq!(done.stderr.matches("… sleeps until 20").count(), 1, "the first is shorter by now: {done}");
     let events = env.run_cli(&["run", "r.rhai", "-o", "json"]).parse_events();
-    assert!(events.iter().any(|e| e["event"] == "sleeping" && e["until"].is_string()), "{events:?}");
+    assert!(
+        events.iter().any(|e| e["event"] == "sleeping" && e["until"].is_string() && e.get("clock").is_none()),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_sleep_by_a_worlds_clock_says_whose_time_it_is() {
+    let env = CliEnv::new();
+    let script = "sleep(\"2s\"); let n = [0]; wait_until(#{ every: \"10ms\" }, || { n[0] += 1; n[0] > 1 });";
+    env.write_file("r.rhai", &sandbox_runbook("\"db.read\"", &format!("db::health(params.db); {script}")));
+    let done = env.run_cli(&["run", "r.rhai"]);
+    let lines: Vec<&str> = done.stderr.lines().filter(|line| line.contains("until 20")).collect();
+    assert_eq!(lines.len(), 2, "{done}");
+    assert!(lines[0].ends_with(" of sandbox's clock"), "{done}");
+    assert!(lines[1].contains(" of sandbox's clock at most, and asks every"), "{done}");
+    let events = env.run_cli(&["run", "r.rhai", "-o", "json"]).parse_events();
+    assert!(events.iter().any(|e| e["event"] == "sleeping" && e["clock"] == "sandbox"), "{events:?}");
 }
 
 #[test]

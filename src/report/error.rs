@@ -196,8 +196,10 @@ pub fn render_place(place: &SourceLocation) -> String {
 fn explain_unknown_function(message: &str) -> Option<(String, Option<String>)> {
     let (name, arguments) = message.strip_prefix("Function not found: ")?.split_once(" (")?;
     let arguments = arguments.strip_suffix(')')?.replace("&str | ImmutableString | String", "string");
-    let known: Vec<String> =
-        ops::all_operations().map(Operation::path).chain(NATIVES.iter().map(|&n| n.to_owned())).collect();
+    let known: Vec<String> = ops::all_operations()
+        .map(Operation::path)
+        .chain(NATIVES.iter().map(|native| native.name.to_owned()))
+        .collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if known.contains(&name) {
         return Some((format!("`{name}` does not take ({})", arguments.replace("i64", "int")), None));

@@ -4,7 +4,7 @@ mod lost_changes;
 
 use super::{
     engine,
-    flow::{NATIVES, RUN_NATIVES},
+    flow::NATIVES,
     refusal::Refusal,
     runbook::{FIXTURE_FN, INVARIANT_FN, Runbook},
     runbook_error::RunbookError,
@@ -124,7 +124,7 @@ impl RunbookChecker<'_> {
     fn check_file(&mut self, file: &str, ast: &AST) {
         let own: Vec<_> = ast.iter_functions().map(|f| (f.name.to_owned(), f.params.len())).collect();
         for (name, params) in &own {
-            if NATIVES.contains(&name.as_str()) {
+            if NATIVES.iter().any(|native| native.name == name) {
                 let message = format!("the function `{name}` hides redrill's own");
                 self.add_finding(
                     Severity::Error,
@@ -205,7 +205,8 @@ impl RunbookChecker<'_> {
 
     fn refuse_operation_in_fixture(&mut self, file: &str, call: &FnCallExpr, at: Position) {
         let name = called_name(call);
-        if ops::find_operation(&name).is_none() && !RUN_NATIVES.contains(&name.as_str()) {
+        let needs_run = NATIVES.iter().any(|native| native.needs_run && native.name == name);
+        if ops::find_operation(&name).is_none() && !needs_run {
             return;
         }
         let message = format!("`{name}` works in a run, and `{FIXTURE_FN}` is called before there is one");
