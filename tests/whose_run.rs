@@ -294,6 +294,74 @@ fn what_keeps_no_key_is_left_to_a_person_after_a_rollback() {
     }
 }
 
+/// Files of a state that do not read are damaged in these ways.
+const DAMAGES: [fn(&Path); 2] = [
+    |path| fs::write(path, "\u{1}x").unwrap(),
+    |path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    },
+];
+
+#[test]
+fn a_number_that_does_not_read_is_named_and_the_state_taken_over_as_rolled_back() {
+    for damage in DAMAGES {
+        let env = CliEnv::new();
+        let script = "approve(\"go?\");\n\
+            db::execute(params.db, \"insert into customers (name, email) values ('x', 'x@example.org')\");";
+        env.write_file("r.rhai", &sandbox_runbook("\"db.destroy\"", script));
+        assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+        let id = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+        damage(&env.path(&format!(".redrill/runs/{id}.synced")));
+        let listed = env.run_cli(&["runs", "list"]);
+        assert!(listed.code == 0 && listed.stderr.contains("may have been rolled back"), "{listed}");
+        for (act, next) in [
+            (["approve", "last", "--resume"].as_slice(), "--adopt --rolled-back\n"),
+            (&["approve", "last", "--resume", "--adopt"], "--adopt --rolled-back\n"),
+        ] {
+            let refused = env.run_cli(act);
+            assert_eq!(refused.code, MISMATCH, "{refused}");
+            assert!(
+                refused.stderr.contains(&format!("its file `runs/{id}.synced` does not say")),
+                "{refused}"
+            );
+            assert!(refused.stderr.ends_with(next), "{refused}");
+        }
+        let effects = env.sandbox_effects();
+        let stopped = env.run_cli(&["approve", "last", "--resume", "--adopt", "--rolled-back"]);
+        assert_eq!(stopped.code, 4, "nobody knows whether the statement was made: {stopped}");
+        assert_eq!(env.sandbox_effects(), effects);
+        let again = env.run_cli(&["backup", "create", "-t", "sandbox"]);
+        assert_eq!(again.code, 0, "the state is whole: {again}");
+    }
+}
+
+#[test]
+fn a_place_that_does_not_read_is_named_and_the_state_taken_over_as_rolled_back() {
+    for damage in DAMAGES {
+        let env = CliEnv::new();
+        write_gated_runbook(&env);
+        assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+        damage(&env.path(".redrill/place"));
+        assert_eq!(env.run_cli(&["runs", "list"]).code, 0, "it can be read");
+        for (act, next) in [
+            (["backup", "create", "-t", "sandbox"].as_slice(), "-t sandbox --adopt --rolled-back\n"),
+            (&["backup", "create", "-t", "sandbox", "--adopt"], "-t sandbox --adopt --rolled-back\n"),
+        ] {
+            let refused = env.run_cli(act);
+            assert_eq!(refused.code, MISMATCH, "{refused}");
+            assert!(refused.stderr.contains("its file `place` does not read ("), "{refused}");
+            assert!(refused.stderr.ends_with(next), "{refused}");
+        }
+        let adopted = env.run_cli(&["backup", "create", "-t", "sandbox", "--adopt", "--rolled-back"]);
+        assert_eq!(adopted.code, 0, "{adopted}");
+        let shown = env.run_cli(&["runs", "show", &env.list_runs()[1]["id"].as_str().unwrap().to_owned()]);
+        assert!(shown.stdout.contains("what was done before may not be recorded"), "{shown}");
+        let again = env.run_cli(&["backup", "create", "-t", "sandbox"]);
+        assert_eq!(again.code, 0, "the state is whole: {again}");
+    }
+}
+
 #[test]
 fn a_run_that_is_killed_where_it_writes_is_never_taken_for_rolled_back() {
     let env = CliEnv::new();

@@ -449,8 +449,8 @@ impl RunFold {
         self.open_calls().filter(move |(name, call)| call.decision.is_some() || is_unknown(name))
     }
 
-    /// Returns the calls of which the run stopped undecided, that nobody has decided about, and of which the target cannot
-    /// say more than it has: the journal was rolled back.
+    /// Returns the calls of which the run stopped undecided, that nobody has decided about, and of which the target
+    /// cannot say more than it has: the journal was rolled back.
     pub fn undecided_in_doubt(&self) -> impl Iterator<Item = (&str, &FoldedCall)> {
         let is_undecided = self.status == Some(RunStatus::Undecided);
         let open = self.decidable_calls().filter(move |(_, call)| is_undecided && call.decision.is_none());

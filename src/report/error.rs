@@ -12,7 +12,7 @@ use crate::{
         shell::{command_line_with, quote_shell_word},
         suggest,
     },
-    journal::{self, Failure, RunStatus, ScriptError, SideEffects, SourceLocation},
+    journal::{self, Failure, PlaceDoubt, RunStatus, ScriptError, SideEffects, SourceLocation},
     ops::{self, spec::Operation},
     provider,
     runtime::{EvalError, NATIVES, Refusal, RunResult, RunbookError, StopReason, check},
@@ -295,13 +295,19 @@ impl From<journal::Error> for CliError {
             journal::Error::UnreadableRecord(_) | journal::Error::JournalGone { .. } => {
                 shown.with_exit(MISMATCH)
             }
-            journal::Error::ElsewhereState { .. } => {
+            journal::Error::ElsewhereState { doubt, .. } if !matches!(doubt, PlaceDoubt::Unreadable(_)) => {
                 shown.with_exit(MISMATCH).with_next_command(command_line_with("--adopt"))
             }
-            journal::Error::RolledBack { .. } => {
+            journal::Error::ElsewhereState { .. } | journal::Error::RolledBack { .. } => {
                 let is_adopted = std::env::args().any(|word| word == "--adopt");
                 let more = if is_adopted { "--rolled-back" } else { "--adopt --rolled-back" };
                 shown.with_exit(MISMATCH).with_next_command(command_line_with(more))
+            }
+            journal::Error::Broken { run, is_linked: true, .. } => {
+                shown.with_next_command(format!("redrill runs abandon {run} --leave"))
+            }
+            journal::Error::Broken { run, is_linked: false, .. } => {
+                shown.with_next_command(format!("redrill runs prune {run}"))
             }
             journal::Error::SharedFileSystem { .. } => {
                 shown.with_next_command(command_line_with("--state-unsafe"))
@@ -372,7 +378,7 @@ mod tests {
     fn a_state_that_is_refused_says_how_it_is_taken_over() {
         let state = std::path::PathBuf::from(".redrill");
         let (host, doubt) = ("here".to_owned(), journal::PlaceDoubt::Copied);
-        let lost = vec![journal::LostRun { run: "abcd2345".into(), known: 7, found: 3 }];
+        let lost = vec![journal::LostRun { run: "abcd2345".into(), known: Some(7), found: 3 }];
         let refusals = [
             (
                 journal::Error::ElsewhereState { state: state.clone(), host, doubt, written: None },

@@ -12,8 +12,8 @@ use crate::{
 pub struct NextStep {
     pub command: String,
     pub hint: Option<String>,
-    /// Whether it decides about a call of which nobody knows what came of it: nothing else brings the run on, nor ends it
-    /// with a clean-up.
+    /// Whether it decides about a call of which nobody knows what came of it: nothing else brings the run on, nor
+    /// ends it with a clean-up.
     pub is_decision: bool,
 }
 
@@ -29,7 +29,11 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
     let read = || -> Result<Option<NextStep>, Refusal> {
         let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
         let summary = journal.summarize_run(run)?;
-        let (fold, _) = RunFold::from_entries(&journal.read_records(run)?);
+        let (entries, wrong) = journal.read_intact_records(run)?;
+        if let Some(step) = wrong.as_ref().filter(|_| !summary.status.is_final()).and_then(step_from_broken) {
+            return Ok(Some(step));
+        }
+        let (fold, _) = RunFold::from_entries(&entries);
         let names = list_targets_to_confirm(runtime, run);
         let options: Vec<String> =
             names.iter().map(|name| format!(" --confirm {}", quote_shell_word(name))).collect();
@@ -70,9 +74,22 @@ fn step_from_fold(summary: &RunSummary, fold: &RunFold, confirm: &str) -> NextSt
     NextStep::with_command(format!("redrill resume {run}{confirm}"))
 }
 
-/// Returns what to type about a call of which nobody knows whether it was made before the journal was rolled back: a resume
-/// asks the target again, which has said all that it can. While a request of it may still land, only a resume waits for
-/// that. Of the decisions, `fail` makes nothing again and takes nothing for made.
+/// Returns what to type about a run that can neither go on nor clean up.
+fn step_from_broken(wrong: &journal::Error) -> Option<NextStep> {
+    match wrong {
+        journal::Error::Broken { run, is_linked: true, .. } => {
+            Some(NextStep::with_command(format!("redrill runs abandon {run} --leave")))
+        }
+        journal::Error::Broken { run, is_linked: false, .. } => {
+            Some(NextStep::with_command(format!("redrill runs prune {run}")))
+        }
+        _ => None,
+    }
+}
+
+/// Returns what to type about a call of which nobody knows whether it was made before the journal was rolled back: a
+/// resume asks the target again, which has said all that it can. While a request of it may still land, only a resume
+/// waits for that. Of the decisions, `fail` makes nothing again and takes nothing for made.
 fn step_in_doubt(
     journal: &Journal,
     summary: &RunSummary,

@@ -1,5 +1,5 @@
-//! What a run may have left in the part of its history that the journal has lost: what its targets mark as made by it, and
-//! no record of it has.
+//! What a run may have left in the part of its history that the journal has lost: what its targets mark as made by
+//! it, and no record of it has.
 
 use super::{run_context::RunContext, stop::NativeError};
 use crate::{
@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 /// How long a target has to list its branches: whoever waits for the end of a run waits for this.
 const LIST_TIMEOUT: Span = Span::from_secs(30);
 
-/// Remembers as left behind what a run whose journal was rolled back made without a record. Nothing of it is removed: what
-/// is not recorded is not the run's to remove.
+/// Remembers as left behind what a run whose journal was rolled back made without a record. Nothing of it is removed:
+/// what is not recorded is not the run's to remove.
 ///
 /// # Errors
 /// The run was stopped meanwhile.

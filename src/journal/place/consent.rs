@@ -1,6 +1,6 @@
 //! What a person has consented to about the state folder, on the command line, and what was done by that.
 
-use super::identity::PlaceNote;
+use super::{doubt::PlaceDoubt, identity::PlaceNote};
 use crate::base::moment::Moment;
 use std::sync::{
     Arc,
@@ -28,6 +28,15 @@ impl StateConsent {
     /// Returns whether a state that was rolled back may be taken over.
     pub(in crate::journal) fn allows_rolled_back(&self) -> bool {
         self.adopt && self.rolled_back && !self.is_used.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether a state may be taken over about which there is this doubt. One whose file does not read may
+    /// have lost more than that.
+    pub(super) fn admits(&self, doubt: &PlaceDoubt) -> bool {
+        match doubt {
+            PlaceDoubt::Unreadable(_) => self.allows_rolled_back(),
+            PlaceDoubt::Copied | PlaceDoubt::Missing | PlaceDoubt::Foreign => self.adopt,
+        }
     }
 
     /// Notes that the state was taken over.
