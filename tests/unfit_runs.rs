@@ -122,26 +122,3 @@ fn a_head_that_the_run_does_not_have_says_nothing_of_its_end() {
     assert!(wrong.code == 1 && wrong.stderr.contains("the head is another run's"), "{wrong}");
     assert_eq!(last_line(&wrong), format!("redrill runs show {id}"));
 }
-
-#[test]
-fn a_run_that_is_ending_takes_no_edit_and_says_what_to_type() {
-    let env = CliEnv::new();
-    let script = "defer(|| { approve(\"clean up?\"); });\nbackup::create(params.db);";
-    env.write_file("r.rhai", &sandbox_runbook("\"backup.create\"", script));
-    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3, "it waits in its clean-up");
-    let id = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
-    let effects = env.sandbox_effects();
-    let edited = "defer(|| { });\nbackup::create(params.db);\nbackup::create(params.db);";
-    env.write_file("r.rhai", &sandbox_runbook("\"backup.create\"", edited));
-    let refused = env.run_cli(&["resume", "last", "--edited"]);
-    assert_eq!(refused.code, 5, "{refused}");
-    assert!(
-        refused.stderr.contains("the run is ending: its clean-up goes on as it was recorded"),
-        "{refused}"
-    );
-    assert_eq!(last_line(&refused), format!("redrill approve {id} --resume"));
-    assert_eq!(env.list_runs()[0]["status"], "waiting");
-    let done = env.run_cli(&["approve", &id, "--resume"]);
-    assert_eq!(done.code, 0, "{done}");
-    assert_eq!(env.sandbox_effects(), effects, "the edit did nothing");
-}

@@ -355,7 +355,7 @@ fn a_place_that_does_not_read_is_named_and_the_state_taken_over_as_rolled_back()
         }
         let adopted = env.run_cli(&["backup", "create", "-t", "sandbox", "--adopt", "--rolled-back"]);
         assert_eq!(adopted.code, 0, "{adopted}");
-        let shown = env.run_cli(&["runs", "show", &env.list_runs()[1]["id"].as_str().unwrap().to_owned()]);
+        let shown = env.run_cli(&["runs", "show", env.list_runs()[1]["id"].as_str().unwrap()]);
         assert!(shown.stdout.contains("what was done before may not be recorded"), "{shown}");
         let again = env.run_cli(&["backup", "create", "-t", "sandbox"]);
         assert_eq!(again.code, 0, "the state is whole: {again}");

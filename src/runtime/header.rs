@@ -281,13 +281,13 @@ impl ParamType {
                 Ok(net.trunc().to_string().into())
             }
             ParamType::Target => resolve_target(text.ok_or_else(wrong)?, config),
-            ParamType::Choice(words) => match text {
-                Some(word) if words.iter().any(|w| w == word) => Ok(given.clone()),
-                _ => Err(wrong().with_hint(suggest::suggest_name(
-                    text.unwrap_or_default(),
-                    words.iter().map(String::as_str),
-                ))),
-            },
+            ParamType::Choice(words) => {
+                let word = text.ok_or_else(wrong)?;
+                if words.iter().any(|known| known == word) {
+                    return Ok(given.clone());
+                }
+                Err(wrong().with_hint(suggest::suggest_name(word, words.iter().map(String::as_str))))
+            }
             ParamType::Secret => {
                 let reference = SecretRef::parse(text.unwrap_or_default()).map_err(|e| {
                     RunbookError::new(e.to_string()).with_hint("write `env:NAME` or `file:PATH`")
