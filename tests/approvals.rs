@@ -1,6 +1,6 @@
 //! Runs that wait for a person: approvals, held calls, edited runbooks.
 
-use crate::env::{CliEnv, write_shop_target};
+use crate::env::{CliEnv, sandbox_runbook, write_shop_target};
 use redrill::{
     base::{
         clock::{Clock as _, SystemClock},
@@ -373,7 +373,47 @@ fn a_sleep_says_until_when() {
     let done = env.run_cli(&["run", "r.rhai"]);
     assert_eq!(done.stderr.matches("… sleeps until 20").count(), 1, "the first is shorter by now: {done}");
     let events = env.run_cli(&["run", "r.rhai", "-o", "json"]).parse_events();
-    assert!(events.iter().any(|e| e["event"] == "sleeping" && e["until"].is_string()), "{events:?}");
+    assert!(
+        events.iter().any(|e| e["event"] == "sleeping" && e["until"].is_string() && e.get("clock").is_none()),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_run_that_is_ending_takes_no_edit_and_says_what_to_type() {
+    let env = CliEnv::new();
+    let script = "defer(|| { approve(\"clean up?\"); });\nbackup::create(params.db);";
+    env.write_file("r.rhai", &sandbox_runbook("\"backup.create\"", script));
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3, "it waits in its clean-up");
+    let id = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+    let effects = env.sandbox_effects();
+    let edited = "defer(|| { });\nbackup::create(params.db);\nbackup::create(params.db);";
+    env.write_file("r.rhai", &sandbox_runbook("\"backup.create\"", edited));
+    let refused = env.run_cli(&["resume", "last", "--edited"]);
+    assert_eq!(refused.code, 5, "{refused}");
+    assert!(
+        refused.stderr.contains("the run is ending: its clean-up goes on as it was recorded"),
+        "{refused}"
+    );
+    assert!(refused.stderr.ends_with(&format!("redrill approve {id} --resume\n")), "{refused}");
+    assert_eq!(env.list_runs()[0]["status"], "waiting");
+    let done = env.run_cli(&["approve", &id, "--resume"]);
+    assert_eq!(done.code, 0, "{done}");
+    assert_eq!(env.sandbox_effects(), effects, "the edit did nothing");
+}
+
+#[test]
+fn a_sleep_by_a_worlds_clock_says_whose_time_it_is() {
+    let env = CliEnv::new();
+    let script = "sleep(\"2s\"); let n = [0]; wait_until(#{ every: \"10ms\" }, || { n[0] += 1; n[0] > 1 });";
+    env.write_file("r.rhai", &sandbox_runbook("\"db.read\"", &format!("db::health(params.db); {script}")));
+    let done = env.run_cli(&["run", "r.rhai"]);
+    let lines: Vec<&str> = done.stderr.lines().filter(|line| line.contains("until 20")).collect();
+    assert_eq!(lines.len(), 2, "{done}");
+    assert!(lines[0].ends_with(" of sandbox's clock"), "{done}");
+    assert!(lines[1].contains(" of sandbox's clock at most, and asks every"), "{done}");
+    let events = env.run_cli(&["run", "r.rhai", "-o", "json"]).parse_events();
+    assert!(events.iter().any(|e| e["event"] == "sleeping" && e["clock"] == "sandbox"), "{events:?}");
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod rehearse;
 mod repl;
 mod runs;
 mod source;
+mod unfit_runs;
 mod usage;
 mod whose_run;
 mod world;

@@ -419,6 +419,28 @@ fn a_protected_target_wants_its_name() {
 }
 
 #[test]
+fn a_moment_that_nobody_can_mean_is_refused_with_the_range() {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", &sandbox_runbook("\"backup.create\"", "backup::create(params.db);"));
+    for moment in ["-99999999h", "1969-12-31T23:59:59Z", "9999-01-01T00:00:00Z"] {
+        let param = format!("since={moment}");
+        let point = format!("time={moment}");
+        for args in [
+            &["run", "r.rhai", "-p", &param][..],
+            &["backup", "pitr", "restore", "-t", "sandbox", "--into", "x", "--to", moment],
+            &["backup", "pitr", "restore", "-t", "sandbox", "--into", "x", "--to", &point],
+            &["world", "log", "-t", "sandbox", "--since", moment],
+        ] {
+            let refused = env.run_cli(args);
+            assert_eq!(refused.code, 2, "{args:?}: {refused}");
+            let range = "is not between 1970-01-01T00:00:00Z and 2999-12-31T23:59:59Z";
+            assert!(refused.stderr.contains(range), "{args:?}: {refused}");
+        }
+    }
+    assert_eq!(env.list_runs(), serde_json::json!([]), "nothing was begun");
+}
+
+#[test]
 fn a_result_that_cannot_be_written_is_no_success_and_a_closed_pipe_is_quiet() {
     let env = CliEnv::new();
     for args in [

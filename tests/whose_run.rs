@@ -189,6 +189,67 @@ fn a_journal_that_was_rolled_back_does_nothing_twice() {
     assert_eq!(env.run_cli(&["runs", "verify", "last"]).code, 0);
 }
 
+/// A run that is rolled back to before a statement, behind which it had made a temporary branch.
+const LOST_BRANCH: &str = "approve(\"go?\");\n\
+    db::execute(params.db, \"insert into customers (name, email) values ('x', 'x@example.org')\");\n\
+    branch::create(params.db, #{ into: \"copy\", temporary: true });\napprove(\"again?\");";
+
+/// Leaves a run of which the journal was put back to its first gate, while it waits at its second.
+fn roll_back_between_gates(env: &CliEnv) {
+    env.write_file("r.rhai", &sandbox_runbook("\"branch.create\", \"db.destroy\"", LOST_BRANCH));
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    copy_state(&env.path(".redrill"), &env.path("older"));
+    assert_eq!(env.run_cli(&["approve", "last", "--resume"]).code, 3);
+    put_journal_back(&env.path("older"), &env.path(".redrill"));
+}
+
+#[test]
+fn after_a_rollback_what_only_a_person_knows_is_decided_and_lost_branches_are_named() {
+    let env = CliEnv::new();
+    roll_back_between_gates(&env);
+    let effects = env.sandbox_effects();
+    let stopped = env.run_cli(&["approve", "last", "--resume", "--adopt", "--rolled-back"]);
+    assert_eq!(stopped.code, 4, "{stopped}");
+    let id = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+    let next = format!("redrill runs decide {id} '/db::execute#0' fail");
+    let lost = "branch sandbox/copy (made in the part of its history that the journal has lost)";
+    assert!(stopped.stderr.trim_end().ends_with(&next) && stopped.stderr.contains(lost), "{stopped}");
+    for shown in [env.run_cli(&["runs", "list"]), env.run_cli(&["runs", "show", "last"])] {
+        assert!(shown.stderr.trim_end().ends_with(&next), "{shown}");
+    }
+    // To give it up meets the same call, and says the same.
+    let given_up = env.run_cli(&["runs", "abandon", "last"]);
+    assert_eq!(given_up.code, 4, "{given_up}");
+    assert!(given_up.stderr.trim_end().ends_with(&next) && given_up.stderr.contains(lost), "{given_up}");
+    assert!(given_up.stderr.contains(&format!("redrill runs abandon {id} --leave")), "{given_up}");
+    let decided = env.run_cli(&["runs", "decide", "last", "/db::execute#0", "fail"]);
+    assert!(decided.stderr.trim_end().ends_with(&format!("redrill resume {id}")), "{decided}");
+    let ended = env.run_cli(&["runs", "abandon", "last"]);
+    assert!(ended.code == 0 && ended.stderr.contains(lost), "{ended}");
+    assert_eq!(env.list_runs()[0]["left_behind"][0], lost);
+    assert_eq!(env.sandbox_effects(), effects, "what is not recorded is named and not removed");
+}
+
+#[test]
+fn a_run_that_was_rolled_back_and_is_left_says_that_more_may_be_there() {
+    let env = CliEnv::new();
+    roll_back_between_gates(&env);
+    let left = env.run_cli(&["runs", "abandon", "last", "--leave", "--adopt", "--rolled-back"]);
+    let lost = "what it made in the part of its history that the journal has lost";
+    assert!(left.code == 0 && left.stderr.contains(lost), "{left}");
+}
+
+#[test]
+fn a_command_takes_a_state_over_once() {
+    let env = CliEnv::new();
+    write_gated_runbook(&env);
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let done = env.run_cli(&["approve", "last", "--resume", "--adopt", "--rolled-back"]);
+    assert_eq!(done.stderr.matches("took the state folder over").count(), 1, "{done}");
+    let shown = env.run_cli(&["runs", "show", "last"]);
+    assert_eq!(shown.stdout.matches("the state was taken over by").count(), 1, "{shown}");
+}
+
 #[test]
 fn what_was_removed_or_changed_before_a_rollback_is_not_said_to_have_failed() {
     let env = CliEnv::new();
@@ -230,6 +291,74 @@ fn what_keeps_no_key_is_left_to_a_person_after_a_rollback() {
         assert_eq!(stopped.code, 4, "{call}: {stopped}");
         assert_eq!(env.run_cli(&["resume", "last", "--yes"]).code, 4, "{call}");
         assert_eq!(env.sandbox_effects(), effects, "{call}");
+    }
+}
+
+/// Files of a state that do not read are damaged in these ways.
+const DAMAGES: [fn(&Path); 2] = [
+    |path| fs::write(path, "\u{1}x").unwrap(),
+    |path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    },
+];
+
+#[test]
+fn a_number_that_does_not_read_is_named_and_the_state_taken_over_as_rolled_back() {
+    for damage in DAMAGES {
+        let env = CliEnv::new();
+        let script = "approve(\"go?\");\n\
+            db::execute(params.db, \"insert into customers (name, email) values ('x', 'x@example.org')\");";
+        env.write_file("r.rhai", &sandbox_runbook("\"db.destroy\"", script));
+        assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+        let id = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+        damage(&env.path(&format!(".redrill/runs/{id}.synced")));
+        let listed = env.run_cli(&["runs", "list"]);
+        assert!(listed.code == 0 && listed.stderr.contains("may have been rolled back"), "{listed}");
+        for (act, next) in [
+            (["approve", "last", "--resume"].as_slice(), "--adopt --rolled-back\n"),
+            (&["approve", "last", "--resume", "--adopt"], "--adopt --rolled-back\n"),
+        ] {
+            let refused = env.run_cli(act);
+            assert_eq!(refused.code, MISMATCH, "{refused}");
+            assert!(
+                refused.stderr.contains(&format!("its file `runs/{id}.synced` does not say")),
+                "{refused}"
+            );
+            assert!(refused.stderr.ends_with(next), "{refused}");
+        }
+        let effects = env.sandbox_effects();
+        let stopped = env.run_cli(&["approve", "last", "--resume", "--adopt", "--rolled-back"]);
+        assert_eq!(stopped.code, 4, "nobody knows whether the statement was made: {stopped}");
+        assert_eq!(env.sandbox_effects(), effects);
+        let again = env.run_cli(&["backup", "create", "-t", "sandbox"]);
+        assert_eq!(again.code, 0, "the state is whole: {again}");
+    }
+}
+
+#[test]
+fn a_place_that_does_not_read_is_named_and_the_state_taken_over_as_rolled_back() {
+    for damage in DAMAGES {
+        let env = CliEnv::new();
+        write_gated_runbook(&env);
+        assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+        damage(&env.path(".redrill/place"));
+        assert_eq!(env.run_cli(&["runs", "list"]).code, 0, "it can be read");
+        for (act, next) in [
+            (["backup", "create", "-t", "sandbox"].as_slice(), "-t sandbox --adopt --rolled-back\n"),
+            (&["backup", "create", "-t", "sandbox", "--adopt"], "-t sandbox --adopt --rolled-back\n"),
+        ] {
+            let refused = env.run_cli(act);
+            assert_eq!(refused.code, MISMATCH, "{refused}");
+            assert!(refused.stderr.contains("its file `place` does not read ("), "{refused}");
+            assert!(refused.stderr.ends_with(next), "{refused}");
+        }
+        let adopted = env.run_cli(&["backup", "create", "-t", "sandbox", "--adopt", "--rolled-back"]);
+        assert_eq!(adopted.code, 0, "{adopted}");
+        let shown = env.run_cli(&["runs", "show", env.list_runs()[1]["id"].as_str().unwrap()]);
+        assert!(shown.stdout.contains("what was done before may not be recorded"), "{shown}");
+        let again = env.run_cli(&["backup", "create", "-t", "sandbox"]);
+        assert_eq!(again.code, 0, "the state is whole: {again}");
     }
 }
 

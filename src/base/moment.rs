@@ -22,6 +22,11 @@ pub enum GivenMoment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(pub SignedDuration);
 
+/// The first and the last moment that somebody can give: no target has anything from before or after, and the calendars
+/// of targets end before this one's does.
+const EARLIEST: Moment = Moment(Timestamp::UNIX_EPOCH);
+const LATEST: Moment = Moment(Timestamp::constant(32_503_679_999, 0));
+
 /// Why a text is not a moment or a span.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -34,6 +39,9 @@ pub enum Error {
     /// A moment that is counted back from now, where only a fixed one means the same at every resume.
     #[error("`{0}` is counted back from now, and would be another moment at every resume")]
     Unfixed(String),
+    /// A moment of which no target can have anything.
+    #[error("`{0}` is not between {EARLIEST} and {LATEST}")]
+    OutOfRange(Moment),
     /// Not a length of time.
     #[error("`{0}` is not a duration")]
     NotASpan(String),
@@ -54,6 +62,7 @@ impl Error {
                 "take it as a parameter of type `time`, which is resolved once: `-p to={text}`; or write `now() - \"{}\"`, which is recorded",
                 text.trim().trim_start_matches('-')
             ),
+            Error::OutOfRange(_) => format!("give a moment from {EARLIEST} to {LATEST}"),
             Error::NotASpan(_) => "write a number and a unit, such as `45s`, `30m`, `1h 30m`".into(),
         }
     }
@@ -88,6 +97,14 @@ impl Moment {
         Span(self.0.duration_since(earlier.0))
     }
 
+    /// Refuses a moment that somebody gave and can not have meant.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`].
+    pub fn require_in_range(self) -> Result<Self, Error> {
+        if (EARLIEST..=LATEST).contains(&self) { Ok(self) } else { Err(Error::OutOfRange(self)) }
+    }
+
     /// Returns the moment `span` later (earlier if it is negative), clamped to the ends of the calendar.
     #[must_use]
     pub fn saturating_add(self, span: Span) -> Moment {
@@ -119,8 +136,16 @@ impl GivenMoment {
     }
 
     /// Returns the instant, as of `now`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`].
+    pub fn resolve(self, now: Moment) -> Result<Moment, Error> {
+        self.resolve_unchecked(now).require_in_range()
+    }
+
+    /// Returns the instant, as of `now`, also one that nobody can have meant.
     #[must_use]
-    pub fn resolve(self, now: Moment) -> Moment {
+    pub fn resolve_unchecked(self, now: Moment) -> Moment {
         match self {
             Self::Fixed(moment) => moment,
             Self::Back(span) => now.saturating_add(span),
@@ -219,7 +244,7 @@ mod tests {
     #[test]
     fn a_moment_may_be_counted_back_from_now_where_a_person_gives_it() {
         let now = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
-        let resolve = |text: &str| GivenMoment::parse(text).map(|given| given.resolve(now).to_string());
+        let resolve = |text: &str| GivenMoment::parse(text)?.resolve(now).map(|moment| moment.to_string());
         assert_eq!(resolve("-30m").as_deref(), Ok("2026-11-20T11:30:00Z"));
         assert_eq!(resolve(" -1d 2h ").as_deref(), Ok("2026-11-19T10:00:00Z"));
         assert_eq!(resolve("-0s").as_deref(), Ok("2026-11-20T12:00:00Z"));
@@ -231,6 +256,27 @@ mod tests {
         let unfixed = Moment::parse("-30m").expect_err("a script has it fixed");
         assert_eq!(unfixed, Error::Unfixed("-30m".into()));
         assert!(unfixed.hint().contains("`-p to=-30m`") && unfixed.hint().contains("now() - \"30m\""));
+    }
+
+    #[test]
+    fn a_moment_that_nobody_can_mean_is_refused_with_the_range() {
+        let now = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
+        let resolve = |text: &str| GivenMoment::parse(text).and_then(|given| given.resolve(now));
+        for text in
+            ["-99999999h", "-20820d", "1969-12-31T23:59:59Z", "3000-01-01T00:00:00Z", "9999-01-01T00:00:00Z"]
+        {
+            let refused = resolve(text).expect_err(text);
+            assert!(matches!(refused, Error::OutOfRange(_)), "{text}: {refused}");
+            for end in ["1970-01-01T00:00:00Z", "2999-12-31T23:59:59Z"] {
+                assert!(
+                    refused.to_string().contains(end) && refused.hint().contains(end),
+                    "{text}: {refused}"
+                );
+            }
+        }
+        for text in ["-20454d", "1970-01-01T00:00:00Z", "2999-12-31T23:59:59Z"] {
+            assert!(resolve(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

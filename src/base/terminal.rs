@@ -31,7 +31,8 @@ const PROMPT_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 static WRITE_FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Prints data and a line end to stdout. A closed pipe is not an error; any other failure is kept for
-/// [`take_write_failure`].
+/// [`take_write_failure`]. A stdout that was closed before the program began is not noticed: Rust opens `/dev/null`
+/// in its place before `main`, as many who start a program without output do themselves.
 pub fn print_data(text: &str) {
     print_above_status(|| {
         let mut stdout = io::stdout().lock();

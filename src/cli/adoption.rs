@@ -30,7 +30,8 @@ fn describe_adoption(adoption: &Adoption) -> Vec<String> {
     }
     if !gone.is_empty() {
         lines.push(format!(
-            "the journal has nothing of these runs, nor of what they left: {}",
+            "the journal has nothing of these runs, nor of what they left: {}; the branches that a target marks as made by \
+             one of them are in the column `run` of `redrill branch list`, with `-t` and the target",
             gone.join(", ")
         ));
     }

@@ -130,6 +130,7 @@ impl GlobalOptions {
             shared_file_system: self.state_unsafe,
             by: questions::current_user(),
             announce: adoption::announce_adoption,
+            ..StateConsent::default()
         })
     }
 }

@@ -45,6 +45,7 @@ impl PruneCommand {
         }
         print_runs(&chosen)?;
         print_landings(&journal, &chosen)?;
+        print_broken(&chosen);
         let count =
             if chosen.len() == 1 { "this run".to_owned() } else { format!("these {} runs", chosen.len()) };
         if !self.yes && !confirm_removal(&count)? {
@@ -113,6 +114,18 @@ fn print_landings(journal: &Journal, runs: &[RunSummary]) -> Result<(), CliError
         }
     }
     Ok(())
+}
+
+/// Says of runs that have not ended and are named that nobody knows what they left. One that can end is refused when
+/// its turn comes.
+fn print_broken(runs: &[RunSummary]) {
+    for run in runs.iter().filter(|run| !run.status.is_final()) {
+        terminal::print_message(&format!(
+            "{} has not ended, and is removed only if its records are not those that were written: nobody knows then what it \
+             left, and nothing looks for that any more",
+            run.id
+        ));
+    }
 }
 
 fn confirm_removal(what: &str) -> Result<bool, CliError> {

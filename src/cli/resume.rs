@@ -11,7 +11,7 @@ use crate::{
     base::{moment::Span, shell, terminal, value},
     journal::{RunError, RunStatus, RunSummary, Source},
     ops::spec::{Effect, Permission},
-    report::{CliError, DataFormat, diff_sources, exit_code, format_seconds},
+    report::{CliError, DataFormat, diff_sources, exit_code, find_next_step, format_seconds},
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
 };
 use serde_json::{Value, json};
@@ -92,8 +92,15 @@ impl ResumeCommand {
         let (run, recorded, params) = takeover::claim_run(&journal, &summary.id, self.options.take_over)?;
         // Another process may have finished it since the summary was read.
         check_not_ended(run.id(), run.status())?;
-        let runbook =
-            if self.edited { load_edited_runbook(&summary.runbook, &recorded.sources())? } else { recorded };
+        let runbook = if self.edited {
+            let edited = load_edited_runbook(&summary.runbook, &recorded.sources())?;
+            if run.is_ending() && edited.sources() != recorded.sources() {
+                return Err(refuse_edit_of_end(find_next_step(runtime, run.id()).command));
+            }
+            edited
+        } else {
+            recorded
+        };
         let again = |more: &str| self.resume_command_with(&summary.id, more);
         let age = runtime.clock().now().duration_since(run.last_at());
         self.confirm_stale_run(age, &runbook.header.needs, &again)?;
@@ -146,6 +153,14 @@ impl ResumeCommand {
         line.push(more.to_owned());
         line.join(" ")
     }
+}
+
+/// Returns the error of an edit of a run that is ending: what it undoes is what it did under the text that it has.
+fn refuse_edit_of_end(next: String) -> CliError {
+    CliError::usage("the run is ending: its clean-up goes on as it was recorded")
+        .with_hint("go on without `--edited`; the text as it is now is for a new run")
+        .with_exit(exit_code::MISMATCH)
+        .with_next_command(next)
 }
 
 /// Loads the runbook from disk, and prints its difference from the recorded one.

@@ -160,7 +160,7 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
     match output {
         ReportFormat::Text => {
             terminal::print_data(&render_transcript(&summary, &entries));
-            if !summary.status.is_final() && summary.status != RunStatus::Running {
+            if !summary.status.is_final() && summary.status != RunStatus::Running && wrong.is_none() {
                 terminal::print_message(&find_next_step(runtime, &summary.id).command);
             }
         }
@@ -173,7 +173,13 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
             terminal::print_data(&shown.to_string());
         }
     }
-    wrong.map_or(Ok(0), |why| Err(why.into()))
+    wrong.map_or(Ok(0), |why| Err(broken_run_error(why, summary.status)))
+}
+
+/// Returns the error of a run whose records are not all right. One that has ended needs nothing more.
+fn broken_run_error(why: journal::Error, status: RunStatus) -> CliError {
+    let error = CliError::from(why);
+    if status.is_final() { CliError { next: None, ..error } } else { error }
 }
 
 fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
@@ -223,8 +229,17 @@ fn verify_run(
 ) -> Result<u8, CliError> {
     let journal = open_journal(runtime)?;
     let id = journal.resolve_run_id(given)?;
-    let verified =
-        journal.verify_run(&id, head).map_err(|e| CliError::from(e).with_exit(exit_code::FAILED))?;
+    let status = journal.summarize_run(&id)?.status;
+    let verified = journal.verify_run(&id, head).map_err(|why| {
+        let error = match journal.verify_run(&id, None) {
+            // All that is there is right, and does not lead to that head.
+            Ok(_) => CliError { hint: None, ..why.into() }
+                .with_hint("the head is another run's, or records were taken away after it was noted")
+                .with_next_command(format!("redrill runs show {id}")),
+            Err(_) => broken_run_error(why, status),
+        };
+        error.with_exit(exit_code::FAILED)
+    })?;
     let mut value = json!({"run": id, "ok": true, "records": verified.records, "head": verified.head});
     let adopted: Vec<Value> = journal.read_records(&id)?.iter().filter_map(adoption_to_json).collect();
     if !adopted.is_empty() || output != DataFormat::Table {

@@ -111,20 +111,20 @@ impl RunObserver for TreeWatch {
                 let text = format!("attempt {attempt} of {attempts} failed, again in {pause}: {message}");
                 self.print_line(None, &format!("{} {text}", terminal::stderr_painter().yellow("↻")));
             }
-            Event::Waiting { until, every, .. } => {
+            Event::Waiting { until, every, clock, .. } => {
                 if self.lock_state().waiting.replace(*until) != Some(*until) {
                     self.print_line(
                         None,
-                        &terminal::stderr_painter()
-                            .dim(&format!("… waits, until {until} at most, and asks every {every}")),
+                        &terminal::stderr_painter().dim(&format!(
+                            "… waits, until {} at most, and asks every {every}",
+                            name_clock(until, *clock)
+                        )),
                     );
                 }
             }
-            Event::Sleeping { until } => {
-                self.print_line(
-                    None,
-                    &terminal::stderr_painter().dim(&format!("… sleeps until {}", format_moment(*until))),
-                );
+            Event::Sleeping { until, clock } => {
+                let until = name_clock(&format_moment(*until), *clock);
+                self.print_line(None, &terminal::stderr_painter().dim(&format!("… sleeps until {until}")));
             }
             Event::Note { text } => self.print_line(None, &format!("• {text}")),
             Event::Metric { name, value, unit } => {
@@ -187,4 +187,12 @@ impl TreeWatch {
 
 fn status_mark(ok: bool) -> String {
     if ok { terminal::stderr_painter().green("✓") } else { terminal::stderr_painter().red("✗") }
+}
+
+/// Returns a moment with whose time it is, where that is not this machine's.
+fn name_clock(moment: &dyn std::fmt::Display, world: Option<&str>) -> String {
+    match world {
+        Some(target) => format!("{moment} of {target}'s clock"),
+        None => moment.to_string(),
+    }
 }

@@ -3,7 +3,7 @@
 use super::{output, run::parse_params};
 use crate::{
     base::{
-        moment::{GivenMoment, Moment},
+        moment::{self, GivenMoment, Moment},
         terminal,
     },
     config::TargetConfig,
@@ -193,11 +193,12 @@ fn show_log(
 
 /// Reads a moment, which may be counted back from the world's own now.
 fn read_since(runtime: &Runtime, target: &TargetConfig, text: &str) -> Result<Moment, CliError> {
-    let given = GivenMoment::parse(text).map_err(|e| {
+    let wrong = |e: moment::Error| {
         CliError::usage(format!("`--since`: {e}"))
             .with_hint(format!("{}; or `-2h` for so long ago", e.hint()))
-    })?;
-    Ok(given.resolve(runtime.read_target_time(std::slice::from_ref(&target.name))?))
+    };
+    let given = GivenMoment::parse(text).map_err(wrong)?;
+    given.resolve(runtime.read_target_time(std::slice::from_ref(&target.name))?).map_err(wrong)
 }
 
 /// The request to remove a world.

@@ -58,7 +58,7 @@ impl ChainTail {
     }
 
     /// Checks that a stored record is the next link, and moves past it.
-    fn verify_row(&mut self, row: &RecordRow) -> Result<(), Error> {
+    pub(super) fn verify_row(&mut self, row: &RecordRow) -> Result<(), Error> {
         if row.seq != self.seq + 1 {
             return Err(self.broken_at(self.seq + 1, "it is missing"));
         }
@@ -72,7 +72,12 @@ impl ChainTail {
 
     /// Returns the error of a run that is broken at `seq`.
     pub(super) fn broken_at(&self, seq: u64, what: impl Into<String>) -> Error {
-        Error::Broken { run: self.run.clone(), seq, what: what.into() }
+        Error::Broken { run: self.run.clone(), seq, what: what.into(), is_linked: false }
+    }
+
+    /// Returns the error of a run whose record `seq` is the one that was written, and means nothing here.
+    fn unfit_at(&self, seq: u64, what: impl Into<String>) -> Error {
+        Error::Broken { run: self.run.clone(), seq, what: what.into(), is_linked: true }
     }
 }
 
@@ -130,7 +135,7 @@ impl Chain {
         }
         // Whoever takes a state over does nothing in its runs: what they last did is as old as it was.
         let last_at = if matches!(record, Record::Adopted { .. }) { self.last_at } else { at };
-        self.fold.apply_record(record, at).map_err(|why| self.tail.broken_at(row.seq, why.to_string()))?;
+        self.fold.apply_record(record, at).map_err(|why| self.tail.unfit_at(row.seq, why.to_string()))?;
         self.last_at = last_at;
         Ok(())
     }
@@ -148,7 +153,7 @@ impl Chain {
             return Err(self.tail.broken_at(1, "it is missing"));
         };
         if editions.iter().map(|sources| digest_sources(sources)).ne(self.digests.iter().cloned()) {
-            return Err(self.tail.broken_at(1, "the sources that are kept are not the ones that were run"));
+            return Err(self.tail.unfit_at(1, "the sources that are kept are not the ones that were run"));
         }
         if folded.as_str() != status {
             let what = format!("it is missing: the run is kept as {status}, and its records end as {folded}");
@@ -163,7 +168,7 @@ impl Chain {
 /// # Errors
 /// [`Error::Broken`] when it cannot be read.
 pub(super) fn decode_entry(run: &str, row: &RecordRow) -> Result<JournalEntry, Error> {
-    let broken = |what: String| Error::Broken { run: run.into(), seq: row.seq, what };
+    let broken = |what: String| Error::Broken { run: run.into(), seq: row.seq, what, is_linked: true };
     Ok(JournalEntry {
         seq: row.seq,
         at: Moment::parse(&row.at).map_err(|e| broken(format!("its time cannot be read: {e}")))?,

@@ -2,7 +2,7 @@
 
 use super::{Holder, IllegalRecord, LeaseMode, LostRun, PlaceDoubt, PlaceNote, RunStatus, UnreadableRecord};
 use crate::base::{former_name, moment::Moment};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How many names a message has at most.
 const SHOWN_MAX: usize = 5;
@@ -50,7 +50,7 @@ pub enum Error {
         runs: Vec<String>,
     },
     /// The state may act in another place as well.
-    #[error("the state folder `{}` is not where it acts: {doubt}; {}", .state.display(), describe_move(.written.as_ref(), .host))]
+    #[error("{}; {}", describe_doubt(.state, .doubt), describe_move(.written.as_ref(), .host))]
     ElsewhereState {
         state: PathBuf,
         /// This machine.
@@ -60,7 +60,7 @@ pub enum Error {
         written: Option<PlaceNote>,
     },
     /// The journal has less than was on disk.
-    #[error("the journal of `{}` was rolled back: {}", .state.display(), describe_lost(.lost))]
+    #[error("the journal of `{}` {}: {}", .state.display(), describe_loss(.lost), describe_lost(.lost))]
     RolledBack { state: PathBuf, lost: Vec<LostRun> },
     /// The state is on a file system that several machines may share.
     #[error("the state folder `{}` is on {kind}, where locks and syncs may not hold between machines", .state.display())]
@@ -111,6 +111,9 @@ pub enum Error {
         /// The first record that is not right, from 1.
         seq: u64,
         what: String,
+        /// Whether the hashes are right all the same, as far as was looked: the record is the one that was written,
+        /// and means nothing here. Another can follow it.
+        is_linked: bool,
     },
     /// The given head is too short to tell records apart, or no hash at all.
     #[error("`{given}` is not the head of a run")]
@@ -164,6 +167,11 @@ impl Error {
                  knows nothing of these runs and of what they may have left"
                     .into()
             }
+            Error::ElsewhereState { doubt: PlaceDoubt::Unreadable(_), .. } => {
+                "nothing was done; it can be read here. Look at the file and the disk under it, on which more may be lost than this; \
+                 then take the state over as one that may be older than what was done: every effect is looked for before it is made"
+                    .into()
+            }
             Error::ElsewhereState { .. } => {
                 "nothing was done; it can be read here. Make sure that nobody goes on with it there, then take it over; if this \
                  copy may be older than what was done there, add `--rolled-back`"
@@ -186,8 +194,13 @@ impl Error {
                 format!("wait for that process, or stop it and then `redrill resume {run}`")
             }
             Error::Leased { run, .. } => format!("wait for it, or look with `redrill runs show {run}`"),
-            Error::Broken { run, .. } => format!(
-                "do not resume it; `redrill runs show {run}` shows what is there, and a new run does not need it"
+            Error::Broken { run, is_linked: true, .. } => format!(
+                "this redrill cannot go on with it, nor clean up; `redrill runs show {run}` shows what reads; \
+                 unless it has ended, `redrill runs abandon {run} --leave` ends it as it is"
+            ),
+            Error::Broken { run, is_linked: false, .. } => format!(
+                "nothing can go on with it, nor end it; `redrill runs show {run}` shows what is there up to that record, and \
+                 nobody knows what it left; once that is settled, `redrill runs prune {run}` removes it"
             ),
             Error::FormerVersion { .. } => {
                 "nothing was changed; without that program, look at what the run did, and begin a new one with another `--state`"
@@ -228,6 +241,17 @@ fn name_holders(holders: &[(String, Holder)]) -> String {
     named.concat()
 }
 
+/// Returns why nobody may act in a state folder.
+fn describe_doubt(state: &Path, doubt: &PlaceDoubt) -> String {
+    let state = state.display();
+    match doubt {
+        PlaceDoubt::Unreadable(_) => {
+            format!("nobody knows whether the state folder `{state}` acts here: {doubt}")
+        }
+        _ => format!("the state folder `{state}` is not where it acts: {doubt}"),
+    }
+}
+
 /// Returns where a state acts and where it is.
 fn describe_move(written: Option<&PlaceNote>, host: &str) -> String {
     match written {
@@ -241,9 +265,15 @@ fn describe_move(written: Option<&PlaceNote>, host: &str) -> String {
     }
 }
 
+/// Returns whether something is known to be lost, as the middle of a sentence.
+fn describe_loss(lost: &[LostRun]) -> &'static str {
+    let is_known = |run: &LostRun| run.known.is_some();
+    if lost.iter().any(is_known) { "was rolled back" } else { "may have been rolled back" }
+}
+
 /// Returns what was lost, run by run, of many the first ones.
 fn describe_lost(lost: &[LostRun]) -> String {
-    let shown: Vec<String> = lost.iter().take(SHOWN_MAX).map(|run| format!("{run} records")).collect();
+    let shown: Vec<String> = lost.iter().take(SHOWN_MAX).map(LostRun::to_string).collect();
     let more = lost.len() - shown.len();
     let more = if more == 0 { String::new() } else { format!(", and {more} more runs") };
     format!("{}{more}", shown.join(", "))

@@ -449,6 +449,25 @@ impl RunFold {
         self.open_calls().filter(move |(name, call)| call.decision.is_some() || is_unknown(name))
     }
 
+    /// Returns the calls of which the run stopped undecided, that nobody has decided about, and of which the target
+    /// cannot say more than it has: the journal was rolled back.
+    pub fn undecided_in_doubt(&self) -> impl Iterator<Item = (&str, &FoldedCall)> {
+        let is_undecided = self.status == Some(RunStatus::Undecided);
+        let open = self.decidable_calls().filter(move |(_, call)| is_undecided && call.decision.is_none());
+        open.filter(|(name, _)| self.is_call_doubtful(name))
+    }
+
+    /// Returns whether somebody has said that the journal was rolled back: what the run did may not be recorded.
+    pub fn is_rolled_back(&self) -> bool {
+        self.rolled_back_at.is_some()
+    }
+
+    /// Returns whether some attempt at a call had this key.
+    pub(super) fn is_key_known(&self, key: &str) -> bool {
+        let has = |attempt: &Attempt| attempt.key.as_deref() == Some(key);
+        self.calls.values().any(|call| call.attempts.iter().any(has))
+    }
+
     /// Returns what is known of a call.
     ///
     /// # Errors

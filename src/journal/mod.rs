@@ -34,6 +34,7 @@ mod script_error;
 mod store;
 #[cfg(test)]
 mod tests;
+mod unfit_run;
 mod unreadable;
 
 pub use chain::{VerifiedChain, digest_sources};
@@ -53,4 +54,5 @@ pub use record::{
 pub use run::{RecordObserver, Run};
 pub use script_error::{Failure, ScriptError, SideEffects, SourceLocation};
 pub use store::Journal;
+pub use unfit_run::UnfitRun;
 pub use unreadable::UnreadableRecord;

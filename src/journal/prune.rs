@@ -1,19 +1,21 @@
 //! Removing runs for good. What stays is a tombstone: that there was such a run, how it ended, and its head.
 
-use super::{Error, Journal, Tombstone, lock, place, rows, schema};
+use super::{Error, Journal, RunStatus, Tombstone, lock, place, rows, schema};
 use std::fs;
 
 impl Journal {
-    /// Removes a run that has ended, with its records, sources, leases and quarantines.
+    /// Removes a run that has ended, with its records, sources, leases and quarantines. One whose records are not
+    /// those that were written can never end, and is removed as well.
     ///
     /// # Errors
-    /// [`Error::NotEnded`], [`Error::NoSuchRun`], [`Error::Held`], [`Error::HeldByUnknown`], or what the store says.
+    /// [`Error::NotEnded`], [`Error::Broken`] for one that can still be ended, [`Error::NoSuchRun`], [`Error::Held`],
+    /// [`Error::HeldByUnknown`], or what the store says.
     pub fn prune_run(&self, id: &str) -> Result<Tombstone, Error> {
         self.admit_action()?;
         let at = |e: rusqlite::Error| schema::to_journal_error(&self.state, &e);
         let summary = self.summarize_run(id)?;
         if !summary.status.is_final() {
-            return Err(Error::NotEnded { run: id.into(), status: summary.status });
+            self.require_broken_run(id, summary.status)?;
         }
         // Its process may still be releasing leases. The lock is held to the end so that its file can be removed.
         let lock = lock::acquire_lock(&self.state, id, self.clock.now())?;
@@ -30,5 +32,14 @@ impl Journal {
         drop(fs::remove_file(lock::lock_path(&self.state, id)));
         drop(lock);
         Ok(tombstone)
+    }
+
+    /// Refuses a run that can still come to an end.
+    fn require_broken_run(&self, id: &str, status: RunStatus) -> Result<(), Error> {
+        match self.verify_run(id, None) {
+            Ok(_) => Err(Error::NotEnded { run: id.into(), status }),
+            Err(Error::Broken { is_linked: false, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -169,6 +169,16 @@ impl Run {
         self.lock_state().chain.fold.is_call_doubtful(call)
     }
 
+    /// Returns whether somebody has said that the journal was rolled back: what the run did may not be recorded.
+    pub fn is_rolled_back(&self) -> bool {
+        self.lock_state().chain.fold.is_rolled_back()
+    }
+
+    /// Returns whether some attempt at a call had this key.
+    pub fn is_key_known(&self, key: &str) -> bool {
+        self.lock_state().chain.fold.is_key_known(key)
+    }
+
     /// Returns the identity that a target name resolved to at its first use in this run.
     ///
     /// # Errors
@@ -187,6 +197,11 @@ impl Run {
         let named =
             |name: &str| Some(fold.target_identity(name).transpose()?.map(|who| (name.to_owned(), who)));
         fold.target_names().filter_map(named).collect()
+    }
+
+    /// Returns the name of every target that this run has used, in no order.
+    pub fn target_names(&self) -> Vec<String> {
+        self.lock_state().chain.fold.target_names().map(str::to_owned).collect()
     }
 
     /// Returns whether it is recorded what the run ends with.

@@ -290,7 +290,7 @@ impl Journal {
     }
 
     /// Returns `id` if there is such a run.
-    fn require_run(&self, id: &str) -> Result<String, Error> {
+    pub(super) fn require_run(&self, id: &str) -> Result<String, Error> {
         let found = self.with_db(|db| rows::select_row_id(db, id).optional())?;
         found.map(|_| id.to_owned()).ok_or_else(|| no_such_run(id, &[]))
     }
@@ -378,18 +378,24 @@ fn to_summary(row: RunRow) -> RunSummary {
             Ok(JournalEntry { record: Record::Started { runbook, title, .. }, .. }) => (runbook, title),
             _ => (UNREADABLE.into(), UNREADABLE.into()),
         };
+        // Whatever is kept beside it, nobody knows how it stands, unless it was given up as it is.
+        let (status, left_behind) = match chain::decode_entry(&row.id, &row.last) {
+            Ok(JournalEntry { record: Record::Finished { status, left_behind, .. }, .. }) => {
+                (status, left_behind)
+            }
+            _ => (RunStatus::Interrupted, Vec::new()),
+        };
         RunSummary {
             runbook,
             title,
-            // Whatever is kept beside it, nobody knows how it stands.
-            status: RunStatus::Interrupted,
+            status,
             reason: Some(why.to_string()),
             error: None,
             started_at: at(&row.first),
-            finished_at: None,
+            finished_at: status.is_final().then(|| at(&row.last)),
             last_at: at(&row.last),
             calls: row.last.calls,
-            left_behind: Vec::new(),
+            left_behind,
             params: Value::Null,
             version: String::new(),
             id: row.id,
@@ -404,7 +410,7 @@ fn decode_summary(row: &RunRow) -> Result<RunSummary, Error> {
     let RunRow { id, status, reason, first, last } = row.clone();
     let calls = last.calls;
     let (first, last) = (chain::decode_entry(&id, &first)?, chain::decode_entry(&id, &last)?);
-    let broken = |what: &str| Error::Broken { run: id.clone(), seq: 1, what: what.into() };
+    let broken = |what: &str| Error::Broken { run: id.clone(), seq: 1, what: what.into(), is_linked: false };
     let Record::Started { runbook, title, params, version, .. } = first.record else {
         return Err(broken("it does not start the run"));
     };
@@ -439,10 +445,8 @@ fn decode_summary(row: &RunRow) -> Result<RunSummary, Error> {
 
 fn pruned_error(tombstone: &Tombstone) -> Error {
     let Tombstone { run, status, pruned_at, .. } = tombstone;
-    Error::NoSuchRun {
-        given: run.clone(),
-        hint: format!("it ended as {status} and was pruned at {pruned_at}"),
-    }
+    let end = if status.is_final() { format!("ended as {status}") } else { "was broken".to_owned() };
+    Error::NoSuchRun { given: run.clone(), hint: format!("it {end} and was pruned at {pruned_at}") }
 }
 
 fn no_such_run(given: &str, ids: &[String]) -> Error {

@@ -3,7 +3,7 @@
 use super::canonical;
 use crate::{
     base::{
-        moment::{GivenMoment, Moment, Span},
+        moment::{self, GivenMoment, Moment, Span},
         suggest, value,
     },
     provider::{Code, Error, Result},
@@ -155,6 +155,9 @@ impl ParamKind {
     /// What it takes instead.
     pub fn parse_word(self, text: &str) -> Result<Value> {
         let wrong = || Error::new(Code::Invalid, format!("expected {}, found `{text}`", self.type_name()));
+        if self.may_be_moment() {
+            require_moments_in_range(text)?;
+        }
         match self {
             ParamKind::Int => self.canonicalize_value(text.parse::<i64>().map_err(|_| wrong())?.into()),
             ParamKind::Bool => self.canonicalize_value(
@@ -210,7 +213,8 @@ impl ParamKind {
         else {
             return Ok(None);
         };
-        let moment = given.resolve(now()?);
+        // One that is too long ago is refused when the word is read.
+        let moment = given.resolve_unchecked(now()?);
         let put = |(n, field): (usize, &&str)| {
             if n == at { format!("{name}{moment}") } else { (*field).to_owned() }
         };
@@ -236,6 +240,17 @@ impl ParamKind {
             _ => self.parse_word(words.first().copied().unwrap_or_default()),
         }
     }
+}
+
+/// Refuses a word from the command line with a moment in it that nobody can have meant.
+fn require_moments_in_range(word: &str) -> Result<()> {
+    for field in word.split(',').map(str::trim) {
+        if let Ok(moment) = Moment::parse(field.strip_prefix("time=").unwrap_or(field)) {
+            let refused = |e: moment::Error| Error::new(Code::Invalid, e.to_string()).with_hint(e.hint());
+            moment.require_in_range().map_err(refused)?;
+        }
+    }
+    Ok(())
 }
 
 /// The option that every operation takes.

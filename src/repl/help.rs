@@ -38,7 +38,10 @@ fn render_overview() -> String {
     lines.push("Operations:".into());
     lines.extend(ops::all_operations().map(|op| format!("  {:<28}{}", op.path(), op.summary)));
     lines.push(String::new());
-    lines.push(format!("Functions: {}", NATIVES.join(", ")));
+    lines.push(format!(
+        "Functions: {}",
+        NATIVES.iter().map(|native| native.name).collect::<Vec<_>>().join(", ")
+    ));
     lines.push("`ans` is the last value. A blank line submits what is not complete.".into());
     lines.join("\n")
 }

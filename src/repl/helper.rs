@@ -74,7 +74,7 @@ fn complete_input(typed: &str, variables: &[String]) -> (usize, Vec<Pair>) {
     }
     let mut found = matching_pairs(ops::all_operations().map(Operation::path), word, "(");
     if !word.is_empty() {
-        found.extend(matching_pairs(NATIVES.iter().map(|&n| n.to_owned()), word, "("));
+        found.extend(matching_pairs(NATIVES.iter().map(|native| native.name.to_owned()), word, "("));
         found.extend(matching_pairs(variables.iter().cloned(), word, ""));
     }
     (start, found)

@@ -12,7 +12,7 @@ use crate::{
         shell::{command_line_with, quote_shell_word},
         suggest,
     },
-    journal::{self, Failure, RunStatus, ScriptError, SideEffects, SourceLocation},
+    journal::{self, Failure, PlaceDoubt, RunStatus, ScriptError, SideEffects, SourceLocation},
     ops::{self, spec::Operation},
     provider,
     runtime::{EvalError, NATIVES, Refusal, RunResult, RunbookError, StopReason, check},
@@ -110,7 +110,16 @@ impl CliError {
                     | StopReason::Leased(_)
             )
         );
-        if goes_on && !ended.is_given_up {
+        if goes_on && ended.is_given_up && step.is_decision {
+            self.hint = step.hint.map(|hint| {
+                let run = &ended.run;
+                format!(
+                    "{hint}\n      once it is decided, `redrill runs abandon {run}` goes on to give the run up; as it is, \
+                     without clean-up: `redrill runs abandon {run} --leave`"
+                )
+            });
+            self.next = Some(step.command);
+        } else if goes_on && !ended.is_given_up {
             self.next = Some(step.command);
             self.hint = step.hint.or(self.hint);
         }
@@ -187,8 +196,10 @@ pub fn render_place(place: &SourceLocation) -> String {
 fn explain_unknown_function(message: &str) -> Option<(String, Option<String>)> {
     let (name, arguments) = message.strip_prefix("Function not found: ")?.split_once(" (")?;
     let arguments = arguments.strip_suffix(')')?.replace("&str | ImmutableString | String", "string");
-    let known: Vec<String> =
-        ops::all_operations().map(Operation::path).chain(NATIVES.iter().map(|&n| n.to_owned())).collect();
+    let known: Vec<String> = ops::all_operations()
+        .map(Operation::path)
+        .chain(NATIVES.iter().map(|native| native.name.to_owned()))
+        .collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if known.contains(&name) {
         return Some((format!("`{name}` does not take ({})", arguments.replace("i64", "int")), None));
@@ -284,13 +295,19 @@ impl From<journal::Error> for CliError {
             journal::Error::UnreadableRecord(_) | journal::Error::JournalGone { .. } => {
                 shown.with_exit(MISMATCH)
             }
-            journal::Error::ElsewhereState { .. } => {
+            journal::Error::ElsewhereState { doubt, .. } if !matches!(doubt, PlaceDoubt::Unreadable(_)) => {
                 shown.with_exit(MISMATCH).with_next_command(command_line_with("--adopt"))
             }
-            journal::Error::RolledBack { .. } => {
+            journal::Error::ElsewhereState { .. } | journal::Error::RolledBack { .. } => {
                 let is_adopted = std::env::args().any(|word| word == "--adopt");
                 let more = if is_adopted { "--rolled-back" } else { "--adopt --rolled-back" };
                 shown.with_exit(MISMATCH).with_next_command(command_line_with(more))
+            }
+            journal::Error::Broken { run, is_linked: true, .. } => {
+                shown.with_next_command(format!("redrill runs abandon {run} --leave"))
+            }
+            journal::Error::Broken { run, is_linked: false, .. } => {
+                shown.with_next_command(format!("redrill runs prune {run}"))
             }
             journal::Error::SharedFileSystem { .. } => {
                 shown.with_next_command(command_line_with("--state-unsafe"))
@@ -361,7 +378,7 @@ mod tests {
     fn a_state_that_is_refused_says_how_it_is_taken_over() {
         let state = std::path::PathBuf::from(".redrill");
         let (host, doubt) = ("here".to_owned(), journal::PlaceDoubt::Copied);
-        let lost = vec![journal::LostRun { run: "abcd2345".into(), known: 7, found: 3 }];
+        let lost = vec![journal::LostRun { run: "abcd2345".into(), known: Some(7), found: 3 }];
         let refusals = [
             (
                 journal::Error::ElsewhereState { state: state.clone(), host, doubt, written: None },

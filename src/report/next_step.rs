@@ -2,7 +2,8 @@
 
 use crate::{
     base::shell::quote_shell_word,
-    journal::{Decision, FoldedCall, RunFold, RunStatus, RunSummary},
+    journal::{self, Decision, FoldedCall, Journal, RunFold, RunStatus, RunSummary},
+    ops::{self, spec::parse_target_ref},
     runtime::{APPROVE, Refusal, Runbook, Runtime, SESSION},
 };
 
@@ -11,11 +12,14 @@ use crate::{
 pub struct NextStep {
     pub command: String,
     pub hint: Option<String>,
+    /// Whether it decides about a call of which nobody knows what came of it: nothing else brings the run on, nor
+    /// ends it with a clean-up.
+    pub is_decision: bool,
 }
 
 impl NextStep {
     fn with_command(command: String) -> Self {
-        Self { command, hint: None }
+        Self { command, hint: None, is_decision: false }
     }
 }
 
@@ -25,11 +29,18 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
     let read = || -> Result<Option<NextStep>, Refusal> {
         let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
         let summary = journal.summarize_run(run)?;
-        let (fold, _) = RunFold::from_entries(&journal.read_records(run)?);
+        let (entries, wrong) = journal.read_intact_records(run)?;
+        if let Some(step) = wrong.as_ref().filter(|_| !summary.status.is_final()).and_then(step_from_broken) {
+            return Ok(Some(step));
+        }
+        let (fold, _) = RunFold::from_entries(&entries);
         let names = list_targets_to_confirm(runtime, run);
         let options: Vec<String> =
             names.iter().map(|name| format!(" --confirm {}", quote_shell_word(name))).collect();
         let confirm = options.concat();
+        if let Some(step) = step_in_doubt(&journal, &summary, &fold)? {
+            return Ok(Some(step));
+        }
         Ok(Some(step_from_fold(&summary, &fold, &confirm)))
     };
     read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("redrill runs show {run}")))
@@ -49,6 +60,7 @@ fn step_from_fold(summary: &RunSummary, fold: &RunFold, confirm: &str) -> NextSt
             hint: Some(format!(
                 "give it up, or give it a text that asks for all that was done: `redrill resume {run} --edited{confirm}`"
             )),
+            is_decision: false,
         };
     }
     if summary.status == RunStatus::Waiting {
@@ -62,6 +74,55 @@ fn step_from_fold(summary: &RunSummary, fold: &RunFold, confirm: &str) -> NextSt
     NextStep::with_command(format!("redrill resume {run}{confirm}"))
 }
 
+/// Returns what to type about a run that can neither go on nor clean up.
+fn step_from_broken(wrong: &journal::Error) -> Option<NextStep> {
+    match wrong {
+        journal::Error::Broken { run, is_linked: true, .. } => {
+            Some(NextStep::with_command(format!("redrill runs abandon {run} --leave")))
+        }
+        journal::Error::Broken { run, is_linked: false, .. } => {
+            Some(NextStep::with_command(format!("redrill runs prune {run}")))
+        }
+        _ => None,
+    }
+}
+
+/// Returns what to type about a call of which nobody knows whether it was made before the journal was rolled back: a
+/// resume asks the target again, which has said all that it can. While a request of it may still land, only a resume
+/// waits for that. Of the decisions, `fail` makes nothing again and takes nothing for made.
+fn step_in_doubt(
+    journal: &Journal,
+    summary: &RunSummary,
+    fold: &RunFold,
+) -> Result<Option<NextStep>, journal::Error> {
+    let run = &summary.id;
+    let go_on = if summary.runbook == SESSION { "runs abandon" } else { "resume" };
+    let landings = journal.list_landings(run)?;
+    let Some((name, call)) = fold.undecided_in_doubt().find(|(name, _)| !landings.contains_key(*name)) else {
+        return Ok(None);
+    };
+    let decide = format!("redrill runs decide {run} {}", quote_shell_word(name));
+    let look = command_to_look(call)
+        .map_or_else(|| "look at the target".to_owned(), |look| format!("look with `{look}`"));
+    Ok(Some(NextStep {
+        command: format!("{decide} fail"),
+        hint: Some(format!(
+            "{look}, and say what is so: `{decide} redo` makes it (again), `fail` fails the call as it is, and \
+             `done --id ID` or `done --result JSON` in their place say that it was made; then `redrill {go_on} {run}`\n      \
+             where the target did not answer, `redrill {go_on} {run}` asks it again"
+        )),
+        is_decision: true,
+    }))
+}
+
+/// Returns the command that lists what a call makes, if there is one.
+fn command_to_look(call: &FoldedCall) -> Option<String> {
+    let lister = ops::find_lister(ops::find_operation(&call.op)?)?;
+    let place = parse_target_ref(&call.args["target"]).ok()?;
+    let words = lister.path().replace("::", " ");
+    Some(format!("redrill {words} -t {}", quote_shell_word(&place.to_string())))
+}
+
 /// Returns what to type about an approval that nobody has decided about.
 fn step_at_gate(run: &str, fold: &RunFold, confirm: &str) -> Option<NextStep> {
     let is_undecided = |call: &FoldedCall| call.op == APPROVE && call.decision.is_none();
@@ -73,6 +134,7 @@ fn step_at_gate(run: &str, fold: &RunFold, confirm: &str) -> Option<NextStep> {
     Some(NextStep {
         command: format!("redrill approve {run}{which} --resume{confirm}"),
         hint: Some(format!("or `redrill reject {run}{which} --resume{confirm}`")),
+        is_decision: false,
     })
 }
 
@@ -88,6 +150,7 @@ fn step_at_held_call(run: &str, fold: &RunFold) -> Option<NextStep> {
         hint: Some(format!(
             "or, in place of `redo`, `fail`, `done --id ID` or `done --result JSON`; and then `redrill resume {run}`"
         )),
+        is_decision: false,
     })
 }
 

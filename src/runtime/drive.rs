@@ -14,6 +14,7 @@ use super::{
     events::Event,
     leave::name_open_call,
     limits::STACK_BYTES,
+    lost_history::remember_lost_history,
     modules::{ModuleSources, PreloadedModules},
     run_context::{Cleanup, DeferredCleanup, RunContext, StoredCallContext},
     runbook::Runbook,
@@ -337,6 +338,8 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
         Conclusion::Abandoned => (Value::Null, None, true),
     };
     let cleanup = run_cleanups(context, engine, failure.is_some() || abandoned);
+    // A run that is stopped meanwhile says so below.
+    drop(remember_lost_history(context));
     if let Some(stop) = context.stopper.take_reason() {
         return record_stop(context, stop);
     }
@@ -347,7 +350,8 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
     };
     // Clean-up whose text is lost resolves none of its calls.
     let open = context.run.open_calls();
-    lock_unpoisoned(&context.left_behind).extend(open.iter().map(|call| name_open_call(&context.run, call)));
+    lock_unpoisoned(&context.left_behind)
+        .extend(open.iter().map(|call| name_open_call(call, context.run.recorded_call(call).as_ref())));
     let left_behind = lock_unpoisoned(&context.left_behind).clone();
     let error = RunError::from_parts(failure.as_ref(), &cleanup).map(|error| error.to_json());
     let finished = Record::Finished { status, error, left_behind: left_behind.clone() };
@@ -513,6 +517,10 @@ fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunResult {
                 .append_record(Record::Stopped { status, reason, mismatch, at_call }, Durability::Synced),
         );
         drop(context.journal.release_leases(context.run.id()));
+    }
+    if matches!(stop, StopReason::Undecided { .. }) {
+        // Whoever decides looks at the targets, and should know what else to look for.
+        drop(remember_lost_history(context));
     }
     RunResult {
         run: context.run.id().into(),

@@ -94,10 +94,18 @@ pub enum Event<'a> {
         until: Moment,
         /// The pause between two questions.
         every: Span,
+        /// The target by whose world's clock the end is; nothing where it is the machine's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        clock: Option<&'a str>,
     },
     /// The runbook sleeps, for a second at least.
     #[serde(rename = "sleeping")]
-    Sleeping { until: Moment },
+    Sleeping {
+        until: Moment,
+        /// The target by whose world's clock that is; nothing where it is the machine's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        clock: Option<&'a str>,
+    },
     /// The runbook notes something.
     #[serde(rename = "note")]
     Note { text: &'a str },

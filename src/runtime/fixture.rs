@@ -5,6 +5,7 @@
 
 use super::{
     engine,
+    header::ParamType,
     prelude::{PreludeError, call_prelude_function},
     refusal::Refusal,
     runbook::{FIXTURE_FN, Runbook},
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     base::{suggest, value},
+    config::Config,
     provider::sim::WorldDraft,
 };
 use rhai::Dynamic;
@@ -55,6 +57,25 @@ pub fn run_fixture(
     Ok(params)
 }
 
+/// Returns a value that a fixture returned for a parameter as a person would type it; it is one of the parameter's
+/// type, or text that reads as one.
+fn read_param(kind: &ParamType, given: &Value) -> Result<String, RunbookError> {
+    let plain = match (kind, value::untag_value(given)) {
+        (_, None) => given,
+        (ParamType::Time, Some((value::MOMENT_TAG, inner)))
+        | (ParamType::Duration, Some((value::DURATION_TAG, inner)))
+        | (ParamType::Target, Some((value::TARGET_TAG, inner))) => inner,
+        (_, Some(_)) => return Err(kind.misfit(given)),
+    };
+    match kind {
+        // Whether there is such a target is seen when the parameters are given.
+        ParamType::Target if !plain.is_string() => return Err(kind.misfit(plain)),
+        ParamType::Target => {}
+        kind => drop(kind.parse_value(plain, &Config::empty())?),
+    }
+    Ok(plain.as_str().map_or_else(|| plain.to_string(), str::to_owned))
+}
+
 /// Returns what a fixture returned as parameters.
 fn read_params(runbook: &Runbook, returned: &Dynamic) -> Result<BTreeMap<String, String>, RunbookError> {
     let hint = "return a map such as `#{ table: \"orders\", to: \"-30m\" }`, or nothing";
@@ -74,11 +95,16 @@ fn read_params(runbook: &Runbook, returned: &Dynamic) -> Result<BTreeMap<String,
             ))
             .with_hint(suggest::suggest_name(name, known.iter().copied())));
         }
-        let text = match value::strip_tags(given) {
-            Value::String(text) => text,
-            scalar @ (Value::Bool(_) | Value::Number(_)) => scalar.to_string(),
-            other => return Err(wrong(format!("`{other}` for `{name}`, which no parameter takes"))),
-        };
+        let param = &runbook.header.params[name];
+        let text = read_param(&param.kind, given).map_err(|e| RunbookError {
+            message: format!(
+                "the fixture returned `{}` for `{name}`: {}",
+                value::strip_tags(given),
+                e.message
+            ),
+            hint: e.hint.or_else(|| Some(format!("`{name}` is {}: {}", param.kind.name(), param.help))),
+            place: None,
+        })?;
         params.insert(name.clone(), text);
     }
     Ok(params)

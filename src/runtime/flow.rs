@@ -16,6 +16,7 @@ use super::{
         self, RhaiResult, codes, from_rhai_error, normalize_caught, raise_at_call, to_rhai_error,
     },
     stop::NativeError,
+    value_methods,
     values::{copy_captures, to_dynamic, to_json},
 };
 use crate::{
@@ -28,83 +29,110 @@ use crate::{
 use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as Cx};
 use serde_json::{Value, json};
 
-/// Registers the flow natives with an engine.
-pub(super) fn register_natives(engine: &mut Engine) {
-    engine
-        .register_fn("step", |cx: Cx<'_>, name: &str, f: FnPtr| run_step(&cx, name, &f))
-        .register_fn("defer", |cx: Cx<'_>, f: FnPtr| defer_closure(&cx, f, false))
-        .register_fn("on_failure", |cx: Cx<'_>, f: FnPtr| defer_closure(&cx, f, true))
-        .register_fn("retry", |cx: Cx<'_>, options: Map, f: FnPtr| retry_closure(&cx, &options, &f))
-        .register_fn("parallel", |cx: Cx<'_>, list: Array| fan_out::run_parallel(&cx, list))
-        .register_fn("each", |cx: Cx<'_>, list: Array, f: FnPtr| {
-            fan_out::run_each(&cx, list, &Map::new(), &f)
-        })
-        .register_fn("each", |cx: Cx<'_>, list: Array, options: Map, f: FnPtr| {
-            fan_out::run_each(&cx, list, &options, &f)
-        })
-        .register_fn("attempt", |cx: Cx<'_>, f: FnPtr| attempt_closure(&cx, &f))
-        .register_fn("wait_until", |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f))
-        .register_fn(approval::APPROVE, |cx: Cx<'_>, message: &str| approval::run_approval(&cx, message))
-        .register_fn("measure", |cx: Cx<'_>, name: &str, f: FnPtr| measure_closure(&cx, name, &f))
-        .register_fn("ensure", |cx: Cx<'_>, holds: bool, message: &str| ensure_holds(&cx, holds, message))
-        .register_fn("fail", |cx: Cx<'_>, message: &str| {
-            raise_at_call::<Dynamic>(&cx, codes::FAILED, message)
-        })
-        .register_fn("error", |caught: Dynamic| to_dynamic(&normalize_caught(&caught).to_json()))
-        .register_fn("now", |cx: Cx<'_>| read_now(&cx))
-        .register_fn("sleep", |cx: Cx<'_>, span: Dynamic| sleep_for(&cx, &span))
-        .register_fn("metric", |cx: Cx<'_>, name: &str, value: Dynamic| record_metric(&cx, name, &value, ""))
-        .register_fn("metric", |cx: Cx<'_>, name: &str, value: Dynamic, unit: &str| {
-            record_metric(&cx, name, &value, unit)
-        })
-        .register_fn("note", |cx: Cx<'_>, text: &str| record_note(&cx, text))
-        .register_fn("attach", |cx: Cx<'_>, name: &str, value: Dynamic| attach_value(&cx, name, &value))
-        .register_fn("target", |cx: Cx<'_>, name: &str| make_target_handle(&cx, name));
+/// A function that redrill adds to the language.
+pub struct Native {
+    /// The name by which scripts call it.
+    pub name: &'static str,
+    /// Whether it works only inside a run: the others compute, or raise an error.
+    pub(super) needs_run: bool,
+    /// Registers it, in every form that it takes, under its name.
+    register: fn(&mut Engine, &'static str),
 }
 
-/// The names of the flow natives, for completion, and for the check that no script function hides one.
-pub const NATIVES: &[&str] = &[
-    "step",
-    "parallel",
-    "each",
-    "defer",
-    "on_failure",
-    "retry",
-    "attempt",
-    "wait_until",
-    "approve",
-    "measure",
-    "ensure",
-    "fail",
-    "error",
-    "now",
-    "sleep",
-    "metric",
-    "note",
-    "attach",
-    "target",
-    "moment",
-    "duration",
-];
+impl Native {
+    const fn in_run(name: &'static str, register: fn(&mut Engine, &'static str)) -> Self {
+        Self { name, needs_run: true, register }
+    }
 
-/// The flow natives that work only inside a run: the others compute, or raise an error.
-pub(super) const RUN_NATIVES: &[&str] = &[
-    "step",
-    "parallel",
-    "each",
-    "defer",
-    "on_failure",
-    "retry",
-    "attempt",
-    "wait_until",
-    "approve",
-    "measure",
-    "now",
-    "sleep",
-    "metric",
-    "note",
-    "attach",
-    "target",
+    const fn anywhere(name: &'static str, register: fn(&mut Engine, &'static str)) -> Self {
+        Self { name, needs_run: false, register }
+    }
+}
+
+/// Registers the natives with an engine.
+pub(super) fn register_natives(engine: &mut Engine) {
+    for native in NATIVES {
+        (native.register)(engine, native.name);
+    }
+}
+
+/// The natives, in the order in which they are listed for people.
+pub static NATIVES: &[Native] = &[
+    Native::in_run("step", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, name: &str, f: FnPtr| run_step(&cx, name, &f));
+    }),
+    Native::in_run("parallel", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, list: Array| fan_out::run_parallel(&cx, list));
+    }),
+    Native::in_run("each", |engine, name| {
+        engine
+            .register_fn(name, |cx: Cx<'_>, list: Array, f: FnPtr| {
+                fan_out::run_each(&cx, list, &Map::new(), &f)
+            })
+            .register_fn(name, |cx: Cx<'_>, list: Array, options: Map, f: FnPtr| {
+                fan_out::run_each(&cx, list, &options, &f)
+            });
+    }),
+    Native::in_run("defer", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, f: FnPtr| defer_closure(&cx, f, false));
+    }),
+    Native::in_run("on_failure", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, f: FnPtr| defer_closure(&cx, f, true));
+    }),
+    Native::in_run("retry", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, options: Map, f: FnPtr| retry_closure(&cx, &options, &f));
+    }),
+    Native::in_run("attempt", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, f: FnPtr| attempt_closure(&cx, &f));
+    }),
+    Native::in_run("wait_until", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f));
+    }),
+    Native::in_run(approval::APPROVE, |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, message: &str| approval::run_approval(&cx, message));
+    }),
+    Native::in_run("measure", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, name: &str, f: FnPtr| measure_closure(&cx, name, &f));
+    }),
+    Native::anywhere("ensure", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, holds: bool, message: &str| ensure_holds(&cx, holds, message));
+    }),
+    Native::anywhere("fail", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, message: &str| {
+            raise_at_call::<Dynamic>(&cx, codes::FAILED, message)
+        });
+    }),
+    Native::anywhere("error", |engine, name| {
+        engine.register_fn(name, |caught: Dynamic| to_dynamic(&normalize_caught(&caught).to_json()));
+    }),
+    Native::in_run("now", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>| read_now(&cx));
+    }),
+    Native::in_run("sleep", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, span: Dynamic| sleep_for(&cx, &span));
+    }),
+    Native::in_run("metric", |engine, name| {
+        engine
+            .register_fn(name, |cx: Cx<'_>, name: &str, value: Dynamic| record_metric(&cx, name, &value, ""))
+            .register_fn(name, |cx: Cx<'_>, name: &str, value: Dynamic, unit: &str| {
+                record_metric(&cx, name, &value, unit)
+            });
+    }),
+    Native::in_run("note", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, text: &str| record_note(&cx, text));
+    }),
+    Native::in_run("attach", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, name: &str, value: Dynamic| attach_value(&cx, name, &value));
+    }),
+    Native::in_run("target", |engine, name| {
+        engine.register_fn(name, |cx: Cx<'_>, name: &str| make_target_handle(&cx, name));
+    }),
+    Native::anywhere("moment", |engine, name| {
+        engine.register_fn(name, value_methods::parse_moment);
+    }),
+    Native::anywhere("duration", |engine, name| {
+        engine.register_fn(name, value_methods::parse_span);
+    }),
 ];
 
 /// Runs a step. Its body runs at every replay, over recorded calls, so that what it captures is rebuilt.
@@ -210,8 +238,10 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
                 &format!("what was waited for did not come within {timeout}"),
             );
         }
-        scope.run_context().emit_event(&Event::Waiting { step: scope.path(), until: deadline, every });
-        let pause = scope.run_context().clock.poll_pause(every.max(MIN_POLL_INTERVAL), polls);
+        let clock = &scope.run_context().clock;
+        let waiting = Event::Waiting { step: scope.path(), until: deadline, every, clock: clock.world() };
+        scope.run_context().emit_event(&waiting);
+        let pause = clock.poll_pause(every.max(MIN_POLL_INTERVAL), polls);
         sleep_recorded(&scope, pause.min(deadline.duration_since(now)), &at).map_err(stop)?;
     }
     Ok(Dynamic::UNIT)
@@ -254,7 +284,7 @@ fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
     let says = |until: Moment| {
         // A sleep that ends before anybody has read the line is not worth one.
         if until.duration_since(context.clock.now()) >= Span::from_secs(1) {
-            context.emit_event(&Event::Sleeping { until });
+            context.emit_event(&Event::Sleeping { until, clock: context.clock.world() });
         }
     };
     sleep_announced(&scope, span, &format_position(cx), says)

@@ -227,11 +227,17 @@ impl ParamType {
         }
     }
 
+    /// Returns the error of a value that is none of this type.
+    pub(super) fn misfit(&self, given: &Value) -> RunbookError {
+        let shown = value::strip_tags(given);
+        let shown = shown.as_str().map_or_else(|| shown.to_string(), str::to_owned);
+        RunbookError::new(format!("expected {}, found `{shown}`", self.name()))
+    }
+
     /// Returns the value of a parameter that was given as a word or as a preset. A moment that is counted back from now
     /// is text still.
     pub(super) fn parse_value(&self, given: &Value, config: &Config) -> Result<Value, RunbookError> {
-        let shown = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
-        let wrong = || RunbookError::new(format!("expected {}, found `{shown}`", self.name()));
+        let wrong = || self.misfit(given);
         let text = given.as_str();
         match self {
             ParamType::String => text.map(Value::from).ok_or_else(wrong),
@@ -253,7 +259,12 @@ impl ParamType {
                 .map(|s| json!(s))
                 .map_err(|e| wrong().with_hint(e.hint())),
             ParamType::Time => match GivenMoment::parse(text.ok_or_else(wrong)?) {
-                Ok(GivenMoment::Fixed(moment)) => Ok(json!(moment)),
+                Ok(GivenMoment::Fixed(moment)) => {
+                    let moment = moment.require_in_range();
+                    moment
+                        .map(|at| json!(at))
+                        .map_err(|e| RunbookError::new(e.to_string()).with_hint(e.hint()))
+                }
                 // It stays text until the targets are known by whose clock it counts.
                 Ok(GivenMoment::Back(_)) => Ok(given.clone()),
                 Err(e @ moment::Error::MissingZone(_)) => {
@@ -270,10 +281,13 @@ impl ParamType {
                 Ok(net.trunc().to_string().into())
             }
             ParamType::Target => resolve_target(text.ok_or_else(wrong)?, config),
-            ParamType::Choice(words) => match text {
-                Some(word) if words.iter().any(|w| w == word) => Ok(given.clone()),
-                _ => Err(wrong().with_hint(suggest::suggest_name(&shown, words.iter().map(String::as_str)))),
-            },
+            ParamType::Choice(words) => {
+                let word = text.ok_or_else(wrong)?;
+                if words.iter().any(|known| known == word) {
+                    return Ok(given.clone());
+                }
+                Err(wrong().with_hint(suggest::suggest_name(word, words.iter().map(String::as_str))))
+            }
             ParamType::Secret => {
                 let reference = SecretRef::parse(text.unwrap_or_default()).map_err(|e| {
                     RunbookError::new(e.to_string()).with_hint("write `env:NAME` or `file:PATH`")

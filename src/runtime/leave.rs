@@ -4,12 +4,13 @@
 use super::{
     deferred_cleanup::{name_all_undone, name_undone},
     edit_barrier::DEFER,
+    lost_history::name_lost_history,
 };
 use crate::{
     base::{moment::Moment, value},
     journal::{
-        self, CallState, Durability, Journal, JournalEntry, Outcome, Record, RecordedOutcome, Run, RunStatus,
-        Source, describe_landing_end,
+        self, Durability, FoldedCall, Journal, JournalEntry, Outcome, Record, RecordedOutcome, RunFold,
+        RunStatus, describe_landing_end,
     },
     ops::{
         self,
@@ -19,7 +20,6 @@ use crate::{
     },
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// The natives whose closures are clean-up.
 const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
@@ -29,10 +29,12 @@ const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
 /// # Errors
 /// [`journal::Error`]; the run is then what it was.
 pub fn leave_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
-    let run = journal.acquire_run(id)?;
-    let sources = journal.read_sources(id, run.source_edition())?;
-    let landings = journal.list_landings(id)?;
-    let left_behind = list_left_behind(&run, &journal.read_records(id)?, &sources, &landings);
+    let run = match journal.acquire_run(id) {
+        Err(journal::Error::Broken { is_linked: true, .. }) => return leave_unfit_run(journal, id),
+        run => run?,
+    };
+    let entries = journal.read_records(id)?;
+    let left_behind = list_left_behind(journal, id, &entries)?;
     let finished =
         Record::Finished { status: RunStatus::Abandoned, error: None, left_behind: left_behind.clone() };
     run.append_record(finished, Durability::Synced)?;
@@ -40,14 +42,25 @@ pub fn leave_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Er
     Ok(left_behind)
 }
 
+/// Ends a run of which a record does not read or does not fit. What that record says is not known, and is named.
+fn leave_unfit_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
+    let run = journal.acquire_unfit_run(id)?;
+    let mut left_behind = list_left_behind(journal, id, run.entries())?;
+    let unread = run.unread_records();
+    left_behind.extend(unread.iter().map(|seq| format!("what record {seq} says, which does not read")));
+    run.end_as_abandoned(left_behind.clone())?;
+    Ok(left_behind)
+}
+
 /// Returns what a run may have left, by name: the branches that it made, what its failed calls could not remove, what its
 /// open calls began, what of its calls may still land, and its clean-up.
 fn list_left_behind(
-    run: &Run,
+    journal: &Journal,
+    id: &str,
     entries: &[JournalEntry],
-    sources: &[Source],
-    landings: &BTreeMap<String, Option<Moment>>,
-) -> Vec<String> {
+) -> Result<Vec<String>, journal::Error> {
+    let fold = fold_what_fits(entries);
+    let (sources, landings) = (journal.read_sources(id, fold.source_edition())?, journal.list_landings(id)?);
     let mut left: Vec<String> = Vec::new();
     for entry in entries {
         let Record::End { call, op, args, outcome, .. } = &entry.record else { continue };
@@ -56,11 +69,13 @@ fn list_left_behind(
             None => left.extend(list_left_by_call(call, op, args, outcome)),
         }
     }
-    let open = run.open_calls();
-    let landed = open.iter().filter(|call| !landings.contains_key(call.as_str()));
-    left.extend(landed.map(|call| name_open_call(run, call)));
-    left.extend(landings.iter().map(|(call, until)| name_landing(run, call, *until)));
-    let deferred = list_deferred(run);
+    let landed = fold.open_calls().filter(|(call, _)| !landings.contains_key(*call));
+    left.extend(landed.map(|(name, call)| name_open_call(name, Some(call))));
+    left.extend(landings.iter().map(|(call, until)| name_landing(call, fold.call(call), *until)));
+    if fold.is_rolled_back() {
+        left.push(name_lost_history());
+    }
+    let deferred = list_deferred(&fold);
     // Whatever has begun since the last record may have deferred something.
     if deferred.is_empty() && sources.iter().any(|source| defers_clean_up(&source.text)) {
         left.push(name_all_undone());
@@ -68,36 +83,43 @@ fn list_left_behind(
     left.extend(deferred);
     left.sort();
     left.dedup();
-    left
+    Ok(left)
+}
+
+/// Folds the records that fit those before them.
+fn fold_what_fits(entries: &[JournalEntry]) -> RunFold {
+    let mut fold = RunFold::default();
+    for entry in entries {
+        // One that does not fit changes nothing.
+        drop(fold.apply_entry(entry));
+    }
+    fold
 }
 
 /// Returns the clean-up that a run has deferred. Of a run that was cleaning up it is not known how far it came.
-fn list_deferred(run: &Run) -> Vec<String> {
-    let named = |name: &String| Some(name_undone(name, Some(&run.recorded_call(name)?.args)));
-    run.calls_of(DEFER).iter().filter_map(named).collect()
+fn list_deferred(fold: &RunFold) -> Vec<String> {
+    let deferred = fold.calls().filter(|(_, call)| call.op == DEFER);
+    deferred.map(|(name, call)| name_undone(name, Some(&call.args))).collect()
 }
 
 /// Returns what a call asked for and nobody waits for any more, with the branch that it was to make.
-fn name_landing(run: &Run, call: &str, until: Option<Moment>) -> String {
-    let branch = find_branch_to_make(run, call);
+fn name_landing(name: &str, call: Option<&FoldedCall>, until: Option<Moment>) -> String {
+    let branch = call.and_then(find_branch_to_make);
     let named = branch.map_or_else(String::new, |branch| format!(" ({branch})"));
-    format!("what {call} asked for, which may still appear, {}{named}", describe_landing_end(until))
+    format!("what {name} asked for, which may still appear, {}{named}", describe_landing_end(until))
 }
 
 /// Returns what an open call began, with the branch that it was to make: it may be there by now.
-pub(super) fn name_open_call(run: &Run, call: &str) -> String {
-    match find_branch_to_make(run, call) {
-        Some(branch) => format!("what {call} began ({branch})"),
-        None => format!("what {call} began"),
+pub(super) fn name_open_call(name: &str, call: Option<&FoldedCall>) -> String {
+    match call.and_then(find_branch_to_make) {
+        Some(branch) => format!("what {name} began ({branch})"),
+        None => format!("what {name} began"),
     }
 }
 
 /// Returns the branch that an open call is to make, if it makes one.
-fn find_branch_to_make(run: &Run, call: &str) -> Option<String> {
-    match run.call_state(call) {
-        Ok(CallState::Started { op, args, .. }) => name_wanted_branch(&op, &args),
-        _ => None,
-    }
+fn find_branch_to_make(call: &FoldedCall) -> Option<String> {
+    name_wanted_branch(&call.op, &call.args).filter(|_| call.is_open())
 }
 
 /// Returns the name of the branch that a call of an operation makes, if it makes one.

@@ -45,6 +45,7 @@ mod events;
 mod frontier;
 mod git;
 mod leave;
+mod lost_history;
 #[cfg(test)]
 pub(crate) mod mutant;
 mod observer;

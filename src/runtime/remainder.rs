@@ -5,6 +5,9 @@ use super::runbook_error::RunbookError;
 use crate::base::suggest;
 use std::fmt;
 
+/// The operation that can do whatever the platform can.
+const ANYTHING: &str = "supabase::api";
+
 /// A kind of thing that a run can leave behind, or change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RemainderKind {
@@ -79,6 +82,27 @@ impl RemainderKind {
         }
     }
 
+    /// Returns the operations that can leave something of this kind, beside the calls of an API that can do anything.
+    const fn leaving_operations(self) -> &'static [&'static str] {
+        match self {
+            Self::Branch => &[
+                "branch::create",
+                "branch::delete",
+                "branch::promote",
+                "backup::restore",
+                "backup::pitr::restore",
+            ],
+            Self::Replica => &["db::replicas::create", "db::replicas::delete"],
+            Self::Schedule => &["backup::schedule::create", "backup::schedule::delete"],
+            // A statement can change them as well: `alter system`.
+            Self::Setting => &["db::config::set", "db::execute"],
+            Self::Ranges => &["network::restrictions::add", "network::restrictions::remove"],
+            Self::Bans => &["network::bans::remove"],
+            Self::Tls => &["network::ssl::set"],
+            Self::Power => &["project::pause", "project::resume"],
+        }
+    }
+
     /// Returns whether a name can be one of this kind.
     fn admits_name(self, name: &str) -> bool {
         match self {
@@ -137,6 +161,11 @@ impl RemainderRule {
         Err(RunbookError::new(wrong).with_hint(list_forms()))
     }
 
+    /// Returns whether an operation can leave what it allows.
+    pub(super) fn can_be_left_by(&self, operation: &str) -> bool {
+        operation == ANYTHING || self.kind.leaving_operations().contains(&operation)
+    }
+
     /// Returns whether it allows something to be left.
     pub fn covers(&self, left: &Remainder) -> bool {
         let is_named = |name: &String| match self.kind {
@@ -144,6 +173,16 @@ impl RemainderRule {
             _ => *name == left.name,
         };
         self.kind == left.kind && self.name.as_ref().is_none_or(is_named)
+    }
+}
+
+impl fmt::Display for RemainderRule {
+    /// Writes the entry.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            None => f.write_str(self.kind.word()),
+            Some(name) => write!(f, "{}:{name}", self.kind.word()),
+        }
     }
 }
 
@@ -160,6 +199,7 @@ fn list_forms() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops;
 
     fn left(kind: RemainderKind, name: &str) -> Remainder {
         Remainder { kind, name: name.into() }
@@ -184,6 +224,18 @@ mod tests {
             let rule = RemainderRule::parse_entry(entry).expect("it is an entry");
             assert_eq!(rule.covers(&left(kind, name)), covers, "{entry} of {kind:?} {name}");
         }
+    }
+
+    #[test]
+    fn every_kind_is_left_by_operations_that_there_are() {
+        for kind in RemainderKind::ALL {
+            let names = kind.leaving_operations();
+            assert!(
+                !names.is_empty() && names.iter().all(|name| ops::find_operation(name).is_some()),
+                "{kind:?}"
+            );
+        }
+        assert!(ops::find_operation(ANYTHING).is_some());
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl RunClock {
         Ok(clock)
     }
 
+    /// Returns the target whose world's time it shows; nothing where it is the machine's.
+    pub(super) fn world(&self) -> Option<&str> {
+        self.worlds.first().map(|(name, _)| name.as_str())
+    }
+
     /// Refuses worlds of different times: a moment of one would be another moment in the other.
     ///
     /// # Errors

@@ -56,6 +56,8 @@ pub(super) struct RunSetup {
     /// The rights of the run; `None` grants all, for a person at the prompt.
     pub(super) rights: Option<Vec<Permission>>,
     pub(super) observer: Arc<dyn RunObserver>,
+    /// The targets that its text and its parameters name.
+    pub(super) targets: Vec<String>,
     /// Protected targets whose name was typed.
     pub(super) confirmed: BTreeSet<String>,
     /// Whether the run is abandoned: begun calls are resolved, and nothing new begins.
@@ -78,6 +80,8 @@ pub(super) struct RunContext {
     pub(super) is_abandoning: bool,
     /// Whether begun calls are only resolved and nothing new begins: the run is being abandoned, or was ending.
     settling: AtomicBool,
+    /// The targets that its text and its parameters name.
+    pub(super) targets: Vec<String>,
     /// Protected targets whose name was typed.
     pub(super) confirmed: BTreeSet<String>,
     /// The most forks that run at once.
@@ -118,6 +122,7 @@ impl RunContext {
             run,
             rights,
             observer,
+            targets,
             confirmed,
             is_abandoning,
         } = setup;
@@ -134,6 +139,7 @@ impl RunContext {
             stopper: StopSwitch::new(),
             is_abandoning,
             settling: is_abandoning.into(),
+            targets,
             confirmed,
             deferred: Arc::default(),
             verified: Mutex::default(),

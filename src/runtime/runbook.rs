@@ -185,12 +185,15 @@ impl Runbook {
             return Ok(vec![]);
         }
         let now = now(&self.targets_in_params(values))?;
-        let fixed = back.into_iter().map(|(name, given, moment)| {
-            let moment = moment.resolve(now);
+        let mut fixed = Vec::new();
+        for (name, given, moment) in back {
+            let moment = moment.resolve(now).map_err(|e| {
+                RunbookError::new(format!("the parameter `{name}`, `{given}`: {e}")).with_hint(e.hint())
+            })?;
             values[name] = json!(moment);
-            RelativeParam { name: name.clone(), given, moment }
-        });
-        Ok(fixed.collect())
+            fixed.push(RelativeParam { name: name.clone(), given, moment });
+        }
+        Ok(fixed)
     }
 
     fn parse_params(&self, given: &BTreeMap<String, String>, config: &Config) -> Result<Value, RunbookError> {

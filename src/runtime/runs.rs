@@ -241,7 +241,8 @@ impl Runtime {
             != journal::digest_sources(&journal.read_sources(run.id(), run.source_edition())?);
         let now = |targets: &[String]| self.read_target_time(targets);
         let params = runbook.add_presets_of_new_params(params, &self.config, &now)?;
-        let clock = self.clock_of_resumed_run(&list_named_targets(&runbook, &params));
+        let targets = list_named_targets(&runbook, &params);
+        let clock = self.clock_of_resumed_run(&targets);
         if edited {
             require_runnable(&runbook)?;
             if run.is_ending() {
@@ -269,7 +270,8 @@ impl Runtime {
         });
         let rights = Some(runbook.header.needs.clone());
         let setup = self.setup_run(journal, run, rights, observer);
-        let context = RunContext::new(RunSetup { clock, confirmed, is_abandoning: abandon, ..setup });
+        let context =
+            RunContext::new(RunSetup { clock, targets, confirmed, is_abandoning: abandon, ..setup });
         self.drive_run(&context, runbook, params)
     }
 
@@ -309,6 +311,7 @@ impl Runtime {
             run,
             rights,
             observer,
+            targets: vec![],
             confirmed: BTreeSet::new(),
             is_abandoning: false,
         }

@@ -194,6 +194,7 @@ impl<'a> ScriptRunner<'a> {
             run: run?,
             rights: Some(self.runbook.header.needs.clone()),
             observer: Arc::clone(&resources.watch),
+            targets: list_named_targets(self.runbook, &self.params),
             // The targets are simulated copies.
             confirmed: resources.fleet.target_configs().map(|t| t.name.clone()).collect(),
             is_abandoning,

@@ -25,7 +25,6 @@ pub(super) fn register_values(engine: &mut Engine) {
 fn register_moments(engine: &mut Engine) {
     engine
         .register_type_with_name::<Moment>("moment")
-        .register_fn("moment", |text: &str| parse_moment(text))
         .register_fn("to_string", |m: &mut Moment| m.to_string())
         .register_fn("to_debug", |m: &mut Moment| m.to_string())
         .register_fn("-", Moment::duration_since)
@@ -46,7 +45,6 @@ fn register_moments(engine: &mut Engine) {
 fn register_spans(engine: &mut Engine) {
     engine
         .register_type_with_name::<Span>("duration")
-        .register_fn("duration", |text: &str| parse_span(text))
         .register_fn("to_string", |s: &mut Span| s.to_string())
         .register_fn("to_debug", |s: &mut Span| s.to_string())
         .register_get("seconds", |s: &mut Span| s.as_secs_f64())
@@ -61,10 +59,12 @@ fn register_spans(engine: &mut Engine) {
         .register_fn(">=", |a: Span, b: Span| a >= b);
 }
 
-fn parse_moment(text: &str) -> RhaiResult<Moment> {
+/// Reads a moment from the text of a script.
+pub(super) fn parse_moment(text: &str) -> RhaiResult<Moment> {
     Moment::parse(text).map_err(|e| misuse_error(&format!("{e}: {}", e.hint())))
 }
 
-fn parse_span(text: &str) -> RhaiResult<Span> {
+/// Reads a duration from the text of a script.
+pub(super) fn parse_span(text: &str) -> RhaiResult<Span> {
     Span::parse(text).map_err(|e| misuse_error(&format!("{e}: {}", e.hint())))
 }

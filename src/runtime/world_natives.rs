@@ -8,7 +8,7 @@ use super::{
 use crate::{
     base::{
         lock::lock_unpoisoned,
-        moment::{GivenMoment, Moment, Span},
+        moment::{self, GivenMoment, Moment, Span},
         suggest,
     },
     ops::spec::parse_target_ref,
@@ -73,10 +73,7 @@ pub(super) fn register_world_natives(engine: &mut Engine) {
     new("advance").set_into_module(
         &mut module,
         |cx: NativeCallContext<'_>, target: Dynamic, span: Dynamic| -> RhaiResult<()> {
-            change_draft(&cx, "world::advance", &target, |draft, _| {
-                draft.advance_by(read_span(&span)?);
-                Ok(())
-            })
+            change_draft(&cx, "world::advance", &target, |draft, _| draft.advance_by(read_span(&span)?))
         },
     );
     new("look").set_into_module(&mut module, |cx: NativeCallContext<'_>, target: Dynamic| {
@@ -126,17 +123,17 @@ fn read_target_name(given: &Dynamic) -> provider::Result<String> {
 
 /// Reads when something happened: a moment, or text of one, which may be counted back from the world's `now`.
 fn read_moment(given: &Dynamic, now: Moment) -> provider::Result<Moment> {
+    let invalid = |e: &moment::Error| {
+        provider::Error::new(Code::Invalid, e.to_string()).with_hint(format!("{}; or `-10m`", e.hint()))
+    };
     if let Some(moment) = given.clone().try_cast::<Moment>() {
-        return Ok(moment);
+        return moment.require_in_range().map_err(|e| invalid(&e));
     }
     let text = given.clone().into_string().map_err(|kind| {
         provider::Error::new(Code::Invalid, format!("expected a moment, found {kind}"))
             .with_hint("write `\"-10m\"`, or RFC 3339 with a zone")
     })?;
-    let given = GivenMoment::parse(&text).map_err(|e| {
-        provider::Error::new(Code::Invalid, e.to_string()).with_hint(format!("{}; or `-10m`", e.hint()))
-    })?;
-    Ok(given.resolve(now))
+    GivenMoment::parse(&text).and_then(|given| given.resolve(now)).map_err(|e| invalid(&e))
 }
 
 /// Reads how much time passes; it does not run backwards.

@@ -24,7 +24,8 @@ impl Journal {
     pub(super) fn adopt_state(&self, moved: bool, lost: &[LostRun]) -> Result<(), Error> {
         let mut open = self.hold_open_runs()?;
         let from = self.with_db(rows::select_last_place)?;
-        let own = PlaceFile::read(&self.state).map_err(|e| self.place_error(&e))?;
+        // One that does not read is written anew.
+        let own = PlaceFile::read(&self.state).ok().flatten();
         let to = match own.as_ref().and_then(PlaceFile::own_note) {
             Some(note) if !moved => note.clone(),
             _ => write_place(&self.state, self.clock.now()).map_err(|e| self.place_error(&e))?,
@@ -46,6 +47,7 @@ impl Journal {
             tx.commit()
         };
         self.with_db(write)?;
+        self.consent.use_up();
         // Only now: whoever dies before this is asked again.
         self.settle_numbers(&open, lost)?;
         let open = open.into_iter().map(|run| run.chain.tail.run).collect();
@@ -74,8 +76,11 @@ impl Journal {
             path: schema::locks_folder(&self.state),
             why: e.to_string(),
         };
-        for LostRun { run, found, .. } in lost {
-            synced::remove_number(&self.state, run).map_err(failed)?;
+        for LostRun { run, found, known } in lost {
+            match known {
+                Some(_) => synced::remove_number(&self.state, run).map_err(failed)?,
+                None => synced::set_number_aside(&self.state, run).map_err(failed)?,
+            }
             if *found > 0 {
                 synced::SyncedNumber::open(&self.state, run).map_err(failed)?.write_number(*found);
             }

@@ -1,7 +1,11 @@
 //! What a person has consented to about the state folder, on the command line, and what was done by that.
 
-use super::identity::PlaceNote;
+use super::{doubt::PlaceDoubt, identity::PlaceNote};
 use crate::base::moment::Moment;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// The consent of a person to act in a state folder that would be refused. By preset there is none.
 #[derive(Debug, Clone)]
@@ -16,12 +20,28 @@ pub struct StateConsent {
     pub by: String,
     /// Told of a take-over, once it is recorded.
     pub announce: fn(&Adoption),
+    /// Whether the state was taken over by this consent: a second journal of the same command does not do so again.
+    pub is_used: Arc<AtomicBool>,
 }
 
 impl StateConsent {
     /// Returns whether a state that was rolled back may be taken over.
     pub(in crate::journal) fn allows_rolled_back(&self) -> bool {
-        self.adopt && self.rolled_back
+        self.adopt && self.rolled_back && !self.is_used.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether a state may be taken over about which there is this doubt. One whose file does not read may
+    /// have lost more than that.
+    pub(super) fn admits(&self, doubt: &PlaceDoubt) -> bool {
+        match doubt {
+            PlaceDoubt::Unreadable(_) => self.allows_rolled_back(),
+            PlaceDoubt::Copied | PlaceDoubt::Missing | PlaceDoubt::Foreign => self.adopt,
+        }
+    }
+
+    /// Notes that the state was taken over.
+    pub(super) fn use_up(&self) {
+        self.is_used.store(true, Ordering::SeqCst);
     }
 }
 
@@ -33,6 +53,7 @@ impl Default for StateConsent {
             shared_file_system: false,
             by: String::new(),
             announce: |_| {},
+            is_used: Arc::default(),
         }
     }
 }

@@ -3,23 +3,26 @@
 use std::fmt;
 
 /// Why nobody knows that a state acts only here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaceDoubt {
     /// The file `place` is not the one that was written.
     Copied,
-    /// It is gone, or does not read.
+    /// It is gone.
     Missing,
+    /// It does not read, for this reason: nobody knows what else is wrong with the folder.
+    Unreadable(String),
     /// It belongs to another journal.
     Foreign,
 }
 
 impl fmt::Display for PlaceDoubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PlaceDoubt::Copied => "its file `place` is a copy",
-            PlaceDoubt::Missing => "its file `place` is gone",
-            PlaceDoubt::Foreign => "its journal is that of another folder",
-        })
+        match self {
+            PlaceDoubt::Copied => f.write_str("its file `place` is a copy"),
+            PlaceDoubt::Missing => f.write_str("its file `place` is gone"),
+            PlaceDoubt::Unreadable(why) => write!(f, "its file `place` does not read ({why})"),
+            PlaceDoubt::Foreign => f.write_str("its journal is that of another folder"),
+        }
     }
 }
 
@@ -27,8 +30,9 @@ impl fmt::Display for PlaceDoubt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostRun {
     pub run: String,
-    /// The number of the record that was on disk.
-    pub known: u64,
+    /// The number of the record that was on disk; nothing where its file does not read, and more may be lost than is
+    /// known.
+    pub known: Option<u64>,
     /// The number of the last record there is; 0 where the whole run is gone.
     pub found: u64,
 }
@@ -36,9 +40,13 @@ pub struct LostRun {
 impl fmt::Display for LostRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LostRun { run, known, found } = self;
-        match found {
-            0 => write!(f, "`{run}` is gone, which had {known}"),
-            _ => write!(f, "`{run}` has {found}, which had {known}"),
+        match (found, known) {
+            (_, None) => write!(
+                f,
+                "`{run}` has {found} records, and its file `runs/{run}.synced` does not say how many it had"
+            ),
+            (0, Some(known)) => write!(f, "`{run}` is gone, which had {known} records"),
+            (_, Some(known)) => write!(f, "`{run}` has {found}, which had {known} records"),
         }
     }
 }

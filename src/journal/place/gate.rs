@@ -29,7 +29,7 @@ impl Journal {
             return Err(Error::RolledBack { state: self.state.clone(), lost });
         }
         match doubt {
-            Some((doubt, written)) if !consent.adopt => {
+            Some((doubt, written)) if !consent.admits(&doubt) => {
                 let (state, host) = (self.state.clone(), this_host());
                 return Err(Error::ElsewhereState { state, host, doubt, written });
             }
@@ -48,9 +48,9 @@ impl Journal {
         // In this order: while other processes write, the journal is ahead of what was read here.
         let numbers = synced::read_numbers(&self.state)?;
         let found = self.with_db(rows::select_last_numbers)?;
-        let compare = |(run, known): (String, u64)| {
+        let compare = |(run, known): (String, Option<u64>)| {
             let found = found.get(&run).copied().unwrap_or(0);
-            (found < known).then_some(LostRun { run, known, found })
+            known.is_none_or(|known| found < known).then_some(LostRun { run, known, found })
         };
         Ok(numbers.into_iter().filter_map(compare).collect())
     }
@@ -68,8 +68,11 @@ impl Journal {
     /// Returns why this may not be the place of the state, and what is written of the place where it is. A state that has no
     /// place yet gets this one.
     fn find_doubt(&self) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
-        let file = PlaceFile::read(&self.state).map_err(|e| self.place_error(&e))?;
         let recorded = self.with_db(rows::select_last_place)?;
+        let file = match PlaceFile::read(&self.state) {
+            Ok(file) => file,
+            Err(why) => return Ok(Some((PlaceDoubt::Unreadable(why.to_string()), recorded))),
+        };
         let Some(file) = file else {
             if let Some(written) = recorded {
                 return Ok(Some((PlaceDoubt::Missing, Some(written))));
@@ -77,9 +80,9 @@ impl Journal {
             let note = write_place(&self.state, self.clock.now()).map_err(|e| self.place_error(&e))?;
             return self.record_place(&note);
         };
-        let Some(note) = file.note.clone() else { return Ok(Some((PlaceDoubt::Missing, recorded))) };
-        match (file.own_note(), recorded) {
-            (None, recorded) => Ok(Some((PlaceDoubt::Copied, recorded.or(Some(note))))),
+        let own = file.own_note();
+        match (own, recorded) {
+            (None, recorded) => Ok(Some((PlaceDoubt::Copied, recorded.or(Some(file.note.clone()))))),
             // The process died between the file and the row.
             (Some(own), None) => self.record_place(own),
             (Some(own), Some(recorded)) if own.token == recorded.token => Ok(None),

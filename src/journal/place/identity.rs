@@ -57,14 +57,15 @@ pub struct PlaceNote {
 pub(super) struct PlaceFile {
     /// What the file is.
     pub(super) place: StatePlace,
-    /// The note in it; nothing where that does not read.
-    pub(super) note: Option<PlaceNote>,
+    /// The note in it.
+    pub(super) note: PlaceNote,
     /// Whether another folder has the same file, by a link.
     pub(super) is_shared: bool,
 }
 
 impl PlaceFile {
-    /// Reads the file of a state folder; nothing where there is none.
+    /// Reads the file of a state folder; nothing where there is none. A file that does not read is no place, and
+    /// nobody acts there before it is taken over.
     pub(super) fn read(state: &Path) -> io::Result<Option<PlaceFile>> {
         let path = place_path(state);
         let file = match File::open(&path) {
@@ -74,14 +75,13 @@ impl PlaceFile {
         };
         let place = StatePlace::measure(&file)?;
         let is_shared = fs::symlink_metadata(&path)?.is_symlink() || file.metadata()?.nlink() > 1;
-        // A file that does not read is no place, and nobody acts there before it is taken over.
-        let note = serde_json::from_slice(&fs::read(&path)?).ok();
+        let note = serde_json::from_slice(&fs::read(&path)?)?;
         Ok(Some(PlaceFile { place, note, is_shared }))
     }
 
     /// Returns the note, where the file is the one for which it was written.
     pub(super) fn own_note(&self) -> Option<&PlaceNote> {
-        self.note.as_ref().filter(|note| note.place == self.place && !self.is_shared)
+        Some(&self.note).filter(|note| note.place == self.place && !self.is_shared)
     }
 }
 
@@ -98,9 +98,18 @@ pub(super) fn write_place(state: &Path, at: Moment) -> io::Result<PlaceNote> {
     };
     writeln!(file, "{}", serde_json::to_string(&note)?)?;
     file.as_file().sync_all()?;
-    file.persist(place_path(state)).map_err(|e| e.error)?;
+    let path = place_path(state);
+    if path.is_dir() {
+        set_aside(&path)?;
+    }
+    file.persist(path).map_err(|e| e.error)?;
     sync_folder(state)?;
     Ok(note)
+}
+
+/// Puts what stands where a file of the state belongs, and does not read, beside it.
+pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    fs::rename(path, path.with_extension(format!("unreadable-{}", new_token()?)))
 }
 
 /// Returns the path of the file.
@@ -139,7 +148,7 @@ mod tests {
         assert_eq!(read(&moved).own_note(), Some(&note), "a move is no copy");
         fs::create_dir(&copied).expect("made");
         fs::copy(place_path(&moved), place_path(&copied)).expect("copied");
-        assert_eq!((read(&copied).own_note(), read(&copied).note), (None, Some(note.clone())));
+        assert_eq!((read(&copied).own_note(), read(&copied).note), (None, note.clone()));
         let again = write_place(&copied, at_noon()).expect("written");
         assert_ne!((&again.token, &again.place), (&note.token, &note.place));
         assert_eq!(read(&copied).own_note(), Some(&again));
@@ -165,8 +174,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(PlaceFile::read(folder.path()).expect("reads"), None);
         fs::write(place_path(folder.path()), "somewhere").expect("written");
-        let read = PlaceFile::read(folder.path()).expect("reads").expect("is there");
-        assert_eq!((read.note.as_ref(), read.own_note()), (None, None));
+        assert!(PlaceFile::read(folder.path()).is_err());
     }
 
     #[test]

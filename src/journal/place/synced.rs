@@ -3,7 +3,10 @@
 //! It is written after the sync of the record, in place, and not synced itself: after a power cut it may lag behind the
 //! journal, which says nothing, and it is never ahead of what was on disk.
 
-use super::super::{Error, schema};
+use super::{
+    super::{Error, schema},
+    identity::set_aside,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
@@ -17,18 +20,24 @@ const EXTENSION: &str = "synced";
 
 /// The file with the number of one run, held by whoever holds the run.
 #[derive(Debug)]
-pub(in crate::journal) struct SyncedNumber(File);
+pub(in crate::journal) struct SyncedNumber(Option<File>);
 
 impl SyncedNumber {
     /// Opens the file of a run, making it where it is missing.
     pub(in crate::journal) fn open(state: &Path, run: &str) -> io::Result<SyncedNumber> {
-        let options = File::options().write(true).create(true).truncate(false).open(number_path(state, run));
-        options.map(SyncedNumber)
+        let path = number_path(state, run);
+        if path.is_dir() {
+            // It does not read, so that nothing acts before somebody has taken the state over, which sets it aside.
+            return Ok(SyncedNumber(None));
+        }
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        Ok(SyncedNumber(Some(file)))
     }
 
     /// Writes that the record `seq` is on disk. A number that cannot be written lags behind, which is no harm.
     pub(in crate::journal) fn write_number(&self, seq: u64) {
-        if let Err(why) = self.0.write_all_at(format!("{seq:020}\n").as_bytes(), 0) {
+        let Some(file) = &self.0 else { return };
+        if let Err(why) = file.write_all_at(format!("{seq:020}\n").as_bytes(), 0) {
             tracing::warn!(%why, "the number of the last record could not be written");
         }
     }
@@ -42,14 +51,22 @@ pub(in crate::journal) fn remove_number(state: &Path, run: &str) -> io::Result<(
     }
 }
 
-/// Returns the number of every run that has one.
-pub(super) fn read_numbers(state: &Path) -> Result<BTreeMap<String, u64>, Error> {
+/// Puts a number that does not read beside it, for whoever looks into what is wrong with the disk.
+pub(super) fn set_number_aside(state: &Path, run: &str) -> io::Result<()> {
+    set_aside(&number_path(state, run))
+}
+
+/// Returns the number of every run that has one; nothing for a number that does not read.
+pub(super) fn read_numbers(state: &Path) -> Result<BTreeMap<String, Option<u64>>, Error> {
     let mut numbers = BTreeMap::new();
     for (run, path) in list_files(state, &[EXTENSION])? {
-        let text =
-            fs::read(&path).map_err(|e| Error::Unreadable { path: path.clone(), why: e.to_string() })?;
-        if let Some(number) = parse_number(&text).map_err(|why| Error::Unreadable { path, why })? {
-            numbers.insert(run, number);
+        match fs::read(&path).map_err(|e| e.to_string()).and_then(|text| parse_number(&text)) {
+            Ok(None) => {}
+            Ok(number) => drop(numbers.insert(run, number)),
+            Err(why) => {
+                tracing::warn!(path = %path.display(), why, "the number of a run's last record does not read");
+                numbers.insert(run, None);
+            }
         }
     }
     Ok(numbers)
@@ -105,7 +122,7 @@ mod tests {
         assert_eq!(read_numbers(state.path()), Ok(BTreeMap::new()), "empty: nothing is known");
         for seq in [1, 9, 10, u64::MAX] {
             number.write_number(seq);
-            assert_eq!(read_numbers(state.path()), Ok(BTreeMap::from([("abcd2345".to_owned(), seq)])));
+            assert_eq!(read_numbers(state.path()), Ok(BTreeMap::from([("abcd2345".to_owned(), Some(seq))])));
         }
         remove_number(state.path(), "abcd2345").expect("removed");
         remove_number(state.path(), "abcd2345").expect("is gone already");

@@ -5,6 +5,7 @@ mod lease;
 mod place;
 mod run;
 mod store;
+mod unfit;
 mod verify;
 
 use super::{

@@ -173,8 +173,8 @@ fn a_journal_that_was_rolled_back_is_refused_until_somebody_says_so() {
     drop(run);
     put_journal_back(&copy, &state);
     let lost = vec![
-        LostRun { run: early.clone(), known: 4, found: 2 },
-        LostRun { run: late.clone(), known: 4, found: 0 },
+        LostRun { run: early.clone(), known: Some(4), found: 2 },
+        LostRun { run: late.clone(), known: Some(4), found: 0 },
     ];
     for (adopt, rolled_back) in [(false, false), (true, false)] {
         let refused = open_as(&state, adopt, rolled_back).acquire_run(&early).err();

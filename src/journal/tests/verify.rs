@@ -42,8 +42,8 @@ impl JournalFixture {
                 assert_eq!(taken, Ok(()));
                 None
             }
-            Err(Error::Broken { seq, run, what }) => {
-                assert_eq!(taken, Err(Error::Broken { run: run.clone(), seq, what }));
+            Err(Error::Broken { seq, run, what, is_linked }) => {
+                assert_eq!(taken, Err(Error::Broken { run: run.clone(), seq, what, is_linked }));
                 assert_eq!(run, self.id);
                 Some(seq)
             }

@@ -93,8 +93,14 @@ impl WorldDraft {
     }
 
     /// Lets time pass.
-    pub fn advance_by(&mut self, span: Span) {
+    ///
+    /// # Errors
+    /// It would come to a moment that nobody can give; then none passes.
+    pub fn advance_by(&mut self, span: Span) -> Result<()> {
+        let now = self.now().saturating_add(span).require_in_range();
+        now.map_err(|e| Error::new(Code::Invalid, e.to_string()).with_hint(e.hint()))?;
         self.passed = Span(self.passed.0.saturating_add(span.max(Span::ZERO).0));
+        Ok(())
     }
 
     /// Makes the world.

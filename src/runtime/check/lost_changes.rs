@@ -152,6 +152,12 @@ mod tests {
             ("each", "let n = []; each([1], |i| n.push(i));"),
             ("each", "let n = []; each([1], #{ limit: 1 }, |i| { n[0] = i });"),
             ("defer", "let n = 0; defer(|| { n = 1 });"),
+            ("parallel", "let n = 0; step(\"s\", || { parallel([|| { n += 1 }]); });"),
+            (
+                "each",
+                "let n = []; step(\"s\", || { step(\"t\", || { let m = 1; each([1], |i| n.push(i)) }) });",
+            ),
+            ("defer", "let n = 0; step(\"s\", || { defer(|| { n = 1 }); n });"),
             ("on_failure", "let n = 0; on_failure(|| { step(\"s\", || { n += 1 }) });"),
         ] {
             assert_eq!(find(script), [(native.to_owned(), "n".to_owned())], "{script}");

@@ -4,8 +4,9 @@ mod lost_changes;
 
 use super::{
     engine,
-    flow::{NATIVES, RUN_NATIVES},
+    flow::NATIVES,
     refusal::Refusal,
+    remainder::RemainderRule,
     runbook::{FIXTURE_FN, INVARIANT_FN, Runbook},
     runbook_error::RunbookError,
     script_error::locate_source,
@@ -55,6 +56,7 @@ pub fn check_runbook(runbook: &Runbook) -> Vec<CheckFinding> {
         runbook,
         functions: collect_functions(engine),
         used: BTreeSet::new(),
+        called: BTreeSet::new(),
         findings: vec![],
     };
     checker.check_file(&runbook.path, &runbook.ast);
@@ -64,6 +66,7 @@ pub fn check_runbook(runbook: &Runbook) -> Vec<CheckFinding> {
         }
     }
     checker.report_unused_needs();
+    checker.report_idle_leaves();
     checker.findings
 }
 
@@ -117,6 +120,8 @@ struct RunbookChecker<'a> {
     runbook: &'a Runbook,
     functions: BTreeMap<String, BTreeSet<usize>>,
     used: BTreeSet<Permission>,
+    /// The operations that are called somewhere.
+    called: BTreeSet<String>,
     findings: Vec<CheckFinding>,
 }
 
@@ -124,7 +129,7 @@ impl RunbookChecker<'_> {
     fn check_file(&mut self, file: &str, ast: &AST) {
         let own: Vec<_> = ast.iter_functions().map(|f| (f.name.to_owned(), f.params.len())).collect();
         for (name, params) in &own {
-            if NATIVES.contains(&name.as_str()) {
+            if NATIVES.iter().any(|native| native.name == name) {
                 let message = format!("the function `{name}` hides redrill's own");
                 self.add_finding(
                     Severity::Error,
@@ -205,7 +210,8 @@ impl RunbookChecker<'_> {
 
     fn refuse_operation_in_fixture(&mut self, file: &str, call: &FnCallExpr, at: Position) {
         let name = called_name(call);
-        if ops::find_operation(&name).is_none() && !RUN_NATIVES.contains(&name.as_str()) {
+        let needs_run = NATIVES.iter().any(|native| native.needs_run && native.name == name);
+        if ops::find_operation(&name).is_none() && !needs_run {
             return;
         }
         let message = format!("`{name}` works in a run, and `{FIXTURE_FN}` is called before there is one");
@@ -295,6 +301,7 @@ impl RunbookChecker<'_> {
 
     /// Checks what is literal, and notes the worst right that the call could need.
     fn check_operation_call(&mut self, file: &str, op: &'static Operation, call: &FnCallExpr, at: Position) {
+        self.called.insert(op.path());
         let positional = op.positional_params().count();
         let given = call.args.len();
         if given < positional || given > positional + 1 {
@@ -422,6 +429,25 @@ impl RunbookChecker<'_> {
                 format!("`{right}` in `needs` is never used"),
                 Some("take it out".into()),
             );
+        }
+    }
+
+    /// Warns of what the header lets stay and no operation of the runbook can leave.
+    fn report_idle_leaves(&mut self) {
+        let can_be_left = |rule: &RemainderRule| self.called.iter().any(|name| rule.can_be_left_by(name));
+        let idle: Vec<String> = self
+            .runbook
+            .header
+            .leaves
+            .iter()
+            .filter(|rule| !can_be_left(rule))
+            .map(RemainderRule::to_string)
+            .collect();
+        for entry in idle {
+            let path = self.runbook.path.clone();
+            let message =
+                format!("`{entry}` in `leaves` is nothing that an operation of this runbook can leave");
+            self.add_finding(Severity::Warning, &path, Position::NONE, message, Some("take it out".into()));
         }
     }
 

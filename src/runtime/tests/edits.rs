@@ -443,3 +443,22 @@ fn what_is_moved_beside_its_gate_waits_for_it() {
     let waiting = resume_with_text(&env, &moved, &[]);
     assert_eq!((waiting.status, env.list_effects().len()), (RunStatus::Waiting, 1), "{waiting:?}");
 }
+
+#[test]
+fn the_temporary_branch_of_a_call_that_may_be_missing_is_removed_at_the_end_and_not_before() {
+    const MADE: &str = r#"
+        branch::create(db, #{ into: "copy", temporary: true });
+        backup::create(db, #{ label: "a" });
+        branch::list(db).len()
+    "#;
+    let env = record_run(MADE);
+    let edited = MADE
+        .replace("branch::create(db, #{ into: \"copy\", temporary: true });", "")
+        .replace("branch::list", "db::execute(db, \"update orders set id = id\"); branch::list");
+    let allowed = resume_with_text(&env, &edited, &[Choice::Approve; 3]);
+    assert_eq!(allowed.status, RunStatus::Succeeded, "{allowed:?}");
+    assert_eq!(allowed.value, serde_json::json!(1), "it was there while the script ran");
+    let effects = env.list_effects();
+    assert_eq!(effects.last().map(String::as_str), Some("branch.delete"), "{effects:?}");
+    assert_eq!(allowed.left_behind, Vec::<String>::new());
+}

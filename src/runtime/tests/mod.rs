@@ -748,3 +748,25 @@ fn a_value_that_would_not_read_back_is_an_error_of_the_script() {
     let said = env.run_to_failure(&nested.replace("DEPTH", "97"));
     assert!(said.contains("nested more than 96 levels deep"), "{said}");
 }
+
+#[test]
+fn a_check_warns_of_what_may_stay_and_nothing_can_leave() {
+    let warnings = |leaves: &str, script: &str| {
+        let text = format!(
+            "const RUNBOOK = #{{ title: \"t\", needs: [\"branch.create\", \"db.change\", \"network.change\"], leaves: [{leaves}] }};\n{script}"
+        );
+        let runbook = Runbook::from_text("t.rhai", text).expect("it parses");
+        let found = super::check::check_runbook(&runbook);
+        let about_leaves = found.into_iter().filter(|finding| finding.message.contains("in `leaves`"));
+        about_leaves.map(|finding| (finding.severity, finding.message)).collect::<Vec<_>>()
+    };
+    let left = "step(\"s\", || { branch::create(\"sandbox\", #{ into: \"x\" }); });
+        fn f() { db::config::set(\"sandbox\", #{ work_mem: \"8MB\" }) }";
+    assert_eq!(warnings("\"branch\", \"branch:x\", \"setting:work_mem\"", left), []);
+    let idle = warnings("\"branch:x\", \"tls\", \"schedule:04:00\"", left);
+    let named: Vec<_> =
+        idle.iter().map(|(_, message)| message.split('`').nth(1).unwrap_or_default()).collect();
+    assert_eq!(named, ["tls", "schedule:04:00"], "{idle:?}");
+    assert!(idle.iter().all(|(severity, _)| *severity == super::check::Severity::Warning));
+    assert_eq!(warnings("\"tls\"", "supabase::api(\"sandbox\", \"PUT\", \"/x\")"), [], "it can do anything");
+}

@@ -159,7 +159,7 @@ fn a_script_has_its_moments_fixed() {
 
 fn load_runbook(body: &str) -> Runbook {
     let header = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" },
-        to: #{ type: "time", preset: "-1h" }, n: #{ type: "int", preset: 1 } }, needs: ["db.read"] };"#;
+        to: #{ type: "time", preset: "-1h" }, n: #{ type: "int", preset: 1 }, q: #{ type: "string", preset: "x" } }, needs: ["db.read"] };"#;
     Runbook::from_text("t.rhai", format!("{header} db::health(params.db);\n{body}")).expect("it parses")
 }
 
@@ -212,7 +212,25 @@ fn a_fixture_that_is_wrong_says_what_and_where() {
         ("world::load(\"sandbox\", \"../world.toml\")", "leads out of the runbook's folder"),
         ("world::load(\"sandbox\", \"no-such-world.toml\")", "cannot be read"),
         ("#{ m: 1 }", "no parameter of t.rhai"),
-        ("#{ n: [1] }", "which no parameter takes"),
+        ("#{ n: [1] }", "returned `[1]` for `n`: expected int, found `[1]`"),
+        ("#{ q: 7 }", "returned `7` for `q`: expected string, found `7`"),
+        ("#{ q: true }", "for `q`: expected string, found `true`"),
+        ("#{ q: moment(\"2026-01-01T00:00:00Z\") }", "for `q`: expected string"),
+        ("#{ n: 7.0 }", "for `n`: expected int"),
+        ("#{ n: \"seven\" }", "for `n`: expected int, found `seven`"),
+        ("#{ to: 7 }", "for `to`: expected time, found `7`"),
+        ("#{ to: duration(\"1h\") }", "for `to`: expected time"),
+        ("#{ to: \"9999-01-01T00:00:00Z\" }", "is not between 1970-01-01T00:00:00Z and 2999-12-31T23:59:59Z"),
+        ("#{ db: 7 }", "for `db`: expected target, found `7`"),
+        (
+            "world::sql(\"sandbox\", \"-99999999h\", \"delete from orders\")",
+            "is not between 1970-01-01T00:00:00Z",
+        ),
+        (
+            "world::sql(\"sandbox\", moment(\"1969-01-01T00:00:00Z\"), \"delete from orders\")",
+            "is not between",
+        ),
+        ("world::advance(\"sandbox\", \"99999999h\")", "is not between"),
         ("7", "which is no map"),
         ("loop {}", "the fixture did not end"),
         ("[2, 1].sort(|a, b| { loop {} }); #{}", "the fixture did not end"),
@@ -223,6 +241,15 @@ fn a_fixture_that_is_wrong_says_what_and_where() {
         let Refusal::Runbook(error) = refused else { panic!("{statement}: {refused:?}") };
         assert!(error.message.contains(wrong), "{statement}: {error:?}");
     }
+}
+
+#[test]
+fn what_a_fixture_returns_is_of_the_parameters_type_or_reads_as_it() {
+    let body =
+        "fn fixture() { #{ n: \"7\", q: \"7\", to: moment(\"2026-11-20T11:00:00Z\"), db: \"sandbox\" } }";
+    let (_, params) = call_fixture(body).expect("it is called");
+    let expected = [("db", "sandbox"), ("n", "7"), ("q", "7"), ("to", "2026-11-20T11:00:00Z")];
+    assert_eq!(params, expected.map(|(name, text)| (name.to_owned(), text.to_owned())).into());
 }
 
 #[test]

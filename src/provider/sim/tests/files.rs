@@ -20,6 +20,11 @@ fn a_bad_world_says_where_and_what_to_do() {
             "such as `-15m`",
         ),
         (
+            &format!("{head}[[history]]\nat = '-99999999h'\nsql = 'select 1'"),
+            "w.toml, line 6: `-99999999h` is longer ago than `-18250d`",
+            "such as `-15m`",
+        ),
+        (
             &format!("{head}[[history]]\nat = '-5m'\nsql = 'insert into x values (1)'"),
             "line 7: `insert into x values (1)`: the database refused the statement: no such table: x",
             "by their times",

@@ -162,6 +162,9 @@ impl PolicyToml {
     }
 }
 
+/// How long ago something in a world may have happened: what is longer ago would lie before 1970 in a rehearsal.
+const PAST_LIMIT: Span = Span::from_secs(-18_250 * 86_400);
+
 // A second line of a message is a hint: TOML's errors have no place for one.
 impl<'de> Deserialize<'de> for PastOffset {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -170,6 +173,9 @@ impl<'de> Deserialize<'de> for PastOffset {
         let span = Span::parse(&text).map_err(|e| D::Error::custom(format!("{e}\n{hint}")))?;
         if span > Span::ZERO {
             return Err(D::Error::custom(format!("`{text}` lies in the future\n{hint}")));
+        }
+        if span < PAST_LIMIT {
+            return Err(D::Error::custom(format!("`{text}` is longer ago than `-18250d`\n{hint}")));
         }
         Ok(PastOffset(span))
     }
