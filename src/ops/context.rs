@@ -77,8 +77,8 @@ pub struct CallContext<'a> {
     pub recorded: Option<Evidence>,
     /// Whether the call was begun before, by this process or another one.
     pub is_taken_up: bool,
-    /// Whether it was decided to make the call anew: a request of an earlier attempt may still land.
-    pub is_redone: bool,
+    /// How often the call was begun: after the first time, a request of an earlier attempt may still land.
+    pub attempts: u32,
     /// Whether the effect may have been made although nothing is recorded of it: the journal was rolled back.
     pub is_doubtful: bool,
     /// Whether the call is only settled: nothing that was not asked for is asked for any more.
@@ -87,6 +87,11 @@ pub struct CallContext<'a> {
 }
 
 impl CallContext<'_> {
+    /// Returns whether it was decided to make the call anew.
+    pub(super) fn is_redone(&self) -> bool {
+        self.attempts > 1
+    }
+
     /// Returns the target or branch that a parameter names, opened.
     ///
     /// # Errors

@@ -421,7 +421,7 @@ impl Call<'_> {
             run: Some(self.context.run.id()),
             recorded: progress.recorded,
             is_taken_up: progress.is_taken_up,
-            is_redone: self.context.run.count_attempts(self.name) > 1,
+            attempts: self.context.run.count_attempts(self.name),
             is_doubtful: self.context.run.is_call_doubtful(self.name),
             settles_only: self.context.is_settling(),
             host,

@@ -41,7 +41,7 @@ impl Runtime {
             run: None,
             recorded: None,
             is_taken_up: false,
-            is_redone: false,
+            attempts: 1,
             is_doubtful: false,
             settles_only: false,
             host: &host,

@@ -69,7 +69,7 @@ impl<'a> Sending<'a> {
         let limit = (!may_be_asked_for).then(|| args.timeout());
         let ThingClaim { locks, open_since, is_at_work } = cx.host.claim_things(&things, limit).await?;
         let lost = open_since.map(|sent_by| clamp_to_now(&sent_by, cx));
-        let is_earlier_at_work = is_at_work && cx.is_redone;
+        let is_earlier_at_work = is_at_work && cx.is_redone();
         let looking_since = lost.as_ref().map(|_| cx.fleet.clock().uptime());
         Ok(Sending {
             cx,
@@ -102,7 +102,7 @@ impl<'a> Sending<'a> {
     /// Takes a job over that an earlier process saw accepted: its request has landed, which says nothing of an earlier
     /// attempt's.
     pub(super) async fn adopt_accepted(&mut self) -> Result<()> {
-        if !self.cx.is_redone {
+        if !self.cx.is_redone() {
             (self.lost, self.looking_since) = (None, None);
         }
         self.hold_until_settled().await

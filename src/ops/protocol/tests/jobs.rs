@@ -31,7 +31,7 @@ async fn take_attempt_at_pause(
         is_taken_up: recorded.is_some(),
         settles_only: false,
         recorded,
-        is_redone,
+        attempts: if is_redone { 2 } else { 1 },
         is_doubtful: false,
         host,
     };
