@@ -120,13 +120,12 @@ fn judge_scenario(
     undisturbed: &ScenarioResult,
     result: &ScenarioResult,
 ) -> Result<Verdict, Refusal> {
-    let violations = match &result.edited {
-        Some(edited) => find_violations_of_edited(runner, edited, undisturbed, result)?,
-        None => {
-            let mut violations = find_violations_of_text(runner, undisturbed, result)?;
-            violations.extend(check_edited(&[undisturbed], result));
-            violations
-        }
+    let violations = if let Some(edited) = &result.edited {
+        find_violations_of_edited(runner, edited, undisturbed, result)?
+    } else {
+        let mut violations = find_violations_of_text(runner, undisturbed, result)?;
+        violations.extend(check_edited(&[undisturbed], result));
+        violations
     };
     Ok(Verdict::from_violations(undisturbed, result, violations))
 }

@@ -200,10 +200,10 @@ impl Sequence {
         fails(!is_refused || !is_same, "a copy that nobody took over acts", &refused.map(|run| run.stop))?;
         let consent = StateConsent { adopt: true, by: "ann".into(), ..StateConsent::default() };
         let adopter = make_runtime(&self.env.env, &self.clock, consent);
-        let adopted = adopter.open_journal().and_then(|journal| journal.acquire_run(&self.id).map(drop));
+        let taken = adopter.open_journal().and_then(|journal| journal.acquire_run(&self.id).map(drop));
         let is_told =
             self.status().is_final() || matches!(self.records().last(), Some(Record::Adopted { .. }));
-        fails(adopted.is_err() || !is_told, "a copy cannot be taken over", &adopted)
+        fails(taken.is_err() || !is_told, "a copy cannot be taken over", &taken)
     }
 
     /// Resumes the run, and checks that a script which does not match does nothing new.
