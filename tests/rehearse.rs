@@ -276,6 +276,42 @@ fn a_story_says_what_operators_and_colleagues_do() {
 }
 
 #[test]
+fn a_story_says_which_statement_was_edited_and_what_came_of_it() {
+    let removed = "the statement of line 11 is taken out: `approve(`${nightly.label} replaces what is in the database n…`; `resume --edited`";
+    for (scenario, tells) in [
+        (
+            "operator:2:gate:edit-remove-11",
+            &[
+                removed,
+                "interrupted: the edited script comes to something new before it has asked for what was done",
+                "status      succeeded",
+            ][..],
+        ),
+        (
+            "operator:2:gate:edit-add-11-approved",
+            &[
+                "after process 1 stopped; what it waits for is approved, then a note is put in at line 11, before `approve(",
+                "interrupted: what was approved at /approve#0 is not what is asked now",
+                "status      succeeded",
+            ],
+        ),
+        (
+            "operator:2:gate:reject",
+            &["!! rejected after the record `accepted` of /approve#0", "status      failed"],
+        ),
+        (
+            "operator:2:gate:approve-late",
+            &["after process 1 stopped; after three days, `approve`", "status      succeeded"],
+        ),
+    ] {
+        let story = tell_story("tests/good/approved_restore.rhai", scenario);
+        for line in tells {
+            assert!(story.contains(line), "{line} in {story}");
+        }
+    }
+}
+
+#[test]
 fn an_invariant_that_takes_all_memory_is_stopped() {
     let env = CliEnv::new();
     let text = "const RUNBOOK = #{ title: \"t\", params: #{}, needs: [] };\nfn invariant(w) { let a = \"x\"; loop { a += a; } }\n1\n";

@@ -25,6 +25,8 @@ pub(crate) enum Mutant {
     BoundFromRecord,
     /// The whole list is compared, not the elements that the effect touches.
     WholeListCompared,
+    /// An edited script does something new before it has asked for all that was done.
+    NoEditBarrier,
 }
 
 /// The faults of the protocol of effects.

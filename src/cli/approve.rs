@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     base::{shell, terminal},
-    journal::{self, CallState, Decision, Durability, Journal, Record, RunFold, UnreadableRecord},
+    journal::{self, Journal},
     report::{CliError, exit_code, find_next_step, list_targets_to_confirm},
-    runtime::{APPROVE, ApprovalCover, Runtime},
+    runtime::{OpenApproval, Runtime},
 };
 
 /// `approve` and `reject`.
@@ -79,45 +79,24 @@ fn decide_approval(
     by: &str,
 ) -> Result<String, CliError> {
     let run = journal.acquire_run(id)?;
-    let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
-    let open = fold.open_calls().filter(|(_, call)| call.op == APPROVE);
-    let approval_hash = |name: &str| match run.call_state(name)? {
-        CallState::Started { accepted: Some(cover), decision: None, .. } => {
-            match ApprovalCover::decode(&cover) {
-                Ok(cover) => Ok(Some((name.to_owned(), cover.hash))),
-                Err(what) => Err(run.unreadable_call(name, what)),
-            }
-        }
-        _ => Ok(None),
-    };
-    let asked: Result<Vec<(String, String)>, UnreadableRecord> =
-        open.filter_map(|(name, _)| approval_hash(name).transpose()).collect();
-    let mut approvals = asked.map_err(journal::Error::from)?;
-    let is_exact = approvals.iter().any(|(name, _)| name_part == Some(name));
-    approvals
-        .retain(|(name, _)| name_part.is_none_or(|part| name == part || !is_exact && name.contains(part)));
-    let [(approval, hash)] = &approvals[..] else {
+    let mut approvals = OpenApproval::list_in_run(&run).map_err(journal::Error::from)?;
+    let is_exact = approvals.iter().any(|open| name_part == Some(&open.name));
+    approvals.retain(|open| {
+        name_part.is_none_or(|part| open.name == part || !is_exact && open.name.contains(part))
+    });
+    let [approval] = &approvals[..] else {
         let error = CliError::usage(match approvals.len() {
             0 => format!("the run `{id}` waits for no approval"),
             n => format!("the run `{id}` waits for {n} approvals"),
         })
         .with_next_command(format!("redrill runs show {id}"));
-        let names: Vec<String> = approvals.iter().map(|(name, _)| shell::quote_shell_word(name)).collect();
+        let names: Vec<String> = approvals.iter().map(|open| shell::quote_shell_word(&open.name)).collect();
         return Err(if names.is_empty() {
             error
         } else {
             error.with_hint(format!("name one: {}", names.join(", ")))
         });
     };
-    let (hash, by) = (hash.clone(), by.to_owned());
-    let decision = if approves {
-        Decision::Approve { hash, by: by.clone() }
-    } else {
-        Decision::Reject { hash, by: by.clone() }
-    };
-    run.append_record(
-        Record::Decided { call: approval.clone(), decision: decision.to_json(), by },
-        Durability::Synced,
-    )?;
-    Ok(approval.clone())
+    approval.record_decision(&run, approves, by)?;
+    Ok(approval.name.clone())
 }

@@ -48,7 +48,7 @@ enum FaultsArg {
     /// Requests that take effect later than they should, or only in part
     Late,
     /// What other people do meanwhile: a colleague changes something beside the run, an operator gives the run up,
-    /// decides or takes it over; and steps of the machine's clock
+    /// decides, edits its text or takes it over, a gate is not given; and steps of the machine's clock
     Operators,
 }
 

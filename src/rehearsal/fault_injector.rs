@@ -16,7 +16,7 @@ use crate::{
         ColleagueTurn,
         faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     },
-    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
+    runtime::{APPROVE, Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -26,6 +26,9 @@ use std::{
     panic,
     sync::{Arc, Mutex, MutexGuard},
 };
+
+/// Who decides, as the records of a rehearsal name it.
+pub(super) const PERSON: &str = "the rehearsal";
 
 /// The most processes of one run in which a random schedule injects faults.
 pub(super) const MAX_FAULTY_PROCESSES: u32 = 4;
@@ -66,13 +69,17 @@ struct InjectorState {
     faults: Vec<InjectedFault>,
 }
 
-/// What a fault has in store for the later requests of its process.
+/// What a fault has in store for the later requests of its process, to a target or to a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Aftermath {
     /// None of them is answered.
     Silence,
     /// The clock is set forward at the next one.
     ClockJump,
+    /// The next approval that is asked for is rejected.
+    Rejection,
+    /// Nobody is there to be asked.
+    Absence,
 }
 
 impl FaultInjector {
@@ -156,6 +163,11 @@ impl FaultInjector {
                 Some(Fault::Crash) => state.is_dead = true,
                 Some(Fault::Silence(_)) => state.aftermath = Some(Aftermath::Silence),
                 Some(Fault::ClockJump(_)) => state.aftermath = Some(Aftermath::ClockJump),
+                Some(Fault::Absence) => state.aftermath = Some(Aftermath::Absence),
+                Some(Fault::Rejection) => {
+                    state.aftermath = Some(Aftermath::Rejection);
+                    state.failed += 1;
+                }
                 Some(fault) if fault.fails_request() => state.failed += 1,
                 Some(_) | None => {}
             }
@@ -177,7 +189,7 @@ impl FaultInjector {
                 drop(self.stop_requester.request_stop("another process"));
                 outcome
             }
-            None => RequestOutcome::Served,
+            Some(Fault::Rejection | Fault::Absence) | None => RequestOutcome::Served,
         }
     }
 
@@ -190,7 +202,7 @@ impl FaultInjector {
                 Some(*fault)
             }
             FaultPlan::Undisturbed | FaultPlan::One(..) | FaultPlan::Operated(..) => None,
-            FaultPlan::Seed(seed, families) => (state.process < MAX_FAULTY_PROCESSES)
+            FaultPlan::Seed(seed, families, _) => (state.process < MAX_FAULTY_PROCESSES)
                 .then(|| draw_faults(*seed, state.process, point))
                 .into_iter()
                 .flatten()
@@ -212,6 +224,23 @@ fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterator<Item = F
         .chain(draw_take_over(point, &dice))
         .chain(draw_clock_jump(point, &dice))
         .chain(draw_colleague(point, &dice))
+        .chain(draw_gate_fault(point, &dice))
+}
+
+/// Returns what a person does who is asked for an approval at a point, other than to give it.
+fn draw_gate_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    let is_asked = point.at.asks_person() && is_approval(&point.call);
+    match dice[9] % 6 {
+        0 if is_asked => Some(Fault::Rejection),
+        1 if is_asked => Some(Fault::Absence),
+        _ => None,
+    }
+}
+
+/// Returns whether a call is an approval, by its name.
+fn is_approval(call: &str) -> bool {
+    let name = call.rsplit('/').next().and_then(|last| last.split('#').next());
+    name == Some(APPROVE)
 }
 
 /// Returns whether the clock is set forward while a request of a point is looked for, once that breaks nothing.
@@ -330,10 +359,19 @@ impl RunObserver for FaultInjector {
         }
     }
 
-    /// Approves: a rehearsal is about what comes after.
+    /// Approves, unless a fault has something else in store. Whatever else is asked, nobody is there.
     fn ask_person(&self, question: &Question, _: &Withdrawal) -> Option<Answer> {
-        let approves = || Answer { choice: Choice::Approve, by: "the rehearsal".into() };
-        matches!(question, Question::Approval { .. }).then(approves)
+        let Question::Approval { .. } = question else { return None };
+        let mut state = self.lock_state();
+        let choice = match state.aftermath {
+            Some(Aftermath::Absence) => return None,
+            Some(Aftermath::Rejection) => {
+                state.aftermath = None;
+                Choice::Reject
+            }
+            _ => Choice::Approve,
+        };
+        Some(Answer { choice, by: PERSON.into() })
     }
 }
 

@@ -1,12 +1,14 @@
 //! The plan of a scenario: which faults strike, and what is done about them.
 
 use super::{
+    edited_runbook::EditedRunbook,
     operators::OperatorAct,
     points::{Fault, FaultSelection, Point},
 };
+use std::sync::Arc;
 
 /// The faults of one scenario.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum FaultPlan {
     /// None.
     Undisturbed,
@@ -14,6 +16,6 @@ pub(super) enum FaultPlan {
     One(Point, Fault),
     /// One fault, once, and what is done before the next process.
     Operated(Point, Fault, OperatorAct),
-    /// Several faults of these families, drawn from a seed.
-    Seed(u64, FaultSelection),
+    /// Several faults of these families, drawn from a seed, and the edit that may be among them.
+    Seed(u64, FaultSelection, Option<Arc<EditedRunbook>>),
 }

@@ -1,7 +1,7 @@
 //! What must hold after a scenario, whatever went wrong in it, once everything has landed that was still on its way.
 //! A run that stopped undecided, and says why, is always an allowed end: nothing is asked of it that wants a run to have
 //! ended. The same invariants hold whoever takes the run up: by `resume`, `abandon`, `abandon --leave`, `decide`, another
-//! process that takes it over, or after the clock was set or the machine booted.
+//! process that takes it over, or after the clock was set, the machine booted or the text edited.
 //!
 //! | name | what must hold |
 //! |---|---|
@@ -16,6 +16,8 @@
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
 //! | `needs` | Every effect in the world's log is of a kind that the runbook's `needs` allow; removing its own temporary branch is allowed to whoever may make one. |
 //! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
+//! | `gate` | While a gate (`approve`) stands open, nothing that changes anything begins, but for clean-up: whoever has edited it away, or approved of another text, has not given it. |
+//! | `edited` | An edited text that does not match what was recorded does nothing. Whatever is taken out, put in or moved, nothing is done more often than by the text before the edit or by the edited one. A run that goes on with an edited text is held by all the others to the undisturbed run of that text, unless that breaks them as well, or to that of the text before, in whose order was done what the edit only moves; one whose edit was refused goes on as if there had been none. |
 //! | `colleague` | What somebody else changed beside a change of ours (another range, another setting) is there at the end, unless a call of the run was recorded to take it away; and no change of ours fails or is undecided because of it. |
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
@@ -23,7 +25,7 @@ use super::{
     colleague::{check_colleague, list_colleague_elements},
     left_over::{LeftOver, find_left_over, list_unfinished},
     points::render_call,
-    rights::{check_guard, check_needs},
+    rights::{check_gates, check_guard, check_needs},
     scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
     told::names_call,
     world_diff::{WorldDifference, diff_worlds},
@@ -87,6 +89,7 @@ pub(super) fn find_violations(
         ("journal", check_journal(result)),
         ("needs", check_needs(rules, result)),
         ("guard", check_guard(rules, result)),
+        ("gate", check_gates(result)),
         ("colleague", check_colleague(undisturbed, result)),
     ];
     let violations = found
@@ -130,6 +133,7 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
     found
 }
 
+/// What an effect was done to, and what it was: the target, the kind, and the thing.
 type EffectIdentity = (String, String, String);
 
 /// Returns the run's effects on a world, but for jobs that were given up, and giving them up.
@@ -144,7 +148,7 @@ fn lasting_run_effects(world: &WorldSnapshot) -> impl Iterator<Item = &EffectRow
 }
 
 /// Counts effects by target, kind and what they were done to.
-fn count_effects(result: &ScenarioResult) -> BTreeMap<EffectIdentity, usize> {
+pub(super) fn count_effects(result: &ScenarioResult) -> BTreeMap<EffectIdentity, usize> {
     let mut counts = BTreeMap::new();
     for world in &result.worlds {
         let keys: Vec<&str> = world.log.iter().filter_map(|e| e.key.as_ref()).map(|k| k.0.as_str()).collect();

@@ -7,12 +7,18 @@
 //! looked at. Nothing is random that does not come from a seed, and
 //! waiting takes no time on its clock; so the same rehearsal gives the same bytes.
 //!
+//! A run that stands still is taken up as operators do it, also with a text that was edited meanwhile: what goes on with
+//! that is held to the undisturbed run of the edited text, or to that of the text before where the edit only moved what had
+//! been done.
+//!
 //! A scenario **converged** when the run succeeded like the undisturbed one, **stopped safely** when it ended otherwise
 //! or stopped, and in both cases kept every invariant (`invariants`). One broken invariant makes it **violated**.
 //!
 //! The state folder is never looked at: worlds, journals and clock are in memory.
 
 mod colleague;
+mod edited;
+mod edited_runbook;
 mod fault_injector;
 mod fault_plan;
 mod invariants;
@@ -28,6 +34,7 @@ mod stage;
 mod story;
 #[cfg(test)]
 mod tests;
+mod text_edits;
 mod told;
 mod world_diff;
 
@@ -45,6 +52,8 @@ use crate::{
     config::Config,
     runtime::{Refusal, RunbookError, ScriptRunner},
 };
+use edited::check_edited;
+use edited_runbook::{EditedRunbook, edit_runbook};
 use fault_plan::FaultPlan;
 use scenario_runner::{ScenarioResult, ScenarioRunner};
 use scenarios::ScenarioSet;
@@ -68,7 +77,8 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
     if let Some(why) = &undisturbed.refused {
         return Err(Refusal::Runbook(runbook_error(why.clone(), "run it first: `redrill run`")));
     }
-    let set = ScenarioSet::from_visits(&undisturbed.visits, request)
+    let edits = if wants_edits(request) { edit_runbook(&request.runbook) } else { Vec::new() };
+    let set = ScenarioSet::from_visits(&undisturbed.visits, &edits, request)
         .map_err(|(what, hint)| Refusal::Runbook(runbook_error(what, hint)))?;
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Verdict)>> = Mutex::default();
@@ -97,15 +107,69 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
     Ok(RehearsalReport::new(&request.runbook, stage.time, set, verdicts, story))
 }
 
+/// Returns whether a scenario may be wanted in which the text is edited.
+fn wants_edits(request: &RehearsalRequest) -> bool {
+    match &request.only {
+        Some(only) => ["operator:", "seed:"].iter().any(|kind| only.starts_with(kind)),
+        None => request.faults.has(FaultFamily::Operators),
+    }
+}
+
 fn judge_scenario(
     runner: &mut ScenarioRunner<'_>,
     undisturbed: &ScenarioResult,
     result: &ScenarioResult,
 ) -> Result<Verdict, Refusal> {
+    let violations = if let Some(edited) = &result.edited {
+        find_violations_of_edited(runner, edited, undisturbed, result)?
+    } else {
+        let mut violations = find_violations_of_text(runner, undisturbed, result)?;
+        violations.extend(check_edited(&[undisturbed], result));
+        violations
+    };
+    Ok(Verdict::from_violations(undisturbed, result, violations))
+}
+
+/// Returns what was broken, by the invariants and by the runbook's own.
+fn find_violations_of_text(
+    runner: &mut ScenarioRunner<'_>,
+    undisturbed: &ScenarioResult,
+    result: &ScenarioResult,
+) -> Result<Vec<Violation>, Refusal> {
     let mut violations = invariants::find_violations(&runner.runbook_rules(), undisturbed, result);
     let found = runner.check_author_invariant(result)?;
     violations.extend(found.map(|what| Violation::new("author", what)));
-    Ok(Verdict::from_violations(undisturbed, result, violations))
+    Ok(violations)
+}
+
+/// Returns what was broken in a scenario in which the run went on with an edited text. It is held to the undisturbed run of
+/// that text; or to that of the text before, in whose order was done what the edit only moves.
+fn find_violations_of_edited(
+    runner: &mut ScenarioRunner<'_>,
+    edited: &EditedRunbook,
+    undisturbed: &ScenarioResult,
+    result: &ScenarioResult,
+) -> Result<Vec<Violation>, Refusal> {
+    let mut own_runner = runner.for_runbook(&edited.runbook)?;
+    let own = own_runner.run_scenario(&FaultPlan::Undisturbed)?;
+    let mut violations = find_new_violations(&mut own_runner, &own, result)?;
+    if !violations.is_empty() && find_new_violations(runner, undisturbed, result)?.is_empty() {
+        violations.clear();
+    }
+    violations.extend(check_edited(&[undisturbed, &own], result));
+    Ok(violations)
+}
+
+/// Returns what was broken that the text does not break by itself.
+fn find_new_violations(
+    runner: &mut ScenarioRunner<'_>,
+    undisturbed: &ScenarioResult,
+    result: &ScenarioResult,
+) -> Result<Vec<Violation>, Refusal> {
+    let by_text = find_violations_of_text(runner, undisturbed, undisturbed)?;
+    let mut violations = find_violations_of_text(runner, undisturbed, result)?;
+    violations.retain(|violation| by_text.iter().all(|text| text.invariant != violation.invariant));
+    Ok(violations)
 }
 
 fn runbook_error(message: String, hint: &str) -> RunbookError {

@@ -1,6 +1,10 @@
 //! What an operator does with a run that stands still, and what becomes of the machine's clock meanwhile.
 
-use super::points::{Fault, LANDING_LATE, Point, PointKind};
+use super::{
+    edited_runbook::EditedRunbook,
+    points::{Fault, LANDING_LATE, Point, PointKind},
+    text_edits::EditKind,
+};
 use crate::{
     base::{clock::VirtualClock, moment::Span},
     journal::Decision,
@@ -8,6 +12,7 @@ use crate::{
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
 /// How far the clock is set back: further than the usual job of a run takes.
 const STEP_BACK: Span = Span::from_secs(-1800);
@@ -16,8 +21,11 @@ pub(super) const STEP_FORWARD: Span = Span::from_secs(3 * 3600);
 /// How long an operator waits before a decision: by then whatever was begun is over, and can be seen.
 const TIME_TO_DECIDE: Span = Span::from_secs(4 * 3600);
 
+/// How long a gate stands before somebody decides about it: an approval has no time limit.
+const TIME_TO_APPROVE: Span = Span::from_secs(3 * 24 * 3600);
+
 /// What happens between two processes of a run, beside the time that passes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum OperatorAct {
     /// `runs abandon`, again and again until the run has ended.
     Abandon,
@@ -31,6 +39,22 @@ pub(super) enum OperatorAct {
     ClockForward,
     /// The machine is booted anew, then `resume`.
     Reboot,
+    /// `approve`, after a long time, then `resume`.
+    ApproveLate,
+    /// `reject`, after a long time, then `resume`.
+    RejectLate,
+    /// The text is edited, then `resume --edited`.
+    Edit(EditAct),
+}
+
+/// What an operator does who edits the text of a run that stands still.
+#[derive(Debug, Clone)]
+pub(super) struct EditAct {
+    pub(super) edited: Arc<EditedRunbook>,
+    /// Whether what the run waits for is approved before: an approval of another text than the one that goes on.
+    pub(super) approves: bool,
+    /// Whether the run is given up where the text does not match, instead of going on with the recorded one.
+    pub(super) gives_up: bool,
 }
 
 /// A decision by somebody who has looked, and says what is so.
@@ -53,14 +77,36 @@ pub(super) const ACTS_AFTER_DEATH: &[(&str, OperatorAct)] = &[
     ("reboot", OperatorAct::Reboot),
 ];
 
+/// What an operator does with a run that waits at a gate, as scenarios name it.
+pub(super) const ACTS_AT_GATE: &[(&str, OperatorAct)] = &[
+    ("approve-late", OperatorAct::ApproveLate),
+    ("reject-late", OperatorAct::RejectLate),
+    ("abandon", OperatorAct::Abandon),
+    ("leave", OperatorAct::Leave),
+];
+
 /// What operators do otherwise, as scenarios name it.
-pub(super) const OTHER_ACTS: &[&str] =
-    &["take-over", "clock-jump", "decide-done", "decide-fail", "decide-redo"];
+pub(super) const OTHER_ACTS: &[&str] = &[
+    "take-over",
+    "clock-jump",
+    "decide-done",
+    "decide-fail",
+    "decide-redo",
+    "reject",
+    "approve-late",
+    "reject-late",
+    EditKind::Remove.word(),
+    EditKind::Add.word(),
+    EditKind::Move.word(),
+];
 
 impl OperatorAct {
     /// Returns what is done, in words.
-    pub(super) fn describe(&self) -> &'static str {
-        match self {
+    pub(super) fn describe(&self) -> String {
+        let words = match self {
+            Self::Edit(act) => return act.describe(),
+            Self::ApproveLate => "after three days, `approve`",
+            Self::RejectLate => "after three days, `reject`",
             Self::Abandon => "it is given up: `runs abandon`",
             Self::Leave => "it is given up as it is: `runs abandon --leave`",
             Self::Decide(TrueDecision::Redo) => "where it is undecided, `runs decide … redo`",
@@ -69,13 +115,18 @@ impl OperatorAct {
             Self::ClockBack => "the clock is set 30 minutes back",
             Self::ClockForward => "the clock is set 3 hours forward",
             Self::Reboot => "the machine is booted anew",
-        }
+        };
+        words.to_owned()
     }
 
-    /// Returns whether a run may end otherwise because of it: it is given up, decided to have failed, or its script reads
-    /// another time.
+    /// Returns whether a run may end otherwise because of it: it is given up, rejected, decided to have failed, or its
+    /// script reads another time. One whose text is edited ends as the text that counts then.
     pub(super) fn may_change_end(&self) -> bool {
-        !matches!(self, Self::Reboot | Self::Decide(TrueDecision::Redo | TrueDecision::Done(_)))
+        match self {
+            Self::Reboot | Self::Decide(TrueDecision::Redo | TrueDecision::Done(_)) => false,
+            Self::Edit(act) => act.gives_up,
+            _ => true,
+        }
     }
 
     /// Lets the clock do what it does.
@@ -85,20 +136,34 @@ impl OperatorAct {
             Self::ClockForward => clock.shift_wall_clock(STEP_FORWARD),
             Self::Reboot => clock.reboot(),
             Self::Decide(_) => clock.advance_by(TIME_TO_DECIDE),
-            Self::Abandon | Self::Leave => {}
+            Self::ApproveLate | Self::RejectLate => clock.advance_by(TIME_TO_APPROVE),
+            Self::Abandon | Self::Leave | Self::Edit(_) => {}
         }
     }
 
-    /// Draws what happens after a process, which follows from the seed and the number of the process alone.
-    pub(super) fn draw(seed: u64, process: u32) -> Option<Self> {
+    /// Draws what happens after a process, which follows from the seed and the number of the process alone; `edited` is the
+    /// text that its schedule may have, after one of the first processes.
+    pub(super) fn draw(seed: u64, process: u32, edited: Option<&Arc<EditedRunbook>>) -> Option<Self> {
         let mut hash = Sha256::new();
         hash.update(seed.to_be_bytes());
         hash.update(process.to_be_bytes());
         hash.update("operator");
         let dice = hash.finalize();
+        if let Some(edited) = edited.filter(|_| u64::from(process) == 1 + seed % 2) {
+            let (approves, gives_up) = (dice[1].is_multiple_of(2), dice[2].is_multiple_of(4));
+            return Some(Self::Edit(EditAct { edited: Arc::clone(edited), approves, gives_up }));
+        }
         // In half of the restarts nobody does anything but resume.
         let (_, act) = ACTS_AFTER_DEATH.get(usize::from(dice[0]) % (2 * ACTS_AFTER_DEATH.len()))?;
         Some(act.clone())
+    }
+}
+
+impl EditAct {
+    fn describe(&self) -> String {
+        let first = if self.approves { "what it waits for is approved, then " } else { "" };
+        let then = if self.gives_up { "; where that does not match, `runs abandon`" } else { "" };
+        format!("{first}{}; `resume --edited`{then}", self.edited.edit.words)
     }
 }
 

@@ -104,6 +104,11 @@ impl PointKind {
         }
     }
 
+    /// Returns whether a person is asked for an approval next, where the point is one of an approval.
+    pub(super) fn asks_person(self) -> bool {
+        self == PointKind::Added("accepted")
+    }
+
     /// Returns whether the point belongs to a request rather than to a record.
     pub(super) fn is_request(self) -> bool {
         matches!(self, PointKind::Looks(_) | PointKind::Acts(_) | PointKind::Served(_))
@@ -118,6 +123,8 @@ impl Fault {
             Fault::TakeOver(_)
             | Fault::Silence(_)
             | Fault::ClockJump(_)
+            | Fault::Rejection
+            | Fault::Absence
             | Fault::Request(RequestOutcome::BesideColleague(_)) => FaultFamily::Operators,
             Fault::Request(_) if self.lands_late() => FaultFamily::Late,
             Fault::Request(_) => FaultFamily::Api,
@@ -132,6 +139,8 @@ impl Fault {
             Fault::ClockJump(_) => {
                 "no answer, the clock set 3 hours forward while it was looked for, and an effect after that,"
             }
+            Fault::Rejection => "rejected",
+            Fault::Absence => "nobody there to be asked",
             Fault::Silence(RequestOutcome::Lost) => "lost, and nothing answered after that,",
             Fault::Silence(_) => "served, no answer, and nothing answered after that,",
             Fault::Request(RequestOutcome::Served) => "served",
@@ -158,10 +167,14 @@ impl Fault {
         }
     }
 
-    /// Returns whether it makes a request fail, so that a call or the run may end otherwise for it.
+    /// Returns whether it makes a request of the run fail, to a target or to a person, so that a call or the run may end
+    /// otherwise for it.
     pub(super) fn fails_request(self) -> bool {
         match self {
-            Fault::Crash | Fault::TakeOver(_) | Fault::Silence(_) | Fault::ClockJump(_) => false,
+            Fault::Rejection => true,
+            Fault::Crash | Fault::TakeOver(_) | Fault::Silence(_) | Fault::ClockJump(_) | Fault::Absence => {
+                false
+            }
             Fault::Request(outcome) => !matches!(outcome, RequestOutcome::BesideColleague(_)),
         }
     }
@@ -204,6 +217,10 @@ pub(super) enum Fault {
     Silence(RequestOutcome),
     /// A request has this outcome, and the machine's clock is set forward when its process makes the next one.
     ClockJump(RequestOutcome),
+    /// A person who is asked for an approval rejects.
+    Rejection,
+    /// Nobody is there whom the process could ask for an approval.
+    Absence,
 }
 
 /// A fault that struck.

@@ -82,7 +82,7 @@ impl Verdict {
 /// Returns what went wrong and what was done about it, in order.
 fn describe_faults(result: &ScenarioResult) -> Vec<String> {
     let faults = result.faults.iter().map(|fault| (2 * fault.process + 1, fault.describe()));
-    let acts = result.acts.iter().map(|(process, act)| (2 * process, act.describe().to_owned()));
+    let acts = result.acts.iter().map(|(process, act)| (2 * process, act.describe()));
     let mut all: Vec<(usize, String)> = faults.chain(acts).collect();
     all.sort_by_key(|(at, _)| *at);
     all.into_iter().map(|(_, what)| what).collect()

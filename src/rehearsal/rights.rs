@@ -1,4 +1,4 @@
-//! The invariants about what a run may do: `needs` and `guard`.
+//! The invariants about what a run may do: `needs`, `guard` and `gate`.
 
 use super::scenario_runner::{RunbookRules, ScenarioResult};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         spec::{Effect, Permission, parse_target_ref},
     },
     provider::sim::COLLEAGUE_KINDS,
-    runtime::APPROVE,
+    runtime::{APPROVE, CLEAN_UP_PATH},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -79,6 +79,35 @@ pub(super) fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> 
         }
     }
     found
+}
+
+/// Returns the calls that change something and were begun while a gate stood open. Branches of a rehearsed run go one at a
+/// time, so that none of them is beside a gate.
+pub(super) fn check_gates(result: &ScenarioResult) -> Vec<String> {
+    let mut open: BTreeSet<&str> = BTreeSet::new();
+    let mut found = Vec::new();
+    for entry in &result.entries {
+        match &entry.record {
+            Record::Begin { call, op, .. } if op == APPROVE => {
+                open.insert(call);
+            }
+            Record::End { call, .. } => {
+                open.remove(call.as_str());
+            }
+            Record::Begin { call, op, at, .. }
+                if changes_anything(op) && !call.starts_with(CLEAN_UP_PATH) =>
+            {
+                let gates = open.iter();
+                found.extend(gates.map(|gate| format!("`{op}` at {at} was begun before {gate} was given")));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn changes_anything(op: &str) -> bool {
+    ops::find_operation(op).is_some_and(|op| op.effect != Effect::Read)
 }
 
 /// Returns whether an operation makes something, which may have an id.

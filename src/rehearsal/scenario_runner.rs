@@ -1,9 +1,10 @@
 //! Runs one scenario: from the first record until the run has ended or stays stopped.
 
 use super::{
-    fault_injector::{FaultInjector, MAX_FAULTY_PROCESSES},
+    edited_runbook::EditedRunbook,
+    fault_injector::{FaultInjector, MAX_FAULTY_PROCESSES, PERSON},
     fault_plan::FaultPlan,
-    operators::{OperatorAct, TrueDecision},
+    operators::{EditAct, OperatorAct, TrueDecision},
     points::{Fault, FaultFamily, InjectedFault, Visit},
     stage::Stage,
 };
@@ -14,19 +15,19 @@ use crate::{
         sqlite::DbPool,
     },
     config::Config,
-    journal::{Journal, JournalEntry, RecordObserver, RunFold, RunStatus},
+    journal::{self, Journal, JournalEntry, RecordObserver, RunFold, RunStatus},
     ops::spec::Permission,
     provider::{
         Backups, Branches, Fleet, Provider, Replicas, Schedules,
         model::{Backup, Branch, Replica, Schedule},
         sim::{
-            EffectRow, NormalizedWorld, Sim, WorldFacts, WorldTemplate,
+            COLLEAGUE_KINDS, EffectRow, NormalizedWorld, Sim, WorldFacts, WorldTemplate,
             faults::{FaultySim, LANDING_BOUND},
         },
     },
     runtime::{
-        DecidableCall, DecisionRefusal, ProcessKilled, Refusal, RemainderRule, RunObserver, RunResources,
-        RunResult, Runbook, ScriptRunner, StopRequester, leave_run,
+        DecidableCall, DecisionRefusal, OpenApproval, ProcessKilled, Refusal, RemainderRule, RunObserver,
+        RunResources, RunResult, Runbook, ScriptRunner, StopReason, StopRequester, leave_run,
     },
 };
 use futures_util::FutureExt as _;
@@ -67,12 +68,18 @@ struct Scene<'a> {
     resources: RunResources,
     injector: &'a FaultInjector,
     clock: &'a VirtualClock,
+    /// The worlds, past the fault injector.
+    sims: &'a [Sim],
     /// How many records were kept at the end of each process, where they are counted.
     kept_records: Vec<usize>,
     /// What was done before which process, numbered from 0.
     acts: Vec<(usize, OperatorAct)>,
     /// Whether the run is being abandoned.
     is_given_up: bool,
+    /// The edited text, once it was typed.
+    edited: Option<Arc<EditedRunbook>>,
+    /// What took effect although the edited text did not match.
+    effects_of_mismatch: Vec<String>,
 }
 
 /// Where a run came to rest.
@@ -104,6 +111,10 @@ pub(super) struct ScenarioResult {
     pub(super) faults: Vec<InjectedFault>,
     /// What operators did and what became of the clock, before which process, numbered from 0.
     pub(super) acts: Vec<(usize, OperatorAct)>,
+    /// The edited text by which the run went in the end, where it was edited and matched what was recorded.
+    pub(super) edited: Option<Arc<EditedRunbook>>,
+    /// What took effect although an edited text did not match what was recorded.
+    pub(super) effects_of_mismatch: Vec<String>,
     /// How many records were kept at the end of each process, where they are counted.
     pub(super) kept_records: Vec<usize>,
     /// Why it was refused: before anything was done, or when it was to be resumed.
@@ -158,6 +169,14 @@ impl<'a> ScenarioRunner<'a> {
         })
     }
 
+    /// Returns the runner of another runbook on the same stage.
+    pub(super) fn for_runbook<'r>(&self, runbook: &'r Runbook) -> Result<ScenarioRunner<'r>, Refusal>
+    where
+        'a: 'r,
+    {
+        ScenarioRunner::new(runbook, self.stage.params.clone(), self.stage)
+    }
+
     pub(super) fn runbook_rules(&self) -> RunbookRules<'_> {
         let header = &self.runbook.header;
         RunbookRules {
@@ -204,13 +223,17 @@ impl<'a> ScenarioRunner<'a> {
             resources,
             injector: &injector,
             clock: &clock,
+            sims: &sims,
             kept_records: Vec::new(),
             acts: Vec::new(),
             is_given_up: false,
+            edited: None,
+            effects_of_mismatch: Vec::new(),
         };
         let Rest { refused, is_restless } = self.run_to_rest(&mut scene);
-        let Scene { resources, kept_records, acts, .. } = scene;
+        let Scene { resources, kept_records, acts, edited, effects_of_mismatch, .. } = scene;
         let entries = resources.journal.read_records(RUN_ID).unwrap_or_default();
+        let fold = RunFold::from_entries(&entries).0;
         let (failed, has_died_last) = injector.failures_and_death();
         let leases = resources.journal.list_leases(RUN_ID)?.len();
         land_everything(&faulty, &clock)?;
@@ -229,12 +252,14 @@ impl<'a> ScenarioRunner<'a> {
                 .collect::<Result<_, _>>()?,
             faults: injector.injected_faults(),
             acts,
+            edited: edited.filter(|_| fold.source_edition() > 0),
+            effects_of_mismatch,
             kept_records,
             repeated_requests: injector.repeated_requests(),
             calls_with_keyless_effects: injector.calls_with_keyless_effects(),
             premature_ends: injector.premature_ends(),
             visits: injector.take_visits(),
-            fold: RunFold::from_entries(&entries).0,
+            fold,
             entries,
             refused,
             failed,
@@ -290,6 +315,19 @@ impl<'a> ScenarioRunner<'a> {
                 OperatorAct::Decide(decision) if status == RunStatus::Undecided => {
                     scene.decide_call(decision)?;
                 }
+                OperatorAct::ApproveLate | OperatorAct::RejectLate => {
+                    let approves = matches!(act, OperatorAct::ApproveLate);
+                    let decided = scene.decide_gate(approves)?;
+                    if let Err(killed) = decided {
+                        scene.acts.push((process as usize, act));
+                        return Ok(Err(killed));
+                    }
+                }
+                OperatorAct::Edit(edit) => {
+                    let edit = edit.clone();
+                    scene.acts.push((process as usize, act));
+                    return self.resume_edited(scene, &edit);
+                }
                 OperatorAct::Leave => {
                     let left = catch_unwind(AssertUnwindSafe(|| leave_run(&scene.resources.journal, RUN_ID)));
                     scene.acts.push((process as usize, act));
@@ -300,11 +338,52 @@ impl<'a> ScenarioRunner<'a> {
             }
             scene.acts.push((process as usize, act));
         }
+        let edited = scene.edited_in_force()?;
+        let runbook = edited.as_ref().map_or(self.runbook, |edited| &edited.runbook);
         if scene.is_given_up {
-            self.script_runner.abandon_run(&scene.resources, RUN_ID)
-        } else {
-            self.script_runner.resume_run(&scene.resources, RUN_ID)
+            return self.script_runner.abandon_run(&scene.resources, RUN_ID, runbook);
         }
+        if edited.is_some() {
+            return self.resume_with_edit(scene, runbook);
+        }
+        self.script_runner.resume_run(&scene.resources, RUN_ID, runbook)
+    }
+
+    /// Resumes a run with an edited text, and looks whether one that does not match does anything.
+    fn resume_with_edit(
+        &mut self,
+        scene: &mut Scene<'_>,
+        edited: &Runbook,
+    ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
+        let before = scene.count_effects()?;
+        let resumed = self.script_runner.resume_run(&scene.resources, RUN_ID, edited)?;
+        if is_mismatch(&resumed) {
+            scene.effects_of_mismatch.extend(scene.list_effects_since(&before)?);
+            // The last line says so: the text that counts does not match, and a resume would meet the same.
+            scene.is_given_up |= scene.edited_in_force()?.is_some();
+        }
+        Ok(resumed)
+    }
+
+    /// Resumes a run with the text that an operator has edited.
+    fn resume_edited(
+        &mut self,
+        scene: &mut Scene<'_>,
+        edit: &EditAct,
+    ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
+        if edit.approves
+            && let Err(killed) = scene.decide_gate(true)?
+        {
+            return Ok(Err(killed));
+        }
+        scene.edited = Some(Arc::clone(&edit.edited));
+        let resumed = match self.resume_with_edit(scene, &edit.edited.runbook) {
+            // Nothing was done: a run that is ending takes no edit.
+            Err(Refusal::Runbook(_)) => Err(ProcessKilled),
+            resumed => resumed?,
+        };
+        scene.is_given_up |= edit.gives_up && scene.edited_in_force()?.is_none();
+        Ok(resumed)
     }
 
     /// Returns what the runbook's own `invariant(world)` has against a result.
@@ -328,12 +407,55 @@ impl Scene<'_> {
     fn next_act(&self, process: u32) -> Option<OperatorAct> {
         match self.plan {
             FaultPlan::Operated(.., act) => (process == 1).then(|| act.clone()),
-            FaultPlan::Seed(seed, families)
+            FaultPlan::Seed(seed, families, edited)
                 if families.has(FaultFamily::Operators) && process < MAX_FAULTY_PROCESSES =>
             {
-                OperatorAct::draw(*seed, process)
+                OperatorAct::draw(*seed, process, edited.as_ref())
             }
             _ => None,
+        }
+    }
+
+    /// Returns the edited text, where it is the one by which the run goes.
+    fn edited_in_force(&self) -> Result<Option<Arc<EditedRunbook>>, Refusal> {
+        let Some(edited) = &self.edited else { return Ok(None) };
+        let entries = self.resources.journal.read_records(RUN_ID)?;
+        let is_in_force = RunFold::from_entries(&entries).0.source_edition() > 0;
+        Ok(is_in_force.then(|| Arc::clone(edited)))
+    }
+
+    /// Returns how many effects each world has had.
+    fn count_effects(&self) -> Result<Vec<usize>, Refusal> {
+        self.sims.iter().map(|sim| Ok(sim.effect_log()?.len())).collect()
+    }
+
+    /// Returns what each world has had since it was counted, but for what was on its way, or is a colleague's.
+    fn list_effects_since(&self, before: &[usize]) -> Result<Vec<String>, Refusal> {
+        if self.injector.injected_faults().iter().any(|struck| struck.fault.lands_late()) {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for (sim, before) in self.sims.iter().zip(before) {
+            let since = sim.effect_log()?.into_iter().skip(*before);
+            let own = since.filter(|effect| !effect.kind.starts_with(COLLEAGUE_KINDS));
+            found.extend(own.map(|effect| format!("`{}` of `{}`", effect.kind, effect.what)));
+        }
+        Ok(found)
+    }
+
+    /// Decides, as a person, about what the run waits for; nothing where it waits for nothing. The process that records
+    /// that may die, too.
+    fn decide_gate(&self, approves: bool) -> Result<Result<(), ProcessKilled>, Refusal> {
+        let decide = || -> Result<(), journal::Error> {
+            let run = self.resources.journal.acquire_run(RUN_ID)?;
+            for approval in OpenApproval::list_in_run(&run)? {
+                approval.record_decision(&run, approves, PERSON)?;
+            }
+            Ok(())
+        };
+        match catch_unwind(AssertUnwindSafe(decide)) {
+            Ok(decided) => Ok(Ok(decided?)),
+            Err(_) => Ok(Err(ProcessKilled)),
         }
     }
 
@@ -365,10 +487,15 @@ impl ScenarioResult {
     }
 }
 
+/// Returns whether a process stopped because its text does not match what was recorded.
+fn is_mismatch(ended: &Result<RunResult, ProcessKilled>) -> bool {
+    matches!(ended, Ok(RunResult { stop: Some(StopReason::Mismatch { .. }), .. }))
+}
+
 /// Returns the pause between the death of a process and the resume.
 fn restart_delay(plan: &FaultPlan) -> Span {
     match plan {
-        FaultPlan::Seed(seed, _) if seed % 2 == 1 => QUICK_RESTART_DELAY,
+        FaultPlan::Seed(seed, ..) if seed % 2 == 1 => QUICK_RESTART_DELAY,
         // Whoever takes a run over goes on with it at once.
         FaultPlan::One(_, Fault::TakeOver(_)) => QUICK_RESTART_DELAY,
         _ => RESTART_DELAY,

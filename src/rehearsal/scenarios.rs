@@ -1,12 +1,16 @@
 //! Which scenarios there are: one for each point that the undisturbed run passed and each thing that can go wrong there.
 
 use super::{
+    edited_runbook::EditedRunbook,
     fault_plan::FaultPlan,
-    operators::{ACTS_AFTER_DEATH, OperatorAct, clock_jump_at, silences_at, take_over_at},
+    operators::{
+        ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, OperatorAct, clock_jump_at, silences_at, take_over_at,
+    },
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
         LANDING_LATE, Point, PointKind, Visit,
     },
+    text_edits::EDIT_KINDS,
 };
 use crate::{
     base::suggest,
@@ -18,7 +22,11 @@ use crate::{
     runtime::{APPROVE, Runbook},
 };
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The families of faults that are rehearsed where none are named, as `rehearse --faults` takes them.
 pub const DEFAULT_FAULTS: &str = "all";
@@ -103,37 +111,43 @@ impl Scenario {
 }
 
 impl ScenarioSet {
-    /// Returns the scenarios of a run that visited these points.
+    /// Returns the scenarios of a run that visited these points, and whose text has these edits.
     ///
     /// # Errors
     /// There is no such scenario as the one that is wanted; and the nearest there is.
     pub(super) fn from_visits(
         visits: &[Visit],
+        edits: &[Arc<EditedRunbook>],
         request: &RehearsalRequest,
     ) -> Result<Self, (String, &'static str)> {
         let calls = list_calls(visits);
         let mut scenarios =
             vec![Scenario { id: "undisturbed".into(), cell: None, plan: FaultPlan::Undisturbed }];
+        let mut deaths = Vec::new();
         for (number, call) in calls.iter().enumerate() {
             let own: Vec<&Point> = visits.iter().map(|p| &p.point).filter(|p| p.call == call.name).collect();
             let crashes: Vec<_> =
                 own.iter().filter_map(|point| crash_scenario(number, point, &own)).collect();
-            let operated =
-                crashes.iter().flat_map(|crash| death_scenarios(number, crash)).collect::<Vec<_>>();
+            let died: Vec<_> =
+                crashes.iter().filter_map(|crash| Death::from_crash(number, crash, &own)).collect();
             scenarios.extend(crashes);
             scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
-            scenarios.extend(operated);
+            scenarios.extend(died.iter().flat_map(Death::list_operated));
+            deaths.extend(died);
             let result = visits.iter().find_map(|v| v.result.as_ref().filter(|_| v.point.call == call.name));
             scenarios.extend(own.iter().flat_map(|point| operator_scenarios(number, point, result)));
+            let gate = own.iter().find(|point| call.op == APPROVE && point.at.asks_person());
+            scenarios.extend(gate.into_iter().flat_map(|gate| gate_scenarios(number, gate, edits)));
         }
+        scenarios.extend(edit_scenarios(&deaths, edits));
         let mut set = Self { calls, scenarios };
         if let Some(only) = &request.only {
-            set.select_scenario(only, request.faults)?;
+            set.select_scenario(only, request.faults, edits)?;
             return Ok(set);
         }
         set.scenarios.retain(|scenario| scenario.is_among(request.faults));
         let seeds = (0..request.seeds).map(|n| request.seed.wrapping_add(n));
-        set.scenarios.extend(seeds.map(|seed| seed_scenario(seed, request.faults)));
+        set.scenarios.extend(seeds.map(|seed| seed_scenario(seed, request.faults, edits)));
         Ok(set)
     }
 
@@ -147,10 +161,11 @@ impl ScenarioSet {
         &mut self,
         only: &str,
         families: FaultSelection,
+        edits: &[Arc<EditedRunbook>],
     ) -> Result<(), (String, &'static str)> {
         let seed = only.strip_prefix("seed:").and_then(|n| n.parse().ok());
         let found = seed
-            .map(|seed| seed_scenario(seed, families))
+            .map(|seed| seed_scenario(seed, families, edits))
             .or_else(|| self.scenarios.iter().find(|s| s.id == only).cloned());
         let Some(found) = found else {
             let near = suggest::nearest_name(only, self.scenarios.iter().map(|s| s.id.as_str()));
@@ -267,22 +282,100 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
 /// The deaths after which an operator does something else than resume: each leaves the call in another state.
 const OPERATED_DEATHS: &[&str] = &["after-begin", "after-effect", "after-accepted", "after-record"];
 
-/// Returns the scenarios in which an operator does something else than resume after a death, or the clock is another.
-fn death_scenarios(number: usize, crash: &Scenario) -> Vec<Scenario> {
-    let (FaultPlan::One(point, fault), Some((_, death))) = (&crash.plan, crash.cell) else {
-        return Vec::new();
-    };
-    if !OPERATED_DEATHS.contains(&death) {
-        return Vec::new();
-    }
-    let death = crash.id.rsplit(':').next().unwrap_or(death);
-    let operate = |(word, act): &(&'static str, OperatorAct)| Scenario {
-        id: format!("operator:{number}:{death}:{word}"),
-        cell: Some((number, *word)),
-        plan: FaultPlan::Operated(point.clone(), *fault, act.clone()),
-    };
-    ACTS_AFTER_DEATH.iter().map(operate).collect()
+/// A death of the process after which an operator does something else than resume.
+struct Death<'a> {
+    /// The number of its call.
+    number: usize,
+    point: &'a Point,
+    /// The word for it, in the names of scenarios.
+    word: String,
 }
+
+impl<'a> Death<'a> {
+    fn from_crash(number: usize, crash: &Scenario, own: &[&'a Point]) -> Option<Self> {
+        let (FaultPlan::One(at, _), Some((_, death))) = (&crash.plan, crash.cell) else { return None };
+        let point = own.iter().copied().find(|point| *point == at)?;
+        let word = crash.id.rsplit(':').next().filter(|_| OPERATED_DEATHS.contains(&death))?.to_owned();
+        Some(Self { number, point, word })
+    }
+
+    /// Returns the scenarios in which an operator gives the run up after the death, or the clock is another.
+    fn list_operated(&self) -> Vec<Scenario> {
+        let operate = |(word, act): &(&'static str, OperatorAct)| self.operate(word, word, act.clone());
+        ACTS_AFTER_DEATH.iter().map(operate).collect()
+    }
+
+    /// Returns the scenario in which an operator does this after the death.
+    fn operate(&self, word: &str, kind: &'static str, act: OperatorAct) -> Scenario {
+        let Self { number, point, word: death } = self;
+        Scenario {
+            id: format!("operator:{number}:{death}:{word}"),
+            cell: Some((*number, kind)),
+            plan: FaultPlan::Operated(Point::clone(point), Fault::Crash, act),
+        }
+    }
+}
+
+/// How many scenarios an edit of each kind is played in: some of everywhere in the text, and of everywhere in the run.
+const SCENARIOS_PER_EDIT_KIND: usize = 16;
+
+/// Returns the scenarios in which the text is edited after a death: few of all pairs there are, spread over both.
+fn edit_scenarios(deaths: &[Death<'_>], edits: &[Arc<EditedRunbook>]) -> Vec<Scenario> {
+    // A run that has ended is not taken up any more.
+    let deaths: Vec<_> =
+        deaths.iter().filter(|death| death.point.at != PointKind::Added("finished")).collect();
+    let mut scenarios: Vec<Scenario> = Vec::new();
+    for (turn, kind) in EDIT_KINDS.into_iter().enumerate() {
+        let own: Vec<_> = edits.iter().filter(|edited| edited.edit.kind == kind).collect();
+        if own.is_empty() || deaths.is_empty() {
+            continue;
+        }
+        for nth in 0..SCENARIOS_PER_EDIT_KIND {
+            let edited = own[nth * own.len() / SCENARIOS_PER_EDIT_KIND];
+            let death = deaths[spread_index(nth * EDIT_KINDS.len() + turn, deaths.len())];
+            let act = EditAct { edited: Arc::clone(edited), approves: false, gives_up: nth % 4 == 3 };
+            let scenario = death.operate(&edited.edit.name, kind.word(), OperatorAct::Edit(act));
+            if scenarios.iter().all(|known| known.id != scenario.id) {
+                scenarios.push(scenario);
+            }
+        }
+    }
+    scenarios
+}
+
+/// Returns an index below `count`, so that those of successive turns lie far apart, however many there are.
+const fn spread_index(turn: usize, count: usize) -> usize {
+    // The golden section, in thousandths.
+    (turn * 618 % 1000) * count / 1000
+}
+
+/// The word for a gate, in the names of scenarios.
+const AT_GATE: &str = "gate";
+
+/// Returns the scenarios at a gate: it is rejected; nobody is there, and an operator decides later, gives the run up, or
+/// edits what is before, at or behind it.
+fn gate_scenarios(number: usize, gate: &Point, edits: &[Arc<EditedRunbook>]) -> Vec<Scenario> {
+    let scenario = |word: &str, kind: &'static str, plan: FaultPlan| Scenario {
+        id: format!("operator:{number}:{AT_GATE}:{word}"),
+        cell: Some((number, kind)),
+        plan,
+    };
+    let unattended = |act| FaultPlan::Operated(gate.clone(), Fault::Absence, act);
+    let rejected = scenario("reject", "reject", FaultPlan::One(gate.clone(), Fault::Rejection));
+    let decided = ACTS_AT_GATE.iter().map(|(word, act)| scenario(word, word, unattended(act.clone())));
+    let of_gate = edits.iter().filter(|edited| edited.edit.statement.contains(APPROVE));
+    let edited = of_gate.take(EDITS_PER_GATE).flat_map(|edited| {
+        [false, true].map(|approves| {
+            let act = EditAct { edited: Arc::clone(edited), approves, gives_up: false };
+            let word = format!("{}{}", edited.edit.name, if approves { "-approved" } else { "" });
+            scenario(&word, edited.edit.kind.word(), unattended(OperatorAct::Edit(act)))
+        })
+    });
+    [rejected].into_iter().chain(decided).chain(edited).collect()
+}
+
+/// How many edits of a gate's statement are played at each gate.
+const EDITS_PER_GATE: usize = 6;
 
 /// Returns the scenarios in which another process takes the run over at a point, or nothing is answered after it and a
 /// person decides; `result` is what the call gives back.
@@ -312,8 +405,17 @@ fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
     matches!(point.at, PointKind::Looks(_)) && after.is_some_and(|first| *first == point)
 }
 
-fn seed_scenario(seed: u64, families: FaultSelection) -> Scenario {
-    Scenario { id: format!("seed:{seed}"), cell: None, plan: FaultPlan::Seed(seed, families) }
+fn seed_scenario(seed: u64, families: FaultSelection, edits: &[Arc<EditedRunbook>]) -> Scenario {
+    let edited = families.has(FaultFamily::Operators).then(|| draw_edit(seed, edits)).flatten();
+    Scenario { id: format!("seed:{seed}"), cell: None, plan: FaultPlan::Seed(seed, families, edited) }
+}
+
+/// Draws the edit that a schedule may have: one of three has one.
+fn draw_edit(seed: u64, edits: &[Arc<EditedRunbook>]) -> Option<Arc<EditedRunbook>> {
+    let dice = Sha256::digest([&seed.to_be_bytes()[..], &b"edit"[..]].concat());
+    let drawn = usize::from(u16::from_be_bytes([dice[1], dice[2]]));
+    let index = drawn.checked_rem(edits.len()).filter(|_| dice[0].is_multiple_of(3))?;
+    edits.get(index).cloned()
 }
 
 /// Returns the worst grade of each cell's scenarios.

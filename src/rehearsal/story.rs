@@ -33,7 +33,7 @@ pub enum StoryEvent {
         /// How the process before it ended; nothing for the first.
         after: Option<ProcessEnd>,
         /// What was done before it, other than to wait.
-        act: Option<&'static str>,
+        act: Option<String>,
     },
     /// A record that was kept.
     Record(JournalEntry),

@@ -14,7 +14,7 @@ pub fn render_story(story: &Story, ink: Painter) -> String {
     for event in &story.events {
         match event {
             StoryEvent::Process { number, after, act } => {
-                transcript.push_heading(ink.bold(&render_heading(*number, *after, *act)));
+                transcript.push_heading(ink.bold(&render_heading(*number, *after, act.as_deref())));
             }
             StoryEvent::Record(entry) => transcript.push_entry(entry),
             StoryEvent::Fault { at, call, point, what, lost_records } => {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     base::value,
-    journal::{CallState, Decision, Durability, Outcome, Record, ScriptError},
+    journal::{self, CallState, Decision, Durability, Outcome, Record, Run, ScriptError, UnreadableRecord},
     ops::spec::{Effect, Permission},
     provider::model::Identity,
 };
@@ -33,11 +33,11 @@ pub const APPROVE: &str = "approve";
 
 /// What an approval covers, recorded when it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApprovalCover {
+struct ApprovalCover {
     /// The hash of the call, its message, the run's parameters and the identity of the targets.
-    pub hash: String,
+    hash: String,
     /// The targets, by name.
-    pub targets: BTreeSet<String>,
+    targets: BTreeSet<String>,
 }
 
 impl ApprovalCover {
@@ -45,8 +45,53 @@ impl ApprovalCover {
     ///
     /// # Errors
     /// Why it is not what an approval covers.
-    pub fn decode(recorded: &Value) -> Result<Self, String> {
+    fn decode(recorded: &Value) -> Result<Self, String> {
         Self::deserialize(recorded).map_err(|e| format!("{recorded} is not what an approval covers: {e}"))
+    }
+}
+
+/// An approval that a run waits for, and nobody has decided about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenApproval {
+    /// The name of its call.
+    pub name: String,
+    hash: String,
+}
+
+impl OpenApproval {
+    /// Returns those of a run, in the order of their names.
+    ///
+    /// # Errors
+    /// What is recorded of one of them does not read.
+    pub fn list_in_run(run: &Run) -> Result<Vec<Self>, UnreadableRecord> {
+        run.open_calls().into_iter().filter_map(|name| Self::find(run, name).transpose()).collect()
+    }
+
+    fn find(run: &Run, name: String) -> Result<Option<Self>, UnreadableRecord> {
+        match run.call_state(&name)? {
+            CallState::Started { op, accepted: Some(cover), decision: None, .. } if op == APPROVE => {
+                match ApprovalCover::decode(&cover) {
+                    Ok(cover) => Ok(Some(Self { name, hash: cover.hash })),
+                    Err(what) => Err(run.unreadable_call(&name, what)),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Records what somebody decided about it; the run goes by it when it is resumed.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn record_decision(&self, run: &Run, approves: bool, by: &str) -> Result<(), journal::Error> {
+        let (hash, by) = (self.hash.clone(), by.to_owned());
+        let decision = if approves {
+            Decision::Approve { hash, by: by.clone() }
+        } else {
+            Decision::Reject { hash, by: by.clone() }
+        };
+        let record = Record::Decided { call: self.name.clone(), decision: decision.to_json(), by };
+        run.append_record(record, Durability::Synced)
     }
 }
 

@@ -64,7 +64,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-pub use approval::{APPROVE, ApprovalCover};
+pub use approval::{APPROVE, OpenApproval};
 pub use call_path::CLEAN_UP_PATH;
 pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use deferred_cleanup::names_undone;

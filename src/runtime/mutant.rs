@@ -17,6 +17,10 @@ pub(super) fn skips_clean_up(was_ending: bool) -> bool {
     was_ending && is_mutant(Mutant::CleanedUpOnce)
 }
 
+pub(super) fn passes_frontier() -> bool {
+    is_mutant(Mutant::NoEditBarrier)
+}
+
 pub(super) fn skips_quarantine() -> bool {
     is_mutant(Mutant::NoQuarantine)
 }

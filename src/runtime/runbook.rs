@@ -89,6 +89,14 @@ impl Runbook {
         Self::compile_sources(engine::language_engine(), name.to_owned(), text, ModuleSources::new())
     }
 
+    /// Returns the runbook with another text, over the same modules.
+    ///
+    /// # Errors
+    /// As [`Runbook::load_file`].
+    pub fn with_text(&self, text: String) -> Result<Self, RunbookError> {
+        Self::compile_sources(engine::language_engine(), self.path.clone(), text, self.modules.clone())
+    }
+
     /// Returns the runbook that a run recorded.
     ///
     /// # Errors

@@ -62,6 +62,24 @@ pub struct ResumeRequest {
     pub abandon: bool,
 }
 
+/// Returns whether a text is another one than that with which a run was last taken up.
+///
+/// # Errors
+/// [`Refusal`]: no run may go on with it, or the run is ending and goes on as it was recorded.
+pub(super) fn admit_text(journal: &Journal, run: &journal::Run, runbook: &Runbook) -> Result<bool, Refusal> {
+    let recorded = journal.read_sources(run.id(), run.source_edition())?;
+    if journal::digest_sources(&runbook.sources()) == journal::digest_sources(&recorded) {
+        return Ok(false);
+    }
+    require_runnable(runbook)?;
+    if run.is_ending() {
+        return Err(RunbookError::new("the run is ending: its clean-up goes on as it was recorded")
+            .with_hint("resume it without `--edited`")
+            .into());
+    }
+    Ok(true)
+}
+
 impl Runtime {
     /// Creates the runtime of a configuration; contacts no target.
     ///
@@ -237,20 +255,11 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let ResumeRequest { run, runbook, params, confirmed, abandon } = resume;
-        let edited = journal::digest_sources(&runbook.sources())
-            != journal::digest_sources(&journal.read_sources(run.id(), run.source_edition())?);
+        let edited = admit_text(&journal, &run, &runbook)?;
         let now = |targets: &[String]| self.read_target_time(targets);
         let params = runbook.add_presets_of_new_params(params, &self.config, &now)?;
         let targets = list_named_targets(&runbook, &params);
         let clock = self.clock_of_resumed_run(&targets);
-        if edited {
-            require_runnable(&runbook)?;
-            if run.is_ending() {
-                return Err(RunbookError::new("the run is ending: its clean-up goes on as it was recorded")
-                    .with_hint("resume it without `--edited`")
-                    .into());
-            }
-        }
         if !abandon {
             self.check_targets(&runbook, &params, &confirmed)?;
             // Leased before the script reaches its first new call: until then it may wait for a long time.

@@ -16,6 +16,7 @@ use super::{
     run_context::{RunContext, RunSetup},
     runbook::{INVARIANT_FN, ResolvedParams, Runbook},
     runbook_error::RunbookError,
+    runs::admit_text,
     script_error::codes,
     values::to_dynamic,
 };
@@ -135,7 +136,8 @@ impl<'a> ScriptRunner<'a> {
             version: VERSION.into(),
             leases,
         };
-        Ok(self.run_until_killed(resources, false, || resources.journal.create_run_as(run, &new))?)
+        let runbook = self.runbook;
+        self.run_until_killed(resources, runbook, false, || Ok(resources.journal.create_run_as(run, &new)?))
     }
 
     fn find_leases(&self, resources: &RunResources) -> provider::Result<Vec<Lease>> {
@@ -144,7 +146,8 @@ impl<'a> ScriptRunner<'a> {
         self.tokio.block_on(permit::leases_for_targets(&resources.fleet, &targets, needs))
     }
 
-    /// Resumes a run.
+    /// Resumes a run with a text of its runbook. One that has changed is recorded as edited; what was recorded must match
+    /// it.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was done.
@@ -152,16 +155,19 @@ impl<'a> ScriptRunner<'a> {
         &mut self,
         resources: &RunResources,
         run: &str,
+        runbook: &Runbook,
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
-        Ok(self.run_until_killed(resources, false, || {
+        self.run_until_killed(resources, runbook, false, || {
             let run = resources.journal.acquire_run(run)?;
-            let leases = permit::leases_for_run(&run, &self.runbook.header.needs)?;
+            let is_edited = admit_text(&resources.journal, &run, runbook)?;
+            let leases = permit::leases_for_run(&run, &runbook.header.needs)?;
             resources.journal.acquire_leases(&leases, run.id(), &Holder::this_process())?;
-            run.record_resume(VERSION, None).map(|()| run)
-        })?)
+            run.record_resume(VERSION, is_edited.then(|| runbook.sources()))?;
+            Ok(run)
+        })
     }
 
-    /// Abandons a run: begun calls are resolved, nothing new begins, then it cleans up.
+    /// Abandons a run with the text that it goes by: begun calls are resolved, nothing new begins, then it cleans up.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was done.
@@ -169,20 +175,23 @@ impl<'a> ScriptRunner<'a> {
         &mut self,
         resources: &RunResources,
         run: &str,
+        runbook: &Runbook,
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
-        Ok(self.run_until_killed(resources, true, || {
+        self.run_until_killed(resources, runbook, true, || {
             let run = resources.journal.acquire_run(run)?;
-            run.record_resume(VERSION, None).map(|()| run)
-        })?)
+            run.record_resume(VERSION, None)?;
+            Ok(run)
+        })
     }
 
-    /// Runs the runbook over a run, until it ends or stops, or the process dies.
+    /// Runs a runbook over a run, until it ends or stops, or the process dies.
     fn run_until_killed(
         &mut self,
         resources: &RunResources,
+        runbook: &Runbook,
         is_abandoning: bool,
-        run: impl FnOnce() -> Result<journal::Run, journal::Error>,
-    ) -> Result<Result<RunResult, ProcessKilled>, journal::Error> {
+        run: impl FnOnce() -> Result<journal::Run, Refusal>,
+    ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
         let Ok(run) = catch_unwind(AssertUnwindSafe(run)) else { return Ok(Err(ProcessKilled)) };
         let context = RunContext::new(RunSetup {
             fleet: Arc::clone(&resources.fleet),
@@ -192,7 +201,7 @@ impl<'a> ScriptRunner<'a> {
             fork_limit: 1,
             journal: Arc::clone(&resources.journal),
             run: run?,
-            rights: Some(self.runbook.header.needs.clone()),
+            rights: Some(runbook.header.needs.clone()),
             observer: Arc::clone(&resources.watch),
             targets: list_named_targets(self.runbook, &self.params),
             // The targets are simulated copies.
@@ -201,7 +210,7 @@ impl<'a> ScriptRunner<'a> {
         });
         *lock_unpoisoned(&resources.stop_requester.0) = Arc::downgrade(&context);
         let driven = catch_unwind(AssertUnwindSafe(|| {
-            drive::evaluate_with_engine(&mut self.engine, &context, self.runbook, &self.params)
+            drive::evaluate_with_engine(&mut self.engine, &context, runbook, &self.params)
         }));
         // Deferred clean-up and the run refer to each other, and the engine refers to the run; both are freed here.
         lock_unpoisoned(&context.deferred).clear();

@@ -23,6 +23,20 @@ pub(crate) fn postgres_or_skip() -> bool {
     skip::postgres_or_skip(postgres::lab::check_installed().map_err(|error| error.to_string()))
 }
 
+/// Copies a folder as `cp -r` does.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("reads") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
+
 /// A folder with an empty configuration and a state folder, both removed with it.
 pub(crate) struct TestEnv {
     folder: TempDir,
@@ -52,6 +66,14 @@ impl TestEnv {
 
     pub(crate) fn state_folder(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// Puts a copy in the place of the state folder: at the same path, and another place.
+    pub(crate) fn copy_state(&self) {
+        let (state, before) = (self.state_folder(), self.path("state-before"));
+        fs::rename(&state, &before).expect("moved");
+        copy_folder(&before, &state);
+        fs::remove_dir_all(&before).expect("removed");
     }
 
     fn config_file(&self) -> PathBuf {

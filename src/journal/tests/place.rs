@@ -3,9 +3,12 @@
 use super::{
     TestJournal, accepted_record, begin_record, clock_from, end_record, new_run, ok_outcome, ticking_clock,
 };
-use crate::journal::{
-    Adoption, Durability, Error, Holder, Journal, LostRun, PlaceDoubt, Record, RunStatus, StateConsent,
-    schema,
+use crate::{
+    journal::{
+        Adoption, Durability, Error, Holder, Journal, LostRun, PlaceDoubt, Record, RunStatus, StateConsent,
+        schema,
+    },
+    testing::copy_folder,
 };
 use serde_json::json;
 use std::{
@@ -13,20 +16,6 @@ use std::{
     path::Path,
     sync::{Mutex, PoisonError},
 };
-
-/// Copies a folder as `cp -r` does.
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("made");
-    for entry in fs::read_dir(from).expect("reads") {
-        let entry = entry.expect("an entry");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            copy_folder(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).expect("copied");
-        }
-    }
-}
 
 /// Opens the journal of a folder as a process with this consent does.
 fn open_as(state: &Path, adopt: bool, rolled_back: bool) -> Journal {

@@ -1,5 +1,6 @@
 //! A rehearsal of a runtime that is wrong: it must be found, and by the invariant that it breaks.
 
+mod edits;
 mod left_over;
 
 use super::*;
@@ -63,7 +64,9 @@ fn run_scenarios(
         let stage = Stage::set(&request.runbook, &request.params, &test_config())?;
         let mut runner = ScenarioRunner::new(&request.runbook, stage.params.clone(), &stage)?;
         let undisturbed = runner.run_scenario(&FaultPlan::Undisturbed)?;
-        let set = ScenarioSet::from_visits(&undisturbed.visits, &request).expect("no scenario was asked for");
+        let edits = if wants_edits(&request) { edit_runbook(&request.runbook) } else { Vec::new() };
+        let set = ScenarioSet::from_visits(&undisturbed.visits, &edits, &request)
+            .expect("no scenario was asked for");
         set_mutant(mutant);
         let mut crashes = Vec::new();
         for scenario in &set.scenarios {

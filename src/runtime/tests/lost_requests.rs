@@ -98,8 +98,11 @@ impl LostEnv {
             watch,
             stop_requester: Arc::default(),
         };
-        let driven =
-            if resumes { runner.resume_run(&resources, RUN) } else { runner.start_run(&resources, RUN) };
+        let driven = if resumes {
+            runner.resume_run(&resources, RUN, &runbook)
+        } else {
+            runner.start_run(&resources, RUN)
+        };
         driven.expect("it may run").expect("nobody is killed")
     }
 

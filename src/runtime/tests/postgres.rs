@@ -120,7 +120,7 @@ impl LabEnv {
             reaper.die_at.store(usize::MAX, Ordering::SeqCst);
             let resumed = match resources.journal.summarize_run(RUN) {
                 Ok(run) if run.status.is_final() => None,
-                Ok(_) => Some(runner.resume_run(&resources, RUN)),
+                Ok(_) => Some(runner.resume_run(&resources, RUN, &runbook)),
                 Err(_) => Some(runner.start_run(&resources, RUN)),
             };
             drop(resumed.transpose().expect("it may go on"));

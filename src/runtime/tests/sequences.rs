@@ -1,5 +1,5 @@
-//! Random sequences of what operators, kills, edits and clocks do to one run: nothing happens twice, the world agrees with
-//! the journal, and some command ends the run.
+//! Random sequences of what operators, kills, edits, copies of the state and clocks do to one run: nothing happens twice,
+//! the world agrees with the journal, and some command ends the run.
 //!
 //! `REDRILL_SEQUENCES` says how many sequences are played, `REDRILL_SEED` with which seed.
 
@@ -7,9 +7,9 @@ use super::*;
 use crate::{
     base::clock::{Clock, VirtualClock},
     base::moment::{Moment, Span},
-    journal::{Decision, Outcome},
+    journal::{Decision, Outcome, StateConsent},
     provider::{OpenContext, sim::Sim},
-    runtime::{APPROVE, ApprovalCover, DecidableCall, leave_run},
+    runtime::{APPROVE, DecidableCall, OpenApproval, leave_run},
 };
 use proptest::{
     prelude::*,
@@ -74,6 +74,8 @@ enum Act {
     DecideCall { redo: bool },
     /// The clock of the machine is set.
     StepClock { minutes: i64 },
+    /// The state folder is copied, and the copy is taken over.
+    Copy,
 }
 
 /// A process, and the person in front of it.
@@ -132,6 +134,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         4 => prop::bool::weighted(0.8).prop_map(|approves| Act::DecideGate { approves }),
         2 => any::<bool>().prop_map(|redo| Act::DecideCall { redo }),
         2 => (-200_i64..200).prop_map(|minutes| Act::StepClock { minutes }),
+        2 => Just(Act::Copy),
     ]
 }
 
@@ -148,8 +151,7 @@ impl Sequence {
         let env = TestEnv::new();
         let clock =
             Arc::new(VirtualClock::starting_at(Moment::parse("2026-11-20T12:00:00Z").expect("a moment")));
-        let runtime =
-            Runtime::with_clock(env.load_config(), Arc::clone(&clock) as Arc<dyn Clock>).expect("a runtime");
+        let runtime = make_runtime(&env, &clock, StateConsent::default());
         let env = ScriptEnv { env, runtime };
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{SCRIPT}")).expect("it parses");
         let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
@@ -173,8 +175,9 @@ impl Sequence {
     }
 
     /// Plays one act. What is refused changes nothing.
-    fn play(&self, act: &Act) -> Result<(), String> {
+    fn play(&mut self, act: &Act) -> Result<(), String> {
         match act {
+            Act::Copy => return self.copy_state(),
             Act::Resume { edit, process } => return self.resume(*edit, *process),
             Act::Abandon { process } => drop(self.take_up(None, true, *process)),
             Act::Leave => drop(leave_run(&self.journal(), &self.id)),
@@ -183,6 +186,24 @@ impl Sequence {
             Act::StepClock { minutes } => self.clock.shift_wall_clock(Span::from_secs(minutes * 60)),
         }
         Ok(())
+    }
+
+    /// Copies the state, and takes the copy over; checks that nothing acts there before.
+    fn copy_state(&mut self) -> Result<(), String> {
+        // The process of before is gone, and has no file open.
+        self.env.runtime = make_runtime(&self.env.env, &self.clock, StateConsent::default());
+        self.env.env.copy_state();
+        let before = (self.effects(), self.records());
+        let refused = self.take_up(None, false, Process::CALM);
+        let is_refused = matches!(refused, Err(Refusal::Journal(journal::Error::ElsewhereState { .. })));
+        let is_same = (self.effects(), self.records()) == before;
+        fails(!is_refused || !is_same, "a copy that nobody took over acts", &refused.map(|run| run.stop))?;
+        let consent = StateConsent { adopt: true, by: "ann".into(), ..StateConsent::default() };
+        let adopter = make_runtime(&self.env.env, &self.clock, consent);
+        let taken = adopter.open_journal().and_then(|journal| journal.acquire_run(&self.id).map(drop));
+        let is_told =
+            self.status().is_final() || matches!(self.records().last(), Some(Record::Adopted { .. }));
+        fails(taken.is_err() || !is_told, "a copy cannot be taken over", &taken)
     }
 
     /// Resumes the run, and checks that a script which does not match does nothing new.
@@ -221,20 +242,8 @@ impl Sequence {
     fn decide_gate(&self, approves: bool) -> Option<()> {
         let journal = self.journal();
         let run = journal.acquire_run(&self.id).ok().filter(|run| !run.status().is_final())?;
-        for call in run.open_calls() {
-            let journal::CallState::Started { op, accepted: Some(cover), decision: None, .. } =
-                run.call_state(&call).expect("it reads")
-            else {
-                continue;
-            };
-            if op != APPROVE {
-                continue;
-            }
-            let (hash, by) = (ApprovalCover::decode(&cover).expect("a cover").hash, "bob".to_owned());
-            let decision =
-                if approves { Decision::Approve { hash, by } } else { Decision::Reject { hash, by } };
-            let record = Record::Decided { call, decision: decision.to_json(), by: "bob".into() };
-            run.append_record(record, journal::Durability::Synced).expect("written");
+        for approval in OpenApproval::list_in_run(&run).expect("it reads") {
+            approval.record_decision(&run, approves, "bob").expect("written");
         }
         Some(())
     }
@@ -337,6 +346,12 @@ impl Sequence {
     }
 }
 
+/// Returns the runtime of a new process.
+fn make_runtime(env: &TestEnv, clock: &Arc<VirtualClock>, consent: StateConsent) -> Runtime {
+    let clock = Arc::clone(clock) as Arc<dyn Clock>;
+    Runtime::with_clock(env.load_config(), clock).expect("a runtime").with_consent(consent)
+}
+
 /// Returns what is wrong, if it is.
 fn fails(is_wrong: bool, what: &str, about: &dyn Debug) -> Result<(), String> {
     if is_wrong { Err(format!("{what}: {about:?}")) } else { Ok(()) }
@@ -344,7 +359,7 @@ fn fails(is_wrong: bool, what: &str, about: &dyn Debug) -> Result<(), String> {
 
 /// Plays a sequence, and returns what was wrong.
 fn play_sequence(first: Process, acts: &[Act]) -> Result<(), String> {
-    let sequence = Sequence::start(first);
+    let mut sequence = Sequence::start(first);
     for act in acts {
         let open = sequence.status();
         let played = sequence.play(act).and_then(|()| sequence.check()).and_then(|()| sequence.check_gate());

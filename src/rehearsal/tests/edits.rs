@@ -1,0 +1,114 @@
+//! Texts that are edited while a run stands still, and gates that are not simply given.
+
+use super::*;
+
+/// A gate between effects, clean-up, and a step with several statements.
+const GATED: &str = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+    needs: ["backup.create", "branch.create", "db.destroy", "network.change"], leaves: ["ranges"] };
+let db = params.db;
+backup::create(db, #{ label: "first" });
+defer(|| backup::pitr::mark(db, "over"));
+step("prepare", || {
+    backup::pitr::mark(db, "then");
+    branch::create(db, #{ into: "copy", temporary: true });
+    note("ready");
+});
+approve("change the rows?");
+db::execute(db, "update customers set name = 'x' where id < 5");
+network::restrictions::add(db, "203.0.113.0/24");
+backup::create(db, #{ label: "last" });
+"#;
+
+/// The number of the gate among the calls.
+const GATE: usize = 4;
+
+/// Returns the scenarios of the gated runbook that an operator has a part in, and what came of each.
+fn run_gated(mutant: Option<Mutant>) -> Vec<(String, Verdict)> {
+    let all = run_scenarios(GATED, OPERATORS, 0..0, mutant);
+    all.into_iter().map(|(id, _, verdict)| (id, verdict)).collect()
+}
+
+/// Returns what was broken, one line each.
+fn list_broken(all: &[(String, Verdict)]) -> Vec<String> {
+    let lines = |(id, verdict): &(String, Verdict)| -> Vec<String> {
+        verdict.violations.iter().map(|v| format!("{id}: {}: {}", v.invariant, v.what)).collect()
+    };
+    all.iter().flat_map(lines).collect()
+}
+
+#[test]
+fn an_edit_or_a_gate_that_is_not_given_breaks_nothing() {
+    let all = run_gated(None);
+    assert_eq!(list_broken(&all), Vec::<String>::new());
+    let at_gate = |word: &str| {
+        let id = format!("operator:{GATE}:gate:{word}");
+        all.iter().find(|(known, _)| *known == id).unwrap_or_else(|| panic!("there is no {id}")).1.status
+    };
+    for (word, status) in [
+        ("reject", "failed"),
+        ("approve-late", "succeeded"),
+        ("reject-late", "failed"),
+        ("abandon", "abandoned"),
+        ("leave", "abandoned"),
+        // The recorded text goes on, and has what it asked for.
+        ("edit-remove-11", "succeeded"),
+        ("edit-remove-11-approved", "succeeded"),
+        ("edit-move-11", "succeeded"),
+        ("edit-add-11-approved", "succeeded"),
+    ] {
+        assert_eq!(at_gate(word), Some(status), "{word}");
+    }
+}
+
+#[test]
+fn edits_of_every_kind_are_played_all_over_the_run_and_not_too_many() {
+    let all = run_gated(None);
+    let edited = |kind: &str| -> BTreeSet<String> {
+        let own = all.iter().filter(|(id, _)| id.contains(kind) && !id.contains(":gate:"));
+        own.map(|(id, _)| id.split(':').nth(1).expect("a number").to_owned()).collect()
+    };
+    for kind in [":edit-remove-", ":edit-add-", ":edit-move-"] {
+        assert!(edited(kind).len() >= 5, "{kind}: {:?}", edited(kind));
+    }
+    let count = all.iter().filter(|(id, _)| id.contains(":edit-") && !id.contains(":gate:")).count();
+    assert!((36..=48).contains(&count), "{count}");
+    let told = all.iter().find(|(id, _)| id.contains(":edit-remove-")).expect("one is played");
+    let said = told.1.faults.last().expect("what was done");
+    assert!(said.contains("the statement of line") && said.contains("`resume --edited`"), "{said}");
+}
+
+#[test]
+fn an_edited_run_that_passes_its_frontier_is_found() {
+    let broken = list_broken(&run_gated(Some(Mutant::NoEditBarrier)));
+    let finds = |invariant: &str, says: &str| {
+        broken.iter().any(|line| line.contains(&format!(": {invariant}: ")) && line.contains(says))
+    };
+    assert!(finds("edited", "the edited text does not match what was recorded"), "{broken:#?}");
+    assert!(finds("gate", "was begun before /approve#0 was given"), "{broken:#?}");
+}
+
+#[test]
+fn schedules_with_edits_break_nothing() {
+    let broken = broken_by_faults(GATED, FaultSelection::ALL, 0..LATE_SEEDS, None);
+    assert_eq!(broken, Vec::<String>::new());
+}
+
+#[test]
+fn an_edit_that_moves_what_was_done_leaves_the_run_as_it_was() {
+    let swapped = r#"db::execute(db, "update customers set name = 'x' where id < 5");
+backup::restore(db, backup::list(db)[0]);
+let n = db::query(db, "select count(*) as n from customers where name = 'x'")[0].n;
+ensure(n == 0, "the rows are still changed");
+sleep("1m");
+backup::pitr::mark(db, "over");"#;
+    let text = write_runbook(
+        r#""backup.destroy", "backup.create", "db.destroy""#,
+        &format!("approve(\"go on?\");\n{swapped}"),
+    );
+    let all = run_scenarios(&text, OPERATORS, 0..0, None);
+    let moved: Vec<_> = all.iter().filter(|(id, ..)| id.contains(":edit-move-4")).collect();
+    let ends: BTreeSet<_> = moved.iter().map(|(.., verdict)| verdict.status).collect();
+    // Moved before it was done, the run fails by its own check; afterwards it goes on as it was.
+    assert!(ends.contains(&Some("succeeded")), "{ends:?}");
+    assert!(moved.iter().all(|(.., verdict)| verdict.violations.is_empty()), "{moved:#?}");
+}
