@@ -99,8 +99,10 @@ impl TestLab {
 /// Polls a job until it is over.
 pub(super) async fn finish_job(provider: &dyn Provider, job: &Job) -> Result<Value> {
     for _ in 0..600 {
-        if let JobStatus::Done(value) = provider.poll_job(job).await? {
-            return Ok(value);
+        match provider.poll_job(job).await? {
+            JobStatus::Done(value) => return Ok(value),
+            JobStatus::Failed(why) => return Err(why),
+            JobStatus::Running(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -127,8 +127,10 @@ fn served(seen: &super::ReceivedRequest, socket: &Path) -> MockReply {
 /// Follows a job that a real program works on, in real time.
 async fn patiently(target: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..1000 {
-        if let JobStatus::Done(value) = target.poll_job(job).await? {
-            return Ok(value);
+        match target.poll_job(job).await? {
+            JobStatus::Done(value) => return Ok(value),
+            JobStatus::Failed(why) => return Err(why),
+            JobStatus::Running(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -173,6 +175,10 @@ async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
         let said = bytes.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes());
         assert!(!said, "the password is in {}", path.display());
     }
+    // A process that was killed before it wrote down that the branch is ready looks once more: nothing is loaded again.
+    let again = patiently(&env.target, &job).await.expect("it is still loaded");
+    assert_eq!(again, made);
+    env.target.discard_load(BRANCH);
     assert!(files(&env.folder.path().join("state")).is_empty());
 
     let plan = env.target.plan_delete(&id).await.expect("a plan");

@@ -230,7 +230,7 @@ async fn an_undo_that_fails_is_gone_on_with() {
     assert!(other.message.contains("RESTORE001.json") && other.message.contains("run1"), "{other:?}");
     // Taken up again, it is undone; then it is over.
     fs::write(test_lab.lab_folder("data/postgresql.conf"), text).expect("is mended");
-    let undone = lab.poll_job(&job).await.expect_err("is undone");
+    let undone = finish_job(lab.as_ref(), &job).await.expect_err("is undone");
     assert_eq!(
         (undone.code, undone.message.contains("as it was before")),
         (Code::Refused, true),

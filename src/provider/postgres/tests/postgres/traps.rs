@@ -261,3 +261,20 @@ async fn t23_a_branch_has_the_minima_of_its_source() {
     assert_eq!(query_number(drill.as_ref(), "select count(*) from notes where note = 'later'").await, 1);
     assert_eq!(query_text(drill.as_ref(), "select current_setting('max_connections')").await, "300");
 }
+
+#[tokio::test]
+async fn a_setting_is_one_however_it_is_spelled() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let settings = lab.settings().expect("settings");
+    let set = async |value: serde_json::Value| {
+        let values = serde_json::Map::from_iter([("Work_Mem".to_owned(), value)]);
+        settings.set(&values, false).await.expect("it is set");
+        settings.get(&["WORK_MEM".to_owned()]).await.expect("a setting").remove(0).overridden
+    };
+    assert_eq!(set("8MB".into()).await, "8MB");
+    let file = fs::read_to_string(test_lab.lab_folder("data/postgresql.auto.conf")).expect("a file");
+    assert!(file.contains("work_mem = '8MB'"), "{file}");
+    assert_eq!(settings.get(&[]).await.expect("overrides").len(), 1);
+    assert_eq!(set(serde_json::Value::Null).await, serde_json::Value::Null);
+}
