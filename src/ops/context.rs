@@ -183,7 +183,6 @@ impl CallContext<'_> {
             log_poll(&answer);
             let again_in = match answer {
                 Ok(JobStatus::Done(value)) => return Ok(Some(value)),
-                Ok(JobStatus::Failed(e)) => return Err(e),
                 Ok(JobStatus::Running(progress)) => {
                     self.host.report_progress(&progress);
                     progress.again_in
@@ -196,7 +195,7 @@ impl CallContext<'_> {
                     first_failure.get_or_insert(e);
                     None
                 }
-                Err(e) => return Err(e),
+                Ok(JobStatus::Failed(e)) | Err(e) => return Err(e),
             };
             if watch.passed() >= timeout {
                 return Ok(None);

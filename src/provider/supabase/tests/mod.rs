@@ -72,9 +72,8 @@ async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
         match project.poll_project_job(job).await {
             Ok(JobStatus::Done(value)) => return Ok(value),
             Ok(JobStatus::Running(_)) => {}
-            Ok(JobStatus::Failed(e)) => return Err(e),
             Err(e) if e.code == Code::NotFound => {}
-            Err(e) => return Err(e),
+            Ok(JobStatus::Failed(e)) | Err(e) => return Err(e),
         }
         project.clock.sleep(crate::base::moment::Span::from_secs(2)).await;
     }
