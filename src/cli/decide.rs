@@ -72,10 +72,10 @@ pub(super) fn decide_call(
     let journal = open_journal(runtime)?;
     let id = journal.resolve_run_id(given)?;
     if journal.summarize_run(&id)?.status.is_final() {
-        return decide_left_call(&journal, &id, call, resolution, anyway);
+        return end_call_quarantine(&journal, &id, call, resolution, anyway);
     }
-    let open =
-        DecidableCall::find(&journal, &id, call, anyway).map_err(|why| refusal_to_error(&id, call, why))?;
+    let open = DecidableCall::acquire(&journal, &id, call, anyway)
+        .map_err(|why| refusal_to_error(&id, call, why))?;
     let DecidableCall { name, op, args, known_error, .. } = &open;
     let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
     let by = current_user();
@@ -87,14 +87,14 @@ pub(super) fn decide_call(
 }
 
 /// Ends the quarantine of a call of a run that has ended: nothing else of it is left to decide about.
-fn decide_left_call(
+fn end_call_quarantine(
     journal: &Journal,
     id: &str,
     given: &str,
     resolution: &CallResolution<'_>,
     anyway: bool,
 ) -> Result<u8, CliError> {
-    let landings = journal.list_landings(id)?;
+    let landings = journal.list_landing_ends(id)?;
     let named: Vec<_> = match landings.get_key_value(given) {
         Some(exact) => vec![exact],
         None => landings.iter().filter(|(call, _)| call.contains(given)).collect(),
@@ -197,7 +197,7 @@ fn read_created_item(runtime: &Runtime, op: &str, target: &Value, id: &str) -> R
             .with_hint("give what it gave back with `--result`")
     })?;
     let args =
-        CallArgs::decode(lister, vec![target.clone()], Map::new()).map_err(CliError::from_read_error)?;
+        CallArgs::decode(lister, vec![target.clone()], Map::new()).map_err(CliError::from_provider_error)?;
     let (all, _) = perform_read(runtime, lister, &args)?;
     let is_it = |item: &&Value| value::untag_value(item).map_or(*item, |(_, inner)| inner)["id"] == id;
     let found = all.as_array().into_iter().flatten().find(is_it).cloned();

@@ -74,7 +74,7 @@ impl FakeCommand {
 impl ServeCommand {
     fn serve_until_signal(&self) -> Result<u8, CliError> {
         let options = self.server_options()?;
-        let token = self.token_file.as_deref().map(write_token).transpose()?;
+        let token = self.token_file.as_deref().map(write_token_file).transpose()?;
         let server = FakeServer::start(options).map_err(|e| CliError::from(e).with_exit(exit_code::USAGE))?;
         terminal::print_data(&render_server_info(&server, token.as_deref()));
         wait_for_signal()?;
@@ -120,7 +120,7 @@ fn read_text_file(path: &Path) -> Result<String, CliError> {
 }
 
 /// Writes a random access token to a file and returns its path; the server accepts any `sbp_…`.
-fn write_token(path: &Path) -> Result<String, CliError> {
+fn write_token_file(path: &Path) -> Result<String, CliError> {
     let mut bytes = [0; 20];
     getrandom::fill(&mut bytes).map_err(|e| CliError::usage(format!("no random number: {e}")))?;
     let token = format!("sbp_{}\n", data_encoding::HEXLOWER.encode(&bytes));

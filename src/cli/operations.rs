@@ -203,7 +203,7 @@ fn read_arguments(
             }
             continue;
         }
-        let fixed = fix_moment(runtime, param, &given, positional.first())?;
+        let fixed = resolve_moment(runtime, param, &given, positional.first())?;
         let given = fixed.as_ref().map_or(given, |word| vec![word.as_str()]);
         let value = param.kind.parse_words(&given).map_err(|e| argument_error(op, param, e))?;
         if param.kind == ParamKind::Target {
@@ -223,12 +223,12 @@ fn read_arguments(
         ));
     }
     options.remove("temporary");
-    CallArgs::decode(op, positional, options).map_err(CliError::from_read_error)
+    CallArgs::decode(op, positional, options).map_err(CliError::from_provider_error)
 }
 
 /// Returns the word for a moment that is counted back from now with the moment in its place, by the target's clock, and
 /// says which moment that is.
-fn fix_moment(
+fn resolve_moment(
     runtime: &Runtime,
     param: &Param,
     given: &[&str],
@@ -291,7 +291,7 @@ pub(super) fn perform_read(
     let result = runtime.perform_read(op, args, &watch);
     watch.activity.finish_item(READ_ACTIVITY);
     let columns = into_unpoisoned(watch.columns);
-    Ok((result.map_err(CliError::from_read_error)?, columns))
+    Ok((result.map_err(CliError::from_provider_error)?, columns))
 }
 
 fn print_read(

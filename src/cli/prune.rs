@@ -44,7 +44,7 @@ impl PruneCommand {
             return Ok(0);
         }
         print_runs(&chosen)?;
-        print_landings(&journal, &chosen)?;
+        print_pending_requests(&journal, &chosen)?;
         print_broken(&chosen);
         let count =
             if chosen.len() == 1 { "this run".to_owned() } else { format!("these {} runs", chosen.len()) };
@@ -103,9 +103,9 @@ fn print_runs(runs: &[RunSummary]) -> Result<(), CliError> {
 }
 
 /// Says which requests of the runs may still take effect: what waits for them does not once their run is removed.
-fn print_landings(journal: &Journal, runs: &[RunSummary]) -> Result<(), CliError> {
+fn print_pending_requests(journal: &Journal, runs: &[RunSummary]) -> Result<(), CliError> {
     for run in runs {
-        for (call, until) in journal.list_landings(&run.id)? {
+        for (call, until) in journal.list_landing_ends(&run.id)? {
             terminal::print_message(&format!(
                 "a request of {call} in {} may still take effect, {}; once the run is removed nothing waits for it",
                 run.id,

@@ -102,7 +102,7 @@ impl ResumeCommand {
             recorded
         };
         let again = |more: &str| self.resume_command_with(&summary.id, more);
-        let age = runtime.clock().now().duration_since(run.last_at());
+        let age = runtime.clock().now().duration_since(run.last_record_at());
         self.confirm_stale_run(age, &runbook.header.needs, &again)?;
         let confirmed = confirm_targets(runtime, &runbook, &params, &self.options.confirm, &again)?;
         Ok(runtime.resume_run(

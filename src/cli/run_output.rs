@@ -63,7 +63,7 @@ pub(super) fn run_and_report(
         Err(error) => return report_refusal(report, &error),
     };
     let ink = terminal::stderr_painter();
-    let error = CliError::from_ended(&ended)
+    let error = CliError::from_run_result(&ended)
         .map(|error| error.with_next_step(&ended, find_next_step(runtime, &ended.run)));
     match report {
         RunReport::Text | RunReport::JsonValue => {

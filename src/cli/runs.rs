@@ -12,7 +12,7 @@ use crate::{
     base::{terminal, value},
     journal::{self, Journal, JournalEntry, Record, RunStatus, RunSummary},
     report::{self, CliError, DataFormat, exit_code, find_next_step, record_to_json, render_transcript},
-    runtime::{Refusal, ResumeRequest, RunResult, Runtime, SESSION, leave_run},
+    runtime::{Refusal, ResumeRequest, RunResult, Runtime, SESSION, end_as_abandoned},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ impl RunsCommand {
 fn list_runs(runtime: &Runtime, output: DataFormat, all: bool) -> Result<u8, CliError> {
     let journal = runtime.open_existing_journal()?;
     let mut runs = journal.as_ref().map(Journal::list_runs).transpose()?.unwrap_or_default();
-    let lost = journal.as_ref().map(Journal::list_lost_runs).transpose()?.unwrap_or_default();
+    let lost = journal.as_ref().map(Journal::list_rolled_back_runs).transpose()?.unwrap_or_default();
     // What can still be read is shown first.
     let rolled_back =
         (!lost.is_empty()).then(|| journal::Error::RolledBack { state: runtime.config.state.clone(), lost });
@@ -213,7 +213,7 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
 fn abandon_without_cleanup(runtime: &Runtime, given: &str) -> Result<u8, CliError> {
     let summary = find_run(runtime, given)?;
     check_not_ended(&summary.id, summary.status)?;
-    let left_behind = leave_run(&open_journal(runtime)?, &summary.id)?;
+    let left_behind = end_as_abandoned(&open_journal(runtime)?, &summary.id)?;
     terminal::print_message(&format!(
         "given up; left behind: {}",
         if left_behind.is_empty() { "nothing".to_owned() } else { left_behind.join(", ") }

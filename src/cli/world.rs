@@ -76,7 +76,7 @@ impl WorldCommand {
                     None => open_world(runtime, find_simulated(runtime, target)?)?.world_overview(),
                     Some(runbook) => return show_fixture(runtime, target, runbook, params, *output),
                 };
-                print_world(world.map_err(CliError::from_read_error)?, *output)
+                print_world(world.map_err(CliError::from_provider_error)?, *output)
             }
             WorldCommand::Log { target, since, output } => {
                 show_log(runtime, find_simulated(runtime, target)?, since.as_deref(), *output)
@@ -107,7 +107,7 @@ fn find_simulated<'a>(runtime: &'a Runtime, name: &str) -> Result<&'a TargetConf
 }
 
 fn open_world(runtime: &Runtime, target: &TargetConfig) -> Result<Sim, CliError> {
-    Sim::open(&opening(runtime, target)).map_err(CliError::from_read_error)
+    Sim::open(&opening(runtime, target)).map_err(CliError::from_provider_error)
 }
 
 fn opening<'a>(runtime: &'a Runtime, target: &'a TargetConfig) -> OpenContext<'a> {
@@ -125,7 +125,7 @@ fn show_fixture(
 ) -> Result<u8, CliError> {
     find_simulated(runtime, target)?;
     let runbook = Runbook::load_file(runbook)?;
-    let stage = Stage::set(&runbook, &parse_params(params)?, &runtime.config)?;
+    let stage = Stage::prepare(&runbook, &parse_params(params)?, &runtime.config)?;
     let draft = stage
         .drafts
         .get(target)
@@ -133,7 +133,7 @@ fn show_fixture(
     let mut world = draft
         .open_world(stage.now)
         .and_then(|sim| sim.world_overview())
-        .map_err(CliError::from_read_error)?;
+        .map_err(CliError::from_provider_error)?;
     world["params"] = stage.params.clone();
     print_world(world, output)
 }
@@ -178,7 +178,7 @@ fn show_log(
 ) -> Result<u8, CliError> {
     let world = open_world(runtime, target)?;
     let since = since.map(|text| read_since(runtime, target, text)).transpose()?;
-    let lines = world.read_log(since).map_err(CliError::from_read_error)?;
+    let lines = world.read_log(since).map_err(CliError::from_provider_error)?;
     let mut rows: Vec<Value> = lines.iter().map(|line| json!(line)).collect();
     if output == DataFormat::Table {
         for (row, line) in rows.iter_mut().zip(&lines) {
@@ -235,7 +235,7 @@ impl ResetRequest<'_> {
     fn find_open_runs(&self, runtime: &Runtime) -> Result<Vec<RunSummary>, CliError> {
         let Some(journal) = runtime.open_existing_journal()? else { return Ok(vec![]) };
         let world = open_world(runtime, self.target)?;
-        let identity = runtime.block_on(world.identity()).map_err(CliError::from_read_error)?;
+        let identity = runtime.block_on(world.identity()).map_err(CliError::from_provider_error)?;
         let mut open = Vec::new();
         for run in journal.list_runs()? {
             if run.status.is_final() || !is_at_world(&journal, &run, &identity.id)? {

@@ -21,7 +21,7 @@ impl Journal {
     /// # Errors
     /// As [`Journal::create_run`].
     pub fn create_run_as(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
-        self.admit_action()?;
+        self.check_or_adopt_place()?;
         let now = self.clock.now();
         let lock = self.lock_run(id, now)?;
         // If the run is not created, its leases give way like those of any run that no process holds.

@@ -343,7 +343,7 @@ impl RunFold {
             }
             Record::Resumed { .. } => self.is_stuck = false,
             Record::Begin { .. } | Record::Accepted { .. } | Record::Ending { .. } => self.trial = None,
-            Record::End { call, .. } if self.calls.get(call).is_some_and(FoldedCall::has_effect) => {
+            Record::End { call, .. } if self.calls.get(call).is_some_and(FoldedCall::may_have_effect) => {
                 self.trial = None;
             }
             Record::End { call, .. } if !self.calls.contains_key(call) => {
@@ -564,7 +564,7 @@ impl RunFold {
 
     /// Returns the names of the calls that were about to take effect, in no order.
     pub(super) fn started_calls(&self) -> Vec<String> {
-        let started = self.calls.iter().filter(|(_, call)| call.has_effect());
+        let started = self.calls.iter().filter(|(_, call)| call.may_have_effect());
         started.map(|(name, _)| name.clone()).collect()
     }
 
@@ -586,7 +586,7 @@ impl RunFold {
 
 impl FoldedCall {
     /// Returns whether the call was about to take effect, or to wait for somebody, at least once.
-    fn has_effect(&self) -> bool {
+    fn may_have_effect(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.key.is_some())
     }
 

@@ -11,7 +11,7 @@ impl Journal {
     /// [`Error::NotEnded`], [`Error::Broken`] for one that can still be ended, [`Error::NoSuchRun`], [`Error::Held`],
     /// [`Error::HeldByUnknown`], or what the store says.
     pub fn prune_run(&self, id: &str) -> Result<Tombstone, Error> {
-        self.admit_action()?;
+        self.check_or_adopt_place()?;
         let at = |e: rusqlite::Error| schema::to_journal_error(&self.state, &e);
         let summary = self.summarize_run(id)?;
         if !summary.status.is_final() {

@@ -64,7 +64,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub fn list_landings(&self, run: &str) -> Result<BTreeMap<String, Option<Moment>>, Error> {
+    pub fn list_landing_ends(&self, run: &str) -> Result<BTreeMap<String, Option<Moment>>, Error> {
         let (now, up) = (self.clock.now(), self.clock.uptime());
         let mut landings: BTreeMap<String, Option<Moment>> = BTreeMap::new();
         for one in self.list_quarantines()?.into_iter().filter(|one| one.run == run) {
@@ -197,8 +197,8 @@ mod tests {
         assert_eq!(list(), [first.clone(), second.clone()]);
         test.journal.restart_quarantine(&first, uptime("b", 5)).expect("written");
         assert_eq!(list(), [Quarantine { sent_by: uptime("b", 5), ..first }, second]);
-        assert_eq!(test.journal.list_landings("other").expect("read"), BTreeMap::new());
-        let landings = test.journal.list_landings("r").expect("read");
+        assert_eq!(test.journal.list_landing_ends("other").expect("read"), BTreeMap::new());
+        let landings = test.journal.list_landing_ends("r").expect("read");
         assert_eq!(landings.keys().collect::<Vec<_>>(), ["c#0", "c#1"]);
         let bounded = quarantine(None, "c#2", Some(Span::from_secs(60)));
         test.journal.put_under_quarantine(std::slice::from_ref(&bounded)).expect("written");

@@ -229,7 +229,7 @@ impl Run {
     }
 
     /// Returns the time of the last record that was on disk when the run was taken.
-    pub fn last_at(&self) -> Moment {
+    pub fn last_record_at(&self) -> Moment {
         self.last_at
     }
 

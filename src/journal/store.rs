@@ -104,7 +104,7 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
     pub fn request_stop(&self, id: &str, by: &str) -> Result<(), Error> {
-        self.admit_action()?;
+        self.check_or_adopt_place()?;
         self.with_db(|db| rows::insert_stop_request(db, id, by, self.clock.now()))
     }
 
@@ -164,7 +164,7 @@ impl Journal {
     /// [`Error::NoSuchRun`], [`Error::Held`], [`Error::HeldByUnknown`], [`Error::Broken`], [`Error::FormerVersion`].
     pub fn acquire_run(&self, id: &str) -> Result<Run, Error> {
         let id = self.require_run(id)?;
-        self.admit_action()?;
+        self.check_or_adopt_place()?;
         let lock = self.lock_run(&id, self.clock.now())?;
         let writer = self.open_writer()?;
         let (row_id, chain) = self.replay_chain(&lock_shared_db(&writer), &id, |_| {})?;

@@ -28,7 +28,7 @@ impl Journal {
     /// [`Error::Broken`] where its records are not those that were written; otherwise as [`Journal::acquire_run`].
     pub fn acquire_unfit_run(&self, id: &str) -> Result<UnfitRun<'_>, Error> {
         let id = self.require_run(id)?;
-        self.admit_action()?;
+        self.check_or_adopt_place()?;
         let lock = self.lock_run(&id, self.clock.now())?;
         let mut tail = ChainTail::from_run_id(&id);
         let (mut calls, mut entries, mut unread, mut linked) = (0, Vec::new(), Vec::new(), Ok(()));

@@ -41,7 +41,7 @@ pub trait CallHost: Send + Sync {
     async fn lift_quarantines(&self) -> Result<()>;
     /// Asks a person whether a lost request is looked for until `until`, when it can land no more. Returns who ends the
     /// looking; `None` when it goes on, also because nobody is there. The question is withdrawn when this is dropped.
-    async fn ask_to_stop_looking(&self, _subject: &str, _until: Moment) -> Option<String> {
+    async fn offer_to_stop_looking(&self, _subject: &str, _until: Moment) -> Option<String> {
         None
     }
 }
@@ -98,7 +98,7 @@ impl CallContext<'_> {
     /// [`Code::NotFound`], also when the branch of that name is a later one. [`Code::Unknown`] when a call that was begun
     /// cannot ask there what came of it.
     pub(super) async fn open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
-        self.try_open_target(given).await.map_err(|e| match e.code {
+        self.open_recorded_target(given).await.map_err(|e| match e.code {
             Code::NotFound | Code::Invalid => e,
             _ if self.is_taken_up => {
                 Error::new(Code::Unknown, format!("its target cannot be asked: {}", e.message))
@@ -107,7 +107,7 @@ impl CallContext<'_> {
         })
     }
 
-    async fn try_open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
+    async fn open_recorded_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
         let target_ref = parse_target_ref(given)?;
         if let Some(id) = value::untag_as(given, value::BRANCH_TAG).and_then(|b| b["id"].as_str()) {
             let name = target_ref.branch.as_deref().unwrap_or_default();

@@ -115,7 +115,7 @@ impl FaultInjector {
     }
 
     /// Returns the calls that ended well before a request of theirs changed the world.
-    pub(super) fn premature_ends(&self) -> BTreeSet<String> {
+    pub(super) fn calls_ended_before_effect(&self) -> BTreeSet<String> {
         self.lock_state().premature_ends.clone()
     }
 

@@ -23,7 +23,7 @@
 
 use super::{
     colleague::{check_colleague, list_colleague_elements},
-    left_over::{LeftOver, find_left_over, list_unfinished},
+    left_over::{LeftOver, find_untold_left_over, list_unfinished},
     points::render_call,
     rights::{check_gates, check_guard, check_needs},
     scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
@@ -83,7 +83,7 @@ pub(super) fn find_violations(
         (LEFT_OVER, list_unfinished(result)),
         ("same-world", check_same_world(undisturbed, result)),
         ("same-end", check_same_end(undisturbed, result)),
-        ("ends-well", check_ends_well(result)),
+        ("ends-well", check_undisturbed_success(result)),
         ("says-why", check_says_why(result)),
         ("clean-up", check_clean_up(undisturbed, result)),
         ("journal", check_journal(result)),
@@ -95,7 +95,7 @@ pub(super) fn find_violations(
     let violations = found
         .into_iter()
         .flat_map(|(invariant, found)| found.into_iter().map(move |what| Violation::new(invariant, what)));
-    let left = find_left_over(rules, result).into_iter().map(Violation::from_left_over);
+    let left = find_untold_left_over(rules, result).into_iter().map(Violation::from_left_over);
     violations.chain(left).collect()
 }
 
@@ -116,7 +116,7 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
     }
     if has_succeeded(undisturbed) && has_succeeded(result) {
         let (wanted, had) = (count_effects(undisturbed), count_effects(result));
-        let landed_late = result.faults.iter().any(|struck| struck.fault.lands_late());
+        let landed_late = result.faults.iter().any(|struck| struck.fault.makes_answer_untrue());
         let is_counted = |kind: &str| !(landed_late && SETTING_KINDS.contains(&kind));
         let kinds: BTreeSet<_> = wanted.keys().chain(had.keys()).collect();
         for effect in kinds.into_iter().filter(|(_, kind, _)| is_counted(kind)) {
@@ -244,7 +244,7 @@ fn check_same_end(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
 }
 
 /// Returns why a run did not succeed that nobody disturbed.
-fn check_ends_well(result: &ScenarioResult) -> Vec<String> {
+fn check_undisturbed_success(result: &ScenarioResult) -> Vec<String> {
     if !result.faults.is_empty() || result.refused.is_some() || has_succeeded(result) {
         return Vec::new();
     }

@@ -4,7 +4,7 @@ use super::{
     points::render_call,
     remainders::{
         MadeThing, WorldRemainders, describe_list, is_by_colleague, list_changing_calls, list_made_things,
-        list_remainders,
+        list_world_contents,
     },
     scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
     told::ToldRemainders,
@@ -91,7 +91,7 @@ impl LeftOver {
 }
 
 /// Returns what a run that has ended left behind or changed, and did not say so.
-pub(super) fn find_left_over(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<LeftOver> {
+pub(super) fn find_untold_left_over(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<LeftOver> {
     let Some(ended) = result.status().filter(|status| status.is_final()) else { return Vec::new() };
     let told = ToldRemainders::from_result(result);
     if told.names_clean_up() {
@@ -127,7 +127,7 @@ fn list_changes(
     // What a call left that did not end well is told in a sentence of its own.
     let counts =
         |thing: &MadeThing<'_>| !is_told_thing(told, thing) && !is_of_failed_call(&ended_well, thing.key);
-    let (was, is) = (list_remainders(before, |_| true), list_remainders(after, counts));
+    let (was, is) = (list_world_contents(before, |_| true), list_world_contents(after, counts));
     let mut found = Vec::new();
     for remainder in list_differing(&was, &is) {
         let calls = list_changing_calls(result, after, &remainder);

@@ -71,7 +71,7 @@ use std::{
 /// # Errors
 /// [`Refusal`]: the runbook would be refused as well, or it wants a target that is not simulated.
 pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<RehearsalReport, Refusal> {
-    let stage = Stage::set(&request.runbook, &request.params, config)?;
+    let stage = Stage::prepare(&request.runbook, &request.params, config)?;
     let make_runner = || ScenarioRunner::new(&request.runbook, stage.params.clone(), &stage);
     let undisturbed = run_on_large_stack(|| make_runner()?.run_scenario(&FaultPlan::Undisturbed))?;
     if let Some(why) = &undisturbed.refused {

@@ -200,7 +200,7 @@ fn landing_late_at(at: PointKind) -> Option<RequestOutcome> {
 
 /// Returns, for a request that acts, what can become of it when nothing is answered any more, with what is then so: the
 /// word for it, the outcome, and the decision. `result` is what its call gives back.
-pub(super) fn silences_at(
+pub(super) fn outage_outcomes_at(
     point: &Point,
     result: Option<&Value>,
 ) -> Vec<(&'static str, RequestOutcome, TrueDecision)> {

@@ -126,7 +126,7 @@ impl Fault {
             | Fault::Rejection
             | Fault::Absence
             | Fault::Request(RequestOutcome::BesideColleague(_)) => FaultFamily::Operators,
-            Fault::Request(_) if self.lands_late() => FaultFamily::Late,
+            Fault::Request(_) if self.makes_answer_untrue() => FaultFamily::Late,
             Fault::Request(_) => FaultFamily::Api,
         }
     }
@@ -180,7 +180,7 @@ impl Fault {
     }
 
     /// Returns whether the world is for a while, or stays, other than an answer says.
-    pub(super) fn lands_late(self) -> bool {
+    pub(super) fn makes_answer_untrue(self) -> bool {
         matches!(
             self,
             Fault::TakeOver(_)

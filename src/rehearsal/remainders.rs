@@ -62,11 +62,11 @@ const fn frequency_word(every: Frequency) -> &'static str {
 }
 
 /// Returns what a world has, of the things that were made only those that count.
-pub(super) fn list_remainders(
+pub(super) fn list_world_contents(
     world: &WorldSnapshot,
     counts: impl Fn(&MadeThing<'_>) -> bool,
 ) -> WorldRemainders {
-    let mut found = list_changeable(world);
+    let mut found = list_settable_state(world);
     let mut made: BTreeMap<Remainder, Vec<String>> = BTreeMap::new();
     for thing in list_made_things(world).into_iter().filter(counts) {
         made.entry(thing.remainder).or_default().push(thing.text);
@@ -79,7 +79,7 @@ pub(super) fn list_remainders(
 }
 
 /// Returns the settings, ranges, bans and switches of a world.
-fn list_changeable(world: &WorldSnapshot) -> WorldRemainders {
+fn list_settable_state(world: &WorldSnapshot) -> WorldRemainders {
     let normalized = &world.normalized;
     let pair = |kind: RemainderKind, name: &str, value: &str| {
         (Remainder { kind, name: name.to_owned() }, value.to_owned())

@@ -68,7 +68,7 @@ pub(super) fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> 
             }
             Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
             Record::Begin { op, args, at, .. } => {
-                let Some(target) = destroyed_source(op, args, &own) else { continue };
+                let Some(target) = target_of_destruction(op, args, &own) else { continue };
                 let is_protected = rules.config.targets.get(&target).is_some_and(|t| t.protect);
                 if !is_protected && !is_approved && !saved.contains(&target) {
                     let what = format!("`{op}` at {at} destroys something of `{target}`");
@@ -116,7 +116,7 @@ fn is_making(op: &str) -> bool {
 }
 
 /// Returns the target of which a call destroys something that the run did not make.
-fn destroyed_source(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
+fn target_of_destruction(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
     let need = ops::find_operation(op)?
         .required_permission(&CallArgs::from_unchecked(args.as_object().cloned().unwrap_or_default()));
     let place = parse_target_ref(&args["target"]).ok()?;

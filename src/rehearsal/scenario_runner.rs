@@ -27,7 +27,7 @@ use crate::{
     },
     runtime::{
         DecidableCall, DecisionRefusal, OpenApproval, ProcessKilled, Refusal, RemainderRule, RunObserver,
-        RunResources, RunResult, Runbook, ScriptRunner, StopReason, StopRequester, leave_run,
+        RunResources, RunResult, Runbook, ScriptRunner, StopReason, StopRequester, end_as_abandoned,
     },
 };
 use futures_util::FutureExt as _;
@@ -257,7 +257,7 @@ impl<'a> ScenarioRunner<'a> {
             kept_records,
             repeated_requests: injector.repeated_requests(),
             calls_with_keyless_effects: injector.calls_with_keyless_effects(),
-            premature_ends: injector.premature_ends(),
+            premature_ends: injector.calls_ended_before_effect(),
             visits: injector.take_visits(),
             fold,
             entries,
@@ -329,7 +329,8 @@ impl<'a> ScenarioRunner<'a> {
                     return self.resume_edited(scene, &edit);
                 }
                 OperatorAct::Leave => {
-                    let left = catch_unwind(AssertUnwindSafe(|| leave_run(&scene.resources.journal, RUN_ID)));
+                    let left =
+                        catch_unwind(AssertUnwindSafe(|| end_as_abandoned(&scene.resources.journal, RUN_ID)));
                     scene.acts.push((process as usize, act));
                     // It has ended, or the process died: either way the next look tells.
                     return left.map_or(Ok(Err(ProcessKilled)), |left| Ok(left.map(|_| Err(ProcessKilled))?));
@@ -431,7 +432,7 @@ impl Scene<'_> {
 
     /// Returns what each world has had since it was counted, but for what was on its way, or is a colleague's.
     fn list_effects_since(&self, before: &[usize]) -> Result<Vec<String>, Refusal> {
-        if self.injector.injected_faults().iter().any(|struck| struck.fault.lands_late()) {
+        if self.injector.injected_faults().iter().any(|struck| struck.fault.makes_answer_untrue()) {
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
@@ -462,7 +463,7 @@ impl Scene<'_> {
     /// Decides, as a person, about the call at which the run stopped.
     fn decide_call(&self, decision: &TrueDecision) -> Result<(), Refusal> {
         let journal = &self.resources.journal;
-        match DecidableCall::find(journal, RUN_ID, "", true) {
+        match DecidableCall::acquire(journal, RUN_ID, "", true) {
             Ok(call) => Ok(call.record_decision(&decision.to_decision(), "the rehearsal".into())?),
             Err(DecisionRefusal::Journal(error)) => Err(error.into()),
             Err(_) => Ok(()),
@@ -509,23 +510,23 @@ fn land_everything(worlds: &[FaultySim], clock: &VirtualClock) -> Result<(), Ref
     }
     clock.advance_by(LANDING_BOUND);
     for world in worlds {
-        world.land_due().now_or_never().ok_or_else(not_at_once)??;
+        world.land_due().now_or_never().ok_or_else(late_answer_error)??;
     }
     Ok(())
 }
 
 /// Returns the error of a request that the simulator did not answer at once.
-fn not_at_once() -> io::Error {
+fn late_answer_error() -> io::Error {
     io::Error::other("the simulator answers at once")
 }
 
 /// Takes a snapshot of a world, past the fault injector.
 fn snapshot_world(target: &str, sim: &Sim) -> Result<WorldSnapshot, Refusal> {
     let normalized = sim.normalized_world()?;
-    let branches = Branches::list(sim).now_or_never().ok_or_else(not_at_once)??;
-    let backups = Backups::list(sim).now_or_never().ok_or_else(not_at_once)??;
-    let schedules = Schedules::list(sim).now_or_never().ok_or_else(not_at_once)??;
-    let replicas = Replicas::list(sim).now_or_never().ok_or_else(not_at_once)??;
+    let branches = Branches::list(sim).now_or_never().ok_or_else(late_answer_error)??;
+    let backups = Backups::list(sim).now_or_never().ok_or_else(late_answer_error)??;
+    let schedules = Schedules::list(sim).now_or_never().ok_or_else(late_answer_error)??;
+    let replicas = Replicas::list(sim).now_or_never().ok_or_else(late_answer_error)??;
     Ok(WorldSnapshot {
         target: target.into(),
         normalized,

@@ -4,7 +4,7 @@ use super::{
     edited_runbook::EditedRunbook,
     fault_plan::FaultPlan,
     operators::{
-        ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, OperatorAct, clock_jump_at, silences_at, take_over_at,
+        ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, OperatorAct, clock_jump_at, outage_outcomes_at, take_over_at,
     },
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
@@ -120,7 +120,7 @@ impl ScenarioSet {
         edits: &[Arc<EditedRunbook>],
         request: &RehearsalRequest,
     ) -> Result<Self, (String, &'static str)> {
-        let calls = list_calls(visits);
+        let calls = list_rehearsed_calls(visits);
         let mut scenarios =
             vec![Scenario { id: "undisturbed".into(), cell: None, plan: FaultPlan::Undisturbed }];
         let mut deaths = Vec::new();
@@ -181,7 +181,7 @@ impl ScenarioSet {
 /// Returns the calls of operations, and the natives that wait, in the order in which they were made, behind the run
 /// itself. Of all that one `wait_until` asks only the first and the last are there: those between are like the first,
 /// and a wait of hours would have more scenarios than anybody waits for.
-fn list_calls(visits: &[Visit]) -> Vec<RehearsedCall> {
+fn list_rehearsed_calls(visits: &[Visit]) -> Vec<RehearsedCall> {
     let mut calls = vec![RehearsedCall { name: String::new(), op: "the run itself".into() }];
     let mut known = BTreeSet::new();
     for visit in visits {
@@ -391,7 +391,7 @@ fn operator_scenarios(number: usize, point: &Point, result: Option<&Value>) -> V
         .into_iter()
         .filter(|_| point.nth == 0)
         .filter_map(|(word, fault)| Some(scenario(word, FaultPlan::One(point.clone(), fault?))));
-    let silences = silences_at(point, result).into_iter().map(|(word, outcome, decision)| {
+    let silences = outage_outcomes_at(point, result).into_iter().map(|(word, outcome, decision)| {
         let act = OperatorAct::Decide(decision);
         scenario(word, FaultPlan::Operated(point.clone(), Fault::Silence(outcome), act))
     });

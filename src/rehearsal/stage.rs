@@ -43,7 +43,7 @@ impl Stage {
     ///
     /// # Errors
     /// [`Refusal`]: the runbook would be refused as well, its fixture failed, or it wants a target that is not simulated.
-    pub fn set(
+    pub fn prepare(
         runbook: &Runbook,
         given: &BTreeMap<String, String>,
         config: &Config,

@@ -39,10 +39,10 @@ pub fn run_session(
     confirmed: BTreeSet<String>,
     watch: Arc<dyn RunObserver>,
 ) -> Result<u8, CliError> {
-    Session::run_on_large_stack(|| hold_session(runtime, target, confirmed, watch))?
+    Session::run_on_large_stack(|| run_session_loop(runtime, target, confirmed, watch))?
 }
 
-fn hold_session(
+fn run_session_loop(
     runtime: &Runtime,
     target: Option<&str>,
     confirmed: BTreeSet<String>,
@@ -56,7 +56,7 @@ fn hold_session(
         Arc::clone(&columns_watch) as Arc<dyn RunObserver>,
     )?;
     if !terminal::is_stdin_terminal() {
-        return Ok(read_statements(session, &columns_watch));
+        return Ok(run_piped_input(session, &columns_watch));
     }
     terminal::print_message(&format!(
         "redrill {}, run {}; `:help` helps",
@@ -64,7 +64,7 @@ fn hold_session(
         session.run_id()
     ));
     let session = Rc::new(RefCell::new(session));
-    read_interactively(&session, &columns_watch, &runtime.config.state.join("history"))?;
+    run_interactively(&session, &columns_watch, &runtime.config.state.join("history"))?;
     let ended = Rc::into_inner(session).map(|session| session.into_inner().end_session(true));
     Ok(ended.map_or(0, |ended| print_unreported_error(&ended, 0)))
 }
@@ -89,7 +89,7 @@ impl RunObserver for ColumnWatch {
 }
 
 /// Reads and evaluates lines from a terminal until the person quits.
-fn read_interactively(
+fn run_interactively(
     session: &Rc<RefCell<Session>>,
     columns_watch: &ColumnWatch,
     history: &Path,
@@ -126,7 +126,7 @@ fn read_interactively(
 }
 
 /// Reads statements to the end or to the first error, and returns the exit code.
-fn read_statements(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
+fn run_piped_input(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
     let mut statement = String::new();
     let mut lines = io::stdin().lock().lines();
     let mut exit = 0;
@@ -180,7 +180,7 @@ fn evaluate_input(session: &mut Session, columns_watch: &ColumnWatch, input: &st
             Ok(())
         }
         Err(unfinished) => {
-            let error = CliError::from_unfinished(&unfinished, session.run_id());
+            let error = CliError::from_eval_error(&unfinished, session.run_id());
             terminal::print_message(&error.render_body(terminal::stderr_painter()));
             Err(if error.exit == exit_code::USAGE { exit_code::FAILED } else { error.exit })
         }
@@ -209,7 +209,7 @@ fn print_unreported_error(ended: &RunResult, exit: u8) -> u8 {
     // The error that ended it was printed when it happened.
     let said =
         exit != 0 && ended.failure.is_some() && ended.cleanup.is_empty() && ended.left_behind.is_empty();
-    if let Some(error) = CliError::from_ended(ended).filter(|_| !said) {
+    if let Some(error) = CliError::from_run_result(ended).filter(|_| !said) {
         terminal::print_message(&error.render_text(terminal::stderr_painter()));
         return if exit == 0 { error.exit } else { exit };
     }

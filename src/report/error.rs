@@ -63,7 +63,7 @@ impl CliError {
     }
 
     /// Returns the error of an operation that was performed without a run.
-    pub fn from_read_error(error: provider::Error) -> Self {
+    pub fn from_provider_error(error: provider::Error) -> Self {
         let exit = match error.code {
             provider::Code::Invalid => USAGE,
             provider::Code::Internal => BUG,
@@ -73,7 +73,7 @@ impl CliError {
     }
 
     /// Returns what kept a run from ending well; nothing when it did.
-    pub fn from_ended(ended: &RunResult) -> Option<Self> {
+    pub fn from_run_result(ended: &RunResult) -> Option<Self> {
         let mut error = match (&ended.stop, &ended.failure) {
             (Some(stop), _) => error_from_stop(stop, &ended.run),
             (None, Some(failure)) => Self::from_failure(failure),
@@ -133,7 +133,7 @@ impl CliError {
             RunStatus::Waiting => WAITING,
             // Abandoning was asked for, so it is a success unless the clean-up failed.
             RunStatus::Abandoned if ended.cleanup.is_empty() => 0,
-            _ => Self::from_ended(ended).map_or(FAILED, |error| error.exit),
+            _ => Self::from_run_result(ended).map_or(FAILED, |error| error.exit),
         }
     }
 
@@ -155,7 +155,7 @@ impl CliError {
     }
 
     /// Returns why an input at the prompt gave no value; `run` is the session's.
-    pub fn from_unfinished(unfinished: &EvalError, run: &str) -> Self {
+    pub fn from_eval_error(unfinished: &EvalError, run: &str) -> Self {
         match unfinished {
             EvalError::Parse(error) => error.clone().into(),
             EvalError::Failed(failure) => Self::from_failure(failure),
@@ -399,7 +399,7 @@ mod tests {
     #[test]
     fn what_goes_on_with_giving_up_is_no_resume() {
         let stopped = ended_run(RunStatus::Interrupted, Some(StopReason::Interrupted));
-        let next = |ended: &RunResult| CliError::from_ended(ended).and_then(|error| error.next);
+        let next = |ended: &RunResult| CliError::from_run_result(ended).and_then(|error| error.next);
         assert_eq!(next(&stopped).as_deref(), Some("redrill resume abcd2345"));
         let given_up = RunResult { is_given_up: true, ..stopped };
         assert_eq!(next(&given_up).as_deref(), Some("redrill runs abandon abcd2345"));
@@ -422,7 +422,7 @@ mod tests {
         for (status, stop, exit) in stops {
             let ended = ended_run(status, Some(stop));
             assert_eq!(CliError::exit_code_of(&ended), exit, "{:?}", ended.stop);
-            let text = CliError::from_ended(&ended).expect("is an error").render_text(Painter::PLAIN);
+            let text = CliError::from_run_result(&ended).expect("is an error").render_text(Painter::PLAIN);
             let next = text.lines().last().unwrap_or_default();
             assert!(next.starts_with("redrill ") && next.ends_with("abcd2345"), "{text}");
         }
@@ -438,7 +438,7 @@ mod tests {
             ..ended_run(RunStatus::Failed, None)
         };
         assert_eq!(CliError::exit_code_of(&untidy), FAILED);
-        let text = CliError::from_ended(&untidy).expect("is an error").render_text(Painter::PLAIN);
+        let text = CliError::from_run_result(&untidy).expect("is an error").render_text(Painter::PLAIN);
         assert!(text.contains("clean-up failed: the branch is still there"), "{text}");
     }
 

@@ -97,7 +97,7 @@ fn step_in_doubt(
 ) -> Result<Option<NextStep>, journal::Error> {
     let run = &summary.id;
     let go_on = if summary.runbook == SESSION { "runs abandon" } else { "resume" };
-    let landings = journal.list_landings(run)?;
+    let landings = journal.list_landing_ends(run)?;
     let Some((name, call)) = fold.undecided_in_doubt().find(|(name, _)| !landings.contains_key(*name)) else {
         return Ok(None);
     };

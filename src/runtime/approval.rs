@@ -220,7 +220,7 @@ impl Approval<'_> {
     /// Verifies that every target is the recorded one.
     fn verify_targets(&self, targets: &BTreeSet<String>) -> Result<(), IdentityError> {
         let need = Permission::new("db", Effect::Read);
-        targets.iter().try_for_each(|target| permit::verify_identity(self.context, target, &need))
+        targets.iter().try_for_each(|target| permit::verify_and_lease_target(self.context, target, &need))
     }
 
     /// Returns the hash of what an approval covers.

@@ -172,7 +172,7 @@ impl Call<'_> {
         #[cfg(not(test))]
         let durability = Durability::Synced;
         #[cfg(test)]
-        let durability = super::mutant::begin_durability();
+        let durability = super::mutant::durability_of_begin();
         self.context.stop_on_journal_error(self.context.run.append_record(begin, durability))?;
         tracing::info!(call = self.name, key = key.0, "effect begins");
         self.perform_effect(perform, &key, CallProgress::default())
@@ -193,7 +193,7 @@ impl Call<'_> {
         match self.context.wait_or_stop(perform(&cx, &self.request.args))? {
             Ok(value) => self.finish_call(Ok(value), started),
             Err(EffectFailure::Failed(e)) => self.finish_call(Err(e), started),
-            Err(EffectFailure::NeverAsked) => self.finish_call(Err(never_asked_error()), started),
+            Err(EffectFailure::NeverAsked) => self.finish_call(Err(unreached_call_error()), started),
             Err(EffectFailure::Undecided(why)) => Err(self.stop_undecided(&why)),
             Err(EffectFailure::Unreadable(why)) => Err(self.context.stop_unreadable(self.name, &why)),
         }
@@ -218,7 +218,7 @@ impl Call<'_> {
             return Err(self.context.stop_unreadable(self.name, "it only looks, and is recorded as begun"));
         };
         #[cfg(test)]
-        if super::mutant::is_probe_blind() {
+        if super::mutant::ignores_evidence() {
             return self.perform_effect(perform, key, CallProgress::default());
         }
         let recorded = accepted.map(Evidence::decode).transpose();
@@ -307,7 +307,7 @@ impl Call<'_> {
                     self.scope.lock_deferred().push(DeferredCleanup { name, due });
                 }
                 if self.request.op.effect == Effect::Destroy {
-                    self.forget_branch(&value);
+                    self.drop_branch_cleanup(&value);
                 }
                 if self.request.op.effect != Effect::Read {
                     self.context.note_effect(self.name);
@@ -340,7 +340,7 @@ impl Call<'_> {
     }
 
     /// Drops the clean-up of a branch that the script has removed itself.
-    fn forget_branch(&self, removed: &Value) {
+    fn drop_branch_cleanup(&self, removed: &Value) {
         let is_it = |due: &Cleanup| match due {
             Cleanup::Branch(branch) => {
                 value::untag_as(branch, value::BRANCH_TAG).is_some_and(|b| b["id"] == removed["id"])
@@ -360,7 +360,7 @@ impl Call<'_> {
             if *implied { Permission::new("branch", Effect::Create) } else { op.required_permission(args) };
         let given = op.params.iter().filter(|p| p.kind == ParamKind::Target).map(|p| args.get(p.name));
         for place in given.filter_map(|g| parse_target_ref(g).ok()) {
-            permit::verify_identity(self.context, &place.target, &need)?;
+            permit::verify_and_lease_target(self.context, &place.target, &need)?;
         }
         Ok(())
     }
@@ -451,7 +451,7 @@ struct CallProgress {
 }
 
 /// Returns the error of a call that was begun, and not asked for before the run was given up.
-fn never_asked_error() -> Error {
+fn unreached_call_error() -> Error {
     Error::new(Code::Unavailable, "it was never asked for, and the run is being given up")
 }
 

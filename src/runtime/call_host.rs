@@ -4,7 +4,7 @@
 //! still land by their quarantine.
 
 use super::{
-    decision::ask_beside,
+    decision::ask_on_own_thread,
     events::Event,
     observer::{Choice, Question},
     run_context::RunContext,
@@ -56,12 +56,12 @@ impl CallHost for HostedCall<'_> {
         #[cfg(not(test))]
         let durability = journal::Durability::Synced;
         #[cfg(test)]
-        let durability = super::mutant::begin_durability();
-        self.stop_on_failure(self.context.run.append_record(record, durability))
+        let durability = super::mutant::durability_of_begin();
+        self.stop_on_journal_error(self.context.run.append_record(record, durability))
     }
 
     async fn claim_things(&self, things: &[Thing], limit: Option<Span>) -> Result<ThingClaim> {
-        let mut things = self.identify_things(things)?;
+        let mut things = self.canonicalize_things(things)?;
         // In one order for all, so that no two calls wait for each other.
         things.sort();
         things.dedup();
@@ -71,7 +71,7 @@ impl CallHost for HostedCall<'_> {
         for thing in &things {
             let own = loop {
                 let locks = self.lock_thing(thing).await;
-                match self.look_at_thing(thing, limit.map(|limit| waited.left_of(limit)))? {
+                match self.check_thing_access(thing, limit.map(|limit| waited.left_of(limit)))? {
                     ThingAccess::Free { open_since, is_at_work } => {
                         claim.is_at_work |= is_at_work;
                         claim.locks.extend(locks);
@@ -107,18 +107,18 @@ impl CallHost for HostedCall<'_> {
             sent_by: sent_by.clone(),
             span,
         };
-        let all: Vec<Quarantine> = self.identify_things(things)?.into_iter().map(quarantine).collect();
-        self.stop_on_failure(self.context.journal.put_under_quarantine(&all))
+        let all: Vec<Quarantine> = self.canonicalize_things(things)?.into_iter().map(quarantine).collect();
+        self.stop_on_journal_error(self.context.journal.put_under_quarantine(&all))
     }
 
     async fn lift_quarantines(&self) -> Result<()> {
-        self.stop_on_failure(self.context.journal.lift_quarantines(self.context.run.id(), self.name))
+        self.stop_on_journal_error(self.context.journal.lift_quarantines(self.context.run.id(), self.name))
     }
 
-    async fn ask_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {
+    async fn offer_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {
         let (call, op) = (self.name.to_owned(), self.op.clone());
         let question = Question::LostRequest { call, op, subject: subject.to_owned(), until };
-        let answer = ask_beside(Arc::clone(&self.context.observer), question).await?;
+        let answer = ask_on_own_thread(Arc::clone(&self.context.observer), question).await?;
         (answer.choice == Choice::Stop).then_some(answer.by)
     }
 }
@@ -143,7 +143,7 @@ impl HostedCall<'_> {
 
     /// Looks whether a request of another call can still land at a thing. [`Code::Timeout`] when nothing is left of the time
     /// in which this call may wait for that.
-    fn look_at_thing(&self, thing: &Thing, left_for_us: Option<Span>) -> Result<ThingAccess> {
+    fn check_thing_access(&self, thing: &Thing, left_for_us: Option<Span>) -> Result<ThingAccess> {
         #[cfg(test)]
         if super::mutant::ignores_quarantine() {
             return Ok(ThingAccess::Free { open_since: None, is_at_work: false });
@@ -151,7 +151,7 @@ impl HostedCall<'_> {
         let journal = &self.context.journal;
         let clock = self.context.fleet.clock();
         let now = clock.uptime();
-        let mut all = self.stop_on_failure(journal.list_quarantines())?;
+        let mut all = self.stop_on_journal_error(journal.list_quarantines())?;
         all.retain(|one| is_in_the_way(one, thing) && one.time_left(&now) != Some(Span::ZERO));
         let is_own = |one: &&Quarantine| one.run == self.context.run.id() && one.call == self.name;
         let Some(one) = all.iter().find(|one| !is_own(one)) else {
@@ -160,7 +160,7 @@ impl HostedCall<'_> {
             return Ok(ThingAccess::Free { open_since, is_at_work });
         };
         if one.sent_by.boot != now.boot {
-            self.stop_on_failure(journal.restart_quarantine(one, now.clone()))?;
+            self.stop_on_journal_error(journal.restart_quarantine(one, now.clone()))?;
         }
         let left = one.time_left(&now);
         let waits = WaitedQuarantine { one, until: left.map(|left| clock.now().saturating_add(left)) };
@@ -175,14 +175,16 @@ impl HostedCall<'_> {
     }
 
     /// Returns things as every run names them: by who the target is, not by what it is called here.
-    fn identify_things(&self, things: &[Thing]) -> Result<Vec<Thing>> {
+    fn canonicalize_things(&self, things: &[Thing]) -> Result<Vec<Thing>> {
         things
             .iter()
-            .map(|thing| Ok(Thing { place: self.identify_place(&thing.place)?, part: thing.part.clone() }))
+            .map(|thing| {
+                Ok(Thing { place: self.canonicalize_place(&thing.place)?, part: thing.part.clone() })
+            })
             .collect()
     }
 
-    fn identify_place(&self, place: &str) -> Result<String> {
+    fn canonicalize_place(&self, place: &str) -> Result<String> {
         let (target, branch) = place.split_at(place.find('/').unwrap_or(place.len()));
         let identity = self.context.run.target_identity::<Identity>(target);
         let identity = identity.map_err(|e| Error::new(Code::Internal, e.to_string()))?;
@@ -190,7 +192,7 @@ impl HostedCall<'_> {
     }
 
     /// Stops the run when the journal failed.
-    fn stop_on_failure<T>(&self, result: std::result::Result<T, journal::Error>) -> Result<T> {
+    fn stop_on_journal_error<T>(&self, result: std::result::Result<T, journal::Error>) -> Result<T> {
         result.map_err(|e| {
             let message = format!("the journal cannot be written: {e}");
             drop(self.context.stopper.stop_run(StopReason::Journal(e)));

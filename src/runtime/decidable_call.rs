@@ -47,7 +47,7 @@ impl DecidableCall {
     ///
     /// # Errors
     /// [`DecisionRefusal`].
-    pub fn find(journal: &Journal, id: &str, given: &str, anyway: bool) -> Result<Self, DecisionRefusal> {
+    pub fn acquire(journal: &Journal, id: &str, given: &str, anyway: bool) -> Result<Self, DecisionRefusal> {
         let run = journal.acquire_run(id)?;
         let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
         let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| open.op != APPROVE).collect();
@@ -59,11 +59,11 @@ impl DecidableCall {
             return Err(refuse_decision(&fold, &open, given, named.is_empty()));
         };
         let (args, known_error) = match run.call_state(name).map_err(journal::Error::from)? {
-            CallState::Started { args, decision, .. } => (args, decision.and_then(find_known_error)),
+            CallState::Started { args, decision, .. } => (args, decision.and_then(decided_error)),
             _ => (Value::Null, None),
         };
         let (name, op) = (name.to_owned(), op.clone());
-        if let Some(until) = journal.list_landings(id)?.remove(&name).filter(|_| !anyway) {
+        if let Some(until) = journal.list_landing_ends(id)?.remove(&name).filter(|_| !anyway) {
             return Err(DecisionRefusal::MayLand { call: name, until });
         }
         Ok(Self { run, name, op, args, known_error })
@@ -95,7 +95,7 @@ fn refuse_decision(
 }
 
 /// Returns the error that an earlier decision about a call has.
-fn find_known_error(decision: Decision) -> Option<ScriptError> {
+fn decided_error(decision: Decision) -> Option<ScriptError> {
     match decision {
         Decision::Redo { error } | Decision::Fail { error } => error,
         Decision::Hold { error } => Some(error),

@@ -17,14 +17,14 @@ pub(super) fn ask_observer(
     question: Question,
 ) -> Result<Option<Answer>, NativeError> {
     let turn = lock_unpoisoned(&context.asking);
-    let answer = context.wait_or_stop(ask_beside(Arc::clone(&context.observer), question))?;
+    let answer = context.wait_or_stop(ask_on_own_thread(Arc::clone(&context.observer), question))?;
     drop(turn);
     Ok(answer)
 }
 
 /// Asks an observer on a thread of its own, because a person who reads takes time. The question is withdrawn when this is
 /// dropped.
-pub(super) async fn ask_beside(observer: Arc<dyn RunObserver>, question: Question) -> Option<Answer> {
+pub(super) async fn ask_on_own_thread(observer: Arc<dyn RunObserver>, question: Question) -> Option<Answer> {
     let (tell, told) = tokio::sync::oneshot::channel();
     let standing = StandingQuestion::default();
     let withdrawal = standing.0.clone();
@@ -63,7 +63,7 @@ pub(super) enum FailureDecision {
 }
 
 /// Asks a person about the call that failed a run. An error that the script raised itself is not asked about.
-pub(super) fn decide_failure(
+pub(super) fn ask_about_failure(
     context: &Arc<RunContext>,
     failure: &Failure,
 ) -> Result<FailureDecision, NativeError> {

@@ -83,7 +83,7 @@ fn with_run_thread(
             tokio::select! {
                 result = &mut ended => break result,
                 _ = poll.tick() => {
-                    obey_stop_request(context);
+                    stop_if_requested(context);
                 }
                 () = interrupts.wait_for_one() => drop(context.stopper.stop_run(StopReason::Interrupted)),
             }
@@ -97,7 +97,7 @@ fn with_run_thread(
 }
 
 /// Stops a run that another process has asked to stop.
-pub(super) fn obey_stop_request(context: &RunContext) {
+pub(super) fn stop_if_requested(context: &RunContext) {
     // A journal that cannot be read says so at the next record.
     if let Ok(Some(by)) = context.journal.stop_requested_by(context.run.id()) {
         drop(context.stopper.stop_run(StopReason::TakenOver { by }));
@@ -134,7 +134,7 @@ pub(super) fn evaluate_with_engine(
         let mut variables = Scope::new();
         variables.push_constant_dynamic("params", to_dynamic(params));
         let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut variables, &runbook.ast);
-        let conclusion = match (context.stopper.take_reason(), ending.clone()) {
+        let conclusion = match (context.stopper.reset_stop(), ending.clone()) {
             // An edited text that asks for something else says no more about what is to be given up.
             (Some(StopReason::Mismatch { .. }), _) if context.is_abandoning => {
                 return abandon_by_records(context, engine, &scope);
@@ -146,7 +146,7 @@ pub(super) fn evaluate_with_engine(
                 Ok(value) => Conclusion::Done(to_json(&value).unwrap_or(Value::Null)),
                 // A call that was settled now may have failed; the run was given up before.
                 Err(_) if context.is_settling() => Conclusion::Abandoned,
-                Err(e) => match conclude_failure(context, to_failure(runbook, &e)) {
+                Err(e) => match conclude_or_reevaluate(context, to_failure(runbook, &e)) {
                     Ok(Some(conclusion)) => conclusion,
                     Ok(None) => continue,
                     Err(stop) => return record_stop(context, stop),
@@ -158,7 +158,7 @@ pub(super) fn evaluate_with_engine(
         }
         let checked = match check_forgotten_calls(context, &conclusion) {
             Some(stop) => Err(stop),
-            None => keep_allowed_cleanup(&scope),
+            None => keep_cleanup_of_missing(&scope),
         };
         return match checked {
             Err(stop) => record_stop(context, stop),
@@ -169,8 +169,11 @@ pub(super) fn evaluate_with_engine(
 
 /// Returns the conclusion of a script that failed, or `None` to evaluate it again, from the top as at a
 /// resume, over what a person decided.
-fn conclude_failure(context: &Arc<RunContext>, failure: Failure) -> Result<Option<Conclusion>, StopReason> {
-    match decision::decide_failure(context, &failure) {
+fn conclude_or_reevaluate(
+    context: &Arc<RunContext>,
+    failure: Failure,
+) -> Result<Option<Conclusion>, StopReason> {
+    match decision::ask_about_failure(context, &failure) {
         Ok(FailureDecision::EndRun) => Ok(Some(Conclusion::Failed(Box::new(failure)))),
         Ok(FailureDecision::EvaluateAgain) => {
             lock_unpoisoned(&context.deferred).clear();
@@ -178,7 +181,7 @@ fn conclude_failure(context: &Arc<RunContext>, failure: Failure) -> Result<Optio
             Ok(None)
         }
         Ok(FailureDecision::StopRun) | Err(_) => {
-            Err(context.stopper.take_reason().unwrap_or(StopReason::Interrupted))
+            Err(context.stopper.reset_stop().unwrap_or(StopReason::Interrupted))
         }
     }
 }
@@ -189,13 +192,13 @@ fn check_forgotten_calls(context: &RunContext, conclusion: &Conclusion) -> Optio
     if context.run.is_ending() || matches!(conclusion, Conclusion::Abandoned) {
         return None;
     }
-    let message = context.edits.as_ref()?.find_lost()?;
+    let message = context.edits.as_ref()?.describe_unasked()?;
     Some(StopReason::Mismatch { message })
 }
 
 /// Keeps the clean-up of calls that somebody allowed to be missing in an edited script: their temporary branches are the
 /// run's all the same.
-fn keep_allowed_cleanup(scope: &CallScope) -> Result<(), StopReason> {
+fn keep_cleanup_of_missing(scope: &CallScope) -> Result<(), StopReason> {
     let context = scope.run_context();
     if context.run.allowed_missing().is_empty() || context.run.is_ending() {
         return Ok(());
@@ -252,7 +255,7 @@ fn settle_recorded_calls(scope: &CallScope, entries: &[JournalEntry]) -> Result<
             }
             _ => {}
         }
-        match context.stopper.take_reason() {
+        match context.stopper.reset_stop() {
             None | Some(StopReason::Abandoned) => {}
             Some(stop) => return Err(stop),
         }
@@ -340,7 +343,7 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
     let cleanup = run_cleanups(context, engine, failure.is_some() || abandoned);
     // A run that is stopped meanwhile says so below.
     drop(remember_lost_history(context));
-    if let Some(stop) = context.stopper.take_reason() {
+    if let Some(stop) = context.stopper.reset_stop() {
         return record_stop(context, stop);
     }
     let status = match (abandoned, failure.is_some() || !cleanup.is_empty()) {

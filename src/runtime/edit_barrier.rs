@@ -117,7 +117,7 @@ impl EditBarrier {
     }
 
     /// Notes the indexes of a fork that wait for a thread.
-    pub(super) fn admit_forks(&self, path: &str, indexes: &BTreeSet<usize>) {
+    pub(super) fn note_waiting_forks(&self, path: &str, indexes: &BTreeSet<usize>) {
         self.lock_state().unstarted.insert(path.to_owned(), indexes.clone());
     }
 
@@ -145,7 +145,7 @@ impl EditBarrier {
         let number = state.next;
         state.next += 1;
         state.waiting.push((number, frontier));
-        let missing = self.stand_still(&mut state);
+        let missing = self.stop_replaying(&mut state);
         Some((WaitingBranch { number, rounds }, missing))
     }
 
@@ -156,11 +156,11 @@ impl EditBarrier {
 
     /// Counts the branch on this thread as one that is over; returns what is missing if no other one replays.
     pub(super) fn end_branch(&self) -> Option<MissingCalls> {
-        self.stand_still(&mut self.lock_state())
+        self.stop_replaying(&mut self.lock_state())
     }
 
     /// Counts one branch less that replays. If none does, the others are let go on, unless something is missing.
-    fn stand_still(&self, state: &mut BarrierState) -> Option<MissingCalls> {
+    fn stop_replaying(&self, state: &mut BarrierState) -> Option<MissingCalls> {
         if state.is_open {
             return None;
         }
@@ -170,7 +170,7 @@ impl EditBarrier {
         }
         let missing = self.find_missing(state);
         let is_allowed = missing.iter().all(|name| state.allowed.contains(name));
-        if !is_allowed || self.find_repeated(state).is_some() {
+        if !is_allowed || self.find_renamed_call(state).is_some() {
             return Some(self.describe_missing(state, missing));
         }
         self.release_branches(state);
@@ -178,7 +178,7 @@ impl EditBarrier {
     }
 
     /// Lets the branches that wait go on, although something is missing.
-    pub(super) fn allow_missing(&self, missing: Vec<String>) {
+    pub(super) fn release_despite_missing(&self, missing: Vec<String>) {
         let mut state = self.lock_state();
         state.allowed.extend(missing);
         self.release_branches(&mut state);
@@ -216,7 +216,7 @@ impl EditBarrier {
 
     /// Returns a new call at a frontier that was done under another name, which the script has not asked for: a step was
     /// renamed or moved.
-    fn find_repeated<'s>(&'s self, state: &'s BarrierState) -> Option<(&'s Frontier, &'s str)> {
+    fn find_renamed_call<'s>(&'s self, state: &'s BarrierState) -> Option<(&'s Frontier, &'s str)> {
         let is_twin = |name: &str, new: &Frontier| {
             let begun = &self.begun[name];
             !state.asked.contains(name) && begun.op == new.op && begun.args == new.args
@@ -229,7 +229,7 @@ impl EditBarrier {
 
     /// Says what would happen, what had happened and is missing, and whether a person may allow it.
     fn describe_missing(&self, state: &BarrierState, missing: Vec<String>) -> MissingCalls {
-        if let Some((new, twin)) = self.find_repeated(state) {
+        if let Some((new, twin)) = self.find_renamed_call(state) {
             let difference = format!(
                 "the call {} was done before as {twin}\n  recorded  {}({})\n  asked     the same, in another place\n  at        {}",
                 new.call,
@@ -263,7 +263,7 @@ impl EditBarrier {
 
     /// Returns what a script that has come to its end has not asked for, in words: what follows from it, its clean-up above
     /// all, would be lost. What somebody allowed to be missing is not.
-    pub(super) fn find_lost(&self) -> Option<String> {
+    pub(super) fn describe_unasked(&self) -> Option<String> {
         let state = self.lock_state();
         let is_lost = |name: &&String| !state.asked.contains(*name) && !state.allowed.contains(*name);
         let lost: Vec<_> = self.begun.keys().filter(is_lost).map(|name| self.describe_begun(name)).collect();

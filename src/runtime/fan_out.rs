@@ -118,7 +118,7 @@ impl<'a> FanOut<'a> {
         limit: usize,
         collect: bool,
     ) -> RhaiResult<Self> {
-        let scope = CallScope::from_native_context(cx)?.enter_child(native);
+        let scope = CallScope::from_native_context(cx)?.enter_step(native);
         let work =
             work.into_iter().map(|(f, item)| (copy_captures(f), item.map(|item| deep_copy(&item)))).collect();
         let (engine, made_in, at) = (cx.engine(), store_context(cx), format_position(cx));
@@ -175,7 +175,7 @@ impl<'a> FanOut<'a> {
         state.waiting =
             may_begin.difference(&state.begun).copied().filter(|i| *i < self.work.len()).collect();
         if let Some(edits) = &self.scope.run_context().edits {
-            edits.admit_forks(self.scope.path(), &state.waiting);
+            edits.note_waiting_forks(self.scope.path(), &state.waiting);
         }
         Ok(())
     }

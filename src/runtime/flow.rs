@@ -141,7 +141,7 @@ fn run_step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
     if name.trim().is_empty() {
         return raise_at_call(cx, codes::SCRIPT, "a step has a name");
     }
-    let scope = CallScope::from_native_context(cx)?.enter_child(&name);
+    let scope = CallScope::from_native_context(cx)?.enter_step(&name);
     scope.run_context().emit_event(&Event::StepStarted { step: scope.path(), name: &name });
     let done = scope.invoke_closure(cx, f);
     let stopped = scope.is_halted();
@@ -170,10 +170,10 @@ fn retry_closure(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
     let options = NativeOptions::from_map(cx, "retry", options, &["attempts", "backoff"])?;
     let (attempts, backoff) =
         (options.read_count_option("attempts", 3)?, options.read_span_option("backoff", Span::from_secs(1))?);
-    let scope = CallScope::from_native_context(cx)?.enter_child("retry");
+    let scope = CallScope::from_native_context(cx)?.enter_step("retry");
     let mut pause = backoff;
     for attempt in 1.. {
-        let tried = scope.enter_child("attempt");
+        let tried = scope.enter_step("attempt");
         match tried.invoke_closure(cx, f) {
             Err(e)
                 if attempt < attempts && !scope.is_halted() && may_repeat(&tried, &from_rhai_error(&e)) =>
@@ -220,14 +220,14 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
         options.read_span_option("timeout", Span::from_secs(600))?,
         options.read_span_option("every", Span::from_secs(5))?,
     );
-    let scope = CallScope::from_native_context(cx)?.enter_child("wait_until");
+    let scope = CallScope::from_native_context(cx)?.enter_step("wait_until");
     let at = format_position(cx);
     let stop = |halt: NativeError| halt.into_rhai_error(cx.call_position());
     let deadline = recorded_now(&scope, &at).map_err(stop)?.saturating_add(timeout);
     for polls in 0.. {
         let now = recorded_now(&scope, &at).map_err(stop)?;
         let last = now >= deadline;
-        let answer = scope.enter_child("ask").invoke_closure(cx, f)?;
+        let answer = scope.enter_step("ask").invoke_closure(cx, f)?;
         if !answer.is_unit() && answer.as_bool() != Ok(false) {
             return Ok(answer);
         }

@@ -67,7 +67,7 @@ fn ask_about_missing(context: &Arc<RunContext>, missing: MissingCalls) -> Result
     let allowed = Record::EditAllowed { missing: names.clone(), by };
     context.stop_on_journal_error(context.run.append_record(allowed, Durability::Synced))?;
     if let Some(edits) = &context.edits {
-        edits.allow_missing(names);
+        edits.release_despite_missing(names);
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
 ///
 /// # Errors
 /// [`journal::Error`]; the run is then what it was.
-pub fn leave_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
+pub fn end_as_abandoned(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
     let run = match journal.acquire_run(id) {
         Err(journal::Error::Broken { is_linked: true, .. }) => return leave_unfit_run(journal, id),
         run => run?,
@@ -60,7 +60,8 @@ fn list_left_behind(
     entries: &[JournalEntry],
 ) -> Result<Vec<String>, journal::Error> {
     let fold = fold_what_fits(entries);
-    let (sources, landings) = (journal.read_sources(id, fold.source_edition())?, journal.list_landings(id)?);
+    let (sources, landings) =
+        (journal.read_sources(id, fold.source_edition())?, journal.list_landing_ends(id)?);
     let mut left: Vec<String> = Vec::new();
     for entry in entries {
         let Record::End { call, op, args, outcome, .. } = &entry.record else { continue };

@@ -72,7 +72,7 @@ pub use drive::RunResult;
 pub use events::Event;
 pub use fixture::run_fixture;
 pub use flow::NATIVES;
-pub use leave::leave_run;
+pub use leave::end_as_abandoned;
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
 pub use read::is_read_only;
 pub use refusal::Refusal;

@@ -5,11 +5,11 @@ use crate::{
     journal::Durability,
 };
 
-pub(super) fn begin_durability() -> Durability {
+pub(super) fn durability_of_begin() -> Durability {
     if is_mutant(Mutant::BufferedBegin) { Durability::Buffered } else { Durability::Synced }
 }
 
-pub(super) fn is_probe_blind() -> bool {
+pub(super) fn ignores_evidence() -> bool {
     is_mutant(Mutant::BlindProbe)
 }
 

@@ -56,12 +56,12 @@ pub(super) enum IdentityError {
 
 /// Verifies that a target is the one the run first used, that it is confirmed if protected,
 /// and that the run has leased it. At the prompt all rights are granted, and each call takes its own lease.
-pub(super) fn verify_identity(
+pub(super) fn verify_and_lease_target(
     context: &RunContext,
     target: &str,
     need: &Permission,
 ) -> Result<(), IdentityError> {
-    context.clock.align_worlds().map_err(IdentityError::Unreachable)?;
+    context.clock.align_world_times().map_err(IdentityError::Unreachable)?;
     let known = Arc::clone(lock_unpoisoned(&context.verified).entry(target.to_owned()).or_default());
     let mut known = lock_unpoisoned(&known);
     let rights = context.rights.as_deref().unwrap_or(std::slice::from_ref(need));
@@ -76,7 +76,7 @@ pub(super) fn verify_identity(
             .wait_or_stop(async { context.fleet.open_target(target)?.identity().await })
             .map_err(IdentityError::Stopped)?;
         let identity = identity.map_err(IdentityError::Unreachable)?;
-        match_identity(context, target, &identity).map_err(IdentityError::Stopped)?;
+        match_or_record_identity(context, target, &identity).map_err(IdentityError::Stopped)?;
         *known = Some(VerifiedTarget { identity, mode: None });
     }
     match known.as_mut() {
@@ -104,7 +104,11 @@ fn lease_target(
 }
 
 /// Compares a target's identity with the recorded one, or records it at first use.
-fn match_identity(context: &RunContext, target: &str, identity: &Identity) -> Result<(), NativeError> {
+fn match_or_record_identity(
+    context: &RunContext,
+    target: &str,
+    identity: &Identity,
+) -> Result<(), NativeError> {
     let recorded = context.stop_on_unreadable(context.run.target_identity::<Identity>(target))?;
     let Some(recorded) = recorded else {
         let identity = serde_json::json!(identity);

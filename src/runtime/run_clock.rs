@@ -40,7 +40,7 @@ impl RunClock {
     }
 
     /// Returns the clock of a rehearsal, whose worlds live by `clock`: of a long wait only some polls are made.
-    pub(super) fn jumping(clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn for_rehearsal(clock: Arc<dyn Clock>) -> Self {
         Self { jumps: true, ..Self::of_machine(clock) }
     }
 
@@ -74,7 +74,7 @@ impl RunClock {
     ///
     /// # Errors
     /// Two of them, named, and what to do.
-    pub(super) fn require_one_time(&self) -> Result<(), Refusal> {
+    pub(super) fn require_common_time(&self) -> Result<(), Refusal> {
         let leads = self.read_leads()?;
         let Some((first, ahead)) = leads.iter().max_by_key(|(_, lead)| *lead) else { return Ok(()) };
         let Some((second, behind)) = leads.iter().find(|(_, lead)| lead != ahead) else { return Ok(()) };
@@ -94,7 +94,7 @@ impl RunClock {
     ///
     /// # Errors
     /// Whatever a world's file says.
-    pub(super) fn align_worlds(&self) -> provider::Result<()> {
+    pub(super) fn align_world_times(&self) -> provider::Result<()> {
         let leads = self.read_leads()?;
         let Some(ahead) = leads.iter().map(|(_, lead)| *lead).max() else { return Ok(()) };
         for ((_, world), (_, lead)) in self.worlds.iter().zip(&leads) {
@@ -126,7 +126,7 @@ impl RunClock {
     /// Returns the time. Where a world's file cannot be read, it is as far ahead as when it last could: the next call
     /// there says what is wrong.
     pub(super) fn now(&self) -> Moment {
-        if let Err(error) = self.align_worlds() {
+        if let Err(error) = self.align_world_times() {
             tracing::warn!(message = error.message, "the clock of a world cannot be read");
         }
         self.raise_floor(self.machine.now().saturating_add(*lock_unpoisoned(&self.lead)))

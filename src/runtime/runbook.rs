@@ -162,7 +162,7 @@ impl Runbook {
         now: &dyn Fn(&[String]) -> Result<Moment, Refusal>,
     ) -> Result<ResolvedParams, Refusal> {
         let mut values = self.parse_params(given, config)?;
-        let relative = self.fix_moments(&mut values, now)?;
+        let relative = self.freeze_relative_moments(&mut values, now)?;
         Ok(ResolvedParams { values, relative })
     }
 
@@ -177,7 +177,7 @@ impl Runbook {
     }
 
     /// Fixes the moments that are counted back from now, which are text still, and returns them.
-    fn fix_moments(
+    fn freeze_relative_moments(
         &self,
         values: &mut Value,
         now: &dyn Fn(&[String]) -> Result<Moment, Refusal>,
@@ -247,7 +247,7 @@ impl Runbook {
             })?;
             params[name] = param.kind.parse_value(preset, config)?;
         }
-        self.fix_moments(&mut params, now)?;
+        self.freeze_relative_moments(&mut params, now)?;
         Ok(params)
     }
 }

@@ -163,7 +163,7 @@ impl Runtime {
         require_runnable(&runbook)?;
         self.check_targets(&runbook, &params, &confirmed)?;
         let clock = RunClock::for_targets(&self.fleet, &list_named_targets(&runbook, &params))?;
-        clock.require_one_time()?;
+        clock.require_common_time()?;
         let targets = runbook.targets_in_params(&params);
         let leases =
             self.block_on(permit::leases_for_targets(&self.fleet, &targets, &runbook.header.needs))?;
@@ -216,7 +216,7 @@ impl Runtime {
     ) -> Result<RunResult, Refusal> {
         let result = drive::run_on_thread(&self.tokio, context, runbook, params);
         // A world whose file cannot be written says so when it is next used.
-        drop(context.clock.align_worlds());
+        drop(context.clock.align_world_times());
         Ok(result?)
     }
 
@@ -239,7 +239,7 @@ impl Runtime {
     /// [`Refusal`]: worlds that have no time in common, or a file that cannot be read.
     pub fn read_target_time(&self, targets: &[String]) -> Result<Moment, Refusal> {
         let clock = RunClock::for_targets(&self.fleet, targets)?;
-        clock.require_one_time()?;
+        clock.require_common_time()?;
         Ok(clock.now())
     }
 
@@ -269,7 +269,7 @@ impl Runtime {
                 &journal::Holder::this_process(),
             )?;
         }
-        let age = self.clock.now().duration_since(run.last_at());
+        let age = self.clock.now().duration_since(run.last_record_at());
         run.record_resume(VERSION, edited.then(|| runbook.sources()))?;
         observer.on_event(&Event::Resumed {
             run: run.id(),

@@ -138,7 +138,7 @@ impl CallScope {
     }
 
     /// Returns the scope of the next use of a step called `name`.
-    pub(super) fn enter_child(&self, name: &str) -> Self {
+    pub(super) fn enter_step(&self, name: &str) -> Self {
         self.scope_below(self.next_call_name(name), Arc::clone(&self.0.deferred), self.0.is_fork)
     }
 

@@ -64,7 +64,7 @@ impl StopRequester {
     pub fn request_stop(&self, by: &str) -> Result<(), journal::Error> {
         let Some(context) = lock_unpoisoned(&self.0).upgrade() else { return Ok(()) };
         context.journal.request_stop(context.run.id(), by)?;
-        drive::obey_stop_request(&context);
+        drive::stop_if_requested(&context);
         Ok(())
     }
 }
@@ -195,7 +195,7 @@ impl<'a> ScriptRunner<'a> {
         let Ok(run) = catch_unwind(AssertUnwindSafe(run)) else { return Ok(Err(ProcessKilled)) };
         let context = RunContext::new(RunSetup {
             fleet: Arc::clone(&resources.fleet),
-            clock: RunClock::jumping(Arc::clone(resources.fleet.clock())),
+            clock: RunClock::for_rehearsal(Arc::clone(resources.fleet.clock())),
             tokio: self.tokio.handle().clone(),
             // The result must not depend on the timing of threads.
             fork_limit: 1,

@@ -122,7 +122,7 @@ impl Session {
     /// # Errors
     /// [`EvalError`]. The session goes on.
     pub fn eval_input(&mut self, input: &str) -> Result<Value, EvalError> {
-        drop(self.context.stopper.take_reason());
+        drop(self.context.stopper.reset_stop());
         self.failure = None;
         let texts = |_: &str| Some(input.to_owned());
         let ast = self
@@ -134,7 +134,7 @@ impl Session {
         let evaluated = self.engine.eval_ast_with_scope::<Dynamic>(&mut self.variables, &whole);
         whole.clear_statements();
         self.functions = whole;
-        if let Some(stop) = self.context.stopper.take_reason() {
+        if let Some(stop) = self.context.stopper.reset_stop() {
             return Err(EvalError::Stopped(stop));
         }
         let value = evaluated.map_err(|e| {
@@ -177,7 +177,7 @@ impl Session {
     /// Ends the session: its record says whether it went well or ended at its last error, and its temporary branches
     /// are removed. A session in which something is still under way does not end; it stops.
     pub fn end_session(self, went_well: bool) -> RunResult {
-        drop(self.context.stopper.take_reason());
+        drop(self.context.stopper.reset_stop());
         let unsaid = || {
             let fault = ScriptError::new(codes::SCRIPT, "the session ended at an error");
             Failure { fault, place: None }

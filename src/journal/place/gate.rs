@@ -16,14 +16,14 @@ impl Journal {
     /// # Errors
     /// [`Error::SharedFileSystem`], [`Error::ElsewhereState`], [`Error::RolledBack`], [`Error::Held`] when a run of a state that is
     /// to be taken over is held, or what the store says.
-    pub(in crate::journal) fn admit_action(&self) -> Result<(), Error> {
+    pub(in crate::journal) fn check_or_adopt_place(&self) -> Result<(), Error> {
         if self.observer.is_some() || self.admitted.get().is_some() {
             return Ok(());
         }
         self.admit_on_file_system(read_magic(&self.state).map_err(|e| self.place_error(&e))?)?;
         let _turn = schema::wait_for_turn(&self.state)?;
-        let doubt = self.find_doubt()?;
-        let lost = self.list_lost_runs()?;
+        let doubt = self.check_or_set_place()?;
+        let lost = self.list_rolled_back_runs()?;
         let consent = &self.consent;
         if !lost.is_empty() && !consent.allows_rolled_back() {
             return Err(Error::RolledBack { state: self.state.clone(), lost });
@@ -44,7 +44,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub fn list_lost_runs(&self) -> Result<Vec<LostRun>, Error> {
+    pub fn list_rolled_back_runs(&self) -> Result<Vec<LostRun>, Error> {
         // In this order: while other processes write, the journal is ahead of what was read here.
         let numbers = synced::read_numbers(&self.state)?;
         let found = self.with_db(rows::select_last_numbers)?;
@@ -67,7 +67,7 @@ impl Journal {
 
     /// Returns why this may not be the place of the state, and what is written of the place where it is. A state that has no
     /// place yet gets this one.
-    fn find_doubt(&self) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
+    fn check_or_set_place(&self) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
         let recorded = self.with_db(rows::select_last_place)?;
         let file = match PlaceFile::read(&self.state) {
             Ok(file) => file,

@@ -24,7 +24,7 @@ pub struct StatePlace {
 }
 
 impl StatePlace {
-    fn measure(file: &File) -> io::Result<StatePlace> {
+    fn from_file(file: &File) -> io::Result<StatePlace> {
         let metadata = file.metadata()?;
         let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         let birth = born.and_then(|since| u64::try_from(since.as_nanos()).ok()).filter(|nanos| *nanos > 0);
@@ -73,7 +73,7 @@ impl PlaceFile {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        let place = StatePlace::measure(&file)?;
+        let place = StatePlace::from_file(&file)?;
         let is_shared = fs::symlink_metadata(&path)?.is_symlink() || file.metadata()?.nlink() > 1;
         let note = serde_json::from_slice(&fs::read(&path)?)?;
         Ok(Some(PlaceFile { place, note, is_shared }))
@@ -91,7 +91,7 @@ pub(super) fn write_place(state: &Path, at: Moment) -> io::Result<PlaceNote> {
     let note = PlaceNote {
         token: new_token()?,
         // Renaming keeps what it is.
-        place: StatePlace::measure(file.as_file())?,
+        place: StatePlace::from_file(file.as_file())?,
         host: this_host(),
         path: fs::canonicalize(state)?,
         at: at.round_up_to_second(),

@@ -71,7 +71,7 @@ impl TestJournal {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = Journal::open(folder.path(), clock_from("11:59:59")).expect("opens");
         // Writing the place down takes the first second.
-        journal.admit_action().expect("a place of its own");
+        journal.check_or_adopt_place().expect("a place of its own");
         TestJournal { folder, journal }
     }
 

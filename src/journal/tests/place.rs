@@ -94,9 +94,9 @@ fn a_copy_can_be_read_and_acts_only_once_it_is_taken_over() {
 fn taking_a_run_over_does_not_make_it_young() {
     let test = TestJournal::new();
     let id = leave_stopped_run(&test.journal);
-    let before = test.journal.acquire_run(&id).expect("taken").last_at();
+    let before = test.journal.acquire_run(&id).expect("taken").last_record_at();
     let adopter = open_as(test.folder.path(), true, true);
-    assert_eq!(adopter.acquire_run(&id).expect("taken").last_at(), before);
+    assert_eq!(adopter.acquire_run(&id).expect("taken").last_record_at(), before);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_journal_that_was_rolled_back_is_refused_until_somebody_says_so() {
     assert!(run.is_call_doubtful("made") && run.is_call_doubtful("never"));
     drop((run, journal));
     let journal = open_as(&state, false, false);
-    assert_eq!(journal.list_lost_runs(), Ok(vec![]), "it is settled");
+    assert_eq!(journal.list_rolled_back_runs(), Ok(vec![]), "it is settled");
     assert!(!journal.create_run(&new_run()).expect("made").is_call_doubtful("made"), "a new run is whole");
     assert!(journal.acquire_run(&early).expect("taken").is_call_doubtful("made"), "an old one never is");
 }
@@ -224,7 +224,7 @@ fn a_number_lags_behind_and_is_never_ahead() {
         format!("{:020}\n", 2),
     )
     .expect("written");
-    assert_eq!(test.journal.list_lost_runs(), Ok(vec![]));
+    assert_eq!(test.journal.list_rolled_back_runs(), Ok(vec![]));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_run_that_was_pruned_is_not_lost() {
     assert!(!number.exists());
     // Killed before the number was removed.
     fs::write(&number, bytes).expect("written");
-    assert_eq!(test.journal.list_lost_runs(), Ok(vec![]));
+    assert_eq!(test.journal.list_rolled_back_runs(), Ok(vec![]));
 }
 
 #[test]

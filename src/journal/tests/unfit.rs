@@ -68,7 +68,7 @@ fn a_run_of_which_a_record_does_not_read_is_ended_as_it_is() {
             (RunStatus::Abandoned, &["branch sandbox/x".to_owned()][..])
         );
         assert!(ended.finished_at.is_some());
-        assert_eq!(test.journal.list_lost_runs(), Ok(vec![]), "its number follows");
+        assert_eq!(test.journal.list_rolled_back_runs(), Ok(vec![]), "its number follows");
         let verified = test.journal.verify_run(&id, None);
         assert!(
             matches!(verified, Err(Error::Broken { is_linked: true, .. })),

@@ -55,7 +55,7 @@ impl Sending<'_> {
             !self.cx.settles_only && self.landing_time_left().is_some_and(|left| left > patience);
         if may_be_asked {
             clock.sleep(patience).await;
-            if let Some(by) = self.cx.host.ask_to_stop_looking(subject, until).await {
+            if let Some(by) = self.cx.host.offer_to_stop_looking(subject, until).await {
                 return by;
             }
         }

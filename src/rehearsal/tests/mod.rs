@@ -61,7 +61,7 @@ fn run_scenarios(
             seed: seeds.start,
             only: None,
         };
-        let stage = Stage::set(&request.runbook, &request.params, &test_config())?;
+        let stage = Stage::prepare(&request.runbook, &request.params, &test_config())?;
         let mut runner = ScenarioRunner::new(&request.runbook, stage.params.clone(), &stage)?;
         let undisturbed = runner.run_scenario(&FaultPlan::Undisturbed)?;
         let edits = if wants_edits(&request) { edit_runbook(&request.runbook) } else { Vec::new() };

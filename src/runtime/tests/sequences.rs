@@ -9,7 +9,7 @@ use crate::{
     base::moment::{Moment, Span},
     journal::{Decision, Outcome, StateConsent},
     provider::{OpenContext, sim::Sim},
-    runtime::{APPROVE, DecidableCall, OpenApproval, leave_run},
+    runtime::{APPROVE, DecidableCall, OpenApproval, end_as_abandoned},
 };
 use proptest::{
     prelude::*,
@@ -180,7 +180,7 @@ impl Sequence {
             Act::Copy => return self.copy_state(),
             Act::Resume { edit, process } => return self.resume(*edit, *process),
             Act::Abandon { process } => drop(self.take_up(None, true, *process)),
-            Act::Leave => drop(leave_run(&self.journal(), &self.id)),
+            Act::Leave => drop(end_as_abandoned(&self.journal(), &self.id)),
             Act::DecideGate { approves } => drop(self.decide_gate(*approves)),
             Act::DecideCall { redo } => drop(self.decide_call(*redo)),
             Act::StepClock { minutes } => self.clock.shift_wall_clock(Span::from_secs(minutes * 60)),
@@ -249,7 +249,7 @@ impl Sequence {
     }
 
     fn decide_call(&self, redo: bool) -> Option<()> {
-        let call = DecidableCall::find(&self.journal(), &self.id, "/", false).ok()?;
+        let call = DecidableCall::acquire(&self.journal(), &self.id, "/", false).ok()?;
         let decision = if redo { Decision::Redo { error: None } } else { Decision::Fail { error: None } };
         call.record_decision(&decision, "bob".into()).ok()
     }

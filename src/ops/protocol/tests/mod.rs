@@ -79,7 +79,7 @@ impl CallHost for MemoryHost {
         Ok(())
     }
 
-    async fn ask_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {
+    async fn offer_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {
         lock_unpoisoned(&self.questions).push((subject.to_owned(), until));
         self.person.as_ref().and_then(|person| person())
     }
