@@ -191,10 +191,13 @@ struct BranchRemoval<'a> {
 }
 
 impl BranchRemoval<'_> {
-    /// Returns what the call's handle says of its branch; `None` for a plain name.
-    fn decode_handle(&self) -> Option<GoneBranch> {
-        let handle = value::untag_as(self.args.get("branch"), value::BRANCH_TAG)?;
-        GoneBranch::deserialize(handle).ok()
+    /// Returns what the call's handle says of its branch; for a plain name the error is `otherwise`.
+    fn decode_handle(&self, otherwise: Error) -> Result<GoneBranch> {
+        let Some(handle) = value::untag_as(self.args.get("branch"), value::BRANCH_TAG) else {
+            return Err(otherwise);
+        };
+        GoneBranch::deserialize(handle)
+            .map_err(|e| Error::new(Code::Invalid, format!("the handle of the branch cannot be read: {e}")))
     }
 }
 
@@ -226,7 +229,7 @@ impl RemoveEffect for BranchRemoval<'_> {
         match find_branch(self.cx, self.args).await {
             Ok(branch) => Ok(GoneBranch { name: branch.name, id: branch.id, target: branch.target }),
             // The id of one that no look shows is enough to ask for its removal: the look may lag behind.
-            Err(e) if e.code == Code::NotFound && !self.landing.is_fenced() => self.decode_handle().ok_or(e),
+            Err(e) if e.code == Code::NotFound && !self.landing.is_fenced() => self.decode_handle(e),
             Err(e) => Err(e),
         }
     }

@@ -192,6 +192,10 @@ impl Call<'_> {
         let cx = self.build_context(&host, key, progress);
         match self.context.wait_or_stop(perform(&cx, &self.request.args))? {
             Ok(value) => self.finish_call(Ok(value), started),
+            // It failed because of the journal, and whoever resumes the run finds it as it was recorded last.
+            Err(EffectFailure::Failed(_)) if self.context.stopper.has_lost_journal() => {
+                Err(NativeError::Stopped)
+            }
             Err(EffectFailure::Failed(e)) => self.finish_call(Err(e), started),
             Err(EffectFailure::NeverAsked) => self.finish_call(Err(unreached_call_error()), started),
             Err(EffectFailure::Undecided(why)) => Err(self.stop_undecided(&why)),

@@ -86,6 +86,11 @@ impl StopSwitch {
         self.is_set.load(Ordering::SeqCst)
     }
 
+    /// Returns whether the run is stopped because its journal cannot be read or written.
+    pub(super) fn has_lost_journal(&self) -> bool {
+        matches!(&*lock_unpoisoned(&self.why), Some(StopReason::Journal(_)))
+    }
+
     /// Returns the flag itself, for the engine's progress callback.
     pub(super) fn shared_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_set)
