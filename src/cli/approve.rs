@@ -65,7 +65,7 @@ impl ApproveCommand {
         Err(CliError::usage(format!(
             "the target `{name}` is protected, and the run may change it; nothing was decided"
         ))
-        .with_hint(format!("name it: `--confirm {name}`"))
+        .with_hint(format!("name it: `--confirm {}`", shell::quote_shell_word(name)))
         .with_exit(exit_code::REFUSED)
         .with_next_command(find_next_step(runtime, run).command))
     }

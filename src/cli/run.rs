@@ -136,9 +136,9 @@ pub(super) fn confirm_targets(
         }
         let refused = || {
             CliError::usage(format!("the target `{name}` is protected, and this may change it"))
-                .with_hint(format!("name it: `--confirm {name}`"))
+                .with_hint(format!("name it: `--confirm {}`", shell::quote_shell_word(&name)))
                 .with_exit(exit_code::REFUSED)
-                .with_next_command(again(&format!("--confirm {name}")))
+                .with_next_command(again(&format!("--confirm {}", shell::quote_shell_word(&name))))
         };
         if !terminal::can_prompt() {
             return Err(refused());

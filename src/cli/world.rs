@@ -4,7 +4,7 @@ use super::{output, run::parse_params};
 use crate::{
     base::{
         moment::{self, GivenMoment, Moment},
-        terminal,
+        shell, terminal,
     },
     config::TargetConfig,
     journal::{Journal, Record, RunSummary},
@@ -258,7 +258,11 @@ impl ResetRequest<'_> {
 
     fn confirm_reset(&self, open: &[RunSummary]) -> Result<(), CliError> {
         let name = &self.target.name;
-        let again = if self.target.protect { format!("--confirm {name}") } else { "--yes".to_owned() };
+        let again = if self.target.protect {
+            format!("--confirm {}", shell::quote_shell_word(name))
+        } else {
+            "--yes".to_owned()
+        };
         let is_answered = if self.target.protect { self.named == Some(name) } else { self.is_confirmed };
         if is_answered {
             return Ok(());

@@ -241,6 +241,8 @@ pub struct RunFold {
 struct EditionTrial {
     /// The edition to fall back to.
     before: u32,
+    /// What somebody had allowed to be missing under that one.
+    allowed_before: BTreeSet<String>,
     /// The calls that were first recorded under it: they only read.
     calls: Vec<String>,
     /// The target names that were first used under it.
@@ -333,9 +335,10 @@ impl RunFold {
                 self.is_stuck = false;
                 self.drop_trial();
                 self.newest += 1;
-                self.trial = Some(EditionTrial { before: self.edition, ..EditionTrial::default() });
+                let allowed_before = std::mem::take(&mut self.allowed);
+                let trial = EditionTrial { before: self.edition, allowed_before, ..EditionTrial::default() };
+                self.trial = Some(trial);
                 self.edition = self.newest;
-                self.allowed.clear();
             }
             Record::Stopped { mismatch: true, .. } => {
                 self.is_stuck = self.trial.is_none();
@@ -364,7 +367,7 @@ impl RunFold {
     fn drop_trial(&mut self) {
         let Some(trial) = self.trial.take() else { return };
         self.edition = trial.before;
-        self.allowed.clear();
+        self.allowed = trial.allowed_before;
         for call in &trial.calls {
             self.calls.remove(call);
         }

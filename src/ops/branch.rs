@@ -244,22 +244,23 @@ impl RemoveEffect for BranchRemoval<'_> {
 }
 
 async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, branch_thing(args)?, BranchChange::Reset).await
+    run_workflow(cx, args, vec![branch_thing(args)?], BranchChange::Reset).await
 }
 
 async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, Thing::whole_target(args)?, BranchChange::Promote).await
+    let things = vec![Thing::whole_target(args)?, branch_thing(args)?];
+    run_workflow(cx, args, things, BranchChange::Promote).await
 }
 
 async fn run_workflow(
     cx: &CallContext<'_>,
     args: &CallArgs,
-    thing: Thing,
+    things: Vec<Thing>,
     workflow: BranchChange,
 ) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let branches = target.branches()?;
-    let effect = BranchWorkflow { thing, cx, args, branches, workflow, branch: OnceLock::new() };
+    let effect = BranchWorkflow { things, cx, args, branches, workflow, branch: OnceLock::new() };
     perform_job(cx, args, &*target, &effect).await
 }
 
@@ -273,7 +274,7 @@ enum BranchChange {
 
 /// Resets or promotes a branch.
 struct BranchWorkflow<'a> {
-    thing: Thing,
+    things: Vec<Thing>,
     cx: &'a CallContext<'a>,
     args: &'a CallArgs,
     branches: &'a dyn Branches,
@@ -296,7 +297,7 @@ impl JobEffect for BranchWorkflow<'_> {
     }
 
     fn things(&self) -> Vec<Thing> {
-        vec![self.thing.clone()]
+        self.things.clone()
     }
 
     fn is_found_by_difference(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::{
     },
     provider::{
         Code, Error, Fleet, Provider, Result,
-        model::{CallKey, Job, JobStatus, Landing, Progress},
+        model::{CallKey, Job, JobStatus, Progress},
     },
 };
 use async_trait::async_trait;
@@ -132,10 +132,9 @@ impl CallContext<'_> {
         provider: &dyn Provider,
         job: &Job,
         timeout: Span,
-        landing: Landing,
+        watch: JobWatch,
     ) -> Result<Value> {
         let clock = self.fleet.clock();
-        let watch = JobWatch::new(landing, timeout);
         let look = || async { watch.judge_look(&clock.uptime(), provider.poll_job(job).await) };
         let mut first_failure = None;
         let why = match self.poll(provider, timeout, &mut first_failure, look).await {
@@ -144,14 +143,14 @@ impl CallContext<'_> {
                 .with_hint("give it more with `timeout:`"),
             Err(e) if e.code == Code::Denied => e,
             // A provider that failed for a while may have dropped the job since: report that first failure.
-            Err(e) if e.code == Code::NotFound => return Err(watch.doubt(first_failure.unwrap_or(e))),
+            Err(e) if e.code == Code::NotFound => return Err(watch.doubt(job, first_failure.unwrap_or(e))),
             Err(e) => return Err(e),
         };
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
         if let Some(unlanded) = watch.unlanded(&clock.uptime()) {
             provider.let_time_pass(clock.as_ref(), unlanded).await;
         }
-        cancel_job(provider, job, why, landing).await
+        cancel_job(provider, job, why, watch.landing).await
     }
 
     /// Polls with `look` until it is done and returns its result; `None` when the time is up first.

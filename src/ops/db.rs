@@ -84,10 +84,9 @@ async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> EffectResul
     if args.get("transaction") != false {
         return perform_commit(cx, args, &*target, statement).await;
     }
-    let _claim = cx.host.claim_things(&[Thing::table_rows(args)?], Some(args.timeout())).await?;
     let run =
         async { Ok(json!(target.sql()?.execute_outside_transaction(statement, args.timeout()).await?)) };
-    perform_opaque(cx, Thing::undetermined(args)?, format!("`{statement}`").into(), run).await
+    perform_opaque(cx, Thing::undetermined(args)?, args.timeout(), format!("`{statement}`").into(), run).await
 }
 
 async fn check_health(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

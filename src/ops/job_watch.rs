@@ -12,7 +12,9 @@ use std::sync::Mutex;
 
 /// What the looks at a job have shown so far.
 pub(super) struct JobWatch {
-    landing: Landing,
+    pub(super) landing: Landing,
+    /// How long after the first look it may be done at the earliest: until then it may be somebody else's.
+    not_before: Span,
     /// For how long on end a job that is at work may not be shown.
     shown_within: Span,
     shown: Mutex<JobSighting>,
@@ -28,9 +30,10 @@ struct JobSighting {
 }
 
 impl JobWatch {
-    pub(super) fn new(landing: Landing, timeout: Span) -> Self {
+    /// Begins a watch for `timeout`; what is done sooner than `not_before` may be somebody else's.
+    pub(super) fn new(landing: Landing, timeout: Span, not_before: Span) -> Self {
         let shown_within = landing.max_delay().unwrap_or(timeout);
-        Self { landing, shown_within, shown: Mutex::default() }
+        Self { landing, not_before, shown_within, shown: Mutex::default() }
     }
 
     /// Returns what one look means for the job.
@@ -47,7 +50,15 @@ impl JobWatch {
             }
             Ok(status) => {
                 (shown.was_seen, shown.absent_since) = (true, None);
-                Ok(status)
+                let passed = shown.began_at.as_ref().and_then(|began| now.since(began));
+                let is_early = passed.is_none_or(|passed| passed < self.not_before);
+                match status {
+                    JobStatus::Done(_) | JobStatus::Failed(_) if is_early => {
+                        let phase = "one is there; whether it is this one is known when no other can come";
+                        Ok(JobStatus::Running(Progress::with_phase(phase)))
+                    }
+                    status => Ok(status),
+                }
             }
             // Whatever else a platform answers to a look says nothing of the job.
             Err(e) if !self.landing.is_fenced() && e.code != Code::Denied => {
@@ -66,9 +77,12 @@ impl JobWatch {
     }
 
     /// Returns the error of a job that is believed to be gone, which only a bound that somebody states makes certain.
-    pub(super) fn doubt(&self, error: Error) -> Error {
+    pub(super) fn doubt(&self, job: &Job, error: Error) -> Error {
         match self.landing {
-            Landing::Assumed(_) => Error { side_effects: SideEffects::Unknown, ..error },
+            Landing::Assumed(_) => {
+                let left_behind = vec![format!("{} {}, which may still appear", job.kind, job.id)];
+                Error { side_effects: SideEffects::Unknown, left_behind, ..error }
+            }
             _ => error,
         }
     }
@@ -118,12 +132,12 @@ mod tests {
 
     #[test]
     fn what_a_platform_answers_to_a_look_ends_no_job() {
-        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND);
+        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, Span::ZERO);
         for code in [Code::Refused, Code::Invalid, Code::Conflict, Code::Internal, Code::Sql] {
             let error = watch.judge_look(&at(0), failure(code)).expect_err("a look that failed");
             assert!(error.code.is_look_failure(), "{code:?}");
         }
-        let own = JobWatch::new(Landing::Fenced("a process of this machine"), BOUND);
+        let own = JobWatch::new(Landing::Fenced("a process of this machine"), BOUND, Span::ZERO);
         assert_eq!(
             own.judge_look(&at(0), failure(Code::Refused)).expect_err("the job's").code,
             Code::Refused
@@ -132,7 +146,8 @@ mod tests {
 
     #[test]
     fn one_look_that_does_not_show_a_job_proves_nothing_however_late() {
-        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND);
+        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, Span::ZERO);
+        let job = Job { kind: "branch".into(), id: "drill".into(), detail: Value::Null };
         let running = || Ok(JobStatus::Running(Progress::with_phase("at work")));
         let absent = |now| watch.judge_look(&at(now), failure(Code::NotFound));
         watch.judge_look(&at(0), running()).expect("it is shown");
@@ -140,6 +155,14 @@ mod tests {
         watch.judge_look(&at(1060), running()).expect("it is shown again");
         assert!(absent(1100).is_ok());
         let gone = absent(1160).expect_err("it is not shown for as long as a request takes to land");
-        assert_eq!(watch.doubt(gone).side_effects, SideEffects::Unknown);
+        assert_eq!(watch.doubt(&job, gone).side_effects, SideEffects::Unknown);
+    }
+
+    #[test]
+    fn what_its_job_does_not_name_is_believed_when_no_other_can_come() {
+        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, BOUND);
+        let look = |now| watch.judge_look(&at(now), Ok(JobStatus::Done(Value::Null))).expect("a look");
+        assert!(matches!(look(0), JobStatus::Running(_)) && matches!(look(59), JobStatus::Running(_)));
+        assert_eq!(look(60), JobStatus::Done(Value::Null));
     }
 }

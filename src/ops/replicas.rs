@@ -132,6 +132,10 @@ impl JobEffect for ReplicaMaking<'_> {
         true
     }
 
+    fn is_named_by_its_job(&self) -> bool {
+        false
+    }
+
     async fn plan(&self) -> Result<PlannedJob<'_>> {
         self.replicas.plan_create(&self.request, self.key).await
     }

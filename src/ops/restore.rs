@@ -45,12 +45,13 @@ pub(super) async fn restore_to_point(
         .into());
     }
     let target = cx.open_target(args.get("target")).await?;
-    let thing = match &into {
-        Some(branch) => Thing::whole_branch(args, branch)?,
-        None => Thing::whole_target(args)?,
+    let things = match &into {
+        // What a branch is made of must not be overwritten meanwhile.
+        Some(branch) => vec![Thing::whole_branch(args, branch)?, Thing::table_rows(args)?],
+        None => vec![Thing::whole_target(args)?],
     };
     let effect = Restore {
-        thing,
+        things,
         backups: target.backups()?,
         request: RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) },
         key: cx.key,
@@ -60,7 +61,7 @@ pub(super) async fn restore_to_point(
 
 /// A restore, in place or into a branch.
 struct Restore<'a> {
-    thing: Thing,
+    things: Vec<Thing>,
     backups: &'a dyn Backups,
     request: RestoreRequest,
     key: &'a CallKey,
@@ -80,7 +81,7 @@ impl JobEffect for Restore<'_> {
     }
 
     fn things(&self) -> Vec<Thing> {
-        vec![self.thing.clone()]
+        self.things.clone()
     }
 
     fn is_found_by_difference(&self) -> bool {

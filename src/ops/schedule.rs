@@ -175,6 +175,15 @@ impl MakeEffect for ScheduleMaking<'_> {
             now.iter().filter(|s| s.key.is_none() && is_requested(s) && (is_only || !was_there(s))).collect();
         match new[..] {
             [made] => Ok(Some(json!(made))),
+            // The one that the platform has is neither as it was nor as requested: somebody else has set it since.
+            [] if is_only && now[0].key.is_none() && *before != keyless_to_json(&now) => Err(Error::new(
+                Code::Unknown,
+                format!(
+                    "the schedule is neither as it was before nor as requested: before {before}, requested {}, now {}",
+                    request_to_json(&self.request),
+                    keyless_to_json(&now)
+                ),
+            )),
             [] => Ok(None),
             _ => Err(Error::new(
                 Code::Unknown,

@@ -84,7 +84,8 @@ async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     if is_read_request(args) {
         return Ok(send.await?);
     }
-    perform_opaque(cx, Thing::undetermined(args)?, format!("`{method} {path}`").into(), send).await
+    perform_opaque(cx, Thing::undetermined(args)?, args.timeout(), format!("`{method} {path}`").into(), send)
+        .await
 }
 
 /// Refuses a path that is none, and a read with a body.

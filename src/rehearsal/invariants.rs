@@ -114,7 +114,7 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
         let twice = world.log.iter().filter(|e| e.key.as_ref().is_some_and(|key| !keys.insert(&key.0)));
         found.extend(twice.map(|e| format!("`{}` of `{}` took effect twice", e.kind, e.what)));
     }
-    if has_succeeded(undisturbed) && has_succeeded(result) {
+    if has_same_task(undisturbed, result) {
         let (wanted, had) = (count_effects(undisturbed), count_effects(result));
         let landed_late = result.faults.iter().any(|struck| struck.fault.makes_answer_untrue());
         let is_counted = |kind: &str| !(landed_late && SETTING_KINDS.contains(&kind));
@@ -131,6 +131,11 @@ fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<Stri
         }
     }
     found
+}
+
+/// Returns whether two runs that both succeeded had the same to do: a script that handles a rejection does something else.
+fn has_same_task(undisturbed: &ScenarioResult, result: &ScenarioResult) -> bool {
+    has_succeeded(undisturbed) && has_succeeded(result) && !result.is_rejected()
 }
 
 /// What an effect was done to, and what it was: the target, the kind, and the thing.
@@ -215,7 +220,7 @@ fn has_effect(world: &WorldSnapshot, key: &str) -> bool {
 }
 
 fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
-    if !(has_succeeded(undisturbed) && has_succeeded(result)) {
+    if !has_same_task(undisturbed, result) {
         return Vec::new();
     }
     let is_by_colleague = |difference: &WorldDifference| {
@@ -304,7 +309,7 @@ fn check_clean_up(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
             found.push(format!("the temporary branch `{name}` was removed {times} times"));
         }
     }
-    if has_succeeded(undisturbed) && has_succeeded(result) {
+    if has_same_task(undisturbed, result) {
         let (wanted, had) =
             (count_clean_up_calls(&undisturbed.entries), count_clean_up_calls(&result.entries));
         if wanted != had {

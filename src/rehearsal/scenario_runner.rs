@@ -482,6 +482,12 @@ impl ScenarioResult {
         self.status().is_some_and(RunStatus::is_final)
     }
 
+    /// Returns whether somebody rejected what a gate asked for.
+    pub(super) fn is_rejected(&self) -> bool {
+        self.faults.iter().any(|struck| matches!(struck.fault, Fault::Rejection))
+            || self.acts.iter().any(|(_, act)| matches!(act, OperatorAct::RejectLate))
+    }
+
     /// Returns whether an operator, or the clock, may have made the run end otherwise.
     pub(super) fn is_ended_by_operator(&self) -> bool {
         self.acts.iter().any(|(_, act)| act.may_change_end())

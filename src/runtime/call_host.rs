@@ -154,7 +154,9 @@ impl HostedCall<'_> {
         let mut all = self.stop_on_journal_error(journal.list_quarantines())?;
         all.retain(|one| is_in_the_way(one, thing) && one.time_left(&now) != Some(Span::ZERO));
         let is_own = |one: &&Quarantine| one.run == self.context.run.id() && one.call == self.name;
-        let Some(one) = all.iter().find(|one| !is_own(one)) else {
+        // Who only looks what became of a call waits for nobody.
+        let Some(one) = all.iter().find(|one| !is_own(one) && !self.context.is_settling()) else {
+            all.retain(|one| is_own(&one));
             let is_at_work = all.iter().any(|one| one.span.is_none());
             let open_since = all.into_iter().map(|one| one.sent_by).max_by_key(|sent_by| sent_by.millis);
             return Ok(ThingAccess::Free { open_since, is_at_work });

@@ -5,7 +5,7 @@ use super::{
     stop::{NativeError, StopReason},
 };
 use crate::{
-    base::lock::lock_unpoisoned,
+    base::{lock::lock_unpoisoned, shell},
     journal::{Durability, Holder, Lease, LeaseMode, Record, Run, UnreadableRecord},
     ops::{
         args::CallArgs,
@@ -42,7 +42,7 @@ pub(super) fn protected_targets(fleet: &Fleet, targets: &[String], needs: &[Perm
 pub(super) fn unconfirmed_message(name: &str) -> (String, String) {
     (
         format!("the target `{name}` is protected, and this may change it"),
-        format!("name it: `--confirm {name}`"),
+        format!("name it: `--confirm {}`", shell::quote_shell_word(name)),
     )
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::moment::Span,
-    ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
+    ops::{args::CallArgs, context::CallContext, evidence::Evidence, job_watch::JobWatch, thing::Thing},
     provider::{
         Error, PlannedJob, Provider, Result,
         model::{EffectKind, Job},
@@ -35,6 +35,11 @@ pub(in crate::ops) trait JobEffect: Sync {
     /// conclusive only when ours can land no more.
     fn is_found_by_difference(&self) -> bool {
         false
+    }
+    /// Returns whether a job that was accepted says which thing is its own. Where it does not, somebody else's could be taken
+    /// for it until ours must be there.
+    fn is_named_by_its_job(&self) -> bool {
+        true
     }
     /// Plans it. Every refusal that can be known comes from here.
     async fn plan(&self) -> Result<PlannedJob<'_>>;
@@ -63,7 +68,10 @@ impl JobRequest<'_> {
     /// Brings the call to its end: what was asked for is there only when the job is done.
     async fn settle(&self, sending: &mut Sending<'_>, timeout: Span) -> EffectResult<Value> {
         let job = self.find_or_send(sending).await?;
-        Ok(self.cx.wait_for_job(self.provider, &job, timeout, sending.landing).await?)
+        let not_before =
+            if self.effect.is_named_by_its_job() { Span::ZERO } else { sending.time_until_landed() };
+        let watch = JobWatch::new(sending.landing, timeout, not_before);
+        Ok(self.cx.wait_for_job(self.provider, &job, timeout, watch).await?)
     }
 
     /// Returns the job of this call: the one that was accepted or is found, else the one that is asked for now.

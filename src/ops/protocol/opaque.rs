@@ -6,7 +6,12 @@ use super::failure::{
     EffectFailure, EffectResult, refuse_in_doubt, refuse_when_settling, wrong_evidence_failure,
 };
 use crate::{
-    ops::{context::CallContext, evidence::Evidence, thing::Thing},
+    base::moment::Span,
+    ops::{
+        context::CallContext,
+        evidence::Evidence,
+        thing::{Thing, ThingPart},
+    },
     provider::Result,
 };
 use serde_json::Value;
@@ -15,6 +20,7 @@ use serde_json::Value;
 pub(in crate::ops) async fn perform_opaque(
     cx: &CallContext<'_>,
     thing: Thing,
+    timeout: Span,
     request: Value,
     send: impl Future<Output = Result<Value>>,
 ) -> EffectResult<Value> {
@@ -22,6 +28,9 @@ pub(in crate::ops) async fn perform_opaque(
     match &cx.recorded {
         None => {
             refuse_when_settling(cx)?;
+            // What changes all of the target is waited for.
+            let rows = Thing { part: ThingPart::Rows, ..thing.clone() };
+            let _claim = cx.host.claim_things(&[rows], Some(timeout)).await?;
             // Nothing waits for it, because nobody knows what it changes; but whoever decides about it or leaves it is told.
             cx.host.begin_quarantine(&[thing], &cx.fleet.clock().uptime(), None).await?;
             cx.host.record_evidence(&Evidence::Opaque { request }).await?;

@@ -90,7 +90,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
     /// Removes what is still there: asks twice at most, the second time when the first got no answer and it is still there.
     async fn remove(&self, sending: &mut Sending<'_>) -> EffectResult<()> {
         let lost = never_landed_error(&format!("the removal of {}", self.effect.subject()), sending.landing);
-        if sending.has_lost_request() && self.is_gone_within(Span::ZERO).await? {
+        if sending.has_lost_request() && sending.is_past_landing() && self.is_gone_within(Span::ZERO).await? {
             return Ok(());
         }
         if self.cx.settles_only {
@@ -105,8 +105,8 @@ impl<E: RemoveEffect> Removal<'_, E> {
                     return self.await_lost(sending, why).await;
                 }
                 RequestAnswer::Refused(why) => return Err(why.into()),
-                RequestAnswer::Lost if self.is_gone_within(sending.look_limit()).await? => return Ok(()),
                 RequestAnswer::Lost if is_second || sending.is_past_landing() => break,
+                // That it is not seen says nothing of the request: a look may lag behind. Twice is once.
                 RequestAnswer::Lost => {}
             }
         }
@@ -116,7 +116,16 @@ impl<E: RemoveEffect> Removal<'_, E> {
     /// Looks until a lost removal cannot land any more; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<()> {
         let subject = format!("the removal of {}", self.effect.subject());
-        let is_gone = sending.watch_lost(self.provider, &subject, || self.look()).await?;
+        let look = || async {
+            Ok(match self.look().await? {
+                Look::Seen(gone) if !sending.is_past_landing() => {
+                    let phase = format!("waiting until {subject} can come no more");
+                    Look::NotYet(gone, Progress::with_phase(phase))
+                }
+                look => look,
+            })
+        };
+        let is_gone = sending.watch_lost(self.provider, &subject, look).await?;
         if is_gone { Ok(()) } else { Err(sending.never_landed_failure(why)) }
     }
 

@@ -226,6 +226,12 @@ impl<'a> Sending<'a> {
         self.landing_time_left() == Some(Span::ZERO)
     }
 
+    /// Returns how long it takes until what was asked for must have landed; all of the time where another process asked.
+    pub(super) fn time_until_landed(&self) -> Span {
+        let span = self.landing.max_delay().unwrap_or(Span::ZERO);
+        self.last_sent().and_then(|sent| self.time_left_after(Some(sent))).unwrap_or(span)
+    }
+
     /// Returns how long to look for a lost request before anything else is done about it.
     pub(super) fn look_limit(&self) -> Span {
         self.landing_time_left().map_or(LOOK_TIMEOUT, |left| left.min(LOOK_TIMEOUT))

@@ -25,7 +25,7 @@ impl Raw for Supabase {
             self.api.get_any(&path).await?
         } else {
             self.check_own_project(&path)?;
-            self.api.send_write_for_answer(method, &path, body).await?
+            refuse_page(self.api.send_write_for_answer(method, &path, body).await?)?
         };
         // `GET /v1/projects/{ref}/secrets` gives each secret as `value`.
         Ok(if path.contains("/secrets") { mask_listed_values(answer) } else { mask_secret_fields(answer) })
@@ -53,6 +53,17 @@ impl Supabase {
                 "a write begins with `/v1/projects/{ref}/`; what is above a project is for the dashboard",
             ),
         })
+    }
+}
+
+/// Takes a page for no answer: it is of something between here and the API, which may have passed nothing on.
+fn refuse_page(answer: Value) -> Result<Value> {
+    match answer.as_str() {
+        Some(text) if text.trim_start().starts_with('<') => {
+            let what = "the answer is a page, not the API's: whether the request came there cannot be known";
+            Err(Error::new(Code::Unknown, what))
+        }
+        _ => Ok(answer),
     }
 }
 
@@ -130,6 +141,14 @@ mod tests {
             assert_eq!(error.code, code, "{path}: {error}");
         }
         assert_eq!(server.received_requests().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn supabase_api_takes_a_page_for_no_answer() {
+        let server = MockApi::serve_replies(|_| MockReply::from_text(200, "<html>Welcome</html>")).await;
+        let path = "/v1/projects/{ref}/ssl-enforcement";
+        let error = Raw::send_request(&server.project(), "PUT", path, None).await.expect_err("nobody knows");
+        assert_eq!(error.code, Code::Unknown, "{error}");
     }
 
     #[tokio::test]

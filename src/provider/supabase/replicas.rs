@@ -198,10 +198,12 @@ impl Supabase {
     /// # Errors
     /// What the API says; [`Code::Unavailable`] while it is not in the list.
     pub(super) async fn cancel_replica(&self, job: &Job) -> Result<()> {
-        match self.find_new_replica(&ReplicaJob::from_detail(&job.detail)?).await? {
-            Some(row) => self.remove_replica(&row.identifier).await,
-            None => Err(Error::new(Code::Unavailable, "the replica is not in the list yet")),
-        }
+        let new = self.find_new_replica(&ReplicaJob::from_detail(&job.detail)?).await?;
+        let what = match new {
+            Some(row) => format!("`{}` is new, and may be somebody else's", row.identifier),
+            None => "it is not in the list yet".to_owned(),
+        };
+        Err(Error::unsupported(what, "see in the dashboard which one it is, and remove it there"))
     }
 
     async fn remove_replica(&self, id: &str) -> Result<()> {

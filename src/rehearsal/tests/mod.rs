@@ -445,3 +445,13 @@ fn a_begun_call_whose_branch_cannot_be_asked_is_undecided() {
         assert_eq!(verdict.violations, [], "seed {seed}");
     }
 }
+
+#[test]
+fn a_rejection_that_the_script_obeys_is_no_violation() {
+    let text = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+    needs: ["backup.create"] };
+let answer = attempt(|| approve("really?"));
+if answer.ok { backup::create(params.db, #{ label: "yes" }); } else { note("no"); }
+"#;
+    assert_eq!(broken_by_faults(text, OPERATED, 0..LATE_SEEDS, None), Vec::<String>::new());
+}

@@ -59,7 +59,8 @@ pub(in super::super) async fn delete_backup(cluster: &Cluster, plan: &BackupDele
             )
             .with_hint("plan it again"));
         }
-        if !engine.get_backup(&plan.id)?.is_completed() {
+        // One whose maker is gone, and whose run was left, is nobody's: it would stay for ever.
+        if !engine.get_backup(&plan.id)?.is_completed() && engine.is_at_work(&plan.id)? {
             return Err(Error::new(Code::Conflict, format!("backup `{}` is still being made", plan.id))
                 .with_hint("wait until it is complete"));
         }

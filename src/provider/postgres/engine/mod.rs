@@ -240,18 +240,26 @@ impl<'a> BuiltinEngine<'a> {
     /// # Errors
     /// [`Code::Tool`] naming what is left.
     pub(super) fn abort_backup(&self, id: &str) -> Result<()> {
-        if let Ok(stored) = self.get_backup(id) {
-            let data = self.files_folder(id).join("data");
-            let child = stored
-                .child
-                .filter(TrackedProcess::is_alive)
-                .or_else(|| process::find_started_with(data.as_os_str()));
-            if let Some(child) = child {
-                child.signal_group(Signal::KILL);
-                child.signal(Signal::KILL);
-            }
+        if let Ok(Some(child)) = self.find_worker(id) {
+            child.signal_group(Signal::KILL);
+            child.signal(Signal::KILL);
         }
         self.delete_backup(id)
+    }
+
+    /// Returns whether a process works on a backup.
+    ///
+    /// # Errors
+    /// As [`BuiltinEngine::get_backup`].
+    pub(super) fn is_at_work(&self, id: &str) -> Result<bool> {
+        Ok(self.find_worker(id)?.is_some())
+    }
+
+    fn find_worker(&self, id: &str) -> Result<Option<TrackedProcess>> {
+        let stored = self.get_backup(id)?;
+        let data = self.files_folder(id).join("data");
+        let child = stored.child.filter(TrackedProcess::is_alive);
+        Ok(child.or_else(|| process::find_started_with(data.as_os_str())))
     }
 
     /// Deletes a backup. It is unlisted at once; deleting one that is gone already is no error.
