@@ -412,6 +412,29 @@ fn a_temporary_branch_that_a_lagging_list_hides_is_removed_at_the_end() {
     assert_eq!(removed, 1, "{done}");
 }
 
+/// Where the platform has one schedule, what somebody else has set since is neither ours to undo nor a sign of ours.
+#[test]
+fn a_schedule_that_somebody_else_sets_meanwhile_is_not_set_again() {
+    let schedule = "/v1/projects/*/database/backups/schedule";
+    let platform =
+        FaultyPlatform::start_with_rules(&[write_rule("PATCH", schedule, Some(1), "\"cut-before\"")]);
+    let done = thread::scope(|scope| {
+        let ours = scope.spawn(|| platform.type_command("backup schedule create -t shop --at 04:00"));
+        thread::sleep(Duration::from_secs(2));
+        let path =
+            format!("/v1/projects/{}/database/backups/schedule", platform.server.project_references()[0]);
+        let body = "{\"schedule_for\":\"05:00:00\"}";
+        let theirs = ["--state", "theirs", "supabase", "api", "-t", "shop", "PATCH", &path, "--body", body];
+        let theirs = platform.env.run_cli(&theirs);
+        assert_eq!(theirs.code, 0, "{theirs}");
+        ours.join().unwrap()
+    });
+    assert_eq!(done.code, 4, "{done}");
+    assert!(done.stderr.contains("neither as it was before nor as requested"), "{done}");
+    let log = platform.server.ledger_entries();
+    assert_eq!(log.iter().filter(|entry| entry.method == "PATCH").count(), 1, "{done}");
+}
+
 /// A pause cannot be stopped: nobody waits for it any more, and it comes all the same.
 #[test]
 fn an_accepted_job_keeps_its_target_until_it_is_settled_or_decided_about() {

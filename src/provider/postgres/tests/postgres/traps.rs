@@ -278,3 +278,21 @@ async fn a_setting_is_one_however_it_is_spelled() {
     assert_eq!(settings.get(&[]).await.expect("overrides").len(), 1);
     assert_eq!(set(serde_json::Value::Null).await, serde_json::Value::Null);
 }
+
+#[tokio::test]
+async fn a_backup_that_nobody_makes_any_more_can_be_deleted() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let backups = lab.backups().expect("backups");
+    let job = backups.create(&BackupRequest::default(), &test_key("BACKUP0001")).await.expect("accepted");
+    // Nobody polls it, so that it is never complete; its copy ends by itself.
+    for _ in 0..600 {
+        let plan = backups.plan_delete(&job.id).await.expect("a plan");
+        match backups.delete(&plan, &test_key("DELETE0001")).await {
+            Ok(()) => break,
+            Err(e) => assert_eq!(e.code, Code::Conflict, "{e:?}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(backups.list().await.expect("lists").is_empty());
+}
