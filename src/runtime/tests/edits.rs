@@ -225,7 +225,7 @@ const DONE_EDITS: &[Edit] = &[
         "a loop as `each`",
         "for i in 0..2 { backup::create(db, #{ label: `f${i}` }); }",
         "each([0, 1], |i| backup::create(db, #{ label: `f${i}` }));",
-        Stops("was done before as /backup::create#1"),
+        Stops("was done before as /backup::create#"),
     ),
     (
         "branches that changed places",
