@@ -109,7 +109,7 @@ fn build_argument(param: &'static Param) -> Arg {
     }
 }
 
-/// Returns the placeholder in the help for a parameter of several words.
+/// Returns what the help writes in the place of a parameter of several words.
 fn value_placeholder(kind: ParamKind) -> &'static str {
     match kind {
         ParamKind::Settings => "NAME=VALUE",
