@@ -89,6 +89,33 @@ async fn what_an_earlier_attempt_began_keeps_its_things_when_the_next_one_is_ref
     assert_eq!((last_span(&host), host.lifted.into_inner()), (None, 0));
 }
 
+/// Under one key a second pause is the first one, so that the first look shows it done.
+#[tokio::test]
+async fn a_pause_that_the_first_look_calls_done_is_believed_when_no_look_lags_so_far_behind() {
+    let (fleet, _) = slow_sandbox();
+    let host = MemoryHost::default();
+    take_pause(&fleet, &host, "10m", None).await.expect("it is paused");
+    let accepted_at = fleet.clock().uptime();
+    let passed = || fleet.clock().uptime().since(&accepted_at).expect("one boot");
+    let host = MemoryHost::default();
+    take_pause(&fleet, &host, "10m", None).await.expect("it is paused");
+    assert!(passed() >= LANDING_BOUND, "{}", passed());
+
+    // Whoever takes it up counts from when it was accepted.
+    let (recorded, waited) = (lock_unpoisoned(&host.evidence).pop(), passed());
+    let host = MemoryHost { open_since: Some(accepted_at.clone()), ..MemoryHost::default() };
+    take_pause(&fleet, &host, "10m", recorded).await.expect("it is paused");
+    assert_eq!(passed(), waited);
+}
+
+#[tokio::test]
+async fn a_pause_that_a_look_may_show_as_it_was_before_is_not_done_at_its_timeout() {
+    let (fleet, _) = faulty_sandbox(LANDING_BOUND, Refusals(Some("cancel")));
+    take_pause(&fleet, &MemoryHost::default(), "10m", None).await.expect("it is paused");
+    let taken = take_pause(&fleet, &MemoryHost::default(), "1s", None).await;
+    assert!(matches!(taken, Err(EffectFailure::Undecided(_))), "{taken:?}");
+}
+
 #[tokio::test]
 async fn a_promotion_keeps_its_branch_and_its_target() {
     let (fleet, _) = sandbox();
