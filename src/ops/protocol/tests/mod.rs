@@ -2,6 +2,7 @@
 
 mod jobs;
 mod lost;
+mod makings;
 mod removals;
 
 use super::{EffectFailure, EffectResult, SetEffect, SetLook, perform_set, sending::SENDING_TIME};
