@@ -118,7 +118,7 @@ fn who_gives_a_run_up_waits_for_no_other() {
     let ended = env.take_up_run(Arc::clone(&listener), true).expect("it is taken up");
     assert_eq!(ended.status, RunStatus::Abandoned, "{ended:?}");
     let heard = listener.heard.lock().expect("heard").concat();
-    assert!(!heard.contains("a request of restore#0 in the run other222"), "it waited: {heard}");
+    assert!(!heard.contains("a request of restore#0 in the run other222"), "it waited");
 }
 
 /// Makes the quarantines unreadable as soon as a call has begun.
@@ -136,7 +136,7 @@ impl RunObserver for QuarantineBreaker {
 #[test]
 fn a_journal_that_fails_inside_a_call_is_no_failure_of_the_call() {
     for script in [
-        r#"attempt(|| backup::create(db)); 1"#,
+        "attempt(|| backup::create(db)); 1",
         r#"attempt(|| db::execute(db, "vacuum", #{ transaction: false })); 1"#,
     ] {
         let env = ScriptEnv::new();
