@@ -2,8 +2,7 @@
 //!
 //! An effect is settled by a fresh look, and absence right after a loss proves nothing.
 
-use crate::env::{CliEnv, CommandOutput, write_shop_target};
-use redrill::fake::{FakeServer, ServerOptions, faults::FaultRule};
+use crate::env::{CliEnv, CommandOutput, FakePlatform, write_shop_target};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -16,31 +15,19 @@ const RETRIED_BRANCH: &str = r#"const RUNBOOK = #{ title: "Try again", needs: ["
 retry(#{ attempts: 2 }, || branch::create("shop", #{ into: "drill" }));
 "#;
 
-/// A platform on which nothing takes long, and something goes wrong as one rule says.
-struct FaultyPlatform {
-    env: CliEnv,
-    server: FakeServer,
-}
-
-impl FaultyPlatform {
+/// What these tests do on a platform. A minute is longer than anything here takes to land.
+impl FakePlatform {
     /// Starts a platform with a rule for the requests with a method to a path of the project.
-    fn start(method: &str, path: &str, fate: &str) -> Self {
+    fn start_with_rule(method: &str, path: &str, fate: &str) -> Self {
         let nth = fate.contains("later").then_some(1);
         Self::start_with_rules(&[write_rule(method, &format!("/v1/projects/*{path}"), nth, fate)])
     }
 
     /// Starts a platform with several rules.
     fn start_with_rules(rules: &[String]) -> Self {
-        let faults = FaultRule::parse_rules(&rules.concat()).unwrap();
-        let options = ServerOptions { speed: 1000, per_minute: 100_000, faults, ..ServerOptions::default() };
-        let (env, server) = (CliEnv::new(), FakeServer::start(options).unwrap());
-        write_shop_target(&env, &server, &server.url());
-        // A minute is longer than anything here takes to land.
-        let config = std::fs::read_to_string(env.path("redrill.toml"))
-            .unwrap()
-            .replace("landing_time = \"1s\"", "landing_time = \"1m\"");
-        env.write_file("redrill.toml", &config);
-        Self { env, server }
+        let platform = Self::start_simulated(&rules.concat());
+        platform.set_landing_time("1m");
+        platform
     }
 
     /// Types a command, written with spaces.
@@ -72,10 +59,10 @@ fn write_rule(method: &str, path: &str, nth: Option<u32>, fate: &str) -> String 
 /// Plays every row at the same time, and returns what is wrong with each.
 fn collect_faults<const N: usize>(
     rows: [(&str, &str, &str, &str); N],
-    judge: fn(&FaultyPlatform, &CommandOutput) -> Option<String>,
+    judge: fn(&FakePlatform, &CommandOutput) -> Option<String>,
 ) -> String {
     let play = |(method, path, fate, command): (&str, &str, &str, &str)| {
-        let platform = FaultyPlatform::start(method, path, fate);
+        let platform = FakePlatform::start_with_rule(method, path, fate);
         let done = platform.type_command(command);
         judge(&platform, &done).map(|wrong| format!("{command} under {fate}: {wrong}\n{done}\n"))
     };
@@ -113,7 +100,7 @@ fn a_write_that_lands_later_is_never_said_to_have_changed_nothing() {
 fn a_branch_that_appears_later_is_not_made_twice() {
     // A new branch is looked for for half a minute; this one appears after that.
     let fate = "{ lands-later = { after = \"40s\", status = 504 } }";
-    let platform = FaultyPlatform::start("POST", "/branches", fate);
+    let platform = FakePlatform::start_with_rule("POST", "/branches", fate);
     platform.env.write_file("again.rhai", RETRIED_BRANCH);
     let done = platform.type_command("run again.rhai");
     platform.wait_for_late_effect();
@@ -178,7 +165,7 @@ fn a_look_that_cannot_be_read_concludes_nothing() {
     for odd in ["{}", "null", "text/html"] {
         for (write, read, command) in rows {
             let odd = format!("{{ odd = \"{odd}\" }}");
-            let platform = FaultyPlatform::start_with_rules(&[
+            let platform = FakePlatform::start_with_rules(&[
                 write_rule(write.0, write.1, Some(1), NEVER),
                 // The plan is made from a good look.
                 write_rule(read.0, read.1, Some(1), "{ late = \"1ms\" }"),
@@ -224,7 +211,7 @@ fn an_odd_answer_to_a_write_is_no_refusal() {
 #[test]
 fn an_override_that_a_late_replacement_undoes_is_named() {
     let fate = "{ lands-later = { after = \"6s\", status = 504 } }";
-    let platform = FaultyPlatform::start("PUT", "/config/database/postgres", fate);
+    let platform = FakePlatform::start_with_rule("PUT", "/config/database/postgres", fate);
     let set = platform.type_command("db config set -t shop work_mem=16MB max_connections=90");
     assert_eq!(set.code, 0, "{set}");
     let colleague = CliEnv::new();
@@ -247,7 +234,7 @@ fn an_override_that_a_late_replacement_undoes_is_named() {
 #[test]
 fn a_range_that_lands_late_opens_nothing() {
     let fate = "{ lands-later = { after = \"5s\", status = 504 } }";
-    let platform = FaultyPlatform::start("PATCH", "/network-restrictions", fate);
+    let platform = FakePlatform::start_with_rule("PATCH", "/network-restrictions", fate);
     let colleague = CliEnv::new();
     write_shop_target(&colleague, &platform.server, &platform.server.url());
     let added = thread::scope(|scope| {
@@ -269,11 +256,11 @@ fn a_range_that_lands_late_opens_nothing() {
 #[test]
 fn a_restore_point_is_made_once_and_gone_back_to() {
     const POINTS: &str = "/database/backups/restore-point";
-    let sent = |platform: &FaultyPlatform, endpoint: &str| {
+    let sent = |platform: &FakePlatform, endpoint: &str| {
         let log = platform.server.ledger_entries();
         log.iter().filter(|e| e.method == "POST" && e.endpoint.ends_with(endpoint)).count()
     };
-    let platform = FaultyPlatform::start("POST", "/nowhere", "{ status = 500 }");
+    let platform = FakePlatform::start_with_rule("POST", "/nowhere", "{ status = 500 }");
     platform.env.write_file(
         "back.rhai",
         r#"const RUNBOOK = #{ title: "Back", needs: ["backup.create", "backup.destroy"] };
@@ -292,7 +279,7 @@ fn a_restore_point_is_made_once_and_gone_back_to() {
     assert_eq!(done.code, 0, "{done}");
     assert_eq!((sent(&platform, POINTS), sent(&platform, "/database/backups/undo")), (1, 1));
     let later = "{ lands-later = { after = \"3s\", status = 504 } }";
-    let platform = FaultyPlatform::start("POST", POINTS, later);
+    let platform = FakePlatform::start_with_rule("POST", POINTS, later);
     let done = platform.type_command("backup pitr mark -t shop release");
     assert_eq!(done.code, 0, "{done}");
     assert_eq!(sent(&platform, POINTS), 1);
@@ -301,9 +288,8 @@ fn a_restore_point_is_made_once_and_gone_back_to() {
 #[test]
 fn somebody_elses_replica_is_not_taken_for_one_that_may_still_come() {
     let fate = "{ lands-later = { after = \"4s\", status = 504 } }";
-    let platform = FaultyPlatform::start("POST", "/read-replicas/setup", fate);
-    let config = std::fs::read_to_string(platform.env.path("redrill.toml")).unwrap();
-    platform.env.write_file("redrill.toml", &config.replace("\"1m\"", "\"8s\""));
+    let platform = FakePlatform::start_with_rule("POST", "/read-replicas/setup", fate);
+    platform.set_landing_time("8s");
     let done = thread::scope(|scope| {
         let ours = scope.spawn(|| platform.type_command("db replicas create -t shop"));
         thread::sleep(Duration::from_secs(1));
@@ -331,9 +317,8 @@ fn what_somebody_else_does_to_a_project_is_not_taken_for_a_restore_that_comes_la
 }
 
 fn play_restore_beside_a_colleague(fate: &str) {
-    let platform = FaultyPlatform::start("POST", "/database/backups/restore-pitr", fate);
-    let config = std::fs::read_to_string(platform.env.path("redrill.toml")).unwrap();
-    platform.env.write_file("redrill.toml", &config.replace("\"1m\"", "\"10s\""));
+    let platform = FakePlatform::start_with_rule("POST", "/database/backups/restore-pitr", fate);
+    platform.set_landing_time("10s");
     platform.env.write_file(
         "back.rhai",
         r#"const RUNBOOK = #{ title: "Back", needs: ["backup.destroy"] };
@@ -376,7 +361,7 @@ fn write_lagging_lists(from: u32) -> Vec<String> {
 fn one_odd_answer_to_a_look_ends_no_accepted_restore() {
     // Four looks are the plan's.
     let rule = write_rule("GET", "/v1/projects/*", Some(5), "{ status = 400 }");
-    let platform = FaultyPlatform::start_with_rules(&[rule]);
+    let platform = FakePlatform::start_with_rules(&[rule]);
     let done = platform.type_command("backup pitr restore -t shop --to -20m --confirm shop -v");
     assert_eq!(done.code, 0, "{done}");
     assert!(done.stderr.contains("poll: no answer"), "it was looked at: {done}");
@@ -384,7 +369,7 @@ fn one_odd_answer_to_a_look_ends_no_accepted_restore() {
 
 #[test]
 fn a_branch_that_a_lagging_list_hides_is_neither_given_up_as_gone_nor_made_again() {
-    let platform = FaultyPlatform::start_with_rules(&write_lagging_lists(2));
+    let platform = FakePlatform::start_with_rules(&write_lagging_lists(2));
     platform.env.write_file(
         "again.rhai",
         r#"const RUNBOOK = #{ title: "Again", needs: ["branch.create"] };
@@ -397,7 +382,7 @@ fn a_branch_that_a_lagging_list_hides_is_neither_given_up_as_gone_nor_made_again
 
 #[test]
 fn a_temporary_branch_that_a_lagging_list_hides_is_removed_at_the_end() {
-    let platform = FaultyPlatform::start_with_rules(&write_lagging_lists(40));
+    let platform = FakePlatform::start_with_rules(&write_lagging_lists(40));
     platform.env.write_file(
         "drill.rhai",
         r#"const RUNBOOK = #{ title: "Drill", needs: ["branch.create"] };
@@ -417,7 +402,7 @@ fn a_temporary_branch_that_a_lagging_list_hides_is_removed_at_the_end() {
 fn a_schedule_that_somebody_else_sets_meanwhile_is_not_set_again() {
     let schedule = "/v1/projects/*/database/backups/schedule";
     let platform =
-        FaultyPlatform::start_with_rules(&[write_rule("PATCH", schedule, Some(1), "\"cut-before\"")]);
+        FakePlatform::start_with_rules(&[write_rule("PATCH", schedule, Some(1), "\"cut-before\"")]);
     let done = thread::scope(|scope| {
         let ours = scope.spawn(|| platform.type_command("backup schedule create -t shop --at 04:00"));
         thread::sleep(Duration::from_secs(2));
@@ -480,10 +465,10 @@ fn a_decision_about_an_accepted_job_gives_its_target_back() {
 }
 
 /// Starts a platform that accepts a pause and begins it an hour later, with a runbook that goes on without it.
-fn start_with_late_pause() -> FaultyPlatform {
+fn start_with_late_pause() -> FakePlatform {
     let fate = "{ acknowledged-later = { after = \"1h\" } }";
     let rule = write_rule("POST", "/v1/projects/*/pause", None, fate);
-    let platform = FaultyPlatform::start_with_rules(&[rule]);
+    let platform = FakePlatform::start_with_rules(&[rule]);
     platform.env.write_file(
         "pause.rhai",
         r#"const RUNBOOK = #{ title: "Pause", needs: ["project.change"] };

@@ -1,6 +1,6 @@
 //! Operations as commands: what is typed, what is seen, and what is refused before anything is done.
 
-use crate::env::CliEnv;
+use crate::env::{CliEnv, CommandOutput, sandbox_runbook};
 use serde_json::json;
 
 #[test]
@@ -116,4 +116,43 @@ fn a_schedule_is_made_listed_and_deleted() {
     assert!(gone.code == 1 && gone.stderr.contains("there is no schedule"), "{gone}");
     let late = env.run_cli(&["backup", "schedule", "create", "-t", "sandbox", "--at", "25:00"]);
     assert!(late.code == 2 && late.stderr.contains("write a time of day in UTC"), "{late}");
+}
+
+/// Nobody needs to know what a shell makes of a name: what is printed is typed as it is.
+#[test]
+fn a_name_to_confirm_is_quoted_for_the_shell() {
+    const NAME: &str = "it's mine";
+    const QUOTED: &str = r"--confirm 'it'\''s mine'";
+    let env = CliEnv::new();
+    let target = format!("[targets.\"{NAME}\"]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    env.write_file("redrill.toml", &target);
+    let script = r#"approve("go on?"); db::execute(params.db, "delete from order_items where order_id = 1")"#;
+    let runbook = sandbox_runbook("\"db.destroy\"", script).replace("\"sandbox\"", &format!("\"{NAME}\""));
+    env.write_file("r.rhai", &runbook);
+    let last_line = |refused: &CommandOutput| refused.stderr.lines().last().unwrap_or_default().to_owned();
+    let is_quoted = |refused: &CommandOutput| {
+        let mut hints = refused.stderr.lines().filter(|line| line.contains("name it:"));
+        last_line(refused).ends_with(QUOTED) && hints.all(|hint| hint.contains(QUOTED))
+    };
+    let mut wrong = Vec::new();
+    for (refused, code) in [
+        (&["db", "execute", "-t", NAME, "delete from order_items where order_id = 2"][..], 0),
+        (&["run", "r.rhai"], 3),
+        (&["approve", "last", "--resume"], 0),
+    ] {
+        let refused = env.run_cli(refused);
+        assert_eq!(refused.code, 6, "{refused}");
+        let done = env.type_into_shell(&last_line(&refused));
+        if done.code != code || !is_quoted(&refused) {
+            wrong.push(format!("{refused}\n{done}"));
+        }
+    }
+    assert_eq!(env.run_cli(&["run", "r.rhai", "--confirm", NAME]).code, 3);
+    for refused in [&["resume", "last", "--hold"][..], &["world", "reset", "-t", NAME, "--yes"]] {
+        let refused = env.run_cli(refused);
+        if refused.code != 6 || !is_quoted(&refused) {
+            wrong.push(refused.to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -109,6 +109,17 @@ impl Journal {
         tx.and_then(|tx| delete(&tx).and_then(|()| tx.commit()))
             .map_err(|e| schema::to_journal_error(&self.state, &e))
     }
+
+    /// Makes every quarantine unreadable and unwritable, or readable again, for all who have the journal open.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Unreadable`].
+    #[cfg(test)]
+    pub(crate) fn hide_quarantines(&self, hidden: bool) -> Result<(), Error> {
+        let (from, to) = if hidden { ("quarantines", "hidden") } else { ("hidden", "quarantines") };
+        let renamed = self.lock_db().execute(&format!("alter table {from} rename to {to}"), []);
+        renamed.map(drop).map_err(|e| schema::to_journal_error(&self.state, &e))
+    }
 }
 
 /// Returns until when a request may still take effect, in words.

@@ -150,7 +150,7 @@ impl CallContext<'_> {
         if let Some(unlanded) = watch.unlanded(&clock.uptime()) {
             provider.let_time_pass(clock.as_ref(), unlanded).await;
         }
-        cancel_job(provider, job, why, watch.landing).await
+        cancel_job(provider, job, why, (&watch, &clock.uptime())).await
     }
 
     /// Polls with `look` until it is done and returns its result; `None` when the time is up first.

@@ -10,11 +10,22 @@ use crate::{
 use serde_json::Value;
 use std::sync::Mutex;
 
+/// What else than the job's own end a look may show that calls it over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OtherEnd {
+    /// Nothing.
+    None,
+    /// Somebody else's job, for so long after the first look.
+    SomebodyElses(Span),
+    /// How it was before the request, for so long after the first look: a look may lag behind. Once one has shown it at
+    /// work, the end is its own.
+    Earlier(Span),
+}
+
 /// What the looks at a job have shown so far.
 pub(super) struct JobWatch {
-    pub(super) landing: Landing,
-    /// How long after the first look it may be done at the earliest: until then it may be somebody else's.
-    not_before: Span,
+    landing: Landing,
+    other_end: OtherEnd,
     /// For how long on end a job that is at work may not be shown.
     shown_within: Span,
     shown: Mutex<JobSighting>,
@@ -25,15 +36,22 @@ pub(super) struct JobWatch {
 struct JobSighting {
     began_at: Option<Uptime>,
     was_seen: bool,
+    was_at_work: bool,
     /// Since when it is not shown.
     absent_since: Option<Uptime>,
 }
 
 impl JobWatch {
-    /// Begins a watch for `timeout`; what is done sooner than `not_before` may be somebody else's.
-    pub(super) fn new(landing: Landing, timeout: Span, not_before: Span) -> Self {
+    /// Begins a watch for `timeout` at most.
+    pub(super) fn new(landing: Landing, timeout: Span, other_end: OtherEnd) -> Self {
         let shown_within = landing.max_delay().unwrap_or(timeout);
-        Self { landing, not_before, shown_within, shown: Mutex::default() }
+        Self { landing, other_end, shown_within, shown: Mutex::default() }
+    }
+
+    /// Returns the watch of a job that a look since its request has shown as not done.
+    pub(super) fn after_work(self, was_at_work: bool) -> Self {
+        lock_unpoisoned(&self.shown).was_at_work = was_at_work;
+        self
     }
 
     /// Returns what one look means for the job.
@@ -50,14 +68,15 @@ impl JobWatch {
             }
             Ok(status) => {
                 (shown.was_seen, shown.absent_since) = (true, None);
-                let passed = shown.began_at.as_ref().and_then(|began| now.since(began));
-                let is_early = passed.is_none_or(|passed| passed < self.not_before);
-                match status {
-                    JobStatus::Done(_) | JobStatus::Failed(_) if is_early => {
-                        let phase = "one is there; whether it is this one is known when no other can come";
-                        Ok(JobStatus::Running(Progress::with_phase(phase)))
+                match (status, shown.why_doubtful(now, self.other_end)) {
+                    (JobStatus::Done(_) | JobStatus::Failed(_), Some(why)) => {
+                        Ok(JobStatus::Running(Progress::with_phase(why)))
                     }
-                    status => Ok(status),
+                    (JobStatus::Running(progress), _) => {
+                        shown.was_at_work = true;
+                        Ok(JobStatus::Running(progress))
+                    }
+                    (status, None) => Ok(status),
                 }
             }
             // Whatever else a platform answers to a look says nothing of the job.
@@ -88,20 +107,38 @@ impl JobWatch {
     }
 }
 
+impl JobSighting {
+    /// Returns why a look that calls the job over may show another end than its own, if it may.
+    fn why_doubtful(&self, now: &Uptime, other_end: OtherEnd) -> Option<&'static str> {
+        let passed = self.began_at.as_ref().and_then(|began| now.since(began));
+        let is_within = |span| passed.is_none_or(|passed| passed < span);
+        match other_end {
+            OtherEnd::SomebodyElses(span) if is_within(span) => {
+                Some("one is there; whether it is this one is known when no other can come")
+            }
+            OtherEnd::Earlier(span) if is_within(span) && !self.was_at_work => Some(
+                "shown as over; whether that is from before the request is known when no look lags so far behind",
+            ),
+            _ => None,
+        }
+    }
+}
+
 /// Cancels a job and returns `why` as its error, or the job's result if it turns out to be done. Of one that cannot be
 /// cancelled and may still be at work, nobody knows what comes: [`Code::Unknown`].
 pub(super) async fn cancel_job(
     provider: &dyn Provider,
     job: &Job,
     why: Error,
-    landing: Landing,
+    (watch, now): (&JobWatch, &Uptime),
 ) -> Result<Value> {
     let Err(refusal) = provider.cancel(job).await else { return Err(why) };
+    let doubt = lock_unpoisoned(&watch.shown).why_doubtful(now, watch.other_end);
     match provider.poll_job(job).await {
-        Ok(JobStatus::Done(value)) => Ok(value),
-        Ok(JobStatus::Failed(_)) => Err(why),
-        Err(e) if !matches!(landing, Landing::Assumed(_)) && e.code == Code::NotFound => Err(why),
-        Ok(JobStatus::Running(_)) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
+        Ok(JobStatus::Done(value)) if doubt.is_none() => Ok(value),
+        Ok(JobStatus::Failed(_)) if doubt.is_none() => Err(why),
+        Err(e) if !matches!(watch.landing, Landing::Assumed(_)) && e.code == Code::NotFound => Err(why),
+        Ok(_) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
     }
 }
 
@@ -132,12 +169,12 @@ mod tests {
 
     #[test]
     fn what_a_platform_answers_to_a_look_ends_no_job() {
-        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, Span::ZERO);
+        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, OtherEnd::None);
         for code in [Code::Refused, Code::Invalid, Code::Conflict, Code::Internal, Code::Sql] {
             let error = watch.judge_look(&at(0), failure(code)).expect_err("a look that failed");
             assert!(error.code.is_look_failure(), "{code:?}");
         }
-        let own = JobWatch::new(Landing::Fenced("a process of this machine"), BOUND, Span::ZERO);
+        let own = JobWatch::new(Landing::Fenced("a process of this machine"), BOUND, OtherEnd::None);
         assert_eq!(
             own.judge_look(&at(0), failure(Code::Refused)).expect_err("the job's").code,
             Code::Refused
@@ -146,7 +183,7 @@ mod tests {
 
     #[test]
     fn one_look_that_does_not_show_a_job_proves_nothing_however_late() {
-        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, Span::ZERO);
+        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, OtherEnd::None);
         let job = Job { kind: "branch".into(), id: "drill".into(), detail: Value::Null };
         let running = || Ok(JobStatus::Running(Progress::with_phase("at work")));
         let absent = |now| watch.judge_look(&at(now), failure(Code::NotFound));
@@ -160,9 +197,29 @@ mod tests {
 
     #[test]
     fn what_its_job_does_not_name_is_believed_when_no_other_can_come() {
-        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, BOUND);
+        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, OtherEnd::SomebodyElses(BOUND));
         let look = |now| watch.judge_look(&at(now), Ok(JobStatus::Done(Value::Null))).expect("a look");
         assert!(matches!(look(0), JobStatus::Running(_)) && matches!(look(59), JobStatus::Running(_)));
         assert_eq!(look(60), JobStatus::Done(Value::Null));
+    }
+
+    #[test]
+    fn what_may_be_from_before_the_request_is_believed_once_it_was_seen_at_work_or_no_look_lags_so_far() {
+        let watch = || JobWatch::new(Landing::Assumed(BOUND), BOUND, OtherEnd::Earlier(BOUND));
+        let done = |watch: &JobWatch, now| {
+            let judged = watch.judge_look(&at(now), Ok(JobStatus::Done(Value::Null))).expect("a look");
+            judged == JobStatus::Done(Value::Null)
+        };
+        let paused_before = watch();
+        assert!(!done(&paused_before, 0) && !done(&paused_before, 59) && done(&paused_before, 60));
+        let seen_at_work = watch();
+        assert!(!done(&seen_at_work, 0), "it lags behind");
+        let running = Ok(JobStatus::Running(Progress::with_phase("pausing")));
+        seen_at_work.judge_look(&at(1), running).expect("a look");
+        assert!(done(&seen_at_work, 2));
+        assert!(done(&watch().after_work(true), 0), "a look for its lost request has shown it");
+        let failed = Ok(JobStatus::Failed(Error::new(Code::Refused, "PAUSE_FAILED")));
+        let judged = watch().judge_look(&at(0), failed).expect("a look");
+        assert!(matches!(judged, JobStatus::Running(_)), "the one before has failed, not this one");
     }
 }

@@ -171,6 +171,10 @@ impl JobEffect for PowerSwitch<'_> {
         vec![self.thing.clone()]
     }
 
+    fn may_have_been_so_before(&self) -> bool {
+        true
+    }
+
     async fn plan(&self) -> Result<PlannedJob<'_>> {
         if self.on {
             self.lifecycle.plan_resume(self.key).await

@@ -24,17 +24,28 @@ impl FakePlatform {
 
     /// Starts a platform on which these things go wrong; `None` where the test is skipped.
     pub fn start_with_faults(rules: &str) -> Option<Self> {
-        let server = start_server_with_faults(rules)?;
-        let env = CliEnv::new();
+        postgres_or_skip().then(|| Self::start_with_options(rules, true))
+    }
+
+    /// Starts a platform on which these things go wrong, and whose simulated worlds answer every query.
+    pub fn start_simulated(rules: &str) -> Self {
+        Self::start_with_options(rules, false)
+    }
+
+    fn start_with_options(rules: &str, postgres: bool) -> Self {
+        let (env, server) = (CliEnv::new(), start_server_with_options(rules, postgres));
         write_shop_target(&env, &server, &server.url());
-        Some(Self { env, server })
+        Self { env, server }
     }
 
     /// Says how long a request that got no answer may take to land.
     pub fn set_landing_time(&self, span: &str) {
         let config = fs::read_to_string(self.env.path("redrill.toml")).unwrap();
-        let config = config.replace("landing_time = \"1s\"", &format!("landing_time = \"{span}\""));
-        self.env.write_file("redrill.toml", &config);
+        let set = |line: &str| match line.split_once(" = ") {
+            Some(("landing_time", _)) => format!("landing_time = \"{span}\"\n"),
+            _ => format!("{line}\n"),
+        };
+        self.env.write_file("redrill.toml", &config.lines().map(set).collect::<String>());
     }
 
     /// Returns the world behind the project.
@@ -49,22 +60,14 @@ impl FakePlatform {
 
 /// Starts the server of a platform on which nothing takes long; `None` where the test is skipped.
 pub fn start_server() -> Option<FakeServer> {
-    start_server_with_faults("")
+    postgres_or_skip().then(|| start_server_with_options("", true))
 }
 
-fn start_server_with_faults(rules: &str) -> Option<FakeServer> {
-    if !postgres_or_skip() {
-        return None;
-    }
+fn start_server_with_options(rules: &str, postgres: bool) -> FakeServer {
     let faults = if rules.is_empty() { Vec::new() } else { FaultRule::parse_rules(rules).unwrap() };
-    let fast = ServerOptions {
-        speed: 1000,
-        per_minute: 100_000,
-        postgres: true,
-        faults,
-        ..ServerOptions::default()
-    };
-    Some(FakeServer::start(fast).unwrap())
+    let fast =
+        ServerOptions { speed: 1000, per_minute: 100_000, postgres, faults, ..ServerOptions::default() };
+    FakeServer::start(fast).unwrap()
 }
 
 /// Writes a configuration in which `shop` is the first project of `server`, reached at `url`.

@@ -106,6 +106,16 @@ impl CliEnv {
         self.build_command(args).output().unwrap().into()
     }
 
+    /// Types a line into a shell, which finds redrill by its name.
+    pub fn type_into_shell(&self, line: &str) -> CommandOutput {
+        let folder = Path::new(env!("CARGO_BIN_EXE_redrill")).parent().unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).current_dir(self.folder.path()).env_clear();
+        shell.env("PATH", format!("{}:{path}", folder.display())).env("HOME", self.folder.path());
+        shell.stdin(Stdio::null()).output().unwrap().into()
+    }
+
     /// Runs redrill to its end with its stdout somewhere else.
     pub fn run_cli_onto(&self, args: &[&str], stdout: Stdio) -> CommandOutput {
         self.build_command(args).stdout(stdout).output().unwrap().into()

@@ -28,8 +28,14 @@ fn is_command(line: &str) -> bool {
 /// Splits a command line into words as a shell does; the program's quoting is with single quotes.
 fn split_words(command: &str) -> Vec<String> {
     let (mut words, mut word, mut is_quoted, mut is_open) = (Vec::new(), String::new(), false, false);
-    for c in command.chars() {
+    let mut chars = command.chars();
+    while let Some(c) = chars.next() {
         match c {
+            // A quote of a name stands outside of the quotes.
+            '\\' if !is_quoted => {
+                word.extend(chars.next());
+                is_open = true;
+            }
             '\'' => (is_quoted, is_open) = (!is_quoted, true),
             ' ' if !is_quoted => {
                 if is_open {

@@ -316,3 +316,26 @@ fn a_mismatch_that_drops_no_edition_is_met_again() {
         "what was recorded under it is dropped, too"
     );
 }
+
+#[test]
+fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refused() {
+    let edited =
+        |digest: &str| Record::Resumed { version: "7".into(), edited: true, digest: Some(digest.into()) };
+    let allowed = |missing: &str| Record::EditAllowed { missing: vec![missing.into()], by: "ann".into() };
+    let refused = Record::Stopped {
+        status: RunStatus::Interrupted,
+        reason: "another call".into(),
+        mismatch: true,
+        at_call: None,
+    };
+    let records = [started(), edited("d"), allowed("old"), begin("k"), stopped(RunStatus::Interrupted)];
+    let names = |fold: &RunFold| fold.allowed_missing().iter().cloned().collect::<Vec<_>>();
+    let mut next = fold(&records);
+    assert_eq!((next.source_edition(), names(&next)), (1, vec!["old".to_owned()]));
+    for record in [edited("e"), allowed("new")] {
+        next.apply_record(record, AT).expect("legal");
+    }
+    assert_eq!((next.source_edition(), names(&next)), (2, vec!["new".to_owned()]), "another text asks anew");
+    next.apply_record(refused, AT).expect("legal");
+    assert_eq!((next.source_edition(), names(&next)), (1, vec!["old".to_owned()]));
+}

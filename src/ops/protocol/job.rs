@@ -13,7 +13,13 @@ use super::{
 };
 use crate::{
     base::moment::Span,
-    ops::{args::CallArgs, context::CallContext, evidence::Evidence, job_watch::JobWatch, thing::Thing},
+    ops::{
+        args::CallArgs,
+        context::CallContext,
+        evidence::Evidence,
+        job_watch::{JobWatch, OtherEnd},
+        thing::Thing,
+    },
     provider::{
         Error, PlannedJob, Provider, Result,
         model::{EffectKind, Job},
@@ -21,6 +27,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Work that is asked for.
 #[async_trait]
@@ -41,6 +48,10 @@ pub(in crate::ops) trait JobEffect: Sync {
     fn is_named_by_its_job(&self) -> bool {
         true
     }
+    /// Returns whether the target may have been before what the job makes of it. A look that lags behind calls it done then.
+    fn may_have_been_so_before(&self) -> bool {
+        false
+    }
     /// Plans it. Every refusal that can be known comes from here.
     async fn plan(&self) -> Result<PlannedJob<'_>>;
 }
@@ -53,7 +64,8 @@ pub(in crate::ops) async fn perform_job(
     effect: &dyn JobEffect,
 ) -> EffectResult<Value> {
     let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
-    let settled = JobRequest { cx, provider, effect }.settle(&mut sending, args.timeout()).await;
+    let request = JobRequest { cx, provider, effect, was_absent: AtomicBool::new(false) };
+    let settled = request.settle(&mut sending, args.timeout()).await;
     sending.finish(settled).await
 }
 
@@ -62,15 +74,23 @@ struct JobRequest<'a> {
     cx: &'a CallContext<'a>,
     provider: &'a dyn Provider,
     effect: &'a dyn JobEffect,
+    /// Whether a look for a lost request has not shown it.
+    was_absent: AtomicBool,
 }
 
 impl JobRequest<'_> {
     /// Brings the call to its end: what was asked for is there only when the job is done.
     async fn settle(&self, sending: &mut Sending<'_>, timeout: Span) -> EffectResult<Value> {
         let job = self.find_or_send(sending).await?;
-        let not_before =
-            if self.effect.is_named_by_its_job() { Span::ZERO } else { sending.time_until_landed() };
-        let watch = JobWatch::new(sending.landing, timeout, not_before);
+        let other_end = if !self.effect.is_named_by_its_job() {
+            OtherEnd::SomebodyElses(sending.time_until_landed())
+        } else if self.effect.may_have_been_so_before() {
+            OtherEnd::Earlier(sending.time_until_landed())
+        } else {
+            OtherEnd::None
+        };
+        let watch = JobWatch::new(sending.landing, timeout, other_end);
+        let watch = watch.after_work(self.was_absent.load(Ordering::Relaxed));
         Ok(self.cx.wait_for_job(self.provider, &job, timeout, watch).await?)
     }
 
@@ -134,7 +154,9 @@ impl JobRequest<'_> {
             if self.effect.is_found_by_difference() && !looking.is_past_landing() {
                 return Ok(None);
             }
-            self.provider.find_job(self.cx.key, traces).await
+            let found = self.provider.find_job(self.cx.key, traces).await?;
+            self.was_absent.fetch_or(found.is_none(), Ordering::Relaxed);
+            Ok(found)
         };
         let job = looking.find_lost(self.provider, &self.effect.subject(), why, find).await?;
         self.record_accepted_job(sending, job).await

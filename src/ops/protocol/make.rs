@@ -13,7 +13,7 @@ use super::{
 use crate::{
     base::moment::Span,
     ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
-    provider::{Error, Provider, Result, model::EffectKind},
+    provider::{Error, Provider, Result, SideEffects, model::EffectKind},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -106,9 +106,14 @@ impl Making<'_> {
         sending.find_lost(self.provider, &self.effect.subject(), why, find).await
     }
 
+    /// Returns the error of one that was answered and is not seen. What can come no more is not there to be named.
     fn unseen_error(&self, sending: &Sending<'_>) -> Error {
         let what = self.effect.subject();
-        let error = sending.unapplied_error(format!("{what} was asked for and answered, and is not there"));
-        Error { left_behind: vec![what], ..error }
+        let mut error =
+            sending.unapplied_error(format!("{what} was asked for and answered, and is not there"));
+        if error.side_effects != SideEffects::None {
+            error.left_behind.push(format!("{what}, which may still appear"));
+        }
+        error
     }
 }

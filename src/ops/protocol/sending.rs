@@ -103,7 +103,9 @@ impl<'a> Sending<'a> {
     /// attempt's.
     pub(super) async fn adopt_accepted(&mut self) -> Result<()> {
         if !self.cx.is_redone() {
-            (self.lost, self.looking_since) = (None, None);
+            // Its things are kept since it was accepted.
+            self.answered = self.lost.take();
+            self.looking_since = None;
         }
         self.hold_until_settled().await
     }

@@ -64,17 +64,25 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
         Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
         _ => e,
     })?;
-    let end = end.as_deref().map(Lsn::parse).transpose()?;
-    // Another process may make one of the same name at the same moment; the answer tells them apart.
-    let made = archive_and_find_points(cluster, name, &after).await.map(|mut points| {
-        points.retain(|point| end.is_none_or(|end| point.lsn < end));
-        points.into_iter().max_by_key(|point| point.lsn)
-    });
-    match made {
+    match find_answered_point(cluster, name, &after, end.as_deref()).await {
         Ok(Some(point)) => save_made_point(cluster, key, record, &point),
         Ok(None) => Err(unarchived_point_error(name, "it is not in the archive")),
         Err(why) => Err(unarchived_point_error(name, &why.message)),
     }
+}
+
+/// Returns the restore point that the server has answered with its end. Another process may make one of the same name at
+/// the same moment; the answer tells them apart.
+async fn find_answered_point(
+    cluster: &Cluster,
+    name: &str,
+    after: &WalEnd,
+    end: Option<&str>,
+) -> Result<Option<WalRestorePoint>> {
+    let end = end.map(Lsn::parse).transpose()?;
+    let points = archive_and_find_points(cluster, name, after).await?;
+    let is_before_end = |point: &WalRestorePoint| end.is_none_or(|end| point.lsn < end);
+    Ok(points.into_iter().filter(is_before_end).max_by_key(|point| point.lsn))
 }
 
 /// Returns the restore point that was made under `key`.
@@ -155,6 +163,7 @@ async fn archive_and_find_points(
     Ok(points)
 }
 
+/// Records that a restore point was made. One that cannot be recorded is there all the same.
 fn save_made_point(
     cluster: &Cluster,
     key: &CallKey,
@@ -162,10 +171,9 @@ fn save_made_point(
     point: &WalRestorePoint,
 ) -> Result<RestorePoint> {
     let made = point.to_restore_point();
-    record_file::write_record(
-        &record_path(cluster, key),
-        &RestorePointRecord { made: Some(made.clone()), ..record },
-    )?;
+    let record = RestorePointRecord { made: Some(made.clone()), ..record };
+    record_file::write_record(&record_path(cluster, key), &record)
+        .map_err(|e| e.with_left_behind(format!("restore point {}", record.name)))?;
     Ok(made)
 }
 

@@ -115,7 +115,9 @@ impl Supabase {
         match self.fetch_restore_point(name).await? {
             Some(point) if point.status == AVAILABLE => Ok(Some(point.to_restore_point(self.clock.now()))),
             Some(point) if point.status != "PENDING" => {
-                Err(Error::new(Code::Tool, format!("the restore point `{name}` is {}", point.status)))
+                Err(Error::new(Code::Tool, format!("the restore point `{name}` is {}", point.status))
+                    .with_hint("make one under another name: the platform keeps this one")
+                    .with_left_behind(format!("restore point {name}")))
             }
             _ => Ok(None),
         }

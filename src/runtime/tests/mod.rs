@@ -195,6 +195,12 @@ fn a_refusal_cannot_be_swallowed() {
 }
 
 #[test]
+fn a_name_to_confirm_is_quoted_where_a_run_is_refused() {
+    let (_, hint) = super::permit::unconfirmed_message("it's mine");
+    assert!(hint.contains(r"`--confirm 'it'\''s mine'`"), "{hint}");
+}
+
+#[test]
 fn an_endless_loop_is_interrupted() {
     let env = ScriptEnv::new();
     for script in ["loop {}", "sleep(\"1h\")", "wait_until(#{ timeout: \"1h\", every: \"1h\" }, || false)"] {

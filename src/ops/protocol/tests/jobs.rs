@@ -1,6 +1,7 @@
 //! A job that was accepted, and its things until it is seen to be over.
 
 use super::*;
+use crate::ops::spec::ThingPart;
 
 /// Takes a pause of the sandbox up on a host, for as long as a call waits.
 async fn take_pause(
@@ -20,23 +21,8 @@ async fn take_attempt_at_pause(
     recorded: Option<Evidence>,
     is_redone: bool,
 ) -> EffectResult<Value> {
-    let op = ops::find_operation("project::pause").expect("an operation");
-    let options = Map::from_iter([("timeout".to_owned(), json!(timeout))]);
-    let args = CallArgs::decode(op, vec![SANDBOX.into()], options).expect("arguments");
-    let key = CallKey("k1".into());
-    let cx = CallContext {
-        fleet,
-        key: &key,
-        run: None,
-        is_taken_up: recorded.is_some(),
-        settles_only: false,
-        recorded,
-        attempts: if is_redone { 2 } else { 1 },
-        is_doubtful: false,
-        host,
-    };
-    let Protocol::Effect(perform) = op.protocol else { panic!("it is an effect") };
-    perform(&cx, &args).await
+    let cx = CallContext { attempts: if is_redone { 2 } else { 1 }, ..call_context(fleet, host, recorded) };
+    perform_operation(&cx, "project::pause", None, json!({"timeout": timeout})).await
 }
 
 /// Returns how long the last quarantine lasts: without an end where nobody knows.
@@ -101,4 +87,46 @@ async fn what_an_earlier_attempt_began_keeps_its_things_when_the_next_one_is_ref
     let refused = take_attempt_at_pause(&fleet, &host, "1s", None, true).await;
     assert!(matches!(refused, Err(EffectFailure::Failed(_))), "{refused:?}");
     assert_eq!((last_span(&host), host.lifted.into_inner()), (None, 0));
+}
+
+/// Under one key a second pause is the first one, so that the first look shows it done.
+#[tokio::test]
+async fn a_pause_that_the_first_look_calls_done_is_believed_when_no_look_lags_so_far_behind() {
+    let (fleet, _) = slow_sandbox();
+    let host = MemoryHost::default();
+    take_pause(&fleet, &host, "10m", None).await.expect("it is paused");
+    let accepted_at = fleet.clock().uptime();
+    let passed = || fleet.clock().uptime().since(&accepted_at).expect("one boot");
+    let host = MemoryHost::default();
+    take_pause(&fleet, &host, "10m", None).await.expect("it is paused");
+    assert!(passed() >= LANDING_BOUND, "{}", passed());
+
+    // Whoever takes it up counts from when it was accepted.
+    let (recorded, waited) = (lock_unpoisoned(&host.evidence).pop(), passed());
+    let host = MemoryHost { open_since: Some(accepted_at.clone()), ..MemoryHost::default() };
+    take_pause(&fleet, &host, "10m", recorded).await.expect("it is paused");
+    assert_eq!(passed(), waited);
+}
+
+#[tokio::test]
+async fn a_pause_that_a_look_may_show_as_it_was_before_is_not_done_at_its_timeout() {
+    let (fleet, _) = faulty_sandbox(LANDING_BOUND, Refusals(Some("cancel")));
+    take_pause(&fleet, &MemoryHost::default(), "10m", None).await.expect("it is paused");
+    let taken = take_pause(&fleet, &MemoryHost::default(), "1s", None).await;
+    assert!(matches!(taken, Err(EffectFailure::Undecided(_))), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_promotion_keeps_its_branch_and_its_target() {
+    let (fleet, _) = sandbox();
+    let made = MemoryHost::default();
+    let cx = call_context(&fleet, &made, None);
+    perform_operation(&cx, "branch::create", None, json!({"into": "look"})).await.expect("it is made");
+    let (host, key) = (MemoryHost::default(), CallKey("k2".into()));
+    let cx = CallContext { key: &key, ..call_context(&fleet, &host, None) };
+    perform_operation(&cx, "branch::promote", Some(json!("look")), json!({})).await.expect("it is promoted");
+    let whole = |place: &str| Thing { place: place.into(), part: ThingPart::Whole };
+    let wanted = [whole("sandbox"), whole("sandbox/look")];
+    assert_eq!(*lock_unpoisoned(&host.claimed), wanted, "it waits for both");
+    assert_eq!(*lock_unpoisoned(&host.kept), wanted, "and others wait for it at both");
 }

@@ -2,6 +2,8 @@
 
 mod jobs;
 mod lost;
+mod makings;
+mod removals;
 
 use super::{EffectFailure, EffectResult, SetEffect, SetLook, perform_set, sending::SENDING_TIME};
 use crate::{
@@ -27,13 +29,16 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::{
-    Arc, Mutex,
+    Arc, LazyLock, Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 const SANDBOX: &str = "sandbox";
+
+/// The key of a call, where one is as good as another.
+static KEY: LazyLock<CallKey> = LazyLock::new(|| CallKey("k1".into()));
 
 /// What a person does who is asked whether to look on: who ends the looking, if it ends.
 type PersonAsked = Box<dyn Fn() -> Option<String> + Send + Sync>;
@@ -44,6 +49,9 @@ struct MemoryHost {
     evidence: Mutex<Vec<Evidence>>,
     /// Until when something may have been sent, of each quarantine that was begun, and how long it lasts after that.
     quarantines: Mutex<Vec<(Uptime, Option<Span>)>>,
+    /// The things that were claimed, and those of the last quarantine.
+    claimed: Mutex<Vec<Thing>>,
+    kept: Mutex<Vec<Thing>>,
     lifted: AtomicUsize,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,
@@ -64,12 +72,14 @@ impl CallHost for MemoryHost {
         Ok(())
     }
 
-    async fn claim_things(&self, _: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
+    async fn claim_things(&self, things: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
+        lock_unpoisoned(&self.claimed).extend_from_slice(things);
         let (open_since, is_at_work) = (self.open_since.clone(), self.is_at_work);
         Ok(ThingClaim { open_since, is_at_work, ..ThingClaim::default() })
     }
 
-    async fn begin_quarantine(&self, _: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
+    async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
+        *lock_unpoisoned(&self.kept) = things.to_vec();
         lock_unpoisoned(&self.quarantines).push((sent_by.clone(), span));
         Ok(())
     }
@@ -94,6 +104,40 @@ fn sandbox() -> (Fleet, Arc<dyn Provider>) {
     (Fleet::with_one_target(SANDBOX, Arc::clone(&sim), clock), sim)
 }
 
+/// Returns what a call works with: one that begins, or is taken up with what was recorded of it.
+fn call_context<'a>(fleet: &'a Fleet, host: &'a dyn CallHost, recorded: Option<Evidence>) -> CallContext<'a> {
+    CallContext {
+        fleet,
+        key: &KEY,
+        run: None,
+        is_taken_up: recorded.is_some(),
+        recorded,
+        attempts: 1,
+        is_doubtful: false,
+        settles_only: false,
+        host,
+    }
+}
+
+/// Performs an operation on the sandbox, or takes it up.
+async fn perform_operation(
+    cx: &CallContext<'_>,
+    path: &str,
+    given: Option<Value>,
+    options: Value,
+) -> EffectResult<Value> {
+    let op = ops::find_operation(path).expect("an operation");
+    let Protocol::Effect(perform) = op.protocol else { panic!("`{path}` takes no effect") };
+    perform(cx, &decode_args(path, given, options)).await
+}
+
+/// Returns the arguments of an operation on the sandbox.
+fn decode_args(path: &str, given: Option<Value>, options: Value) -> CallArgs {
+    let op = ops::find_operation(path).expect("an operation");
+    let Value::Object(options) = options else { panic!("options have names: {options}") };
+    CallArgs::decode(op, [SANDBOX.into()].into_iter().chain(given).collect(), options).expect("arguments")
+}
+
 /// Takes a call of an operation up with what was recorded of it, and returns its value with the last evidence.
 async fn take_call(
     fleet: &Fleet,
@@ -101,23 +145,8 @@ async fn take_call(
     given: Value,
     recorded: Option<Evidence>,
 ) -> (EffectResult<Value>, Option<Evidence>) {
-    let op = ops::find_operation(path).expect("an operation");
-    let args = CallArgs::decode(op, vec![SANDBOX.into(), given], Map::new()).expect("arguments");
-    let (host, key) = (MemoryHost::default(), CallKey("k1".into()));
-    let is_taken_up = recorded.is_some();
-    let cx = CallContext {
-        fleet,
-        key: &key,
-        run: None,
-        recorded,
-        is_taken_up,
-        attempts: 1,
-        is_doubtful: false,
-        settles_only: false,
-        host: &host,
-    };
-    let Protocol::Effect(perform) = op.protocol else { panic!("`{path}` takes no effect") };
-    let taken = perform(&cx, &args).await;
+    let host = MemoryHost::default();
+    let taken = perform_operation(&call_context(fleet, &host, recorded), path, Some(given), json!({})).await;
     let last = lock_unpoisoned(&host.evidence).pop();
     (taken, last)
 }
@@ -131,24 +160,9 @@ async fn what_lets_everybody_in_is_taken_away_also_where_a_look_does_not_show_it
         .expect("it is added");
     let everybody = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a range"));
     sim.network().expect("network").change_ranges(&[], &everybody).await.expect("they are taken away");
-    let op = ops::find_operation("network::restrictions::add").expect("an operation");
-    let options = Map::from_iter([("exclusive".to_owned(), json!(true))]);
-    let args =
-        CallArgs::decode(op, vec![SANDBOX.into(), json!("198.51.100.0/24")], options).expect("arguments");
-    let (host, key) = (MemoryHost::default(), CallKey("k2".into()));
-    let cx = CallContext {
-        fleet: &fleet,
-        key: &key,
-        run: None,
-        recorded: None,
-        is_taken_up: false,
-        attempts: 1,
-        is_doubtful: false,
-        settles_only: false,
-        host: &host,
-    };
-    let Protocol::Effect(perform) = op.protocol else { panic!("it is an effect") };
-    perform(&cx, &args).await.expect("it is added");
+    let (host, net, options) = (MemoryHost::default(), json!("198.51.100.0/24"), json!({"exclusive": true}));
+    let cx = call_context(&fleet, &host, None);
+    perform_operation(&cx, "network::restrictions::add", Some(net), options).await.expect("it is added");
     let recorded = lock_unpoisoned(&host.evidence).pop();
     let Some(Evidence::Set { changes, .. }) = recorded else { panic!("{recorded:?}") };
     for net in ["0.0.0.0/0", "::/0"] {
@@ -322,21 +336,8 @@ async fn take_switch_up(
     switch: &Switch,
     recorded: Option<Evidence>,
 ) -> EffectResult<Value> {
-    let op = ops::find_operation("network::ssl::set").expect("an operation");
-    let options = Map::from_iter([("timeout".to_owned(), json!("10s"))]);
-    let args = CallArgs::decode(op, vec![SANDBOX.into(), true.into()], options).expect("arguments");
-    let key = CallKey("k1".into());
-    let cx = CallContext {
-        fleet,
-        key: &key,
-        run: None,
-        is_taken_up: recorded.is_some(),
-        settles_only: recorded.is_some(),
-        recorded,
-        attempts: 1,
-        is_doubtful: false,
-        host,
-    };
+    let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": "10s"}));
+    let cx = CallContext { settles_only: recorded.is_some(), ..call_context(fleet, host, recorded) };
     perform_set(&cx, &args, &**provider, switch).await
 }
 

@@ -2,7 +2,7 @@
 
 use super::{MockApi, MockReply, kept, key, project, windowed, writes};
 use crate::provider::{
-    Backups as _, Code, Provider as _,
+    Backups as _, Code, Provider as _, SideEffects,
     model::{BackupRequest, Restorable, TableEventQuery},
     supabase::mock_api::REF,
 };
@@ -125,4 +125,21 @@ async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.hint.expect("a hint").contains("postgresql-client-99"));
     assert_eq!(writes(&server), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_restore_point_that_was_not_made_keeps_its_name_and_is_named() {
+    let server = MockApi::serve_replies(|seen| {
+        if seen.line.ends_with("/restore-point?name=before") {
+            MockReply::from_json(200, &json!({ "name": "before", "status": "FAILED", "completed_on": null }))
+        } else {
+            windowed(seen)
+        }
+    })
+    .await;
+    let (project, _folder) = project(&server);
+    let plan = json!({ "name_was_free": true });
+    let error = project.find_restore_point_since("before", &plan).await.expect_err("it has failed");
+    assert_eq!((error.code, error.side_effects), (Code::Tool, SideEffects::Some), "{error:?}");
+    assert_eq!(error.left_behind, ["restore point before"]);
 }

@@ -1,0 +1,84 @@
+//! A removal that gets no answer, on a platform where a look may lag behind.
+
+use super::{
+    super::{RemoveEffect, perform_remove},
+    *,
+};
+
+/// Something that goes, and how looks show it: as gone until a time has passed since they began.
+struct Lagging {
+    fleet: Arc<Fleet>,
+    /// For how long looks call it gone; after that they show it.
+    hidden_for: Span,
+    began: Uptime,
+    /// How often its removal was asked for.
+    asked: AtomicUsize,
+}
+
+impl Lagging {
+    fn new(fleet: &Arc<Fleet>, hidden_for: Span) -> Self {
+        let began = fleet.clock().uptime();
+        Self { fleet: Arc::clone(fleet), hidden_for, began, asked: AtomicUsize::new(0) }
+    }
+
+    /// Returns how long ago the removal began.
+    fn passed(&self) -> Span {
+        self.fleet.clock().uptime().since(&self.began).expect("one boot")
+    }
+}
+
+#[async_trait]
+impl RemoveEffect for Lagging {
+    type Gone = String;
+
+    fn subject(&self) -> String {
+        "the backup".into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::BackupDeletion
+    }
+
+    fn things(&self) -> Vec<Thing> {
+        Vec::new()
+    }
+
+    async fn plan(&self) -> Result<String> {
+        Ok("b1".into())
+    }
+
+    async fn is_there(&self, _: &String) -> Result<bool> {
+        Ok(self.passed() >= self.hidden_for)
+    }
+
+    async fn send_request(&self, _: &String) -> Result<()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Err(Error::new(Code::Unknown, "no answer"))
+    }
+}
+
+/// Removes something on a platform on which nothing lands after [`LANDING_BOUND`], and returns how it went.
+async fn remove_lagging(hidden_for: Span) -> (EffectResult<Value>, Lagging) {
+    let (fleet, provider) = slow_sandbox();
+    let fleet = Arc::new(fleet);
+    let (host, removal) = (MemoryHost::default(), Lagging::new(&fleet, hidden_for));
+    let args = decode_args("backup::delete", Some(json!("b1")), json!({}));
+    let taken = perform_remove(&call_context(&fleet, &host, None), &args, &*provider, &removal).await;
+    (taken, removal)
+}
+
+#[tokio::test]
+async fn a_lost_removal_is_asked_for_again_and_waited_for_where_a_look_calls_it_done() {
+    let (taken, removal) = remove_lagging(Span::from_secs(3600)).await;
+    assert_eq!(taken, Ok(json!("b1")), "it is gone when nothing can come any more");
+    assert_eq!(removal.asked.load(Ordering::Relaxed), 2);
+    assert!(removal.passed() >= LANDING_BOUND, "{}", removal.passed());
+}
+
+#[tokio::test]
+async fn what_a_lagging_look_called_gone_and_is_there_at_the_bound_was_not_removed() {
+    let (taken, removal) = remove_lagging(Span::from_secs(30)).await;
+    assert!(matches!(taken, Err(EffectFailure::Failed(_))), "{taken:?}");
+    assert_eq!(removal.asked.load(Ordering::Relaxed), 2);
+    assert!(removal.passed() >= LANDING_BOUND, "{}", removal.passed());
+}
