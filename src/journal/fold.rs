@@ -7,9 +7,13 @@ use crate::base::moment::Moment;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
+
+/// The gate of an edition of the sources: a person approves what an edited text does behind gates that were passed before.
+/// It belongs to its edition, and is forgotten when another one takes its place.
+pub const EDIT_GATE: &str = "approve_edit";
 
 /// Why a record may not follow the records before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +90,8 @@ pub struct FoldedCall {
     version: Arc<str>,
     /// The number of the record at which it last began, or at which it ended if it never did.
     order: u64,
+    /// The edition of the sources in force when that record was written, or when it ended, if it has.
+    edition: u32,
 }
 
 /// One attempt at a call.
@@ -301,17 +307,21 @@ impl RunFold {
                 if !self.calls.contains_key(&call) {
                     self.start_attempt(call.clone(), op, args, Attempt::default());
                 }
+                let edition = self.edition;
                 self.update_call(&call, |c| {
                     c.decision = None;
+                    c.edition = edition;
                     c.update_attempt(|attempt| {
                         attempt.outcome = Some(outcome);
                         attempt.ended_at = Some(at);
                     });
                 });
             }
-            Record::Accepted { call, what } => {
-                self.update_call(&call, |c| c.update_attempt(|attempt| attempt.accepted = Some(what)));
-            }
+            // A gate is asked anew: what was decided about it before was about something else.
+            Record::Accepted { call, what } => self.update_call(&call, |c| {
+                c.decision = None;
+                c.update_attempt(|attempt| attempt.accepted = Some(what));
+            }),
             Record::Decided { call, decision, .. } => {
                 self.update_call(&call, |c| c.decision = Some(decision));
             }
@@ -334,6 +344,7 @@ impl RunFold {
             Record::Resumed { digest: Some(_), .. } => {
                 self.is_stuck = false;
                 self.drop_trial();
+                self.calls.retain(|_, call| call.op != EDIT_GATE);
                 self.newest += 1;
                 let allowed_before = std::mem::take(&mut self.allowed);
                 let trial = EditionTrial { before: self.edition, allowed_before, ..EditionTrial::default() };
@@ -345,6 +356,9 @@ impl RunFold {
                 self.drop_trial();
             }
             Record::Resumed { .. } => self.is_stuck = false,
+            // Nothing has happened under an edition that waits for its own gate.
+            Record::Begin { op, .. } | Record::End { op, .. } if op == EDIT_GATE => {}
+            Record::Accepted { call, .. } if self.calls.get(call).is_some_and(|c| c.op == EDIT_GATE) => {}
             Record::Begin { .. } | Record::Accepted { .. } | Record::Ending { .. } => self.trial = None,
             Record::End { call, .. } if self.calls.get(call).is_some_and(FoldedCall::may_have_effect) => {
                 self.trial = None;
@@ -368,6 +382,7 @@ impl RunFold {
         let Some(trial) = self.trial.take() else { return };
         self.edition = trial.before;
         self.allowed = trial.allowed_before;
+        self.calls.retain(|_, call| call.op != EDIT_GATE);
         for call in &trial.calls {
             self.calls.remove(call);
         }
@@ -380,7 +395,8 @@ impl RunFold {
         let mut attempts = self.calls.remove(&name).map_or_else(Vec::new, |call| call.attempts);
         attempts.push(attempt);
         let (order, version) = (self.records, Arc::clone(&self.version));
-        self.calls.insert(name, FoldedCall { op, args, attempts, decision: None, version, order });
+        let edition = self.edition;
+        self.calls.insert(name, FoldedCall { op, args, attempts, decision: None, version, order, edition });
     }
 
     fn update_call(&mut self, name: &str, change: impl FnOnce(&mut FoldedCall)) {
@@ -565,10 +581,29 @@ impl RunFold {
         later.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Returns where a call stands among the records: at which it last began, or ended if it never did; 0 where there is none.
+    pub(super) fn call_order(&self, name: &str) -> u64 {
+        self.calls.get(name).map_or(0, |call| call.order)
+    }
+
+    /// Returns whether a call was recorded before the record number `order`, and after all that was allowed to be missing:
+    /// what led to that stays as it was.
+    pub(super) fn is_outdated_by(&self, name: &str, order: u64) -> bool {
+        let own = self.call_order(name);
+        own < order && self.allowed.iter().all(|missing| self.call_order(missing) < own)
+    }
+
     /// Returns the names of the calls that were about to take effect, in no order.
     pub(super) fn started_calls(&self) -> Vec<String> {
         let started = self.calls.iter().filter(|(_, call)| call.may_have_effect());
         started.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns the calls of one operation that are over, in the order of their names, each with whether it ended under the
+    /// edition in force.
+    pub fn ended_calls_of(&self, op: &str) -> BTreeMap<String, bool> {
+        let ended = self.calls.iter().filter(|(_, call)| call.op == op && !call.is_open());
+        ended.map(|(name, call)| (name.clone(), call.edition == self.edition)).collect()
     }
 
     /// Returns the names of the calls of one operation, in no order.

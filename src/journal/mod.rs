@@ -41,7 +41,7 @@ pub use chain::{VerifiedChain, digest_sources};
 pub use conclusion::{Conclusion, RunError};
 pub use decision::Decision;
 pub use error::Error;
-pub use fold::{Attempt, CallState, FoldedCall, IllegalRecord, RunFold};
+pub use fold::{Attempt, CallState, EDIT_GATE, FoldedCall, IllegalRecord, RunFold};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
 pub use place::{

@@ -136,6 +136,17 @@ impl Run {
         self.lock_state().chain.fold.matches_call(call, op, args)
     }
 
+    /// Returns where a call stands among the records: at which it last began, or ended if it never did; 0 where there is none.
+    pub fn call_order(&self, call: &str) -> u64 {
+        self.lock_state().chain.fold.call_order(call)
+    }
+
+    /// Returns whether a call was recorded before the record number `order`, and after all that somebody allowed the edited
+    /// sources not to ask for: what is allowed to be missing goes on to be what came of it.
+    pub fn is_outdated_by(&self, call: &str, order: u64) -> bool {
+        self.lock_state().chain.fold.is_outdated_by(call, order)
+    }
+
     /// Returns how often a call was begun.
     pub fn count_attempts(&self, call: &str) -> u32 {
         self.lock_state().chain.fold.count_attempts(call)
@@ -241,6 +252,12 @@ impl Run {
     /// Returns the names of the calls of one operation, in no order.
     pub fn calls_of(&self, op: &str) -> Vec<String> {
         self.lock_state().chain.fold.calls_of(op)
+    }
+
+    /// Returns the calls of one operation that are over, in the order of their names, each with whether it ended under the
+    /// edition of the sources in force.
+    pub fn ended_calls_of(&self, op: &str) -> BTreeMap<String, bool> {
+        self.lock_state().chain.fold.ended_calls_of(op)
     }
 
     /// Returns the recorded calls and clean-up that somebody allowed the edited sources not to ask for first.
