@@ -267,7 +267,7 @@ impl Run {
 
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
-        self.lock_state().chain.fold.edition
+        self.lock_state().chain.fold.editions.in_force
     }
 
     /// Records that this process resumes the run: with the sources that it has, or with edited ones, which are stored.
@@ -283,7 +283,7 @@ impl Run {
                 self.check_writable(&state)?;
                 let row = state.chain.append_record(record, self.writer.clock.now())?;
                 state.pending.push(row);
-                let newest = state.chain.fold.newest;
+                let newest = state.chain.fold.editions.newest;
                 state.edited = edited.map(|sources| (newest, sources));
                 state.chain.tail.seq
             };
